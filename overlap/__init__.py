@@ -1,0 +1,38 @@
+"""Statistics of teacher-student support overlap, and the gates that read them.
+
+>>> import torch
+>>> from overlap import measure
+>>> student = torch.tensor([[[4.0, 3.0, 2.0, 0.0], [0.0, 1.0, 2.0, 3.0]]])  # one utterance, two positions, four tokens
+>>> teacher = torch.tensor([[[4.0, 3.0, 0.0, 2.0], [3.0, 2.0, 1.0, 0.0]]])
+>>> statistics = measure(student, teacher, k=2)
+>>> statistics.overlap_ratio
+tensor([[1., 0.]])
+>>> statistics.summary(states="student")["union_size"].value  # VUSS
+3.0
+"""
+
+from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS, Definition
+from overlap.groups import GroupSums
+from overlap.meter import OverlapMeter
+from overlap.statistics import TokenStatistics, measure
+from overlap.summary import Estimate, OverlapSummary
+from overlap.support import Support, intersection, top_k, union
+from overlap.vocabulary import UNMAPPED, VocabularyMap
+
+__all__ = [
+    "SEQUENCE_STATISTICS",
+    "TOKEN_STATISTICS",
+    "UNMAPPED",
+    "Definition",
+    "Estimate",
+    "GroupSums",
+    "OverlapMeter",
+    "OverlapSummary",
+    "Support",
+    "TokenStatistics",
+    "VocabularyMap",
+    "intersection",
+    "measure",
+    "top_k",
+    "union",
+]

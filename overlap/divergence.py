@@ -1,0 +1,75 @@
+"""Divergences between token distributions, from log-probabilities, in nats.
+
+Pure functions over the last axis. ``admissible`` is a bool mask, broadcastable to the log-probabilities, of the tokens
+that exist; the rest contribute nothing. Identical inputs give exactly zero, a zero probability contributes zero where
+it weighs, and KL is +inf where the second distribution excludes what the first allows. Results are clamped to their
+mathematical range, which rounding may leave by an ulp.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def log_softmax(logits: Tensor, admissible: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
+    """Log-probabilities of float32 logits, normalised over the admissible tokens.
+
+    On a subset of the vocabulary the partition function cancels, so gathered raw logits give the renormalised
+    distribution.
+
+    Args:
+        logits: ``[..., n]`` raw scores.
+        admissible: bool mask.
+        temperature: divides the logits.
+
+    Returns:
+        ``[..., n]`` float32; an inadmissible token gets a hugely negative but finite number, so that no later
+        difference is NaN. Where nothing is admissible the values are meaningless: mask the position.
+    """
+    scores = logits.float()
+    if temperature != 1.0:
+        # Shifting first keeps the precision of the differences when a small temperature blows the scores up.
+        scores = (scores - _peak(scores, admissible)) / temperature
+    if admissible is not None:
+        scores = torch.where(admissible, scores, torch.finfo(scores.dtype).min)
+    return torch.log_softmax(scores, dim=-1)
+
+
+def _peak(scores: Tensor, admissible: Tensor | None) -> Tensor:
+    visible = scores if admissible is None else torch.where(admissible, scores, torch.finfo(scores.dtype).min)
+    return visible.detach().amax(-1, keepdim=True)
+
+
+def entropy(log_p: Tensor, admissible: Tensor | None = None) -> Tensor:
+    """Shannon entropy H(p) = −Σ p log p, ``[..., n]`` → ``[...]``."""
+    p = _probabilities(log_p, admissible)
+    return -(p * torch.where(p > 0, log_p, 0.0)).sum(-1).clamp_max(0.0)
+
+
+def kl_divergence(log_p: Tensor, log_q: Tensor, admissible: Tensor | None = None) -> Tensor:
+    """Kullback-Leibler divergence KL(p‖q) = Σ p (log p − log q), ``[..., n]`` → ``[...]``.
+
+    With the teacher first this is the forward KL of distillation, with the student first the reverse KL.
+    """
+    p = _probabilities(log_p, admissible)
+    return (p * torch.where(p > 0, log_p - log_q, 0.0)).sum(-1).clamp_min(0.0)
+
+
+def jensen_shannon(log_p: Tensor, log_q: Tensor, admissible: Tensor | None = None) -> Tensor:
+    """Jensen-Shannon divergence ½ KL(p‖m) + ½ KL(q‖m), m = (p + q) / 2, ``[..., n]`` → ``[...]``, from 0 to ln 2."""
+    p, q = _probabilities(log_p, admissible), _probabilities(log_q, admissible)
+    # The ratio to the mixture is exactly 1 where p = q, which a difference of logarithms would miss.
+    mixture = torch.where(p + q > 0, (p + q) / 2, 1.0)
+    return ((torch.xlogy(p, p / mixture) + torch.xlogy(q, q / mixture)).sum(-1) / 2).clamp(0.0, math.log(2.0))
+
+
+def total_variation(log_p: Tensor, log_q: Tensor, admissible: Tensor | None = None) -> Tensor:
+    """Total variation distance ½ Σ |p − q|, ``[..., n]`` → ``[...]``, from 0 to 1."""
+    difference = _probabilities(log_p, admissible) - _probabilities(log_q, admissible)
+    return (difference.abs().sum(-1) / 2).clamp_max(1.0)
+
+
+def _probabilities(log_p: Tensor, admissible: Tensor | None) -> Tensor:
+    p = log_p.exp()
+    return p if admissible is None else torch.where(admissible, p, 0.0)

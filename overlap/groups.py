@@ -1,0 +1,131 @@
+"""Per-utterance sums: the sufficient statistics of every micro-average and of its cluster bootstrap."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+Key = int | str
+Groups = Tensor | np.ndarray | Sequence[int] | Sequence[str]
+
+
+@dataclass(frozen=True, eq=False)
+class GroupSums:
+    """Sum, count and number of undefined positions of every statistic in every group.
+
+    Attributes:
+        names: the S statistics.
+        keys: the G groups, in the order of `sort_key`; each has at least one position.
+        sums: ``[G, S]`` float64, over the defined positions.
+        counts: ``[G, S]`` int64, defined positions.
+        undefined: ``[G, S]`` int64, positions that were looked at but where the statistic has no value.
+    """
+
+    names: tuple[str, ...]
+    keys: tuple[Key, ...]
+    sums: np.ndarray
+    counts: np.ndarray
+    undefined: np.ndarray
+
+    def __post_init__(self) -> None:
+        shape = (len(self.keys), len(self.names))
+        for name in ("sums", "counts", "undefined"):
+            received = getattr(self, name).shape
+            if received != shape:
+                raise ValueError(
+                    f"{name}: expected shape {list(shape)} (groups × statistics), received {list(received)}"
+                )
+
+    @classmethod
+    def from_values(
+        cls, values: Mapping[str, Tensor | np.ndarray], groups: Groups, *, mask: Tensor | np.ndarray | None = None
+    ) -> "GroupSums":
+        """Sum the values of every position by group.
+
+        Args:
+            values: tensors or arrays of one shape ``[...]``, NaN where undefined.
+            groups: integers or strings, of that shape, or of its first axes, or with axes of length 1.
+            mask: ``[...]`` bool, False where a position does not count at all.
+
+        Raises:
+            ValueError: if shapes differ or groups do not fit.
+        """
+        names = tuple(values)
+        arrays = [_array(value).astype(np.float64) for value in values.values()]
+        shape = arrays[0].shape if arrays else ()
+        for name, array in zip(names, arrays, strict=True):
+            if array.shape != shape:
+                raise ValueError(f"{name}: expected shape {list(shape)} like the rest, received {list(array.shape)}")
+        keep = np.ones(shape, dtype=bool) if mask is None else _array(mask)
+        table = np.stack([array[keep] for array in arrays], axis=-1)
+        keys, member = np.unique(_spread(groups, shape)[keep], return_inverse=True)
+        defined = ~np.isnan(table)
+        sums, counts, undefined = (
+            np.zeros((len(keys), len(names)), dtype=dtype) for dtype in (np.float64, np.int64, np.int64)
+        )
+        np.add.at(sums, member, np.where(defined, table, 0.0))
+        np.add.at(counts, member, defined)
+        np.add.at(undefined, member, ~defined)
+        return cls(names, tuple(keys.tolist()), sums, counts, undefined)
+
+    @classmethod
+    def empty(cls, names: Sequence[str]) -> "GroupSums":
+        """No groups yet."""
+        none = np.zeros((0, len(names)))
+        return cls(tuple(names), (), none, none.astype(np.int64), none.astype(np.int64))
+
+    def merge(self, other: "GroupSums") -> "GroupSums":
+        """Add the sums of groups that both have, keep the rest.
+
+        Raises:
+            ValueError: if the statistics differ.
+        """
+        if self.names != other.names:
+            raise ValueError(
+                f"sums: expected the statistics {list(self.names)}, received {list(other.names)}; "
+                "merge only like with like"
+            )
+        keys = sorted({*self.keys, *other.keys}, key=sort_key)
+        row = {key: i for i, key in enumerate(keys)}
+        mine, theirs = [row[key] for key in self.keys], [row[key] for key in other.keys]
+        merged = []
+        for first, second in (
+            (self.sums, other.sums),
+            (self.counts, other.counts),
+            (self.undefined, other.undefined),
+        ):
+            total = np.zeros((len(keys), len(self.names)), dtype=first.dtype)
+            total[mine] += first
+            total[theirs] += second
+            merged.append(total)
+        return GroupSums(self.names, tuple(keys), *merged)
+
+
+def sort_key(key: Key) -> tuple[bool, Key]:
+    """Order of groups: integers before strings, so that results do not depend on the order of arrival."""
+    return isinstance(key, str), key
+
+
+def _array(value: Tensor | np.ndarray) -> np.ndarray:
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+
+
+def _spread(groups: Groups, shape: tuple[int, ...]) -> np.ndarray:
+    """Name the group of every position."""
+    named = _array(groups) if isinstance(groups, Tensor) else np.asarray(groups)
+    if named.dtype.kind not in "iuU":
+        raise ValueError(
+            f"groups: expected integers or strings (one kind only) that name the utterances, received {named.dtype}"
+        )
+    fits = named.ndim <= max(len(shape), 1) and all(
+        n in (1, m) for n, m in zip(named.shape, shape or (1,), strict=False)
+    )
+    if not fits:
+        raise ValueError(
+            f"groups: expected the leading shape {list(shape)} or its first axes, received {list(named.shape)}; "
+            "name one utterance a row ([B] for [B, L]) or one a position"
+        )
+    if not shape:
+        return named.reshape(())
+    return np.broadcast_to(named.reshape(*named.shape, *(1,) * (len(shape) - named.ndim)), shape)

@@ -1,0 +1,167 @@
+"""Streaming accumulation of token statistics, over batches and over ranks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from overlap.definitions import TOKEN_STATISTICS
+from overlap.groups import Groups, GroupSums
+from overlap.statistics import TokenStatistics
+from overlap.summary import OverlapSummary
+
+
+class OverlapMeter:
+    """Adds up `TokenStatistics` batch by batch and gives the same summary as all of them at once.
+
+    Sums are float64 and counts int64, kept by utterance, so meters merge in any order and the interval still resamples
+    whole utterances. An utterance may come in several batches.
+
+    Example:
+        >>> import torch
+        >>> from overlap import OverlapMeter, measure
+        >>> meter, scores = OverlapMeter(k=2, states="fixed"), torch.randn(3, 4, 8)
+        >>> meter.update(measure(scores, scores, k=2), groups=["a", "b", "c"])
+        >>> meter.compute()["overlap_ratio"].value
+        1.0
+
+    Args:
+        k: size of the top-k sets of all that is added.
+        temperature: of all that is added.
+        states: whose states these are.
+        level: coverage of the intervals.
+        draws: bootstrap resamples.
+        seed: of the resampling.
+    """
+
+    def __init__(
+        self,
+        *,
+        k: int = 32,
+        temperature: float = 1.0,
+        states: str | None = None,
+        level: float = 0.95,
+        draws: int = 1000,
+        seed: int = 0,
+    ) -> None:
+        self.k = k
+        self.temperature = temperature
+        self.states = states
+        self.level = level
+        self.draws = draws
+        self.seed = seed
+        self.sums = GroupSums.empty(tuple(TOKEN_STATISTICS))
+
+    def update(self, statistics: TokenStatistics, groups: Groups) -> None:
+        """Add a batch.
+
+        Args:
+            statistics: of leading shape ``[...]``, taken with the meter's k and temperature.
+            groups: the utterance of each position, as in `TokenStatistics.summary`; names must be unique across
+                batches, so there is no default.
+
+        Raises:
+            ValueError: if k or temperature differ, or groups do not fit.
+        """
+        self._check(statistics.k, statistics.temperature, "statistics")
+        self.sums = self.sums.merge(GroupSums.from_values(statistics.values(), groups, mask=statistics.mask))
+
+    def merge(self, other: "OverlapMeter") -> None:
+        """Add all that another meter holds.
+
+        Raises:
+            ValueError: if its k, temperature or states differ.
+        """
+        self._check(other.k, other.temperature, "meter")
+        if other.states != self.states:
+            raise ValueError(
+                f"meter: expected states {self.states!r}, received {other.states!r}; statistics of different states "
+                "are not averaged together, keep one meter for each"
+            )
+        self.sums = self.sums.merge(other.sums)
+
+    def compute(self) -> OverlapSummary:
+        """Summary of everything added so far."""
+        return OverlapSummary.from_group_sums(
+            self.sums,
+            k=self.k,
+            temperature=self.temperature,
+            states=self.states,
+            level=self.level,
+            draws=self.draws,
+            seed=self.seed,
+        )
+
+    def reduce(self) -> "OverlapMeter":
+        """A new meter with what all ranks hold, the same on each; a copy where torch.distributed is not initialised.
+
+        This meter is left as it is, so that nothing is counted twice when accumulation goes on. All ranks must call it.
+        """
+        states = [self.state_dict()]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            gathered: list[Any] = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(gathered, states[0])
+            states = gathered
+        total = self._like()
+        for state in states:
+            part = self._like()
+            part.load_state_dict(state)
+            total.merge(part)
+        return total
+
+    def reset(self) -> None:
+        """Forget everything added."""
+        self.sums = GroupSums.empty(tuple(TOKEN_STATISTICS))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been added, as numbers, strings, lists and arrays."""
+        return {
+            "k": self.k,
+            "temperature": self.temperature,
+            "states": self.states,
+            "names": list(self.sums.names),
+            "keys": list(self.sums.keys),
+            "sums": self.sums.sums.copy(),
+            "counts": self.sums.counts.copy(),
+            "undefined": self.sums.undefined.copy(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Replace what has been added by a saved state.
+
+        Raises:
+            ValueError: if the state was saved with another k, temperature, states or set of statistics.
+        """
+        self._check(state["k"], state["temperature"], "state")
+        if state["states"] != self.states:
+            raise ValueError(f"state: expected states {self.states!r}, received {state['states']!r}")
+        if tuple(state["names"]) != self.sums.names:
+            raise ValueError(
+                f"state: expected the statistics {list(self.sums.names)}, received {list(state['names'])}; "
+                "it was saved by another version"
+            )
+        self.sums = GroupSums(
+            self.sums.names,
+            tuple(state["keys"]),
+            np.asarray(state["sums"], dtype=np.float64).reshape(-1, len(self.sums.names)),
+            np.asarray(state["counts"], dtype=np.int64).reshape(-1, len(self.sums.names)),
+            np.asarray(state["undefined"], dtype=np.int64).reshape(-1, len(self.sums.names)),
+        )
+
+    def _like(self) -> "OverlapMeter":
+        return OverlapMeter(
+            k=self.k,
+            temperature=self.temperature,
+            states=self.states,
+            level=self.level,
+            draws=self.draws,
+            seed=self.seed,
+        )
+
+    def _check(self, k: int, temperature: float, what: str) -> None:
+        if (k, temperature) != (self.k, self.temperature):
+            raise ValueError(
+                f"{what}: expected k = {self.k} and temperature = {self.temperature:g} like the meter, received "
+                f"k = {k} and temperature = {temperature:g}; keep one meter for each setting"
+            )
