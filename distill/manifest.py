@@ -1,0 +1,257 @@
+"""Manifests: JSON Lines files that list the utterances of a data set, one JSON object a line.
+
+Fields, of which only ``audio`` is required: ``id`` (string), ``audio`` (path, relative to the manifest), ``text``
+(reference transcript), ``begin_time`` and ``end_time`` (seconds within the audio file; −1 stands for its start and its
+end), ``language`` (a name such as ``English``). Other fields are kept in :attr:`Utterance.extra`; ``null`` means
+absent.
+"""
+
+import functools
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+FIELDS = ("id", "audio", "text", "begin_time", "end_time", "language")
+MAX_PROBLEMS_SHOWN = 10
+
+
+class ManifestError(ValueError):
+    """A manifest, or utterances read from one, that cannot be used as they are; the message says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One utterance: a stretch of an audio file and what is known about it.
+
+    Attributes:
+        id: Unique name within a data set.
+        audio: Absolute path of the audio file.
+        text: Reference transcript; ``None`` if unlabelled, empty if nothing is said.
+        begin_time: Start within the file, in seconds.
+        end_time: End within the file, in seconds; −1 for the file's end.
+        language: Name of the language, ``None`` if unknown.
+        extra: Further fields of the manifest line.
+
+    Raises:
+        ValueError: An empty id, a time that is not finite, a negative begin, an end at or before the begin, or an
+            extra field with the name of a field of its own.
+    """
+
+    id: str
+    audio: Path
+    text: str | None = None
+    begin_time: float = 0.0
+    end_time: float = -1.0
+    language: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            raise ValueError('field "id" is empty; give the utterance a unique name or leave the field out')
+        for name, value in (("begin_time", self.begin_time), ("end_time", self.end_time)):
+            if not math.isfinite(value):
+                raise ValueError(f'field "{name}" is {value}; give a finite number of seconds')
+        if self.begin_time < 0:
+            raise ValueError(
+                f'field "begin_time" is {self.begin_time:g} s, before the start of the file; give 0 or more seconds, '
+                "or −1 for the start"
+            )
+        if self.end_time != -1 and self.end_time <= self.begin_time:
+            raise ValueError(
+                f'field "end_time" is {self.end_time:g} s, not after begin_time = {self.begin_time:g} s; give a later '
+                "time, or −1 for the end of the file"
+            )
+        if clash := sorted(set(self.extra) & set(FIELDS)):
+            raise ValueError(f"extra fields {clash} have names that an utterance uses itself; rename them")
+
+
+def read_manifest(path: str | Path, *, check_audio: bool = True) -> list[Utterance]:
+    """Read a JSON Lines manifest (UTF-8, blank lines skipped).
+
+    An utterance without ``id`` is named after the manifest and its line, as in ``train-000017``, so that it keeps its
+    name for as long as the file is unchanged.
+
+    Args:
+        path: The manifest.
+        check_audio: Whether every audio file must exist (it is not opened).
+
+    Returns:
+        The utterances in the order of the file, at least one.
+
+    Raises:
+        FileNotFoundError: The manifest does not exist.
+        ManifestError: Anything else wrong with it; the message lists up to ten problems, each with file, line, field
+            and remedy.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise FileNotFoundError(
+            f"{path}: the manifest {what}; give the path of a JSON Lines file, one utterance a line"
+        )
+    folder = path.resolve().parent
+    utterances: list[Utterance] = []
+    problems: list[str] = []
+    first_line: dict[str, int] = {}
+    exists = functools.cache(Path.is_file)
+    for number, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if not raw.strip():
+            continue
+        utterance, found = _parse_line(raw, default_id=f"{path.stem}-{number:06d}", folder=folder)
+        if utterance is not None:
+            if check_audio and not exists(utterance.audio):
+                found.append(
+                    f'field "audio": the file {utterance.audio} does not exist; correct the path (it is taken relative '
+                    "to the manifest's folder) or remove the line"
+                )
+            if (earlier := first_line.setdefault(utterance.id, number)) != number:
+                found.append(
+                    f'field "id": {utterance.id!r} is already used on line {earlier}; give each utterance its own id'
+                )
+            utterances.append(utterance)
+        problems += (f"{path}:{number}: {problem}" for problem in found)
+    if problems:
+        _refuse(f"{path}: {len(problems)} problems", problems)
+    if not utterances:
+        raise ManifestError(f"{path}: the manifest has no utterances; write one JSON object a line")
+    return utterances
+
+
+def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
+    """Write a manifest that :func:`read_manifest` gives back; readers see the old file or the new one, never a part.
+
+    An audio path below the manifest's folder is written relative to it, so that both can be moved together; any other
+    is written absolute, so that the manifest can be moved alone.
+
+    Args:
+        path: The manifest, replaced if it exists; missing folders are made.
+        utterances: At least one, with unique ids.
+
+    Raises:
+        ManifestError: No utterances, a repeated id, or an extra field that JSON cannot hold.
+    """
+    path = Path(path)
+    folder = path.resolve().parent
+    lines: dict[str, str] = {}
+    for utterance in utterances:
+        if utterance.id in lines:
+            raise ManifestError(f"{path}: utterance id {utterance.id!r} occurs twice; give each utterance its own id")
+        lines[utterance.id] = _format_line(utterance, folder=folder)
+    if not lines:
+        raise ManifestError(f"{path}: there are no utterances to write; a manifest holds at least one")
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text("".join(lines.values()), encoding="utf-8", newline="\n")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def require_text(utterances: Iterable[Utterance], purpose: str) -> None:
+    """Refuse utterances without reference text (an empty text is a reference: nothing is said).
+
+    Args:
+        utterances: The utterances that need text.
+        purpose: What needs it, to begin the message with, as in ``"stage 1 (sft)"``.
+
+    Raises:
+        ManifestError: At least one has none.
+    """
+    missing = [f"utterance {item.id!r} ({item.audio})" for item in utterances if item.text is None]
+    if missing:
+        remedy = 'add the field "text" to their manifest lines or leave those utterances out'
+        _refuse(f"{purpose} needs reference text and {len(missing)} utterances have none; {remedy}", missing, head=True)
+
+
+def _refuse(headline: str, problems: list[str], *, head: bool = False) -> NoReturn:
+    if len(problems) == 1 and not head:
+        raise ManifestError(problems[0])
+    shown = problems[:MAX_PROBLEMS_SHOWN]
+    if more := len(problems) - len(shown):
+        shown.append(f"… and {more} more")
+    raise ManifestError("\n  ".join([headline, *shown]))
+
+
+def _parse_line(raw: bytes, *, default_id: str, folder: Path) -> tuple[Utterance | None, list[str]]:
+    try:
+        record = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        return None, [f"byte {error.start + 1} is not UTF-8; save the manifest as UTF-8"]
+    except json.JSONDecodeError as error:
+        return None, [f"column {error.colno}: malformed JSON ({error.msg}); write one complete JSON object a line"]
+    except ValueError as error:
+        return None, [f"malformed JSON ({error}); write one complete JSON object a line"]
+    if not isinstance(record, dict):
+        return None, [f'a JSON {_json_type(record)}, not an object; write {{"audio": …, "text": …}}']
+
+    problems: list[str] = []
+    known: dict[str, Any] = {name: record.get(name) for name in FIELDS}
+    for name in ("id", "audio", "text", "language"):
+        if known[name] is not None and not isinstance(known[name], str):
+            problems.append(
+                f'field "{name}" is a {_json_type(known[name])}, not a string; write it as text in double quotes'
+            )
+    for name in ("begin_time", "end_time"):
+        if known[name] is not None and (isinstance(known[name], bool) or not isinstance(known[name], int | float)):
+            problems.append(
+                f'field "{name}" is a {_json_type(known[name])}, not a number; give seconds without quotes, '
+                "or −1 for the file's own start or end"
+            )
+    audio = known["audio"]
+    if audio is None or audio == "":
+        what = "missing" if audio is None else "empty"
+        problems.append(f'field "audio" is {what}; give the path of the audio file, relative to the manifest')
+    if problems:
+        return None, problems
+    # Manifests of other trainers write −1 for both ends of a whole file.
+    begin = 0.0 if known["begin_time"] in (None, -1) else float(known["begin_time"])
+    end = -1.0 if known["end_time"] is None else float(known["end_time"])
+    try:
+        return Utterance(
+            id=default_id if known["id"] is None else known["id"],
+            # Not resolve(): it costs several system calls a line, and would hide the names in a folder of links.
+            audio=Path(os.path.normpath(folder / known["audio"])),
+            text=known["text"],
+            begin_time=begin,
+            end_time=end,
+            language=known["language"],
+            extra={name: value for name, value in record.items() if name not in FIELDS},
+        ), []
+    except ValueError as error:
+        return None, [str(error)]
+
+
+def _format_line(utterance: Utterance, *, folder: Path) -> str:
+    audio = utterance.audio.absolute()
+    record: dict[str, Any] = {
+        "id": utterance.id,
+        "audio": audio.relative_to(folder).as_posix() if audio.is_relative_to(folder) else str(audio),
+        "text": utterance.text,
+        "begin_time": utterance.begin_time,
+        "end_time": utterance.end_time,
+        "language": utterance.language,
+    }
+    record = {name: value for name, value in record.items() if value is not None} | dict(utterance.extra)
+    try:
+        return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise ManifestError(
+            f"utterance {utterance.id!r}: an extra field cannot be written as JSON ({error}); keep strings, finite "
+            "numbers, booleans, lists and mappings only"
+        ) from error
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a JSON number")
+
+
+def _json_type(value: object) -> str:
+    if value is None:
+        return "null"
+    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "list", dict: "object"}
+    return names[type(value)]

@@ -1,0 +1,222 @@
+import json
+import math
+import re
+
+import jiwer
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from distill.evaluation import score_transcripts
+from distill.normalise import Normaliser, normaliser
+
+VOCABULARY = ["call", "channel", "room", "one", "two", "three", "four", "five", "stop", "play", "volume"]
+
+
+def corpus(n: int, seed: int = 0, empty: float = 0.1) -> tuple[dict[str, str], dict[str, str]]:
+    rng = np.random.default_rng(seed)
+    references, hypotheses = {}, {}
+    for i in range(n):
+        words = list(rng.choice(VOCABULARY, rng.integers(1, 9))) if rng.random() > empty else []
+        written = [w for w in words if rng.random() > 0.1]
+        written = [str(rng.choice(VOCABULARY)) if rng.random() < 0.15 else w for w in written]
+        written += list(rng.choice(VOCABULARY, rng.integers(0, 3))) if rng.random() < 0.2 else []
+        references[f"u{i:04d}"], hypotheses[f"u{i:04d}"] = " ".join(words), " ".join(written)
+    return references, hypotheses
+
+
+def levenshtein(a: list[str] | str, b: list[str] | str) -> int:
+    previous = list(range(len(b) + 1))
+    for i, x in enumerate(a, start=1):
+        row = [i]
+        for j, y in enumerate(b, start=1):
+            row.append(min(previous[j] + 1, row[-1] + 1, previous[j - 1] + (x != y)))
+        previous = row
+    return previous[-1]
+
+
+def test_corpus_rates_are_those_of_jiwer():
+    references, hypotheses = corpus(200, empty=0)
+    score = score_transcripts(references, hypotheses, normaliser="basic")
+    a, b = list(references.values()), list(hypotheses.values())
+    assert score.wer.value == pytest.approx(jiwer.wer(a, b), abs=1e-15)
+    assert score.cer.value == pytest.approx(jiwer.cer(a, b), abs=1e-15)
+    words = jiwer.process_words(a, b)
+    assert (words.hits, words.substitutions, words.deletions, words.insertions) == tuple(
+        getattr(score.words, name).sum() for name in ("hits", "substitutions", "deletions", "insertions")
+    )
+
+
+def test_the_corpus_rate_is_not_the_mean_of_rates():
+    score = score_transcripts(["a b c d", "e"], ["a b c d", "f"], normaliser="none")
+    assert score.wer.value == 1 / 5
+
+
+@given(st.lists(st.tuples(st.text("ab c", max_size=8), st.text("ab c", max_size=8)), min_size=1, max_size=5))
+def test_counts_are_minimal_edits_of_each_utterance_even_if_empty(pairs):
+    references, hypotheses = map(list, zip(*pairs, strict=True))
+    score = score_transcripts(references, hypotheses, normaliser="basic", draws=2)
+    references, hypotheses = ([" ".join(t.split()) for t in side] for side in (references, hypotheses))
+    for i, (r, h) in enumerate(zip(references, hypotheses, strict=True)):
+        assert score.words.errors[i] == levenshtein(r.split(), h.split())
+        assert score.characters.errors[i] == levenshtein(r, h)
+        assert score.words.reference_lengths[i] == len(r.split())
+        assert score.characters.reference_lengths[i] == len(r)
+    assert score.n_empty_references == references.count("")
+    assert score.n_empty_hypotheses == hypotheses.count("")
+    total = sum(len(r.split()) for r in references)
+    assert score.wer.errors == sum(score.words.errors)
+    assert score.wer.total == total
+    assert (score.wer.value == score.wer.errors / total) if total else math.isnan(score.wer.value)
+
+
+def test_an_empty_reference_adds_its_insertions_and_nothing_to_the_total():
+    score = score_transcripts(["one two", "...", ""], ["one two", "three four", ""], normaliser="basic")
+    assert (score.wer.errors, score.wer.total, score.wer.value) == (2, 2, 1.0)
+    assert (score.cer.errors, score.cer.total) == (10, 7)
+    assert score.words.insertions.tolist() == [0, 2, 0]
+    assert (score.n_empty_references, score.n_empty_hypotheses) == (2, 1)
+
+
+def test_no_reference_words_at_all_is_undefined_not_zero():
+    score = score_transcripts(["", ""], ["one", ""], normaliser="none")
+    assert math.isnan(score.wer.value)
+    assert math.isnan(score.wer.low)
+    assert (score.wer.errors, score.wer.total) == (1, 0)
+    assert score.to_dict()["wer"] == {"value": None, "low": None, "high": None, "errors": 1, "total": 0}
+    assert "nan" in str(score)
+
+
+def test_spaces_count_as_characters():
+    assert score_transcripts(["ab cd"], ["abcd"], normaliser="none").cer.value == 1 / 5
+
+
+def test_both_sides_are_normalised():
+    assert score_transcripts(["CALL 351"], ["Call, three five one."], normaliser="spoken_digits").wer.errors == 0
+    assert score_transcripts(["CALL 351"], ["call three five one"], normaliser="none").wer.value == 2.0
+    vowels = Normaliser("vowels", "7", lambda text: "".join(c for c in text if c in "aeiou "))
+    score = score_transcripts(["tone"], ["bore"], normaliser=vowels)
+    assert (score.wer.errors, score.normaliser, score.normaliser_version) == (0, "vowels", "7")
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_intervals_agree_with_scipy(level):
+    references, hypotheses = corpus(150, seed=3)
+    score = score_transcripts(references, hypotheses, normaliser="basic", level=level, draws=20000, seed=1)
+
+    def ratio(e, t, axis=-1):
+        return e.sum(axis=axis) / t.sum(axis=axis)
+
+    for rate, counts in ((score.wer, score.words), (score.cer, score.characters)):
+        expected = scipy.stats.bootstrap(
+            (counts.errors, counts.reference_lengths),
+            ratio,
+            paired=True,
+            vectorized=True,
+            confidence_level=level,
+            n_resamples=20000,
+            method="percentile",
+            rng=np.random.default_rng(7),
+        )
+        # The Monte-Carlo error of a tail quantile of 20,000 draws is near 0.02 standard errors; 0.1 is five of those.
+        tolerance = 0.1 * expected.standard_error
+        assert rate.low == pytest.approx(expected.confidence_interval.low, abs=tolerance)
+        assert rate.high == pytest.approx(expected.confidence_interval.high, abs=tolerance)
+        assert rate.low < rate.value < rate.high
+
+
+def test_intervals_cover_the_true_rate():
+    # 400 corpora of 40 utterances of 5 words, each word wrong with its utterance's own probability (mean 0.2).
+    rng = np.random.default_rng(11)
+    covered = 0
+    for i in range(400):
+        wrong = rng.random((40, 5)) < rng.beta(1, 4, (40, 1))
+        hypotheses = [" ".join("x" if w else "a" for w in row) for row in wrong]
+        score = score_transcripts(["a a a a a"] * 40, hypotheses, normaliser="none", draws=200, seed=i)
+        covered += score.wer.low <= 0.2 <= score.wer.high
+    assert 0.88 <= covered / 400 <= 0.98
+
+
+def test_one_utterance_has_no_interval():
+    score = score_transcripts(["one two"], ["one"], normaliser="none")
+    assert score.wer.value == 0.5
+    assert math.isnan(score.wer.low)
+    assert math.isnan(score.wer.high)
+
+
+def test_the_result_depends_on_ids_and_seed_only():
+    references, hypotheses = corpus(60)
+    backwards = dict(reversed(references.items()))
+    first = score_transcripts(references, hypotheses, normaliser="basic", seed=5)
+    assert score_transcripts(backwards, hypotheses, normaliser="basic", seed=5).to_dict() == first.to_dict()
+    assert score_transcripts(references, hypotheses, normaliser="basic", seed=6).wer != first.wer
+    in_order = score_transcripts(list(references.values()), list(hypotheses.values()), normaliser="basic", seed=5)
+    assert in_order.to_dict() == first.to_dict()
+    assert first.ids == tuple(sorted(references))
+
+
+def test_to_dict_is_json_and_complete():
+    references, hypotheses = corpus(20)
+    score = score_transcripts(references, hypotheses, normaliser=normaliser("basic"))
+    tree = json.loads(json.dumps(score.to_dict(), allow_nan=False))
+    assert tree == {
+        "wer": {k: getattr(score.wer, k) for k in ("value", "low", "high", "errors", "total")},
+        "cer": {k: getattr(score.cer, k) for k in ("value", "low", "high", "errors", "total")},
+        "normaliser": "basic",
+        "normaliser_version": "1",
+        "n_utterances": 20,
+        "n_empty_references": sum(not r for r in references.values()),
+        "n_empty_hypotheses": sum(not h for h in hypotheses.values()),
+    }
+
+
+def test_it_prints_with_counts_interval_and_normaliser():
+    text = str(score_transcripts(["one two", "three four"], ["one", "three five six"], normaliser="basic"))
+    assert text.startswith("WER 75.00 % (95 % interval 50.00 to 100.00 %): 3 errors (1 substitutions, 1 deletions, ")
+    assert text.endswith("2 utterances (0 empty references, 0 empty hypotheses), normaliser basic 1")
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), min_size=1, max_size=6))
+def test_a_transcript_scored_against_itself_has_no_errors(texts):
+    score = score_transcripts(texts, texts, normaliser="basic", draws=2)
+    assert (score.wer.errors, score.cer.errors) == (0, 0)
+    assume(score.n_empty_references == 0 and score.n_utterances > 1)
+    assert (score.wer.value, score.wer.low, score.wer.high) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("references", "hypotheses", "message"),
+    [
+        (
+            {"a": "x", "b": "y", "c": "z"},
+            {"a": "x", "d": "y"},
+            "utterance ids differ: 2 references have no hypothesis ('b', 'c') and 1 hypotheses no reference ('d'); "
+            "score exactly the utterances of the references, and give an empty string where the model wrote nothing",
+        ),
+        (
+            {f"u{i}": "x" for i in range(8)},
+            {"u7": "x"},
+            "utterance ids differ: 7 references have no hypothesis ('u0', 'u1', 'u2', 'u3', 'u4', …); score",
+        ),
+        (["x", "y"], ["x"], "2 references and 1 hypotheses; give one hypothesis for each"),
+        ({"a": "x"}, ["x"], "one side is a mapping and the other is not; give both by utterance id or both in order"),
+        ("x", "x", "a single string was given; put transcripts into a mapping from utterance id, or into a list"),
+        ({}, {}, "there are no utterances to score; give at least one reference and hypothesis"),
+        ({"a": "x"}, {"a": None}, "utterance 'a': its hypothesis is None, not a string; give text, empty if nothing"),
+        ([3], ["x"], "utterance '0': its reference is 3, not a string; give text, empty if nothing is said"),
+    ],
+)
+def test_bad_input_is_refused(references, hypotheses, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        score_transcripts(references, hypotheses, normaliser="none")
+
+
+def test_bad_options_are_refused():
+    with pytest.raises(ValueError, match="there is no text normaliser 'whisper'; choose one of: basic, none, spoken"):
+        score_transcripts(["x"], ["x"], normaliser="whisper")
+    with pytest.raises(ValueError, match="level"):
+        score_transcripts(["x"], ["x"], normaliser="none", level=95)
+    with pytest.raises(ValueError, match="draws"):
+        score_transcripts(["x"], ["x"], normaliser="none", draws=0)
