@@ -12,27 +12,48 @@ tensor([[1., 0.]])
 """
 
 from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS, Definition
+from overlap.funnel import BINS, Funnel, account, assign_bins
+from overlap.gates import Action, All, Any, Collapse, Decision, FixedSteps, Gate, Plateau, Threshold
 from overlap.groups import GroupSums
 from overlap.meter import OverlapMeter
+from overlap.sequences import length_ratio, repetition, sequence_estimates, token_rate, utterance_estimates
 from overlap.statistics import TokenStatistics, measure
 from overlap.summary import Estimate, OverlapSummary
 from overlap.support import Support, intersection, top_k, union
 from overlap.vocabulary import UNMAPPED, VocabularyMap
 
 __all__ = [
+    "BINS",
     "SEQUENCE_STATISTICS",
     "TOKEN_STATISTICS",
     "UNMAPPED",
+    "Action",
+    "All",
+    "Any",
+    "Collapse",
+    "Decision",
     "Definition",
     "Estimate",
+    "FixedSteps",
+    "Funnel",
+    "Gate",
     "GroupSums",
     "OverlapMeter",
     "OverlapSummary",
+    "Plateau",
     "Support",
+    "Threshold",
     "TokenStatistics",
     "VocabularyMap",
+    "account",
+    "assign_bins",
     "intersection",
+    "length_ratio",
     "measure",
+    "repetition",
+    "sequence_estimates",
+    "token_rate",
     "top_k",
     "union",
+    "utterance_estimates",
 ]

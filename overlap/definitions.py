@@ -53,6 +53,7 @@ TOKEN_STATISTICS: dict[str, Definition] = {
 SEQUENCE_STATISTICS: dict[str, Definition] = {
     "repetition": Definition("ratio", "bytes of the transcript / bytes after zlib"),
     "length_ratio": Definition("ratio", "length of the hypothesis / length of the reference"),
+    "n_tokens": Definition("tokens", "generated tokens"),
     "token_rate": Definition("tokens/s", "generated tokens / seconds of audio"),
     "end_of_text": Definition("share", "the rollout ended by itself"),
 }

@@ -78,7 +78,8 @@ def admissible_ids(blocked: Tensor | Sequence[int] | None, vocabulary: int, devi
     """Turn blocked token ids into a mask over the vocabulary.
 
     Args:
-        blocked: ids (one axis, integers) that no support may hold and no probability counts, or None.
+        blocked: ids (one axis, integers) that no support may hold and no probability counts, or a ``[V]`` bool mask of
+            them, or None.
         vocabulary: V.
         device: of the mask.
 
@@ -86,15 +87,17 @@ def admissible_ids(blocked: Tensor | Sequence[int] | None, vocabulary: int, devi
         ``[V]`` bool, True where the token is admissible; None when nothing is blocked.
 
     Raises:
-        ValueError: if blocked holds anything but ids of 0 … V − 1.
+        ValueError: if blocked is anything but ids of 0 … V − 1 or a mask of width V.
     """
     if blocked is None or len(blocked) == 0:
         return None
     ids = torch.as_tensor(blocked)
+    if ids.dtype == torch.bool and ids.shape == (vocabulary,):
+        return ~ids.to(device) if ids.any() else None
     if ids.dtype == torch.bool or ids.is_floating_point() or ids.is_complex() or ids.ndim != 1:
         raise ValueError(
-            f"blocked: expected a one-axis sequence of token ids, received {ids.dtype} of shape {list(ids.shape)}; "
-            "of a boolean mask over the vocabulary pass mask.nonzero().flatten()"
+            f"blocked: expected a one-axis sequence of token ids or a bool mask [{vocabulary}] over the student's "
+            f"vocabulary, received {ids.dtype} of shape {list(ids.shape)}"
         )
     outside = ids[(ids < 0) | (ids >= vocabulary)]
     if outside.numel():

@@ -127,7 +127,8 @@ def measure(
         vocabulary: the map between the two vocabularies; None when ids agree.
         tokens: ``[...]`` long, the generated ids in the student's vocabulary, negative where there is none.
         temperature: divides both sides' logits in every probability.
-        blocked: the student's ids to take out of both distributions and sets (control tokens, padded ids).
+        blocked: the student's ids to take out of both distributions and sets (control tokens, padded ids), or a ``[V]``
+            bool mask of them.
 
     Returns:
         Statistics on the student's device, without gradient.

@@ -1,6 +1,5 @@
 """Estimates with intervals, and the summary that carries them."""
 
-import html
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -10,6 +9,7 @@ import numpy as np
 
 from overlap.definitions import label_of, unit_of
 from overlap.groups import GroupSums
+from overlap.table import html_table, text_table
 
 _DRAWS_AT_ONCE = 2**22  # group indices drawn together: 32 MiB
 
@@ -107,6 +107,23 @@ class OverlapSummary(Mapping[str, Estimate]):
         return self.to_dict() == other.to_dict() if isinstance(other, OverlapSummary) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]
+
+    def extended(self, more: Mapping[str, Estimate]) -> "OverlapSummary":
+        """The same summary with further estimates at its end, such as those of `overlap.sequences`.
+
+        Raises:
+            ValueError: if a name is there already.
+        """
+        twice = [name for name in more if name in self._estimates]
+        if twice:
+            raise ValueError(f"summary: {twice} are there already; rename the estimates that you add")
+        return OverlapSummary(
+            {**self._estimates, **more},
+            k=self.k,
+            temperature=self.temperature,
+            states=self.states,
+            level=self.level,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """A tree that JSON can hold: NaN becomes None, infinities the strings "inf" and "-inf"."""
@@ -234,34 +251,6 @@ def _resampled_averages(sums: GroupSums, draws: int, seed: int) -> np.ndarray:
         parts.append(weights.astype(np.float64) @ table)
     totals, counts = np.split(np.concatenate(parts), 2, axis=1)
     return np.divide(totals, counts, out=np.full_like(totals, np.nan), where=(counts > 0) & finite)
-
-
-def text_table(header: list[str], rows: list[list[str]], *, left: tuple[int, ...] = (0,)) -> str:
-    """Align a table in plain text; the columns in ``left`` to the left, the rest to the right."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-
-    def line(row: list[str]) -> str:
-        cells = (
-            cell.ljust(width) if i in left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        return "  ".join(cells).rstrip()
-
-    return "\n".join([line(header), "  ".join("─" * width for width in widths), *map(line, rows)])
-
-
-def html_table(header: list[str], rows: list[list[str]], *, left: tuple[int, ...] = (0,), caption: str = "") -> str:
-    """The same table in HTML."""
-
-    def cells(tag: str, row: list[str]) -> str:
-        return "".join(
-            f'<{tag} style="text-align: {"left" if i in left else "right"}">{html.escape(cell)}</{tag}>'
-            for i, cell in enumerate(row)
-        )
-
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    return f"<table>{title}<thead><tr>{cells('th', header)}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _number(value: float) -> str:

@@ -58,7 +58,7 @@ def top_k(
         logits: ``[..., V]`` raw scores of any floating dtype, compared in float32. A score of −inf means probability
             zero: such a token is in no set.
         k: set size.
-        blocked: ids removed before the choice.
+        blocked: ids removed before the choice, or a ``[V]`` bool mask of them.
         mask: ``[...]`` bool; a masked position is not looked at and gets an empty set.
 
     Returns:

@@ -1,0 +1,23 @@
+"""Gates: when a training stage is over, decided on overlap and its uncertainty.
+
+A gate reads estimates and the number of steps done in the stage; any trainer can drive it:
+
+>>> from overlap import Action, Any, Collapse, Estimate, FixedSteps, Threshold
+>>> gate = Any(Threshold("overlap_ratio", at_least=0.4), FixedSteps(1000), Collapse({"repetition": (None, 3.0)}))
+>>> for step, value in ((100, 0.35), (200, 0.45)):  # instead: train, then probe with overlap.measure(...).summary()
+...     decision = gate.read({"overlap_ratio": Estimate(value, 0.01, value - 0.02, value + 0.02, 400, 20, 0)}, step)
+...     if decision.action is not Action.stay:
+...         print(step, decision.reason.split(" over ")[0])
+200 threshold(overlap_ratio) says advance: overlap_ratio 0.45 [0.43, 0.47]
+
+Save ``gate.state_dict()`` with a checkpoint; ``load_state_dict`` refuses the state of another gate.
+"""
+
+from overlap.gates.collapse import Collapse
+from overlap.gates.combine import All, Any
+from overlap.gates.decision import Action, Decision, Gate
+from overlap.gates.plateau import Plateau
+from overlap.gates.steps import FixedSteps
+from overlap.gates.threshold import Threshold
+
+__all__ = ["Action", "All", "Any", "Collapse", "Decision", "FixedSteps", "Gate", "Plateau", "Threshold"]

@@ -1,0 +1,91 @@
+"""The gate that pulls the cord."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from overlap.gates.decision import Action, Decision, Gate, Reading, check_settings, check_step, count
+from overlap.summary import Estimate
+
+Limits = tuple[float | None, float | None]
+
+
+@dataclass
+class Collapse(Gate):
+    """Fall back or abort when any statistic has certainly left its healthy range for some readings; never advances.
+
+    A statistic is out when its whole interval is: the upper end below the lower limit or the lower end above the upper
+    limit. A reading with any statistic out adds to the streak; one in which at least one statistic can be judged and
+    none is out resets it; one in which nothing can be judged leaves it. What cannot be judged is named in the reason.
+
+    Attributes:
+        limits: (lowest, highest) healthy value by statistic, None for an open side.
+        patience: consecutive readings before the gate acts.
+        action: ``"fall_back"`` or ``"abort"``.
+        on: ``"bound"`` of the interval, or the ``"value"``.
+    """
+
+    kind: ClassVar[str] = "collapse"
+    limits: Mapping[str, Limits]
+    patience: int = 1
+    action: Action | str = Action.fall_back
+    on: str = "bound"
+    streak: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        check_settings(on=self.on, patience=self.patience)
+        if self.action not in (Action.fall_back, Action.abort):
+            raise ValueError(f'action: expected "fall_back" or "abort", received {str(self.action)!r}')
+        self.action = Action(self.action)
+        if not self.limits:
+            raise ValueError("limits: expected at least one statistic with its (low, high), received none")
+        for statistic, (low, high) in self.limits.items():
+            if low is None and high is None:
+                raise ValueError(f"limits: {statistic} has neither a low nor a high limit; give one or leave it out")
+            if low is not None and high is not None and not low < high:
+                raise ValueError(f"limits: {statistic} expects low < high, received ({low:g}, {high:g})")
+
+    @property
+    def can_advance(self) -> bool:
+        """Never."""
+        return False
+
+    @property
+    def name(self) -> str:
+        """``collapse(statistic, …)``."""
+        return f"{self.kind}({', '.join(self.limits)})"
+
+    def read(self, summary: Mapping[str, Estimate], step: int) -> Decision:
+        """Look for a statistic outside its limits; see the class."""
+        check_step(step)
+        readings = [Reading.of(summary, statistic, self.on) for statistic in self.limits]
+        unknown = [reading for reading in readings if reading.problem]
+        out = [(reading, words) for reading in readings if not reading.problem and (words := self._outside(reading))]
+        if out:
+            self.streak += 1
+        elif len(unknown) < len(readings):
+            self.streak = 0
+        parts = [f"{reading.words()} is {words}" for reading, words in out] or ["nothing certainly outside its limits"]
+        reason = "; ".join(parts) + f" ({count(self.streak, self.patience)})"
+        reason += "".join(f"; not judged: {reading.problem}" for reading in unknown)
+        numbers = {
+            "step": step,
+            "streak": self.streak,
+            "outside": [reading.statistic for reading, _ in out],
+            "undefined": [reading.statistic for reading in unknown],
+            "statistics": {
+                reading.statistic: {**reading.numbers(), "limits": list(self.limits[reading.statistic])}
+                for reading in readings
+            },
+        }
+        acts = bool(out) and self.streak >= self.patience
+        return Decision(Action(self.action) if acts else Action.stay, reason, self.name, numbers)
+
+    def _outside(self, reading: Reading) -> str:
+        """How a statistic is out of its limits, empty when it may be within."""
+        low, high = self.limits[reading.statistic]
+        if low is not None and reading.bound("high", self.on) < low:
+            return f"below {low:g}"
+        if high is not None and reading.bound("low", self.on) > high:
+            return f"above {high:g}"
+        return ""

@@ -1,0 +1,103 @@
+"""Gates made of gates."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from overlap.gates.decision import Action, Decision, Gate
+from overlap.summary import Estimate
+
+
+class _Combination(Gate):
+    """Members read every summary, so that all streaks go on; abort, then fall back, win over the rest."""
+
+    def __init__(self, *gates: Gate) -> None:
+        if not gates:
+            raise ValueError(f"{self.kind}: expected at least one gate, received none")
+        for gate in gates:
+            if not isinstance(gate, Gate):
+                raise ValueError(f"{self.kind}: expected gates, received {type(gate).__name__}")
+        self.gates = gates
+
+    @property
+    def can_advance(self) -> bool:
+        """Whether a member can."""
+        return any(gate.can_advance for gate in self.gates)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.gates))})"
+
+    @property
+    def name(self) -> str:
+        """``all(…)`` or ``any(…)`` of the members' names."""
+        return f"{self.kind}({', '.join(gate.name for gate in self.gates)})"
+
+    def read(self, summary: Mapping[str, Estimate], step: int) -> Decision:
+        """Let every member read, then combine."""
+        decisions = [gate.read(summary, step) for gate in self.gates]
+        actions = {decision.action for decision in decisions}
+        action = next((alarm for alarm in (Action.abort, Action.fall_back) if alarm in actions), None)
+        if action is None:
+            voters = (decision for decision, gate in zip(decisions, self.gates, strict=True) if gate.can_advance)
+            votes = [decision.action is Action.advance for decision in voters]
+            action = Action.advance if self._advances(votes) else Action.stay
+        # Those who brought the decision about come first.
+        ordered = sorted(decisions, key=lambda decision: decision.action is not action)
+        reason = "; ".join(f"{decision.gate} says {decision.action}: {decision.reason}" for decision in ordered)
+        members = [
+            {"gate": decision.gate, "decision": str(decision.action), "numbers": decision.numbers}
+            for decision in decisions
+        ]
+        return Decision(action, reason, self.name, {"step": step, "members": members})
+
+    def _advances(self, votes: list[bool]) -> bool:
+        raise NotImplementedError
+
+    def parameters(self) -> dict[str, object]:
+        """Kind and parameters of every member."""
+        return {"gates": [{"gate": gate.kind, "parameters": gate.parameters()} for gate in self.gates]}
+
+    def state_dict(self) -> dict[str, object]:
+        """Kind, parameters and the members' states."""
+        return {
+            "gate": self.kind,
+            "parameters": self.parameters(),
+            "state": {"gates": [gate.state_dict() for gate in self.gates]},
+        }
+
+    def load_state_dict(self, state: Mapping) -> None:
+        """Go on from a saved state.
+
+        Raises:
+            ValueError: if it was saved by another combination.
+        """
+        self._refuse(state)
+        for gate, member in zip(self.gates, state["state"]["gates"], strict=True):
+            gate.load_state_dict(member)
+
+    def reset(self) -> None:
+        """Forget all readings."""
+        for gate in self.gates:
+            gate.reset()
+
+
+class All(_Combination):
+    """Advance when every member says advance at one and the same reading.
+
+    Members do not latch: a condition that held earlier and holds no longer does not count. `Threshold` and `Plateau` go
+    on saying advance as long as their condition lasts (see ``release`` for how long that is), and `FixedSteps` for ever
+    after. A member that can never advance (`Collapse`) has no vote, so that it guards the others without blocking them.
+    """
+
+    kind: ClassVar[str] = "all"
+
+    def _advances(self, votes: list[bool]) -> bool:
+        return bool(votes) and all(votes)
+
+
+class Any(_Combination):
+    """Advance when a member says advance and none says fall back or abort."""
+
+    kind: ClassVar[str] = "any"
+
+    def _advances(self, votes: list[bool]) -> bool:
+        return any(votes)

@@ -1,0 +1,92 @@
+"""The gate that waits for a statistic to pass a level."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from overlap.gates.decision import Action, Decision, Gate, Reading, check_settings, check_step, count, too_early
+from overlap.summary import Estimate
+
+
+@dataclass
+class Threshold(Gate):
+    """Advance when a statistic has certainly passed a level for some readings.
+
+    ``at_least`` is judged on the interval's lower end and ``at_most`` on its upper end, so that chance alone does not
+    end a stage. A reading that meets the level adds to the streak and one that does not resets it. With ``release`` a
+    streak that has begun survives readings between the level and ``release``: these neither add nor reset. After the
+    streak is complete the gate says advance at every reading until a reset.
+
+    Attributes:
+        statistic: name in the summary.
+        at_least: the level to reach from below; exactly one of the two must be given.
+        at_most: the level to reach from above.
+        on: ``"bound"`` of the interval, or the ``"value"``.
+        patience: readings that must meet the level.
+        release: the looser level, past which a streak is reset; by default the level itself.
+        min_steps: steps that the stage must have before it may advance.
+    """
+
+    kind: ClassVar[str] = "threshold"
+    statistic: str
+    at_least: float | None = None
+    at_most: float | None = None
+    on: Literal["bound", "value"] = "bound"
+    patience: int = 1
+    release: float | None = None
+    min_steps: int = 0
+    streak: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        check_settings(on=self.on, patience=self.patience, min_steps=self.min_steps)
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError(
+                f"threshold on {self.statistic}: expected exactly one of at_least and at_most, received "
+                f"at_least={self.at_least} and at_most={self.at_most}; for a corridor combine two with All"
+            )
+        if self.release is not None and (self.release > self._level if self._rising else self.release < self._level):
+            raise ValueError(
+                f"threshold on {self.statistic}: expected release {'at most' if self._rising else 'at least'} "
+                f"{self._level:g} (the level), received {self.release:g}"
+            )
+
+    @property
+    def name(self) -> str:
+        """``threshold(statistic)``."""
+        return f"{self.kind}({self.statistic})"
+
+    @property
+    def _rising(self) -> bool:
+        return self.at_least is not None
+
+    @property
+    def _level(self) -> float:
+        level = self.at_least if self.at_least is not None else self.at_most
+        assert level is not None
+        return level
+
+    def read(self, summary: Mapping[str, Estimate], step: int) -> Decision:
+        """Compare the interval's end with the level; see the class."""
+        check_step(step)
+        reading = Reading.of(summary, self.statistic, self.on)
+        numbers = {"step": step, "at_least": self.at_least, "at_most": self.at_most, **reading.numbers()}
+        if reading.problem:
+            return Decision(Action.stay, reading.problem, self.name, {**numbers, "bound": None, "streak": self.streak})
+        bound = reading.bound("low" if self._rising else "high", self.on)
+        if self._reaches(bound, self._level):
+            self.streak += 1
+            verdict = "meets"
+        elif self.streak and self.release is not None and self._reaches(bound, self.release):
+            verdict = f"misses, but is not past the release at {self.release:g},"
+        else:
+            self.streak = 0
+            verdict = "misses"
+        level = f"at {'least' if self._rising else 'most'} {self._level:g}"
+        reason = f"{reading.words()} {verdict} {level} ({count(self.streak, self.patience)})"
+        done = self.streak >= self.patience
+        reason += too_early(step, self.min_steps) if done else ""
+        action = Action.advance if done and step >= self.min_steps else Action.stay
+        return Decision(action, reason, self.name, {**numbers, "bound": bound, "streak": self.streak})
+
+    def _reaches(self, bound: float, level: float) -> bool:
+        return bound >= level if self._rising else bound <= level

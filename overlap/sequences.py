@@ -1,0 +1,109 @@
+"""Statistics of whole sequences: the early signs of collapse that no single position shows."""
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from overlap.groups import GroupSums
+from overlap.summary import Estimate, estimate
+
+
+def repetition(text: str) -> float:
+    """How often a transcript repeats itself: bytes of its UTF-8 over bytes after zlib.
+
+    Ordinary text of a sentence or two gives about 1 (below 1 when very short, for zlib's own header); a loop gives far
+    more. The measure of "Demystifying OPD: length inflation" (arXiv 2604.08527).
+
+    Returns:
+        The ratio; NaN for an empty transcript.
+    """
+    raw = text.encode("utf-8", errors="surrogatepass")
+    return len(raw) / len(zlib.compress(raw)) if raw else math.nan
+
+
+def length_ratio(hypothesis: str, reference: str | None) -> float:
+    """Characters of the hypothesis over characters of the reference; NaN without a reference or with an empty one."""
+    return len(hypothesis) / len(reference) if reference else math.nan
+
+
+def token_rate(n_tokens: int, seconds: float) -> float:
+    """Generated tokens per second of audio; NaN for audio without duration."""
+    return n_tokens / seconds if seconds > 0 else math.nan
+
+
+def sequence_estimates(
+    *,
+    texts: Sequence[str],
+    n_tokens: Sequence[int],
+    finished: Sequence[bool],
+    references: Sequence[str | None] | None = None,
+    seconds: Sequence[float] | None = None,
+    level: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Sequence statistics over utterances, ready for a gate.
+
+    Args:
+        texts: the transcript of each utterance.
+        n_tokens: its number of generated tokens.
+        finished: whether it ended by an end-of-text token, not by the limit on its length.
+        references: the right transcripts, None where there is none; without any, no ``length_ratio`` is given.
+        seconds: durations of the audio; without them, no ``token_rate`` is given.
+        level: coverage of the interval.
+        draws: bootstrap resamples.
+        seed: of the resampling.
+
+    Returns:
+        ``repetition``, ``n_tokens``, ``end_of_text``, and ``length_ratio`` and ``token_rate`` where they can be had.
+
+    Raises:
+        ValueError: if the lengths differ.
+    """
+    values: dict[str, list[float]] = {
+        "repetition": [repetition(text) for text in texts],
+        "n_tokens": [float(n) for n in n_tokens],
+        "end_of_text": [float(end) for end in finished],
+    }
+    if references is not None:
+        _check_length("references", references, len(texts))
+        values["length_ratio"] = [length_ratio(text, ref) for text, ref in zip(texts, references, strict=True)]
+    if seconds is not None:
+        _check_length("seconds", seconds, len(texts))
+        values["token_rate"] = [token_rate(n, s) for n, s in zip(n_tokens, seconds, strict=False)]
+    return utterance_estimates(values, level=level, draws=draws, seed=seed)
+
+
+def utterance_estimates(
+    values: Mapping[str, Sequence[float]],
+    groups: Sequence[int] | Sequence[str] | None = None,
+    *,
+    level: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Means over utterances of any per-utterance values, with a bootstrap over utterances.
+
+    Args:
+        values: by statistic, one number an utterance, NaN where undefined.
+        groups: names to resample by, if not the utterance itself (a speaker, say).
+        level: coverage of the interval.
+        draws: bootstrap resamples.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: if the lengths differ.
+    """
+    n = len(next(iter(values.values()), ()))
+    for name, column in values.items():
+        _check_length(name, column, n)
+    arrays = {name: np.asarray(column, dtype=np.float64) for name, column in values.items()}
+    sums = GroupSums.from_values(arrays, np.arange(n) if groups is None else groups)
+    return estimate(sums, level=level, draws=draws, seed=seed)
+
+
+def _check_length(name: str, column: Sequence[object], n: int) -> None:
+    if len(column) != n:
+        raise ValueError(f"{name}: expected one value for each of the {n} utterances, received {len(column)}")
