@@ -1,0 +1,21 @@
+"""The staged on-policy distillation trainer: SFT, then teacher data, then on-policy, under gates that read overlap."""
+
+from .manifest import ManifestError, Utterance, read_manifest, write_manifest
+from .observer import Observer
+from .recipe import Recipe, RecipeError, load_recipe
+from .trainer import RunResult, TrainingError, resume, train
+
+__all__ = [
+    "ManifestError",
+    "Observer",
+    "Recipe",
+    "RecipeError",
+    "RunResult",
+    "TrainingError",
+    "Utterance",
+    "load_recipe",
+    "read_manifest",
+    "resume",
+    "train",
+    "write_manifest",
+]

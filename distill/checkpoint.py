@@ -1,0 +1,101 @@
+"""Checkpoints: weights loadable with `from_pretrained`, optimiser, and the state of the loop, there whole or not at all.
+
+Random numbers are a function of (seed, stage, step), so there is no generator state to save, and a run may resume on
+another number of processes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+STATE = "state.json"
+OPTIMISER = "optimiser.pt"
+
+
+@dataclass
+class TrainingState:
+    """Where a run stands.
+
+    Attributes:
+        step: Training steps taken in the run.
+        stage: Index of the current stage.
+        stage_step: Steps taken in it since it was last entered.
+        horizon: Steps that the stage's learning-rate schedule spans.
+        entries: Steps at which stages were entered, by stage index: where a fall back returns to.
+        gate: State of the stage's gate.
+        fallbacks: Fall backs so far.
+        rows: Rows of each log when this was saved.
+        outcome: None while running, else why the run ended.
+    """
+
+    step: int = 0
+    stage: int = 0
+    stage_step: int = 0
+    horizon: int = 0
+    entries: dict[str, int] = field(default_factory=dict)
+    gate: dict[str, Any] | None = None
+    fallbacks: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
+    outcome: str | None = None
+
+
+def directory(run: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return run / "checkpoints" / f"step-{step:06d}"
+
+
+def save(run: Path, recogniser: Any, state: TrainingState, weights: Mapping | None, optimiser: Mapping | None) -> Path:
+    """Write a checkpoint beside the others and move it into place."""
+    target = directory(run, state.step)
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    recogniser.save(temporary, weights)
+    if optimiser is not None:
+        torch.save(optimiser, temporary / OPTIMISER)
+    (temporary / STATE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
+    for path in temporary.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    if target.exists():
+        # Same step saved again (a stage entered where the last ended): the newer state replaces the older.
+        stale = target.with_name(f".{target.name}.stale")
+        shutil.rmtree(stale, ignore_errors=True)
+        target.rename(stale)
+        temporary.rename(target)
+        shutil.rmtree(stale)
+    else:
+        temporary.rename(target)
+    return target
+
+
+def latest(run: Path) -> Path | None:
+    """The newest complete checkpoint."""
+    complete = sorted(path.parent for path in (run / "checkpoints").glob(f"step-*/{STATE}"))
+    return complete[-1] if complete else None
+
+
+def load_state(path: Path) -> TrainingState:
+    """The state a checkpoint was saved with."""
+    return TrainingState(**json.loads((path / STATE).read_text(encoding="utf-8")))
+
+
+def load_optimiser(path: Path) -> Mapping | None:
+    """The optimiser's state, or None where the checkpoint opens a stage."""
+    file = path / OPTIMISER
+    return torch.load(file, map_location="cpu", weights_only=True) if file.exists() else None
+
+
+def prune(run: Path, keep: int, protected: set[int]) -> None:
+    """Delete all but the newest `keep` checkpoints and those of protected steps."""
+    paths = sorted((run / "checkpoints").glob("step-*"))
+    for path in paths[:-keep]:
+        if int(path.name.removeprefix("step-")) not in protected:
+            shutil.rmtree(path)

@@ -1,0 +1,210 @@
+"""The command line: verbs only. Each is a thin call of something that Python can call as well."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from analysis import load, stage_table
+
+from . import trainer
+from .audio import AudioCache
+from .data import AudioSource
+from .transcribe import evaluate as evaluate_model
+from .manifest import read_manifest, require_text
+from .models import load_recogniser
+from .paths import shipped_recipes
+from .probe import StateProbe
+from .probe import probe as probe_pair
+from .progress import TerminalProgress
+from .recipe import Decoding, Support, load_recipe
+from .run_directory import write_parquet
+from .setup import check_durations, check_pair
+
+app = App(name="distill", help="Distil a speech recogniser on-policy, in stages gated on support overlap.")
+stderr = Console(stderr=True)
+
+JsonFlag = Annotated[bool, Parameter(name="--json", help="Print one JSON object to standard output and nothing else there.")]
+
+
+@app.command
+def demo(*, output: Path, seed: int = 0, recipe: str = "demo") -> int:
+    """Train the embedded demo: a small student through SFT, teacher data and OPD under overlap gates, on a CPU.
+
+    Args:
+        output: Run directory to create.
+        seed: Seed of the student's weights, the order of the data, and the intervals.
+        recipe: Shipped recipe to run, such as demo or demo_matched.
+    """
+    return _train(recipe, output, (f"seed={seed}",))
+
+
+@app.command
+def train(recipe: str, *, output: Path, set_: Annotated[tuple[str, ...], Parameter(name="--set")] = ()) -> int:
+    """Run a recipe.
+
+    Args:
+        recipe: TOML file, or the name of a shipped recipe.
+        output: Run directory to create.
+        set_: dotted.key=value changes to the recipe, for instance stages.1.lr=1e-6.
+    """
+    return _train(recipe, output, set_)
+
+
+@app.command
+def resume(run: Path) -> int:
+    """Continue an interrupted run from its newest checkpoint.
+
+    Args:
+        run: Run directory.
+    """
+    with TerminalProgress() as progress:
+        result = trainer.resume(run, observer=progress)
+    return _conclude(result)
+
+
+@app.command
+def recipes() -> None:
+    """List the shipped recipes."""
+    for name in shipped_recipes():
+        print(name)
+
+
+@app.command
+def evaluate(
+    *,
+    model: str,
+    manifest: Path,
+    normaliser: str = "basic",
+    batch_size: int = 16,
+    max_new_tokens: int = 256,
+    max_seconds: float = 30.0,
+    json_: JsonFlag = False,
+) -> None:
+    """Word and character error rate of a model on a manifest, with intervals.
+
+    Args:
+        model: Directory or Hub name.
+        manifest: JSON lines with audio and text.
+        normaliser: Text normaliser applied to both sides; its name and version are part of the result.
+        batch_size: Utterances at once.
+        max_new_tokens: Longest transcript, in tokens.
+        max_seconds: Longer utterances are refused.
+    """
+    utterances = read_manifest(manifest)
+    require_text(utterances, "evaluation")
+    check_durations(utterances, max_seconds)
+    recogniser = load_recogniser(model)
+    with TerminalProgress() as progress:
+        score = evaluate_model(
+            recogniser,
+            AudioSource(AudioCache(max_seconds=max_seconds)),
+            utterances,
+            normaliser=normaliser,
+            decoding=Decoding(max_new_tokens=max_new_tokens),
+            batch_size=batch_size,
+            progress=lambda done, total: progress.work("transcribing", done, total),
+        )
+    result = {"model": model, "manifest": str(manifest)} | score.to_dict()
+    print(json.dumps(result, ensure_ascii=False, allow_nan=False) if json_ else score)
+
+
+@app.command
+def probe(
+    *,
+    student: str,
+    teacher: str,
+    manifest: Path,
+    k: int = 32,
+    temperature: float = 1.0,
+    max_new_tokens: int = 256,
+    batch_size: int = 16,
+    max_utterances: int | None = None,
+    max_seconds: float = 30.0,
+    output: Path | None = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Support overlap of two models over a manifest, at the states of the student's own rollouts.
+
+    Args:
+        student: Directory or Hub name of the model that writes.
+        teacher: Directory or Hub name of the model that scores.
+        manifest: JSON lines; only audio is needed.
+        k: Size of the top-k sets.
+        temperature: Of the probabilities.
+        max_new_tokens: Longest rollout, in tokens.
+        batch_size: Utterances at once.
+        max_utterances: Use the first so many.
+        max_seconds: Longer utterances are refused.
+        output: Write a trace there (Parquet, a row an utterance).
+    """
+    utterances = read_manifest(manifest)[:max_utterances]
+    check_durations(utterances, max_seconds)
+    pair = load_recogniser(student), load_recogniser(teacher)
+    check_pair(*pair, k)
+    with TerminalProgress() as progress:
+        result = probe_pair(
+            *pair,
+            AudioSource(AudioCache(max_seconds=max_seconds)),
+            utterances,
+            Support(k=k, temperature=temperature),
+            Decoding(max_new_tokens=max_new_tokens),
+            batch_size=batch_size,
+            traced=len(utterances) if output else 0,
+            progress=lambda done, total: progress.work("probing", done, total),
+        )
+    if output:
+        import pandas as pd
+
+        write_parquet(output, pd.DataFrame(result.traces))
+    _print_probe(result, {"student": student, "teacher": teacher, "manifest": str(manifest)}, json_, output)
+
+
+def _print_probe(result: StateProbe, sources: dict[str, str], as_json: bool, output: Path | None) -> None:
+    if as_json:
+        tree = sources | {"summary": result.estimates.to_dict(), "funnel": result.funnel.to_dict()}
+        print(json.dumps(tree, ensure_ascii=False, allow_nan=False))
+        return
+    print(result.estimates, result.funnel, sep="\n\n")
+    if output:
+        print(f"\ntrace of {len(result.traces)} utterances: {output}")
+
+
+def _train(recipe: str, output: Path, overrides: tuple[str, ...]) -> int:
+    loaded = load_recipe(recipe, overrides)
+    with TerminalProgress() as progress:
+        result = trainer.train(loaded, output, observer=progress)
+    return _conclude(result)
+
+
+def _conclude(result: trainer.RunResult) -> int:
+    print(stage_table(load(result.path)).to_text())
+    print(f"\n{result.outcome}\nrun directory: {result.path}\nmodel: {result.model}")
+    return 2 if result.aborted else 0
+
+
+def main() -> None:
+    """Entry point; user errors are one message and exit code 1, an aborted run is exit code 2."""
+    try:
+        sys.exit(app(result_action="return_value") or 0)
+    except (ValueError, OSError, trainer.TrainingError) as error:
+        stderr.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        stderr.print("interrupted; continue with `distill resume RUN`")
+        sys.exit(130)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+if __name__ == "__main__":
+    main()

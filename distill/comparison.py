@@ -1,0 +1,94 @@
+"""Student and teacher on one batch of transcripts: both models' logits, the positions that count, and where the rest went."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+import overlap
+
+from .data import Batch
+from .models import Recogniser, Transcripts
+from .recipe import Support
+from .timing import Stopwatch
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Attributes: logits are [batch, length, vocabulary] in the student's ids; `used` is [batch, length] bool."""
+
+    transcripts: Transcripts
+    student_logits: Tensor
+    teacher_logits: Tensor
+    union: overlap.Support
+    used: Tensor
+    funnel: overlap.Funnel
+    blocked: Tensor
+    support: Support
+
+    def statistics(self) -> overlap.TokenStatistics:
+        """Every token statistic at the used positions, without gradients."""
+        return overlap.measure(
+            self.student_logits.detach(),
+            self.teacher_logits,
+            k=self.support.k,
+            temperature=self.support.temperature,
+            mask=self.used,
+            tokens=self.transcripts.ids,
+            blocked=self.blocked,
+        )
+
+    def statistics_means(self) -> dict[str, float]:
+        """Means over the used positions of this batch alone; NaN where a statistic is defined at none."""
+        values = self.statistics().values()
+        return {name: float(value.double()[self.used].nanmean()) for name, value in values.items()}
+
+
+def compare(
+    student: Recogniser,
+    teacher: Recogniser,
+    batch: Batch,
+    transcripts: Transcripts,
+    support: Support,
+    *,
+    gradients: bool = False,
+    drop_empty: bool = False,
+    drop_truncated: bool = False,
+    clock: Stopwatch | None = None,
+) -> Comparison:
+    """Score the same transcripts with both models and account for every position.
+
+    Args:
+        student: Recogniser whose ids the transcripts are in.
+        teacher: Recogniser with the same vocabulary.
+        batch: Utterances and their audio.
+        transcripts: Tokens at whose positions the models are compared.
+        support: k and temperature.
+        gradients: Keep the student's graph.
+        drop_empty: Put the only position of an empty rollout in its own bin instead of using it.
+        drop_truncated: Likewise the positions of rollouts that did not end.
+        clock: Takes the seconds of the phases `teacher` and `student`.
+    """
+    clock = clock or Stopwatch()
+    with clock("teacher"), torch.no_grad():
+        teacher_logits = teacher.score(batch.prompt(teacher), transcripts)
+    with clock("student"), nullcontext() if gradients else torch.no_grad():
+        student_logits = student.score(batch.prompt(student), transcripts)
+    with clock("measure"), torch.no_grad():
+        blocked = student.blocked | teacher.blocked
+        union = overlap.union(
+            overlap.top_k(student_logits.detach(), support.k, blocked=blocked),
+            overlap.top_k(teacher_logits, support.k, blocked=blocked),
+        )
+        empty = (transcripts.lengths == 0) & transcripts.finished
+        reasons = {
+            "empty_rollout": (empty if drop_empty else torch.zeros_like(empty)).unsqueeze(-1),
+            "blocked": blocked[transcripts.ids],
+            "truncated": (~transcripts.finished if drop_truncated else torch.zeros_like(empty)).unsqueeze(-1),
+            "thin_support": union.valid.sum(-1) < 2,
+        }
+        funnel, used = overlap.account(transcripts.mask, reasons)
+    return Comparison(transcripts, student_logits, teacher_logits, union, used, funnel, blocked, support)

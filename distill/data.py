@@ -1,0 +1,40 @@
+"""Batches of utterances with their audio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .audio import AudioCache
+from .manifest import Utterance
+from .models import Prompt, Recogniser
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Utterances with their waveforms (mono, 16 kHz, float32)."""
+
+    utterances: tuple[Utterance, ...]
+    waveforms: tuple[np.ndarray, ...]
+
+    def prompt(self, recogniser: Recogniser) -> Prompt:
+        """The batch as inputs of a recogniser."""
+        return recogniser.prepare(self.waveforms, [utterance.language for utterance in self.utterances])
+
+
+@dataclass(frozen=True)
+class AudioSource:
+    """Reads utterances through a bounded cache, since training comes back to each many times."""
+
+    cache: AudioCache
+
+    def batch(self, utterances: Sequence[Utterance]) -> Batch:
+        """Load the audio of some utterances."""
+        return Batch(tuple(utterances), tuple(self.cache.load(utterance) for utterance in utterances))
+
+    def batches(self, utterances: Sequence[Utterance], batch_size: int) -> Iterator[Batch]:
+        """The utterances in order, in batches."""
+        for start in range(0, len(utterances), batch_size):
+            yield self.batch(utterances[start : start + batch_size])

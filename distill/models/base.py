@@ -1,0 +1,127 @@
+"""What every recogniser family offers the trainer, and the two batches that pass between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers.utils import logging as transformers_logging
+
+
+class ModelError(ValueError):
+    """A checkpoint that cannot serve; the message names it and the remedy."""
+
+
+@dataclass(frozen=True)
+class Transcripts:
+    """A batch of token sequences in one recogniser's vocabulary, right-padded, end of text included where it was written.
+
+    Attributes:
+        ids: [batch, length] token ids, padding filled with the end-of-text id.
+        mask: [batch, length] bool, True at real positions.
+        finished: [batch] bool, True where the sequence ends in end of text.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    finished: Tensor
+
+    @property
+    def lengths(self) -> Tensor:
+        """[batch] text tokens, end of text not counted."""
+        return self.mask.sum(-1) - self.finished.long()
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Model inputs of a batch of utterances, everything before the first transcript token, left-padded."""
+
+    inputs: dict[str, Tensor]
+
+    @property
+    def batch_size(self) -> int:
+        """Number of utterances."""
+        return next(iter(self.inputs.values())).shape[0]
+
+
+class Recogniser(Protocol):
+    """A recogniser as the trainer sees it: prepare, rollout, score, decode.
+
+    `model` is called for forward passes and may be wrapped for distributed training; `generator` is the same weights
+    unwrapped. `blocked` is True at ids that no transcript contains (control and placeholder tokens): they are
+    suppressed in rollouts and left out of every top-k set on both sides. One end-of-text id stays.
+    """
+
+    name: str
+    family: str
+    model: nn.Module
+    generator: nn.Module
+    end_of_text: int
+    blocked: Tensor
+    token_strings: tuple[str, ...]
+
+    def prepare(self, waveforms: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:
+        """Model inputs for mono waveforms at 16 kHz, with the language named in the prompt where it is known."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> Transcripts:
+        """Transcripts as tokens, each closed by end of text."""
+        ...
+
+    def rollout(
+        self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
+    ) -> Transcripts:
+        """Let the model write, without gradients and without blocked tokens."""
+        ...
+
+    def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:
+        """[batch, length, vocabulary] logits that predict each transcript token, in one forward pass."""
+        ...
+
+    def decode(self, transcripts: Transcripts) -> list[str]:
+        """Texts, without control tokens."""
+        ...
+
+    def save(self, directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
+        """Weights and processor, loadable with `from_pretrained`."""
+        ...
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' own progress bars, which break every other display."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+def pack(sequences: Sequence[Sequence[int]], end_of_text: int, device: torch.device | str = "cpu") -> Transcripts:
+    """Right-pad token sequences that may or may not end in `end_of_text`."""
+    length = max((len(sequence) for sequence in sequences), default=0)
+    ids = torch.full((len(sequences), length), end_of_text, dtype=torch.long)
+    mask = torch.zeros(len(sequences), length, dtype=torch.bool)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = torch.as_tensor(sequence, dtype=torch.long)
+        mask[row, : len(sequence)] = True
+    finished = torch.tensor([len(s) > 0 and s[-1] == end_of_text for s in sequences], dtype=torch.bool)
+    return Transcripts(ids.to(device), mask.to(device), finished.to(device))
+
+
+def cut_at_end(generated: Tensor, end_of_text: int) -> Transcripts:
+    """Mask everything after the first end of text in [batch, length] generated ids."""
+    is_end = generated == end_of_text
+    before = is_end.long().cumsum(-1) - is_end.long()
+    mask = before == 0
+    length = int(mask.sum(-1).max()) if mask.numel() else 0
+    ids = generated.masked_fill(~mask, end_of_text)
+    return Transcripts(ids[:, :length], mask[:, :length], is_end.any(-1))

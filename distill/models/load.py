@@ -1,0 +1,66 @@
+"""From a checkpoint's configuration to the adapter of its family."""
+
+from __future__ import annotations
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor
+
+from .base import ModelError, Recogniser, quiet
+from .qwen3_asr import Qwen3ASR
+
+FAMILIES = {"qwen3_asr": Qwen3ASR}
+
+
+def load_recogniser(
+    model: str,
+    *,
+    revision: str | None = None,
+    from_scratch: bool = False,
+    dtype: str = "float32",
+    family: str | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Recogniser:
+    """Load a checkpoint and its processor, and put the family's adapter around it.
+
+    Args:
+        model: Directory or Hub name.
+        revision: Hub revision.
+        from_scratch: Read the configuration only and draw the weights at random.
+        dtype: Weight type, a torch dtype's name.
+        family: Adapter name; None takes it from the configuration's `model_type`.
+        seed: Seed of random weights.
+        device: Where the model goes.
+
+    Raises:
+        ModelError: Nothing loadable there, or a family without an adapter.
+    """
+    try:
+        config = AutoConfig.from_pretrained(model, revision=revision)
+        processor = AutoProcessor.from_pretrained(model, revision=revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"cannot load {model!r}: {_first_line(error)} Give a directory with config.json and the processor's files, "
+            "or a Hub name; original Qwen3-ASR repositories need their transformers version (names ending in -hf)."
+        ) from error
+    kind = family or config.model_type
+    if kind not in FAMILIES:
+        raise ModelError(f"{model!r} is a {kind!r} model; there are adapters for {sorted(FAMILIES)}")
+    architecture = getattr(transformers, (config.architectures or [""])[0], AutoModelForMultimodalLM)
+    if from_scratch:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = architecture._from_config(config, dtype=getattr(torch, dtype))
+    else:
+        try:
+            with quiet():
+                network = architecture.from_pretrained(model, revision=revision, dtype=getattr(torch, dtype))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot load the weights of {model!r}: {_first_line(error)}") from error
+    network = network.to(device).eval()
+    return FAMILIES[kind](name=model, model=network, generator=network, processor=processor)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,55 @@
+"""Training losses: cross-entropy on transcripts, and the KL on the union of both models' top-k sets."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import overlap
+
+
+def cross_entropy(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+    """Summed negative log-likelihood of the real tokens, in nats.
+
+    Args:
+        logits: [batch, length, vocabulary]; position t predicts `ids[:, t]`.
+        ids: [batch, length] target tokens.
+        mask: [batch, length] bool, True at real positions.
+    """
+    return F.cross_entropy(logits[mask].float(), ids[mask], reduction="sum")
+
+
+def union_support_kl(
+    student_logits: Tensor, teacher_logits: Tensor, union: overlap.Support, mask: Tensor, *, temperature: float = 1.0
+) -> Tensor:
+    """Summed τ² · KL(softmax(z_T/τ on U) ‖ softmax(z_S/τ on U)), Eq. 1 of arXiv 2605.28139.
+
+    On a renormalised subset the partition function cancels, so the raw logits of both models, gathered on the union, give
+    the loss exactly; both sides on one scale. Gradients reach the student only.
+
+    Args:
+        student_logits: [..., vocabulary], raw.
+        teacher_logits: [..., vocabulary], raw, in the student's ids.
+        union: Union of both top-k sets at each position, `ids` and `valid` [..., 2k].
+        mask: [...] bool, positions that count; each must hold at least 2 union tokens.
+        temperature: τ.
+
+    Returns:
+        A scalar in nats, the sum over counted positions (0 where none counts).
+    """
+    # Select the counted rows first: masked positions must not enter the arithmetic, not even multiplied by zero.
+    ids, valid = union.ids[mask], union.valid[mask]
+    student = student_logits[mask].gather(-1, ids).float() / temperature
+    with torch.no_grad():
+        teacher = teacher_logits[mask].gather(-1, ids).float() / temperature
+        log_teacher = _masked_log_softmax(teacher, valid)
+    log_student = _masked_log_softmax(student, valid)
+    terms = log_teacher.exp() * (log_teacher - log_student)
+    return temperature**2 * terms.masked_fill(~valid, 0.0).sum()
+
+
+def _masked_log_softmax(scores: Tensor, valid: Tensor) -> Tensor:
+    """Log-softmax over the valid entries; invalid ones get a finite value of no consequence."""
+    floor = torch.finfo(scores.dtype).min
+    return torch.log_softmax(scores.masked_fill(~valid, floor), dim=-1).masked_fill(~valid, 0.0)

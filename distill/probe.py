@@ -1,0 +1,143 @@
+"""Overlap of a teacher-student pair on a set of utterances, on named states, with every position accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+import overlap
+
+from .audio import duration
+from .comparison import compare
+from .data import AudioSource, Batch
+from .manifest import Utterance
+from .models import Recogniser, Transcripts
+from .recipe import Decoding, Support
+from .trace import trace_rows
+from .transcribe import Progress
+
+Rollouts = Mapping[str, tuple[Sequence[int], bool]]
+"""Recorded transcripts by utterance id: token ids, and whether they end in end of text."""
+
+
+@dataclass(frozen=True)
+class StateProbe:
+    """Overlap on the states of one kind of transcripts.
+
+    Attributes:
+        states: `student`, `fixed`, `teacher` or `reference`.
+        estimates: Token and sequence statistics with intervals.
+        funnel: Where every position went.
+        rollouts: The transcripts that were scored, by utterance id.
+        traces: Rows for `traces/`, one an utterance asked for.
+    """
+
+    states: str
+    estimates: overlap.OverlapSummary
+    funnel: overlap.Funnel
+    rollouts: Rollouts
+    traces: list[dict[str, Any]] = field(default_factory=list)
+
+
+def probe(
+    student: Recogniser,
+    teacher: Recogniser,
+    source: AudioSource,
+    utterances: Sequence[Utterance],
+    support: Support,
+    decoding: Decoding,
+    *,
+    states: str = "student",
+    recorded: Rollouts | None = None,
+    batch_size: int = 32,
+    traced: int = 0,
+    progress: Progress | None = None,
+) -> StateProbe:
+    """Measure overlap on one kind of states.
+
+    Args:
+        student: Recogniser whose ids everything is in.
+        teacher: Recogniser with the same vocabulary.
+        source: Reads the audio.
+        utterances: The probe set.
+        support: k and temperature.
+        decoding: How transcripts are written (states `student` and `teacher`).
+        states: Whose transcripts: the student's now, the teacher's, the references, or `fixed` recorded ones.
+        recorded: Transcripts for `fixed`; for other states, reuse of ones already written.
+        batch_size: Utterances at once.
+        traced: How many utterances, from the first, get a trace.
+        progress: Called after each batch.
+    """
+    meter = overlap.OverlapMeter(k=support.k, temperature=support.temperature, states=states)
+    funnel = overlap.Funnel.empty()
+    rollouts: dict[str, tuple[Sequence[int], bool]] = {}
+    texts: dict[str, str] = {}
+    traces: list[dict[str, Any]] = []
+    for batch in source.batches(utterances, batch_size):
+        transcripts = _transcripts(student, teacher, batch, states, recorded, decoding)
+        comparison = compare(student, teacher, batch, transcripts, support)
+        statistics = comparison.statistics()
+        meter.update(statistics, [utterance.id for utterance in batch.utterances])
+        funnel = funnel + comparison.funnel
+        decoded = student.decode(transcripts)
+        if len(rollouts) < traced:
+            kept = traced - len(rollouts)
+            traces += trace_rows(comparison, statistics, batch.utterances, decoded, student.token_strings, states)[:kept]
+        for row, utterance in enumerate(batch.utterances):
+            ids = transcripts.ids[row][transcripts.mask[row]].tolist()
+            rollouts[utterance.id] = (ids, bool(transcripts.finished[row]))
+            texts[utterance.id] = decoded[row]
+        if progress:
+            progress(len(rollouts), len(utterances))
+    estimates = {**meter.compute(), **_sequence_estimates(utterances, texts, rollouts)}
+    summary = overlap.OverlapSummary(estimates, k=support.k, temperature=support.temperature, states=states)
+    return StateProbe(states, summary, funnel, rollouts, traces)
+
+
+def _transcripts(
+    student: Recogniser,
+    teacher: Recogniser,
+    batch: Batch,
+    states: str,
+    recorded: Rollouts | None,
+    decoding: Decoding,
+) -> Transcripts:
+    if recorded is not None:
+        return _replay([recorded[utterance.id] for utterance in batch.utterances], student)
+    if states == "reference":
+        return student.encode([utterance.text or "" for utterance in batch.utterances])
+    writer = teacher if states == "teacher" else student
+    return writer.rollout(
+        batch.prompt(writer),
+        max_new_tokens=decoding.max_new_tokens,
+        sample=decoding.sample,
+        temperature=decoding.temperature,
+    )
+
+
+def _replay(rows: Sequence[tuple[Sequence[int], bool]], student: Recogniser) -> Transcripts:
+    length = max(len(ids) for ids, _ in rows)
+    ids = torch.full((len(rows), length), student.end_of_text, dtype=torch.long)
+    mask = torch.zeros(len(rows), length, dtype=torch.bool)
+    for row, (tokens, _) in enumerate(rows):
+        ids[row, : len(tokens)] = torch.as_tensor(tokens, dtype=torch.long)
+        mask[row, : len(tokens)] = True
+    device = student.blocked.device
+    return Transcripts(ids.to(device), mask.to(device), torch.tensor([end for _, end in rows], device=device))
+
+
+def _sequence_estimates(
+    utterances: Sequence[Utterance], texts: Mapping[str, str], rollouts: Rollouts
+) -> dict[str, overlap.Estimate]:
+    """Repetition, length and endings of the transcripts, over utterances."""
+    written = [texts[u.id] for u in utterances]
+    return overlap.sequence_estimates(
+        texts=written,
+        n_tokens=[len(rollouts[u.id][0]) - int(rollouts[u.id][1]) for u in utterances],
+        finished=[rollouts[u.id][1] for u in utterances],
+        references=[u.text for u in utterances],
+        seconds=[duration(u) for u in utterances],
+    )

@@ -1,0 +1,123 @@
+"""Everything a run needs, loaded and checked before the first step, so that mistakes surface in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .audio import AudioCache, AudioError, duration
+from .data import AudioSource
+from .manifest import Utterance, read_manifest, require_text
+from .models import Recogniser, load_recogniser
+from .normalise import normaliser
+from .recipe import Model, Recipe
+
+
+class SetupError(ValueError):
+    """A recipe whose parts do not fit together; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Models and data of a run. `stages[i]` are the utterances of the recipe's i-th stage."""
+
+    recipe: Recipe
+    student: Recogniser
+    teacher: Recogniser | None
+    source: AudioSource
+    stages: tuple[tuple[Utterance, ...], ...]
+    probe: tuple[Utterance, ...]
+    evaluation: tuple[Utterance, ...]
+
+
+def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | None = None) -> Setup:
+    """Read manifests, load models, and check that they fit.
+
+    Args:
+        recipe: With absolute paths.
+        device: Where both models go.
+        weights: A checkpoint of this run whose weights the student takes instead of the recipe's.
+
+    Raises:
+        ManifestError, AudioError, ModelError, SetupError: Whatever does not fit, with the remedy.
+    """
+    stages = tuple(_read(stage.manifest, recipe) for stage in recipe.stages)
+    for stage, utterances in zip(recipe.stages, stages, strict=True):
+        if stage.type == "sft":
+            require_text(utterances, f"supervised training (stage {stage.name!r})")
+    probe_set: tuple[Utterance, ...] = ()
+    if recipe.probe:
+        probe_set = _read(recipe.probe.manifest, recipe)[: recipe.probe.max_utterances]
+        if "reference" in recipe.probe.states:
+            require_text(probe_set, "probing on reference transcripts")
+    evaluation: tuple[Utterance, ...] = ()
+    if recipe.evaluation:
+        normaliser(recipe.evaluation.normaliser)
+        evaluation = _read(recipe.evaluation.manifest, recipe)
+        require_text(evaluation, "evaluation")
+
+    student = _load(recipe.student, recipe.seed, device, weights)
+    teacher = None
+    if recipe.teacher:
+        teacher = _load(recipe.teacher, recipe.seed, device)
+        teacher.generator.requires_grad_(False)
+        check_pair(student, teacher, recipe.support.k)
+    cache = AudioCache(max_mib=recipe.audio.cache_mib, max_seconds=recipe.audio.max_seconds)
+    return Setup(recipe, student, teacher, AudioSource(cache), stages, probe_set, evaluation)
+
+
+def check_pair(student: Recogniser, teacher: Recogniser, k: int) -> None:
+    """Refuse pairs that cannot be compared token by token.
+
+    Raises:
+        SetupError: Different vocabularies, or k larger than the admissible vocabulary.
+    """
+    if student.token_strings != teacher.token_strings:
+        a, b = len(student.token_strings), len(teacher.token_strings)
+        differing = sum(x != y for x, y in zip(student.token_strings, teacher.token_strings, strict=False))
+        raise SetupError(
+            f"student {student.name!r} ({a} tokens) and teacher {teacher.name!r} ({b} tokens) have different "
+            f"vocabularies: {differing + abs(a - b)} ids name different tokens, and there is no map between them. "
+            "Choose a teacher with the student's tokenizer."
+        )
+    admissible = int((~(student.blocked | teacher.blocked)).sum())
+    if k > admissible:
+        raise SetupError(f"support.k = {k} is larger than the {admissible} tokens a transcript can hold; lower it")
+
+
+def _load(model: Model, seed: int, device: torch.device | str, weights: Path | None = None) -> Recogniser:
+    if weights is not None:
+        return load_recogniser(str(weights), dtype=model.dtype, family=model.family, device=device)
+    return load_recogniser(
+        model.model,
+        revision=model.revision,
+        from_scratch=model.from_scratch,
+        dtype=model.dtype,
+        family=model.family,
+        seed=seed,
+        device=device,
+    )
+
+
+def _read(manifest: str, recipe: Recipe) -> tuple[Utterance, ...]:
+    utterances = tuple(read_manifest(manifest))
+    check_durations(utterances, recipe.audio.max_seconds)
+    return utterances
+
+
+def check_durations(utterances: Sequence[Utterance], max_seconds: float) -> None:
+    """Refuse utterances longer than the limit before training starts, not when a batch happens upon one.
+
+    Raises:
+        AudioError: Names the first offenders and how many there are.
+    """
+    long = [(u, seconds) for u in utterances if (seconds := duration(u)) > max_seconds]
+    if long:
+        shown = ", ".join(f"{u.id} ({seconds:.1f} s)" for u, seconds in long[:5])
+        raise AudioError(
+            f"{len(long)} of {len(utterances)} utterances are longer than {max_seconds:g} s: {shown}. Split them, or "
+            "raise audio.max_seconds (--max-seconds); audio is never cut silently."
+        )

@@ -1,0 +1,94 @@
+"""What one training step of each stage computes: SFT and TD learn given transcripts, OPD the student's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from .comparison import compare
+from .data import Batch
+from .models import Recogniser
+from .objectives import cross_entropy, union_support_kl
+from .recipe import OnPolicyStage, Support
+from .timing import Stopwatch
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """Loss of this process's share of a batch.
+
+    Attributes:
+        loss: Scalar with a graph, in nats, summed over positions.
+        positions: How many positions the sum is over.
+        metrics: What else the step's row of `metrics.jsonl` holds.
+    """
+
+    loss: Tensor
+    positions: int
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+def supervised_step(student: Recogniser, batch: Batch, texts: Sequence[str], clock: Stopwatch) -> StepOutcome:
+    """Cross-entropy on the given transcripts (references in SFT, the teacher's in TD)."""
+    with clock("student"):
+        targets = student.encode(texts)
+        logits = student.score(batch.prompt(student), targets)
+        loss = cross_entropy(logits, targets.ids, targets.mask)
+    return StepOutcome(loss, int(targets.mask.sum()))
+
+
+def on_policy_step(
+    student: Recogniser, teacher: Recogniser, batch: Batch, stage: OnPolicyStage, support: Support, clock: Stopwatch
+) -> StepOutcome:
+    """Roll out, score with both models, and take the union-support KL at the positions that count."""
+    with clock("rollout"):
+        rollout = stage.rollout
+        transcripts = student.rollout(
+            batch.prompt(student),
+            max_new_tokens=rollout.max_new_tokens,
+            sample=rollout.sample,
+            temperature=rollout.temperature,
+        )
+    comparison = compare(
+        student,
+        teacher,
+        batch,
+        transcripts,
+        support,
+        gradients=True,
+        drop_empty=stage.empty_rollout == "drop",
+        drop_truncated=stage.mask_truncated,
+        clock=clock,
+    )
+    with clock("student"):
+        loss = union_support_kl(
+            comparison.student_logits,
+            comparison.teacher_logits,
+            comparison.union,
+            comparison.used,
+            temperature=support.temperature,
+        )
+    with clock("measure"):
+        means = comparison.statistics_means()
+    return StepOutcome(
+        loss,
+        int(comparison.used.sum()),
+        {
+            "overlap": means,
+            "funnel": comparison.funnel.to_dict(),
+            "rollouts": batch_summary(transcripts.lengths, transcripts.finished),
+        },
+    )
+
+
+def batch_summary(lengths: Tensor, finished: Tensor) -> dict[str, float]:
+    """Counts of a batch of rollouts: how many, empty, not ended, and tokens of text a rollout."""
+    return {
+        "n": len(lengths),
+        "n_empty": int(((lengths == 0) & finished).sum()),
+        "n_truncated": int((~finished).sum()),
+        "mean_tokens": float(lengths.float().mean()),
+    }

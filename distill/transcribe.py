@@ -1,0 +1,119 @@
+"""Transcripts by a model over a manifest: for evaluation, and for TD as a job that can be stopped and resumed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from .data import AudioSource
+from .evaluation import TranscriptScore, score_transcripts
+from .manifest import Utterance
+from .models import Recogniser
+from .recipe import Decoding
+
+Progress = Callable[[int, int], None]
+"""Called with (utterances done, utterances in all)."""
+
+
+def transcribe(
+    recogniser: Recogniser,
+    source: AudioSource,
+    utterances: Sequence[Utterance],
+    decoding: Decoding,
+    *,
+    batch_size: int = 32,
+    progress: Progress | None = None,
+) -> dict[str, str]:
+    """Texts by utterance id, in the order given."""
+    texts: dict[str, str] = {}
+    for batch in _transcripts(recogniser, source, utterances, decoding, batch_size):
+        texts.update(batch)
+        if progress:
+            progress(len(texts), len(utterances))
+    return texts
+
+
+def teacher_transcripts(
+    path: Path,
+    teacher: Recogniser,
+    source: AudioSource,
+    utterances: Sequence[Utterance],
+    decoding: Decoding,
+    *,
+    batch_size: int = 32,
+    progress: Progress | None = None,
+) -> list[Utterance]:
+    """The utterances with the teacher's text, written to and resumed from a cache manifest.
+
+    A batch is appended whole. What a killed job left of a batch is cut off and written again, so that batches, and with
+    them padding and arithmetic, are the same however often the job was interrupted.
+
+    Args:
+        path: Cache file, JSON lines of id, text, teacher and decoding.
+        teacher: Who writes.
+        source: Reads the audio.
+        utterances: Whose texts are replaced.
+        decoding: How the teacher writes.
+        batch_size: Utterances at once.
+        progress: Called after each batch.
+
+    Raises:
+        ValueError: The cache was written by another teacher or for other utterances.
+    """
+    settings = {"teacher": teacher.name, "decoding": decoding.model_dump()}
+    done = _complete_batches(path, [u.id for u in utterances], settings, batch_size)
+    remaining = utterances[len(done) :]
+    texts = dict(done)
+    for batch in _transcripts(teacher, source, remaining, decoding, batch_size):
+        lines = [json.dumps({"id": id_, "text": text} | settings, ensure_ascii=False) for id_, text in batch.items()]
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+        texts.update(batch)
+        if progress:
+            progress(len(texts), len(utterances))
+    return [replace(utterance, text=texts[utterance.id]) for utterance in utterances]
+
+
+def _transcripts(
+    recogniser: Recogniser, source: AudioSource, utterances: Sequence[Utterance], decoding: Decoding, batch_size: int
+) -> Iterator[dict[str, str]]:
+    for batch in source.batches(utterances, batch_size):
+        written = recogniser.rollout(
+            batch.prompt(recogniser),
+            max_new_tokens=decoding.max_new_tokens,
+            sample=decoding.sample,
+            temperature=decoding.temperature,
+        )
+        yield dict(zip((u.id for u in batch.utterances), recogniser.decode(written), strict=True))
+
+
+def _complete_batches(path: Path, ids: Sequence[str], settings: dict, batch_size: int) -> list[tuple[str, str]]:
+    if not path.exists():
+        return []
+    lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    whole = len(lines) if len(lines) == len(ids) else len(lines) // batch_size * batch_size
+    rows = [json.loads(line) for line in lines[:whole]]
+    if [row["id"] for row in rows] != list(ids[:whole]) or any(
+        {key: row[key] for key in settings} != settings for row in rows
+    ):
+        raise ValueError(f"{path} was written for other utterances or by another teacher; delete it to write it anew")
+    path.write_bytes(b"".join(lines[:whole]))
+    return [(row["id"], row["text"]) for row in rows]
+
+
+def evaluate(
+    recogniser: Recogniser,
+    source: AudioSource,
+    utterances: Sequence[Utterance],
+    *,
+    normaliser: str,
+    decoding: Decoding,
+    batch_size: int = 32,
+    progress: Progress | None = None,
+) -> TranscriptScore:
+    """Transcribe a labelled set and score it: corpus WER and CER with utterance-bootstrap intervals."""
+    texts = transcribe(recogniser, source, utterances, decoding, batch_size=batch_size, progress=progress)
+    references = {utterance.id: utterance.text or "" for utterance in utterances}
+    return score_transcripts(references, texts, normaliser=normaliser)

@@ -1,0 +1,56 @@
+"""Run directories: nothing overwritten, nothing half written, logs cut back exactly."""
+
+import json
+
+import pytest
+
+from distill.run_directory import RunDirectory, RunDirectoryError
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunDirectory.create(tmp_path / "a run", {"recipe": {}})
+
+
+def test_refuses_a_directory_that_holds_a_run_or_anything_else(run, tmp_path):
+    with pytest.raises(RunDirectoryError, match="already holds a run.*distill resume"):
+        RunDirectory.create(run.path, {})
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunDirectoryError, match="not an empty directory"):
+        RunDirectory.create(tmp_path / "other", {})
+    assert (tmp_path / "other" / "thesis.tex").read_text() == "years of work"
+    with pytest.raises(RunDirectoryError, match="holds no run"):
+        RunDirectory.open(tmp_path / "other")
+
+
+def test_nan_is_null_and_text_is_kept(run):
+    run.append("metrics", {"loss": float("nan"), "nested": {"x": [float("inf"), 1.5]}, "text": "三五一"})
+    assert json.loads((run.path / "metrics.jsonl").read_text()) == {
+        "loss": None,
+        "nested": {"x": [None, 1.5]},
+        "text": "三五一",
+    }
+
+
+def test_rewind_cuts_every_log_back_and_drops_a_torn_line(run):
+    for step in range(5):
+        run.append("metrics", {"step": step})
+        run.append_probes([{"step": step, "statistic": "union_size", "value": 1.0}])
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "lo')
+    reopened = RunDirectory.open(run.path)
+    assert reopened.rows == {"metrics": 5, "decisions": 0, "evaluations": 0, "probes": 5}
+    reopened.rewind({"metrics": 3, "decisions": 0, "evaluations": 0, "probes": 2})
+    assert [json.loads(line)["step"] for line in (run.path / "metrics.jsonl").read_text().splitlines()] == [0, 1, 2]
+    assert RunDirectory.open(run.path).rows == reopened.rows == {
+        "metrics": 3,
+        "decisions": 0,
+        "evaluations": 0,
+        "probes": 2,
+    }
+
+
+def test_rewind_refuses_logs_that_lost_rows(run):
+    with pytest.raises(RunDirectoryError, match="has 0 rows, the checkpoint recorded 3"):
+        run.rewind({"metrics": 3, "decisions": 0, "evaluations": 0, "probes": 0})
