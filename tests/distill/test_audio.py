@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.audio import AudioCache, AudioError, duration, load_audio
@@ -36,6 +36,7 @@ def test_a_whole_file_is_returned_exactly(tmp_path):
     np.testing.assert_array_equal(loaded, samples)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 7999), st.integers(1, 8000))
 def test_a_segment_is_the_slice_of_the_file(tmp_path_factory, begin, length):
     path = tmp_path_factory.getbasetemp() / "slices.wav"
@@ -173,6 +174,7 @@ def test_long_audio_is_refused_and_never_cut(tmp_path):
     assert len(load_audio(whole, max_seconds=math.inf)) == 56000
 
 
+@settings(deadline=None)
 @given(begin=st.floats(0, 0.4))
 def test_exactly_the_limit_is_allowed_wherever_it_begins(tmp_path_factory, begin):
     path = tmp_path_factory.getbasetemp() / "limit.wav"
@@ -245,6 +247,7 @@ def test_the_cache_knows_segments_apart_and_labels_not(quarter_mib_files):
     assert (len(first), len(other), cache.hits) == (16000, 32000, 1)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), max_size=30), st.sampled_from([0, 0.3, 0.5, 1.0]))
 def test_the_cache_never_exceeds_its_memory(tmp_path_factory, visits, max_mib):
     folder = tmp_path_factory.getbasetemp()

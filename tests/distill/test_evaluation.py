@@ -6,7 +6,7 @@ import jiwer
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from distill.evaluation import score_transcripts
@@ -54,6 +54,7 @@ def test_the_corpus_rate_is_not_the_mean_of_rates():
     assert score.wer.value == 1 / 5
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.text("ab c", max_size=8), st.text("ab c", max_size=8)), min_size=1, max_size=5))
 def test_counts_are_minimal_edits_of_each_utterance_even_if_empty(pairs):
     references, hypotheses = map(list, zip(*pairs, strict=True))
@@ -178,6 +179,7 @@ def test_it_prints_with_counts_interval_and_normaliser():
     assert text.endswith("2 utterances (0 empty references, 0 empty hypotheses), normaliser basic 1")
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), min_size=1, max_size=6))
 def test_a_transcript_scored_against_itself_has_no_errors(texts):
     score = score_transcripts(texts, texts, normaliser="basic", draws=2)

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.manifest import FIELDS, ManifestError, Utterance, read_manifest, require_text, write_manifest
@@ -247,6 +247,7 @@ def utterances(draw):
     )
 
 
+@settings(deadline=None)
 @given(st.lists(utterances(), min_size=1, max_size=5, unique_by=lambda u: u.id))
 def test_written_manifests_read_back_the_same(tmp_path_factory, items):
     path = tmp_path_factory.mktemp("round") / "m.jsonl"

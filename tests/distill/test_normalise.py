@@ -2,7 +2,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.normalise import NORMALISERS, Normaliser, normaliser
@@ -52,11 +52,13 @@ def test_each_digit_has_its_word():
     assert normaliser("spoken_digits").apply("0123456789").split() == words
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_none_changes_nothing(text):
     assert normaliser("none").apply(text) == text
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["basic", "spoken_digits"]), st.text())
 def test_properties(name, text):
     apply = normaliser(name).apply
@@ -70,6 +72,7 @@ def test_properties(name, text):
         assert not any(unicodedata.category(c) == "Nd" for c in once)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("abcxyz'", min_size=1).filter(lambda w: w[0] != "'" != w[-1]), min_size=1))
 def test_plain_lower_case_words_are_left_alone(words):
     text = " ".join(w for w in words if "''" not in w)
