@@ -59,8 +59,10 @@ def kl_divergence(log_p: Tensor, log_q: Tensor, admissible: Tensor | None = None
 def jensen_shannon(log_p: Tensor, log_q: Tensor, admissible: Tensor | None = None) -> Tensor:
     """Jensen-Shannon divergence ½ KL(p‖m) + ½ KL(q‖m), m = (p + q) / 2, ``[..., n]`` → ``[...]``, from 0 to ln 2."""
     p, q = _probabilities(log_p, admissible), _probabilities(log_q, admissible)
-    # The ratio to the mixture is exactly 1 where p = q, which a difference of logarithms would miss.
-    mixture = torch.where(p + q > 0, (p + q) / 2, 1.0)
+    # The ratio to the mixture is exactly 1 where p = q, which a difference of logarithms would miss. Half of the
+    # smallest positive number is 0, so the mixture may vanish where p does not.
+    mixture = (p + q) / 2
+    mixture = torch.where(mixture > 0, mixture, 1.0)
     return ((torch.xlogy(p, p / mixture) + torch.xlogy(q, q / mixture)).sum(-1) / 2).clamp(0.0, math.log(2.0))
 
 

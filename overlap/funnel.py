@@ -102,7 +102,8 @@ def assign_bins(positions: Tensor, reasons: Mapping[str, Tensor]) -> Tensor:
         if lost or twice:
             raise ValueError(
                 f"used: the bins do not add up to the {int(positions.sum())} positions: {lost} have no reason and "
-                f"are not used, {twice} are used but have a reason or are no position; give each dropped position its reason"
+                f"are not used, {twice} are used but have a reason or are no position; "
+                "give each dropped position its reason"
             )
     bins[rest] = BINS.index("used")
     return bins

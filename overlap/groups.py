@@ -59,7 +59,7 @@ class GroupSums:
                 raise ValueError(f"{name}: expected shape {list(shape)} like the rest, received {list(array.shape)}")
         keep = np.ones(shape, dtype=bool) if mask is None else _array(mask)
         table = np.stack([array[keep] for array in arrays], axis=-1)
-        keys, member = np.unique(_spread(groups, shape)[keep], return_inverse=True)
+        keys, member = _members(groups, shape, keep)
         defined = ~np.isnan(table)
         sums, counts, undefined = (
             np.zeros((len(keys), len(names)), dtype=dtype) for dtype in (np.float64, np.int64, np.int64)
@@ -67,7 +67,7 @@ class GroupSums:
         np.add.at(sums, member, np.where(defined, table, 0.0))
         np.add.at(counts, member, defined)
         np.add.at(undefined, member, ~defined)
-        return cls(names, tuple(keys.tolist()), sums, counts, undefined)
+        return cls(names, keys, sums, counts, undefined)
 
     @classmethod
     def empty(cls, names: Sequence[str]) -> "GroupSums":
@@ -75,31 +75,30 @@ class GroupSums:
         none = np.zeros((0, len(names)))
         return cls(tuple(names), (), none, none.astype(np.int64), none.astype(np.int64))
 
-    def merge(self, other: "GroupSums") -> "GroupSums":
-        """Add the sums of groups that both have, keep the rest.
+    @classmethod
+    def merged(cls, parts: Sequence["GroupSums"]) -> "GroupSums":
+        """Add up groups of the same key, keep the rest.
 
         Raises:
             ValueError: if the statistics differ.
         """
-        if self.names != other.names:
-            raise ValueError(
-                f"sums: expected the statistics {list(self.names)}, received {list(other.names)}; "
-                "merge only like with like"
-            )
-        keys = sorted({*self.keys, *other.keys}, key=sort_key)
+        names = parts[0].names
+        for part in parts:
+            if part.names != names:
+                raise ValueError(
+                    f"sums: expected the statistics {list(names)}, received {list(part.names)}; "
+                    "merge only like with like"
+                )
+        keys = sorted({key for part in parts for key in part.keys}, key=sort_key)
         row = {key: i for i, key in enumerate(keys)}
-        mine, theirs = [row[key] for key in self.keys], [row[key] for key in other.keys]
-        merged = []
-        for first, second in (
-            (self.sums, other.sums),
-            (self.counts, other.counts),
-            (self.undefined, other.undefined),
-        ):
-            total = np.zeros((len(keys), len(self.names)), dtype=first.dtype)
-            total[mine] += first
-            total[theirs] += second
-            merged.append(total)
-        return GroupSums(self.names, tuple(keys), *merged)
+        shape = (len(keys), len(names))
+        sums, counts, undefined = np.zeros(shape), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        for part in parts:
+            rows = [row[key] for key in part.keys]  # distinct within a part, so += reaches each
+            sums[rows] += part.sums
+            counts[rows] += part.counts
+            undefined[rows] += part.undefined
+        return cls(names, tuple(keys), sums, counts, undefined)
 
 
 def sort_key(key: Key) -> tuple[bool, Key]:
@@ -111,21 +110,22 @@ def _array(value: Tensor | np.ndarray) -> np.ndarray:
     return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
 
 
-def _spread(groups: Groups, shape: tuple[int, ...]) -> np.ndarray:
-    """Name the group of every position."""
+def _members(groups: Groups, shape: tuple[int, ...], keep: np.ndarray) -> tuple[tuple[Key, ...], np.ndarray]:
+    """Keys of the groups that have a kept position, in order, and the number of the group of every kept position."""
     named = _array(groups) if isinstance(groups, Tensor) else np.asarray(groups)
     if named.dtype.kind not in "iuU":
         raise ValueError(
             f"groups: expected integers or strings (one kind only) that name the utterances, received {named.dtype}"
         )
-    fits = named.ndim <= max(len(shape), 1) and all(
-        n in (1, m) for n, m in zip(named.shape, shape or (1,), strict=False)
-    )
-    if not fits:
+    axes = shape or (1,)  # a single position is one row
+    if named.ndim > len(axes) or any(mine not in (1, wanted) for mine, wanted in zip(named.shape, axes, strict=False)):
         raise ValueError(
             f"groups: expected the leading shape {list(shape)} or its first axes, received {list(named.shape)}; "
             "name one utterance a row ([B] for [B, L]) or one a position"
         )
-    if not shape:
-        return named.reshape(())
-    return np.broadcast_to(named.reshape(*named.shape, *(1,) * (len(shape) - named.ndim)), shape)
+    # Names are sorted before they are spread over the positions: there are far fewer of them.
+    keys, number = np.unique(named, return_inverse=True)
+    number = number.reshape(*named.shape, *(1,) * (len(axes) - named.ndim))
+    member = np.broadcast_to(number, axes).reshape(shape)[keep]
+    present, member = np.unique(member, return_inverse=True)
+    return tuple(keys[present].tolist()), member

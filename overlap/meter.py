@@ -51,7 +51,14 @@ class OverlapMeter:
         self.level = level
         self.draws = draws
         self.seed = seed
-        self.sums = GroupSums.empty(tuple(TOKEN_STATISTICS))
+        self.reset()
+
+    @property
+    def sums(self) -> GroupSums:
+        """Everything added so far, by utterance."""
+        if len(self._parts) > 1:
+            self._parts = [GroupSums.merged(self._parts)]
+        return self._parts[0]
 
     def update(self, statistics: TokenStatistics, groups: Groups) -> None:
         """Add a batch.
@@ -65,7 +72,7 @@ class OverlapMeter:
             ValueError: if k or temperature differ, or groups do not fit.
         """
         self._check(statistics.k, statistics.temperature, "statistics")
-        self.sums = self.sums.merge(GroupSums.from_values(statistics.values(), groups, mask=statistics.mask))
+        self._add(GroupSums.from_values(statistics.values(), groups, mask=statistics.mask))
 
     def merge(self, other: "OverlapMeter") -> None:
         """Add all that another meter holds.
@@ -79,7 +86,7 @@ class OverlapMeter:
                 f"meter: expected states {self.states!r}, received {other.states!r}; statistics of different states "
                 "are not averaged together, keep one meter for each"
             )
-        self.sums = self.sums.merge(other.sums)
+        self._add(other.sums)
 
     def compute(self) -> OverlapSummary:
         """Summary of everything added so far."""
@@ -112,19 +119,20 @@ class OverlapMeter:
 
     def reset(self) -> None:
         """Forget everything added."""
-        self.sums = GroupSums.empty(tuple(TOKEN_STATISTICS))
+        self._parts = [GroupSums.empty(tuple(TOKEN_STATISTICS))]
 
     def state_dict(self) -> dict[str, Any]:
         """What has been added, as numbers, strings, lists and arrays."""
+        held = self.sums
         return {
             "k": self.k,
             "temperature": self.temperature,
             "states": self.states,
-            "names": list(self.sums.names),
-            "keys": list(self.sums.keys),
-            "sums": self.sums.sums.copy(),
-            "counts": self.sums.counts.copy(),
-            "undefined": self.sums.undefined.copy(),
+            "names": list(held.names),
+            "keys": list(held.keys),
+            "sums": held.sums.copy(),
+            "counts": held.counts.copy(),
+            "undefined": held.undefined.copy(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -136,18 +144,23 @@ class OverlapMeter:
         self._check(state["k"], state["temperature"], "state")
         if state["states"] != self.states:
             raise ValueError(f"state: expected states {self.states!r}, received {state['states']!r}")
-        if tuple(state["names"]) != self.sums.names:
+        names = tuple(TOKEN_STATISTICS)
+        if tuple(state["names"]) != names:
             raise ValueError(
-                f"state: expected the statistics {list(self.sums.names)}, received {list(state['names'])}; "
+                f"state: expected the statistics {list(names)}, received {list(state['names'])}; "
                 "it was saved by another version"
             )
-        self.sums = GroupSums(
-            self.sums.names,
-            tuple(state["keys"]),
-            np.asarray(state["sums"], dtype=np.float64).reshape(-1, len(self.sums.names)),
-            np.asarray(state["counts"], dtype=np.int64).reshape(-1, len(self.sums.names)),
-            np.asarray(state["undefined"], dtype=np.int64).reshape(-1, len(self.sums.names)),
+        sums, counts, undefined = (
+            np.array(state[name], dtype=dtype).reshape(-1, len(names))
+            for name, dtype in (("sums", np.float64), ("counts", np.int64), ("undefined", np.int64))
         )
+        self._parts = [GroupSums(names, tuple(state["keys"]), sums, counts, undefined)]
+
+    def _add(self, part: GroupSums) -> None:
+        # Merging sorts all utterances, so it waits until as many rows have come as there are already.
+        self._parts.append(part)
+        if sum(len(late.keys) for late in self._parts[1:]) > max(1024, len(self._parts[0].keys)):
+            self._parts = [GroupSums.merged(self._parts)]
 
     def _like(self) -> "OverlapMeter":
         return OverlapMeter(

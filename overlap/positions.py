@@ -89,9 +89,11 @@ def admissible_ids(blocked: Tensor | Sequence[int] | None, vocabulary: int, devi
     Raises:
         ValueError: if blocked is anything but ids of 0 … V − 1 or a mask of width V.
     """
-    if blocked is None or len(blocked) == 0:
+    if blocked is None:
         return None
     ids = torch.as_tensor(blocked)
+    if ids.numel() == 0:
+        return None
     if ids.dtype == torch.bool and ids.shape == (vocabulary,):
         return ~ids.to(device) if ids.any() else None
     if ids.dtype == torch.bool or ids.is_floating_point() or ids.is_complex() or ids.ndim != 1:

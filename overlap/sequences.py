@@ -14,7 +14,7 @@ def repetition(text: str) -> float:
     """How often a transcript repeats itself: bytes of its UTF-8 over bytes after zlib.
 
     Ordinary text of a sentence or two gives about 1 (below 1 when very short, for zlib's own header); a loop gives far
-    more. The measure of "Demystifying OPD: length inflation" (arXiv 2604.08527).
+    more. Source: arXiv 2604.08527.
 
     Returns:
         The ratio; NaN for an empty transcript.

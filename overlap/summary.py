@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -37,32 +37,28 @@ class Estimate:
     n_undefined: int
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class OverlapSummary(Mapping[str, Estimate]):
     """Estimates by statistic, with the settings under which they were taken.
 
     Behaves as a read-only mapping from name to `Estimate`; prints as a table.
 
     Attributes:
+        estimates: by name.
         k: size of the top-k sets, None for statistics that have none.
         temperature: of the probabilities, None for statistics that have none.
         states: whose states these are (``"student"``, ``"teacher"``, ``"reference"``, ``"fixed"``), None if not stated.
         level: coverage of the intervals.
     """
 
-    def __init__(
-        self,
-        estimates: Mapping[str, Estimate],
-        *,
-        k: int | None = None,
-        temperature: float | None = None,
-        states: str | None = None,
-        level: float = 0.95,
-    ) -> None:
-        self._estimates = dict(estimates)
-        self.k = k
-        self.temperature = temperature
-        self.states = states
-        self.level = level
+    estimates: Mapping[str, Estimate]
+    k: int | None = None
+    temperature: float | None = None
+    states: str | None = None
+    level: float = 0.95
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "estimates", dict(self.estimates))
 
     @classmethod
     def from_group_sums(
@@ -87,20 +83,20 @@ class OverlapSummary(Mapping[str, Estimate]):
 
     def __getitem__(self, name: str) -> Estimate:
         try:
-            return self._estimates[name]
+            return self.estimates[name]
         except KeyError:
             raise KeyError(
-                f"{name!r} is not in this summary; it has {', '.join(self._estimates) or 'nothing'}"
+                f"{name!r} is not in this summary; it has {', '.join(self.estimates) or 'nothing'}"
             ) from None
 
     def __contains__(self, name: object) -> bool:
-        return name in self._estimates
+        return name in self.estimates
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._estimates)
+        return iter(self.estimates)
 
     def __len__(self) -> int:
-        return len(self._estimates)
+        return len(self.estimates)
 
     def __eq__(self, other: object) -> bool:
         # By content and with NaN equal to NaN: a summary read back is the summary that was written.
@@ -114,16 +110,10 @@ class OverlapSummary(Mapping[str, Estimate]):
         Raises:
             ValueError: if a name is there already.
         """
-        twice = [name for name in more if name in self._estimates]
+        twice = [name for name in more if name in self.estimates]
         if twice:
             raise ValueError(f"summary: {twice} are there already; rename the estimates that you add")
-        return OverlapSummary(
-            {**self._estimates, **more},
-            k=self.k,
-            temperature=self.temperature,
-            states=self.states,
-            level=self.level,
-        )
+        return replace(self, estimates={**self.estimates, **more})
 
     def to_dict(self) -> dict[str, Any]:
         """A tree that JSON can hold: NaN becomes None, infinities the strings "inf" and "-inf"."""
@@ -134,7 +124,7 @@ class OverlapSummary(Mapping[str, Estimate]):
             "level": self.level,
             "estimates": {
                 name: {field: _to_json(value) for field, value in asdict(item).items()}
-                for name, item in self._estimates.items()
+                for name, item in self.estimates.items()
             },
         }
 
@@ -165,7 +155,7 @@ class OverlapSummary(Mapping[str, Estimate]):
         return ", ".join(parts)
 
     def _rows(self) -> tuple[list[str], list[list[str]]]:
-        header = ["statistic", "value", "unit", "standard error", f"{self.level:.0%} interval"]
+        header = ["statistic", "value", "unit", "standard error", f"{100 * self.level:g}% interval"]
         header += ["positions", "utterances", "undefined"]
         rows = [
             [
@@ -178,7 +168,7 @@ class OverlapSummary(Mapping[str, Estimate]):
                 f"{item.n_groups:,}",
                 f"{item.n_undefined:,}",
             ]
-            for name, item in self._estimates.items()
+            for name, item in self.estimates.items()
         ]
         return header, rows
 
@@ -213,11 +203,12 @@ def estimate(sums: GroupSums, *, level: float = 0.95, draws: int = 1000, seed: i
     if draws < 2:
         raise ValueError(f"draws: expected at least 2 resamples, received {draws!r}")
     n_positions, n_groups = sums.counts.sum(0), (sums.counts > 0).sum(0)
+    with np.errstate(invalid="ignore"):  # +inf and -inf together have no average
+        totals = sums.sums.sum(0)
     averages = _resampled_averages(sums, draws, seed)
     result = {}
     for column, name in enumerate(sums.names):
-        total = sums.sums[:, column].sum()
-        value = total / n_positions[column] if n_positions[column] else math.nan
+        value = totals[column] / n_positions[column] if n_positions[column] else math.nan
         error = low = high = math.nan
         drawn = averages[:, column][~np.isnan(averages[:, column])]
         if n_groups[column] >= 2 and len(drawn) >= 2:
