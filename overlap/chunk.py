@@ -118,7 +118,7 @@ def measure_chunk(scores: Scores, tokens: Tensor, k: int, temperature: float, pa
         "teacher_entropy": teacher_entropy,
         "entropy_gap": (teacher_entropy - student_entropy).abs(),
         "union_kl": torch.where(u.size > 0, kl_divergence(union_q, union_p, u.valid), torch.nan),
-        "overlap_advantage": torch.where(i.size > 0, -kl_divergence(shared_p, shared_q, i.valid), torch.nan),
+        "overlap_advantage": torch.where(i.size > 0, 0.0 - kl_divergence(shared_p, shared_q, i.valid), torch.nan),
         "student_logprob": _log_probability(log_p, tokens, pair.student_admissible),
         "teacher_logprob": _log_probability(
             log_q, tokens if pair.map is None else pair.map.to_teacher(tokens), pair.teacher_admissible

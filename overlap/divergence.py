@@ -44,7 +44,7 @@ def _peak(scores: Tensor, admissible: Tensor | None) -> Tensor:
 def entropy(log_p: Tensor, admissible: Tensor | None = None) -> Tensor:
     """Shannon entropy H(p) = −Σ p log p, ``[..., n]`` → ``[...]``."""
     p = _probabilities(log_p, admissible)
-    return -(p * torch.where(p > 0, log_p, 0.0)).sum(-1).clamp_max(0.0)
+    return (0.0 - (p * torch.where(p > 0, log_p, 0.0)).sum(-1)).clamp_min(0.0)
 
 
 def kl_divergence(log_p: Tensor, log_q: Tensor, admissible: Tensor | None = None) -> Tensor:

@@ -51,9 +51,11 @@ class GroupSums:
         Raises:
             ValueError: if shapes differ or groups do not fit.
         """
+        if not values:
+            return cls.empty(())
         names = tuple(values)
         arrays = [_array(value).astype(np.float64) for value in values.values()]
-        shape = arrays[0].shape if arrays else ()
+        shape = arrays[0].shape
         for name, array in zip(names, arrays, strict=True):
             if array.shape != shape:
                 raise ValueError(f"{name}: expected shape {list(shape)} like the rest, received {list(array.shape)}")

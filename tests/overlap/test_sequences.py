@@ -1,0 +1,68 @@
+import math
+import zlib
+
+import numpy as np
+import pytest
+
+from overlap import length_ratio, repetition, sequence_estimates, token_rate, utterance_estimates
+
+
+def test_repetition():
+    loop, plain = "the the " * 100, "He hoped there would be stew for dinner, turnips and carrots."
+    assert repetition(loop) == len(loop.encode()) / len(zlib.compress(loop.encode())) > 20
+    assert repetition(plain) < 1.2
+    assert math.isnan(repetition(""))
+    assert repetition("语音") == 6 / len(zlib.compress("语音".encode()))
+    assert repetition("\ud800") > 0  # half a surrogate pair, as a broken decoder may give
+
+
+def test_lengths():
+    assert length_ratio("abcd", "ab") == 2.0
+    assert length_ratio("", "ab") == 0.0
+    assert math.isnan(length_ratio("ab", ""))
+    assert math.isnan(length_ratio("ab", None))
+    assert token_rate(12, 4.0) == 3.0
+    assert math.isnan(token_rate(3, 0.0))
+
+
+def test_sequence_estimates():
+    texts = ["one two", "", "a a a a a a a a a a a a"]
+    estimates = sequence_estimates(
+        texts=texts,
+        n_tokens=[3, 0, 64],
+        finished=[True, True, False],
+        references=["one two", "three", None],
+        seconds=[1.5, 2.0, 0.0],
+    )
+    assert list(estimates) == ["repetition", "n_tokens", "end_of_text", "length_ratio", "token_rate"]
+    assert estimates["end_of_text"].value == pytest.approx(2 / 3)
+    assert estimates["n_tokens"].value == pytest.approx(67 / 3)
+    assert estimates["repetition"].value == pytest.approx((repetition(texts[0]) + repetition(texts[2])) / 2)
+    assert estimates["length_ratio"].value == 0.5
+    assert estimates["token_rate"].value == 1.0
+    assert [item.n_undefined for item in estimates.values()] == [1, 0, 0, 1, 1]
+    assert all(item.n_groups == item.n_positions for item in estimates.values())
+    assert set(sequence_estimates(texts=["a"], n_tokens=[1], finished=[True])) == {
+        "repetition",
+        "n_tokens",
+        "end_of_text",
+    }
+
+
+def test_any_values_by_other_groups():
+    item = utterance_estimates({"wer": [0.1, 0.3, 0.2, math.nan]}, ["anna", "anna", "bert", "carl"])["wer"]
+    assert item.value == pytest.approx(np.mean([0.1, 0.3, 0.2]))
+    assert (item.n_positions, item.n_groups, item.n_undefined) == (3, 2, 1)
+    assert utterance_estimates({"wer": []})["wer"].n_positions == 0
+    assert utterance_estimates({}) == {}
+
+
+def test_lengths_must_agree():
+    with pytest.raises(ValueError, match="references: expected one value for each of the 1 utterances, received 2"):
+        sequence_estimates(texts=["a"], n_tokens=[1], finished=[True], references=["a", "b"])
+    with pytest.raises(ValueError, match="seconds: expected one value for each of the 1 utterances, received 0"):
+        sequence_estimates(texts=["a"], n_tokens=[1], finished=[True], seconds=[])
+    with pytest.raises(ValueError, match="n_tokens: expected one value for each of the 2 utterances, received 1"):
+        sequence_estimates(texts=["a", "b"], n_tokens=[1], finished=[True, True])
+    with pytest.raises(ValueError, match="b: expected one value for each of the 1 utterances, received 2"):
+        utterance_estimates({"a": [1.0], "b": [1.0, 2.0]})
