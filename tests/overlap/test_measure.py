@@ -148,6 +148,10 @@ def test_blocked_ids(blocked):
     member[[int(b) for b in blocked]] = True
     same = measure(student, teacher, k=5, blocked=member, tokens=tokens, temperature=0.8)
     torch.testing.assert_close(same.forward_kl, statistics.forward_kl, rtol=0, atol=0)
+    student[..., member], teacher[..., member] = torch.nan, torch.inf  # whatever a model puts there
+    broken = measure(student, teacher, k=5, blocked=blocked, tokens=tokens, temperature=0.8)
+    for name, value in statistics.values().items():
+        torch.testing.assert_close(broken.values()[name], value, rtol=0, atol=0, equal_nan=True)
 
 
 def test_masked_positions_are_nan_and_not_looked_at():
@@ -265,6 +269,17 @@ def test_leading_shapes_and_gradients():
     assert measure(torch.randn(2, 1, 3, 8), torch.randn(2, 1, 3, 8), k=2).jaccard.shape == (2, 1, 3)
     none = measure(torch.zeros(0, 4, 8), torch.zeros(0, 4, 8), k=2)
     assert none.summary()["forward_kl"].n_positions == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", ["random", "ties"])
+def test_a_gpu_agrees_with_the_cpu(kind):
+    student, teacher = (z.bfloat16() for z in pair(kind, (4, 10, 3000), seed=13))
+    here = measure(student, teacher, k=32, blocked=[5]).values()
+    there = measure(student.cuda(), teacher.cuda(), k=32, blocked=[5]).values()
+    for name, value in here.items():
+        torch.testing.assert_close(there[name].cpu(), value, rtol=1e-5, atol=1e-5, equal_nan=True, msg=name)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.sampled_from([0.3, 1.0, 3.0]))
