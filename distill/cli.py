@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -188,10 +189,14 @@ def _conclude(result: trainer.RunResult) -> int:
     return 2 if result.aborted else 0
 
 
-def main() -> None:
-    """Entry point; user errors are one message and exit code 1, an aborted run is exit code 2."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point; user errors are one message and exit code 1, an aborted run is exit code 2.
+
+    Args:
+        arguments: Words of the command line; None takes the process's own.
+    """
     try:
-        sys.exit(app(result_action="return_value") or 0)
+        sys.exit(app(sys.argv[1:] if arguments is None else arguments, result_action="return_value") or 0)
     except (ValueError, OSError, trainer.TrainingError) as error:
         stderr.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)

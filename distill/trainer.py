@@ -149,6 +149,8 @@ class Trainer:
             self._enter_stage()
             while not (self._reading_due() and self._moved_on(self._read())):
                 self._train_step()
+                if self._evaluation_due():
+                    self.monitor.evaluate(self.state.step, self.stage.name, self.student)
                 if self.state.step % self.recipe.checkpoint.every == 0:
                     self._save()
         model = checkpoint.latest(self.directory.path)
@@ -237,6 +239,10 @@ class Trainer:
         if gate.type == "fixed_steps":
             return {gate.steps}
         return {steps for member in getattr(gate, "gates", ()) for steps in self._fixed_steps(member)}
+
+    def _evaluation_due(self) -> bool:
+        every = self.recipe.evaluation and self.recipe.evaluation.every
+        return bool(every) and self.state.step % every == 0 and not self._spent()
 
     def _spent(self) -> bool:
         return self.state.stage_step >= self.stage.steps or self.state.step == self.recipe.total_steps

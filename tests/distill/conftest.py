@@ -1,0 +1,88 @@
+"""A miniature run: two small Qwen3-ASR models with random weights and a handful of utterances of the demo's corpus."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from distill import read_manifest, write_manifest
+from distill.models import load_recogniser
+from distill.paths import packaged
+from distill.recipe import Recipe
+
+SIZES = {"train": 24, "pool": 24, "probe": 8, "test": 10}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def manifests(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("mini corpus")
+    paths = {}
+    for name, n in SIZES.items():
+        source = "base" if name == "train" else name
+        utterances = sorted(read_manifest(packaged(f"corpus/{source}.jsonl")), key=lambda u: u.end_time - u.begin_time)
+        paths[name] = folder / f"{name}.jsonl"
+        write_manifest(paths[name], utterances[:n])
+    return paths
+
+
+@pytest.fixture(scope="session")
+def student_path(tmp_path_factory) -> Path:
+    return _saved(tmp_path_factory.mktemp("models") / "student", seed=1)
+
+
+@pytest.fixture(scope="session")
+def teacher_path(tmp_path_factory) -> Path:
+    return _saved(tmp_path_factory.mktemp("models") / "teacher", seed=2)
+
+
+def _saved(path: Path, seed: int) -> Path:
+    load_recogniser(str(packaged("student")), from_scratch=True, seed=seed).save(path)
+    return path
+
+
+@pytest.fixture
+def mini(manifests, student_path, teacher_path) -> dict:
+    """A recipe of three short stages, as plain data to be changed and validated by the test."""
+    common = {"batch_size": 4, "lr": 1e-3}
+    gate = {"type": "threshold", "statistic": "top1_agreement", "at_least": 2.0}
+    return {
+        "name": "mini",
+        "threads": 1,
+        "student": {"model": str(student_path), "from_scratch": True},
+        "teacher": {"model": str(teacher_path)},
+        "support": {"k": 4},
+        "probe": {"manifest": str(manifests["probe"]), "every": 3, "trace_utterances": 2},
+        "evaluation": {"manifest": str(manifests["test"]), "max_new_tokens": 8, "normaliser": "spoken_digits"},
+        "checkpoint": {"every": 2},
+        "stages": [
+            {"type": "sft", "name": "base", "manifest": str(manifests["train"]), "steps": 4, **common},
+            {
+                "type": "td",
+                "name": "teacher data",
+                "manifest": str(manifests["pool"]),
+                "steps": 4,
+                "transcription": {"max_new_tokens": 8},
+                "when_exhausted": "advance",
+                "gate": gate,
+                **common,
+            },
+            {
+                "type": "opd",
+                "name": "on-policy",
+                "manifest": str(manifests["pool"]),
+                "steps": 4,
+                "rollout": {"max_new_tokens": 8},
+                **common,
+            },
+        ],
+    }
+
+
+@pytest.fixture
+def recipe(mini) -> Recipe:
+    return Recipe.model_validate(mini)

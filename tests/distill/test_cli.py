@@ -1,0 +1,144 @@
+"""The command line as a user meets it: exit codes, messages, JSON on standard output, and a run that is killed."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from distill import cli
+from distill.recipe import Recipe
+
+
+def run(*arguments, capsys) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return int(exit_.value.code or 0), out, err
+
+
+def as_toml(mini) -> str:
+    """The plain recipe as TOML, enough for its few types."""
+
+    def value(x):
+        return json.dumps(x) if not isinstance(x, dict) else "{" + ", ".join(f"{k} = {value(v)}" for k, v in x.items()) + "}"
+
+    top = "".join(f"{k} = {value(v)}\n" for k, v in mini.items() if k != "stages")
+    return top + "".join("[[stages]]\n" + "".join(f"{k} = {value(v)}\n" for k, v in s.items()) for s in mini["stages"])
+
+
+@pytest.fixture
+def toml(mini, tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(as_toml(mini))
+    return path
+
+
+def test_train_prints_the_stage_table_and_where_the_run_is(toml, tmp_path, capsys):
+    code, out, _ = run("train", toml, "--output", tmp_path / "run", "--set", "total_steps=6", capsys=capsys)
+    assert code == 0
+    assert "VUSS" in out
+    assert "teacher data" in out
+    assert f"run directory: {tmp_path / 'run'}" in out
+
+
+def test_evaluate_json_is_one_object_and_nothing_else(student_path, manifests, capsys):
+    arguments = ("--model", student_path, "--manifest", manifests["test"], "--max-new-tokens", 6, "--json")
+    code, out, _ = run("evaluate", *arguments, capsys=capsys)
+    assert code == 0
+    result = json.loads(out)
+    assert result["n_utterances"] == 10
+    assert result["wer"]["total"] > 0
+
+
+def test_probe_prints_summary_and_funnel_and_writes_a_trace(student_path, teacher_path, manifests, tmp_path, capsys):
+    arguments = ["--student", student_path, "--teacher", teacher_path, "--manifest", manifests["probe"]]
+    arguments += ["--k", 4, "--max-new-tokens", 6]
+    code, out, _ = run("probe", *arguments, "--output", tmp_path / "trace.parquet", capsys=capsys)
+    assert code == 0
+    assert "VUSS" in out
+    assert "thin_support" in out
+    assert (tmp_path / "trace.parquet").is_file()
+    code, out, _ = run("probe", *arguments, "--json", capsys=capsys)
+    tree = json.loads(out)
+    assert sum(tree["funnel"].values()) >= tree["summary"]["estimates"]["union_size"]["n_positions"]
+
+
+def test_an_aborted_run_has_its_own_exit_code(mini, tmp_path, capsys):
+    del mini["stages"][1]
+    mini["stages"][1]["gate"] = {"type": "collapse", "limits": {"union_size": [100.0, 200.0]}, "action": "abort"}
+    (tmp_path / "recipe.toml").write_text(as_toml(mini))
+    code, out, _ = run("train", tmp_path / "recipe.toml", "--output", tmp_path / "run", capsys=capsys)
+    assert code == 2
+    assert "aborted: " in out
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda text: text.replace('"threads"', "").replace("threads", "thread"), "did you mean threads"),
+        (lambda text: text.replace("train.jsonl", "gone.jsonl"), "gone.jsonl"),
+    ],
+)
+def test_mistakes_are_one_message_and_exit_code_one(toml, tmp_path, capsys, edit, message):
+    toml.write_text(edit(toml.read_text()))
+    code, _, err = run("train", toml, "--output", tmp_path / "run", capsys=capsys)
+    assert code == 1
+    assert message in err.replace("\n", "")
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_broken_manifest_line_is_named(toml, manifests, tmp_path, capsys):
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text(manifests["train"].read_text().replace("\n", "\n{oops\n", 1))
+    code, _, err = run("train", toml, "--output", tmp_path / "run", "--set", f"stages.0.manifest={broken}", capsys=capsys)
+    assert code == 1
+    assert "broken.jsonl:2" in err.replace("\n", "")
+
+
+def test_audio_beyond_the_limit_is_refused_before_training(toml, tmp_path, capsys):
+    code, _, err = run("train", toml, "--output", tmp_path / "run", "--set", "audio.max_seconds=0.2", capsys=capsys)
+    assert code == 1
+    assert "longer than 0.2 s" in err
+    assert "never cut silently" in err.replace("\n", " ")
+
+
+def test_resume_of_nothing(tmp_path, capsys):
+    code, _, err = run("resume", tmp_path, capsys=capsys)
+    assert code == 1
+    assert "holds no run" in err
+
+
+def test_a_killed_run_resumes_to_the_same_weights(mini, tmp_path):
+    """SIGKILL in a process of its own, wherever it happens to be, then `distill resume` in another."""
+    (tmp_path / "recipe.toml").write_text(as_toml(mini))
+    Recipe.model_validate(mini)
+    command = [sys.executable, "-m", "distill.cli"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([*command, "train", tmp_path / "recipe.toml", "--output", whole], check=True, capture_output=True)
+    process = subprocess.Popen(
+        [*command, "train", tmp_path / "recipe.toml", "--output", killed],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        log = killed / "metrics.jsonl"
+        if log.exists() and log.read_bytes().count(b"\n") >= 6:
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    resumed = subprocess.run([*command, "resume", killed], check=True, capture_output=True, text=True)
+    assert "finished" in resumed.stdout
+
+    def outcome(path):
+        lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+        for line in lines:
+            line.pop("seconds")
+        return lines, (path / "checkpoints" / "step-000012" / "model.safetensors").read_bytes()
+
+    assert outcome(killed) == outcome(whole)

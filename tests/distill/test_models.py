@@ -1,0 +1,143 @@
+"""The Qwen3-ASR adapter on the real architecture at small size: saved to disk and loaded by path, as a checkpoint is."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoProcessor, Qwen3ASRForConditionalGeneration
+
+from distill.models import ModelError, Transcripts, load_recogniser
+from distill.models.base import cut_at_end, pack
+from distill.paths import packaged
+
+RNG = np.random.default_rng(0)
+WAVEFORMS = [RNG.standard_normal(n).astype(np.float32) * 0.1 for n in (9_000, 16_000, 30_000)]
+LANGUAGES = ["English"] * 3
+
+
+@pytest.fixture(scope="module")
+def recogniser(student_path):
+    return load_recogniser(str(student_path))
+
+
+@pytest.fixture(scope="module")
+def prompt(recogniser):
+    return recogniser.prepare(WAVEFORMS, LANGUAGES)
+
+
+def test_the_prompt_is_the_processors_transcription_request(recogniser, prompt):
+    text = recogniser.processor.tokenizer.decode(prompt.inputs["input_ids"][2])
+    assert text.endswith("<|im_end|>\n<|im_start|>assistant\nlanguage English<asr_text>")
+    assert text.count("<|audio_pad|>") == prompt.inputs["input_ids"][2].eq(recogniser.processor.audio_token_id).sum()
+
+
+@pytest.mark.parametrize("sample", [False, True])
+def test_rollouts_hold_no_blocked_token_and_nothing_after_the_end(recogniser, prompt, sample):
+    torch.manual_seed(0)
+    written = recogniser.rollout(prompt, max_new_tokens=30, sample=sample, temperature=2.0)
+    assert not recogniser.blocked[written.ids[written.mask]].any()
+    for ids, mask, finished in zip(written.ids, written.mask, written.finished, strict=True):
+        row = ids[mask].tolist()
+        assert row.count(recogniser.end_of_text) == int(finished)
+        assert not finished or row[-1] == recogniser.end_of_text
+
+
+def test_scores_of_a_greedy_rollout_have_their_maximum_at_its_tokens(recogniser, prompt):
+    """Teacher-forced positions, left padding and position ids agree with incremental decoding."""
+    written = recogniser.rollout(prompt, max_new_tokens=20)
+    scores = recogniser.score(prompt, written).masked_fill(recogniser.blocked, -torch.inf)
+    assert (scores.argmax(-1) == written.ids)[written.mask].all()
+
+
+def test_scores_equal_the_models_own_forward_pass(recogniser, prompt):
+    """Independent path: an unpadded sequence straight into the transformers model."""
+    targets = recogniser.encode(["CALL 351", "8", "STOP"])
+    scores = recogniser.score(prompt, targets)
+    single = recogniser.prepare(WAVEFORMS[2:], LANGUAGES[2:])
+    ids = torch.cat([single.inputs["input_ids"], targets.ids[2:, : int(targets.mask[2].sum())]], dim=1)
+    features = {k: v for k, v in single.inputs.items() if k.startswith("input_features")}
+    logits = recogniser.generator(input_ids=ids, **features, use_cache=False).logits[0]
+    start = single.inputs["input_ids"].shape[1] - 1
+    n = int(targets.mask[2].sum())
+    torch.testing.assert_close(scores[2, :n], logits[start : start + n], atol=1e-4, rtol=1e-4)
+
+
+def test_encode_and_decode_round_trip_and_close_with_end_of_text(recogniser):
+    texts = ["CALL 351", "call three five one", "0"]
+    targets = recogniser.encode(texts)
+    assert targets.finished.all()
+    assert targets.lengths.tolist() == [len(text) for text in texts]
+    assert recogniser.decode(targets) == texts
+
+
+def test_saved_weights_load_with_from_pretrained(recogniser, prompt, tmp_path):
+    recogniser.save(tmp_path / "model with a space")
+    model = Qwen3ASRForConditionalGeneration.from_pretrained(tmp_path / "model with a space")
+    AutoProcessor.from_pretrained(tmp_path / "model with a space")
+    again = load_recogniser(str(tmp_path / "model with a space"))
+    written = recogniser.encode(["8"] * 3)
+    assert torch.equal(again.score(prompt, written), recogniser.score(prompt, written))
+    assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in recogniser.generator.parameters())
+
+
+def test_logits_padded_past_the_tokenizer_are_no_tokens(recogniser, tmp_path):
+    """Real checkpoints have 151,936 rows for fewer tokens."""
+    config = AutoConfig.from_pretrained(packaged("student"))
+    tokens = len(recogniser.token_strings)
+    config.text_config.vocab_size = tokens + 20
+    torch.manual_seed(0)
+    Qwen3ASRForConditionalGeneration(config).save_pretrained(tmp_path)
+    recogniser.processor.save_pretrained(tmp_path)
+    padded = load_recogniser(str(tmp_path))
+    prompt = padded.prepare(WAVEFORMS, LANGUAGES)
+    torch.manual_seed(0)
+    written = padded.rollout(prompt, max_new_tokens=20, sample=True, temperature=5.0)
+    assert written.ids.max() < tokens
+    assert padded.score(prompt, written).shape[-1] == tokens == len(padded.blocked)
+
+
+def test_random_weights_follow_the_seed():
+    def first(seed):
+        model = load_recogniser(str(packaged("student")), from_scratch=True, seed=seed).generator
+        return next(model.parameters()).flatten()[:5].tolist()
+
+    assert first(0) == first(0) != first(1)
+
+
+def test_a_batch_with_and_without_languages_is_refused(recogniser):
+    with pytest.raises(ModelError, match="with and without a language"):
+        recogniser.prepare(WAVEFORMS[:2], ["English", None])
+
+
+def test_without_a_language_the_model_is_asked_to_name_it(recogniser):
+    prompt = recogniser.prepare(WAVEFORMS[:1], [None])
+    assert recogniser.processor.tokenizer.decode(prompt.inputs["input_ids"][0]).endswith("<|im_start|>assistant\n")
+
+
+def test_nothing_to_load(tmp_path):
+    with pytest.raises(ModelError, match="cannot load .*Give a directory with config.json"):
+        load_recogniser(str(tmp_path / "nowhere"))
+
+
+def test_weights_missing(tmp_path):
+    for file in packaged("student").iterdir():
+        if file.is_file():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(ModelError, match="cannot load the weights"):
+        load_recogniser(str(tmp_path))
+
+
+def test_a_family_without_adapter_is_named(student_path):
+    with pytest.raises(ModelError, match=r"'parakeet' model; there are adapters for \['qwen3_asr'\]"):
+        load_recogniser(str(student_path), family="parakeet")
+
+
+def test_pack_and_cut():
+    packed = pack([[5, 6, 9], [9], [5]], end_of_text=9)
+    assert packed.ids.tolist() == [[5, 6, 9], [9, 9, 9], [5, 9, 9]]
+    assert packed.mask.sum(-1).tolist() == [3, 1, 1]
+    assert packed.finished.tolist() == [True, True, False]
+    assert packed.lengths.tolist() == [2, 0, 1]
+    cut = cut_at_end(torch.tensor([[5, 9, 7, 9], [9, 9, 9, 9], [5, 6, 7, 8]]), 9)
+    assert cut.mask.sum(-1).tolist() == [2, 1, 4]
+    assert cut.finished.tolist() == [True, True, False]
+    assert isinstance(cut, Transcripts)

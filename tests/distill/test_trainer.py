@@ -1,0 +1,250 @@
+"""The loop, end to end on a miniature run: stages, gates, fall backs, budgets, and what is on disk afterwards."""
+
+import json
+import math
+
+import pandas as pd
+import pytest
+import torch
+
+import distill.trainer
+from distill import Observer, TrainingError, resume, train
+from distill.models import load_recogniser
+from distill.recipe import Recipe
+from distill.run_directory import RunDirectoryError
+from distill.setup import SetupError
+
+
+def rows(run, log):
+    return [json.loads(line) for line in (run / f"{log}.jsonl").read_text().splitlines()]
+
+
+def variant(mini, **changes) -> Recipe:
+    return Recipe.model_validate(mini | changes)
+
+
+@pytest.fixture(scope="module")
+def finished(request, tmp_path_factory):
+    """One uninterrupted run that several tests read."""
+    return {}
+
+
+@pytest.fixture
+def run(recipe, finished, tmp_path_factory):
+    if "result" not in finished:
+        finished["result"] = train(recipe, tmp_path_factory.mktemp("runs") / "mini")
+    return finished["result"]
+
+
+class TestWholeRun:
+    def test_every_stage_took_its_steps_in_order(self, run):
+        metrics = rows(run.path, "metrics")
+        assert run.outcome == "finished"
+        assert [row["step"] for row in metrics] == list(range(1, 13))
+        assert [row["stage"] for row in metrics] == ["base"] * 4 + ["teacher data"] * 4 + ["on-policy"] * 4
+        assert all(math.isfinite(row["loss"]) and row["gradient_norm"] > 0 for row in metrics)
+
+    def test_an_on_policy_row_holds_overlap_funnel_rollouts_and_seconds(self, run):
+        row = rows(run.path, "metrics")[-1]
+        assert sum(row["funnel"].values()) >= row["n_positions"] == row["funnel"]["used"]
+        assert 4 <= row["overlap"]["union_size"] <= 8
+        assert row["rollouts"]["n"] == 4
+        assert {"data", "rollout", "teacher", "student", "measure", "update"} <= set(row["seconds"])
+
+    def test_probes_cover_every_kind_of_states_and_their_bins_add_up(self, run):
+        probes = pd.read_parquet(run.path / "probes.parquet")
+        assert set(probes[probes["stage"] == "base"]["states"]) == {"student", "teacher"}
+        assert set(probes[probes["stage"] == "on-policy"]["states"]) == {"student", "fixed", "teacher"}
+        bins = probes[probes["statistic"].str.startswith("funnel.")]
+        for _, group in bins.groupby(["step", "stage", "states"]):
+            assert group["value"].sum() == group["n_positions"].iloc[0]
+        estimates = probes[probes["statistic"] == "union_size"]
+        assert ((estimates["low"] <= estimates["value"]) & (estimates["value"] <= estimates["high"])).all()
+
+    def test_fixed_states_are_the_rollouts_of_base(self, run):
+        probes = pd.read_parquet(run.path / "probes.parquet")
+        entry = probes[(probes["stage"] == "teacher data") & (probes["step"] == 4) & (probes["statistic"] == "forward_kl")]
+        values = entry.set_index("states")["value"]
+        assert math.isclose(values["student"], values["fixed"], rel_tol=1e-5)
+
+    def test_decisions_give_reasons_and_evaluations_intervals(self, run):
+        decisions = rows(run.path, "decisions")
+        assert [d["decision"] for d in decisions if d["decision"] != "stay"] == ["advance", "advance", "advance", "end"]
+        assert all(d["reason"] for d in decisions)
+        evaluations = rows(run.path, "evaluations")
+        assert [(e["model"], e["stage"]) for e in evaluations] == [
+            ("teacher", "base"),
+            ("student", "base"),
+            ("student", "teacher data"),
+            ("student", "on-policy"),
+        ]
+        for evaluation in evaluations:
+            assert evaluation["normaliser"] == "spoken_digits"
+            assert evaluation["n_utterances"] == 10
+            assert set(evaluation["wer"]) == {"value", "low", "high", "errors", "total"}
+
+    def test_teacher_transcripts_are_the_teachers_and_say_so(self, run, recipe):
+        lines = [json.loads(x) for x in (run.path / "teacher-transcripts-teacher data.jsonl").read_text().splitlines()]
+        assert len(lines) == 24
+        assert {line["teacher"] for line in lines} == {recipe.teacher.model}
+
+    def test_the_last_checkpoint_is_a_model(self, run):
+        assert load_recogniser(str(run.model)).family == "qwen3_asr"
+
+    def test_resolved_json_rebuilds_the_recipe(self, run, recipe):
+        resolved = json.loads((run.path / "resolved.json").read_text())
+        assert Recipe.model_validate(resolved["recipe"]) == recipe
+        assert resolved["versions"]["torch"] == torch.__version__
+
+    def test_resuming_a_finished_run_does_nothing(self, run):
+        before = (run.path / "metrics.jsonl").read_bytes()
+        assert resume(run.path) == run
+        assert (run.path / "metrics.jsonl").read_bytes() == before
+
+    def test_a_run_is_never_overwritten(self, run, recipe):
+        with pytest.raises(RunDirectoryError, match="already holds a run"):
+            train(recipe, run.path)
+
+
+class _Interrupt(Observer):
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def step(self, row) -> None:
+        if row["step"] == self.at:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("at", [1, 3, 6, 9, 11])
+def test_an_interrupted_run_ends_as_if_it_had_not_been(run, recipe, tmp_path, at):
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "run", observer=_Interrupt(at))
+    result = resume(tmp_path / "run")
+    assert (result.model / "model.safetensors").read_bytes() == (run.model / "model.safetensors").read_bytes()
+    for log in ("metrics", "decisions", "evaluations"):
+        expected, got = rows(run.path, log), rows(result.path, log)
+        for row in expected + got:
+            row.pop("seconds", None)
+        assert got == expected
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(result.path / "probes.parquet"), pd.read_parquet(run.path / "probes.parquet")
+    )
+
+
+def test_a_gate_holds_the_next_stage_back_and_the_run_says_so(mini, tmp_path):
+    mini["stages"][1]["when_exhausted"] = "stop"
+    result = train(Recipe.model_validate(mini), tmp_path / "run")
+    assert result.step == 8
+    assert not result.aborted
+    assert "gate has not advanced" in result.outcome
+
+
+def test_the_budget_of_the_run_ends_it_whatever_the_stages_have_left(mini, tmp_path):
+    result = train(variant(mini, total_steps=6), tmp_path / "run")
+    assert result.step == 6
+    assert "6 steps are spent in stage 'teacher data'" in result.outcome
+    # The learning-rate schedule of the last stage spans what the budget left it.
+    assert rows(result.path, "metrics")[-1]["lr"] < 0.6e-3
+
+
+def test_a_gate_that_is_satisfied_at_once_skips_the_stage(mini, tmp_path):
+    mini["stages"][1]["gate"]["at_least"] = 0.0
+    result = train(Recipe.model_validate(mini), tmp_path / "run")
+    assert [row["stage"] for row in rows(result.path, "metrics")] == ["base"] * 4 + ["on-policy"] * 4
+
+
+class TestCollapse:
+    @pytest.fixture
+    def collapsing(self, mini):
+        limits = {"union_size": [100.0, None]}
+        mini["stages"][2]["gate"] = {"type": "collapse", "limits": limits}
+        return mini
+
+    def test_falls_back_to_teacher_data_with_the_weights_that_entered(self, collapsing, tmp_path):
+        result = train(Recipe.model_validate(collapsing), tmp_path / "run")
+        decisions = [(d["decision"], d["stage"]) for d in rows(result.path, "decisions") if d["decision"] != "stay"]
+        assert ("fall_back", "on-policy") in decisions
+        stages = [row["stage"] for row in rows(result.path, "metrics")]
+        assert stages.count("teacher data") == 8
+        assert result.aborted
+        assert "1 fall backs already" in result.outcome
+
+    def test_aborts_where_there_is_nothing_to_return_to(self, collapsing, tmp_path):
+        del collapsing["stages"][1]
+        result = train(Recipe.model_validate(collapsing), tmp_path / "run")
+        assert result.aborted
+        assert "no teacher-data stage" in result.outcome
+
+    def test_an_abort_stays_aborted_on_resume(self, collapsing, tmp_path):
+        collapsing["stages"][2]["gate"]["action"] = "abort"
+        result = train(Recipe.model_validate(collapsing), tmp_path / "run")
+        assert result.aborted
+        assert resume(tmp_path / "run") == result
+
+
+def test_checkpoints_are_pruned_but_stage_entries_stay(run):
+    assert sorted(path.name for path in (run.path / "checkpoints").iterdir()) == [
+        "step-000000",
+        "step-000004",
+        "step-000008",
+        "step-000010",
+        "step-000012",
+    ]
+
+
+class TestBadInput:
+    def test_different_vocabularies(self, mini, tmp_path, student_path):
+        import shutil
+
+        other = shutil.copytree(student_path, tmp_path / "other")
+        tokenizer = json.loads((other / "tokenizer.json").read_text())
+        vocab = tokenizer["model"]["vocab"]
+        vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
+        (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+        mini["teacher"] = {"model": str(other)}
+        with pytest.raises(SetupError, match=r"different vocabularies: 2 ids .*no map.*student's tokenizer"):
+            train(Recipe.model_validate(mini), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+    def test_k_beyond_the_vocabulary(self, mini, tmp_path):
+        with pytest.raises(SetupError, match=r"support\.k = 500 is larger than the \d+ tokens"):
+            train(variant(mini, support={"k": 500}), tmp_path / "run")
+
+    def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(self, recipe, tmp_path, monkeypatch):
+        original = distill.trainer.supervised_step
+
+        def poisoned(student, batch, texts, clock):
+            outcome = original(student, batch, texts, clock)
+            poisoned.calls += 1
+            return outcome if poisoned.calls < 4 else type(outcome)(outcome.loss * torch.nan, outcome.positions)
+
+        poisoned.calls = 0
+        monkeypatch.setattr(distill.trainer, "supervised_step", poisoned)
+        with pytest.raises(TrainingError, match=r"step 3 of stage 'base': loss nan.*Lower"):
+            train(recipe, tmp_path / "run")
+        monkeypatch.undo()
+        assert resume(tmp_path / "run").outcome == "finished"
+
+    def test_nan_logits_are_named(self, mini, tmp_path, teacher_path):
+        teacher = load_recogniser(str(teacher_path))
+        with torch.no_grad():
+            teacher.generator.model.language_model.norm.weight.fill_(torch.nan)
+        teacher.save(tmp_path / "broken")
+        mini["teacher"] = {"model": str(tmp_path / "broken")}
+        mini["evaluation"] = None
+        with pytest.raises(ValueError, match="teacher_logits.*NaN"):
+            train(Recipe.model_validate(mini), tmp_path / "run")
+
+    def test_changed_data_refuses_to_resume(self, mini, tmp_path, manifests):
+        copy = tmp_path / "train.jsonl"
+        lines = manifests["train"].read_text().splitlines(keepends=True)
+        absolute = [json.loads(line) for line in lines]
+        for row in absolute:
+            row["audio"] = str((manifests["train"].parent / row["audio"]).resolve())
+        copy.write_text("".join(json.dumps(row) + "\n" for row in absolute))
+        mini["stages"][0]["manifest"] = str(copy)
+        with pytest.raises(KeyboardInterrupt):
+            train(Recipe.model_validate(mini), tmp_path / "run", observer=_Interrupt(2))
+        copy.write_text("".join(json.dumps(row) + "\n" for row in absolute[:-1]))
+        with pytest.raises(TrainingError, match="changed since the run began"):
+            resume(tmp_path / "run")
