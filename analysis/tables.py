@@ -42,9 +42,7 @@ class StageTable:
         if "n_positions" in self.frame:
             shown["n pos."] = [_count(value) for value in self.frame["n_positions"]]
         lines = shown.to_string(index=False).splitlines()
-        reasons = [
-            f"  {row.stage}: {row.reason}" for row in self.frame.itertuples() if isinstance(row.reason, str)
-        ]
+        reasons = [f"  {row.stage}: {row.reason}" for row in self.frame.itertuples() if isinstance(row.reason, str)]
         return "\n".join([*lines, "", "why each stage ended:", *reasons])
 
     def _interval(self, name: str) -> list[str]:

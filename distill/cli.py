@@ -16,7 +16,6 @@ from analysis import load, stage_table
 from . import trainer
 from .audio import AudioCache
 from .data import AudioSource
-from .transcribe import evaluate as evaluate_model
 from .manifest import read_manifest, require_text
 from .models import load_recogniser
 from .paths import shipped_recipes
@@ -26,11 +25,14 @@ from .progress import TerminalProgress
 from .recipe import Decoding, Support, load_recipe
 from .run_directory import write_parquet
 from .setup import check_durations, check_pair
+from .transcribe import evaluate as evaluate_model
 
 app = App(name="distill", help="Distil a speech recogniser on-policy, in stages gated on support overlap.")
 stderr = Console(stderr=True)
 
-JsonFlag = Annotated[bool, Parameter(name="--json", help="Print one JSON object to standard output and nothing else there.")]
+JsonFlag = Annotated[
+    bool, Parameter(name="--json", help="Print one JSON object to standard output and nothing else there.")
+]
 
 
 @app.command

@@ -16,6 +16,10 @@ from .recipe import Support
 from .timing import Stopwatch
 
 
+class LogitsError(ValueError):
+    """A model whose scores are not numbers."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Attributes: logits are [batch, length, vocabulary] in the student's ids; `used` is [batch, length] bool."""
@@ -70,7 +74,10 @@ def compare(
         gradients: Keep the student's graph.
         drop_empty: Put the only position of an empty rollout in its own bin instead of using it.
         drop_truncated: Likewise the positions of rollouts that did not end.
-        clock: Takes the seconds of the phases `teacher` and `student`.
+        clock: Takes the seconds of the phases `teacher`, `student` and `measure`.
+
+    Raises:
+        LogitsError: A model's logits hold NaN or +inf; names the model, the utterance and the position.
     """
     clock = clock or Stopwatch()
     with clock("teacher"), torch.no_grad():
@@ -78,10 +85,12 @@ def compare(
     with clock("student"), nullcontext() if gradients else torch.no_grad():
         student_logits = student.score(batch.prompt(student), transcripts)
     with clock("measure"), torch.no_grad():
-        blocked = student.blocked | teacher.blocked
+        _refuse_undefined(student_logits, "student", student, batch, transcripts)
+        _refuse_undefined(teacher_logits, "teacher", teacher, batch, transcripts)
+        blocked, mask = student.blocked | teacher.blocked, transcripts.mask
         union = overlap.union(
-            overlap.top_k(student_logits.detach(), support.k, blocked=blocked),
-            overlap.top_k(teacher_logits, support.k, blocked=blocked),
+            overlap.top_k(student_logits.detach(), support.k, blocked=blocked, mask=mask),
+            overlap.top_k(teacher_logits, support.k, blocked=blocked, mask=mask),
         )
         empty = (transcripts.lengths == 0) & transcripts.finished
         reasons = {
@@ -92,3 +101,16 @@ def compare(
         }
         funnel, used = overlap.account(transcripts.mask, reasons)
     return Comparison(transcripts, student_logits, teacher_logits, union, used, funnel, blocked, support)
+
+
+def _refuse_undefined(
+    logits: Tensor, role: str, recogniser: Recogniser, batch: Batch, transcripts: Transcripts
+) -> None:
+    wrong = ((logits.isnan() | logits.isposinf()).any(-1) & transcripts.mask).nonzero()
+    if len(wrong):
+        row, position = wrong[0].tolist()
+        raise LogitsError(
+            f"{role} {recogniser.name!r}: NaN or infinite logits at {len(wrong)} of {int(transcripts.mask.sum())} "
+            f"positions, first at position {position} of utterance {batch.utterances[row].id!r}. Check its weights and "
+            "dtype (float16 overflows where bfloat16 does not), or lower the learning rate if it was just trained."
+        )

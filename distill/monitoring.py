@@ -7,14 +7,13 @@ from typing import Any
 
 import overlap
 
-from .transcribe import evaluate
-from .manifest import Utterance
 from .models import Recogniser
 from .observer import Observer
 from .probe import Rollouts, StateProbe, probe
 from .recipe import Decoding, Recipe
 from .run_directory import RunDirectory, write_atomically, write_parquet
 from .setup import Setup
+from .transcribe import evaluate
 
 FIXED = "fixed_rollouts.json"
 
@@ -128,11 +127,7 @@ def probe_rows(result: StateProbe, step: int, stage: str) -> list[dict[str, Any]
     nan = float("nan")
     counted = {"standard_error": nan, "low": nan, "high": nan, "n_groups": len(result.rollouts), "n_undefined": 0}
     rows += [
-        common
-        | {"statistic": f"funnel.{name}", "value": float(count), "n_positions": result.funnel.total}
-        | counted
+        common | {"statistic": f"funnel.{name}", "value": float(count), "n_positions": result.funnel.total} | counted
         for name, count in result.funnel.counts.items()
     ]
     return rows
-
-

@@ -85,7 +85,9 @@ def probe(
         decoded = student.decode(transcripts)
         if len(rollouts) < traced:
             kept = traced - len(rollouts)
-            traces += trace_rows(comparison, statistics, batch.utterances, decoded, student.token_strings, states)[:kept]
+            traces += trace_rows(comparison, statistics, batch.utterances, decoded, student.token_strings, states)[
+                :kept
+            ]
         for row, utterance in enumerate(batch.utterances):
             ids = transcripts.ids[row][transcripts.mask[row]].tolist()
             rollouts[utterance.id] = (ids, bool(transcripts.finished[row]))

@@ -55,7 +55,9 @@ class TerminalProgress(Observer):
 
     def probe(self, rows: list[dict[str, Any]]) -> None:
         """Replace the table of the last probe."""
-        table = Table(title=f"probe at step {rows[0]['step']} (mean [95 % interval])" if rows else None, title_justify="left")
+        table = Table(
+            title=f"probe at step {rows[0]['step']} (mean [95 % interval])" if rows else None, title_justify="left"
+        )
         for column in ("states", *SHOWN, "positions", "utterances"):
             table.add_column(column, justify="left" if column == "states" else "right")
         for states in dict.fromkeys(row["states"] for row in rows):
@@ -71,7 +73,8 @@ class TerminalProgress(Observer):
         if row["decision"] != "stay":
             colour = {"advance": "green", "end": "bold", "stop": "yellow"}.get(row["decision"], "red")
             self.console.print(
-                f"[{colour}]step {row['step']} · {row['stage']} · {row['decision']}[/]: {row['reason']}", highlight=False
+                f"[{colour}]step {row['step']} · {row['stage']} · {row['decision']}[/]: {row['reason']}",
+                highlight=False,
             )
 
     def evaluation(self, row: Mapping[str, Any]) -> None:

@@ -349,7 +349,7 @@ def _assign(data: dict[str, Any], assignment: str) -> None:
             if not part.isdigit() or int(part) >= len(node):
                 where = ".".join(parts[:depth])
                 raise RecipeError(f"--set {key}: {where} has items 0 to {len(node) - 1}, not {part!r}")
-            part = int(part)  # noqa: PLW2901
+            part = int(part)
         elif not isinstance(node, dict):
             raise RecipeError(f"--set {key}: {'.'.join(parts[:depth])} is a value, not a table")
         elif not last and part not in node:

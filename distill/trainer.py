@@ -102,7 +102,9 @@ def resume(output: str | Path, *, observer: Observer | None = None) -> RunResult
     now = resolved_configuration(recipe)
     changed = [p for p, digest in run.resolved["manifest_sha256"].items() if now["manifest_sha256"][p] != digest]
     if changed:
-        raise TrainingError(f"cannot resume {output}: {', '.join(changed)} changed since the run began; start a new run")
+        raise TrainingError(
+            f"cannot resume {output}: {', '.join(changed)} changed since the run began; start a new run"
+        )
     newest = checkpoint.latest(run.path)
     state = checkpoint.load_state(newest) if newest else TrainingState(rows=dict.fromkeys(run.rows, 0))
     if newest and state.outcome is not None:
@@ -195,9 +197,7 @@ class Trainer:
         )
         scheduler = get_scheduler(stage.schedule, optimiser, stage.warmup_steps, state.horizon)
         if self._optimiser_state is not None and not fresh:
-            set_optimizer_state_dict(
-                self.student.model, optimiser, self._optimiser_state["optimiser"], options=WHOLE
-            )
+            set_optimizer_state_dict(self.student.model, optimiser, self._optimiser_state["optimiser"], options=WHOLE)
             scheduler.load_state_dict(self._optimiser_state["scheduler"])
         self._optimiser_state = None
         self.optimiser, self.scheduler = self.accelerator.prepare_optimizer(optimiser), scheduler
@@ -269,7 +269,9 @@ class Trainer:
         elif state.step == self.recipe.total_steps:
             self._finish(f"stopped: the run's {state.step} steps are spent in stage {self.stage.name!r}")
         elif self._spent():
-            reason = f"the {self.stage.steps} steps of stage {self.stage.name!r} are spent and its gate has not advanced"
+            reason = (
+                f"the {self.stage.steps} steps of stage {self.stage.name!r} are spent and its gate has not advanced"
+            )
             self._log("advance" if self.stage.when_exhausted == "advance" else "stop", reason, "exhausted", {})
             if self.stage.when_exhausted == "advance":
                 self._leave_stage()
@@ -322,7 +324,9 @@ class Trainer:
         state, stage, clock = self.state, self.stage, Stopwatch()
         torch.manual_seed(_seed(self.recipe.seed, state.stage, state.step, self.accelerator.process_index))
         with clock("data"):
-            indices = self.sampler.batch(state.stage_step)[self.accelerator.process_index :: self.accelerator.num_processes]
+            indices = self.sampler.batch(state.stage_step)[
+                self.accelerator.process_index :: self.accelerator.num_processes
+            ]
             batch = self.setup.source.batch([self.utterances[i] for i in indices])
         self.student.model.train()
         outcome = self._step_outcome(stage, batch, clock)

@@ -1,1 +1,1 @@
-"""Embedded demonstration: a small corpus of synthetic speech and two small Qwen3-ASR configurations to distil on a CPU."""
+"""Embedded demonstration: synthetic speech and two small Qwen3-ASR configurations to distil on a CPU."""

@@ -116,9 +116,7 @@ def mix(speech: np.ndarray, noise: np.ndarray, *, snr_db: float, start: int) -> 
     return mixture
 
 
-def add_noise(
-    speech: np.ndarray, talkers: Sequence[np.ndarray], rng: np.random.Generator
-) -> tuple[np.ndarray, float]:
+def add_noise(speech: np.ndarray, talkers: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, float]:
     """Surround and cover an utterance with white and pink noise and babble, in random proportions.
 
     Args:
@@ -244,15 +242,16 @@ def describe(folder: Path, seed: int) -> str:
     n_bytes = sum(path.stat().st_size for path in folder.rglob("*.ogg"))
     return f"""# Demonstration corpus
 
-Connected digits (read one by one) and short commands, spoken by synthetic voices under noise: enough to distil a small recogniser
-on a CPU within minutes. It says nothing about natural speech.
+Connected digits (read one by one) and short commands, spoken by synthetic voices under noise: enough to distil a
+small recogniser on a CPU within minutes. It says nothing about natural speech.
 
 {chr(10).join(table)}
 
-Audio: 16 kHz mono Ogg Opus, one file a voice, {n_bytes:,} bytes; utterances are cut out by `begin_time` and `end_time` (seconds).
-No voice and no sentence of two or more words is in two of the splits train, probe and test; single words are in train alone.
-Each utterance carries white and pink noise and babble (of training voices) in random proportions at `snr_db`, drawn uniformly
-between {SNR_DB[0]:g} and {SNR_DB[1]:g} dB: mean power of the speech over that of the noise beneath it.
+Audio: 16 kHz mono Ogg Opus, one file a voice, {n_bytes:,} bytes; utterances are cut out by `begin_time` and
+`end_time` (seconds). No voice and no sentence of two or more words is in two of the splits train, probe and test;
+single words are in train alone. Each utterance carries white and pink noise and babble (of training voices) in random
+proportions at `snr_db`, drawn uniformly between {SNR_DB[0]:g} and {SNR_DB[1]:g} dB: mean power of the speech over that
+of the noise beneath it.
 
 Made by eSpeak NG (formant synthesis, accents and variants of English) and Flite (voices slt, rms, kal16, awb) with
 

@@ -104,8 +104,8 @@ def make_config(
     """
     token_id = tokenizer.convert_tokens_to_ids
     eos_token_id = [token_id("<|endoftext|>"), token_id("<|im_end|>")]
-    # The family's 0.02 is meant for thousands of units. At these widths 2/sqrt(width) learns isolated words several times
-    # faster than 1/sqrt(width): audio enters with more of a say against the decoder's own prior.
+    # The family's 0.02 is meant for thousands of units. At these widths 2/sqrt(width) learns isolated words several
+    # times faster than 1/sqrt(width): audio enters with more of a say against the decoder's own prior.
     initializer_range = round(2 * text_width**-0.5, 3)
     return Qwen3ASRConfig(
         architectures=["Qwen3ASRForConditionalGeneration"],

@@ -9,7 +9,7 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 COMMANDS = ("call", "channel", "volume", "room", "set", "timer", "play", "stop", "pause", "next")
 WORDS = DIGITS + COMMANDS
 
-# (leading words, number of digits, weight): short sentences are the bulk, so that a model can grow from words to strings.
+# (leading words, number of digits, weight). Short sentences are the bulk: a model grows from words to strings.
 PATTERNS: tuple[tuple[str, int, float], ...] = (
     ("", 2, 4.0),
     ("", 3, 2.5),

@@ -23,7 +23,11 @@ def as_toml(mini) -> str:
     """The plain recipe as TOML, enough for its few types."""
 
     def value(x):
-        return json.dumps(x) if not isinstance(x, dict) else "{" + ", ".join(f"{k} = {value(v)}" for k, v in x.items()) + "}"
+        return (
+            json.dumps(x)
+            if not isinstance(x, dict)
+            else "{" + ", ".join(f"{k} = {value(v)}" for k, v in x.items()) + "}"
+        )
 
     top = "".join(f"{k} = {value(v)}\n" for k, v in mini.items() if k != "stages")
     return top + "".join("[[stages]]\n" + "".join(f"{k} = {value(v)}\n" for k, v in s.items()) for s in mini["stages"])
@@ -94,7 +98,9 @@ def test_mistakes_are_one_message_and_exit_code_one(toml, tmp_path, capsys, edit
 def test_a_broken_manifest_line_is_named(toml, manifests, tmp_path, capsys):
     broken = tmp_path / "broken.jsonl"
     broken.write_text(manifests["train"].read_text().replace("\n", "\n{oops\n", 1))
-    code, _, err = run("train", toml, "--output", tmp_path / "run", "--set", f"stages.0.manifest={broken}", capsys=capsys)
+    code, _, err = run(
+        "train", toml, "--output", tmp_path / "run", "--set", f"stages.0.manifest={broken}", capsys=capsys
+    )
     assert code == 1
     assert "broken.jsonl:2" in err.replace("\n", "")
 

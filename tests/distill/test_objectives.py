@@ -7,12 +7,14 @@ import overlap
 from distill.objectives import cross_entropy, union_support_kl
 
 
-def oracle(student: torch.Tensor, teacher: torch.Tensor, k: int, temperature: float, mask: torch.Tensor) -> torch.Tensor:
+def oracle(
+    student: torch.Tensor, teacher: torch.Tensor, k: int, temperature: float, mask: torch.Tensor
+) -> torch.Tensor:
     """τ² KL on the union, by −inf masking of whole-vocabulary softmaxes; sets made by Python's sort."""
     total = torch.zeros((), dtype=torch.float64)
     for index in mask.nonzero().tolist():
         z_s, z_t = student[tuple(index)], teacher[tuple(index)]
-        top = [set(sorted(range(len(z)), key=lambda v: (-float(z[v]), v))[:k]) for z in (z_s, z_t)]
+        top = [set(sorted(range(len(z)), key=lambda v, z=z.tolist(): (-z[v], v))[:k]) for z in (z_s, z_t)]
         keep = torch.tensor([v in top[0] | top[1] for v in range(len(z_s))])
         log_p = torch.log_softmax((z_s.double() / temperature).masked_fill(~keep, -torch.inf), -1)
         log_q = torch.log_softmax((z_t.double() / temperature).masked_fill(~keep, -torch.inf), -1)

@@ -43,12 +43,16 @@ def test_rewind_cuts_every_log_back_and_drops_a_torn_line(run):
     assert reopened.rows == {"metrics": 5, "decisions": 0, "evaluations": 0, "probes": 5}
     reopened.rewind({"metrics": 3, "decisions": 0, "evaluations": 0, "probes": 2})
     assert [json.loads(line)["step"] for line in (run.path / "metrics.jsonl").read_text().splitlines()] == [0, 1, 2]
-    assert RunDirectory.open(run.path).rows == reopened.rows == {
-        "metrics": 3,
-        "decisions": 0,
-        "evaluations": 0,
-        "probes": 2,
-    }
+    assert (
+        RunDirectory.open(run.path).rows
+        == reopened.rows
+        == {
+            "metrics": 3,
+            "decisions": 0,
+            "evaluations": 0,
+            "probes": 2,
+        }
+    )
 
 
 def test_rewind_refuses_logs_that_lost_rows(run):

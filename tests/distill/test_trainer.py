@@ -63,7 +63,9 @@ class TestWholeRun:
 
     def test_fixed_states_are_the_rollouts_of_base(self, run):
         probes = pd.read_parquet(run.path / "probes.parquet")
-        entry = probes[(probes["stage"] == "teacher data") & (probes["step"] == 4) & (probes["statistic"] == "forward_kl")]
+        entry = probes[
+            (probes["stage"] == "teacher data") & (probes["step"] == 4) & (probes["statistic"] == "forward_kl")
+        ]
         values = entry.set_index("states")["value"]
         assert math.isclose(values["student"], values["fixed"], rel_tol=1e-5)
 
@@ -232,7 +234,9 @@ class TestBadInput:
         teacher.save(tmp_path / "broken")
         mini["teacher"] = {"model": str(tmp_path / "broken")}
         mini["evaluation"] = None
-        with pytest.raises(ValueError, match="teacher_logits.*NaN"):
+        with pytest.raises(
+            ValueError, match=r"teacher '.*broken': NaN or infinite logits at \d+ of \d+ .*utterance 'probe-"
+        ):
             train(Recipe.model_validate(mini), tmp_path / "run")
 
     def test_changed_data_refuses_to_resume(self, mini, tmp_path, manifests):
