@@ -102,7 +102,12 @@ def make_config(
     Returns:
         Configuration of a `Qwen3ASRForConditionalGeneration`.
     """
-    token_id = tokenizer.convert_tokens_to_ids
+
+    def token_id(token: str) -> int:
+        found = tokenizer.convert_tokens_to_ids(token)
+        assert isinstance(found, int)
+        return found
+
     eos_token_id = [token_id("<|endoftext|>"), token_id("<|im_end|>")]
     # The family's 0.02 is meant for thousands of units. At these widths 2/sqrt(width) learns isolated words several
     # times faster than 1/sqrt(width): audio enters with more of a say against the decoder's own prior.
@@ -173,7 +178,7 @@ def make_models(output: Path) -> None:
         processor.save_pretrained(folder)
         config.save_pretrained(folder)
         GenerationConfig(
-            do_sample=False, pad_token_id=config.pad_token_id, eos_token_id=list(config.eos_token_id)
+            do_sample=False, pad_token_id=config.pad_token_id, eos_token_id=config.eos_token_id
         ).save_pretrained(folder)
 
 
