@@ -30,9 +30,7 @@ from .transcribe import evaluate as evaluate_model
 app = App(name="distill", help="Distil a speech recogniser on-policy, in stages gated on support overlap.")
 stderr = Console(stderr=True)
 
-JsonFlag = Annotated[
-    bool, Parameter(name="--json", help="Print one JSON object to standard output and nothing else there.")
-]
+JsonFlag = Annotated[bool, Parameter(name="--json")]
 
 
 @app.command
@@ -98,6 +96,7 @@ def evaluate(
         batch_size: Utterances at once.
         max_new_tokens: Longest transcript, in tokens.
         max_seconds: Longer utterances are refused.
+        json_: Print one JSON object to standard output and nothing else there.
     """
     utterances = read_manifest(manifest)
     require_text(utterances, "evaluation")
@@ -145,6 +144,7 @@ def probe(
         max_utterances: Use the first so many.
         max_seconds: Longer utterances are refused.
         output: Write a trace there (Parquet, a row an utterance).
+        json_: Print one JSON object to standard output and nothing else there.
     """
     utterances = read_manifest(manifest)[:max_utterances]
     check_durations(utterances, max_seconds)

@@ -1,4 +1,4 @@
-"""Student and teacher on one batch of transcripts: both models' logits, the positions that count, and where the rest went."""
+"""Student and teacher on the same transcripts: both models' logits, the positions that count, and where others went."""
 
 from __future__ import annotations
 

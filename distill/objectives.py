@@ -25,8 +25,8 @@ def union_support_kl(
 ) -> Tensor:
     """Summed τ² · KL(softmax(z_T/τ on U) ‖ softmax(z_S/τ on U)), Eq. 1 of arXiv 2605.28139.
 
-    On a renormalised subset the partition function cancels, so the raw logits of both models, gathered on the union, give
-    the loss exactly; both sides on one scale. Gradients reach the student only.
+    On a renormalised subset the partition function cancels, so the raw logits of both models, gathered on the union,
+    give the loss exactly, both sides on one scale. Gradients reach the student only.
 
     Args:
         student_logits: [..., vocabulary], raw.

@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it. The trainer is silent; the command line and notebooks show what they are told."""
+"""What a run tells whoever watches it. The trainer is silent; the command line and notebooks show what they hear."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The run directory: the one interface between training and analysis, and the truth that trackers copy.
 
-Logs are JSON lines, one object a line, appended and flushed as they happen. `rewind` cuts them back to the row counts that
-a checkpoint recorded, so that a resumed run neither loses nor doubles a row.
+Logs are JSON lines, one object a line, appended and flushed as they happen. `rewind` cuts them back to the row counts
+that a checkpoint recorded, so that a resumed run neither loses nor doubles a row.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which utterances a step trains on: a pure function of seed, stage and step, so that resumption needs no sampler state."""
+"""Which utterances a step trains on: a pure function of seed, stage and step, so that there is no state to resume."""
 
 from __future__ import annotations
 

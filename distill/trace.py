@@ -1,4 +1,4 @@
-"""Traces: a row an utterance, with both models' view of every position, for the utterance browser and for later study."""
+"""Traces: a row an utterance, with both models' view of every position, for the utterance browser and for study."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def trace_rows(
     """One row an utterance; per-position columns are lists as long as the transcript.
 
     Columns: id, states, k, temperature, text, reference, token_ids, tokens, used, finished; `union_ids`,
-    `union_tokens`, `student_logprobs` and `teacher_logprobs` (lists of lists: log-probabilities of the union's tokens at
-    the stated temperature), `in_student`, `in_teacher` (membership of each in the top-k sets); one column a statistic.
+    `union_tokens`, `student_logprobs` and `teacher_logprobs` (lists of lists: log-probabilities of the union's tokens
+    at the stated temperature), `in_student`, `in_teacher` (membership of each in the top-k sets); one column a
+    statistic.
     """
     temperature = comparison.support.temperature
     log_p = _log_softmax(comparison.student_logits, comparison.blocked, temperature)

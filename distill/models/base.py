@@ -20,7 +20,7 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True)
 class Transcripts:
-    """A batch of token sequences in one recogniser's vocabulary, right-padded, end of text included where it was written.
+    """A batch of token sequences in one recogniser's vocabulary, right-padded, with end of text where it was written.
 
     Attributes:
         ids: [batch, length] token ids, padding filled with the end-of-text id.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import transformers
 from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor
 
 from .base import ModelError, Recogniser, quiet
@@ -47,15 +46,17 @@ def load_recogniser(
     kind = family or config.model_type
     if kind not in FAMILIES:
         raise ModelError(f"{model!r} is a {kind!r} model; there are adapters for {sorted(FAMILIES)}")
-    architecture = getattr(transformers, (config.architectures or [""])[0], AutoModelForMultimodalLM)
+    weights = getattr(torch, dtype)
     if from_scratch:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = architecture._from_config(config, dtype=getattr(torch, dtype))
+            network = AutoModelForMultimodalLM.from_config(config, dtype=weights)
     else:
         try:
             with quiet():
-                network = architecture.from_pretrained(model, revision=revision, dtype=getattr(torch, dtype))
+                network = AutoModelForMultimodalLM.from_pretrained(
+                    model, revision=revision, dtype=weights
+                )
         except (OSError, ValueError) as error:
             raise ModelError(f"cannot load the weights of {model!r}: {_first_line(error)}") from error
     network = network.to(device).eval()

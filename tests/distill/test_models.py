@@ -1,4 +1,4 @@
-"""The Qwen3-ASR adapter on the real architecture at small size: saved to disk and loaded by path, as a checkpoint is."""
+"""The Qwen3-ASR adapter on the real architecture at small size, saved and loaded by path as a checkpoint is."""
 
 import numpy as np
 import pytest
@@ -114,7 +114,7 @@ def test_without_a_language_the_model_is_asked_to_name_it(recogniser):
 
 
 def test_nothing_to_load(tmp_path):
-    with pytest.raises(ModelError, match="cannot load .*Give a directory with config.json"):
+    with pytest.raises(ModelError, match=r"cannot load .*Give a directory with config.json"):
         load_recogniser(str(tmp_path / "nowhere"))
 
 

@@ -7,6 +7,10 @@ import overlap
 from distill.objectives import cross_entropy, union_support_kl
 
 
+def top(scores: list[float], k: int) -> set[int]:
+    return set(sorted(range(len(scores)), key=lambda v: (-scores[v], v))[:k])
+
+
 def oracle(
     student: torch.Tensor, teacher: torch.Tensor, k: int, temperature: float, mask: torch.Tensor
 ) -> torch.Tensor:
@@ -14,8 +18,8 @@ def oracle(
     total = torch.zeros((), dtype=torch.float64)
     for index in mask.nonzero().tolist():
         z_s, z_t = student[tuple(index)], teacher[tuple(index)]
-        top = [set(sorted(range(len(z)), key=lambda v, z=z.tolist(): (-z[v], v))[:k]) for z in (z_s, z_t)]
-        keep = torch.tensor([v in top[0] | top[1] for v in range(len(z_s))])
+        union = top(z_s.tolist(), k) | top(z_t.tolist(), k)
+        keep = torch.tensor([v in union for v in range(len(z_s))])
         log_p = torch.log_softmax((z_s.double() / temperature).masked_fill(~keep, -torch.inf), -1)
         log_q = torch.log_softmax((z_t.double() / temperature).masked_fill(~keep, -torch.inf), -1)
         total = total + temperature**2 * (log_q.exp() * (log_q - log_p))[keep].sum()

@@ -13,7 +13,7 @@ def run(tmp_path):
 
 
 def test_refuses_a_directory_that_holds_a_run_or_anything_else(run, tmp_path):
-    with pytest.raises(RunDirectoryError, match="already holds a run.*distill resume"):
+    with pytest.raises(RunDirectoryError, match=r"already holds a run.*distill resume"):
         RunDirectory.create(run.path, {})
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("years of work")

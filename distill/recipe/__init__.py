@@ -1,0 +1,25 @@
+"""Recipes: one TOML file says what to train, on what, through which stages, under which gates.
+
+>>> from distill.recipe import load_recipe
+>>> recipe = load_recipe("demo", ["seed=3", "stages.1.lr=1e-4"])
+>>> [stage.type for stage in recipe.stages], recipe.seed, recipe.stages[1].lr
+(['sft', 'td', 'opd'], 3, 0.0001)
+"""
+
+from .gates import GateConfig, fixed_steps
+from .reading import RecipeError, load_recipe
+from .schema import Model, Recipe, Support
+from .stages import Decoding, OnPolicyStage, StageConfig
+
+__all__ = [
+    "Decoding",
+    "GateConfig",
+    "Model",
+    "OnPolicyStage",
+    "Recipe",
+    "RecipeError",
+    "StageConfig",
+    "Support",
+    "fixed_steps",
+    "load_recipe",
+]

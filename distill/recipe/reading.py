@@ -1,0 +1,140 @@
+"""From a TOML file and `--set` assignments to a recipe, or to a message that says what to write instead.
+
+Unknown keys are refused with the nearest valid key. Relative paths are relative to the recipe file; `demo:` paths are
+inside the package.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..paths import resolve, shipped_recipe
+from .schema import Model, Recipe
+from .section import Section
+
+_TAGS = {"sft", "td", "opd", "fixed_steps", "threshold", "plateau", "collapse", "all", "any"}
+"""Values of `type`, by which pydantic tells the members of a union apart."""
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be run; the message names the file, the dotted key and the remedy."""
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read, override and validate a recipe; its paths come back absolute.
+
+    Args:
+        path: A TOML file, or the name of a shipped recipe such as `demo`.
+        overrides: `dotted.key=value` assignments, the value in TOML syntax (bare words are strings); list items by
+            index, for instance `stages.1.lr=1e-6`.
+
+    Raises:
+        RecipeError: Missing file, malformed TOML, unknown key (with the nearest valid one), invalid value.
+    """
+    path = shipped_recipe(str(path)) or Path(path)
+    if not path.is_file():
+        raise RecipeError(f"recipe not found: {path}. Give a TOML file or the name of a shipped recipe.")
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not valid TOML: {error}") from error
+    for assignment in overrides:
+        _assign(data, assignment)
+    try:
+        return _absolute(Recipe.model_validate(data), path.parent)
+    except ValidationError as error:
+        raise RecipeError(f"{path}: {_explain(error)}") from error
+
+
+def _absolute(recipe: Recipe, base: Path) -> Recipe:
+    """The same recipe with manifests and local model directories as absolute paths."""
+
+    def model(section: Model) -> Model:
+        return section.model_copy(update={"model": resolve(section.model, base, must_exist=False)})
+
+    def manifest(section: Any) -> Any:
+        return section.model_copy(update={"manifest": resolve(section.manifest, base)})
+
+    return recipe.model_copy(
+        update={
+            "student": model(recipe.student),
+            "teacher": model(recipe.teacher) if recipe.teacher else None,
+            "probe": manifest(recipe.probe) if recipe.probe else None,
+            "evaluation": manifest(recipe.evaluation) if recipe.evaluation else None,
+            "stages": tuple(manifest(stage) for stage in recipe.stages),
+        }
+    )
+
+
+def _assign(data: dict[str, Any], assignment: str) -> None:
+    key, separator, raw = assignment.partition("=")
+    if not separator or not key.strip():
+        raise RecipeError(f"--set {assignment!r}: expected dotted.key=value, for instance stages.1.lr=1e-6")
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()
+    parts = key.strip().split(".")
+    node: Any = data
+    for depth, part in enumerate(parts):
+        slot = _slot(node, part, ".".join(parts[:depth]), key)
+        if depth == len(parts) - 1:
+            node[slot] = value
+        else:
+            node = node.setdefault(slot, {}) if isinstance(node, dict) else node[slot]
+
+
+def _slot(node: Any, part: str, where: str, key: str) -> str | int:
+    """What a part of a dotted key stands for in the node at `where`: a key of a table, an index of a list."""
+    if isinstance(node, dict):
+        return part
+    if not isinstance(node, list):
+        raise RecipeError(f"--set {key}: {where} is a value, not a table")
+    if not part.isdigit() or int(part) >= len(node):
+        raise RecipeError(f"--set {key}: {where} has items 0 to {len(node) - 1}, not {part!r}")
+    return int(part)
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        # Pydantic puts the chosen tag of a union in the location; it is no key of the file.
+        location = [str(part) for part in problem["loc"] if not (isinstance(part, str) and part in _TAGS)]
+        dotted = ".".join(location) or "recipe"
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(location[-1], _known_keys(problem["loc"]), n=1, cutoff=0.4)
+            hint = f"; did you mean {'.'.join([*location[:-1], near[0]])}?" if near else ""
+            lines.append(f"unknown key {dotted}{hint}")
+        else:
+            lines.append(f"{dotted}: {problem['msg']}")
+    return "\n  ".join(lines)
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """Valid keys at a place of the recipe, found by walking the models' fields (union members by their tag)."""
+    candidates: list[Any] = [Recipe]
+    for part in location[:-1]:
+        following: list[Any] = []
+        for model in candidates:
+            if isinstance(part, str) and part in _TAGS:
+                tag = model.model_fields.get("type")
+                following += [model] if tag is not None and part in typing.get_args(tag.annotation) else []
+            elif isinstance(part, int):
+                following.append(model)
+            elif part in model.model_fields:
+                following += _sections(model.model_fields[part].annotation)
+        candidates = following
+    return sorted({key for model in candidates for key in model.model_fields})
+
+
+def _sections(annotation: Any) -> list[Any]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [section for inner in typing.get_args(annotation) for section in _sections(inner)]
