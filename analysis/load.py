@@ -9,7 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+METRIC_COLUMNS = ("step", "stage", "stage_step", "loss")
 DECISION_COLUMNS = ("step", "stage", "stage_step", "gate", "decision", "reason")
+EVALUATION_COLUMNS = ("step", "stage", "set", "model", "wer")
 PROBE_COLUMNS = (
     "step",
     "stage",
@@ -25,16 +27,16 @@ PROBE_COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """The files of a run as frames.
 
     Attributes:
         path: The run directory.
         resolved: Recipe, seeds, versions and hashes.
-        metrics: A row a training step; nested columns are flattened with dots (`overlap.union_size`, `seconds.teacher`).
+        metrics: A row a training step; nested columns are flattened with dots (`overlap.union_size`).
         probes: A row a probe, kind of states and statistic, with interval and counts.
-        decisions: A row a gate reading.
+        decisions: A row a gate reading, and one where the run ended.
         evaluations: A row an evaluation, with `wer.value`, `wer.low`, `wer.high`, ….
     """
 
@@ -52,35 +54,66 @@ class Run:
 
 
 def load(path: str | Path) -> Run:
-    """Read a run directory.
+    """Read a run directory, finished or not.
+
+    Args:
+        path: What `distill train --output` was given.
 
     Raises:
         FileNotFoundError: No `resolved.json` there.
-        ValueError: A complete line of a log is not JSON (names file and line).
+        ValueError: A file is damaged; names it, and the line and field where it has them. The last line of a log may be
+            half written: the run is going on.
     """
     path = Path(path)
-    if not (path / "resolved.json").is_file():
+    resolved = path / "resolved.json"
+    if not resolved.is_file():
         raise FileNotFoundError(f"{path} holds no run: resolved.json is missing. Give the --output of `distill train`.")
-    probes = path / "probes.parquet"
     return Run(
         path,
-        json.loads((path / "resolved.json").read_text(encoding="utf-8")),
-        _log(path / "metrics.jsonl"),
-        pd.read_parquet(probes) if probes.exists() else pd.DataFrame(columns=list(PROBE_COLUMNS)),
+        _object(resolved.read_bytes(), str(resolved), ("recipe",)),
+        _log(path / "metrics.jsonl", METRIC_COLUMNS),
+        _probes(path / "probes.parquet"),
         _log(path / "decisions.jsonl", DECISION_COLUMNS),
-        _log(path / "evaluations.jsonl"),
+        _log(path / "evaluations.jsonl", EVALUATION_COLUMNS),
     )
 
 
-def _log(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
+def _probes(path: Path) -> pd.DataFrame:
     if not path.exists():
-        return pd.DataFrame(columns=list(columns))
-    rows = []
-    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
-        if not line.endswith(b"\n"):  # being written right now
-            continue
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not JSON: {error}") from error
-    return pd.json_normalize(rows) if rows else pd.DataFrame(columns=list(columns))
+        return pd.DataFrame(columns=list(PROBE_COLUMNS))
+    try:
+        frame = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not a readable Parquet file ({error}); restore it, or resume the run") from error
+    missing = [column for column in PROBE_COLUMNS if column not in frame]
+    if missing:
+        raise ValueError(f"{path}: columns {missing} are missing; it was not written by `distill train`")
+    return frame
+
+
+def _log(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
+    if not path.exists():
+        return pd.DataFrame(columns=list(required))
+    rows = [
+        _object(line, f"{path}, line {number}", required)
+        for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1)
+        if line.endswith(b"\n")  # without its end, it is being written right now
+    ]
+    if not rows:
+        return pd.DataFrame(columns=list(required))
+    frame = pd.json_normalize(rows)
+    # JSON has no NaN: a column of nothing but nulls is one of undefined numbers.
+    return frame.astype(dict.fromkeys(frame.columns[frame.isna().all()], "float64"))
+
+
+def _object(text: bytes, where: str, required: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        row = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{where}: not JSON ({error}); restore it from a copy, or delete it") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{where}: expected a JSON object, found {type(row).__name__}")
+    missing = [name for name in required if name not in row]
+    if missing:
+        raise ValueError(f"{where}: fields {missing} are missing; it was not written by `distill train`")
+    return row

@@ -1,99 +1,181 @@
-"""Tables of a run."""
+"""What each stage of a run did: steps, error rate, overlap, and why it was left."""
 
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
+from overlap.table import html_table
+
+from .formatting import aligned, count, interval, markdown, number
 from .load import Run
+from .visits import visit_numbers, visits
 
-OVERLAP_COLUMNS = {
-    "union_size": "VUSS",
-    "student_size": "|S|",
-    "teacher_size": "|T|",
-    "intersection_size": "|I|",
-    "top1_agreement": "top-1",
-    "total_variation": "TV",
+WIDTH = 110
+
+STATISTICS = {
+    "union_size": ("VUSS", "= mean |U|", 2, True),
+    "student_size": ("mean", "|S|", 2, False),
+    "teacher_size": ("mean", "|T|", 2, False),
+    "intersection_size": ("mean", "|I|", 2, False),
+    "top1_agreement": ("top-1", "agreement", 3, True),
+    "total_variation": ("total", "variation", 3, True),
 }
-"""Statistics shown by stage, with their headings. VUSS is the mean |U|."""
+"""Statistics shown: the two lines of the heading, decimals, and whether the interval is shown."""
+
+PLACE = ("model", "stage", "visit", "first_step", "last_step", "steps")
+MEASURED = (
+    *(f"{name}{end}" for name in ("wer", *STATISTICS) for end in ("", ".low", ".high")),
+    *("n_words", "n_positions", "n_groups", "n_undefined"),
+)
+WHY = ("decision", "gate", "reason")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StageTable:
     """What each stage of a run did.
 
     Attributes:
-        frame: A row a stage as it was left: steps, WER with interval, overlap on the student's own states with
-            intervals and counts, and why the stage ended. Columns ending in `.low` and `.high` are 95 % intervals.
+        frame: A row a stay in a stage, after the teacher's if its error rate is known. Error rates are shares, overlap
+            was taken on the student's own transcripts, both at the step where the stage was left. Columns ending in
+            `.low` and `.high` are ends of 95 % intervals; what was not measured is NaN.
+        notes: What a reader of the numbers must know: sets, counts, k, undefined positions.
     """
 
     frame: pd.DataFrame
+    notes: tuple[str, ...]
 
     def to_text(self) -> str:
-        """Aligned plain text; intervals in brackets."""
-        shown = pd.DataFrame({"stage": self.frame["stage"], "steps": self.frame["steps"]})
-        shown["WER [95 %]"] = self._interval("wer")
-        for statistic, heading in OVERLAP_COLUMNS.items():
-            if statistic in self.frame:
-                full = statistic in ("union_size", "top1_agreement", "total_variation")
-                shown[heading] = self._interval(statistic) if full else [_number(v) for v in self.frame[statistic]]
-        if "n_positions" in self.frame:
-            shown["n pos."] = [_count(value) for value in self.frame["n_positions"]]
-        lines = shown.to_string(index=False).splitlines()
-        reasons = [f"  {row.stage}: {row.reason}" for row in self.frame.itertuples() if isinstance(row.reason, str)]
-        return "\n".join([*lines, "", "why each stage ended:", *reasons])
+        """Plain text: intervals below their values, reasons and notes below the table."""
+        lines = [["stage", "WER %", *(top for top, *_ in STATISTICS.values()), "n pos."]]
+        lines += [["", "[95 %]", *(bottom for _, bottom, *_ in STATISTICS.values()), "n utt."]]
+        reasons = []
+        for row in _rows(self.frame):
+            cells = _cells(row)
+            steps = "" if row["model"] == "teacher" else f"  {count(row['steps'])} steps"
+            lines += [[row["stage"], *(value for value, _ in cells)], [steps, *(below for _, below in cells)]]
+            if row["model"] != "teacher":
+                where = f"{row['stage']}, steps {count(row['first_step'])} to {count(row['last_step'])}"
+                reasons.append(f"{where}, {_why(row)}")
+        if not reasons:
+            reasons = ["no stage has been measured yet"]
+        return "\n".join(
+            [aligned(lines, heading=2), "", *map(_wrapped, reasons), "", *map(_wrapped, self.notes)]
+        ).rstrip()
 
-    def _interval(self, name: str) -> list[str]:
-        if name not in self.frame:
-            return ["–"] * len(self.frame)
-        columns = zip(self.frame[name], self.frame[f"{name}.low"], self.frame[f"{name}.high"], strict=True)
-        return [
-            f"{_number(value)} [{_number(low)}, {_number(high)}]" if not math.isnan(value) else "–"
-            for value, low, high in columns
-        ]
+    def to_markdown(self) -> str:
+        """A pipe table, intervals beside their values; the notes below it."""
+        return f"{markdown(*self._flat())}\n\n{' '.join(self.notes)}".rstrip()
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._flat(), left=(0,), caption=" ".join(self.notes))
+
+    def _flat(self) -> tuple[list[str], list[list[str]]]:
+        heading = ["stage", "steps", "WER % [95 %]", *(f"{top} {bottom}" for top, bottom, *_ in STATISTICS.values())]
+        rows = []
+        for row in _rows(self.frame):
+            *cells, (positions, utterances) = _cells(row)
+            text = [f"{value} {below}" if below and value != below else value for value, below in cells]
+            counts = f"{positions} / {utterances}" if utterances else positions
+            why = "" if row["model"] == "teacher" else _why(row)
+            rows.append([row["stage"], count(row["steps"]), *text, counts, why])
+        return [*heading, "n positions / utterances", "left because"], rows
 
 
 def stage_table(run: Run) -> StageTable:
-    """Steps, error rate, overlap and gate reason of every stage a run has left, and of the teacher."""
-    rows = []
-    evaluations = run.evaluations
-    if len(evaluations) and (evaluations["model"] == "teacher").any():
-        teacher = evaluations[evaluations["model"] == "teacher"].iloc[-1]
-        rows.append({"stage": "(teacher)", "steps": "–", "reason": None} | _error_rate(teacher))
-    ends = run.decisions[run.decisions["decision"] != "stay"] if len(run.decisions) else run.decisions
-    # A run's last stage also has the row that closes the run; the gate's own row says why.
-    for (step, stage), decisions in ends.groupby(["step", "stage"], sort=False):
-        row = {"stage": stage, "steps": int(decisions["stage_step"].iloc[0]), "reason": decisions["reason"].iloc[0]}
-        row["decision"] = decisions["decision"].iloc[0]
-        if len(evaluations):
-            mine = (evaluations["step"] == step) & (evaluations["stage"] == stage) & (evaluations["model"] == "student")
-            if mine.any():
-                row |= _error_rate(evaluations[mine].iloc[-1])
-        row |= _overlap(run.probes, step, stage)
-        rows.append(row)
-    return StageTable(pd.DataFrame(rows))
+    """Steps, error rate, overlap and the gate's reason of every stay in a stage, and the teacher's error rate."""
+    students = run.evaluations.loc[run.evaluations["model"] == "student"]
+    teachers = run.evaluations.loc[run.evaluations["model"] == "teacher"]
+    probes = run.probes.loc[run.probes["states"] == "student"]
+    evaluated, probed = visit_numbers(students), visit_numbers(run.probes).loc[probes.index]
+    rows: list[dict[str, Any]] = []
+    if len(teachers):
+        rows.append({"model": "teacher", "stage": "(teacher)"} | _error_rate(teachers))
+    for visit in visits(run):
+        rows.append(
+            {
+                "model": "student",
+                "stage": visit.stage,
+                "visit": visit.number,
+                "first_step": visit.first_step,
+                "last_step": visit.last_step,
+                "steps": visit.steps,
+            }
+            | _error_rate(students.loc[(evaluated == visit.number) & (students["step"] == visit.last_step)])
+            | _overlap(probes.loc[(probed == visit.number) & (probes["step"] == visit.last_step)])
+            | {"decision": visit.decision, "gate": visit.gate, "reason": visit.reason}
+        )
+    frame = pd.DataFrame(rows, columns=[*PLACE, *MEASURED, *WHY]).astype(dict.fromkeys(MEASURED, "float64"))
+    return StageTable(frame, _notes(run, frame))
 
 
-def _error_rate(row: pd.Series) -> dict[str, float]:
-    return {"wer": row["wer.value"], "wer.low": row["wer.low"], "wer.high": row["wer.high"]}
+def _error_rate(evaluations: pd.DataFrame) -> dict[str, float]:
+    if evaluations.empty:
+        return {}
+    last = evaluations.iloc[-1]
+    found = {"wer": "value", "wer.low": "low", "wer.high": "high", "n_words": "total"}
+    return {name: float(last[f"wer.{field}"]) for name, field in found.items()}
 
 
-def _overlap(probes: pd.DataFrame, step: int, stage: str) -> dict[str, float]:
-    chosen = (probes["step"] == step) & (probes["stage"] == stage) & (probes["states"] == "student")
-    mine = probes[chosen].drop_duplicates("statistic", keep="last").set_index("statistic")
+def _overlap(probe: pd.DataFrame) -> dict[str, float]:
+    estimates = probe.set_index("statistic")
     found: dict[str, float] = {}
-    for name in OVERLAP_COLUMNS:
-        if name in mine.index:
-            found |= {name: mine.loc[name, "value"], f"{name}.low": mine.loc[name, "low"]}
-            found |= {f"{name}.high": mine.loc[name, "high"], "n_positions": mine.loc[name, "n_positions"]}
+    for name in estimates.index.intersection(list(STATISTICS)):
+        estimate = estimates.loc[name]
+        found |= {name: estimate["value"], f"{name}.low": estimate["low"], f"{name}.high": estimate["high"]}
+    if "union_size" in estimates.index:
+        found |= {n: estimates.loc["union_size", n] for n in ("n_positions", "n_groups", "n_undefined")}
     return found
 
 
-def _number(value: float) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:.2f}" if abs(value) >= 2 else f"{value:.3f}"
+def _notes(run: Run, frame: pd.DataFrame) -> tuple[str, ...]:
+    notes = []
+    if len(run.evaluations):
+        last = run.evaluations.iloc[-1]
+        notes.append(
+            f"WER: set {last['set']!r}, {count(last['wer.total'])} words in {count(last['n_utterances'])} utterances, "
+            f"normaliser {last['normaliser']} {last['normaliser_version']}."
+        )
+    if len(frame.dropna(subset="union_size")):
+        support = run.resolved["recipe"]["support"]
+        notes.append(
+            "Overlap: on the student's own transcripts of the probe set (n positions, n utterances), k = "
+            f"{support['k']}, temperature {support['temperature']:g}; sizes in tokens. "
+            "VUSS falls with more overlap, but also where |S| or |T| fall."
+        )
+        for row in _rows(frame.loc[frame["n_undefined"] > 0]):
+            notes.append(f"{row['stage']}: undefined at {count(row['n_undefined'])} more positions.")
+    if notes:
+        notes.append("[ ]: 95 % bootstrap interval over utterances.")
+    return tuple(notes)
 
 
-def _count(value: float) -> str:
-    return "–" if math.isnan(value) else f"{int(value):,}"
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _cells(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """Value and interval of each number, then the two counts."""
+    cells = [(number(100 * row["wer"], 1), interval(100 * row["wer.low"], 100 * row["wer.high"], 1))]
+    for name, (_, _, digits, shown) in STATISTICS.items():
+        below = interval(row[f"{name}.low"], row[f"{name}.high"], digits) if shown else ""
+        cells.append((number(row[name], digits), below))
+    cells = [(value, "" if value == below else below) for value, below in cells]
+    positions, utterances = row["n_positions"], row["n_groups"]
+    return [*cells, (count(positions), "" if math.isnan(utterances) else count(utterances))]
+
+
+def _why(row: dict[str, Any]) -> str:
+    words = {"stay": "not left yet: ", "fall_back": "fell back: ", "advance": "advanced: "}
+    return words.get(row["decision"], "") + row["reason"]  # the reason of a run's end says itself how it ended
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, WIDTH, subsequent_indent="  ")

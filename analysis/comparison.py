@@ -1,0 +1,105 @@
+"""Several runs side by side."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from overlap.table import html_table
+
+from .formatting import aligned, count, interval, markdown, number
+from .load import Run
+from .tables import WIDTH, stage_table
+
+MEASURED = {"wer": ("WER %", 1), "top1_agreement": ("top-1 agreement", 3), "total_variation": ("total variation", 3)}
+"""What is shown of each run at its end, with heading and decimals."""
+
+NOTE = (
+    "On each run's last step; overlap on the student's own transcripts. [ ]: 95 % bootstrap interval over utterances "
+    "of one run: it does not hold what differs between seeds."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class CompareTable:
+    """How runs ended.
+
+    Attributes:
+        frame: A row a run, on its last step: `run`, `outcome` (`finished`, `aborted`, `stopped` or `running`), `ending`
+            in words, `step`, `switches` (pairs of a stage left for another and the step), error rate as a share and
+            overlap on the student's own transcripts with `.low` and `.high` ends of 95 % intervals, and counts.
+    """
+
+    frame: pd.DataFrame
+
+    def to_text(self) -> str:
+        """Plain text: the table, and below it the way of each run."""
+        heading, rows = self._flat()
+        keep = [i for i, name in enumerate(heading) if name != "stages left at step"]
+        table = aligned([[line[i] for i in keep] for line in (heading, *rows)], heading=1, left=2)
+        ways = []
+        for row in self.frame.to_dict("records"):
+            way = "".join(f"{stage} until step {count(step)}, then " for stage, step in row["switches"])
+            ways.append(f"{row['run']}: {way}{row['ending']}")
+        wrapped = [textwrap.fill(text, WIDTH, subsequent_indent="  ") for text in (*ways, NOTE)]
+        return "\n".join([table, "", *wrapped])
+
+    def to_markdown(self) -> str:
+        """A pipe table, and a note below it."""
+        return f"{markdown(*self._flat(), left=2)}\n\n{NOTE}"
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._flat(), left=(0, 1), caption=NOTE)
+
+    def _flat(self) -> tuple[list[str], list[list[str]]]:
+        heading = ["run", "outcome", "step", "stages left at step"]
+        heading += [name for name, _ in MEASURED.values()] + ["n words", "n pos."]
+        rows = []
+        for row in self.frame.to_dict("records"):
+            cells = [row["run"], row["outcome"], count(row["step"])]
+            cells.append(", ".join(f"{stage} {count(step)}" for stage, step in row["switches"]))
+            for name, (_, digits) in MEASURED.items():
+                scale = 100 if name == "wer" else 1
+                ends = interval(scale * row[f"{name}.low"], scale * row[f"{name}.high"], digits)
+                value = number(scale * row[name], digits)
+                cells.append(value if value == ends else f"{value} {ends}")
+            rows.append([*cells, count(row["n_words"]), count(row["n_positions"])])
+        return heading, rows
+
+
+def compare(runs: Mapping[str, Run]) -> CompareTable:
+    """Error rate, overlap and stage switches of several runs, each on its last step.
+
+    Args:
+        runs: Runs by the name they get in the table.
+
+    Raises:
+        ValueError: No runs.
+    """
+    if not runs:
+        raise ValueError("nothing to compare: give at least one run, such as compare({'seed 0': load('runs/0')})")
+    return CompareTable(pd.DataFrame([_summary(name, run) for name, run in runs.items()]))
+
+
+def _summary(name: str, run: Run) -> dict[str, Any]:
+    table = stage_table(run).frame
+    stays = table[table["model"] == "student"]
+    ends = run.decisions.loc[run.decisions["decision"] == "end", "reason"]
+    ending = str(ends.iloc[-1]) if len(ends) else "running"
+    row: dict[str, Any] = {"run": name, "outcome": ending.split(":")[0], "ending": ending}
+    left = stays.iloc[:-1] if len(ends) else stays.loc[stays["decision"] != "stay"]
+    row["switches"] = tuple((str(stay["stage"]), int(stay["last_step"])) for _, stay in left.iterrows())
+    numbers = [f"{statistic}{end}" for statistic in MEASURED for end in ("", ".low", ".high")]
+    numbers += ["n_words", "n_positions", "n_groups"]
+    if stays.empty:
+        return row | {"step": 0} | dict.fromkeys(numbers, math.nan)
+    last = stays.iloc[-1]
+    return row | {"step": int(last["last_step"])} | {n: last[n] for n in numbers}
