@@ -13,7 +13,7 @@ from rich.console import Console
 
 from analysis import load, stage_table
 
-from . import trainer
+from . import launch
 from .audio import AudioCache
 from .data import AudioSource
 from .manifest import read_manifest, require_text
@@ -25,6 +25,7 @@ from .progress import TerminalProgress
 from .recipe import Decoding, Support, load_recipe
 from .run_directory import write_parquet
 from .setup import check_durations, check_pair
+from .trainer import RunResult, TrainingError
 from .transcribe import evaluate as evaluate_model
 
 app = App(name="distill", help="Distil a speech recogniser on-policy, in stages gated on support overlap.")
@@ -65,7 +66,7 @@ def resume(run: Path) -> int:
         run: Run directory.
     """
     with TerminalProgress() as progress:
-        result = trainer.resume(run, observer=progress)
+        result = launch.resume(run, observer=progress)
     return _conclude(result)
 
 
@@ -181,11 +182,11 @@ def _print_probe(result: StateProbe, sources: dict[str, str], as_json: bool, out
 def _train(recipe: str, output: Path, overrides: tuple[str, ...]) -> int:
     loaded = load_recipe(recipe, overrides)
     with TerminalProgress() as progress:
-        result = trainer.train(loaded, output, observer=progress)
+        result = launch.train(loaded, output, observer=progress)
     return _conclude(result)
 
 
-def _conclude(result: trainer.RunResult) -> int:
+def _conclude(result: RunResult) -> int:
     print(stage_table(load(result.path)).to_text())
     print(f"\n{result.outcome}\nrun directory: {result.path}\nmodel: {result.model}")
     return 2 if result.aborted else 0
@@ -199,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     try:
         sys.exit(app(sys.argv[1:] if arguments is None else arguments, result_action="return_value") or 0)
-    except (ValueError, OSError, trainer.TrainingError) as error:
+    except (ValueError, OSError, TrainingError) as error:
         stderr.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:

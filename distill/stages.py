@@ -12,7 +12,7 @@ from .comparison import compare
 from .data import Batch
 from .models import Recogniser
 from .objectives import cross_entropy, union_support_kl
-from .recipe import OnPolicyStage, Support
+from .recipe import OnPolicyStage, StageConfig, Support
 from .timing import Stopwatch
 
 
@@ -29,6 +29,30 @@ class StepOutcome:
     loss: Tensor
     positions: int
     metrics: dict[str, Any] = field(default_factory=dict)
+
+
+def training_step(
+    stage: StageConfig,
+    student: Recogniser,
+    teacher: Recogniser | None,
+    batch: Batch,
+    support: Support,
+    clock: Stopwatch,
+) -> StepOutcome:
+    """The step of a stage, whichever its type.
+
+    Args:
+        stage: Its configuration.
+        student: Who learns.
+        teacher: Who scores rollouts; needed on-policy only.
+        batch: This process's share of the batch, with text unless on-policy.
+        support: k and temperature.
+        clock: Takes the seconds by phase.
+    """
+    if stage.type == "opd":
+        assert teacher is not None
+        return on_policy_step(student, teacher, batch, stage, support, clock)
+    return supervised_step(student, batch, [utterance.text or "" for utterance in batch.utterances], clock)
 
 
 def supervised_step(student: Recogniser, batch: Batch, texts: Sequence[str], clock: Stopwatch) -> StepOutcome:
