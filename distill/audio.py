@@ -9,7 +9,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from distill.manifest import Utterance
+from .manifest import Utterance
 
 END_TOLERANCE_SECONDS = 0.010
 """How far an utterance may reach past the end of its file: annotators round times and codecs pad or drop frames."""

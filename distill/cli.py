@@ -16,6 +16,7 @@ from analysis import load, stage_table
 from . import launch
 from .audio import AudioCache
 from .data import AudioSource
+from .evaluation import evaluate as evaluate_model
 from .manifest import read_manifest, require_text
 from .models import load_recogniser
 from .paths import shipped_recipes
@@ -26,7 +27,6 @@ from .recipe import Decoding, Support, load_recipe
 from .run_directory import write_parquet
 from .setup import check_durations, check_pair
 from .trainer import RunResult, TrainingError
-from .transcribe import evaluate as evaluate_model
 
 app = App(name="distill", help="Distil a speech recogniser on-policy, in stages gated on support overlap.")
 stderr = Console(stderr=True)

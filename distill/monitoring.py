@@ -7,13 +7,13 @@ from typing import Any
 
 import overlap
 
+from .evaluation import evaluate
 from .models import Recogniser
 from .observer import Observer
 from .probe import Rollouts, StateProbe, probe
 from .recipe import Decoding, Recipe
 from .run_directory import RunDirectory, write_atomically, write_parquet
 from .setup import Setup
-from .transcribe import evaluate
 
 FIXED = "fixed_rollouts.json"
 

@@ -1,4 +1,4 @@
-"""Transcripts by a model over a manifest: for evaluation, and for TD as a job that can be stopped and resumed."""
+"""Transcripts by a model over a manifest: for scoring, and for TD as a job that can be stopped and resumed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from .data import AudioSource
-from .evaluation import TranscriptScore, score_transcripts
 from .manifest import Utterance
 from .models import Recogniser
 from .recipe import Decoding
@@ -101,19 +100,3 @@ def _complete_batches(path: Path, ids: Sequence[str], settings: dict, batch_size
         raise ValueError(f"{path} was written for other utterances or by another teacher; delete it to write it anew")
     path.write_bytes(b"".join(lines[:whole]))
     return [(row["id"], row["text"]) for row in rows]
-
-
-def evaluate(
-    recogniser: Recogniser,
-    source: AudioSource,
-    utterances: Sequence[Utterance],
-    *,
-    normaliser: str,
-    decoding: Decoding,
-    batch_size: int = 32,
-    progress: Progress | None = None,
-) -> TranscriptScore:
-    """Transcribe a labelled set and score it: corpus WER and CER with utterance-bootstrap intervals."""
-    texts = transcribe(recogniser, source, utterances, decoding, batch_size=batch_size, progress=progress)
-    references = {utterance.id: utterance.text or "" for utterance in utterances}
-    return score_transcripts(references, texts, normaliser=normaliser)

@@ -54,9 +54,7 @@ def load_recogniser(
     else:
         try:
             with quiet():
-                network = AutoModelForMultimodalLM.from_pretrained(
-                    model, revision=revision, dtype=weights
-                )
+                network = AutoModelForMultimodalLM.from_pretrained(model, revision=revision, dtype=weights)
         except (OSError, ValueError) as error:
             raise ModelError(f"cannot load the weights of {model!r}: {_first_line(error)}") from error
     network = network.to(device).eval()

@@ -83,7 +83,9 @@ class TestWholeRun:
         for evaluation in evaluations:
             assert evaluation["normaliser"] == "spoken_digits"
             assert evaluation["n_utterances"] == 10
-            assert set(evaluation["wer"]) == {"value", "low", "high", "errors", "total"}
+            for rate in (evaluation["wer"], evaluation["cer"]):
+                assert rate["low"] <= rate["value"] == rate["errors"] / rate["total"] <= rate["high"]
+                assert rate["errors"] == rate["substitutions"] + rate["deletions"] + rate["insertions"]
 
     def test_teacher_transcripts_are_the_teachers_and_say_so(self, run, recipe):
         lines = [json.loads(x) for x in (run.path / "teacher-transcripts-teacher data.jsonl").read_text().splitlines()]

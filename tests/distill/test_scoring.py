@@ -9,8 +9,8 @@ import scipy.stats
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from distill.evaluation import score_transcripts
 from distill.normalise import Normaliser, normaliser
+from distill.scoring import score_transcripts
 
 VOCABULARY = ["call", "channel", "room", "one", "two", "three", "four", "five", "stop", "play", "volume"]
 
@@ -86,7 +86,8 @@ def test_no_reference_words_at_all_is_undefined_not_zero():
     assert math.isnan(score.wer.value)
     assert math.isnan(score.wer.low)
     assert (score.wer.errors, score.wer.total) == (1, 0)
-    assert score.to_dict()["wer"] == {"value": None, "low": None, "high": None, "errors": 1, "total": 0}
+    edits = {"errors": 1, "total": 0, "substitutions": 0, "deletions": 0, "insertions": 1}
+    assert score.to_dict()["wer"] == {"value": None, "low": None, "high": None} | edits
     assert "nan" in str(score)
 
 
@@ -162,6 +163,10 @@ def test_to_dict_is_json_and_complete():
     references, hypotheses = corpus(20)
     score = score_transcripts(references, hypotheses, normaliser=normaliser("basic"))
     tree = json.loads(json.dumps(score.to_dict(), allow_nan=False))
+    texts = list(references.values()), list(hypotheses.values())
+    for name, output in (("wer", jiwer.process_words(*texts)), ("cer", jiwer.process_characters(*texts))):
+        for kind in ("substitutions", "deletions", "insertions"):
+            assert tree[name].pop(kind) == getattr(output, kind)
     assert tree == {
         "wer": {k: getattr(score.wer, k) for k in ("value", "low", "high", "errors", "total")},
         "cer": {k: getattr(score.cer, k) for k in ("value", "low", "high", "errors", "total")},
