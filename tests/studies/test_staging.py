@@ -1,0 +1,107 @@
+"""Does the gate decide between success and collapse? Four ways through the demo's budget of steps, several seeds.
+
+    pytest -m slow tests/studies/test_staging.py -s
+
+takes about an hour on two cores. Runs go to `runs/staging` (or `$STAGING_STUDY`), finished ones are not run again, and the
+table is written beside them as `staging.md`. One arm and seed alone: `python tests/studies/test_staging.py gated 0`.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis import load
+from distill import Recipe, load_recipe, resume, train
+
+OUTPUT = Path(os.environ.get("STAGING_STUDY", "runs/staging"))
+SEEDS = (0, 1, 2)
+EARLY_SWITCH = 25
+ARMS = {
+    "gated": "Base → TD until the gate opens → OPD",
+    "early": f"Base → TD for {EARLY_SWITCH} steps, whatever the overlap → OPD",
+    "direct": "Base → OPD",
+    "td": "Base → TD to the end",
+}
+
+
+def arm_recipe(arm: str, seed: int, name: str = "demo") -> Recipe:
+    """The demo's recipe, changed in the one thing that the arm is about; the same steps in all."""
+    recipe = load_recipe(name, [f"seed={seed}", f"name={arm}"])
+    base, td, opd = recipe.stages
+    opd = opd.model_copy(update={"gate": None})
+    stages = {
+        "gated": (base, td, opd),
+        "early": (base, td.model_copy(update={"gate": None, "steps": EARLY_SWITCH}), opd),
+        "direct": (base, opd),
+        "td": (base, td.model_copy(update={"gate": None})),
+    }[arm]
+    return recipe.model_copy(update={"stages": stages})
+
+
+def run_arm(arm: str, seed: int) -> Path:
+    """Train one arm, or continue or keep what is there."""
+    path = OUTPUT / f"{arm}-{seed}"
+    if (path / "resolved.json").exists():
+        resume(path)
+    else:
+        train(arm_recipe(arm, seed), path)
+    return path
+
+
+def results(paths: dict[tuple[str, int], Path]) -> pd.DataFrame:
+    """A row an arm and seed: error rates at the end of Base and of the run, and overlap at the switch and at the end."""
+    rows = []
+    for (arm, seed), path in paths.items():
+        run = load(path)
+        evaluations = run.evaluations[run.evaluations["model"] == "student"]
+        base, last = evaluations[evaluations["stage"] == "base"].iloc[-1], evaluations.iloc[-1]
+        probes = run.probes[run.probes["states"] == "student"]
+
+        def overlap(step: int, statistic: str, probes: pd.DataFrame = probes) -> float:
+            chosen = probes[(probes["step"] == step) & (probes["statistic"] == statistic)]
+            return float(chosen["value"].iloc[-1])
+
+        opd = run.metrics.index[run.metrics["stage"] == "on-policy"]
+        switch = int(opd[0]) if len(opd) else None
+        row = {"arm": arm, "seed": seed, "switch": switch, "WER Base": base["wer.value"], "WER": last["wer.value"]}
+        row |= {"low": last["wer.low"], "high": last["wer.high"], "n": last["n_utterances"]}
+        for label, step in (("at switch", switch), ("at end", int(last["step"]))):
+            for statistic, short in (("union_size", "VUSS"), ("top1_agreement", "top-1"), ("total_variation", "TV")):
+                row[f"{short} {label}"] = overlap(step, statistic) if step is not None else float("nan")
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A pipe table with three decimals."""
+    cells = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row] for row in frame.itertuples(index=False)]
+    lines = [list(map(str, frame.columns)), ["---"] * len(frame.columns), *cells]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(4 * 3600)
+def test_the_gated_run_ends_where_an_early_or_no_switch_does_not():
+    frame = results({(arm, seed): run_arm(arm, seed) for seed in SEEDS for arm in ARMS})
+    (OUTPUT / "staging.md").write_text(markdown(frame))
+    print("\n" + frame.to_string(index=False))
+    wer = frame.pivot_table(index="seed", columns="arm", values="WER")
+    assert (wer["gated"] < wer["direct"]).all()
+    assert (wer["gated"] < wer["early"]).all()
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_arms_differ_in_nothing_but_the_way(arm):
+    gated, other = arm_recipe("gated", 3), arm_recipe(arm, 3)
+    assert other.total_steps == gated.total_steps
+    assert other.stages[0] == gated.stages[0]
+    assert other.seed == gated.seed == 3
+    unchanged = {"name", "stages"}
+    assert other.model_dump(exclude=unchanged) == gated.model_dump(exclude=unchanged)
+
+
+if __name__ == "__main__":
+    run_arm(sys.argv[1], int(sys.argv[2]))
