@@ -1,0 +1,244 @@
+"""How overlap and error rate went through the stages of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.transforms import ScaledTranslation
+from numpy.typing import NDArray
+
+from ..formatting import count
+from ..load import Run
+from ..visits import Visit, visit_numbers, visits
+from .style import ALARM, INK, STAGE_TINTS, STATES, axis_label
+
+LABEL_SIZE = 0.9
+"""Size of stage labels and legend, relative to the font's."""
+NICE = (1, 2, 2.5, 5, 10)
+"""Distances between ticks, up to a power of ten."""
+SWITCH: dict[str, Any] = {"color": INK, "linestyle": "-", "linewidth": 0.8}
+FALL_BACK: dict[str, Any] = {"color": ALARM, "linestyle": "--", "linewidth": 1.2}
+
+
+def overlap_over_training(
+    run: Run,
+    statistics: Sequence[str] = ("union_size", "top1_agreement", "total_variation"),
+    states: Sequence[str] = ("student", "fixed", "teacher"),
+    axes: Sequence[Axes] | NDArray[np.object_] | None = None,
+    *,
+    width: float = 8.0,
+) -> NDArray[np.object_]:
+    """Draw probes and evaluations over training steps, one panel a statistic and a last one for the word error rate.
+
+    Lines are means over positions, shades and bars their 95 % bootstrap intervals over utterances. The background says
+    which stage the run is in; a vertical line is a switch, dashed and red where a gate fell back. A line is broken
+    where a fall back put earlier weights in place.
+
+    Args:
+        run: A run, finished or not.
+        statistics: Names as in `probes.parquet`, such as `union_size` (VUSS, in tokens).
+        states: On whose transcripts: `student`, `fixed`, `teacher`, `reference`; without those that were not probed.
+        axes: Where to draw: one more than statistics. Without them a figure is made.
+        width: Of the figure that is made, in inches: 8 for a page, 3.5 for a column. Text is as legible in both.
+
+    Returns:
+        The axes, of shape [statistics + 1].
+
+    Raises:
+        ValueError: An unknown statistic or kind of states, or a wrong number of axes.
+    """
+    labels = [axis_label(statistic) for statistic in statistics]
+    unknown = [name for name in states if name not in STATES]
+    if unknown:
+        raise ValueError(f"no states are called {unknown}; there are {', '.join(STATES)}")
+    panels = _panels(len(labels) + 1, axes, width)
+    stays = visits(run)
+    shown = [name for name in states if name in set(run.probes["states"])]
+    for panel, statistic, label in zip(panels, statistics, labels, strict=False):
+        panel.set_ylabel(label)
+        _draw_statistic(panel, run, stays, statistic, shown)
+    _draw_error_rate(panels[-1], run, stays)
+    end = max(
+        (int(step) for log in (run.metrics, run.probes, run.evaluations) for step in log["step"].tail(1)), default=0
+    )
+    for panel in panels:
+        _draw_stages(panel, stays, end)
+    _label_stages(panels[0], stays)
+    panels[-1].set_xlabel("Training step")
+    _draw_legend(panels, run, stays, statistics, shown)
+    return panels
+
+
+def _panels(number: int, axes: Sequence[Axes] | NDArray[np.object_] | None, width: float) -> NDArray[np.object_]:
+    if axes is not None:
+        given = np.asarray(axes, dtype=object).ravel()
+        if len(given) != number:
+            raise ValueError(f"axes: expected {number}, one a statistic and one for the error rate, got {len(given)}")
+        return given
+    size = 7.5 if width < 6 else 9.0
+    ticks = dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), LABEL_SIZE * size)
+    style: dict[Any, Any] = {"font.size": size, "axes.labelsize": size, "axes.linewidth": 0.6, **ticks}
+    with plt.rc_context(style):
+        figure, made = plt.subplots(
+            number, 1, sharex=True, squeeze=False, figsize=(width, 1.35 * number + 1.1), layout="constrained"
+        )
+        figure.align_ylabels()
+    return made.ravel()
+
+
+def _draw_statistic(panel: Axes, run: Run, stays: Sequence[Visit], statistic: str, states: Sequence[str]) -> None:
+    probes = run.probes.assign(part=_part(run.probes, stays))
+    drawn = False
+    for name in states:
+        rows, style = probes.loc[(probes["statistic"] == statistic) & (probes["states"] == name)], STATES[name]
+        step, value, low, high = _broken(rows[["step", "value", "low", "high"]], rows["part"])
+        panel.fill_between(step, low, high, color=style.colour, alpha=0.25, linewidth=0, zorder=2)
+        size = 3.5 if len(step) <= 40 else 2.0
+        line = {"color": style.colour, "linestyle": style.dashes, "linewidth": 1.2, "zorder": 3}
+        panel.plot(step, value, marker=style.marker, markersize=size, markeredgewidth=0, gid=name, **line)
+        drawn |= len(rows) > 0
+    if not drawn:
+        _say(panel, "not measured in this run")
+
+
+def _draw_error_rate(panel: Axes, run: Run, stays: Sequence[Visit]) -> None:
+    panel.set_ylabel("WER\n(%)")
+    students = run.evaluations.loc[run.evaluations["model"] == "student"]
+    teachers = run.evaluations.loc[run.evaluations["model"] == "teacher"]
+    if run.evaluations.empty:
+        _say(panel, "not evaluated in this run")
+        return
+    columns = ["wer.value", "wer.low", "wer.high"]
+    step, value, low, high = _broken(students[["step", *columns]], _part(students, stays))
+    value, low, high = 100 * value, 100 * low, 100 * high
+    panel.vlines(step, low, high, color=INK, linewidth=1.2, zorder=3)
+    for end in (low, high):
+        panel.plot(step, end, color=INK, linestyle="", marker="_", markersize=5, zorder=3)
+    panel.plot(step, value, color=INK, marker="o", markersize=2.5, linewidth=0.8, gid="student", zorder=3)
+    if len(teachers):
+        value, low, high = 100 * teachers.iloc[-1][columns].to_numpy(dtype=float)
+        panel.axhspan(low, high, color=INK, alpha=0.2, linewidth=0, zorder=1)
+        panel.axhline(value, color=INK, linestyle=":", linewidth=1.2, gid="teacher")
+    panel.set_ylim(0, 1.05 * panel.get_ylim()[1])
+
+
+def _part(rows: pd.DataFrame, stays: Sequence[Visit]) -> pd.Series:
+    """How many fall backs came before each row; the weights go on from one row to the next only within a part."""
+    falls = np.cumsum([0, *(stay.decision == "fall_back" for stay in stays)])
+    # A row may be of a stay whose first gate reading is not written yet.
+    return visit_numbers(rows).map(lambda visit: falls[min(visit, len(falls) - 1)])
+
+
+def _broken(columns: pd.DataFrame, part: pd.Series) -> NDArray[np.float64]:
+    """Columns as rows of an array, with NaN between parts, so that a line breaks there."""
+    breaks = np.flatnonzero(np.diff(part.to_numpy(dtype=int))) + 1
+    return np.insert(columns.to_numpy(dtype=float).T, breaks, np.nan, axis=1)
+
+
+def _draw_stages(panel: Axes, stays: Sequence[Visit], end: int) -> None:
+    for stay in stays:
+        left = end if stay.decision == "stay" else stay.last_step
+        panel.axvspan(stay.first_step, left, color=STAGE_TINTS[stay.kind], linewidth=0, zorder=0)
+    for stay in stays[:-1]:
+        panel.axvline(stay.last_step, zorder=1, **(FALL_BACK if stay.decision == "fall_back" else SWITCH))
+    panel.set_xlim(-0.015 * max(end, 1), 1.015 * max(end, 1))
+    panel.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=NICE))
+    panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    panel.yaxis.set_major_locator(MaxNLocator(4, steps=NICE))
+    panel.grid(axis="y", color="white", linewidth=0.8, zorder=0.5)
+    panel.tick_params(width=0.6, length=2.5)
+    sns.despine(ax=panel)
+
+
+def _label_stages(panel: Axes, stays: Sequence[Visit]) -> None:
+    """Names above the stages; where they would touch, each goes to the lowest free line."""
+    size = _small(panel)
+    start, end = panel.get_xlim()
+    points = 72 * _inches(panel)
+    taken: list[float] = []  # right end of the last label on each line, as a share of the panel's width
+    for stay in stays:
+        half = TextPath((0, 0), stay.stage.replace("$", r"\$"), size=size).get_extents().width / 2 / points
+        centre = ((stay.first_step + stay.last_step) / 2 - start) / (end - start)
+        centre = min(max(centre, half), 1 - half)
+        line = next((i for i, right in enumerate(taken) if right < centre - half), len(taken))
+        taken[line : line + 1] = [centre + half + 4 / points]
+        panel.annotate(
+            stay.stage,
+            (centre, 1),
+            (0, 3 + 1.3 * size * line),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=size,
+            color=INK,
+            parse_math=False,
+        )
+
+
+def _draw_legend(
+    panels: NDArray[np.object_], run: Run, stays: Sequence[Visit], statistics: Sequence[str], states: Sequence[str]
+) -> None:
+    """One key for all panels, below the last, with how much each line rests on."""
+    last = panels[-1]
+    drawn = run.probes["statistic"].isin(statistics) & run.probes["value"].notna()
+    entries: list[tuple[Line2D, str]] = []
+    for line in panels[0].lines:
+        name = line.get_gid()
+        if name in states:
+            rows = run.probes.loc[drawn & run.probes["states"].eq(name)]
+            entries.append((line, f"{STATES[name].label}: {_span(rows, 'n_positions')} / {_span(rows, 'n_groups')}"))
+    for line in last.lines:
+        if line.get_gid() in ("student", "teacher"):
+            words, utterances = (_span(run.evaluations, column) for column in ("wer.total", "n_utterances"))
+            entries.append((line, f"WER of the {line.get_gid()}: {words} words / {utterances}"))
+    if any(stay.decision == "fall_back" for stay in stays):
+        entries.append((Line2D([], [], **FALL_BACK), "gate fell back to earlier weights"))
+    if not entries:
+        return
+    size = _small(last)
+    wide = _inches(last) > 5
+    k = run.resolved["recipe"]["support"]["k"]
+    title = f"Means with 95 % intervals over utterances, k = {k};", "in the key: n positions / n utterances"
+    last.legend(
+        [line for line, _ in entries],
+        [label for _, label in entries],
+        title=(" " if wide else "\n").join(title),
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        bbox_transform=last.transAxes + ScaledTranslation(0, -4.2 * size / 72, last.figure.dpi_scale_trans),
+        ncols=2 if wide else 1,
+        fontsize=size,
+        title_fontsize=size,
+        frameon=False,
+        handlelength=2.6,
+    )
+
+
+def _small(panel: Axes) -> float:
+    """Size of stage labels and legend, in points."""
+    return LABEL_SIZE * panel.yaxis.label.get_fontproperties().get_size_in_points()
+
+
+def _inches(panel: Axes) -> float:
+    """Width of a panel."""
+    return panel.get_window_extent().width / panel.figure.dpi
+
+
+def _span(rows: pd.DataFrame, column: str) -> str:
+    ends = [count(end) for end in np.unique(rows[column].to_numpy(dtype=float))[[0, -1] if len(rows) else []]]
+    return "–".join(dict.fromkeys(ends)) or "0"
+
+
+def _say(panel: Axes, text: str) -> None:
+    panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color=INK)
+    panel.set_yticks([])

@@ -1,0 +1,64 @@
+"""Colours and names that all figures share. Lines are in seaborn's colour-blind palette."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import seaborn as sns
+
+from overlap import SEQUENCE_STATISTICS, TOKEN_STATISTICS
+
+_BLUE, _ORANGE, _GREEN, _RED, _PURPLE = sns.color_palette("colorblind").as_hex()[:5]
+
+INK = "#404040"
+"""Text and rules that are not data."""
+ALARM = _RED
+
+STAGE_TINTS = {"sft": "#edf0f2", "td": "#fbf0d0", "opd": "#dceefb"}
+"""Background of a stage by its type, so that one type looks alike in all runs."""
+
+
+@dataclass(frozen=True)
+class StateStyle:
+    """How the states of one kind of transcripts are drawn and named."""
+
+    label: str
+    colour: str
+    marker: str
+    dashes: str | tuple[int, tuple[float, ...]]
+
+
+STATES = {
+    "student": StateStyle("student's own transcripts", _BLUE, "o", "-"),
+    "fixed": StateStyle("student's transcripts, fixed", _ORANGE, "s", (0, (4, 1.5))),
+    "teacher": StateStyle("teacher's transcripts", _GREEN, "^", (0, (1, 1))),
+    "reference": StateStyle("references", _PURPLE, "D", (0, (4, 1, 1, 1))),
+}
+"""By kind of states, as probes name them."""
+
+LABELS = {
+    "union_size": "VUSS = mean |U|",
+    "student_size": "Mean |S|",
+    "teacher_size": "Mean |T|",
+    "intersection_size": "Mean |I|",
+    "top1_agreement": "Top-1 agreement",
+    "forward_kl": "Forward KL",
+    "reverse_kl": "Reverse KL",
+    "union_kl": "Union KL",
+    "jensen_shannon": "Jensen–Shannon",
+    "student_logprob": "Student log p",
+    "teacher_logprob": "Teacher log q",
+}
+
+
+def axis_label(statistic: str) -> str:
+    """Name and unit of a statistic, on two lines.
+
+    Raises:
+        ValueError: No such statistic; names those there are.
+    """
+    known = TOKEN_STATISTICS | SEQUENCE_STATISTICS
+    if statistic not in known:
+        raise ValueError(f"no statistic is called {statistic!r}; there are {', '.join(known)}")
+    name = LABELS.get(statistic, statistic.replace("_", " ").capitalize())
+    return f"{name}\n({known[statistic].unit})"

@@ -1,0 +1,147 @@
+"""A run directory as the trainer writes it, made up row by row."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+mpl.use("Agg")
+
+KINDS = {"base": "sft", "teacher data": "td", "on-policy": "opd"}
+SIZES = {"student_size": 32.0, "teacher_size": 31.5}
+
+
+@dataclass(frozen=True)
+class Stay:
+    """A stay in a stage: steps at which its gate read, counted from its start, and the decision at the last of them."""
+
+    stage: str
+    readings: Sequence[int]
+    decision: str = "advance"
+
+
+STRAIGHT = (
+    Stay("base", (0, 50, 100)),
+    Stay("teacher data", (0, 50, 100)),
+    Stay("on-policy", (0, 50, 100), "end"),
+)
+FELL_BACK = (
+    Stay("base", (0, 100)),
+    Stay("teacher data", (0, 50, 100)),
+    Stay("on-policy", (0, 50), "fall_back"),
+    Stay("teacher data", (0, 50)),
+    Stay("on-policy", (0, 50, 100), "end"),
+)
+
+
+def union_size(reading: int) -> float:
+    """What the n-th reading of a made-up run gives."""
+    return 60.0 - reading
+
+
+def error_rate(stay: int) -> float:
+    return 0.5 - 0.05 * stay
+
+
+def write_lines(path: Path, rows: Sequence[dict]) -> None:
+    path.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def probe_rows(step: int, stage: str, states: str, reading: int) -> list[dict]:
+    union = union_size(reading)
+    measured = {
+        **SIZES,
+        "union_size": union,
+        "intersection_size": sum(SIZES.values()) - union,
+        "top1_agreement": 0.5 + 0.01 * reading,
+        "total_variation": 0.4 - 0.01 * reading,
+    }
+    common = {"step": step, "stage": stage, "states": states}
+    counts = {"n_positions": 1200 + reading, "n_groups": 40, "n_undefined": 0}
+    rows = [
+        {**common, "statistic": name, "value": value, "standard_error": 0.1, "low": value - 0.2, "high": value + 0.2}
+        | counts
+        for name, value in measured.items()
+    ]
+    nothing = dict.fromkeys(("standard_error", "low", "high"), math.nan)
+    return [*rows, {**common, "statistic": "funnel.used", "value": 1200.0, **nothing, **counts}]
+
+
+def evaluation_row(step: int, stage: str, model: str, value: float) -> dict:
+    rate = {"value": value, "low": value - 0.02, "high": value + 0.02, "errors": int(1000 * value), "total": 1000}
+    about = {"normaliser": "basic", "normaliser_version": "1", "n_utterances": 120}
+    return {"step": step, "stage": stage, "set": "test", "model": model, "wer": rate, "cer": rate, **about}
+
+
+def write_run(
+    path: Path,
+    stays: Sequence[Stay] = STRAIGHT,
+    *,
+    states: Sequence[str] = ("student", "fixed", "teacher"),
+    evaluated: bool = True,
+    outcome: str = "finished",
+) -> Path:
+    """Write a run; a last stay whose decision is `stay` is still going on."""
+    path.mkdir()
+    stages = [{"name": name, "type": kind} for name, kind in KINDS.items()]
+    recipe = {"name": "made up", "support": {"k": 32, "temperature": 1.0}, "stages": stages}
+    (path / "resolved.json").write_text(json.dumps({"format": 1, "recipe": recipe}), encoding="utf-8")
+    metrics, decisions, probes = [], [], []
+    evaluations = [evaluation_row(0, "base", "teacher", 0.1)]
+    start = reading = 0
+    for number, stay in enumerate(stays):
+        for stage_step in stay.readings:
+            step, last = start + stage_step, stage_step == stay.readings[-1]
+            for kind in states:
+                if kind != "fixed" or stay.stage != "base":
+                    probes += probe_rows(step, stay.stage, kind, reading)
+            decision = stay.decision if last and stay.decision != "end" else "advance" if last else "stay"
+            row = {"step": step, "stage": stay.stage, "stage_step": stage_step, "gate": f"gate {number}"}
+            decisions.append({**row, "decision": decision, "reason": f"reading {reading}", "numbers": {"n": reading}})
+            reading += 1
+            if last and decision != "stay":
+                evaluations.append(evaluation_row(step, stay.stage, "student", error_rate(number)))
+            if last and stay.decision == "end":
+                decisions.append({**row, "gate": "run", "decision": "end", "reason": outcome, "numbers": {}})
+        for stage_step in range(1, stay.readings[-1] + 1):
+            row = {"step": start + stage_step, "stage": stay.stage, "stage_step": stage_step, "loss": 1.0}
+            metrics.append({**row, "overlap": {"union_size": None}})
+        start += stay.readings[-1]
+    write_lines(path / "metrics.jsonl", metrics)
+    write_lines(path / "decisions.jsonl", decisions)
+    write_lines(path / "evaluations.jsonl", evaluations if evaluated else [])
+    if probes:
+        pd.DataFrame(probes).to_parquet(path / "probes.parquet", index=False)
+    return path
+
+
+@pytest.fixture
+def straight(tmp_path):
+    return write_run(tmp_path / "straight")
+
+
+@pytest.fixture
+def fell_back(tmp_path):
+    return write_run(tmp_path / "fell back", FELL_BACK)
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Write a run of the given stays, such as `[("base", (0, 50), "advance")]`."""
+
+    def make(stays, name="made", **options):
+        return write_run(tmp_path / name, [Stay(*stay) for stay in stays], **options)
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
