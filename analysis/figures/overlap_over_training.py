@@ -192,7 +192,7 @@ def _draw_legend(
     last = panels[-1]
     drawn = run.probes["statistic"].isin(statistics) & run.probes["value"].notna()
     entries: list[tuple[Line2D, str]] = []
-    for line in panels[0].lines:
+    for line in panels[0].lines if len(statistics) else ():
         name = line.get_gid()
         if name in states:
             rows = run.probes.loc[drawn & run.probes["states"].eq(name)]

@@ -139,6 +139,12 @@ def test_chosen_states_and_those_not_probed(make_run):
     assert [item.get_gid() for item in overlap_over_training(run, states=())[0].lines if item.get_gid()] == []
 
 
+def test_error_rate_alone(straight):
+    (only,) = overlap_over_training(load(straight), ())
+    key = [text.get_text() for text in only.get_legend().get_texts()]
+    assert key == ["WER of the student: 1,000 words / 120", "WER of the teacher: 1,000 words / 120"]
+
+
 def test_what_was_not_measured_is_said(make_run):
     stays = [("base", (0, 50), "end")]
     run = load(make_run(stays, states=(), evaluated=False))
