@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from .observer import Observer
 
-SHOWN = ("union_size", "intersection_size", "top1_agreement", "total_variation")
+SHOWN = {"union_size": "VUSS", "intersection_size": "|I|", "top1_agreement": "top-1", "total_variation": "TV"}
+"""Statistics of the probe table and their headings, short enough for 80 columns."""
 
 
 class TerminalProgress(Observer):
@@ -21,9 +25,16 @@ class TerminalProgress(Observer):
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
-        columns = TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-        self._bars = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=self.console)
-        self._stage_bar, self._offset = self._bars.add_task("starting", total=None, note=""), 0
+        self._bars = Progress(
+            TextColumn("{task.description}", style="bold", markup=False),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=self.console,
+        )
+        self._stage_bar = self._bars.add_task("", total=None, visible=False, note="")
         self._work_bar = self._bars.add_task("", total=None, visible=False, note="")
         self._probe: Table | None = None
         self._live = Live(self._view(), console=self.console, refresh_per_second=4)
@@ -40,8 +51,7 @@ class TerminalProgress(Observer):
 
     def stage(self, name: str, kind: str, step: int, steps: int) -> None:
         """Start the stage's bar anew."""
-        self._bars.reset(self._stage_bar, description=f"{name} ({kind})", total=steps, note="")
-        self._offset = step
+        self._bars.reset(self._stage_bar, description=f"{name} ({kind})", total=steps, visible=True, note="")
 
     def step(self, row: Mapping[str, Any]) -> None:
         """Move the stage's bar."""
@@ -55,36 +65,19 @@ class TerminalProgress(Observer):
 
     def probe(self, rows: list[dict[str, Any]]) -> None:
         """Replace the table of the last probe."""
-        table = Table(
-            title=f"probe at step {rows[0]['step']} (mean [95 % interval])" if rows else None, title_justify="left"
-        )
-        for column in ("states", *SHOWN, "positions", "utterances"):
-            table.add_column(column, justify="left" if column == "states" else "right")
-        for states in dict.fromkeys(row["states"] for row in rows):
-            mine = {row["statistic"]: row for row in rows if row["states"] == states}
-            cells = [f"{mine[s]['value']:.3f} [{mine[s]['low']:.3f}, {mine[s]['high']:.3f}]" for s in SHOWN]
-            first = mine[SHOWN[0]]
-            table.add_row(states, *cells, str(first["n_positions"]), str(first["n_groups"]))
-        self._probe = table
+        self._probe = probe_table(rows)
         self._live.update(self._view())
 
     def decision(self, row: Mapping[str, Any]) -> None:
         """Print everything but `stay`."""
         if row["decision"] != "stay":
             colour = {"advance": "green", "end": "bold", "stop": "yellow"}.get(row["decision"], "red")
-            self.console.print(
-                f"[{colour}]step {row['step']} · {row['stage']} · {row['decision']}[/]: {row['reason']}",
-                highlight=False,
-            )
+            what, why = decision_words(row)
+            self.console.print(Text.assemble((what, colour), ": ", why))
 
     def evaluation(self, row: Mapping[str, Any]) -> None:
         """Print the error rate."""
-        wer = row["wer"]
-        self.console.print(
-            f"step {row['step']} · {row['stage']} · {row['model']} WER on {row['set']} {wer['value']:.3f} "
-            f"[{wer['low']:.3f}, {wer['high']:.3f}] ({wer['errors']}/{wer['total']} words, {row['n_utterances']} utterances)",
-            highlight=False,
-        )
+        self.console.print(Text(evaluation_line(row)))
 
     def _view(self) -> Group:
         return Group(*([self._probe] if self._probe else []), self._bars)
@@ -100,8 +93,7 @@ class NotebookProgress(Observer):
 
     def stage(self, name: str, kind: str, step: int, steps: int) -> None:
         """Start a bar for the stage."""
-        if self._bar is not None:
-            self._bar.close()
+        self._close()
         self._bar = self._tqdm(total=steps, desc=f"{name} ({kind})", unit="step")
 
     def step(self, row: Mapping[str, Any]) -> None:
@@ -112,11 +104,63 @@ class NotebookProgress(Observer):
 
     def decision(self, row: Mapping[str, Any]) -> None:
         """Write everything but `stay` above the bar."""
+        if row["decision"] == "end":
+            self._close()
         if row["decision"] != "stay":
-            self._tqdm.write(f"step {row['step']} · {row['stage']} · {row['decision']}: {row['reason']}")
+            self._tqdm.write(": ".join(decision_words(row)))
 
     def evaluation(self, row: Mapping[str, Any]) -> None:
         """Write the error rate above the bar."""
-        wer = row["wer"]
-        interval = f"[{wer['low']:.3f}, {wer['high']:.3f}]"
-        self._tqdm.write(f"step {row['step']} · {row['stage']} · {row['model']} WER {wer['value']:.3f} {interval}")
+        self._tqdm.write(evaluation_line(row))
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def probe_table(rows: list[dict[str, Any]]) -> Table | None:
+    """A row a kind of states: the statistics shown, with intervals, and what they rest on; None without rows."""
+    if not rows:
+        return None
+    table = Table(
+        title=f"probe at step {rows[0]['step']}: mean and 95 % interval; n = positions/utterances",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=0,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    table.add_column("states")
+    for heading in (*SHOWN.values(), "n"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for states in dict.fromkeys(row["states"] for row in rows):
+        mine = {row["statistic"]: row for row in rows if row["states"] == states}
+        first = mine[next(iter(SHOWN))]
+        table.add_row(states, *(_cell(mine[name]) for name in SHOWN), f"{first['n_positions']}/{first['n_groups']}")
+    return table
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    """Value and interval in at most 14 characters: all of these statistics are non-negative, most below 100."""
+    numbers = [row[name] for name in ("value", "low", "high")]
+    largest = max((number for number in numbers if not math.isnan(number)), default=0.0)
+    digits = 2 if largest < 10 else 1 if largest < 100 else 0
+    value, low, high = ("nan" if math.isnan(number) else f"{number:.{digits}f}" for number in numbers)
+    return f"{value} {low}–{high}"
+
+
+def decision_words(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Where a decision fell and what it is, and its reason."""
+    return f"step {row['step']} · {row['stage']} · {row['decision']}", row["reason"]
+
+
+def evaluation_line(row: Mapping[str, Any]) -> str:
+    """Word error rate with interval and counts; `nan` where it is undefined."""
+    wer = row["wer"]
+    value, low, high = ("nan" if wer[name] is None else f"{100 * wer[name]:.2f}" for name in ("value", "low", "high"))
+    return (
+        f"step {row['step']} · {row['stage']} · {row['model']} on {row['set']}: WER {value} % [{low}, {high}] "
+        f"({wer['errors']}/{wer['total']} words, {row['n_utterances']} utterances)"
+    )

@@ -11,6 +11,7 @@ from .data import AudioSource
 from .manifest import Utterance
 from .models import Recogniser
 from .recipe import Decoding
+from .run_directory import write_atomically
 
 Progress = Callable[[int, int], None]
 """Called with (utterances done, utterances in all)."""
@@ -59,7 +60,7 @@ def teacher_transcripts(
         progress: Called after each batch.
 
     Raises:
-        ValueError: The cache was written by another teacher or for other utterances.
+        ValueError: The cache was written by another teacher or for other utterances; names file, line and field.
     """
     settings = {"teacher": teacher.name, "decoding": decoding.model_dump()}
     done = _complete_batches(path, [u.id for u in utterances], settings, batch_size)
@@ -89,14 +90,34 @@ def _transcripts(
 
 
 def _complete_batches(path: Path, ids: Sequence[str], settings: dict, batch_size: int) -> list[tuple[str, str]]:
+    """Ids and texts of the batches that a cache holds whole; the file is cut back to them."""
     if not path.exists():
         return []
-    lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-    whole = len(lines) if len(lines) == len(ids) else len(lines) // batch_size * batch_size
-    rows = [json.loads(line) for line in lines[:whole]]
-    if [row["id"] for row in rows] != list(ids[:whole]) or any(
-        {key: row[key] for key in settings} != settings for row in rows
-    ):
-        raise ValueError(f"{path} was written for other utterances or by another teacher; delete it to write it anew")
-    path.write_bytes(b"".join(lines[:whole]))
-    return [(row["id"], row["text"]) for row in rows]
+    content = path.read_bytes()
+    lines = [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
+    whole = len(lines) if len(lines) >= len(ids) else len(lines) // batch_size * batch_size
+    texts = [
+        _cached_text(f"{path}:{number}", line, {"id": id_} | settings)
+        for number, (line, id_) in enumerate(zip(lines[:whole], ids, strict=False), start=1)
+    ]
+    if whole > len(ids):
+        raise ValueError(f"{path} holds {whole} transcripts for {len(ids)} utterances; delete it to write it anew")
+    kept = b"".join(lines[:whole])
+    if kept != content:
+        write_atomically(path, kept)
+    return list(zip(ids, texts, strict=False))
+
+
+def _cached_text(where: str, line: bytes, expected: dict) -> str:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{where}: not a line of JSON ({error}); delete the file to write it anew") from error
+    differing = [key for key in expected if row.get(key) != expected[key]]
+    if differing:
+        key = differing[0]
+        raise ValueError(
+            f"{where}: written for other utterances or by another teacher: {key} is {row.get(key)!r}, not "
+            f"{expected[key]!r}; delete the file to write it anew"
+        )
+    return row["text"]
