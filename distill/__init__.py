@@ -1,4 +1,13 @@
-"""The staged on-policy distillation trainer: SFT, then teacher data, then on-policy, under gates that read overlap."""
+"""The staged on-policy distillation trainer: SFT, then teacher data, then on-policy, under gates that read overlap.
+
+>>> import distill
+>>> recipe = distill.load_recipe("demo", ["total_steps=1000"])
+>>> [stage.type for stage in recipe.stages], recipe.total_steps
+(['sft', 'td', 'opd'], 1000)
+>>> result = distill.train(recipe, "runs/demo")  # doctest: +SKIP
+
+The run directory then holds metrics, probes, decisions, evaluations and checkpoints (see `distill.run_directory`).
+"""
 
 from .comparison import LogitsError
 from .launch import resume, train

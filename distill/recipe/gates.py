@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
@@ -96,7 +97,23 @@ GateConfig = Annotated[
 
 def fixed_steps(gate: GateConfig) -> set[int]:
     """Steps of a stage at which its gate must be read, whenever probes are due: those of fixed-steps gates in it."""
-    if isinstance(gate, FixedStepsGate):
-        return {gate.steps}
-    members = gate.gates if isinstance(gate, AllGate | AnyGate) else ()
-    return {steps for member in members for steps in fixed_steps(member)}
+    return {leaf.steps for leaf in _leaves(gate) if isinstance(leaf, FixedStepsGate)}
+
+
+def statistics_read(gate: GateConfig) -> list[str]:
+    """Names of the probe statistics that a gate reads, such as `union_size` or `fixed.union_size`."""
+    names: list[str] = []
+    for leaf in _leaves(gate):
+        if isinstance(leaf, CollapseGate):
+            names += leaf.limits
+        elif isinstance(leaf, ThresholdGate | PlateauGate):
+            names.append(leaf.statistic)
+    return names
+
+
+def _leaves(gate: GateConfig) -> Iterator[GateConfig]:
+    if isinstance(gate, AllGate | AnyGate):
+        for member in gate.gates:
+            yield from _leaves(member)
+    else:
+        yield gate

@@ -107,13 +107,15 @@ def _explain(error: ValidationError) -> str:
     for problem in error.errors():
         # Pydantic puts the chosen tag of a union in the location; it is no key of the file.
         location = [str(part) for part in problem["loc"] if not (isinstance(part, str) and part in _TAGS)]
-        dotted = ".".join(location) or "recipe"
+        dotted = ".".join(location)
         if problem["type"] == "extra_forbidden":
             near = difflib.get_close_matches(location[-1], _known_keys(problem["loc"]), n=1, cutoff=0.4)
             hint = f"; did you mean {'.'.join([*location[:-1], near[0]])}?" if near else ""
             lines.append(f"unknown key {dotted}{hint}")
         else:
-            lines.append(f"{dotted}: {problem['msg']}")
+            own = problem.get("ctx", {}).get("error") if problem["type"] == "value_error" else None
+            message = str(own) if own else problem["msg"]
+            lines.append(f"{dotted}: {message}" if dotted else message)
     return "\n  ".join(lines)
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
+import overlap
+
+from .gates import GateConfig, statistics_read
 from .section import Count, NonNegative, Positive, Section
 from .stages import StageConfig
+
+States = Literal["student", "fixed", "teacher", "reference"]
 
 
 class Model(Section):
@@ -44,10 +50,23 @@ class Probe(Section):
     every: PositiveInt = 50
     batch_size: PositiveInt = 32
     max_utterances: PositiveInt | None = None
-    states: tuple[Literal["student", "fixed", "teacher", "reference"], ...] = ("student", "fixed", "teacher")
+    states: Annotated[tuple[States, ...], Field(min_length=1)] = ("student", "fixed", "teacher")
     """Whose transcripts the statistics are taken on; `fixed` are the rollouts recorded as supervised training ended."""
     trace_utterances: Count = 16
     """Utterances whose positions are written to `traces/` at the end of each stage."""
+
+    @property
+    def readings(self) -> tuple[str, ...]:
+        """What gates can read: statistics of the student's own states by name, of others as `fixed.union_size`."""
+        names = (*overlap.TOKEN_STATISTICS, *overlap.SEQUENCE_STATISTICS)
+        prefixes = ("" if states == "student" else f"{states}." for states in self.states)
+        return tuple(f"{prefix}{name}" for prefix in prefixes for name in names)
+
+    @model_validator(mode="after")
+    def _fixed_states_are_the_students(self) -> Probe:
+        if "fixed" in self.states and "student" not in self.states:
+            raise ValueError('states: "fixed" are recorded when the student\'s own are probed: add "student"')
+        return self
 
 
 class Evaluation(Section):
@@ -97,8 +116,27 @@ class Recipe(Section):
         for i, stage in enumerate(self.stages):
             if stage.type in ("td", "opd") and self.teacher is None:
                 raise ValueError(f"stages.{i} ({stage.type}) needs a teacher: add a [teacher] table with its model")
-            if stage.gate is not None and stage.gate.type != "fixed_steps" and self.probe is None:
-                raise ValueError(f"stages.{i}.gate reads probes: add a [probe] table with a manifest")
+            if stage.gate is not None:
+                self._check_gate(stage.gate, f"stages.{i}.gate")
         if self.probe is not None and self.teacher is None:
             raise ValueError("[probe] measures overlap with a teacher: add a [teacher] table, or remove [probe]")
         return self
+
+    def _check_gate(self, gate: GateConfig, where: str) -> None:
+        """Refuse before the run what its gates would otherwise refuse, or wait for in vain, hours into it."""
+        try:
+            gate.build()
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        names = statistics_read(gate)
+        if not names:
+            return
+        if self.probe is None:
+            raise ValueError(f"{where} reads probes: add a [probe] table with a manifest")
+        for name in names:
+            if name not in self.probe.readings:
+                near = difflib.get_close_matches(name, self.probe.readings, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else "names are those of overlap.measure, as union_size"
+                raise ValueError(
+                    f"{where}: the probe has no statistic {name!r} on its states {list(self.probe.states)}; {hint}"
+                )
