@@ -151,9 +151,9 @@ def _draw_stages(panel: Axes, stays: Sequence[Visit], end: int) -> None:
     for stay in stays[:-1]:
         panel.axvline(stay.last_step, zorder=1, **(FALL_BACK if stay.decision == "fall_back" else SWITCH))
     panel.set_xlim(-0.015 * max(end, 1), 1.015 * max(end, 1))
-    panel.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=NICE))
+    panel.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=NICE))
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    panel.yaxis.set_major_locator(MaxNLocator(4, steps=NICE))
+    panel.yaxis.set_major_locator(MaxNLocator(5, steps=NICE))
     panel.grid(axis="y", color="white", linewidth=0.8, zorder=0.5)
     panel.tick_params(width=0.6, length=2.5)
     sns.despine(ax=panel)
