@@ -41,7 +41,10 @@ def train(
         recipe = load_recipe(recipe, overrides)
     accelerator = _accelerator(recipe)
     setup = prepare_run(recipe, device=accelerator.device)
-    run = RunDirectory.create(output, resolved_configuration(recipe))
+    if accelerator.is_main_process:
+        RunDirectory.create(output, resolved_configuration(recipe))
+    accelerator.wait_for_everyone()
+    run = RunDirectory.open(output, writer=accelerator.is_main_process)
     return Trainer(setup, run, accelerator, observer or Observer(), TrainingState()).run()
 
 
@@ -68,8 +71,11 @@ def resume(output: str | Path, *, observer: Observer | None = None) -> RunResult
     state = checkpoint.load_state(newest) if newest else TrainingState(rows=dict.fromkeys(run.rows, 0))
     if newest and state.outcome is not None:
         return RunResult.of(run.path, newest, state)
-    run.rewind(state.rows)
     accelerator = _accelerator(recipe)
+    accelerator.wait_for_everyone()
+    run.writer = accelerator.is_main_process
+    run.rewind(state.rows)
+    accelerator.wait_for_everyone()
     setup = prepare_run(recipe, device=accelerator.device, weights=newest)
     optimiser = checkpoint.load_optimiser(newest) if newest else None
     return Trainer(setup, run, accelerator, observer or Observer(), state, optimiser).run()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 import overlap
 
@@ -27,6 +30,8 @@ class Monitor:
         self.observer = observer
         self.decoding = probe_decoding(setup.recipe)
         self._teacher_rollouts: Rollouts | None = None
+        recorded = run.path / FIXED
+        self._fixed_rollouts = _read_rollouts(recorded) if recorded.exists() else None
 
     def probe(self, step: int, stage: str, *, record_fixed: bool, trace: bool = False) -> dict[str, overlap.Estimate]:
         """Probe on every configured kind of states.
@@ -47,7 +52,7 @@ class Monitor:
         rows: list[dict[str, Any]] = []
         traces: list[dict[str, Any]] = []
         for states in config.states:
-            recorded = self._fixed() if states == "fixed" else self._teacher_rollouts if states == "teacher" else None
+            recorded = {"fixed": self._fixed_rollouts, "teacher": self._teacher_rollouts}.get(states)
             if states == "fixed" and recorded is None:
                 continue
             result = probe(
@@ -62,8 +67,10 @@ class Monitor:
                 batch_size=config.batch_size,
                 traced=config.trace_utterances if trace else 0,
             )
-            if states == "student" and record_fixed and self._fixed() is None:
-                write_atomically(self.run.path / FIXED, json.dumps(result.rollouts))
+            if states == "student" and record_fixed and self._fixed_rollouts is None:
+                self._fixed_rollouts = result.rollouts
+                if self.run.writer:
+                    write_atomically(self.run.path / FIXED, json.dumps(result.rollouts))
             if states == "teacher":
                 self._teacher_rollouts = result.rollouts
             prefix = "" if states == "student" else f"{states}."
@@ -72,9 +79,7 @@ class Monitor:
             traces += [{"step": step, "stage": stage} | row for row in result.traces]
         self.run.append_probes(rows)
         self.observer.probe(rows)
-        if traces:
-            import pandas as pd
-
+        if traces and self.run.writer:
             write_parquet(self.run.path / "traces" / f"step-{step:06d}-{stage}.parquet", pd.DataFrame(traces))
         return readings
 
@@ -96,9 +101,9 @@ class Monitor:
         self.run.append("evaluations", row)
         self.observer.evaluation(row)
 
-    def _fixed(self) -> Rollouts | None:
-        path = self.run.path / FIXED
-        return {k: tuple(v) for k, v in json.loads(path.read_text()).items()} if path.exists() else None
+
+def _read_rollouts(path: Path) -> Rollouts:
+    return {id_: (ids, bool(end)) for id_, (ids, end) in json.loads(path.read_text(encoding="utf-8")).items()}
 
 
 def probe_decoding(recipe: Recipe) -> Decoding:

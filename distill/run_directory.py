@@ -24,11 +24,18 @@ class RunDirectoryError(ValueError):
 
 
 class RunDirectory:
-    """Files of one run (see the README for their columns)."""
+    """Files of one run (see the README for their columns).
 
-    def __init__(self, path: Path, rows: dict[str, int]) -> None:
+    Attributes:
+        path: The directory.
+        rows: Rows of each log so far.
+        writer: Whether this process writes. In a run of several processes one does; the others only count along.
+    """
+
+    def __init__(self, path: Path, rows: dict[str, int], *, writer: bool = True) -> None:
         self.path = path
         self.rows = rows
+        self.writer = writer
 
     @classmethod
     def create(cls, path: str | Path, resolved: Mapping[str, Any]) -> RunDirectory:
@@ -53,8 +60,12 @@ class RunDirectory:
         return cls(path, dict.fromkeys((*LOGS, PROBES), 0))
 
     @classmethod
-    def open(cls, path: str | Path) -> RunDirectory:
+    def open(cls, path: str | Path, *, writer: bool = True) -> RunDirectory:
         """An existing run.
+
+        Args:
+            path: The run directory.
+            writer: Whether this process writes to it.
 
         Raises:
             RunDirectoryError: No `resolved.json` there.
@@ -64,7 +75,7 @@ class RunDirectory:
             raise RunDirectoryError(f"{path} holds no run (resolved.json is missing)")
         rows = {name: (path / f"{name}.jsonl").read_bytes().count(b"\n") for name in LOGS}
         probes = path / "probes.parquet"
-        return cls(path, rows | {PROBES: len(pd.read_parquet(probes)) if probes.exists() else 0})
+        return cls(path, rows | {PROBES: len(pd.read_parquet(probes)) if probes.exists() else 0}, writer=writer)
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -73,26 +84,33 @@ class RunDirectory:
 
     def append(self, log: str, row: Mapping[str, Any]) -> None:
         """Add one row to `metrics`, `decisions` or `evaluations`; NaN becomes null."""
+        self.rows[log] += 1
+        if not self.writer:
+            return
         line = json.dumps(_plain(row), ensure_ascii=False, allow_nan=False) + "\n"
         with (self.path / f"{log}.jsonl").open("a", encoding="utf-8") as file:
             file.write(line)
-        self.rows[log] += 1
 
     def append_probes(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add a probe's rows; the Parquet file is replaced whole, so a reader never sees half of it."""
+        self.rows[PROBES] += len(rows)
+        if not self.writer:
+            return
         target = self.path / "probes.parquet"
         frame = pd.DataFrame(list(rows))
         if target.exists():
             frame = pd.concat([pd.read_parquet(target), frame], ignore_index=True)
         write_parquet(target, frame)
-        self.rows[PROBES] = len(frame)
 
     def rewind(self, rows: Mapping[str, int]) -> None:
-        """Cut every log back to the given number of rows.
+        """Cut every log back to the given number of rows; processes that do not write must wait for the one that does.
 
         Raises:
             RunDirectoryError: A log holds fewer rows than that.
         """
+        self.rows = dict(rows)
+        if not self.writer:
+            return
         for log in LOGS:
             path = self.path / f"{log}.jsonl"
             lines = path.read_bytes().splitlines(keepends=True)
@@ -108,7 +126,6 @@ class RunDirectory:
                 probes.unlink()
             elif len(frame) > rows[PROBES]:
                 write_parquet(probes, frame.iloc[: rows[PROBES]])
-        self.rows = dict(rows)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

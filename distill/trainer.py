@@ -111,12 +111,14 @@ class Trainer:
             left = (self.recipe.total_steps or state.step + stage.steps) - state.step
             state.horizon = max(1, min(stage.steps, left))
             state.entries[str(state.stage)] = state.step
-        self.utterances = stage_utterances(
-            self.setup,
-            state.stage,
-            self.directory.path,
-            lambda done, total: self.observer.work("teacher transcripts", done, total),
-        )
+        # One process has the teacher write; the others find its transcripts finished and only read them.
+        with self.accelerator.main_process_first():
+            self.utterances = stage_utterances(
+                self.setup,
+                state.stage,
+                self.directory.path,
+                lambda done, total: self.observer.work("teacher transcripts", done, total),
+            )
         if not self.utterances:
             n = len(self.setup.stages[state.stage])
             raise TrainingError(f"the teacher wrote nothing for all {n} utterances of stage {stage.name!r}")

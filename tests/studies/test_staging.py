@@ -2,8 +2,8 @@
 
     pytest -m slow tests/studies/test_staging.py -s
 
-takes about an hour on two cores. Runs go to `runs/staging` (or `$STAGING_STUDY`), finished ones are not run again, and the
-table is written beside them as `staging.md`. One arm and seed alone: `python tests/studies/test_staging.py gated 0`.
+takes about an hour on two cores. Runs go to `runs/staging` (or `$STAGING_STUDY`), finished ones are not run again,
+and the table is written beside them as `staging.md`. One arm and seed: `python tests/studies/test_staging.py gated 0`.
 """
 
 import os
@@ -52,7 +52,7 @@ def run_arm(arm: str, seed: int) -> Path:
 
 
 def results(paths: dict[tuple[str, int], Path]) -> pd.DataFrame:
-    """A row an arm and seed: error rates at the end of Base and of the run, and overlap at the switch and at the end."""
+    """A row an arm and seed: error rates after Base and after the run, overlap at the switch and at the end."""
     rows = []
     for (arm, seed), path in paths.items():
         run = load(path)
