@@ -31,6 +31,9 @@ from .trainer import RunResult, TrainingError
 app = App(name="distill", help="Distil a speech recogniser on-policy, in stages gated on support overlap.")
 stderr = Console(stderr=True)
 
+ABORTED = 3
+"""Exit code of a run that a gate aborted."""
+
 JsonFlag = Annotated[bool, Parameter(name="--json")]
 
 
@@ -189,11 +192,11 @@ def _train(recipe: str, output: Path, overrides: tuple[str, ...]) -> int:
 def _conclude(result: RunResult) -> int:
     print(stage_table(load(result.path)).to_text())
     print(f"\n{result.outcome}\nrun directory: {result.path}\nmodel: {result.model}")
-    return 2 if result.aborted else 0
+    return ABORTED if result.aborted else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point; user errors are one message and exit code 1, an aborted run is exit code 2.
+    """Entry point; a user's mistake is one message and exit code 1 (2 for the command itself).
 
     Args:
         arguments: Words of the command line; None takes the process's own.

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..paths import resolve, shipped_recipe
+from ..paths import resolve, shipped_recipe, shipped_recipes
 from .schema import Model, Recipe
 from .section import Section
 
@@ -40,7 +40,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = shipped_recipe(str(path)) or Path(path)
     if not path.is_file():
-        raise RecipeError(f"recipe not found: {path}. Give a TOML file or the name of a shipped recipe.")
+        shipped = ", ".join(shipped_recipes())
+        raise RecipeError(f"recipe not found: {path}. Give a TOML file or a shipped recipe: {shipped}.")
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -75,7 +75,7 @@ def test_an_aborted_run_has_its_own_exit_code(mini, tmp_path, capsys):
     mini["stages"][1]["gate"] = {"type": "collapse", "limits": {"union_size": [100.0, 200.0]}, "action": "abort"}
     (tmp_path / "recipe.toml").write_text(as_toml(mini))
     code, out, _ = run("train", tmp_path / "recipe.toml", "--output", tmp_path / "run", capsys=capsys)
-    assert code == 2
+    assert code == 3
     assert "aborted: " in out
 
 

@@ -36,7 +36,7 @@ def arm_recipe(arm: str, seed: int, name: str = "demo") -> Recipe:
         "gated": (base, td, opd),
         "early": (base, td.model_copy(update={"gate": None, "steps": EARLY_SWITCH}), opd),
         "direct": (base, opd),
-        "td": (base, td.model_copy(update={"gate": None})),
+        "td": (base, td.model_copy(update={"gate": None, "schedule": "cosine"})),  # each arm ends on a falling rate
     }[arm]
     return recipe.model_copy(update={"stages": stages})
 
