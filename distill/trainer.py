@@ -97,6 +97,10 @@ class Trainer:
         """Configuration of the current stage."""
         return self.recipe.stages[self.state.stage]
 
+    @property
+    def _in_last_stage(self) -> bool:
+        return self.state.stage == len(self.recipe.stages) - 1
+
     def _opening(self) -> None:
         """What is measured once: the teacher, and a student that has been trained before."""
         if self.setup.teacher is not None:
@@ -165,7 +169,10 @@ class Trainer:
         elif action is overlap.Action.advance:
             self._leave_stage()
         elif state.step == self.recipe.total_steps:
-            self._finish(f"stopped: the run's {state.step} steps are spent in stage {self.stage.name!r}")
+            words = "finished" if self._in_last_stage else "stopped"
+            self._finish(f"{words}: the run's {state.step} steps are spent in stage {self.stage.name!r}")
+        elif self._spent() and self._in_last_stage and not self.gate.can_advance:
+            self._finish(f"finished: the {self.stage.steps} steps of stage {self.stage.name!r} are spent")
         elif self._spent():
             reason = (
                 f"the {self.stage.steps} steps of stage {self.stage.name!r} are spent and its gate has not advanced"
@@ -181,7 +188,7 @@ class Trainer:
 
     def _leave_stage(self) -> None:
         state = self.state
-        if state.stage == len(self.recipe.stages) - 1:
+        if self._in_last_stage:
             self._finish("finished")
         elif state.step == self.recipe.total_steps:
             self._finish(f"stopped: the run's {state.step} steps are spent")

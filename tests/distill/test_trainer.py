@@ -151,6 +151,14 @@ def test_the_budget_of_the_run_ends_it_whatever_the_stages_have_left(mini, tmp_p
     assert rows(result.path, "metrics")[-1]["lr"] < 0.6e-3
 
 
+@pytest.mark.parametrize("budget", [{}, {"total_steps": 12}])
+def test_a_last_stage_that_is_only_guarded_finishes_when_its_steps_are_spent(mini, tmp_path, budget):
+    mini["stages"][2]["gate"] = {"type": "collapse", "limits": {"union_size": [0.0, 100.0]}}
+    result = train(variant(mini, **budget), tmp_path / "run")
+    assert result.outcome.startswith("finished: ")
+    assert result.step == 12
+
+
 def test_a_gate_that_is_satisfied_at_once_skips_the_stage(mini, tmp_path):
     mini["stages"][1]["gate"]["at_least"] = 0.0
     result = train(Recipe.model_validate(mini), tmp_path / "run")
