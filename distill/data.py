@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,10 +18,18 @@ class Batch:
 
     utterances: tuple[Utterance, ...]
     waveforms: tuple[np.ndarray, ...]
+    _prompts: dict[Hashable, Prompt] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def prompt(self, recogniser: Recogniser) -> Prompt:
-        """The batch as inputs of a recogniser."""
-        return recogniser.prepare(self.waveforms, [utterance.language for utterance in self.utterances])
+        """The batch as inputs of a recogniser; made once for all recognisers that take the same inputs.
+
+        A step needs it for the rollout and for both models' scores, and features cost as much as a small forward pass.
+        """
+        key = recogniser.prompt_key
+        if key not in self._prompts:
+            languages = [utterance.language for utterance in self.utterances]
+            self._prompts[key] = recogniser.prepare(self.waveforms, languages)
+        return self._prompts[key]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,8 @@ class Recogniser(Protocol):
 
     `model` is called for forward passes and may be wrapped for distributed training; `generator` is the same weights
     unwrapped. `blocked` is True at ids that no transcript contains (control and placeholder tokens): they are
-    suppressed in rollouts and left out of every top-k set on both sides. One end-of-text id stays.
+    suppressed in rollouts and left out of every top-k set on both sides. One end-of-text id stays. Recognisers with the
+    same `prompt_key` prepare the same inputs, on the same device and of the same type.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Recogniser(Protocol):
     end_of_text: int
     blocked: Tensor
     token_strings: tuple[str, ...]
+    prompt_key: Hashable
 
     def prepare(self, waveforms: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:
         """Model inputs for mono waveforms at 16 kHz, with the language named in the prompt where it is known."""

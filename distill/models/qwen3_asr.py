@@ -6,7 +6,7 @@ model writes the transcript alone, closed by `<|im_end|>`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ class Qwen3ASR:
     end_of_text: int = field(init=False)
     blocked: Tensor = field(init=False)
     token_strings: tuple[str, ...] = field(init=False)
+    prompt_key: Hashable = field(init=False)
 
     def __post_init__(self) -> None:
         tokenizer = self.processor.tokenizer
@@ -45,6 +46,9 @@ class Qwen3ASR:
         control = {i for i in (*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids) if i < self._size}
         self.blocked = torch.zeros(self._size, dtype=torch.bool, device=self._device)
         self.blocked[sorted(control - {self.end_of_text})] = True
+        features, template = self.processor.feature_extractor.to_json_string(), self.processor.chat_template
+        parameter = next(self.generator.parameters())
+        self.prompt_key = hash((features, template, self.token_strings, parameter.dtype, str(parameter.device)))
 
     @property
     def _device(self) -> torch.device:

@@ -5,6 +5,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoProcessor, Qwen3ASRForConditionalGeneration
 
+from distill import read_manifest
+from distill.audio import AudioCache
+from distill.data import AudioSource
 from distill.models import ModelError, Transcripts, load_recogniser
 from distill.models.base import cut_at_end, pack
 from distill.paths import packaged
@@ -129,6 +132,22 @@ def test_weights_missing(tmp_path):
 def test_a_family_without_adapter_is_named(student_path):
     with pytest.raises(ModelError, match=r"'parakeet' model; there are adapters for \['qwen3_asr'\]"):
         load_recogniser(str(student_path), family="parakeet")
+
+
+def test_recognisers_of_one_processor_share_a_batchs_prompt_and_others_do_not(student_path, teacher_path, tmp_path):
+    batch = AudioSource(AudioCache()).batch(read_manifest(packaged("corpus/probe.jsonl"))[:2])
+    student, teacher = load_recogniser(str(student_path)), load_recogniser(str(teacher_path))
+    prompt = batch.prompt(student)
+    assert batch.prompt(teacher) is prompt
+    assert all(torch.equal(prompt.inputs[name], value) for name, value in _fresh(teacher, batch).inputs.items())
+    teacher.processor.feature_extractor.hop_length = 80
+    teacher.save(tmp_path / "other")
+    other = load_recogniser(str(tmp_path / "other"))
+    assert batch.prompt(other).inputs["input_features"].shape != prompt.inputs["input_features"].shape
+
+
+def _fresh(recogniser, batch):
+    return recogniser.prepare(batch.waveforms, [utterance.language for utterance in batch.utterances])
 
 
 def test_pack_and_cut():
