@@ -1,7 +1,6 @@
 """Checkpoints: weights for `from_pretrained`, the optimiser, and the state of the loop, there whole or not at all.
 
-Random numbers are a function of (seed, stage, step), so there is no generator state to save, and a run may resume on
-another number of processes.
+Random numbers are a function of (seed, stage, step), so there is no generator state to save.
 """
 
 from __future__ import annotations

@@ -84,4 +84,10 @@ def resume(output: str | Path, *, observer: Observer | None = None) -> RunResult
 def _accelerator(recipe: Recipe) -> Accelerator:
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    return Accelerator(mixed_precision=recipe.precision)
+    accelerator = Accelerator(mixed_precision=recipe.precision)
+    if accelerator.num_processes > 1:
+        raise TrainingError(
+            f"started in {accelerator.num_processes} processes: runs of several processes have not been shown "
+            "to work and are refused. Start one process."
+        )
+    return accelerator

@@ -1,5 +1,6 @@
 """Gates made of gates."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -49,8 +50,8 @@ class _Combination(Gate):
         ]
         return Decision(action, reason, self.name, {"step": step, "members": members})
 
-    def _advances(self, votes: list[bool]) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _advances(self, votes: list[bool]) -> bool: ...
 
     def parameters(self) -> dict[str, object]:
         """Kind and parameters of every member."""
