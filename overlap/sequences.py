@@ -33,6 +33,50 @@ def token_rate(n_tokens: int, seconds: float) -> float:
     return n_tokens / seconds if seconds > 0 else math.nan
 
 
+def sequence_values(
+    *,
+    texts: Sequence[str],
+    n_tokens: Sequence[int],
+    finished: Sequence[bool],
+    references: Sequence[str | None] | None = None,
+    seconds: Sequence[float] | None = None,
+) -> dict[str, np.ndarray]:
+    """Sequence statistics of each utterance, ``[utterances]`` float64 by name, NaN where undefined.
+
+    With `overlap.groups.GroupSums.from_values` and `GroupSums.merged` they add up over batches and ranks, with
+    `overlap.strata.by` they break down by language or length.
+
+    Args:
+        texts: the transcript of each utterance.
+        n_tokens: its number of generated tokens, the end-of-text token not counted.
+        finished: whether it ended by an end-of-text token, not by the limit on its length.
+        references: the right transcripts, None where there is none; without any, no ``length_ratio`` is given.
+        seconds: durations of the audio; without them, no ``token_rate`` is given.
+
+    Returns:
+        ``repetition``, ``n_tokens``, ``end_of_text``, ``empty``, and ``length_ratio`` and ``token_rate`` where they can
+        be had.
+
+    Raises:
+        ValueError: if the lengths differ.
+    """
+    columns = {"n_tokens": n_tokens, "finished": finished, "references": references, "seconds": seconds}
+    for name, column in columns.items():
+        if column is not None:
+            _check_length(name, column, len(texts))
+    values = {
+        "repetition": [repetition(text) for text in texts],
+        "n_tokens": n_tokens,
+        "end_of_text": finished,
+        "empty": [not text.strip() for text in texts],
+    }
+    if references is not None:
+        values["length_ratio"] = [length_ratio(text, ref) for text, ref in zip(texts, references, strict=True)]
+    if seconds is not None:
+        values["token_rate"] = [token_rate(n, s) for n, s in zip(n_tokens, seconds, strict=True)]
+    return {name: np.asarray(column, dtype=np.float64) for name, column in values.items()}
+
+
 def sequence_estimates(
     *,
     texts: Sequence[str],
@@ -44,40 +88,27 @@ def sequence_estimates(
     draws: int = 1000,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Sequence statistics over utterances, ready for a gate.
+    """Means of `sequence_values` over utterances, ready for a gate.
 
     Args:
-        texts: the transcript of each utterance.
-        n_tokens: its number of generated tokens.
-        finished: whether it ended by an end-of-text token, not by the limit on its length.
-        references: the right transcripts, None where there is none; without any, no ``length_ratio`` is given.
-        seconds: durations of the audio; without them, no ``token_rate`` is given.
+        texts: as in `sequence_values`, like the next four.
+        n_tokens: generated tokens of each utterance.
+        finished: whether each ended by itself.
+        references: the right transcripts.
+        seconds: durations of the audio.
         level: coverage of the interval.
         draws: bootstrap resamples.
         seed: of the resampling.
 
-    Returns:
-        ``repetition``, ``n_tokens``, ``end_of_text``, and ``length_ratio`` and ``token_rate`` where they can be had.
-
     Raises:
         ValueError: if the lengths differ.
     """
-    values: dict[str, list[float]] = {
-        "repetition": [repetition(text) for text in texts],
-        "n_tokens": [float(n) for n in n_tokens],
-        "end_of_text": [float(end) for end in finished],
-    }
-    if references is not None:
-        _check_length("references", references, len(texts))
-        values["length_ratio"] = [length_ratio(text, ref) for text, ref in zip(texts, references, strict=True)]
-    if seconds is not None:
-        _check_length("seconds", seconds, len(texts))
-        values["token_rate"] = [token_rate(n, s) for n, s in zip(n_tokens, seconds, strict=False)]
+    values = sequence_values(texts=texts, n_tokens=n_tokens, finished=finished, references=references, seconds=seconds)
     return utterance_estimates(values, level=level, draws=draws, seed=seed)
 
 
 def utterance_estimates(
-    values: Mapping[str, Sequence[float]],
+    values: Mapping[str, Sequence[float] | np.ndarray],
     groups: Sequence[int] | Sequence[str] | None = None,
     *,
     level: float = 0.95,
@@ -104,6 +135,6 @@ def utterance_estimates(
     return estimate(sums, level=level, draws=draws, seed=seed)
 
 
-def _check_length(name: str, column: Sequence[object], n: int) -> None:
+def _check_length(name: str, column: Sequence[object] | np.ndarray, n: int) -> None:
     if len(column) != n:
         raise ValueError(f"{name}: expected one value for each of the {n} utterances, received {len(column)}")

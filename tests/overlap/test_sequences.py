@@ -4,7 +4,10 @@ import zlib
 import numpy as np
 import pytest
 
-from overlap import length_ratio, repetition, sequence_estimates, token_rate, utterance_estimates
+from overlap import SEQUENCE_STATISTICS, length_ratio, repetition, sequence_estimates, token_rate, utterance_estimates
+from overlap.groups import GroupSums
+from overlap.sequences import sequence_values
+from overlap.summary import estimate
 
 
 def test_repetition():
@@ -34,19 +37,44 @@ def test_sequence_estimates():
         references=["one two", "three", None],
         seconds=[1.5, 2.0, 0.0],
     )
-    assert list(estimates) == ["repetition", "n_tokens", "end_of_text", "length_ratio", "token_rate"]
+    assert list(estimates) == ["repetition", "n_tokens", "end_of_text", "empty", "length_ratio", "token_rate"]
+    assert set(estimates) == set(SEQUENCE_STATISTICS)
     assert estimates["end_of_text"].value == pytest.approx(2 / 3)
+    assert estimates["empty"].value == pytest.approx(1 / 3)
     assert estimates["n_tokens"].value == pytest.approx(67 / 3)
     assert estimates["repetition"].value == pytest.approx((repetition(texts[0]) + repetition(texts[2])) / 2)
     assert estimates["length_ratio"].value == 0.5
     assert estimates["token_rate"].value == 1.0
-    assert [item.n_undefined for item in estimates.values()] == [1, 0, 0, 1, 1]
+    assert [item.n_undefined for item in estimates.values()] == [1, 0, 0, 0, 1, 1]
     assert all(item.n_groups == item.n_positions for item in estimates.values())
     assert set(sequence_estimates(texts=["a"], n_tokens=[1], finished=[True])) == {
         "repetition",
         "n_tokens",
         "end_of_text",
+        "empty",
     }
+    assert sequence_values(texts=[" \n"], n_tokens=[1], finished=[True])["empty"].tolist() == [1.0]
+
+
+def test_batches_add_up_to_the_whole():
+    texts = ["one two", "", "a a a a a a a a a a a a", "four"]
+    whole = {
+        "texts": texts,
+        "n_tokens": [3, 0, 64, 2],
+        "finished": np.array([True, True, False, True]),
+        "references": ["one two", "three", None, "fours"],
+        "seconds": [1.5, 2.0, 0.0, 1.0],
+    }
+    names = ["w", "x", "y", "z"]
+    parts = [
+        GroupSums.from_values(
+            sequence_values(**{name: column[start:stop] for name, column in whole.items()}), names[start:stop]
+        )
+        for start, stop in ((2, 4), (0, 1), (1, 2))
+    ]
+    merged, at_once = estimate(GroupSums.merged(parts)), sequence_estimates(**whole)
+    for name, item in at_once.items():
+        assert repr(merged[name]) == repr(item)  # NaN compares unequal to itself
 
 
 def test_any_values_by_other_groups():
@@ -62,6 +90,8 @@ def test_lengths_must_agree():
         sequence_estimates(texts=["a"], n_tokens=[1], finished=[True], references=["a", "b"])
     with pytest.raises(ValueError, match="seconds: expected one value for each of the 1 utterances, received 0"):
         sequence_estimates(texts=["a"], n_tokens=[1], finished=[True], seconds=[])
+    with pytest.raises(ValueError, match="finished: expected one value for each of the 2 utterances, received 3"):
+        sequence_estimates(texts=["a", "b"], n_tokens=[1, 2], finished=[True] * 3, seconds=[1.0, 2.0])
     with pytest.raises(ValueError, match="n_tokens: expected one value for each of the 2 utterances, received 1"):
         sequence_estimates(texts=["a", "b"], n_tokens=[1], finished=[True, True])
     with pytest.raises(ValueError, match="b: expected one value for each of the 1 utterances, received 2"):

@@ -1,0 +1,28 @@
+"""The record that defines a statistic."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """What a statistic is.
+
+    Attributes:
+        unit: of one position's value (or one sequence's).
+        formula: p and S are the student's distribution and top-k set, q and T the teacher's; I = S∩T, U = S∪T, a bar
+            renormalises on that set.
+        range: the values it can take, as ``"low … high"`` or ``"a or b"``; k is the set size, V the vocabulary's.
+        undefined: where it has no value, so is NaN and counted.
+        source: the publication that defines it, with the equation where it has a number.
+        reading: what is a good value and what is a warning. A threshold is either published, with its source, or said
+            to be a rule of thumb.
+        alias: the name it goes by in the literature, if another.
+    """
+
+    unit: str
+    formula: str
+    range: str
+    undefined: str
+    source: str
+    reading: str
+    alias: str | None = None

@@ -1,0 +1,239 @@
+"""Statistics of one position."""
+
+from overlap.definitions.definition import Definition
+
+_RETHINKING = "arXiv 2604.13016"
+_DATA_EFFICIENT = "arXiv 2605.28139"
+_KULLBACK = "Kullback and Leibler 1951"
+_NEVER = "never"
+_NOT_SHARED = "between different vocabularies, where a side has no probability on the shared ids"
+
+TOKEN_STATISTICS: dict[str, Definition] = {
+    "student_size": Definition(
+        unit="tokens",
+        formula="|S| after invalid mappings are dropped",
+        range="0 … k",
+        undefined=_NEVER,
+        source="this library",
+        reading="k is normal. Below k, the teacher lacks tokens that the student favours: the vocabulary map is at "
+        "fault, and every count that is built on S shrinks with it.",
+    ),
+    "teacher_size": Definition(
+        unit="tokens",
+        formula="|T| after invalid mappings are dropped",
+        range="0 … k",
+        undefined=_NEVER,
+        source="this library",
+        reading="As `student_size`, for tokens that the student lacks and so can never learn to write.",
+    ),
+    "union_size": Definition(
+        unit="tokens",
+        formula="|U|",
+        range="0 … 2k",
+        undefined=_NEVER,
+        source=f"valid union support size, {_DATA_EFFICIENT}",
+        reading="Smaller is more overlap at equal k and equal set sizes: k when the sets are the same, 2k when they "
+        "are disjoint. It also falls when sets lose invalid tokens, so it says nothing without both sizes beside it. "
+        f"Published, k = 32, during on-policy distillation: 53.06 without and 51.61 with adaptation to teacher "
+        f"transcripts ({_DATA_EFFICIENT}).",
+        alias="VUSS",
+    ),
+    "intersection_size": Definition(
+        unit="tokens",
+        formula="|I|",
+        range="0 … k",
+        undefined=_NEVER,
+        source=f"{_RETHINKING}, numerator of Eq. 6",
+        reading="|S| + |T| − |U|: the part of VUSS that overlap explains.",
+    ),
+    "overlap_ratio": Definition(
+        unit="share",
+        formula="|I| / k",
+        range="0 … 1",
+        undefined=_NEVER,
+        source=f"{_RETHINKING}, Eq. 6",
+        reading="Published, k = 16: a successful run rose from 0.72 to 0.91, a failing one stayed flat "
+        f"({_RETHINKING}); the trend tells more than the level. The last of k tokens are chosen among near-equal tail "
+        "tokens, so a large k seldom comes near 1: compare only equal k.",
+    ),
+    "jaccard": Definition(
+        unit="share",
+        formula="|I| / |U|",
+        range="0 … 1",
+        undefined="where U is empty",
+        source="Jaccard 1912",
+        reading="As `overlap_ratio`, and less sensitive to invalid tokens, for they leave both sides of the fraction.",
+    ),
+    "top1_agreement": Definition(
+        unit="share",
+        formula="argmax p = argmax q",
+        range="0 or 1",
+        undefined=_NEVER,
+        source="this library",
+        reading="Whether greedy decoding would write the same token; with `total_variation` it follows the error rate. "
+        "Rule of thumb: below 0.5 the teacher judges contexts that it would not have come to, so warm up longer; above "
+        "0.85 switch.",
+    ),
+    "student_mass": Definition(
+        unit="probability",
+        formula="Σ_T p",
+        range="0 … 1",
+        undefined=_NEVER,
+        source="logged by verl as the student's mass on the teacher's top-k",
+        reading="How much of the student lives where the teacher's best tokens are. Falling while a truncated reverse "
+        "KL improves means that mass escapes from the support that the loss can see.",
+    ),
+    "teacher_mass": Definition(
+        unit="probability",
+        formula="Σ_S q",
+        range="0 … 1",
+        undefined=_NEVER,
+        source="learnable share of the teacher's signal, arXiv 2605.26844",
+        reading="How much of what the teacher wants is within the student's reach. Rule of thumb: below 0.9 warm up "
+        "longer before the switch.",
+    ),
+    "student_intersection_mass": Definition(
+        unit="probability",
+        formula="Σ_I p",
+        range="0 … 1",
+        undefined=_NEVER,
+        source=f"{_RETHINKING}, Eqs. 9–10",
+        reading=f"Published: 0.97–0.99 in successful runs ({_RETHINKING}). High mass with a low `overlap_ratio` is "
+        "harmless: the sets differ in their tails alone.",
+    ),
+    "teacher_intersection_mass": Definition(
+        unit="probability",
+        formula="Σ_I q",
+        range="0 … 1",
+        undefined=_NEVER,
+        source=f"{_RETHINKING}, Eqs. 9–10",
+        reading="As `student_intersection_mass`. Below the student's: the teacher spreads over tokens that the student "
+        "does not consider.",
+    ),
+    "student_entropy": Definition(
+        unit="nats",
+        formula="H(p)",
+        range="0 … ln V",
+        undefined=_NEVER,
+        source="Shannon 1948",
+        reading="Has no good value of its own: compare with `teacher_entropy`. A steady fall towards 0 while the error "
+        "rate stays is collapse; a rise while the top-k loss falls is growth of the unseen tail (arXiv 2608.14728).",
+    ),
+    "teacher_entropy": Definition(
+        unit="nats",
+        formula="H(q)",
+        range="0 … ln V",
+        undefined=_NEVER,
+        source="Shannon 1948",
+        reading="The teacher is frozen, so on fixed rollouts it must not move; if it does, the contexts differ. On the "
+        "student's own rollouts a rise says that the student leads the teacher where the teacher is lost.",
+    ),
+    "entropy_gap": Definition(
+        unit="nats",
+        formula="|H(q) − H(p)|, position by position (not the difference of the means)",
+        range="0 … ln V",
+        undefined=_NEVER,
+        source=f"{_RETHINKING}, Eq. 8",
+        reading="Should fall along a run. A gap that stays while `overlap_ratio` rises means that the student matches "
+        "the teacher's ranking, not its confidence.",
+    ),
+    "forward_kl": Definition(
+        unit="nats",
+        formula="KL(q‖p) = Σ q (log q − log p)",
+        range="0 … ∞",
+        undefined=f"{_NOT_SHARED}; +∞ where p excludes what q allows",
+        source=_KULLBACK,
+        reading="Large where the student misses what the teacher wants. Few positions rule its mean: look at it by "
+        "stratum, or at `total_variation`, before calling a run bad.",
+    ),
+    "reverse_kl": Definition(
+        unit="nats",
+        formula="KL(p‖q) = Σ p (log p − log q)",
+        range="0 … ∞",
+        undefined=f"{_NOT_SHARED}; +∞ where q excludes what p allows",
+        source=_KULLBACK,
+        reading="Large where the student puts probability on what the teacher thinks impossible. Far above the forward "
+        "KL it means stray probability, far below it means missed alternatives.",
+    ),
+    "jensen_shannon": Definition(
+        unit="nats",
+        formula="½ KL(p‖m) + ½ KL(q‖m), m = ½ (p + q)",
+        range="0 … ln 2",
+        undefined=_NOT_SHARED,
+        source="Lin 1991",
+        reading="A bounded summary of both KLs, safe to average; ln 2 = 0.693 means disjoint distributions.",
+    ),
+    "total_variation": Definition(
+        unit="probability",
+        formula="½ Σ |p − q|",
+        range="0 … 1",
+        undefined=_NOT_SHARED,
+        source="standard; at most √(KL / 2) by Pinsker's inequality",
+        reading="The least probability with which a token drawn from each must differ, however the draws are coupled; "
+        "with `top1_agreement` it follows the error rate. Rule of thumb: above 0.5 warm up longer.",
+    ),
+    "union_kl": Definition(
+        unit="nats",
+        formula="KL(q̄‖p̄) on U, at the stated temperature",
+        range="0 … ∞",
+        undefined="where U is empty; +∞ where p excludes what q allows",
+        source=f"integrand of the training objective, {_DATA_EFFICIENT}, Eq. 1 (there times τ²)",
+        reading="What is trained. If it falls while `forward_kl` or the masses do not improve, the loss is being "
+        "gained by moving probability outside the union.",
+    ),
+    "overlap_advantage": Definition(
+        unit="nats",
+        formula="Σ_I p̄ (log q̄ − log p̄) = −KL(p̄‖q̄) on I",
+        range="−∞ … 0",
+        undefined="where I is empty",
+        source=f"{_RETHINKING}, Eq. 7, without its division by |I|",
+        reading="0 where both rank and weigh the shared tokens alike; rises towards 0 along a successful run. Read it "
+        "with its number of undefined positions: disjoint positions are left out, so few shared tokens flatter it.",
+    ),
+    "student_logprob": Definition(
+        unit="nats",
+        formula="log p of the generated token",
+        range="−∞ … 0",
+        undefined="where that token is blocked or not given",
+        source="standard",
+        reading="The student's confidence in what it wrote; on its own sampled states its mean is about "
+        "−`student_entropy`. On reference or fixed states it is the log-likelihood of that text.",
+    ),
+    "teacher_logprob": Definition(
+        unit="nats",
+        formula="log q of the generated token",
+        range="−∞ … 0",
+        undefined="where that token is blocked, unmapped or not given",
+        source="standard",
+        reading="The teacher's opinion of what was written: the only statistic that a server with prompt "
+        "log-probabilities can always give. Very negative runs of it mark the point where a rollout left the teacher.",
+    ),
+    "boundary_tie": Definition(
+        unit="share",
+        formula="k-th and (k+1)-th scores equal, in S or in T",
+        range="0 or 1",
+        undefined=_NEVER,
+        source="this library",
+        reading="Where it is 1 the set was chosen by the tie rule (lower id first). Above a few per cent (rule of "
+        "thumb) half-precision logits blur the sets: compute the head in float32 or choose a smaller k.",
+    ),
+    "student_mapped_mass": Definition(
+        unit="probability",
+        formula="Σ p over the ids that both vocabularies have",
+        range="0 … 1",
+        undefined=_NEVER,
+        source="this library",
+        reading="1 where ids agree. Rule of thumb: below 0.99 the whole-vocabulary divergences describe only part of "
+        "the student, for they are renormalised on the shared ids.",
+    ),
+    "teacher_mapped_mass": Definition(
+        unit="probability",
+        formula="Σ q over the ids that both vocabularies have",
+        range="0 … 1",
+        undefined=_NEVER,
+        source="this library",
+        reading="As `student_mapped_mass`: what is missing from 1 is what the teacher wants to write in tokens that "
+        "the student does not have.",
+    ),
+}
+"""Statistics of one position, see `overlap.measure`."""
