@@ -66,7 +66,8 @@ class GroupSums:
         sums, counts, undefined = (
             np.zeros((len(keys), len(names)), dtype=dtype) for dtype in (np.float64, np.int64, np.int64)
         )
-        np.add.at(sums, member, np.where(defined, table, 0.0))
+        with np.errstate(invalid="ignore"):  # +inf and -inf together have no sum
+            np.add.at(sums, member, np.where(defined, table, 0.0))
         np.add.at(counts, member, defined)
         np.add.at(undefined, member, ~defined)
         return cls(names, keys, sums, counts, undefined)
@@ -97,7 +98,8 @@ class GroupSums:
         sums, counts, undefined = np.zeros(shape), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         for part in parts:
             rows = [row[key] for key in part.keys]  # distinct within a part, so += reaches each
-            sums[rows] += part.sums
+            with np.errstate(invalid="ignore"):  # +inf and -inf together have no sum
+                sums[rows] += part.sums
             counts[rows] += part.counts
             undefined[rows] += part.undefined
         return cls(names, tuple(keys), sums, counts, undefined)

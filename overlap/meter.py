@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
 from overlap.definitions import TOKEN_STATISTICS
+from overlap.distributed import gathered
 from overlap.groups import Groups, GroupSums
 from overlap.statistics import TokenStatistics
 from overlap.summary import OverlapSummary
@@ -75,7 +75,7 @@ class OverlapMeter:
         self._add(GroupSums.from_values(statistics.values(), groups, mask=statistics.mask))
 
     def merge(self, other: "OverlapMeter") -> None:
-        """Add all that another meter holds.
+        """Add all that another meter holds; in which order meters are merged does not matter (see `reduce`).
 
         Raises:
             ValueError: if its k, temperature or states differ.
@@ -100,18 +100,21 @@ class OverlapMeter:
             seed=self.seed,
         )
 
-    def reduce(self) -> "OverlapMeter":
+    def reduce(self, group: Any = None) -> "OverlapMeter":
         """A new meter with what all ranks hold, the same on each; a copy where torch.distributed is not initialised.
 
-        This meter is left as it is, so that nothing is counted twice when accumulation goes on. All ranks must call it.
+        This meter is left as it is, so that nothing is counted twice when accumulation goes on. However the positions
+        are spread over ranks, counts are the same bits. So are the sums of an utterance that one rank has to itself;
+        where ranks share it, the order of addition is another and its sums are equal to 1e-12.
+
+        Args:
+            group: process group, the default one if None. Every rank of it must call, those without data as well.
+
+        Raises:
+            ValueError: if this rank is not in the group, or the ranks' meters differ in k, temperature or states.
         """
-        states = [self.state_dict()]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            gathered: list[Any] = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(gathered, states[0])
-            states = gathered
         total = self._like()
-        for state in states:
+        for state in gathered(self.state_dict(), group):
             part = self._like()
             part.load_state_dict(state)
             total.merge(part)
@@ -122,7 +125,7 @@ class OverlapMeter:
         self._parts = [GroupSums.empty(tuple(TOKEN_STATISTICS))]
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been added, as numbers, strings, lists and arrays."""
+        """What has been added, as numbers, strings, lists and tensors, which `torch.load` reads by default."""
         held = self.sums
         return {
             "k": self.k,
@@ -130,9 +133,9 @@ class OverlapMeter:
             "states": self.states,
             "names": list(held.names),
             "keys": list(held.keys),
-            "sums": held.sums.copy(),
-            "counts": held.counts.copy(),
-            "undefined": held.undefined.copy(),
+            "sums": torch.from_numpy(held.sums.copy()),
+            "counts": torch.from_numpy(held.counts.copy()),
+            "undefined": torch.from_numpy(held.undefined.copy()),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -151,8 +154,8 @@ class OverlapMeter:
                 "it was saved by another version"
             )
         sums, counts, undefined = (
-            np.array(state[name], dtype=dtype).reshape(-1, len(names))
-            for name, dtype in (("sums", np.float64), ("counts", np.int64), ("undefined", np.int64))
+            torch.as_tensor(state[name], dtype=dtype, device="cpu").clone().reshape(-1, len(names)).numpy()
+            for name, dtype in (("sums", torch.float64), ("counts", torch.int64), ("undefined", torch.int64))
         )
         self._parts = [GroupSums(names, tuple(state["keys"]), sums, counts, undefined)]
 

@@ -1,12 +1,14 @@
+import copy
+import functools
 import itertools
 import math
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from overlap import TOKEN_STATISTICS, GroupSums, OverlapMeter, measure
 
@@ -80,10 +82,10 @@ def test_state_and_pickle_round_trips():
     restored = OverlapMeter(k=3, states="student")
     restored.load_state_dict(half.state_dict())
     pickled = pickle.loads(pickle.dumps(half))
-    for copy in (restored, pickled):
+    for other in (restored, pickled):
         for student, teacher, mask, names in parts[2:]:
-            copy.update(measure(student, teacher, k=3, mask=mask), names)
-        assert_same(copy.compute(), meter(parts).compute())
+            other.update(measure(student, teacher, k=3, mask=mask), names)
+        assert_same(other.compute(), meter(parts).compute())
     assert_same(half.compute(), meter(parts[:2]).compute())  # the original did not move along
 
 
@@ -108,36 +110,60 @@ def test_empty_and_reset():
 
 def test_reduce_of_one_process_is_a_copy():
     total = meter(batches())
-    copy = total.reduce()
+    same = total.reduce()
     total.reset()
-    assert_same(copy.compute(), meter(batches()).compute())
+    assert_same(same.compute(), meter(batches()).compute())
 
 
-RANK = """
-import sys, torch
-from overlap import OverlapMeter
-rank, folder = int(sys.argv[1]), sys.argv[2]
-torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-mine = OverlapMeter(k=3, states="student")
-mine.load_state_dict(torch.load(f"{folder}/in-{rank}.pt", weights_only=False))
-total = mine.reduce()
-again = mine.reduce()  # nothing is counted twice
-assert (total.sums.counts == again.sums.counts).all()
-torch.save(total.state_dict(), f"{folder}/out-{rank}.pt")
-torch.distributed.barrier()
-torch.distributed.destroy_process_group()
-"""
+@settings(deadline=None, max_examples=60)
+@given(data=st.data(), n_shards=st.integers(1, 6), seed=st.integers(0, 2**16))
+def test_any_sharding_and_any_order_give_the_same(data, n_shards, seed):
+    """Positions of 40 utterances dealt to shards at random, empty ones too, merged pairwise or all at once."""
+    generator = np.random.default_rng(seed)
+    names = np.array([f"u{i}" for i in range(40)])
+    values = generator.lognormal(0, 6, size=(300, 2))  # over 15 orders of magnitude
+    values[generator.random(values.shape) < 0.1] = np.nan
+    group, shard = generator.integers(40, size=300), generator.integers(n_shards, size=300)
+
+    def sums(rows):
+        return GroupSums.from_values({"a": values[rows, 0], "b": values[rows, 1]}, names[group[rows]])
+
+    shards = [sums(shard == number) for number in range(n_shards)]
+    whole = sums(np.ones(300, dtype=bool))
+    merged = GroupSums.merged(data.draw(st.permutations(shards)))
+    stepwise = functools.reduce(lambda a, b: GroupSums.merged([a, b]), data.draw(st.permutations(shards)))
+    for result in (merged, stepwise):
+        assert result.keys == whole.keys
+        assert result.counts.tobytes() == whole.counts.tobytes()
+        assert result.undefined.tobytes() == whole.undefined.tobytes()
+        np.testing.assert_allclose(result.sums, whole.sums, rtol=1e-12, atol=0)
 
 
-def test_reduce_over_ranks(tmp_path):
-    for rank in range(2):
-        torch.save(meter(batches()[rank::2]).state_dict(), tmp_path / f"in-{rank}.pt")
-    ranks = [subprocess.Popen([sys.executable, "-c", RANK, str(rank), str(tmp_path)]) for rank in range(2)]
-    assert [process.wait(timeout=300) for process in ranks] == [0, 0]
-    for rank in range(2):
-        total = OverlapMeter(k=3, states="student")
-        total.load_state_dict(torch.load(tmp_path / f"out-{rank}.pt", weights_only=False))
-        assert_same(total.compute(), meter(batches()).compute())
+@pytest.mark.filterwarnings("error")
+def test_infinities_of_both_signs_have_no_sum_and_do_not_warn():
+    values = {"a": np.array([np.inf, -np.inf, np.inf, 1.0])}
+    together = GroupSums.from_values(values, [0, 0, 1, 1])
+    assert np.isnan(together.sums[0, 0])
+    assert together.sums[1, 0] == np.inf
+    apart = [GroupSums.from_values({"a": np.array([x])}, [0]) for x in (np.inf, -np.inf)]
+    assert np.isnan(GroupSums.merged(apart).sums[0, 0])
+
+
+def test_a_deep_copy_goes_its_own_way():
+    parts = batches()
+    half = meter(parts[:2])
+    other = copy.deepcopy(half)
+    for student, teacher, mask, names in parts[2:]:
+        other.update(measure(student, teacher, k=3, mask=mask), names)
+    assert_same(other.compute(), meter(parts).compute())
+    assert_same(half.compute(), meter(parts[:2]).compute())
+
+
+def test_a_state_is_loaded_by_torch_load_as_it_is(tmp_path):
+    torch.save(meter(batches()).state_dict(), tmp_path / "state.pt")
+    restored = OverlapMeter(k=3, states="student")
+    restored.load_state_dict(torch.load(tmp_path / "state.pt"))
+    assert_same(restored.compute(), meter(batches()).compute())
 
 
 def test_refusals():
