@@ -1,12 +1,14 @@
 """Two-way maps between the token ids of a student and of a teacher; the student's ids are the common currency."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from overlap.support import Support
+from overlap.token_bytes import TokenBytes, token_bytes
 
 UNMAPPED = -1
 """Stands for an id that the other vocabulary does not have."""
@@ -104,6 +106,83 @@ class VocabularyMap:
         backward[table[:, 1]] = table[:, 0]
         return cls(forward, backward)
 
+    @classmethod
+    def from_bytes(
+        cls,
+        student: Sequence[bytes | None],
+        teacher: Sequence[bytes | None],
+        *,
+        roles: Mapping[str, tuple[int, int]],
+        student_size: int | None = None,
+        teacher_size: int | None = None,
+    ) -> "VocabularyMap":
+        """Pair the ids that stand for identical bytes; control tokens are paired by their role alone.
+
+        Where several ids of a side have the same bytes, the lowest of each side are paired, a spare one (see
+        `overlap.token_bytes.TokenBytes`) only if there is no other. Ids with a role pair with nothing else. Where the
+        two tables, their sizes and the roles' ids agree, the two models share one vocabulary: the map is the identity,
+        control tokens and padding included.
+
+        >>> student, teacher = [b"a", b" the", None], [None, b" the", b"b"]
+        >>> VocabularyMap.from_bytes(student, teacher, roles={"end_of_text": (2, 0)})
+        VocabularyMap(2 shared of 3 student ids (66.7%) and 3 teacher ids (66.7%))
+
+        Args:
+            student: bytes by id, None where an id stands for no text; see `overlap.token_bytes.token_bytes`.
+            teacher: the same of the teacher.
+            roles: (student id, teacher id) by role, such as ``{"end_of_text": (151645, 50257)}``. A comparison of
+                transcripts needs the end of text; ``{}`` pairs no control token.
+            student_size: width of the student's logits, at least the table's; default: the table's.
+            teacher_size: width of the teacher's logits.
+
+        Raises:
+            ValueError: if a table is wider than the logits or holds empty bytes, or roles contradict each other or
+                name ids outside the logits.
+        """
+        student_size = _check_table(student, student_size, "student")
+        teacher_size = _check_table(teacher, teacher_size, "teacher")
+        named = list(dict.fromkeys((int(s), int(t)) for s, t in roles.values()))
+        for side, column, size in (("student", 0, student_size), ("teacher", 1, teacher_size)):
+            ids = [pair[column] for pair in named]
+            wrong = [i for i in ids if not 0 <= i < size]
+            if wrong or len(set(ids)) < len(ids):
+                raise ValueError(
+                    f"roles: {dict(roles)} name a {side} id that "
+                    + (f"is outside its {size} logits: {wrong[0]}" if wrong else "goes with two ids of the other side")
+                    + "; give each role one (student id, teacher id)"
+                )
+        if student_size == teacher_size and list(student) == list(teacher) and all(s == t for s, t in named):
+            return cls.identity(student_size)
+        ours = _first_ids(student, {s for s, _ in named})
+        theirs = _first_ids(teacher, {t for _, t in named})
+        pairs = named + [(i, theirs[spelled]) for spelled, i in ours.items() if spelled in theirs]
+        return cls.from_pairs(
+            torch.tensor(pairs, dtype=torch.long).reshape(-1, 2), student_size=student_size, teacher_size=teacher_size
+        )
+
+    @classmethod
+    def from_tokenizers(
+        cls,
+        student: Any,
+        teacher: Any,
+        *,
+        roles: Mapping[str, tuple[int, int]],
+        student_size: int | None = None,
+        teacher_size: int | None = None,
+    ) -> "VocabularyMap":
+        """`from_bytes` of the two tokenizers' token bytes.
+
+        Raises:
+            ValueError: as `from_bytes` and `overlap.token_bytes.token_bytes`.
+        """
+        return cls.from_bytes(
+            token_bytes(student),
+            token_bytes(teacher),
+            roles=roles,
+            student_size=student_size,
+            teacher_size=teacher_size,
+        )
+
     @property
     def student_size(self) -> int:
         """Width of the student's logits."""
@@ -171,6 +250,37 @@ def _look_up(table: Tensor, ids: Tensor) -> Tensor:
     return torch.where(ids >= 0, table[ids.clamp_min(0)], UNMAPPED)
 
 
+def _check_table(table: Sequence[bytes | None], size: int | None, side: str) -> int:
+    """The width of a side's logits."""
+    wrong = next((i for i, spelled in enumerate(table) if spelled is not None and not isinstance(spelled, bytes)), None)
+    if wrong is not None:
+        raise ValueError(
+            f"{side}: expected bytes or None for every id, received {table[wrong]!r} at id {wrong}; take them from "
+            "overlap.token_bytes.token_bytes"
+        )
+    if b"" in table:
+        raise ValueError(
+            f"{side}: id {list(table).index(b'')} has empty bytes; give None where an id stands for no text"
+        )
+    if size is not None and size < len(table):
+        raise ValueError(
+            f"{side}_size: received {size}, fewer than the {len(table)} ids of the table; pass the width of the "
+            f"{side}'s logits, and cut the table to it if the tokenizer has ids that the model cannot write"
+        )
+    return len(table) if size is None else size
+
+
+def _first_ids(table: Sequence[bytes | None], taken: set[int]) -> dict[bytes, int]:
+    """The id that speaks for each spelling: the lowest one, spare ids last."""
+    spare = table.spare if isinstance(table, TokenBytes) else frozenset()
+    first: dict[bytes, int] = {}
+    for wanted in (False, True):
+        for i, spelled in enumerate(table):
+            if spelled is not None and i not in taken and (i in spare) == wanted:
+                first.setdefault(spelled, i)
+    return first
+
+
 def check_sizes(vocabulary: VocabularyMap | None, student_size: int, teacher_size: int) -> VocabularyMap | None:
     """Return the map to use for logits of these widths, or None when ids agree.
 
@@ -181,7 +291,7 @@ def check_sizes(vocabulary: VocabularyMap | None, student_size: int, teacher_siz
         if student_size != teacher_size:
             raise ValueError(
                 f"vocabulary: the student's logits have {student_size} ids and the teacher's {teacher_size}; pass "
-                "vocabulary=VocabularyMap.from_pairs(...), or, if one side is only padded, cut or pad it to the "
+                "vocabulary=VocabularyMap.from_bytes(...), or, if one side is only padded, cut or pad it to the "
                 "same width and block the padded ids"
             )
         return None
