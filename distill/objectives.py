@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 import overlap
+from overlap.losses import support_kl
 
 
 def cross_entropy(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
@@ -40,16 +40,5 @@ def union_support_kl(
     """
     # Select the counted rows first: masked positions must not enter the arithmetic, not even multiplied by zero.
     ids, valid = union.ids[mask], union.valid[mask]
-    student = student_logits[mask].gather(-1, ids).float() / temperature
-    with torch.no_grad():
-        teacher = teacher_logits[mask].gather(-1, ids).float() / temperature
-        log_teacher = _masked_log_softmax(teacher, valid)
-    log_student = _masked_log_softmax(student, valid)
-    terms = log_teacher.exp() * (log_teacher - log_student)
-    return temperature**2 * terms.masked_fill(~valid, 0.0).sum()
-
-
-def _masked_log_softmax(scores: Tensor, valid: Tensor) -> Tensor:
-    """Log-softmax over the valid entries; invalid ones get a finite value of no consequence."""
-    floor = torch.finfo(scores.dtype).min
-    return torch.log_softmax(scores.masked_fill(~valid, floor), dim=-1).masked_fill(~valid, 0.0)
+    student, teacher = (logits[mask].gather(-1, ids) for logits in (student_logits, teacher_logits))
+    return support_kl(student, teacher, valid, temperature=temperature).sum()

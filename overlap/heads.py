@@ -1,0 +1,166 @@
+"""Output heads: the matrix from hidden states to logits, applied whole to a chunk or at a few tokens a position."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from overlap.positions import CHUNK_ELEMENTS
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A linear output head, z = W h + b.
+
+    Attributes:
+        weight: ``[V, H]``, H the size of the hidden states.
+        bias: ``[V]`` or None.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.weight.ndim != 2 or not self.weight.is_floating_point():
+            raise ValueError(
+                f"head: expected a floating-point weight [V, H], received {list(self.weight.shape)} of "
+                f"{self.weight.dtype}"
+            )
+        if self.bias is not None and self.bias.shape != self.weight.shape[:1]:
+            raise ValueError(
+                f"head: expected a bias [{self.weight.shape[0]}] for the weight {list(self.weight.shape)}, received "
+                f"{list(self.bias.shape)}"
+            )
+
+    @classmethod
+    def of(cls, head: "Head | nn.Linear | Tensor", name: str) -> "Head":
+        """Take a model's output layer, or its weight alone.
+
+        Raises:
+            ValueError: if it is anything else; ``name`` says which head.
+        """
+        if isinstance(head, Head):
+            return head
+        if isinstance(head, nn.Linear):
+            return cls(head.weight, head.bias)
+        if isinstance(head, Tensor):
+            return cls(head)
+        raise ValueError(
+            f"{name}: expected torch.nn.Linear, a weight [V, H] or overlap.Head(weight, bias), received "
+            f"{type(head).__name__}; a head that is not linear has to give its logits"
+        )
+
+    @property
+    def vocabulary(self) -> int:
+        """V, the number of logits."""
+        return self.weight.shape[0]
+
+    @property
+    def size(self) -> int:
+        """H, the size of the hidden states."""
+        return self.weight.shape[1]
+
+    def check(self, hidden: Tensor, name: str) -> None:
+        """Refuse hidden states that are not floating-point ``[..., H]``.
+
+        Raises:
+            ValueError: naming what was received and what is expected.
+        """
+        if not isinstance(hidden, Tensor) or not hidden.is_floating_point():
+            received = hidden.dtype if isinstance(hidden, Tensor) else type(hidden).__name__
+            raise ValueError(f"{name}: expected a floating-point torch.Tensor of hidden states, received {received}")
+        if hidden.ndim == 0 or hidden.shape[-1] != self.size:
+            raise ValueError(
+                f"{name}: expected hidden states [..., {self.size}] for a head of weight {list(self.weight.shape)}, "
+                f"received {list(hidden.shape)}; pass the states that the output layer takes, after the last norm"
+            )
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """All logits ``[..., V]`` of hidden states ``[..., H]``, in the dtype of the weight, as the model has them."""
+        return F.linear(hidden.to(self.weight.dtype), self.weight, self.bias)
+
+    def logits_at(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        """The logits of a few tokens a position, differentiable, without the rest.
+
+        Neither forward nor backward holds more than `overlap.positions.CHUNK_ELEMENTS` gathered elements at once. Sums
+        over H, and over positions in the gradient of the head, are float32 at least, whatever the inputs are.
+
+        Args:
+            hidden: ``[n, H]``.
+            ids: ``[n, m]`` long; a token may come twice.
+
+        Returns:
+            ``[n, m]``, float32 (float64 where the hidden states or the weight are).
+        """
+        return cast(Tensor, _LogitsAt.apply(hidden, self.weight, self.bias, ids.to(self.weight.device)))
+
+
+class _LogitsAt(torch.autograd.Function):
+    """z[i, j] = W[ids[i, j]] · h[i] + b[ids[i, j]], by elementwise products, whose precision autocast leaves alone."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, ids: Tensor) -> Tensor:
+        ctx.save_for_backward(hidden, weight, ids)
+        ctx.bias_dtype = None if bias is None else bias.dtype
+        result = torch.empty(ids.shape, dtype=_precision(hidden, weight), device=weight.device)
+        for part in _slices(ids.shape[0], ids.shape[1] * weight.shape[1]):
+            rows = weight[ids[part]].to(result.dtype)
+            result[part] = rows.mul_(hidden[part].unsqueeze(1)).sum(-1)
+        return result if bias is None else result.add_(bias[ids])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]: the decorator hides the parameters' names
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        (slope,) = gradients
+        hidden, weight, ids = ctx.saved_tensors
+        to_hidden = to_weight = to_bias = None
+        if ctx.needs_input_grad[0]:
+            to_hidden = torch.empty_like(hidden)
+            for part in _slices(ids.shape[0], ids.shape[1] * weight.shape[1]):
+                to_hidden[part] = weight[ids[part]].to(slope.dtype).mul_(slope[part].unsqueeze(-1)).sum(1)
+        if ctx.needs_input_grad[1]:
+            to_weight = _weight_gradient(slope, ids, hidden, weight)
+        if ctx.needs_input_grad[2]:
+            to_bias = torch.zeros(weight.shape[0], dtype=slope.dtype, device=slope.device)
+            to_bias = to_bias.index_add_(0, ids.flatten(), slope.flatten()).to(ctx.bias_dtype)
+        return to_hidden, to_weight, to_bias, None
+
+
+def _weight_gradient(slope: Tensor, ids: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
+    """Σ slope[i, j] h[i] over all (i, j) with ids[i, j] = v, for every v, ``[V, H]``.
+
+    Tokens are taken in ascending order, a tile of the vocabulary at a time, so that a row of a half-precision head is
+    rounded once, after its sum is complete.
+    """
+    position, slot = slope.nonzero(as_tuple=True)  # slots that are not in the set have no slope
+    token, order = ids[position, slot].sort(stable=True)
+    position, factor = position[order], slope[position, slot][order].unsqueeze(-1)
+    result = torch.zeros_like(weight)
+    tiles = list(_slices(*weight.shape))
+    starts = torch.tensor([tile.start for tile in tiles] + [weight.shape[0]], device=token.device)
+    bounds = torch.searchsorted(token, starts).tolist()
+    for tile, first, last in zip(tiles, bounds[:-1], bounds[1:], strict=True):
+        if first == last:
+            continue
+        rows = torch.zeros(result[tile].shape, dtype=slope.dtype, device=slope.device)
+        for part in _slices(last - first, weight.shape[1], first):
+            rows.index_add_(0, token[part] - tile.start, hidden[position[part]].to(slope.dtype).mul_(factor[part]))
+        result[tile] = rows
+    return result
+
+
+def _slices(n: int, width: int, start: int = 0) -> list[slice]:
+    """Cut n rows, from `start` on, into slices of at most `CHUNK_ELEMENTS` elements each, or of one row."""
+    size = max(1, CHUNK_ELEMENTS // width)
+    return [slice(first, min(first + size, start + n)) for first in range(start, start + n, size)]
+
+
+def _precision(*tensors: Tensor) -> torch.dtype:
+    dtype = torch.float32
+    for tensor in tensors:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    return dtype

@@ -1,0 +1,169 @@
+"""The training objective: KL between teacher and student on the union of their top-k sets.
+
+On a subset of the vocabulary the partition function cancels: the raw logits of both models at the tokens of the union
+give the loss exactly. From hidden states, the whole logits are therefore needed only to choose the sets, without
+gradients and a chunk at a time; value and gradient need the head's rows of the union alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from overlap.heads import Head
+from overlap.positions import admissible_ids, check_k, check_mask, refuse_undefined
+from overlap.support import Support, select, union
+from overlap.vocabulary import VocabularyMap, check_sizes
+
+LOGITS_AT_ONCE = 2**24
+"""Elements of one chunk of one model's logits (64 MiB in float32). A matrix product of few rows is slow."""
+
+
+@dataclass(frozen=True, eq=False)
+class UnionKL:
+    """The loss and what it was taken over.
+
+    Attributes:
+        loss: in nats, with the student's graph: a scalar, or ``[...]`` where nothing was reduced.
+        n_used: positions with at least 2 union tokens, those that the mean is over.
+        union_size: ``[...]`` float32, valid tokens in the union; NaN where masked. Its mean over positions is VUSS.
+    """
+
+    loss: Tensor
+    n_used: int
+    union_size: Tensor
+
+
+def support_kl(student_scores: Tensor, teacher_scores: Tensor, valid: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """τ² KL(softmax(z_T/τ) ‖ softmax(z_S/τ)) on a set of tokens, Eq. 1 of arXiv 2605.28139.
+
+    Args:
+        student_scores: ``[..., m]`` raw logits of the set's tokens.
+        teacher_scores: ``[..., m]`` the teacher's, of the same tokens.
+        valid: ``[..., m]`` bool, False in slots that are not in the set.
+        temperature: τ.
+
+    Returns:
+        ``[...]`` in nats, float32 (float64 for such scores); 0 where the set has fewer than 2 tokens, +inf where the
+        student excludes a token that the teacher allows. Gradients reach the student only.
+    """
+    log_p = _log_softmax(student_scores, valid, temperature)
+    log_q = _log_softmax(teacher_scores.detach(), valid, temperature)
+    q = log_q.exp()
+    return temperature**2 * torch.where(valid & (q > 0), q * (log_q - log_p), 0.0).sum(-1)
+
+
+def union_kl(
+    student_hidden: Tensor,
+    student_head: Head | nn.Linear | Tensor,
+    teacher_hidden: Tensor,
+    teacher_head: Head | nn.Linear | Tensor,
+    *,
+    k: int = 32,
+    mask: Tensor | None = None,
+    vocabulary: VocabularyMap | None = None,
+    temperature: float = 1.0,
+    blocked: Tensor | Sequence[int] | None = None,
+    reduction: Literal["mean", "sum", "none"] = "mean",
+) -> UnionKL:
+    """τ² KL(teacher ‖ student) on the union of both top-k sets, from hidden states, differentiable.
+
+    Neither forward nor backward holds ``[positions × V]``: forward makes one chunk of `LOGITS_AT_ONCE` logits of one
+    model at a time, to choose the sets; backward makes none, it touches only the rows of the head that are in a set.
+    The sets are those of `overlap.measure` on the models' logits; the scores on them are float32 sums even where the
+    models are half precision. Gradients reach the student's hidden states, weight and bias.
+
+    >>> student, teacher = torch.nn.Linear(8, 50), torch.nn.Linear(16, 50)
+    >>> result = union_kl(torch.randn(2, 5, 8), student, torch.randn(2, 5, 16), teacher, k=4)
+    >>> result.loss.backward()
+    >>> result.n_used, result.union_size.shape, student.weight.grad.shape
+    (10, torch.Size([2, 5]), torch.Size([50, 8]))
+
+    Args:
+        student_hidden: ``[..., H]`` what the student's output layer takes (after the last norm).
+        student_head: that layer; or its weight ``[V, H]``; or `Head` with a bias.
+        teacher_hidden: ``[..., H_teacher]`` at the same positions.
+        teacher_head: the teacher's.
+        k: size of the top-k sets.
+        mask: ``[...]`` bool, True where a position counts; elsewhere nothing is looked at.
+        vocabulary: the map between the two vocabularies; None when ids agree.
+        temperature: τ; the sets do not depend on it.
+        blocked: the student's ids to take out of both models' sets, or a ``[V]`` bool mask of them.
+        reduction: ``"mean"`` over the positions with at least 2 union tokens; ``"sum"``, for means over several
+            processes or batches; ``"none"``, for weights of one's own: ``[...]`` with 0 where a position is not used.
+
+    Returns:
+        The loss, 0 with a graph where no position is used, and what it was taken over.
+
+    Raises:
+        ValueError: on arguments that do not fit each other, and where logits at a position that counts are NaN, +inf
+        or all −inf.
+    """
+    student, teacher = Head.of(student_head, "student_head"), Head.of(teacher_head, "teacher_head")
+    student.check(student_hidden, "student_hidden")
+    teacher.check(teacher_hidden, "teacher_hidden")
+    shape, device = student_hidden.shape[:-1], student_hidden.device
+    if teacher_hidden.shape[:-1] != shape:
+        raise ValueError(
+            f"teacher_hidden: expected the student's leading shape {list(shape)}, received "
+            f"{list(teacher_hidden.shape[:-1])}; score the same positions with both models"
+        )
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature: expected a finite number above 0, received {temperature!r}")
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'reduction: expected "mean", "sum" or "none", received {reduction!r}')
+    table = check_sizes(vocabulary, student.vocabulary, teacher.vocabulary)
+    table = None if table is None else table.to(device)
+    admissible = teacher_admissible = admissible_ids(blocked, student.vocabulary, device)
+    if table is not None and admissible is not None:
+        counterparts = table.to_teacher((~admissible).nonzero()[:, 0])
+        teacher_admissible = admissible_ids(counterparts[counterparts >= 0], teacher.vocabulary, device)
+    counted = check_mask(mask, shape, device)
+
+    # Masked positions must not enter the arithmetic, not even multiplied by zero.
+    grid = counted.reshape(shape or (1,))
+    hidden = student_hidden.reshape(*grid.shape, student.size)[grid]
+    there = grid.to(teacher_hidden.device)
+    teacher_rows = teacher_hidden.detach().reshape(*there.shape, teacher.size)[there]
+    with torch.no_grad():
+        s = _top_k(hidden, student, k, admissible, grid, "student")
+        t = _top_k(teacher_rows, teacher, k, teacher_admissible, grid, "teacher")
+        if table is not None:
+            s, t = table.student_support(s), table.teacher_support(t)
+        u = union(s, t)
+        teacher_ids = u.ids if table is None else table.to_teacher(u.ids).clamp_min(0)  # invalid slots may have none
+        teacher_scores = teacher.logits_at(teacher_rows, teacher_ids).to(device)
+    each = support_kl(student.logits_at(hidden, u.ids), teacher_scores, u.valid, temperature=temperature)
+
+    n_used = int((u.size >= 2).sum())
+    size = torch.full(grid.shape, torch.nan, device=device)
+    size[grid] = u.size.float()
+    if reduction == "none":
+        loss = each.new_zeros(grid.shape).index_put(grid.nonzero(as_tuple=True), each).reshape(shape)
+    else:
+        loss = each.sum() / max(n_used, 1) if reduction == "mean" else each.sum()
+    return UnionKL(loss, n_used, size.reshape(shape))
+
+
+def _top_k(hidden: Tensor, head: Head, k: int, admissible: Tensor | None, grid: Tensor, name: str) -> Support:
+    """The best tokens at every row of ``[n, H]``, on the grid's device; the grid says which positions the rows are."""
+    check_k(k, head.vocabulary if admissible is None else int(admissible.sum()), f"the {name}'s logits")
+    ids = torch.zeros(hidden.shape[0], k, dtype=torch.long, device=grid.device)
+    valid = torch.zeros_like(ids, dtype=torch.bool)
+    peaks = torch.zeros(hidden.shape[0], device=grid.device)
+    admissible = None if admissible is None else admissible.to(hidden.device)
+    size = max(1, LOGITS_AT_ONCE // head.vocabulary)
+    for start in range(0, hidden.shape[0], size):
+        part = slice(start, start + size)
+        chosen, peaks[part] = select(head.logits(hidden[part]).float(), k, admissible)
+        ids[part], valid[part] = chosen.ids, chosen.valid
+    refuse_undefined(peaks, grid.nonzero(as_tuple=True), f"logits of {name}_hidden through {name}_head")
+    return Support(ids, valid)
+
+
+def _log_softmax(scores: Tensor, valid: Tensor, temperature: float) -> Tensor:
+    """Log-softmax over the valid slots; the others get a hugely negative but finite number."""
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) / temperature
+    return torch.log_softmax(scores.masked_fill(~valid, torch.finfo(scores.dtype).min), dim=-1)

@@ -1,0 +1,134 @@
+"""Forward and backward of the union KL: from hidden states, against autograd through all logits.
+
+    python -m tests.benchmarks.bench_union_kl --threads 2
+
+Three ways to one loss and the same gradients (of the student's hidden states and head), sets by `overlap.top_k` in all:
+
+* full logits: both models' logits of all positions, the loss on the gathered union, autograd;
+* checkpointed: the same in chunks of positions, logits recomputed in backward;
+* union_kl: `overlap.losses.union_kl`.
+
+Memory is the rise of a fresh process's resident set over its inputs. The gradients that each way returns are in it and
+are also taken off, since a trainer holds them whichever way they came.
+"""
+
+import argparse
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+import overlap
+from overlap.losses import LOGITS_AT_ONCE, support_kl, union_kl
+from tests.benchmarks.harness import MIB, in_fresh_process, interleaved, peak_extra_mib, pin_threads, show, spread
+
+MODULE = "tests.benchmarks.bench_union_kl"
+
+
+def inputs(positions: int, vocabulary: int, hidden: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Student's hidden states and head, teacher's hidden states and head; a teacher near the student."""
+    torch.manual_seed(0)
+    student, head = torch.randn(positions, hidden, dtype=dtype), torch.randn(vocabulary, hidden, dtype=dtype)
+    head *= 3 / hidden**0.5
+    teacher = student + 0.3 * torch.randn(positions, hidden, dtype=dtype)
+    return student.requires_grad_(), head.requires_grad_(), teacher, head.detach()
+
+
+def from_logits(student: Tensor, head: Tensor, teacher: Tensor, teacher_head: Tensor, k: int) -> Tensor:
+    """Sum of the losses, by autograd through the logits."""
+    z_s = F.linear(student, head)
+    with torch.no_grad():
+        z_t = F.linear(teacher, teacher_head)
+        u = overlap.union(overlap.top_k(z_s.detach(), k), overlap.top_k(z_t, k))
+    return support_kl(z_s.gather(-1, u.ids), z_t.gather(-1, u.ids), u.valid).sum()
+
+
+def full_logits(tensors: tuple[Tensor, ...], k: int) -> Tensor:
+    """The straightforward way."""
+    return from_logits(*tensors, k) / tensors[0].shape[0]
+
+
+def checkpointed(tensors: tuple[Tensor, ...], k: int) -> Tensor:
+    """In chunks, each computed again in backward."""
+    student, head, teacher, teacher_head = tensors
+    size = max(1, LOGITS_AT_ONCE // head.shape[0])
+    total = student.new_zeros((), dtype=torch.float32)
+    for mine, other in zip(student.split(size), teacher.split(size), strict=True):
+        total = total + checkpoint(from_logits, mine, head, other, teacher_head, k, use_reentrant=False)
+    return total / student.shape[0]
+
+
+def from_hidden(tensors: tuple[Tensor, ...], k: int) -> Tensor:
+    """The library's way."""
+    return union_kl(*tensors, k=k).loss
+
+
+WAYS = {"full logits": full_logits, "checkpointed": checkpointed, "union_kl": from_hidden}
+
+
+def step(way: str, tensors: tuple[Tensor, ...], k: int) -> list[Tensor]:
+    """Loss and gradients."""
+    loss = WAYS[way](tensors, k)
+    return [loss.detach(), *torch.autograd.grad(loss, tensors[:2])]
+
+
+def check(k: int) -> None:
+    """All ways give the same loss and gradients."""
+    tensors = inputs(64, 5003, 128, torch.float32)
+    expected = step("full logits", tensors, k)
+    for way in WAYS:
+        for mine, other in zip(step(way, tensors, k), expected, strict=True):
+            torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--positions", type=int, default=2048)
+    parser.add_argument("--vocabulary", type=int, default=151_936)
+    parser.add_argument("--hidden", type=int, default=1024)
+    parser.add_argument("--k", type=int, default=32)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--memory-of", choices=list(WAYS), help="print the peak of this way in MiB and do nothing else")
+    options = parser.parse_args()
+    pin_threads(options.threads)
+    sizes = (options.positions, options.vocabulary, options.hidden, getattr(torch, options.dtype))
+    if options.memory_of:
+        step(options.memory_of, inputs(64, 512, 64, sizes[-1]), options.k)  # what loads on first use does not count
+        tensors = inputs(*sizes)
+        print(peak_extra_mib(lambda: step(options.memory_of, tensors, options.k)))
+        return
+
+    check(options.k)
+    shared = [f"--{name}={getattr(options, name)}" for name in ("positions", "vocabulary", "hidden", "k", "dtype")]
+    shared.append(f"--threads={options.threads}")
+    peaks = {way: float(in_fresh_process(MODULE, *shared, f"--memory-of={way}")) for way in WAYS}
+    tensors = inputs(*sizes)
+    returned = sum(tensor.numel() * tensor.element_size() for tensor in tensors[:2]) / MIB
+    seconds = interleaved({way: functools.partial(step, way, tensors, options.k) for way in WAYS}, options.rounds)
+    base = "full logits"
+    rows = [
+        [
+            way,
+            spread(seconds[way]),
+            spread(seconds[way] / seconds[base]),
+            f"{peaks[way]:,.0f}",
+            f"{peaks[way] - returned:,.0f}",
+            f"{peaks[base] / peaks[way]:.1f}×",
+            f"{(peaks[base] - returned) / (peaks[way] - returned):.1f}×",
+        ]
+        for way in WAYS
+    ]
+    header = ["way", "seconds", "time / full logits", "peak MiB", "less gradients", "smaller by", "less gradients"]
+    title = (
+        f"Union KL, forward and backward: N = {options.positions:,}, V = {options.vocabulary:,}, H = {options.hidden:,}"
+        f", k = {options.k}, {options.dtype}; median [quartiles] of {options.rounds} rounds"
+    )
+    show(title, header, rows)
+
+
+if __name__ == "__main__":
+    main()

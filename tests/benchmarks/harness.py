@@ -1,0 +1,78 @@
+"""What the benchmarks share: interleaved timing, peak memory of a fresh process, and a table with its machine.
+
+Time is compared within a round: every round runs each way once, in rotating order, so that what disturbs the machine
+disturbs all of them, and ratios are taken round by round. Reported are medians with the quartiles.
+"""
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from overlap.table import text_table
+
+MIB = 2**20
+
+
+def pin_threads(n: int) -> None:
+    """Give torch n threads, here and in the processes that are started from here."""
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(n)
+    torch.set_num_threads(n)
+
+
+def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
+    """Seconds of every way in every round, after a round that is not counted."""
+    names = list(ways)
+    seconds = {name: np.zeros(rounds) for name in names}
+    for number in range(-1, rounds):
+        shift = number % len(names)
+        for name in names[shift:] + names[:shift]:
+            start = time.perf_counter()
+            ways[name]()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if number >= 0:
+                seconds[name][number] = time.perf_counter() - start
+    return seconds
+
+
+def peak_extra_mib(call: Callable[[], object]) -> float:
+    """How far the memory of this process rises above where it is now, while `call` runs; once a process."""
+    now = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    call()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - now) / MIB
+
+
+def in_fresh_process(module: str, *arguments: object) -> str:
+    """Standard output of ``python -m module arguments``."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def spread(values: np.ndarray, digits: int = 3) -> str:
+    """Median [lower quartile, upper quartile]."""
+    low, middle, high = (f"{value:.{digits}g}" for value in np.quantile(values, [0.25, 0.5, 0.75]))
+    return f"{middle} [{low}, {high}]"
+
+
+def machine() -> str:
+    """CPU, GPU if any, threads, versions and load."""
+    info = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), platform.processor())
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return (
+        f"{model}, {os.cpu_count()} CPUs{gpu}; torch {torch.__version__}, {torch.get_num_threads()} threads; "
+        f"load average {os.getloadavg()[0]:.1f}"
+    )
+
+
+def show(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table with its title and machine."""
+    print(f"{title}\n{machine()}\n\n{text_table(list(header), [list(row) for row in rows])}", flush=True)
