@@ -1,0 +1,208 @@
+"""Labels by whether the generated token is right, from an alignment of the transcript with its reference."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from overlap.strata.labels import NO_LABEL, Labels
+from overlap.strata.spans import Pieces, Spans, rows_of
+
+CORRECTNESS = ("correct", "substituted", "inserted", "near_deletion")
+"""Levels of `correctness`."""
+
+_OF_CHUNK = {"equal": "correct", "substitute": "substituted", "insert": "inserted"}
+_PRECEDENCE = ("substituted", "inserted", "near_deletion", "correct")
+
+
+class Chunk(Protocol):
+    """A run of one kind of edit, as jiwer's ``AlignmentChunk`` gives it: equal, substitute, insert or delete."""
+
+    @property
+    def type(self) -> str: ...  # noqa: D102
+    @property
+    def hyp_start_idx(self) -> int: ...  # noqa: D102
+    @property
+    def hyp_end_idx(self) -> int: ...  # noqa: D102
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """A transcript aligned with its reference.
+
+    Attributes:
+        chunks: edits in order, whose indices count the transcript's words (or characters).
+        spans: ``[n, 2]`` the bytes, first and after last, of each of those words in the transcript's own bytes.
+    """
+
+    chunks: Sequence[Chunk]
+    spans: np.ndarray
+
+    def __post_init__(self) -> None:
+        unknown = sorted({chunk.type for chunk in self.chunks} - {*_OF_CHUNK, "delete"})
+        if unknown:
+            raise ValueError(f"chunks: expected equal, substitute, insert or delete, received {unknown[0]!r}")
+        counted = max((chunk.hyp_end_idx for chunk in self.chunks), default=0)
+        if self.spans.shape != (counted, 2):
+            raise ValueError(
+                f"spans: expected one (start, end) for each of the {counted} aligned units of the transcript, received "
+                f"shape {list(self.spans.shape)}"
+            )
+
+
+def align(
+    tokens: Tensor | np.ndarray,
+    pieces: Pieces,
+    references: Sequence[str | None],
+    *,
+    unit: Literal["word", "character"] = "word",
+    normalise: Callable[[str], str] | None = None,
+) -> list[Alignment | None]:
+    """Align every transcript with its reference by jiwer, at minimum edit distance.
+
+    Args:
+        tokens: ``[..., L]`` ids, one utterance a row, negative where there is none.
+        pieces: bytes by id; None where an id has no text.
+        references: the right transcript of each row; None where there is none.
+        unit: what is aligned: words between white space, or characters other than white space.
+        normalise: applied to transcript and reference before they are compared, as for scoring. What it keeps is traced
+            back to the transcript's bytes by another alignment, of characters; what it drops belongs to no word.
+
+    Raises:
+        ValueError: if there is not one reference a row, or the unit is not known.
+        ImportError: without jiwer.
+    """
+    if unit not in ("word", "character"):
+        raise ValueError(f"unit: expected 'word' or 'character', received {unit!r}")
+    ids, rows = rows_of(tokens, pieces)
+    if len(references) != len(ids):
+        raise ValueError(f"references: expected one for each of the {len(ids)} rows, received {len(references)}")
+    return [
+        None if reference is None else _align(spans, reference, unit, normalise)
+        for (_, spans), reference in zip(rows, references, strict=True)
+    ]
+
+
+def correctness(
+    tokens: Tensor | np.ndarray,
+    pieces: Pieces,
+    alignments: Sequence[Alignment | None],
+    *,
+    end_of_text: Collection[int] = (),
+) -> Labels:
+    """Whether the generated token is right; the first that applies counts:
+
+    * ``substituted``, ``inserted``: has bytes of a word (or character) that is;
+    * ``near_deletion``: the last token before, or the first after, a place where words of the reference are missing.
+      After the last word that is the end-of-text token, which came too early;
+    * ``correct``: has bytes of a right word. An end-of-text token after which nothing is missing is correct as well.
+
+    Other tokens (white space, control tokens, what a normaliser drops) and rows without an alignment have no label.
+
+    Args:
+        tokens: ``[..., L]`` ids, one utterance a row, negative where there is none.
+        pieces: bytes by id; None where an id has no text.
+        alignments: of each row, from `align`, or made of jiwer's own output and the byte spans of its words.
+        end_of_text: ids that end a transcript.
+
+    Returns:
+        Labels of the tokens' shape, named ``correctness``.
+
+    Raises:
+        ValueError: if there is not one alignment a row, or one reaches beyond the transcript.
+    """
+    ids, rows = rows_of(tokens, pieces)
+    if len(alignments) != len(ids):
+        raise ValueError(f"alignments: expected one for each of the {len(ids)} rows, received {len(alignments)}")
+    codes = np.full(ids.shape, NO_LABEL, dtype=np.int32)
+    ends = frozenset(end_of_text)
+    for number, ((row, spans), alignment) in enumerate(zip(rows, alignments, strict=True)):
+        if alignment is None:
+            continue
+        if alignment.spans.size and alignment.spans.max() > spans.characters[-1]:
+            raise ValueError(
+                f"alignments: row {number} has {spans.characters[-1]} bytes of text, its alignment reaches byte "
+                f"{int(alignment.spans.max())}; align the transcript that these tokens spell"
+            )
+        for position, names in _labelled(row, spans, alignment, ends).items():
+            codes[number, position] = CORRECTNESS.index(min(names, key=_PRECEDENCE.index))
+    return Labels("correctness", CORRECTNESS, codes.reshape(tuple(tokens.shape)))
+
+
+def _labelled(row: list[int], spans: Spans, alignment: Alignment, ends: frozenset[int]) -> dict[int, set[str]]:
+    """All that is true of each token."""
+    found: dict[int, set[str]] = {}
+    spelled = np.flatnonzero(spans.ends > spans.starts)
+    first = spelled[np.searchsorted(spans.ends[spelled], alignment.spans[:, 0], side="right")]
+    last = spelled[np.searchsorted(spans.starts[spelled], alignment.spans[:, 1], side="left") - 1]
+    closing = next((position for position, token in enumerate(row) if token in ends), None)
+    if closing is not None:
+        found[closing] = {"correct"}
+    for chunk in alignment.chunks:
+        if chunk.type == "delete":
+            gap = chunk.hyp_start_idx
+            before = last[gap - 1] if gap else None
+            after = first[gap] if gap < len(first) else closing
+            for position in (before, after):
+                if position is not None:
+                    found.setdefault(int(position), set()).add("near_deletion")
+            continue
+        for word in range(chunk.hyp_start_idx, chunk.hyp_end_idx):
+            for position in range(first[word], last[word] + 1):
+                if spans.ends[position] > spans.starts[position]:
+                    found.setdefault(position, set()).add(_OF_CHUNK[chunk.type])
+    return found
+
+
+def _align(spans: Spans, reference: str, unit: str, normalise: Callable[[str], str] | None) -> Alignment:
+    text, kept = spans.text, np.stack([spans.characters[:-1], spans.characters[1:]], axis=-1)
+    if normalise is not None:
+        reference, text, raw = normalise(reference), normalise(text), text
+        kept = kept[_sources(raw, text)]
+    words = _words(text) if unit == "word" else [(i, i + 1) for i, c in enumerate(text) if not c.isspace()]
+    own = [(kept[start:end, 0].min(), kept[start:end, 1].max()) for start, end in words]
+    chunks = _chunks(
+        [reference[start:end] for start, end in _words(reference)]
+        if unit == "word"
+        else [c for c in reference if not c.isspace()],
+        [text[start:end] for start, end in words],
+    )
+    return Alignment(chunks, np.array(own, dtype=np.int64).reshape(-1, 2))
+
+
+def _words(text: str) -> list[tuple[int, int]]:
+    """Where the words between white space lie."""
+    found, end = [], 0
+    for word in text.split():
+        start = text.index(word, end)
+        end = start + len(word)
+        found.append((start, end))
+    return found
+
+
+def _sources(raw: str, text: str) -> np.ndarray:
+    """For each character of the normalised text, the character of the raw one that it comes from.
+
+    A character that the normaliser made up comes from its neighbour on the left, or the first there is.
+    """
+    sources = np.zeros(len(text), dtype=np.int64)
+    for chunk in _chunks(list(raw), list(text)):
+        made = np.arange(chunk.hyp_start_idx, chunk.hyp_end_idx)
+        if chunk.type == "insert":
+            sources[made] = max(0, chunk.ref_start_idx - 1)
+        else:
+            sources[made] = chunk.ref_start_idx + made - chunk.hyp_start_idx
+    return sources
+
+
+def _chunks(reference: list[str], hypothesis: list[str]) -> Sequence[Any]:
+    try:
+        import jiwer
+    except ImportError as error:
+        raise ImportError("aligning transcripts needs jiwer; install it with `pip install jiwer`") from error
+    # An empty chain of transforms: the units are made here, and jiwer neither strips nor splits them again.
+    as_given: Any = jiwer.Compose([])
+    process: Any = jiwer.process_words  # typed for text, while its own transforms turn text into what is given here
+    return process([reference], [hypothesis], as_given, as_given).alignments[0]

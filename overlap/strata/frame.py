@@ -1,0 +1,195 @@
+"""Averages within strata, with a cluster bootstrap over utterances in each, as tidy frames."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from overlap.definitions import unit_of
+from overlap.groups import Groups, GroupSums, _array, _members
+from overlap.statistics import TokenStatistics
+from overlap.strata.labels import UNLABELLED, Labels
+from overlap.summary import Estimate, estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Cell = tuple[int, ...]
+Values = Mapping[str, Tensor | np.ndarray]
+
+_COLUMNS = ("statistic", "unit", *(field.name for field in fields(Estimate)), "states")
+
+
+def by(
+    statistics: TokenStatistics | Values,
+    labels: Labels | Sequence[Labels],
+    groups: Groups | None = None,
+    *,
+    mask: Tensor | np.ndarray | None = None,
+    states: str | None = None,
+    level: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+) -> "pd.DataFrame":
+    """Average every statistic within every stratum.
+
+    Args:
+        statistics: of leading shape ``[...]``, from `measure`; or any values by name, such as
+            `FixedContextGain.values` or `sequence_values`, NaN where undefined.
+        labels: one set of labels, or several to be crossed.
+        groups: the utterance of each position, as in `TokenStatistics.summary`.
+        mask: ``[...]`` bool, positions to look at; default and at most the statistics' own mask.
+        states: whose states these are, for the column of that name.
+        level: coverage of the intervals.
+        draws: bootstrap resamples in each stratum; utterances without a position in it are not resampled.
+        seed: of the resampling.
+
+    Returns:
+        One row a stratum and statistic: a column for each set of labels (categorical, in the order of its levels,
+        "unlabelled" last), ``statistic``, ``unit``, the fields of `Estimate`, and ``states``. Strata without any
+        position have no row.
+
+    Raises:
+        ValueError: if shapes do not fit, or labels share a name or take that of another column.
+        ImportError: without pandas.
+    """
+    return StratumSums.from_values(statistics, labels, groups, mask=mask).frame(
+        states=states, level=level, draws=draws, seed=seed
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class StratumSums:
+    """Per-utterance sums in every stratum: what `by` needs, and what adds up over batches and ranks.
+
+    Attributes:
+        names: of the sets of labels.
+        levels: of each set.
+        cells: sums by stratum; a stratum is one code for each set of labels, len(levels) for "unlabelled".
+    """
+
+    names: tuple[str, ...]
+    levels: tuple[tuple[str, ...], ...]
+    cells: dict[Cell, GroupSums]
+
+    @classmethod
+    def from_values(
+        cls,
+        statistics: TokenStatistics | Values,
+        labels: Labels | Sequence[Labels],
+        groups: Groups | None = None,
+        *,
+        mask: Tensor | np.ndarray | None = None,
+    ) -> "StratumSums":
+        """Sum by stratum and utterance; memory is linear in the number of positions. Arguments as in `by`.
+
+        Raises:
+            ValueError: as `by`.
+        """
+        labels = (labels,) if isinstance(labels, Labels) else tuple(labels)
+        names, levels = tuple(one.name for one in labels), tuple(one.levels for one in labels)
+        _check_names(names)
+        values = statistics.values() if isinstance(statistics, TokenStatistics) else statistics
+        arrays = {name: _array(value) for name, value in values.items()}
+        if not arrays:
+            raise ValueError("statistics: expected at least one statistic, received none")
+        shape = next(iter(arrays.values())).shape
+        for name, array in arrays.items():
+            if array.shape != shape:
+                raise ValueError(f"{name}: expected shape {list(shape)} like the rest, received {list(array.shape)}")
+        keep = _kept(statistics, mask, shape)
+        if groups is None:
+            groups = np.arange(shape[0] if shape else 1)
+        keys, member = _members(groups, shape, keep)
+
+        sizes = tuple(len(one) + 1 for one in levels)
+        codes = [one.spread(shape)[keep] for one in labels]
+        own = [np.where(code < 0, size - 1, code) for code, size in zip(codes, sizes, strict=True)]
+        numbers, stratum = np.unique(np.ravel_multi_index(own, sizes), return_inverse=True)
+        # One pass sums every pair of stratum and utterance; the strata are then cut out of it.
+        sums = GroupSums.from_values(
+            {name: array[keep] for name, array in arrays.items()}, stratum * max(1, len(keys)) + member
+        )
+        pair = np.array(sums.keys, dtype=np.int64)
+        first = np.searchsorted(pair, np.arange(len(numbers) + 1) * len(keys))
+        cells = {}
+        for row, cell in enumerate(zip(*np.unravel_index(numbers, sizes), strict=True)):
+            cut = slice(first[row], first[row + 1])
+            inside = tuple(keys[number] for number in pair[cut] - row * len(keys))
+            cells[tuple(int(code) for code in cell)] = GroupSums(
+                sums.names, inside, sums.sums[cut], sums.counts[cut], sums.undefined[cut]
+            )
+        return cls(names, levels, cells)
+
+    @classmethod
+    def merged(cls, parts: Sequence["StratumSums"]) -> "StratumSums":
+        """Add up parts with the same labels.
+
+        Raises:
+            ValueError: if names, levels or statistics differ.
+        """
+        first = parts[0]
+        for part in parts:
+            if (part.names, part.levels) != (first.names, first.levels):
+                raise ValueError(
+                    f"strata: expected the labels {_described(first)}, received {_described(part)}; give all batches "
+                    "the same levels (and bins the same edges)"
+                )
+        cells = sorted({cell for part in parts for cell in part.cells})
+        return cls(
+            first.names,
+            first.levels,
+            {cell: GroupSums.merged([part.cells[cell] for part in parts if cell in part.cells]) for cell in cells},
+        )
+
+    def frame(
+        self, *, states: str | None = None, level: float = 0.95, draws: int = 1000, seed: int = 0
+    ) -> "pd.DataFrame":
+        """The frame of `by`.
+
+        Raises:
+            ValueError: if level or draws is out of range.
+            ImportError: without pandas.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("frames of strata need pandas; install it with `pip install pandas`") from error
+        cells, rows = [], []
+        for cell in sorted(self.cells):
+            for name, item in estimate(self.cells[cell], level=level, draws=draws, seed=seed).items():
+                cells.append(cell)
+                rows.append({"statistic": name, "unit": unit_of(name), **asdict(item), "states": states})
+        frame = pd.DataFrame(rows, columns=list(_COLUMNS))
+        for column, (name, levels) in enumerate(zip(self.names, self.levels, strict=True)):
+            codes = [cell[column] for cell in cells]
+            labelled = pd.Categorical.from_codes(codes, categories=[*levels, UNLABELLED], ordered=True)
+            frame.insert(column, name, labelled)
+        return frame
+
+
+def _check_names(names: tuple[str, ...]) -> None:
+    wrong = [name for name in names if names.count(name) > 1 or name in _COLUMNS]
+    if wrong or not names:
+        raise ValueError(
+            f"labels: expected at least one set of labels, with distinct names other than {', '.join(_COLUMNS)}, "
+            f"received {list(names)}"
+        )
+
+
+def _kept(statistics: TokenStatistics | Values, mask: Tensor | np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
+    keep = _array(statistics.mask) if isinstance(statistics, TokenStatistics) else np.ones(shape, dtype=bool)
+    if mask is None:
+        return keep
+    more = _array(mask)
+    if more.dtype != np.bool_ or more.shape != shape:
+        raise ValueError(
+            f"mask: expected a bool mask of shape {list(shape)}, received {more.dtype} of shape {list(more.shape)}"
+        )
+    return keep & more
+
+
+def _described(sums: StratumSums) -> str:
+    return "; ".join(f"{name}: {', '.join(levels)}" for name, levels in zip(sums.names, sums.levels, strict=True))

@@ -1,0 +1,83 @@
+"""Where the tokens of an utterance lie in its text."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from overlap.groups import _array
+
+Pieces = Sequence[bytes | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Spans:
+    """One utterance: its text, and the bytes of it that each token stands for.
+
+    Attributes:
+        text: of all tokens together; a byte that is no valid UTF-8 is one lone surrogate (Python's
+            ``surrogateescape``), so that every character has its bytes.
+        starts: ``[L]`` first byte of each token.
+        ends: ``[L]`` byte after its last; equal to the start where the token has no text or there is none.
+        characters: ``[len(text) + 1]`` first byte of each character, and the end of the text.
+    """
+
+    text: str
+    starts: np.ndarray
+    ends: np.ndarray
+    characters: np.ndarray
+
+    @classmethod
+    def of(cls, tokens: Sequence[int], pieces: Pieces) -> "Spans":
+        """Join the bytes of one row of token ids."""
+        parts = [_piece(token, pieces) for token in tokens]
+        text = b"".join(parts).decode("utf-8", "surrogateescape")
+        ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
+        lengths = [len(part) for part in parts]
+        widths = [len(character.encode("utf-8", "surrogateescape")) for character in text]
+        return cls(text, ends - np.array(lengths, np.int64), ends, np.concatenate([[0], np.cumsum(widths)]).astype(int))
+
+    def characters_of(self, token: int) -> range:
+        """Characters that a token has bytes of."""
+        start, end = self.starts[token], self.ends[token]
+        if start == end:
+            return range(0)
+        first = int(np.searchsorted(self.characters, start, side="right")) - 1
+        return range(first, int(np.searchsorted(self.characters, end, side="left")))
+
+
+def rows_of(tokens: Tensor | np.ndarray, pieces: Pieces) -> tuple[np.ndarray, Iterator[tuple[list[int], Spans]]]:
+    """Look at every utterance in turn.
+
+    Args:
+        tokens: ``[..., L]`` ids, one utterance a row, negative where there is no token.
+        pieces: bytes by id; None (or an id beyond the table) where a token has no text.
+
+    Returns:
+        The ids as an array ``[rows, L]``, and for each row its ids and spans.
+
+    Raises:
+        ValueError: if tokens are not integers with an axis, or pieces are not bytes.
+    """
+    ids = _array(tokens)
+    if ids.dtype.kind not in "iu" or ids.ndim == 0:
+        raise ValueError(
+            "tokens: expected integer ids [..., L] with one utterance a row, received "
+            f"{ids.dtype} of shape {list(ids.shape)}"
+        )
+    table = ids.reshape(math.prod(ids.shape[:-1]), ids.shape[-1])
+    return table, ((row, Spans.of(row, pieces)) for row in map(np.ndarray.tolist, table))
+
+
+def _piece(token: int, pieces: Pieces) -> bytes:
+    piece = pieces[token] if 0 <= token < len(pieces) else None
+    if piece is None:
+        return b""
+    if not isinstance(piece, bytes):
+        raise ValueError(
+            f"pieces: expected the bytes of every id, or None, received {type(piece).__name__} at id {token}; "
+            "see overlap.token_bytes"
+        )
+    return piece
