@@ -1,0 +1,31 @@
+"""The page of all definitions, with how to read them, in Markdown."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from overlap.definitions import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS, TOKEN_STATISTICS, label_of
+from overlap.definitions.definition import Definition
+
+
+def page() -> str:
+    """The whole page: how to read the statistics, then each definition."""
+    introduction = Path(__file__).with_name("introduction.md").read_text("utf-8")
+    sections = (
+        ("Statistics of one position", "`overlap.measure`", TOKEN_STATISTICS),
+        ("Statistics of one sequence", "`overlap.sequences`", SEQUENCE_STATISTICS),
+        ("Statistics between two checkpoints", "`overlap.gain`", CHECKPOINT_STATISTICS),
+    )
+    return "\n".join([introduction, *(line for section in sections for line in _section(*section))])
+
+
+def _section(title: str, where: str, definitions: Mapping[str, Definition]) -> Iterable[str]:
+    yield f"## {title}\n\nSee {where}.\n"
+    for name, definition in definitions.items():
+        yield (
+            f"### {label_of(name)}\n\n"
+            f"- Formula: `{definition.formula}`\n"
+            f"- Unit and range: {definition.unit}, {definition.range}\n"
+            f"- Undefined: {definition.undefined}\n"
+            f"- Source: {definition.source}\n"
+            f"- Reading: {definition.reading}\n"
+        )
