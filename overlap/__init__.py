@@ -15,11 +15,15 @@ from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS, Definitio
 from overlap.funnel import BINS, Funnel, account, assign_bins
 from overlap.gates import Action, All, Any, Collapse, Decision, FixedSteps, Gate, Plateau, Threshold
 from overlap.groups import GroupSums
+from overlap.heads import Head
+from overlap.hidden import measure_hidden
+from overlap.losses import UnionKL, support_kl, union_kl
 from overlap.meter import OverlapMeter
 from overlap.sequences import length_ratio, repetition, sequence_estimates, token_rate, utterance_estimates
 from overlap.statistics import TokenStatistics, measure
 from overlap.summary import Estimate, OverlapSummary
 from overlap.support import Support, intersection, top_k, union
+from overlap.sweep import sweep
 from overlap.vocabulary import UNMAPPED, VocabularyMap
 
 __all__ = [
@@ -38,22 +42,28 @@ __all__ = [
     "Funnel",
     "Gate",
     "GroupSums",
+    "Head",
     "OverlapMeter",
     "OverlapSummary",
     "Plateau",
     "Support",
     "Threshold",
     "TokenStatistics",
+    "UnionKL",
     "VocabularyMap",
     "account",
     "assign_bins",
     "intersection",
     "length_ratio",
     "measure",
+    "measure_hidden",
     "repetition",
     "sequence_estimates",
+    "support_kl",
+    "sweep",
     "token_rate",
     "top_k",
     "union",
+    "union_kl",
     "utterance_estimates",
 ]

@@ -5,7 +5,9 @@ through `chunks`, so that the float32 copies made on the way stay small however 
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +15,31 @@ CHUNK_ELEMENTS = 2**22
 """Elements of one ``[chunk × V]`` temporary (16 MiB in float32; a chunk is never less than one position)."""
 
 Index = tuple[Tensor, ...]
+TensorLike = Tensor | np.ndarray | Any
+"""A torch tensor, a numpy array, or an object that speaks DLPack (a jax or cupy array, say)."""
+
+
+def as_tensor(value: TensorLike, name: str) -> Tensor:
+    """Take what `TensorLike` allows, without a copy where memory can be shared.
+
+    Raises:
+        ValueError: naming what was received.
+    """
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "fiub":
+            raise ValueError(f"{name}: expected an array of numbers, received numpy dtype {value.dtype}")
+        writable = (
+            value if value.flags.writeable and value.dtype.isnative else value.astype(value.dtype.newbyteorder("="))
+        )
+        return torch.from_numpy(np.ascontiguousarray(writable) if min(writable.strides, default=0) < 0 else writable)
+    if hasattr(value, "__dlpack__"):
+        return torch.from_dlpack(value)
+    raise ValueError(
+        f"{name}: expected a torch.Tensor of shape [..., V], a numpy array or a DLPack object, received "
+        f"{type(value).__name__}"
+    )
 
 
 def check_logits(logits: Tensor, name: str) -> None:

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overlap.chunk import Pair, Scores, measure_chunk
+from overlap.chunk import Setting
 from overlap.definitions import TOKEN_STATISTICS
 from overlap.groups import Groups, GroupSums
-from overlap.positions import check_k, check_logits, check_mask, chunks, refuse_undefined
+from overlap.measurement import Measurement, Rows, check_leading, rows_of_logits
+from overlap.positions import TensorLike, as_tensor, check_logits
 from overlap.summary import OverlapSummary
-from overlap.vocabulary import UNMAPPED, VocabularyMap
+from overlap.vocabulary import VocabularyMap
+
+TOP_P = 0.95
+"""Mass of the sets of ``nucleus_overlap``, unless said otherwise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +27,8 @@ class TokenStatistics:
 
     Attributes:
         k: size of the top-k sets.
-        temperature: at which every probability was taken (the sets do not depend on it).
+        temperature: at which every probability was taken (the top-k sets do not depend on it).
+        top_p: mass of the sets of ``nucleus_overlap``.
         mask: ``[...]`` bool, True where the position was measured.
     """
 
@@ -33,6 +38,8 @@ class TokenStatistics:
     intersection_size: Tensor
     overlap_ratio: Tensor
     jaccard: Tensor
+    rank_biased_overlap: Tensor
+    nucleus_overlap: Tensor
     top1_agreement: Tensor
     student_mass: Tensor
     teacher_mass: Tensor
@@ -45,16 +52,32 @@ class TokenStatistics:
     reverse_kl: Tensor
     jensen_shannon: Tensor
     total_variation: Tensor
+    learnable_kl: Tensor
+    incompatible_kl: Tensor
     union_kl: Tensor
     overlap_advantage: Tensor
     student_logprob: Tensor
     teacher_logprob: Tensor
+    teacher_rank: Tensor
+    reverse_kl_k1: Tensor
+    reverse_kl_k3: Tensor
     boundary_tie: Tensor
     student_mapped_mass: Tensor
     teacher_mapped_mass: Tensor
     k: int
     temperature: float
+    top_p: float
     mask: Tensor
+
+    @classmethod
+    def of(cls, measurement: Measurement, rows: Rows) -> dict[Setting, "TokenStatistics"]:
+        """Run a measurement: statistics by (k, temperature)."""
+        return {
+            (k, temperature): cls(
+                **columns, k=k, temperature=temperature, top_p=measurement.top_p, mask=measurement.mask
+            )
+            for (k, temperature), columns in measurement.run(rows).items()
+        }
 
     def values(self) -> dict[str, Tensor]:
         """Every statistic by name, in the order of `TOKEN_STATISTICS`."""
@@ -94,17 +117,17 @@ class TokenStatistics:
         )
 
 
-@torch.no_grad()
 def measure(
-    student_logits: Tensor,
-    teacher_logits: Tensor,
+    student_logits: TensorLike,
+    teacher_logits: TensorLike,
     *,
     k: int = 32,
-    mask: Tensor | None = None,
+    mask: TensorLike | None = None,
     vocabulary: VocabularyMap | None = None,
-    tokens: Tensor | None = None,
+    tokens: TensorLike | None = None,
     temperature: float = 1.0,
     blocked: Tensor | Sequence[int] | None = None,
+    top_p: float = TOP_P,
 ) -> TokenStatistics:
     """Measure support overlap and divergences at every position.
 
@@ -113,9 +136,9 @@ def measure(
     whole-vocabulary divergences are taken over the shared ids, renormalised there; the mapped masses say how much of
     each distribution that is.
 
-    Work goes in chunks of max(1, `overlap.positions.CHUNK_ELEMENTS` // V) positions; about a dozen float32 ``[chunk ×
-    V]`` temporaries live at once, whatever the number of positions. The logits may be half precision, need not be
-    contiguous, and may be on different devices.
+    The logits may be torch tensors, numpy arrays or anything that speaks DLPack, in half precision, not contiguous, and
+    on different devices. At V = 151,936 the temporaries stay below 64 MiB, however many the positions; see
+    `overlap.sweep` for several k and temperatures from one pass, `overlap.measure_hidden` to go without logits.
 
     Args:
         student_logits: ``[..., V]`` raw scores. A score of −inf means probability zero.
@@ -124,73 +147,33 @@ def measure(
         mask: ``[...]`` bool, True where a position counts; elsewhere the logits are not looked at and the result is
             NaN.
         vocabulary: the map between the two vocabularies; None when ids agree.
-        tokens: ``[...]`` long, the generated ids in the student's vocabulary, negative where there is none.
+        tokens: ``[...]`` integers, the generated ids in the student's vocabulary, negative where there is none.
         temperature: divides both sides' logits in every probability.
         blocked: the student's ids to take out of both distributions and sets (control tokens, padded ids), or a ``[V]``
             bool mask of them.
+        top_p: mass of the sets of ``nucleus_overlap``, between 0 and 1.
 
     Returns:
         Statistics on the student's device, without gradient.
 
     Raises:
         ValueError: on shapes, dtypes or sizes that do not fit, and on NaN, +inf or only −inf at an unmasked position;
-        says what was received, what
-            is expected and what to do.
+            says what was received, what is expected and what to do.
     """
-    check_logits(student_logits, "student_logits")
-    check_logits(teacher_logits, "teacher_logits")
-    shape, device = student_logits.shape[:-1], student_logits.device
-    if teacher_logits.shape[:-1] != shape:
-        raise ValueError(
-            f"teacher_logits: expected the student's leading shape {list(shape)}, received "
-            f"{list(teacher_logits.shape[:-1])}; score the same positions with both models"
-        )
-    if not temperature > 0 or temperature == float("inf"):
-        raise ValueError(f"temperature: expected a finite number above 0, received {temperature!r}")
-    pair = Pair.of(student_logits.shape[-1], teacher_logits.shape[-1], vocabulary, blocked, device)
-    check_k(k, pair.n_student, "the student's logits")
-    check_k(k, pair.n_teacher, "the teacher's logits")
-    mask = check_mask(mask, shape, device)
-    tokens = _check_tokens(tokens, mask, student_logits.shape[-1])
-
-    # A single position gets an axis, so that one indexing serves every leading shape.
-    grid = mask.reshape(shape or (1,))
-    student = student_logits.detach().reshape(*grid.shape, student_logits.shape[-1])
-    teacher = teacher_logits.detach().reshape(*grid.shape, teacher_logits.shape[-1])
-    tokens = tokens.reshape(grid.shape)
-    results = {name: torch.full(grid.shape, torch.nan, device=device) for name in TOKEN_STATISTICS}
-    student_peaks, teacher_peaks = [], []
-    for index in chunks(grid, max(student.shape[-1], teacher.shape[-1])):
-        there = tuple(axis.to(teacher.device) for axis in index)
-        chosen = Scores.of(student[index].float(), teacher[there].float().to(device), k, pair)
-        for name, value in measure_chunk(chosen, tokens[index], k, temperature, pair).items():
-            results[name][index] = value.float()
-        student_peaks.append(chosen.student_peak)
-        teacher_peaks.append(chosen.teacher_peak)
-    if student_peaks:
-        where = grid.nonzero(as_tuple=True)
-        refuse_undefined(torch.cat(student_peaks), where, "student_logits")
-        refuse_undefined(torch.cat(teacher_peaks), where, "teacher_logits")
-    results = {name: value.reshape(shape) for name, value in results.items()}
-    return TokenStatistics(**results, k=k, temperature=float(temperature), mask=mask)
-
-
-def _check_tokens(tokens: Tensor | None, mask: Tensor, vocabulary: int) -> Tensor:
-    if tokens is None:
-        return torch.full(mask.shape, UNMAPPED, device=mask.device)
-    if not isinstance(tokens, Tensor) or tokens.dtype != torch.long:
-        received = tokens.dtype if isinstance(tokens, Tensor) else type(tokens).__name__
-        raise ValueError(f"tokens: expected a torch.int64 tensor of generated ids, received {received}")
-    if tokens.shape != mask.shape:
-        raise ValueError(
-            f"tokens: expected the logits' leading shape {list(mask.shape)}, received {list(tokens.shape)}; "
-            "give one id a position, negative where there is none"
-        )
-    tokens = tokens.to(mask.device)
-    outside = tokens[mask & (tokens >= vocabulary)]
-    if outside.numel():
-        raise ValueError(
-            f"tokens: id {int(outside[0])} is outside the student's vocabulary of {vocabulary}; ids must be in the "
-            "student's vocabulary"
-        )
-    return torch.where(mask, tokens, UNMAPPED)
+    student, teacher = as_tensor(student_logits, "student_logits"), as_tensor(teacher_logits, "teacher_logits")
+    check_logits(student, "student_logits")
+    check_logits(teacher, "teacher_logits")
+    check_leading(teacher, "teacher_logits", student.shape[:-1])
+    measurement = Measurement.of(
+        (student.shape[-1], teacher.shape[-1]),
+        student.shape[:-1],
+        student.device,
+        ks=(k,),
+        temperatures=(temperature,),
+        mask=mask,
+        vocabulary=vocabulary,
+        tokens=tokens,
+        blocked=blocked,
+        top_p=top_p,
+    )
+    return TokenStatistics.of(measurement, rows_of_logits(student, teacher))[k, float(temperature)]

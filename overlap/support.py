@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from overlap.positions import admissible_ids, check_k, check_logits, check_mask, chunks, refuse_undefined
-
-_NONE = float("-inf")  # marks a score that must lose every comparison; it is compared, never added or multiplied
+from overlap.selection import NONE, block_maxima, ranked, touched_blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +79,7 @@ def top_k(
     tie = torch.zeros(mask.shape, dtype=torch.bool, device=device)
     peaks = []
     for index in chunks(mask, vocabulary):
-        chosen, peak = select(logits[index].float(), k, admissible)
+        chosen, peak = select(logits[index], k, admissible)
         ids[index], valid[index] = chosen.ids, chosen.valid
         if chosen.boundary_tie is not None:
             tie[index] = chosen.boundary_tie
@@ -94,43 +93,33 @@ def select(scores: Tensor, k: int, admissible: Tensor | None) -> tuple[Support, 
     """`top_k` of one chunk.
 
     Args:
-        scores: ``[n, V]`` float32.
+        scores: ``[n, V]`` floating point.
         k: set size, at most the number of admissible tokens.
         admissible: ``[V]`` bool, or None when nothing is blocked.
 
     Returns:
         The support and the largest admissible score ``[n]`` (not finite where the position has no softmax).
     """
-    vocabulary = scores.shape[-1]
-    if admissible is not None:
-        scores = scores.masked_fill(~admissible, _NONE)
-    values, ids = scores.topk(min(k + 1, vocabulary), dim=-1)
-    # torch.topk returns equal scores in any order, and some devices put -0.0 below 0.0: order by id first, then stably
-    # by score.
-    ids, order = ids.sort(dim=-1)
-    values, order = (values.gather(-1, order) + 0.0).sort(dim=-1, descending=True, stable=True)
-    ids = ids.gather(-1, order)
+    scores = scores.float()
+    maxima = block_maxima(scores, admissible, touched_blocks(admissible))
+    values, ids = ranked(scores, maxima, min(k + 1, scores.shape[-1]), admissible)
+    return prefix(values, ids, k), values[:, 0]
 
+
+def prefix(values: Tensor, ids: Tensor, k: int) -> Support:
+    """The first k of ranked tokens.
+
+    Args:
+        values: ``[n, m]`` scores, best first, m > k unless the vocabulary has no more.
+        ids: ``[n, m]`` their ids.
+        k: set size.
+    """
     best, ids = values[:, :k], ids[:, :k]
-    tie = torch.zeros(scores.shape[0], dtype=torch.bool, device=scores.device)
-    if vocabulary > k:
-        tie = (values[:, k] == values[:, k - 1]) & (values[:, k] > _NONE)
-        tied = tie.nonzero()[:, 0]
-        if tied.numel():
-            ids = ids.index_copy(0, tied, _lowest_at_boundary(scores[tied], best[tied], ids[tied]))
-    valid = best > _NONE
-    return Support(ids.masked_fill(~valid, 0), valid, tie), values[:, 0]
-
-
-def _lowest_at_boundary(scores: Tensor, best: Tensor, ids: Tensor) -> Tensor:
-    """Refill the slots that hold the k-th score with the lowest ids that have that score."""
-    vocabulary, k = scores.shape[-1], ids.shape[-1]
-    boundary = best[:, -1:]
-    descending = torch.arange(vocabulary, 0, -1, dtype=torch.int32, device=scores.device)
-    lowest = torch.where(scores == boundary, descending, 0).topk(k, dim=-1).indices
-    above = (best > boundary).sum(-1, keepdim=True)
-    slot = torch.arange(k, device=scores.device) - above
-    return torch.where(slot >= 0, lowest.gather(-1, slot.clamp_min(0)), ids)
+    valid = best > NONE
+    tie = torch.zeros(values.shape[0], dtype=torch.bool, device=values.device)
+    if values.shape[-1] > k:
+        tie = (values[:, k] == values[:, k - 1]) & (values[:, k] > NONE)
+    return Support(ids.masked_fill(~valid, 0), valid, tie)
 
 
 def union(student: Support, teacher: Support) -> Support:

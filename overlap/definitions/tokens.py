@@ -6,6 +6,9 @@ _RETHINKING = "arXiv 2604.13016"
 _DATA_EFFICIENT = "arXiv 2605.28139"
 _KULLBACK = "Kullback and Leibler 1951"
 _NEVER = "never"
+_TEACHABILITY = "arXiv 2605.26844"
+_SCHULMAN = "Schulman 2020, “Approximating KL Divergence”"
+_NO_TOKEN = "where the generated token is blocked, unmapped or not given"
 _NOT_SHARED = "between different vocabularies, where a side has no probability on the shared ids"
 
 TOKEN_STATISTICS: dict[str, Definition] = {
@@ -63,6 +66,28 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         undefined="where U is empty",
         source="Jaccard 1912",
         reading="As `overlap_ratio`, and less sensitive to invalid tokens, for they leave both sides of the fraction.",
+    ),
+    "rank_biased_overlap": Definition(
+        unit="share",
+        formula="(X_k / k) r^k + (1 − r) / r Σ_{d=1…k} (X_d / d) r^d, X_d the number of tokens that the d best of each "
+        "side share; persistence r = 0.9",
+        range="0 … 1",
+        undefined="where S or T is empty",
+        source="extrapolated rank-biased overlap, Webber, Moffat and Zobel 2010, §4 (lists of one length)",
+        reading="Overlap in which the order counts and the first ranks count most (at 0.9 the ten best carry 86 % of "
+        "the weight). Well below `overlap_ratio`: the sets agree, the order does not. The tail that makes "
+        "`overlap_ratio` depend on k hardly moves it, so it compares better across k.",
+    ),
+    "nucleus_overlap": Definition(
+        unit="share",
+        formula="Jaccard index of the top-p sets: on each side the fewest most probable tokens whose probability "
+        "reaches 0.95",
+        range="0 … 1",
+        undefined="where both sets have no token that both vocabularies have",
+        source="nucleus of Holtzman et al. 2020 (arXiv 1904.09751), compared by Jaccard's index",
+        reading="Overlap at the size that each model itself uses: where both are sure of one token, it is the same "
+        "token (1) or not (0), and the tail tokens that fill the top-k sets do not count. Compare with "
+        "`top1_agreement`: lower means that the models agree on the favourite but not on its rivals.",
     ),
     "top1_agreement": Definition(
         unit="share",
@@ -172,6 +197,25 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         reading="The least probability with which a token drawn from each must differ, however the draws are coupled; "
         "with `top1_agreement` it follows the error rate. Rule of thumb: above 0.5 warm up longer.",
     ),
+    "learnable_kl": Definition(
+        unit="nats",
+        formula="KL(q‖p) · Σ_S q",
+        range="0 … ∞",
+        undefined=f"{_NOT_SHARED}; +∞ where p excludes what q allows",
+        source=f"token teachability, {_TEACHABILITY}",
+        reading="Disagreement about tokens within the student's reach. Published: it predicts the gain at a fixed "
+        f"context better than raw KL does ({_TEACHABILITY}). Close to `forward_kl`: there is much to learn from this "
+        "teacher now.",
+    ),
+    "incompatible_kl": Definition(
+        unit="nats",
+        formula="KL(q‖p) · (1 − Σ_S q)",
+        range="0 … ∞",
+        undefined=f"{_NOT_SHARED}; +∞ where p excludes what q allows",
+        source=f"token teachability, {_TEACHABILITY}",
+        reading="Disagreement about tokens beyond the student's top-k, which feedback on its own states hardly "
+        "teaches. Rule of thumb: above `learnable_kl` the pair is not ready for on-policy distillation; warm up.",
+    ),
     "union_kl": Definition(
         unit="nats",
         formula="KL(q̄‖p̄) on U, at the stated temperature",
@@ -207,6 +251,34 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         source="standard",
         reading="The teacher's opinion of what was written: the only statistic that a server with prompt "
         "log-probabilities can always give. Very negative runs of it mark the point where a rollout left the teacher.",
+    ),
+    "teacher_rank": Definition(
+        unit="rank",
+        formula="rank of the generated token in the teacher's ordering, 1 = its favourite, ties to the lower id",
+        range="1 … V",
+        undefined=_NO_TOKEN,
+        source="this library",
+        reading="1 where the teacher would have written the same. Its mean is ruled by few huge ranks: read it by "
+        "stratum, or look at the share of positions above k.",
+    ),
+    "reverse_kl_k1": Definition(
+        unit="nats",
+        formula="log p − log q at the generated token",
+        range="−∞ … ∞",
+        undefined=_NO_TOKEN,
+        source=f"estimator k1 of {_SCHULMAN}",
+        reading="Its mean is an unbiased estimate of `reverse_kl` only where tokens are sampled from p at this "
+        "temperature: after greedy decoding, and on reference or fixed states, it is not. Compare with `reverse_kl`, "
+        "which is exact, to see how noisy a trainer that uses one token a position is.",
+    ),
+    "reverse_kl_k3": Definition(
+        unit="nats",
+        formula="q/p − 1 − log(q/p) at the generated token",
+        range="0 … ∞",
+        undefined=_NO_TOKEN,
+        source=f"estimator k3 of {_SCHULMAN}",
+        reading="As `reverse_kl_k1`, never negative and usually less noisy; a token that the student finds very "
+        "unlikely and the teacher does not gives huge values.",
     ),
     "boundary_tie": Definition(
         unit="share",

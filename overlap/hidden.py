@@ -1,0 +1,77 @@
+"""Overlap from hidden states: the logits exist a chunk at a time and are never kept."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from overlap.heads import Head
+from overlap.measurement import Measurement, check_leading
+from overlap.statistics import TOP_P, TokenStatistics
+from overlap.vocabulary import VocabularyMap
+
+
+def measure_hidden(
+    student_hidden: Tensor,
+    student_head: Head | nn.Linear | Tensor,
+    teacher_hidden: Tensor,
+    teacher_head: Head | nn.Linear | Tensor,
+    *,
+    k: int = 32,
+    mask: Tensor | None = None,
+    vocabulary: VocabularyMap | None = None,
+    tokens: Tensor | None = None,
+    temperature: float = 1.0,
+    blocked: Tensor | Sequence[int] | None = None,
+    top_p: float = TOP_P,
+) -> TokenStatistics:
+    """What `overlap.measure` gives on both models' logits, without ever holding more than a chunk of either.
+
+    Args:
+        student_hidden: ``[..., H]`` what the student's output layer takes (after the last norm).
+        student_head: that layer; or its weight ``[V, H]``; or `overlap.Head` with a bias.
+        teacher_hidden: ``[..., H_teacher]`` at the same positions.
+        teacher_head: the teacher's.
+        k: size of the top-k sets.
+        mask: ``[...]`` bool, True where a position counts; elsewhere nothing is looked at.
+        vocabulary: the map between the two vocabularies; None when ids agree.
+        tokens: ``[...]`` long, the generated ids in the student's vocabulary, negative where there is none.
+        temperature: divides both sides' logits in every probability.
+        blocked: the student's ids to take out, or a ``[V]`` bool mask of them.
+        top_p: mass of the sets of ``nucleus_overlap``.
+
+    Returns:
+        Statistics on the student's device, without gradient.
+
+    Raises:
+        ValueError: on arguments that do not fit each other, and where logits at a position that counts are NaN, +inf
+            or all −inf.
+
+    Example:
+        >>> student, teacher = torch.nn.Linear(8, 50), torch.nn.Linear(16, 50)
+        >>> statistics = measure_hidden(torch.randn(2, 5, 8), student, torch.randn(2, 5, 16), teacher, k=4)
+        >>> statistics.union_size.shape
+        torch.Size([2, 5])
+    """
+    student, teacher = Head.of(student_head, "student_head"), Head.of(teacher_head, "teacher_head")
+    student.check(student_hidden, "student_hidden")
+    teacher.check(teacher_hidden, "teacher_hidden")
+    check_leading(teacher_hidden, "teacher_hidden", student_hidden.shape[:-1])
+    measurement = Measurement.of(
+        (student.vocabulary, teacher.vocabulary),
+        student_hidden.shape[:-1],
+        student_hidden.device,
+        ks=(k,),
+        temperatures=(temperature,),
+        mask=mask,
+        vocabulary=vocabulary,
+        tokens=tokens,
+        blocked=blocked,
+        top_p=top_p,
+    )
+    own = student_hidden.detach().reshape(-1, student.size)
+    other = teacher_hidden.detach().reshape(-1, teacher.size)
+
+    def rows(chunk: Tensor) -> tuple[Tensor, Tensor]:
+        return student.logits(own[chunk]), teacher.logits(other[chunk.to(other.device)])
+
+    return TokenStatistics.of(measurement, rows)[k, float(temperature)]

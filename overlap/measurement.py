@@ -1,0 +1,183 @@
+"""One pass over all positions: what is asked, checked, and walked through in chunks of bounded memory."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from overlap import positions
+from overlap.chunk import Setting, measure_chunk
+from overlap.definitions import TOKEN_STATISTICS
+from overlap.pair import Pair
+from overlap.positions import TensorLike, as_tensor, check_k, check_mask, refuse_undefined
+from overlap.vocabulary import UNMAPPED, VocabularyMap
+from overlap.whole_vocabulary import Columns, Scratch
+
+_SLOTS = 2**14  # of all sets of a chunk together
+
+Rows = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From flat positions ``[n]``, ascending, to both models' scores ``[n, V]`` there, of any floating type."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What is to be measured.
+
+    Attributes:
+        pair: both vocabularies.
+        mask: ``[...]`` bool, True where a position counts.
+        tokens: ``[...]`` long, negative where there is none.
+        ks: sizes of the sets, ascending.
+        temperatures: dividing the scores.
+        top_p: mass of the nuclei.
+    """
+
+    pair: Pair
+    mask: Tensor
+    tokens: Tensor
+    ks: tuple[int, ...]
+    temperatures: tuple[float, ...]
+    top_p: float
+
+    @classmethod
+    def of(
+        cls,
+        sizes: tuple[int, int],
+        shape: torch.Size,
+        device: torch.device,
+        *,
+        ks: Sequence[int],
+        temperatures: Sequence[float],
+        mask: TensorLike | None,
+        vocabulary: VocabularyMap | None,
+        tokens: TensorLike | None,
+        blocked: Tensor | Sequence[int] | None,
+        top_p: float,
+    ) -> "Measurement":
+        """Check everything against the widths of both models' logits and the leading shape.
+
+        Raises:
+            ValueError: on what does not fit; says what was received, what is expected and what to do.
+        """
+        for temperature in temperatures:
+            if not temperature > 0 or temperature == float("inf"):
+                raise ValueError(f"temperature: expected a finite number above 0, received {temperature!r}")
+        if not 0 < top_p < 1:
+            raise ValueError(f"top_p: expected a number between 0 and 1, received {top_p!r}")
+        pair = Pair.of(*sizes, vocabulary, blocked, device)
+        for k in ks:
+            check_k(k, pair.student.n_admissible, "the student's logits")
+            check_k(k, pair.teacher.n_admissible, "the teacher's logits")
+        checked = check_mask(None if mask is None else as_tensor(mask, "mask"), shape, device)
+        return cls(
+            pair,
+            checked,
+            _check_tokens(tokens, checked, sizes[0]),
+            tuple(sorted(set(ks))),
+            tuple(dict.fromkeys(float(t) for t in temperatures)),
+            float(top_p),
+        )
+
+    @torch.no_grad()
+    def run(self, rows: Rows) -> dict[Setting, Columns]:
+        """Measure at every position of the mask.
+
+        Args:
+            rows: gives the scores of some positions.
+
+        Returns:
+            By setting, every statistic of `overlap.definitions.TOKEN_STATISTICS`, of the leading shape.
+
+        Raises:
+            ValueError: if a position has no softmax; names the model and the first such position.
+        """
+        mask, tokens = self.mask.reshape(-1), self.tokens.reshape(-1)
+        where = mask.nonzero()[:, 0]
+        settings = [(k, temperature) for temperature in self.temperatures for k in self.ks]
+        results = {
+            setting: {name: torch.full(mask.shape, torch.nan, device=mask.device) for name in TOKEN_STATISTICS}
+            for setting in settings
+        }
+        width = max(self.pair.student.size, self.pair.teacher.size)
+        n = max(1, min(positions.CHUNK_ELEMENTS // width, _SLOTS // self.ks[-1]))
+        scratch, peaks = Scratch(mask.device), ([], [])
+        for chunk in where.split(n) if where.numel() else ():
+            student, teacher = rows(chunk)
+            measured, best = measure_chunk(
+                student,
+                teacher.to(mask.device),
+                tokens[chunk],
+                self.pair,
+                ks=self.ks,
+                temperatures=self.temperatures,
+                top_p=self.top_p,
+                scratch=scratch,
+            )
+            for setting in settings:
+                for name, values in results[setting].items():
+                    values[chunk] = measured[setting][name].float()
+            peaks[0].append(best.student)
+            peaks[1].append(best.teacher)
+        if where.numel():
+            index = self.mask.reshape(self.mask.shape or (1,)).nonzero(as_tuple=True)
+            refuse_undefined(torch.cat(peaks[0]), index, "student_logits")
+            refuse_undefined(torch.cat(peaks[1]), index, "teacher_logits")
+        shape = self.mask.shape
+        return {s: {name: values.reshape(shape) for name, values in columns.items()} for s, columns in results.items()}
+
+
+def rows_of_logits(student: Tensor, teacher: Tensor) -> Rows:
+    """Rows of ``[..., V]`` logits, without a copy where they lie one behind the other."""
+    sources = [_flat(logits.detach()) for logits in (student, teacher)]
+    return lambda chunk: (sources[0](chunk), sources[1](chunk))
+
+
+def _flat(logits: Tensor) -> Callable[[Tensor], Tensor]:
+    shape, width = logits.shape[:-1], logits.shape[-1]
+    try:
+        flat = logits.view(-1, width) if logits.numel() else logits.reshape(-1, width)
+    except RuntimeError:  # the leading axes do not merge: gather, for reshape would copy everything
+        return lambda chunk: logits[torch.unravel_index(chunk.to(logits.device), shape)]
+
+    def rows(chunk: Tensor) -> Tensor:
+        first, n = int(chunk[0]), chunk.numel()
+        if int(chunk[-1]) - first == n - 1:
+            return flat[first : first + n]
+        return flat[chunk.to(flat.device)]
+
+    return rows
+
+
+def check_leading(logits: Tensor, name: str, shape: torch.Size) -> None:
+    """Refuse scores at other positions than the student's.
+
+    Raises:
+        ValueError: naming both shapes.
+    """
+    if logits.shape[:-1] != shape:
+        raise ValueError(
+            f"{name}: expected the student's leading shape {list(shape)}, received {list(logits.shape[:-1])}; score "
+            "the same positions with both models"
+        )
+
+
+def _check_tokens(tokens: TensorLike | None, mask: Tensor, vocabulary: int) -> Tensor:
+    if tokens is None:
+        return torch.full(mask.shape, UNMAPPED, device=mask.device)
+    tokens = as_tensor(tokens, "tokens")
+    if tokens.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"tokens: expected a torch.int64 tensor of generated ids, received {tokens.dtype}")
+    if tokens.shape != mask.shape:
+        raise ValueError(
+            f"tokens: expected the logits' leading shape {list(mask.shape)}, received {list(tokens.shape)}; "
+            "give one id a position, negative where there is none"
+        )
+    tokens = tokens.to(mask.device, torch.long)
+    outside = tokens[mask & (tokens >= vocabulary)]
+    if outside.numel():
+        raise ValueError(
+            f"tokens: id {int(outside[0])} is outside the student's vocabulary of {vocabulary}; ids must be in the "
+            "student's vocabulary"
+        )
+    return torch.where(mask, tokens, UNMAPPED)

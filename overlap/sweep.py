@@ -1,0 +1,75 @@
+"""How overlap depends on the size of the sets and on the temperature."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from overlap.chunk import Setting
+from overlap.measurement import Measurement, check_leading, rows_of_logits
+from overlap.positions import TensorLike, as_tensor, check_logits
+from overlap.statistics import TOP_P, TokenStatistics
+from overlap.vocabulary import VocabularyMap
+
+KS = (1, 2, 4, 8, 16, 32, 64)
+"""Sizes that show where overlap begins and where the tail takes over."""
+
+
+def sweep(
+    student_logits: TensorLike,
+    teacher_logits: TensorLike,
+    *,
+    ks: Sequence[int] = KS,
+    temperatures: Sequence[float] = (1.0,),
+    mask: TensorLike | None = None,
+    vocabulary: VocabularyMap | None = None,
+    tokens: TensorLike | None = None,
+    blocked: Tensor | Sequence[int] | None = None,
+    top_p: float = TOP_P,
+) -> dict[Setting, TokenStatistics]:
+    """Measure at every k and temperature from one pass over the logits.
+
+    The tokens are ranked once for the largest k, and the statistics of the whole vocabulary are computed once a
+    temperature, so seven sizes cost little more than one.
+
+    Args:
+        student_logits: ``[..., V]`` raw scores, as for `overlap.measure`.
+        teacher_logits: ``[..., V_teacher]`` raw scores at the same positions.
+        ks: sizes of the sets.
+        temperatures: dividing both sides' logits.
+        mask: as for `overlap.measure`, and so are the rest.
+        vocabulary: the map between the vocabularies.
+        tokens: the generated ids.
+        blocked: the student's ids to take out.
+        top_p: mass of the sets of ``nucleus_overlap``.
+
+    Returns:
+        By ``(k, temperature)``, what `overlap.measure` gives there; ks ascending within each temperature.
+
+    Raises:
+        ValueError: as `overlap.measure`, and if ``ks`` or ``temperatures`` is empty.
+
+    Example:
+        >>> import torch
+        >>> student, teacher = torch.randn(2, 5, 100), torch.randn(2, 5, 100)
+        >>> {k: s.summary()["overlap_ratio"].value for (k, _), s in sweep(student, teacher, ks=(1, 100)).items()}[100]
+        1.0
+    """
+    if not ks or not temperatures:
+        raise ValueError(f"ks, temperatures: expected at least one of each, received {ks!r} and {temperatures!r}")
+    student, teacher = as_tensor(student_logits, "student_logits"), as_tensor(teacher_logits, "teacher_logits")
+    check_logits(student, "student_logits")
+    check_logits(teacher, "teacher_logits")
+    check_leading(teacher, "teacher_logits", student.shape[:-1])
+    measurement = Measurement.of(
+        (student.shape[-1], teacher.shape[-1]),
+        student.shape[:-1],
+        student.device,
+        ks=ks,
+        temperatures=temperatures,
+        mask=mask,
+        vocabulary=vocabulary,
+        tokens=tokens,
+        blocked=blocked,
+        top_p=top_p,
+    )
+    return TokenStatistics.of(measurement, rows_of_logits(student, teacher))
