@@ -32,7 +32,7 @@ def bounds(text):
 
 @cache
 def measured():
-    """Statistics of ordinary, peaked, disjoint, tied and identical pairs; one and two vocabularies; blocked ids; no tokens."""
+    """Statistics of ordinary, peaked, tied and identical pairs, with and without a map, blocked ids and tokens."""
     found, generator = [], torch.Generator().manual_seed(0)
     for scale in (0.0, 1.0, 30.0):
         student, teacher = scale * torch.randn(2, 4, 25, V, generator=generator)
