@@ -1,5 +1,7 @@
 """Statistics of order: the rank of a token, overlap of top-p sets, rank-biased overlap."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -78,7 +80,8 @@ def nucleus_overlap(
         teacher = _nucleus(scores[1][row], log_z[1][row], pair.teacher, temperature, p)
         if pair.shared is not None:
             student, teacher = student[pair.shared[0]], teacher[pair.shared[1]]
-        result[row] = (student & teacher).sum() / (student | teacher).sum()
+        both = (student & teacher).float().sum()
+        result[row] = both / (student.float().sum() + teacher.float().sum() - both)
     return result
 
 
@@ -89,20 +92,30 @@ def _nucleus(scores: Tensor, log_z: Tensor, side: Side, temperature: float, p: f
     low, high = 0.0, float(mass.max())  # all above `low` reach p, all above `high` do not
     above = torch.empty_like(mass)
     n_low, n_high, mass_high = mass.numel(), 0, 0.0
+    guesses = _guesses(mass, p)
     while n_low - n_high > _SORTED and low < high * (1 - 1e-6):
-        middle = (max(low, high * 1e-9) * high) ** 0.5
+        middle = next(guesses, (max(low, high * 1e-9) * high) ** 0.5)
         torch.gt(mass, middle, out=above)
         n, reached = int(above.sum()), float(torch.dot(above, mass))
         if reached >= p:
-            low, n_low = middle, n
-        else:
+            low, n_low = max(low, middle), min(n_low, n)
+        elif middle < high:
             high, n_high, mass_high = middle, n, reached
-    doubtful = ((mass > low) & (mass <= high)).nonzero()[:, 0]
+    doubtful = torch.gt(mass, low, out=above).mul_(mass <= high).nonzero()[:, 0]
     ordered, order = mass[doubtful].sort(descending=True, stable=True)
     before = ordered.double().cumsum(0) - ordered.double() + mass_high
     member = mass > high
     member[doubtful[order[before < p]]] = True
     return member
+
+
+def _guesses(mass: Tensor, p: float) -> Iterator[float]:
+    """Two probabilities between which the least one of the top-p set probably lies, from a sample of the tokens."""
+    sample = mass[:: max(1, mass.numel() // _SORTED)].sort(descending=True).values
+    cut = int(torch.searchsorted(sample.cumsum(0), p * sample.sum()))
+    margin = sample.numel() // 32
+    yield float(sample[max(cut - margin, 0)])
+    yield float(sample[min(cut + margin, sample.numel() - 1)])
 
 
 def rank_biased_overlap(student: Support, teacher: Support, persistence: float = PERSISTENCE) -> Tensor:

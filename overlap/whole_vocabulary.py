@@ -168,7 +168,7 @@ def _divergences(student: _Exponentials, teacher: _Exponentials, scratch: Scratc
     reverse = torch.mul(p, d, out=product).sum(-1) / z
     forward = -torch.mul(q, d, out=product).sum(-1) / z
     largest = torch.maximum(p, q, out=student.shifted)
-    variation = (largest.sum(-1) - (p.sum(-1) + q.sum(-1)) / 2) / z
+    variation = largest.sum(-1) / z - 1.0
     middle = torch.lerp(p, q, 0.5, out=teacher.shifted)
     smallest = torch.minimum(p, q, out=p)
     weighted = torch.mul(smallest, d.abs_(), out=product).sum(-1) / 2
