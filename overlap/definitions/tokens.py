@@ -95,9 +95,9 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 or 1",
         undefined=_NEVER,
         source="this library",
-        reading="Whether greedy decoding would write the same token; with `total_variation` it follows the error rate. "
-        "Rule of thumb: below 0.5 the teacher judges contexts that it would not have come to, so warm up longer; above "
-        "0.85 switch.",
+        reading="Whether greedy decoding would write the same token. It goes on improving where VUSS has saturated, "
+        "yet it is no accuracy: positions inside words are easy, and the teacher errs as well. Rule of thumb: below "
+        "0.5 the teacher judges contexts that it would not have come to, so warm up longer; above 0.85 switch.",
     ),
     "student_mass": Definition(
         unit="probability",
@@ -195,7 +195,7 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         undefined=_NOT_SHARED,
         source="standard; at most √(KL / 2) by Pinsker's inequality",
         reading="The least probability with which a token drawn from each must differ, however the draws are coupled; "
-        "with `top1_agreement` it follows the error rate. Rule of thumb: above 0.5 warm up longer.",
+        "like `top1_agreement` it goes on improving where VUSS has saturated. Rule of thumb: above 0.5 warm up longer.",
     ),
     "learnable_kl": Definition(
         unit="nats",

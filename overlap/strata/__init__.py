@@ -22,7 +22,7 @@ pandas is imported when a frame is made and jiwer when texts are aligned, so tha
 
 from overlap.strata.bins import length_bins, position_bins, relative_position_bins
 from overlap.strata.classes import TOKEN_CLASSES, token_classes
-from overlap.strata.correctness import CORRECTNESS, Alignment, align, correctness
+from overlap.strata.correctness import CORRECTNESS, EditAlignment, align_to_reference, correctness
 from overlap.strata.frame import StratumSums, by
 from overlap.strata.labels import UNLABELLED, Labels
 
@@ -30,10 +30,10 @@ __all__ = [
     "CORRECTNESS",
     "TOKEN_CLASSES",
     "UNLABELLED",
-    "Alignment",
+    "EditAlignment",
     "Labels",
     "StratumSums",
-    "align",
+    "align_to_reference",
     "by",
     "correctness",
     "length_bins",

@@ -72,16 +72,16 @@ def token_classes(tokens: Tensor | np.ndarray, pieces: Pieces, *, end_of_text: C
 
 
 def _class(spans: Spans, position: int, kinds: list[str], initial: set[int]) -> str | None:
-    characters = spans.characters_of(position)
-    if not characters:
+    first, last = spans.first[position], spans.last[position]
+    if first == last:
         return "control"
-    held = {kinds[character] for character in characters}
+    held = set(kinds[first:last])
     if held & {"cjk", "digit"}:
         return "cjk" if "cjk" in held else "digit"
     if "letter" in held:
-        start = spans.starts[position]
-        began = any(character in initial and spans.characters[character] >= start for character in characters)
-        return "word_initial" if began else "continuation"
+        # A token that starts inside its first character does not begin a word with it.
+        whole = first + (spans.characters[first] < spans.starts[position])
+        return "word_initial" if initial.intersection(range(whole, last)) else "continuation"
     if "punctuation" in held:
         return "punctuation"
     return "space" if held == {"space"} else None

@@ -29,7 +29,7 @@ class Chunk(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Alignment:
+class EditAlignment:
     """A transcript aligned with its reference.
 
     Attributes:
@@ -50,16 +50,18 @@ class Alignment:
                 f"spans: expected one (start, end) for each of the {counted} aligned units of the transcript, received "
                 f"shape {list(self.spans.shape)}"
             )
+        if (self.spans[:, 0] < 0).any() or (self.spans[:, 0] >= self.spans[:, 1]).any():
+            raise ValueError("spans: expected 0 <= start < end in every row, for each unit has bytes")
 
 
-def align(
+def align_to_reference(
     tokens: Tensor | np.ndarray,
     pieces: Pieces,
     references: Sequence[str | None],
     *,
     unit: Literal["word", "character"] = "word",
     normalise: Callable[[str], str] | None = None,
-) -> list[Alignment | None]:
+) -> list[EditAlignment | None]:
     """Align every transcript with its reference by jiwer, at minimum edit distance.
 
     Args:
@@ -88,7 +90,7 @@ def align(
 def correctness(
     tokens: Tensor | np.ndarray,
     pieces: Pieces,
-    alignments: Sequence[Alignment | None],
+    alignments: Sequence[EditAlignment | None],
     *,
     end_of_text: Collection[int] = (),
 ) -> Labels:
@@ -104,7 +106,7 @@ def correctness(
     Args:
         tokens: ``[..., L]`` ids, one utterance a row, negative where there is none.
         pieces: bytes by id; None where an id has no text.
-        alignments: of each row, from `align`, or made of jiwer's own output and the byte spans of its words.
+        alignments: of each row, from `align_to_reference`, or made of jiwer's own output and the bytes of its words.
         end_of_text: ids that end a transcript.
 
     Returns:
@@ -131,7 +133,7 @@ def correctness(
     return Labels("correctness", CORRECTNESS, codes.reshape(tuple(tokens.shape)))
 
 
-def _labelled(row: list[int], spans: Spans, alignment: Alignment, ends: frozenset[int]) -> dict[int, set[str]]:
+def _labelled(row: list[int], spans: Spans, alignment: EditAlignment, ends: frozenset[int]) -> dict[int, set[str]]:
     """All that is true of each token."""
     found: dict[int, set[str]] = {}
     spelled = np.flatnonzero(spans.ends > spans.starts)
@@ -156,11 +158,12 @@ def _labelled(row: list[int], spans: Spans, alignment: Alignment, ends: frozense
     return found
 
 
-def _align(spans: Spans, reference: str, unit: str, normalise: Callable[[str], str] | None) -> Alignment:
+def _align(spans: Spans, reference: str, unit: str, normalise: Callable[[str], str] | None) -> EditAlignment:
     text, kept = spans.text, np.stack([spans.characters[:-1], spans.characters[1:]], axis=-1)
     if normalise is not None:
-        reference, text, raw = normalise(reference), normalise(text), text
-        kept = kept[_sources(raw, text)]
+        reference = normalise(reference)
+        text = normalise(spans.text) if spans.text else ""  # whatever would be made of nothing has no bytes
+        kept = kept[_sources(spans.text, text)]
     words = _words(text) if unit == "word" else [(i, i + 1) for i, c in enumerate(text) if not c.isspace()]
     own = [(kept[start:end, 0].min(), kept[start:end, 1].max()) for start, end in words]
     chunks = _chunks(
@@ -169,7 +172,7 @@ def _align(spans: Spans, reference: str, unit: str, normalise: Callable[[str], s
         else [c for c in reference if not c.isspace()],
         [text[start:end] for start, end in words],
     )
-    return Alignment(chunks, np.array(own, dtype=np.int64).reshape(-1, 2))
+    return EditAlignment(chunks, np.array(own, dtype=np.int64).reshape(-1, 2))
 
 
 def _words(text: str) -> list[tuple[int, int]]:

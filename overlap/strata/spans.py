@@ -1,7 +1,7 @@
 """Where the tokens of an utterance lie in its text."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,30 +22,32 @@ class Spans:
         starts: ``[L]`` first byte of each token.
         ends: ``[L]`` byte after its last; equal to the start where the token has no text or there is none.
         characters: ``[len(text) + 1]`` first byte of each character, and the end of the text.
+        first: ``[L]`` first character that each token has bytes of.
+        last: ``[L]`` character after the last such.
     """
 
     text: str
     starts: np.ndarray
     ends: np.ndarray
     characters: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
 
     @classmethod
-    def of(cls, tokens: Sequence[int], pieces: Pieces) -> "Spans":
+    def of(cls, tokens: Iterable[int], pieces: Pieces) -> "Spans":
         """Join the bytes of one row of token ids."""
         parts = [_piece(token, pieces) for token in tokens]
         text = b"".join(parts).decode("utf-8", "surrogateescape")
-        ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
-        lengths = [len(part) for part in parts]
-        widths = [len(character.encode("utf-8", "surrogateescape")) for character in text]
-        return cls(text, ends - np.array(lengths, np.int64), ends, np.concatenate([[0], np.cumsum(widths)]).astype(int))
-
-    def characters_of(self, token: int) -> range:
-        """Characters that a token has bytes of."""
-        start, end = self.starts[token], self.ends[token]
-        if start == end:
-            return range(0)
-        first = int(np.searchsorted(self.characters, start, side="right")) - 1
-        return range(first, int(np.searchsorted(self.characters, end, side="left")))
+        codes = np.fromiter(map(ord, text), np.int64, len(text))
+        widths = 1 + (codes >= 0x80) + (codes >= 0x800) + (codes >= 0x10000)
+        widths[(codes >= 0xDC80) & (codes <= 0xDCFF)] = 1
+        characters = np.concatenate([[0], widths.cumsum()])
+        lengths = np.fromiter(map(len, parts), np.int64, len(parts))
+        ends = lengths.cumsum()
+        starts = ends - lengths
+        first = np.searchsorted(characters, starts, side="right") - 1
+        last = np.where(lengths, np.searchsorted(characters, ends, side="left"), first)
+        return cls(text, starts, ends, characters, first, last)
 
 
 def rows_of(tokens: Tensor | np.ndarray, pieces: Pieces) -> tuple[np.ndarray, Iterator[tuple[list[int], Spans]]]:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overlap.strata import CORRECTNESS, TOKEN_CLASSES, Alignment, align, correctness, token_classes
+from overlap.strata import CORRECTNESS, TOKEN_CLASSES, EditAlignment, align_to_reference, correctness, token_classes
 from overlap.strata.spans import Spans
 
 END, CONTROL = 0, 1
@@ -97,7 +97,8 @@ def test_spans_against_a_byte_by_byte_count(text, data):
     position = 0
     for token, part in enumerate(parts):
         assert (spans.starts[token], spans.ends[token]) == (position, position + len(part))
-        assert list(spans.characters_of(token)) == sorted(set(owner[position : position + len(part)]))
+        held = sorted(set(owner[position : position + len(part)]))
+        assert list(range(spans.first[token], spans.last[token])) == held
         position += len(part)
 
 
@@ -124,8 +125,9 @@ def test_classes_byte_by_byte(text, data):
 
 def labelled(row, reference, **options):
     tokens, pieces = tokenised(row)
-    ends = [END]
-    return names(correctness(tokens, pieces, align(tokens, pieces, [reference], **options), end_of_text=ends))
+    return names(
+        correctness(tokens, pieces, align_to_reference(tokens, pieces, [reference], **options), end_of_text=[END])
+    )
 
 
 def test_correctness_of_words():
@@ -172,6 +174,7 @@ def test_normaliser_is_traced_back_to_the_tokens():
     ]
     assert labelled(["it", "'s", " 5", " pm"], "its five p m", normalise=spelled) == ["correct"] * 4
     assert labelled(["...", END], "", normalise=normalise) == [None, "correct"]
+    assert labelled([END], "a", normalise=lambda text: text + " end") == ["near_deletion"]
 
 
 def spelled(text):
@@ -189,7 +192,9 @@ def test_one_token_a_unit_is_jiwers_alignment(hypothesis, reference, unit):
     row = [f" {word}" for word in units] if unit == "word" else units
     tokens, pieces = tokenised([*row, END])
     found = names(
-        correctness(tokens, pieces, align(tokens, pieces, [" ".join(reference)], unit=unit), end_of_text=[END])
+        correctness(
+            tokens, pieces, align_to_reference(tokens, pieces, [" ".join(reference)], unit=unit), end_of_text=[END]
+        )
     )
     if unit == "word":
         counts = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
@@ -205,7 +210,7 @@ def test_one_token_a_unit_is_jiwers_alignment(hypothesis, reference, unit):
 def test_jiwers_own_output_serves():
     tokens, pieces = tokenised(["one", " too", END], ["x", END])
     output = jiwer.process_words(["one two"], ["one too"])
-    given_spans = Alignment(output.alignments[0], np.array([[0, 3], [4, 7]]))
+    given_spans = EditAlignment(output.alignments[0], np.array([[0, 3], [4, 7]]))
     labels = correctness(tokens, pieces, [given_spans, None], end_of_text=[END])
     assert labels.levels == CORRECTNESS
     assert names(labels) == ["correct", "substituted", "correct"]
@@ -219,18 +224,20 @@ def test_refusals(monkeypatch):
     with pytest.raises(ValueError, match="pieces: expected the bytes of every id, or None, received str at id 0"):
         token_classes(torch.zeros(1, 1, dtype=torch.long), ["a"])
     with pytest.raises(ValueError, match="references: expected one for each of the 1 rows, received 2"):
-        align(tokens, pieces, ["a", "b"])
+        align_to_reference(tokens, pieces, ["a", "b"])
     with pytest.raises(ValueError, match="unit: expected 'word' or 'character', received 'letter'"):
-        align(tokens, pieces, ["a"], unit="letter")
+        align_to_reference(tokens, pieces, ["a"], unit="letter")
     with pytest.raises(ValueError, match="alignments: expected one for each of the 1 rows, received 0"):
         correctness(tokens, pieces, [])
     chunk = SimpleNamespace(type="equal", hyp_start_idx=0, hyp_end_idx=1)
     with pytest.raises(ValueError, match="alignments: row 0 has 7 bytes of text, its alignment reaches byte 9"):
-        correctness(tokens, pieces, [Alignment([chunk], np.array([[0, 9]]))])
+        correctness(tokens, pieces, [EditAlignment([chunk], np.array([[0, 9]]))])
     with pytest.raises(ValueError, match=r"spans: expected one \(start, end\) for each of the 1 aligned units"):
-        Alignment([chunk], np.zeros((0, 2), int))
+        EditAlignment([chunk], np.zeros((0, 2), int))
+    with pytest.raises(ValueError, match="spans: expected 0 <= start < end in every row"):
+        EditAlignment([chunk], np.array([[3, 3]]))
     with pytest.raises(ValueError, match="chunks: expected equal, substitute, insert or delete, received 'swap'"):
-        Alignment([SimpleNamespace(type="swap", hyp_start_idx=0, hyp_end_idx=0)], np.zeros((0, 2), int))
+        EditAlignment([SimpleNamespace(type="swap", hyp_start_idx=0, hyp_end_idx=0)], np.zeros((0, 2), int))
     monkeypatch.setitem(sys.modules, "jiwer", None)
     with pytest.raises(ImportError, match="aligning transcripts needs jiwer; install it with"):
-        align(tokens, pieces, ["one"])
+        align_to_reference(tokens, pieces, ["one"])
