@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from overlap.heads import Head
-from overlap.positions import admissible_ids, check_k, check_mask, refuse_undefined
+from overlap.measurement import check_leading
+from overlap.pair import Pair, Side
+from overlap.positions import check_k, check_mask, refuse_undefined
 from overlap.support import Support, select, union
-from overlap.vocabulary import VocabularyMap, check_sizes
+from overlap.vocabulary import VocabularyMap
 
 LOGITS_AT_ONCE = 2**24
 """Elements of one chunk of one model's logits (64 MiB in float32). A matrix product of few rows is slow."""
@@ -105,21 +107,14 @@ def union_kl(
     student.check(student_hidden, "student_hidden")
     teacher.check(teacher_hidden, "teacher_hidden")
     shape, device = student_hidden.shape[:-1], student_hidden.device
-    if teacher_hidden.shape[:-1] != shape:
-        raise ValueError(
-            f"teacher_hidden: expected the student's leading shape {list(shape)}, received "
-            f"{list(teacher_hidden.shape[:-1])}; score the same positions with both models"
-        )
+    check_leading(teacher_hidden, "teacher_hidden", shape)
     if not 0 < temperature < float("inf"):
         raise ValueError(f"temperature: expected a finite number above 0, received {temperature!r}")
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f'reduction: expected "mean", "sum" or "none", received {reduction!r}')
-    table = check_sizes(vocabulary, student.vocabulary, teacher.vocabulary)
-    table = None if table is None else table.to(device)
-    admissible = teacher_admissible = admissible_ids(blocked, student.vocabulary, device)
-    if table is not None and admissible is not None:
-        counterparts = table.to_teacher((~admissible).nonzero()[:, 0])
-        teacher_admissible = admissible_ids(counterparts[counterparts >= 0], teacher.vocabulary, device)
+    pair = Pair.of(student.vocabulary, teacher.vocabulary, vocabulary, blocked, device)
+    check_k(k, pair.student.n_admissible, "the student's logits")
+    check_k(k, pair.teacher.n_admissible, "the teacher's logits")
     counted = check_mask(mask, shape, device)
 
     # Masked positions must not enter the arithmetic, not even multiplied by zero.
@@ -128,13 +123,10 @@ def union_kl(
     there = grid.to(teacher_hidden.device)
     teacher_rows = teacher_hidden.detach().reshape(*there.shape, teacher.size)[there]
     with torch.no_grad():
-        s = _top_k(hidden, student, k, admissible, grid, "student")
-        t = _top_k(teacher_rows, teacher, k, teacher_admissible, grid, "teacher")
-        if table is not None:
-            s, t = table.student_support(s), table.teacher_support(t)
+        s = pair.student_support(_top_k(hidden, student, k, pair.student, grid, "student"))
+        t = pair.teacher_support(_top_k(teacher_rows, teacher, k, pair.teacher, grid, "teacher"))
         u = union(s, t)
-        teacher_ids = u.ids if table is None else table.to_teacher(u.ids).clamp_min(0)  # invalid slots may have none
-        teacher_scores = teacher.logits_at(teacher_rows, teacher_ids).to(device)
+        teacher_scores = teacher.logits_at(teacher_rows, pair.to_teacher(u.ids)).to(device)
     each = support_kl(student.logits_at(hidden, u.ids), teacher_scores, u.valid, temperature=temperature)
 
     n_used = int((u.size >= 2).sum())
@@ -147,17 +139,16 @@ def union_kl(
     return UnionKL(loss, n_used, size.reshape(shape))
 
 
-def _top_k(hidden: Tensor, head: Head, k: int, admissible: Tensor | None, grid: Tensor, name: str) -> Support:
+def _top_k(hidden: Tensor, head: Head, k: int, side: Side, grid: Tensor, name: str) -> Support:
     """The best tokens at every row of ``[n, H]``, on the grid's device; the grid says which positions the rows are."""
-    check_k(k, head.vocabulary if admissible is None else int(admissible.sum()), f"the {name}'s logits")
     ids = torch.zeros(hidden.shape[0], k, dtype=torch.long, device=grid.device)
     valid = torch.zeros_like(ids, dtype=torch.bool)
     peaks = torch.zeros(hidden.shape[0], device=grid.device)
-    admissible = None if admissible is None else admissible.to(hidden.device)
+    admissible = None if side.admissible is None else side.admissible.to(hidden.device)
     size = max(1, LOGITS_AT_ONCE // head.vocabulary)
     for start in range(0, hidden.shape[0], size):
         part = slice(start, start + size)
-        chosen, peaks[part] = select(head.logits(hidden[part]).float(), k, admissible)
+        chosen, peaks[part] = select(head.logits(hidden[part]), k, admissible)
         ids[part], valid[part] = chosen.ids, chosen.valid
     refuse_undefined(peaks, grid.nonzero(as_tuple=True), f"logits of {name}_hidden through {name}_head")
     return Support(ids, valid)

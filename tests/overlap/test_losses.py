@@ -14,9 +14,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 import overlap.heads
 import overlap.losses
-from overlap import VocabularyMap, measure
-from overlap.heads import Head
-from overlap.losses import support_kl, union_kl
+from overlap import Head, VocabularyMap, measure, support_kl, union_kl
 
 
 def best(scores, k, blocked=()):
