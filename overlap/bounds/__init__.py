@@ -1,0 +1,10 @@
+"""What can be said of a teacher that shows only its best tokens.
+
+A server returns its own top-m log-probabilities and nothing else. Every statistic of `overlap.measure` that needs more
+then has a lower and an upper end; `measure_bounds` computes both, and they meet when the list is complete.
+"""
+
+from overlap.bounds.measure import BOUNDED_STATISTICS, OverlapBounds, measure_bounds
+from overlap.bounds.summary import BoundsSummary
+
+__all__ = ["BOUNDED_STATISTICS", "BoundsSummary", "OverlapBounds", "measure_bounds"]

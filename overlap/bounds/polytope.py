@@ -1,0 +1,270 @@
+"""Extremes of statistics over all teachers that agree with a list.
+
+The teachers that agree with a list are the points of a polytope: each listed probability lies in its interval, each of
+the others is at most as likely as the least likely listed token, and all add up to 1. Over it
+
+* every f-divergence from the student's p (both KLs, Jensen-Shannon, total variation) is smallest at one and the same
+  point, q = clip(λ·p, low, high), because the optimality conditions fix the ratio q/p wherever no constraint binds;
+* every f-divergence is largest at one and the same corner: a convex function is largest at a corner, and the capped
+  tokens of the worst corner are those that the student finds least likely, because ∂²(p·f(q/p))/∂p∂q ≤ 0;
+* the entropy is largest at q = clip(λ, low, high) and smallest at a corner.
+
+All in float64. Sums over the vocabulary work on the unlisted tokens sorted by the student's score, once a position.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_TINIEST = -700.0
+"""Floor of the log-probabilities where they are exponentiated, so that a ratio to them stays finite."""
+
+_ROUNDING = 1e-12
+"""Least tolerance, in nats: a missing mass of this size is lost in the sum of the listed ones."""
+
+Bounds = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """Intervals for the teacher's probabilities on some tokens, renormalised there.
+
+    Attributes:
+        low: ``[n, m]`` of the listed tokens, 0 in slots that are left out.
+        high: ``[n, m]``.
+        cap: ``[n]``, of each unlisted token (the least is 0).
+        tail: ``[n]`` long, number of unlisted tokens.
+        rest: two ``[n]``, the least and the greatest mass of all unlisted tokens together.
+        empty: ``[n]`` bool, there is nothing to renormalise.
+    """
+
+    low: Tensor
+    high: Tensor
+    cap: Tensor
+    tail: Tensor
+    rest: Bounds
+    empty: Tensor
+
+    @classmethod
+    def of(cls, raw: "Box", kept: Tensor, tail: Tensor) -> "Box":
+        """The box of the distribution renormalised on the kept tokens.
+
+        The mass that leaves with unlisted tokens is known only within an interval, and so is the scale of what stays;
+        each probability gets the interval that follows, as if their scales were independent.
+
+        Args:
+            raw: intervals over the whole vocabulary.
+            kept: ``[n, m]`` bool, the listed tokens that stay.
+            tail: ``[n]`` long, the number of unlisted tokens that stay.
+        """
+        low, high = torch.where(kept, raw.low, 0.0), torch.where(kept, raw.high, 0.0)
+        lost = raw.low.sum(-1) - low.sum(-1), raw.high.sum(-1) - high.sum(-1)
+        tail_lost_high = torch.minimum(raw.rest[1], raw.cap * (raw.tail - tail))
+        tail_lost_low = torch.minimum((raw.rest[0] - raw.cap * tail).clamp_min(0.0), tail_lost_high)
+        least = torch.maximum(1 - lost[1] - tail_lost_high, low.sum(-1))
+        most = torch.maximum(1 - lost[0] - tail_lost_low, least)
+        empty = (most <= 0) | ((tail == 0) & ~kept.any(-1))
+        least, most = (torch.where(scale > 0, scale, torch.finfo(scale.dtype).tiny) for scale in (least, most))
+        low, high = low / most[:, None], (high / least[:, None]).clamp_max(1.0)
+        cap = (raw.cap / least).clamp_max(1.0)
+        room = cap * tail
+        rest = tuple(torch.minimum((1 - side.sum(-1)).clamp_min(0.0), room) for side in (high, low))
+        return cls(low, high, cap, tail, (rest[0], rest[1]), empty)
+
+    @classmethod
+    def raw(cls, log_q: Tensor, given: Tensor, tail: Tensor, tolerance: float) -> "Box":
+        """The box over the whole vocabulary of a list whose log-probabilities are right within a tolerance."""
+        tolerance = max(tolerance, _ROUNDING)
+        low, high = (log_q - tolerance).exp(), (log_q + tolerance).exp().clamp_max(1.0)
+        cap = torch.where(given, high, 1.0).amin(-1)
+        room = cap * tail
+        rest = tuple(torch.minimum((1 - side.sum(-1)).clamp_min(0.0), room) for side in (high, low))
+        return cls(low, high, cap, tail, (rest[0], rest[1]), torch.zeros_like(tail, dtype=torch.bool))
+
+    def mass(self, members: Tensor, n_unlisted: Tensor) -> Bounds:
+        """Mass of the listed ``members`` ``[n, m]`` and of ``n_unlisted`` ``[n]`` others; both ends attained."""
+        inside, outside = (
+            tuple(torch.where(which, side, 0.0).sum(-1) for side in (self.low, self.high))
+            for which in (members, ~members)
+        )
+        low = torch.maximum(inside[0], 1 - outside[1] - self.cap * (self.tail - n_unlisted))
+        high = torch.minimum(inside[1] + self.cap * n_unlisted, 1 - outside[0])
+        return low.clamp(0.0, 1.0), torch.maximum(low, high).clamp(0.0, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Student:
+    """The student's distribution on the box's tokens.
+
+    Attributes:
+        listed: ``[n, m]`` log-probabilities of the listed tokens, −inf in slots that are left out.
+        tail: ``[n, V]`` log-probabilities of the unlisted tokens, ascending; −inf beyond their number.
+        inside: ``[n, V]`` bool, the slot holds an unlisted token.
+    """
+
+    listed: Tensor
+    tail: Tensor
+    inside: Tensor
+
+
+def forward(log_p: Tensor, q: Tensor) -> Tensor:
+    """Contribution q log(q/p) of a token to KL(q‖p)."""
+    return torch.where(q > 0, q * (q.log() - log_p), 0.0)
+
+
+def reverse(log_p: Tensor, q: Tensor) -> Tensor:
+    """Contribution p log(p/q) of a token to KL(p‖q)."""
+    return torch.where(log_p > -torch.inf, log_p.exp() * (log_p - q.log()), 0.0)
+
+
+def shannon(log_p: Tensor, q: Tensor) -> Tensor:
+    """Contribution ½ p log(p/m) + ½ q log(q/m), m = (p + q)/2, of a token to the Jensen-Shannon divergence."""
+    p = log_p.exp()
+    mixture = (p + q) / 2
+    mixture = torch.where(mixture > 0, mixture, 1.0)
+    return (torch.xlogy(p, p / mixture) + torch.xlogy(q, q / mixture)) / 2
+
+
+def variation(log_p: Tensor, q: Tensor) -> Tensor:
+    """Contribution ½ |p − q| of a token to the total variation distance."""
+    return (log_p.exp() - q).abs() / 2
+
+
+_DIVERGENCES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], float]] = {
+    "forward_kl": (forward, float("inf")),
+    "reverse_kl": (reverse, float("inf")),
+    "jensen_shannon": (shannon, torch.log(torch.tensor(2.0, dtype=torch.float64)).item()),
+    "total_variation": (variation, 1.0),
+}
+
+
+def divergences(student: Student, box: Box) -> dict[str, Bounds]:
+    """Bounds of the four whole-vocabulary divergences, ``[n]`` each.
+
+    Lower ends are attained. Upper ends are attained where the box is exact (each listed interval a point); otherwise
+    each listed token and the rest are taken at their worst separately, which is looser.
+    """
+    listed, tail, missed = _closest(student, box)
+    nothing = torch.full_like(missed, -torch.inf)
+    bounds = {}
+    for name, (term, largest) in _DIVERGENCES.items():
+        low = term(student.listed, listed).sum(-1) + torch.where(student.inside, term(student.tail, tail), 0.0).sum(-1)
+        low = low + torch.where(missed > 1e-9, term(nothing, missed), 0.0)
+        ends = torch.maximum(term(student.listed, box.low), term(student.listed, box.high)).sum(-1)
+        worst = _least_covered(student, box) if term is reverse else _farthest(term, student, box)
+        low = low.clamp(0.0, largest)
+        bounds[name] = low, torch.maximum((ends + worst).clamp_max(largest), low)
+    return {
+        name: (torch.where(box.empty, torch.nan, low), torch.where(box.empty, torch.nan, high))
+        for name, (low, high) in bounds.items()
+    }
+
+
+def _closest(student: Student, box: Box) -> tuple[Tensor, Tensor, Tensor]:
+    """q = clip(λ·p, low, high): on the list, on the tail, and the mass that only tokens with p = 0 could take."""
+    p = _positive(student.listed)
+    tail = torch.where(student.inside, _positive(student.tail), torch.inf)
+    sums = _prefix(torch.where(student.inside, tail, 0.0))
+
+    def total(ratio: Tensor) -> Tensor:
+        within = torch.searchsorted(tail, (box.cap / ratio)[:, None], right=True)[:, 0]
+        within = torch.minimum(within, box.tail)
+        capped = (box.tail - within) * box.cap
+        return (ratio[:, None] * p).clamp(box.low, box.high).sum(-1) + ratio * _at(sums, within) + capped
+
+    ratio = solve(total, torch.ones_like(box.cap))
+    listed = (ratio[:, None] * p).clamp(box.low, box.high)
+    rest = torch.where(student.inside, torch.minimum(ratio[:, None] * tail, box.cap[:, None]), 0.0)
+    return listed, rest, (1 - listed.sum(-1) - rest.sum(-1)).clamp_min(0.0)
+
+
+def _farthest(term: Callable[[Tensor, Tensor], Tensor], student: Student, box: Box) -> Tensor:
+    """Largest sum of a convex term over the tail: caps on the least likely tokens, a remainder on the next, else 0."""
+    nothing = torch.zeros_like(student.tail)
+    base = torch.where(student.inside, term(student.tail, nothing), 0.0).sum(-1)
+    gain = term(student.tail, box.cap[:, None].expand_as(nothing)) - term(student.tail, nothing)
+    gain = torch.where(student.inside, gain, 0.0)
+    gains = _prefix(gain)
+
+    def filled(mass: Tensor) -> Tensor:
+        full = _whole(mass, box)
+        left = (mass - full * box.cap).clamp_min(0.0)
+        last = _at(student.tail, full.clamp_max(student.tail.shape[-1] - 1))
+        more = torch.where(full < box.tail, term(last, left) - term(last, torch.zeros_like(left)), 0.0)
+        return _at(gains, full) + more
+
+    ends = torch.maximum(*(filled(mass) for mass in box.rest))
+    # Gains fall with p, so that the sum rises and then falls: its top may lie between the two ends.
+    first, last = _whole(box.rest[0], box) + 1, _whole(box.rest[1], box)
+    top = torch.minimum(torch.maximum((gain > 0).sum(-1), first), last)
+    between = torch.where(first <= last, _at(gains, top.clamp_min(0)), -torch.inf)
+    return base + torch.maximum(ends, between)
+
+
+def _least_covered(student: Student, box: Box) -> Tensor:
+    """Largest Σ p log(p/q) over the tail: all at the cap but the student's favourite, which gets what is left."""
+    log_p = student.tail
+    left = (box.rest[0] - box.cap * (box.tail - 1)).clamp_min(0.0)
+    favourite = _at(log_p, (box.tail - 1).clamp_min(0))
+    capped = torch.where(student.inside, reverse(log_p, box.cap[:, None].expand_as(log_p)), 0.0).sum(-1)
+    worst = capped - reverse(favourite, box.cap) + reverse(favourite, left)
+    uncovered = torch.where(favourite > -torch.inf, torch.inf, 0.0)
+    return torch.where(box.tail == 0, 0.0, torch.where(left > 0, worst, uncovered))
+
+
+def entropy_bounds(box: Box) -> Bounds:
+    """Bounds of the entropy of the box's distribution, in nats, ``[n]`` each; both attained where the box is exact."""
+
+    def total(level: Tensor) -> Tensor:
+        return level[:, None].clamp(box.low, box.high).sum(-1) + torch.minimum(level, box.cap) * box.tail
+
+    level = solve(total, torch.ones_like(box.cap))
+    even = _surprise(level[:, None].clamp(box.low, box.high)).sum(-1)
+    high = even + box.tail * _surprise(torch.minimum(level, box.cap))
+
+    def filled(mass: Tensor) -> Tensor:
+        full = _whole(mass, box)
+        return full * _surprise(box.cap) + _surprise((mass - full * box.cap).clamp(0.0, 1.0))
+
+    # Between multiples of the cap the entropy of the tail is concave in its mass, so it is least at one of these.
+    first = _whole(box.rest[0], box) + 1
+    between = torch.where(first * box.cap <= box.rest[1], first * _surprise(box.cap), torch.inf)
+    ends = torch.minimum(_surprise(box.low), _surprise(box.high)).sum(-1)
+    low = ends + torch.minimum(torch.minimum(filled(box.rest[0]), filled(box.rest[1])), between)
+    low, high = low.clamp_min(0.0), torch.maximum(low, high).clamp_min(0.0)
+    return torch.where(box.empty, torch.nan, low), torch.where(box.empty, torch.nan, high)
+
+
+def solve(total: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
+    """The ratio ``[n]`` at which a rising function of it reaches its target, e⁷⁰⁰ where it never does."""
+    low, high = torch.full_like(target, _TINIEST), torch.full_like(target, -_TINIEST)
+    for _ in range(80):  # halves 1,400 nats down to the last bit
+        middle = (low + high) / 2
+        above = total(middle.exp()) >= target
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+    return high.exp()
+
+
+def _positive(log_p: Tensor) -> Tensor:
+    return torch.where(log_p > -torch.inf, log_p.clamp_min(_TINIEST).exp(), 0.0)
+
+
+def _prefix(values: Tensor) -> Tensor:
+    """Sums of the first 0, 1, 2, … values."""
+    return torch.nn.functional.pad(values.cumsum(-1), (1, 0))
+
+
+def _at(values: Tensor, column: Tensor) -> Tensor:
+    return values.gather(-1, column[:, None])[:, 0]
+
+
+def _whole(mass: Tensor, box: Box) -> Tensor:
+    """How many unlisted tokens a mass fills to the cap."""
+    full = torch.where(box.cap > 0, mass / torch.where(box.cap > 0, box.cap, 1.0), 0.0).floor().long()
+    return torch.minimum(full, box.tail)
+
+
+def _surprise(q: Tensor) -> Tensor:
+    return 0.0 - torch.xlogy(q, q)

@@ -1,0 +1,101 @@
+"""Averages of both ends."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from overlap.definitions import label_of, unit_of
+from overlap.groups import Groups, GroupSums
+from overlap.summary import Estimate, estimate
+from overlap.table import html_table, text_table
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
+    """Averages of the lower and the upper ends by statistic; prints as a table.
+
+    ``[lower, upper]`` are bounds, not a confidence interval: the average over these very positions lies between them
+    whatever the teacher's hidden tail, and more utterances do not bring them closer. The bootstrap interval that runs
+    from the lower end's lower limit to the upper end's upper limit adds the doubt about other utterances.
+
+    Attributes:
+        estimates: by statistic, of the lower and of the upper end.
+        k: size of the top-k sets.
+        states: whose states these are, None if not stated.
+        level: coverage of the bootstrap intervals.
+    """
+
+    estimates: Mapping[str, tuple[Estimate, Estimate]]
+    k: int
+    states: str | None = None
+    level: float = 0.95
+
+    @classmethod
+    def of(
+        cls,
+        lower: Mapping[str, Tensor],
+        upper: Mapping[str, Tensor],
+        groups: Groups,
+        mask: Tensor,
+        *,
+        k: int,
+        states: str | None,
+        level: float,
+        draws: int,
+        seed: int,
+    ) -> "BoundsSummary":
+        """Average both ends over positions and bootstrap over groups, see `overlap.summary.estimate`."""
+        low, high = (
+            estimate(GroupSums.from_values(ends, groups, mask=mask), level=level, draws=draws, seed=seed)
+            for ends in (lower, upper)
+        )
+        return cls({name: (low[name], high[name]) for name in low}, k=k, states=states, level=level)
+
+    def __getitem__(self, name: str) -> tuple[Estimate, Estimate]:
+        try:
+            return self.estimates[name]
+        except KeyError:
+            raise KeyError(f"{name!r} is not bounded; there are {', '.join(self.estimates)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.estimates)
+
+    def __len__(self) -> int:
+        return len(self.estimates)
+
+    def _title(self) -> str:
+        return (
+            f"states: {self.states or 'not stated'}, k = {self.k}, temperature = 1; "
+            "[lower, upper] are bounds over what the teacher does not list, not a confidence interval"
+        )
+
+    def _rows(self) -> tuple[list[str], list[list[str]]]:
+        header = ["statistic", "[lower, upper]", "unit", f"{100 * self.level:g}% interval around both"]
+        header += ["positions", "utterances", "undefined"]
+        rows = [
+            [
+                label_of(name),
+                f"[{_number(low.value)}, {_number(high.value)}]",
+                unit_of(name),
+                "–" if math.isnan(low.low) and math.isnan(high.high) else f"{_number(low.low)} … {_number(high.high)}",
+                f"{low.n_positions:,}",
+                f"{low.n_groups:,}",
+                f"{low.n_undefined:,}",
+            ]
+            for name, (low, high) in self.estimates.items()
+        ]
+        return header, rows
+
+    def __str__(self) -> str:
+        return f"{self._title()}\n{text_table(*self._rows(), left=(0, 2))}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._rows(), left=(0, 2), caption=self._title())
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.5g}"
