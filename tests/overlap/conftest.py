@@ -1,0 +1,19 @@
+"""Tables that tests leave at the end of the log."""
+
+from collections.abc import Callable
+
+import pytest
+
+_TABLES = pytest.StashKey[dict[str, str]]()
+
+
+@pytest.fixture(scope="session")
+def leave_table(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
+    """Called with a title and a text, shows both after the test results, whatever the capture mode."""
+    return pytestconfig.stash.setdefault(_TABLES, {}).__setitem__
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for title, text in terminalreporter.config.stash.get(_TABLES, {}).items():
+        terminalreporter.section(title)
+        terminalreporter.write_line(text)
