@@ -109,6 +109,6 @@ def _kind(character: str) -> str:
         return "space"
     if category[0] in "PS":
         return "punctuation"
-    if any(low <= code <= high for low, high in _CJK) and category not in ("No", "Nd"):
+    if any(low <= code <= high for low, high in _CJK):
         return "cjk"
     return "digit" if category[0] == "N" else "letter"

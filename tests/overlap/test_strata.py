@@ -104,6 +104,8 @@ def test_any_values_and_a_further_mask():
     first[:, 0] = True
     some = by(measured, Labels("x", ("all",), np.zeros(6, int)), mask=first, draws=2)
     assert some["n_positions"].max() == 6
+    masked = by(statistics(mask=first), Labels("x", ("all",), np.zeros(6, int)), mask=~first | first, draws=2)
+    assert (masked["n_positions"] + masked["n_undefined"]).eq(6).all()
     nothing = by(measured, Labels("x", ("all",), np.zeros(6, int)), mask=torch.zeros(6, 5, dtype=torch.bool))
     assert nothing.empty
     assert list(nothing.columns) == list(some.columns)

@@ -137,6 +137,7 @@ def test_correctness_of_words():
     ]
     assert labelled(["a", " b", " c"], "a c") == ["correct", "inserted", "correct"]
     assert labelled([" a", CONTROL, " ", "b"], "a b") == ["correct", None, None, "correct"]
+    assert labelled(["he", CONTROL, "llo"], "hello") == ["correct", None, "correct"]
 
 
 def test_neighbourhood_of_a_deletion():
@@ -174,6 +175,9 @@ def test_normaliser_is_traced_back_to_the_tokens():
     ]
     assert labelled(["it", "'s", " 5", " pm"], "its five p m", normalise=spelled) == ["correct"] * 4
     assert labelled(["...", END], "", normalise=normalise) == [None, "correct"]
+    assert labelled(["cat", " ", "dog"], "cat dogs", normalise=lambda text: text.rstrip("s") + "s") == [
+        *("correct", None, "correct")
+    ]
     assert labelled([END], "a", normalise=lambda text: text + " end") == ["near_deletion"]
 
 
