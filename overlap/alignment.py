@@ -100,7 +100,7 @@ def match(
     common, skip, teacher_skip = max(
         ((_common(ours[a:], theirs[b:]), a, b) for a, b in skips), key=lambda found: (found[0], found[1] + found[2])
     )
-    position_at = {at - teacher_skip: j for j, at in theirs_at if at >= teacher_skip}
+    position_at = {at - teacher_skip: j for j, at in theirs_at}
     pairs = []
     drift = len(student)
     for i, at in ours_at:

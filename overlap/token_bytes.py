@@ -131,7 +131,7 @@ def _read_tiktoken(encoding: Any) -> _Declared:
 def _read_slow(tokenizer: Any) -> _Declared:
     """A tokenizer of transformers in plain Python."""
     added = tokenizer.added_tokens_decoder
-    own = [(piece, i) for piece, i in tokenizer.get_vocab().items() if i not in added]
+    own = list(tokenizer.get_vocab().items())
     byte_pieces = set()
     if hasattr(tokenizer, "byte_decoder"):
         spell = _byte_level(tokenizer.byte_decoder)

@@ -274,7 +274,7 @@ def _first_ids(table: Sequence[bytes | None], taken: set[int]) -> dict[bytes, in
     """The id that speaks for each spelling: the lowest one, spare ids last."""
     spare = table.spare if isinstance(table, TokenBytes) else frozenset()
     first: dict[bytes, int] = {}
-    for wanted in (False, True):
+    for wanted in (False, True) if spare else (False,):
         for i, spelled in enumerate(table):
             if spelled is not None and i not in taken and (i in spare) == wanted:
                 first.setdefault(spelled, i)

@@ -57,7 +57,7 @@ def test_a_batch_is_its_rows(data):
     for _ in range(rows):
         text = data.draw(texts)
         student.append(cut(data, text))
-        teacher.append(cut(data, text))
+        teacher.append(cut(data, data.draw(st.one_of(st.just(text), texts))))
     found, (student_ids, _, positions), _ = _align(student, teacher)
     assert torch.equal(found.misaligned, positions & ~found.comparable)
     assert not (found.comparable & ~positions).any()
@@ -157,6 +157,9 @@ def test_a_prefix_is_left_out(student, teacher, pairs):
 def test_both_prefixes():
     found = match([b" a", b"b"], [b" ", b"ab"], student_prefix=b" ", teacher_prefix=b" ")
     assert found.pairs == ((0, 0),)
+    # Inside prefixes that differ nothing is comparable.
+    found = match([b" ", b"a"], [b"\n", b" ", b"a"], student_prefix=b" ", teacher_prefix=b"\n ")
+    assert found.pairs == ((1, 2),)
 
 
 def test_gather_and_funnel():

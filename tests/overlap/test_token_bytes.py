@@ -217,6 +217,20 @@ class Slow(PreTrainedTokenizer):
         return {i: token for token, i in self.vocabulary.items()}.get(index)
 
 
+def test_the_unknown_token_has_no_bytes_even_where_it_is_not_listed_as_special():
+    for tokenizer in (UNIGRAM, FALLBACK):
+        table = token_bytes(_changed(tokenizer, added_tokens=[]))
+        assert table[tokenizer.token_to_id("<unk>")] is None
+        assert table[tokenizer.token_to_id("</s>")] == b"</s>"
+
+
+def test_byte_level_pieces_outside_the_alphabet_are_their_text():
+    vocabulary = json.loads(BYTE_LEVEL.to_str())["model"]["vocab"]
+    table = token_bytes(_changed(BYTE_LEVEL, model={"vocab": {**vocabulary, "你": 500, "Ġ你": 501}}))
+    assert table[500:] == ("你".encode(), "Ġ你".encode())
+    assert decoders.ByteLevel().decode(["Ġ你"]) == "Ġ你"
+
+
 def test_slow_byte_level():
     tree = json.loads(BYTE_LEVEL.to_str())
     slow = Slow(tree["model"]["vocab"], eos_token="<|end|>")
@@ -276,18 +290,22 @@ def test_sentencepiece(kind):
     assert processor.piece_to_id("<0x65>") in table.spare
 
     class Wrapper:
-        """Ids shifted by one against the model's, as some tokenizers of transformers have them, and an added token."""
+        """Ids shifted by one against the model's, as some tokenizers of transformers have them, and added tokens."""
 
         sp_model = processor
-        added_tokens_decoder = {0: AddedToken("<pad>", special=True), len(table) + 1: AddedToken("<extra>")}  # noqa: RUF012
-        all_special_ids = (0,)
+        added_tokens_decoder = {  # noqa: RUF012
+            0: AddedToken("<pad>", special=True),
+            len(table) + 1: AddedToken("<extra>"),
+            len(table) + 2: AddedToken("<named>"),
+        }
+        all_special_ids = (len(table) + 2,)
 
         def get_vocab(self):
             own = {processor.id_to_piece(i): i + 1 for i in range(processor.get_piece_size())}
-            return {"<pad>": 0, "<extra>": len(own) + 1} | own
+            return own | {token.content: i for i, token in self.added_tokens_decoder.items()}
 
     wrapped = token_bytes(Wrapper())
-    assert wrapped == (None, *table, b"<extra>")
+    assert wrapped == (None, *table, b"<extra>", None)
     assert wrapped.spare == {i + 1 for i in table.spare}
 
 
@@ -322,8 +340,17 @@ def _changed(tokenizer, **parts):
             r"its decoder \(Replace\) is of no known kind",
         ),
         (
-            _changed(FALLBACK, decoder={"type": "Replace", "pattern": {"String": "▁"}, "content": "-"}),
-            r"its decoder \(Replace\) is of no known kind",
+            _changed(
+                FALLBACK,
+                decoder={
+                    "type": "Sequence",
+                    "decoders": [
+                        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+                        {"type": "Replace", "pattern": {"String": "_"}, "content": "-"},
+                    ],
+                },
+            ),
+            r"its decoder \(Replace, Replace\) is of no known kind",
         ),
     ],
 )
