@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from overlap.bounds.chunk import Chunk, Space
 from overlap.bounds.listing import Listing, check_listing
-from overlap.bounds.polytope import Bounds, Box, Student, divergences, entropy_bounds
+from overlap.bounds.polytope import Bounds
 from overlap.bounds.summary import BoundsSummary
-from overlap.bounds.unions import Union
 from overlap.groups import Groups
 from overlap.positions import admissible_ids, check_k, check_logits, check_mask, chunks
-from overlap.support import Support, intersection, top_k, union
+from overlap.support import Support, top_k
 from overlap.vocabulary import VocabularyMap, check_sizes
 
 BOUNDED_STATISTICS = (
@@ -129,6 +129,15 @@ def measure_bounds(
     Time is dominated by one sort of the student's scores a position; the temporaries are float64, and of no more
     positions at once than half of what `overlap.positions.CHUNK_ELEMENTS` allows.
 
+    Example:
+        >>> student = torch.tensor([[3.0, 2.0, 1.0, 0.0]])
+        >>> teacher_ids, teacher_logprobs = torch.tensor([[1, 0]]), torch.tensor([[0.6, 0.3]]).log()
+        >>> bounds = measure_bounds(student, teacher_ids, teacher_logprobs, k=2)
+        >>> bounds.lower["union_size"].item(), bounds.upper["union_size"].item()  # the list decides it
+        (2.0, 2.0)
+        >>> round(bounds.lower["teacher_entropy"].item(), 3), round(bounds.upper["teacher_entropy"].item(), 3)
+        (0.898, 0.967)
+
     Args:
         student_logits: ``[..., V]`` raw scores.
         teacher_ids: ``[..., m]`` long, in the teacher's vocabulary, in any order; negative where a slot is empty.
@@ -157,7 +166,7 @@ def measure_bounds(
     if isinstance(teacher_ids, Tensor) and isinstance(teacher_logprobs, Tensor):
         teacher_ids, teacher_logprobs = teacher_ids.to(device), teacher_logprobs.detach().to(device)
     check_listing(teacher_ids, teacher_logprobs, shape, n_teacher, tolerance, mask)
-    space = _Space.of(width, n_teacher, table, admissible_ids(blocked, width, device), device)
+    space = Space.of(width, n_teacher, table, admissible_ids(blocked, width, device), device)
     check_k(k, space.n_student, "the student's logits")
     check_k(k, space.n_own, "the teacher's vocabulary")
 
@@ -170,9 +179,7 @@ def measure_bounds(
     start = 0
     for index in chunks(grid, 2 * width):
         rows = slice(start, start + len(index[0]))
-        chunk = _Chunk(
-            logits[index].float(), listing[rows], student.ids[rows], student.valid[rows], k, tolerance, space
-        )
+        chunk = Chunk(logits[index].float(), listing[rows], student.ids[rows], student.valid[rows], k, tolerance, space)
         parts.append(chunk.bounds())
         start = rows.stop
 
@@ -190,7 +197,8 @@ def measure_bounds(
     }
     return OverlapBounds(
         lower={name: spread(low, torch.nan) for name, (low, _) in ends.items()},
-        upper={name: spread(torch.maximum(low, high), torch.nan) for name, (low, high) in ends.items()},  # by an ulp
+        # The two ends of one value come by different ways and may cross by an ulp.
+        upper={name: spread(torch.maximum(low, high), torch.nan) for name, (low, high) in ends.items()},
         listed=spread(listing.given.sum(-1), 0),
         unmapped=spread((listing.own & ~listing.shared).sum(-1), 0),
         blocked=spread((listing.given & ~listing.own).sum(-1), 0),
@@ -199,189 +207,3 @@ def measure_bounds(
         tolerance=float(tolerance),
         mask=mask,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Space:
-    """How many ids there are of each kind, and which of the student's take part."""
-
-    admissible: Tensor | None  # [V], not blocked; None when nothing is
-    common: Tensor | None  # [V], not blocked and known to the teacher; None when all are
-    map: VocabularyMap | None
-    n_student: int  # the student's ids that are not blocked
-    n_teacher: int  # the teacher's ids
-    n_own: int  # those that are not blocked
-    n_shared: int  # those that are not blocked and that the student has
-
-    @classmethod
-    def of(
-        cls, width: int, n_teacher: int, table: VocabularyMap | None, admissible: Tensor | None, device: torch.device
-    ) -> "_Space":
-        student = torch.ones(width, dtype=torch.bool, device=device) if admissible is None else admissible
-        known = torch.ones_like(student) if table is None else table.student_to_teacher >= 0
-        common = student & known
-        return cls(
-            admissible,
-            None if bool(common.all()) else common,
-            table,
-            int(student.sum()),
-            n_teacher,
-            n_teacher - int((known & ~student).sum()),
-            int(common.sum()),
-        )
-
-
-class _Chunk:
-    """The bounds of some positions, everything of one row a position."""
-
-    def __init__(
-        self, scores: Tensor, listing: Listing, ids: Tensor, valid: Tensor, k: int, tolerance: float, space: _Space
-    ) -> None:
-        self.k, self.tolerance, self.space, self.listing = k, tolerance, space, listing
-        scores = scores.double()
-        if space.admissible is not None:
-            scores = scores.masked_fill(~space.admissible, -torch.inf)
-        self.log_p = scores.log_softmax(-1)
-        self.best = ids[:, 0]
-        s = Support(ids, valid)
-        self.s = s if space.map is None else space.map.student_support(s)
-        rank = listing.own.cumsum(-1)
-        self.in_t = listing.own & (rank <= k)
-        self.t = Support(listing.ids.masked_fill(~(self.in_t & listing.shared), 0), self.in_t & listing.shared)
-        self.in_s = listing.shared & _members(self.s.ids, self.s.valid, self.log_p).gather(-1, listing.ids)
-        self.listed = _members(listing.ids, listing.shared, self.log_p)
-        self.hidden_s = self.s.keep(~self.listed.gather(-1, self.s.ids))  # of S, what the teacher does not list
-        self.missing = k - self.in_t.sum(-1)  # members of T that are not known
-        tail = space.n_teacher - listing.given.sum(-1)
-        raw = Box.raw(listing.log_q, listing.given, tail, tolerance)
-        self.raw = raw
-        self.own = Box.of(raw, listing.own, space.n_own - listing.own.sum(-1))
-        self.shared = Box.of(raw, listing.shared, space.n_shared - listing.shared.sum(-1))
-        # Of the tokens that neither is known to rank in T: those in S, other shared ones, and those the student lacks.
-        self.n_s = self.hidden_s.size
-        self.n_other = self.shared.tail - self.n_s
-        self.n_foreign = self.own.tail - self.shared.tail
-
-    def bounds(self) -> dict[str, Bounds]:
-        """Both ends of every statistic, ``[n]`` each."""
-        student, shared_mass = self._student()
-        return (
-            self._sizes()
-            | self._masses(student, shared_mass)
-            | self._entropies()
-            | self._union()
-            | self._whole(student, shared_mass)
-        )
-
-    def _sizes(self) -> dict[str, Bounds]:
-        known = intersection(self.s, self.t).size, union(self.s, self.t).size
-        shared_low, shared_high = self._shared_members()
-        i = known[0] + shared_low, known[0] + shared_high
-        u = (
-            known[1] + (self.missing - self.n_s - self.n_foreign).clamp_min(0),
-            known[1] + torch.minimum(self.missing, self.n_other),
-        )
-        first = torch.where(self.listing.shared, self.listing.ids, -1).gather(
-            -1, self.listing.own.to(torch.uint8).argmax(-1, keepdim=True)
-        )[:, 0]
-        agree = (first == self.best).double()
-        nobody = ~self.listing.own.any(-1)
-        return {
-            "union_size": u,
-            "intersection_size": i,
-            "overlap_ratio": (i[0].double() / self.k, i[1].double() / self.k),
-            "jaccard": (i[0].double() / u[1], torch.where(u[1] > 0, i[1].double() / u[0].clamp_min(1), torch.nan)),
-            "top1_agreement": (torch.where(nobody, 0.0, agree), torch.where(nobody, 1.0, agree)),
-        }
-
-    def _shared_members(self) -> tuple[Tensor, Tensor]:
-        """How many of T's unknown members are in S, at least and at most."""
-        return (self.missing - self.n_other - self.n_foreign).clamp_min(0), torch.minimum(self.missing, self.n_s)
-
-    def _masses(self, student: Student, shared_mass: Tensor) -> dict[str, Bounds]:
-        p = torch.where(self.t.valid, self.log_p.gather(-1, self.t.ids).exp(), 0.0).sum(-1)
-        i = intersection(self.s, self.t)
-        p_i = torch.where(i.valid, self.log_p.gather(-1, i.ids).exp(), 0.0).sum(-1)
-        hidden = torch.where(self.hidden_s.valid, self.log_p.gather(-1, self.hidden_s.ids).exp(), torch.nan)
-        few, many = self._shared_members()
-        forced = (self.missing - self.n_foreign).clamp_min(0)
-        tail = student.tail.exp() * shared_mass[:, None]
-        in_i = self.in_t & self.in_s
-        return {
-            "student_mass": (
-                (p + _least(tail, student.inside, forced)).clamp_max(1.0),
-                (p + _most(tail, student.inside, self.missing)).clamp_max(1.0),
-            ),
-            "teacher_mass": self.own.mass(self.in_s, self.n_s),
-            "student_intersection_mass": (
-                (p_i + _least(hidden, self.hidden_s.valid, few)).clamp_max(1.0),
-                (p_i + _most(hidden, self.hidden_s.valid, many)).clamp_max(1.0),
-            ),
-            "teacher_intersection_mass": (
-                torch.where(in_i, self.own.low, 0.0).sum(-1),
-                self.own.mass(in_i, many)[1],
-            ),
-        }
-
-    def _entropies(self) -> dict[str, Bounds]:
-        own = torch.where(self.log_p > -torch.inf, -self.log_p.exp() * self.log_p, 0.0).sum(-1)
-        low, high = entropy_bounds(self.own)
-        gap = torch.maximum(low - own, own - high).clamp_min(0.0), torch.maximum((low - own).abs(), (high - own).abs())
-        return {"teacher_entropy": (low, high), "entropy_gap": gap}
-
-    def _whole(self, student: Student, shared_mass: Tensor) -> dict[str, Bounds]:
-        undefined = ~(shared_mass > 0)
-        return {
-            name: (low.masked_fill(undefined, torch.nan), high.masked_fill(undefined, torch.nan))
-            for name, (low, high) in divergences(student, self.shared).items()
-        }
-
-    def _student(self) -> tuple[Student, Tensor]:
-        """The student on the shared ids, renormalised there and sorted, and its mass on them."""
-        common = self.log_p if self.space.common is None else self.log_p.masked_fill(~self.space.common, -torch.inf)
-        log_mass = common.logsumexp(-1)
-        absent = self.listed if self.space.common is None else self.listed | ~self.space.common
-        scale = torch.where(log_mass > -torch.inf, log_mass, 0.0)[:, None]
-        tail = (common - scale).masked_fill(absent, torch.inf).sort(dim=-1).values
-        inside = torch.arange(tail.shape[-1], device=tail.device) < self.shared.tail[:, None]
-        listed = torch.where(self.listing.shared, common.gather(-1, self.listing.ids) - scale, -torch.inf)
-        return Student(listed, tail.masked_fill(~inside, -torch.inf), inside), log_mass.exp()
-
-    def _union(self) -> dict[str, Bounds]:
-        inside = (self.in_t | self.in_s) & self.listing.shared
-        most = torch.minimum(self.raw.rest[1], self.raw.cap * self.n_s)
-        least = torch.minimum((self.raw.rest[0] - self.raw.cap * (self.raw.tail - self.n_s)).clamp_min(0.0), most)
-        return {
-            "union_kl": Union(
-                torch.where(inside, self.listing.log_q, -torch.inf),
-                self.log_p.gather(-1, self.listing.ids),
-                torch.where(self.hidden_s.valid, self.log_p.gather(-1, self.hidden_s.ids), -torch.inf),
-                self.raw.cap,
-                (least, most),
-                self.missing,
-                torch.minimum(self.raw.rest[1], self.raw.cap * self.missing),
-                torch.minimum(self.missing, self.n_other) > 0,
-            ).bounds(self.tolerance)
-        }
-
-
-def _members(ids: Tensor, valid: Tensor, like: Tensor) -> Tensor:
-    """``[n, V]`` bool, the ids that stand in a valid slot."""
-    counts = torch.zeros(like.shape, dtype=torch.uint8, device=like.device)
-    return counts.scatter_add(-1, ids, valid.to(torch.uint8)) > 0
-
-
-def _least(values: Tensor, valid: Tensor, count: Tensor) -> Tensor:
-    """Sum of the ``count`` ``[n]`` smallest valid values."""
-    return _smallest(torch.where(valid, values, torch.inf), count)
-
-
-def _most(values: Tensor, valid: Tensor, count: Tensor) -> Tensor:
-    return -_smallest(torch.where(valid, -values, torch.inf), count)
-
-
-def _smallest(values: Tensor, count: Tensor) -> Tensor:
-    width = min(values.shape[-1], int(count.max()) if count.numel() else 0)
-    best = values.topk(width, dim=-1, largest=False).values
-    taken = torch.arange(width, device=values.device) < count[:, None]
-    return torch.where(taken & best.isfinite(), best, 0.0).sum(-1)

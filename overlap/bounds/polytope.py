@@ -26,6 +26,9 @@ _ROUNDING = 1e-12
 
 Bounds = tuple[Tensor, Tensor]
 
+Term = Callable[[Tensor, Tensor], Tensor]
+"""A token's contribution to a divergence, from log p and q; homogeneous: p and q times c give c times as much."""
+
 
 @dataclass(frozen=True, eq=False)
 class Box:
@@ -101,12 +104,22 @@ class Student:
     Attributes:
         listed: ``[n, m]`` log-probabilities of the listed tokens, −inf in slots that are left out.
         tail: ``[n, V]`` log-probabilities of the unlisted tokens, ascending; −inf beyond their number.
-        inside: ``[n, V]`` bool, the slot holds an unlisted token.
+        sums: ``[n, V + 1]`` probability of the first 0, 1, 2, … of them.
+        rising: ``[n, V]`` probabilities of the unlisted tokens, ascending; +inf beyond their number.
     """
 
     listed: Tensor
     tail: Tensor
-    inside: Tensor
+    sums: Tensor
+    rising: Tensor
+
+    @classmethod
+    def of(cls, listed: Tensor, tail: Tensor, n_tail: Tensor) -> "Student":
+        """From log-probabilities; those of ``tail`` beyond the first ``n_tail`` of a row are not looked at."""
+        inside = torch.arange(tail.shape[-1], device=tail.device) < n_tail[:, None]
+        p = positive(tail)
+        sums = _prefix(torch.where(inside, p, 0.0))
+        return cls(listed, tail.masked_fill(~inside, -torch.inf), sums, p.masked_fill_(~inside, torch.inf))
 
 
 def forward(log_p: Tensor, q: Tensor) -> Tensor:
@@ -116,7 +129,7 @@ def forward(log_p: Tensor, q: Tensor) -> Tensor:
 
 def reverse(log_p: Tensor, q: Tensor) -> Tensor:
     """Contribution p log(p/q) of a token to KL(p‖q)."""
-    return torch.where(log_p > -torch.inf, log_p.exp() * (log_p - q.log()), 0.0)
+    return torch.where(log_p != -torch.inf, log_p.exp() * (log_p - q.log()), 0.0)
 
 
 def shannon(log_p: Tensor, q: Tensor) -> Tensor:
@@ -132,7 +145,7 @@ def variation(log_p: Tensor, q: Tensor) -> Tensor:
     return (log_p.exp() - q).abs() / 2
 
 
-_DIVERGENCES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], float]] = {
+_DIVERGENCES: dict[str, tuple[Term, float]] = {
     "forward_kl": (forward, float("inf")),
     "reverse_kl": (reverse, float("inf")),
     "jensen_shannon": (shannon, torch.log(torch.tensor(2.0, dtype=torch.float64)).item()),
@@ -146,11 +159,16 @@ def divergences(student: Student, box: Box) -> dict[str, Bounds]:
     Lower ends are attained. Upper ends are attained where the box is exact (each listed interval a point); otherwise
     each listed token and the rest are taken at their worst separately, which is looser.
     """
-    listed, tail, missed = _closest(student, box)
-    nothing = torch.full_like(missed, -torch.inf)
+    ratio, within = _closest(student, box)
+    listed = (ratio[:, None] * positive(student.listed)).clamp(box.low, box.high)
+    free = _at(student.sums, within)
+    capped = _columns(within, box.tail, student.tail)
+    missed = (1 - listed.sum(-1) - ratio * free - box.cap * (box.tail - within)).clamp_min(0.0)
+    nothing, one = torch.full_like(missed, -torch.inf), torch.zeros_like(missed)
     bounds = {}
     for name, (term, largest) in _DIVERGENCES.items():
-        low = term(student.listed, listed).sum(-1) + torch.where(student.inside, term(student.tail, tail), 0.0).sum(-1)
+        # Terms are homogeneous in (p, q): where q = λ·p the sum of terms is Σp times the term of (1, λ).
+        low = term(student.listed, listed).sum(-1) + free * term(one, ratio) + _sum_at_cap(term, capped, box)
         low = low + torch.where(missed > 1e-9, term(nothing, missed), 0.0)
         ends = torch.maximum(term(student.listed, box.low), term(student.listed, box.high)).sum(-1)
         worst = _least_covered(student, box) if term is reverse else _farthest(term, student, box)
@@ -162,56 +180,70 @@ def divergences(student: Student, box: Box) -> dict[str, Bounds]:
     }
 
 
-def _closest(student: Student, box: Box) -> tuple[Tensor, Tensor, Tensor]:
-    """q = clip(λ·p, low, high): on the list, on the tail, and the mass that only tokens with p = 0 could take."""
-    p = _positive(student.listed)
-    tail = torch.where(student.inside, _positive(student.tail), torch.inf)
-    sums = _prefix(torch.where(student.inside, tail, 0.0))
+def _closest(student: Student, box: Box) -> Bounds:
+    """λ of q = clip(λ·p, low, high), and how many of the unlisted tokens, from the least likely, are below the cap."""
+    p = positive(student.listed)
+
+    def below(ratio: Tensor) -> Tensor:
+        return torch.minimum(torch.searchsorted(student.rising, (box.cap / ratio)[:, None], right=True)[:, 0], box.tail)
 
     def total(ratio: Tensor) -> Tensor:
-        within = torch.searchsorted(tail, (box.cap / ratio)[:, None], right=True)[:, 0]
-        within = torch.minimum(within, box.tail)
-        capped = (box.tail - within) * box.cap
-        return (ratio[:, None] * p).clamp(box.low, box.high).sum(-1) + ratio * _at(sums, within) + capped
+        within = below(ratio)
+        rest = ratio * _at(student.sums, within) + box.cap * (box.tail - within)
+        return (ratio[:, None] * p).clamp(box.low, box.high).sum(-1) + rest
 
     ratio = solve(total, torch.ones_like(box.cap))
-    listed = (ratio[:, None] * p).clamp(box.low, box.high)
-    rest = torch.where(student.inside, torch.minimum(ratio[:, None] * tail, box.cap[:, None]), 0.0)
-    return listed, rest, (1 - listed.sum(-1) - rest.sum(-1)).clamp_min(0.0)
+    return ratio, below(ratio)
 
 
-def _farthest(term: Callable[[Tensor, Tensor], Tensor], student: Student, box: Box) -> Tensor:
+def _columns(first: Tensor, last: Tensor, values: Tensor) -> Tensor:
+    """The values from column ``first`` to before column ``last`` of each row, NaN elsewhere in the columns needed."""
+    some = first < last
+    if not some.any():
+        return values[:, :0]
+    start, stop = int(first[some].min()), int(last.max())
+    column = torch.arange(start, stop, device=values.device)
+    return values[:, start:stop].masked_fill((column < first[:, None]) | (column >= last[:, None]), torch.nan)
+
+
+def _sum_at_cap(term: Term, log_p: Tensor, box: Box) -> Tensor:
+    values = term(log_p, box.cap[:, None].expand_as(log_p))
+    return torch.where(log_p.isnan(), 0.0, values).sum(-1)
+
+
+def _farthest(term: Term, student: Student, box: Box) -> Tensor:
     """Largest sum of a convex term over the tail: caps on the least likely tokens, a remainder on the next, else 0."""
-    nothing = torch.zeros_like(student.tail)
-    base = torch.where(student.inside, term(student.tail, nothing), 0.0).sum(-1)
-    gain = term(student.tail, box.cap[:, None].expand_as(nothing)) - term(student.tail, nothing)
-    gain = torch.where(student.inside, gain, 0.0)
+    first, last = _whole(box.rest[0], box) + 1, _whole(box.rest[1], box)
+    log_p = student.tail[:, : int(last.max()) + 1]
+    nothing = torch.zeros_like(log_p)
+    inside = torch.arange(log_p.shape[-1], device=log_p.device) < box.tail[:, None]
+    gain = torch.where(inside, term(log_p, box.cap[:, None].expand_as(log_p)) - term(log_p, nothing), 0.0)
     gains = _prefix(gain)
 
     def filled(mass: Tensor) -> Tensor:
         full = _whole(mass, box)
         left = (mass - full * box.cap).clamp_min(0.0)
-        last = _at(student.tail, full.clamp_max(student.tail.shape[-1] - 1))
-        more = torch.where(full < box.tail, term(last, left) - term(last, torch.zeros_like(left)), 0.0)
+        next_p = _at(log_p, full.clamp_max(log_p.shape[-1] - 1))
+        more = torch.where(full < box.tail, term(next_p, left) - term(next_p, torch.zeros_like(left)), 0.0)
         return _at(gains, full) + more
 
     ends = torch.maximum(*(filled(mass) for mass in box.rest))
     # Gains fall with p, so that the sum rises and then falls: its top may lie between the two ends.
-    first, last = _whole(box.rest[0], box) + 1, _whole(box.rest[1], box)
     top = torch.minimum(torch.maximum((gain > 0).sum(-1), first), last)
-    between = torch.where(first <= last, _at(gains, top.clamp_min(0)), -torch.inf)
+    between = torch.where(first <= last, _at(gains, top), -torch.inf)
+    base = _at(student.sums, box.tail) * term(torch.zeros_like(box.cap), torch.zeros_like(box.cap))
     return base + torch.maximum(ends, between)
 
 
 def _least_covered(student: Student, box: Box) -> Tensor:
     """Largest Σ p log(p/q) over the tail: all at the cap but the student's favourite, which gets what is left."""
-    log_p = student.tail
     left = (box.rest[0] - box.cap * (box.tail - 1)).clamp_min(0.0)
-    favourite = _at(log_p, (box.tail - 1).clamp_min(0))
-    capped = torch.where(student.inside, reverse(log_p, box.cap[:, None].expand_as(log_p)), 0.0).sum(-1)
-    worst = capped - reverse(favourite, box.cap) + reverse(favourite, left)
+    favourite = _at(student.tail, (box.tail - 1).clamp_min(0))
     uncovered = torch.where(favourite > -torch.inf, torch.inf, 0.0)
-    return torch.where(box.tail == 0, 0.0, torch.where(left > 0, worst, uncovered))
+    if (covered := (left > 0) & (box.tail > 0)).any():
+        others = _columns(torch.zeros_like(box.tail), torch.where(covered, box.tail - 1, 0), student.tail)
+        uncovered = torch.where(covered, _sum_at_cap(reverse, others, box) + reverse(favourite, left), uncovered)
+    return torch.where(box.tail == 0, 0.0, uncovered)
 
 
 def entropy_bounds(box: Box) -> Bounds:
@@ -247,8 +279,9 @@ def solve(total: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
     return high.exp()
 
 
-def _positive(log_p: Tensor) -> Tensor:
-    return torch.where(log_p > -torch.inf, log_p.clamp_min(_TINIEST).exp(), 0.0)
+def positive(log_p: Tensor) -> Tensor:
+    """Probabilities that are 0 only where the log-probability is −inf."""
+    return log_p.clamp_min(_TINIEST).exp().masked_fill_(log_p == -torch.inf, 0.0)
 
 
 def _prefix(values: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ def assert_inside(bounds, truth, slack=2e-5):
     scales=st.tuples(st.sampled_from([0.1, 1.0, 3.0, 10.0]), st.sampled_from([0.1, 1.0, 3.0, 10.0])),
     near=st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_teacher_lies_between_the_ends(seed, m, k, scales, near):
     student = normal(seed, 6, 14, scale=scales[0])
     teacher = normal(seed + 1, 6, 14, scale=scales[1]) + (student if near else 0)
@@ -73,7 +73,7 @@ def test_any_teacher_lies_between_the_ends(seed, m, k, scales, near):
     decimals=st.sampled_from([1, 2, 4]),
     blocked=st.lists(st.integers(0, 13), max_size=4),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_rounded_lists_and_blocked_ids(seed, m, k, decimals, blocked):
     student, teacher = normal(seed, 4, 14), normal(seed + 1, 4, 14)
     tolerance = 0.5 * 10.0**-decimals
@@ -93,7 +93,7 @@ def test_rounded_lists_and_blocked_ids(seed, m, k, decimals, blocked):
     n=st.integers(0, 12),
     blocked=st.lists(st.integers(0, 11), max_size=3),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_different_vocabularies(seed, m, k, n, blocked):
     rng = np.random.default_rng(seed)
     student, teacher = normal(seed, 4, 12), normal(seed + 1, 4, 17)
@@ -363,6 +363,25 @@ def test_leading_shapes_dtypes_and_chunks(monkeypatch):
         torch.testing.assert_close(single.upper[name], whole.upper[name][1, 2], rtol=1e-9, atol=1e-12)
 
 
+def test_no_temporary_grows_with_the_number_of_positions(monkeypatch):
+    largest = 0
+
+    class Watch(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            nonlocal largest
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor) and result.dtype in (torch.float32, torch.float64):
+                largest = max(largest, result.nbytes)
+            return result
+
+    student, teacher = normal(12, 60, 500).bfloat16(), normal(13, 60, 500)
+    ids, log_q = listed(teacher, 5)
+    monkeypatch.setattr(positions, "CHUNK_ELEMENTS", 4 * 500)
+    with Watch():
+        measure_bounds(student, ids, log_q, k=5)
+    assert 0 < largest <= 8 * 2 * 501  # float64, two positions, one column more than tokens
+
+
 def test_names_are_those_of_measure():
     assert set(BOUNDED_STATISTICS) <= set(TOKEN_STATISTICS)
 
@@ -383,7 +402,7 @@ def test_summary_says_what_it_shows():
     assert "not a confidence interval" in text
     assert f"[{low.value:.5g}, {high.value:.5g}]" in text
     assert f"{low.low:.5g} … {high.high:.5g}" in text
-    assert "[0.22" in text or "inf]" in text
+    assert "inf]" in text
     assert "<table>" in summary._repr_html_()
     assert list(summary) == list(BOUNDED_STATISTICS)
     assert len(summary) == 16
