@@ -11,33 +11,49 @@ tensor([[1., 0.]])
 3.0
 """
 
-from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS, Definition
+from overlap import presets, strata
+from overlap.alignment import Alignment, align, match
+from overlap.coverage import Coverage, coverage
+from overlap.definitions import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS, TOKEN_STATISTICS, Definition
 from overlap.funnel import BINS, Funnel, account, assign_bins
+from overlap.gain import FixedContextGain, fixed_context_gain, gain_correlations
 from overlap.gates import Action, All, Any, Collapse, Decision, FixedSteps, Gate, Plateau, Threshold
 from overlap.groups import GroupSums
 from overlap.heads import Head
 from overlap.hidden import measure_hidden
 from overlap.losses import UnionKL, support_kl, union_kl
 from overlap.meter import OverlapMeter
-from overlap.sequences import length_ratio, repetition, sequence_estimates, token_rate, utterance_estimates
+from overlap.sequences import (
+    length_ratio,
+    repetition,
+    sequence_estimates,
+    sequence_values,
+    token_rate,
+    utterance_estimates,
+)
 from overlap.statistics import TokenStatistics, measure
 from overlap.summary import Estimate, OverlapSummary
 from overlap.support import Support, intersection, top_k, union
 from overlap.sweep import sweep
+from overlap.token_bytes import TokenBytes, token_bytes
 from overlap.vocabulary import UNMAPPED, VocabularyMap
 
 __all__ = [
     "BINS",
+    "CHECKPOINT_STATISTICS",
     "SEQUENCE_STATISTICS",
     "TOKEN_STATISTICS",
     "UNMAPPED",
     "Action",
+    "Alignment",
     "All",
     "Any",
     "Collapse",
+    "Coverage",
     "Decision",
     "Definition",
     "Estimate",
+    "FixedContextGain",
     "FixedSteps",
     "Funnel",
     "Gate",
@@ -48,19 +64,29 @@ __all__ = [
     "Plateau",
     "Support",
     "Threshold",
+    "TokenBytes",
     "TokenStatistics",
     "UnionKL",
     "VocabularyMap",
     "account",
+    "align",
     "assign_bins",
+    "coverage",
+    "fixed_context_gain",
+    "gain_correlations",
     "intersection",
     "length_ratio",
+    "match",
     "measure",
     "measure_hidden",
+    "presets",
     "repetition",
     "sequence_estimates",
+    "sequence_values",
+    "strata",
     "support_kl",
     "sweep",
+    "token_bytes",
     "token_rate",
     "top_k",
     "union",

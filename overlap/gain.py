@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from overlap.groups import Groups, GroupSums, _members
+from overlap.groups import Groups, GroupSums, members_of
 from overlap.statistics import TokenStatistics
 from overlap.summary import Estimate, estimate
 
@@ -124,7 +124,7 @@ def gain_correlations(
     names = list(before.values()) if statistics is None else list(statistics)
     keep = before.mask.cpu().numpy()
     outcome = gain.values.cpu().numpy()[keep].astype(np.float64)
-    keys, member = _members(before.default_groups() if groups is None else groups, keep.shape, keep)
+    keys, member = members_of(before.default_groups() if groups is None else groups, keep.shape, keep)
     result = {}
     for name in names:
         score = _statistic(before, name).cpu().numpy()[keep].astype(np.float64)

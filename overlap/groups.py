@@ -54,14 +54,14 @@ class GroupSums:
         if not values:
             return cls.empty(())
         names = tuple(values)
-        arrays = [_array(value).astype(np.float64) for value in values.values()]
+        arrays = [array_of(value).astype(np.float64) for value in values.values()]
         shape = arrays[0].shape
         for name, array in zip(names, arrays, strict=True):
             if array.shape != shape:
                 raise ValueError(f"{name}: expected shape {list(shape)} like the rest, received {list(array.shape)}")
-        keep = np.ones(shape, dtype=bool) if mask is None else _array(mask)
+        keep = np.ones(shape, dtype=bool) if mask is None else array_of(mask)
         table = np.stack([array[keep] for array in arrays], axis=-1)
-        keys, member = _members(groups, shape, keep)
+        keys, member = members_of(groups, shape, keep)
         defined = ~np.isnan(table)
         sums, counts, undefined = (
             np.zeros((len(keys), len(names)), dtype=dtype) for dtype in (np.float64, np.int64, np.int64)
@@ -110,13 +110,14 @@ def sort_key(key: Key) -> tuple[bool, Key]:
     return isinstance(key, str), key
 
 
-def _array(value: Tensor | np.ndarray) -> np.ndarray:
+def array_of(value: Tensor | np.ndarray) -> np.ndarray:
+    """A tensor or array as an array on the CPU, without gradient."""
     return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
 
 
-def _members(groups: Groups, shape: tuple[int, ...], keep: np.ndarray) -> tuple[tuple[Key, ...], np.ndarray]:
+def members_of(groups: Groups, shape: tuple[int, ...], keep: np.ndarray) -> tuple[tuple[Key, ...], np.ndarray]:
     """Keys of the groups that have a kept position, in order, and the number of the group of every kept position."""
-    named = _array(groups) if isinstance(groups, Tensor) else np.asarray(groups)
+    named = array_of(groups) if isinstance(groups, Tensor) else np.asarray(groups)
     if named.dtype.kind not in "iuU":
         raise ValueError(
             f"groups: expected integers or strings (one kind only) that name the utterances, received {named.dtype}"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from overlap.groups import _array
+from overlap.groups import array_of
 from overlap.strata.labels import NO_LABEL, Labels
 
 POSITION_EDGES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -81,7 +81,7 @@ def length_bins(
     Raises:
         ValueError: if lengths are not numbers, n is not at least 1, or the edges do not ascend.
     """
-    values = _array(lengths if isinstance(lengths, Tensor) else np.asarray(lengths))
+    values = array_of(lengths if isinstance(lengths, Tensor) else np.asarray(lengths))
     if values.dtype.kind not in "iuf":
         raise ValueError(f"{name}: expected numbers, one an utterance, received {values.dtype}")
     whole = values.dtype.kind in "iu"
@@ -98,7 +98,7 @@ def length_bins(
 
 
 def _present(rollout: Tensor | np.ndarray) -> np.ndarray:
-    present = _array(rollout)
+    present = array_of(rollout)
     if present.dtype != np.bool_ or present.ndim == 0:
         raise ValueError(
             "rollout: expected a bool mask [..., L] with one utterance a row, received "

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from overlap.definitions import unit_of
-from overlap.groups import Groups, GroupSums, _array, _members
+from overlap.groups import Groups, GroupSums, array_of, members_of
 from overlap.statistics import TokenStatistics
 from overlap.strata.labels import UNLABELLED, Labels
 from overlap.summary import Estimate, estimate
@@ -92,7 +92,7 @@ class StratumSums:
         names, levels = tuple(one.name for one in labels), tuple(one.levels for one in labels)
         _check_names(names)
         values = statistics.values() if isinstance(statistics, TokenStatistics) else statistics
-        arrays = {name: _array(value) for name, value in values.items()}
+        arrays = {name: array_of(value) for name, value in values.items()}
         if not arrays:
             raise ValueError("statistics: expected at least one statistic, received none")
         shape = next(iter(arrays.values())).shape
@@ -102,7 +102,7 @@ class StratumSums:
         keep = _kept(statistics, mask, shape)
         if groups is None:
             groups = np.arange(shape[0] if shape else 1)
-        keys, member = _members(groups, shape, keep)
+        keys, member = members_of(groups, shape, keep)
 
         sizes = tuple(len(one) + 1 for one in levels)
         codes = [one.spread(shape)[keep] for one in labels]
@@ -180,10 +180,10 @@ def _check_names(names: tuple[str, ...]) -> None:
 
 
 def _kept(statistics: TokenStatistics | Values, mask: Tensor | np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
-    keep = _array(statistics.mask) if isinstance(statistics, TokenStatistics) else np.ones(shape, dtype=bool)
+    keep = array_of(statistics.mask) if isinstance(statistics, TokenStatistics) else np.ones(shape, dtype=bool)
     if mask is None:
         return keep
-    more = _array(mask)
+    more = array_of(mask)
     if more.dtype != np.bool_ or more.shape != shape:
         raise ValueError(
             f"mask: expected a bool mask of shape {list(shape)}, received {more.dtype} of shape {list(more.shape)}"

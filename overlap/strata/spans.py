@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from overlap.groups import _array
+from overlap.groups import array_of
 
 Pieces = Sequence[bytes | None]
 
@@ -63,7 +63,7 @@ def rows_of(tokens: Tensor | np.ndarray, pieces: Pieces) -> tuple[np.ndarray, It
     Raises:
         ValueError: if tokens are not integers with an axis, or pieces are not bytes.
     """
-    ids = _array(tokens)
+    ids = array_of(tokens)
     if ids.dtype.kind not in "iu" or ids.ndim == 0:
         raise ValueError(
             "tokens: expected integer ids [..., L] with one utterance a row, received "
