@@ -318,6 +318,19 @@ def test_unlikely_students_and_impossible_tokens():
     assert complete.lower["forward_kl"].tolist() == [math.inf] * 3
 
 
+def test_mass_that_only_impossible_tokens_can_take():
+    """The cap leaves mass over: it must go to tokens that the student rules out."""
+    student = torch.tensor([[2.0, 1.0, 0.0, -torch.inf, -torch.inf]])
+    teacher = torch.tensor([[0.25, 0.25, 0.2, 0.2, 0.1]]).log()
+    bounds = measure_bounds(student, *listed(teacher, 2), k=2, tolerance=0.0)
+    assert_inside(bounds, measure(student, teacher, k=2))
+    log_p, closest = log_softmax(student[0].double().numpy()), np.array([0.25, 0.25, 0.25, 0.25, 0.0])
+    wanted = truths(log_p, closest, {0, 1})
+    for name in DIVERGENCES:
+        assert bounds.lower[name].item() == pytest.approx(wanted[name], abs=1e-6), name
+    assert bounds.lower["forward_kl"].item() == math.inf
+
+
 def test_a_confident_student_off_the_list_is_bounded_from_below():
     """What the cap gives: the student's favourite, unlisted, has at most the least listed probability."""
     student = torch.linspace(0, 1, 1000)[None]
