@@ -13,6 +13,7 @@ tensor([[1., 0.]])
 
 from overlap import presets, strata
 from overlap.alignment import Alignment, align, match
+from overlap.bounds import BOUNDED_STATISTICS, BoundsSummary, OverlapBounds, measure_bounds
 from overlap.coverage import Coverage, coverage
 from overlap.definitions import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS, TOKEN_STATISTICS, Definition
 from overlap.funnel import BINS, Funnel, account, assign_bins
@@ -40,6 +41,7 @@ from overlap.vocabulary import UNMAPPED, VocabularyMap
 
 __all__ = [
     "BINS",
+    "BOUNDED_STATISTICS",
     "CHECKPOINT_STATISTICS",
     "SEQUENCE_STATISTICS",
     "TOKEN_STATISTICS",
@@ -48,6 +50,7 @@ __all__ = [
     "Alignment",
     "All",
     "Any",
+    "BoundsSummary",
     "Collapse",
     "Coverage",
     "Decision",
@@ -59,6 +62,7 @@ __all__ = [
     "Gate",
     "GroupSums",
     "Head",
+    "OverlapBounds",
     "OverlapMeter",
     "OverlapSummary",
     "Plateau",
@@ -78,6 +82,7 @@ __all__ = [
     "length_ratio",
     "match",
     "measure",
+    "measure_bounds",
     "measure_hidden",
     "presets",
     "repetition",
