@@ -209,6 +209,7 @@ def write_manifests(rows: dict[Split, list[dict[str, object]]], folder: Path, rn
     matched = [row for i, row in enumerate(train) if i in labelled]
     unlabelled = [row for i, row in enumerate(train) if i not in labelled]
     write_jsonl(folder / "train.jsonl", train)
+    write_jsonl(folder / "pretraining.jsonl", ({**row, "text": base_form(str(row["text"]))} for row in train))
     write_jsonl(folder / "base_matched.jsonl", matched)
     write_jsonl(folder / "base.jsonl", ({**row, "text": base_form(str(row["text"]))} for row in matched))
     write_jsonl(folder / "pool.jsonl", ({k: v for k, v in row.items() if k != "text"} for row in unlabelled))
@@ -228,6 +229,7 @@ def describe(folder: Path, seed: int) -> str:
     """
     about = {
         "train": "all training utterances, lower-case words",
+        "pretraining": "all training utterances in the labels' form; what `demo_student` learned from",
         "base": "labelled training utterances in the labels' form: upper case and numerals (`CALL 351`)",
         "base_matched": "the utterances of `base.jsonl`, lower-case words (`call three five one`)",
         "pool": "the other training utterances, without text",

@@ -1,6 +1,7 @@
 """Write the demonstration's model folders: `python -m distill.demo.make_models --output DIR`.
 
-Each folder gets a configuration and a processor (tokenizer, feature extractor, chat template), but no weights.
+Each folder gets a configuration and a processor (tokenizer, feature extractor, chat template), but no weights: the
+recipes `demo_teacher` and `demo_student` train those.
 """
 
 import string

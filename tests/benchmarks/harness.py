@@ -6,7 +6,6 @@ disturbs all of them, and ratios are taken round by round. Reported are medians 
 
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -17,8 +16,6 @@ import numpy as np
 import torch
 
 from overlap.table import text_table
-
-MIB = 2**20
 
 
 def pin_threads(n: int) -> None:
@@ -44,10 +41,17 @@ def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
 
 
 def peak_extra_mib(call: Callable[[], object]) -> float:
-    """How far the memory of this process rises above where it is now, while `call` runs; once a process."""
-    now = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    """How far the resident memory of this process rises above where it is now, while `call` runs (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far, that of making the inputs
+    now = _resident("VmRSS")
     call()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - now) / MIB
+    return (_resident("VmHWM") - now) / 1024
+
+
+def _resident(field: str) -> int:
+    """A line of the process's status, in KiB."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split(f"{field}:")[1].split()[0])
 
 
 def in_fresh_process(module: str, *arguments: object) -> str:

@@ -17,13 +17,14 @@ from distill.recipe import Decoding
 README = Path(__file__).parents[2] / "README.md"
 
 
-def test_the_teachers_error_rate_is_what_the_readme_says():
-    statement = r"teacher's WER on `test.jsonl` is\s+(\S+) % \[(\S+), (\S+)\] \((\d+)/(\d+) words"
+@pytest.mark.parametrize("name", ["teacher", "student"])
+def test_error_rates_of_the_shipped_models_are_what_the_readme_says(name):
+    statement = rf"{name}'s WER on `test.jsonl` is\s+(\S+) % \[(\S+), (\S+)\] \((\d+)/(\d+) words"
     stated = re.search(statement, README.read_text(encoding="utf-8"))
-    assert stated, "README.md no longer states the teacher's WER"
+    assert stated, f"README.md no longer states the {name}'s WER"
     value, low, high, errors, total = map(float, stated.groups())
     score = evaluate(
-        load_recogniser(str(packaged("teacher"))),
+        load_recogniser(str(packaged(name))),
         AudioSource(AudioCache()),
         read_manifest(packaged("corpus/test.jsonl")),
         normaliser="spoken_digits",
@@ -38,14 +39,15 @@ def test_the_teachers_error_rate_is_what_the_readme_says():
 
 
 def test_weights_and_corpus_stay_small():
-    assert (packaged("teacher") / "model.safetensors").stat().st_size <= 6_000_000
+    weights = [packaged(name) / "model.safetensors" for name in ("teacher", "student")]
+    assert sum(path.stat().st_size for path in weights) <= 6_000_000
     assert sum(path.stat().st_size for path in packaged("corpus").rglob("*") if path.is_file()) <= 12_000_000
 
 
 @pytest.mark.parametrize("name", ["demo", "demo_matched"])
 def test_the_recipe_runs_from_the_package_alone(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    changes = ["total_steps=3", "stages.0.steps=1", "probe.max_utterances=8", "stages.0.curriculum.steps=1"]
+    changes = ["total_steps=3", "stages.0.steps=1", "probe.max_utterances=8"]
     recipe = load_recipe(name, changes).model_copy(update={"evaluation": None})
     pool = tmp_path / "pool.jsonl"
     rows = [json.loads(line) for line in packaged("corpus/pool.jsonl").read_text().splitlines()[:16]]

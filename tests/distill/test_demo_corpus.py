@@ -19,7 +19,7 @@ from distill.demo.sentences import DIGITS, WORDS, base_form, draw_pools
 DEMO = Path(distill.demo.__path__[0])
 CORPUS = DEMO / "corpus"
 SPLITS = ("train", "probe", "test")
-MANIFESTS = (*SPLITS, "base", "base_matched", "pool")
+MANIFESTS = (*SPLITS, "pretraining", "base", "base_matched", "pool")
 FIELDS = {"id", "audio", "text", "begin_time", "end_time", "language", "voice", "snr_db"}
 words = st.lists(st.sampled_from(WORDS), min_size=1, max_size=6)
 
