@@ -45,10 +45,11 @@ class Comparison:
             blocked=self.blocked,
         )
 
-    def statistics_means(self) -> dict[str, float]:
-        """Means over the used positions of this batch alone; NaN where a statistic is defined at none."""
-        values = self.statistics().values()
-        return {name: float(value.double()[self.used].nanmean()) for name, value in values.items()}
+    def sums(self) -> overlap.GroupSums:
+        """Sums and counts over the used positions of this batch, as one group."""
+        return overlap.GroupSums.from_values(
+            self.statistics().values(), torch.zeros(len(self.used), dtype=torch.long), mask=self.used
+        )
 
 
 def compare(

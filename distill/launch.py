@@ -82,12 +82,15 @@ def resume(output: str | Path, *, observer: Observer | None = None) -> RunResult
 
 
 def _accelerator(recipe: Recipe) -> Accelerator:
-    if recipe.threads:
+    # Without being told, accelerate takes processes on a machine without an accelerator for as many separate runs.
+    accelerator = Accelerator(mixed_precision=recipe.precision, cpu=not torch.accelerator.is_available())
+    if recipe.threads:  # after accelerate, which gives processes on the CPU a number of threads of its own
         torch.set_num_threads(recipe.threads)
-    accelerator = Accelerator(mixed_precision=recipe.precision)
-    if accelerator.num_processes > 1:
-        raise TrainingError(
-            f"started in {accelerator.num_processes} processes: runs of several processes have not been shown "
-            "to work and are refused. Start one process."
-        )
+    n = accelerator.num_processes
+    for stage in recipe.stages:
+        if stage.batch_size < n:
+            raise TrainingError(
+                f"started in {n} processes, but stage {stage.name!r} takes {stage.batch_size} utterance"
+                f"{'s' if stage.batch_size > 1 else ''} a step; raise its batch_size or start fewer processes"
+            )
     return accelerator

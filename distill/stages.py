@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
+
+import overlap
+from overlap.distributed import gathered
 
 from .comparison import compare
 from .data import Batch
@@ -96,16 +101,25 @@ def on_policy_step(
             temperature=support.temperature,
         )
     with clock("measure"):
-        means = comparison.statistics_means()
+        shares = gathered((comparison.sums(), comparison.funnel, transcripts.lengths.cpu(), transcripts.finished.cpu()))
+        sums, funnels, lengths, finished = zip(*shares, strict=True)
     return StepOutcome(
         loss,
         int(comparison.used.sum()),
         {
-            "overlap": means,
-            "funnel": comparison.funnel.to_dict(),
-            "rollouts": batch_summary(transcripts.lengths, transcripts.finished),
+            "overlap": means(overlap.GroupSums.merged(sums)),
+            "funnel": sum(funnels, overlap.Funnel.empty()).to_dict(),
+            "rollouts": batch_summary(torch.cat(lengths), torch.cat(finished)),
         },
     )
+
+
+def means(sums: overlap.GroupSums) -> dict[str, float]:
+    """Means over all positions; NaN where a statistic is defined at none."""
+    totals, counts = sums.sums.sum(0), sums.counts.sum(0)
+    return {
+        name: float(total / n) if n else math.nan for name, total, n in zip(sums.names, totals, counts, strict=True)
+    }
 
 
 def batch_summary(lengths: Tensor, finished: Tensor) -> dict[str, float]:

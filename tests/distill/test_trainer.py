@@ -262,10 +262,3 @@ class TestBadInput:
         copy.write_text("".join(json.dumps(row) + "\n" for row in absolute[:-1]))
         with pytest.raises(TrainingError, match="changed since the run began"):
             resume(tmp_path / "run")
-
-
-def test_several_processes_are_refused(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("accelerate.Accelerator.num_processes", 2)
-    with pytest.raises(TrainingError, match="started in 2 processes"):
-        train(recipe, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
