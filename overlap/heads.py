@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from overlap.positions import CHUNK_ELEMENTS
 
+LOGITS_AT_ONCE = 2**24
+"""Elements of one chunk of one model's logits (64 MiB in float32). A matrix product of few rows is slow."""
+
 
 @dataclass(frozen=True, eq=False)
 class Head:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from overlap import heads
 from overlap.heads import Head
 from overlap.measurement import Measurement, check_leading
 from overlap.statistics import TOP_P, TokenStatistics
@@ -25,6 +26,8 @@ def measure_hidden(
     top_p: float = TOP_P,
 ) -> TokenStatistics:
     """What `overlap.measure` gives on both models' logits, without ever holding more than a chunk of either.
+
+    A chunk is `overlap.heads.LOGITS_AT_ONCE` logits of each model.
 
     Args:
         student_hidden: ``[..., H]`` what the student's output layer takes (after the last norm).
@@ -74,4 +77,4 @@ def measure_hidden(
     def rows(chunk: Tensor) -> tuple[Tensor, Tensor]:
         return student.logits(own[chunk]), teacher.logits(other[chunk.to(other.device)])
 
-    return TokenStatistics.of(measurement, rows)[k, float(temperature)]
+    return TokenStatistics.of(measurement, rows, heads.LOGITS_AT_ONCE)[k, float(temperature)]

@@ -12,15 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from overlap import heads
 from overlap.heads import Head
 from overlap.measurement import check_leading
 from overlap.pair import Pair, Side
 from overlap.positions import check_k, check_mask, refuse_undefined
 from overlap.support import Support, select, union
 from overlap.vocabulary import VocabularyMap
-
-LOGITS_AT_ONCE = 2**24
-"""Elements of one chunk of one model's logits (64 MiB in float32). A matrix product of few rows is slow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +70,10 @@ def union_kl(
 ) -> UnionKL:
     """τ² KL(teacher ‖ student) on the union of both top-k sets, from hidden states, differentiable.
 
-    Neither forward nor backward holds ``[positions × V]``: forward makes one chunk of `LOGITS_AT_ONCE` logits of one
-    model at a time, to choose the sets; backward makes none, it touches only the rows of the head that are in a set.
-    The sets are those of `overlap.measure` on the models' logits; the scores on them are float32 sums even where the
-    models are half precision. Gradients reach the student's hidden states, weight and bias.
+    Neither forward nor backward holds ``[positions × V]``: forward makes one chunk of `overlap.heads.LOGITS_AT_ONCE`
+    logits of one model at a time, to choose the sets; backward makes none, it touches only the rows of the head that
+    are in a set. The sets are those of `overlap.measure` on the models' logits; the scores on them are float32 sums
+    even where the models are half precision. Gradients reach the student's hidden states, weight and bias.
 
     >>> student, teacher = torch.nn.Linear(8, 50), torch.nn.Linear(16, 50)
     >>> result = union_kl(torch.randn(2, 5, 8), student, torch.randn(2, 5, 16), teacher, k=4)
@@ -141,11 +139,11 @@ def union_kl(
 
 def _top_k(hidden: Tensor, head: Head, k: int, side: Side, grid: Tensor, name: str) -> Support:
     """The best tokens at every row of ``[n, H]``, on the grid's device; the grid says which positions the rows are."""
-    ids = torch.zeros(hidden.shape[0], k, dtype=torch.long, device=grid.device)
-    valid = torch.zeros_like(ids, dtype=torch.bool)
-    peaks = torch.zeros(hidden.shape[0], device=grid.device)
+    ids = torch.empty(hidden.shape[0], k, dtype=torch.long, device=grid.device)
+    valid = torch.empty_like(ids, dtype=torch.bool)
+    peaks = torch.empty(hidden.shape[0], device=grid.device)
     admissible = None if side.admissible is None else side.admissible.to(hidden.device)
-    size = max(1, LOGITS_AT_ONCE // head.vocabulary)
+    size = max(1, heads.LOGITS_AT_ONCE // head.vocabulary)
     for start in range(0, hidden.shape[0], size):
         part = slice(start, start + size)
         chosen, peaks[part] = select(head.logits(hidden[part]), k, admissible)

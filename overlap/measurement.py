@@ -80,11 +80,12 @@ class Measurement:
         )
 
     @torch.no_grad()
-    def run(self, rows: Rows) -> dict[Setting, Columns]:
+    def run(self, rows: Rows, elements: int | None = None) -> dict[Setting, Columns]:
         """Measure at every position of the mask.
 
         Args:
             rows: gives the scores of some positions.
+            elements: how many scores of one model it gives at once, `overlap.positions.CHUNK_ELEMENTS` unless said.
 
         Returns:
             By setting, every statistic of `overlap.definitions.TOKEN_STATISTICS`, of the leading shape.
@@ -100,7 +101,7 @@ class Measurement:
             for setting in settings
         }
         width = max(self.pair.student.size, self.pair.teacher.size)
-        n = max(1, min(positions.CHUNK_ELEMENTS // width, _SLOTS // self.ks[-1]))
+        n = max(1, min((elements or positions.CHUNK_ELEMENTS) // width, _SLOTS // self.ks[-1]))
         scratch, peaks = Scratch(mask.device), ([], [])
         for chunk in where.split(n) if where.numel() else ():
             student, teacher = rows(chunk)

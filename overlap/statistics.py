@@ -70,13 +70,13 @@ class TokenStatistics:
     mask: Tensor
 
     @classmethod
-    def of(cls, measurement: Measurement, rows: Rows) -> dict[Setting, "TokenStatistics"]:
-        """Run a measurement: statistics by (k, temperature)."""
+    def of(cls, measurement: Measurement, rows: Rows, elements: int | None = None) -> dict[Setting, "TokenStatistics"]:
+        """Run a measurement, see `Measurement.run`: statistics by (k, temperature)."""
         return {
             (k, temperature): cls(
                 **columns, k=k, temperature=temperature, top_p=measurement.top_p, mask=measurement.mask
             )
-            for (k, temperature), columns in measurement.run(rows).items()
+            for (k, temperature), columns in measurement.run(rows, elements).items()
         }
 
     def values(self) -> dict[str, Tensor]:

@@ -121,7 +121,5 @@ def test_mistakes_are_named(tmp_path, text, overrides, message):
 
 
 def test_missing_recipe():
-    with pytest.raises(
-        RecipeError, match=r"recipe not found: nowhere\.toml.*demo_matched, demo_student, demo_teacher"
-    ):
+    with pytest.raises(RecipeError, match=r"recipe not found: nowhere\.toml.*demo_matched, demo_student, demo_teacher"):
         load_recipe("nowhere.toml")

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from overlap import Head, VocabularyMap, measure, measure_hidden, positions
+from overlap import Head, VocabularyMap, heads, measure, measure_hidden
 
 
 def pair(*, bias=True, seed=0, widths=(60, 60)):
@@ -19,7 +19,7 @@ def same(first, second, **tolerance):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("elements", [1, 200, 2**22])
 def test_it_is_measure_on_the_logits(monkeypatch, bias, elements):
-    monkeypatch.setattr(positions, "CHUNK_ELEMENTS", elements)
+    monkeypatch.setattr(heads, "LOGITS_AT_ONCE", elements)
     student_hidden, student_head, teacher_hidden, teacher_head = pair(bias=bias)
     options = {
         "k": 5,
@@ -61,12 +61,12 @@ def test_only_a_chunk_of_logits_exists(monkeypatch):
                 largest = max(largest, result.numel())
             return result
 
-    monkeypatch.setattr(positions, "CHUNK_ELEMENTS", 3 * 400)
+    monkeypatch.setattr(heads, "LOGITS_AT_ONCE", 3 * 400)
     torch.manual_seed(1)
-    heads = torch.randn(400, 4), torch.randn(400, 4)
+    weights = torch.randn(400, 4), torch.randn(400, 4)
     student, teacher = torch.randn(50, 4), torch.randn(50, 4)
     with Watch():
-        measure_hidden(student, heads[0], teacher, heads[1], k=3)
+        measure_hidden(student, weights[0], teacher, weights[1], k=3)
     assert 3 * 400 <= largest < 5 * 400
 
 

@@ -68,7 +68,7 @@ def logits(parts):
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
     """Several chunks even at these sizes: 2 rows of logits, 3 gathered rows."""
-    monkeypatch.setattr(overlap.losses, "LOGITS_AT_ONCE", 50)
+    monkeypatch.setattr(overlap.heads, "LOGITS_AT_ONCE", 50)
     monkeypatch.setattr(overlap.heads, "CHUNK_ELEMENTS", 3 * 8 * 5)
 
 
@@ -315,20 +315,28 @@ def test_refusals():
 
 MEMORY = """
 import resource, torch
-from overlap.losses import union_kl
+from overlap import Head, union_kl
 torch.set_num_threads(1)
-def peak(n, v=20_000, h=16):
+def peak(call):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    call().backward()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+def loss(n, v=20_000, h=16):
     student, teacher = (torch.randn(v, h, requires_grad=True) for _ in range(2))
     hidden = torch.randn(n, h, requires_grad=True)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    union_kl(hidden, student, hidden, teacher, k=8).loss.backward()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-peak(8, 100)
-print(peak(6_000))
+    return lambda: union_kl(hidden, student, hidden, teacher, k=8).loss
+def rows(n, v=1_000, h=256, m=8):
+    head, hidden = Head(torch.randn(v, h, requires_grad=True)), torch.randn(n, h, requires_grad=True)
+    ids = torch.randint(v, (n, m))
+    return lambda: head.logits_at(hidden, ids).sum()
+peak(loss(8, 100))
+print(peak(loss(6_000)), peak(rows(30_000)))
 """
 
 
-def test_memory_stays_far_below_the_logits():
-    """6,000 × 20,000 logits are 458 MiB; one chunk is 64."""
+def test_memory_stays_far_below_the_logits_and_the_gathered_rows():
+    """6,000 × 20,000 logits are 458 MiB, one chunk is 64; 30,000 × 8 rows of 256 are 234 MiB, one chunk is 16."""
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, timeout=120, check=True)
-    assert float(done.stdout) < 200
+    logits, rows = map(float, done.stdout.split())
+    assert logits < 200
+    assert rows < 160
