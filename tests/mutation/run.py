@@ -193,6 +193,8 @@ def try_all(chosen: list[Mutant], suite: Suite, trees: list[Path]) -> dict[Mutan
                 tell(job.mutant, outcomes[job.mutant], len(outcomes), len(chosen))
             time.sleep(0.02)
     except KeyboardInterrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):  # the second of two does not take the report away
+            signal.signal(number, signal.SIG_IGN)
         for job in running:
             finish(job.child, deadline=0.0)
     return outcomes

@@ -99,6 +99,12 @@ def test_many_small_batches_are_compacted():
     assert len(total.sums.keys) == 7
 
 
+def test_its_settings_are_those_of_measure_unless_said():
+    total = OverlapMeter()
+    total.update(measure(torch.randn(2, 40), torch.randn(2, 40)), [0, 1])
+    assert total.compute()["student_size"].value == 32
+
+
 def test_empty_and_reset():
     total = meter(batches())
     total.reset()
