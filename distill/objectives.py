@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import overlap
-from overlap.losses import support_kl
 
 
 def cross_entropy(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
@@ -41,4 +40,4 @@ def union_support_kl(
     # Select the counted rows first: masked positions must not enter the arithmetic, not even multiplied by zero.
     ids, valid = union.ids[mask], union.valid[mask]
     student, teacher = (logits[mask].gather(-1, ids) for logits in (student_logits, teacher_logits))
-    return support_kl(student, teacher, valid, temperature=temperature).sum()
+    return overlap.support_kl(student, teacher, valid, temperature=temperature).sum()

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 import overlap
-from overlap.distributed import gathered
 
 from .comparison import compare
 from .data import Batch
@@ -101,7 +100,9 @@ def on_policy_step(
             temperature=support.temperature,
         )
     with clock("measure"):
-        shares = gathered((comparison.sums(), comparison.funnel, transcripts.lengths.cpu(), transcripts.finished.cpu()))
+        shares = overlap.gathered(
+            (comparison.sums(), comparison.funnel, transcripts.lengths.cpu(), transcripts.finished.cpu())
+        )
         sums, funnels, lengths, finished = zip(*shares, strict=True)
     return StepOutcome(
         loss,

@@ -155,6 +155,8 @@ class Trainer:
         readings = self.monitor.probe(
             state.step, stage.name, record_fixed=stage.type != "sft", trace=state.stage_step == 0 or self._spent()
         )
+        # Processes may differ in the last bit of what they measured, and must not part ways over it.
+        readings = overlap.gathered(readings)[0]
         decision = self.gate.read(readings, state.stage_step)
         self._log(decision.action.value, decision.reason, decision.gate, decision.numbers)
         return decision

@@ -16,6 +16,7 @@ from overlap.alignment import Alignment, align, match
 from overlap.bounds import BOUNDED_STATISTICS, BoundsSummary, OverlapBounds, measure_bounds
 from overlap.coverage import Coverage, coverage
 from overlap.definitions import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS, TOKEN_STATISTICS, Definition
+from overlap.distributed import gathered, reduce_funnel
 from overlap.funnel import BINS, Funnel, account, assign_bins
 from overlap.gain import FixedContextGain, fixed_context_gain, gain_correlations
 from overlap.gates import Action, All, Any, Collapse, Decision, FixedSteps, Gate, Plateau, Threshold
@@ -78,6 +79,7 @@ __all__ = [
     "coverage",
     "fixed_context_gain",
     "gain_correlations",
+    "gathered",
     "intersection",
     "length_ratio",
     "match",
@@ -85,6 +87,7 @@ __all__ = [
     "measure_bounds",
     "measure_hidden",
     "presets",
+    "reduce_funnel",
     "repetition",
     "sequence_estimates",
     "sequence_values",

@@ -109,8 +109,8 @@ def _supports(
     pair: Pair,
 ) -> Columns:
     """Everything that is about the two sets."""
-    u = union(s, t)
-    i = intersection(s, t)
+    u, i = union(s, t), intersection(s, t)
+    assert u.boundary_tie is not None  # both sets were ranked one token further
     # Gathered once on the slots of S and T; union and intersection are choices among them.
     z_s = student.gather(-1, torch.cat([s.ids, t.ids], -1)).float()
     z_t = teacher.gather(-1, pair.to_teacher(torch.cat([s.ids, t.ids], -1))).float()

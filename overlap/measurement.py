@@ -166,19 +166,19 @@ def check_leading(logits: Tensor, name: str, shape: torch.Size) -> None:
 def _check_tokens(tokens: TensorLike | None, mask: Tensor, vocabulary: int) -> Tensor:
     if tokens is None:
         return torch.full(mask.shape, UNMAPPED, device=mask.device)
-    tokens = as_tensor(tokens, "tokens")
-    if tokens.dtype not in (torch.int64, torch.int32):
-        raise ValueError(f"tokens: expected a torch.int64 tensor of generated ids, received {tokens.dtype}")
-    if tokens.shape != mask.shape:
+    ids = as_tensor(tokens, "tokens")
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"tokens: expected a torch.int64 tensor of generated ids, received {ids.dtype}")
+    if ids.shape != mask.shape:
         raise ValueError(
-            f"tokens: expected the logits' leading shape {list(mask.shape)}, received {list(tokens.shape)}; "
+            f"tokens: expected the logits' leading shape {list(mask.shape)}, received {list(ids.shape)}; "
             "give one id a position, negative where there is none"
         )
-    tokens = tokens.to(mask.device, torch.long)
-    outside = tokens[mask & (tokens >= vocabulary)]
+    ids = ids.to(mask.device, torch.long)
+    outside = ids[mask & (ids >= vocabulary)]
     if outside.numel():
         raise ValueError(
             f"tokens: id {int(outside[0])} is outside the student's vocabulary of {vocabulary}; ids must be in the "
             "student's vocabulary"
         )
-    return torch.where(mask, tokens, UNMAPPED)
+    return torch.where(mask, ids, UNMAPPED)

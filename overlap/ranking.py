@@ -64,14 +64,14 @@ def nucleus_overlap(
     Returns:
         ``[n]``, NaN where both sets are empty.
     """
-    supports, narrow = [], None
+    supports, narrow = [], torch.ones_like(log_z[0], dtype=torch.bool)
     for (values, ids), z in zip(ranked, log_z, strict=True):
         mass = (values.double() / temperature - z[:, None]).exp()
         before = mass.cumsum(-1) - mass
         member = before < p
         supports.append(Support(ids.masked_fill(~member, 0), member))
         reached = mass.sum(-1) >= p
-        narrow = reached if narrow is None else narrow & reached
+        narrow &= reached
     student, teacher = pair.student_support(supports[0]), pair.teacher_support(supports[1])
     shared = intersection(student, teacher).size
     result = shared / (student.size + teacher.size - shared)

@@ -2,8 +2,8 @@
 
     pytest -m slow tests/studies/test_staging.py -s
 
-takes about an hour on two cores. Runs go to `runs/staging` (or `$STAGING_STUDY`), finished ones are not run again,
-and the table is written beside them as `staging.md`. One arm and seed: `python tests/studies/test_staging.py gated 0`.
+takes about an hour. Runs go to `runs/staging` (or `$STAGING_STUDY`), finished ones are not run again, and the table is
+written beside them as `staging.md`. One arm and seed: `python tests/studies/test_staging.py gated 0`.
 """
 
 import os
