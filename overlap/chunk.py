@@ -13,6 +13,8 @@ from overlap.selection import ranked
 from overlap.support import Support, intersection, prefix, union
 from overlap.whole_vocabulary import Columns, Scratch, measure_whole
 
+_SMALL, _RANKED_IN_SMALL = 8192, 128
+
 Setting = tuple[int, float]
 """Size of the sets and temperature."""
 
@@ -94,8 +96,12 @@ def measure_chunk(
 
 
 def _best(scores: Tensor, maxima: Tensor, k: int, side: Side) -> tuple[Tensor, Tensor]:
-    """Scores and ids of the k + 1 best tokens: the one beyond the set shows a tie at its boundary."""
-    return ranked(scores, maxima, min(k + 1, side.size), side.admissible)
+    """Scores and ids of the best tokens in order: one beyond the set, which shows a tie at its boundary, or more.
+
+    Ranks and nuclei within the list cost nothing, beyond it a pass each; in a small vocabulary a long list is cheap.
+    """
+    wanted = k + 1 if side.size > _SMALL else max(k + 1, _RANKED_IN_SMALL)
+    return ranked(scores, maxima, min(wanted, side.size), side.admissible)
 
 
 def _supports(
