@@ -50,6 +50,7 @@ def measure_hidden(
             or all −inf.
 
     Example:
+        >>> import torch
         >>> student, teacher = torch.nn.Linear(8, 50), torch.nn.Linear(16, 50)
         >>> statistics = measure_hidden(torch.randn(2, 5, 8), student, torch.randn(2, 5, 16), teacher, k=4)
         >>> statistics.union_size.shape
