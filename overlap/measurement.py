@@ -10,7 +10,7 @@ from overlap import positions
 from overlap.chunk import Setting, measure_chunk
 from overlap.definitions import TOKEN_STATISTICS
 from overlap.pair import Pair
-from overlap.positions import TensorLike, as_tensor, check_k, check_mask, refuse_undefined
+from overlap.positions import TensorLike, as_tensor, check_k, check_logits, check_mask, refuse_undefined
 from overlap.vocabulary import UNMAPPED, VocabularyMap
 from overlap.whole_vocabulary import Columns, Scratch
 
@@ -120,6 +120,7 @@ class Measurement:
                     values[chunk] = measured[setting][name].float()
             peaks[0].append(best.student)
             peaks[1].append(best.teacher)
+            del student, teacher  # or two chunks would be alive while the next one is gathered
         if where.numel():
             index = self.mask.reshape(self.mask.shape or (1,)).nonzero(as_tuple=True)
             refuse_undefined(torch.cat(peaks[0]), index, "student_logits")
@@ -128,7 +129,43 @@ class Measurement:
         return {s: {name: values.reshape(shape) for name, values in columns.items()} for s, columns in results.items()}
 
 
-def rows_of_logits(student: Tensor, teacher: Tensor) -> Rows:
+def of_logits(
+    student_logits: TensorLike,
+    teacher_logits: TensorLike,
+    *,
+    ks: Sequence[int],
+    temperatures: Sequence[float],
+    mask: TensorLike | None,
+    vocabulary: VocabularyMap | None,
+    tokens: TensorLike | None,
+    blocked: Tensor | Sequence[int] | None,
+    top_p: float,
+) -> tuple[Measurement, Rows]:
+    """What to measure on ``[..., V]`` logits of both models, and where its rows come from.
+
+    Raises:
+        ValueError: on what does not fit; says what was received, what is expected and what to do.
+    """
+    student, teacher = as_tensor(student_logits, "student_logits"), as_tensor(teacher_logits, "teacher_logits")
+    check_logits(student, "student_logits")
+    check_logits(teacher, "teacher_logits")
+    check_leading(teacher, "teacher_logits", student.shape[:-1])
+    measurement = Measurement.of(
+        (student.shape[-1], teacher.shape[-1]),
+        student.shape[:-1],
+        student.device,
+        ks=ks,
+        temperatures=temperatures,
+        mask=mask,
+        vocabulary=vocabulary,
+        tokens=tokens,
+        blocked=blocked,
+        top_p=top_p,
+    )
+    return measurement, _rows_of_logits(student, teacher)
+
+
+def _rows_of_logits(student: Tensor, teacher: Tensor) -> Rows:
     """Rows of ``[..., V]`` logits, without a copy where they lie one behind the other."""
     sources = [_flat(logits.detach()) for logits in (student, teacher)]
     return lambda chunk: (sources[0](chunk), sources[1](chunk))

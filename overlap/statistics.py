@@ -9,8 +9,8 @@ from torch import Tensor
 from overlap.chunk import Setting
 from overlap.definitions import TOKEN_STATISTICS
 from overlap.groups import Groups, GroupSums
-from overlap.measurement import Measurement, Rows, check_leading, rows_of_logits
-from overlap.positions import TensorLike, as_tensor, check_logits
+from overlap.measurement import Measurement, Rows, of_logits
+from overlap.positions import TensorLike
 from overlap.summary import OverlapSummary
 from overlap.vocabulary import VocabularyMap
 
@@ -160,14 +160,9 @@ def measure(
         ValueError: on shapes, dtypes or sizes that do not fit, and on NaN, +inf or only −inf at an unmasked position;
             says what was received, what is expected and what to do.
     """
-    student, teacher = as_tensor(student_logits, "student_logits"), as_tensor(teacher_logits, "teacher_logits")
-    check_logits(student, "student_logits")
-    check_logits(teacher, "teacher_logits")
-    check_leading(teacher, "teacher_logits", student.shape[:-1])
-    measurement = Measurement.of(
-        (student.shape[-1], teacher.shape[-1]),
-        student.shape[:-1],
-        student.device,
+    measurement, rows = of_logits(
+        student_logits,
+        teacher_logits,
         ks=(k,),
         temperatures=(temperature,),
         mask=mask,
@@ -176,4 +171,4 @@ def measure(
         blocked=blocked,
         top_p=top_p,
     )
-    return TokenStatistics.of(measurement, rows_of_logits(student, teacher))[k, float(temperature)]
+    return TokenStatistics.of(measurement, rows)[k, float(temperature)]

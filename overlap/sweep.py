@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from overlap.chunk import Setting
-from overlap.measurement import Measurement, check_leading, rows_of_logits
-from overlap.positions import TensorLike, as_tensor, check_logits
+from overlap.measurement import of_logits
+from overlap.positions import TensorLike
 from overlap.statistics import TOP_P, TokenStatistics
 from overlap.vocabulary import VocabularyMap
 
@@ -56,14 +56,9 @@ def sweep(
     """
     if not ks or not temperatures:
         raise ValueError(f"ks, temperatures: expected at least one of each, received {ks!r} and {temperatures!r}")
-    student, teacher = as_tensor(student_logits, "student_logits"), as_tensor(teacher_logits, "teacher_logits")
-    check_logits(student, "student_logits")
-    check_logits(teacher, "teacher_logits")
-    check_leading(teacher, "teacher_logits", student.shape[:-1])
-    measurement = Measurement.of(
-        (student.shape[-1], teacher.shape[-1]),
-        student.shape[:-1],
-        student.device,
+    measurement, rows = of_logits(
+        student_logits,
+        teacher_logits,
         ks=ks,
         temperatures=temperatures,
         mask=mask,
@@ -72,4 +67,4 @@ def sweep(
         blocked=blocked,
         top_p=top_p,
     )
-    return TokenStatistics.of(measurement, rows_of_logits(student, teacher))
+    return TokenStatistics.of(measurement, rows)
