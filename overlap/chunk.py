@@ -9,9 +9,10 @@ from torch import Tensor
 from overlap.divergence import kl_divergence, log_softmax
 from overlap.pair import Pair, Side
 from overlap.ranking import nucleus_overlap, rank_biased_overlap, rank_of
+from overlap.scratch import Scratch
 from overlap.selection import ranked
 from overlap.support import Support, intersection, prefix, union
-from overlap.whole_vocabulary import Columns, Scratch, measure_whole
+from overlap.whole_vocabulary import Columns, measure_whole
 
 _SMALL, _RANKED_IN_SMALL = 8192, 128
 
@@ -68,7 +69,7 @@ def measure_chunk(
     for temperature, columns in whole.at.items():
         columns = dict(columns)
         log_z = columns.pop("student_log_z"), columns.pop("teacher_log_z")
-        nucleus = nucleus_overlap((student, teacher), (best_s, best_t), log_z, pair, temperature, top_p)
+        nucleus = nucleus_overlap((student, teacher), (best_s, best_t), log_z, pair, temperature, top_p, scratch)
         generated = _generated(
             _log_probability(student, tokens, pair.student, log_z[0], temperature),
             _log_probability(teacher, teacher_tokens, pair.teacher, log_z[1], temperature),

@@ -4,13 +4,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from overlap.positions import CHUNK_ELEMENTS
-
-LOGITS_AT_ONCE = 2**24
-"""Elements of one chunk of one model's logits (64 MiB in float32). A matrix product of few rows is slow."""
+from overlap.scratch import Scratch
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,9 +77,15 @@ class Head:
                 f"received {list(hidden.shape)}; pass the states that the output layer takes, after the last norm"
             )
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """All logits ``[..., V]`` of hidden states ``[..., H]``, in the dtype of the weight, as the model has them."""
-        return F.linear(hidden.to(self.weight.dtype), self.weight, self.bias)
+    def logits(self, hidden: Tensor, scratch: Scratch) -> Tensor:
+        """All logits ``[n, V]`` of hidden states ``[n, H]``, in the dtype of the weight, as the model has them.
+
+        They lie in the scratch memory, which the next call writes over: fresh pages cost as much as the product of a
+        few rows.
+        """
+        out = scratch("logits", hidden.shape[0], self.vocabulary, dtype=self.weight.dtype)
+        rows, columns = hidden.to(self.weight.dtype), self.weight.T
+        return torch.mm(rows, columns, out=out) if self.bias is None else torch.addmm(self.bias, rows, columns, out=out)
 
     def logits_at(self, hidden: Tensor, ids: Tensor) -> Tensor:
         """The logits of a few tokens a position, differentiable, without the rest.

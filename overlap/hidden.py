@@ -4,11 +4,15 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from overlap import heads
 from overlap.heads import Head
 from overlap.measurement import Measurement, check_leading
+from overlap.scratch import Scratch
 from overlap.statistics import TOP_P, TokenStatistics
 from overlap.vocabulary import VocabularyMap
+
+LOGITS_AT_ONCE = 5 * 2**23
+"""Elements of one chunk of one model's logits (160 MiB in float32; 276 positions of 151,936). Each product reads all of
+the head, so that products of few rows are slow."""
 
 
 def measure_hidden(
@@ -27,7 +31,7 @@ def measure_hidden(
 ) -> TokenStatistics:
     """What `overlap.measure` gives on both models' logits, without ever holding more than a chunk of either.
 
-    A chunk is `overlap.heads.LOGITS_AT_ONCE` logits of each model.
+    A chunk is `LOGITS_AT_ONCE` logits of each model.
 
     Args:
         student_hidden: ``[..., H]`` what the student's output layer takes (after the last norm).
@@ -74,8 +78,9 @@ def measure_hidden(
     )
     own = student_hidden.detach().reshape(-1, student.size)
     other = teacher_hidden.detach().reshape(-1, teacher.size)
+    mine, theirs = Scratch(student.weight.device), Scratch(teacher.weight.device)
 
     def rows(chunk: Tensor) -> tuple[Tensor, Tensor]:
-        return student.logits(own[chunk]), teacher.logits(other[chunk.to(other.device)])
+        return student.logits(own[chunk], mine), teacher.logits(other[chunk.to(other.device)], theirs)
 
-    return TokenStatistics.of(measurement, rows, heads.LOGITS_AT_ONCE)[k, float(temperature)]
+    return TokenStatistics.of(measurement, rows, LOGITS_AT_ONCE)[k, float(temperature)]

@@ -12,13 +12,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from overlap import heads
 from overlap.heads import Head
 from overlap.measurement import check_leading
 from overlap.pair import Pair, Side
-from overlap.positions import check_k, check_mask, refuse_undefined
+from overlap.positions import check_k, check_mask, even_parts, refuse_undefined
+from overlap.scratch import Scratch
 from overlap.support import Support, select, union
 from overlap.vocabulary import VocabularyMap
+
+LOGITS_AT_ONCE = 2**24
+"""Elements of one chunk of one model's logits, in which the sets are looked for (64 MiB in float32)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +73,7 @@ def union_kl(
 ) -> UnionKL:
     """τ² KL(teacher ‖ student) on the union of both top-k sets, from hidden states, differentiable.
 
-    Neither forward nor backward holds ``[positions × V]``: forward makes one chunk of `overlap.heads.LOGITS_AT_ONCE`
+    Neither forward nor backward holds ``[positions × V]``: forward makes one chunk of `LOGITS_AT_ONCE`
     logits of one model at a time, to choose the sets; backward makes none, it touches only the rows of the head that
     are in a set. The sets are those of `overlap.measure` on the models' logits; the scores on them are float32 sums
     even where the models are half precision. Gradients reach the student's hidden states, weight and bias.
@@ -143,10 +146,9 @@ def _top_k(hidden: Tensor, head: Head, k: int, side: Side, grid: Tensor, name: s
     valid = torch.empty_like(ids, dtype=torch.bool)
     peaks = torch.empty(hidden.shape[0], device=grid.device)
     admissible = None if side.admissible is None else side.admissible.to(hidden.device)
-    size = max(1, heads.LOGITS_AT_ONCE // head.vocabulary)
-    for start in range(0, hidden.shape[0], size):
-        part = slice(start, start + size)
-        chosen, peaks[part] = select(head.logits(hidden[part]), k, admissible)
+    scratch = Scratch(head.weight.device)
+    for part in even_parts(hidden.shape[0], max(1, LOGITS_AT_ONCE // head.vocabulary)):
+        chosen, peaks[part] = select(head.logits(hidden[part], scratch), k, admissible)
         ids[part], valid[part] = chosen.ids, chosen.valid
     refuse_undefined(peaks, grid.nonzero(as_tuple=True), f"logits of {name}_hidden through {name}_head")
     return Support(ids, valid)

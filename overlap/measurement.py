@@ -11,8 +11,9 @@ from overlap.chunk import Setting, measure_chunk
 from overlap.definitions import TOKEN_STATISTICS
 from overlap.pair import Pair
 from overlap.positions import TensorLike, as_tensor, check_k, check_logits, check_mask, refuse_undefined
+from overlap.scratch import Scratch
 from overlap.vocabulary import UNMAPPED, VocabularyMap
-from overlap.whole_vocabulary import Columns, Scratch
+from overlap.whole_vocabulary import Columns
 
 _SLOTS = 2**14  # of all sets of a chunk together
 
@@ -103,7 +104,7 @@ class Measurement:
         width = max(self.pair.student.size, self.pair.teacher.size)
         n = max(1, min((elements or positions.CHUNK_ELEMENTS) // width, _SLOTS // self.ks[-1]))
         scratch, peaks = Scratch(mask.device), ([], [])
-        for chunk in where.split(n) if where.numel() else ():
+        for chunk in (where[part] for part in positions.even_parts(where.numel(), n)):
             student, teacher = rows(chunk)
             measured, best = measure_chunk(
                 student,

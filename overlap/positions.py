@@ -156,6 +156,12 @@ def chunks(mask: Tensor, vocabulary: int) -> Iterator[Index]:
         yield tuple(axis[start : start + size] for axis in where)
 
 
+def even_parts(n: int, most: int) -> list[slice]:
+    """Cut n rows into as few parts as hold at most so many each, of nearly one size: a short last part is slow."""
+    parts = -(-n // most)
+    return [slice(n * part // parts, n * (part + 1) // parts) for part in range(parts)]
+
+
 def refuse_undefined(peaks: Tensor, index: Index, name: str) -> None:
     """Raise if any position has no softmax, judged by its largest admissible score.
 

@@ -1,18 +1,21 @@
 """Statistics of order: the rank of a token, overlap of top-p sets, rank-biased overlap."""
 
-from collections.abc import Iterator
+import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from overlap.pair import Pair, Side
+from overlap.scratch import Scratch
+from overlap.selection import BLOCK
 from overlap.support import Support, intersection
 
 PERSISTENCE = 0.9
 """Of `rank_biased_overlap`: the chance of a reader to go on to the next rank."""
 
-_SORTED = 4096
-"""A top-p set is cut by sorting when this many tokens or fewer are in doubt."""
+_SORTED, _SAMPLE = 2048, 1024
+_LN_2 = math.log(2.0)
 
 
 def rank_of(tokens: Tensor, scores: Tensor, ranked_ids: Tensor, side: Side) -> Tensor:
@@ -48,6 +51,7 @@ def nucleus_overlap(
     pair: Pair,
     temperature: float,
     p: float,
+    scratch: Scratch,
 ) -> Tensor:
     """Jaccard index of both models' top-p sets: the smallest sets of most probable tokens whose mass reaches p.
 
@@ -60,6 +64,7 @@ def nucleus_overlap(
         pair: the vocabularies.
         temperature: divides the scores.
         p: mass to reach, equal scores by ascending id.
+        scratch: memory to work in.
 
     Returns:
         ``[n]``, NaN where both sets are empty.
@@ -70,52 +75,114 @@ def nucleus_overlap(
         before = mass.cumsum(-1) - mass
         member = before < p
         supports.append(Support(ids.masked_fill(~member, 0), member))
-        reached = mass.sum(-1) >= p
-        narrow &= reached
+        narrow &= (mass.sum(-1) >= p) | ~z.isfinite()  # a row without a softmax is refused elsewhere
     student, teacher = pair.student_support(supports[0]), pair.teacher_support(supports[1])
     shared = intersection(student, teacher).size
     result = shared / (student.size + teacher.size - shared)
     for row in (~narrow).nonzero()[:, 0].tolist():
-        student = _nucleus(scores[0][row], log_z[0][row], pair.student, temperature, p)
-        teacher = _nucleus(scores[1][row], log_z[1][row], pair.teacher, temperature, p)
+        student = _nucleus(scores[0][row], log_z[0][row], pair.student, temperature, p, scratch, "student nucleus")
+        teacher = _nucleus(scores[1][row], log_z[1][row], pair.teacher, temperature, p, scratch, "teacher nucleus")
         if pair.shared is not None:
             student, teacher = student[pair.shared[0]], teacher[pair.shared[1]]
-        both = (student & teacher).float().sum()
-        result[row] = both / (student.float().sum() + teacher.float().sum() - both)
+        both = torch.dot(student, teacher)
+        result[row] = both / (student.sum() + teacher.sum() - both)
     return result
 
 
-def _nucleus(scores: Tensor, log_z: Tensor, side: Side, temperature: float, p: float) -> Tensor:
-    """The top-p set of one row as ``[V]`` bool, by bisection on the least probability in it."""
-    mass = (scores.float() / temperature - log_z.float()).exp_()
+def _nucleus(
+    scores: Tensor, log_z: Tensor, side: Side, temperature: float, p: float, scratch: Scratch, name: str
+) -> Tensor:
+    """The top-p set of one row of scores: ``[V]`` float32, 1 for its members, else 0."""
+    size, padded = scores.numel(), -(-scores.numel() // BLOCK) * BLOCK
+    whole, above = scratch("mass", 1, padded)[0], scratch(name, 1, padded)[0]
+    whole[size:] = 0.0
+    mass = whole[:size]
+    # In powers of two, which is the faster function; the peak first, for large scores would lose digits.
+    mass.copy_(scores)
+    peak = mass.max()
+    mass.sub_(peak).mul_(1 / (temperature * _LN_2))
+    mass.add_((peak.double() / temperature - log_z).float() / _LN_2).exp2_()
     mass[side.blocked] = 0.0
-    low, high = 0.0, float(mass.max())  # all above `low` reach p, all above `high` do not
-    above = torch.empty_like(mass)
-    n_low, n_high, mass_high = mass.numel(), 0, 0.0
-    guesses = _guesses(mass, p)
-    while n_low - n_high > _SORTED and low < high * (1 - 1e-6):
-        middle = next(guesses, (max(low, high * 1e-9) * high) ** 0.5)
-        torch.gt(mass, middle, out=above)
-        n, reached = int(above.sum()), float(torch.dot(above, mass))
-        if reached >= p:
-            low, n_low = max(low, middle), min(n_low, n)
-        elif middle < high:
-            high, n_high, mass_high = middle, n, reached
-    doubtful = torch.gt(mass, low, out=above).mul_(mass <= high).nonzero()[:, 0]
-    ordered, order = mass[doubtful].sort(descending=True, stable=True)
-    before = ordered.double().cumsum(0) - ordered.double() + mass_high
-    member = mass > high
-    member[doubtful[order[before < p]]] = True
-    return member
+    least, last = _cut(whole, p, above)
+    torch.ge(mass[: last + 1], least, out=above[: last + 1])
+    torch.gt(mass[last + 1 :], least, out=above[last + 1 : size])
+    return above[:size]
 
 
-def _guesses(mass: Tensor, p: float) -> Iterator[float]:
-    """Two probabilities between which the least one of the top-p set probably lies, from a sample of the tokens."""
-    sample = mass[:: max(1, mass.numel() // _SORTED)].sort(descending=True).values
-    cut = int(torch.searchsorted(sample.cumsum(0), p * sample.sum()))
-    margin = sample.numel() // 32
-    yield float(sample[max(cut - margin, 0)])
-    yield float(sample[min(cut + margin, sample.numel() - 1)])
+def _cut(mass: Tensor, p: float, above: Tensor) -> tuple[float, int]:
+    """The least mass of a token in the top-p set, and the last id with that mass that is in it."""
+    bracket = _Bracket.around(mass, p, above)
+    ids = bracket.doubtful()
+    ordered, order = mass[ids].sort(descending=True, stable=True)
+    before = ordered.double().cumsum(0) - ordered.double() + bracket.above_high[1]
+    place = int((before < p).sum()) - 1
+    return float(ordered[place]), int(ids[order[place]])
+
+
+@dataclass
+class _Bracket:
+    """Two masses around the least one in a top-p set: the tokens above ``low`` reach p, those above ``high`` do not."""
+
+    mass: Tensor
+    p: float
+    above: Tensor
+    low: float
+    high: float
+    above_low: tuple[int, float]
+    above_high: tuple[int, float] = (0, 0.0)
+
+    @classmethod
+    def around(cls, mass: Tensor, p: float, above: Tensor) -> "_Bracket":
+        """Narrowed until few tokens lie between, first by a sample of the tokens, then by interpolation."""
+        bracket = cls(mass, p, above, 0.0, float(mass.max()), (mass.numel(), 1.0))
+        # The tokens outside are light and many: a sample says much more about them than about those inside.
+        step = max(1, mass.numel() // _SAMPLE)
+        sample = mass[::step].sort().values
+        at, margin = int(torch.searchsorted(step * sample.cumsum(0), 1 - p)), sample.numel() // 32
+        for place in (at - margin, at + margin):
+            if bracket.open:
+                bracket.look(float(sample[min(max(place, 0), sample.numel() - 1)]))
+        while bracket.open:
+            width = bracket.width
+            margin = (bracket.above_low[1] - bracket.above_high[1]) / 32
+            for reached in (p + margin, p - margin):
+                bracket.look(bracket.where(reached))
+            if bracket.width > width / 2:
+                bracket.look(bracket.where(None))
+        return bracket
+
+    @property
+    def open(self) -> bool:
+        """Whether many tokens, of more than one mass, lie between."""
+        return self.above_low[0] - self.above_high[0] > _SORTED and self.width > 1e-6
+
+    @property
+    def width(self) -> float:
+        """Logarithm of the ratio of the two masses, a lower one of nothing taken for 1e-9 of the upper one."""
+        return math.log(self.high / max(self.low, 1e-9 * self.high))
+
+    def where(self, reached: float | None) -> float:
+        """The mass above which the tokens have that sum, by interpolation in its logarithm; the middle if None."""
+        share = 0.5
+        if reached is not None:
+            share = (reached - self.above_high[1]) / (self.above_low[1] - self.above_high[1])
+        return self.high * math.exp(-self.width * min(max(share, 0.0), 1.0))
+
+    def look(self, mass: float) -> None:
+        """Move one end to a mass between them."""
+        torch.gt(self.mass, mass, out=self.above)
+        found = int(self.above.sum()), float(torch.dot(self.above, self.mass))
+        if found[1] >= self.p and mass > self.low:
+            self.low, self.above_low = mass, found
+        elif found[1] < self.p and mass < self.high:
+            self.high, self.above_high = mass, found
+
+    def doubtful(self) -> Tensor:
+        """Ids of the tokens between, ascending: they are looked for in the blocks that have one."""
+        band = torch.le(self.mass, self.high, out=self.above).mul_(self.mass).view(-1, BLOCK)
+        blocks = (band.amax(-1) > self.low).nonzero()[:, 0]
+        found = (band.index_select(0, blocks).view(-1) > self.low).nonzero()[:, 0]
+        return blocks[found // BLOCK] * BLOCK + found % BLOCK
 
 
 def rank_biased_overlap(student: Support, teacher: Support, persistence: float = PERSISTENCE) -> Tensor:

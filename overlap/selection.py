@@ -13,12 +13,12 @@ from torch import Tensor
 
 NONE = float("-inf")
 """Marks a score that must lose every comparison; it is compared, never added or multiplied."""
-_BLOCK = 64
+BLOCK = 64
 
 
 def touched_blocks(admissible: Tensor | None) -> list[int]:
     """The blocks that hold a blocked token, for `block_maxima`."""
-    return [] if admissible is None else ((~admissible).nonzero()[:, 0] // _BLOCK).unique().tolist()
+    return [] if admissible is None else ((~admissible).nonzero()[:, 0] // BLOCK).unique().tolist()
 
 
 def block_maxima(scores: Tensor, admissible: Tensor | None, touched: Sequence[int]) -> Tensor:
@@ -33,15 +33,15 @@ def block_maxima(scores: Tensor, admissible: Tensor | None, touched: Sequence[in
         ``[n, ceil(V / block)]``; NaN where a block holds one.
     """
     n, vocabulary = scores.shape
-    whole = vocabulary // _BLOCK
-    maxima = scores.new_empty(n, -(-vocabulary // _BLOCK))
+    whole = vocabulary // BLOCK
+    maxima = scores.new_empty(n, -(-vocabulary // BLOCK))
     if whole:
-        torch.amax(scores[:, : whole * _BLOCK].unflatten(1, (whole, _BLOCK)), -1, out=maxima[:, :whole])
-    if whole * _BLOCK < vocabulary:
-        maxima[:, whole] = scores[:, whole * _BLOCK :].amax(-1)
+        torch.amax(scores[:, : whole * BLOCK].unflatten(1, (whole, BLOCK)), -1, out=maxima[:, :whole])
+    if whole * BLOCK < vocabulary:
+        maxima[:, whole] = scores[:, whole * BLOCK :].amax(-1)
     if admissible is not None:
         for block in touched:
-            here = slice(block * _BLOCK, (block + 1) * _BLOCK)
+            here = slice(block * BLOCK, (block + 1) * BLOCK)
             maxima[:, block] = scores[:, here].masked_fill(~admissible[here], NONE).amax(-1)
     return maxima
 
@@ -59,10 +59,10 @@ def ranked(scores: Tensor, maxima: Tensor, m: int, admissible: Tensor | None) ->
         Scores (float32) and ids, ``[n, m]`` each. NaN stands above everything.
     """
     n, vocabulary = scores.shape
-    if m * _BLOCK < vocabulary:
+    if m * BLOCK < vocabulary:
         # Ascending, so that the candidates stand in the order of their ids.
         chosen = stable_topk(maxima, m).sort(dim=-1).values
-        ids = (chosen[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=scores.device)).reshape(n, -1)
+        ids = (chosen[:, :, None] * BLOCK + torch.arange(BLOCK, device=scores.device)).reshape(n, -1)
         beyond = ids >= vocabulary
         ids.clamp_max_(vocabulary - 1)
         candidates = scores.gather(-1, ids).float()

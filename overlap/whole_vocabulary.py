@@ -2,42 +2,31 @@
 
 A row of 151,936 scores is 0.6 MB. Everything here works on `ROW_ELEMENTS` scores of either model, in scratch memory
 that is made once: the passes run in the processor's cache, and each exponential is taken once and serves every
-statistic. `overlap.divergence` defines the divergences; where a row leaves the range in which this arithmetic is exact
-(a score of −inf, shared tokens of almost no mass) they are computed by those functions.
+statistic. They are powers of two, which is the faster function, so logarithms are in bits until the last step.
+`overlap.divergence` defines the divergences; where a row leaves the range in which this arithmetic is exact (a score of
+−inf, shared tokens of almost no mass) they are computed by those functions.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from overlap import divergence
 from overlap.pair import Pair, Side
+from overlap.scratch import Scratch
 from overlap.selection import block_maxima
 
-ROW_ELEMENTS = 2**19
-"""Scores of one model that are worked on at once (2 MiB of float32; never less than one row)."""
+ROW_ELEMENTS = 2**18
+"""Scores of one model that are worked on at once (1 MiB of float32; never less than one row)."""
 
-_FLOOR = -60.0  # exp(−60) = 1e-26 of the best token's: far below float32's 1e-7, far above its subnormal numbers
+_FLOOR = -90.0  # 2^−90 = 1e-27 of the best token's: far below float32's 1e-7, far above its subnormal numbers
+_LN_2 = math.log(2.0)
 _LEAST_MASS = 1e-10
 
 Columns = dict[str, Tensor]
-
-
-@dataclass(eq=False)
-class Scratch:
-    """Named float32 buffers, made when first asked for."""
-
-    device: torch.device
-    _buffers: dict[str, Tensor] = field(default_factory=dict)
-
-    def __call__(self, name: str, rows: int, width: int) -> Tensor:
-        """``[rows, width]`` with anything in it."""
-        if name not in self._buffers or self._buffers[name].numel() < rows * width:
-            self._buffers[name] = torch.empty(rows * width, device=self.device)
-        return self._buffers[name][: rows * width].view(rows, width)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,21 +52,24 @@ def measure_whole(
     """Entropies and divergences of ``[n, V]`` raw scores of any floating type, at every temperature."""
     n, rows = student.shape[0], max(1, ROW_ELEMENTS // max(pair.student.size, pair.teacher.size))
     maxima: tuple[list[Tensor], list[Tensor]] = ([], [])
-    parts: dict[float, list[Columns]] = {temperature: [] for temperature in temperatures}
+    sums: dict[float, list[Tensor]] = {temperature: [] for temperature in temperatures}
     for start in range(0, n, rows):
         p_scores = _float(student[start : start + rows], "student scores", scratch)
         q_scores = _float(teacher[start : start + rows], "teacher scores", scratch)
         maxima[0].append(block_maxima(p_scores, pair.student.admissible, pair.student.touched))
         maxima[1].append(block_maxima(q_scores, pair.teacher.admissible, pair.teacher.touched))
-        peaks = maxima[0][-1].amax(-1), maxima[1][-1].amax(-1)
+        peaks = maxima[0][-1].amax(-1, keepdim=True), maxima[1][-1].amax(-1, keepdim=True)
         for temperature in temperatures:
-            columns = _fused(p_scores, q_scores, peaks, pair, temperature, scratch)
-            parts[temperature].append(_exact_where_needed(columns, p_scores, q_scores, pair, temperature))
-    return Whole(
-        torch.cat(maxima[0]),
-        torch.cat(maxima[1]),
-        {t: {name: torch.cat([part[name] for part in list_]) for name in list_[0]} for t, list_ in parts.items()},
-    )
+            sums[temperature].append(_sums(p_scores, q_scores, peaks, pair, temperature, scratch))
+    student_maxima, teacher_maxima = torch.cat(maxima[0]), torch.cat(maxima[1])
+    peaks = student_maxima.amax(-1), teacher_maxima.amax(-1)
+    at = {
+        temperature: _exact_where_needed(
+            _columns(torch.cat(parts, -1), peaks, temperature), student, teacher, pair, temperature
+        )
+        for temperature, parts in sums.items()
+    }
+    return Whole(student_maxima, teacher_maxima, at)
 
 
 def _float(scores: Tensor, name: str, scratch: Scratch) -> Tensor:
@@ -86,99 +78,83 @@ def _float(scores: Tensor, name: str, scratch: Scratch) -> Tensor:
     return scratch(name, *scores.shape).copy_(scores)
 
 
-def _fused(
+@dataclass(frozen=True, eq=False)
+class _Powers:
+    """2^bits and their sums ``[n]``; ``bits``, the scores' distance from the best one over ln 2, are at most zero."""
+
+    bits: Tensor
+    values: Tensor
+    z: Tensor
+
+    def at(self, ids: Tensor, scratch: Scratch, name: str) -> "_Powers":
+        n = self.z.shape[0]
+        bits = torch.index_select(self.bits, 1, ids, out=scratch(f"{name} shared", n, ids.numel()))
+        values = torch.index_select(self.values, 1, ids, out=scratch(f"{name} shared values", n, ids.numel()))
+        return _Powers(bits, values, values.sum(-1))
+
+
+def _powers(
+    scores: Tensor, peak: Tensor, side: Side, temperature: float, scratch: Scratch, name: str
+) -> tuple[_Powers, Tensor]:
+    """And Σ values · bits, ``[n]``."""
+    bits = torch.sub(scores, peak, out=scratch(f"{name} bits", *scores.shape)).mul_(1 / (temperature * _LN_2))
+    if side.blocked.numel():
+        bits.index_fill_(1, side.blocked, _FLOOR)
+    values = torch.clamp(bits, min=_FLOOR, out=scratch(f"{name} values", *scores.shape)).exp2_()
+    weighted = torch.mul(values, bits, out=scratch("product", *scores.shape)).sum(-1)
+    return _Powers(bits, values, values.sum(-1)), weighted
+
+
+def _sums(
     p_scores: Tensor,
     q_scores: Tensor,
     peaks: tuple[Tensor, Tensor],
     pair: Pair,
     temperature: float,
     scratch: Scratch,
-) -> Columns:
-    student = _softmax(p_scores, peaks[0], pair.student, temperature, scratch, "student")
-    teacher = _softmax(q_scores, peaks[1], pair.teacher, temperature, scratch, "teacher")
-    columns = {
-        "student_entropy": student.entropy,
-        "teacher_entropy": teacher.entropy,
-        "student_log_z": student.z.double().log() + peaks[0].double() / temperature,
-        "teacher_log_z": teacher.z.double().log() + peaks[1].double() / temperature,
-    }
-    if pair.shared is None:
-        ones = torch.ones_like(student.z)
-        masses = {"student_mapped_mass": ones, "teacher_mapped_mass": ones}
-    else:
+) -> Tensor:
+    """The sums over the vocabulary that `_columns` takes, ``[11, n]``.
+
+    With d = log₂ p − log₂ q and m = ½ (p + q), Jensen-Shannon is Σ m log₂(max(p, q) / m) − ½ Σ min(p, q) |d| bits,
+    whose first logarithm lies between 0 and 1 for every token.
+    """
+    student, student_bits = _powers(p_scores, peaks[0], pair.student, temperature, scratch, "student")
+    teacher, teacher_bits = _powers(q_scores, peaks[1], pair.teacher, temperature, scratch, "teacher")
+    whole = [student.z, teacher.z, student_bits, teacher_bits]
+    if pair.shared is not None:
         student, teacher = (
             student.at(pair.shared[0], scratch, "student"),
             teacher.at(pair.shared[1], scratch, "teacher"),
         )
-        masses = {"student_mapped_mass": student.share, "teacher_mapped_mass": teacher.share}
-    return columns | _divergences(student, teacher, scratch) | masses
+    product, ratio = scratch("product", *student.values.shape), student.z / teacher.z
+    p, q = student.values, teacher.values.mul_(ratio[:, None])  # from here p and q have one sum
+    d = student.bits.sub_(teacher.bits).sub_(ratio.log2()[:, None])
+    reverse = torch.mul(p, d, out=product).sum(-1)
+    forward = torch.mul(q, d, out=product).sum(-1)
+    smallest = torch.minimum(p, q, out=product).mul_(d.abs_()).sum(-1)
+    largest = torch.maximum(p, q, out=teacher.bits)
+    variation = largest.sum(-1)
+    middle = torch.lerp(p, q, 0.5, out=student.bits)
+    middle_bits = largest.div_(middle).log2_().mul_(middle).sum(-1)
+    return torch.stack([*whole, student.z, teacher.z, reverse, forward, smallest, variation, middle_bits])
 
 
-@dataclass(frozen=True, eq=False)
-class _Exponentials:
-    """exp(scores − best) and their sums; the scores ``shifted`` are below zero, ``values`` not normalised."""
-
-    shifted: Tensor
-    values: Tensor
-    z: Tensor
-    whole_z: Tensor
-    entropy: Tensor
-
-    @property
-    def log_z(self) -> Tensor:
-        return self.z.log()
-
-    @property
-    def share(self) -> Tensor:
-        return (self.z / self.whole_z).clamp_max(1.0)
-
-    def at(self, ids: Tensor, scratch: Scratch, name: str) -> "_Exponentials":
-        n = self.z.shape[0]
-        shifted = torch.index_select(self.shifted, 1, ids, out=scratch(f"{name} shared", n, ids.numel()))
-        values = torch.index_select(self.values, 1, ids, out=scratch(f"{name} shared values", n, ids.numel()))
-        return _Exponentials(shifted, values, values.sum(-1), self.whole_z, self.entropy)
-
-
-def _softmax(
-    scores: Tensor, peak: Tensor, side: Side, temperature: float, scratch: Scratch, name: str
-) -> _Exponentials:
-    shifted = torch.sub(scores, peak[:, None], out=scratch(f"{name} shifted", *scores.shape))
-    if temperature != 1.0:
-        shifted.div_(temperature)
-    if side.blocked.numel():
-        shifted.index_fill_(1, side.blocked, _FLOOR)
-    values = torch.clamp(shifted, min=_FLOOR, out=scratch(f"{name} values", *scores.shape)).exp_()
-    z = values.sum(-1)
-    product = torch.mul(values, shifted, out=scratch("product", *scores.shape))
-    entropy = (z.log() - product.sum(-1) / z).clamp_min(0.0)
-    return _Exponentials(shifted, values, z, z, entropy)
-
-
-def _divergences(student: _Exponentials, teacher: _Exponentials, scratch: Scratch) -> Columns:
-    """Divergences of two distributions over one set of tokens; takes both apart.
-
-    With d = log p − log q and m = ½ (p + q), Jensen-Shannon is Σ m log(max(p, q) / m) − ½ Σ min(p, q) |d|, whose
-    logarithm lies between 0 and log 2 for every token.
-    """
-    p, shape = student.values, student.values.shape
-    q = teacher.values.mul_((student.z / teacher.z)[:, None])  # from here p and q have one sum, z
-    z, product = student.z, scratch("product", *shape)
-    d = torch.sub(student.shifted, teacher.shifted, out=scratch("difference", *shape))
-    d.sub_((student.log_z - teacher.log_z)[:, None])
-    reverse = torch.mul(p, d, out=product).sum(-1) / z
-    forward = -torch.mul(q, d, out=product).sum(-1) / z
-    largest = torch.maximum(p, q, out=student.shifted)
-    variation = largest.sum(-1) / z - 1.0
-    middle = torch.lerp(p, q, 0.5, out=teacher.shifted)
-    smallest = torch.minimum(p, q, out=p)
-    weighted = torch.mul(smallest, d.abs_(), out=product).sum(-1) / 2
-    logarithm = largest.div_(middle).log_()
-    jensen = (torch.mul(middle, logarithm, out=product).sum(-1) - weighted) / z
-    return {
-        "forward_kl": forward.clamp_min(0.0),
-        "reverse_kl": reverse.clamp_min(0.0),
-        "jensen_shannon": jensen.clamp(0.0, math.log(2.0)),
-        "total_variation": variation.clamp(0.0, 1.0),
+def _columns(sums: Tensor, peaks: tuple[Tensor, Tensor], temperature: float) -> Columns:
+    z_s, z_t, bits_s, bits_t, z, shared_z_t, reverse, forward, smallest, variation, middle = sums.double().unbind()
+    columns = {
+        "student_entropy": (z_s.log() - _LN_2 * bits_s / z_s).clamp_min(0.0),
+        "teacher_entropy": (z_t.log() - _LN_2 * bits_t / z_t).clamp_min(0.0),
+        "forward_kl": (-_LN_2 * forward / z).clamp_min(0.0),
+        "reverse_kl": (_LN_2 * reverse / z).clamp_min(0.0),
+        "jensen_shannon": (_LN_2 * (middle - smallest / 2) / z).clamp(0.0, _LN_2),
+        "total_variation": (variation / z - 1.0).clamp(0.0, 1.0),
+        "student_mapped_mass": (z / z_s).clamp_max(1.0),
+        "teacher_mapped_mass": (shared_z_t / z_t).clamp_max(1.0),
+    }
+    columns = {name: value.float() for name, value in columns.items()}
+    return columns | {
+        "student_log_z": z_s.log() + peaks[0].double() / temperature,
+        "teacher_log_z": z_t.log() + peaks[1].double() / temperature,
     }
 
 

@@ -50,7 +50,16 @@ NAMES = {
 REMOVED = ("clamp", "clamp_", "clamp_min", "clamp_min_", "clamp_max", "clamp_max_", "abs", "masked_fill", "keep")
 """Methods whose call is replaced by what it is called on."""
 
-MEMORY_ONLY = ("_DRAWS_AT_ONCE", "CHUNK_ELEMENTS", "ROW_ELEMENTS", "LOGITS_AT_ONCE", "_SLOTS", "_BLOCK")
+MEMORY_ONLY = (
+    "_DRAWS_AT_ONCE",
+    "CHUNK_ELEMENTS",
+    "ROW_ELEMENTS",
+    "LOGITS_AT_ONCE",
+    "_SLOTS",
+    "BLOCK",
+    "_SORTED",
+    "_SAMPLE",
+)
 """Constants that say how much is done at once: results are the same with any."""
 NO_EFFECT_KEYWORDS = ("strict", "copy", "stable")
 """Arguments that change nothing where the code is right, or nothing but speed."""

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from overlap import Head, VocabularyMap, heads, measure, measure_hidden
+import overlap.hidden
+from overlap import Head, VocabularyMap, measure, measure_hidden
 
 
 def pair(*, bias=True, seed=0, widths=(60, 60)):
@@ -19,7 +20,7 @@ def same(first, second, **tolerance):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("elements", [1, 200, 2**22])
 def test_it_is_measure_on_the_logits(monkeypatch, bias, elements):
-    monkeypatch.setattr(heads, "LOGITS_AT_ONCE", elements)
+    monkeypatch.setattr(overlap.hidden, "LOGITS_AT_ONCE", elements)
     student_hidden, student_head, teacher_hidden, teacher_head = pair(bias=bias)
     options = {
         "k": 5,
@@ -61,7 +62,7 @@ def test_only_a_chunk_of_logits_exists(monkeypatch):
                 largest = max(largest, result.numel())
             return result
 
-    monkeypatch.setattr(heads, "LOGITS_AT_ONCE", 3 * 400)
+    monkeypatch.setattr(overlap.hidden, "LOGITS_AT_ONCE", 3 * 400)
     torch.manual_seed(1)
     weights = torch.randn(400, 4), torch.randn(400, 4)
     student, teacher = torch.randn(50, 4), torch.randn(50, 4)

@@ -68,7 +68,7 @@ def logits(parts):
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
     """Several chunks even at these sizes: 2 rows of logits, 3 gathered rows."""
-    monkeypatch.setattr(overlap.heads, "LOGITS_AT_ONCE", 50)
+    monkeypatch.setattr(overlap.losses, "LOGITS_AT_ONCE", 50)
     monkeypatch.setattr(overlap.heads, "CHUNK_ELEMENTS", 3 * 8 * 5)
 
 
