@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,6 +77,9 @@ def nucleus_overlap(
         member = before < p
         supports.append(Support(ids.masked_fill(~member, 0), member))
         narrow &= (mass.sum(-1) >= p) | ~z.isfinite()  # a row without a softmax is refused elsewhere
+    longest = torch.maximum(supports[0].size, supports[1].size)[narrow]
+    width = int(longest.max()) if longest.numel() else 0
+    supports = [Support(support.ids[:, :width], support.valid[:, :width]) for support in supports]
     student, teacher = pair.student_support(supports[0]), pair.teacher_support(supports[1])
     shared = intersection(student, teacher).size
     result = shared / (student.size + teacher.size - shared)
@@ -97,34 +101,44 @@ def _nucleus(
     whole, above = scratch("mass", 1, padded)[0], scratch(name, 1, padded)[0]
     whole[size:] = 0.0
     mass = whole[:size]
-    # In powers of two, which is the faster function; the peak first, for large scores would lose digits.
+    # In powers of two, which is the faster function, and in units of the best token's mass, which keeps most digits.
     mass.copy_(scores)
     peak = mass.max()
-    mass.sub_(peak).mul_(1 / (temperature * _LN_2))
-    mass.add_((peak.double() / temperature - log_z).float() / _LN_2).exp2_()
+    mass.sub_(peak).mul_(1 / (temperature * _LN_2)).exp2_()
     mass[side.blocked] = 0.0
-    least, last = _cut(whole, p, above)
+    total = float((log_z - peak.double() / temperature).exp())
+    least, last = _cut(whole, p * total, total, above)
     torch.ge(mass[: last + 1], least, out=above[: last + 1])
     torch.gt(mass[last + 1 :], least, out=above[last + 1 : size])
     return above[:size]
 
 
-def _cut(mass: Tensor, p: float, above: Tensor) -> tuple[float, int]:
-    """The least mass of a token in the top-p set, and the last id with that mass that is in it."""
-    bracket = _Bracket.around(mass, p, above)
+def _cut(mass: Tensor, goal: float, total: float, above: Tensor) -> tuple[float, int]:
+    """The least mass of a token in the smallest set that reaches the goal, and the last id with that mass in it."""
+    bracket = _Bracket.around(mass, goal, total, above)
     ids = bracket.doubtful()
     ordered, order = mass[ids].sort(descending=True, stable=True)
     before = ordered.double().cumsum(0) - ordered.double() + bracket.above_high[1]
-    place = int((before < p).sum()) - 1
+    place = int((before < goal).sum()) - 1
     return float(ordered[place]), int(ids[order[place]])
 
 
 @dataclass
 class _Bracket:
-    """Two masses around the least one in a top-p set: the tokens above ``low`` reach p, those above ``high`` do not."""
+    """Two masses around the one that is looked for: the tokens above ``low`` reach the goal, those above ``high`` not.
+
+    Attributes:
+        mass: ``[V]`` of every token.
+        goal: what the set has to reach.
+        above: ``[V]`` to work in.
+        low: the lower mass.
+        high: the upper mass.
+        above_low: how many tokens lie above the lower mass, and their sum.
+        above_high: the same of the upper mass.
+    """
 
     mass: Tensor
-    p: float
+    goal: float
     above: Tensor
     low: float
     high: float
@@ -132,23 +146,24 @@ class _Bracket:
     above_high: tuple[int, float] = (0, 0.0)
 
     @classmethod
-    def around(cls, mass: Tensor, p: float, above: Tensor) -> "_Bracket":
+    def around(cls, mass: Tensor, goal: float, total: float, above: Tensor) -> "_Bracket":
         """Narrowed until few tokens lie between, first by a sample of the tokens, then by interpolation."""
-        bracket = cls(mass, p, above, 0.0, float(mass.max()), (mass.numel(), 1.0))
+        bracket = cls(mass, goal, above, 0.0, float(mass.max()), (mass.numel(), total))
         # The tokens outside are light and many: a sample says much more about them than about those inside.
         step = max(1, mass.numel() // _SAMPLE)
         sample = mass[::step].sort().values
-        at, margin = int(torch.searchsorted(step * sample.cumsum(0), 1 - p)), sample.numel() // 32
+        at, margin = int(torch.searchsorted(step * sample.cumsum(0), total - goal)), sample.numel() // 32
         for place in (at - margin, at + margin):
             if bracket.open:
                 bracket.look(float(sample[min(max(place, 0), sample.numel() - 1)]))
         while bracket.open:
             width = bracket.width
             margin = (bracket.above_low[1] - bracket.above_high[1]) / 32
-            for reached in (p + margin, p - margin):
+            for reached in (goal + margin, goal - margin):
                 bracket.look(bracket.where(reached))
             if bracket.width > width / 2:
                 bracket.look(bracket.where(None))
+                bracket.step()
         return bracket
 
     @property
@@ -171,11 +186,16 @@ class _Bracket:
     def look(self, mass: float) -> None:
         """Move one end to a mass between them."""
         torch.gt(self.mass, mass, out=self.above)
-        found = int(self.above.sum()), float(torch.dot(self.above, self.mass))
-        if found[1] >= self.p and mass > self.low:
+        found = int(self.above.sum()), float(self.above.mul_(self.mass).sum())
+        if found[1] >= self.goal and mass > self.low:
             self.low, self.above_low = mass, found
-        elif found[1] < self.p and mass < self.high:
+        elif found[1] < self.goal and mass < self.high:
             self.high, self.above_high = mass, found
+
+    def step(self) -> None:
+        """Look at the largest mass between: many tokens may have just that one."""
+        self.high = float(torch.le(self.mass, self.high, out=self.above).mul_(self.mass).max())
+        self.look(float(np.nextafter(np.float32(self.high), np.float32(0.0))))
 
     def doubtful(self) -> Tensor:
         """Ids of the tokens between, ascending: they are looked for in the blocks that have one."""

@@ -19,8 +19,8 @@ from overlap.pair import Pair, Side
 from overlap.scratch import Scratch
 from overlap.selection import block_maxima
 
-ROW_ELEMENTS = 2**18
-"""Scores of one model that are worked on at once (1 MiB of float32; never less than one row)."""
+ROW_ELEMENTS = 5 * 2**16
+"""Scores of one model that are worked on at once (1.25 MiB of float32; never less than one row)."""
 
 _FLOOR = -90.0  # 2^−90 = 1e-27 of the best token's: far below float32's 1e-7, far above its subnormal numbers
 _LN_2 = math.log(2.0)

@@ -28,26 +28,26 @@ import overlap
 from tests.benchmarks.harness import in_fresh_process, interleaved, peak_extra_mib, pin_threads, show, spread
 
 MODULE = "tests.benchmarks.bench_measure"
-Logits = tuple[Tensor, Tensor]
+Logits = tuple[Tensor, Tensor, Tensor]
 
 
 def inputs(kind: str, positions: int, vocabulary: int, dtype: torch.dtype) -> Logits:
-    """Student's and teacher's logits; the teacher near the student."""
+    """Student's and teacher's logits, the teacher near the student, and the tokens that the student wrote."""
     generator = torch.Generator().manual_seed(0)
     student = torch.randn(positions, vocabulary, generator=generator).mul_(2.0)
     if kind == "peaked":
         best = torch.randint(vocabulary, (positions, 40), generator=generator)
         student.scatter_(1, best, 10 + 14 * torch.rand(positions, 40, generator=generator))
     teacher = torch.randn(positions, vocabulary, generator=generator).mul_(0.7).add_(student)
-    return student.to(dtype), teacher.to(dtype)
+    return student.to(dtype), teacher.to(dtype), student.argmax(-1)
 
 
 def plain(logits: Logits, k: int) -> dict[str, Tensor]:
     """The definitions, written out."""
-    log_p, log_q = (torch.log_softmax(z.float(), -1) for z in logits)
+    log_p, log_q = (torch.log_softmax(z.float(), -1) for z in logits[:2])
     p, q = log_p.exp(), log_q.exp()
     middle = (p + q) / 2
-    student, teacher = (z.topk(k).indices for z in logits)
+    student, teacher = (z.topk(k).indices for z in logits[:2])
     same = (student[:, :, None] == teacher[:, None, :]).any(-1)
     return {
         "overlap_ratio": same.float().mean(-1),
@@ -69,7 +69,7 @@ def plain_with_nuclei(logits: Logits, k: int) -> dict[str, Tensor]:
     """`plain` and the overlap of the top-p sets."""
     result = plain(logits, k)
     members = []
-    for z in logits:
+    for z in logits[:2]:
         mass, order = torch.softmax(z.float(), -1).sort(dim=-1, descending=True)
         members.append(torch.zeros_like(mass, dtype=torch.bool).scatter_(-1, order, mass.cumsum(-1) - mass < 0.95))
     student, teacher = members
@@ -79,7 +79,7 @@ def plain_with_nuclei(logits: Logits, k: int) -> dict[str, Tensor]:
 
 def verl(logits: Logits, k: int) -> dict[str, Tensor]:
     """Overlap ratio, masses and forward KL on the teacher's top-k, raw and not renormalised."""
-    log_p, log_q = (torch.log_softmax(z.float(), -1) for z in logits)
+    log_p, log_q = (torch.log_softmax(z.float(), -1) for z in logits[:2])
     student, (best, teacher) = log_p.topk(k).indices, log_q.topk(k)
     mine = log_p.gather(-1, teacher)
     return {
@@ -91,7 +91,7 @@ def verl(logits: Logits, k: int) -> dict[str, Tensor]:
 
 def chunked(way: Callable[[Logits, int], dict[str, Tensor]], logits: Logits, k: int) -> dict[str, Tensor]:
     """4,096 rows at a time."""
-    parts = [way((s, t), k) for s, t in zip(logits[0].split(4096), logits[1].split(4096), strict=True)]
+    parts = [way((s, t, i), k) for s, t, i in zip(*(tensor.split(4096) for tensor in logits), strict=True)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -99,7 +99,7 @@ def floor(logits: Logits, _: int) -> dict[str, Tensor]:
     """Two exponentials a token and their sums."""
     sums: list[Tensor] = []
     buffer = torch.empty(3, logits[0].shape[1])
-    for z in logits:
+    for z in logits[:2]:
         for rows in z.split(3):
             scores = buffer[: rows.shape[0]].copy_(rows)
             sums.append(scores.sub_(scores.amax(-1, keepdim=True)).exp_().sum(-1))
@@ -108,7 +108,7 @@ def floor(logits: Logits, _: int) -> dict[str, Tensor]:
 
 def measured(logits: Logits, k: int) -> dict[str, Tensor]:
     """The library's way."""
-    return overlap.measure(*logits, k=k, tokens=logits[0].argmax(-1)).values()
+    return overlap.measure(*logits[:2], k=k, tokens=logits[2]).values()
 
 
 WAYS = {

@@ -2,8 +2,6 @@
 
 import functools
 import math
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -311,32 +309,3 @@ def test_refusals():
     message = r"logits of teacher_hidden through teacher_head: 1 of 5 unmasked positions .* first at index \(4,\)"
     refused(message, hidden, head, broken, head, mask=mask)
     refused("logits of student_hidden through student_head: 1 of 6", broken, head, hidden, head)
-
-
-MEMORY = """
-import resource, torch
-from overlap import Head, union_kl
-torch.set_num_threads(1)
-def peak(call):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    call().backward()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-def loss(n, v=20_000, h=16):
-    student, teacher = (torch.randn(v, h, requires_grad=True) for _ in range(2))
-    hidden = torch.randn(n, h, requires_grad=True)
-    return lambda: union_kl(hidden, student, hidden, teacher, k=8).loss
-def rows(n, v=1_000, h=256, m=8):
-    head, hidden = Head(torch.randn(v, h, requires_grad=True)), torch.randn(n, h, requires_grad=True)
-    ids = torch.randint(v, (n, m))
-    return lambda: head.logits_at(hidden, ids).sum()
-peak(loss(8, 100))
-print(peak(loss(6_000)), peak(rows(30_000)))
-"""
-
-
-def test_memory_stays_far_below_the_logits_and_the_gathered_rows():
-    """6,000 × 20,000 logits are 458 MiB, one chunk is 64; 30,000 × 8 rows of 256 are 234 MiB, one chunk is 16."""
-    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, timeout=120, check=True)
-    logits, rows = map(float, done.stdout.split())
-    assert logits < 200
-    assert rows < 160

@@ -1,0 +1,91 @@
+"""Top-p sets of large vocabularies, which leave the ranked list: each is checked to be one, in float64."""
+
+import pytest
+import torch
+
+from overlap import VocabularyMap, measure, ranking
+from overlap.pair import Side
+from overlap.scratch import Scratch
+
+KINDS = ("wide", "nearly uniform", "uniform", "heavy tail", "one and the rest", "few values")
+
+
+def scores_of(kind, size):
+    generator = torch.Generator().manual_seed(size)
+    normal = torch.randn(size, generator=generator)
+    return {
+        "wide": 2.0 * normal,
+        "nearly uniform": 1e-3 * normal,
+        "uniform": torch.zeros(size),
+        "heavy tail": -1.1 * torch.randperm(size, generator=generator).add(1).log(),
+        "one and the rest": normal.index_fill(0, torch.tensor([size // 3]), 9.0),
+        "few values": torch.randint(0, 4, (size,), generator=generator).float() - 300.0,
+    }[kind]
+
+
+def check(member, scores, admissible, p):
+    """The members stand first in the order of scores, and reach p, and would not without the last of them.
+
+    Scores that differ by less than float32 keeps in their exponentials may change places; equal ones may not.
+    """
+    order = scores.double().sort(descending=True, stable=True).indices
+    order = order[admissible[order]]
+    n = int(member.sum())
+    ordered = scores.double()[order]
+    expected = torch.zeros_like(member)
+    expected[order[:n]] = True
+    changed = (member != expected).nonzero()[:, 0]
+    assert ((scores[changed].double() - ordered[n - 1]).abs() < 2e-7).all()
+    assert not len(changed) or ordered[n - 1] != ordered[min(n, len(ordered) - 1)]
+    mass = torch.softmax(ordered, 0).cumsum(0)
+    assert mass[n - 1] >= p - 1e-6
+    assert n == 1 or mass[n - 2] < p + 1e-6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("p", [0.05, 0.5, 0.95, 0.9999])
+@pytest.mark.parametrize(("size", "blocked"), [(20_000, ()), (5003, range(0, 5003, 3))])
+def test_it_is_the_smallest_set_that_reaches_p(kind, dtype, p, size, blocked):
+    scores = scores_of(kind, size).to(dtype)
+    admissible = torch.ones(size, dtype=torch.bool)
+    admissible[list(blocked)] = False
+    side = Side.of(size, None if not blocked else admissible)
+    log_z = scores.double()[admissible].logsumexp(0)
+    member = ranking._nucleus(scores, log_z, side, 1.0, p, Scratch(torch.device("cpu")), "nucleus")
+    assert set(member.unique().tolist()) <= {0.0, 1.0}
+    check(member.bool(), scores, admissible, p)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_few_looks_at_the_vocabulary(monkeypatch, kind):
+    """Each look is a pass; bisection alone would take some 30 for the last digit."""
+    looks = []
+    look = ranking._Bracket.look
+    monkeypatch.setattr(ranking._Bracket, "look", lambda self, mass: looks.append(mass) or look(self, mass))
+    scores = scores_of(kind, 100_000)
+    side = Side.of(scores.numel(), None)
+    ranking._nucleus(scores, scores.double().logsumexp(0), side, 1.0, 0.95, Scratch(torch.device("cpu")), "nucleus")
+    assert len(looks) <= 12, len(looks)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_overlap_of_wide_nuclei(temperature):
+    student, teacher = scores_of("wide", 9000), scores_of("wide", 9001)[:9000]
+    shift = torch.randperm(9000, generator=torch.Generator().manual_seed(1))[:8000]
+    table = torch.full((9000,), -1)
+    table[shift] = torch.arange(8000)
+
+    def nucleus(scores):
+        mass, order = torch.softmax(scores.double() / temperature, 0).sort(descending=True, stable=True)
+        return set(order[mass.cumsum(0) - mass < 0.95].tolist())
+
+    own = {int(table[i]) for i in nucleus(student)} - {-1}
+    other = {i for i in nucleus(teacher) if i < 8000}
+    vocabulary = VocabularyMap.from_pairs(
+        zip(shift.tolist(), range(8000), strict=True), student_size=9000, teacher_size=9000
+    )
+    statistics = measure(student, teacher, k=4, vocabulary=vocabulary, temperature=temperature)
+    assert float(statistics.nucleus_overlap) == pytest.approx(len(own & other) / len(own | other), abs=1e-3)
+    alike = measure(student, student.flip(0).flip(0), k=4, temperature=temperature)
+    assert float(alike.nucleus_overlap) == 1.0
