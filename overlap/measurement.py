@@ -173,7 +173,7 @@ def _rows_of_logits(student: Tensor, teacher: Tensor) -> Rows:
 
 
 def _flat(logits: Tensor) -> Callable[[Tensor], Tensor]:
-    shape, width = logits.shape[:-1], logits.shape[-1]
+    shape, width, scratch = logits.shape[:-1], logits.shape[-1], Scratch(logits.device)
     try:
         flat = logits.view(-1, width) if logits.numel() else logits.reshape(-1, width)
     except RuntimeError:  # the leading axes do not merge: gather, for reshape would copy everything
@@ -183,7 +183,8 @@ def _flat(logits: Tensor) -> Callable[[Tensor], Tensor]:
         first, n = int(chunk[0]), chunk.numel()
         if int(chunk[-1]) - first == n - 1:
             return flat[first : first + n]
-        return flat[chunk.to(flat.device)]
+        out = scratch("rows", n, width, dtype=flat.dtype)
+        return torch.index_select(flat, 0, chunk.to(flat.device), out=out)
 
     return rows
 
