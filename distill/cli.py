@@ -19,13 +19,14 @@ from .data import AudioSource
 from .evaluation import evaluate as evaluate_model
 from .manifest import read_manifest, require_text
 from .models import load_recogniser
+from .pair import Pair
 from .paths import shipped_recipes
 from .probe import StateProbe
 from .probe import probe as probe_pair
 from .progress import TerminalProgress
 from .recipe import Decoding, Support, load_recipe
 from .run_directory import write_parquet
-from .setup import check_durations, check_pair
+from .setup import check_durations
 from .trainer import RunResult, TrainingError
 
 app = App(name="distill", help="Distil a speech recogniser on-policy, in stages gated on support overlap.")
@@ -152,11 +153,10 @@ def probe(
     """
     utterances = read_manifest(manifest)[:max_utterances]
     check_durations(utterances, max_seconds)
-    pair = load_recogniser(student), load_recogniser(teacher)
-    check_pair(*pair, k)
+    pair = Pair.of(load_recogniser(student), load_recogniser(teacher), k)
     with TerminalProgress() as progress:
         result = probe_pair(
-            *pair,
+            pair,
             AudioSource(AudioCache(max_seconds=max_seconds)),
             utterances,
             Support(k=k, temperature=temperature),

@@ -12,6 +12,7 @@ import overlap
 
 from .data import Batch
 from .models import Recogniser, Transcripts
+from .pair import Pair
 from .recipe import Support
 from .timing import Stopwatch
 
@@ -22,15 +23,26 @@ class LogitsError(ValueError):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Attributes: logits are [batch, length, vocabulary] in the student's ids; `used` is [batch, length] bool."""
+    """Both models at the student's positions.
 
+    Attributes:
+        pair: The two models.
+        transcripts: In the student's ids.
+        student_logits: [batch, length, student's vocabulary].
+        teacher_logits: [batch, length, teacher's vocabulary].
+        union: Of both top-k sets, in the student's ids.
+        used: [batch, length] bool, positions that count.
+        funnel: Where the others went.
+        support: k and temperature.
+    """
+
+    pair: Pair
     transcripts: Transcripts
     student_logits: Tensor
     teacher_logits: Tensor
     union: overlap.Support
     used: Tensor
     funnel: overlap.Funnel
-    blocked: Tensor
     support: Support
 
     def statistics(self) -> overlap.TokenStatistics:
@@ -42,7 +54,9 @@ class Comparison:
             temperature=self.support.temperature,
             mask=self.used,
             tokens=self.transcripts.ids,
-            blocked=self.blocked,
+            blocked=self.pair.blocked,
+            teacher_blocked=self.pair.teacher_blocked,
+            vocabulary=self.pair.vocabulary,
         )
 
     def sums(self) -> overlap.GroupSums:
@@ -53,8 +67,7 @@ class Comparison:
 
 
 def compare(
-    student: Recogniser,
-    teacher: Recogniser,
+    pair: Pair,
     batch: Batch,
     transcripts: Transcripts,
     support: Support,
@@ -67,8 +80,7 @@ def compare(
     """Score the same transcripts with both models and account for every position.
 
     Args:
-        student: Recogniser whose ids the transcripts are in.
-        teacher: Recogniser with the same vocabulary.
+        pair: The two recognisers; transcripts are in the student's ids.
         batch: Utterances and their audio.
         transcripts: Tokens at whose positions the models are compared.
         support: k and temperature.
@@ -80,34 +92,46 @@ def compare(
     Raises:
         LogitsError: A model's logits hold NaN or +inf; names the model, the utterance and the position.
     """
-    clock = clock or Stopwatch()
+    clock, student, teacher = clock or Stopwatch(), pair.student, pair.teacher
     with clock("teacher"), torch.no_grad():
-        teacher_logits = teacher.score(batch.prompt(teacher), transcripts)
+        view = pair.view(transcripts)
+        scored = teacher.score(batch.prompt(teacher), view.transcripts)
     with clock("student"), nullcontext() if gradients else torch.no_grad():
         student_logits = student.score(batch.prompt(student), transcripts)
     with clock("measure"), torch.no_grad():
         _refuse_undefined(student_logits, "student", student, batch, transcripts)
-        _refuse_undefined(teacher_logits, "teacher", teacher, batch, transcripts)
-        blocked, mask = student.blocked | teacher.blocked, transcripts.mask
-        union = overlap.union(
-            overlap.top_k(student_logits.detach(), support.k, blocked=blocked, mask=mask),
-            overlap.top_k(teacher_logits, support.k, blocked=blocked, mask=mask),
-        )
+        _refuse_undefined(scored, "teacher", teacher, batch, view.transcripts)
+        teacher_logits, mask = view.at_student(scored).to(student_logits.device), transcripts.mask
+        misaligned = torch.zeros_like(mask) if view.alignment is None else view.alignment.misaligned
+        union = overlap.union(*supports(pair, student_logits, teacher_logits, support.k, mask & ~misaligned))
         empty = (transcripts.lengths == 0) & transcripts.finished
         reasons = {
             "empty_rollout": (empty if drop_empty else torch.zeros_like(empty)).unsqueeze(-1),
-            "blocked": blocked[transcripts.ids],
+            "blocked": pair.blocked[transcripts.ids],
+            "misaligned": misaligned,
             "truncated": (~transcripts.finished if drop_truncated else torch.zeros_like(empty)).unsqueeze(-1),
             "thin_support": union.valid.sum(-1) < 2,
         }
         funnel, used = overlap.account(transcripts.mask, reasons)
-    return Comparison(transcripts, student_logits, teacher_logits, union, used, funnel, blocked, support)
+    return Comparison(pair, transcripts, student_logits, teacher_logits, union, used, funnel, support)
+
+
+def supports(
+    pair: Pair, student_logits: Tensor, teacher_logits: Tensor, k: int, mask: Tensor | None = None
+) -> tuple[overlap.Support, overlap.Support]:
+    """Both models' top-k sets in the student's ids, without the tokens that the other does not have."""
+    own = overlap.top_k(student_logits.detach(), k, blocked=pair.blocked, mask=mask)
+    other = overlap.top_k(teacher_logits, k, blocked=pair.teacher_blocked, mask=mask)
+    if pair.vocabulary is None:
+        return own, other
+    return pair.vocabulary.student_support(own), pair.vocabulary.teacher_support(other)
 
 
 def _refuse_undefined(
     logits: Tensor, role: str, recogniser: Recogniser, batch: Batch, transcripts: Transcripts
 ) -> None:
-    wrong = ((logits.isnan() | logits.isposinf()).any(-1) & transcripts.mask).nonzero()
+    largest = logits.detach().amax(-1)  # NaN where there is one
+    wrong = ((largest.isnan() | largest.isposinf()) & transcripts.mask).nonzero()
     if len(wrong):
         row, position = wrong[0].tolist()
         raise LogitsError(

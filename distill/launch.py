@@ -34,7 +34,7 @@ def train(
         observer: Hears what happens; silent without one.
 
     Raises:
-        RecipeError, ManifestError, AudioError, ModelError, SetupError, RunDirectoryError: Before the first step.
+        RecipeError, ManifestError, AudioError, ModelError, PairError, RunDirectoryError: Before the first step.
         TrainingError: Loss or gradient stopped being finite.
     """
     if not isinstance(recipe, Recipe):

@@ -45,8 +45,8 @@ class Monitor:
         Returns:
             Estimates by name for the gates: those on the student's own states plainly, others as `fixed.union_size`.
         """
-        config, teacher = self.setup.recipe.probe, self.setup.teacher
-        if config is None or teacher is None:
+        config, pair = self.setup.recipe.probe, self.setup.pair
+        if config is None or pair is None:
             return {}
         readings: dict[str, overlap.Estimate] = {}
         rows: list[dict[str, Any]] = []
@@ -56,8 +56,7 @@ class Monitor:
             if states == "fixed" and recorded is None:
                 continue
             result = probe(
-                self.setup.student,
-                teacher,
+                pair,
                 self.setup.source,
                 self.setup.probe,
                 self.setup.recipe.support,

@@ -20,7 +20,13 @@ def cross_entropy(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
 
 
 def union_support_kl(
-    student_logits: Tensor, teacher_logits: Tensor, union: overlap.Support, mask: Tensor, *, temperature: float = 1.0
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    union: overlap.Support,
+    mask: Tensor,
+    *,
+    temperature: float = 1.0,
+    vocabulary: overlap.VocabularyMap | None = None,
 ) -> Tensor:
     """Summed τ² · KL(softmax(z_T/τ on U) ‖ softmax(z_S/τ on U)), Eq. 1 of arXiv 2605.28139.
 
@@ -29,15 +35,17 @@ def union_support_kl(
 
     Args:
         student_logits: [..., vocabulary], raw.
-        teacher_logits: [..., vocabulary], raw, in the student's ids.
-        union: Union of both top-k sets at each position, `ids` and `valid` [..., 2k].
+        teacher_logits: [..., teacher's vocabulary], raw, at the student's positions.
+        union: Union of both top-k sets at each position, `ids` and `valid` [..., 2k], in the student's ids.
         mask: [...] bool, positions that count; each must hold at least 2 union tokens.
         temperature: τ.
+        vocabulary: The map between the two vocabularies; None when ids agree.
 
     Returns:
         A scalar in nats, the sum over counted positions (0 where none counts).
     """
     # Select the counted rows first: masked positions must not enter the arithmetic, not even multiplied by zero.
     ids, valid = union.ids[mask], union.valid[mask]
-    student, teacher = (logits[mask].gather(-1, ids) for logits in (student_logits, teacher_logits))
+    teacher_ids = ids if vocabulary is None else vocabulary.to_teacher(ids).clamp_min(0)
+    student, teacher = student_logits[mask].gather(-1, ids), teacher_logits[mask].gather(-1, teacher_ids)
     return overlap.support_kl(student, teacher, valid, temperature=temperature).sum()

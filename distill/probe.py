@@ -15,6 +15,7 @@ from .comparison import compare
 from .data import AudioSource, Batch
 from .manifest import Utterance
 from .models import Recogniser, Transcripts
+from .pair import Pair
 from .recipe import Decoding, Support
 from .trace import trace_rows
 from .transcribe import Progress
@@ -43,8 +44,7 @@ class StateProbe:
 
 
 def probe(
-    student: Recogniser,
-    teacher: Recogniser,
+    pair: Pair,
     source: AudioSource,
     utterances: Sequence[Utterance],
     support: Support,
@@ -59,8 +59,7 @@ def probe(
     """Measure overlap on one kind of states.
 
     Args:
-        student: Recogniser whose ids everything is in.
-        teacher: Recogniser with the same vocabulary.
+        pair: The two recognisers; everything is in the student's ids.
         source: Reads the audio.
         utterances: The probe set.
         support: k and temperature.
@@ -71,21 +70,22 @@ def probe(
         traced: How many utterances, from the first, get a trace.
         progress: Called after each batch.
     """
+    student = pair.student
     meter = overlap.OverlapMeter(k=support.k, temperature=support.temperature, states=states)
     funnel = overlap.Funnel.empty()
     rollouts: dict[str, tuple[Sequence[int], bool]] = {}
     texts: dict[str, str] = {}
     traces: list[dict[str, Any]] = []
     for batch in source.batches(utterances, batch_size):
-        transcripts = _transcripts(student, teacher, batch, states, recorded, decoding)
-        comparison = compare(student, teacher, batch, transcripts, support)
+        transcripts = _transcripts(pair, batch, states, recorded, decoding)
+        comparison = compare(pair, batch, transcripts, support)
         statistics = comparison.statistics()
         meter.update(statistics, [utterance.id for utterance in batch.utterances])
         funnel = funnel + comparison.funnel
         decoded = student.decode(transcripts)
         if len(rollouts) < traced:
             kept = traced - len(rollouts)
-            traces += trace_rows(comparison, statistics, batch.utterances, decoded, student.token_strings, states)[
+            traces += trace_rows(comparison, statistics, batch.utterances, decoded, student.tokens.strings, states)[
                 :kept
             ]
         for row, utterance in enumerate(batch.utterances):
@@ -100,34 +100,34 @@ def probe(
 
 
 def _transcripts(
-    student: Recogniser,
-    teacher: Recogniser,
+    pair: Pair,
     batch: Batch,
     states: str,
     recorded: Rollouts | None,
     decoding: Decoding,
 ) -> Transcripts:
     if recorded is not None:
-        return _replay([recorded[utterance.id] for utterance in batch.utterances], student)
+        return _replay([recorded[utterance.id] for utterance in batch.utterances], pair.student)
     if states == "reference":
-        return student.encode([utterance.text or "" for utterance in batch.utterances])
-    writer = teacher if states == "teacher" else student
-    return writer.rollout(
+        return pair.student.encode([utterance.text or "" for utterance in batch.utterances])
+    writer = pair.teacher if states == "teacher" else pair.student
+    written = writer.rollout(
         batch.prompt(writer),
         max_new_tokens=decoding.max_new_tokens,
         sample=decoding.sample,
         temperature=decoding.temperature,
     )
+    return pair.in_students_ids(written, writer)
 
 
 def _replay(rows: Sequence[tuple[Sequence[int], bool]], student: Recogniser) -> Transcripts:
     length = max(len(ids) for ids, _ in rows)
-    ids = torch.full((len(rows), length), student.end_of_text, dtype=torch.long)
+    ids = torch.full((len(rows), length), student.tokens.end_of_text, dtype=torch.long)
     mask = torch.zeros(len(rows), length, dtype=torch.bool)
     for row, (tokens, _) in enumerate(rows):
         ids[row, : len(tokens)] = torch.as_tensor(tokens, dtype=torch.long)
         mask[row, : len(tokens)] = True
-    device = student.blocked.device
+    device = student.tokens.blocked.device
     return Transcripts(ids.to(device), mask.to(device), torch.tensor([end for _, end in rows], device=device))
 
 

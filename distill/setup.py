@@ -13,24 +13,26 @@ from .data import AudioSource
 from .manifest import Utterance, read_manifest, require_text
 from .models import Recogniser, load_recogniser
 from .normalise import normaliser
+from .pair import Pair
 from .recipe import Model, Recipe
-
-
-class SetupError(ValueError):
-    """A recipe whose parts do not fit together; the message says which and what to do."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Models and data of a run. `stages[i]` are the utterances of the recipe's i-th stage."""
+    """Models and data of a run; the pair is None without a teacher, `stages[i]` are the i-th stage's utterances."""
 
     recipe: Recipe
     student: Recogniser
-    teacher: Recogniser | None
+    pair: Pair | None
     source: AudioSource
     stages: tuple[tuple[Utterance, ...], ...]
     probe: tuple[Utterance, ...]
     evaluation: tuple[Utterance, ...]
+
+    @property
+    def teacher(self) -> Recogniser | None:
+        """The pair's teacher."""
+        return self.pair and self.pair.teacher
 
 
 def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | None = None) -> Setup:
@@ -42,7 +44,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         weights: A checkpoint of this run whose weights the student takes instead of the recipe's.
 
     Raises:
-        ManifestError, AudioError, ModelError, SetupError: Whatever does not fit, with the remedy.
+        ManifestError, AudioError, ModelError, PairError: Whatever does not fit, with the remedy.
     """
     stages = tuple(_read(stage.manifest, recipe) for stage in recipe.stages)
     for stage, utterances in zip(recipe.stages, stages, strict=True):
@@ -60,32 +62,13 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         require_text(evaluation, "evaluation")
 
     student = _load(recipe.student, recipe.seed, device, weights)
-    teacher = None
+    pair = None
     if recipe.teacher:
         teacher = _load(recipe.teacher, recipe.seed, device)
         teacher.generator.requires_grad_(False)
-        check_pair(student, teacher, recipe.support.k)
+        pair = Pair.of(student, teacher, recipe.support.k)
     cache = AudioCache(max_mib=recipe.audio.cache_mib, max_seconds=recipe.audio.max_seconds)
-    return Setup(recipe, student, teacher, AudioSource(cache), stages, probe_set, evaluation)
-
-
-def check_pair(student: Recogniser, teacher: Recogniser, k: int) -> None:
-    """Refuse pairs that cannot be compared token by token.
-
-    Raises:
-        SetupError: Different vocabularies, or k larger than the admissible vocabulary.
-    """
-    if student.token_strings != teacher.token_strings:
-        a, b = len(student.token_strings), len(teacher.token_strings)
-        differing = sum(x != y for x, y in zip(student.token_strings, teacher.token_strings, strict=False))
-        raise SetupError(
-            f"student {student.name!r} ({a} tokens) and teacher {teacher.name!r} ({b} tokens) have different "
-            f"vocabularies: {differing + abs(a - b)} ids name different tokens, and there is no map between them. "
-            "Choose a teacher with the student's tokenizer."
-        )
-    admissible = int((~(student.blocked | teacher.blocked)).sum())
-    if k > admissible:
-        raise SetupError(f"support.k = {k} is larger than the {admissible} tokens a transcript can hold; lower it")
+    return Setup(recipe, student, pair, AudioSource(cache), stages, probe_set, evaluation)
 
 
 def _load(model: Model, seed: int, device: torch.device | str, weights: Path | None = None) -> Recogniser:

@@ -16,6 +16,7 @@ from .comparison import compare
 from .data import Batch
 from .models import Recogniser
 from .objectives import cross_entropy, union_support_kl
+from .pair import Pair
 from .recipe import OnPolicyStage, StageConfig, Support
 from .timing import Stopwatch
 
@@ -38,7 +39,7 @@ class StepOutcome:
 def training_step(
     stage: StageConfig,
     student: Recogniser,
-    teacher: Recogniser | None,
+    pair: Pair | None,
     batch: Batch,
     support: Support,
     clock: Stopwatch,
@@ -48,14 +49,14 @@ def training_step(
     Args:
         stage: Its configuration.
         student: Who learns.
-        teacher: Who scores rollouts; needed on-policy only.
+        pair: The student with its teacher; needed on-policy only.
         batch: This process's share of the batch, with text unless on-policy.
         support: k and temperature.
         clock: Takes the seconds by phase.
     """
     if stage.type == "opd":
-        assert teacher is not None
-        return on_policy_step(student, teacher, batch, stage, support, clock)
+        assert pair is not None
+        return on_policy_step(pair, batch, stage, support, clock)
     return supervised_step(student, batch, [utterance.text or "" for utterance in batch.utterances], clock)
 
 
@@ -68,21 +69,18 @@ def supervised_step(student: Recogniser, batch: Batch, texts: Sequence[str], clo
     return StepOutcome(loss, int(targets.mask.sum()))
 
 
-def on_policy_step(
-    student: Recogniser, teacher: Recogniser, batch: Batch, stage: OnPolicyStage, support: Support, clock: Stopwatch
-) -> StepOutcome:
+def on_policy_step(pair: Pair, batch: Batch, stage: OnPolicyStage, support: Support, clock: Stopwatch) -> StepOutcome:
     """Roll out, score with both models, and take the union-support KL at the positions that count."""
     with clock("rollout"):
         rollout = stage.rollout
-        transcripts = student.rollout(
-            batch.prompt(student),
+        transcripts = pair.student.rollout(
+            batch.prompt(pair.student),
             max_new_tokens=rollout.max_new_tokens,
             sample=rollout.sample,
             temperature=rollout.temperature,
         )
     comparison = compare(
-        student,
-        teacher,
+        pair,
         batch,
         transcripts,
         support,
@@ -98,6 +96,7 @@ def on_policy_step(
             comparison.union,
             comparison.used,
             temperature=support.temperature,
+            vocabulary=pair.vocabulary,
         )
     with clock("measure"):
         shares = overlap.gathered(

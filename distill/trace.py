@@ -9,7 +9,7 @@ import torch
 
 import overlap
 
-from .comparison import Comparison
+from .comparison import Comparison, supports
 from .manifest import Utterance
 
 
@@ -29,10 +29,10 @@ def trace_rows(
     statistic.
     """
     temperature = comparison.support.temperature
-    log_p = _log_softmax(comparison.student_logits, comparison.blocked, temperature)
-    log_q = _log_softmax(comparison.teacher_logits, comparison.blocked, temperature)
-    student = overlap.top_k(comparison.student_logits.detach(), comparison.support.k, blocked=comparison.blocked)
-    teacher = overlap.top_k(comparison.teacher_logits, comparison.support.k, blocked=comparison.blocked)
+    pair = comparison.pair
+    log_p = _log_softmax(comparison.student_logits, pair.blocked, temperature)
+    log_q = _log_softmax(comparison.teacher_logits, pair.teacher_blocked, temperature)
+    student, teacher = supports(pair, comparison.student_logits, comparison.teacher_logits, comparison.support.k)
     values = statistics.values()
     rows = []
     for b, utterance in enumerate(utterances):
@@ -67,7 +67,7 @@ def trace_rows(
             columns["union_ids"].append(union.tolist())
             columns["union_tokens"].append([token_strings[i] for i in union.tolist()])
             columns["student_logprobs"].append(log_p[b, t, union].tolist())
-            columns["teacher_logprobs"].append(log_q[b, t, union].tolist())
+            columns["teacher_logprobs"].append(log_q[b, t, pair.teacher_ids(union)].tolist())
             columns["in_student"].append(torch.isin(union, student.ids[b, t][student.valid[b, t]]).tolist())
             columns["in_teacher"].append(torch.isin(union, teacher.ids[b, t][teacher.valid[b, t]]).tolist())
         row |= columns

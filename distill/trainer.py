@@ -234,7 +234,7 @@ class Trainer:
             ]
             batch = self.setup.source.batch([self.utterances[i] for i in indices])
         self.student.model.train()
-        outcome = training_step(stage, self.student, self.setup.teacher, batch, self.recipe.support, clock)
+        outcome = training_step(stage, self.student, self.setup.pair, batch, self.recipe.support, clock)
         with clock("update"):
             loss, norm, positions = self.optimisation.backward(outcome.loss, outcome.positions)
             if not (math.isfinite(loss) and math.isfinite(norm)):

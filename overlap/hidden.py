@@ -27,6 +27,7 @@ def measure_hidden(
     tokens: Tensor | None = None,
     temperature: float = 1.0,
     blocked: Tensor | Sequence[int] | None = None,
+    teacher_blocked: Tensor | Sequence[int] | None = None,
     top_p: float = TOP_P,
 ) -> TokenStatistics:
     """What `overlap.measure` gives on both models' logits, without ever holding more than a chunk of either.
@@ -44,6 +45,7 @@ def measure_hidden(
         tokens: ``[...]`` long, the generated ids in the student's vocabulary, negative where there is none.
         temperature: divides both sides' logits in every probability.
         blocked: the student's ids to take out, or a ``[V]`` bool mask of them.
+        teacher_blocked: the teacher's ids to take out; needed for those that no student id maps to.
         top_p: mass of the sets of ``nucleus_overlap``.
 
     Returns:
@@ -74,6 +76,7 @@ def measure_hidden(
         vocabulary=vocabulary,
         tokens=tokens,
         blocked=blocked,
+        teacher_blocked=teacher_blocked,
         top_p=top_p,
     )
     own = student_hidden.detach().reshape(-1, student.size)

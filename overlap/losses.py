@@ -69,6 +69,7 @@ def union_kl(
     vocabulary: VocabularyMap | None = None,
     temperature: float = 1.0,
     blocked: Tensor | Sequence[int] | None = None,
+    teacher_blocked: Tensor | Sequence[int] | None = None,
     reduction: Literal["mean", "sum", "none"] = "mean",
 ) -> UnionKL:
     """τ² KL(teacher ‖ student) on the union of both top-k sets, from hidden states, differentiable.
@@ -94,6 +95,7 @@ def union_kl(
         vocabulary: the map between the two vocabularies; None when ids agree.
         temperature: τ; the sets do not depend on it.
         blocked: the student's ids to take out of both models' sets, or a ``[V]`` bool mask of them.
+        teacher_blocked: the teacher's ids to take out of both; needed for those that no student id maps to.
         reduction: ``"mean"`` over the positions with at least 2 union tokens; ``"sum"``, for means over several
             processes or batches; ``"none"``, for weights of one's own: ``[...]`` with 0 where a position is not used.
 
@@ -113,7 +115,7 @@ def union_kl(
         raise ValueError(f"temperature: expected a finite number above 0, received {temperature!r}")
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f'reduction: expected "mean", "sum" or "none", received {reduction!r}')
-    pair = Pair.of(student.vocabulary, teacher.vocabulary, vocabulary, blocked, device)
+    pair = Pair.of(student.vocabulary, teacher.vocabulary, vocabulary, blocked, teacher_blocked, device)
     check_k(k, pair.student.n_admissible, "the student's logits")
     check_k(k, pair.teacher.n_admissible, "the teacher's logits")
     counted = check_mask(mask, shape, device)

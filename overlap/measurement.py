@@ -54,6 +54,7 @@ class Measurement:
         vocabulary: VocabularyMap | None,
         tokens: TensorLike | None,
         blocked: Tensor | Sequence[int] | None,
+        teacher_blocked: Tensor | Sequence[int] | None,
         top_p: float,
     ) -> "Measurement":
         """Check everything against the widths of both models' logits and the leading shape.
@@ -66,7 +67,7 @@ class Measurement:
                 raise ValueError(f"temperature: expected a finite number above 0, received {temperature!r}")
         if not 0 < top_p < 1:
             raise ValueError(f"top_p: expected a number between 0 and 1, received {top_p!r}")
-        pair = Pair.of(*sizes, vocabulary, blocked, device)
+        pair = Pair.of(*sizes, vocabulary, blocked, teacher_blocked, device)
         for k in ks:
             check_k(k, pair.student.n_admissible, "the student's logits")
             check_k(k, pair.teacher.n_admissible, "the teacher's logits")
@@ -140,6 +141,7 @@ def of_logits(
     vocabulary: VocabularyMap | None,
     tokens: TensorLike | None,
     blocked: Tensor | Sequence[int] | None,
+    teacher_blocked: Tensor | Sequence[int] | None,
     top_p: float,
 ) -> tuple[Measurement, Rows]:
     """What to measure on ``[..., V]`` logits of both models, and where its rows come from.
@@ -161,6 +163,7 @@ def of_logits(
         vocabulary=vocabulary,
         tokens=tokens,
         blocked=blocked,
+        teacher_blocked=teacher_blocked,
         top_p=top_p,
     )
     return measurement, _rows_of_logits(student, teacher)

@@ -46,7 +46,7 @@ class Pair:
 
     Attributes:
         student: the student's side.
-        teacher: the teacher's side; what is blocked is blocked on both.
+        teacher: the teacher's side; what is blocked on one is blocked on both.
         map: between them, None when ids agree.
         shared: admissible ids that both have, as (student ids, teacher ids); None when ids agree.
     """
@@ -63,27 +63,36 @@ class Pair:
         teacher_size: int,
         vocabulary: VocabularyMap | None,
         blocked: Tensor | Sequence[int] | None,
+        teacher_blocked: Tensor | Sequence[int] | None,
         device: torch.device,
     ) -> "Pair":
-        """Bring a map and the blocked student ids to both sides.
+        """Bring a map and the blocked ids of either side to both sides.
 
         Raises:
-            ValueError: if the sizes do not fit the map, or blocked ids the student's vocabulary.
+            ValueError: if the sizes do not fit the map, or blocked ids their vocabulary.
         """
         table = check_sizes(vocabulary, student_size, teacher_size)
         admissible = admissible_ids(blocked, student_size, device)
-        student = Side.of(student_size, admissible)
+        counterpart = admissible_ids(teacher_blocked, teacher_size, device, name="teacher_blocked", whose="teacher")
         if table is None:
+            if counterpart is not None:
+                admissible = counterpart if admissible is None else admissible & counterpart
+            student = Side.of(student_size, admissible)
             return cls(student, student, None, None)
         table = table.to(device)
         student_ids, teacher_ids = table.shared()
-        counterpart = None
-        if admissible is not None:
-            counterpart = torch.ones(teacher_size, dtype=torch.bool, device=device)
-            counterpart[teacher_ids[~admissible[student_ids]]] = False
-            kept = admissible[student_ids]
+        if admissible is not None or counterpart is not None:
+            admissible = torch.ones(student_size, dtype=torch.bool, device=device) if admissible is None else admissible
+            counterpart = (
+                torch.ones(teacher_size, dtype=torch.bool, device=device) if counterpart is None else counterpart
+            )
+            kept = admissible[student_ids] & counterpart[teacher_ids]
+            admissible, counterpart = admissible.clone(), counterpart.clone()
+            admissible[student_ids[~kept]] = False
+            counterpart[teacher_ids[~kept]] = False
             student_ids, teacher_ids = student_ids[kept], teacher_ids[kept]
-        return cls(student, Side.of(teacher_size, counterpart), table, (student_ids, teacher_ids))
+        sides = Side.of(student_size, admissible), Side.of(teacher_size, counterpart)
+        return cls(*sides, table, (student_ids, teacher_ids))
 
     def to_teacher(self, ids: Tensor) -> Tensor:
         """Teacher ids of mapped student ids; an invalid slot may get any id that is safe to gather."""

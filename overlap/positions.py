@@ -101,7 +101,14 @@ def check_k(k: int, n_admissible: int, name: str) -> None:
         )
 
 
-def admissible_ids(blocked: Tensor | Sequence[int] | None, vocabulary: int, device: torch.device) -> Tensor | None:
+def admissible_ids(
+    blocked: Tensor | Sequence[int] | None,
+    vocabulary: int,
+    device: torch.device,
+    *,
+    name: str = "blocked",
+    whose: str = "student",
+) -> Tensor | None:
     """Turn blocked token ids into a mask over the vocabulary.
 
     Args:
@@ -109,6 +116,8 @@ def admissible_ids(blocked: Tensor | Sequence[int] | None, vocabulary: int, devi
             them, or None.
         vocabulary: V.
         device: of the mask.
+        name: of the argument, for messages.
+        whose: vocabulary it is.
 
     Returns:
         ``[V]`` bool, True where the token is admissible; None when nothing is blocked.
@@ -125,13 +134,13 @@ def admissible_ids(blocked: Tensor | Sequence[int] | None, vocabulary: int, devi
         return ~ids.to(device) if ids.any() else None
     if ids.dtype == torch.bool or ids.is_floating_point() or ids.is_complex() or ids.ndim != 1:
         raise ValueError(
-            f"blocked: expected a one-axis sequence of token ids or a bool mask [{vocabulary}] over the student's "
+            f"{name}: expected a one-axis sequence of token ids or a bool mask [{vocabulary}] over the {whose}'s "
             f"vocabulary, received {ids.dtype} of shape {list(ids.shape)}"
         )
     outside = ids[(ids < 0) | (ids >= vocabulary)]
     if outside.numel():
         raise ValueError(
-            f"blocked: {outside.numel()} of {ids.numel()} ids are outside the student's vocabulary of {vocabulary} "
+            f"{name}: {outside.numel()} of {ids.numel()} ids are outside the {whose}'s vocabulary of {vocabulary} "
             f"(valid: 0 to {vocabulary - 1}), the first is {int(outside[0])}; "
             "drop them, or pass logits of the padded width"
         )

@@ -127,6 +127,7 @@ def measure(
     tokens: TensorLike | None = None,
     temperature: float = 1.0,
     blocked: Tensor | Sequence[int] | None = None,
+    teacher_blocked: Tensor | Sequence[int] | None = None,
     top_p: float = TOP_P,
 ) -> TokenStatistics:
     """Measure support overlap and divergences at every position.
@@ -151,6 +152,7 @@ def measure(
         temperature: divides both sides' logits in every probability.
         blocked: the student's ids to take out of both distributions and sets (control tokens, padded ids), or a ``[V]``
             bool mask of them.
+        teacher_blocked: the teacher's ids to take out of both; needed for those that no student id maps to.
         top_p: mass of the sets of ``nucleus_overlap``, between 0 and 1.
 
     Returns:
@@ -169,6 +171,7 @@ def measure(
         vocabulary=vocabulary,
         tokens=tokens,
         blocked=blocked,
+        teacher_blocked=teacher_blocked,
         top_p=top_p,
     )
     return TokenStatistics.of(measurement, rows)[k, float(temperature)]

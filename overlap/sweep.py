@@ -24,6 +24,7 @@ def sweep(
     vocabulary: VocabularyMap | None = None,
     tokens: TensorLike | None = None,
     blocked: Tensor | Sequence[int] | None = None,
+    teacher_blocked: Tensor | Sequence[int] | None = None,
     top_p: float = TOP_P,
 ) -> dict[Setting, TokenStatistics]:
     """Measure at every k and temperature from one pass over the logits.
@@ -40,6 +41,7 @@ def sweep(
         vocabulary: the map between the vocabularies.
         tokens: the generated ids.
         blocked: the student's ids to take out.
+        teacher_blocked: the teacher's.
         top_p: mass of the sets of ``nucleus_overlap``.
 
     Returns:
@@ -65,6 +67,7 @@ def sweep(
         vocabulary=vocabulary,
         tokens=tokens,
         blocked=blocked,
+        teacher_blocked=teacher_blocked,
         top_p=top_p,
     )
     return TokenStatistics.of(measurement, rows)

@@ -6,12 +6,14 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
+
+from .vocabulary import Tokens
 
 
 class ModelError(ValueError):
@@ -53,20 +55,25 @@ class Prompt:
 class Recogniser(Protocol):
     """A recogniser as the trainer sees it: prepare, rollout, score, decode.
 
+    `text_prefix` is what it writes before each text and `decode` takes away, such as a space.
+
     `model` is called for forward passes and may be wrapped for distributed training; `generator` is the same weights
-    unwrapped. `blocked` is True at ids that no transcript contains (control and placeholder tokens): they are
-    suppressed in rollouts and left out of every top-k set on both sides. One end-of-text id stays. Recognisers with the
-    same `prompt_key` prepare the same inputs, on the same device and of the same type.
+    unwrapped. Blocked tokens are suppressed in rollouts and left out of every top-k set on both sides. Recognisers with
+    the same `prompt_key` prepare the same inputs, on the same device and of the same type.
     """
 
     name: str
     family: str
     model: nn.Module
     generator: nn.Module
-    end_of_text: int
-    blocked: Tensor
-    token_strings: tuple[str, ...]
-    prompt_key: Hashable
+    tokens: Tokens
+    tokenizer: Any
+    text_prefix: bytes
+
+    @property
+    def prompt_key(self) -> Hashable:
+        """What the inputs depend on."""
+        ...
 
     def prepare(self, waveforms: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:
         """Model inputs for mono waveforms at 16 kHz, with the language named in the prompt where it is known."""

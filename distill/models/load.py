@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import torch
-from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor
+from transformers import AutoConfig, AutoModelForMultimodalLM, AutoModelForSpeechSeq2Seq, AutoProcessor
 
 from .base import ModelError, Recogniser, quiet
 from .qwen3_asr import Qwen3ASR
+from .whisper import Whisper
 
-FAMILIES = {"qwen3_asr": Qwen3ASR}
+FAMILIES = {"qwen3_asr": (Qwen3ASR, AutoModelForMultimodalLM), "whisper": (Whisper, AutoModelForSpeechSeq2Seq)}
+"""By `model_type`: the adapter, and the class of transformers that loads its weights."""
 
 
 def load_recogniser(
@@ -46,19 +48,20 @@ def load_recogniser(
     kind = family or config.model_type
     if kind not in FAMILIES:
         raise ModelError(f"{model!r} is a {kind!r} model; there are adapters for {sorted(FAMILIES)}")
+    adapter, architecture = FAMILIES[kind]
     weights = getattr(torch, dtype)
     if from_scratch:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = AutoModelForMultimodalLM.from_config(config, dtype=weights)
+            network = architecture.from_config(config, dtype=weights)
     else:
         try:
             with quiet():
-                network = AutoModelForMultimodalLM.from_pretrained(model, revision=revision, dtype=weights)
+                network = architecture.from_pretrained(model, revision=revision, dtype=weights)
         except (OSError, ValueError) as error:
             raise ModelError(f"cannot load the weights of {model!r}: {_first_line(error)}") from error
     network = network.to(device).eval()
-    return FAMILIES[kind](name=model, model=network, generator=network, processor=processor)
+    return adapter(name=model, model=network, generator=network, processor=processor)
 
 
 def _first_line(error: Exception) -> str:

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .base import ModelError, Prompt, Transcripts, cut_at_end, pack, quiet
+from . import causal
+from .base import ModelError, Prompt, Transcripts, pack, quiet
+from .vocabulary import Tokens
 
 SAMPLING_RATE = 16_000
 
@@ -29,30 +31,32 @@ class Qwen3ASR:
     generator: Any
     processor: Any
     family: str = "qwen3_asr"
-    end_of_text: int = field(init=False)
-    blocked: Tensor = field(init=False)
-    token_strings: tuple[str, ...] = field(init=False)
+    text_prefix: bytes = b""
+    tokens: Tokens = field(init=False)
     prompt_key: Hashable = field(init=False)
 
     def __post_init__(self) -> None:
         tokenizer = self.processor.tokenizer
-        # The logit dimension of real checkpoints is padded past the tokenizer; ids beyond it are no tokens at all.
-        self._size = min(len(tokenizer), self.generator.config.text_config.vocab_size)
-        self.end_of_text = tokenizer.convert_tokens_to_ids("<|im_end|>")
-        if self.end_of_text is None or self.end_of_text == tokenizer.unk_token_id:
+        end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+        if end is None or end == tokenizer.unk_token_id:
             raise ModelError(f"{self.name}: its tokenizer has no <|im_end|>, so transcripts have no end of text")
-        self.token_strings = tuple(tokenizer.convert_ids_to_tokens(list(range(self._size))))
-        # Added tokens (chat, audio, language and tool markers, other end-of-text ids) are never part of a transcript.
-        control = {i for i in (*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids) if i < self._size}
-        self.blocked = torch.zeros(self._size, dtype=torch.bool, device=self._device)
-        self.blocked[sorted(control - {self.end_of_text})] = True
+        self.tokens = Tokens.of(tokenizer, self._width, end, self._device)
         features, template = self.processor.feature_extractor.to_json_string(), self.processor.chat_template
         parameter = next(self.generator.parameters())
-        self.prompt_key = hash((features, template, self.token_strings, parameter.dtype, str(parameter.device)))
+        self.prompt_key = hash((features, template, self.tokens.strings, parameter.dtype, str(parameter.device)))
 
     @property
     def _device(self) -> torch.device:
         return next(self.generator.parameters()).device
+
+    @property
+    def tokenizer(self) -> Any:
+        """The processor's."""
+        return self.processor.tokenizer
+
+    @property
+    def _width(self) -> int:
+        return self.generator.config.text_config.vocab_size
 
     def prepare(self, waveforms: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:
         """Log-mel features and the chat prompt, left-padded."""
@@ -75,45 +79,27 @@ class Qwen3ASR:
 
     def encode(self, texts: Sequence[str]) -> Transcripts:
         """Token ids of the texts, each closed by `<|im_end|>`."""
-        encoded = self.processor.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        return pack([[*ids, self.end_of_text] for ids in encoded], self.end_of_text, self._device)
+        end = self.tokens.end_of_text
+        encoded = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        return pack([[*ids, end] for ids in encoded], end, self._device)
 
-    @torch.no_grad()
     def rollout(
         self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
     ) -> Transcripts:
         """Greedy or sampled transcripts; blocked tokens and padding ids are suppressed."""
-        was_training = self.generator.training
-        self.generator.eval()
-        width = self.generator.config.text_config.vocab_size
-        suppressed = self.blocked.nonzero().squeeze(-1).tolist() + list(range(self._size, width))
-        generated = self.generator.generate(
-            **prompt.inputs,
+        return causal.rollout(
+            self.generator,
+            prompt,
+            self.tokens,
+            width=self._width,
             max_new_tokens=max_new_tokens,
-            do_sample=sample,
-            temperature=temperature if sample else None,
-            top_k=None,
-            top_p=None,
-            suppress_tokens=suppressed or None,
-            eos_token_id=self.end_of_text,
-            pad_token_id=self.end_of_text,
+            sample=sample,
+            temperature=temperature,
         )
-        self.generator.train(was_training)
-        return cut_at_end(generated[:, prompt.inputs["input_ids"].shape[1] :], self.end_of_text)
 
     def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:
         """[batch, length, vocabulary] logits; position t predicts transcript token t."""
-        length = transcripts.ids.shape[1]
-        if length == 0:
-            return torch.empty(prompt.batch_size, 0, self._size, device=self._device)
-        attention = torch.cat([prompt.inputs["attention_mask"], transcripts.mask.long()], dim=1)
-        output = self.model(
-            **{**prompt.inputs, "input_ids": torch.cat([prompt.inputs["input_ids"], transcripts.ids], dim=1)}
-            | {"attention_mask": attention, "position_ids": (attention.cumsum(-1) - 1).clamp(min=0)},
-            logits_to_keep=length + 1,
-            use_cache=False,
-        )
-        return output.logits[:, :-1, : self._size]
+        return causal.score(self.model, prompt, transcripts, self.tokens)
 
     def decode(self, transcripts: Transcripts) -> list[str]:
         """Transcripts as text."""

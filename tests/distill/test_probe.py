@@ -12,13 +12,14 @@ from distill.comparison import compare
 from distill.data import AudioSource
 from distill.models import load_recogniser
 from distill.models.base import pack
+from distill.pair import Pair
 from distill.probe import probe
 from distill.recipe import Decoding, Support
 
 
 @pytest.fixture(scope="module")
 def pair(student_path, teacher_path):
-    return load_recogniser(str(student_path)), load_recogniser(str(teacher_path))
+    return Pair.of(load_recogniser(str(student_path)), load_recogniser(str(teacher_path)), SUPPORT.k)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ SHORT = Decoding(max_new_tokens=6)
 
 @pytest.mark.parametrize("states", ["student", "teacher", "reference"])
 def test_bins_add_up_to_the_positions_written(pair, utterances, states):
-    result = probe(*pair, SOURCE, utterances, SUPPORT, SHORT, states=states, batch_size=3)
+    result = probe(pair, SOURCE, utterances, SUPPORT, SHORT, states=states, batch_size=3)
     positions = sum(len(ids) for ids, _ in result.rollouts.values())
     assert sum(result.funnel.counts.values()) == result.funnel.total == positions
     assert result.estimates["union_size"].n_positions == result.funnel["used"]
@@ -41,29 +42,29 @@ def test_bins_add_up_to_the_positions_written(pair, utterances, states):
 
 
 def test_union_and_intersection_partition_both_sets(pair, utterances):
-    estimates = probe(*pair, SOURCE, utterances, SUPPORT, SHORT).estimates
+    estimates = probe(pair, SOURCE, utterances, SUPPORT, SHORT).estimates
     value = {name: estimate.value for name, estimate in estimates.items()}
     total = value["student_size"] + value["teacher_size"]
     assert math.isclose(value["union_size"] + value["intersection_size"], total, rel_tol=1e-12)
 
 
 def test_a_model_overlaps_fully_with_itself(pair, utterances):
-    student = pair[0]
-    estimates = probe(student, student, SOURCE, utterances, SUPPORT, SHORT).estimates
+    student = pair.student
+    estimates = probe(Pair.of(student, student, SUPPORT.k), SOURCE, utterances, SUPPORT, SHORT).estimates
     assert estimates["overlap_ratio"].value == estimates["top1_agreement"].value == 1.0
     assert estimates["forward_kl"].value == estimates["total_variation"].value == 0.0
 
 
 def test_recorded_rollouts_are_scored_again_and_not_written_anew(pair, utterances):
-    first = probe(*pair, SOURCE, utterances, SUPPORT, SHORT, batch_size=8)
-    again = probe(*pair, SOURCE, utterances, SUPPORT, SHORT, states="fixed", recorded=first.rollouts, batch_size=8)
+    first = probe(pair, SOURCE, utterances, SUPPORT, SHORT, batch_size=8)
+    again = probe(pair, SOURCE, utterances, SUPPORT, SHORT, states="fixed", recorded=first.rollouts, batch_size=8)
     assert again.rollouts == {id_: (list(ids), end) for id_, (ids, end) in first.rollouts.items()}
     for name in ("union_size", "forward_kl", "teacher_logprob"):
         assert math.isclose(again.estimates[name].value, first.estimates[name].value, rel_tol=1e-5)
 
 
 def test_traces_hold_both_models_view_of_every_position(pair, utterances):
-    result = probe(*pair, SOURCE, utterances, SUPPORT, SHORT, traced=2, batch_size=8)
+    result = probe(pair, SOURCE, utterances, SUPPORT, SHORT, traced=2, batch_size=8)
     assert [row["id"] for row in result.traces] == [utterance.id for utterance in utterances[:2]]
     row = result.traces[0]
     n = len(row["token_ids"])
@@ -87,37 +88,37 @@ class TestAccounting:
 
     @pytest.fixture
     def transcripts(self, pair):
-        end = pair[0].end_of_text
+        end = pair.student.tokens.end_of_text
         return pack([[end], [1, 2, end], [3, 4]], end)
 
     def test_an_empty_rollout_is_scored_or_dropped_and_always_counted(self, pair, batch, transcripts):
-        scored = compare(*pair, batch, transcripts, SUPPORT)
+        scored = compare(pair, batch, transcripts, SUPPORT)
         assert scored.funnel.to_dict() == overlap.Funnel({"used": 6}).to_dict()
-        dropped = compare(*pair, batch, transcripts, SUPPORT, drop_empty=True)
+        dropped = compare(pair, batch, transcripts, SUPPORT, drop_empty=True)
         assert dropped.funnel.to_dict() == overlap.Funnel({"empty_rollout": 1, "used": 5}).to_dict()
         assert not dropped.used[0].any()
 
     def test_truncated_rollouts_can_be_left_out(self, pair, batch, transcripts):
-        comparison = compare(*pair, batch, transcripts, SUPPORT, drop_truncated=True)
+        comparison = compare(pair, batch, transcripts, SUPPORT, drop_truncated=True)
         assert comparison.funnel.to_dict() == overlap.Funnel({"truncated": 2, "used": 4}).to_dict()
 
     def test_a_blocked_token_in_a_given_transcript_is_left_out(self, pair, batch):
-        student = pair[0]
-        control = int(student.blocked.nonzero()[0])
-        comparison = compare(*pair, batch, pack([[1], [control, 2], [3]], student.end_of_text), SUPPORT)
+        student = pair.student
+        control = int(student.tokens.blocked.nonzero()[0])
+        comparison = compare(pair, batch, pack([[1], [control, 2], [3]], student.tokens.end_of_text), SUPPORT)
         assert comparison.funnel.to_dict() == overlap.Funnel({"blocked": 1, "used": 3}).to_dict()
 
     def test_k_of_one_with_full_agreement_is_too_thin_a_support(self, pair, batch, transcripts):
-        student = pair[0]
-        comparison = compare(student, student, batch, transcripts, Support(k=1))
+        student = pair.student
+        comparison = compare(Pair.of(student, student, 1), batch, transcripts, Support(k=1))
         assert comparison.funnel.to_dict() == overlap.Funnel({"thin_support": 6}).to_dict()
 
     def test_blocked_tokens_are_in_neither_set(self, pair, batch, transcripts):
-        comparison = compare(*pair, batch, transcripts, SUPPORT)
-        assert not pair[0].blocked[comparison.union.ids[comparison.union.valid]].any()
+        comparison = compare(pair, batch, transcripts, SUPPORT)
+        assert not pair.student.tokens.blocked[comparison.union.ids[comparison.union.valid]].any()
 
     def test_only_the_student_has_gradients(self, pair, batch, transcripts):
-        comparison = compare(*pair, batch, transcripts, SUPPORT, gradients=True)
+        comparison = compare(pair, batch, transcripts, SUPPORT, gradients=True)
         assert comparison.student_logits.requires_grad
         assert not comparison.teacher_logits.requires_grad
         assert comparison.sums().counts.max() == comparison.used.sum()

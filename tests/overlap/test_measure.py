@@ -234,6 +234,32 @@ def test_different_vocabularies(seed):
     compare(student, teacher, statistics, k=6, pairs=pairs, tokens=tokens, temperature=1.5, blocked=blocked)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_blocked_ids_of_the_teacher_are_as_if_they_were_not_there(seed):
+    generator = torch.Generator().manual_seed(seed)
+    student, teacher = (3 * torch.randn(6, n, generator=generator) for n in (25, 31))
+    chosen = torch.randperm(31, generator=generator)
+    lost, kept = chosen[:9].sort().values, chosen[9:].sort().values
+    pairs = [(i, int(j)) for i, j in enumerate(torch.randperm(31, generator=generator)[:20])]
+    tokens = torch.randint(0, 25, (6,), generator=generator)
+    options = {"k": 5, "tokens": tokens}
+    whole = VocabularyMap.from_pairs(pairs, student_size=25, teacher_size=31)
+    place = {int(j): n for n, j in enumerate(kept)}
+    cut = VocabularyMap.from_pairs([(i, place[j]) for i, j in pairs if j in place], student_size=25, teacher_size=22)
+    # A student's id whose counterpart the teacher may not write is blocked on both sides.
+    orphans = [i for i, j in pairs if j not in place]
+    expected = measure(student, teacher[:, kept], vocabulary=cut, blocked=orphans, **options)
+    for ids in (lost, torch.zeros(31, dtype=torch.bool).index_fill(0, lost, True)):
+        received = measure(student, teacher, vocabulary=whole, teacher_blocked=ids, **options)
+        for name, value in expected.values().items():
+            torch.testing.assert_close(received.values()[name], value, equal_nan=True, msg=name)
+    same = measure(student, student.flip(0), k=5, teacher_blocked=[3, 4])
+    for name, value in measure(student, student.flip(0), k=5, blocked=[3, 4]).values().items():
+        torch.testing.assert_close(same.values()[name], value, equal_nan=True, msg=name)
+    with pytest.raises(ValueError, match="teacher_blocked: 1 of 1 ids are outside the teacher's vocabulary of 31"):
+        measure(student, teacher, vocabulary=whole, teacher_blocked=[31], **options)
+
+
 def test_vocabularies_without_a_shared_id():
     vocabulary = VocabularyMap.from_pairs([], student_size=4, teacher_size=5)
     statistics = measure(torch.randn(2, 4), torch.randn(2, 5), k=2, vocabulary=vocabulary)

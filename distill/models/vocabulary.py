@@ -1,0 +1,55 @@
+"""What an adapter knows of its tokens: which there are, which end a transcript, and which no transcript contains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """The ids that a model's transcripts are made of.
+
+    Attributes:
+        size: Ids that name tokens; logits of real checkpoints are often padded past them.
+        end_of_text: The id that closes a transcript.
+        blocked: [size] bool, ids that no transcript contains.
+        strings: The tokenizer's own names of the ids.
+    """
+
+    size: int
+    end_of_text: int
+    blocked: Tensor
+    strings: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        tokenizer: Any,
+        width: int,
+        end_of_text: int,
+        device: torch.device,
+        suppressed: Iterable[int] = (),
+    ) -> Tokens:
+        """Block added tokens (chat, audio, language and tool markers, other ends of text): transcripts hold none.
+
+        Args:
+            tokenizer: The model's.
+            width: Of the model's logits.
+            end_of_text: The id that stays.
+            device: Of `blocked`.
+            suppressed: Further ids to block.
+        """
+        size = min(len(tokenizer), width)
+        control = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids, *suppressed} - {end_of_text}
+        blocked = torch.zeros(size, dtype=torch.bool, device=device)
+        blocked[sorted(i for i in control if i < size)] = True
+        return cls(size, end_of_text, blocked, tuple(tokenizer.convert_ids_to_tokens(list(range(size)))))
+
+    def suppressed(self, width: int) -> list[int] | None:
+        """The ids below `width` that generation must not write; None where there are none."""
+        return (self.blocked.nonzero().squeeze(-1).tolist() + list(range(self.size, width))) or None

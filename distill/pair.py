@@ -1,0 +1,134 @@
+"""A student and its teacher: which token of the one is which of the other, and which positions can be compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+import overlap
+
+from .models import Recogniser, Transcripts
+
+
+class PairError(ValueError):
+    """Two models that cannot be compared token by token; the message says what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherView:
+    """The student's transcripts as the teacher reads them.
+
+    Attributes:
+        transcripts: In the teacher's tokens.
+        alignment: Which of its positions is which of the student's; None where the two have one vocabulary.
+    """
+
+    transcripts: Transcripts
+    alignment: overlap.Alignment | None
+
+    def at_student(self, logits: Tensor) -> Tensor:
+        """The teacher's [batch, M, vocabulary] logits at the student's positions, [batch, length, vocabulary]."""
+        return logits if self.alignment is None else self.alignment.gather(logits)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two recognisers whose logits can be compared.
+
+    Attributes:
+        student: Who writes and learns; everything is in its ids.
+        teacher: Who scores.
+        vocabulary: The map between their ids; None where ids agree.
+        blocked: [student vocabulary] bool, ids that no transcript of either model contains.
+        teacher_blocked: [teacher vocabulary] bool, likewise.
+        spelled: Bytes by student id and by teacher id; None where ids agree.
+    """
+
+    student: Recogniser
+    teacher: Recogniser
+    vocabulary: overlap.VocabularyMap | None
+    blocked: Tensor
+    teacher_blocked: Tensor
+    spelled: tuple[overlap.TokenBytes, overlap.TokenBytes] | None
+
+    @classmethod
+    def of(cls, student: Recogniser, teacher: Recogniser, k: int) -> Pair:
+        """Pair two recognisers, by the bytes of their tokens where their vocabularies differ.
+
+        Raises:
+            PairError: If no token is shared, or k is larger than the tokens that a transcript can hold.
+        """
+        ours, theirs = student.tokens, teacher.tokens
+        if (ours.strings, ours.end_of_text) == (theirs.strings, theirs.end_of_text):
+            blocked = ours.blocked | theirs.blocked.to(ours.blocked.device)
+            pair = cls(student, teacher, None, blocked, blocked, None)
+        else:
+            pair = cls._mapped(student, teacher)
+        writable = min(int((~pair.blocked).sum()), int((~pair.teacher_blocked).sum()))
+        if k > writable:
+            raise PairError(f"support.k = {k} is larger than the {writable} tokens a transcript can hold; lower it")
+        return pair
+
+    @classmethod
+    def _mapped(cls, student: Recogniser, teacher: Recogniser) -> Pair:
+        ours, theirs = student.tokens, teacher.tokens
+        spelled, device = (_bytes(student), _bytes(teacher)), ours.blocked.device
+        vocabulary = overlap.VocabularyMap.from_bytes(
+            *spelled,
+            roles={"end_of_text": (ours.end_of_text, theirs.end_of_text)},
+            student_size=ours.size,
+            teacher_size=theirs.size,
+        ).to(device)
+        if vocabulary.n_shared < 2:
+            raise PairError(
+                f"student {student.name!r} and teacher {teacher.name!r} share no token but the end of text; choose "
+                "a teacher whose tokenizer cuts text into pieces of the same kind"
+            )
+        blocked, teacher_blocked = ours.blocked.clone(), theirs.blocked.to(device, copy=True)
+        ids, teacher_ids = vocabulary.shared()
+        lost = blocked[ids] | teacher_blocked[teacher_ids]
+        blocked[ids[lost]] = teacher_blocked[teacher_ids[lost]] = True
+        return cls(student, teacher, vocabulary, blocked, teacher_blocked, spelled)
+
+    def view(self, transcripts: Transcripts) -> TeacherView:
+        """The student's transcripts in the teacher's tokens; what was cut off has no end on either side."""
+        if self.spelled is None:
+            return TeacherView(transcripts, None)
+        read = _rewritten(transcripts, self.student, self.teacher)
+        alignment = overlap.align(
+            transcripts.ids,
+            read.ids,
+            student_bytes=self.spelled[0],
+            teacher_bytes=self.spelled[1],
+            end_of_text=(self.student.tokens.end_of_text, self.teacher.tokens.end_of_text),
+            student_mask=transcripts.mask,
+            teacher_mask=read.mask,
+            student_prefix=self.student.text_prefix,
+            teacher_prefix=self.teacher.text_prefix,
+        )
+        return TeacherView(read, alignment)
+
+    def in_students_ids(self, transcripts: Transcripts, writer: Recogniser) -> Transcripts:
+        """Transcripts that either of the two wrote, in the student's tokens."""
+        if writer is self.student or self.spelled is None:
+            return transcripts
+        return _rewritten(transcripts, writer, self.student)
+
+    def teacher_ids(self, ids: Tensor) -> Tensor:
+        """Teacher ids of student ids; where there is none, any that is safe to gather."""
+        return ids if self.vocabulary is None else self.vocabulary.to_teacher(ids).clamp_min(0)
+
+
+def _rewritten(transcripts: Transcripts, writer: Recogniser, reader: Recogniser) -> Transcripts:
+    """The same texts in another recogniser's tokens, without an end where the writer was cut off."""
+    written = reader.encode(writer.decode(transcripts))
+    finished, mask = transcripts.finished.to(written.ids.device), written.mask.clone()
+    mask.scatter_(1, mask.sum(-1, keepdim=True) - 1, finished[:, None])
+    return Transcripts(written.ids, mask, finished)
+
+
+def _bytes(recogniser: Recogniser) -> overlap.TokenBytes:
+    """Bytes of the ids that name tokens."""
+    table, size = overlap.token_bytes(recogniser.tokenizer), recogniser.tokens.size
+    return table if len(table) <= size else overlap.TokenBytes(table[:size], (i for i in table.spare if i < size))
