@@ -42,17 +42,26 @@ ROOT = Path(__file__).resolve().parents[2]
 CORE = (
     *("chunk", "divergence", "funnel", "groups", "hidden", "heads", "losses", "measurement", "meter", "pair"),
     *("positions", "ranking", "selection", "statistics", "summary", "support", "sweep", "vocabulary"),
-    *("whole_vocabulary", "gates/*"),
+    *("scratch", "whole_vocabulary", "gates/*"),
 )
 COPIED = ("overlap", "tests/overlap", "pyproject.toml", "README.md")
 LOADED = ("torch", "numpy", "scipy.stats", "pandas", "hypothesis", "pytest", "jiwer")
 LOADED_ALREADY = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
 EQUIVALENT = {
-    "overlap/losses.py: size = max(1, LOGITS_AT_ONCE // head.vocabulary)": "how many rows at once, no result",
+    "overlap/losses.py: for part in even_parts(hidden.shape[0], max(1, LOGITS_AT_ONCE // head.vocabulary)):": (
+        "how many rows at once, no result"
+    ),
     "overlap/meter.py: if len(self._parts) > 1:": "merging one part gives that part",
     "overlap/meter.py: if sum(len(late.keys) for late in self._parts[1:]) > max(1024, len(self._parts[0].keys)):": (
         "when parts are merged, which is the same at any time"
     ),
+    "overlap/positions.py: parts = -(-n // most)": "into how many parts, all rows are in one all the same",
+    "overlap/ranking.py: step = max(1, mass.numel() // _SAMPLE)": "where the search looks first, not what it finds",
+    "overlap/ranking.py: for place in (at - margin, at + margin):": "where the search looks, not what it finds",
+    "overlap/ranking.py: margin = (bracket.above_low[1] - bracket.above_high[1]) / 32": "where the search looks",
+    "overlap/ranking.py: for reached in (goal + margin, goal - margin):": "where the search looks",
+    "overlap/ranking.py: if bracket.width > width / 2:": "how the search goes on, not what it finds",
+    "overlap/ranking.py: share = 0.5": "where the search looks, not what it finds",
     "overlap/summary.py: at_once = max(1, _DRAWS_AT_ONCE // n)": "how many resamples at once, no result",
 }
 """Lines on which no fault could be noticed by a test of results, and why; they are left out."""
