@@ -1,0 +1,73 @@
+"""Checkpoints of the real architectures at small size, written to disk as `from_pretrained` expects them."""
+
+from pathlib import Path
+
+import torch
+from transformers import (
+    GenerationConfig,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+    WhisperTokenizer,
+)
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+WINDOW_SECONDS = 4
+MERGES = [("t", "h"), ("Ġ", "th"), ("Ġ", "s"), ("e", "r")]
+LANGUAGES = ("en", "zh", "de")
+
+
+def whisper_tokenizer(*, multilingual: bool, merges=MERGES) -> WhisperTokenizer:
+    """Bytes, a few merges, then the control tokens in the order of the published vocabularies."""
+    vocabulary = [*bytes_to_unicode().values(), *("".join(pair) for pair in merges)]
+    tokenizer = WhisperTokenizer(vocab={token: i for i, token in enumerate(vocabulary)}, merges=merges)
+    control = ["<|startoftranscript|>", *(f"<|{code}|>" for code in LANGUAGES if multilingual)]
+    control += ["<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": [*control, "<|notimestamps|>"]})
+    return tokenizer
+
+
+def save_whisper(path: Path, *, multilingual: bool = False, layers: int = 2, seed: int = 0, merges=MERGES) -> Path:
+    """A Whisper of two layers on a window of four seconds."""
+    tokenizer = whisper_tokenizer(multilingual=multilingual, merges=merges)
+    ids = tokenizer.convert_tokens_to_ids
+    timestamps = 50 * WINDOW_SECONDS // 2 + 1  # ids past the tokenizer, as in the published checkpoints
+    config = WhisperConfig(
+        vocab_size=len(tokenizer) + timestamps,
+        num_mel_bins=16,
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=layers,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        max_source_positions=50 * WINDOW_SECONDS,
+        max_target_positions=48,
+        bos_token_id=ids("<|endoftext|>"),
+        eos_token_id=ids("<|endoftext|>"),
+        pad_token_id=ids("<|endoftext|>"),
+        decoder_start_token_id=ids("<|startoftranscript|>"),
+        begin_suppress_tokens=None,
+        init_std=0.3,
+    )
+    torch.manual_seed(seed)
+    model = WhisperForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(
+        bos_token_id=config.bos_token_id,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
+        decoder_start_token_id=config.decoder_start_token_id,
+        begin_suppress_tokens=[config.eos_token_id],
+        suppress_tokens=[1],
+        max_length=48,
+        no_timestamps_token_id=ids("<|notimestamps|>"),
+        is_multilingual=multilingual,
+        lang_to_id={f"<|{code}|>": ids(f"<|{code}|>") for code in LANGUAGES} if multilingual else {},
+        task_to_id={"transcribe": ids("<|transcribe|>"), "translate": ids("<|translate|>")},
+    )
+    model.save_pretrained(path)
+    extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=WINDOW_SECONDS)
+    WhisperProcessor(feature_extractor=extractor, tokenizer=tokenizer).save_pretrained(path)
+    return path

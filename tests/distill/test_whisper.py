@@ -1,0 +1,144 @@
+"""The Whisper adapter on the real architecture at small size, and on a published checkpoint where there is one."""
+
+import numpy as np
+import pytest
+import torch
+from tests.distill.small_models import WINDOW_SECONDS, save_whisper
+from transformers import WhisperForConditionalGeneration
+
+from distill.models import ModelError, load_recogniser
+from distill.models.whisper import EncoderCache
+
+RNG = np.random.default_rng(0)
+WAVEFORMS = [RNG.standard_normal(n).astype(np.float32) * 0.1 for n in (9_000, 16_000, 30_000)]
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["English", "multilingual"])
+def recogniser(request, tmp_path_factory):
+    return load_recogniser(str(save_whisper(tmp_path_factory.mktemp("whisper") / "m", multilingual=request.param)))
+
+
+@pytest.fixture(scope="module")
+def prompt(recogniser):
+    return recogniser.prepare(WAVEFORMS, ["English", "en", "English"])
+
+
+def test_the_decoders_prompt(recogniser, prompt):
+    words = recogniser.tokenizer.convert_ids_to_tokens(prompt.inputs["decoder_input_ids"][0].tolist())
+    language = ["<|en|>", "<|transcribe|>"] if len(words) == 4 else []
+    assert words == ["<|startoftranscript|>", *language, "<|notimestamps|>"]
+
+
+@pytest.mark.parametrize("sample", [False, True])
+def test_rollouts_hold_no_blocked_token_and_nothing_after_the_end(recogniser, prompt, sample):
+    torch.manual_seed(0)
+    written = recogniser.rollout(prompt, max_new_tokens=30, sample=sample, temperature=2.0)
+    assert not recogniser.tokens.blocked[written.ids[written.mask]].any()
+    for ids, mask, finished in zip(written.ids, written.mask, written.finished, strict=True):
+        row = ids[mask].tolist()
+        assert row.count(recogniser.tokens.end_of_text) == int(finished)
+        assert not finished or row[-1] == recogniser.tokens.end_of_text
+
+
+def test_rollouts_follow_the_distribution_that_is_scored(recogniser, prompt):
+    """At the first position too, where Whisper's own generation forbids the end of text."""
+    written = recogniser.rollout(prompt, max_new_tokens=20)
+    scores = recogniser.score(prompt, written).masked_fill(recogniser.tokens.blocked, -torch.inf)
+    assert (scores.argmax(-1) == written.ids)[written.mask].all()
+
+
+def test_scores_equal_the_models_own_forward_pass(recogniser, prompt):
+    targets = recogniser.encode(["call three", "x", "stop the train"])
+    scores = recogniser.score(prompt, targets)
+    single = recogniser.prepare(WAVEFORMS[:1], ["English"])
+    before, n = single.inputs["decoder_input_ids"], int(targets.mask[0].sum())
+    ids = torch.cat([before, targets.ids[:1, :n]], dim=1)
+    logits = recogniser.generator(
+        input_features=single.inputs["input_features"], decoder_input_ids=ids, use_cache=False
+    ).logits[0]
+    start = before.shape[1] - 1
+    torch.testing.assert_close(
+        scores[0, :n], logits[start : start + n, : recogniser.tokens.size], atol=1e-4, rtol=1e-4
+    )
+
+
+def test_transcripts_begin_with_a_space_that_decoding_takes_away(recogniser):
+    written = recogniser.encode(["the cat", " the cat ", ""])
+    assert recogniser.tokenizer.convert_ids_to_tokens(written.ids[0].tolist())[0] == "Ġth"
+    assert torch.equal(written.ids[0], written.ids[1])
+    assert recogniser.decode(written) == ["the cat", "the cat", ""]
+    assert written.lengths[2] == 0
+
+
+def test_a_frozen_encoder_runs_once_an_utterance(recogniser, tmp_path, monkeypatch):
+    recogniser.save(tmp_path / "frozen")
+    frozen = load_recogniser(str(tmp_path / "frozen"))
+    expected = recogniser.prepare(WAVEFORMS, ["English"] * 3)
+    targets = recogniser.encode(["a", "b", "c"])
+    frozen.generator.get_encoder().requires_grad_(False)
+    frozen.encodings.max_mib = 10.0
+    encoded = frozen.prepare(WAVEFORMS, ["English"] * 3)
+    assert "input_features" not in encoded.inputs
+    torch.testing.assert_close(frozen.score(encoded, targets), recogniser.score(expected, targets))
+    assert torch.equal(
+        frozen.rollout(encoded, max_new_tokens=9).ids, recogniser.rollout(expected, max_new_tokens=9).ids
+    )
+    calls = []
+    monkeypatch.setattr(frozen, "_encode", lambda waveforms: calls.append(len(waveforms)) or torch.zeros(1, 200, 32))
+    frozen.prepare([*WAVEFORMS[::-1], WAVEFORMS[0][:8000]], ["English"] * 4)
+    assert calls == [1]
+
+
+def test_the_cache_forgets_the_least_recently_used():
+    hidden = torch.ones(2**18)  # one MiB
+    cache, calls = EncoderCache(max_mib=2.0), []
+
+    def encode(waveforms):
+        calls.append([float(w[0]) for w in waveforms])
+        return torch.stack([hidden * float(w[0]) for w in waveforms])
+
+    def ask(*values):
+        return cache.encoded([np.array([v], np.float32) for v in values], encode)[:, 0].tolist()
+
+    assert ask(1, 2) == [1, 2]
+    assert ask(1, 3) == [1, 3]  # 2 is the oldest and goes
+    assert ask(3, 2, 1) == [3, 2, 1]
+    assert calls == [[1, 2], [3], [2]]
+    assert EncoderCache().encoded([np.array([5.0], np.float32)], encode)[0, 0] == 5
+
+
+def test_recognisers_share_prompts_only_with_the_same_frozen_encoder(tmp_path):
+    paths = [save_whisper(tmp_path / str(seed), seed=seed) for seed in (0, 1)]
+    first, again, other = (load_recogniser(str(paths[i])) for i in (0, 0, 1))
+    assert first.prompt_key == again.prompt_key == other.prompt_key  # features only
+    for model in (first, again, other):
+        model.generator.get_encoder().requires_grad_(False)
+    assert first.prompt_key == again.prompt_key != other.prompt_key
+
+
+def test_audio_beyond_the_window_is_refused(recogniser):
+    with pytest.raises(ModelError, match=r"audio of 4\.50 s, its window is 4 s\. Split the utterance"):
+        recogniser.prepare([np.zeros(int(16_000 * (WINDOW_SECONDS + 0.5)), np.float32)], ["English"])
+
+
+def test_languages(tmp_path):
+    english = load_recogniser(str(save_whisper(tmp_path / "en")))
+    multilingual = load_recogniser(str(save_whisper(tmp_path / "multi", multilingual=True)))
+    with pytest.raises(ModelError, match=r"knows English only; the manifest has utterances in \['German'\]"):
+        english.prepare(WAVEFORMS[:2], [None, "German"])
+    with pytest.raises(ModelError, match="Whisper has no language 'Klingon'; give a name such as 'English'"):
+        multilingual.prepare(WAVEFORMS[:1], ["Klingon"])
+    prompt = multilingual.prepare(WAVEFORMS, ["German", None, "zh"])
+    words = [multilingual.tokenizer.convert_ids_to_tokens(int(i)) for i in prompt.inputs["decoder_input_ids"][:, 1]]
+    assert words[0] == "<|de|>"
+    assert words[1] in ("<|en|>", "<|zh|>", "<|de|>")
+    assert words[2] == "<|zh|>"
+
+
+def test_saved_weights_load_with_from_pretrained(recogniser, prompt, tmp_path):
+    recogniser.save(tmp_path / "model with a space")
+    WhisperForConditionalGeneration.from_pretrained(tmp_path / "model with a space")
+    again = load_recogniser(str(tmp_path / "model with a space"))
+    written = recogniser.encode(["8"] * 3)
+    assert torch.equal(again.score(prompt, written), recogniser.score(prompt, written))
+    assert torch.equal(again.tokens.blocked, recogniser.tokens.blocked)
