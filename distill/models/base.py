@@ -63,12 +63,20 @@ class Recogniser(Protocol):
     """
 
     name: str
-    family: str
     model: nn.Module
-    generator: nn.Module
+    generator: Any
     tokens: Tokens
-    tokenizer: Any
     text_prefix: bytes
+
+    @property
+    def family(self) -> str:
+        """`model_type` of its configuration."""
+        ...
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer, of a kind that `overlap.token_bytes` reads."""
+        ...
 
     @property
     def prompt_key(self) -> Hashable:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import torch
 from transformers import AutoConfig, AutoModelForMultimodalLM, AutoModelForSpeechSeq2Seq, AutoProcessor
 
+from . import glm_asr, qwen3_asr
 from .base import ModelError, Recogniser, quiet
-from .qwen3_asr import Qwen3ASR
+from .speech_lm import SpeechLM
 from .whisper import Whisper
 
-FAMILIES = {"qwen3_asr": (Qwen3ASR, AutoModelForMultimodalLM), "whisper": (Whisper, AutoModelForSpeechSeq2Seq)}
+FAMILIES: dict[str, tuple[Callable[..., Recogniser], Any]] = {
+    "glmasr": (partial(SpeechLM, kind=glm_asr.FAMILY), AutoModelForMultimodalLM),
+    "qwen3_asr": (partial(SpeechLM, kind=qwen3_asr.FAMILY), AutoModelForMultimodalLM),
+    "whisper": (Whisper, AutoModelForSpeechSeq2Seq),
+}
 """By `model_type`: the adapter, and the class of transformers that loads its weights."""
 
 

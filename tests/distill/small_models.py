@@ -3,8 +3,13 @@
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     GenerationConfig,
+    GlmAsrConfig,
+    GlmAsrForConditionalGeneration,
+    GlmAsrProcessor,
+    PreTrainedTokenizerFast,
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
@@ -70,4 +75,65 @@ def save_whisper(path: Path, *, multilingual: bool = False, layers: int = 2, see
     model.save_pretrained(path)
     extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=WINDOW_SECONDS)
     WhisperProcessor(feature_extractor=extractor, tokenizer=tokenizer).save_pretrained(path)
+    return path
+
+
+GLM_TEMPLATE = """\
+{%- for message in messages -%}
+<|{{ message.role }}|>
+{% for part in message.content -%}
+{%- if part.type == 'audio' -%}<|begin_of_audio|><|pad|><|end_of_audio|><|user|>
+{% else -%}{{ part.text }}{%- endif -%}
+{%- endfor -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}<|assistant|>
+{% endif -%}
+"""
+
+
+def byte_level_tokenizer(control: list[str], merges=MERGES, **names: str) -> PreTrainedTokenizerFast:
+    """Bytes, a few merges and control tokens."""
+    vocabulary = [*bytes_to_unicode().values(), *("".join(pair) for pair in merges)]
+    backend = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(vocabulary)}, merges=list(merges)))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+    tokenizer.add_special_tokens({"additional_special_tokens": control})
+    return tokenizer
+
+
+def save_glm_asr(path: Path, *, seed: int = 0) -> Path:
+    """A GLM-ASR of one layer on either side."""
+    control = ["<|user|>", "<|assistant|>", "<|observation|>", "<|begin_of_audio|>", "<|end_of_audio|>", "<|pad|>"]
+    tokenizer = byte_level_tokenizer(control, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
+    ids = tokenizer.convert_tokens_to_ids
+    ends = [ids(token) for token in ("<|endoftext|>", "<|user|>", "<|observation|>")]
+    config = GlmAsrConfig(
+        audio_config={
+            "num_mel_bins": 16,
+            "hidden_size": 32,
+            "intermediate_size": 128,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "max_position_embeddings": 50 * WINDOW_SECONDS,
+        },
+        text_config={
+            "model_type": "llama",
+            "vocab_size": len(tokenizer) + 3,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "eos_token_id": ends,
+            "initializer_range": 0.3,
+        },
+        audio_token_id=ids("<|pad|>"),
+    )
+    torch.manual_seed(seed)
+    model = GlmAsrForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=ends[0])
+    model.save_pretrained(path)
+    extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=WINDOW_SECONDS)
+    GlmAsrProcessor(feature_extractor=extractor, tokenizer=tokenizer, chat_template=GLM_TEMPLATE).save_pretrained(path)
     return path

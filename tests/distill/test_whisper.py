@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from tests.distill.small_models import WINDOW_SECONDS, save_whisper
 from transformers import WhisperForConditionalGeneration
 
 from distill.models import ModelError, load_recogniser
 from distill.models.whisper import EncoderCache
+from tests.distill.small_models import WINDOW_SECONDS, save_whisper
 
 RNG = np.random.default_rng(0)
 WAVEFORMS = [RNG.standard_normal(n).astype(np.float32) * 0.1 for n in (9_000, 16_000, 30_000)]
@@ -57,9 +57,7 @@ def test_scores_equal_the_models_own_forward_pass(recogniser, prompt):
         input_features=single.inputs["input_features"], decoder_input_ids=ids, use_cache=False
     ).logits[0]
     start = before.shape[1] - 1
-    torch.testing.assert_close(
-        scores[0, :n], logits[start : start + n, : recogniser.tokens.size], atol=1e-4, rtol=1e-4
-    )
+    torch.testing.assert_close(scores[0, :n], logits[start : start + n, : recogniser.tokens.size], atol=1e-4, rtol=1e-4)
 
 
 def test_transcripts_begin_with_a_space_that_decoding_takes_away(recogniser):

@@ -1,0 +1,127 @@
+"""Recognisers that are a language model with ears: one sequence of a chat prompt, audio in it, and the transcript.
+
+A family is what differs between them: how the prompt is asked for, which token ends a transcript, and how it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import causal
+from .base import ModelError, Prompt, Transcripts, pack, quiet
+from .vocabulary import Tokens
+
+SAMPLING_RATE = 16_000
+
+
+@dataclass(frozen=True)
+class Family:
+    """What differs between families.
+
+    Attributes:
+        name: The `model_type` of their configurations.
+        end_of_text: The token that closes a transcript; None takes the tokenizer's own end of sequence.
+        request: The processor's inputs for waveforms and languages; raises `ModelError` for what it cannot ask.
+        read: Texts of token sequences, by the processor.
+    """
+
+    name: str
+    end_of_text: str | None
+    request: Callable[[Any, Sequence[np.ndarray], Sequence[str | None]], Mapping[str, Any]]
+    read: Callable[[Any, list[list[int]]], list[str]]
+
+
+@dataclass
+class SpeechLM:
+    """A checkpoint of such a family behind the recogniser's protocol."""
+
+    name: str
+    model: nn.Module
+    generator: Any
+    processor: Any
+    kind: Family
+    text_prefix: bytes = b""
+    tokens: Tokens = field(init=False)
+    prompt_key: Hashable = field(init=False)
+
+    def __post_init__(self) -> None:
+        tokenizer, wanted = self.tokenizer, self.kind.end_of_text
+        end = tokenizer.eos_token_id if wanted is None else tokenizer.convert_tokens_to_ids(wanted)
+        if end is None or (wanted is not None and end == tokenizer.unk_token_id):
+            what = wanted or "end of sequence"
+            raise ModelError(f"{self.name}: its tokenizer has no {what}, so transcripts have no end of text")
+        self.tokens = Tokens.of(tokenizer, self._width, end, self._device)
+        features, template = self.processor.feature_extractor.to_json_string(), self.processor.chat_template
+        parameter = next(self.generator.parameters())
+        self.prompt_key = hash((features, template, self.tokens.strings, parameter.dtype, str(parameter.device)))
+
+    @property
+    def family(self) -> str:
+        """Its name."""
+        return self.kind.name
+
+    @property
+    def tokenizer(self) -> Any:
+        """The processor's."""
+        return self.processor.tokenizer
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.generator.parameters()).device
+
+    @property
+    def _width(self) -> int:
+        return self.generator.config.text_config.vocab_size
+
+    def prepare(self, waveforms: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:
+        """Audio features and the chat prompt, left-padded."""
+        try:
+            inputs = self.kind.request(self.processor, waveforms, languages)
+        except ModelError as error:
+            raise ModelError(f"{self.name}: {error}") from error
+        dtype = next(self.generator.parameters()).dtype
+        moved = {name: value.to(self._device) for name, value in inputs.items() if isinstance(value, Tensor)}
+        moved["input_features"] = moved["input_features"].to(dtype)
+        return Prompt(moved)
+
+    def encode(self, texts: Sequence[str]) -> Transcripts:
+        """Token ids of the texts, each closed by the end of text."""
+        end = self.tokens.end_of_text
+        encoded = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        return pack([[*ids, end] for ids in encoded], end, self._device)
+
+    def rollout(
+        self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
+    ) -> Transcripts:
+        """Greedy or sampled transcripts; blocked tokens and padding ids are suppressed."""
+        return causal.rollout(
+            self.generator,
+            prompt,
+            self.tokens,
+            width=self._width,
+            max_new_tokens=max_new_tokens,
+            sample=sample,
+            temperature=temperature,
+        )
+
+    def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:
+        """[batch, length, vocabulary] logits; position t predicts transcript token t."""
+        return causal.score(self.model, prompt, transcripts, self.tokens)
+
+    def decode(self, transcripts: Transcripts) -> list[str]:
+        """Transcripts as text."""
+        rows = [row[keep].tolist() for row, keep in zip(transcripts.ids, transcripts.mask, strict=True)]
+        return [text.strip() for text in self.kind.read(self.processor, rows)]
+
+    def save(self, directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
+        """`save_pretrained` of model and processor."""
+        with quiet():
+            self.generator.save_pretrained(directory, state_dict=state_dict)
+            self.processor.save_pretrained(directory)

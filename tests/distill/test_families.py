@@ -1,0 +1,103 @@
+"""Every family at small size: written, scored, saved, and taken through a run that is interrupted and resumed."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from distill import resume, train
+from distill.models import load_recogniser
+from distill.recipe import Recipe
+from tests.distill.small_models import save_glm_asr, save_whisper
+
+RNG = np.random.default_rng(0)
+WAVEFORMS = [RNG.standard_normal(n).astype(np.float32) * 0.1 for n in (9_000, 16_000, 30_000)]
+FAMILIES = {
+    "whisper": lambda path, seed: save_whisper(path, seed=seed),
+    "whisper multilingual": lambda path, seed: save_whisper(path, multilingual=True, seed=seed),
+    "glm-asr": lambda path, seed: save_glm_asr(path, seed=seed),
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def paths(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    return [FAMILIES[request.param](folder / name, seed) for seed, name in enumerate(("student", "teacher"))]
+
+
+def test_rollouts_and_scores_agree(paths):
+    recogniser = load_recogniser(str(paths[0]))
+    prompt = recogniser.prepare(WAVEFORMS, ["English"] * 3)
+    written = recogniser.rollout(prompt, max_new_tokens=15)
+    scores = recogniser.score(prompt, written)
+    assert not recogniser.tokens.blocked[written.ids[written.mask]].any()
+    assert (scores.masked_fill(recogniser.tokens.blocked, -torch.inf).argmax(-1) == written.ids)[written.mask].all()
+
+
+def test_a_row_scores_as_it_does_alone(paths):
+    """Padding of prompts and transcripts changes nothing."""
+    recogniser = load_recogniser(str(paths[0]))
+    texts = ["call three", "x", "stop the train"]
+    together = recogniser.encode(texts)
+    scores = recogniser.score(recogniser.prepare(WAVEFORMS, ["English"] * 3), together)
+    for row, text in enumerate(texts):
+        alone = recogniser.score(recogniser.prepare(WAVEFORMS[row : row + 1], ["English"]), recogniser.encode([text]))
+        torch.testing.assert_close(scores[row, : alone.shape[1]], alone[0], atol=2e-4, rtol=2e-4)
+
+
+def test_texts_come_back(paths):
+    recogniser = load_recogniser(str(paths[0]))
+    texts = ["the caf\u00e9", "\u4f60\u597d", "a b"]
+    written = recogniser.encode(texts)
+    assert written.finished.all()
+    assert recogniser.decode(written) == texts
+
+
+def test_two_steps_of_every_stage_interrupted_and_resumed(paths, mini, tmp_path):
+    mini |= {"student": {"model": str(paths[0])}, "teacher": {"model": str(paths[1])}}
+    mini["stages"] = [stage | {"steps": 2} for stage in mini["stages"]]
+    mini["evaluation"] = mini["evaluation"] | {"max_new_tokens": 4}
+    recipe = Recipe.model_validate(mini)
+    whole = train(recipe, tmp_path / "whole")
+    assert whole.outcome == "finished"
+
+    class Interrupted(Exception):
+        pass
+
+    from distill import Observer
+
+    class Stop(Observer):
+        def step(self, row):
+            if row["step"] == 5:
+                raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(recipe, tmp_path / "cut", observer=Stop())
+    again = resume(tmp_path / "cut")
+    weights = [load_recogniser(str(result.model)).generator.state_dict() for result in (whole, again)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    rows = [(result.path / "metrics.jsonl").read_text().splitlines() for result in (whole, again)]
+    losses = [[json.loads(line)["loss"] for line in lines] for lines in rows]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 6
+
+
+def test_teachers_of_another_family(tmp_path, mini):
+    """English Whisper from multilingual Whisper with other merges, and from GLM-ASR: maps, alignment, funnel."""
+    student = save_whisper(tmp_path / "student", seed=0)
+    others = [("Ġ", "t"), ("h", "e"), ("Ġt", "he"), ("s", "t")]
+    teachers = [
+        save_whisper(tmp_path / "multilingual", multilingual=True, seed=1, merges=others),
+        save_glm_asr(tmp_path / "glm", seed=2),
+    ]
+    for teacher in teachers:
+        mini |= {"student": {"model": str(student)}, "teacher": {"model": str(teacher)}}
+        mini["stages"] = [stage | {"steps": 2} for stage in mini["stages"]]
+        result = train(Recipe.model_validate(mini), tmp_path / f"from {teacher.name}")
+        assert result.outcome == "finished"
+        rows = [json.loads(line) for line in (result.path / "metrics.jsonl").read_text().splitlines()]
+        row = rows[-1]
+        assert row["n_positions"] == row["funnel"]["used"] > 0
+        assert 0 < row["overlap"]["teacher_mapped_mass"] <= 1
+        assert np.isfinite(row["loss"])
