@@ -62,10 +62,13 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         require_text(evaluation, "evaluation")
 
     student = _load(recipe.student, recipe.seed, device, weights)
+    if recipe.student.freeze_encoder:
+        student.freeze_encoder(recipe.student.encoder_cache_mib)
     pair = None
     if recipe.teacher:
         teacher = _load(recipe.teacher, recipe.seed, device)
         teacher.generator.requires_grad_(False)
+        teacher.freeze_encoder(recipe.teacher.encoder_cache_mib)
         pair = Pair.of(student, teacher, recipe.support.k)
     cache = AudioCache(max_mib=recipe.audio.cache_mib, max_seconds=recipe.audio.max_seconds)
     return Setup(recipe, student, pair, AudioSource(cache), stages, probe_set, evaluation)

@@ -110,14 +110,14 @@ def sort_key(key: Key) -> tuple[bool, Key]:
     return isinstance(key, str), key
 
 
-def array_of(value: Tensor | np.ndarray) -> np.ndarray:
-    """A tensor or array as an array on the CPU, without gradient."""
+def array_of(value: Groups) -> np.ndarray:
+    """A tensor, array or sequence as an array on the CPU, without gradient."""
     return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
 
 
 def members_of(groups: Groups, shape: tuple[int, ...], keep: np.ndarray) -> tuple[tuple[Key, ...], np.ndarray]:
     """Keys of the groups that have a kept position, in order, and the number of the group of every kept position."""
-    named = array_of(groups) if isinstance(groups, Tensor) else np.asarray(groups)
+    named = array_of(groups)
     if named.dtype.kind not in "iuU":
         raise ValueError(
             f"groups: expected integers or strings (one kind only) that name the utterances, received {named.dtype}"

@@ -83,6 +83,10 @@ class Recogniser(Protocol):
         """What the inputs depend on."""
         ...
 
+    def freeze_encoder(self, cache_mib: float) -> None:
+        """Leave the audio encoder as it is, and keep what it makes of utterances where the family can."""
+        ...
+
     def prepare(self, waveforms: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:
         """Model inputs for mono waveforms at 16 kHz, with the language named in the prompt where it is known."""
         ...

@@ -45,9 +45,12 @@ def rollout(
     was_training = generator.training
     generator.eval()
     before = prompt.inputs[DECODER_PROMPT]
+    inputs = _inputs(prompt)
+    # Nothing is padding, which generation would otherwise look for and warn that it cannot tell.
+    inputs["attention_mask"] = torch.ones_like(before)
     generated = GenerationMixin.generate(  # pyright: ignore[reportAttributeAccessIssue]: typed for whole models only
         generator,
-        **_inputs(prompt),
+        **inputs,
         max_length=before.shape[1] + max_new_tokens,
         do_sample=sample,
         temperature=temperature if sample else None,

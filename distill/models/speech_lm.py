@@ -80,6 +80,14 @@ class SpeechLM:
     def _width(self) -> int:
         return self.generator.config.text_config.vocab_size
 
+    def freeze_encoder(self, cache_mib: float) -> None:
+        """Take the audio encoder out of training; its outputs are made within the forward pass and cannot be kept."""
+        del cache_mib
+        encoder = self.generator.get_encoder(modality="audio")
+        if encoder is self.generator or encoder is self.generator.base_model:  # what it gives where it finds none
+            raise ModelError(f"{self.name}: transformers names no audio encoder in a {self.kind.name} model")
+        encoder.requires_grad_(False)
+
     def prepare(self, waveforms: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:
         """Audio features and the chat prompt, left-padded."""
         try:

@@ -73,6 +73,11 @@ class Whisper:
     def _encoder_frozen(self) -> bool:
         return not any(parameter.requires_grad for parameter in self.generator.get_encoder().parameters())
 
+    def freeze_encoder(self, cache_mib: float) -> None:
+        """Take the encoder out of training and keep its outputs, up to so many MiB of them."""
+        self.generator.get_encoder().requires_grad_(False)
+        self.encodings.max_mib = cache_mib
+
     def _encoder_digest(self) -> str:
         """Computed once: frozen weights do not change."""
         if not hasattr(self, "_digest"):

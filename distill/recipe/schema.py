@@ -26,6 +26,10 @@ class Model(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     family: str | None = None
     """Adapter name; None picks it from the checkpoint's configuration."""
+    freeze_encoder: bool = False
+    """Train the text side alone (students; a teacher is never trained)."""
+    encoder_cache_mib: NonNegative = 1024.0
+    """Memory for what a frozen encoder made of utterances, which training comes back to; Whisper only."""
 
 
 class Audio(Section):

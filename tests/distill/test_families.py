@@ -54,8 +54,20 @@ def test_texts_come_back(paths):
     assert recogniser.decode(written) == texts
 
 
+def test_a_frozen_encoder_is_all_that_is_frozen(paths):
+    recogniser = load_recogniser(str(paths[0]))
+    recogniser.freeze_encoder(cache_mib=10.0)
+    frozen = {name for name, p in recogniser.generator.named_parameters() if not p.requires_grad}
+    assert frozen == {
+        name for name, _ in recogniser.generator.named_parameters() if "encoder." in name or "audio_tower." in name
+    }
+    logits = recogniser.score(recogniser.prepare(WAVEFORMS, ["English"] * 3), recogniser.encode(["a", "b", "c"]))
+    logits.sum().backward()
+    assert recogniser.generator.get_output_embeddings().weight.grad.abs().sum() > 0
+
+
 def test_two_steps_of_every_stage_interrupted_and_resumed(paths, mini, tmp_path):
-    mini |= {"student": {"model": str(paths[0])}, "teacher": {"model": str(paths[1])}}
+    mini |= {"student": {"model": str(paths[0]), "freeze_encoder": True}, "teacher": {"model": str(paths[1])}}
     mini["stages"] = [stage | {"steps": 2} for stage in mini["stages"]]
     mini["evaluation"] = mini["evaluation"] | {"max_new_tokens": 4}
     recipe = Recipe.model_validate(mini)

@@ -56,12 +56,23 @@ EQUIVALENT = {
         "when parts are merged, which is the same at any time"
     ),
     "overlap/positions.py: parts = -(-n // most)": "into how many parts, all rows are in one all the same",
+    "overlap/measurement.py: if int(chunk[-1]) - first == n - 1:": "rows are gathered where they could be sliced",
+    "overlap/ranking.py: ordered, order = lists.masked_fill(~valid, -1).sort(dim=-1, stable=True)": (
+        "any negative number marks an empty slot"
+    ),
+    "overlap/ranking.py: return self.high * math.exp(-self.width * min(max(share, 0.0), 1.0))": (
+        "where the search looks"
+    ),
     "overlap/ranking.py: step = max(1, mass.numel() // _SAMPLE)": "where the search looks first, not what it finds",
     "overlap/ranking.py: for place in (at - margin, at + margin):": "where the search looks, not what it finds",
     "overlap/ranking.py: margin = (bracket.above_low[1] - bracket.above_high[1]) / 32": "where the search looks",
     "overlap/ranking.py: for reached in (goal + margin, goal - margin):": "where the search looks",
     "overlap/ranking.py: if bracket.width > width / 2:": "how the search goes on, not what it finds",
     "overlap/ranking.py: share = 0.5": "where the search looks, not what it finds",
+    "overlap/summary.py: return html_table(*self._rows(), left=(0, 2), caption=self._title())": "how a table looks",
+    "overlap/vocabulary.py: return torch.where(ids >= 0, table[ids.clamp_min(0)], UNMAPPED)": (
+        "what is read at a negative id is thrown away"
+    ),
     "overlap/summary.py: at_once = max(1, _DRAWS_AT_ONCE // n)": "how many resamples at once, no result",
 }
 """Lines on which no fault could be noticed by a test of results, and why; they are left out."""

@@ -287,6 +287,34 @@ def test_a_permuted_teacher_is_the_same_teacher():
         torch.testing.assert_close(mapped.values()[name], value, rtol=1e-5, atol=1e-6, equal_nan=True, msg=name)
 
 
+def test_mapped_mass_is_a_share():
+    """Sums in two orders can differ by their rounding; a share is never above 1."""
+    order = torch.randperm(5000, generator=torch.Generator().manual_seed(9))
+    vocabulary = VocabularyMap.from_pairs(
+        torch.stack([order, torch.arange(5000)], 1), student_size=5000, teacher_size=5000
+    )
+    student, teacher = pair("random", (64, 5000), seed=8)
+    mapped = measure(student / 4, teacher[:, order] / 4, k=4, vocabulary=vocabulary)
+    for mass in (mapped.student_mapped_mass, mapped.teacher_mapped_mass):
+        assert (mass <= 1).all()
+        assert (mass > 1 - 1e-5).all()
+
+
+def test_minus_infinity_with_a_map():
+    """Rows that leave the fast arithmetic give the same masses and divergences, here those of a very low score."""
+    generator = torch.Generator().manual_seed(3)
+    student, teacher = (2 * torch.randn(5, n, generator=generator) for n in (12, 14))
+    vocabulary = VocabularyMap.from_pairs([(i, 13 - i) for i in range(9)], student_size=12, teacher_size=14)
+    gone = torch.rand(5, 14, generator=generator) < 0.3
+    gone[:, 5:] = False  # of ids 0 to 4 the student has none
+    low, never = (
+        measure(student, teacher.masked_fill(gone, x), k=3, vocabulary=vocabulary) for x in (-90.0, -torch.inf)
+    )
+    assert gone.any()
+    for name in ("teacher_mapped_mass", "student_mapped_mass", "forward_kl", "jensen_shannon", "teacher_entropy"):
+        torch.testing.assert_close(getattr(never, name), getattr(low, name), rtol=1e-5, atol=1e-6, msg=name)
+
+
 def test_minus_infinity_is_probability_zero():
     student = torch.tensor([[0.0, 1.0, -torch.inf, -torch.inf], [0.0, 1.0, 2.0, 3.0]])
     teacher = torch.tensor([[0.0, 1.0, -torch.inf, -torch.inf], [0.0, -torch.inf, 2.0, 3.0]])

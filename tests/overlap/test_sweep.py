@@ -35,6 +35,20 @@ def test_every_setting_is_what_measure_gives(seed, ks, temperatures, mapped):
             torch.testing.assert_close(statistics.values()[name], value, rtol=0, atol=0, equal_nan=True, msg=name)
 
 
+def test_a_large_vocabulary():
+    """Only the longest list is ranked; all smaller sets are taken from it."""
+    generator = torch.Generator().manual_seed(1)
+    student = 3 * torch.randn(4, 9000, generator=generator)
+    teacher = student + torch.randn(4, 9000, generator=generator)
+    results = sweep(student, teacher, ks=(1, 7, 40))
+    for k in (1, 7, 40):
+        single = measure(student, teacher, k=k).values()
+        for name, value in results[k, 1.0].values().items():
+            if name != "nucleus_overlap":  # from the list or from the vocabulary, as far as the list goes
+                torch.testing.assert_close(value, single[name], rtol=0, atol=0, equal_nan=True, msg=name)
+        torch.testing.assert_close(results[k, 1.0].nucleus_overlap, single["nucleus_overlap"], rtol=1e-5, atol=1e-5)
+
+
 def test_the_sets_grow_with_k():
     results = sweep(torch.randn(5, 200), torch.randn(5, 200))
     sizes = torch.stack([statistics.union_size for statistics in results.values()])
