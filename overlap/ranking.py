@@ -236,4 +236,4 @@ def rank_biased_overlap(student: Support, teacher: Support, persistence: float =
     within = torch.where(d <= long, agreement * persistence**d, 0.0).sum(-1, keepdim=True)
     tail = ((at_long - at_short) / long + at_short / short) * persistence**long
     result = (1 - persistence) / persistence * within + tail
-    return torch.where(short > 0, result, torch.nan)[:, 0].clamp(0.0, 1.0).float()
+    return result[:, 0].float()  # an empty list makes 0/0 of it

@@ -142,8 +142,8 @@ def _sums(
 def _columns(sums: Tensor, peaks: tuple[Tensor, Tensor], temperature: float) -> Columns:
     z_s, z_t, bits_s, bits_t, z, shared_z_t, reverse, forward, smallest, variation, middle = sums.double().unbind()
     columns = {
-        "student_entropy": (z_s.log() - _LN_2 * bits_s / z_s).clamp_min(0.0),
-        "teacher_entropy": (z_t.log() - _LN_2 * bits_t / z_t).clamp_min(0.0),
+        "student_entropy": z_s.log() - _LN_2 * bits_s / z_s,  # never negative: z is at least 1, bits at most 0
+        "teacher_entropy": z_t.log() - _LN_2 * bits_t / z_t,
         "forward_kl": (-_LN_2 * forward / z).clamp_min(0.0),
         "reverse_kl": (_LN_2 * reverse / z).clamp_min(0.0),
         "jensen_shannon": (_LN_2 * (middle - smallest / 2) / z).clamp(0.0, _LN_2),

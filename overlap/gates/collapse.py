@@ -33,7 +33,7 @@ class Collapse(Gate):
     streak: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        check_settings(on=self.on, patience=self.patience)
+        check_settings(on=self.on, patience=self.patience, min_steps=0)
         if self.action not in (Action.fall_back, Action.abort):
             raise ValueError(f'action: expected "fall_back" or "abort", received {str(self.action)!r}')
         self.action = Action(self.action)

@@ -163,7 +163,7 @@ def check_step(step: int) -> None:
         raise ValueError(f"step: expected the whole number of steps done in the stage, received {step!r}")
 
 
-def check_settings(*, on: str = "bound", patience: int = 1, min_steps: int = 0) -> None:
+def check_settings(*, on: str, patience: int, min_steps: int) -> None:
     """Refuse settings out of range, naming what is allowed."""
     if on not in ("bound", "value"):
         raise ValueError(f'on: expected "bound" (of the interval) or "value", received {on!r}')

@@ -69,6 +69,7 @@ EQUIVALENT = {
     "overlap/ranking.py: for reached in (goal + margin, goal - margin):": "where the search looks",
     "overlap/ranking.py: if bracket.width > width / 2:": "how the search goes on, not what it finds",
     "overlap/ranking.py: share = 0.5": "where the search looks, not what it finds",
+    "overlap/support.py: return Support(ids.masked_fill(~valid, 0), valid, tie)": "what an empty slot holds",
     "overlap/summary.py: return html_table(*self._rows(), left=(0, 2), caption=self._title())": "how a table looks",
     "overlap/vocabulary.py: return torch.where(ids >= 0, table[ids.clamp_min(0)], UNMAPPED)": (
         "what is read at a negative id is thrown away"

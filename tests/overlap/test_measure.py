@@ -287,6 +287,20 @@ def test_a_permuted_teacher_is_the_same_teacher():
         torch.testing.assert_close(mapped.values()[name], value, rtol=1e-5, atol=1e-6, equal_nan=True, msg=name)
 
 
+def test_divergences_of_almost_equal_models_are_not_negative():
+    """Where rounding is larger than they are, and at the other end for disjoint models."""
+    student = 3 * torch.randn(2000, 40, generator=torch.Generator().manual_seed(0))
+    near = measure(
+        student, student + 1e-6 * torch.randn(student.shape, generator=torch.Generator().manual_seed(1)), k=4
+    )
+    for name in ("forward_kl", "reverse_kl", "jensen_shannon", "total_variation", "student_entropy"):
+        assert (getattr(near, name) >= 0).all(), name
+    favourite = torch.nn.functional.one_hot(torch.arange(40)).float() * 60
+    far = measure(favourite, favourite.roll(1, 0), k=4)
+    assert (far.jensen_shannon <= torch.tensor(math.log(2.0))).all()
+    assert (far.total_variation <= 1).all()
+
+
 def test_mapped_mass_is_a_share():
     """Sums in two orders can differ by their rounding; a share is never above 1."""
     order = torch.randperm(5000, generator=torch.Generator().manual_seed(9))

@@ -89,3 +89,25 @@ def test_overlap_of_wide_nuclei(temperature):
     assert float(statistics.nucleus_overlap) == pytest.approx(len(own & other) / len(own | other), abs=1e-3)
     alike = measure(student, student.flip(0).flip(0), k=4, temperature=temperature)
     assert float(alike.nucleus_overlap) == 1.0
+
+
+def test_mass_that_is_reached_exactly():
+    """Two equal tokens have half of the mass each: the first is a set for p = 0.5 and the second is not needed."""
+    statistics = measure(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 10.0]]), k=1, top_p=0.5)
+    assert statistics.nucleus_overlap.item() == 0.0
+
+
+def test_ranks_beyond_the_list():
+    """Tokens that are not among the ranked ones, equal scores by ascending id, blocked ids left out."""
+    generator = torch.Generator().manual_seed(4)
+    teacher = (10 * torch.randn(40, 9000, generator=generator)).round() / 10
+    tokens = torch.randint(0, 9000, (40,), generator=generator)
+    blocked = torch.randint(0, 9000, (3000,), generator=generator)
+    statistics = measure(teacher, teacher, k=4, tokens=tokens, blocked=blocked)
+    admissible = sorted(set(range(9000)) - set(blocked.tolist()))
+    for row, token in enumerate(tokens.tolist()):
+        if token not in admissible:
+            assert statistics.teacher_rank[row].isnan()
+            continue
+        order = sorted(admissible, key=lambda i, row=row: (-float(teacher[row, i]), i))
+        assert statistics.teacher_rank[row] == order.index(token) + 1
