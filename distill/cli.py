@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -27,6 +27,7 @@ from .progress import TerminalProgress
 from .recipe import Decoding, Support, load_recipe
 from .run_directory import write_parquet
 from .setup import check_durations
+from .show import show as show_utterance
 from .trainer import RunResult, TrainingError
 
 app = App(name="distill", help="Distil a speech recogniser on-policy, in stages gated on support overlap.")
@@ -170,6 +171,51 @@ def probe(
 
         write_parquet(output, pd.DataFrame(result.traces))
     _print_probe(result, {"student": student, "teacher": teacher, "manifest": str(manifest)}, json_, output)
+
+
+@app.command
+def show(
+    *,
+    student: str,
+    teacher: str,
+    manifest: Path,
+    utterance: str | None = None,
+    states: Literal["student", "teacher", "reference"] = "student",
+    k: int = 32,
+    max_new_tokens: int = 256,
+    max_seconds: float = 30.0,
+    json_: JsonFlag = False,
+) -> None:
+    """Both models' prompts and tokens of one utterance, position by position: a pair that does not fit shows at once.
+
+    Args:
+        student: Directory or Hub name of the model whose positions these are.
+        teacher: Directory or Hub name of the model that scores.
+        manifest: JSON lines.
+        utterance: Its id; the manifest's first if not given.
+        states: Whose transcript is scored.
+        k: Size of the top-k sets.
+        max_new_tokens: Longest transcript, in tokens.
+        max_seconds: Longer utterances are refused.
+        json_: Print one JSON object to standard output and nothing else there.
+    """
+    utterances = read_manifest(manifest)
+    chosen = [u for u in utterances if utterance in (None, u.id)][:1]
+    if not chosen:
+        raise ValueError(f"{manifest} has no utterance {utterance!r}; its first is {utterances[0].id!r}")
+    if states == "reference":
+        require_text(chosen, "scoring the reference")
+    check_durations(chosen, max_seconds)
+    pair = Pair.of(load_recogniser(student), load_recogniser(teacher), k)
+    view = show_utterance(
+        pair,
+        AudioSource(AudioCache(max_seconds=max_seconds)),
+        chosen[0],
+        Support(k=k),
+        Decoding(max_new_tokens=max_new_tokens),
+        states=states,
+    )
+    print(json.dumps(view.to_dict(), ensure_ascii=False, allow_nan=False) if json_ else view)
 
 
 def _print_probe(result: StateProbe, sources: dict[str, str], as_json: bool, output: Path | None) -> None:

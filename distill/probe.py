@@ -77,7 +77,10 @@ def probe(
     texts: dict[str, str] = {}
     traces: list[dict[str, Any]] = []
     for batch in source.batches(utterances, batch_size):
-        transcripts = _transcripts(pair, batch, states, recorded, decoding)
+        if recorded is None:
+            transcripts = write_transcripts(pair, batch, states, decoding)
+        else:
+            transcripts = _replay([recorded[utterance.id] for utterance in batch.utterances], student)
         comparison = compare(pair, batch, transcripts, support)
         statistics = comparison.statistics()
         meter.update(statistics, [utterance.id for utterance in batch.utterances])
@@ -99,15 +102,15 @@ def probe(
     return StateProbe(states, summary, funnel, rollouts, traces)
 
 
-def _transcripts(
-    pair: Pair,
-    batch: Batch,
-    states: str,
-    recorded: Rollouts | None,
-    decoding: Decoding,
-) -> Transcripts:
-    if recorded is not None:
-        return _replay([recorded[utterance.id] for utterance in batch.utterances], pair.student)
+def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding) -> Transcripts:
+    """The transcripts of a batch whose states are looked at, in the student's tokens.
+
+    Args:
+        pair: The two recognisers.
+        batch: The utterances.
+        states: Who writes: `student`, `teacher`, or `reference` for the manifest's text.
+        decoding: How.
+    """
     if states == "reference":
         return pair.student.encode([utterance.text or "" for utterance in batch.utterances])
     writer = pair.teacher if states == "teacher" else pair.student

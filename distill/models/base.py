@@ -91,6 +91,10 @@ class Recogniser(Protocol):
         """Model inputs for mono waveforms at 16 kHz, with the language named in the prompt where it is known."""
         ...
 
+    def prompt_text(self, prompt: Prompt, row: int) -> str:
+        """What the model reads before the first transcript token, markers written out, audio shortened."""
+        ...
+
     def encode(self, texts: Sequence[str]) -> Transcripts:
         """Transcripts as tokens, each closed by end of text."""
         ...

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,16 @@ class SpeechLM:
         moved = {name: value.to(self._device) for name, value in inputs.items() if isinstance(value, Tensor)}
         moved["input_features"] = moved["input_features"].to(dtype)
         return Prompt(moved)
+
+    def prompt_text(self, prompt: Prompt, row: int) -> str:
+        """The chat prompt; a run of audio positions stands there once, with their number."""
+        kept = prompt.inputs["attention_mask"][row].bool()
+        ids = prompt.inputs["input_ids"][row][kept].tolist()
+        parts = []
+        for token, run in groupby(ids):
+            n = len(list(run))
+            parts.append(f"{self.tokenizer.decode([token])}×{n}" if n > 3 else self.tokenizer.decode([token] * n))
+        return "".join(parts)
 
     def encode(self, texts: Sequence[str]) -> Transcripts:
         """Token ids of the texts, each closed by the end of text."""

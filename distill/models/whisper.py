@@ -139,6 +139,10 @@ class Whisper:
         rows[:, 1] = known
         return rows
 
+    def prompt_text(self, prompt: Prompt, row: int) -> str:
+        """The decoder's prompt; the audio is the encoder's."""
+        return self.tokenizer.decode(prompt.inputs[seq2seq.DECODER_PROMPT][row].tolist(), skip_special_tokens=False)
+
     def encode(self, texts: Sequence[str]) -> Transcripts:
         """Token ids of the texts, each begun with a space and closed by ``<|endoftext|>``."""
         spaced = [f" {text.strip()}" if text.strip() else "" for text in texts]

@@ -57,6 +57,23 @@ def test_evaluate_json_is_one_object_and_nothing_else(student_path, manifests, c
     assert result["wer"]["total"] > 0
 
 
+def test_show_prints_both_views(student_path, teacher_path, manifests, capsys):
+    arguments = ("--student", student_path, "--teacher", teacher_path, "--manifest", manifests["probe"])
+    code, out, _ = run("show", *arguments, "--k", 4, "--max-new-tokens", 6, capsys=capsys)
+    assert code == 0
+    assert out.count("language English<asr_text>") == 2
+    assert "<|audio_pad|>×" in out
+    code, out, _ = run("show", *arguments, "--k", 4, "--states", "reference", "--json", capsys=capsys)
+    shown = json.loads(out)
+    written = "".join(row["student_token"] for row in shown["positions"][:-1]).replace("Ġ", " ")
+    assert written == shown["text"] == shown["reference"]
+    assert shown["positions"][-1]["student_token"] == shown["positions"][-1]["teacher_token"] == "<|im_end|>"
+    assert all(row["bin"] == "used" and 0 < row["teacher_probability"] < 1 for row in shown["positions"])
+    code, _, err = run("show", *arguments, "--utterance", "nobody", capsys=capsys)
+    assert code == 1
+    assert "has no utterance 'nobody'; its first is" in err
+
+
 def test_probe_prints_summary_and_funnel_and_writes_a_trace(student_path, teacher_path, manifests, tmp_path, capsys):
     arguments = ["--student", student_path, "--teacher", teacher_path, "--manifest", manifests["probe"]]
     arguments += ["--k", 4, "--max-new-tokens", 6]

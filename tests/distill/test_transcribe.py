@@ -9,7 +9,7 @@ from distill import TrainingError, read_manifest, train
 from distill.audio import AudioCache
 from distill.data import AudioSource
 from distill.models import load_recogniser
-from distill.models.qwen3_asr import Qwen3ASR
+from distill.models.speech_lm import SpeechLM
 from distill.recipe import Decoding, Recipe
 from distill.transcribe import teacher_transcripts, transcribe
 
@@ -91,7 +91,7 @@ def test_an_interrupted_cache_is_completed_to_the_same_bytes(
 
 def test_a_complete_cache_does_not_ask_the_teacher(write, whole, tmp_path, monkeypatch):
     (tmp_path / "cache.jsonl").write_bytes(whole)
-    monkeypatch.setattr(Qwen3ASR, "rollout", None)
+    monkeypatch.setattr(SpeechLM, "rollout", None)
     assert [u.text for u in write()] == [json.loads(line)["text"] for line in whole.splitlines()]
 
 
@@ -134,8 +134,8 @@ def test_a_line_that_is_no_json_is_named(write, whole, tmp_path):
 
 
 def test_an_empty_transcript_is_kept_as_empty(write, utterances, monkeypatch):
-    original = Qwen3ASR.decode
-    monkeypatch.setattr(Qwen3ASR, "decode", lambda self, written: ["", *original(self, written)[1:]])
+    original = SpeechLM.decode
+    monkeypatch.setattr(SpeechLM, "decode", lambda self, written: ["", *original(self, written)[1:]])
     texts = [u.text for u in write()]
     assert {0, 4, 8} <= {i for i, text in enumerate(texts) if text == ""}
     assert write() == [replace(u, text=text) for u, text in zip(utterances, texts, strict=True)]
@@ -151,7 +151,7 @@ class TestTeacherDataStage:
         return Recipe.model_validate(mini)
 
     def test_they_are_not_trained_on(self, recipe, tmp_path, monkeypatch):
-        monkeypatch.setattr(Qwen3ASR, "decode", lambda self, written: ["one"] * (len(written.ids) - 1) + [""])
+        monkeypatch.setattr(SpeechLM, "decode", lambda self, written: ["one"] * (len(written.ids) - 1) + [""])
         result = train(recipe, tmp_path / "run")
         assert result.outcome == "finished"
         rows = [json.loads(line) for line in (result.path / "metrics.jsonl").read_text().splitlines()]
@@ -159,6 +159,6 @@ class TestTeacherDataStage:
         assert [row["n_positions"] for row in rows] == [16, 16]
 
     def test_a_teacher_that_writes_nothing_stops_the_run(self, recipe, tmp_path, monkeypatch):
-        monkeypatch.setattr(Qwen3ASR, "decode", lambda self, written: [""] * len(written.ids))
+        monkeypatch.setattr(SpeechLM, "decode", lambda self, written: [""] * len(written.ids))
         with pytest.raises(TrainingError, match="wrote nothing for all 24 utterances of stage 'teacher data'"):
             train(recipe, tmp_path / "run")
