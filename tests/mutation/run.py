@@ -57,6 +57,8 @@ EQUIVALENT = {
     ),
     "overlap/positions.py: parts = -(-n // most)": "into how many parts, all rows are in one all the same",
     "overlap/measurement.py: if int(chunk[-1]) - first == n - 1:": "rows are gathered where they could be sliced",
+    "overlap/ranking.py: width = int(longest.max()) if longest.numel() else 0": "such rows are taken another way",
+    "overlap/ranking.py: return math.log(self.high / max(self.low, 1e-9 * self.high))": "how the search goes on",
     "overlap/ranking.py: ordered, order = lists.masked_fill(~valid, -1).sort(dim=-1, stable=True)": (
         "any negative number marks an empty slot"
     ),

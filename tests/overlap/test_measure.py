@@ -314,11 +314,23 @@ def test_mapped_mass_is_a_share():
         assert (mass > 1 - 1e-5).all()
 
 
-def test_minus_infinity_with_a_map():
+def test_hardly_any_mass_on_the_shared_ids():
+    """Of one model alone: its distribution on them is what it is without the token that has all the mass."""
+    student, teacher = (torch.randn(4, 10, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    both = VocabularyMap.from_pairs([(i, i) for i in range(10)], student_size=10, teacher_size=11)
+    confident = torch.cat([teacher, torch.full((4, 1), 80.0)], -1)
+    expected, received = measure(student, teacher, k=3), measure(student, confident, k=3, vocabulary=both)
+    for name in ("forward_kl", "reverse_kl", "jensen_shannon", "total_variation"):
+        torch.testing.assert_close(getattr(received, name), getattr(expected, name), rtol=1e-5, atol=1e-6, msg=name)
+    assert (received.teacher_mapped_mass < 1e-30).all()
+
+
+@pytest.mark.parametrize("mapped", [9, 12])
+def test_minus_infinity_with_a_map(mapped):
     """Rows that leave the fast arithmetic give the same masses and divergences, here those of a very low score."""
     generator = torch.Generator().manual_seed(3)
     student, teacher = (2 * torch.randn(5, n, generator=generator) for n in (12, 14))
-    vocabulary = VocabularyMap.from_pairs([(i, 13 - i) for i in range(9)], student_size=12, teacher_size=14)
+    vocabulary = VocabularyMap.from_pairs([(i, 13 - i) for i in range(mapped)], student_size=12, teacher_size=14)
     gone = torch.rand(5, 14, generator=generator) < 0.3
     gone[:, 5:] = False  # of ids 0 to 4 the student has none
     low, never = (

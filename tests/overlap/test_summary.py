@@ -193,6 +193,7 @@ def test_mapping():
             torch.zeros(5, dtype=torch.long),
             r"groups: expected the leading shape \[6, 5\] or its first axes, received \[5\]",
         ),
+        (torch.zeros(6, 4, dtype=torch.long), r"received \[6, 4\]"),
         (torch.zeros(6, 5, 1, dtype=torch.long), r"received \[6, 5, 1\]"),
         (torch.zeros(6), "groups: expected integers or strings .* received float32"),
         ([None] * 6, "received object"),
