@@ -84,6 +84,8 @@ def _load(model: Model, seed: int, device: torch.device | str, weights: Path | N
         dtype=model.dtype,
         family=model.family,
         seed=seed,
+        window_seconds=model.window_seconds,
+        keep_decoder_layers=model.keep_decoder_layers,
         device=device,
     )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForMultimodalLM, AutoModelForSpeechSeq2Seq, AutoProcessor
 
-from . import glm_asr, qwen3_asr
+from . import glm_asr, qwen3_asr, surgery
 from .base import ModelError, Recogniser, quiet
 from .speech_lm import SpeechLM
 from .whisper import Whisper
@@ -30,6 +30,8 @@ def load_recogniser(
     dtype: str = "float32",
     family: str | None = None,
     seed: int = 0,
+    window_seconds: int | None = None,
+    keep_decoder_layers: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
 ) -> Recogniser:
     """Load a checkpoint and its processor, and put the family's adapter around it.
@@ -41,6 +43,8 @@ def load_recogniser(
         dtype: Weight type, a torch dtype's name.
         family: Adapter name; None takes it from the configuration's `model_type`.
         seed: Seed of random weights.
+        window_seconds: A shorter audio window (Whisper).
+        keep_decoder_layers: Which layers of the text decoder to keep, all if None.
         device: Where the model goes.
 
     Raises:
@@ -69,6 +73,10 @@ def load_recogniser(
                 network = architecture.from_pretrained(model, revision=revision, dtype=weights)
         except (OSError, ValueError) as error:
             raise ModelError(f"cannot load the weights of {model!r}: {_first_line(error)}") from error
+    if window_seconds is not None:
+        surgery.shorten_window(network, processor, window_seconds, model)
+    if keep_decoder_layers is not None:
+        surgery.keep_decoder_layers(network, keep_decoder_layers, model)
     network = network.to(device).eval()
     return adapter(name=model, model=network, generator=network, processor=processor)
 

@@ -26,6 +26,10 @@ class Model(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     family: str | None = None
     """Adapter name; None picks it from the checkpoint's configuration."""
+    window_seconds: PositiveInt | None = None
+    """A shorter audio window than the checkpoint's, cheaper for short utterances; Whisper only."""
+    keep_decoder_layers: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
+    """Cut the text decoder down to these layers: a student that needs teaching before it writes sense."""
     freeze_encoder: bool = False
     """Train the text side alone (students; a teacher is never trained)."""
     encoder_cache_mib: NonNegative = 1024.0

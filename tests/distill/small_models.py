@@ -102,8 +102,8 @@ def byte_level_tokenizer(control: list[str], merges=MERGES, **names: str) -> Pre
     return tokenizer
 
 
-def save_glm_asr(path: Path, *, seed: int = 0) -> Path:
-    """A GLM-ASR of one layer on either side."""
+def save_glm_asr(path: Path, *, layers: int = 1, seed: int = 0) -> Path:
+    """A GLM-ASR of one encoder layer."""
     control = ["<|user|>", "<|assistant|>", "<|observation|>", "<|begin_of_audio|>", "<|end_of_audio|>", "<|pad|>"]
     tokenizer = byte_level_tokenizer(control, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
     ids = tokenizer.convert_tokens_to_ids
@@ -122,7 +122,7 @@ def save_glm_asr(path: Path, *, seed: int = 0) -> Path:
             "vocab_size": len(tokenizer) + 3,
             "hidden_size": 32,
             "intermediate_size": 64,
-            "num_hidden_layers": 1,
+            "num_hidden_layers": layers,
             "num_attention_heads": 2,
             "num_key_value_heads": 1,
             "eos_token_id": ends,

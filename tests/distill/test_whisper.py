@@ -7,7 +7,7 @@ from transformers import WhisperForConditionalGeneration
 
 from distill.models import ModelError, load_recogniser
 from distill.models.whisper import EncoderCache
-from tests.distill.small_models import WINDOW_SECONDS, save_whisper
+from tests.distill.small_models import WINDOW_SECONDS, save_glm_asr, save_whisper
 
 RNG = np.random.default_rng(0)
 WAVEFORMS = [RNG.standard_normal(n).astype(np.float32) * 0.1 for n in (9_000, 16_000, 30_000)]
@@ -140,3 +140,46 @@ def test_saved_weights_load_with_from_pretrained(recogniser, prompt, tmp_path):
     written = recogniser.encode(["8"] * 3)
     assert torch.equal(again.score(prompt, written), recogniser.score(prompt, written))
     assert torch.equal(again.tokens.blocked, recogniser.tokens.blocked)
+
+
+def test_a_shorter_window_hears_the_same(tmp_path):
+    """Its features and positions are the first of the whole window's."""
+    path = save_whisper(tmp_path / "whole")
+    short = load_recogniser(str(path), window_seconds=2)
+    assert short.prepare(WAVEFORMS, ["en"] * 3).inputs["input_features"].shape == (3, 16, 200)
+    hidden = [model.generator.get_encoder().embed_positions.weight for model in (load_recogniser(str(path)), short)]
+    assert torch.equal(hidden[0][:100], hidden[1])
+    short.save(tmp_path / "short")
+    again = load_recogniser(str(tmp_path / "short"))
+    prompt, targets = again.prepare(WAVEFORMS, ["en"] * 3), again.encode(["a", "b", "c"])
+    assert torch.equal(again.score(prompt, targets), short.score(short.prepare(WAVEFORMS, ["en"] * 3), targets))
+    with pytest.raises(ModelError, match=r"audio of 2\.50 s, its window is 2 s"):
+        again.prepare([np.zeros(40_000, np.float32)], ["en"])
+    with pytest.raises(ModelError, match="window_seconds = 4; its window is 4 s, give less"):
+        load_recogniser(str(path), window_seconds=4)
+
+
+@pytest.mark.parametrize("save", [save_whisper, save_glm_asr])
+def test_fewer_decoder_layers(save, tmp_path):
+    path = save(tmp_path / "whole", layers=3)
+    cut = load_recogniser(str(path), keep_decoder_layers=[0, 2])
+    whole = load_recogniser(str(path))
+    layers = whole.generator.get_decoder().layers
+    layers[1].register_forward_hook(lambda module, arguments, output: arguments[0])  # as if it were not there
+    prompts = [model.prepare(WAVEFORMS, ["en"] * 3) for model in (cut, whole)]
+    targets = cut.encode(["the cat", "b", ""])
+    torch.testing.assert_close(cut.score(prompts[0], targets), whole.score(prompts[1], targets))
+    cut.save(tmp_path / "cut")
+    again = load_recogniser(str(tmp_path / "cut"))
+    assert torch.equal(again.score(prompts[0], targets), cut.score(prompts[0], targets))
+    written = [model.rollout(prompts[0], max_new_tokens=9) for model in (cut, again)]
+    scores = cut.score(prompts[0], written[0]).masked_fill(cut.tokens.blocked, -torch.inf)
+    assert torch.equal(written[0].ids, written[1].ids)
+    assert (scores.argmax(-1) == written[0].ids)[written[0].mask].all()
+    with pytest.raises(ModelError, match=r"keep_decoder_layers = \[3\]; its decoder has layers 0 to 2"):
+        load_recogniser(str(path), keep_decoder_layers=[3])
+
+
+def test_a_window_of_a_family_that_has_none(tmp_path):
+    with pytest.raises(ModelError, match="window_seconds shortens Whisper's window; a glmasr has none"):
+        load_recogniser(str(save_glm_asr(tmp_path / "glm")), window_seconds=2)

@@ -1,0 +1,65 @@
+"""Students cut from a checkpoint: fewer decoder layers, a shorter audio window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from .base import ModelError
+
+
+def keep_decoder_layers(network: Any, layers: Sequence[int], name: str) -> None:
+    """Keep some layers of the text decoder, in this order; what is left needs training before it writes sense.
+
+    Args:
+        network: A model of transformers whose decoder has `layers`.
+        layers: Which, 0 for the first.
+        name: Of the checkpoint, for messages.
+
+    Raises:
+        ModelError: There is no such layer, or none is kept.
+    """
+    decoder, config = network.get_decoder(), network.config
+    n = len(decoder.layers)
+    if not layers or any(not 0 <= layer < n for layer in layers):
+        raise ModelError(f"{name}: keep_decoder_layers = {list(layers)}; its decoder has layers 0 to {n - 1}")
+    decoder.layers = nn.ModuleList(decoder.layers[layer] for layer in layers)
+    for place, layer in enumerate(decoder.layers):
+        for module in layer.modules():
+            if hasattr(module, "layer_idx"):
+                module.layer_idx = place  # the place of its keys and values in the cache
+    if hasattr(config, "decoder_layers"):  # encoder and decoder in one configuration
+        config.decoder_layers = len(layers)
+        return
+    config = config.get_text_config()
+    config.num_hidden_layers = len(layers)
+    if getattr(config, "layer_types", None):
+        config.layer_types = [config.layer_types[layer] for layer in layers]
+
+
+def shorten_window(network: Any, processor: Any, seconds: int, name: str) -> None:
+    """Let Whisper listen to a shorter window than 30 s, by the first rows of its encoder's position table.
+
+    Args:
+        network: The model.
+        processor: Its processor.
+        seconds: The new window.
+        name: Of the checkpoint, for messages.
+
+    Raises:
+        ModelError: The encoder has no such table, or the window is not shorter.
+    """
+    encoder, extractor = network.get_encoder(), processor.feature_extractor
+    table = getattr(encoder, "embed_positions", None)
+    if table is None or not hasattr(network.config, "max_source_positions"):
+        raise ModelError(f"{name}: window_seconds shortens Whisper's window; a {network.config.model_type} has none")
+    whole = extractor.n_samples // extractor.sampling_rate
+    if not seconds < whole:
+        raise ModelError(f"{name}: window_seconds = {seconds}; its window is {whole} s, give less")
+    positions = table.num_embeddings * seconds // whole
+    table.weight = nn.Parameter(table.weight[:positions].clone(), requires_grad=table.weight.requires_grad)
+    table.num_embeddings = network.config.max_source_positions = encoder.max_source_positions = positions
+    extractor.chunk_length, extractor.n_samples = seconds, seconds * extractor.sampling_rate
+    extractor.nb_max_frames = extractor.n_samples // extractor.hop_length
