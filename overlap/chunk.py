@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from overlap.divergence import kl_divergence, log_softmax
+from overlap.nucleus import nucleus_overlap
 from overlap.pair import Pair, Side
-from overlap.ranking import nucleus_overlap, rank_biased_overlap, rank_of
+from overlap.ranking import rank_biased_overlap, rank_of
 from overlap.scratch import Scratch
 from overlap.selection import ranked
 from overlap.support import Support, intersection, prefix, union

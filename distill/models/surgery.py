@@ -25,11 +25,12 @@ def keep_decoder_layers(network: Any, layers: Sequence[int], name: str) -> None:
     n = len(decoder.layers)
     if not layers or any(not 0 <= layer < n for layer in layers):
         raise ModelError(f"{name}: keep_decoder_layers = {list(layers)}; its decoder has layers 0 to {n - 1}")
-    decoder.layers = nn.ModuleList(decoder.layers[layer] for layer in layers)
-    for place, layer in enumerate(decoder.layers):
+    kept = [decoder.layers[layer] for layer in layers]
+    for place, layer in enumerate(kept):
         for module in layer.modules():
             if hasattr(module, "layer_idx"):
-                module.layer_idx = place  # the place of its keys and values in the cache
+                module.layer_idx = place  # of its keys and values in the cache
+    decoder.layers = nn.ModuleList(kept)
     if hasattr(config, "decoder_layers"):  # encoder and decoder in one configuration
         config.decoder_layers = len(layers)
         return

@@ -40,7 +40,19 @@ from tracing import Recorder
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = (
-    *("chunk", "divergence", "funnel", "groups", "hidden", "heads", "losses", "measurement", "meter", "pair"),
+    *(
+        "chunk",
+        "divergence",
+        "funnel",
+        "groups",
+        "hidden",
+        "heads",
+        "losses",
+        "measurement",
+        "meter",
+        "nucleus",
+        "pair",
+    ),
     *("positions", "ranking", "selection", "statistics", "summary", "support", "sweep", "vocabulary"),
     *("scratch", "whole_vocabulary", "gates/*"),
 )
@@ -57,20 +69,20 @@ EQUIVALENT = {
     ),
     "overlap/positions.py: parts = -(-n // most)": "into how many parts, all rows are in one all the same",
     "overlap/measurement.py: if int(chunk[-1]) - first == n - 1:": "rows are gathered where they could be sliced",
-    "overlap/ranking.py: width = int(longest.max()) if longest.numel() else 0": "such rows are taken another way",
-    "overlap/ranking.py: return math.log(self.high / max(self.low, 1e-9 * self.high))": "how the search goes on",
+    "overlap/nucleus.py: width = int(longest.max()) if longest.numel() else 0": "such rows are taken another way",
+    "overlap/nucleus.py: return math.log(self.high / max(self.low, 1e-9 * self.high))": "how the search goes on",
     "overlap/ranking.py: ordered, order = lists.masked_fill(~valid, -1).sort(dim=-1, stable=True)": (
         "any negative number marks an empty slot"
     ),
-    "overlap/ranking.py: return self.high * math.exp(-self.width * min(max(share, 0.0), 1.0))": (
+    "overlap/nucleus.py: return self.high * math.exp(-self.width * min(max(share, 0.0), 1.0))": (
         "where the search looks"
     ),
-    "overlap/ranking.py: step = max(1, mass.numel() // _SAMPLE)": "where the search looks first, not what it finds",
-    "overlap/ranking.py: for place in (at - margin, at + margin):": "where the search looks, not what it finds",
-    "overlap/ranking.py: margin = (bracket.above_low[1] - bracket.above_high[1]) / 32": "where the search looks",
-    "overlap/ranking.py: for reached in (goal + margin, goal - margin):": "where the search looks",
-    "overlap/ranking.py: if bracket.width > width / 2:": "how the search goes on, not what it finds",
-    "overlap/ranking.py: share = 0.5": "where the search looks, not what it finds",
+    "overlap/nucleus.py: step = max(1, mass.numel() // _SAMPLE)": "where the search looks first, not what it finds",
+    "overlap/nucleus.py: for place in (at - margin, at + margin):": "where the search looks, not what it finds",
+    "overlap/nucleus.py: margin = (bracket.above_low[1] - bracket.above_high[1]) / 32": "where the search looks",
+    "overlap/nucleus.py: for reached in (goal + margin, goal - margin):": "where the search looks",
+    "overlap/nucleus.py: if bracket.width > width / 2:": "how the search goes on, not what it finds",
+    "overlap/nucleus.py: share = 0.5": "where the search looks, not what it finds",
     "overlap/support.py: return Support(ids.masked_fill(~valid, 0), valid, tie)": "what an empty slot holds",
     "overlap/summary.py: return html_table(*self._rows(), left=(0, 2), caption=self._title())": "how a table looks",
     "overlap/vocabulary.py: return torch.where(ids >= 0, table[ids.clamp_min(0)], UNMAPPED)": (

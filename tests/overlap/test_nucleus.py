@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from overlap import VocabularyMap, measure, ranking
+from overlap import VocabularyMap, measure, nucleus
 from overlap.pair import Side
 from overlap.scratch import Scratch
 
@@ -52,7 +52,7 @@ def test_it_is_the_smallest_set_that_reaches_p(kind, dtype, p, size, blocked):
     admissible[list(blocked)] = False
     side = Side.of(size, None if not blocked else admissible)
     log_z = scores.double()[admissible].logsumexp(0)
-    member = ranking._nucleus(scores, log_z, side, 1.0, p, Scratch(torch.device("cpu")), "nucleus")
+    member = nucleus._nucleus(scores, log_z, side, 1.0, p, Scratch(torch.device("cpu")), "nucleus")
     assert set(member.unique().tolist()) <= {0.0, 1.0}
     check(member.bool(), scores, admissible, p)
 
@@ -61,11 +61,11 @@ def test_it_is_the_smallest_set_that_reaches_p(kind, dtype, p, size, blocked):
 def test_few_looks_at_the_vocabulary(monkeypatch, kind):
     """Each look is a pass; bisection alone would take some 30 for the last digit."""
     looks = []
-    look = ranking._Bracket.look
-    monkeypatch.setattr(ranking._Bracket, "look", lambda self, mass: looks.append(mass) or look(self, mass))
+    look = nucleus._Bracket.look
+    monkeypatch.setattr(nucleus._Bracket, "look", lambda self, mass: looks.append(mass) or look(self, mass))
     scores = scores_of(kind, 100_000)
     side = Side.of(scores.numel(), None)
-    ranking._nucleus(scores, scores.double().logsumexp(0), side, 1.0, 0.95, Scratch(torch.device("cpu")), "nucleus")
+    nucleus._nucleus(scores, scores.double().logsumexp(0), side, 1.0, 0.95, Scratch(torch.device("cpu")), "nucleus")
     assert len(looks) <= 12, len(looks)
 
 
