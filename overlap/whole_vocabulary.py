@@ -2,7 +2,8 @@
 
 A row of 151,936 scores is 0.6 MB. Everything here works on `ROW_ELEMENTS` scores of either model, in scratch memory
 that is made once: the passes run in the processor's cache, and each exponential is taken once and serves every
-statistic. They are powers of two, which is the faster function, so logarithms are in bits until the last step.
+statistic. They are powers of two, which is the faster function, so logarithms are in bits until the last step. That is
+for CPUs; an accelerator takes the same sums from `overlap.fused`.
 `overlap.divergence` defines the divergences; where a row leaves the range in which this arithmetic is exact (a score of
 −inf, shared tokens of almost no mass) they are computed by those functions.
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overlap import divergence
+from overlap import divergence, fused
 from overlap.pair import Pair, Side
 from overlap.scratch import Scratch
 from overlap.selection import block_maxima
@@ -22,7 +23,6 @@ from overlap.selection import block_maxima
 ROW_ELEMENTS = 5 * 2**16
 """Scores of one model that are worked on at once (1.25 MiB of float32; never less than one row)."""
 
-_FLOOR = -90.0  # 2^−90 = 1e-27 of the best token's: far below float32's 1e-7, far above its subnormal numbers
 _LN_2 = math.log(2.0)
 _LEAST_MASS = 1e-10
 
@@ -50,7 +50,8 @@ def measure_whole(
     student: Tensor, teacher: Tensor, pair: Pair, temperatures: Sequence[float], scratch: Scratch
 ) -> Whole:
     """Entropies and divergences of ``[n, V]`` raw scores of any floating type, at every temperature."""
-    n, rows = student.shape[0], max(1, ROW_ELEMENTS // max(pair.student.size, pair.teacher.size))
+    n, on_cpu = student.shape[0], scratch.device.type == "cpu"
+    rows = max(1, ROW_ELEMENTS // max(pair.student.size, pair.teacher.size)) if on_cpu else max(1, n)
     maxima: tuple[list[Tensor], list[Tensor]] = ([], [])
     sums: dict[float, list[Tensor]] = {temperature: [] for temperature in temperatures}
     for start in range(0, n, rows):
@@ -60,7 +61,11 @@ def measure_whole(
         maxima[1].append(block_maxima(q_scores, pair.teacher.admissible, pair.teacher.touched))
         peaks = maxima[0][-1].amax(-1, keepdim=True), maxima[1][-1].amax(-1, keepdim=True)
         for temperature in temperatures:
-            sums[temperature].append(_sums(p_scores, q_scores, peaks, pair, temperature, scratch))
+            sums[temperature].append(
+                _sums(p_scores, q_scores, peaks, pair, temperature, scratch)
+                if on_cpu
+                else fused.sums(p_scores, q_scores, peaks, pair, temperature)
+            )
     student_maxima, teacher_maxima = torch.cat(maxima[0]), torch.cat(maxima[1])
     peaks = student_maxima.amax(-1), teacher_maxima.amax(-1)
     at = {
@@ -99,8 +104,8 @@ def _powers(
     """And Σ values · bits, ``[n]``."""
     bits = torch.sub(scores, peak, out=scratch(f"{name} bits", *scores.shape)).mul_(1 / (temperature * _LN_2))
     if side.blocked.numel():
-        bits.index_fill_(1, side.blocked, _FLOOR)
-    values = torch.clamp(bits, min=_FLOOR, out=scratch(f"{name} values", *scores.shape)).exp2_()
+        bits.index_fill_(1, side.blocked, fused.FLOOR)
+    values = torch.clamp(bits, min=fused.FLOOR, out=scratch(f"{name} values", *scores.shape)).exp2_()
     weighted = torch.mul(values, bits, out=scratch("product", *scores.shape)).sum(-1)
     return _Powers(bits, values, values.sum(-1)), weighted
 

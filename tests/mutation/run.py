@@ -44,6 +44,7 @@ CORE = (
         "chunk",
         "divergence",
         "funnel",
+        "fused",
         "groups",
         "hidden",
         "heads",
