@@ -10,7 +10,7 @@ import torch
 import overlap
 from overlap.table import text_table
 
-from .comparison import compare
+from .comparison import Comparison, compare
 from .data import AudioSource
 from .manifest import Utterance
 from .pair import Pair
@@ -52,9 +52,7 @@ class View:
         """As JSON can hold it."""
         prompts = dict(zip(("student_prompt", "teacher_prompt"), self.prompts, strict=True))
         return {"id": self.utterance.id, "reference": self.utterance.text, "text": self.text, **prompts} | {
-            "positions": [
-                {name.replace(" ", "_").replace("'s", ""): row[name] for name in COLUMNS} for row in self.rows
-            ]
+            "positions": list(self.rows)
         }
 
     def __str__(self) -> str:
@@ -98,7 +96,6 @@ def show(
     statistics = comparison.statistics()
     best = comparison.student_logits[0].masked_fill(pair.blocked, -torch.inf).argmax(-1).tolist()
     teacher_best = comparison.teacher_logits[0].masked_fill(pair.teacher_blocked, -torch.inf).argmax(-1).tolist()
-    bins = _bins(comparison.used[0], view.alignment)
     rows = []
     for t in range(int(transcripts.mask[0].sum())):
         there = view.alignment is None or bool(view.alignment.comparable[0, t])
@@ -109,7 +106,7 @@ def show(
                 "position": t,
                 "student_token": pair.student.tokens.strings[int(transcripts.ids[0, t])],
                 "teacher_token": pair.teacher.tokens.strings[int(view.transcripts.ids[0, at])] if there else None,
-                "bin": bins[t],
+                "bin": _bin(comparison, view.alignment, t),
                 "student_probability": _probability(statistics.student_logprob[0, t]) if used else None,
                 "teacher_probability": _probability(statistics.teacher_logprob[0, t]) if used else None,
                 "student_best": pair.student.tokens.strings[best[t]],
@@ -120,9 +117,13 @@ def show(
     return View(utterance, (prompts[0], prompts[1]), pair.student.decode(transcripts)[0], tuple(rows))
 
 
-def _bins(used: torch.Tensor, alignment: overlap.Alignment | None) -> list[str]:
-    misaligned = [False] * len(used) if alignment is None else alignment.misaligned[0].tolist()
-    return ["used" if u else "misaligned" if m else "dropped" for u, m in zip(used.tolist(), misaligned, strict=True)]
+def _bin(comparison: Comparison, alignment: overlap.Alignment | None, position: int) -> str:
+    """The funnel's bin of a position, in its order."""
+    if comparison.used[0, position]:
+        return "used"
+    if comparison.pair.blocked[comparison.transcripts.ids[0, position]]:
+        return "blocked"
+    return "misaligned" if alignment is not None and alignment.misaligned[0, position] else "thin_support"
 
 
 def _probability(logprob: torch.Tensor) -> float | None:

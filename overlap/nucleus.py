@@ -74,9 +74,9 @@ def _nucleus(
     mass = whole[:size]
     # In powers of two, which is the faster function, and in units of the best token's mass, which keeps most digits.
     mass.copy_(scores)
+    mass[side.blocked] = -torch.inf  # whatever stands there, NaN included
     peak = mass.max()
     mass.sub_(peak).mul_(1 / (temperature * _LN_2)).exp2_()
-    mass[side.blocked] = 0.0
     total = float((log_z - peak.double() / temperature).exp())
     least, last = _cut(whole, p * total, total, above)
     torch.ge(mass[: last + 1], least, out=above[: last + 1])

@@ -111,3 +111,12 @@ def test_ranks_beyond_the_list():
             continue
         order = sorted(admissible, key=lambda i, row=row: (-float(teacher[row, i]), i))
         assert statistics.teacher_rank[row] == order.index(token) + 1
+
+
+@pytest.mark.parametrize("left", [float("nan"), float("inf"), float("-inf"), 1e4])
+def test_what_stands_at_a_blocked_id_does_not_matter(left):
+    student, teacher = scores_of("wide", 9000), scores_of("nearly uniform", 9000)
+    expected = measure(student, teacher, k=4, blocked=[5, 8999]).nucleus_overlap
+    for scores in (student, teacher):
+        scores[[5, 8999]] = left
+    assert measure(student, teacher, k=4, blocked=[5, 8999]).nucleus_overlap == expected
