@@ -17,6 +17,7 @@ from . import launch
 from .audio import AudioCache
 from .data import AudioSource
 from .evaluation import evaluate as evaluate_model
+from .extras import MissingExtraError
 from .manifest import read_manifest, require_text
 from .models import load_recogniser
 from .pair import Pair
@@ -249,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     try:
         sys.exit(app(sys.argv[1:] if arguments is None else arguments, result_action="return_value") or 0)
-    except (ValueError, OSError, TrainingError) as error:
+    except (MissingExtraError, OSError, TrainingError, ValueError) as error:
         stderr.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
