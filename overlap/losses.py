@@ -1,4 +1,4 @@
-"""The training objective: KL between teacher and student on the union of their top-k sets.
+"""The training objective from hidden states: KL between teacher and student on the union of their top-k sets.
 
 On a subset of the vocabulary the partition function cancels: the raw logits of both models at the tokens of the union
 give the loss exactly. From hidden states, the whole logits are therefore needed only to choose the sets, without
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from overlap.heads import Head
 from overlap.measurement import check_leading
+from overlap.objectives import support_kl
 from overlap.pair import Pair, Side
 from overlap.positions import check_k, check_mask, even_parts, refuse_undefined
 from overlap.scratch import Scratch
@@ -37,25 +38,6 @@ class UnionKL:
     loss: Tensor
     n_used: int
     union_size: Tensor
-
-
-def support_kl(student_scores: Tensor, teacher_scores: Tensor, valid: Tensor, *, temperature: float = 1.0) -> Tensor:
-    """τ² KL(softmax(z_T/τ) ‖ softmax(z_S/τ)) on a set of tokens, Eq. 1 of arXiv 2605.28139.
-
-    Args:
-        student_scores: ``[..., m]`` raw logits of the set's tokens.
-        teacher_scores: ``[..., m]`` the teacher's, of the same tokens.
-        valid: ``[..., m]`` bool, False in slots that are not in the set.
-        temperature: τ.
-
-    Returns:
-        ``[...]`` in nats, float32 (float64 for such scores); 0 where the set has fewer than 2 tokens, +inf where the
-        student excludes a token that the teacher allows. Gradients reach the student only.
-    """
-    log_p = _log_softmax(student_scores, valid, temperature)
-    log_q = _log_softmax(teacher_scores.detach(), valid, temperature)
-    q = log_q.exp()
-    return temperature**2 * torch.where(valid & (q > 0), q * (log_q - log_p), 0.0).sum(-1)
 
 
 def union_kl(
@@ -154,9 +136,3 @@ def _top_k(hidden: Tensor, head: Head, k: int, side: Side, grid: Tensor, name: s
         ids[part], valid[part] = chosen.ids, chosen.valid
     refuse_undefined(peaks, grid.nonzero(as_tuple=True), f"logits of {name}_hidden through {name}_head")
     return Support(ids, valid)
-
-
-def _log_softmax(scores: Tensor, valid: Tensor, temperature: float) -> Tensor:
-    """Log-softmax over the valid slots; the others get a hugely negative but finite number."""
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) / temperature
-    return torch.log_softmax(scores.masked_fill(~valid, torch.finfo(scores.dtype).min), dim=-1)

@@ -20,6 +20,7 @@ from .schema import Model, Recipe
 from .section import Section
 
 _TAGS = {"sft", "td", "opd", "fixed_steps", "threshold", "plateau", "collapse", "all", "any"}
+_TAGS |= {"divergence", "policy_gradient"}
 """Values of `type`, by which pydantic tells the members of a union apart."""
 
 

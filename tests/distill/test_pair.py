@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from distill import read_manifest
 from distill.audio import AudioCache
@@ -12,10 +13,10 @@ from distill.comparison import compare
 from distill.data import AudioSource
 from distill.models import load_recogniser
 from distill.models.base import pack
-from distill.objectives import union_support_kl
+from distill.objectives import on_policy_objective
 from distill.pair import Pair, PairError
 from distill.probe import probe
-from distill.recipe import Decoding, Support
+from distill.recipe import Decoding, Objective, Support
 
 SOURCE, SUPPORT, SHORT = AudioSource(AudioCache()), Support(k=5), Decoding(max_new_tokens=6)
 
@@ -80,19 +81,17 @@ def test_statistics_and_funnel_are_the_same(pairs, utterances, states):
             assert mine == pytest.approx(theirs, abs=1e-4)
 
 
-def test_loss_and_gradients_are_the_same(pairs, utterances):
+@pytest.mark.parametrize("objective", ["union", "teacher", "vocabulary", "tail", "policy_gradient"])
+def test_loss_and_gradients_are_the_same(pairs, utterances, objective):
+    kind = "policy_gradient" if objective == "policy_gradient" else "divergence"
+    options = {"tail": True} if objective == "tail" else {} if kind == "policy_gradient" else {"support": objective}
+    chosen = TypeAdapter(Objective).validate_python({"type": kind} | options)
     batch, results = SOURCE.batch(utterances[:3]), []
     for pair in pairs:
         pair.student.generator.zero_grad()
         end = pair.student.tokens.end_of_text
         comparison = compare(pair, batch, pack([[end], [1, 2, end], [3, 4]], end), SUPPORT, gradients=True)
-        loss = union_support_kl(
-            comparison.student_logits,
-            comparison.teacher_logits,
-            comparison.union,
-            comparison.used,
-            vocabulary=pair.vocabulary,
-        )
+        loss = on_policy_objective(comparison, chosen).loss
         loss.backward()
         gradient = pair.student.generator.get_output_embeddings().weight.grad.clone()
         results.append((loss.detach(), gradient))
