@@ -291,5 +291,5 @@ class TestObjectives:
             line.pop("text", None)
             line["audio"] = str(Path(on_policy["manifest"]).parent / line["audio"])
         silent.write_text("\n".join(map(json.dumps, lines)))
-        with pytest.raises(ValueError, match="training on reference states .*needs reference text"):
+        with pytest.raises(ValueError, match=r"training on reference states .*needs reference text"):
             train(variant(mini, stages=[on_policy | {"manifest": str(silent)}], probe=None), tmp_path / "run")
