@@ -222,9 +222,12 @@ def show(
 def _print_probe(result: StateProbe, sources: dict[str, str], as_json: bool, output: Path | None) -> None:
     if as_json:
         tree = sources | {"summary": result.estimates.to_dict(), "funnel": result.funnel.to_dict()}
+        if result.coverage:
+            sides = {"student": result.coverage.student, "teacher": result.coverage.teacher}
+            tree["vocabulary"] = {name: {"ids": side.ids, "mapped": side.mapped} for name, side in sides.items()}
         print(json.dumps(tree, ensure_ascii=False, allow_nan=False))
         return
-    print(result.estimates, result.funnel, sep="\n\n")
+    print(*filter(None, (result.estimates, result.funnel, result.coverage)), sep="\n\n")
     if output:
         print(f"\ntrace of {len(result.traces)} utterances: {output}")
 

@@ -71,6 +71,10 @@ def test_statistics_and_funnel_are_the_same(pairs, utterances, states):
     first, second = (probe(pair, SOURCE, utterances, SUPPORT, SHORT, states=states, traced=2) for pair in pairs)
     assert first.funnel == second.funnel
     assert first.rollouts == second.rollouts
+    assert first.coverage is None
+    assert second.coverage is not None
+    assert second.coverage.student.mapped["text"] == second.coverage.student.ids["text"] > 50
+    assert second.coverage.student.mass is second.estimates["student_mapped_mass"]
     for name, estimate in first.estimates.items():
         if name not in ("student_mapped_mass", "teacher_mapped_mass"):
             assert second.estimates[name].value == pytest.approx(estimate.value, rel=1e-4, abs=1e-5, nan_ok=True), name
