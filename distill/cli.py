@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -92,6 +92,7 @@ def evaluate(
     batch_size: int = 16,
     max_new_tokens: int = 256,
     max_seconds: float = 30.0,
+    output: Path | None = None,
     json_: JsonFlag = False,
 ) -> None:
     """Word and character error rate of a model on a manifest, with intervals.
@@ -103,6 +104,7 @@ def evaluate(
         batch_size: Utterances at once.
         max_new_tokens: Longest transcript, in tokens.
         max_seconds: Longer utterances are refused.
+        output: Write transcripts with their errors there (Parquet, a row an utterance).
         json_: Print one JSON object to standard output and nothing else there.
     """
     utterances = read_manifest(manifest)
@@ -110,7 +112,7 @@ def evaluate(
     check_durations(utterances, max_seconds)
     recogniser = load_recogniser(model)
     with TerminalProgress() as progress:
-        score = evaluate_model(
+        evaluation = evaluate_model(
             recogniser,
             AudioSource(AudioCache(max_seconds=max_seconds)),
             utterances,
@@ -119,8 +121,10 @@ def evaluate(
             batch_size=batch_size,
             progress=lambda done, total: progress.work("transcribing", done, total),
         )
-    result = {"model": model, "manifest": str(manifest)} | score.to_dict()
-    print(json.dumps(result, ensure_ascii=False, allow_nan=False) if json_ else score)
+    if output:
+        _write_rows(output, evaluation.rows)
+    result = {"model": model, "manifest": str(manifest)} | evaluation.score.to_dict()
+    print(json.dumps(result, ensure_ascii=False, allow_nan=False) if json_ else evaluation.score)
 
 
 @app.command
@@ -168,9 +172,7 @@ def probe(
             progress=lambda done, total: progress.work("probing", done, total),
         )
     if output:
-        import pandas as pd
-
-        write_parquet(output, pd.DataFrame(result.traces))
+        _write_rows(output, result.traces)
     _print_probe(result, {"student": student, "teacher": teacher, "manifest": str(manifest)}, json_, output)
 
 
@@ -217,6 +219,12 @@ def show(
         states=states,
     )
     print(json.dumps(view.to_dict(), ensure_ascii=False, allow_nan=False) if json_ else view)
+
+
+def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    import pandas as pd
+
+    write_parquet(path, pd.DataFrame(rows))
 
 
 def _print_probe(result: StateProbe, sources: dict[str, str], as_json: bool, output: Path | None) -> None:

@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import jiwer
 import pandas as pd
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 import distill.stages
 from distill import Observer, TrainingError, resume, train
 from distill.models import load_recogniser
+from distill.normalise import normaliser
 from distill.pair import PairError
 from distill.recipe import Recipe
 from distill.run_directory import RunDirectoryError
@@ -87,6 +89,18 @@ class TestWholeRun:
             for rate in (evaluation["wer"], evaluation["cer"]):
                 assert rate["low"] <= rate["value"] == rate["errors"] / rate["total"] <= rate["high"]
                 assert rate["errors"] == rate["substitutions"] + rate["deletions"] + rate["insertions"]
+
+    def test_what_was_written_in_an_evaluation_is_kept_with_its_errors(self, run):
+        for row in rows(run.path, "evaluations"):
+            name = f"step-{row['step']:06d}-{row['stage']}-{row['set']}-{row['model']}.parquet"
+            written = pd.read_parquet(run.path / "transcripts" / name)
+            for unit, rate in (("words", "wer"), ("characters", "cer")):
+                assert written[f"{unit}.errors"].sum() == row[rate]["errors"]
+                assert written[f"{unit}.total"].sum() == row[rate]["total"]
+            one = written.iloc[0]
+            measured = jiwer.process_words(*(normaliser("spoken_digits").apply(one[c]) for c in ("reference", "text")))
+            assert one["words.substitutions"] == measured.substitutions
+            assert one["words.insertions"] == measured.insertions
 
     def test_teacher_transcripts_are_the_teachers_and_say_so(self, run, recipe):
         lines = [json.loads(x) for x in (run.path / "teacher-transcripts-teacher data.jsonl").read_text().splitlines()]
