@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from overlap.heads import Head
 from overlap.measurement import check_leading
 from overlap.objectives import support_kl
+from overlap.outside import log_outside
 from overlap.pair import Pair, Side
 from overlap.positions import check_k, check_mask, even_parts, refuse_undefined
 from overlap.scratch import Scratch
@@ -52,6 +53,7 @@ def union_kl(
     temperature: float = 1.0,
     blocked: Tensor | Sequence[int] | None = None,
     teacher_blocked: Tensor | Sequence[int] | None = None,
+    tail: bool = False,
     reduction: Literal["mean", "sum", "none"] = "mean",
 ) -> UnionKL:
     """τ² KL(teacher ‖ student) on the union of both top-k sets, from hidden states, differentiable.
@@ -60,6 +62,10 @@ def union_kl(
     logits of one model at a time, to choose the sets; backward makes none, it touches only the rows of the head that
     are in a set. The sets are those of `overlap.measure` on the models' logits; the scores on them are float32 sums
     even where the models are half precision. Gradients reach the student's hidden states, weight and bias.
+
+    Renormalised on the union, the loss does not see where the rest of the student's mass goes, and in a large
+    vocabulary it drains out of the union. With a tail everything outside is one more token; forward and backward then
+    make the student's logits once more each, in chunks.
 
     >>> student, teacher = torch.nn.Linear(8, 50), torch.nn.Linear(16, 50)
     >>> result = union_kl(torch.randn(2, 5, 8), student, torch.randn(2, 5, 16), teacher, k=4)
@@ -78,6 +84,7 @@ def union_kl(
         temperature: τ; the sets do not depend on it.
         blocked: the student's ids to take out of both models' sets, or a ``[V]`` bool mask of them.
         teacher_blocked: the teacher's ids to take out of both; needed for those that no student id maps to.
+        tail: keep the models' own probabilities, and count all tokens outside the union as one.
         reduction: ``"mean"`` over the positions with at least 2 union tokens; ``"sum"``, for means over several
             processes or batches; ``"none"``, for weights of one's own: ``[...]`` with 0 where a position is not used.
 
@@ -111,8 +118,16 @@ def union_kl(
         s = pair.student_support(_top_k(hidden, student, k, pair.student, grid, "student"))
         t = pair.teacher_support(_top_k(teacher_rows, teacher, k, pair.teacher, grid, "teacher"))
         u = union(s, t)
-        teacher_scores = teacher.logits_at(teacher_rows, pair.to_teacher(u.ids)).to(device)
-    each = support_kl(student.logits_at(hidden, u.ids), teacher_scores, u.valid, temperature=temperature)
+        theirs = Support(pair.to_teacher(u.ids), u.valid)
+        teacher_scores = teacher.logits_at(teacher_rows, theirs.ids).to(device)
+    student_scores = student.logits_at(hidden, u.ids)
+    if tail:
+        with torch.no_grad():
+            beyond = _log_outside(teacher, teacher_rows, theirs, pair.teacher, temperature).to(device)
+        rest = _log_outside(student, hidden, u, pair.student, temperature)
+        each = support_kl(student_scores, teacher_scores, u.valid, temperature=temperature, tails=(rest, beyond))
+    else:
+        each = support_kl(student_scores, teacher_scores, u.valid, temperature=temperature)
 
     n_used = int((u.size >= 2).sum())
     size = torch.full(grid.shape, torch.nan, device=device)
@@ -122,6 +137,13 @@ def union_kl(
     else:
         loss = each.sum() / max(n_used, 1) if reduction == "mean" else each.sum()
     return UnionKL(loss, n_used, size.reshape(shape))
+
+
+def _log_outside(head: Head, hidden: Tensor, chosen: Support, side: Side, temperature: float) -> Tensor:
+    device = head.weight.device
+    admissible = None if side.admissible is None else side.admissible.to(device)
+    ids, valid = chosen.ids.to(device), chosen.valid.to(device)
+    return log_outside(head, hidden, ids, valid, temperature=temperature, admissible=admissible)
 
 
 def _top_k(hidden: Tensor, head: Head, k: int, side: Side, grid: Tensor, name: str) -> Support:

@@ -140,7 +140,14 @@ def sampled_reverse_kl(student: Tensor, teacher: Tensor, *, estimator: Estimator
     raise ValueError(f'estimator: expected "k1" or "k3", received {estimator!r}')
 
 
-def support_kl(student_scores: Tensor, teacher_scores: Tensor, valid: Tensor, *, temperature: float = 1.0) -> Tensor:
+def support_kl(
+    student_scores: Tensor,
+    teacher_scores: Tensor,
+    valid: Tensor,
+    *,
+    temperature: float = 1.0,
+    tails: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """τ² KL(softmax(z_T/τ) ‖ softmax(z_S/τ)) on a set of tokens, Eq. 1 of arXiv 2605.28139.
 
     Args:
@@ -148,14 +155,23 @@ def support_kl(student_scores: Tensor, teacher_scores: Tensor, valid: Tensor, *,
         teacher_scores: ``[..., m]`` the teacher's, of the same tokens.
         valid: ``[..., m]`` bool, False in slots that are not in the set.
         temperature: τ.
+        tails: log Σ exp(z/τ) of the student and of the teacher over the tokens outside, ``[...]`` each, which then
+            count as one more token; None renormalises on the set.
 
     Returns:
         ``[...]`` in nats, float32 (float64 for such scores); 0 where the set has fewer than 2 tokens, +inf where the
         student excludes a token that the teacher allows. Gradients reach the student only.
     """
-    log_p = _log_softmax(student_scores, valid, temperature)
-    log_q = _log_softmax(teacher_scores.detach(), valid, temperature)
-    return temperature**2 * set_divergence(log_p, log_q, valid)
+    if tails is None:
+        log_p, log_q = (_log_softmax(scores, valid, temperature) for scores in (student_scores, teacher_scores))
+        return temperature**2 * set_divergence(log_p, log_q, valid)
+    enough = valid.sum(-1, keepdim=True) >= 2
+    counts = torch.cat([valid & enough, enough], -1)
+    log_p, log_q = (
+        torch.log_softmax(torch.cat([_masked(scores, valid, temperature), tail.unsqueeze(-1)], -1), -1)
+        for scores, tail in zip((student_scores, teacher_scores), tails, strict=True)
+    )
+    return temperature**2 * set_divergence(log_p, log_q, counts)
 
 
 class _WithTail(torch.autograd.Function):
@@ -232,6 +248,10 @@ def _with_gradient(value: Tensor, surrogate: Tensor) -> Tensor:
 
 
 def _log_softmax(scores: Tensor, valid: Tensor, temperature: float) -> Tensor:
-    """Log-softmax over the valid slots; the others get a hugely negative but finite number."""
+    return torch.log_softmax(_masked(scores, valid, temperature), dim=-1)
+
+
+def _masked(scores: Tensor, valid: Tensor, temperature: float) -> Tensor:
+    """Scores over τ; slots that are not valid get a hugely negative but finite number."""
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) / temperature
-    return torch.log_softmax(scores.masked_fill(~valid, torch.finfo(scores.dtype).min), dim=-1)
+    return scores.masked_fill(~valid, torch.finfo(scores.dtype).min)
