@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from .data import AudioSource
 from .manifest import Utterance, require_text
-from .models import Recogniser
+from .models import Transcriber
 from .recipe import Decoding
 from .scoring import TranscriptScore, score_transcripts
 from .transcribe import Progress, transcribe
 
 
 def evaluate(
-    recogniser: Recogniser,
+    recogniser: Transcriber,
     source: AudioSource,
     utterances: Sequence[Utterance],
     *,

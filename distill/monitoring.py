@@ -11,7 +11,7 @@ import pandas as pd
 import overlap
 
 from .evaluation import evaluate
-from .models import Recogniser
+from .models import Transcriber
 from .observer import Observer
 from .probe import Rollouts, StateProbe, probe
 from .recipe import Decoding, Recipe
@@ -82,7 +82,7 @@ class Monitor:
             write_parquet(self.run.path / "traces" / f"step-{step:06d}-{stage}.parquet", pd.DataFrame(traces))
         return readings
 
-    def evaluate(self, step: int, stage: str, recogniser: Recogniser, model: str = "student") -> None:
+    def evaluate(self, step: int, stage: str, recogniser: Transcriber, model: str = "student") -> None:
         """Word and character error rates of a model on the evaluation set."""
         config = self.setup.recipe.evaluation
         if config is None:

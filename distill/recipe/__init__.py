@@ -8,7 +8,8 @@
 
 from .gates import GateConfig, fixed_steps
 from .reading import RecipeError, load_recipe
-from .schema import Model, Recipe, Support
+from .schema import Model, Recipe, Support, Teacher
+from .server import Server
 from .stages import Decoding, OnPolicyStage, StageConfig
 
 __all__ = [
@@ -18,8 +19,10 @@ __all__ = [
     "OnPolicyStage",
     "Recipe",
     "RecipeError",
+    "Server",
     "StageConfig",
     "Support",
+    "Teacher",
     "fixed_steps",
     "load_recipe",
 ]

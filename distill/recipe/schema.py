@@ -11,6 +11,7 @@ import overlap
 
 from .gates import GateConfig, statistics_read
 from .section import Count, NonNegative, Positive, Section
+from .server import Server
 from .stages import StageConfig
 
 States = Literal["student", "fixed", "teacher", "reference"]
@@ -34,6 +35,27 @@ class Model(Section):
     """Train the text side alone (students; a teacher is never trained)."""
     encoder_cache_mib: NonNegative = 1024.0
     """Memory for what a frozen encoder made of utterances, which training comes back to; Whisper only."""
+
+
+class Teacher(Model):
+    """The recogniser that is learnt from: here, or behind a server at `url`."""
+
+    url: str | None = None
+    """Of a server that returns log-probabilities of prompts; `model` then names the tokenizer, no weights are read."""
+    server: Server = Server()
+
+    @model_validator(mode="after")
+    def _either_here_or_there(self) -> Teacher:
+        if self.url is None:
+            if self.server != Server():
+                raise ValueError("server: says how a server is asked; give its url as well, or remove the table")
+            return self
+        # Compared with the defaults, since a recipe that is read back from a run names every field.
+        local = ("from_scratch", "dtype", "window_seconds", "keep_decoder_layers", "freeze_encoder")
+        given = [name for name in local if getattr(self, name) != type(self).model_fields[name].default]
+        if given:
+            raise ValueError(f"{given}: the server decides that; remove them, or remove url for a local teacher")
+        return self
 
 
 class Audio(Section):
@@ -102,7 +124,7 @@ class Recipe(Section):
     name: str = "run"
     seed: int = 0
     student: Model
-    teacher: Model | None = None
+    teacher: Teacher | None = None
     audio: Audio = Audio()
     support: Support = Support()
     probe: Probe | None = None
