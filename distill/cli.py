@@ -17,6 +17,7 @@ from . import launch
 from .audio import AudioCache
 from .data import AudioSource
 from .evaluation import evaluate as evaluate_model
+from .extras import MissingExtraError
 from .manifest import Utterance, read_manifest, require_text
 from .models import load_recogniser
 from .pair import Pair
@@ -95,6 +96,7 @@ def evaluate(
     batch_size: int = 16,
     max_new_tokens: int = 256,
     max_seconds: float = 30.0,
+    output: Path | None = None,
     json_: JsonFlag = False,
 ) -> None:
     """Word and character error rate of a model on a manifest, with intervals.
@@ -106,6 +108,7 @@ def evaluate(
         batch_size: Utterances at once.
         max_new_tokens: Longest transcript, in tokens.
         max_seconds: Longer utterances are refused.
+        output: Write transcripts with their errors there (Parquet, a row an utterance).
         json_: Print one JSON object to standard output and nothing else there.
     """
     utterances = read_manifest(manifest)
@@ -113,7 +116,7 @@ def evaluate(
     check_durations(utterances, max_seconds)
     recogniser = load_recogniser(model)
     with TerminalProgress() as progress:
-        score = evaluate_model(
+        evaluation = evaluate_model(
             recogniser,
             AudioSource(AudioCache(max_seconds=max_seconds)),
             utterances,
@@ -122,8 +125,10 @@ def evaluate(
             batch_size=batch_size,
             progress=lambda done, total: progress.work("transcribing", done, total),
         )
-    result = {"model": model, "manifest": str(manifest)} | score.to_dict()
-    print(json.dumps(result, ensure_ascii=False, allow_nan=False) if json_ else score)
+    if output:
+        _write_rows(output, evaluation.rows)
+    result = {"model": model, "manifest": str(manifest)} | evaluation.score.to_dict()
+    print(json.dumps(result, ensure_ascii=False, allow_nan=False) if json_ else evaluation.score)
 
 
 @app.command
@@ -193,9 +198,7 @@ def probe(
             progress=lambda done, total: progress.work("probing", done, total),
         )
     if output:
-        import pandas as pd
-
-        write_parquet(output, pd.DataFrame(result.traces))
+        _write_rows(output, result.traces)
     _print_probe(result, sources, json_, output)
     if isinstance(scorer, ServedTeacher) and scorer.cache is not None:
         stderr.print(f"{scorer.cache.hits} of {scorer.cache.hits + scorer.cache.misses} answers from {server.cache}")
@@ -269,14 +272,23 @@ def show(
     print(json.dumps(view.to_dict(), ensure_ascii=False, allow_nan=False) if json_ else view)
 
 
+def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    import pandas as pd
+
+    write_parquet(path, pd.DataFrame(rows))
+
+
 def _print_probe(result: StateProbe, sources: dict[str, Any], as_json: bool, output: Path | None) -> None:
-    bounds = result.bounds
     if as_json:
         tree = sources | {"summary": result.estimates.to_dict(), "funnel": result.funnel.to_dict()}
-        tree |= {} if bounds is None else {"bounds": bounds.to_summary().to_dict()}
+        if result.coverage:
+            sides = {"student": result.coverage.student, "teacher": result.coverage.teacher}
+            tree["vocabulary"] = {name: {"ids": side.ids, "mapped": side.mapped} for name, side in sides.items()}
+        if result.bounds:
+            tree["bounds"] = result.bounds.to_summary().to_dict()
         print(json.dumps(tree, ensure_ascii=False, allow_nan=False))
         return
-    print(*(part for part in (result.estimates, bounds, result.funnel) if part is not None), sep="\n\n")
+    print(*filter(None, (result.estimates, result.bounds, result.funnel, result.coverage)), sep="\n\n")
     if output:
         print(f"\ntrace of {len(result.traces)} utterances: {output}")
 
@@ -302,7 +314,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     try:
         sys.exit(app(sys.argv[1:] if arguments is None else arguments, result_action="return_value") or 0)
-    except (ValueError, OSError, TrainingError) as error:
+    except (MissingExtraError, OSError, TrainingError, ValueError) as error:
         stderr.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:

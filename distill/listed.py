@@ -15,14 +15,9 @@ from .data import Batch
 from .models import Transcripts
 from .pair import Pair
 from .recipe import Support
+from .recipe.readings import ENDS, UNDECIDED
 from .teacher import ServedTeacher
 from .timing import Stopwatch
-
-UNDECIDED = tuple(name for name in overlap.BOUNDED_STATISTICS if name not in overlap.DECIDED_BY_TOP_K)
-"""Statistics of which a list of the teacher's best tokens gives bounds alone."""
-
-STUDENTS_OWN = ("student_entropy", "student_logprob")
-"""Statistics in which the teacher has no part."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +30,9 @@ class ListedComparison:
         student_logits: [batch, length, student's vocabulary].
         teacher_ids: [batch, length, m] listed tokens in the teacher's ids, −1 in empty slots.
         teacher_logprobs: [batch, length, m], over the teacher's whole vocabulary at temperature 1.
-        student_support: The student's top-k set.
-        teacher_support: The teacher's, in the student's ids, without tokens that the student lacks; smaller than it is
-            where blocked tokens leave fewer than k listed ones.
+        sets: The student's and the teacher's top-k sets, in the student's ids, without tokens that the other lacks; the
+            teacher's is smaller than it is where blocked tokens leave fewer than k listed ones.
+        union: Of the two.
         used: [batch, length] bool, positions that count.
         funnel: Where the others went.
         support: k; the temperature is 1.
@@ -48,16 +43,11 @@ class ListedComparison:
     student_logits: Tensor
     teacher_ids: Tensor
     teacher_logprobs: Tensor
-    student_support: overlap.Support
-    teacher_support: overlap.Support
+    sets: tuple[overlap.Support, overlap.Support]
+    union: overlap.Support
     used: Tensor
     funnel: overlap.Funnel
     support: Support
-
-    @property
-    def union(self) -> overlap.Support:
-        """Of both sets, as far as the lists show the teacher's."""
-        return overlap.union(self.student_support, self.teacher_support)
 
     def bounds(self) -> overlap.OverlapBounds:
         """Lower and upper ends of every statistic that has some, at the used positions."""
@@ -73,18 +63,30 @@ class ListedComparison:
             teacher_blocked=pair.teacher_blocked,
         )
 
-    def students_own(self) -> dict[str, Tensor]:
-        """Values [batch, length] of the statistics in which the teacher has no part."""
+    def own_statistics(self) -> dict[str, Tensor]:
+        """Values [batch, length] of the further statistics that the lists decide or the student alone."""
         logits = self.student_logits.detach()
         alone = overlap.measure(
             logits, logits, k=1, mask=self.used, tokens=self.transcripts.ids, blocked=self.pair.blocked
         )
-        return {name: getattr(alone, name) for name in STUDENTS_OWN}
+        ids = self.teacher_ids
+        known = ((ids >= 0) & ~self.pair.teacher_blocked[ids.clamp_min(0)]).sum(-1) >= self.support.k
+        sizes = [chosen.size.double() for chosen in self.sets]
+        values = {"student_size": sizes[0], "teacher_size": sizes[1].masked_fill(~known, torch.nan)}
+        return values | {name: getattr(alone, name).double() for name in ("student_entropy", "student_logprob")}
+
+    def teacher_logprobs_of(self, ids: Tensor) -> Tensor:
+        """The teacher's log-probabilities of [batch, length, n] tokens in the student's ids, NaN where not listed."""
+        wanted = self.pair.teacher_ids(ids)
+        found = (self.teacher_ids[..., None, :] == wanted[..., :, None]).double()  # at most one a token
+        logprobs = (found * self.teacher_logprobs[..., None, :]).sum(-1)
+        return torch.where(found.any(-1), logprobs, torch.nan)
 
     def sums(self) -> overlap.GroupSums:
         """Sums and counts over the used positions of this batch, as one group; undecided statistics by their ends."""
         found = self.bounds()
-        ends = {f"{name}.{end}": values[name] for end, values in _ends(found) for name in UNDECIDED}
+        sides = zip(ENDS, (found.lower, found.upper), strict=True)
+        ends = {f"{name}.{end}": values[name] for end, values in sides for name in UNDECIDED}
         group = torch.zeros(len(self.used), dtype=torch.long)
         return overlap.GroupSums.from_values({**found.decided(), **ends}, group, mask=self.used)
 
@@ -130,7 +132,8 @@ def compare_lists(
         funnel, used = account(
             pair, transcripts, misaligned, union, drop_empty=drop_empty, drop_truncated=drop_truncated
         )
-    return ListedComparison(pair, transcripts, student_logits, ids, logprobs, ours, theirs, used, funnel, support)
+    sets = (ours, theirs)
+    return ListedComparison(pair, transcripts, student_logits, ids, logprobs, sets, union, used, funnel, support)
 
 
 def listed_support(pair: Pair, ids: Tensor, k: int) -> overlap.Support:
@@ -142,12 +145,8 @@ def listed_support(pair: Pair, ids: Tensor, k: int) -> overlap.Support:
         k: Size of the set; it is smaller where so many are not listed.
     """
     given = ids >= 0
-    allowed = given & ~pair.teacher_blocked.to(ids.device)[ids.clamp_min(0)]
+    allowed = given & ~pair.teacher_blocked[ids.clamp_min(0)]
     best = allowed & (allowed.cumsum(-1) <= k)
     chosen = overlap.Support(ids.masked_fill(~best, 0), best)
     chosen = chosen if pair.vocabulary is None else pair.vocabulary.teacher_support(chosen)
     return chosen.keep(~pair.blocked[chosen.ids])
-
-
-def _ends(found: overlap.OverlapBounds) -> tuple[tuple[str, dict[str, Tensor]], ...]:
-    return ("lower", found.lower), ("upper", found.upper)

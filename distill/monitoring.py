@@ -73,7 +73,7 @@ class Monitor:
             if states == "teacher":
                 self._teacher_rollouts = result.rollouts
             prefix = "" if states == "student" else f"{states}."
-            readings |= {f"{prefix}{name}": estimate for name, estimate in result.estimates.items()}
+            readings |= {f"{prefix}{name}": estimate for name, estimate in result.readings.items()}
             rows += probe_rows(result, step, stage)
             traces += [{"step": step, "stage": stage} | row for row in result.traces]
         self.run.append_probes(rows)
@@ -83,11 +83,11 @@ class Monitor:
         return readings
 
     def evaluate(self, step: int, stage: str, recogniser: Transcriber, model: str = "student") -> None:
-        """Word and character error rates of a model on the evaluation set."""
+        """Word and character error rates of a model on the evaluation set, and what it wrote."""
         config = self.setup.recipe.evaluation
         if config is None:
             return
-        score = evaluate(
+        result = evaluate(
             recogniser,
             self.setup.source,
             self.setup.evaluation,
@@ -96,8 +96,11 @@ class Monitor:
             batch_size=config.batch_size,
             progress=lambda done, total: self.observer.work(f"evaluating {model}", done, total),
         )
-        row = {"step": step, "stage": stage, "set": config.name, "model": model} | score.to_dict()
+        row = {"step": step, "stage": stage, "set": config.name, "model": model} | result.score.to_dict()
         self.run.append("evaluations", row)
+        if self.run.writer:
+            name = f"step-{step:06d}-{stage}-{config.name}-{model}.parquet"
+            write_parquet(self.run.path / "transcripts" / name, pd.DataFrame(result.rows))
         self.observer.evaluation(row)
 
 
@@ -126,7 +129,7 @@ def probe_rows(result: StateProbe, step: int, stage: str) -> list[dict[str, Any]
             "n_groups": estimate.n_groups,
             "n_undefined": estimate.n_undefined,
         }
-        for name, estimate in result.estimates.items()
+        for name, estimate in result.readings.items()
     ]
     nan = float("nan")
     counted = {"standard_error": nan, "low": nan, "high": nan, "n_groups": len(result.rollouts), "n_undefined": 0}

@@ -12,11 +12,11 @@ import overlap
 
 from .audio import duration
 from .data import AudioSource, Batch
-from .listed import UNDECIDED
 from .manifest import Utterance
 from .models import Recogniser, Transcripts
 from .pair import Pair
 from .recipe import Decoding, Support
+from .recipe.readings import UNDECIDED
 from .tally import ListTally, LogitsTally
 from .teacher import ServedTeacher
 from .trace import trace_rows
@@ -34,6 +34,7 @@ class StateProbe:
         states: `student`, `fixed`, `teacher` or `reference`.
         estimates: Token and sequence statistics with intervals; with a served teacher those that its lists decide.
         funnel: Where every position went.
+        coverage: What the map between two vocabularies covers; None where they are one.
         rollouts: The transcripts that were scored, by utterance id.
         traces: Rows for `traces/`, one an utterance asked for.
         bounds: Lower and upper ends of what a served teacher's lists decide and of what they do not; None where the
@@ -43,6 +44,7 @@ class StateProbe:
     states: str
     estimates: overlap.OverlapSummary
     funnel: overlap.Funnel
+    coverage: overlap.Coverage | None
     rollouts: Rollouts
     traces: list[dict[str, Any]] = field(default_factory=list)
     bounds: overlap.BoundsSummary | None = None
@@ -106,7 +108,9 @@ def probe(
             progress(len(rollouts), len(utterances))
     estimates = {**tally.estimates(), **_sequence_estimates(utterances, texts, rollouts)}
     summary = overlap.OverlapSummary(estimates, k=support.k, temperature=support.temperature, states=states)
-    return StateProbe(states, summary, funnel, rollouts, traces, tally.bounds(support, states))
+    bounds = tally.bounds(support, states)
+    found = pair.coverage(estimates if bounds is None else None)
+    return StateProbe(states, summary, funnel, found, rollouts, traces, bounds)
 
 
 def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding) -> Transcripts:

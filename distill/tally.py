@@ -52,7 +52,7 @@ class ListTally:
         """Compare a batch; returns the comparison and [batch, length] values by statistic, ends by their names."""
         comparison = compare_lists(pair, batch, transcripts, support)
         found, ids = comparison.bounds(), [utterance.id for utterance in batch.utterances]
-        decided = {**found.decided(), **{name: v.double() for name, v in comparison.students_own().items()}}
+        decided = {**found.decided(), **comparison.own_statistics()}
         for parts, values in (
             (self._decided, decided),
             (self._lower, found.lower),

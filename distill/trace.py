@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .comparison import Comparison, supports
+from .comparison import Comparison
 from .listed import ListedComparison
 from .manifest import Utterance
 
@@ -32,12 +32,10 @@ def trace_rows(
     temperature = comparison.support.temperature
     pair = comparison.pair
     log_p = _log_softmax(comparison.student_logits, pair.blocked, temperature)
-    unions = comparison.union
+    (student, teacher), unions = comparison.sets, comparison.union
     if isinstance(comparison, ListedComparison):
-        student, teacher = comparison.student_support, comparison.teacher_support
-        log_q = _listed_logprobs(comparison, unions.ids)
+        log_q = comparison.teacher_logprobs_of(unions.ids)
     else:
-        student, teacher = supports(pair, comparison.student_logits, comparison.teacher_logits, comparison.support.k)
         whole = _log_softmax(comparison.teacher_logits, pair.teacher_blocked, temperature)
         log_q = whole.gather(-1, pair.teacher_ids(unions.ids))
     rows = []
@@ -81,14 +79,6 @@ def trace_rows(
         row |= {name: tensor[b][keep].double().tolist() for name, tensor in values.items()}
         rows.append(row)
     return rows
-
-
-def _listed_logprobs(comparison: ListedComparison, ids: Tensor) -> Tensor:
-    """The teacher's log-probabilities of [batch, length, n] tokens in the student's ids, NaN where not listed."""
-    wanted = comparison.pair.teacher_ids(ids)
-    found = (comparison.teacher_ids[..., None, :] == wanted[..., :, None]).double()  # at most one a token
-    logprobs = (found * comparison.teacher_logprobs[..., None, :]).sum(-1)
-    return torch.where(found.any(-1), logprobs, torch.nan)
 
 
 def _log_softmax(logits: Tensor, blocked: Tensor, temperature: float) -> Tensor:

@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-import overlap
-
 from .gates import GateConfig, statistics_read
+from .readings import doubtful_readings, statistics_of
 from .section import Count, NonNegative, Positive, Section
 from .server import Server
 from .stages import StageConfig
@@ -85,10 +84,13 @@ class Probe(Section):
     trace_utterances: Count = 16
     """Utterances whose positions are written to `traces/` at the end of each stage."""
 
-    @property
-    def readings(self) -> tuple[str, ...]:
-        """What gates can read: statistics of the student's own states by name, of others as `fixed.union_size`."""
-        names = (*overlap.TOKEN_STATISTICS, *overlap.SEQUENCE_STATISTICS)
+    def readings(self, *, served: bool) -> tuple[str, ...]:
+        """What gates can read: statistics of the student's own states by name, of others as `fixed.union_size`.
+
+        Args:
+            served: Whether the teacher is behind a server.
+        """
+        names = statistics_of(served=served)
         prefixes = ("" if states == "student" else f"{states}." for states in self.states)
         return tuple(f"{prefix}{name}" for prefix in prefixes for name in names)
 
@@ -146,11 +148,41 @@ class Recipe(Section):
         for i, stage in enumerate(self.stages):
             if stage.type in ("td", "opd") and self.teacher is None:
                 raise ValueError(f"stages.{i} ({stage.type}) needs a teacher: add a [teacher] table with its model")
+            if stage.type == "opd" and stage.objective.type == "policy_gradient":
+                drawn, read = stage.rollout.temperature, self.support.temperature
+                if drawn != read:
+                    raise ValueError(
+                        f"stages.{i}.rollout.temperature = {drawn:g}, support.temperature = {read:g}: the tokens of a "
+                        '"policy_gradient" objective are drawn from the distribution that it is about; make them equal'
+                    )
             if stage.gate is not None:
                 self._check_gate(stage.gate, f"stages.{i}.gate")
+        if self.teacher is not None and self.teacher.url is not None:
+            self._check_server(self.teacher.server)
         if self.probe is not None and self.teacher is None:
             raise ValueError("[probe] measures overlap with a teacher: add a [teacher] table, or remove [probe]")
         return self
+
+    def _check_server(self, server: Server) -> None:
+        """Refuse what a server's lists of best tokens cannot give."""
+        k, temperature, m = self.support.k, self.support.temperature, server.top_logprobs
+        if temperature != 1.0:
+            raise ValueError(
+                f"support.temperature = {temperature:g}: a server's log-probabilities are at temperature 1; remove it, "
+                "or use a local teacher (remove teacher.url)"
+            )
+        if m is not None and m < k:
+            raise ValueError(f"teacher.server.top_logprobs = {m} is fewer than support.k = {k}; raise it, or lower k")
+        for i, stage in enumerate(self.stages):
+            if stage.type == "opd" and (stage.objective.type, getattr(stage.objective, "support", "")) != (
+                "divergence",
+                "teacher",
+            ):
+                raise ValueError(
+                    f"stages.{i}.objective: a server shows the teacher's best tokens, not what it thinks of the "
+                    'student\'s. Set type = "divergence", support = "teacher" and tail = true there, or use a local '
+                    "teacher (remove teacher.url)"
+                )
 
     def _check_gate(self, gate: GateConfig, where: str) -> None:
         """Refuse before the run what its gates would otherwise refuse, or wait for in vain, hours into it."""
@@ -163,9 +195,13 @@ class Recipe(Section):
             return
         if self.probe is None:
             raise ValueError(f"{where} reads probes: add a [probe] table with a manifest")
+        served = self.teacher is not None and self.teacher.url is not None
+        if served and (doubts := doubtful_readings(gate)):
+            raise ValueError(f"{where}: {'; '.join(doubts)}")
+        readings = self.probe.readings(served=served)
         for name in names:
-            if name not in self.probe.readings:
-                near = difflib.get_close_matches(name, self.probe.readings, n=1)
+            if name not in readings:
+                near = difflib.get_close_matches(name, readings, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else "names are those of overlap.measure, as union_size"
                 raise ValueError(
                     f"{where}: the probe has no statistic {name!r} on its states {list(self.probe.states)}; {hint}"
