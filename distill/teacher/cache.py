@@ -38,7 +38,7 @@ class ListCache:
     def load(self, key: str) -> TokenList | None:
         """What is kept under a key."""
         try:
-            with np.load(self._path(key), allow_pickle=False) as arrays:
+            with self._path(key).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 kept = TokenList(arrays["ids"], arrays["logprobs"])
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
             kept = None

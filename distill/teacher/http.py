@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
@@ -77,6 +78,7 @@ class JsonClient:
             limits=httpx2.Limits(max_connections=concurrency),
             headers={"Authorization": f"Bearer {key}"} if key else {},
         )
+        weakref.finalize(self, self._http.close)
 
     def get(self, path: str) -> dict[str, Any]:
         """The JSON object at a path.
@@ -101,19 +103,28 @@ class JsonClient:
 
     def many(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """The function of every item, in order, `concurrency` at once; the first failure ends them all."""
-        with ThreadPoolExecutor(self.concurrency) as pool:
-            futures = [pool.submit(function, item) for item in items]
+        self._abandoned.clear()
+
+        def guarded(item: Item) -> Result:
+            if self._abandoned.is_set():
+                raise CancelledError
             try:
-                return [future.result() for future in futures]
+                return function(item)
             except BaseException:
                 self._abandoned.set()
-                pool.shutdown(cancel_futures=True)
-                self._abandoned.clear()
                 raise
 
-    def close(self) -> None:
-        """Give the connections back."""
-        self._http.close()
+        with ThreadPoolExecutor(self.concurrency) as pool:
+            futures = [pool.submit(guarded, item) for item in items]
+            try:
+                wait(futures)
+            except BaseException:  # an interruption: let nothing begin, nor wait for another attempt
+                self._abandoned.set()
+                raise
+        errors = [error for future in futures if (error := future.exception()) is not None]
+        if errors:
+            raise next((error for error in errors if not isinstance(error, CancelledError)), errors[0])
+        return [future.result() for future in futures]
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, about: str) -> dict[str, Any]:
         url, about = self.url + path, f" for {about}" if about else ""
@@ -121,7 +132,9 @@ class JsonClient:
             try:
                 return self._attempt(method, url, body, about)
             except _Passing as failure:
-                if attempt == self.retries or self._abandoned.is_set():
+                if self._abandoned.is_set():
+                    raise CancelledError from failure
+                if attempt == self.retries:
                     tries = f"{attempt + 1} attempt{'s' if attempt else ''}"
                     raise ServerError(
                         f"{method} {url}: {failure}{about}, {tries}. {failure.remedy}", status=failure.status

@@ -68,7 +68,7 @@ class ServedTeacher:
     _conversations: dict[str | None, Conversation] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.name, self.text_prefix = f"{self.reader.name} at {self.client.url}", self.reader.text_prefix
+        self.name, self.text_prefix = self.reader.name, self.reader.text_prefix
         self.tokens = served_tokens(self.reader)
         self.listed = min(self.listed, self.tokens.size)
 
@@ -85,7 +85,7 @@ class ServedTeacher:
     @property
     def prompt_key(self) -> Hashable:
         """Waveforms are sent as they are."""
-        return "served", self.name
+        return "served", self.client.url, self.name
 
     def prepare(self, waveforms: Sequence[np.ndarray], languages: Sequence[str | None]) -> ServedPrompt:
         """What is sent: waveforms, and the conversation of each one's language."""
@@ -123,13 +123,14 @@ class ServedTeacher:
         """
         heat = temperature if sample else 0.0
 
-        def write(question: Question) -> list[int]:
+        def write(question: Question) -> Written:
             try:
-                return self._ids(self.api.write(self.client, self.served_name, question, max_new_tokens, heat))
+                return self.api.write(self.client, self.served_name, question, max_new_tokens, heat)
             except ListingError as error:
                 raise self._wrong(error, question) from error
 
-        return pack(self.client.many(write, self.questions(prompt)), self.tokens.end_of_text)
+        written = self.client.many(write, self.questions(prompt))
+        return pack([self._ids(each) for each in written], self.tokens.end_of_text)
 
     def lists(self, prompt: Prompt, texts: Sequence[str], transcripts: Transcripts) -> tuple[Tensor, Tensor]:
         """The best tokens at each position of transcripts.

@@ -26,7 +26,8 @@ class State:
         self.reset()
 
     def reset(self) -> None:
-        self.faults, self.max_logprobs, self.shape = [], 20, []
+        self.faults, self.max_logprobs, self.limit_named = [], 20, True
+        self.native = next(iter(self.paths))  # the one model of `/generate`
         self.requests, self.busy, self.most_busy, self.sent = 0, 0, 0, []
 
     def model(self, name):
@@ -164,8 +165,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         k = body.get("prompt_logprobs")
         if k is not None and k > state.max_logprobs:
-            limit = state.max_logprobs
-            self.refuse(f"Requested prompt logprobs of {k}, which is greater than max allowed: {limit}")
+            limit = f"max allowed: {state.max_logprobs}" if state.limit_named else "what is allowed"
+            self.refuse(f"Requested prompt logprobs of {k}, which is greater than {limit}")
             return
         with state.lock:
             processor, model = state.model(body["model"])
@@ -182,7 +183,7 @@ class Handler(BaseHTTPRequestHandler):
                 )
                 return
             log_q = log_probabilities(model, inputs)
-        k += fault.get("more", 0)
+        k = min(k + fault.get("more", 0), log_q.shape[-1])
         entries = [None]
         for token, row in zip(ids[1:], log_q[:-1], strict=True):
             values, best = row.topk(k)
@@ -215,7 +216,7 @@ class Handler(BaseHTTPRequestHandler):
     def native(self, body, fault):
         state = self.state
         with state.lock:
-            processor, model = state.model(next(iter(state.paths)))
+            processor, model = state.model(state.native)
             inputs = inputs_of_text(processor, body)
             ids = inputs["input_ids"][0].tolist()
             if not body.get("return_logprob"):
