@@ -18,17 +18,19 @@ from .audio import AudioCache
 from .data import AudioSource
 from .evaluation import evaluate as evaluate_model
 from .extras import MissingExtraError
-from .manifest import read_manifest, require_text
+from .manifest import Utterance, read_manifest, require_text
 from .models import load_recogniser
 from .pair import Pair
 from .paths import shipped_recipes
+from .preflight import preflight as ask_server
 from .probe import StateProbe
 from .probe import probe as probe_pair
 from .progress import TerminalProgress
-from .recipe import Decoding, Support, load_recipe
+from .recipe import Decoding, Server, Support, Teacher, load_recipe
 from .run_directory import write_parquet
 from .setup import check_durations
 from .show import show as show_utterance
+from .teacher import ServedTeacher, load_served_teacher
 from .trainer import RunResult, TrainingError
 
 app = App(name="distill", help="Distil a speech recogniser on-policy, in stages gated on support overlap.")
@@ -36,6 +38,8 @@ stderr = Console(stderr=True)
 
 ABORTED = 3
 """Exit code of a run that a gate aborted."""
+
+PREFLIGHT_CLIPS = 8
 
 JsonFlag = Annotated[bool, Parameter(name="--json")]
 
@@ -130,7 +134,7 @@ def evaluate(
 @app.command
 def probe(
     *,
-    student: str,
+    student: str | None = None,
     teacher: str,
     manifest: Path,
     k: int = 32,
@@ -140,30 +144,52 @@ def probe(
     max_utterances: int | None = None,
     max_seconds: float = 30.0,
     output: Path | None = None,
+    teacher_url: str | None = None,
+    server: Annotated[Server, Parameter(name="*")] = Server(),  # noqa: B008 (frozen)
+    preflight: bool = False,
     json_: JsonFlag = False,
-) -> None:
+) -> int:
     """Support overlap of two models over a manifest, at the states of the student's own rollouts.
 
     Args:
-        student: Directory or Hub name of the model that writes.
-        teacher: Directory or Hub name of the model that scores.
+        student: Directory or Hub name of the model that writes; a preflight needs none.
+        teacher: Directory or Hub name of the model that scores; with --teacher-url of its tokenizer.
         manifest: JSON lines; only audio is needed.
         k: Size of the top-k sets.
         temperature: Of the probabilities.
         max_new_tokens: Longest rollout, in tokens.
         batch_size: Utterances at once.
-        max_utterances: Use the first so many.
+        max_utterances: Use the first so many; a preflight uses 8 unless told.
         max_seconds: Longer utterances are refused.
         output: Write a trace there (Parquet, a row an utterance).
+        teacher_url: A server (vLLM, SGLang) that runs the teacher; statistics that its best tokens do not decide come
+            as bounds.
+        server: How the server is asked.
+        preflight: Report what the server can do, how fast, and how near it is to local weights; exit code 1 on a
+            problem.
         json_: Print one JSON object to standard output and nothing else there.
     """
-    utterances = read_manifest(manifest)[:max_utterances]
+    if preflight and teacher_url is None:
+        raise ValueError("--preflight asks a server: give its --teacher-url")
+    if student is None and not preflight:
+        raise ValueError("--student is missing: the model whose rollouts are measured")
+    served = Teacher(model=teacher, url=teacher_url, server=server)
+    if teacher_url is not None and temperature != 1.0:
+        raise ValueError("--temperature: a server's log-probabilities are at temperature 1; leave it out")
+    utterances = read_manifest(manifest)[: max_utterances or (PREFLIGHT_CLIPS if preflight else None)]
     check_durations(utterances, max_seconds)
-    pair = Pair.of(load_recogniser(student), load_recogniser(teacher), k)
+    source = AudioSource(AudioCache(max_seconds=max_seconds))
+    scorer = load_recogniser(teacher) if teacher_url is None else load_served_teacher(served, k)
+    sources = {"student": student, "teacher": teacher, "manifest": str(manifest)}
+    sources |= {} if teacher_url is None else {"teacher_url": teacher_url}
+    if preflight:
+        assert isinstance(scorer, ServedTeacher)
+        return _preflight(scorer, source, utterances, k, max_new_tokens, sources, json_)
+    assert student is not None
     with TerminalProgress() as progress:
         result = probe_pair(
-            pair,
-            AudioSource(AudioCache(max_seconds=max_seconds)),
+            Pair.of(load_recogniser(student), scorer, k),
+            source,
             utterances,
             Support(k=k, temperature=temperature),
             Decoding(max_new_tokens=max_new_tokens),
@@ -173,7 +199,32 @@ def probe(
         )
     if output:
         _write_rows(output, result.traces)
-    _print_probe(result, {"student": student, "teacher": teacher, "manifest": str(manifest)}, json_, output)
+    _print_probe(result, sources, json_, output)
+    if isinstance(scorer, ServedTeacher) and scorer.cache is not None:
+        stderr.print(f"{scorer.cache.hits} of {scorer.cache.hits + scorer.cache.misses} answers from {server.cache}")
+    return 0
+
+
+def _preflight(
+    teacher: ServedTeacher,
+    source: AudioSource,
+    utterances: Sequence[Utterance],
+    k: int,
+    max_new_tokens: int,
+    sources: dict[str, Any],
+    as_json: bool,
+) -> int:
+    with TerminalProgress() as progress:
+        found = ask_server(
+            teacher,
+            source,
+            utterances,
+            k,
+            max_new_tokens=max_new_tokens,
+            progress=lambda done, total: progress.work("asking", done, total),
+        )
+    print(json.dumps(sources | found.to_dict(), ensure_ascii=False, allow_nan=False) if as_json else found)
+    return 1 if found.problems else 0
 
 
 @app.command
@@ -227,15 +278,17 @@ def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     write_parquet(path, pd.DataFrame(rows))
 
 
-def _print_probe(result: StateProbe, sources: dict[str, str], as_json: bool, output: Path | None) -> None:
+def _print_probe(result: StateProbe, sources: dict[str, Any], as_json: bool, output: Path | None) -> None:
     if as_json:
         tree = sources | {"summary": result.estimates.to_dict(), "funnel": result.funnel.to_dict()}
         if result.coverage:
             sides = {"student": result.coverage.student, "teacher": result.coverage.teacher}
             tree["vocabulary"] = {name: {"ids": side.ids, "mapped": side.mapped} for name, side in sides.items()}
+        if result.bounds:
+            tree["bounds"] = result.bounds.to_summary().to_dict()
         print(json.dumps(tree, ensure_ascii=False, allow_nan=False))
         return
-    print(*filter(None, (result.estimates, result.funnel, result.coverage)), sep="\n\n")
+    print(*filter(None, (result.estimates, result.bounds, result.funnel, result.coverage)), sep="\n\n")
     if output:
         print(f"\ntrace of {len(result.traces)} utterances: {output}")
 

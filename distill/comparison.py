@@ -14,6 +14,7 @@ from .data import Batch
 from .models import Recogniser, Transcripts
 from .pair import Pair
 from .recipe import Support
+from .teacher import ServedTeacher
 from .timing import Stopwatch
 
 
@@ -95,27 +96,23 @@ def compare(
         LogitsError: A model's logits hold NaN or +inf; names the model, the utterance and the position.
     """
     clock, student, teacher = clock or Stopwatch(), pair.student, pair.teacher
+    if isinstance(teacher, ServedTeacher):
+        raise TypeError(f"{teacher.name} shows no logits; compare with distill.listed.compare_lists")
     with clock("teacher"), torch.no_grad():
         view = pair.view(transcripts)
         scored = teacher.score(batch.prompt(teacher), view.transcripts)
     with clock("student"), nullcontext() if gradients else torch.no_grad():
         student_logits = student.score(batch.prompt(student), transcripts)
     with clock("measure"), torch.no_grad():
-        _refuse_undefined(student_logits, "student", student, batch, transcripts)
-        _refuse_undefined(scored, "teacher", teacher, batch, view.transcripts)
+        refuse_undefined(student_logits, "student", student, batch, transcripts)
+        refuse_undefined(scored, "teacher", teacher, batch, view.transcripts)
         teacher_logits, mask = view.at_student(scored).to(student_logits.device), transcripts.mask
         misaligned = torch.zeros_like(mask) if view.alignment is None else view.alignment.misaligned
         sets = _top_k(pair, student_logits, teacher_logits, support.k, mask & ~misaligned)
         union = overlap.union(*sets)
-        empty = (transcripts.lengths == 0) & transcripts.finished
-        reasons = {
-            "empty_rollout": (empty if drop_empty else torch.zeros_like(empty)).unsqueeze(-1),
-            "blocked": pair.blocked[transcripts.ids],
-            "misaligned": misaligned,
-            "truncated": (~transcripts.finished if drop_truncated else torch.zeros_like(empty)).unsqueeze(-1),
-            "thin_support": union.valid.sum(-1) < 2,
-        }
-        funnel, used = overlap.account(transcripts.mask, reasons)
+        funnel, used = account(
+            pair, transcripts, misaligned, union, drop_empty=drop_empty, drop_truncated=drop_truncated
+        )
     return Comparison(pair, transcripts, student_logits, teacher_logits, sets, union, used, funnel, support)
 
 
@@ -130,9 +127,33 @@ def _top_k(
     return pair.vocabulary.student_support(own), pair.vocabulary.teacher_support(other)
 
 
-def _refuse_undefined(
-    logits: Tensor, role: str, recogniser: Recogniser, batch: Batch, transcripts: Transcripts
-) -> None:
+def account(
+    pair: Pair,
+    transcripts: Transcripts,
+    misaligned: Tensor,
+    support: overlap.Support,
+    *,
+    drop_empty: bool,
+    drop_truncated: bool,
+) -> tuple[overlap.Funnel, Tensor]:
+    """Where every position goes, and [batch, length] bool, which are used: those with two tokens of the support."""
+    empty = (transcripts.lengths == 0) & transcripts.finished
+    reasons = {
+        "empty_rollout": (empty if drop_empty else torch.zeros_like(empty)).unsqueeze(-1),
+        "blocked": pair.blocked[transcripts.ids],
+        "misaligned": misaligned,
+        "truncated": (~transcripts.finished if drop_truncated else torch.zeros_like(empty)).unsqueeze(-1),
+        "thin_support": support.valid.sum(-1) < 2,
+    }
+    return overlap.account(transcripts.mask, reasons)
+
+
+def refuse_undefined(logits: Tensor, role: str, recogniser: Recogniser, batch: Batch, transcripts: Transcripts) -> None:
+    """Raise where a model's logits at real positions are not numbers.
+
+    Raises:
+        LogitsError: Names the model, the utterance and the position.
+    """
     largest = logits.detach().amax(-1)  # NaN where there is one
     wrong = ((largest.isnan() | largest.isposinf()) & transcripts.mask).nonzero()
     if len(wrong):

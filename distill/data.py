@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from .audio import AudioCache
 from .manifest import Utterance
-from .models import Prompt, Recogniser
+from .models import Prompt, Transcriber
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Batch:
     waveforms: tuple[np.ndarray, ...]
     _prompts: dict[Hashable, Prompt] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def prompt(self, recogniser: Recogniser) -> Prompt:
+    def prompt(self, recogniser: Transcriber) -> Prompt:
         """The batch as inputs of a recogniser; made once for all recognisers that take the same inputs.
 
         A step needs it for the rollout and for both models' scores, and features cost as much as a small forward pass.
@@ -28,7 +28,8 @@ class Batch:
         key = recogniser.prompt_key
         if key not in self._prompts:
             languages = [utterance.language for utterance in self.utterances]
-            self._prompts[key] = recogniser.prepare(self.waveforms, languages)
+            prompt = recogniser.prepare(self.waveforms, languages)
+            self._prompts[key] = replace(prompt, utterances=tuple(utterance.id for utterance in self.utterances))
         return self._prompts[key]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from .audio import duration
 from .data import AudioSource
 from .manifest import Utterance, require_text
-from .models import Recogniser
+from .models import Transcriber
 from .recipe import Decoding
 from .scoring import UNITS, TranscriptScore, score_transcripts
 from .transcribe import Progress, transcribe
@@ -32,7 +32,7 @@ class Evaluation:
 
 
 def evaluate(
-    recogniser: Recogniser,
+    recogniser: Transcriber,
     source: AudioSource,
     utterances: Sequence[Utterance],
     *,

@@ -11,7 +11,7 @@ import pandas as pd
 import overlap
 
 from .evaluation import evaluate
-from .models import Recogniser
+from .models import Transcriber
 from .observer import Observer
 from .probe import Rollouts, StateProbe, probe
 from .recipe import Decoding, Recipe
@@ -73,7 +73,7 @@ class Monitor:
             if states == "teacher":
                 self._teacher_rollouts = result.rollouts
             prefix = "" if states == "student" else f"{states}."
-            readings |= {f"{prefix}{name}": estimate for name, estimate in result.estimates.items()}
+            readings |= {f"{prefix}{name}": estimate for name, estimate in result.readings.items()}
             rows += probe_rows(result, step, stage)
             traces += [{"step": step, "stage": stage} | row for row in result.traces]
         self.run.append_probes(rows)
@@ -82,7 +82,7 @@ class Monitor:
             write_parquet(self.run.path / "traces" / f"step-{step:06d}-{stage}.parquet", pd.DataFrame(traces))
         return readings
 
-    def evaluate(self, step: int, stage: str, recogniser: Recogniser, model: str = "student") -> None:
+    def evaluate(self, step: int, stage: str, recogniser: Transcriber, model: str = "student") -> None:
         """Word and character error rates of a model on the evaluation set, and what it wrote."""
         config = self.setup.recipe.evaluation
         if config is None:
@@ -129,7 +129,7 @@ def probe_rows(result: StateProbe, step: int, stage: str) -> list[dict[str, Any]
             "n_groups": estimate.n_groups,
             "n_undefined": estimate.n_undefined,
         }
-        for name, estimate in result.estimates.items()
+        for name, estimate in result.readings.items()
     ]
     nan = float("nan")
     counted = {"standard_error": nan, "low": nan, "high": nan, "n_groups": len(result.rollouts), "n_undefined": 0}

@@ -11,6 +11,7 @@ from torch import Tensor
 import overlap
 
 from .comparison import Comparison
+from .listed import ListedComparison
 from .recipe import DivergenceObjective, Objective, PolicyGradientObjective
 
 
@@ -23,6 +24,10 @@ def cross_entropy(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         mask: [batch, length] bool, True at real positions.
     """
     return F.cross_entropy(logits[mask].float(), ids[mask], reduction="sum")
+
+
+ROUNDING = 1e-7
+"""Least mass of a served teacher's tail: that of float32 sums."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +92,41 @@ def on_policy_objective(comparison: Comparison, objective: Objective) -> Objecti
     valid = torch.cat([looked_at.valid, looked_at.valid.any(-1, keepdim=True)], -1) if tail else looked_at.valid
     each = overlap.set_divergence(log_p, log_q, valid, kind=objective.divergence, beta=objective.beta)
     return ObjectiveValue(temperature**2 * each.sum(), len(each), *masses)
+
+
+def listed_objective(comparison: ListedComparison, objective: DivergenceObjective) -> ObjectiveValue:
+    """A divergence on the top-k set of a served teacher, the only one of which its lists tell.
+
+    With `tail` the teacher's probabilities are over what its list does not show to be blocked: blocked tokens that are
+    not listed stay in the tail.
+
+    Args:
+        comparison: The student's logits, with its graph, and the teacher's lists.
+        objective: One with `support = "teacher"`.
+
+    Raises:
+        ValueError: Another support.
+    """
+    if objective.support != "teacher":
+        raise ValueError(f"objective: a served teacher has no support {objective.support!r}, only its own (teacher)")
+    rows, pair, teachers = comparison.used, comparison.pair, comparison.sets[1]
+    student, ids, valid = comparison.student_logits[rows], teachers.ids[rows], teachers.valid[rows]
+    log_p = overlap.set_logprobs(student, ids, valid, tail=objective.tail, admissible=~pair.blocked)
+    listed = comparison.teacher_ids[rows]
+    blocked = (listed >= 0) & pair.teacher_blocked[listed.clamp_min(0)]
+    outside = torch.where(blocked, comparison.teacher_logprobs[rows].exp(), 0.0).sum(-1, keepdim=True)
+    own = comparison.teacher_logprobs_of(teachers.ids)[rows] - torch.log1p(-outside)
+    own = own.masked_fill(~valid, torch.finfo(torch.float32).min)
+    mass = torch.where(valid, own.exp(), 0.0).sum(-1)
+    if objective.tail:
+        rest = (1 - mass).clamp_min(ROUNDING).log()
+        log_q = torch.cat([own, rest[:, None]], -1)
+        counted = torch.cat([valid, valid.any(-1, keepdim=True)], -1)
+    else:
+        log_q, counted = own.log_softmax(-1), valid
+    each = overlap.set_divergence(log_p, log_q.to(log_p.dtype), counted, kind=objective.divergence, beta=objective.beta)
+    student_mass = overlap.set_mass(student, ids, valid, admissible=~pair.blocked)
+    return ObjectiveValue(each.sum(), len(each), student_mass, mass)
 
 
 def _tokens(comparison: Comparison, objective: Objective) -> overlap.Support:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 import overlap
 
-from .models import Recogniser, Transcripts
+from .models import Recogniser, Transcriber, Transcripts
+from .teacher import ServedTeacher
 
 
 class PairError(ValueError):
@@ -22,46 +23,50 @@ class TeacherView:
 
     Attributes:
         transcripts: In the teacher's tokens.
+        texts: As text, where the teacher cut it into tokens itself; empty where the two have one vocabulary.
         alignment: Which of its positions is which of the student's; None where the two have one vocabulary.
     """
 
     transcripts: Transcripts
+    texts: tuple[str, ...]
     alignment: overlap.Alignment | None
 
-    def at_student(self, logits: Tensor) -> Tensor:
-        """The teacher's [batch, M, vocabulary] logits at the student's positions, [batch, length, vocabulary]."""
-        return logits if self.alignment is None else self.alignment.gather(logits)
+    def at_student(self, values: Tensor) -> Tensor:
+        """The teacher's [batch, M, ...] logits or lists at the student's positions, [batch, length, ...]."""
+        return values if self.alignment is None else self.alignment.gather(values)
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two recognisers whose logits can be compared.
+    """Two recognisers whose distributions can be compared.
 
     Attributes:
         student: Who writes and learns; everything is in its ids.
-        teacher: Who scores.
+        teacher: Who scores. A served one reads the student's text and cuts it into tokens itself, so that positions are
+            aligned even where the two have one vocabulary.
         vocabulary: The map between their ids; None where ids agree.
         blocked: [student vocabulary] bool, ids that no transcript of either model contains.
         teacher_blocked: [teacher vocabulary] bool, likewise.
-        spelled: Bytes by student id and by teacher id; None where ids agree.
+        spelled: Bytes by student id and by teacher id; None where the teacher takes the student's ids.
     """
 
     student: Recogniser
-    teacher: Recogniser
+    teacher: Recogniser | ServedTeacher
     vocabulary: overlap.VocabularyMap | None
     blocked: Tensor
     teacher_blocked: Tensor
     spelled: tuple[overlap.TokenBytes, overlap.TokenBytes] | None
 
     @classmethod
-    def of(cls, student: Recogniser, teacher: Recogniser, k: int) -> Pair:
+    def of(cls, student: Recogniser, teacher: Recogniser | ServedTeacher, k: int) -> Pair:
         """Pair two recognisers, by the bytes of their tokens where their vocabularies differ.
 
         Raises:
             PairError: If no token is shared, or k is larger than the tokens that a transcript can hold.
         """
         ours, theirs = student.tokens, teacher.tokens
-        if (ours.strings, ours.end_of_text) == (theirs.strings, theirs.end_of_text):
+        same = (ours.strings, ours.end_of_text) == (theirs.strings, theirs.end_of_text)
+        if same and not isinstance(teacher, ServedTeacher):
             blocked = ours.blocked | theirs.blocked.to(ours.blocked.device)
             pair = cls(student, teacher, None, blocked, blocked, None)
         else:
@@ -72,7 +77,7 @@ class Pair:
         return pair
 
     @classmethod
-    def _mapped(cls, student: Recogniser, teacher: Recogniser) -> Pair:
+    def _mapped(cls, student: Recogniser, teacher: Recogniser | ServedTeacher) -> Pair:
         ours, theirs = student.tokens, teacher.tokens
         spelled, device = (_bytes(student), _bytes(teacher)), ours.blocked.device
         vocabulary = overlap.VocabularyMap.from_bytes(
@@ -95,8 +100,9 @@ class Pair:
     def view(self, transcripts: Transcripts) -> TeacherView:
         """The student's transcripts in the teacher's tokens; what was cut off has no end on either side."""
         if self.spelled is None:
-            return TeacherView(transcripts, None)
-        read = _rewritten(transcripts, self.student, self.teacher)
+            return TeacherView(transcripts, (), None)
+        texts = self.student.decode(transcripts)
+        read = _reread(texts, transcripts, self.teacher)
         alignment = overlap.align(
             transcripts.ids,
             read.ids,
@@ -108,17 +114,17 @@ class Pair:
             student_prefix=self.student.text_prefix,
             teacher_prefix=self.teacher.text_prefix,
         )
-        return TeacherView(read, alignment)
+        return TeacherView(read, tuple(texts), alignment)
 
-    def in_students_ids(self, transcripts: Transcripts, writer: Recogniser) -> Transcripts:
+    def in_students_ids(self, transcripts: Transcripts, writer: Transcriber) -> Transcripts:
         """Transcripts that either of the two wrote, in the student's tokens."""
         if writer is self.student or self.spelled is None:
             return transcripts
-        return _rewritten(transcripts, writer, self.student)
+        return _reread(writer.decode(transcripts), transcripts, self.student)
 
-    def coverage(self, masses: Mapping[str, overlap.Estimate]) -> overlap.Coverage | None:
+    def coverage(self, masses: Mapping[str, overlap.Estimate] | None) -> overlap.Coverage | None:
         """How much of either vocabulary the map covers, by ids and by the probability in `masses`; None without one."""
-        if self.vocabulary is None or self.spelled is None:
+        if self.vocabulary is None or self.spelled is None or self.vocabulary.is_identity:
             return None
         return overlap.coverage(self.vocabulary, *self.spelled, masses=masses)
 
@@ -127,15 +133,15 @@ class Pair:
         return ids if self.vocabulary is None else self.vocabulary.to_teacher(ids).clamp_min(0)
 
 
-def _rewritten(transcripts: Transcripts, writer: Recogniser, reader: Recogniser) -> Transcripts:
-    """The same texts in another recogniser's tokens, without an end where the writer was cut off."""
-    written = reader.encode(writer.decode(transcripts))
+def _reread(texts: Sequence[str], transcripts: Transcripts, reader: Transcriber) -> Transcripts:
+    """The texts of transcripts in another's tokens, without an end where the writer was cut off."""
+    written = reader.encode(texts)
     finished, mask = transcripts.finished.to(written.ids.device), written.mask.clone()
     mask.scatter_(1, mask.sum(-1, keepdim=True) - 1, finished[:, None])
     return Transcripts(written.ids, mask, finished)
 
 
-def _bytes(recogniser: Recogniser) -> overlap.TokenBytes:
+def _bytes(recogniser: Transcriber) -> overlap.TokenBytes:
     """Bytes of the ids that name tokens."""
     table, size = overlap.token_bytes(recogniser.tokenizer), recogniser.tokens.size
     return table if len(table) <= size else overlap.TokenBytes(table[:size], (i for i in table.spare if i < size))

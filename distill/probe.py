@@ -11,12 +11,14 @@ import torch
 import overlap
 
 from .audio import duration
-from .comparison import compare
 from .data import AudioSource, Batch
 from .manifest import Utterance
 from .models import Recogniser, Transcripts
 from .pair import Pair
 from .recipe import Decoding, Support
+from .recipe.readings import UNDECIDED
+from .tally import ListTally, LogitsTally
+from .teacher import ServedTeacher
 from .trace import trace_rows
 from .transcribe import Progress
 
@@ -30,11 +32,13 @@ class StateProbe:
 
     Attributes:
         states: `student`, `fixed`, `teacher` or `reference`.
-        estimates: Token and sequence statistics with intervals.
+        estimates: Token and sequence statistics with intervals; with a served teacher those that its lists decide.
         funnel: Where every position went.
         coverage: What the map between two vocabularies covers; None where they are one.
         rollouts: The transcripts that were scored, by utterance id.
         traces: Rows for `traces/`, one an utterance asked for.
+        bounds: Lower and upper ends of what a served teacher's lists decide and of what they do not; None where the
+            teacher is here.
     """
 
     states: str
@@ -43,6 +47,13 @@ class StateProbe:
     coverage: overlap.Coverage | None
     rollouts: Rollouts
     traces: list[dict[str, Any]] = field(default_factory=list)
+    bounds: overlap.BoundsSummary | None = None
+
+    @property
+    def readings(self) -> dict[str, overlap.Estimate]:
+        """The estimates, and of each statistic that has bounds alone both ends: `forward_kl.lower` and `.upper`."""
+        ends = {} if self.bounds is None else self.bounds.ends()
+        return {**self.estimates, **{name: end for name, end in ends.items() if name.split(".")[0] in UNDECIDED}}
 
 
 def probe(
@@ -73,7 +84,7 @@ def probe(
         progress: Called after each batch.
     """
     student = pair.student
-    meter = overlap.OverlapMeter(k=support.k, temperature=support.temperature, states=states)
+    tally = ListTally() if isinstance(pair.teacher, ServedTeacher) else LogitsTally(support, states)
     funnel = overlap.Funnel.empty()
     rollouts: dict[str, tuple[Sequence[int], bool]] = {}
     texts: dict[str, str] = {}
@@ -83,25 +94,23 @@ def probe(
             transcripts = write_transcripts(pair, batch, states, decoding)
         else:
             transcripts = _replay([recorded[utterance.id] for utterance in batch.utterances], student)
-        comparison = compare(pair, batch, transcripts, support)
-        statistics = comparison.statistics()
-        meter.update(statistics, [utterance.id for utterance in batch.utterances])
+        comparison, values = tally.add(pair, batch, transcripts, support)
         funnel = funnel + comparison.funnel
         decoded = student.decode(transcripts)
         if len(rollouts) < traced:
             kept = traced - len(rollouts)
-            traces += trace_rows(comparison, statistics, batch.utterances, decoded, student.tokens.strings, states)[
-                :kept
-            ]
+            traces += trace_rows(comparison, values, batch.utterances, decoded, student.tokens.strings, states)[:kept]
         for row, utterance in enumerate(batch.utterances):
             ids = transcripts.ids[row][transcripts.mask[row]].tolist()
             rollouts[utterance.id] = (ids, bool(transcripts.finished[row]))
             texts[utterance.id] = decoded[row]
         if progress:
             progress(len(rollouts), len(utterances))
-    estimates = {**meter.compute(), **_sequence_estimates(utterances, texts, rollouts)}
+    estimates = {**tally.estimates(), **_sequence_estimates(utterances, texts, rollouts)}
     summary = overlap.OverlapSummary(estimates, k=support.k, temperature=support.temperature, states=states)
-    return StateProbe(states, summary, funnel, pair.coverage(estimates), rollouts, traces)
+    bounds = tally.bounds(support, states)
+    found = pair.coverage(estimates if bounds is None else None)
+    return StateProbe(states, summary, funnel, found, rollouts, traces, bounds)
 
 
 def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding) -> Transcripts:

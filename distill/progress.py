@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .observer import Observer
+from .recipe.readings import ENDS
 from .scoring import UNITS
 
 SHOWN = {"union_size": "VUSS", "intersection_size": "|I|", "top1_agreement": "top-1", "total_variation": "TV"}
@@ -139,8 +140,16 @@ def probe_table(rows: list[dict[str, Any]]) -> Table | None:
     for states in dict.fromkeys(row["states"] for row in rows):
         mine = {row["statistic"]: row for row in rows if row["states"] == states}
         first = mine[next(iter(SHOWN))]
-        table.add_row(states, *(_cell(mine[name]) for name in SHOWN), f"{first['n_positions']}/{first['n_groups']}")
+        table.add_row(states, *(_shown(mine, name) for name in SHOWN), f"{first['n_positions']}/{first['n_groups']}")
     return table
+
+
+def _shown(rows: Mapping[str, Mapping[str, Any]], name: str) -> str:
+    """A statistic with its interval, or both ends where a served teacher gives bounds."""
+    if name in rows:
+        return _cell(rows[name])
+    low, high = (rows[f"{name}.{end}"]["value"] for end in ENDS)
+    return f"[{low:.2f}, {high:.2f}]"
 
 
 def _cell(row: Mapping[str, Any]) -> str:

@@ -14,7 +14,8 @@ from .manifest import Utterance, read_manifest, require_text
 from .models import Recogniser, load_recogniser
 from .normalise import normaliser
 from .pair import Pair
-from .recipe import Model, Recipe
+from .recipe import Model, Recipe, Teacher
+from .teacher import ServedTeacher, load_served_teacher
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Setup:
     evaluation: tuple[Utterance, ...]
 
     @property
-    def teacher(self) -> Recogniser | None:
+    def teacher(self) -> Recogniser | ServedTeacher | None:
         """The pair's teacher."""
         return self.pair and self.pair.teacher
 
@@ -44,7 +45,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         weights: A checkpoint of this run whose weights the student takes instead of the recipe's.
 
     Raises:
-        ManifestError, AudioError, ModelError, PairError: Whatever does not fit, with the remedy.
+        ManifestError, AudioError, ModelError, PairError, ServerError: Whatever does not fit, with the remedy.
     """
     stages = tuple(_read(stage.manifest, recipe) for stage in recipe.stages)
     for stage, utterances in zip(recipe.stages, stages, strict=True):
@@ -68,12 +69,18 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         student.freeze_encoder(recipe.student.encoder_cache_mib)
     pair = None
     if recipe.teacher:
-        teacher = _load(recipe.teacher, recipe.seed, device)
-        teacher.generator.requires_grad_(False)
-        teacher.freeze_encoder(recipe.teacher.encoder_cache_mib)
-        pair = Pair.of(student, teacher, recipe.support.k)
+        pair = Pair.of(student, _load_teacher(recipe, recipe.teacher, device), recipe.support.k)
     cache = AudioCache(max_mib=recipe.audio.cache_mib, max_seconds=recipe.audio.max_seconds)
     return Setup(recipe, student, pair, AudioSource(cache), stages, probe_set, evaluation)
+
+
+def _load_teacher(recipe: Recipe, section: Teacher, device: torch.device | str) -> Recogniser | ServedTeacher:
+    if section.url is not None:
+        return load_served_teacher(section, recipe.support.k)
+    teacher = _load(section, recipe.seed, device)
+    teacher.generator.requires_grad_(False)
+    teacher.freeze_encoder(section.encoder_cache_mib)
+    return teacher
 
 
 def _load(model: Model, seed: int, device: torch.device | str, weights: Path | None = None) -> Recogniser:

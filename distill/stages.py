@@ -14,10 +14,12 @@ import overlap
 
 from .comparison import compare
 from .data import Batch
+from .listed import compare_lists
 from .models import Recogniser, Transcripts
-from .objectives import cross_entropy, on_policy_objective
+from .objectives import cross_entropy, listed_objective, on_policy_objective
 from .pair import Pair
-from .recipe import OnPolicyStage, StageConfig, Support
+from .recipe import DivergenceObjective, OnPolicyStage, StageConfig, Support
+from .teacher import ServedTeacher
 from .timing import Stopwatch
 
 
@@ -73,18 +75,17 @@ def on_policy_step(pair: Pair, batch: Batch, stage: OnPolicyStage, support: Supp
     """Roll out, score with both models, and take the stage's objective at the positions that count."""
     with clock("rollout"):
         writer, transcripts = _transcripts(pair.student, batch, stage)
-    comparison = compare(
-        pair,
-        batch,
-        transcripts,
-        support,
-        gradients=True,
-        drop_empty=stage.empty_rollout == "drop",
-        drop_truncated=stage.mask_truncated,
-        clock=clock,
-    )
-    with clock("student"):
-        objective = on_policy_objective(comparison, stage.objective)
+    options: dict[str, Any] = {"gradients": True, "drop_truncated": stage.mask_truncated, "clock": clock}
+    options |= {"drop_empty": stage.empty_rollout == "drop"}
+    if isinstance(pair.teacher, ServedTeacher):
+        assert isinstance(stage.objective, DivergenceObjective)
+        comparison = compare_lists(pair, batch, transcripts, support, **options)
+        with clock("student"):
+            objective = listed_objective(comparison, stage.objective)
+    else:
+        comparison = compare(pair, batch, transcripts, support, **options)
+        with clock("student"):
+            objective = on_policy_objective(comparison, stage.objective)
     with clock("measure"):
         masses = torch.stack([objective.student_mass, objective.teacher_mass], -1).double().cpu()
         shares = overlap.gathered(

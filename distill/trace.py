@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-
-import overlap
+from torch import Tensor
 
 from .comparison import Comparison
+from .listed import ListedComparison
 from .manifest import Utterance
 
 
 def trace_rows(
-    comparison: Comparison,
-    statistics: overlap.TokenStatistics,
+    comparison: Comparison | ListedComparison,
+    values: Mapping[str, Tensor],
     utterances: Sequence[Utterance],
     texts: Sequence[str],
     token_strings: Sequence[str],
@@ -26,14 +26,18 @@ def trace_rows(
     Columns: id, states, k, temperature, text, reference, token_ids, tokens, used, finished; `union_ids`,
     `union_tokens`, `student_logprobs` and `teacher_logprobs` (lists of lists: log-probabilities of the union's tokens
     at the stated temperature), `in_student`, `in_teacher` (membership of each in the top-k sets); one column a
-    statistic.
+    statistic of `values`, [batch, length] each. A served teacher's log-probabilities are over its whole vocabulary,
+    blocked tokens included, and NaN where it does not list the token.
     """
     temperature = comparison.support.temperature
     pair = comparison.pair
     log_p = _log_softmax(comparison.student_logits, pair.blocked, temperature)
-    log_q = _log_softmax(comparison.teacher_logits, pair.teacher_blocked, temperature)
-    student, teacher = comparison.sets
-    values = statistics.values()
+    (student, teacher), unions = comparison.sets, comparison.union
+    if isinstance(comparison, ListedComparison):
+        log_q = comparison.teacher_logprobs_of(unions.ids)
+    else:
+        whole = _log_softmax(comparison.teacher_logits, pair.teacher_blocked, temperature)
+        log_q = whole.gather(-1, pair.teacher_ids(unions.ids))
     rows = []
     for b, utterance in enumerate(utterances):
         keep = comparison.transcripts.mask[b]
@@ -63,11 +67,12 @@ def trace_rows(
             )
         }
         for t in positions:
-            union = comparison.union.ids[b, t][comparison.union.valid[b, t]]
+            valid = unions.valid[b, t]
+            union = unions.ids[b, t][valid]
             columns["union_ids"].append(union.tolist())
             columns["union_tokens"].append([token_strings[i] for i in union.tolist()])
             columns["student_logprobs"].append(log_p[b, t, union].tolist())
-            columns["teacher_logprobs"].append(log_q[b, t, pair.teacher_ids(union)].tolist())
+            columns["teacher_logprobs"].append(log_q[b, t, valid].tolist())
             columns["in_student"].append(torch.isin(union, student.ids[b, t][student.valid[b, t]]).tolist())
             columns["in_teacher"].append(torch.isin(union, teacher.ids[b, t][teacher.valid[b, t]]).tolist())
         row |= columns
@@ -76,6 +81,6 @@ def trace_rows(
     return rows
 
 
-def _log_softmax(logits: torch.Tensor, blocked: torch.Tensor, temperature: float) -> torch.Tensor:
+def _log_softmax(logits: Tensor, blocked: Tensor, temperature: float) -> Tensor:
     floor = torch.finfo(torch.float32).min
     return torch.log_softmax((logits.detach().float() / temperature).masked_fill(blocked, floor), dim=-1)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .data import AudioSource
 from .manifest import Utterance
-from .models import Recogniser
+from .models import Transcriber
 from .recipe import Decoding
 from .run_directory import write_atomically
 
@@ -18,7 +18,7 @@ Progress = Callable[[int, int], None]
 
 
 def transcribe(
-    recogniser: Recogniser,
+    recogniser: Transcriber,
     source: AudioSource,
     utterances: Sequence[Utterance],
     decoding: Decoding,
@@ -37,7 +37,7 @@ def transcribe(
 
 def teacher_transcripts(
     path: Path,
-    teacher: Recogniser,
+    teacher: Transcriber,
     source: AudioSource,
     utterances: Sequence[Utterance],
     decoding: Decoding,
@@ -77,7 +77,7 @@ def teacher_transcripts(
 
 
 def _transcripts(
-    recogniser: Recogniser, source: AudioSource, utterances: Sequence[Utterance], decoding: Decoding, batch_size: int
+    recogniser: Transcriber, source: AudioSource, utterances: Sequence[Utterance], decoding: Decoding, batch_size: int
 ) -> Iterator[dict[str, str]]:
     for batch in source.batches(utterances, batch_size):
         written = recogniser.rollout(

@@ -13,7 +13,7 @@ tensor([[1., 0.]])
 
 from overlap import presets, strata
 from overlap.alignment import Alignment, align, match
-from overlap.bounds import BOUNDED_STATISTICS, BoundsSummary, OverlapBounds, measure_bounds
+from overlap.bounds import BOUNDED_STATISTICS, DECIDED_BY_TOP_K, BoundsSummary, OverlapBounds, measure_bounds
 from overlap.coverage import Coverage, coverage
 from overlap.definitions import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS, TOKEN_STATISTICS, Definition
 from overlap.distributed import gathered, reduce_funnel
@@ -45,6 +45,7 @@ __all__ = [
     "BINS",
     "BOUNDED_STATISTICS",
     "CHECKPOINT_STATISTICS",
+    "DECIDED_BY_TOP_K",
     "SEQUENCE_STATISTICS",
     "TOKEN_STATISTICS",
     "UNMAPPED",

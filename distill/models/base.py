@@ -42,9 +42,15 @@ class Transcripts:
 
 @dataclass(frozen=True)
 class Prompt:
-    """Model inputs of a batch of utterances, everything before the first transcript token, left-padded."""
+    """Model inputs of a batch of utterances, everything before the first transcript token, left-padded.
+
+    Attributes:
+        inputs: Tensors by name.
+        utterances: Ids of the utterances where they are known, for messages.
+    """
 
     inputs: dict[str, Tensor]
+    utterances: tuple[str, ...] = ()
 
     @property
     def batch_size(self) -> int:
@@ -52,19 +58,15 @@ class Prompt:
         return next(iter(self.inputs.values())).shape[0]
 
 
-class Recogniser(Protocol):
-    """A recogniser as the trainer sees it: prepare, rollout, score, decode.
+class Transcriber(Protocol):
+    """What writes transcripts, wherever its weights are: prepare, rollout, encode, decode.
 
-    `text_prefix` is what it writes before each text and `decode` takes away, such as a space.
-
-    `model` is called for forward passes and may be wrapped for distributed training; `generator` is the same weights
-    unwrapped. Blocked tokens are suppressed in rollouts and left out of every top-k set on both sides. Recognisers with
-    the same `prompt_key` prepare the same inputs, on the same device and of the same type.
+    `text_prefix` is what it writes before each text and `decode` takes away, such as a space. Blocked tokens are left
+    out of every top-k set on both sides. Transcribers with the same `prompt_key` prepare the same inputs, on the same
+    device and of the same type.
     """
 
     name: str
-    model: nn.Module
-    generator: Any
     tokens: Tokens
     text_prefix: bytes
 
@@ -83,10 +85,6 @@ class Recogniser(Protocol):
         """What the inputs depend on."""
         ...
 
-    def freeze_encoder(self, cache_mib: float) -> None:
-        """Leave the audio encoder as it is, and keep what it makes of utterances where the family can."""
-        ...
-
     def prepare(self, waveforms: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:
         """Model inputs for mono waveforms at 16 kHz, with the language named in the prompt where it is known."""
         ...
@@ -102,15 +100,30 @@ class Recogniser(Protocol):
     def rollout(
         self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
     ) -> Transcripts:
-        """Let the model write, without gradients and without blocked tokens."""
-        ...
-
-    def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:
-        """[batch, length, vocabulary] logits that predict each transcript token, in one forward pass."""
+        """Let the model write, without gradients."""
         ...
 
     def decode(self, transcripts: Transcripts) -> list[str]:
         """Texts, without control tokens."""
+        ...
+
+
+class Recogniser(Transcriber, Protocol):
+    """A transcriber whose weights are here: it scores and learns.
+
+    `model` is called for forward passes and may be wrapped for distributed training; `generator` is the same weights
+    unwrapped. Blocked tokens are suppressed in rollouts.
+    """
+
+    model: nn.Module
+    generator: Any
+
+    def freeze_encoder(self, cache_mib: float) -> None:
+        """Leave the audio encoder as it is, and keep what it makes of utterances where the family can."""
+        ...
+
+    def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:
+        """[batch, length, vocabulary] logits that predict each transcript token, in one forward pass."""
         ...
 
     def save(self, directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:

@@ -8,7 +8,8 @@
 
 from .gates import GateConfig, fixed_steps
 from .reading import RecipeError, load_recipe
-from .schema import Model, Recipe, Support
+from .schema import Model, Recipe, Support, Teacher
+from .server import Server
 from .stages import (
     Decoding,
     DivergenceObjective,
@@ -28,8 +29,10 @@ __all__ = [
     "PolicyGradientObjective",
     "Recipe",
     "RecipeError",
+    "Server",
     "StageConfig",
     "Support",
+    "Teacher",
     "fixed_steps",
     "load_recipe",
 ]

@@ -97,13 +97,13 @@ GateConfig = Annotated[
 
 def fixed_steps(gate: GateConfig) -> set[int]:
     """Steps of a stage at which its gate must be read, whenever probes are due: those of fixed-steps gates in it."""
-    return {leaf.steps for leaf in _leaves(gate) if isinstance(leaf, FixedStepsGate)}
+    return {leaf.steps for leaf in leaves(gate) if isinstance(leaf, FixedStepsGate)}
 
 
 def statistics_read(gate: GateConfig) -> list[str]:
     """Names of the probe statistics that a gate reads, such as `union_size` or `fixed.union_size`."""
     names: list[str] = []
-    for leaf in _leaves(gate):
+    for leaf in leaves(gate):
         if isinstance(leaf, CollapseGate):
             names += leaf.limits
         elif isinstance(leaf, ThresholdGate | PlateauGate):
@@ -111,9 +111,10 @@ def statistics_read(gate: GateConfig) -> list[str]:
     return names
 
 
-def _leaves(gate: GateConfig) -> Iterator[GateConfig]:
+def leaves(gate: GateConfig) -> Iterator[GateConfig]:
+    """The gates that a combination is made of; a simple gate alone."""
     if isinstance(gate, AllGate | AnyGate):
         for member in gate.gates:
-            yield from _leaves(member)
+            yield from leaves(member)
     else:
         yield gate

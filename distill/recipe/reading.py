@@ -11,13 +11,15 @@ import tomllib
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from ..paths import resolve, shipped_recipe, shipped_recipes
-from .schema import Model, Recipe
+from .schema import Model, Recipe, Teacher
 from .section import Section
+
+M = TypeVar("M", bound=Model)
 
 _TAGS = {"sft", "td", "opd", "fixed_steps", "threshold", "plateau", "collapse", "all", "any"}
 _TAGS |= {"divergence", "policy_gradient"}
@@ -59,8 +61,14 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 def _absolute(recipe: Recipe, base: Path) -> Recipe:
     """The same recipe with manifests and local model directories as absolute paths."""
 
-    def model(section: Model) -> Model:
+    def model(section: M) -> M:
         return section.model_copy(update={"model": resolve(section.model, base, must_exist=False)})
+
+    def teacher(section: Teacher) -> Teacher:
+        if section.server.cache is None:
+            return model(section)
+        cache = resolve(section.server.cache, base)
+        return model(section).model_copy(update={"server": section.server.model_copy(update={"cache": cache})})
 
     def manifest(section: Any) -> Any:
         return section.model_copy(update={"manifest": resolve(section.manifest, base)})
@@ -68,7 +76,7 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
     return recipe.model_copy(
         update={
             "student": model(recipe.student),
-            "teacher": model(recipe.teacher) if recipe.teacher else None,
+            "teacher": teacher(recipe.teacher) if recipe.teacher else None,
             "probe": manifest(recipe.probe) if recipe.probe else None,
             "evaluation": manifest(recipe.evaluation) if recipe.evaluation else None,
             "stages": tuple(manifest(stage) for stage in recipe.stages),

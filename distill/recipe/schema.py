@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-import overlap
-
 from .gates import GateConfig, statistics_read
+from .readings import doubtful_readings, statistics_of
 from .section import Count, NonNegative, Positive, Section
+from .server import Server
 from .stages import StageConfig
 
 States = Literal["student", "fixed", "teacher", "reference"]
@@ -34,6 +34,27 @@ class Model(Section):
     """Train the text side alone (students; a teacher is never trained)."""
     encoder_cache_mib: NonNegative = 1024.0
     """Memory for what a frozen encoder made of utterances, which training comes back to; Whisper only."""
+
+
+class Teacher(Model):
+    """The recogniser that is learnt from: here, or behind a server at `url`."""
+
+    url: str | None = None
+    """Of a server that returns log-probabilities of prompts; `model` then names the tokenizer, no weights are read."""
+    server: Server = Server()
+
+    @model_validator(mode="after")
+    def _either_here_or_there(self) -> Teacher:
+        if self.url is None:
+            if self.server != Server():
+                raise ValueError("server: says how a server is asked; give its url as well, or remove the table")
+            return self
+        # Compared with the defaults, since a recipe that is read back from a run names every field.
+        local = ("from_scratch", "dtype", "window_seconds", "keep_decoder_layers", "freeze_encoder")
+        given = [name for name in local if getattr(self, name) != type(self).model_fields[name].default]
+        if given:
+            raise ValueError(f"{given}: the server decides that; remove them, or remove url for a local teacher")
+        return self
 
 
 class Audio(Section):
@@ -63,10 +84,13 @@ class Probe(Section):
     trace_utterances: Count = 16
     """Utterances whose positions are written to `traces/` at the end of each stage."""
 
-    @property
-    def readings(self) -> tuple[str, ...]:
-        """What gates can read: statistics of the student's own states by name, of others as `fixed.union_size`."""
-        names = (*overlap.TOKEN_STATISTICS, *overlap.SEQUENCE_STATISTICS)
+    def readings(self, *, served: bool) -> tuple[str, ...]:
+        """What gates can read: statistics of the student's own states by name, of others as `fixed.union_size`.
+
+        Args:
+            served: Whether the teacher is behind a server.
+        """
+        names = statistics_of(served=served)
         prefixes = ("" if states == "student" else f"{states}." for states in self.states)
         return tuple(f"{prefix}{name}" for prefix in prefixes for name in names)
 
@@ -102,7 +126,7 @@ class Recipe(Section):
     name: str = "run"
     seed: int = 0
     student: Model
-    teacher: Model | None = None
+    teacher: Teacher | None = None
     audio: Audio = Audio()
     support: Support = Support()
     probe: Probe | None = None
@@ -133,9 +157,32 @@ class Recipe(Section):
                     )
             if stage.gate is not None:
                 self._check_gate(stage.gate, f"stages.{i}.gate")
+        if self.teacher is not None and self.teacher.url is not None:
+            self._check_server(self.teacher.server)
         if self.probe is not None and self.teacher is None:
             raise ValueError("[probe] measures overlap with a teacher: add a [teacher] table, or remove [probe]")
         return self
+
+    def _check_server(self, server: Server) -> None:
+        """Refuse what a server's lists of best tokens cannot give."""
+        k, temperature, m = self.support.k, self.support.temperature, server.top_logprobs
+        if temperature != 1.0:
+            raise ValueError(
+                f"support.temperature = {temperature:g}: a server's log-probabilities are at temperature 1; remove it, "
+                "or use a local teacher (remove teacher.url)"
+            )
+        if m is not None and m < k:
+            raise ValueError(f"teacher.server.top_logprobs = {m} is fewer than support.k = {k}; raise it, or lower k")
+        for i, stage in enumerate(self.stages):
+            if stage.type == "opd" and (stage.objective.type, getattr(stage.objective, "support", "")) != (
+                "divergence",
+                "teacher",
+            ):
+                raise ValueError(
+                    f"stages.{i}.objective: a server shows the teacher's best tokens, not what it thinks of the "
+                    'student\'s. Set type = "divergence", support = "teacher" and tail = true there, or use a local '
+                    "teacher (remove teacher.url)"
+                )
 
     def _check_gate(self, gate: GateConfig, where: str) -> None:
         """Refuse before the run what its gates would otherwise refuse, or wait for in vain, hours into it."""
@@ -148,9 +195,13 @@ class Recipe(Section):
             return
         if self.probe is None:
             raise ValueError(f"{where} reads probes: add a [probe] table with a manifest")
+        served = self.teacher is not None and self.teacher.url is not None
+        if served and (doubts := doubtful_readings(gate)):
+            raise ValueError(f"{where}: {'; '.join(doubts)}")
+        readings = self.probe.readings(served=served)
         for name in names:
-            if name not in self.probe.readings:
-                near = difflib.get_close_matches(name, self.probe.readings, n=1)
+            if name not in readings:
+                near = difflib.get_close_matches(name, readings, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else "names are those of overlap.measure, as union_size"
                 raise ValueError(
                     f"{where}: the probe has no statistic {name!r} on its states {list(self.probe.states)}; {hint}"

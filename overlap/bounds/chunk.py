@@ -18,7 +18,7 @@ class Space:
 
     Attributes:
         admissible: ``[V]`` bool, the student's ids that are not blocked; None when none is.
-        common: ``[V]`` bool, those that the teacher has too; None when all are.
+        common: ``[V]`` bool, those that the teacher has too, not blocked there; None when all are.
         map: between the two vocabularies, None when ids agree.
         n_student: the student's ids that are not blocked.
         n_teacher: the teacher's ids.
@@ -36,19 +36,30 @@ class Space:
 
     @classmethod
     def of(
-        cls, width: int, n_teacher: int, table: VocabularyMap | None, admissible: Tensor | None, device: torch.device
+        cls,
+        width: int,
+        n_teacher: int,
+        table: VocabularyMap | None,
+        admissible: Tensor | None,
+        teacher_admissible: Tensor | None,
+        device: torch.device,
     ) -> "Space":
         """Count the ids of two vocabularies of these widths."""
         student = torch.ones(width, dtype=torch.bool, device=device) if admissible is None else admissible
-        known = torch.ones_like(student) if table is None else table.student_to_teacher >= 0
-        common = student & known
+        own = torch.ones(n_teacher, dtype=torch.bool, device=device)
+        if teacher_admissible is not None:
+            own &= teacher_admissible
+        there = torch.arange(width, device=device) if table is None else table.student_to_teacher
+        known = there >= 0
+        own[there[known & ~student]] = False
+        common = student & known & own[there.clamp_min(0)]
         return cls(
             admissible,
             None if bool(common.all()) else common,
             table,
             int(student.sum()),
             n_teacher,
-            n_teacher - int((known & ~student).sum()),
+            int(own.sum()),
             int(common.sum()),
         )
 

@@ -30,7 +30,14 @@ class Listing:
     shared: Tensor
 
     @classmethod
-    def of(cls, ids: Tensor, log_q: Tensor, vocabulary: VocabularyMap | None, admissible: Tensor | None) -> "Listing":
+    def of(
+        cls,
+        ids: Tensor,
+        log_q: Tensor,
+        vocabulary: VocabularyMap | None,
+        admissible: Tensor | None,
+        teacher_admissible: Tensor | None,
+    ) -> "Listing":
         """Sort the slots and map their ids.
 
         Args:
@@ -38,6 +45,7 @@ class Listing:
             log_q: ``[N, m]`` log-probabilities.
             vocabulary: the map between the two vocabularies, None when ids agree.
             admissible: ``[V]`` bool over the student's ids, None when nothing is blocked.
+            teacher_admissible: bool over the teacher's ids, likewise.
         """
         given = ids >= 0
         log_q = torch.where(given, log_q.double(), -torch.inf)
@@ -46,10 +54,13 @@ class Listing:
         # A listed token of probability zero must not fall behind the empty slots.
         order = order.gather(-1, (~given.gather(-1, order)).to(torch.uint8).sort(dim=-1, stable=True).indices)
         ids, log_q, given = ids.gather(-1, order), log_q.gather(-1, order), given.gather(-1, order)
+        own_ids = ids.clamp_min(0)
         mapped = ids if vocabulary is None else vocabulary.to_student(ids)
         known = given & (mapped >= 0)
         ids = torch.where(known, mapped, 0)
         blocked = torch.zeros_like(known) if admissible is None else known & ~admissible[ids]
+        if teacher_admissible is not None:
+            blocked = blocked | (given & ~teacher_admissible[own_ids])
         return cls(ids, log_q, given, given & ~blocked, known & ~blocked)
 
     def __getitem__(self, rows: slice) -> "Listing":

@@ -36,6 +36,21 @@ BOUNDED_STATISTICS = (
 """Names of the statistics that `measure_bounds` bounds, as in `overlap.definitions.TOKEN_STATISTICS`."""
 
 
+_ROUNDING = 1e-9
+"""By how much two ends of one value may differ because they come by different ways."""
+
+DECIDED_BY_TOP_K = (
+    "union_size",
+    "intersection_size",
+    "overlap_ratio",
+    "jaccard",
+    "top1_agreement",
+    "student_mass",
+    "student_intersection_mass",
+)
+"""Those whose two ends meet where the list holds k tokens that are not blocked, whatever probability is not listed."""
+
+
 @dataclass(frozen=True, eq=False)
 class OverlapBounds:
     """Both ends of every statistic of every position: float64 tensors of the leading shape ``[...]``.
@@ -64,6 +79,13 @@ class OverlapBounds:
     k: int
     tolerance: float
     mask: Tensor
+
+    def decided(self) -> dict[str, Tensor]:
+        """Values ``[...]`` of the statistics of `DECIDED_BY_TOP_K`, NaN where the list leaves them open."""
+        return {
+            name: torch.where(self.upper[name] - self.lower[name] <= _ROUNDING, self.lower[name], torch.nan)
+            for name in DECIDED_BY_TOP_K
+        }
 
     def summary(
         self,
@@ -103,6 +125,7 @@ def measure_bounds(
     mask: Tensor | None = None,
     vocabulary: VocabularyMap | None = None,
     blocked: Tensor | Sequence[int] | None = None,
+    teacher_blocked: Tensor | Sequence[int] | None = None,
     tolerance: float = 1e-5,
 ) -> OverlapBounds:
     """Bound the statistics of `overlap.measure` when only the teacher's best tokens are known.
@@ -147,6 +170,8 @@ def measure_bounds(
         mask: ``[...]`` bool, True where a position counts.
         vocabulary: the map between the two vocabularies; None when ids agree and the teacher has V of them.
         blocked: the student's ids to take out of both distributions and sets, or a ``[V]`` bool mask of them.
+        teacher_blocked: the teacher's ids to take out of both; needed for those that no student id maps to, such as
+            its own control tokens and the padding of its logits past the tokenizer.
         tolerance: nats within which each listed log-probability is right: 1e-5 for float32 computation, half a unit of
             the last decimal for rounded text, |log-probability|/256 for bfloat16.
 
@@ -166,14 +191,15 @@ def measure_bounds(
     if isinstance(teacher_ids, Tensor) and isinstance(teacher_logprobs, Tensor):
         teacher_ids, teacher_logprobs = teacher_ids.to(device), teacher_logprobs.detach().to(device)
     check_listing(teacher_ids, teacher_logprobs, shape, n_teacher, tolerance, mask)
-    space = Space.of(width, n_teacher, table, admissible_ids(blocked, width, device), device)
+    admissible, teacher_admissible = _admissible(blocked, teacher_blocked, table, width, n_teacher, device)
+    space = Space.of(width, n_teacher, table, admissible, teacher_admissible, device)
     check_k(k, space.n_student, "the student's logits")
     check_k(k, space.n_own, "the teacher's vocabulary")
 
     grid = mask.reshape(shape or (1,))
     logits = student_logits.detach().reshape(*grid.shape, width)
-    listing = Listing.of(teacher_ids[mask], teacher_logprobs[mask], table, space.admissible)
-    support = top_k(student_logits, k, blocked=blocked, mask=mask)
+    listing = Listing.of(teacher_ids[mask], teacher_logprobs[mask], table, admissible, teacher_admissible)
+    support = top_k(student_logits, k, blocked=None if admissible is None else ~admissible, mask=mask)
     student = Support(support.ids[mask], support.valid[mask])
     parts: list[dict[str, Bounds]] = []
     start = 0
@@ -207,3 +233,21 @@ def measure_bounds(
         tolerance=float(tolerance),
         mask=mask,
     )
+
+
+def _admissible(
+    blocked: Tensor | Sequence[int] | None,
+    teacher_blocked: Tensor | Sequence[int] | None,
+    table: VocabularyMap | None,
+    width: int,
+    n_teacher: int,
+    device: torch.device,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Ids that are not blocked on either side, in the student's and in the teacher's vocabulary; None for all."""
+    admissible = admissible_ids(blocked, width, device)
+    other = admissible_ids(teacher_blocked, n_teacher, device, name="teacher_blocked", whose="teacher")
+    if other is not None:
+        there = torch.arange(width, device=device) if table is None else table.student_to_teacher
+        allowed = torch.where(there >= 0, other[there.clamp_min(0)], True)
+        admissible = allowed if admissible is None else admissible & allowed
+    return admissible, other

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from overlap.definitions import label_of, unit_of
 from overlap.groups import Groups, GroupSums
-from overlap.summary import Estimate, estimate
+from overlap.summary import Estimate, OverlapSummary, estimate
 from overlap.table import html_table, text_table
 
 
@@ -47,11 +47,36 @@ class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
         seed: int,
     ) -> "BoundsSummary":
         """Average both ends over positions and bootstrap over groups, see `overlap.summary.estimate`."""
-        low, high = (
-            estimate(GroupSums.from_values(ends, groups, mask=mask), level=level, draws=draws, seed=seed)
-            for ends in (lower, upper)
-        )
+        low, high = (GroupSums.from_values(ends, groups, mask=mask) for ends in (lower, upper))
+        return cls.from_group_sums(low, high, k=k, states=states, level=level, draws=draws, seed=seed)
+
+    @classmethod
+    def from_group_sums(
+        cls,
+        lower: GroupSums,
+        upper: GroupSums,
+        *,
+        k: int,
+        states: str | None = None,
+        level: float = 0.95,
+        draws: int = 1000,
+        seed: int = 0,
+    ) -> "BoundsSummary":
+        """The same from the sums of both ends, which add up batch by batch."""
+        low, high = (estimate(sums, level=level, draws=draws, seed=seed) for sums in (lower, upper))
         return cls({name: (low[name], high[name]) for name in low}, k=k, states=states, level=level)
+
+    def ends(self) -> dict[str, Estimate]:
+        """Both ends as estimates of their own, ``name.lower`` and ``name.upper``."""
+        return {
+            f"{name}.{end}": item
+            for name, pair in self.estimates.items()
+            for end, item in zip(("lower", "upper"), pair, strict=True)
+        }
+
+    def to_summary(self) -> OverlapSummary:
+        """`ends` with the settings under which they were taken; its `to_dict` is what JSON can hold."""
+        return OverlapSummary(self.ends(), k=self.k, temperature=1.0, states=self.states, level=self.level)
 
     def __getitem__(self, name: str) -> tuple[Estimate, Estimate]:
         try:

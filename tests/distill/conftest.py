@@ -1,5 +1,7 @@
 """A miniature run: two small Qwen3-ASR models with random weights and a handful of utterances of the demo's corpus."""
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,9 @@ from distill import read_manifest, write_manifest
 from distill.models import load_recogniser
 from distill.paths import packaged
 from distill.recipe import Recipe
+from distill.teacher import http
+from tests.distill.served import TeacherServer
+from tests.distill.small_models import save_glm_asr
 
 SIZES = {"train": 24, "pool": 24, "probe": 8, "test": 10}
 
@@ -43,6 +48,44 @@ def teacher_path(tmp_path_factory) -> Path:
 def _saved(path: Path, seed: int) -> Path:
     load_recogniser(str(packaged("student")), from_scratch=True, seed=seed).save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def served_models(student_path, teacher_path, tmp_path_factory) -> dict[str, Path]:
+    """Served, by name: `padded` is the teacher with logits past its tokens, `shuffled` has its ids mixed."""
+    from tests.distill.test_pair import shuffled  # here, so that pytest rewrites its assertions first
+
+    folder = tmp_path_factory.mktemp("served")
+    model = load_recogniser(str(teacher_path)).generator
+    padded = shutil.copytree(teacher_path, folder / "padded")
+    model.resize_token_embeddings(model.config.text_config.vocab_size + 7, mean_resizing=False)
+    with torch.no_grad():
+        model.get_output_embeddings().weight[-7:].normal_(std=0.05, generator=torch.Generator().manual_seed(0))
+    model.save_pretrained(padded)
+    return {
+        "teacher": teacher_path,
+        "student": student_path,
+        "padded": padded,
+        "shuffled": shuffled(teacher_path, folder / "shuffled"),
+        "glm": save_glm_asr(folder / "glm"),
+        "trained": packaged("teacher"),
+    }
+
+
+@pytest.fixture(scope="session")
+def teacher_server(served_models) -> Iterator[TeacherServer]:
+    """A server in a process of its own."""
+    server = TeacherServer(served_models)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server(teacher_server, monkeypatch) -> TeacherServer:
+    """The server of small models as new, and retries without long waits."""
+    monkeypatch.setattr(http, "FIRST_WAIT_SECONDS", 0.01)
+    teacher_server.control(max_logprobs=100)
+    return teacher_server
 
 
 @pytest.fixture

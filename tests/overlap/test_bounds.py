@@ -12,8 +12,8 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, rel_entr
 from scipy.stats import entropy
 
-from overlap import TOKEN_STATISTICS, VocabularyMap, measure, positions
-from overlap.bounds import BOUNDED_STATISTICS, measure_bounds
+from overlap import TOKEN_STATISTICS, GroupSums, VocabularyMap, measure, positions
+from overlap.bounds import BOUNDED_STATISTICS, DECIDED_BY_TOP_K, BoundsSummary, measure_bounds
 
 SETS = ("union_size", "intersection_size", "overlap_ratio", "jaccard", "top1_agreement")
 KNOWN_WITH_T = (*SETS, "student_mass", "student_intersection_mass", "teacher_intersection_mass")
@@ -107,6 +107,73 @@ def test_different_vocabularies(seed, m, k, n, blocked):
     gone = torch.from_numpy(pairs[np.isin(pairs[:, 0], blocked), 1])
     assert bounds.blocked.tolist() == torch.isin(ids, gone).sum(-1).tolist()
     assert bounds.listed.tolist() == [m] * 4
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    m=st.integers(1, 15),
+    k=st.integers(1, 6),
+    n=st.integers(0, 12),
+    blocked=st.lists(st.integers(0, 11), max_size=3),
+    teacher_blocked=st.lists(st.integers(0, 14), max_size=5),
+)
+@settings(max_examples=80, deadline=None)
+def test_ids_that_only_the_teacher_has_can_be_blocked(seed, m, k, n, blocked, teacher_blocked):
+    rng = np.random.default_rng(seed)
+    student, teacher = normal(seed, 4, 12), normal(seed + 1, 4, 15)
+    pairs = np.stack([rng.permutation(12)[:n], rng.permutation(15)[:n]], 1)
+    vocabulary = VocabularyMap.from_pairs(torch.from_numpy(pairs), student_size=12, teacher_size=15)
+    options = {"k": k, "vocabulary": vocabulary, "blocked": blocked, "teacher_blocked": teacher_blocked}
+    try:
+        truth = measure(student, teacher, **options)
+    except ValueError:  # more than there is
+        assume(False)
+    ids, log_q = listed(teacher, m)
+    bounds = measure_bounds(student, ids, log_q, tolerance=0.0, **options)
+    assert_inside(bounds, truth)
+    there = dict(pairs.tolist())
+    gone = {*teacher_blocked, *(there[i] for i in blocked if i in there)}
+    assert bounds.blocked.tolist() == torch.isin(ids, torch.tensor(sorted(gone), dtype=torch.long)).sum(-1).tolist()
+    if m == 15:
+        for name in BOUNDED_STATISTICS:
+            torch.testing.assert_close(bounds.lower[name], bounds.upper[name], rtol=1e-9, atol=1e-9, msg=name)
+
+
+def test_what_a_list_decides_has_values_and_the_rest_none():
+    student, teacher = normal(0, 6, 14), normal(1, 6, 14)
+    blocked = [int(teacher[0].argmax())]
+    bounds = measure_bounds(student, *listed(teacher, 4), k=4, blocked=blocked)
+    truth, decided = measure(student, teacher, k=4, blocked=blocked), bounds.decided()
+    assert tuple(decided) == DECIDED_BY_TOP_K
+    short = bounds.blocked > 0  # there a member of T is not known
+    assert short[0]
+    assert not short.all()
+    for name, values in decided.items():
+        exact = getattr(truth, name).double()
+        torch.testing.assert_close(values[~short], exact[~short], atol=1e-5, rtol=0, msg=name)
+    assert decided["union_size"][short].isnan().all()
+
+
+def test_sums_of_batches_give_the_summary_of_all_at_once():
+    student, teacher = normal(0, 6, 5, 14), normal(1, 6, 5, 14)
+    names = [f"utterance {i}" for i in range(6)]
+    whole = measure_bounds(student, *listed(teacher, 5), k=4)
+    parts = [measure_bounds(student[i], *listed(teacher[i], 5), k=4) for i in (slice(0, 2), slice(2, 6))]
+    sides = [
+        GroupSums.merged(
+            [
+                GroupSums.from_values(getattr(part, side), names[start : start + len(part.mask)], mask=part.mask)
+                for part, start in zip(parts, (0, 2), strict=True)
+            ]
+        )
+        for side in ("lower", "upper")
+    ]
+    expected, summary = whole.summary(names), BoundsSummary.from_group_sums(*sides, k=4)
+    assert str(summary) == str(expected)
+    ends = summary.ends()
+    assert ends["forward_kl.lower"] == summary["forward_kl"][0]
+    assert ends["forward_kl.upper"] == summary["forward_kl"][1]
+    assert summary.to_summary().to_dict()["estimates"]["reverse_kl.upper"]["value"] == "inf"
 
 
 @given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 10), scale=st.sampled_from([0.3, 2.0, 8.0]))

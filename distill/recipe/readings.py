@@ -1,0 +1,55 @@
+"""What gates can read of a probe, by the kind of teacher.
+
+A served teacher shows its best tokens alone. Statistics that these do not decide are known between two ends, the lower
+and the upper one over all teachers that agree with the lists, and each end is a reading of its own: `forward_kl.lower`,
+`forward_kl.upper`. A gate reads the end that leaves no doubt: `at_least` the lower one, `at_most` the upper.
+"""
+
+from __future__ import annotations
+
+import overlap
+
+from .gates import CollapseGate, GateConfig, PlateauGate, ThresholdGate, leaves
+
+UNDECIDED = tuple(name for name in overlap.BOUNDED_STATISTICS if name not in overlap.DECIDED_BY_TOP_K)
+"""Statistics of which the best tokens of a served teacher give bounds alone."""
+
+OWN_STATISTICS = ("student_size", "teacher_size", "student_entropy", "student_logprob")
+"""Statistics that a served teacher's best tokens decide, or in which it has no part, beside `DECIDED_BY_TOP_K`."""
+
+ENDS = ("lower", "upper")
+
+
+def statistics_of(*, served: bool) -> tuple[str, ...]:
+    """Names of the statistics of one kind of states."""
+    if not served:
+        return (*overlap.TOKEN_STATISTICS, *overlap.SEQUENCE_STATISTICS)
+    ends = (f"{name}.{end}" for name in UNDECIDED for end in ENDS)
+    return (*overlap.DECIDED_BY_TOP_K, *OWN_STATISTICS, *ends, *overlap.SEQUENCE_STATISTICS)
+
+
+def doubtful_readings(gate: GateConfig) -> list[str]:
+    """What is wrong with each reading of an undecided statistic that is not the end that leaves no doubt; in words."""
+    found = []
+    for leaf in leaves(gate):
+        for name, wanted in _wanted_ends(leaf):
+            parts = name.split(".")
+            end = parts.pop() if parts[-1] in ENDS else None
+            if parts[-1] in UNDECIDED and end not in wanted:
+                base = ".".join(parts)
+                remedy = f"here read {wanted[0]!r} of it: {base}.{wanted[0]}" if wanted else "give one limit, not two"
+                found.append(f"the best tokens of a served teacher give only bounds of {base}; {remedy}")
+    return found
+
+
+def _wanted_ends(leaf: GateConfig) -> list[tuple[str, tuple[str, ...]]]:
+    """Each statistic of a gate and the ends of it that leave no doubt."""
+    if isinstance(leaf, ThresholdGate):
+        return [(leaf.statistic, ("lower",) if leaf.at_least is not None else ("upper",))]
+    if isinstance(leaf, PlateauGate):
+        return [(leaf.statistic, ("lower",) if leaf.mode == "max" else ("upper",))]
+    if isinstance(leaf, CollapseGate):
+        # Out of its limits is what certainly is: the upper end below the lowest, or the lower end above the highest.
+        sides = {(True, False): ("upper",), (False, True): ("lower",)}
+        return [(name, sides.get((low is not None, high is not None), ())) for name, (low, high) in leaf.limits.items()]
+    return []

@@ -1,0 +1,106 @@
+"""What is asked of a server, whichever protocol it speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, Protocol
+
+import numpy as np
+import scipy.io.wavfile
+
+from ..models.speech_lm import SAMPLING_RATE
+from .conversation import Conversation
+from .http import JsonClient
+from .listing import Reply
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """An utterance to be heard.
+
+    Attributes:
+        name: The utterance's id, for messages.
+        waveform: Mono, 16 kHz, float32.
+        conversation: What is said before the transcript.
+    """
+
+    name: str
+    waveform: np.ndarray
+    conversation: Conversation
+
+
+@dataclass(frozen=True)
+class Written:
+    """A transcript by the server.
+
+    Attributes:
+        text: What it wrote, control tokens left out.
+        ids: Its tokens, None where the server does not say.
+        finished: Whether it ended by itself.
+    """
+
+    text: str
+    ids: list[int] | None
+    finished: bool
+
+
+class Api(Protocol):
+    """A server's protocol."""
+
+    @property
+    def name(self) -> str:
+        """As recipes call it."""
+        ...
+
+    def score(self, client: JsonClient, model: str, question: Question, text: str, n_tokens: int, m: int) -> Reply:
+        """Its m best tokens at each of the text's tokens, and after them.
+
+        Args:
+            client: To ask with.
+            model: The served name.
+            question: The utterance.
+            text: The transcript.
+            n_tokens: How many tokens the transcript has.
+            m: How many best tokens a position.
+
+        Raises:
+            ServerError: There was no answer.
+            ListingError: It was not in the protocol's form.
+        """
+        ...
+
+    def write(self, client: JsonClient, model: str, question: Question, max_new_tokens: int, heat: float) -> Written:
+        """Its own transcript.
+
+        Args:
+            client: To ask with.
+            model: The served name.
+            question: The utterance.
+            max_new_tokens: Longest transcript.
+            heat: Temperature; 0 is greedy.
+
+        Raises:
+            ServerError: There was no answer.
+            ListingError: It was not in the protocol's form.
+        """
+        ...
+
+
+def wav(waveform: np.ndarray) -> bytes:
+    """A WAV file of float32 samples, the very ones that a local model would hear."""
+    buffer = BytesIO()
+    scipy.io.wavfile.write(buffer, SAMPLING_RATE, waveform.astype(np.float32))
+    return buffer.getvalue()
+
+
+def listed(tree: Mapping[str, Any], *path: str | int) -> Any:
+    """A value deep in a JSON tree; None where the way to it breaks off."""
+    node: Any = tree
+    for key in path:
+        try:
+            node = node[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return node

@@ -1,0 +1,65 @@
+"""Answers of a server on disk, by the content of what was asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import numpy as np
+
+from .listing import TokenList
+
+
+@dataclass
+class ListCache:
+    """A directory of token lists; several processes may use it at once.
+
+    An entry is written beside its place and moved there whole. One that cannot be read (after a power cut) is written
+    anew.
+
+    Attributes:
+        directory: Where; made when needed.
+        hits: Lists read from it.
+        misses: Lists that were not there.
+    """
+
+    directory: Path
+    hits: int = 0
+    misses: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def load(self, key: str) -> TokenList | None:
+        """What is kept under a key."""
+        try:
+            with self._path(key).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                kept = TokenList(arrays["ids"], arrays["logprobs"])
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+            kept = None
+        with self._lock:
+            self.hits, self.misses = self.hits + (kept is not None), self.misses + (kept is None)
+        return kept
+
+    def save(self, key: str, tokens: TokenList) -> None:
+        """Keep a list under a key."""
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
+            np.savez(file, ids=tokens.ids, logprobs=tokens.logprobs)
+        Path(file.name).replace(path)
+
+    def _path(self, key: str) -> Path:
+        return self.directory / key[:2] / f"{key}.npz"
+
+
+def key_of(settings: Mapping[str, Any], waveform: np.ndarray) -> str:
+    """Digest of everything that an answer depends on."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, ensure_ascii=False).encode())
+    digest.update(str(waveform.dtype).encode() + waveform.tobytes())
+    return digest.hexdigest()

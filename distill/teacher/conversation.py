@@ -1,0 +1,71 @@
+"""The transcription request as a conversation: a server renders the prompt itself, from messages.
+
+What the user says is a family's own; how the answer begins is what the local processor writes beyond it, so that server
+and local engine are asked the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from ..models.base import ModelError
+from ..models.speech_lm import SAMPLING_RATE, SpeechLM
+
+AUDIO = {"type": "audio"}
+"""Stands for the utterance among the parts of the user's message."""
+
+REQUESTS: dict[str, Callable[[Any], tuple[dict[str, str], ...]]] = {
+    "glmasr": lambda processor: (AUDIO, {"type": "text", "text": processor.default_transcription_prompt}),
+    "qwen3_asr": lambda processor: (AUDIO,),
+}
+"""By `model_type`: the parts of the user's message, from the processor."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What is said before the transcript.
+
+    Attributes:
+        parts: The user's message, text parts and `AUDIO`.
+        prefill: How the assistant's message begins.
+    """
+
+    parts: tuple[dict[str, str], ...]
+    prefill: str = ""
+
+    def rendered(self, processor: Any, text: str) -> str:
+        """Prompt and transcript as the chat template writes them, the audio's placeholder not expanded."""
+        messages: list[dict[str, Any]] = [{"role": "user", "content": [dict(part) for part in self.parts]}]
+        if not self.prefill + text:  # there is no answer to continue yet
+            return processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": self.prefill + text}]})
+        return processor.apply_chat_template(messages, tokenize=False, continue_final_message=True)
+
+
+def conversation(reader: SpeechLM, language: str | None) -> Conversation:
+    """The conversation that asks for what the local processor asks for.
+
+    Args:
+        reader: The family's adapter, which needs no weights for this.
+        language: The utterance's, by name or code, or None.
+
+    Raises:
+        ModelError: The processor's request is not this conversation.
+    """
+    asked = Conversation(REQUESTS[reader.family](reader.processor))
+    prompt = reader.prepare([np.zeros(SAMPLING_RATE // 2, dtype=np.float32)], [language])
+    placeholder = reader.tokenizer.convert_tokens_to_ids(reader.processor.audio_token)
+    runs = groupby(prompt.inputs["input_ids"][0].tolist())
+    ids = [token for token, run in runs for token in ([token] if token == placeholder else run)]
+    whole, start = reader.tokenizer.decode(ids, skip_special_tokens=False), asked.rendered(reader.processor, "")
+    if not whole.startswith(start):
+        raise ModelError(
+            f"{reader.name}: its processor asks for a transcript with {whole!r}, its chat template with {start!r}. "
+            "A server renders the chat template; use a local teacher, or a checkpoint whose template fits."
+        )
+    return Conversation(asked.parts, whole[len(start) :])

@@ -1,0 +1,110 @@
+"""A server's best tokens at the positions of a transcript: what it said, checked, as arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+MASS_SLACK = 1e-3
+"""By how much listed probabilities may exceed 1: servers compute in half precision and round what they print."""
+
+
+class ListingError(ValueError):
+    """A server's list that is not what was asked for; whoever asked adds URL and utterance."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a server said of a prompt that ends in a transcript.
+
+    Attributes:
+        prompt_ids: The prompt as the server tokenised it, the transcript at its end; None where it lists no id.
+        rows: Log-probabilities by id at each of the transcript's tokens and at the position after them. A row may hold
+            the prompt's own token beside the best ones.
+    """
+
+    prompt_ids: list[int | None]
+    rows: list[Mapping[int, float] | None]
+
+
+@dataclass(frozen=True, eq=False)
+class TokenList:
+    """Best tokens at each position of a transcript and at the one after it, best first.
+
+    Attributes:
+        ids: [n + 1, m] int64, in the teacher's vocabulary.
+        logprobs: [n + 1, m] float64, natural logarithms over the whole vocabulary at temperature 1.
+    """
+
+    ids: NDArray[np.int64]
+    logprobs: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, reply: Reply, expected: Sequence[int], m: int, spelled: Sequence[str]) -> TokenList:
+        """Check a reply and take its best tokens.
+
+        Args:
+            reply: The server's.
+            expected: The transcript in the tokens of the local tokenizer.
+            m: How many tokens were asked for a position.
+            spelled: The local tokenizer's names of the ids, for messages.
+
+        Raises:
+            ListingError: Other tokens, another number of them, or what are no log-probabilities.
+        """
+        n = len(expected)
+        _check_tokens(reply.prompt_ids[len(reply.prompt_ids) - n :], expected, spelled)
+        if len(reply.rows) != n + 1:
+            raise ListingError(f"log-probabilities of {len(reply.rows)} positions, not of {n + 1}")
+        rows = [
+            _best(row, m, own, f"position {position} of {n + 1}")
+            for position, (row, own) in enumerate(zip(reply.rows, [*expected, None], strict=True))
+        ]
+        ids = np.array([[token for token, _ in row] for row in rows], dtype=np.int64)
+        logprobs = np.array([[logprob for _, logprob in row] for row in rows], dtype=np.float64)
+        return cls(ids, logprobs)
+
+
+def _check_tokens(received: Sequence[int | None], expected: Sequence[int], spelled: Sequence[str]) -> None:
+    def name(token: int | None) -> str:
+        return repr(spelled[token]) if token is not None and token < len(spelled) else "unknown"
+
+    for position, wanted in enumerate(expected):
+        token = received[position] if position < len(received) else None
+        if token != wanted:
+            raise ListingError(
+                f"token {position} of the transcript's {len(expected)} is {token} ({name(token)}) there and {wanted} "
+                f"({name(wanted)}) in the local tokenizer: they cut the text differently. Name as teacher the "
+                "tokenizer of the model that is served"
+            )
+
+
+def _best(row: Mapping[int, float] | None, m: int, own: int | None, where: str) -> list[tuple[int, float]]:
+    """The m best of a row, best first, equal ones by id, without the prompt's own token beneath them."""
+    if row is None:
+        raise ListingError(
+            f"no log-probabilities at {where}. Some servers have none for cached prefixes: start it without prefix "
+            "caching (vllm serve --no-enable-prefix-caching)"
+        )
+    ranked = sorted(row.items(), key=lambda item: (-item[1], item[0]))
+    if own in row and len(row) == m + 1:
+        if own is not None and row[own] > ranked[-1][1]:
+            raise ListingError(f"{len(row)} tokens at {where}, more than the {m} asked for and the prompt's own")
+        ranked = [item for item in ranked if item[0] != own]
+    if len(ranked) != m:
+        few = "It has a limit: start it with more (vllm serve --max-logprobs), or ask for less (top_logprobs)"
+        many = "It does not do what top_logprobs asks; check the api (vllm or sglang)"
+        raise ListingError(f"{len(row)} tokens at {where}, asked for {m}. {few if len(ranked) < m else many}")
+    if not all(math.isfinite(logprob) for _, logprob in ranked):
+        raise ListingError(f"a log-probability at {where} is not finite. Check the served weights and their dtype")
+    mass = math.fsum(math.exp(min(logprob, 1.0)) for _, logprob in ranked)
+    if mass > 1 + MASS_SLACK:
+        raise ListingError(
+            f"the probabilities at {where} add up to {mass:.4g}. It must return log-probabilities of the raw "
+            "distribution (vllm serve --logprobs-mode raw_logprobs, its default)"
+        )
+    return ranked

@@ -1,0 +1,63 @@
+"""The local half of a served teacher: its tokenizer and processor behind the family's adapter, without weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoProcessor
+
+from ..models.base import ModelError
+from ..models.load import FAMILIES
+from ..models.speech_lm import SpeechLM
+from ..models.vocabulary import Tokens
+from .conversation import REQUESTS
+
+
+class Weightless(nn.Module):
+    """Stands where an adapter looks for a model's configuration, type and device."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.place = nn.Parameter(torch.zeros(()), requires_grad=False)
+
+
+def load_reader(model: str, *, revision: str | None = None, family: str | None = None) -> SpeechLM:
+    """The adapter of a checkpoint's family around its processor; reads the configuration and the tokenizer's files.
+
+    Args:
+        model: Directory or Hub name; its weights are not read and need not be there.
+        revision: Hub revision.
+        family: Adapter name; None takes it from the configuration's `model_type`.
+
+    Raises:
+        ModelError: Nothing loadable there, or a family that servers cannot score.
+    """
+    try:
+        config = AutoConfig.from_pretrained(model, revision=revision)
+        processor = AutoProcessor.from_pretrained(model, revision=revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"cannot load the tokenizer of {model!r}: {str(error).strip().splitlines()[0]} Name a served teacher by a "
+            "directory with config.json and the processor's files, or by a Hub name; only its weights are elsewhere."
+        ) from error
+    kind = family or config.model_type
+    if kind not in REQUESTS:
+        raise ModelError(
+            f"{model!r} is a {kind!r} model; servers return log-probabilities of transcripts for models that are asked "
+            f"in a chat: {sorted(REQUESTS)}. Use it as a local teacher (without url)."
+        )
+    stand_in, adapter = Weightless(config), FAMILIES[kind][0]
+    reader = adapter(name=model, model=stand_in, generator=stand_in, processor=processor)
+    assert isinstance(reader, SpeechLM)
+    return reader
+
+
+def served_tokens(reader: SpeechLM) -> Tokens:
+    """Its tokens with the ids that pad its logits, blocked: a server's probabilities are over all of them."""
+    tokens, width = reader.tokens, reader.generator.config.text_config.vocab_size
+    padding = width - tokens.size
+    blocked = torch.cat([tokens.blocked, torch.ones(padding, dtype=torch.bool)])
+    return Tokens(width, tokens.end_of_text, blocked, tokens.strings + ("",) * padding)

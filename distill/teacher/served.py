@@ -1,0 +1,271 @@
+"""A teacher behind a server: it writes, and it shows its best tokens at each position of a transcript."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..models.base import ModelError, Prompt, Transcripts, pack
+from ..models.speech_lm import SpeechLM
+from ..models.vocabulary import Tokens
+from ..recipe import Teacher
+from .api import Api, Question, Written
+from .cache import ListCache, key_of
+from .conversation import Conversation, conversation
+from .http import JsonClient, ServerError
+from .listing import ListingError, Reply, TokenList
+from .reader import load_reader, served_tokens
+from .sglang import Sglang
+from .vllm import Vllm
+
+
+@dataclass(frozen=True)
+class ServedPrompt(Prompt):
+    """Utterances as a server is sent them."""
+
+    waveforms: tuple[np.ndarray, ...] = ()
+    conversations: tuple[Conversation, ...] = ()
+
+    @property
+    def batch_size(self) -> int:
+        """Number of utterances."""
+        return len(self.waveforms)
+
+
+@dataclass(eq=False)
+class ServedTeacher:
+    """A transcriber whose weights are behind a server.
+
+    Attributes:
+        reader: Its tokenizer and processor.
+        client: Asks the server.
+        api: The server's protocol.
+        served_name: What the server calls the model.
+        root: Where the server has it from, as far as it says; part of the cache's keys.
+        listed: Best tokens asked for at a position.
+        cache: Answers on disk; None keeps none.
+        max_length: Tokens that prompt and transcript may have together; None where the server does not say.
+    """
+
+    reader: SpeechLM
+    client: JsonClient
+    api: Api
+    served_name: str
+    root: str
+    listed: int
+    cache: ListCache | None = None
+    max_length: int | None = None
+    name: str = field(init=False)
+    tokens: Tokens = field(init=False)
+    text_prefix: bytes = field(init=False)
+    _conversations: dict[str | None, Conversation] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.name, self.text_prefix = self.reader.name, self.reader.text_prefix
+        self.tokens = served_tokens(self.reader)
+        self.listed = min(self.listed, self.tokens.size)
+
+    @property
+    def family(self) -> str:
+        """`model_type` of its configuration."""
+        return self.reader.family
+
+    @property
+    def tokenizer(self) -> Any:
+        """The local one."""
+        return self.reader.tokenizer
+
+    @property
+    def prompt_key(self) -> Hashable:
+        """Waveforms are sent as they are."""
+        return "served", self.client.url, self.name
+
+    def prepare(self, waveforms: Sequence[np.ndarray], languages: Sequence[str | None]) -> ServedPrompt:
+        """What is sent: waveforms, and the conversation of each one's language."""
+        for language in languages:
+            if language not in self._conversations:
+                self._conversations[language] = conversation(self.reader, language)
+        return ServedPrompt({}, (), tuple(waveforms), tuple(self._conversations[language] for language in languages))
+
+    def prompt_text(self, prompt: Prompt, row: int) -> str:
+        """The chat that the server renders, the audio's placeholder not expanded."""
+        assert isinstance(prompt, ServedPrompt)
+        return prompt.conversations[row].rendered(self.reader.processor, "")
+
+    def questions(self, prompt: Prompt) -> list[Question]:
+        """Each utterance of a prompt."""
+        assert isinstance(prompt, ServedPrompt)
+        names = prompt.utterances or [f"number {row} of the batch" for row in range(prompt.batch_size)]
+        return [Question(*each) for each in zip(names, prompt.waveforms, prompt.conversations, strict=True)]
+
+    def encode(self, texts: Sequence[str]) -> Transcripts:
+        """Token ids of the texts by the local tokenizer, each closed by the end of text."""
+        return self.reader.encode(texts)
+
+    def decode(self, transcripts: Transcripts) -> list[str]:
+        """Texts, without control tokens."""
+        return self.reader.decode(transcripts)
+
+    def rollout(
+        self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
+    ) -> Transcripts:
+        """The server's own transcripts, in ordinary generation: control tokens are not suppressed there.
+
+        Raises:
+            ServerError: An utterance without a transcript.
+        """
+        heat = temperature if sample else 0.0
+
+        def write(question: Question) -> Written:
+            try:
+                return self.api.write(self.client, self.served_name, question, max_new_tokens, heat)
+            except ListingError as error:
+                raise self._wrong(error, question) from error
+
+        written = self.client.many(write, self.questions(prompt))
+        return pack([self._ids(each) for each in written], self.tokens.end_of_text)
+
+    def lists(self, prompt: Prompt, texts: Sequence[str], transcripts: Transcripts) -> tuple[Tensor, Tensor]:
+        """The best tokens at each position of transcripts.
+
+        Args:
+            prompt: The utterances.
+            texts: The transcripts as text, which is what the server is sent.
+            transcripts: The same in the local tokenizer's tokens.
+
+        Returns:
+            [batch, length, m] ids, −1 where there is no position, and float64 log-probabilities over the whole
+            vocabulary at temperature 1, best first.
+
+        Raises:
+            ServerError: No answer, or not what was asked for: other tokens, fewer or more of them.
+        """
+        questions = self.questions(prompt)
+        rows = [row[keep].tolist() for row, keep in zip(transcripts.ids, transcripts.mask, strict=True)]
+        tokens = [
+            row[:-1] if end else row for row, end in zip(rows, transcripts.finished.tolist(), strict=True)
+        ]  # what comes after the text is listed whether or not the text ends there
+        lists = self.client.many(lambda each: self._list(*each), list(zip(questions, texts, tokens, strict=True)))
+        length = transcripts.ids.shape[1]
+        ids = torch.full((len(lists), length, self.listed), -1, dtype=torch.long)
+        logprobs = torch.zeros(len(lists), length, self.listed, dtype=torch.float64)
+        for row, found in enumerate(lists):
+            n = min(length, len(found.ids))
+            ids[row, :n] = torch.from_numpy(found.ids[:n])
+            logprobs[row, :n] = torch.from_numpy(found.logprobs[:n])
+        return ids, logprobs
+
+    def reply(self, question: Question, text: str, n_tokens: int, m: int) -> Reply:
+        """What the server says of one transcript, not checked and not cached.
+
+        Raises:
+            ServerError: No answer in the protocol's form.
+        """
+        try:
+            return self.api.score(self.client, self.served_name, question, text, n_tokens, m)
+        except ListingError as error:
+            raise self._wrong(error, question) from error
+
+    def _list(self, question: Question, text: str, tokens: list[int]) -> TokenList:
+        settings = {
+            "format": 1,
+            "api": self.api.name,
+            "model": [self.served_name, self.root],
+            "listed": self.listed,
+            "conversation": asdict(question.conversation),
+            "text": text,
+            "tokens": tokens,
+        }
+        key = key_of(settings, question.waveform)
+        if self.cache is not None and (kept := self.cache.load(key)) is not None:
+            return kept
+        reply = self.reply(question, text, len(tokens), self.listed)
+        try:
+            tokens_listed = TokenList.of(reply, tokens, self.listed, self.tokens.strings)
+        except ListingError as error:
+            raise self._wrong(error, question) from error
+        if self.cache is not None:
+            self.cache.save(key, tokens_listed)
+        return tokens_listed
+
+    def _ids(self, written: Written) -> list[int]:
+        """The tokens written, up to the first end of text, with the end where it is one."""
+        end = self.tokens.end_of_text
+        ids = written.ids
+        if ids is None:
+            encoded = self.encode([written.text])
+            ids = encoded.ids[0][encoded.mask[0]].tolist()
+        ids = ids[: ids.index(end)] if end in ids else list(ids)
+        while ids and ids[-1] in self.reader.tokenizer.all_special_ids:  # another token that ends a turn
+            ids.pop()
+        return [*ids, end] if written.finished else ids
+
+    def _wrong(self, error: ListingError, question: Question) -> ServerError:
+        return ServerError(f"{self.client.url} ({self.api.name}), utterance {question.name!r}: {error}.")
+
+
+def load_served_teacher(teacher: Teacher, k: int) -> ServedTeacher:
+    """Read a teacher's tokenizer, and find the teacher at its server.
+
+    Args:
+        teacher: With the server's `url`. Its `model` names the tokenizer, and unless `server.served_name` does, the
+            served model.
+        k: Size of the top-k sets; lists are longer by `MORE` unless the server settings say how long.
+
+    Raises:
+        ModelError: No tokenizer there, or a family that servers cannot score.
+        ServerError: No server there, or it does not serve the model.
+    """
+    assert teacher.url is not None
+    server, key = teacher.server, None
+    if server.key_variable is not None and not (key := os.environ.get(server.key_variable)):
+        raise ServerError(f"the environment variable {server.key_variable} (key_variable) is not set")
+    reader = load_reader(teacher.model, revision=teacher.revision, family=teacher.family)
+    client = JsonClient(
+        teacher.url,
+        timeout_seconds=server.timeout_seconds,
+        retries=server.retries,
+        concurrency=server.concurrency,
+        key=key,
+    )
+    name, cards = server.served_name or teacher.model, served_models(client)
+    if name not in cards:
+        raise ServerError(
+            f"{client.url} does not serve {name!r} but {sorted(cards)}; name one of these (served_name, --served-name)"
+        )
+    if server.top_logprobs is not None and server.top_logprobs < k:
+        raise ModelError(f"top_logprobs = {server.top_logprobs} is fewer than support.k = {k}; raise it, or lower k")
+    length = cards[name].get("max_model_len")
+    return ServedTeacher(
+        reader,
+        client,
+        Vllm() if server.api == "vllm" else Sglang(reader.processor),
+        name,
+        str(cards[name].get("root") or name),
+        server.top_logprobs or k + MORE,
+        None if server.cache is None else ListCache(Path(server.cache)),
+        int(length) if length else None,
+    )
+
+
+MORE = 8
+"""How many more tokens than k are asked for: control tokens among the best are in no set."""
+
+
+def served_models(client: JsonClient) -> dict[str, dict[str, Any]]:
+    """What a server says of each model that it serves, by name.
+
+    Raises:
+        ServerError: No list of models.
+    """
+    cards = client.get("/v1/models").get("data")
+    if not isinstance(cards, list) or not all(isinstance(card, dict) and "id" in card for card in cards):
+        raise ServerError(f"GET {client.url}/v1/models: no list of models. Check that this is an inference server.")
+    return {card["id"]: card for card in cards}

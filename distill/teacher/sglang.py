@@ -1,0 +1,64 @@
+"""SGLang's own protocol: its OpenAI routes return no log-probabilities of prompts, `/generate` does.
+
+The prompt is text with the audio's placeholder, as the local chat template renders it. Of each prompt token SGLang
+lists (log-probability, id, text) of the best m, and apart from them the prompt's own (docs.sglang.io, native API).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .api import Question, Written, listed, wav
+from .http import JsonClient
+from .listing import ListingError, Reply
+
+GENERATE = "/generate"
+PLAIN = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+
+
+@dataclass(frozen=True)
+class Sglang:
+    """SGLang, with the processor whose chat template renders its prompts."""
+
+    processor: Any
+    name: str = "sglang"
+
+    def score(self, client: JsonClient, model: str, question: Question, text: str, n_tokens: int, m: int) -> Reply:
+        """See `Api.score`."""
+        del model  # /generate serves one
+        body = self._body(question, text, {"max_new_tokens": 1, "temperature": 0.0})
+        body |= {"return_logprob": True, "logprob_start_len": 0, "top_logprobs_num": m}
+        tree = client.post(GENERATE, body, f"utterance {question.name!r}")
+        own, best = (listed(tree, "meta_info", name) for name in ("input_token_logprobs", "input_top_logprobs"))
+        after = listed(tree, "meta_info", "output_top_logprobs", 0)
+        if not own or not best or after is None or len(own) != len(best) or len(best) < n_tokens:
+            raise ListingError("no input_top_logprobs of the whole prompt. SGLang returns them; check the api")
+        tail = best[len(best) - n_tokens :]
+        return Reply([int(item[1]) for item in own], [_by_id(row) for row in (*tail, after)])
+
+    def write(self, client: JsonClient, model: str, question: Question, max_new_tokens: int, heat: float) -> Written:
+        """See `Api.write`."""
+        del model
+        body = self._body(question, "", {"max_new_tokens": max_new_tokens, "temperature": heat} | PLAIN)
+        tree = client.post(GENERATE, body, f"utterance {question.name!r}")
+        reason = listed(tree, "meta_info", "finish_reason", "type")
+        if reason is None:
+            raise ListingError("no meta_info with a finish_reason; check the server and its api")
+        return Written(str(tree.get("text", "")), tree.get("output_ids"), reason != "length")
+
+    def _body(self, question: Question, text: str, sampling: dict[str, Any]) -> dict[str, Any]:
+        audio = base64.b64encode(wav(question.waveform)).decode()
+        prompt = question.conversation.rendered(self.processor, text)
+        return {"text": prompt, "audio_data": f"data:audio/wav;base64,{audio}", "sampling_params": sampling}
+
+
+def _by_id(row: Sequence[Sequence[Any]] | None) -> dict[int, float] | None:
+    if row is None:
+        return None
+    try:
+        return {int(token): float(logprob) for logprob, token, *_ in row}
+    except (TypeError, ValueError) as error:
+        raise ListingError("input_top_logprobs that are not (log-probability, id) pairs; check the api") from error

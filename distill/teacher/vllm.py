@@ -1,0 +1,92 @@
+"""The OpenAI protocol as vLLM extends it: chat completions with audio, `prompt_logprobs` and token ids.
+
+The transcript is the beginning of the assistant's message, which the server is to continue. Its tokens are at the end
+of the prompt; what would come after it is the first generated token. Of each prompt token vLLM lists the m best by id,
+and the prompt's own token where it is not among them (vllm/entrypoints/openai/chat_completion/protocol.py; its limit is
+`--max-logprobs`, 20 unless set).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .api import Question, Written, listed, wav
+from .http import JsonClient
+from .listing import ListingError, Reply
+
+CHAT = "/v1/chat/completions"
+PLAIN = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+"""No truncation and no penalty, whatever the served model's generation settings say."""
+
+
+@dataclass(frozen=True)
+class Vllm:
+    """vLLM, and what speaks like it."""
+
+    name: str = "vllm"
+
+    def score(self, client: JsonClient, model: str, question: Question, text: str, n_tokens: int, m: int) -> Reply:
+        """See `Api.score`."""
+        body = _body(model, question, text) | {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": m}
+        body |= {"logprobs": True, "top_logprobs": m, "return_tokens_as_token_ids": True}
+        tree = client.post(CHAT, body, f"utterance {question.name!r}")
+        entries = tree.get("prompt_logprobs")
+        if not isinstance(entries, list) or len(entries) <= n_tokens:
+            raise ListingError("no prompt_logprobs of the whole prompt; check the server and its api")
+        ids = tree.get("prompt_token_ids")
+        if ids is None:  # older than return_token_ids: the prompt's own token stands first in its entry
+            ids = [int(next(iter(entry))) if entry else None for entry in entries]
+        tail = entries[len(entries) - n_tokens :]
+        return Reply(ids, [*(_by_id(entry) for entry in tail), _generated(tree)])
+
+    def write(self, client: JsonClient, model: str, question: Question, max_new_tokens: int, heat: float) -> Written:
+        """See `Api.write`."""
+        body = _body(model, question, "") | {"max_tokens": max_new_tokens, "temperature": heat} | PLAIN
+        tree = client.post(CHAT, body, f"utterance {question.name!r}")
+        text, reason = listed(tree, "choices", 0, "message", "content"), listed(tree, "choices", 0, "finish_reason")
+        if reason is None:
+            raise ListingError("no choice with a message and a finish_reason; check the server and its api")
+        return Written(text or "", listed(tree, "choices", 0, "token_ids"), reason != "length")
+
+
+def _body(model: str, question: Question, text: str) -> dict[str, Any]:
+    audio = {"data": base64.b64encode(wav(question.waveform)).decode(), "format": "wav"}
+    parts = [
+        {"type": "input_audio", "input_audio": audio} if part["type"] == "audio" else dict(part)
+        for part in question.conversation.parts
+    ]
+    messages: list[dict[str, Any]] = [{"role": "user", "content": parts}]
+    answer = question.conversation.prefill + text
+    if answer:
+        messages.append({"role": "assistant", "content": answer})
+    return {
+        "model": model,
+        "messages": messages,
+        "add_generation_prompt": not answer,
+        "continue_final_message": bool(answer),
+        "return_token_ids": True,
+    }
+
+
+def _by_id(entry: Mapping[str, Any] | None) -> dict[int, float] | None:
+    if entry is None:
+        return None
+    try:
+        return {int(token): float(item["logprob"]) for token, item in entry.items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ListingError("prompt_logprobs that do not map token ids to log-probabilities; check the api") from error
+
+
+def _generated(tree: Mapping[str, Any]) -> dict[int, float]:
+    """The distribution after the transcript: that of the generated token."""
+    best = listed(tree, "choices", 0, "logprobs", "content", 0, "top_logprobs")
+    try:
+        return {int(item["token"].removeprefix("token_id:")): float(item["logprob"]) for item in best}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ListingError(
+            "no log-probabilities by token id after the transcript (logprobs, return_tokens_as_token_ids); update the "
+            "server, or check the api"
+        ) from error
