@@ -13,11 +13,11 @@ import pandas as pd
 from overlap.table import html_table
 
 from .formatting import aligned, count, interval, markdown, number
-from .load import Run
+from .load import ERROR_RATES, Run
 from .tables import WIDTH, stage_table
 
-MEASURED = {"wer": ("WER %", 1), "top1_agreement": ("top-1 agreement", 3), "total_variation": ("total variation", 3)}
-"""What is shown of each run at its end, with heading and decimals."""
+OVERLAP = {"top1_agreement": "top-1 agreement", "total_variation": "total variation"}
+"""Overlap shown of each run at its end, with heading."""
 
 NOTE = (
     "On each run's last step; overlap on the student's own transcripts. [ ]: 95 % bootstrap interval over utterances "
@@ -31,11 +31,14 @@ class CompareTable:
 
     Attributes:
         frame: A row a run, on its last step: `run`, `outcome` (`finished`, `aborted`, `stopped` or `running`), `ending`
-            in words, `step`, `switches` (pairs of a stage left for another and the step), error rate as a share and
-            overlap on the student's own transcripts with `.low` and `.high` ends of 95 % intervals, and counts.
+            in words, `step`, `switches` (pairs of a stage left for another and the step), error rate as a share (`wer`
+            or `mer`) and overlap on the student's own transcripts with `.low` and `.high` ends of 95 % intervals, and
+            counts.
+        error_rates: Which of `wer` and `mer` the runs have; a run's other one is NaN.
     """
 
     frame: pd.DataFrame
+    error_rates: tuple[str, ...]
 
     def to_text(self) -> str:
         """Plain text: the table, and below it the way of each run."""
@@ -61,17 +64,19 @@ class CompareTable:
 
     def _flat(self) -> tuple[list[str], list[list[str]]]:
         heading = ["run", "outcome", "step", "stages left at step"]
-        heading += [name for name, _ in MEASURED.values()] + ["n words", "n pos."]
+        heading += [f"{rate.upper()} %" for rate in self.error_rates] + list(OVERLAP.values())
+        heading += [f"n {ERROR_RATES[rate]}" for rate in self.error_rates] + ["n pos."]
         rows = []
         for row in self.frame.to_dict("records"):
             cells = [row["run"], row["outcome"], count(row["step"])]
             cells.append(", ".join(f"{stage} {count(step)}" for stage, step in row["switches"]))
-            for name, (_, digits) in MEASURED.items():
-                scale = 100 if name == "wer" else 1
+            for name in (*self.error_rates, *OVERLAP):
+                scale, digits = (100, 1) if name in self.error_rates else (1, 3)
                 ends = interval(scale * row[f"{name}.low"], scale * row[f"{name}.high"], digits)
                 value = number(scale * row[name], digits)
                 cells.append(value if value == ends else f"{value} {ends}")
-            rows.append([*cells, count(row["n_words"]), count(row["n_positions"])])
+            totals = [count(row[f"n_{ERROR_RATES[rate]}"]) for rate in self.error_rates]
+            rows.append([*cells, *totals, count(row["n_positions"])])
         return heading, rows
 
 
@@ -86,7 +91,9 @@ def compare(runs: Mapping[str, Run]) -> CompareTable:
     """
     if not runs:
         raise ValueError("nothing to compare: give at least one run, such as compare({'seed 0': load('runs/0')})")
-    return CompareTable(pd.DataFrame([_summary(name, run) for name, run in runs.items()]))
+    found = {run.error_rate for run in runs.values()}
+    rates = tuple(rate for rate in ERROR_RATES if rate in found)
+    return CompareTable(pd.DataFrame([_summary(name, run) for name, run in runs.items()]), rates)
 
 
 def _summary(name: str, run: Run) -> dict[str, Any]:
@@ -97,8 +104,9 @@ def _summary(name: str, run: Run) -> dict[str, Any]:
     row: dict[str, Any] = {"run": name, "outcome": ending.split(":")[0], "ending": ending}
     left = stays.iloc[:-1] if len(ends) else stays.loc[stays["decision"] != "stay"]
     row["switches"] = tuple((str(stay["stage"]), int(stay["last_step"])) for _, stay in left.iterrows())
-    numbers = [f"{statistic}{end}" for statistic in MEASURED for end in ("", ".low", ".high")]
-    numbers += ["n_words", "n_positions", "n_groups"]
+    rate = run.error_rate
+    numbers = [f"{statistic}{end}" for statistic in (rate, *OVERLAP) for end in ("", ".low", ".high")]
+    numbers += [f"n_{ERROR_RATES[rate]}", "n_positions", "n_groups"]
     if stays.empty:
         return row | {"step": 0} | dict.fromkeys(numbers, math.nan)
     last = stays.iloc[-1]

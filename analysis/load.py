@@ -11,7 +11,10 @@ import pandas as pd
 
 METRIC_COLUMNS = ("step", "stage", "stage_step", "loss")
 DECISION_COLUMNS = ("step", "stage", "stage_step", "gate", "decision", "reason")
-EVALUATION_COLUMNS = ("step", "stage", "set", "model", "wer")
+EVALUATION_COLUMNS = ("step", "stage", "set", "model")
+ERROR_RATES = {"wer": "words", "mer": "tokens"}
+"""What an evaluation holds one of, by its normaliser: word or mixed error rate, and what each counts."""
+
 PROBE_COLUMNS = (
     "step",
     "stage",
@@ -37,7 +40,8 @@ class Run:
         metrics: A row a training step; nested columns are flattened with dots (`overlap.union_size`).
         probes: A row a probe, kind of states and statistic, with interval and counts.
         decisions: A row a gate reading, and one where the run ended.
-        evaluations: A row an evaluation, with `wer.value`, `wer.low`, `wer.high`, ….
+        evaluations: A row an evaluation, with `wer.value`, `wer.low`, `wer.high`, …; `mer.value`, … instead where the
+            normaliser counts mixed tokens, as for Mandarin.
     """
 
     path: Path
@@ -51,6 +55,11 @@ class Run:
     def stages(self) -> list[dict[str, Any]]:
         """The recipe's stages, in order."""
         return self.resolved["recipe"]["stages"]
+
+    @property
+    def error_rate(self) -> str:
+        """Which error rate the evaluations hold: `wer` or `mer`."""
+        return "mer" if "mer.value" in self.evaluations else "wer"
 
 
 def load(path: str | Path) -> Run:
@@ -74,7 +83,7 @@ def load(path: str | Path) -> Run:
         _log(path / "metrics.jsonl", METRIC_COLUMNS),
         _probes(path / "probes.parquet"),
         _log(path / "decisions.jsonl", DECISION_COLUMNS),
-        _log(path / "evaluations.jsonl", EVALUATION_COLUMNS),
+        _evaluations(path / "evaluations.jsonl"),
     )
 
 
@@ -88,6 +97,14 @@ def _probes(path: Path) -> pd.DataFrame:
     missing = [column for column in PROBE_COLUMNS if column not in frame]
     if missing:
         raise ValueError(f"{path}: columns {missing} are missing; it was not written by `distill train`")
+    return frame
+
+
+def _evaluations(path: Path) -> pd.DataFrame:
+    frame = _log(path, EVALUATION_COLUMNS)
+    if len(frame) and not any(f"{name}.value" in frame for name in ERROR_RATES):
+        names = " or ".join(f"`{name}`" for name in ERROR_RATES)
+        raise ValueError(f"{path}: field {names} is missing; it was not written by `distill train`")
     return frame
 
 

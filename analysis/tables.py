@@ -12,7 +12,7 @@ import pandas as pd
 from overlap.table import html_table
 
 from .formatting import aligned, count, interval, markdown, number
-from .load import Run
+from .load import ERROR_RATES, Run
 from .visits import visit_numbers, visits
 
 WIDTH = 110
@@ -28,10 +28,7 @@ STATISTICS = {
 """Statistics shown: the two lines of the heading, decimals, and whether the interval is shown."""
 
 PLACE = ("model", "stage", "visit", "first_step", "last_step", "steps")
-MEASURED = (
-    *(f"{name}{end}" for name in ("wer", *STATISTICS) for end in ("", ".low", ".high")),
-    *("n_words", "n_positions", "n_groups", "n_undefined"),
-)
+COUNTS = ("n_positions", "n_groups", "n_undefined")
 WHY = ("decision", "gate", "reason")
 
 
@@ -40,22 +37,25 @@ class StageTable:
     """What each stage of a run did.
 
     Attributes:
-        frame: A row a stay in a stage, after the teacher's if its error rate is known. Error rates are shares, overlap
-            was taken on the student's own transcripts, both at the step where the stage was left. Columns ending in
-            `.low` and `.high` are ends of 95 % intervals; what was not measured is NaN.
+        frame: A row a stay in a stage, after the teacher's if its error rate is known. Error rates are shares (`wer`
+            over `n_words`, or `mer` over `n_tokens`), overlap was taken on the student's own transcripts, both at the
+            step where the stage was left. Columns ending in `.low` and `.high` are ends of 95 % intervals; what was not
+            measured is NaN.
+        error_rate: `wer` or `mer`.
         notes: What a reader of the numbers must know: sets, counts, k, undefined positions.
     """
 
     frame: pd.DataFrame
+    error_rate: str
     notes: tuple[str, ...]
 
     def to_text(self) -> str:
         """Plain text: intervals below their values, reasons and notes below the table."""
-        lines = [["stage", "WER %", *(top for top, *_ in STATISTICS.values()), "n pos."]]
+        lines = [["stage", f"{self.error_rate.upper()} %", *(top for top, *_ in STATISTICS.values()), "n pos."]]
         lines += [["", "[95 %]", *(bottom for _, bottom, *_ in STATISTICS.values()), "n utt."]]
         reasons = []
         for row in _rows(self.frame):
-            cells = _cells(row)
+            cells = self._cells(row)
             steps = "" if row["model"] == "teacher" else f"  {count(row['steps'])} steps"
             lines += [[row["stage"], *(value for value, _ in cells)], [steps, *(below for _, below in cells)]]
             if row["model"] != "teacher":
@@ -78,15 +78,27 @@ class StageTable:
         return html_table(*self._flat(), left=(0,), caption=" ".join(self.notes))
 
     def _flat(self) -> tuple[list[str], list[list[str]]]:
-        heading = ["stage", "steps", "WER % [95 %]", *(f"{top} {bottom}" for top, bottom, *_ in STATISTICS.values())]
+        rate = f"{self.error_rate.upper()} % [95 %]"
+        heading = ["stage", "steps", rate, *(f"{top} {bottom}" for top, bottom, *_ in STATISTICS.values())]
         rows = []
         for row in _rows(self.frame):
-            *cells, (positions, utterances) = _cells(row)
+            *cells, (positions, utterances) = self._cells(row)
             text = [f"{value} {below}" if below and value != below else value for value, below in cells]
             counts = f"{positions} / {utterances}" if utterances else positions
             why = "" if row["model"] == "teacher" else _why(row)
             rows.append([row["stage"], count(row["steps"]), *text, counts, why])
         return [*heading, "n positions / utterances", "left because"], rows
+
+    def _cells(self, row: dict[str, Any]) -> list[tuple[str, str]]:
+        """Value and interval of each number, then the two counts."""
+        value, low, high = (100 * row[f"{self.error_rate}{end}"] for end in ("", ".low", ".high"))
+        cells = [(number(value, 1), interval(low, high, 1))]
+        for name, (_, _, digits, shown) in STATISTICS.items():
+            below = interval(row[f"{name}.low"], row[f"{name}.high"], digits) if shown else ""
+            cells.append((number(row[name], digits), below))
+        cells = [(value, "" if value == below else below) for value, below in cells]
+        positions, utterances = row["n_positions"], row["n_groups"]
+        return [*cells, (count(positions), "" if math.isnan(utterances) else count(utterances))]
 
 
 def stage_table(run: Run) -> StageTable:
@@ -95,9 +107,10 @@ def stage_table(run: Run) -> StageTable:
     teachers = run.evaluations.loc[run.evaluations["model"] == "teacher"]
     probes = run.probes.loc[run.probes["states"] == "student"]
     evaluated, probed = visit_numbers(students), visit_numbers(run.probes).loc[probes.index]
+    rate = run.error_rate
     rows: list[dict[str, Any]] = []
     if len(teachers):
-        rows.append({"model": "teacher", "stage": "(teacher)"} | _error_rate(teachers))
+        rows.append({"model": "teacher", "stage": "(teacher)"} | _error_rate(teachers, rate))
     for visit in visits(run):
         rows.append(
             {
@@ -108,20 +121,22 @@ def stage_table(run: Run) -> StageTable:
                 "last_step": visit.last_step,
                 "steps": visit.steps,
             }
-            | _error_rate(students.loc[(evaluated == visit.number) & (students["step"] == visit.last_step)])
+            | _error_rate(students.loc[(evaluated == visit.number) & (students["step"] == visit.last_step)], rate)
             | _overlap(probes.loc[(probed == visit.number) & (probes["step"] == visit.last_step)])
             | {"decision": visit.decision, "gate": visit.gate, "reason": visit.reason}
         )
-    frame = pd.DataFrame(rows, columns=[*PLACE, *MEASURED, *WHY]).astype(dict.fromkeys(MEASURED, "float64"))
-    return StageTable(frame, _notes(run, frame))
+    estimates = [f"{name}{end}" for name in (rate, *STATISTICS) for end in ("", ".low", ".high")]
+    measured = [*estimates, f"n_{ERROR_RATES[rate]}", *COUNTS]
+    frame = pd.DataFrame(rows, columns=[*PLACE, *measured, *WHY]).astype(dict.fromkeys(measured, "float64"))
+    return StageTable(frame, rate, _notes(run, frame))
 
 
-def _error_rate(evaluations: pd.DataFrame) -> dict[str, float]:
+def _error_rate(evaluations: pd.DataFrame, rate: str) -> dict[str, float]:
     if evaluations.empty:
         return {}
     last = evaluations.iloc[-1]
-    found = {"wer": "value", "wer.low": "low", "wer.high": "high", "n_words": "total"}
-    return {name: float(last[f"wer.{field}"]) for name, field in found.items()}
+    found = {rate: "value", f"{rate}.low": "low", f"{rate}.high": "high", f"n_{ERROR_RATES[rate]}": "total"}
+    return {name: float(last[f"{rate}.{field}"]) for name, field in found.items()}
 
 
 def _overlap(probe: pd.DataFrame) -> dict[str, float]:
@@ -138,10 +153,10 @@ def _overlap(probe: pd.DataFrame) -> dict[str, float]:
 def _notes(run: Run, frame: pd.DataFrame) -> tuple[str, ...]:
     notes = []
     if len(run.evaluations):
-        last = run.evaluations.iloc[-1]
+        last, rate = run.evaluations.iloc[-1], run.error_rate
         notes.append(
-            f"WER: set {last['set']!r}, {count(last['wer.total'])} words in {count(last['n_utterances'])} utterances, "
-            f"normaliser {last['normaliser']} {last['normaliser_version']}."
+            f"{rate.upper()}: set {last['set']!r}, {count(last[f'{rate}.total'])} {ERROR_RATES[rate]} in "
+            f"{count(last['n_utterances'])} utterances, normaliser {last['normaliser']} {last['normaliser_version']}."
         )
     if len(frame.dropna(subset="union_size")):
         support = run.resolved["recipe"]["support"]
@@ -159,17 +174,6 @@ def _notes(run: Run, frame: pd.DataFrame) -> tuple[str, ...]:
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
-
-
-def _cells(row: dict[str, Any]) -> list[tuple[str, str]]:
-    """Value and interval of each number, then the two counts."""
-    cells = [(number(100 * row["wer"], 1), interval(100 * row["wer.low"], 100 * row["wer.high"], 1))]
-    for name, (_, _, digits, shown) in STATISTICS.items():
-        below = interval(row[f"{name}.low"], row[f"{name}.high"], digits) if shown else ""
-        cells.append((number(row[name], digits), below))
-    cells = [(value, "" if value == below else below) for value, below in cells]
-    positions, utterances = row["n_positions"], row["n_groups"]
-    return [*cells, (count(positions), "" if math.isnan(utterances) else count(utterances))]
 
 
 def _why(row: dict[str, Any]) -> str:

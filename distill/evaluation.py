@@ -11,7 +11,7 @@ from .data import AudioSource
 from .manifest import Utterance, require_text
 from .models import Transcriber
 from .recipe import Decoding
-from .scoring import TranscriptScore, score_transcripts
+from .scoring import UNITS, TranscriptScore, score_transcripts
 from .transcribe import Progress, transcribe
 
 
@@ -22,8 +22,9 @@ class Evaluation:
     Attributes:
         score: Error rates over the set.
         rows: An utterance each: `id`, `reference` and `text` as written, `seconds`, the manifest's `language` and
-            `speaker` (None without), and of words and characters after normalisation `words.errors`, `words.total`,
-            `words.substitutions`, `words.deletions`, `words.insertions`, `characters.errors` and so on.
+            `speaker` (None without), and of words (mixed tokens where the normaliser asks for their rate) and
+            characters after normalisation `words.errors`, `words.total`, `words.substitutions`, `words.deletions`,
+            `words.insertions`, `tokens.errors`, `characters.errors` and so on.
     """
 
     score: TranscriptScore
@@ -66,7 +67,8 @@ def evaluate(
 def _row(utterance: Utterance, text: str, score: TranscriptScore, i: int) -> dict[str, Any]:
     row = {"id": utterance.id, "reference": utterance.text, "text": text, "seconds": duration(utterance)}
     row |= {"language": utterance.language, "speaker": utterance.extra.get("speaker")}
-    for unit, counts in (("words", score.words), ("characters", score.characters)):
+    counted = {"wer": score.words, "mer": score.mixed, "cer": score.characters}
+    for unit, counts in ((UNITS[rate], counted[rate]) for rate in (score.rate, "cer")):
         row |= {f"{unit}.errors": int(counts.errors[i]), f"{unit}.total": int(counts.reference_lengths[i])}
         for kind in ("substitutions", "deletions", "insertions"):
             row[f"{unit}.{kind}"] = int(getattr(counts, kind)[i])

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from .observer import Observer
 from .recipe.readings import ENDS
+from .scoring import UNITS
 
 SHOWN = {"union_size": "VUSS", "intersection_size": "|I|", "top1_agreement": "top-1", "total_variation": "TV"}
 """Statistics of the probe table and their headings, short enough for 80 columns."""
@@ -166,10 +167,12 @@ def decision_words(row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def evaluation_line(row: Mapping[str, Any]) -> str:
-    """Word error rate with interval and counts; `nan` where it is undefined."""
-    wer = row["wer"]
-    value, low, high = ("nan" if wer[name] is None else f"{100 * wer[name]:.2f}" for name in ("value", "low", "high"))
+    """Word or mixed error rate with interval and counts; `nan` where it is undefined."""
+    name = "mer" if "mer" in row else "wer"
+    rate = row[name]
+    value, low, high = ("nan" if rate[end] is None else f"{100 * rate[end]:.2f}" for end in ("value", "low", "high"))
+    where = f"step {row['step']} · {row['stage']} · {row['model']} on {row['set']}"
     return (
-        f"step {row['step']} · {row['stage']} · {row['model']} on {row['set']}: WER {value} % [{low}, {high}] "
-        f"({wer['errors']}/{wer['total']} words, {row['n_utterances']} utterances)"
+        f"{where}: {name.upper()} {value} % [{low}, {high}] "
+        f"({rate['errors']}/{rate['total']} {UNITS[name]}, {row['n_utterances']} utterances)"
     )

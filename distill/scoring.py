@@ -1,13 +1,14 @@
-"""Scoring of transcripts: corpus word and character error rates with intervals.
+"""Scoring of transcripts: corpus word, mixed and character error rates with intervals.
 
 The corpus error rate is the sum of all errors over the sum of all reference lengths, not a mean of rates: short
 utterances would otherwise weigh as much as long ones. Edit counts are those of jiwer.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jiwer
 import numpy as np
@@ -18,11 +19,17 @@ from overlap.summary import estimate
 
 from . import normalise
 from .normalise import Normaliser
+from .normalise.plain import UNSPACED
+
+_MIXED_TOKEN = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
+
+UNITS = {"wer": "words", "mer": "tokens", "cer": "characters"}
+"""What each error rate counts."""
 
 
 @dataclass(frozen=True, eq=False)
 class EditCounts:
-    """Edit counts of each utterance at minimum edit distance, in words or in characters.
+    """Edit counts of each utterance at minimum edit distance, in words, mixed tokens or characters.
 
     Attributes:
         hits: Reference tokens found, int64 of shape [utterances], like the others.
@@ -77,10 +84,14 @@ class TranscriptScore:
     """Error rates of hypotheses against references, and the counts that they come from.
 
     Attributes:
-        wer: Word error rate.
+        wer: Word error rate; means nothing for scripts without spaces.
+        mer: Mixed error rate: each Chinese character or Japanese kana is a token, and each word of other scripts. For
+            Mandarin it is what most publish as character error rate.
         cer: Character error rate, spaces between words counted.
+        rate: Which of `wer` and `mer` the normaliser asks to be read and reported.
         ids: Utterance ids, in the order of the counts.
         words: Edit counts in words, per utterance.
+        mixed: Edit counts in mixed tokens, per utterance.
         characters: Edit counts in characters, per utterance.
         normaliser: Name of the normaliser applied to both sides.
         normaliser_version: Its version.
@@ -90,9 +101,12 @@ class TranscriptScore:
     """
 
     wer: ErrorRate
+    mer: ErrorRate
     cer: ErrorRate
+    rate: Literal["wer", "mer"]
     ids: tuple[str, ...]
     words: EditCounts
+    mixed: EditCounts
     characters: EditCounts
     normaliser: str
     normaliser_version: str
@@ -106,9 +120,9 @@ class TranscriptScore:
         return len(self.ids)
 
     def to_dict(self) -> dict[str, Any]:
-        """Rates and counts of the corpus as JSON can hold them, NaN as ``None``."""
+        """Rates and counts of the corpus as JSON can hold them, NaN as ``None``; of `wer` and `mer` only `rate`."""
         return {
-            "wer": _json_safe(self.wer),
+            self.rate: _json_safe(getattr(self, self.rate)),
             "cer": _json_safe(self.cer),
             "normaliser": self.normaliser,
             "normaliser_version": self.normaliser_version,
@@ -120,8 +134,7 @@ class TranscriptScore:
     def __str__(self) -> str:
         return "\n".join(
             [
-                _line("WER", self.wer, "words", self.level),
-                _line("CER", self.cer, "characters", self.level),
+                *(_line(name, getattr(self, name), self.level) for name in (self.rate, "cer")),
                 f"{self.n_utterances} utterances ({self.n_empty_references} empty references, "
                 f"{self.n_empty_hypotheses} empty hypotheses), normaliser {self.normaliser} {self.normaliser_version}",
             ]
@@ -137,14 +150,16 @@ def score_transcripts(
     draws: int = 1000,
     seed: int = 0,
 ) -> TranscriptScore:
-    """Corpus word and character error rates, with intervals from a bootstrap over utterances.
+    """Corpus word, mixed and character error rates, with intervals from a bootstrap over utterances.
 
-    Words are what spaces separate; for scripts without them (Chinese, Japanese) read the character error rate.
-    Characters include the spaces between words, as in jiwer and most English and European results. An utterance
-    whose reference is empty adds its insertions to the errors and nothing to the total.
+    Words are what spaces separate. The mixed error rate is for scripts without spaces (Chinese, Japanese) and for
+    speech that switches between them and others: it is the measure of Mandarin-English benchmarks (such as that of Shi,
+    Feng & Xie, arXiv 2007.05916) and what WeNet's scoring counts. Characters include the spaces between words, as in
+    jiwer and most English and European results. An utterance whose reference is empty adds its insertions to the errors
+    and nothing to the total.
 
     The intervals are percentiles of the ratio of resampled sums (Bisani & Ney, ICASSP 2004), utterances being drawn
-    with replacement, the same ones for both rates, as for every overlap statistic (:func:`overlap.summary.estimate`).
+    with replacement, the same ones for every rate, as for every overlap statistic (:func:`overlap.summary.estimate`).
     Where no utterance has an error the interval is [0, 0]: resampling cannot show errors that were never seen.
 
     Args:
@@ -175,13 +190,18 @@ def score_transcripts(
     normal_hypotheses = _normalised(ids, raw_hypotheses, normaliser, side="hypothesis")
 
     words = _counts(jiwer.process_words, normal_references, normal_hypotheses)
+    mixed = _counts(jiwer.process_words, *(list(map(_spaced, side)) for side in (normal_references, normal_hypotheses)))
     characters = _counts(jiwer.process_characters, normal_references, normal_hypotheses)
-    rates = _error_rates(ids, {"wer": words, "cer": characters}, level=level, draws=draws, seed=seed)
+    counts = {"wer": words, "mer": mixed, "cer": characters}
+    rates = _error_rates(ids, counts, level=level, draws=draws, seed=seed)
     return TranscriptScore(
         wer=rates["wer"],
+        mer=rates["mer"],
         cer=rates["cer"],
+        rate=normaliser.rate,
         ids=tuple(ids),
         words=words,
+        mixed=mixed,
         characters=characters,
         normaliser=normaliser.name,
         normaliser_version=normaliser.version,
@@ -230,6 +250,10 @@ def _normalised(ids: list[str], texts: list[str], normaliser: Normaliser, *, sid
     return [normaliser.apply(text) for text in texts]
 
 
+def _spaced(text: str) -> str:
+    return " ".join(_MIXED_TOKEN.findall(text))
+
+
 def _counts(
     process: Callable[[str, str], jiwer.WordOutput | jiwer.CharacterOutput],
     references: list[str],
@@ -266,10 +290,10 @@ def _json_safe(rate: ErrorRate) -> dict[str, float | int | None]:
     return {name: None if math.isnan(value) else value for name, value in asdict(rate).items()}
 
 
-def _line(name: str, rate: ErrorRate, unit: str, level: float) -> str:
+def _line(name: str, rate: ErrorRate, level: float) -> str:
     return (
-        f"{name} {100 * rate.value:.2f} % "
+        f"{name.upper()} {100 * rate.value:.2f} % "
         f"({100 * level:g} % interval {100 * rate.low:.2f} to {100 * rate.high:.2f} %): "
         f"{rate.errors} errors ({rate.substitutions} substitutions, {rate.deletions} deletions, "
-        f"{rate.insertions} insertions) in {rate.total} {unit}"
+        f"{rate.insertions} insertions) in {rate.total} {UNITS[name]}"
     )

@@ -17,7 +17,7 @@ from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from ..formatting import count
-from ..load import Run
+from ..load import ERROR_RATES, Run
 from ..visits import Visit, visit_numbers, visits
 from .style import ALARM, INK, STAGE_TINTS, STATES, axis_label
 
@@ -111,13 +111,13 @@ def _draw_statistic(panel: Axes, run: Run, stays: Sequence[Visit], statistic: st
 
 
 def _draw_error_rate(panel: Axes, run: Run, stays: Sequence[Visit]) -> None:
-    panel.set_ylabel("WER\n(%)")
+    panel.set_ylabel(f"{run.error_rate.upper()}\n(%)")
     students = run.evaluations.loc[run.evaluations["model"] == "student"]
     teachers = run.evaluations.loc[run.evaluations["model"] == "teacher"]
     if run.evaluations.empty:
         _say(panel, "not evaluated in this run")
         return
-    columns = ["wer.value", "wer.low", "wer.high"]
+    columns = [f"{run.error_rate}.{field}" for field in ("value", "low", "high")]
     step, value, low, high = _broken(students[["step", *columns]], _part(students, stays))
     value, low, high = 100 * value, 100 * low, 100 * high
     panel.vlines(step, low, high, color=INK, linewidth=1.2, zorder=3)
@@ -199,8 +199,9 @@ def _draw_legend(
             entries.append((line, f"{STATES[name].label}: {_span(rows, 'n_positions')} / {_span(rows, 'n_groups')}"))
     for line in last.lines:
         if line.get_gid() in ("student", "teacher"):
-            words, utterances = (_span(run.evaluations, column) for column in ("wer.total", "n_utterances"))
-            entries.append((line, f"WER of the {line.get_gid()}: {words} words / {utterances}"))
+            rate, unit = run.error_rate, ERROR_RATES[run.error_rate]
+            total, utterances = (_span(run.evaluations, column) for column in (f"{rate}.total", "n_utterances"))
+            entries.append((line, f"{rate.upper()} of the {line.get_gid()}: {total} {unit} / {utterances}"))
     if any(stay.decision == "fall_back" for stay in stays):
         entries.append((Line2D([], [], **FALL_BACK), "gate fell back to earlier weights"))
     if not entries:

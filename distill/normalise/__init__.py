@@ -9,8 +9,10 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 from . import plain, whisper
+from .mandarin import mandarin
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,14 @@ class Normaliser:
         name: Its name.
         version: Rises with every change of what it does; names the libraries that do the work, with their versions.
         apply: The function from a transcript to its normalised form.
+        rate: The error rate that its texts are compared by: ``wer`` counts words between spaces, ``mer`` (mixed error
+            rate) each Chinese character or Japanese kana and each word of other scripts.
     """
 
     name: str
     version: str
     apply: Callable[[str], str]
+    rate: Literal["wer", "mer"] = "wer"
 
 
 def normaliser(name: str) -> Normaliser:
@@ -43,6 +48,18 @@ def normaliser(name: str) -> Normaliser:
       and anything in brackets dropped, contractions written out, spelled-out numbers and amounts of money as digits,
       British spelling as American. ``Mr. Smith won't, um, pay twenty-one dollars for colour`` →
       ``mister smith will not pay $21 for color``. Needs the extra ``text``.
+    * ``whisper_basic``: Whisper's normaliser for any other language: Unicode NFKC; lower case; anything in brackets
+      dropped; marks, punctuation and symbols (categories M, P and S) become spaces, so that *we're* is two words and
+      vowel signs of Indic scripts are lost. ``Où (rires) est-ce ?`` → ``où est ce``.
+    * ``whisper_basic_letters``: ``whisper_basic``, with every letter as a word. Whisper's results on Chinese, Japanese,
+      Thai, Lao and Burmese are word error rates under it. ``你好吗`` → ``你 好 吗``.
+    * ``mandarin``: the spoken form of AISHELL's and WenetSpeech's references: Unicode NFKC (full width to half width);
+      traditional characters as simplified, one by one; digits read out in Chinese numerals, 〇 as 零; then ``basic``,
+      without apostrophes beside a Chinese character. Chinese numerals stay (一 in 一起 is safe). Limits: a number
+      that can be read in two ways (*110* as 幺幺零 or 一百一十) is read in the likelier one, by the grammar; units
+      after digits are read out in Chinese (*3kg* as 三千克); fillers and erhua stay, and 乾, 著 and their like, because
+      what they become depends on the word. Texts are compared by the mixed error rate.
+      ``我2018年買了2個 iPhone 15！`` → ``我二零一八年买了两个iphone十五``. Needs the extra ``text``.
 
     Args:
         name: One of these names.
@@ -63,10 +80,20 @@ def _plain(name: str, version: str, apply: Callable[[str], str]) -> Callable[[],
     return lambda: Normaliser(name, version, apply)
 
 
-@functools.cache
-def _whisper_english() -> Normaliser:
-    apply, libraries = whisper.english()
-    return Normaliser("whisper_english", f"1 ({libraries})", apply)
+def _made(
+    name: str,
+    version: str,
+    make: Callable[[], tuple[Callable[[str], str], str]],
+    rate: Literal["wer", "mer"] = "wer",
+) -> Callable[[], Normaliser]:
+    """One whose library is loaded when it is first wanted, and named in its version, as it may change what it does."""
+
+    @functools.cache
+    def of() -> Normaliser:
+        apply, libraries = make()
+        return Normaliser(name, f"{version} ({libraries})", apply, rate)
+
+    return of
 
 
 NORMALISERS: Mapping[str, Callable[[], Normaliser]] = MappingProxyType(
@@ -74,7 +101,12 @@ NORMALISERS: Mapping[str, Callable[[], Normaliser]] = MappingProxyType(
         "none": _plain("none", "1", plain.unchanged),
         "basic": _plain("basic", "1", plain.basic),
         "spoken_digits": _plain("spoken_digits", "1", plain.spoken_digits),
-        "whisper_english": _whisper_english,
+        "whisper_english": _made("whisper_english", "1", whisper.english),
+        "whisper_basic": _made("whisper_basic", "1", functools.partial(whisper.basic, split_letters=False)),
+        "whisper_basic_letters": _made(
+            "whisper_basic_letters", "1", functools.partial(whisper.basic, split_letters=True)
+        ),
+        "mandarin": _made("mandarin", "1", mandarin, "mer"),
     }
 )
 """What makes each normaliser, by its name."""

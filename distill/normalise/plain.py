@@ -5,9 +5,11 @@ import unicodedata
 
 _DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _INNER_APOSTROPHE = re.compile(r"(?<=[^\W_])['\u2019\u02bc](?=[^\W_])")
-# Han (with the iteration and zero marks), Hiragana and Katakana: the scripts that put no spaces between words.
-_UNSPACED = "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_SPACE_BESIDE_UNSPACED = re.compile(f"(?<=[{_UNSPACED}]) | (?=[{_UNSPACED}])")
+UNSPACED = "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Han (with the iteration and zero marks), Hiragana and Katakana: the scripts that put no spaces between words, as the
+inside of a regular expression's character class."""
+
+_SPACE_BESIDE_UNSPACED = re.compile(f"(?<=[{UNSPACED}]) | (?=[{UNSPACED}])")
 
 
 def unchanged(text: str) -> str:
@@ -25,7 +27,12 @@ def basic(text: str) -> str:
         "'" if i in inner else " " if unicodedata.category(c)[0] in "PS" or unicodedata.category(c) == "Cc" else c
         for i, c in enumerate(text)
     )
-    return _SPACE_BESIDE_UNSPACED.sub("", " ".join(text.split()))
+    return drop_spaces_beside_unspaced(" ".join(text.split()))
+
+
+def drop_spaces_beside_unspaced(text: str) -> str:
+    """The text without single spaces that touch a Chinese character or Japanese kana."""
+    return _SPACE_BESIDE_UNSPACED.sub("", text)
 
 
 def spoken_digits(text: str) -> str:

@@ -5,11 +5,13 @@ spellings is not part of transformers; it comes with the package whisper-normali
 it departs from the original (it rewrites *kinda*, for one).
 """
 
+# transformers is imported where it is used: that takes seconds, and many runs use other normalisers.
 import json
 from collections.abc import Callable
-from importlib import metadata, resources
+from importlib import resources
 
 from ..extras import require
+from .versions import versions
 
 
 def english() -> tuple[Callable[[str], str], str]:
@@ -21,13 +23,22 @@ def english() -> tuple[Callable[[str], str], str]:
         MissingExtraError: whisper-normalizer is not installed.
     """
     package = require("whisper_normalizer", extra="text", purpose="the text normaliser whisper_english")
-    # Imported here because it takes a second and many runs do without.
     from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
     table = resources.files(package).joinpath("normalizers", "english.json").read_text(encoding="utf-8")
     normalise = EnglishTextNormalizer(json.loads(table))
-    return lambda text: normalise(text).strip(), _versions("transformers", "whisper-normalizer")
+    return lambda text: normalise(text).strip(), versions("transformers", "whisper-normalizer")
 
 
-def _versions(*distributions: str) -> str:
-    return ", ".join(f"{name} {metadata.version(name)}" for name in distributions)
+def basic(*, split_letters: bool) -> tuple[Callable[[str], str], str]:
+    """The normaliser for any language, and the library behind it with its version.
+
+    White space at either end is stripped, which the original leaves there.
+
+    Args:
+        split_letters: Whether every letter (grapheme cluster) becomes a word.
+    """
+    from transformers.models.whisper.english_normalizer import BasicTextNormalizer
+
+    normalise = BasicTextNormalizer(split_letters=split_letters)
+    return lambda text: normalise(text).strip(), versions("transformers")

@@ -127,6 +127,15 @@ def straight(tmp_path):
 
 
 @pytest.fixture
+def mixed(tmp_path):
+    """A run whose normaliser counts mixed tokens."""
+    path = write_run(tmp_path / "mixed")
+    log = path / "evaluations.jsonl"
+    log.write_text(log.read_text(encoding="utf-8").replace('"wer"', '"mer"'), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
 def fell_back(tmp_path):
     return write_run(tmp_path / "fell back", FELL_BACK)
 

@@ -40,6 +40,21 @@ def test_a_run_without_readings(straight):
     assert "nan" not in table.to_text()
 
 
+def test_word_and_mixed_error_rates_have_columns_of_their_own(straight, mixed):
+    table = compare({"words": load(straight), "mixed": load(mixed)})
+    frame = table.frame.set_index("run")
+    assert frame.loc["mixed", ["mer", "n_tokens"]].tolist() == frame.loc["words", ["wer", "n_words"]].tolist()
+    assert frame.loc["mixed", ["wer", "n_words"]].isna().all()
+    heading, _, words, other = table.to_markdown().splitlines()[:4]
+    assert "| WER % | MER % | top-1 agreement | total variation | n words | n tokens | n pos. |" in heading
+    assert "| 40.0 [38.0, 42.0] | – |" in words
+    assert "| 1,000 | – |" in words
+    assert "| – | 40.0 [38.0, 42.0] |" in other
+    alone = compare({"mixed": load(mixed)}).to_markdown()
+    assert "MER %" in alone
+    assert "WER %" not in alone
+
+
 def test_text_and_markdown(straight, fell_back):
     table = compare({"gate": load(fell_back), "fixed": load(straight)})
     assert max(map(len, table.to_text().splitlines())) <= 110

@@ -80,6 +80,13 @@ def test_damaged_probes_are_named(straight):
         load(straight)
 
 
+def test_evaluations_without_an_error_rate_are_refused(straight):
+    log = straight / "evaluations.jsonl"
+    log.write_text(log.read_text().replace('"wer"', '"ter"'))
+    with pytest.raises(ValueError, match=r"evaluations\.jsonl: field `wer` or `mer` is missing; it was not written by"):
+        load(straight)
+
+
 def test_a_run_that_has_only_begun(tmp_path, straight):
     for name in ("metrics.jsonl", "probes.parquet", "decisions.jsonl"):
         (straight / name).unlink()

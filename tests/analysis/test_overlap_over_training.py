@@ -145,6 +145,14 @@ def test_error_rate_alone(straight):
     assert key == ["WER of the student: 1,000 words / 120", "WER of the teacher: 1,000 words / 120"]
 
 
+def test_mixed_error_rates_are_named(mixed):
+    (only,) = overlap_over_training(load(mixed), ())
+    assert only.get_ylabel() == "MER\n(%)"
+    np.testing.assert_allclose(line(only, "teacher").get_ydata(), [10, 10])
+    key = [text.get_text() for text in only.get_legend().get_texts()]
+    assert key == ["MER of the student: 1,000 tokens / 120", "MER of the teacher: 1,000 tokens / 120"]
+
+
 def test_what_was_not_measured_is_said(make_run):
     stays = [("base", (0, 50), "end")]
     run = load(make_run(stays, states=(), evaluated=False))

@@ -112,6 +112,16 @@ def test_without_probes_or_evaluations(make_run):
     stage_table(load(make_run(stays, "neither", states=(), evaluated=False))).to_text()
 
 
+def test_mixed_error_rates_are_named(mixed):
+    table = stage_table(load(mixed))
+    first = table.frame.iloc[0]
+    assert (table.error_rate, first["mer"], first["n_tokens"]) == ("mer", 0.1, 1000)
+    assert "wer" not in table.frame
+    assert re.search(r"stage +MER %", table.to_text())
+    assert "MER: set 'test', 1,000 tokens in 120 utterances, normaliser" in table.to_text()
+    assert "| MER % [95 %] |" in table.to_markdown()
+
+
 def test_without_any_reading(straight):
     for log in ("decisions", "evaluations", "metrics"):
         (straight / f"{log}.jsonl").write_text("")

@@ -89,6 +89,49 @@ def test_compressed_files(tmp_path, name, subtype):
     assert np.corrcoef(loaded, tone[4000:12000])[0, 1] > 0.99
 
 
+CODECS = {
+    "FLAC": ("FLAC", "PCM_16", (44100,)),
+    "MP3": ("MP3", "MPEG_LAYER_III", (8000, 44100)),
+    "Vorbis": ("OGG", "VORBIS", (11025, 16000)),
+    "Opus": ("OGG", "OPUS", (8000, 16000)),
+    "mu-law": ("WAV", "ULAW", (8000,)),
+    "GSM": ("WAV", "GSM610", (8000,)),  # libsndfile cannot seek there
+    "AIFF": ("AIFF", "PCM_24", (32000,)),
+}
+
+
+def speech_like(seconds: float, rate: int, channels: int) -> np.ndarray:
+    """A rising tone that comes and goes, so that no stretch is like another, with bursts of noise."""
+    time = np.arange(round(seconds * rate)) / rate
+    tone = 0.4 * np.sin(2 * np.pi * (200 + 70 * time) * time) * np.sin(2 * np.pi * 0.7 * time)
+    mono = tone + np.where(time % 0.7 < 0.05, 0.1, 1e-3) * np.random.default_rng(0).uniform(-0.5, 0.5, len(time))
+    return np.stack([(1 - 0.3 * channel) * mono for channel in range(channels)], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("codec", "rate", "channels"),
+    [(c, rate, n) for c, (*_, rates) in CODECS.items() for rate in rates for n in (1, 2) if (c, n) != ("GSM", 2)],
+)
+def test_segments_of_every_format_are_those_of_a_wav(tmp_path, codec, rate, channels):
+    container, subtype, _ = CODECS[codec]
+    samples = speech_like(12, rate, channels)
+    with soundfile.SoundFile(tmp_path / "a", "w", rate, channels, format=container, subtype=subtype) as file:
+        for start in range(0, len(samples), 4096):  # libsndfile's Vorbis encoder crashes on long writes
+            file.write(samples[start : start + 4096])
+    write(tmp_path / "a.wav", samples, rate)
+    whole = soundfile.read(tmp_path / "a", always_2d=True)[0].mean(axis=1)
+    for begin in (0.0, 0.3, 1.77, 4.9, 9.43, 11.6):
+        times = {"begin_time": begin, "end_time": begin + 0.3}
+        found = load_audio(Utterance("u", tmp_path / "a", **times), sampling_rate=rate)
+        first = math.floor(begin * rate + 0.5)
+        np.testing.assert_allclose(found, whole[first : first + len(found)], atol=2e-4)
+        wav = load_audio(Utterance("u", tmp_path / "a.wav", **times), sampling_rate=rate)
+        assert len(found) == len(wav)
+        lags = np.correlate(found, wav[100:-100])
+        assert np.argmax(lags) == 100
+        assert lags[100] > 0.8 * np.sum(wav[100:-100] ** 2)
+
+
 @pytest.mark.parametrize("bitrate_mode", ["CONSTANT", "VARIABLE"])
 def test_a_segment_of_an_mp3_is_the_slice_of_the_decoded_file(tmp_path, bitrate_mode):
     # Sparse clicks fill the bit reservoir, on which later frames depend.
@@ -127,7 +170,10 @@ def test_missing_unreadable_and_empty_files_are_refused(tmp_path, measure):
         measure(missing)
     (tmp_path / "text.wav").write_text("not audio", encoding="utf-8")
     unreadable = Utterance("t", tmp_path / "text.wav")
-    with refused(unreadable, r"cannot be opened \(.*\); give a readable file in a format of libsndfile"):
+    remedy = (
+        r"give a readable file in a format of libsndfile \(.*\), and convert any other \(M4A, WebM …\), as in `ffmpeg"
+    )
+    with refused(unreadable, rf"cannot be opened \(.*\); {remedy} -i in\.m4a out\.flac`"):
         measure(unreadable)
     empty = Utterance("e", write(tmp_path / "e.wav", np.zeros(0)))
     with refused(empty, "has no samples; correct the times in the manifest or leave it out"):

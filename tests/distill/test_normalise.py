@@ -4,13 +4,16 @@ import sys
 import unicodedata
 from importlib import metadata, resources
 
+import cn2an
 import pytest
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.models.whisper.english_normalizer import BasicTextNormalizer
 
 from distill.extras import MissingExtraError
 from distill.normalise import NORMALISERS, Normaliser, normaliser, whisper
+from distill.normalise.mandarin import mandarin
 
 # What openai-whisper 20250625 itself makes of the text, ends stripped.
 ORIGINAL_ENGLISH = [
@@ -121,14 +124,94 @@ def test_whisper_english_takes_any_text(text):
     assert once == " ".join(once.split())
 
 
-def test_missing_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "whisper_normalizer", None)
+@pytest.mark.parametrize(
+    ("text", "basic", "letters"),
+    [
+        ("Où (rires) est-ce ?", "où est ce", "o ù e s t c e"),
+        ("We're <unk> here [noise]!", "we re here", "w e r e h e r e"),
+        ("你好，世界。ABC", "你好 世界 abc", "你 好 世 界 a b c"),
+        ("हिन्दी ½", "ह न द 1 2", "ह न द 1 2"),
+        ("", "", ""),
+    ],
+)
+def test_whisper_basic(text, basic, letters):
+    assert normaliser("whisper_basic").apply(text) == basic
+    assert normaliser("whisper_basic_letters").apply(text) == letters
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_whisper_basic_is_that_of_transformers_with_its_ends_stripped(text):
+    for name, split in (("whisper_basic", False), ("whisper_basic_letters", True)):
+        assert normaliser(name).apply(text) == BasicTextNormalizer(split_letters=split)(text).strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # As AISHELL and WenetSpeech transcribe: no punctuation, numbers as spoken.
+        ("广州市房地产中介协会分析", "广州市房地产中介协会分析"),
+        ("今天 是 星期一", "今天是星期一"),
+        ("我2018年買了2個 iPhone 15！", "我二零一八年买了两个iphone十五"),
+        ("同比增长3.5%，达1,200万元。", "同比增长百分之三点五达一千二百万元"),
+        ("10,000,000 人", "一千万人"),
+        ("二〇一八年５月１日", "二零一八年五月一日"),
+        ("拨打110或13812345678", "拨打幺幺零或幺三八幺二三四五六七八"),
+        ("下午3:05，气温-5℃", "下午三点零五分气温负五摄氏度"),
+        ("½ 和 3/4 以及 ⑨", "二分之一和四分之三以及九"),
+        ("第\n2 个 人，第12个", "第二个人第十二个"),
+        # Numerals inside words are words.
+        ("一起去统一，万一不三不四", "一起去统一万一不三不四"),
+        ("他说：“It's OK 吗？”《三国》", "他说it's ok吗三国"),
+        ("ＨＥＬＬＯ　Ｗｏｒｌｄ，世'界", "hello world世界"),
+        ("聽說讀寫國語", "听说读写国语"),
+        ("呃那个花儿啊", "呃那个花儿啊"),
+        ("乾燥", "乾燥"),
+        ("3kg", "三千克"),
+        ("……", ""),
+        ("", ""),
+    ],
+)
+def test_mandarin(text, expected):
+    assert normaliser("mandarin").apply(text) == expected
+
+
+@pytest.mark.parametrize("number", [*range(0, 130), 1001, 1010, 1100, 10001, 10100, 20304, 100000, 1000000, 305000000])
+def test_mandarin_reads_numbers_as_cn2an_does(number):
+    """Before 元 a number is a quantity; 两 and 二 before hundreds and more are equally right."""
+    read = normaliser("mandarin").apply(f"{number}元")
+    assert read.replace("两", "二") == cn2an.an2cn(str(number), "low").replace("两", "二") + "元"
+
+
+@settings(deadline=None)
+@given(st.text(st.sampled_from("一二两零百千万点个年元度好的中国聽，。“ ：abcAB'-"), max_size=20))
+def test_mandarin_leaves_its_own_texts_alone(text):
+    apply = normaliser("mandarin").apply
+    once = apply(text)
+    assert apply(once) == once
+
+
+@settings(deadline=None)
+@given(st.text(st.sampled_from("一两百个年元好，。 ：:/.-+%$℃12３90５abK'()[]<>\\\"{}\t\n")) | st.text())
+def test_mandarin_takes_any_text(text):
+    once = normaliser("mandarin").apply(text)
+    assert once == " ".join(once.split())
+    assert not set(once) & set("0123456789")
+    assert {c for c in once if unicodedata.category(c)[0] in "PS"} <= {"'"}
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "module"),
+    [(whisper.english, "whisper_english", "whisper_normalizer"), (mandarin, "mandarin", "wetext")],
+)
+def test_missing_extra(monkeypatch, make, name, module):
+    monkeypatch.setitem(sys.modules, module, None)
     message = (
-        "the text normaliser whisper_english needs the Python package whisper_normalizer; install it with "
+        f"the text normaliser {name} needs the Python package {module}; install it with "
         "`pip install 'support-overlap[text]'`"
     )
     with pytest.raises(MissingExtraError, match=re.escape(message)):
-        whisper.english()
+        make()
 
 
 def test_registry():
@@ -140,6 +223,12 @@ def test_registry():
         assert normaliser(name).version == item.version
     libraries = f"transformers {transformers.__version__}, whisper-normalizer {metadata.version('whisper-normalizer')}"
     assert normaliser("whisper_english").version == f"1 ({libraries})"
-    message = "there is no text normaliser 'whisper'; choose one of: basic, none, spoken_digits, whisper_english"
+    assert normaliser("whisper_basic").version == f"1 (transformers {transformers.__version__})"
+    assert normaliser("mandarin").version == f"1 (wetext {metadata.version('wetext')})"
+    assert {name for name in NORMALISERS if normaliser(name).rate == "mer"} == {"mandarin"}
+    message = (
+        "there is no text normaliser 'whisper'; choose one of: basic, mandarin, none, spoken_digits, whisper_basic, "
+        "whisper_basic_letters, whisper_english"
+    )
     with pytest.raises(ValueError, match=re.escape(message)):
         normaliser("whisper")

@@ -91,6 +91,12 @@ def test_at_120_columns_every_event_is_a_line():
     assert not any("not yet" in line or "evaluating" in line for line in lines)
 
 
+def test_mixed_error_rates_are_named():
+    row = {name: value for name, value in EVALUATION.items() if name != "wer"} | {"mer": RATE}
+    line = "step 1900 · teacher data · student on test: MER 12.30 % [10.00, 15.00] (123/1000 tokens, 200 utterances)"
+    assert line in shown(120, lambda progress: progress.evaluation(row))
+
+
 def test_at_80_columns_table_and_bar_still_fit():
     lines = shown(80, whole_run)
     squeezed = [" ".join(line.split()) for line in lines]

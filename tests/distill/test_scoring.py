@@ -1,6 +1,7 @@
 import json
 import math
 import re
+import unicodedata
 
 import jiwer
 import numpy as np
@@ -95,6 +96,49 @@ def test_spaces_count_as_characters():
     assert score_transcripts(["ab cd"], ["abcd"], normaliser="none").cer.value == 1 / 5
 
 
+def mixed_tokens(text: str) -> list[str]:
+    """By the names of characters, not by ranges of code points."""
+    marked = (f" {c} " if unicodedata.name(c).startswith(("CJK", "HIRAGANA", "KATAKANA")) else c for c in text)
+    return "".join(marked).split()
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(*[st.text("中国あカab' é한", max_size=8)] * 2), min_size=1, max_size=5))
+def test_mixed_tokens_are_characters_and_words(pairs):
+    references, hypotheses = map(list, zip(*pairs, strict=True))
+    score = score_transcripts(references, hypotheses, normaliser="none", draws=2)
+    tokens = [(mixed_tokens(r), mixed_tokens(h)) for r, h in pairs]
+    assert score.mixed.errors.tolist() == [levenshtein(r, h) for r, h in tokens]
+    assert score.mixed.reference_lengths.tolist() == [len(r) for r, _ in tokens]
+    assert (score.mer.errors, score.mer.total) == (score.mixed.errors.sum(), sum(len(r) for r, _ in tokens))
+
+
+def test_the_mixed_error_rate_is_that_of_characters_in_mandarin_and_of_words_in_english():
+    references = ["今天我们去iPhone店", "好"]
+    score = score_transcripts(references, ["今天我门去phone店", "好的"], normaliser="mandarin")
+    assert (score.mer.errors, score.mer.total, score.rate) == (3, 8, "mer")
+    mandarin = score_transcripts(["今天 我们 去。", "好"], ["今天我门去", "好的"], normaliser="mandarin")
+    assert mandarin.mer == mandarin.cer
+    references, hypotheses = corpus(50)
+    english = score_transcripts(references, hypotheses, normaliser="basic")
+    assert english.mer == english.wer
+
+
+def test_the_rate_of_the_normaliser_is_the_one_reported():
+    score = score_transcripts(["2个 apple", "好"], ["两个apple", "坏"], normaliser="mandarin")
+    tree = score.to_dict()
+    assert tree["mer"] == {"value": 0.25, "low": score.mer.low, "high": score.mer.high, "errors": 1, "total": 4} | {
+        "substitutions": 1,
+        "deletions": 0,
+        "insertions": 0,
+    }
+    assert tree["normaliser"] == "mandarin"
+    assert tree["normaliser_version"] == normaliser("mandarin").version
+    assert "wer" not in tree
+    assert str(score).startswith("MER 25.00 % (")
+    assert "1 errors (1 substitutions, 0 deletions, 0 insertions) in 4 tokens\nCER " in str(score)
+
+
 def test_both_sides_are_normalised():
     assert score_transcripts(["CALL 351"], ["Call, three five one."], normaliser="spoken_digits").wer.errors == 0
     assert score_transcripts(["CALL 351"], ["call three five one"], normaliser="none").wer.value == 2.0
@@ -111,7 +155,7 @@ def test_intervals_agree_with_scipy(level):
     def ratio(e, t, axis=-1):
         return e.sum(axis=axis) / t.sum(axis=axis)
 
-    for rate, counts in ((score.wer, score.words), (score.cer, score.characters)):
+    for rate, counts in ((score.wer, score.words), (score.mer, score.mixed), (score.cer, score.characters)):
         expected = scipy.stats.bootstrap(
             (counts.errors, counts.reference_lengths),
             ratio,
@@ -221,7 +265,7 @@ def test_bad_input_is_refused(references, hypotheses, message):
 
 
 def test_bad_options_are_refused():
-    with pytest.raises(ValueError, match="there is no text normaliser 'whisper'; choose one of: basic, none, spoken"):
+    with pytest.raises(ValueError, match="there is no text normaliser 'whisper'; choose one of: basic, mandarin"):
         score_transcripts(["x"], ["x"], normaliser="whisper")
     with pytest.raises(ValueError, match="level"):
         score_transcripts(["x"], ["x"], normaliser="none", level=95)

@@ -1,0 +1,8 @@
+"""What stands in a normaliser's version for the libraries behind it."""
+
+from importlib import metadata
+
+
+def versions(*distributions: str) -> str:
+    """Names and installed versions, as in ``transformers 5.13.0, whisper-normalizer 0.1.15``."""
+    return ", ".join(f"{name} {metadata.version(name)}" for name in distributions)
