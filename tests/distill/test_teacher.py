@@ -185,7 +185,7 @@ class TestBadTransport:
         lists(teacher(), utterances[:1])  # the model is loaded
         server.control(max_logprobs=100, faults=[fault] * 2)
         with pytest.raises(ServerError, match=f"POST {server.url}/v1/chat/completions: .*{words}"):
-            lists(teacher(retries=1, timeout_seconds=0.3), utterances[:1])
+            lists(teacher(retries=1, timeout_seconds=0.3 if "sleep" in fault else 60.0), utterances[:1])
 
     @pytest.mark.parametrize(
         ("status", "words"), [(400, "will not do better a second time"), (401, "key_variable"), (413, "too long")]
