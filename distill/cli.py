@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -15,10 +16,10 @@ from analysis import load, stage_table
 
 from . import launch
 from .audio import AudioCache
-from .data import AudioSource
+from .data import AudioSource, check_inputs
 from .evaluation import evaluate as evaluate_model
 from .manifest import read_manifest, require_text
-from .models import load_recogniser
+from .models import Recogniser, load_recogniser
 from .pair import Pair
 from .paths import shipped_recipes
 from .probe import StateProbe
@@ -37,6 +38,36 @@ ABORTED = 3
 """Exit code of a run that a gate aborted."""
 
 JsonFlag = Annotated[bool, Parameter(name="--json")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Loading:
+    """How the models of a command are loaded.
+
+    Attributes:
+        prompt_format: How text models read prompts: auto wraps them in the chat template where there is one.
+        chat_template_kwargs: Further variables of text models' chat templates, as JSON.
+    """
+
+    prompt_format: Literal["auto", "chat", "plain"] | None = None
+    chat_template_kwargs: str | None = None
+
+    def load(self, model: str) -> Recogniser:
+        """Load a directory or Hub name."""
+        options: dict[str, Any] = {} if self.prompt_format is None else {"prompt_format": self.prompt_format}
+        if self.chat_template_kwargs is not None:
+            try:
+                options["chat_template_kwargs"] = dict(json.loads(self.chat_template_kwargs))
+            except (ValueError, TypeError) as error:
+                raise ValueError(
+                    f"--chat-template-kwargs {self.chat_template_kwargs}: expected a JSON object, for instance "
+                    '{"enable_thinking": false}'
+                ) from error
+        return load_recogniser(model, options=options)
+
+
+AS_THEY_ARE = Loading()
 
 
 @app.command
@@ -91,23 +122,26 @@ def evaluate(
     batch_size: int = 16,
     max_new_tokens: int = 256,
     max_seconds: float = 30.0,
+    loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> None:
     """Word and character error rate of a model on a manifest, with intervals.
 
     Args:
         model: Directory or Hub name.
-        manifest: JSON lines with audio and text.
+        manifest: JSON lines with audio, or a prompt for a text model, and text.
         normaliser: Text normaliser applied to both sides; its name and version are part of the result.
         batch_size: Utterances at once.
         max_new_tokens: Longest transcript, in tokens.
         max_seconds: Longer utterances are refused.
+        loading: How the model is loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
     utterances = read_manifest(manifest)
     require_text(utterances, "evaluation")
     check_durations(utterances, max_seconds)
-    recogniser = load_recogniser(model)
+    recogniser = loading.load(model)
+    check_inputs(utterances, recogniser)
     with TerminalProgress() as progress:
         score = evaluate_model(
             recogniser,
@@ -134,6 +168,7 @@ def probe(
     batch_size: int = 16,
     max_utterances: int | None = None,
     max_seconds: float = 30.0,
+    loading: Loading = AS_THEY_ARE,
     output: Path | None = None,
     json_: JsonFlag = False,
 ) -> None:
@@ -142,19 +177,21 @@ def probe(
     Args:
         student: Directory or Hub name of the model that writes.
         teacher: Directory or Hub name of the model that scores.
-        manifest: JSON lines; only audio is needed.
+        manifest: JSON lines; only audio is needed, or a prompt for text models.
         k: Size of the top-k sets.
         temperature: Of the probabilities.
         max_new_tokens: Longest rollout, in tokens.
         batch_size: Utterances at once.
         max_utterances: Use the first so many.
         max_seconds: Longer utterances are refused.
+        loading: How the models are loaded.
         output: Write a trace there (Parquet, a row an utterance).
         json_: Print one JSON object to standard output and nothing else there.
     """
     utterances = read_manifest(manifest)[:max_utterances]
     check_durations(utterances, max_seconds)
-    pair = Pair.of(load_recogniser(student), load_recogniser(teacher), k)
+    pair = Pair.of(loading.load(student), loading.load(teacher), k)
+    check_inputs(utterances, pair.student, pair.teacher)
     with TerminalProgress() as progress:
         result = probe_pair(
             pair,
@@ -184,6 +221,7 @@ def show(
     k: int = 32,
     max_new_tokens: int = 256,
     max_seconds: float = 30.0,
+    loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> None:
     """Both models' prompts and tokens of one utterance, position by position: a pair that does not fit shows at once.
@@ -197,6 +235,7 @@ def show(
         k: Size of the top-k sets.
         max_new_tokens: Longest transcript, in tokens.
         max_seconds: Longer utterances are refused.
+        loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
     utterances = read_manifest(manifest)
@@ -206,7 +245,8 @@ def show(
     if states == "reference":
         require_text(chosen, "scoring the reference")
     check_durations(chosen, max_seconds)
-    pair = Pair.of(load_recogniser(student), load_recogniser(teacher), k)
+    pair = Pair.of(loading.load(student), loading.load(teacher), k)
+    check_inputs(chosen, pair.student, pair.teacher)
     view = show_utterance(
         pair,
         AudioSource(AudioCache(max_seconds=max_seconds)),

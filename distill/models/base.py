@@ -6,9 +6,8 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
@@ -18,6 +17,18 @@ from .vocabulary import Tokens
 
 class ModelError(ValueError):
     """A checkpoint that cannot serve; the message names it and the remedy."""
+
+
+class InputError(ModelError):
+    """An utterance that a model cannot take; whoever knows the batch puts the utterance's name before the message.
+
+    Attributes:
+        row: Which of the batch it is.
+    """
+
+    def __init__(self, row: int, message: str) -> None:
+        super().__init__(message)
+        self.row = row
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,9 @@ class Prompt:
 
 
 class Recogniser(Protocol):
-    """A recogniser as the trainer sees it: prepare, rollout, score, decode.
+    """A recogniser as the trainer sees it: prepare, rollout, score, decode; a text model is one that reads prompts.
+
+    `reads` says which of an utterance's fields is its input.
 
     `text_prefix` is what it writes before each text and `decode` takes away, such as a space.
 
@@ -67,6 +80,7 @@ class Recogniser(Protocol):
     generator: Any
     tokens: Tokens
     text_prefix: bytes
+    reads: Literal["audio", "prompt"]
 
     @property
     def family(self) -> str:
@@ -87,8 +101,11 @@ class Recogniser(Protocol):
         """Leave the audio encoder as it is, and keep what it makes of utterances where the family can."""
         ...
 
-    def prepare(self, waveforms: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:
-        """Model inputs for mono waveforms at 16 kHz, with the language named in the prompt where it is known."""
+    def prepare(self, inputs: Sequence[Any], languages: Sequence[str | None]) -> Prompt:
+        """Model inputs for what it reads: mono waveforms at 16 kHz, or text prompts (`manifest.Utterance.prompt`).
+
+        The language is named in the prompt where it is known and the family has a place for it.
+        """
         ...
 
     def prompt_text(self, prompt: Prompt, row: int) -> str:
