@@ -18,6 +18,7 @@ from . import launch
 from .audio import AudioCache
 from .data import AudioSource, check_inputs
 from .evaluation import evaluate as evaluate_model
+from .extras import MissingExtraError
 from .manifest import read_manifest, require_text
 from .models import Recogniser, load_recogniser
 from .pair import Pair
@@ -122,6 +123,7 @@ def evaluate(
     batch_size: int = 16,
     max_new_tokens: int = 256,
     max_seconds: float = 30.0,
+    output: Path | None = None,
     loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> None:
@@ -134,6 +136,7 @@ def evaluate(
         batch_size: Utterances at once.
         max_new_tokens: Longest transcript, in tokens.
         max_seconds: Longer utterances are refused.
+        output: Write transcripts with their errors there (Parquet, a row an utterance).
         loading: How the model is loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
@@ -143,7 +146,7 @@ def evaluate(
     recogniser = loading.load(model)
     check_inputs(utterances, recogniser)
     with TerminalProgress() as progress:
-        score = evaluate_model(
+        evaluation = evaluate_model(
             recogniser,
             AudioSource(AudioCache(max_seconds=max_seconds)),
             utterances,
@@ -152,8 +155,10 @@ def evaluate(
             batch_size=batch_size,
             progress=lambda done, total: progress.work("transcribing", done, total),
         )
-    result = {"model": model, "manifest": str(manifest)} | score.to_dict()
-    print(json.dumps(result, ensure_ascii=False, allow_nan=False) if json_ else score)
+    if output:
+        _write_rows(output, evaluation.rows)
+    result = {"model": model, "manifest": str(manifest)} | evaluation.score.to_dict()
+    print(json.dumps(result, ensure_ascii=False, allow_nan=False) if json_ else evaluation.score)
 
 
 @app.command
@@ -168,8 +173,8 @@ def probe(
     batch_size: int = 16,
     max_utterances: int | None = None,
     max_seconds: float = 30.0,
-    loading: Loading = AS_THEY_ARE,
     output: Path | None = None,
+    loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> None:
     """Support overlap of two models over a manifest, at the states of the student's own rollouts.
@@ -184,8 +189,8 @@ def probe(
         batch_size: Utterances at once.
         max_utterances: Use the first so many.
         max_seconds: Longer utterances are refused.
-        loading: How the models are loaded.
         output: Write a trace there (Parquet, a row an utterance).
+        loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
     utterances = read_manifest(manifest)[:max_utterances]
@@ -204,9 +209,7 @@ def probe(
             progress=lambda done, total: progress.work("probing", done, total),
         )
     if output:
-        import pandas as pd
-
-        write_parquet(output, pd.DataFrame(result.traces))
+        _write_rows(output, result.traces)
     _print_probe(result, {"student": student, "teacher": teacher, "manifest": str(manifest)}, json_, output)
 
 
@@ -258,12 +261,21 @@ def show(
     print(json.dumps(view.to_dict(), ensure_ascii=False, allow_nan=False) if json_ else view)
 
 
+def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    import pandas as pd
+
+    write_parquet(path, pd.DataFrame(rows))
+
+
 def _print_probe(result: StateProbe, sources: dict[str, str], as_json: bool, output: Path | None) -> None:
     if as_json:
         tree = sources | {"summary": result.estimates.to_dict(), "funnel": result.funnel.to_dict()}
+        if result.coverage:
+            sides = {"student": result.coverage.student, "teacher": result.coverage.teacher}
+            tree["vocabulary"] = {name: {"ids": side.ids, "mapped": side.mapped} for name, side in sides.items()}
         print(json.dumps(tree, ensure_ascii=False, allow_nan=False))
         return
-    print(result.estimates, result.funnel, sep="\n\n")
+    print(*filter(None, (result.estimates, result.funnel, result.coverage)), sep="\n\n")
     if output:
         print(f"\ntrace of {len(result.traces)} utterances: {output}")
 
@@ -289,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     try:
         sys.exit(app(sys.argv[1:] if arguments is None else arguments, result_action="return_value") or 0)
-    except (ValueError, OSError, TrainingError) as error:
+    except (MissingExtraError, OSError, TrainingError, ValueError) as error:
         stderr.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -30,7 +30,8 @@ class Comparison:
         transcripts: In the student's ids.
         student_logits: [batch, length, student's vocabulary].
         teacher_logits: [batch, length, teacher's vocabulary].
-        union: Of both top-k sets, in the student's ids.
+        sets: The student's and the teacher's top-k sets, in the student's ids.
+        union: Of the two.
         used: [batch, length] bool, positions that count.
         funnel: Where the others went.
         support: k and temperature.
@@ -40,6 +41,7 @@ class Comparison:
     transcripts: Transcripts
     student_logits: Tensor
     teacher_logits: Tensor
+    sets: tuple[overlap.Support, overlap.Support]
     union: overlap.Support
     used: Tensor
     funnel: overlap.Funnel
@@ -103,7 +105,8 @@ def compare(
         _refuse_undefined(scored, "teacher", teacher, batch, view.transcripts)
         teacher_logits, mask = view.at_student(scored).to(student_logits.device), transcripts.mask
         misaligned = torch.zeros_like(mask) if view.alignment is None else view.alignment.misaligned
-        union = overlap.union(*supports(pair, student_logits, teacher_logits, support.k, mask & ~misaligned))
+        sets = _top_k(pair, student_logits, teacher_logits, support.k, mask & ~misaligned)
+        union = overlap.union(*sets)
         empty = (transcripts.lengths == 0) & transcripts.finished
         reasons = {
             "empty_rollout": (empty if drop_empty else torch.zeros_like(empty)).unsqueeze(-1),
@@ -113,11 +116,11 @@ def compare(
             "thin_support": union.valid.sum(-1) < 2,
         }
         funnel, used = overlap.account(transcripts.mask, reasons)
-    return Comparison(pair, transcripts, student_logits, teacher_logits, union, used, funnel, support)
+    return Comparison(pair, transcripts, student_logits, teacher_logits, sets, union, used, funnel, support)
 
 
-def supports(
-    pair: Pair, student_logits: Tensor, teacher_logits: Tensor, k: int, mask: Tensor | None = None
+def _top_k(
+    pair: Pair, student_logits: Tensor, teacher_logits: Tensor, k: int, mask: Tensor
 ) -> tuple[overlap.Support, overlap.Support]:
     """Both models' top-k sets in the student's ids, without the tokens that the other does not have."""
     own = overlap.top_k(student_logits.detach(), k, blocked=pair.blocked, mask=mask)

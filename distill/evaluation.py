@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from .audio import duration
 from .data import AudioSource
 from .manifest import Utterance, require_text
 from .models import Recogniser
 from .recipe import Decoding
 from .scoring import TranscriptScore, score_transcripts
 from .transcribe import Progress, transcribe
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a recogniser did on a labelled set.
+
+    Attributes:
+        score: Error rates over the set.
+        rows: An utterance each: `id`, `reference` and `text` as written, `seconds`, the manifest's `language` and
+            `speaker` (None without), and of words and characters after normalisation `words.errors`, `words.total`,
+            `words.substitutions`, `words.deletions`, `words.insertions`, `characters.errors` and so on.
+    """
+
+    score: TranscriptScore
+    rows: list[dict[str, Any]]
 
 
 def evaluate(
@@ -21,7 +39,7 @@ def evaluate(
     decoding: Decoding,
     batch_size: int = 32,
     progress: Progress | None = None,
-) -> TranscriptScore:
+) -> Evaluation:
     """Corpus word and character error rates of a recogniser, with intervals from a bootstrap over utterances.
 
     Args:
@@ -40,4 +58,16 @@ def evaluate(
     require_text(utterances, "evaluation")
     references = {utterance.id: utterance.text or "" for utterance in utterances}
     texts = transcribe(recogniser, source, utterances, decoding, batch_size=batch_size, progress=progress)
-    return score_transcripts(references, texts, normaliser=normaliser)
+    score = score_transcripts(references, texts, normaliser=normaliser)
+    place = {id_: i for i, id_ in enumerate(score.ids)}
+    return Evaluation(score, [_row(u, texts[u.id], score, place[u.id]) for u in utterances])
+
+
+def _row(utterance: Utterance, text: str, score: TranscriptScore, i: int) -> dict[str, Any]:
+    row = {"id": utterance.id, "reference": utterance.text, "text": text, "seconds": duration(utterance)}
+    row |= {"language": utterance.language, "speaker": utterance.extra.get("speaker")}
+    for unit, counts in (("words", score.words), ("characters", score.characters)):
+        row |= {f"{unit}.errors": int(counts.errors[i]), f"{unit}.total": int(counts.reference_lengths[i])}
+        for kind in ("substitutions", "deletions", "insertions"):
+            row[f"{unit}.{kind}"] = int(getattr(counts, kind)[i])
+    return row

@@ -83,11 +83,11 @@ class Monitor:
         return readings
 
     def evaluate(self, step: int, stage: str, recogniser: Recogniser, model: str = "student") -> None:
-        """Word and character error rates of a model on the evaluation set."""
+        """Word and character error rates of a model on the evaluation set, and what it wrote."""
         config = self.setup.recipe.evaluation
         if config is None:
             return
-        score = evaluate(
+        result = evaluate(
             recogniser,
             self.setup.source,
             self.setup.evaluation,
@@ -96,8 +96,11 @@ class Monitor:
             batch_size=config.batch_size,
             progress=lambda done, total: self.observer.work(f"evaluating {model}", done, total),
         )
-        row = {"step": step, "stage": stage, "set": config.name, "model": model} | score.to_dict()
+        row = {"step": step, "stage": stage, "set": config.name, "model": model} | result.score.to_dict()
         self.run.append("evaluations", row)
+        if self.run.writer:
+            name = f"step-{step:06d}-{stage}-{config.name}-{model}.parquet"
+            write_parquet(self.run.path / "transcripts" / name, pd.DataFrame(result.rows))
         self.observer.evaluation(row)
 
 

@@ -1,11 +1,17 @@
-"""Training losses: cross-entropy on transcripts, and the KL on the union of both models' top-k sets."""
+"""Training losses: cross-entropy on given transcripts, and on-policy objectives on both models' logits."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 import overlap
+
+from .comparison import Comparison
+from .recipe import DivergenceObjective, Objective, PolicyGradientObjective
 
 
 def cross_entropy(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
@@ -19,33 +25,79 @@ def cross_entropy(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
     return F.cross_entropy(logits[mask].float(), ids[mask], reduction="sum")
 
 
-def union_support_kl(
-    student_logits: Tensor,
-    teacher_logits: Tensor,
-    union: overlap.Support,
-    mask: Tensor,
-    *,
-    temperature: float = 1.0,
-    vocabulary: overlap.VocabularyMap | None = None,
-) -> Tensor:
-    """Summed τ² · KL(softmax(z_T/τ on U) ‖ softmax(z_S/τ on U)), Eq. 1 of arXiv 2605.28139.
+@dataclass(frozen=True, eq=False)
+class ObjectiveValue:
+    """An objective at the positions of a comparison that count, n of them.
 
-    On a renormalised subset the partition function cancels, so the raw logits of both models, gathered on the union,
-    give the loss exactly, both sides on one scale. Gradients reach the student only.
+    Attributes:
+        loss: Scalar in nats with the student's graph, summed over positions (0 where none counts).
+        positions: n.
+        student_mass: [n] what the student puts on the tokens that the objective looks at; what it puts elsewhere is
+            one bucket with a tail, and unseen without.
+        teacher_mass: [n] likewise.
+    """
+
+    loss: Tensor
+    positions: int
+    student_mass: Tensor
+    teacher_mass: Tensor
+
+
+def on_policy_objective(comparison: Comparison, objective: Objective) -> ObjectiveValue:
+    """The objective of an on-policy stage, τ² times the divergence at every used position.
+
+    =================  ==============================================  =====================================
+    objective          tokens looked at                                probabilities normalised over
+    =================  ==============================================  =====================================
+    union (default)    both top-k sets; forward KL is Eq. 1 of         those tokens; with `tail` the whole
+                       arXiv 2605.28139                                vocabulary, the rest as one token
+    teacher, student   one model's top-k set                           as above
+    vocabulary         every token that both models have               those tokens
+    policy_gradient    the token drawn                                 the whole vocabulary
+    =================  ==============================================  =====================================
+
+    Blocked tokens are in no set and in no normalisation. Gradients reach the student only. A policy gradient takes
+    τ as that of the draw, without the factor τ².
 
     Args:
-        student_logits: [..., vocabulary], raw.
-        teacher_logits: [..., teacher's vocabulary], raw, at the student's positions.
-        union: Union of both top-k sets at each position, `ids` and `valid` [..., 2k], in the student's ids.
-        mask: [...] bool, positions that count; each must hold at least 2 union tokens.
-        temperature: τ.
-        vocabulary: The map between the two vocabularies; None when ids agree.
-
-    Returns:
-        A scalar in nats, the sum over counted positions (0 where none counts).
+        comparison: Both models at the same positions, with the student's graph.
+        objective: Which.
     """
     # Select the counted rows first: masked positions must not enter the arithmetic, not even multiplied by zero.
-    ids, valid = union.ids[mask], union.valid[mask]
-    teacher_ids = ids if vocabulary is None else vocabulary.to_teacher(ids).clamp_min(0)
-    student, teacher = student_logits[mask].gather(-1, ids), teacher_logits[mask].gather(-1, teacher_ids)
-    return overlap.support_kl(student, teacher, valid, temperature=temperature).sum()
+    rows, pair, temperature = comparison.used, comparison.pair, comparison.support.temperature
+    student, teacher = comparison.student_logits[rows], comparison.teacher_logits[rows]
+    looked_at = _tokens(comparison, objective)
+    theirs = overlap.Support(pair.teacher_ids(looked_at.ids), looked_at.valid)
+    sides = ((student, looked_at, ~pair.blocked), (teacher, theirs, ~pair.teacher_blocked))
+    masses = [
+        overlap.set_mass(logits, chosen.ids, chosen.valid, temperature=temperature, admissible=admissible)
+        for logits, chosen, admissible in sides
+    ]
+    tail = isinstance(objective, PolicyGradientObjective) or objective.tail
+    log_p, log_q = (
+        overlap.set_logprobs(
+            logits, chosen.ids, chosen.valid, tail=tail, temperature=temperature, admissible=admissible
+        )
+        for logits, chosen, admissible in sides
+    )
+    if isinstance(objective, PolicyGradientObjective):
+        drawn = looked_at.valid.squeeze(-1)
+        each = overlap.sampled_reverse_kl(log_p[drawn, 0], log_q[drawn, 0], estimator=objective.estimator)
+        return ObjectiveValue(each.sum(), int(drawn.sum()), masses[0][drawn], masses[1][drawn])
+    valid = torch.cat([looked_at.valid, looked_at.valid.any(-1, keepdim=True)], -1) if tail else looked_at.valid
+    each = overlap.set_divergence(log_p, log_q, valid, kind=objective.divergence, beta=objective.beta)
+    return ObjectiveValue(temperature**2 * each.sum(), len(each), *masses)
+
+
+def _tokens(comparison: Comparison, objective: Objective) -> overlap.Support:
+    """[n, m] what the objective looks at, in the student's ids."""
+    rows, pair = comparison.used, comparison.pair
+    if isinstance(objective, DivergenceObjective) and objective.support != "vocabulary":
+        chosen = {"union": comparison.union, "student": comparison.sets[0], "teacher": comparison.sets[1]}
+        return overlap.Support(chosen[objective.support].ids[rows], chosen[objective.support].valid[rows])
+    exists = ~pair.blocked if pair.vocabulary is None else ~pair.blocked & (pair.vocabulary.student_to_teacher >= 0)
+    if isinstance(objective, PolicyGradientObjective):
+        drawn = comparison.transcripts.ids[rows][:, None]
+        return overlap.Support(drawn, exists[drawn])
+    ids = exists.nonzero().squeeze(-1).expand(int(rows.sum()), -1)
+    return overlap.Support(ids, torch.ones_like(ids, dtype=torch.bool))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -114,6 +115,12 @@ class Pair:
         if writer is self.student or self.spelled is None:
             return transcripts
         return _rewritten(transcripts, writer, self.student)
+
+    def coverage(self, masses: Mapping[str, overlap.Estimate]) -> overlap.Coverage | None:
+        """How much of either vocabulary the map covers, by ids and by the probability in `masses`; None without one."""
+        if self.vocabulary is None or self.spelled is None:
+            return None
+        return overlap.coverage(self.vocabulary, *self.spelled, masses=masses)
 
     def teacher_ids(self, ids: Tensor) -> Tensor:
         """Teacher ids of student ids; where there is none, any that is safe to gather."""

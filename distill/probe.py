@@ -32,6 +32,7 @@ class StateProbe:
         states: `student`, `fixed`, `teacher` or `reference`.
         estimates: Token and sequence statistics with intervals.
         funnel: Where every position went.
+        coverage: What the map between two vocabularies covers; None where they are one.
         rollouts: The transcripts that were scored, by utterance id.
         traces: Rows for `traces/`, one an utterance asked for.
     """
@@ -39,6 +40,7 @@ class StateProbe:
     states: str
     estimates: overlap.OverlapSummary
     funnel: overlap.Funnel
+    coverage: overlap.Coverage | None
     rollouts: Rollouts
     traces: list[dict[str, Any]] = field(default_factory=list)
 
@@ -99,7 +101,7 @@ def probe(
             progress(len(rollouts), len(utterances))
     estimates = {**meter.compute(), **_sequence_estimates(utterances, texts, rollouts)}
     summary = overlap.OverlapSummary(estimates, k=support.k, temperature=support.temperature, states=states)
-    return StateProbe(states, summary, funnel, rollouts, traces)
+    return StateProbe(states, summary, funnel, pair.coverage(estimates), rollouts, traces)
 
 
 def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding) -> Transcripts:

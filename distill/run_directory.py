@@ -52,7 +52,7 @@ class RunDirectory:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunDirectoryError(f"{path} exists and is not an empty directory. Choose another --output.")
         path.mkdir(parents=True, exist_ok=True)
-        for name in ("checkpoints", "traces"):
+        for name in ("checkpoints", "traces", "transcripts"):
             (path / name).mkdir()
         for name in LOGS:
             (path / f"{name}.jsonl").touch()

@@ -50,6 +50,8 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     for stage, utterances in zip(recipe.stages, stages, strict=True):
         if stage.type == "sft":
             require_text(utterances, f"supervised training (stage {stage.name!r})")
+        elif stage.type == "opd" and stage.off_policy and stage.off_policy.states == "reference":
+            require_text(utterances, f"training on reference states (stage {stage.name!r})")
     probe_set: tuple[Utterance, ...] = ()
     if recipe.probe:
         probe_set = _read(recipe.probe.manifest, recipe)[: recipe.probe.max_utterances]

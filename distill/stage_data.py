@@ -14,7 +14,7 @@ from .transcribe import Progress, teacher_transcripts
 
 
 def stage_utterances(setup: Setup, index: int, run: Path, progress: Progress) -> Sequence[Utterance]:
-    """Utterances of a stage; a teacher-data stage gets the teacher's text and loses those where it wrote nothing.
+    """Utterances of a stage, with the teacher's text where it learns from that, less those where it wrote nothing.
 
     Args:
         setup: Models and data of the run.
@@ -29,11 +29,15 @@ def stage_utterances(setup: Setup, index: int, run: Path, progress: Progress) ->
         ValueError: The transcripts kept there are another teacher's or of other utterances.
     """
     stage, utterances = setup.recipe.stages[index], setup.stages[index]
-    if stage.type != "td":
+    if stage.type == "td":
+        decoding = stage.transcription
+    elif stage.type == "opd" and stage.off_policy and stage.off_policy.states == "teacher":
+        decoding = stage.off_policy.transcription
+    else:
         return utterances
     assert setup.teacher is not None
     path = run / f"teacher-transcripts-{stage.name}.jsonl"
-    written = teacher_transcripts(path, setup.teacher, setup.source, utterances, stage.transcription, progress=progress)
+    written = teacher_transcripts(path, setup.teacher, setup.source, utterances, decoding, progress=progress)
     return [utterance for utterance in written if utterance.text]
 
 

@@ -14,8 +14,8 @@ import overlap
 
 from .comparison import compare
 from .data import Batch
-from .models import Recogniser
-from .objectives import cross_entropy, union_support_kl
+from .models import Recogniser, Transcripts
+from .objectives import cross_entropy, on_policy_objective
 from .pair import Pair
 from .recipe import OnPolicyStage, StageConfig, Support
 from .timing import Stopwatch
@@ -70,15 +70,9 @@ def supervised_step(student: Recogniser, batch: Batch, texts: Sequence[str], clo
 
 
 def on_policy_step(pair: Pair, batch: Batch, stage: OnPolicyStage, support: Support, clock: Stopwatch) -> StepOutcome:
-    """Roll out, score with both models, and take the union-support KL at the positions that count."""
+    """Roll out, score with both models, and take the stage's objective at the positions that count."""
     with clock("rollout"):
-        rollout = stage.rollout
-        transcripts = pair.student.rollout(
-            batch.prompt(pair.student),
-            max_new_tokens=rollout.max_new_tokens,
-            sample=rollout.sample,
-            temperature=rollout.temperature,
-        )
+        writer, transcripts = _transcripts(pair.student, batch, stage)
     comparison = compare(
         pair,
         batch,
@@ -90,27 +84,45 @@ def on_policy_step(pair: Pair, batch: Batch, stage: OnPolicyStage, support: Supp
         clock=clock,
     )
     with clock("student"):
-        loss = union_support_kl(
-            comparison.student_logits,
-            comparison.teacher_logits,
-            comparison.union,
-            comparison.used,
-            temperature=support.temperature,
-            vocabulary=pair.vocabulary,
-        )
+        objective = on_policy_objective(comparison, stage.objective)
     with clock("measure"):
+        masses = torch.stack([objective.student_mass, objective.teacher_mass], -1).double().cpu()
         shares = overlap.gathered(
-            (comparison.sums(), comparison.funnel, transcripts.lengths.cpu(), transcripts.finished.cpu())
+            (
+                writer,
+                comparison.sums(),
+                comparison.funnel,
+                transcripts.lengths.cpu(),
+                transcripts.finished.cpu(),
+                masses,
+            )
         )
-        sums, funnels, lengths, finished = zip(*shares, strict=True)
+        writers, sums, funnels, lengths, finished, masses = zip(*shares, strict=True)
+        student_mass, teacher_mass = torch.cat(masses).mean(0).tolist()
     return StepOutcome(
-        loss,
-        int(comparison.used.sum()),
+        objective.loss,
+        objective.positions,
         {
             "overlap": means(overlap.GroupSums.merged(sums)),
+            "objective": {"student_mass": student_mass, "teacher_mass": teacher_mass},
             "funnel": sum(funnels, overlap.Funnel.empty()).to_dict(),
-            "rollouts": batch_summary(torch.cat(lengths), torch.cat(finished)),
+            "rollouts": {"states": "+".join(sorted(set(writers)))}
+            | batch_summary(torch.cat(lengths), torch.cat(finished)),
         },
+    )
+
+
+def _transcripts(student: Recogniser, batch: Batch, stage: OnPolicyStage) -> tuple[str, Transcripts]:
+    """Whose transcripts this step is taken on, and those."""
+    other = stage.off_policy
+    if other is not None and float(torch.rand(())) < other.fraction:
+        return other.states, student.encode([utterance.text or "" for utterance in batch.utterances])
+    rollout = stage.rollout
+    return "student", student.rollout(
+        batch.prompt(student),
+        max_new_tokens=rollout.max_new_tokens,
+        sample=rollout.sample,
+        temperature=rollout.temperature,
     )
 
 

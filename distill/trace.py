@@ -9,7 +9,7 @@ import torch
 
 import overlap
 
-from .comparison import Comparison, supports
+from .comparison import Comparison
 from .manifest import Utterance
 
 
@@ -32,7 +32,7 @@ def trace_rows(
     pair = comparison.pair
     log_p = _log_softmax(comparison.student_logits, pair.blocked, temperature)
     log_q = _log_softmax(comparison.teacher_logits, pair.teacher_blocked, temperature)
-    student, teacher = supports(pair, comparison.student_logits, comparison.teacher_logits, comparison.support.k)
+    student, teacher = comparison.sets
     values = statistics.values()
     rows = []
     for b, utterance in enumerate(utterances):

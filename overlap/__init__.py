@@ -23,8 +23,9 @@ from overlap.gates import Action, All, Any, Collapse, Decision, FixedSteps, Gate
 from overlap.groups import GroupSums
 from overlap.heads import Head
 from overlap.hidden import measure_hidden
-from overlap.losses import UnionKL, support_kl, union_kl
+from overlap.losses import UnionKL, union_kl
 from overlap.meter import OverlapMeter
+from overlap.objectives import sampled_reverse_kl, set_divergence, set_logprobs, set_mass, support_kl
 from overlap.sequences import (
     length_ratio,
     repetition,
@@ -89,8 +90,12 @@ __all__ = [
     "presets",
     "reduce_funnel",
     "repetition",
+    "sampled_reverse_kl",
     "sequence_estimates",
     "sequence_values",
+    "set_divergence",
+    "set_logprobs",
+    "set_mass",
     "strata",
     "support_kl",
     "sweep",

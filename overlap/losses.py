@@ -1,4 +1,4 @@
-"""The training objective: KL between teacher and student on the union of their top-k sets.
+"""The training objective from hidden states: KL between teacher and student on the union of their top-k sets.
 
 On a subset of the vocabulary the partition function cancels: the raw logits of both models at the tokens of the union
 give the loss exactly. From hidden states, the whole logits are therefore needed only to choose the sets, without
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from overlap.heads import Head
 from overlap.measurement import check_leading
+from overlap.objectives import support_kl
+from overlap.outside import log_outside
 from overlap.pair import Pair, Side
 from overlap.positions import check_k, check_mask, even_parts, refuse_undefined
 from overlap.scratch import Scratch
@@ -39,25 +41,6 @@ class UnionKL:
     union_size: Tensor
 
 
-def support_kl(student_scores: Tensor, teacher_scores: Tensor, valid: Tensor, *, temperature: float = 1.0) -> Tensor:
-    """τ² KL(softmax(z_T/τ) ‖ softmax(z_S/τ)) on a set of tokens, Eq. 1 of arXiv 2605.28139.
-
-    Args:
-        student_scores: ``[..., m]`` raw logits of the set's tokens.
-        teacher_scores: ``[..., m]`` the teacher's, of the same tokens.
-        valid: ``[..., m]`` bool, False in slots that are not in the set.
-        temperature: τ.
-
-    Returns:
-        ``[...]`` in nats, float32 (float64 for such scores); 0 where the set has fewer than 2 tokens, +inf where the
-        student excludes a token that the teacher allows. Gradients reach the student only.
-    """
-    log_p = _log_softmax(student_scores, valid, temperature)
-    log_q = _log_softmax(teacher_scores.detach(), valid, temperature)
-    q = log_q.exp()
-    return temperature**2 * torch.where(valid & (q > 0), q * (log_q - log_p), 0.0).sum(-1)
-
-
 def union_kl(
     student_hidden: Tensor,
     student_head: Head | nn.Linear | Tensor,
@@ -70,6 +53,7 @@ def union_kl(
     temperature: float = 1.0,
     blocked: Tensor | Sequence[int] | None = None,
     teacher_blocked: Tensor | Sequence[int] | None = None,
+    tail: bool = False,
     reduction: Literal["mean", "sum", "none"] = "mean",
 ) -> UnionKL:
     """τ² KL(teacher ‖ student) on the union of both top-k sets, from hidden states, differentiable.
@@ -78,6 +62,10 @@ def union_kl(
     logits of one model at a time, to choose the sets; backward makes none, it touches only the rows of the head that
     are in a set. The sets are those of `overlap.measure` on the models' logits; the scores on them are float32 sums
     even where the models are half precision. Gradients reach the student's hidden states, weight and bias.
+
+    Renormalised on the union, the loss does not see where the rest of the student's mass goes, and in a large
+    vocabulary it drains out of the union. With a tail everything outside is one more token; forward and backward then
+    make the student's logits once more each, in chunks.
 
     >>> student, teacher = torch.nn.Linear(8, 50), torch.nn.Linear(16, 50)
     >>> result = union_kl(torch.randn(2, 5, 8), student, torch.randn(2, 5, 16), teacher, k=4)
@@ -96,6 +84,7 @@ def union_kl(
         temperature: τ; the sets do not depend on it.
         blocked: the student's ids to take out of both models' sets, or a ``[V]`` bool mask of them.
         teacher_blocked: the teacher's ids to take out of both; needed for those that no student id maps to.
+        tail: keep the models' own probabilities, and count all tokens outside the union as one.
         reduction: ``"mean"`` over the positions with at least 2 union tokens; ``"sum"``, for means over several
             processes or batches; ``"none"``, for weights of one's own: ``[...]`` with 0 where a position is not used.
 
@@ -129,8 +118,16 @@ def union_kl(
         s = pair.student_support(_top_k(hidden, student, k, pair.student, grid, "student"))
         t = pair.teacher_support(_top_k(teacher_rows, teacher, k, pair.teacher, grid, "teacher"))
         u = union(s, t)
-        teacher_scores = teacher.logits_at(teacher_rows, pair.to_teacher(u.ids)).to(device)
-    each = support_kl(student.logits_at(hidden, u.ids), teacher_scores, u.valid, temperature=temperature)
+        theirs = Support(pair.to_teacher(u.ids), u.valid)
+        teacher_scores = teacher.logits_at(teacher_rows, theirs.ids).to(device)
+    student_scores = student.logits_at(hidden, u.ids)
+    if tail:
+        with torch.no_grad():
+            beyond = _log_outside(teacher, teacher_rows, theirs, pair.teacher, temperature).to(device)
+        rest = _log_outside(student, hidden, u, pair.student, temperature)
+        each = support_kl(student_scores, teacher_scores, u.valid, temperature=temperature, tails=(rest, beyond))
+    else:
+        each = support_kl(student_scores, teacher_scores, u.valid, temperature=temperature)
 
     n_used = int((u.size >= 2).sum())
     size = torch.full(grid.shape, torch.nan, device=device)
@@ -140,6 +137,13 @@ def union_kl(
     else:
         loss = each.sum() / max(n_used, 1) if reduction == "mean" else each.sum()
     return UnionKL(loss, n_used, size.reshape(shape))
+
+
+def _log_outside(head: Head, hidden: Tensor, chosen: Support, side: Side, temperature: float) -> Tensor:
+    device = head.weight.device
+    admissible = None if side.admissible is None else side.admissible.to(device)
+    ids, valid = chosen.ids.to(device), chosen.valid.to(device)
+    return log_outside(head, hidden, ids, valid, temperature=temperature, admissible=admissible)
 
 
 def _top_k(hidden: Tensor, head: Head, k: int, side: Side, grid: Tensor, name: str) -> Support:
@@ -154,9 +158,3 @@ def _top_k(hidden: Tensor, head: Head, k: int, side: Side, grid: Tensor, name: s
         ids[part], valid[part] = chosen.ids, chosen.valid
     refuse_undefined(peaks, grid.nonzero(as_tuple=True), f"logits of {name}_hidden through {name}_head")
     return Support(ids, valid)
-
-
-def _log_softmax(scores: Tensor, valid: Tensor, temperature: float) -> Tensor:
-    """Log-softmax over the valid slots; the others get a hugely negative but finite number."""
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) / temperature
-    return torch.log_softmax(scores.masked_fill(~valid, torch.finfo(scores.dtype).min), dim=-1)

@@ -9,13 +9,23 @@
 from .gates import GateConfig, fixed_steps
 from .reading import RecipeError, load_recipe
 from .schema import Model, Recipe, Support
-from .stages import Decoding, OnPolicyStage, StageConfig
+from .stages import (
+    Decoding,
+    DivergenceObjective,
+    Objective,
+    OnPolicyStage,
+    PolicyGradientObjective,
+    StageConfig,
+)
 
 __all__ = [
     "Decoding",
+    "DivergenceObjective",
     "GateConfig",
     "Model",
+    "Objective",
     "OnPolicyStage",
+    "PolicyGradientObjective",
     "Recipe",
     "RecipeError",
     "StageConfig",

@@ -1,7 +1,7 @@
 """From a TOML file and `--set` assignments to a recipe, or to a message that says what to write instead.
 
-Unknown keys are refused with the nearest valid key. Relative paths are relative to the recipe file; `demo:` paths are
-inside the package.
+Unknown keys are refused with the nearest valid key. Relative paths are relative to the recipe file, those of shipped
+recipes to the current directory; `demo:` paths are inside the package.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .schema import Model, Recipe
 from .section import Section
 
 _TAGS = {"sft", "td", "opd", "fixed_steps", "threshold", "plateau", "collapse", "all", "any"}
+_TAGS |= {"divergence", "policy_gradient"}
 """Values of `type`, by which pydantic tells the members of a union apart."""
 
 
@@ -38,7 +39,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: Missing file, malformed TOML, unknown key (with the nearest valid one), invalid value.
     """
-    path = shipped_recipe(str(path)) or Path(path)
+    shipped_path = shipped_recipe(str(path))
+    path = shipped_path or Path(path)
     if not path.is_file():
         shipped = ", ".join(shipped_recipes())
         raise RecipeError(f"recipe not found: {path}. Give a TOML file or a shipped recipe: {shipped}.")
@@ -49,7 +51,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     for assignment in overrides:
         _assign(data, assignment)
     try:
-        return _absolute(Recipe.model_validate(data), path.parent)
+        return _absolute(Recipe.model_validate(data), Path.cwd() if shipped_path else path.parent)
     except ValidationError as error:
         raise RecipeError(f"{path}: {_explain(error)}") from error
 

@@ -137,6 +137,13 @@ class Recipe(Section):
         for i, stage in enumerate(self.stages):
             if stage.type in ("td", "opd") and self.teacher is None:
                 raise ValueError(f"stages.{i} ({stage.type}) needs a teacher: add a [teacher] table with its model")
+            if stage.type == "opd" and stage.objective.type == "policy_gradient":
+                drawn, read = stage.rollout.temperature, self.support.temperature
+                if drawn != read:
+                    raise ValueError(
+                        f"stages.{i}.rollout.temperature = {drawn:g}, support.temperature = {read:g}: the tokens of a "
+                        '"policy_gradient" objective are drawn from the distribution that it is about; make them equal'
+                    )
             if stage.gate is not None:
                 self._check_gate(stage.gate, f"stages.{i}.gate")
         if self.probe is not None and self.teacher is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from .gates import FixedStepsGate, GateConfig
 from .section import Count, NonNegative, Positive, Probability, Section
@@ -65,15 +65,77 @@ class TeacherDataStage(StageBase):
     transcription: Decoding = Decoding()
 
 
+class DivergenceObjective(Section):
+    """A divergence of the two models on a set of tokens at each position."""
+
+    type: Literal["divergence"]
+    support: Literal["union", "teacher", "student", "vocabulary"] = "union"
+    """The set: the two top-k sets together, one of them, or every token (those that both models have)."""
+    divergence: Literal["forward_kl", "reverse_kl", "jensen_shannon"] = "forward_kl"
+    """KL of the teacher's distribution from the student's, of the student's from the teacher's, or the generalised
+    Jensen-Shannon divergence of GKD (arXiv 2306.13649)."""
+    beta: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    """Of `jensen_shannon`: towards 0 it acts as the forward KL, towards 1 as the reverse."""
+    tail: bool = False
+    """Count what lies outside the set as one more token. Without it both models are renormalised on the set, and mass
+    that the student moves out of it costs nothing: in a vocabulary of tens of thousands, it goes."""
+
+    @model_validator(mode="after")
+    def _something_lies_outside(self) -> DivergenceObjective:
+        if self.tail and self.support == "vocabulary":
+            raise ValueError('tail: nothing lies outside support = "vocabulary"; leave tail out')
+        return self
+
+
+class PolicyGradientObjective(Section):
+    """The reverse KL over the whole vocabulary, estimated from the token that the student drew at each position."""
+
+    type: Literal["policy_gradient"]
+    estimator: Literal["k1", "k3"] = "k1"
+    """−log r, or r − 1 − log r, with r the teacher's probability of the token over the student's."""
+
+
+Objective = Annotated[DivergenceObjective | PolicyGradientObjective, Field(discriminator="type")]
+
+
+class OffPolicy(Section):
+    """Steps taken on transcripts that the student did not write, as GKD's 1 − λ (arXiv 2306.13649)."""
+
+    fraction: Annotated[float, Field(gt=0.0, le=1.0)]
+    """Probability of such a step, drawn anew at each."""
+    states: Literal["reference", "teacher"]
+    """Whose transcripts: the manifest's, or the teacher's, written once before the stage begins."""
+    transcription: Decoding = Decoding()
+    """How the teacher writes them."""
+
+
 class OnPolicyStage(StageBase):
-    """KL on the union support at the states of the student's own rollouts."""
+    """The teacher's judgement of the student's own transcripts; by default the KL on the union of both top-k sets."""
 
     type: Literal["opd"]
     rollout: Decoding = Decoding()
+    objective: Objective = DivergenceObjective(type="divergence")
+    off_policy: OffPolicy | None = None
     empty_rollout: Literal["score", "drop"] = "score"
     """An empty rollout has one position, the immediate end of text: score it (the teacher can object) or drop it."""
     mask_truncated: bool = False
     """Leave out every position of a rollout that ran into `max_new_tokens`."""
+
+    @model_validator(mode="after")
+    def _tokens_are_drawn_where_they_are_estimates(self) -> OnPolicyStage:
+        if self.objective.type != "policy_gradient":
+            return self
+        if not self.rollout.sample:
+            raise ValueError(
+                'objective: "policy_gradient" is an average over drawn tokens; set rollout.sample = true, or choose a '
+                '"divergence"'
+            )
+        if self.off_policy:
+            raise ValueError(
+                'off_policy: "policy_gradient" needs tokens that the student drew; leave off_policy out, or choose a '
+                '"divergence"'
+            )
+        return self
 
 
 StageConfig = Annotated[SupervisedStage | TeacherDataStage | OnPolicyStage, Field(discriminator="type")]

@@ -1,11 +1,35 @@
+import hashlib
 import re
+import sys
 import unicodedata
+from importlib import metadata, resources
 
 import pytest
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.normalise import NORMALISERS, Normaliser, normaliser
+from distill.extras import MissingExtraError
+from distill.normalise import NORMALISERS, Normaliser, normaliser, whisper
+
+# What openai-whisper 20250625 itself makes of the text, ends stripped.
+ORIGINAL_ENGLISH = [
+    ("Mr. Smith won't, um, pay twenty-one dollars for colour", "mister smith will not pay $21 for color"),
+    ("I'm gonna catalogue 1,000 [noise] tires/tyres (aside).", "i am going to catalog 1000 tires tires"),
+    ("nineteen ninety-five or twenty twenty five", "1995 or 2025"),
+    ("double oh seven; triple four", "007444"),
+    ("two and a half million pounds", "£2500000"),
+    ("three point one four percent", "3.14%"),
+    ("It's John's '90s café – naïve!", "it is john is 90s cafe naive"),
+    ("the 1960s, 3rd and twenty first", "the 1960s 3rd and 21st"),
+    ("she'd've ain't let's y'all'd", "she would have aint let us you all would"),
+    ("one hundred and twenty three thousand four hundred five", "123405"),
+    ("five cents and €3.50", "¢5 and €3.50"),
+    ("hmm, uh... mhm", "."),
+    ("minus forty degrees; nineteen oh five", "-40 degrees 1905"),
+    ("Œuvre straße ½ cup", "oeuvre strasse one 2 cup"),
+    ("kinda sorta", "kinda sorta"),
+]
 
 
 @pytest.mark.parametrize(
@@ -79,11 +103,43 @@ def test_plain_lower_case_words_are_left_alone(words):
     assert normaliser("basic").apply(text) == text
 
 
+@pytest.mark.parametrize(("text", "expected"), ORIGINAL_ENGLISH)
+def test_whisper_english_against_the_original(text, expected):
+    assert normaliser("whisper_english").apply(text) == expected
+
+
+def test_whisper_english_uses_the_original_table():
+    """The table of openai-whisper 20250625, byte for byte."""
+    table = resources.files("whisper_normalizer").joinpath("normalizers", "english.json").read_bytes()
+    assert hashlib.sha256(table).hexdigest() == "6607f948be9824d2e1b2fa2223cd94c06c45afa4e05ea0e3d5e1f2bdffde2465"
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.text(st.sampled_from("aBé0159 .,'$%-()½²\t")) | st.text())
+def test_whisper_english_takes_any_text(text):
+    once = normaliser("whisper_english").apply(text)
+    assert once == " ".join(once.split())
+
+
+def test_missing_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "whisper_normalizer", None)
+    message = (
+        "the text normaliser whisper_english needs the Python package whisper_normalizer; install it with "
+        "`pip install 'support-overlap[text]'`"
+    )
+    with pytest.raises(MissingExtraError, match=re.escape(message)):
+        whisper.english()
+
+
 def test_registry():
-    for name, item in NORMALISERS.items():
+    for name in NORMALISERS:
+        item = normaliser(name)
         assert isinstance(item, Normaliser)
         assert item.name == name
-        assert re.fullmatch(r"\d+", item.version)
-    message = "there is no text normaliser 'whisper'; choose one of: basic, none, spoken_digits"
+        assert re.fullmatch(r"\d+( \(.+\))?", item.version)
+        assert normaliser(name).version == item.version
+    libraries = f"transformers {transformers.__version__}, whisper-normalizer {metadata.version('whisper-normalizer')}"
+    assert normaliser("whisper_english").version == f"1 ({libraries})"
+    message = "there is no text normaliser 'whisper'; choose one of: basic, none, spoken_digits, whisper_english"
     with pytest.raises(ValueError, match=re.escape(message)):
         normaliser("whisper")

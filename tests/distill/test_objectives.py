@@ -1,74 +1,159 @@
-"""The union objective against autograd through a full-vocabulary masked softmax, in float64."""
+"""On-policy objectives against autograd through full-vocabulary softmaxes in float64."""
+
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import overlap
-from distill.objectives import cross_entropy, union_support_kl
+from distill.comparison import Comparison
+from distill.models.base import Transcripts
+from distill.objectives import cross_entropy, on_policy_objective
+from distill.pair import Pair
+from distill.recipe import DivergenceObjective, PolicyGradientObjective, Support
+
+V = 11
 
 
-def top(scores: list[float], k: int) -> set[int]:
-    return set(sorted(range(len(scores)), key=lambda v: (-scores[v], v))[:k])
+def comparison(student, teacher, k, *, temperature=1.0, mask=None, blocked=(), ids=None) -> Comparison:
+    """Both models' logits [batch, length, V] as `compare` hands them on, in one vocabulary."""
+    shape = student.shape[:-1]
+    mask = torch.ones(shape, dtype=torch.bool) if mask is None else mask
+    shut = torch.zeros(V, dtype=torch.bool)
+    shut[list(blocked)] = True
+    end = torch.zeros(shape[0], dtype=torch.bool)
+    transcripts = Transcripts(torch.zeros(shape, dtype=torch.long) if ids is None else ids, mask, end)
+    pair = Pair(SimpleNamespace(), SimpleNamespace(), None, shut, shut, None)
+    sets = tuple(overlap.top_k(x.detach(), k, blocked=shut, mask=mask) for x in (student, teacher))
+    union = overlap.union(*sets)
+    used = mask & (union.size >= 2)
+    support = Support(k=k, temperature=temperature)
+    return Comparison(pair, transcripts, student, teacher, sets, union, used, overlap.Funnel.empty(), support)
 
 
-def oracle(
-    student: torch.Tensor, teacher: torch.Tensor, k: int, temperature: float, mask: torch.Tensor
-) -> torch.Tensor:
-    """τ² KL on the union, by −inf masking of whole-vocabulary softmaxes; sets made by Python's sort."""
-    total = torch.zeros((), dtype=torch.float64)
-    for index in mask.nonzero().tolist():
+def top(scores: list[float], k: int, shut=()) -> set[int]:
+    return set(sorted((v for v in range(len(scores)) if v not in shut), key=lambda v: (-scores[v], v))[:k])
+
+
+def kl(a, b):
+    return (a * (a.log() - b.log())).sum()
+
+
+def oracle(student, teacher, k, temperature, used, support, kind, tail, beta, shut):
+    """τ² divergence and the masses, from whole-vocabulary softmaxes; sets made by Python's sort."""
+    total, masses = torch.zeros((), dtype=torch.float64), []
+    exists = torch.tensor([v not in shut for v in range(V)])
+    for index in used.nonzero().tolist():
         z_s, z_t = student[tuple(index)], teacher[tuple(index)]
-        union = top(z_s.tolist(), k) | top(z_t.tolist(), k)
-        keep = torch.tensor([v in union for v in range(len(z_s))])
-        log_p = torch.log_softmax((z_s.double() / temperature).masked_fill(~keep, -torch.inf), -1)
-        log_q = torch.log_softmax((z_t.double() / temperature).masked_fill(~keep, -torch.inf), -1)
-        total = total + temperature**2 * (log_q.exp() * (log_q - log_p))[keep].sum()
-    return total
+        sets = {"student": top(z_s.tolist(), k, shut), "teacher": top(z_t.tolist(), k, shut)}
+        sets |= {"union": sets["student"] | sets["teacher"], "vocabulary": set(range(V)) - set(shut)}
+        keep = torch.tensor([v in sets[support] for v in range(V)])
+        p, q = (torch.softmax((z.double() / temperature).masked_fill(~exists, -torch.inf), -1) for z in (z_s, z_t))
+        masses.append((float(p.detach()[keep].sum()), float(q[keep].sum())))
+        if tail:
+            p, q = (torch.cat([x[keep], x[~keep].sum(0, keepdim=True)]) for x in (p, q))
+        else:
+            p, q = (x[keep] / x[keep].sum() for x in (p, q))
+        m = beta * q + (1 - beta) * p
+        value = {
+            "forward_kl": lambda p=p, q=q: kl(q, p),
+            "reverse_kl": lambda p=p, q=q: kl(p, q),
+            "jensen_shannon": lambda p=p, q=q, m=m: beta * kl(q, m) + (1 - beta) * kl(p, m),
+        }[kind]()
+        total = total + temperature**2 * value
+    return total, torch.tensor(masses)
+
+
+OBJECTIVES = [
+    (support, kind, tail)
+    for support in ("union", "teacher", "student", "vocabulary")
+    for kind in ("forward_kl", "reverse_kl", "jensen_shannon")
+    for tail in (False, True)
+    if not (tail and support == "vocabulary")
+]
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-@pytest.mark.parametrize("k", [1, 4, 11])
-def test_value_and_gradient_equal_the_full_vocabulary_oracle(k, temperature):
-    generator = torch.Generator().manual_seed(k)
-    student = (3 * torch.randn(3, 5, 11, generator=generator)).requires_grad_()
-    teacher = 3 * torch.randn(3, 5, 11, generator=generator)
+@pytest.mark.parametrize(("support", "kind", "tail"), OBJECTIVES)
+def test_value_gradient_and_masses_equal_the_full_vocabulary_oracle(support, kind, tail, temperature):
+    generator = torch.Generator().manual_seed(7)
+    student = (3 * torch.randn(3, 5, V, generator=generator)).requires_grad_()
+    teacher = 3 * torch.randn(3, 5, V, generator=generator)
     mask = torch.rand(3, 5, generator=generator) < 0.8
-    union = overlap.union(overlap.top_k(student.detach(), k), overlap.top_k(teacher, k))
-    mask &= union.valid.sum(-1) >= 2
-    loss = union_support_kl(student, teacher, union, mask, temperature=temperature)
-    (gradient,) = torch.autograd.grad(loss, student)
-    expected = oracle(student, teacher, k, temperature, mask)
+    compared = comparison(student, teacher, 3, temperature=temperature, mask=mask, blocked=(2, 9))
+    objective = DivergenceObjective(type="divergence", support=support, divergence=kind, tail=tail, beta=0.3)
+    result = on_policy_objective(compared, objective)
+    (gradient,) = torch.autograd.grad(result.loss, student)
+    expected, masses = oracle(student, teacher, 3, temperature, compared.used, support, kind, tail, 0.3, (2, 9))
     (expected_gradient,) = torch.autograd.grad(expected, student)
-    torch.testing.assert_close(loss.double(), expected.double(), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(gradient, expected_gradient, atol=1e-5, rtol=0)
-    assert (gradient[~mask] == 0).all()
+    torch.testing.assert_close(result.loss.double(), expected, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(gradient, expected_gradient, atol=2e-5, rtol=1e-5)
+    assert result.positions == int(compared.used.sum())
+    torch.testing.assert_close(torch.stack([result.student_mass, result.teacher_mass], -1), masses.float())
 
 
-def test_loss_and_gradient_vanish_where_student_is_teacher():
-    logits = torch.randn(4, 9).requires_grad_()
-    support = overlap.top_k(logits.detach(), 3)
-    loss = union_support_kl(logits, logits.detach(), overlap.union(support, support), torch.ones(4, dtype=torch.bool))
-    (gradient,) = torch.autograd.grad(loss, logits)
-    assert loss.item() == 0.0
-    assert gradient.abs().max() < 1e-7
+@pytest.mark.parametrize("k", [1, 4, V])
+def test_the_default_is_the_papers(k):
+    """Union of the top-k sets, renormalised, forward KL times τ²."""
+    student, teacher = torch.randn(2, 4, V, requires_grad=True), torch.randn(2, 4, V)
+    compared = comparison(student, teacher, k, temperature=2.0)
+    result = on_policy_objective(compared, DivergenceObjective(type="divergence"))
+    expected, _ = oracle(student, teacher, k, 2.0, compared.used, "union", "forward_kl", False, 0.5, ())
+    torch.testing.assert_close(result.loss.double(), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_masked_positions_may_hold_anything():
-    student, teacher = torch.randn(2, 6), torch.randn(2, 6)
-    union = overlap.union(overlap.top_k(student, 2), overlap.top_k(teacher, 2))
-    student[1] = torch.nan
+@pytest.mark.parametrize("estimator", ["k1", "k3"])
+def test_a_policy_gradient_is_the_reverse_kls_on_average(estimator):
+    """Over every token that could be drawn at one state, each with its probability."""
+    student, teacher = torch.randn(1, 1, V, requires_grad=True), torch.randn(1, 1, V)
+    shut = (0, 5)
+    exists = torch.tensor([v not in shut for v in range(V)])
+    p, q = (torch.softmax(x[0, 0].double().masked_fill(~exists, -torch.inf), -1) for x in (student, teacher))
+    total, gradient = 0.0, torch.zeros(1, 1, V)
+    for token in exists.nonzero().flatten():
+        compared = comparison(student, teacher, 3, blocked=shut, ids=token.reshape(1, 1))
+        result = on_policy_objective(compared, PolicyGradientObjective(type="policy_gradient", estimator=estimator))
+        assert result.student_mass.item() == pytest.approx(p[token].item(), rel=1e-5)
+        total += p[token].item() * result.loss.item()
+        gradient += p[token].item() * torch.autograd.grad(result.loss, student)[0]
+    exact = kl(p[exists], q[exists])
+    assert total == pytest.approx(exact.item(), rel=1e-5)
+    torch.testing.assert_close(gradient, torch.autograd.grad(exact, student)[0], atol=1e-6, rtol=1e-5)
+
+
+ALL = [DivergenceObjective(type="divergence", support=s, divergence=d, tail=t) for s, d, t in OBJECTIVES]
+ALL += [PolicyGradientObjective(type="policy_gradient", estimator=e) for e in ("k1", "k3")]
+
+
+@pytest.mark.parametrize("objective", [o for o in ALL if "k1" not in repr(o)])  # single draws of k1 have a gradient
+def test_loss_and_gradient_vanish_where_student_is_teacher(objective):
+    logits = torch.randn(1, 4, V, requires_grad=True)
+    result = on_policy_objective(comparison(logits, logits.detach(), 3), objective)
+    (gradient,) = torch.autograd.grad(result.loss, logits)
+    assert result.loss.item() == pytest.approx(0.0, abs=1e-6)
+    assert gradient.abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("objective", ALL)
+def test_masked_positions_may_hold_anything(objective):
+    student, teacher = torch.randn(1, 2, V), torch.randn(1, 2, V)
+    student[0, 1] = torch.nan
     student.requires_grad_()
-    mask = torch.tensor([True, False])
-    (gradient,) = torch.autograd.grad(union_support_kl(student, teacher, union, mask), student)
+    compared = comparison(student, teacher, 2, mask=torch.tensor([[True, False]]))
+    (gradient,) = torch.autograd.grad(on_policy_objective(compared, objective).loss, student)
     assert torch.isfinite(gradient).all()
+    assert (gradient[0, 1] == 0).all()
 
 
-def test_no_counted_position_gives_zero_with_a_graph():
-    student = torch.randn(2, 6, requires_grad=True)
-    union = overlap.union(overlap.top_k(student.detach(), 2), overlap.top_k(student.detach(), 2))
-    loss = union_support_kl(student, student.detach(), union, torch.zeros(2, dtype=torch.bool))
-    loss.backward()
-    assert loss.item() == 0.0
+@pytest.mark.parametrize("objective", ALL)
+def test_no_counted_position_gives_zero_with_a_graph(objective):
+    student = torch.randn(1, 2, V, requires_grad=True)
+    compared = comparison(student, student.detach(), 2, mask=torch.zeros(1, 2, dtype=torch.bool))
+    result = on_policy_objective(compared, objective)
+    result.loss.backward()
+    assert result.loss.item() == 0.0
+    assert result.positions == 0
+    assert result.student_mass.shape == (0,)
 
 
 def test_cross_entropy_is_the_negative_log_likelihood_of_real_tokens():

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from distill import read_manifest
 from distill.audio import AudioCache
@@ -12,10 +13,10 @@ from distill.comparison import compare
 from distill.data import AudioSource
 from distill.models import load_recogniser
 from distill.models.base import pack
-from distill.objectives import union_support_kl
+from distill.objectives import on_policy_objective
 from distill.pair import Pair, PairError
 from distill.probe import probe
-from distill.recipe import Decoding, Support
+from distill.recipe import Decoding, Objective, Support
 
 SOURCE, SUPPORT, SHORT = AudioSource(AudioCache()), Support(k=5), Decoding(max_new_tokens=6)
 
@@ -70,6 +71,10 @@ def test_statistics_and_funnel_are_the_same(pairs, utterances, states):
     first, second = (probe(pair, SOURCE, utterances, SUPPORT, SHORT, states=states, traced=2) for pair in pairs)
     assert first.funnel == second.funnel
     assert first.rollouts == second.rollouts
+    assert first.coverage is None
+    assert second.coverage is not None
+    assert second.coverage.student.mapped["text"] == second.coverage.student.ids["text"] > 50
+    assert second.coverage.student.mass is second.estimates["student_mapped_mass"]
     for name, estimate in first.estimates.items():
         if name not in ("student_mapped_mass", "teacher_mapped_mass"):
             assert second.estimates[name].value == pytest.approx(estimate.value, rel=1e-4, abs=1e-5, nan_ok=True), name
@@ -80,19 +85,17 @@ def test_statistics_and_funnel_are_the_same(pairs, utterances, states):
             assert mine == pytest.approx(theirs, abs=1e-4)
 
 
-def test_loss_and_gradients_are_the_same(pairs, utterances):
+@pytest.mark.parametrize("objective", ["union", "teacher", "vocabulary", "tail", "policy_gradient"])
+def test_loss_and_gradients_are_the_same(pairs, utterances, objective):
+    kind = "policy_gradient" if objective == "policy_gradient" else "divergence"
+    options = {"tail": True} if objective == "tail" else {} if kind == "policy_gradient" else {"support": objective}
+    chosen = TypeAdapter(Objective).validate_python({"type": kind} | options)
     batch, results = SOURCE.batch(utterances[:3]), []
     for pair in pairs:
         pair.student.generator.zero_grad()
         end = pair.student.tokens.end_of_text
         comparison = compare(pair, batch, pack([[end], [1, 2, end], [3, 4]], end), SUPPORT, gradients=True)
-        loss = union_support_kl(
-            comparison.student_logits,
-            comparison.teacher_logits,
-            comparison.union,
-            comparison.used,
-            vocabulary=pair.vocabulary,
-        )
+        loss = on_policy_objective(comparison, chosen).loss
         loss.backward()
         gradient = pair.student.generator.get_output_embeddings().weight.grad.clone()
         results.append((loss.detach(), gradient))

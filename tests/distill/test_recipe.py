@@ -42,6 +42,9 @@ manifest = "probe.jsonl"
 )
 
 
+OBJECTIVE = "stages.2.objective={type = %s}"
+
+
 def write(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "recipe.toml"
     path.write_text(text)
@@ -49,12 +52,16 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_every_shipped_recipe_validates_and_its_files_exist(name):
+def test_every_shipped_recipe_validates_and_its_files_exist(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     recipe = load_recipe(name)
     manifests = [stage.manifest for stage in recipe.stages]
     manifests += [section.manifest for section in (recipe.probe, recipe.evaluation) if section]
-    assert all(Path(manifest).is_file() for manifest in manifests)
-    assert (Path(recipe.student.model) / "config.json").is_file()
+    if name.startswith("demo"):
+        assert all(Path(manifest).is_file() for manifest in manifests)
+        assert (Path(recipe.student.model) / "config.json").is_file()
+    else:  # the user's own data, where the user is
+        assert all(Path(manifest).parent == tmp_path / "data" for manifest in manifests)
     for stage in recipe.stages:
         if stage.gate:
             stage.gate.build()
@@ -111,6 +118,27 @@ def test_recipe_survives_json(tmp_path):
         (STAGED, ["probe.states=['fixed']"], 'probe: .*add "student"'),
         (STAGED, ["probe.states=[]"], r"probe\.states: .*at least 1 item"),
         (STAGED.replace('"on-policy"', '"base"'), (), "different names"),
+        (
+            STAGED,
+            [OBJECTIVE % '"divergence", tial = true'],
+            r"unknown key stages\.2\.objective\.tial; .*objective\.tail\?",
+        ),
+        (STAGED, [OBJECTIVE % '"divergence", support = "vocabulary", tail = true'], "tail: nothing lies outside"),
+        (STAGED, [OBJECTIVE % '"policy_gradient"'], "an average over drawn tokens; set rollout.sample = true"),
+        (
+            STAGED,
+            [
+                OBJECTIVE % '"policy_gradient"',
+                "stages.2.rollout.sample=true",
+                "stages.2.off_policy={fraction=0.5, states='reference'}",
+            ],
+            r"needs tokens that the student drew; leave off_policy out",
+        ),
+        (
+            STAGED,
+            [OBJECTIVE % '"policy_gradient"', "stages.2.rollout={sample=true, temperature=0.7}"],
+            r"stages\.2\.rollout\.temperature = 0\.7, support\.temperature = 1: .*make them equal",
+        ),
         ("stages = [", (), "not valid TOML"),
         ('[student]\nmodel = "x"', (), "stages: Field required"),
     ],

@@ -258,7 +258,7 @@ def test_error_rates_of_completions_are_jiwers(qwen3, text_manifests):
     """Texts by generate() of transformers itself, rates by jiwer."""
     utterances = read_manifest(text_manifests["test"])
     recogniser = load_recogniser(qwen3)
-    score = evaluate(recogniser, SOURCE, utterances, normaliser="none", decoding=Decoding(max_new_tokens=6))
+    score = evaluate(recogniser, SOURCE, utterances, normaliser="none", decoding=Decoding(max_new_tokens=6)).score
     tokenizer, model = AutoTokenizer.from_pretrained(qwen3), AutoModelForCausalLM.from_pretrained(qwen3)
     model.generation_config = GenerationConfig()
     blocked = recogniser.tokens.suppressed(model.config.vocab_size)

@@ -2,7 +2,9 @@
 
 import json
 import math
+from pathlib import Path
 
+import jiwer
 import pandas as pd
 import pytest
 import torch
@@ -10,6 +12,7 @@ import torch
 import distill.stages
 from distill import Observer, TrainingError, resume, train
 from distill.models import load_recogniser
+from distill.normalise import normaliser
 from distill.pair import PairError
 from distill.recipe import Recipe
 from distill.run_directory import RunDirectoryError
@@ -86,6 +89,18 @@ class TestWholeRun:
             for rate in (evaluation["wer"], evaluation["cer"]):
                 assert rate["low"] <= rate["value"] == rate["errors"] / rate["total"] <= rate["high"]
                 assert rate["errors"] == rate["substitutions"] + rate["deletions"] + rate["insertions"]
+
+    def test_what_was_written_in_an_evaluation_is_kept_with_its_errors(self, run):
+        for row in rows(run.path, "evaluations"):
+            name = f"step-{row['step']:06d}-{row['stage']}-{row['set']}-{row['model']}.parquet"
+            written = pd.read_parquet(run.path / "transcripts" / name)
+            for unit, rate in (("words", "wer"), ("characters", "cer")):
+                assert written[f"{unit}.errors"].sum() == row[rate]["errors"]
+                assert written[f"{unit}.total"].sum() == row[rate]["total"]
+            one = written.iloc[0]
+            measured = jiwer.process_words(*(normaliser("spoken_digits").apply(one[c]) for c in ("reference", "text")))
+            assert one["words.substitutions"] == measured.substitutions
+            assert one["words.insertions"] == measured.insertions
 
     def test_teacher_transcripts_are_the_teachers_and_say_so(self, run, recipe):
         lines = [json.loads(x) for x in (run.path / "teacher-transcripts-teacher data.jsonl").read_text().splitlines()]
@@ -249,3 +264,46 @@ class TestBadInput:
         copy.write_text("".join(json.dumps(row) + "\n" for row in absolute[:-1]))
         with pytest.raises(TrainingError, match="changed since the run began"):
             resume(tmp_path / "run")
+
+
+class TestObjectives:
+    @pytest.mark.parametrize(
+        "objective",
+        [
+            {"type": "divergence", "support": "teacher", "tail": True},
+            {"type": "divergence", "support": "student", "divergence": "reverse_kl"},
+            {"type": "divergence", "support": "vocabulary", "divergence": "jensen_shannon", "beta": 0.2},
+            {"type": "policy_gradient", "estimator": "k3"},
+        ],
+    )
+    def test_an_on_policy_stage_takes_any(self, mini, tmp_path, objective):
+        on_policy = mini["stages"][2] | {"objective": objective, "steps": 2}
+        on_policy["rollout"] = {"max_new_tokens": 8, "sample": objective["type"] == "policy_gradient"}
+        result = train(variant(mini, stages=[on_policy], probe=None), tmp_path / "run")
+        for row in rows(result.path, "metrics"):
+            assert math.isfinite(row["loss"])
+            assert row["gradient_norm"] > 0
+            for side in ("student_mass", "teacher_mass"):
+                assert 0 < row["objective"][side] <= 1 + 1e-6
+            if objective.get("support") == "vocabulary":
+                assert row["objective"]["student_mass"] == pytest.approx(1.0, abs=1e-5)
+
+    @pytest.mark.parametrize("states", ["reference", "teacher"])
+    def test_some_steps_are_taken_on_states_that_the_student_did_not_write(self, mini, tmp_path, states):
+        manifest = mini["stages"][0]["manifest"]
+        on_policy = mini["stages"][2] | {"manifest": manifest, "steps": 12}
+        on_policy["off_policy"] = {"fraction": 0.5, "states": states, "transcription": {"max_new_tokens": 8}}
+        result = train(variant(mini, stages=[on_policy], probe=None), tmp_path / "run")
+        taken = [row["rollouts"]["states"] for row in rows(result.path, "metrics")]
+        assert set(taken) == {"student", states}
+
+    def test_reference_states_need_text(self, mini, tmp_path):
+        on_policy = mini["stages"][2] | {"off_policy": {"fraction": 0.5, "states": "reference"}}
+        silent = tmp_path / "silent.jsonl"
+        lines = [json.loads(line) for line in Path(on_policy["manifest"]).read_text().splitlines()]
+        for line in lines:
+            line.pop("text", None)
+            line["audio"] = str(Path(on_policy["manifest"]).parent / line["audio"])
+        silent.write_text("\n".join(map(json.dumps, lines)))
+        with pytest.raises(ValueError, match=r"training on reference states .*needs reference text"):
+            train(variant(mini, stages=[on_policy | {"manifest": str(silent)}], probe=None), tmp_path / "run")

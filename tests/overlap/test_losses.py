@@ -12,6 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 import overlap.heads
 import overlap.losses
+import overlap.outside
 from overlap import Head, VocabularyMap, measure, support_kl, union_kl
 
 
@@ -21,7 +22,7 @@ def best(scores, k, blocked=()):
     return set(sorted(allowed, key=lambda v: (-scores[v], v))[:k])
 
 
-def oracle(z_s, z_t, k, *, temperature=1.0, mask=None, blocked=(), pairs=None):
+def oracle(z_s, z_t, k, *, temperature=1.0, mask=None, blocked=(), pairs=None, tail=False):
     """Sum of losses, and union sizes by position; the softmaxes run over the whole vocabulary with −inf outside U."""
     pairs = {v: v for v in range(z_s.shape[-1])} if pairs is None else pairs
     back = {teacher: student for student, teacher in pairs.items()}
@@ -37,6 +38,9 @@ def oracle(z_s, z_t, k, *, temperature=1.0, mask=None, blocked=(), pairs=None):
         sizes.append(len(u))
         if len(u) < 2:
             continue
+        if tail:
+            total = total + temperature**2 * with_tail(z_s[n], z_t[n], u, temperature, blocked, pairs)
+            continue
         inside = torch.full((z_s.shape[-1],), -torch.inf, dtype=torch.float64)
         inside[u] = 0.0
         outside = torch.full((z_t.shape[-1],), -torch.inf, dtype=torch.float64)
@@ -45,6 +49,22 @@ def oracle(z_s, z_t, k, *, temperature=1.0, mask=None, blocked=(), pairs=None):
         log_q = torch.log_softmax(z_t[n].double() / temperature + outside, -1)[[pairs[v] for v in u]]
         total = total + temperature**2 * (log_q.exp() * (log_q - log_p)).sum()
     return total, torch.tensor(sizes)
+
+
+def with_tail(z_s, z_t, u, temperature, blocked, pairs):
+    """KL of the models' own probabilities, what is outside U summed to one."""
+    shut = {pairs[v] for v in blocked if v in pairs}
+    p, q = (
+        torch.softmax(
+            (z.double() / temperature).index_fill(0, torch.tensor(sorted(gone), dtype=torch.long), -torch.inf), 0
+        )
+        for z, gone in ((z_s, blocked), (z_t, shut))
+    )
+    theirs = [pairs[v] for v in u]
+    kl = (q[theirs] * (q[theirs] / p[u]).log()).sum()
+    rest = [[v for v in range(len(x)) if v not in inside] for x, inside in ((p, u), (q, theirs))]
+    p_rest, q_rest = p[rest[0]].sum(), q[rest[1]].sum()
+    return kl + (q_rest * (q_rest / p_rest).log() if q_rest > 0 else 0.0)
 
 
 def case(n=6, v=23, v_teacher=None, h=5, h_teacher=7, *, seed=0, dtype=torch.float64):
@@ -67,6 +87,7 @@ def logits(parts):
 def _small_chunks(monkeypatch):
     """Several chunks even at these sizes: 2 rows of logits, 3 gathered rows."""
     monkeypatch.setattr(overlap.losses, "LOGITS_AT_ONCE", 50)
+    monkeypatch.setattr(overlap.outside, "LOGITS_AT_ONCE", 50)
     monkeypatch.setattr(overlap.heads, "CHUNK_ELEMENTS", 3 * 8 * 5)
 
 
@@ -77,14 +98,14 @@ def _small_chunks(monkeypatch):
     temperature=st.sampled_from([0.5, 1.0, 3.0]),
     blocked=st.sets(st.integers(0, 22), max_size=8),
     keep=st.lists(st.booleans(), min_size=6, max_size=6),
+    tail=st.booleans(),
 )
-def test_value_and_gradients_equal_the_oracle(seed, k, temperature, blocked, keep):
+def test_value_and_gradients_equal_the_oracle(seed, k, temperature, blocked, keep, tail):
     student, teacher = case(seed=seed)
     mask = torch.tensor(keep)
-    result = both(student, teacher, k=k, temperature=temperature, mask=mask, blocked=sorted(blocked), reduction="sum")
-    expected, sizes = oracle(
-        logits(student), logits(teacher), k, temperature=temperature, mask=mask, blocked=blocked, pairs=None
-    )
+    options = {"temperature": temperature, "mask": mask, "tail": tail}
+    result = both(student, teacher, k=k, blocked=sorted(blocked), reduction="sum", **options)
+    expected, sizes = oracle(logits(student), logits(teacher), k, blocked=blocked, pairs=None, **options)
     torch.testing.assert_close(result.loss, expected, atol=1e-10, rtol=1e-10)
     torch.testing.assert_close(result.union_size, sizes.float(), equal_nan=True)
     assert result.n_used == int((sizes >= 2).sum())
@@ -95,14 +116,21 @@ def test_value_and_gradients_equal_the_oracle(seed, k, temperature, blocked, kee
 
 
 @settings(deadline=None, max_examples=20)
-@given(seed=st.integers(0, 2**16), k=st.integers(1, 9), blocked=st.sets(st.integers(0, 22), max_size=6))
-def test_between_vocabularies(seed, k, blocked):
+@given(
+    seed=st.integers(0, 2**16),
+    k=st.integers(1, 9),
+    blocked=st.sets(st.integers(0, 22), max_size=6),
+    tail=st.booleans(),
+)
+def test_between_vocabularies(seed, k, blocked, tail):
     student, teacher = case(v_teacher=19, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     pairs = torch.stack([torch.randperm(23, generator=generator)[:12], torch.randperm(19, generator=generator)[:12]], 1)
     table = VocabularyMap.from_pairs(pairs, student_size=23, teacher_size=19)
-    result = both(student, teacher, k=k, vocabulary=table, blocked=sorted(blocked), reduction="sum")
-    expected, sizes = oracle(logits(student), logits(teacher), k, blocked=blocked, pairs=dict(pairs.tolist()))
+    result = both(student, teacher, k=k, vocabulary=table, blocked=sorted(blocked), tail=tail, reduction="sum")
+    expected, sizes = oracle(
+        logits(student), logits(teacher), k, blocked=blocked, pairs=dict(pairs.tolist()), tail=tail
+    )
     torch.testing.assert_close(result.loss, expected, atol=1e-10, rtol=1e-10)
     torch.testing.assert_close(result.union_size, sizes.float())
     ours = torch.autograd.grad(result.loss, student)
@@ -111,14 +139,15 @@ def test_between_vocabularies(seed, k, blocked):
         torch.testing.assert_close(mine, other, atol=1e-10, rtol=1e-10)
 
 
+@pytest.mark.parametrize("tail", [False, True])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-def test_gradcheck(reduction):
+def test_gradcheck(reduction, tail):
     student, teacher = case()
     teacher_head = Head(*teacher[1:])
 
     def loss(hidden, weight, bias):
         return union_kl(
-            hidden, Head(weight, bias), teacher[0], teacher_head, k=4, temperature=2.0, reduction=reduction
+            hidden, Head(weight, bias), teacher[0], teacher_head, k=4, temperature=2.0, tail=tail, reduction=reduction
         ).loss
 
     assert torch.autograd.gradcheck(loss, student)
@@ -255,14 +284,29 @@ def test_the_teacher_gets_no_gradient():
     assert all(x.grad is None for x in teacher)
 
 
-def test_nothing_of_the_vocabulary_is_saved_for_backward(monkeypatch):
+@pytest.mark.parametrize("tail", [False, True])
+def test_nothing_of_the_vocabulary_is_saved_for_backward(monkeypatch, tail):
     monkeypatch.undo()
     student, teacher = case(n=64, v=4096, h=8, dtype=torch.float32)
     saved = []
     with saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
-        both(student, teacher, k=8)
+        both(student, teacher, k=8, tail=tail)
     assert saved
     assert max(x.numel() for x in saved) <= 4096 * 8  # the head itself; logits would be 64 × 4096
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_tail_in_half_precision(dtype):
+    student, teacher = case(n=20, v=301, h=16, h_teacher=16, dtype=torch.float32)
+    halves, halves_teacher = ([x.detach().to(dtype) for x in side] for side in (student, teacher))
+    halves = [x.requires_grad_() for x in halves]
+    wide = [x.detach().float().requires_grad_() for x in halves]
+    low = both(halves, halves_teacher, k=8, tail=True)
+    high = both(wide, [x.float() for x in halves_teacher], k=8, tail=True)
+    torch.testing.assert_close(low.loss, high.loss, rtol=2e-2, atol=0)
+    for mine, other in zip(torch.autograd.grad(low.loss, halves), torch.autograd.grad(high.loss, wide), strict=True):
+        assert mine.dtype == dtype
+        assert (mine.float() - other).norm() < 0.05 * other.norm()
 
 
 def test_support_kl_where_a_model_excludes_a_token():

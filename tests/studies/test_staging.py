@@ -3,18 +3,17 @@
     pytest -m slow tests/studies/test_staging.py -s
 
 takes about an hour. Runs go to `runs/staging` (or `$STAGING_STUDY`), finished ones are not run again, and the table is
-written beside them as `staging.md`. One arm and seed: `python tests/studies/test_staging.py gated 0`.
+written beside them as `staging.md`. One arm and seed: `python -m tests.studies.test_staging gated 0`.
 """
 
 import os
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from analysis import load
-from distill import Recipe, load_recipe, resume, train
+from distill import Recipe, load_recipe
+from tests.studies.arms import markdown, results, run
 
 OUTPUT = Path(os.environ.get("STAGING_STUDY", "runs/staging"))
 SEEDS = (0, 1, 2)
@@ -43,43 +42,7 @@ def arm_recipe(arm: str, seed: int, name: str = "demo") -> Recipe:
 
 def run_arm(arm: str, seed: int) -> Path:
     """Train one arm, or continue or keep what is there."""
-    path = OUTPUT / f"{arm}-{seed}"
-    if (path / "resolved.json").exists():
-        resume(path)
-    else:
-        train(arm_recipe(arm, seed), path)
-    return path
-
-
-def results(paths: dict[tuple[str, int], Path]) -> pd.DataFrame:
-    """A row an arm and seed: error rates after Base and after the run, overlap at the switch and at the end."""
-    rows = []
-    for (arm, seed), path in paths.items():
-        run = load(path)
-        evaluations = run.evaluations[run.evaluations["model"] == "student"]
-        base, last = evaluations[evaluations["stage"] == "base"].iloc[-1], evaluations.iloc[-1]
-        probes = run.probes[run.probes["states"] == "student"]
-
-        def overlap(step: int, statistic: str, probes: pd.DataFrame = probes) -> float:
-            chosen = probes[(probes["step"] == step) & (probes["statistic"] == statistic)]
-            return float(chosen["value"].iloc[-1])
-
-        opd = run.metrics.index[run.metrics["stage"] == "on-policy"]
-        switch = int(opd[0]) if len(opd) else None
-        row = {"arm": arm, "seed": seed, "switch": switch, "WER Base": base["wer.value"], "WER": last["wer.value"]}
-        row |= {"low": last["wer.low"], "high": last["wer.high"], "n": last["n_utterances"]}
-        for label, step in (("at switch", switch), ("at end", int(last["step"]))):
-            for statistic, short in (("union_size", "VUSS"), ("top1_agreement", "top-1"), ("total_variation", "TV")):
-                row[f"{short} {label}"] = overlap(step, statistic) if step is not None else float("nan")
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def markdown(frame: pd.DataFrame) -> str:
-    """A pipe table with three decimals."""
-    cells = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row] for row in frame.itertuples(index=False)]
-    lines = [list(map(str, frame.columns)), ["---"] * len(frame.columns), *cells]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return run(arm_recipe(arm, seed), OUTPUT / f"{arm}-{seed}")
 
 
 @pytest.mark.slow

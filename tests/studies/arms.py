@@ -1,0 +1,55 @@
+"""What the studies share: arms of one recipe, each a run, and a table of how they ended."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from analysis import load
+from distill import Recipe, resume, train
+
+
+def run(recipe: Recipe, path: Path) -> Path:
+    """Train a recipe there, or continue or keep what is there."""
+    if (path / "resolved.json").exists():
+        resume(path)
+    else:
+        train(recipe, path)
+    return path
+
+
+def results(paths: dict[tuple[str, int], Path]) -> pd.DataFrame:
+    """A row an arm and seed: error rates after Base and after the run, overlap at the switch and at the end."""
+    rows = []
+    for (arm, seed), path in paths.items():
+        loaded = load(path)
+        evaluations = loaded.evaluations[loaded.evaluations["model"] == "student"]
+        base, last = evaluations[evaluations["stage"] == "base"].iloc[-1], evaluations.iloc[-1]
+        probes = loaded.probes[loaded.probes["states"] == "student"]
+
+        def overlap(step: int, statistic: str, probes: pd.DataFrame = probes) -> float:
+            chosen = probes[(probes["step"] == step) & (probes["statistic"] == statistic)]
+            return float(chosen["value"].iloc[-1])
+
+        opd = loaded.metrics.index[loaded.metrics["stage"] == "on-policy"]
+        switch = int(opd[0]) if len(opd) else None
+        row = {"arm": arm, "seed": seed, "switch": switch, "WER Base": base["wer.value"], "WER": last["wer.value"]}
+        row |= {"low": last["wer.low"], "high": last["wer.high"], "n": last["n_utterances"]}
+        columns = {
+            "union_size": "VUSS",
+            "top1_agreement": "top-1",
+            "total_variation": "TV",
+            "student_mass": "mass",
+            "student_entropy": "entropy",
+        }
+        for label, step in (("at switch", switch), ("at end", int(last["step"]))):
+            for statistic, short in columns.items():
+                row[f"{short} {label}"] = overlap(step, statistic) if step is not None else float("nan")
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A pipe table with three decimals."""
+    cells = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row] for row in frame.itertuples(index=False)]
+    lines = [list(map(str, frame.columns)), ["---"] * len(frame.columns), *cells]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
