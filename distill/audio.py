@@ -93,11 +93,13 @@ def duration(utterance: Utterance) -> float:
         utterance: What to measure.
 
     Returns:
-        Seconds.
+        Seconds; NaN for an utterance without audio.
 
     Raises:
         AudioError: A file that is missing, unreadable or empty, or that ends before ``begin_time``.
     """
+    if utterance.audio is None:
+        return math.nan
     if utterance.end_time != -1:
         return utterance.end_time - utterance.begin_time
     with _open(utterance) as file:
@@ -187,6 +189,8 @@ def _check_options(sampling_rate: int, max_seconds: float) -> None:
 
 
 def _open(utterance: Utterance) -> soundfile.SoundFile:
+    if utterance.audio is None:
+        _fail(utterance, 'has a prompt and no audio; add the field "audio" to its manifest line')
     if not utterance.audio.is_file():
         _fail(utterance, "the audio file does not exist; correct the path in the manifest or remove the line")
     try:

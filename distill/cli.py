@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,11 +16,11 @@ from analysis import load, stage_table
 
 from . import launch
 from .audio import AudioCache
-from .data import AudioSource
+from .data import AudioSource, check_inputs
 from .evaluation import evaluate as evaluate_model
 from .extras import MissingExtraError
 from .manifest import Utterance, read_manifest, require_text
-from .models import load_recogniser
+from .models import Recogniser, load_recogniser
 from .pair import Pair
 from .paths import shipped_recipes
 from .preflight import preflight as ask_server
@@ -42,6 +43,36 @@ ABORTED = 3
 PREFLIGHT_CLIPS = 8
 
 JsonFlag = Annotated[bool, Parameter(name="--json")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Loading:
+    """How the models of a command are loaded.
+
+    Attributes:
+        prompt_format: How text models read prompts: auto wraps them in the chat template where there is one.
+        chat_template_kwargs: Further variables of text models' chat templates, as JSON.
+    """
+
+    prompt_format: Literal["auto", "chat", "plain"] | None = None
+    chat_template_kwargs: str | None = None
+
+    def load(self, model: str) -> Recogniser:
+        """Load a directory or Hub name."""
+        options: dict[str, Any] = {} if self.prompt_format is None else {"prompt_format": self.prompt_format}
+        if self.chat_template_kwargs is not None:
+            try:
+                options["chat_template_kwargs"] = dict(json.loads(self.chat_template_kwargs))
+            except (ValueError, TypeError) as error:
+                raise ValueError(
+                    f"--chat-template-kwargs {self.chat_template_kwargs}: expected a JSON object, for instance "
+                    '{"enable_thinking": false}'
+                ) from error
+        return load_recogniser(model, options=options)
+
+
+AS_THEY_ARE = Loading()
 
 
 @app.command
@@ -97,24 +128,27 @@ def evaluate(
     max_new_tokens: int = 256,
     max_seconds: float = 30.0,
     output: Path | None = None,
+    loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> None:
     """Word and character error rate of a model on a manifest, with intervals.
 
     Args:
         model: Directory or Hub name.
-        manifest: JSON lines with audio and text.
+        manifest: JSON lines with audio, or a prompt for a text model, and text.
         normaliser: Text normaliser applied to both sides; its name and version are part of the result.
         batch_size: Utterances at once.
         max_new_tokens: Longest transcript, in tokens.
         max_seconds: Longer utterances are refused.
         output: Write transcripts with their errors there (Parquet, a row an utterance).
+        loading: How the model is loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
     utterances = read_manifest(manifest)
     require_text(utterances, "evaluation")
     check_durations(utterances, max_seconds)
-    recogniser = load_recogniser(model)
+    recogniser = loading.load(model)
+    check_inputs(utterances, recogniser)
     with TerminalProgress() as progress:
         evaluation = evaluate_model(
             recogniser,
@@ -147,6 +181,7 @@ def probe(
     teacher_url: str | None = None,
     server: Annotated[Server, Parameter(name="*")] = Server(),  # noqa: B008 (frozen)
     preflight: bool = False,
+    loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> int:
     """Support overlap of two models over a manifest, at the states of the student's own rollouts.
@@ -154,7 +189,7 @@ def probe(
     Args:
         student: Directory or Hub name of the model that writes; a preflight needs none.
         teacher: Directory or Hub name of the model that scores; with --teacher-url of its tokenizer.
-        manifest: JSON lines; only audio is needed.
+        manifest: JSON lines; only audio is needed, or a prompt for text models.
         k: Size of the top-k sets.
         temperature: Of the probabilities.
         max_new_tokens: Longest rollout, in tokens.
@@ -167,6 +202,7 @@ def probe(
         server: How the server is asked.
         preflight: Report what the server can do, how fast, and how near it is to local weights; exit code 1 on a
             problem.
+        loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
     if preflight and teacher_url is None:
@@ -179,16 +215,18 @@ def probe(
     utterances = read_manifest(manifest)[: max_utterances or (PREFLIGHT_CLIPS if preflight else None)]
     check_durations(utterances, max_seconds)
     source = AudioSource(AudioCache(max_seconds=max_seconds))
-    scorer = load_recogniser(teacher) if teacher_url is None else load_served_teacher(served, k)
+    scorer = loading.load(teacher) if teacher_url is None else load_served_teacher(served, k)
     sources = {"student": student, "teacher": teacher, "manifest": str(manifest)}
     sources |= {} if teacher_url is None else {"teacher_url": teacher_url}
     if preflight:
         assert isinstance(scorer, ServedTeacher)
         return _preflight(scorer, source, utterances, k, max_new_tokens, sources, json_)
     assert student is not None
+    pair = Pair.of(loading.load(student), scorer, k)
+    check_inputs(utterances, pair.student, pair.teacher)
     with TerminalProgress() as progress:
         result = probe_pair(
-            Pair.of(load_recogniser(student), scorer, k),
+            pair,
             source,
             utterances,
             Support(k=k, temperature=temperature),
@@ -238,6 +276,7 @@ def show(
     k: int = 32,
     max_new_tokens: int = 256,
     max_seconds: float = 30.0,
+    loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> None:
     """Both models' prompts and tokens of one utterance, position by position: a pair that does not fit shows at once.
@@ -251,6 +290,7 @@ def show(
         k: Size of the top-k sets.
         max_new_tokens: Longest transcript, in tokens.
         max_seconds: Longer utterances are refused.
+        loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
     utterances = read_manifest(manifest)
@@ -260,7 +300,8 @@ def show(
     if states == "reference":
         require_text(chosen, "scoring the reference")
     check_durations(chosen, max_seconds)
-    pair = Pair.of(load_recogniser(student), load_recogniser(teacher), k)
+    pair = Pair.of(loading.load(student), loading.load(teacher), k)
+    check_inputs(chosen, pair.student, pair.teacher)
     view = show_utterance(
         pair,
         AudioSource(AudioCache(max_seconds=max_seconds)),

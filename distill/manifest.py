@@ -2,8 +2,9 @@
 
 Fields, of which only ``audio`` is required: ``id`` (string), ``audio`` (path, relative to the manifest), ``text``
 (reference transcript), ``begin_time`` and ``end_time`` (seconds within the audio file; −1 stands for its start and its
-end), ``language`` (a name such as ``English``). Other fields are kept in :attr:`Utterance.extra`; ``null`` means
-absent.
+end), ``language`` (a name such as ``English``). Lines for text models have, instead of ``audio`` or beside it,
+``prompt``: a string, or a list of chat messages ``{"role", "content"}``; ``text`` is then the completion. Other fields
+are kept in :attr:`Utterance.extra`; ``null`` means absent.
 """
 
 import functools
@@ -13,10 +14,14 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
-FIELDS = ("id", "audio", "text", "begin_time", "end_time", "language")
+FIELDS = ("id", "audio", "prompt", "text", "begin_time", "end_time", "language")
 MAX_PROBLEMS_SHOWN = 10
+
+
+Message = Mapping[str, Any]
+"""A turn of a chat: ``role`` and ``content``, both strings, and whatever else a chat template reads."""
 
 
 class ManifestError(ValueError):
@@ -25,33 +30,37 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One utterance: a stretch of an audio file and what is known about it.
+    """One utterance: a stretch of an audio file, or a prompt for text models, and what is known about it.
 
     Attributes:
         id: Unique name within a data set.
-        audio: Absolute path of the audio file.
-        text: Reference transcript; ``None`` if unlabelled, empty if nothing is said.
+        audio: Absolute path of the audio file; ``None`` where there is a prompt alone.
+        text: Reference transcript or completion; ``None`` if unlabelled, empty if nothing is said.
         begin_time: Start within the file, in seconds.
         end_time: End within the file, in seconds; −1 for the file's end.
         language: Name of the language, ``None`` if unknown.
         extra: Further fields of the manifest line.
+        prompt: What a text model reads: a string or the messages of a chat; ``None`` where there is audio alone.
 
     Raises:
-        ValueError: An empty id, a time that is not finite, a negative begin, an end at or before the begin, or an
-            extra field with the name of a field of its own.
+        ValueError: An empty id, neither audio nor prompt, a time that is not finite, a negative begin, an end at or
+            before the begin, or an extra field with the name of a field of its own.
     """
 
     id: str
-    audio: Path
+    audio: Path | None = None
     text: str | None = None
     begin_time: float = 0.0
     end_time: float = -1.0
     language: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    prompt: str | tuple[Message, ...] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         if not self.id:
             raise ValueError('field "id" is empty; give the utterance a unique name or leave the field out')
+        if self.audio is None and self.prompt is None:
+            raise ValueError('neither "audio" nor "prompt"; give an audio file, or a prompt for text models')
         for name, value in (("begin_time", self.begin_time), ("end_time", self.end_time)):
             if not math.isfinite(value):
                 raise ValueError(f'field "{name}" is {value}; give a finite number of seconds')
@@ -103,7 +112,7 @@ def read_manifest(path: str | Path, *, check_audio: bool = True) -> list[Utteran
             continue
         utterance, found = _parse_line(raw, default_id=f"{path.stem}-{number:06d}", folder=folder)
         if utterance is not None:
-            if check_audio and not exists(utterance.audio):
+            if check_audio and utterance.audio is not None and not exists(utterance.audio):
                 found.append(
                     f'field "audio": the file {utterance.audio} does not exist; correct the path (it is taken relative '
                     "to the manifest's folder) or remove the line"
@@ -162,10 +171,34 @@ def require_text(utterances: Iterable[Utterance], purpose: str) -> None:
     Raises:
         ManifestError: At least one has none.
     """
-    missing = [f"utterance {item.id!r} ({item.audio})" for item in utterances if item.text is None]
+    remedy = 'add the field "text" to their manifest lines or leave those utterances out'
+    _require(utterances, "text", f"{purpose} needs reference text", remedy)
+
+
+def require_input(utterances: Iterable[Utterance], field: Literal["audio", "prompt"], model: str) -> None:
+    """Refuse utterances without what a model reads.
+
+    Args:
+        utterances: The utterances that the model is to write or score.
+        field: What it reads.
+        model: Its name and kind, to begin the message with, as in ``"'distil' (whisper)"``.
+
+    Raises:
+        ManifestError: At least one has none.
+    """
+    other = "a text model" if field == "audio" else "a speech model"
+    remedy = f'add the field "{field}" to their manifest lines, or give {other} in its place'
+    _require(utterances, field, f"{model} reads {field}", remedy)
+
+
+def _require(utterances: Iterable[Utterance], field: str, headline: str, remedy: str) -> None:
+    missing = [
+        f"utterance {item.id!r}" + (f" ({item.audio})" if item.audio else "")
+        for item in utterances
+        if getattr(item, field) is None
+    ]
     if missing:
-        remedy = 'add the field "text" to their manifest lines or leave those utterances out'
-        _refuse(f"{purpose} needs reference text and {len(missing)} utterances have none; {remedy}", missing, head=True)
+        _refuse(f"{headline} and {len(missing)} utterances have none; {remedy}", missing, head=True)
 
 
 def _refuse(headline: str, problems: list[str], *, head: bool = False) -> NoReturn:
@@ -202,10 +235,15 @@ def _parse_line(raw: bytes, *, default_id: str, folder: Path) -> tuple[Utterance
                 f'field "{name}" is a {_json_type(known[name])}, not a number; give seconds without quotes, '
                 "or −1 for the file's own start or end"
             )
-    audio = known["audio"]
-    if audio is None or audio == "":
+    audio, prompt = known["audio"], known["prompt"]
+    if audio == "" or (audio is None and prompt is None):
         what = "missing" if audio is None else "empty"
-        problems.append(f'field "audio" is {what}; give the path of the audio file, relative to the manifest')
+        problems.append(
+            f'field "audio" is {what}; give the path of the audio file, relative to the manifest, or a "prompt" for '
+            "text models"
+        )
+    if prompt is not None and (problem := _prompt_problem(prompt)):
+        problems.append(f'field "prompt" {problem}')
     if problems:
         return None, problems
     # Manifests of other trainers write −1 for both ends of a whole file.
@@ -215,27 +253,41 @@ def _parse_line(raw: bytes, *, default_id: str, folder: Path) -> tuple[Utterance
         return Utterance(
             id=default_id if known["id"] is None else known["id"],
             # Not resolve(): it costs several system calls a line, and would hide the names in a folder of links.
-            audio=Path(os.path.normpath(folder / known["audio"])),
+            audio=None if audio is None else Path(os.path.normpath(folder / audio)),
             text=known["text"],
             begin_time=begin,
             end_time=end,
             language=known["language"],
             extra={name: value for name, value in record.items() if name not in FIELDS},
+            prompt=tuple(prompt) if isinstance(prompt, list) else prompt,
         ), []
     except ValueError as error:
         return None, [str(error)]
 
 
+def _prompt_problem(prompt: Any) -> str | None:
+    """What is wrong with a prompt, and the remedy; None if nothing is."""
+    if isinstance(prompt, str):
+        return None if prompt else "is empty; write what the model is to read"
+    if not isinstance(prompt, list):
+        return f"is a {_json_type(prompt)}; write a string in double quotes, or a list of chat messages"
+    if not prompt:
+        return 'is an empty list; write at least one message {"role": "user", "content": "…"}'
+    for number, message in enumerate(prompt, start=1):
+        if not isinstance(message, dict) or not all(isinstance(message.get(k), str) for k in ("role", "content")):
+            return f'lacks role or content in message {number}; write {{"role": "user", "content": "…"}}, both strings'
+    return None
+
+
 def _format_line(utterance: Utterance, *, folder: Path) -> str:
-    audio = utterance.audio.absolute()
-    record: dict[str, Any] = {
-        "id": utterance.id,
-        "audio": audio.relative_to(folder).as_posix() if audio.is_relative_to(folder) else str(audio),
-        "text": utterance.text,
-        "begin_time": utterance.begin_time,
-        "end_time": utterance.end_time,
-        "language": utterance.language,
-    }
+    record: dict[str, Any] = {"id": utterance.id}
+    if utterance.audio is not None:
+        audio = utterance.audio.absolute()
+        record["audio"] = audio.relative_to(folder).as_posix() if audio.is_relative_to(folder) else str(audio)
+        record |= {"begin_time": utterance.begin_time, "end_time": utterance.end_time}
+    prompt = utterance.prompt
+    record["prompt"] = prompt if prompt is None or isinstance(prompt, str) else list(prompt)
+    record |= {"text": utterance.text, "language": utterance.language}
     record = {name: value for name, value in record.items() if value is not None} | dict(utterance.extra)
     try:
         return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"

@@ -180,7 +180,7 @@ def preflight(
         start = time.perf_counter()
         reply = teacher.reply(question, text, len(tokens), asked)
         seconds.append(time.perf_counter() - start)
-        local = teacher.reader.prepare(batch.waveforms, [utterance.language])
+        local = batch.prompt(teacher.reader)
         words = _difference(reply.prompt_ids, local.inputs["input_ids"][0].tolist() + tokens, teacher.tokens.strings)
         same += not words
         difference = difference or (words and f"utterance {utterance.id!r}: {words}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from .audio import AudioCache, AudioError, duration
-from .data import AudioSource
+from .data import AudioSource, check_inputs
 from .manifest import Utterance, read_manifest, require_text
 from .models import Recogniser, load_recogniser
 from .normalise import normaliser
@@ -64,12 +64,17 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         evaluation = _read(recipe.evaluation.manifest, recipe)
         require_text(evaluation, "evaluation")
 
-    student = _load(recipe.student, recipe.seed, device, weights)
+    student = load_model(recipe.student, recipe.seed, device, weights)
     if recipe.student.freeze_encoder:
         student.freeze_encoder(recipe.student.encoder_cache_mib)
     pair = None
     if recipe.teacher:
         pair = Pair.of(student, _load_teacher(recipe, recipe.teacher, device), recipe.support.k)
+    both = (student,) if pair is None else (student, pair.teacher)
+    for stage, utterances in zip(recipe.stages, stages, strict=True):
+        check_inputs(utterances, *(both if stage.type != "sft" else (student,)))
+    check_inputs(probe_set, *both)
+    check_inputs(evaluation, *both)
     cache = AudioCache(max_mib=recipe.audio.cache_mib, max_seconds=recipe.audio.max_seconds)
     return Setup(recipe, student, pair, AudioSource(cache), stages, probe_set, evaluation)
 
@@ -77,15 +82,30 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
 def _load_teacher(recipe: Recipe, section: Teacher, device: torch.device | str) -> Recogniser | ServedTeacher:
     if section.url is not None:
         return load_served_teacher(section, recipe.support.k)
-    teacher = _load(section, recipe.seed, device)
+    teacher = load_model(section, recipe.seed, device)
     teacher.generator.requires_grad_(False)
     teacher.freeze_encoder(section.encoder_cache_mib)
     return teacher
 
 
-def _load(model: Model, seed: int, device: torch.device | str, weights: Path | None = None) -> Recogniser:
+def load_model(
+    model: Model, seed: int = 0, device: torch.device | str = "cpu", weights: Path | None = None
+) -> Recogniser:
+    """The model of a recipe's section.
+
+    Args:
+        model: The section.
+        seed: Of weights drawn at random.
+        device: Where the model goes.
+        weights: A checkpoint of a run whose weights it takes instead.
+
+    Raises:
+        ModelError: As `load_recogniser`.
+    """
     if weights is not None:
-        return load_recogniser(str(weights), dtype=model.dtype, family=model.family, device=device)
+        return load_recogniser(
+            str(weights), dtype=model.dtype, family=model.family, options=model.options, device=device
+        )
     return load_recogniser(
         model.model,
         revision=model.revision,
@@ -95,6 +115,7 @@ def _load(model: Model, seed: int, device: torch.device | str, weights: Path | N
         seed=seed,
         window_seconds=model.window_seconds,
         keep_decoder_layers=model.keep_decoder_layers,
+        options=model.options,
         device=device,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .audio import duration
+from .data import length
 from .manifest import Utterance
 from .recipe import StageConfig
 from .sampling import BatchSampler
@@ -45,7 +45,7 @@ def stage_sampler(stage: StageConfig, utterances: Sequence[Utterance], key: tupl
     """The order in which a stage visits its utterances, seeded by `key`."""
     curriculum = stage.curriculum if stage.type == "sft" else None
     return BatchSampler(
-        tuple(duration(utterance) for utterance in utterances),
+        tuple(length(utterance) for utterance in utterances),
         stage.batch_size,
         key,
         curriculum.steps if curriculum else 0,

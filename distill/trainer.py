@@ -16,13 +16,12 @@ import overlap
 
 from . import checkpoint
 from .checkpoint import TrainingState
-from .models import load_recogniser
 from .monitoring import Monitor
 from .observer import Observer
 from .optimisation import Optimisation, whole_weights
 from .recipe import StageConfig, fixed_steps
 from .run_directory import RunDirectory
-from .setup import Setup
+from .setup import Setup, load_model
 from .stage_data import stage_sampler, stage_utterances
 from .stages import training_step
 from .timing import Stopwatch
@@ -208,7 +207,7 @@ class Trainer:
             return
         self.monitor.evaluate(state.step, self.stage.name, self.student)
         entry = checkpoint.directory(self.directory.path, state.entries[str(state.stage)])
-        source = load_recogniser(str(entry), dtype=self.recipe.student.dtype, family=self.recipe.student.family)
+        source = load_model(self.recipe.student, weights=entry)
         self.student.generator.load_state_dict(source.generator.state_dict())
         state.stage, state.stage_step, state.gate = earlier[-1], 0, None
         state.fallbacks += 1

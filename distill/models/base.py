@@ -6,9 +6,8 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
@@ -18,6 +17,18 @@ from .vocabulary import Tokens
 
 class ModelError(ValueError):
     """A checkpoint that cannot serve; the message names it and the remedy."""
+
+
+class InputError(ModelError):
+    """An utterance that a model cannot take; whoever knows the batch puts the utterance's name before the message.
+
+    Attributes:
+        row: Which of the batch it is.
+    """
+
+    def __init__(self, row: int, message: str) -> None:
+        super().__init__(message)
+        self.row = row
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,8 @@ class Prompt:
 class Transcriber(Protocol):
     """What writes transcripts, wherever its weights are: prepare, rollout, encode, decode.
 
+    `reads` says which of an utterance's fields is its input; a text model is one that reads prompts.
+
     `text_prefix` is what it writes before each text and `decode` takes away, such as a space. Blocked tokens are left
     out of every top-k set on both sides. Transcribers with the same `prompt_key` prepare the same inputs, on the same
     device and of the same type.
@@ -69,6 +82,7 @@ class Transcriber(Protocol):
     name: str
     tokens: Tokens
     text_prefix: bytes
+    reads: Literal["audio", "prompt"]
 
     @property
     def family(self) -> str:
@@ -85,8 +99,11 @@ class Transcriber(Protocol):
         """What the inputs depend on."""
         ...
 
-    def prepare(self, waveforms: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:
-        """Model inputs for mono waveforms at 16 kHz, with the language named in the prompt where it is known."""
+    def prepare(self, inputs: Sequence[Any], languages: Sequence[str | None]) -> Prompt:
+        """Model inputs for what it reads: mono waveforms at 16 kHz, or text prompts (`manifest.Utterance.prompt`).
+
+        The language is named in the prompt where it is known and the family has a place for it.
+        """
         ...
 
     def prompt_text(self, prompt: Prompt, row: int) -> str:

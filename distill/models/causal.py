@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import GenerationConfig
 
 from .base import Prompt, Transcripts, cut_at_end
 from .vocabulary import Tokens
@@ -33,21 +36,35 @@ def rollout(
         sample: Draw from the distribution instead of taking the likeliest.
         temperature: Of the draw.
     """
-    was_training = generator.training
-    generator.eval()
-    generated = generator.generate(
-        **prompt.inputs,
-        max_new_tokens=max_new_tokens,
-        do_sample=sample,
-        temperature=temperature if sample else None,
-        top_k=None,
-        top_p=None,
-        suppress_tokens=tokens.suppressed(width),
-        eos_token_id=tokens.end_of_text,
-        pad_token_id=tokens.end_of_text,
-    )
-    generator.train(was_training)
+    with _unsettled(generator):
+        generated = generator.generate(
+            **prompt.inputs,
+            max_new_tokens=max_new_tokens,
+            do_sample=sample,
+            temperature=temperature if sample else None,
+            top_k=None,
+            top_p=None,
+            suppress_tokens=tokens.suppressed(width),
+            eos_token_id=tokens.end_of_text,
+            pad_token_id=tokens.end_of_text,
+        )
     return cut_at_end(generated[:, prompt.inputs["input_ids"].shape[1] :], tokens.end_of_text)
+
+
+@contextmanager
+def _unsettled(generator: Any) -> Iterator[None]:
+    """In evaluation mode and without the checkpoint's own generation settings, until the end of the block.
+
+    A repetition penalty or the like would draw from another distribution than the one that is measured.
+    """
+    was_training, settings = generator.training, generator.generation_config
+    generator.eval()
+    generator.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        generator.generation_config = settings
+        generator.train(was_training)
 
 
 def score(model: nn.Module, prompt: Prompt, transcripts: Transcripts, tokens: Tokens) -> Tensor:
@@ -62,4 +79,4 @@ def score(model: nn.Module, prompt: Prompt, transcripts: Transcripts, tokens: To
         logits_to_keep=length + 1,
         use_cache=False,
     )
-    return output.logits[:, :-1, : tokens.size]
+    return output.logits[:, -length - 1 : -1, : tokens.size]

@@ -2,24 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForMultimodalLM, AutoModelForSpeechSeq2Seq, AutoProcessor
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+    AutoModelForSpeechSeq2Seq,
+    AutoProcessor,
+    AutoTokenizer,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from . import glm_asr, qwen3_asr, surgery
 from .base import ModelError, Recogniser, quiet
 from .speech_lm import SpeechLM
+from .text_lm import TextLM
 from .whisper import Whisper
 
-FAMILIES: dict[str, tuple[Callable[..., Recogniser], Any]] = {
-    "glmasr": (partial(SpeechLM, kind=glm_asr.FAMILY), AutoModelForMultimodalLM),
-    "qwen3_asr": (partial(SpeechLM, kind=qwen3_asr.FAMILY), AutoModelForMultimodalLM),
-    "whisper": (Whisper, AutoModelForSpeechSeq2Seq),
+
+@dataclass(frozen=True)
+class Adapter:
+    """How a family is loaded.
+
+    Attributes:
+        build: Puts the adapter around model and processor.
+        architecture: The class of transformers that loads the weights.
+        processor: The class that loads the processor, or the tokenizer alone.
+        options: Names of the adapter's own settings.
+    """
+
+    build: Callable[..., Recogniser]
+    architecture: Any
+    processor: Any = AutoProcessor
+    options: frozenset[str] = frozenset()
+
+
+TEXT = "text"
+"""The family of every causal language model that has no adapter of its own."""
+
+_END = frozenset({"end_of_text"})
+FAMILIES: dict[str, Adapter] = {
+    "glmasr": Adapter(partial(SpeechLM, kind=glm_asr.FAMILY), AutoModelForMultimodalLM, options=_END),
+    "qwen3_asr": Adapter(partial(SpeechLM, kind=qwen3_asr.FAMILY), AutoModelForMultimodalLM, options=_END),
+    TEXT: Adapter(TextLM, AutoModelForCausalLM, AutoTokenizer, _END | {"prompt_format", "chat_template_kwargs"}),
+    "whisper": Adapter(Whisper, AutoModelForSpeechSeq2Seq),
 }
-"""By `model_type`: the adapter, and the class of transformers that loads its weights."""
+"""By `model_type`, and `text`."""
 
 
 def load_recogniser(
@@ -32,6 +65,7 @@ def load_recogniser(
     seed: int = 0,
     window_seconds: int | None = None,
     keep_decoder_layers: Sequence[int] | None = None,
+    options: Mapping[str, Any] | None = None,
     device: torch.device | str = "cpu",
 ) -> Recogniser:
     """Load a checkpoint and its processor, and put the family's adapter around it.
@@ -41,36 +75,36 @@ def load_recogniser(
         revision: Hub revision.
         from_scratch: Read the configuration only and draw the weights at random.
         dtype: Weight type, a torch dtype's name.
-        family: Adapter name; None takes it from the configuration's `model_type`.
+        family: Adapter name; None takes it from the configuration's `model_type`, and `text` for language models.
         seed: Seed of random weights.
         window_seconds: A shorter audio window (Whisper).
         keep_decoder_layers: Which layers of the text decoder to keep, all if None.
+        options: The adapter's own settings, such as `end_of_text`.
         device: Where the model goes.
 
     Raises:
-        ModelError: Nothing loadable there, or a family without an adapter.
+        ModelError: Nothing loadable there, a family without an adapter, or one without such a setting.
     """
     try:
         config = AutoConfig.from_pretrained(model, revision=revision)
-        processor = AutoProcessor.from_pretrained(model, revision=revision)
+        adapter = _adapter(model, config, family, options or {})
+        processor = adapter.processor.from_pretrained(model, revision=revision)
+    except ModelError:
+        raise
     except (OSError, ValueError) as error:
         raise ModelError(
             f"cannot load {model!r}: {_first_line(error)} Give a directory with config.json and the processor's files, "
             "or a Hub name; original Qwen3-ASR repositories need their transformers version (names ending in -hf)."
         ) from error
-    kind = family or config.model_type
-    if kind not in FAMILIES:
-        raise ModelError(f"{model!r} is a {kind!r} model; there are adapters for {sorted(FAMILIES)}")
-    adapter, architecture = FAMILIES[kind]
     weights = getattr(torch, dtype)
     if from_scratch:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = architecture.from_config(config, dtype=weights)
+            network = adapter.architecture.from_config(config, dtype=weights)
     else:
         try:
             with quiet():
-                network = architecture.from_pretrained(model, revision=revision, dtype=weights)
+                network = adapter.architecture.from_pretrained(model, revision=revision, dtype=weights)
         except (OSError, ValueError) as error:
             raise ModelError(f"cannot load the weights of {model!r}: {_first_line(error)}") from error
     if window_seconds is not None:
@@ -78,7 +112,27 @@ def load_recogniser(
     if keep_decoder_layers is not None:
         surgery.keep_decoder_layers(network, keep_decoder_layers, model)
     network = network.to(device).eval()
-    return adapter(name=model, model=network, generator=network, processor=processor)
+    return adapter.build(name=model, model=network, generator=network, processor=processor, **options or {})
+
+
+def _adapter(model: str, config: Any, family: str | None, options: Mapping[str, Any]) -> Adapter:
+    """The adapter of a checkpoint, which must know the options."""
+    kind = family or config.model_type
+    if kind not in FAMILIES and family is None and _is_text(config):
+        kind = TEXT
+    if kind not in FAMILIES:
+        raise ModelError(f"{model!r} is a {kind!r} model; there are adapters for {sorted(FAMILIES)}")
+    adapter = FAMILIES[kind]
+    for name in options:
+        if name not in adapter.options:
+            known = f"settings {sorted(adapter.options)}" if adapter.options else "no such settings"
+            raise ModelError(f"{model!r}: {name} is nothing to a {kind!r} model, which has {known}; remove it")
+    return adapter
+
+
+def _is_text(config: Any) -> bool:
+    """Whether this is a language model that hears nothing; one that also hears can be named `text` by hand."""
+    return config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not hasattr(config, "audio_config")
 
 
 def _first_line(error: Exception) -> str:

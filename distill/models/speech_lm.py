@@ -9,13 +9,13 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import causal
+from . import causal, endings
 from .base import ModelError, Prompt, Transcripts, pack, quiet
 from .vocabulary import Tokens
 
@@ -41,23 +41,22 @@ class Family:
 
 @dataclass
 class SpeechLM:
-    """A checkpoint of such a family behind the recogniser's protocol."""
+    """A checkpoint of such a family behind the recogniser's protocol; `end_of_text` overrules the family's."""
 
     name: str
     model: nn.Module
     generator: Any
     processor: Any
     kind: Family
+    end_of_text: str | None = None
     text_prefix: bytes = b""
+    reads: Literal["audio", "prompt"] = "audio"
     tokens: Tokens = field(init=False)
     prompt_key: Hashable = field(init=False)
 
     def __post_init__(self) -> None:
-        tokenizer, wanted = self.tokenizer, self.kind.end_of_text
-        end = tokenizer.eos_token_id if wanted is None else tokenizer.convert_tokens_to_ids(wanted)
-        if end is None or (wanted is not None and end == tokenizer.unk_token_id):
-            what = wanted or "end of sequence"
-            raise ModelError(f"{self.name}: its tokenizer has no {what}, so transcripts have no end of text")
+        tokenizer, wanted = self.tokenizer, self.end_of_text or self.kind.end_of_text
+        end = endings.end_of_text(self.name, tokenizer, wanted, tokenizer.eos_token_id)
         self.tokens = Tokens.of(tokenizer, self._width, end, self._device)
         features, template = self.processor.feature_extractor.to_json_string(), self.processor.chat_template
         parameter = next(self.generator.parameters())
@@ -89,14 +88,14 @@ class SpeechLM:
             raise ModelError(f"{self.name}: transformers names no audio encoder in a {self.kind.name} model")
         encoder.requires_grad_(False)
 
-    def prepare(self, waveforms: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:
+    def prepare(self, inputs: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:
         """Audio features and the chat prompt, left-padded."""
         try:
-            inputs = self.kind.request(self.processor, waveforms, languages)
+            made = self.kind.request(self.processor, inputs, languages)
         except ModelError as error:
             raise ModelError(f"{self.name}: {error}") from error
         dtype = next(self.generator.parameters()).dtype
-        moved = {name: value.to(self._device) for name, value in inputs.items() if isinstance(value, Tensor)}
+        moved = {name: value.to(self._device) for name, value in made.items() if isinstance(value, Tensor)}
         moved["input_features"] = moved["input_features"].to(dtype)
         return Prompt(moved)
 

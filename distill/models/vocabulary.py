@@ -34,6 +34,8 @@ class Tokens:
         end_of_text: int,
         device: torch.device,
         suppressed: Iterable[int] = (),
+        *,
+        added: bool = False,
     ) -> Tokens:
         """Block added tokens (chat, audio, language and tool markers, other ends of text): transcripts hold none.
 
@@ -43,9 +45,11 @@ class Tokens:
             end_of_text: The id that stays.
             device: Of `blocked`.
             suppressed: Further ids to block.
+            added: Let added tokens that are not special be written, such as `<think>` in the texts of a chat model.
         """
         size = min(len(tokenizer), width)
-        control = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids, *suppressed} - {end_of_text}
+        marks = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special or not added}
+        control = {*marks, *tokenizer.all_special_ids, *suppressed} - {end_of_text}
         blocked = torch.zeros(size, dtype=torch.bool, device=device)
         blocked[sorted(i for i in control if i < size)] = True
         return cls(size, end_of_text, blocked, tuple(tokenizer.convert_ids_to_tokens(list(range(size)))))

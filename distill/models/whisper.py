@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
 from . import seq2seq
-from .base import ModelError, Prompt, Transcripts, pack, quiet
+from .base import InputError, ModelError, Prompt, Transcripts, pack, quiet
 from .vocabulary import Tokens
 
 SAMPLING_RATE = 16_000
@@ -36,6 +36,7 @@ class Whisper:
     processor: Any
     family: str = "whisper"
     text_prefix: bytes = b" "
+    reads: Literal["audio", "prompt"] = "audio"
     tokens: Tokens = field(init=False)
     encodings: EncoderCache = field(init=False)
 
@@ -88,20 +89,25 @@ class Whisper:
             self._digest = digest.hexdigest()
         return self._digest
 
-    def prepare(self, waveforms: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:
-        """Log-mel features, or what a frozen encoder makes of them, and the decoder's prompt."""
+    def prepare(self, inputs: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:
+        """Log-mel features, or what a frozen encoder makes of them, and the decoder's prompt.
+
+        Raises:
+            InputError: A waveform longer than the window.
+        """
         extractor = self.processor.feature_extractor
-        for waveform in waveforms:
+        for row, waveform in enumerate(inputs):
             if len(waveform) > extractor.n_samples:
-                raise ModelError(
+                raise InputError(
+                    row,
                     f"{self.name}: audio of {len(waveform) / SAMPLING_RATE:.2f} s, its window is "
-                    f"{extractor.n_samples / SAMPLING_RATE:g} s. Split the utterance; audio is never cut silently."
+                    f"{extractor.n_samples / SAMPLING_RATE:g} s. Split the utterance; audio is never cut silently.",
                 )
         if self._encoder_frozen:
-            inputs = {seq2seq.ENCODED: self.encodings.encoded(waveforms, self._encode)}
+            made = {seq2seq.ENCODED: self.encodings.encoded(inputs, self._encode)}
         else:
-            inputs = {"input_features": self._features(waveforms)}
-        return Prompt(inputs | {seq2seq.DECODER_PROMPT: self._decoder_prompt(inputs, languages)})
+            made = {"input_features": self._features(inputs)}
+        return Prompt(made | {seq2seq.DECODER_PROMPT: self._decoder_prompt(made, languages)})
 
     def _features(self, waveforms: Sequence[np.ndarray]) -> Tensor:
         features = self.processor.feature_extractor(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -17,7 +17,7 @@ States = Literal["student", "fixed", "teacher", "reference"]
 
 
 class Model(Section):
-    """A recogniser: a directory or Hub name that `from_pretrained` accepts."""
+    """A recogniser or text model: a directory or Hub name that `from_pretrained` accepts."""
 
     model: str
     revision: str | None = None
@@ -25,7 +25,14 @@ class Model(Section):
     """Use the configuration only and draw the weights at random from the recipe's seed."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     family: str | None = None
-    """Adapter name; None picks it from the checkpoint's configuration."""
+    """Adapter name; None picks it from the checkpoint's configuration: `text` for causal language models."""
+    end_of_text: str | None = None
+    """The token that ends a text, where the checkpoint's own choice is not wanted; not for encoder-decoders."""
+    prompt_format: Literal["auto", "chat", "plain"] | None = None
+    """How a text model reads prompts that are strings: wrapped in its chat template, or as they are; `auto`, the
+    default, wraps them where the tokenizer has a template (those of base models often have one too)."""
+    chat_template_kwargs: dict[str, Any] | None = None
+    """Further variables of a text model's chat template, such as `{ enable_thinking = false }`."""
     window_seconds: PositiveInt | None = None
     """A shorter audio window than the checkpoint's, cheaper for short utterances; Whisper only."""
     keep_decoder_layers: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
@@ -34,6 +41,12 @@ class Model(Section):
     """Train the text side alone (students; a teacher is never trained)."""
     encoder_cache_mib: NonNegative = 1024.0
     """Memory for what a frozen encoder made of utterances, which training comes back to; Whisper only."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Settings of the family's adapter that were made."""
+        names = ("end_of_text", "prompt_format", "chat_template_kwargs")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
 class Teacher(Model):

@@ -49,8 +49,8 @@ def load_reader(model: str, *, revision: str | None = None, family: str | None =
             f"{model!r} is a {kind!r} model; servers return log-probabilities of transcripts for models that are asked "
             f"in a chat: {sorted(REQUESTS)}. Use it as a local teacher (without url)."
         )
-    stand_in, adapter = Weightless(config), FAMILIES[kind][0]
-    reader = adapter(name=model, model=stand_in, generator=stand_in, processor=processor)
+    stand_in = Weightless(config)
+    reader = FAMILIES[kind].build(name=model, model=stand_in, generator=stand_in, processor=processor)
     assert isinstance(reader, SpeechLM)
     return reader
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -62,6 +62,7 @@ class ServedTeacher:
     listed: int
     cache: ListCache | None = None
     max_length: int | None = None
+    reads: Literal["audio", "prompt"] = "audio"
     name: str = field(init=False)
     tokens: Tokens = field(init=False)
     text_prefix: bytes = field(init=False)
@@ -87,12 +88,12 @@ class ServedTeacher:
         """Waveforms are sent as they are."""
         return "served", self.client.url, self.name
 
-    def prepare(self, waveforms: Sequence[np.ndarray], languages: Sequence[str | None]) -> ServedPrompt:
+    def prepare(self, inputs: Sequence[Any], languages: Sequence[str | None]) -> ServedPrompt:
         """What is sent: waveforms, and the conversation of each one's language."""
         for language in languages:
             if language not in self._conversations:
                 self._conversations[language] = conversation(self.reader, language)
-        return ServedPrompt({}, (), tuple(waveforms), tuple(self._conversations[language] for language in languages))
+        return ServedPrompt({}, (), tuple(inputs), tuple(self._conversations[language] for language in languages))
 
     def prompt_text(self, prompt: Prompt, row: int) -> str:
         """The chat that the server renders, the audio's placeholder not expanded."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill import read_manifest, write_manifest
+from distill import Utterance, read_manifest, write_manifest
 from distill.models import load_recogniser
 from distill.paths import packaged
 from distill.recipe import Recipe
@@ -124,6 +124,33 @@ def mini(manifests, student_path, teacher_path) -> dict:
             },
         ],
     }
+
+
+@pytest.fixture(scope="session")
+def text_manifests(tmp_path_factory) -> dict[str, Path]:
+    """Prompts and completions in the place of audio and transcripts."""
+    folder = tmp_path_factory.mktemp("mini text")
+    paths, words = {}, ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    for name, n in SIZES.items():
+        paths[name] = folder / f"{name}.jsonl"
+        utterances = []
+        for i in range(n):
+            said = " ".join(words[(i * 7 + j) % 10] for j in range(1 + i % 3))
+            utterances.append(Utterance(f"{name}-{i}", prompt=f"repeat {said}", text=said))
+        write_manifest(paths[name], utterances)
+    return paths
+
+
+@pytest.fixture
+def mini_text(mini, text_manifests) -> dict:
+    """The miniature recipe on prompts."""
+
+    def on(section, name):
+        return section | {"manifest": str(text_manifests[name])}
+
+    stages = [on(stage, name) for stage, name in zip(mini["stages"], ("train", "pool", "pool"), strict=True)]
+    sections = {"probe": on(mini["probe"], "probe"), "evaluation": on(mini["evaluation"], "test"), "stages": stages}
+    return mini | sections
 
 
 @pytest.fixture

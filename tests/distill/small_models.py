@@ -3,13 +3,19 @@
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import (
     GenerationConfig,
     GlmAsrConfig,
     GlmAsrForConditionalGeneration,
     GlmAsrProcessor,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
@@ -136,4 +142,113 @@ def save_glm_asr(path: Path, *, layers: int = 1, seed: int = 0) -> Path:
     model.save_pretrained(path)
     extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=WINDOW_SECONDS)
     GlmAsrProcessor(feature_extractor=extractor, tokenizer=tokenizer, chat_template=GLM_TEMPLATE).save_pretrained(path)
+    return path
+
+
+CHATML = """\
+{%- for message in messages -%}
+{%- if message.role not in ('system', 'user', 'assistant') -%}
+{{- raise_exception('no role ' + message.role) -}}
+{%- endif -%}
+<|im_start|>{{ message.role }}
+{{ message.content }}<|im_end|>
+{% endfor -%}
+{%- if add_generation_prompt -%}<|im_start|>assistant
+{% if enable_thinking is defined and enable_thinking is false -%}<think>
+
+</think>
+
+{% endif -%}
+{%- endif -%}
+"""
+
+INST = """\
+{{- bos_token -}}
+{%- for message in messages -%}
+{%- if message.role == 'user' -%}[INST] {{ message.content }} [/INST]
+{%- else -%}{{ message.content }}{{ eos_token }}{%- endif -%}
+{%- endfor -%}
+"""
+
+
+def save_qwen3(path: Path, *, seed: int = 0, merges=MERGES, template: str | None = CHATML) -> Path:
+    """A chat model of one layer: two ends of text, thinking marks that are no special tokens, its own penalties."""
+    tokenizer = byte_level_tokenizer(
+        ["<|im_start|>", "<|im_end|>"], merges, eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    )
+    tokenizer.add_tokens(["<think>", "</think>"])
+    tokenizer.chat_template = template
+    ids = tokenizer.convert_tokens_to_ids
+    config = Qwen3Config(
+        vocab_size=len(tokenizer) + 5,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        max_position_embeddings=320,
+        initializer_range=0.3,
+    )
+    torch.manual_seed(seed)
+    model = Qwen3ForCausalLM(config)
+    ends = [ids("<|im_end|>"), ids("<|endoftext|>")]
+    model.generation_config = GenerationConfig(
+        eos_token_id=ends, do_sample=True, top_k=2, temperature=0.6, repetition_penalty=5.0, min_new_tokens=3
+    )
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+def save_gpt2(path: Path, *, seed: int = 0, merges=MERGES) -> Path:
+    """A base model with learned positions, without chat template."""
+    tokenizer = byte_level_tokenizer([], merges, eos_token="<|endoftext|>")
+    end = tokenizer.eos_token_id
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_embd=32,
+        n_layer=1,
+        n_head=2,
+        n_positions=64,
+        bos_token_id=end,
+        eos_token_id=end,
+        initializer_range=0.3,
+    )
+    torch.manual_seed(seed)
+    GPT2LMHeadModel(config).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+def sentencepiece_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
+    """Pieces with ▁ for the space, one of which it writes before every text, and pieces of single bytes."""
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *words]
+    pieces += sorted({c for word in words for c in word} | set("abcdefghijklmnopqrstuvwxyz") - set(pieces))
+    vocabulary = [(piece, -float(i > 258) - 10.0 * (i <= 258)) for i, piece in enumerate(dict.fromkeys(pieces))]
+    backend = Tokenizer(models.Unigram(vocabulary, unk_id=0, byte_fallback=True))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    backend.decoder = decoders.Sequence(steps)
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+
+
+def save_llama(path: Path, *, seed: int = 0) -> Path:
+    """A chat model with a sentencepiece-style tokenizer."""
+    tokenizer = sentencepiece_tokenizer(["▁the", "▁call", "ing", "er", "▁s"])
+    tokenizer.chat_template = INST
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=128,
+        initializer_range=0.3,
+    )
+    torch.manual_seed(seed)
+    LlamaForCausalLM(config).save_pretrained(path)
+    tokenizer.save_pretrained(path)
     return path

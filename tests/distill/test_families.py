@@ -9,14 +9,18 @@ import torch
 from distill import resume, train
 from distill.models import load_recogniser
 from distill.recipe import Recipe
-from tests.distill.small_models import save_glm_asr, save_whisper
+from tests.distill.small_models import save_glm_asr, save_gpt2, save_llama, save_qwen3, save_whisper
 
 RNG = np.random.default_rng(0)
 WAVEFORMS = [RNG.standard_normal(n).astype(np.float32) * 0.1 for n in (9_000, 16_000, 30_000)]
+PROMPTS = ["call", "stop the train, please", "the"]
 FAMILIES = {
     "whisper": lambda path, seed: save_whisper(path, seed=seed),
     "whisper multilingual": lambda path, seed: save_whisper(path, multilingual=True, seed=seed),
     "glm-asr": lambda path, seed: save_glm_asr(path, seed=seed),
+    "qwen3": lambda path, seed: save_qwen3(path, seed=seed),
+    "gpt2": lambda path, seed: save_gpt2(path, seed=seed),
+    "llama": lambda path, seed: save_llama(path, seed=seed),
 }
 
 
@@ -26,9 +30,14 @@ def paths(request, tmp_path_factory):
     return [FAMILIES[request.param](folder / name, seed) for seed, name in enumerate(("student", "teacher"))]
 
 
+def prepared(recogniser, rows=slice(None)):
+    inputs = {"audio": WAVEFORMS, "prompt": PROMPTS}[recogniser.reads][rows]
+    return recogniser.prepare(inputs, ["English"] * len(inputs))
+
+
 def test_rollouts_and_scores_agree(paths):
     recogniser = load_recogniser(str(paths[0]))
-    prompt = recogniser.prepare(WAVEFORMS, ["English"] * 3)
+    prompt = prepared(recogniser)
     written = recogniser.rollout(prompt, max_new_tokens=15)
     scores = recogniser.score(prompt, written)
     assert not recogniser.tokens.blocked[written.ids[written.mask]].any()
@@ -40,9 +49,9 @@ def test_a_row_scores_as_it_does_alone(paths):
     recogniser = load_recogniser(str(paths[0]))
     texts = ["call three", "x", "stop the train"]
     together = recogniser.encode(texts)
-    scores = recogniser.score(recogniser.prepare(WAVEFORMS, ["English"] * 3), together)
+    scores = recogniser.score(prepared(recogniser), together)
     for row, text in enumerate(texts):
-        alone = recogniser.score(recogniser.prepare(WAVEFORMS[row : row + 1], ["English"]), recogniser.encode([text]))
+        alone = recogniser.score(prepared(recogniser, slice(row, row + 1)), recogniser.encode([text]))
         torch.testing.assert_close(scores[row, : alone.shape[1]], alone[0], atol=2e-4, rtol=2e-4)
 
 
@@ -61,12 +70,14 @@ def test_a_frozen_encoder_is_all_that_is_frozen(paths):
     assert frozen == {
         name for name, _ in recogniser.generator.named_parameters() if "encoder." in name or "audio_tower." in name
     }
-    logits = recogniser.score(recogniser.prepare(WAVEFORMS, ["English"] * 3), recogniser.encode(["a", "b", "c"]))
+    logits = recogniser.score(prepared(recogniser), recogniser.encode(["a", "b", "c"]))
     logits.sum().backward()
     assert recogniser.generator.get_output_embeddings().weight.grad.abs().sum() > 0
 
 
-def test_two_steps_of_every_stage_interrupted_and_resumed(paths, mini, tmp_path):
+def test_two_steps_of_every_stage_interrupted_and_resumed(paths, mini, mini_text, tmp_path):
+    if load_recogniser(str(paths[0])).reads == "prompt":
+        mini = mini_text
     mini |= {"student": {"model": str(paths[0]), "freeze_encoder": True}, "teacher": {"model": str(paths[1])}}
     mini["stages"] = [stage | {"steps": 2} for stage in mini["stages"]]
     mini["evaluation"] = mini["evaluation"] | {"max_new_tokens": 4}

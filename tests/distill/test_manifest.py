@@ -37,6 +37,19 @@ def test_reads_every_field(tmp_path):
     assert hash(utterance) == hash(Utterance("u1", tmp_path / "a.wav", "你好 ok", 0.25, 2.0, "Chinese"))
 
 
+def test_prompts_stand_in_for_audio_or_beside_it(tmp_path):
+    chat = [{"role": "user", "content": "How?", "name": "x"}]
+    lines = ({"prompt": "Once", "text": "upon"}, {"prompt": chat}, {"prompt": "Hear", "audio": "a.wav"})
+    once, how, hear = read_manifest(write_lines(tmp_path, *lines))
+    assert once == Utterance("train-000001", prompt="Once", text="upon")
+    assert how == Utterance("train-000002", prompt=tuple(chat))
+    assert hear == Utterance("train-000003", tmp_path / "a.wav", prompt="Hear")
+    assert len({once, how, hear}) == 3
+    write_manifest(tmp_path / "again.jsonl", [once, how, hear])
+    records = [json.loads(line) for line in (tmp_path / "again.jsonl").read_text().splitlines()]
+    assert records[:2] == [{"id": "train-000001", "prompt": "Once", "text": "upon"}, {"id": how.id, "prompt": chat}]
+
+
 def test_defaults_nulls_and_blank_lines(tmp_path):
     nulls = dict.fromkeys(("id", "text", "begin_time", "end_time", "language")) | {"audio": "b.wav"}
     read = read_manifest(write_lines(tmp_path, {"audio": "a.wav"}, "", "   ", nulls))
@@ -84,6 +97,16 @@ def test_audio_is_absolute_and_relative_to_the_manifest(tmp_path, monkeypatch):
         ("null", "a JSON null, not an object"),
         ({"text": "x"}, 'field "audio" is missing; give the path of the audio file, relative to the manifest'),
         ({"audio": ""}, 'field "audio" is empty; give the path'),
+        ({"text": "x", "prompt": None}, 'field "audio" is missing; give the path of the audio file, relative to the'),
+        ({"audio": "", "prompt": "x"}, 'field "audio" is empty; give the path of the audio file, relative to the ma'),
+        ({"prompt": ""}, 'field "prompt" is empty; write what the model is to read'),
+        ({"prompt": 3}, 'field "prompt" is a number; write a string in double quotes, or a list of chat messages'),
+        ({"prompt": []}, 'field "prompt" is an empty list; write at least one message {"role": "user", "content": "'),
+        (
+            {"prompt": [{"role": "user", "content": "?"}, {"role": "user", "content": None}]},
+            'field "prompt" lacks role or content in message 2; write {"role": "user", "content": "…"}, both strings',
+        ),
+        ({"audio": "a.wav", "prompt": ["?"]}, 'field "prompt" lacks role or content in message 1; write {"role": '),
         ({"audio": 3}, 'field "audio" is a number, not a string; write it as text in double quotes'),
         ({"audio": "a.wav", "id": 7}, 'field "id" is a number, not a string; write it as text in double quotes'),
         ({"audio": "a.wav", "id": ""}, 'field "id" is empty; give the utterance a unique name or leave the field out'),
@@ -165,6 +188,8 @@ def test_a_missing_manifest_and_a_folder_are_refused(tmp_path):
 def test_an_utterance_checks_itself(tmp_path):
     with pytest.raises(ValueError, match='field "begin_time" is -1 s, before the start'):
         Utterance("u", tmp_path, begin_time=-1)
+    with pytest.raises(ValueError, match='neither "audio" nor "prompt"; give an audio file, or a prompt for text mod'):
+        Utterance("u", text="x")
     with pytest.raises(ValueError, match=r"extra fields \['text'\] have names that an utterance uses itself; rename"):
         Utterance("u", tmp_path, extra={"text": "x"})
 
@@ -234,10 +259,15 @@ json_values = st.recursive(
 
 @st.composite
 def utterances(draw):
+    turns = st.lists(st.fixed_dictionaries({"role": texts, "content": texts}), min_size=1, max_size=3)
+    prompt = draw(st.none() | texts.filter(bool) | turns.map(tuple))
+    if prompt is not None and draw(st.booleans()):
+        return Utterance(id=draw(texts.filter(bool)), prompt=prompt, text=draw(st.none() | texts))
     begin = draw(st.floats(0, 1e4))
     length = draw(st.none() | st.floats(1e-3, 100))
     return Utterance(
         id=draw(texts.filter(bool)),
+        prompt=prompt,
         audio=Path("/data") / draw(st.from_regex(r"[a-z0-9 é']{1,8}\.wav", fullmatch=True)),
         text=draw(st.none() | texts),
         begin_time=begin,

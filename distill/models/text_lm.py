@@ -1,0 +1,209 @@
+"""Causal language models without ears (`AutoModelForCausalLM`): the completion continues a text prompt.
+
+A prompt is a string or the messages of a chat. Each model wraps it in its own chat template, so that student and
+teacher may speak different formats. A completion ends in one token: the one that the chat template closes the
+assistant's turn with or, where prompts are read as they are or the template closes nothing, the tokenizer's end of
+sequence, then the first that the generation settings stop at. Other special tokens, among them the other ends that a
+checkpoint may list, are blocked; tokens that are only added, such as `<think>`, can be written.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jinja2 import TemplateError
+from torch import Tensor, nn
+
+from . import causal, endings
+from .base import InputError, ModelError, Prompt, Transcripts, pack, quiet
+from .vocabulary import Tokens
+
+PromptFormat = Literal["auto", "chat", "plain"]
+
+
+@dataclass
+class TextLM:
+    """A causal language model behind the recogniser's protocol.
+
+    Attributes:
+        processor: Its tokenizer.
+        prompt_format: `chat` wraps prompts in the chat template, `plain` reads strings as they are, `auto` is `chat`
+            where the tokenizer has a template.
+        chat_template_kwargs: Further variables of the template, such as `enable_thinking`.
+        end_of_text: The token that ends a completion; None takes the one that the format implies.
+    """
+
+    name: str
+    model: nn.Module
+    generator: Any
+    processor: Any
+    prompt_format: PromptFormat = "auto"
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    end_of_text: str | None = None
+    reads: Literal["audio", "prompt"] = "prompt"
+    text_prefix: bytes = field(init=False)
+    tokens: Tokens = field(init=False)
+    prompt_key: Hashable = field(init=False)
+
+    def __post_init__(self) -> None:
+        tokenizer, template = self.tokenizer, self.tokenizer.chat_template
+        taken = inspect.signature(self.generator.forward).parameters
+        if not {"attention_mask", "position_ids"} <= set(taken):
+            raise ModelError(
+                f"{self.name}: a {self.family} model takes no attention_mask or no position_ids, so padding would "
+                "change its scores; choose another"
+            )
+        if self.prompt_format == "chat" and template is None:
+            raise ModelError(f'{self.name}: its tokenizer has no chat template; set prompt_format = "plain"')
+        self._chat = template is not None and self.prompt_format != "plain"
+        turn = endings.turn_end(tokenizer, self.chat_template_kwargs) if self._chat else None
+        others = (turn, tokenizer.eos_token_id, endings.generation_end(self.generator))
+        end = endings.end_of_text(self.name, tokenizer, self.end_of_text, *others)
+        self.tokens = Tokens.of(tokenizer, self._width, end, self._device, added=True)
+        self.text_prefix = _text_prefix(tokenizer)
+        wrapping = (
+            (template, repr(self.chat_template_kwargs)) if self._chat else (tuple(tokenizer("a b")["input_ids"]),)
+        )
+        self.prompt_key = hash((*wrapping, self.tokens.strings, end, str(self._device)))
+
+    @property
+    def family(self) -> str:
+        """`model_type` of its configuration."""
+        return self.generator.config.model_type
+
+    @property
+    def tokenizer(self) -> Any:
+        """The processor is one."""
+        return self.processor
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.generator.parameters()).device
+
+    @property
+    def _width(self) -> int:
+        return self.generator.config.get_text_config().vocab_size
+
+    @property
+    def _context(self) -> int | None:
+        """Positions that the model was made for."""
+        return getattr(self.generator.config.get_text_config(), "max_position_embeddings", None)
+
+    def freeze_encoder(self, cache_mib: float) -> None:
+        """There is no audio encoder: the text side is all there is."""
+        del cache_mib
+
+    def prepare(self, inputs: Sequence[Any], languages: Sequence[str | None]) -> Prompt:
+        """Token ids of the prompts, each wrapped in the model's own format, left-padded; languages are not used.
+
+        Args:
+            inputs: Strings, or the messages of chats.
+            languages: Of the same length.
+
+        Raises:
+            InputError: A chat without a template, one that the template refuses, or a prompt that fills the context.
+        """
+        del languages
+        rows = [self._prompt_ids(row, prompt) for row, prompt in enumerate(inputs)]
+        width, end = max(map(len, rows), default=0), self.tokens.end_of_text
+        ids = torch.tensor([[end] * (width - len(row)) + row for row in rows])
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+        return Prompt({"input_ids": ids.to(self._device), "attention_mask": mask.to(self._device)})
+
+    def _prompt_ids(self, row: int, prompt: str | Sequence[Mapping[str, Any]]) -> list[int]:
+        if self._chat:
+            ids = self._chat_ids(row, [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt)
+        elif isinstance(prompt, str):
+            ids = self.tokenizer(prompt)["input_ids"]
+        else:
+            why = "has no chat template" if self.tokenizer.chat_template is None else 'has prompt_format = "plain"'
+            raise InputError(row, f"its prompt is a list of chat messages and {self.name} {why}; write it as a string")
+        if not ids:
+            raise InputError(row, f"its prompt is no token to {self.name}; write something for the model to read")
+        if self._context is not None and len(ids) >= self._context:
+            raise InputError(
+                row,
+                f"its prompt has {len(ids)} tokens and {self.name} a context of {self._context}; shorten it or leave "
+                "it out: prompts are never cut silently",
+            )
+        return ids
+
+    def _chat_ids(self, row: int, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        goes_on = messages[-1]["role"] == "assistant"  # its beginning is given, the model continues it
+        try:
+            encoded = self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                add_generation_prompt=not goes_on,
+                continue_final_message=goes_on,
+                return_dict=True,
+                **self.chat_template_kwargs,
+            )
+        except (TemplateError, ValueError) as error:
+            raise InputError(row, f"the chat template of {self.name} refuses its prompt: {error}") from error
+        return encoded["input_ids"]
+
+    def prompt_text(self, prompt: Prompt, row: int) -> str:
+        """The prompt as the model reads it, markers written out."""
+        kept = prompt.inputs["attention_mask"][row].bool()
+        return self.tokenizer.decode(prompt.inputs["input_ids"][row][kept].tolist(), skip_special_tokens=False)
+
+    def encode(self, texts: Sequence[str]) -> Transcripts:
+        """Token ids of the completions, as they are, each closed by the end of text."""
+        end = self.tokens.end_of_text
+        encoded = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+        return pack([[*ids, end] for ids in encoded], end, self._device)
+
+    def rollout(
+        self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
+    ) -> Transcripts:
+        """Greedy or sampled completions, as long as the context has room for at most."""
+        room = max_new_tokens
+        if self._context is not None:
+            room = min(room, self._context - prompt.inputs["input_ids"].shape[1])
+        return causal.rollout(
+            self.generator,
+            prompt,
+            self.tokens,
+            width=self._width,
+            max_new_tokens=room,
+            sample=sample,
+            temperature=temperature,
+        )
+
+    def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:
+        """[batch, length, vocabulary] logits; position t predicts completion token t.
+
+        Raises:
+            ModelError: Prompt and completion together are longer than the context.
+        """
+        lengths = prompt.inputs["attention_mask"].sum(-1) + transcripts.mask.sum(-1)
+        if self._context is not None and len(lengths) and int(lengths.max()) > self._context:
+            row = int(lengths.argmax())
+            raise ModelError(
+                f"{self.name}: prompt and completion have {int(lengths[row])} tokens, its context is {self._context}; "
+                f"lower max_new_tokens, or leave out the utterance that begins {self.prompt_text(prompt, row)[:60]!r}"
+            )
+        return causal.score(self.model, prompt, transcripts, self.tokens)
+
+    def decode(self, transcripts: Transcripts) -> list[str]:
+        """Completions as text, white space kept."""
+        keep = transcripts.mask & (transcripts.ids != self.tokens.end_of_text)
+        rows = [row[kept].tolist() for row, kept in zip(transcripts.ids, keep, strict=True)]
+        return self.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def save(self, directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
+        """`save_pretrained` of model and tokenizer."""
+        with quiet():
+            self.generator.save_pretrained(directory, state_dict=state_dict)
+            self.tokenizer.save_pretrained(directory)
+
+
+def _text_prefix(tokenizer: Any) -> bytes:
+    """The space that some sentencepiece tokenizers write before every text and take away again."""
+    ids = tokenizer("a", add_special_tokens=False)["input_ids"]
+    return b" " if tokenizer.convert_ids_to_tokens(ids)[0].startswith("▁") and tokenizer.decode(ids) == "a" else b""
