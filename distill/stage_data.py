@@ -50,4 +50,5 @@ def stage_sampler(stage: StageConfig, utterances: Sequence[Utterance], key: tupl
         key,
         curriculum.steps if curriculum else 0,
         curriculum.start_fraction if curriculum else 1.0,
+        stage.bucket_batches,
     )

@@ -34,6 +34,8 @@ class StageBase(Section):
     """Most steps the stage may take."""
     batch_size: PositiveInt = 16
     """Utterances a step, over all processes together."""
+    bucket_batches: Count = 0
+    """Group utterances by duration within so many batches of an epoch, so that less is padded; 0 does not group."""
     lr: Positive = 1e-5
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
     warmup_steps: Count = 0
