@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def duration_batches(durations: Sequence[float], *, size: int, seconds: float | None = None) -> list[list[int]]:
@@ -33,8 +34,13 @@ def duration_batches(durations: Sequence[float], *, size: int, seconds: float | 
     return batches
 
 
-def padding_share(durations: Sequence[float], batches: Sequence[Sequence[int]]) -> float:
-    """The share of the seconds in batches that is padding, from 0 to below 1; NaN without utterances."""
+def padding_share(durations: Mapping[Any, float] | Sequence[float], batches: Sequence[Sequence[Any]]) -> float:
+    """The share of the seconds in batches that is padding, from 0 to below 1; NaN without utterances.
+
+    Args:
+        durations: Seconds, by whatever the batches name utterances by.
+        batches: Utterances by batch.
+    """
     computed = sum(len(batch) * max(durations[i] for i in batch) for batch in batches)
     return 1 - sum(durations[i] for batch in batches for i in batch) / computed if computed else float("nan")
 

@@ -65,6 +65,11 @@ class BatchSampler:
         return np.random.default_rng([*self.key, 2, start]).permutation(batches)[step - start]
 
 
+def seed_of(*parts: int) -> int:
+    """One 63-bit seed from several integers; each of its bits depends on all of them."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
 @lru_cache(maxsize=4)
 def _permutation(key: tuple[int, ...], epoch: int, n: int) -> np.ndarray:
     return np.random.default_rng([*key, 0, epoch]).permutation(n)
