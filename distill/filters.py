@@ -9,10 +9,10 @@ import numpy as np
 
 from overlap.sequences import repetition
 
+from .confidence import Transcript
 from .languages import script_share
 from .normalise import normaliser
 from .recipe import Filters
-from .transcribe import Transcript
 
 LONGEST_PHRASE = 50
 """Characters of the longest phrase whose repetitions are counted; zlib finds longer ones as well."""
@@ -42,7 +42,7 @@ def measures(transcript: Transcript | None, seconds: float, language: str | None
         "max_repeats": repeats(text) if characters else math.nan,
         "min_characters_per_second": rate,
         "max_characters_per_second": rate,
-        "min_logprob": transcript.logprob,
+        "min_logprob": math.nan if transcript.logprob is None else transcript.logprob,
         "min_script_share": script_share(text, language),
         "unusable_audio": 0.0,
     }

@@ -18,18 +18,20 @@ import torch
 
 from .audio import AudioCache
 from .batching import padding_share
+from .confidence import Transcript
 from .data import AudioSource
 from .filters import dropped_by, measures
 from .journal import Row
 from .manifest import Utterance, read_manifest, write_manifest
-from .models import Recogniser, load_recogniser
+from .models import Recogniser
 from .normalise import normaliser as find_normaliser
-from .recipe import Decoding, Filters, Transcription
+from .recipe import Decoding, Filters, Teacher, Transcription
 from .run_directory import write_atomically
 from .scoring import TranscriptScore, score_transcripts
-from .setup import check_durations
+from .setup import check_durations, load_teacher
+from .teacher import ServedTeacher
 from .teacher_summary import FilterCount, TeacherDataSummary
-from .transcribe import Progress, Transcript
+from .transcribe import Progress
 from .transcription_job import identity, run_job
 
 TRANSCRIPT, REFERENCE = "transcript", "reference"
@@ -81,7 +83,7 @@ class TeacherData:
 
 def teacher_data(
     output: Path,
-    teacher: Recogniser,
+    teacher: Recogniser | ServedTeacher,
     source: AudioSource,
     utterances: Sequence[Utterance],
     transcription: Transcription,
@@ -139,14 +141,12 @@ def teacher_data(
 
 
 def transcribe_manifest(
-    teacher: str | Recogniser,
+    teacher: str | Teacher | Recogniser | ServedTeacher,
     manifest: str | Path,
     output: str | Path,
     *,
     transcription: Transcription | None = None,
     filters: Filters | None = None,
-    revision: str | None = None,
-    dtype: str = "float32",
     device: torch.device | str = "cpu",
     max_seconds: float = 30.0,
     normaliser: str = "basic",
@@ -155,14 +155,12 @@ def transcribe_manifest(
     """Make teacher data of a manifest, or finish what an interrupted call began.
 
     Args:
-        teacher: A recogniser, or the directory or Hub name of one.
+        teacher: A recogniser, or where one is: a directory or Hub name, or the `[teacher]` table of a recipe.
         manifest: JSON lines; only audio is needed.
         output: The manifest to write; its journal, the dropped utterances and the summary stand beside it.
         transcription: How the teacher writes, and in which batches; None takes the defaults, like the next.
         filters: What is dropped.
-        revision: Hub revision, of a teacher given by name, like the next two.
-        dtype: Weight type, a torch dtype's name.
-        device: Where it is put.
+        device: Where a teacher is put that is loaded here.
         max_seconds: Longer utterances cannot be used.
         normaliser: Under which the texts are scored against the references that there are.
         progress: Called with utterances done, at the start and after each batch.
@@ -172,7 +170,7 @@ def transcribe_manifest(
 
     Raises:
         TeacherDataError: The output is a file of something else, or nothing is left; what was written stays.
-        ManifestError, AudioError, ModelError: What cannot be read.
+        ManifestError, AudioError, ModelError, ServerError: What cannot be read or asked.
         ValueError: The journal is another job's or damaged; names file, line and field.
     """
     output, filters = Path(output), filters or Filters()
@@ -184,8 +182,10 @@ def transcribe_manifest(
     if strict:
         check_durations(utterances, max_seconds)
     if isinstance(teacher, str):
-        teacher = load_recogniser(teacher, revision=revision, dtype=dtype, device=device)
-        teacher.freeze_encoder(cache_mib=0.0)  # no utterance comes back, but its rollout and its score share it
+        teacher = Teacher(model=teacher)
+    if isinstance(teacher, Teacher):
+        # Its encoder's outputs are shared by rollout and score, and then no longer needed.
+        teacher = load_teacher(teacher.model_copy(update={"encoder_cache_mib": 0.0}), device, k=1)
     data = teacher_data(
         output,
         teacher,

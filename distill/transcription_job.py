@@ -15,19 +15,27 @@ import torch
 
 from .audio import AudioError, duration
 from .batching import duration_batches
+from .confidence import transcripts
 from .data import AudioSource, Batch
 from .journal import Row, append_batch, open_journal
 from .manifest import Utterance
 from .models import Recogniser, weights_digest
 from .recipe import Transcription
 from .sampling import seed_of
-from .transcribe import Progress, transcripts
+from .teacher import ServedTeacher
+from .transcribe import Progress
 
 SKIP = 'or leave such utterances out with the filter unusable_audio = "drop" (--unusable-audio drop)'
 
 
-def identity(teacher: Recogniser) -> dict[str, Any]:
-    """Who a teacher is: its name, its revision on the Hub if it came from there, and a digest of its weights."""
+def identity(teacher: Recogniser | ServedTeacher) -> dict[str, Any]:
+    """Who a teacher is: its name, its revision on the Hub if it came from there, and a digest of its weights.
+
+    Of weights behind a server nothing is known but what the server calls them and where it has them from.
+    """
+    if isinstance(teacher, ServedTeacher):
+        weights = f"served as {teacher.served_name} from {teacher.root}"
+        return {"teacher": teacher.name, "revision": None, "weights": weights}
     revision = getattr(teacher.generator.config, "_commit_hash", None)
     return {"teacher": teacher.name, "revision": revision, "weights": weights_digest(teacher.generator)}
 
@@ -49,7 +57,7 @@ class JobResult:
 
 def run_job(
     journal: Path,
-    teacher: Recogniser,
+    teacher: Recogniser | ServedTeacher,
     source: AudioSource,
     utterances: Sequence[Utterance],
     transcription: Transcription,
@@ -113,7 +121,11 @@ def _durations(utterances: Sequence[Utterance], skip: bool) -> tuple[dict[str, f
 
 
 def _written(
-    teacher: Recogniser, source: AudioSource, utterances: Sequence[Utterance], transcription: Transcription, skip: bool
+    teacher: Recogniser | ServedTeacher,
+    source: AudioSource,
+    utterances: Sequence[Utterance],
+    transcription: Transcription,
+    skip: bool,
 ) -> list[Row]:
     waveforms: dict[str, np.ndarray] = {}
     errors: dict[str, Row] = {}
@@ -133,7 +145,7 @@ def _written(
 
 @contextmanager
 def _drawn_by(transcription: Transcription, number: int, device: torch.device) -> Iterator[None]:
-    """Draws of a batch depend on the seed and on its number alone, and leave the caller's random state as it was."""
+    """Draws here depend on the seed and on the batch's number alone, and leave the caller's random state as it was."""
     if not transcription.sample:
         yield
         return

@@ -23,12 +23,12 @@ from distill import (
     write_manifest,
 )
 from distill.audio import AudioCache, AudioError, duration
+from distill.confidence import Transcript, transcripts
 from distill.data import AudioSource
 from distill.models import ModelError, load_recogniser
 from distill.models.speech_lm import SpeechLM
-from distill.recipe import Recipe
+from distill.recipe import Recipe, Server, Teacher
 from distill.teacher_data import journal_of, teacher_data
-from distill.transcribe import Transcript, transcripts
 from tests.distill.conftest import ONLY_EMPTY
 
 TRANSCRIPTION = Transcription(max_new_tokens=6, batch_size=4)
@@ -447,3 +447,18 @@ class TestTeacherDataStage:
         monkeypatch.setattr(SpeechLM, "decode", lambda self, written: [""] * len(written.ids))
         with pytest.raises(TeacherDataError, match=r"nothing is left: 0 of 24 transcripts of .*\(empty 24\)"):
             train(recipe, tmp_path / "run")
+
+    def test_a_served_teacher_writes_the_same(self, recipe, server, served_models, tmp_path):
+        """Bit for bit where nothing is blocked among the best; its confidence is over the blocked tokens as well."""
+        alone = read_manifest(train(recipe, tmp_path / "here").path / "teacher-transcripts-teacher data.jsonl")
+        section = Teacher(
+            model=str(served_models["teacher"]), url=server.url, server=Server(served_name="teacher", top_logprobs=100)
+        )
+        there = recipe.model_copy(update={"teacher": section})
+        server.control(max_logprobs=200)
+        served = read_manifest(train(there, tmp_path / "there").path / "teacher-transcripts-teacher data.jsonl")
+        texts = [{u.id: u.text for u in utterances} for utterances in (alone, served)]
+        assert sum(texts[0][id_] == text for id_, text in texts[1].items()) > len(alone) / 2
+        about = served[0].extra["transcript"]
+        assert about["weights"].startswith("served as teacher from ")
+        assert about["logprob"] < 0

@@ -1,4 +1,4 @@
-"""Transcripts of a model: their texts, and how sure of them it is."""
+"""Transcripts with their confidence: how sure a teacher is of what it wrote, here and behind a server."""
 
 import math
 
@@ -9,12 +9,14 @@ from transformers import GenerationMixin
 from distill import read_manifest
 from distill.audio import AudioCache
 from distill.comparison import LogitsError
+from distill.confidence import listed_logprobs, mean_logprobs, transcripts
 from distill.data import AudioSource
 from distill.models import load_recogniser
 from distill.models.base import pack
 from distill.models.seq2seq import DECODER_PROMPT
-from distill.recipe import Decoding
-from distill.transcribe import mean_logprobs, transcribe, transcripts
+from distill.recipe import Decoding, Server, Teacher
+from distill.teacher import load_served_teacher
+from distill.transcribe import transcribe
 from tests.distill.small_models import save_glm_asr, save_whisper
 
 DECODING = Decoding(max_new_tokens=6)
@@ -35,6 +37,11 @@ def recogniser(request, teacher_path, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     save = {"glm-asr": save_glm_asr, "whisper": save_whisper}.get(request.param)
     return load_recogniser(str(save(folder / "model", seed=3) if save else teacher_path))
+
+
+def served(server, path, top_logprobs=None):
+    settings = Server(served_name="teacher", top_logprobs=top_logprobs)
+    return load_served_teacher(Teacher(model=str(path), url=server.url, server=settings), k=1)
 
 
 def test_texts_are_the_same_with_confidence_and_without(recogniser, source, utterances):
@@ -114,3 +121,32 @@ def test_confidence_of_a_pretrained_whisper_is_that_of_transformers(recorded_spe
         assert transcript.finished == (end in ids[row].tolist())
         assert transcript.logprob == pytest.approx(float(scores[row, :n].mean()), abs=1e-4)
         assert transcript.logprob > -1.5
+
+
+class TestServed:
+    """A server shows its best tokens, over its whole vocabulary."""
+
+    @pytest.fixture
+    def batch(self, source, utterances):
+        return source.batch(utterances)
+
+    def test_confidence_is_that_of_the_weights_it_runs(self, server, served_models, batch):
+        teacher = served(server, served_models["teacher"], top_logprobs=40)
+        local = load_recogniser(str(served_models["teacher"]))
+        written = transcripts(teacher, batch, DECODING)
+        targets = local.encode([transcript.text for transcript in written])
+        with torch.no_grad():
+            scores = local.score(batch.prompt(local), targets).double().log_softmax(-1)
+        own = scores.gather(-1, targets.ids.unsqueeze(-1))[..., 0]
+        for row, transcript in enumerate(written):
+            n = transcript.n_tokens + transcript.finished
+            assert transcript.logprob == pytest.approx(float(own[row, :n].mean()), abs=1e-4)
+
+    def test_it_is_unknown_where_a_token_is_not_among_the_best(self, server, served_models, batch, monkeypatch):
+        teacher = served(server, served_models["teacher"])
+        worst = "abcdefgh"
+        monkeypatch.setattr(teacher, "decode", lambda written: [worst] * len(written.ids))
+        assert listed_logprobs(teacher, batch, [worst] * 5, [True] * 5) == [None] * 5
+        assert listed_logprobs(teacher, batch, [""] * 5, [False] * 5) == [None] * 5
+        (known,) = {type(value) for value in listed_logprobs(served(server, served_models["teacher"], 150), batch, [worst] * 5, [True] * 5)}
+        assert known is float
