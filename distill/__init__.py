@@ -13,21 +13,27 @@ from .comparison import LogitsError
 from .launch import resume, train
 from .manifest import ManifestError, Utterance, read_manifest, write_manifest
 from .observer import Observer
-from .recipe import Recipe, RecipeError, load_recipe
+from .recipe import Filters, Recipe, RecipeError, Transcription, load_recipe
+from .teacher_data import TeacherData, TeacherDataError, transcribe_manifest
 from .trainer import RunResult, TrainingError
 
 __all__ = [
+    "Filters",
     "LogitsError",
     "ManifestError",
     "Observer",
     "Recipe",
     "RecipeError",
     "RunResult",
+    "TeacherData",
+    "TeacherDataError",
     "TrainingError",
+    "Transcription",
     "Utterance",
     "load_recipe",
     "read_manifest",
     "resume",
     "train",
+    "transcribe_manifest",
     "write_manifest",
 ]

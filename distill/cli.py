@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from cyclopts import App, Parameter
 from rich.console import Console
 
@@ -27,11 +28,12 @@ from .preflight import preflight as ask_server
 from .probe import StateProbe
 from .probe import probe as probe_pair
 from .progress import TerminalProgress
-from .recipe import Decoding, Server, Support, Teacher, load_recipe
+from .recipe import Decoding, Filters, Server, Support, Teacher, Transcription, load_recipe
 from .run_directory import write_parquet
 from .setup import check_durations
 from .show import show as show_utterance
 from .teacher import ServedTeacher, load_served_teacher
+from .teacher_data import transcribe_manifest
 from .trainer import RunResult, TrainingError
 
 app = App(name="distill", help="Distil a speech recogniser on-policy, in stages gated on support overlap.")
@@ -163,6 +165,58 @@ def evaluate(
         _write_rows(output, evaluation.rows)
     result = {"model": model, "manifest": str(manifest)} | evaluation.score.to_dict()
     print(json.dumps(result, ensure_ascii=False, allow_nan=False) if json_ else evaluation.score)
+
+
+@app.command
+def transcribe(
+    *,
+    teacher: str,
+    manifest: Path,
+    output: Path,
+    transcription: Annotated[Transcription, Parameter(name="*")] = Transcription(),  # noqa: B008 (frozen)
+    filters: Annotated[Filters, Parameter(name="*", group="Filters")] = Filters(),  # noqa: B008 (frozen)
+    revision: str | None = None,
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    device: str | None = None,
+    teacher_url: str | None = None,
+    server: Annotated[Server, Parameter(name="*", group="Server")] = Server(),  # noqa: B008 (frozen)
+    max_seconds: float = 30.0,
+    normaliser: str = "basic",
+    json_: JsonFlag = False,
+) -> None:
+    """Teacher data: transcripts of a manifest with their confidence, filtered.
+
+    The same command again resumes a job that was interrupted; with other filters, it transcribes nothing a second time.
+
+    Args:
+        teacher: Directory or Hub name of the model that writes.
+        manifest: JSON lines; only audio is needed.
+        output: Manifest to write. Beside it stand what was dropped and why, a summary, and the journal that resumes.
+        transcription: How the teacher writes, and in which batches.
+        filters: What is dropped.
+        revision: Hub revision of the teacher.
+        dtype: Type of its weights.
+        device: Where it runs, such as cuda:1; an accelerator if there is one, else the CPU.
+        teacher_url: A server (vLLM, SGLang) that runs the teacher.
+        server: How the server is asked.
+        max_seconds: Longer utterances cannot be used.
+        normaliser: Text normaliser of the error rates, where the manifest has references.
+        json_: Print one JSON object to standard output and nothing else there.
+    """
+    with TerminalProgress() as progress:
+        data = transcribe_manifest(
+            Teacher(model=teacher, revision=revision, dtype=dtype, url=teacher_url, server=server),
+            manifest,
+            output,
+            transcription=transcription,
+            filters=filters,
+            device=_device(device),
+            max_seconds=max_seconds,
+            normaliser=normaliser,
+            progress=lambda done, total: progress.work("transcribing", done, total),
+        )
+    tree = {"manifest": str(manifest), "output": str(output)} | data.summary.to_dict()
+    print(json.dumps(tree, ensure_ascii=False, allow_nan=False) if json_ else f"{data.summary}\n\nwritten to {output}")
 
 
 @app.command
@@ -313,6 +367,16 @@ def show(
     print(json.dumps(view.to_dict(), ensure_ascii=False, allow_nan=False) if json_ else view)
 
 
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"--device {name} cannot be used: {reason}") from error
+
+
 def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     import pandas as pd
 
@@ -359,7 +423,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         stderr.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
-        stderr.print("interrupted; continue with `distill resume RUN`")
+        stderr.print("interrupted; continue a run with `distill resume RUN`, transcripts with the same command again")
         sys.exit(130)
 
 

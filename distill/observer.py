@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .teacher_summary import TeacherDataSummary
+
 
 class Observer:
     """Hears every event of a run; this one ignores them all."""
@@ -23,6 +25,9 @@ class Observer:
 
     def evaluation(self, row: Mapping[str, Any]) -> None:
         """A row of `evaluations.jsonl`."""
+
+    def teacher_data(self, stage: str, summary: TeacherDataSummary) -> None:
+        """A stage of teacher data has its transcripts."""
 
     def work(self, what: str, done: int, total: int) -> None:
         """Progress of something other than training steps, such as teacher transcripts."""

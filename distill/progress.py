@@ -17,6 +17,7 @@ from rich.text import Text
 from .observer import Observer
 from .recipe.readings import ENDS
 from .scoring import UNITS
+from .teacher_summary import TeacherDataSummary
 
 SHOWN = {"union_size": "VUSS", "intersection_size": "|I|", "top1_agreement": "top-1", "total_variation": "TV"}
 """Statistics of the probe table and their headings, short enough for 80 columns."""
@@ -81,6 +82,10 @@ class TerminalProgress(Observer):
         """Print the error rate."""
         self.console.print(Text(evaluation_line(row)))
 
+    def teacher_data(self, stage: str, summary: TeacherDataSummary) -> None:
+        """Print how much was kept, and why not all."""
+        self.console.print(Text(f"{stage}: {summary.line}"))
+
     def _view(self) -> Group:
         return Group(*([self._probe] if self._probe else []), self._bars)
 
@@ -114,6 +119,10 @@ class NotebookProgress(Observer):
     def evaluation(self, row: Mapping[str, Any]) -> None:
         """Write the error rate above the bar."""
         self._tqdm.write(evaluation_line(row))
+
+    def teacher_data(self, stage: str, summary: TeacherDataSummary) -> None:
+        """Write how much was kept above the bar, and why not all."""
+        self._tqdm.write(f"{stage}: {summary.line}")
 
     def _close(self) -> None:
         if self._bar is not None:

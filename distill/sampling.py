@@ -16,12 +16,16 @@ class BatchSampler:
     During a curriculum, batches are drawn without replacement from the shortest utterances, the admitted share growing
     linearly from `start_fraction` to 1.
 
+    With `bucket_batches`, so many batches of an epoch at a time are dealt out anew: their utterances by duration, the
+    batches in random order. What an epoch visits stays the same, and so does a batch that two epochs share.
+
     Attributes:
         durations: Seconds of each utterance (or any other measure of its length).
         batch_size: Utterances a step.
         key: Integers that seed the order, for instance (seed, stage).
         curriculum_steps: Length of the curriculum in steps; 0 is none.
         start_fraction: Share of the utterances admitted at step 0.
+        bucket_batches: Batches among which utterances are grouped by duration; 0 does not group.
     """
 
     durations: tuple[float, ...]
@@ -29,6 +33,7 @@ class BatchSampler:
     key: tuple[int, ...]
     curriculum_steps: int = 0
     start_fraction: float = 1.0
+    bucket_batches: int = 0
 
     def batch(self, step: int) -> list[int]:
         """Indices of step `step` of the stage (0-based)."""
@@ -38,8 +43,31 @@ class BatchSampler:
             admitted = np.argsort(np.asarray(self.durations), kind="stable")[: max(1, round(share * n))]
             rng = np.random.default_rng([*self.key, 1, step])
             return rng.choice(admitted, self.batch_size, replace=len(admitted) < self.batch_size).tolist()
-        positions = (step - self.curriculum_steps) * self.batch_size + np.arange(self.batch_size)
-        return [int(_permutation(self.key, int(p // n), n)[p % n]) for p in positions]
+        step -= self.curriculum_steps
+        return (self._bucketed(step) if self.bucket_batches else self._plain(step, step + 1)[0]).tolist()
+
+    def _plain(self, start: int, stop: int) -> np.ndarray:
+        """[steps, batch] indices in the order of the permutations; steps are counted from the curriculum's end."""
+        n = len(self.durations)
+        positions = np.arange(start * self.batch_size, stop * self.batch_size).reshape(-1, self.batch_size)
+        return np.array([[_permutation(self.key, int(p // n), n)[p % n] for p in row] for row in positions])
+
+    def _bucketed(self, step: int) -> np.ndarray:
+        n, size = len(self.durations), self.batch_size
+        epoch = step * size // n
+        first, end = -(-epoch * n // size), (epoch + 1) * n // size  # the steps that lie in the epoch whole
+        if not first <= step < end:
+            return self._plain(step, step + 1)[0]
+        start = step - (step - first) % self.bucket_batches
+        indices = self._plain(start, min(start + self.bucket_batches, end))
+        order = np.argsort([self.durations[i] for i in indices.flat], kind="stable")
+        batches = indices.ravel()[order].reshape(indices.shape)
+        return np.random.default_rng([*self.key, 2, start]).permutation(batches)[step - start]
+
+
+def seed_of(*parts: int) -> int:
+    """One 63-bit seed from several integers; each of its bits depends on all of them."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 @lru_cache(maxsize=4)

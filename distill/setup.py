@@ -69,7 +69,8 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         student.freeze_encoder(recipe.student.encoder_cache_mib)
     pair = None
     if recipe.teacher:
-        pair = Pair.of(student, _load_teacher(recipe, recipe.teacher, device), recipe.support.k)
+        k = recipe.support.k
+        pair = Pair.of(student, load_teacher(recipe.teacher, device, k=k, seed=recipe.seed), k)
     both = (student,) if pair is None else (student, pair.teacher)
     for stage, utterances in zip(recipe.stages, stages, strict=True):
         check_inputs(utterances, *(both if stage.type != "sft" else (student,)))
@@ -79,10 +80,21 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     return Setup(recipe, student, pair, AudioSource(cache), stages, probe_set, evaluation)
 
 
-def _load_teacher(recipe: Recipe, section: Teacher, device: torch.device | str) -> Recogniser | ServedTeacher:
+def load_teacher(section: Teacher, device: torch.device | str, *, k: int, seed: int = 0) -> Recogniser | ServedTeacher:
+    """A teacher, here or behind its server; it is never trained.
+
+    Args:
+        section: Where it is.
+        device: Where one goes that is here.
+        k: Size of the top-k sets that a server must show.
+        seed: Of weights drawn at random.
+
+    Raises:
+        ModelError, ServerError: It cannot be had.
+    """
     if section.url is not None:
-        return load_served_teacher(section, recipe.support.k)
-    teacher = load_model(section, recipe.seed, device)
+        return load_served_teacher(section, k)
+    teacher = load_model(section, seed, device)
     teacher.generator.requires_grad_(False)
     teacher.freeze_encoder(section.encoder_cache_mib)
     return teacher

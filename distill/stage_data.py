@@ -3,42 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from .data import length
 from .manifest import Utterance
+from .observer import Observer
 from .recipe import StageConfig
+from .run_directory import RunDirectory
 from .sampling import BatchSampler
 from .setup import Setup
-from .transcribe import Progress, teacher_transcripts
+from .teacher_data import teacher_data
 
 
-def stage_utterances(setup: Setup, index: int, run: Path, progress: Progress) -> Sequence[Utterance]:
-    """Utterances of a stage, with the teacher's text where it learns from that, less those where it wrote nothing.
+def stage_utterances(setup: Setup, index: int, run: RunDirectory, observer: Observer) -> Sequence[Utterance]:
+    """Utterances of a stage, with the teacher's text where it learns from that, less those that its filters drop.
 
     Args:
         setup: Models and data of the run.
         index: Which stage.
-        run: The run directory, where the teacher's transcripts are kept.
-        progress: Called as the teacher writes.
+        run: Where the teacher data is written, with what was dropped and why.
+        observer: Hears how far the teacher is, and how much was kept.
 
     Returns:
-        The utterances; none if the teacher wrote nothing at all.
+        The utterances, at least one.
 
     Raises:
+        TeacherDataError: The filters dropped everything.
         ValueError: The transcripts kept there are another teacher's or of other utterances.
     """
     stage, utterances = setup.recipe.stages[index], setup.stages[index]
     if stage.type == "td":
-        decoding = stage.transcription
+        taught = stage
     elif stage.type == "opd" and stage.off_policy and stage.off_policy.states == "teacher":
-        decoding = stage.off_policy.transcription
+        taught = stage.off_policy
     else:
         return utterances
     assert setup.teacher is not None
-    path = run / f"teacher-transcripts-{stage.name}.jsonl"
-    written = teacher_transcripts(path, setup.teacher, setup.source, utterances, decoding, progress=progress)
-    return [utterance for utterance in written if utterance.text]
+    output = run.path / f"teacher-transcripts-{stage.name}.jsonl"
+    data = teacher_data(
+        output,
+        setup.teacher,
+        setup.source,
+        utterances,
+        taught.transcription,
+        taught.filters,
+        progress=lambda done, total: observer.work("teacher transcripts", done, total),
+    )
+    if run.writer:
+        data.write(output)
+    observer.teacher_data(stage.name, data.summary)
+    return data.kept
 
 
 def stage_sampler(stage: StageConfig, utterances: Sequence[Utterance], key: tuple[int, ...]) -> BatchSampler:
@@ -50,4 +63,5 @@ def stage_sampler(stage: StageConfig, utterances: Sequence[Utterance], key: tupl
         key,
         curriculum.steps if curriculum else 0,
         curriculum.start_fraction if curriculum else 1.0,
+        stage.bucket_batches,
     )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -21,6 +20,7 @@ from .observer import Observer
 from .optimisation import Optimisation, whole_weights
 from .recipe import StageConfig, fixed_steps
 from .run_directory import RunDirectory
+from .sampling import seed_of
 from .setup import Setup, load_model
 from .stage_data import stage_sampler, stage_utterances
 from .stages import training_step
@@ -116,15 +116,7 @@ class Trainer:
             state.entries[str(state.stage)] = state.step
         # One process has the teacher write; the others find its transcripts finished and only read them.
         with self.accelerator.main_process_first():
-            self.utterances = stage_utterances(
-                self.setup,
-                state.stage,
-                self.directory.path,
-                lambda done, total: self.observer.work("teacher transcripts", done, total),
-            )
-        if not self.utterances:
-            n = len(self.setup.stages[state.stage])
-            raise TrainingError(f"the teacher wrote nothing for all {n} utterances of stage {stage.name!r}")
+            self.utterances = stage_utterances(self.setup, state.stage, self.directory, self.observer)
         self.sampler = stage_sampler(stage, self.utterances, (self.recipe.seed, state.stage, state.fallbacks))
         saved = None if fresh else self._optimiser_state
         self.optimisation = Optimisation(self.student.model, stage, state.horizon, self.accelerator, saved)
@@ -226,7 +218,7 @@ class Trainer:
 
     def _train_step(self) -> None:
         state, stage, clock = self.state, self.stage, Stopwatch()
-        torch.manual_seed(_seed(self.recipe.seed, state.stage, state.step, self.accelerator.process_index))
+        torch.manual_seed(seed_of(self.recipe.seed, state.stage, state.step, self.accelerator.process_index))
         with clock("data"):
             indices = self.sampler.batch(state.stage_step)[
                 self.accelerator.process_index :: self.accelerator.num_processes
@@ -263,8 +255,3 @@ class Trainer:
             checkpoint.save(self.directory.path, self.student, state, weights, optimiser)
             checkpoint.prune(self.directory.path, self.recipe.checkpoint.keep, set(state.entries.values()))
         self.accelerator.wait_for_everyone()
-
-
-def _seed(*parts: int) -> int:
-    """One 63-bit seed from several integers."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -158,6 +159,15 @@ def quiet() -> Iterator[None]:
     finally:
         if shown:
             transformers_logging.enable_progress_bar()
+
+
+def weights_digest(network: nn.Module) -> str:
+    """What tells one set of weights from another, whatever it is called: 32 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, weight in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def pack(sequences: Sequence[Sequence[int]], end_of_text: int, device: torch.device | str = "cpu") -> Transcripts:

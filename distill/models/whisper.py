@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
 from . import seq2seq
-from .base import InputError, ModelError, Prompt, Transcripts, pack, quiet
+from .base import InputError, ModelError, Prompt, Transcripts, pack, quiet, weights_digest
 from .vocabulary import Tokens
 
 SAMPLING_RATE = 16_000
@@ -82,11 +82,7 @@ class Whisper:
     def _encoder_digest(self) -> str:
         """Computed once: frozen weights do not change."""
         if not hasattr(self, "_digest"):
-            digest = hashlib.blake2b()
-            for name, parameter in self.generator.get_encoder().state_dict().items():
-                digest.update(name.encode())
-                digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy())
-            self._digest = digest.hexdigest()
+            self._digest = weights_digest(self.generator.get_encoder())
         return self._digest
 
     def prepare(self, inputs: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:

@@ -6,6 +6,7 @@
 (['sft', 'td', 'opd'], 3, 0.0001)
 """
 
+from .filters import Filters
 from .gates import GateConfig, fixed_steps
 from .reading import RecipeError, load_recipe
 from .schema import Model, Recipe, Support, Teacher
@@ -17,11 +18,13 @@ from .stages import (
     OnPolicyStage,
     PolicyGradientObjective,
     StageConfig,
+    Transcription,
 )
 
 __all__ = [
     "Decoding",
     "DivergenceObjective",
+    "Filters",
     "GateConfig",
     "Model",
     "Objective",
@@ -33,6 +36,7 @@ __all__ = [
     "StageConfig",
     "Support",
     "Teacher",
+    "Transcription",
     "fixed_steps",
     "load_recipe",
 ]

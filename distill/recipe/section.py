@@ -11,6 +11,6 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Section(BaseModel):
-    """A frozen part of a recipe that refuses unknown keys."""
+    """A frozen part of a recipe that refuses unknown keys; the text below a field is its help on the command line."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
+from .filters import Filters, Limit
 from .gates import FixedStepsGate, GateConfig
 from .section import Count, NonNegative, Positive, Probability, Section
 
@@ -14,8 +15,22 @@ class Decoding(Section):
     """How a model writes a transcript."""
 
     sample: bool = False
+    """Draw from the distribution instead of taking the likeliest token."""
     temperature: Positive = 1.0
+    """Of the draw."""
     max_new_tokens: PositiveInt = 256
+    """Longest transcript, in tokens."""
+
+
+class Transcription(Decoding):
+    """How a teacher writes transcripts: its decoding, and the batches, on which their last bits depend."""
+
+    seed: Count = 0
+    """Of the draws."""
+    batch_size: PositiveInt = 32
+    """Most utterances at once."""
+    batch_seconds: Limit[Positive] = 120.0
+    """Most seconds of audio at once, what is padded included, or "off"."""
 
 
 class Curriculum(Section):
@@ -34,6 +49,8 @@ class StageBase(Section):
     """Most steps the stage may take."""
     batch_size: PositiveInt = 16
     """Utterances a step, over all processes together."""
+    bucket_batches: Count = 0
+    """Group utterances by duration within so many batches of an epoch, so that less is padded; 0 does not group."""
     lr: Positive = 1e-5
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
     warmup_steps: Count = 0
@@ -62,7 +79,8 @@ class TeacherDataStage(StageBase):
     """Cross-entropy on the teacher's transcripts of the stage's audio."""
 
     type: Literal["td"]
-    transcription: Decoding = Decoding()
+    transcription: Transcription = Transcription()
+    filters: Filters = Filters()
 
 
 class DivergenceObjective(Section):
@@ -105,8 +123,10 @@ class OffPolicy(Section):
     """Probability of such a step, drawn anew at each."""
     states: Literal["reference", "teacher"]
     """Whose transcripts: the manifest's, or the teacher's, written once before the stage begins."""
-    transcription: Decoding = Decoding()
+    transcription: Transcription = Transcription()
     """How the teacher writes them."""
+    filters: Filters = Filters()
+    """Which of them are left out, and with them their audio."""
 
 
 class OnPolicyStage(StageBase):

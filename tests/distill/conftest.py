@@ -15,6 +15,17 @@ from distill.teacher import http
 from tests.distill.served import TeacherServer
 from tests.distill.small_models import save_glm_asr
 
+ONLY_EMPTY = {
+    "unfinished": "keep",
+    "max_compression": "off",
+    "max_repeats": "off",
+    "min_characters_per_second": "off",
+    "max_characters_per_second": "off",
+    "min_logprob": "off",
+    "min_script_share": "off",
+}
+"""Filters that let pass what a teacher with random weights writes."""
+
 SIZES = {"train": 24, "pool": 24, "probe": 8, "test": 10}
 
 
@@ -110,6 +121,7 @@ def mini(manifests, student_path, teacher_path) -> dict:
                 "manifest": str(manifests["pool"]),
                 "steps": 4,
                 "transcription": {"max_new_tokens": 8},
+                "filters": ONLY_EMPTY,
                 "when_exhausted": "advance",
                 "gate": gate,
                 **common,

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from distill import cli
+from distill import cli, read_manifest, write_manifest
+from distill.paths import packaged
 from distill.recipe import Recipe
 
 
@@ -165,3 +166,72 @@ def test_a_killed_run_resumes_to_the_same_weights(mini, tmp_path):
         return lines, (path / "checkpoints" / "step-000012" / "model.safetensors").read_bytes()
 
     assert outcome(killed) == outcome(whole)
+
+
+class TestTranscribe:
+    """Teacher data from the command line."""
+
+    @pytest.fixture
+    def pool(self, tmp_path):
+        """The thirty shortest utterances of the demo's pool."""
+        utterances = sorted(read_manifest(packaged("corpus/pool.jsonl")), key=lambda u: u.end_time - u.begin_time)
+        write_manifest(tmp_path / "pool.jsonl", utterances[:30])
+        return tmp_path / "pool.jsonl"
+
+    def test_prints_a_table_or_one_object(self, pool, teacher_path, tmp_path, capsys):
+        arguments = ["--teacher", teacher_path, "--manifest", pool, "--output", tmp_path / "out.jsonl"]
+        arguments += ["--max-new-tokens", 4, "--batch-size", 16, "--unfinished", "keep", "--min-logprob", "off"]
+        code, out, _ = run("transcribe", *arguments, "--max-characters-per-second", "off", capsys=capsys)
+        assert code == 0
+        assert "30 of 30 utterances kept (100.00%)" in out
+        assert f"written to {tmp_path / 'out.jsonl'}" in out
+        kept = read_manifest(tmp_path / "out.jsonl")
+        assert len(kept) == 30
+        rates = sorted(sum(map(str.isalnum, u.text)) / (u.end_time - u.begin_time) for u in kept)
+        code, out, _ = run("transcribe", *arguments, "--max-characters-per-second", rates[15], "--json", capsys=capsys)
+        assert code == 0
+        result = json.loads(out)
+        assert result["output"] == str(tmp_path / "out.jsonl")
+        assert result["n_dropped"] == result["filters"]["max_characters_per_second"]["n_dropped"] > 0
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            (["--batch-size", "9"], "batch_size is 32, not 9; delete it to write everything anew"),
+            (["--min-characters-per-second", "99"], "nothing is left: 0 of 30 transcripts"),
+            (["--device", "nowhere"], "--device nowhere cannot be used"),
+        ],
+    )
+    def test_mistakes_are_one_message(self, pool, teacher_path, tmp_path, capsys, changes, message):
+        arguments = ["--teacher", teacher_path, "--manifest", pool, "--output", tmp_path / "out.jsonl"]
+        arguments += ["--max-new-tokens", 2, "--unfinished", "keep", "--min-logprob", "off"]
+        arguments += ["--max-characters-per-second", "off"]
+        run("transcribe", *arguments, capsys=capsys)
+        code, _, err = run("transcribe", *arguments, *changes, capsys=capsys)
+        assert code == 1
+        assert message in err.replace("\n", "")
+        assert "Traceback" not in err
+
+    def test_a_killed_job_goes_on_to_the_same_bytes(self, pool, tmp_path):
+        """SIGKILL in the middle of a batch or between two, then the same command again."""
+
+        def command(folder):
+            words = [sys.executable, "-m", "distill.cli", "transcribe", "--teacher", packaged("teacher")]
+            words += ["--manifest", pool, "--output", tmp_path / folder / "out.jsonl"]
+            return [*words, "--max-new-tokens", "48", "--batch-size", "1", "--max-characters-per-second", "12"]
+
+        subprocess.run(command("whole"), check=True, capture_output=True)
+        process = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        journal = tmp_path / "killed" / "out.journal.jsonl"
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not (journal.exists() and journal.read_bytes().count(b"\n") >= 4):
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert 4 <= journal.read_bytes().count(b"\n") < 31
+        assert not (tmp_path / "killed" / "out.jsonl").exists()
+        subprocess.run(command("killed"), check=True, capture_output=True)
+        names = ["out.dropped.jsonl", "out.journal.jsonl", "out.jsonl", "out.summary.json"]
+        assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == names
+        for name in names:
+            assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -105,7 +105,7 @@ class TestWholeRun:
     def test_teacher_transcripts_are_the_teachers_and_say_so(self, run, recipe):
         lines = [json.loads(x) for x in (run.path / "teacher-transcripts-teacher data.jsonl").read_text().splitlines()]
         assert len(lines) == 24
-        assert {line["teacher"] for line in lines} == {recipe.teacher.model}
+        assert {line["transcript"]["teacher"] for line in lines} == {recipe.teacher.model}
 
     def test_the_last_checkpoint_is_a_model(self, run):
         assert load_recogniser(str(run.model)).family == "qwen3_asr"
@@ -293,6 +293,7 @@ class TestObjectives:
         manifest = mini["stages"][0]["manifest"]
         on_policy = mini["stages"][2] | {"manifest": manifest, "steps": 12}
         on_policy["off_policy"] = {"fraction": 0.5, "states": states, "transcription": {"max_new_tokens": 8}}
+        on_policy["off_policy"]["filters"] = mini["stages"][1]["filters"]
         result = train(variant(mini, stages=[on_policy], probe=None), tmp_path / "run")
         taken = [row["rollouts"]["states"] for row in rows(result.path, "metrics")]
         assert set(taken) == {"student", states}
