@@ -39,9 +39,10 @@ def recogniser(request, teacher_path, tmp_path_factory):
     return load_recogniser(str(save(folder / "model", seed=3) if save else teacher_path))
 
 
-def served(server, path, top_logprobs=None):
-    settings = Server(served_name="teacher", top_logprobs=top_logprobs)
-    return load_served_teacher(Teacher(model=str(path), url=server.url, server=settings), k=1)
+def served(server, served_models, top_logprobs=None):
+    """The demo's teacher, which has 76 tokens."""
+    settings = Server(served_name="trained", top_logprobs=top_logprobs)
+    return load_served_teacher(Teacher(model=str(served_models["trained"]), url=server.url, server=settings), k=1)
 
 
 def test_texts_are_the_same_with_confidence_and_without(recogniser, source, utterances):
@@ -131,23 +132,23 @@ class TestServed:
         return source.batch(utterances)
 
     def test_confidence_is_that_of_the_weights_it_runs(self, server, served_models, batch):
-        teacher = served(server, served_models["teacher"], top_logprobs=40)
-        local = load_recogniser(str(served_models["teacher"]))
-        written = transcripts(teacher, batch, DECODING)
+        teacher, local = served(server, served_models), load_recogniser(str(served_models["trained"]))
+        written = transcripts(teacher, batch, Decoding(max_new_tokens=5))
         targets = local.encode([transcript.text for transcript in written])
         with torch.no_grad():
             scores = local.score(batch.prompt(local), targets).double().log_softmax(-1)
         own = scores.gather(-1, targets.ids.unsqueeze(-1))[..., 0]
+        assert {transcript.finished for transcript in written} == {True, False}
         for row, transcript in enumerate(written):
             n = transcript.n_tokens + transcript.finished
             assert transcript.logprob == pytest.approx(float(own[row, :n].mean()), abs=1e-4)
 
-    def test_it_is_unknown_where_a_token_is_not_among_the_best(self, server, served_models, batch, monkeypatch):
-        teacher = served(server, served_models["teacher"])
-        worst = "abcdefgh"
-        monkeypatch.setattr(teacher, "decode", lambda written: [worst] * len(written.ids))
-        assert listed_logprobs(teacher, batch, [worst] * 5, [True] * 5) == [None] * 5
+    def test_it_is_unknown_where_a_token_is_not_among_the_best(self, server, served_models, batch):
+        texts = ["qqqqqq"] * 5
+        assert listed_logprobs(served(server, served_models), batch, texts, [True] * 5) == [None] * 5
+        assert all(value < 0 for value in listed_logprobs(served(server, served_models, 76), batch, texts, [True] * 5))
+
+    def test_nothing_written_is_nothing_known(self, server, served_models, batch):
+        teacher = served(server, served_models, 76)
         assert listed_logprobs(teacher, batch, [""] * 5, [False] * 5) == [None] * 5
-        knowing = served(server, served_models["teacher"], 150)
-        known = listed_logprobs(knowing, batch, [worst] * 5, [True] * 5)
-        assert {type(value) for value in known} == {float}
+        assert None not in listed_logprobs(teacher, batch, [""] * 5, [True] * 5)
