@@ -35,7 +35,7 @@ def duration_batches(durations: Sequence[float], *, size: int, seconds: float | 
 
 
 def padding_share(durations: Mapping[Any, float] | Sequence[float], batches: Sequence[Sequence[Any]]) -> float:
-    """The share of the seconds in batches that is padding, from 0 to below 1; NaN without utterances.
+    """The share of the seconds in batches that is padding, from 0 to below 1; NaN without audio.
 
     Args:
         durations: Seconds, by whatever the batches name utterances by.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -128,8 +128,8 @@ def teacher_data(
         teacher=teacher.name if who["revision"] is None else f"{teacher.name} ({who['revision']})",
         n=len(utterances),
         n_kept=len(kept),
-        seconds=sum(job.seconds.values()),
-        seconds_kept=sum(job.seconds[utterance.id] for utterance in kept),
+        seconds=_known_sum(job.seconds.values()),
+        seconds_kept=_known_sum(job.seconds[utterance.id] for utterance in kept),
         filters=tuple(
             FilterCount.of(name, filters, [j.measured[name] for j in judged], sum(name in j.dropped_by for j in judged))
             for name in Filters.model_fields
@@ -198,6 +198,12 @@ def transcribe_manifest(
     )
     data.write(output)
     return data
+
+
+def _known_sum(seconds: Iterable[float]) -> float:
+    """Of the durations that there are; NaN where nothing is audio."""
+    known = [value for value in seconds if not math.isnan(value)]
+    return sum(known) if known else math.nan
 
 
 def journal_of(output: Path) -> Path:

@@ -60,7 +60,7 @@ class TeacherDataSummary:
         teacher: Who wrote, in words.
         n: Utterances.
         n_kept: Of them kept.
-        seconds: Their audio, where its duration is known.
+        seconds: Their audio, where its duration is known; NaN where nothing is audio.
         seconds_kept: Of it kept.
         filters: What each filter did.
         padding_share: Share of the batches' seconds that was padding.
@@ -94,8 +94,8 @@ class TeacherDataSummary:
             "n_kept": self.n_kept,
             "n_dropped": self.n - self.n_kept,
             "share_kept": self.n_kept / self.n,
-            "hours": self.seconds / 3600,
-            "hours_kept": self.seconds_kept / 3600,
+            "hours": _number(self.seconds / 3600),
+            "hours_kept": _number(self.seconds_kept / 3600),
             "filters": {
                 f.name: {
                     "setting": f.setting,
@@ -119,13 +119,16 @@ class TeacherDataSummary:
         ]
         dropped = self.n - self.n_kept
         rows.append(["any of them", "", f"{dropped:,}", f"{dropped / self.n:.2%}", "", "", "", ""])
+        heard = not math.isnan(self.seconds)
+        hours = f", {self.seconds_kept / 3600:.2f} of {self.seconds / 3600:.2f} hours" if heard else ""
         lines = [
             f"teacher data of {self.teacher}: {self.n_kept:,} of {self.n:,} utterances kept "
-            f"({self.n_kept / self.n:.2%}), {self.seconds_kept / 3600:.2f} of {self.seconds / 3600:.2f} hours",
+            f"({self.n_kept / self.n:.2%}){hours}",
             text_table(header, rows, left=(0, 1)),
             "undefined: what a filter cannot judge, and keeps; %: quantiles of what it looked at, over all utterances",
-            f"padding was {self.padding_share:.1%} of the seconds in batches",
         ]
+        if not math.isnan(self.padding_share):
+            lines.append(f"padding was {self.padding_share:.1%} of the seconds in batches")
         lines += [f"{name} with a reference: {score}" for name, score in self.scores.items()]
         return "\n".join(lines)
 
