@@ -53,10 +53,12 @@ class Loading:
     """How the models of a command are loaded.
 
     Attributes:
+        trust_remote_code: Run Python code that checkpoints bring, as Ark-ASR's do; read it first.
         prompt_format: How text models read prompts: auto wraps them in the chat template where there is one.
         chat_template_kwargs: Further variables of text models' chat templates, as JSON.
     """
 
+    trust_remote_code: bool = False
     prompt_format: Literal["auto", "chat", "plain"] | None = None
     chat_template_kwargs: str | None = None
 
@@ -71,7 +73,7 @@ class Loading:
                     f"--chat-template-kwargs {self.chat_template_kwargs}: expected a JSON object, for instance "
                     '{"enable_thinking": false}'
                 ) from error
-        return load_recogniser(model, options=options)
+        return load_recogniser(model, options=options, trust_remote_code=self.trust_remote_code)
 
 
 AS_THEY_ARE = Loading()

@@ -116,7 +116,12 @@ def load_model(
     """
     if weights is not None:
         return load_recogniser(
-            str(weights), dtype=model.dtype, family=model.family, options=model.options, device=device
+            str(weights),
+            dtype=model.dtype,
+            family=model.family,
+            options=model.options,
+            trust_remote_code=model.trust_remote_code,
+            device=device,
         )
     return load_recogniser(
         model.model,
@@ -128,6 +133,7 @@ def load_model(
         window_seconds=model.window_seconds,
         keep_decoder_layers=model.keep_decoder_layers,
         options=model.options,
+        trust_remote_code=model.trust_remote_code,
         device=device,
     )
 

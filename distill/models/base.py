@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+from transformers import GenerationConfig
 from transformers.utils import logging as transformers_logging
 
 from .vocabulary import Tokens
@@ -168,6 +169,26 @@ def weights_digest(network: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+@contextmanager
+def unsettled(generator: Any, **kept: Any) -> Iterator[None]:
+    """In evaluation mode, and without the checkpoint's own generation settings, until the end of the block.
+
+    A repetition penalty or the like would draw from another distribution than the one that is measured.
+
+    Args:
+        generator: The model.
+        kept: Settings that there are all the same.
+    """
+    was_training, settings = generator.training, generator.generation_config
+    generator.eval()
+    generator.generation_config = GenerationConfig(**kept)
+    try:
+        yield
+    finally:
+        generator.generation_config = settings
+        generator.train(was_training)
 
 
 def pack(sequences: Sequence[Sequence[int]], end_of_text: int, device: torch.device | str = "cpu") -> Transcripts:

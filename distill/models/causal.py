@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import inspect
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig
 
-from .base import Prompt, Transcripts, cut_at_end
+from .base import Prompt, Transcripts, cut_at_end, unsettled
 from .vocabulary import Tokens
 
 
@@ -36,7 +34,7 @@ def rollout(
         sample: Draw from the distribution instead of taking the likeliest.
         temperature: Of the draw.
     """
-    with _unsettled(generator):
+    with unsettled(generator):
         generated = generator.generate(
             **prompt.inputs,
             max_new_tokens=max_new_tokens,
@@ -51,32 +49,37 @@ def rollout(
     return cut_at_end(generated[:, prompt.inputs["input_ids"].shape[1] :], tokens.end_of_text)
 
 
-@contextmanager
-def _unsettled(generator: Any) -> Iterator[None]:
-    """In evaluation mode and without the checkpoint's own generation settings, until the end of the block.
+def askable(generator: Any) -> frozenset[str]:
+    """Which of the inputs that scoring gives where it can the model's forward pass takes; remote code often lacks some.
 
-    A repetition penalty or the like would draw from another distribution than the one that is measured.
+    `position_ids` discount the padding on the left, which rotary positions do not see in any case. Without
+    `logits_to_keep` there are logits of the prompt as well.
     """
-    was_training, settings = generator.training, generator.generation_config
-    generator.eval()
-    generator.generation_config = GenerationConfig()
-    try:
-        yield
-    finally:
-        generator.generation_config = settings
-        generator.train(was_training)
+    parameters = inspect.signature(generator.forward).parameters.values()
+    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    wanted = frozenset({"position_ids", "logits_to_keep"})
+    return wanted if anything else wanted & {parameter.name for parameter in parameters}
 
 
-def score(model: nn.Module, prompt: Prompt, transcripts: Transcripts, tokens: Tokens) -> Tensor:
-    """[batch, length, tokens] logits; position t predicts transcript token t."""
+def score(model: nn.Module, prompt: Prompt, transcripts: Transcripts, tokens: Tokens, asked: frozenset[str]) -> Tensor:
+    """[batch, length, tokens] logits; position t predicts transcript token t.
+
+    Args:
+        model: The model, perhaps wrapped.
+        prompt: Its inputs, `input_ids` left-padded.
+        transcripts: Right-padded.
+        tokens: Its tokens.
+        asked: What it takes, by `askable`.
+    """
     length = transcripts.ids.shape[1]
     if length == 0:
         return torch.empty(prompt.batch_size, 0, tokens.size, device=tokens.blocked.device)
     attention = torch.cat([prompt.inputs["attention_mask"], transcripts.mask.long()], dim=1)
+    wishes = {"position_ids": (attention.cumsum(-1) - 1).clamp(min=0), "logits_to_keep": length + 1}
     output = model(
         **{**prompt.inputs, "input_ids": torch.cat([prompt.inputs["input_ids"], transcripts.ids], dim=1)}
-        | {"attention_mask": attention, "position_ids": (attention.cumsum(-1) - 1).clamp(min=0)},
-        logits_to_keep=length + 1,
+        | {"attention_mask": attention},
+        **{name: wish for name, wish in wishes.items() if name in asked},
         use_cache=False,
     )
     return output.logits[:, -length - 1 : -1, : tokens.size]

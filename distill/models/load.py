@@ -18,8 +18,9 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from . import glm_asr, qwen3_asr, surgery
+from . import ark_asr, glm_asr, qwen3_asr, surgery
 from .base import ModelError, Recogniser, quiet
+from .moonshine import Moonshine
 from .speech_lm import SpeechLM
 from .text_lm import TextLM
 from .whisper import Whisper
@@ -47,7 +48,9 @@ TEXT = "text"
 
 _END = frozenset({"end_of_text"})
 FAMILIES: dict[str, Adapter] = {
+    "arkasr": Adapter(partial(SpeechLM, kind=ark_asr.FAMILY), AutoModelForCausalLM, options=_END),
     "glmasr": Adapter(partial(SpeechLM, kind=glm_asr.FAMILY), AutoModelForMultimodalLM, options=_END),
+    "moonshine": Adapter(Moonshine, AutoModelForSpeechSeq2Seq),
     "qwen3_asr": Adapter(partial(SpeechLM, kind=qwen3_asr.FAMILY), AutoModelForMultimodalLM, options=_END),
     TEXT: Adapter(TextLM, AutoModelForCausalLM, AutoTokenizer, _END | {"prompt_format", "chat_template_kwargs"}),
     "whisper": Adapter(Whisper, AutoModelForSpeechSeq2Seq),
@@ -66,6 +69,7 @@ def load_recogniser(
     window_seconds: int | None = None,
     keep_decoder_layers: Sequence[int] | None = None,
     options: Mapping[str, Any] | None = None,
+    trust_remote_code: bool = False,
     device: torch.device | str = "cpu",
 ) -> Recogniser:
     """Load a checkpoint and its processor, and put the family's adapter around it.
@@ -80,18 +84,27 @@ def load_recogniser(
         window_seconds: A shorter audio window (Whisper).
         keep_decoder_layers: Which layers of the text decoder to keep, all if None.
         options: The adapter's own settings, such as `end_of_text`.
+        trust_remote_code: Run code that the checkpoint brings, as Ark-ASR's does; never otherwise.
         device: Where the model goes.
 
     Raises:
-        ModelError: Nothing loadable there, a family without an adapter, or one without such a setting.
+        ModelError: Nothing loadable there, code of its own that is not trusted, a family without an adapter, or one
+            without such a setting.
     """
+    # Said either way: without a word transformers asks at the terminal.
+    source = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
-        config = AutoConfig.from_pretrained(model, revision=revision)
+        config = AutoConfig.from_pretrained(model, **source)
         adapter = _adapter(model, config, family, options or {})
-        processor = adapter.processor.from_pretrained(model, revision=revision)
+        processor = adapter.processor.from_pretrained(model, **source)
     except ModelError:
         raise
     except (OSError, ValueError) as error:
+        if "trust_remote_code" in str(error):
+            raise ModelError(
+                f"{model!r} brings Python code of its own, which runs with all that you may do here. Read it; then set "
+                "trust_remote_code = true in the model's section of the recipe, or give --trust-remote-code"
+            ) from error
         raise ModelError(
             f"cannot load {model!r}: {_first_line(error)} Give a directory with config.json and the processor's files, "
             "or a Hub name; original Qwen3-ASR repositories need their transformers version (names ending in -hf)."
@@ -100,11 +113,11 @@ def load_recogniser(
     if from_scratch:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = adapter.architecture.from_config(config, dtype=weights)
+            network = adapter.architecture.from_config(config, dtype=weights, trust_remote_code=trust_remote_code)
     else:
         try:
             with quiet():
-                network = adapter.architecture.from_pretrained(model, revision=revision, dtype=weights)
+                network = adapter.architecture.from_pretrained(model, dtype=weights, **source)
         except (OSError, ValueError) as error:
             raise ModelError(f"cannot load the weights of {model!r}: {_first_line(error)}") from error
     if window_seconds is not None:

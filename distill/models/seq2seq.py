@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput
 
-from .base import Prompt, Transcripts, cut_at_end
+from .base import Prompt, Transcripts, cut_at_end, unsettled
 from .vocabulary import Tokens
 
 DECODER_PROMPT = "decoder_input_ids"
 ENCODED = "encoder_outputs"
 """Input that holds the encoder's last hidden states where they were computed beforehand."""
+ENCODED_MASK = "encoder_mask"
+"""Which of them are no padding, where utterances have different numbers of them."""
+
+
+@dataclass
+class EncoderOutput(BaseModelOutput):
+    """Last hidden states, and which of them are no padding."""
+
+    attention_mask: Tensor | None = None
+
+
+def encoded(rows: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Inputs from [frames, hidden] states of each utterance, padded on the right."""
+    mask = pad_sequence([torch.ones(len(row), dtype=torch.int, device=row.device) for row in rows], batch_first=True)
+    return {ENCODED: pad_sequence(list(rows), batch_first=True), ENCODED_MASK: mask}
 
 
 @torch.no_grad()
@@ -42,27 +60,23 @@ def rollout(
         sample: Draw from the distribution instead of taking the likeliest.
         temperature: Of the draw.
     """
-    was_training = generator.training
-    generator.eval()
     before = prompt.inputs[DECODER_PROMPT]
     inputs = _inputs(prompt)
     # Nothing is padding, which generation would otherwise look for and warn that it cannot tell.
     inputs["attention_mask"] = torch.ones_like(before)
-    generated = GenerationMixin.generate(  # pyright: ignore[reportAttributeAccessIssue]: typed for whole models only
-        generator,
-        **inputs,
-        max_length=before.shape[1] + max_new_tokens,
-        do_sample=sample,
-        temperature=temperature if sample else None,
-        top_k=None,
-        top_p=None,
-        num_beams=1,
-        suppress_tokens=tokens.suppressed(width),
-        begin_suppress_tokens=[],
-        eos_token_id=tokens.end_of_text,
-        pad_token_id=tokens.end_of_text,
-    )
-    generator.train(was_training)
+    with unsettled(generator, decoder_start_token_id=int(before[0, 0])):
+        generated = GenerationMixin.generate(  # pyright: ignore[reportAttributeAccessIssue]: typed for whole models
+            generator,
+            **inputs,
+            max_length=before.shape[1] + max_new_tokens,
+            do_sample=sample,
+            temperature=temperature if sample else None,
+            top_k=None,
+            top_p=None,
+            suppress_tokens=tokens.suppressed(width),
+            eos_token_id=tokens.end_of_text,
+            pad_token_id=tokens.end_of_text,
+        )
     return cut_at_end(generated[:, before.shape[1] :], tokens.end_of_text)
 
 
@@ -80,5 +94,5 @@ def score(model: nn.Module, prompt: Prompt, transcripts: Transcripts, tokens: To
 def _inputs(prompt: Prompt) -> dict[str, Any]:
     inputs: dict[str, Any] = dict(prompt.inputs)
     if ENCODED in inputs:
-        inputs[ENCODED] = BaseModelOutput(last_hidden_state=inputs[ENCODED])
+        inputs[ENCODED] = EncoderOutput(inputs[ENCODED], attention_mask=inputs.pop(ENCODED_MASK, None))
     return inputs

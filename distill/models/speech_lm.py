@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from . import causal, endings
-from .base import ModelError, Prompt, Transcripts, pack, quiet
+from .base import InputError, ModelError, Prompt, Transcripts, pack, quiet
 from .vocabulary import Tokens
 
 SAMPLING_RATE = 16_000
@@ -31,12 +31,14 @@ class Family:
         end_of_text: The token that closes a transcript; None takes the tokenizer's own end of sequence.
         request: The processor's inputs for waveforms and languages; raises `ModelError` for what it cannot ask.
         read: Texts of token sequences, by the processor.
+        encoder: The model's audio encoder; None asks transformers for it.
     """
 
     name: str
     end_of_text: str | None
     request: Callable[[Any, Sequence[np.ndarray], Sequence[str | None]], Mapping[str, Any]]
     read: Callable[[Any, list[list[int]]], list[str]]
+    encoder: Callable[[Any], nn.Module] | None = None
 
 
 @dataclass
@@ -58,6 +60,7 @@ class SpeechLM:
         tokenizer, wanted = self.tokenizer, self.end_of_text or self.kind.end_of_text
         end = endings.end_of_text(self.name, tokenizer, wanted, tokenizer.eos_token_id)
         self.tokens = Tokens.of(tokenizer, self._width, end, self._device)
+        self._asked = causal.askable(self.generator)
         features, template = self.processor.feature_extractor.to_json_string(), self.processor.chat_template
         parameter = next(self.generator.parameters())
         self.prompt_key = hash((features, template, self.tokens.strings, parameter.dtype, str(parameter.device)))
@@ -78,11 +81,14 @@ class SpeechLM:
 
     @property
     def _width(self) -> int:
-        return self.generator.config.text_config.vocab_size
+        return self.generator.config.get_text_config().vocab_size
 
     def freeze_encoder(self, cache_mib: float) -> None:
         """Take the audio encoder out of training; its outputs are made within the forward pass and cannot be kept."""
         del cache_mib
+        if self.kind.encoder is not None:
+            self.kind.encoder(self.generator).requires_grad_(False)
+            return
         encoder = self.generator.get_encoder(modality="audio")
         if encoder is self.generator or encoder is self.generator.base_model:  # what it gives where it finds none
             raise ModelError(f"{self.name}: transformers names no audio encoder in a {self.kind.name} model")
@@ -92,12 +98,18 @@ class SpeechLM:
         """Audio features and the chat prompt, left-padded."""
         try:
             made = self.kind.request(self.processor, inputs, languages)
+        except InputError as error:
+            raise InputError(error.row, f"{self.name}: {error}") from error
         except ModelError as error:
             raise ModelError(f"{self.name}: {error}") from error
         dtype = next(self.generator.parameters()).dtype
-        moved = {name: value.to(self._device) for name, value in made.items() if isinstance(value, Tensor)}
-        moved["input_features"] = moved["input_features"].to(dtype)
-        return Prompt(moved)
+        tensors = {name: value for name, value in made.items() if isinstance(value, Tensor)}
+        return Prompt(
+            {
+                name: value.to(self._device, dtype if value.is_floating_point() else None)
+                for name, value in tensors.items()
+            }
+        )
 
     def prompt_text(self, prompt: Prompt, row: int) -> str:
         """The chat prompt; a run of audio positions stands there once, with their number."""
@@ -131,7 +143,7 @@ class SpeechLM:
 
     def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:
         """[batch, length, vocabulary] logits; position t predicts transcript token t."""
-        return causal.score(self.model, prompt, transcripts, self.tokens)
+        return causal.score(self.model, prompt, transcripts, self.tokens, self._asked)
 
     def decode(self, transcripts: Transcripts) -> list[str]:
         """Transcripts as text."""

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from . import causal, endings
 from .base import InputError, ModelError, Prompt, Transcripts, pack, quiet
-from .vocabulary import Tokens
+from .vocabulary import Tokens, added_space
 
 PromptFormat = Literal["auto", "chat", "plain"]
 
@@ -52,8 +52,7 @@ class TextLM:
 
     def __post_init__(self) -> None:
         tokenizer, template = self.tokenizer, self.tokenizer.chat_template
-        taken = inspect.signature(self.generator.forward).parameters
-        if not {"attention_mask", "position_ids"} <= set(taken):
+        if not {"attention_mask", "position_ids"} <= set(inspect.signature(self.generator.forward).parameters):
             raise ModelError(
                 f"{self.name}: a {self.family} model takes no attention_mask or no position_ids, so padding would "
                 "change its scores; choose another"
@@ -65,7 +64,8 @@ class TextLM:
         others = (turn, tokenizer.eos_token_id, endings.generation_end(self.generator))
         end = endings.end_of_text(self.name, tokenizer, self.end_of_text, *others)
         self.tokens = Tokens.of(tokenizer, self._width, end, self._device, added=True)
-        self.text_prefix = _text_prefix(tokenizer)
+        self._asked = causal.askable(self.generator)
+        self.text_prefix = added_space(tokenizer)
         wrapping = (
             (template, repr(self.chat_template_kwargs)) if self._chat else (tuple(tokenizer("a b")["input_ids"]),)
         )
@@ -188,7 +188,7 @@ class TextLM:
                 f"{self.name}: prompt and completion have {int(lengths[row])} tokens, its context is {self._context}; "
                 f"lower max_new_tokens, or leave out the utterance that begins {self.prompt_text(prompt, row)[:60]!r}"
             )
-        return causal.score(self.model, prompt, transcripts, self.tokens)
+        return causal.score(self.model, prompt, transcripts, self.tokens, self._asked)
 
     def decode(self, transcripts: Transcripts) -> list[str]:
         """Completions as text, white space kept."""
@@ -201,9 +201,3 @@ class TextLM:
         with quiet():
             self.generator.save_pretrained(directory, state_dict=state_dict)
             self.tokenizer.save_pretrained(directory)
-
-
-def _text_prefix(tokenizer: Any) -> bytes:
-    """The space that some sentencepiece tokenizers write before every text and take away again."""
-    ids = tokenizer("a", add_special_tokens=False)["input_ids"]
-    return b" " if tokenizer.convert_ids_to_tokens(ids)[0].startswith("▁") and tokenizer.decode(ids) == "a" else b""

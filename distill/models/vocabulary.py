@@ -57,3 +57,9 @@ class Tokens:
     def suppressed(self, width: int) -> list[int] | None:
         """The ids below `width` that generation must not write; None where there are none."""
         return (self.blocked.nonzero().squeeze(-1).tolist() + list(range(self.size, width))) or None
+
+
+def added_space(tokenizer: Any) -> bytes:
+    """The space that some sentencepiece tokenizers write before every text and take away again; empty for others."""
+    ids = tokenizer("a", add_special_tokens=False)["input_ids"]
+    return b" " if tokenizer.convert_ids_to_tokens(ids)[0].startswith("▁") and tokenizer.decode(ids) == "a" else b""

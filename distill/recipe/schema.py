@@ -26,6 +26,8 @@ class Model(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     family: str | None = None
     """Adapter name; None picks it from the checkpoint's configuration: `text` for causal language models."""
+    trust_remote_code: bool = False
+    """Run Python code that the checkpoint brings, as Ark-ASR's does. Read it first: it may do all that you may."""
     end_of_text: str | None = None
     """The token that ends a text, where the checkpoint's own choice is not wanted; not for encoder-decoders."""
     prompt_format: Literal["auto", "chat", "plain"] | None = None

@@ -34,6 +34,16 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _remote_code(tmp_path_factory):
+    """Code that checkpoints bring is imported from a folder of this session's, not from the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("remote code")
+        patch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(folder))
+        patch.syspath_prepend(folder)
+        yield
+
+
 @pytest.fixture(scope="session")
 def manifests(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("mini corpus")

@@ -13,9 +13,13 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MoonshineConfig,
+    MoonshineForConditionalGeneration,
     PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Processor,
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
@@ -23,6 +27,10 @@ from transformers import (
     WhisperTokenizer,
 )
 from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+from tests.distill.remote_code.configuration_arkasr import ArkasrConfig
+from tests.distill.remote_code.modeling_arkasr import ArkasrForConditionalGeneration
+from tests.distill.remote_code.processing_arkasr import ArkasrProcessor
 
 WINDOW_SECONDS = 4
 MERGES = [("t", "h"), ("Ġ", "th"), ("Ġ", "s"), ("e", "r")]
@@ -251,4 +259,64 @@ def save_llama(path: Path, *, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     LlamaForCausalLM(config).save_pretrained(path)
     tokenizer.save_pretrained(path)
+    return path
+
+
+def save_moonshine(path: Path, *, seed: int = 0) -> Path:
+    """A Moonshine of one layer on either side, with numbered markers as the published tokenizers have."""
+    tokenizer = sentencepiece_tokenizer(["\u2581the", "\u2581call", "ing", "er", "\u2581s"])
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<<ST_0>>", "<<ST_1>>"]})
+    config = MoonshineConfig(
+        vocab_size=len(tokenizer) + 3,
+        hidden_size=32,
+        intermediate_size=64,
+        encoder_num_hidden_layers=1,
+        decoder_num_hidden_layers=1,
+        encoder_num_attention_heads=2,
+        decoder_num_attention_heads=2,
+        max_position_embeddings=48,
+        initializer_range=0.3,
+    )
+    torch.manual_seed(seed)
+    model = MoonshineForConditionalGeneration(config)
+    torch.nn.init.normal_(model.model.encoder.conv1.weight, std=1.0)  # white noise is to make a difference
+    model.save_pretrained(path)
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True)
+    Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer).save_pretrained(path)
+    return path
+
+
+def save_ark_asr(path: Path, *, seed: int = 0) -> Path:
+    """An Ark-ASR of one encoder layer with its code beside the weights, as the published checkpoints have it."""
+    ArkasrConfig.register_for_auto_class()
+    ArkasrForConditionalGeneration.register_for_auto_class("AutoModelForCausalLM")
+    ArkasrProcessor.register_for_auto_class()
+    control = ["<|user|>", "<|assistant|>", "<|begin_of_audio|>", "<|end_of_audio|>", "<|audio|>", "<|im_end|>"]
+    tokenizer = byte_level_tokenizer(control, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    encoder = WhisperConfig(
+        num_mel_bins=16,
+        d_model=32,
+        encoder_layers=1,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=64,
+        max_source_positions=50 * WINDOW_SECONDS,
+        init_std=0.3,
+    )
+    config = ArkasrConfig(
+        whisper_config=encoder,
+        merge_factor=4,
+        audio_token_id=tokenizer.convert_tokens_to_ids("<|audio|>"),
+        vocab_size=len(tokenizer) + 4,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        eos_token_id=tokenizer.eos_token_id,
+        initializer_range=0.3,
+    )
+    torch.manual_seed(seed)
+    ArkasrForConditionalGeneration(config).save_pretrained(path)
+    extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=WINDOW_SECONDS)
+    ArkasrProcessor(feature_extractor=extractor, tokenizer=tokenizer).save_pretrained(path)
     return path

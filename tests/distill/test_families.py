@@ -1,6 +1,7 @@
 """Every family at small size: written, scored, saved, and taken through a run that is interrupted and resumed."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,15 +10,25 @@ import torch
 from distill import resume, train
 from distill.models import load_recogniser
 from distill.recipe import Recipe
-from tests.distill.small_models import save_glm_asr, save_gpt2, save_llama, save_qwen3, save_whisper
+from tests.distill.small_models import (
+    save_ark_asr,
+    save_glm_asr,
+    save_gpt2,
+    save_llama,
+    save_moonshine,
+    save_qwen3,
+    save_whisper,
+)
 
 RNG = np.random.default_rng(0)
 WAVEFORMS = [RNG.standard_normal(n).astype(np.float32) * 0.1 for n in (9_000, 16_000, 30_000)]
 PROMPTS = ["call", "stop the train, please", "the"]
 FAMILIES = {
+    "ark-asr": lambda path, seed: save_ark_asr(path, seed=seed),
     "whisper": lambda path, seed: save_whisper(path, seed=seed),
     "whisper multilingual": lambda path, seed: save_whisper(path, multilingual=True, seed=seed),
     "glm-asr": lambda path, seed: save_glm_asr(path, seed=seed),
+    "moonshine": lambda path, seed: save_moonshine(path, seed=seed),
     "qwen3": lambda path, seed: save_qwen3(path, seed=seed),
     "gpt2": lambda path, seed: save_gpt2(path, seed=seed),
     "llama": lambda path, seed: save_llama(path, seed=seed),
@@ -30,13 +41,23 @@ def paths(request, tmp_path_factory):
     return [FAMILIES[request.param](folder / name, seed) for seed, name in enumerate(("student", "teacher"))]
 
 
+def trusting(path):
+    """A recipe's model section; code that a checkpoint brings is trusted where there is some."""
+    return {"model": str(path)} | ({"trust_remote_code": True} if list(path.glob("*.py")) else {})
+
+
+def load(path):
+    section = trusting(path)
+    return load_recogniser(section["model"], trust_remote_code=section.get("trust_remote_code", False))
+
+
 def prepared(recogniser, rows=slice(None)):
     inputs = {"audio": WAVEFORMS, "prompt": PROMPTS}[recogniser.reads][rows]
     return recogniser.prepare(inputs, ["English"] * len(inputs))
 
 
 def test_rollouts_and_scores_agree(paths):
-    recogniser = load_recogniser(str(paths[0]))
+    recogniser = load(paths[0])
     prompt = prepared(recogniser)
     written = recogniser.rollout(prompt, max_new_tokens=15)
     scores = recogniser.score(prompt, written)
@@ -46,7 +67,7 @@ def test_rollouts_and_scores_agree(paths):
 
 def test_a_row_scores_as_it_does_alone(paths):
     """Padding of prompts and transcripts changes nothing."""
-    recogniser = load_recogniser(str(paths[0]))
+    recogniser = load(paths[0])
     texts = ["call three", "x", "stop the train"]
     together = recogniser.encode(texts)
     scores = recogniser.score(prepared(recogniser), together)
@@ -56,7 +77,7 @@ def test_a_row_scores_as_it_does_alone(paths):
 
 
 def test_texts_come_back(paths):
-    recogniser = load_recogniser(str(paths[0]))
+    recogniser = load(paths[0])
     texts = ["the caf\u00e9", "\u4f60\u597d", "a b"]
     written = recogniser.encode(texts)
     assert written.finished.all()
@@ -64,21 +85,21 @@ def test_texts_come_back(paths):
 
 
 def test_a_frozen_encoder_is_all_that_is_frozen(paths):
-    recogniser = load_recogniser(str(paths[0]))
+    recogniser = load(paths[0])
     recogniser.freeze_encoder(cache_mib=10.0)
     frozen = {name for name, p in recogniser.generator.named_parameters() if not p.requires_grad}
-    assert frozen == {
-        name for name, _ in recogniser.generator.named_parameters() if "encoder." in name or "audio_tower." in name
-    }
+    towers = re.compile(r"(^|\.)(encoder|audio_tower|whisper)\.")
+    assert frozen == {name for name, _ in recogniser.generator.named_parameters() if towers.search(name)}
+    assert bool(frozen) == (recogniser.reads == "audio")
     logits = recogniser.score(prepared(recogniser), recogniser.encode(["a", "b", "c"]))
     logits.sum().backward()
     assert recogniser.generator.get_output_embeddings().weight.grad.abs().sum() > 0
 
 
 def test_two_steps_of_every_stage_interrupted_and_resumed(paths, mini, mini_text, tmp_path):
-    if load_recogniser(str(paths[0])).reads == "prompt":
+    if load(paths[0]).reads == "prompt":
         mini = mini_text
-    mini |= {"student": {"model": str(paths[0]), "freeze_encoder": True}, "teacher": {"model": str(paths[1])}}
+    mini |= {"student": trusting(paths[0]) | {"freeze_encoder": True}, "teacher": trusting(paths[1])}
     mini["stages"] = [stage | {"steps": 2} for stage in mini["stages"]]
     mini["evaluation"] = mini["evaluation"] | {"max_new_tokens": 4}
     recipe = Recipe.model_validate(mini)
@@ -98,7 +119,7 @@ def test_two_steps_of_every_stage_interrupted_and_resumed(paths, mini, mini_text
     with pytest.raises(Interrupted):
         train(recipe, tmp_path / "cut", observer=Stop())
     again = resume(tmp_path / "cut")
-    weights = [load_recogniser(str(result.model)).generator.state_dict() for result in (whole, again)]
+    weights = [load(result.model).generator.state_dict() for result in (whole, again)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     rows = [(result.path / "metrics.jsonl").read_text().splitlines() for result in (whole, again)]
     losses = [[json.loads(line)["loss"] for line in lines] for lines in rows]

@@ -6,7 +6,7 @@ import torch
 from transformers import WhisperForConditionalGeneration
 
 from distill.models import ModelError, load_recogniser
-from distill.models.whisper import EncoderCache
+from distill.models.encodings import EncoderCache
 from tests.distill.small_models import WINDOW_SECONDS, save_glm_asr, save_whisper
 
 RNG = np.random.default_rng(0)
@@ -96,13 +96,13 @@ def test_the_cache_forgets_the_least_recently_used():
         return torch.stack([hidden * float(w[0]) for w in waveforms])
 
     def ask(*values):
-        return cache.encoded([np.array([v], np.float32) for v in values], encode)[:, 0].tolist()
+        return [float(row[0]) for row in cache.encoded([np.array([v], np.float32) for v in values], encode)]
 
     assert ask(1, 2) == [1, 2]
     assert ask(1, 3) == [1, 3]  # 2 is the oldest and goes
     assert ask(3, 2, 1) == [3, 2, 1]
     assert calls == [[1, 2], [3], [2]]
-    assert EncoderCache().encoded([np.array([5.0], np.float32)], encode)[0, 0] == 5
+    assert EncoderCache().encoded([np.array([5.0], np.float32)], encode)[0][0] == 5
 
 
 def test_recognisers_share_prompts_only_with_the_same_frozen_encoder(tmp_path):

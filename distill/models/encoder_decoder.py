@@ -1,0 +1,132 @@
+"""What recognisers with an audio encoder and a text decoder have in common, whatever their features and prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import seq2seq
+from .base import Prompt, Transcripts, quiet, weights_digest
+from .encodings import EncoderCache
+from .vocabulary import Tokens
+
+
+@dataclass
+class EncoderDecoder:
+    """A checkpoint of an encoder-decoder; a family adds `prepare`, `prompt_key` and `encode`.
+
+    Attributes:
+        processor: Feature extractor and tokenizer.
+        text_prefix: What transcripts begin with and `decode` takes away.
+        tokens: Set by the family.
+        encodings: What the encoder made of utterances, once it is frozen.
+    """
+
+    name: str
+    model: nn.Module
+    generator: Any
+    processor: Any
+    reads: Literal["audio", "prompt"] = "audio"
+    text_prefix: bytes = field(init=False)
+    tokens: Tokens = field(init=False)
+    encodings: EncoderCache = field(default_factory=EncoderCache, init=False)
+
+    @property
+    def family(self) -> str:
+        """`model_type` of its configuration."""
+        return self.generator.config.model_type
+
+    @property
+    def tokenizer(self) -> Any:
+        """The processor's."""
+        return self.processor.tokenizer
+
+    @property
+    def _parameter(self) -> nn.Parameter:
+        """Any, for device and type."""
+        return next(self.generator.parameters())
+
+    @property
+    def _device(self) -> torch.device:
+        return self._parameter.device
+
+    @property
+    def _positions(self) -> int:
+        """Positions of the decoder, those of its prompt among them."""
+        raise NotImplementedError
+
+    @property
+    def _encoder_frozen(self) -> bool:
+        return not any(parameter.requires_grad for parameter in self.generator.get_encoder().parameters())
+
+    def freeze_encoder(self, cache_mib: float) -> None:
+        """Take the encoder out of training and keep its outputs, up to so many MiB of them."""
+        self.generator.get_encoder().requires_grad_(False)
+        self.encodings.max_mib = cache_mib
+
+    def _encoder_key(self) -> str | None:
+        """Names a frozen encoder, whose outputs are inputs; computed once, since its weights do not change."""
+        if not self._encoder_frozen:
+            return None
+        if not hasattr(self, "_digest"):
+            self._digest = weights_digest(self.generator.get_encoder())
+        return self._digest
+
+    def _listened(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+        """[frames, hidden] of each waveform by the frozen encoder."""
+
+        @torch.no_grad()
+        def encode(new: Sequence[np.ndarray]) -> Sequence[Tensor] | Tensor:
+            encoder = self.generator.get_encoder()
+            was_training = encoder.training
+            encoder.eval()  # frozen layers have no use for dropout
+            hidden = self._encode(new)
+            encoder.train(was_training)
+            return hidden
+
+        return self.encodings.encoded(waveforms, encode)
+
+    def _encode(self, waveforms: Sequence[np.ndarray]) -> Sequence[Tensor] | Tensor:
+        """[frames, hidden] of each waveform, computed now."""
+        raise NotImplementedError
+
+    def prompt_text(self, prompt: Prompt, row: int) -> str:
+        """The decoder's prompt; the audio is the encoder's."""
+        return self.tokenizer.decode(prompt.inputs[seq2seq.DECODER_PROMPT][row].tolist(), skip_special_tokens=False)
+
+    def rollout(
+        self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
+    ) -> Transcripts:
+        """Greedy or sampled transcripts; as long as the decoder has positions for at most."""
+        room = self._positions - prompt.inputs[seq2seq.DECODER_PROMPT].shape[1]
+        return seq2seq.rollout(
+            self.generator,
+            prompt,
+            self.tokens,
+            width=self.generator.config.vocab_size,
+            max_new_tokens=min(max_new_tokens, room),
+            sample=sample,
+            temperature=temperature,
+        )
+
+    def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:
+        """[batch, length, vocabulary] logits; position t predicts transcript token t."""
+        return seq2seq.score(self.model, prompt, transcripts, self.tokens)
+
+    def decode(self, transcripts: Transcripts) -> list[str]:
+        """Transcripts as text."""
+        rows = [row[keep].tolist() for row, keep in zip(transcripts.ids, transcripts.mask, strict=True)]
+        texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return [text.strip() for text in texts]
+
+    def save(self, directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
+        """`save_pretrained` of model and processor."""
+        with quiet():
+            self.generator.save_pretrained(directory, state_dict=state_dict)
+            self.processor.save_pretrained(directory)

@@ -1,0 +1,97 @@
+"""Moonshine: an encoder of raw waveforms and a text decoder (`MoonshineForConditionalGeneration`).
+
+The decoder's prompt is its start token; the model knows the one language it was trained on, which is not named.
+Utterances are encoded one by one: the encoder normalises over time (`GroupNorm`), so that the padding of a batch would
+change what it makes of the shorter ones, and its mask would let them hear some of that padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import endings, seq2seq
+from .base import Prompt, Transcripts, pack
+from .encoder_decoder import EncoderDecoder
+from .vocabulary import Tokens, added_space
+
+SAMPLING_RATE = 16_000
+SHORTEST = 127 + 64 * (7 + 3 * (3 - 1) - 1)
+"""Samples that the three convolutions of the encoder span (56 ms): shorter utterances are padded with silence."""
+
+WAVEFORMS, LENGTHS = "input_values", "lengths"
+"""Inputs of an encoder that is trained: [batch, samples] waveforms padded on the right, [batch] samples of each."""
+
+
+@dataclass
+class Moonshine(EncoderDecoder):
+    """A Moonshine checkpoint behind the recogniser's protocol."""
+
+    def __post_init__(self) -> None:
+        end = endings.end_of_text(self.name, self.tokenizer, None, self.tokenizer.eos_token_id)
+        self.tokens = Tokens.of(self.tokenizer, self.generator.config.vocab_size, end, self._device)
+        self.text_prefix = added_space(self.tokenizer)
+
+    @property
+    def prompt_key(self) -> Hashable:
+        """Same waveforms, same start token, and where encoders are frozen, the same encoder."""
+        features = self.processor.feature_extractor.to_json_string()
+        kind = (self.family, self._parameter.dtype, str(self._device))
+        return hash((features, self.generator.config.decoder_start_token_id, *kind, self._encoder_key()))
+
+    @property
+    def _positions(self) -> int:
+        return self.generator.config.max_position_embeddings
+
+    def prepare(self, inputs: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:
+        """Waveforms, or what a frozen encoder makes of them, and the decoder's start token."""
+        del languages
+        start = self.generator.config.decoder_start_token_id
+        prompt = {seq2seq.DECODER_PROMPT: torch.full((len(inputs), 1), start, device=self._device)}
+        if self._encoder_frozen:
+            return Prompt(prompt | seq2seq.encoded(self._listened(inputs)))
+        values = [self._values(waveform) for waveform in inputs]
+        lengths = torch.tensor([len(value) for value in values])
+        return Prompt(prompt | {WAVEFORMS: torch.nn.utils.rnn.pad_sequence(values, batch_first=True), LENGTHS: lengths})
+
+    def _values(self, waveform: np.ndarray) -> Tensor:
+        padded = np.pad(waveform, (0, max(0, SHORTEST - len(waveform))))
+        extracted = self.processor.feature_extractor(padded, sampling_rate=SAMPLING_RATE, return_tensors="pt")
+        return extracted.input_values[0].to(self._device, self._parameter.dtype)
+
+    def _encode(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+        return self._encode_values([self._values(waveform) for waveform in waveforms])
+
+    def _encode_values(self, values: Sequence[Tensor]) -> list[Tensor]:
+        encoder = self.generator.get_encoder()
+        return [encoder(value[None]).last_hidden_state[0] for value in values]
+
+    def _heard(self, prompt: Prompt) -> Prompt:
+        """The prompt with what the encoder makes of it now, where that was not computed beforehand."""
+        if seq2seq.ENCODED in prompt.inputs:
+            return prompt
+        values = [row[:n] for row, n in zip(prompt.inputs[WAVEFORMS], prompt.inputs[LENGTHS].tolist(), strict=True)]
+        before = {seq2seq.DECODER_PROMPT: prompt.inputs[seq2seq.DECODER_PROMPT]}
+        return Prompt(before | seq2seq.encoded(self._encode_values(values)))
+
+    def encode(self, texts: Sequence[str]) -> Transcripts:
+        """Token ids of the texts, each closed by the end of text."""
+        end = self.tokens.end_of_text
+        encoded = self.tokenizer([text.strip() for text in texts], add_special_tokens=False)["input_ids"]
+        return pack([[*ids, end] for ids in encoded], end, self._device)
+
+    def rollout(
+        self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
+    ) -> Transcripts:
+        """Greedy or sampled transcripts; as long as the decoder has positions for at most."""
+        with torch.no_grad():
+            heard = self._heard(prompt)
+        return super().rollout(heard, max_new_tokens=max_new_tokens, sample=sample, temperature=temperature)
+
+    def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:
+        """[batch, length, vocabulary] logits; position t predicts transcript token t."""
+        return super().score(self._heard(prompt), transcripts)

@@ -1,0 +1,86 @@
+"""Moonshine: raw waveforms, one by one through the encoder, against the model's own forward pass."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoProcessor, MoonshineForConditionalGeneration
+
+from distill import read_manifest
+from distill.audio import AudioCache
+from distill.data import AudioSource
+from distill.models import load_recogniser
+from distill.models.moonshine import SHORTEST
+from distill.pair import Pair
+from distill.probe import probe
+from distill.recipe import Decoding, Support
+from tests.distill.small_models import save_moonshine, save_whisper
+from tests.distill.test_cli import run
+
+RNG = np.random.default_rng(0)
+WAVEFORMS = [RNG.standard_normal(n).astype(np.float32) * 0.1 for n in (9_000, 30_000)]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return save_moonshine(tmp_path_factory.mktemp("moonshine") / "student")
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_scores_equal_the_models_own_forward_pass(path, frozen):
+    """Each utterance alone through transformers' own processor and model."""
+    recogniser = load_recogniser(str(path))
+    if frozen:
+        recogniser.freeze_encoder(10.0)
+    model, processor = MoonshineForConditionalGeneration.from_pretrained(path), AutoProcessor.from_pretrained(path)
+    targets = recogniser.encode(["call the", "x"])
+    scores = recogniser.score(recogniser.prepare(WAVEFORMS, [None] * 2), targets)
+    for row, waveform in enumerate(WAVEFORMS):
+        inputs = processor(waveform, sampling_rate=16_000, return_tensors="pt")
+        after = targets.ids[row][targets.mask[row]]
+        before = torch.tensor([[model.config.decoder_start_token_id, *after[:-1].tolist()]])
+        logits = model(input_values=inputs.input_values, decoder_input_ids=before).logits[0]
+        expected = logits[:, : recogniser.tokens.size]
+        torch.testing.assert_close(scores[row, : len(after)], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_an_encoder_that_is_trained_learns(path):
+    recogniser = load_recogniser(str(path))
+    prompt = recogniser.prepare(WAVEFORMS, [None] * 2)
+    assert recogniser.rollout(prompt, max_new_tokens=4).ids.requires_grad is False
+    recogniser.score(prompt, recogniser.encode(["a", "b"])).sum().backward()
+    assert recogniser.generator.get_encoder().conv1.weight.grad.abs().sum() > 0
+
+
+def test_the_shortest_audio_is_heard(path):
+    recogniser = load_recogniser(str(path))
+    encoder = recogniser.generator.get_encoder()
+    assert encoder(torch.zeros(1, SHORTEST)).last_hidden_state.shape[1] == 1
+    with pytest.raises(RuntimeError):
+        encoder(torch.zeros(1, SHORTEST - 1))
+    prompt = recogniser.prepare([WAVEFORMS[0][:100]], [None])
+    assert recogniser.score(prompt, recogniser.encode(["a"])).isfinite().all()
+
+
+def test_markers_are_blocked_and_the_tokenizers_space_is_known(path):
+    recogniser = load_recogniser(str(path))
+    blocked = {recogniser.tokens.strings[i] for i in recogniser.tokens.blocked.nonzero().flatten().tolist()}
+    assert blocked == {"<unk>", "<s>", "<<ST_0>>", "<<ST_1>>"}
+    assert recogniser.text_prefix == b" "
+    assert recogniser.tokens.strings[recogniser.tokens.end_of_text] == "</s>"
+
+
+def test_probed_against_whisper(path, manifests, tmp_path, capsys):
+    """Raw waveforms beside mel features, sentencepiece beside byte-level merges; then the same by the command."""
+    teacher = save_whisper(tmp_path / "teacher")
+    pair = Pair.of(load_recogniser(str(path)), load_recogniser(str(teacher)), 4)
+    utterances = read_manifest(manifests["probe"])
+    source, decoding = AudioSource(AudioCache()), Decoding(max_new_tokens=5)
+    result = probe(pair, source, utterances, Support(k=4), decoding, batch_size=3, states="reference")
+    assert result.funnel["used"] > 0
+    assert sum(result.funnel.counts.values()) == result.funnel.total
+    arguments = ("--student", path, "--teacher", teacher, "--manifest", manifests["probe"], "--k", 4)
+    code, out, _ = run("show", *arguments, "--states", "reference", "--json", capsys=capsys)
+    assert code == 0
+    assert json.loads(out)["student_prompt"] == "<s>"
