@@ -10,10 +10,13 @@ The run directory then holds metrics, probes, decisions, evaluations and checkpo
 """
 
 from .comparison import LogitsError
+from .extract import extract_audio
+from .hf import utterances_from
 from .launch import resume, train
 from .manifest import ManifestError, Utterance, read_manifest, write_manifest
 from .observer import Observer
 from .recipe import Recipe, RecipeError, load_recipe
+from .sources import read_utterances
 from .trainer import RunResult, TrainingError
 
 __all__ = [
@@ -25,9 +28,12 @@ __all__ = [
     "RunResult",
     "TrainingError",
     "Utterance",
+    "extract_audio",
     "load_recipe",
     "read_manifest",
+    "read_utterances",
     "resume",
     "train",
+    "utterances_from",
     "write_manifest",
 ]

@@ -18,7 +18,7 @@ from .audio import AudioCache
 from .data import AudioSource
 from .evaluation import evaluate as evaluate_model
 from .extras import MissingExtraError
-from .manifest import read_manifest, require_text
+from .manifest import require_text
 from .models import load_recogniser
 from .pair import Pair
 from .paths import shipped_recipes
@@ -29,6 +29,7 @@ from .recipe import Decoding, Support, load_recipe
 from .run_directory import write_parquet
 from .setup import check_durations
 from .show import show as show_utterance
+from .sources import read_utterances
 from .trainer import RunResult, TrainingError
 
 app = App(name="distill", help="Distil a speech recogniser on-policy, in stages gated on support overlap.")
@@ -87,7 +88,7 @@ def recipes() -> None:
 def evaluate(
     *,
     model: str,
-    manifest: Path,
+    manifest: str,
     normaliser: str = "basic",
     batch_size: int = 16,
     max_new_tokens: int = 256,
@@ -99,7 +100,7 @@ def evaluate(
 
     Args:
         model: Directory or Hub name.
-        manifest: JSON lines with audio and text.
+        manifest: JSON lines with audio and text, or a data set such as hf:NAME:CONFIG:SPLIT.
         normaliser: Text normaliser applied to both sides; its name and version are part of the result.
         batch_size: Utterances at once.
         max_new_tokens: Longest transcript, in tokens.
@@ -107,7 +108,7 @@ def evaluate(
         output: Write transcripts with their errors there (Parquet, a row an utterance).
         json_: Print one JSON object to standard output and nothing else there.
     """
-    utterances = read_manifest(manifest)
+    utterances = read_utterances(manifest)
     require_text(utterances, "evaluation")
     check_durations(utterances, max_seconds)
     recogniser = load_recogniser(model)
@@ -123,7 +124,7 @@ def evaluate(
         )
     if output:
         _write_rows(output, evaluation.rows)
-    result = {"model": model, "manifest": str(manifest)} | evaluation.score.to_dict()
+    result = {"model": model, "manifest": manifest} | evaluation.score.to_dict()
     print(json.dumps(result, ensure_ascii=False, allow_nan=False) if json_ else evaluation.score)
 
 
@@ -132,7 +133,7 @@ def probe(
     *,
     student: str,
     teacher: str,
-    manifest: Path,
+    manifest: str,
     k: int = 32,
     temperature: float = 1.0,
     max_new_tokens: int = 256,
@@ -147,7 +148,7 @@ def probe(
     Args:
         student: Directory or Hub name of the model that writes.
         teacher: Directory or Hub name of the model that scores.
-        manifest: JSON lines; only audio is needed.
+        manifest: JSON lines, or a data set such as hf:NAME:CONFIG:SPLIT; only audio is needed.
         k: Size of the top-k sets.
         temperature: Of the probabilities.
         max_new_tokens: Longest rollout, in tokens.
@@ -157,7 +158,7 @@ def probe(
         output: Write a trace there (Parquet, a row an utterance).
         json_: Print one JSON object to standard output and nothing else there.
     """
-    utterances = read_manifest(manifest)[:max_utterances]
+    utterances = read_utterances(manifest)[:max_utterances]
     check_durations(utterances, max_seconds)
     pair = Pair.of(load_recogniser(student), load_recogniser(teacher), k)
     with TerminalProgress() as progress:
@@ -173,7 +174,7 @@ def probe(
         )
     if output:
         _write_rows(output, result.traces)
-    _print_probe(result, {"student": student, "teacher": teacher, "manifest": str(manifest)}, json_, output)
+    _print_probe(result, {"student": student, "teacher": teacher, "manifest": manifest}, json_, output)
 
 
 @app.command
@@ -181,7 +182,7 @@ def show(
     *,
     student: str,
     teacher: str,
-    manifest: Path,
+    manifest: str,
     utterance: str | None = None,
     states: Literal["student", "teacher", "reference"] = "student",
     k: int = 32,
@@ -194,7 +195,7 @@ def show(
     Args:
         student: Directory or Hub name of the model whose positions these are.
         teacher: Directory or Hub name of the model that scores.
-        manifest: JSON lines.
+        manifest: JSON lines, or a data set such as hf:NAME:CONFIG:SPLIT.
         utterance: Its id; the manifest's first if not given.
         states: Whose transcript is scored.
         k: Size of the top-k sets.
@@ -202,7 +203,7 @@ def show(
         max_seconds: Longer utterances are refused.
         json_: Print one JSON object to standard output and nothing else there.
     """
-    utterances = read_manifest(manifest)
+    utterances = read_utterances(manifest)
     chosen = [u for u in utterances if utterance in (None, u.id)][:1]
     if not chosen:
         raise ValueError(f"{manifest} has no utterance {utterance!r}; its first is {utterances[0].id!r}")

@@ -22,8 +22,9 @@ class Evaluation:
     Attributes:
         score: Error rates over the set.
         rows: An utterance each: `id`, `reference` and `text` as written, `seconds`, the manifest's `language` and
-            `speaker` (None without), and of words and characters after normalisation `words.errors`, `words.total`,
-            `words.substitutions`, `words.deletions`, `words.insertions`, `characters.errors` and so on.
+            `speaker` (None without), and of words (`tokens` where the normaliser asks for the mixed error rate) and
+            characters after normalisation `words.errors`, `words.total`, `words.substitutions`, `words.deletions`,
+            `words.insertions`, `characters.errors` and so on.
     """
 
     score: TranscriptScore
@@ -66,7 +67,8 @@ def evaluate(
 def _row(utterance: Utterance, text: str, score: TranscriptScore, i: int) -> dict[str, Any]:
     row = {"id": utterance.id, "reference": utterance.text, "text": text, "seconds": duration(utterance)}
     row |= {"language": utterance.language, "speaker": utterance.extra.get("speaker")}
-    for unit, counts in (("words", score.words), ("characters", score.characters)):
+    first = ("tokens", score.mixed) if score.rate == "mer" else ("words", score.words)
+    for unit, counts in (first, ("characters", score.characters)):
         row |= {f"{unit}.errors": int(counts.errors[i]), f"{unit}.total": int(counts.reference_lengths[i])}
         for kind in ("substitutions", "deletions", "insertions"):
             row[f"{unit}.{kind}"] = int(getattr(counts, kind)[i])

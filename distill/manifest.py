@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from .stored_audio import StoredAudio
+
 FIELDS = ("id", "audio", "text", "begin_time", "end_time", "language")
 MAX_PROBLEMS_SHOWN = 10
 
@@ -29,7 +31,7 @@ class Utterance:
 
     Attributes:
         id: Unique name within a data set.
-        audio: Absolute path of the audio file.
+        audio: Absolute path of the audio file, or where else it is stored.
         text: Reference transcript; ``None`` if unlabelled, empty if nothing is said.
         begin_time: Start within the file, in seconds.
         end_time: End within the file, in seconds; −1 for the file's end.
@@ -42,7 +44,7 @@ class Utterance:
     """
 
     id: str
-    audio: Path
+    audio: Path | StoredAudio
     text: str | None = None
     begin_time: float = 0.0
     end_time: float = -1.0
@@ -103,7 +105,7 @@ def read_manifest(path: str | Path, *, check_audio: bool = True) -> list[Utteran
             continue
         utterance, found = _parse_line(raw, default_id=f"{path.stem}-{number:06d}", folder=folder)
         if utterance is not None:
-            if check_audio and not exists(utterance.audio):
+            if check_audio and isinstance(utterance.audio, Path) and not exists(utterance.audio):
                 found.append(
                     f'field "audio": the file {utterance.audio} does not exist; correct the path (it is taken relative '
                     "to the manifest's folder) or remove the line"
@@ -132,7 +134,7 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
         utterances: At least one, with unique ids.
 
     Raises:
-        ManifestError: No utterances, a repeated id, or an extra field that JSON cannot hold.
+        ManifestError: No utterances, a repeated id, audio inside a data set, or an extra field that JSON cannot hold.
     """
     path = Path(path)
     folder = path.resolve().parent
@@ -227,6 +229,11 @@ def _parse_line(raw: bytes, *, default_id: str, folder: Path) -> tuple[Utterance
 
 
 def _format_line(utterance: Utterance, *, folder: Path) -> str:
+    if isinstance(utterance.audio, StoredAudio):
+        raise ManifestError(
+            f"utterance {utterance.id!r}: its audio is stored in {utterance.audio} and has no path; write it to a file "
+            "first, with distill.extract_audio"
+        )
     audio = utterance.audio.absolute()
     record: dict[str, Any] = {
         "id": utterance.id,
