@@ -10,10 +10,13 @@ The run directory then holds metrics, probes, decisions, evaluations and checkpo
 """
 
 from .comparison import LogitsError
+from .extract import extract_audio
+from .hf import utterances_from
 from .launch import resume, train
 from .manifest import ManifestError, Utterance, read_manifest, write_manifest
 from .observer import Observer
 from .recipe import Filters, Recipe, RecipeError, Transcription, load_recipe
+from .sources import read_utterances
 from .teacher_data import TeacherData, TeacherDataError, transcribe_manifest
 from .trainer import RunResult, TrainingError
 
@@ -30,10 +33,13 @@ __all__ = [
     "TrainingError",
     "Transcription",
     "Utterance",
+    "extract_audio",
     "load_recipe",
     "read_manifest",
+    "read_utterances",
     "resume",
     "train",
     "transcribe_manifest",
+    "utterances_from",
     "write_manifest",
 ]

@@ -2,6 +2,7 @@
 
 import math
 from collections import OrderedDict
+from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -191,10 +192,10 @@ def _check_options(sampling_rate: int, max_seconds: float) -> None:
 def _open(utterance: Utterance) -> soundfile.SoundFile:
     if utterance.audio is None:
         _fail(utterance, 'has a prompt and no audio; add the field "audio" to its manifest line')
-    if not utterance.audio.is_file():
+    if isinstance(utterance.audio, Path) and not utterance.audio.is_file():
         _fail(utterance, "the audio file does not exist; correct the path in the manifest or remove the line")
     try:
-        return soundfile.SoundFile(utterance.audio)
+        return soundfile.SoundFile(utterance.audio if isinstance(utterance.audio, Path) else utterance.audio.open())
     except soundfile.SoundFileError as error:
         _fail(
             utterance,

@@ -20,7 +20,7 @@ from .audio import AudioCache
 from .data import AudioSource, check_inputs
 from .evaluation import evaluate as evaluate_model
 from .extras import MissingExtraError
-from .manifest import Utterance, read_manifest, require_text
+from .manifest import Utterance, require_text
 from .models import Recogniser, load_recogniser
 from .pair import Pair
 from .paths import shipped_recipes
@@ -32,6 +32,7 @@ from .recipe import Decoding, Filters, Server, Support, Teacher, Transcription, 
 from .run_directory import write_parquet
 from .setup import check_durations
 from .show import show as show_utterance
+from .sources import read_utterances
 from .teacher import ServedTeacher, load_served_teacher
 from .teacher_data import transcribe_manifest
 from .trainer import RunResult, TrainingError
@@ -126,7 +127,7 @@ def recipes() -> None:
 def evaluate(
     *,
     model: str,
-    manifest: Path,
+    manifest: str,
     normaliser: str = "basic",
     batch_size: int = 16,
     max_new_tokens: int = 256,
@@ -139,7 +140,8 @@ def evaluate(
 
     Args:
         model: Directory or Hub name.
-        manifest: JSON lines with audio, or a prompt for a text model, and text.
+        manifest: JSON lines with audio, or a prompt for a text model, and text; or a data set such as
+            hf:NAME:CONFIG:SPLIT.
         normaliser: Text normaliser applied to both sides; its name and version are part of the result.
         batch_size: Utterances at once.
         max_new_tokens: Longest transcript, in tokens.
@@ -148,7 +150,7 @@ def evaluate(
         loading: How the model is loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
-    utterances = read_manifest(manifest)
+    utterances = read_utterances(manifest)
     require_text(utterances, "evaluation")
     check_durations(utterances, max_seconds)
     recogniser = loading.load(model)
@@ -165,7 +167,7 @@ def evaluate(
         )
     if output:
         _write_rows(output, evaluation.rows)
-    result = {"model": model, "manifest": str(manifest)} | evaluation.score.to_dict()
+    result = {"model": model, "manifest": manifest} | evaluation.score.to_dict()
     print(json.dumps(result, ensure_ascii=False, allow_nan=False) if json_ else evaluation.score)
 
 
@@ -173,7 +175,7 @@ def evaluate(
 def transcribe(
     *,
     teacher: str,
-    manifest: Path,
+    manifest: str,
     output: Path,
     transcription: Annotated[Transcription, Parameter(name="*")] = Transcription(),  # noqa: B008 (frozen)
     filters: Annotated[Filters, Parameter(name="*", group="Filters")] = Filters(),  # noqa: B008 (frozen)
@@ -192,7 +194,7 @@ def transcribe(
 
     Args:
         teacher: Directory or Hub name of the model that writes.
-        manifest: JSON lines; only audio is needed.
+        manifest: JSON lines, or a data set such as hf:NAME:CONFIG:SPLIT; only audio is needed.
         output: Manifest to write. Beside it stand what was dropped and why, a summary, and the journal that resumes.
         transcription: How the teacher writes, and in which batches.
         filters: What is dropped.
@@ -217,7 +219,7 @@ def transcribe(
             normaliser=normaliser,
             progress=lambda done, total: progress.work("transcribing", done, total),
         )
-    tree = {"manifest": str(manifest), "output": str(output)} | data.summary.to_dict()
+    tree = {"manifest": manifest, "output": str(output)} | data.summary.to_dict()
     print(json.dumps(tree, ensure_ascii=False, allow_nan=False) if json_ else f"{data.summary}\n\nwritten to {output}")
 
 
@@ -226,7 +228,7 @@ def probe(
     *,
     student: str | None = None,
     teacher: str,
-    manifest: Path,
+    manifest: str,
     k: int = 32,
     temperature: float = 1.0,
     max_new_tokens: int = 256,
@@ -245,7 +247,8 @@ def probe(
     Args:
         student: Directory or Hub name of the model that writes; a preflight needs none.
         teacher: Directory or Hub name of the model that scores; with --teacher-url of its tokenizer.
-        manifest: JSON lines; only audio is needed, or a prompt for text models.
+        manifest: JSON lines, or a data set such as hf:NAME:CONFIG:SPLIT; only audio is needed, or a prompt for text
+            models.
         k: Size of the top-k sets.
         temperature: Of the probabilities.
         max_new_tokens: Longest rollout, in tokens.
@@ -268,11 +271,11 @@ def probe(
     served = Teacher(model=teacher, url=teacher_url, server=server)
     if teacher_url is not None and temperature != 1.0:
         raise ValueError("--temperature: a server's log-probabilities are at temperature 1; leave it out")
-    utterances = read_manifest(manifest)[: max_utterances or (PREFLIGHT_CLIPS if preflight else None)]
+    utterances = read_utterances(manifest)[: max_utterances or (PREFLIGHT_CLIPS if preflight else None)]
     check_durations(utterances, max_seconds)
     source = AudioSource(AudioCache(max_seconds=max_seconds))
     scorer = loading.load(teacher) if teacher_url is None else load_served_teacher(served, k)
-    sources = {"student": student, "teacher": teacher, "manifest": str(manifest)}
+    sources = {"student": student, "teacher": teacher, "manifest": manifest}
     sources |= {} if teacher_url is None else {"teacher_url": teacher_url}
     if preflight:
         assert isinstance(scorer, ServedTeacher)
@@ -326,7 +329,7 @@ def show(
     *,
     student: str,
     teacher: str,
-    manifest: Path,
+    manifest: str,
     utterance: str | None = None,
     states: Literal["student", "teacher", "reference"] = "student",
     k: int = 32,
@@ -340,7 +343,7 @@ def show(
     Args:
         student: Directory or Hub name of the model whose positions these are.
         teacher: Directory or Hub name of the model that scores.
-        manifest: JSON lines.
+        manifest: JSON lines, or a data set such as hf:NAME:CONFIG:SPLIT.
         utterance: Its id; the manifest's first if not given.
         states: Whose transcript is scored.
         k: Size of the top-k sets.
@@ -349,7 +352,7 @@ def show(
         loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
-    utterances = read_manifest(manifest)
+    utterances = read_utterances(manifest)
     chosen = [u for u in utterances if utterance in (None, u.id)][:1]
     if not chosen:
         raise ValueError(f"{manifest} has no utterance {utterance!r}; its first is {utterances[0].id!r}")

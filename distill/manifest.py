@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from .stored_audio import StoredAudio
+
 FIELDS = ("id", "audio", "prompt", "text", "begin_time", "end_time", "language")
 MAX_PROBLEMS_SHOWN = 10
 
@@ -34,7 +36,7 @@ class Utterance:
 
     Attributes:
         id: Unique name within a data set.
-        audio: Absolute path of the audio file; ``None`` where there is a prompt alone.
+        audio: Absolute path of the audio file, or where else it is stored; ``None`` where there is a prompt alone.
         text: Reference transcript or completion; ``None`` if unlabelled, empty if nothing is said.
         begin_time: Start within the file, in seconds.
         end_time: End within the file, in seconds; −1 for the file's end.
@@ -48,7 +50,7 @@ class Utterance:
     """
 
     id: str
-    audio: Path | None = None
+    audio: Path | StoredAudio | None = None
     text: str | None = None
     begin_time: float = 0.0
     end_time: float = -1.0
@@ -112,7 +114,7 @@ def read_manifest(path: str | Path, *, check_audio: bool = True) -> list[Utteran
             continue
         utterance, found = _parse_line(raw, default_id=f"{path.stem}-{number:06d}", folder=folder)
         if utterance is not None:
-            if check_audio and utterance.audio is not None and not exists(utterance.audio):
+            if check_audio and isinstance(utterance.audio, Path) and not exists(utterance.audio):
                 found.append(
                     f'field "audio": the file {utterance.audio} does not exist; correct the path (it is taken relative '
                     "to the manifest's folder) or remove the line"
@@ -141,7 +143,7 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
         utterances: At least one, with unique ids.
 
     Raises:
-        ManifestError: No utterances, a repeated id, or an extra field that JSON cannot hold.
+        ManifestError: No utterances, a repeated id, audio inside a data set, or an extra field that JSON cannot hold.
     """
     path = Path(path)
     folder = path.resolve().parent
@@ -280,6 +282,11 @@ def _prompt_problem(prompt: Any) -> str | None:
 
 
 def _format_line(utterance: Utterance, *, folder: Path) -> str:
+    if isinstance(utterance.audio, StoredAudio):
+        raise ManifestError(
+            f"utterance {utterance.id!r}: its audio is stored in {utterance.audio} and has no path; write it to a file "
+            "first, with distill.extract_audio"
+        )
     record: dict[str, Any] = {"id": utterance.id}
     if utterance.audio is not None:
         audio = utterance.audio.absolute()

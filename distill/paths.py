@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+from .hf import DatasetReference, is_dataset
+
 PACKAGED = "demo:"
 
 
@@ -28,11 +30,14 @@ def resolve(location: str, base: Path, *, must_exist: bool = True) -> str:
     """An absolute path for a location written in a recipe.
 
     Args:
-        location: An absolute path, a path relative to `base`, `demo:...`, or (with `must_exist=False`) a Hub name.
+        location: An absolute path, a path relative to `base`, `demo:...`, a data set (`hf:...`), or (with
+            `must_exist=False`) a Hub name.
         base: The recipe's directory.
         must_exist: Treat the location as a file path; otherwise one that does not exist is left as it is.
     """
     if location.startswith(PACKAGED):
         return str(packaged(location.removeprefix(PACKAGED)))
+    if is_dataset(location):
+        return str(DatasetReference.parse(location).relative_to(base))
     path = (base / Path(location).expanduser()).resolve()
     return str(path) if must_exist or path.exists() else location

@@ -6,10 +6,11 @@ import hashlib
 import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
+from .hf import is_dataset
 from .recipe import Recipe
+from .sources import identity
 
 LIBRARIES = ("support-overlap", "torch", "transformers", "accelerate", "numpy", "scipy", "jiwer", "soundfile", "soxr")
 
@@ -19,11 +20,13 @@ def resolved_configuration(recipe: Recipe) -> dict[str, Any]:
     dumped = recipe.model_dump(mode="json")
     manifests = {stage.manifest for stage in recipe.stages}
     manifests |= {section.manifest for section in (recipe.probe, recipe.evaluation) if section}
+    identities = {source: identity(source) for source in sorted(manifests)}
     return {
         "format": 1,
         "recipe": dumped,
         "recipe_sha256": hashlib.sha256(json.dumps(dumped, sort_keys=True).encode()).hexdigest(),
-        "manifest_sha256": {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in sorted(manifests)},
+        "manifest_sha256": {source: about["sha256"] for source, about in identities.items()},
+        "datasets": {source: about for source, about in identities.items() if is_dataset(source)},
         "seed": recipe.seed,
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in LIBRARIES},

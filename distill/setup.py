@@ -10,11 +10,12 @@ import torch
 
 from .audio import AudioCache, AudioError, duration
 from .data import AudioSource, check_inputs
-from .manifest import Utterance, read_manifest, require_text
+from .manifest import Utterance, require_text
 from .models import Recogniser, load_recogniser
 from .normalise import normaliser
 from .pair import Pair
 from .recipe import Model, Recipe, Teacher
+from .sources import read_utterances
 from .teacher import ServedTeacher, load_served_teacher
 
 
@@ -139,7 +140,7 @@ def load_model(
 
 
 def _read(manifest: str, recipe: Recipe) -> tuple[Utterance, ...]:
-    utterances = tuple(read_manifest(manifest))
+    utterances = tuple(read_utterances(manifest))
     check_durations(utterances, recipe.audio.max_seconds)
     return utterances
 

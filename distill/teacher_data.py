@@ -20,15 +20,17 @@ from .audio import AudioCache
 from .batching import padding_share
 from .confidence import Transcript
 from .data import AudioSource
+from .extract import extract_audio
 from .filters import dropped_by, measures
 from .journal import Row
-from .manifest import Utterance, read_manifest, write_manifest
+from .manifest import Utterance, write_manifest
 from .models import Recogniser
 from .normalise import normaliser as find_normaliser
 from .recipe import Decoding, Filters, Teacher, Transcription
 from .run_directory import write_atomically
 from .scoring import TranscriptScore, score_transcripts
 from .setup import check_durations, load_teacher
+from .sources import read_utterances
 from .teacher import ServedTeacher
 from .teacher_summary import FilterCount, TeacherDataSummary
 from .transcribe import Progress
@@ -61,7 +63,7 @@ class TeacherData:
     summary: TeacherDataSummary
 
     def write(self, output: Path) -> None:
-        """Write the manifests and the summary, the manifest of what is kept last.
+        """Write the manifests and the summary, the manifest of what is kept last; stored audio goes to `out.audio`.
 
         Raises:
             TeacherDataError: Nothing is kept; the other files are written.
@@ -71,7 +73,8 @@ class TeacherData:
         write_atomically(_beside(output, "summary.json"), summary + "\n")
         for path, utterances in ((dropped, self.dropped), (output, self.kept)):
             if utterances:
-                write_manifest(path, utterances)
+                # Audio inside a data set has no path that a manifest could name.
+                write_manifest(path, extract_audio(utterances, _beside(output, "audio")))
             else:
                 path.unlink(missing_ok=True)
         if not self.kept:
@@ -156,7 +159,7 @@ def transcribe_manifest(
 
     Args:
         teacher: A recogniser, or where one is: a directory or Hub name, or the `[teacher]` table of a recipe.
-        manifest: JSON lines; only audio is needed.
+        manifest: JSON lines, or a data set such as `hf:NAME:CONFIG:SPLIT`; only audio is needed.
         output: The manifest to write; its journal, the dropped utterances and the summary stand beside it.
         transcription: How the teacher writes, and in which batches; None takes the defaults, like the next.
         filters: What is dropped.
@@ -178,7 +181,7 @@ def transcribe_manifest(
         raise TeacherDataError(f"{output} exists, and no journal of teacher data beside it; choose another output")
     find_normaliser(normaliser)
     strict = filters.unusable_audio == "fail"
-    utterances = read_manifest(manifest, check_audio=strict)
+    utterances = read_utterances(manifest, check_audio=strict)
     if strict:
         check_durations(utterances, max_seconds)
     if isinstance(teacher, str):
