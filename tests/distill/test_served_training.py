@@ -90,7 +90,8 @@ def test_a_certain_teacher_has_finite_objectives():
 
 def test_a_run_from_beginning_to_end(served, tmp_path):
     served["stages"][1]["gate"] = {"type": "threshold", "statistic": "total_variation.upper", "at_most": 1.1}
-    served["stages"][2]["off_policy"] = {"fraction": 0.5, "states": "teacher", "transcription": {"max_new_tokens": 8}}
+    off_policy = {"fraction": 0.5, "states": "teacher", "transcription": {"max_new_tokens": 8}}
+    served["stages"][2]["off_policy"] = off_policy | {"filters": served["stages"][1]["filters"]}
     result = launch.train(Recipe.model_validate(served), tmp_path / "run")
     assert result.outcome.startswith("finished")
     probes = pd.read_parquet(tmp_path / "run" / "probes.parquet")
