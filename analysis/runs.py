@@ -129,7 +129,7 @@ def load_many(paths: Sequence[str | Path] | Mapping[str, str | Path | Sequence[s
         labels, folders = None, [Path(path) for path in paths]
     names = _names(folders)
     runs = {name: load(folder) for name, folder in zip(names, folders, strict=True)}
-    recipes = dict(zip(names, labels, strict=True)) if labels is not None else _recipes(runs)
+    recipes = dict(zip(names, labels, strict=True)) if labels is not None else recipes_of(runs)
     return Runs(runs, recipes)
 
 
@@ -148,7 +148,8 @@ def _names(folders: Sequence[Path]) -> list[str]:
         depth += 1
 
 
-def _recipes(runs: Mapping[str, Run]) -> dict[str, str]:
+def recipes_of(runs: Mapping[str, Run]) -> dict[str, str]:
+    """Which recipe each run is of, see `load_many`."""
     contents = {name: json.dumps(_content(run), sort_keys=True) for name, run in runs.items()}
     first: dict[tuple[str, str], str] = {}
     for name, run in runs.items():
