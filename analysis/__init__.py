@@ -5,7 +5,19 @@ Figures are in `analysis.figures`, apart so that tables need no plotting library
 
 from .comparison import CompareTable, compare
 from .load import Run, load
+from .runs import Runs, load_many
 from .tables import StageTable, stage_table
 from .visits import Visit, visits
 
-__all__ = ["CompareTable", "Run", "StageTable", "Visit", "compare", "load", "stage_table", "visits"]
+__all__ = [
+    "CompareTable",
+    "Run",
+    "Runs",
+    "StageTable",
+    "Visit",
+    "compare",
+    "load",
+    "load_many",
+    "stage_table",
+    "visits",
+]

@@ -1,4 +1,4 @@
-"""Several runs side by side."""
+"""Several runs side by side: how each ended, error rates of recipes on test sets, VUSS over on-policy steps."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ import pandas as pd
 
 from overlap.table import html_table
 
-from .formatting import aligned, count, interval, markdown, number
+from .formatting import WIDTH, aligned, count, interval, latex, markdown, number
 from .load import ERROR_RATES, Run
-from .tables import WIDTH, stage_table
+from .paper_tables import error_rate_table, vuss_table
+from .printed import PrintedTable
+from .runs import Runs, recipes_of
+from .tables import stage_table
 
 OVERLAP = {"top1_agreement": "top-1 agreement", "total_variation": "total variation"}
 """Overlap shown of each run at its end, with heading."""
@@ -27,21 +30,23 @@ NOTE = (
 
 @dataclass(frozen=True, eq=False)
 class CompareTable:
-    """How runs ended.
+    """How runs ended, and the tables of a paper.
 
     Attributes:
         frame: A row a run, on its last step: `run`, `outcome` (`finished`, `aborted`, `stopped` or `running`), `ending`
             in words, `step`, `switches` (pairs of a stage left for another and the step), error rate as a share (`wer`
             or `mer`) and overlap on the student's own transcripts with `.low` and `.high` ends of 95 % intervals, and
             counts.
-        error_rates: Which of `wer` and `mer` the runs have; a run's other one is NaN.
+        error_rates: Recipes × test sets, see `paper_tables.error_rate_table`.
+        vuss: VUSS over on-policy steps, see `paper_tables.vuss_table`.
     """
 
     frame: pd.DataFrame
-    error_rates: tuple[str, ...]
+    error_rates: PrintedTable
+    vuss: PrintedTable
 
     def to_text(self) -> str:
-        """Plain text: the table, and below it the way of each run."""
+        """Plain text: how each run ended, with its way below, then both tables."""
         heading, rows = self._flat()
         keep = [i for i, name in enumerate(heading) if name != "stages left at step"]
         table = aligned([[line[i] for i in keep] for line in (heading, *rows)], heading=1, left=2)
@@ -50,50 +55,63 @@ class CompareTable:
             way = "".join(f"{stage} until step {count(step)}, then " for stage, step in row["switches"])
             ways.append(f"{row['run']}: {way}{row['ending']}")
         wrapped = [textwrap.fill(text, WIDTH, subsequent_indent="  ") for text in (*ways, NOTE)]
-        return "\n".join([table, "", *wrapped])
+        return "\n".join([table, "", *wrapped, *("\n" + part.to_text() for part in self._parts())])
 
     def to_markdown(self) -> str:
-        """A pipe table, and a note below it."""
-        return f"{markdown(*self._flat(), left=2)}\n\n{NOTE}"
+        """Pipe tables, notes below each."""
+        first = f"{markdown(*self._flat(), left=2)}\n\n{NOTE}"
+        return "\n\n".join([first, *(part.to_markdown() for part in self._parts())])
+
+    def to_latex(self) -> str:
+        """Tables in the manner of booktabs (`\\usepackage{booktabs}`), notes below each."""
+        first = latex(*self._flat(), left=2, notes=[NOTE])
+        return "\n\n".join([first, *(part.to_latex() for part in self._parts())])
 
     def __str__(self) -> str:
         return self.to_text()
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
-        return html_table(*self._flat(), left=(0, 1), caption=NOTE)
+        first = html_table(*self._flat(), left=(0, 1), caption=NOTE)
+        return first + "".join(part._repr_html_() for part in self._parts())
+
+    def _parts(self) -> list[PrintedTable]:
+        return [part for part in (self.error_rates, self.vuss) if len(part.frame)]
 
     def _flat(self) -> tuple[list[str], list[list[str]]]:
+        rates = [rate for rate in ERROR_RATES if rate in self.frame]
         heading = ["run", "outcome", "step", "stages left at step"]
-        heading += [f"{rate.upper()} %" for rate in self.error_rates] + list(OVERLAP.values())
-        heading += [f"n {ERROR_RATES[rate]}" for rate in self.error_rates] + ["n pos."]
+        heading += [f"{rate.upper()} %" for rate in rates] + list(OVERLAP.values())
+        heading += [f"n {ERROR_RATES[rate]}" for rate in rates] + ["n pos."]
         rows = []
         for row in self.frame.to_dict("records"):
             cells = [row["run"], row["outcome"], count(row["step"])]
             cells.append(", ".join(f"{stage} {count(step)}" for stage, step in row["switches"]))
-            for name in (*self.error_rates, *OVERLAP):
-                scale, digits = (100, 1) if name in self.error_rates else (1, 3)
+            for name in (*rates, *OVERLAP):
+                scale, digits = (100, 1) if name in rates else (1, 3)
                 ends = interval(scale * row[f"{name}.low"], scale * row[f"{name}.high"], digits)
                 value = number(scale * row[name], digits)
                 cells.append(value if value == ends else f"{value} {ends}")
-            totals = [count(row[f"n_{ERROR_RATES[rate]}"]) for rate in self.error_rates]
+            totals = [count(row[f"n_{ERROR_RATES[rate]}"]) for rate in rates]
             rows.append([*cells, *totals, count(row["n_positions"])])
         return heading, rows
 
 
-def compare(runs: Mapping[str, Run]) -> CompareTable:
-    """Error rate, overlap and stage switches of several runs, each on its last step.
+def compare(runs: Runs | Mapping[str, Run]) -> CompareTable:
+    """Error rate, overlap and stage switches of several runs, each on its last step, and recipes over their seeds.
 
     Args:
-        runs: Runs by the name they get in the table.
+        runs: From `load_many`, or runs by the name they get in the table.
 
     Raises:
         ValueError: No runs.
     """
     if not runs:
         raise ValueError("nothing to compare: give at least one run, such as compare({'seed 0': load('runs/0')})")
-    found = {run.error_rate for run in runs.values()}
-    rates = tuple(rate for rate in ERROR_RATES if rate in found)
-    return CompareTable(pd.DataFrame([_summary(name, run) for name, run in runs.items()]), rates)
+    several = runs if isinstance(runs, Runs) else Runs(runs, recipes_of(runs))
+    frame = pd.DataFrame([_summary(name, run) for name, run in several.items()])
+    return CompareTable(frame, error_rate_table(several), vuss_table(several))
 
 
 def _summary(name: str, run: Run) -> dict[str, Any]:

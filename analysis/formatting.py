@@ -6,21 +6,49 @@ import math
 from collections.abc import Sequence
 
 UNDEFINED = "–"
+WIDTH = 110
+"""Characters of a line of plain text."""
 
 
 def number(value: float, digits: int) -> str:
     """Fixed decimals; a dash for NaN."""
-    return UNDEFINED if math.isnan(value) else f"{value:.{digits}f}"
+    return UNDEFINED if math.isnan(value) else f"{value:z.{digits}f}".replace("-", "−")
+
+
+def signed(value: float, digits: int) -> str:
+    """Fixed decimals with the sign in front; a dash for NaN."""
+    return UNDEFINED if math.isnan(value) else f"{value:+z.{digits}f}".replace("-", "−")
 
 
 def interval(low: float, high: float, digits: int) -> str:
     """`[low, high]`; a dash where an end is NaN."""
-    return UNDEFINED if math.isnan(low) or math.isnan(high) else f"[{low:.{digits}f}, {high:.{digits}f}]"
+    ends = number(low, digits), number(high, digits)
+    return UNDEFINED if UNDEFINED in ends else f"[{', '.join(ends)}]"
 
 
 def count(value: float) -> str:
     """Whole number with thousands separated; a dash for NaN."""
     return UNDEFINED if math.isnan(value) else f"{int(value):,}"
+
+
+def decimals(error: float, otherwise: int = 3) -> int:
+    """How many decimals show two significant digits of a standard error; another number where there is none."""
+    if not math.isfinite(error) or error <= 0:
+        return otherwise
+    return min(6, max(0, 1 - math.floor(math.log10(error))))
+
+
+def p_text(p: float, sign: str = "") -> str:
+    """A p-value, never as 0, after a sign such as `=` where it stands in a sentence; a dash for NaN."""
+    if p < 0.0001:
+        return "< 0.0001"
+    digits = 4 if p < 0.01 else 2
+    return f"{sign} {number(p, digits)}".strip()
+
+
+def plural(noun: str, n: int) -> str:
+    """The noun as it stands after that number."""
+    return noun if n == 1 else f"{noun}s"
 
 
 def aligned(lines: Sequence[Sequence[str]], heading: int, left: int = 1) -> str:
@@ -51,3 +79,43 @@ def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]], left: int = 
 
     rule = "|" + "|".join(":--" if i < left else "--:" for i in range(len(heading))) + "|"
     return "\n".join([line(heading), rule, *map(line, rows)])
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "|": r"\textbar{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "–": "--",
+    "−": "$-$",
+    "±": r"$\pm$",
+    "→": r"$\rightarrow$",
+    "≥": r"$\geq$",
+    "∩": r"$\cap$",
+    "∪": r"$\cup$",
+    "ρ": r"$\rho$",
+    "τ": r"$\tau$",
+    **{character: f"\\{character}" for character in "&%$#_"},
+}
+
+
+def latex_escaped(text: str) -> str:
+    """Text as LaTeX sets it in any font encoding: `|`, `<` and `>` are other characters in the default one."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def latex(heading: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, notes: Sequence[str] = ()) -> str:
+    """A `tabular` with the rules of the booktabs package, and the notes below it, for a `table` of the caller's."""
+
+    def line(cells: Sequence[str]) -> str:
+        # After a line break, an opening bracket or a star would be taken for its argument.
+        return " & ".join(f"{{{c}}}" if c.startswith(("[", "*")) else c for c in map(latex_escaped, cells)) + r" \\"
+
+    columns = "l" * left + "r" * (len(heading) - left)
+    body = [line(heading), r"\midrule", *map(line, rows)]
+    table = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *body, r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*table, *(f"\n{latex_escaped(note)}" for note in notes)])

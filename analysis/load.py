@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from .files import read_log, read_object, read_parquet
+from .traces import positions, read_traces
 
 METRIC_COLUMNS = ("step", "stage", "stage_step", "loss")
 DECISION_COLUMNS = ("step", "stage", "stage_step", "gate", "decision", "reason")
@@ -28,6 +31,19 @@ PROBE_COLUMNS = (
     "n_groups",
     "n_undefined",
 )
+EVALUATED = ("step", "stage", "set", "model")
+"""What names an evaluation."""
+TRANSCRIPT_COLUMNS = (
+    "id",
+    "reference",
+    "text",
+    "seconds",
+    "language",
+    "speaker",
+    "characters.errors",
+    "characters.total",
+)
+"""Beside them `words.errors` and `words.total`, or `tokens.…` where the mixed error rate counts those."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +77,60 @@ class Run:
         """Which error rate the evaluations hold: `wer` or `mer`."""
         return "mer" if "mer.value" in self.evaluations else "wer"
 
+    @property
+    def recipe(self) -> str:
+        """The recipe's name."""
+        return str(self.resolved["recipe"].get("name", self.path.name))
+
+    @property
+    def seed(self) -> int | None:
+        """What the run was seeded with; None where its files do not say."""
+        return self.resolved.get("seed")
+
+    @cached_property
+    def transcripts(self) -> pd.DataFrame:
+        """A row an utterance of every evaluation, read when first asked for.
+
+        Columns: `step`, `stage`, `set`, `model` of the evaluation; `id`, `reference`, `text`, `seconds`, `language`,
+        `speaker`; `words.errors`, `words.total` and their kinds after normalisation, and likewise `characters`. No rows
+        where the run was made before transcripts were kept.
+
+        Raises:
+            ValueError: A file is damaged; names it and the columns.
+        """
+        # Names, sets and stages may hold hyphens: the evaluation says what its file is called, not the other way round.
+        unit = ERROR_RATES[self.error_rate]
+        columns = (*TRANSCRIPT_COLUMNS, f"{unit}.errors", f"{unit}.total")
+        evaluations = self.evaluations.drop_duplicates(list(EVALUATED), keep="last")
+        frames = []
+        for step, stage, name, model in evaluations[list(EVALUATED)].itertuples(index=False):
+            path = self.path / "transcripts" / f"step-{step:06d}-{stage}-{name}-{model}.parquet"
+            if path.exists():
+                frame = read_parquet(path, columns)
+                for place, value in enumerate((step, stage, name, model)):
+                    frame.insert(place, EVALUATED[place], value)
+                frames.append(frame)
+        if not frames:
+            return pd.DataFrame(columns=[*EVALUATED, *columns])
+        return pd.concat(frames, ignore_index=True)
+
+    @cached_property
+    def traces(self) -> pd.DataFrame:
+        """A row a sampled utterance and kind of states, with lists of what was seen at each of its positions.
+
+        Read when first asked for. Both models' log-probabilities on the union of their top-k sets are in
+        `student_logprobs` and `teacher_logprobs`, a list a position.
+
+        Raises:
+            ValueError: A file is damaged; names it and the columns.
+        """
+        return read_traces(self.path / "traces", self.probes)
+
+    @cached_property
+    def positions(self) -> pd.DataFrame:
+        """The traces with a row a position, see `analysis.traces.positions`."""
+        return positions(self.traces)
+
 
 def load(path: str | Path) -> Run:
     """Read a run directory, finished or not.
@@ -77,60 +147,20 @@ def load(path: str | Path) -> Run:
     resolved = path / "resolved.json"
     if not resolved.is_file():
         raise FileNotFoundError(f"{path} holds no run: resolved.json is missing. Give the --output of `distill train`.")
+    probes = path / "probes.parquet"
     return Run(
         path,
-        _object(resolved.read_bytes(), str(resolved), ("recipe",)),
-        _log(path / "metrics.jsonl", METRIC_COLUMNS),
-        _probes(path / "probes.parquet"),
-        _log(path / "decisions.jsonl", DECISION_COLUMNS),
+        read_object(resolved.read_bytes(), str(resolved), ("recipe",)),
+        read_log(path / "metrics.jsonl", METRIC_COLUMNS),
+        read_parquet(probes, PROBE_COLUMNS) if probes.exists() else pd.DataFrame(columns=list(PROBE_COLUMNS)),
+        read_log(path / "decisions.jsonl", DECISION_COLUMNS),
         _evaluations(path / "evaluations.jsonl"),
     )
 
 
-def _probes(path: Path) -> pd.DataFrame:
-    if not path.exists():
-        return pd.DataFrame(columns=list(PROBE_COLUMNS))
-    try:
-        frame = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable Parquet file ({error}); restore it, or resume the run") from error
-    missing = [column for column in PROBE_COLUMNS if column not in frame]
-    if missing:
-        raise ValueError(f"{path}: columns {missing} are missing; it was not written by `distill train`")
-    return frame
-
-
 def _evaluations(path: Path) -> pd.DataFrame:
-    frame = _log(path, EVALUATION_COLUMNS)
+    frame = read_log(path, EVALUATION_COLUMNS)
     if len(frame) and not any(f"{name}.value" in frame for name in ERROR_RATES):
         names = " or ".join(f"`{name}`" for name in ERROR_RATES)
         raise ValueError(f"{path}: field {names} is missing; it was not written by `distill train`")
     return frame
-
-
-def _log(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
-    if not path.exists():
-        return pd.DataFrame(columns=list(required))
-    rows = [
-        _object(line, f"{path}, line {number}", required)
-        for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1)
-        if line.endswith(b"\n")  # without its end, it is being written right now
-    ]
-    if not rows:
-        return pd.DataFrame(columns=list(required))
-    frame = pd.json_normalize(rows)
-    # JSON has no NaN: a column of nothing but nulls is one of undefined numbers.
-    return frame.astype(dict.fromkeys(frame.columns[frame.isna().all()], "float64"))
-
-
-def _object(text: bytes, where: str, required: tuple[str, ...]) -> dict[str, Any]:
-    try:
-        row = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{where}: not JSON ({error}); restore it from a copy, or delete it") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"{where}: expected a JSON object, found {type(row).__name__}")
-    missing = [name for name in required if name not in row]
-    if missing:
-        raise ValueError(f"{where}: fields {missing} are missing; it was not written by `distill train`")
-    return row

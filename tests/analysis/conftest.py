@@ -2,12 +2,13 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -118,6 +119,48 @@ def write_run(
     write_lines(path / "evaluations.jsonl", evaluations if evaluated else [])
     if probes:
         pd.DataFrame(probes).to_parquet(path / "probes.parquet", index=False)
+    return path
+
+
+def transcript_rows(
+    errors: Mapping[str, int], total: int = 10, speakers: Mapping[str, str] | None = None
+) -> list[dict]:
+    """What an evaluation wrote: a row an utterance with that many words wrong, and twice as many characters."""
+    rows = []
+    for name, wrong in errors.items():
+        row = {"id": name, "reference": "some words", "text": "words", "seconds": 1.5, "language": "English"}
+        row["speaker"] = (speakers or {}).get(name)
+        for unit, times in (("words", 1), ("characters", 2)):
+            row |= {f"{unit}.errors": times * wrong, f"{unit}.total": 4 * times * total if times > 1 else total}
+        rows.append(row)
+    return rows
+
+
+def write_transcripts(run: Path, step: int, stage: str, errors: Mapping[str, int], model="student", **options) -> Path:
+    (run / "transcripts").mkdir(exist_ok=True)
+    path = run / "transcripts" / f"step-{step:06d}-{stage}-test-{model}.parquet"
+    pd.DataFrame(transcript_rows(errors, **options)).to_parquet(path, index=False)
+    return path
+
+
+def trace_rows(step: int, stage: str, states: str, lengths: Mapping[str, int], seed: int = 0, **values) -> list[dict]:
+    """Traces of utterances of the given lengths; statistics that are not given are drawn."""
+    generator, rows = np.random.default_rng(seed), []
+    for name, length in lengths.items():
+        row = {"step": step, "stage": stage, "id": name, "states": states, "k": 8, "temperature": 1.0}
+        row |= {"text": "ab", "reference": "ab", "finished": True, "used": [True] * length}
+        row |= {"token_ids": list(range(length)), "tokens": [chr(97 + i) for i in range(length)]}
+        row |= {"union_ids": [[1, 2]] * length}
+        row |= {s: generator.random(length).tolist() for s in ("union_size", "forward_kl", "teacher_entropy")}
+        rows.append(row | {s: v[name] for s, v in values.items()})
+    return rows
+
+
+def write_traces(run: Path, step: int, stage: str, lengths: Mapping[str, int], states=("student",), **options) -> Path:
+    (run / "traces").mkdir(exist_ok=True)
+    path = run / "traces" / f"step-{step:06d}-{stage}.parquet"
+    rows = [row for name in states for row in trace_rows(step, stage, name, lengths, **options)]
+    pd.DataFrame(rows).to_parquet(path, index=False)
     return path
 
 

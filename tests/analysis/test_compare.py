@@ -65,7 +65,7 @@ def test_text_and_markdown(straight, fell_back):
         "| gate | finished | 400 | base 100, teacher data 200, on-policy 250, teacher data 300 | 30.0 [28.0, 32.0] | "
         "0.610 [0.410, 0.810] | 0.290 [0.090, 0.490] | 1,000 | 1,211 |"
     ) in table.to_markdown()
-    assert table._repr_html_().count("<tr>") == 3
+    assert table._repr_html_().count("<tr>") == 3 + 3  # with the error rates of the teacher and the one recipe
 
 
 def test_nothing_to_compare():

@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from analysis import load
-from analysis.load import DECISION_COLUMNS, EVALUATION_COLUMNS, METRIC_COLUMNS, PROBE_COLUMNS
+from analysis.load import DECISION_COLUMNS, EVALUATION_COLUMNS, METRIC_COLUMNS, PROBE_COLUMNS, TRANSCRIPT_COLUMNS
+from analysis.traces import POSITION_COLUMNS, TRACE_COLUMNS, positions
+from tests.analysis.conftest import write_traces, write_transcripts
 
 
 def test_frames_hold_what_was_written(straight):
@@ -97,3 +99,76 @@ def test_a_run_that_has_only_begun(tmp_path, straight):
     assert tuple(run.evaluations.columns) == EVALUATION_COLUMNS
     assert tuple(run.probes.columns) == PROBE_COLUMNS
     assert not sum(map(len, (run.metrics, run.decisions, run.evaluations, run.probes)))
+    counted = {"words.errors", "words.total"}
+    assert set(run.transcripts.columns) == {"step", "stage", "set", "model", *TRANSCRIPT_COLUMNS, *counted}
+    assert tuple(run.traces.columns) == TRACE_COLUMNS
+    assert run.positions.empty
+    assert tuple(run.positions.columns) == POSITION_COLUMNS
+
+
+def test_transcripts_of_every_evaluation(straight):
+    write_transcripts(straight, 0, "base", {"a": 0, "b": 1}, model="teacher")
+    write_transcripts(straight, 300, "on-policy", {"a": 2, "b": 3})
+    write_transcripts(straight, 250, "on-policy", {"a": 9})  # of a step that is no longer in the log
+    frame = load(straight).transcripts
+    assert frame[["step", "stage", "set", "model", "id", "words.errors"]].to_numpy().tolist() == [
+        [0, "base", "test", "teacher", "a", 0],
+        [0, "base", "test", "teacher", "b", 1],
+        [300, "on-policy", "test", "student", "a", 2],
+        [300, "on-policy", "test", "student", "b", 3],
+    ]
+
+
+def test_an_evaluation_repeated_at_one_step_has_its_transcripts_once(make_run):
+    stays = [("base", (0, 50)), ("teacher data", (0,), "fall_back"), ("base", (0,), "end")]
+    path = make_run(stays)
+    write_transcripts(path, 50, "base", {"a": 0})
+    assert len(load(path).transcripts) == 1
+
+
+def test_damaged_transcripts_are_named(straight):
+    path = write_transcripts(straight, 300, "on-policy", {"a": 2})
+    pd.read_parquet(path).drop(columns="words.total").to_parquet(path)
+    run = load(straight)  # tables that do not need them are not held up
+    with pytest.raises(ValueError, match=r"300-on-policy-test-student\.parquet: columns \['words.total'\] are missing"):
+        _ = run.transcripts
+    path.write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match=r"student\.parquet: not a readable Parquet file"):
+        _ = load(straight).transcripts
+
+
+def test_a_row_a_position(straight):
+    path = write_traces(straight, 100, "base", {"a": 2, "b": 3, "c": 0}, ("student", "teacher"))
+    frame = load(straight).positions
+    assert list(frame["position"]) == [0, 1, 0, 1, 2] * 2
+    assert list(frame["id"]) == list("aabbb") * 2
+    assert list(frame["token"]) == list("ababc") * 2
+    assert set(frame["step"]) == {100}
+    written = pd.read_parquet(path)
+    np.testing.assert_array_equal(frame["union_size"], np.concatenate(list(written["union_size"])))
+    assert "union_ids" not in frame
+    assert frame["used"].dtype == bool
+
+
+def test_positions_of_a_probe_by_itself(straight):
+    path = write_traces(straight, 100, "base", {"a": 2})
+    alone = pd.read_parquet(path).drop(columns=["step", "stage"])  # as `distill probe --output` writes it
+    assert list(positions(alone)["position"]) == [0, 1]
+
+
+def test_a_trace_left_over_from_before_a_resumption_is_not_shown(straight):
+    write_traces(straight, 300, "on-policy", {"a": 2})
+    write_traces(straight, 400, "on-policy", {"a": 2})
+    assert set(load(straight).traces["step"]) == {300}
+
+
+def test_damaged_traces_are_named(straight):
+    path = write_traces(straight, 100, "base", {"a": 2, "b": 3})
+    frame = pd.read_parquet(path)
+    frame["used"] = [[True], [True] * 3]
+    frame.to_parquet(path)
+    with pytest.raises(ValueError, match=r"000100-base\.parquet, utterance 'a': used has 1 values for 2 tokens"):
+        _ = load(straight).traces
+    frame.drop(columns="tokens").to_parquet(path)
+    with pytest.raises(ValueError, match=r"000100-base\.parquet: columns \['tokens'\] are missing"):
+        _ = load(straight).traces

@@ -1,0 +1,65 @@
+"""Files of a run directory as frames, with their columns checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+
+def read_parquet(path: Path, required: Sequence[str]) -> pd.DataFrame:
+    """A Parquet file of the trainer, which replaces such files whole: a reader never meets half of one.
+
+    Raises:
+        ValueError: Not Parquet, or columns are missing; names the file and them.
+    """
+    try:
+        frame = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not a readable Parquet file ({error}); restore it, or resume the run") from error
+    missing = [column for column in required if column not in frame]
+    if missing:
+        raise ValueError(f"{path}: columns {missing} are missing; it was not written by `distill train`")
+    return frame
+
+
+def read_log(path: Path, required: Sequence[str]) -> pd.DataFrame:
+    """JSON lines, one object a line; nested fields become columns with dots. Without the file, a frame without rows.
+
+    Raises:
+        ValueError: A line is damaged; names it and the field. A last line without its end is being written right now
+            and is left for later.
+    """
+    if not path.exists():
+        return pd.DataFrame(columns=list(required))
+    rows = [
+        read_object(line, f"{path}, line {number}", required)
+        for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1)
+        if line.endswith(b"\n")
+    ]
+    if not rows:
+        return pd.DataFrame(columns=list(required))
+    frame = pd.json_normalize(rows)
+    # JSON has no NaN: a column of nothing but nulls is one of undefined numbers.
+    return frame.astype(dict.fromkeys(frame.columns[frame.isna().all()], "float64"))
+
+
+def read_object(text: bytes, where: str, required: Sequence[str]) -> dict[str, Any]:
+    """A JSON object that has certain fields.
+
+    Raises:
+        ValueError: It is not one; names where it stands.
+    """
+    try:
+        row = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{where}: not JSON ({error}); restore it from a copy, or delete it") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{where}: expected a JSON object, found {type(row).__name__}")
+    missing = [name for name in required if name not in row]
+    if missing:
+        raise ValueError(f"{where}: fields {missing} are missing; it was not written by `distill train`")
+    return row

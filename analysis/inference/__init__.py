@@ -1,0 +1,57 @@
+"""Is it more than luck? Tests and intervals for what runs show, one file a topic.
+
+* `error_rate_difference`, `gap_recovery`, `mapsswe`: two systems on the same utterances.
+* `recipe_differences`, `mixed_model`: recipes over several seeds.
+* `stage_changes`, `overlap_change`: what a stage did to overlap on the same recorded rollouts.
+* `switch_changes`, `change_at`: a jump or bend at a stage switch.
+* `stage_gains` with `gain_correlations`, `stage_ends` with `token_gains`: which statistic foretells the gain, over runs
+  and over tokens.
+* `contrast`, `over_seeds`, `swap_test`, `paired_effect`, `corrected`: what these are made of, for numbers of your own.
+
+Everything is a pure function of frames; the same input and seed give the same numbers.
+"""
+
+from .bootstrap import Interval, contrast
+from .effects import PairedEffect, paired_effect
+from .errors import ErrorRateDifference, error_rate, error_rate_difference, gap_recovery
+from .mapsswe import Mapsswe, mapsswe
+from .mixed import mixed_model
+from .multiple import corrected
+from .overlap_change import overlap_change, stage_changes
+from .permutation import swap_test
+from .recipes import last_transcripts, recipe_differences
+from .run_gains import gain_correlations, stage_gains
+from .seeds import SeedInterval, Side, over_seeds
+from .stays import stage_ends
+from .switches import SwitchChange, change_at, switch_changes
+from .token_gains import token_gains
+
+__all__ = [
+    "ErrorRateDifference",
+    "Interval",
+    "Mapsswe",
+    "PairedEffect",
+    "SeedInterval",
+    "Side",
+    "SwitchChange",
+    "change_at",
+    "contrast",
+    "corrected",
+    "error_rate",
+    "error_rate_difference",
+    "gain_correlations",
+    "gap_recovery",
+    "last_transcripts",
+    "mapsswe",
+    "mixed_model",
+    "over_seeds",
+    "overlap_change",
+    "paired_effect",
+    "recipe_differences",
+    "stage_changes",
+    "stage_ends",
+    "stage_gains",
+    "swap_test",
+    "switch_changes",
+    "token_gains",
+]

@@ -1,0 +1,264 @@
+"""Word and character error rates of two systems on the same utterances."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from ..formatting import WIDTH, count, interval, number, p_text, plural, signed
+from .bootstrap import DRAWS, Interval, Method, contrast
+from .effects import PairedEffect, paired_effect
+from .mapsswe import Mapsswe, mapsswe
+from .permutation import swap_test
+
+Unit = Literal["words", "tokens", "characters"]
+NAMES = {"words": "WER", "tokens": "MER", "characters": "CER"}
+
+
+@dataclass(frozen=True)
+class ErrorRateDifference:
+    """How the error rate of a second system differs from a first one's on the same utterances.
+
+    Attributes:
+        unit: `words`, `tokens` (of the mixed error rate) or `characters`.
+        first: Error rate of the first, as a share.
+        second: Of the second.
+        difference: Second − first; below 0 the second makes fewer errors.
+        reduction: (first − second) / first, the relative error rate reduction.
+        p_value: Of `swap_test` over clusters.
+        mapsswe: The matched-pairs test by utterance.
+        effect: Of the differences in errors by utterance.
+        n_utterances: Utterances compared.
+        total: Words or characters of the references.
+        cluster: What was resampled: `utterance`, or a column such as `speaker`.
+    """
+
+    unit: Unit
+    first: Interval
+    second: Interval
+    difference: Interval
+    reduction: Interval
+    p_value: float
+    mapsswe: Mapsswe
+    effect: PairedEffect
+    n_utterances: int
+    total: int
+    cluster: str
+
+    def __str__(self) -> str:
+        name, level = NAMES[self.unit], f"{100 * self.difference.level:g} %"
+        over, cluster = self.difference, plural(self.cluster, self.difference.n)
+        change = f"{signed(100 * over.value, 1)} {interval(100 * over.low, 100 * over.high, 1)}"
+        lines = [
+            f"{name} of the first {self.first.shown(1, 100)} %, of the second {self.second.shown(1, 100)} %",
+            f"second − first: {change} points, p {p_text(self.p_value, '=')} (swap test over {count(over.n)} "
+            f"{cluster}); relative reduction {self.reduction.shown(1, 100)} %",
+            str(self.mapsswe),
+            f"fewer errors in {count(self.effect.lower)}, more in {count(self.effect.higher)}, as many in "
+            f"{count(self.effect.same)} of {count(self.n_utterances)} utterances ({count(self.total)} {self.unit}); "
+            f"Hedges' g {number(self.effect.g, 2)} {interval(self.effect.low, self.effect.high, 2)}",
+            f"[ ]: {level} interval, {over.method}, over {plural(self.cluster, 2)}.",
+        ]
+        return "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in lines)
+
+    __repr__ = __str__
+
+
+def error_rate(
+    transcripts: pd.DataFrame,
+    unit: Unit = "words",
+    *,
+    by: str | None = None,
+    method: Method = "studentised",
+    level: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Interval:
+    """Error rate of one evaluation, with an interval.
+
+    Args:
+        transcripts: A row an utterance, from `Run.transcripts` or `distill evaluate --output`.
+        unit: `words`, `tokens` (of the mixed error rate) or `characters`.
+        by: A column whose values are resampled together, such as `speaker`. Without it, utterances.
+        method: See `contrast`.
+        level: Coverage.
+        draws: Resamples.
+        seed: Of the resampling.
+
+    Raises:
+        ValueError: An utterance is there twice, or the column is absent or has no value somewhere.
+    """
+    rows = _checked(transcripts, "transcripts", by)
+    errors, totals = _columns(rows, unit)
+    settings = {"method": method, "level": level, "draws": draws, "seed": seed}
+    return contrast(*clustered([errors], [totals], rows, by), **settings)
+
+
+def error_rate_difference(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    unit: Unit = "words",
+    *,
+    by: str | None = None,
+    method: Method = "studentised",
+    level: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> ErrorRateDifference:
+    """Compare two systems on the same utterances, each with itself: what both find hard cancels.
+
+    Args:
+        first: Transcripts of the first system, a row an utterance.
+        second: Of the second.
+        unit: `words`, `tokens` (of the mixed error rate) or `characters`.
+        by: A column whose values are resampled together, such as `speaker`: utterances of a speaker are not
+            independent, and the question is most often about new speakers. Without it, utterances.
+        method: Of the intervals, see `contrast`.
+        level: Coverage.
+        draws: Resamples.
+        seed: Of the resampling.
+
+    Raises:
+        ValueError: The utterances differ, or an utterance's reference has another number of words; names one.
+    """
+    one, two = paired(first, second, by)
+    e1, e2, n = columns_of(one, two, unit)
+    settings = {"method": method, "level": level, "draws": draws, "seed": seed}
+    errors, words = clustered([e1, e2], [n, n], one, by)
+    fall = clustered([e1 - e2], [e1], one, by)
+    return ErrorRateDifference(
+        unit,
+        contrast(errors[:, :1], words[:, :1], **settings),
+        contrast(errors[:, 1:], words[:, 1:], **settings),
+        contrast(errors, words, (-1.0, 1.0), **settings),
+        contrast(*fall, **settings),
+        swap_test(errors, words, seed=seed),
+        mapsswe(e1, e2),
+        paired_effect(e2 - e1, level=level),
+        len(one),
+        int(n.sum()),
+        by or "utterance",
+    )
+
+
+def gap_recovery(
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    teacher: pd.DataFrame,
+    unit: Unit = "words",
+    *,
+    by: str | None = None,
+    method: Method = "studentised",
+    level: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Interval:
+    """(rate before − rate after) / (rate before − teacher's): which share of the way to the teacher a stage went.
+
+    Undefined where the student was no worse than the teacher to begin with. There is no interval where that gap is
+    itself not told apart from 0 (its own interval reaches 0): the quotient has no bounds then (Fieller 1954).
+
+    Args:
+        before: Transcripts of the student before.
+        after: After.
+        teacher: Of the teacher, on the same utterances.
+        unit: `words`, `tokens` (of the mixed error rate) or `characters`.
+        by: As in `error_rate_difference`.
+        method: See `contrast`.
+        level: Coverage.
+        draws: Resamples.
+        seed: Of the resampling.
+
+    Raises:
+        ValueError: As `error_rate_difference`.
+    """
+    one, two = paired(before, after, by)
+    _, three = paired(before, teacher, by)
+    (e1, e2, n), (_, e3, _) = columns_of(one, two, unit), columns_of(one, three, unit)
+    settings = {"method": method, "level": level, "draws": draws, "seed": seed}
+    gap = contrast(*clustered([e1 - e3], [n], one, by), **settings)
+    recovery = contrast(*clustered([e1 - e2], [e1 - e3], one, by), **settings)
+    nan = float("nan")
+    if not gap.value > 0:
+        return Interval(nan, nan, nan, nan, recovery.n, method, level)
+    if not gap.low > 0:
+        return Interval(recovery.value, nan, nan, nan, recovery.n, method, level)
+    return recovery
+
+
+def paired(first: pd.DataFrame, second: pd.DataFrame, by: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of two sets of transcripts in the order of their ids, checked to be of the same utterances.
+
+    Raises:
+        ValueError: They are not; says which utterances are missing on which side.
+    """
+    one, two = _checked(first, "first", by), _checked(second, "second", None)
+    if not one.index.equals(two.index):
+        missing = one.index.difference(two.index), two.index.difference(one.index)
+        said = [
+            f"{len(ids)} are in the {side} alone ({', '.join(map(repr, ids[:3]))}{', …' if len(ids) > 3 else ''})"
+            for side, ids in zip(("first", "second"), missing, strict=True)
+            if len(ids)
+        ]
+        raise ValueError(f"utterances differ: {' and '.join(said)}; compare evaluations of the same set")
+    return one, two
+
+
+def _checked(transcripts: pd.DataFrame, name: str, by: str | None) -> pd.DataFrame:
+    missing = [column for column in ("id", by or "id") if column not in transcripts]
+    if missing:
+        raise ValueError(f"{name}: there is no column {missing[0]!r}; expected transcripts with a row an utterance")
+    twice = [str(id_) for id_ in transcripts.loc[transcripts.duplicated("id"), "id"]]
+    if twice:
+        raise ValueError(
+            f"{name}: utterance {twice[0]!r} is there more than once; choose one evaluation, such as "
+            "transcripts.query(\"step == 1200 and model == 'student'\")"
+        )
+    rows = transcripts.set_index("id").sort_index()
+    without = [] if by is None else [str(id_) for id_ in rows.index[rows[by].isna().to_numpy()]]
+    if without:
+        raise ValueError(
+            f"{name}: utterance {without[0]!r} has no {by}; give every line of the manifest one, or leave out `by`"
+        )
+    return rows
+
+
+def columns_of(first: pd.DataFrame, second: pd.DataFrame, unit: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Errors of both, and the lengths of the references, which must agree, of paired rows.
+
+    Raises:
+        ValueError: They do not; names an utterance.
+    """
+    (e1, n1), (e2, n2) = (_columns(rows, unit) for rows in (first, second))
+    wrong = np.flatnonzero(n1 != n2)
+    if len(wrong):
+        raise ValueError(
+            f"utterance {first.index[wrong[0]]!r}: its reference has {n1[wrong[0]]:.0f} {unit} in the first and "
+            f"{n2[wrong[0]]:.0f} in the second; compare evaluations with one normaliser and one manifest"
+        )
+    return e1, e2, n1
+
+
+def _columns(rows: pd.DataFrame, unit: str) -> tuple[np.ndarray, np.ndarray]:
+    if unit not in NAMES:
+        raise ValueError(f"unit: expected one of {', '.join(NAMES)}, received {unit!r}")
+    errors, totals = (rows[f"{unit}.{name}"].to_numpy(dtype=np.float64) for name in ("errors", "total"))
+    return errors, totals
+
+
+def clustered(
+    sums: list[np.ndarray], counts: list[np.ndarray], rows: pd.DataFrame, by: str | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """`[G, K]` sums and counts of the clusters, which are the rows themselves without a column to go by."""
+    x, n = np.stack(sums, 1), np.stack(counts, 1)
+    if by is None:
+        return x, n
+    names, member = np.unique(rows[by].astype(str), return_inverse=True)
+    found = np.zeros((2, len(names), x.shape[1]))
+    np.add.at(found[0], member, x)
+    np.add.at(found[1], member, n)
+    return found[0], found[1]

@@ -1,0 +1,115 @@
+"""A linear mixed model of errors: recipes are fixed, runs and utterances are samples."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+
+from ..formatting import count, decimals, interval, number, p_text, plural, signed
+from ..printed import PrintedTable
+from ..runs import Runs
+from .errors import NAMES, Unit
+from .extra import statsmodels
+from .recipes import recipe_errors
+
+COMPONENTS = {"run": "run (seed)", "cluster": "{}", "both": "recipe × {}", "rest": "rest"}
+"""Random effects, and how they are printed, given what a cluster is."""
+
+
+def mixed_model(
+    runs: Runs,
+    baseline: str | None = None,
+    unit: Unit = "words",
+    *,
+    test_set: str | None = None,
+    by: str | None = None,
+    level: float = 0.95,
+) -> PrintedTable:
+    """Fit errors ~ recipe + (1 | run) + (1 | utterance) + (1 | recipe × utterance) by REML, with statsmodels.
+
+    An utterance's errors are divided by the mean length of the references, so that a recipe's mean is exactly its
+    error rate. Intervals and p-values take the normal distribution and are too short with few seeds, as
+    `over_seeds` is not; what the model adds are the components: how much of the spread is the seed, the utterance,
+    and what only some recipes find hard.
+
+    Args:
+        runs: From `load_many`: at least two recipes, one of them with two seeds. Six runs of 200
+            utterances take seconds, twelve a minute or two.
+        baseline: The recipe that the others are compared with; the first without it.
+        unit: `words` or `characters`.
+        test_set: Which set, where there are several.
+        by: A column whose values are one cluster, such as `speaker`.
+        level: Coverage of the intervals.
+
+    Returns:
+        A row a term: `term`, `kind` (`fixed`, or `sd` of a random effect), `value` as a share of the reference's words,
+        and for fixed ones `standard_error`, `low`, `high` and `p`.
+
+    Raises:
+        ValueError: Too few recipes or seeds, or what `recipe_errors` raises.
+        ImportError: statsmodels is not installed; names the extra.
+    """
+    found = recipe_errors(runs, unit, test_set=test_set, by=by)
+    names = list(found)
+    if len(names) < 2 or max(len(errors.runs) for errors in found.values()) < 2:
+        raise ValueError("a mixed model takes at least two recipes and two seeds of one of them")
+    baseline = names[0] if baseline is None else baseline
+    if baseline not in found:
+        raise ValueError(f"baseline: no recipe is called {baseline!r}; there are {', '.join(found)}")
+    names = [baseline, *(name for name in names if name != baseline)]
+    totals = found[baseline].totals
+    clusters, parts = np.arange(len(totals)), []
+    for number_, name in enumerate(names):
+        for run, errors in zip(found[name].runs, found[name].errors, strict=True):
+            part = {"recipe": number_, "run": run, "cluster": clusters, "both": clusters * len(names) + number_}
+            parts.append(pd.DataFrame(part | {"errors": errors / totals.mean()}))
+    data = pd.concat(parts, ignore_index=True)
+    model = statsmodels("formula.api").mixedlm(
+        "errors ~ C(recipe)",
+        data,
+        groups=np.ones(len(data)),
+        re_formula="0",
+        vc_formula={name: f"0 + C({name})" for name in COMPONENTS if name != "rest"},
+        use_sparse=True,
+    )
+    with warnings.catch_warnings():
+        # A component estimated as 0 lies on the boundary: that is an answer. What does not converge is noted below.
+        warnings.simplefilter("ignore")
+        fit = model.fit(reml=True)
+    terms = ["intercept", *(f"{name} − {baseline}" for name in names[1:])]
+    ends = fit.conf_int(alpha=1 - level)[: len(terms)].to_numpy()
+    fixed = {"value": fit.fe_params, "standard_error": fit.bse_fe, "p": fit.pvalues[: len(terms)]}
+    columns = {name: np.asarray(values, dtype=float) for name, values in fixed.items()}
+    rows = pd.DataFrame({"term": terms, "kind": "fixed", **columns, "low": ends[:, 0], "high": ends[:, 1]})
+    rows.loc[0, ["term", "p"]] = [baseline, np.nan]  # that an error rate is not 0 is no finding
+    variances = {**dict(zip(model.exog_vc.names, fit.vcomp, strict=True)), "rest": fit.scale}
+    spread = [
+        {"term": label.format(plural(by or "utterance", 1)), "kind": "sd", "value": float(np.sqrt(variances[name]))}
+        for name, label in COMPONENTS.items()
+    ]
+    frame = pd.concat([rows, pd.DataFrame(spread)], ignore_index=True)
+    return _printed(frame, unit, level, (len(data), len(totals), by or "utterance"), bool(fit.converged))
+
+
+def _printed(
+    frame: pd.DataFrame, unit: Unit, level: float, counts: tuple[int, int, str], converged: bool
+) -> PrintedTable:
+    rows = []
+    for row in frame.to_dict("records"):
+        digits = decimals(100 * row["standard_error"], 1)
+        ends = interval(100 * row["low"], 100 * row["high"], digits) if row["kind"] == "fixed" else ""
+        value = signed if "−" in str(row["term"]) and row["kind"] == "fixed" else number
+        p = p_text(row["p"]) if row["kind"] == "fixed" else ""
+        rows.append([row["term"], row["kind"], f"{value(100 * row['value'], digits)} {ends}".rstrip(), p])
+    observations, clusters, cluster = counts
+    notes = [
+        f"Linear mixed model (REML) of {count(observations)} error counts on {count(clusters)} "
+        f"{plural(cluster, clusters)}; points of per cent of {unit}.",
+        "[ ] and p from the normal distribution: too short with few seeds.",
+        f"sd: of a random effect on one {cluster} in one run, in the same points; 0 is at the edge of what it can be.",
+    ]
+    if not converged:
+        notes.append("The fit did not converge: do not use these numbers; `recipe_differences` needs no fit.")
+    return PrintedTable(frame, ["term", "kind", f"{NAMES[unit]} points [{100 * level:g} %]", "p"], rows, notes, left=2)

@@ -1,0 +1,241 @@
+"""Recipes against each other: error rates over several seeds and one test set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..formatting import count, interval, number, p_text, plural, signed
+from ..printed import PrintedTable
+from ..runs import Runs
+from .bootstrap import DRAWS, contrast
+from .errors import NAMES, Unit, clustered, columns_of, paired
+from .multiple import CORRECTIONS, Correction, correction_note, with_corrected
+from .permutation import swap_test
+from .seeds import SeedInterval, SeedMethod, Side, over_seeds
+
+ONE_SEED = "one seed"
+"""Method of an interval over utterances alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class RecipeErrors:
+    """What the runs of a recipe got wrong at their last evaluation.
+
+    Attributes:
+        runs: Names, in the order of the seeds.
+        seeds: Their seeds.
+        errors: `[S, G]` by run and cluster.
+        totals: `[G]` words (or characters) of the references.
+    """
+
+    runs: tuple[str, ...]
+    seeds: tuple[int | None, ...]
+    errors: np.ndarray
+    totals: np.ndarray
+
+
+def last_transcripts(runs: Runs, name: str, test_set: str | None = None) -> pd.DataFrame:
+    """What a run's student wrote at its last evaluation.
+
+    Args:
+        runs: Several runs.
+        name: One of them.
+        test_set: Which set; the only one where there is one.
+
+    Raises:
+        ValueError: There is no such evaluation, or no transcripts of it; says how to make them.
+    """
+    run = runs[name]
+    rows = run.evaluations.loc[run.evaluations["model"] == "student"]
+    sets = list(dict.fromkeys(rows["set"]))
+    if test_set is None and len(sets) > 1:
+        raise ValueError(f"run {name!r} was evaluated on {', '.join(sets)}: say which set")
+    rows = rows.loc[rows["set"] == (test_set or (sets[0] if sets else None))]
+    if rows.empty:
+        said = f" on {test_set!r}; it was on {', '.join(sets)}" if sets else ""
+        raise ValueError(f"run {name!r} was not evaluated{said}")
+    last = rows.iloc[-1]
+    written = run.transcripts
+    chosen = written.loc[
+        (written["step"] == last["step"])
+        & (written["stage"] == last["stage"])
+        & (written["set"] == last["set"])
+        & (written["model"] == "student")
+    ]
+    if chosen.empty:
+        file = f"step-{last['step']:06d}-{last['stage']}-{last['set']}-student.parquet"
+        raise ValueError(
+            f"run {name!r} has no transcripts of its last evaluation, so nothing is known by utterance; write them: "
+            f"`distill evaluate --model {run.path}/checkpoints/step-{last['step']:06d} --manifest … --normaliser "
+            f"{last.get('normaliser', '…')} --output '{run.path}/transcripts/{file}'`"
+        )
+    return chosen
+
+
+def recipe_errors(
+    runs: Runs, unit: Unit = "words", *, test_set: str | None = None, by: str | None = None
+) -> dict[str, RecipeErrors]:
+    """Errors of every run by utterance, as matrices.
+
+    Args:
+        runs: Runs that were evaluated on the same utterances.
+        unit: `words` or `characters`.
+        test_set: Which set.
+        by: A column whose values are one cluster, such as `speaker`; without it, utterances.
+
+    Raises:
+        ValueError: As `last_transcripts`, and if the utterances of two runs differ.
+    """
+    first: pd.DataFrame | None = None
+    found: dict[str, dict[str, np.ndarray]] = {}
+    totals = np.zeros(0)
+    for name in sorted(runs, key=lambda name: (runs[name].seed is None, runs[name].seed or 0, name)):
+        rows = last_transcripts(runs, name, test_set)
+        first = rows if first is None else first
+        try:
+            one, own = paired(first, rows, by)
+            _, errors, lengths = columns_of(one, own, unit)
+        except ValueError as error:
+            raise ValueError(f"run {name!r}: {error}") from error
+        x, n = clustered([errors], [lengths], one, by)
+        totals = n[:, 0]
+        found.setdefault(runs.recipes[name], {})[name] = x[:, 0]
+    return {
+        recipe: RecipeErrors(
+            tuple(found[recipe]),
+            tuple(runs[name].seed for name in found[recipe]),
+            np.stack(list(found[recipe].values())),
+            totals,
+        )
+        for recipe in dict.fromkeys(runs.recipes[name] for name in runs)
+    }
+
+
+def recipe_differences(
+    runs: Runs,
+    baseline: str | None = None,
+    unit: Unit = "words",
+    *,
+    test_set: str | None = None,
+    by: str | None = None,
+    pair_seeds: bool = False,
+    method: SeedMethod = "t",
+    correction: Correction = "holm",
+    level: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> PrintedTable:
+    """Differences in error rate between recipes at the end of their runs, over seeds and utterances at once.
+
+    Args:
+        runs: From `load_many`; of each recipe one run or several seeds.
+        baseline: The recipe that the others are compared with; without it, every pair.
+        unit: `words` or `characters`.
+        test_set: Which set, where there are several.
+        by: A column whose values are one cluster, such as `speaker`.
+        pair_seeds: Whether the same seed of two recipes belongs together (one Base, one order of the data). It takes
+            out what the seed does to both, and costs degrees of freedom.
+        method: See `over_seeds`. Where a recipe has one run, seeds are left out: the interval is over utterances.
+        correction: Of the p-values for their number, `holm` or `bh`.
+        level: Coverage of the intervals, which are not corrected.
+        draws: Resamples.
+        seed: Of the resampling.
+
+    Returns:
+        A row a pair: `first`, `second`, both rates, `difference` (second − first) with `.low` and `.high`, `p`,
+        `p.corrected`, `df`, numbers of seeds and clusters. Shares, not per cent.
+
+    Raises:
+        ValueError: Fewer than two recipes, an unknown baseline, or what `recipe_errors` raises.
+    """
+    found = recipe_errors(runs, unit, test_set=test_set, by=by)
+    if len(found) < 2:
+        raise ValueError(f"there is one recipe, {next(iter(found))!r}; load runs of at least two to compare them")
+    if baseline is not None and baseline not in found:
+        raise ValueError(f"baseline: no recipe is called {baseline!r}; there are {', '.join(found)}")
+    pairs = [(baseline, name) for name in found if name != baseline] if baseline else list(combinations(found, 2))
+    settings = {"method": method, "level": level, "draws": draws, "seed": seed}
+    rows = [
+        {"first": one, "second": two}
+        | {f"rate.{side}": _rate(found[name]) for side, name in (("first", one), ("second", two))}
+        | _row(_difference(found[one], found[two], pair_seeds, settings))
+        for one, two in pairs
+    ]
+    frame = with_corrected(pd.DataFrame(rows), "p", correction)
+    return _printed(frame, unit, by, correction, level, pair_seeds)
+
+
+def _rate(found: RecipeErrors) -> float:
+    return float(found.errors.mean(0).sum() / found.totals.sum())
+
+
+def _difference(one: RecipeErrors, two: RecipeErrors, pair_seeds: bool, settings: Mapping[str, Any]) -> SeedInterval:
+    totals, sizes = one.totals, (len(one.runs), len(two.runs))
+    if min(sizes) < 2:
+        sums, counts = np.stack([one.errors.mean(0), two.errors.mean(0)], 1), np.stack([totals, totals], 1)
+        over = contrast(sums, counts, (-1.0, 1.0), **{key: settings[key] for key in ("level", "draws", "seed")})
+        p = swap_test(sums, counts, seed=settings["seed"])
+        ends = (over.value, over.standard_error, over.low, over.high, p, np.nan)
+        return SeedInterval(*ends, sizes, over.n, ONE_SEED, over.level)
+    if not pair_seeds:
+        return over_seeds([Side(one.errors, -1.0), Side(two.errors)], totals, **settings)
+    shared = [s for s in one.seeds if s is not None and s in two.seeds]
+    if len(shared) < 2:
+        raise ValueError(
+            f"pair_seeds: {', '.join(one.runs)} and {', '.join(two.runs)} share {len(shared)} "
+            f"{plural('seed', len(shared))}; it takes at least two"
+        )
+    rows = [[side.seeds.index(s) for s in shared] for side in (one, two)]
+    return over_seeds([Side(two.errors[rows[1]] - one.errors[rows[0]])], totals, **settings)
+
+
+def _row(over: SeedInterval) -> dict[str, Any]:
+    return {
+        "difference": over.value,
+        "difference.low": over.low,
+        "difference.high": over.high,
+        "p": over.p_value,
+        "df": over.df,
+        "n_seeds.first": over.n_seeds[0],
+        "n_seeds.second": over.n_seeds[-1],
+        "n_clusters": over.n_clusters,
+        "method": over.method,
+    }
+
+
+def _printed(
+    frame: pd.DataFrame, unit: Unit, by: str | None, correction: Correction, level: float, pair_seeds: bool
+) -> PrintedTable:
+    name, clusters = NAMES[unit], plural(by or "utterance", 2)
+    heading = ["first", "second", f"{name} % first", "second", f"second − first [{100 * level:g} %]"]
+    heading += ["p", f"p {CORRECTIONS[correction]}", "df", "n seeds", f"n {clusters}"]
+    rows = [
+        [
+            *(row["first"], row["second"]),
+            *(number(100 * row[f"rate.{side}"], 1) for side in ("first", "second")),
+            f"{signed(100 * row['difference'], 1)} "
+            f"{interval(100 * row['difference.low'], 100 * row['difference.high'], 1)}",
+            *(p_text(row["p"]), p_text(row["p.corrected"]), number(row["df"], 1)),
+            *(f"{row['n_seeds.first']}, {row['n_seeds.second']}", count(row["n_clusters"])),
+        ]
+        for row in frame.to_dict("records")
+    ]
+    how = {
+        "t": f"t over seeds and {clusters} at once: other seeds and other {clusters} would fall within it.",
+        "bootstrap": f"percentiles of a bootstrap that draws seeds and {clusters} independently; no p.",
+        ONE_SEED: f"studentised bootstrap over {clusters}; p of the swap test. What other seeds would do is not in it.",
+    }
+    present = list(dict.fromkeys(frame["method"]))
+    notes = [
+        f"{name} of each run's last evaluation, mean over seeds; differences in points of per cent.",
+        *(["Runs of one seed are compared with one another."] if pair_seeds else []),
+        *(f"[ ]{'' if len(present) == 1 else f' ({method})'}: {how[method]}" for method in present),
+        correction_note(frame, "p", correction),
+    ]
+    return PrintedTable(frame, heading, rows, notes, left=2)

@@ -1,0 +1,181 @@
+"""Which statistic, where a stage begins, goes with what the stage then gains in error rate? A row a stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from overlap.definitions import TOKEN_STATISTICS
+
+from ..formatting import count, interval, p_text, signed
+from ..printed import PrintedTable
+from ..runs import Runs
+from ..tables import stage_table
+from ..visits import visit_numbers
+from .multiple import CORRECTIONS, Correction, correction_note, strongest_first, with_corrected
+
+Outcome = Literal["gain", "recovery", "wer.after"]
+OUTCOMES = {
+    "gain": "fall in WER over the stage",
+    "recovery": "gap recovery, (WER before − after) / (WER before − teacher's)",
+    "wer.after": "WER where the stage ends",
+}
+PLACE = ("run", "recipe", "seed", "visit", "stage", "kind", "first_step", "last_step")
+MEASURED = ("wer.before", "wer.after", "wer.teacher", "gain", "recovery")
+
+
+def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
+    """What every stay in a stage gained, beside the overlap that it began with.
+
+    Args:
+        runs: From `load_many`.
+        states: On whose transcripts the statistics were probed.
+
+    Returns:
+        A row a stay: `run`, `recipe`, `seed`, `visit`, `stage`, `kind` (`sft`, `td`, `opd`), `first_step`, `last_step`;
+        `wer.before`, `wer.after` and `wer.teacher` as shares (of the mixed error rate where that is a run's), `gain` =
+        before − after, `recovery` = gain / (before − teacher's), NaN where the student was no worse than the teacher;
+        then every statistic that was probed at the first step. A stay after a fall back began with weights that were
+        not evaluated there: its gain is NaN.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, run in runs.items():
+        table = stage_table(run).frame
+        rate = run.error_rate
+        teachers = table.loc[table["model"] == "teacher", rate]
+        teacher = float(teachers.iloc[0]) if len(teachers) else np.nan
+        kinds = {stage["name"]: stage["type"] for stage in run.stages}
+        students = run.evaluations.loc[(run.evaluations["model"] == "student") & (run.evaluations["step"] == 0)]
+        before = float(students[f"{rate}.value"].iloc[0]) if len(students) else np.nan
+        probes = run.probes.assign(visit=visit_numbers(run.probes)).loc[run.probes["states"] == states]
+        for stay in table.loc[table["model"] == "student"].to_dict("records"):
+            at_start = probes.loc[(probes["visit"] == stay["visit"]) & (probes["step"] == stay["first_step"])]
+            measured = at_start.loc[at_start["statistic"].isin(TOKEN_STATISTICS)].set_index("statistic")["value"]
+            gain, gap = before - stay[rate], before - teacher
+            rows.append(
+                {"run": name, "recipe": runs.recipes[name], "seed": run.seed, "kind": kinds[stay["stage"]]}
+                | {key: stay[key] for key in ("visit", "stage", "first_step", "last_step")}
+                | {"wer.before": before, "wer.after": stay[rate], "wer.teacher": teacher, "gain": gain}
+                | {"recovery": gain / gap if gap > 0 else np.nan}
+                | {str(statistic): value for statistic, value in measured.items()}
+            )
+            before = np.nan if stay["decision"] == "fall_back" else stay[rate]
+    frame = pd.DataFrame(rows, columns=None if rows else [*PLACE, *MEASURED])
+    frame = frame.astype(dict.fromkeys(("visit", "first_step", "last_step"), "int64"))
+    return frame.reindex(columns=[*PLACE, *MEASURED, *(name for name in TOKEN_STATISTICS if name in frame)])
+
+
+def gain_correlations(
+    gains: pd.DataFrame,
+    outcome: Outcome = "gain",
+    *,
+    kind: str | None = "opd",
+    statistics: Sequence[str] | None = None,
+    per: Literal["run", "recipe"] = "run",
+    correction: Correction = "bh",
+    level: float = 0.95,
+    draws: int = 9999,
+    seed: int = 0,
+) -> PrintedTable:
+    """Spearman's correlation of each statistic at a stage's start with what the stage gained.
+
+    A gain has the WER before in it: what begins badly has most to gain, and every statistic that tells a bad start goes
+    with the gain for that alone. Look at `wer.after` as well. Runs of one recipe begin the stage with much the same
+    overlap: they are not as many independent trials as there are runs, and p-values over runs are too small where
+    recipes differ in more than overlap. `per="recipe"` averages over seeds first.
+
+    Args:
+        gains: From `stage_gains`.
+        outcome: `gain` (fall in WER), `recovery` (gap recovery) or `wer.after`.
+        kind: Kind of the stages: `sft`, `td` or `opd`; None for all.
+        statistics: Names; without them, all.
+        per: What a row is.
+        correction: Of the p-values.
+        level: Coverage of the intervals (Bonett & Wright 2000).
+        draws: Permutations; all are tried where there are not more.
+        seed: Of the permutations.
+
+    Returns:
+        A row a statistic, the strongest first: `rho`, `low`, `high`, `p` (permutation), `p.corrected`, `n`,
+        `n_recipes`, `n_undefined`. NaN where a statistic is the same everywhere.
+
+    Raises:
+        ValueError: Unknown names, or fewer than four stays.
+    """
+    if outcome not in OUTCOMES:
+        raise ValueError(f"outcome: expected one of {', '.join(OUTCOMES)}, received {outcome!r}")
+    rows = gains if kind is None else gains.loc[gains["kind"] == kind]
+    there = [name for name in TOKEN_STATISTICS if name in gains]
+    names = there if statistics is None else list(statistics)
+    unknown = [name for name in names if name not in there]
+    if unknown:
+        raise ValueError(f"statistics: {unknown[0]!r} was not probed; there are {', '.join(there)}")
+    if per == "recipe":
+        rows = pd.DataFrame(rows.groupby(["recipe", "stage"], as_index=False, sort=False)[[outcome, *names]].mean())
+    if len(rows) < 4:
+        raise ValueError(f"there are {len(rows)} stays of kind {kind!r}; a correlation takes at least four")
+    gained, recipes = rows[outcome].to_numpy(dtype=np.float64), rows["recipe"].to_numpy(dtype=str)
+    found = []
+    for name in names:
+        measured = rows[name].to_numpy(dtype=np.float64)
+        both = ~np.isnan(measured) & ~np.isnan(gained)
+        rho, p = _spearman(measured[both], gained[both], draws, seed)
+        low, high = _ends(rho, int(both.sum()), level)
+        found.append(
+            {"statistic": name, "rho": rho, "low": low, "high": high, "p": p, "n": int(both.sum())}
+            | {"n_recipes": len(set(recipes[both])), "n_undefined": int((~both).sum())}
+        )
+    frame = strongest_first(with_corrected(pd.DataFrame(found), "p", correction), "rho")
+    return _printed(frame, outcome, kind, per, correction, level)
+
+
+def _spearman(x: np.ndarray, y: np.ndarray, draws: int, seed: int) -> tuple[float, float]:
+    if len(x) < 4 or len(np.unique(x)) < 2 or len(np.unique(y)) < 2:
+        return np.nan, np.nan
+    a, b = (ranks - ranks.mean() for ranks in (stats.rankdata(x), stats.rankdata(y)))
+    size = np.sqrt((a**2).sum() * (b**2).sum())
+    found = stats.permutation_test(
+        (a,),
+        lambda drawn, axis: (drawn * b).sum(axis) / size,
+        permutation_type="pairings",
+        vectorized=True,
+        n_resamples=draws,
+        rng=np.random.default_rng(seed),
+    )
+    return float(found.statistic), float(found.pvalue)
+
+
+def _ends(rho: float, n: int, level: float) -> tuple[float, float]:
+    """Fisher's z with the standard error that Bonett & Wright (Psychometrika 65, 2000) give for ranks."""
+    if np.isnan(rho) or n < 5 or abs(rho) >= 1:
+        return np.nan, np.nan
+    reach = stats.norm.ppf((1 + level) / 2) * np.sqrt((1 + rho**2 / 2) / (n - 3))
+    return float(np.tanh(np.arctanh(rho) - reach)), float(np.tanh(np.arctanh(rho) + reach))
+
+
+def _printed(
+    frame: pd.DataFrame, outcome: Outcome, kind: str | None, per: str, correction: Correction, level: float
+) -> PrintedTable:
+    unit = "runs" if per == "run" else "recipes"
+    heading = ["statistic at the start", f"ρ [{100 * level:g} %]", "p", f"p {CORRECTIONS[correction]}", f"n {unit}"]
+    rows = []
+    for row in frame.to_dict("records"):
+        rho = "" if np.isnan(row["low"]) else f" {interval(row['low'], row['high'], 2)}"
+        p = [p_text(row[name]) for name in ("p", "p.corrected")]
+        rows.append([row["statistic"], f"{signed(row['rho'], 2)}{rho}", *p, count(row["n"])])
+    recipes = count(max(frame["n_recipes"].tolist()))
+    notes = [
+        f"Spearman's ρ with the {OUTCOMES[outcome]}; {kind or 'all'} stages; p by permutation.",
+        "A gain has the WER before in it: what begins badly has most to gain."
+        if outcome == "gain"
+        else "A statistic that is the same everywhere has no ρ.",
+        f"{recipes} recipes: runs of one recipe begin alike, so there are fewer trials than runs; see per='recipe'."
+        if per == "run"
+        else "Means over the seeds of each recipe and stage.",
+        correction_note(frame, "p", correction),
+    ]
+    return PrintedTable(frame, heading, rows, notes)

@@ -1,0 +1,198 @@
+"""The tables of a paper: error rates of recipes on test sets, and VUSS over the on-policy steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from .formatting import count, interval, number, plural
+from .inference.errors import Unit
+from .inference.recipes import recipe_errors
+from .inference.seeds import Side, over_seeds
+from .printed import PrintedTable
+from .runs import Runs
+
+Rate = Literal["wer", "mer", "cer"]
+RATES: dict[Rate, tuple[str, Unit]] = {
+    "wer": ("WER", "words"),
+    "mer": ("MER", "tokens"),
+    "cer": ("CER", "characters"),
+}
+SIZES = ("student_size", "teacher_size", "intersection_size")
+
+
+def error_rate_table(runs: Runs) -> PrintedTable:
+    """Error rates of each recipe at the end of its runs, a column a test set and rate, the teacher's first.
+
+    With one run of a recipe the interval is the evaluation's. With several seeds the value is their mean, and the
+    interval is over seeds and utterances (`inference.over_seeds`) where every run kept its transcripts; where not, the
+    smallest and largest of the seeds stand in its place.
+
+    Returns:
+        Its frame has a row a recipe, test set and rate: `recipe`, `model`, `set`, `rate` (`wer` or `mer`, `cer`),
+        `value`, `low`, `high`, `min`, `max`, `n_runs`, `n_utterances`, `total` (words, tokens or characters), `over`
+        (what the interval is over: `utterances`, `seeds and utterances`, or nothing). Shares, not per cent.
+    """
+    evaluations = _sets_told_apart(runs.evaluations)
+    rows = _teachers(evaluations)
+    for recipe in dict.fromkeys(runs.recipes[name] for name in runs):
+        students = evaluations.loc[(evaluations["recipe"] == recipe) & (evaluations["model"] == "student")]
+        for test_set in dict.fromkeys(students["set"]):
+            last = students.loc[students["set"] == test_set].drop_duplicates("run", keep="last")
+            place = {"recipe": recipe, "model": "student", "set": test_set}
+            rows += [place | _rate(Runs(runs.of(recipe), runs.recipes), recipe, last, rate) for rate in RATES]
+    columns = ["recipe", "model", "set", "rate", "value", "low", "high", "min", "max", "n_runs", "n_utterances"]
+    frame = pd.DataFrame(rows, columns=[*columns, "total", "over"])
+    return _error_rates_printed(frame.loc[frame["total"].notna()], evaluations)
+
+
+def vuss_table(runs: Runs) -> PrintedTable:
+    """VUSS over the steps of on-policy training, as mean (min–max) (arXiv 2605.28139), beside the sizes it is made of.
+
+    Means of a step are over the positions of its batch; the mean over steps gives every step the same weight, those of
+    all seeds together. The smallest and largest step depend on the batch size as well.
+
+    Returns:
+        Its frame has a row a recipe: `vuss`, `vuss.min`, `vuss.max`, `student_size`, `teacher_size`,
+        `intersection_size` in tokens, `k`, `used` (share of rollout positions that were used), `n_steps`, `n_runs`.
+        Recipes without on-policy steps are left out.
+    """
+    metrics, rows = runs.metrics, []
+    for recipe in dict.fromkeys(runs.recipes[name] for name in runs):
+        members = runs.of(recipe)
+        kinds = {stage["name"]: stage["type"] for run in members.values() for stage in run.stages}
+        on_policy = [name for name, kind in kinds.items() if kind == "opd"]
+        steps = metrics.loc[(metrics["recipe"] == recipe) & metrics["stage"].isin(on_policy)]
+        steps = steps.dropna(subset="overlap.union_size") if "overlap.union_size" in steps else steps.iloc[:0]
+        if steps.empty:
+            continue
+        union = steps["overlap.union_size"].to_numpy(dtype=np.float64)
+        bins = steps.filter(like="funnel.").to_numpy(dtype=np.float64)
+        used = steps["funnel.used"].to_numpy(dtype=np.float64) if "funnel.used" in steps else np.full(1, np.nan)
+        ks = sorted({run.resolved["recipe"].get("support", {}).get("k", math.nan) for run in members.values()})
+        rows.append(
+            {"recipe": recipe, "vuss": union.mean(), "vuss.min": union.min(), "vuss.max": union.max()}
+            | {name: steps[f"overlap.{name}"].to_numpy(dtype=np.float64).mean() for name in SIZES}
+            | {"used": used.sum() / bins.sum() if bins.size else math.nan, "k": ks[0] if len(ks) == 1 else math.nan}
+            | {"n_steps": len(steps), "n_runs": steps["run"].nunique()}
+        )
+    columns = ["recipe", "vuss", "vuss.min", "vuss.max", *SIZES, "used", "k", "n_steps", "n_runs"]
+    frame = pd.DataFrame(rows, columns=columns)
+    heading = ["recipe", "VUSS mean (min–max)", "mean |S|", "mean |T|", "mean |I|", "k", "used %", "n steps", "n runs"]
+    printed = [
+        [
+            *(row["recipe"], f"{number(row['vuss'], 2)} ({number(row['vuss.min'], 2)}–{number(row['vuss.max'], 2)})"),
+            *(number(row[name], 2) for name in SIZES),
+            *(count(row["k"]), number(100 * row["used"], 1), count(row["n_steps"]), count(row["n_runs"])),
+        ]
+        for row in frame.to_dict("records")
+    ]
+    notes = [
+        "Over on-policy training steps: means of each batch's positions, in tokens. VUSS = mean |U| falls with more "
+        "overlap, but also where |S| or |T| fall. used: share of rollout positions that the loss was taken on."
+    ]
+    return PrintedTable(frame, heading, printed, notes)
+
+
+def _sets_told_apart(evaluations: pd.DataFrame) -> pd.DataFrame:
+    """Sets of one name that have not as many characters are not one set; `name` keeps what their runs call them."""
+    labels = {}
+    for name, rows in evaluations.groupby("set"):
+        totals = set(rows["cer.total"])
+        for total in totals:
+            labels[name, total] = name if len(totals) == 1 else f"{name} ({count(total)} characters)"
+    told = [labels[row["set"], row["cer.total"]] for row in evaluations.to_dict("records")]
+    return evaluations.assign(name=evaluations["set"], set=pd.Series(told, index=evaluations.index, dtype=object))
+
+
+def _teachers(evaluations: pd.DataFrame) -> list[dict[str, Any]]:
+    """A row a set and rate; one for each recipe where their teachers differ."""
+    rows: list[dict[str, Any]] = []
+    teachers = evaluations.loc[evaluations["model"] == "teacher"]
+    for test_set in dict.fromkeys(teachers["set"]):
+        here = teachers.loc[teachers["set"] == test_set]
+        one = len(here.drop_duplicates(["cer.errors", "cer.total"])) == 1
+        for row in here.drop_duplicates("cer.total" if one else "recipe").to_dict("records"):
+            name = "(teacher)" if one else f"(teacher of {row['recipe']})"
+            rows += [
+                {"recipe": name, "model": "teacher", "set": test_set, **_measured(row, rate), "n_runs": 1}
+                for rate in RATES
+            ]
+    return rows
+
+
+def _measured(row: Mapping[Any, Any], rate: Rate) -> dict[str, Any]:
+    value, low, high, total = (float(row.get(f"{rate}.{name}", math.nan)) for name in ("value", "low", "high", "total"))
+    return {
+        **{"rate": rate, "value": value, "low": low, "high": high, "min": value, "max": value},
+        **{"n_utterances": row.get("n_utterances", math.nan), "total": total, "over": "utterances"},
+    }
+
+
+def _rate(runs: Runs, recipe: str, last: pd.DataFrame, rate: Rate) -> dict[str, Any]:
+    """The mean over seeds, and what interval there is; of the runs of the recipe and their last evaluations."""
+    found = [_measured(row, rate) for row in last.to_dict("records")]
+    if len(found) == 1:
+        return found[0] | {"n_runs": 1}
+    values = [one["value"] for one in found]
+    result = found[0] | {"value": float(np.mean(values)), "min": min(values), "max": max(values), "n_runs": len(found)}
+    try:
+        errors = recipe_errors(runs, RATES[rate][1], test_set=str(last["name"].iloc[0]))[recipe]
+    except ValueError:  # without transcripts of every run nothing is known by utterance
+        return result | {"low": math.nan, "high": math.nan, "over": ""}
+    over = over_seeds([Side(errors.errors)], errors.totals)
+    return result | {"low": over.low, "high": over.high, "over": "seeds and utterances"}
+
+
+def _error_rates_printed(frame: pd.DataFrame, evaluations: pd.DataFrame) -> PrintedTable:
+    sets = list(dict.fromkeys(frame["set"]))
+    measured = set(zip(frame["set"], frame["rate"], strict=True))
+    shown = [(name, rate) for name in sets for rate in RATES if (name, rate) in measured]
+    titles = [f"{title} % {name}" for name in sets for rate, (title, _) in RATES.items() if (name, rate) in measured]
+    heading = ["recipe", *titles, "n runs"]
+    by = {(row["recipe"], row["set"], row["rate"]): row for row in frame.to_dict("records")}
+    rows = []
+    for recipe in dict.fromkeys(frame["recipe"]):
+        cells = [_cell(by.get((recipe, name, rate))) for name, rate in shown]
+        rows.append([str(recipe), *cells, count(max(frame.loc[frame["recipe"] == recipe, "n_runs"]))])
+    notes = [f"{name}: {_about(frame, evaluations, name)}." for name in sets]
+    over = list(dict.fromkeys(frame["over"]))
+    if "utterances" in over:
+        notes.append("[ ] of one run: 95 % bootstrap interval over utterances; other seeds are not in it.")
+    if "seeds and utterances" in over:
+        notes.append("[ ] of several runs: their mean, 95 % t-interval over seeds and utterances at once.")
+    if "" in over:
+        notes.append("( ): smallest and largest of the seeds; without transcripts there is no interval of their mean.")
+    return PrintedTable(frame, heading, rows, notes)
+
+
+def _cell(row: dict[Any, Any] | None) -> str:
+    if row is None or math.isnan(row["value"]):
+        return number(math.nan, 1)
+    value = number(100 * row["value"], 1)
+    if row["over"]:
+        ends = interval(100 * row["low"], 100 * row["high"], 1)
+        return value if math.isnan(row["low"]) else f"{value} {ends}"
+    return f"{value} ({number(100 * row['min'], 1)}–{number(100 * row['max'], 1)})"
+
+
+def _about(frame: pd.DataFrame, evaluations: pd.DataFrame, test_set: str) -> str:
+    here, rows = frame.loc[frame["set"] == test_set], evaluations.loc[evaluations["set"] == test_set]
+    totals = {unit: here.loc[here["rate"] == rate, "total"] for rate, (_, unit) in RATES.items()}
+    sizes = [_range(total, unit) for unit, total in totals.items() if len(total)]
+    normalisers = sorted({f"{row['normaliser']} {row['normaliser_version']}" for row in rows.to_dict("records")})
+    return (
+        f"{', '.join(sizes)} in {_range(here['n_utterances'], 'utterances')}, "
+        f"{plural('normaliser', len(normalisers))} {', '.join(normalisers)}"
+    )
+
+
+def _range(counts: Sequence[float] | pd.Series, unit: str) -> str:
+    known = [n for n in counts if not math.isnan(n)]
+    if not known:
+        return f"{number(math.nan, 0)} {unit}"
+    return f"{count(min(known))}{'' if min(known) == max(known) else f'–{count(max(known))}'} {unit}"

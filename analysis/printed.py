@@ -1,0 +1,59 @@
+"""A frame together with how it is read: the one kind of table that comparisons and inference return."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from overlap.table import html_table
+
+from .formatting import WIDTH, aligned, latex, markdown
+
+
+@dataclass(frozen=True, eq=False)
+class PrintedTable:
+    """Numbers, and the same as text, Markdown, LaTeX and HTML.
+
+    Attributes:
+        frame: The numbers, unrounded, with names that code can rely on.
+        heading: Of the columns as they are printed.
+        rows: Their cells.
+        notes: What a reader of the numbers must know.
+        left: How many columns are set flush left.
+        title: Above the plain text, and the caption in notebooks.
+    """
+
+    frame: pd.DataFrame
+    heading: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+    left: int = 1
+    title: str = ""
+
+    def to_text(self) -> str:
+        """Plain text, notes wrapped below the table."""
+        notes = [textwrap.fill(note, WIDTH, subsequent_indent="  ") for note in self.notes]
+        table = aligned([self.heading, *self.rows], heading=1, left=self.left)
+        return "\n".join([*filter(None, [self.title]), table, *([""] if notes else []), *notes])
+
+    def to_markdown(self) -> str:
+        """A pipe table, and a paragraph of notes."""
+        return f"{markdown(self.heading, self.rows, self.left)}\n\n{' '.join(self.notes)}".rstrip()
+
+    def to_latex(self) -> str:
+        """A `tabular` in the manner of booktabs (`\\usepackage{booktabs}`), the notes below it."""
+        return latex(self.heading, self.rows, self.left, self.notes)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        caption = " ".join([*filter(None, [self.title]), *self.notes])
+        return html_table(
+            list(self.heading), [list(r) for r in self.rows], left=tuple(range(self.left)), caption=caption
+        )

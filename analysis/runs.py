@@ -1,0 +1,173 @@
+"""Several runs as one: frames with a column that says which run, of which recipe and seed."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .load import Run, load
+
+PLACES = ("manifest", "model")
+"""Fields of a recipe that differ between machines; the hashes of manifests say whether the data do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Runs(Mapping[str, Run]):
+    """Runs by name, and their frames one below the other, with the columns `run`, `recipe` and `seed` in front.
+
+    Attributes:
+        runs: By name.
+        recipes: Which recipe each run is of: runs of one recipe differ in their seed alone.
+    """
+
+    runs: Mapping[str, Run]
+    recipes: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> Run:
+        try:
+            return self.runs[name]
+        except KeyError:
+            raise KeyError(f"no run is called {name!r}; there are {', '.join(self.runs)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.runs)
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def of(self, recipe: str) -> dict[str, Run]:
+        """The runs of a recipe, by name.
+
+        Raises:
+            KeyError: There is none.
+        """
+        found = {name: run for name, run in self.runs.items() if self.recipes[name] == recipe}
+        if not found:
+            raise KeyError(
+                f"no run is of recipe {recipe!r}; there are {', '.join(dict.fromkeys(self.recipes.values()))}"
+            )
+        return found
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """`Run.metrics` of all."""
+        return self._joined("metrics")
+
+    @cached_property
+    def probes(self) -> pd.DataFrame:
+        """`Run.probes` of all."""
+        return self._joined("probes")
+
+    @cached_property
+    def decisions(self) -> pd.DataFrame:
+        """`Run.decisions` of all."""
+        return self._joined("decisions")
+
+    @cached_property
+    def evaluations(self) -> pd.DataFrame:
+        """`Run.evaluations` of all."""
+        return self._joined("evaluations")
+
+    @cached_property
+    def transcripts(self) -> pd.DataFrame:
+        """`Run.transcripts` of all."""
+        return self._joined("transcripts")
+
+    @cached_property
+    def traces(self) -> pd.DataFrame:
+        """`Run.traces` of all."""
+        return self._joined("traces")
+
+    @cached_property
+    def positions(self) -> pd.DataFrame:
+        """`Run.positions` of all."""
+        return self._joined("positions")
+
+    def _joined(self, frame: str) -> pd.DataFrame:
+        parts = []
+        for name, run in self.runs.items():
+            part = getattr(run, frame)
+            about = pd.DataFrame({"run": name, "recipe": self.recipes[name], "seed": run.seed}, index=part.index)
+            parts.append(pd.concat([about, part], axis=1))
+        filled = [part for part in parts if len(part)] or parts[:1]  # the columns of an empty one have no types
+        return pd.concat(filled, ignore_index=True)
+
+
+def load_many(paths: Sequence[str | Path] | Mapping[str, str | Path | Sequence[str | Path]]) -> Runs:
+    """Read several run directories, finished or not.
+
+    Args:
+        paths: Run directories; or by recipe, the directory of its run or those of its seeds:
+            `load_many({"gated": ["runs/gated-0", "runs/gated-1"], "direct": "runs/direct-0"})`.
+
+    Returns:
+        The runs by the name of their directory, with as many folders before it as it takes to tell them apart. Without
+        recipes given, runs are of one recipe where their files call it by one name and agree in everything but the
+        seed; recipes of one name that do not agree are told apart by their first run: `demo (wide-0)`.
+
+    Raises:
+        FileNotFoundError: A directory holds no run.
+        ValueError: No directories, or one twice, or a file is damaged.
+    """
+    if isinstance(paths, str | Path):
+        raise ValueError(f"expected several run directories, such as load_many([{str(paths)!r}]); see load for one")
+    if isinstance(paths, Mapping):
+        grouped = {
+            label: [Path(of)] if isinstance(of, str | Path) else [Path(one) for one in of]
+            for label, of in paths.items()
+        }
+        labels = [label for label, of in grouped.items() for _ in of]
+        folders = [folder for of in grouped.values() for folder in of]
+    else:
+        labels, folders = None, [Path(path) for path in paths]
+    names = _names(folders)
+    runs = {name: load(folder) for name, folder in zip(names, folders, strict=True)}
+    recipes = dict(zip(names, labels, strict=True)) if labels is not None else recipes_of(runs)
+    return Runs(runs, recipes)
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    if not folders:
+        raise ValueError("there are no runs to load; give at least one run directory")
+    whole = [folder.resolve() for folder in folders]
+    twice = [str(folder) for folder, times in Counter(whole).items() if times > 1]
+    if twice:
+        raise ValueError(f"{twice[0]} is given more than once; give each run once")
+    depth = 1
+    while True:
+        names = ["/".join(folder.parts[-depth:]) for folder in whole]
+        if len(set(names)) == len(names):
+            return names
+        depth += 1
+
+
+def recipes_of(runs: Mapping[str, Run]) -> dict[str, str]:
+    """Which recipe each run is of, see `load_many`."""
+    contents = {name: json.dumps(_content(run), sort_keys=True) for name, run in runs.items()}
+    first: dict[tuple[str, str], str] = {}
+    for name, run in runs.items():
+        first.setdefault((run.recipe, contents[name]), name)
+    times = Counter(recipe for recipe, _ in first)
+    return {
+        name: run.recipe if times[run.recipe] == 1 else f"{run.recipe} ({first[run.recipe, contents[name]]})"
+        for name, run in runs.items()
+    }
+
+
+def _content(run: Run) -> list[Any]:
+    """What a run does, without its seed and without where its files lie."""
+    recipe = {key: value for key, value in run.resolved["recipe"].items() if key not in ("name", "seed")}
+    return [_without_places(recipe), sorted(run.resolved.get("manifest_sha256", {}).values())]
+
+
+def _without_places(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _without_places(value) for key, value in tree.items() if key not in PLACES}
+    return [_without_places(item) for item in tree] if isinstance(tree, list) else tree

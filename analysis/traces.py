@@ -1,0 +1,75 @@
+"""Sampled utterances position by position: `traces/*.parquet` of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from overlap.definitions import TOKEN_STATISTICS
+
+from .files import read_parquet
+
+UTTERANCE_COLUMNS = ("step", "stage", "id", "states", "k", "temperature", "finished")
+LIST_COLUMNS = {"token_ids": "token_id", "tokens": "token", "used": "used"}
+"""Lists as long as the transcript, and their names where a row is a position."""
+TRACE_COLUMNS = (*UTTERANCE_COLUMNS, *LIST_COLUMNS)
+POSITION_COLUMNS = (*UTTERANCE_COLUMNS, "position", *LIST_COLUMNS.values())
+
+
+def read_traces(folder: Path, probes: pd.DataFrame) -> pd.DataFrame:
+    """Every trace of a run, a row an utterance and kind of states.
+
+    Args:
+        folder: `traces` of a run directory; it may be absent.
+        probes: The run's probes. A file of a step that they do not have is left over from before a resumption.
+
+    Raises:
+        ValueError: A file is damaged; names it and the columns.
+    """
+    known = set(zip(probes["step"], probes["stage"], strict=True))
+    frames = []
+    for path in sorted(folder.glob("*.parquet")):
+        frame = read_parquet(path, TRACE_COLUMNS)
+        _check_lengths(frame, path)
+        frames.append(
+            frame[[(step, stage) in known for step, stage in zip(frame["step"], frame["stage"], strict=True)]]
+        )
+    if not frames:
+        return pd.DataFrame(columns=list(TRACE_COLUMNS))
+    return pd.concat(frames, ignore_index=True)
+
+
+def positions(traces: pd.DataFrame) -> pd.DataFrame:
+    """Traces with a row a position.
+
+    Args:
+        traces: From `Run.traces`, or what `distill probe --output` wrote.
+
+    Returns:
+        The columns of the utterance (`step`, `stage`, `id`, `states`, `k`, `temperature`, `finished`; those that there
+        are), `position` from 0, `token_id`, `token`, `used` (False where the position is in another bin of the
+        funnel), and each statistic, NaN where it is undefined or the position was not used.
+    """
+    lengths = traces["token_ids"].map(len).to_numpy(dtype=np.int64)
+    rows = np.repeat(np.arange(len(traces)), lengths)
+    columns = {name: traces[name].to_numpy()[rows] for name in UTTERANCE_COLUMNS if name in traces}
+    columns["position"] = np.arange(len(rows)) - np.repeat(lengths.cumsum() - lengths, lengths)
+    columns |= {new: _joined(traces, old) for old, new in LIST_COLUMNS.items()}
+    columns |= {name: _joined(traces, name).astype(np.float64) for name in TOKEN_STATISTICS if name in traces}
+    return pd.DataFrame(columns)
+
+
+def _joined(traces: pd.DataFrame, column: str) -> np.ndarray:
+    return np.concatenate([np.asarray(values) for values in traces[column]]) if len(traces) else np.zeros(0)
+
+
+def _check_lengths(frame: pd.DataFrame, path: Path) -> None:
+    for column in (*LIST_COLUMNS, *(name for name in TOKEN_STATISTICS if name in frame)):
+        for utterance, tokens, values in zip(frame["id"], frame["token_ids"], frame[column], strict=True):
+            if len(values) != len(tokens):
+                raise ValueError(
+                    f"{path}, utterance {utterance!r}: {column} has {len(values)} values for {len(tokens)} tokens; "
+                    "restore the file, or delete it"
+                )
