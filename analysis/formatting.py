@@ -32,10 +32,10 @@ def count(value: float) -> str:
 
 
 def decimals(error: float, otherwise: int = 3) -> int:
-    """How many decimals show two significant digits of a standard error; another number where there is none."""
+    """Decimals that show two significant digits of a standard error, at most four; another number without one."""
     if not math.isfinite(error) or error <= 0:
         return otherwise
-    return min(6, max(0, 1 - math.floor(math.log10(error))))
+    return min(4, max(0, 1 - math.floor(math.log10(error))))
 
 
 def p_text(p: float, sign: str = "") -> str:

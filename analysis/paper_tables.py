@@ -13,6 +13,7 @@ from .formatting import count, interval, number, plural
 from .inference.errors import Unit
 from .inference.recipes import recipe_errors
 from .inference.seeds import Side, over_seeds
+from .load import ERROR_RATES
 from .printed import PrintedTable
 from .runs import Runs
 
@@ -99,14 +100,20 @@ def vuss_table(runs: Runs) -> PrintedTable:
 
 
 def _sets_told_apart(evaluations: pd.DataFrame) -> pd.DataFrame:
-    """Sets of one name that have not as many characters are not one set; `name` keeps what their runs call them."""
+    """Sets of one name that have not as many words are not one set; `name` keeps what their runs call them."""
     labels = {}
     for name, rows in evaluations.groupby("set"):
-        totals = set(rows["cer.total"])
-        for total in totals:
-            labels[name, total] = name if len(totals) == 1 else f"{name} ({count(total)} characters)"
-    told = [labels[row["set"], row["cer.total"]] for row in evaluations.to_dict("records")]
+        sizes = {_size(row) for row in rows.to_dict("records")}
+        for size in sizes:
+            labels[name, size] = name if len(sizes) == 1 else f"{name} ({size})"
+    told = [labels[row["set"], _size(row)] for row in evaluations.to_dict("records")]
     return evaluations.assign(name=evaluations["set"], set=pd.Series(told, index=evaluations.index, dtype=object))
+
+
+def _size(row: Mapping[Any, Any]) -> str:
+    """How much a test set holds, in words or in the tokens of the mixed error rate."""
+    rate = "mer" if math.isnan(row.get("wer.total", math.nan)) else "wer"
+    return f"{count(row[f'{rate}.total'])} {ERROR_RATES[rate]}"
 
 
 def _teachers(evaluations: pd.DataFrame) -> list[dict[str, Any]]:
@@ -140,6 +147,8 @@ def _rate(runs: Runs, recipe: str, last: pd.DataFrame, rate: Rate) -> dict[str, 
         return found[0] | {"n_runs": 1}
     values = [one["value"] for one in found]
     result = found[0] | {"value": float(np.mean(values)), "min": min(values), "max": max(values), "n_runs": len(found)}
+    if math.isnan(result["value"]):  # the runs count another rate
+        return result | {"low": math.nan, "high": math.nan, "over": ""}
     try:
         errors = recipe_errors(runs, RATES[rate][1], test_set=str(last["name"].iloc[0]))[recipe]
     except ValueError:  # without transcripts of every run nothing is known by utterance

@@ -64,8 +64,8 @@ def contrast(
       divided by that resample's own standard error. It holds its coverage on skewed counts where the others fall short;
       `tests/studies/test_coverage.py` has the numbers.
     * `t`: the linearised standard error times Student's quantile with n − 1 degrees of freedom.
-    * `percentile`: what `overlap.estimate` gives, so the intervals of probes and evaluations. With few or skewed
-      clusters it is too short.
+    * `percentile`: what `overlap.summary.estimate` gives, so the intervals of probes and evaluations. With few or
+      skewed clusters it is too short.
 
     A resample in which a ratio is undefined is left out.
 

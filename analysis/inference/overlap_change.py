@@ -67,9 +67,10 @@ def overlap_change(
     Raises:
         ValueError: The utterances or their tokens differ, a name is unknown, or no position is there.
     """
-    unknown = [name for name in statistics if name not in before or name not in TOKEN_STATISTICS]
+    known = [name for name in TOKEN_STATISTICS if name in before and name in after]
+    unknown = [name for name in statistics if name not in known]
     if unknown:
-        there = ", ".join(name for name in TOKEN_STATISTICS if name in before)
+        there = ", ".join(known)
         raise ValueError(f"statistics: {unknown[0]!r} is not in these positions; there are {there}")
     check_paired(before, after, same_rollouts)
     # [G, S, 2]: utterances, statistics, before and after

@@ -162,7 +162,7 @@ def _assigned(below: np.ndarray, above: np.ndarray, ranks: np.ndarray, caliper: 
     apart = np.abs(ranks[below][:, None] - ranks[above][None])
     too_far = np.asarray((apart > caliper).any(-1))
     # One pair too far apart costs more than all others together.
-    cost = (apart**2).sum(-1) + too_far * ranks.shape[1] * (1 + len(below) + len(above))
+    cost = np.where(too_far, ranks.shape[1] * (1.0 + len(below) + len(above)), (apart**2).sum(-1))
     one, two = linear_sum_assignment(cost)
     kept = ~too_far[one, two]
     return np.stack([below[one[kept]], above[two[kept]]], 1)

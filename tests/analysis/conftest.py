@@ -122,6 +122,15 @@ def write_run(
     return path
 
 
+def resolve(path: Path, **changes) -> Path:
+    """Change the recipe of a run; `seed` and `manifest_sha256` are beside it."""
+    resolved = json.loads((path / "resolved.json").read_text())
+    beside = {key: changes.pop(key) for key in ("seed", "manifest_sha256") if key in changes}
+    resolved = resolved | beside | {"recipe": resolved["recipe"] | changes}
+    (path / "resolved.json").write_text(json.dumps(resolved))
+    return path
+
+
 def transcript_rows(
     errors: Mapping[str, int], total: int = 10, speakers: Mapping[str, str] | None = None
 ) -> list[dict]:

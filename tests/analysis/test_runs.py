@@ -1,21 +1,10 @@
-import json
-
 import pandas as pd
 import pytest
 
 from analysis import load, load_many
-from tests.analysis.conftest import write_run, write_traces, write_transcripts
+from tests.analysis.conftest import resolve, write_run, write_traces, write_transcripts
 
 STAYS = [("base", (0, 50), "end")]
-
-
-def resolve(path, **changes):
-    """Change the recipe of a run; `seed` and `manifest_sha256` are beside it."""
-    resolved = json.loads((path / "resolved.json").read_text())
-    beside = {key: changes.pop(key) for key in ("seed", "manifest_sha256") if key in changes}
-    resolved = resolved | beside | {"recipe": resolved["recipe"] | changes}
-    (path / "resolved.json").write_text(json.dumps(resolved))
-    return path
 
 
 @pytest.fixture

@@ -1,0 +1,93 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import load
+from analysis.inference import change_at, switch_changes
+
+
+def series(generator=None, noise=0.0, n=20, jump=2.0, switch=100):
+    steps = np.arange(-n + 1, n + 1) * 10 + switch
+    values = 5 + 0.01 * (steps - switch) + np.where(steps > switch, jump + 0.02 * (steps - switch), 0)
+    wiggle = np.zeros(len(steps))
+    if generator is not None:
+        drawn = generator.normal(size=len(steps))
+        for i in range(len(steps)):
+            wiggle[i] = (0.5 * wiggle[i - 1] if i else 0) + drawn[i]
+    return steps, values + noise * wiggle
+
+
+def test_lines_without_noise():
+    found = change_at(*series(), 100)
+    assert found.jump == pytest.approx(2)
+    assert (found.slope_before, found.slope_after, found.slope_change) == pytest.approx((0.01, 0.03, 0.02))
+    assert (found.n_before, found.n_after) == (20, 20)
+    assert (found.jump_low, found.jump_high) == pytest.approx((2, 2))
+
+
+def test_lines_are_those_of_polyfit():
+    steps, values = series(np.random.default_rng(0), noise=0.5)
+    found = change_at(steps, values, 100)
+    before, after = (np.polyfit(steps[side] - 100, values[side], 1) for side in (steps <= 100, steps > 100))
+    assert found.jump == pytest.approx(after[1] - before[1])
+    assert found.slope_change == pytest.approx(after[0] - before[0])
+
+
+def test_intervals_cover_the_jump_under_correlated_noise():
+    # 400 runs of 40 readings a side with autocorrelation 0.5; short series leave such intervals a little too short.
+    held, independent = 0, 0
+    for seed in range(400):
+        steps, values = series(np.random.default_rng(seed), noise=0.3, n=40)
+        found = change_at(steps, values, 100, draws=300, seed=seed)
+        single = change_at(steps, values, 100, draws=300, seed=seed, block=1)
+        held += found.jump_low <= 2 <= found.jump_high
+        independent += single.jump_low <= 2 <= single.jump_high
+    assert 0.85 <= held / 400 <= 0.97
+    assert independent < held
+
+
+def test_undefined_readings_and_short_sides():
+    steps, values = series()
+    values[3] = math.nan
+    assert change_at(steps, values, 100).n_before == 19
+    short = change_at(steps[17:], values[17:], 100)
+    assert short.jump == pytest.approx(2)
+    assert (short.n_before, math.isnan(short.jump_low)) == (3, True)
+    for few in (change_at(steps[19:], values[19:], 100), change_at([], [], 0)):
+        assert math.isnan(few.jump)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (([1, 2], [1], 1), {}, r"a value a step, received \[2\] steps and \[1\] values"),
+        (([1, 2], [1, 2], 1), {"block": 0}, "block: expected at least 1 reading"),
+        (([1, 2], [1, 2], 1), {"draws": 0}, "draws: expected at least 2"),
+    ],
+)
+def test_wrong_requests(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        change_at(*arguments, **options)
+
+
+def test_switches_of_a_run(make_run):
+    run = load(make_run([("base", range(0, 60, 10)), ("on-policy", range(0, 60, 10), "end")]))
+    table = switch_changes(run, ["union_size"])
+    (row,) = table.frame.to_dict("records")
+    # Readings fall by 1 each. The one where the next stage begins repeats its step, so is left out: a jump of −1.
+    assert (row["from"], row["to"], row["step"], row["n_before"], row["n_after"]) == ("base", "on-policy", 50, 6, 5)
+    assert row["jump"] == pytest.approx(-1)
+    assert row["slope_before"] == pytest.approx(-0.1)
+    assert row["slope_change"] == pytest.approx(0, abs=1e-9)
+    assert "slopes are a change in 100 steps" in str(table)
+    assert max(map(len, str(table).splitlines())) <= 120
+
+
+def test_a_run_without_switches_and_states_not_probed(make_run):
+    run = load(make_run([("base", (0, 50), "end")], states=("student",)))
+    assert switch_changes(run, ["union_size"], "student").frame.empty
+    with pytest.raises(ValueError, match="'union_size' was not probed on states 'teacher'; probed states are student"):
+        switch_changes(run)
+    assert isinstance(switch_changes(run, ["union_size"], "student").frame, pd.DataFrame)
