@@ -108,13 +108,14 @@ def run_arm(name: str) -> Path:
 @pytest.mark.slow
 @pytest.mark.timeout(4 * 3600)
 @pytest.mark.skipif(SOURCE is None, reason="$RECORDED_SPEECH names no folder with models/whisper-tiny.en and data/read")
-def test_staging_on_recorded_speech():
+def test_on_policy_distillation_beats_teacher_data_on_recorded_speech():
     frame = results({(name, 0): run_arm(name) for name in ARMS})
     (OUTPUT / "recorded_speech.md").write_text(markdown(frame))
     print("\n" + frame.to_string(index=False))
     wer = frame.set_index("arm")["WER"]
     assert wer["gated"] < frame["WER Base"].iloc[0]
-    assert wer["gated"] < wer["direct"]
+    assert wer["gated"] < wer["td"]
+    assert wer["direct"] < wer["td"]  # Base shares enough with this teacher to begin on-policy at once
 
 
 if __name__ == "__main__":
