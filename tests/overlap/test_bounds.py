@@ -135,9 +135,13 @@ def test_ids_that_only_the_teacher_has_can_be_blocked(seed, m, k, n, blocked, te
     gone = {*teacher_blocked, *(there[i] for i in blocked if i in there)}
     assert bounds.blocked.tolist() == torch.isin(ids, torch.tensor(sorted(gone), dtype=torch.long)).sum(-1).tolist()
     if m == 15:
+        # What rounding leaves of the list's mass, relative to the mass on shared ids, which divergences are renormalised by.
+        shared = [i for i in there.values() if i not in gone]
+        slack = 1e-9 + 1e-11 / teacher.double().softmax(-1)[:, shared].sum(-1)
         for name in BOUNDED_STATISTICS:
-            ends = bounds.lower[name], bounds.upper[name]
-            torch.testing.assert_close(*ends, rtol=1e-9, atol=1e-9, equal_nan=True, msg=name)
+            low, high = bounds.lower[name], bounds.upper[name]
+            assert (low.isnan() == high.isnan()).all(), name
+            assert ((high - low <= slack) | low.isnan()).all(), (name, low, high)
 
 
 def test_what_a_list_decides_has_values_and_the_rest_none():
