@@ -6,19 +6,19 @@
 (['sft', 'td', 'opd'], 1000)
 >>> result = distill.train(recipe, "runs/demo")  # doctest: +SKIP
 
-The run directory then holds metrics, probes, decisions, evaluations and checkpoints (see `distill.run_directory`).
+The run directory then holds metrics, probes, decisions, evaluations and checkpoints (see `distill.run.run_directory`).
 """
 
-from .comparison import LogitsError
-from .extract import extract_audio
-from .hf import utterances_from
-from .launch import resume, train
-from .manifest import ManifestError, Utterance, read_manifest, write_manifest
-from .observer import Observer
+from .data.extract import extract_audio
+from .data.hf import utterances_from
+from .data.manifest import ManifestError, Utterance, read_manifest, write_manifest
+from .data.sources import read_utterances
+from .pair.comparison import LogitsError
 from .recipe import Filters, Recipe, RecipeError, Transcription, load_recipe
-from .sources import read_utterances
-from .teacher_data import TeacherData, TeacherDataError, transcribe_manifest
-from .trainer import RunResult, TrainingError
+from .teacher_data.making import TeacherData, TeacherDataError, transcribe_manifest
+from .training.launch import resume, train
+from .training.observer import Observer
+from .training.trainer import RunResult, TrainingError
 
 __all__ = [
     "Filters",

@@ -14,10 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from .observer import Observer
+from .evaluation.scoring import UNITS
 from .recipe.readings import ENDS
-from .scoring import UNITS
-from .teacher_summary import TeacherDataSummary
+from .teacher_data.summary import TeacherDataSummary
+from .training.observer import Observer
 
 SHOWN = {"union_size": "VUSS", "intersection_size": "|I|", "top1_agreement": "top-1", "total_variation": "TV"}
 """Statistics of the probe table and their headings, short enough for 80 columns."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .data import AudioSource, Batch
-from .manifest import Utterance
+from .data.batch import AudioSource, Batch
+from .data.manifest import Utterance
 from .models import Transcriber, Transcripts
 from .recipe import Decoding
 

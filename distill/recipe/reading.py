@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from ..paths import resolve, shipped_recipe, shipped_recipes
+from .paths import resolve, shipped_recipe, shipped_recipes
 from .schema import Model, Recipe, Teacher
 from .section import Section
 

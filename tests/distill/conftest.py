@@ -9,8 +9,8 @@ import torch
 
 from distill import Utterance, read_manifest, write_manifest
 from distill.models import load_recogniser
-from distill.paths import packaged
 from distill.recipe import Recipe
+from distill.recipe.paths import packaged
 from distill.teacher import http
 from tests.distill.served import TeacherServer
 from tests.distill.small_models import save_glm_asr

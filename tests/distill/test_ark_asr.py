@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from distill import train
-from distill.data import Batch
-from distill.manifest import Utterance
+from distill.data.batch import Batch
+from distill.data.manifest import Utterance
 from distill.models import ModelError, load_recogniser
 from distill.recipe import Recipe
 from tests.distill.small_models import WINDOW_SECONDS, save_ark_asr

@@ -9,8 +9,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.audio import AudioCache, AudioError, duration, load_audio
-from distill.manifest import Utterance
+from distill.data.audio import AudioCache, AudioError, duration, load_audio
+from distill.data.manifest import Utterance
 
 
 def noise(seconds: float, rate: int, channels: int = 1, seed: int = 0) -> np.ndarray:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.batching import duration_batches, padding_share
+from distill.data.batching import duration_batches, padding_share
 
 DURATIONS = st.lists(st.floats(0.1, 30.0), max_size=40)
 

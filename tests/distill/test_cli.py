@@ -9,8 +9,8 @@ import time
 import pytest
 
 from distill import cli, read_manifest, write_manifest
-from distill.paths import packaged
 from distill.recipe import Recipe
+from distill.recipe.paths import packaged
 
 
 def run(*arguments, capsys) -> tuple[int, str, str]:

@@ -7,15 +7,15 @@ import torch
 from transformers import GenerationMixin
 
 from distill import read_manifest
-from distill.audio import AudioCache
-from distill.comparison import LogitsError
-from distill.confidence import listed_logprobs, mean_logprobs, transcripts
-from distill.data import AudioSource
+from distill.data.audio import AudioCache
+from distill.data.batch import AudioSource
 from distill.models import load_recogniser
 from distill.models.base import pack
 from distill.models.seq2seq import DECODER_PROMPT
+from distill.pair.comparison import LogitsError
 from distill.recipe import Decoding, Server, Teacher
 from distill.teacher import load_served_teacher
+from distill.teacher_data.confidence import listed_logprobs, mean_logprobs, transcripts
 from distill.transcribe import transcribe
 from tests.distill.small_models import save_glm_asr, save_whisper
 

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 import distill
 from distill import ManifestError, TrainingError, Utterance, read_manifest, read_utterances, utterances_from
-from distill.audio import AudioCache, AudioError, duration, load_audio
 from distill.cli import main
-from distill.extract import extract_audio
-from distill.hf import DatasetReference
-from distill.provenance import resolved_configuration
+from distill.data.audio import AudioCache, AudioError, duration, load_audio
+from distill.data.extract import extract_audio
+from distill.data.hf import DatasetReference
+from distill.data.sources import identity
+from distill.data.stored_audio import StoredAudio
 from distill.recipe import Recipe, load_recipe
-from distill.sources import identity
-from distill.stored_audio import StoredAudio
+from distill.run.provenance import resolved_configuration
 
 datasets = pytest.importorskip("datasets")
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from distill import load_recipe, read_manifest, train
-from distill.audio import AudioCache
-from distill.data import AudioSource
-from distill.evaluation import evaluate
+from distill.data.audio import AudioCache
+from distill.data.batch import AudioSource
+from distill.evaluation.evaluation import evaluate
 from distill.models import load_recogniser
-from distill.paths import packaged
 from distill.recipe import Decoding
+from distill.recipe.paths import packaged
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
-from distill.confidence import Transcript
-from distill.filters import dropped_by, measures, repeats
-from distill.languages import script_share, scripts
 from distill.recipe import Filters, RecipeError, load_recipe
+from distill.teacher_data.confidence import Transcript
+from distill.teacher_data.filters import dropped_by, measures, repeats
+from distill.teacher_data.languages import script_share, scripts
 
 SENTENCE = "the committee will meet again on the second of march to look at what was found"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.manifest import FIELDS, ManifestError, Utterance, read_manifest, require_text, write_manifest
+from distill.data.manifest import FIELDS, ManifestError, Utterance, read_manifest, require_text, write_manifest
 
 
 def write_lines(folder: Path, *lines: object, name: str = "train.jsonl") -> Path:

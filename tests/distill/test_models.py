@@ -6,11 +6,11 @@ import torch
 from transformers import AutoConfig, AutoProcessor, Qwen3ASRForConditionalGeneration
 
 from distill import read_manifest
-from distill.audio import AudioCache
-from distill.data import AudioSource
+from distill.data.audio import AudioCache
+from distill.data.batch import AudioSource
 from distill.models import ModelError, Transcripts, load_recogniser
 from distill.models.base import cut_at_end, pack
-from distill.paths import packaged
+from distill.recipe.paths import packaged
 
 RNG = np.random.default_rng(0)
 WAVEFORMS = [RNG.standard_normal(n).astype(np.float32) * 0.1 for n in (9_000, 16_000, 30_000)]

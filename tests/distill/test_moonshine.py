@@ -8,12 +8,12 @@ import torch
 from transformers import AutoProcessor, MoonshineForConditionalGeneration
 
 from distill import read_manifest
-from distill.audio import AudioCache
-from distill.data import AudioSource
+from distill.data.audio import AudioCache
+from distill.data.batch import AudioSource
 from distill.models import load_recogniser
 from distill.models.moonshine import SHORTEST
-from distill.pair import Pair
-from distill.probe import probe
+from distill.pair.pair import Pair
+from distill.probing.probe import probe
 from distill.recipe import Decoding, Support
 from tests.distill.small_models import save_moonshine, save_whisper
 from tests.distill.test_cli import run

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import overlap
-from distill.comparison import Comparison
 from distill.models.base import Transcripts
-from distill.objectives import cross_entropy, on_policy_objective
-from distill.pair import Pair
+from distill.pair.comparison import Comparison
+from distill.pair.pair import Pair
 from distill.recipe import DivergenceObjective, PolicyGradientObjective, Support
+from distill.training.objectives import cross_entropy, on_policy_objective
 
 V = 11
 

@@ -8,15 +8,15 @@ import torch
 from pydantic import TypeAdapter
 
 from distill import read_manifest
-from distill.audio import AudioCache
-from distill.comparison import compare
-from distill.data import AudioSource
+from distill.data.audio import AudioCache
+from distill.data.batch import AudioSource
 from distill.models import load_recogniser
 from distill.models.base import pack
-from distill.objectives import on_policy_objective
-from distill.pair import Pair, PairError
-from distill.probe import probe
+from distill.pair.comparison import compare
+from distill.pair.pair import Pair, PairError
+from distill.probing.probe import probe
 from distill.recipe import Decoding, Objective, Support
+from distill.training.objectives import on_policy_objective
 
 SOURCE, SUPPORT, SHORT = AudioSource(AudioCache()), Support(k=5), Decoding(max_new_tokens=6)
 

@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 from distill import cli, read_manifest
-from distill.audio import AudioCache
-from distill.data import AudioSource
-from distill.preflight import preflight
+from distill.data.audio import AudioCache
+from distill.data.batch import AudioSource
+from distill.probing.preflight import preflight
 from distill.recipe import Teacher
 from distill.teacher import ServerError, load_served_teacher
 

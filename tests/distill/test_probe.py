@@ -7,13 +7,13 @@ import torch
 
 import overlap
 from distill import read_manifest
-from distill.audio import AudioCache
-from distill.comparison import compare
-from distill.data import AudioSource
+from distill.data.audio import AudioCache
+from distill.data.batch import AudioSource
 from distill.models import load_recogniser
 from distill.models.base import pack
-from distill.pair import Pair
-from distill.probe import probe
+from distill.pair.comparison import compare
+from distill.pair.pair import Pair
+from distill.probing.probe import probe
 from distill.recipe import Decoding, Support
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from distill.paths import shipped_recipes
 from distill.recipe import RecipeError, load_recipe
+from distill.recipe.paths import shipped_recipes
 
 MINIMAL = """
 [student]

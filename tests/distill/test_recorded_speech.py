@@ -5,13 +5,13 @@ import json
 import pytest
 
 from distill import read_manifest, write_manifest
-from distill.audio import AudioCache, duration
 from distill.cli import main
-from distill.data import AudioSource
-from distill.evaluation import evaluate
+from distill.data.audio import AudioCache, duration
+from distill.data.batch import AudioSource
+from distill.evaluation.evaluation import evaluate
 from distill.models import load_recogniser
-from distill.pair import Pair
-from distill.probe import probe
+from distill.pair.pair import Pair
+from distill.probing.probe import probe
 from distill.recipe import Decoding, Support
 
 K = 16

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from distill.run_directory import RunDirectory, RunDirectoryError
+from distill.run.run_directory import RunDirectory, RunDirectoryError
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill import read_manifest
-from distill.batching import padding_share
-from distill.paths import packaged
-from distill.sampling import BatchSampler
+from distill.data.batching import padding_share
+from distill.data.sampling import BatchSampler
+from distill.recipe.paths import packaged
 
 
 @given(st.integers(1, 40), st.integers(1, 17), st.integers(0, 5))

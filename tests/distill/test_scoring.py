@@ -10,8 +10,8 @@ import scipy.stats
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from distill.evaluation.scoring import score_transcripts
 from distill.normalise import Normaliser, normaliser
-from distill.scoring import score_transcripts
 
 VOCABULARY = ["call", "channel", "room", "one", "two", "three", "four", "five", "stop", "play", "volume"]
 

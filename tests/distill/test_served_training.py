@@ -9,15 +9,15 @@ from pydantic import ValidationError
 
 import overlap
 from analysis import load, stage_table
-from distill import launch
-from distill.listed import ListedComparison, listed_support
 from distill.models import load_recogniser
 from distill.models.base import pack
-from distill.objectives import listed_objective, on_policy_objective
-from distill.pair import Pair
+from distill.pair.listed import ListedComparison, listed_support
+from distill.pair.pair import Pair
 from distill.progress import probe_table
 from distill.recipe import DivergenceObjective, Recipe, Teacher, load_recipe
 from distill.teacher import load_served_teacher
+from distill.training import launch
+from distill.training.objectives import listed_objective, on_policy_objective
 from tests.distill.test_cli import as_toml
 from tests.distill.test_objectives import V, comparison
 

@@ -10,13 +10,13 @@ import torch
 
 import overlap
 from distill import read_manifest
-from distill.audio import AudioCache
-from distill.data import AudioSource
-from distill.listed import compare_lists
+from distill.data.audio import AudioCache
+from distill.data.batch import AudioSource
 from distill.models import ModelError, load_recogniser
 from distill.models.base import pack
-from distill.pair import Pair
-from distill.probe import probe
+from distill.pair.listed import compare_lists
+from distill.pair.pair import Pair
+from distill.probing.probe import probe
 from distill.recipe import Decoding, Support, Teacher
 from distill.recipe.readings import OWN_STATISTICS
 from distill.teacher import ServerError, conversation, load_served_teacher

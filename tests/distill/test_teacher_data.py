@@ -22,13 +22,13 @@ from distill import (
     transcribe_manifest,
     write_manifest,
 )
-from distill.audio import AudioCache, AudioError, duration
-from distill.confidence import Transcript, transcripts
-from distill.data import AudioSource
+from distill.data.audio import AudioCache, AudioError, duration
+from distill.data.batch import AudioSource
 from distill.models import ModelError, load_recogniser
 from distill.models.speech_lm import SpeechLM
 from distill.recipe import Recipe, Server, Teacher
-from distill.teacher_data import journal_of, teacher_data
+from distill.teacher_data.confidence import Transcript, transcripts
+from distill.teacher_data.making import journal_of, teacher_data
 from tests.distill.conftest import ONLY_EMPTY
 
 TRANSCRIPTION = Transcription(max_new_tokens=6, batch_size=4)
@@ -271,7 +271,7 @@ def scripted(monkeypatch):
         calls.append(len(batch.utterances))
         return [WRITTEN[utterance.id] for utterance in batch.utterances]
 
-    monkeypatch.setattr("distill.transcription_job.transcripts", write)
+    monkeypatch.setattr("distill.teacher_data.job.transcripts", write)
     return calls
 
 

@@ -135,7 +135,7 @@ def test_ids_that_only_the_teacher_has_can_be_blocked(seed, m, k, n, blocked, te
     gone = {*teacher_blocked, *(there[i] for i in blocked if i in there)}
     assert bounds.blocked.tolist() == torch.isin(ids, torch.tensor(sorted(gone), dtype=torch.long)).sum(-1).tolist()
     if m == 15:
-        # What rounding leaves of the list's mass, relative to the mass on shared ids, which divergences are renormalised by.
+        # What rounding leaves of the list's mass, relative to the mass that divergences are renormalised by.
         shared = [i for i in there.values() if i not in gone]
         slack = 1e-9 + 1e-11 / teacher.double().softmax(-1)[:, shared].sum(-1)
         for name in BOUNDED_STATISTICS:

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from distill import Recipe, Utterance, load_recipe, read_manifest, write_manifest
-from distill.audio import duration
+from distill.data.audio import duration
 from tests.studies.arms import markdown, results, run
 
 SOURCE = os.environ.get("RECORDED_SPEECH")

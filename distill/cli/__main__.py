@@ -1,0 +1,5 @@
+"""`python -m distill.cli`, for launchers such as torchrun that start modules."""
+
+from . import main
+
+main()

@@ -1,0 +1,190 @@
+"""Verbs that look at a pair of models: `probe`, `show`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from ..data.audio import AudioCache, check_durations
+from ..data.batch import AudioSource, check_inputs
+from ..data.manifest import Utterance, require_text
+from ..data.sources import read_utterances
+from ..pair.pair import Pair
+from ..probing.preflight import preflight as ask_server
+from ..probing.probe import StateProbe
+from ..probing.probe import probe as probe_pair
+from ..probing.show import show as show_utterance
+from ..progress import TerminalProgress
+from ..recipe import Decoding, Server, Support, Teacher
+from ..teacher import ServedTeacher, load_served_teacher
+from .app import AS_THEY_ARE, JsonFlag, Loading, app, stderr, write_rows
+
+PREFLIGHT_CLIPS = 8
+
+
+@app.command
+def probe(
+    *,
+    student: str | None = None,
+    teacher: str,
+    manifest: str,
+    k: int = 32,
+    temperature: float = 1.0,
+    max_new_tokens: int = 256,
+    batch_size: int = 16,
+    max_utterances: int | None = None,
+    max_seconds: float = 30.0,
+    output: Path | None = None,
+    teacher_url: str | None = None,
+    server: Annotated[Server, Parameter(name="*")] = Server(),  # noqa: B008 (frozen)
+    preflight: bool = False,
+    loading: Loading = AS_THEY_ARE,
+    json_: JsonFlag = False,
+) -> int:
+    """Support overlap of two models over a manifest, at the states of the student's own rollouts.
+
+    Args:
+        student: Directory or Hub name of the model that writes; a preflight needs none.
+        teacher: Directory or Hub name of the model that scores; with --teacher-url of its tokenizer.
+        manifest: JSON lines, or a data set such as hf:NAME:CONFIG:SPLIT; only audio is needed, or a prompt for text
+            models.
+        k: Size of the top-k sets.
+        temperature: Of the probabilities.
+        max_new_tokens: Longest rollout, in tokens.
+        batch_size: Utterances at once.
+        max_utterances: Use the first so many; a preflight uses 8 unless told.
+        max_seconds: Longer utterances are refused.
+        output: Write a trace there (Parquet, a row an utterance).
+        teacher_url: A server (vLLM, SGLang) that runs the teacher; statistics that its best tokens do not decide come
+            as bounds.
+        server: How the server is asked.
+        preflight: Report what the server can do, how fast, and how near it is to local weights; exit code 1 on a
+            problem.
+        loading: How the models are loaded.
+        json_: Print one JSON object to standard output and nothing else there.
+    """
+    if preflight and teacher_url is None:
+        raise ValueError("--preflight asks a server: give its --teacher-url")
+    if student is None and not preflight:
+        raise ValueError("--student is missing: the model whose rollouts are measured")
+    served = Teacher(model=teacher, url=teacher_url, server=server)
+    if teacher_url is not None and temperature != 1.0:
+        raise ValueError("--temperature: a server's log-probabilities are at temperature 1; leave it out")
+    utterances = read_utterances(manifest)[: max_utterances or (PREFLIGHT_CLIPS if preflight else None)]
+    check_durations(utterances, max_seconds)
+    source = AudioSource(AudioCache(max_seconds=max_seconds))
+    scorer = loading.load(teacher) if teacher_url is None else load_served_teacher(served, k)
+    sources = {"student": student, "teacher": teacher, "manifest": manifest}
+    sources |= {} if teacher_url is None else {"teacher_url": teacher_url}
+    if preflight:
+        assert isinstance(scorer, ServedTeacher)
+        return _preflight(scorer, source, utterances, k, max_new_tokens, sources, json_)
+    assert student is not None
+    pair = Pair.of(loading.load(student), scorer, k)
+    check_inputs(utterances, pair.student, pair.teacher)
+    with TerminalProgress() as progress:
+        result = probe_pair(
+            pair,
+            source,
+            utterances,
+            Support(k=k, temperature=temperature),
+            Decoding(max_new_tokens=max_new_tokens),
+            batch_size=batch_size,
+            traced=len(utterances) if output else 0,
+            progress=lambda done, total: progress.work("probing", done, total),
+        )
+    if output:
+        write_rows(output, result.traces)
+    _print_probe(result, sources, json_, output)
+    if isinstance(scorer, ServedTeacher) and scorer.cache is not None:
+        stderr.print(f"{scorer.cache.hits} of {scorer.cache.hits + scorer.cache.misses} answers from {server.cache}")
+    return 0
+
+
+def _preflight(
+    teacher: ServedTeacher,
+    source: AudioSource,
+    utterances: Sequence[Utterance],
+    k: int,
+    max_new_tokens: int,
+    sources: dict[str, Any],
+    as_json: bool,
+) -> int:
+    with TerminalProgress() as progress:
+        found = ask_server(
+            teacher,
+            source,
+            utterances,
+            k,
+            max_new_tokens=max_new_tokens,
+            progress=lambda done, total: progress.work("asking", done, total),
+        )
+    print(json.dumps(sources | found.to_dict(), ensure_ascii=False, allow_nan=False) if as_json else found)
+    return 1 if found.problems else 0
+
+
+@app.command
+def show(
+    *,
+    student: str,
+    teacher: str,
+    manifest: str,
+    utterance: str | None = None,
+    states: Literal["student", "teacher", "reference"] = "student",
+    k: int = 32,
+    max_new_tokens: int = 256,
+    max_seconds: float = 30.0,
+    loading: Loading = AS_THEY_ARE,
+    json_: JsonFlag = False,
+) -> None:
+    """Both models' prompts and tokens of one utterance, position by position: a pair that does not fit shows at once.
+
+    Args:
+        student: Directory or Hub name of the model whose positions these are.
+        teacher: Directory or Hub name of the model that scores.
+        manifest: JSON lines, or a data set such as hf:NAME:CONFIG:SPLIT.
+        utterance: Its id; the manifest's first if not given.
+        states: Whose transcript is scored.
+        k: Size of the top-k sets.
+        max_new_tokens: Longest transcript, in tokens.
+        max_seconds: Longer utterances are refused.
+        loading: How the models are loaded.
+        json_: Print one JSON object to standard output and nothing else there.
+    """
+    utterances = read_utterances(manifest)
+    chosen = [u for u in utterances if utterance in (None, u.id)][:1]
+    if not chosen:
+        raise ValueError(f"{manifest} has no utterance {utterance!r}; its first is {utterances[0].id!r}")
+    if states == "reference":
+        require_text(chosen, "scoring the reference")
+    check_durations(chosen, max_seconds)
+    pair = Pair.of(loading.load(student), loading.load(teacher), k)
+    check_inputs(chosen, pair.student, pair.teacher)
+    view = show_utterance(
+        pair,
+        AudioSource(AudioCache(max_seconds=max_seconds)),
+        chosen[0],
+        Support(k=k),
+        Decoding(max_new_tokens=max_new_tokens),
+        states=states,
+    )
+    print(json.dumps(view.to_dict(), ensure_ascii=False, allow_nan=False) if json_ else view)
+
+
+def _print_probe(result: StateProbe, sources: dict[str, Any], as_json: bool, output: Path | None) -> None:
+    if as_json:
+        tree = sources | {"summary": result.estimates.to_dict(), "funnel": result.funnel.to_dict()}
+        if result.coverage:
+            sides = {"student": result.coverage.student, "teacher": result.coverage.teacher}
+            tree["vocabulary"] = {name: {"ids": side.ids, "mapped": side.mapped} for name, side in sides.items()}
+        if result.bounds:
+            tree["bounds"] = result.bounds.to_summary().to_dict()
+        print(json.dumps(tree, ensure_ascii=False, allow_nan=False))
+        return
+    print(*filter(None, (result.estimates, result.bounds, result.funnel, result.coverage)), sep="\n\n")
+    if output:
+        print(f"\ntrace of {len(result.traces)} utterances: {output}")

@@ -1,0 +1,79 @@
+"""Batches of utterances with their audio."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..models import InputError, ModelError, Prompt, Transcriber
+from .audio import AudioCache, duration
+from .manifest import Utterance, require_input
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Utterances with their waveforms (mono, 16 kHz, float32; None where there is no audio)."""
+
+    utterances: tuple[Utterance, ...]
+    waveforms: tuple[np.ndarray | None, ...]
+    _prompts: dict[Hashable, Prompt] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def prompt(self, recogniser: Transcriber) -> Prompt:
+        """The batch as inputs of a recogniser; made once for all recognisers that take the same inputs.
+
+        A step needs it for the rollout and for both models' scores, and features cost as much as a small forward pass.
+
+        Raises:
+            ManifestError: An utterance without what the recogniser reads.
+            ModelError: An utterance that it cannot take.
+        """
+        key = recogniser.prompt_key
+        if key not in self._prompts:
+            check_inputs(self.utterances, recogniser)
+            read: Sequence[Any] = self.waveforms
+            if recogniser.reads == "prompt":
+                read = [utterance.prompt for utterance in self.utterances]
+            try:
+                prompt = recogniser.prepare(read, [utterance.language for utterance in self.utterances])
+            except InputError as error:
+                raise ModelError(f"utterance {self.utterances[error.row].id!r}: {error}") from error
+            self._prompts[key] = replace(prompt, utterances=tuple(utterance.id for utterance in self.utterances))
+        return self._prompts[key]
+
+
+@dataclass(frozen=True)
+class AudioSource:
+    """Reads utterances through a bounded cache, since training comes back to each many times."""
+
+    cache: AudioCache
+
+    def batch(self, utterances: Sequence[Utterance]) -> Batch:
+        """Load the audio of some utterances, where they have any."""
+        waveforms = (None if utterance.audio is None else self.cache.load(utterance) for utterance in utterances)
+        return Batch(tuple(utterances), tuple(waveforms))
+
+    def batches(self, utterances: Sequence[Utterance], batch_size: int) -> Iterator[Batch]:
+        """The utterances in order, in batches."""
+        for start in range(0, len(utterances), batch_size):
+            yield self.batch(utterances[start : start + batch_size])
+
+
+def check_inputs(utterances: Sequence[Utterance], *recognisers: Transcriber) -> None:
+    """Refuse utterances that one of the recognisers cannot read.
+
+    Raises:
+        ManifestError: Names the recogniser, the first such utterances and how many there are.
+    """
+    for recogniser in recognisers:
+        require_input(utterances, recogniser.reads, f"{recogniser.name!r} ({recogniser.family})")
+
+
+def length(utterance: Utterance) -> float:
+    """How long an utterance is beside others of its manifest: seconds of audio, or characters of prompt and text."""
+    if utterance.audio is not None:
+        return duration(utterance)
+    prompt, text = utterance.prompt or "", utterance.text or ""
+    return len(text) + (len(prompt) if isinstance(prompt, str) else sum(len(turn["content"]) for turn in prompt))

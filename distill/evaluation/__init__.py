@@ -1,0 +1,1 @@
+"""What a recogniser wrote against what was said: error rates with intervals."""

@@ -1,0 +1,75 @@
+"""Evaluation of a recogniser: let it transcribe a labelled set, and score what it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..data.audio import duration
+from ..data.batch import AudioSource
+from ..data.manifest import Utterance, require_text
+from ..models import Transcriber
+from ..recipe import Decoding
+from ..transcribe import Progress, transcribe
+from .scoring import UNITS, TranscriptScore, score_transcripts
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a recogniser did on a labelled set.
+
+    Attributes:
+        score: Error rates over the set.
+        rows: An utterance each: `id`, `reference` and `text` as written, `seconds`, the manifest's `language` and
+            `speaker` (None without), and of words (mixed tokens where the normaliser asks for their rate) and
+            characters after normalisation `words.errors`, `words.total`, `words.substitutions`, `words.deletions`,
+            `words.insertions`, `tokens.errors`, `characters.errors` and so on.
+    """
+
+    score: TranscriptScore
+    rows: list[dict[str, Any]]
+
+
+def evaluate(
+    recogniser: Transcriber,
+    source: AudioSource,
+    utterances: Sequence[Utterance],
+    *,
+    normaliser: str,
+    decoding: Decoding,
+    batch_size: int = 32,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Corpus word and character error rates of a recogniser, with intervals from a bootstrap over utterances.
+
+    Args:
+        recogniser: Who writes.
+        source: Reads the audio.
+        utterances: The set; each has a reference, which may be empty.
+        normaliser: Name of the normaliser applied to both sides.
+        decoding: How the recogniser writes.
+        batch_size: Utterances at once.
+        progress: Called after each batch.
+
+    Raises:
+        ManifestError: An utterance without reference text.
+        ValueError: An unknown normaliser, or no utterances.
+    """
+    require_text(utterances, "evaluation")
+    references = {utterance.id: utterance.text or "" for utterance in utterances}
+    texts = transcribe(recogniser, source, utterances, decoding, batch_size=batch_size, progress=progress)
+    score = score_transcripts(references, texts, normaliser=normaliser)
+    place = {id_: i for i, id_ in enumerate(score.ids)}
+    return Evaluation(score, [_row(u, texts[u.id], score, place[u.id]) for u in utterances])
+
+
+def _row(utterance: Utterance, text: str, score: TranscriptScore, i: int) -> dict[str, Any]:
+    row = {"id": utterance.id, "reference": utterance.text, "text": text, "seconds": duration(utterance)}
+    row |= {"language": utterance.language, "speaker": utterance.extra.get("speaker")}
+    counted = {"wer": score.words, "mer": score.mixed, "cer": score.characters}
+    for unit, counts in ((UNITS[rate], counted[rate]) for rate in (score.rate, "cer")):
+        row |= {f"{unit}.errors": int(counts.errors[i]), f"{unit}.total": int(counts.reference_lengths[i])}
+        for kind in ("substitutions", "deletions", "insertions"):
+            row[f"{unit}.{kind}"] = int(getattr(counts, kind)[i])
+    return row

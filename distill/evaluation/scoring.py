@@ -1,0 +1,299 @@
+"""Scoring of transcripts: corpus word, mixed and character error rates with intervals.
+
+The corpus error rate is the sum of all errors over the sum of all reference lengths, not a mean of rates: short
+utterances would otherwise weigh as much as long ones. Edit counts are those of jiwer.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import jiwer
+import numpy as np
+from numpy.typing import NDArray
+
+from overlap.groups import GroupSums
+from overlap.summary import estimate
+
+from .. import normalise
+from ..normalise import Normaliser
+from ..normalise.plain import UNSPACED
+
+_MIXED_TOKEN = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
+
+UNITS = {"wer": "words", "mer": "tokens", "cer": "characters"}
+"""What each error rate counts."""
+
+
+@dataclass(frozen=True, eq=False)
+class EditCounts:
+    """Edit counts of each utterance at minimum edit distance, in words, mixed tokens or characters.
+
+    Attributes:
+        hits: Reference tokens found, int64 of shape [utterances], like the others.
+        substitutions: Reference tokens replaced.
+        deletions: Reference tokens left out.
+        insertions: Hypothesis tokens without counterpart.
+    """
+
+    hits: NDArray[np.int64]
+    substitutions: NDArray[np.int64]
+    deletions: NDArray[np.int64]
+    insertions: NDArray[np.int64]
+
+    @property
+    def errors(self) -> NDArray[np.int64]:
+        """Substitutions + deletions + insertions, of shape [utterances]."""
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def reference_lengths(self) -> NDArray[np.int64]:
+        """Tokens of the reference, of shape [utterances]."""
+        return self.hits + self.substitutions + self.deletions
+
+
+@dataclass(frozen=True)
+class ErrorRate:
+    """A corpus error rate with its interval.
+
+    Attributes:
+        value: Errors over total, a proportion that insertions can bring above 1; NaN if the total is 0.
+        low: Lower end of the percentile interval; NaN with fewer than two non-empty references.
+        high: Upper end.
+        errors: Substitutions + deletions + insertions.
+        total: Tokens of all references.
+        substitutions: Reference tokens replaced.
+        deletions: Reference tokens left out.
+        insertions: Hypothesis tokens without counterpart.
+    """
+
+    value: float
+    low: float
+    high: float
+    errors: int
+    total: int
+    substitutions: int
+    deletions: int
+    insertions: int
+
+
+@dataclass(frozen=True, eq=False)
+class TranscriptScore:
+    """Error rates of hypotheses against references, and the counts that they come from.
+
+    Attributes:
+        wer: Word error rate; means nothing for scripts without spaces.
+        mer: Mixed error rate: each Chinese character or Japanese kana is a token, and each word of other scripts. For
+            Mandarin it is what most publish as character error rate.
+        cer: Character error rate, spaces between words counted.
+        rate: Which of `wer` and `mer` the normaliser asks to be read and reported.
+        ids: Utterance ids, in the order of the counts.
+        words: Edit counts in words, per utterance.
+        mixed: Edit counts in mixed tokens, per utterance.
+        characters: Edit counts in characters, per utterance.
+        normaliser: Name of the normaliser applied to both sides.
+        normaliser_version: Its version.
+        n_empty_references: Utterances whose normalised reference is empty: all of their hypothesis is inserted.
+        n_empty_hypotheses: Utterances whose normalised hypothesis is empty.
+        level: Level of the intervals.
+    """
+
+    wer: ErrorRate
+    mer: ErrorRate
+    cer: ErrorRate
+    rate: Literal["wer", "mer"]
+    ids: tuple[str, ...]
+    words: EditCounts
+    mixed: EditCounts
+    characters: EditCounts
+    normaliser: str
+    normaliser_version: str
+    n_empty_references: int
+    n_empty_hypotheses: int
+    level: float
+
+    @property
+    def n_utterances(self) -> int:
+        """Utterances scored."""
+        return len(self.ids)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Rates and counts of the corpus as JSON can hold them, NaN as ``None``; of `wer` and `mer` only `rate`."""
+        return {
+            self.rate: _json_safe(getattr(self, self.rate)),
+            "cer": _json_safe(self.cer),
+            "normaliser": self.normaliser,
+            "normaliser_version": self.normaliser_version,
+            "n_utterances": self.n_utterances,
+            "n_empty_references": self.n_empty_references,
+            "n_empty_hypotheses": self.n_empty_hypotheses,
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [
+                *(_line(name, getattr(self, name), self.level) for name in (self.rate, "cer")),
+                f"{self.n_utterances} utterances ({self.n_empty_references} empty references, "
+                f"{self.n_empty_hypotheses} empty hypotheses), normaliser {self.normaliser} {self.normaliser_version}",
+            ]
+        )
+
+
+def score_transcripts(
+    references: Mapping[str, str] | Sequence[str],
+    hypotheses: Mapping[str, str] | Sequence[str],
+    *,
+    normaliser: Normaliser | str,
+    level: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+) -> TranscriptScore:
+    """Corpus word, mixed and character error rates, with intervals from a bootstrap over utterances.
+
+    Words are what spaces separate. The mixed error rate is for scripts without spaces (Chinese, Japanese) and for
+    speech that switches between them and others: it is the measure of Mandarin-English benchmarks (such as that of Shi,
+    Feng & Xie, arXiv 2007.05916) and what WeNet's scoring counts. Characters include the spaces between words, as in
+    jiwer and most English and European results. An utterance whose reference is empty adds its insertions to the errors
+    and nothing to the total.
+
+    The intervals are percentiles of the ratio of resampled sums (Bisani & Ney, ICASSP 2004), utterances being drawn
+    with replacement, the same ones for every rate, as for every overlap statistic (:func:`overlap.summary.estimate`).
+    Where no utterance has an error the interval is [0, 0]: resampling cannot show errors that were never seen.
+
+    Args:
+        references: Reference transcripts by utterance id, or in order.
+        hypotheses: Hypotheses by the same ids, or in the same order. A missing hypothesis is an error, not an empty
+            string.
+        normaliser: What to apply to both sides: a normaliser or the name of one.
+        level: Level of the intervals.
+        draws: Bootstrap resamples, at least 2.
+        seed: Seed of the resampling. With ids, the result does not depend on the order of the mappings.
+
+    Returns:
+        The score.
+
+    Raises:
+        ValueError: Ids or lengths that differ, no utterances, a transcript that is not a string, an unknown
+            normaliser, or a level or number of draws out of range.
+
+    Examples:
+        >>> score = score_transcripts({"a": "call three", "b": "stop"}, {"b": "Stop.", "a": "call"}, normaliser="basic")
+        >>> score.wer.errors, score.wer.total, round(score.wer.value, 3)
+        (1, 3, 0.333)
+    """
+    if isinstance(normaliser, str):
+        normaliser = normalise.normaliser(normaliser)
+    ids, raw_references, raw_hypotheses = _paired(references, hypotheses)
+    normal_references = _normalised(ids, raw_references, normaliser, side="reference")
+    normal_hypotheses = _normalised(ids, raw_hypotheses, normaliser, side="hypothesis")
+
+    words = _counts(jiwer.process_words, normal_references, normal_hypotheses)
+    mixed = _counts(jiwer.process_words, *(list(map(_spaced, side)) for side in (normal_references, normal_hypotheses)))
+    characters = _counts(jiwer.process_characters, normal_references, normal_hypotheses)
+    counts = {"wer": words, "mer": mixed, "cer": characters}
+    rates = _error_rates(ids, counts, level=level, draws=draws, seed=seed)
+    return TranscriptScore(
+        wer=rates["wer"],
+        mer=rates["mer"],
+        cer=rates["cer"],
+        rate=normaliser.rate,
+        ids=tuple(ids),
+        words=words,
+        mixed=mixed,
+        characters=characters,
+        normaliser=normaliser.name,
+        normaliser_version=normaliser.version,
+        n_empty_references=sum(not text.strip() for text in normal_references),
+        n_empty_hypotheses=sum(not text.strip() for text in normal_hypotheses),
+        level=level,
+    )
+
+
+def _paired(
+    references: Mapping[str, str] | Sequence[str], hypotheses: Mapping[str, str] | Sequence[str]
+) -> tuple[list[str], list[str], list[str]]:
+    if isinstance(references, str) or isinstance(hypotheses, str):
+        raise ValueError("a single string was given; put transcripts into a mapping from utterance id, or into a list")
+    if isinstance(references, Mapping) and isinstance(hypotheses, Mapping):
+        missing, surplus = sorted(references.keys() - hypotheses.keys()), sorted(hypotheses.keys() - references.keys())
+        if missing or surplus:
+            parts = [
+                f"{len(found)} {what} ({', '.join(map(repr, found[:5]))}{', …' if len(found) > 5 else ''})"
+                for found, what in ((missing, "references have no hypothesis"), (surplus, "hypotheses no reference"))
+                if found
+            ]
+            raise ValueError(
+                f"utterance ids differ: {' and '.join(parts)}; score exactly the utterances of the references, and "
+                "give an empty string where the model wrote nothing"
+            )
+        ids = sorted(references)
+        paired = ids, [references[i] for i in ids], [hypotheses[i] for i in ids]
+    elif isinstance(references, Mapping) or isinstance(hypotheses, Mapping):
+        raise ValueError("one side is a mapping and the other is not; give both by utterance id or both in order")
+    elif len(references) != len(hypotheses):
+        raise ValueError(f"{len(references)} references and {len(hypotheses)} hypotheses; give one hypothesis for each")
+    else:
+        paired = [str(i) for i in range(len(references))], list(references), list(hypotheses)
+    if not paired[0]:
+        raise ValueError("there are no utterances to score; give at least one reference and hypothesis")
+    return paired
+
+
+def _normalised(ids: list[str], texts: list[str], normaliser: Normaliser, *, side: str) -> list[str]:
+    for name, text in zip(ids, texts, strict=True):
+        if not isinstance(text, str):
+            raise ValueError(
+                f"utterance {name!r}: its {side} is {text!r}, not a string; give text, empty if nothing is said"
+            )
+    return [normaliser.apply(text) for text in texts]
+
+
+def _spaced(text: str) -> str:
+    return " ".join(_MIXED_TOKEN.findall(text))
+
+
+def _counts(
+    process: Callable[[str, str], jiwer.WordOutput | jiwer.CharacterOutput],
+    references: list[str],
+    hypotheses: list[str],
+) -> EditCounts:
+    outputs = [process(reference, hypothesis) for reference, hypothesis in zip(references, hypotheses, strict=True)]
+    table = np.array([(o.hits, o.substitutions, o.deletions, o.insertions) for o in outputs], dtype=np.int64)
+    return EditCounts(*table.T)
+
+
+def _error_rates(
+    ids: Sequence[str], counts: Mapping[str, EditCounts], *, level: float, draws: int, seed: int
+) -> dict[str, ErrorRate]:
+    errors = np.stack([c.errors for c in counts.values()], axis=1)
+    totals = np.stack([c.reference_lengths for c in counts.values()], axis=1)
+    sums = GroupSums(tuple(counts), tuple(ids), errors.astype(np.float64), totals, np.zeros_like(totals))
+    estimates = estimate(sums, level=level, draws=draws, seed=seed)
+    return {
+        name: ErrorRate(
+            value=estimates[name].value,
+            low=estimates[name].low,
+            high=estimates[name].high,
+            errors=int(edits.errors.sum()),
+            total=int(edits.reference_lengths.sum()),
+            substitutions=int(edits.substitutions.sum()),
+            deletions=int(edits.deletions.sum()),
+            insertions=int(edits.insertions.sum()),
+        )
+        for name, edits in counts.items()
+    }
+
+
+def _json_safe(rate: ErrorRate) -> dict[str, float | int | None]:
+    return {name: None if math.isnan(value) else value for name, value in asdict(rate).items()}
+
+
+def _line(name: str, rate: ErrorRate, level: float) -> str:
+    return (
+        f"{name.upper()} {100 * rate.value:.2f} % "
+        f"({100 * level:g} % interval {100 * rate.low:.2f} to {100 * rate.high:.2f} %): "
+        f"{rate.errors} errors ({rate.substitutions} substitutions, {rate.deletions} deletions, "
+        f"{rate.insertions} insertions) in {rate.total} {UNITS[name]}"
+    )

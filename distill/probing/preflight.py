@@ -1,0 +1,307 @@
+"""What to know of a teacher's server before a run: its limits, prompt and pace, and how near it is to local weights.
+
+Two engines that run one model do not agree to the last bit. The overlap between them is the ceiling of any student's,
+and the difference of their log-probabilities the noise in which a statistic's movement can be seen.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import overlap
+from overlap.table import text_table
+
+from ..data.audio import duration
+from ..data.batch import AudioSource
+from ..data.manifest import Utterance
+from ..models import Recogniser, load_recogniser
+from ..pair.listed import compare_lists
+from ..pair.pair import Pair
+from ..recipe import Support
+from ..teacher import ServedTeacher, ServerError
+
+CEILING = 1024
+"""Most log-probabilities a position that the search for the server's limit asks for, of one short clip."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds of a request with log-probabilities, one at a time: median and quartiles."""
+
+    median: float
+    low: float
+    high: float
+    n: int
+    median_audio_seconds: float
+
+
+@dataclass(frozen=True)
+class EngineNoise:
+    """One model in two engines, on transcripts that the server wrote.
+
+    Attributes:
+        overlap_ratio: Share of the k best tokens that both have.
+        top1_agreement: Share of positions with the same best token.
+        difference: Mean over positions of the largest |Δ log-probability| among the listed tokens, in nats.
+        largest: The largest of all, in nats.
+        n_tokens: Log-probabilities compared.
+    """
+
+    overlap_ratio: overlap.Estimate
+    top1_agreement: overlap.Estimate
+    difference: overlap.Estimate
+    largest: float
+    n_tokens: int
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found.
+
+    Attributes:
+        url: Of the server.
+        api: Its protocol.
+        served_name: What it calls the model.
+        max_length: Tokens of prompt and transcript together; None where it does not say.
+        max_logprobs: Log-probabilities a position that it returns; a lower end where `at_least`.
+        at_least: Whether the search ended before the limit.
+        asked: Log-probabilities a position that a probe would ask for.
+        k: Size of the top-k sets.
+        same_prompts: Clips whose prompt is, token by token, that of the local processor.
+        n_clips: Clips heard.
+        latency: Of requests.
+        noise: Against local weights; None where there are none.
+        problems: What would fail or mislead, with the remedy; empty if nothing.
+    """
+
+    url: str
+    api: str
+    served_name: str
+    max_length: int | None
+    max_logprobs: int
+    at_least: bool
+    asked: int
+    k: int
+    same_prompts: int
+    n_clips: int
+    latency: Latency
+    noise: EngineNoise | None
+    problems: tuple[str, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        tree = asdict(self)
+        if self.noise is not None:
+            names = ("overlap_ratio", "top1_agreement", "difference")
+            estimates = overlap.OverlapSummary({name: getattr(self.noise, name) for name in names}, k=self.k)
+            tree["noise"] |= estimates.to_dict()["estimates"]
+        return tree
+
+    def __str__(self) -> str:
+        length = "not said" if self.max_length is None else f"{self.max_length:,} tokens"
+        limit = f"{'at least ' if self.at_least else ''}{self.max_logprobs:,} a position"
+        latency = self.latency
+        rows = [
+            ["server", f"{self.url} ({self.api})", ""],
+            ["model", f"{self.served_name!r} is served", ""],
+            ["context", length, ""],
+            ["audio", "heard", f"{self.n_clips} clips"],
+            ["log-probabilities", f"{limit}; {self.asked} are asked for, k = {self.k}", ""],
+            ["prompt", f"{self.same_prompts} as the local processor's", f"{self.n_clips} clips"],
+            [
+                "latency",
+                f"{latency.median:.3f} s [{latency.low:.3f}, {latency.high:.3f}] quartiles, one request at a time, "
+                f"median audio {latency.median_audio_seconds:.2f} s",
+                f"{latency.n} requests",
+            ],
+        ]
+        if self.noise is None:
+            rows.append(["local engine", "not compared: the teacher's directory holds no weights", ""])
+        else:
+            noise = self.noise
+            rows += [
+                ["local engine: overlap ratio", *_shown(noise.overlap_ratio)],
+                ["local engine: top-1 agreement", *_shown(noise.top1_agreement)],
+                ["local engine: largest |Δ log q| a position", *_shown(noise.difference, " nats")],
+                ["local engine: largest |Δ log q|", f"{noise.largest:.3g} nats", f"{noise.n_tokens:,} tokens"],
+            ]
+        table = text_table(["check", "result", "n"], rows, left=(0, 1, 2))
+        words = [f"problem: {problem}" for problem in self.problems] or ["no problems found"]
+        return "\n".join([table, "", *words])
+
+
+def preflight(
+    teacher: ServedTeacher,
+    source: AudioSource,
+    utterances: Sequence[Utterance],
+    k: int,
+    *,
+    max_new_tokens: int = 256,
+    progress: Callable[[int, int], None] | None = None,
+) -> Preflight:
+    """Ask a server what a run will ask of it, of a few clips.
+
+    Args:
+        teacher: The server, and the local tokenizer.
+        source: Reads the audio.
+        utterances: The clips.
+        k: Size of the top-k sets.
+        max_new_tokens: Longest transcript.
+        progress: Called after each clip.
+
+    Raises:
+        ServerError: The server does not take audio, or does not answer.
+    """
+    shortest = min(utterances, key=duration)
+    limit, at_least = _limit(teacher, source, shortest)
+    asked, problems = min(teacher.listed, limit), []
+    if limit < teacher.listed:
+        problems.append(
+            f"the server returns {limit} log-probabilities a position, {teacher.listed} are asked for: start it with "
+            f"more (vllm serve --max-logprobs {teacher.listed}), or set top_logprobs = {limit}"
+            + (f" and k to at most {limit}" if limit < k else "")
+        )
+    seconds, same, difference = [], 0, ""
+    for done, utterance in enumerate(utterances, start=1):
+        batch = source.batch([utterance])
+        prompt = batch.prompt(teacher)
+        [question] = teacher.questions(prompt)
+        text = teacher.decode(teacher.rollout(prompt, max_new_tokens=max_new_tokens))[0]
+        written = teacher.encode([text])
+        tokens = written.ids[0][written.mask[0]].tolist()[:-1]
+        start = time.perf_counter()
+        reply = teacher.reply(question, text, len(tokens), asked)
+        seconds.append(time.perf_counter() - start)
+        local = batch.prompt(teacher.reader)
+        words = _difference(reply.prompt_ids, local.inputs["input_ids"][0].tolist() + tokens, teacher.tokens.strings)
+        same += not words
+        difference = difference or (words and f"utterance {utterance.id!r}: {words}")
+        if progress:
+            progress(done, len(utterances))
+    if difference:
+        problems.append(f"{len(utterances) - same} of {len(utterances)} prompts differ, {difference}")
+    quartiles = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else [seconds[0]] * 3
+    audio = statistics.median(duration(utterance) for utterance in utterances)
+    noise = None
+    if has_weights(teacher.reader.name) and limit >= teacher.listed:
+        local = load_recogniser(teacher.reader.name)
+        noise = engine_noise(local, teacher, source, utterances, k, max_new_tokens=max_new_tokens)
+    return Preflight(
+        url=teacher.client.url,
+        api=teacher.api.name,
+        served_name=teacher.served_name,
+        max_length=teacher.max_length,
+        max_logprobs=limit,
+        at_least=at_least,
+        asked=teacher.listed,
+        k=k,
+        same_prompts=same,
+        n_clips=len(utterances),
+        latency=Latency(quartiles[1], quartiles[0], quartiles[2], len(seconds), audio),
+        noise=noise,
+        problems=tuple(problems),
+    )
+
+
+def engine_noise(
+    local: Recogniser,
+    teacher: ServedTeacher,
+    source: AudioSource,
+    utterances: Sequence[Utterance],
+    k: int,
+    *,
+    max_new_tokens: int = 256,
+) -> EngineNoise:
+    """One model here and behind a server, on the server's transcripts, an utterance at a time.
+
+    Batches would add the local engine's own noise: padding changes what an audio encoder computes.
+
+    Args:
+        local: The same model with its weights.
+        teacher: The server.
+        source: Reads the audio.
+        utterances: The clips.
+        k: Size of the top-k sets.
+        max_new_tokens: Longest transcript.
+    """
+    pair, parts, largest, n_tokens = Pair.of(local, teacher, k), [], 0.0, 0
+    for utterance in utterances:
+        batch = source.batch([utterance])
+        written = teacher.rollout(batch.prompt(teacher), max_new_tokens=max_new_tokens)
+        compared = compare_lists(pair, batch, pair.in_students_ids(written, teacher), Support(k=k))
+        width = compared.student_logits.shape[-1]
+        here = torch.log_softmax(compared.student_logits.double(), -1)
+        given = compared.used[..., None] & (compared.teacher_ids >= 0) & (compared.teacher_ids < width)
+        there = compared.teacher_logprobs
+        away = (here.gather(-1, compared.teacher_ids.clamp(0, width - 1)) - there).abs().masked_fill(~given, 0.0)
+        decided = compared.bounds().decided()
+        values = {name: decided[name] for name in ("overlap_ratio", "top1_agreement")} | {"difference": away.amax(-1)}
+        parts.append(overlap.GroupSums.from_values(values, [utterance.id], mask=compared.used))
+        largest, n_tokens = max(largest, float(away.max()) if away.numel() else 0.0), n_tokens + int(given.sum())
+    found = overlap.OverlapSummary.from_group_sums(overlap.GroupSums.merged(parts), k=k)
+    return EngineNoise(found["overlap_ratio"], found["top1_agreement"], found["difference"], largest, n_tokens)
+
+
+def has_weights(model: str) -> bool:
+    """Whether a directory holds weights, and not a tokenizer alone."""
+    return any(any(Path(model).glob(f"*.{ending}")) for ending in ("safetensors", "bin"))
+
+
+def _limit(teacher: ServedTeacher, source: AudioSource, utterance: Utterance) -> tuple[int, bool]:
+    """Most log-probabilities a position, and whether there may be more: the server's own word, or by halving."""
+    [question] = teacher.questions(source.batch([utterance]).prompt(teacher))
+
+    def refusal(m: int) -> ServerError | None:
+        try:
+            teacher.reply(question, "", 0, m)
+        except ServerError as error:
+            if error.status not in (400, 422):
+                raise
+            return error
+        return None
+
+    ceiling = min(CEILING, teacher.tokens.size)
+    if (refused := refusal(ceiling)) is None:
+        return ceiling, ceiling < teacher.tokens.size
+    said = re.search(r"max(?:imum)? allowed\D{0,3}(\d+)", refused.detail)
+    if said and refusal(int(said[1])) is None:
+        return int(said[1]), False
+    if (first := refusal(1)) is not None:  # it is not the number that it objects to
+        raise first
+    low, high = 1, ceiling
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if refusal(middle) is None else (low, middle)
+    return low, False
+
+
+def _difference(received: Sequence[int | None], expected: Sequence[int], spelled: Sequence[str]) -> str:
+    """Where two prompts part, in words; empty where they do not."""
+    at = next((i for i, (a, b) in enumerate(zip(received, expected, strict=False)) if a not in (b, None)), None)
+    if at is None and len(received) == len(expected):
+        return ""
+    at = min(len(received), len(expected)) if at is None else at
+    sides = (f"{_name(side, at, spelled)} ({len(side)} tokens)" for side in (received, expected))
+    there, here = sides
+    return (
+        f"token {at} is {there} at the server and {here} here. Different audio-token counts or chat templates ask the "
+        "teacher another question than its local engine is asked; serve the checkpoint with its own template"
+    )
+
+
+def _name(side: Sequence[int | None], at: int, spelled: Sequence[str]) -> str:
+    token = side[at] if at < len(side) else None
+    return "none" if token is None else repr(spelled[token]) if token < len(spelled) else str(token)
+
+
+def _shown(item: overlap.Estimate, unit: str = "") -> tuple[str, str]:
+    interval = f" [{item.low:.4g}, {item.high:.4g}] 95 %" if item.n_groups > 1 else ""
+    return f"{item.value:.4g}{unit}{interval}", f"{item.n_positions:,} positions, {item.n_groups} utterances"

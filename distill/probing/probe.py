@@ -1,0 +1,159 @@
+"""Overlap of a teacher-student pair on a set of utterances, on named states, with every position accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+import overlap
+
+from ..data.audio import duration
+from ..data.batch import AudioSource, Batch
+from ..data.manifest import Utterance
+from ..models import Recogniser, Transcripts
+from ..pair.pair import Pair
+from ..recipe import Decoding, Support
+from ..recipe.readings import UNDECIDED
+from ..teacher import ServedTeacher
+from ..transcribe import Progress
+from .tally import ListTally, LogitsTally
+from .trace import trace_rows
+
+Rollouts = Mapping[str, tuple[Sequence[int], bool]]
+"""Recorded transcripts by utterance id: token ids, and whether they end in end of text."""
+
+
+@dataclass(frozen=True)
+class StateProbe:
+    """Overlap on the states of one kind of transcripts.
+
+    Attributes:
+        states: `student`, `fixed`, `teacher` or `reference`.
+        estimates: Token and sequence statistics with intervals; with a served teacher those that its lists decide.
+        funnel: Where every position went.
+        coverage: What the map between two vocabularies covers; None where they are one.
+        rollouts: The transcripts that were scored, by utterance id.
+        traces: Rows for `traces/`, one an utterance asked for.
+        bounds: Lower and upper ends of what a served teacher's lists decide and of what they do not; None where the
+            teacher is here.
+    """
+
+    states: str
+    estimates: overlap.OverlapSummary
+    funnel: overlap.Funnel
+    coverage: overlap.Coverage | None
+    rollouts: Rollouts
+    traces: list[dict[str, Any]] = field(default_factory=list)
+    bounds: overlap.BoundsSummary | None = None
+
+    @property
+    def readings(self) -> dict[str, overlap.Estimate]:
+        """The estimates, and of each statistic that has bounds alone both ends: `forward_kl.lower` and `.upper`."""
+        ends = {} if self.bounds is None else self.bounds.ends()
+        return {**self.estimates, **{name: end for name, end in ends.items() if name.split(".")[0] in UNDECIDED}}
+
+
+def probe(
+    pair: Pair,
+    source: AudioSource,
+    utterances: Sequence[Utterance],
+    support: Support,
+    decoding: Decoding,
+    *,
+    states: str = "student",
+    recorded: Rollouts | None = None,
+    batch_size: int = 32,
+    traced: int = 0,
+    progress: Progress | None = None,
+) -> StateProbe:
+    """Measure overlap on one kind of states.
+
+    Args:
+        pair: The two recognisers; everything is in the student's ids.
+        source: Reads the audio.
+        utterances: The probe set.
+        support: k and temperature.
+        decoding: How transcripts are written (states `student` and `teacher`).
+        states: Whose transcripts: the student's now, the teacher's, the references, or `fixed` recorded ones.
+        recorded: Transcripts for `fixed`; for other states, reuse of ones already written.
+        batch_size: Utterances at once.
+        traced: How many utterances, from the first, get a trace.
+        progress: Called after each batch.
+    """
+    student = pair.student
+    tally = ListTally() if isinstance(pair.teacher, ServedTeacher) else LogitsTally(support, states)
+    funnel = overlap.Funnel.empty()
+    rollouts: dict[str, tuple[Sequence[int], bool]] = {}
+    texts: dict[str, str] = {}
+    traces: list[dict[str, Any]] = []
+    for batch in source.batches(utterances, batch_size):
+        if recorded is None:
+            transcripts = write_transcripts(pair, batch, states, decoding)
+        else:
+            transcripts = _replay([recorded[utterance.id] for utterance in batch.utterances], student)
+        comparison, values = tally.add(pair, batch, transcripts, support)
+        funnel = funnel + comparison.funnel
+        decoded = student.decode(transcripts)
+        if len(rollouts) < traced:
+            kept = traced - len(rollouts)
+            traces += trace_rows(comparison, values, batch.utterances, decoded, student.tokens.strings, states)[:kept]
+        for row, utterance in enumerate(batch.utterances):
+            ids = transcripts.ids[row][transcripts.mask[row]].tolist()
+            rollouts[utterance.id] = (ids, bool(transcripts.finished[row]))
+            texts[utterance.id] = decoded[row]
+        if progress:
+            progress(len(rollouts), len(utterances))
+    estimates = {**tally.estimates(), **_sequence_estimates(utterances, texts, rollouts)}
+    summary = overlap.OverlapSummary(estimates, k=support.k, temperature=support.temperature, states=states)
+    bounds = tally.bounds(support, states)
+    found = pair.coverage(estimates if bounds is None else None)
+    return StateProbe(states, summary, funnel, found, rollouts, traces, bounds)
+
+
+def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding) -> Transcripts:
+    """The transcripts of a batch whose states are looked at, in the student's tokens.
+
+    Args:
+        pair: The two recognisers.
+        batch: The utterances.
+        states: Who writes: `student`, `teacher`, or `reference` for the manifest's text.
+        decoding: How.
+    """
+    if states == "reference":
+        return pair.student.encode([utterance.text or "" for utterance in batch.utterances])
+    writer = pair.teacher if states == "teacher" else pair.student
+    written = writer.rollout(
+        batch.prompt(writer),
+        max_new_tokens=decoding.max_new_tokens,
+        sample=decoding.sample,
+        temperature=decoding.temperature,
+    )
+    return pair.in_students_ids(written, writer)
+
+
+def _replay(rows: Sequence[tuple[Sequence[int], bool]], student: Recogniser) -> Transcripts:
+    length = max(len(ids) for ids, _ in rows)
+    ids = torch.full((len(rows), length), student.tokens.end_of_text, dtype=torch.long)
+    mask = torch.zeros(len(rows), length, dtype=torch.bool)
+    for row, (tokens, _) in enumerate(rows):
+        ids[row, : len(tokens)] = torch.as_tensor(tokens, dtype=torch.long)
+        mask[row, : len(tokens)] = True
+    device = student.tokens.blocked.device
+    return Transcripts(ids.to(device), mask.to(device), torch.tensor([end for _, end in rows], device=device))
+
+
+def _sequence_estimates(
+    utterances: Sequence[Utterance], texts: Mapping[str, str], rollouts: Rollouts
+) -> dict[str, overlap.Estimate]:
+    """Repetition, length and endings of the transcripts, over utterances."""
+    written = [texts[u.id] for u in utterances]
+    return overlap.sequence_estimates(
+        texts=written,
+        n_tokens=[len(rollouts[u.id][0]) - int(rollouts[u.id][1]) for u in utterances],
+        finished=[rollouts[u.id][1] for u in utterances],
+        references=[u.text for u in utterances],
+        seconds=[duration(u) for u in utterances],
+    )

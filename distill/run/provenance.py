@@ -1,0 +1,40 @@
+"""What a run was made from: recipe, seeds, library versions, hashes of recipe and data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from ..data.hf import is_dataset
+from ..data.sources import identity
+from ..recipe import Recipe
+
+LIBRARIES = ("support-overlap", "torch", "transformers", "accelerate", "numpy", "scipy", "jiwer", "soundfile", "soxr")
+
+
+def resolved_configuration(recipe: Recipe) -> dict[str, Any]:
+    """The contents of `resolved.json`."""
+    dumped = recipe.model_dump(mode="json")
+    manifests = {stage.manifest for stage in recipe.stages}
+    manifests |= {section.manifest for section in (recipe.probe, recipe.evaluation) if section}
+    identities = {source: identity(source) for source in sorted(manifests)}
+    return {
+        "format": 1,
+        "recipe": dumped,
+        "recipe_sha256": hashlib.sha256(json.dumps(dumped, sort_keys=True).encode()).hexdigest(),
+        "manifest_sha256": {source: about["sha256"] for source, about in identities.items()},
+        "datasets": {source: about for source, about in identities.items() if is_dataset(source)},
+        "seed": recipe.seed,
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in LIBRARIES},
+    }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

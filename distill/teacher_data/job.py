@@ -1,0 +1,167 @@
+"""Transcripts of many utterances by a teacher, batch by batch into a journal that any interruption leaves whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data.audio import AudioError, duration
+from ..data.batch import AudioSource, Batch, length
+from ..data.batching import duration_batches
+from ..data.manifest import Utterance
+from ..data.sampling import seed_of
+from ..models import Recogniser, weights_digest
+from ..recipe import Transcription
+from ..teacher import ServedTeacher
+from ..transcribe import Progress
+from .confidence import transcripts
+from .journal import Row, append_batch, open_journal
+
+SKIP = 'or leave such utterances out with the filter unusable_audio = "drop" (--unusable-audio drop)'
+
+
+def identity(teacher: Recogniser | ServedTeacher) -> dict[str, Any]:
+    """Who a teacher is: its name, its revision on the Hub if it came from there, and a digest of its weights.
+
+    Of weights behind a server nothing is known but what the server calls them and where it has them from.
+    """
+    if isinstance(teacher, ServedTeacher):
+        weights = f"served as {teacher.served_name} from {teacher.root}"
+        return {"teacher": teacher.name, "revision": None, "weights": weights}
+    revision = getattr(teacher.generator.config, "_commit_hash", None)
+    return {"teacher": teacher.name, "revision": revision, "weights": weights_digest(teacher.generator)}
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a job wrote.
+
+    Attributes:
+        rows: By utterance id, the fields of a `Transcript`, or an `error`.
+        seconds: Durations by id, where audio could be opened.
+        batches: Ids by batch.
+    """
+
+    rows: dict[str, Row]
+    seconds: dict[str, float]
+    batches: list[list[str]]
+
+
+def run_job(
+    journal: Path,
+    teacher: Recogniser | ServedTeacher,
+    source: AudioSource,
+    utterances: Sequence[Utterance],
+    transcription: Transcription,
+    weights: str,
+    *,
+    skip_unusable: bool = False,
+    progress: Progress | None = None,
+) -> JobResult:
+    """Transcribe what the journal does not hold yet.
+
+    Args:
+        journal: Written batch by batch, and resumed from.
+        teacher: Who writes.
+        source: Reads the audio.
+        utterances: What is transcribed, with different ids.
+        transcription: How, and in which batches.
+        weights: Digest of the teacher's weights.
+        skip_unusable: Record audio that cannot be used, instead of stopping there.
+        progress: Called with utterances done, at the start and after each batch.
+
+    Raises:
+        ValueError: The journal is of another job or damaged; names file, line and field.
+        AudioError: Audio that cannot be used, unless it is skipped.
+    """
+    seconds, rows = _durations(utterances, skip_unusable)
+    usable = [utterance for utterance in utterances if utterance.id in seconds]
+    heard = all(u.audio is not None for u in usable)
+    plan = duration_batches(
+        [seconds[u.id] if heard else length(u) for u in usable],
+        size=transcription.batch_size,
+        seconds=transcription.batch_seconds if heard else None,
+    )
+    batches = [[usable[i].id for i in batch] for batch in plan]
+    settings = {"weights": weights, **transcription.model_dump(mode="json"), "utterances": _digest(usable)}
+    done = open_journal(journal, settings, batches, author=teacher.name)
+    rows |= {row["id"]: row for batch in done for row in batch}
+    failed = next((row for row in rows.values() if "error" in row), None)
+    if failed is not None and not skip_unusable:
+        raise AudioError(f"{failed['error']}; {SKIP}")
+    if progress:
+        progress(len(rows), len(utterances))
+    for number, batch in enumerate(plan[len(done) :], start=len(done)):
+        with _drawn_by(transcription, number, teacher.tokens.blocked.device):
+            written = _written(teacher, source, [usable[i] for i in batch], transcription, skip_unusable)
+        append_batch(journal, written)
+        rows |= {row["id"]: row for row in written}
+        if progress:
+            progress(len(rows), len(utterances))
+    return JobResult(rows, seconds, batches)
+
+
+def _durations(utterances: Sequence[Utterance], skip: bool) -> tuple[dict[str, float], dict[str, Row]]:
+    """Seconds by id, and a row with an error for audio that cannot be opened."""
+    seconds: dict[str, float] = {}
+    errors: dict[str, Row] = {}
+    for utterance in utterances:
+        try:
+            seconds[utterance.id] = duration(utterance)
+        except AudioError as error:
+            if not skip:
+                raise AudioError(f"{error}; {SKIP}") from error
+            errors[utterance.id] = {"id": utterance.id, "error": str(error)}
+    return seconds, errors
+
+
+def _written(
+    teacher: Recogniser | ServedTeacher,
+    source: AudioSource,
+    utterances: Sequence[Utterance],
+    transcription: Transcription,
+    skip: bool,
+) -> list[Row]:
+    waveforms: dict[str, np.ndarray | None] = {}
+    errors: dict[str, Row] = {}
+    for utterance in utterances:
+        try:
+            waveforms[utterance.id] = None if utterance.audio is None else source.cache.load(utterance)
+        except AudioError as error:
+            if not skip:
+                raise AudioError(f"{error}; {SKIP}") from error
+            errors[utterance.id] = {"id": utterance.id, "error": str(error)}
+    usable = tuple(utterance for utterance in utterances if utterance.id in waveforms)
+    batch = Batch(usable, tuple(waveforms.values()))
+    written = transcripts(teacher, batch, transcription) if usable else []
+    rows = errors | {u.id: {"id": u.id} | asdict(t) for u, t in zip(usable, written, strict=True)}
+    return [rows[utterance.id] for utterance in utterances]
+
+
+@contextmanager
+def _drawn_by(transcription: Transcription, number: int, device: torch.device) -> Iterator[None]:
+    """Draws here depend on the seed and on the batch's number alone, and leave the caller's random state as it was."""
+    if not transcription.sample:
+        yield
+        return
+    kind, devices = ("cuda", []) if device.type == "cpu" else (device.type, [device])
+    with torch.random.fork_rng(devices, device_type=kind):
+        torch.manual_seed(seed_of(transcription.seed, number))
+        yield
+
+
+def _digest(utterances: Sequence[Utterance]) -> str:
+    """Of what is heard and asked for; folders are left out, so that a corpus may be moved."""
+    digest = hashlib.blake2b(digest_size=16)
+    for u in utterances:
+        line = [u.id, u.audio and u.audio.name, u.begin_time, u.end_time, u.language, u.prompt]
+        digest.update(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,83 @@
+"""Work in batches that survives any interruption: a file of one line a batch, after a line that says what they are.
+
+A line is whole or it is not: what a killed job left of one is cut off, and that batch is done again. So batches, and
+with them padding and arithmetic, are the same however often the job was interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..run.run_directory import write_atomically
+
+Row = dict[str, Any]
+
+
+def open_journal(
+    path: Path, settings: dict[str, Any], batches: Sequence[Sequence[str]], *, author: str
+) -> list[list[Row]]:
+    """The batches that a journal holds; it is begun if there is none, and cut back to whole lines.
+
+    Args:
+        path: The journal.
+        settings: What its results depend on, as JSON can hold it.
+        batches: Ids of the utterances by batch.
+        author: Who writes, for readers; another name with the same settings is no other author.
+
+    Returns:
+        Rows of each batch done, each with its `id`.
+
+    Raises:
+        ValueError: It was written under other settings or for other batches, or is damaged; names file, line and field.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    lines = [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
+    if lines:
+        _check_settings(path, _parsed(path, 1, lines[0]), settings)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [(json.dumps({"author": author} | settings, ensure_ascii=False) + "\n").encode()]
+    done = [_parsed(path, number, line) for number, line in enumerate(lines[1:], start=2)]
+    for number, rows in enumerate(done, start=2):
+        expected = list(batches[number - 2]) if number - 2 < len(batches) else []
+        ids = [row.get("id") for row in rows] if isinstance(rows, list) else None
+        if ids != expected:
+            raise ValueError(f"{path}:{number}: holds utterances {_short(ids)}, not {_short(expected)}; {_REMEDY}")
+    if (kept := b"".join(lines)) != content:
+        write_atomically(path, kept)
+    return done
+
+
+def append_batch(path: Path, rows: Sequence[Row]) -> None:
+    """Add the rows of one batch, in one line."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(rows, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+_REMEDY = "delete it to write everything anew, or choose another output"
+
+
+def _parsed(path: Path, number: int, line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{path}:{number}: not a line of JSON ({error}); {_REMEDY}") from error
+
+
+def _check_settings(path: Path, found: Any, settings: dict[str, Any]) -> None:
+    found = found if isinstance(found, dict) else {}
+    for key, value in settings.items():
+        if found.get(key) != value:
+            raise ValueError(
+                f"{path}:1: written by {found.get('author')!r} under other settings: {key} is {found.get(key)!r}, not "
+                f"{value!r}; {_REMEDY}"
+            )
+
+
+def _short(ids: Sequence[Any] | None) -> str:
+    if not ids:
+        return "[]"
+    return f"{list(ids)}" if len(ids) < 4 else f"[{ids[0]!r}, {ids[1]!r}, …, {ids[-1]!r}] ({len(ids)})"

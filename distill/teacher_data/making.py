@@ -1,0 +1,249 @@
+"""Teacher data: audio with a teacher's transcripts, less those that the filters drop.
+
+Beside the manifest `out.jsonl` stand `out.dropped.jsonl` (the same, with the filters that dropped each utterance),
+`out.summary.json`, and `out.journal.jsonl`, which holds every transcript as it was written. The filters come after it,
+so that other limits cost no second transcription.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data.audio import AudioCache, check_durations
+from ..data.batch import AudioSource
+from ..data.batching import padding_share
+from ..data.extract import extract_audio
+from ..data.manifest import Utterance, write_manifest
+from ..data.sources import read_utterances
+from ..evaluation.scoring import TranscriptScore, score_transcripts
+from ..models import Recogniser
+from ..normalise import normaliser as find_normaliser
+from ..pair.loading import load_teacher
+from ..recipe import Decoding, Filters, Teacher, Transcription
+from ..run.run_directory import write_atomically
+from ..teacher import ServedTeacher
+from ..transcribe import Progress
+from .confidence import Transcript
+from .filters import dropped_by, measures
+from .job import identity, run_job
+from .journal import Row
+from .summary import FilterCount, TeacherDataSummary
+
+TRANSCRIPT, REFERENCE = "transcript", "reference"
+"""Further fields of the manifest: what is known of the teacher's text, and the text that stood there before."""
+
+
+class TeacherDataError(ValueError):
+    """Teacher data that cannot be had; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class TeacherData:
+    """Utterances with a teacher's text, in the order of their manifest.
+
+    The extra field `transcript` says who wrote it (`teacher`, `revision`, `weights`) and how (`decoding`), its mean
+    `logprob` in nats a token, `n_tokens`, whether it is `finished`, and of dropped ones by which filters (`dropped_by`,
+    each with the value that it looked at). The field `reference` is the text that the manifest had.
+
+    Attributes:
+        kept: What the filters keep.
+        dropped: What they drop.
+        summary: How many, and why.
+    """
+
+    kept: tuple[Utterance, ...]
+    dropped: tuple[Utterance, ...]
+    summary: TeacherDataSummary
+
+    def write(self, output: Path) -> None:
+        """Write the manifests and the summary, the manifest of what is kept last; stored audio goes to `out.audio`.
+
+        Raises:
+            TeacherDataError: Nothing is kept; the other files are written.
+        """
+        dropped = _beside(output, "dropped.jsonl")
+        summary = json.dumps(self.summary.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        write_atomically(_beside(output, "summary.json"), summary + "\n")
+        for path, utterances in ((dropped, self.dropped), (output, self.kept)):
+            if utterances:
+                # Audio inside a data set has no path that a manifest could name.
+                write_manifest(path, extract_audio(utterances, _beside(output, "audio")))
+            else:
+                path.unlink(missing_ok=True)
+        if not self.kept:
+            raise TeacherDataError(
+                f"nothing is left: {self.summary.line}. Look at {dropped}, then loosen the filters or take another "
+                "teacher"
+            )
+
+
+def teacher_data(
+    output: Path,
+    teacher: Recogniser | ServedTeacher,
+    source: AudioSource,
+    utterances: Sequence[Utterance],
+    transcription: Transcription,
+    filters: Filters,
+    *,
+    normaliser: str | None = None,
+    progress: Progress | None = None,
+) -> TeacherData:
+    """Let a teacher transcribe, and filter what it wrote; the journal beside `output` is the only file written.
+
+    An interrupted job continues where it stopped, with the same result to the last bit.
+
+    Args:
+        output: Where the data will be written: the journal stands beside it.
+        teacher: Who writes.
+        source: Reads the audio.
+        utterances: What is transcribed, with different ids.
+        transcription: How, and in which batches.
+        filters: What is dropped.
+        normaliser: Score the texts against the references that there are, under this normaliser; None does not.
+        progress: Called with utterances done, at the start and after each batch.
+
+    Raises:
+        ValueError: The journal is another job's or damaged; names file, line and field.
+        AudioError: Audio that cannot be used, unless the filters drop it.
+    """
+    who = identity(teacher)
+    job = run_job(
+        journal_of(output),
+        teacher,
+        source,
+        utterances,
+        transcription,
+        who["weights"],
+        skip_unusable=filters.unusable_audio == "drop",
+        progress=progress,
+    )
+    about = who | {"decoding": transcription.model_dump(include=set(Decoding.model_fields))}
+    judged = [_judge(u, job.rows[u.id], job.seconds.get(u.id, math.nan), filters, about) for u in utterances]
+    kept = tuple(item.utterance for item in judged if not item.dropped_by)
+    summary = TeacherDataSummary(
+        teacher=teacher.name if who["revision"] is None else f"{teacher.name} ({who['revision']})",
+        n=len(utterances),
+        n_kept=len(kept),
+        seconds=_known_sum(job.seconds.values()),
+        seconds_kept=_known_sum(job.seconds[utterance.id] for utterance in kept),
+        filters=tuple(
+            FilterCount.of(name, filters, [j.measured[name] for j in judged], sum(name in j.dropped_by for j in judged))
+            for name in Filters.model_fields
+        ),
+        padding_share=padding_share(job.seconds, job.batches),
+        scores=_scores(judged, normaliser) if normaliser else {},
+    )
+    return TeacherData(kept, tuple(item.utterance for item in judged if item.dropped_by), summary)
+
+
+def transcribe_manifest(
+    teacher: str | Teacher | Recogniser | ServedTeacher,
+    manifest: str | Path,
+    output: str | Path,
+    *,
+    transcription: Transcription | None = None,
+    filters: Filters | None = None,
+    device: torch.device | str = "cpu",
+    max_seconds: float = 30.0,
+    normaliser: str = "basic",
+    progress: Progress | None = None,
+) -> TeacherData:
+    """Make teacher data of a manifest, or finish what an interrupted call began.
+
+    Args:
+        teacher: A recogniser, or where one is: a directory or Hub name, or the `[teacher]` table of a recipe.
+        manifest: JSON lines, or a data set such as `hf:NAME:CONFIG:SPLIT`; only audio is needed.
+        output: The manifest to write; its journal, the dropped utterances and the summary stand beside it.
+        transcription: How the teacher writes, and in which batches; None takes the defaults, like the next.
+        filters: What is dropped.
+        device: Where a teacher is put that is loaded here.
+        max_seconds: Longer utterances cannot be used.
+        normaliser: Under which the texts are scored against the references that there are.
+        progress: Called with utterances done, at the start and after each batch.
+
+    Returns:
+        What was written.
+
+    Raises:
+        TeacherDataError: The output is a file of something else, or nothing is left; what was written stays.
+        ManifestError, AudioError, ModelError, ServerError: What cannot be read or asked.
+        ValueError: The journal is another job's or damaged; names file, line and field.
+    """
+    output, filters = Path(output), filters or Filters()
+    if output.exists() and not journal_of(output).exists():
+        raise TeacherDataError(f"{output} exists, and no journal of teacher data beside it; choose another output")
+    find_normaliser(normaliser)
+    strict = filters.unusable_audio == "fail"
+    utterances = read_utterances(manifest, check_audio=strict)
+    if strict:
+        check_durations(utterances, max_seconds)
+    if isinstance(teacher, str):
+        teacher = Teacher(model=teacher)
+    if isinstance(teacher, Teacher):
+        # Its encoder's outputs are shared by rollout and score, and then no longer needed.
+        teacher = load_teacher(teacher.model_copy(update={"encoder_cache_mib": 0.0}), device, k=1)
+    data = teacher_data(
+        output,
+        teacher,
+        AudioSource(AudioCache(max_mib=0.0, max_seconds=max_seconds)),
+        utterances,
+        transcription or Transcription(),
+        filters,
+        normaliser=normaliser,
+        progress=progress,
+    )
+    data.write(output)
+    return data
+
+
+def _known_sum(seconds: Iterable[float]) -> float:
+    """Of the durations that there are; NaN where nothing is audio."""
+    known = [value for value in seconds if not math.isnan(value)]
+    return sum(known) if known else math.nan
+
+
+def journal_of(output: Path) -> Path:
+    """Where the journal of some teacher data stands."""
+    return _beside(output, "journal.jsonl")
+
+
+def _beside(output: Path, what: str) -> Path:
+    return output.with_name(f"{output.name.removesuffix('.jsonl')}.{what}")
+
+
+@dataclass(frozen=True)
+class _Judged:
+    utterance: Utterance
+    measured: Mapping[str, float]
+    dropped_by: Mapping[str, float]
+
+
+def _judge(utterance: Utterance, row: Row, seconds: float, filters: Filters, about: Mapping[str, Any]) -> _Judged:
+    result = {name: value for name, value in row.items() if name != "id"}
+    measured = measures(None if "error" in row else Transcript(**result), seconds, utterance.language)
+    dropped = dropped_by(measured, filters)
+    text = result.pop("text", None)
+    transcript = {**about, **result, **({"dropped_by": dropped} if dropped else {})}
+    # The text of earlier teacher data is no reference; its own reference stays.
+    known = utterance.text is not None and TRANSCRIPT not in utterance.extra
+    extra = {**utterance.extra, **({REFERENCE: utterance.text} if known else {}), TRANSCRIPT: transcript}
+    return _Judged(replace(utterance, text=text, extra=extra), measured, dropped)
+
+
+def _scores(judged: Sequence[_Judged], normaliser: str) -> dict[str, TranscriptScore]:
+    scores: dict[str, TranscriptScore] = {}
+    for name, items in (("all", judged), ("kept", [item for item in judged if not item.dropped_by])):
+        scored = [
+            u for u in (i.utterance for i in items) if u.text is not None and isinstance(u.extra.get(REFERENCE), str)
+        ]
+        if scored:
+            references = {u.id: u.extra[REFERENCE] for u in scored}
+            scores[name] = score_transcripts(references, {u.id: u.text or "" for u in scored}, normaliser=normaliser)
+    return scores

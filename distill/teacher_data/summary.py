@@ -1,0 +1,137 @@
+"""How many of a teacher's transcripts were dropped, by which filter, and what the filters saw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from overlap.table import text_table
+
+from ..evaluation.scoring import TranscriptScore
+from ..recipe import Filters
+
+QUANTILES = (0.05, 0.5, 0.95)
+
+
+@dataclass(frozen=True)
+class FilterCount:
+    """What one filter did.
+
+    Attributes:
+        name: Its key in the settings.
+        setting: Its limit, None if it is off; a word where it has none.
+        n_dropped: Utterances it drops, others dropping some of them too.
+        n_undefined: Utterances it cannot judge, and keeps.
+        quantiles: Of what it looked at, at `QUANTILES`; NaN where that is no number.
+    """
+
+    name: str
+    setting: float | str | None
+    n_dropped: int
+    n_undefined: int
+    quantiles: tuple[float, ...]
+
+    @classmethod
+    def of(cls, name: str, filters: Filters, values: Sequence[float], n_dropped: int) -> FilterCount:
+        """Count what a filter saw; `values` holds a number an utterance, NaN where undefined."""
+        setting = getattr(filters, name)
+        defined = [value for value in values if not math.isnan(value)]
+        numbers = defined and not isinstance(setting, str)
+        quantiles = np.quantile(defined, QUANTILES).tolist() if numbers else [math.nan] * len(QUANTILES)
+        return cls(name, setting, n_dropped, len(values) - len(defined), tuple(quantiles))
+
+    @property
+    def rule(self) -> str:
+        """What it keeps, in words."""
+        if self.setting is None or isinstance(self.setting, str):
+            return self.setting or "off"
+        return f"{'≥' if self.name.startswith('min_') else '≤'} {self.setting:g}"
+
+
+@dataclass(frozen=True)
+class TeacherDataSummary:
+    """What became of the utterances of a job.
+
+    Attributes:
+        teacher: Who wrote, in words.
+        n: Utterances.
+        n_kept: Of them kept.
+        seconds: Their audio, where its duration is known; NaN where nothing is audio.
+        seconds_kept: Of it kept.
+        filters: What each filter did.
+        padding_share: Share of the batches' seconds that was padding.
+        scores: Error rates against references, of `all` utterances that have one and of the `kept` ones among them.
+    """
+
+    teacher: str
+    n: int
+    n_kept: int
+    seconds: float
+    seconds_kept: float
+    filters: tuple[FilterCount, ...]
+    padding_share: float
+    scores: Mapping[str, TranscriptScore]
+
+    @property
+    def reasons(self) -> str:
+        """Which filters dropped how many, in words."""
+        return ", ".join(f"{f.name} {f.n_dropped:,}" for f in self.filters if f.n_dropped) or "no filter dropped any"
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        return f"{self.n_kept:,} of {self.n:,} transcripts of {self.teacher} kept ({self.reasons})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it, undefined and infinite numbers as None."""
+        return {
+            "teacher": self.teacher,
+            "n": self.n,
+            "n_kept": self.n_kept,
+            "n_dropped": self.n - self.n_kept,
+            "share_kept": self.n_kept / self.n,
+            "hours": _number(self.seconds / 3600),
+            "hours_kept": _number(self.seconds_kept / 3600),
+            "filters": {
+                f.name: {
+                    "setting": f.setting,
+                    "n_dropped": f.n_dropped,
+                    "share_dropped": f.n_dropped / self.n,
+                    "n_undefined": f.n_undefined,
+                    "quantiles": {f"{q:g}": _number(value) for q, value in zip(QUANTILES, f.quantiles, strict=True)},
+                }
+                for f in self.filters
+            },
+            "padding_share": _number(self.padding_share),
+            "scores": {name: score.to_dict() for name, score in self.scores.items()},
+        }
+
+    def __str__(self) -> str:
+        header = ["filter", "setting", "drops", "share", "undefined", *(f"{100 * q:g} %" for q in QUANTILES)]
+        rows = [
+            [f.name, f.rule, f"{f.n_dropped:,}", f"{f.n_dropped / self.n:.2%}", f"{f.n_undefined:,}"]
+            + ["" if math.isnan(value) else f"{value:.3g}" for value in f.quantiles]
+            for f in self.filters
+        ]
+        dropped = self.n - self.n_kept
+        rows.append(["any of them", "", f"{dropped:,}", f"{dropped / self.n:.2%}", "", "", "", ""])
+        heard = not math.isnan(self.seconds)
+        hours = f", {self.seconds_kept / 3600:.2f} of {self.seconds / 3600:.2f} hours" if heard else ""
+        lines = [
+            f"teacher data of {self.teacher}: {self.n_kept:,} of {self.n:,} utterances kept "
+            f"({self.n_kept / self.n:.2%}){hours}",
+            text_table(header, rows, left=(0, 1)),
+            "undefined: what a filter cannot judge, and keeps; %: quantiles of what it looked at, over all utterances",
+        ]
+        if not math.isnan(self.padding_share):
+            lines.append(f"padding was {self.padding_share:.1%} of the seconds in batches")
+        lines += [f"{name} with a reference: {score}" for name, score in self.scores.items()]
+        return "\n".join(lines)
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,96 @@
+"""Where runs begin: a recipe into a new run directory, or an interrupted run from its newest checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from ..recipe import Recipe, load_recipe
+from ..run import checkpoint
+from ..run.checkpoint import TrainingState
+from ..run.provenance import resolved_configuration
+from ..run.run_directory import RunDirectory
+from .observer import Observer
+from .setup import prepare_run
+from .trainer import RunResult, Trainer, TrainingError
+
+
+def train(
+    recipe: Recipe | str | Path,
+    output: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    observer: Observer | None = None,
+) -> RunResult:
+    """Run a recipe into a new run directory.
+
+    Args:
+        recipe: A recipe, a TOML file, or the name of a shipped recipe.
+        output: Directory to create; an existing run is never overwritten.
+        overrides: `dotted.key=value` changes, when the recipe is a file.
+        observer: Hears what happens; silent without one.
+
+    Raises:
+        RecipeError, ManifestError, AudioError, ModelError, PairError, RunDirectoryError: Before the first step.
+        TrainingError: Loss or gradient stopped being finite.
+    """
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe, overrides)
+    accelerator = _accelerator(recipe)
+    setup = prepare_run(recipe, device=accelerator.device)
+    if accelerator.is_main_process:
+        RunDirectory.create(output, resolved_configuration(recipe))
+    accelerator.wait_for_everyone()
+    run = RunDirectory.open(output, writer=accelerator.is_main_process)
+    return Trainer(setup, run, accelerator, observer or Observer(), TrainingState()).run()
+
+
+def resume(output: str | Path, *, observer: Observer | None = None) -> RunResult:
+    """Continue a run from its newest checkpoint, with the same result as if it had not been interrupted.
+
+    Args:
+        output: The run directory.
+        observer: Hears what happens; silent without one.
+
+    Raises:
+        RunDirectoryError: No run there.
+        TrainingError: The recipe's data changed since the run began.
+    """
+    run = RunDirectory.open(output)
+    recipe = Recipe.model_validate(run.resolved["recipe"])
+    now = resolved_configuration(recipe)
+    changed = [p for p, digest in run.resolved["manifest_sha256"].items() if now["manifest_sha256"][p] != digest]
+    if changed:
+        raise TrainingError(
+            f"cannot resume {output}: {', '.join(changed)} changed since the run began; start a new run"
+        )
+    newest = checkpoint.latest(run.path)
+    state = checkpoint.load_state(newest) if newest else TrainingState(rows=dict.fromkeys(run.rows, 0))
+    if newest and state.outcome is not None:
+        return RunResult.of(run.path, newest, state)
+    accelerator = _accelerator(recipe)
+    accelerator.wait_for_everyone()
+    run.writer = accelerator.is_main_process
+    run.rewind(state.rows)
+    accelerator.wait_for_everyone()
+    setup = prepare_run(recipe, device=accelerator.device, weights=newest)
+    optimiser = checkpoint.load_optimiser(newest) if newest else None
+    return Trainer(setup, run, accelerator, observer or Observer(), state, optimiser).run()
+
+
+def _accelerator(recipe: Recipe) -> Accelerator:
+    # Without being told, accelerate takes processes on a machine without an accelerator for as many separate runs.
+    accelerator = Accelerator(mixed_precision=recipe.precision, cpu=not torch.accelerator.is_available())
+    if recipe.threads:  # after accelerate, which gives processes on the CPU a number of threads of its own
+        torch.set_num_threads(recipe.threads)
+    n = accelerator.num_processes
+    for stage in recipe.stages:
+        if stage.batch_size < n:
+            raise TrainingError(
+                f"started in {n} processes, but stage {stage.name!r} takes {stage.batch_size} utterance"
+                f"{'s' if stage.batch_size > 1 else ''} a step; raise its batch_size or start fewer processes"
+            )
+    return accelerator

@@ -1,0 +1,140 @@
+"""What happens between steps: probes on every kind of states, and evaluations; both written to the run directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import overlap
+
+from ..evaluation.evaluation import evaluate
+from ..models import Transcriber
+from ..probing.probe import Rollouts, StateProbe, probe
+from ..recipe import Decoding, Recipe
+from ..run.run_directory import RunDirectory, write_atomically, write_parquet
+from .observer import Observer
+from .setup import Setup
+
+FIXED = "fixed_rollouts.json"
+
+
+class Monitor:
+    """Measures a run at a step and writes what it saw."""
+
+    def __init__(self, setup: Setup, run: RunDirectory, observer: Observer) -> None:
+        self.setup = setup
+        self.run = run
+        self.observer = observer
+        self.decoding = probe_decoding(setup.recipe)
+        self._teacher_rollouts: Rollouts | None = None
+        recorded = run.path / FIXED
+        self._fixed_rollouts = _read_rollouts(recorded) if recorded.exists() else None
+
+    def probe(self, step: int, stage: str, *, record_fixed: bool, trace: bool = False) -> dict[str, overlap.Estimate]:
+        """Probe on every configured kind of states.
+
+        Args:
+            step: Training steps so far.
+            stage: Name of the stage.
+            record_fixed: Keep the student's rollouts of this probe as the fixed ones, unless there are some already.
+            trace: Also write the positions of the first utterances to `traces/`.
+
+        Returns:
+            Estimates by name for the gates: those on the student's own states plainly, others as `fixed.union_size`.
+        """
+        config, pair = self.setup.recipe.probe, self.setup.pair
+        if config is None or pair is None:
+            return {}
+        readings: dict[str, overlap.Estimate] = {}
+        rows: list[dict[str, Any]] = []
+        traces: list[dict[str, Any]] = []
+        for states in config.states:
+            recorded = {"fixed": self._fixed_rollouts, "teacher": self._teacher_rollouts}.get(states)
+            if states == "fixed" and recorded is None:
+                continue
+            result = probe(
+                pair,
+                self.setup.source,
+                self.setup.probe,
+                self.setup.recipe.support,
+                self.decoding,
+                states=states,
+                recorded=recorded,
+                batch_size=config.batch_size,
+                traced=config.trace_utterances if trace else 0,
+            )
+            if states == "student" and record_fixed and self._fixed_rollouts is None:
+                self._fixed_rollouts = result.rollouts
+                if self.run.writer:
+                    write_atomically(self.run.path / FIXED, json.dumps(result.rollouts))
+            if states == "teacher":
+                self._teacher_rollouts = result.rollouts
+            prefix = "" if states == "student" else f"{states}."
+            readings |= {f"{prefix}{name}": estimate for name, estimate in result.readings.items()}
+            rows += probe_rows(result, step, stage)
+            traces += [{"step": step, "stage": stage} | row for row in result.traces]
+        self.run.append_probes(rows)
+        self.observer.probe(rows)
+        if traces and self.run.writer:
+            write_parquet(self.run.path / "traces" / f"step-{step:06d}-{stage}.parquet", pd.DataFrame(traces))
+        return readings
+
+    def evaluate(self, step: int, stage: str, recogniser: Transcriber, model: str = "student") -> None:
+        """Word and character error rates of a model on the evaluation set, and what it wrote."""
+        config = self.setup.recipe.evaluation
+        if config is None:
+            return
+        result = evaluate(
+            recogniser,
+            self.setup.source,
+            self.setup.evaluation,
+            normaliser=config.normaliser,
+            decoding=Decoding(max_new_tokens=config.max_new_tokens),
+            batch_size=config.batch_size,
+            progress=lambda done, total: self.observer.work(f"evaluating {model}", done, total),
+        )
+        row = {"step": step, "stage": stage, "set": config.name, "model": model} | result.score.to_dict()
+        self.run.append("evaluations", row)
+        if self.run.writer:
+            name = f"step-{step:06d}-{stage}-{config.name}-{model}.parquet"
+            write_parquet(self.run.path / "transcripts" / name, pd.DataFrame(result.rows))
+        self.observer.evaluation(row)
+
+
+def _read_rollouts(path: Path) -> Rollouts:
+    return {id_: (ids, bool(end)) for id_, (ids, end) in json.loads(path.read_text(encoding="utf-8")).items()}
+
+
+def probe_decoding(recipe: Recipe) -> Decoding:
+    """Probes write greedily, with the length limit of the on-policy stage so that both see the same states."""
+    limits = [stage.rollout.max_new_tokens for stage in recipe.stages if stage.type == "opd"]
+    return Decoding(max_new_tokens=max(limits)) if limits else Decoding()
+
+
+def probe_rows(result: StateProbe, step: int, stage: str) -> list[dict[str, Any]]:
+    """Rows of `probes.parquet`: one a statistic, and one a bin of the funnel (`funnel.used`, …; value = positions)."""
+    common = {"step": step, "stage": stage, "states": result.states}
+    rows = [
+        common
+        | {
+            "statistic": name,
+            "value": estimate.value,
+            "standard_error": estimate.standard_error,
+            "low": estimate.low,
+            "high": estimate.high,
+            "n_positions": estimate.n_positions,
+            "n_groups": estimate.n_groups,
+            "n_undefined": estimate.n_undefined,
+        }
+        for name, estimate in result.readings.items()
+    ]
+    nan = float("nan")
+    counted = {"standard_error": nan, "low": nan, "high": nan, "n_groups": len(result.rollouts), "n_undefined": 0}
+    rows += [
+        common | {"statistic": f"funnel.{name}", "value": float(count), "n_positions": result.funnel.total} | counted
+        for name, count in result.funnel.counts.items()
+    ]
+    return rows

@@ -1,0 +1,87 @@
+"""Everything a run needs, loaded and checked before the first step, so that mistakes surface in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..data.audio import AudioCache, check_durations
+from ..data.batch import AudioSource, check_inputs
+from ..data.manifest import Utterance, require_text
+from ..data.sources import read_utterances
+from ..models import Recogniser
+from ..normalise import normaliser
+from ..pair.loading import load_model, load_teacher
+from ..pair.pair import Pair
+from ..recipe import Recipe
+from ..teacher import ServedTeacher
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Models and data of a run; the pair is None without a teacher, `stages[i]` are the i-th stage's utterances."""
+
+    recipe: Recipe
+    student: Recogniser
+    pair: Pair | None
+    source: AudioSource
+    stages: tuple[tuple[Utterance, ...], ...]
+    probe: tuple[Utterance, ...]
+    evaluation: tuple[Utterance, ...]
+
+    @property
+    def teacher(self) -> Recogniser | ServedTeacher | None:
+        """The pair's teacher."""
+        return self.pair and self.pair.teacher
+
+
+def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | None = None) -> Setup:
+    """Read manifests, load models, and check that they fit.
+
+    Args:
+        recipe: With absolute paths.
+        device: Where both models go.
+        weights: A checkpoint of this run whose weights the student takes instead of the recipe's.
+
+    Raises:
+        ManifestError, AudioError, ModelError, PairError, ServerError: Whatever does not fit, with the remedy.
+    """
+    stages = tuple(_read(stage.manifest, recipe) for stage in recipe.stages)
+    for stage, utterances in zip(recipe.stages, stages, strict=True):
+        if stage.type == "sft":
+            require_text(utterances, f"supervised training (stage {stage.name!r})")
+        elif stage.type == "opd" and stage.off_policy and stage.off_policy.states == "reference":
+            require_text(utterances, f"training on reference states (stage {stage.name!r})")
+    probe_set: tuple[Utterance, ...] = ()
+    if recipe.probe:
+        probe_set = _read(recipe.probe.manifest, recipe)[: recipe.probe.max_utterances]
+        if "reference" in recipe.probe.states:
+            require_text(probe_set, "probing on reference transcripts")
+    evaluation: tuple[Utterance, ...] = ()
+    if recipe.evaluation:
+        normaliser(recipe.evaluation.normaliser)
+        evaluation = _read(recipe.evaluation.manifest, recipe)
+        require_text(evaluation, "evaluation")
+
+    student = load_model(recipe.student, recipe.seed, device, weights)
+    if recipe.student.freeze_encoder:
+        student.freeze_encoder(recipe.student.encoder_cache_mib)
+    pair = None
+    if recipe.teacher:
+        k = recipe.support.k
+        pair = Pair.of(student, load_teacher(recipe.teacher, device, k=k, seed=recipe.seed), k)
+    both = (student,) if pair is None else (student, pair.teacher)
+    for stage, utterances in zip(recipe.stages, stages, strict=True):
+        check_inputs(utterances, *(both if stage.type != "sft" else (student,)))
+    check_inputs(probe_set, *both)
+    check_inputs(evaluation, *both)
+    cache = AudioCache(max_mib=recipe.audio.cache_mib, max_seconds=recipe.audio.max_seconds)
+    return Setup(recipe, student, pair, AudioSource(cache), stages, probe_set, evaluation)
+
+
+def _read(manifest: str, recipe: Recipe) -> tuple[Utterance, ...]:
+    utterances = tuple(read_utterances(manifest))
+    check_durations(utterances, recipe.audio.max_seconds)
+    return utterances

@@ -1,0 +1,67 @@
+"""What a stage trains on: its utterances, with the teacher's text where that is the lesson, and their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..data.batch import length
+from ..data.manifest import Utterance
+from ..data.sampling import BatchSampler
+from ..recipe import StageConfig
+from ..run.run_directory import RunDirectory
+from ..teacher_data.making import teacher_data
+from .observer import Observer
+from .setup import Setup
+
+
+def stage_utterances(setup: Setup, index: int, run: RunDirectory, observer: Observer) -> Sequence[Utterance]:
+    """Utterances of a stage, with the teacher's text where it learns from that, less those that its filters drop.
+
+    Args:
+        setup: Models and data of the run.
+        index: Which stage.
+        run: Where the teacher data is written, with what was dropped and why.
+        observer: Hears how far the teacher is, and how much was kept.
+
+    Returns:
+        The utterances, at least one.
+
+    Raises:
+        TeacherDataError: The filters dropped everything.
+        ValueError: The transcripts kept there are another teacher's or of other utterances.
+    """
+    stage, utterances = setup.recipe.stages[index], setup.stages[index]
+    if stage.type == "td":
+        taught = stage
+    elif stage.type == "opd" and stage.off_policy and stage.off_policy.states == "teacher":
+        taught = stage.off_policy
+    else:
+        return utterances
+    assert setup.teacher is not None
+    output = run.path / f"teacher-transcripts-{stage.name}.jsonl"
+    data = teacher_data(
+        output,
+        setup.teacher,
+        setup.source,
+        utterances,
+        taught.transcription,
+        taught.filters,
+        progress=lambda done, total: observer.work("teacher transcripts", done, total),
+    )
+    if run.writer:
+        data.write(output)
+    observer.teacher_data(stage.name, data.summary)
+    return data.kept
+
+
+def stage_sampler(stage: StageConfig, utterances: Sequence[Utterance], key: tuple[int, ...]) -> BatchSampler:
+    """The order in which a stage visits its utterances, seeded by `key`."""
+    curriculum = stage.curriculum if stage.type == "sft" else None
+    return BatchSampler(
+        tuple(length(utterance) for utterance in utterances),
+        stage.batch_size,
+        key,
+        curriculum.steps if curriculum else 0,
+        curriculum.start_fraction if curriculum else 1.0,
+        stage.bucket_batches,
+    )

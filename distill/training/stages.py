@@ -1,0 +1,145 @@
+"""What one training step of each stage computes: SFT and TD learn given transcripts, OPD the student's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import overlap
+
+from ..data.batch import Batch
+from ..models import Recogniser, Transcripts
+from ..pair.comparison import compare
+from ..pair.listed import compare_lists
+from ..pair.pair import Pair
+from ..recipe import DivergenceObjective, OnPolicyStage, StageConfig, Support
+from ..teacher import ServedTeacher
+from ..timing import Stopwatch
+from .objectives import cross_entropy, listed_objective, on_policy_objective
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """Loss of this process's share of a batch.
+
+    Attributes:
+        loss: Scalar with a graph, in nats, summed over positions.
+        positions: How many positions the sum is over.
+        metrics: What else the step's row of `metrics.jsonl` holds.
+    """
+
+    loss: Tensor
+    positions: int
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+def training_step(
+    stage: StageConfig,
+    student: Recogniser,
+    pair: Pair | None,
+    batch: Batch,
+    support: Support,
+    clock: Stopwatch,
+) -> StepOutcome:
+    """The step of a stage, whichever its type.
+
+    Args:
+        stage: Its configuration.
+        student: Who learns.
+        pair: The student with its teacher; needed on-policy only.
+        batch: This process's share of the batch, with text unless on-policy.
+        support: k and temperature.
+        clock: Takes the seconds by phase.
+    """
+    if stage.type == "opd":
+        assert pair is not None
+        return on_policy_step(pair, batch, stage, support, clock)
+    return supervised_step(student, batch, [utterance.text or "" for utterance in batch.utterances], clock)
+
+
+def supervised_step(student: Recogniser, batch: Batch, texts: Sequence[str], clock: Stopwatch) -> StepOutcome:
+    """Cross-entropy on the given transcripts (references in SFT, the teacher's in TD)."""
+    with clock("student"):
+        targets = student.encode(texts)
+        logits = student.score(batch.prompt(student), targets)
+        loss = cross_entropy(logits, targets.ids, targets.mask)
+    return StepOutcome(loss, int(targets.mask.sum()))
+
+
+def on_policy_step(pair: Pair, batch: Batch, stage: OnPolicyStage, support: Support, clock: Stopwatch) -> StepOutcome:
+    """Roll out, score with both models, and take the stage's objective at the positions that count."""
+    with clock("rollout"):
+        writer, transcripts = _transcripts(pair.student, batch, stage)
+    options: dict[str, Any] = {"gradients": True, "drop_truncated": stage.mask_truncated, "clock": clock}
+    options |= {"drop_empty": stage.empty_rollout == "drop"}
+    if isinstance(pair.teacher, ServedTeacher):
+        assert isinstance(stage.objective, DivergenceObjective)
+        comparison = compare_lists(pair, batch, transcripts, support, **options)
+        with clock("student"):
+            objective = listed_objective(comparison, stage.objective)
+    else:
+        comparison = compare(pair, batch, transcripts, support, **options)
+        with clock("student"):
+            objective = on_policy_objective(comparison, stage.objective)
+    with clock("measure"):
+        masses = torch.stack([objective.student_mass, objective.teacher_mass], -1).double().cpu()
+        shares = overlap.gathered(
+            (
+                writer,
+                comparison.sums(),
+                comparison.funnel,
+                transcripts.lengths.cpu(),
+                transcripts.finished.cpu(),
+                masses,
+            )
+        )
+        writers, sums, funnels, lengths, finished, masses = zip(*shares, strict=True)
+        student_mass, teacher_mass = torch.cat(masses).mean(0).tolist()
+    return StepOutcome(
+        objective.loss,
+        objective.positions,
+        {
+            "overlap": means(overlap.GroupSums.merged(sums)),
+            "objective": {"student_mass": student_mass, "teacher_mass": teacher_mass},
+            "funnel": sum(funnels, overlap.Funnel.empty()).to_dict(),
+            "rollouts": {"states": "+".join(sorted(set(writers)))}
+            | batch_summary(torch.cat(lengths), torch.cat(finished)),
+        },
+    )
+
+
+def _transcripts(student: Recogniser, batch: Batch, stage: OnPolicyStage) -> tuple[str, Transcripts]:
+    """Whose transcripts this step is taken on, and those."""
+    other = stage.off_policy
+    if other is not None and float(torch.rand(())) < other.fraction:
+        return other.states, student.encode([utterance.text or "" for utterance in batch.utterances])
+    rollout = stage.rollout
+    return "student", student.rollout(
+        batch.prompt(student),
+        max_new_tokens=rollout.max_new_tokens,
+        sample=rollout.sample,
+        temperature=rollout.temperature,
+    )
+
+
+def means(sums: overlap.GroupSums) -> dict[str, float]:
+    """Means over all positions; NaN where a statistic is defined at none."""
+    totals, counts = sums.sums.sum(0), sums.counts.sum(0)
+    return {
+        name: float(total / n) if n else math.nan for name, total, n in zip(sums.names, totals, counts, strict=True)
+    }
+
+
+def batch_summary(lengths: Tensor, finished: Tensor) -> dict[str, float]:
+    """Counts of a batch of rollouts: how many, empty, not ended, and tokens of text a rollout."""
+    return {
+        "n": len(lengths),
+        "n_empty": int(((lengths == 0) & finished).sum()),
+        "n_truncated": int((~finished).sum()),
+        "mean_tokens": float(lengths.float().mean()),
+    }

@@ -1,0 +1,258 @@
+"""The one training loop: stages in order, probes between steps, gates that say when to move on, fall back or stop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+import overlap
+
+from ..data.sampling import seed_of
+from ..pair.loading import load_model
+from ..recipe import StageConfig, fixed_steps
+from ..run import checkpoint
+from ..run.checkpoint import TrainingState
+from ..run.run_directory import RunDirectory
+from ..timing import Stopwatch
+from .monitoring import Monitor
+from .observer import Observer
+from .optimisation import Optimisation, whole_weights
+from .setup import Setup
+from .stage_data import stage_sampler, stage_utterances
+from .stages import training_step
+
+
+class TrainingError(RuntimeError):
+    """A run that cannot go on; what it wrote so far stays."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        path: The run directory.
+        model: The last checkpoint, loadable with `from_pretrained`.
+        step: Training steps taken.
+        outcome: `finished`, or in words why it ended before its last stage did.
+        aborted: Whether a gate aborted it.
+    """
+
+    path: Path
+    model: Path
+    step: int
+    outcome: str
+    aborted: bool
+
+    @classmethod
+    def of(cls, path: Path, model: Path, state: TrainingState) -> RunResult:
+        """The result that the state of an ended run stands for."""
+        assert state.outcome is not None
+        return cls(path, model, state.step, state.outcome, state.outcome.startswith("aborted"))
+
+
+class Trainer:
+    """One run. `run()` goes from the given state to the end."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        run: RunDirectory,
+        accelerator: Accelerator,
+        observer: Observer,
+        state: TrainingState,
+        optimiser_state: Mapping | None = None,
+    ) -> None:
+        self.setup, self.recipe, self.student = setup, setup.recipe, setup.student
+        self.directory, self.accelerator, self.observer = run, accelerator, observer
+        self.state, self._optimiser_state = state, optimiser_state
+        self.monitor = Monitor(setup, run, observer)
+        self.student.model = accelerator.prepare(self.student.model)
+        self._resuming = state.step > 0 or bool(state.entries)
+
+    def run(self) -> RunResult:
+        """Train to the end and say how it ended."""
+        if not self._resuming:
+            self._opening()
+        while self.state.outcome is None:
+            self._enter_stage()
+            while not (self._reading_due() and self._moved_on(self._read())):
+                self._train_step()
+                if self._evaluation_due():
+                    self.monitor.evaluate(self.state.step, self.stage.name, self.student)
+                if self.state.step % self.recipe.checkpoint.every == 0:
+                    self._save()
+        model = checkpoint.latest(self.directory.path)
+        assert model is not None
+        return RunResult.of(self.directory.path, model, self.state)
+
+    @property
+    def stage(self) -> StageConfig:
+        """Configuration of the current stage."""
+        return self.recipe.stages[self.state.stage]
+
+    @property
+    def _in_last_stage(self) -> bool:
+        return self.state.stage == len(self.recipe.stages) - 1
+
+    def _opening(self) -> None:
+        """What is measured once: the teacher, and a student that has been trained before."""
+        if self.setup.teacher is not None:
+            self.monitor.evaluate(0, self.stage.name, self.setup.teacher, model="teacher")
+        if not self.recipe.student.from_scratch:
+            self.monitor.evaluate(0, self.stage.name, self.student)
+
+    def _enter_stage(self) -> None:
+        stage, state = self.stage, self.state
+        fresh = state.stage_step == 0
+        if fresh:
+            left = (self.recipe.total_steps or state.step + stage.steps) - state.step
+            state.horizon = max(1, min(stage.steps, left))
+            state.entries[str(state.stage)] = state.step
+        # One process has the teacher write; the others find its transcripts finished and only read them.
+        with self.accelerator.main_process_first():
+            self.utterances = stage_utterances(self.setup, state.stage, self.directory, self.observer)
+        self.sampler = stage_sampler(stage, self.utterances, (self.recipe.seed, state.stage, state.fallbacks))
+        saved = None if fresh else self._optimiser_state
+        self.optimisation = Optimisation(self.student.model, stage, state.horizon, self.accelerator, saved)
+        self._optimiser_state = None
+        self.gate = stage.effective_gate.build()
+        if state.gate is not None:
+            self.gate.load_state_dict(state.gate)
+        self.observer.stage(stage.name, stage.type, state.step, state.horizon)
+        if fresh:
+            self._save()
+
+    def _reading_due(self) -> bool:
+        every = self.recipe.probe.every if self.recipe.probe else self.stage.steps
+        step = self.state.stage_step
+        return step % every == 0 or step in fixed_steps(self.stage.effective_gate) or self._spent()
+
+    def _evaluation_due(self) -> bool:
+        every = self.recipe.evaluation and self.recipe.evaluation.every
+        return bool(every) and self.state.step % every == 0 and not self._spent()
+
+    def _spent(self) -> bool:
+        return self.state.stage_step >= self.stage.steps or self.state.step == self.recipe.total_steps
+
+    def _read(self) -> overlap.Decision:
+        """Probe, let the gate read, and log its decision."""
+        state, stage = self.state, self.stage
+        readings = self.monitor.probe(
+            state.step, stage.name, record_fixed=stage.type != "sft", trace=state.stage_step == 0 or self._spent()
+        )
+        # Processes may differ in the last bit of what they measured, and must not part ways over it.
+        readings = overlap.gathered(readings)[0]
+        decision = self.gate.read(readings, state.stage_step)
+        self._log(decision.action.value, decision.reason, decision.gate, decision.numbers)
+        return decision
+
+    def _moved_on(self, decision: overlap.Decision) -> bool:
+        """Act on a decision; True when the stage is over."""
+        state, action = self.state, decision.action
+        if action is overlap.Action.abort:
+            self._finish(f"aborted: {decision.reason}")
+        elif action is overlap.Action.fall_back:
+            self._fall_back(decision.reason)
+        elif action is overlap.Action.advance:
+            self._leave_stage()
+        elif state.step == self.recipe.total_steps:
+            words = "finished" if self._in_last_stage else "stopped"
+            self._finish(f"{words}: the run's {state.step} steps are spent in stage {self.stage.name!r}")
+        elif self._spent() and self._in_last_stage and not self.gate.can_advance:
+            self._finish(f"finished: the {self.stage.steps} steps of stage {self.stage.name!r} are spent")
+        elif self._spent():
+            reason = (
+                f"the {self.stage.steps} steps of stage {self.stage.name!r} are spent and its gate has not advanced"
+            )
+            self._log("advance" if self.stage.when_exhausted == "advance" else "stop", reason, "exhausted", {})
+            if self.stage.when_exhausted == "advance":
+                self._leave_stage()
+            else:
+                self._finish(f"stopped: {reason}")
+        else:
+            return False
+        return True
+
+    def _leave_stage(self) -> None:
+        state = self.state
+        if self._in_last_stage:
+            self._finish("finished")
+        elif state.step == self.recipe.total_steps:
+            self._finish(f"stopped: the run's {state.step} steps are spent")
+        else:
+            self.monitor.evaluate(state.step, self.stage.name, self.student)
+            state.stage, state.stage_step, state.gate = state.stage + 1, 0, None
+
+    def _fall_back(self, reason: str) -> None:
+        """Return to the last teacher-data stage with the weights that entered this one."""
+        state = self.state
+        earlier = [i for i in range(state.stage) if self.recipe.stages[i].type == "td"]
+        if not earlier or state.fallbacks >= self.recipe.max_fallbacks:
+            why = "no teacher-data stage to return to" if not earlier else f"{state.fallbacks} fall backs already"
+            self._finish(f"aborted: {reason} ({why})")
+            return
+        self.monitor.evaluate(state.step, self.stage.name, self.student)
+        entry = checkpoint.directory(self.directory.path, state.entries[str(state.stage)])
+        source = load_model(self.recipe.student, weights=entry)
+        self.student.generator.load_state_dict(source.generator.state_dict())
+        state.stage, state.stage_step, state.gate = earlier[-1], 0, None
+        state.fallbacks += 1
+
+    def _finish(self, outcome: str) -> None:
+        self.monitor.evaluate(self.state.step, self.stage.name, self.student)
+        self.state.outcome = outcome
+        self._log("end", outcome, "run", {})
+        self._save()
+
+    def _log(self, decision: str, reason: str, gate: str, numbers: Mapping[str, Any]) -> None:
+        row = {"step": self.state.step, "stage": self.stage.name, "stage_step": self.state.stage_step, "gate": gate}
+        row |= {"decision": decision, "reason": reason, "numbers": dict(numbers)}
+        self.directory.append("decisions", row)
+        self.observer.decision(row)
+
+    def _train_step(self) -> None:
+        state, stage, clock = self.state, self.stage, Stopwatch()
+        torch.manual_seed(seed_of(self.recipe.seed, state.stage, state.step, self.accelerator.process_index))
+        with clock("data"):
+            indices = self.sampler.batch(state.stage_step)[
+                self.accelerator.process_index :: self.accelerator.num_processes
+            ]
+            batch = self.setup.source.batch([self.utterances[i] for i in indices])
+        self.student.model.train()
+        outcome = training_step(stage, self.student, self.setup.pair, batch, self.recipe.support, clock)
+        with clock("update"):
+            loss, norm, positions = self.optimisation.backward(outcome.loss, outcome.positions)
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise TrainingError(
+                    f"step {state.step} of stage {stage.name!r}: loss {loss}, gradient norm {norm}. Lower the stage's "
+                    "lr, or look at the models' logits; the last checkpoint is untouched."
+                )
+            lr = self.optimisation.step()
+        state.step += 1
+        state.stage_step += 1
+        row = {"step": state.step, "stage": stage.name, "stage_step": state.stage_step, "loss": loss}
+        row |= {"n_positions": positions, "gradient_norm": norm, "lr": lr, **outcome.metrics}
+        row |= {"seconds": {phase: round(seconds, 4) for phase, seconds in clock.seconds.items()}}
+        self.directory.append("metrics", row)
+        self.observer.step(row)
+
+    def _save(self) -> None:
+        """Checkpoint the run; between stages there is no optimiser state worth keeping."""
+        state = self.state
+        state.rows = dict(self.directory.rows)
+        optimiser = None
+        if state.stage_step and state.outcome is None:
+            state.gate = self.gate.state_dict()
+            optimiser = self.optimisation.state_dict()
+        weights = whole_weights(self.accelerator.unwrap_model(self.student.model))
+        if self.accelerator.is_main_process:
+            checkpoint.save(self.directory.path, self.student, state, weights, optimiser)
+            checkpoint.prune(self.directory.path, self.recipe.checkpoint.keep, set(state.entries.values()))
+        self.accelerator.wait_for_everyone()
