@@ -2,10 +2,11 @@
 
     pytest -m slow tests/studies/test_recorded_speech.py -s
 
-takes about an hour on one core. Needs `$RECORDED_SPEECH`, a folder with `models/whisper-tiny.en` and
+takes about an hour and a half on one core a seed. Needs `$RECORDED_SPEECH`, a folder with `models/whisper-tiny.en` and
 `data/read/{train,probe,test}.jsonl` (speechocean762: short sentences, each line with its `speaker`), and the extra
 `text`. Runs go to `runs/recorded-speech` (or `$RECORDED_SPEECH_STUDY`); finished ones are not run again, and the table
-is written beside them as `recorded_speech.md`. One arm: `python -m tests.studies.test_recorded_speech gated`.
+is written beside them as `recorded_speech.md`. `$RECORDED_SPEECH_SEEDS` says for which seeds: `0` unless set, or `0 1`.
+One arm of one seed: `python -m tests.studies.test_recorded_speech gated 1`.
 
 Every third speaker of `train` is labelled for Base, lower-case and without punctuation. The teacher is tiny.en, its
 decoder adapted on the other speakers' sentences in the form that it writes, capitals and full stops. All of `train` is
@@ -26,6 +27,7 @@ from tests.studies.arms import markdown, results, run
 
 SOURCE = os.environ.get("RECORDED_SPEECH")
 OUTPUT = Path(os.environ.get("RECORDED_SPEECH_STUDY", "runs/recorded-speech"))
+SEEDS = [int(seed) for seed in os.environ.get("RECORDED_SPEECH_SEEDS", "0").split()]
 WINDOW = 10.0
 ARMS = {
     "gated": "Base → TD until the gate opens → OPD",
@@ -95,28 +97,29 @@ def arm(name: str, overrides: list[str], data: Path) -> Recipe:
     return recipe.model_copy(update={"stages": stages, "name": name})
 
 
-def run_arm(name: str) -> Path:
-    """Train one arm, or continue or keep what is there."""
+def run_arm(name: str, seed: int) -> Path:
+    """Train one arm with one seed, or continue or keep what is there; the teacher is the same for all."""
     chosen = teacher()
-    overrides = [f"student.model={SOURCE}/models/whisper-tiny.en", f"teacher.model={chosen.absolute()}"]
+    overrides = [f"student.model={SOURCE}/models/whisper-tiny.en", f"teacher.model={chosen.absolute()}", f"seed={seed}"]
     # The adapted teacher was saved with the shorter window.
     recipe = arm(name, overrides, OUTPUT / "data")
     recipe = recipe.model_copy(update={"teacher": recipe.teacher.model_copy(update={"window_seconds": None})})
-    return run(recipe, OUTPUT / name.replace(" ", "-"))
+    return run(recipe, OUTPUT / f"{name.replace(' ', '-')}-{seed}")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(4 * 3600)
 @pytest.mark.skipif(SOURCE is None, reason="$RECORDED_SPEECH names no folder with models/whisper-tiny.en and data/read")
 def test_on_policy_distillation_beats_teacher_data_on_recorded_speech():
-    frame = results({(name, 0): run_arm(name) for name in ARMS})
+    frame = results({(name, seed): run_arm(name, seed) for seed in SEEDS for name in ARMS})
     (OUTPUT / "recorded_speech.md").write_text(markdown(frame))
     print("\n" + frame.to_string(index=False))
-    wer = frame.set_index("arm")["WER"]
-    assert wer["gated"] < frame["WER Base"].iloc[0]
-    assert wer["gated"] < wer["td"]
-    assert wer["direct"] < wer["td"]  # Base shares enough with this teacher to begin on-policy at once
+    for _, rows in frame.groupby("seed"):
+        wer = rows.set_index("arm")["WER"]
+        assert wer["gated"] < rows["WER Base"].iloc[0]
+        assert wer["gated"] < wer["td"]
+        assert wer["direct"] < wer["td"]  # Base shares enough with this teacher to begin on-policy at once
 
 
 if __name__ == "__main__":
-    run_arm(sys.argv[1])
+    run_arm(sys.argv[1], int(sys.argv[2]))
