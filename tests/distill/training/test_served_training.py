@@ -19,7 +19,7 @@ from distill.teacher import load_served_teacher
 from distill.training import launch
 from distill.training.objectives import listed_objective, on_policy_objective
 from tests.distill.test_cli import as_toml
-from tests.distill.test_objectives import V, comparison
+from tests.distill.training.test_objectives import V, comparison
 
 TEACHER = {"type": "divergence", "support": "teacher", "tail": True}
 
