@@ -89,7 +89,7 @@ def say(panel: Axes, text: str = NOT_MEASURED) -> None:
         panel.set_xticks([])
 
 
-def key_below(panel: Axes, entries: Iterable[tuple[Artist, str]], title: str, *, lines: float = 4.2) -> Legend | None:
+def key_below(panel: Axes, entries: Iterable[tuple[Artist, str]], title: str, *, lines: float = 3.7) -> Legend | None:
     """A key below a panel, in one column where the panel is narrow.
 
     Args:
@@ -113,6 +113,7 @@ def key_below(panel: Axes, entries: Iterable[tuple[Artist, str]], title: str, *,
         fontsize=size,
         title_fontsize=size,
         frameon=False,
+        borderaxespad=0.2,
         handlelength=2.6,
     )
 

@@ -102,7 +102,8 @@ def _draw(frame: pd.DataFrame, statistic: str, ax: Axes | None, width: float, *,
         (curve,) = panel.plot(
             rows[x], rows["value"], color=colour, marker=marker, markersize=4, linewidth=1.3, zorder=3
         )
-        every = f"every {line}" if same else label.format(value)
+        alike = ", ".join(f"{value:g}" for value, _ in lines)
+        every = f"the same at {line} {alike}" if same else label.format(value)
         entries.append((curve, f"{every}: {span(rows, 'n_positions')} / {span(rows, 'n_groups')}"))
     panel.set_xscale("log", base=2)
     _ticks(panel, sorted(set(frame[x])))
