@@ -70,7 +70,7 @@ def vuss_decomposition(
         parts: list[tuple[Artist, str]] = [(Patch(facecolor=colour), name) for name, colour in PARTS.items()]
         parts.append((Patch(**INVALID), "invalid, 2k − |S| − |T|"))
         parts.append((Line2D([], [], color="black", marker="|", linewidth=1.2), "95 % interval of VUSS = mean |U|"))
-        key_below(panels[-1], parts, f"k = {k}; intervals over utterances; n: positions / utterances")
+        key_below(panels[-1], parts, f"k = {k}, intervals over utterances; n positions / n utterances")
     return panels
 
 
@@ -90,7 +90,8 @@ def _draw(panel: Axes, found: Sequence[tuple[Moment, pd.DataFrame]], k: int) -> 
         for (name, colour), length in zip(PARTS.items(), (student - both, both, teacher - both), strict=True):
             panel.barh(row, length, left=left, height=HEIGHT, color=colour, gid=name, zorder=2)
             left += length
-        panel.barh(row, 2 * k - student - teacher, left=left, height=HEIGHT, zorder=2, gid="invalid", **INVALID)
+        if (invalid := 2 * k - student - teacher) > 0:
+            panel.barh(row, invalid, left=left, height=HEIGHT, zorder=2, gid="invalid", **INVALID)
         low, high = (float(table.loc["union_size", end]) for end in ("low", "high"))
         panel.errorbar(union, row, xerr=[[union - low], [high - union]], color="black", capsize=2.5, linewidth=1.2)
         _describe(panel, row, table, len(found), k)

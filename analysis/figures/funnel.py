@@ -45,7 +45,7 @@ def funnel(run: Run, states: str = "student", ax: Axes | None = None, *, width: 
     filled = {name: name == "positions" or any(counted[name] for _, counted in found) for name in bins}
     lines = sum((len(found) if filled[name] else 1) + GAP for name in bins)
     panel = one_panel(ax, width, PITCH * max(lines, 12) + 0.8 + (0.09 if width > 5 else 0.18) * len(found))
-    panel.set_xlabel(f"Positions of the probe set, on {STATES[states].label}")
+    panel.set_xlabel(f"Positions, on {STATES[states].label}")
     if not found:
         say(panel)
         return panel

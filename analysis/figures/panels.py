@@ -89,7 +89,9 @@ def say(panel: Axes, text: str = NOT_MEASURED) -> None:
         panel.set_xticks([])
 
 
-def key_below(panel: Axes, entries: Iterable[tuple[Artist, str]], title: str, *, lines: float = 3.7) -> Legend | None:
+def key_below(
+    panel: Axes, entries: Iterable[tuple[Artist, str]], title: str, *, lines: float = 3.7, **options: Any
+) -> Legend | None:
     """A key below a panel, in one column where the panel is narrow.
 
     Args:
@@ -97,6 +99,7 @@ def key_below(panel: Axes, entries: Iterable[tuple[Artist, str]], title: str, *,
         entries: What is drawn, and what it is.
         title: Above the entries; a panel that is narrow breaks it at its semicolons.
         lines: Lines of text that the panel has below itself: ticks and label.
+        **options: Of `Axes.legend`.
     """
     entries = list(entries)
     if not entries:
@@ -115,6 +118,7 @@ def key_below(panel: Axes, entries: Iterable[tuple[Artist, str]], title: str, *,
         frameon=False,
         borderaxespad=0.2,
         handlelength=2.6,
+        **options,
     )
 
 
