@@ -12,7 +12,7 @@ from ..formatting import count
 from ..load import Run
 from ..visits import visits
 from .decomposition import vuss_decomposition
-from .distributions import entropy_density, entropy_moments, mass_distribution
+from .distributions import entropy_density, mass_distribution
 from .error_against_overlap import wer_against_overlap
 from .funnel import funnel
 from .membership import choose_trace, support_membership
@@ -39,39 +39,45 @@ def dashboard(run: Run) -> Figure:
     with plt.rc_context(text_style(POINTS)):
         figure = plt.figure(figsize=SIZE, layout="constrained")
         figure.get_layout_engine().set(w_pad=0.06, h_pad=0.04)  # pyright: ignore[reportOptionalMemberAccess, reportCallIssue]
-        grid = figure.add_gridspec(5, 2, height_ratios=[3.3, 2.0, 1.9, 2.4, 1.8])
-        over = [figure.add_subplot(place) for place in grid[0, :].subgridspec(3, 1)]
+        grid = figure.add_gridspec(6, 3, height_ratios=[0.6, 0.6, 0.6, 1.8, 1.6, 1.8])
+        over = [figure.add_subplot(grid[row, :]) for row in range(3)]
         for panel in over[:-1]:
             panel.sharex(over[-1])
             panel.tick_params(labelbottom=False)
         panels = {
-            "VUSS and its parts": figure.add_subplot(grid[1, 0]),
-            f"{run.error_rate.upper()} against overlap": figure.add_subplot(grid[1, 1]),
-            "Along the utterance": figure.add_subplot(grid[2, 0]),
-            "What the teacher has in the student's set": figure.add_subplot(grid[2, 1]),
-            "By class of token": figure.add_subplot(grid[3, 0]),
-            "One utterance": figure.add_subplot(grid[3, 1]),
-            "Where positions went": figure.add_subplot(grid[4, 1]),
+            title: figure.add_subplot(grid[3 + place // 3, place % 3])
+            for place, title in enumerate(
+                (
+                    "VUSS and its parts",
+                    f"{run.error_rate.upper()} against overlap",
+                    "Where positions went",
+                    "Along the utterance",
+                    "Teacher's mass on the student's set",
+                    "Entropies",
+                    "By class of token",
+                    "By correctness of the token",
+                    "One utterance",
+                )
+            )
         }
-        parts, against, along, mass, classes, one, lost = panels.values()
-        number = max(1, min(2, len(entropy_moments(run, "student"))))
-        entropies = [figure.add_subplot(place) for place in grid[4, 0].subgridspec(1, number)]
+    parts, against, lost, along, mass, entropies, classes, right, one = panels.values()
     overlap_over_training(run, ("union_size", "top1_agreement"), axes=over)
     vuss_decomposition(run, ("student",), [parts])
     wer_against_overlap(run, ax=against)
+    funnel(run, ax=lost)
     position_profile(run, ax=along, relative=True)
     mass_distribution(run, ax=mass)
+    entropy_density(run, axes=[entropies], last=1)
     strata(run, ax=classes)
-    entropy_density(run, axes=entropies, last=number)
-    funnel(run, ax=lost)
+    strata(run, "correctness", ax=right)
     if run.traces.empty:
         say(one)
     else:
         support_membership(choose_trace(run), one, rows=8, columns=12)
     for title, panel in panels.items():
         _head(panel, title)
-    for panel in (against, along, mass, classes, lost):
-        if (key := panel.get_legend()) is not None:
+        # One key at the foot serves all panels that compare moments.
+        if panel not in (parts, one) and (key := panel.get_legend()) is not None:
             key.remove()
     figure.suptitle(_title(run), fontsize=POINTS + 2, color=INK, parse_math=False)
     _draw_key(figure, run)

@@ -66,10 +66,10 @@ def vuss_decomposition(
         panel.set_title(f"On {STATES[name].label}", loc="left", fontsize=small(panel))
         _draw(panel, found[name], k)
     if any(found.values()):
-        panels[-1].set_xlabel("Tokens a position, mean")
+        panels[-1].set_xlabel("VUSS = mean |U| (tokens)")
         parts: list[tuple[Artist, str]] = [(Patch(facecolor=colour), name) for name, colour in PARTS.items()]
         parts.append((Patch(**INVALID), "invalid, 2k − |S| − |T|"))
-        parts.append((Line2D([], [], color="black", marker="|", linewidth=1.2), "95 % interval of VUSS = mean |U|"))
+        parts.append((Line2D([], [], color="black", marker="|", linewidth=1.2), "95 % interval of |U|"))
         key_below(panels[-1], parts, f"k = {k}, intervals over utterances; n positions / n utterances")
     return panels
 

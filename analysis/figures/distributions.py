@@ -19,7 +19,7 @@ from overlap.summary import estimate
 from ..formatting import count
 from ..load import Run
 from .moments import Moment, measured, moments, rests_on
-from .panels import NARROW, check_states, given_panels, key_below, new_panels, one_panel, say, small, tidy
+from .panels import NARROW, check_states, given_panels, inches, key_below, new_panels, one_panel, say, small, tidy
 from .style import INK, axis_label
 
 FLOOR = 1e-4
@@ -144,7 +144,8 @@ def mass_distribution(
     panel.set_xscale("logit")
     panel.set_xlim(0.5 * EDGE, 1 - 0.5 * EDGE)
     panel.xaxis.set_minor_locator(NullLocator())
-    panel.set_xticks(list(MASS_TICKS), list(MASS_TICKS.values()))
+    ticks = MASS_TICKS if inches(panel) > 2.6 else {place: MASS_TICKS[place] for place in (EDGE, 1e-3, 0.5, 1 - 1e-3)}
+    panel.set_xticks(list(ticks), list(ticks.values()))
     panel.set_ylim(-0.01, 1.01)
     tidy(panel, grid="both")
     key_below(panel, entries, "Shares with 95 % intervals over utterances; n positions / n utterances")

@@ -8,14 +8,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.textpath import TextPath
 from matplotlib.transforms import Bbox
 
 from ..formatting import count
 from ..load import ERROR_RATES, Run
 from ..visits import visit_numbers, visits
 from .moments import Moment
-from .panels import check_states, key_below, one_panel, say, small, span, tidy
+from .panels import check_states, key_below, one_panel, say, small, span, text_width, tidy
 from .style import INK, STATES, axis_label
 
 PLACES = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0))
@@ -106,13 +105,14 @@ def _label_steps(panel: Axes, points: pd.DataFrame) -> None:
     inner = [0 < i < len(visit) - 1 and visit[i - 1] == visit[i] == visit[i + 1] for i in range(len(visit))]
     for i in sorted(range(len(points)), key=inner.__getitem__):
         text = count(points["step"].iloc[i])
-        width, height = TextPath((0, 0), text, size=size).get_extents().width, 0.8 * size
+        width, height = text_width(text, size), 0.8 * size
         for right, up in PLACES:
             left = {1: 5.0, -1: -5.0 - width}[right]
             bottom = {1: 3.0, 0: -height / 2, -1: -3.0 - height}[up]
             box = Bbox.from_bounds(at[i, 0] + left, at[i, 1] + bottom, width, height)
+            gaps = np.hypot(*(at - (box.x0 + width / 2, box.y0 + height / 2)).T)
             free = inside.x0 < box.x0 and box.x1 < inside.x1 and not any(box.overlaps(other) for other in taken)
-            if free:
+            if free and gaps[i] == gaps.min():  # so that no label seems to be another point's
                 taken.append(box.padded(1))
                 where = (float(points["value"].iloc[i]), float(points["rate"].iloc[i]))
                 panel.annotate(text, where, (left, bottom), textcoords="offset points", fontsize=size, color=INK)

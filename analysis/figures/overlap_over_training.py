@@ -11,7 +11,6 @@ import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
@@ -19,7 +18,7 @@ from ..load import ERROR_RATES, Run
 from ..readings import gate_readings
 from ..visits import Visit, visit_numbers, visits
 from .gate_levels import draw_levels, level_entries
-from .panels import check_states, given_panels, inches, key_below, new_panels, say, small, span
+from .panels import check_states, given_panels, inches, key_below, new_panels, say, small, span, text_width
 from .style import ALARM, INK, STAGE_TINTS, STATES, axis_label
 
 NICE = (1, 2, 2.5, 5, 10)
@@ -156,7 +155,7 @@ def _label_stages(panel: Axes, stays: Sequence[Visit]) -> None:
     points = 72 * inches(panel)
     taken: list[float] = []  # right end of the last label on each line, as a share of the panel's width
     for stay in stays:
-        half = TextPath((0, 0), stay.stage.replace("$", r"\$"), size=size).get_extents().width / 2 / points
+        half = text_width(stay.stage, size) / 2 / points
         centre = ((stay.first_step + stay.last_step) / 2 - start) / (end - start)
         centre = min(max(centre, half), 1 - half)
         line = next((i for i, right in enumerate(taken) if right < centre - half), len(taken))
