@@ -45,6 +45,7 @@ def training_step(
     batch: Batch,
     support: Support,
     clock: Stopwatch,
+    clean: Batch | None = None,
 ) -> StepOutcome:
     """The step of a stage, whichever its type.
 
@@ -55,10 +56,12 @@ def training_step(
         batch: This process's share of the batch, with text unless on-policy.
         support: k and temperature.
         clock: Takes the seconds by phase.
+        clean: The same utterances before the stage's augmentation, where there is one.
     """
     if stage.type == "opd":
         assert pair is not None
-        return on_policy_step(pair, batch, stage, support, clock)
+        teachers = clean if stage.teacher_hears == "clean" else None
+        return on_policy_step(pair, batch, stage, support, clock, teachers)
     return supervised_step(student, batch, [utterance.text or "" for utterance in batch.utterances], clock)
 
 
@@ -71,12 +74,28 @@ def supervised_step(student: Recogniser, batch: Batch, texts: Sequence[str], clo
     return StepOutcome(loss, int(targets.mask.sum()))
 
 
-def on_policy_step(pair: Pair, batch: Batch, stage: OnPolicyStage, support: Support, clock: Stopwatch) -> StepOutcome:
-    """Roll out, score with both models, and take the stage's objective at the positions that count."""
+def on_policy_step(
+    pair: Pair,
+    batch: Batch,
+    stage: OnPolicyStage,
+    support: Support,
+    clock: Stopwatch,
+    teachers_batch: Batch | None = None,
+) -> StepOutcome:
+    """Roll out, score with both models, and take the stage's objective at the positions that count.
+
+    Args:
+        pair: The two models.
+        batch: As the student hears it.
+        stage: Rollouts and objective.
+        support: k and temperature.
+        clock: Takes the seconds by phase.
+        teachers_batch: As the teacher hears it, where that differs.
+    """
     with clock("rollout"):
         writer, transcripts = _transcripts(pair.student, batch, stage)
     options: dict[str, Any] = {"gradients": True, "drop_truncated": stage.mask_truncated, "clock": clock}
-    options |= {"drop_empty": stage.empty_rollout == "drop"}
+    options |= {"drop_empty": stage.empty_rollout == "drop", "teachers_batch": teachers_batch}
     if isinstance(pair.teacher, ServedTeacher):
         assert isinstance(stage.objective, DivergenceObjective)
         comparison = compare_lists(pair, batch, transcripts, support, **options)

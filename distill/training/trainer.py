@@ -224,9 +224,11 @@ class Trainer:
             indices = self.sampler.batch(state.stage_step)[
                 self.accelerator.process_index :: self.accelerator.num_processes
             ]
-            batch = self.setup.source.batch([self.utterances[i] for i in indices])
+            clean = self.setup.source.batch([self.utterances[i] for i in indices])
+            augmentation = self.setup.augmentations[state.stage]
+            batch = clean if augmentation is None else augmentation(clean, self.recipe.seed, state.stage, state.step)
         self.student.model.train()
-        outcome = training_step(stage, self.student, self.setup.pair, batch, self.recipe.support, clock)
+        outcome = training_step(stage, self.student, self.setup.pair, batch, self.recipe.support, clock, clean)
         with clock("update"):
             loss, norm, positions = self.optimisation.backward(outcome.loss, outcome.positions)
             if not (math.isfinite(loss) and math.isfinite(norm)):
