@@ -50,6 +50,9 @@ class StageBase(Section):
     """Most steps the stage may take."""
     batch_size: PositiveInt = 16
     """Utterances a step, over all processes together."""
+    micro_batch_size: PositiveInt | None = None
+    """Most utterances at once in a process, whose gradients add up to the step's; None takes its whole share. Saves
+    memory and nothing else: the batch and its mean over positions stay the same."""
     bucket_batches: Count = 0
     """Group utterances by duration within so many batches of an epoch, so that less is padded; 0 does not group."""
     augment: tuple[AugmentationConfig, ...] = ()
@@ -125,7 +128,7 @@ class OffPolicy(Section):
     """Steps taken on transcripts that the student did not write, as GKD's 1 − λ (arXiv 2306.13649)."""
 
     fraction: Annotated[float, Field(gt=0.0, le=1.0)]
-    """Probability of such a step, drawn anew at each."""
+    """Probability of such a step, drawn anew at each (at each micro-batch, where there are some)."""
     states: Literal["reference", "teacher"]
     """Whose transcripts: the manifest's, or the teacher's, written once before the stage begins."""
     transcription: Transcription = Transcription()

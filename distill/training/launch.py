@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from ..data.sampling import micro_batches
 from ..recipe import Recipe, load_recipe
 from ..run import checkpoint
 from ..run.checkpoint import TrainingState
@@ -93,4 +94,8 @@ def _accelerator(recipe: Recipe) -> Accelerator:
                 f"started in {n} processes, but stage {stage.name!r} takes {stage.batch_size} utterance"
                 f"{'s' if stage.batch_size > 1 else ''} a step; raise its batch_size or start fewer processes"
             )
+        try:
+            micro_batches(range(stage.batch_size), stage.micro_batch_size, 0, n)
+        except ValueError as error:
+            raise TrainingError(f"stage {stage.name!r}: {error}") from error
     return accelerator
