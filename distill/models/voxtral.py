@@ -35,7 +35,7 @@ class Processor:
     @staticmethod
     def from_pretrained(model: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Any:
         """Feature extractor and tokenizer of a checkpoint."""
-        source = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+        source: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
         extractor = WhisperFeatureExtractor.from_pretrained(model, **source)
         return VoxtralProcessor(extractor, PreTrainedTokenizerFast.from_pretrained(model, **source, **NAMES))
 
