@@ -25,7 +25,7 @@ from .speech_lm import SAMPLING_RATE, Family
 FRAMES_A_POSITION = 8
 """Log-mel frames of an ``[AUDIO]`` position: the encoder halves them, the projector merges four."""
 
-NAMES = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+NAMES: dict[str, Any] = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 """Of special tokens, which the tokenizer's file lists without their roles."""
 
 
