@@ -1,4 +1,4 @@
-"""What the features of Qwen3-ASR depend on besides the utterance: the longest of its batch, by transformers' extractor."""
+"""What the features of Qwen3-ASR depend on besides the utterance: the longest of its batch (transformers, not us)."""
 
 import numpy as np
 import pytest
