@@ -7,6 +7,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from ..formatting import count
 from ..load import Run
@@ -21,9 +22,10 @@ from .overlap_over_training import overlap_over_training
 from .panels import say, small, span, text_style
 from .profiles import position_profile
 from .strata import strata
-from .style import INK
+from .style import BOTH, INK, STUDENT_ONLY, TEACHER_ONLY
 
 POINTS = 7.0
+SETS = {"in both sets": BOTH, "in the student's alone": STUDENT_ONLY, "in the teacher's alone": TEACHER_ONLY}
 SIZE = (8.27, 11.69)
 """Inches: A4, upright."""
 
@@ -31,7 +33,7 @@ SIZE = (8.27, 11.69)
 def dashboard(run: Run) -> Figure:
     """Draw the figures of a run on one page, on the student's own transcripts.
 
-    What was not measured says so in its place. The key at the foot is that of all panels that compare stages.
+    What was not measured says so in its place. The key at the foot is that of all panels but the first three.
 
     Args:
         run: A run, finished or still being written.
@@ -39,7 +41,7 @@ def dashboard(run: Run) -> Figure:
     with plt.rc_context(text_style(POINTS)):
         figure = plt.figure(figsize=SIZE, layout="constrained")
         figure.get_layout_engine().set(w_pad=0.06, h_pad=0.04)  # pyright: ignore[reportOptionalMemberAccess, reportCallIssue]
-        grid = figure.add_gridspec(6, 3, height_ratios=[0.6, 0.6, 0.6, 1.8, 1.6, 1.8])
+        grid = figure.add_gridspec(6, 3, height_ratios=[0.9, 0.9, 0.9, 1.6, 1.5, 1.7])
         over = [figure.add_subplot(grid[row, :]) for row in range(3)]
         for panel in over[:-1]:
             panel.sharex(over[-1])
@@ -76,9 +78,11 @@ def dashboard(run: Run) -> Figure:
         support_membership(choose_trace(run), one, rows=8, columns=12)
     for title, panel in panels.items():
         _head(panel, title)
-        # One key at the foot serves all panels that compare moments.
-        if panel not in (parts, one) and (key := panel.get_legend()) is not None:
-            key.remove()
+        if (key := panel.get_legend()) is not None:
+            key.remove()  # one key at the foot serves all
+    for cells in entropies.collections:
+        if cells.colorbar is not None:
+            cells.colorbar.remove()
     figure.suptitle(_title(run), fontsize=POINTS + 2, color=INK, parse_math=False)
     _draw_key(figure, run)
     return figure
@@ -109,13 +113,14 @@ def _draw_key(figure: Figure, run: Run) -> None:
         probed = f"{span(rows, 'n_positions')} / {span(rows, 'n_groups')}" if len(rows) else "–"
         label = f"{moment.name}: {probed} ({traced.get(moment.name, 'not traced')})"
         entries.append((Line2D([], [], markersize=4, linewidth=1.3, **moment.line), label))
-    if entries:
+    if len(run.traces) or entries:
+        entries += [(Patch(facecolor=colour), name) for name, colour in SETS.items()]
         figure.legend(
             [artist for artist, _ in entries],
             [label for _, label in entries],
             title="n positions / n utterances of the probe set (of those traced); 95 % intervals over utterances",
             loc="outside lower center",
-            ncols=2,
+            ncols=3,
             frameon=False,
             fontsize=0.9 * POINTS,
             title_fontsize=0.9 * POINTS,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..formatting import count, interval, number
 from ..load import Run
 from .moments import Moment, moments
-from .panels import NARROW, check_states, given_panels, inches, key_below, new_panels, say, small, tidy
+from .panels import NARROW, check_states, given_panels, inches, key_below, new_panels, say, small, text_width, tidy
 from .style import BOTH, INK, STATES, STUDENT_ONLY, TEACHER_ONLY
 
 SIZES = ("student_size", "teacher_size", "intersection_size", "union_size")
@@ -116,7 +116,7 @@ def _describe(panel: Axes, row: int, table: pd.DataFrame, rows: int, k: int) -> 
     room = 72 * panel.get_window_extent().height / panel.figure.dpi / rows * (1 - HEIGHT)
     if inches(panel) > NARROW:
         text = f"{sizes}, {whole}, {rest}"
-    elif room > 2.2 * size:
+    elif room > 2.2 * size and text_width(f"{whole}, {rest}", size) < 72 * inches(panel):
         text = f"{sizes}\n{whole}, {rest}"
     else:
         text = whole

@@ -60,6 +60,8 @@ def entropy_density(
         ValueError: An unknown kind of states, or a wrong number of axes.
     """
     check_states([states])
+    if last is not None and last < 1:
+        raise ValueError(f"last: expected at least 1 moment, received {last}")
     found = entropy_moments(run, states)[-last if last else None :]
     number = max(len(found), 1)
     if axes is None:
@@ -70,6 +72,9 @@ def entropy_density(
         for spare in panels[number:]:
             spare.remove()
         panels = panels[:number]
+        for place, panel in enumerate(panels):
+            # Of the panels below and to the left alone, so that there is room.
+            panel.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= number)
     else:
         panels = given_panels(axes, number, "one for the start of the run and each stay in a stage that was traced")
     if not found:
@@ -81,8 +86,8 @@ def entropy_density(
     for cell in cells:
         cell.set_norm(LogNorm(1, most))
     wide = panels[0].figure.get_figwidth() > NARROW
-    place: dict[str, Any] = {"location": "right", "shrink": 0.8} if wide else {"location": "bottom", "shrink": 0.6}
-    bar = panels[0].figure.colorbar(cells[0], ax=list(panels), aspect=25, pad=0.02, **place)
+    beside: dict[str, Any] = {"location": "right", "shrink": 0.8} if wide else {"location": "bottom", "shrink": 0.6}
+    bar = panels[0].figure.colorbar(cells[0], ax=list(panels), aspect=25, pad=0.02, **beside)
     bar.set_label("Positions in a cell", fontsize=small(panels[0]))
     bar.ax.tick_params(labelsize=small(panels[0]), width=0.6, length=2.5)
     bar.formatter = StrMethodFormatter("{x:,.0f}")
@@ -190,9 +195,10 @@ def _draw_density(panel: Axes, moment: Moment, top: float) -> PolyCollection:
     for axis in (panel.xaxis, panel.yaxis):
         axis.set_minor_locator(NullLocator())
         axis.set_ticks(decades, [_power(value) if n % 2 == 0 else "" for n, value in enumerate(decades)])
-    panel.set_xlabel("Teacher entropy (nats)")
-    panel.set_ylabel("Student entropy (nats)")
-    panel.label_outer()
+    if panel.xaxis.get_tick_params().get("labelbottom", True):
+        panel.set_xlabel("Teacher entropy (nats)")
+    if panel.yaxis.get_tick_params().get("labelleft", True):
+        panel.set_ylabel("Student entropy (nats)")
     above = 100 * np.mean(student > teacher)
     size = small(panel)
     lines = (moment.label, f"step {count(moment.step)}, n = {rests_on(moment.rows)}", f"{above:.0f} % above the line")

@@ -14,7 +14,7 @@ from ..formatting import count
 from ..load import ERROR_RATES, Run
 from ..visits import visit_numbers, visits
 from .moments import Moment
-from .panels import check_states, key_below, one_panel, say, small, span, text_width, tidy
+from .panels import check_states, key_below, name_x, one_panel, say, small, span, text_width, tidy
 from .style import INK, STATES, axis_label
 
 PLACES = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0))
@@ -48,7 +48,7 @@ def wer_against_overlap(
     check_states([states])
     panel = one_panel(ax, width, 3.6 if width > 5 else 3.7)
     rate = run.error_rate
-    panel.set_xlabel(f"{label.replace(chr(10), ' ')}, on {STATES[states].label}")
+    name_x(panel, label.replace("\n", " "), f"on {STATES[states].label}")
     panel.set_ylabel(f"{rate.upper()}\n(%)")
     points = checkpoints(run, statistic, states)
     if points.empty:

@@ -15,7 +15,7 @@ from overlap.funnel import BINS, Funnel
 from ..formatting import count, number
 from ..load import Run
 from .moments import Moment, moments
-from .panels import check_states, key_below, one_panel, say, small, tidy
+from .panels import check_states, inches, key_below, name_x, one_panel, say, small, tidy
 from .style import INK, STATES
 
 GAP = 0.7
@@ -45,11 +45,11 @@ def funnel(run: Run, states: str = "student", ax: Axes | None = None, *, width: 
     filled = {name: name == "positions" or any(counted[name] for _, counted in found) for name in bins}
     lines = sum((len(found) if filled[name] else 1) + GAP for name in bins)
     panel = one_panel(ax, width, PITCH * max(lines, 12) + 0.8 + (0.09 if width > 5 else 0.18) * len(found))
-    panel.set_xlabel(f"Positions, on {STATES[states].label}")
+    name_x(panel, "Positions", f"on {STATES[states].label}")
     if not found:
         say(panel)
         return panel
-    size = min(0.9 * small(panel), 72 * panel.get_window_extent().height / panel.figure.dpi / lines)
+    size = min(0.9 * small(panel), 0.85 * 72 * panel.get_window_extent().height / panel.figure.dpi / lines)
     top, middles = 0.0, []
     for name in bins:
         if filled[name]:
@@ -61,7 +61,7 @@ def funnel(run: Run, states: str = "student", ax: Axes | None = None, *, width: 
         top += rows + GAP
     panel.set_yticks(middles, [name.replace("_", " ") for name in bins])
     panel.set_ylim(top - 0.5, -0.5 - GAP)
-    panel.set_xlim(0, 1.3 * max(1, *(counted.total for _, counted in found)))
+    panel.set_xlim(0, (1.3 if inches(panel) > 2.6 else 1.7) * max(1, *(counted.total for _, counted in found)))
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     tidy(panel, grid="x")
     panel.tick_params(axis="y", length=0)

@@ -78,6 +78,13 @@ def text_width(text: str, size: float) -> float:
     return float(TextPath((0, 0), text.replace("$", r"\$"), size=size).get_extents().width)
 
 
+def name_x(panel: Axes, name: str, rest: str) -> None:
+    """Label the x axis `name, rest`, on two lines where it is too long for one."""
+    line = f"{name}, {rest}"
+    size = panel.xaxis.label.get_fontproperties().get_size_in_points()
+    panel.set_xlabel(line if text_width(line, size) < 72 * inches(panel) else line.replace(", ", ",\n", 1))
+
+
 def tidy(panel: Axes, grid: str = "y") -> None:
     """Thin ticks, no box, and rules behind the data along `grid`: `x`, `y`, `both` or none."""
     if grid:

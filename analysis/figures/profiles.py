@@ -77,8 +77,8 @@ def position_profile(
         panel.fill_between(x, low, high, color=moment.colour, alpha=0.2, linewidth=0, zorder=2)
         (line,) = panel.plot(x, value, markersize=4, linewidth=1.3, zorder=3, gid=moment.name, **moment.line)
         entries.append((line, f"{moment.name}: {rests_on(moment.rows)}"))
-    panel.set_xticks(range(len(levels)), levels)
-    panel.set_xlabel("Place in the utterance" if relative else "Tokens before this one")
+    panel.set_xticks(range(len(levels)), [name.removesuffix(" %") for name in levels])
+    panel.set_xlabel("Place in the utterance (%)" if relative else "Tokens before this one")
     tidy(panel)
     omitted = f"; {left_out} bins with fewer than {least} utterances left out" if left_out else ""
     key_below(panel, entries, f"Means with 95 % intervals over utterances; n positions / n utterances{omitted}")

@@ -62,7 +62,11 @@ def strata(
     entries: list[tuple[Artist, str]] = []
     step = 0.8 / max(len(found), 1)
     pitch = 72 * panel.get_window_extent().height / panel.figure.dpi / len(levels) * step
-    beside: dict[str, Any] = {"textcoords": "offset points", "fontsize": min(0.9 * small(panel), pitch), "color": INK}
+    beside: dict[str, Any] = {
+        "textcoords": "offset points",
+        "fontsize": min(0.9 * small(panel), 0.85 * pitch),
+        "color": INK,
+    }
     panel.annotate("n", (1, 1), (3, 2), xycoords="axes fraction", **beside)
     for number, (moment, rows) in enumerate(found):
         y = np.array([levels.index(name) for name in rows[labels]]) + step * (number - (len(found) - 1) / 2)
