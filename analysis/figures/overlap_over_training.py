@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
-from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
-from ..formatting import count
 from ..load import ERROR_RATES, Run
+from ..readings import gate_readings
 from ..visits import Visit, visit_numbers, visits
+from .gate_levels import draw_levels, level_entries
+from .panels import check_states, given_panels, inches, key_below, new_panels, say, small, span, text_width
 from .style import ALARM, INK, STAGE_TINTS, STATES, axis_label
 
-LABEL_SIZE = 0.9
-"""Size of stage labels and legend, relative to the font's."""
 NICE = (1, 2, 2.5, 5, 10)
 """Distances between ticks, up to a power of ten."""
 SWITCH: dict[str, Any] = {"color": INK, "linestyle": "-", "linewidth": 0.8}
@@ -41,7 +39,9 @@ def overlap_over_training(
 
     Lines are means over positions, shades and bars their 95 % bootstrap intervals over utterances. The background says
     which stage the run is in; a vertical line is a switch, dashed and red where a gate fell back. A line is broken
-    where a fall back put earlier weights in place.
+    where a fall back put earlier weights in place. Where a gate read the statistic, its threshold is a dashed line over
+    the stage, and triangles are the ends of the interval that were held against it, filled where one met it; a dotted
+    red line is a limit beyond which the gate falls back or aborts.
 
     Args:
         run: A run, finished or not.
@@ -57,10 +57,12 @@ def overlap_over_training(
         ValueError: An unknown statistic or kind of states, or a wrong number of axes.
     """
     labels = [axis_label(statistic) for statistic in statistics]
-    unknown = [name for name in states if name not in STATES]
-    if unknown:
-        raise ValueError(f"no states are called {unknown}; there are {', '.join(STATES)}")
-    panels = _panels(len(labels) + 1, axes, width)
+    check_states(states)
+    number = len(labels) + 1
+    if axes is None:
+        panels = new_panels(number, 1, (width, 1.35 * number + 1.1), sharex=True)
+    else:
+        panels = given_panels(axes, number, "one a statistic and one for the error rate")
     stays = visits(run)
     shown = [name for name in states if name in set(run.probes["states"])]
     for panel, statistic, label in zip(panels, statistics, labels, strict=False):
@@ -70,29 +72,16 @@ def overlap_over_training(
     end = max(
         (int(step) for log in (run.metrics, run.probes, run.evaluations) for step in log["step"].tail(1)), default=0
     )
+    readings = gate_readings(run)
+    readings = readings.loc[readings["states"].isin(shown)]
+    for panel, statistic in zip(panels, statistics, strict=False):
+        draw_levels(panel, readings.loc[readings["statistic"] == statistic], stays, end)
     for panel in panels:
         _draw_stages(panel, stays, end)
     _label_stages(panels[0], stays)
     panels[-1].set_xlabel("Training step")
     _draw_legend(panels, run, stays, statistics, shown)
     return panels
-
-
-def _panels(number: int, axes: Sequence[Axes] | NDArray[np.object_] | None, width: float) -> NDArray[np.object_]:
-    if axes is not None:
-        given = np.asarray(axes, dtype=object).ravel()
-        if len(given) != number:
-            raise ValueError(f"axes: expected {number}, one a statistic and one for the error rate, got {len(given)}")
-        return given
-    size = 7.5 if width < 6 else 9.0
-    ticks = dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), LABEL_SIZE * size)
-    style: dict[Any, Any] = {"font.size": size, "axes.labelsize": size, "axes.linewidth": 0.6, **ticks}
-    with plt.rc_context(style):
-        figure, made = plt.subplots(
-            number, 1, sharex=True, squeeze=False, figsize=(width, 1.35 * number + 1.1), layout="constrained"
-        )
-        figure.align_ylabels()
-    return made.ravel()
 
 
 def _draw_statistic(panel: Axes, run: Run, stays: Sequence[Visit], statistic: str, states: Sequence[str]) -> None:
@@ -107,7 +96,7 @@ def _draw_statistic(panel: Axes, run: Run, stays: Sequence[Visit], statistic: st
         panel.plot(step, value, marker=style.marker, markersize=size, markeredgewidth=0, gid=name, **line)
         drawn |= len(rows) > 0
     if not drawn:
-        _say(panel, "not measured in this run")
+        say(panel)
 
 
 def _draw_error_rate(panel: Axes, run: Run, stays: Sequence[Visit]) -> None:
@@ -115,7 +104,7 @@ def _draw_error_rate(panel: Axes, run: Run, stays: Sequence[Visit]) -> None:
     students = run.evaluations.loc[run.evaluations["model"] == "student"]
     teachers = run.evaluations.loc[run.evaluations["model"] == "teacher"]
     if run.evaluations.empty:
-        _say(panel, "not evaluated in this run")
+        say(panel, "not evaluated in this run")
         return
     columns = [f"{run.error_rate}.{field}" for field in ("value", "low", "high")]
     step, value, low, high = _broken(students[["step", *columns]], _part(students, stays))
@@ -161,12 +150,12 @@ def _draw_stages(panel: Axes, stays: Sequence[Visit], end: int) -> None:
 
 def _label_stages(panel: Axes, stays: Sequence[Visit]) -> None:
     """Names above the stages; where they would touch, each goes to the lowest free line."""
-    size = _small(panel)
+    size = small(panel)
     start, end = panel.get_xlim()
-    points = 72 * _inches(panel)
+    points = 72 * inches(panel)
     taken: list[float] = []  # right end of the last label on each line, as a share of the panel's width
     for stay in stays:
-        half = TextPath((0, 0), stay.stage.replace("$", r"\$"), size=size).get_extents().width / 2 / points
+        half = text_width(stay.stage, size) / 2 / points
         centre = ((stay.first_step + stay.last_step) / 2 - start) / (end - start)
         centre = min(max(centre, half), 1 - half)
         line = next((i for i, right in enumerate(taken) if right < centre - half), len(taken))
@@ -191,55 +180,20 @@ def _draw_legend(
     """One key for all panels, below the last, with how much each line rests on."""
     last = panels[-1]
     drawn = run.probes["statistic"].isin(statistics) & run.probes["value"].notna()
-    entries: list[tuple[Line2D, str]] = []
+    entries: list[tuple[Artist, str]] = []
     for line in panels[0].lines if len(statistics) else ():
         name = line.get_gid()
         if name in states:
             rows = run.probes.loc[drawn & run.probes["states"].eq(name)]
-            entries.append((line, f"{STATES[name].label}: {_span(rows, 'n_positions')} / {_span(rows, 'n_groups')}"))
+            entries.append((line, f"{STATES[name].label}: {span(rows, 'n_positions')} / {span(rows, 'n_groups')}"))
     for line in last.lines:
         if line.get_gid() in ("student", "teacher"):
             rate, unit = run.error_rate, ERROR_RATES[run.error_rate]
-            total, utterances = (_span(run.evaluations, column) for column in (f"{rate}.total", "n_utterances"))
+            total, utterances = (span(run.evaluations, column) for column in (f"{rate}.total", "n_utterances"))
             entries.append((line, f"{rate.upper()} of the {line.get_gid()}: {total} {unit} / {utterances}"))
+    entries += level_entries(list(panels))
     if any(stay.decision == "fall_back" for stay in stays):
         entries.append((Line2D([], [], **FALL_BACK), "gate fell back to earlier weights"))
-    if not entries:
-        return
-    size = _small(last)
-    wide = _inches(last) > 5
     k = run.resolved["recipe"]["support"]["k"]
-    title = f"Means with 95 % intervals over utterances, k = {k};", "in the key: n positions / n utterances"
-    last.legend(
-        [line for line, _ in entries],
-        [label for _, label in entries],
-        title=(" " if wide else "\n").join(title),
-        loc="upper center",
-        bbox_to_anchor=(0.5, 0.0),
-        bbox_transform=last.transAxes + ScaledTranslation(0, -4.2 * size / 72, last.figure.dpi_scale_trans),
-        ncols=2 if wide else 1,
-        fontsize=size,
-        title_fontsize=size,
-        frameon=False,
-        handlelength=2.6,
-    )
-
-
-def _small(panel: Axes) -> float:
-    """Size of stage labels and legend, in points."""
-    return LABEL_SIZE * panel.yaxis.label.get_fontproperties().get_size_in_points()
-
-
-def _inches(panel: Axes) -> float:
-    """Width of a panel."""
-    return panel.get_window_extent().width / panel.figure.dpi
-
-
-def _span(rows: pd.DataFrame, column: str) -> str:
-    ends = [count(end) for end in np.unique(rows[column].to_numpy(dtype=float))[[0, -1] if len(rows) else []]]
-    return "–".join(dict.fromkeys(ends)) or "0"
-
-
-def _say(panel: Axes, text: str) -> None:
-    panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color=INK)
-    panel.set_yticks([])
+    title = f"Means with 95 % intervals over utterances, k = {k}; in the key: n positions / n utterances"
+    key_below(last, entries, title)
