@@ -41,7 +41,8 @@ def test_clips_are_collected_by_manifest_until_the_budget_is_spent():
     assert decoded(part.clips["a"])[1] == RATE
 
 
-def test_the_page_asks_for_what_it_shows(traced, tmp_path):
+def test_the_page_asks_for_what_it_shows(traced, tmp_path, monkeypatch):
+    monkeypatch.setattr("analysis.report.html.pictures", lambda run: [])
     asked = []
 
     def clips(manifest, ids):

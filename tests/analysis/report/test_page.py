@@ -45,6 +45,12 @@ def report(folder):
 
 
 @pytest.fixture
+def no_pictures(monkeypatch):
+    """Figures take most of the time of writing, and the pages of these tests are not about them."""
+    monkeypatch.setattr("analysis.report.html.pictures", lambda run: [])
+
+
+@pytest.fixture
 def view(chromium):
     """Open a page and watch it: whatever it complains about or asks for fails the test at its end."""
     seen, contexts = [], []
@@ -231,7 +237,7 @@ def test_audio_plays_from_the_page(view, report):
     assert page.evaluate("document.querySelector('#detail audio').duration") == pytest.approx(1.0, abs=0.1)
 
 
-def test_nothing_from_a_run_becomes_markup(view, nasty, tmp_path):
+def test_nothing_from_a_run_becomes_markup(view, nasty, tmp_path, no_pictures):
     write_report(nasty, tmp_path / "report.html")
     page = view(tmp_path / "report.html")
     page.focus("#list")
@@ -243,14 +249,14 @@ def test_nothing_from_a_run_becomes_markup(view, nasty, tmp_path):
     assert page.locator("#utterances img").count() == 0
 
 
-def test_a_run_without_utterances(view, tmp_path, straight):
+def test_a_run_without_utterances(view, tmp_path, straight, no_pictures):
     write_report(straight, tmp_path / "report.html")
     page = view(tmp_path / "report.html")
     assert page.is_visible("#empty")
     assert not page.is_visible("#browser")
 
 
-def test_several_runs_are_chosen_by_name(view, report, folder):
+def test_several_runs_are_chosen_by_name(view, folder, no_pictures):
     paths = [write_traced(folder / f"seed-{i}", n=3 + i, length=2) for i in (0, 1)]
     write_report(paths, folder / "several.html")
     page = view(folder / "several.html")
@@ -259,7 +265,7 @@ def test_several_runs_are_chosen_by_name(view, report, folder):
     assert page.inner_text("#status").startswith("4 of 4")
 
 
-def test_a_thousand_utterances(view, folder, capsys):
+def test_a_thousand_utterances(view, folder, no_pictures, capsys):
     """The file stays below 15 MB; how soon it is ready is printed, since it depends on the machine."""
     size = write_report(write_traced(folder / "large", n=1000, length=8, k=32), folder / "large.html").size
     assert size < 15_000_000
