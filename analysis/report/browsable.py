@@ -168,10 +168,10 @@ class _Union:
 
     ids: Sequence[int]
     tokens: Sequence[str]
-    student: np.ndarray
-    teacher: np.ndarray
-    in_student: np.ndarray
-    in_teacher: np.ndarray
+    student: Sequence[float]
+    teacher: Sequence[float]
+    in_student: Sequence[bool]
+    in_teacher: Sequence[bool]
 
 
 def _unions(row: dict[Any, Any]) -> Iterator[_Union]:
@@ -179,17 +179,18 @@ def _unions(row: dict[Any, Any]) -> Iterator[_Union]:
     if any(name not in row for name in names):
         return
     for ids, tokens, student, teacher, in_student, in_teacher in zip(*(row[name] for name in names), strict=True):
-        p, q = (np.nan_to_num(np.asarray(side, dtype=np.float64), nan=-np.inf) for side in (student, teacher))
-        yield _Union(ids, tokens, p, q, *(np.asarray(side, dtype=bool) for side in (in_student, in_teacher)))
+        # Lists, because a union is too short for arrays to pay.
+        p, q = ([-math.inf if math.isnan(x) else x for x in np.asarray(s, float).tolist()] for s in (student, teacher))
+        yield _Union(list(ids), list(tokens), p, q, list(in_student), list(in_teacher))
 
 
 def _candidates(at: _Union, most: int, strings: dict[str, int], reader: Reader) -> list[int | None]:
     keep: set[int] = set()
     for scores, members in ((at.student, at.in_student), (at.teacher, at.in_teacher)):
-        inside = np.flatnonzero(members)
-        keep.update(inside[np.argsort(-scores[inside], kind="stable")][:most].tolist())
+        inside = [i for i, member in enumerate(members) if member]
+        keep.update(sorted(inside, key=scores.__getitem__, reverse=True)[:most])
     flat: list[int | None] = []
-    for i in sorted(keep, key=lambda i: -max(at.student[i], at.teacher[i])):
+    for i in sorted(sorted(keep), key=lambda i: -max(at.student[i], at.teacher[i])):
         flags = IN_STUDENT * int(at.in_student[i]) + IN_TEACHER * int(at.in_teacher[i])
         token = strings.setdefault(reader(int(at.ids[i]), str(at.tokens[i])), len(strings))
         flat += [token, _hundredths(at.student[i]), _hundredths(at.teacher[i]), flags]

@@ -77,7 +77,7 @@ def _ends(run: Run) -> Iterator[tuple[Visit, pd.DataFrame]]:
         return
     positions = positions.loc[positions["states"] == "student"]
     ways = visits(run)
-    for visit, following in zip(ways, [*ways[1:], None], strict=True):
+    for visit, following in zip(ways, [*ways[1:], None], strict=False):
         at = positions.loc[positions["step"] == visit.last_step]
         found = at.loc[at["stage"] == visit.stage]
         if found.empty and following is not None and visit.decision != "fall_back":

@@ -121,4 +121,4 @@ def _truncation(run: Run, candidates: int) -> Sequence[str]:
 def compressed(tree: Any) -> str:
     """gzip of JSON in base64, the same bytes for the same content."""
     text = json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return base64.b64encode(gzip.compress(text.encode("utf-8", errors="replace"), 9, mtime=0)).decode("ascii")
+    return base64.b64encode(gzip.compress(text.encode("utf-8", errors="replace"), 6, mtime=0)).decode("ascii")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ..formatting import count, interval, number
 from ..inference import stage_changes
+from ..inference.overlap_change import KEY_STATISTICS
+from ..inference.stays import stays
 from ..load import ERROR_RATES, Run
 from ..printed import PrintedTable
 from ..tables import StageTable, stage_table
@@ -70,7 +71,7 @@ def section(name: str, run: Run, thresholds: Thresholds) -> Section:
         tiles=tuple(_tiles(run, facts)),
         verdicts=verdicts,
         stages=stage_table(run),
-        changes=_or_none(lambda: stage_changes(run)),
+        changes=_changes(run),
         outside=outside_table(run),
         decisions=tuple(
             (count(step), str(stage), str(gate), str(decision).replace("_", " "), str(reason))
@@ -84,11 +85,12 @@ def section(name: str, run: Run, thresholds: Thresholds) -> Section:
     )
 
 
-def _or_none(make: Callable[[], PrintedTable]) -> PrintedTable | None:
-    try:
-        return make()
-    except ValueError:  # no stage was traced at both ends, or one without the statistics that a server decides
-        return None
+def _changes(run: Run) -> PrintedTable | None:
+    """Of the statistics that are traced: of a served teacher those that its lists decide."""
+    known = [name for name in KEY_STATISTICS if name in run.positions]
+    if not run.decisions.empty and known and any(True for _ in stays(run, "fixed")):
+        return stage_changes(run, statistics=known)
+    return None
 
 
 def _state(run: Run) -> str:

@@ -29,6 +29,7 @@ async function show() {
   const groups = runs[state.run].groups;
   const place = groups.findIndex((group) => checkpointKey(group) === control("checkpoint").value && group.what === control("what").value);
   state.group = groups[place];
+  list.setAttribute("aria-busy", "true");
   const rows = await openGroup(state.run, place);
   if (state.group !== groups[place]) return; // another was chosen meanwhile
   state.all = rows;
@@ -37,6 +38,7 @@ async function show() {
   options(control("sort"), sorts.map(([name, sort]) => [name, sort.label]), kept);
   control("colour").disabled = !state.group.traced;
   arrange();
+  list.removeAttribute("aria-busy");
 }
 
 function arrange() {

@@ -39,7 +39,7 @@ function clipOf(run, id) {
   if (!element) return null;
   if (!clips.has(run)) clips.set(run, JSON.parse(element.textContent));
   const base64 = clips.get(run)[id];
-  return base64 ? URL.createObjectURL(new Blob([bytesOf(base64)], { type: "audio/ogg" })) : null;
+  return base64 ? `data:audio/ogg;base64,${base64}` : null;
 }
 
 function fixed(value, places) {

@@ -1,10 +1,7 @@
 // One utterance: its tokens, and both models' candidates at the token under the pointer or the focus.
 const detail = document.getElementById("detail");
-let playing = null;
 
 function drawDetail(state) {
-  if (playing) URL.revokeObjectURL(playing);
-  playing = null;
   const row = state.rows[state.chosen];
   if (!row) {
     detail.replaceChildren(make("p", { className: "note", textContent: "No utterance matches." }));
@@ -20,8 +17,8 @@ function drawDetail(state) {
   }
   if (row.sec != null) facts.push(`${fixed(row.sec, 1)} s of audio`);
   const parts = [make("h3", { textContent: row.id }), make("p", { className: "facts", textContent: facts.join(" · ") })];
-  playing = clipOf(state.run, row.id);
-  if (playing) parts.push(make("audio", { controls: true, src: playing, preload: "metadata", "aria-label": `Audio of ${row.id}` }));
+  const clip = clipOf(state.run, row.id);
+  if (clip) parts.push(make("audio", { controls: true, src: clip, preload: "metadata", "aria-label": `Audio of ${row.id}` }));
   parts.push(make("h4", { textContent: row.tok ? "Transcript, token by token" : "Transcript" }));
   parts.push(row.tok ? drawTokens(state, row) : make("div", { className: "reference" }, ...compared(row.text ?? "", row.ref)));
   if (row.ref != null) {
@@ -101,7 +98,7 @@ function probability(side, hundredths) {
   const cell = make("td", { className: side, textContent: shown });
   if (p != null) {
     const bar = make("span", { className: "bar" });
-    bar.style.setProperty("--p", p.toFixed(4));
+    bar.style.setProperty("--p", p.toFixed(3));
     cell.append(bar);
   }
   return cell;
