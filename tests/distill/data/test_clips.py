@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import soundfile
-
-from distill.clips import manifest_clips
 from distill.manifest import ManifestError
+
+from distill.data.clips import manifest_clips
 
 
 def test_clips_are_cut_by_begin_and_end(tmp_path):
