@@ -9,7 +9,6 @@ import torch
 from peft import PeftModel
 from pydantic import ValidationError
 from safetensors.torch import load_file
-from tests.distill.test_trainer import _Interrupt, rows
 
 from distill import resume, train
 from distill.extras import MissingExtraError
@@ -20,6 +19,7 @@ from distill.run import checkpoint
 from distill.run.checkpoint import TrainingState
 from tests.distill.small_models import save_glm_asr, save_gpt2, save_moonshine, save_qwen3, save_whisper
 from tests.distill.test_cli import run as run_cli
+from tests.distill.training.test_trainer import _Interrupt, rows
 
 RNG = np.random.default_rng(0)
 INPUTS = {
