@@ -118,7 +118,7 @@ def test_worst_error_rates_of_an_evaluation(view, report):
     wrong = [3 - i % 4 for i in range(12)]
     worst = sorted(range(12), key=lambda i: (-wrong[i], i))
     assert names(page)[:6] == [f"u{i:04d}" for i in worst[:6]]
-    assert "12 of 12 utterances; 18 of 120 words wrong, 15.0 % (normaliser basic 1)" in page.inner_text("#status")
+    assert "12 of 12 utterances; 18 errors in 120 words, normaliser basic 1: 15.0 %" in page.inner_text("#status")
     assert page.locator("#sort option").all_inner_texts() == [
         "order of the files", "worst error rate", "longest transcript",
     ]  # fmt: skip
