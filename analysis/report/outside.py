@@ -43,7 +43,8 @@ def outside_table(run: Run) -> PrintedTable:
         # A studentised interval may reach past what a share can be.
         rows.append(
             {"stage": visit.stage, "step": visit.last_step, "share": over.value, "share.low": max(over.low, 0.0)}
-            | {"share.high": min(over.high, 1.0), "n_positions": len(used), "n_groups": over.n, "k": int(used["k"].iloc[0])}
+            | {"share.high": min(over.high, 1.0), "n_positions": len(used), "n_groups": over.n}
+            | {"k": int(used["k"].iloc[0])}
             | {"tokens": tuple((name, times, written[name]) for name, times in ranked)}
         )
     columns = ["stage", "step", "share", "share.low", "share.high", "n_positions", "n_groups", "k", "tokens"]
