@@ -174,7 +174,7 @@ def _read_description(tree: Mapping[str, Any], special: Iterable[int]) -> _Decla
     steps = _decoder(tree)
     byte_pieces: dict[int, bytes] = {}
     if {step["type"] for step in steps} == {"ByteLevel"}:
-        spell = _byte_level(_BYTE_ALPHABET)
+        spell = _byte_level(BYTE_ALPHABET)
     else:
         spell = _escaped(_space(steps))
         if model.get("byte_fallback") or any(step["type"] == "ByteFallback" for step in steps):
@@ -235,4 +235,5 @@ def _alphabet() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {chr(0x100 + n): byte for n, byte in enumerate(others)}
 
 
-_BYTE_ALPHABET = _alphabet()
+BYTE_ALPHABET = _alphabet()
+"""The byte that each character of a byte-level BPE token stands for."""

@@ -1,5 +1,28 @@
 """Figures of runs. Each function returns matplotlib Axes; saving them, and the style around them, is the caller's."""
 
+from .dashboard import dashboard
+from .decomposition import vuss_decomposition
+from .distributions import entropy_density, mass_distribution
+from .error_against_overlap import wer_against_overlap
+from .funnel import funnel
+from .membership import choose_trace, support_membership
 from .overlap_over_training import overlap_over_training
+from .profiles import position_profile
+from .strata import strata
+from .sweeps import k_sweep, temperature_sweep
 
-__all__ = ["overlap_over_training"]
+__all__ = [
+    "choose_trace",
+    "dashboard",
+    "entropy_density",
+    "funnel",
+    "k_sweep",
+    "mass_distribution",
+    "overlap_over_training",
+    "position_profile",
+    "strata",
+    "support_membership",
+    "temperature_sweep",
+    "vuss_decomposition",
+    "wer_against_overlap",
+]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -16,13 +15,11 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
-from ..formatting import count
 from ..load import ERROR_RATES, Run
 from ..visits import Visit, visit_numbers, visits
+from .panels import check_states, given_panels, inches, new_panels, say, small, span
 from .style import ALARM, INK, STAGE_TINTS, STATES, axis_label
 
-LABEL_SIZE = 0.9
-"""Size of stage labels and legend, relative to the font's."""
 NICE = (1, 2, 2.5, 5, 10)
 """Distances between ticks, up to a power of ten."""
 SWITCH: dict[str, Any] = {"color": INK, "linestyle": "-", "linewidth": 0.8}
@@ -57,10 +54,12 @@ def overlap_over_training(
         ValueError: An unknown statistic or kind of states, or a wrong number of axes.
     """
     labels = [axis_label(statistic) for statistic in statistics]
-    unknown = [name for name in states if name not in STATES]
-    if unknown:
-        raise ValueError(f"no states are called {unknown}; there are {', '.join(STATES)}")
-    panels = _panels(len(labels) + 1, axes, width)
+    check_states(states)
+    number = len(labels) + 1
+    if axes is None:
+        panels = new_panels(number, 1, (width, 1.35 * number + 1.1), sharex=True)
+    else:
+        panels = given_panels(axes, number, "one a statistic and one for the error rate")
     stays = visits(run)
     shown = [name for name in states if name in set(run.probes["states"])]
     for panel, statistic, label in zip(panels, statistics, labels, strict=False):
@@ -78,23 +77,6 @@ def overlap_over_training(
     return panels
 
 
-def _panels(number: int, axes: Sequence[Axes] | NDArray[np.object_] | None, width: float) -> NDArray[np.object_]:
-    if axes is not None:
-        given = np.asarray(axes, dtype=object).ravel()
-        if len(given) != number:
-            raise ValueError(f"axes: expected {number}, one a statistic and one for the error rate, got {len(given)}")
-        return given
-    size = 7.5 if width < 6 else 9.0
-    ticks = dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), LABEL_SIZE * size)
-    style: dict[Any, Any] = {"font.size": size, "axes.labelsize": size, "axes.linewidth": 0.6, **ticks}
-    with plt.rc_context(style):
-        figure, made = plt.subplots(
-            number, 1, sharex=True, squeeze=False, figsize=(width, 1.35 * number + 1.1), layout="constrained"
-        )
-        figure.align_ylabels()
-    return made.ravel()
-
-
 def _draw_statistic(panel: Axes, run: Run, stays: Sequence[Visit], statistic: str, states: Sequence[str]) -> None:
     probes = run.probes.assign(part=_part(run.probes, stays))
     drawn = False
@@ -107,7 +89,7 @@ def _draw_statistic(panel: Axes, run: Run, stays: Sequence[Visit], statistic: st
         panel.plot(step, value, marker=style.marker, markersize=size, markeredgewidth=0, gid=name, **line)
         drawn |= len(rows) > 0
     if not drawn:
-        _say(panel, "not measured in this run")
+        say(panel)
 
 
 def _draw_error_rate(panel: Axes, run: Run, stays: Sequence[Visit]) -> None:
@@ -115,7 +97,7 @@ def _draw_error_rate(panel: Axes, run: Run, stays: Sequence[Visit]) -> None:
     students = run.evaluations.loc[run.evaluations["model"] == "student"]
     teachers = run.evaluations.loc[run.evaluations["model"] == "teacher"]
     if run.evaluations.empty:
-        _say(panel, "not evaluated in this run")
+        say(panel, "not evaluated in this run")
         return
     columns = [f"{run.error_rate}.{field}" for field in ("value", "low", "high")]
     step, value, low, high = _broken(students[["step", *columns]], _part(students, stays))
@@ -161,9 +143,9 @@ def _draw_stages(panel: Axes, stays: Sequence[Visit], end: int) -> None:
 
 def _label_stages(panel: Axes, stays: Sequence[Visit]) -> None:
     """Names above the stages; where they would touch, each goes to the lowest free line."""
-    size = _small(panel)
+    size = small(panel)
     start, end = panel.get_xlim()
-    points = 72 * _inches(panel)
+    points = 72 * inches(panel)
     taken: list[float] = []  # right end of the last label on each line, as a share of the panel's width
     for stay in stays:
         half = TextPath((0, 0), stay.stage.replace("$", r"\$"), size=size).get_extents().width / 2 / points
@@ -196,18 +178,18 @@ def _draw_legend(
         name = line.get_gid()
         if name in states:
             rows = run.probes.loc[drawn & run.probes["states"].eq(name)]
-            entries.append((line, f"{STATES[name].label}: {_span(rows, 'n_positions')} / {_span(rows, 'n_groups')}"))
+            entries.append((line, f"{STATES[name].label}: {span(rows, 'n_positions')} / {span(rows, 'n_groups')}"))
     for line in last.lines:
         if line.get_gid() in ("student", "teacher"):
             rate, unit = run.error_rate, ERROR_RATES[run.error_rate]
-            total, utterances = (_span(run.evaluations, column) for column in (f"{rate}.total", "n_utterances"))
+            total, utterances = (span(run.evaluations, column) for column in (f"{rate}.total", "n_utterances"))
             entries.append((line, f"{rate.upper()} of the {line.get_gid()}: {total} {unit} / {utterances}"))
     if any(stay.decision == "fall_back" for stay in stays):
         entries.append((Line2D([], [], **FALL_BACK), "gate fell back to earlier weights"))
     if not entries:
         return
-    size = _small(last)
-    wide = _inches(last) > 5
+    size = small(last)
+    wide = inches(last) > 5
     k = run.resolved["recipe"]["support"]["k"]
     title = f"Means with 95 % intervals over utterances, k = {k};", "in the key: n positions / n utterances"
     last.legend(
@@ -223,23 +205,3 @@ def _draw_legend(
         frameon=False,
         handlelength=2.6,
     )
-
-
-def _small(panel: Axes) -> float:
-    """Size of stage labels and legend, in points."""
-    return LABEL_SIZE * panel.yaxis.label.get_fontproperties().get_size_in_points()
-
-
-def _inches(panel: Axes) -> float:
-    """Width of a panel."""
-    return panel.get_window_extent().width / panel.figure.dpi
-
-
-def _span(rows: pd.DataFrame, column: str) -> str:
-    ends = [count(end) for end in np.unique(rows[column].to_numpy(dtype=float))[[0, -1] if len(rows) else []]]
-    return "–".join(dict.fromkeys(ends)) or "0"
-
-
-def _say(panel: Axes, text: str) -> None:
-    panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color=INK)
-    panel.set_yticks([])

@@ -14,8 +14,20 @@ INK = "#404040"
 """Text and rules that are not data."""
 ALARM = _RED
 
+LABEL_SIZE = 0.9
+"""Size of ticks, keys and labels inside panels, relative to the font's."""
+
 STAGE_TINTS = {"sft": "#edf0f2", "td": "#fbf0d0", "opd": "#dceefb"}
 """Background of a stage by its type, so that one type looks alike in all runs."""
+STAGE_COLOURS = {"sft": "#6f7c87", "td": "#c98200", "opd": "#0173b2"}
+"""Lines and marks of what a stage left behind, by its type: its tint at full strength."""
+STAGE_MARKERS = {"sft": "o", "td": "s", "opd": "^"}
+START_COLOUR = "#b3b3b3"
+"""Of what a run began with."""
+
+
+STUDENT_ONLY, BOTH, TEACHER_ONLY = "#56b4e9", "#029e73", "#de8f05"
+"""Tokens in the student's set alone, in both sets, in the teacher's alone."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,111 @@
+"""Did the error rate follow overlap?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+
+from ..load import ERROR_RATES, Run
+from ..visits import visit_numbers, visits
+from .moments import Moment
+from .panels import check_states, key_below, one_panel, say, small, span, tidy
+from .style import INK, STATES, axis_label
+
+
+def wer_against_overlap(
+    run: Run,
+    statistic: str = "top1_agreement",
+    states: str = "student",
+    ax: Axes | None = None,
+    *,
+    width: float = 8.0,
+) -> Axes:
+    """Draw the student's error rate against a statistic, a point an evaluated checkpoint, joined in order.
+
+    Bars are 95 % bootstrap intervals over utterances, both ways; numbers beside points are training steps. The dotted
+    line is the teacher's error rate, its shade the interval. The line is broken where a gate fell back.
+
+    Args:
+        run: A run, finished or not. Evaluations at steps without a probe are left out.
+        statistic: As in `probes.parquet`.
+        states: On whose transcripts.
+        ax: Where to draw. Without it a figure is made.
+        width: Of the figure that is made, in inches.
+
+    Raises:
+        ValueError: An unknown statistic or kind of states.
+    """
+    label = axis_label(statistic)
+    check_states([states])
+    panel = one_panel(ax, width, 3.6 if width > 5 else 3.7)
+    rate = run.error_rate
+    panel.set_xlabel(f"{label.replace(chr(10), ' ')}, on {STATES[states].label}")
+    panel.set_ylabel(f"{rate.upper()}\n(%)")
+    points = checkpoints(run, statistic, states)
+    if points.empty:
+        say(panel, "no checkpoint was both probed and evaluated in this run")
+        return panel
+    stays = visits(run)
+    falls = np.cumsum([0, *(stay.decision == "fall_back" for stay in stays)])
+    for _, part in points.groupby(points["visit"].map(lambda visit: falls[min(visit, len(falls) - 1)])):
+        panel.plot(part["value"], part["rate"], color=INK, linewidth=0.8, zorder=2, gid="path")
+    entries: list[tuple[Artist, str]] = []
+    kinds = {stage["name"]: stage["type"] for stage in run.stages}
+    for visit, part in points.groupby("visit", sort=False):
+        kind = kinds[part["stage"].iloc[0]]
+        repeat = sum(stay.kind == kind for stay in stays[: int(str(visit))])
+        style: dict[str, Any] = Moment("", 0, kind, repeat, part).line | {"linestyle": ""}
+        errors: dict[str, Any] = {
+            "xerr": [part["value"] - part["low"], part["high"] - part["value"]],
+            "yerr": [part["rate"] - part["rate_low"], part["rate_high"] - part["rate"]],
+        }
+        drawn = panel.errorbar(
+            part["value"], part["rate"], **errors, markersize=5, elinewidth=0.9, capsize=1.5, zorder=3, **style
+        )
+        drawn.lines[0].set_gid(f"{part['stage'].iloc[0]} {visit}")
+        counts = f"{span(part, 'n_positions')} / {span(part, 'n_groups')}"
+        entries.append((drawn.lines[0], f"{part['stage'].iloc[0]}: {counts}"))
+    for step, x, y in points[["step", "value", "rate"]].itertuples(index=False):
+        panel.annotate(
+            f"{int(step):,}",
+            (x, y),
+            (4, 4),
+            textcoords="offset points",
+            fontsize=0.9 * small(panel),
+            color=INK,
+            zorder=4,
+        )
+    teachers = run.evaluations.loc[run.evaluations["model"] == "teacher"]
+    if len(teachers):
+        value, low, high = 100 * teachers.iloc[-1][[f"{rate}.{end}" for end in ("value", "low", "high")]].to_numpy(
+            float
+        )
+        panel.axhspan(low, high, color=INK, alpha=0.15, linewidth=0, zorder=1)
+        line = panel.axhline(value, color=INK, linestyle=":", linewidth=1.2, gid="teacher", zorder=1)
+        entries.append((line, f"teacher's {rate.upper()}"))
+    panel.set_ylim(0, 1.05 * panel.get_ylim()[1])
+    tidy(panel, grid="both")
+    words, heard = span(points, "total"), span(points, "n_utterances")
+    title = f"95 % intervals over utterances; {rate.upper()}: {words} {ERROR_RATES[rate]} / {heard} utterances"
+    key_below(panel, entries, f"{title}; overlap: n positions / n utterances")
+    return panel
+
+
+def checkpoints(run: Run, statistic: str, states: str) -> pd.DataFrame:
+    """The points of `wer_against_overlap`, error rates in per cent: a row an evaluation of the student with a probe."""
+    rate = run.error_rate
+    students = run.evaluations.loc[run.evaluations["model"] == "student"]
+    columns = ["step", "stage", "visit", "rate", "rate_low", "rate_high", "total", "n_utterances"]
+    if students.empty:
+        return pd.DataFrame(columns=columns)
+    students = students.assign(visit=visit_numbers(students))
+    for name, field in {"rate": "value", "rate_low": "low", "rate_high": "high"}.items():
+        students[name] = 100 * students[f"{rate}.{field}"].astype(float)
+    students["total"] = students[f"{rate}.total"]
+    probes = run.probes.loc[(run.probes["statistic"] == statistic) & (run.probes["states"] == states)]
+    measured = probes[["step", "stage", "value", "low", "high", "n_positions", "n_groups"]]
+    return students[columns].merge(measured.dropna(subset="value"), on=["step", "stage"], how="inner")

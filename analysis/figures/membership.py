@@ -1,0 +1,178 @@
+"""Which tokens of one utterance are in whose set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Patch, Rectangle
+
+from ..load import Run
+from ..pieces import shown_token
+from .panels import check_states, key_below, one_panel, say, small
+from .style import BOTH, INK, STUDENT_ONLY, TEACHER_ONLY
+
+COLOURS = {"both sets": BOTH, "student's alone": STUDENT_ONLY, "teacher's alone": TEACHER_ONLY}
+FAINT = 1e-4
+"""Probabilities up to this one are drawn palest."""
+
+
+def choose_trace(
+    run: Run,
+    utterance: str | None = None,
+    states: str = "student",
+    *,
+    step: int | None = None,
+    stage: str | None = None,
+) -> pd.Series:
+    """One row of `run.traces`.
+
+    Args:
+        run: A run with traces.
+        utterance: Its id; without it the first.
+        states: On whose transcripts.
+        step: Training step; without it the last that was traced.
+        stage: Stage; without it the last at that step.
+
+    Raises:
+        ValueError: Nothing like it was traced; says what was.
+    """
+    check_states([states])
+    rows = run.traces
+    wanted: dict[str, Any] = {"states": states, "step": step, "stage": stage, "id": utterance}
+    for column, value in wanted.items():
+        if value is None and len(rows) and column in ("step", "stage"):
+            value = rows.iloc[-1][column]
+        chosen = rows if value is None else rows.loc[rows[column] == value]
+        if chosen.empty:
+            there = ", ".join(map(str, list(dict.fromkeys(rows[column]))[:8])) or "no traces in this run"
+            raise ValueError(f"no trace has {column} {value!r}; choose of: {there}")
+        rows = chosen
+    return rows.iloc[0]
+
+
+def support_membership(
+    trace: pd.Series | Mapping[str, Any],
+    ax: Axes | None = None,
+    *,
+    rows: int = 10,
+    first: int = 0,
+    columns: int = 20,
+    width: float = 8.0,
+) -> Axes:
+    """Draw the union of both models' sets at every token of one utterance, the most probable tokens on top.
+
+    Colour says in whose set a token is, strength the larger of both models' probabilities on a logarithmic scale. The
+    token that was written is framed where it is among those shown.
+
+    Args:
+        trace: A row of `run.traces`, see `choose_trace`.
+        ax: Where to draw. Without it a figure is made.
+        rows: Union tokens shown at each position.
+        first: Position to begin at.
+        columns: Positions shown.
+        width: Of the figure that is made, in inches.
+
+    Raises:
+        ValueError: Nothing lies at `first`, or rows or columns are not at least 1.
+    """
+    length = len(trace["token_ids"])
+    if rows < 1 or columns < 1:
+        raise ValueError(f"rows, columns: expected at least 1 of each, received {rows} and {columns}")
+    if not 0 <= first < max(length, 1):
+        raise ValueError(f"first: the utterance has positions 0 to {length - 1}, received {first}")
+    shown = range(first, min(first + columns, length))
+    panel = one_panel(ax, width, 0.2 * rows + (1.25 if width > 5 else 1.9))
+    if not len(shown):
+        say(panel, "this utterance has no tokens")
+        return panel
+    size = _fitting(panel, len(shown))
+    deepest = 0
+    for x, position in enumerate(shown):
+        cells = _cells(trace, position)
+        deepest = max(deepest, len(cells))
+        for y, (token, owner, probability, written) in enumerate(cells[:rows]):
+            colour = _mixed(COLOURS[owner], probability)
+            panel.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="white", linewidth=0.6))
+            if written:
+                frame = {"fill": False, "edgecolor": "black", "linewidth": 1.2, "zorder": 3}
+                panel.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, gid="written", **frame))
+            panel.text(
+                x, y, _cut(token), ha="center", va="center", fontsize=size, parse_math=False, color=_readable(colour)
+            )
+    drawn = min(rows, deepest)
+    panel.set_xlim(-0.5, len(shown) - 0.5)
+    panel.set_ylim(drawn - 0.5, -0.5)
+    panel.set_yticks(range(drawn), [str(rank + 1) for rank in range(drawn)])
+    panel.set_ylabel("Rank in the union\n(by larger probability)")
+    panel.set_xticks(range(len(shown)), [str(position) for position in shown])
+    panel.set_xlabel("Position (tokens before it)")
+    panel.tick_params(length=0)
+    for side in panel.spines.values():
+        side.set_visible(False)
+    _write_titles(panel, trace, shown, drawn, deepest)
+    return panel
+
+
+def _cells(trace: pd.Series | Mapping[str, Any], position: int) -> list[tuple[str, str, float, bool]]:
+    """Token, owner, larger probability, and whether it was written: best first."""
+    logs = np.array(
+        [np.asarray(trace[name][position], dtype=float) for name in ("student_logprobs", "teacher_logprobs")]
+    )
+    probabilities = np.exp(np.where(np.isnan(logs), -np.inf, logs)).max(axis=0, initial=0.0)
+    owners = []
+    for student, teacher in zip(trace["in_student"][position], trace["in_teacher"][position], strict=True):
+        owners.append("both sets" if student and teacher else "student's alone" if student else "teacher's alone")
+    order = np.argsort(-probabilities, kind="stable")
+    ids, tokens = list(trace["union_ids"][position]), list(trace["union_tokens"][position])
+    written = list(trace["token_ids"])[position]
+    return [(shown_token(str(tokens[i])), owners[i], float(probabilities[i]), bool(ids[i] == written)) for i in order]
+
+
+def _write_titles(panel: Axes, trace: pd.Series | Mapping[str, Any], shown: range, drawn: int, deepest: int) -> None:
+    where = f"{trace['id']}, {trace['stage']} step {trace['step']:,}" if "step" in trace else str(trace["id"])
+    panel.set_title(
+        f"{where}, on {trace['states']} transcripts:\n{trace['text']}\nreference: {trace['reference']}",
+        loc="left",
+        fontsize=small(panel),
+        color=INK,
+        parse_math=False,
+    )
+    entries: list[tuple[Artist, str]] = [(Patch(facecolor=colour), f"in {name}") for name, colour in COLOURS.items()]
+    entries.append((Patch(facecolor="white", edgecolor="black", linewidth=1.2), "the token that was written"))
+    length = len(trace["token_ids"])
+    parts = [f"k = {trace['k']}", f"paler: less probable, log scale, 1 to {FAINT:g} and less"]
+    if drawn < deepest:
+        parts.append(f"{drawn} of up to {deepest} union tokens shown")
+    if len(shown) < length:
+        parts.append(f"{len(shown)} of {length} positions shown")
+    key_below(panel, entries, "; ".join(parts))
+
+
+def _mixed(colour: str, probability: float) -> tuple[float, float, float]:
+    """White with as much of the colour as the probability has of the logarithmic scale."""
+    share = 1 - min(1.0, math.log(max(probability, FAINT)) / math.log(FAINT)) if probability > 0 else 0.0
+    weight = 0.15 + 0.85 * share
+    red, green, blue = (1 - weight * (1 - part) for part in to_rgb(colour))
+    return red, green, blue
+
+
+def _readable(colour: tuple[float, float, float]) -> str:
+    """Black on light, white on dark."""
+    return "white" if np.dot(colour, (0.299, 0.587, 0.114)) < 0.5 else "black"
+
+
+def _fitting(panel: Axes, columns: int) -> float:
+    """Size of text that fits a cell, in points."""
+    cell = 72 * panel.get_window_extent().width / panel.figure.dpi / columns
+    return min(small(panel), max(4.5, cell / 3))
+
+
+def _cut(token: str, most: int = 6) -> str:
+    return token if len(token) <= most else f"{token[: most - 1]}…"

@@ -1,0 +1,104 @@
+"""The moments of a run that figures compare: its start, and what each stay in a stage left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..formatting import count
+from ..load import Run
+from ..visits import visits
+from .style import STAGE_COLOURS, STAGE_MARKERS, START_COLOUR
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """What was measured at one moment.
+
+    Attributes:
+        label: Such as `start` or `after base`.
+        step: Training steps taken.
+        kind: `sft`, `td` or `opd`: of the stage that was left; `start` for what the run began with.
+        repeat: How many stays of this kind came before.
+        rows: Of the frame that the moments are of.
+    """
+
+    label: str
+    step: int
+    kind: str
+    repeat: int
+    rows: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        """The label with the step."""
+        return f"{self.label}, step {count(self.step)}"
+
+    @property
+    def colour(self) -> str:
+        """The stage's; light grey for the start."""
+        return STAGE_COLOURS.get(self.kind, START_COLOUR)
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Colour, marker and dashes of a line, different for a stay that repeats a stage."""
+        dashes = "-" if self.repeat == 0 else (0, (4, 1.5)) if self.repeat == 1 else (0, (1, 1))
+        face = self.colour if self.repeat == 0 else "white"
+        mark = {"marker": STAGE_MARKERS.get(self.kind, "D"), "markerfacecolor": face, "markeredgecolor": self.colour}
+        return {"color": self.colour, "linestyle": ":" if self.kind == "start" else dashes, **mark}
+
+
+def moments(run: Run, rows: pd.DataFrame, states: str) -> list[Moment]:
+    """Rows of a frame at the start of the run and at the end of every stay in a stage, in order.
+
+    What was not measured when a stay ended is taken from where the next stage began: the same weights, unless the gate
+    fell back. A stay that is going on counts with its gate's last reading. Moments without rows are left out.
+
+    Args:
+        run: Whose stages.
+        rows: Its probes, traces or positions.
+        states: On whose transcripts.
+    """
+    rows = rows.loc[rows["states"] == states]
+    ways = visits(run)
+    found: list[Moment] = []
+    if ways:
+        found.append(Moment("start", ways[0].first_step, "start", 0, _at(rows, ways[0].first_step, ways[0].stage)))
+    elif len(rows):
+        step, stage = rows["step"].iloc[0], rows["stage"].iloc[0]
+        found.append(Moment("start", int(step), "start", 0, _at(rows, step, stage)))
+    for number, visit in enumerate(ways):
+        if not visit.steps:
+            continue
+        there = _at(rows, visit.last_step, visit.stage)
+        if there.empty and number + 1 < len(ways) and visit.decision != "fall_back":
+            there = _at(rows, visit.last_step, ways[number + 1].stage)
+        repeat = sum(earlier.kind == visit.kind and earlier.steps > 0 for earlier in ways[:number])
+        label = f"{visit.stage} so far" if visit.decision == "stay" else f"after {visit.stage}"
+        found.append(Moment(label, visit.last_step, visit.kind, repeat, there))
+    return [moment for moment in found if len(moment.rows)]
+
+
+def measured(rows: pd.DataFrame, column: str) -> bool:
+    """Whether a column is there and holds a number."""
+    return column in rows and not bool(np.isnan(rows[column].to_numpy(dtype=float)).all())
+
+
+def reached(frames: Sequence[pd.DataFrame], column: str) -> list[str]:
+    """Levels of a categorical column that any of the frames has, in their order."""
+    there = {name for frame in frames for name in frame[column]}
+    return [name for name in frames[0][column].cat.categories if name in there] if frames else []
+
+
+def rests_on(rows: pd.DataFrame) -> str:
+    """`n positions / n utterances` of the traces or positions of a moment, of those that were used."""
+    used = np.array([np.sum(each) for each in rows["used"]])
+    return f"{count(float(used.sum()))} / {count(len(set(rows['id'].to_numpy()[used > 0])))}"
+
+
+def _at(rows: pd.DataFrame, step: int, stage: str) -> pd.DataFrame:
+    return rows.loc[(rows["step"] == step) & (rows["stage"] == stage)]

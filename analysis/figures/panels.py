@@ -1,0 +1,134 @@
+"""What all figures are drawn on: panels of the right size and text, keys, rules, and words where there is no data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.legend import Legend
+from matplotlib.transforms import ScaledTranslation
+from numpy.typing import NDArray
+
+from ..formatting import count
+from .style import INK, LABEL_SIZE, STATES
+
+NOT_MEASURED = "not measured in this run"
+NARROW = 5.0
+"""Inches: a panel below is in a single column, and its keys have one column too."""
+
+
+def new_panels(rows: int, columns: int, size: tuple[float, float], **options: Any) -> NDArray[np.object_]:
+    """Axes of a new figure, of shape [rows · columns], with text that is as legible in a column as on a page.
+
+    Args:
+        rows: Of panels.
+        columns: Of panels.
+        size: Of the figure: width and height in inches.
+        **options: Of `plt.subplots`.
+    """
+    with plt.rc_context(text_style(7.5 if size[0] < 6 else 9.0)):
+        figure, made = plt.subplots(rows, columns, squeeze=False, figsize=size, layout="constrained", **options)
+        figure.align_ylabels()
+    return made.ravel()
+
+
+def text_style(points: float) -> dict[Any, Any]:
+    """Settings for panels whose text has that size."""
+    sizes = dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize"), points)
+    ticks = dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), LABEL_SIZE * points)
+    return {**sizes, **ticks, "axes.linewidth": 0.6}
+
+
+def one_panel(ax: Axes | None, width: float, height: float) -> Axes:
+    """The caller's axes, or those of a new figure of so many inches."""
+    return new_panels(1, 1, (width, height))[0] if ax is None else ax
+
+
+def given_panels(axes: Sequence[Axes] | NDArray[np.object_], number: int, what: str) -> NDArray[np.object_]:
+    """The caller's axes.
+
+    Raises:
+        ValueError: There are too few or too many; says how many of what.
+    """
+    given = np.asarray(axes, dtype=object).ravel()
+    if len(given) != number:
+        raise ValueError(f"axes: expected {number}, {what}, got {len(given)}")
+    return given
+
+
+def small(panel: Axes) -> float:
+    """Size of keys and labels inside a panel, in points."""
+    return LABEL_SIZE * panel.yaxis.label.get_fontproperties().get_size_in_points()
+
+
+def inches(panel: Axes) -> float:
+    """Width of a panel."""
+    return panel.get_window_extent().width / panel.figure.dpi
+
+
+def tidy(panel: Axes, grid: str = "y") -> None:
+    """Thin ticks, no box, and rules behind the data along `grid`: `x`, `y`, `both` or none."""
+    if grid:
+        panel.grid(axis=grid, color="#e4e4e4", linewidth=0.6, zorder=0.5)  # pyright: ignore[reportArgumentType]
+    panel.set_axisbelow(True)
+    panel.tick_params(width=0.6, length=2.5)
+    sns.despine(ax=panel)
+
+
+def say(panel: Axes, text: str = NOT_MEASURED) -> None:
+    """Words where there is nothing to draw, so that nothing looks like zero."""
+    panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color=INK, wrap=True)
+    panel.set_yticks([])
+    if len(panel.get_shared_x_axes().get_siblings(panel)) == 1:
+        panel.set_xticks([])
+
+
+def key_below(panel: Axes, entries: Iterable[tuple[Artist, str]], title: str, *, lines: float = 4.2) -> Legend | None:
+    """A key below a panel, in one column where the panel is narrow.
+
+    Args:
+        panel: Below which.
+        entries: What is drawn, and what it is.
+        title: Above the entries; a panel that is narrow breaks it at its semicolons.
+        lines: Lines of text that the panel has below itself: ticks and label.
+    """
+    entries = list(entries)
+    if not entries:
+        return None
+    size, wide = small(panel), inches(panel) > NARROW
+    return panel.legend(
+        [artist for artist, _ in entries],
+        [label for _, label in entries],
+        title=title if wide else title.replace("; ", ";\n"),
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        bbox_transform=panel.transAxes + ScaledTranslation(0, -lines * size / 72, panel.figure.dpi_scale_trans),
+        ncols=2 if wide else 1,
+        fontsize=size,
+        title_fontsize=size,
+        frameon=False,
+        handlelength=2.6,
+    )
+
+
+def check_states(names: Iterable[str]) -> None:
+    """Refuse unknown kinds of states.
+
+    Raises:
+        ValueError: Names those there are.
+    """
+    unknown = [name for name in names if name not in STATES]
+    if unknown:
+        raise ValueError(f"no states are called {unknown}; there are {', '.join(STATES)}")
+
+
+def span(rows: pd.DataFrame, column: str) -> str:
+    """Smallest and largest count in a column, as one number where they are the same."""
+    ends = [count(end) for end in np.unique(rows[column].to_numpy(dtype=float))[[0, -1] if len(rows) else []]]
+    return "–".join(dict.fromkeys(ends)) or "0"

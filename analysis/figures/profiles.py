@@ -1,0 +1,100 @@
+"""Statistics along the utterance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+
+from overlap.strata import Labels, by, position_bins, relative_position_bins
+
+from ..load import Run
+from .moments import Moment, measured, moments, reached, rests_on
+from .panels import check_states, key_below, one_panel, say, tidy
+from .style import axis_label
+
+LEAST = 8
+"""Utterances that a bin must have to be drawn."""
+
+
+def position_profile(
+    run: Run,
+    statistic: str = "top1_agreement",
+    states: str = "student",
+    ax: Axes | None = None,
+    *,
+    relative: bool = False,
+    bins: int = 5,
+    least: int = LEAST,
+    width: float = 8.0,
+) -> Axes:
+    """Draw a statistic along the traced utterances, a line for the run's start and for the end of each stage.
+
+    Lines are means over positions, shades their 95 % bootstrap intervals over utterances. A bin with fewer than `least`
+    utterances is left out.
+
+    Args:
+        run: A run with traces.
+        statistic: A statistic of positions, such as `union_size`.
+        states: On whose transcripts.
+        ax: Where to draw. Without it a figure is made.
+        relative: Over the share of the utterance that has been written, rather than the number of tokens.
+        bins: How many, of relative positions. Absolute ones get wider along the utterance.
+        least: Utterances that a bin must have.
+        width: Of the figure that is made, in inches.
+
+    Raises:
+        ValueError: An unknown statistic or kind of states, or a number of bins or utterances out of range.
+    """
+    label = axis_label(statistic)
+    check_states([states])
+    if least < 2:
+        raise ValueError(f"least: an interval takes at least 2 utterances, received {least!r}")
+    panel = one_panel(ax, width, 3.0 if width > 5 else 3.3)
+    panel.set_ylabel(label)
+    found = profiles(run, statistic, states, relative=relative, bins=bins)
+    if not found:
+        say(panel)
+        return panel
+    levels = reached([frame for _, frame in found], "bin")
+    entries: list[tuple[Artist, str]] = []
+    left_out = 0
+    for moment, frame in found:
+        shown = frame["n_groups"] >= least
+        left_out += int(np.sum(~shown))
+        columns = [frame[column].where(shown).to_numpy(dtype=float) for column in ("value", "low", "high")]
+        x = np.array([levels.index(name) for name in frame["bin"]])
+        value, low, high = columns
+        panel.fill_between(x, low, high, color=moment.colour, alpha=0.2, linewidth=0, zorder=2)
+        (line,) = panel.plot(x, value, markersize=4, linewidth=1.3, zorder=3, gid=moment.name, **moment.line)
+        entries.append((line, f"{moment.name}: {rests_on(moment.rows)}"))
+    panel.set_xticks(range(len(levels)), levels)
+    panel.set_xlabel("Place in the utterance" if relative else "Tokens before this one")
+    tidy(panel)
+    omitted = f"; {left_out} bins with fewer than {least} utterances left out" if left_out else ""
+    key_below(panel, entries, f"Means with 95 % intervals over utterances; n positions / n utterances{omitted}")
+    return panel
+
+
+def profiles(run: Run, statistic: str, states: str, *, relative: bool, bins: int) -> list[tuple[Moment, pd.DataFrame]]:
+    """The numbers behind `position_profile`: of each moment a row a `bin`, with value, interval and counts."""
+    found = []
+    for moment in moments(run, run.positions, states):
+        rows = moment.rows.sort_values(["id", "position"], kind="stable")
+        if not measured(rows, statistic):
+            continue
+        labels = _labels(rows, relative, bins)
+        frame = by({statistic: rows[statistic].to_numpy(dtype=float)}, labels, rows["id"].to_numpy(dtype=str))
+        found.append((moment, frame.loc[frame["n_positions"] > 0].rename(columns={labels.name: "bin"})))
+    return found
+
+
+def _labels(rows: pd.DataFrame, relative: bool, bins: int) -> Labels:
+    """Bins of positions, whose rows are sorted by utterance and position."""
+    lengths = rows.groupby("id", sort=False).size().to_numpy()
+    mask: Any = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    labels = relative_position_bins(mask, bins) if relative else position_bins(mask)
+    return Labels(labels.name, labels.levels, labels.codes[mask])

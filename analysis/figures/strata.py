@@ -1,0 +1,127 @@
+"""Statistics by class of token and by whether the token is right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+
+from overlap.strata import CORRECTNESS, TOKEN_CLASSES, Labels, align_to_reference, by, correctness, token_classes
+
+from ..formatting import count
+from ..load import Run
+from ..pieces import token_pieces
+from .moments import Moment, moments, reached, rests_on
+from .panels import check_states, key_below, one_panel, say, small, tidy
+from .style import INK, axis_label
+
+STRATA = {"token_class": TOKEN_CLASSES, "correctness": CORRECTNESS}
+
+
+def strata(
+    run: Run,
+    labels: str = "token_class",
+    statistic: str = "top1_agreement",
+    states: str = "student",
+    ax: Axes | None = None,
+    *,
+    width: float = 8.0,
+) -> Axes:
+    """Draw a statistic by stratum, a dot with an interval for the run's start and for the end of each stage.
+
+    Dots are means over the traced positions of the stratum, bars their 95 % bootstrap intervals over utterances (none
+    where a single utterance has such positions), the numbers on the right n positions.
+
+    Args:
+        run: A run with traces.
+        labels: `token_class`, or `correctness` of the token by an alignment with the reference.
+        statistic: A statistic of positions.
+        states: On whose transcripts.
+        ax: Where to draw. Without it a figure is made.
+        width: Of the figure that is made, in inches.
+
+    Raises:
+        ValueError: Unknown labels, or an unknown statistic or kind of states.
+    """
+    if labels not in STRATA:
+        raise ValueError(f"labels: no strata are called {labels!r}; there are {', '.join(STRATA)}")
+    label = axis_label(statistic)
+    check_states([states])
+    found = strata_frames(run, labels, statistic, states)
+    levels = reached([frame for _, frame in found], labels)
+    height = 0.15 * max(len(levels) * (len(found) + 0.8), 8) + 1.0 + (0.12 if width > 5 else 0.2) * len(found)
+    panel = one_panel(ax, width, height)
+    panel.set_xlabel(label.replace("\n", " "))
+    if not found:
+        say(panel)
+        return panel
+    entries: list[tuple[Artist, str]] = []
+    step = 0.8 / max(len(found), 1)
+    for number, (moment, rows) in enumerate(found):
+        y = np.array([levels.index(name) for name in rows[labels]]) + step * (number - (len(found) - 1) / 2)
+        value, low, high = (rows[column].to_numpy(dtype=float) for column in ("value", "low", "high"))
+        panel.hlines(y, low, high, color=moment.colour, linewidth=1.4, zorder=2)
+        style: dict[str, Any] = moment.line | {"linestyle": ""}
+        (dots,) = panel.plot(value, y, markersize=4.5, zorder=3, gid=moment.name, **style)
+        entries.append((dots, f"{moment.name}: {rests_on(moment.rows)}"))
+        for place, n in zip(y, rows["n_positions"], strict=True):
+            panel.annotate(
+                count(n),
+                (1, place),
+                (3, 0),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                va="center",
+                fontsize=0.85 * small(panel),
+                color=INK,
+            )
+    panel.set_yticks(range(len(levels)), [name.replace("_", " ") for name in levels])
+    panel.set_ylim(len(levels) - 0.5, -0.5)
+    for edge in np.arange(1, len(levels)) - 0.5:
+        panel.axhline(edge, color="#d0d0d0", linewidth=0.5, zorder=0.4)
+    tidy(panel, grid="x")
+    panel.tick_params(axis="y", length=0)
+    key_below(panel, entries, "Means with 95 % intervals over utterances; n positions / n utterances, on the right n")
+    return panel
+
+
+def strata_frames(run: Run, parted: str, statistic: str, states: str) -> list[tuple[Moment, pd.DataFrame]]:
+    """The numbers behind `strata`: of each moment a row a stratum with positions, with value, interval and counts."""
+    found = []
+    for moment in moments(run, run.traces, states):
+        if statistic not in moment.rows:
+            continue
+        labels, groups, keep = _labels(moment.rows, parted)
+        values = np.concatenate([np.asarray(row, dtype=float) for row in moment.rows[statistic]])
+        frame = by({statistic: values}, labels, groups, mask=keep)
+        if len(frame := frame.loc[frame["n_positions"] > 0]):
+            found.append((moment, frame))
+    return found
+
+
+def _labels(traces: pd.DataFrame, parted: str) -> tuple[Labels, np.ndarray, np.ndarray]:
+    """The label and utterance of every position, and whether it was used."""
+    codes: list[np.ndarray] = []
+    for tokens, text, reference, finished in traces[["tokens", "text", "reference", "finished"]].itertuples(
+        index=False
+    ):
+        codes.append(_codes(list(tokens), text, reference, bool(finished), parted))
+    lengths = [len(row) for row in codes]
+    groups = np.repeat(traces["id"].to_numpy(dtype=str), lengths)
+    keep = np.concatenate([np.asarray(used, dtype=bool) for used in traces["used"]])
+    return Labels(parted, STRATA[parted], np.concatenate(codes)), groups, keep
+
+
+def _codes(tokens: Sequence[str], text: str, reference: str | None, finished: bool, parted: str) -> np.ndarray:
+    pieces: Any = token_pieces(tokens, text)
+    if pieces is None:
+        return np.full(len(tokens), -1, dtype=np.int32)
+    ids = np.arange(len(tokens))[None]
+    ends = [len(tokens) - 1] if finished and tokens and not pieces[-1] else []
+    if parted == "token_class":
+        return token_classes(ids, pieces, end_of_text=ends).codes[0]
+    return correctness(ids, pieces, align_to_reference(ids, pieces, [reference]), end_of_text=ends).codes[0]
