@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,13 @@ from numpy.typing import NDArray
 from ..formatting import count, interval, number
 from ..load import Run
 from .moments import Moment, moments
-from .panels import check_states, given_panels, inches, key_below, new_panels, say, small, tidy
+from .panels import NARROW, check_states, given_panels, inches, key_below, new_panels, say, small, text_width, tidy
 from .style import BOTH, INK, STATES, STUDENT_ONLY, TEACHER_ONLY
 
 SIZES = ("student_size", "teacher_size", "intersection_size", "union_size")
+HEIGHT = 0.5
+"""Of a bar, as a share of its row; the rest is for its numbers."""
+INVALID: dict[str, Any] = {"facecolor": "white", "edgecolor": INK, "hatch": "////", "linewidth": 0.4}
 PARTS = {"student alone, |S| − |I|": STUDENT_ONLY, "both, |I|": BOTH, "teacher alone, |T| − |I|": TEACHER_ONLY}
 
 
@@ -50,22 +54,23 @@ def vuss_decomposition(
     """
     check_states(states)
     found = {name: _sizes(moments(run, run.probes, name)) for name in states}
-    bars = max([len(rows) for rows in found.values()], default=0)
+    rows = [max(len(bars), 1) for bars in found.values()]
     if axes is None:
-        height = len(states) * (0.55 + (0.42 if width > 5 else 0.52) * max(bars, 1)) + 0.95
-        panels = new_panels(len(states), 1, (width, height), sharex=True)
+        pitch = 0.42 if width > NARROW else 0.58
+        size = (width, pitch * sum(rows) + 0.4 * len(rows) + (0.95 if width > NARROW else 1.65))
+        panels = new_panels(max(len(states), 1), 1, size, sharex=True, gridspec_kw={"height_ratios": rows})
     else:
         panels = given_panels(axes, len(states), "one a kind of states")
     k = int(run.resolved["recipe"]["support"]["k"])
     for panel, name in zip(panels, states, strict=True):
         panel.set_title(f"On {STATES[name].label}", loc="left", fontsize=small(panel))
         _draw(panel, found[name], k)
-    if bars and len(panels):
-        panels[-1].set_xlabel("Tokens a position, mean")
+    if any(found.values()):
+        panels[-1].set_xlabel("VUSS = mean |U| (tokens)")
         parts: list[tuple[Artist, str]] = [(Patch(facecolor=colour), name) for name, colour in PARTS.items()]
-        parts.append((Patch(facecolor="white", edgecolor=INK, hatch="////", linewidth=0.4), "invalid, 2k − |S| − |T|"))
-        parts.append((Line2D([], [], color="black", marker="|", linewidth=1.2), "95 % interval of VUSS = mean |U|"))
-        key_below(panels[-1], parts, f"k = {k}; intervals over utterances; n: positions / utterances")
+        parts.append((Patch(**INVALID), "invalid, 2k − |S| − |T|"))
+        parts.append((Line2D([], [], color="black", marker="|", linewidth=1.2), "95 % interval of |U|"))
+        key_below(panels[-1], parts, f"k = {k}, intervals over utterances; n positions / n utterances")
     return panels
 
 
@@ -79,31 +84,42 @@ def _draw(panel: Axes, found: Sequence[tuple[Moment, pd.DataFrame]], k: int) -> 
     if not found:
         say(panel)
         return
-    size, wide = small(panel), inches(panel) > 5
     for row, (_, table) in enumerate(found):
         student, teacher, both, union = (float(table.loc[name, "value"]) for name in SIZES)
-        low, high = (float(table.loc["union_size", end]) for end in ("low", "high"))
         left = 0.0
         for (name, colour), length in zip(PARTS.items(), (student - both, both, teacher - both), strict=True):
-            panel.barh(row, length, left=left, height=0.5, color=colour, gid=name, zorder=2)
+            panel.barh(row, length, left=left, height=HEIGHT, color=colour, gid=name, zorder=2)
             left += length
-        missing = 2 * k - student - teacher
-        if missing > 0:
-            panel.barh(
-                row, missing, left=left, height=0.5, color="white", edgecolor=INK, hatch="////", linewidth=0.4, zorder=2
-            )
+        if (invalid := 2 * k - student - teacher) > 0:
+            panel.barh(row, invalid, left=left, height=HEIGHT, zorder=2, gid="invalid", **INVALID)
+        low, high = (float(table.loc["union_size", end]) for end in ("low", "high"))
         panel.errorbar(union, row, xerr=[[union - low], [high - union]], color="black", capsize=2.5, linewidth=1.2)
-        words = (
-            f"|S| {number(student, 2)}, |T| {number(teacher, 2)}, |I| {number(both, 2)}",
-            f"|U| {number(union, 2)} {interval(low, high, 2)}, invalid {number(100 * missing / (2 * k), 1)} %, "
-            f"n {count(table.loc['union_size', 'n_positions'])} / {count(table.loc['union_size', 'n_groups'])}",
-        )
-        text = ", ".join(words) if wide else "\n".join(words)
-        panel.annotate(
-            text, (0, row - 0.28), (1, 1), textcoords="offset points", fontsize=0.92 * size, color=INK, va="bottom"
-        )
+        _describe(panel, row, table, len(found), k)
     panel.set_yticks(range(len(found)), [f"{moment.label}\nstep {count(moment.step)}" for moment, _ in found])
-    panel.set_ylim(len(found) - 0.65, -0.85 if wide else -1.0)
+    panel.set_ylim(len(found) - 1 + 0.6 * HEIGHT, -1 + 0.4 * HEIGHT)
     panel.set_xlim(0, 2 * k)
     tidy(panel, grid="x")
     panel.tick_params(axis="y", length=0)
+
+
+def _describe(panel: Axes, row: int, table: pd.DataFrame, rows: int, k: int) -> None:
+    """The numbers of a bar above it, in as many words as there is room for."""
+    student, teacher, both, union = (float(table.loc[name, "value"]) for name in SIZES)
+    low, high, positions, utterances = (
+        float(table.loc["union_size", name]) for name in ("low", "high", "n_positions", "n_groups")
+    )
+    sizes = f"|S| {number(student, 2)}, |T| {number(teacher, 2)}, |I| {number(both, 2)}"
+    whole = f"|U| {number(union, 2)} {interval(low, high, 2)}"
+    invalid = number(100 * (2 * k - student - teacher) / (2 * k), 1)
+    rest = f"invalid {invalid} %, n {count(positions)} / {count(utterances)}"
+    size = 0.92 * small(panel)
+    room = 72 * panel.get_window_extent().height / panel.figure.dpi / rows * (1 - HEIGHT)
+    if inches(panel) > NARROW:
+        text = f"{sizes}, {whole}, {rest}"
+    elif room > 2.2 * size and text_width(f"{whole}, {rest}", size) < 72 * inches(panel):
+        text = f"{sizes}\n{whole}, {rest}"
+    else:
+        text = whole
+    panel.annotate(
+        text, (0, row - HEIGHT / 2), (1, 1), textcoords="offset points", fontsize=size, color=INK, va="bottom"
+    )

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.ticker import NullFormatter, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 from overlap.groups import GroupSums
 from overlap.summary import estimate
 
+from ..formatting import count
 from ..load import Run
 from .moments import Moment, measured, moments, rests_on
-from .panels import check_states, given_panels, inches, key_below, new_panels, one_panel, say, small, tidy
+from .panels import NARROW, check_states, given_panels, inches, key_below, new_panels, one_panel, say, small, tidy
 from .style import INK, axis_label
 
 FLOOR = 1e-4
 """Nats: entropies below are drawn here."""
 EDGE = 1e-5
 """Masses closer to 0 or 1 are drawn at this distance."""
+MASS_TICKS = {EDGE: "≤10⁻⁵", 1e-3: "10⁻³", 0.1: "0.1", 0.5: "0.5", 0.9: "0.9", 1 - 1e-3: "1−10⁻³", 1 - EDGE: "≥1−10⁻⁵"}
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+CELLS = LinearSegmentedColormap.from_list("cells", ["#cfe3f3", "#5aa3d6", "#0173b2", "#08304e"])
+ENTROPIES = ("student_entropy", "teacher_entropy")
 MASSES = ("student_mass", "teacher_mass")
 
 
@@ -30,17 +38,19 @@ def entropy_density(
     states: str = "student",
     axes: Sequence[Axes] | NDArray[np.object_] | None = None,
     *,
+    last: int | None = None,
     width: float = 8.0,
 ) -> NDArray[np.object_]:
     """Draw how often the student's entropy meets which entropy of the teacher, a panel for the start and each stage.
 
-    Every traced position counts in one hexagon, both axes logarithmic. On the diagonal the models are equally sure;
-    above it the student is less sure than the teacher.
+    Every traced position counts in one hexagon, both axes logarithmic; the title says n positions / n utterances. On
+    the diagonal the models are equally sure; above it the student is less sure than the teacher.
 
     Args:
         run: A run with traces.
         states: On whose transcripts.
         axes: Where to draw: one a moment. Without them a figure is made.
+        last: Draw the last so many moments alone.
         width: Of the figure that is made, in inches.
 
     Returns:
@@ -50,27 +60,47 @@ def entropy_density(
         ValueError: An unknown kind of states, or a wrong number of axes.
     """
     check_states([states])
-    both = ["student_entropy", "teacher_entropy"]
-    found = moments(run, run.positions, states)
-    found = [moment for moment in found if all(measured(moment.rows, name) for name in both)]
+    found = entropy_moments(run, states)[-last if last else None :]
     number = max(len(found), 1)
     if axes is None:
         columns = min(number, 4 if width > 5 else 2)
         rows = -(-number // columns)
-        size = (width, rows * (width / max(columns, 2) + 0.25) + 0.35)
+        size = (width, rows * ((0.9 if width > NARROW else 0.95) * width / max(columns, 2) + 0.35) + 0.4)
         panels = new_panels(rows, columns, size, sharex=bool(found), sharey=bool(found))
         for spare in panels[number:]:
             spare.remove()
         panels = panels[:number]
+        for place, panel in enumerate(panels):
+            # Of the panels below and to the left alone, so that there is room.
+            panel.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= number)
     else:
         panels = given_panels(axes, number, "one for the start of the run and each stay in a stage that was traced")
     if not found:
         say(panels[0])
         return panels
-    ends = FLOOR, max(10.0, *(float(np.nanmax(moment.rows[both].to_numpy(dtype=float))) for moment in found))
-    for panel, moment in zip(panels, found, strict=True):
-        _draw_density(panel, moment, ends)
+    top = max(10.0, *(float(np.nanmax(moment.rows[list(ENTROPIES)].to_numpy(dtype=float))) for moment in found))
+    cells = [_draw_density(panel, moment, top) for panel, moment in zip(panels, found, strict=True)]
+    most = max(2.0, *(float(np.max(np.asarray(cell.get_array()))) for cell in cells))
+    for cell in cells:
+        cell.set_norm(LogNorm(1, most))
+    wide = panels[0].figure.get_figwidth() > NARROW
+    beside: dict[str, Any] = {"location": "right", "shrink": 0.8} if wide else {"location": "bottom", "shrink": 0.6}
+    bar = panels[0].figure.colorbar(cells[0], ax=list(panels), aspect=25, pad=0.02, **beside)
+    bar.set_label("Positions in a cell", fontsize=small(panels[0]))
+    bar.ax.tick_params(labelsize=small(panels[0]), width=0.6, length=2.5)
+    bar.formatter = StrMethodFormatter("{x:,.0f}")
+    bar.minorformatter = NullFormatter()
+    bar.outline.set_visible(False)
     return panels
+
+
+def entropy_moments(run: Run, states: str) -> list[Moment]:
+    """The moments at which both models' entropies were traced."""
+    return [
+        moment
+        for moment in moments(run, run.positions, states)
+        if all(measured(moment.rows, name) for name in ENTROPIES)
+    ]
 
 
 def mass_distribution(
@@ -115,12 +145,11 @@ def mass_distribution(
         (line,) = panel.step(mass, share, where="post", linewidth=1.4, zorder=3, gid=moment.name, **style)
         entries.append((line, f"{moment.name}: {rests_on(moment.rows)}"))
     panel.set_xscale("logit")
-    panel.set_xlim(EDGE, 1 - EDGE)
-    panel.xaxis.set_major_locator(FixedLocator([EDGE, 1e-3, 0.1, 0.5, 0.9, 0.999, 1 - EDGE]))
+    panel.set_xlim(0.5 * EDGE, 1 - 0.5 * EDGE)
     panel.xaxis.set_minor_locator(NullLocator())
-    labels = [f"≤{EDGE:g}", "0.001", "0.1", "0.5", "0.9", "0.999", f"≥1−{EDGE:g}"]
-    panel.set_xticks([EDGE, 1e-3, 0.1, 0.5, 0.9, 0.999, 1 - EDGE], labels)
-    panel.set_ylim(0, 1)
+    ticks = MASS_TICKS if inches(panel) > 2.6 else {place: MASS_TICKS[place] for place in (EDGE, 1e-3, 0.5, 1 - 1e-3)}
+    panel.set_xticks(list(ticks), list(ticks.values()))
+    panel.set_ylim(-0.01, 1.01)
     tidy(panel, grid="both")
     key_below(panel, entries, "Shares with 95 % intervals over utterances; n positions / n utterances")
     return panel
@@ -131,44 +160,52 @@ def distribution(moment: Moment, statistic: str, points: int = 121) -> NDArray[n
     rows = moment.rows.dropna(subset=statistic)
     reach = np.log((1 - EDGE) / EDGE)
     grid = 1 / (1 + np.exp(-np.linspace(-reach, reach, points)))
-    values = rows[statistic].to_numpy(dtype=float)
+    grid[[0, -1]] = EDGE, 1 - EDGE  # exactly, for values are put there
+    values = rows[statistic].to_numpy(dtype=float).clip(EDGE, 1 - EDGE)
     below = {str(place): (values <= mass).astype(float) for place, mass in enumerate(grid)}
     found = estimate(GroupSums.from_values(below, rows["id"].to_numpy(dtype=str))).values()
     return np.array([grid, *([getattr(item, field) for item in found] for field in ("value", "low", "high"))])
 
 
-def _draw_density(panel: Axes, moment: Moment, ends: tuple[float, float]) -> None:
-    rows = moment.rows.dropna(subset=["student_entropy", "teacher_entropy"])
-    student, teacher = (rows[name].clip(lower=FLOOR) for name in ("student_entropy", "teacher_entropy"))
-    wide = inches(panel) > 1.4
-    extent = (np.log10(ends[0]), np.log10(ends[1])) * 2
-    panel.set_xscale("log")
-    panel.set_yscale("log")
+def _draw_density(panel: Axes, moment: Moment, top: float) -> PolyCollection:
+    rows = moment.rows.dropna(subset=list(ENTROPIES))
+    student, teacher = (rows[name].to_numpy(dtype=float) for name in ENTROPIES)
+    low, high = 0.6 * FLOOR, 1.3 * top
     cells = panel.hexbin(
-        teacher,
-        student,
-        gridsize=16 if wide else 12,
+        teacher.clip(min=FLOOR),
+        student.clip(min=FLOOR),
+        gridsize=15,
         xscale="log",
         yscale="log",
-        extent=extent,
+        extent=(np.log10(low), np.log10(high), np.log10(low), np.log10(high)),
         mincnt=1,
-        bins="log",
-        cmap="Blues",
+        cmap=CELLS,
         linewidths=0.1,
         edgecolors="face",
         gid=moment.name,
+        zorder=2,
     )
-    cells.set_clim(0.5, None)
-    panel.plot(ends, ends, color=INK, linewidth=0.8, linestyle="--", zorder=3)
-    panel.set_xlim(*ends)
-    panel.set_ylim(*ends)
+    panel.plot((low, high), (low, high), color=INK, linewidth=0.8, linestyle="--", zorder=3, gid="diagonal")
+    panel.set_xlim(low, high)
+    panel.set_ylim(low, high)
     panel.set_box_aspect(1)
-    panel.set_xlabel("Teacher entropy (nats)")
-    panel.set_ylabel("Student entropy (nats)")
-    panel.label_outer()
-    above = np.mean(rows["student_entropy"].to_numpy() > rows["teacher_entropy"].to_numpy())
-    panel.set_title(f"{moment.name}\nn = {rests_on(moment.rows)}", fontsize=small(panel), color=INK, loc="left")
-    panel.text(
-        0.03, 0.97, f"{100 * above:.0f} % above", transform=panel.transAxes, va="top", fontsize=small(panel), color=INK
-    )
+    decades = 10.0 ** np.arange(np.log10(FLOOR), np.log10(top) + 0.5)
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.set_minor_locator(NullLocator())
+        axis.set_ticks(decades, [_power(value) if n % 2 == 0 else "" for n, value in enumerate(decades)])
+    if panel.xaxis.get_tick_params().get("labelbottom", True):
+        panel.set_xlabel("Teacher entropy (nats)")
+    if panel.yaxis.get_tick_params().get("labelleft", True):
+        panel.set_ylabel("Student entropy (nats)")
+    above = 100 * np.mean(student > teacher)
+    size = small(panel)
+    lines = (moment.label, f"step {count(moment.step)}, n = {rests_on(moment.rows)}", f"{above:.0f} % above the line")
+    panel.set_title("\n".join(lines), fontsize=size, loc="left")
     tidy(panel, grid="")
+    return cells
+
+
+def _power(value: float) -> str:
+    exponent = round(np.log10(value))
+    sign = "≤" if value <= FLOOR else ""
+    return f"{sign}{value:g}" if exponent in (0, 1) else f"{sign}10{str(exponent).translate(SUPERSCRIPTS)}"

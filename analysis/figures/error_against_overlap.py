@@ -8,12 +8,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 
+from ..formatting import count
 from ..load import ERROR_RATES, Run
 from ..visits import visit_numbers, visits
 from .moments import Moment
-from .panels import check_states, key_below, one_panel, say, small, span, tidy
+from .panels import check_states, key_below, name_x, one_panel, say, small, span, text_width, tidy
 from .style import INK, STATES, axis_label
+
+PLACES = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0))
+"""Where a label may stand by its point, best first: right or left, above or below."""
 
 
 def wer_against_overlap(
@@ -43,7 +48,7 @@ def wer_against_overlap(
     check_states([states])
     panel = one_panel(ax, width, 3.6 if width > 5 else 3.7)
     rate = run.error_rate
-    panel.set_xlabel(f"{label.replace(chr(10), ' ')}, on {STATES[states].label}")
+    name_x(panel, label.replace("\n", " "), f"on {STATES[states].label}")
     panel.set_ylabel(f"{rate.upper()}\n(%)")
     points = checkpoints(run, statistic, states)
     if points.empty:
@@ -69,30 +74,49 @@ def wer_against_overlap(
         drawn.lines[0].set_gid(f"{part['stage'].iloc[0]} {visit}")
         counts = f"{span(part, 'n_positions')} / {span(part, 'n_groups')}"
         entries.append((drawn.lines[0], f"{part['stage'].iloc[0]}: {counts}"))
-    for step, x, y in points[["step", "value", "rate"]].itertuples(index=False):
-        panel.annotate(
-            f"{int(step):,}",
-            (x, y),
-            (4, 4),
-            textcoords="offset points",
-            fontsize=0.9 * small(panel),
-            color=INK,
-            zorder=4,
-        )
     teachers = run.evaluations.loc[run.evaluations["model"] == "teacher"]
     if len(teachers):
-        value, low, high = 100 * teachers.iloc[-1][[f"{rate}.{end}" for end in ("value", "low", "high")]].to_numpy(
-            float
-        )
+        value, low, high = (100 * float(teachers[f"{rate}.{end}"].iloc[-1]) for end in ("value", "low", "high"))
         panel.axhspan(low, high, color=INK, alpha=0.15, linewidth=0, zorder=1)
         line = panel.axhline(value, color=INK, linestyle=":", linewidth=1.2, gid="teacher", zorder=1)
         entries.append((line, f"teacher's {rate.upper()}"))
+    panel.margins(x=0.09)
     panel.set_ylim(0, 1.05 * panel.get_ylim()[1])
+    _label_steps(panel, points)
     tidy(panel, grid="both")
     words, heard = span(points, "total"), span(points, "n_utterances")
     title = f"95 % intervals over utterances; {rate.upper()}: {words} {ERROR_RATES[rate]} / {heard} utterances"
     key_below(panel, entries, f"{title}; overlap: n positions / n utterances")
     return panel
+
+
+def _label_steps(panel: Axes, points: pd.DataFrame) -> None:
+    """The step beside each point, where there is room; the first and the last points of a stay choose first."""
+    size, scale = 0.9 * small(panel), 72 / panel.figure.dpi
+    inside = Bbox(scale * panel.get_window_extent().get_points())
+    at, low, high = (
+        scale * panel.transData.transform(points[list(names)].fillna(0).to_numpy(dtype=float))
+        for names in (("value", "rate"), ("low", "rate_low"), ("high", "rate_high"))
+    )
+    taken = [Bbox.from_bounds(x - 3, y - 3, 6, 6) for x, y in at]
+    taken += [Bbox([[x, below], [x, above]]) for (x, _), (_, below), (_, above) in zip(at, low, high, strict=True)]
+    taken += [Bbox([[left, y], [right, y]]) for (_, y), (left, _), (right, _) in zip(at, low, high, strict=True)]
+    visit = points["visit"].to_numpy()
+    inner = [0 < i < len(visit) - 1 and visit[i - 1] == visit[i] == visit[i + 1] for i in range(len(visit))]
+    for i in sorted(range(len(points)), key=inner.__getitem__):
+        text = count(points["step"].iloc[i])
+        width, height = text_width(text, size), 0.8 * size
+        for right, up in PLACES:
+            left = {1: 5.0, -1: -5.0 - width}[right]
+            bottom = {1: 3.0, 0: -height / 2, -1: -3.0 - height}[up]
+            box = Bbox.from_bounds(at[i, 0] + left, at[i, 1] + bottom, width, height)
+            gaps = np.hypot(*(at - (box.x0 + width / 2, box.y0 + height / 2)).T)
+            free = inside.x0 < box.x0 and box.x1 < inside.x1 and not any(box.overlaps(other) for other in taken)
+            if free and gaps[i] == gaps.min():  # so that no label seems to be another point's
+                taken.append(box.padded(1))
+                where = (float(points["value"].iloc[i]), float(points["rate"].iloc[i]))
+                panel.annotate(text, where, (left, bottom), textcoords="offset points", fontsize=size, color=INK)
+                break
 
 
 def checkpoints(run: Run, statistic: str, states: str) -> pd.DataFrame:

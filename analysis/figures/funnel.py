@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
+from matplotlib.ticker import StrMethodFormatter
 
 from overlap.funnel import BINS, Funnel
 
 from ..formatting import count, number
 from ..load import Run
 from .moments import Moment, moments
-from .panels import check_states, key_below, one_panel, say, small, tidy
+from .panels import check_states, inches, key_below, name_x, one_panel, say, small, tidy
 from .style import INK, STATES
+
+GAP = 0.7
+"""Between bins, in bars."""
+PITCH = 0.14
+"""Inches a bar."""
 
 
 def funnel(run: Run, states: str = "student", ax: Axes | None = None, *, width: float = 8.0) -> Axes:
     """Draw how many positions of the probe set fell into each bin between the transcripts and the loss.
 
     A bar a bin, for the run's start and for the end of each stage, with count and share of all positions. A bin that
-    nothing fell into is written as 0.
+    nothing ever fell into is one line that says 0.
 
     Args:
         run: A run, finished or not.
@@ -34,36 +41,32 @@ def funnel(run: Run, states: str = "student", ax: Axes | None = None, *, width: 
     """
     check_states([states])
     found = funnels(run, states)
-    panel = one_panel(ax, width, 0.13 * max((len(BINS) + 1) * (len(found) + 0.8), 10) + 0.9 + 0.1 * len(found))
-    panel.set_xlabel(f"Positions of the probe set, on {STATES[states].label}")
+    bins = ["positions", *BINS]
+    filled = {name: name == "positions" or any(counted[name] for _, counted in found) for name in bins}
+    lines = sum((len(found) if filled[name] else 1) + GAP for name in bins)
+    panel = one_panel(ax, width, PITCH * max(lines, 12) + 0.8 + (0.09 if width > 5 else 0.18) * len(found))
+    name_x(panel, "Positions", f"on {STATES[states].label}")
     if not found:
         say(panel)
         return panel
-    names = ("positions", *BINS)
-    thick = 0.82 / len(found)
-    entries: list[tuple[Artist, str]] = []
-    for row, (moment, counted) in enumerate(found):
-        counts = [counted.total, *counted.counts.values()]
-        places = np.arange(len(names)) + thick * (row - (len(found) - 1) / 2)
-        panel.barh(places, counts, height=0.9 * thick, color=moment.colour, zorder=2, gid=moment.name)
-        entries.append((Patch(facecolor=moment.colour), f"{moment.name}: {count(counted.total)} positions"))
-        for place, n in zip(places, counts, strict=True):
-            share = f" ({number(100 * n / counted.total, 1)} %)" if n and counted.total else ""
-            panel.annotate(
-                f"{count(n)}{share}",
-                (n, place),
-                (3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=0.85 * small(panel),
-                color=INK if n else "#8a8a8a",
-            )
-    panel.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
-    panel.set_ylim(len(names) - 0.5, -0.5)
-    panel.set_xlim(0, 1.3 * max(1, *(counted.total for _, counted in found)))
+    size = min(0.9 * small(panel), 0.85 * 72 * panel.get_window_extent().height / panel.figure.dpi / lines)
+    top, middles = 0.0, []
+    for name in bins:
+        if filled[name]:
+            _draw_bars(panel, name, found, top, size)
+        else:
+            _write(panel, 0, top, "0, each time" if len(found) > 1 else "0", size)
+        rows = len(found) if filled[name] else 1
+        middles.append(top + (rows - 1) / 2)
+        top += rows + GAP
+    panel.set_yticks(middles, [name.replace("_", " ") for name in bins])
+    panel.set_ylim(top - 0.5, -0.5 - GAP)
+    panel.set_xlim(0, (1.3 if inches(panel) > 2.6 else 1.7) * max(1, *(counted.total for _, counted in found)))
+    panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     tidy(panel, grid="x")
     panel.tick_params(axis="y", length=0)
-    key_below(panel, entries, "Every position is in one bin")
+    entries: list[tuple[Artist, str]] = [(Patch(facecolor=moment.colour), moment.name) for moment, _ in found]
+    key_below(panel, entries, "Counts and shares of all positions; each is in one bin")
     return panel
 
 
@@ -76,3 +79,16 @@ def funnels(run: Run, states: str) -> list[tuple[Moment, Funnel]]:
             counts = dict(zip(rows["statistic"].str.removeprefix("funnel."), rows["value"].astype(int), strict=True))
             found.append((moment, Funnel(counts)))
     return found
+
+
+def _draw_bars(panel: Axes, name: str, found: Sequence[tuple[Moment, Funnel]], top: float, size: float) -> None:
+    """A bar a moment, the first at the height `top`."""
+    for row, (moment, counted) in enumerate(found):
+        n = counted.total if name == "positions" else counted[name]
+        panel.barh(top + row, n, height=0.9, color=moment.colour, zorder=2, gid=f"{name}, {moment.name}")
+        share = f" ({number(100 * n / counted.total, 1)} %)" if n and name != "positions" else ""
+        _write(panel, n, top + row, count(n) + share, size)
+
+
+def _write(panel: Axes, x: float, y: float, text: str, size: float) -> None:
+    panel.annotate(text, (x, y), (3, 0), textcoords="offset points", va="center", fontsize=size, color=INK)

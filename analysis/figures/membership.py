@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.patches import Patch, Rectangle
 
 from ..load import Run
 from ..pieces import shown_token
-from .panels import check_states, key_below, one_panel, say, small
-from .style import BOTH, INK, STUDENT_ONLY, TEACHER_ONLY
+from .panels import check_states, inches, key_below, one_panel, say, small
+from .style import BOTH, INK, STATES, STUDENT_ONLY, TEACHER_ONLY
 
 COLOURS = {"both sets": BOTH, "student's alone": STUDENT_ONLY, "teacher's alone": TEACHER_ONLY}
 FAINT = 1e-4
 """Probabilities up to this one are drawn palest."""
+SHADES = (1.0, 0.1, 0.01, 0.001, FAINT)
+"""Probabilities in the key."""
 
 
 def choose_trace(
@@ -92,7 +96,7 @@ def support_membership(
     if not len(shown):
         say(panel, "this utterance has no tokens")
         return panel
-    size = _fitting(panel, len(shown))
+    size, most = _fitting(panel, len(shown))
     deepest = 0
     for x, position in enumerate(shown):
         cells = _cells(trace, position)
@@ -104,7 +108,14 @@ def support_membership(
                 frame = {"fill": False, "edgecolor": "black", "linewidth": 1.2, "zorder": 3}
                 panel.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, gid="written", **frame))
             panel.text(
-                x, y, _cut(token), ha="center", va="center", fontsize=size, parse_math=False, color=_readable(colour)
+                x,
+                y,
+                _cut(token, most),
+                ha="center",
+                va="center",
+                fontsize=size,
+                parse_math=False,
+                color=_readable(colour),
             )
     drawn = min(rows, deepest)
     panel.set_xlim(-0.5, len(shown) - 0.5)
@@ -136,23 +147,27 @@ def _cells(trace: pd.Series | Mapping[str, Any], position: int) -> list[tuple[st
 
 
 def _write_titles(panel: Axes, trace: pd.Series | Mapping[str, Any], shown: range, drawn: int, deepest: int) -> None:
-    where = f"{trace['id']}, {trace['stage']} step {trace['step']:,}" if "step" in trace else str(trace["id"])
-    panel.set_title(
-        f"{where}, on {trace['states']} transcripts:\n{trace['text']}\nreference: {trace['reference']}",
-        loc="left",
-        fontsize=small(panel),
-        color=INK,
-        parse_math=False,
-    )
-    entries: list[tuple[Artist, str]] = [(Patch(facecolor=colour), f"in {name}") for name, colour in COLOURS.items()]
+    where = [str(trace["id"]), STATES[str(trace["states"])].label]
+    if "step" in trace:
+        where.insert(1, f"{trace['stage']} step {int(str(trace['step'])):,}")
+    lines = [", ".join(where), f"text: {trace['text']}"]
+    if trace["reference"] is not None:
+        lines.append(f"reference: {trace['reference']}")
+    most = int(72 * inches(panel) / (0.58 * small(panel)))
+    wrapped = [textwrap.fill(line, most, max_lines=2, placeholder=" …") for line in lines]
+    panel.set_title("\n".join(wrapped), loc="left", fontsize=small(panel), color=INK, parse_math=False)
+    entries: list[tuple[Artist, str]] = []
+    for name, colour in COLOURS.items():
+        shades = tuple(Patch(facecolor=_mixed(colour, probability)) for probability in SHADES)
+        entries.append((cast(Artist, shades), f"in {name}"))
     entries.append((Patch(facecolor="white", edgecolor="black", linewidth=1.2), "the token that was written"))
     length = len(trace["token_ids"])
-    parts = [f"k = {trace['k']}", f"paler: less probable, log scale, 1 to {FAINT:g} and less"]
+    parts = [f"k = {trace['k']}", f"shades: probability {', '.join(f'{shade:g}' for shade in SHADES)} or less"]
     if drawn < deepest:
         parts.append(f"{drawn} of up to {deepest} union tokens shown")
     if len(shown) < length:
         parts.append(f"{len(shown)} of {length} positions shown")
-    key_below(panel, entries, "; ".join(parts))
+    key_below(panel, entries, "; ".join(parts), handler_map={tuple: HandlerTuple(ndivide=None, pad=0)})
 
 
 def _mixed(colour: str, probability: float) -> tuple[float, float, float]:
@@ -168,11 +183,12 @@ def _readable(colour: tuple[float, float, float]) -> str:
     return "white" if np.dot(colour, (0.299, 0.587, 0.114)) < 0.5 else "black"
 
 
-def _fitting(panel: Axes, columns: int) -> float:
-    """Size of text that fits a cell, in points."""
-    cell = 72 * panel.get_window_extent().width / panel.figure.dpi / columns
-    return min(small(panel), max(4.5, cell / 3))
+def _fitting(panel: Axes, columns: int) -> tuple[float, int]:
+    """Size of text in the cells, in points, and how many characters then fit."""
+    cell = 72 * inches(panel) / columns
+    size = min(small(panel), max(5.0, cell / 3))
+    return size, max(2, int(cell / (0.62 * size)))
 
 
-def _cut(token: str, most: int = 6) -> str:
+def _cut(token: str, most: int) -> str:
     return token if len(token) <= most else f"{token[: most - 1]}…"

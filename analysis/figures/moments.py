@@ -40,14 +40,14 @@ class Moment:
 
     @property
     def colour(self) -> str:
-        """The stage's; light grey for the start."""
+        """The stage's; nearly black for the start."""
         return STAGE_COLOURS.get(self.kind, START_COLOUR)
 
     @property
     def line(self) -> dict[str, Any]:
         """Colour, marker and dashes of a line, different for a stay that repeats a stage."""
         dashes = "-" if self.repeat == 0 else (0, (4, 1.5)) if self.repeat == 1 else (0, (1, 1))
-        face = self.colour if self.repeat == 0 else "white"
+        face = "white" if self.repeat or self.kind == "start" else self.colour
         mark = {"marker": STAGE_MARKERS.get(self.kind, "D"), "markerfacecolor": face, "markeredgecolor": self.colour}
         return {"color": self.colour, "linestyle": ":" if self.kind == "start" else dashes, **mark}
 

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
-from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from ..load import ERROR_RATES, Run
+from ..readings import gate_readings
 from ..visits import Visit, visit_numbers, visits
-from .panels import check_states, given_panels, inches, new_panels, say, small, span
+from .gate_levels import draw_levels, level_entries
+from .panels import check_states, given_panels, inches, key_below, new_panels, say, small, span, text_width
 from .style import ALARM, INK, STAGE_TINTS, STATES, axis_label
 
 NICE = (1, 2, 2.5, 5, 10)
@@ -38,7 +39,9 @@ def overlap_over_training(
 
     Lines are means over positions, shades and bars their 95 % bootstrap intervals over utterances. The background says
     which stage the run is in; a vertical line is a switch, dashed and red where a gate fell back. A line is broken
-    where a fall back put earlier weights in place.
+    where a fall back put earlier weights in place. Where a gate read the statistic, its threshold is a dashed line over
+    the stage, and triangles are the ends of the interval that were held against it, filled where one met it; a dotted
+    red line is a limit beyond which the gate falls back or aborts.
 
     Args:
         run: A run, finished or not.
@@ -69,6 +72,10 @@ def overlap_over_training(
     end = max(
         (int(step) for log in (run.metrics, run.probes, run.evaluations) for step in log["step"].tail(1)), default=0
     )
+    readings = gate_readings(run)
+    readings = readings.loc[readings["states"].isin(shown)]
+    for panel, statistic in zip(panels, statistics, strict=False):
+        draw_levels(panel, readings.loc[readings["statistic"] == statistic], stays, end)
     for panel in panels:
         _draw_stages(panel, stays, end)
     _label_stages(panels[0], stays)
@@ -148,7 +155,7 @@ def _label_stages(panel: Axes, stays: Sequence[Visit]) -> None:
     points = 72 * inches(panel)
     taken: list[float] = []  # right end of the last label on each line, as a share of the panel's width
     for stay in stays:
-        half = TextPath((0, 0), stay.stage.replace("$", r"\$"), size=size).get_extents().width / 2 / points
+        half = text_width(stay.stage, size) / 2 / points
         centre = ((stay.first_step + stay.last_step) / 2 - start) / (end - start)
         centre = min(max(centre, half), 1 - half)
         line = next((i for i, right in enumerate(taken) if right < centre - half), len(taken))
@@ -173,7 +180,7 @@ def _draw_legend(
     """One key for all panels, below the last, with how much each line rests on."""
     last = panels[-1]
     drawn = run.probes["statistic"].isin(statistics) & run.probes["value"].notna()
-    entries: list[tuple[Line2D, str]] = []
+    entries: list[tuple[Artist, str]] = []
     for line in panels[0].lines if len(statistics) else ():
         name = line.get_gid()
         if name in states:
@@ -184,24 +191,9 @@ def _draw_legend(
             rate, unit = run.error_rate, ERROR_RATES[run.error_rate]
             total, utterances = (span(run.evaluations, column) for column in (f"{rate}.total", "n_utterances"))
             entries.append((line, f"{rate.upper()} of the {line.get_gid()}: {total} {unit} / {utterances}"))
+    entries += level_entries(list(panels))
     if any(stay.decision == "fall_back" for stay in stays):
         entries.append((Line2D([], [], **FALL_BACK), "gate fell back to earlier weights"))
-    if not entries:
-        return
-    size = small(last)
-    wide = inches(last) > 5
     k = run.resolved["recipe"]["support"]["k"]
-    title = f"Means with 95 % intervals over utterances, k = {k};", "in the key: n positions / n utterances"
-    last.legend(
-        [line for line, _ in entries],
-        [label for _, label in entries],
-        title=(" " if wide else "\n").join(title),
-        loc="upper center",
-        bbox_to_anchor=(0.5, 0.0),
-        bbox_transform=last.transAxes + ScaledTranslation(0, -4.2 * size / 72, last.figure.dpi_scale_trans),
-        ncols=2 if wide else 1,
-        fontsize=size,
-        title_fontsize=size,
-        frameon=False,
-        handlelength=2.6,
-    )
+    title = f"Means with 95 % intervals over utterances, k = {k}; in the key: n positions / n utterances"
+    key_below(last, entries, title)

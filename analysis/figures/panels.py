@@ -12,6 +12,7 @@ import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.legend import Legend
+from matplotlib.textpath import TextPath
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
@@ -20,7 +21,7 @@ from .style import INK, LABEL_SIZE, STATES
 
 NOT_MEASURED = "not measured in this run"
 NARROW = 5.0
-"""Inches: a panel below is in a single column, and its keys have one column too."""
+"""Inches: a panel below is in a single column."""
 
 
 def new_panels(rows: int, columns: int, size: tuple[float, float], **options: Any) -> NDArray[np.object_]:
@@ -72,6 +73,18 @@ def inches(panel: Axes) -> float:
     return panel.get_window_extent().width / panel.figure.dpi
 
 
+def text_width(text: str, size: float) -> float:
+    """Of a line of text, in points."""
+    return float(TextPath((0, 0), text.replace("$", r"\$"), size=size).get_extents().width)
+
+
+def name_x(panel: Axes, name: str, rest: str) -> None:
+    """Label the x axis `name, rest`, on two lines where it is too long for one."""
+    line = f"{name}, {rest}"
+    size = panel.xaxis.label.get_fontproperties().get_size_in_points()
+    panel.set_xlabel(line if text_width(line, size) < 72 * inches(panel) else line.replace(", ", ",\n", 1))
+
+
 def tidy(panel: Axes, grid: str = "y") -> None:
     """Thin ticks, no box, and rules behind the data along `grid`: `x`, `y`, `both` or none."""
     if grid:
@@ -89,31 +102,38 @@ def say(panel: Axes, text: str = NOT_MEASURED) -> None:
         panel.set_xticks([])
 
 
-def key_below(panel: Axes, entries: Iterable[tuple[Artist, str]], title: str, *, lines: float = 4.2) -> Legend | None:
-    """A key below a panel, in one column where the panel is narrow.
+def key_below(
+    panel: Axes, entries: Iterable[tuple[Artist, str]], title: str, *, lines: float = 3.7, **options: Any
+) -> Legend | None:
+    """A key below a panel, in as many columns as fit, at most three.
 
     Args:
         panel: Below which.
         entries: What is drawn, and what it is.
-        title: Above the entries; a panel that is narrow breaks it at its semicolons.
+        title: Above the entries; broken at its semicolons where it is too long.
         lines: Lines of text that the panel has below itself: ticks and label.
+        **options: Of `Axes.legend`.
     """
     entries = list(entries)
     if not entries:
         return None
-    size, wide = small(panel), inches(panel) > NARROW
+    size, width = small(panel), 72 * inches(panel)
+    longest = max(text_width(label, size) for _, label in entries) + 5.5 * size
+    columns = max(1, min(3, len(entries) // 2, int(width / longest)))
     return panel.legend(
         [artist for artist, _ in entries],
         [label for _, label in entries],
-        title=title if wide else title.replace("; ", ";\n"),
+        title=title if text_width(title, size) < width else title.replace("; ", ";\n"),
         loc="upper center",
         bbox_to_anchor=(0.5, 0.0),
         bbox_transform=panel.transAxes + ScaledTranslation(0, -lines * size / 72, panel.figure.dpi_scale_trans),
-        ncols=2 if wide else 1,
+        ncols=columns,
         fontsize=size,
         title_fontsize=size,
         frameon=False,
+        borderaxespad=0.2,
         handlelength=2.6,
+        **options,
     )
 
 

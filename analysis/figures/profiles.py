@@ -16,6 +16,8 @@ from .moments import Moment, measured, moments, reached, rests_on
 from .panels import check_states, key_below, one_panel, say, tidy
 from .style import axis_label
 
+DODGE = 0.05
+"""Distance between the lines' marks, in bins."""
 LEAST = 8
 """Utterances that a bin must have to be drawn."""
 
@@ -59,20 +61,24 @@ def position_profile(
     if not found:
         say(panel)
         return panel
-    levels = reached([frame for _, frame in found], "bin")
+    levels = reached([frame.loc[frame["n_groups"] >= least] for _, frame in found], "bin")
+    if not levels:
+        say(panel, f"no bin has the {least} utterances that an interval takes")
+        return panel
     entries: list[tuple[Artist, str]] = []
     left_out = 0
-    for moment, frame in found:
-        shown = frame["n_groups"] >= least
-        left_out += int(np.sum(~shown))
-        columns = [frame[column].where(shown).to_numpy(dtype=float) for column in ("value", "low", "high")]
-        x = np.array([levels.index(name) for name in frame["bin"]])
-        value, low, high = columns
+    for number, (moment, frame) in enumerate(found):
+        enough = frame.loc[frame["n_groups"] >= least]
+        left_out += len(frame) - len(enough)
+        by_bin = enough.set_index(enough["bin"].astype(str))[["value", "low", "high"]].reindex(levels)
+        value, low, high = by_bin.to_numpy(dtype=float).T
+        # Beside each other, so that equal values do not hide one another.
+        x = np.arange(len(levels)) + DODGE * (number - (len(found) - 1) / 2)
         panel.fill_between(x, low, high, color=moment.colour, alpha=0.2, linewidth=0, zorder=2)
         (line,) = panel.plot(x, value, markersize=4, linewidth=1.3, zorder=3, gid=moment.name, **moment.line)
         entries.append((line, f"{moment.name}: {rests_on(moment.rows)}"))
-    panel.set_xticks(range(len(levels)), levels)
-    panel.set_xlabel("Place in the utterance" if relative else "Tokens before this one")
+    panel.set_xticks(range(len(levels)), [name.removesuffix(" %") for name in levels])
+    panel.set_xlabel("Place in the utterance (%)" if relative else "Tokens before this one")
     tidy(panel)
     omitted = f"; {left_out} bins with fewer than {least} utterances left out" if left_out else ""
     key_below(panel, entries, f"Means with 95 % intervals over utterances; n positions / n utterances{omitted}")

@@ -61,6 +61,13 @@ def strata(
         return panel
     entries: list[tuple[Artist, str]] = []
     step = 0.8 / max(len(found), 1)
+    pitch = 72 * panel.get_window_extent().height / panel.figure.dpi / len(levels) * step
+    beside: dict[str, Any] = {
+        "textcoords": "offset points",
+        "fontsize": min(0.9 * small(panel), 0.85 * pitch),
+        "color": INK,
+    }
+    panel.annotate("n", (1, 1), (3, 2), xycoords="axes fraction", **beside)
     for number, (moment, rows) in enumerate(found):
         y = np.array([levels.index(name) for name in rows[labels]]) + step * (number - (len(found) - 1) / 2)
         value, low, high = (rows[column].to_numpy(dtype=float) for column in ("value", "low", "high"))
@@ -69,23 +76,16 @@ def strata(
         (dots,) = panel.plot(value, y, markersize=4.5, zorder=3, gid=moment.name, **style)
         entries.append((dots, f"{moment.name}: {rests_on(moment.rows)}"))
         for place, n in zip(y, rows["n_positions"], strict=True):
-            panel.annotate(
-                count(n),
-                (1, place),
-                (3, 0),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                va="center",
-                fontsize=0.85 * small(panel),
-                color=INK,
-            )
+            panel.annotate(count(n), (1, place), (3, 0), xycoords=("axes fraction", "data"), va="center", **beside)
     panel.set_yticks(range(len(levels)), [name.replace("_", " ") for name in levels])
     panel.set_ylim(len(levels) - 0.5, -0.5)
     for edge in np.arange(1, len(levels)) - 0.5:
         panel.axhline(edge, color="#d0d0d0", linewidth=0.5, zorder=0.4)
     tidy(panel, grid="x")
     panel.tick_params(axis="y", length=0)
-    key_below(panel, entries, "Means with 95 % intervals over utterances; n positions / n utterances, on the right n")
+    key_below(
+        panel, entries, "Means with 95 % intervals over utterances; n positions / n utterances, by stratum at the right"
+    )
     return panel
 
 

@@ -22,7 +22,7 @@ STAGE_TINTS = {"sft": "#edf0f2", "td": "#fbf0d0", "opd": "#dceefb"}
 STAGE_COLOURS = {"sft": "#6f7c87", "td": "#c98200", "opd": "#0173b2"}
 """Lines and marks of what a stage left behind, by its type: its tint at full strength."""
 STAGE_MARKERS = {"sft": "o", "td": "s", "opd": "^"}
-START_COLOUR = "#b3b3b3"
+START_COLOUR = "#303030"
 """Of what a run began with."""
 
 

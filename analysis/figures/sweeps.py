@@ -16,7 +16,7 @@ from overlap.statistics import TokenStatistics
 from overlap.summary import OverlapSummary
 
 from .moments import measured
-from .panels import key_below, one_panel, say, span, tidy
+from .panels import NARROW, key_below, one_panel, say, span, tidy
 from .style import axis_label
 
 Swept = Mapping[tuple[int, float], TokenStatistics | OverlapSummary]
@@ -87,22 +87,24 @@ def sweep_frame(swept: Swept, statistic: str, groups: Groups | None = None) -> p
 
 
 def _draw(frame: pd.DataFrame, statistic: str, ax: Axes | None, width: float, *, x: str, line: str, label: str) -> Axes:
-    panel = one_panel(ax, width, 3.0 if width > 5 else 3.3)
+    lines = [(value, frame.loc[frame[line] == value]) for value in sorted(set(frame[line]))]
+    same = len(lines) > 1 and all(_equal(rows, lines[0][1], x) for _, rows in lines[1:])
+    shown = lines[:1] if same else lines
+    panel = one_panel(ax, width, 2.7 + (0.09 if width > NARROW else 0.16) * len(shown))
     panel.set_ylabel(axis_label(statistic))
     if not measured(frame, "value"):
         say(panel, "not measured in this sweep")
         return panel
-    lines = [(value, frame.loc[frame[line] == value]) for value in sorted(set(frame[line]))]
-    same = len(lines) > 1 and all(_equal(rows, lines[0][1], x) for _, rows in lines[1:])
     entries: list[tuple[Artist, str]] = []
     colours = sns.color_palette("viridis", max(len(lines), 2)) if not same else ["#0173b2"]
-    for number, (value, rows) in enumerate(lines[:1] if same else lines):
+    for number, (value, rows) in enumerate(shown):
         colour, marker = colours[number], MARKERS[number % len(MARKERS)]
         panel.fill_between(rows[x], rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0, zorder=2)
         (curve,) = panel.plot(
             rows[x], rows["value"], color=colour, marker=marker, markersize=4, linewidth=1.3, zorder=3
         )
-        every = f"every {line}" if same else label.format(value)
+        alike = ", ".join(f"{value:g}" for value, _ in lines)
+        every = f"the same at {line} {alike}" if same else label.format(value)
         entries.append((curve, f"{every}: {span(rows, 'n_positions')} / {span(rows, 'n_groups')}"))
     panel.set_xscale("log", base=2)
     _ticks(panel, sorted(set(frame[x])))
