@@ -109,8 +109,8 @@ summary
 
 # %% [markdown]
 # *Read:* the interval resamples utterances, because tokens of one utterance are not independent; `undefined` counts
-# positions where a statistic has no value (`overlap advantage` where nothing is shared): those are in no average.
-# *Do not conclude* from a mean whose `undefined` outnumbers its `positions`: it speaks of the easy ones.
+# positions where a statistic has no value (`overlap advantage` where nothing is shared): those are in no average. *Do
+# not conclude* from a mean whose `undefined` outnumbers its `positions`: it speaks of the easy ones.
 #
 # ## 3. Five numbers, between chance and ceiling
 #
@@ -155,8 +155,8 @@ print(f"Means with 95 % intervals over {n.n_groups} utterances, {n.n_positions:,
 table
 
 # %% [markdown]
-# *Read:* from the top; a line makes sense only if those above it are in order. Compare a line with its own anchors,
-# not with another line. *Do not conclude* accuracy from agreement: two models may agree on the spelling inside a wrong
+# *Read:* from the top; a line makes sense only if those above it are in order. Compare a line with its own anchors, not
+# with another line. *Do not conclude* accuracy from agreement: two models may agree on the spelling inside a wrong
 # word.
 #
 # ## 4. What VUSS alone hides
@@ -226,9 +226,8 @@ print(f"With k = {tokens}, all tokens that a transcript can hold, it would be 1 
 
 # %% [markdown]
 # *Read:* the small k. A pair that agrees on the first few tokens and differs in its tails shares what matters; the mass
-# panel says how much probability is at stake. The sets do not depend on the temperature, every probability does.
-# *Do not conclude* that overlap grows with k because the models agree: in a small vocabulary large sets must share
-# tokens.
+# panel says how much probability is at stake. The sets do not depend on the temperature, every probability does. *Do
+# not conclude* that overlap grows with k because the models agree: in a small vocabulary large sets must share tokens.
 #
 # ## 6. Go or wait
 #
