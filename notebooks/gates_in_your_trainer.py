@@ -203,7 +203,8 @@ def train(checkpoint: Path, *, last_step: int = LAST_STEP, lr: float = 1.5e-3) -
 
 
 def table(log):
-    return pd.DataFrame(log).style.hide(axis="index").set_properties(**{"text-align": "left", "white-space": "normal"})
+    left = pd.DataFrame(log).style.hide(axis="index").set_properties(**{"text-align": "left"})
+    return left.set_table_styles([{"selector": "th", "props": "text-align: left"}])
 
 
 # %% [markdown]
@@ -236,14 +237,14 @@ chosen(reading())
 
 # %% [markdown]
 # *Read:* in the table, which end of which interval decided, and over how many utterances. In the last table, what moved
-# since the first: not VUSS (`union size`) alone but $|I|$, the agreement and the mass with it. *Do not conclude* that
-# 0.5 is the level for your pair. This one keeps the notebook short; the demo waits for 0.85. And do not read success
-# from overlap alone: evaluate the error rate beside it.
+# since the first: $|I|$, the agreement and the mass beside VUSS (`union_size`). *Do not conclude* that 0.5 is the level
+# for your pair. This one keeps the notebook short; the demo waits for 0.85. And do not read success from overlap alone:
+# evaluate the error rate beside it.
 #
 # ### A collapse
 #
 # On-policy training feeds on what the student writes, so a bad step makes the next batch worse. Here a learning rate
-# hundred times too high does the damage, and the guard calls before the budget is spent. What to do then is the loop's
+# too high by far does the damage, and the guard calls before the budget is spent. What to do then is the loop's
 # business: this one returns to the weights before the damage.
 
 # %%
@@ -364,7 +365,8 @@ class GateCallback(TrainerCallback):
 # ### The teacher, then the student's warm-up
 #
 # The teacher learns the task from the references and then writes the student's data. The student's warm-up ends when
-# the gate says so, not when its 300 steps are spent.
+# the gate says so, not when its 300 steps are spent; it is interrupted once, to see the gate's streak come back from
+# the checkpoint.
 
 # %%
 from datasets import Dataset, disable_progress_bars
@@ -389,15 +391,16 @@ COMMON = {
 }
 
 
-def supervised(model, rows, name: str, steps: int, lr: float, *callbacks) -> None:
-    arguments = SFTConfig(output_dir=str(folder / name), max_steps=steps, learning_rate=lr, **COMMON)
+def supervised(model, rows, name: str, steps: int, lr: float, *callbacks, resume: bool = False) -> None:
+    saves = {"save_strategy": "steps", "save_steps": 20, "save_total_limit": 1} if callbacks else {}
+    arguments = SFTConfig(output_dir=str(folder / name), max_steps=steps, learning_rate=lr, **COMMON | saves)
     data = Dataset.from_list([{"prompt": prompt, "completion": completion} for prompt, completion in rows])
     trainer = SFTTrainer(model, arguments, train_dataset=data, processing_class=tokenizer, callbacks=list(callbacks))
     trainer.remove_callback(PrinterCallback)
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resume)
 
 
-supervised(speller, pairs, "teacher", 160, 4e-3)
+supervised(speller, pairs, "teacher", 140, 4e-3)
 prompts = [prompt for prompt, _ in pairs]
 ids, mask, start = written(speller, prompts)
 lessons = list(zip(prompts, tokenizer.batch_decode(ids[:, start:], skip_special_tokens=True), strict=True))
@@ -410,9 +413,16 @@ def read(model):
     return reading_of_texts(model, [prompt for prompt, _ in held_out_pairs])
 
 
-warm_up = GateCallback(Threshold("top1_agreement", at_least=0.6), read, every=20)
-supervised(pupil, lessons, "warm-up", 300, 4e-3, warm_up)
-table(warm_up.log)
+def opening():
+    return Threshold("top1_agreement", at_least=0.4, patience=2)
+
+
+interrupted = GateCallback(opening(), read, every=20)
+supervised(pupil, lessons, "warm-up", 60, 4e-3, interrupted)  # as if the machine had gone down at step 60
+warm_up = GateCallback(opening(), read, every=20)
+supervised(pupil, lessons, "warm-up", 300, 4e-3, warm_up, resume=True)  # the trainer's state and the gate's come back
+print(f"Interrupted with a streak of {interrupted.gate.streak} of {warm_up.gate.patience} readings, then resumed.")
+table(interrupted.log + warm_up.log)
 
 # %% [markdown]
 # ### On-policy, by TRL's DistillationTrainer
@@ -452,7 +462,11 @@ for name, callback, budget in (("warm-up", warm_up, 300), ("on-policy", on_polic
     how = "its budget was spent and the gate said stay" if last["says"] == "stay" else f"the gate said {last['says']}"
     print(f"{name}: ended at step {last['step']} of {budget}, {how}: {last['why']}.")
 saved = json.loads((folder / "on-policy" / f"checkpoint-{on_policy.log[-1]['step']}" / "gate.json").read_text())
-print("In the checkpoint:", json.dumps(saved)[:120], "…")
+print("In its checkpoint:", json.dumps(saved)[:120], "…")
+try:
+    opening().load_state_dict(saved)
+except ValueError as refusal:
+    print("Given to the warm-up's gate:", str(refusal)[:120], "…")
 
 # %% [markdown]
 # *Read:* both trainers ended where their gate said so, or said that they did not. *Do not conclude* from the number of

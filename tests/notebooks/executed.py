@@ -22,7 +22,8 @@ SECONDS = 540
 def executed(source: Path, folder: Path) -> NotebookNode:
     """The notebook of a source with its outputs, run by a kernel of this environment in a folder of its own.
 
-    Progress bars are left out of the outputs: they are worth nothing once the work is done.
+    Progress bars are left out of the outputs, for they are worth nothing once the work is done, and so is where on this
+    machine the project lies.
     """
     notebook = jupytext.read(source)
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
@@ -38,6 +39,9 @@ def executed(source: Path, folder: Path) -> NotebookNode:
         cell.metadata.pop("execution", None)  # wall-clock times, which differ from run to run
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+            for output in cell.outputs:
+                if "text" in output:
+                    output.text = output.text.replace(f"{ROOT}{os.sep}", "")
     return notebook
 
 
