@@ -163,7 +163,7 @@ def recipes_of(runs: Mapping[str, Run]) -> dict[str, str]:
 
 def _content(run: Run) -> list[Any]:
     """What a run does, without its seed and without where its files lie."""
-    recipe = {key: value for key, value in run.resolved["recipe"].items() if key not in ("name", "seed")}
+    recipe = {key: value for key, value in run.resolved["recipe"].items() if key not in ("name", "seed", "tracking")}
     return [_without_places(recipe), sorted(run.resolved.get("manifest_sha256", {}).values())]
 
 

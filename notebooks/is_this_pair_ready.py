@@ -267,7 +267,12 @@ left = pd.DataFrame(evidence).style.hide(axis="index").set_properties(**{"text-a
 left.set_table_styles([{"selector": "th", "props": "text-align: left"}])
 
 # %%
-print("Next:", "begin on-policy distillation, and keep reading these numbers." if go else "see STATISTICS.md for the first number that missed;")
+print(
+    "Next:",
+    "begin on-policy distillation, and keep reading these numbers."
+    if go
+    else "see STATISTICS.md for the first number that missed;",
+)
 if not go:
     print("most often that is more training on the teacher's transcripts, or one written form for labels and teacher.")
 

@@ -225,8 +225,8 @@ plt.show()
 # *Read:* a column is a position, the most probable tokens on top, the framed one was written; colour says in whose set
 # a token is. The first column without a shared token near the top is where the two part. *Do not conclude* from one
 # utterance, least of all from the worst of a list: it is chosen for being extreme. Every traced utterance has a row
-# here, so look at ordinary ones too: `choose_trace(run, ID)`. The report's utterance browser has all of them on one page that opens
-# offline: sort by error rate, overlap or divergence, and see both models' top-k at every token.
+# here, so look at ordinary ones too: `choose_trace(run, ID)`. The report's utterance browser has all of them on one
+# page that opens offline: sort by error rate, overlap or divergence, and see both models' top-k at every token.
 
 # %%
 report = write_report(folder / "run", folder / "report.html")

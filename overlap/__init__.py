@@ -40,6 +40,7 @@ from overlap.support import Support, intersection, top_k, union
 from overlap.sweep import sweep
 from overlap.token_bytes import TokenBytes, token_bytes
 from overlap.vocabulary import UNMAPPED, VocabularyMap
+from overlap.vocabulary_objective import vocabulary_divergence
 
 __all__ = [
     "BINS",
@@ -106,4 +107,5 @@ __all__ = [
     "union",
     "union_kl",
     "utterance_estimates",
+    "vocabulary_divergence",
 ]

@@ -5,7 +5,7 @@ the loss can fall while the student's probability drains out of the set. With a 
 token: the probabilities are the models' own, and mass that leaves the set costs what it weighs.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -98,18 +98,27 @@ def set_divergence(
     Raises:
         ValueError: an unknown kind, or β out of range.
     """
+    check_divergence(kind, beta)
     teacher = teacher.detach()
     if kind == "forward_kl":
         return _kl(teacher, student, valid)
     if kind == "reverse_kl":
         return _kl(student, teacher, valid)
-    if kind != "jensen_shannon":
-        raise ValueError(f'kind: expected "forward_kl", "reverse_kl" or "jensen_shannon", received {kind!r}')
-    if not 0 < beta < 1:
-        raise ValueError(f"beta: expected a number within (0, 1), received {beta!r}; its ends are the two KLs")
     weights = torch.tensor([beta, 1 - beta], dtype=student.dtype, device=student.device).log()
     mixture = torch.logaddexp(teacher + weights[0], student + weights[1])
     return beta * _kl(teacher, mixture, valid) + (1 - beta) * _kl(student, mixture, valid)
+
+
+def check_divergence(kind: str, beta: float) -> None:
+    """Refuse what no divergence is called, and a β that `jensen_shannon` does not have.
+
+    Raises:
+        ValueError: naming what was received.
+    """
+    if kind not in get_args(Divergence):
+        raise ValueError(f'kind: expected "forward_kl", "reverse_kl" or "jensen_shannon", received {kind!r}')
+    if kind == "jensen_shannon" and not 0 < beta < 1:
+        raise ValueError(f"beta: expected a number within (0, 1), received {beta!r}; its ends are the two KLs")
 
 
 def sampled_reverse_kl(student: Tensor, teacher: Tensor, *, estimator: Estimator = "k1") -> Tensor:

@@ -60,6 +60,8 @@ def entropy_density(
         ValueError: An unknown kind of states, or a wrong number of axes.
     """
     check_states([states])
+    if last is not None and last < 1:
+        raise ValueError(f"last: expected at least 1 moment, received {last}")
     found = entropy_moments(run, states)[-last if last else None :]
     number = max(len(found), 1)
     if axes is None:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from analysis import load, stage_table
 
 from ..progress import TerminalProgress
-from ..recipe import load_recipe
+from ..recipe import TrackerName, load_recipe
 from ..recipe.paths import shipped_recipes
 from ..training import launch
 from ..training.trainer import RunResult
@@ -19,40 +19,51 @@ from .app import app
 ABORTED = 3
 """Exit code of a run that a gate aborted."""
 
+Track = Annotated[tuple[TrackerName, ...], Parameter(name="--track")]
+
 
 @app.command
-def demo(*, output: Path, seed: int = 0, recipe: str = "demo") -> int:
+def demo(*, output: Path, seed: int = 0, recipe: str = "demo", track: Track = ()) -> int:
     """Train the embedded demo: a small student through SFT, teacher data and OPD under overlap gates, on a CPU.
 
     Args:
         output: Run directory to create.
         seed: Seed of the student's weights, the order of the data, and the intervals.
         recipe: Shipped recipe to run, such as demo or demo_matched.
+        track: Also copy the run to tensorboard, wandb or trackio.
     """
-    return _train(recipe, output, (f"seed={seed}",))
+    return _train(recipe, output, (f"seed={seed}",), track)
 
 
 @app.command
-def train(recipe: str, *, output: Path, set_: Annotated[tuple[str, ...], Parameter(name="--set")] = ()) -> int:
+def train(
+    recipe: str,
+    *,
+    output: Path,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
+    track: Track = (),
+) -> int:
     """Run a recipe.
 
     Args:
         recipe: TOML file, or the name of a shipped recipe.
         output: Run directory to create.
         set_: dotted.key=value changes to the recipe, for instance stages.1.lr=1e-6.
+        track: Also copy the run to tensorboard, wandb or trackio, instead of the recipe's own tracking.trackers.
     """
-    return _train(recipe, output, set_)
+    return _train(recipe, output, set_, track)
 
 
 @app.command
-def resume(run: Path) -> int:
+def resume(run: Path, *, track: Track = ()) -> int:
     """Continue an interrupted run from its newest checkpoint.
 
     Args:
         run: Run directory.
+        track: Copy the run to these as well: tensorboard, wandb or trackio. They also take a run that has ended.
     """
     with TerminalProgress() as progress:
-        result = launch.resume(run, observer=progress)
+        result = launch.resume(run, trackers=track, observer=progress)
     return _conclude(result)
 
 
@@ -63,8 +74,8 @@ def recipes() -> None:
         print(name)
 
 
-def _train(recipe: str, output: Path, overrides: tuple[str, ...]) -> int:
-    loaded = load_recipe(recipe, overrides)
+def _train(recipe: str, output: Path, overrides: tuple[str, ...], track: tuple[TrackerName, ...]) -> int:
+    loaded = load_recipe(recipe, (*overrides, f"tracking.trackers={list(track)}") if track else overrides)
     with TerminalProgress() as progress:
         result = launch.train(loaded, output, observer=progress)
     return _conclude(result)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -63,6 +65,33 @@ class BatchSampler:
         order = np.argsort([self.durations[i] for i in indices.flat], kind="stable")
         batches = indices.ravel()[order].reshape(indices.shape)
         return np.random.default_rng([*self.key, 2, start]).permutation(batches)[step - start]
+
+
+def micro_batches(indices: Sequence[int], size: int | None, rank: int = 0, processes: int = 1) -> list[list[int]]:
+    """A process's share of a batch in parts, as many in every process: processes meet in each part.
+
+    Args:
+        indices: The batch, at least one for each process.
+        size: Most utterances of a part; None leaves the share whole.
+        rank: Which process.
+        processes: How many there are.
+
+    Raises:
+        ValueError: A part of a smaller share would be empty; only where `size` is 1.
+
+    Examples:
+        >>> micro_batches([7, 2, 5, 3, 9], 2, rank=0, processes=2), micro_batches([7, 2, 5, 3, 9], 2, 1, 2)
+        ([[7], [5, 9]], [[2], [3]])
+    """
+    share = list(indices[rank::processes])
+    parts = 1 if size is None else -(-len(indices[::processes]) // size)
+    if len(indices) // processes < parts:
+        raise ValueError(
+            f"micro_batch_size = {size} cuts a batch of {len(indices)} in {processes} processes into {parts} parts, "
+            "more than some process has utterances; raise it, or make batch_size a multiple of the processes"
+        )
+    ends = [len(share) * part // parts for part in range(parts + 1)]
+    return [share[start:end] for start, end in pairwise(ends)]
 
 
 def seed_of(*parts: int) -> int:

@@ -18,7 +18,7 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from . import ark_asr, glm_asr, qwen3_asr, surgery
+from . import ark_asr, glm_asr, qwen3_asr, surgery, voxtral
 from .base import ModelError, Recogniser, quiet
 from .moonshine import Moonshine
 from .speech_lm import SpeechLM
@@ -53,6 +53,9 @@ FAMILIES: dict[str, Adapter] = {
     "moonshine": Adapter(Moonshine, AutoModelForSpeechSeq2Seq),
     "qwen3_asr": Adapter(partial(SpeechLM, kind=qwen3_asr.FAMILY), AutoModelForMultimodalLM, options=_END),
     TEXT: Adapter(TextLM, AutoModelForCausalLM, AutoTokenizer, _END | {"prompt_format", "chat_template_kwargs"}),
+    "voxtral": Adapter(
+        partial(SpeechLM, kind=voxtral.FAMILY), AutoModelForMultimodalLM, voxtral.Processor, options=_END
+    ),
     "whisper": Adapter(Whisper, AutoModelForSpeechSeq2Seq),
 }
 """By `model_type`, and `text`."""

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
 from . import seq2seq
 from .base import InputError, ModelError, Prompt, Transcripts, pack
 from .encoder_decoder import EncoderDecoder
+from .languages import language_code
 from .vocabulary import Tokens
 
 SAMPLING_RATE = 16_000
@@ -84,12 +84,13 @@ class Whisper(EncoderDecoder):
         ids = self.processor.tokenizer.convert_tokens_to_ids
         start, plain = ids("<|startoftranscript|>"), ids("<|notimestamps|>")
         if not self._multilingual:
-            others = {language for language in languages if language is not None and _code(language) != "en"}
+            named = {language for language in languages if language is not None}
+            others = {language for language in named if language_code(language, "Whisper") != "en"}
             if others:
                 raise ModelError(f"{self.name} knows English only; the manifest has utterances in {sorted(others)}")
             rows = torch.tensor([[start, plain]] * len(languages))
             return rows.to(self._device)
-        wanted = [None if language is None else _code(language) for language in languages]
+        wanted = [None if language is None else language_code(language, "Whisper") for language in languages]
         known = torch.tensor([-1 if code is None else ids(f"<|{code}|>") for code in wanted], device=self._device)
         if None in wanted:
             guess = self.generator.detect_language(
@@ -106,17 +107,3 @@ class Whisper(EncoderDecoder):
         encoded = self.processor.tokenizer(spaced, add_special_tokens=False)["input_ids"]
         end = self.tokens.end_of_text
         return pack([[*ids, end] for ids in encoded], end, self._device)
-
-
-def _code(language: str) -> str:
-    """The model's two- or three-letter code of a language given by code or by name.
-
-    Raises:
-        ModelError: Whisper does not know it.
-    """
-    lower = language.lower()
-    if lower in LANGUAGES:
-        return lower
-    if lower in TO_LANGUAGE_CODE:
-        return TO_LANGUAGE_CODE[lower]
-    raise ModelError(f"Whisper has no language {language!r}; give a name such as 'English', or a code such as 'en'")

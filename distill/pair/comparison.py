@@ -78,6 +78,7 @@ def compare(
     gradients: bool = False,
     drop_empty: bool = False,
     drop_truncated: bool = False,
+    teachers_batch: Batch | None = None,
     clock: Stopwatch | None = None,
 ) -> Comparison:
     """Score the same transcripts with both models and account for every position.
@@ -90,6 +91,7 @@ def compare(
         gradients: Keep the student's graph.
         drop_empty: Put the only position of an empty rollout in its own bin instead of using it.
         drop_truncated: Likewise the positions of rollouts that did not end.
+        teachers_batch: The same utterances as the teacher hears them, where it hears them otherwise.
         clock: Takes the seconds of the phases `teacher`, `student` and `measure`.
 
     Raises:
@@ -100,7 +102,7 @@ def compare(
         raise TypeError(f"{teacher.name} shows no logits; compare with distill.listed.compare_lists")
     with clock("teacher"), torch.no_grad():
         view = pair.view(transcripts)
-        scored = teacher.score(batch.prompt(teacher), view.transcripts)
+        scored = teacher.score((teachers_batch or batch).prompt(teacher), view.transcripts)
     with clock("student"), nullcontext() if gradients else torch.no_grad():
         student_logits = student.score(batch.prompt(student), transcripts)
     with clock("measure"), torch.no_grad():

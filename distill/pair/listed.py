@@ -100,6 +100,7 @@ def compare_lists(
     gradients: bool = False,
     drop_empty: bool = False,
     drop_truncated: bool = False,
+    teachers_batch: Batch | None = None,
     clock: Stopwatch | None = None,
 ) -> ListedComparison:
     """Score the same transcripts with the student and a served teacher, and account for every position.
@@ -114,7 +115,7 @@ def compare_lists(
     assert isinstance(teacher, ServedTeacher)
     with clock("teacher"), torch.no_grad():
         view = pair.view(transcripts)
-        ids, logprobs = teacher.lists(batch.prompt(teacher), view.texts, view.transcripts)
+        ids, logprobs = teacher.lists((teachers_batch or batch).prompt(teacher), view.texts, view.transcripts)
     with clock("student"), nullcontext() if gradients else torch.no_grad():
         student_logits = student.score(batch.prompt(student), transcripts)
     with clock("measure"), torch.no_grad():

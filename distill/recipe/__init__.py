@@ -9,7 +9,7 @@
 from .filters import Filters
 from .gates import GateConfig, fixed_steps
 from .reading import RecipeError, load_recipe
-from .schema import Model, Recipe, Support, Teacher
+from .schema import Model, Recipe, Support, Teacher, TrackerName
 from .server import Server
 from .stages import (
     Decoding,
@@ -36,6 +36,7 @@ __all__ = [
     "StageConfig",
     "Support",
     "Teacher",
+    "TrackerName",
     "Transcription",
     "fixed_steps",
     "load_recipe",

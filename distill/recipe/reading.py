@@ -22,7 +22,7 @@ from .section import Section
 M = TypeVar("M", bound=Model)
 
 _TAGS = {"sft", "td", "opd", "fixed_steps", "threshold", "plateau", "collapse", "all", "any"}
-_TAGS |= {"divergence", "policy_gradient"}
+_TAGS |= {"divergence", "policy_gradient", "noise", "spec_augment"}
 """Values of `type`, by which pydantic tells the members of a union apart."""
 
 
@@ -73,13 +73,20 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
     def manifest(section: Any) -> Any:
         return section.model_copy(update={"manifest": resolve(section.manifest, base)})
 
+    def augmentation(section: Any) -> Any:
+        background = getattr(section, "background", None)
+        return section.model_copy(update={"background": resolve(background, base)}) if background else section
+
+    def stage(section: Any) -> Any:
+        return manifest(section).model_copy(update={"augment": tuple(augmentation(one) for one in section.augment)})
+
     return recipe.model_copy(
         update={
             "student": model(recipe.student),
             "teacher": teacher(recipe.teacher) if recipe.teacher else None,
             "probe": manifest(recipe.probe) if recipe.probe else None,
             "evaluation": manifest(recipe.evaluation) if recipe.evaluation else None,
-            "stages": tuple(manifest(stage) for stage in recipe.stages),
+            "stages": tuple(stage(section) for section in recipe.stages),
         }
     )
 

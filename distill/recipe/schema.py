@@ -135,6 +135,20 @@ class Checkpoints(Section):
     keep: PositiveInt = 2
 
 
+TrackerName = Literal["tensorboard", "wandb", "trackio"]
+
+
+class Tracking(Section):
+    """Trackers that get a copy of what the run directory holds, which stays the truth."""
+
+    trackers: tuple[TrackerName, ...] = ()
+    """Each needs the extra of its name. TensorBoard and W&B write into the run directory, trackio to its own place."""
+    project: str = "support-overlap"
+    """What W&B and trackio gather runs under."""
+    run_name: str | None = None
+    """What they call this one; None: as the recipe."""
+
+
 class Recipe(Section):
     """One run, whole."""
 
@@ -147,6 +161,7 @@ class Recipe(Section):
     probe: Probe | None = None
     evaluation: Evaluation | None = None
     checkpoint: Checkpoints = Checkpoints()
+    tracking: Tracking = Tracking()
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
     total_steps: PositiveInt | None = None
     """End the run after so many steps, whatever the stages have left: equal budgets for compared recipes."""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
+from .augmentation import AugmentationConfig
 from .filters import Filters, Limit
 from .gates import FixedStepsGate, GateConfig
 from .section import Count, NonNegative, Positive, Probability, Section
@@ -49,8 +50,15 @@ class StageBase(Section):
     """Most steps the stage may take."""
     batch_size: PositiveInt = 16
     """Utterances a step, over all processes together."""
+    micro_batch_size: PositiveInt | None = None
+    """Most utterances at once in a process, whose gradients add up to the step's; None takes its whole share. Saves
+    memory and nothing else: the batch and its mean over positions stay the same."""
     bucket_batches: Count = 0
     """Group utterances by duration within so many batches of an epoch, so that less is padded; 0 does not group."""
+    augment: tuple[AugmentationConfig, ...] = ()
+    """Noise or masks in the audio of training batches, in this order. Probes, evaluations and the teacher's transcripts
+    are always of the audio as it is. What a frozen encoder makes of such audio is new at every step and fills its cache
+    in vain."""
     lr: Positive = 1e-5
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
     warmup_steps: Count = 0
@@ -120,7 +128,7 @@ class OffPolicy(Section):
     """Steps taken on transcripts that the student did not write, as GKD's 1 − λ (arXiv 2306.13649)."""
 
     fraction: Annotated[float, Field(gt=0.0, le=1.0)]
-    """Probability of such a step, drawn anew at each."""
+    """Probability of such a step, drawn anew at each (at each micro-batch, where there are some)."""
     states: Literal["reference", "teacher"]
     """Whose transcripts: the manifest's, or the teacher's, written once before the stage begins."""
     transcription: Transcription = Transcription()
@@ -140,6 +148,15 @@ class OnPolicyStage(StageBase):
     """An empty rollout has one position, the immediate end of text: score it (the teacher can object) or drop it."""
     mask_truncated: bool = False
     """Leave out every position of a rollout that ran into `max_new_tokens`."""
+    teacher_hears: Literal["clean", "augmented"] = "clean"
+    """With `augment`: which audio the teacher judges by. The student always writes and learns on the augmented; a
+    teacher that hears the clean audio tells it what it would have understood."""
+
+    @model_validator(mode="after")
+    def _there_is_other_audio_to_hear(self) -> OnPolicyStage:
+        if self.teacher_hears == "augmented" and not self.augment:
+            raise ValueError('teacher_hears = "augmented": the stage augments nothing; add [[stages.augment]]')
+        return self
 
     @model_validator(mode="after")
     def _tokens_are_drawn_where_they_are_estimates(self) -> OnPolicyStage:

@@ -8,13 +8,15 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from ..recipe import Recipe, load_recipe
+from ..data.sampling import micro_batches
+from ..recipe import Recipe, TrackerName, load_recipe
 from ..run import checkpoint
 from ..run.checkpoint import TrainingState
 from ..run.provenance import resolved_configuration
 from ..run.run_directory import RunDirectory
 from .observer import Observer
 from .setup import prepare_run
+from .tracking import check_trackers, copied, trackers_of
 from .trainer import RunResult, Trainer, TrainingError
 
 
@@ -35,32 +37,40 @@ def train(
 
     Raises:
         RecipeError, ManifestError, AudioError, ModelError, PairError, RunDirectoryError: Before the first step.
+        MissingExtraError: A tracker of the recipe is not installed.
         TrainingError: Loss or gradient stopped being finite.
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides)
+    check_trackers(recipe.tracking.trackers)
     accelerator = _accelerator(recipe)
     setup = prepare_run(recipe, device=accelerator.device)
     if accelerator.is_main_process:
         RunDirectory.create(output, resolved_configuration(recipe))
     accelerator.wait_for_everyone()
     run = RunDirectory.open(output, writer=accelerator.is_main_process)
-    return Trainer(setup, run, accelerator, observer or Observer(), TrainingState()).run()
+    with copied(recipe, run, observer or Observer(), step=0, before=run.rows) as heard_by:
+        return Trainer(setup, run, accelerator, heard_by, TrainingState()).run()
 
 
-def resume(output: str | Path, *, observer: Observer | None = None) -> RunResult:
+def resume(output: str | Path, *, trackers: Sequence[TrackerName] = (), observer: Observer | None = None) -> RunResult:
     """Continue a run from its newest checkpoint, with the same result as if it had not been interrupted.
 
     Args:
         output: The run directory.
+        trackers: Further ones than the run's own; they get what the run directory holds, if the run goes on or not.
         observer: Hears what happens; silent without one.
 
     Raises:
+        MissingExtraError: A tracker is not installed.
         RunDirectoryError: No run there.
         TrainingError: The recipe's data changed since the run began.
     """
     run = RunDirectory.open(output)
     recipe = Recipe.model_validate(run.resolved["recipe"])
+    names = dict.fromkeys((*recipe.tracking.trackers, *trackers_of(run.path), *trackers))
+    check_trackers(names)
+    recipe = recipe.model_copy(update={"tracking": recipe.tracking.model_copy(update={"trackers": tuple(names)})})
     now = resolved_configuration(recipe)
     changed = [p for p, digest in run.resolved["manifest_sha256"].items() if now["manifest_sha256"][p] != digest]
     if changed:
@@ -69,16 +79,18 @@ def resume(output: str | Path, *, observer: Observer | None = None) -> RunResult
         )
     newest = checkpoint.latest(run.path)
     state = checkpoint.load_state(newest) if newest else TrainingState(rows=dict.fromkeys(run.rows, 0))
-    if newest and state.outcome is not None:
-        return RunResult.of(run.path, newest, state)
     accelerator = _accelerator(recipe)
     accelerator.wait_for_everyone()
-    run.writer = accelerator.is_main_process
+    run.writer, before = accelerator.is_main_process, run.rows
+    if newest and state.outcome is not None:
+        with copied(recipe, run, Observer(), step=state.step + 1, before=before):
+            return RunResult.of(run.path, newest, state)
     run.rewind(state.rows)
     accelerator.wait_for_everyone()
     setup = prepare_run(recipe, device=accelerator.device, weights=newest)
     optimiser = checkpoint.load_optimiser(newest) if newest else None
-    return Trainer(setup, run, accelerator, observer or Observer(), state, optimiser).run()
+    with copied(recipe, run, observer or Observer(), step=state.step, before=before) as heard_by:
+        return Trainer(setup, run, accelerator, heard_by, state, optimiser).run()
 
 
 def _accelerator(recipe: Recipe) -> Accelerator:
@@ -93,4 +105,8 @@ def _accelerator(recipe: Recipe) -> Accelerator:
                 f"started in {n} processes, but stage {stage.name!r} takes {stage.batch_size} utterance"
                 f"{'s' if stage.batch_size > 1 else ''} a step; raise its batch_size or start fewer processes"
             )
+        try:
+            micro_batches(range(stage.batch_size), stage.micro_batch_size, 0, n)
+        except ValueError as error:
+            raise TrainingError(f"stage {stage.name!r}: {error}") from error
     return accelerator

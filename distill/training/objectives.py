@@ -12,6 +12,7 @@ import overlap
 
 from ..pair.comparison import Comparison
 from ..pair.listed import ListedComparison
+from ..pair.pair import Pair
 from ..recipe import DivergenceObjective, Objective, PolicyGradientObjective
 
 
@@ -68,6 +69,8 @@ def on_policy_objective(comparison: Comparison, objective: Objective) -> Objecti
         comparison: Both models at the same positions, with the student's graph.
         objective: Which.
     """
+    if isinstance(objective, DivergenceObjective) and objective.support == "vocabulary":
+        return _whole_vocabulary(comparison, objective)
     # Select the counted rows first: masked positions must not enter the arithmetic, not even multiplied by zero.
     rows, pair, temperature = comparison.used, comparison.pair, comparison.support.temperature
     student, teacher = comparison.student_logits[rows], comparison.teacher_logits[rows]
@@ -132,12 +135,47 @@ def listed_objective(comparison: ListedComparison, objective: DivergenceObjectiv
 def _tokens(comparison: Comparison, objective: Objective) -> overlap.Support:
     """[n, m] what the objective looks at, in the student's ids."""
     rows, pair = comparison.used, comparison.pair
-    if isinstance(objective, DivergenceObjective) and objective.support != "vocabulary":
+    if isinstance(objective, DivergenceObjective):
+        assert objective.support != "vocabulary"
         chosen = {"union": comparison.union, "student": comparison.sets[0], "teacher": comparison.sets[1]}
         return overlap.Support(chosen[objective.support].ids[rows], chosen[objective.support].valid[rows])
-    exists = ~pair.blocked if pair.vocabulary is None else ~pair.blocked & (pair.vocabulary.student_to_teacher >= 0)
-    if isinstance(objective, PolicyGradientObjective):
-        drawn = comparison.transcripts.ids[rows][:, None]
-        return overlap.Support(drawn, exists[drawn])
-    ids = exists.nonzero().squeeze(-1).expand(int(rows.sum()), -1)
-    return overlap.Support(ids, torch.ones_like(ids, dtype=torch.bool))
+    drawn = comparison.transcripts.ids[rows][:, None]
+    return overlap.Support(drawn, _of_both(pair)[drawn])
+
+
+def _of_both(pair: Pair) -> Tensor:
+    """[student's vocabulary] bool, tokens that both models may write."""
+    return ~pair.blocked if pair.vocabulary is None else ~pair.blocked & (pair.vocabulary.student_to_teacher >= 0)
+
+
+def _whole_vocabulary(comparison: Comparison, objective: DivergenceObjective) -> ObjectiveValue:
+    """The divergence on every token that both models have, in few passes over the logits."""
+    rows, pair, temperature = comparison.used, comparison.pair, comparison.support.temperature
+    exists = _of_both(pair)
+    ids = None
+    if not bool(exists.all()) or pair.vocabulary is not None:
+        chosen = exists.nonzero().squeeze(-1)
+        ids = chosen, pair.teacher_ids(chosen)
+    each = overlap.vocabulary_divergence(
+        comparison.student_logits,
+        comparison.teacher_logits,
+        rows,
+        kind=objective.divergence,
+        beta=objective.beta,
+        temperature=temperature,
+        ids=ids,
+    )
+    masses = [torch.ones_like(each), torch.ones_like(each)]
+    if ids is not None and pair.vocabulary is not None:
+        sides = (comparison.student_logits, pair.blocked), (comparison.teacher_logits, pair.teacher_blocked)
+        masses = [
+            overlap.set_mass(
+                logits.detach()[rows],
+                chosen.expand(len(each), -1),
+                torch.ones(len(each), len(chosen), dtype=torch.bool, device=each.device),
+                temperature=temperature,
+                admissible=~blocked,
+            )
+            for (logits, blocked), chosen in zip(sides, ids, strict=True)
+        ]
+    return ObjectiveValue(temperature**2 * each.sum(), len(each), *masses)

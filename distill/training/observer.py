@@ -31,3 +31,45 @@ class Observer:
 
     def work(self, what: str, done: int, total: int) -> None:
         """Progress of something other than training steps, such as teacher transcripts."""
+
+
+class Observers(Observer):
+    """Several of them, told everything in turn."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self.observers = observers
+
+    def stage(self, name: str, kind: str, step: int, steps: int) -> None:
+        """Pass it on."""
+        for observer in self.observers:
+            observer.stage(name, kind, step, steps)
+
+    def step(self, row: Mapping[str, Any]) -> None:
+        """Pass it on."""
+        for observer in self.observers:
+            observer.step(row)
+
+    def probe(self, rows: list[dict[str, Any]]) -> None:
+        """Pass it on."""
+        for observer in self.observers:
+            observer.probe(rows)
+
+    def decision(self, row: Mapping[str, Any]) -> None:
+        """Pass it on."""
+        for observer in self.observers:
+            observer.decision(row)
+
+    def evaluation(self, row: Mapping[str, Any]) -> None:
+        """Pass it on."""
+        for observer in self.observers:
+            observer.evaluation(row)
+
+    def teacher_data(self, stage: str, summary: TeacherDataSummary) -> None:
+        """Pass it on."""
+        for observer in self.observers:
+            observer.teacher_data(stage, summary)
+
+    def work(self, what: str, done: int, total: int) -> None:
+        """Pass it on."""
+        for observer in self.observers:
+            observer.work(what, done, total)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -53,25 +54,43 @@ class Optimisation:
             set_optimizer_state_dict(model, self._optimiser, state["optimiser"], options=WHOLE)
             self._scheduler.load_state_dict(state["scheduler"])
         self._prepared = accelerator.prepare_optimizer(self._optimiser)
+        self._loss, self._positions = 0.0, 0
 
-    def backward(self, loss: Tensor, positions: int) -> tuple[float, float, int]:
-        """Gradients of the mean loss over all positions of all processes, clipped.
+    @contextmanager
+    def part(self, *, last: bool) -> Iterator[None]:
+        """Around forward pass and `backward` of a part of a step; processes exchange gradients in the last alone."""
+        with nullcontext() if last else self._accelerator.no_sync(self._model):
+            yield
+
+    def backward(self, loss: Tensor, positions: int) -> None:
+        """Add the gradients of a part of a step.
 
         Args:
-            loss: Scalar with a graph, summed over this process's positions, in nats.
+            loss: Scalar with a graph, summed over the part's positions, in nats.
             positions: How many they are.
+        """
+        self._accelerator.backward(loss)
+        self._loss, self._positions = self._loss + float(loss.detach()), self._positions + positions
+
+    def gradients(self) -> tuple[float, float, int]:
+        """Make what was added up the gradients of the mean loss over all positions of all processes, and clip them.
+
+        The sum is divided once, at the end, by all positions: a mean of the parts' means would count a position of a
+        short part for more than one of a long part.
 
         Returns:
             Mean loss in nats a position, gradient norm before clipping, and positions of all processes.
         """
         accelerator = self._accelerator
-        total = int(self._reduced(torch.tensor(positions, device=accelerator.device), "sum"))
-        # Ranks average their gradients; scaling by their number makes the loss a mean over all positions of the batch.
-        mean = loss * accelerator.num_processes / max(total, 1)
-        accelerator.backward(mean)
+        own = torch.tensor([self._loss, self._positions], dtype=torch.float32, device=accelerator.device)
+        self._loss, self._positions = 0.0, 0
+        loss, total = self._reduced(own, "sum").tolist()
+        for parameter in self._model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(accelerator.num_processes / max(total, 1))  # processes have averaged their sums
         # Typed as optional for DeepSpeed, which clips inside its engine and is not offered here.
         norm = cast(Tensor, accelerator.clip_grad_norm_(self._model.parameters(), self._clip))
-        return float(self._reduced(mean.detach(), "mean")), float(norm), total
+        return loss / max(total, 1), float(norm), int(total)
 
     def step(self) -> float:
         """Update the weights with the gradients at hand; returns the learning rate that was used."""

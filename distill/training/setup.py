@@ -17,17 +17,22 @@ from ..pair.loading import load_model, load_teacher
 from ..pair.pair import Pair
 from ..recipe import Recipe
 from ..teacher import ServedTeacher
+from .augmentation import Augmentation, AugmentationError
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Models and data of a run; the pair is None without a teacher, `stages[i]` are the i-th stage's utterances."""
+    """Models and data of a run; the pair is None without a teacher.
+
+    `stages[i]` are the i-th stage's utterances, `augmentations[i]` is what it does to their audio.
+    """
 
     recipe: Recipe
     student: Recogniser
     pair: Pair | None
     source: AudioSource
     stages: tuple[tuple[Utterance, ...], ...]
+    augmentations: tuple[Augmentation | None, ...]
     probe: tuple[Utterance, ...]
     evaluation: tuple[Utterance, ...]
 
@@ -46,7 +51,8 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         weights: A checkpoint of this run whose weights the student takes instead of the recipe's.
 
     Raises:
-        ManifestError, AudioError, ModelError, PairError, ServerError: Whatever does not fit, with the remedy.
+        ManifestError, AudioError, AugmentationError, MissingExtraError, ModelError, PairError, ServerError: Whatever
+            does not fit, with the remedy.
     """
     stages = tuple(_read(stage.manifest, recipe) for stage in recipe.stages)
     for stage, utterances in zip(recipe.stages, stages, strict=True):
@@ -65,6 +71,10 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         evaluation = _read(recipe.evaluation.manifest, recipe)
         require_text(evaluation, "evaluation")
 
+    augmentations = tuple(
+        Augmentation.of(stage.augment, f"stages.{i}.augment") for i, stage in enumerate(recipe.stages)
+    )
+
     student = load_model(recipe.student, recipe.seed, device, weights)
     if recipe.student.freeze_encoder:
         student.freeze_encoder(recipe.student.encoder_cache_mib)
@@ -77,8 +87,11 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         check_inputs(utterances, *(both if stage.type != "sft" else (student,)))
     check_inputs(probe_set, *both)
     check_inputs(evaluation, *both)
+    if student.reads != "audio" and any(augmentations):
+        first = next(i for i, augmentation in enumerate(augmentations) if augmentation)
+        raise AugmentationError(f"stages.{first}.augment changes audio, and {student.name!r} reads prompts; remove it")
     cache = AudioCache(max_mib=recipe.audio.cache_mib, max_seconds=recipe.audio.max_seconds)
-    return Setup(recipe, student, pair, AudioSource(cache), stages, probe_set, evaluation)
+    return Setup(recipe, student, pair, AudioSource(cache), stages, augmentations, probe_set, evaluation)
 
 
 def _read(manifest: str, recipe: Recipe) -> tuple[Utterance, ...]:

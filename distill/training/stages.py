@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,12 +30,33 @@ class StepOutcome:
     Attributes:
         loss: Scalar with a graph, in nats, summed over positions.
         positions: How many positions the sum is over.
-        metrics: What else the step's row of `metrics.jsonl` holds.
+        seen: What was measured on the way; None where nothing is.
     """
 
     loss: Tensor
     positions: int
-    metrics: dict[str, Any] = field(default_factory=dict)
+    seen: Seen | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an on-policy step measured on a process's share of a batch, or on a part of it.
+
+    Attributes:
+        states: Whose transcripts they were.
+        sums: Of the token statistics.
+        funnel: Where positions went.
+        lengths: [rollouts] tokens of text.
+        finished: [rollouts] bool.
+        masses: [positions, 2] what student and teacher put on the tokens that the objective looks at.
+    """
+
+    states: str
+    sums: overlap.GroupSums
+    funnel: overlap.Funnel
+    lengths: Tensor
+    finished: Tensor
+    masses: Tensor
 
 
 def training_step(
@@ -45,6 +66,7 @@ def training_step(
     batch: Batch,
     support: Support,
     clock: Stopwatch,
+    clean: Batch | None = None,
 ) -> StepOutcome:
     """The step of a stage, whichever its type.
 
@@ -52,13 +74,15 @@ def training_step(
         stage: Its configuration.
         student: Who learns.
         pair: The student with its teacher; needed on-policy only.
-        batch: This process's share of the batch, with text unless on-policy.
+        batch: This process's share of the batch or a part of it, with text unless on-policy.
         support: k and temperature.
         clock: Takes the seconds by phase.
+        clean: The same utterances before the stage's augmentation, where there is one.
     """
     if stage.type == "opd":
         assert pair is not None
-        return on_policy_step(pair, batch, stage, support, clock)
+        teachers = clean if stage.teacher_hears == "clean" else None
+        return on_policy_step(pair, batch, stage, support, clock, teachers)
     return supervised_step(student, batch, [utterance.text or "" for utterance in batch.utterances], clock)
 
 
@@ -71,12 +95,28 @@ def supervised_step(student: Recogniser, batch: Batch, texts: Sequence[str], clo
     return StepOutcome(loss, int(targets.mask.sum()))
 
 
-def on_policy_step(pair: Pair, batch: Batch, stage: OnPolicyStage, support: Support, clock: Stopwatch) -> StepOutcome:
-    """Roll out, score with both models, and take the stage's objective at the positions that count."""
+def on_policy_step(
+    pair: Pair,
+    batch: Batch,
+    stage: OnPolicyStage,
+    support: Support,
+    clock: Stopwatch,
+    teachers_batch: Batch | None = None,
+) -> StepOutcome:
+    """Roll out, score with both models, and take the stage's objective at the positions that count.
+
+    Args:
+        pair: The two models.
+        batch: As the student hears it.
+        stage: Rollouts and objective.
+        support: k and temperature.
+        clock: Takes the seconds by phase.
+        teachers_batch: As the teacher hears it, where that differs.
+    """
     with clock("rollout"):
         writer, transcripts = _transcripts(pair.student, batch, stage)
     options: dict[str, Any] = {"gradients": True, "drop_truncated": stage.mask_truncated, "clock": clock}
-    options |= {"drop_empty": stage.empty_rollout == "drop"}
+    options |= {"drop_empty": stage.empty_rollout == "drop", "teachers_batch": teachers_batch}
     if isinstance(pair.teacher, ServedTeacher):
         assert isinstance(stage.objective, DivergenceObjective)
         comparison = compare_lists(pair, batch, transcripts, support, **options)
@@ -87,30 +127,34 @@ def on_policy_step(pair: Pair, batch: Batch, stage: OnPolicyStage, support: Supp
         with clock("student"):
             objective = on_policy_objective(comparison, stage.objective)
     with clock("measure"):
-        masses = torch.stack([objective.student_mass, objective.teacher_mass], -1).double().cpu()
-        shares = overlap.gathered(
-            (
-                writer,
-                comparison.sums(),
-                comparison.funnel,
-                transcripts.lengths.cpu(),
-                transcripts.finished.cpu(),
-                masses,
-            )
+        seen = Seen(
+            writer,
+            comparison.sums(),
+            comparison.funnel,
+            transcripts.lengths.cpu(),
+            transcripts.finished.cpu(),
+            torch.stack([objective.student_mass, objective.teacher_mass], -1).double().cpu(),
         )
-        writers, sums, funnels, lengths, finished, masses = zip(*shares, strict=True)
-        student_mass, teacher_mass = torch.cat(masses).mean(0).tolist()
-    return StepOutcome(
-        objective.loss,
-        objective.positions,
-        {
-            "overlap": means(overlap.GroupSums.merged(sums)),
-            "objective": {"student_mass": student_mass, "teacher_mass": teacher_mass},
-            "funnel": sum(funnels, overlap.Funnel.empty()).to_dict(),
-            "rollouts": {"states": "+".join(sorted(set(writers)))}
-            | batch_summary(torch.cat(lengths), torch.cat(finished)),
-        },
-    )
+    return StepOutcome(objective.loss, objective.positions, seen)
+
+
+def step_metrics(seen: Sequence[Seen]) -> dict[str, Any]:
+    """What the row of a step in `metrics.jsonl` holds of what was measured, over all processes; every one must call it.
+
+    Args:
+        seen: By this process, a part of its share each; empty where nothing is measured.
+    """
+    parts = [part for share in overlap.gathered(tuple(seen)) for part in share]
+    if not parts:
+        return {}
+    student_mass, teacher_mass = torch.cat([part.masses for part in parts]).mean(0).tolist()
+    rollouts = batch_summary(torch.cat([part.lengths for part in parts]), torch.cat([part.finished for part in parts]))
+    return {
+        "overlap": means(overlap.GroupSums.merged([part.sums for part in parts])),
+        "objective": {"student_mass": student_mass, "teacher_mass": teacher_mass},
+        "funnel": sum((part.funnel for part in parts), overlap.Funnel.empty()).to_dict(),
+        "rollouts": {"states": "+".join(sorted({part.states for part in parts}))} | rollouts,
+    }
 
 
 def _transcripts(student: Recogniser, batch: Batch, stage: OnPolicyStage) -> tuple[str, Transcripts]:

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 
 import overlap
 
-from ..data.sampling import seed_of
+from ..data.sampling import micro_batches, seed_of
 from ..pair.loading import load_model
 from ..recipe import StageConfig, fixed_steps
 from ..run import checkpoint
@@ -25,7 +25,7 @@ from .observer import Observer
 from .optimisation import Optimisation, whole_weights
 from .setup import Setup
 from .stage_data import stage_sampler, stage_utterances
-from .stages import training_step
+from .stages import Seen, step_metrics, training_step
 
 
 class TrainingError(RuntimeError):
@@ -220,15 +220,24 @@ class Trainer:
     def _train_step(self) -> None:
         state, stage, clock = self.state, self.stage, Stopwatch()
         torch.manual_seed(seed_of(self.recipe.seed, state.stage, state.step, self.accelerator.process_index))
-        with clock("data"):
-            indices = self.sampler.batch(state.stage_step)[
-                self.accelerator.process_index :: self.accelerator.num_processes
-            ]
-            batch = self.setup.source.batch([self.utterances[i] for i in indices])
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        parts = micro_batches(self.sampler.batch(state.stage_step), stage.micro_batch_size, rank, processes)
+        augmentation, key = self.setup.augmentations[state.stage], (self.recipe.seed, state.stage, state.step)
         self.student.model.train()
-        outcome = training_step(stage, self.student, self.setup.pair, batch, self.recipe.support, clock)
+        seen: list[Seen] = []
+        for number, indices in enumerate(parts, 1):
+            with clock("data"):
+                clean = self.setup.source.batch([self.utterances[i] for i in indices])
+                batch = clean if augmentation is None else augmentation(clean, *key)
+            with self.optimisation.part(last=number == len(parts)):
+                outcome = training_step(stage, self.student, self.setup.pair, batch, self.recipe.support, clock, clean)
+                with clock("update"):
+                    self.optimisation.backward(outcome.loss, outcome.positions)
+            seen += [] if outcome.seen is None else [outcome.seen]
+        with clock("measure"):
+            metrics = step_metrics(seen)
         with clock("update"):
-            loss, norm, positions = self.optimisation.backward(outcome.loss, outcome.positions)
+            loss, norm, positions = self.optimisation.gradients()
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise TrainingError(
                     f"step {state.step} of stage {stage.name!r}: loss {loss}, gradient norm {norm}. Lower the stage's "
@@ -238,7 +247,7 @@ class Trainer:
         state.step += 1
         state.stage_step += 1
         row = {"step": state.step, "stage": stage.name, "stage_step": state.stage_step, "loss": loss}
-        row |= {"n_positions": positions, "gradient_norm": norm, "lr": lr, **outcome.metrics}
+        row |= {"n_positions": positions, "gradient_norm": norm, "lr": lr, **metrics}
         row |= {"seconds": {phase: round(seconds, 4) for phase, seconds in clock.seconds.items()}}
         self.directory.append("metrics", row)
         self.observer.step(row)

@@ -1,5 +1,7 @@
 """Checkpoints of the real architectures at small size, written to disk as `from_pretrained` expects them."""
 
+import base64
+import json
 from pathlib import Path
 
 import torch
@@ -18,6 +20,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
+    VoxtralConfig,
+    VoxtralForConditionalGeneration,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2Processor,
     WhisperConfig,
@@ -319,4 +323,67 @@ def save_ark_asr(path: Path, *, seed: int = 0) -> Path:
     ArkasrForConditionalGeneration(config).save_pretrained(path)
     extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=WINDOW_SECONDS)
     ArkasrProcessor(feature_extractor=extractor, tokenizer=tokenizer).save_pretrained(path)
+    return path
+
+
+TEKKEN_PATTERN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|"
+    r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+TEKKEN_MARKS = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]"]
+TEKKEN_MARKS += ["[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CALLS]", "[IMG]", "<pad>", "[IMG_BREAK]", "[IMG_END]"]
+TEKKEN_MARKS += ["[PREFIX]", "[MIDDLE]", "[SUFFIX]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]"]
+TEKKEN_MARKS += [f"<SPECIAL_{i}>" for i in range(20, 24)] + ["[AUDIO]", "[BEGIN_AUDIO]"]
+TEKKEN_MARKS += [f"<SPECIAL_{i}>" for i in range(26, 34)] + ["[TRANSCRIBE]", *(f"<SPECIAL_{i}>" for i in range(35, 40))]
+
+
+def write_tekken(path: Path) -> None:
+    """A tokenizer in Mistral's format: special tokens first, at the ids of Voxtral's, then bytes and a few merges."""
+    spelled = [bytes([byte]) for byte in range(256)] + [b"th", b" th", b" s", b"er"]
+    special = [{"rank": i, "token_str": mark, "is_control": True} for i, mark in enumerate(TEKKEN_MARKS)]
+    vocabulary = [
+        {"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": None}
+        for rank, token in enumerate(spelled)
+    ]
+    audio = {"sampling_rate": 16_000, "frame_rate": 12.5, "chunk_length_s": float(WINDOW_SECONDS)}
+    audio |= {"audio_encoding_config": {"num_mel_bins": 16, "hop_length": 160, "window_size": 400}}
+    config = {"pattern": TEKKEN_PATTERN, "num_vocab_tokens": len(spelled), "version": "v7"}
+    config |= {"default_vocab_size": len(spelled) + 40, "default_num_special_tokens": 40}
+    tree = {"config": config, "vocab": vocabulary, "special_tokens": special, "audio": audio}
+    path.write_text(json.dumps(tree))
+
+
+def save_voxtral(path: Path, *, seed: int = 0) -> Path:
+    """A Voxtral of one layer on either side, with the tokenizer file that the published checkpoints have alone."""
+    config = VoxtralConfig(
+        audio_config={
+            "num_mel_bins": 16,
+            "hidden_size": 32,
+            "intermediate_size": 128,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "max_source_positions": 50 * WINDOW_SECONDS,
+            "initializer_range": 0.3,
+        },
+        text_config={
+            "model_type": "llama",
+            "vocab_size": 304,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "head_dim": 16,
+            "max_position_embeddings": 512,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+            "initializer_range": 0.3,
+        },
+        audio_token_id=24,
+    )
+    torch.manual_seed(seed)
+    VoxtralForConditionalGeneration(config).save_pretrained(path)
+    WhisperFeatureExtractor(feature_size=16, chunk_length=WINDOW_SECONDS).save_pretrained(path)
+    write_tekken(path / "tekken.json")
     return path

@@ -17,6 +17,7 @@ from tests.distill.small_models import (
     save_llama,
     save_moonshine,
     save_qwen3,
+    save_voxtral,
     save_whisper,
 )
 
@@ -29,6 +30,7 @@ FAMILIES = {
     "whisper multilingual": lambda path, seed: save_whisper(path, multilingual=True, seed=seed),
     "glm-asr": lambda path, seed: save_glm_asr(path, seed=seed),
     "moonshine": lambda path, seed: save_moonshine(path, seed=seed),
+    "voxtral": lambda path, seed: save_voxtral(path, seed=seed),
     "qwen3": lambda path, seed: save_qwen3(path, seed=seed),
     "gpt2": lambda path, seed: save_gpt2(path, seed=seed),
     "llama": lambda path, seed: save_llama(path, seed=seed),

@@ -1,0 +1,23 @@
+"""A report of runs in one file, with a verdict a stage: `write_report`.
+
+The page is read offline: figures, data and audio are inside it, and it asks no server for anything.
+"""
+
+from .audio import Clips
+from .facts import stage_facts
+from .verdict import Evidence, Number, Recommendation, StageFacts, StageVerdict, Thresholds, verdict
+from .write import Report, write_report
+
+__all__ = [
+    "Clips",
+    "Evidence",
+    "Number",
+    "Recommendation",
+    "Report",
+    "StageFacts",
+    "StageVerdict",
+    "Thresholds",
+    "stage_facts",
+    "verdict",
+    "write_report",
+]

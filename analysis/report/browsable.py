@@ -1,0 +1,214 @@
+"""What the utterance browser shows, as compact rows: traces token by token, and transcripts of evaluations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import jiwer
+import numpy as np
+import pandas as pd
+
+from ..load import ERROR_RATES, Run
+from .tokens import Reader, token_reader
+
+PLACES = {
+    "overlap_ratio": 3,
+    "student_mass": 3,
+    "teacher_mass": 3,
+    "forward_kl": 3,
+    "top1_agreement": 0,
+    "union_size": 0,
+    "student_entropy": 2,
+    "teacher_entropy": 2,
+    "teacher_rank": 0,
+}
+"""Statistics of a position that are shown, and decimals kept: numbers are stored as whole ones."""
+
+LABELS = {
+    "student": "student's own transcripts",
+    "fixed": "student's transcripts, fixed",
+    "teacher": "teacher's transcripts",
+    "reference": "references",
+}
+IN_STUDENT, IN_TEACHER = 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """What can be chosen in the browser: one checkpoint on one kind of states, or one evaluation.
+
+    Attributes:
+        step: Training step of the checkpoint.
+        stage: Its stage.
+        what: States of traces (`student`, …), or `set/model` of an evaluation.
+        label: The same in words.
+        traced: Whether there are tokens, or transcripts alone.
+        errors: How errors were counted, in words.
+        frame: Rows of `Run.traces` or `Run.transcripts`.
+    """
+
+    step: int
+    stage: str
+    what: str
+    label: str
+    traced: bool
+    errors: str
+    frame: pd.DataFrame
+
+    @property
+    def n_positions(self) -> int:
+        """Tokens of all its utterances."""
+        return sum(len(ids) for ids in self.frame["token_ids"]) if self.traced else 0
+
+
+def groups(run: Run) -> list[Group]:
+    """Everything of a run that can be browsed, the most telling first: own traces, evaluations, other traces."""
+    found = []
+    written = "as written, without a normaliser"
+    unit = ERROR_RATES[run.error_rate] if run.error_rate == "wer" else "characters"
+    for key, rows in run.traces.groupby(["step", "stage", "states"], sort=False):
+        step, stage, states = cast("tuple[int, str, str]", key)
+        label = LABELS.get(states, states)
+        found.append(Group(int(step), stage, states, label, True, f"{unit} {written}", rows))
+    for key, rows in run.transcripts.groupby(["step", "stage", "set", "model"], sort=False):
+        step, stage, name, model = cast("tuple[int, str, str, str]", key)
+        label = f"evaluation on {name}, {model}"
+        rules = _normaliser(run, name)
+        counted = f"{ERROR_RATES[run.error_rate]}, normaliser {rules}"
+        found.append(Group(int(step), stage, f"{name}/{model}", label, False, counted, rows))
+    order = ["student", "fixed", "teacher", "reference"]
+
+    def rank(group: Group) -> tuple[int, int, int]:
+        if not group.traced:
+            return (1, int(group.what.endswith("/teacher")), -group.step)
+        place = order.index(group.what) if group.what in order else len(order)
+        return (0 if place == 0 else 2, place, -group.step)
+
+    return sorted(found, key=rank)
+
+
+def _normaliser(run: Run, name: str) -> str:
+    rows = run.evaluations.loc[run.evaluations["set"] == name]
+    last = rows.iloc[-1]
+    return f"{last['normaliser']} {last['normaliser_version']}"
+
+
+def packed(run: Run, group: Group, candidates: int, reader: Reader | None = None) -> dict[str, Any]:
+    """A group as JSON can hold it, small.
+
+    Args:
+        run: Its run.
+        group: One of `groups(run)`.
+        candidates: Of each model's top-k, so many best are kept at a position.
+        reader: Of tokens; made from the run without it.
+
+    Returns:
+        `strings` (tokens, once each) and `rows`. A row has `id`, `text`, `ref`, `err` ([errors, total] or null), `sec`,
+        and with traces `tok` (indices into strings), `use` (0 or 1), a list a statistic named as in `PLACES` (null
+        where undefined), `mean` of each over the positions where it is defined, and `top`: a position's candidates as
+        flat fours of string index, −100 log p of student and teacher, and 1 for in the student's set + 2 for in the
+        teacher's.
+    """
+    if not group.traced:
+        return {"strings": [], "rows": [_transcript(run, row) for row in group.frame.to_dict("records")]}
+    strings: dict[str, int] = {}
+    reader = reader or token_reader(run)
+    rows = []
+    for row in group.frame.to_dict("records"):
+        made = _about(row) | {"err": _as_written(row, run.error_rate), "fin": int(bool(row["finished"]))}
+        made["tok"] = [
+            strings.setdefault(reader(int(i), token), len(strings))
+            for i, token in zip(row["token_ids"], row["tokens"], strict=True)
+        ]
+        used = np.asarray(row["used"], dtype=bool)
+        made["use"] = used.astype(int).tolist()
+        means = {}
+        for name, places in PLACES.items():
+            if name in row:
+                values = np.where(used, np.asarray(row[name], dtype=np.float64), np.nan)
+                made[name] = _whole(values, places)
+                means[name] = _mean(values)
+        made["mean"] = means
+        made["top"] = [_candidates(at, candidates, strings, reader) for at in _unions(row)]
+        rows.append(made)
+    return {"strings": list(strings), "rows": rows}
+
+
+def _about(row: dict[Any, Any]) -> dict[str, Any]:
+    reference = row.get("reference")
+    return {"id": str(row["id"]), "text": row.get("text"), "ref": reference if isinstance(reference, str) else None}
+
+
+def _transcript(run: Run, row: dict[Any, Any]) -> dict[str, Any]:
+    unit = ERROR_RATES[run.error_rate]
+    errors, total = row[f"{unit}.errors"], row[f"{unit}.total"]
+    made = _about(row) | {"err": None if math.isnan(errors) else [int(errors), int(total)]}
+    return made | {"sec": None if row["seconds"] is None else _rounded(row["seconds"], 1)}
+
+
+def _as_written(row: dict[Any, Any], rate: str) -> list[int] | None:
+    """Errors of a traced transcript against its reference; no evaluation counted them, so no normaliser is known."""
+    reference, text = row.get("reference"), row.get("text")
+    if not isinstance(reference, str) or not reference.strip() or not isinstance(text, str):
+        return None
+    count = jiwer.process_words if rate == "wer" else jiwer.process_characters
+    found = count(reference, text)
+    return [
+        found.substitutions + found.deletions + found.insertions,
+        found.hits + found.substitutions + found.deletions,
+    ]
+
+
+@dataclass(frozen=True)
+class _Union:
+    """Both models' scores on the union of their top-k sets at a position."""
+
+    ids: Sequence[int]
+    tokens: Sequence[str]
+    student: Sequence[float]
+    teacher: Sequence[float]
+    in_student: Sequence[bool]
+    in_teacher: Sequence[bool]
+
+
+def _unions(row: dict[Any, Any]) -> Iterator[_Union]:
+    names = ("union_ids", "union_tokens", "student_logprobs", "teacher_logprobs", "in_student", "in_teacher")
+    if any(name not in row for name in names):
+        return
+    for ids, tokens, student, teacher, in_student, in_teacher in zip(*(row[name] for name in names), strict=True):
+        # Lists, because a union is too short for arrays to pay.
+        p, q = ([-math.inf if math.isnan(x) else x for x in np.asarray(s, float).tolist()] for s in (student, teacher))
+        yield _Union(list(ids), list(tokens), p, q, list(in_student), list(in_teacher))
+
+
+def _candidates(at: _Union, most: int, strings: dict[str, int], reader: Reader) -> list[int | None]:
+    keep: set[int] = set()
+    for scores, members in ((at.student, at.in_student), (at.teacher, at.in_teacher)):
+        inside = [i for i, member in enumerate(members) if member]
+        keep.update(sorted(inside, key=scores.__getitem__, reverse=True)[:most])
+    flat: list[int | None] = []
+    for i in sorted(sorted(keep), key=lambda i: -max(at.student[i], at.teacher[i])):
+        flags = IN_STUDENT * int(at.in_student[i]) + IN_TEACHER * int(at.in_teacher[i])
+        token = strings.setdefault(reader(int(at.ids[i]), str(at.tokens[i])), len(strings))
+        flat += [token, _hundredths(at.student[i]), _hundredths(at.teacher[i]), flags]
+    return flat
+
+
+def _hundredths(logprob: float) -> int | None:
+    return round(-100 * float(logprob)) if math.isfinite(logprob) else None
+
+
+def _whole(values: np.ndarray, places: int) -> list[int | None]:
+    return [None if math.isnan(v) else round(v * 10**places) for v in values.tolist()]
+
+
+def _mean(values: np.ndarray) -> float | None:
+    defined = values[~np.isnan(values)]
+    return _rounded(float(defined.mean()), 4) if len(defined) else None
+
+
+def _rounded(value: float, places: int) -> float | None:
+    return None if math.isnan(value) else round(float(value), places)

@@ -1,0 +1,82 @@
+"""The report as one HTML page, from the templates and assets beside this file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from ..comparison import compare
+from ..runs import Runs
+from .audio import Audio
+from .payload import Payload
+from .pictures import pictures
+from .section import Section
+from .verdict import SOURCES, Thresholds
+
+ASSETS = resources.files("analysis.report") / "assets"
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def page(
+    runs: Runs,
+    sections: Sequence[Section],
+    payloads: Mapping[str, Payload],
+    audio: Mapping[str, Audio],
+    thresholds: Thresholds,
+) -> str:
+    """The page as text. Whatever comes from a run is escaped; styles and scripts are this package's own."""
+    names = list(runs)
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            title=f"Support overlap: {', '.join(names)}",
+            style=Markup(_asset("report.css")),
+            scripts=[Markup(_asset(name)) for name in ("theme.js", "data.js", "list.js", "detail.js", "browser.js")],
+            sections=sections,
+            comparison=compare(runs) if len(runs) > 1 else None,
+            pictures={name: pictures(run) for name, run in runs.items()},
+            payloads=payloads,
+            audio=audio,
+            browser=_browser(payloads, audio),
+            thresholds=[
+                (field.name, getattr(thresholds, field.name), SOURCES.get(field.name, ""))
+                for field in fields(thresholds)
+            ],
+            table=_table,
+        )
+    )
+
+
+def _table(table: Any) -> Markup:
+    """A table of ours, which escapes its cells itself."""
+    return Markup(table._repr_html_())
+
+
+def _browser(payloads: Mapping[str, Payload], audio: Mapping[str, Audio]) -> list[dict[str, Any]]:
+    """What the browser knows before a group is opened."""
+    return [
+        {
+            "run": name,
+            "groups": [chunk.about for chunk in found.chunks],
+            "candidates": found.candidates,
+            "clips": len(audio[name].clips),
+        }
+        for name, found in payloads.items()
+    ]

@@ -1,0 +1,70 @@
+"""The report as Markdown, for pull requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..comparison import compare
+from ..formatting import count, markdown
+from ..runs import Runs
+from .section import Section
+from .verdict import StageVerdict, Thresholds
+
+
+def document(runs: Runs, sections: Sequence[Section], thresholds: Thresholds) -> str:
+    """Verdicts with their evidence, and the tables; figures and the utterance browser are in the HTML."""
+    parts = ["# Support overlap"]
+    if len(runs) > 1:
+        parts += ["## Comparison", _cells(compare(runs).to_markdown())]
+    for one in sections:
+        parts += [f"## {escaped(one.name)}", f"**{escaped(one.headline)}** ({escaped(one.state)})"]
+        parts += [f"_{escaped(text)}_" for text in one.missing]
+        for verdict in one.verdicts:
+            parts += _verdict(verdict)
+        parts += ["### Stages", _cells(one.stages.to_markdown())]
+        if len(one.outside.frame):
+            parts += ["### Tokens outside the teacher's set", _cells(one.outside.to_markdown())]
+        if one.changes is not None:
+            table = _cells(one.changes.to_markdown())
+            parts.append(_folded("What each stage did to overlap on the same rollouts", table))
+        rows = [list(row) for row in one.decisions]
+        decisions = _cells(markdown(["step", "stage", "gate", "decision", "reason"], rows, left=5))
+        parts.append(_folded("Every gate reading", decisions))
+        about = _cells(markdown(["", ""], [list(row) for row in one.about], left=2))
+        parts.append(_folded("Recipe, versions, hashes", f"{about}\n\n{_fenced(one.recipe)}"))
+    values = ", ".join(f"{name} {value:g}" for name, value in vars(thresholds).items())
+    parts.append(f"Thresholds are heuristics, not laws: {values}. [ ]: 95 % intervals, of one run each.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _verdict(verdict: StageVerdict) -> list[str]:
+    steps = f"steps {count(verdict.first_step)} to {count(verdict.last_step)}"
+    so_far = ", so far" if verdict.ongoing else ""
+    heading = f"### {escaped(verdict.stage)} ({steps}{so_far}): {escaped(verdict.headline)}"
+    reasons = "\n".join(f"- {escaped(reason)}" for reason in verdict.reasons)
+    rows = [[row.name, row.states, row.shown, row.counted, row.threshold, row.standing] for row in verdict.evidence]
+    evidence = _cells(markdown(["evidence", "states", "value [95 %]", "n", "threshold", ""], rows, left=2))
+    return [heading, verdict.question, reasons, f"{escaped(verdict.gate)}.", _folded("Evidence", evidence)]
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown and the HTML in it take as it is."""
+    for character in "\\`*_[]<>|#":
+        text = text.replace(character, f"\\{character}")
+    return " ".join(text.split())
+
+
+def _cells(table: str) -> str:
+    """A pipe table whose cells hold no HTML: tokens may look like it."""
+    return table.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _folded(title: str, body: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
+
+
+def _fenced(text: str) -> str:
+    ticks = "```"
+    while ticks in text:
+        ticks += "`"
+    return f"{ticks}json\n{text}\n{ticks}"

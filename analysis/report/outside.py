@@ -1,0 +1,86 @@
+"""Which tokens does the student still write that are not in the teacher's set?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from ..formatting import count, interval, number
+from ..inference import contrast
+from ..load import Run
+from ..printed import PrintedTable
+from ..visits import Visit, visits
+from .tokens import token_reader
+
+SHOWN = 12
+"""Tokens named a stage."""
+
+
+def outside_table(run: Run) -> PrintedTable:
+    """Tokens of the student's own transcripts that the teacher does not rank among its k best, where each stage ended.
+
+    Returns:
+        Its frame has a row a stay that was traced at its end: `stage`, `step`, `share` of positions outside with `.low`
+        and `.high` (bootstrap over utterances), `n_positions`, `n_groups`, `k`, and `tokens`, the most frequent ones as
+        (token, times outside, times written). No rows without traces.
+    """
+    reader, rows = token_reader(run), []
+    for visit, positions in _ends(run):
+        used = positions.loc[positions["used"].astype(bool) & positions["teacher_rank"].notna()]
+        if used.empty:
+            continue
+        outside = used["teacher_rank"].to_numpy() > used["k"].to_numpy()
+        _, member = np.unique(used["id"].to_numpy(dtype=str), return_inverse=True)
+        sums, counts = (np.bincount(member, weights)[:, None] for weights in (outside, None))
+        over = contrast(sums, counts)
+        names = [reader(int(i), str(t)) for i, t in zip(used["token_id"], used["token"], strict=True)]
+        written = Counter(names)
+        missing = Counter(name for name, out in zip(names, outside, strict=True) if out)
+        ranked = sorted(missing.items(), key=lambda item: (-item[1], item[0]))
+        rows.append(
+            {"stage": visit.stage, "step": visit.last_step, "share": over.value, "share.low": over.low}
+            | {"share.high": over.high, "n_positions": len(used), "n_groups": over.n, "k": int(used["k"].iloc[0])}
+            | {"tokens": tuple((name, times, written[name]) for name, times in ranked)}
+        )
+    columns = ["stage", "step", "share", "share.low", "share.high", "n_positions", "n_groups", "k", "tokens"]
+    frame = pd.DataFrame(rows, columns=columns)
+    heading = [
+        "after",
+        "step",
+        "outside % [95 %]",
+        "n positions",
+        "n utterances",
+        "most frequent: token outside/written",
+    ]
+    printed = []
+    for row in frame.to_dict("records"):
+        ends = interval(100 * row["share.low"], 100 * row["share.high"], 1)
+        named = [f"{name} {count(times)}/{count(all_)}" for name, times, all_ in row["tokens"][:SHOWN]]
+        more = len(row["tokens"]) - SHOWN
+        frequent = ",  ".join(named) + (f", and {more} more" if more > 0 else "") or "none"
+        share, counts = f"{number(100 * row['share'], 1)} {ends}", [count(row[n]) for n in ("n_positions", "n_groups")]
+        printed.append([row["stage"], count(row["step"]), share, *counts, frequent])
+    notes = [
+        "Positions of the student's own transcripts where the token it wrote is not among the teacher's k best, in the "
+        "traced utterances; ␣ is a space. [ ]: studentised bootstrap over utterances.",
+    ]
+    return PrintedTable(frame, heading, printed, notes if len(frame) else [])
+
+
+def _ends(run: Run) -> Iterator[tuple[Visit, pd.DataFrame]]:
+    """Stays and the traced positions of the student's own transcripts where they ended."""
+    positions = run.positions
+    if positions.empty or "teacher_rank" not in positions:
+        return
+    positions = positions.loc[positions["states"] == "student"]
+    ways = visits(run)
+    for visit, following in zip(ways, [*ways[1:], None], strict=False):
+        at = positions.loc[positions["step"] == visit.last_step]
+        found = at.loc[at["stage"] == visit.stage]
+        if found.empty and following is not None and visit.decision != "fall_back":
+            found = at.loc[at["stage"] == following.stage]  # the same weights
+        if len(found):
+            yield visit, found

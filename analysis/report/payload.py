@@ -1,0 +1,124 @@
+"""The browser's data inside the page: compressed a group at a time, within a budget that is kept by leaving out."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..formatting import count, plural
+from ..load import Run
+from .browsable import Group, groups, packed
+from .tokens import token_reader
+
+CANDIDATES = (8, 5, 3)
+"""How many of each model's top-k are kept at a position, from the best case down."""
+BYTES_A_CANDIDATE = 13
+"""What a candidate takes in the page, about: both models have one, so two of them a rank."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A group in the page.
+
+    Attributes:
+        about: What the browser knows of it before it is opened.
+        data: gzip of JSON, in base64.
+    """
+
+    about: dict[str, Any]
+    data: str
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What the browser of one run holds.
+
+    Attributes:
+        chunks: In the order of training.
+        candidates: Kept of each model's top-k at a position.
+        notes: What a reader of the candidates must know.
+        left_out: What did not fit, in sentences.
+    """
+
+    chunks: tuple[Chunk, ...]
+    candidates: int
+    notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes in the page."""
+        return sum(len(chunk.data) for chunk in self.chunks)
+
+
+def payload(run: Run, budget: int) -> Payload:
+    """Traces and transcripts of a run for the browser.
+
+    The student's own traces come first, the latest before earlier ones, then evaluations, then other states. What does
+    not fit is left out and said so.
+
+    Args:
+        run: A run, finished or not.
+        budget: Bytes in the page at most.
+    """
+    found = groups(run)
+    positions = sum(group.n_positions for group in found if group.what == "student")
+    fits = (m for m in CANDIDATES if 2 * m * positions * BYTES_A_CANDIDATE <= budget)
+    candidates = next(fits, CANDIDATES[-1])
+    reader, left, notes = token_reader(run), budget, []
+    chosen: list[tuple[Group, Chunk]] = []
+    for group in found:
+        chunk, shown = _fitted(run, group, candidates, reader, left if chosen else budget, not chosen)
+        if chunk is None:
+            notes.append(f"step {count(group.step)} {group.stage}, {group.label}")
+            continue
+        if shown < len(group.frame):
+            notes.append(
+                f"{count(len(group.frame) - shown)} of {count(len(group.frame))} "
+                f"{plural('utterance', len(group.frame))} at step {count(group.step)} {group.stage}, {group.label}"
+            )
+        left -= len(chunk.data)
+        chosen.append((group, chunk))
+    order = {id(group): place for place, group in enumerate(found)}
+    chosen.sort(key=lambda pair: (pair[0].step, order[id(pair[0])]))
+    said = (f"Left out, so that the page stays small: {'; '.join(notes)}.",) if notes else ()
+    return Payload(tuple(chunk for _, chunk in chosen), candidates, tuple(_truncation(run, candidates)), said)
+
+
+def _fitted(run: Run, group: Group, candidates: int, reader: Any, room: int, must: bool) -> tuple[Chunk | None, int]:
+    """A chunk within the room; the first group is cut until it fits, any other is left out whole."""
+    n = len(group.frame)
+    while True:
+        part = Group(**{**vars(group), "frame": group.frame.iloc[:n]})
+        data = compressed(packed(run, part, candidates, reader))
+        if len(data) <= room:
+            return Chunk(_about(group, n), data), n
+        if not must or n <= 1:
+            return None, 0
+        n = max(1, min(n - 1, int(0.95 * n * room / len(data))))
+
+
+def _about(group: Group, n: int) -> dict[str, Any]:
+    names = ("step", "stage", "what", "label", "traced", "errors")
+    return {name: getattr(group, name) for name in names} | {"n": n, "kept": n == len(group.frame)}
+
+
+def _truncation(run: Run, candidates: int) -> Sequence[str]:
+    ks = sorted(set(run.traces["k"].tolist())) if len(run.traces) else []
+    if not ks or max(ks) <= candidates:
+        return ()
+    k = " and ".join(str(k) for k in ks)
+    return (
+        f"Of each model's top-k sets (k = {k}) the {candidates} most probable tokens are shown at a position; every "
+        "statistic is over the whole sets.",
+    )
+
+
+def compressed(tree: Any) -> str:
+    """gzip of JSON in base64, the same bytes for the same content."""
+    text = json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return base64.b64encode(gzip.compress(text.encode("utf-8", errors="replace"), 6, mtime=0)).decode("ascii")

@@ -1,0 +1,129 @@
+"""Figures as pictures inside the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..figures import (
+    funnel,
+    mass_distribution,
+    overlap_over_training,
+    position_profile,
+    strata,
+    vuss_decomposition,
+    wer_against_overlap,
+)
+from ..load import Run
+
+WIDTH = 5.0
+"""Inches of figures that stand side by side."""
+LARGEST_SVG = 400_000
+"""Bytes from which a picture is stored as pixels instead: densities of many points."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with what it says.
+
+    Attributes:
+        title: Above it.
+        text: What it shows, for those who do not see it, and below it for all.
+        uri: The picture, as `data:` of SVG or PNG on a transparent ground.
+        wide: Whether it takes the page's width; others stand side by side.
+    """
+
+    title: str
+    text: str
+    uri: str
+    wide: bool = False
+
+
+def pictures(run: Run) -> list[Picture]:
+    """The figures of a run, in the order they are read: what there is nothing to draw of is left out."""
+    found = [
+        _picture(
+            "Overlap and error rate through the stages",
+            "Statistics of overlap and the error rate over training steps, with 95 % intervals. The ground says which "
+            "stage the run is in, vertical lines are switches, dashed where a gate fell back.",
+            lambda: overlap_over_training(run)[0],
+            wide=True,
+        )
+    ]
+    if len(run.probes):
+        found += [
+            _picture(
+                "VUSS taken apart",
+                "The mean union of the two top-k sets before and after each stage: student's alone, shared, teacher's "
+                "alone. VUSS also falls where sets are small.",
+                lambda: vuss_decomposition(run, ("student",), width=WIDTH)[0],
+            ),
+            _picture(
+                "Where positions went",
+                "Positions of the probe set on their way from the transcripts to those that were compared.",
+                lambda: funnel(run, width=WIDTH),
+            ),
+        ]
+    if len(run.evaluations) and len(run.probes):
+        found.append(
+            _picture(
+                f"{run.error_rate.upper()} against overlap",
+                "The student's error rate against top-1 agreement, a point an evaluated checkpoint, in order.",
+                lambda: wer_against_overlap(run, width=WIDTH),
+            )
+        )
+    return [*found, *(_of_traces(run) if len(run.traces) else ())]
+
+
+def _of_traces(run: Run) -> list[Picture]:
+    return [
+        _picture(
+            "Along the utterance",
+            "Top-1 agreement from the first to the last token of the traced transcripts, with 95 % intervals.",
+            lambda: position_profile(run, relative=True, width=WIDTH),
+        ),
+        _picture(
+            "Teacher's mass on the student's set",
+            "The share of traced positions with at most that mass, at the start and after each stage.",
+            lambda: mass_distribution(run, width=WIDTH),
+        ),
+        _picture(
+            "By class of token",
+            "Top-1 agreement by the class of the token that was written, with 95 % intervals.",
+            lambda: strata(run, width=WIDTH),
+        ),
+    ]
+
+
+def _picture(title: str, text: str, draw: Callable[[], Axes], *, wide: bool = False) -> Picture:
+    return Picture(title, text, _drawn(draw), wide)
+
+
+def _drawn(draw: Callable[[], Axes]) -> str:
+    settings: dict[Any, Any] = {"svg.hashsalt": "support-overlap", "svg.fonttype": "path", "savefig.transparent": True}
+    with mpl.rc_context(settings), plt.ioff():
+        figure = cast(Figure, draw().figure)
+        try:
+            return data_uri(figure)
+        finally:
+            plt.close(figure)
+
+
+def data_uri(figure: Figure) -> str:
+    """A figure as SVG, or as PNG where that would be large."""
+    vector = io.BytesIO()
+    figure.savefig(vector, format="svg", metadata={"Date": None}, bbox_inches="tight")
+    kind, drawn = "svg+xml", vector.getvalue()
+    if len(drawn) > LARGEST_SVG:
+        pixels = io.BytesIO()
+        figure.savefig(pixels, format="png", dpi=180, bbox_inches="tight")
+        kind, drawn = "png", pixels.getvalue()
+    return f"data:image/{kind};base64,{base64.b64encode(drawn).decode('ascii')}"

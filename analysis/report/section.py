@@ -1,0 +1,157 @@
+"""What a report says of one run, before it is HTML or Markdown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ..formatting import count, interval, number
+from ..inference import stage_changes
+from ..inference.overlap_change import KEY_STATISTICS
+from ..inference.stays import stays
+from ..load import ERROR_RATES, Run
+from ..printed import PrintedTable
+from ..tables import StageTable, stage_table
+from .facts import stage_facts
+from .outside import outside_table
+from .verdict import StageFacts, StageVerdict, Thresholds, headline, verdict
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A number to see at a glance."""
+
+    label: str
+    value: str
+    detail: str
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """One run.
+
+    Attributes:
+        name: Of the run.
+        state: Whether it has ended, and how.
+        headline: The verdict in a sentence.
+        tiles: Numbers at a glance.
+        verdicts: A stay each.
+        stages: The table of stages.
+        changes: What each stage did to overlap on fixed rollouts; None where that was not traced.
+        outside: Tokens outside the teacher's set.
+        decisions: A row a gate reading: step, stage, gate, decision, reason.
+        about: Names, hashes and versions.
+        recipe: As resolved, in JSON.
+        missing: What the run does not hold, and how to get it, in sentences.
+    """
+
+    name: str
+    state: str
+    headline: str
+    tiles: tuple[Tile, ...]
+    verdicts: tuple[StageVerdict, ...]
+    stages: StageTable
+    changes: PrintedTable | None
+    outside: PrintedTable
+    decisions: tuple[tuple[str, str, str, str, str], ...]
+    about: tuple[tuple[str, str], ...]
+    recipe: str
+    missing: tuple[str, ...]
+
+
+def section(name: str, run: Run, thresholds: Thresholds) -> Section:
+    """Read everything that a report says of a run."""
+    facts = stage_facts(run)
+    verdicts = tuple(verdict(one, thresholds) for one in facts)
+    return Section(
+        name=name,
+        state=_state(run),
+        headline=headline(verdicts),
+        tiles=tuple(_tiles(run, facts)),
+        verdicts=verdicts,
+        stages=stage_table(run),
+        changes=_changes(run),
+        outside=outside_table(run),
+        decisions=tuple(
+            (count(step), str(stage), str(gate), str(decision).replace("_", " "), str(reason))
+            for step, stage, gate, decision, reason in run.decisions[
+                ["step", "stage", "gate", "decision", "reason"]
+            ].itertuples(index=False)
+        ),
+        about=tuple(_about(run)),
+        recipe=json.dumps(run.resolved["recipe"], indent=2, ensure_ascii=False),
+        missing=tuple(_missing(run)),
+    )
+
+
+def _changes(run: Run) -> PrintedTable | None:
+    """Of the statistics that are traced: of a served teacher those that its lists decide."""
+    known = [name for name in KEY_STATISTICS if name in run.positions]
+    if not run.decisions.empty and known and any(True for _ in stays(run, "fixed")):
+        return stage_changes(run, statistics=known)
+    return None
+
+
+def _state(run: Run) -> str:
+    ends = run.decisions.loc[run.decisions["decision"] == "end", "reason"]
+    steps = max(run.metrics["step"].tolist(), default=0)
+    return str(ends.iloc[-1]) if len(ends) else f"still running, {count(steps)} steps taken"
+
+
+def _tiles(run: Run, facts: list[StageFacts]) -> list[Tile]:
+    tiles, rate = [], run.error_rate
+    rows = run.evaluations
+    students, teachers = (rows.loc[rows["model"] == model] for model in ("student", "teacher"))
+    if len(students):
+        first, last = (students.iloc[i] for i in (0, -1))
+        ends = interval(100 * last[f"{rate}.low"], 100 * last[f"{rate}.high"], 1)
+        detail = f"{ends}, from {number(100 * first[f'{rate}.value'], 1)} % at step {count(first['step'])}"
+        n = f"{count(last[f'{rate}.total'])} {ERROR_RATES[rate]}"
+        tiles.append(Tile(f"{rate.upper()} now", f"{number(100 * last[f'{rate}.value'], 1)} %", f"{detail}; {n}"))
+    if len(teachers):
+        last = teachers.iloc[-1]
+        ends = interval(100 * last[f"{rate}.low"], 100 * last[f"{rate}.high"], 1)
+        tiles.append(Tile(f"teacher's {rate.upper()}", f"{number(100 * last[f'{rate}.value'], 1)} %", ends))
+    measured = [fact for fact in facts if fact.after]
+    if measured:
+        first, last = measured[0], measured[-1]
+        for name, label in (("top1_agreement", "top-1 agreement now"), ("student_mass", "student's mass on T now")):
+            found, start = last.after.get(name), (first.before or first.after).get(name)
+            if found is not None:
+                was = "" if start is None else f", from {number(start.value, 3)}"
+                detail = f"{interval(found.low, found.high, 3)}{was}; {found.counted}"
+                tiles.append(Tile(label, number(found.value, 3), detail))
+    return tiles
+
+
+def _about(run: Run) -> list[tuple[str, str]]:
+    resolved: dict[str, Any] = run.resolved
+    recipe = resolved["recipe"]
+    rows = [("recipe", run.recipe), ("recipe's SHA-256", resolved.get("recipe_sha256"))]
+    rows += [(side, (recipe.get(side) or {}).get("model")) for side in ("student", "teacher")]
+    support = recipe.get("support") or {}
+    rows += [("k", support.get("k")), ("temperature", support.get("temperature")), ("seed", run.seed)]
+    rows += [(f"SHA-256 of {path}", digest) for path, digest in resolved.get("manifest_sha256", {}).items()]
+    rows += [(f"data set {name}", json.dumps(about)) for name, about in (resolved.get("datasets") or {}).items()]
+    rows += [("Python", resolved.get("python")), *(resolved.get("versions") or {}).items()]
+    return [(str(name), "not recorded" if value is None else str(value)) for name, value in rows]
+
+
+def _missing(run: Run) -> list[str]:
+    found = []
+    if run.probes.empty:
+        found.append("No probes yet: overlap is measured at the first step of a stage.")
+    if run.decisions.empty:
+        found.append("No gate has read anything yet.")
+    if run.evaluations.empty:
+        found.append("No evaluations: give the recipe an [evaluation] with a labelled manifest to see error rates.")
+    elif run.transcripts.empty:
+        found.append(
+            "No transcripts of the evaluations were kept: error rates are compared without pairing utterances."
+        )
+    if run.traces.empty:
+        found.append(
+            "No traces: set trace_utterances above 0 in the recipe's [probe] to browse utterances token by token."
+        )
+    return found

@@ -1,0 +1,140 @@
+"""A report of runs as one file: HTML that opens offline, or Markdown for pull requests."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..runs import Runs, load_many
+from .audio import Audio, Clips, collect
+from .html import page
+from .markdown import document
+from .payload import Payload, payload
+from .section import Section, section
+from .verdict import Thresholds
+
+SUFFIXES = (".html", ".md")
+BROWSER_BUDGET = 8_000_000
+AUDIO_BUDGET = 4_000_000
+"""Bytes in the page, of all runs together; with figures and tables it stays below 15 MB."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written.
+
+    Attributes:
+        path: The file.
+        size: Its bytes.
+        sections: Verdicts and tables by run.
+        notes: What was left out, in sentences.
+    """
+
+    path: Path
+    size: int
+    sections: tuple[Section, ...]
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For machines: verdicts with their reasons and evidence."""
+        runs = [
+            {"run": s.name, "verdict": s.headline, "stages": [_defined(asdict(verdict)) for verdict in s.verdicts]}
+            for s in self.sections
+        ]
+        return {"output": str(self.path), "bytes": self.size, "runs": runs, "left_out": list(self.notes)}
+
+    def __str__(self) -> str:
+        lines = [f"{s.name}: {s.headline}" for s in self.sections]
+        return "\n".join([*lines, *self.notes, f"written to {self.path} ({self.size / 1e6:.1f} MB)"])
+
+
+def write_report(
+    runs: Runs | Sequence[str | Path] | str | Path,
+    output: str | Path,
+    *,
+    thresholds: Thresholds = Thresholds(),  # noqa: B008 (frozen)
+    clips: Clips | None = None,
+) -> Report:
+    """Write a report of one or several runs, finished or not.
+
+    Args:
+        runs: Run directories, or what `load_many` gave.
+        output: `.html` for one self-contained page with the utterance browser, `.md` for Markdown. A file that is there
+            is replaced, at once and whole.
+        thresholds: Of the verdicts.
+        clips: Where the audio of utterances comes from; without it, or in Markdown, there is none.
+
+    Raises:
+        FileNotFoundError: A directory holds no run, or the output's folder does not exist.
+        ValueError: Another suffix, a damaged file, or audio that cannot be read.
+    """
+    output = Path(output)
+    _check(output)
+    several = runs if isinstance(runs, Runs) else load_many([runs] if isinstance(runs, str | Path) else list(runs))
+    sections = tuple(section(name, run, thresholds) for name, run in several.items())
+    if output.suffix == ".md":
+        return Report(output, _replace(output, document(several, sections, thresholds)), sections, ())
+    payloads = {name: payload(run, BROWSER_BUDGET // len(several)) for name, run in several.items()}
+    audio = {name: Audio({}) for name in several}
+    if clips is not None:
+        budget = AUDIO_BUDGET // len(several)
+        audio = {name: collect(clips, _wanted(run.resolved["recipe"], run), budget) for name, run in several.items()}
+    size = _replace(output, page(several, sections, payloads, audio, thresholds))
+    return Report(output, size, sections, _notes(payloads, audio))
+
+
+def _check(output: Path) -> None:
+    if output.suffix not in SUFFIXES:
+        raise ValueError(
+            f"{output}: a report is HTML or Markdown; give an output that ends in .html or .md, such as report.html"
+        )
+    if output.is_dir():
+        raise ValueError(f"{output} is a directory; give a file, such as {output / 'report.html'}")
+    if not output.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{output}: the folder {output.parent} does not exist; create it, or write elsewhere")
+
+
+def _defined(tree: Any) -> Any:
+    """Undefined numbers as null, which is what JSON has for them."""
+    if isinstance(tree, dict):
+        return {key: _defined(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_defined(item) for item in tree]
+    return None if isinstance(tree, float) and math.isnan(tree) else tree
+
+
+def _wanted(recipe: Mapping[str, Any], run: Any) -> dict[str, list[str]]:
+    """Ids by manifest: traced utterances first."""
+    found: dict[str, list[str]] = {}
+    for part, frame in (("probe", run.traces), ("evaluation", run.transcripts)):
+        manifest = (recipe.get(part) or {}).get("manifest")
+        if manifest and len(frame):
+            found.setdefault(manifest, []).extend(dict.fromkeys(frame["id"].tolist()))
+    return found
+
+
+def _notes(payloads: Mapping[str, Payload], audio: Mapping[str, Audio]) -> tuple[str, ...]:
+    found = [(name, note) for name in payloads for note in (*payloads[name].left_out, *audio[name].notes)]
+    return tuple(f"{name}: {note}" if len(payloads) > 1 else note for name, note in found)
+
+
+def _replace(path: Path, text: str) -> int:
+    """Write beside the file and move it there: a reader never meets half a report."""
+    data = text.encode("utf-8", errors="replace")
+    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(name).chmod(0o666 & ~mask)  # temporary files are for their owner alone
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return len(data)

@@ -1,0 +1,29 @@
+"""Audio for the report: utterances of a run's manifests as samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from .audio import load_audio
+from .sources import read_utterances
+
+
+def manifest_clips(manifest: str, ids: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Ids and mono samples at 16 kHz of utterances, in the order asked for; those without audio are left out.
+
+    Args:
+        manifest: Path of a manifest, or a data set such as `hf:NAME:CONFIG:SPLIT`.
+        ids: Utterances asked for.
+
+    Raises:
+        FileNotFoundError: The manifest is no longer where the run found it.
+        ManifestError: It cannot be read.
+        AudioError: Its audio cannot be read; names the utterance.
+    """
+    there = {utterance.id: utterance for utterance in read_utterances(manifest)}
+    for name in ids:
+        utterance = there.get(name)
+        if utterance is not None and utterance.audio is not None:
+            yield name, load_audio(utterance, max_seconds=float("inf"))

@@ -1,0 +1,126 @@
+"""Training batches with noise or masks in their audio, by audiomentations; a pure function of seed, stage and step."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.batch import Batch
+from ..data.sampling import seed_of
+from ..extras import require
+from ..recipe.augmentation import AugmentationConfig, Noise, SpecAugment
+
+SAMPLING_RATE = 16_000
+
+
+class AugmentationError(ValueError):
+    """An augmentation that cannot be made; the message names the field and the remedy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Augmentation:
+    """What a stage does to the audio that it trains on.
+
+    Attributes:
+        transforms: Of audiomentations, in order.
+    """
+
+    transforms: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, sections: Sequence[AugmentationConfig], where: str = "augment") -> Augmentation | None:
+        """The augmentation that a stage's sections describe, None where there are none.
+
+        Args:
+            sections: Of the recipe.
+            where: Their dotted key, for messages.
+
+        Raises:
+            MissingExtraError: audiomentations is not installed.
+            AugmentationError: No audio where the background noise is said to be.
+        """
+        if not sections:
+            return None
+        library = require("audiomentations", extra="augment", purpose=where)
+        return cls(tuple(_transform(library, section, f"{where}.{i}") for i, section in enumerate(sections)))
+
+    def __call__(self, batch: Batch, *key: int) -> Batch:
+        """The batch with other audio.
+
+        What an utterance gets depends on its id and the key, on nothing else: not on the process, nor on which
+        utterances stand beside it. An interrupted run therefore goes on as it would have gone.
+
+        Args:
+            batch: Of utterances with audio.
+            key: For instance (seed, stage, step).
+        """
+        waveforms = tuple(
+            None if waveform is None else self._changed(waveform, *key, _number(utterance.id))
+            for utterance, waveform in zip(batch.utterances, batch.waveforms, strict=True)
+        )
+        return Batch(batch.utterances, waveforms)
+
+    def _changed(self, waveform: np.ndarray, *key: int) -> np.ndarray:
+        with _drawing(seed_of(*key)), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".* had to be resampled")
+            warnings.simplefilter("ignore", DeprecationWarning)  # of librosa's readers, imported at the first file
+            for transform in self.transforms:
+                waveform = transform(waveform, sample_rate=SAMPLING_RATE)
+        return waveform
+
+
+def _transform(library: Any, section: AugmentationConfig, where: str) -> Any:
+    chosen = _noise(library, section, where) if isinstance(section, Noise) else _masks(library, section)
+    return library.Compose(chosen, p=section.probability)
+
+
+def _noise(library: Any, section: Noise, where: str) -> list[Any]:
+    levels = {"min_snr_db": section.min_snr_db, "max_snr_db": section.max_snr_db, "p": 1.0}
+    if section.background is None:
+        return [library.AddGaussianSNR(**levels)]
+    from audiomentations.core.utils import find_audio_files_in_paths
+
+    # A folder is listed in the order of its file system, which another machine need not share.
+    files = sorted(path for path in find_audio_files_in_paths(section.background) if Path(path).is_file())
+    if not files:
+        raise AugmentationError(f"{where}.background: no audio files in {section.background}; give a file or a folder")
+    return [library.AddBackgroundNoise(files, **levels)]
+
+
+def _masks(library: Any, section: SpecAugment) -> list[Any]:
+    time = [library.TimeMask(min_band_part=0.0, max_band_part=section.max_time_share, p=1.0)] * section.time_masks
+    band = library.BandStopFilter(
+        min_center_freq=200.0,
+        max_center_freq=7000.0,
+        min_bandwidth_fraction=section.max_bandwidth / 10,
+        max_bandwidth_fraction=section.max_bandwidth,
+        min_rolloff=24,
+        max_rolloff=24,
+        p=1.0,
+    )
+    return time + [band] * section.frequency_masks
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
+
+
+@contextmanager
+def _drawing(seed: int) -> Iterator[None]:
+    """The global generators that audiomentations draws from, seeded, and afterwards as they were."""
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002

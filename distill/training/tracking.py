@@ -1,0 +1,222 @@
+"""Copies of a run for TensorBoard, Weights & Biases and trackio.
+
+The run directory is the truth. What goes wrong in a tracker is said once, and the run goes on; each tracker is fed by a
+thread of its own, so that training never waits for it. A run that is resumed goes on in the same copies. TensorBoard
+forgets the steps that are taken again; the others cannot, and keep what they were told of them the first time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import sys
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+import pandas as pd
+from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTracker, WandBTracker
+
+from ..extras import require
+from ..recipe import Recipe, TrackerName
+from ..run.run_directory import LOGS, PROBES, RunDirectory, write_atomically
+from .observer import Observer, Observers
+
+RECORD = "trackers.json"
+"""Which runs of trackers are copies of this one, and how many rows of each log they may hold."""
+PATIENCE_SECONDS = 60.0
+"""How long the end of a run waits for a tracker that is behind."""
+
+Rows = dict[str, int]
+"""Numbers of rows, by log."""
+
+
+def check_trackers(names: Iterable[str]) -> None:
+    """Refuse, before anything else, trackers that are not installed.
+
+    Raises:
+        MissingExtraError: Names the extra.
+    """
+    for name in names:
+        require(name, extra=name, purpose=f"The tracker {name!r}")
+
+
+def trackers_of(run: Path) -> tuple[TrackerName, ...]:
+    """Trackers that have a copy of the run."""
+    path = run / RECORD
+    return tuple(json.loads(path.read_text(encoding="utf-8"))["rows"]) if path.exists() else ()
+
+
+@contextmanager
+def copied(recipe: Recipe, run: RunDirectory, observer: Observer, *, step: int, before: Rows) -> Iterator[Observer]:
+    """Copy what happens inside to the recipe's trackers, after whatever they lack of what the run directory holds.
+
+    Args:
+        recipe: Names the trackers.
+        run: The run directory, cut back to where training goes on; nothing is copied unless this process writes to it.
+        observer: Who listens besides.
+        step: Training steps taken.
+        before: Rows of each log before it was cut back.
+
+    Yields:
+        The observer to train with.
+    """
+    if not recipe.tracking.trackers or not run.writer:
+        yield observer
+        return
+    path = run.path / RECORD
+    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"id": uuid.uuid4().hex[:8], "rows": {}}
+    copies: list[_Copy] = []
+    for name in recipe.tracking.trackers:
+        known = record["rows"].get(name)
+        held = {log: max(known[log], before[log]) if known else 0 for log in (*LOGS, PROBES)}
+        if name == "tensorboard" and known:  # forgets what came later, which the others cannot
+            held = {log: sum(row["step"] < step for row in _rows(run, log)) for log in (*LOGS, PROBES)}
+        record["rows"][name] = held
+        copies.append(
+            _Copy(name, lambda n=name, new=not known: _tracker(n, recipe, run.path, record["id"], step, new), held, run)
+        )
+    write_atomically(path, json.dumps(record) + "\n")
+    try:
+        yield Observers(*copies, observer)
+    finally:
+        for copy in copies:
+            copy.close()
+
+
+def _tracker(name: str, recipe: Recipe, run: Path, id_: str, step: int, new: bool) -> GeneralTracker:
+    """One of accelerate's trackers, started; the same `id_` continues the same run of it."""
+    section, config = recipe.tracking, recipe.model_dump(mode="json")
+    title = section.run_name or recipe.name
+    if name == "tensorboard":
+        tracker: GeneralTracker = TensorBoardTracker("tensorboard", str(run), purge_step=step)
+        tracker.start()
+        if new or step == 0:
+            tracker.log({"recipe": f"```\n{json.dumps(config, indent=2, ensure_ascii=False)}\n```"}, step=0)
+        return tracker
+    if name == "wandb":
+        import wandb
+
+        # W&B would otherwise take over standard output, which progress is shown on.
+        settings = wandb.Settings(console="off", quiet=True)
+        options = {"name": title, "id": id_, "resume": "allow", "dir": str(run), "config": config, "settings": settings}
+        tracker = WandBTracker(section.project, **options)
+    else:
+        options = {"name": f"{title}-{id_}", "resume": "allow", "config": config, "embed": False}
+        tracker = TrackioTracker(section.project, auto_log_gpu=False, auto_log_cpu=False, **options)
+    tracker.start()
+    return tracker
+
+
+class _Copy(Observer):
+    """One tracker's copy: rows it lacks of the run directory, then those that come, but for those it holds already."""
+
+    def __init__(self, name: str, start: Callable[[], GeneralTracker], held: Rows, run: RunDirectory) -> None:
+        self.name = name
+        self._failed = False
+        self._queue: SimpleQueue[tuple[int, dict[str, Any]] | None] = SimpleQueue()
+        self._thread = Thread(target=self._work, name=f"copy to {name}", daemon=True)
+        self._held = {log: max(0, n - run.rows[log]) for log, n in held.items()}
+        self._start = start
+        self._thread.start()
+        for log, rows in _lacking(run, held):
+            self._put(log, rows)
+
+    def step(self, row: Mapping[str, Any]) -> None:
+        self._hear("metrics", [row])
+
+    def probe(self, rows: list[dict[str, Any]]) -> None:
+        self._hear(PROBES, rows)
+
+    def decision(self, row: Mapping[str, Any]) -> None:
+        self._hear("decisions", [row])
+
+    def evaluation(self, row: Mapping[str, Any]) -> None:
+        self._hear("evaluations", [row])
+
+    def close(self) -> None:
+        """Wait until all is copied, but not forever."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join(PATIENCE_SECONDS)
+            if self._thread.is_alive():
+                self._fail(TimeoutError(f"still behind after {PATIENCE_SECONDS:g} s"))
+
+    def _hear(self, log: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        if self._held[log] > 0:
+            self._held[log] -= len(rows)
+        else:
+            self._put(log, rows)
+
+    def _put(self, log: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        if rows and not self._failed:
+            self._queue.put((int(rows[0]["step"]), tracked_values(log, rows)))
+
+    def _work(self) -> None:
+        try:
+            tracker = self._start()
+            while (item := self._queue.get()) is not None:
+                tracker.log(item[1], step=item[0])
+            tracker.finish()
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._failed = True
+        print(
+            f"{self.name} gets no more copies of this run ({type(error).__name__}: {error}); training goes on, and the "
+            "run directory holds everything",
+            file=sys.stderr,
+        )
+
+
+def tracked_values(log: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What trackers are given of rows of a log: finite numbers by name, and decisions as text.
+
+    Names are paths: `train/overlap/union_size`, `probe/student/union_size/low`, `evaluation/test/student/wer/value`,
+    `decisions/teacher data/advance`.
+    """
+    values: dict[str, Any] = {}
+    for row in rows:
+        if log == "metrics":
+            values |= _numbers("train", {key: value for key, value in row.items() if key != "step"})
+        elif log == PROBES:
+            estimate = {key: row[key] for key in ("value", "low", "high")}
+            values |= _numbers(f"probe/{row['states']}/{row['statistic']}", estimate)
+        elif log == "decisions":
+            values[f"decisions/{row['stage']}/{row['decision']}"] = f"{row['gate']}: {row['reason']}"
+        else:
+            about = {key: value for key, value in row.items() if key != "step"}
+            values |= _numbers(f"evaluation/{row['set']}/{row['model']}", about)
+    return values
+
+
+def _numbers(name: str, value: Any) -> dict[str, float]:
+    """Leaves that are finite numbers; what is undefined is left out, as trackers know no gaps."""
+    if isinstance(value, Mapping):
+        return {k: v for key, inner in value.items() for k, v in _numbers(f"{name}/{key}", inner).items()}
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {name: value} if is_number and math.isfinite(value) else {}
+
+
+def _lacking(run: RunDirectory, held: Rows) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Rows past those that are held, of one log, step and stage each, in the order of their steps."""
+    groups: list[tuple[str, list[dict[str, Any]]]] = []
+    for log in ("metrics", "evaluations", PROBES, "decisions"):
+        rows = _rows(run, log)[held[log] : run.rows[log]]
+        together = itertools.groupby(rows, key=lambda row: (row["step"], row["stage"]))
+        groups += [(log, list(group)) for _, group in together]
+    return sorted(groups, key=lambda group: group[1][0]["step"])
+
+
+def _rows(run: RunDirectory, log: str) -> list[dict[str, Any]]:
+    if log != PROBES:
+        lines = (run.path / f"{log}.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+    path = run.path / f"{PROBES}.parquet"
+    return pd.read_parquet(path).to_dict("records") if path.exists() else []  # pyright: ignore[reportReturnType]

@@ -1,0 +1,137 @@
+import math
+from dataclasses import replace
+
+import pytest
+
+from analysis.report import Number, Recommendation, StageFacts, Thresholds, verdict
+from analysis.report.verdict import ErrorChange, Standing, headline
+
+NAN = math.nan
+READY = {"top1_agreement": 0.9, "student_mass": 0.9, "teacher_mass": 0.9, "repetition": 0.7, "end_of_text": 1.0}
+
+
+def numbers(half=0.02, **values):
+    return {name: Number(value, value - half, value + half, 1000) for name, value in values.items()}
+
+
+def warm(**after):
+    return StageFacts("teacher data", "td", 100, 200, "advance", "it was time", after=numbers(**(READY | after)))
+
+
+def change(low, high, since="its start", paired=True):
+    value = (low + high) / 2
+    before = Number(0.5, 0.45, 0.55, 200, "utterance")
+    after = Number(0.5 + value, 0.45 + value, 0.55 + value, 200, "utterance")
+    return ErrorChange("WER", before, after, Number(value, low, high, 200, "utterance"), since, 617, paired)
+
+
+def on_policy(errors=None, *, decision="end", before=None, **after):
+    start = numbers(**(READY if before is None else before))
+    return StageFacts(
+        "on-policy", "opd", 200, 900, decision, "why", before=start, after=numbers(**(READY | after)), errors=errors
+    )
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (warm(), Recommendation.GO),
+        (warm(top1_agreement=0.2), Recommendation.WAIT),
+        (warm(student_mass=0.5), Recommendation.WAIT),
+        (warm(teacher_mass=0.5), Recommendation.WAIT),
+        (warm(top1_agreement=0.46), Recommendation.WAIT),  # the lower end, 0.44, is what counts
+        (warm(top1_agreement=0.48), Recommendation.GO),
+        (warm(repetition=9.0), Recommendation.STOP),
+        (warm(repetition=3.01), Recommendation.GO),  # not certainly above the limit
+        (warm(end_of_text=0.5), Recommendation.STOP),
+        (warm(student_mapped_mass=0.3), Recommendation.STOP),
+        (warm(student_mapped_mass=0.8, teacher_mapped_mass=0.9), Recommendation.GO),
+        (StageFacts("base", "sft", 0, 100), Recommendation.UNKNOWN),
+        (StageFacts("base", "sft", 0, 100, after=numbers(top1_agreement=0.9)), Recommendation.UNKNOWN),
+        (StageFacts("base", "sft", 0, 100, after=numbers(top1_agreement=0.1)), Recommendation.WAIT),
+        (warm(top1_agreement=NAN), Recommendation.UNKNOWN),
+        (on_policy(change(-0.3, -0.2)), Recommendation.GO),
+        (on_policy(change(-0.3, 0.01)), Recommendation.WAIT),
+        (on_policy(change(0.01, 0.2)), Recommendation.STOP),
+        (on_policy(None), Recommendation.UNKNOWN),
+        (on_policy(change(NAN, NAN)), Recommendation.UNKNOWN),
+        (on_policy(change(-0.3, -0.2), repetition=8.0), Recommendation.STOP),
+        (on_policy(change(-0.3, -0.2), student_mass=0.7), Recommendation.STOP),  # 0.9 at the start
+        (on_policy(change(-0.3, -0.2), student_mass=0.79), Recommendation.GO),  # not certainly below 0.8
+        (on_policy(change(-0.3, -0.2), decision="fall_back"), Recommendation.STOP),
+        (on_policy(change(-0.3, -0.2), decision="abort"), Recommendation.STOP),
+        (replace(on_policy(change(-0.3, -0.2)), baseline=change(0.05, 0.1, "base")), Recommendation.WAIT),
+        (replace(on_policy(change(-0.3, -0.2)), baseline=change(-0.05, 0.1, "base")), Recommendation.GO),
+    ],
+)
+def test_recommendations(facts, expected):
+    found = verdict(facts)
+    assert found.recommendation is expected
+    assert found.reasons
+    assert found.headline.lower().startswith(
+        "not measured" if facts.kind != "opd" and expected == "unknown" else expected
+    )
+
+
+def test_thresholds_are_arguments():
+    assert verdict(warm(), Thresholds(top1_agreement=0.95)).recommendation is Recommendation.WAIT
+    assert verdict(warm(student_mass=0.5), Thresholds(student_mass=0.4)).recommendation is Recommendation.GO
+    drained = on_policy(change(-0.3, -0.2), student_mass=0.7)
+    assert verdict(drained, Thresholds(mass_loss=0.3)).recommendation is Recommendation.GO
+
+
+def test_evidence_shows_value_interval_count_and_threshold():
+    rows = {(row.name, row.states): row for row in verdict(warm(top1_agreement=0.46)).evidence}
+    row = rows["top-1 agreement", "student's own"]
+    assert (row.shown, row.counted, row.threshold) == ("0.460 [0.440, 0.480]", "1,000 positions", "≥ 0.45")
+    assert row.standing is Standing.UNDECIDED
+    assert "0.49" in row.source
+
+
+def test_what_was_not_measured_is_said_and_not_zero():
+    rows = verdict(StageFacts("base", "sft", 0, 100, after=numbers(top1_agreement=NAN))).evidence
+    assert [row.shown for row in rows[:2]] == ["undefined", "not measured"]
+    assert rows[0].standing is rows[1].standing is Standing.UNMEASURED
+
+
+def test_a_number_without_an_interval_is_judged_by_itself_and_says_so():
+    facts = warm()
+    after = {**facts.after, "top1_agreement": Number(0.5, NAN, NAN, 1)}
+    found = verdict(replace(facts, after=after))
+    assert found.recommendation is Recommendation.GO
+    assert "0.500 (no interval)" in found.reasons[0]
+
+
+def test_a_rise_in_errors_does_not_hold_against_readiness():
+    found = verdict(replace(warm(), errors=change(0.1, 0.3)))
+    assert found.recommendation is Recommendation.GO
+    assert "WER 50.0 → 70.0 % since its start: +20.0 [10.0, 30.0] points (paired, 200 utterances)" in found.reasons[-1]
+
+
+def test_unpaired_differences_say_so():
+    assert "not paired" in verdict(on_policy(change(-0.3, -0.2, paired=False))).reasons[0]
+
+
+def test_fixed_states_and_the_start_are_context():
+    facts = replace(warm(), before=numbers(top1_agreement=0.1), fixed_after=numbers(top1_agreement=0.3))
+    rows = [row for row in verdict(facts).evidence if row.name == "top-1 agreement"]
+    assert [row.states for row in rows] == ["student's own", "student's own, at the start", "fixed, at the end"]
+    assert {row.standing for row in rows[1:]} == {Standing.SHOWN}
+
+
+def test_headlines():
+    ready, paid = verdict(warm()), verdict(on_policy(change(-0.3, -0.2)))
+    assert headline([ready, paid]) == (
+        "The pair was ready for OPD after teacher data (step 200); "
+        "OPD paid (on-policy, steps 200 to 900, WER 50.0 → 25.0 %)."
+    )
+    assert headline([verdict(warm(top1_agreement=0.1))]) == (
+        "The pair was not ready for OPD after teacher data (step 200); no on-policy stage has run."
+    )
+    unknown = verdict(StageFacts("base", "sft", 0, 100))
+    assert headline([unknown]).startswith("It is not known whether the pair was ready for OPD after base")
+    assert verdict(on_policy(change(NAN, NAN))).headline == "Unknown: no interval on the change"
+    going = verdict(on_policy(None, decision="stay"))
+    assert "not evaluated at both ends, so far" in headline([ready, going])
+    assert going.ongoing
+    assert headline([]) == "Nothing has been measured yet."

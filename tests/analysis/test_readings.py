@@ -1,0 +1,68 @@
+import json
+import math
+
+import pytest
+
+from analysis import load
+from analysis.readings import COLUMNS, gate_readings
+
+THRESHOLD = {"step": 0, "at_least": 0.85, "at_most": None, "value": 0.9, "low": 0.86, "bound": 0.86, "streak": 1}
+COLLAPSE = {"statistics": {"fixed.union_size": {"low": 50.0, "high": 52.0, "limits": [None, 51.0]}}}
+PLATEAU = {"step": 0, "min_delta": 0.01, "value": 0.4, "low": 0.3, "best": 0.35, "since": 2}
+
+
+def readings(path, gates):
+    log = path / "decisions.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    for row, (gate, numbers) in zip(rows, gates, strict=False):
+        row |= {"gate": gate, "numbers": numbers}
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return gate_readings(load(path))
+
+
+def test_levels_and_bounds_of_every_kind_of_gate(straight):
+    gates = [
+        ("threshold(top1_agreement)", THRESHOLD),
+        ("collapse(fixed.union_size)", COLLAPSE),
+        ("plateau(jaccard)", PLATEAU),
+        ("fixed_steps", {"step": 10, "steps": 20}),
+    ]
+    frame = readings(straight, gates)
+    assert list(frame.columns) == list(COLUMNS)
+    shown = frame[["visit", "statistic", "states", "side", "level", "meets"]].to_numpy().tolist()
+    assert shown == [
+        [0, "top1_agreement", "student", "at_least", 0.85, True],
+        [0, "union_size", "fixed", "highest", 51.0, True],
+        [0, "jaccard", "student", "best", 0.35, False],
+    ]
+    # A limit is kept while the near end of the interval is within it.
+    assert frame["bound"].tolist()[:2] == [0.86, 50.0]
+    assert math.isnan(frame["bound"].iloc[2])
+
+
+def test_members_of_a_combination(straight):
+    members = [
+        {"gate": "threshold(union_size)", "decision": "stay", "numbers": {"at_most": 40.0, "bound": 45.0}},
+        {
+            "gate": "collapse(repetition)",
+            "decision": "stay",
+            "numbers": {"statistics": {"repetition": {"low": 3.5, "high": 4.0, "limits": [0.1, 3.0]}}},
+        },
+    ]
+    frame = readings(straight, [("all(threshold(union_size), collapse(repetition))", {"members": members})])
+    assert frame[["statistic", "side", "level", "bound", "meets"]].to_numpy().tolist() == [
+        ["union_size", "at_most", 40.0, 45.0, False],
+        ["repetition", "lowest", 0.1, 4.0, True],
+        ["repetition", "highest", 3.0, 3.5, False],
+    ]
+
+
+@pytest.mark.parametrize("bound", [None, 0.2])
+def test_an_undefined_bound_meets_nothing(straight, bound):
+    frame = readings(straight, [("threshold(jaccard)", {"at_least": 0.5, "at_most": None, "bound": bound})])
+    assert frame["meets"].tolist() == [False]
+    assert frame["bound"].isna().tolist() == [bound is None]
+
+
+def test_a_run_whose_gates_count_steps(straight):
+    assert gate_readings(load(straight)).empty
