@@ -186,17 +186,12 @@ def train(checkpoint: Path, *, last_step: int = LAST_STEP, lr: float = 1.5e-3) -
             bar.update()
             if step % EVERY == 0:
                 decision = mine[stage].read(reading(), step - began)  # <- the gate reads
-                log.append({"step": step, "stage": STAGES[stage], "says": decision.action, "why": decision.reason})
+                log.append({"step": step, "stage": STAGES[stage], "says": str(decision.action), "why": decision.reason})
                 if decision.action is Action.advance:  # <- and the loop obeys
                     stage, began = stage + 1, step
                 elif decision.action in (Action.fall_back, Action.abort):
                     break
-                saved = {
-                    "stage": stage,
-                    "step": step,
-                    "began": began,
-                    "log": [{**r, "says": str(r["says"])} for r in log],
-                }
+                saved = {"stage": stage, "step": step, "began": began, "log": log}
                 saved |= {"weights": student.generator.state_dict(), "optimiser": optimiser.state_dict()}
                 torch.save(saved | {"gates": [gate.state_dict() for gate in mine]}, checkpoint)  # <- its state is kept
     return log
@@ -290,7 +285,7 @@ def text_model(width: int, seed: int) -> Qwen3ForCausalLM:
     heads = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": width // 4}
     sizes = {"vocab_size": len(tokenizer), "hidden_size": width, "intermediate_size": 2 * width, **heads}
     ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    return Qwen3ForCausalLM(Qwen3Config(**sizes, **ends, max_position_embeddings=64, tie_word_embeddings=True))
+    return Qwen3ForCausalLM(Qwen3Config(**sizes, **ends, max_position_embeddings=64, tie_word_embeddings=False))
 
 
 speller, pupil = text_model(64, seed=0), text_model(32, seed=1)

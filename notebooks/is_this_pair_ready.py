@@ -89,8 +89,8 @@ funnel
 
 # %%
 share = funnel.share("used")
-verdict = "nothing to repair" if share > 0.95 else "repair this first and believe nothing below"
-print(f"{share:.1%} of {funnel.total:,} positions used (rule of thumb: above 95 %): {verdict}.")
+state = "nothing to repair" if share > 0.95 else "repair this first and believe nothing below"
+print(f"{share:.1%} of {funnel.total:,} positions used (rule of thumb: above 95 %): {state}.")
 
 # %% [markdown]
 # *Read:* `misaligned` means tokenizers or prompts that do not fit, `blocked` control tokens inside transcripts,
@@ -267,14 +267,13 @@ left = pd.DataFrame(evidence).style.hide(axis="index").set_properties(**{"text-a
 left.set_table_styles([{"selector": "th", "props": "text-align: left"}])
 
 # %%
-print(
-    "Next:",
-    "begin on-policy distillation, and keep reading these numbers."
-    if go
-    else "see STATISTICS.md for the first number that missed;",
-)
-if not go:
-    print("most often that is more training on the teacher's transcripts, or one written form for labels and teacher.")
+if go:
+    print("Next: begin on-policy distillation, and keep reading these numbers.")
+else:
+    print(
+        "Next: STATISTICS.md says what to do about the first number that missed; most often it is more training on the"
+    )
+    print("teacher's transcripts, or one written form for labels and teacher.")
 
 # %% [markdown]
 # *Read:* the first number that missed, from the top. *Do not conclude* that a pair below a threshold must fail, or that
