@@ -1,0 +1,274 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Where the teacher disagrees
+#
+# A mean over positions says that two models differ, not where. This study takes the disagreement apart: by position, by
+# class of token, by whether the token is right; into what the student can learn from the teacher and what is out of its
+# reach; and asks which statistic foresaw what on-policy training then taught. It ends at single utterances and at the
+# kinds of errors that are left.
+#
+# The run is the demo's pair on a short way of its own: some teacher data, then on-policy, about a minute on one core,
+# one seed. Everything below `load` works on any run directory with traces (`trace_utterances` in the recipe's
+# `[probe]`).
+
+# %%
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+import distill
+from analysis import load, load_many
+from analysis.figures import choose_trace, entropy_density, position_profile, strata, support_membership
+from analysis.inference import contrast, stage_ends, token_gains
+from analysis.pieces import token_pieces
+from analysis.report import write_report
+from distill import read_manifest, write_manifest
+from distill.progress import NotebookProgress
+from distill.recipe import Recipe
+from distill.recipe.paths import packaged
+from overlap.strata import Labels, align_to_reference, by, correctness
+
+folder = Path(tempfile.mkdtemp())
+
+# %%
+write_manifest(folder / "pool.jsonl", read_manifest(packaged("corpus/pool.jsonl"))[:280])
+demo = distill.load_recipe("demo").model_dump()
+td, opd = demo["stages"][1:]
+td |= {"manifest": str(folder / "pool.jsonl"), "steps": 140, "gate": {"type": "fixed_steps", "steps": 140}}
+opd |= {"manifest": str(folder / "pool.jsonl"), "steps": 60, "gate": None}
+demo["probe"] |= {"every": 1000, "states": ("student", "teacher"), "max_utterances": 60, "trace_utterances": 60}
+demo["evaluation"]["every"] = None
+demo |= {"stages": [td, opd], "total_steps": None}
+result = distill.train(Recipe.model_validate(demo), folder / "run", observer=NotebookProgress())
+run = load(folder / "run")
+STAGES = [stage["name"] for stage in run.stages]
+traced = run.positions.groupby(["stage", "step", "states"]).agg(positions=("used", "sum"), utterances=("id", "nunique"))
+traced
+
+# %% [markdown]
+# *Read:* how many positions and utterances each view below rests on: the student's own transcripts (`student`) and the
+# teacher's (`teacher`), at the start of the run and where each stage ended.
+#
+# ## 1. Along the utterance
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
+position_profile(run, "total_variation", ax=axes[0], relative=True)
+position_profile(run, "teacher_mass", ax=axes[1], relative=True)
+plt.show()
+
+# %% [markdown]
+# *Read:* flat or rising? Rising disagreement means that early mistakes take the student to places where the teacher
+# would not be. *Do not conclude* across the lines that the same tokens got better: each checkpoint writes its own.
+#
+# ## 2. By class of token, and by whether it is right
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+strata(run, "token_class", "total_variation", ax=axes[0])
+strata(run, "correctness", "total_variation", ax=axes[1])
+plt.show()
+
+
+# %%
+def labelled(states: str, stage: str) -> pd.DataFrame:
+    """Positions where a stage ended, each with what became of its word against the reference."""
+    rows = run.traces.query("states == @states and stage == @stage")
+    rows = rows.loc[rows["step"] == rows["step"].max()]
+    frames = []
+    for row in rows.to_dict("records"):
+        pieces = token_pieces(list(row["tokens"]), row["text"])
+        ids = np.arange(len(pieces))[None]
+        ends = [len(pieces) - 1] if row["finished"] else []
+        right = correctness(ids, pieces, align_to_reference(ids, pieces, [row["reference"]]), end_of_text=ends)
+        values = {name: np.asarray(row[name], dtype=float) for name in STATISTICS}
+        frames.append(
+            pd.DataFrame({"id": row["id"], "label": [right.levels[code] for code in right.codes[0]], **values})
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+STATISTICS = ("total_variation", "top1_agreement", "forward_kl", "learnable_kl", "incompatible_kl", "teacher_mass")
+last = labelled("student", STAGES[-1])
+by_label = by(
+    {name: last[name].to_numpy() for name in STATISTICS},
+    Labels.of("correctness", last["label"].to_numpy()),
+    last["id"].to_numpy(dtype=str),
+)
+shown = by_label.query("statistic == 'total_variation' and n_groups > 1").sort_values("value", ascending=False)
+print(
+    f"Total variation (probability) on the student's own transcripts after {STAGES[-1]}, 95 % intervals over utterances"
+)
+shown[["correctness", "value", "low", "high", "n_positions", "n_groups"]].round(3).style.hide(axis="index").format(
+    precision=3
+)
+
+
+# %%
+def word(row):
+    return row["correctness"].replace("_", " ")
+
+
+most, least = shown.iloc[0], shown.iloc[-1]
+apart = "the intervals are apart" if most["low"] > least["high"] else "but the intervals overlap"
+print(
+    f"After {STAGES[-1]}, the disagreement is largest on {word(most)} tokens, total variation "
+    f"{most['value']:.2f} [{most['low']:.2f}, {most['high']:.2f}], and least on {word(least)} ones, "
+    f"{least['value']:.2f} [{least['low']:.2f}, {least['high']:.2f}]; {apart}."
+)
+
+# %% [markdown]
+# *Read:* disagreement on `substituted` and `inserted` tokens is the signal that on-policy training wants; on `correct`
+# ones it is mostly style or doubt. What was left out has no token, so deletions are not here. *Do not conclude* that
+# the teacher is right wherever it disagrees: it makes errors of its own (section 6).
+#
+# ## 3. What can be learned, and what is out of reach
+#
+# The forward KL of a position splits into `learnable_kl`, the share that lies on tokens which the student holds in its
+# set (KL × teacher's mass on it), and `incompatible_kl`, the rest.
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained", sharey=True)
+strata(run, "correctness", "learnable_kl", ax=axes[0])
+strata(run, "correctness", "incompatible_kl", ax=axes[1])
+plt.show()
+
+# %%
+for stage in STAGES:
+    found = labelled("student", stage)
+    sums = found.groupby("id")[["incompatible_kl", "forward_kl"]].sum().to_numpy()
+    ratio = contrast(sums[:, :1], sums[:, 1:], method="percentile")
+    print(
+        f"After {stage}: {ratio.shown(1, 100)} % of the forward KL on its own transcripts is out of the student's "
+        f"reach ({len(found):,} positions, {found['id'].nunique()} utterances, 95 % interval over utterances)"
+    )
+
+# %%
+entropy_density(run, "student", width=10.0)
+plt.show()
+
+# %% [markdown]
+# *Read:* a large share out of reach calls for more teacher data, not for more on-policy steps: with its set as the
+# support, the student is never asked about those tokens. The densities show where the two are sure: above the diagonal
+# the student is less sure than the teacher. *Do not conclude* from the split that learnable divergence will be learned;
+# the next section looks.
+#
+# ## 4. What on-policy training taught, and which statistic foresaw it
+#
+# At the *same* recorded contexts, the teacher's own transcripts, before and after the on-policy stage: the fall of the
+# forward KL is the fixed-context gain.
+
+# %%
+before, after = stage_ends(load_many([folder / "run"]), STAGES[-1], "teacher")
+FORESAW = [
+    "top1_agreement", "overlap_ratio", "teacher_mass", "student_mass", "total_variation", "forward_kl", "learnable_kl",
+    "incompatible_kl", "student_entropy", "teacher_entropy", "entropy_gap",
+]  # fmt: skip
+gains = token_gains(before, after, statistics=FORESAW, draws=1000)
+gains
+
+# %%
+frame = gains.frame
+made_of_it = ["forward_kl", "learnable_kl", "incompatible_kl"]
+others = frame.loc[~frame["statistic"].isin(made_of_it)].iloc[0]
+ceiling = frame.set_index("statistic").loc["forward_kl"]
+print(
+    f"Of what is not made of the divergence itself, {others['statistic']} ranks the gains best: ρ {others['rho']:+.2f} "
+    f"[{others['rho.low']:+.2f}, {others['rho.high']:+.2f}] over {others['n_positions']:,} positions, "
+    f"{others['n_groups']} utterances; forward_kl itself {ceiling['rho']:+.2f} "
+    f"[{ceiling['rho.low']:+.2f}, {ceiling['rho.high']:+.2f}]."
+)
+held = frame.loc[frame["matched.p.corrected"] < 0.05, "statistic"].tolist()
+print("After matching, told apart from no difference:", ", ".join(held) or "none", f"(of {len(frame)})")
+few = frame.loc[frame["n_pairs"] < 20, "statistic"].tolist()
+print("Fewer than 20 pairs, so that the matched difference says nothing:", ", ".join(few) or "none")
+
+# %% [markdown]
+# *Read:* ρ first, then whether it is still there in the matched difference, which compares positions of one transcript
+# that are alike in entropy, divergence and place. *Do not conclude* from a large ρ of `forward_kl` or of what is made
+# of it: where there is much, much can fall. And a gain at the teacher's contexts is not a gain in words.
+#
+# ## 5. Utterance by utterance
+
+# %%
+own = run.positions.query("states == 'student' and stage == @STAGES[-1] and used")
+own = own.loc[own["step"] == own["step"].max()]
+texts = run.traces.query("states == 'student' and stage == @STAGES[-1] and step == @own.step.max()").set_index("id")
+means = own.groupby("id").agg(
+    tokens=("used", "sum"), total_variation=("total_variation", "mean"), top1_agreement=("top1_agreement", "mean"),
+    forward_kl=("forward_kl", "mean"),
+)  # fmt: skip
+worst = means.sort_values("total_variation", ascending=False).head(8)
+print(f"Means over an utterance's tokens; forward KL in nats; the worst {len(worst)} of {len(means)} traced utterances")
+worst.join(texts[["reference", "text"]]).style.format(precision=3)
+
+# %%
+support_membership(choose_trace(run, worst.index[0]), width=10.0)
+plt.show()
+
+# %% [markdown]
+# *Read:* a column is a position, the most probable tokens on top, the framed one was written; colour says in whose set
+# a token is. The first column without a shared token near the top is where the two part. *Do not conclude* from one
+# utterance, least of all from the worst of a list: it is chosen for being extreme. Every traced utterance has a row
+# here, so look at ordinary ones too: `choose_trace(run, ID)`. The report's utterance browser has all of them on one
+# page that opens offline: sort by error rate, overlap or divergence, and see both models' top-k at every token.
+
+# %%
+report = write_report(folder / "run", folder / "report.html")
+print(f"{report.path.name}, {report.size / 1e6:.1f} MB: open it in a browser")
+for section in report.sections:
+    print(section.headline)
+
+# %% [markdown]
+# ## 6. The errors that are left
+
+# %%
+KINDS = ("substitutions", "deletions", "insertions", "errors")
+systems = {"teacher": run.transcripts.query("model == 'teacher'")}
+systems |= {
+    f"after {s}": run.transcripts.query("model == 'student' and stage == @s").pipe(
+        lambda rows: rows.loc[rows["step"] == rows["step"].max()]
+    )
+    for s in STAGES
+}
+rates = {
+    name: {
+        kind: contrast(rows[[f"words.{kind}"]].to_numpy(float), rows[["words.total"]].to_numpy(float)).shown(1, 100)
+        for kind in KINDS
+    }
+    | {"n words / utterances": f"{int(rows['words.total'].sum()):,} / {len(rows)}"}
+    for name, rows in systems.items()
+}
+print("Errors in % of the reference's words, with 95 % intervals over utterances.")
+pd.DataFrame(rates).T.rename(columns={"errors": "all (WER)"})
+
+# %%
+final, teachers = systems[f"after {STAGES[-1]}"].set_index("id"), systems["teacher"].set_index("id")
+wrong = final["words.errors"] > 0
+both = wrong & (teachers["words.errors"].reindex(final.index) > 0)
+print(
+    f"The student is wrong in {int(wrong.sum())} of {len(final)} utterances; in {int(both.sum())} of these the teacher "
+    f"is wrong too: what it has to teach there is its own error."
+)
+columns = {"reference": final["reference"], "student": final["text"], "teacher": teachers["text"].reindex(final.index)}
+errors = pd.DataFrame(columns | {"student's errors": final["words.errors"], "words": final["words.total"]})
+errors.sort_values("student's errors", ascending=False).head(8)
+
+# %% [markdown]
+# *Read:* which kind of error went, which stayed, and how many of those that stayed are the teacher's too. *Do not
+# conclude* from this short run about speech: the corpus is synthetic, the set small, the seed one.

@@ -1,0 +1,61 @@
+"""Executes notebooks from their sources; as a program, renews the outputs that are committed.
+
+`python -m tests.notebooks.executed [NAME …]` takes a few minutes for all of them.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
+WIDGET = "application/vnd.jupyter.widget-view+json"
+SECONDS = 540
+
+
+def executed(source: Path, folder: Path) -> NotebookNode:
+    """The notebook of a source with its outputs, run by a kernel of this environment in a folder of its own.
+
+    Progress bars are left out of the outputs, for they are worth nothing once the work is done, and so is where on this
+    machine the project lies.
+    """
+    notebook = jupytext.read(source)
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    client = NotebookClient(
+        notebook,
+        timeout=SECONDS,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        store_widget_state=False,
+    )
+    client.execute(env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # wall-clock times, which differ from run to run
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+            for output in cell.outputs:
+                if "text" in output:
+                    output.text = output.text.replace(f"{ROOT}{os.sep}", "")
+    return notebook
+
+
+def main(names: list[str]) -> None:
+    """Execute the named notebooks, all without names, and write them beside their sources."""
+    for source in SOURCES:
+        if not names or source.stem in names:
+            with tempfile.TemporaryDirectory() as folder:
+                notebook = executed(source, Path(folder))
+            for number, cell in enumerate(notebook.cells):
+                cell.id = f"{source.stem}-{number}"  # a random one would differ from run to run
+            nbformat.write(notebook, source.with_suffix(".ipynb"))
+            print(source.with_suffix(".ipynb"), f"{source.with_suffix('.ipynb').stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
