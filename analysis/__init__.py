@@ -5,6 +5,7 @@ Figures are in `analysis.figures`, apart so that tables need no plotting library
 
 from .comparison import CompareTable, compare
 from .load import Run, load
+from .readings import gate_readings
 from .runs import Runs, load_many
 from .tables import StageTable, stage_table
 from .visits import Visit, visits
@@ -16,6 +17,7 @@ __all__ = [
     "StageTable",
     "Visit",
     "compare",
+    "gate_readings",
     "load",
     "load_many",
     "stage_table",

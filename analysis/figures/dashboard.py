@@ -75,7 +75,7 @@ def dashboard(run: Run) -> Figure:
     if run.traces.empty:
         say(one)
     else:
-        support_membership(choose_trace(run), one, rows=8, columns=12)
+        support_membership(choose_trace(run), one, rows=8, columns=9)
     for title, panel in panels.items():
         _head(panel, title)
         if (key := panel.get_legend()) is not None:

@@ -56,7 +56,7 @@ def vuss_decomposition(
     found = {name: _sizes(moments(run, run.probes, name)) for name in states}
     rows = [max(len(bars), 1) for bars in found.values()]
     if axes is None:
-        pitch = 0.42 if width > NARROW else 0.58
+        pitch = 0.42 if width > 7 else 0.58
         size = (width, pitch * sum(rows) + 0.4 * len(rows) + (0.95 if width > NARROW else 1.65))
         panels = new_panels(max(len(states), 1), 1, size, sharex=True, gridspec_kw={"height_ratios": rows})
     else:
@@ -114,8 +114,8 @@ def _describe(panel: Axes, row: int, table: pd.DataFrame, rows: int, k: int) -> 
     rest = f"invalid {invalid} %, n {count(positions)} / {count(utterances)}"
     size = 0.92 * small(panel)
     room = 72 * panel.get_window_extent().height / panel.figure.dpi / rows * (1 - HEIGHT)
-    if inches(panel) > NARROW:
-        text = f"{sizes}, {whole}, {rest}"
+    if text_width(line := f"{sizes}, {whole}, {rest}", size) < 72 * inches(panel):
+        text = line
     elif room > 2.2 * size and text_width(f"{whole}, {rest}", size) < 72 * inches(panel):
         text = f"{sizes}\n{whole}, {rest}"
     else:

@@ -65,7 +65,7 @@ def entropy_density(
     found = entropy_moments(run, states)[-last if last else None :]
     number = max(len(found), 1)
     if axes is None:
-        columns = min(number, 4 if width > 5 else 2)
+        columns = min(number, max(2, int(width / 1.9)))
         rows = -(-number // columns)
         size = (width, rows * ((0.9 if width > NARROW else 0.95) * width / max(columns, 2) + 0.35) + 0.4)
         panels = new_panels(rows, columns, size, sharex=bool(found), sharey=bool(found))

@@ -17,12 +17,15 @@ from matplotlib.patches import Patch, Rectangle
 
 from ..load import Run
 from ..pieces import shown_token
+from .glyphs import drawable, families
 from .panels import check_states, inches, key_below, one_panel, say, small
 from .style import BOTH, INK, STATES, STUDENT_ONLY, TEACHER_ONLY
 
 COLOURS = {"both sets": BOTH, "student's alone": STUDENT_ONLY, "teacher's alone": TEACHER_ONLY}
 FAINT = 1e-4
 """Probabilities up to this one are drawn palest."""
+CELL = 3.2
+"""Least width of a cell, in sizes of its text."""
 SHADES = (1.0, 0.1, 0.01, 0.001, FAINT)
 """Probabilities in the key."""
 
@@ -67,7 +70,7 @@ def support_membership(
     *,
     rows: int = 10,
     first: int = 0,
-    columns: int = 20,
+    columns: int | None = None,
     width: float = 8.0,
 ) -> Axes:
     """Draw the union of both models' sets at every token of one utterance, the most probable tokens on top.
@@ -80,23 +83,25 @@ def support_membership(
         ax: Where to draw. Without it a figure is made.
         rows: Union tokens shown at each position.
         first: Position to begin at.
-        columns: Positions shown.
+        columns: Positions shown; without it as many as have room for a short token.
         width: Of the figure that is made, in inches.
 
     Raises:
         ValueError: Nothing lies at `first`, or rows or columns are not at least 1.
     """
     length = len(trace["token_ids"])
-    if rows < 1 or columns < 1:
+    if rows < 1 or (columns is not None and columns < 1):
         raise ValueError(f"rows, columns: expected at least 1 of each, received {rows} and {columns}")
     if not 0 <= first < max(length, 1):
         raise ValueError(f"first: the utterance has positions 0 to {length - 1}, received {first}")
-    shown = range(first, min(first + columns, length))
     panel = one_panel(ax, width, 0.2 * rows + (1.25 if width > 5 else 1.9))
+    columns = columns or max(1, int(72 * inches(panel) / (CELL * small(panel))))
+    shown = range(first, min(first + columns, length))
     if not len(shown):
         say(panel, "this utterance has no tokens")
         return panel
     size, most = _fitting(panel, len(shown))
+    fonts = families()
     deepest = 0
     for x, position in enumerate(shown):
         cells = _cells(trace, position)
@@ -107,16 +112,8 @@ def support_membership(
             if written:
                 frame = {"fill": False, "edgecolor": "black", "linewidth": 1.2, "zorder": 3}
                 panel.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, gid="written", **frame))
-            panel.text(
-                x,
-                y,
-                _cut(token, most),
-                ha="center",
-                va="center",
-                fontsize=size,
-                parse_math=False,
-                color=_readable(colour),
-            )
+            style: dict[str, Any] = {"fontsize": size, "color": _readable(colour), "parse_math": False, "family": fonts}
+            panel.text(x, y, _cut(drawable(token), most), ha="center", va="center", **style)
     drawn = min(rows, deepest)
     panel.set_xlim(-0.5, len(shown) - 0.5)
     panel.set_ylim(drawn - 0.5, -0.5)
@@ -154,8 +151,9 @@ def _write_titles(panel: Axes, trace: pd.Series | Mapping[str, Any], shown: rang
     if trace["reference"] is not None:
         lines.append(f"reference: {trace['reference']}")
     most = int(72 * inches(panel) / (0.58 * small(panel)))
-    wrapped = [textwrap.fill(line, most, max_lines=2, placeholder=" …") for line in lines]
-    panel.set_title("\n".join(wrapped), loc="left", fontsize=small(panel), color=INK, parse_math=False)
+    title = "\n".join(textwrap.fill(drawable(line), most, max_lines=2, placeholder=" …") for line in lines)
+    style: dict[str, Any] = {"fontsize": small(panel), "color": INK, "parse_math": False, "family": families()}
+    panel.set_title(title, loc="left", **style)
     entries: list[tuple[Artist, str]] = []
     for name, colour in COLOURS.items():
         shades = tuple(Patch(facecolor=_mixed(colour, probability)) for probability in SHADES)

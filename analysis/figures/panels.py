@@ -35,7 +35,8 @@ def new_panels(rows: int, columns: int, size: tuple[float, float], **options: An
     """
     with plt.rc_context(text_style(7.5 if size[0] < 6 else 9.0)):
         figure, made = plt.subplots(rows, columns, squeeze=False, figsize=size, layout="constrained", **options)
-        figure.align_ylabels()
+        if columns == 1:  # alignment holds on to panels, also to those that the caller removes
+            figure.align_ylabels()
     return made.ravel()
 
 

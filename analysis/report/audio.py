@@ -13,8 +13,8 @@ import soundfile
 
 RATE = 16_000
 """Samples a second, mono."""
-COMPRESSION = 0.96
-"""Of libsndfile for Opus: about 16 kbit/s, enough to judge a transcript by."""
+COMPRESSION = 0.975
+"""Of libsndfile for Opus: about 12 kbit/s, enough to judge a transcript by."""
 
 
 class Clips(Protocol):

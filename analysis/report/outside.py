@@ -40,9 +40,11 @@ def outside_table(run: Run) -> PrintedTable:
         written = Counter(names)
         missing = Counter(name for name, out in zip(names, outside, strict=True) if out)
         ranked = sorted(missing.items(), key=lambda item: (-item[1], item[0]))
+        # A studentised interval may reach past what a share can be.
         rows.append(
-            {"stage": visit.stage, "step": visit.last_step, "share": over.value, "share.low": over.low}
-            | {"share.high": over.high, "n_positions": len(used), "n_groups": over.n, "k": int(used["k"].iloc[0])}
+            {"stage": visit.stage, "step": visit.last_step, "share": over.value, "share.low": max(over.low, 0.0)}
+            | {"share.high": min(over.high, 1.0), "n_positions": len(used), "n_groups": over.n}
+            | {"k": int(used["k"].iloc[0])}
             | {"tokens": tuple((name, times, written[name]) for name, times in ranked)}
         )
     columns = ["stage", "step", "share", "share.low", "share.high", "n_positions", "n_groups", "k", "tokens"]
@@ -58,9 +60,9 @@ def outside_table(run: Run) -> PrintedTable:
     printed = []
     for row in frame.to_dict("records"):
         ends = interval(100 * row["share.low"], 100 * row["share.high"], 1)
-        named = [f"{name} {count(times)}/{count(all_)}" for name, times, all_ in row["tokens"][:SHOWN]]
+        named = [f"“{name}” {count(times)}/{count(all_)}" for name, times, all_ in row["tokens"][:SHOWN]]
         more = len(row["tokens"]) - SHOWN
-        frequent = ",  ".join(named) + (f", and {more} more" if more > 0 else "") or "none"
+        frequent = ", ".join(named) + (f", and {more} more" if more > 0 else "") or "none"
         share, counts = f"{number(100 * row['share'], 1)} {ends}", [count(row[n]) for n in ("n_positions", "n_groups")]
         printed.append([row["stage"], count(row["step"]), share, *counts, frequent])
     notes = [

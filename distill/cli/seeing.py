@@ -1,12 +1,15 @@
-"""Verbs that show runs: `report`."""
+"""Verbs that show runs: `report`, `watch`, `compare`."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
+
+from analysis import compare as compare_runs
+from analysis import load_many, watching
 
 from ..data.clips import manifest_clips
 from .app import JsonFlag, app
@@ -33,3 +36,29 @@ def report(
 
     written = write_report(runs, output, clips=manifest_clips if audio else None)
     print(json.dumps(written.to_dict(), ensure_ascii=False, allow_nan=False) if json_ else written)
+
+
+@app.command
+def watch(run: Path, *, every: float = 3.0, once: bool = False) -> None:
+    """Show where a run stands, live until it ends: stage, gate, overlap, loss, error rates, time.
+
+    Args:
+        run: Run directory.
+        every: Seconds between pictures.
+        once: One picture only, as always where the output is no terminal.
+    """
+    watching.watch(run, every=every, once=once)
+
+
+@app.command
+def compare(
+    runs: list[Path], /, *, form: Annotated[Literal["text", "markdown", "latex"], Parameter(name="--as")] = "text"
+) -> None:
+    """Runs side by side: how each ended, error rates of recipes on test sets over seeds, VUSS over on-policy steps.
+
+    Args:
+        runs: Run directories, finished or not.
+        form: For a terminal, a pull request, or a paper.
+    """
+    table = compare_runs(load_many(runs))
+    print({"text": table.to_text, "markdown": table.to_markdown, "latex": table.to_latex}[form]())

@@ -47,6 +47,10 @@ class Transcripts:
     mask: Tensor
     finished: Tensor
 
+    def to(self, device: torch.device) -> Transcripts:
+        """The same transcripts on a device."""
+        return Transcripts(self.ids.to(device), self.mask.to(device), self.finished.to(device))
+
     @property
     def lengths(self) -> Tensor:
         """[batch] text tokens, end of text not counted."""
@@ -167,7 +171,11 @@ def weights_digest(network: nn.Module) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, weight in network.state_dict().items():
         digest.update(name.encode())
-        digest.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+        # Quantised weights are wrapped around plain tensors.
+        inner = getattr(weight, "__tensor_flatten__", None)
+        parts = [getattr(weight, part) for part in inner()[0]] if inner else [weight]
+        for part in parts:
+            digest.update(part.detach().cpu().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 

@@ -71,6 +71,7 @@ def score(model: nn.Module, prompt: Prompt, transcripts: Transcripts, tokens: To
         tokens: Its tokens.
         asked: What it takes, by `askable`.
     """
+    transcripts = transcripts.to(tokens.blocked.device)
     length = transcripts.ids.shape[1]
     if length == 0:
         return torch.empty(prompt.batch_size, 0, tokens.size, device=tokens.blocked.device)

@@ -15,9 +15,11 @@ from transformers import (
     AutoModelForSpeechSeq2Seq,
     AutoProcessor,
     AutoTokenizer,
+    TorchAoConfig,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from ..extras import require
 from . import ark_asr, glm_asr, qwen3_asr, surgery, voxtral
 from .base import ModelError, Recogniser, quiet
 from .moonshine import Moonshine
@@ -69,6 +71,7 @@ def load_recogniser(
     dtype: str = "float32",
     family: str | None = None,
     seed: int = 0,
+    quantise: str | None = None,
     window_seconds: int | None = None,
     keep_decoder_layers: Sequence[int] | None = None,
     options: Mapping[str, Any] | None = None,
@@ -84,6 +87,8 @@ def load_recogniser(
         dtype: Weight type, a torch dtype's name.
         family: Adapter name; None takes it from the configuration's `model_type`, and `text` for language models.
         seed: Seed of random weights.
+        quantise: `int8` reads the weights of linear layers, except the output layer's, in 8 bits: for models that are
+            not trained.
         window_seconds: A shorter audio window (Whisper).
         keep_decoder_layers: Which layers of the text decoder to keep, all if None.
         options: The adapter's own settings, such as `end_of_text`.
@@ -93,6 +98,7 @@ def load_recogniser(
     Raises:
         ModelError: Nothing loadable there, code of its own that is not trusted, a family without an adapter, or one
             without such a setting.
+        MissingExtraError: Weights in 8 bits without torchao.
     """
     # Said either way: without a word transformers asks at the terminal.
     source = {"revision": revision, "trust_remote_code": trust_remote_code}
@@ -113,6 +119,7 @@ def load_recogniser(
             "or a Hub name; original Qwen3-ASR repositories need their transformers version (names ending in -hf)."
         ) from error
     weights = getattr(torch, dtype)
+    quantisation = {} if quantise is None else {"quantization_config": _eight_bits()}
     if from_scratch:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -120,7 +127,7 @@ def load_recogniser(
     else:
         try:
             with quiet():
-                network = adapter.architecture.from_pretrained(model, dtype=weights, **source)
+                network = adapter.architecture.from_pretrained(model, dtype=weights, **source, **quantisation)
         except (OSError, ValueError) as error:
             raise ModelError(f"cannot load the weights of {model!r}: {_first_line(error)}") from error
     if window_seconds is not None:
@@ -144,6 +151,12 @@ def _adapter(model: str, config: Any, family: str | None, options: Mapping[str, 
             known = f"settings {sorted(adapter.options)}" if adapter.options else "no such settings"
             raise ModelError(f"{model!r}: {name} is nothing to a {kind!r} model, which has {known}; remove it")
     return adapter
+
+
+def _eight_bits() -> Any:
+    """Transformers' configuration of weights in 8 bits, activations as they are; on any device."""
+    torchao: Any = require("torchao.quantization", extra="quantised", purpose='quantise = "int8"')
+    return TorchAoConfig(torchao.Int8WeightOnlyConfig(set_inductor_config=False))
 
 
 def _is_text(config: Any) -> bool:

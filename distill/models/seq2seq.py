@@ -83,6 +83,7 @@ def rollout(
 def score(model: nn.Module, prompt: Prompt, transcripts: Transcripts, tokens: Tokens) -> Tensor:
     """[batch, length, tokens] logits; position t predicts transcript token t."""
     before = prompt.inputs[DECODER_PROMPT]
+    transcripts = transcripts.to(before.device)
     if transcripts.ids.shape[1] == 0:
         return torch.empty(prompt.batch_size, 0, tokens.size, device=tokens.blocked.device)
     # The decoder is causal and transcripts are padded on the right, so what follows a row's end changes nothing in it.

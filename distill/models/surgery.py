@@ -1,4 +1,4 @@
-"""Students cut from a checkpoint: fewer decoder layers, a shorter audio window."""
+"""What is done to a student before it is trained: fewer decoder layers, a shorter audio window, less kept memory."""
 
 from __future__ import annotations
 
@@ -64,3 +64,24 @@ def shorten_window(network: Any, processor: Any, seconds: int, name: str) -> Non
     table.num_embeddings = network.config.max_source_positions = encoder.max_source_positions = positions
     extractor.chunk_length, extractor.n_samples = seconds, seconds * extractor.sampling_rate
     extractor.nb_max_frames = extractor.n_samples // extractor.hop_length
+
+
+def checkpoint_gradients(network: Any, name: str) -> None:
+    """Keep only each layer's inputs in the forward pass and compute the rest again in the backward pass.
+
+    Args:
+        network: A model of transformers.
+        name: Of the checkpoint, for messages.
+
+    Raises:
+        ModelError: Its layers are not made for that.
+    """
+    # Renamed in transformers 5.24, where the older name warns.
+    enable = getattr(network, "activation_checkpointing_enable", network.gradient_checkpointing_enable)
+    try:
+        enable({"use_reentrant": False})  # the reentrant kind finds no gradients behind frozen inputs
+    except ValueError as error:
+        raise ModelError(
+            f"{name}: gradient_checkpointing = true, which a {network.config.model_type} model does not support; "
+            "remove it and lower micro_batch_size instead"
+        ) from error

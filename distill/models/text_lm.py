@@ -181,6 +181,7 @@ class TextLM:
         Raises:
             ModelError: Prompt and completion together are longer than the context.
         """
+        transcripts = transcripts.to(self._device)
         lengths = prompt.inputs["attention_mask"].sum(-1) + transcripts.mask.sum(-1)
         if self._context is not None and len(lengths) and int(lengths.max()) > self._context:
             row = int(lengths.argmax())

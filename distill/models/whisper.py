@@ -78,7 +78,10 @@ class Whisper(EncoderDecoder):
         return features.to(self._device, self._parameter.dtype)
 
     def _encode(self, waveforms: Sequence[np.ndarray]) -> Tensor:
-        return self.generator.get_encoder()(self._features(waveforms)).last_hidden_state
+        # One by one: the last bits of a batch depend on its size, and what is kept must not depend on what it was
+        # computed beside, or a resumed run would differ from one that was not interrupted.
+        encoder = self.generator.get_encoder()
+        return torch.cat([encoder(self._features([waveform])).last_hidden_state for waveform in waveforms])
 
     def _decoder_prompt(self, inputs: dict[str, Tensor], languages: Sequence[str | None]) -> Tensor:
         ids = self.processor.tokenizer.convert_tokens_to_ids

@@ -102,13 +102,14 @@ def compare(
         raise TypeError(f"{teacher.name} shows no logits; compare with distill.listed.compare_lists")
     with clock("teacher"), torch.no_grad():
         view = pair.view(transcripts)
-        scored = teacher.score((teachers_batch or batch).prompt(teacher), view.transcripts)
+        heard = (teachers_batch or batch).prompt(teacher)
+        scored = teacher.score(heard, view.transcripts).to(transcripts.ids.device)
     with clock("student"), nullcontext() if gradients else torch.no_grad():
         student_logits = student.score(batch.prompt(student), transcripts)
     with clock("measure"), torch.no_grad():
         refuse_undefined(student_logits, "student", student, batch, transcripts)
         refuse_undefined(scored, "teacher", teacher, batch, view.transcripts)
-        teacher_logits, mask = view.at_student(scored).to(student_logits.device), transcripts.mask
+        teacher_logits, mask = view.at_student(scored), transcripts.mask
         misaligned = torch.zeros_like(mask) if view.alignment is None else view.alignment.misaligned
         sets = _top_k(pair, student_logits, teacher_logits, support.k, mask & ~misaligned)
         union = overlap.union(*sets)
@@ -157,7 +158,7 @@ def refuse_undefined(logits: Tensor, role: str, recogniser: Recogniser, batch: B
         LogitsError: Names the model, the utterance and the position.
     """
     largest = logits.detach().amax(-1)  # NaN where there is one
-    wrong = ((largest.isnan() | largest.isposinf()) & transcripts.mask).nonzero()
+    wrong = ((largest.isnan() | largest.isposinf()) & transcripts.mask.to(largest.device)).nonzero()
     if len(wrong):
         row, position = wrong[0].tolist()
         raise LogitsError(

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import torch
 
-from ..models import Recogniser, load_recogniser
-from ..recipe import Model, Teacher
+from ..models import ModelError, Recogniser, load_recogniser
+from ..models.adapters import FOLDER, add_adapters, load_adapters
+from ..models.surgery import checkpoint_gradients
+from ..recipe import Model, Student, Teacher
 from ..teacher import ServedTeacher, load_served_teacher
 
 
@@ -16,7 +18,7 @@ def load_teacher(section: Teacher, device: torch.device | str, *, k: int, seed: 
 
     Args:
         section: Where it is.
-        device: Where one goes that is here.
+        device: Where one goes that is here and whose section does not say.
         k: Size of the top-k sets that a server must show.
         seed: Of weights drawn at random.
 
@@ -25,14 +27,48 @@ def load_teacher(section: Teacher, device: torch.device | str, *, k: int, seed: 
     """
     if section.url is not None:
         return load_served_teacher(section, k)
-    teacher = load_model(section, seed, device)
+    place = device if section.device is None else _present(section.device)
+    teacher = load_model(section, seed, place, quantise=section.quantise)
     teacher.generator.requires_grad_(False)
     teacher.freeze_encoder(section.encoder_cache_mib)
     return teacher
 
 
+def load_student(
+    section: Student, seed: int = 0, device: torch.device | str = "cpu", weights: Path | None = None
+) -> Recogniser:
+    """A student, ready to be trained: what is frozen is, adapters are in place.
+
+    Args:
+        section: Where it is, and how it is trained.
+        seed: Of weights and adapters drawn at random.
+        device: Where it goes.
+        weights: A checkpoint of a run whose weights it takes instead.
+
+    Raises:
+        ModelError: It cannot be had, or not be trained like that.
+        MissingExtraError: Adapters without peft.
+    """
+    adapted = section.lora is not None
+    # Adapters go on from where they were, over the weights that they were made for.
+    student = load_model(section, seed, device, None if adapted else weights)
+    if section.freeze_encoder:
+        student.freeze_encoder(section.encoder_cache_mib)
+    if section.lora is not None:
+        add_adapters(student, **section.lora.model_dump(), seed=seed)
+        if weights is not None:
+            load_adapters(student.generator, weights / FOLDER)
+    if section.gradient_checkpointing:
+        checkpoint_gradients(student.generator, student.name)
+    return student
+
+
 def load_model(
-    model: Model, seed: int = 0, device: torch.device | str = "cpu", weights: Path | None = None
+    model: Model,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    weights: Path | None = None,
+    quantise: str | None = None,
 ) -> Recogniser:
     """The model of a recipe's section.
 
@@ -41,9 +77,10 @@ def load_model(
         seed: Of weights drawn at random.
         device: Where the model goes.
         weights: A checkpoint of a run whose weights it takes instead.
+        quantise: Read the weights in 8 bits, with `int8`.
 
     Raises:
-        ModelError: As `load_recogniser`.
+        ModelError, MissingExtraError: As `load_recogniser`.
     """
     if weights is not None:
         return load_recogniser(
@@ -61,9 +98,25 @@ def load_model(
         dtype=model.dtype,
         family=model.family,
         seed=seed,
+        quantise=quantise,
         window_seconds=model.window_seconds,
         keep_decoder_layers=model.keep_decoder_layers,
         options=model.options,
         trust_remote_code=model.trust_remote_code,
         device=device,
     )
+
+
+def _present(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        ModelError: This machine has none.
+    """
+    accelerators = torch.accelerator.device_count()
+    current = torch.accelerator.current_accelerator()
+    kind = current.type if accelerators and current is not None else None
+    present = ["cpu", *([] if kind is None else [f"{kind}:{i}" for i in range(accelerators)])]
+    if name not in present and name != kind:
+        raise ModelError(f"teacher.device = {name!r}: this machine has {', '.join(present)}; name one, or remove it")
+    return torch.device(name)

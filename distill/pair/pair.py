@@ -102,7 +102,7 @@ class Pair:
         if self.spelled is None:
             return TeacherView(transcripts, (), None)
         texts = self.student.decode(transcripts)
-        read = _reread(texts, transcripts, self.teacher)
+        read = _reread(texts, transcripts, self.teacher).to(transcripts.ids.device)
         alignment = overlap.align(
             transcripts.ids,
             read.ids,
@@ -118,8 +118,10 @@ class Pair:
 
     def in_students_ids(self, transcripts: Transcripts, writer: Transcriber) -> Transcripts:
         """Transcripts that either of the two wrote, in the student's tokens."""
-        if writer is self.student or self.spelled is None:
+        if writer is self.student:
             return transcripts
+        if self.spelled is None:
+            return transcripts.to(self.blocked.device)
         return _reread(writer.decode(transcripts), transcripts, self.student)
 
     def coverage(self, masses: Mapping[str, overlap.Estimate] | None) -> overlap.Coverage | None:

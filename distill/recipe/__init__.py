@@ -9,7 +9,7 @@
 from .filters import Filters
 from .gates import GateConfig, fixed_steps
 from .reading import RecipeError, load_recipe
-from .schema import Model, Recipe, Support, Teacher, TrackerName
+from .schema import Model, Recipe, Student, Support, Teacher, TrackerName
 from .server import Server
 from .stages import (
     Decoding,
@@ -34,6 +34,7 @@ __all__ = [
     "RecipeError",
     "Server",
     "StageConfig",
+    "Student",
     "Support",
     "Teacher",
     "TrackerName",

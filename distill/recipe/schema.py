@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from .gates import GateConfig, statistics_read
+from .lora import Lora
 from .readings import doubtful_readings, statistics_of
 from .section import Count, NonNegative, Positive, Section
 from .server import Server
@@ -51,21 +52,59 @@ class Model(Section):
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
+class Student(Model):
+    """Who learns."""
+
+    gradient_checkpointing: bool = False
+    """Compute activations of each layer again in the backward pass instead of keeping them: about a third slower, and
+    memory for longer audio or larger batches."""
+    lora: Lora | None = None
+    """Train low-rank adapters alone."""
+
+    @model_validator(mode="after")
+    def _updates_do_not_vanish(self) -> Student:
+        if self.lora is None and self.dtype != "float32":
+            raise ValueError(
+                f'dtype = "{self.dtype}": its weights are too coarse for updates of common learning rates, which would '
+                'vanish. For arithmetic in half precision set precision = "bf16" at the top of the recipe and leave '
+                "dtype out; or train [student.lora], whose adapters are float32"
+            )
+        if self.lora is not None and self.from_scratch:
+            raise ValueError(
+                "lora: adapters change trained weights a little, and from_scratch draws them at random; remove one"
+            )
+        return self
+
+
 class Teacher(Model):
     """The recogniser that is learnt from: here, or behind a server at `url`."""
 
+    device: str | None = None
+    """Where its weights are, such as "cpu" or "cuda:1"; None puts them beside the student's."""
+    quantise: Literal["int8"] | None = None
+    """Weights of linear layers in 8 bits, a scale each row, through torchao; None leaves them as `dtype` says."""
     url: str | None = None
     """Of a server that returns log-probabilities of prompts; `model` then names the tokenizer, no weights are read."""
     server: Server = Server()
 
     @model_validator(mode="after")
     def _either_here_or_there(self) -> Teacher:
+        if self.quantise is not None and self.from_scratch:
+            raise ValueError("quantise: there are no weights to read with from_scratch = true; remove one of them")
         if self.url is None:
             if self.server != Server():
                 raise ValueError("server: says how a server is asked; give its url as well, or remove the table")
             return self
         # Compared with the defaults, since a recipe that is read back from a run names every field.
-        local = ("from_scratch", "dtype", "window_seconds", "keep_decoder_layers", "freeze_encoder")
+        local = (
+            "from_scratch",
+            "dtype",
+            "window_seconds",
+            "keep_decoder_layers",
+            "freeze_encoder",
+            "device",
+            "quantise",
+        )
         given = [name for name in local if getattr(self, name) != type(self).model_fields[name].default]
         if given:
             raise ValueError(f"{given}: the server decides that; remove them, or remove url for a local teacher")
@@ -154,7 +193,7 @@ class Recipe(Section):
 
     name: str = "run"
     seed: int = 0
-    student: Model
+    student: Student
     teacher: Teacher | None = None
     audio: Audio = Audio()
     support: Support = Support()

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from ..models.adapters import FOLDER, has_adapters, merged, save_adapters
+
 STATE = "state.json"
 OPTIMISER = "optimiser.pt"
 
@@ -56,11 +58,14 @@ def save(run: Path, recogniser: Any, state: TrainingState, weights: Mapping | No
     target = directory(run, state.step)
     temporary = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
+    if weights is not None and has_adapters(recogniser.generator):
+        save_adapters(recogniser.generator, weights, temporary / FOLDER)
+        weights = merged(recogniser.generator, weights)
     recogniser.save(temporary, weights)
     if optimiser is not None:
         torch.save(optimiser, temporary / OPTIMISER)
     (temporary / STATE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
-    for path in temporary.iterdir():
+    for path in (path for path in temporary.rglob("*") if path.is_file()):
         with path.open("rb") as file:
             os.fsync(file.fileno())
     if target.exists():

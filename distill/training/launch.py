@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from ..data.sampling import micro_batches
 from ..recipe import Recipe, TrackerName, load_recipe
@@ -94,6 +95,7 @@ def resume(output: str | Path, *, trackers: Sequence[TrackerName] = (), observer
 
 
 def _accelerator(recipe: Recipe) -> Accelerator:
+    AcceleratorState._reset_state()  # or an earlier run's precision would be this one's, or refuse it
     # Without being told, accelerate takes processes on a machine without an accelerator for as many separate runs.
     accelerator = Accelerator(mixed_precision=recipe.precision, cpu=not torch.accelerator.is_available())
     if recipe.threads:  # after accelerate, which gives processes on the CPU a number of threads of its own

@@ -13,7 +13,7 @@ from ..data.manifest import Utterance, require_text
 from ..data.sources import read_utterances
 from ..models import Recogniser
 from ..normalise import normaliser
-from ..pair.loading import load_model, load_teacher
+from ..pair.loading import load_student, load_teacher
 from ..pair.pair import Pair
 from ..recipe import Recipe
 from ..teacher import ServedTeacher
@@ -75,9 +75,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         Augmentation.of(stage.augment, f"stages.{i}.augment") for i, stage in enumerate(recipe.stages)
     )
 
-    student = load_model(recipe.student, recipe.seed, device, weights)
-    if recipe.student.freeze_encoder:
-        student.freeze_encoder(recipe.student.encoder_cache_mib)
+    student = load_student(recipe.student, recipe.seed, device, weights)
     pair = None
     if recipe.teacher:
         k = recipe.support.k

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 import overlap
 
 from ..data.sampling import micro_batches, seed_of
-from ..pair.loading import load_model
+from ..pair.loading import load_student
 from ..recipe import StageConfig, fixed_steps
 from ..run import checkpoint
 from ..run.checkpoint import TrainingState
@@ -200,7 +200,7 @@ class Trainer:
             return
         self.monitor.evaluate(state.step, self.stage.name, self.student)
         entry = checkpoint.directory(self.directory.path, state.entries[str(state.stage)])
-        source = load_model(self.recipe.student, weights=entry)
+        source = load_student(self.recipe.student, weights=entry)
         self.student.generator.load_state_dict(source.generator.state_dict())
         state.stage, state.stage_step, state.gate = earlier[-1], 0, None
         state.fallbacks += 1

@@ -28,7 +28,15 @@ import numpy as np
 
 from distill.pair import comparison as compared
 from tests.benchmarks.harness import pin_threads, show, spread
-from tests.distill.beside_trl import Comparison, Course, ours, save_manifest, save_pair, trl_distillation, trl_gkd
+from tests.distill.training.beside_trl import (
+    Comparison,
+    Course,
+    ours,
+    save_manifest,
+    save_pair,
+    trl_distillation,
+    trl_gkd,
+)
 
 CASES = [("given", "forward_kl"), ("given", "reverse_kl"), ("given", "jensen_shannon"), ("written", "forward_kl")]
 

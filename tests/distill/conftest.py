@@ -13,7 +13,7 @@ from distill.recipe import Recipe
 from distill.recipe.paths import packaged
 from distill.teacher import http
 from tests.distill.served import TeacherServer
-from tests.distill.small_models import save_glm_asr
+from tests.distill.small_models import save_glm_asr, save_qwen3
 
 ONLY_EMPTY = {
     "unfinished": "keep",
@@ -74,7 +74,7 @@ def _saved(path: Path, seed: int) -> Path:
 @pytest.fixture(scope="session")
 def served_models(student_path, teacher_path, tmp_path_factory) -> dict[str, Path]:
     """Served, by name: `padded` is the teacher with logits past its tokens, `shuffled` has its ids mixed."""
-    from tests.distill.test_pair import shuffled  # here, so that pytest rewrites its assertions first
+    from tests.distill.pair.test_pair import shuffled  # here, so that pytest rewrites its assertions first
 
     folder = tmp_path_factory.mktemp("served")
     model = load_recogniser(str(teacher_path)).generator
@@ -178,3 +178,13 @@ def mini_text(mini, text_manifests) -> dict:
 @pytest.fixture
 def recipe(mini) -> Recipe:
     return Recipe.model_validate(mini)
+
+
+@pytest.fixture
+def texts(mini_text, tmp_path):
+    """The miniature recipe on prompts, without probes, and with completions of one to three words."""
+    models = {"student": {"model": str(save_qwen3(tmp_path / "student", seed=1))}}
+    models["teacher"] = {"model": str(save_qwen3(tmp_path / "teacher", seed=2))}
+    recipe = mini_text | models | {"probe": None, "evaluation": None}
+    recipe["stages"] = [stage | {"gate": None} for stage in recipe["stages"]]
+    return recipe

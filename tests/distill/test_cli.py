@@ -47,6 +47,16 @@ def test_train_prints_the_stage_table_and_where_the_run_is(toml, tmp_path, capsy
     assert "VUSS" in out
     assert "teacher data" in out
     assert f"run directory: {tmp_path / 'run'}" in out
+    code, out, _ = run("compare", tmp_path / "run", "--as", "markdown", capsys=capsys)
+    assert code == 0
+    assert "| run " in out
+    assert "| WER % test |" in out
+
+
+def test_comparing_nothing_that_is_a_run_names_it(tmp_path, capsys):
+    code, _, err = run("compare", tmp_path / "none", capsys=capsys)
+    assert code == 1
+    assert "resolved.json is missing" in err
 
 
 def test_evaluate_json_is_one_object_and_nothing_else(student_path, manifests, capsys):

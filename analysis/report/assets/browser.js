@@ -48,7 +48,7 @@ function arrange() {
   state.rows = sorted(found, control("sort").value || "errors");
   state.chosen = Math.max(0, state.rows.findIndex((row) => row.id === before));
   const errors = state.rows.reduce((sum, row) => [sum[0] + (row.err?.[0] ?? 0), sum[1] + (row.err?.[1] ?? 0)], [0, 0]);
-  const rate = errors[1] ? `; ${counted(errors[0])} of ${counted(errors[1])} ${state.group.errors.split(/[ ,]/)[0]} wrong, ${fixed((100 * errors[0]) / errors[1], 1)} % (${state.group.errors.replace(/^\w+,? /, "")})` : "";
+  const rate = errors[1] ? `; ${counted(errors[0])} errors in ${counted(errors[1])} ${state.group.errors}: ${fixed((100 * errors[0]) / errors[1], 1)} %` : "";
   control("status").textContent = `${counted(state.rows.length)} of ${counted(state.all.length)} utterances${rate}`;
   legend();
   intoView(state.chosen);

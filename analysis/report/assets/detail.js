@@ -8,7 +8,7 @@ function drawDetail(state) {
     return;
   }
   const facts = [];
-  if (row.err) facts.push(`${row.err[0]} of ${row.err[1]} wrong (${state.group.errors})`);
+  if (row.err) facts.push(`${row.err[0]} errors in ${row.err[1]} ${state.group.errors}`);
   else facts.push("error rate undefined: no reference");
   if (row.mean) {
     facts.push(`means over ${counted(row.use.filter(Boolean).length)} of ${counted(row.tok.length)} positions: overlap |I|/k ${fixed(row.mean.overlap_ratio, 3)}`);

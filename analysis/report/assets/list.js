@@ -37,7 +37,7 @@ function drawList(state) {
 function drawRow(state, place) {
   const row = state.rows[place];
   const numbers = [make("b", { textContent: row.id })];
-  if (row.err) numbers.push(make("span", { textContent: `${row.err[0]}/${row.err[1]} wrong` }));
+  if (row.err) numbers.push(make("span", { textContent: `errors ${row.err[0]}/${row.err[1]}` }));
   if (row.mean) {
     numbers.push(make("span", { textContent: `overlap ${fixed(row.mean.overlap_ratio, 2)}` }));
     numbers.push(make("span", { textContent: `KL ${fixed(row.mean.forward_kl, 2)}` }));

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from analysis import figures, load
+from analysis.figures import glyphs
 from analysis.figures.style import STAGE_COLOURS, STAGE_MARKERS, STAGE_TINTS
 from overlap.sweep import sweep
 from tests.analysis.figures.conftest import write_full_run
@@ -164,7 +165,7 @@ def test_traces_that_are_not_there(full, begun):
     trace = figures.choose_trace(full, "u5")
     with pytest.raises(ValueError, match=r"first: the utterance has positions 0 to 2, received 3"):
         figures.support_membership(trace, first=3)
-    with pytest.raises(ValueError, match=r"rows, columns: expected at least 1 of each, received 0 and 20"):
+    with pytest.raises(ValueError, match=r"rows, columns: expected at least 1 of each, received 0 and None"):
         figures.support_membership(trace, rows=0)
 
 
@@ -254,3 +255,28 @@ def test_traces_whose_spelling_is_unknown_are_unlabelled(full, tmp_path):
     panel = figures.strata(run)
     assert [label.get_text() for label in panel.get_yticklabels()] == ["unlabelled"]
     assert pd.Series(panel.lines[0].get_xdata()).between(0, 1).all()
+
+
+def test_letters_that_no_font_has_are_written_as_code_points(full, monkeypatch):
+    monkeypatch.setattr(glyphs, "FALLBACKS", ())
+    assert glyphs.drawable("two 四") == "two U+56DB"
+    trace = figures.choose_trace(full, "u5").to_dict()
+    trace |= {"text": "四 five", "union_tokens": [["åĽĽ"] * len(ids) for ids in trace["union_ids"]]}
+    panel = figures.support_membership(trace, width=8.0)
+    panel.figure.draw_without_rendering()  # a missing glyph is a warning, so an error here
+    assert {text.get_text() for text in panel.texts} == {"U+56DB"}
+    assert "text: U+56DB five" in panel.get_title(loc="left")
+
+
+def test_a_long_utterance_is_cut_to_what_is_legible(full):
+    trace = figures.choose_trace(full, "u8").to_dict()
+    lists = [name for name, value in trace.items() if isinstance(value, list | np.ndarray)]
+    long = trace | {name: list(trace[name]) * 15 for name in lists}
+    length = len(long["token_ids"])
+    for width in (3.5, 8.0):
+        panel = figures.support_membership(long, width=width)
+        shown = len(panel.get_xticks())
+        assert 8 <= shown < length
+        assert f"{shown} of {length} positions shown" in panel.get_legend().get_title().get_text()
+    panel = figures.support_membership(long, first=70, columns=3)
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["70", "71", "72"]

@@ -4,8 +4,10 @@ import os
 import shutil
 
 import pytest
+from matplotlib.figure import Figure
 
 from analysis.report import write_report
+from analysis.report.pictures import Picture, data_uri
 from tests.analysis.report.conftest import SCRIPT, trace_frame, write_traced
 from tests.analysis.report.test_audio import tones
 
@@ -40,7 +42,11 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(folder):
-    write_report(write_traced(folder / "run", states=("student", "fixed")), folder / "report.html", clips=tones)
+    figure = Figure(figsize=(2, 1))  # the true ones take most of the time
+    figure.subplots().plot([0, 1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("analysis.report.html.pictures", lambda run: [Picture("A line", "It rises.", data_uri(figure))])
+        write_report(write_traced(folder / "run", states=("student", "fixed")), folder / "report.html", clips=tones)
     return folder / "report.html"
 
 
@@ -118,7 +124,7 @@ def test_worst_error_rates_of_an_evaluation(view, report):
     wrong = [3 - i % 4 for i in range(12)]
     worst = sorted(range(12), key=lambda i: (-wrong[i], i))
     assert names(page)[:6] == [f"u{i:04d}" for i in worst[:6]]
-    assert "12 of 12 utterances; 18 of 120 words wrong, 15.0 % (normaliser basic 1)" in page.inner_text("#status")
+    assert "12 of 12 utterances; 18 errors in 120 words, normaliser basic 1: 15.0 %" in page.inner_text("#status")
     assert page.locator("#sort option").all_inner_texts() == [
         "order of the files", "worst error rate", "longest transcript",
     ]  # fmt: skip
@@ -213,12 +219,17 @@ def test_colours_follow_the_chosen_statistic(view, report):
 
 
 def test_light_and_dark(view, report):
+    """Figures are turned over with the page."""
+
     def ground(page):
         colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
         return sum(int(part) for part in colour.strip("rgb()").split(",")) / 3
 
     dark, light = view(report, color_scheme="dark"), view(report, color_scheme="light")
     assert ground(dark) < 60 < 200 < ground(light)
+    look = "(() => [document.images[0].naturalWidth > 0, getComputedStyle(document.images[0]).filter])()"
+    drawn = [page.evaluate(look) for page in (dark, light)]
+    assert drawn == [[True, "invert(1) hue-rotate(180deg)"], [True, "none"]]
     for page, before in ((dark, "dark"), (light, "light")):
         page.click("#theme")
         assert (ground(page) > 200) == (before == "dark")

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import soundfile
-from distill.manifest import ManifestError
 
+from distill import ManifestError
 from distill.data.clips import manifest_clips
 
 

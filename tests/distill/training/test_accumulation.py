@@ -6,7 +6,6 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.distill.test_trainer import _Interrupt
 
 from distill import TrainingError, resume, train
 from distill.data.manifest import read_manifest
@@ -16,17 +15,7 @@ from distill.recipe import Recipe
 from distill.training import launch
 from distill.training.optimisation import Optimisation
 from distill.training.stage_data import stage_sampler
-from tests.distill.small_models import save_qwen3
-
-
-@pytest.fixture
-def texts(mini_text, tmp_path):
-    """The miniature recipe on prompts, without probes, and with completions of one to three words."""
-    models = {"student": {"model": str(save_qwen3(tmp_path / "student", seed=1))}}
-    models["teacher"] = {"model": str(save_qwen3(tmp_path / "teacher", seed=2))}
-    recipe = mini_text | models | {"probe": None, "evaluation": None}
-    recipe["stages"] = [stage | {"gate": None} for stage in recipe["stages"]]
-    return recipe
+from tests.distill.training.test_trainer import _Interrupt
 
 
 def first_step(recipe, index, path, monkeypatch, **changes):

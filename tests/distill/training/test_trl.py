@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("trl", reason="TRL is not installed: pip install support-overlap[test]")
 
-from tests.distill.beside_trl import Comparison, ours, save_manifest, save_pair, trl_distillation, trl_gkd
+from tests.distill.training.beside_trl import Comparison, ours, save_manifest, save_pair, trl_distillation, trl_gkd
 
 STEPS, BATCH = 3, 4
 # TRL uses names that transformers has renamed.

@@ -1,0 +1,57 @@
+"""Plots of one line: a column a span of steps, in eight heights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def columns(steps: Sequence[float], values: Sequence[float], last_step: int, width: int) -> list[float]:
+    """Means over equal spans of steps from 0 to the last; a span without a value keeps the one before it.
+
+    Args:
+        steps: Where the values were taken, ascending.
+        values: As many; NaN is left out.
+        last_step: The right end.
+        width: How many spans.
+
+    Returns:
+        A number a span; NaN before the first value.
+    """
+    taken = [(s, v) for s, v in zip(steps, values, strict=True) if not math.isnan(v)]
+    if not taken:
+        return [math.nan] * width
+    spans = np.array([min(width - 1, int(step * width / max(1, last_step))) for step, _ in taken])
+    numbers = np.array([value for _, value in taken])
+    means, before = [], math.nan
+    for span in range(width):
+        here = numbers[spans == span]
+        before = float(here.mean()) if len(here) else before
+        means.append(before)
+    return means
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Blocks from the lowest value to the highest; a space for NaN, a middle line where all are the same."""
+    known = [value for value in values if not math.isnan(value)]
+    if not known:
+        return " " * len(values)
+    low, high = min(known), max(known)
+    top = len(BLOCKS) - 1
+
+    def block(value: float) -> str:
+        if math.isnan(value):
+            return " "
+        return BLOCKS[round(top * (value - low) / (high - low))] if high > low else BLOCKS[top // 2]
+
+    return "".join(map(block, values))
+
+
+def bar(share: float, width: int) -> str:
+    """A bar that is filled from the left."""
+    filled = round(width * min(1.0, max(0.0, share)))
+    return "━" * filled + "─" * (width - filled)

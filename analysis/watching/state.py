@@ -1,0 +1,145 @@
+"""Where a run stands, from its directory: the numbers behind the picture."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..load import Run, load
+
+RECENT_STEPS = 50
+"""Steps whose mean is a usual step."""
+STALLED_STEPS = 100
+"""A run is stalled when nothing was written for so many usual steps …"""
+STALLED_SECONDS = 60.0
+"""… and for so long, as probes, evaluations and checkpoints take their time between steps."""
+WRITTEN = ("metrics.jsonl", "decisions.jsonl", "evaluations.jsonl", "probes.parquet", "teacher-transcripts-*", "traces")
+
+
+@dataclass(frozen=True, eq=False)
+class RunState:
+    """Where a run stands.
+
+    Attributes:
+        run: Its files as frames.
+        stage: Index of the current stage; the next one's, once a gate has advanced.
+        stage_step: Steps taken in it since it was last entered.
+        step: Steps taken in the run.
+        outcome: In words why the run ended; None while it has not.
+        quiet_seconds: Since anything was written.
+        step_seconds: Mean of the last steps of this stage, without probes and evaluations; NaN before the first.
+        phase_seconds: The same by phase.
+        transcripts: By stage of teacher data: its summary, or how many transcripts are written while it is at work.
+    """
+
+    run: Run
+    stage: int
+    stage_step: int
+    step: int
+    outcome: str | None
+    quiet_seconds: float
+    step_seconds: float = math.nan
+    phase_seconds: dict[str, float] = field(default_factory=dict)
+    transcripts: dict[str, dict[str, Any] | int] = field(default_factory=dict)
+
+    @property
+    def stage_name(self) -> str:
+        """Name of the current stage."""
+        return self.run.stages[self.stage]["name"]
+
+    @property
+    def stage_steps(self) -> int:
+        """Most steps that the current stage takes: its own, or what is left of the run's."""
+        own, total = int(self.run.stages[self.stage]["steps"]), self.total_steps
+        return own if total is None else min(own, self.stage_step + total - self.step)
+
+    @property
+    def total_steps(self) -> int | None:
+        """Steps after which the run ends whatever its stages have left; None without such a limit."""
+        return self.run.resolved["recipe"].get("total_steps")
+
+    @property
+    def stage_seconds_left(self) -> float:
+        """Seconds of steps that the stage takes at most from here; NaN before its first step."""
+        return self.step_seconds * max(0, self.stage_steps - self.stage_step)
+
+    @property
+    def aborted(self) -> bool:
+        """Whether a gate aborted the run."""
+        return self.outcome is not None and self.outcome.startswith("aborted")
+
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing was written for longer than steps explain."""
+        usual = 0.0 if math.isnan(self.step_seconds) else self.step_seconds
+        return self.outcome is None and self.quiet_seconds > max(STALLED_SECONDS, STALLED_STEPS * usual)
+
+
+def run_state(path: str | Path, now: float | None = None) -> RunState:
+    """Read a run that may be going on.
+
+    Args:
+        path: The run directory.
+        now: Seconds since the epoch; None asks the clock.
+
+    Raises:
+        FileNotFoundError, ValueError: See `analysis.load`.
+    """
+    run = load(path)
+    stage, stage_step, step, outcome = _position(run)
+    written = [p.stat().st_mtime for pattern in (*WRITTEN, "resolved.json") for p in run.path.glob(pattern)]
+    quiet = max(0.0, (time.time() if now is None else now) - max(written))
+    phases = _phase_seconds(run, run.stages[stage]["name"])
+    total = sum(phases.values()) if phases else math.nan
+    return RunState(run, stage, stage_step, step, outcome, quiet, total, phases, _transcripts(run))
+
+
+def _position(run: Run) -> tuple[int, int, int, str | None]:
+    names = [stage["name"] for stage in run.stages]
+    last: dict[str, Any] | None = run.decisions.iloc[-1].to_dict() if len(run.decisions) else None
+    trained: dict[str, Any] | None = run.metrics.iloc[-1].to_dict() if len(run.metrics) else None
+    if last is None or (trained is not None and trained["step"] > last["step"]):
+        if trained is None:
+            return 0, 0, 0, None
+        return names.index(trained["stage"]), int(trained["stage_step"]), int(trained["step"]), None
+    stage, stage_step, step = names.index(last["stage"]), int(last["stage_step"]), int(last["step"])
+    if last["decision"] == "end":
+        return stage, stage_step, step, str(last["reason"])
+    if last["decision"] == "advance" and stage + 1 < len(names):
+        return stage + 1, 0, step, None
+    if last["decision"] == "fall_back":
+        earlier = [i for i in range(stage) if run.stages[i]["type"] == "td"]
+        return (earlier[-1], 0, step, None) if earlier else (stage, stage_step, step, None)
+    return stage, stage_step, step, None
+
+
+def _phase_seconds(run: Run, stage: str) -> dict[str, float]:
+    mine = run.metrics[run.metrics["stage"] == stage].tail(RECENT_STEPS)
+    columns = [name for name in mine.columns if name.startswith("seconds.")]
+    taken = {name: np.asarray(mine[name], dtype=float) for name in columns}
+    seconds = {n.removeprefix("seconds."): float(np.nan_to_num(v).mean()) for n, v in taken.items() if len(v)}
+    return {phase: mean for phase, mean in seconds.items() if mean > 0}
+
+
+def _transcripts(run: Run) -> dict[str, dict[str, Any] | int]:
+    found: dict[str, dict[str, Any] | int] = {}
+    for stage in run.stages:
+        base = run.path / f"teacher-transcripts-{stage['name']}"
+        summary, journal = (base.with_name(f"{base.name}.{end}") for end in ("summary.json", "journal.jsonl"))
+        if summary.exists():
+            found[stage["name"]] = json.loads(summary.read_text(encoding="utf-8"))
+        elif journal.exists():
+            found[stage["name"]] = sum(len(batch) for batch in _batches(journal))
+    return found
+
+
+def _batches(journal: Path) -> list[list[Any]]:
+    """Batches of transcripts that are whole; the first line says what they are of."""
+    lines = journal.read_bytes().splitlines(keepends=True)[1:]
+    return [batch for line in lines if line.endswith(b"\n") and isinstance(batch := json.loads(line), list)]

@@ -1,0 +1,246 @@
+"""The picture: what a run is doing, as lines of text that fit a terminal."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Any
+
+from rich.console import Group
+from rich.text import Text
+
+from ..formatting import count, interval, number, plural
+from ..load import ERROR_RATES
+from .plots import bar, columns, sparkline
+from .state import RunState
+
+PLOTTED = {"union_size": ("VUSS", 2), "top1_agreement": ("top-1", 3), "total_variation": ("TV", 3)}
+"""Statistics of probes, with what they are called here and their decimals."""
+LABEL = 8
+"""Columns of the names on the left."""
+Lines = list[Text]
+
+
+def picture(state: RunState, width: int, height: int) -> Group:
+    """The state of a run in at most `height` lines of at most `width` columns.
+
+    What matters least is left out where there is no room for it: first blank lines, then what stands lowest.
+    """
+    sections = [
+        section
+        for section in (
+            _head(state, width),
+            _gate(state, width),
+            _plots(state, width),
+            _probe(state),
+            _evaluations(state, most=max(3, min(10, height - 24))),
+            _transcripts(state),
+            _seconds(state),
+        )
+        if section
+    ]
+    spaced = sum(map(len, sections)) + len(sections) - 1 <= height
+    lines: Lines = []
+    for section in sections:
+        lines += [Text(), *section] if spaced and lines else section
+    for line in lines:
+        line.no_wrap, line.overflow = True, "ellipsis"
+        line.truncate(width, overflow="ellipsis")
+    return Group(*lines[:height])
+
+
+def duration(seconds: float) -> str:
+    """In the two largest units, such as `2 h 5 min`; a dash for NaN."""
+    if math.isnan(seconds):
+        return number(seconds, 0)
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def _head(state: RunState, width: int) -> Lines:
+    stage, stages = state.run.stages[state.stage], state.run.stages
+    if state.outcome is not None:
+        status, colour = state.outcome, "bold red" if state.aborted else "bold green"
+        status += "" if status.startswith(("finished", "stopped", "aborted")) else " (ended)"
+    elif state.stalled:
+        status, colour = f"STALLED: nothing written for {duration(state.quiet_seconds)}", "bold yellow"
+    else:
+        status, colour = f"running, last written {duration(state.quiet_seconds)} ago", "green"
+    name = Text.assemble((state.run.recipe, "bold"), f" · {state.run.path}")
+    place = Text.assemble((stage["name"], "bold cyan"), f" ({stage['type']}), stage {state.stage + 1} of {len(stages)}")
+    total = state.total_steps
+    whole = f"run {count(state.step)}" + (f" of {count(total)}" if total else "")
+    share = state.stage_step / state.stage_steps if state.stage_steps else 0.0
+    steps = f" {count(state.stage_step)} of at most {count(state.stage_steps)} · {whole} steps"
+    progress = Text.assemble((bar(share, max(8, min(40, width - len(steps) - 2))), "cyan"), steps)
+    lines = [name, Text(status, colour), place, progress]
+    if state.stalled:
+        hint = f"a long probe or evaluation, or interrupted: `distill resume {state.run.path}`"
+        lines.append(Text(hint, "yellow"))
+    elif state.outcome is None and not math.isnan(state.step_seconds):
+        left, each = duration(state.stage_seconds_left), number(state.step_seconds, 2)
+        lines.append(Text(f"at most {left} of steps left in this stage, at {each} s a step (probes come on top)"))
+    return lines
+
+
+def _gate(state: RunState, width: int) -> Lines:
+    readings = state.run.decisions[state.run.decisions["gate"] != "run"]
+    if not len(readings):
+        return []
+    last: dict[str, Any] = readings.iloc[-1].to_dict()
+    colour = {"stay": "", "advance": "green", "stop": "yellow"}.get(last["decision"], "red")
+    where = f" at step {last['step']}, {last['stage']}: {last['gate']}"
+    lines = [Text.assemble(("gate".ljust(LABEL), "bold"), (str(last["decision"]), f"bold {colour}"), where)]
+    rows = textwrap.wrap(str(last["reason"]), max(20, width - LABEL))
+    return lines + [Text(" " * LABEL + row) for row in (*rows[:2], *_limits(last)[:3])]
+
+
+def _limits(decision: Mapping[str, Any]) -> list[str]:
+    """A line a statistic that a gate holds within limits, which its reason names only once they are left."""
+    start, lines = "numbers.statistics.", []
+    for column, limits in decision.items():
+        if column.startswith(start) and column.endswith(".limits") and isinstance(limits, list):
+            at = column.removesuffix(".limits")
+            value, low, high, positions, groups = (
+                _real(decision, f"{at}.{end}") for end in ("value", "low", "high", "n_positions", "n_groups")
+            )
+            estimate = f"{at.removeprefix(start)} {number(value, 3)} {interval(low, high, 3)}"
+            lines.append(f"{estimate}, limits {limits[0]:g} to {limits[1]:g}, n = {count(positions)}/{count(groups)}")
+    return lines
+
+
+def _real(row: Mapping[str, Any], column: str) -> float:
+    value = row.get(column)
+    return float(value) if isinstance(value, Real) else math.nan
+
+
+def _plots(state: RunState, width: int) -> Lines:
+    run = state.run
+    series: list[tuple[str, Sequence[float], Sequence[float], int, str]] = []
+    for name, (label, digits) in PLOTTED.items():
+        for title, steps, values in _statistic(state, name, label):
+            series.append((title, steps, values, digits, ""))
+    if len(run.metrics):
+        series.append(("loss", run.metrics["step"].tolist(), run.metrics["loss"].astype(float).tolist(), 3, ""))
+    mine = run.evaluations[run.evaluations["model"] == "student"]
+    rate = run.error_rate
+    if len(mine) and f"{rate}.value" in mine:
+        percent = (100 * mine[f"{rate}.value"].astype(float)).tolist()
+        series.append((rate.upper(), mine["step"].tolist(), percent, 1, " %"))
+    shown = [s for s in series if any(not math.isnan(v) for v in s[2])]
+    if not shown or not state.step:
+        return []
+    room = max(10, min(100, width - LABEL - 26))
+    lines = [Text.assemble(("stage".ljust(LABEL), "bold"), *_stages(state, room), ("  first → last", "dim"))]
+    for title, steps, values, digits, unit in shown:
+        known = [v for v in values if not math.isnan(v)]
+        first, last = number(known[0], digits), number(known[-1], digits)
+        plot = sparkline(columns(steps, values, state.step, room))
+        lines.append(Text.assemble((title.ljust(LABEL), "bold"), (plot, "cyan"), f"  {first} → {last}{unit}"))
+    return lines
+
+
+def _statistic(state: RunState, name: str, label: str) -> list[tuple[str, list[float], list[float]]]:
+    """Of probes on the student's own states, both ends where a teacher gives bounds; without probes, of steps."""
+    probes, metrics = state.run.probes, state.run.metrics
+    own = probes[probes["states"] == "student"]
+    ends = {name: label, f"{name}.lower": f"{label} ≥", f"{name}.upper": f"{label} ≤"}
+    found = []
+    for statistic, title in ends.items():
+        rows = own[own["statistic"] == statistic]
+        if len(rows):
+            found.append((title, rows["step"].tolist(), rows["value"].astype(float).tolist()))
+    column = f"overlap.{name}"
+    if not found and column in metrics:
+        found.append((label, metrics["step"].tolist(), metrics[column].astype(float).tolist()))
+    return found
+
+
+def _stages(state: RunState, width: int) -> list[tuple[str, str]]:
+    """Where the stages lie below the plots: their names, cut to their share of the steps."""
+    metrics = state.run.metrics
+    if not len(metrics):
+        return [(" " * width, "")]
+    stays = (metrics["stage"] != metrics["stage"].shift()).cumsum()
+    styles = ("black on cyan", "black on bright_black")
+    pieces: list[tuple[str, str]] = []
+    at = 0
+    for _, rows in metrics.groupby(stays):
+        last: dict[str, Any] = rows.iloc[-1].to_dict()
+        size = max(0, min(width, round(last["step"] * width / max(1, state.step))) - at)
+        pieces.append((str(last["stage"])[:size].ljust(size), styles[len(pieces) % 2]))
+        at += size
+    return [*pieces, (" " * (width - at), "")]
+
+
+def _probe(state: RunState) -> Lines:
+    probes = state.run.probes
+    if not len(probes):
+        return []
+    step = probes["step"].iloc[-1]
+    last = probes[(probes["step"] == step) & (probes["stage"] == probes["stage"].iloc[-1])]
+    lines = []
+    for states, rows in last.groupby("states", sort=False):
+        values = dict(zip(rows["statistic"].tolist(), rows["value"].tolist(), strict=True))
+        bins = {k.removeprefix("funnel."): v for k, v in values.items() if k.startswith("funnel.")}
+        total = sum(bins.values())
+        if not total:
+            continue
+        used = bins.get("used", 0.0)
+        rest = [f"{k} {count(v)}" for k, v in bins.items() if v and k != "used"]
+        words = f"{states}: {count(used)} of {count(total)} positions used ({100 * used / total:.1f} %)"
+        title = f"probe {step}" if not lines else ""
+        words += "" if not rest else f"; {', '.join(rest)}"
+        lines.append(Text.assemble((f"{title:<{LABEL}}" + (" " if len(title) >= LABEL else ""), "bold"), words))
+    return lines
+
+
+def _evaluations(state: RunState, most: int) -> Lines:
+    evaluations, rate = state.run.evaluations, state.run.error_rate
+    if f"{rate}.value" not in evaluations:
+        return []
+    teacher = evaluations[evaluations["model"] == "teacher"].tail(1)
+    students = evaluations[evaluations["model"] != "teacher"].tail(most - len(teacher))
+    rows: list[dict[str, Any]] = [*students.to_dict("records")[::-1], *teacher.to_dict("records")]  # pyright: ignore
+    lines = []
+    for row in rows:
+        value, low, high = (100 * _real(row, f"{rate}.{end}") for end in ("value", "low", "high"))
+        errors, total = (count(_real(row, f"{rate}.{what}")) for what in ("errors", "total"))
+        n = f"{errors}/{total} {ERROR_RATES[rate]}, {count(_real(row, 'n_utterances'))} utterances"
+        words = f"{number(value, 1):>5} % {interval(low, high, 1):<12}  step {row['step']:<4} {row['model']}  "
+        # The set's name has its place below that of the rate.
+        title = {0: rate.upper(), 1: str(row["set"])[: LABEL - 1]}.get(len(lines), "")
+        lines.append(Text.assemble((title.ljust(LABEL), "bold"), words, (n, "dim")))
+    return lines
+
+
+def _transcripts(state: RunState) -> Lines:
+    lines = []
+    for stage, what in state.transcripts.items():
+        lines.append(Text.assemble(("data".ljust(LABEL), "bold"), f"{stage}: {_kept(what)}"))
+    return lines
+
+
+def _kept(what: dict[str, Any] | int) -> str:
+    if isinstance(what, int):
+        return f"the teacher is writing, {count(what)} {plural('transcript', what)} so far"
+    dropped = {name: about["n_dropped"] for name, about in what["filters"].items() if about["n_dropped"]}
+    why = ", ".join(f"{name} {count(n)}" for name, n in dropped.items()) or "no filter dropped any"
+    return f"{count(what['n_kept'])} of {count(what['n'])} transcripts kept ({why})"
+
+
+def _seconds(state: RunState) -> Lines:
+    if not state.phase_seconds:
+        return []
+    largest = sorted(state.phase_seconds.items(), key=lambda item: -item[1])
+    parts = ", ".join(f"{phase} {number(seconds, 2)}" for phase, seconds in largest if seconds >= 0.005)
+    words = f"{number(state.step_seconds, 2)} s a step: {parts}"
+    return [Text.assemble(("time".ljust(LABEL), "bold"), words)]
