@@ -413,7 +413,7 @@ def opening():
 
 
 interrupted = GateCallback(opening(), read, every=20)
-supervised(pupil, lessons, "warm-up", 60, 4e-3, interrupted)  # as if the machine had gone down at step 60
+supervised(pupil, lessons, "warm-up", 40, 4e-3, interrupted)  # as if the machine had gone down at step 40
 warm_up = GateCallback(opening(), read, every=20)
 supervised(pupil, lessons, "warm-up", 300, 4e-3, warm_up, resume=True)  # the trainer's state and the gate's come back
 print(f"Interrupted with a streak of {interrupted.gate.streak} of {warm_up.gate.patience} readings, then resumed.")
