@@ -205,7 +205,7 @@ class Recipe(Section):
     total_steps: PositiveInt | None = None
     """End the run after so many steps, whatever the stages have left: equal budgets for compared recipes."""
     max_fallbacks: Count = 1
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Literal["no", "bf16"] = "no"
     threads: PositiveInt | None = None
     """CPU threads of torch; None leaves the default. Bit-exact resumption needs the same number."""
 

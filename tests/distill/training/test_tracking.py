@@ -15,8 +15,8 @@ from distill import Observer, resume, train
 from distill.extras import MissingExtraError
 from distill.recipe import Recipe, RecipeError, load_recipe
 from distill.training import tracking
+from tests.distill.test_cli import as_toml
 
-from .test_cli import as_toml
 from .test_cli import run as command
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
