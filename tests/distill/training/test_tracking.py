@@ -16,8 +16,7 @@ from distill.extras import MissingExtraError
 from distill.recipe import Recipe, RecipeError, load_recipe
 from distill.training import tracking
 from tests.distill.test_cli import as_toml
-
-from .test_cli import run as command
+from tests.distill.test_cli import run as command
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 Points = dict[str, list[tuple[int, float]]]
