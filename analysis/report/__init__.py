@@ -4,8 +4,9 @@ The page is read offline: figures, data and audio are inside it, and it asks no 
 """
 
 from .audio import Clips
+from .evidence import Evidence, Number, Recommendation, StageFacts, StageVerdict, Thresholds
 from .facts import stage_facts
-from .verdict import Evidence, Number, Recommendation, StageFacts, StageVerdict, Thresholds, verdict
+from .verdict import verdict
 from .write import Report, write_report
 
 __all__ = [

@@ -10,7 +10,7 @@ import pandas as pd
 from ..inference.errors import NAMES, Unit, error_rate_difference
 from ..load import ERROR_RATES, Run
 from ..visits import Visit, visit_numbers, visits
-from .verdict import ErrorChange, Number, StageFacts
+from .evidence import ErrorChange, Number, StageFacts
 
 ENOUGH_SPEAKERS = 10
 """From so many on, intervals are over speakers: utterances of a speaker are not independent. Fewer make none."""

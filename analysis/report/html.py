@@ -14,10 +14,10 @@ from markupsafe import Markup
 from ..comparison import compare
 from ..runs import Runs
 from .audio import Audio
+from .evidence import SOURCES, Thresholds
 from .payload import Payload
 from .pictures import pictures
 from .section import Section
-from .verdict import SOURCES, Thresholds
 
 ASSETS = resources.files("analysis.report") / "assets"
 

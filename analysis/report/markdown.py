@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from ..comparison import compare
 from ..formatting import count, markdown
 from ..runs import Runs
+from .evidence import StageVerdict, Thresholds
 from .section import Section
-from .verdict import StageVerdict, Thresholds
 
 
 def document(runs: Runs, sections: Sequence[Section], thresholds: Thresholds) -> str:

@@ -13,9 +13,10 @@ from ..inference.stays import stays
 from ..load import ERROR_RATES, Run
 from ..printed import PrintedTable
 from ..tables import StageTable, stage_table
+from .evidence import StageFacts, StageVerdict, Thresholds
 from .facts import stage_facts
 from .outside import outside_table
-from .verdict import StageFacts, StageVerdict, Thresholds, headline, verdict
+from .verdict import headline, verdict
 
 
 @dataclass(frozen=True)

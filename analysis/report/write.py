@@ -12,11 +12,11 @@ from typing import Any
 
 from ..runs import Runs, load_many
 from .audio import Audio, Clips, collect
+from .evidence import Thresholds
 from .html import page
 from .markdown import document
 from .payload import Payload, payload
 from .section import Section, section
-from .verdict import Thresholds
 
 SUFFIXES = (".html", ".md")
 BROWSER_BUDGET = 8_000_000

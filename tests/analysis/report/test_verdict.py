@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from analysis.report import Number, Recommendation, StageFacts, Thresholds, verdict
-from analysis.report.verdict import ErrorChange, Standing, headline
+from analysis.report.evidence import ErrorChange, Standing
+from analysis.report.verdict import headline
 
 NAN = math.nan
 READY = {"top1_agreement": 0.9, "student_mass": 0.9, "teacher_mass": 0.9, "repetition": 0.7, "end_of_text": 1.0}
