@@ -17,14 +17,12 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SECONDS = 540
+TORCHAO = ("torchao/", "torch/utils/_pytree.py")
+"""Where it is installed, transformers imports it, and it complains on standard error of what the machine lacks."""
 
 
 def executed(source: Path, folder: Path) -> NotebookNode:
-    """The notebook of a source with its outputs, run by a kernel of this environment in a folder of its own.
-
-    Progress bars are left out of the outputs, for they are worth nothing once the work is done, and so is where on this
-    machine the project lies.
-    """
+    """The notebook of a source with its outputs, run by a kernel of this environment in a folder of its own."""
     notebook = jupytext.read(source)
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     client = NotebookClient(
@@ -38,11 +36,28 @@ def executed(source: Path, folder: Path) -> NotebookNode:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # wall-clock times, which differ from run to run
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
-            for output in cell.outputs:
-                if "text" in output:
-                    output.text = output.text.replace(f"{ROOT}{os.sep}", "")
+            cell.outputs = tidy(cell.outputs)
     return notebook
+
+
+def tidy(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Without progress bars, worth nothing once the work is done, and without where on this machine the project lies.
+
+    What a cell prints comes in pieces, cut where a bar stood or a buffer was full; here it is one.
+    """
+    kept: list[NotebookNode] = []
+    for output in outputs:
+        if WIDGET in output.get("data", {}):
+            continue
+        if output.output_type == "stream":
+            output.text = output.text.replace(f"{ROOT}{os.sep}", "")
+            if output.name == "stderr" and any(place in output.text for place in TORCHAO):
+                continue
+            if kept and kept[-1].get("name") == output.name:
+                kept[-1].text += output.text
+                continue
+        kept.append(output)
+    return kept
 
 
 def main(names: list[str]) -> None:
