@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +14,9 @@ from ..progress import TerminalProgress
 from ..recipe import TrackerName, load_recipe
 from ..recipe.paths import shipped_recipes
 from ..training import launch
+from ..training.dry_run import dry_run as rehearse
 from ..training.trainer import RunResult
-from .app import app
+from .app import JsonFlag, app
 
 ABORTED = 3
 """Exit code of a run that a gate aborted."""
@@ -39,9 +41,11 @@ def demo(*, output: Path, seed: int = 0, recipe: str = "demo", track: Track = ()
 def train(
     recipe: str,
     *,
-    output: Path,
+    output: Path | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
     track: Track = (),
+    dry_run: bool = False,
+    json_: JsonFlag = False,
 ) -> int:
     """Run a recipe.
 
@@ -50,8 +54,17 @@ def train(
         output: Run directory to create.
         set_: dotted.key=value changes to the recipe, for instance stages.1.lr=1e-6.
         track: Also copy the run to tensorboard, wandb or trackio, instead of the recipe's own tracking.trackers.
+        dry_run: Write nothing: take two steps of every stage on its longest utterances, and print seconds and memory.
+        json_: With --dry-run, print one JSON object to standard output and nothing else there.
     """
-    return _train(recipe, output, set_, track)
+    if not dry_run:
+        if output is None:
+            raise ValueError("--output is missing: the run directory to create (--dry-run needs none)")
+        return _train(recipe, output, set_, track)
+    with TerminalProgress() as progress:
+        costs = rehearse(load_recipe(recipe, set_), observer=progress)
+    print(json.dumps(costs.to_dict(), allow_nan=False) if json_ else costs)
+    return 0
 
 
 @app.command

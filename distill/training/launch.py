@@ -44,7 +44,7 @@ def train(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides)
     check_trackers(recipe.tracking.trackers)
-    accelerator = _accelerator(recipe)
+    accelerator = accelerator_for(recipe)
     setup = prepare_run(recipe, device=accelerator.device)
     if accelerator.is_main_process:
         RunDirectory.create(output, resolved_configuration(recipe))
@@ -80,7 +80,7 @@ def resume(output: str | Path, *, trackers: Sequence[TrackerName] = (), observer
         )
     newest = checkpoint.latest(run.path)
     state = checkpoint.load_state(newest) if newest else TrainingState(rows=dict.fromkeys(run.rows, 0))
-    accelerator = _accelerator(recipe)
+    accelerator = accelerator_for(recipe)
     accelerator.wait_for_everyone()
     run.writer, before = accelerator.is_main_process, run.rows
     if newest and state.outcome is not None:
@@ -94,7 +94,12 @@ def resume(output: str | Path, *, trackers: Sequence[TrackerName] = (), observer
         return Trainer(setup, run, accelerator, heard_by, state, optimiser).run()
 
 
-def _accelerator(recipe: Recipe) -> Accelerator:
+def accelerator_for(recipe: Recipe) -> Accelerator:
+    """What joins the processes of a run, with its threads and precision set.
+
+    Raises:
+        TrainingError: More processes than a stage has utterances a step.
+    """
     AcceleratorState._reset_state()  # or an earlier run's precision would be this one's, or refuse it
     # Without being told, accelerate takes processes on a machine without an accelerator for as many separate runs.
     accelerator = Accelerator(mixed_precision=recipe.precision, cpu=not torch.accelerator.is_available())

@@ -1,0 +1,196 @@
+"""A rehearsal before a run: every stage takes two steps on its longest utterances, and says what they cost."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import overlap.table
+
+from ..data.batch import length
+from ..data.manifest import Utterance
+from ..recipe import Filters, Recipe, StageConfig
+from ..run.checkpoint import TrainingState
+from ..run.provenance import resolved_configuration
+from ..run.run_directory import RunDirectory
+from .launch import accelerator_for
+from .observer import Observer
+from .setup import Setup, prepare_run
+from .trainer import Trainer
+
+STEPS = 2
+"""The second step is the first with the optimiser's state in memory."""
+
+EVERYTHING = Filters(
+    empty="keep",
+    unfinished="keep",
+    max_compression=None,
+    max_repeats=None,
+    min_characters_per_second=None,
+    max_characters_per_second=None,
+    min_logprob=None,
+    min_script_share=None,
+)
+"""Drops nothing: a few utterances must not be lost where only their size matters."""
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What a stage takes.
+
+    Attributes:
+        stage: Its name.
+        kind: Its type.
+        batch_size: Utterances a step.
+        longest: Length of its longest utterance, in seconds, or characters of text models.
+        steps: How many it may take; the recipe's `total_steps` may end the run before.
+        seconds: Of its second step, by phase.
+        peak_gib: Most memory in use while it ran: of the accelerator, or of the process on a CPU.
+    """
+
+    stage: str
+    kind: str
+    batch_size: int
+    longest: float
+    steps: int
+    seconds: Mapping[str, float]
+    peak_gib: float
+
+    @property
+    def seconds_a_step(self) -> float:
+        """All phases together."""
+        return sum(self.seconds.values())
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a run would take at most, stage by stage."""
+
+    stages: tuple[StageCost, ...]
+    device: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """A tree that JSON can hold."""
+        return {
+            "device": self.device,
+            "stages": [
+                {name: getattr(cost, name) for name in StageCost.__dataclass_fields__}
+                | {"seconds_a_step": cost.seconds_a_step}
+                for cost in self.stages
+            ],
+        }
+
+    def __str__(self) -> str:
+        header = ["stage", "type", "batch", "longest", "seconds a step", "most of it", "steps", "hours", "peak GiB"]
+        rows = []
+        for cost in self.stages:
+            phase = max(cost.seconds, key=lambda name: cost.seconds[name])
+            hours = cost.steps * cost.seconds_a_step / 3600
+            row = [cost.stage, cost.kind, str(cost.batch_size), f"{cost.longest:.4g}", f"{cost.seconds_a_step:.3g}"]
+            row += [f"{phase} {cost.seconds[phase]:.3g}", f"{cost.steps:,}", f"{hours:.2f}", f"{cost.peak_gib:.2f}"]
+            rows.append(row)
+        table = overlap.table.text_table(header, rows, left=(0, 1))
+        return (
+            f"{table}\n\nOne step on the longest utterances of each stage (n = 1), on {self.device}: at most, if the "
+            "machine is quiet.\nProbes, evaluations and teacher's transcripts come on top in time; the memory holds them."
+        )
+
+
+@dataclass
+class _Listener(Observer):
+    """Keeps what steps cost, and passes everything on."""
+
+    inner: Observer
+    device: torch.device
+    seconds: dict[str, dict[str, float]] = field(default_factory=dict)
+    peaks: dict[str, float] = field(default_factory=dict)
+
+    def stage(self, name: str, kind: str, step: int, steps: int) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        self.inner.stage(name, kind, step, steps)
+
+    def step(self, row: Mapping[str, Any]) -> None:
+        self.seconds[row["stage"]] = dict(row["seconds"])
+        self.peaks[row["stage"]] = self._peak()
+        self.inner.step(row)
+
+    def work(self, what: str, done: int, total: int) -> None:
+        self.inner.work(what, done, total)
+
+    def _peak(self) -> float:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 2**30
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
+    """Take two steps of every stage on its longest utterances, with probe, evaluation and checkpoint, and keep nothing.
+
+    It goes the way of a run, gates apart, so what would fail at step 2 of stage 3 fails here. On a CPU the
+    memory is the process's own peak so far, which a later stage cannot lower.
+
+    Args:
+        recipe: With absolute paths.
+        observer: Hears what happens; silent without one.
+
+    Raises:
+        RecipeError, ManifestError, AudioError, ModelError, PairError, TrainingError: As `train`.
+    """
+    stages = tuple(_rehearsed(stage) for stage in recipe.stages)
+    short = recipe.model_copy(update={"stages": stages, "total_steps": None})
+    accelerator = accelerator_for(short)
+    whole = prepare_run(short, device=accelerator.device)
+    setup = _longest_first(whole)
+    heard_by = _Listener(observer or Observer(), accelerator.device)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run"
+        if accelerator.is_main_process:
+            RunDirectory.create(path, resolved_configuration(recipe))
+        run = RunDirectory.open(path, writer=accelerator.is_main_process)
+        Trainer(setup, run, accelerator, heard_by, TrainingState()).run()
+    costs = [
+        StageCost(
+            stage.name,
+            stage.type,
+            stage.batch_size,
+            max(map(length, utterances)),
+            stage.steps,
+            heard_by.seconds[stage.name],
+            heard_by.peaks[stage.name],
+        )
+        for stage, utterances in zip(recipe.stages, whole.stages, strict=True)
+    ]
+    return DryRun(tuple(costs), str(accelerator.device))
+
+
+def _rehearsed(stage: StageConfig) -> StageConfig:
+    update: dict[str, Any] = {"steps": STEPS, "gate": None}
+    if stage.type == "td":
+        update["filters"] = EVERYTHING
+    elif stage.type == "sft":
+        update["curriculum"] = None
+    elif stage.off_policy and stage.off_policy.states == "teacher":
+        update["off_policy"] = stage.off_policy.model_copy(update={"filters": EVERYTHING})
+    return stage.model_copy(update=update)
+
+
+def _longest_first(setup: Setup) -> Setup:
+    """The same with a batch of the longest utterances in each place."""
+
+    def longest(utterances: Sequence[Utterance], batch_size: int) -> tuple[Utterance, ...]:
+        return tuple(sorted(utterances, key=length, reverse=True)[:batch_size])
+
+    recipe = setup.recipe
+    stages = tuple(longest(u, stage.batch_size) for stage, u in zip(recipe.stages, setup.stages, strict=True))
+    probe = longest(setup.probe, recipe.probe.batch_size) if recipe.probe else ()
+    evaluation = longest(setup.evaluation, recipe.evaluation.batch_size) if recipe.evaluation else ()
+    return replace(setup, stages=stages, probe=probe, evaluation=evaluation)
