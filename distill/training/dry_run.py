@@ -99,7 +99,7 @@ class DryRun:
         table = overlap.table.text_table(header, rows, left=(0, 1))
         return (
             f"{table}\n\nOne step on the longest utterances of each stage (n = 1), on {self.device}: at most, if the "
-            "machine is quiet.\nProbes, evaluations and teacher's transcripts come on top in time; the memory holds them."
+            "machine is quiet.\nProbes, evaluations and teacher's transcripts take time on top; the memory holds them."
         )
 
 
