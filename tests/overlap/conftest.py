@@ -1,6 +1,7 @@
 """Tables that tests leave at the end of the log."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -17,3 +18,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for title, text in terminalreporter.config.stash.get(_TABLES, {}).items():
         terminalreporter.section(title)
         terminalreporter.write_line(text)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # one of several processes
+        session.config.workeroutput["tables"] = session.config.stash.get(_TABLES, {})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash.setdefault(_TABLES, {}).update(getattr(node, "workeroutput", {}).get("tables", {}))
