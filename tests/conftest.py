@@ -1,9 +1,13 @@
-"""Where recorded speech and a pretrained recogniser are, for the tests that want them."""
+"""Recorded speech and a pretrained recogniser for the tests that want them, and tables that tests leave behind."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+_TABLES = pytest.StashKey[dict[str, str]]()
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +26,25 @@ def recorded_speech() -> Path:
     if missing:
         pytest.fail(f"$RECORDED_SPEECH is {folder}, where there is no {' and no '.join(missing)}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def leave_table(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
+    """Called with a title and a text, shows both after the test results, whatever the capture mode."""
+    return pytestconfig.stash.setdefault(_TABLES, {}).__setitem__
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for title, text in terminalreporter.config.stash.get(_TABLES, {}).items():
+        terminalreporter.section(title)
+        terminalreporter.write_line(text)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # one of several processes
+        session.config.workeroutput["tables"] = session.config.stash.get(_TABLES, {})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash.setdefault(_TABLES, {}).update(getattr(node, "workeroutput", {}).get("tables", {}))
