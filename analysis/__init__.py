@@ -3,12 +3,12 @@
 Figures are in `analysis.figures`, apart so that tables need no plotting library to load.
 """
 
-from .comparison import CompareTable, compare
-from .load import Run, load
-from .readings import gate_readings
-from .runs import Runs, load_many
-from .tables import StageTable, stage_table
-from .visits import Visit, visits
+from .run.load import Run, load
+from .run.readings import gate_readings
+from .run.runs import Runs, load_many
+from .run.visits import Visit, visits
+from .tables.comparison import CompareTable, compare
+from .tables.stages import StageTable, stage_table
 
 __all__ = [
     "CompareTable",

@@ -35,8 +35,8 @@ import distill
 from analysis import load, load_many
 from analysis.figures import choose_trace, entropy_density, position_profile, strata, support_membership
 from analysis.inference import contrast, stage_ends, token_gains
-from analysis.pieces import token_pieces
 from analysis.report import write_report
+from analysis.run.pieces import token_pieces
 from distill import read_manifest, write_manifest
 from distill.progress import NotebookProgress
 from distill.recipe import Recipe

@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ..formatting import count
-from ..load import Run
-from ..visits import visits
+from ..run.load import Run
+from ..run.visits import visits
 from .decomposition import vuss_decomposition
 from .distributions import entropy_density, mass_distribution
 from .error_against_overlap import wer_against_overlap

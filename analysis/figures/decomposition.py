@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from ..formatting import count, interval, number
-from ..load import Run
+from ..run.load import Run
 from .moments import Moment, moments
 from .panels import NARROW, check_states, given_panels, inches, key_below, new_panels, say, small, text_width, tidy
 from .style import BOTH, INK, STATES, STUDENT_ONLY, TEACHER_ONLY

@@ -17,7 +17,7 @@ from overlap.groups import GroupSums
 from overlap.summary import estimate
 
 from ..formatting import count
-from ..load import Run
+from ..run.load import Run
 from .moments import Moment, measured, moments, rests_on
 from .panels import NARROW, check_states, given_panels, inches, key_below, new_panels, one_panel, say, small, tidy
 from .style import INK, axis_label

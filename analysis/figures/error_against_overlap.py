@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 
 from ..formatting import count
-from ..load import ERROR_RATES, Run
-from ..visits import visit_numbers, visits
+from ..run.load import ERROR_RATES, Run
+from ..run.visits import visit_numbers, visits
 from .moments import Moment
 from .panels import check_states, key_below, name_x, one_panel, say, small, span, text_width, tidy
 from .style import INK, STATES, axis_label

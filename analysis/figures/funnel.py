@@ -13,7 +13,7 @@ from matplotlib.ticker import StrMethodFormatter
 from overlap.funnel import BINS, Funnel
 
 from ..formatting import count, number
-from ..load import Run
+from ..run.load import Run
 from .moments import Moment, moments
 from .panels import check_states, inches, key_below, name_x, one_panel, say, small, tidy
 from .style import INK, STATES

@@ -15,8 +15,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.patches import Patch, Rectangle
 
-from ..load import Run
-from ..pieces import shown_token
+from ..run.load import Run
+from ..run.pieces import shown_token
 from .glyphs import drawable, families
 from .panels import check_states, inches, key_below, one_panel, say, small
 from .style import BOTH, INK, STATES, STUDENT_ONLY, TEACHER_ONLY

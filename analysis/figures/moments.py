@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ..formatting import count
-from ..load import Run
-from ..visits import visits
+from ..run.load import Run
+from ..run.visits import visits
 from .style import STAGE_COLOURS, STAGE_MARKERS, START_COLOUR
 
 

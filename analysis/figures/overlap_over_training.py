@@ -14,9 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
-from ..load import ERROR_RATES, Run
-from ..readings import gate_readings
-from ..visits import Visit, visit_numbers, visits
+from ..run.load import ERROR_RATES, Run
+from ..run.readings import gate_readings
+from ..run.visits import Visit, visit_numbers, visits
 from .gate_levels import draw_levels, level_entries
 from .panels import check_states, given_panels, inches, key_below, new_panels, say, small, span, text_width
 from .style import ALARM, INK, STAGE_TINTS, STATES, axis_label

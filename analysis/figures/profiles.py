@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from overlap.strata import Labels, by, position_bins, relative_position_bins
 
-from ..load import Run
+from ..run.load import Run
 from .moments import Moment, measured, moments, reached, rests_on
 from .panels import check_states, key_below, one_panel, say, tidy
 from .style import axis_label

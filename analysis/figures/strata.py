@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from overlap.strata import CORRECTNESS, TOKEN_CLASSES, Labels, align_to_reference, by, correctness, token_classes
 
 from ..formatting import count
-from ..load import Run
-from ..pieces import token_pieces
+from ..run.load import Run
+from ..run.pieces import token_pieces
 from .moments import Moment, moments, reached, rests_on
 from .panels import check_states, key_below, one_panel, say, small, tidy
 from .style import INK, axis_label

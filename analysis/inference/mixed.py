@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..formatting import count, decimals, interval, number, p_text, plural, signed
 from ..printed import PrintedTable
-from ..runs import Runs
+from ..run.runs import Runs
 from .errors import NAMES, Unit
 from .extra import statsmodels
 from .recipes import recipe_errors

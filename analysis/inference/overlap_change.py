@@ -11,8 +11,8 @@ import pandas as pd
 from overlap.definitions import TOKEN_STATISTICS
 
 from ..formatting import count, decimals, interval, number, p_text, signed
-from ..load import Run
 from ..printed import PrintedTable
+from ..run.load import Run
 from .bootstrap import DRAWS, Method, contrast
 from .effects import paired_effect
 from .multiple import CORRECTIONS, Correction, correction_note, with_corrected

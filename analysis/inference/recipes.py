@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..formatting import count, interval, number, p_text, plural, signed
 from ..printed import PrintedTable
-from ..runs import Runs
+from ..run.runs import Runs
 from .bootstrap import DRAWS, contrast
 from .errors import NAMES, Unit, clustered, columns_of, paired
 from .multiple import CORRECTIONS, Correction, correction_note, with_corrected

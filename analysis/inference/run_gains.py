@@ -13,9 +13,9 @@ from overlap.definitions import TOKEN_STATISTICS
 
 from ..formatting import count, interval, p_text, signed
 from ..printed import PrintedTable
-from ..runs import Runs
-from ..tables import stage_table
-from ..visits import visit_numbers
+from ..run.runs import Runs
+from ..run.visits import visit_numbers
+from ..tables.stages import stage_table
 from .multiple import CORRECTIONS, Correction, correction_note, strongest_first, with_corrected
 
 Outcome = Literal["gain", "recovery", "wer.after"]

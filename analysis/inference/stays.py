@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from ..load import Run
-from ..runs import Runs
-from ..visits import Visit, visits
+from ..run.load import Run
+from ..run.runs import Runs
+from ..run.visits import Visit, visits
 
 SAME_ROLLOUTS = ("fixed", "teacher", "reference")
 """States whose transcripts do not change while the student trains."""

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from ..formatting import count, decimals, interval, number, signed
-from ..load import Run
 from ..printed import PrintedTable
-from ..visits import visit_numbers, visits
+from ..run.load import Run
+from ..run.visits import visit_numbers, visits
 from .bootstrap import DRAWS, check
 
 LEAST = 4

@@ -11,7 +11,7 @@ import jiwer
 import numpy as np
 import pandas as pd
 
-from ..load import ERROR_RATES, Run
+from ..run.load import ERROR_RATES, Run
 from .tokens import Reader, token_reader
 
 PLACES = {

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from ..inference.errors import NAMES, Unit, error_rate_difference
-from ..load import ERROR_RATES, Run
-from ..visits import Visit, visit_numbers, visits
+from ..run.load import ERROR_RATES, Run
+from ..run.visits import Visit, visit_numbers, visits
 from .evidence import ErrorChange, Number, StageFacts
 
 ENOUGH_SPEAKERS = 10

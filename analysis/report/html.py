@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from ..comparison import compare
-from ..runs import Runs
+from ..run.runs import Runs
+from ..tables.comparison import compare
 from .audio import Audio
 from .evidence import SOURCES, Thresholds
 from .payload import Payload

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..comparison import compare
 from ..formatting import count, markdown
-from ..runs import Runs
+from ..run.runs import Runs
+from ..tables.comparison import compare
 from .evidence import StageVerdict, Thresholds
 from .section import Section
 

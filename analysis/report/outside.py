@@ -10,9 +10,9 @@ import pandas as pd
 
 from ..formatting import count, interval, number
 from ..inference import contrast
-from ..load import Run
 from ..printed import PrintedTable
-from ..visits import Visit, visits
+from ..run.load import Run
+from ..run.visits import Visit, visits
 from .tokens import token_reader
 
 SHOWN = 12

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..formatting import count, plural
-from ..load import Run
+from ..run.load import Run
 from .browsable import Group, groups, packed
 from .tokens import token_reader
 

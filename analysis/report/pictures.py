@@ -22,7 +22,7 @@ from ..figures import (
     vuss_decomposition,
     wer_against_overlap,
 )
-from ..load import Run
+from ..run.load import Run
 
 WIDTH = 5.0
 """Inches of figures that stand side by side."""

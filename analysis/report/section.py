@@ -10,9 +10,9 @@ from ..formatting import count, interval, number
 from ..inference import stage_changes
 from ..inference.overlap_change import KEY_STATISTICS
 from ..inference.stays import stays
-from ..load import ERROR_RATES, Run
 from ..printed import PrintedTable
-from ..tables import StageTable, stage_table
+from ..run.load import ERROR_RATES, Run
+from ..tables.stages import StageTable, stage_table
 from .evidence import StageFacts, StageVerdict, Thresholds
 from .facts import stage_facts
 from .outside import outside_table

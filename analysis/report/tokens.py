@@ -8,7 +8,7 @@ from pathlib import Path
 
 from overlap import token_bytes
 
-from ..load import Run
+from ..run.load import Run
 
 Reader = Callable[[int, str], str]
 """From a token's id and its spelling in the vocabulary to what is shown."""

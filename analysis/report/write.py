@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..runs import Runs, load_many
+from ..run.runs import Runs, load_many
 from .audio import Audio, Clips, collect
 from .evidence import Thresholds
 from .html import page

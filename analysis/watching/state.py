@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..load import Run, load
+from ..run.load import Run, load
 
 RECENT_STEPS = 50
 """Steps whose mean is a usual step."""
@@ -89,7 +89,7 @@ def run_state(path: str | Path, now: float | None = None) -> RunState:
         now: Seconds since the epoch; None asks the clock.
 
     Raises:
-        FileNotFoundError, ValueError: See `analysis.load`.
+        FileNotFoundError, ValueError: See `analysis.run.load`.
     """
     run = load(path)
     stage, stage_step, step, outcome = _position(run)

@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.text import Text
 
 from ..formatting import count, interval, number, plural
-from ..load import ERROR_RATES
+from ..run.load import ERROR_RATES
 from .plots import bar, columns, sparkline
 from .state import RunState
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from analysis import load
-from analysis.load import DECISION_COLUMNS, EVALUATION_COLUMNS, METRIC_COLUMNS, PROBE_COLUMNS, TRANSCRIPT_COLUMNS
-from analysis.traces import POSITION_COLUMNS, TRACE_COLUMNS, positions
+from analysis.run.load import DECISION_COLUMNS, EVALUATION_COLUMNS, METRIC_COLUMNS, PROBE_COLUMNS, TRANSCRIPT_COLUMNS
+from analysis.run.traces import POSITION_COLUMNS, TRACE_COLUMNS, positions
 from tests.analysis.conftest import write_traces, write_transcripts
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from analysis.pieces import shown_token, token_pieces
+from analysis.run.pieces import shown_token, token_pieces
 
 
 def test_byte_level_tokens():

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from analysis import load, stage_table
-from analysis.tables import WIDTH
+from analysis.tables.stages import WIDTH
 
 LAST_READINGS = {"straight": (2, 5, 8), "fell back": (1, 4, 6, 8, 11)}
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from analysis import load_many
 from analysis.inference import contrast, gain_correlations, stage_gains, token_gains
-from analysis.traces import positions
+from analysis.run.traces import positions
 from tests.analysis.conftest import trace_rows
 
 STATISTICS = ("union_size", "forward_kl", "student_entropy", "teacher_entropy", "jensen_shannon")

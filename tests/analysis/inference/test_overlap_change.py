@@ -6,7 +6,7 @@ import pytest
 
 from analysis import load, load_many
 from analysis.inference import overlap_change, stage_changes, stage_ends, swap_test
-from analysis.traces import positions
+from analysis.run.traces import positions
 from tests.analysis.conftest import trace_rows, write_traces
 
 LENGTHS = {f"u{i}": 3 + i for i in range(8)}

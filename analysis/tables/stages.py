@@ -11,9 +11,9 @@ import pandas as pd
 
 from overlap.table import html_table
 
-from .formatting import WIDTH, aligned, count, interval, markdown, number
-from .load import ERROR_RATES, Run
-from .visits import visit_numbers, visits
+from ..formatting import WIDTH, aligned, count, interval, markdown, number
+from ..run.load import ERROR_RATES, Run
+from ..run.visits import visit_numbers, visits
 
 STATISTICS = {
     "union_size": ("VUSS", "= mean |U|", 2, True),

@@ -12,12 +12,12 @@ import pandas as pd
 
 from overlap.table import html_table
 
-from .formatting import WIDTH, aligned, count, interval, latex, markdown, number
-from .load import ERROR_RATES, Run
-from .paper_tables import error_rate_table, vuss_table
-from .printed import PrintedTable
-from .runs import Runs, recipes_of
-from .tables import stage_table
+from ..formatting import WIDTH, aligned, count, interval, latex, markdown, number
+from ..printed import PrintedTable
+from ..run.load import ERROR_RATES, Run
+from ..run.runs import Runs, recipes_of
+from .paper import error_rate_table, vuss_table
+from .stages import stage_table
 
 OVERLAP = {"top1_agreement": "top-1 agreement", "total_variation": "total variation"}
 """Overlap shown of each run at its end, with heading."""

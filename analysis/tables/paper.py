@@ -9,13 +9,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from .formatting import count, interval, number, plural
-from .inference.errors import Unit
-from .inference.recipes import recipe_errors
-from .inference.seeds import Side, over_seeds
-from .load import ERROR_RATES
-from .printed import PrintedTable
-from .runs import Runs
+from ..formatting import count, interval, number, plural
+from ..inference.errors import Unit
+from ..inference.recipes import recipe_errors
+from ..inference.seeds import Side, over_seeds
+from ..printed import PrintedTable
+from ..run.load import ERROR_RATES
+from ..run.runs import Runs
 
 Rate = Literal["wer", "mer", "cer"]
 RATES: dict[Rate, tuple[str, Unit]] = {
