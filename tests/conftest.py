@@ -1,11 +1,16 @@
 """Recorded speech and a pretrained recogniser for the tests that want them, and tables that tests leave behind."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# trackio asks for its folder once, when it is imported, which other libraries do where they find it.
+_TRACKIO = tempfile.TemporaryDirectory(prefix="trackio-")
+os.environ["TRACKIO_DIR"] = _TRACKIO.name
 
 _TABLES = pytest.StashKey[dict[str, str]]()
 

@@ -32,7 +32,9 @@ def executed(source: Path, folder: Path) -> NotebookNode:
         resources={"metadata": {"path": str(folder)}},
         store_widget_state=False,
     )
-    client.execute(env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
+    # Figures go into the notebook, whatever the processes around it are told to do with theirs.
+    inline = "module://matplotlib_inline.backend_inline"
+    client.execute(env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MPLBACKEND": inline})
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # wall-clock times, which differ from run to run
         if cell.cell_type == "code":

@@ -14,6 +14,9 @@ from distill.recipe import Recipe
 from tests.distill.small_models import WINDOW_SECONDS, save_ark_asr
 from tests.distill.test_cli import as_toml, run
 
+# Code that a checkpoint brings is as old as the checkpoint.
+pytestmark = pytest.mark.filterwarnings("ignore:.*`past_key_values`:FutureWarning")
+
 REFUSED = "brings Python code of its own, which runs with all that you may do here. Read it; then set trust_remote_code"
 
 

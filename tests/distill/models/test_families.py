@@ -21,6 +21,10 @@ from tests.distill.small_models import (
     save_whisper,
 )
 
+# Code that a checkpoint brings is as old as the checkpoint.
+pytestmark = pytest.mark.filterwarnings("ignore:.*`past_key_values`:FutureWarning")
+
+
 RNG = np.random.default_rng(0)
 WAVEFORMS = [RNG.standard_normal(n).astype(np.float32) * 0.1 for n in (9_000, 16_000, 30_000)]
 PROMPTS = ["call", "stop the train, please", "the"]

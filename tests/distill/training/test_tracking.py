@@ -23,15 +23,6 @@ Points = dict[str, list[tuple[int, float]]]
 """(step, number) by name, in order."""
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _trackio_folder(tmp_path_factory):
-    """trackio asks for its folder once, when it is imported."""
-    assert "trackio" not in sys.modules
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRACKIO_DIR", str(tmp_path_factory.mktemp("trackio")))
-        yield
-
-
 @pytest.fixture(autouse=True)
 def _offline(monkeypatch):
     for name, value in {"MODE": "offline", "SILENT": "true", "ERROR_REPORTING": "false"}.items():
