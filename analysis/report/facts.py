@@ -31,6 +31,8 @@ def stage_facts(run: Run) -> list[StageFacts]:
     facts, ends = [], []
     for visit in ways:
         before = _start(evaluated, ways, visit)
+        if visit.number == 0 and before is not None:
+            ends.append((float(before[f"{run.error_rate}.value"]), before, "the run's start"))
         after = _row(evaluated, visit.number, visit.last_step)
         errors = _change(run, before, after, "its start")
         best = min((end for end in ends if not math.isnan(end[0])), key=lambda end: end[0], default=None)

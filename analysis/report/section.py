@@ -109,7 +109,13 @@ def _tiles(run: Run, facts: list[StageFacts]) -> list[Tile]:
         ends = interval(100 * last[f"{rate}.low"], 100 * last[f"{rate}.high"], 1)
         detail = f"{ends}, from {number(100 * first[f'{rate}.value'], 1)} % at step {count(first['step'])}"
         n = f"{count(last[f'{rate}.total'])} {ERROR_RATES[rate]}"
-        tiles.append(Tile(f"{rate.upper()} now", f"{number(100 * last[f'{rate}.value'], 1)} %", f"{detail}; {n}"))
+        tiles.append(
+            Tile(
+                f"{rate.upper()} at step {count(last['step'])}",
+                f"{number(100 * last[f'{rate}.value'], 1)} %",
+                f"{detail}; {n}",
+            )
+        )
     if len(teachers):
         last = teachers.iloc[-1]
         ends = interval(100 * last[f"{rate}.low"], 100 * last[f"{rate}.high"], 1)
@@ -117,12 +123,13 @@ def _tiles(run: Run, facts: list[StageFacts]) -> list[Tile]:
     measured = [fact for fact in facts if fact.after]
     if measured:
         first, last = measured[0], measured[-1]
-        for name, label in (("top1_agreement", "top-1 agreement now"), ("student_mass", "student's mass on T now")):
+        at = f"at step {count(last.last_step)}"
+        for name, label in (("top1_agreement", "top-1 agreement"), ("student_mass", "student's mass on T")):
             found, start = last.after.get(name), (first.before or first.after).get(name)
             if found is not None:
                 was = "" if start is None else f", from {number(start.value, 3)}"
                 detail = f"{interval(found.low, found.high, 3)}{was}; {found.counted}"
-                tiles.append(Tile(label, number(found.value, 3), detail))
+                tiles.append(Tile(f"{label} {at}", number(found.value, 3), detail))
     return tiles
 
 

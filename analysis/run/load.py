@@ -148,9 +148,12 @@ def load(path: str | Path) -> Run:
     if not resolved.is_file():
         raise FileNotFoundError(f"{path} holds no run: resolved.json is missing. Give the --output of `distill train`.")
     probes = path / "probes.parquet"
+    tree = read_object(resolved.read_bytes(), str(resolved), ("recipe",))
+    if not isinstance(tree["recipe"], dict) or not isinstance(tree["recipe"].get("stages"), list):
+        raise ValueError(f"{resolved}: field `recipe.stages` is missing; it was not written by `distill train`")
     return Run(
         path,
-        read_object(resolved.read_bytes(), str(resolved), ("recipe",)),
+        tree,
         read_log(path / "metrics.jsonl", METRIC_COLUMNS),
         read_parquet(probes, PROBE_COLUMNS) if probes.exists() else pd.DataFrame(columns=list(PROBE_COLUMNS)),
         read_log(path / "decisions.jsonl", DECISION_COLUMNS),

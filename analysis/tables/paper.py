@@ -48,7 +48,7 @@ def error_rate_table(runs: Runs) -> PrintedTable:
             rows += [place | _rate(Runs(runs.of(recipe), runs.recipes), recipe, last, rate) for rate in RATES]
     columns = ["recipe", "model", "set", "rate", "value", "low", "high", "min", "max", "n_runs", "n_utterances"]
     frame = pd.DataFrame(rows, columns=[*columns, "total", "over"])
-    return _error_rates_printed(frame.loc[frame["total"].notna()], evaluations)
+    return _error_rates_printed(frame.loc[frame["total"].notna()], evaluations, _cautions(runs))
 
 
 def vuss_table(runs: Runs) -> PrintedTable:
@@ -149,15 +149,29 @@ def _rate(runs: Runs, recipe: str, last: pd.DataFrame, rate: Rate) -> dict[str, 
     result = found[0] | {"value": float(np.mean(values)), "min": min(values), "max": max(values), "n_runs": len(found)}
     if math.isnan(result["value"]):  # the runs count another rate
         return result | {"low": math.nan, "high": math.nan, "over": ""}
+    for run in runs.values():
+        _ = run.transcripts  # read here, so that a damaged file is not taken for a missing one
     try:
         errors = recipe_errors(runs, RATES[rate][1], test_set=str(last["name"].iloc[0]))[recipe]
-    except ValueError:  # without transcripts of every run nothing is known by utterance
+    except ValueError:  # without transcripts of every run, or of other utterances: nothing is paired
         return result | {"low": math.nan, "high": math.nan, "over": ""}
     over = over_seeds([Side(errors.errors)], errors.totals)
     return result | {"low": over.low, "high": over.high, "over": "seeds and utterances"}
 
 
-def _error_rates_printed(frame: pd.DataFrame, evaluations: pd.DataFrame) -> PrintedTable:
+def _cautions(runs: Runs) -> list[str]:
+    """What a reader of means over runs must know: which of them go on, and which are not independent."""
+    running = [name for name, run in runs.items() if not (run.decisions["decision"] == "end").any()]
+    notes = [f"Still running, at their last evaluation so far: {', '.join(running)}."] if running else []
+    for recipe in dict.fromkeys(runs.recipes[name] for name in runs):
+        seeds = [run.seed for run in runs.of(recipe).values()]
+        if len(set(seeds)) < len(seeds):
+            shared = ", ".join(str(seed) for seed in seeds)
+            notes.append(f"{recipe}: its runs have seeds {shared}; runs of one seed are not independent.")
+    return notes
+
+
+def _error_rates_printed(frame: pd.DataFrame, evaluations: pd.DataFrame, cautions: list[str]) -> PrintedTable:
     sets = list(dict.fromkeys(frame["set"]))
     measured = set(zip(frame["set"], frame["rate"], strict=True))
     shown = [(name, rate) for name in sets for rate in RATES if (name, rate) in measured]
@@ -168,7 +182,7 @@ def _error_rates_printed(frame: pd.DataFrame, evaluations: pd.DataFrame) -> Prin
     for recipe in dict.fromkeys(frame["recipe"]):
         cells = [_cell(by.get((recipe, name, rate))) for name, rate in shown]
         rows.append([str(recipe), *cells, count(max(frame.loc[frame["recipe"] == recipe, "n_runs"]))])
-    notes = [f"{name}: {_about(frame, evaluations, name)}." for name in sets]
+    notes = [f"{name}: {_about(frame, evaluations, name)}." for name in sets] + cautions
     over = list(dict.fromkeys(frame["over"]))
     if "utterances" in over:
         notes.append("[ ] of one run: 95 % bootstrap interval over utterances; other seeds are not in it.")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..run.files import read_object
 from ..run.load import Run, load
 
 RECENT_STEPS = 50
@@ -133,7 +134,7 @@ def _transcripts(run: Run) -> dict[str, dict[str, Any] | int]:
         base = run.path / f"teacher-transcripts-{stage['name']}"
         summary, journal = (base.with_name(f"{base.name}.{end}") for end in ("summary.json", "journal.jsonl"))
         if summary.exists():
-            found[stage["name"]] = json.loads(summary.read_text(encoding="utf-8"))
+            found[stage["name"]] = read_object(summary.read_bytes(), str(summary), ("n", "n_kept"))
         elif journal.exists():
             found[stage["name"]] = sum(len(batch) for batch in _batches(journal))
     return found

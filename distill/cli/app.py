@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.markup import escape
@@ -66,6 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(app(sys.argv[1:] if arguments is None else arguments, result_action="return_value") or 0)
     except (MissingExtraError, OSError, TrainingError, ValueError) as error:
         stderr.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        remedy = "lower the stage's micro_batch_size or batch_size, or set student.gradient_checkpointing = true"
+        stderr.print(
+            f"[bold red]error:[/] out of memory: {escape(str(error))}\n{remedy}", highlight=False, soft_wrap=True
+        )
         sys.exit(1)
     except KeyboardInterrupt:
         stderr.print("interrupted; continue a run with `distill resume RUN`, transcripts with the same command again")

@@ -61,6 +61,8 @@ def train(
         if output is None:
             raise ValueError("--output is missing: the run directory to create (--dry-run needs none)")
         return _train(recipe, output, set_, track)
+    if output is not None or track:
+        raise ValueError("--dry-run writes nothing: leave out --output and --track")
     with TerminalProgress() as progress:
         costs = rehearse(load_recipe(recipe, set_), observer=progress)
     print(json.dumps(costs.to_dict(), allow_nan=False) if json_ else costs)

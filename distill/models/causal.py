@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.generation import utils as generation_utils
 
 from .base import Prompt, Transcripts, cut_at_end, unsettled
 from .vocabulary import Tokens
@@ -38,6 +39,7 @@ def rollout(
         generated = generator.generate(
             **prompt.inputs,
             max_new_tokens=max_new_tokens,
+            use_cache=_remembers(generator),
             do_sample=sample,
             temperature=temperature if sample else None,
             top_k=None,
@@ -47,6 +49,17 @@ def rollout(
             pad_token_id=tokens.end_of_text,
         )
     return cut_at_end(generated[:, prompt.inputs["input_ids"].shape[1] :], tokens.end_of_text)
+
+
+def _remembers(generator: Any) -> bool:
+    """Whether the forward pass takes the keys and values of earlier positions by the name that this transformers gives.
+
+    That was `past_key_values` until 5.24 named them `cache`; code that a checkpoint brings keeps the name of its day,
+    and then every token is written from the whole text before it: slower, and the same.
+    """
+    name = next(iter(getattr(generation_utils, "ALL_CACHE_NAMES", ["past_key_values"])))
+    parameters = inspect.signature(generator.forward).parameters.values()
+    return any(parameter.name == name or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 def askable(generator: Any) -> frozenset[str]:

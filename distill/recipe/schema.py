@@ -43,7 +43,7 @@ class Model(Section):
     freeze_encoder: bool = False
     """Train the text side alone (students; a teacher is never trained)."""
     encoder_cache_mib: NonNegative = 1024.0
-    """Memory for what a frozen encoder made of utterances, which training comes back to; Whisper only."""
+    """Memory for what a frozen encoder made of utterances, which training comes back to; Whisper and Moonshine."""
 
     @property
     def options(self) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def save(run: Path, recogniser: Any, state: TrainingState, weights: Mapping | No
 
 def latest(run: Path) -> Path | None:
     """The newest complete checkpoint."""
-    complete = sorted(path.parent for path in (run / "checkpoints").glob(f"step-*/{STATE}"))
+    complete = sorted((path.parent for path in (run / "checkpoints").glob(f"step-*/{STATE}")), key=_step)
     return complete[-1] if complete else None
 
 
@@ -99,7 +99,11 @@ def load_optimiser(path: Path) -> Mapping | None:
 
 def prune(run: Path, keep: int, protected: set[int]) -> None:
     """Delete all but the newest `keep` checkpoints and those of protected steps."""
-    paths = sorted((run / "checkpoints").glob("step-*"))
+    paths = sorted((run / "checkpoints").glob("step-*"), key=_step)
     for path in paths[:-keep]:
-        if int(path.name.removeprefix("step-")) not in protected:
+        if _step(path) not in protected:
             shutil.rmtree(path)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 
 import overlap.table
 
@@ -111,19 +112,37 @@ class _Listener(Observer):
     device: torch.device
     seconds: dict[str, dict[str, float]] = field(default_factory=dict)
     peaks: dict[str, float] = field(default_factory=dict)
+    current: str | None = None
 
     def stage(self, name: str, kind: str, step: int, steps: int) -> None:
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and self.current is not None:
             torch.cuda.reset_peak_memory_stats(self.device)
+        self.current = name
+        self._note(name)
         self.inner.stage(name, kind, step, steps)
 
     def step(self, row: Mapping[str, Any]) -> None:
         self.seconds[row["stage"]] = dict(row["seconds"])
-        self.peaks[row["stage"]] = self._peak()
+        self._note(row["stage"])
         self.inner.step(row)
+
+    def evaluation(self, row: Mapping[str, Any]) -> None:
+        self._note(row["stage"])
+        self.inner.evaluation(row)
+
+    def decision(self, row: Mapping[str, Any]) -> None:
+        self._note(row["stage"])
+        self.inner.decision(row)
+
+    def teacher_data(self, stage: str, summary: Any) -> None:
+        self._note(stage)
+        self.inner.teacher_data(stage, summary)
 
     def work(self, what: str, done: int, total: int) -> None:
         self.inner.work(what, done, total)
+
+    def _note(self, stage: str) -> None:
+        self.peaks[stage] = max(self.peaks.get(stage, 0.0), self._peak())
 
     def _peak(self) -> float:
         if self.device.type == "cuda":
@@ -152,11 +171,13 @@ def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
     setup = _longest_first(whole)
     heard_by = _Listener(observer or Observer(), accelerator.device)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "run"
+        path = Path(broadcast_object_list([folder])[0]) / "run"  # the first process's, for all
         if accelerator.is_main_process:
             RunDirectory.create(path, resolved_configuration(recipe))
+        accelerator.wait_for_everyone()
         run = RunDirectory.open(path, writer=accelerator.is_main_process)
         Trainer(setup, run, accelerator, heard_by, TrainingState()).run()
+        accelerator.wait_for_everyone()
     costs = [
         StageCost(
             stage.name,
@@ -178,8 +199,8 @@ def _rehearsed(stage: StageConfig) -> StageConfig:
         update["filters"] = EVERYTHING
     elif stage.type == "sft":
         update["curriculum"] = None
-    elif stage.off_policy and stage.off_policy.states == "teacher":
-        update["off_policy"] = stage.off_policy.model_copy(update={"filters": EVERYTHING})
+    elif stage.off_policy:
+        update["off_policy"] = stage.off_policy.model_copy(update={"filters": EVERYTHING, "fraction": 0.0})
     return stage.model_copy(update=update)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, cast
@@ -90,10 +91,16 @@ class Optimisation:
                 parameter.grad.mul_(accelerator.num_processes / max(total, 1))  # processes have averaged their sums
         # Typed as optional for DeepSpeed, which clips inside its engine and is not offered here.
         norm = cast(Tensor, accelerator.clip_grad_norm_(self._model.parameters(), self._clip))
-        return loss / max(total, 1), float(norm), int(total)
+        return loss / total if total else math.nan, float(norm), int(total)
 
-    def step(self) -> float:
-        """Update the weights with the gradients at hand; returns the learning rate that was used."""
+    def step(self, *, update: bool = True) -> float:
+        """Update the weights with the gradients at hand; returns the learning rate that was used.
+
+        Args:
+            update: Without it the schedule alone goes on: momentum would move weights where nothing was learnt from.
+        """
+        if not update:
+            self._optimiser.zero_grad(set_to_none=True)  # a parameter without a gradient stays as it is
         self._prepared.step()
         lr = float(self._scheduler.get_last_lr()[0])
         self._scheduler.step()

@@ -66,6 +66,7 @@ def training_step(
     batch: Batch,
     support: Support,
     clock: Stopwatch,
+    draw: float = 1.0,
     clean: Batch | None = None,
 ) -> StepOutcome:
     """The step of a stage, whichever its type.
@@ -77,12 +78,13 @@ def training_step(
         batch: This process's share of the batch or a part of it, with text unless on-policy.
         support: k and temperature.
         clock: Takes the seconds by phase.
+        draw: Between 0 and 1; off-policy states are taken below their fraction.
         clean: The same utterances before the stage's augmentation, where there is one.
     """
     if stage.type == "opd":
         assert pair is not None
         teachers = clean if stage.teacher_hears == "clean" else None
-        return on_policy_step(pair, batch, stage, support, clock, teachers)
+        return on_policy_step(pair, batch, stage, support, clock, draw, teachers)
     return supervised_step(student, batch, [utterance.text or "" for utterance in batch.utterances], clock)
 
 
@@ -101,6 +103,7 @@ def on_policy_step(
     stage: OnPolicyStage,
     support: Support,
     clock: Stopwatch,
+    draw: float = 1.0,
     teachers_batch: Batch | None = None,
 ) -> StepOutcome:
     """Roll out, score with both models, and take the stage's objective at the positions that count.
@@ -111,10 +114,11 @@ def on_policy_step(
         stage: Rollouts and objective.
         support: k and temperature.
         clock: Takes the seconds by phase.
+        draw: Between 0 and 1; off-policy states are taken below their fraction.
         teachers_batch: As the teacher hears it, where that differs.
     """
     with clock("rollout"):
-        writer, transcripts = _transcripts(pair.student, batch, stage)
+        writer, transcripts = _transcripts(pair.student, batch, stage, draw)
     options: dict[str, Any] = {"gradients": True, "drop_truncated": stage.mask_truncated, "clock": clock}
     options |= {"drop_empty": stage.empty_rollout == "drop", "teachers_batch": teachers_batch}
     if isinstance(pair.teacher, ServedTeacher):
@@ -157,10 +161,10 @@ def step_metrics(seen: Sequence[Seen]) -> dict[str, Any]:
     }
 
 
-def _transcripts(student: Recogniser, batch: Batch, stage: OnPolicyStage) -> tuple[str, Transcripts]:
+def _transcripts(student: Recogniser, batch: Batch, stage: OnPolicyStage, draw: float) -> tuple[str, Transcripts]:
     """Whose transcripts this step is taken on, and those."""
     other = stage.off_policy
-    if other is not None and float(torch.rand(())) < other.fraction:
+    if other is not None and draw < other.fraction:
         return other.states, student.encode([utterance.text or "" for utterance in batch.utterances])
     rollout = stage.rollout
     return "student", student.rollout(

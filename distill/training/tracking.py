@@ -74,19 +74,26 @@ def copied(recipe: Recipe, run: RunDirectory, observer: Observer, *, step: int, 
     copies: list[_Copy] = []
     for name in recipe.tracking.trackers:
         known = record["rows"].get(name)
-        held = {log: max(known[log], before[log]) if known else 0 for log in (*LOGS, PROBES)}
+        failed = name in record.get("failed", ())  # then what it holds is known, and it lacks the rest
+        least = dict.fromkeys(before, 0) if failed else before
+        held = {log: max(known[log], least[log]) if known else 0 for log in (*LOGS, PROBES)}
         if name == "tensorboard" and known:  # forgets what came later, which the others cannot
             held = {log: sum(row["step"] < step for row in _rows(run, log)) for log in (*LOGS, PROBES)}
         record["rows"][name] = held
         copies.append(
             _Copy(name, lambda n=name, new=not known: _tracker(n, recipe, run.path, record["id"], step, new), held, run)
         )
+    record["failed"] = []
     write_atomically(path, json.dumps(record) + "\n")
     try:
         yield Observers(*copies, observer)
     finally:
         for copy in copies:
             copy.close()
+        failed = [copy for copy in copies if copy.failed]
+        record["failed"] = [copy.name for copy in failed]
+        record["rows"] |= {copy.name: copy.arrived for copy in failed}
+        write_atomically(path, json.dumps(record) + "\n")
 
 
 def _tracker(name: str, recipe: Recipe, run: Path, id_: str, step: int, new: bool) -> GeneralTracker:
@@ -118,9 +125,10 @@ class _Copy(Observer):
 
     def __init__(self, name: str, start: Callable[[], GeneralTracker], held: Rows, run: RunDirectory) -> None:
         self.name = name
-        self._failed = False
-        self._queue: SimpleQueue[tuple[int, dict[str, Any]] | None] = SimpleQueue()
+        self.failed = False
+        self._queue: SimpleQueue[tuple[str, int, int, dict[str, Any]] | None] = SimpleQueue()
         self._thread = Thread(target=self._work, name=f"copy to {name}", daemon=True)
+        self.arrived = dict(held)
         self._held = {log: max(0, n - run.rows[log]) for log, n in held.items()}
         self._start = start
         self._thread.start()
@@ -154,20 +162,22 @@ class _Copy(Observer):
             self._put(log, rows)
 
     def _put(self, log: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        if rows and not self._failed:
-            self._queue.put((int(rows[0]["step"]), tracked_values(log, rows)))
+        if rows and not self.failed:
+            self._queue.put((log, len(rows), int(rows[0]["step"]), tracked_values(log, rows)))
 
     def _work(self) -> None:
         try:
             tracker = self._start()
             while (item := self._queue.get()) is not None:
-                tracker.log(item[1], step=item[0])
+                log, n, step, values = item
+                tracker.log(values, step=step)
+                self.arrived[log] += n
             tracker.finish()
         except Exception as error:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        self._failed = True
+        self.failed = True
         print(
             f"{self.name} gets no more copies of this run ({type(error).__name__}: {error}); training goes on, and the "
             "run directory holds everything",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -83,9 +84,9 @@ class Trainer:
         while self.state.outcome is None:
             self._enter_stage()
             while not (self._reading_due() and self._moved_on(self._read())):
-                self._train_step()
                 if self._evaluation_due():
                     self.monitor.evaluate(self.state.step, self.stage.name, self.student)
+                self._train_step()
                 if self.state.step % self.recipe.checkpoint.every == 0:
                     self._save()
         model = checkpoint.latest(self.directory.path)
@@ -136,7 +137,7 @@ class Trainer:
 
     def _evaluation_due(self) -> bool:
         every = self.recipe.evaluation and self.recipe.evaluation.every
-        return bool(every) and self.state.step % every == 0 and not self._spent()
+        return bool(every) and self.state.stage_step > 0 and self.state.step % every == 0
 
     def _spent(self) -> bool:
         return self.state.stage_step >= self.stage.steps or self.state.step == self.recipe.total_steps
@@ -230,7 +231,10 @@ class Trainer:
                 clean = self.setup.source.batch([self.utterances[i] for i in indices])
                 batch = clean if augmentation is None else augmentation(clean, *key)
             with self.optimisation.part(last=number == len(parts)):
-                outcome = training_step(stage, self.student, self.setup.pair, batch, self.recipe.support, clock, clean)
+                draw = float(np.random.default_rng([*key, number]).random())  # the same in all processes
+                outcome = training_step(
+                    stage, self.student, self.setup.pair, batch, self.recipe.support, clock, draw, clean
+                )
                 with clock("update"):
                     self.optimisation.backward(outcome.loss, outcome.positions)
             seen += [] if outcome.seen is None else [outcome.seen]
@@ -238,12 +242,12 @@ class Trainer:
             metrics = step_metrics(seen)
         with clock("update"):
             loss, norm, positions = self.optimisation.gradients()
-            if not (math.isfinite(loss) and math.isfinite(norm)):
+            if positions and not (math.isfinite(loss) and math.isfinite(norm)):
                 raise TrainingError(
                     f"step {state.step} of stage {stage.name!r}: loss {loss}, gradient norm {norm}. Lower the stage's "
                     "lr, or look at the models' logits; the last checkpoint is untouched."
                 )
-            lr = self.optimisation.step()
+            lr = self.optimisation.step(update=positions > 0)
         state.step += 1
         state.stage_step += 1
         row = {"step": state.step, "stage": stage.name, "stage_step": state.stage_step, "loss": loss}

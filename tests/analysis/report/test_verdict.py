@@ -62,7 +62,8 @@ def on_policy(errors=None, *, decision="end", before=None, **after):
         (on_policy(change(-0.3, -0.2), decision="fall_back"), Recommendation.STOP),
         (on_policy(change(-0.3, -0.2), decision="abort"), Recommendation.STOP),
         (replace(on_policy(change(-0.3, -0.2)), baseline=change(0.05, 0.1, "base")), Recommendation.WAIT),
-        (replace(on_policy(change(-0.3, -0.2)), baseline=change(-0.05, 0.1, "base")), Recommendation.GO),
+        (replace(on_policy(change(-0.3, -0.2)), baseline=change(-0.05, 0.1, "base")), Recommendation.WAIT),
+        (replace(on_policy(change(-0.3, -0.2)), baseline=change(-0.1, -0.05, "base")), Recommendation.GO),
     ],
 )
 def test_recommendations(facts, expected):

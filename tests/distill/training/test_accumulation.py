@@ -23,9 +23,9 @@ def first_step(recipe, index, path, monkeypatch, **changes):
     stage = recipe["stages"][index] | {"steps": 1, "batch_size": 6, "clip": 1e9} | changes
     taken = {}
 
-    def spy(self):
+    def spy(self, **options):
         taken.update({n: p.grad.clone() for n, p in self._model.named_parameters() if p.grad is not None})
-        return original(self)
+        return original(self, **options)
 
     original = Optimisation.step
     monkeypatch.setattr(Optimisation, "step", spy)

@@ -211,7 +211,7 @@ class TestRuns:
         for role, model in (("student", setup.student), ("teacher", setup.teacher)):
             keep = lambda module, args, inputs, role=role: heard.setdefault(role, []).append(inputs)  # noqa: E731
             model.generator.register_forward_pre_hook(keep, with_kwargs=True)
-        training_step(stage, setup.student, setup.pair, noisy, recipe.support, Stopwatch(), clean)
+        training_step(stage, setup.student, setup.pair, noisy, recipe.support, Stopwatch(), clean=clean)
 
         def features(of):
             languages = [utterance.language for utterance in of.utterances]

@@ -308,3 +308,23 @@ class TestObjectives:
         silent.write_text("\n".join(map(json.dumps, lines)))
         with pytest.raises(ValueError, match=r"training on reference states .*needs reference text"):
             train(variant(mini, stages=[on_policy | {"manifest": str(silent)}], probe=None), tmp_path / "run")
+
+
+def test_an_evaluation_where_a_gate_acts_is_made_once(mini, tmp_path):
+    evaluation = mini["evaluation"] | {"every": 2}
+    stages = [mini["stages"][0] | {"steps": 4}, mini["stages"][1] | {"steps": 2, "when_exhausted": "stop"}]
+    result = train(variant(mini, stages=stages, evaluation=evaluation), tmp_path / "run")
+    made = [(row["step"], row["model"]) for row in rows(result.path, "evaluations")]
+    assert len(made) == len(set(made))
+    assert {step for step, model in made if model == "student"} >= {2, 4, 6}
+
+
+def test_a_step_without_a_position_has_no_loss_and_moves_nothing(mini, tmp_path):
+    opd = mini["stages"][2] | {"steps": 2, "mask_truncated": True, "rollout": {"max_new_tokens": 1}}
+    recipe = variant(mini, stages=[opd | {"gate": None}], probe=None, evaluation=None)
+    result = train(recipe, tmp_path / "run")
+    paths = mini["student"]["model"], result.model
+    before, after = (load_recogniser(str(path)).generator.state_dict() for path in paths)
+    steps = rows(result.path, "metrics")
+    assert [(row["n_positions"], row["loss"]) for row in steps] == [(0, None), (0, None)]
+    assert all(torch.equal(before[name], after[name]) for name in before)
