@@ -161,7 +161,7 @@ def _rate(runs: Runs, recipe: str, last: pd.DataFrame, rate: Rate) -> dict[str, 
 
 def _cautions(runs: Runs) -> list[str]:
     """What a reader of means over runs must know: which of them go on, and which are not independent."""
-    running = [name for name, run in runs.items() if not (run.decisions["decision"] == "end").any()]
+    running = [name for name, run in runs.items() if "end" not in set(run.decisions["decision"])]
     notes = [f"Still running, at their last evaluation so far: {', '.join(running)}."] if running else []
     for recipe in dict.fromkeys(runs.recipes[name] for name in runs):
         seeds = [run.seed for run in runs.of(recipe).values()]

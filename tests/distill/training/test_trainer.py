@@ -323,7 +323,7 @@ def test_a_step_without_a_position_has_no_loss_and_moves_nothing(mini, tmp_path)
     opd = mini["stages"][2] | {"steps": 2, "mask_truncated": True, "rollout": {"max_new_tokens": 1}}
     recipe = variant(mini, stages=[opd | {"gate": None}], probe=None, evaluation=None)
     result = train(recipe, tmp_path / "run")
-    paths = mini["student"]["model"], result.model
+    paths = (result.path / "checkpoints" / f"step-{step:06d}" for step in (0, 2))
     before, after = (load_recogniser(str(path)).generator.state_dict() for path in paths)
     steps = rows(result.path, "metrics")
     assert [(row["n_positions"], row["loss"]) for row in steps] == [(0, None), (0, None)]
