@@ -138,8 +138,8 @@ class Thresholds:
             seeds) it ended above Base's error rate. Nothing was run between 0.20 and 0.49.
         student_mass: Least mass of the student on the teacher's set. 0.82 was enough on recorded speech (one seed).
             Successful runs of arXiv 2604.13016 (language models) have 97–99 % of probability on the intersection.
-        teacher_mass: Least mass of the teacher on the student's set. 0.73 [0.69, 0.77] was enough on recorded speech (one
-            seed).
+        teacher_mass: Least mass of the teacher on the student's set. 0.73 [0.69, 0.77] was enough on recorded speech
+            (one seed).
         mapped_mass: Least mass on tokens that have a counterpart in the other vocabulary; below a half, statistics are
             about the smaller part of what the models say. A convention.
         repetition: Highest compression ratio of transcripts; loops lie far above (arXiv 2604.08527). The limit of the
