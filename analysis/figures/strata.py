@@ -14,7 +14,7 @@ from overlap.strata import CORRECTNESS, TOKEN_CLASSES, Labels, align_to_referenc
 
 from ..formatting import count
 from ..run.load import Run
-from ..run.pieces import token_pieces
+from ..run.pieces import plain, token_pieces
 from .moments import Moment, moments, reached, rests_on
 from .panels import check_states, key_below, one_panel, say, small, tidy
 from .style import INK, axis_label
@@ -83,8 +83,11 @@ def strata(
         panel.axhline(edge, color="#d0d0d0", linewidth=0.5, zorder=0.4)
     tidy(panel, grid="x")
     panel.tick_params(axis="y", length=0)
+    aside = " (correct: case and punctuation aside)" if labels == "correctness" else ""
     key_below(
-        panel, entries, "Means with 95 % intervals over utterances; n positions / n utterances, by stratum at the right"
+        panel,
+        entries,
+        f"Means with 95 % intervals over utterances{aside}; n positions / n utterances, by stratum at the right",
     )
     return panel
 
@@ -124,4 +127,6 @@ def _codes(tokens: Sequence[str], text: str, reference: str | None, finished: bo
     ends = [len(tokens) - 1] if finished and tokens and not pieces[-1] else []
     if parted == "token_class":
         return token_classes(ids, pieces, end_of_text=ends).codes[0]
-    return correctness(ids, pieces, align_to_reference(ids, pieces, [reference]), end_of_text=ends).codes[0]
+    return correctness(
+        ids, pieces, align_to_reference(ids, pieces, [reference], normalise=plain), end_of_text=ends
+    ).codes[0]

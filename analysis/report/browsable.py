@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..run.load import ERROR_RATES, Run
+from ..run.pieces import plain
 from .tokens import Reader, token_reader
 
 PLACES = {
@@ -67,12 +68,12 @@ class Group:
 def groups(run: Run) -> list[Group]:
     """Everything of a run that can be browsed, the most telling first: own traces, evaluations, other traces."""
     found = []
-    written = "as written, without a normaliser"
+    written = "case and punctuation aside, without a normaliser"
     unit = ERROR_RATES[run.error_rate] if run.error_rate == "wer" else "characters"
     for key, rows in run.traces.groupby(["step", "stage", "states"], sort=False):
         step, stage, states = cast("tuple[int, str, str]", key)
         label = LABELS.get(states, states)
-        found.append(Group(int(step), stage, states, label, True, f"{unit} {written}", rows))
+        found.append(Group(int(step), stage, states, label, True, f"{unit}, {written}", rows))
     for key, rows in run.transcripts.groupby(["step", "stage", "set", "model"], sort=False):
         step, stage, name, model = cast("tuple[int, str, str, str]", key)
         label = f"evaluation on {name}, {model}"
@@ -118,7 +119,7 @@ def packed(run: Run, group: Group, candidates: int, reader: Reader | None = None
     reader = reader or token_reader(run)
     rows = []
     for row in group.frame.to_dict("records"):
-        made = _about(row) | {"err": _as_written(row, run.error_rate), "fin": int(bool(row["finished"]))}
+        made = _about(row) | {"err": _errors(row, run.error_rate), "fin": int(bool(row["finished"]))}
         made["tok"] = [
             strings.setdefault(reader(int(i), token), len(strings))
             for i, token in zip(row["token_ids"], row["tokens"], strict=True)
@@ -149,10 +150,13 @@ def _transcript(run: Run, row: dict[Any, Any]) -> dict[str, Any]:
     return made | {"sec": None if row["seconds"] is None else _rounded(row["seconds"], 1)}
 
 
-def _as_written(row: dict[Any, Any], rate: str) -> list[int] | None:
+def _errors(row: dict[Any, Any], rate: str) -> list[int] | None:
     """Errors of a traced transcript against its reference; no evaluation counted them, so no normaliser is known."""
     reference, text = row.get("reference"), row.get("text")
-    if not isinstance(reference, str) or not reference.strip() or not isinstance(text, str):
+    if not isinstance(reference, str) or not isinstance(text, str):
+        return None
+    reference, text = plain(reference), plain(text)
+    if not reference:
         return None
     count = jiwer.process_words if rate == "wer" else jiwer.process_characters
     found = count(reference, text)

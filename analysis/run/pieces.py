@@ -51,3 +51,15 @@ def _byte_level(token: str) -> bytes:
 def _sentencepiece(token: str) -> bytes:
     match = _BYTE_PIECE.fullmatch(token)
     return bytes([int(match[1], 16)]) if match else token.replace("▁", " ").encode()
+
+
+def plain(text: str) -> str:
+    """Words in lower case without the punctuation around them, where no normaliser of an evaluation is known.
+
+    >>> plain("I have 35 dollars, don't I?")
+    "i have 35 dollars don't i"
+    """
+    return " ".join(word for word in (_EDGES.sub("", word) for word in text.lower().split()) if word)
+
+
+_EDGES = re.compile(r"^[\W_]+|[\W_]+$")
