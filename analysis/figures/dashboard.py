@@ -64,9 +64,12 @@ def dashboard(run: Run) -> Figure:
         }
     parts, against, lost, along, mass, entropies, classes, right, one = panels.values()
     overlap_over_training(run, ("union_size", "top1_agreement"), axes=over)
+    for panel, name in zip(over, ("VUSS", "Top-1"), strict=False):  # low panels have no room for longer ones
+        panel.set_ylabel(f"{name}\n{panel.get_ylabel().splitlines()[-1]}")
     vuss_decomposition(run, ("student",), [parts])
     wer_against_overlap(run, ax=against)
     funnel(run, ax=lost)
+    lost.set_xlabel("Positions")
     position_profile(run, ax=along, relative=True)
     mass_distribution(run, ax=mass)
     entropy_density(run, axes=[entropies], last=1)
@@ -75,7 +78,7 @@ def dashboard(run: Run) -> Figure:
     if run.traces.empty:
         say(one)
     else:
-        support_membership(choose_trace(run), one, rows=8, columns=9)
+        support_membership(choose_trace(run), one, rows=8, columns=6)
     for title, panel in panels.items():
         _head(panel, title)
         if (key := panel.get_legend()) is not None:
