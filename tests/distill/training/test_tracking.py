@@ -184,6 +184,9 @@ class _Broken:
         if self.rows == 3:
             raise ConnectionError("the server is gone")
 
+    def finish(self) -> None:
+        pass
+
 
 class _Unstartable(_Broken):
     def start(self) -> None:
