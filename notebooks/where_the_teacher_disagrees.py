@@ -152,7 +152,7 @@ plt.show()
 for stage in STAGES:
     found = labelled("student", stage)
     sums = found.groupby("id")[["incompatible_kl", "forward_kl"]].sum().to_numpy()
-    ratio = contrast(sums[:, :1], sums[:, 1:], method="percentile")
+    ratio = contrast(sums[:, :1], sums[:, 1:])
     print(
         f"After {stage}: {ratio.shown(1, 100)} % of the forward KL on its own transcripts is out of the student's "
         f"reach ({len(found):,} positions, {found['id'].nunique()} utterances, 95 % interval over utterances)"

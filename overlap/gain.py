@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from overlap.bootstrap import DRAWS, check
 from overlap.groups import Groups, GroupSums, members_of
 from overlap.statistics import TokenStatistics
 from overlap.summary import Estimate, estimate
@@ -43,7 +44,7 @@ def fixed_context_gain(
     groups: Groups | None = None,
     same_teacher: float | None = _SAME_TEACHER,
     level: float = 0.95,
-    draws: int = 1000,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> FixedContextGain:
     """Compare two checkpoints of a student at recorded contexts (audio and prefix), pair by pair.
@@ -117,10 +118,7 @@ def gain_correlations(
     """
     if before.mask.shape != gain.mask.shape or not bool((before.mask == gain.mask.to(before.mask.device)).all()):
         raise ValueError("before: expected the positions of the gain; pass the statistics that the gain was made from")
-    if not 0 < level < 1:
-        raise ValueError(f"level: expected a coverage between 0 and 1, such as 0.95, received {level!r}")
-    if draws < 2:
-        raise ValueError(f"draws: expected at least 2 resamples, received {draws!r}")
+    check(level, draws)
     names = list(before.values()) if statistics is None else list(statistics)
     keep = before.mask.cpu().numpy()
     outcome = gain.values.cpu().numpy()[keep].astype(np.float64)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from overlap.bootstrap import DRAWS
 from overlap.definitions import TOKEN_STATISTICS
 from overlap.distributed import gathered
 from overlap.groups import Groups, GroupSums
@@ -42,7 +43,7 @@ class OverlapMeter:
         temperature: float = 1.0,
         states: str | None = None,
         level: float = 0.95,
-        draws: int = 1000,
+        draws: int = DRAWS,
         seed: int = 0,
     ) -> None:
         self.k = k

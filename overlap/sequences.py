@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from overlap.bootstrap import DRAWS
 from overlap.groups import GroupSums
 from overlap.summary import Estimate, estimate
 
@@ -85,7 +86,7 @@ def sequence_estimates(
     references: Sequence[str | None] | None = None,
     seconds: Sequence[float] | None = None,
     level: float = 0.95,
-    draws: int = 1000,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, Estimate]:
     """Means of `sequence_values` over utterances, ready for a gate.
@@ -112,7 +113,7 @@ def utterance_estimates(
     groups: Sequence[int] | Sequence[str] | None = None,
     *,
     level: float = 0.95,
-    draws: int = 1000,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, Estimate]:
     """Means over utterances of any per-utterance values, with a bootstrap over utterances.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from overlap.bootstrap import DRAWS
 from overlap.chunk import Setting
 from overlap.definitions import TOKEN_STATISTICS
 from overlap.groups import Groups, GroupSums
@@ -94,7 +95,7 @@ class TokenStatistics:
         *,
         states: str | None = None,
         level: float = 0.95,
-        draws: int = 1000,
+        draws: int = DRAWS,
         seed: int = 0,
     ) -> OverlapSummary:
         """Micro-averages over positions, with intervals from a cluster bootstrap over utterances.

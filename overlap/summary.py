@@ -5,13 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-import numpy as np
-
-from overlap.definitions import label_of, unit_of
+from overlap.bootstrap import DRAWS, studentised, unseen_share
+from overlap.definitions import label_of, limits_of, unit_of
 from overlap.groups import GroupSums
 from overlap.table import html_table, text_table
-
-_DRAWS_AT_ONCE = 2**22  # group indices drawn together: 32 MiB
 
 
 @dataclass(frozen=True)
@@ -20,8 +17,8 @@ class Estimate:
 
     Attributes:
         value: sum over defined positions / their number; NaN where there is none.
-        standard_error: standard deviation of the bootstrap's averages; NaN with fewer than two groups.
-        low: lower end of the percentile interval; NaN with fewer than two groups.
+        standard_error: from the spread between groups, to first order; NaN with fewer than two.
+        low: lower end of the interval, see `estimate`; NaN with fewer than two groups.
         high: its upper end.
         n_positions: defined positions.
         n_groups: groups (utterances) with at least one defined position.
@@ -69,7 +66,7 @@ class OverlapSummary(Mapping[str, Estimate]):
         temperature: float | None = None,
         states: str | None = None,
         level: float = 0.95,
-        draws: int = 1000,
+        draws: int = DRAWS,
         seed: int = 0,
     ) -> "OverlapSummary":
         """Average over positions and bootstrap over groups, see `estimate`."""
@@ -181,16 +178,25 @@ class OverlapSummary(Mapping[str, Estimate]):
         return html_table(*self._rows(), left=(0, 2), caption=self._title())
 
 
-def estimate(sums: GroupSums, *, level: float = 0.95, draws: int = 1000, seed: int = 0) -> dict[str, Estimate]:
-    """Ratio of sums over all positions, with a cluster bootstrap over groups.
+def estimate(
+    sums: GroupSums,
+    *,
+    limits: tuple[float, float] | None = None,
+    level: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Ratio of sums over all positions, with an interval from a bootstrap of the groups.
 
-    Groups are resampled with replacement, as many as there are, and the ratio of sums is taken again in each resample;
-    all statistics share the resamples. The interval runs between the (1 ∓ level)/2 percentiles. With few groups such
-    intervals are too short: read them beside the number of utterances. A resample without any defined position is left
-    out. Where a group's sum is infinite there is no interval.
+    The interval is that of `overlap.bootstrap.studentised`, cut off at the statistic's limits; all statistics share the
+    resamples. Where no group differs from another, resampling shows nothing: a statistic between two finite limits may
+    then be as far from its value as the deviating positions that could have escaped notice
+    (`overlap.bootstrap.unseen_share`) would move it, and any other has both ends at its value. Where a group's sum is
+    infinite there is no interval.
 
     Args:
         sums: per-group sufficient statistics.
+        limits: least and largest value of each of the statistics; by default those of `overlap.definitions`.
         level: coverage, between 0 and 1.
         draws: number of resamples, at least 2.
         seed: of the resampling; the same sums and seed give the same interval.
@@ -198,50 +204,28 @@ def estimate(sums: GroupSums, *, level: float = 0.95, draws: int = 1000, seed: i
     Raises:
         ValueError: if level or draws is out of range.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level: expected a coverage between 0 and 1, such as 0.95, received {level!r}")
-    if draws < 2:
-        raise ValueError(f"draws: expected at least 2 resamples, received {draws!r}")
+    found = studentised(sums.sums[:, :, None], sums.counts[:, :, None], level=level, draws=draws, seed=seed)
     n_positions, n_groups = sums.counts.sum(0), (sums.counts > 0).sum(0)
-    with np.errstate(invalid="ignore"):  # +inf and -inf together have no average
-        totals = sums.sums.sum(0)
-    averages = _resampled_averages(sums, draws, seed)
     result = {}
     for column, name in enumerate(sums.names):
-        value = totals[column] / n_positions[column] if n_positions[column] else math.nan
-        error = low = high = math.nan
-        drawn = averages[:, column][~np.isnan(averages[:, column])]
-        if n_groups[column] >= 2 and len(drawn) >= 2:
-            error = drawn.std(ddof=1)
-            low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+        least, most = limits or limits_of(name)
+        value, error = float(found.values[column]), float(found.standard_errors[column])
+        low, high = float(found.lows[column]), float(found.highs[column])
+        if error == 0:
+            low = high = value
+            if math.isfinite(most - least):
+                share = unseen_share(n_groups[column], n_positions[column], level)
+                low, high = value - share * (value - least), value + share * (most - value)
         result[name] = Estimate(
-            float(value),
-            float(error),
-            float(low),
-            float(high),
+            value,
+            error,
+            max(low, least),
+            min(high, most),
             int(n_positions[column]),
             int(n_groups[column]),
             int(sums.undefined[:, column].sum()),
         )
     return result
-
-
-def _resampled_averages(sums: GroupSums, draws: int, seed: int) -> np.ndarray:
-    """``[draws, S]`` averages, NaN where a resample has no defined position or a statistic is infinite."""
-    n, generator = len(sums.keys), np.random.default_rng(seed)
-    if n < 2:
-        return np.full((draws, len(sums.names)), np.nan)
-    finite = np.isfinite(sums.sums).all(0)
-    table = np.concatenate([np.where(finite, sums.sums, 0.0), sums.counts], axis=1)
-    at_once = max(1, _DRAWS_AT_ONCE // n)
-    parts = []
-    for start in range(0, draws, at_once):
-        size = min(at_once, draws - start)
-        drawn = generator.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
-        parts.append(weights.astype(np.float64) @ table)
-    totals, counts = np.split(np.concatenate(parts), 2, axis=1)
-    return np.divide(totals, counts, out=np.full_like(totals, np.nan), where=(counts > 0) & finite)
 
 
 def _number(value: float) -> str:

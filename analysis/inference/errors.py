@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from overlap.bootstrap import DRAWS, unseen_share
+
 from ..formatting import WIDTH, count, interval, number, p_text, plural, signed
-from .bootstrap import DRAWS, Interval, Method, contrast
+from .bootstrap import HOW, Interval, contrast
 from .effects import PairedEffect, paired_effect
 from .mapsswe import Mapsswe, mapsswe
 from .permutation import swap_test
@@ -61,7 +63,7 @@ class ErrorRateDifference:
             f"fewer errors in {count(self.effect.lower)}, more in {count(self.effect.higher)}, as many in "
             f"{count(self.effect.same)} of {count(self.n_utterances)} utterances ({count(self.total)} {self.unit}); "
             f"Hedges' g {number(self.effect.g, 2)} {interval(self.effect.low, self.effect.high, 2)}",
-            f"[ ]: {level} interval, {over.method}, over {plural(self.cluster, 2)}.",
+            f"[ ]: {level} interval, {HOW}, over {plural(self.cluster, 2)}.",
         ]
         return "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in lines)
 
@@ -73,18 +75,18 @@ def error_rate(
     unit: Unit = "words",
     *,
     by: str | None = None,
-    method: Method = "studentised",
     level: float = 0.95,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Interval:
-    """Error rate of one evaluation, with an interval.
+    """Error rate of one evaluation, with an interval; over utterances it is the one that the evaluation itself has.
+
+    Without any error, the upper end is what could have escaped notice (`overlap.bootstrap.unseen_share`).
 
     Args:
         transcripts: A row an utterance, from `Run.transcripts` or `distill evaluate --output`.
         unit: `words`, `tokens` (of the mixed error rate) or `characters`.
         by: A column whose values are resampled together, such as `speaker`. Without it, utterances.
-        method: See `contrast`.
         level: Coverage.
         draws: Resamples.
         seed: Of the resampling.
@@ -94,8 +96,8 @@ def error_rate(
     """
     rows = _checked(transcripts, "transcripts", by)
     errors, totals = _columns(rows, unit)
-    settings = {"method": method, "level": level, "draws": draws, "seed": seed}
-    return contrast(*clustered([errors], [totals], rows, by), **settings)
+    settings = {"level": level, "draws": draws, "seed": seed}
+    return _rate(*clustered([errors], [totals], rows, by), **settings)
 
 
 def error_rate_difference(
@@ -104,7 +106,6 @@ def error_rate_difference(
     unit: Unit = "words",
     *,
     by: str | None = None,
-    method: Method = "studentised",
     level: float = 0.95,
     draws: int = DRAWS,
     seed: int = 0,
@@ -117,7 +118,6 @@ def error_rate_difference(
         unit: `words`, `tokens` (of the mixed error rate) or `characters`.
         by: A column whose values are resampled together, such as `speaker`: utterances of a speaker are not
             independent, and the question is most often about new speakers. Without it, utterances.
-        method: Of the intervals, see `contrast`.
         level: Coverage.
         draws: Resamples.
         seed: Of the resampling.
@@ -127,13 +127,13 @@ def error_rate_difference(
     """
     one, two = paired(first, second, by)
     e1, e2, n = columns_of(one, two, unit)
-    settings = {"method": method, "level": level, "draws": draws, "seed": seed}
+    settings = {"level": level, "draws": draws, "seed": seed}
     errors, words = clustered([e1, e2], [n, n], one, by)
     fall = clustered([e1 - e2], [e1], one, by)
     return ErrorRateDifference(
         unit,
-        contrast(errors[:, :1], words[:, :1], **settings),
-        contrast(errors[:, 1:], words[:, 1:], **settings),
+        _rate(errors[:, :1], words[:, :1], **settings),
+        _rate(errors[:, 1:], words[:, 1:], **settings),
         contrast(errors, words, (-1.0, 1.0), **settings),
         contrast(*fall, **settings),
         swap_test(errors, words, seed=seed),
@@ -145,6 +145,13 @@ def error_rate_difference(
     )
 
 
+def _rate(errors: np.ndarray, totals: np.ndarray, *, level: float, draws: int, seed: int) -> Interval:
+    found = contrast(errors, totals, level=level, draws=draws, seed=seed)
+    if found.n >= 2 and found.value == 0:
+        return replace(found, low=0.0, high=unseen_share(found.n, totals.sum(), level))
+    return replace(found, low=max(found.low, 0.0))
+
+
 def gap_recovery(
     before: pd.DataFrame,
     after: pd.DataFrame,
@@ -152,7 +159,6 @@ def gap_recovery(
     unit: Unit = "words",
     *,
     by: str | None = None,
-    method: Method = "studentised",
     level: float = 0.95,
     draws: int = DRAWS,
     seed: int = 0,
@@ -168,7 +174,6 @@ def gap_recovery(
         teacher: Of the teacher, on the same utterances.
         unit: `words`, `tokens` (of the mixed error rate) or `characters`.
         by: As in `error_rate_difference`.
-        method: See `contrast`.
         level: Coverage.
         draws: Resamples.
         seed: Of the resampling.
@@ -179,14 +184,14 @@ def gap_recovery(
     one, two = paired(before, after, by)
     _, three = paired(before, teacher, by)
     (e1, e2, n), (_, e3, _) = columns_of(one, two, unit), columns_of(one, three, unit)
-    settings = {"method": method, "level": level, "draws": draws, "seed": seed}
+    settings = {"level": level, "draws": draws, "seed": seed}
     gap = contrast(*clustered([e1 - e3], [n], one, by), **settings)
     recovery = contrast(*clustered([e1 - e2], [e1 - e3], one, by), **settings)
     nan = float("nan")
     if not gap.value > 0:
-        return Interval(nan, nan, nan, nan, recovery.n, method, level)
+        return Interval(nan, nan, nan, nan, recovery.n, level)
     if not gap.low > 0:
-        return Interval(recovery.value, nan, nan, nan, recovery.n, method, level)
+        return Interval(recovery.value, nan, nan, nan, recovery.n, level)
     return recovery
 
 

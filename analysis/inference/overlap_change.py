@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from overlap.bootstrap import DRAWS
 from overlap.definitions import TOKEN_STATISTICS
 
 from ..formatting import count, decimals, interval, number, p_text, signed
 from ..printed import PrintedTable
 from ..run.load import Run
-from .bootstrap import DRAWS, Method, contrast
+from .bootstrap import HOW, contrast
 from .effects import paired_effect
 from .multiple import CORRECTIONS, Correction, correction_note, with_corrected
 from .permutation import swap_test
@@ -41,7 +42,6 @@ def overlap_change(
     statistics: Sequence[str] = KEY_STATISTICS,
     *,
     same_rollouts: bool = True,
-    method: Method = "studentised",
     level: float = 0.95,
     draws: int = DRAWS,
     seed: int = 0,
@@ -54,7 +54,6 @@ def overlap_change(
         statistics: Names.
         same_rollouts: Refuse tokens that differ. With False, each side may be on its own rollouts; the difference then
             mixes what the student learned with where it now goes.
-        method: Of the intervals, see `contrast`.
         level: Coverage.
         draws: Resamples.
         seed: Of the resampling.
@@ -77,7 +76,7 @@ def overlap_change(
     all_sums, all_counts, undefined = (
         np.stack(both, -1) for both in zip(*(_sums(frame, statistics) for frame in (before, after)), strict=True)
     )
-    settings = {"method": method, "level": level, "draws": draws, "seed": seed}
+    settings = {"level": level, "draws": draws, "seed": seed}
     rows = []
     for column, name in enumerate(statistics):
         sums, counts = all_sums[:, column], all_counts[:, column]
@@ -104,7 +103,6 @@ def stage_changes(
     states: str = "fixed",
     statistics: Sequence[str] = KEY_STATISTICS,
     *,
-    method: Method = "studentised",
     correction: Correction = "holm",
     level: float = 0.95,
     draws: int = DRAWS,
@@ -117,7 +115,6 @@ def stage_changes(
         states: `fixed` (the rollouts recorded when Base ended), `teacher` or `reference` are the same throughout;
             `student` compares each checkpoint's own rollouts.
         statistics: Names.
-        method: Of the intervals, see `contrast`.
         correction: Of the p-values of the whole table.
         level: Coverage.
         draws: Resamples.
@@ -126,7 +123,7 @@ def stage_changes(
     Raises:
         ValueError: There are not two traces on these states.
     """
-    settings = {"method": method, "level": level, "draws": draws, "seed": seed}
+    settings = {"level": level, "draws": draws, "seed": seed}
     parts = []
     for visit, before, after in stays(run, states):
         found = overlap_change(before, after, statistics, same_rollouts=states in SAME_ROLLOUTS, **settings)
@@ -139,7 +136,7 @@ def stage_changes(
             "takes a stage that has ended, and trace_utterances above 0 in the recipe's [probe]"
         )
     frame = pd.concat(parts, ignore_index=True)
-    return _printed(with_corrected(frame, "p", correction), states, correction, level, method, run)
+    return _printed(with_corrected(frame, "p", correction), states, correction, level, run)
 
 
 def _sums(positions: pd.DataFrame, statistics: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -153,9 +150,7 @@ def _sums(positions: pd.DataFrame, statistics: Sequence[str]) -> tuple[np.ndarra
     return found[0], found[1], found[2]
 
 
-def _printed(
-    frame: pd.DataFrame, states: str, correction: Correction, level: float, method: str, run: Run
-) -> PrintedTable:
+def _printed(frame: pd.DataFrame, states: str, correction: Correction, level: float, run: Run) -> PrintedTable:
     heading = ["stage", "steps", "statistic", "before", "after", f"change [{100 * level:g} %]", "p"]
     heading += [f"p {CORRECTIONS[correction]}", "g", "n pos.", "n utt."]
     rows: list[list[str]] = []
@@ -173,7 +168,7 @@ def _printed(
         [
             f"Means over positions on {whose} (states {states!r}) of the {count(sampled)} utterances that are traced, "
             f"of {count(probed)} probed.",
-            f"[ ]: {method} bootstrap over utterances, paired; p: swap test; g: Hedges', of the utterances' means.",
+            f"[ ]: {HOW} over utterances, paired; p: swap test; g: Hedges', of the utterances' means.",
             correction_note(frame, "p", correction),
         ],
         left=3,

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from overlap.bootstrap import DRAWS
+
 from ..formatting import count, interval, number, p_text, plural, signed
 from ..printed import PrintedTable
 from ..run.runs import Runs
-from .bootstrap import DRAWS, contrast
+from .bootstrap import contrast
 from .errors import NAMES, Unit, clustered, columns_of, paired
 from .multiple import CORRECTIONS, Correction, correction_note, with_corrected
 from .permutation import swap_test

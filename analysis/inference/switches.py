@@ -10,11 +10,12 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from overlap.bootstrap import DRAWS, check
+
 from ..formatting import count, decimals, interval, number, signed
 from ..printed import PrintedTable
 from ..run.load import Run
 from ..run.visits import visit_numbers, visits
-from .bootstrap import DRAWS, check
 
 LEAST = 4
 """Points on a side below which the wiggle around its line is not known."""

@@ -15,11 +15,12 @@ from scipy.stats import rankdata
 from scipy.stats import t as student_t
 
 from overlap import TokenStatistics, fixed_context_gain, gain_correlations
+from overlap.bootstrap import DRAWS
 from overlap.definitions import TOKEN_STATISTICS
 
 from ..formatting import count, decimals, interval, number, p_text, signed
 from ..printed import PrintedTable
-from .bootstrap import DRAWS, Interval, contrast
+from .bootstrap import Interval, contrast
 from .multiple import CORRECTIONS, Correction, correction_note, strongest_first, with_corrected
 from .permutation import swap_test
 from .stays import check_paired, rollout_keys

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-import numpy as np
 import pandas as pd
 
+from overlap import GroupSums
+from overlap.summary import estimate
+
 from ..formatting import count, interval, number
-from ..inference import contrast
 from ..printed import PrintedTable
 from ..run.load import Run
 from ..run.visits import Visit, visits
@@ -33,17 +34,15 @@ def outside_table(run: Run) -> PrintedTable:
         if used.empty:
             continue
         outside = used["teacher_rank"].to_numpy() > used["k"].to_numpy()
-        _, member = np.unique(used["id"].to_numpy(dtype=str), return_inverse=True)
-        sums, counts = (np.bincount(member, weights)[:, None] for weights in (outside, None))
-        over = contrast(sums, counts)
+        sums = GroupSums.from_values({"outside": outside}, used["id"].to_numpy(dtype=str))
+        over = estimate(sums, limits=(0.0, 1.0))["outside"]
         names = [reader(int(i), str(t)) for i, t in zip(used["token_id"], used["token"], strict=True)]
         written = Counter(names)
         missing = Counter(name for name, out in zip(names, outside, strict=True) if out)
         ranked = sorted(missing.items(), key=lambda item: (-item[1], item[0]))
-        # A studentised interval may reach past what a share can be.
         rows.append(
-            {"stage": visit.stage, "step": visit.last_step, "share": over.value, "share.low": max(over.low, 0.0)}
-            | {"share.high": min(over.high, 1.0), "n_positions": len(used), "n_groups": over.n}
+            {"stage": visit.stage, "step": visit.last_step, "share": over.value, "share.low": over.low}
+            | {"share.high": over.high, "n_positions": len(used), "n_groups": over.n_groups}
             | {"k": int(used["k"].iloc[0])}
             | {"tokens": tuple((name, times, written[name]) for name, times in ranked)}
         )

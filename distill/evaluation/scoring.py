@@ -14,8 +14,9 @@ import jiwer
 import numpy as np
 from numpy.typing import NDArray
 
+from overlap.bootstrap import DRAWS, unseen_share
 from overlap.groups import GroupSums
-from overlap.summary import estimate
+from overlap.summary import Estimate, estimate
 
 from .. import normalise
 from ..normalise import Normaliser
@@ -60,7 +61,7 @@ class ErrorRate:
 
     Attributes:
         value: Errors over total, a proportion that insertions can bring above 1; NaN if the total is 0.
-        low: Lower end of the percentile interval; NaN with fewer than two non-empty references.
+        low: Lower end of the interval, see `score_transcripts`; NaN with fewer than two non-empty references.
         high: Upper end.
         errors: Substitutions + deletions + insertions.
         total: Tokens of all references.
@@ -147,7 +148,7 @@ def score_transcripts(
     *,
     normaliser: Normaliser | str,
     level: float = 0.95,
-    draws: int = 1000,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> TranscriptScore:
     """Corpus word, mixed and character error rates, with intervals from a bootstrap over utterances.
@@ -158,9 +159,9 @@ def score_transcripts(
     jiwer and most English and European results. An utterance whose reference is empty adds its insertions to the errors
     and nothing to the total.
 
-    The intervals are percentiles of the ratio of resampled sums (Bisani & Ney, ICASSP 2004), utterances being drawn
-    with replacement, the same ones for every rate, as for every overlap statistic (:func:`overlap.summary.estimate`).
-    Where no utterance has an error the interval is [0, 0]: resampling cannot show errors that were never seen.
+    The intervals come from utterances drawn with replacement (Bisani & Ney, ICASSP 2004), the same ones for every rate,
+    with the studentised ends that every overlap statistic has (:func:`overlap.summary.estimate`). Where no utterance
+    has an error, the upper end is the rate that could have escaped notice (:func:`overlap.bootstrap.unseen_share`).
 
     Args:
         references: Reference transcripts by utterance id, or in order.
@@ -270,20 +271,23 @@ def _error_rates(
     errors = np.stack([c.errors for c in counts.values()], axis=1)
     totals = np.stack([c.reference_lengths for c in counts.values()], axis=1)
     sums = GroupSums(tuple(counts), tuple(ids), errors.astype(np.float64), totals, np.zeros_like(totals))
-    estimates = estimate(sums, level=level, draws=draws, seed=seed)
-    return {
-        name: ErrorRate(
-            value=estimates[name].value,
-            low=estimates[name].low,
-            high=estimates[name].high,
-            errors=int(edits.errors.sum()),
-            total=int(edits.reference_lengths.sum()),
-            substitutions=int(edits.substitutions.sum()),
-            deletions=int(edits.deletions.sum()),
-            insertions=int(edits.insertions.sum()),
-        )
-        for name, edits in counts.items()
-    }
+    estimates = estimate(sums, limits=(0.0, math.inf), level=level, draws=draws, seed=seed)
+    return {name: _error_rate(edits, estimates[name], level) for name, edits in counts.items()}
+
+
+def _error_rate(edits: EditCounts, found: Estimate, level: float) -> ErrorRate:
+    # An error rate has no greatest value, so `estimate` leaves the upper end of a flawless corpus at 0.
+    flawless = found.value == 0 and found.n_groups >= 2
+    return ErrorRate(
+        value=found.value,
+        low=found.low,
+        high=unseen_share(found.n_groups, found.n_positions, level) if flawless else found.high,
+        errors=int(edits.errors.sum()),
+        total=int(edits.reference_lengths.sum()),
+        substitutions=int(edits.substitutions.sum()),
+        deletions=int(edits.deletions.sum()),
+        insertions=int(edits.insertions.sum()),
+    )
 
 
 def _json_safe(rate: ErrorRate) -> dict[str, float | int | None]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from overlap.bootstrap import DRAWS
 from overlap.bounds.chunk import Chunk, Space
 from overlap.bounds.listing import Listing, check_listing
 from overlap.bounds.polytope import Bounds
@@ -93,7 +94,7 @@ class OverlapBounds:
         *,
         states: str | None = None,
         level: float = 0.95,
-        draws: int = 1000,
+        draws: int = DRAWS,
         seed: int = 0,
     ) -> BoundsSummary:
         """Micro-averages of both ends over positions, each with a cluster bootstrap over utterances.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from overlap.bootstrap import DRAWS
 from overlap.definitions import label_of, unit_of
 from overlap.groups import Groups, GroupSums
 from overlap.summary import Estimate, OverlapSummary, estimate
@@ -59,7 +60,7 @@ class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
         k: int,
         states: str | None = None,
         level: float = 0.95,
-        draws: int = 1000,
+        draws: int = DRAWS,
         seed: int = 0,
     ) -> "BoundsSummary":
         """The same from the sums of both ends, which add up batch by batch."""

@@ -3,6 +3,8 @@
 ``python -m overlap.definitions`` prints them as a page, which is kept as ``overlap/STATISTICS.md``.
 """
 
+import math
+
 from overlap.definitions.definition import Definition
 from overlap.definitions.others import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS
 from overlap.definitions.tokens import TOKEN_STATISTICS
@@ -13,6 +15,7 @@ __all__ = [
     "TOKEN_STATISTICS",
     "Definition",
     "label_of",
+    "limits_of",
     "unit_of",
 ]
 
@@ -28,3 +31,8 @@ def label_of(name: str) -> str:
     """The name as it is printed: with its alias where it has one."""
     alias = _ALL[name].alias if name in _ALL else None
     return f"{name} ({alias})" if alias else name
+
+
+def limits_of(name: str) -> tuple[float, float]:
+    """Least and largest value of a statistic; infinite for a name that is not defined here."""
+    return _ALL[name].limits if name in _ALL else (-math.inf, math.inf)

@@ -1,5 +1,7 @@
 """The record that defines a statistic."""
 
+import math
+import re
 from dataclasses import dataclass
 
 
@@ -26,3 +28,15 @@ class Definition:
     source: str
     reading: str
     alias: str | None = None
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Both ends of `range` as numbers: infinite where they are, or where they depend on k or V."""
+        low, high = (_end(text) for text in re.split(" … | or ", self.range))
+        return (-math.inf if low is None else low), (math.inf if high is None else high)
+
+
+def _end(text: str) -> float | None:
+    if text == "ln 2":
+        return math.log(2)
+    return float(text) if text.isdecimal() else None

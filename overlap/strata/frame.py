@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from overlap.bootstrap import DRAWS
 from overlap.definitions import unit_of
 from overlap.groups import Groups, GroupSums, array_of, members_of
 from overlap.statistics import TokenStatistics
@@ -30,7 +31,7 @@ def by(
     mask: Tensor | np.ndarray | None = None,
     states: str | None = None,
     level: float = 0.95,
-    draws: int = 1000,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> "pd.DataFrame":
     """Average every statistic within every stratum.
@@ -145,7 +146,7 @@ class StratumSums:
         )
 
     def frame(
-        self, *, states: str | None = None, level: float = 0.95, draws: int = 1000, seed: int = 0
+        self, *, states: str | None = None, level: float = 0.95, draws: int = DRAWS, seed: int = 0
     ) -> "pd.DataFrame":
         """The frame of `by`.
 

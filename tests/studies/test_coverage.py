@@ -2,19 +2,18 @@
 
     pytest -m slow tests/studies/test_coverage.py -s
 
-takes about two minutes on one core. Utterances are made up to behave like real ones
-(`tests.analysis.inference.samples`): lengths are skewed, some utterances are hard for both systems, and 3 % of them end
-in a burst of insertions. The truth is known in closed form. A share of 2,000 simulations has a standard error of half
-a point.
+takes two minutes. Utterances are made up to behave like real ones (`tests.analysis.inference.samples`): lengths are
+skewed, some utterances are hard for both systems, 3 % of them end in a burst of insertions. The truth is known in
+closed form, or from four million utterances. A share of 2,000 simulations has a standard error of half a point.
+Percentiles of the same bootstrap are shown beside ours to say why we do not use them.
 
-Those that comparisons rest on (`studentised`, and `t` over seeds) must hold 93 to 97 % from 60 utterances on. Probes
-and evaluations have percentile intervals, which run short where utterances are few: 90 % of the intervals of a skewed
-token statistic hold the truth with 25 utterances, 92 % with 60, 94 % with 200; an error rate 91, 93 and 94 %. What
-they miss is mostly above them: the lower end, which a gate with `at_least` reads, errs on the safe side.
+Ours hold 93 to 97 % with 25, 60 and 200 utterances, but for two kinds: yes-or-no values of one position an utterance
+are held too well where failures are few (99 % with 25 and 60), and agreement that fails in 6 % of the utterances, in
+each in its own measure, is held in 91 % with 60 (percentiles: 77 %). What is not in the sample cannot be resampled.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -28,85 +27,112 @@ from tests.analysis.inference.samples import errors, expected_rate, lengths, rec
 
 RUNS = 2000
 DRAWS = 500
-MEAN_WORDS = float(lengths(np.random.default_rng(0), 2_000_000).mean())
-Held = Callable[[int], bool]
+Ends = tuple[float, float]
+Sample = tuple[np.ndarray, np.ndarray]
+"""Sums and counts of every utterance."""
 
 
-def error_rate(n: int, method: str) -> Held:
-    """Word error rate of one system, with bursts."""
-    truth = 0.2 + 0.03 * 6 / MEAN_WORDS
+def wer(generator: np.random.Generator, n: int) -> Sample:
+    """Errors with bursts, and words."""
+    words = lengths(generator, n)
+    return errors(generator, words), words
 
-    def held(seed: int) -> bool:
+
+def skewed(generator: np.random.Generator, n: int) -> Sample:
+    """A divergence: gamma-distributed within utterances that differ."""
+    sizes = lengths(generator, n)
+    return np.exp(generator.normal(0, 0.5, n) - 0.125) * generator.gamma(2 * sizes, 0.5), sizes
+
+
+def agreement(generator: np.random.Generator, n: int) -> Sample:
+    """Top-1 agreement of 95 %."""
+    sizes = lengths(generator, n)
+    return generator.binomial(sizes.astype(int), generator.beta(9.5, 0.5, n)), sizes
+
+
+def rare(generator: np.random.Generator, n: int) -> Sample:
+    """Agreement that breaks down in 6 % of the utterances and is whole in nearly all others."""
+    sizes = lengths(generator, n)
+    wrong = np.where(generator.random(n) < 0.06, generator.beta(1, 3, n), 0.002)
+    return sizes - generator.binomial(sizes.astype(int), wrong), sizes
+
+
+def ended(generator: np.random.Generator, n: int) -> Sample:
+    """Whether a transcript ends: one position an utterance, 95 %."""
+    return generator.binomial(1, 0.95, n), np.ones(n)
+
+
+def size(generator: np.random.Generator, n: int) -> Sample:
+    """VUSS."""
+    sizes = lengths(generator, n)
+    return sizes * generator.normal(50, 2, n) + 5 * np.sqrt(sizes) * generator.normal(size=n), sizes
+
+
+KINDS: dict[str, tuple[Callable[[np.random.Generator, int], Sample], Ends]] = {
+    "word error rate": (wer, (0, math.inf)),
+    "skewed divergence": (skewed, (0, math.inf)),
+    "agreement of 95 %": (agreement, (0, 1)),
+    "agreement, rare failures": (rare, (0, 1)),
+    "transcripts that end": (ended, (0, 1)),
+    "size of the union": (size, (0, math.inf)),
+}
+
+
+def probe(kind: str, n: int) -> dict[str, float]:
+    """Coverage of the intervals of a mean over positions: ours, and percentiles."""
+    draw, limits = KINDS[kind]
+    many = draw(np.random.default_rng(0), 4_000_000)
+    truth = many[0].sum() / many[1].sum()
+    held = np.zeros(2)
+    for seed in range(RUNS):
         generator = np.random.default_rng(seed)
-        words = lengths(generator, n)
-        wrong = errors(generator, words)
-        found = contrast(wrong[:, None], words[:, None], method=method, draws=DRAWS, seed=seed)
-        return found.low <= truth <= found.high
+        sums, counts = (np.asarray(part, dtype=float)[:, None] for part in draw(generator, n))
+        groups = GroupSums(("x",), tuple(range(n)), sums, counts.astype(int), np.zeros((n, 1), dtype=int))
+        ours = estimate(groups, limits=limits, draws=DRAWS, seed=seed)["x"]
+        rows = generator.integers(n, size=(DRAWS, n))
+        low, high = np.quantile(sums[rows, 0].sum(1) / counts[rows, 0].sum(1), [0.025, 0.975])
+        held += ours.low <= truth <= ours.high, low <= truth <= high
+    return dict(zip(("ours", "percentiles"), held / RUNS, strict=True))
 
-    return held
+
+def share(intervals: Iterator[Ends], truth: float) -> float:
+    return float(np.mean([low <= truth <= high for low, high in intervals]))
 
 
-def paired_difference(n: int, method: str) -> Held:
+def paired_differences(n: int) -> Iterator[Ends]:
     """Difference of two systems on the same utterances."""
-    truth = expected_rate(-1.6, 1.2, 0.8) - expected_rate(-1.2, 1.2, 0.8)
-
-    def held(seed: int) -> bool:
+    for seed in range(RUNS):
         words, first, second = two_systems(np.random.default_rng(seed), n)
         counts = np.stack([words, words], 1)
-        found = contrast(np.stack([first, second], 1), counts, (-1, 1), method=method, draws=DRAWS, seed=seed)
-        return found.low <= truth <= found.high
-
-    return held
+        found = contrast(np.stack([first, second], 1), counts, (-1, 1), draws=DRAWS, seed=seed)
+        yield found.low, found.high
 
 
-def probe_mean(n: int, _: str) -> Held:
-    """A token statistic of a probe: gamma-distributed within utterances that differ, averaged over positions."""
-
-    def held(seed: int) -> bool:
-        generator = np.random.default_rng(seed)
-        sizes = lengths(generator, n).astype(int)
-        groups = np.repeat(np.arange(n), sizes)
-        level = np.exp(generator.normal(0, 0.5, n) - 0.125)  # mean 1
-        values = level[groups] * generator.gamma(2.0, 0.5, len(groups))
-        found = estimate(GroupSums.from_values({"x": values}, groups), draws=DRAWS, seed=seed)["x"]
-        return found.low <= 1.0 <= found.high
-
-    return held
-
-
-def mean_over_seeds(n: int, between: float) -> Held:
+def means_over_seeds(n: int, between: float) -> Iterator[Ends]:
     """Error rate of a recipe over three seeds."""
-    truth = expected_rate(-1.5, 1.2, between, 0.6)
-
-    def held(seed: int) -> bool:
+    for seed in range(RUNS):
         generator = np.random.default_rng(seed)
         words, hard = lengths(generator, n), generator.normal(0, 1.2, n)
         found = over_seeds([Side(recipe(generator, words, hard, 3, -1.5, between))], words)
-        return found.low <= truth <= found.high
-
-    return held
-
-
-def share(held: Held) -> float:
-    return float(np.mean([held(seed) for seed in range(RUNS)]))
+        yield found.low, found.high
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 def test_intervals_cover_what_they_say():
-    rows = []
+    rows: list[dict[str, object]] = []
+    difference = expected_rate(-1.6, 1.2, 0.8) - expected_rate(-1.2, 1.2, 0.8)
     for n in (25, 60, 200):
-        for method in ("studentised", "t", "percentile"):
-            rows.append(("error rate", method, n, share(error_rate(n, method))))
-            rows.append(("paired difference", method, n, share(paired_difference(n, method))))
-        rows.append(("probe mean", "percentile", n, share(probe_mean(n, "percentile"))))
+        rows += [{"interval of": kind, "n": n} | probe(kind, n) for kind in KINDS]
+        rows.append({"interval of": "paired difference", "n": n, "ours": share(paired_differences(n), difference)})
         for between in (0.0, 0.2):
-            rows.append((f"three seeds, spread {between}", "t", n, share(mean_over_seeds(n, between))))
-    frame = pd.DataFrame(rows, columns=["interval of", "method", "n utterances", "share that hold the truth"])
-    frame["standard error"] = np.sqrt(frame.iloc[:, 3] * (1 - frame.iloc[:, 3]) / RUNS)
+            held = share(means_over_seeds(n, between), expected_rate(-1.5, 1.2, between, 0.6))
+            rows.append({"interval of": f"three seeds, spread {between}", "n": n, "ours": held})
+    frame = pd.DataFrame(rows)
     print("\n" + frame.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     room = 2 * math.sqrt(0.95 * 0.05 / RUNS)  # of the simulation
-    enough = frame[frame["n utterances"] >= 60]
-    rested_on = enough[(enough["method"] == "studentised") | enough["interval of"].str.startswith("three seeds")]
-    assert rested_on.iloc[:, 3].between(0.93 - room, 0.97 + room).all()
-    assert enough.iloc[:, 3].min() > 0.90
+    ours, percentiles = (frame.set_index(["interval of", "n"])[column] for column in ("ours", "percentiles"))
+    few = ours.index.get_level_values(0).isin(["agreement, rare failures", "transcripts that end"])
+    assert ours[~few].between(0.93 - room, 0.97 + room).all()
+    assert ours[few].between(0.90, 1).all()
+    assert (ours > percentiles)[percentiles.notna()].all()

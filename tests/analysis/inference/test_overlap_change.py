@@ -1,6 +1,5 @@
 import math
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -8,6 +7,7 @@ from analysis import load, load_many
 from analysis.inference import overlap_change, stage_changes, stage_ends, swap_test
 from analysis.run.traces import positions
 from tests.analysis.conftest import trace_rows, write_traces
+from tests.overlap import bootstrap_t
 
 LENGTHS = {f"u{i}": 3 + i for i in range(8)}
 
@@ -25,24 +25,14 @@ def test_means_and_change_are_over_positions():
     assert (row["n_groups"], row["n_positions.before"], row["n_undefined.after"]) == (8, sum(LENGTHS.values()), 0)
 
 
-def test_the_interval_is_that_of_scipy():
-    from scipy import stats
-
+def test_the_interval_against_the_bootstrap_written_out():
     before, after = traced(1), traced(2)
     table = pd.concat([f.groupby("id")["union_size"].agg(["sum", "count"]) for f in (before, after)], axis=1).to_numpy()
-    theirs = stats.bootstrap(
-        tuple(table.T),
-        lambda x1, n1, x2, n2, axis: x2.sum(axis) / n2.sum(axis) - x1.sum(axis) / n1.sum(axis),
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        n_resamples=20_000,
-        rng=np.random.default_rng(0),
-    )
-    ours = overlap_change(before, after, ["union_size"], method="percentile", draws=20_000).iloc[0]
-    low, high = theirs.confidence_interval
-    assert [ours["change.low"], ours["change.high"]] == pytest.approx([low, high], abs=0.05 * theirs.standard_error)
-    assert ours["p"] == swap_test(table[:, [0, 2]], table[:, [1, 3]])
+    sums, counts = table[:, [0, 2]], table[:, [1, 3]]
+    ours = overlap_change(before, after, ["union_size"], draws=20_000).iloc[0]
+    theirs = bootstrap_t.interval(sums, counts, (-1, 1), draws=4000, rng=2)
+    assert [ours["change.low"], ours["change.high"]] == pytest.approx(theirs, abs=0.4 * ours["change.standard_error"])
+    assert ours["p"] == swap_test(sums, counts)
 
 
 def test_undefined_and_unused_positions_are_counted_apart():
