@@ -12,8 +12,8 @@ from ..formatting import count, interval, number
 from ..inference import contrast
 from ..printed import PrintedTable
 from ..run.load import Run
+from ..run.shown import token_reader
 from ..run.visits import Visit, visits
-from .tokens import token_reader
 
 SHOWN = 12
 """Tokens named a stage."""
