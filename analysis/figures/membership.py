@@ -16,7 +16,7 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.patches import Patch, Rectangle
 
 from ..run.load import Run
-from ..run.pieces import shown_token
+from ..run.shown import shown_token
 from .glyphs import drawable, families
 from .panels import check_states, inches, key_below, one_panel, say, small
 from .style import BOTH, INK, STATES, STUDENT_ONLY, TEACHER_ONLY

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..run.load import ERROR_RATES, Run
 from ..run.pieces import plain
-from .tokens import Reader, token_reader
+from ..run.shown import Reader, token_reader
 
 PLACES = {
     "overlap_ratio": 3,

@@ -13,8 +13,8 @@ from overlap.summary import estimate
 from ..formatting import count, interval, number
 from ..printed import PrintedTable
 from ..run.load import Run
+from ..run.shown import token_reader
 from ..run.visits import Visit, visits
-from .tokens import token_reader
 
 SHOWN = 12
 """Tokens named a stage."""

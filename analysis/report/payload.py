@@ -11,8 +11,8 @@ from typing import Any
 
 from ..formatting import count, plural
 from ..run.load import Run
+from ..run.shown import token_reader
 from .browsable import Group, groups, packed
-from .tokens import token_reader
 
 CANDIDATES = (8, 5, 3)
 """How many of each model's top-k are kept at a position, from the best case down."""

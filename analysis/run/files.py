@@ -53,13 +53,22 @@ def read_object(text: bytes, where: str, required: Sequence[str]) -> dict[str, A
     Raises:
         ValueError: It is not one; names where it stands.
     """
-    try:
-        row = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{where}: not JSON ({error}); restore it from a copy, or delete it") from error
+    row = read_json(text, where)
     if not isinstance(row, dict):
         raise ValueError(f"{where}: expected a JSON object, found {type(row).__name__}")
     missing = [name for name in required if name not in row]
     if missing:
         raise ValueError(f"{where}: fields {missing} are missing; it was not written by `distill train`")
     return row
+
+
+def read_json(text: bytes, where: str) -> Any:
+    """Whatever a piece of JSON holds.
+
+    Raises:
+        ValueError: It is none; names where it stands.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{where}: not JSON ({error}); restore it from a copy, or delete it") from error

@@ -31,16 +31,15 @@ def token_pieces(tokens: Sequence[str], text: str) -> list[bytes] | None:
     return None
 
 
-def shown_token(token: str) -> str:
-    """A token for people to read: a space as `␣`, a line break as `↵`, whole characters where the bytes are some."""
+def spelled(token: str) -> bytes | None:
+    """The bytes of a token by the look of its spelling, which may err where a tokenizer is of neither usual kind.
+
+    None for control tokens.
+    """
     if _CONTROL.fullmatch(token):
-        return token.strip("<>|").replace("|", " ")
+        return None
     spell: Callable[[str], bytes] = _sentencepiece if "▁" in token or _BYTE_PIECE.fullmatch(token) else _byte_level
-    try:
-        token = spell(token).decode("utf-8")
-    except UnicodeDecodeError:
-        return spell(token).hex(" ")
-    return token.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥")
+    return spell(token)
 
 
 def _byte_level(token: str) -> bytes:

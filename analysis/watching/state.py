@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..run.files import read_object
+from ..run.files import read_json, read_object
 from ..run.load import Run, load
 
 RECENT_STEPS = 50
@@ -136,11 +135,25 @@ def _transcripts(run: Run) -> dict[str, dict[str, Any] | int]:
         if summary.exists():
             found[stage["name"]] = read_object(summary.read_bytes(), str(summary), ("n", "n_kept"))
         elif journal.exists():
-            found[stage["name"]] = sum(len(batch) for batch in _batches(journal))
+            found[stage["name"]] = _transcribed(journal)
     return found
 
 
-def _batches(journal: Path) -> list[list[Any]]:
-    """Batches of transcripts that are whole; the first line says what they are of."""
-    lines = journal.read_bytes().splitlines(keepends=True)[1:]
-    return [batch for line in lines if line.endswith(b"\n") and isinstance(batch := json.loads(line), list)]
+def _transcribed(journal: Path) -> int:
+    """Transcripts in the whole lines of a journal, a batch each; the first line says what they are of."""
+    lines = journal.read_bytes().splitlines(keepends=True)
+    n = 0
+    for number, line in enumerate(lines, start=1):
+        where = f"{journal}, line {number}"
+        if not line.endswith(b"\n"):  # the last one, which is being written right now
+            continue
+        if number == 1:
+            read_object(line, where, ())
+        elif isinstance(batch := read_json(line, where), list):
+            n += len(batch)
+        else:
+            raise ValueError(
+                f"{where}: expected a list of transcripts, found {type(batch).__name__}; restore the file from a copy, "
+                "or delete it and resume the run, which lets the teacher write them again"
+            )
+    return n

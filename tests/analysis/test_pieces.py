@@ -1,6 +1,7 @@
 import pytest
 
-from analysis.run.pieces import shown_token, token_pieces
+from analysis.run.pieces import token_pieces
+from analysis.run.shown import shown, shown_token
 
 
 def test_byte_level_tokens():
@@ -22,18 +23,23 @@ def test_a_spelling_that_does_not_give_the_transcript_is_not_taken():
 
 
 @pytest.mark.parametrize(
-    ("token", "shown"),
+    ("token", "text"),
     [
         ("Ġtwo", "␣two"),
         ("▁two", "␣two"),
-        ("Ċ", "↵"),
-        ("<|im_end|>", "im_end"),
-        ("</s>", "/s"),
+        ("Ċ", "⏎"),
+        ("ĉa", "⇥a"),
+        ("<|im_end|>", "<|im_end|>"),
+        ("</s>", "</s>"),
         ("<0x41>", "A"),
         ("åĽĽ", "四"),
-        ("Ľ", "9b"),
+        ("Ľ", "⟨9B⟩"),
         ("ive", "ive"),
     ],
 )
-def test_tokens_for_people_to_read(token, shown):
-    assert shown_token(token) == shown
+def test_tokens_for_people_to_read(token, text):
+    assert shown_token(token) == text
+
+
+def test_bytes_that_a_tokenizer_declares_look_the_same():
+    assert [shown(b"a\n b"), shown(b"\t"), shown("四".encode()[:2])] == ["a⏎␣b", "⇥", "⟨E5 9B⟩"]

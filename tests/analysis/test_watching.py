@@ -176,6 +176,27 @@ def test_teacher_data_while_it_is_written_and_after(going):
     assert "teacher data: 990 of 1,000 transcripts kept (empty 10)" in shown(going)
 
 
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            ['{"author": "t"}', '[{"id": "a"', "[]"],
+            r"journal\.jsonl, line 2: not JSON \(.*; restore it from",
+        ),
+        (["\0\0", "[]"], r"journal\.jsonl, line 1: not JSON"),
+        (
+            ['{"author": "t"}', "[]", '{"id": "a"}'],
+            r"journal\.jsonl, line 3: expected a list .*, found dict; restore",
+        ),
+    ],
+)
+def test_a_damaged_journal_is_named_with_its_line_and_the_remedy(going, lines, message):
+    journal = going / "teacher-transcripts-teacher data.journal.jsonl"
+    journal.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match=message):
+        run_state(going)
+
+
 @pytest.mark.parametrize(("width", "height"), [(80, 23), (40, 10), (140, 39)])
 def test_every_size_is_kept_and_the_head_is_always_there(ended, width, height):
     assert "finished" in shown(ended, width, height)

@@ -10,9 +10,9 @@ import pytest
 from analysis import load
 from analysis.report.browsable import groups, packed
 from analysis.report.payload import compressed, payload
-from analysis.report.tokens import shown, token_reader
+from analysis.run.shown import token_reader
 from tests.analysis.conftest import write_traces
-from tests.analysis.report.conftest import SCRIPT, trace_frame, write_traced
+from tests.analysis.report.conftest import trace_frame, write_traced
 
 
 @pytest.fixture
@@ -40,7 +40,8 @@ def test_a_position_keeps_its_numbers(traced):
     frame = trace_frame(300, "on-policy", "student", 12, 6, 4, seed=300)
     data = packed(run, groups(run)[0], candidates=8)
     for row, truth in zip(data["rows"], frame.to_dict("records"), strict=True):
-        assert [data["strings"][i] for i in row["tok"]] == truth["tokens"]
+        read = [token.replace("␣", " ") for token in data["strings"]]
+        assert [read[i] for i in row["tok"]] == truth["tokens"]
         assert np.array(row["forward_kl"]) / 1e3 == pytest.approx(truth["forward_kl"], abs=5.1e-4)
         assert row["mean"]["overlap_ratio"] == pytest.approx(truth["overlap_ratio"].mean(), abs=1e-4)
         for flat, tokens, p, q, in_s, in_t in zip(
@@ -49,7 +50,7 @@ def test_a_position_keeps_its_numbers(traced):
         ):  # fmt: skip
             four = np.array(flat).reshape(-1, 4)
             assert len(four) == len(tokens)  # k = 4: all are kept
-            found = {(data["strings"][t], a, b, f) for t, a, b, f in four.tolist()}
+            found = {(read[t], a, b, f) for t, a, b, f in four.tolist()}
             expected = zip(tokens, np.round(-100 * p), np.round(-100 * q), in_s + 2 * in_t, strict=True)
             assert found == {(t, a, b, f) for t, a, b, f in expected}
 
@@ -135,7 +136,7 @@ def test_nothing_to_browse(straight):
 def test_tokens_are_read_by_what_the_tokenizer_declares(tmp_path):
     path = write_traced(tmp_path / "run")
     run = load(path)
-    assert token_reader(run)(0, "Ġthe") == "Ġthe"  # nothing is known of the tokenizer
+    assert token_reader(run)(0, "Ġthe") == "␣the"  # by its spelling: nothing is known of the tokenizer
     folder = path / "checkpoints" / "step-000300"
     folder.mkdir(parents=True)
     model = {"type": "BPE", "vocab": {"Ġthe": 0, "ä": 1, "½ł": 2, "<|im_end|>": 3}, "merges": []}
@@ -146,10 +147,6 @@ def test_tokens_are_read_by_what_the_tokenizer_declares(tmp_path):
     assert [read(i, t) for i, t in enumerate(("Ġthe", "ä", "½ł", "<|im_end|>"))] == [
         "␣the", "⟨E4⟩", "⟨BD A0⟩", "<|im_end|>",
     ]  # fmt: skip
-    assert read(77, SCRIPT) == SCRIPT
+    assert read(77, "<s>") == "<s>"
     (folder / "tokenizer.json").write_text("{", encoding="utf-8")
-    assert token_reader(run)(0, "Ġthe") == "Ġthe"
-
-
-def test_line_breaks_are_seen():
-    assert shown(b"a\n b") == "a⏎␣b"
+    assert token_reader(run)(0, "Ġthe") == "␣the"

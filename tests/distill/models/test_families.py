@@ -1,4 +1,7 @@
-"""Every family at small size: written, scored, saved, and taken through a run that is interrupted and resumed."""
+"""Every family at small size: written, scored, saved, and taken through a run that is interrupted and resumed.
+
+Qwen3-ASR, which the demo is made of, has files of its own.
+"""
 
 import json
 import re
@@ -9,6 +12,7 @@ import torch
 
 from distill import resume, train
 from distill.models import load_recogniser
+from distill.models.seq2seq import DECODER_PROMPT
 from distill.recipe import Recipe
 from tests.distill.small_models import (
     save_ark_asr,
@@ -80,6 +84,21 @@ def test_a_row_scores_as_it_does_alone(paths):
     for row, text in enumerate(texts):
         alone = recogniser.score(prepared(recogniser, slice(row, row + 1)), recogniser.encode([text]))
         torch.testing.assert_close(scores[row, : alone.shape[1]], alone[0], atol=2e-4, rtol=2e-4)
+
+
+def test_an_utterance_has_the_features_that_it_has_alone(paths):
+    """To the last bit, with nothing but zeros behind them, whatever is longer in its batch."""
+    recogniser = load(paths[0])
+    together = prepared(recogniser).inputs
+    features = together.keys() - {"input_ids", "attention_mask", DECODER_PROMPT}
+    assert bool(features) == (recogniser.reads == "audio")
+    for row in range(len(WAVEFORMS)):
+        alone = prepared(recogniser, slice(row, row + 1)).inputs
+        for name in features:
+            ours, n = together[name][row], alone[name].shape[-1]
+            own = ours if ours.dim() == 0 else ours[..., :n]
+            assert torch.equal(own, alone[name][0]), name
+            assert ours.dim() == 0 or not ours[..., n:].any(), name
 
 
 def test_texts_come_back(paths):

@@ -1,4 +1,8 @@
-"""Tokens as people read them: spellings of bytes undone, by what the checkpoint's tokenizer says of itself."""
+"""Tokens as people read them, in figures, report and notebooks alike.
+
+A space is `␣`, a line break `⏎`, a tab `⇥`; bytes that are no text by themselves are numbers, `⟨E4 BD⟩`; control tokens
+stay as the vocabulary spells them.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,13 @@ from pathlib import Path
 
 from overlap import token_bytes
 
-from ..run.load import Run
+from .load import Run
+from .pieces import spelled
 
 Reader = Callable[[int, str], str]
 """From a token's id and its spelling in the vocabulary to what is shown."""
 
-SPACE, NEWLINE = "␣", "⏎"
+MARKS = str.maketrans({" ": "␣", "\n": "⏎", "\t": "⇥"})
 
 
 @dataclass(frozen=True)
@@ -29,32 +34,42 @@ class _Declaration:
 def token_reader(run: Run) -> Reader:
     """How the student's tokens are shown, from the `tokenizer.json` of its newest checkpoint.
 
-    Spaces become `␣` and line breaks `⏎`; bytes that are no text by themselves are numbers, `⟨E4 BD⟩`. Control tokens,
-    and all tokens where the run has no such file or it is of an unknown kind, stay as the vocabulary spells
-    them.
+    Where the run has no such file or it is of an unknown kind, by the look of their spelling, see `shown_token`.
     """
     files = sorted((run.path / "checkpoints").glob("step-*/tokenizer.json"))
     if not files:
-        return lambda _, token: token
+        return lambda _, token: shown_token(token)
     table = _table(files[-1])
 
     def read(token_id: int, token: str) -> str:
-        spelled = table[token_id] if 0 <= token_id < len(table) else None
-        return token if spelled is None else shown(spelled)
+        if not 0 <= token_id < len(table):
+            return shown_token(token)
+        known = table[token_id]
+        return token if known is None else shown(known)
 
     return read
 
 
-def shown(spelled: bytes) -> str:
+def shown_token(token: str) -> str:
+    """A token of which nothing but its spelling is known.
+
+    >>> shown_token("Ġthe"), shown_token("▁the"), shown_token("</s>")
+    ('␣the', '␣the', '</s>')
+    """
+    known = spelled(token)
+    return token if known is None else shown(known)
+
+
+def shown(piece: bytes) -> str:
     """Bytes of a token as text.
 
     >>> shown(b" the"), shown("é".encode()[:1])
     ('␣the', '⟨C3⟩')
     """
     try:
-        return spelled.decode().replace(" ", SPACE).replace("\n", NEWLINE)
+        return piece.decode().translate(MARKS)
     except UnicodeDecodeError:
-        return f"⟨{spelled.hex(' ').upper()}⟩"
+        return f"⟨{piece.hex(' ').upper()}⟩"
 
 
 def _table(path: Path) -> tuple[bytes | None, ...]:
