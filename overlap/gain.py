@@ -126,20 +126,36 @@ def gain_correlations(
     result = {}
     for name in names:
         score = _statistic(before, name).cpu().numpy()[keep].astype(np.float64)
-        both = ~np.isnan(score) & ~np.isnan(outcome)
-        pair = _Ranked.of(score[both]), _Ranked.of(outcome[both])
-        own = member[both]
-        drawn = _resampled(pair, own, len(keys), draws, seed)
-        error, low, high = np.nan, np.nan, np.nan
-        n_groups = len(np.unique(own))
-        if n_groups >= 2 and len(drawn) >= 2:
-            error = drawn.std(ddof=1)
-            low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-        value = _spearman(*pair, np.ones(len(own)))
-        result[name] = Estimate(
-            value, float(error), float(low), float(high), len(own), n_groups, int(both.size - both.sum())
-        )
+        result[name] = rank_correlation(score, outcome, member, len(keys), level=level, draws=draws, seed=seed)
     return result
+
+
+def rank_correlation(
+    x: np.ndarray, y: np.ndarray, member: np.ndarray, n_groups: int, *, level: float, draws: int, seed: int
+) -> Estimate:
+    """Spearman's ρ of values ``[N]``, percentiles of resamples of the groups; where either is NaN it is undefined.
+
+    Ranks are bounded, so that percentiles hold their coverage here (`tests/studies/test_coverage.py`).
+
+    Args:
+        x: values of one statistic.
+        y: of the other.
+        member: ``[N]`` number of the group of each position, below ``n_groups``.
+        n_groups: groups to draw from.
+        level: coverage of the interval.
+        draws: resamples.
+        seed: of the resampling.
+    """
+    both = ~np.isnan(x) & ~np.isnan(y)
+    pair, own = (_Ranked.of(x[both]), _Ranked.of(y[both])), member[both]
+    drawn = _resampled(pair, own, n_groups, draws, seed)
+    error, low, high = np.nan, np.nan, np.nan
+    n_defined = len(np.unique(own))
+    if n_defined >= 2 and len(drawn) >= 2:
+        error = drawn.std(ddof=1)
+        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    value = _spearman(*pair, np.ones(len(own)))
+    return Estimate(value, float(error), float(low), float(high), len(own), n_defined, int(both.size - both.sum()))
 
 
 @dataclass(frozen=True, eq=False)

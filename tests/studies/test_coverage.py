@@ -18,10 +18,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from analysis.inference import contrast
+from analysis.inference import change_at, contrast
 from analysis.inference.seeds import Side, over_seeds
 from overlap import GroupSums
+from overlap.gain import rank_correlation
 from overlap.summary import estimate
 from tests.analysis.inference.samples import errors, expected_rate, lengths, recipe, two_systems
 
@@ -117,12 +119,44 @@ def means_over_seeds(n: int, between: float) -> Iterator[Ends]:
         yield found.low, found.high
 
 
+def rank_correlations(n: int) -> Iterator[Ends]:
+    """Spearman's ρ of two token statistics that differ between utterances too."""
+    for seed in range(RUNS):
+        found = rank_correlation(*ranked(np.random.default_rng(seed), n), n, level=0.95, draws=200, seed=seed)
+        yield found.low, found.high
+
+
+def ranked(generator: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    own = np.repeat(np.arange(n), lengths(generator, n).astype(int))
+    utterance, position = generator.normal(size=(n, 2)), generator.normal(size=(len(own), 2))
+    x = np.exp(0.7 * utterance[own, 0] + position[:, 0])
+    return x, 0.7 * (utterance @ [0.6, 0.8])[own] + position @ [0.4, 1.0], own
+
+
+def jumps(before: int, after: int, correlation: float) -> Iterator[Ends]:
+    """Jump of 3 at a switch between the lines of so many probes, whose noise is autocorrelated."""
+    steps = np.arange(1 - before, after + 1)
+    for seed in range(RUNS):
+        noise = np.random.default_rng(seed).normal(size=len(steps))
+        for i in range(1, len(steps)):
+            noise[i] = correlation * noise[i - 1] + math.sqrt(1 - correlation**2) * noise[i]
+        found = change_at(steps, 0.1 * steps + 3 * (steps > 0) + noise, 0)
+        yield found.jump_low, found.jump_high
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_intervals_cover_what_they_say():
     rows: list[dict[str, object]] = []
     difference = expected_rate(-1.6, 1.2, 0.8) - expected_rate(-1.2, 1.2, 0.8)
+    x, y, _ = ranked(np.random.default_rng(0), 300_000)
+    correlation = float(stats.spearmanr(x, y).statistic)
+    for before, after in ((5, 5), (6, 12), (40, 40)):
+        for shared in (0.0, 0.3, 0.6):
+            kind = f"jump, autocorrelation {shared}, {before} + {after} probes"
+            rows.append({"interval of": kind, "n": before + after, "ours": share(jumps(before, after, shared), 3.0)})
     for n in (25, 60, 200):
+        rows.append({"interval of": "rank correlation", "n": n, "ours": share(rank_correlations(n), correlation)})
         rows += [{"interval of": kind, "n": n} | probe(kind, n) for kind in KINDS]
         rows.append({"interval of": "paired difference", "n": n, "ours": share(paired_differences(n), difference)})
         for between in (0.0, 0.2):

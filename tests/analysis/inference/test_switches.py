@@ -3,19 +3,20 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 
 from analysis import load
 from analysis.inference import change_at, switch_changes
 
 
-def series(generator=None, noise=0.0, n=20, jump=2.0, switch=100):
+def series(generator=None, noise=0.0, n=20, jump=2.0, switch=100, correlation=0.5):
     steps = np.arange(-n + 1, n + 1) * 10 + switch
     values = 5 + 0.01 * (steps - switch) + np.where(steps > switch, jump + 0.02 * (steps - switch), 0)
     wiggle = np.zeros(len(steps))
     if generator is not None:
         drawn = generator.normal(size=len(steps))
         for i in range(len(steps)):
-            wiggle[i] = (0.5 * wiggle[i - 1] if i else 0) + drawn[i]
+            wiggle[i] = correlation * wiggle[i - 1] + math.sqrt(1 - correlation**2) * drawn[i] if i else drawn[0]
     return steps, values + noise * wiggle
 
 
@@ -35,17 +36,38 @@ def test_lines_are_those_of_polyfit():
     assert found.slope_change == pytest.approx(after[0] - before[0])
 
 
-def test_intervals_cover_the_jump_under_correlated_noise():
-    # 400 runs of 40 readings a side with autocorrelation 0.5; short series leave such intervals a little too short.
-    held, independent = 0, 0
-    for seed in range(400):
-        steps, values = series(np.random.default_rng(seed), noise=0.3, n=40)
-        found = change_at(steps, values, 100, draws=300, seed=seed)
-        single = change_at(steps, values, 100, draws=300, seed=seed, block=1)
+@pytest.mark.parametrize(("n", "correlation"), [(5, 0.0), (5, 0.6), (30, 0.6)])
+def test_intervals_cover_the_jump_under_correlated_noise(n, correlation):
+    # 300 runs: a standard deviation of 1.3 points. tests/studies/test_coverage.py is the long version.
+    held = 0
+    for seed in range(300):
+        steps, values = series(np.random.default_rng(seed), noise=0.3, n=n, correlation=correlation)
+        found = change_at(steps, values, 100)
         held += found.jump_low <= 2 <= found.jump_high
-        independent += single.jump_low <= 2 <= single.jump_high
-    assert 0.85 <= held / 400 <= 0.97
-    assert independent < held
+    assert 0.91 <= held / 300 <= 0.99
+
+
+def test_the_interval_of_independent_noise_is_near_that_of_ordinary_least_squares():
+    """Many readings leave no doubt that they are independent, so what statsmodels says without autocorrelation."""
+    steps, values = series(np.random.default_rng(3), noise=0.5, n=300, correlation=0.0)
+    after, time = (steps > 100).astype(float), steps - 100.0
+    ordinary = sm.OLS(values, np.stack([np.ones(600), time, after, after * time], 1)).fit().conf_int(0.1)
+    found = change_at(steps, values, 100, level=0.9)
+    assert (found.jump_low, found.jump_high) == pytest.approx(ordinary[2], abs=0.1 * np.ptp(ordinary[2]))
+    assert (found.slope_low, found.slope_high) == pytest.approx(ordinary[3], abs=0.1 * np.ptp(ordinary[3]))
+
+
+def test_the_interval_of_a_known_autocorrelation_is_that_of_generalised_least_squares(monkeypatch):
+    """Against statsmodels' GLS, when the average runs over the one correlation that it is told."""
+    steps, values = series(np.random.default_rng(4), noise=0.5, n=12)
+    monkeypatch.setattr("analysis.inference.switches.AUTOCORRELATIONS", np.array([0.5]))
+    found = change_at(steps, values, 100)
+    after, time = (steps > 100).astype(float), steps - 100.0
+    covariance = 0.5 ** (np.abs(time[:, None] - time) / 10)
+    theirs = sm.GLS(values, np.stack([np.ones(24), time, after, after * time], 1), covariance).fit().conf_int()
+    assert (found.jump_low, found.jump_high, found.slope_low, found.slope_high) == pytest.approx(
+        (*theirs[2], *theirs[3])
+    )
 
 
 def test_undefined_readings_and_short_sides():
@@ -63,8 +85,8 @@ def test_undefined_readings_and_short_sides():
     ("arguments", "options", "message"),
     [
         (([1, 2], [1], 1), {}, r"a value a step, received \[2\] steps and \[1\] values"),
-        (([1, 2], [1, 2], 1), {"block": 0}, "block: expected at least 1 reading"),
-        (([1, 2], [1, 2], 1), {"draws": 0}, "draws: expected at least 2"),
+        (([1, 2, 2], [1, 2, 3], 1), {}, "steps: 2 is there twice; give one reading a step"),
+        (([1, 2], [1, 2], 1), {"level": 95}, "level: expected a coverage between 0 and 1"),
     ],
 )
 def test_wrong_requests(arguments, options, message):
