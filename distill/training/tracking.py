@@ -134,7 +134,8 @@ def _quieten_trackio() -> None:
 
 
 def _to_stderr(*words: object, **options: Any) -> None:
-    print(*words, **options | {"file": sys.stderr})
+    options["file"] = sys.stderr
+    print(*words, **options)
 
 
 class _Copy(Observer):
