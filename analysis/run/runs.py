@@ -14,7 +14,7 @@ import pandas as pd
 
 from .load import Run, load
 
-PLACES = ("manifest", "model")
+PLACES = ("manifest", "model", "background")
 """Fields of a recipe that differ between machines; the hashes of manifests say whether the data do."""
 
 
@@ -164,7 +164,8 @@ def recipes_of(runs: Mapping[str, Run]) -> dict[str, str]:
 def _content(run: Run) -> list[Any]:
     """What a run does, without its seed and without where its files lie."""
     recipe = {key: value for key, value in run.resolved["recipe"].items() if key not in ("name", "seed", "tracking")}
-    return [_without_places(recipe), sorted(run.resolved.get("manifest_sha256", {}).values())]
+    digests = [sorted(run.resolved.get(kind, {}).values()) for kind in ("manifest_sha256", "background_sha256")]
+    return [_without_places(recipe), *digests]
 
 
 def _without_places(tree: Any) -> Any:

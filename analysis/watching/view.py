@@ -20,6 +20,8 @@ PLOTTED = {"union_size": ("VUSS", 2), "top1_agreement": ("top-1", 3), "total_var
 """Statistics of probes, with what they are called here and their decimals."""
 LABEL = 8
 """Columns of the names on the left."""
+BORDER = "│"
+"""Between stages, where a terminal without colours would run their names together."""
 Lines = list[Text]
 
 
@@ -176,7 +178,8 @@ def _stages(state: RunState, width: int) -> list[tuple[str, str]]:
     for _, rows in metrics.groupby(stays):
         last: dict[str, Any] = rows.iloc[-1].to_dict()
         size = max(0, min(width, round(last["step"] * width / max(1, state.step))) - at)
-        pieces.append((str(last["stage"])[:size].ljust(size), styles[len(pieces) % 2]))
+        name = BORDER * bool(pieces) + str(last["stage"])
+        pieces.append((name[:size].ljust(size), styles[len(pieces) % 2]))
         at += size
     return [*pieces, (" " * (width - at), "")]
 

@@ -58,6 +58,8 @@ def train(
         json_: With --dry-run, print one JSON object to standard output and nothing else there.
     """
     if not dry_run:
+        if json_:
+            raise ValueError("--json belongs to --dry-run: add that, or leave it out")
         if output is None:
             raise ValueError("--output is missing: the run directory to create (--dry-run needs none)")
         return _train(recipe, output, set_, track)

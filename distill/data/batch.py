@@ -77,3 +77,8 @@ def length(utterance: Utterance) -> float:
         return duration(utterance)
     prompt, text = utterance.prompt or "", utterance.text or ""
     return len(text) + (len(prompt) if isinstance(prompt, str) else sum(len(turn["content"]) for turn in prompt))
+
+
+def length_unit(utterance: Utterance) -> str:
+    """What `length` counts."""
+    return "characters" if utterance.audio is None else "s"

@@ -93,6 +93,8 @@ class AnyGate(Section):
 GateConfig = Annotated[
     FixedStepsGate | ThresholdGate | PlateauGate | CollapseGate | AllGate | AnyGate, Field(discriminator="type")
 ]
+AllGate.model_rebuild()  # of their members' types, until here, the fields know the name alone
+AnyGate.model_rebuild()
 
 
 def fixed_steps(gate: GateConfig) -> set[int]:

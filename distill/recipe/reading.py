@@ -130,6 +130,8 @@ def _explain(error: ValidationError) -> str:
             near = difflib.get_close_matches(location[-1], _known_keys(problem["loc"]), n=1, cutoff=0.4)
             hint = f"; did you mean {'.'.join([*location[:-1], near[0]])}?" if near else ""
             lines.append(f"unknown key {dotted}{hint}")
+        elif problem["type"] in ("union_tag_not_found", "union_tag_invalid"):
+            lines.append(f"{dotted}.type {_untold(problem['loc'], problem['input'])}")
         else:
             own = problem.get("ctx", {}).get("error") if problem["type"] == "value_error" else None
             message = str(own) if own else problem["msg"]
@@ -137,21 +139,42 @@ def _explain(error: ValidationError) -> str:
     return "\n  ".join(lines)
 
 
+def _untold(location: tuple[int | str, ...], table: dict[str, Any]) -> str:
+    """What is wrong with the `type` of a table, and what it may be."""
+    types = sorted({tag for model in _models_at(location) for tag in _tags(model)})
+    given = table.get("type")
+    choices = "write one of " + ", ".join(repr(tag) for tag in types)
+    if given is not None:
+        near = difflib.get_close_matches(str(given), types, n=1, cutoff=0.4)
+        return f"= {given!r} is unknown; " + (f"did you mean {near[0]!r}? Or {choices}" if near else choices)
+    near = difflib.get_close_matches("type", table, n=1, cutoff=0.6)
+    return f"is missing; {choices}" + (f" (did you mean type where you wrote {near[0]}?)" if near else "")
+
+
+def _tags(model: Any) -> tuple[str, ...]:
+    field = model.model_fields.get("type")
+    return typing.get_args(field.annotation) if field is not None else ()
+
+
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """Valid keys at a place of the recipe, found by walking the models' fields (union members by their tag)."""
+    """Valid keys beside one of the recipe."""
+    return sorted({key for model in _models_at(location[:-1]) for key in model.model_fields})
+
+
+def _models_at(location: tuple[int | str, ...]) -> list[Any]:
+    """What may stand at a place of the recipe, found by walking the models' fields (union members by their tag)."""
     candidates: list[Any] = [Recipe]
-    for part in location[:-1]:
+    for part in location:
         following: list[Any] = []
         for model in candidates:
             if isinstance(part, str) and part in _TAGS:
-                tag = model.model_fields.get("type")
-                following += [model] if tag is not None and part in typing.get_args(tag.annotation) else []
+                following += [model] if part in _tags(model) else []
             elif isinstance(part, int):
                 following.append(model)
             elif part in model.model_fields:
                 following += _sections(model.model_fields[part].annotation)
         candidates = following
-    return sorted({key for model in candidates for key in model.model_fields})
+    return candidates
 
 
 def _sections(annotation: Any) -> list[Any]:

@@ -8,9 +8,11 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from ..data.backgrounds import background_sha256
 from ..data.hf import is_dataset
 from ..data.sources import identity
 from ..recipe import Recipe
+from ..recipe.augmentation import Noise
 
 LIBRARIES = ("support-overlap", "torch", "transformers", "accelerate", "numpy", "scipy", "jiwer", "soundfile", "soxr")
 
@@ -21,11 +23,14 @@ def resolved_configuration(recipe: Recipe) -> dict[str, Any]:
     manifests = {stage.manifest for stage in recipe.stages}
     manifests |= {section.manifest for section in (recipe.probe, recipe.evaluation) if section}
     identities = {source: identity(source) for source in sorted(manifests)}
+    noises = [one for stage in recipe.stages for one in stage.augment if isinstance(one, Noise)]
+    backgrounds = sorted({one.background for one in noises if one.background is not None})
     return {
         "format": 1,
         "recipe": dumped,
         "recipe_sha256": hashlib.sha256(json.dumps(dumped, sort_keys=True).encode()).hexdigest(),
         "manifest_sha256": {source: about["sha256"] for source, about in identities.items()},
+        "background_sha256": {place: background_sha256(place) for place in backgrounds},
         "datasets": {source: about for source, about in identities.items() if is_dataset(source)},
         "seed": recipe.seed,
         "python": platform.python_version(),

@@ -8,11 +8,11 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..data.backgrounds import background_files
 from ..data.batch import Batch
 from ..data.sampling import seed_of
 from ..extras import require
@@ -86,10 +86,7 @@ def _noise(library: Any, section: Noise, where: str) -> list[Any]:
     levels = {"min_snr_db": section.min_snr_db, "max_snr_db": section.max_snr_db, "p": 1.0}
     if section.background is None:
         return [library.AddGaussianSNR(**levels)]
-    from audiomentations.core.utils import find_audio_files_in_paths
-
-    # A folder is listed in the order of its file system, which another machine need not share.
-    files = sorted(path for path in find_audio_files_in_paths(section.background) if Path(path).is_file())
+    files = background_files(section.background)
     if not files:
         raise AugmentationError(f"{where}.background: no audio files in {section.background}; give a file or a folder")
     return [library.AddBackgroundNoise(files, **levels)]

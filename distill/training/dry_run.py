@@ -15,7 +15,7 @@ from accelerate.utils import broadcast_object_list
 
 import overlap.table
 
-from ..data.batch import length
+from ..data.batch import length, length_unit
 from ..data.manifest import Utterance
 from ..recipe import Filters, Recipe, StageConfig
 from ..run.checkpoint import TrainingState
@@ -50,7 +50,8 @@ class StageCost:
         stage: Its name.
         kind: Its type.
         batch_size: Utterances a step.
-        longest: Length of its longest utterance, in seconds, or characters of text models.
+        longest: Length of its longest utterance, in `unit`.
+        unit: Seconds of audio (`s`), or `characters` of prompt and text.
         steps: How many it may take; the recipe's `total_steps` may end the run before.
         seconds: Of its second step, by phase.
         peak_gib: Most memory in use while it ran: of the accelerator, or of the process on a CPU.
@@ -60,6 +61,7 @@ class StageCost:
     kind: str
     batch_size: int
     longest: float
+    unit: str
     steps: int
     seconds: Mapping[str, float]
     peak_gib: float
@@ -94,7 +96,13 @@ class DryRun:
         for cost in self.stages:
             phase = max(cost.seconds, key=lambda name: cost.seconds[name])
             hours = cost.steps * cost.seconds_a_step / 3600
-            row = [cost.stage, cost.kind, str(cost.batch_size), f"{cost.longest:.4g}", f"{cost.seconds_a_step:.3g}"]
+            row = [
+                cost.stage,
+                cost.kind,
+                str(cost.batch_size),
+                f"{cost.longest:.4g} {cost.unit}",
+                f"{cost.seconds_a_step:.3g}",
+            ]
             row += [f"{phase} {cost.seconds[phase]:.3g}", f"{cost.steps:,}", f"{hours:.2f}", f"{cost.peak_gib:.2f}"]
             rows.append(row)
         table = overlap.table.text_table(header, rows, left=(0, 1))
@@ -184,6 +192,7 @@ def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
             stage.type,
             stage.batch_size,
             max(map(length, utterances)),
+            length_unit(utterances[0]),
             stage.steps,
             heard_by.seconds[stage.name],
             heard_by.peaks[stage.name],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -72,11 +73,11 @@ def resume(output: str | Path, *, trackers: Sequence[TrackerName] = (), observer
     names = dict.fromkeys((*recipe.tracking.trackers, *trackers_of(run.path), *trackers))
     check_trackers(names)
     recipe = recipe.model_copy(update={"tracking": recipe.tracking.model_copy(update={"trackers": tuple(names)})})
-    now = resolved_configuration(recipe)
-    changed = [p for p, digest in run.resolved["manifest_sha256"].items() if now["manifest_sha256"][p] != digest]
+    changed = _changed(run.resolved, resolved_configuration(recipe))
     if changed:
         raise TrainingError(
-            f"cannot resume {output}: {', '.join(changed)} changed since the run began; start a new run"
+            f"cannot resume {output}: {', '.join(changed)} changed since the run began; put it back as it was, or "
+            "start a new run"
         )
     newest = checkpoint.latest(run.path)
     state = checkpoint.load_state(newest) if newest else TrainingState(rows=dict.fromkeys(run.rows, 0))
@@ -92,6 +93,12 @@ def resume(output: str | Path, *, trackers: Sequence[TrackerName] = (), observer
     optimiser = checkpoint.load_optimiser(newest) if newest else None
     with copied(recipe, run, observer or Observer(), step=state.step, before=before) as heard_by:
         return Trainer(setup, run, accelerator, heard_by, state, optimiser).run()
+
+
+def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Manifests, data sets and background noise that are not what they were."""
+    kinds = ("manifest_sha256", "background_sha256")  # older runs may lack a kind
+    return [place for kind in kinds for place, digest in then.get(kind, {}).items() if now[kind][place] != digest]
 
 
 def accelerator_for(recipe: Recipe) -> Accelerator:

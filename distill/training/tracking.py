@@ -114,10 +114,28 @@ def _tracker(name: str, recipe: Recipe, run: Path, id_: str, step: int, new: boo
         options = {"name": title, "id": id_, "resume": "allow", "dir": str(run), "config": config, "settings": settings}
         tracker = WandBTracker(section.project, **options)
     else:
+        _quieten_trackio()
         options = {"name": f"{title}-{id_}", "resume": "allow", "config": config, "embed": False}
         tracker = TrackioTracker(section.project, auto_log_gpu=False, auto_log_cpu=False, **options)
     tracker.start()
     return tracker
+
+
+def _quieten_trackio() -> None:
+    """What trackio has to say goes to standard error: standard output is the run's own.
+
+    It prints, without a setting against it, and from this thread, beside which others may print.
+    """
+    import trackio
+    from trackio import run, utils
+
+    for module in (trackio, run, utils):
+        vars(module)["print"] = _to_stderr
+
+
+def _to_stderr(*words: object, **options: Any) -> None:
+    options["file"] = sys.stderr
+    print(*words, **options)
 
 
 class _Copy(Observer):

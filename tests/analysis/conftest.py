@@ -123,9 +123,9 @@ def write_run(
 
 
 def resolve(path: Path, **changes) -> Path:
-    """Change the recipe of a run; `seed` and `manifest_sha256` are beside it."""
+    """Change the recipe of a run; `seed` and digests are beside it."""
     resolved = json.loads((path / "resolved.json").read_text())
-    beside = {key: changes.pop(key) for key in ("seed", "manifest_sha256") if key in changes}
+    beside = {key: changes.pop(key) for key in ("seed", "manifest_sha256", "background_sha256") if key in changes}
     resolved = resolved | beside | {"recipe": resolved["recipe"] | changes}
     (path / "resolved.json").write_text(json.dumps(resolved))
     return path

@@ -54,6 +54,12 @@ def test_recipes_of_one_name_that_differ_are_told_apart(make_run):
     }
     resolve(again, manifest_sha256={"there": "1"})
     assert load_many([first, again]).recipes["a-1"] == "made up (a-1)"
+    for path, digest in ((first, "1"), (again, "2")):
+        noise = {"type": "noise", "background": f"of {path}"}
+        resolve(path, probe={"augment": noise}, manifest_sha256={}, background_sha256={f"of {path}": digest})
+    assert load_many([first, again]).recipes["a-1"] == "made up (a-1)"
+    resolve(again, background_sha256={"elsewhere": "1"})
+    assert load_many([first, again]).recipes["a-1"] == "made up"
 
 
 def test_recipes_as_they_are_given(seeds):

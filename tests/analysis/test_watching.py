@@ -76,6 +76,15 @@ def test_plots_go_from_the_first_value_to_the_last_and_evaluations_have_interval
     assert "student: 1,200 of 1,200 positions used (100.0 %)" in text
 
 
+def test_names_of_stages_are_apart_without_colour_and_stand_where_they_begin(going, make_run):
+    plot = "[▁-█]"
+    assert re.search(rf"stage +base +│teacher data +first → last\nVUSS +{plot}+", shown(going, width=100))
+    (line,) = (line for line in shown(going, width=100).splitlines() if line.startswith("stage"))
+    (below,) = (line for line in shown(going, width=100).splitlines() if line.startswith("VUSS"))
+    room = len(re.search(f"{plot}+", below)[0])
+    assert line.index("│") == line.index("base") + room // 2  # 50 of 100 steps
+
+
 def test_a_run_that_grows_is_read_again_with_its_last_line_half_written(going):
     assert run_state(going).step == 100
     row = {"step": 101, "stage": "teacher data", "stage_step": 51, "loss": 0.5, "seconds": {"student": 2.0}}

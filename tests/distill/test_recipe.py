@@ -100,7 +100,19 @@ def test_recipe_survives_json(tmp_path):
         (MINIMAL, ["seed.x=1"], "seed: .*integer"),
         (MINIMAL, ["student.model.x=1"], "student.model is a value, not a table"),
         (MINIMAL, ["lr"], r"expected dotted\.key=value"),
-        (MINIMAL.replace('"sft"', '"rl"'), (), r"stages\.0: .*'rl'.*'sft'"),
+        (MINIMAL.replace('"sft"', '"rl"'), (), r"stages\.0\.type = 'rl' is unknown; write one of .*'sft'"),
+        (
+            MINIMAL.replace('type = "sft"', 'typ = "sft"'),
+            (),
+            r"0\.type is missing; write one of .*type where you wrote typ",
+        ),
+        (STAGED, ["stages.1.gate={at_least=0.5}"], r"gate\.type is missing; write one of 'all', .*, 'threshold'$"),
+        (
+            STAGED,
+            ['stages.1.gate={type="all", gates=[{type="treshold"}]}'],
+            r"gates\.0\.type = .*did you mean 'threshold'\?",
+        ),
+        (STAGED, ['stages.1.gate={type="all", gates=[{type="plateau", patiance=2}]}'], r"mean .*gates\.0\.patience\?"),
         (MINIMAL.replace('type = "sft"', 'type = "td"'), (), r"stages\.0 \(td\) needs a teacher"),
         (
             STAGED.replace("[probe]\n", "").replace('manifest = "probe.jsonl"\n', ""),

@@ -13,6 +13,7 @@ import torch
 
 from distill import Observer, Utterance, read_manifest, resume, train
 from distill.data.audio import load_audio
+from distill.data.backgrounds import background_sha256
 from distill.data.batch import Batch
 from distill.evaluation.evaluation import evaluate
 from distill.extras import MissingExtraError
@@ -23,6 +24,7 @@ from distill.timing import Stopwatch
 from distill.training.augmentation import Augmentation, AugmentationError
 from distill.training.setup import prepare_run
 from distill.training.stages import training_step
+from distill.training.trainer import TrainingError
 from tests.distill.small_models import save_whisper
 from tests.distill.test_recipe import STAGED, write
 
@@ -169,6 +171,29 @@ class TestRuns:
         assert losses[0] == losses[1]
         assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
+    @pytest.mark.parametrize("change", ["content", "name", "added"])
+    def test_with_other_noise_it_is_not_resumed(self, mini, sounds, tmp_path, change):
+        stage = mini["stages"][0] | {"steps": 2, "augment": [NOISE | {"background": str(sounds)}], "gate": None}
+        recipe = Recipe.model_validate(mini | {"stages": [stage], "probe": None, "evaluation": None})
+        result = train(recipe, tmp_path / "run")
+        (sounds / "notes.txt").write_text("no audio")
+        for path in sounds.rglob("*.*"):
+            path.touch()
+        assert resume(tmp_path / "run").model == result.model
+        long = sounds / "b" / "long.wav"
+        if change == "content":  # of the same size
+            long.write_bytes(long.read_bytes()[:-2] + b"\0\7")
+        elif change == "name":
+            long.rename(long.with_name("other.wav"))
+        else:
+            long.with_name("a.wav").write_bytes(long.read_bytes())
+        with pytest.raises(TrainingError, match=re.escape(f"{sounds} changed since the run began; put it back as it")):
+            resume(tmp_path / "run")
+
+    def test_one_file_of_noise_may_be_named_itself(self, sounds):
+        digest = background_sha256(str(sounds / "short.flac"))
+        assert digest == background_sha256(str(sounds / "short.flac")) != background_sha256(str(sounds))
+
     def test_only_training_hears_it(self, mini, tmp_path):
         mini["stages"] = [stage | {"steps": 1} for stage in mini["stages"][:2]]
         mini["probe"] |= {"states": ["student"], "max_utterances": 2}
@@ -248,7 +273,15 @@ class TestMistakes:
             ('stages.0.augment=[{type="spec_augment", time_masks=0, frequency_masks=0}]', "augment.0: time_masks = fr"),
             ('stages.0.augment=[{type="spec_augment", max_time_share=1.5}]', "stages.0.augment.0.max_time_share: "),
             ('stages.0.augment=[{type="noise", snr=3}]', "unknown key stages.0.augment.0.snr"),
-            ('stages.0.augment=[{type="nois"}]', "'noise', 'spec_augment'"),
+            ('stages.0.augment=[{type="nois"}]', "augment.0.type = 'nois' is unknown; did you mean 'noise'"),
+            (
+                'stages.0.augment=[{type="hum"}]',
+                "augment.0.type = 'hum' is unknown; write one of 'noise', 'spec_augment'",
+            ),
+            (
+                'stages.0.augment=[{typ="noise"}]',
+                "stages.0.augment.0.type is missing; write one of 'noise', 'spec_augment'",
+            ),
             ('stages.2.teacher_hears="augmented"', "stages.2: teacher_hears = .augmented.: the stage augments nothing"),
         ],
     )

@@ -1,11 +1,13 @@
 """A rehearsal takes every stage's steps on its longest utterances and leaves nothing behind."""
 
 import json
+import re
 
 import pytest
 
 from distill import read_manifest
 from distill.data.audio import duration
+from distill.data.batch import length
 from distill.recipe import Recipe
 from distill.training.dry_run import STEPS, dry_run
 from distill.training.observer import Observer
@@ -63,5 +65,23 @@ def test_the_command_prints_costs_and_needs_no_output(mini, tmp_path, capsys):
     code, out, _ = run("train", toml, "--dry-run", capsys=capsys)
     assert code == 0
     assert "peak GiB" in out
+    longest = max(duration(u) for u in read_manifest(mini["stages"][0]["manifest"]))
+    assert re.search(rf"base +sft +4 +{longest:.4g} s +\d", out)
+    assert {stage["unit"] for stage in tree["stages"]} == {"s"}
     code, _, err = run("train", toml, capsys=capsys)
     assert (code, "--output is missing" in err) == (1, True)
+
+
+def test_json_without_a_dry_run_is_refused(mini, tmp_path, capsys):
+    toml = tmp_path / "recipe.toml"
+    toml.write_text(as_toml(mini))
+    code, out, err = run("train", toml, "--output", tmp_path / "run", "--json", capsys=capsys)
+    assert (code, out) == (1, "")
+    assert "--json belongs to --dry-run: add that, or leave it out" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_text_models_count_characters(texts):
+    first = texts["stages"][0]
+    found = dry_run(Recipe.model_validate(texts | {"stages": [first]})).stages[0]
+    assert (found.unit, found.longest) == ("characters", max(map(length, read_manifest(first["manifest"]))))

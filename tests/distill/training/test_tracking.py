@@ -134,7 +134,7 @@ def last_at_each_step(points: Points) -> Points:
     return {name: sorted(dict(numbers).items()) for name, numbers in points.items()}
 
 
-def test_every_tracker_holds_what_the_run_directory_holds_over_an_interruption(mini, tmp_path):
+def test_every_tracker_holds_what_the_run_directory_holds_over_an_interruption(mini, tmp_path, capsys):
     path, recipe = tmp_path / "run", Recipe.model_validate(mini | {"tracking": {"trackers": TRACKERS}})
     with pytest.raises(KeyboardInterrupt):
         train(recipe, path, observer=_Interrupt())
@@ -159,6 +159,10 @@ def test_every_tracker_holds_what_the_run_directory_holds_over_an_interruption(m
     numbers, texts = of_wandb(path, id_)
     assert {name: numbers[name] for name in points} == last_at_each_step(points)
     assert texts == words
+
+    out, err = capsys.readouterr()
+    assert out == ""  # the run's own, and here it has nothing to say
+    assert "Trackio project initialized" in err
 
 
 def test_a_tracker_may_join_a_run_that_has_ended_and_gets_it_whole(mini, tmp_path, capsys):
