@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 UNDEFINED = "–"
 WIDTH = 110
@@ -12,12 +12,16 @@ WIDTH = 110
 
 def number(value: float, digits: int) -> str:
     """Fixed decimals; a dash for NaN."""
-    return UNDEFINED if math.isnan(value) else f"{value:z.{digits}f}".replace("-", "−")
+    return UNDEFINED if math.isnan(value) else _fixed(f"{value:z.{digits}f}")
 
 
 def signed(value: float, digits: int) -> str:
     """Fixed decimals with the sign in front; a dash for NaN."""
-    return UNDEFINED if math.isnan(value) else f"{value:+z.{digits}f}".replace("-", "−")
+    return UNDEFINED if math.isnan(value) else _fixed(f"{value:+z.{digits}f}")
+
+
+def _fixed(text: str) -> str:
+    return text.replace("-", "−").replace("inf", "∞")
 
 
 def interval(low: float, high: float, digits: int) -> str:
@@ -29,6 +33,12 @@ def interval(low: float, high: float, digits: int) -> str:
 def count(value: float) -> str:
     """Whole number with thousands separated; a dash for NaN."""
     return UNDEFINED if math.isnan(value) else f"{int(value):,}"
+
+
+def counts(values: Iterable[float]) -> str:
+    """Smallest and largest count, as one number where they are the same; a dash where all are NaN."""
+    known = [value for value in values if not math.isnan(value)]
+    return "–".join(dict.fromkeys([count(min(known)), count(max(known))])) if known else UNDEFINED
 
 
 def decimals(error: float, otherwise: int = 3) -> int:
@@ -95,6 +105,7 @@ _LATEX = {
     "±": r"$\pm$",
     "→": r"$\rightarrow$",
     "≥": r"$\geq$",
+    "∞": r"$\infty$",
     "∩": r"$\cap$",
     "∪": r"$\cup$",
     "ρ": r"$\rho$",

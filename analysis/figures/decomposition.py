@@ -16,7 +16,19 @@ from numpy.typing import NDArray
 from ..formatting import count, interval, number
 from ..run.load import Run
 from .moments import Moment, moments
-from .panels import NARROW, check_states, given_panels, inches, key_below, new_panels, say, small, text_width, tidy
+from .panels import (
+    NARROW,
+    check_states,
+    drawable,
+    given_panels,
+    inches,
+    key_below,
+    new_panels,
+    say,
+    small,
+    text_width,
+    tidy,
+)
 from .style import BOTH, INK, STATES, STUDENT_ONLY, TEACHER_ONLY
 
 SIZES = ("student_size", "teacher_size", "intersection_size", "union_size")
@@ -92,7 +104,7 @@ def _draw(panel: Axes, found: Sequence[tuple[Moment, pd.DataFrame]], k: int) -> 
             left += length
         if (invalid := 2 * k - student - teacher) > 0:
             panel.barh(row, invalid, left=left, height=HEIGHT, zorder=2, gid="invalid", **INVALID)
-        low, high = (float(table.loc["union_size", end]) for end in ("low", "high"))
+        low, high = drawable(table).loc["union_size", ["low", "high"]].astype(float)
         panel.errorbar(union, row, xerr=[[union - low], [high - union]], color="black", capsize=2.5, linewidth=1.2)
         _describe(panel, row, table, len(found), k)
     panel.set_yticks(range(len(found)), [f"{moment.label}\nstep {count(moment.step)}" for moment, _ in found])

@@ -11,10 +11,23 @@ from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 
 from ..formatting import count
+from ..inference.evaluated import OVER, evaluated
 from ..run.load import ERROR_RATES, Run
 from ..run.visits import visit_numbers, visits
 from .moments import Moment
-from .panels import check_states, key_below, name_x, one_panel, say, small, span, text_width, tidy
+from .panels import (
+    check_states,
+    drawable,
+    intervals_over,
+    key_below,
+    name_x,
+    one_panel,
+    say,
+    small,
+    span,
+    text_width,
+    tidy,
+)
 from .style import INK, STATES, axis_label
 
 PLACES = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0))
@@ -31,8 +44,10 @@ def wer_against_overlap(
 ) -> Axes:
     """Draw the student's error rate against a statistic, a point an evaluated checkpoint, joined in order.
 
-    Bars are 95 % bootstrap intervals over utterances, both ways; numbers beside points are training steps. The dotted
-    line is the teacher's error rate, its shade the interval. The line is broken where a gate fell back.
+    Bars are 95 % bootstrap intervals both ways, of overlap over utterances and of the error rate as
+    `inference.evaluated` has them, over speakers where ten or more are known; numbers beside points are training
+    steps. The dotted line is the teacher's error rate, its shade the interval. The line is broken where a gate fell
+    back.
 
     Args:
         run: A run, finished or not. Evaluations at steps without a probe are left out.
@@ -74,9 +89,10 @@ def wer_against_overlap(
         drawn.lines[0].set_gid(f"{part['stage'].iloc[0]} {visit}")
         counts = f"{span(part, 'n_positions')} / {span(part, 'n_groups')}"
         entries.append((drawn.lines[0], f"{part['stage'].iloc[0]}: {counts}"))
-    teachers = run.evaluations.loc[run.evaluations["model"] == "teacher"]
+    evaluations = evaluated(run)
+    teachers = evaluations.loc[evaluations["model"] == "teacher"]
     if len(teachers):
-        value, low, high = (100 * float(teachers[f"{rate}.{end}"].iloc[-1]) for end in ("value", "low", "high"))
+        value, low, high = 100 * drawable(teachers[[f"{rate}.{end}" for end in ("value", "low", "high")]]).iloc[-1]
         panel.axhspan(low, high, color=INK, alpha=0.15, linewidth=0, zorder=1)
         line = panel.axhline(value, color=INK, linestyle=":", linewidth=1.2, gid="teacher", zorder=1)
         entries.append((line, f"teacher's {rate.upper()}"))
@@ -85,7 +101,7 @@ def wer_against_overlap(
     _label_steps(panel, points)
     tidy(panel, grid="both")
     words, heard = span(points, "total"), span(points, "n_utterances")
-    title = f"95 % intervals over utterances; {rate.upper()}: {words} {ERROR_RATES[rate]} / {heard} utterances"
+    title = f"{intervals_over(points, rate)}; {rate.upper()}: {words} {ERROR_RATES[rate]} / {heard} utterances"
     key_below(panel, entries, f"{title}; overlap: n positions / n utterances")
     return panel
 
@@ -122,8 +138,9 @@ def _label_steps(panel: Axes, points: pd.DataFrame) -> None:
 def checkpoints(run: Run, statistic: str, states: str) -> pd.DataFrame:
     """The points of `wer_against_overlap`, error rates in per cent: a row an evaluation of the student with a probe."""
     rate = run.error_rate
-    students = run.evaluations.loc[run.evaluations["model"] == "student"]
-    columns = ["step", "stage", "visit", "rate", "rate_low", "rate_high", "total", "n_utterances"]
+    students = evaluated(run)
+    students = students.loc[students["model"] == "student"]
+    columns = ["step", "stage", "visit", "rate", "rate_low", "rate_high", "total", "n_utterances", *OVER]
     if students.empty:
         return pd.DataFrame(columns=columns)
     students = students.assign(visit=visit_numbers(students))
@@ -132,4 +149,4 @@ def checkpoints(run: Run, statistic: str, states: str) -> pd.DataFrame:
     students["total"] = students[f"{rate}.total"]
     probes = run.probes.loc[(run.probes["statistic"] == statistic) & (run.probes["states"] == states)]
     measured = probes[["step", "stage", "value", "low", "high", "n_positions", "n_groups"]]
-    return students[columns].merge(measured.dropna(subset="value"), on=["step", "stage"], how="inner")
+    return drawable(students[columns].merge(measured.dropna(subset="value"), on=["step", "stage"], how="inner"))

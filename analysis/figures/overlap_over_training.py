@@ -14,11 +14,24 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
+from ..inference.evaluated import evaluated
 from ..run.load import ERROR_RATES, Run
 from ..run.readings import gate_readings
 from ..run.visits import Visit, visit_numbers, visits
 from .gate_levels import draw_levels, level_entries
-from .panels import check_states, given_panels, inches, key_below, new_panels, say, small, span, text_width
+from .panels import (
+    check_states,
+    drawable,
+    given_panels,
+    inches,
+    intervals_over,
+    key_below,
+    new_panels,
+    say,
+    small,
+    span,
+    text_width,
+)
 from .style import ALARM, INK, STAGE_TINTS, STATES, axis_label
 
 NICE = (1, 2, 2.5, 5, 10)
@@ -37,7 +50,8 @@ def overlap_over_training(
 ) -> NDArray[np.object_]:
     """Draw probes and evaluations over training steps, one panel a statistic and a last one for the word error rate.
 
-    Lines are means over positions, shades and bars their 95 % bootstrap intervals over utterances. The background says
+    Lines are means over positions, shades and bars their 95 % bootstrap intervals over utterances; those of the error
+    rate are as `inference.evaluated` has them, over speakers where ten or more are known. The background says
     which stage the run is in; a vertical line is a switch, dashed and red where a gate fell back. A line is broken
     where a fall back put earlier weights in place. Where a gate read the statistic, its threshold is a dashed line over
     the stage, and triangles are the ends of the interval that were held against it, filled where one met it; a dotted
@@ -89,7 +103,7 @@ def _draw_statistic(panel: Axes, run: Run, stays: Sequence[Visit], statistic: st
     drawn = False
     for name in states:
         rows, style = probes.loc[(probes["statistic"] == statistic) & (probes["states"] == name)], STATES[name]
-        step, value, low, high = _broken(rows[["step", "value", "low", "high"]], rows["part"])
+        step, value, low, high = _broken(drawable(rows[["step", "value", "low", "high"]]), rows["part"])
         panel.fill_between(step, low, high, color=style.colour, alpha=0.25, linewidth=0, zorder=2)
         size = 3.5 if len(step) <= 40 else 2.0
         line = {"color": style.colour, "linestyle": style.dashes, "linewidth": 1.2, "zorder": 3}
@@ -101,20 +115,20 @@ def _draw_statistic(panel: Axes, run: Run, stays: Sequence[Visit], statistic: st
 
 def _draw_error_rate(panel: Axes, run: Run, stays: Sequence[Visit]) -> None:
     panel.set_ylabel(f"{run.error_rate.upper()}\n(%)")
-    students = run.evaluations.loc[run.evaluations["model"] == "student"]
-    teachers = run.evaluations.loc[run.evaluations["model"] == "teacher"]
+    evaluations = evaluated(run)
+    students, teachers = (evaluations.loc[evaluations["model"] == model] for model in ("student", "teacher"))
     if run.evaluations.empty:
         say(panel, "not evaluated in this run")
         return
     columns = [f"{run.error_rate}.{field}" for field in ("value", "low", "high")]
-    step, value, low, high = _broken(students[["step", *columns]], _part(students, stays))
+    step, value, low, high = _broken(drawable(students[["step", *columns]]), _part(students, stays))
     value, low, high = 100 * value, 100 * low, 100 * high
     panel.vlines(step, low, high, color=INK, linewidth=1.2, zorder=3)
     for end in (low, high):
         panel.plot(step, end, color=INK, linestyle="", marker="_", markersize=5, zorder=3)
     panel.plot(step, value, color=INK, marker="o", markersize=2.5, linewidth=0.8, gid="student", zorder=3)
     if len(teachers):
-        value, low, high = 100 * teachers.iloc[-1][columns].to_numpy(dtype=float)
+        value, low, high = 100 * drawable(teachers[columns]).iloc[-1].to_numpy(dtype=float)
         panel.axhspan(low, high, color=INK, alpha=0.2, linewidth=0, zorder=1)
         panel.axhline(value, color=INK, linestyle=":", linewidth=1.2, gid="teacher")
     panel.set_ylim(0, 1.05 * panel.get_ylim()[1])
@@ -195,5 +209,6 @@ def _draw_legend(
     if any(stay.decision == "fall_back" for stay in stays):
         entries.append((Line2D([], [], **FALL_BACK), "gate fell back to earlier weights"))
     k = run.resolved["recipe"]["support"]["k"]
-    title = f"Means with 95 % intervals over utterances, k = {k}; in the key: n positions / n utterances"
+    over = intervals_over(evaluated(run), run.error_rate)
+    title = f"Means with {over}, k = {k}; in the key: n positions / n utterances"
     key_below(last, entries, title)

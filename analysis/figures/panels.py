@@ -16,7 +16,8 @@ from matplotlib.textpath import TextPath
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
-from ..formatting import count
+from ..formatting import counts
+from ..inference.evaluated import over_words
 from .style import INK, LABEL_SIZE, STATES
 
 NOT_MEASURED = "not measured in this run"
@@ -149,7 +150,18 @@ def check_states(names: Iterable[str]) -> None:
         raise ValueError(f"no states are called {unknown}; there are {', '.join(STATES)}")
 
 
+def intervals_over(evaluations: pd.DataFrame, rate: str) -> str:
+    """What 95 % intervals of overlap and of an error rate are over; of the rate from rows of `inference.evaluated`."""
+    if set(evaluations["over"].dropna()) <= {"utterances"}:
+        return "95 % intervals over utterances"
+    return f"95 % intervals of overlap over utterances, of {rate.upper()} {over_words(evaluations)}"
+
+
+def drawable(ends: pd.DataFrame) -> pd.DataFrame:
+    """Numbers with NaN where they are infinite: an end that is nowhere is not drawn."""
+    return ends.replace([np.inf, -np.inf], np.nan)
+
+
 def span(rows: pd.DataFrame, column: str) -> str:
     """Smallest and largest count in a column, as one number where they are the same."""
-    ends = [count(end) for end in np.unique(rows[column].to_numpy(dtype=float))[[0, -1] if len(rows) else []]]
-    return "–".join(dict.fromkeys(ends)) or "0"
+    return counts(rows[column].astype(float)) if len(rows) else "0"

@@ -1,6 +1,7 @@
 """Is it more than luck? Tests and intervals for what runs show, one file a topic.
 
 * `error_rate_difference`, `gap_recovery`, `mapsswe`: two systems on the same utterances.
+* `evaluated`: a run's evaluations with the intervals that everything here shows.
 * `recipe_differences`, `mixed_model`: recipes over several seeds.
 * `stage_changes`, `overlap_change`: what a stage did to overlap on the same recorded rollouts.
 * `switch_changes`, `change_at`: a jump or bend at a stage switch.
@@ -14,6 +15,7 @@ Everything is a pure function of frames; the same input and seed give the same n
 from .bootstrap import Interval, contrast
 from .effects import PairedEffect, paired_effect
 from .errors import ErrorRateDifference, error_rate, error_rate_difference, gap_recovery
+from .evaluated import evaluated
 from .mapsswe import Mapsswe, mapsswe
 from .mixed import mixed_model
 from .multiple import corrected
@@ -39,6 +41,7 @@ __all__ = [
     "corrected",
     "error_rate",
     "error_rate_difference",
+    "evaluated",
     "gain_correlations",
     "gap_recovery",
     "last_transcripts",

@@ -39,6 +39,7 @@ class Number:
         high: Upper end.
         n: Positions, utterances or speakers that it rests on.
         unit: What `n` counts, in the singular.
+        utterances: How many utterances the positions are of, which the interval is over; None where `n` says it.
     """
 
     value: float
@@ -46,6 +47,7 @@ class Number:
     high: float
     n: int
     unit: str = "position"
+    utterances: int | None = None
 
     def shown(self, digits: int = 3, scale: float = 1.0, sign: bool = False) -> str:
         """`value [low, high]`; says so where it is undefined or has no interval."""
@@ -58,8 +60,17 @@ class Number:
 
     @property
     def counted(self) -> str:
-        """`1,164 positions`."""
-        return f"{count(self.n)} {plural(self.unit, self.n)}"
+        """`1,164 positions in 80 utterances`."""
+        counted = f"{count(self.n)} {plural(self.unit, self.n)}"
+        if self.utterances is None:
+            return counted
+        return f"{counted} in {count(self.utterances)} {plural('utterance', self.utterances)}"
+
+    @property
+    def over(self) -> str:
+        """What the interval is over: `80 utterances`."""
+        n, unit = (self.n, self.unit) if self.utterances is None else (self.utterances, "utterance")
+        return f"{count(n)} {plural(unit, n)}"
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,7 @@ class ErrorChange:
         since: What it is compared with, in words.
         total: Words or tokens of the references.
         paired: False where transcripts are missing; the ends then add up both intervals, which is wider than needed.
+        until: Where the later one is, in words, if that is not the end of the stage.
     """
 
     rate: str
@@ -83,10 +95,12 @@ class ErrorChange:
     since: str
     total: int
     paired: bool = True
+    until: str = ""
 
     def short(self) -> str:
-        """`WER 56.4 → 25.9 %`."""
-        return f"{self.rate} {number(100 * self.before.value, 1)} → {number(100 * self.after.value, 1)} %"
+        """`WER 56.4 → 25.9 %`, and where that is not the end of the stage, ` at step 1,000`."""
+        rates = f"{self.rate} {number(100 * self.before.value, 1)} → {number(100 * self.after.value, 1)} %"
+        return f"{rates} {self.until}".rstrip()
 
     def sentence(self) -> str:
         """`WER 56.4 → 25.9 %, −30.5 points [−35.5, −25.5] …`."""
@@ -112,6 +126,7 @@ class StageFacts:
         fixed_after: At its end.
         errors: Error rate since its start; None where that was not evaluated.
         baseline: Error rate since the best end of an earlier stage; None where that is its own start.
+        start_evaluated: Whether the weights that it began with were evaluated.
     """
 
     stage: str
@@ -126,6 +141,7 @@ class StageFacts:
     fixed_after: Mapping[str, Number] = field(default_factory=dict)
     errors: ErrorChange | None = None
     baseline: ErrorChange | None = None
+    start_evaluated: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,6 +211,7 @@ class Evidence:
         threshold: What it is held against; empty where it is not judged.
         standing: How it stands to that.
         source: Where the threshold comes from.
+        bounded: Whether the number has an interval.
     """
 
     name: str
@@ -204,6 +221,7 @@ class Evidence:
     threshold: str
     standing: Standing
     source: str = ""
+    bounded: bool = True
 
 
 @dataclass(frozen=True)

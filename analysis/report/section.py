@@ -6,8 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from ..formatting import count, interval, number
 from ..inference import stage_changes
+from ..inference.evaluated import evaluated, over_words
 from ..inference.overlap_change import KEY_STATISTICS
 from ..inference.stays import stays
 from ..printed import PrintedTable
@@ -102,24 +105,14 @@ def _state(run: Run) -> str:
 
 def _tiles(run: Run, facts: list[StageFacts]) -> list[Tile]:
     tiles, rate = [], run.error_rate
-    rows = run.evaluations
+    rows = evaluated(run)
     students, teachers = (rows.loc[rows["model"] == model] for model in ("student", "teacher"))
     if len(students):
-        first, last = (students.iloc[i] for i in (0, -1))
-        ends = interval(100 * last[f"{rate}.low"], 100 * last[f"{rate}.high"], 1)
-        detail = f"{ends}, from {number(100 * first[f'{rate}.value'], 1)} % at step {count(first['step'])}"
-        n = f"{count(last[f'{rate}.total'])} {ERROR_RATES[rate]}"
-        tiles.append(
-            Tile(
-                f"{rate.upper()} at step {count(last['step'])}",
-                f"{number(100 * last[f'{rate}.value'], 1)} %",
-                f"{detail}; {n}",
-            )
-        )
+        first, step = students.iloc[0], count(students["step"].iloc[-1])
+        was = f"from {number(100 * first[f'{rate}.value'], 1)} % at step {count(first['step'])}"
+        tiles.append(_rate(f"{rate.upper()} at step {step}", students.tail(1), rate, f"; {was}"))
     if len(teachers):
-        last = teachers.iloc[-1]
-        ends = interval(100 * last[f"{rate}.low"], 100 * last[f"{rate}.high"], 1)
-        tiles.append(Tile(f"teacher's {rate.upper()}", f"{number(100 * last[f'{rate}.value'], 1)} %", ends))
+        tiles.append(_rate(f"teacher's {rate.upper()}", teachers.tail(1), rate))
     measured = [fact for fact in facts if fact.after]
     if measured:
         first, last = measured[0], measured[-1]
@@ -127,10 +120,17 @@ def _tiles(run: Run, facts: list[StageFacts]) -> list[Tile]:
         for name, label in (("top1_agreement", "top-1 agreement"), ("student_mass", "student's mass on T")):
             found, start = last.after.get(name), (first.before or first.after).get(name)
             if found is not None:
-                was = "" if start is None else f", from {number(start.value, 3)}"
-                detail = f"{interval(found.low, found.high, 3)}{was}; {found.counted}"
+                was = "" if start is None else f"; from {number(start.value, 3)} at step {count(first.first_step)}"
+                detail = f"{interval(found.low, found.high, 3)}, 95 % over {found.over}; {found.counted}{was}"
                 tiles.append(Tile(f"{label} {at}", number(found.value, 3), detail))
     return tiles
+
+
+def _rate(label: str, row: pd.DataFrame, rate: str, more: str = "") -> Tile:
+    """The error rate of one evaluation, a frame of one row."""
+    value, low, high, total = (row[f"{rate}.{name}"].iloc[0] for name in ("value", "low", "high", "total"))
+    ends = f"{interval(100 * low, 100 * high, 1)}, 95 % {over_words(row)}; {count(total)} {ERROR_RATES[rate]}"
+    return Tile(label, f"{number(100 * value, 1)} %", f"{ends}{more}")
 
 
 def _about(run: Run) -> list[tuple[str, str]]:
@@ -148,7 +148,13 @@ def _about(run: Run) -> list[tuple[str, str]]:
 
 def _missing(run: Run) -> list[str]:
     found = []
-    if run.probes.empty:
+    traced = any((run.path / "traces").glob("*.parquet"))
+    if run.probes.empty and (traced or len(run.decisions)):
+        found.append(
+            "No probes: probes.parquet is missing or empty though the run was probed, so overlap is not known and "
+            "traces are not shown; copy it from where the run was made."
+        )
+    elif run.probes.empty:
         found.append("No probes yet: overlap is measured at the first step of a stage.")
     if run.decisions.empty:
         found.append("No gate has read anything yet.")
@@ -158,8 +164,23 @@ def _missing(run: Run) -> list[str]:
         found.append(
             "No transcripts of the evaluations were kept: error rates are compared without pairing utterances."
         )
-    if run.traces.empty:
+    if not traced:
+        found.append(_no_traces(run))
+    elif run.traces.empty and len(run.probes):
         found.append(
-            "No traces: set trace_utterances above 0 in the recipe's [probe] to browse utterances token by token."
+            "No traces: those in traces/ are not of probes in probes.parquet; copy both anew from where the run was "
+            "made."
         )
     return found
+
+
+def _no_traces(run: Run) -> str:
+    asked = (run.resolved["recipe"].get("probe") or {}).get("trace_utterances")
+    if not asked:
+        return "No traces: set trace_utterances above 0 in the recipe's [probe] to browse utterances token by token."
+    if run.decisions.empty:
+        return "No traces yet: they are written with the first probe of a stage."
+    return (
+        f"No traces: traces/ is missing or empty though the recipe has trace_utterances = {asked}; copy it from where "
+        "the run was made to browse utterances token by token."
+    )

@@ -28,10 +28,9 @@ def verdict(facts: StageFacts, thresholds: Thresholds = Thresholds()) -> StageVe
     """Is the pair ready for OPD after this stage; or, of an on-policy stage, did it pay and did it collapse?"""
     judged = _payoff(facts, thresholds) if facts.kind == "opd" else _readiness(facts, thresholds)
     question, recommendation, headline, reasons, evidence = judged
-    gate = ": ".join(filter(None, (DECIDED.get(facts.decision, "The stage goes on"), facts.reason)))
     return StageVerdict(
         *(facts.stage, facts.kind, facts.first_step, facts.last_step),
-        *(question, recommendation, headline, tuple(reasons), tuple(evidence), gate, facts.decision == "stay"),
+        *(question, recommendation, headline, tuple(reasons), tuple(evidence), _gate(facts), facts.decision == "stay"),
         errors=facts.errors,
     )
 
@@ -44,7 +43,21 @@ DECIDED = {
     "end": "The run ended",
 }
 
+OUTCOMES = ("finished", "stopped", "aborted")
+"""First words of the reason for which a run ended."""
+
+NOT_YET = "Not judged yet"
+
 Judged = tuple[str, Recommendation, str, list[str], list[Evidence]]
+
+
+def _gate(facts: StageFacts) -> str:
+    """What the run's own gate decided, without saying twice that the run ended."""
+    outcome, colon, why = facts.reason.partition(": ")
+    if facts.decision == "end" and outcome in OUTCOMES:
+        return f"The run {facts.reason}"
+    reason = why if colon and outcome in OUTCOMES else facts.reason
+    return ": ".join(filter(None, (DECIDED.get(facts.decision, "The stage goes on"), reason)))
 
 
 def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
@@ -67,19 +80,24 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
     missed = [row for row in needed if row.standing is Standing.MISSED]
     undecided = [row for row in needed if row.standing is Standing.UNDECIDED]
     unmeasured = [row for row in needed if row.standing is Standing.UNMEASURED]
-    if missed or undecided:
-        reasons = [_said(row) for row in (*missed, *undecided, *unmeasured)]
-        headline = "Wait: not enough overlap yet" if missed else "Wait: the interval reaches below the threshold"
-        return asked, Recommendation.WAIT, headline, reasons, shown
+    reasons = [_said(row) for row in (*missed, *undecided, *unmeasured)]
+    if missed:
+        return asked, Recommendation.WAIT, "Wait: not enough overlap yet", reasons, shown
+    if any(row.bounded for row in undecided):
+        return asked, Recommendation.WAIT, "Wait: the interval reaches below the threshold", reasons, shown
+    if undecided:
+        why = "An interval takes at least two utterances that differ: probe more of them."
+        return asked, Recommendation.UNKNOWN, "Unknown: no interval, so nothing is certain", [*reasons, why], shown
     if unmeasured:
-        return asked, Recommendation.UNKNOWN, "Not measured", [_said(row) for row in unmeasured], shown
-    reasons = [_said(row) for row in needed]
+        return asked, Recommendation.UNKNOWN, "Not measured", reasons, shown
+    sound, unsure = _soundness(signs, facts)
+    reasons = [*unsure, *map(_said, needed)]
     if facts.errors is not None and facts.errors.change.low > 0:
         reasons.append(
             f"{facts.errors.sentence()}. That alone does not speak against OPD: in this project's synthetic study "
             "teacher data cost 10 to 22 points, and OPD won them back on each of three seeds."
         )
-    return asked, Recommendation.GO, "Go: ready for OPD", reasons, shown
+    return asked, Recommendation.GO, f"Go: ready for OPD{sound}", reasons, shown
 
 
 def _payoff(facts: StageFacts, thresholds: Thresholds) -> Judged:
@@ -96,23 +114,59 @@ def _payoff(facts: StageFacts, thresholds: Thresholds) -> Judged:
         return asked, Recommendation.STOP, "Stop: the gate saw a collapse", reasons, shown
     if alarms:
         return asked, Recommendation.STOP, "Stop: the student is collapsing", [*alarms, *said], shown
-    if errors is None or math.isnan(errors.change.low) or math.isnan(errors.change.high):
-        why = "Whether OPD paid is not known: it takes an evaluation at both ends of the stage, and an interval."
-        headline = "Unknown: not evaluated at both ends" if errors is None else "Unknown: no interval on the change"
-        return asked, Recommendation.UNKNOWN, headline, [*said, why], shown
+    if errors is None:
+        return asked, Recommendation.UNKNOWN, *_not_judged(facts), shown
+    if math.isnan(errors.change.low) or math.isnan(errors.change.high):
+        why = "Whether OPD paid is not known: an interval takes at least two utterances that differ."
+        return asked, Recommendation.UNKNOWN, "Unknown: no interval on the change", [*said, why], shown
     if errors.change.low > 0:
         return asked, Recommendation.STOP, "Stop: OPD made it worse", said, shown
     if errors.change.high >= 0:
         why = "The interval holds 0: whether OPD paid is not known from these utterances."
-        return asked, Recommendation.WAIT, "Wait: no gain told apart from none", [*said, why], shown
+        return asked, Recommendation.WAIT, "Wait: no gain of OPD told apart from none", [*said, why], shown
     if facts.baseline is not None and facts.baseline.change.low > 0:
         why = f"It gained, but is still worse than {_when(facts.baseline.since)}."
-        return asked, Recommendation.WAIT, "Wait: it gained, from a worse start", [*said, why], shown
+        return asked, Recommendation.WAIT, "Wait: OPD gained, from a worse start", [*said, why], shown
     if facts.baseline is not None and not facts.baseline.change.high < 0:  # without an interval as well
         why = f"It gained, but is not told apart from {_when(facts.baseline.since)}."
-        return asked, Recommendation.WAIT, "Wait: it only won back what was lost", [*said, why], shown
-    soundness = [row for row in signs if row.standing is not Standing.MET]
-    return asked, Recommendation.GO, "Go: OPD paid", [*said, *map(_said, soundness)], shown
+        return asked, Recommendation.WAIT, "Wait: OPD only won back what was lost", [*said, why], shown
+    sound, unsure = _soundness(signs, facts)
+    return asked, Recommendation.GO, f"Go: OPD paid{sound}", [*unsure, *said], shown
+
+
+def _not_judged(facts: StageFacts) -> tuple[str, list[str]]:
+    """Headline and reasons of an on-policy stage without an error rate at both ends."""
+    if facts.decision == "stay" and facts.start_evaluated:
+        why = (
+            "Error rates are measured when the stage ends; to see them on the way, set `every` in the recipe's "
+            "[evaluation]."
+        )
+        return f"{NOT_YET}: no evaluation since this stage began", [why]
+    end = "end" if facts.start_evaluated else "start"
+    why = (
+        "Whether OPD paid is not known: it takes an evaluation at both ends of the stage. Give the recipe an "
+        "[evaluation]; after a fall back, the weights that a stage began with are not evaluated."
+    )
+    return f"Unknown: not evaluated at its {end}", [why]
+
+
+def _soundness(signs: Sequence[Evidence], facts: StageFacts) -> tuple[str, list[str]]:
+    """What a good verdict must add of signs that are not known to be good: words for the headline, and sentences."""
+    unmeasured = [row for row in signs if row.standing is Standing.UNMEASURED]
+    unsure = [_said(row) for row in signs if row.standing is Standing.UNDECIDED]
+    if not unmeasured:
+        return "", unsure
+    names = ", ".join(row.name for row in unmeasured)
+    if facts.after and "student_mass" not in facts.after:
+        remedy = "a server's lists do not tell it, so run `distill probe` on the checkpoint with the teacher's weights"
+    else:
+        step = facts.first_step if facts.after else facts.last_step
+        remedy = (
+            f'run `distill probe` on the checkpoint of step {count(step)}; later runs need "student" among the '
+            "`states` of the recipe's [probe]"
+        )
+    how = "not measured" if len(unmeasured) == len(signs) else "measured in part"
+    return f", but soundness {how}", [f"Not measured: {names}. A collapse would not show: {remedy}.", *unsure]
 
 
 def _when(since: str) -> str:
@@ -129,25 +183,23 @@ def _collapse_signs(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]
 def _mass_kept(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
     """The student's mass on the teacher's set, against where the stage began."""
     before, after = facts.before.get("student_mass"), facts.after.get("student_mass")
-    if before is None or after is None or math.isnan(before.low):
-        return []
     loss = thresholds.mass_loss
-    row = _bar(facts.after, "student_mass", at_least=before.value - loss)
-    # Both ends are estimates: what is certain is certain wherever the start lies in its interval.
-    standing = _stand(after.low >= before.high - loss, after.high < before.low - loss)
-    least = f"{row.threshold} ({number(before.value, 3)} at the start − {loss:g})"
-    return [
-        Evidence(
-            *("student's mass on the teacher's set, kept", row.states, row.shown, row.counted, least, standing),
-            SOURCES["mass_loss"],
-        )
-    ]
+    if before is None or after is None or math.isnan(before.value) or math.isnan(after.value):
+        shown, counted, standing = "not measured at both ends", "", Standing.UNMEASURED
+        least = f"≥ its start − {loss:g}"
+    else:
+        shown, counted = after.shown(), after.counted
+        # Both ends are estimates: what is certain is certain wherever the start lies in its interval.
+        standing = _stand(after.low >= before.high - loss, after.high < before.low - loss)
+        least = f"≥ {before.value - loss:.2f} ({number(before.value, 3)} at the start − {loss:g})"
+    name = "student's mass on the teacher's set, kept"
+    return [Evidence(name, "student's own", shown, counted, least, standing, SOURCES["mass_loss"])]
 
 
 def _bar(
     numbers: Mapping[str, Number], name: str, *, at_least: float | None = None, at_most: float | None = None
 ) -> Evidence:
-    """A number held against a threshold by the conservative end of its interval."""
+    """A number held against a threshold by the conservative end of its interval; without that, nothing is decided."""
     found = numbers.get(name)
     threshold = f"≥ {at_least:.2f}" if at_least is not None else f"≤ {at_most:.2f}" if at_most is not None else ""
     if found is None or math.isnan(found.value):
@@ -155,15 +207,15 @@ def _bar(
         standing = Standing.UNMEASURED if threshold else Standing.SHOWN
     else:
         shown, counted = found.shown(), found.counted
-        low, high = (found.value if math.isnan(end) else end for end in (found.low, found.high))
         if at_least is not None:
-            standing = _stand(low >= at_least, high < at_least)
+            standing = _stand(found.low >= at_least, found.high < at_least)
         elif at_most is not None:
-            standing = _stand(high <= at_most, low > at_most)
+            standing = _stand(found.high <= at_most, found.low > at_most)
         else:
             standing = Standing.SHOWN
     source = SOURCES.get(name, SOURCES["mapped_mass"] if name.endswith("mapped_mass") else "")
-    return Evidence(NAMES[name], "student's own", shown, counted, threshold, standing, source)
+    bounded = found is not None and not math.isnan(found.low) and not math.isnan(found.high)
+    return Evidence(NAMES[name], "student's own", shown, counted, threshold, standing, source, bounded)
 
 
 def _stand(met: bool, missed: bool) -> Standing:
@@ -205,7 +257,7 @@ def _said(row: Evidence) -> str:
     words = {
         Standing.MET: "meets",
         Standing.MISSED: "certainly misses",
-        Standing.UNDECIDED: "is not certainly on the right side of",
+        Standing.UNDECIDED: "is not certainly on the right side of" if row.bounded else "cannot be held against",
     }
     return f"{row.name[0].upper()}{row.name[1:]} {row.shown} {words[row.standing]} {row.threshold} ({row.counted})."
 
@@ -227,11 +279,14 @@ def headline(verdicts: Sequence[StageVerdict]) -> str:
     on_policy = [v for v in verdicts if v.kind == "opd"]
     if on_policy:
         last = on_policy[-1]
-        said = last.headline.split(": ", 1)[-1]
-        so_far = ", so far" if last.ongoing else ""
+        kind, _, said = last.headline.partition(": ")
+        if last.recommendation is Recommendation.UNKNOWN:
+            known = "OPD is not judged yet" if kind == NOT_YET else "whether OPD paid is not known"
+            said = f"{known}: {said}"
+        so_far = " so far" if last.ongoing else ""
         change = "" if last.errors is None else f", {last.errors.short()}"
         parts.append(
-            f"{said}{so_far} ({last.stage}, steps {count(last.first_step)} to {count(last.last_step)}{change})"
+            f"{said} ({last.stage}, steps {count(last.first_step)} to {count(last.last_step)}{so_far}{change})"
         )
     elif warm:
         parts.append("no on-policy stage has run")

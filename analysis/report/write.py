@@ -101,12 +101,14 @@ def _check(output: Path) -> None:
 
 
 def _defined(tree: Any) -> Any:
-    """Undefined numbers as null, which is what JSON has for them."""
+    """Undefined numbers as null, infinite ones as words: JSON has neither."""
     if isinstance(tree, dict):
         return {key: _defined(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
         return [_defined(item) for item in tree]
-    return None if isinstance(tree, float) and math.isnan(tree) else tree
+    if isinstance(tree, float) and not math.isfinite(tree):
+        return None if math.isnan(tree) else "Infinity" if tree > 0 else "-Infinity"
+    return tree
 
 
 def _wanted(recipe: Mapping[str, Any], run: Any) -> dict[str, list[str]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -58,42 +59,43 @@ class Runs(Mapping[str, Run]):
     @cached_property
     def metrics(self) -> pd.DataFrame:
         """`Run.metrics` of all."""
-        return self._joined("metrics")
+        return self.joined(attrgetter("metrics"))
 
     @cached_property
     def probes(self) -> pd.DataFrame:
         """`Run.probes` of all."""
-        return self._joined("probes")
+        return self.joined(attrgetter("probes"))
 
     @cached_property
     def decisions(self) -> pd.DataFrame:
         """`Run.decisions` of all."""
-        return self._joined("decisions")
+        return self.joined(attrgetter("decisions"))
 
     @cached_property
     def evaluations(self) -> pd.DataFrame:
         """`Run.evaluations` of all."""
-        return self._joined("evaluations")
+        return self.joined(attrgetter("evaluations"))
 
     @cached_property
     def transcripts(self) -> pd.DataFrame:
         """`Run.transcripts` of all."""
-        return self._joined("transcripts")
+        return self.joined(attrgetter("transcripts"))
 
     @cached_property
     def traces(self) -> pd.DataFrame:
         """`Run.traces` of all."""
-        return self._joined("traces")
+        return self.joined(attrgetter("traces"))
 
     @cached_property
     def positions(self) -> pd.DataFrame:
         """`Run.positions` of all."""
-        return self._joined("positions")
+        return self.joined(attrgetter("positions"))
 
-    def _joined(self, frame: str) -> pd.DataFrame:
+    def joined(self, frame: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:
+        """What a function gives of each run, one below the other, behind `run`, `recipe` and `seed`."""
         parts = []
         for name, run in self.runs.items():
-            part = getattr(run, frame)
+            part = frame(run)
             about = pd.DataFrame({"run": name, "recipe": self.recipes[name], "seed": run.seed}, index=part.index)
             parts.append(pd.concat([about, part], axis=1))
         filled = [part for part in parts if len(part)] or parts[:1]  # the columns of an empty one have no types

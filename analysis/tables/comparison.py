@@ -12,7 +12,8 @@ import pandas as pd
 
 from overlap.table import html_table
 
-from ..formatting import WIDTH, aligned, count, interval, latex, markdown, number
+from ..formatting import WIDTH, aligned, count, counts, interval, latex, markdown, number
+from ..inference.evaluated import OVER, over_words
 from ..printed import PrintedTable
 from ..run.load import ERROR_RATES, Run
 from ..run.runs import Runs, recipes_of
@@ -22,11 +23,6 @@ from .stages import stage_table
 OVERLAP = {"top1_agreement": "top-1 agreement", "total_variation": "total variation"}
 """Overlap shown of each run at its end, with heading."""
 
-NOTE = (
-    "On each run's last step; overlap on the student's own transcripts. [ ]: 95 % bootstrap interval over utterances "
-    "of one run: it does not hold what differs between seeds."
-)
-
 
 @dataclass(frozen=True, eq=False)
 class CompareTable:
@@ -35,8 +31,8 @@ class CompareTable:
     Attributes:
         frame: A row a run, on its last step: `run`, `outcome` (`finished`, `aborted`, `stopped` or `running`), `ending`
             in words, `step`, `switches` (pairs of a stage left for another and the step), error rate as a share (`wer`
-            or `mer`) and overlap on the student's own transcripts with `.low` and `.high` ends of 95 % intervals, and
-            counts.
+            or `mer`) and overlap on the student's own transcripts with `.low` and `.high` ends of 95 % intervals,
+            counts, and `over`, `n_over`, `stored` of the error rate's interval, as in `StageTable`.
         error_rates: Recipes × test sets, see `paper_tables.error_rate_table`.
         vuss: VUSS over on-policy steps, see `paper_tables.vuss_table`.
     """
@@ -54,17 +50,17 @@ class CompareTable:
         for row in self.frame.to_dict("records"):
             way = "".join(f"{stage} until step {count(step)}, then " for stage, step in row["switches"])
             ways.append(f"{row['run']}: {way}{row['ending']}")
-        wrapped = [textwrap.fill(text, WIDTH, subsequent_indent="  ") for text in (*ways, NOTE)]
+        wrapped = [textwrap.fill(text, WIDTH, subsequent_indent="  ") for text in (*ways, self._note())]
         return "\n".join([table, "", *wrapped, *("\n" + part.to_text() for part in self._parts())])
 
     def to_markdown(self) -> str:
         """Pipe tables, notes below each."""
-        first = f"{markdown(*self._flat(), left=2)}\n\n{NOTE}"
+        first = f"{markdown(*self._flat(), left=2)}\n\n{self._note()}"
         return "\n\n".join([first, *(part.to_markdown() for part in self._parts())])
 
     def to_latex(self) -> str:
         """Tables in the manner of booktabs (`\\usepackage{booktabs}`), notes below each."""
-        first = latex(*self._flat(), left=2, notes=[NOTE])
+        first = latex(*self._flat(), left=2, notes=[self._note()])
         return "\n\n".join([first, *(part.to_latex() for part in self._parts())])
 
     def __str__(self) -> str:
@@ -73,8 +69,17 @@ class CompareTable:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        first = html_table(*self._flat(), left=(0, 1), caption=NOTE)
+        first = html_table(*self._flat(), left=(0, 1), caption=self._note())
         return first + "".join(part._repr_html_() for part in self._parts())
+
+    def _note(self) -> str:
+        rates = [rate for rate in ERROR_RATES if rate in self.frame and len(self.frame.dropna(subset=rate))]
+        parts = [f"of {' and '.join(map(str.upper, rates))} {over_words(self.frame)}"] if rates else []
+        if len(measured := self.frame["n_groups"].dropna()):
+            parts.append(f"of overlap over {counts(measured)} utterances")
+        intervals = f" [ ]: 95 % bootstrap intervals, {', '.join(parts)}, of one run: they do not hold what differs "
+        about = "On each run's last step; overlap on the student's own transcripts."
+        return about + (f"{intervals}between seeds." if parts else "")
 
     def _parts(self) -> list[PrintedTable]:
         return [part for part in (self.error_rates, self.vuss) if len(part.frame)]
@@ -124,7 +129,7 @@ def _summary(name: str, run: Run) -> dict[str, Any]:
     row["switches"] = tuple((str(stay["stage"]), int(stay["last_step"])) for _, stay in left.iterrows())
     rate = run.error_rate
     numbers = [f"{statistic}{end}" for statistic in (rate, *OVERLAP) for end in ("", ".low", ".high")]
-    numbers += [f"n_{ERROR_RATES[rate]}", "n_positions", "n_groups"]
+    numbers += [f"n_{ERROR_RATES[rate]}", "n_positions", "n_groups", *OVER]
     if stays.empty:
         return row | {"step": 0} | dict.fromkeys(numbers, math.nan)
     last = stays.iloc[-1]

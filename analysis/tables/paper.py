@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from ..formatting import count, interval, number, plural
+from ..formatting import count, counts, interval, number, plural
 from ..inference.errors import Unit
-from ..inference.recipes import recipe_errors
+from ..inference.evaluated import OVER, cluster_of, evaluated, over_words
+from ..inference.recipes import last_transcripts, recipe_errors
 from ..inference.seeds import Side, over_seeds
 from ..printed import PrintedTable
 from ..run.load import ERROR_RATES
@@ -29,16 +30,19 @@ SIZES = ("student_size", "teacher_size", "intersection_size")
 def error_rate_table(runs: Runs) -> PrintedTable:
     """Error rates of each recipe at the end of its runs, a column a test set and rate, the teacher's first.
 
-    With one run of a recipe the interval is the evaluation's. With several seeds the value is their mean, and the
-    interval is over seeds and utterances (`inference.over_seeds`) where every run kept its transcripts; where not, the
-    smallest and largest of the seeds stand in its place.
+    With one run of a recipe the interval is that of `inference.evaluated`. With several seeds the value is their mean,
+    and the interval is over seeds and utterances at once, or over seeds and speakers where each has ten or more
+    (`inference.over_seeds`), if every run kept its transcripts; where not, the smallest and largest of the seeds stand
+    in its place.
 
     Returns:
         Its frame has a row a recipe, test set and rate: `recipe`, `model`, `set`, `rate` (`wer` or `mer`, `cer`),
         `value`, `low`, `high`, `min`, `max`, `n_runs`, `n_utterances`, `total` (words, tokens or characters), `over`
-        (what the interval is over: `utterances`, `seeds and utterances`, or nothing). Shares, not per cent.
+        (what the interval is over: `utterances`, `speakers`, `seeds and utterances`, `seeds and speakers`, or nothing),
+        `n_over` (utterances or speakers), `stored` (whether it was stored with the evaluation, for want of
+        transcripts). Shares, not per cent.
     """
-    evaluations = _sets_told_apart(runs.evaluations)
+    evaluations = _sets_told_apart(runs.joined(evaluated))
     rows = _teachers(evaluations)
     for recipe in dict.fromkeys(runs.recipes[name] for name in runs):
         students = evaluations.loc[(evaluations["recipe"] == recipe) & (evaluations["model"] == "student")]
@@ -47,8 +51,9 @@ def error_rate_table(runs: Runs) -> PrintedTable:
             place = {"recipe": recipe, "model": "student", "set": test_set}
             rows += [place | _rate(Runs(runs.of(recipe), runs.recipes), recipe, last, rate) for rate in RATES]
     columns = ["recipe", "model", "set", "rate", "value", "low", "high", "min", "max", "n_runs", "n_utterances"]
-    frame = pd.DataFrame(rows, columns=[*columns, "total", "over"])
-    return _error_rates_printed(frame.loc[frame["total"].notna()], evaluations, _cautions(runs))
+    frame = pd.DataFrame(rows, columns=[*columns, "total", *OVER])
+    cautions = _cautions(runs, (runs.recipes[name] for name in runs), "at their last evaluation")
+    return _error_rates_printed(frame.loc[frame["total"].notna()], evaluations, cautions)
 
 
 def vuss_table(runs: Runs) -> PrintedTable:
@@ -94,7 +99,8 @@ def vuss_table(runs: Runs) -> PrintedTable:
     ]
     notes = [
         "Over on-policy training steps: means of each batch's positions, in tokens. VUSS = mean |U| falls with more "
-        "overlap, but also where |S| or |T| fall. used: share of rollout positions that the loss was taken on."
+        "overlap, but also where |S| or |T| fall. used: share of rollout positions that the loss was taken on.",
+        *_cautions(runs, frame["recipe"], "over their steps"),
     ]
     return PrintedTable(frame, heading, printed, notes)
 
@@ -136,7 +142,8 @@ def _measured(row: Mapping[Any, Any], rate: Rate) -> dict[str, Any]:
     value, low, high, total = (float(row.get(f"{rate}.{name}", math.nan)) for name in ("value", "low", "high", "total"))
     return {
         **{"rate": rate, "value": value, "low": low, "high": high, "min": value, "max": value},
-        **{"n_utterances": row.get("n_utterances", math.nan), "total": total, "over": "utterances"},
+        **{"n_utterances": row.get("n_utterances", math.nan), "total": total},
+        **{name: row[name] for name in OVER},
     }
 
 
@@ -147,23 +154,29 @@ def _rate(runs: Runs, recipe: str, last: pd.DataFrame, rate: Rate) -> dict[str, 
         return found[0] | {"n_runs": 1}
     values = [one["value"] for one in found]
     result = found[0] | {"value": float(np.mean(values)), "min": min(values), "max": max(values), "n_runs": len(found)}
+    nothing = {"low": math.nan, "high": math.nan, "over": "", "n_over": math.nan}
     if math.isnan(result["value"]):  # the runs count another rate
-        return result | {"low": math.nan, "high": math.nan, "over": ""}
+        return result | nothing
     for run in runs.values():
         _ = run.transcripts  # read here, so that a damaged file is not taken for a missing one
+    test_set = str(last["name"].iloc[0])
     try:
-        errors = recipe_errors(runs, RATES[rate][1], test_set=str(last["name"].iloc[0]))[recipe]
+        by = cluster_of(*(last_transcripts(runs, name, test_set) for name in runs))
+        errors = recipe_errors(runs, RATES[rate][1], test_set=test_set, by=by)[recipe]
     except ValueError:  # without transcripts of every run, or of other utterances: nothing is paired
-        return result | {"low": math.nan, "high": math.nan, "over": ""}
+        return result | nothing
     over = over_seeds([Side(errors.errors)], errors.totals)
-    return result | {"low": over.low, "high": over.high, "over": "seeds and utterances"}
+    found = {"over": f"seeds and {by or 'utterance'}s", "n_over": over.n_clusters, "stored": False}
+    return result | {"low": over.low, "high": over.high} | found
 
 
-def _cautions(runs: Runs) -> list[str]:
-    """What a reader of means over runs must know: which of them go on, and which are not independent."""
-    running = [name for name, run in runs.items() if "end" not in set(run.decisions["decision"])]
-    notes = [f"Still running, at their last evaluation so far: {', '.join(running)}."] if running else []
-    for recipe in dict.fromkeys(runs.recipes[name] for name in runs):
+def _cautions(runs: Runs, recipes: Iterable[str], where: str) -> list[str]:
+    """What a reader of means over runs of these recipes must know: which go on, and which are not independent."""
+    recipes = list(dict.fromkeys(recipes))
+    members = {name: run for name, run in runs.items() if runs.recipes[name] in recipes}
+    running = [name for name, run in members.items() if "end" not in set(run.decisions["decision"])]
+    notes = [f"Still running, {where} so far: {', '.join(running)}."] if running else []
+    for recipe in recipes:
         seeds = [run.seed for run in runs.of(recipe).values()]
         if len(set(seeds)) < len(seeds):
             shared = ", ".join(str(seed) for seed in seeds)
@@ -183,14 +196,22 @@ def _error_rates_printed(frame: pd.DataFrame, evaluations: pd.DataFrame, caution
         cells = [_cell(by.get((recipe, name, rate))) for name, rate in shown]
         rows.append([str(recipe), *cells, count(max(frame.loc[frame["recipe"] == recipe, "n_runs"]))])
     notes = [f"{name}: {_about(frame, evaluations, name)}." for name in sets] + cautions
-    over = list(dict.fromkeys(frame["over"]))
-    if "utterances" in over:
-        notes.append("[ ] of one run: 95 % bootstrap interval over utterances; other seeds are not in it.")
-    if "seeds and utterances" in over:
-        notes.append("[ ] of several runs: their mean, 95 % t-interval over seeds and utterances at once.")
-    if "" in over:
+    several = frame["over"].str.startswith("seeds")
+    if len(one := frame.loc[~several & (frame["over"] != "")]):
+        notes.append(f"[ ] of one run: 95 % bootstrap interval {_over(one)}; other seeds are not in it.")
+    if len(many := frame.loc[several]):
+        notes.append(f"[ ] of several runs: their mean, 95 % t-interval {_over(many)} at once.")
+    if "" in set(frame["over"]):
         notes.append("( ): smallest and largest of the seeds; without transcripts there is no interval of their mean.")
     return PrintedTable(frame, heading, rows, notes)
+
+
+def _over(frame: pd.DataFrame) -> str:
+    """What intervals are over, set by set where the sets differ in it."""
+    words = {name: over_words(rows) for name, rows in frame.groupby("set", sort=False)}
+    if len(set(words.values())) == 1:
+        return next(iter(words.values()))
+    return ", ".join(f"{over} on {name}" for name, over in words.items())
 
 
 def _cell(row: dict[Any, Any] | None) -> str:
@@ -206,16 +227,9 @@ def _cell(row: dict[Any, Any] | None) -> str:
 def _about(frame: pd.DataFrame, evaluations: pd.DataFrame, test_set: str) -> str:
     here, rows = frame.loc[frame["set"] == test_set], evaluations.loc[evaluations["set"] == test_set]
     totals = {unit: here.loc[here["rate"] == rate, "total"] for rate, (_, unit) in RATES.items()}
-    sizes = [_range(total, unit) for unit, total in totals.items() if len(total)]
+    sizes = [f"{counts(total)} {unit}" for unit, total in totals.items() if len(total)]
     normalisers = sorted({f"{row['normaliser']} {row['normaliser_version']}" for row in rows.to_dict("records")})
     return (
-        f"{', '.join(sizes)} in {_range(here['n_utterances'], 'utterances')}, "
+        f"{', '.join(sizes)} in {counts(here['n_utterances'])} utterances, "
         f"{plural('normaliser', len(normalisers))} {', '.join(normalisers)}"
     )
-
-
-def _range(counts: Sequence[float] | pd.Series, unit: str) -> str:
-    known = [n for n in counts if not math.isnan(n)]
-    if not known:
-        return f"{number(math.nan, 0)} {unit}"
-    return f"{count(min(known))}{'' if min(known) == max(known) else f'–{count(max(known))}'} {unit}"

@@ -11,7 +11,8 @@ import pandas as pd
 
 from overlap.table import html_table
 
-from ..formatting import WIDTH, aligned, count, interval, markdown, number
+from ..formatting import WIDTH, aligned, count, counts, interval, markdown, number
+from ..inference.evaluated import OVER, evaluated, over_words
 from ..run.load import ERROR_RATES, Run
 from ..run.visits import visit_numbers, visits
 
@@ -37,8 +38,9 @@ class StageTable:
     Attributes:
         frame: A row a stay in a stage, after the teacher's if its error rate is known. Error rates are shares (`wer`
             over `n_words`, or `mer` over `n_tokens`), overlap was taken on the student's own transcripts, both at the
-            step where the stage was left. Columns ending in `.low` and `.high` are ends of 95 % intervals; what was not
-            measured is NaN.
+            step where the stage was left. Columns ending in `.low` and `.high` are ends of 95 % intervals; those of the
+            error rate are over `n_over` speakers or utterances (`over`), and were stored with the evaluation where no
+            transcripts were kept (`stored`). What was not measured is NaN.
         error_rate: `wer` or `mer`.
         notes: What a reader of the numbers must know: sets, counts, k, undefined positions.
     """
@@ -72,6 +74,8 @@ class StageTable:
     def __str__(self) -> str:
         return self.to_text()
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         return html_table(*self._flat(), left=(0,), caption=" ".join(self.notes))
 
@@ -101,10 +105,10 @@ class StageTable:
 
 def stage_table(run: Run) -> StageTable:
     """Steps, error rate, overlap and the gate's reason of every stay in a stage, and the teacher's error rate."""
-    students = run.evaluations.loc[run.evaluations["model"] == "student"]
-    teachers = run.evaluations.loc[run.evaluations["model"] == "teacher"]
+    evaluations = evaluated(run)
+    students, teachers = (evaluations.loc[evaluations["model"] == model] for model in ("student", "teacher"))
     probes = run.probes.loc[run.probes["states"] == "student"]
-    evaluated, probed = visit_numbers(students), visit_numbers(run.probes).loc[probes.index]
+    tested, probed = visit_numbers(students), visit_numbers(run.probes).loc[probes.index]
     rate = run.error_rate
     rows: list[dict[str, Any]] = []
     if len(teachers):
@@ -119,22 +123,22 @@ def stage_table(run: Run) -> StageTable:
                 "last_step": visit.last_step,
                 "steps": visit.steps,
             }
-            | _error_rate(students.loc[(evaluated == visit.number) & (students["step"] == visit.last_step)], rate)
+            | _error_rate(students.loc[(tested == visit.number) & (students["step"] == visit.last_step)], rate)
             | _overlap(probes.loc[(probed == visit.number) & (probes["step"] == visit.last_step)])
             | {"decision": visit.decision, "gate": visit.gate, "reason": visit.reason}
         )
     estimates = [f"{name}{end}" for name in (rate, *STATISTICS) for end in ("", ".low", ".high")]
     measured = [*estimates, f"n_{ERROR_RATES[rate]}", *COUNTS]
-    frame = pd.DataFrame(rows, columns=[*PLACE, *measured, *WHY]).astype(dict.fromkeys(measured, "float64"))
+    frame = pd.DataFrame(rows, columns=[*PLACE, *measured, *OVER, *WHY]).astype(dict.fromkeys(measured, "float64"))
     return StageTable(frame, rate, _notes(run, frame))
 
 
-def _error_rate(evaluations: pd.DataFrame, rate: str) -> dict[str, float]:
+def _error_rate(evaluations: pd.DataFrame, rate: str) -> dict[str, Any]:
     if evaluations.empty:
         return {}
     last = evaluations.iloc[-1]
     found = {rate: "value", f"{rate}.low": "low", f"{rate}.high": "high", f"n_{ERROR_RATES[rate]}": "total"}
-    return {name: float(last[f"{rate}.{field}"]) for name, field in found.items()}
+    return {name: float(last[f"{rate}.{field}"]) for name, field in found.items()} | {n: last[n] for n in OVER}
 
 
 def _overlap(probe: pd.DataFrame) -> dict[str, float]:
@@ -149,13 +153,14 @@ def _overlap(probe: pd.DataFrame) -> dict[str, float]:
 
 
 def _notes(run: Run, frame: pd.DataFrame) -> tuple[str, ...]:
-    notes = []
+    notes, intervals = [], []
     if len(run.evaluations):
         last, rate = run.evaluations.iloc[-1], run.error_rate
         notes.append(
             f"{rate.upper()}: set {last['set']!r}, {count(last[f'{rate}.total'])} {ERROR_RATES[rate]} in "
             f"{count(last['n_utterances'])} utterances, normaliser {last['normaliser']} {last['normaliser_version']}."
         )
+        intervals.append(f"of {rate.upper()} {over_words(frame)}")
     if len(frame.dropna(subset="union_size")):
         support = run.resolved["recipe"]["support"]
         notes.append(
@@ -165,8 +170,9 @@ def _notes(run: Run, frame: pd.DataFrame) -> tuple[str, ...]:
         )
         for row in _rows(frame.loc[frame["n_undefined"] > 0]):
             notes.append(f"{row['stage']}: undefined at {count(row['n_undefined'])} more positions.")
-    if notes:
-        notes.append("[ ]: 95 % bootstrap interval over utterances.")
+        intervals.append(f"of overlap over {counts(frame['n_groups'])} utterances")
+    if intervals:
+        notes.append(f"[ ]: 95 % bootstrap intervals, {', '.join(intervals)}.")
     return tuple(notes)
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis import compare, load_many
-from analysis.inference import Side, over_seeds
+from analysis.inference import Side, contrast, over_seeds
 from tests.analysis.conftest import resolve, write_transcripts
 
 STAYS = [("base", (0, 50)), ("on-policy", (0, 50), "end")]
@@ -88,7 +88,44 @@ def test_seeds_with_transcripts_have_an_interval_over_both(runs):
         pytest.approx(expected.high),
         "seeds and utterances",
     )
-    assert "t-interval over seeds and utterances at once" in table.to_text()
+    assert "t-interval over seeds and 30 utterances at once" in table.to_text()
+
+
+def test_speakers_are_what_intervals_are_over_from_ten_on(runs):
+    speakers = {f"u{i:02d}": f"s{i % 12:02d}" for i in range(36)}
+    generator = np.random.default_rng(1)
+    errors = generator.binomial(10, np.linspace(0.1, 0.8, 12)[np.arange(36) % 12], (3, 36))
+    for path, wrong in zip(runs, errors, strict=True):
+        write_transcripts(path, 100, "on-policy", {f"u{i:02d}": int(n) for i, n in enumerate(wrong)}, speakers=speakers)
+    table = compare(load_many(runs)).error_rates
+    rows = table.frame.query("model == 'student' and rate == 'wer'").set_index("recipe")
+    by_speaker = errors.reshape(3, 3, 12).sum(1)
+    expected = over_seeds([Side(by_speaker[:2])], np.full(12, 30.0))
+    assert rows.loc["a", ["low", "high"]].tolist() == pytest.approx([expected.low, expected.high])
+    one = contrast(by_speaker[2][:, None], np.full((12, 1), 30.0))
+    assert rows.loc["b", ["low", "high"]].tolist() == pytest.approx([one.low, one.high])
+    assert rows[["over", "n_over"]].to_dict("index") == {
+        "a": {"over": "seeds and speakers", "n_over": 12},
+        "b": {"over": "speakers", "n_over": 12},
+    }
+    text = " ".join(table.to_text().split())
+    assert "[ ] of several runs: their mean, 95 % t-interval over seeds and 12 speakers at once." in text
+    # The teacher's transcripts were not kept.
+    assert "interval over 12 speakers, over 120 utterances (stored: no transcripts were kept);" in text
+
+
+def test_vuss_says_which_runs_go_on_and_which_share_a_seed(make_run):
+    paths = []
+    for name, last in (("one", "end"), ("two", "stay")):
+        stays = [("base", (0, 50)), ("on-policy", (0, 50), last)]
+        paths.append(resolve(make_run(stays, name), seed=3))
+        on_policy_steps(paths[-1], (12.0, 13.0))
+    notes = " ".join(compare(load_many(paths)).vuss.notes)
+    assert "Still running, over their steps so far: two." in notes
+    assert "made up: its runs have seeds 3, 3; runs of one seed are not independent." in notes
+    alone = " ".join(compare(load_many(paths[:1])).vuss.notes)
+    assert "running" not in alone
+    assert "independent" not in alone
 
 
 def test_sets_of_one_name_and_different_words_are_two_columns(runs):

@@ -148,7 +148,15 @@ def test_markdown_is_a_table_of_equal_rows(fell_back):
     assert cells[0][3].strip() == r"VUSS = mean \|U\|"
     assert len(lines) == 2 + 1 + 5
     assert cells[3][2].strip() == "50.0 [48.0, 52.0]"
-    assert table.to_markdown().endswith("bootstrap interval over utterances.")
+    assert table.to_markdown().endswith(
+        "[ ]: 95 % bootstrap intervals, of WER over 120 utterances (stored: no transcripts were kept), of overlap over "
+        "40 utterances."
+    )
+
+
+def test_printed_in_consoles(straight):
+    table = stage_table(load(straight))
+    assert repr(table) == str(table) == table.to_text()
 
 
 def test_html_for_notebooks(fell_back):

@@ -1,9 +1,17 @@
+import json
+import math
+
+import numpy as np
+import pandas as pd
 import pytest
 
-from analysis import load
-from analysis.inference import error_rate_difference
-from analysis.report import stage_facts
-from tests.analysis.conftest import write_transcripts
+from analysis import compare, load, load_many, stage_table
+from analysis.figures.error_against_overlap import checkpoints
+from analysis.inference import error_rate, error_rate_difference
+from analysis.report import Thresholds, stage_facts
+from analysis.report.section import section
+from analysis.tables.paper import error_rate_table
+from tests.analysis.conftest import evaluation_row, write_transcripts
 
 
 def test_numbers_at_both_ends_of_a_stay(straight):
@@ -54,6 +62,60 @@ def test_many_speakers_are_what_intervals_are_over(straight):
         write_transcripts(straight, step, stage, {name: 3 for name in speakers}, speakers=speakers)
     change = stage_facts(load(straight))[1].errors.change
     assert (change.n, change.unit) == (11, "speaker")
+
+
+def test_one_interval_for_one_error_rate(straight):
+    speakers = {f"u{i}": f"s{i % 11}" for i in range(33)}
+    generator = np.random.default_rng(0)
+    for step, stage in ((100, "base"), (200, "teacher data"), (300, "on-policy")):
+        errors = {name: int(generator.integers(0, 2 + int(spoken[1:]))) for name, spoken in speakers.items()}
+        write_transcripts(straight, step, stage, errors, speakers=speakers)
+    run = load(straight)
+    ends = error_rate(run.transcripts.query("step == 300"), by="speaker")
+    others = error_rate(run.transcripts.query("step == 300"))
+    assert not math.isclose(ends.low, others.low)
+    verdicts = stage_facts(run)[-1].errors.after
+    last = stage_table(run).frame.iloc[-1]
+    paper = error_rate_table(load_many([straight])).frame.query("model == 'student' and rate == 'wer'").iloc[0]
+    side_by_side = compare({"one": run}).frame.iloc[0]
+    points = checkpoints(run, "top1_agreement", "student").iloc[-1]
+    for low, high in (
+        (verdicts.low, verdicts.high),
+        (last["wer.low"], last["wer.high"]),
+        (paper["low"], paper["high"]),
+        (side_by_side["wer.low"], side_by_side["wer.high"]),
+        (points["rate_low"] / 100, points["rate_high"] / 100),
+    ):
+        assert (low, high) == (pytest.approx(ends.low), pytest.approx(ends.high))
+    shown = section("run", run, Thresholds())
+    tile = next(tile for tile in shown.tiles if tile.label == "WER at step 300")
+    assert tile.value == f"{100 * ends.value:.1f} %"
+    assert tile.detail.startswith(f"[{100 * ends.low:.1f}, {100 * ends.high:.1f}], 95 % over 11 speakers; 1,000 words")
+    assert "over 11 speakers, over 120 utterances (stored: no transcripts were kept)" in " ".join(shown.stages.notes)
+
+
+def test_a_probe_of_one_utterance_has_numbers_without_intervals(straight):
+    probes = pd.read_parquet(straight / "probes.parquet")
+    nothing = dict.fromkeys(("standard_error", "low", "high"), math.nan)
+    probes.assign(n_groups=1, **nothing).to_parquet(straight / "probes.parquet")
+    after = stage_facts(load(straight))[1].after
+    assert after["top1_agreement"].value == pytest.approx(0.55)
+    assert after["top1_agreement"].counted == "1,205 positions in 1 utterance"
+    assert math.isnan(after["top1_agreement"].low)
+    assert "funnel.used" not in after
+
+
+def test_a_stage_that_goes_on_is_taken_at_its_latest_evaluation(make_run):
+    stays = [("base", (0, 50)), ("on-policy", (0, 50, 100), "stay")]
+    path = make_run(stays)
+    (*_, going) = stage_facts(load(path))
+    assert (going.errors, going.start_evaluated) == (None, True)
+    with (path / "evaluations.jsonl").open("a") as log:
+        for step, value in ((80, 0.48), (120, 0.4)):
+            log.write(json.dumps(evaluation_row(step, "on-policy", "student", value)) + "\n")
+    (*_, going) = stage_facts(load(path))
+    assert going.errors.change.value == pytest.approx(-0.1)
+    assert going.errors.short() == "WER 50.0 → 40.0 % at step 120"
 
 
 def test_after_a_fall_back_the_start_was_not_evaluated(fell_back):

@@ -7,7 +7,7 @@ from analysis.report import Number, Recommendation, StageFacts, Thresholds, verd
 from analysis.report.evidence import ErrorChange, Standing
 from analysis.report.verdict import headline
 
-NAN = math.nan
+NAN, INF = math.nan, math.inf
 READY = {"top1_agreement": 0.9, "student_mass": 0.9, "teacher_mass": 0.9, "repetition": 0.7, "end_of_text": 1.0}
 
 
@@ -96,12 +96,105 @@ def test_what_was_not_measured_is_said_and_not_zero():
     assert rows[0].standing is rows[1].standing is Standing.UNMEASURED
 
 
-def test_a_number_without_an_interval_is_judged_by_itself_and_says_so():
-    facts = warm()
-    after = {**facts.after, "top1_agreement": Number(0.5, NAN, NAN, 1)}
-    found = verdict(replace(facts, after=after))
-    assert found.recommendation is Recommendation.GO
-    assert "0.500 (no interval)" in found.reasons[0]
+def with_number(facts, name, *ends):
+    return replace(facts, after={**facts.after, name: Number(*ends, 1)})
+
+
+@pytest.mark.parametrize("value", [0.1, 0.9])
+def test_a_number_without_an_interval_decides_nothing_and_says_so(value):
+    found = verdict(with_number(warm(), "top1_agreement", value, NAN, NAN))
+    assert found.evidence[0].standing is Standing.UNDECIDED
+    assert found.recommendation is Recommendation.UNKNOWN
+    assert found.headline == "Unknown: no interval, so nothing is certain"
+    assert f"{value:.3f} (no interval) cannot be held against ≥ 0.45 (1 position)" in found.reasons[0]
+    assert "probe more" in found.reasons[-1]
+    sign = verdict(with_number(on_policy(change(-0.3, -0.2)), "repetition", 8.0, NAN, NAN))
+    assert sign.recommendation is Recommendation.GO  # one transcript is no certain collapse
+    assert "Repetition 8.000 (no interval) cannot be held against" in sign.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("ends", "standing", "recommendation"),
+    [
+        ((-INF, 0.9), Standing.UNDECIDED, Recommendation.WAIT),
+        ((-INF, 0.4), Standing.MISSED, Recommendation.WAIT),
+        ((0.5, INF), Standing.MET, Recommendation.GO),
+        ((0.4, INF), Standing.UNDECIDED, Recommendation.WAIT),
+        ((-INF, INF), Standing.UNDECIDED, Recommendation.WAIT),
+    ],
+)
+def test_infinite_ends_are_what_they_say(ends, standing, recommendation):
+    found = verdict(with_number(warm(), "top1_agreement", 0.6, *ends))
+    row = found.evidence[0]
+    assert (row.standing, found.recommendation) == (standing, recommendation)
+    assert "∞" in row.shown
+    assert "inf" not in row.shown
+
+
+def test_an_infinite_interval_of_a_change_holds_zero():
+    errors = change(-0.3, -0.2)
+    found = verdict(on_policy(replace(errors, change=replace(errors.change, high=INF))))
+    assert found.recommendation is Recommendation.WAIT
+    assert "−25.0 [−30.0, ∞] points" in found.reasons[0]
+
+
+def without(facts, *names):
+    return replace(facts, after={name: number for name, number in facts.after.items() if name not in names})
+
+
+def test_a_good_verdict_says_that_soundness_was_not_measured():
+    paid = on_policy(change(-0.3, -0.2))
+    blind = verdict(replace(paid, after={}))
+    assert blind.headline == "Go: OPD paid, but soundness not measured"
+    assert blind.reasons[0] == (
+        "Not measured: repetition, transcripts that ended, student's mass on the teacher's set, kept. A collapse would "
+        'not show: run `distill probe` on the checkpoint of step 900; later runs need "student" among the `states` of '
+        "the recipe's [probe]."
+    )
+    assert "OPD paid, but soundness not measured (on-policy" in headline([blind])
+    part = verdict(replace(without(paid, "student_mass"), before={}))
+    assert part.headline == "Go: OPD paid, but soundness measured in part"
+    assert "a server's lists do not tell it" in part.reasons[0]
+    begun = verdict(replace(paid, before={}))
+    assert "the checkpoint of step 200" in begun.reasons[0]
+    ready = verdict(without(warm(), "repetition", "end_of_text"))
+    assert (ready.recommendation, ready.headline) == (
+        Recommendation.GO, "Go: ready for OPD, but soundness not measured",
+    )  # fmt: skip
+    assert verdict(paid).headline == "Go: OPD paid"
+
+
+def test_a_stage_that_goes_on_is_not_judged_before_it_is_evaluated():
+    going = verdict(replace(on_policy(None, decision="stay"), start_evaluated=True))
+    assert going.recommendation is Recommendation.UNKNOWN
+    assert going.headline == "Not judged yet: no evaluation since this stage began"
+    assert "set `every` in the recipe's [evaluation]" in going.reasons[0]
+    assert headline([going]) == (
+        "OPD is not judged yet: no evaluation since this stage began (on-policy, steps 200 to 900 so far)."
+    )
+    errors = replace(change(-0.3, -0.2), until="at step 800")
+    judged = verdict(on_policy(errors, decision="stay"))
+    assert judged.headline == "Go: OPD paid"
+    assert "WER 50.0 → 25.0 % at step 800 since its start" in judged.reasons[0]
+    assert "steps 200 to 900 so far, WER 50.0 → 25.0 % at step 800)" in headline([judged])
+    assert verdict(on_policy(None)).headline == "Unknown: not evaluated at its start"
+    ended = verdict(replace(on_policy(None), start_evaluated=True))
+    assert ended.headline == "Unknown: not evaluated at its end"
+    assert "whether OPD paid is not known: not evaluated at its end (on-policy" in headline([verdict(warm()), ended])
+
+
+@pytest.mark.parametrize(
+    ("decision", "reason", "expected"),
+    [
+        ("end", "finished: the run's 340 steps are spent", "The run finished: the run's 340 steps are spent"),
+        ("end", "finished", "The run finished"),
+        ("abort", "aborted: loops (no way back)", "The gate aborted the run: loops (no way back)"),
+        ("advance", "0.9: at least 0.8", "The gate advanced: 0.9: at least 0.8"),
+        ("stay", "", "The stage goes on"),
+    ],
+)
+def test_what_the_gate_decided_is_said_once(decision, reason, expected):
+    assert verdict(replace(warm(), decision=decision, reason=reason)).gate == expected
 
 
 def test_a_rise_in_errors_does_not_hold_against_readiness():
@@ -133,7 +226,4 @@ def test_headlines():
     unknown = verdict(StageFacts("base", "sft", 0, 100))
     assert headline([unknown]).startswith("It is not known whether the pair was ready for OPD after base")
     assert verdict(on_policy(change(NAN, NAN))).headline == "Unknown: no interval on the change"
-    going = verdict(on_policy(None, decision="stay"))
-    assert "not evaluated at both ends, so far" in headline([ready, going])
-    assert going.ongoing
     assert headline([]) == "Nothing has been measured yet."

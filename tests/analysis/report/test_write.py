@@ -1,4 +1,5 @@
 import base64
+import io
 import json
 import math
 import os
@@ -10,9 +11,10 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis import load_many
+from analysis import load, load_many
 from analysis.report import Thresholds, write_report
 from analysis.report.pictures import data_uri
+from analysis.report.section import section
 from tests.analysis.conftest import resolve, write_traces
 from tests.analysis.report.conftest import IMAGE, SCRIPT, set_probe, trace_frame, write_traced
 
@@ -142,7 +144,7 @@ def test_markdown_for_pull_requests(traced, tmp_path):
     report = write_report([traced], tmp_path / "report.md")
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert text.startswith("# Support overlap\n\n## traced\n\n**The pair was not ready for OPD after teacher data")
-    assert "OPD paid (on-policy, steps 200 to 300, WER 50.0 → 15.0 %)" in text
+    assert "OPD paid, but soundness not measured (on-policy, steps 200 to 300, WER 50.0 → 15.0 %)" in text
     assert "| stage | steps | WER % [95 %] |" in text
     assert "<details><summary>Evidence</summary>\n\n| evidence |" in text
     assert "Thresholds are heuristics, not laws: top1_agreement 0.45" in text
@@ -189,6 +191,53 @@ def test_a_run_of_nothing_but_its_recipe(traced, page):
     found = page(traced)
     assert "Nothing has been measured yet." in found.words
     assert "No gate has read anything yet." in found.words
+
+
+def missing(path):
+    return section("run", load(path), Thresholds()).missing
+
+
+def test_what_is_missing_is_named_with_its_remedy(traced):
+    assert missing(traced) == ()
+    probes = traced / "probes.parquet"
+    kept = probes.read_bytes()
+    probes.unlink()
+    (note,) = missing(traced)
+    assert note.startswith("No probes: probes.parquet is missing or empty though the run was probed")
+    assert "copy it from where the run was made" in note
+    pd.read_parquet(io.BytesIO(kept)).assign(step=7).to_parquet(probes)
+    (note,) = missing(traced)
+    assert note.startswith("No traces: those in traces/ are not of probes in probes.parquet; copy both")
+    probes.write_bytes(kept)
+    for file in (traced / "traces").glob("*.parquet"):
+        file.unlink()
+    assert missing(traced) == (
+        "No traces: set trace_utterances above 0 in the recipe's [probe] to browse utterances token by token.",
+    )
+    resolve(traced, probe={"trace_utterances": 16})
+    (note,) = missing(traced)
+    assert "traces/ is missing or empty though the recipe has trace_utterances = 16; copy it" in note
+    (traced / "decisions.jsonl").unlink()
+    probes.unlink()
+    assert "No traces yet: they are written with the first probe of a stage." in missing(traced)
+    assert "No probes yet: overlap is measured at the first step of a stage." in missing(traced)
+
+
+@pytest.mark.filterwarnings("error")
+def test_infinite_ends(traced, page, drawn):
+    for name, value in (("top1_agreement", 0.9), ("student_mass", 0.9), ("teacher_mass", 0.9)):
+        set_probe(traced, name, value, half=math.inf)
+    for file in (traced / "transcripts").glob("*"):
+        file.unlink()
+    log = traced / "evaluations.jsonl"
+    log.write_text(re.sub(r'"high": [0-9.]+', '"high": Infinity', log.read_text()))
+    found = page(traced)
+    assert "0.900 [−∞, ∞]" in found.words
+    assert "40.0 % [38.0, ∞], 95 % over 120 utterances" in found.words
+    assert not re.search(r"\binf\b|nan", found.words)
+    report = write_report(traced, traced / "report.md")
+    tree = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert tree["runs"][0]["stages"][1]["errors"]["after"]["high"] == "Infinity"
 
 
 def test_one_utterance(tmp_path, page):

@@ -1,0 +1,95 @@
+"""Error rates of a run's evaluations with the one interval that tables, figures, tiles and verdicts show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import pandas as pd
+
+from ..formatting import counts, plural
+from ..run.load import EVALUATED, Run
+from .errors import Unit, error_rate
+
+ENOUGH_SPEAKERS = 10
+"""From so many on, intervals are over speakers: utterances of a speaker are not independent. Fewer make none."""
+UNITS: dict[str, Unit] = {"wer": "words", "mer": "tokens", "cer": "characters"}
+"""What each error rate counts."""
+OVER = ("over", "n_over", "stored")
+"""Columns that say what an interval is over."""
+_found: WeakKeyDictionary[Run, pd.DataFrame] = WeakKeyDictionary()
+
+
+def cluster_of(*transcripts: pd.DataFrame) -> str | None:
+    """What is resampled together in these transcripts: `speaker`, or None for utterances.
+
+    Args:
+        transcripts: Rows of `Run.transcripts`, a frame an evaluation, of those that are shown or compared together.
+    """
+    return "speaker" if all(map(_by_speaker, transcripts)) else None
+
+
+def transcripts_of(run: Run, evaluation: Mapping[Any, Any]) -> pd.DataFrame:
+    """The transcripts of a row of `Run.evaluations`; no rows where they were not kept."""
+    written = run.transcripts
+    chosen = pd.Series(True, index=written.index)
+    for place in EVALUATED:
+        chosen &= written[place] == evaluation[place]
+    return written.loc[chosen]
+
+
+def evaluated(run: Run) -> pd.DataFrame:
+    """The evaluations of a run with intervals over speakers, or over utterances where speakers are few or not known.
+
+    Intervals are those of `error_rate` on the transcripts, as in `error_rate_difference`, so that a rate has one
+    interval wherever it is shown. Without transcripts the one stored with the evaluation stays: over utterances.
+
+    Args:
+        run: A run, finished or not.
+
+    Returns:
+        `Run.evaluations`, with value and ends of `wer` (or `mer`) and `cer` from the transcripts, and the columns
+        `over` (`speakers` or `utterances`), `n_over` (how many) and `stored` (whether transcripts are missing).
+
+    Raises:
+        ValueError: A file of transcripts is damaged, or holds an utterance twice.
+    """
+    if run not in _found:
+        rows = [row | _intervals(run, row) for row in run.evaluations.to_dict("records")]
+        made = pd.DataFrame(rows, columns=[*run.evaluations.columns, *OVER])
+        _found[run] = made.set_axis(run.evaluations.index)
+    return _found[run].copy()
+
+
+def over_words(rows: pd.DataFrame) -> str:
+    """What the intervals of these rows are over, such as `over 25 speakers`; where transcripts are missing, says so.
+
+    Args:
+        rows: Of `evaluated`, or of another frame with its columns `over`, `n_over` and `stored`.
+    """
+    parts = []
+    known = rows.dropna(subset="n_over")
+    for stored, over in sorted(set(zip(known["stored"], known["over"], strict=True))):
+        n = known.loc[(known["stored"] == stored) & (known["over"] == over), "n_over"].astype(int)
+        beside, _, noun = str(over).rpartition(" ")  # `seeds and utterances`
+        words = " ".join(filter(None, ["over", beside, counts(n), plural(noun.removesuffix("s"), max(n))]))
+        parts.append(f"{words} (stored: no transcripts were kept)" if stored else words)
+    return ", ".join(parts) or "over utterances"
+
+
+def _intervals(run: Run, row: Mapping[Any, Any]) -> dict[str, Any]:
+    written = transcripts_of(run, row)
+    if written.empty:
+        return {"over": "utterances", "n_over": row.get("n_utterances"), "stored": True}
+    by, found = cluster_of(written), {}
+    for rate, unit in UNITS.items():
+        if f"{rate}.value" in row and f"{unit}.errors" in written:
+            over = error_rate(written, unit, by=by)
+            found |= {f"{rate}.value": over.value, f"{rate}.low": over.low, f"{rate}.high": over.high, "n_over": over.n}
+    return found | {"over": f"{by or 'utterance'}s", "stored": False}
+
+
+def _by_speaker(transcripts: pd.DataFrame) -> bool:
+    speakers = transcripts["speaker"].tolist()
+    return not any(map(pd.isna, speakers)) and len(set(speakers)) >= ENOUGH_SPEAKERS
