@@ -65,8 +65,8 @@ def page(
 
 
 def _table(table: Any) -> Markup:
-    """A table of ours, which escapes its cells itself."""
-    return Markup(table._repr_html_())
+    """A table of ours, which escapes its cells itself; what belongs together is not torn apart at the end of a line."""
+    return Markup(table._repr_html_().replace("[ ]", "[&nbsp;]").replace("95 %", "95&nbsp;%"))
 
 
 def _browser(payloads: Mapping[str, Payload], audio: Mapping[str, Audio]) -> list[dict[str, Any]]:
