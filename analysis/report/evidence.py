@@ -240,6 +240,7 @@ class StageVerdict:
         evidence: The numbers.
         gate: What the run's own gate decided there, and why, in words.
         ongoing: Whether the stage goes on.
+        moved: From where to where it took the error rate and overlap.
         errors: How the error rate changed over it; None where that is not known.
     """
 
@@ -254,4 +255,5 @@ class StageVerdict:
     evidence: tuple[Evidence, ...]
     gate: str
     ongoing: bool
+    moved: str = ""
     errors: ErrorChange | None = None

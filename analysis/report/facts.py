@@ -13,7 +13,7 @@ from ..formatting import count
 from ..inference.errors import NAMES, error_rate_difference
 from ..inference.evaluated import UNITS, cluster_of, evaluated, transcripts_of
 from ..run.load import ERROR_RATES, Run
-from ..run.visits import Visit, visit_numbers, visits
+from ..run.visits import Visit, at_end, visit_numbers, visits
 from .evidence import ErrorChange, Number, StageFacts
 
 Evaluation = dict[str, Any]
@@ -34,7 +34,7 @@ def stage_facts(run: Run) -> list[StageFacts]:
         before = _start(tested, ways, visit)
         if visit.number == 0 and before is not None:
             ends.append((float(before[f"{run.error_rate}.value"]), before, "the run's start"))
-        after = _end(tested, visit)
+        after = _last(at_end(tested, visit))
         errors = _change(run, before, after, "its start", visit)
         best = min((end for end in ends if not math.isnan(end[0])), key=lambda end: end[0], default=None)
         baseline = None
@@ -88,16 +88,11 @@ def _start(tested: pd.DataFrame, ways: list[Visit], visit: Visit) -> Evaluation 
     return _row(tested, visit.number - 1, visit.first_step)
 
 
-def _end(tested: pd.DataFrame, visit: Visit) -> Evaluation | None:
-    """The evaluation of the weights that a stay ended with; of a stay that goes on, the latest since it began."""
-    if visit.decision != "stay":
-        return _row(tested, visit.number, visit.last_step)
-    later = tested.loc[(tested["visit"] == visit.number) & (tested["step"] > visit.first_step), "step"]
-    return None if later.empty else _row(tested, visit.number, int(later.iloc[-1]))
-
-
 def _row(tested: pd.DataFrame, visit: int, step: int) -> Evaluation | None:
-    rows = tested.loc[(tested["visit"] == visit) & (tested["step"] == step)]
+    return _last(tested.loc[(tested["visit"] == visit) & (tested["step"] == step)])
+
+
+def _last(rows: pd.DataFrame) -> Evaluation | None:
     return None if rows.empty else {str(name): value for name, value in rows.iloc[-1].items()}
 
 

@@ -24,9 +24,11 @@ ASSETS = resources.files("analysis.report") / "assets"
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    found = Environment(
         loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    found.filters["together"] = _together
+    return found
 
 
 def _asset(name: str) -> str:
@@ -66,7 +68,12 @@ def page(
 
 def _table(table: Any) -> Markup:
     """A table of ours, which escapes its cells itself."""
-    return Markup(table._repr_html_())
+    return Markup(_together(table._repr_html_()))
+
+
+def _together(text: str) -> str:
+    """Text in which a line does not end between a number and its unit."""
+    return text.replace("[ ]", "[\u00a0]").replace(" %", "\u00a0%")
 
 
 def _browser(payloads: Mapping[str, Payload], audio: Mapping[str, Audio]) -> list[dict[str, Any]]:

@@ -44,7 +44,8 @@ def _verdict(verdict: StageVerdict) -> list[str]:
     reasons = "\n".join(f"- {escaped(reason)}" for reason in verdict.reasons)
     rows = [[row.name, row.states, row.shown, row.counted, row.threshold, row.standing] for row in verdict.evidence]
     evidence = _cells(markdown(["evidence", "states", "value [95 %]", "n", "threshold", ""], rows, left=2))
-    return [heading, verdict.question, reasons, f"{escaped(verdict.gate)}.", _folded("Evidence", evidence)]
+    moved = [f"Over this stage: {verdict.moved}."] if verdict.moved else []
+    return [heading, *moved, verdict.question, reasons, f"{escaped(verdict.gate)}.", _folded("Evidence", evidence)]
 
 
 def escaped(text: str) -> str:

@@ -21,6 +21,15 @@ from .facts import stage_facts
 from .outside import outside_table
 from .verdict import headline, verdict
 
+TILES = {
+    "top1_agreement": ("top-1 agreement", 3),
+    "union_size": ("VUSS, tokens (less is more overlap)", 2),
+    "student_mass": ("student's mass on the teacher's set", 3),
+}
+"""Overlap seen at a glance: label and decimals."""
+OUTSIDE = 4
+"""Tokens named at a glance."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -66,17 +75,17 @@ class Section:
 
 def section(name: str, run: Run, thresholds: Thresholds) -> Section:
     """Read everything that a report says of a run."""
-    facts = stage_facts(run)
+    facts, outside = stage_facts(run), outside_table(run)
     verdicts = tuple(verdict(one, thresholds) for one in facts)
     return Section(
         name=name,
         state=_state(run),
         headline=headline(verdicts),
-        tiles=tuple(_tiles(run, facts)),
+        tiles=tuple(_tiles(run, facts, outside)),
         verdicts=verdicts,
         stages=stage_table(run),
         changes=_changes(run),
-        outside=outside_table(run),
+        outside=outside,
         decisions=tuple(
             (count(step), str(stage), str(gate), str(decision).replace("_", " "), str(reason))
             for step, stage, gate, decision, reason in run.decisions[
@@ -103,7 +112,7 @@ def _state(run: Run) -> str:
     return str(ends.iloc[-1]) if len(ends) else f"still running, {count(steps)} steps taken"
 
 
-def _tiles(run: Run, facts: list[StageFacts]) -> list[Tile]:
+def _tiles(run: Run, facts: list[StageFacts], outside: PrintedTable) -> list[Tile]:
     tiles, rate = [], run.error_rate
     rows = evaluated(run)
     students, teachers = (rows.loc[rows["model"] == model] for model in ("student", "teacher"))
@@ -117,13 +126,28 @@ def _tiles(run: Run, facts: list[StageFacts]) -> list[Tile]:
     if measured:
         first, last = measured[0], measured[-1]
         at = f"at step {count(last.last_step)}"
-        for name, label in (("top1_agreement", "top-1 agreement"), ("student_mass", "student's mass on T")):
+        for name, (label, digits) in TILES.items():
             found, start = last.after.get(name), (first.before or first.after).get(name)
             if found is not None:
-                was = "" if start is None else f"; from {number(start.value, 3)} at step {count(first.first_step)}"
-                detail = f"{interval(found.low, found.high, 3)}, 95 % over {found.over}; {found.counted}{was}"
-                tiles.append(Tile(f"{label} {at}", number(found.value, 3), detail))
+                was = "" if start is None else f"; from {number(start.value, digits)} at step {count(first.first_step)}"
+                detail = f"{interval(found.low, found.high, digits)}, 95 % over {found.over}; {found.counted}{was}"
+                tiles.append(Tile(f"{label} {at}", number(found.value, digits), detail))
+    if len(outside.frame):
+        tiles.append(_outside(outside))
     return tiles
+
+
+def _outside(table: PrintedTable) -> Tile:
+    """Where the student's tokens are still out of the teacher's support, at the end of the last stage."""
+    last = table.frame.to_dict("records")[-1]
+    tokens = [f"“{token}”" for token, *_ in last["tokens"][:OUTSIDE]]
+    most = f"; most often {', '.join(tokens)}" if tokens else ""
+    return Tile(
+        f"tokens outside the teacher's {count(last['k'])} best at step {count(last['step'])}",
+        f"{number(100 * last['share'], 1)} %",
+        f"{interval(100 * last['share.low'], 100 * last['share.high'], 1)}, 95 % over {count(last['n_groups'])} traced "
+        f"utterances; {count(last['n_positions'])} positions{most}",
+    )
 
 
 def _rate(label: str, row: pd.DataFrame, rate: str, more: str = "") -> Tile:
@@ -162,7 +186,8 @@ def _missing(run: Run) -> list[str]:
         found.append("No evaluations: give the recipe an [evaluation] with a labelled manifest to see error rates.")
     elif run.transcripts.empty:
         found.append(
-            "No transcripts of the evaluations were kept: error rates are compared without pairing utterances."
+            "No transcripts of the evaluations were kept: error rates have the intervals stored with them, over utterances, "
+            "and are compared without pairing."
         )
     if not traced:
         found.append(_no_traces(run))

@@ -8,20 +8,11 @@ judged by the conservative end of their interval, as gates judge them. The thres
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ..formatting import count, number
-from .evidence import (
-    NAMES,
-    SOURCES,
-    Evidence,
-    Number,
-    Recommendation,
-    StageFacts,
-    StageVerdict,
-    Standing,
-    Thresholds,
-)
+from .evidence import Evidence, Recommendation, StageFacts, StageVerdict, Standing, Thresholds
+from .rows import bar, collapse_signs, context, error_rows, mass_kept, sentence_of
 
 
 def verdict(facts: StageFacts, thresholds: Thresholds = Thresholds()) -> StageVerdict:  # noqa: B008 (frozen)
@@ -31,6 +22,7 @@ def verdict(facts: StageFacts, thresholds: Thresholds = Thresholds()) -> StageVe
     return StageVerdict(
         *(facts.stage, facts.kind, facts.first_step, facts.last_step),
         *(question, recommendation, headline, tuple(reasons), tuple(evidence), _gate(facts), facts.decision == "stay"),
+        moved=_moved(facts),
         errors=facts.errors,
     )
 
@@ -46,6 +38,10 @@ DECIDED = {
 OUTCOMES = ("finished", "stopped", "aborted")
 """First words of the reason for which a run ended."""
 
+MOVED = {"top1_agreement": ("top-1 agreement", 3), "union_size": ("VUSS", 2)}
+"""Overlap whose change over a stage is said, on the student's own transcripts: label and decimals."""
+
+READY = "Go: ready for OPD"
 NOT_YET = "Not judged yet"
 
 Judged = tuple[str, Recommendation, str, list[str], list[Evidence]]
@@ -53,34 +49,50 @@ Judged = tuple[str, Recommendation, str, list[str], list[Evidence]]
 
 def _gate(facts: StageFacts) -> str:
     """What the run's own gate decided, without saying twice that the run ended."""
-    outcome, colon, why = facts.reason.partition(": ")
-    if facts.decision == "end" and outcome in OUTCOMES:
+    if facts.decision == "end" and facts.reason.split(":")[0] in OUTCOMES:
         return f"The run {facts.reason}"
-    reason = why if colon and outcome in OUTCOMES else facts.reason
-    return ": ".join(filter(None, (DECIDED.get(facts.decision, "The stage goes on"), reason)))
+    decided = DECIDED.get(facts.decision, "The stage goes on")
+    at = f" at step {count(facts.last_step)}" if facts.decision in DECIDED else ""
+    return ": ".join(filter(None, (f"{decided}{at}", _reason(facts))))
+
+
+def _reason(facts: StageFacts) -> str:
+    """The gate's reason alone, where the run's outcome stands before it."""
+    outcome, colon, why = facts.reason.partition(": ")
+    return why if colon and outcome in OUTCOMES else facts.reason
+
+
+def _moved(facts: StageFacts) -> str:
+    """From where to where the stage took the error rate and overlap: their intervals are in the table of stages."""
+    parts = [] if facts.errors is None else [facts.errors.short()]
+    for name, (label, digits) in MOVED.items():
+        before, after = facts.before.get(name), facts.after.get(name)
+        if before is not None and after is not None and facts.last_step > facts.first_step:
+            parts.append(f"{label} {number(before.value, digits)} → {number(after.value, digits)}")
+    return ", ".join(parts)
 
 
 def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
     asked = "Is the pair ready for OPD after this stage?"
     needed = [
-        _bar(facts.after, name, at_least=getattr(thresholds, name))
+        bar(facts.after, name, at_least=getattr(thresholds, name))
         for name in ("top1_agreement", "student_mass", "teacher_mass")
     ]
-    signs = _collapse_signs(facts, thresholds)
+    signs = collapse_signs(facts, thresholds)
     shared = [
-        _bar(facts.after, name, at_least=thresholds.mapped_mass)
+        bar(facts.after, name, at_least=thresholds.mapped_mass)
         for name in ("student_mapped_mass", "teacher_mapped_mass")
         if name in facts.after
     ]
-    shown = [*needed, *signs, *shared, *_context(facts), *_errors(facts)]
+    shown = [*needed, *signs, *shared, *context(facts), *error_rows(facts)]
     alarms = [row for row in (*signs, *shared) if row.standing is Standing.MISSED]
     if alarms:
         what = "the student has collapsed" if alarms[0] in signs else "the vocabularies hardly meet"
-        return asked, Recommendation.STOP, f"Stop: {what}", [_said(row) for row in alarms], shown
+        return asked, Recommendation.STOP, f"Stop: {what}", [sentence_of(row) for row in alarms], shown
     missed = [row for row in needed if row.standing is Standing.MISSED]
     undecided = [row for row in needed if row.standing is Standing.UNDECIDED]
     unmeasured = [row for row in needed if row.standing is Standing.UNMEASURED]
-    reasons = [_said(row) for row in (*missed, *undecided, *unmeasured)]
+    reasons = [sentence_of(row) for row in (*missed, *undecided, *unmeasured)]
     if missed:
         return asked, Recommendation.WAIT, "Wait: not enough overlap yet", reasons, shown
     if any(row.bounded for row in undecided):
@@ -90,74 +102,79 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
         return asked, Recommendation.UNKNOWN, "Unknown: no interval, so nothing is certain", [*reasons, why], shown
     if unmeasured:
         return asked, Recommendation.UNKNOWN, "Not measured", reasons, shown
-    sound, unsure = _soundness(signs, facts)
-    reasons = [*unsure, *map(_said, needed)]
+    sound, sounds = _soundness(signs, facts)
+    reasons = [*sounds, *map(sentence_of, needed)] if sound else [*map(sentence_of, needed), *sounds]
     if facts.errors is not None and facts.errors.change.low > 0:
         reasons.append(
             f"{facts.errors.sentence()}. That alone does not speak against OPD: in this project's synthetic study "
             "teacher data cost 10 to 22 points, and OPD won them back on each of three seeds."
         )
-    return asked, Recommendation.GO, f"Go: ready for OPD{sound}", reasons, shown
+    return asked, Recommendation.GO, f"{READY}{sound}", reasons, shown
 
 
 def _payoff(facts: StageFacts, thresholds: Thresholds) -> Judged:
     asked = "Did OPD pay, and did the student stay sound?"
-    signs = [*_collapse_signs(facts, thresholds), *_mass_kept(facts, thresholds)]
-    overlap = [_bar(facts.after, name) for name in ("top1_agreement", "student_mass", "teacher_mass")]
-    shown = [*_errors(facts), *signs, *overlap, *_context(facts)]
-    alarms = [_said(row) for row in signs if row.standing is Standing.MISSED]
+    signs = [*collapse_signs(facts, thresholds), *mass_kept(facts, thresholds)]
+    overlap = [bar(facts.after, name) for name in ("top1_agreement", "student_mass", "teacher_mass")]
+    shown = [*error_rows(facts), *signs, *overlap, *context(facts)]
+    alarms = [sentence_of(row) for row in signs if row.standing is Standing.MISSED]
     errors = facts.errors
     said = [f"{change.sentence()}." for change in (errors, facts.baseline) if change is not None]
     if facts.decision in ("fall_back", "abort"):
         verb = "fell back" if facts.decision == "fall_back" else "aborted"
-        reasons = [f"The gate {verb}: {facts.reason}.", *alarms, *said]
+        reasons = [f"The gate {verb}: {_reason(facts)}.", *alarms, *said]
         return asked, Recommendation.STOP, "Stop: the gate saw a collapse", reasons, shown
     if alarms:
         return asked, Recommendation.STOP, "Stop: the student is collapsing", [*alarms, *said], shown
+    sound, sounds = _soundness(signs, facts)
     if errors is None:
-        return asked, Recommendation.UNKNOWN, *_not_judged(facts), shown
+        headline, why = _not_judged(facts)
+        return asked, Recommendation.UNKNOWN, headline, [why, *sounds], shown
     if math.isnan(errors.change.low) or math.isnan(errors.change.high):
         why = "Whether OPD paid is not known: an interval takes at least two utterances that differ."
-        return asked, Recommendation.UNKNOWN, "Unknown: no interval on the change", [*said, why], shown
+        return asked, Recommendation.UNKNOWN, "Unknown: no interval on the change", [*said, why, *sounds], shown
     if errors.change.low > 0:
-        return asked, Recommendation.STOP, "Stop: OPD made it worse", said, shown
+        return asked, Recommendation.STOP, "Stop: OPD made it worse", [*said, *sounds], shown
     if errors.change.high >= 0:
-        why = "The interval holds 0: whether OPD paid is not known from these utterances."
-        return asked, Recommendation.WAIT, "Wait: no gain of OPD told apart from none", [*said, why], shown
+        why = "The interval holds 0: this evaluation does not tell whether OPD paid."
+        return asked, Recommendation.WAIT, "Wait: OPD's gain is not certain", [*said, why, *sounds], shown
     if facts.baseline is not None and facts.baseline.change.low > 0:
         why = f"It gained, but is still worse than {_when(facts.baseline.since)}."
-        return asked, Recommendation.WAIT, "Wait: OPD gained, from a worse start", [*said, why], shown
+        return asked, Recommendation.WAIT, "Wait: OPD gained, from a worse start", [*said, why, *sounds], shown
     if facts.baseline is not None and not facts.baseline.change.high < 0:  # without an interval as well
-        why = f"It gained, but is not told apart from {_when(facts.baseline.since)}."
-        return asked, Recommendation.WAIT, "Wait: OPD only won back what was lost", [*said, why], shown
-    sound, unsure = _soundness(signs, facts)
-    return asked, Recommendation.GO, f"Go: OPD paid{sound}", [*unsure, *said], shown
+        why = f"It gained, but it is not certain that it is better than {_when(facts.baseline.since)}."
+        return asked, Recommendation.WAIT, "Wait: OPD only won back what was lost", [*said, why, *sounds], shown
+    reasons = [*sounds, *said] if sound else [*said, *sounds]
+    return asked, Recommendation.GO, f"Go: OPD paid{sound}", reasons, shown
 
 
-def _not_judged(facts: StageFacts) -> tuple[str, list[str]]:
-    """Headline and reasons of an on-policy stage without an error rate at both ends."""
+def _not_judged(facts: StageFacts) -> tuple[str, str]:
+    """Headline and reason of an on-policy stage without an error rate at both ends."""
     if facts.decision == "stay" and facts.start_evaluated:
         why = (
             "Error rates are measured when the stage ends; to see them on the way, set `every` in the recipe's "
             "[evaluation]."
         )
-        return f"{NOT_YET}: no evaluation since this stage began", [why]
+        return f"{NOT_YET}: no evaluation since this stage began", why
     end = "end" if facts.start_evaluated else "start"
     why = (
         "Whether OPD paid is not known: it takes an evaluation at both ends of the stage. Give the recipe an "
         "[evaluation]; after a fall back, the weights that a stage began with are not evaluated."
     )
-    return f"Unknown: not evaluated at its {end}", [why]
+    return f"Unknown: not evaluated at its {end}", why
 
 
 def _soundness(signs: Sequence[Evidence], facts: StageFacts) -> tuple[str, list[str]]:
-    """What a good verdict must add of signs that are not known to be good: words for the headline, and sentences."""
+    """Whether the student is sound: words for a good headline where that is not known, and sentences."""
+    if all(row.standing is Standing.MET for row in signs):
+        *most, last = (row.name for row in signs)
+        return "", [f"No sign of collapse: {', '.join(most)} and {last} are within their limits."]
     unmeasured = [row for row in signs if row.standing is Standing.UNMEASURED]
-    unsure = [_said(row) for row in signs if row.standing is Standing.UNDECIDED]
+    unsure = [sentence_of(row) for row in signs if row.standing is Standing.UNDECIDED]
     if not unmeasured:
-        return "", unsure
+        return ", but soundness not certain", unsure
     names = ", ".join(row.name for row in unmeasured)
-    if facts.after and "student_mass" not in facts.after:
+    if "end_of_text" in facts.after and "student_mass" not in facts.after:
         remedy = "a server's lists do not tell it, so run `distill probe` on the checkpoint with the teacher's weights"
     else:
         step = facts.first_step if facts.after else facts.last_step
@@ -173,93 +190,15 @@ def _when(since: str) -> str:
     return f"at {since}" if since.startswith("the ") else f"after {since}"
 
 
-def _collapse_signs(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
-    return [
-        _bar(facts.after, "repetition", at_most=thresholds.repetition),
-        _bar(facts.after, "end_of_text", at_least=thresholds.end_of_text),
-    ]
-
-
-def _mass_kept(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
-    """The student's mass on the teacher's set, against where the stage began."""
-    before, after = facts.before.get("student_mass"), facts.after.get("student_mass")
-    loss = thresholds.mass_loss
-    if before is None or after is None or math.isnan(before.value) or math.isnan(after.value):
-        shown, counted, standing = "not measured at both ends", "", Standing.UNMEASURED
-        least = f"≥ its start − {loss:g}"
-    else:
-        shown, counted = after.shown(), after.counted
-        # Both ends are estimates: what is certain is certain wherever the start lies in its interval.
-        standing = _stand(after.low >= before.high - loss, after.high < before.low - loss)
-        least = f"≥ {before.value - loss:.2f} ({number(before.value, 3)} at the start − {loss:g})"
-    name = "student's mass on the teacher's set, kept"
-    return [Evidence(name, "student's own", shown, counted, least, standing, SOURCES["mass_loss"])]
-
-
-def _bar(
-    numbers: Mapping[str, Number], name: str, *, at_least: float | None = None, at_most: float | None = None
-) -> Evidence:
-    """A number held against a threshold by the conservative end of its interval; without that, nothing is decided."""
-    found = numbers.get(name)
-    threshold = f"≥ {at_least:.2f}" if at_least is not None else f"≤ {at_most:.2f}" if at_most is not None else ""
-    if found is None or math.isnan(found.value):
-        shown, counted = ("not measured", "") if found is None else ("undefined", found.counted)
-        standing = Standing.UNMEASURED if threshold else Standing.SHOWN
-    else:
-        shown, counted = found.shown(), found.counted
-        if at_least is not None:
-            standing = _stand(found.low >= at_least, found.high < at_least)
-        elif at_most is not None:
-            standing = _stand(found.high <= at_most, found.low > at_most)
-        else:
-            standing = Standing.SHOWN
-    source = SOURCES.get(name, SOURCES["mapped_mass"] if name.endswith("mapped_mass") else "")
-    bounded = found is not None and not math.isnan(found.low) and not math.isnan(found.high)
-    return Evidence(NAMES[name], "student's own", shown, counted, threshold, standing, source, bounded)
-
-
-def _stand(met: bool, missed: bool) -> Standing:
-    return Standing.MET if met else Standing.MISSED if missed else Standing.UNDECIDED
-
-
-def _context(facts: StageFacts) -> list[Evidence]:
-    """Numbers that are shown beside the judged ones: before the stage, and on states that stayed the same."""
-    rows = [_bar(facts.after, "overlap_ratio")] if "overlap_ratio" in facts.after else []
-    ends = (("student's own, at the start", facts.before), ("fixed, at the start", facts.fixed_before))
-    for states, numbers in (*ends, ("fixed, at the end", facts.fixed_after)):
-        for name in ("top1_agreement", "student_mass"):
-            if (found := numbers.get(name)) is not None:
-                rows.append(Evidence(NAMES[name], states, found.shown(), found.counted, "", Standing.SHOWN))
-    return rows
-
-
-def _errors(facts: StageFacts) -> list[Evidence]:
-    rows = []
-    judged = facts.kind == "opd"
-    for change in (facts.errors, facts.baseline):
-        if change is None:
-            continue
-        name = f"change in {change.rate} since {change.since}, points"
-        standing = Standing.SHOWN
-        if judged:
-            standing = _stand(change.change.high < 0, change.change.low > 0)
-        shown = change.change.shown(1, 100, sign=True)
-        states = "paired by utterance" if change.paired else "not paired"
-        counted = f"{change.change.counted}, {count(change.total)} {'words' if change.rate == 'WER' else 'tokens'}"
-        rows.append(Evidence(name, states, shown, counted, "< 0" if judged else "", standing))
-    return rows
-
-
-def _said(row: Evidence) -> str:
-    """A row as a sentence."""
-    if row.standing is Standing.UNMEASURED:
-        return f"{row.name[0].upper()}{row.name[1:]}: {row.shown}, needed {row.threshold}."
-    words = {
-        Standing.MET: "meets",
-        Standing.MISSED: "certainly misses",
-        Standing.UNDECIDED: "is not certainly on the right side of" if row.bounded else "cannot be held against",
-    }
-    return f"{row.name[0].upper()}{row.name[1:]} {row.shown} {words[row.standing]} {row.threshold} ({row.counted})."
+def _ready(stage: StageVerdict) -> str:
+    """Whether the pair was ready for OPD after a stage, or is by now where that goes on."""
+    was, step = "is" if stage.ongoing else "was", count(stage.last_step)
+    where = f"({stage.stage}, step {step} so far)" if stage.ongoing else f"after {stage.stage} (step {step})"
+    if stage.recommendation is Recommendation.GO:
+        return f"the pair {was} ready for OPD {where}{stage.headline.removeprefix(READY)}"
+    known = stage.recommendation is not Recommendation.UNKNOWN
+    said = f"the pair {was} not ready" if known else f"it is not known whether the pair {was} ready"
+    return f"{said} for OPD {where}"
 
 
 def headline(verdicts: Sequence[StageVerdict]) -> str:
@@ -269,13 +208,8 @@ def headline(verdicts: Sequence[StageVerdict]) -> str:
     parts = []
     warm = [v for v in verdicts if v.kind != "opd"]
     ready = next((v for v in warm if v.recommendation is Recommendation.GO), None)
-    if ready is not None:
-        parts.append(f"the pair was ready for OPD after {ready.stage} (step {count(ready.last_step)})")
-    elif warm:
-        last = warm[-1]
-        known = last.recommendation is not Recommendation.UNKNOWN
-        said = "the pair was not ready" if known else "it is not known whether the pair was ready"
-        parts.append(f"{said} for OPD after {last.stage} (step {count(last.last_step)})")
+    if warm:
+        parts.append(_ready(ready or warm[-1]))
     on_policy = [v for v in verdicts if v.kind == "opd"]
     if on_policy:
         last = on_policy[-1]
@@ -289,6 +223,6 @@ def headline(verdicts: Sequence[StageVerdict]) -> str:
             f"{said} ({last.stage}, steps {count(last.first_step)} to {count(last.last_step)}{so_far}{change})"
         )
     elif warm:
-        parts.append("no on-policy stage has run")
+        parts.append(f"no on-policy stage has run{' yet' if warm[-1].ongoing else ''}")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."

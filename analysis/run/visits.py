@@ -63,6 +63,19 @@ def visits(run: Run) -> list[Visit]:
     return found
 
 
+def at_end(rows: pd.DataFrame, visit: Visit) -> pd.DataFrame:
+    """The evaluations of a stay where it ended; of a stay that goes on, the latest since it began.
+
+    Args:
+        rows: Evaluations of the student, with the number of the visit that each belongs to in the column `visit`.
+        visit: The stay.
+    """
+    own = rows.loc[rows["visit"] == visit.number]
+    if visit.decision != "stay":
+        return own.loc[own["step"] == visit.last_step]
+    return own.loc[own["step"] > visit.first_step].tail(1)
+
+
 def visit_numbers(rows: pd.DataFrame) -> pd.Series:
     """The number of the visit that each row of a log belongs to.
 

@@ -79,6 +79,8 @@ class CompareTable:
             parts.append(f"of overlap over {counts(measured)} utterances")
         intervals = f" [ ]: 95 % bootstrap intervals, {', '.join(parts)}, of one run: they do not hold what differs "
         about = "On each run's last step; overlap on the student's own transcripts."
+        if "running" in set(self.frame["outcome"]):
+            about = about.replace(";", ", or at its latest reading and evaluation where it is running;")
         return about + (f"{intervals}between seeds." if parts else "")
 
     def _parts(self) -> list[PrintedTable]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -52,7 +52,7 @@ def error_rate_table(runs: Runs) -> PrintedTable:
             rows += [place | _rate(Runs(runs.of(recipe), runs.recipes), recipe, last, rate) for rate in RATES]
     columns = ["recipe", "model", "set", "rate", "value", "low", "high", "min", "max", "n_runs", "n_utterances"]
     frame = pd.DataFrame(rows, columns=[*columns, "total", *OVER])
-    cautions = _cautions(runs, (runs.recipes[name] for name in runs), "at their last evaluation")
+    cautions = _cautions(runs, list(runs), "at their last evaluation")
     return _error_rates_printed(frame.loc[frame["total"].notna()], evaluations, cautions)
 
 
@@ -67,7 +67,7 @@ def vuss_table(runs: Runs) -> PrintedTable:
         `intersection_size` in tokens, `k`, `used` (share of rollout positions that were used), `n_steps`, `n_runs`.
         Recipes without on-policy steps are left out.
     """
-    metrics, rows = runs.metrics, []
+    metrics, rows, counted = runs.metrics, [], []
     for recipe in dict.fromkeys(runs.recipes[name] for name in runs):
         members = runs.of(recipe)
         kinds = {stage["name"]: stage["type"] for run in members.values() for stage in run.stages}
@@ -76,6 +76,7 @@ def vuss_table(runs: Runs) -> PrintedTable:
         steps = steps.dropna(subset="overlap.union_size") if "overlap.union_size" in steps else steps.iloc[:0]
         if steps.empty:
             continue
+        counted += steps["run"].unique().tolist()
         union = steps["overlap.union_size"].to_numpy(dtype=np.float64)
         bins = steps.filter(like="funnel.").to_numpy(dtype=np.float64)
         used = steps["funnel.used"].to_numpy(dtype=np.float64) if "funnel.used" in steps else np.full(1, np.nan)
@@ -100,7 +101,7 @@ def vuss_table(runs: Runs) -> PrintedTable:
     notes = [
         "Over on-policy training steps: means of each batch's positions, in tokens. VUSS = mean |U| falls with more "
         "overlap, but also where |S| or |T| fall. used: share of rollout positions that the loss was taken on.",
-        *_cautions(runs, frame["recipe"], "over their steps"),
+        *_cautions(runs, counted, "over their steps"),
     ]
     return PrintedTable(frame, heading, printed, notes)
 
@@ -170,14 +171,12 @@ def _rate(runs: Runs, recipe: str, last: pd.DataFrame, rate: Rate) -> dict[str, 
     return result | {"low": over.low, "high": over.high} | found
 
 
-def _cautions(runs: Runs, recipes: Iterable[str], where: str) -> list[str]:
-    """What a reader of means over runs of these recipes must know: which go on, and which are not independent."""
-    recipes = list(dict.fromkeys(recipes))
-    members = {name: run for name, run in runs.items() if runs.recipes[name] in recipes}
-    running = [name for name, run in members.items() if "end" not in set(run.decisions["decision"])]
+def _cautions(runs: Runs, names: Sequence[str], where: str) -> list[str]:
+    """What a reader of means over these runs must know: which go on, and which are not independent."""
+    running = [name for name in names if "end" not in set(runs[name].decisions["decision"])]
     notes = [f"Still running, {where} so far: {', '.join(running)}."] if running else []
-    for recipe in recipes:
-        seeds = [run.seed for run in runs.of(recipe).values()]
+    for recipe in dict.fromkeys(runs.recipes[name] for name in names):
+        seeds = [runs[name].seed for name in names if runs.recipes[name] == recipe]
         if len(set(seeds)) < len(seeds):
             shared = ", ".join(str(seed) for seed in seeds)
             notes.append(f"{recipe}: its runs have seeds {shared}; runs of one seed are not independent.")

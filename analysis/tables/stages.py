@@ -14,7 +14,7 @@ from overlap.table import html_table
 from ..formatting import WIDTH, aligned, count, counts, interval, markdown, number
 from ..inference.evaluated import OVER, evaluated, over_words
 from ..run.load import ERROR_RATES, Run
-from ..run.visits import visit_numbers, visits
+from ..run.visits import at_end, visit_numbers, visits
 
 STATISTICS = {
     "union_size": ("VUSS", "= mean |U|", 2, True),
@@ -37,10 +37,11 @@ class StageTable:
 
     Attributes:
         frame: A row a stay in a stage, after the teacher's if its error rate is known. Error rates are shares (`wer`
-            over `n_words`, or `mer` over `n_tokens`), overlap was taken on the student's own transcripts, both at the
-            step where the stage was left. Columns ending in `.low` and `.high` are ends of 95 % intervals; those of the
-            error rate are over `n_over` speakers or utterances (`over`), and were stored with the evaluation where no
-            transcripts were kept (`stored`). What was not measured is NaN.
+            over `n_words`, or `mer` over `n_tokens`, of the evaluation at step `evaluated`), overlap was taken on the
+            student's own transcripts: both where the stage was left, or the latest of a stage that goes on. Columns
+            ending in `.low` and `.high` are ends of 95 % intervals; those of the error rate are over `n_over` speakers
+            or utterances (`over`), and were stored with the evaluation where no transcripts were kept (`stored`). What
+            was not measured is NaN.
         error_rate: `wer` or `mer`.
         notes: What a reader of the numbers must know: sets, counts, k, undefined positions.
     """
@@ -107,8 +108,9 @@ def stage_table(run: Run) -> StageTable:
     """Steps, error rate, overlap and the gate's reason of every stay in a stage, and the teacher's error rate."""
     evaluations = evaluated(run)
     students, teachers = (evaluations.loc[evaluations["model"] == model] for model in ("student", "teacher"))
+    students = students.assign(visit=visit_numbers(students))
     probes = run.probes.loc[run.probes["states"] == "student"]
-    tested, probed = visit_numbers(students), visit_numbers(run.probes).loc[probes.index]
+    probed = visit_numbers(run.probes).loc[probes.index]
     rate = run.error_rate
     rows: list[dict[str, Any]] = []
     if len(teachers):
@@ -123,12 +125,12 @@ def stage_table(run: Run) -> StageTable:
                 "last_step": visit.last_step,
                 "steps": visit.steps,
             }
-            | _error_rate(students.loc[(tested == visit.number) & (students["step"] == visit.last_step)], rate)
+            | _error_rate(at_end(students, visit), rate)
             | _overlap(probes.loc[(probed == visit.number) & (probes["step"] == visit.last_step)])
             | {"decision": visit.decision, "gate": visit.gate, "reason": visit.reason}
         )
     estimates = [f"{name}{end}" for name in (rate, *STATISTICS) for end in ("", ".low", ".high")]
-    measured = [*estimates, f"n_{ERROR_RATES[rate]}", *COUNTS]
+    measured = [*estimates, f"n_{ERROR_RATES[rate]}", "evaluated", *COUNTS]
     frame = pd.DataFrame(rows, columns=[*PLACE, *measured, *OVER, *WHY]).astype(dict.fromkeys(measured, "float64"))
     return StageTable(frame, rate, _notes(run, frame))
 
@@ -138,7 +140,10 @@ def _error_rate(evaluations: pd.DataFrame, rate: str) -> dict[str, Any]:
         return {}
     last = evaluations.iloc[-1]
     found = {rate: "value", f"{rate}.low": "low", f"{rate}.high": "high", f"n_{ERROR_RATES[rate]}": "total"}
-    return {name: float(last[f"{rate}.{field}"]) for name, field in found.items()} | {n: last[n] for n in OVER}
+    return {name: float(last[f"{rate}.{field}"]) for name, field in found.items()} | {
+        "evaluated": float(last["step"]),
+        **{name: last[name] for name in OVER},
+    }
 
 
 def _overlap(probe: pd.DataFrame) -> dict[str, float]:
@@ -160,6 +165,8 @@ def _notes(run: Run, frame: pd.DataFrame) -> tuple[str, ...]:
             f"{rate.upper()}: set {last['set']!r}, {count(last[f'{rate}.total'])} {ERROR_RATES[rate]} in "
             f"{count(last['n_utterances'])} utterances, normaliser {last['normaliser']} {last['normaliser_version']}."
         )
+        for row in _rows(frame.loc[(frame["decision"] == "stay") & frame[rate].notna()]):
+            notes.append(f"{row['stage']} goes on: {rate.upper()} at step {count(row['evaluated'])}.")
         intervals.append(f"of {rate.upper()} {over_words(frame)}")
     if len(frame.dropna(subset="union_size")):
         support = run.resolved["recipe"]["support"]

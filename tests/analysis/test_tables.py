@@ -1,3 +1,4 @@
+import json
 import math
 import re
 
@@ -5,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import load, stage_table
+from analysis import compare, load, stage_table
 from analysis.tables.stages import WIDTH
+from tests.analysis.conftest import evaluation_row
 
 LAST_READINGS = {"straight": (2, 5, 8), "fell back": (1, 4, 6, 8, 11)}
 
@@ -138,6 +140,20 @@ def test_a_run_that_goes_on(make_run):
     assert (last["steps"], last["union_size"]) == (20, 57)
     assert math.isnan(last["wer"])
     assert "teacher data, steps 50 to 70, not left yet: reading 3" in table.to_text()
+
+
+def test_a_stage_that_goes_on_has_its_latest_error_rate(make_run):
+    path = make_run([("base", (0, 50)), ("teacher data", (0, 50, 100), "stay")])
+    with (path / "evaluations.jsonl").open("a") as log:
+        for step, value in ((80, 0.48), (120, 0.4)):
+            log.write(json.dumps(evaluation_row(step, "teacher data", "student", value)) + "\n")
+    table = stage_table(load(path))
+    last = table.frame.iloc[-1]
+    assert (last["wer"], last["evaluated"], last["last_step"]) == (0.4, 120, 150)
+    assert "teacher data goes on: WER at step 120." in table.to_text()
+    side_by_side = compare({"it": load(path)})
+    assert side_by_side.frame.loc[0, "wer"] == 0.4
+    assert "at its latest reading and evaluation where it is running" in " ".join(side_by_side.to_text().split())
 
 
 def test_markdown_is_a_table_of_equal_rows(fell_back):

@@ -289,3 +289,17 @@ def test_a_thousand_utterances(view, folder, no_pictures, capsys):
     assert page.get_attribute("#list", "aria-activedescendant") == "row-999"
     assert page.is_visible("#row-999")
     assert page.get_attribute("#row-999", "aria-posinset") == "1000"
+
+
+def test_captions_keep_to_a_narrow_window(view, report):
+    page = view(report, viewport={"width": 400, "height": 800})
+    page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+    wide = page.evaluate("[...document.querySelectorAll('.scroll')].some((one) => one.scrollWidth > 400)")
+    ends = page.evaluate(
+        "[...document.querySelectorAll('caption')].map((one) => { const range = document.createRange();"
+        " range.selectNodeContents(one); return range.getBoundingClientRect().right; })"
+    )
+    assert wide
+    assert len(ends) >= 2
+    assert max(ends) <= 400
+    assert page.evaluate("document.documentElement.scrollWidth") == 400

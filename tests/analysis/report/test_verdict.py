@@ -110,6 +110,7 @@ def test_a_number_without_an_interval_decides_nothing_and_says_so(value):
     assert "probe more" in found.reasons[-1]
     sign = verdict(with_number(on_policy(change(-0.3, -0.2)), "repetition", 8.0, NAN, NAN))
     assert sign.recommendation is Recommendation.GO  # one transcript is no certain collapse
+    assert sign.headline == "Go: OPD paid, but soundness not certain"
     assert "Repetition 8.000 (no interval) cannot be held against" in sign.reasons[0]
 
 
@@ -147,7 +148,7 @@ def test_a_good_verdict_says_that_soundness_was_not_measured():
     blind = verdict(replace(paid, after={}))
     assert blind.headline == "Go: OPD paid, but soundness not measured"
     assert blind.reasons[0] == (
-        "Not measured: repetition, transcripts that ended, student's mass on the teacher's set, kept. A collapse would "
+        "Not measured: repetition, transcripts that ended, mass on the teacher's set kept. A collapse would "
         'not show: run `distill probe` on the checkpoint of step 900; later runs need "student" among the `states` of '
         "the recipe's [probe]."
     )
@@ -161,7 +162,12 @@ def test_a_good_verdict_says_that_soundness_was_not_measured():
     assert (ready.recommendation, ready.headline) == (
         Recommendation.GO, "Go: ready for OPD, but soundness not measured",
     )  # fmt: skip
-    assert verdict(paid).headline == "Go: OPD paid"
+    sound = verdict(paid)
+    assert sound.headline == "Go: OPD paid"
+    assert sound.reasons[-1] == (
+        "No sign of collapse: repetition, transcripts that ended and mass on the teacher's set kept are within their "
+        "limits."
+    )
 
 
 def test_a_stage_that_goes_on_is_not_judged_before_it_is_evaluated():
@@ -188,8 +194,8 @@ def test_a_stage_that_goes_on_is_not_judged_before_it_is_evaluated():
     [
         ("end", "finished: the run's 340 steps are spent", "The run finished: the run's 340 steps are spent"),
         ("end", "finished", "The run finished"),
-        ("abort", "aborted: loops (no way back)", "The gate aborted the run: loops (no way back)"),
-        ("advance", "0.9: at least 0.8", "The gate advanced: 0.9: at least 0.8"),
+        ("abort", "aborted: loops (no way back)", "The gate aborted the run at step 200: loops (no way back)"),
+        ("advance", "0.9: at least 0.8", "The gate advanced at step 200: 0.9: at least 0.8"),
         ("stay", "", "The stage goes on"),
     ],
 )
@@ -201,6 +207,13 @@ def test_a_rise_in_errors_does_not_hold_against_readiness():
     found = verdict(replace(warm(), errors=change(0.1, 0.3)))
     assert found.recommendation is Recommendation.GO
     assert "WER 50.0 → 70.0 % since its start: +20.0 [10.0, 30.0] points (paired, 200 utterances)" in found.reasons[-1]
+
+
+def test_where_a_stage_took_the_error_rate_and_overlap():
+    before, after = numbers(top1_agreement=0.1, union_size=60), numbers(**READY, union_size=50)
+    facts = replace(warm(), before=before, after=after, errors=change(0.1, 0.3))
+    assert verdict(facts).moved == "WER 50.0 → 70.0 %, top-1 agreement 0.100 → 0.900, VUSS 60.00 → 50.00"
+    assert verdict(replace(facts, before={}, errors=None)).moved == ""
 
 
 def test_unpaired_differences_say_so():
@@ -223,7 +236,15 @@ def test_headlines():
     assert headline([verdict(warm(top1_agreement=0.1))]) == (
         "The pair was not ready for OPD after teacher data (step 200); no on-policy stage has run."
     )
-    unknown = verdict(StageFacts("base", "sft", 0, 100))
+    unknown = verdict(StageFacts("base", "sft", 0, 100, "advance"))
     assert headline([unknown]).startswith("It is not known whether the pair was ready for OPD after base")
     assert verdict(on_policy(change(NAN, NAN))).headline == "Unknown: no interval on the change"
+    going = verdict(replace(warm(top1_agreement=0.1), decision="stay"))
+    assert headline([going]) == (
+        "The pair is not ready for OPD (teacher data, step 200 so far); no on-policy stage has run yet."
+    )
+    going = verdict(replace(warm(), decision="stay"))
+    assert headline([going]).startswith("The pair is ready for OPD (teacher data, step 200 so far); ")
+    unsure = verdict(without(warm(), "repetition"))
+    assert "ready for OPD after teacher data (step 200), but soundness measured in part; " in headline([unsure])
     assert headline([]) == "Nothing has been measured yet."

@@ -1,0 +1,100 @@
+"""Numbers held against their thresholds: the rows of evidence behind a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from ..formatting import count, number
+from .evidence import NAMES, SOURCES, Evidence, Number, StageFacts, Standing, Thresholds
+
+
+def collapse_signs(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
+    """Whether transcripts loop or do not end."""
+    return [
+        bar(facts.after, "repetition", at_most=thresholds.repetition),
+        bar(facts.after, "end_of_text", at_least=thresholds.end_of_text),
+    ]
+
+
+def mass_kept(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
+    """The student's mass on the teacher's set, against where the stage began."""
+    before, after = facts.before.get("student_mass"), facts.after.get("student_mass")
+    loss = thresholds.mass_loss
+    if before is None or after is None or math.isnan(before.value) or math.isnan(after.value):
+        shown, counted, standing = "not measured at both ends", "", Standing.UNMEASURED
+        least = f"≥ its start − {loss:g}"
+    else:
+        shown, counted = after.shown(), after.counted
+        # Both ends are estimates: what is certain is certain wherever the start lies in its interval.
+        standing = _stand(after.low >= before.high - loss, after.high < before.low - loss)
+        least = f"≥ {before.value - loss:.2f} ({number(before.value, 3)} at the start − {loss:g})"
+    name = "mass on the teacher's set kept"
+    return [Evidence(name, "student's own", shown, counted, least, standing, SOURCES["mass_loss"])]
+
+
+def bar(
+    numbers: Mapping[str, Number], name: str, *, at_least: float | None = None, at_most: float | None = None
+) -> Evidence:
+    """A number held against a threshold by the conservative end of its interval; without that, nothing is decided."""
+    found = numbers.get(name)
+    threshold = f"≥ {at_least:.2f}" if at_least is not None else f"≤ {at_most:.2f}" if at_most is not None else ""
+    if found is None or math.isnan(found.value):
+        shown, counted = ("not measured", "") if found is None else ("undefined", found.counted)
+        standing = Standing.UNMEASURED if threshold else Standing.SHOWN
+    else:
+        shown, counted = found.shown(), found.counted
+        if at_least is not None:
+            standing = _stand(found.low >= at_least, found.high < at_least)
+        elif at_most is not None:
+            standing = _stand(found.high <= at_most, found.low > at_most)
+        else:
+            standing = Standing.SHOWN
+    source = SOURCES.get(name, SOURCES["mapped_mass"] if name.endswith("mapped_mass") else "")
+    bounded = found is not None and not math.isnan(found.low) and not math.isnan(found.high)
+    return Evidence(NAMES[name], "student's own", shown, counted, threshold, standing, source, bounded)
+
+
+def _stand(met: bool, missed: bool) -> Standing:
+    return Standing.MET if met else Standing.MISSED if missed else Standing.UNDECIDED
+
+
+def context(facts: StageFacts) -> list[Evidence]:
+    """Numbers that are shown beside the judged ones: before the stage, and on states that stayed the same."""
+    rows = [bar(facts.after, "overlap_ratio")] if "overlap_ratio" in facts.after else []
+    ends = (("student's own, at the start", facts.before), ("fixed, at the start", facts.fixed_before))
+    for states, numbers in (*ends, ("fixed, at the end", facts.fixed_after)):
+        for name in ("top1_agreement", "student_mass"):
+            if (found := numbers.get(name)) is not None:
+                rows.append(Evidence(NAMES[name], states, found.shown(), found.counted, "", Standing.SHOWN))
+    return rows
+
+
+def error_rows(facts: StageFacts) -> list[Evidence]:
+    """How the error rate changed; judged of an on-policy stage alone."""
+    rows = []
+    judged = facts.kind == "opd"
+    for change in (facts.errors, facts.baseline):
+        if change is None:
+            continue
+        name = f"change in {change.rate} since {change.since}, points"
+        standing = Standing.SHOWN
+        if judged:
+            standing = _stand(change.change.high < 0, change.change.low > 0)
+        shown = change.change.shown(1, 100, sign=True)
+        states = "paired by utterance" if change.paired else "not paired"
+        counted = f"{change.change.counted}, {count(change.total)} {'words' if change.rate == 'WER' else 'tokens'}"
+        rows.append(Evidence(name, states, shown, counted, "< 0" if judged else "", standing))
+    return rows
+
+
+def sentence_of(row: Evidence) -> str:
+    """A row as a sentence."""
+    if row.standing is Standing.UNMEASURED:
+        return f"{row.name[0].upper()}{row.name[1:]}: {row.shown}, needed {row.threshold}."
+    words = {
+        Standing.MET: "meets",
+        Standing.MISSED: "certainly misses",
+        Standing.UNDECIDED: "is not certainly on the right side of" if row.bounded else "cannot be held against",
+    }
+    return f"{row.name[0].upper()}{row.name[1:]} {row.shown} {words[row.standing]} {row.threshold} ({row.counted})."
