@@ -75,7 +75,7 @@ def over_words(rows: pd.DataFrame) -> str:
         beside, _, noun = str(over).rpartition(" ")  # `seeds and utterances`
         words = " ".join(filter(None, ["over", beside, counts(n), plural(noun.removesuffix("s"), max(n))]))
         parts.append(f"{words} (stored: no transcripts were kept)" if stored else words)
-    return ", ".join(parts) or "over utterances"
+    return " or ".join(parts) or "over utterances"
 
 
 def _intervals(run: Run, row: Mapping[Any, Any]) -> dict[str, Any]:

@@ -186,7 +186,8 @@ def _missing(run: Run) -> list[str]:
         found.append("No evaluations: give the recipe an [evaluation] with a labelled manifest to see error rates.")
     elif run.transcripts.empty:
         found.append(
-            "No transcripts of the evaluations were kept: error rates are compared without pairing utterances."
+            "No transcripts of the evaluations were kept: error rates have the intervals stored with them, over "
+            "utterances, and are compared without pairing."
         )
     if not traced:
         found.append(_no_traces(run))

@@ -41,6 +41,7 @@ OUTCOMES = ("finished", "stopped", "aborted")
 MOVED = {"top1_agreement": ("top-1 agreement", 3), "union_size": ("VUSS", 2)}
 """Overlap whose change over a stage is said, on the student's own transcripts: label and decimals."""
 
+READY = "Go: ready for OPD"
 NOT_YET = "Not judged yet"
 
 Judged = tuple[str, Recommendation, str, list[str], list[Evidence]]
@@ -108,7 +109,7 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
             f"{facts.errors.sentence()}. That alone does not speak against OPD: in this project's synthetic study "
             "teacher data cost 10 to 22 points, and OPD won them back on each of three seeds."
         )
-    return asked, Recommendation.GO, f"Go: ready for OPD{sound}", reasons, shown
+    return asked, Recommendation.GO, f"{READY}{sound}", reasons, shown
 
 
 def _payoff(facts: StageFacts, thresholds: Thresholds) -> Judged:
@@ -173,7 +174,7 @@ def _soundness(signs: Sequence[Evidence], facts: StageFacts) -> tuple[str, list[
     if not unmeasured:
         return ", but soundness not certain", unsure
     names = ", ".join(row.name for row in unmeasured)
-    if facts.after and "student_mass" not in facts.after:
+    if "end_of_text" in facts.after and "student_mass" not in facts.after:
         remedy = "a server's lists do not tell it, so run `distill probe` on the checkpoint with the teacher's weights"
     else:
         step = facts.first_step if facts.after else facts.last_step
@@ -189,6 +190,17 @@ def _when(since: str) -> str:
     return f"at {since}" if since.startswith("the ") else f"after {since}"
 
 
+def _ready(stage: StageVerdict) -> str:
+    """Whether the pair was ready for OPD after a stage, or is by now where that goes on."""
+    was, step = "is" if stage.ongoing else "was", count(stage.last_step)
+    where = f"({stage.stage}, step {step} so far)" if stage.ongoing else f"after {stage.stage} (step {step})"
+    if stage.recommendation is Recommendation.GO:
+        return f"the pair {was} ready for OPD {where}{stage.headline.removeprefix(READY)}"
+    known = stage.recommendation is not Recommendation.UNKNOWN
+    said = f"the pair {was} not ready" if known else f"it is not known whether the pair {was} ready"
+    return f"{said} for OPD {where}"
+
+
 def headline(verdicts: Sequence[StageVerdict]) -> str:
     """One sentence for a run: when it was ready, and how its OPD ended."""
     if not verdicts:
@@ -196,13 +208,8 @@ def headline(verdicts: Sequence[StageVerdict]) -> str:
     parts = []
     warm = [v for v in verdicts if v.kind != "opd"]
     ready = next((v for v in warm if v.recommendation is Recommendation.GO), None)
-    if ready is not None:
-        parts.append(f"the pair was ready for OPD after {ready.stage} (step {count(ready.last_step)})")
-    elif warm:
-        last = warm[-1]
-        known = last.recommendation is not Recommendation.UNKNOWN
-        said = "the pair was not ready" if known else "it is not known whether the pair was ready"
-        parts.append(f"{said} for OPD after {last.stage} (step {count(last.last_step)})")
+    if warm:
+        parts.append(_ready(ready or warm[-1]))
     on_policy = [v for v in verdicts if v.kind == "opd"]
     if on_policy:
         last = on_policy[-1]
@@ -216,6 +223,6 @@ def headline(verdicts: Sequence[StageVerdict]) -> str:
             f"{said} ({last.stage}, steps {count(last.first_step)} to {count(last.last_step)}{so_far}{change})"
         )
     elif warm:
-        parts.append("no on-policy stage has run")
+        parts.append(f"no on-policy stage has run{' yet' if warm[-1].ongoing else ''}")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."

@@ -236,7 +236,15 @@ def test_headlines():
     assert headline([verdict(warm(top1_agreement=0.1))]) == (
         "The pair was not ready for OPD after teacher data (step 200); no on-policy stage has run."
     )
-    unknown = verdict(StageFacts("base", "sft", 0, 100))
+    unknown = verdict(StageFacts("base", "sft", 0, 100, "advance"))
     assert headline([unknown]).startswith("It is not known whether the pair was ready for OPD after base")
     assert verdict(on_policy(change(NAN, NAN))).headline == "Unknown: no interval on the change"
+    going = verdict(replace(warm(top1_agreement=0.1), decision="stay"))
+    assert headline([going]) == (
+        "The pair is not ready for OPD (teacher data, step 200 so far); no on-policy stage has run yet."
+    )
+    going = verdict(replace(warm(), decision="stay"))
+    assert headline([going]).startswith("The pair is ready for OPD (teacher data, step 200 so far); ")
+    unsure = verdict(without(warm(), "repetition"))
+    assert "ready for OPD after teacher data (step 200), but soundness measured in part; " in headline([unsure])
     assert headline([]) == "Nothing has been measured yet."
