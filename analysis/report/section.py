@@ -186,8 +186,8 @@ def _missing(run: Run) -> list[str]:
         found.append("No evaluations: give the recipe an [evaluation] with a labelled manifest to see error rates.")
     elif run.transcripts.empty:
         found.append(
-            "No transcripts of the evaluations were kept: error rates have the stored intervals, over utterances, "
-            "and are compared without pairing."
+            "No transcripts of the evaluations were kept: error rates have the intervals stored with them, over "
+            "utterances, and are compared without pairing."
         )
     if not traced:
         found.append(_no_traces(run))
