@@ -7,18 +7,26 @@
 >>> result = distill.train(recipe, "runs/demo")  # doctest: +SKIP
 
 The run directory then holds metrics, probes, decisions, evaluations and checkpoints (see `distill.run.run_directory`).
+
+Names are imported when they are first asked for: PyTorch and transformers take seconds, which the command's help or a
+report has no use for.
 """
 
-from .data.extract import extract_audio
-from .data.hf import utterances_from
-from .data.manifest import ManifestError, Utterance, read_manifest, write_manifest
-from .data.sources import read_utterances
-from .pair.comparison import LogitsError
-from .recipe import Filters, Recipe, RecipeError, Transcription, load_recipe
-from .teacher_data.making import TeacherData, TeacherDataError, transcribe_manifest
-from .training.launch import resume, train
-from .training.observer import Observer
-from .training.trainer import RunResult, TrainingError
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .data.extract import extract_audio
+    from .data.hf import utterances_from
+    from .data.manifest import ManifestError, Utterance, read_manifest, write_manifest
+    from .data.sources import read_utterances
+    from .pair.comparison import LogitsError
+    from .recipe import Filters, Recipe, RecipeError, Transcription, load_recipe
+    from .teacher_data.making import TeacherData, TeacherDataError, transcribe_manifest
+    from .training.errors import TrainingError
+    from .training.launch import resume, train
+    from .training.observer import Observer
+    from .training.trainer import RunResult
 
 __all__ = [
     "Filters",
@@ -43,3 +51,28 @@ __all__ = [
     "utterances_from",
     "write_manifest",
 ]
+
+_MODULES = {
+    "data.extract": ("extract_audio",),
+    "data.hf": ("utterances_from",),
+    "data.manifest": ("ManifestError", "Utterance", "read_manifest", "write_manifest"),
+    "data.sources": ("read_utterances",),
+    "pair.comparison": ("LogitsError",),
+    "recipe": ("Filters", "Recipe", "RecipeError", "Transcription", "load_recipe"),
+    "teacher_data.making": ("TeacherData", "TeacherDataError", "transcribe_manifest"),
+    "training.errors": ("TrainingError",),
+    "training.launch": ("resume", "train"),
+    "training.observer": ("Observer",),
+    "training.trainer": ("RunResult",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from cyclopts import App, Parameter
@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..extras import MissingExtraError
-from ..models import Recogniser, load_recogniser
-from ..run.run_directory import write_parquet
-from ..training.trainer import TrainingError
+from ..training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from ..models import Recogniser
 
 app = App(name="distill", help="Distil a speech recogniser on-policy, in stages gated on support overlap.")
 stderr = Console(stderr=True)
@@ -51,6 +52,8 @@ class Loading:
                     f"--chat-template-kwargs {self.chat_template_kwargs}: expected a JSON object, for instance "
                     '{"enable_thinking": false}'
                 ) from error
+        from ..models import load_recogniser
+
         return load_recogniser(model, options=options, trust_remote_code=self.trust_remote_code)
 
 
@@ -82,5 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write rows to a Parquet file."""
     import pandas as pd
+
+    from ..run.run_directory import write_parquet
 
     write_parquet(path, pd.DataFrame(rows))

@@ -5,23 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from ..data.audio import AudioCache, check_durations
-from ..data.batch import AudioSource, check_inputs
-from ..data.manifest import Utterance, require_text
-from ..data.sources import read_utterances
-from ..pair.pair import Pair
-from ..probing.preflight import preflight as ask_server
-from ..probing.probe import StateProbe
-from ..probing.probe import probe as probe_pair
-from ..probing.show import show as show_utterance
 from ..progress import TerminalProgress
 from ..recipe import Decoding, Server, Support, Teacher
-from ..teacher import ServedTeacher, load_served_teacher
 from .app import AS_THEY_ARE, JsonFlag, Loading, app, stderr, write_rows
+
+if TYPE_CHECKING:
+    from ..data.batch import AudioSource
+    from ..data.manifest import Utterance
+    from ..probing.probe import StateProbe
+    from ..teacher import ServedTeacher
 
 PREFLIGHT_CLIPS = 8
 
@@ -67,6 +63,13 @@ def probe(
         loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
+    from ..data.audio import AudioCache, check_durations
+    from ..data.batch import AudioSource, check_inputs
+    from ..data.sources import read_utterances
+    from ..pair.pair import Pair
+    from ..probing.probe import probe as probe_pair
+    from ..teacher import ServedTeacher, load_served_teacher
+
     if preflight and teacher_url is None:
         raise ValueError("--preflight asks a server: give its --teacher-url")
     if student is None and not preflight:
@@ -114,6 +117,8 @@ def _preflight(
     sources: dict[str, Any],
     as_json: bool,
 ) -> int:
+    from ..probing.preflight import preflight as ask_server
+
     with TerminalProgress() as progress:
         found = ask_server(
             teacher,
@@ -155,6 +160,13 @@ def show(
         loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
+    from ..data.audio import AudioCache, check_durations
+    from ..data.batch import AudioSource, check_inputs
+    from ..data.manifest import require_text
+    from ..data.sources import read_utterances
+    from ..pair.pair import Pair
+    from ..probing.show import show as show_utterance
+
     utterances = read_utterances(manifest)
     chosen = [u for u in utterances if utterance in (None, u.id)][:1]
     if not chosen:

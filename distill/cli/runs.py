@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-
-from analysis import load, stage_table
 
 from ..progress import TerminalProgress
 from ..recipe import TrackerName, load_recipe
 from ..recipe.paths import shipped_recipes
-from ..training import launch
-from ..training.dry_run import dry_run as rehearse
-from ..training.trainer import RunResult
 from .app import JsonFlag, app
+
+if TYPE_CHECKING:
+    from ..training.trainer import RunResult
 
 ABORTED = 3
 """Exit code of a run that a gate aborted."""
@@ -65,6 +63,8 @@ def train(
         return _train(recipe, output, set_, track)
     if output is not None or track:
         raise ValueError("--dry-run writes nothing: leave out --output and --track")
+    from ..training.dry_run import dry_run as rehearse
+
     with TerminalProgress() as progress:
         costs = rehearse(load_recipe(recipe, set_), observer=progress)
     print(json.dumps(costs.to_dict(), allow_nan=False) if json_ else costs)
@@ -79,6 +79,8 @@ def resume(run: Path, *, track: Track = ()) -> int:
         run: Run directory.
         track: Copy the run to these as well: tensorboard, wandb or trackio. They also take a run that has ended.
     """
+    from ..training import launch
+
     with TerminalProgress() as progress:
         result = launch.resume(run, trackers=track, observer=progress)
     return _conclude(result)
@@ -92,6 +94,8 @@ def recipes() -> None:
 
 
 def _train(recipe: str, output: Path, overrides: tuple[str, ...], track: tuple[TrackerName, ...]) -> int:
+    from ..training import launch
+
     loaded = load_recipe(recipe, (*overrides, f"tracking.trackers={list(track)}") if track else overrides)
     with TerminalProgress() as progress:
         result = launch.train(loaded, output, observer=progress)
@@ -99,6 +103,8 @@ def _train(recipe: str, output: Path, overrides: tuple[str, ...], track: tuple[T
 
 
 def _conclude(result: RunResult) -> int:
+    from analysis import load, stage_table
+
     print(stage_table(load(result.path)).to_text())
     print(f"\n{result.outcome}\nrun directory: {result.path}\nmodel: {result.model}")
     return ABORTED if result.aborted else 0

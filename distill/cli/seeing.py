@@ -8,10 +8,6 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from analysis import compare as compare_runs
-from analysis import load_many, watching
-
-from ..data.clips import manifest_clips
 from .app import JsonFlag, app
 
 
@@ -34,6 +30,8 @@ def report(
     """
     from analysis.report import write_report
 
+    from ..data.clips import manifest_clips
+
     written = write_report(runs, output, clips=manifest_clips if audio else None)
     print(json.dumps(written.to_dict(), ensure_ascii=False, allow_nan=False) if json_ else written)
 
@@ -47,6 +45,8 @@ def watch(run: Path, *, every: float = 3.0, once: bool = False) -> None:
         every: Seconds between pictures.
         once: One picture only, as always where the output is no terminal.
     """
+    from analysis import watching
+
     watching.watch(run, every=every, once=once)
 
 
@@ -60,5 +60,8 @@ def compare(
         runs: Run directories, finished or not.
         form: For a terminal, a pull request, or a paper.
     """
+    from analysis import compare as compare_runs
+    from analysis import load_many
+
     table = compare_runs(load_many(runs))
     print({"text": table.to_text, "markdown": table.to_markdown, "latex": table.to_latex}[form]())

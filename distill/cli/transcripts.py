@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 from cyclopts import Parameter
 
-from ..data.audio import AudioCache, check_durations
-from ..data.batch import AudioSource, check_inputs
-from ..data.manifest import require_text
-from ..data.sources import read_utterances
-from ..evaluation.evaluation import evaluate as evaluate_model
 from ..progress import TerminalProgress
 from ..recipe import Decoding, Filters, Server, Teacher, Transcription
-from ..teacher_data.making import transcribe_manifest
 from .app import AS_THEY_ARE, JsonFlag, Loading, app, write_rows
+
+if TYPE_CHECKING:
+    import torch
 
 
 @app.command
@@ -47,6 +43,12 @@ def evaluate(
         loading: How the model is loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
+    from ..data.audio import AudioCache, check_durations
+    from ..data.batch import AudioSource, check_inputs
+    from ..data.manifest import require_text
+    from ..data.sources import read_utterances
+    from ..evaluation.evaluation import evaluate as evaluate_model
+
     utterances = read_utterances(manifest)
     require_text(utterances, "evaluation")
     check_durations(utterances, max_seconds)
@@ -104,6 +106,8 @@ def transcribe(
         normaliser: Text normaliser of the error rates, where the manifest has references.
         json_: Print one JSON object to standard output and nothing else there.
     """
+    from ..teacher_data.making import transcribe_manifest
+
     with TerminalProgress() as progress:
         data = transcribe_manifest(
             Teacher(model=teacher, revision=revision, dtype=dtype, url=teacher_url, server=server),
@@ -121,6 +125,8 @@ def transcribe(
 
 
 def _device(name: str | None) -> torch.device:
+    import torch
+
     if name is None:
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:

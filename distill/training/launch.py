@@ -16,10 +16,11 @@ from ..run import checkpoint
 from ..run.checkpoint import TrainingState
 from ..run.provenance import resolved_configuration
 from ..run.run_directory import RunDirectory
+from .errors import TrainingError
 from .observer import Observer
 from .setup import prepare_run
 from .tracking import check_trackers, copied, trackers_of
-from .trainer import RunResult, Trainer, TrainingError
+from .trainer import RunResult, Trainer
 
 
 def train(

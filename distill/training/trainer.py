@@ -21,16 +21,13 @@ from ..run import checkpoint
 from ..run.checkpoint import TrainingState
 from ..run.run_directory import RunDirectory
 from ..timing import Stopwatch
+from .errors import TrainingError
 from .monitoring import Monitor
 from .observer import Observer
 from .optimisation import Optimisation, whole_weights
 from .setup import Setup
 from .stage_data import stage_sampler, stage_utterances
 from .stages import Seen, step_metrics, training_step
-
-
-class TrainingError(RuntimeError):
-    """A run that cannot go on; what it wrote so far stays."""
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from distill.recipe import Decoding, Recipe, RecipeError, load_recipe
 from distill.recipe.augmentation import Noise, SpecAugment
 from distill.timing import Stopwatch
 from distill.training.augmentation import Augmentation, AugmentationError
+from distill.training.errors import TrainingError
 from distill.training.setup import prepare_run
 from distill.training.stages import training_step
-from distill.training.trainer import TrainingError
 from tests.distill.small_models import save_whisper
 from tests.distill.test_recipe import STAGED, write
 

@@ -1,0 +1,7 @@
+"""What ends a run before its time, apart from what runs it: whoever reports it need not load that."""
+
+from __future__ import annotations
+
+
+class TrainingError(RuntimeError):
+    """A run that cannot go on; what it wrote so far stays."""
