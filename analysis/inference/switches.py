@@ -140,13 +140,14 @@ def _ends(t: np.ndarray, y: np.ndarray, fitted: np.ndarray, level: float) -> lis
         widths.append(np.sqrt(np.diag(spread)[2:] * squares / free))
     weight, middle, width = np.exp(np.array(weights) - max(weights)), np.array(middles), np.array(widths)
     weight /= weight.sum()
-    far = stats.t.ppf(1 - (1 - level) / 100, free)
+    far = stats.t.ppf(1 - (1 - level) / 100, free) * width
+    brackets = np.stack([(middle - far).min(0), (middle + far).max(0)], 1)
+
+    def beyond(x: float, of: int, tail: float) -> float:
+        return float(weight @ stats.t.cdf((x - middle[:, of]) / width[:, of], free)) - tail
+
     return [
-        optimize.brentq(
-            lambda x, of=of, tail=tail: weight @ stats.t.cdf((x - middle[:, of]) / width[:, of], free) - tail,
-            (middle - far * width)[:, of].min(),
-            (middle + far * width)[:, of].max(),
-        )
+        float(optimize.root_scalar(beyond, args=(of, tail), bracket=tuple(brackets[of])).root)
         for of in (0, 1)
         for tail in ((1 - level) / 2, (1 + level) / 2)
     ]
