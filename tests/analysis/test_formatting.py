@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.formatting import decimals, interval, latex, latex_escaped, number, p_text, signed
+from analysis.formatting import counts, decimals, interval, latex, latex_escaped, number, p_text, signed
 
 
 @given(st.text(alphabet="aZ09 .,;:&%$#_{}", max_size=30))
@@ -46,3 +46,8 @@ def test_p_values():
         *("< 0.0001", "< 0.0001", "0.0012", "0.03", "1.00", "–")
     ]
     assert (p_text(0.03, "="), p_text(0.0, "=")) == ("= 0.03", "< 0.0001")
+
+
+def test_infinite_numbers_are_signs_and_counts_have_a_span():
+    assert (number(-math.inf, 2), signed(math.inf, 1), interval(0.1, math.inf, 1)) == ("−∞", "+∞", "[0.1, ∞]")
+    assert [counts(values) for values in ([1200, math.nan], [3, 12], [math.nan], [])] == ["1,200", "3–12", "–", "–"]

@@ -14,6 +14,7 @@ import torch
 
 from analysis import figures, load
 from analysis.figures import glyphs
+from analysis.figures.panels import intervals_over
 from analysis.figures.style import STAGE_COLOURS, STAGE_MARKERS, STAGE_TINTS
 from overlap.sweep import sweep
 from tests.analysis.figures.conftest import write_full_run
@@ -280,3 +281,10 @@ def test_a_long_utterance_is_cut_to_what_is_legible(full):
         assert f"{shown} of {length} positions shown" in panel.get_legend().get_title().get_text()
     panel = figures.support_membership(long, first=70, columns=3)
     assert [label.get_text() for label in panel.get_xticklabels()] == ["70", "71", "72"]
+
+
+def test_a_key_says_what_intervals_are_over():
+    rows = pd.DataFrame({"over": ["utterances"], "n_over": [200], "stored": [True]})
+    assert intervals_over(rows, "wer") == "95 % intervals over utterances"
+    rows = rows.assign(over="speakers", n_over=25, stored=False)
+    assert intervals_over(rows, "wer") == "95 % intervals of overlap over utterances, of WER over 25 speakers"
