@@ -34,14 +34,13 @@ import pandas as pd
 import distill
 from analysis import load, load_many
 from analysis.figures import choose_trace, entropy_density, position_profile, strata, support_membership
+from analysis.figures.strata import strata_frames
 from analysis.inference import contrast, stage_ends, token_gains
 from analysis.report import write_report
-from analysis.run.pieces import token_pieces
 from distill import read_manifest, write_manifest
 from distill.progress import NotebookProgress
 from distill.recipe import Recipe
 from distill.recipe.paths import packaged
-from overlap.strata import Labels, align_to_reference, by, correctness
 
 folder = Path(tempfile.mkdtemp())
 
@@ -86,37 +85,10 @@ plt.show()
 
 
 # %%
-def labelled(states: str, stage: str) -> pd.DataFrame:
-    """Positions where a stage ended, each with what became of its word against the reference."""
-    rows = run.traces.query("states == @states and stage == @stage")
-    rows = rows.loc[rows["step"] == rows["step"].max()]
-    frames = []
-    for row in rows.to_dict("records"):
-        pieces = token_pieces(list(row["tokens"]), row["text"])
-        ids = np.arange(len(pieces))[None]
-        ends = [len(pieces) - 1] if row["finished"] else []
-        right = correctness(ids, pieces, align_to_reference(ids, pieces, [row["reference"]]), end_of_text=ends)
-        values = {name: np.asarray(row[name], dtype=float) for name in STATISTICS}
-        frames.append(
-            pd.DataFrame({"id": row["id"], "label": [right.levels[code] for code in right.codes[0]], **values})
-        )
-    return pd.concat(frames, ignore_index=True)
-
-
-STATISTICS = ("total_variation", "top1_agreement", "forward_kl", "learnable_kl", "incompatible_kl", "teacher_mass")
-last = labelled("student", STAGES[-1])
-by_label = by(
-    {name: last[name].to_numpy() for name in STATISTICS},
-    Labels.of("correctness", last["label"].to_numpy()),
-    last["id"].to_numpy(dtype=str),
-)
-shown = by_label.query("statistic == 'total_variation' and n_groups > 1").sort_values("value", ascending=False)
-print(
-    f"Total variation (probability) on the student's own transcripts after {STAGES[-1]}, 95 % intervals over utterances"
-)
-shown[["correctness", "value", "low", "high", "n_positions", "n_groups"]].round(3).style.hide(axis="index").format(
-    precision=3
-)
+moment, by_label = strata_frames(run, "correctness", "total_variation", "student")[-1]
+shown = by_label.query("n_groups > 1").sort_values("value", ascending=False)
+print(f"Total variation (probability) on the student's own transcripts {moment.name}, 95 % intervals over utterances")
+shown[["correctness", "value", "low", "high", "n_positions", "n_groups"]].style.hide(axis="index").format(precision=3)
 
 
 # %%
@@ -124,7 +96,8 @@ def word(row):
     return row["correctness"].replace("_", " ")
 
 
-most, least = shown.iloc[0], shown.iloc[-1]
+inside = shown.query("correctness != 'unlabelled'")
+most, least = inside.iloc[0], inside.iloc[-1]
 apart = "the intervals are apart" if most["low"] > least["high"] else "but the intervals overlap"
 print(
     f"After {STAGES[-1]}, the disagreement is largest on {word(most)} tokens, total variation "
@@ -134,8 +107,9 @@ print(
 
 # %% [markdown]
 # *Read:* disagreement on `substituted` and `inserted` tokens is the signal that on-policy training wants; on `correct`
-# ones it is mostly style or doubt. What was left out has no token, so deletions are not here. *Do not conclude* that
-# the teacher is right wherever it disagrees: it makes errors of its own (section 6).
+# ones it is mostly style or doubt. What was left out has no token, so deletions are not here, only what stands beside
+# them; spaces belong to no word and are `unlabelled`. *Do not conclude* that the teacher is right wherever it
+# disagrees: it makes errors of its own (section 6).
 #
 # ## 3. What can be learned, and what is out of reach
 #
@@ -150,9 +124,10 @@ plt.show()
 
 # %%
 for stage in STAGES:
-    found = labelled("student", stage)
+    found = run.positions.query("states == 'student' and stage == @stage and used")
+    found = found.loc[found["step"] == found["step"].max()]
     sums = found.groupby("id")[["incompatible_kl", "forward_kl"]].sum().to_numpy()
-    ratio = contrast(sums[:, :1], sums[:, 1:])
+    ratio = contrast(sums[:, :1], sums[:, 1:], limits=(0, 1))
     print(
         f"After {stage}: {ratio.shown(1, 100)} % of the forward KL on its own transcripts is out of the student's "
         f"reach ({len(found):,} positions, {found['id'].nunique()} utterances, 95 % interval over utterances)"
@@ -248,7 +223,9 @@ systems |= {
 }
 rates = {
     name: {
-        kind: contrast(rows[[f"words.{kind}"]].to_numpy(float), rows[["words.total"]].to_numpy(float)).shown(1, 100)
+        kind: contrast(
+            rows[[f"words.{kind}"]].to_numpy(float), rows[["words.total"]].to_numpy(float), limits=(0, np.inf)
+        ).shown(1, 100)
         for kind in KINDS
     }
     | {"n words / utterances": f"{int(rows['words.total'].sum()):,} / {len(rows)}"}

@@ -83,6 +83,11 @@ def vuss_decomposition(
         parts.append((Patch(**INVALID), "invalid, 2k − |S| − |T|"))
         parts.append((Line2D([], [], color="black", marker="|", linewidth=1.2), "95 % interval of |U|"))
         key_below(panels[-1], parts, f"k = {k}, intervals over utterances; n positions / n utterances")
+    if axes is None:
+        panels[-1].figure.draw_without_rendering()  # so that it is known how wide the panels come out
+    for panel, bars in zip(panels, found.values(), strict=True):
+        for row, (_, table) in enumerate(bars):
+            _describe(panel, row, table, len(bars), k)
     return panels
 
 
@@ -106,7 +111,6 @@ def _draw(panel: Axes, found: Sequence[tuple[Moment, pd.DataFrame]], k: int) -> 
             panel.barh(row, invalid, left=left, height=HEIGHT, zorder=2, gid="invalid", **INVALID)
         low, high = drawable(table).loc["union_size", ["low", "high"]].astype(float)
         panel.errorbar(union, row, xerr=[[union - low], [high - union]], color="black", capsize=2.5, linewidth=1.2)
-        _describe(panel, row, table, len(found), k)
     panel.set_yticks(range(len(found)), [f"{moment.label}\nstep {count(moment.step)}" for moment, _ in found])
     panel.set_ylim(len(found) - 1 + 0.6 * HEIGHT, -1 + 0.4 * HEIGHT)
     panel.set_xlim(0, 2 * k)
@@ -126,12 +130,14 @@ def _describe(panel: Axes, row: int, table: pd.DataFrame, rows: int, k: int) -> 
     rest = f"invalid {invalid} %, n {count(positions)} / {count(utterances)}"
     size = 0.92 * small(panel)
     room = 72 * panel.get_window_extent().height / panel.figure.dpi / rows * (1 - HEIGHT)
-    if text_width(line := f"{sizes}, {whole}, {rest}", size) < 72 * inches(panel):
-        text = line
-    elif room > 2.2 * size and text_width(f"{whole}, {rest}", size) < 72 * inches(panel):
-        text = f"{sizes}\n{whole}, {rest}"
-    else:
-        text = whole
+    ways = [[f"{sizes}, {whole}, {rest}"], [sizes, f"{whole}, {rest}"], [sizes, whole, rest], [whole]]
+    fitting = (
+        lines
+        for lines in ways
+        if (len(lines) == 1 or room > 1.1 * len(lines) * size)
+        and all(text_width(line, size) < 0.95 * 72 * inches(panel) for line in lines)
+    )
+    text = "\n".join(next(fitting, [whole]))
     panel.annotate(
         text, (0, row - HEIGHT / 2), (1, 1), textcoords="offset points", fontsize=size, color=INK, va="bottom"
     )

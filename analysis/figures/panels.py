@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -104,16 +105,13 @@ def say(panel: Axes, text: str = NOT_MEASURED) -> None:
         panel.set_xticks([])
 
 
-def key_below(
-    panel: Axes, entries: Iterable[tuple[Artist, str]], title: str, *, lines: float = 3.7, **options: Any
-) -> Legend | None:
+def key_below(panel: Axes, entries: Iterable[tuple[Artist, str]], title: str, **options: Any) -> Legend | None:
     """A key below a panel, in as many columns as fit, at most three.
 
     Args:
         panel: Below which.
         entries: What is drawn, and what it is.
-        title: Above the entries; broken at its semicolons where it is too long.
-        lines: Lines of text that the panel has below itself: ticks and label.
+        title: Above the entries; broken where it is too long, at its semicolons first.
         **options: Of `Axes.legend`.
     """
     entries = list(entries)
@@ -122,10 +120,11 @@ def key_below(
     size, width = small(panel), 72 * inches(panel)
     longest = max(text_width(label, size) for _, label in entries) + 5.5 * size
     columns = max(1, min(3, len(entries) // 2, int(width / longest)))
+    lines = 3.7 + 1.3 * panel.get_xlabel().count("\n")  # of ticks and label
     return panel.legend(
         [artist for artist, _ in entries],
         [label for _, label in entries],
-        title=title if text_width(title, size) < width else title.replace("; ", ";\n"),
+        title=title if text_width(title, size) < width else _broken(title, size, width),
         loc="upper center",
         bbox_to_anchor=(0.5, 0.0),
         bbox_transform=panel.transAxes + ScaledTranslation(0, -lines * size / 72, panel.figure.dpi_scale_trans),
@@ -137,6 +136,11 @@ def key_below(
         handlelength=2.6,
         **options,
     )
+
+
+def _broken(title: str, size: float, width: float) -> str:
+    parts = title.replace("; ", ";\n").splitlines()
+    return "\n".join(textwrap.fill(part, max(10, int(len(part) * width / text_width(part, size)))) for part in parts)
 
 
 def check_states(names: Iterable[str]) -> None:

@@ -47,6 +47,7 @@ def contrast(
     counts: np.ndarray,
     weights: Sequence[float] = (1.0,),
     *,
+    limits: tuple[float, float] = (-math.inf, math.inf),
     level: float = 0.95,
     draws: int = DRAWS,
     seed: int = 0,
@@ -60,6 +61,7 @@ def contrast(
         sums: `[G, K]` numerators of each cluster, such as errors.
         counts: `[G, K]` denominators, such as words of the reference.
         weights: `[K]` c_k.
+        limits: Least and largest value that there can be; ends are cut off there.
         level: Coverage, between 0 and 1.
         draws: Resamples, at least 2.
         seed: Of the resampling; the same seed and number of clusters draw the same resamples.
@@ -75,4 +77,4 @@ def contrast(
         )
     found = studentised(x[:, None], n[:, None], weights, level=level, draws=draws, seed=seed)
     value, error, low, high = (float(end[0]) for end in (found.values, found.standard_errors, found.lows, found.highs))
-    return Interval(value, error, low, high, len(x), level)
+    return Interval(value, error, max(low, limits[0]), min(high, limits[1]), len(x), level)

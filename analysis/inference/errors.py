@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -146,10 +147,10 @@ def error_rate_difference(
 
 
 def _rate(errors: np.ndarray, totals: np.ndarray, *, level: float, draws: int, seed: int) -> Interval:
-    found = contrast(errors, totals, level=level, draws=draws, seed=seed)
+    found = contrast(errors, totals, limits=(0.0, math.inf), level=level, draws=draws, seed=seed)
     if found.n >= 2 and found.value == 0:
         return replace(found, low=0.0, high=unseen_share(found.n, totals.sum(), level))
-    return replace(found, low=max(found.low, 0.0))
+    return found
 
 
 def gap_recovery(

@@ -55,7 +55,7 @@ def said(panels):
     return [text.get_text() for panel in panels for text in panel.texts]
 
 
-@pytest.mark.parametrize("width", [3.5, 8.0])
+@pytest.mark.parametrize("width", [3.3, 3.5, 8.0])
 @pytest.mark.parametrize("name", FIGURES)
 def test_nothing_is_cut_off_or_too_small(full, name, width):
     panels = panels_of(FIGURES[name](full, width=width))
@@ -74,6 +74,9 @@ def test_nothing_is_cut_off_or_too_small(full, name, width):
             assert inside.x0 <= box.x0 <= box.x1 <= inside.x1, text.get_text()
             assert inside.y0 <= box.y0 <= box.y1 <= inside.y1, text.get_text()
             assert text.get_fontsize() >= 5, text.get_text()
+        if panel.get_legend() is not None and panel.get_xlabel():
+            below = panel.xaxis.label.get_window_extent()
+            assert panel.get_legend().get_window_extent().y1 <= below.y0 + 1, f"the key runs into {panel.get_xlabel()}"
         for axis, across in ((panel.xaxis, "x"), (panel.yaxis, "y")):
             boxes = [label.get_window_extent() for label in ticks(axis)]
             ends = sorted((getattr(box, f"{across}0"), getattr(box, f"{across}1")) for box in boxes)
