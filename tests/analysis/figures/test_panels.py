@@ -14,7 +14,7 @@ import torch
 
 from analysis import figures, load
 from analysis.figures import glyphs
-from analysis.figures.panels import intervals_over
+from analysis.figures.panels import intervals_over, key_below, one_panel
 from analysis.figures.style import STAGE_COLOURS, STAGE_MARKERS, STAGE_TINTS
 from overlap.sweep import sweep
 from tests.analysis.figures.conftest import write_full_run
@@ -291,3 +291,15 @@ def test_a_key_says_what_intervals_are_over():
     assert intervals_over(rows, "wer") == "95 % intervals over utterances"
     rows = rows.assign(over="speakers", n_over=25, stored=False)
     assert intervals_over(rows, "wer") == "95 % intervals of overlap over utterances, of WER over 25 speakers"
+
+
+def test_a_long_heading_of_a_key_is_broken_to_fit_a_column():
+    panel = one_panel(None, 3.3, 3.0)
+    (line,) = panel.plot([0, 1], [0, 1])
+    heading = "Means with 95 % intervals of overlap over utterances, of WER over 25 speakers, k = 16; in the key: n / n"
+    key = key_below(panel, [(line, "own transcripts")], heading)
+    panel.figure.draw_without_rendering()
+    assert key.get_title().get_text().replace("\n", " ") == heading
+    box = key.get_title().get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= panel.figure.bbox.x1
+    assert panel.get_position().width > 0.6  # the key has not pressed the panel together
