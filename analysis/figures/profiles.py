@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from overlap.strata import Labels, by, position_bins, relative_position_bins
 
+from ..formatting import plural
 from ..run.load import Run
 from .moments import Moment, measured, moments, reached, rests_on
 from .panels import check_states, key_below, one_panel, say, tidy
@@ -80,7 +81,7 @@ def position_profile(
     panel.set_xticks(range(len(levels)), [name.removesuffix(" %") for name in levels])
     panel.set_xlabel("Place in the utterance (%)" if relative else "Tokens before this one")
     tidy(panel)
-    omitted = f"; {left_out} bins with fewer than {least} utterances left out" if left_out else ""
+    omitted = f"; {left_out} {plural('bin', left_out)} with fewer than {least} utterances left out" if left_out else ""
     key_below(panel, entries, f"Means with 95 % intervals over utterances; n positions / n utterances{omitted}")
     return panel
 
