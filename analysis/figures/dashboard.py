@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ..formatting import count
+from ..inference.evaluated import evaluated
 from ..run.load import Run
 from ..run.visits import visits
 from .decomposition import vuss_decomposition
@@ -19,7 +20,7 @@ from .funnel import funnel
 from .membership import choose_trace, support_membership
 from .moments import moments, rests_on
 from .overlap_over_training import overlap_over_training
-from .panels import say, small, span, text_style
+from .panels import intervals_over, say, small, span, text_style
 from .profiles import position_profile
 from .strata import strata
 from .style import BOTH, INK, STUDENT_ONLY, TEACHER_ONLY
@@ -117,11 +118,12 @@ def _draw_key(figure: Figure, run: Run) -> None:
         label = f"{moment.name}: {probed} ({traced.get(moment.name, 'not traced')})"
         entries.append((Line2D([], [], markersize=4, linewidth=1.3, **moment.line), label))
     if len(run.traces) or entries:
+        over = intervals_over(evaluated(run), run.error_rate)
         entries += [(Patch(facecolor=colour), name) for name, colour in SETS.items()]
         figure.legend(
             [artist for artist, _ in entries],
             [label for _, label in entries],
-            title="n positions / n utterances of the probe set (of those traced); 95 % intervals over utterances",
+            title=f"n positions / n utterances of the probe set (of those traced); {over}",
             loc="outside lower center",
             ncols=3,
             frameon=False,

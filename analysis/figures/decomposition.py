@@ -124,20 +124,19 @@ def _describe(panel: Axes, row: int, table: pd.DataFrame, rows: int, k: int) -> 
     low, high, positions, utterances = (
         float(table.loc["union_size", name]) for name in ("low", "high", "n_positions", "n_groups")
     )
-    sizes = f"|S| {number(student, 2)}, |T| {number(teacher, 2)}, |I| {number(both, 2)}"
-    whole = f"|U| {number(union, 2)} {interval(low, high, 2)}"
     invalid = number(100 * (2 * k - student - teacher) / (2 * k), 1)
-    rest = f"invalid {invalid} %, n {count(positions)} / {count(utterances)}"
+    parts = f"|S| {number(student, 2)}, |T| {number(teacher, 2)}, |I| {number(both, 2)}, invalid {invalid} %"
+    whole = f"|U| {number(union, 2)} {interval(low, high, 2)}"
+    rest = f"n {count(positions)} / {count(utterances)}"
+    across = 72 * inches(panel)
     size = 0.92 * small(panel)
     room = 72 * panel.get_window_extent().height / panel.figure.dpi / rows * (1 - HEIGHT)
-    ways = [[f"{sizes}, {whole}, {rest}"], [sizes, f"{whole}, {rest}"], [sizes, whole, rest], [whole]]
-    fitting = (
-        lines
-        for lines in ways
-        if (len(lines) == 1 or room > 1.1 * len(lines) * size)
-        and all(text_width(line, size) < 0.95 * 72 * inches(panel) for line in lines)
-    )
-    text = "\n".join(next(fitting, [whole]))
+    if text_width(line := f"{parts}, {whole}, {rest}", size) < across:
+        text = line
+    elif room > 2.2 * size and max(text_width(line, size) for line in (parts, f"{whole}, {rest}")) < across:
+        text = f"{parts}\n{whole}, {rest}"
+    else:
+        text = whole
     panel.annotate(
         text, (0, row - HEIGHT / 2), (1, 1), textcoords="offset points", fontsize=size, color=INK, va="bottom"
     )

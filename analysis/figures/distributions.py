@@ -29,6 +29,8 @@ EDGE = 1e-5
 MASS_TICKS = {EDGE: "≤10⁻⁵", 1e-3: "10⁻³", 0.1: "0.1", 0.5: "0.5", 0.9: "0.9", 1 - 1e-3: "1−10⁻³", 1 - EDGE: "≥1−10⁻⁵"}
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 CELLS = LinearSegmentedColormap.from_list("cells", ["#cfe3f3", "#5aa3d6", "#0173b2", "#08304e"])
+GRID = 15
+"""Cells of a density along an axis."""
 ENTROPIES = ("student_entropy", "teacher_entropy")
 MASSES = ("student_mass", "teacher_mass")
 
@@ -88,7 +90,7 @@ def entropy_density(
     wide = panels[0].figure.get_figwidth() > NARROW
     beside: dict[str, Any] = {"location": "right", "shrink": 0.8} if wide else {"location": "bottom", "shrink": 0.6}
     bar = panels[0].figure.colorbar(cells[0], ax=list(panels), aspect=25, pad=0.02, **beside)
-    bar.set_label("Positions in a cell", fontsize=small(panels[0]))
+    bar.set_label("Positions in a cell\n(titles: n positions / n utterances)", fontsize=small(panels[0]))
     bar.ax.tick_params(labelsize=small(panels[0]), width=0.6, length=2.5)
     bar.formatter = StrMethodFormatter("{x:,.0f}")
     bar.minorformatter = NullFormatter()
@@ -172,11 +174,12 @@ def distribution(moment: Moment, statistic: str, points: int = 121) -> NDArray[n
 def _draw_density(panel: Axes, moment: Moment, top: float) -> PolyCollection:
     rows = moment.rows.dropna(subset=list(ENTROPIES))
     student, teacher = (rows[name].to_numpy(dtype=float) for name in ENTROPIES)
-    low, high = 0.6 * FLOOR, 1.3 * top
+    low, high = np.array([0.6 * FLOOR, 1.3 * top])
+    cell = (high / low) ** (1 / GRID)
     cells = panel.hexbin(
         teacher.clip(min=FLOOR),
         student.clip(min=FLOOR),
-        gridsize=15,
+        gridsize=GRID,
         xscale="log",
         yscale="log",
         extent=(np.log10(low), np.log10(high), np.log10(low), np.log10(high)),
@@ -187,6 +190,7 @@ def _draw_density(panel: Axes, moment: Moment, top: float) -> PolyCollection:
         gid=moment.name,
         zorder=2,
     )
+    low, high = low / cell, high * cell  # whole cells, also at the edges
     panel.plot((low, high), (low, high), color=INK, linewidth=0.8, linestyle="--", zorder=3, gid="diagonal")
     panel.set_xlim(low, high)
     panel.set_ylim(low, high)

@@ -64,7 +64,7 @@ def wer_against_overlap(
     panel = one_panel(ax, width, 3.6 if width > 5 else 3.7)
     rate = run.error_rate
     name_x(panel, label.replace("\n", " "), f"on {STATES[states].label}")
-    panel.set_ylabel(f"{rate.upper()}\n(%)")
+    panel.set_ylabel(f"{rate.upper()} (%)")
     points = checkpoints(run, statistic, states)
     if points.empty:
         say(panel, "no checkpoint was both probed and evaluated in this run")

@@ -94,7 +94,7 @@ def support_membership(
         raise ValueError(f"rows, columns: expected at least 1 of each, received {rows} and {columns}")
     if not 0 <= first < max(length, 1):
         raise ValueError(f"first: the utterance has positions 0 to {length - 1}, received {first}")
-    panel = one_panel(ax, width, 0.2 * rows + (1.25 if width > 5 else 1.9))
+    panel = one_panel(ax, width, 0.2 * rows + (2.1 if width > 5 else 2.0))
     columns = columns or max(1, int(72 * inches(panel) / (CELL * small(panel))))
     shown = range(first, min(first + columns, length))
     if not len(shown):

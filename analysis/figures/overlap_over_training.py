@@ -74,7 +74,7 @@ def overlap_over_training(
     check_states(states)
     number = len(labels) + 1
     if axes is None:
-        panels = new_panels(number, 1, (width, 1.35 * number + 1.1), sharex=True)
+        panels = new_panels(number, 1, (width, (1.35 if width < 6 else 1.6) * number + 1.2), sharex=True)
     else:
         panels = given_panels(axes, number, "one a statistic and one for the error rate")
     stays = visits(run)

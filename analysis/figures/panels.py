@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -81,6 +81,26 @@ def text_width(text: str, size: float) -> float:
     return float(TextPath((0, 0), text.replace("$", r"\$"), size=size).get_extents().width)
 
 
+def fitted(text: str, size: float, width: float) -> str:
+    """Text on as few lines as fit a width in points, broken at semicolons, and at spaces where those are not enough.
+
+    A number stays beside its sign: there is no break at `95 %`, `k = 8` or `n positions / n utterances`.
+    """
+    lines: list[str] = []
+    for part in text.split("; "):
+        pieces = [part] if text_width(part, size) < width else re.split(r"(?<![=/]) (?![=/%])", part)
+        for number, piece in enumerate(pieces):
+            joint = " " if number else "; "
+            if lines and text_width(lines[-1] + joint + piece, size) < width:
+                lines[-1] += joint + piece
+            elif lines:
+                lines[-1] += joint.rstrip()
+                lines.append(piece)
+            else:
+                lines.append(piece)
+    return "\n".join(lines)
+
+
 def name_x(panel: Axes, name: str, rest: str) -> None:
     """Label the x axis `name, rest`, on two lines where it is too long for one."""
     line = f"{name}, {rest}"
@@ -105,26 +125,29 @@ def say(panel: Axes, text: str = NOT_MEASURED) -> None:
         panel.set_xticks([])
 
 
-def key_below(panel: Axes, entries: Iterable[tuple[Artist, str]], title: str, **options: Any) -> Legend | None:
+def key_below(
+    panel: Axes, entries: Iterable[tuple[Artist, str]], title: str, *, lines: float = 3.7, **options: Any
+) -> Legend | None:
     """A key below a panel, in as many columns as fit, at most three.
 
     Args:
         panel: Below which.
         entries: What is drawn, and what it is.
-        title: Above the entries; broken where it is too long, at its semicolons first.
+        title: Above the entries; broken where it is wider than the panel, see `fitted`.
+        lines: Lines of text that the panel has below itself: ticks and a label of one line.
         **options: Of `Axes.legend`.
     """
     entries = list(entries)
     if not entries:
         return None
     size, width = small(panel), 72 * inches(panel)
+    lines += 1.2 / LABEL_SIZE * panel.get_xlabel().count("\n")
     longest = max(text_width(label, size) for _, label in entries) + 5.5 * size
     columns = max(1, min(3, len(entries) // 2, int(width / longest)))
-    lines = 3.7 + 1.3 * panel.get_xlabel().count("\n")  # of ticks and label
     return panel.legend(
         [artist for artist, _ in entries],
         [label for _, label in entries],
-        title=title if text_width(title, size) < width else _broken(title, size, width),
+        title=fitted(title, size, width),
         loc="upper center",
         bbox_to_anchor=(0.5, 0.0),
         bbox_transform=panel.transAxes + ScaledTranslation(0, -lines * size / 72, panel.figure.dpi_scale_trans),
@@ -136,11 +159,6 @@ def key_below(panel: Axes, entries: Iterable[tuple[Artist, str]], title: str, **
         handlelength=2.6,
         **options,
     )
-
-
-def _broken(title: str, size: float, width: float) -> str:
-    parts = title.replace("; ", ";\n").splitlines()
-    return "\n".join(textwrap.fill(part, max(10, int(len(part) * width / text_width(part, size)))) for part in parts)
 
 
 def check_states(names: Iterable[str]) -> None:

@@ -71,7 +71,7 @@ def test_vuss_is_the_sum_of_its_parts(full):
         "after on-policy\nstep 300",
     ]
     assert "|U| 60.00 [59.80, 60.20]" in panels[0].texts[0].get_text()
-    assert "invalid 0.8 %, n 1,200 / 40" in panels[0].texts[0].get_text()
+    assert "|I| 3.50, invalid 0.8 %, |U| 60.00 [59.80, 60.20], n 1,200 / 40" in panels[0].texts[0].get_text()
 
 
 def test_profile_over_tokens(full):

@@ -14,8 +14,9 @@ import torch
 
 from analysis import figures, load
 from analysis.figures import glyphs
-from analysis.figures.panels import intervals_over, key_below, one_panel
+from analysis.figures.panels import fitted, intervals_over, key_below, one_panel, text_width
 from analysis.figures.style import STAGE_COLOURS, STAGE_MARKERS, STAGE_TINTS
+from analysis.run.load import EVALUATED
 from overlap.sweep import sweep
 from tests.analysis.figures.conftest import write_full_run
 
@@ -55,17 +56,26 @@ def said(panels):
     return [text.get_text() for panel in panels for text in panel.texts]
 
 
-@pytest.mark.parametrize("width", [3.3, 3.5, 8.0])
-@pytest.mark.parametrize("name", FIGURES)
+LEGIBLE = FIGURES | {
+    "strata by correctness": lambda run, **options: figures.strata(run, "correctness", **options),
+    "fixed error against overlap": lambda run, **options: figures.wer_against_overlap(
+        run, "union_size", "fixed", **options
+    ),
+}
+
+
+@pytest.mark.parametrize("width", [3.3, 6.0, 8.0])
+@pytest.mark.parametrize("name", LEGIBLE)
 def test_nothing_is_cut_off_or_too_small(full, name, width):
-    panels = panels_of(FIGURES[name](full, width=width))
+    panels = panels_of(LEGIBLE[name](full, width=width))
     figure = panels[0].figure
     assert figure.get_figwidth() == width
     figure.draw_without_rendering()
     inside = figure.bbox.padded(1)
     for panel in panels:
         labels = [*ticks(panel.xaxis), *ticks(panel.yaxis), panel.xaxis.label, panel.yaxis.label]
-        key = [] if panel.get_legend() is None else panel.get_legend().get_texts()
+        legend = panel.get_legend()
+        key = [] if legend is None else [*legend.get_texts(), legend.get_title()]
         titles = [panel.title, panel._left_title]
         for text in (*panel.texts, *labels, *key, *titles):
             if not text.get_text() or not text.get_visible():
@@ -74,13 +84,43 @@ def test_nothing_is_cut_off_or_too_small(full, name, width):
             assert inside.x0 <= box.x0 <= box.x1 <= inside.x1, text.get_text()
             assert inside.y0 <= box.y0 <= box.y1 <= inside.y1, text.get_text()
             assert text.get_fontsize() >= 5, text.get_text()
-        if panel.get_legend() is not None and panel.get_xlabel():
-            below = panel.xaxis.label.get_window_extent()
-            assert panel.get_legend().get_window_extent().y1 <= below.y0 + 1, f"the key runs into {panel.get_xlabel()}"
         for axis, across in ((panel.xaxis, "x"), (panel.yaxis, "y")):
             boxes = [label.get_window_extent() for label in ticks(axis)]
             ends = sorted((getattr(box, f"{across}0"), getattr(box, f"{across}1")) for box in boxes)
             assert all(one[1] <= two[0] + 1 for one, two in pairwise(ends)), f"{name}, {across}"
+        if legend is not None:
+            assert legend.get_window_extent().y1 <= panel.xaxis.label.get_window_extent().y0, f"{name}: key on label"
+            assert panel.get_window_extent().width >= 0.5 * figure.bbox.width, f"{name}: squeezed by its key"
+    boxes = [panel.yaxis.label.get_window_extent() for panel in panels if panel.get_ylabel()]
+    assert not [one for place, one in enumerate(boxes) for two in boxes[:place] if one.overlaps(two)], name
+
+
+def test_a_key_is_as_wide_as_its_panel():
+    title = "Means with 95 % intervals of overlap over utterances, of WER over 25 speakers, k = 16"
+    title += "; n positions / n utterances"
+    lines = fitted(title, 7.0, 165.0).split("\n")
+    assert lines == [
+        "Means with 95 % intervals of overlap over",
+        "utterances, of WER over 25 speakers, k = 16;",
+        "n positions / n utterances",
+    ]
+    assert all(text_width(line, 7.0) < 165 for line in lines)
+    assert fitted("k = 8; 3 of 9 shown; n positions", 7.0, 100.0) == "k = 8; 3 of 9 shown;\nn positions"
+    assert fitted(title, 7.0, 1000.0) == title
+    assert fitted("95 % of k = 8", 7.0, 1.0) == "95 %\nof\nk = 8"
+
+
+def test_cells_of_a_density_are_drawn_whole(full, tmp_path):
+    run = load(write_full_run(tmp_path / "edges"))
+    run.positions["student_entropy"] = np.resize([0.0, 14.0], len(run.positions))
+    run.positions["teacher_entropy"] = np.resize([0.0, 0.0, 14.0, 14.0], len(run.positions))
+    for panel in figures.entropy_density(run):
+        (cells,) = panel.collections
+        around = np.log10(cells.get_paths()[0].vertices)  # of a cell, where its centre is 0
+        corners = 10 ** (cells.get_offsets()[:, np.newaxis] + around).reshape(-1, 2)
+        for ends, (least, most) in zip(corners.T, (panel.get_xlim(), panel.get_ylim()), strict=True):
+            assert least <= ends.min() < 1e-4
+            assert 14 < ends.max() <= most
 
 
 @pytest.mark.parametrize("name", OF_RUNS)
@@ -208,6 +248,21 @@ def test_dashboard(full):
     positions = int(full.traces.query("step == 300 and states == 'student'")["used"].map(sum).sum())
     assert f"after on-policy, step 300: 1,208 / 40 ({positions} / 10)" in [text.get_text() for text in key.get_texts()]
     assert figure.get_suptitle() == "Run made up: base → teacher data → on-policy, 300 steps"
+
+
+def test_the_key_of_a_dashboard_says_what_all_of_its_intervals_are_over(full):
+    told = replace(full)
+    spoken = [
+        dict(zip(EVALUATED, row, strict=True))
+        | {"id": f"u{place}", "speaker": f"s{place}", "words.errors": place % 3, "words.total": 6}
+        | {"characters.errors": place % 3, "characters.total": 20}
+        for row in full.evaluations[list(EVALUATED)].itertuples(index=False)
+        for place in range(12)
+    ]
+    told.__dict__["transcripts"] = pd.DataFrame(spoken)
+    told.__dict__["traces"] = full.traces
+    (key,) = figures.dashboard(told).legends
+    assert key.get_title().get_text().endswith("; 95 % intervals of overlap over utterances, of WER over 12 speakers")
 
 
 def test_dashboard_of_a_run_that_has_only_begun(begun):
