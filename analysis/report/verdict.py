@@ -107,7 +107,7 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
     if facts.errors is not None and facts.errors.change.low > 0:
         reasons.append(
             f"{facts.errors.sentence()}. That alone does not speak against OPD: in this project's synthetic study "
-            "teacher data cost 10 to 22 points, and OPD won them back on each of three seeds."
+            "teacher data cost 5 to 16 points, and OPD won them back on each of three seeds."
         )
     return asked, Recommendation.GO, f"{READY}{sound}", reasons, shown
 
