@@ -104,7 +104,8 @@ def _title(run: Run) -> str:
     if not stays:
         return f"Run {run.recipe}{seed}: no gate has read anything yet"
     way = " → ".join(stay.stage for stay in stays)
-    state = "going on" if stays[-1].decision == "stay" else f"{count(stays[-1].last_step)} steps"
+    steps = f"{count(stays[-1].last_step)} steps"
+    state = steps if "end" in set(run.decisions["decision"]) else f"going on after {steps}"
     return f"Run {run.recipe}{seed}: {way}, {state}"
 
 

@@ -133,7 +133,7 @@ def _describe(panel: Axes, row: int, table: pd.DataFrame, rows: int, k: int) -> 
     room = 72 * panel.get_window_extent().height / panel.figure.dpi / rows * (1 - HEIGHT)
     if text_width(line := f"{parts}, {whole}, {rest}", size) < across:
         text = line
-    elif room > 2.2 * size and max(text_width(line, size) for line in (parts, f"{whole}, {rest}")) < across:
+    elif room > 2.7 * size and max(text_width(line, size) for line in (parts, f"{whole}, {rest}")) < across:
         text = f"{parts}\n{whole}, {rest}"
     else:
         text = whole

@@ -10,7 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 
-from ..formatting import count
+from ..formatting import count, plural
 from ..inference.evaluated import OVER, evaluated
 from ..run.load import ERROR_RATES, Run
 from ..run.visits import visit_numbers, visits
@@ -50,7 +50,7 @@ def wer_against_overlap(
     back.
 
     Args:
-        run: A run, finished or not. Evaluations at steps without a probe are left out.
+        run: A run, finished or not. Evaluations at steps without a probe are left out and counted.
         statistic: As in `probes.parquet`.
         states: On whose transcripts.
         ax: Where to draw. Without it a figure is made.
@@ -102,7 +102,9 @@ def wer_against_overlap(
     tidy(panel, grid="both")
     words, heard = span(points, "total"), span(points, "n_utterances")
     title = f"{intervals_over(points, rate)}; {rate.upper()}: {words} {ERROR_RATES[rate]} / {heard} utterances"
-    key_below(panel, entries, f"{title}; overlap: n positions / n utterances")
+    left_out = len(evaluations.loc[evaluations["model"] == "student"]) - len(points)
+    omitted = f"; {count(left_out)} {plural('evaluation', left_out)} without a probe left out" if left_out else ""
+    key_below(panel, entries, f"{title}; overlap: n positions / n utterances{omitted}")
     return panel
 
 

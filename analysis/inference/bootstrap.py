@@ -10,7 +10,7 @@ import numpy as np
 
 from overlap.bootstrap import DRAWS, studentised
 
-from ..formatting import interval, number
+from ..formatting import count, decimals, interval, number, plural
 
 HOW = "studentised bootstrap"
 """The kind of these intervals, as tables name it."""
@@ -35,6 +35,10 @@ class Interval:
     high: float
     n: int
     level: float = 0.95
+
+    def __str__(self) -> str:
+        digits = decimals(self.standard_error)
+        return f"{self.shown(digits)}, {100 * self.level:g} % interval over {count(self.n)} {plural('cluster', self.n)}"
 
     def shown(self, digits: int = 2, scale: float = 1.0) -> str:
         """`value [low, high]`, such as in per cent with a scale of 100."""

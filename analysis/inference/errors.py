@@ -252,6 +252,9 @@ def columns_of(first: pd.DataFrame, second: pd.DataFrame, unit: str) -> tuple[np
 def _columns(rows: pd.DataFrame, unit: str) -> tuple[np.ndarray, np.ndarray]:
     if unit not in NAMES:
         raise ValueError(f"unit: expected one of {', '.join(NAMES)}, received {unit!r}")
+    if f"{unit}.errors" not in rows:
+        there = [name for name in NAMES if f"{name}.errors" in rows]
+        raise ValueError(f"unit: these transcripts do not count {unit}; they count {', '.join(there) or 'nothing'}")
     errors, totals = (rows[f"{unit}.{name}"].to_numpy(dtype=np.float64) for name in ("errors", "total"))
     return errors, totals
 

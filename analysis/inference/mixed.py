@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -90,11 +91,11 @@ def mixed_model(
         for name, label in COMPONENTS.items()
     ]
     frame = pd.concat([rows, pd.DataFrame(spread)], ignore_index=True)
-    return _printed(frame, unit, level, (len(data), len(totals), by or "utterance"), bool(fit.converged))
+    return _printed(frame, unit, level, (len(data), len(totals), by or "utterance"), bool(fit.converged), runs.running)
 
 
 def _printed(
-    frame: pd.DataFrame, unit: Unit, level: float, counts: tuple[int, int, str], converged: bool
+    frame: pd.DataFrame, unit: Unit, level: float, counts: tuple[int, int, str], converged: bool, running: Sequence[str]
 ) -> PrintedTable:
     rows = []
     for row in frame.to_dict("records"):
@@ -110,6 +111,8 @@ def _printed(
         "[ ] and p from the normal distribution: too short with few seeds.",
         f"sd: of a random effect on one {cluster} in one run, in the same points; 0 is at the edge of what it can be.",
     ]
+    if running:
+        notes.append(f"Still running, at their last evaluation so far: {', '.join(running)}.")
     if not converged:
         notes.append("The fit did not converge: do not use these numbers; `recipe_differences` needs no fit.")
     return PrintedTable(frame, ["term", "kind", f"{NAMES[unit]} points [{100 * level:g} %]", "p"], rows, notes, left=2)

@@ -68,4 +68,6 @@ def strongest_first(frame: pd.DataFrame, column: str) -> pd.DataFrame:
 def correction_note(frame: pd.DataFrame, column: str, method: Correction) -> str:
     """What a reader must know of the corrected p-values of a column."""
     n = int(frame[column].notna().to_numpy().sum())
+    if not n:
+        return "no p here to correct; intervals are not corrected."
     return f"p corrected for {n} {plural('test', n)} ({GUARDS[method]}); intervals are not corrected."

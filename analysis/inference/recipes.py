@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -170,7 +170,7 @@ def recipe_differences(
         for one, two in pairs
     ]
     frame = with_corrected(pd.DataFrame(rows), "p", correction)
-    return _printed(frame, unit, by, correction, level, pair_seeds)
+    return _printed(frame, unit, by, correction, level, pair_seeds, runs.running)
 
 
 def _rate(found: RecipeErrors) -> float:
@@ -212,7 +212,13 @@ def _row(over: SeedInterval) -> dict[str, Any]:
 
 
 def _printed(
-    frame: pd.DataFrame, unit: Unit, by: str | None, correction: Correction, level: float, pair_seeds: bool
+    frame: pd.DataFrame,
+    unit: Unit,
+    by: str | None,
+    correction: Correction,
+    level: float,
+    pair_seeds: bool,
+    running: Sequence[str],
 ) -> PrintedTable:
     name, clusters = NAMES[unit], plural(by or "utterance", 2)
     heading = ["first", "second", f"{name} % first", "second", f"second − first [{100 * level:g} %]"]
@@ -236,6 +242,7 @@ def _printed(
     present = list(dict.fromkeys(frame["method"]))
     notes = [
         f"{name} of each run's last evaluation, mean over seeds; differences in points of per cent.",
+        *([f"Still running, at their last evaluation so far: {', '.join(running)}."] if running else []),
         *(["Runs of one seed are compared with one another."] if pair_seeds else []),
         *(f"[ ]{'' if len(present) == 1 else f' ({method})'}: {how[method]}" for method in present),
         correction_note(frame, "p", correction),

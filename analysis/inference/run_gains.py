@@ -11,7 +11,7 @@ from scipy import stats
 
 from overlap.definitions import TOKEN_STATISTICS
 
-from ..formatting import count, interval, p_text, signed
+from ..formatting import count, interval, p_text, plural, signed
 from ..printed import PrintedTable
 from ..run.runs import Runs
 from ..run.visits import visit_numbers
@@ -41,7 +41,13 @@ def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
         before − after, `recovery` = gain / (before − teacher's), NaN where the student was no worse than the teacher;
         then every statistic that was probed at the first step. A stay after a fall back began with weights that were
         not evaluated there: its gain is NaN.
+
+    Raises:
+        ValueError: No run was probed on these states, though on others.
     """
+    probed = list(dict.fromkeys(kind for run in runs.values() for kind in run.probes["states"]))
+    if probed and states not in probed:
+        raise ValueError(f"states: no run was probed on {states!r}; there are {', '.join(probed)}")
     rows: list[dict[str, Any]] = []
     for name, run in runs.items():
         table = stage_table(run).frame
@@ -114,10 +120,17 @@ def gain_correlations(
     unknown = [name for name in names if name not in there]
     if unknown:
         raise ValueError(f"statistics: {unknown[0]!r} was not probed; there are {', '.join(there)}")
+    kinds = list(dict.fromkeys(gains["kind"]))
+    if kind is not None and kind not in kinds:
+        raise ValueError(f"kind: no stay is in a stage of kind {kind!r}; there are {', '.join(kinds)}")
     if per == "recipe":
         rows = pd.DataFrame(rows.groupby(["recipe", "stage"], as_index=False, sort=False)[[outcome, *names]].mean())
     if len(rows) < 4:
-        raise ValueError(f"there are {len(rows)} stays of kind {kind!r}; a correlation takes at least four")
+        what = "stay" if per == "run" else "mean over the seeds of a recipe"
+        raise ValueError(
+            f"a correlation takes at least four rows, here is {len(rows)} (a {what}, {kind or 'all'} stages); load "
+            "more runs, of recipes that begin the stage with different overlap"
+        )
     gained, recipes = rows[outcome].to_numpy(dtype=np.float64), rows["recipe"].to_numpy(dtype=str)
     found = []
     for name in names:
@@ -160,20 +173,21 @@ def _ends(rho: float, n: int, level: float) -> tuple[float, float]:
 def _printed(
     frame: pd.DataFrame, outcome: Outcome, kind: str | None, per: str, correction: Correction, level: float
 ) -> PrintedTable:
-    unit = "runs" if per == "run" else "recipes"
+    unit = "stays" if per == "run" else "means"
     heading = ["statistic at the start", f"ρ [{100 * level:g} %]", "p", f"p {CORRECTIONS[correction]}", f"n {unit}"]
     rows = []
     for row in frame.to_dict("records"):
         rho = "" if np.isnan(row["low"]) else f" {interval(row['low'], row['high'], 2)}"
         p = [p_text(row[name]) for name in ("p", "p.corrected")]
         rows.append([row["statistic"], f"{signed(row['rho'], 2)}{rho}", *p, count(row["n"])])
-    recipes = count(max(frame["n_recipes"].tolist()))
+    recipes = max(frame["n_recipes"].tolist())
     notes = [
         f"Spearman's ρ with the {OUTCOMES[outcome]}; {kind or 'all'} stages; p by permutation.",
         "A gain has the WER before in it: what begins badly has most to gain."
         if outcome == "gain"
         else "A statistic that is the same everywhere has no ρ.",
-        f"{recipes} recipes: runs of one recipe begin alike, so there are fewer trials than runs; see per='recipe'."
+        f"Stays of {count(recipes)} {plural('recipe', recipes)}: runs of one recipe begin alike, so there are fewer "
+        "trials than stays; see per='recipe'."
         if per == "run"
         else "Means over the seeds of each recipe and stage.",
         correction_note(frame, "p", correction),

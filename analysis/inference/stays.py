@@ -22,7 +22,7 @@ def stays(run: Run, states: str) -> Iterator[tuple[Visit, pd.DataFrame, pd.DataF
     """
     positions = run.positions.loc[run.positions["states"] == states]
     ways = visits(run)
-    for visit, following in zip(ways, [*ways[1:], None], strict=True):
+    for visit, following in zip(ways, [*ways, None][1:], strict=True):
         before = _at(positions, visit.first_step, visit.stage)
         after = _at(positions, visit.last_step, visit.stage)
         if after.empty and following is not None and visit.decision != "fall_back":
@@ -53,7 +53,7 @@ def stage_ends(runs: Runs, stage: str, states: str = "fixed") -> tuple[pd.DataFr
     if not found:
         raise ValueError(
             f"no run has traces on states {states!r} at both ends of a stage {stage!r}; stages are "
-            f"{', '.join(dict.fromkeys(visit.stage for run in runs.values() for visit in visits(run)))}"
+            f"{', '.join(dict.fromkeys(visit.stage for run in runs.values() for visit in visits(run))) or 'none'}"
         )
     before, after = (
         pd.concat([ends[-1][side].assign(run=name) for name, ends in found.items()], ignore_index=True)

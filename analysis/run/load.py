@@ -67,6 +67,11 @@ class Run:
     decisions: pd.DataFrame
     evaluations: pd.DataFrame
 
+    def __repr__(self) -> str:
+        frames = ("metrics", "probes", "decisions", "evaluations")
+        sizes = ", ".join(f"{len(getattr(self, name)):,} {name}" for name in frames)
+        return f"Run {str(self.path)!r}, recipe {self.recipe!r}, seed {self.seed}: rows of {sizes}"
+
     @property
     def stages(self) -> list[dict[str, Any]]:
         """The recipe's stages, in order."""

@@ -56,6 +56,15 @@ class Runs(Mapping[str, Run]):
             )
         return found
 
+    def __repr__(self) -> str:
+        lines = [f"  {name} (of {self.recipes[name]}): {run}" for name, run in self.runs.items()]
+        return "\n".join([f"Runs, {len(self)}:", *lines])
+
+    @property
+    def running(self) -> list[str]:
+        """Names of the runs that go on: no reading says that they ended."""
+        return [name for name, run in self.runs.items() if "end" not in set(run.decisions["decision"])]
+
     @cached_property
     def metrics(self) -> pd.DataFrame:
         """`Run.metrics` of all."""

@@ -112,8 +112,13 @@ def compare(runs: Runs | Mapping[str, Run]) -> CompareTable:
         runs: From `load_many`, or runs by the name they get in the table.
 
     Raises:
-        ValueError: No runs.
+        ValueError: No runs, or runs without names.
     """
+    if not isinstance(runs, Mapping):
+        raise ValueError(
+            f"expected runs by name, received a {type(runs).__name__}; give load_many(['runs/0', 'runs/1']), or "
+            "{'seed 0': load('runs/0')}"
+        )
     if not runs:
         raise ValueError("nothing to compare: give at least one run, such as compare({'seed 0': load('runs/0')})")
     several = runs if isinstance(runs, Runs) else Runs(runs, recipes_of(runs))

@@ -168,12 +168,12 @@ def _rate(runs: Runs, recipe: str, last: pd.DataFrame, rate: Rate) -> dict[str, 
         return result | nothing
     over = over_seeds([Side(errors.errors)], errors.totals)
     found = {"over": f"seeds and {by or 'utterance'}s", "n_over": over.n_clusters, "stored": False}
-    return result | {"low": over.low, "high": over.high} | found
+    return result | {"low": max(over.low, 0.0), "high": over.high} | found  # t does not know that no rate is below 0
 
 
 def _cautions(runs: Runs, names: Sequence[str], where: str) -> list[str]:
     """What a reader of means over these runs must know: which go on, and which are not independent."""
-    running = [name for name in names if "end" not in set(runs[name].decisions["decision"])]
+    running = [name for name in names if name in runs.running]
     notes = [f"Still running, {where} so far: {', '.join(running)}."] if running else []
     for recipe in dict.fromkeys(runs.recipes[name] for name in names):
         seeds = [runs[name].seed for name in names if runs.recipes[name] == recipe]

@@ -68,6 +68,12 @@ def test_text_and_markdown(straight, fell_back):
     assert table._repr_html_().count("<tr>") == 3 + 3  # with the error rates of the teacher and the one recipe
 
 
+def test_runs_without_names(straight):
+    for given in (load(straight), [load(straight)], straight):
+        with pytest.raises(ValueError, match=rf"received a {type(given).__name__}; give load_many\(\['runs/0', "):
+            compare(given)
+
+
 def test_nothing_to_compare():
     with pytest.raises(ValueError, match="at least one run"):
         compare({})

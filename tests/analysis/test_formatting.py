@@ -20,6 +20,7 @@ def test_characters_that_the_default_font_encoding_has_elsewhere():
         r"\textbar{}S\textbar{} \textless{} 2 \textasciitilde{} 3\textasciicircum{}4 \textbackslash{}"
     )
     assert latex_escaped("−0.1 → 2–3, ρ") == r"$-$0.1 $\rightarrow$ 2--3, $\rho$"
+    assert latex_escaped("recipe × utterance ≤ 1") == r"recipe $\times$ utterance $\leq$ 1"
 
 
 def test_a_cell_is_not_the_argument_of_the_line_break_before_it():

@@ -91,6 +91,15 @@ def test_seeds_with_transcripts_have_an_interval_over_both(runs):
     assert "t-interval over seeds and 30 utterances at once" in table.to_text()
 
 
+def test_no_error_rate_is_below_zero(runs):
+    for path, errors in zip(runs[:2], (0, 9), strict=True):
+        write_transcripts(path, 100, "on-policy", {f"u{i:02d}": errors for i in range(12)})
+    frame = compare(load_many(runs[:2])).error_rates.frame
+    row = frame[(frame["recipe"] == "a") & (frame["rate"] == "wer")].iloc[0]
+    assert row["over"] == "seeds and utterances"
+    assert row["low"] == 0 < row["value"] < row["high"]
+
+
 def test_speakers_are_what_intervals_are_over_from_ten_on(runs):
     speakers = {f"u{i:02d}": f"s{i % 12:02d}" for i in range(36)}
     generator = np.random.default_rng(1)

@@ -89,3 +89,19 @@ def test_what_cannot_be_loaded(seeds, tmp_path):
         load_many("runs/a")
     with pytest.raises(FileNotFoundError, match="holds no run"):
         load_many([tmp_path])
+
+
+def test_what_a_console_shows_of_runs(seeds):
+    runs = load_many(seeds)
+    said = repr(runs["arm-3"])
+    assert said.endswith(", recipe 'arm', seed 3: rows of 50 metrics, 28 probes, 3 decisions, 2 evaluations")
+    assert str(seeds[0]) in said
+    first, *lines = repr(runs).splitlines()
+    assert first == "Runs, 2:"
+    assert [line.split(": ")[0] for line in lines] == ["  arm-3 (of arm)", "  arm-4 (of arm)"]
+
+
+def test_runs_that_go_on(seeds):
+    assert load_many(seeds).running == []
+    (seeds[1] / "decisions.jsonl").write_text("")
+    assert load_many(seeds).running == ["arm-4"]

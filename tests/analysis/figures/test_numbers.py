@@ -1,5 +1,7 @@
 """What figures draw are the numbers of the run, computed here by other means."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -214,6 +216,15 @@ def test_error_rate_against_overlap(full):
     np.testing.assert_allclose(up.get_segments()[0], [[0.52, 48], [0.52, 52]])
     assert {text.get_text() for text in panel.texts} == {"100", "200", "300"}
     assert key(panel)[-1] == "teacher's WER"
+
+
+def test_evaluations_without_a_probe_are_counted(full):
+    assert "left out" not in wer_against_overlap(full).get_legend().get_title().get_text()
+    for steps, said in (([200], "1 evaluation without a probe left out"), ([100, 200], "2 evaluations without a")):
+        part = replace(full, probes=full.probes.loc[~full.probes["step"].isin(steps)])
+        panel = wer_against_overlap(part)
+        assert len(line(panel, "path").get_xdata()) == 3 - len(steps)
+        assert said in panel.get_legend().get_title().get_text().replace("\n", " ")
 
 
 def test_strata_by_class_of_token(full):

@@ -279,7 +279,9 @@ def test_dashboard_of_a_run_that_goes_on_without_traces(full):
     figure = figures.dashboard(early)
     figure.draw_without_rendering()
     assert said(figure.axes).count("not measured in this run") == 6
-    assert "going on" in figure.get_suptitle()
+    assert figure.get_suptitle().endswith("base → teacher data, going on after 150 steps")
+    switched = replace(full, decisions=full.decisions.iloc[:6])  # the next stage has no reading yet
+    assert figures.dashboard(switched).get_suptitle().endswith("base → teacher data, going on after 200 steps")
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert "teacher data so far, step 150: 1,204 / 40 (not traced)" in labels
 

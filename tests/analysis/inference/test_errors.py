@@ -177,3 +177,15 @@ def test_an_utterance_without_a_speaker_is_named(systems):
     frame = systems[0].assign(speaker=[None] + ["s"] * (N - 1))
     with pytest.raises(ValueError, match="utterance 'u000' has no speaker; give every line of the manifest one"):
         error_rate(frame, by="speaker")
+
+
+def test_a_unit_that_was_not_counted(systems):
+    with pytest.raises(ValueError, match=r"unit: these transcripts do not count tokens; they count words, characters"):
+        error_rate_difference(*systems, "tokens")
+    with pytest.raises(ValueError, match=r"do not count words; they count characters$"):
+        error_rate(systems[0].drop(columns=["words.errors", "words.total"]))
+
+
+def test_an_interval_is_printed_with_its_n(systems):
+    found = error_rate(systems[0])
+    assert str(found) == f"{found.shown(3)}, 95 % interval over {N} clusters"

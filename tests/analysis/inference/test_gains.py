@@ -81,7 +81,8 @@ def test_correlations_and_p_values_are_those_of_scipy(gains):
     assert (rows.loc["forward_kl", "n"], rows.loc["forward_kl", "n_undefined"]) == (11, 1)
     assert math.isnan(rows.loc["student_size", "rho"])
     assert list(table.frame["statistic"]) == ["union_size", "forward_kl", "student_size"]  # strongest first
-    assert "4 recipes: runs of one recipe begin alike" in str(table)
+    assert "Stays of 4 recipes: runs of one recipe begin alike" in str(table)
+    assert table.heading[-1] == "n stays"
     assert "p corrected for 2 tests" in str(table)
 
 
@@ -99,7 +100,25 @@ def test_recipes_instead_of_runs(gains):
     row = gain_correlations(gains, statistics=["union_size"], per="recipe").frame.iloc[0]
     means = gains.groupby("recipe")[["union_size", "gain"]].mean()
     assert row["n"] == 4
+    assert gain_correlations(gains, per="recipe").heading[-1] == "n means"
     assert row["rho"] == pytest.approx(stats.spearmanr(means["union_size"], means["gain"]).statistic)
+
+
+def test_few_rows_for_a_correlation(gains):
+    few = gains.loc[gains["recipe"].isin(gains["recipe"].unique()[:3])]
+    gain_correlations(few)
+    with pytest.raises(
+        ValueError, match=r"four rows, here is 3 \(a mean over the seeds of a recipe, opd stages\); load"
+    ):
+        gain_correlations(few, per="recipe")
+    one = gains.loc[gains["recipe"] == gains["recipe"].iloc[0]]
+    with pytest.raises(ValueError, match=rf"here is {len(one)} \(a stay, all stages\)"):
+        gain_correlations(one, kind=None)
+
+
+def test_states_that_no_run_was_probed_on(straight):
+    with pytest.raises(ValueError, match=r"states: no run was probed on 'students'; there are student"):
+        stage_gains(load_many([straight]), "students")
 
 
 def test_the_interval_covers_a_correlation_over_runs():
@@ -117,7 +136,7 @@ def test_the_interval_covers_a_correlation_over_runs():
     [
         ({"outcome": "loss"}, "outcome: expected one of gain, recovery, wer.after, received 'loss'"),
         ({"statistics": ["vuss"]}, "statistics: 'vuss' was not probed; there are student_size"),
-        ({"kind": "td"}, "there are 0 stays of kind 'td'; a correlation takes at least four"),
+        ({"kind": "td"}, "kind: no stay is in a stage of kind 'td'; there are opd"),
     ],
 )
 def test_wrong_requests(gains, options, message):

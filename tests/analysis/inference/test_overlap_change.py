@@ -123,6 +123,14 @@ def test_a_fall_back_is_not_the_start_of_the_next_stage(fell_back):
     ]
 
 
+def test_traces_of_a_run_without_readings_yet(run):
+    (run.path / "decisions.jsonl").write_text("")
+    with pytest.raises(ValueError, match=r"no stage was traced at both ends on states 'fixed'"):
+        stage_changes(load(run.path))
+    with pytest.raises(ValueError, match=r"both ends of a stage 'on-policy'; stages are none$"):
+        stage_ends(load_many([run.path]), "on-policy")
+
+
 def test_without_traces_the_recipes_setting_is_named(straight):
     with pytest.raises(
         ValueError, match=r"no stage was traced at both ends on states 'fixed' \(there are traces on none"

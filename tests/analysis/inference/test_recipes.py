@@ -50,6 +50,17 @@ def test_differences_over_seeds(arms, errors):
     assert row["p.corrected"] == row["p"]
 
 
+def test_runs_that_go_on_are_named(arms, errors):
+    runs = arms(errors)
+    assert "Still running" not in str(recipe_differences(runs))
+    log = runs["a-1"].path / "decisions.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
+    again = load_many([run.path for run in runs.values()])
+    assert again.running == ["a-1"]
+    assert "Still running, at their last evaluation so far: a-1." in str(recipe_differences(again))
+    assert "Still running, at their last evaluation so far: a-1." in str(mixed_model(again))
+
+
 def test_paired_seeds(arms, errors):
     runs = arms(errors)
     (row,) = recipe_differences(runs, pair_seeds=True).frame.to_dict("records")
@@ -94,7 +105,7 @@ def test_pairs_baseline_and_correction(arms, errors):
 def test_the_bootstrap_gives_no_p(arms, errors):
     table = recipe_differences(arms(errors), method="bootstrap")
     assert table.frame["p"].isna().all()
-    assert "p corrected for 0 tests" in str(table)
+    assert "no p here to correct" in str(table)
     assert "nan" not in str(table)
 
 
