@@ -61,7 +61,8 @@ def studentised(
 
     Where few clusters differ from the rest, many resamples hold none of these, vary hardly and would lie infinitely
     far. A resample's standard error is therefore not taken below a part of the estimate's own, which is chosen so that
-    one deviating cluster leaves open what one event leaves open in a Poisson variable: up to 5.6 events at 95 %.
+    one, two or three deviating clusters leave open what as many events leave open in a Poisson variable: up to 5.6, 7.2
+    or 8.8 events at 95 %.
     Resamples in which a ratio is undefined are left out, and there is no interval where these are most.
 
     Args:
@@ -94,8 +95,9 @@ def studentised(
     lows, highs = np.full_like(values, np.nan), np.full_like(values, np.nan)
     varying = np.flatnonzero(errors > 0)
     if len(varying):
-        there = table[:, varying], moments[:, varying], values[varying], errors[varying]
-        distances = _distances(*there, c, level, draws, seed)
+        there = table[:, varying], moments[:, varying], values[varying]
+        least = errors[varying] * _least_share(_deviating(table[:, varying], c), level)
+        distances = _distances(*there, c, least, draws, seed)
         known = np.isfinite(distances).sum(0) * 2 >= draws
         low, high = np.nanquantile(distances[:, known], [(1 + level) / 2, (1 - level) / 2], axis=0)
         at = varying[known]
@@ -124,6 +126,30 @@ def _ratios(x: np.ndarray, n: np.ndarray) -> np.ndarray:
     return np.divide(x, n, out=np.full_like(x, np.nan), where=n > 0)
 
 
+def _slope(totals: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ratios ``[…, K]``, and what a unit more in each total ``[…, 2K]`` adds to their weighted sum."""
+    x, counts = np.split(totals, 2, axis=-1)
+    ratios, one = _ratios(x, counts), _ratios(np.ones_like(counts), counts)
+    return ratios, np.concatenate([c * one, -c * ratios * one], axis=-1)
+
+
+def _deviating(table: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """How many clusters make up the spread, ``[S]``: (Σ z²)² / Σ z⁴ of their shares z, so m where m of many deviate."""
+    squares = np.square((table * _slope(table.sum(0), c)[1]).sum(2))
+    return np.square(squares.sum(0)) / np.square(squares).sum(0)
+
+
+def _least_share(deviating: np.ndarray, level: float) -> np.ndarray:
+    """Least standard error of a resample, in those of the estimate.
+
+    With m events, a resample without any lies m / (m^½ f) away in units of the least share f, so the end m / f beyond
+    m; the Poisson variable's end is half a quantile of χ² with 2m + 2 degrees of freedom. Never more than a half: with
+    more events, resamples without any are rarer than the tail, and those of ordinary clusters are to stay as they are.
+    """
+    m = np.maximum(deviating, 1.0)
+    return np.minimum(m / (stats.chi2.ppf((1 + level) / 2, 2 * m + 2) / 2 - m), 0.5)
+
+
 def _linearised(
     totals: np.ndarray, moments: np.ndarray, c: np.ndarray, n_clusters: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -131,9 +157,7 @@ def _linearised(
 
     A cluster moves the value by z_i = Σ_k c_k (x_ik − R_k n_ik) / N_k to first order; z sums to zero.
     """
-    x, counts = np.split(totals, 2, axis=-1)
-    ratios, one = _ratios(x, counts), _ratios(np.ones_like(counts), counts)
-    slope = np.concatenate([c * one, -c * ratios * one], axis=-1)
+    ratios, slope = _slope(totals, c)
     squares = np.einsum("...i,...ij,...j->...", slope, moments, slope)
     # Rounding may leave a little where every cluster has the same ratio.
     size = np.einsum("...i,...ii,...i->...", slope, moments, slope)
@@ -147,9 +171,8 @@ def _distances(
     table: np.ndarray,
     moments: np.ndarray,
     values: np.ndarray,
-    errors: np.ndarray,
     c: np.ndarray,
-    level: float,
+    least: np.ndarray,
     draws: int,
     seed: int,
 ) -> np.ndarray:
@@ -158,7 +181,6 @@ def _distances(
     width = table.shape[2]
     both = np.concatenate([table, moments.reshape(*table.shape[:2], width**2)], axis=2).reshape(n, -1)
     n_clusters = (table != 0).any(2).sum(0)
-    least = errors / (stats.chi2.ppf((1 + level) / 2, 4) / 2 - 1)
     parts = []
     for start in range(0, draws, at_once := max(1, _DRAWS_AT_ONCE // n)):
         size = min(at_once, draws - start)

@@ -52,13 +52,28 @@ def test_it_leans_to_where_the_tail_is():
     assert high > theirs.confidence_interval.high > plain.confidence_interval.high
 
 
-def test_one_deviating_cluster_leaves_open_what_one_event_does():
-    """One error among 2,000: the upper end of a Poisson variable that was seen to be 1, in scipy's reckoning."""
+@pytest.mark.parametrize("events", [1, 2, 3])
+def test_few_deviating_clusters_leave_open_what_as_many_events_do(events):
+    """Errors among 2,000: the upper end of a Poisson variable that was seen to be so much, in scipy's reckoning."""
     sums = np.zeros((2000, 1))
-    sums[7] = 1
-    for level in (0.8, 0.95, 0.99):
+    sums[:events] = 1
+    for level in (0.95, 0.99):
         _, _, _, high = ends(sums, np.ones((2000, 1)), level=level, draws=4000)
-        assert 2000 * high == pytest.approx(stats.chi2.ppf((1 + level) / 2, 4) / 2, rel=0.01)
+        assert 2000 * high == pytest.approx(stats.chi2.ppf((1 + level) / 2, 2 * events + 2) / 2, rel=0.04)
+
+
+@pytest.mark.parametrize("n", [16, 60])
+def test_shares_of_utterances_are_near_the_exact_interval(n):
+    """Of yes and no, one an utterance: near Clopper and Pearson, and never falling as more say yes."""
+    highs = []
+    for yes in range(1, n // 2 + 1):
+        sums = (np.arange(n) < yes).astype(float)[:, None]
+        _, _, low, high = ends(sums, np.ones((n, 1)), draws=8000)
+        exact = stats.binomtest(yes, n).proportion_ci(method="exact")
+        assert max(low, 0) == pytest.approx(exact.low, abs=0.08)
+        assert high == pytest.approx(exact.high, abs=0.12)
+        highs.append(high)
+    assert min(np.diff(highs)) > -0.03
 
 
 def test_without_deviation_the_end_is_that_of_clopper_and_pearson():
