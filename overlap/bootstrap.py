@@ -61,8 +61,8 @@ def studentised(
 
     Where few clusters differ from the rest, many resamples hold none of these, vary hardly and would lie infinitely
     far. A resample's standard error is therefore not taken below a part of the estimate's own, which is chosen so that
-    one, two or three deviating clusters leave open what as many events leave open in a Poisson variable: up to 5.6, 7.2
-    or 8.8 events at 95 %.
+    one, two or three deviating clusters leave open what as many events leave open in a Poisson variable (up to 5.6, 7.2
+    or 8.8 events at 95 %), and a handful of clusters what Student's t leaves open.
     Resamples in which a ratio is undefined are left out, and there is no interval where these are most.
 
     Args:
@@ -96,7 +96,7 @@ def studentised(
     varying = np.flatnonzero(errors > 0)
     if len(varying):
         there = table[:, varying], moments[:, varying], values[varying]
-        least = errors[varying] * _least_share(_deviating(table[:, varying], c), level)
+        least = errors[varying] * _least_share(_deviating(table[:, varying], c), n_clusters[varying], level)
         distances = _distances(*there, c, least, draws, seed)
         known = np.isfinite(distances).sum(0) * 2 >= draws
         low, high = np.nanquantile(distances[:, known], [(1 + level) / 2, (1 - level) / 2], axis=0)
@@ -139,15 +139,15 @@ def _deviating(table: np.ndarray, c: np.ndarray) -> np.ndarray:
     return np.square(squares.sum(0)) / np.square(squares).sum(0)
 
 
-def _least_share(deviating: np.ndarray, level: float) -> np.ndarray:
+def _least_share(deviating: np.ndarray, n_clusters: np.ndarray, level: float) -> np.ndarray:
     """Least standard error of a resample, in those of the estimate.
 
     With m events, a resample without any lies m / (m^½ f) away in units of the least share f, so the end m / f beyond
-    m; the Poisson variable's end is half a quantile of χ² with 2m + 2 degrees of freedom. Never more than a half: with
-    more events, resamples without any are rarer than the tail, and those of ordinary clusters are to stay as they are.
+    m; the Poisson variable's end is half a quantile of χ² with 2m + 2 degrees of freedom. Few clusters
+    make up such resamples all the time, so the floor is not above 1 / t_{G−1}, about a half where they are many.
     """
-    m = np.maximum(deviating, 1.0)
-    return np.minimum(m / (stats.chi2.ppf((1 + level) / 2, 2 * m + 2) / 2 - m), 0.5)
+    m, tail = np.maximum(deviating, 1.0), (1 + level) / 2
+    return np.minimum(m / (stats.chi2.ppf(tail, 2 * m + 2) / 2 - m), 1 / stats.t.ppf(tail, n_clusters - 1))
 
 
 def _linearised(
