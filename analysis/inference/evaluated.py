@@ -56,10 +56,22 @@ def evaluated(run: Run) -> pd.DataFrame:
         ValueError: A file of transcripts is damaged, or holds an utterance twice.
     """
     if run not in _found:
-        rows = [row | _intervals(run, row) for row in run.evaluations.to_dict("records")]
-        made = pd.DataFrame(rows, columns=[*run.evaluations.columns, *OVER])
-        _found[run] = made.set_axis(run.evaluations.index)
+        _found[run] = with_intervals(run, run.evaluations)
     return _found[run].copy()
+
+
+def with_intervals(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
+    """As `evaluated`, of some rows of `Run.evaluations` alone: for a view that is drawn again and again.
+
+    Args:
+        run: The run that they are of.
+        rows: Some of its evaluations.
+
+    Raises:
+        ValueError: As `evaluated`.
+    """
+    made = [row | _intervals(run, row) for row in rows.to_dict("records")]
+    return pd.DataFrame(made, columns=[*rows.columns, *OVER]).set_axis(rows.index)
 
 
 def over_words(rows: pd.DataFrame) -> str:

@@ -12,6 +12,7 @@ from rich.console import Group
 from rich.text import Text
 
 from ..formatting import count, interval, number, plural
+from ..inference.evaluated import with_intervals
 from ..run.load import ERROR_RATES
 from .plots import bar, columns, sparkline
 from .state import RunState
@@ -212,12 +213,13 @@ def _evaluations(state: RunState, most: int) -> Lines:
         return []
     teacher = evaluations[evaluations["model"] == "teacher"].tail(1)
     students = evaluations[evaluations["model"] != "teacher"].tail(most - len(teacher))
-    rows: list[dict[str, Any]] = [*students.to_dict("records")[::-1], *teacher.to_dict("records")]  # pyright: ignore
+    chosen = [*students.index[::-1], *teacher.index]
+    rows: list[dict[str, Any]] = with_intervals(state.run, evaluations.loc[chosen]).to_dict("records")  # pyright: ignore
     lines = []
     for row in rows:
         value, low, high = (100 * _real(row, f"{rate}.{end}") for end in ("value", "low", "high"))
         errors, total = (count(_real(row, f"{rate}.{what}")) for what in ("errors", "total"))
-        n = f"{errors}/{total} {ERROR_RATES[rate]}, {count(_real(row, 'n_utterances'))} utterances"
+        n = f"{errors}/{total} {ERROR_RATES[rate]}, {count(_real(row, 'n_over'))} {row['over']}"
         words = f"{number(value, 1):>5} % {interval(low, high, 1):<12}  step {row['step']:<4} {row['model']}  "
         # The set's name has its place below that of the rate.
         title = {0: rate.upper(), 1: str(row["set"])[: LABEL - 1]}.get(len(lines), "")

@@ -5,12 +5,16 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from analysis import load
+from analysis.inference import contrast
 from analysis.watching import picture, run_state, watch
 from analysis.watching.plots import bar, columns, sparkline
 from analysis.watching.view import duration
+from tests.analysis.conftest import write_transcripts
 
 
 def shown(path, width=80, height=23, later=0.0) -> str:
@@ -74,6 +78,18 @@ def test_plots_go_from_the_first_value_to_the_last_and_evaluations_have_interval
     assert re.search(r"WER +50\.0 % \[48\.0, 52\.0\] +step 50 +student  500/1,000 words, 120 utterances", text)
     assert re.search(r"10\.0 % \[8\.0, 12\.0\] +step 0 +teacher", text)
     assert "student: 1,200 of 1,200 positions used (100.0 %)" in text
+
+
+def test_error_rates_have_the_interval_over_speakers_that_tables_show(going):
+    at = load(going).evaluations.query("model == 'student'").iloc[-1]
+    errors = {f"u{i:02d}": 9 if i % 12 < 3 else 1 for i in range(36)}
+    speakers = {name: f"s{i % 12:02d}" for i, name in enumerate(errors)}
+    write_transcripts(going, int(at["step"]), at["stage"], errors, speakers=speakers)
+    ends = contrast(np.array([27.0] * 3 + [3.0] * 9)[:, None], np.full((12, 1), 30.0))
+    text = shown(going, width=100)
+    assert f"30.0 % [{100 * ends.low:.1f}, {100 * ends.high:.1f}]" in text
+    assert re.search(r"500/1,000 words, 12 speakers", text)
+    assert re.search(r"teacher .* words, 120 utterances", text)  # no transcripts were kept of it
 
 
 def test_names_of_stages_are_apart_without_colour_and_stand_where_they_begin(going, make_run):
