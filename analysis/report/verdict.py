@@ -204,7 +204,7 @@ def _ready(stage: StageVerdict) -> str:
 def headline(verdicts: Sequence[StageVerdict]) -> str:
     """One sentence for a run: when it was ready, and how its OPD ended."""
     if not verdicts:
-        return "Nothing has been measured yet."
+        return "No stage can be judged: there are no gate readings (decisions.jsonl) yet."
     parts = []
     warm = [v for v in verdicts if v.kind != "opd"]
     ready = next((v for v in warm if v.recommendation is Recommendation.GO), None)

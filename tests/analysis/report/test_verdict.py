@@ -247,4 +247,4 @@ def test_headlines():
     assert headline([going]).startswith("The pair is ready for OPD (teacher data, step 200 so far); ")
     unsure = verdict(without(warm(), "repetition"))
     assert "ready for OPD after teacher data (step 200), but soundness measured in part; " in headline([unsure])
-    assert headline([]) == "Nothing has been measured yet."
+    assert headline([]) == "No stage can be judged: there are no gate readings (decisions.jsonl) yet."

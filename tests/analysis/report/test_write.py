@@ -189,7 +189,7 @@ def test_a_run_of_nothing_but_its_recipe(traced, page):
     for file in ("metrics.jsonl", "decisions.jsonl", "evaluations.jsonl", "probes.parquet"):
         (traced / file).unlink()
     found = page(traced)
-    assert "Nothing has been measured yet." in found.words
+    assert "No stage can be judged: there are no gate readings (decisions.jsonl) yet." in found.words
     assert "No gate has read anything yet." in found.words
 
 
