@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from ..extras import require
@@ -15,7 +16,7 @@ def background_files(place: str) -> list[Path]:
         place: Where they are.
 
     Returns:
-        None at all where there is no audio.
+        Their paths; an empty list where there is no audio.
 
     Raises:
         MissingExtraError: audiomentations, which reads them, is not installed.
@@ -33,9 +34,9 @@ def background_sha256(place: str) -> str:
     Raises:
         MissingExtraError: audiomentations is not installed.
     """
-    digest, root = hashlib.sha256(), Path(place).absolute()
+    digest = hashlib.sha256()
     for path in background_files(place):
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{path.relative_to(root).as_posix()}\0{content}\n".encode())
+        digest.update(f"{Path(os.path.relpath(path, place)).as_posix()}\0{content}\n".encode())
     return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from .vocabulary import Tokens
 
 
 @dataclass
-class EncoderDecoder:
+class EncoderDecoder(ABC):
     """A checkpoint of an encoder-decoder; a family adds `prepare`, `prompt_key` and `encode`.
 
     Attributes:
@@ -57,9 +58,9 @@ class EncoderDecoder:
         return self._parameter.device
 
     @property
+    @abstractmethod
     def _positions(self) -> int:
         """Positions of the decoder, those of its prompt among them."""
-        raise NotImplementedError
 
     @property
     def _encoder_frozen(self) -> bool:
@@ -92,9 +93,9 @@ class EncoderDecoder:
 
         return self.encodings.encoded(waveforms, encode)
 
+    @abstractmethod
     def _encode(self, waveforms: Sequence[np.ndarray]) -> Sequence[Tensor] | Tensor:
         """[frames, hidden] of each waveform, computed now."""
-        raise NotImplementedError
 
     def prompt_text(self, prompt: Prompt, row: int) -> str:
         """The decoder's prompt; the audio is the encoder's."""

@@ -89,7 +89,8 @@ EQUIVALENT = {
     "overlap/vocabulary.py: return torch.where(ids >= 0, table[ids.clamp_min(0)], UNMAPPED)": (
         "what is read at a negative id is thrown away"
     ),
-    "overlap/summary.py: at_once = max(1, _DRAWS_AT_ONCE // n)": "how many resamples at once, no result",
+    "overlap/bootstrap.py: for start in range(0, draws, at_once := "
+    "max(1, _DRAWS_AT_ONCE // n)):": "how many resamples at once, no result",
 }
 """Lines on which no fault could be noticed by a test of results, and why; they are left out."""
 

@@ -193,6 +193,7 @@ class TestRuns:
     def test_one_file_of_noise_may_be_named_itself(self, sounds):
         digest = background_sha256(str(sounds / "short.flac"))
         assert digest == background_sha256(str(sounds / "short.flac")) != background_sha256(str(sounds))
+        assert background_sha256(str(sounds / ".." / sounds.name)) == background_sha256(str(sounds))
 
     def test_only_training_hears_it(self, mini, tmp_path):
         mini["stages"] = [stage | {"steps": 1} for stage in mini["stages"][:2]]
