@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from overlap.bootstrap import DRAWS, studentised, unseen_share
-from overlap.definitions import label_of, limits_of, unit_of
+from overlap.definitions import canonical, label_of, limits_of, unit_of
 from overlap.groups import GroupSums
 from overlap.table import html_table, text_table
 
@@ -38,7 +38,8 @@ class Estimate:
 class OverlapSummary(Mapping[str, Estimate]):
     """Estimates by statistic, with the settings under which they were taken.
 
-    Behaves as a read-only mapping from name to `Estimate`; prints as a table.
+    Behaves as a read-only mapping from name to `Estimate`; a statistic answers to its alias too (``summary["vuss"]``).
+    Prints as a table.
 
     Attributes:
         estimates: by name.
@@ -80,14 +81,14 @@ class OverlapSummary(Mapping[str, Estimate]):
 
     def __getitem__(self, name: str) -> Estimate:
         try:
-            return self.estimates[name]
+            return self.estimates[canonical(name)]
         except KeyError:
             raise KeyError(
                 f"{name!r} is not in this summary; it has {', '.join(self.estimates) or 'nothing'}"
             ) from None
 
     def __contains__(self, name: object) -> bool:
-        return name in self.estimates
+        return isinstance(name, str) and canonical(name) in self.estimates
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.estimates)

@@ -13,6 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.ticker import NullFormatter, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
+from overlap.definitions import canonical
 from overlap.groups import GroupSums
 from overlap.summary import estimate
 
@@ -130,6 +131,7 @@ def mass_distribution(
     Raises:
         ValueError: A statistic that is unknown or no probability, or an unknown kind of states.
     """
+    statistic = canonical(statistic)
     label = axis_label(statistic)
     if "(probability)" not in label:
         raise ValueError(f"{statistic} is no probability; choose one, such as {' or '.join(MASSES)}")

@@ -10,6 +10,8 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 
+from overlap.definitions import canonical
+
 from ..formatting import count, plural
 from ..inference.evaluated import OVER, evaluated
 from ..run.load import ERROR_RATES, Run
@@ -59,6 +61,7 @@ def wer_against_overlap(
     Raises:
         ValueError: An unknown statistic or kind of states.
     """
+    statistic = canonical(statistic)
     label = axis_label(statistic)
     check_states([states])
     panel = one_panel(ax, width, 3.6 if width > 5 else 3.7)

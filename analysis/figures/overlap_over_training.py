@@ -14,6 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
+from overlap.definitions import canonical
+
 from ..inference.evaluated import evaluated
 from ..run.load import ERROR_RATES, Run
 from ..run.readings import gate_readings
@@ -70,6 +72,7 @@ def overlap_over_training(
     Raises:
         ValueError: An unknown statistic or kind of states, or a wrong number of axes.
     """
+    statistics = [canonical(name) for name in statistics]
     labels = [axis_label(statistic) for statistic in statistics]
     check_states(states)
     number = len(labels) + 1

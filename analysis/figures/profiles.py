@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
+from overlap.definitions import canonical
 from overlap.strata import Labels, by, position_bins, relative_position_bins
 
 from ..formatting import plural
@@ -52,6 +53,7 @@ def position_profile(
     Raises:
         ValueError: An unknown statistic or kind of states, or a number of bins or utterances out of range.
     """
+    statistic = canonical(statistic)
     label = axis_label(statistic)
     check_states([states])
     if least < 2:

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
+from overlap.definitions import canonical
 from overlap.strata import CORRECTNESS, TOKEN_CLASSES, Labels, align_to_reference, by, correctness, token_classes
 
 from ..formatting import count
@@ -47,6 +48,7 @@ def strata(
     Raises:
         ValueError: Unknown labels, or an unknown statistic or kind of states.
     """
+    statistic = canonical(statistic)
     if labels not in STRATA:
         raise ValueError(f"labels: no strata are called {labels!r}; there are {', '.join(STRATA)}")
     label = axis_label(statistic)

@@ -11,6 +11,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
+from overlap.definitions import canonical
 from overlap.groups import Groups
 from overlap.statistics import TokenStatistics
 from overlap.summary import OverlapSummary
@@ -46,6 +47,7 @@ def k_sweep(
     Raises:
         ValueError: An unknown statistic, an empty sweep, or groups beside summaries.
     """
+    statistic = canonical(statistic)
     frame = sweep_frame(swept, statistic, groups)
     panel = _draw(frame, statistic, ax, width, x="k", line="temperature", label="temperature {:g}")
     panel.set_xlabel("k (tokens in each set)")

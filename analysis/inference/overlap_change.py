@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from overlap.bootstrap import DRAWS
-from overlap.definitions import TOKEN_STATISTICS
+from overlap.definitions import TOKEN_STATISTICS, canonical
 
 from ..formatting import count, decimals, interval, number, p_text, signed
 from ..printed import PrintedTable
@@ -66,6 +66,7 @@ def overlap_change(
     Raises:
         ValueError: The utterances or their tokens differ, a name is unknown, or no position is there.
     """
+    statistics = [canonical(name) for name in statistics]
     known = [name for name in TOKEN_STATISTICS if name in before and name in after]
     unknown = [name for name in statistics if name not in known]
     if unknown:
@@ -123,6 +124,7 @@ def stage_changes(
     Raises:
         ValueError: There are not two traces on these states.
     """
+    statistics = [canonical(name) for name in statistics]
     settings = {"level": level, "draws": draws, "seed": seed}
     parts = []
     for visit, before, after in stays(run, states):

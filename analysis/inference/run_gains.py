@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from overlap.definitions import TOKEN_STATISTICS
+from overlap.definitions import TOKEN_STATISTICS, canonical
 
 from ..formatting import count, interval, p_text, plural, signed
 from ..printed import PrintedTable
@@ -112,6 +112,7 @@ def gain_correlations(
     Raises:
         ValueError: Unknown names, or fewer than four stays.
     """
+    statistics = None if statistics is None else [canonical(name) for name in statistics]
     if outcome not in OUTCOMES:
         raise ValueError(f"outcome: expected one of {', '.join(OUTCOMES)}, received {outcome!r}")
     rows = gains if kind is None else gains.loc[gains["kind"] == kind]

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
+from overlap.definitions import canonical
+
 from ..formatting import count, decimals, interval, number, signed
 from ..printed import PrintedTable
 from ..run.load import Run
@@ -171,6 +173,7 @@ def switch_changes(
     Raises:
         ValueError: These states or statistics were not probed.
     """
+    statistics = [canonical(name) for name in statistics]
     probes = run.probes.assign(visit=visit_numbers(run.probes)).loc[run.probes["states"] == states]
     missing = [name for name in statistics if name not in set(probes["statistic"])]
     if missing:

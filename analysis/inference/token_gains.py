@@ -16,7 +16,7 @@ from scipy.stats import t as student_t
 
 from overlap import TokenStatistics, fixed_context_gain, gain_correlations
 from overlap.bootstrap import DRAWS
-from overlap.definitions import TOKEN_STATISTICS
+from overlap.definitions import TOKEN_STATISTICS, canonical
 
 from ..formatting import count, decimals, interval, number, p_text, signed
 from ..printed import PrintedTable
@@ -75,6 +75,7 @@ def token_gains(
     Raises:
         ValueError: The rollouts or the teachers of the two sides differ, or a name is unknown.
     """
+    statistics = None if statistics is None else [canonical(name) for name in statistics]
     check_paired(before, after, same_rollouts=True)
     keys = [*rollout_keys(before), "position"]
     old, new = (frame.sort_values(keys).reset_index(drop=True) for frame in (before, after))

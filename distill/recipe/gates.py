@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt
 
 import overlap
+from overlap.definitions import canonical
 
 from .section import Count, NonNegative, Section
+
+Statistic = Annotated[str, AfterValidator(canonical)]
+"""A statistic's name or its alias."""
 
 
 class FixedStepsGate(Section):
@@ -27,7 +31,7 @@ class ThresholdGate(Section):
     """Advance when the conservative end of a statistic's interval has passed a level."""
 
     type: Literal["threshold"]
-    statistic: str
+    statistic: Statistic
     at_least: float | None = None
     at_most: float | None = None
     on: Literal["bound", "value"] = "bound"
@@ -44,7 +48,7 @@ class PlateauGate(Section):
     """Advance when a statistic has stopped improving."""
 
     type: Literal["plateau"]
-    statistic: str
+    statistic: Statistic
     min_delta: NonNegative = 0.0
     patience: PositiveInt = 3
     mode: Literal["max", "min"] = "max"
@@ -59,7 +63,7 @@ class CollapseGate(Section):
     """Fall back or abort when a statistic has certainly left its healthy range."""
 
     type: Literal["collapse"]
-    limits: dict[str, tuple[float | None, float | None]]
+    limits: dict[Statistic, tuple[float | None, float | None]]
     patience: PositiveInt = 1
     action: Literal["fall_back", "abort"] = "fall_back"
 

@@ -6,6 +6,7 @@
 import math
 
 from overlap.definitions.definition import Definition
+from overlap.definitions.names import canonical, checked
 from overlap.definitions.others import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS
 from overlap.definitions.tokens import TOKEN_STATISTICS
 
@@ -14,6 +15,8 @@ __all__ = [
     "SEQUENCE_STATISTICS",
     "TOKEN_STATISTICS",
     "Definition",
+    "canonical",
+    "checked",
     "label_of",
     "limits_of",
     "unit_of",

@@ -3,7 +3,7 @@
 A gate reads estimates and the number of steps done in the stage; any trainer can drive it:
 
 >>> from overlap import Action, Any, Collapse, Estimate, FixedSteps, Threshold
->>> gate = Any(Threshold("overlap_ratio", at_least=0.4), FixedSteps(1000), Collapse({"repetition": (None, 3.0)}))
+>>> gate = Any(Threshold("overlap_ratio", at_least=0.4), FixedSteps(1000), Collapse({"overlap_ratio": (0.1, None)}))
 >>> for step, value in ((100, 0.35), (200, 0.45)):  # instead: train, then probe with overlap.measure(...).summary()
 ...     decision = gate.read({"overlap_ratio": Estimate(value, 0.01, value - 0.02, value + 0.02, 400, 20, 0)}, step)
 ...     if decision.action is not Action.stay:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from overlap.gates.decision import Action, Decision, Gate, Reading, check_settings, check_step, count
-from overlap.summary import Estimate
+from overlap.definitions import checked
+from overlap.gates.decision import Action, Decision, Gate, Reading, Readings, check_settings, check_step, count
 
 Limits = tuple[float | None, float | None]
 
@@ -19,7 +19,7 @@ class Collapse(Gate):
     none is out resets it; one in which nothing can be judged leaves it. What cannot be judged is named in the reason.
 
     Attributes:
-        limits: (lowest, highest) healthy value by statistic, None for an open side.
+        limits: (lowest, highest) healthy value by statistic (named as in `Threshold`), None for an open side.
         patience: consecutive readings before the gate acts.
         action: ``"fall_back"`` or ``"abort"``.
         on: ``"bound"`` of the interval, or the ``"value"``.
@@ -39,6 +39,7 @@ class Collapse(Gate):
         self.action = Action(self.action)
         if not self.limits:
             raise ValueError("limits: expected at least one statistic with its (low, high), received none")
+        self.limits = {checked(statistic): limits for statistic, limits in self.limits.items()}
         for statistic, (low, high) in self.limits.items():
             if low is None and high is None:
                 raise ValueError(f"limits: {statistic} has neither a low nor a high limit; give one or leave it out")
@@ -55,10 +56,10 @@ class Collapse(Gate):
         """``collapse(statistic, …)``."""
         return f"{self.kind}({', '.join(self.limits)})"
 
-    def read(self, summary: Mapping[str, Estimate], step: int) -> Decision:
+    def read(self, summary: Readings, step: int) -> Decision:
         """Look for a statistic outside its limits; see the class."""
         check_step(step)
-        readings = [Reading.of(summary, statistic, self.on) for statistic in self.limits]
+        readings = [self._look_up(summary, statistic, self.on) for statistic in self.limits]
         unknown = [reading for reading in readings if reading.problem]
         out = [(reading, words) for reading in readings if not reading.problem and (words := self._outside(reading))]
         if out:

@@ -4,8 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
-from overlap.gates.decision import Action, Decision, Gate
-from overlap.summary import Estimate
+from overlap.gates.decision import Action, Decision, Gate, Readings
 
 
 class _Combination(Gate):
@@ -32,7 +31,7 @@ class _Combination(Gate):
         """``all(…)`` or ``any(…)`` of the members' names."""
         return f"{self.kind}({', '.join(gate.name for gate in self.gates)})"
 
-    def read(self, summary: Mapping[str, Estimate], step: int) -> Decision:
+    def read(self, summary: Readings, step: int) -> Decision:
         """Let every member read, then combine."""
         decisions = [gate.read(summary, step) for gate in self.gates]
         actions = {decision.action for decision in decisions}

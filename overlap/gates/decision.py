@@ -2,12 +2,17 @@
 
 import enum
 import math
+import numbers
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar, cast
 
 from overlap.summary import Estimate
+
+Readings = Mapping[str, Estimate] | Mapping[str, float]
+"""What a gate reads: estimates, or plain numbers for gates that judge on the value."""
 
 
 class Action(enum.StrEnum):
@@ -56,14 +61,32 @@ class Gate(ABC):
         """The gate as decisions name it, such as ``threshold(union_size)``."""
 
     @abstractmethod
-    def read(self, summary: Mapping[str, Estimate], step: int) -> Decision:
+    def read(self, summary: Readings, step: int) -> Decision:
         """Take in one reading and decide.
 
         Args:
             summary: estimates by name, such as an `OverlapSummary`. A statistic that is missing or undefined is no
-                evidence: the gate stays, says so, and keeps its state.
+                evidence: the gate stays, says so, and keeps its state; the first time that one is missing, it warns.
+                A gate that judges on the value takes plain numbers as well.
             step: optimisation steps done in this stage.
+
+        Raises:
+            ValueError: if step is not a whole number, or a statistic is a plain number without the interval that the
+                gate judges on, or no number at all.
         """
+
+    def _look_up(self, summary: Readings, statistic: str, on: str) -> "Reading":
+        """The reading of a statistic; warns the first time that it is missing."""
+        reading = Reading.of(summary, statistic, on)
+        missed: set[str] = self.__dict__.setdefault("_missed", set())
+        if reading.estimate is None and statistic not in missed:
+            missed.add(statistic)
+            warnings.warn(
+                f"{self.name}: {reading.problem}, which holds {', '.join(summary) or 'nothing'}; the gate cannot act "
+                "on it until a reading has it",
+                stacklevel=3,
+            )
+        return reading
 
     def parameters(self) -> dict[str, Any]:
         """The constructor's arguments, as JSON can hold them."""
@@ -108,25 +131,45 @@ class Reading:
     Attributes:
         estimate: None when the statistic is missing.
         problem: why it cannot be judged, empty when it can.
+        bare: whether it is a plain number, of which no counts are known.
     """
 
     statistic: str
     estimate: Estimate | None
     problem: str
+    bare: bool = False
 
     @classmethod
-    def of(cls, summary: Mapping[str, Estimate], statistic: str, on: str) -> "Reading":
+    def of(cls, summary: Readings, statistic: str, on: str) -> "Reading":
         """Look up a statistic that is to be judged on its interval's ``"bound"`` or on its ``"value"``."""
         if statistic not in summary:
             return cls(statistic, None, f"{statistic} is missing from the reading")
-        estimate = summary[statistic]
-        if math.isnan(estimate.value):
-            problem = f"{statistic} is undefined ({estimate.n_undefined} positions without a value)"
-        elif on == "bound" and (math.isnan(estimate.low) or math.isnan(estimate.high)):
-            problem = f"{statistic} is {estimate.value:.5g} without an interval ({utterances(estimate)})"
+        found = summary[statistic]
+        if not isinstance(found, Estimate):
+            return cls._of_number(statistic, found, on)
+        if math.isnan(found.value):
+            problem = f"{statistic} is undefined ({found.n_undefined} positions without a value)"
+        elif on == "bound" and (math.isnan(found.low) or math.isnan(found.high)):
+            problem = f"{statistic} is {found.value:.5g} without an interval ({utterances(found)})"
         else:
             problem = ""
-        return cls(statistic, estimate, problem)
+        return cls(statistic, found, problem)
+
+    @classmethod
+    def _of_number(cls, statistic: str, number: Any, on: str) -> "Reading":
+        """A number that comes without interval and counts; one element of an array or tensor is one as well."""
+        if not isinstance(number, numbers.Real | str | bytes) and getattr(number, "ndim", None) == 0:
+            number = number.item()
+        if isinstance(number, bool) or not isinstance(number, numbers.Real):
+            raise ValueError(f"{statistic}: expected an Estimate or a number, received {type(number).__name__}")
+        if on == "bound":
+            raise ValueError(
+                f"{statistic}: received the plain number {float(number):g}, and the gate judges on the interval's "
+                'bound. Pass an Estimate (as summary() gives it), or make the gate with on="value"'
+            )
+        value = float(number)
+        problem = f"{statistic} is undefined" if math.isnan(value) else ""
+        return cls(statistic, Estimate(value, math.nan, math.nan, math.nan, 0, 0, 0), problem, bare=True)
 
     def bound(self, side: str, on: str) -> float:
         """The ``"low"`` or ``"high"`` end of the interval, or the value itself where the gate judges on the value."""
@@ -138,13 +181,18 @@ class Reading:
         item = self.estimate
         if item is None or self.problem:
             return self.problem
+        if self.bare:
+            return f"{self.statistic} {item.value:.5g}"
         interval = "" if math.isnan(item.low) else f" [{item.low:.5g}, {item.high:.5g}]"
         return f"{self.statistic} {item.value:.5g}{interval} over {utterances(item)}"
 
     def numbers(self) -> dict[str, float | int | None]:
-        """The estimate's fields; all None when it is missing."""
+        """The estimate's fields, None where they are not known."""
         names = [item.name for item in fields(Estimate)]
-        return {name: None if self.estimate is None else _plain(getattr(self.estimate, name)) for name in names}
+        if self.estimate is None:
+            return dict.fromkeys(names)
+        known = {name: _plain(getattr(self.estimate, name)) for name in names}
+        return {**dict.fromkeys(names), "value": known["value"]} if self.bare else known
 
 
 def utterances(estimate: Estimate) -> str:

@@ -1,11 +1,10 @@
 """The gate that waits for a statistic to stop improving."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from overlap.gates.decision import Action, Decision, Gate, Reading, check_settings, check_step, count, too_early
-from overlap.summary import Estimate
+from overlap.definitions import checked
+from overlap.gates.decision import Action, Decision, Gate, Readings, check_settings, check_step, count, too_early
 
 
 @dataclass
@@ -19,7 +18,7 @@ class Plateau(Gate):
     improvement.
 
     Attributes:
-        statistic: name in the summary.
+        statistic: name in the summary, its alias, or ``own.`` and a name for a number of your own.
         min_delta: improvement too small to wait for, in the statistic's unit, at least 0.
         patience: readings without improvement before the gate advances.
         mode: ``"max"`` when larger is better, ``"min"`` when smaller is.
@@ -38,6 +37,7 @@ class Plateau(Gate):
     since: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        self.statistic = checked(self.statistic)
         check_settings(on=self.on, patience=self.patience, min_steps=self.min_steps)
         if self.mode not in ("max", "min"):
             raise ValueError(f'mode: expected "max" or "min", received {self.mode!r}')
@@ -49,10 +49,10 @@ class Plateau(Gate):
         """``plateau(statistic)``."""
         return f"{self.kind}({self.statistic})"
 
-    def read(self, summary: Mapping[str, Estimate], step: int) -> Decision:
+    def read(self, summary: Readings, step: int) -> Decision:
         """Compare the reading with the mark; see the class."""
         check_step(step)
-        reading = Reading.of(summary, self.statistic, self.on)
+        reading = self._look_up(summary, self.statistic, self.on)
         numbers = {"step": step, "min_delta": self.min_delta, **reading.numbers()}
         if reading.estimate is None or reading.problem:
             return Decision(

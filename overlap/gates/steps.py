@@ -1,11 +1,9 @@
 """The gate that looks at nothing but the clock."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from overlap.gates.decision import Action, Decision, Gate, check_step
-from overlap.summary import Estimate
+from overlap.gates.decision import Action, Decision, Gate, Readings, check_step
 
 
 @dataclass
@@ -28,7 +26,7 @@ class FixedSteps(Gate):
         """``fixed_steps``."""
         return self.kind
 
-    def read(self, summary: Mapping[str, Estimate], step: int) -> Decision:
+    def read(self, summary: Readings, step: int) -> Decision:
         """Advance at ``steps`` and after; the summary is not looked at."""
         check_step(step)
         action = Action.advance if step >= self.steps else Action.stay

@@ -1,11 +1,10 @@
 """The gate that waits for a statistic to pass a level."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from overlap.gates.decision import Action, Decision, Gate, Reading, check_settings, check_step, count, too_early
-from overlap.summary import Estimate
+from overlap.definitions import checked
+from overlap.gates.decision import Action, Decision, Gate, Readings, check_settings, check_step, count, too_early
 
 
 @dataclass
@@ -18,7 +17,7 @@ class Threshold(Gate):
     streak is complete the gate says advance at every reading until a reset.
 
     Attributes:
-        statistic: name in the summary.
+        statistic: name in the summary, its alias, or ``own.`` and a name for a number of your own.
         at_least: the level to reach from below; exactly one of the two must be given.
         at_most: the level to reach from above.
         on: ``"bound"`` of the interval, or the ``"value"``.
@@ -38,6 +37,7 @@ class Threshold(Gate):
     streak: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        self.statistic = checked(self.statistic)
         check_settings(on=self.on, patience=self.patience, min_steps=self.min_steps)
         if (self.at_least is None) == (self.at_most is None):
             raise ValueError(
@@ -65,10 +65,10 @@ class Threshold(Gate):
         assert level is not None
         return level
 
-    def read(self, summary: Mapping[str, Estimate], step: int) -> Decision:
+    def read(self, summary: Readings, step: int) -> Decision:
         """Compare the interval's end with the level; see the class."""
         check_step(step)
-        reading = Reading.of(summary, self.statistic, self.on)
+        reading = self._look_up(summary, self.statistic, self.on)
         numbers = {"step": step, "at_least": self.at_least, "at_most": self.at_most, **reading.numbers()}
         if reading.problem:
             return Decision(Action.stay, reading.problem, self.name, {**numbers, "bound": None, "streak": self.streak})

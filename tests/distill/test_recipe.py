@@ -124,7 +124,7 @@ def test_recipe_survives_json(tmp_path):
         (
             STAGED,
             ["stages.1.gate.statistic=reference.vuss"],
-            r"no statistic 'reference\.vuss' on its states \['student'",
+            r"no statistic 'reference\.union_size' on its states \['student'",
         ),
         (STAGED, ["stages.1.gate.at_most=0.9"], r"stages\.1\.gate: threshold on .*exactly one of at_least and at_most"),
         (STAGED, ["probe.states=['fixed']"], 'probe: .*add "student"'),

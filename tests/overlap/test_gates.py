@@ -5,6 +5,7 @@ import pytest
 
 from overlap import Action, All, Any, Collapse, Decision, Estimate, FixedSteps, Gate, Plateau, Threshold
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*missing from the reading")
 NAN = math.nan
 ACTIONS = {"s": Action.stay, "a": Action.advance, "f": Action.fall_back, "x": Action.abort}
 LETTERS = {action: letter for letter, action in ACTIONS.items()}
@@ -25,7 +26,7 @@ def drive(gate, readings, *, every=10):
     """First letters of the actions on a sequence of readings of statistic x."""
     letters = ""
     for number, item in enumerate(readings):
-        summary = {} if item is None else {"x": item}
+        summary = {} if item is None else {"own.x": item}
         decision = gate.read(summary, number * every)
         assert decision.gate == gate.name
         json.dumps(decision.numbers, allow_nan=False)
@@ -68,7 +69,7 @@ HIGH, BETWEEN, LOW = reading(0.5, high=0.6), reading(0.35, high=0.6), reading(0.
     ],
 )
 def test_threshold(options, readings, expected):
-    assert drive(Threshold("x", **options), readings) == expected
+    assert drive(Threshold("own.x", **options), readings) == expected
 
 
 @pytest.mark.parametrize(
@@ -96,22 +97,26 @@ def test_threshold(options, readings, expected):
     ],
 )
 def test_plateau(options, readings, expected):
-    assert drive(Plateau("x", **options), readings) == expected
+    assert drive(Plateau("own.x", **options), readings) == expected
 
 
 @pytest.mark.parametrize(
     ("options", "readings", "expected"),
     [
         # certain only when the whole interval is outside
-        ({"limits": {"x": (0.2, None)}}, intervals((0.1, 0.3), (0.0, 0.2), (0.0, 0.19)), "ssf"),
-        ({"limits": {"x": (None, 3.0)}}, intervals((2, 9), (3, 4), (3.1, 4)), "ssf"),
-        ({"limits": {"x": (None, 3.0)}, "action": "abort"}, intervals((3.1, 4), (1, 2)), "xs"),
-        ({"limits": {"x": (1.0, 3.0)}, "patience": 2}, intervals((0, 0.5), (4, 5), (2, 2), (4, 5)), "sfss"),
-        ({"limits": {"x": (None, 3.0)}, "on": "value"}, intervals((2, 5)), "f"),
+        ({"limits": {"own.x": (0.2, None)}}, intervals((0.1, 0.3), (0.0, 0.2), (0.0, 0.19)), "ssf"),
+        ({"limits": {"own.x": (None, 3.0)}}, intervals((2, 9), (3, 4), (3.1, 4)), "ssf"),
+        ({"limits": {"own.x": (None, 3.0)}, "action": "abort"}, intervals((3.1, 4), (1, 2)), "xs"),
+        ({"limits": {"own.x": (1.0, 3.0)}, "patience": 2}, intervals((0, 0.5), (4, 5), (2, 2), (4, 5)), "sfss"),
+        ({"limits": {"own.x": (None, 3.0)}, "on": "value"}, intervals((2, 5)), "f"),
         # nothing to read keeps the streak
-        ({"limits": {"x": (1.0, None)}, "patience": 2}, [reading(0), None, UNDEFINED, LONELY, reading(0)], "ssssf"),
+        ({"limits": {"own.x": (1.0, None)}, "patience": 2}, [reading(0), None, UNDEFINED, LONELY, reading(0)], "ssssf"),
         # one that can be judged and is well ends it; the streak is of readings, whichever statistic is out
-        ({"limits": {"x": (1.0, None), "y": (0, 1)}, "patience": 2}, [reading(0), reading(2), reading(0)], "sss"),
+        (
+            {"limits": {"own.x": (1.0, None), "own.y": (0, 1)}, "patience": 2},
+            [reading(0), reading(2), reading(0)],
+            "sss",
+        ),
     ],
 )
 def test_collapse(options, readings, expected):
@@ -119,20 +124,20 @@ def test_collapse(options, readings, expected):
 
 
 def test_collapse_reports_what_it_cannot_judge():
-    gate = Collapse({"x": (0.5, None), "y": (None, 3.0), "z": (0, 1)})
-    decision = gate.read({"x": reading(0.1, high=0.2), "y": UNDEFINED}, 7)
+    gate = Collapse({"own.x": (0.5, None), "own.y": (None, 3.0), "own.z": (0, 1)})
+    decision = gate.read({"own.x": reading(0.1, high=0.2), "own.y": UNDEFINED}, 7)
     assert decision.action is Action.fall_back
     assert decision.reason == (
-        "x 0.15 [0.1, 0.2] over 20 utterances, 400 positions is below 0.5 (1 reading of 1 needed); "
-        "not judged: y is undefined (40 positions without a value); not judged: z is missing from the reading"
+        "own.x 0.15 [0.1, 0.2] over 20 utterances, 400 positions is below 0.5 (1 reading of 1 needed); "
+        "not judged: own.y is undefined (40 positions without a value); not judged: own.z is missing from the reading"
     )
-    assert decision.numbers["outside"] == ["x"]
-    assert decision.numbers["undefined"] == ["y", "z"]
-    assert decision.numbers["statistics"]["y"]["value"] is None
-    calm = gate.read({"x": reading(0.6), "y": UNDEFINED}, 8)
+    assert decision.numbers["outside"] == ["own.x"]
+    assert decision.numbers["undefined"] == ["own.y", "own.z"]
+    assert decision.numbers["statistics"]["own.y"]["value"] is None
+    calm = gate.read({"own.x": reading(0.6), "own.y": UNDEFINED}, 8)
     assert calm.action is Action.stay
     assert calm.reason.startswith(
-        "nothing certainly outside its limits (0 readings of 1 needed); not judged: y is undefined"
+        "nothing certainly outside its limits (0 readings of 1 needed); not judged: own.y is undefined"
     )
 
 
@@ -155,19 +160,19 @@ def test_reasons_have_words_and_numbers():
     gate.read({"union_size": reading(40)}, 10)
     early = gate.read({"union_size": reading(40)}, 20)
     assert early.reason.endswith("(2 readings of 2 needed), but step 20 is before the 100 steps the stage must have")
-    lonely = Threshold("x", at_least=0.1).read({"x": LONELY}, 3)
-    assert lonely.reason == "x is 0.9 without an interval (1 utterance, 40 positions)"
+    lonely = Threshold("own.x", at_least=0.1).read({"own.x": LONELY}, 3)
+    assert lonely.reason == "own.x is 0.9 without an interval (1 utterance, 40 positions)"
     assert lonely.numbers["low"] is None
-    held = Threshold("x", at_least=0.4, patience=2, release=0.3)
-    held.read({"x": HIGH}, 1)
+    held = Threshold("own.x", at_least=0.4, patience=2, release=0.3)
+    held.read({"own.x": HIGH}, 1)
     assert (
         "misses, but is not past the release at 0.3, at least 0.4 (1 reading of 2"
-        in held.read({"x": BETWEEN}, 2).reason
+        in held.read({"own.x": BETWEEN}, 2).reason
     )
-    plateau = Plateau("x", patience=1)
-    assert "is the first mark (0 readings of 1 needed)" in plateau.read({"x": HIGH}, 1).reason
-    assert "does not certainly improve on 0.55 by more than 0" in plateau.read({"x": HIGH}, 2).reason
-    assert "improves on 0.55 by more than 0 (0 readings" in plateau.read({"x": reading(0.7)}, 3).reason
+    plateau = Plateau("own.x", patience=1)
+    assert "is the first mark (0 readings of 1 needed)" in plateau.read({"own.x": HIGH}, 1).reason
+    assert "does not certainly improve on 0.55 by more than 0" in plateau.read({"own.x": HIGH}, 2).reason
+    assert "improves on 0.55 by more than 0 (0 readings" in plateau.read({"own.x": reading(0.7)}, 3).reason
 
 
 class Says(Gate):
@@ -205,30 +210,30 @@ def test_precedence(members, all_says, any_says):
 
 
 def test_all_does_not_latch():
-    gates = Threshold("x", at_least=0.4), FixedSteps(20)
+    gates = Threshold("own.x", at_least=0.4), FixedSteps(20)
     assert drive(All(*gates), [HIGH, LOW, LOW, HIGH]) == "sssa"  # an early high reading does not count later
     assert drive(Any(*gates), [LOW, HIGH, LOW, LOW]) == "saaa"
 
 
 def test_guards_have_no_vote():
-    guard = {"limits": {"x": (0.2, None)}}
-    assert drive(All(Threshold("x", at_least=0.4), Collapse(**guard)), [BETWEEN, HIGH, reading(0.1)]) == "saf"
+    guard = {"limits": {"own.x": (0.2, None)}}
+    assert drive(All(Threshold("own.x", at_least=0.4), Collapse(**guard)), [BETWEEN, HIGH, reading(0.1)]) == "saf"
     assert drive(All(FixedSteps(10), Any(Collapse(**guard))), [HIGH, HIGH]) == "sa"
     assert drive(All(Collapse(**guard)), [HIGH]) == "s"
     assert drive(Any(Collapse(**guard)), [HIGH]) == "s"
 
 
 def test_every_member_reads_every_time():
-    plateau = Plateau("x", patience=2)
+    plateau = Plateau("own.x", patience=2)
     drive(Any(FixedSteps(1), plateau), [HIGH] * 3)
     assert plateau.since == 2
 
 
 def test_combined_reasons_begin_with_the_decisive_member():
-    decision = Any(Threshold("x", at_least=0.9), FixedSteps(5)).read({"x": HIGH}, 5)
-    assert decision.gate == "any(threshold(x), fixed_steps)"
+    decision = Any(Threshold("own.x", at_least=0.9), FixedSteps(5)).read({"own.x": HIGH}, 5)
+    assert decision.gate == "any(threshold(own.x), fixed_steps)"
     assert decision.reason.startswith(
-        "fixed_steps says advance: step 5 of 5; threshold(x) says stay: x 0.55 [0.5, 0.6]"
+        "fixed_steps says advance: step 5 of 5; threshold(own.x) says stay: own.x 0.55 [0.5, 0.6]"
     )
     assert [member["decision"] for member in decision.numbers["members"]] == ["stay", "advance"]
 
@@ -236,11 +241,13 @@ def test_combined_reasons_begin_with_the_decisive_member():
 SEQUENCE = [LOW, HIGH, None, HIGH, BETWEEN, reading(0.05), UNDEFINED, HIGH, HIGH, HIGH, LOW, LOW, LOW]
 GATES = {
     "fixed": lambda: FixedSteps(70),
-    "threshold": lambda: Threshold("x", at_least=0.4, patience=3, release=0.2),
-    "plateau": lambda: Plateau("x", patience=3),
-    "collapse": lambda: Collapse({"x": (0.2, None), "y": (None, 3)}, patience=1, action="abort"),
+    "threshold": lambda: Threshold("own.x", at_least=0.4, patience=3, release=0.2),
+    "plateau": lambda: Plateau("own.x", patience=3),
+    "collapse": lambda: Collapse({"own.x": (0.2, None), "own.y": (None, 3)}, patience=1, action="abort"),
     "nested": lambda: Any(
-        All(Threshold("x", at_least=0.4, patience=2), FixedSteps(30)), Plateau("x"), Collapse({"x": (0.2, None)})
+        All(Threshold("own.x", at_least=0.4, patience=2), FixedSteps(30)),
+        Plateau("own.x"),
+        Collapse({"own.x": (0.2, None)}),
     ),
 }
 
@@ -258,7 +265,7 @@ def test_state_goes_on_where_it_stopped(make, cut):
     rest = ""
     for number in range(cut, len(SEQUENCE)):
         item = SEQUENCE[number]
-        rest += LETTERS[second.read({} if item is None else {"x": item}, number * 10).action]
+        rest += LETTERS[second.read({} if item is None else {"own.x": item}, number * 10).action]
     assert begun + rest == expected
     second.reset()
     assert second.state_dict() == make().state_dict()
@@ -273,13 +280,13 @@ def test_the_sequence_exercises_the_gates():
     ("mine", "saved"),
     [
         (FixedSteps(5), FixedSteps(6)),
-        (FixedSteps(5), Plateau("x")),
-        (Threshold("x", at_least=0.4), Threshold("x", at_least=0.5)),
-        (Threshold("x", at_least=0.4), Threshold("y", at_least=0.4)),
-        (Threshold("x", at_least=0.4), Threshold("x", at_most=0.4)),
-        (Plateau("x"), Plateau("x", mode="min")),
-        (Collapse({"x": (0, 1)}), Collapse({"x": (0, 2)})),
-        (Collapse({"x": (0, 1)}), Collapse({"x": (0, 1)}, action="abort")),
+        (FixedSteps(5), Plateau("own.x")),
+        (Threshold("own.x", at_least=0.4), Threshold("own.x", at_least=0.5)),
+        (Threshold("own.x", at_least=0.4), Threshold("own.y", at_least=0.4)),
+        (Threshold("own.x", at_least=0.4), Threshold("own.x", at_most=0.4)),
+        (Plateau("own.x"), Plateau("own.x", mode="min")),
+        (Collapse({"own.x": (0, 1)}), Collapse({"own.x": (0, 2)})),
+        (Collapse({"own.x": (0, 1)}), Collapse({"own.x": (0, 1)}, action="abort")),
         (All(FixedSteps(5)), Any(FixedSteps(5))),
         (All(FixedSteps(5)), All(FixedSteps(6))),
         (All(FixedSteps(5)), All(FixedSteps(5), FixedSteps(5))),
@@ -304,29 +311,38 @@ def test_a_state_that_is_none():
     ("make", "message"),
     [
         (lambda: FixedSteps(0), "steps: expected a whole number of at least 1, received 0"),
-        (lambda: Threshold("x"), "threshold on x: expected exactly one of at_least and at_most, received"),
-        (lambda: Threshold("x", at_least=1, at_most=2), "for a corridor combine two with All"),
+        (lambda: Threshold("own.x"), "threshold on own.x: expected exactly one of at_least and at_most, received"),
+        (lambda: Threshold("own.x", at_least=1, at_most=2), "for a corridor combine two with All"),
         (
-            lambda: Threshold("x", at_least=0.4, release=0.5),
+            lambda: Threshold("own.x", at_least=0.4, release=0.5),
             r"expected release at most 0.4 \(the level\), received 0.5",
         ),
         (
-            lambda: Threshold("x", at_most=0.4, release=0.3),
+            lambda: Threshold("own.x", at_most=0.4, release=0.3),
             r"expected release at least 0.4 \(the level\), received 0.3",
         ),
-        (lambda: Threshold("x", at_least=1, on="low"), 'on: expected "bound" .* or "value", received \'low\''),
-        (lambda: Threshold("x", at_least=1, patience=0), "patience: expected a whole number of readings of at least 1"),
-        (lambda: Threshold("x", at_least=1, min_steps=-1), "min_steps: expected a whole number of steps of at least 0"),
-        (lambda: Plateau("x", mode="up"), 'mode: expected "max" or "min", received \'up\''),
-        (lambda: Plateau("x", min_delta=NAN), "min_delta: expected a number of at least 0, received nan"),
+        (lambda: Threshold("own.x", at_least=1, on="low"), 'on: expected "bound" .* or "value", received \'low\''),
+        (
+            lambda: Threshold("own.x", at_least=1, patience=0),
+            "patience: expected a whole number of readings of at least 1",
+        ),
+        (
+            lambda: Threshold("own.x", at_least=1, min_steps=-1),
+            "min_steps: expected a whole number of steps of at least 0",
+        ),
+        (lambda: Plateau("own.x", mode="up"), 'mode: expected "max" or "min", received \'up\''),
+        (lambda: Plateau("own.x", min_delta=NAN), "min_delta: expected a number of at least 0, received nan"),
         (lambda: Collapse({}), "limits: expected at least one statistic"),
-        (lambda: Collapse({"x": (None, None)}), "limits: x has neither a low nor a high limit"),
-        (lambda: Collapse({"x": (2, 1)}), r"limits: x expects low < high, received \(2, 1\)"),
-        (lambda: Collapse({"x": (0, 1)}, action="advance"), 'expected "fall_back" or "abort", received \'advance\''),
+        (lambda: Collapse({"own.x": (None, None)}), "limits: own.x has neither a low nor a high limit"),
+        (lambda: Collapse({"own.x": (2, 1)}), r"limits: own.x expects low < high, received \(2, 1\)"),
+        (
+            lambda: Collapse({"own.x": (0, 1)}, action="advance"),
+            'expected "fall_back" or "abort", received \'advance\'',
+        ),
         (lambda: All(), "all: expected at least one gate, received none"),
         (lambda: Any([FixedSteps(1)]), "any: expected gates, received list"),
         (lambda: FixedSteps(1).read({}, -1), "step: expected the whole number of steps done in the stage, received -1"),
-        (lambda: Plateau("x").read({}, 1.5), "step: expected .* received 1.5"),
+        (lambda: Plateau("own.x").read({}, 1.5), "step: expected .* received 1.5"),
     ],
 )
 def test_errors(make, message):

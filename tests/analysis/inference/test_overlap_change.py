@@ -25,6 +25,13 @@ def test_means_and_change_are_over_positions():
     assert (row["n_groups"], row["n_positions.before"], row["n_undefined.after"]) == (8, sum(LENGTHS.values()), 0)
 
 
+def test_an_alias_is_the_statistic():
+    before, after = traced(1), traced(2)
+    pd.testing.assert_frame_equal(
+        overlap_change(before, after, ["VUSS"]), overlap_change(before, after, ["union_size"])
+    )
+
+
 def test_the_interval_against_the_bootstrap_written_out():
     before, after = traced(1), traced(2)
     table = pd.concat([f.groupby("id")["union_size"].agg(["sum", "count"]) for f in (before, after)], axis=1).to_numpy()

@@ -1,0 +1,69 @@
+"""Names of statistics as gates, recipes and tables take them."""
+
+import difflib
+
+from overlap.definitions.others import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS
+from overlap.definitions.tokens import TOKEN_STATISTICS
+
+STATES = ("student", "teacher", "reference", "fixed")
+"""Whose states a reading may name before the statistic, as in ``fixed.union_size``."""
+ENDS = ("lower", "upper")
+"""Ends of a bound that a reading may name behind it, as in ``forward_kl.lower``."""
+OWN = "own."
+"""What a name begins with that a user brings, such as ``own.wer``."""
+
+_ALL = TOKEN_STATISTICS | SEQUENCE_STATISTICS | CHECKPOINT_STATISTICS
+_BY_ALIAS = {one.alias.lower(): name for name, one in _ALL.items() if one.alias}
+
+
+def canonical(name: str) -> str:
+    """The name under which a statistic is kept: aliases from the literature, in any case, are resolved.
+
+    Args:
+        name: a statistic, with or without its states before it and the end of a bound behind it.
+
+    Returns:
+        The same with the alias replaced; a name that is not known is returned as it is.
+
+    Example:
+        >>> canonical("VUSS"), canonical("fixed.vuss"), canonical("top1_agreement")
+        ('union_size', 'fixed.union_size', 'top1_agreement')
+    """
+    before, base, behind = _parts(name)
+    return f"{before}{_BY_ALIAS.get(base.lower(), base)}{behind}"
+
+
+def checked(name: str) -> str:
+    """The canonical name of a statistic that exists.
+
+    Args:
+        name: as in `canonical`, or ``own.`` and any name for a number that a user brings.
+
+    Raises:
+        ValueError: if this library has no such statistic; names those that are spelled alike.
+    """
+    if not isinstance(name, str):
+        raise ValueError(f"statistic: expected a name, received {name!r}")
+    if name.startswith(OWN) and len(name) > len(OWN):
+        return name
+    found = canonical(name)
+    base = _parts(found)[1]
+    if base not in _ALL:
+        alike = difflib.get_close_matches(base.lower(), [*_ALL, *_BY_ALIAS], n=1)
+        hint = f"did you mean {alike[0]!r}?" if alike else "overlap/STATISTICS.md lists them"
+        raise ValueError(
+            f"statistic: there is no {name!r}; {hint} A number of your own is named '{OWN}{base or 'name'}', here and "
+            "in what the gate reads"
+        )
+    return found
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    """States with their dot, statistic, and end with its dot; the first and the last may be empty."""
+    before, _, rest = name.partition(".")
+    if before not in STATES or not rest:
+        before, rest = "", name
+    base, _, end = rest.rpartition(".")
+    if end not in ENDS or not base:
+        base, end = rest, ""
+    return before and f"{before}.", base, end and f".{end}"
