@@ -9,8 +9,11 @@ from torch import Tensor
 
 from overlap.table import html_table, text_table
 
-BINS = ("empty_rollout", "unmapped", "blocked", "misaligned", "truncated", "thin_support", "used")
-"""In order: a position belongs to the first that applies. A thin support has fewer than 2 union tokens."""
+BINS = ("empty_rollout", "blocked", "misaligned", "truncated", "thin_support", "used")
+"""In order: a position belongs to the first that applies. A thin support has fewer than 2 union tokens.
+
+`empty_rollout` and `truncated` are for training that leaves such rollouts out. A probe uses their positions: they are
+states that the student visits, and `Funnel.used_unfinished` counts those of rollouts that did not end."""
 NO_POSITION = -1
 """Stands for an element that is no position at all (padding)."""
 
@@ -21,9 +24,11 @@ class Funnel:
 
     Attributes:
         counts: positions by bin, all of `BINS` in order; bins left out when constructing are 0.
+        used_unfinished: how many of the used positions are of rollouts that did not end by themselves.
     """
 
     counts: dict[str, int]
+    used_unfinished: int = 0
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.counts if name not in BINS]
@@ -33,6 +38,11 @@ class Funnel:
         if wrong:
             raise ValueError(f"funnel: expected whole numbers of at least 0, received {wrong}")
         object.__setattr__(self, "counts", {name: self.counts.get(name, 0) for name in BINS})
+        if not 0 <= self.used_unfinished <= self.counts["used"]:
+            raise ValueError(
+                f"funnel: expected at most as many unfinished as used positions, received {self.used_unfinished} of "
+                f"{self.counts['used']}"
+            )
 
     @classmethod
     def empty(cls) -> "Funnel":
@@ -48,18 +58,36 @@ class Funnel:
         """Share of the positions in a bin; NaN when there are none at all."""
         return self.counts[name] / self.total if self.total else math.nan
 
+    @property
+    def unfinished_share(self) -> float:
+        """Share of the used positions that are of rollouts that did not end; NaN where none is used."""
+        return self.used_unfinished / self.counts["used"] if self.counts["used"] else math.nan
+
     def __getitem__(self, name: str) -> int:
         return self.counts[name]
 
     def __add__(self, other: "Funnel") -> "Funnel":
-        return Funnel({name: self.counts[name] + other.counts[name] for name in BINS})
+        counts = {name: self.counts[name] + other.counts[name] for name in BINS}
+        return Funnel(counts, self.used_unfinished + other.used_unfinished)
 
     def to_dict(self) -> dict[str, int]:
-        """Counts by bin, in order; ``Funnel(counts)`` reads it back."""
-        return dict(self.counts)
+        """Counts by bin, in order, and `used_unfinished`."""
+        return {**self.counts, "used_unfinished": self.used_unfinished}
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, int]) -> "Funnel":
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: on an unknown bin or a number that is no count.
+        """
+        counts = dict(tree)
+        unfinished = counts.pop("used_unfinished", 0)
+        return cls(counts, unfinished)
 
     def _rows(self) -> tuple[list[str], list[list[str]]]:
         rows = [[name, f"{n:,}", _percent(self.share(name))] for name, n in self.counts.items()]
+        rows.append(["  unfinished", f"{self.used_unfinished:,}", _percent(self.unfinished_share) + " of used"])
         rows.append(["total", f"{self.total:,}", _percent(1.0 if self.total else math.nan)])
         return ["bin", "positions", "share"], rows
 
@@ -109,12 +137,16 @@ def assign_bins(positions: Tensor, reasons: Mapping[str, Tensor]) -> Tensor:
     return bins
 
 
-def account(positions: Tensor, reasons: Mapping[str, Tensor]) -> tuple[Funnel, Tensor]:
+def account(
+    positions: Tensor, reasons: Mapping[str, Tensor], *, unfinished: Tensor | None = None
+) -> tuple[Funnel, Tensor]:
     """Count positions by bin.
 
     Args:
         positions: ``[...]`` bool, True where there is a position to account for.
         reasons: bool masks by bin, see `assign_bins`.
+        unfinished: bool mask that broadcasts to the positions, True at those of rollouts that did not end by
+            themselves.
 
     Returns:
         The funnel, whose total is the number of positions, and the ``[...]`` bool mask of the used ones.
@@ -124,9 +156,13 @@ def account(positions: Tensor, reasons: Mapping[str, Tensor]) -> tuple[Funnel, T
     """
     bins = assign_bins(positions, reasons)
     counts = torch.bincount(bins[positions].long(), minlength=len(BINS)).tolist()
-    funnel = Funnel(dict(zip(BINS, counts, strict=True)))
+    used, of_unfinished = bins == BINS.index("used"), 0
+    if unfinished is not None:
+        _check_mask("unfinished", unfinished, positions.shape)
+        of_unfinished = int((used & unfinished).sum())
+    funnel = Funnel(dict(zip(BINS, counts, strict=True)), of_unfinished)
     assert funnel.total == int(positions.sum())
-    return funnel, bins == BINS.index("used")
+    return funnel, used
 
 
 def _check_mask(name: str, mask: Tensor, shape: torch.Size) -> None:

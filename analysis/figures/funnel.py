@@ -28,7 +28,8 @@ def funnel(run: Run, states: str = "student", ax: Axes | None = None, *, width: 
     """Draw how many positions of the probe set fell into each bin between the transcripts and the loss.
 
     A bar a bin, for the run's start and for the end of each stage, with count and share of all positions. A bin that
-    nothing ever fell into is one line that says 0.
+    nothing ever fell into is one line that says 0. Beside the used positions stands how many are of transcripts that
+    did not end.
 
     Args:
         run: A run, finished or not.
@@ -77,7 +78,7 @@ def funnels(run: Run, states: str) -> list[tuple[Moment, Funnel]]:
         rows: pd.DataFrame = moment.rows.loc[moment.rows["statistic"].str.startswith("funnel.")]
         if len(rows):
             counts = dict(zip(rows["statistic"].str.removeprefix("funnel."), rows["value"].astype(int), strict=True))
-            found.append((moment, Funnel(counts)))
+            found.append((moment, Funnel.from_dict(counts)))
     return found
 
 
@@ -87,6 +88,8 @@ def _draw_bars(panel: Axes, name: str, found: Sequence[tuple[Moment, Funnel]], t
         n = counted.total if name == "positions" else counted[name]
         panel.barh(top + row, n, height=0.9, color=moment.colour, zorder=2, gid=f"{name}, {moment.name}")
         share = f" ({number(100 * n / counted.total, 1)} %)" if n and name != "positions" else ""
+        if name == "used" and counted.used_unfinished:
+            share += f", {count(counted.used_unfinished)} unfinished"
         _write(panel, n, top + row, count(n) + share, size)
 
 

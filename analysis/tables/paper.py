@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from overlap.funnel import BINS
+
 from ..formatting import count, counts, interval, number, plural
 from ..inference.errors import Unit
 from ..inference.evaluated import OVER, cluster_of, evaluated, over_words
@@ -78,13 +80,16 @@ def vuss_table(runs: Runs) -> PrintedTable:
             continue
         counted += steps["run"].unique().tolist()
         union = steps["overlap.union_size"].to_numpy(dtype=np.float64)
-        bins = steps.filter(like="funnel.").to_numpy(dtype=np.float64)
+        bins = steps.reindex(columns=[f"funnel.{name}" for name in BINS]).to_numpy(dtype=np.float64)
         used = steps["funnel.used"].to_numpy(dtype=np.float64) if "funnel.used" in steps else np.full(1, np.nan)
         ks = sorted({run.resolved["recipe"].get("support", {}).get("k", math.nan) for run in members.values()})
         rows.append(
             {"recipe": recipe, "vuss": union.mean(), "vuss.min": union.min(), "vuss.max": union.max()}
             | {name: steps[f"overlap.{name}"].to_numpy(dtype=np.float64).mean() for name in SIZES}
-            | {"used": used.sum() / bins.sum() if bins.size else math.nan, "k": ks[0] if len(ks) == 1 else math.nan}
+            | {
+                "used": used.sum() / np.nansum(bins) if np.isfinite(bins).any() else math.nan,
+                "k": ks[0] if len(ks) == 1 else math.nan,
+            }
             | {"n_steps": len(steps), "n_runs": steps["run"].nunique()}
         )
     columns = ["recipe", "vuss", "vuss.min", "vuss.max", *SIZES, "used", "k", "n_steps", "n_runs"]

@@ -195,6 +195,7 @@ def _probe(state: RunState) -> Lines:
     for states, rows in last.groupby("states", sort=False):
         values = dict(zip(rows["statistic"].tolist(), rows["value"].tolist(), strict=True))
         bins = {k.removeprefix("funnel."): v for k, v in values.items() if k.startswith("funnel.")}
+        unfinished = bins.pop("used_unfinished", 0.0)
         total = sum(bins.values())
         if not total:
             continue
@@ -202,6 +203,7 @@ def _probe(state: RunState) -> Lines:
         rest = [f"{k} {count(v)}" for k, v in bins.items() if v and k != "used"]
         words = f"{states}: {count(used)} of {count(total)} positions used ({100 * used / total:.1f} %)"
         title = f"probe {step}" if not lines else ""
+        rest += [f"{count(unfinished)} of the used in transcripts that did not end"] if unfinished else []
         words += "" if not rest else f"; {', '.join(rest)}"
         lines.append(Text.assemble((f"{title:<{LABEL}}" + (" " if len(title) >= LABEL else ""), "bold"), words))
     return lines

@@ -148,7 +148,7 @@ def account(
         "truncated": (~transcripts.finished if drop_truncated else torch.zeros_like(empty)).unsqueeze(-1),
         "thin_support": support.valid.sum(-1) < 2,
     }
-    return overlap.account(transcripts.mask, reasons)
+    return overlap.account(transcripts.mask, reasons, unfinished=~transcripts.finished.unsqueeze(-1))
 
 
 def refuse_undefined(logits: Tensor, role: str, recogniser: Recogniser, batch: Batch, transcripts: Transcripts) -> None:

@@ -115,7 +115,8 @@ def probe_decoding(recipe: Recipe) -> Decoding:
 
 
 def probe_rows(result: StateProbe, step: int, stage: str) -> list[dict[str, Any]]:
-    """Rows of `probes.parquet`: one a statistic, and one a bin of the funnel (`funnel.used`, …; value = positions)."""
+    """Rows of `probes.parquet`: one a statistic, one a bin of the funnel (`funnel.used`, …; value = positions), and how
+    many of the used positions are of rollouts that did not end (`funnel.used_unfinished`)."""
     common = {"step": step, "stage": stage, "states": result.states}
     rows = [
         common
@@ -135,6 +136,6 @@ def probe_rows(result: StateProbe, step: int, stage: str) -> list[dict[str, Any]
     counted = {"standard_error": nan, "low": nan, "high": nan, "n_groups": len(result.rollouts), "n_undefined": 0}
     rows += [
         common | {"statistic": f"funnel.{name}", "value": float(count), "n_positions": result.funnel.total} | counted
-        for name, count in result.funnel.counts.items()
+        for name, count in result.funnel.to_dict().items()
     ]
     return rows

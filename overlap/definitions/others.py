@@ -53,8 +53,8 @@ SEQUENCE_STATISTICS: dict[str, Definition] = {
         range="0 or 1",
         undefined="never",
         source="this library",
-        reading="The other way to collapse: such an utterance gives no positions, so no statistic of positions shows "
-        "it. 0 is right where there is speech.",
+        reading="The other way to collapse: such an utterance gives one position, that of its end, so that means over "
+        "positions hardly show it. 0 is right where there is speech.",
     ),
 }
 """Statistics of one sequence, see `overlap.sequences`."""

@@ -20,7 +20,7 @@ def on_policy_steps(path, unions, k=8):
         shared = None if union is None else 2 * k - 1 - union
         sizes = {"student_size": k, "teacher_size": k - 1.0, "intersection_size": shared}
         row["overlap"] = {"union_size": union} | sizes
-        row["funnel"] = {"unmapped": 5, "used": 15}
+        row["funnel"] = {"misaligned": 5, "used": 15, "used_unfinished": 3}
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 

@@ -32,7 +32,7 @@ for name in names:
     assert (total.sums.counts == again.sums.counts).all() and (total.sums.sums == again.sums.sums).all()
     assert mine.state_dict()["keys"] == states[name]["keys"]
     result[name] = total.state_dict()
-result["funnel"] = reduce_funnel(Funnel({"used": 10 * rank, "blocked": 1})).to_dict()
+result["funnel"] = reduce_funnel(Funnel({"used": 10 * rank, "blocked": 1}, rank)).to_dict()
 result["gathered"] = gathered(list(range(rank)))
 
 only = dist.new_group([1])
@@ -117,7 +117,7 @@ def test_the_reduced_meter_is_that_of_one_process(ranks, name):
 
 
 def test_funnels_and_anything_else(ranks):
-    assert all(Funnel(rank["funnel"]) == Funnel({"used": 10, "blocked": 2}) for rank in ranks)
+    assert all(Funnel.from_dict(rank["funnel"]) == Funnel({"used": 10, "blocked": 2}, 1) for rank in ranks)
     assert [rank["gathered"] for rank in ranks] == [[[], [0]]] * 2
 
 

@@ -25,7 +25,7 @@ def test_every_position_is_in_the_first_bin_that_applies(positions, reasons):
         assert BINS[bins[where]] == first
         assert used[where] == (first == "used")
         counts[first] += 1
-    assert funnel.to_dict() == counts
+    assert funnel.counts == counts
     assert funnel.total == int(positions.sum()) == sum(funnel.counts.values())
     assert account(positions, {**reasons, "used": used})[0] == funnel
 
@@ -38,7 +38,7 @@ def test_addition_keeps_the_total(tables):
     assert total.total == sum(funnel.total for funnel in funnels)
     for name in BINS:
         assert total[name] == sum(table.get(name, 0) for table in tables)
-    assert Funnel(json.loads(json.dumps(total.to_dict()))) == total
+    assert Funnel.from_dict(json.loads(json.dumps(total.to_dict()))) == total
 
 
 def test_masks_broadcast():
@@ -48,17 +48,34 @@ def test_masks_broadcast():
     assert used.tolist() == [[False] * 3, [True] * 3]
 
 
+def test_used_positions_of_unfinished_rollouts_are_counted():
+    positions, unfinished = torch.ones(2, 3, dtype=torch.bool), torch.tensor([[True], [False]])
+    blocked = torch.tensor([[True, False, False], [False, False, False]])
+    funnel, used = account(positions, {"blocked": blocked}, unfinished=unfinished)
+    assert (funnel["used"], funnel.used_unfinished, int(used.sum())) == (5, 2, 5)
+    assert funnel.unfinished_share == 0.4
+    assert (funnel + funnel).used_unfinished == 4
+    assert Funnel.from_dict(json.loads(json.dumps(funnel.to_dict()))) == funnel
+    assert math.isnan(Funnel({"blocked": 3}).unfinished_share)
+
+
+@pytest.mark.parametrize("wrong", [-1, 3])
+def test_no_more_unfinished_than_used(wrong):
+    with pytest.raises(ValueError, match=f"as many unfinished as used positions, received {wrong} of 2"):
+        Funnel({"used": 2, "blocked": 5}, used_unfinished=wrong)
+
+
 def test_printing():
-    funnel = Funnel({"used": 1999, "blocked": 1})
+    funnel = Funnel({"used": 1999, "blocked": 1}, used_unfinished=200)
     assert str(funnel).splitlines()[0].split() == ["bin", "positions", "share"]
     assert [line.split() for line in str(funnel).splitlines()[2:]] == [
         ["empty_rollout", "0", "0.00%"],
-        ["unmapped", "0", "0.00%"],
         ["blocked", "1", "0.05%"],
         ["misaligned", "0", "0.00%"],
         ["truncated", "0", "0.00%"],
         ["thin_support", "0", "0.00%"],
         ["used", "1,999", "99.95%"],
+        ["unfinished", "200", "10.01%", "of", "used"],
         ["total", "2,000", "100.00%"],
     ]
     assert "1,999" in funnel._repr_html_()
@@ -72,7 +89,7 @@ ALL = torch.ones(4, dtype=torch.bool)
 @pytest.mark.parametrize(
     ("positions", "reasons", "message"),
     [
-        (ALL, {"lost": ALL}, r"reasons: unknown bins \['lost'\]; the bins are empty_rollout, unmapped"),
+        (ALL, {"lost": ALL}, r"reasons: unknown bins \['lost'\]; the bins are empty_rollout, blocked"),
         (ALL, {"blocked": ALL.long()}, "blocked: expected a torch.bool mask, received torch.int64"),
         (ALL, {"blocked": ALL[:3]}, r"blocked: expected a mask that broadcasts to \[4\], received \[3\]"),
         (ALL, {"blocked": ALL[None]}, r"broadcasts to \[4\], received \[1, 4\]"),

@@ -54,7 +54,7 @@ function showPosition(state, row, position) {
   const panel = document.getElementById("panel");
   const title = make("h3", { textContent: `Token ${position + 1} of ${row.tok.length}: ${tokenText(row, position)}` });
   if (!row.use[position]) {
-    const why = "This position is not comparable (misaligned, unmapped, blocked or cut off): nothing is measured here.";
+    const why = "This position is not comparable (misaligned, blocked or cut off): nothing is measured here.";
     panel.replaceChildren(title, make("p", { className: "facts", textContent: why }));
     return;
   }

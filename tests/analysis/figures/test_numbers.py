@@ -268,7 +268,7 @@ def test_funnel_counts(full):
         widths = [bars(panel, f"{bin}, {name}")[0].get_width() for bin in ("positions", "truncated", "used")]
         assert widths == [1200 + lost, lost, 1200]
     texts = [text.get_text() for text in panel.texts]
-    assert texts.count("0, each time") == 5
+    assert texts.count("0, each time") == 4
     assert texts.count("0") == 1
     assert texts.count("5 (0.4 %)") == 3
 

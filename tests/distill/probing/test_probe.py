@@ -15,6 +15,7 @@ from distill.pair.comparison import compare
 from distill.pair.pair import Pair
 from distill.probing.probe import probe
 from distill.recipe import Decoding, Support
+from distill.training.monitoring import probe_rows
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,17 @@ def test_bins_add_up_to_the_positions_written(pair, utterances, states):
     assert sum(result.funnel.counts.values()) == result.funnel.total == positions
     assert result.estimates["union_size"].n_positions == result.funnel["used"]
     assert result.estimates["union_size"].n_groups <= len(utterances) == len(result.rollouts)
+    cut_off = sum(len(ids) for ids, finished in result.rollouts.values() if not finished)
+    assert result.funnel.used_unfinished == cut_off
+
+
+def test_rollouts_that_ran_into_the_limit_are_used_and_counted(pair, utterances):
+    result = probe(pair, SOURCE, utterances, SUPPORT, Decoding(max_new_tokens=1), batch_size=3)
+    cut_off = sum(len(ids) for ids, finished in result.rollouts.values() if not finished)
+    assert result.funnel == overlap.Funnel({"used": len(utterances)}, used_unfinished=cut_off)
+    assert cut_off > 0
+    rows = {row["statistic"]: row for row in probe_rows(result, 10, "on-policy")}
+    assert rows["funnel.used_unfinished"]["value"] == cut_off
 
 
 def test_union_and_intersection_partition_both_sets(pair, utterances):
@@ -93,25 +105,25 @@ class TestAccounting:
 
     def test_an_empty_rollout_is_scored_or_dropped_and_always_counted(self, pair, batch, transcripts):
         scored = compare(pair, batch, transcripts, SUPPORT)
-        assert scored.funnel.to_dict() == overlap.Funnel({"used": 6}).to_dict()
+        assert scored.funnel == overlap.Funnel({"used": 6}, used_unfinished=2)
         dropped = compare(pair, batch, transcripts, SUPPORT, drop_empty=True)
-        assert dropped.funnel.to_dict() == overlap.Funnel({"empty_rollout": 1, "used": 5}).to_dict()
+        assert dropped.funnel == overlap.Funnel({"empty_rollout": 1, "used": 5}, used_unfinished=2)
         assert not dropped.used[0].any()
 
     def test_truncated_rollouts_can_be_left_out(self, pair, batch, transcripts):
         comparison = compare(pair, batch, transcripts, SUPPORT, drop_truncated=True)
-        assert comparison.funnel.to_dict() == overlap.Funnel({"truncated": 2, "used": 4}).to_dict()
+        assert comparison.funnel == overlap.Funnel({"truncated": 2, "used": 4})
 
     def test_a_blocked_token_in_a_given_transcript_is_left_out(self, pair, batch):
         student = pair.student
         control = int(student.tokens.blocked.nonzero()[0])
         comparison = compare(pair, batch, pack([[1], [control, 2], [3]], student.tokens.end_of_text), SUPPORT)
-        assert comparison.funnel.to_dict() == overlap.Funnel({"blocked": 1, "used": 3}).to_dict()
+        assert comparison.funnel == overlap.Funnel({"blocked": 1, "used": 3}, used_unfinished=3)
 
     def test_k_of_one_with_full_agreement_is_too_thin_a_support(self, pair, batch, transcripts):
         student = pair.student
         comparison = compare(Pair.of(student, student, 1), batch, transcripts, Support(k=1))
-        assert comparison.funnel.to_dict() == overlap.Funnel({"thin_support": 6}).to_dict()
+        assert comparison.funnel == overlap.Funnel({"thin_support": 6})
 
     def test_blocked_tokens_are_in_neither_set(self, pair, batch, transcripts):
         comparison = compare(pair, batch, transcripts, SUPPORT)
