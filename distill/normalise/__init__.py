@@ -38,8 +38,11 @@ def normaliser(name: str) -> Normaliser:
 
     * ``none``: the text as it is.
     * ``basic``: Unicode NFKC; lower case; punctuation and symbols (categories P and S) become spaces, except an
-      apostrophe between two letters or digits, which distinguishes words (*we're*, *were*) and is written ``'``;
-      control characters become spaces and invisible format characters vanish; runs of white space become one space;
+      apostrophe between two letters or digits, which distinguishes words (*we're*, *were*) and is written ``'``
+      whichever of the usual signs stands there (``´``, ``‘``, ``′``, `` ` ``, ``ʻ`` …);
+      control characters become spaces and invisible format characters vanish, but a zero-width space in Khmer, Lao,
+      Thai and their like, where it parts words, becomes a space; fractions and powers are parted from the numeral
+      beside them (``1½`` is ``1 1 2``); runs of white space become one space;
       spaces beside Chinese characters and Japanese kana are dropped, because they carry nothing there and would count
       in the character error rate. Diacritics stay. ``Twenty-one, please!`` → ``twenty one please``.
     * ``spoken_digits``: ``basic``, with each decimal digit read out by its English word, one by one:
@@ -99,14 +102,14 @@ def _made(
 NORMALISERS: Mapping[str, Callable[[], Normaliser]] = MappingProxyType(
     {
         "none": _plain("none", "1", plain.unchanged),
-        "basic": _plain("basic", "1", plain.basic),
-        "spoken_digits": _plain("spoken_digits", "1", plain.spoken_digits),
+        "basic": _plain("basic", "2", plain.basic),
+        "spoken_digits": _plain("spoken_digits", "2", plain.spoken_digits),
         "whisper_english": _made("whisper_english", "1", whisper.english),
         "whisper_basic": _made("whisper_basic", "1", functools.partial(whisper.basic, split_letters=False)),
         "whisper_basic_letters": _made(
             "whisper_basic_letters", "1", functools.partial(whisper.basic, split_letters=True)
         ),
-        "mandarin": _made("mandarin", "1", mandarin, "mer"),
+        "mandarin": _made("mandarin", "2", mandarin, "mer"),
     }
 )
 """What makes each normaliser, by its name."""

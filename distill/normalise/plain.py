@@ -4,7 +4,16 @@ import re
 import unicodedata
 
 _DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-_INNER_APOSTROPHE = re.compile(r"(?<=[^\W_])['\u2019\u02bc](?=[^\W_])")
+# What keyboards, recognisers and typesetters put where ' belongs; left and right quotes, primes, accents that stand
+# alone, and the letters for a glottal stop.
+_APOSTROPHES = "'\u2018\u2019\u201b\u2032\u00b4`\u02b9\u02bb\u02bc\u02bd\uff07"
+_APOSTROPHE = re.compile(f"[{_APOSTROPHES}]")
+_OUTER_APOSTROPHE = re.compile(f"(?<![^\\W_])[{_APOSTROPHES}]|[{_APOSTROPHES}](?![^\\W_])")
+_INNER_APOSTROPHE = re.compile(r"(?<=[^\W_])'(?=[^\W_])")
+# A zero-width space parts words in these scripts, which write no other space between them: Thai, Lao, Myanmar, Khmer,
+# Tai Le, New Tai Lue, Tai Tham, Tai Viet. Anywhere else it only says where a line may break.
+_UNSEEN_SPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\uaa60-\uaadf"
+_UNSEEN_SPACE = re.compile(f"(?<=[{_UNSEEN_SPACED}])\u200b+|\u200b+(?=[{_UNSEEN_SPACED}])")
 UNSPACED = "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 """Han (with the iteration and zero marks), Hiragana and Katakana: the scripts that put no spaces between words, as the
 inside of a regular expression's character class."""
@@ -19,15 +28,29 @@ def unchanged(text: str) -> str:
 
 def basic(text: str) -> str:
     """``basic``, as :func:`distill.normalise.normaliser` describes it."""
-    text = "".join(c for c in text if unicodedata.category(c) != "Cf")
-    # Lower-casing can leave a sequence that composes, hence the second normalisation.
-    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
+    text = "".join(c for c in _UNSEEN_SPACE.sub(" ", text) if unicodedata.category(c) != "Cf")
+    # Before NFKC, which makes a space and a combining accent of ´, and 11⁄2 of 1½.
+    text = _parted_numbers(_APOSTROPHE.sub("'", _OUTER_APOSTROPHE.sub(" ", text)))
+    # Lower-casing makes two characters of İ, the second a dot that no other i has. It can also leave a sequence that
+    # composes, hence the second normalisation.
+    lower = unicodedata.normalize("NFKC", text).replace("\u0130", "I").lower()
+    text = unicodedata.normalize("NFKC", lower)
     inner = {match.start() for match in _INNER_APOSTROPHE.finditer(text)}
     text = "".join(
         "'" if i in inner else " " if unicodedata.category(c)[0] in "PS" or unicodedata.category(c) == "Cc" else c
         for i, c in enumerate(text)
     )
     return drop_spaces_beside_unspaced(" ".join(text.split()))
+
+
+def _parted_numbers(text: str) -> str:
+    """The text with a space between two numerals of which one is a fraction, a power or in a circle: 1½ is not 11/2."""
+    parts: list[str] = []
+    for c in text:
+        if parts and {"No"} <= {unicodedata.category(c), unicodedata.category(parts[-1][-1])} <= {"No", "Nd"}:
+            parts.append(" ")
+        parts.append(c)
+    return "".join(parts)
 
 
 def drop_spaces_beside_unspaced(text: str) -> str:

@@ -106,7 +106,13 @@ def test_page_shows_every_definition_and_names_only_what_there_is():
         assert f"- Reading: {definition.reading}\n" in text
     prose = text.split("## Statistics of one position")[0]
     states = {"student", "teacher", "reference", "fixed"}
-    assert not set(re.findall(r"`([a-z_0-9]+)`", prose)) - set(ALL) - set(BINS) - states - {"n_undefined", "used_unfinished"}
+    assert (
+        not set(re.findall(r"`([a-z_0-9]+)`", prose))
+        - set(ALL)
+        - set(BINS)
+        - states
+        - {"n_undefined", "used_unfinished"}
+    )
     for dotted in re.findall(r"`(overlap(?:\.\w+)+)`", text):
         assert pkgutil.resolve_name(dotted)
 

@@ -53,6 +53,29 @@ ORIGINAL_ENGLISH = [
         ("हिन्दी में", "हिन्दी में"),
         ("... —", ""),
         ("", ""),
+        # İ is an i: the combining dot that lower-casing leaves is in no other form of the word
+        ("İSTANBUL İyi I\u0307zmir ISPARTA", "istanbul iyi izmir isparta"),
+        ("ΟΔΟΣ Straße ẞ", "οδος straße ß"),
+        # what stands where an apostrophe belongs is one
+        *(
+            (f"we{sign}re O{sign}Neil", "we're o'neil")
+            for sign in "'\u2019\u2018\u201b\u2032\u00b4`\u02bb\u02bc\u02b9\uff07"
+        ),
+        *(
+            (f"{sign}quoted{sign} rock {sign}n{sign} roll", "quoted rock n roll")
+            for sign in "'\u2019\u2018\u00b4`\u2032\u02bb"
+        ),
+        ("Hawai\u02bbi \u02bbokina", "hawai'i okina"),
+        ("e\u0301t\u00b4 cafe\u0301", "ét café"),
+        # a zero-width space is one where scripts have no other
+        ("ខ្មែរ\u200bភាសា", "ខ្មែរ ភាសា"),
+        ("ພາສາ\u200bລາວ", "ພາສາ ລາວ".replace("ໍາ", "ຳ")),
+        ("ภาษา\u200bไทย\u200babc", "ภาษา ไทย abc"),
+        ("မြန်မာ\u200bဘာသာ", "မြန်မာ ဘာသာ"),
+        ("क्\u200dष न\u200cम ab\u200bcd", "क्ष नम abcd"),
+        # a fraction is no digit of the number before it
+        ("1½ ½ 2 ½ 3¾5", "1 1 2 1 2 2 1 2 3 3 4 5"),
+        ("10² x² 5⁻¹ ①②", "10 2 x2 5 1 1 2"),
     ],
 )
 def test_basic(text, expected):
@@ -224,7 +247,7 @@ def test_registry():
     libraries = f"transformers {transformers.__version__}, whisper-normalizer {metadata.version('whisper-normalizer')}"
     assert normaliser("whisper_english").version == f"1 ({libraries})"
     assert normaliser("whisper_basic").version == f"1 (transformers {transformers.__version__})"
-    assert normaliser("mandarin").version == f"1 (wetext {metadata.version('wetext')})"
+    assert normaliser("mandarin").version == f"2 (wetext {metadata.version('wetext')})"
     assert {name for name in NORMALISERS if normaliser(name).rate == "mer"} == {"mandarin"}
     message = (
         "there is no text normaliser 'whisper'; choose one of: basic, mandarin, none, spoken_digits, whisper_basic, "
