@@ -88,7 +88,7 @@ def reading() -> overlap.OverlapSummary:
         rollout = student.rollout(batch.prompt(student), max_new_tokens=48)
         logits = [model.score(batch.prompt(model), rollout) for model in (student, teacher)]
         statistics = measure(*logits, k=K, mask=rollout.mask, tokens=rollout.ids, blocked=student.tokens.blocked)
-        meter.update(statistics, groups=[utterance.id for utterance in batch.utterances])
+        meter.update(statistics)
         written["texts"] += student.decode(rollout)
         written["n_tokens"] += rollout.lengths.tolist()
         written["finished"] += rollout.finished.tolist()

@@ -20,7 +20,7 @@ from overlap.distributed import gathered, reduce_funnel
 from overlap.funnel import BINS, Funnel, account, assign_bins
 from overlap.gain import FixedContextGain, fixed_context_gain, gain_correlations
 from overlap.gates import Action, All, Any, Collapse, Decision, FixedSteps, Gate, Plateau, Threshold
-from overlap.groups import GroupSums
+from overlap.groups import GroupSums, packed_groups
 from overlap.heads import Head
 from overlap.hidden import measure_hidden
 from overlap.losses import UnionKL, union_kl
@@ -89,6 +89,7 @@ __all__ = [
     "measure",
     "measure_bounds",
     "measure_hidden",
+    "packed_groups",
     "presets",
     "reduce_funnel",
     "repetition",

@@ -122,6 +122,19 @@ def unseen_share(n_clusters: int, n_positions: float, level: float) -> float:
     return float(-np.expm1(math.log(1 - tail) / worth))
 
 
+def unseen_errors(value: float, n_clusters: int, n_words: float, level: float) -> tuple[float, float]:
+    """Ends of an error rate that no cluster departs from: the words that could have escaped notice differ by one error.
+
+    Args:
+        value: the error rate, errors a word.
+        n_clusters: at least 2.
+        n_words: of the references.
+        level: coverage of the interval.
+    """
+    share = unseen_share(n_clusters, n_words, level)
+    return max(0.0, value - share), value + share
+
+
 def _ratios(x: np.ndarray, n: np.ndarray) -> np.ndarray:
     return np.divide(x, n, out=np.full_like(x, np.nan), where=n > 0)
 

@@ -77,8 +77,10 @@ def fixed_context_gain(
         "after": new.to(old.device).where(defined, np.nan),
     }
     sums = GroupSums.from_values(kept, before.default_groups() if groups is None else groups, mask=before.mask)
-    estimates = estimate(sums, level=level, draws=draws, seed=seed)
-    return FixedContextGain(statistic, estimates["gain"], estimates["before"], estimates["after"], values, before.mask)
+    least, most = before.ranges.limits(statistic)
+    ends = estimate(sums, limits=(least, most), level=level, draws=draws, seed=seed)
+    gain = estimate(sums, limits=(least - most, most - least), level=level, draws=draws, seed=seed)["gain"]
+    return FixedContextGain(statistic, gain, ends["before"], ends["after"], values, before.mask)
 
 
 def gain_correlations(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 Key = int | str
@@ -79,6 +80,16 @@ class GroupSums:
         return cls(tuple(names), (), none, none.astype(np.int64), none.astype(np.int64))
 
     @classmethod
+    def joined(cls, parts: Sequence["GroupSums"], names: Sequence[str]) -> "GroupSums":
+        """Every group of every part as one of its own, numbered; of the statistics `names`, also without any part."""
+        if not parts:
+            return cls.empty(names)
+        sums, counts, undefined = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("sums", "counts", "undefined")
+        )
+        return cls(tuple(names), tuple(range(len(sums))), sums, counts, undefined)
+
+    @classmethod
     def merged(cls, parts: Sequence["GroupSums"]) -> "GroupSums":
         """Add up groups of the same key, keep the rest.
 
@@ -103,6 +114,50 @@ class GroupSums:
             counts[rows] += part.counts
             undefined[rows] += part.undefined
         return cls(names, tuple(keys), sums, counts, undefined)
+
+
+def packed_groups(*, position_ids: Tensor | None = None, cu_seqlens: Tensor | None = None) -> Tensor:
+    """The utterance of each position of rows into which several were packed one behind the other.
+
+    Example:
+        >>> import torch
+        >>> packed_groups(position_ids=torch.tensor([[0, 1, 2, 0, 1], [0, 1, 2, 3, 4]]))
+        tensor([[0, 0, 0, 1, 1],
+                [2, 2, 2, 2, 2]])
+        >>> packed_groups(cu_seqlens=torch.tensor([0, 3, 5]))
+        tensor([0, 0, 0, 1, 1])
+
+    Args:
+        position_ids: ``[..., L]`` integers that begin anew with each utterance, as a model takes them; a row begins one
+            whatever its first number is.
+        cu_seqlens: ``[n + 1]`` ascending integers, where each of n utterances begins and the last one ends, as kernels
+            for variable lengths take them.
+
+    Returns:
+        Long, of the shape of position_ids or ``[cu_seqlens[-1]]``.
+
+    Raises:
+        ValueError: if not exactly one is given, or it is no such tensor.
+    """
+    if (position_ids is None) == (cu_seqlens is None):
+        raise ValueError("packed_groups: expected position_ids or cu_seqlens, one of the two")
+    if position_ids is not None:
+        if position_ids.is_floating_point() or position_ids.ndim == 0:
+            raise ValueError(f"position_ids: expected integers [..., L], received {_described(position_ids)}")
+        begins = torch.ones_like(position_ids, dtype=torch.bool)
+        begins[..., 1:] = position_ids[..., 1:] <= position_ids[..., :-1]
+        return (begins.reshape(-1).cumsum(0) - 1).reshape(position_ids.shape)
+    assert cu_seqlens is not None
+    if cu_seqlens.is_floating_point() or cu_seqlens.ndim != 1 or len(cu_seqlens) < 2:
+        raise ValueError(f"cu_seqlens: expected integers [n + 1], received {_described(cu_seqlens)}")
+    lengths = cu_seqlens.diff()
+    if int(cu_seqlens[0]) != 0 or bool((lengths < 0).any()):
+        raise ValueError(f"cu_seqlens: expected ascending integers from 0, received {cu_seqlens.tolist()}")
+    return torch.arange(len(lengths), device=cu_seqlens.device).repeat_interleave(lengths.long())
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{tensor.dtype} of shape {list(tensor.shape)}"
 
 
 def sort_key(key: Key) -> tuple[bool, Key]:

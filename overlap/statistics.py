@@ -8,7 +8,7 @@ from torch import Tensor
 
 from overlap.bootstrap import DRAWS
 from overlap.chunk import Setting
-from overlap.definitions import TOKEN_STATISTICS
+from overlap.definitions import TOKEN_STATISTICS, Ranges
 from overlap.groups import Groups, GroupSums
 from overlap.measurement import Measurement, Rows, of_logits
 from overlap.positions import TensorLike
@@ -31,6 +31,7 @@ class TokenStatistics:
         temperature: at which every probability was taken (the top-k sets do not depend on it).
         top_p: mass of the sets of ``nucleus_overlap``.
         mask: ``[...]`` bool, True where the position was measured.
+        ranges: how far each statistic can go.
     """
 
     student_size: Tensor
@@ -69,13 +70,21 @@ class TokenStatistics:
     temperature: float
     top_p: float
     mask: Tensor
+    ranges: Ranges
 
     @classmethod
     def of(cls, measurement: Measurement, rows: Rows, elements: int | None = None) -> dict[Setting, "TokenStatistics"]:
         """Run a measurement, see `Measurement.run`: statistics by (k, temperature)."""
+        sides = measurement.pair
+        width, same = max(sides.student.n_admissible, sides.teacher.n_admissible), sides.map is None
         return {
             (k, temperature): cls(
-                **columns, k=k, temperature=temperature, top_p=measurement.top_p, mask=measurement.mask
+                **columns,
+                k=k,
+                temperature=temperature,
+                top_p=measurement.top_p,
+                mask=measurement.mask,
+                ranges=Ranges(k, width, same),
             )
             for (k, temperature), columns in measurement.run(rows, elements).items()
         }
@@ -114,7 +123,14 @@ class TokenStatistics:
         """
         sums = GroupSums.from_values(self.values(), self.default_groups() if groups is None else groups, mask=self.mask)
         return OverlapSummary.from_group_sums(
-            sums, k=self.k, temperature=self.temperature, states=states, level=level, draws=draws, seed=seed
+            sums,
+            k=self.k,
+            temperature=self.temperature,
+            states=states,
+            ranges=self.ranges,
+            level=level,
+            draws=draws,
+            seed=seed,
         )
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from overlap.bootstrap import DRAWS, studentised, unseen_share
-from overlap.definitions import canonical, label_of, limits_of, unit_of
+from overlap.definitions import Ranges, canonical, label_of, unit_of
 from overlap.groups import GroupSums
 from overlap.table import html_table, text_table
 
@@ -66,13 +66,14 @@ class OverlapSummary(Mapping[str, Estimate]):
         k: int | None = None,
         temperature: float | None = None,
         states: str | None = None,
+        ranges: Ranges | None = None,
         level: float = 0.95,
         draws: int = DRAWS,
         seed: int = 0,
     ) -> "OverlapSummary":
-        """Average over positions and bootstrap over groups, see `estimate`."""
+        """Average over positions and bootstrap over groups, see `estimate`; without ranges, k alone bounds."""
         return cls(
-            estimate(sums, level=level, draws=draws, seed=seed),
+            estimate(sums, ranges=ranges or Ranges(k), level=level, draws=draws, seed=seed),
             k=k,
             temperature=temperature,
             states=states,
@@ -182,6 +183,7 @@ class OverlapSummary(Mapping[str, Estimate]):
 def estimate(
     sums: GroupSums,
     *,
+    ranges: Ranges | None = None,
     limits: tuple[float, float] | None = None,
     level: float = 0.95,
     draws: int = DRAWS,
@@ -192,12 +194,13 @@ def estimate(
     The interval is that of `overlap.bootstrap.studentised`, cut off at the statistic's limits; all statistics share the
     resamples. Where no group differs from another, resampling shows nothing: a statistic between two finite limits may
     then be as far from its value as the deviating positions that could have escaped notice
-    (`overlap.bootstrap.unseen_share`) would move it, and any other has both ends at its value. Where a group's sum is
-    infinite there is no interval.
+    (`overlap.bootstrap.unseen_share`) would move it, and any other has both ends at its value, as has one that is the
+    same everywhere by definition. Where a group's sum is infinite there is no interval.
 
     Args:
         sums: per-group sufficient statistics.
-        limits: least and largest value of each of the statistics; by default those of `overlap.definitions`.
+        ranges: what bounds the statistics of `overlap.definitions`; by default what holds for any k and vocabulary.
+        limits: least and largest value of each of the statistics instead.
         level: coverage, between 0 and 1.
         draws: number of resamples, at least 2.
         seed: of the resampling; the same sums and seed give the same interval.
@@ -205,16 +208,17 @@ def estimate(
     Raises:
         ValueError: if level or draws is out of range.
     """
+    ranges = ranges or Ranges()
     found = studentised(sums.sums[:, :, None], sums.counts[:, :, None], level=level, draws=draws, seed=seed)
     n_positions, n_groups = sums.counts.sum(0), (sums.counts > 0).sum(0)
     result = {}
     for column, name in enumerate(sums.names):
-        least, most = limits or limits_of(name)
+        least, most = limits or ranges.limits(name)
         value, error = float(found.values[column]), float(found.standard_errors[column])
         low, high = float(found.lows[column]), float(found.highs[column])
         if error == 0:
             low = high = value
-            if math.isfinite(most - least):
+            if math.isfinite(most - least) and not ranges.certain(name):
                 share = unseen_share(n_groups[column], n_positions[column], level)
                 low, high = value - share * (value - least), value + share * (most - value)
         result[name] = Estimate(

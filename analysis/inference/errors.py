@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from overlap.bootstrap import DRAWS, unseen_share
+from overlap.bootstrap import DRAWS, unseen_errors
 
 from ..formatting import WIDTH, count, interval, number, p_text, plural, signed
 from .bootstrap import HOW, Interval, contrast
@@ -82,7 +82,7 @@ def error_rate(
 ) -> Interval:
     """Error rate of one evaluation, with an interval; over utterances it is the one that the evaluation itself has.
 
-    Without any error, the upper end is what could have escaped notice (`overlap.bootstrap.unseen_share`).
+    Where all have the same rate, the ends are what could have escaped notice (`overlap.bootstrap.unseen_errors`).
 
     Args:
         transcripts: A row an utterance, from `Run.transcripts` or `distill evaluate --output`.
@@ -148,8 +148,9 @@ def error_rate_difference(
 
 def _rate(errors: np.ndarray, totals: np.ndarray, *, level: float, draws: int, seed: int) -> Interval:
     found = contrast(errors, totals, limits=(0.0, math.inf), level=level, draws=draws, seed=seed)
-    if found.n >= 2 and found.value == 0:
-        return replace(found, low=0.0, high=unseen_share(found.n, totals.sum(), level))
+    if found.standard_error == 0:
+        low, high = unseen_errors(found.value, found.n, totals.sum(), level)
+        return replace(found, low=low, high=high)
     return found
 
 

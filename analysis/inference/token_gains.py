@@ -16,7 +16,7 @@ from scipy.stats import t as student_t
 
 from overlap import TokenStatistics, fixed_context_gain, gain_correlations
 from overlap.bootstrap import DRAWS
-from overlap.definitions import TOKEN_STATISTICS, canonical
+from overlap.definitions import TOKEN_STATISTICS, Ranges, canonical
 
 from ..formatting import count, decimals, interval, number, p_text, signed
 from ..printed import PrintedTable
@@ -116,7 +116,9 @@ def _statistics(positions: pd.DataFrame) -> TokenStatistics:
     traced = positions.reindex(columns=list(TOKEN_STATISTICS)).to_numpy(dtype=np.float32)
     columns = {name: torch.from_numpy(traced[:, i].copy()) for i, name in enumerate(TOKEN_STATISTICS)}
     k, temperature = positions["k"].iloc[0], positions["temperature"].iloc[0]
-    return TokenStatistics(**columns, k=int(k), temperature=float(temperature), top_p=math.nan, mask=mask)
+    return TokenStatistics(
+        **columns, k=int(k), temperature=float(temperature), top_p=math.nan, mask=mask, ranges=Ranges(int(k))
+    )
 
 
 @dataclass(frozen=True, eq=False)

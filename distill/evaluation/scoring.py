@@ -14,7 +14,7 @@ import jiwer
 import numpy as np
 from numpy.typing import NDArray
 
-from overlap.bootstrap import DRAWS, unseen_share
+from overlap.bootstrap import DRAWS, unseen_errors
 from overlap.groups import GroupSums
 from overlap.summary import Estimate, estimate
 
@@ -160,8 +160,9 @@ def score_transcripts(
     and nothing to the total.
 
     The intervals come from utterances drawn with replacement (Bisani & Ney, ICASSP 2004), the same ones for every rate,
-    with the studentised ends that every overlap statistic has (:func:`overlap.summary.estimate`). Where no utterance
-    has an error, the upper end is the rate that could have escaped notice (:func:`overlap.bootstrap.unseen_share`).
+    with the studentised ends that every overlap statistic has (:func:`overlap.summary.estimate`). Where every
+    utterance has the same rate, such as none or all of its words, the ends are what could have escaped notice
+    (:func:`overlap.bootstrap.unseen_errors`).
 
     Args:
         references: Reference transcripts by utterance id, or in order.
@@ -276,12 +277,13 @@ def _error_rates(
 
 
 def _error_rate(edits: EditCounts, found: Estimate, level: float) -> ErrorRate:
-    # An error rate has no greatest value, so `estimate` leaves the upper end of a flawless corpus at 0.
-    flawless = found.value == 0 and found.n_groups >= 2
+    low, high = found.low, found.high
+    if found.standard_error == 0:  # an error rate has no greatest value, so `estimate` leaves both ends at it
+        low, high = unseen_errors(found.value, found.n_groups, found.n_positions, level)
     return ErrorRate(
         value=found.value,
-        low=found.low,
-        high=unseen_share(found.n_groups, found.n_positions, level) if flawless else found.high,
+        low=low,
+        high=high,
         errors=int(edits.errors.sum()),
         total=int(edits.reference_lengths.sum()),
         substitutions=int(edits.substitutions.sum()),

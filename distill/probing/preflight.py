@@ -6,6 +6,7 @@ and the difference of their log-probabilities the noise in which a statistic's m
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 
 import overlap
+from overlap.summary import estimate
 from overlap.table import text_table
 
 from ..data.audio import duration
@@ -246,8 +248,10 @@ def engine_noise(
         values = {name: decided[name] for name in ("overlap_ratio", "top1_agreement")} | {"difference": away.amax(-1)}
         parts.append(overlap.GroupSums.from_values(values, [utterance.id], mask=compared.used))
         largest, n_tokens = max(largest, float(away.max()) if away.numel() else 0.0), n_tokens + int(given.sum())
-    found = overlap.OverlapSummary.from_group_sums(overlap.GroupSums.merged(parts), k=k)
-    return EngineNoise(found["overlap_ratio"], found["top1_agreement"], found["difference"], largest, n_tokens)
+    sums = overlap.GroupSums.merged(parts)
+    found = overlap.OverlapSummary.from_group_sums(sums, k=k)
+    difference = estimate(sums, limits=(0.0, math.inf))["difference"]  # an absolute one
+    return EngineNoise(found["overlap_ratio"], found["top1_agreement"], difference, largest, n_tokens)
 
 
 def has_weights(model: str) -> bool:

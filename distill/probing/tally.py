@@ -26,7 +26,7 @@ class LogitsTally:
         """Compare a batch; returns the comparison and [batch, length] values by statistic."""
         comparison = compare(pair, batch, transcripts, support)
         statistics = comparison.statistics()
-        self._meter.update(statistics, [utterance.id for utterance in batch.utterances])
+        self._meter.update(statistics, names=[utterance.id for utterance in batch.utterances])
         return comparison, statistics.values()
 
     def estimates(self) -> overlap.OverlapSummary:

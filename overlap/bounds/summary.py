@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from overlap.bootstrap import DRAWS
-from overlap.definitions import label_of, unit_of
+from overlap.definitions import Ranges, label_of, unit_of
 from overlap.groups import Groups, GroupSums
 from overlap.summary import Estimate, OverlapSummary, estimate
 from overlap.table import html_table, text_table
@@ -64,7 +64,7 @@ class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
         seed: int = 0,
     ) -> "BoundsSummary":
         """The same from the sums of both ends, which add up batch by batch."""
-        low, high = (estimate(sums, level=level, draws=draws, seed=seed) for sums in (lower, upper))
+        low, high = (estimate(sums, ranges=Ranges(k), level=level, draws=draws, seed=seed) for sums in (lower, upper))
         return cls({name: (low[name], high[name]) for name in low}, k=k, states=states, level=level)
 
     def ends(self) -> dict[str, Estimate]:

@@ -3,11 +3,10 @@
 ``python -m overlap.definitions`` prints them as a page, which is kept as ``overlap/STATISTICS.md``.
 """
 
-import math
-
 from overlap.definitions.definition import Definition
-from overlap.definitions.names import canonical, checked
+from overlap.definitions.names import ALL, canonical, checked
 from overlap.definitions.others import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS
+from overlap.definitions.ranges import Ranges
 from overlap.definitions.tokens import TOKEN_STATISTICS
 
 __all__ = [
@@ -15,27 +14,20 @@ __all__ = [
     "SEQUENCE_STATISTICS",
     "TOKEN_STATISTICS",
     "Definition",
+    "Ranges",
     "canonical",
     "checked",
     "label_of",
-    "limits_of",
     "unit_of",
 ]
-
-_ALL = TOKEN_STATISTICS | SEQUENCE_STATISTICS | CHECKPOINT_STATISTICS
 
 
 def unit_of(name: str) -> str:
     """Unit of a statistic, empty for a name that is not defined here."""
-    return _ALL[name].unit if name in _ALL else ""
+    return ALL[name].unit if name in ALL else ""
 
 
 def label_of(name: str) -> str:
     """The name as it is printed: with its alias where it has one."""
-    alias = _ALL[name].alias if name in _ALL else None
+    alias = ALL[name].alias if name in ALL else None
     return f"{name} ({alias})" if alias else name
-
-
-def limits_of(name: str) -> tuple[float, float]:
-    """Least and largest value of a statistic; infinite for a name that is not defined here."""
-    return _ALL[name].limits if name in _ALL else (-math.inf, math.inf)

@@ -29,14 +29,19 @@ class Definition:
     reading: str
     alias: str | None = None
 
-    @property
-    def limits(self) -> tuple[float, float]:
-        """Both ends of `range` as numbers: infinite where they are, or where they depend on k or V."""
-        low, high = (_end(text) for text in re.split(" … | or ", self.range))
+    def limits(self, k: int | None = None, vocabulary: int | None = None) -> tuple[float, float]:
+        """Both ends of `range` as numbers: infinite where they are, or where they depend on what is not given.
+
+        Args:
+            k: size of the top-k sets.
+            vocabulary: V, tokens that a distribution is over.
+        """
+        ends = {"ln 2": math.log(2)}
+        if k is not None:
+            ends |= {"k": float(k), "2k": 2.0 * k}
+        if vocabulary is not None:
+            ends |= {"V": float(vocabulary), "ln V": math.log(vocabulary)}
+        low, high = (
+            ends.get(text, float(text) if text.isdecimal() else None) for text in re.split(" … | or ", self.range)
+        )
         return (-math.inf if low is None else low), (math.inf if high is None else high)
-
-
-def _end(text: str) -> float | None:
-    if text == "ln 2":
-        return math.log(2)
-    return float(text) if text.isdecimal() else None

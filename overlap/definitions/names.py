@@ -12,8 +12,8 @@ ENDS = ("lower", "upper")
 OWN = "own."
 """What a name begins with that a user brings, such as ``own.wer``."""
 
-_ALL = TOKEN_STATISTICS | SEQUENCE_STATISTICS | CHECKPOINT_STATISTICS
-_BY_ALIAS = {one.alias.lower(): name for name, one in _ALL.items() if one.alias}
+ALL = TOKEN_STATISTICS | SEQUENCE_STATISTICS | CHECKPOINT_STATISTICS
+_BY_ALIAS = {one.alias.lower(): name for name, one in ALL.items() if one.alias}
 
 
 def canonical(name: str) -> str:
@@ -48,8 +48,8 @@ def checked(name: str) -> str:
         return name
     found = canonical(name)
     base = _parts(found)[1]
-    if base not in _ALL:
-        alike = difflib.get_close_matches(base.lower(), [*_ALL, *_BY_ALIAS], n=1)
+    if base not in ALL:
+        alike = difflib.get_close_matches(base.lower(), [*ALL, *_BY_ALIAS], n=1)
         hint = f"did you mean {alike[0]!r}?" if alike else "overlap/STATISTICS.md lists them"
         raise ValueError(
             f"statistic: there is no {name!r}; {hint} A number of your own is named '{OWN}{base or 'name'}', here and "

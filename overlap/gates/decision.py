@@ -78,7 +78,7 @@ class Gate(ABC):
     def _look_up(self, summary: Readings, statistic: str, on: str) -> "Reading":
         """The reading of a statistic; warns the first time that it is missing."""
         reading = Reading.of(summary, statistic, on)
-        missed: set[str] = self.__dict__.setdefault("_missed", set())
+        missed: set[str] = vars(cast(Any, self)).setdefault("_missed", set())
         if reading.estimate is None and statistic not in missed:
             missed.add(statistic)
             warnings.warn(

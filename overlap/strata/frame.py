@@ -1,5 +1,6 @@
 """Averages within strata, with a cluster bootstrap over utterances in each, as tidy frames."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
@@ -8,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from overlap.bootstrap import DRAWS
-from overlap.definitions import unit_of
+from overlap.definitions import Ranges, unit_of
 from overlap.groups import Groups, GroupSums, array_of, members_of
 from overlap.statistics import TokenStatistics
 from overlap.strata.labels import UNLABELLED, Labels
@@ -69,11 +70,13 @@ class StratumSums:
         names: of the sets of labels.
         levels: of each set.
         cells: sums by stratum; a stratum is one code for each set of labels, len(levels) for "unlabelled".
+        ranges: how far each statistic can go.
     """
 
     names: tuple[str, ...]
     levels: tuple[tuple[str, ...], ...]
     cells: dict[Cell, GroupSums]
+    ranges: Ranges
 
     @classmethod
     def from_values(
@@ -122,7 +125,8 @@ class StratumSums:
             cells[tuple(int(code) for code in cell)] = GroupSums(
                 sums.names, inside, sums.sums[cut], sums.counts[cut], sums.undefined[cut]
             )
-        return cls(names, levels, cells)
+        ranges = statistics.ranges if isinstance(statistics, TokenStatistics) else Ranges()
+        return cls(names, levels, cells, ranges)
 
     @classmethod
     def merged(cls, parts: Sequence["StratumSums"]) -> "StratumSums":
@@ -143,6 +147,7 @@ class StratumSums:
             first.names,
             first.levels,
             {cell: GroupSums.merged([part.cells[cell] for part in parts if cell in part.cells]) for cell in cells},
+            functools.reduce(Ranges.joined, (part.ranges for part in parts)),
         )
 
     def frame(
@@ -160,7 +165,8 @@ class StratumSums:
             raise ImportError("frames of strata need pandas; install it with `pip install pandas`") from error
         cells, rows = [], []
         for cell in sorted(self.cells):
-            for name, item in estimate(self.cells[cell], level=level, draws=draws, seed=seed).items():
+            found = estimate(self.cells[cell], ranges=self.ranges, level=level, draws=draws, seed=seed)
+            for name, item in found.items():
                 cells.append(cell)
                 rows.append({"statistic": name, "unit": unit_of(name), **asdict(item), "states": states})
         frame = pd.DataFrame(rows, columns=list(_COLUMNS))

@@ -14,7 +14,7 @@ import torch
 
 import overlap
 from overlap import BINS, SEQUENCE_STATISTICS, TOKEN_STATISTICS, VocabularyMap, measure
-from overlap.definitions import CHECKPOINT_STATISTICS, label_of, limits_of, unit_of
+from overlap.definitions import CHECKPOINT_STATISTICS, Ranges, label_of, unit_of
 from overlap.definitions.page import page
 from overlap.sequences import sequence_values
 
@@ -84,7 +84,8 @@ def test_every_definition_is_whole(name):
     assert definition.reading.endswith(".")
     low, high, _ = bounds(definition.range)
     fixed = [not re.search("[kV]", end) for end in re.split(" … | or ", definition.range)]
-    assert limits_of(name) == (low if fixed[0] else -math.inf, high if fixed[1] else math.inf)
+    assert Ranges().limits(name) == (low if fixed[0] else -math.inf, high if fixed[1] else math.inf)
+    assert Ranges(K, V).limits(name) == (low, high)
     assert not set(re.findall(r"`(\w+)`", definition.reading)) - set(ALL)
 
 
@@ -95,7 +96,7 @@ def test_units_and_labels():
     assert label_of("union_size") == "union_size (VUSS)"
     assert label_of("jaccard") == "jaccard"
     assert label_of("mine") == "mine"
-    assert limits_of("mine") == (-math.inf, math.inf)
+    assert Ranges(7, 50).limits("mine") == (-math.inf, math.inf)
 
 
 def test_page_shows_every_definition_and_names_only_what_there_is():

@@ -61,7 +61,7 @@ def batch(seed, names):
 def meter(*parts):
     result = OverlapMeter(k=3, states="student")
     for statistics, names in parts:
-        result.update(statistics, names)
+        result.update(statistics, names=names)
     return result
 
 

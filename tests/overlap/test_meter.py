@@ -28,7 +28,7 @@ def batches(n=4, seed=0):
 def meter(parts, **options):
     total = OverlapMeter(k=3, states="student", **options)
     for student, teacher, mask, names in parts:
-        total.update(measure(student, teacher, k=3, mask=mask), names)
+        total.update(measure(student, teacher, k=3, mask=mask), names=names)
     return total
 
 
@@ -70,8 +70,8 @@ def test_merging_in_any_order():
 def test_integer_groups_per_position_and_mixed_keys():
     total = OverlapMeter(k=2)
     statistics = measure(torch.randn(2, 3, 8), torch.randn(2, 3, 8), k=2)
-    total.update(statistics, torch.tensor([[1, 1, 2], [2, 10, 10]]))
-    total.update(statistics, ["b", "a"])
+    total.update(statistics, names=torch.tensor([[1, 1, 2], [2, 10, 10]]))
+    total.update(statistics, names=["b", "a"])
     assert total.sums.keys == (1, 2, 10, "a", "b")
     assert total.sums.counts[:, 0].tolist() == [2, 2, 2, 3, 3]
 
@@ -84,7 +84,7 @@ def test_state_and_pickle_round_trips():
     pickled = pickle.loads(pickle.dumps(half))
     for other in (restored, pickled):
         for student, teacher, mask, names in parts[2:]:
-            other.update(measure(student, teacher, k=3, mask=mask), names)
+            other.update(measure(student, teacher, k=3, mask=mask), names=names)
         assert_same(other.compute(), meter(parts).compute())
     assert_same(half.compute(), meter(parts[:2]).compute())  # the original did not move along
 
@@ -93,7 +93,7 @@ def test_many_small_batches_are_compacted():
     total = OverlapMeter(k=2)
     statistics = measure(torch.randn(1, 3, 8), torch.randn(1, 3, 8), k=2)
     for number in range(3000):
-        total.update(statistics, [number % 7])
+        total.update(statistics, names=[number % 7])
     assert len(total._parts) < 1100
     assert total.sums.counts[:, 0].sum() == 9000
     assert len(total.sums.keys) == 7
@@ -101,7 +101,7 @@ def test_many_small_batches_are_compacted():
 
 def test_its_settings_are_those_of_measure_unless_said():
     total = OverlapMeter()
-    total.update(measure(torch.randn(2, 40), torch.randn(2, 40)), [0, 1])
+    total.update(measure(torch.randn(2, 40), torch.randn(2, 40)), names=[0, 1])
     assert total.compute()["student_size"].value == 32
 
 
@@ -164,7 +164,7 @@ def test_a_deep_copy_goes_its_own_way():
     half = meter(parts[:2])
     other = copy.deepcopy(half)
     for student, teacher, mask, names in parts[2:]:
-        other.update(measure(student, teacher, k=3, mask=mask), names)
+        other.update(measure(student, teacher, k=3, mask=mask), names=names)
     assert_same(other.compute(), meter(parts).compute())
     assert_same(half.compute(), meter(parts[:2]).compute())
 
@@ -182,7 +182,7 @@ def test_refusals():
     with pytest.raises(
         ValueError, match=r"statistics: expected k = 3 and temperature = 1 .* received k = 2 and temperature = 1"
     ):
-        total.update(statistics, [0, 1])
+        total.update(statistics, names=[0, 1])
     with pytest.raises(ValueError, match="received k = 3 and temperature = 2; keep one meter for each setting"):
         total.merge(OverlapMeter(k=3, temperature=2.0, states="student"))
     with pytest.raises(

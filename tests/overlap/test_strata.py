@@ -118,7 +118,7 @@ def test_batches_add_up():
     for rows in (slice(4, 6), slice(0, 1), slice(1, 4)):
         part = {name: value[rows] for name, value in measured.values().items()}
         parts.append(StratumSums.from_values(part, Labels("language", labels.levels, labels.codes[rows]), names[rows]))
-    pd.testing.assert_frame_equal(StratumSums.merged(parts).frame(), by(measured, labels, names))
+    pd.testing.assert_frame_equal(StratumSums.merged(parts).frame(), by(measured.values(), labels, names))
     other = StratumSums.from_values(measured, Labels("language", ("en",), np.zeros(6, int)))
     with pytest.raises(ValueError, match=r"strata: expected the labels language: en, zh, received language: en; give"):
         StratumSums.merged([parts[0], other])
