@@ -6,10 +6,10 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.markup import escape
@@ -20,7 +20,11 @@ from ..training.errors import TrainingError
 if TYPE_CHECKING:
     from ..models import Recogniser
 
-app = App(name="distill", help="Distil a speech recogniser on-policy, in stages gated on support overlap.")
+app = App(
+    name="distill",
+    version=lambda: import_module("overlap.version").__version__,
+    help="Distil a speech recogniser on-policy, in stages gated on support overlap.",
+)
 stderr = Console(stderr=True)
 
 JsonFlag = Annotated[bool, Parameter(name="--json")]
@@ -71,7 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (MissingExtraError, OSError, TrainingError, ValueError) as error:
         stderr.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
-    except (MemoryError, torch.OutOfMemoryError) as error:
+    except (MemoryError, RuntimeError) as error:
+        torch = sys.modules.get("torch")  # which need not be loaded to say that it ran out of memory
+        if not isinstance(error, MemoryError if torch is None else (MemoryError, torch.OutOfMemoryError)):
+            raise
         remedy = "lower the stage's micro_batch_size or batch_size, or set student.gradient_checkpointing = true"
         stderr.print(
             f"[bold red]error:[/] out of memory: {escape(str(error))}\n{remedy}", highlight=False, soft_wrap=True

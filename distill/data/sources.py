@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from .hf import dataset_identity, is_dataset, read_dataset
+from .hf.loading import dataset_identity, read_dataset
+from .hf.reference import is_dataset
 from .manifest import Utterance, read_manifest
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from ..data.hf import DatasetReference, is_dataset
+from ..data.hf.reference import DatasetReference, is_dataset
 
 PACKAGED = "demo:"
 

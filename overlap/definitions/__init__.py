@@ -5,12 +5,15 @@
 
 import math
 
+from overlap.definitions.bounded import BOUNDED_STATISTICS, DECIDED_BY_TOP_K
 from overlap.definitions.definition import Definition
 from overlap.definitions.others import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS
 from overlap.definitions.tokens import TOKEN_STATISTICS
 
 __all__ = [
+    "BOUNDED_STATISTICS",
     "CHECKPOINT_STATISTICS",
+    "DECIDED_BY_TOP_K",
     "SEQUENCE_STATISTICS",
     "TOKEN_STATISTICS",
     "Definition",

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from overlap.estimate import Estimate
 from overlap.gates.decision import Action, Decision, Gate, Reading, check_settings, check_step, count
-from overlap.summary import Estimate
 
 Limits = tuple[float | None, float | None]
 

@@ -4,8 +4,8 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
+from overlap.estimate import Estimate
 from overlap.gates.decision import Action, Decision, Gate
-from overlap.summary import Estimate
 
 
 class _Combination(Gate):

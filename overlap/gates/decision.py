@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar, cast
 
-from overlap.summary import Estimate
+from overlap.estimate import Estimate
 
 
 class Action(enum.StrEnum):

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from overlap.estimate import Estimate
 from overlap.gates.decision import Action, Decision, Gate, check_step
-from overlap.summary import Estimate
 
 
 @dataclass
