@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from overlap.support import Support, intersection, top_k, union
     from overlap.sweep import sweep
     from overlap.token_bytes import TokenBytes, token_bytes
-    from overlap.version import __version__
+    from overlap.version import __version__ as __version__
     from overlap.vocabulary import UNMAPPED, VocabularyMap
     from overlap.vocabulary_objective import vocabulary_divergence
 

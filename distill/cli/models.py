@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from ..places import require_places
 from ..progress import TerminalProgress
 from ..recipe import Decoding, Server, Support, Teacher
 from .app import AS_THEY_ARE, JsonFlag, Loading, app, stderr, write_rows
@@ -63,13 +64,6 @@ def probe(
         loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
-    from ..data.audio import AudioCache, check_durations
-    from ..data.batch import AudioSource, check_inputs
-    from ..data.sources import read_utterances
-    from ..pair.pair import Pair
-    from ..probing.probe import probe as probe_pair
-    from ..teacher import ServedTeacher, load_served_teacher
-
     if preflight and teacher_url is None:
         raise ValueError("--preflight asks a server: give its --teacher-url")
     if student is None and not preflight:
@@ -77,6 +71,14 @@ def probe(
     served = Teacher(model=teacher, url=teacher_url, server=server)
     if teacher_url is not None and temperature != 1.0:
         raise ValueError("--temperature: a server's log-probabilities are at temperature 1; leave it out")
+    require_places(manifests={"--manifest": manifest}, models={"--student": student, "--teacher": teacher})
+    from ..data.audio import AudioCache, check_durations
+    from ..data.batch import AudioSource, check_inputs
+    from ..data.sources import read_utterances
+    from ..pair.pair import Pair
+    from ..probing.probe import probe as probe_pair
+    from ..teacher import ServedTeacher, load_served_teacher
+
     utterances = read_utterances(manifest)[: max_utterances or (PREFLIGHT_CLIPS if preflight else None)]
     check_durations(utterances, max_seconds)
     source = AudioSource(AudioCache(max_seconds=max_seconds))
@@ -160,6 +162,7 @@ def show(
         loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
+    require_places(manifests={"--manifest": manifest}, models={"--student": student, "--teacher": teacher})
     from ..data.audio import AudioCache, check_durations
     from ..data.batch import AudioSource, check_inputs
     from ..data.manifest import require_text

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from ..places import require_places
 from ..progress import TerminalProgress
 from ..recipe import Decoding, Filters, Server, Teacher, Transcription
 from .app import AS_THEY_ARE, JsonFlag, Loading, app, write_rows
@@ -43,6 +44,7 @@ def evaluate(
         loading: How the model is loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
+    require_places(manifests={"--manifest": manifest}, models={"--model": model})
     from ..data.audio import AudioCache, check_durations
     from ..data.batch import AudioSource, check_inputs
     from ..data.manifest import require_text
@@ -106,6 +108,7 @@ def transcribe(
         normaliser: Text normaliser of the error rates, where the manifest has references.
         json_: Print one JSON object to standard output and nothing else there.
     """
+    require_places(manifests={"--manifest": manifest}, models={"--teacher": teacher})
     from ..teacher_data.making import transcribe_manifest
 
     with TerminalProgress() as progress:

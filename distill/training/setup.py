@@ -16,6 +16,7 @@ from ..normalise import normaliser
 from ..pair.loading import load_student, load_teacher
 from ..pair.pair import Pair
 from ..recipe import Recipe
+from ..recipe.paths import require_files
 from ..teacher import ServedTeacher
 from .augmentation import Augmentation, AugmentationError
 
@@ -51,9 +52,10 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         weights: A checkpoint of this run whose weights the student takes instead of the recipe's.
 
     Raises:
-        ManifestError, AudioError, AugmentationError, MissingExtraError, ModelError, PairError, ServerError: Whatever
-            does not fit, with the remedy.
+        FileNotFoundError, ManifestError, AudioError, AugmentationError, MissingExtraError, ModelError, PairError,
+            ServerError: Whatever does not fit, with the remedy.
     """
+    require_files(recipe)
     stages = tuple(_read(stage.manifest, recipe) for stage in recipe.stages)
     for stage, utterances in zip(recipe.stages, stages, strict=True):
         if stage.type == "sft":
