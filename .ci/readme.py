@@ -1,8 +1,8 @@
 """Runs every `sh` and `python` block of the READMEs, in order and as printed, in an environment of their own.
 
 The environment should hold Python and pip alone (or wheels that an installation would otherwise fetch): what a README
-forgets to install then fails here as it fails for a stranger. Blocks run in a copy of the checkout: those of sh in a bash
-that stops at the first error, those of Python in one process a README, as cells of a notebook. A block that cannot run
+forgets to install then fails here as it fails for a stranger. Blocks run in a copy of the checkout: sh in a bash
+that stops at the first error, Python in one process a README, as cells of a notebook. A block that cannot run
 anywhere carries its reason above its fence::
 
     <!-- not run: needs a server -->

@@ -9,13 +9,14 @@ import torch
 
 from ..data.audio import AudioCache, check_durations
 from ..data.batch import AudioSource, check_inputs
-from ..data.manifest import Utterance, require_text
+from ..data.manifest import ManifestError, Utterance, require_text
 from ..data.sources import read_utterances
 from ..models import Recogniser
 from ..normalise import normaliser
 from ..pair.loading import load_student, load_teacher
 from ..pair.pair import Pair
 from ..recipe import Recipe
+from ..recipe.gates import NEEDS_INTERVALS, opens_without_intervals, statistics_read
 from ..recipe.paths import require_files
 from ..teacher import ServedTeacher
 from .augmentation import Augmentation, AugmentationError
@@ -67,6 +68,10 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         probe_set = _read(recipe.probe.manifest, recipe)[: recipe.probe.max_utterances]
         if "reference" in recipe.probe.states:
             require_text(probe_set, "probing on reference transcripts")
+        gates = ((i, stage.gate) for i, stage in enumerate(recipe.stages) if stage.gate is not None)
+        for i, gate in gates if len(probe_set) == 1 else ():
+            if statistics_read(gate) and not opens_without_intervals(gate):
+                raise ManifestError(f"{recipe.probe.manifest} has one utterance: stages.{i}.gate {NEEDS_INTERVALS}")
     evaluation: tuple[Utterance, ...] = ()
     if recipe.evaluation:
         normaliser(recipe.evaluation.normaliser)
