@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .data.hf.rows import utterances_from
     from .data.manifest import ManifestError, Utterance, read_manifest, write_manifest
     from .data.sources import read_utterances
+    from .drafting import draft_recipe
     from .pair.comparison import LogitsError
     from .recipe import Filters, Recipe, RecipeError, Transcription, load_recipe
     from .teacher_data.making import TeacherData, TeacherDataError, transcribe_manifest
@@ -44,6 +45,7 @@ __all__ = [
     "TrainingError",
     "Transcription",
     "Utterance",
+    "draft_recipe",
     "extract_audio",
     "load_recipe",
     "read_manifest",
@@ -60,6 +62,7 @@ _MODULES = {
     "data.hf.rows": ("utterances_from",),
     "data.manifest": ("ManifestError", "Utterance", "read_manifest", "write_manifest"),
     "data.sources": ("read_utterances",),
+    "drafting": ("draft_recipe",),
     "pair.comparison": ("LogitsError",),
     "recipe": ("Filters", "Recipe", "RecipeError", "Transcription", "load_recipe"),
     "teacher_data.making": ("TeacherData", "TeacherDataError", "transcribe_manifest"),

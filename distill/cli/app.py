@@ -10,24 +10,59 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, CycloptsPanel, Parameter
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
 from ..extras import MissingExtraError
+from ..recipe.explaining import explain
 from ..training.errors import TrainingError
 
 if TYPE_CHECKING:
     from ..models import Recogniser
 
+
+def _worded(error: CycloptsError) -> Any:
+    """A mistake in the words of flags; those that are fields of recipes are checked by pydantic, which has its own."""
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, ValidationError):
+        flags = [
+            f"--{line.replace('_', '-', line.partition(':')[0].count('_'))}" for line in explain(cause).split("\n  ")
+        ]
+        return CycloptsPanel("\n".join(flags))
+    return CycloptsPanel(error)
+
+
 app = App(
     name="distill",
     version=lambda: import_module("overlap.version").__version__,
     help="Distil a speech recogniser on-policy, in stages gated on support overlap.",
+    error_formatter=_worded,
 )
 stderr = Console(stderr=True)
 
 JsonFlag = Annotated[bool, Parameter(name="--json")]
+
+
+def _at_least_one(_: Any, value: Any) -> None:
+    if value is not None and value < 1:
+        raise ValueError("Must be at least 1.")
+
+
+def _positive(_: Any, value: Any) -> None:
+    if value is not None and not 0 < value < float("inf"):
+        raise ValueError("Must be a number above 0.")
+
+
+def _not_negative(_: Any, value: Any) -> None:
+    if not 0 <= value < 2**63:
+        raise ValueError("Must be at least 0.")
+
+
+Count = Annotated[int, Parameter(validator=_at_least_one)]
+Amount = Annotated[float, Parameter(validator=_positive)]
+Seed = Annotated[int, Parameter(validator=_not_negative)]
 
 
 @Parameter(name="*")

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from ..progress import TerminalProgress
 from ..recipe import TrackerName, load_recipe
 from ..recipe.paths import require_files, shipped_recipes
-from .app import JsonFlag, app
+from .app import JsonFlag, Seed, app
 
 if TYPE_CHECKING:
     from ..training.trainer import RunResult
@@ -23,7 +23,7 @@ Track = Annotated[tuple[TrackerName, ...], Parameter(name="--track")]
 
 
 @app.command
-def demo(*, output: Path, seed: int = 0, recipe: str = "demo", track: Track = ()) -> int:
+def demo(*, output: Path, seed: Seed = 0, recipe: str = "demo", track: Track = ()) -> int:
     """Train the embedded demo: a small student through SFT, teacher data and OPD under overlap gates, on a CPU.
 
     Args:

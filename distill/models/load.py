@@ -142,17 +142,27 @@ def load_recogniser(
 
 def _adapter(model: str, config: Any, family: str | None, options: Mapping[str, Any]) -> Adapter:
     """The adapter of a checkpoint, which must know the options."""
-    kind = family or config.model_type
-    if kind not in FAMILIES and family is None and _is_text(config):
-        kind = TEXT
-    if kind not in FAMILIES:
-        raise ModelError(f"{model!r} is a {kind!r} model; there are adapters for {sorted(FAMILIES)}")
+    kind = adapter_of(model, config, family)
     adapter = FAMILIES[kind]
     for name in options:
         if name not in adapter.options:
             known = f"settings {sorted(adapter.options)}" if adapter.options else "no such settings"
             raise ModelError(f"{model!r}: {name} is nothing to a {kind!r} model, which has {known}; remove it")
     return adapter
+
+
+def adapter_of(model: str, config: Any, family: str | None = None) -> str:
+    """The name of the adapter for a checkpoint's configuration.
+
+    Raises:
+        ModelError: There is none.
+    """
+    kind = family or config.model_type
+    if kind not in FAMILIES and family is None and _is_text(config):
+        kind = TEXT
+    if kind not in FAMILIES:
+        raise ModelError(f"{model!r} is a {kind!r} model; there are adapters for {sorted(FAMILIES)}")
+    return kind
 
 
 def _eight_bits() -> Any:

@@ -54,11 +54,20 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     for assignment in overrides:
         _assign(data, assignment)
     try:
-        # As JSON, because there pydantic takes an array for a tuple and yet no text for a number, nor true for 1.
-        recipe = Recipe.model_validate_json(json.dumps(data, default=str), strict=True)
+        recipe = recipe_of(data)
     except ValidationError as error:
         raise RecipeError(f"{path}: {explain(error)}") from error
     return _absolute(recipe, Path.cwd() if shipped_path else path.parent)
+
+
+def recipe_of(data: dict[str, Any]) -> Recipe:
+    """The recipe that a TOML file's tables stand for, its paths as they are written.
+
+    Raises:
+        ValidationError: As pydantic words it; see `distill.recipe.explaining`.
+    """
+    # As JSON, because there pydantic takes an array for a tuple and yet no text for a number, nor true for 1.
+    return Recipe.model_validate_json(json.dumps(data, default=str), strict=True)
 
 
 def _absolute(recipe: Recipe, base: Path) -> Recipe:

@@ -182,7 +182,7 @@ class Evaluation(Section):
     batch_size: PositiveInt = 32
     """Utterances at once."""
     max_new_tokens: PositiveInt | None = None
-    """Longest transcript, in tokens; None: from the longest audio of the set."""
+    """Longest transcript, in tokens; None: from the longest audio of the set, 20 a second."""
     every: PositiveInt | None = None
     """Also evaluate every so many steps; None evaluates at the end of each stage only."""
 

@@ -14,27 +14,28 @@ Location = tuple[int | str, ...]
 
 def sections_at(location: Location) -> list[type[Section]]:
     """The sections that may stand at a place: several where a `type` tells them apart, none where a value stands."""
-    candidates: list[type[Section]] = [Recipe]
-    for part in location:
-        following: list[type[Section]] = []
-        for section in candidates:
-            if isinstance(part, int):
-                following.append(section)
-            elif part in section.model_fields:
-                following += sections_of(section.model_fields[part].annotation)
-            elif part in types_of(section):
-                following.append(section)
-        candidates = following
-    return candidates
+    return _walk(location)[0]
 
 
 def keys_of(location: Location) -> list[str | int]:
     """A location as the file has it, without the types that pydantic adds."""
-    return [
-        part
-        for i, part in enumerate(location)
-        if isinstance(part, int) or not any(part in types_of(section) for section in sections_at(location[:i]))
-    ]
+    return _walk(location)[1]
+
+
+def _walk(location: Location) -> tuple[list[type[Section]], list[str | int]]:
+    sections: list[type[Section]] = [Recipe]
+    keys: list[str | int] = []
+    type_follows = False  # in the location, where sections are told apart by it
+    for part in location:
+        if isinstance(part, str) and type_follows and any(part in types_of(section) for section in sections):
+            sections, type_follows = [section for section in sections if part in types_of(section)], False
+            continue
+        keys.append(part)
+        if isinstance(part, str):
+            fields = [section.model_fields[part] for section in sections if part in section.model_fields]
+            sections = [inner for field in fields for inner in sections_of(field.annotation)]
+            type_follows = True
+    return sections, keys
 
 
 def sections_of(annotation: typing.Any) -> list[type[Section]]:

@@ -22,7 +22,13 @@ class Decoding(Section):
     temperature: Positive = 1.0
     """Of the draw."""
     max_new_tokens: PositiveInt | None = None
-    """Longest transcript, in tokens; None: from the longest audio of the manifest."""
+    """Longest transcript, in tokens; None: from the longest audio of the manifest, 20 a second."""
+
+    @property
+    def limit(self) -> int:
+        """Longest transcript, once it has been settled what the audio says (`distill.data.limits.settled`)."""
+        assert self.max_new_tokens is not None
+        return self.max_new_tokens
 
 
 class Transcription(Decoding):
