@@ -3,6 +3,8 @@
 Figures are in `analysis.figures`, apart so that tables need no plotting library to load.
 """
 
+from overlap.version import __version__ as __version__
+
 from .run.load import Run, load
 from .run.readings import gate_readings
 from .run.runs import Runs, load_many

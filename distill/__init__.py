@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .data.extract import extract_audio
-    from .data.hf import utterances_from
+    from .data.hf.rows import utterances_from
     from .data.manifest import ManifestError, Utterance, read_manifest, write_manifest
     from .data.sources import read_utterances
+    from .drafting import draft_recipe
     from .pair.comparison import LogitsError
     from .recipe import Filters, Recipe, RecipeError, Transcription, load_recipe
     from .teacher_data.making import TeacherData, TeacherDataError, transcribe_manifest
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from .training.launch import resume, train
     from .training.observer import Observer
     from .training.trainer import RunResult
+
+__version__: str
+"""As `overlap.version` reads it."""
 
 __all__ = [
     "Filters",
@@ -41,6 +45,7 @@ __all__ = [
     "TrainingError",
     "Transcription",
     "Utterance",
+    "draft_recipe",
     "extract_audio",
     "load_recipe",
     "read_manifest",
@@ -54,9 +59,10 @@ __all__ = [
 
 _MODULES = {
     "data.extract": ("extract_audio",),
-    "data.hf": ("utterances_from",),
+    "data.hf.rows": ("utterances_from",),
     "data.manifest": ("ManifestError", "Utterance", "read_manifest", "write_manifest"),
     "data.sources": ("read_utterances",),
+    "drafting": ("draft_recipe",),
     "pair.comparison": ("LogitsError",),
     "recipe": ("Filters", "Recipe", "RecipeError", "Transcription", "load_recipe"),
     "teacher_data.making": ("TeacherData", "TeacherDataError", "transcribe_manifest"),
@@ -69,6 +75,8 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("overlap.version").__version__
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, Group
@@ -14,10 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from .evaluation.scoring import UNITS
 from .recipe.readings import ENDS
-from .teacher_data.summary import TeacherDataSummary
 from .training.observer import Observer
+
+if TYPE_CHECKING:
+    from .teacher_data.summary import TeacherDataSummary
 
 SHOWN = {"union_size": "VUSS", "intersection_size": "|I|", "top1_agreement": "top-1", "total_variation": "TV"}
 """Statistics of the probe table and their headings, short enough for 80 columns."""
@@ -177,6 +178,8 @@ def decision_words(row: Mapping[str, Any]) -> tuple[str, str]:
 
 def evaluation_line(row: Mapping[str, Any]) -> str:
     """Word or mixed error rate with interval and counts; `nan` where it is undefined."""
+    from .evaluation.scoring import UNITS
+
     name = "mer" if "mer" in row else "wer"
     rate = row[name]
     value, low, high = ("nan" if rate[end] is None else f"{100 * rate[end]:.2f}" for end in ("value", "low", "high"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .data.batch import AudioSource, Batch
+from .data.limits import settled
 from .data.manifest import Utterance
 from .models import Transcriber, Transcripts
 from .recipe import Decoding
@@ -24,6 +25,7 @@ def transcribe(
 ) -> dict[str, str]:
     """Texts by utterance id, in the order given."""
     texts: dict[str, str] = {}
+    decoding = settled(decoding, utterances)
     for batch in source.batches(utterances, batch_size):
         written = write(recogniser, batch, decoding)
         texts.update(zip((u.id for u in batch.utterances), recogniser.decode(written), strict=True))
@@ -33,10 +35,10 @@ def transcribe(
 
 
 def write(recogniser: Transcriber, batch: Batch, decoding: Decoding) -> Transcripts:
-    """The transcripts of a batch, in the recogniser's tokens."""
+    """The transcripts of a batch, in the recogniser's tokens; the decoding says how long they may be."""
     return recogniser.rollout(
         batch.prompt(recogniser),
-        max_new_tokens=decoding.max_new_tokens,
+        max_new_tokens=decoding.limit,
         sample=decoding.sample,
         temperature=decoding.temperature,
     )

@@ -9,38 +9,55 @@
 tensor([[1., 0.]])
 >>> statistics.summary(states="student")["union_size"].value  # VUSS
 3.0
+
+Names are imported when they are first asked for: the gates and the definitions need no PyTorch, which takes seconds.
 """
 
-from overlap import presets, strata
-from overlap.alignment import Alignment, align, match
-from overlap.bounds import BOUNDED_STATISTICS, DECIDED_BY_TOP_K, BoundsSummary, OverlapBounds, measure_bounds
-from overlap.coverage import Coverage, coverage
-from overlap.definitions import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS, TOKEN_STATISTICS, Definition
-from overlap.distributed import gathered, reduce_funnel
-from overlap.funnel import BINS, Funnel, account, assign_bins
-from overlap.gain import FixedContextGain, fixed_context_gain, gain_correlations
-from overlap.gates import Action, All, Any, Collapse, Decision, FixedSteps, Gate, Plateau, Threshold
-from overlap.groups import GroupSums, packed_groups
-from overlap.heads import Head
-from overlap.hidden import measure_hidden
-from overlap.losses import UnionKL, union_kl
-from overlap.meter import OverlapMeter
-from overlap.objectives import sampled_reverse_kl, set_divergence, set_logprobs, set_mass, support_kl
-from overlap.sequences import (
-    length_ratio,
-    repetition,
-    sequence_estimates,
-    sequence_values,
-    token_rate,
-    utterance_estimates,
-)
-from overlap.statistics import TokenStatistics, measure
-from overlap.summary import Estimate, OverlapSummary
-from overlap.support import Support, intersection, top_k, union
-from overlap.sweep import sweep
-from overlap.token_bytes import TokenBytes, token_bytes
-from overlap.vocabulary import UNMAPPED, VocabularyMap
-from overlap.vocabulary_objective import vocabulary_divergence
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from overlap import presets, strata
+    from overlap.alignment import Alignment, align, match
+    from overlap.bounds import BoundsSummary, OverlapBounds, measure_bounds
+    from overlap.coverage import Coverage, coverage
+    from overlap.definitions import (
+        BOUNDED_STATISTICS,
+        CHECKPOINT_STATISTICS,
+        DECIDED_BY_TOP_K,
+        SEQUENCE_STATISTICS,
+        TOKEN_STATISTICS,
+        Definition,
+    )
+    from overlap.distributed import gathered, reduce_funnel
+    from overlap.estimate import Estimate
+    from overlap.funnel import BINS, Funnel, account, assign_bins
+    from overlap.gain import FixedContextGain, fixed_context_gain, gain_correlations
+    from overlap.gates import Action, All, Any, Collapse, Decision, FixedSteps, Gate, Plateau, Threshold
+    from overlap.groups import GroupSums, packed_groups
+    from overlap.heads import Head
+    from overlap.hidden import measure_hidden
+    from overlap.losses import UnionKL, union_kl
+    from overlap.meter import OverlapMeter
+    from overlap.objectives import sampled_reverse_kl, set_divergence, set_logprobs, set_mass, support_kl
+    from overlap.sequences import (
+        length_ratio,
+        repetition,
+        sequence_estimates,
+        sequence_values,
+        token_rate,
+        utterance_estimates,
+    )
+    from overlap.statistics import TokenStatistics, measure
+    from overlap.summary import OverlapSummary
+    from overlap.support import Support, intersection, top_k, union
+    from overlap.sweep import sweep
+    from overlap.token_bytes import TokenBytes, token_bytes
+    from overlap.version import __version__ as __version__
+    from overlap.vocabulary import UNMAPPED, VocabularyMap
+    from overlap.vocabulary_objective import vocabulary_divergence
 
 __all__ = [
     "BINS",
@@ -110,3 +127,74 @@ __all__ = [
     "utterance_estimates",
     "vocabulary_divergence",
 ]
+
+_MODULES = {
+    "alignment": ("Alignment", "align", "match"),
+    "bounds": ("BoundsSummary", "OverlapBounds", "measure_bounds"),
+    "coverage": ("Coverage", "coverage"),
+    "definitions": (
+        "BOUNDED_STATISTICS",
+        "DECIDED_BY_TOP_K",
+        "CHECKPOINT_STATISTICS",
+        "SEQUENCE_STATISTICS",
+        "TOKEN_STATISTICS",
+        "Definition",
+    ),
+    "distributed": ("gathered", "reduce_funnel"),
+    "funnel": ("BINS", "Funnel", "account", "assign_bins"),
+    "gain": ("FixedContextGain", "fixed_context_gain", "gain_correlations"),
+    "gates": ("Action", "All", "Any", "Collapse", "Decision", "FixedSteps", "Gate", "Plateau", "Threshold"),
+    "groups": ("GroupSums", "packed_groups"),
+    "heads": ("Head",),
+    "hidden": ("measure_hidden",),
+    "losses": ("UnionKL", "union_kl"),
+    "meter": ("OverlapMeter",),
+    "objectives": ("sampled_reverse_kl", "set_divergence", "set_logprobs", "set_mass", "support_kl"),
+    "sequences": (
+        "length_ratio",
+        "repetition",
+        "sequence_estimates",
+        "sequence_values",
+        "token_rate",
+        "utterance_estimates",
+    ),
+    "statistics": ("TokenStatistics", "measure"),
+    "estimate": ("Estimate",),
+    "summary": ("OverlapSummary",),
+    "support": ("Support", "intersection", "top_k", "union"),
+    "sweep": ("sweep",),
+    "token_bytes": ("TokenBytes", "token_bytes"),
+    "version": ("__version__",),
+    "vocabulary": ("UNMAPPED", "VocabularyMap"),
+    "vocabulary_objective": ("vocabulary_divergence",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+class _Package(ModuleType):
+    """This package, in which `coverage`, `sweep` and `token_bytes` are functions and not the files that hold them."""
+
+    def __getattr__(self, name: str) -> object:
+        if name in _HOMES:
+            value = getattr(import_module(f"overlap.{_HOMES[name]}"), name)
+            setattr(self, name, value)
+            return value
+        if not name.startswith("_"):
+            try:
+                return import_module(f"overlap.{name}")
+            except ModuleNotFoundError as error:
+                if error.name != f"overlap.{name}":
+                    raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # Whenever a file is imported, Python sets it as an attribute of its package.
+        if isinstance(value, ModuleType) and name in _HOMES:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *__all__})
+
+
+sys.modules[__name__].__class__ = _Package

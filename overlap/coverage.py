@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overlap.summary import Estimate
+from overlap.estimate import Estimate
 from overlap.table import html_table, text_table
 from overlap.vocabulary import VocabularyMap
 

@@ -1,4 +1,4 @@
-"""Estimates with intervals, and the summary that carries them."""
+"""How averages and their intervals are made of sums, and the summary that carries them."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -7,31 +7,9 @@ from typing import Any
 
 from overlap.bootstrap import DRAWS, studentised, unseen_share
 from overlap.definitions import Ranges, canonical, label_of, unit_of
+from overlap.estimate import Estimate
 from overlap.groups import GroupSums
 from overlap.table import html_table, text_table
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A micro-average over positions and what is known about its error.
-
-    Attributes:
-        value: sum over defined positions / their number; NaN where there is none.
-        standard_error: from the spread between groups, to first order; NaN with fewer than two.
-        low: lower end of the interval, see `estimate`; NaN with fewer than two groups.
-        high: its upper end.
-        n_positions: defined positions.
-        n_groups: groups (utterances) with at least one defined position.
-        n_undefined: positions looked at where the statistic has no value; they are in no average.
-    """
-
-    value: float
-    standard_error: float
-    low: float
-    high: float
-    n_positions: int
-    n_groups: int
-    n_undefined: int
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -12,7 +12,6 @@ from ..formatting import count, decimals, interval, number, p_text, plural, sign
 from ..printed import PrintedTable
 from ..run.runs import Runs
 from .errors import NAMES, Unit
-from .extra import statsmodels
 from .recipes import recipe_errors
 
 COMPONENTS = {"run": "run (seed)", "cluster": "{}", "both": "recipe × {}", "rest": "rest"}
@@ -50,7 +49,6 @@ def mixed_model(
 
     Raises:
         ValueError: Too few recipes or seeds, or what `recipe_errors` raises.
-        ImportError: statsmodels is not installed; names the extra.
     """
     found = recipe_errors(runs, unit, test_set=test_set, by=by)
     names = list(found)
@@ -67,7 +65,9 @@ def mixed_model(
             part = {"recipe": number_, "run": run, "cluster": clusters, "both": clusters * len(names) + number_}
             parts.append(pd.DataFrame(part | {"errors": errors / totals.mean()}))
     data = pd.concat(parts, ignore_index=True)
-    model = statsmodels("formula.api").mixedlm(
+    from statsmodels.formula.api import mixedlm  # seconds, which only this needs
+
+    model = mixedlm(
         "errors ~ C(recipe)",
         data,
         groups=np.ones(len(data)),

@@ -10,7 +10,6 @@ import pandas as pd
 from scipy.stats import false_discovery_control
 
 from ..formatting import plural
-from .extra import statsmodels
 
 Correction = Literal["holm", "bh"]
 CORRECTIONS = {"holm": "Holm", "bh": "BH"}
@@ -25,7 +24,7 @@ def corrected(p_values: Sequence[float] | np.ndarray, method: Correction = "holm
 
     Args:
         p_values: `[m]`; NaN where there is no test, which does not count as one.
-        method: `holm` bounds the chance of any false finding (Holm 1979; needs the extra `analysis`), `bh` the expected
+        method: `holm` bounds the chance of any false finding (Holm 1979), `bh` the expected
             share of false ones among the findings (Benjamini & Hochberg 1995).
 
     Returns:
@@ -33,7 +32,6 @@ def corrected(p_values: Sequence[float] | np.ndarray, method: Correction = "holm
 
     Raises:
         ValueError: An unknown method, or a p-value outside 0 … 1.
-        ImportError: Holm without statsmodels; names the extra.
     """
     if method not in CORRECTIONS:
         raise ValueError(f"method: expected one of {', '.join(CORRECTIONS)}, received {method!r}")
@@ -47,7 +45,9 @@ def corrected(p_values: Sequence[float] | np.ndarray, method: Correction = "holm
     if method == "bh":
         result[tested] = false_discovery_control(p[tested], method="bh")
     else:
-        result[tested] = statsmodels("stats.multitest").multipletests(p[tested], method="holm")[1]
+        from statsmodels.stats.multitest import multipletests  # a second, which only this needs
+
+        result[tested] = multipletests(p[tested], method="holm")[1]
     return result
 
 

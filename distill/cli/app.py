@@ -6,24 +6,63 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, CycloptsPanel, Parameter
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
 from ..extras import MissingExtraError
+from ..recipe.explaining import explain
 from ..training.errors import TrainingError
 
 if TYPE_CHECKING:
     from ..models import Recogniser
 
-app = App(name="distill", help="Distil a speech recogniser on-policy, in stages gated on support overlap.")
+
+def _worded(error: CycloptsError) -> Any:
+    """A mistake in the words of flags; those that are fields of recipes are checked by pydantic, which has its own."""
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, ValidationError):
+        flags = [
+            f"--{line.replace('_', '-', line.partition(':')[0].count('_'))}" for line in explain(cause).split("\n  ")
+        ]
+        return CycloptsPanel("\n".join(flags))
+    return CycloptsPanel(error)
+
+
+app = App(
+    name="distill",
+    version=lambda: import_module("overlap.version").__version__,
+    help="Distil a speech recogniser on-policy, in stages gated on support overlap.",
+    error_formatter=_worded,
+)
 stderr = Console(stderr=True)
 
 JsonFlag = Annotated[bool, Parameter(name="--json")]
+
+
+def _at_least_one(_: Any, value: Any) -> None:
+    if value is not None and value < 1:
+        raise ValueError("Must be at least 1.")
+
+
+def _positive(_: Any, value: Any) -> None:
+    if value is not None and not 0 < value < float("inf"):
+        raise ValueError("Must be a number above 0.")
+
+
+def _not_negative(_: Any, value: Any) -> None:
+    if not 0 <= value < 2**63:
+        raise ValueError("Must be at least 0.")
+
+
+Count = Annotated[int, Parameter(validator=_at_least_one)]
+Amount = Annotated[float, Parameter(validator=_positive)]
+Seed = Annotated[int, Parameter(validator=_not_negative)]
 
 
 @Parameter(name="*")
@@ -71,7 +110,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (MissingExtraError, OSError, TrainingError, ValueError) as error:
         stderr.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
-    except (MemoryError, torch.OutOfMemoryError) as error:
+    except (MemoryError, RuntimeError) as error:
+        torch = sys.modules.get("torch")  # which need not be loaded to say that it ran out of memory
+        if not isinstance(error, MemoryError if torch is None else (MemoryError, torch.OutOfMemoryError)):
+            raise
         remedy = "lower the stage's micro_batch_size or batch_size, or set student.gradient_checkpointing = true"
         stderr.print(
             f"[bold red]error:[/] out of memory: {escape(str(error))}\n{remedy}", highlight=False, soft_wrap=True

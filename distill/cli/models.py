@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from ..places import require_places
 from ..progress import TerminalProgress
 from ..recipe import Decoding, Server, Support, Teacher
-from .app import AS_THEY_ARE, JsonFlag, Loading, app, stderr, write_rows
+from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, stderr, write_rows
 
 if TYPE_CHECKING:
     from ..data.batch import AudioSource
@@ -28,12 +29,12 @@ def probe(
     student: str | None = None,
     teacher: str,
     manifest: str,
-    k: int = 32,
-    temperature: float = 1.0,
-    max_new_tokens: int = 256,
-    batch_size: int = 16,
-    max_utterances: int | None = None,
-    max_seconds: float = 30.0,
+    k: Count = 32,
+    temperature: Amount = 1.0,
+    max_new_tokens: Count | None = None,
+    batch_size: Count = 16,
+    max_utterances: Count | None = None,
+    max_seconds: Amount = 30.0,
     output: Path | None = None,
     teacher_url: str | None = None,
     server: Annotated[Server, Parameter(name="*")] = Server(),  # noqa: B008 (frozen)
@@ -50,7 +51,7 @@ def probe(
             models.
         k: Size of the top-k sets.
         temperature: Of the probabilities.
-        max_new_tokens: Longest rollout, in tokens.
+        max_new_tokens: Longest rollout, in tokens; from the longest audio unless told.
         batch_size: Utterances at once.
         max_utterances: Use the first so many; a preflight uses 8 unless told.
         max_seconds: Longer utterances are refused.
@@ -63,13 +64,6 @@ def probe(
         loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
-    from ..data.audio import AudioCache, check_durations
-    from ..data.batch import AudioSource, check_inputs
-    from ..data.sources import read_utterances
-    from ..pair.pair import Pair
-    from ..probing.probe import probe as probe_pair
-    from ..teacher import ServedTeacher, load_served_teacher
-
     if preflight and teacher_url is None:
         raise ValueError("--preflight asks a server: give its --teacher-url")
     if student is None and not preflight:
@@ -77,6 +71,15 @@ def probe(
     served = Teacher(model=teacher, url=teacher_url, server=server)
     if teacher_url is not None and temperature != 1.0:
         raise ValueError("--temperature: a server's log-probabilities are at temperature 1; leave it out")
+    require_places(manifests={"--manifest": manifest}, models={"--student": student, "--teacher": teacher})
+    from ..data.audio import AudioCache, check_durations
+    from ..data.batch import AudioSource, check_inputs
+    from ..data.limits import token_limit
+    from ..data.sources import read_utterances
+    from ..pair.pair import Pair
+    from ..probing.probe import probe as probe_pair
+    from ..teacher import ServedTeacher, load_served_teacher
+
     utterances = read_utterances(manifest)[: max_utterances or (PREFLIGHT_CLIPS if preflight else None)]
     check_durations(utterances, max_seconds)
     source = AudioSource(AudioCache(max_seconds=max_seconds))
@@ -85,7 +88,7 @@ def probe(
     sources |= {} if teacher_url is None else {"teacher_url": teacher_url}
     if preflight:
         assert isinstance(scorer, ServedTeacher)
-        return _preflight(scorer, source, utterances, k, max_new_tokens, sources, json_)
+        return _preflight(scorer, source, utterances, k, max_new_tokens or token_limit(utterances), sources, json_)
     assert student is not None
     pair = Pair.of(loading.load(student), scorer, k)
     check_inputs(utterances, pair.student, pair.teacher)
@@ -140,9 +143,9 @@ def show(
     manifest: str,
     utterance: str | None = None,
     states: Literal["student", "teacher", "reference"] = "student",
-    k: int = 32,
-    max_new_tokens: int = 256,
-    max_seconds: float = 30.0,
+    k: Count = 32,
+    max_new_tokens: Count | None = None,
+    max_seconds: Amount = 30.0,
     loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> None:
@@ -155,11 +158,12 @@ def show(
         utterance: Its id; the manifest's first if not given.
         states: Whose transcript is scored.
         k: Size of the top-k sets.
-        max_new_tokens: Longest transcript, in tokens.
+        max_new_tokens: Longest transcript, in tokens; from the longest audio unless told.
         max_seconds: Longer utterances are refused.
         loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
+    require_places(manifests={"--manifest": manifest}, models={"--student": student, "--teacher": teacher})
     from ..data.audio import AudioCache, check_durations
     from ..data.batch import AudioSource, check_inputs
     from ..data.manifest import require_text

@@ -10,8 +10,8 @@ from cyclopts import Parameter
 
 from ..progress import TerminalProgress
 from ..recipe import TrackerName, load_recipe
-from ..recipe.paths import shipped_recipes
-from .app import JsonFlag, app
+from ..recipe.paths import require_files, shipped_recipes
+from .app import JsonFlag, Seed, app
 
 if TYPE_CHECKING:
     from ..training.trainer import RunResult
@@ -23,7 +23,7 @@ Track = Annotated[tuple[TrackerName, ...], Parameter(name="--track")]
 
 
 @app.command
-def demo(*, output: Path, seed: int = 0, recipe: str = "demo", track: Track = ()) -> int:
+def demo(*, output: Path, seed: Seed = 0, recipe: str = "demo", track: Track = ()) -> int:
     """Train the embedded demo: a small student through SFT, teacher data and OPD under overlap gates, on a CPU.
 
     Args:
@@ -63,10 +63,12 @@ def train(
         return _train(recipe, output, set_, track)
     if output is not None or track:
         raise ValueError("--dry-run writes nothing: leave out --output and --track")
+    loaded = load_recipe(recipe, set_)
+    require_files(loaded)
     from ..training.dry_run import dry_run as rehearse
 
     with TerminalProgress() as progress:
-        costs = rehearse(load_recipe(recipe, set_), observer=progress)
+        costs = rehearse(loaded, observer=progress)
     print(json.dumps(costs.to_dict(), allow_nan=False) if json_ else costs)
     return 0
 
@@ -79,6 +81,9 @@ def resume(run: Path, *, track: Track = ()) -> int:
         run: Run directory.
         track: Copy the run to these as well: tensorboard, wandb or trackio. They also take a run that has ended.
     """
+    from ..run.run_directory import RunDirectory
+
+    RunDirectory.open(run)  # before what takes seconds to load
     from ..training import launch
 
     with TerminalProgress() as progress:
@@ -94,9 +99,10 @@ def recipes() -> None:
 
 
 def _train(recipe: str, output: Path, overrides: tuple[str, ...], track: tuple[TrackerName, ...]) -> int:
+    loaded = load_recipe(recipe, (*overrides, f"tracking.trackers={list(track)}") if track else overrides)
+    require_files(loaded)
     from ..training import launch
 
-    loaded = load_recipe(recipe, (*overrides, f"tracking.trackers={list(track)}") if track else overrides)
     with TerminalProgress() as progress:
         result = launch.train(loaded, output, observer=progress)
     return _conclude(result)

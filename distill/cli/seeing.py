@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from .app import JsonFlag, app
+from .app import Amount, JsonFlag, app
 
 
 @app.command
@@ -37,7 +37,7 @@ def report(
 
 
 @app.command
-def watch(run: Path, *, every: float = 3.0, once: bool = False) -> None:
+def watch(run: Path, *, every: Amount = 3.0, once: bool = False) -> None:
     """Show where a run stands, live until it ends: stage, gate, overlap, loss, error rates, time.
 
     Args:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from ..places import require_places
 from ..progress import TerminalProgress
 from ..recipe import Decoding, Filters, Server, Teacher, Transcription
-from .app import AS_THEY_ARE, JsonFlag, Loading, app, write_rows
+from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, write_rows
 
 if TYPE_CHECKING:
     import torch
@@ -22,9 +23,9 @@ def evaluate(
     model: str,
     manifest: str,
     normaliser: str = "basic",
-    batch_size: int = 16,
-    max_new_tokens: int = 256,
-    max_seconds: float = 30.0,
+    batch_size: Count = 16,
+    max_new_tokens: Count | None = None,
+    max_seconds: Amount = 30.0,
     output: Path | None = None,
     loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
@@ -37,12 +38,13 @@ def evaluate(
             hf:NAME:CONFIG:SPLIT.
         normaliser: Text normaliser applied to both sides; its name and version are part of the result.
         batch_size: Utterances at once.
-        max_new_tokens: Longest transcript, in tokens.
+        max_new_tokens: Longest transcript, in tokens; from the longest audio unless told.
         max_seconds: Longer utterances are refused.
         output: Write transcripts with their errors there (Parquet, a row an utterance).
         loading: How the model is loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
+    require_places(manifests={"--manifest": manifest}, models={"--model": model})
     from ..data.audio import AudioCache, check_durations
     from ..data.batch import AudioSource, check_inputs
     from ..data.manifest import require_text
@@ -83,7 +85,7 @@ def transcribe(
     device: str | None = None,
     teacher_url: str | None = None,
     server: Annotated[Server, Parameter(name="*", group="Server")] = Server(),  # noqa: B008 (frozen)
-    max_seconds: float = 30.0,
+    max_seconds: Amount = 30.0,
     normaliser: str = "basic",
     json_: JsonFlag = False,
 ) -> None:
@@ -106,6 +108,7 @@ def transcribe(
         normaliser: Text normaliser of the error rates, where the manifest has references.
         json_: Print one JSON object to standard output and nothing else there.
     """
+    require_places(manifests={"--manifest": manifest}, models={"--teacher": teacher})
     from ..teacher_data.making import transcribe_manifest
 
     with TerminalProgress() as progress:

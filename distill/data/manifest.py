@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from ..places import located
 from .stored_audio import StoredAudio
 
 FIELDS = ("id", "audio", "prompt", "text", "begin_time", "end_time", "language")
@@ -87,7 +88,7 @@ def read_manifest(path: str | Path, *, check_audio: bool = True) -> list[Utteran
     name for as long as the file is unchanged.
 
     Args:
-        path: The manifest.
+        path: The manifest; `demo:corpus/…` is one of the embedded demo.
         check_audio: Whether every audio file must exist (it is not opened).
 
     Returns:
@@ -98,7 +99,7 @@ def read_manifest(path: str | Path, *, check_audio: bool = True) -> list[Utteran
         ManifestError: Anything else wrong with it; the message lists up to ten problems, each with file, line, field
             and remedy.
     """
-    path = Path(path)
+    path = Path(located(path))
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise FileNotFoundError(

@@ -6,7 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from .hf import dataset_identity, is_dataset, read_dataset
+from ..places import located
+from .hf.loading import dataset_identity, read_dataset
+from .hf.reference import is_dataset
 from .manifest import Utterance, read_manifest
 
 
@@ -14,7 +16,7 @@ def read_utterances(source: str | Path, *, check_audio: bool = True) -> list[Utt
     """Read a manifest, or a data set named as :mod:`distill.data.hf.reference` describes.
 
     Args:
-        source: Path of a manifest, or `hf:…`.
+        source: Path of a manifest, `demo:corpus/…` or `hf:…`.
         check_audio: Whether every audio file of a manifest must exist.
 
     Raises:
@@ -29,4 +31,4 @@ def identity(source: str) -> dict[str, Any]:
     """What tells whether a source is still the same: `sha256`, and for a data set some more about it."""
     if is_dataset(source):
         return dataset_identity(source)
-    return {"sha256": hashlib.sha256(Path(source).read_bytes()).hexdigest()}
+    return {"sha256": hashlib.sha256(Path(located(source)).read_bytes()).hexdigest()}

@@ -20,6 +20,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from ..extras import require
+from ..places import located
 from . import ark_asr, glm_asr, qwen3_asr, surgery, voxtral
 from .base import ModelError, Recogniser, quiet
 from .moonshine import Moonshine
@@ -81,7 +82,7 @@ def load_recogniser(
     """Load a checkpoint and its processor, and put the family's adapter around it.
 
     Args:
-        model: Directory or Hub name.
+        model: Directory or Hub name, or `demo:teacher` or `demo:student`.
         revision: Hub revision.
         from_scratch: Read the configuration only and draw the weights at random.
         dtype: Weight type, a torch dtype's name.
@@ -98,14 +99,15 @@ def load_recogniser(
     Raises:
         ModelError: Nothing loadable there, code of its own that is not trusted, a family without an adapter, or one
             without such a setting.
+        FileNotFoundError: The embedded demo has no such model.
         MissingExtraError: Weights in 8 bits without torchao.
     """
     # Said either way: without a word transformers asks at the terminal.
-    source = {"revision": revision, "trust_remote_code": trust_remote_code}
+    place, source = located(model), {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
-        config = AutoConfig.from_pretrained(model, **source)
+        config = AutoConfig.from_pretrained(place, **source)
         adapter = _adapter(model, config, family, options or {})
-        processor = adapter.processor.from_pretrained(model, **source)
+        processor = adapter.processor.from_pretrained(place, **source)
     except ModelError:
         raise
     except (OSError, ValueError) as error:
@@ -127,7 +129,7 @@ def load_recogniser(
     else:
         try:
             with quiet():
-                network = adapter.architecture.from_pretrained(model, dtype=weights, **source, **quantisation)
+                network = adapter.architecture.from_pretrained(place, dtype=weights, **source, **quantisation)
         except (OSError, ValueError) as error:
             raise ModelError(f"cannot load the weights of {model!r}: {_first_line(error)}") from error
     if window_seconds is not None:
@@ -140,17 +142,27 @@ def load_recogniser(
 
 def _adapter(model: str, config: Any, family: str | None, options: Mapping[str, Any]) -> Adapter:
     """The adapter of a checkpoint, which must know the options."""
-    kind = family or config.model_type
-    if kind not in FAMILIES and family is None and _is_text(config):
-        kind = TEXT
-    if kind not in FAMILIES:
-        raise ModelError(f"{model!r} is a {kind!r} model; there are adapters for {sorted(FAMILIES)}")
+    kind = adapter_of(model, config, family)
     adapter = FAMILIES[kind]
     for name in options:
         if name not in adapter.options:
             known = f"settings {sorted(adapter.options)}" if adapter.options else "no such settings"
             raise ModelError(f"{model!r}: {name} is nothing to a {kind!r} model, which has {known}; remove it")
     return adapter
+
+
+def adapter_of(model: str, config: Any, family: str | None = None) -> str:
+    """The name of the adapter for a checkpoint's configuration.
+
+    Raises:
+        ModelError: There is none.
+    """
+    kind = family or config.model_type
+    if kind not in FAMILIES and family is None and _is_text(config):
+        kind = TEXT
+    if kind not in FAMILIES:
+        raise ModelError(f"{model!r} is a {kind!r} model; there are adapters for {sorted(FAMILIES)}")
+    return kind
 
 
 def _eight_bits() -> Any:

@@ -12,6 +12,7 @@ import overlap
 
 from ..data.audio import duration
 from ..data.batch import AudioSource, Batch
+from ..data.limits import settled
 from ..data.manifest import Utterance
 from ..models import Recogniser, Transcripts
 from ..pair.pair import Pair
@@ -83,7 +84,7 @@ def probe(
         traced: How many utterances, from the first, get a trace.
         progress: Called after each batch.
     """
-    student = pair.student
+    student, decoding = pair.student, settled(decoding, utterances)
     tally = ListTally() if isinstance(pair.teacher, ServedTeacher) else LogitsTally(support, states)
     funnel = overlap.Funnel.empty()
     rollouts: dict[str, tuple[Sequence[int], bool]] = {}
@@ -127,7 +128,7 @@ def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding)
     writer = pair.teacher if states == "teacher" else pair.student
     written = writer.rollout(
         batch.prompt(writer),
-        max_new_tokens=decoding.max_new_tokens,
+        max_new_tokens=decoding.limit,
         sample=decoding.sample,
         temperature=decoding.temperature,
     )

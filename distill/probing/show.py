@@ -11,6 +11,7 @@ import overlap
 from overlap.table import text_table
 
 from ..data.batch import AudioSource
+from ..data.limits import settled
 from ..data.manifest import Utterance
 from ..pair.comparison import Comparison, compare
 from ..pair.pair import Pair
@@ -90,7 +91,7 @@ def show(
         states: Whose transcript: the student's, the teacher's, or the reference.
     """
     batch = source.batch([utterance])
-    transcripts = write_transcripts(pair, batch, states, decoding)
+    transcripts = write_transcripts(pair, batch, states, settled(decoding, batch.utterances))
     comparison = compare(pair, batch, transcripts, support)
     view = pair.view(transcripts)
     statistics = comparison.statistics()

@@ -10,9 +10,10 @@ from pydantic import AfterValidator, Field, PositiveInt
 import overlap
 from overlap.definitions import canonical
 
-from .section import Count, NonNegative, Section
+from .filters import Limit
+from .section import Count, NonNegative, Section, Text
 
-Statistic = Annotated[str, AfterValidator(canonical)]
+Statistic = Annotated[Text, AfterValidator(canonical)]
 """A statistic's name or its alias."""
 
 
@@ -21,6 +22,7 @@ class FixedStepsGate(Section):
 
     type: Literal["fixed_steps"]
     steps: PositiveInt
+    """Of the stage."""
 
     def build(self) -> overlap.Gate:
         """The gate object."""
@@ -32,12 +34,19 @@ class ThresholdGate(Section):
 
     type: Literal["threshold"]
     statistic: Statistic
+    """Which: a name of `overlap/STATISTICS.md`, of the student's own states; with `fixed.` before it of those."""
     at_least: float | None = None
+    """Level that the interval's lower end must reach; give this or at_most."""
     at_most: float | None = None
+    """Level that the interval's upper end must not exceed."""
     on: Literal["bound", "value"] = "bound"
+    """Judge by the interval's end, or by the value itself."""
     patience: PositiveInt = 1
+    """Readings in a row that must meet the level."""
     release: float | None = None
+    """Looser level: readings between the two neither add to the row nor end it; None: the level itself."""
     min_steps: Count = 0
+    """Steps that the stage must have had."""
 
     def build(self) -> overlap.Gate:
         """The gate object."""
@@ -49,10 +58,15 @@ class PlateauGate(Section):
 
     type: Literal["plateau"]
     statistic: Statistic
+    """Which, as of a threshold."""
     min_delta: NonNegative = 0.0
+    """Improvement too small to wait for, in the statistic's unit."""
     patience: PositiveInt = 3
+    """Readings without improvement before the gate advances."""
     mode: Literal["max", "min"] = "max"
+    """Whether more or less of it is better."""
     min_steps: Count = 0
+    """Steps that the stage must have had."""
 
     def build(self) -> overlap.Gate:
         """The gate object."""
@@ -63,9 +77,12 @@ class CollapseGate(Section):
     """Fall back or abort when a statistic has certainly left its healthy range."""
 
     type: Literal["collapse"]
-    limits: dict[Statistic, tuple[float | None, float | None]]
+    limits: dict[Statistic, tuple[Limit[float], Limit[float]]]
+    """Lowest and highest healthy value of each statistic, "off" for an open side: `{ repetition = ["off", 3.0] }`."""
     patience: PositiveInt = 1
+    """Readings in a row before the gate acts."""
     action: Literal["fall_back", "abort"] = "fall_back"
+    """Go back to the teacher data before this stage, or end the run."""
 
     def build(self) -> overlap.Gate:
         """The gate object."""
@@ -77,6 +94,7 @@ class AllGate(Section):
 
     type: Literal["all"]
     gates: tuple[GateConfig, ...]
+    """The members, a table each."""
 
     def build(self) -> overlap.Gate:
         """The gate object."""
@@ -88,6 +106,7 @@ class AnyGate(Section):
 
     type: Literal["any"]
     gates: tuple[GateConfig, ...]
+    """The members, a table each."""
 
     def build(self) -> overlap.Gate:
         """The gate object."""
@@ -124,3 +143,21 @@ def leaves(gate: GateConfig) -> Iterator[GateConfig]:
             yield from leaves(member)
     else:
         yield gate
+
+
+NEEDS_INTERVALS = (
+    "judges by intervals, which one utterance does not give, so it would never open; probe two utterances or more (25 "
+    'for intervals that hold what they say), or write on = "value" for a threshold'
+)
+
+
+def opens_without_intervals(gate: GateConfig) -> bool:
+    """Whether a gate's decision can be had from readings without intervals, as those of a single utterance are.
+
+    A gate that only guards, a collapse gate, never opens; without intervals it guards nothing.
+    """
+    if isinstance(gate, AnyGate):
+        return any(opens_without_intervals(member) for member in gate.gates)
+    if isinstance(gate, AllGate):
+        return all(opens_without_intervals(member) for member in gate.gates)
+    return isinstance(gate, FixedStepsGate) or (isinstance(gate, ThresholdGate) and gate.on == "value")

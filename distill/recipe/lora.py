@@ -17,6 +17,7 @@ class Lora(Section):
     """
 
     rank: PositiveInt = 16
+    """Of the change of each layer."""
     alpha: Positive = 32.0
     """The change is alpha / rank times the product of the two factors."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
-from ..data.hf import DatasetReference, is_dataset
+from ..data.hf.reference import DatasetReference, is_dataset
+from ..places import PACKAGED, packaged, require_places
+from .schema import Recipe
+from .section import Section
 
-PACKAGED = "demo:"
-
-
-def packaged(path: str) -> Path:
-    """The absolute path of a file of the embedded demo, for instance `packaged("corpus/test.jsonl")`."""
-    return Path(str(files("distill"))) / "demo" / path
+_RECIPES = packaged("").with_name("recipes")
 
 
 def shipped_recipe(name: str) -> Path | None:
     """The shipped recipe of that name, or None when `name` looks like a path or no recipe has it."""
-    candidate = Path(str(files("distill"))) / "recipes" / f"{name}.toml"
+    candidate = _RECIPES / f"{name}.toml"
     return candidate if "/" not in name and candidate.is_file() else None
 
 
 def shipped_recipes() -> list[str]:
     """Names of the shipped recipes."""
-    return sorted(path.stem for path in (Path(str(files("distill"))) / "recipes").glob("*.toml"))
+    return sorted(path.stem for path in _RECIPES.glob("*.toml"))
 
 
 def resolve(location: str, base: Path, *, must_exist: bool = True) -> str:
@@ -41,3 +38,27 @@ def resolve(location: str, base: Path, *, must_exist: bool = True) -> str:
         return str(DatasetReference.parse(location).relative_to(base))
     path = (base / Path(location).expanduser()).resolve()
     return str(path) if must_exist or path.exists() else location
+
+
+def require_files(recipe: Recipe) -> None:
+    """Refuse manifests and model folders of a recipe that are not there, all at once and before anything is loaded.
+
+    Raises:
+        FileNotFoundError: Names each key with its location and the remedy.
+    """
+    require_places(manifests=_named("manifest", recipe), models=_named("model", recipe))
+
+
+def _named(field: str, section: Section, prefix: str = "") -> dict[str, str]:
+    """The values of a field in a section and those below it, by their dotted keys."""
+    found: dict[str, str] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if name == field:
+            found[f"{prefix}{name}"] = value
+        elif isinstance(value, Section):
+            found |= _named(field, value, f"{prefix}{name}.")
+        elif isinstance(value, tuple):
+            for i, item in enumerate(value):
+                found |= _named(field, item, f"{prefix}{name}.{i}.") if isinstance(item, Section) else {}
+    return found

@@ -6,28 +6,29 @@ recipes to the current directory; `demo:` paths are inside the package.
 
 from __future__ import annotations
 
-import difflib
+import json
 import tomllib
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from .explaining import explain
 from .paths import resolve, shipped_recipe, shipped_recipes
 from .schema import Model, Recipe, Teacher
-from .section import Section
 
 M = TypeVar("M", bound=Model)
 
-_TAGS = {"sft", "td", "opd", "fixed_steps", "threshold", "plateau", "collapse", "all", "any"}
-_TAGS |= {"divergence", "policy_gradient", "noise", "spec_augment"}
-"""Values of `type`, by which pydantic tells the members of a union apart."""
+REFERENCE = Path(__file__).with_name("RECIPES.md")
+"""The page of all fields, see `distill.recipe.reference`."""
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be run; the message names the file, the dotted key and the remedy."""
+    """A recipe that cannot be run; the message names the file, the dotted key, the remedy and the page of fields."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}\n  all fields: {REFERENCE}"
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -53,9 +54,20 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     for assignment in overrides:
         _assign(data, assignment)
     try:
-        return _absolute(Recipe.model_validate(data), Path.cwd() if shipped_path else path.parent)
+        recipe = recipe_of(data)
     except ValidationError as error:
-        raise RecipeError(f"{path}: {_explain(error)}") from error
+        raise RecipeError(f"{path}: {explain(error)}") from error
+    return _absolute(recipe, Path.cwd() if shipped_path else path.parent)
+
+
+def recipe_of(data: dict[str, Any]) -> Recipe:
+    """The recipe that a TOML file's tables stand for, its paths as they are written.
+
+    Raises:
+        ValidationError: As pydantic words it; see `distill.recipe.explaining`.
+    """
+    # As JSON, because there pydantic takes an array for a tuple and yet no text for a number, nor true for 1.
+    return Recipe.model_validate_json(json.dumps(data, default=str), strict=True)
 
 
 def _absolute(recipe: Recipe, base: Path) -> Recipe:
@@ -118,66 +130,3 @@ def _slot(node: Any, part: str, where: str, key: str) -> str | int:
     if not part.isdigit() or int(part) >= len(node):
         raise RecipeError(f"--set {key}: {where} has items 0 to {len(node) - 1}, not {part!r}")
     return int(part)
-
-
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        # Pydantic puts the chosen tag of a union in the location; it is no key of the file.
-        location = [str(part) for part in problem["loc"] if not (isinstance(part, str) and part in _TAGS)]
-        dotted = ".".join(location)
-        if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(location[-1], _known_keys(problem["loc"]), n=1, cutoff=0.4)
-            hint = f"; did you mean {'.'.join([*location[:-1], near[0]])}?" if near else ""
-            lines.append(f"unknown key {dotted}{hint}")
-        elif problem["type"] in ("union_tag_not_found", "union_tag_invalid"):
-            lines.append(f"{dotted}.type {_untold(problem['loc'], problem['input'])}")
-        else:
-            own = problem.get("ctx", {}).get("error") if problem["type"] == "value_error" else None
-            message = str(own) if own else problem["msg"]
-            lines.append(f"{dotted}: {message}" if dotted else message)
-    return "\n  ".join(lines)
-
-
-def _untold(location: tuple[int | str, ...], table: dict[str, Any]) -> str:
-    """What is wrong with the `type` of a table, and what it may be."""
-    types = sorted({tag for model in _models_at(location) for tag in _tags(model)})
-    given = table.get("type")
-    choices = "write one of " + ", ".join(repr(tag) for tag in types)
-    if given is not None:
-        near = difflib.get_close_matches(str(given), types, n=1, cutoff=0.4)
-        return f"= {given!r} is unknown; " + (f"did you mean {near[0]!r}? Or {choices}" if near else choices)
-    near = difflib.get_close_matches("type", table, n=1, cutoff=0.6)
-    return f"is missing; {choices}" + (f" (did you mean type where you wrote {near[0]}?)" if near else "")
-
-
-def _tags(model: Any) -> tuple[str, ...]:
-    field = model.model_fields.get("type")
-    return typing.get_args(field.annotation) if field is not None else ()
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """Valid keys beside one of the recipe."""
-    return sorted({key for model in _models_at(location[:-1]) for key in model.model_fields})
-
-
-def _models_at(location: tuple[int | str, ...]) -> list[Any]:
-    """What may stand at a place of the recipe, found by walking the models' fields (union members by their tag)."""
-    candidates: list[Any] = [Recipe]
-    for part in location:
-        following: list[Any] = []
-        for model in candidates:
-            if isinstance(part, str) and part in _TAGS:
-                following += [model] if part in _tags(model) else []
-            elif isinstance(part, int):
-                following.append(model)
-            elif part in model.model_fields:
-                following += _sections(model.model_fields[part].annotation)
-        candidates = following
-    return candidates
-
-
-def _sections(annotation: Any) -> list[Any]:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return [annotation]
-    return [section for inner in typing.get_args(annotation) for section in _sections(inner)]

@@ -7,7 +7,10 @@ and the upper one over all teachers that agree with the lists, and each end is a
 
 from __future__ import annotations
 
+import re
+
 import overlap
+from overlap.definitions import Ranges
 
 from .gates import CollapseGate, GateConfig, PlateauGate, ThresholdGate, leaves
 
@@ -40,6 +43,38 @@ def doubtful_readings(gate: GateConfig) -> list[str]:
                 remedy = f"here read {wanted[0]!r} of it: {base}.{wanted[0]}" if wanted else "give one limit, not two"
                 found.append(f"the best tokens of a served teacher give only bounds of {base}; {remedy}")
     return found
+
+
+def out_of_reach(gate: GateConfig, k: int) -> list[str]:
+    """Which levels of thresholds lie beyond the range of their statistic, so that no reading can meet them; in words.
+
+    Args:
+        gate: As a recipe has it.
+        k: Size of the top-k sets, by which some ranges end.
+    """
+    found = []
+    for leaf in leaves(gate):
+        if not isinstance(leaf, ThresholdGate):
+            continue
+        least, most = _range(leaf.statistic, k)
+        for key, level in (("at_least", leaf.at_least), ("at_most", leaf.at_most)):
+            beyond = level is not None and (level > most if key == "at_least" else level < least)
+            if beyond:
+                found.append(
+                    f"{key} = {level:g}: {leaf.statistic} lies between {least:g} and {most:g}, so no reading meets it"
+                )
+    return found
+
+
+def _range(reading: str, k: int) -> tuple[float, float]:
+    name = next((part for part in reading.split(".") if part in overlap.TOKEN_STATISTICS), reading)
+    least, most = Ranges().limits(name)
+    ends = (
+        re.fullmatch(r"(.*) … (\d*)k", overlap.TOKEN_STATISTICS[name].range)
+        if name in overlap.TOKEN_STATISTICS
+        else None
+    )
+    return least, most if ends is None else int(ends[2] or 1) * k
 
 
 def _wanted_ends(leaf: GateConfig) -> list[tuple[str, tuple[str, ...]]]:

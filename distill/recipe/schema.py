@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from .gates import GateConfig, statistics_read
+from .gates import NEEDS_INTERVALS, GateConfig, opens_without_intervals, statistics_read
 from .lora import Lora
-from .readings import doubtful_readings, statistics_of
-from .section import Count, NonNegative, Positive, Section
+from .readings import doubtful_readings, out_of_reach, statistics_of
+from .section import Count, NonNegative, Positive, Section, Seed, Text
 from .server import Server
 from .stages import StageConfig
+from .toml import in_toml
 
 States = Literal["student", "fixed", "teacher", "reference"]
 
@@ -20,11 +21,14 @@ States = Literal["student", "fixed", "teacher", "reference"]
 class Model(Section):
     """A recogniser or text model: a directory or Hub name that `from_pretrained` accepts."""
 
-    model: str
+    model: Text
+    """Directory, relative to the recipe, `demo:teacher` or `demo:student`, or a name on the Hub."""
     revision: str | None = None
+    """Branch, tag or commit on the Hub; None takes the main branch."""
     from_scratch: bool = False
     """Use the configuration only and draw the weights at random from the recipe's seed."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type of the weights; a student that is trained whole has float32."""
     family: str | None = None
     """Adapter name; None picks it from the checkpoint's configuration: `text` for causal language models."""
     trust_remote_code: bool = False
@@ -86,6 +90,7 @@ class Teacher(Model):
     url: str | None = None
     """Of a server that returns log-probabilities of prompts; `model` then names the tokenizer, no weights are read."""
     server: Server = Server()
+    """How it is asked."""
 
     @model_validator(mode="after")
     def _either_here_or_there(self) -> Teacher:
@@ -107,7 +112,9 @@ class Teacher(Model):
         )
         given = [name for name in local if getattr(self, name) != type(self).model_fields[name].default]
         if given:
-            raise ValueError(f"{given}: the server decides that; remove them, or remove url for a local teacher")
+            raise ValueError(
+                f"{', '.join(given)}: the server decides that; remove them, or remove url for a local teacher"
+            )
         return self
 
 
@@ -117,22 +124,29 @@ class Audio(Section):
     max_seconds: Positive = 30.0
     """Longer utterances are refused, never cut."""
     cache_mib: NonNegative = 512.0
+    """Memory for decoded audio, which training comes back to."""
 
 
 class Support(Section):
     """The top-k sets that statistics and objective compare."""
 
     k: PositiveInt = 32
+    """Tokens in a set."""
     temperature: Positive = 1.0
+    """Of the probabilities, in statistics and objective alike."""
 
 
 class Probe(Section):
     """Overlap on a fixed held-out set during training."""
 
-    manifest: str
+    manifest: Text
+    """The set, held out of training; text is needed for states "reference" alone."""
     every: PositiveInt = 50
+    """Steps between probes; gates are read at each."""
     batch_size: PositiveInt = 32
+    """Utterances at once."""
     max_utterances: PositiveInt | None = None
+    """Use the first so many; None uses all."""
     states: Annotated[tuple[States, ...], Field(min_length=1)] = ("student", "fixed", "teacher")
     """Whose transcripts the statistics are taken on; `fixed` are the rollouts recorded as supervised training ended."""
     trace_utterances: Count = 16
@@ -158,11 +172,17 @@ class Probe(Section):
 class Evaluation(Section):
     """Word and character error rates at the end of each stage."""
 
-    manifest: str
-    name: str = "test"
-    normaliser: str = "basic"
+    manifest: Text
+    """The set, with reference texts."""
+    name: Text = "test"
+    """What tables and files call it."""
+    normaliser: Text = "basic"
+    """What both sides go through before they are compared: basic, spoken_digits, whisper_basic, whisper_basic_letters,
+    and with the extra `text` whisper_english and mandarin."""
     batch_size: PositiveInt = 32
-    max_new_tokens: PositiveInt = 256
+    """Utterances at once."""
+    max_new_tokens: PositiveInt | None = None
+    """Longest transcript, in tokens; None: from the longest audio of the set, 20 a second."""
     every: PositiveInt | None = None
     """Also evaluate every so many steps; None evaluates at the end of each stage only."""
 
@@ -171,7 +191,9 @@ class Checkpoints(Section):
     """When the run is saved. Stage entries are always saved and kept."""
 
     every: PositiveInt = 500
+    """Steps between checkpoints, from which a run is resumed."""
     keep: PositiveInt = 2
+    """Newest ones that stay, beside the stages' entries."""
 
 
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
@@ -191,21 +213,34 @@ class Tracking(Section):
 class Recipe(Section):
     """One run, whole."""
 
-    name: str = "run"
-    seed: int = 0
+    name: Text = "run"
+    """What tables call the recipe; runs of one name are its seeds."""
+    seed: Seed = 0
+    """Of weights drawn at random, the order of the data, and the intervals."""
     student: Student
+    """Who learns."""
     teacher: Teacher | None = None
+    """Whom it learns from; only stages of type "sft" can do without."""
     audio: Audio = Audio()
+    """How audio is read."""
     support: Support = Support()
+    """The top-k sets that are compared."""
     probe: Probe | None = None
+    """Overlap during training; None measures it on training batches alone, and no gate can read it."""
     evaluation: Evaluation | None = None
+    """Error rates during training; None measures none."""
     checkpoint: Checkpoints = Checkpoints()
+    """When the run is saved."""
     tracking: Tracking = Tracking()
+    """Copies of what the run directory holds."""
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
+    """What is trained, in order: a `[[stages]]` table each."""
     total_steps: PositiveInt | None = None
     """End the run after so many steps, whatever the stages have left: equal budgets for compared recipes."""
     max_fallbacks: Count = 1
+    """How often gates may send the run back to teacher data; the next time ends it."""
     precision: Literal["no", "bf16"] = "no"
+    """Arithmetic: as the weights are, or bfloat16 over float32 weights."""
     threads: PositiveInt | None = None
     """CPU threads of torch; None leaves the default. Bit-exact resumption needs the same number."""
 
@@ -213,7 +248,7 @@ class Recipe(Section):
     def _consistent(self) -> Recipe:
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
-            raise ValueError(f"stages must have different names, got {names}")
+            raise ValueError(f"stages must have different names; theirs are {in_toml(names)}")
         for i, stage in enumerate(self.stages):
             if stage.type in ("td", "opd") and self.teacher is None:
                 raise ValueError(f"stages.{i} ({stage.type}) needs a teacher: add a [teacher] table with its model")
@@ -271,7 +306,10 @@ class Recipe(Section):
         for name in names:
             if name not in readings:
                 near = difflib.get_close_matches(name, readings, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else "names are those of overlap.measure, as union_size"
-                raise ValueError(
-                    f"{where}: the probe has no statistic {name!r} on its states {list(self.probe.states)}; {hint}"
-                )
+                hint = f'did you mean "{near[0]}"?' if near else "names are those of overlap.measure, as union_size"
+                states = in_toml(self.probe.states)
+                raise ValueError(f"{where}: the probe has no statistic {in_toml(name)} on its states {states}; {hint}")
+        if unreachable := out_of_reach(gate, self.support.k):
+            raise ValueError(f"{where}: {'; '.join(unreachable)}")
+        if self.probe.max_utterances == 1 and not opens_without_intervals(gate):
+            raise ValueError(f"probe.max_utterances = 1: {where} {NEEDS_INTERVALS}")

@@ -9,7 +9,9 @@ from pydantic import Field, PositiveInt, model_validator
 from .augmentation import AugmentationConfig
 from .filters import Filters, Limit
 from .gates import FixedStepsGate, GateConfig
-from .section import Count, NonNegative, Positive, Probability, Section
+from .section import Count, NonNegative, Positive, Section, Seed, Text
+
+Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Decoding(Section):
@@ -19,14 +21,20 @@ class Decoding(Section):
     """Draw from the distribution instead of taking the likeliest token."""
     temperature: Positive = 1.0
     """Of the draw."""
-    max_new_tokens: PositiveInt = 256
-    """Longest transcript, in tokens."""
+    max_new_tokens: PositiveInt | None = None
+    """Longest transcript, in tokens; None: from the longest audio of the manifest, 20 a second."""
+
+    @property
+    def limit(self) -> int:
+        """Longest transcript, once it has been settled what the audio says (`distill.data.limits.settled`)."""
+        assert self.max_new_tokens is not None
+        return self.max_new_tokens
 
 
 class Transcription(Decoding):
     """How a teacher writes transcripts: its decoding, and the batches, on which their last bits depend."""
 
-    seed: Count = 0
+    seed: Seed = 0
     """Of the draws."""
     batch_size: PositiveInt = 32
     """Most utterances at once."""
@@ -38,14 +46,19 @@ class Curriculum(Section):
     """Begin with the shortest utterances and admit longer ones linearly over `steps`."""
 
     steps: PositiveInt
+    """Steps after which every utterance is admitted."""
     start_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    """Share of the utterances, the shortest, that it begins with."""
 
 
 class StageBase(Section):
     """What every stage has."""
 
-    name: str
-    manifest: str
+    name: Text
+    """What figures, tables and files call the stage; no other may have it."""
+    manifest: Text
+    """What it trains on: JSON Lines relative to the recipe, `demo:corpus/…`, or a data set such as
+    `hf:NAME:CONFIG:SPLIT`."""
     steps: PositiveInt
     """Most steps the stage may take."""
     batch_size: PositiveInt = 16
@@ -60,11 +73,17 @@ class StageBase(Section):
     are always of the audio as it is. What a frozen encoder makes of such audio is new at every step and fills its cache
     in vain."""
     lr: Positive = 1e-5
+    """Learning rate of AdamW, the highest of the schedule."""
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    """What the learning rate does after the warm-up, over the steps that the stage has."""
     warmup_steps: Count = 0
+    """Steps over which the learning rate rises."""
     weight_decay: NonNegative = 0.0
-    betas: tuple[Probability, Probability] = (0.9, 0.95)
+    """Of AdamW."""
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
+    """Of AdamW: how much of the running means of gradient and squared gradient each step keeps."""
     clip: Positive = 1.0
+    """Largest norm of the gradient; a longer one is scaled down to it."""
     gate: GateConfig | None = None
     """None is a fixed-steps gate at `steps`."""
     when_exhausted: Literal["advance", "stop"] = "stop"
@@ -81,6 +100,7 @@ class SupervisedStage(StageBase):
 
     type: Literal["sft"]
     curriculum: Curriculum | None = None
+    """Begin with the shortest utterances; None takes all from the first step."""
 
 
 class TeacherDataStage(StageBase):
@@ -88,7 +108,9 @@ class TeacherDataStage(StageBase):
 
     type: Literal["td"]
     transcription: Transcription = Transcription()
+    """How the teacher writes them, once, before the stage begins."""
     filters: Filters = Filters()
+    """Which of them are left out, and with them their audio."""
 
 
 class DivergenceObjective(Section):
@@ -142,8 +164,11 @@ class OnPolicyStage(StageBase):
 
     type: Literal["opd"]
     rollout: Decoding = Decoding()
+    """How the student writes the transcripts that the teacher judges."""
     objective: Objective = DivergenceObjective(type="divergence")
+    """How the teacher judges them."""
     off_policy: OffPolicy | None = None
+    """Take some steps on transcripts that the student did not write; None takes none."""
     empty_rollout: Literal["score", "drop"] = "score"
     """An empty rollout has one position, the immediate end of text: score it (the teacher can object) or drop it."""
     mask_truncated: bool = False

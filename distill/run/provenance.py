@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from ..data.backgrounds import background_sha256
-from ..data.hf import is_dataset
+from ..data.hf.reference import is_dataset
 from ..data.sources import identity
 from ..recipe import Recipe
 from ..recipe.augmentation import Noise

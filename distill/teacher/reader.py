@@ -12,6 +12,7 @@ from ..models.base import ModelError
 from ..models.load import FAMILIES
 from ..models.speech_lm import SpeechLM
 from ..models.vocabulary import Tokens
+from ..places import located
 from .conversation import REQUESTS
 
 
@@ -35,9 +36,10 @@ def load_reader(model: str, *, revision: str | None = None, family: str | None =
     Raises:
         ModelError: Nothing loadable there, or a family that servers cannot score.
     """
+    place = located(model)
     try:
-        config = AutoConfig.from_pretrained(model, revision=revision)
-        processor = AutoProcessor.from_pretrained(model, revision=revision)
+        config = AutoConfig.from_pretrained(place, revision=revision)
+        processor = AutoProcessor.from_pretrained(place, revision=revision)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"cannot load the tokenizer of {model!r}: {str(error).strip().splitlines()[0]} Name a served teacher by a "

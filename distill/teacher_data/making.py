@@ -20,6 +20,7 @@ from ..data.audio import AudioCache, check_durations
 from ..data.batch import AudioSource
 from ..data.batching import padding_share
 from ..data.extract import extract_audio
+from ..data.limits import settled
 from ..data.manifest import Utterance, write_manifest
 from ..data.sources import read_utterances
 from ..evaluation.scoring import TranscriptScore, score_transcripts
@@ -113,7 +114,7 @@ def teacher_data(
         ValueError: The journal is another job's or damaged; names file, line and field.
         AudioError: Audio that cannot be used, unless the filters drop it.
     """
-    who = identity(teacher)
+    who, transcription = identity(teacher), settled(transcription, utterances)
     job = run_job(
         journal_of(output),
         teacher,

@@ -17,7 +17,7 @@ import overlap.table
 
 from ..data.batch import length, length_unit
 from ..data.manifest import Utterance
-from ..recipe import Filters, Recipe, StageConfig
+from ..recipe import Decoding, Filters, Recipe, StageConfig
 from ..run.checkpoint import TrainingState
 from ..run.provenance import resolved_configuration
 from ..run.run_directory import RunDirectory
@@ -28,6 +28,10 @@ from .trainer import Trainer
 
 STEPS = 2
 """The second step is the first with the optimiser's state in memory."""
+
+BRIEF = 8
+"""Tokens that probes and evaluations write: nobody reads them, and writing takes their time. What a training step
+writes has its whole length."""
 
 EVERYTHING = Filters(
     empty="keep",
@@ -108,7 +112,8 @@ class DryRun:
         table = overlap.table.text_table(header, rows, left=(0, 1))
         return (
             f"{table}\n\nOne step on the longest utterances of each stage (n = 1), on {self.device}: at most, if the "
-            "machine is quiet.\nProbes, evaluations and teacher's transcripts take time on top; the memory holds them."
+            "machine is quiet.\nProbes, evaluations and teacher's transcripts take time on top; the memory "
+            f"holds them, but probes and evaluations with texts of {BRIEF} tokens."
         )
 
 
@@ -184,7 +189,9 @@ def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
             RunDirectory.create(path, resolved_configuration(recipe))
         accelerator.wait_for_everyone()
         run = RunDirectory.open(path, writer=accelerator.is_main_process)
-        Trainer(setup, run, accelerator, heard_by, TrainingState()).run()
+        trainer = Trainer(setup, run, accelerator, heard_by, TrainingState())
+        trainer.monitor.decoding = Decoding(max_new_tokens=BRIEF)
+        trainer.run()
         accelerator.wait_for_everyone()
     costs = [
         StageCost(
@@ -214,7 +221,7 @@ def _rehearsed(stage: StageConfig) -> StageConfig:
 
 
 def _longest_first(setup: Setup) -> Setup:
-    """The same with a batch of the longest utterances in each place."""
+    """The same with a batch of the longest utterances in each place, and evaluations that write little."""
 
     def longest(utterances: Sequence[Utterance], batch_size: int) -> tuple[Utterance, ...]:
         return tuple(sorted(utterances, key=length, reverse=True)[:batch_size])
@@ -223,4 +230,7 @@ def _longest_first(setup: Setup) -> Setup:
     stages = tuple(longest(u, stage.batch_size) for stage, u in zip(recipe.stages, setup.stages, strict=True))
     probe = longest(setup.probe, recipe.probe.batch_size) if recipe.probe else ()
     evaluation = longest(setup.evaluation, recipe.evaluation.batch_size) if recipe.evaluation else ()
-    return replace(setup, stages=stages, probe=probe, evaluation=evaluation)
+    if recipe.evaluation:
+        briefly = recipe.evaluation.model_copy(update={"max_new_tokens": BRIEF, "every": None})
+        recipe = recipe.model_copy(update={"evaluation": briefly})
+    return replace(setup, recipe=recipe, stages=stages, probe=probe, evaluation=evaluation)

@@ -110,7 +110,7 @@ def _read_rollouts(path: Path) -> Rollouts:
 
 def probe_decoding(recipe: Recipe) -> Decoding:
     """Probes write greedily, with the length limit of the on-policy stage so that both see the same states."""
-    limits = [stage.rollout.max_new_tokens for stage in recipe.stages if stage.type == "opd"]
+    limits = [stage.rollout.limit for stage in recipe.stages if stage.type == "opd"]
     return Decoding(max_new_tokens=max(limits)) if limits else Decoding()
 
 

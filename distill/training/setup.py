@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..data.audio import AudioCache, check_durations
 from ..data.batch import AudioSource, check_inputs
-from ..data.manifest import Utterance, require_text
+from ..data.limits import settled, token_limit
+from ..data.manifest import ManifestError, Utterance, require_text
 from ..data.sources import read_utterances
 from ..models import Recogniser
 from ..normalise import normaliser
 from ..pair.loading import load_student, load_teacher
 from ..pair.pair import Pair
-from ..recipe import Recipe
+from ..recipe import Recipe, StageConfig
+from ..recipe.gates import NEEDS_INTERVALS, opens_without_intervals, statistics_read
+from ..recipe.paths import require_files
 from ..teacher import ServedTeacher
 from .augmentation import Augmentation, AugmentationError
 
@@ -51,9 +56,10 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         weights: A checkpoint of this run whose weights the student takes instead of the recipe's.
 
     Raises:
-        ManifestError, AudioError, AugmentationError, MissingExtraError, ModelError, PairError, ServerError: Whatever
-            does not fit, with the remedy.
+        FileNotFoundError, ManifestError, AudioError, AugmentationError, MissingExtraError, ModelError, PairError,
+            ServerError: Whatever does not fit, with the remedy.
     """
+    require_files(recipe)
     stages = tuple(_read(stage.manifest, recipe) for stage in recipe.stages)
     for stage, utterances in zip(recipe.stages, stages, strict=True):
         if stage.type == "sft":
@@ -65,6 +71,10 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         probe_set = _read(recipe.probe.manifest, recipe)[: recipe.probe.max_utterances]
         if "reference" in recipe.probe.states:
             require_text(probe_set, "probing on reference transcripts")
+        gates = ((i, stage.gate) for i, stage in enumerate(recipe.stages) if stage.gate is not None)
+        for i, gate in gates if len(probe_set) == 1 else ():
+            if statistics_read(gate) and not opens_without_intervals(gate):
+                raise ManifestError(f"{recipe.probe.manifest} has one utterance: stages.{i}.gate {NEEDS_INTERVALS}")
     evaluation: tuple[Utterance, ...] = ()
     if recipe.evaluation:
         normaliser(recipe.evaluation.normaliser)
@@ -89,7 +99,27 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         first = next(i for i, augmentation in enumerate(augmentations) if augmentation)
         raise AugmentationError(f"stages.{first}.augment changes audio, and {student.name!r} reads prompts; remove it")
     cache = AudioCache(max_mib=recipe.audio.cache_mib, max_seconds=recipe.audio.max_seconds)
+    recipe = _settled(recipe, stages, evaluation)
     return Setup(recipe, student, pair, AudioSource(cache), stages, augmentations, probe_set, evaluation)
+
+
+def _settled(recipe: Recipe, stages: Sequence[Sequence[Utterance]], evaluation: Sequence[Utterance]) -> Recipe:
+    """The recipe with every longest transcript that it leaves to the audio."""
+
+    def stage(section: StageConfig, utterances: Sequence[Utterance]) -> StageConfig:
+        if section.type == "td":
+            return section.model_copy(update={"transcription": settled(section.transcription, utterances)})
+        if section.type != "opd":
+            return section
+        other = section.off_policy
+        if other is not None:
+            other = other.model_copy(update={"transcription": settled(other.transcription, utterances)})
+        return section.model_copy(update={"rollout": settled(section.rollout, utterances), "off_policy": other})
+
+    update: dict[str, Any] = {"stages": tuple(map(stage, recipe.stages, stages))}
+    if recipe.evaluation and recipe.evaluation.max_new_tokens is None:
+        update["evaluation"] = recipe.evaluation.model_copy(update={"max_new_tokens": token_limit(evaluation)})
+    return recipe.model_copy(update=update)
 
 
 def _read(manifest: str, recipe: Recipe) -> tuple[Utterance, ...]:

@@ -169,7 +169,7 @@ def _transcripts(student: Recogniser, batch: Batch, stage: OnPolicyStage, draw: 
     rollout = stage.rollout
     return "student", student.rollout(
         batch.prompt(student),
-        max_new_tokens=rollout.max_new_tokens,
+        max_new_tokens=rollout.limit,
         sample=rollout.sample,
         temperature=rollout.temperature,
     )

@@ -4,7 +4,8 @@ A server returns its own top-m log-probabilities and nothing else. Every statist
 then has a lower and an upper end; `measure_bounds` computes both, and they meet when the list is complete.
 """
 
-from overlap.bounds.measure import BOUNDED_STATISTICS, DECIDED_BY_TOP_K, OverlapBounds, measure_bounds
+from overlap.bounds.measure import OverlapBounds, measure_bounds
 from overlap.bounds.summary import BoundsSummary
+from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K
 
 __all__ = ["BOUNDED_STATISTICS", "DECIDED_BY_TOP_K", "BoundsSummary", "OverlapBounds", "measure_bounds"]

@@ -11,45 +11,14 @@ from overlap.bounds.chunk import Chunk, Space
 from overlap.bounds.listing import Listing, check_listing
 from overlap.bounds.polytope import Bounds
 from overlap.bounds.summary import BoundsSummary
+from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K
 from overlap.groups import Groups
 from overlap.positions import admissible_ids, check_k, check_logits, check_mask, chunks
 from overlap.support import Support, top_k
 from overlap.vocabulary import VocabularyMap, check_sizes
 
-BOUNDED_STATISTICS = (
-    "union_size",
-    "intersection_size",
-    "overlap_ratio",
-    "jaccard",
-    "top1_agreement",
-    "student_mass",
-    "teacher_mass",
-    "student_intersection_mass",
-    "teacher_intersection_mass",
-    "teacher_entropy",
-    "entropy_gap",
-    "forward_kl",
-    "reverse_kl",
-    "jensen_shannon",
-    "total_variation",
-    "union_kl",
-)
-"""Names of the statistics that `measure_bounds` bounds, as in `overlap.definitions.TOKEN_STATISTICS`."""
-
-
 _ROUNDING = 1e-9
 """By how much two ends of one value may differ because they come by different ways."""
-
-DECIDED_BY_TOP_K = (
-    "union_size",
-    "intersection_size",
-    "overlap_ratio",
-    "jaccard",
-    "top1_agreement",
-    "student_mass",
-    "student_intersection_mass",
-)
-"""Those whose two ends meet where the list holds k tokens that are not blocked, whatever probability is not listed."""
 
 
 @dataclass(frozen=True, eq=False)

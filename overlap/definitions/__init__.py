@@ -3,6 +3,7 @@
 ``python -m overlap.definitions`` prints them as a page, which is kept as ``overlap/STATISTICS.md``.
 """
 
+from overlap.definitions.bounded import BOUNDED_STATISTICS, DECIDED_BY_TOP_K
 from overlap.definitions.definition import Definition
 from overlap.definitions.names import ALL, canonical, checked
 from overlap.definitions.others import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS
@@ -10,7 +11,9 @@ from overlap.definitions.ranges import Ranges
 from overlap.definitions.tokens import TOKEN_STATISTICS
 
 __all__ = [
+    "BOUNDED_STATISTICS",
     "CHECKPOINT_STATISTICS",
+    "DECIDED_BY_TOP_K",
     "SEQUENCE_STATISTICS",
     "TOKEN_STATISTICS",
     "Definition",

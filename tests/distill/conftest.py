@@ -113,7 +113,7 @@ def server(teacher_server, monkeypatch) -> TeacherServer:
 def mini(manifests, student_path, teacher_path) -> dict:
     """A recipe of three short stages, as plain data to be changed and validated by the test."""
     common = {"batch_size": 4, "lr": 1e-3}
-    gate = {"type": "threshold", "statistic": "top1_agreement", "at_least": 2.0}
+    gate = {"type": "threshold", "statistic": "top1_agreement", "at_least": 1.0}
     return {
         "name": "mini",
         "threads": 1,

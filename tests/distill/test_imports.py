@@ -3,6 +3,7 @@
 import ast
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import distill
+import overlap
 from tests.analysis.conftest import write_run
 
 TREE = Path(distill.__file__).parents[1]
@@ -35,6 +37,123 @@ def loaded(*words) -> set[str]:
 @pytest.mark.parametrize("words", [["--help"], ["report", "--help"]])
 def test_help_loads_no_model_library_and_no_table(words):
     assert not loaded(*words) & {"transformers", "accelerate", "pandas", "matplotlib"}
+
+
+WRONG_RECIPE = """
+[student]
+model = "demo:student"
+[[stages]]
+type = "sft"
+name = "base"
+manifest = "demo:corpus/base.jsonl"
+steps = 1
+learning_rate = 1e-4
+"""
+PAIR = ("--student", "demo:student", "--teacher", "demo:teacher", "--manifest", "gone.jsonl")
+REPORTING = """
+import resource, sys
+from distill.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    heavy = {"torch", "transformers", "accelerate"} & set(sys.modules)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print(end.code or 0, sorted(heavy), used.ru_utime + used.ru_stime, file=sys.stderr)
+"""
+
+
+def without_torch(words, cwd) -> tuple[int, float, str]:
+    """Exit code, seconds of CPU and what was said by a command that must not load PyTorch."""
+    command = [sys.executable, "-c", REPORTING, *map(str, words)]
+    environment = os.environ | {"PYTHONPATH": str(TREE), "COLUMNS": "300"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+    *said, report = done.stderr.splitlines()
+    code, loaded, seconds = report.replace(", ", ",").split()
+    assert loaded == "[]", f"loaded {loaded}: {said}"
+    return int(code), float(seconds), done.stdout + "\n".join(said)
+
+
+VERBS = ("demo", "train", "resume", "recipes", "probe", "show", "evaluate", "transcribe", "report", "watch", "compare")
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("--help",), ("--version",), ("recipes",), *((verb, "--help") for verb in VERBS)]
+)
+def test_what_needs_no_model_takes_no_time(words, tmp_path):
+    code, seconds, said = without_torch(words, tmp_path)
+    assert code == 0
+    assert said.strip()
+    assert seconds < 1.5  # half a second, with room for a machine that does other work
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_wrong_option_is_told_at_once(verb, tmp_path):
+    code, _, said = without_torch([verb, "--manifset", "x"], tmp_path)
+    assert code != 0
+    assert "Error" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("train", "recipe.toml", "--output", "run"), "unknown key stages.0.learning_rate"),
+        (("train", "recipe.toml", "--dry-run"), "unknown key stages.0.learning_rate"),
+        (("train", "gone.toml", "--output", "run"), "recipe not found: gone.toml"),
+        (("train", "demo", "--output", "run", "--set", "stages.1.manifest=gone.jsonl"), "stages.1.manifest: "),
+        (("train", "demo", "--dry-run", "--set", "probe.manifest=gone.jsonl"), "probe.manifest: "),
+        (("train", "demo", "--output", "run", "--set", "teacher.model=./gone"), "teacher.model: "),
+        (("demo", "--output", "run", "--recipe", "whisper_tiny_en"), "evaluation.manifest: "),
+        (("probe", *PAIR), "--manifest: the manifest gone.jsonl does not exist"),
+        (("show", *PAIR), "--manifest: the manifest gone.jsonl does not exist"),
+        (("evaluate", "--model", "demo:student", "--manifest", "gone.jsonl"), "--manifest: "),
+        (("evaluate", "--model", "demo:studnet", "--manifest", "demo:corpus/test.jsonl"), "did you mean student?"),
+        (
+            ("transcribe", "--teacher", "demo:teacher", "--manifest", "gone.jsonl", "--output", "out.jsonl"),
+            "--manifest",
+        ),
+        (("resume", "gone"), "gone holds no run"),
+    ],
+)
+def test_what_is_missing_is_told_before_pytorch_is_loaded(words, expected, tmp_path):
+    (tmp_path / "recipe.toml").write_text(WRONG_RECIPE)
+    code, _, said = without_torch(words, tmp_path)
+    assert code == 1
+    assert expected in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_gates_and_the_definitions_load_no_library_of_numbers():
+    code = (
+        "import sys, overlap, overlap.gates, overlap.definitions.page\n"
+        "gate = overlap.Threshold('union_size', at_most=1.0)\n"
+        "gate.read({'union_size': overlap.Estimate(2.0, 0.1, 1.8, 2.2, 10, 5, 0)}, 0)\n"
+        "sys.exit(bool({'torch', 'numpy', 'scipy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=TREE, check=False).returncode == 0
+
+
+def test_functions_are_not_hidden_by_the_files_that_hold_them():
+    code = (
+        "import overlap, overlap.coverage, overlap.sweep, overlap.token_bytes\n"
+        "from overlap import coverage, sweep, token_bytes\n"
+        "functions = overlap.coverage, overlap.sweep, overlap.token_bytes, coverage, sweep, token_bytes\n"
+        "assert all(map(callable, functions))\n"
+        "assert overlap.strata.by and overlap.presets.paper and overlap.table.text_table"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=TREE, check=False).returncode == 0
+
+
+def test_names_of_overlap_are_the_same_for_type_checkers_and_at_run_time():
+    tree = ast.parse(Path(overlap.__file__).read_text(encoding="utf-8"))
+    checked = next(node for node in tree.body if isinstance(node, ast.If))
+    declared = {alias.name: node.module for node in checked.body for alias in node.names}
+    assert sorted(declared) == sorted([*overlap.__all__, "__version__"])
+    assert {name: f"overlap.{module}" for name, module in overlap._HOMES.items()} == {
+        name: module.replace("overlap.bounds.", "overlap.") for name, module in declared.items() if module != "overlap"
+    }
+    assert set(overlap.__all__) <= set(dir(overlap))
+    with pytest.raises(AttributeError, match="module 'overlap' has no attribute 'mesure'"):
+        _ = overlap.mesure
 
 
 def test_a_verb_that_reads_runs_loads_no_model_library(tmp_path):

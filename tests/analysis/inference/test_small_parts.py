@@ -1,7 +1,6 @@
 """MAPSSWE, effect sizes and correction for many comparisons."""
 
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -88,12 +87,3 @@ def test_wrong_corrections():
         corrected([0.1], "bonferroni")
     with pytest.raises(ValueError, match="numbers from 0 to 1"):
         corrected([1.2])
-
-
-def test_the_extra_is_named_where_statsmodels_is_missing(monkeypatch):
-    for name in [name for name in sys.modules if name.startswith("statsmodels")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "statsmodels", None)
-    corrected([0.1], "bh")
-    with pytest.raises(ImportError, match=r"statsmodels\.stats\.multitest: pip install 'support-overlap\[analysis\]'"):
-        corrected([0.1], "holm")

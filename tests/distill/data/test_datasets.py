@@ -18,7 +18,7 @@ from distill import ManifestError, TrainingError, Utterance, read_manifest, read
 from distill.cli import main
 from distill.data.audio import AudioCache, AudioError, duration, load_audio
 from distill.data.extract import extract_audio
-from distill.data.hf import DatasetReference
+from distill.data.hf.reference import DatasetReference
 from distill.data.sources import identity
 from distill.data.stored_audio import StoredAudio
 from distill.recipe import Recipe, load_recipe

@@ -40,7 +40,7 @@ def test_every_stage_takes_its_steps_on_its_longest_utterances(mini, tmp_path, m
 
 def test_gates_and_filters_do_not_stand_in_the_way(mini):
     stages = [stage | ({"filters": {"min_logprob": 0.0}} if stage["type"] == "td" else {}) for stage in mini["stages"]]
-    stages[0] |= {"gate": {"type": "threshold", "statistic": "top1_agreement", "at_least": 2.0}}
+    stages[0] |= {"gate": {"type": "threshold", "statistic": "top1_agreement", "at_least": 1.0}}
     found = dry_run(Recipe.model_validate(mini | {"stages": stages, "total_steps": 1}))
     assert len(found.stages) == 3
 

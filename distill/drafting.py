@@ -1,0 +1,234 @@
+"""A first recipe for two models and two manifests: sizes from the audio and the models, with comments."""
+
+from __future__ import annotations
+
+import math
+import os
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .data.audio import duration
+from .data.limits import token_limit
+from .data.manifest import Utterance, require_text
+from .data.sources import read_utterances
+from .models.shape import Shape, shape_of
+from .places import DATASET, PACKAGED, require_places
+from .recipe.reading import recipe_of
+from .recipe.toml import in_toml
+
+BATCH = 16
+LARGE_VOCABULARY = 10_000
+"""Tokens from which on sets of 32 are small beside the vocabulary; below, 8 are."""
+
+POSITIONS_PER_SECOND = 25
+"""Of audio in the text side of a model that takes it there; most have 12.5 to 25."""
+
+WINDOW = 30
+"""Seconds that Whisper hears unless its window is shortened."""
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What a draft is made from."""
+
+    student: Shape
+    teacher: Shape
+    train: Sequence[Utterance]
+    test: Sequence[Utterance]
+    longest: float
+    """Seconds; 0 where nothing is audio."""
+    micro_batch: int
+    """Utterances whose training fits into memory at once, by a rough count."""
+
+    @property
+    def labeled(self) -> bool:
+        """Whether every training utterance has a text."""
+        return all(utterance.text is not None for utterance in self.train)
+
+
+def draft_recipe(
+    student: str,
+    teacher: str,
+    train: str,
+    test: str,
+    *,
+    folder: str | Path = ".",
+    name: str = "run",
+    trust_remote_code: bool = False,
+) -> str:
+    """Write a recipe that can be run as it is, for someone to change.
+
+    Args:
+        student: Directory or Hub name of the model that learns, or `demo:student`.
+        teacher: Of the model that it learns from.
+        train: Manifest of training audio: with texts on every line the recipe begins with supervised training.
+        test: Manifest with texts, of which error rates and overlap are taken.
+        folder: Where the recipe will stand, for relative paths.
+        name: What the recipe is called.
+        trust_remote_code: Run code that a checkpoint brings.
+
+    Returns:
+        The TOML text.
+
+    Raises:
+        FileNotFoundError, ManifestError, AudioError, ModelError: What cannot be read, with the remedy.
+    """
+    models = {"student": student, "teacher": teacher}
+    require_places(manifests={"train": train, "test": test}, models=models)
+    trained, tested = read_utterances(train), read_utterances(test)
+    require_text(tested, "the test set")
+    shapes = [shape_of(model, trust_remote_code=trust_remote_code) for model in models.values()]
+    known = [duration(utterance) for utterance in (*trained, *tested) if utterance.audio is not None]
+    longest = max(known, default=0.0)
+    micro_batch = _fitting(shapes[0], shapes[1], longest, token_limit((*trained, *tested)))
+    facts = _Facts(shapes[0], shapes[1], trained, tested, longest, micro_batch)
+    places = {key: _relative(place, Path(folder)) for key, place in {**models, "train": train, "test": test}.items()}
+    text = "\n".join([*_top(facts, places, name, trust_remote_code), *_stages(facts, places["train"])])
+    recipe_of(tomllib.loads(text))
+    return text
+
+
+def _top(facts: _Facts, places: dict[str, str], name: str, trusted: bool) -> list[str]:
+    student, teacher = facts.student, facts.teacher
+    code = ["trust_remote_code = true"] if trusted else []
+    lines = [
+        "# Every field, with its default: `python -m distill.recipe`. Try it first: `distill train RECIPE --dry-run`.",
+        f"name = {in_toml(name)}",
+        "seed = 0",
+        "",
+        f"# {student.family}, {student.parameters / 1e6:,.1f} million parameters",
+        "[student]",
+        f"model = {in_toml(places['student'])}",
+        *_window(student, facts.longest),
+        *code,
+        "",
+        f"# {teacher.family}, {teacher.parameters / 1e6:,.1f} million parameters",
+        "[teacher]",
+        f"model = {in_toml(places['teacher'])}",
+        *_window(teacher, facts.longest),
+        *code,
+        "",
+    ]
+    if facts.longest:
+        lines += [
+            "[audio]",
+            f"max_seconds = {float(math.ceil(facts.longest))}  # the longest utterance has {facts.longest:.4g} s",
+            "",
+        ]
+    vocabulary = min(student.vocabulary, teacher.vocabulary)
+    probed = min(len(facts.test), 100)
+    lines += [
+        "[support]",
+        f"k = {32 if vocabulary >= LARGE_VOCABULARY else 8}  # tokens in a top-k set, of {vocabulary:,}",
+        "",
+        "# Overlap, which gates read. Better on utterances that are in no other set: here the first of the test set.",
+        "[probe]",
+        f"manifest = {in_toml(places['test'])}",
+        f"max_utterances = {probed}",
+        f"every = {max(10, _steps(facts, 4) // 10)}",
+        f"batch_size = {_at_once(facts)}",
+        "",
+        "[evaluation]",
+        f"manifest = {in_toml(places['test'])}",
+        'normaliser = "basic"  # others are in the reference; with the extra `text`: whisper_english, mandarin',
+        f"batch_size = {_at_once(facts)}",
+        f"# max_new_tokens = {token_limit(facts.test)}  # is taken from the longest audio, here as in the stages",
+        "",
+        "[checkpoint]",
+        f"every = {max(50, _steps(facts, 4) // 4)}",
+        "",
+    ]
+    return lines
+
+
+def _stages(facts: _Facts, train: str) -> list[str]:
+    rate = 1e-3 if facts.student.parameters < 10e6 else 1e-4 if facts.student.parameters < 100e6 else 1e-5
+    micro = (
+        [f"micro_batch_size = {facts.micro_batch}  # as far as memory goes, roughly"]
+        if facts.micro_batch < BATCH
+        else []
+    )
+
+    def stage(kind: str, name: str, epochs: int, *more: str) -> list[str]:
+        steps, n = _steps(facts, epochs), len(facts.train)
+        return [
+            "[[stages]]",
+            f'type = "{kind}"',
+            f'name = "{name}"',
+            f"manifest = {in_toml(train)}",
+            f"steps = {steps}  # about {steps * BATCH / n:.2g} times through {n:,} utterances",
+            f"batch_size = {BATCH}",
+            *micro,
+            f"lr = {rate}  # by the student's size; worth a search",
+            f"warmup_steps = {min(50, steps // 10)}",
+            *more,
+            "",
+        ]
+
+    base = stage("sft", "base", 2) if facts.labeled else []
+    return [
+        "# Supervised training on the manifest's texts."
+        if base
+        else "# Not every line has a text: no supervised stage.",
+        *base,
+        "# The teacher's transcripts, until the two models share enough for on-policy training.",
+        *stage("td", "teacher data", 4, 'schedule = "constant"'),
+        "[stages.gate]",
+        'type = "threshold"',
+        'statistic = "top1_agreement"',
+        "at_least = 0.75  # a rule of thumb, judged at the lower end of the interval",
+        "",
+        "# The teacher's judgement of the student's own transcripts.",
+        *stage("opd", "on-policy", 4),
+        "# Goes back to teacher data where the student begins to loop.",
+        "[stages.gate]",
+        'type = "collapse"',
+        'limits = { repetition = ["off", 3.0] }',
+        "",
+    ]
+
+
+def _steps(facts: _Facts, epochs: int) -> int:
+    """Steps of some times through the training set, in tens, from 50 to 4,000."""
+    return min(4000, max(50, round(epochs * len(facts.train) / BATCH / 10) * 10))
+
+
+def _at_once(facts: _Facts) -> int:
+    return min(32, 2 * facts.micro_batch)
+
+
+def _window(shape: Shape, longest: float) -> list[str]:
+    if shape.family != "whisper" or not 0 < math.ceil(longest) < WINDOW:
+        return []
+    return [f"window_seconds = {math.ceil(longest)}  # of {WINDOW}: less to compute"]
+
+
+def _fitting(student: Shape, teacher: Shape, longest: float, tokens: int) -> int:
+    """Utterances, at most a batch, whose training probably fits into this machine's memory at once."""
+    fixed = 16 * student.parameters + 4 * teacher.parameters  # weights, gradients, two moments; the teacher's weights
+    logits = (
+        4 * 6 * tokens * max(student.vocabulary, teacher.vocabulary)
+    )  # float32: both models', their gradients, sums
+    positions = POSITIONS_PER_SECOND * longest + tokens
+    activations = 4 * 16 * positions * (student.hidden * student.layers)
+    return int(min(BATCH, max(1, (0.7 * _memory() - fixed) // (logits + activations))))
+
+
+def _memory() -> float:
+    """Bytes of the accelerator, or of the machine where there is none."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.get_device_properties(0).total_memory)
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def _relative(place: str, folder: Path) -> str:
+    """A location as it is found from a folder: relative below it, else absolute; Hub names stay."""
+    path = Path(place).expanduser()
+    if place.startswith((PACKAGED, DATASET)) or not path.exists():
+        return place
+    path, folder = path.absolute(), folder.absolute()
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)

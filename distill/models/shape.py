@@ -1,0 +1,56 @@
+"""How large a model is, from its configuration alone: no weights are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from transformers import AutoConfig
+
+from ..places import located
+from .base import ModelError, quiet
+from .load import FAMILIES, adapter_of
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a model's configuration says.
+
+    Attributes:
+        family: Name of its adapter, such as `whisper`.
+        parameters: How many it has.
+        vocabulary: Tokens of its output.
+        hidden: Width of its text side.
+        layers: Of its text side.
+    """
+
+    family: str
+    parameters: int
+    vocabulary: int
+    hidden: int
+    layers: int
+
+
+def shape_of(model: str, *, trust_remote_code: bool = False) -> Shape:
+    """The shape of a checkpoint.
+
+    Args:
+        model: Directory, `demo:teacher` or `demo:student`, or Hub name.
+        trust_remote_code: Run code that the checkpoint brings.
+
+    Raises:
+        ModelError: No configuration there, or a family without an adapter.
+        FileNotFoundError: The embedded demo has no such model.
+    """
+    try:
+        config = AutoConfig.from_pretrained(located(model), trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"cannot read the configuration of {model!r}: {reason} Give a directory or a Hub name"
+        ) from error
+    family = adapter_of(model, config)
+    with torch.device("meta"), quiet():
+        network = FAMILIES[family].architecture.from_config(config, trust_remote_code=trust_remote_code)
+    text = config.get_text_config(decoder=True)
+    return Shape(family, network.num_parameters(), text.vocab_size, text.hidden_size, text.num_hidden_layers)

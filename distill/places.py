@@ -1,0 +1,86 @@
+"""Where manifests and models are found, and what to say where they are not, before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+PACKAGED = "demo:"
+"""What begins the name of a file or folder of the embedded demo: `demo:teacher`, `demo:corpus/test.jsonl`."""
+
+DATASET = "hf:"
+"""What begins the name of a data set, see `distill.data.hf.reference`."""
+
+
+def packaged(path: str) -> Path:
+    """The absolute path of a file of the embedded demo, for instance `packaged("corpus/test.jsonl")`."""
+    return Path(str(files("distill"))) / "demo" / path
+
+
+def located(location: str | Path) -> str:
+    """A location that libraries can open: `demo:…` and `~` are replaced, any other is as it is written.
+
+    Raises:
+        FileNotFoundError: The demo has no such file or folder.
+    """
+    text = str(location)
+    if not text.startswith(PACKAGED):
+        return str(Path(text).expanduser()) if text.startswith("~") else text
+    path = packaged(text.removeprefix(PACKAGED))
+    if not path.exists():
+        remedy = _beside(path) or "there are demo:teacher, demo:student and the manifests in demo:corpus/"
+        raise FileNotFoundError(f"{text} is not in the embedded demo; {remedy}")
+    return str(path)
+
+
+def require_places(*, manifests: Mapping[str, str], models: Mapping[str, str | None]) -> None:
+    """Refuse manifests and model folders that are not there, all at once; nothing is read or asked of the Hub.
+
+    Args:
+        manifests: Locations by the key or flag that names them; data sets (`hf:…`) are passed over.
+        models: Likewise; None is passed over, and so is what may be a Hub name.
+
+    Raises:
+        FileNotFoundError: Names every key, its location and the remedy.
+    """
+    problems = [
+        *(f"{key}: {problem}" for key, place in manifests.items() if (problem := _no_manifest(place))),
+        *(f"{key}: {problem}" for key, place in models.items() if place and (problem := _no_model(place))),
+    ]
+    if problems:
+        raise FileNotFoundError("\n  ".join(problems))
+
+
+def _no_manifest(location: str) -> str:
+    if location.startswith(DATASET):
+        return ""
+    path = _path(location)
+    remedy = "give the path of a JSON Lines file, one utterance a line"
+    if path.is_dir():
+        return f"the manifest {location} is a folder; {remedy}"
+    return "" if path.exists() else f"the manifest {location} does not exist; {_beside(path) or remedy}"
+
+
+def _no_model(location: str) -> str:
+    path = _path(location)
+    remedy = "give a folder that holds a config.json, or a Hub name"
+    if path.is_file():
+        return f"the model {location} is a file; {remedy}"
+    of_the_hub = location.count("/") <= 1 and not location.startswith((PACKAGED, ".", "~")) and not path.is_absolute()
+    return "" if path.exists() or of_the_hub else f"the model {location} does not exist; {_beside(path) or remedy}"
+
+
+def _path(location: str) -> Path:
+    demo = location.startswith(PACKAGED)
+    return packaged(location.removeprefix(PACKAGED)) if demo else Path(location).expanduser()
+
+
+def _beside(path: Path) -> str:
+    """What was probably meant by a path that does not exist, or which of its folders is missing; empty for neither."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    near = difflib.get_close_matches(path.name, [other.name for other in folder.iterdir()], n=1)
+    return f"did you mean {near[0]}?" if near else ""

@@ -1,0 +1,137 @@
+"""What is wrong with a recipe, in the words of the file and not of the library that checks it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from .hints import usual_key
+from .schema_walk import Location, keys_of, sections_at, types_of
+from .toml import described, in_toml
+
+MOST_KEYS = 12
+"""Of which an unknown key's neighbors are listed; longer lists are in the reference."""
+
+
+def explain(error: ValidationError) -> str:
+    """Every mistake in a line of its own: its dotted key, what is wrong, and what to write instead."""
+    problems = error.errors(include_url=False)
+    places = [tuple(problem["loc"]) for problem in problems]
+    lines = []
+    for place, problem in zip(places, problems, strict=True):
+        # What is wrong inside an array also makes it too short, as only what is right counts.
+        inside = any(len(other) > len(place) and other[: len(place)] == place for other in places)
+        if problem["type"] != "too_short" or not inside:
+            lines.append(_line(place, problem["type"], problem["input"], problem.get("ctx", {})))
+    return "\n  ".join(lines)
+
+
+def _line(place: Location, kind: str, value: Any, context: Mapping[str, Any]) -> str:
+    if kind == "extra_forbidden":
+        return f"unknown key {_dotted(place)}; {_instead(place)}"
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        return f"{_dotted(place)}.type {_untold(place, value)}"
+    if kind == "missing" and place and isinstance(place[-1], int):
+        return f"{_dotted(place[:-1])}: must have {place[-1] + 1} items or more, not {in_toml(value)}"
+    if kind == "missing":
+        meaning = next(
+            (
+                one.model_fields[place[-1]].description
+                for one in sections_at(place[:-1])
+                if place[-1] in one.model_fields
+            ),
+            None,
+        )
+        return f"{_dotted(place)} is missing" + (f": {described(meaning)}" if meaning else "")
+    if kind == "value_error":
+        own = str(context["error"])
+        return f"{_dotted(place)}: {own}" if place else own
+    wanted = _wanted(kind, context)
+    if wanted is None:
+        return f"{_dotted(place)}: {context.get('error', kind)}; it is {in_toml(value)}"
+    return f"{_dotted(place)}: must be {wanted}, not {in_toml(value)}{_slip(kind, value, context)}"
+
+
+def _wanted(kind: str, context: Mapping[str, Any]) -> str | None:
+    """What a value must be, by pydantic's kinds of errors; None for one that recipes do not meet."""
+    if kind == "literal_error":
+        return "one of " + context["expected"].replace("'", '"').replace(" or ", ", ")
+    if kind in ("string_too_short", "too_short"):
+        least = context["min_length"]
+        return f"a string of {least} or more letters" if kind[0] == "s" else f"an array of {least} or more"
+    if kind == "too_long":
+        return f"an array of at most {context['max_length']}"
+    for bound, words, whole in (
+        ("gt", "above", ("at least", 1)),
+        ("ge", "at least", ("at least", 0)),
+        ("lt", "below", ("at most", -1)),
+        ("le", "at most", ("at most", 0)),
+    ):
+        if bound in context and isinstance(limit := context[bound], int):
+            return f"{whole[0]} {limit + whole[1]}"
+        if bound in context:
+            return f"{words} {context[bound]:g}"
+    names = {
+        "a whole number": ("int_type", "int_parsing", "int_from_float", "int_parsing_size"),
+        "a number": ("float_type", "float_parsing"),
+        "a finite number": ("finite_number",),
+        "true or false": ("bool_type", "bool_parsing"),
+        "a string": ("string_type",),
+        "an array": ("tuple_type", "list_type"),
+        "a table": ("model_type", "model_attributes_type", "dict_type", "dict_attributes_type"),
+    }
+    return next((words for words, kinds in names.items() if kind in kinds), None)
+
+
+def _slip(kind: str, value: Any, context: Mapping[str, Any]) -> str:
+    """The remedy for a value that is nearly right; empty where it is not."""
+    if isinstance(value, str):
+        if kind == "literal_error":
+            near = difflib.get_close_matches(
+                value, context["expected"].replace("'", "").replace(" or ", ", ").split(", "), n=1
+            )
+            return f'; did you mean "{near[0]}"?' if near else ""
+        if kind in ("int_type", "float_type") and value.replace(".", "", 1).replace("-", "", 1).isdigit():
+            return f"; write {value} without quotes"
+        if kind == "bool_type" and value.lower() in ("true", "false", "yes", "no", "on", "off"):
+            return f"; write {'true' if value.lower() in ('true', 'yes', 'on') else 'false'} without quotes"
+        if kind in ("tuple_type", "list_type"):
+            return f"; write {in_toml([value])}"
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        return f'; write "{in_toml(value)}"'
+    if kind in ("tuple_type", "list_type") and isinstance(value, Mapping):
+        return "; write its header in double brackets, such as [[stages]]"
+    return ""
+
+
+def _dotted(place: Location) -> str:
+    return ".".join(map(str, keys_of(place)))
+
+
+def _instead(place: Location) -> str:
+    """What was probably meant by an unknown key, or which keys there are."""
+    *above, unknown = map(str, keys_of(place))
+    sections = sections_at(place[:-1])
+    known = sorted({key for section in sections for key in section.model_fields})
+    if usual := usual_key(unknown, above, sections):
+        return f"write {usual}"
+    if near := difflib.get_close_matches(unknown, known, n=1, cutoff=0.6):
+        return f"did you mean {'.'.join([*above, near[0]])}?"
+    if len(known) <= MOST_KEYS:
+        return f"the keys of {'.'.join(above) or 'a recipe'} are {', '.join(known)}"
+    return "remove it"
+
+
+def _untold(place: Location, table: Mapping[str, Any]) -> str:
+    """What is wrong with the `type` of a table, and what it may be."""
+    types = sorted({name for section in sections_at(place) for name in types_of(section)})
+    given = table.get("type")
+    choices = "write one of " + ", ".join(f'"{name}"' for name in types)
+    if given is not None:
+        near = difflib.get_close_matches(str(given), types, n=1, cutoff=0.4)
+        return f"= {in_toml(given)} is unknown; " + (f'did you mean "{near[0]}"? Or {choices}' if near else choices)
+    near = difflib.get_close_matches("type", table, n=1, cutoff=0.6)
+    return f"is missing; {choices}" + (f" (did you mean type where you wrote {near[0]}?)" if near else "")

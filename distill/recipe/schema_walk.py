@@ -1,0 +1,68 @@
+"""What may stand where in a recipe, found by walking the fields of its sections."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+
+from .schema import Recipe
+from .section import Section
+
+Location = tuple[int | str, ...]
+"""Keys and indices from the top, and as pydantic writes them the types of sections that have several."""
+
+
+def sections_at(location: Location) -> list[type[Section]]:
+    """The sections that may stand at a place: several where a `type` tells them apart, none where a value stands."""
+    return _walk(location)[0]
+
+
+def keys_of(location: Location) -> list[str | int]:
+    """A location as the file has it, without the types that pydantic adds."""
+    return _walk(location)[1]
+
+
+def _walk(location: Location) -> tuple[list[type[Section]], list[str | int]]:
+    sections: list[type[Section]] = [Recipe]
+    keys: list[str | int] = []
+    type_follows = False  # in the location, where sections are told apart by it
+    for part in location:
+        if isinstance(part, str) and type_follows and any(part in types_of(section) for section in sections):
+            sections, type_follows = [section for section in sections if part in types_of(section)], False
+            continue
+        keys.append(part)
+        if isinstance(part, str):
+            fields = [section.model_fields[part] for section in sections if part in section.model_fields]
+            sections = [inner for field in fields for inner in sections_of(field.annotation)]
+            type_follows = True
+    return sections, keys
+
+
+def sections_of(annotation: typing.Any) -> list[type[Section]]:
+    """The sections that an annotation is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [section for inner in typing.get_args(annotation) for section in sections_of(inner)]
+
+
+def types_of(section: type[Section]) -> tuple[str, ...]:
+    """The value of a section's `type`, by which it is told from others; empty where it has none."""
+    field = section.model_fields.get("type")
+    return typing.get_args(field.annotation) if field is not None else ()
+
+
+def places(section: type[Section] = Recipe, prefix: str = "", above: tuple[type[Section], ...] = ()) -> Iterator[str]:
+    """Every dotted key of a section and those below it, arrays as `stages.*`; gates inside gates are left out.
+
+    Args:
+        section: Where to begin.
+        prefix: What stands before each key.
+        above: Sections that it is part of.
+    """
+    for name, field in section.model_fields.items():
+        yield f"{prefix}{name}"
+        inner = sections_of(field.annotation)
+        if not {section, *above}.intersection(inner):
+            array = "*." if "tuple" in str(field.annotation) else ""
+            for one in inner:
+                yield from places(one, f"{prefix}{name}.{array}", (*above, section))

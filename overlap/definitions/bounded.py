@@ -1,0 +1,32 @@
+"""Which statistics have bounds where a teacher shows only its best tokens."""
+
+BOUNDED_STATISTICS = (
+    "union_size",
+    "intersection_size",
+    "overlap_ratio",
+    "jaccard",
+    "top1_agreement",
+    "student_mass",
+    "teacher_mass",
+    "student_intersection_mass",
+    "teacher_intersection_mass",
+    "teacher_entropy",
+    "entropy_gap",
+    "forward_kl",
+    "reverse_kl",
+    "jensen_shannon",
+    "total_variation",
+    "union_kl",
+)
+"""Names of the statistics that `measure_bounds` bounds, as in `overlap.definitions.TOKEN_STATISTICS`."""
+
+DECIDED_BY_TOP_K = (
+    "union_size",
+    "intersection_size",
+    "overlap_ratio",
+    "jaccard",
+    "top1_agreement",
+    "student_mass",
+    "student_intersection_mass",
+)
+"""Those whose two ends meet where the list holds k tokens that are not blocked, whatever probability is not listed."""
