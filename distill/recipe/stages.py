@@ -61,8 +61,11 @@ class StageBase(Section):
     in vain."""
     lr: Positive = 1e-5
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    """What follows the warm-up: `lr` throughout, or down from it, reaching 0 one step after the stage's last."""
     warmup_steps: Count = 0
+    """Steps that lead up to `lr` in equal parts: step n of them, counted from 1, takes n / (warmup_steps + 1) of it."""
     weight_decay: NonNegative = 0.0
+    """Of the matrices; norms, biases and embeddings (an output layer tied to one included) have none."""
     betas: tuple[Probability, Probability] = (0.9, 0.95)
     clip: Positive = 1.0
     gate: GateConfig | None = None
