@@ -20,6 +20,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..recipe import StageConfig
+from .errors import TrainingError
 from .parameter_groups import parameter_groups
 from .schedule import share_of_lr
 
@@ -36,6 +37,9 @@ class Optimisation:
         horizon: Steps that the schedule spans.
         accelerator: Joins the processes.
         state: A `state_dict` to go on from.
+
+    Raises:
+        TrainingError: A state of another version, whose parameters were grouped otherwise.
     """
 
     def __init__(
@@ -52,6 +56,13 @@ class Optimisation:
         share = partial(share_of_lr, schedule=stage.schedule, warmup_steps=stage.warmup_steps, horizon=horizon)
         self._scheduler = LambdaLR(self._optimiser, share)
         if state is not None:
+            saved = len(state["optimiser"]["param_groups"])
+            if saved != len(groups):
+                raise TrainingError(
+                    f"the checkpoint's optimizer state has {saved} group{'s' if saved > 1 else ''} of parameters, this "
+                    f"version makes {len(groups)}: it was written when weight decay reached norms, biases and "
+                    'embeddings. Resume with the version that resolved.json names under "versions", or start a new run'
+                )
             set_optimizer_state_dict(model, self._optimiser, state["optimiser"], options=WHOLE)
             self._scheduler.load_state_dict(state["scheduler"])
         self._prepared = accelerator.prepare_optimizer(self._optimiser)

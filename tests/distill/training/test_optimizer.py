@@ -6,11 +6,15 @@ import json
 import peft
 import pytest
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments, get_scheduler
 
-from distill import train
+from distill import TrainingError, train
 from distill.models import load_recogniser
 from distill.recipe import Recipe
 from distill.training.optimisation import Optimisation
@@ -146,3 +150,49 @@ def test_state_of_both_groups_comes_back_bit_for_bit(texts):
     go(Optimisation(again, stage, 8, accelerator, state), again, range(3, 6))
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, again.get_parameter(name)), name
+
+
+def test_state_of_a_version_that_had_one_group_is_refused_in_words(texts):
+    stage = Recipe.model_validate(texts).stages[0]
+    model = load_recogniser(texts["student"]["model"]).generator.requires_grad_(True)
+    state = Optimisation(model, stage, 8, Accelerator(cpu=True)).state_dict()
+    (kept, *_), n = state["optimiser"]["param_groups"], len(state["optimiser"]["param_groups"])
+    assert n == 2
+    state["optimiser"]["param_groups"] = [kept]
+    with pytest.raises(TrainingError, match=r"has 1 group of parameters, this version makes 2: .* start a new run"):
+        Optimisation(model, stage, 8, Accelerator(cpu=True), state)
+
+
+@pytest.fixture
+def mesh(tmp_path):
+    """A process group of this process alone."""
+    dist.init_process_group("gloo", store=dist.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning:torch.distributed")
+def test_shards_are_grouped_as_the_whole_and_their_state_comes_back(mesh, tmp_path):
+    model = load_recogniser(save_qwen3(tmp_path / "chat")).generator.requires_grad_(True)
+    whole = decayed(model)
+    for layer in model.model.layers:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    assert all(isinstance(parameter, DTensor) for parameter in model.parameters())
+    assert decayed(model) == whole
+    stage = Recipe.model_validate(
+        {"student": {"model": "m"}, "stages": [{"type": "sft", "name": "s", "manifest": "m", "steps": 8}]}
+    ).stages[0]
+    stage = stage.model_copy(update={"weight_decay": 0.1, "warmup_steps": 2})
+    first = Optimisation(model, stage, 8, Accelerator(cpu=True))
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    first.step()
+    state = copy.deepcopy(first.state_dict())
+    assert {tuple(sorted(group["params"])) for group in state["optimiser"]["param_groups"]} == {
+        tuple(sorted(names)) for names in whole
+    }
+    again = Optimisation(model, stage, 8, Accelerator(cpu=True), state).state_dict()
+    for name, moments in state["optimiser"]["state"].items():
+        assert torch.equal(again["optimiser"]["state"][name]["exp_avg"], moments["exp_avg"])
+    assert [group["weight_decay"] for group in again["optimiser"]["param_groups"]] == [0.1, 0.0]
