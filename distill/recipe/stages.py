@@ -147,6 +147,9 @@ class OnPolicyStage(StageBase):
     rollout: Decoding = Decoding()
     objective: Objective = DivergenceObjective(type="divergence")
     off_policy: OffPolicy | None = None
+    dropout: bool = False
+    """Score the student with what its configuration does in training alone (dropout, layer drop, SpecAugment). Without,
+    objective and statistics are of the model that wrote the rollouts; supervised stages always train with it."""
     empty_rollout: Literal["score", "drop"] = "score"
     """An empty rollout has one position, the immediate end of text: score it (the teacher can object) or drop it."""
     mask_truncated: bool = False

@@ -221,7 +221,6 @@ class Trainer:
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         parts = micro_batches(self.sampler.batch(state.stage_step), stage.micro_batch_size, rank, processes)
         augmentation, key = self.setup.augmentations[state.stage], (self.recipe.seed, state.stage, state.step)
-        self.student.model.train()
         seen: list[Seen] = []
         for number, indices in enumerate(parts, 1):
             with clock("data"):
@@ -234,6 +233,7 @@ class Trainer:
                 )
                 with clock("update"):
                     self.optimisation.backward(outcome.loss, outcome.positions)
+            self.student.model.eval()  # for whatever comes next: rollouts, probes, evaluations
             seen += [] if outcome.seen is None else [outcome.seen]
         with clock("measure"):
             metrics = step_metrics(seen)
