@@ -18,6 +18,7 @@ from rich.markup import escape
 from ..extras import MissingExtraError
 from ..recipe.explaining import explain
 from ..training.errors import TrainingError
+from .exit_codes import EPILOGUE, ExitCode
 
 if TYPE_CHECKING:
     from ..models import Recogniser
@@ -38,6 +39,7 @@ app = App(
     name="distill",
     version=lambda: import_module("overlap.version").__version__,
     help="Distil a speech recogniser on-policy, in stages gated on support overlap.",
+    help_epilogue=EPILOGUE,
     error_formatter=_worded,
 )
 stderr = Console(stderr=True)
@@ -100,7 +102,7 @@ AS_THEY_ARE = Loading()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point; a user's mistake is one message and exit code 1 (2 for the command itself).
+    """Entry point; a user's mistake is one message. Ends the process with one of `ExitCode`.
 
     Args:
         arguments: Words of the command line; None takes the process's own.
@@ -109,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(app(sys.argv[1:] if arguments is None else arguments, result_action="return_value") or 0)
     except (MissingExtraError, OSError, TrainingError, ValueError) as error:
         stderr.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        sys.exit(ExitCode.MISTAKE)
     except (MemoryError, RuntimeError) as error:
         torch = sys.modules.get("torch")  # which need not be loaded to say that it ran out of memory
         if not isinstance(error, MemoryError if torch is None else (MemoryError, torch.OutOfMemoryError)):
@@ -118,10 +120,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         stderr.print(
             f"[bold red]error:[/] out of memory: {escape(str(error))}\n{remedy}", highlight=False, soft_wrap=True
         )
-        sys.exit(1)
+        sys.exit(ExitCode.MISTAKE)
     except KeyboardInterrupt:
         stderr.print("interrupted; continue a run with `distill resume RUN`, transcripts with the same command again")
-        sys.exit(130)
+        sys.exit(ExitCode.INTERRUPTED)
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:

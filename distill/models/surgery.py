@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .base import ModelError
 
@@ -69,6 +73,8 @@ def shorten_window(network: Any, processor: Any, seconds: int, name: str) -> Non
 def checkpoint_gradients(network: Any, name: str) -> None:
     """Keep only each layer's inputs in the forward pass and compute the rest again in the backward pass.
 
+    Transformers' own switch works in training mode alone, and on-policy steps score in evaluation mode.
+
     Args:
         network: A model of transformers.
         name: Of the checkpoint, for messages.
@@ -76,12 +82,26 @@ def checkpoint_gradients(network: Any, name: str) -> None:
     Raises:
         ModelError: Its layers are not made for that.
     """
-    # Renamed in transformers 5.24, where the older name warns.
-    enable = getattr(network, "activation_checkpointing_enable", network.gradient_checkpointing_enable)
-    try:
-        enable({"use_reentrant": False})  # the reentrant kind finds no gradients behind frozen inputs
-    except ValueError as error:
+    layers = [module for module in network.modules() if isinstance(module, GradientCheckpointingLayer)]
+    # Code that checkpoints bring may call on transformers' switch itself, around layers of its own.
+    alone = {
+        type(module).__name__
+        for module in network.modules()
+        if hasattr(module, "gradient_checkpointing")
+        and not any(isinstance(part, GradientCheckpointingLayer) for part in module.modules())
+    }
+    if not layers or alone or not network.supports_gradient_checkpointing:
+        whose = f" ({', '.join(sorted(alone))})" if alone else ""
         raise ModelError(
-            f"{name}: gradient_checkpointing = true, which a {network.config.model_type} model does not support; "
-            "remove it and lower micro_batch_size instead"
-        ) from error
+            f"{name}: gradient_checkpointing = true, which a {network.config.model_type} model does not support{whose};"
+            " remove it and lower micro_batch_size instead"
+        )
+    for layer in layers:
+        layer.forward = partial(_computed_again, layer.forward)
+
+
+def _computed_again(forward: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*inputs, **options)
+    # The reentrant kind finds no gradients behind frozen inputs.
+    return checkpoint(forward, *inputs, use_reentrant=False, **options)

@@ -7,8 +7,6 @@ and the upper one over all teachers that agree with the lists, and each end is a
 
 from __future__ import annotations
 
-import re
-
 import overlap
 from overlap.definitions import Ranges
 
@@ -68,13 +66,7 @@ def out_of_reach(gate: GateConfig, k: int) -> list[str]:
 
 def _range(reading: str, k: int) -> tuple[float, float]:
     name = next((part for part in reading.split(".") if part in overlap.TOKEN_STATISTICS), reading)
-    least, most = Ranges().limits(name)
-    ends = (
-        re.fullmatch(r"(.*) … (\d*)k", overlap.TOKEN_STATISTICS[name].range)
-        if name in overlap.TOKEN_STATISTICS
-        else None
-    )
-    return least, most if ends is None else int(ends[2] or 1) * k
+    return Ranges(k).limits(name)
 
 
 def _wanted_ends(leaf: GateConfig) -> list[tuple[str, tuple[str, ...]]]:

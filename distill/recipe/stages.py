@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from .augmentation import AugmentationConfig
 from .filters import Filters, Limit
@@ -75,19 +75,27 @@ class StageBase(Section):
     lr: Positive = 1e-5
     """Learning rate of AdamW, the highest of the schedule."""
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
-    """What the learning rate does after the warm-up, over the steps that the stage has."""
+    """What follows the warm-up: `lr` throughout, or down from it, reaching 0 one step after the stage's last."""
     warmup_steps: Count = 0
-    """Steps over which the learning rate rises."""
+    """Steps that lead up to `lr` in equal parts: step n of them, counted from 1, takes n / (warmup_steps + 1) of it."""
     weight_decay: NonNegative = 0.0
-    """Of AdamW."""
+    """Of the matrices; norms, biases and embeddings (an output layer tied to one included) have none."""
     betas: tuple[Decay, Decay] = (0.9, 0.95)
     """Of AdamW: how much of the running means of gradient and squared gradient each step keeps."""
     clip: Positive = 1.0
     """Largest norm of the gradient; a longer one is scaled down to it."""
     gate: GateConfig | None = None
     """None is a fixed-steps gate at `steps`."""
+    gate_at_entry: bool = False
+    """Let the gate read before the stage's first step as well, so that a stage which has nothing to do is passed over
+    and a student that has collapsed already is not trained on."""
     when_exhausted: Literal["advance", "stop"] = "stop"
     """What to do when `steps` are spent and the gate has not advanced: go on all the same, or end the run there."""
+
+    @property
+    def objective_name(self) -> str:
+        """What is trained, as `metrics.jsonl` names it."""
+        return "cross_entropy"
 
     @property
     def effective_gate(self) -> GateConfig:
@@ -124,9 +132,23 @@ class DivergenceObjective(Section):
     Jensen-Shannon divergence of GKD (arXiv 2306.13649)."""
     beta: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     """Of `jensen_shannon`: towards 0 it acts as the forward KL, towards 1 as the reverse."""
-    tail: bool = False
+    tail: bool = True
     """Count what lies outside the set as one more token. Without it both models are renormalised on the set, and mass
-    that the student moves out of it costs nothing: in a vocabulary of tens of thousands, it goes."""
+    that the student moves out of it costs nothing: in a vocabulary of tens of thousands, it goes. Nothing lies outside
+    `support = "vocabulary"`, where it is false."""
+
+    @property
+    def name(self) -> str:
+        """As `metrics.jsonl` names it, such as `forward_kl(union, tail)`."""
+        beta = (f"beta={self.beta:g}",) if self.divergence == "jensen_shannon" else ()
+        return f"{self.divergence}({', '.join((self.support, *beta, *(('tail',) if self.tail else ())))})"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_lies_outside_unless_said(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("support") == "vocabulary":
+            return {"tail": False} | data
+        return data
 
     @model_validator(mode="after")
     def _something_lies_outside(self) -> DivergenceObjective:
@@ -142,8 +164,28 @@ class PolicyGradientObjective(Section):
     estimator: Literal["k1", "k3"] = "k1"
     """−log r, or r − 1 − log r, with r the teacher's probability of the token over the student's."""
 
+    @property
+    def name(self) -> str:
+        """As `metrics.jsonl` names it, such as `policy_gradient(k1)`."""
+        return f"{self.type}({self.estimator})"
 
-Objective = Annotated[DivergenceObjective | PolicyGradientObjective, Field(discriminator="type")]
+
+NAMED_OBJECTIVES = {"paper": DivergenceObjective(type="divergence", tail=False)}
+"""Objectives that one word stands for: that of arXiv 2605.28139, Eq. 1, the forward KL renormalised on the union."""
+
+
+def _named(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value not in NAMED_OBJECTIVES:
+        names = ", ".join(f'"{name}"' for name in NAMED_OBJECTIVES)
+        raise ValueError(f'"{value}" is no objective; write {names}, or a table such as {{ type = "divergence" }}')
+    return NAMED_OBJECTIVES[value]
+
+
+Objective = Annotated[
+    Annotated[DivergenceObjective | PolicyGradientObjective, Field(discriminator="type")], BeforeValidator(_named)
+]
 
 
 class OffPolicy(Section):
@@ -160,7 +202,8 @@ class OffPolicy(Section):
 
 
 class OnPolicyStage(StageBase):
-    """The teacher's judgement of the student's own transcripts; by default the KL on the union of both top-k sets."""
+    """The teacher's judgement of the student's own transcripts; by default the forward KL on the union of both top-k
+    sets, what lies outside counted as one more token."""
 
     type: Literal["opd"]
     rollout: Decoding = Decoding()
@@ -169,6 +212,12 @@ class OnPolicyStage(StageBase):
     """How the teacher judges them."""
     off_policy: OffPolicy | None = None
     """Take some steps on transcripts that the student did not write; None takes none."""
+    """A table, or `"paper"` for the objective of arXiv 2605.28139: union, forward KL, no tail. All divergences are
+    taken times τ² (`support.temperature`), as there."""
+    off_policy: OffPolicy | None = None
+    dropout: bool = False
+    """Score the student with what its configuration does in training alone (dropout, layer drop, SpecAugment). Without,
+    objective and statistics are of the model that wrote the rollouts; supervised stages always train with it."""
     empty_rollout: Literal["score", "drop"] = "score"
     """An empty rollout has one position, the immediate end of text: score it (the teacher can object) or drop it."""
     mask_truncated: bool = False
@@ -176,6 +225,11 @@ class OnPolicyStage(StageBase):
     teacher_hears: Literal["clean", "augmented"] = "clean"
     """With `augment`: which audio the teacher judges by. The student always writes and learns on the augmented; a
     teacher that hears the clean audio tells it what it would have understood."""
+
+    @property
+    def objective_name(self) -> str:
+        """What is trained, as `metrics.jsonl` names it."""
+        return self.objective.name
 
     @model_validator(mode="after")
     def _there_is_other_audio_to_hear(self) -> OnPolicyStage:

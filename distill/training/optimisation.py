@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -16,9 +17,12 @@ from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
-from transformers import get_scheduler
+from torch.optim.lr_scheduler import LambdaLR
 
 from ..recipe import StageConfig
+from .errors import TrainingError
+from .parameter_groups import parameter_groups
+from .schedule import share_of_lr
 
 # Gathered from all shards, so that a run may resume on another number of processes.
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -33,6 +37,9 @@ class Optimisation:
         horizon: Steps that the schedule spans.
         accelerator: Joins the processes.
         state: A `state_dict` to go on from.
+
+    Raises:
+        TrainingError: A state of another version, whose parameters were grouped otherwise.
     """
 
     def __init__(
@@ -44,14 +51,18 @@ class Optimisation:
         state: Mapping[str, Any] | None = None,
     ) -> None:
         self._model, self._clip, self._accelerator = model, stage.clip, accelerator
-        self._optimiser = torch.optim.AdamW(
-            [parameter for parameter in model.parameters() if parameter.requires_grad],
-            lr=stage.lr,
-            betas=stage.betas,
-            weight_decay=stage.weight_decay,
-        )
-        self._scheduler = get_scheduler(stage.schedule, self._optimiser, stage.warmup_steps, horizon)
+        groups = parameter_groups(model, stage.weight_decay)
+        self._optimiser = torch.optim.AdamW(groups, lr=stage.lr, betas=stage.betas)
+        share = partial(share_of_lr, schedule=stage.schedule, warmup_steps=stage.warmup_steps, horizon=horizon)
+        self._scheduler = LambdaLR(self._optimiser, share)
         if state is not None:
+            saved = len(state["optimiser"]["param_groups"])
+            if saved != len(groups):
+                raise TrainingError(
+                    f"the checkpoint's optimizer state has {saved} group{'s' if saved > 1 else ''} of parameters, this "
+                    f"version makes {len(groups)}: it was written when weight decay reached norms, biases and "
+                    'embeddings. Resume with the version that resolved.json names under "versions", or start a new run'
+                )
             set_optimizer_state_dict(model, self._optimiser, state["optimiser"], options=WHOLE)
             self._scheduler.load_state_dict(state["scheduler"])
         self._prepared = accelerator.prepare_optimizer(self._optimiser)

@@ -89,10 +89,14 @@ def training_step(
 
 
 def supervised_step(student: Recogniser, batch: Batch, texts: Sequence[str], clock: Stopwatch) -> StepOutcome:
-    """Cross-entropy on the given transcripts (references in SFT, the teacher's in TD)."""
+    """Cross-entropy on the given transcripts (references in SFT, the teacher's in TD).
+
+    The student is left in training mode, in which what is computed again in the backward pass must find it.
+    """
     with clock("student"):
-        targets = student.encode(texts)
-        logits = student.score(batch.prompt(student), targets)
+        targets, prompt = student.encode(texts), batch.prompt(student)
+        student.model.train()
+        logits = student.score(prompt, targets)
         loss = cross_entropy(logits, targets.ids, targets.mask)
     return StepOutcome(loss, int(targets.mask.sum()))
 
@@ -108,6 +112,9 @@ def on_policy_step(
 ) -> StepOutcome:
     """Roll out, score with both models, and take the stage's objective at the positions that count.
 
+    The student is scored in evaluation mode, as it wrote, unless the stage asks for dropout; it is then left in
+    training mode, as by `supervised_step`.
+
     Args:
         pair: The two models.
         batch: As the student hears it.
@@ -119,6 +126,9 @@ def on_policy_step(
     """
     with clock("rollout"):
         writer, transcripts = _transcripts(pair.student, batch, stage, draw)
+    with clock("student"):
+        batch.prompt(pair.student)  # made in evaluation mode: Whisper may listen for the language
+        pair.student.model.train(stage.dropout)
     options: dict[str, Any] = {"gradients": True, "drop_truncated": stage.mask_truncated, "clock": clock}
     options |= {"drop_empty": stage.empty_rollout == "drop", "teachers_batch": teachers_batch}
     if isinstance(pair.teacher, ServedTeacher):
