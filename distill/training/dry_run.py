@@ -21,6 +21,7 @@ from ..recipe import Filters, Recipe, StageConfig
 from ..run.checkpoint import TrainingState
 from ..run.provenance import resolved_configuration
 from ..run.run_directory import RunDirectory
+from .heard import Heard, resolved
 from .launch import accelerator_for
 from .observer import Observer
 from .setup import Setup, prepare_run
@@ -74,10 +75,11 @@ class StageCost:
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a run would take at most, stage by stage."""
+    """What a run would take at most, stage by stage, and which of its data its models were trained on before."""
 
     stages: tuple[StageCost, ...]
     device: str
+    heard: tuple[Heard, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """A tree that JSON can hold."""
@@ -88,6 +90,7 @@ class DryRun:
                 | {"seconds_a_step": cost.seconds_a_step}
                 for cost in self.stages
             ],
+            **resolved(self.heard),
         }
 
     def __str__(self) -> str:
@@ -109,6 +112,7 @@ class DryRun:
         return (
             f"{table}\n\nOne step on the longest utterances of each stage (n = 1), on {self.device}: at most, if the "
             "machine is quiet.\nProbes, evaluations and teacher's transcripts take time on top; the memory holds them."
+            + "".join(f"\n\nWarning: {one}" for one in self.heard if one.heard)
         )
 
 
@@ -199,7 +203,7 @@ def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
         )
         for stage, utterances in zip(recipe.stages, whole.stages, strict=True)
     ]
-    return DryRun(tuple(costs), str(accelerator.device))
+    return DryRun(tuple(costs), str(accelerator.device), whole.heard)
 
 
 def _rehearsed(stage: StageConfig) -> StageConfig:

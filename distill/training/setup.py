@@ -18,13 +18,15 @@ from ..pair.pair import Pair
 from ..recipe import Recipe
 from ..teacher import ServedTeacher
 from .augmentation import Augmentation, AugmentationError
+from .heard import Heard, heard_before
 
 
 @dataclass(frozen=True)
 class Setup:
     """Models and data of a run; the pair is None without a teacher.
 
-    `stages[i]` are the i-th stage's utterances, `augmentations[i]` is what it does to their audio.
+    `stages[i]` are the i-th stage's utterances, `augmentations[i]` is what it does to their audio. `heard` says which
+    of the data the models were trained on before.
     """
 
     recipe: Recipe
@@ -35,6 +37,7 @@ class Setup:
     augmentations: tuple[Augmentation | None, ...]
     probe: tuple[Utterance, ...]
     evaluation: tuple[Utterance, ...]
+    heard: tuple[Heard, ...]
 
     @property
     def teacher(self) -> Recogniser | ServedTeacher | None:
@@ -53,6 +56,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     Raises:
         ManifestError, AudioError, AugmentationError, MissingExtraError, ModelError, PairError, ServerError: Whatever
             does not fit, with the remedy.
+        ValueError: What lies beside a model's weights about its training is damaged.
     """
     stages = tuple(_read(stage.manifest, recipe) for stage in recipe.stages)
     for stage, utterances in zip(recipe.stages, stages, strict=True):
@@ -89,7 +93,8 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         first = next(i for i, augmentation in enumerate(augmentations) if augmentation)
         raise AugmentationError(f"stages.{first}.augment changes audio, and {student.name!r} reads prompts; remove it")
     cache = AudioCache(max_mib=recipe.audio.cache_mib, max_seconds=recipe.audio.max_seconds)
-    return Setup(recipe, student, pair, AudioSource(cache), stages, augmentations, probe_set, evaluation)
+    heard = heard_before(recipe, stages, probe_set, evaluation)
+    return Setup(recipe, student, pair, AudioSource(cache), stages, augmentations, probe_set, evaluation, heard)
 
 
 def _read(manifest: str, recipe: Recipe) -> tuple[Utterance, ...]:
