@@ -34,6 +34,9 @@ BLOCK_BYTES = 1 << 16
 TOLERANCE_SECONDS = 0.05
 """Stretches that share no more than this are neighbors, cut by rounded times."""
 
+Identify = Callable[[Path | StoredAudio], str]
+"""Names an audio file by its contents, as `AudioIdentities` does."""
+
 Stretch = tuple[float, float]
 """Begin and end in seconds; the end of a whole file is infinite."""
 
@@ -50,7 +53,7 @@ class TrainingData:
     audio: Mapping[str, tuple[Stretch, ...]] = field(default_factory=dict)
     sources: tuple[Mapping[str, Any], ...] = ()
 
-    def heard(self, utterances: Iterable[Utterance], identities: AudioIdentities) -> int:
+    def heard(self, utterances: Iterable[Utterance], identities: Identify) -> int:
         """How many of the utterances are, wholly or in part, among the training audio."""
         return sum(self._holds(*_stretch(utterance, identities)) for utterance in utterances if utterance.audio)
 
@@ -64,9 +67,7 @@ class TrainingData:
                 return True
         return False
 
-    def plus(
-        self, utterances: Iterable[Utterance], identities: AudioIdentities, source: Mapping[str, Any]
-    ) -> TrainingData:
+    def plus(self, utterances: Iterable[Utterance], identities: Identify, source: Mapping[str, Any]) -> TrainingData:
         """The same with the audio of more utterances."""
         audio = {file: list(stretches) for file, stretches in self.audio.items()}
         for utterance in utterances:
@@ -114,9 +115,8 @@ def read_training_data(model: str | Path) -> TrainingData | None:
 class AudioIdentities:
     """Identities of audio files by their contents; each file is read once."""
 
-    def __init__(self, progress: Callable[[int], None] = lambda done: None) -> None:
+    def __init__(self) -> None:
         self._known: dict[Path | StoredAudio, str] = {}
-        self._progress = progress
 
     def __call__(self, audio: Path | StoredAudio) -> str:
         """The identity of a file: hexadecimal digits.
@@ -132,7 +132,6 @@ class AudioIdentities:
                 raise AudioError(
                     f"{audio}: cannot be read ({error}); check that the file is there and complete"
                 ) from error
-            self._progress(len(self._known))
         return self._known[audio]
 
 
@@ -145,7 +144,7 @@ def _digest(file: BinaryIO) -> str:
     return digest.hexdigest()[:24]
 
 
-def _stretch(utterance: Utterance, identities: AudioIdentities) -> tuple[str, Stretch]:
+def _stretch(utterance: Utterance, identities: Identify) -> tuple[str, Stretch]:
     assert utterance.audio is not None
     end = inf if utterance.end_time == -1 else utterance.end_time
     return identities(utterance.audio), (utterance.begin_time, end)

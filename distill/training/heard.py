@@ -32,7 +32,7 @@ class Heard:
         purpose: What the run has the manifest for: `stage 'NAME'`, `probe` or `evaluation`.
         manifest: The manifest.
         heard: Utterances that are, wholly or in part, among its training audio.
-        utterances: Utterances of the manifest.
+        utterances: Utterances of the manifest that have audio.
     """
 
     model: Role
@@ -71,7 +71,8 @@ def heard_before(
 
     Returns:
         One for each model with such a file and each manifest that should be new to it: for both what is probed and
-        evaluated, for the teacher the stages that it teaches. Zero counts are among them.
+        evaluated, for the teacher the stages that it teaches. Zero counts are among them; manifests without audio, such
+        as of prompts for text models, are not, since prompts are not recorded.
 
     Raises:
         ValueError: The file of a model is damaged.
@@ -99,11 +100,11 @@ def heard_before(
     found: list[Heard] = []
     for role, folder, uses in trained:
         known = read_training_data(folder)
-        if known is not None:
-            found += [
-                Heard(role, folder, purpose, manifest, known.heard(utterances, identities), len(utterances))
-                for purpose, manifest, utterances in uses
-            ]
+        if known is None:
+            continue
+        for purpose, manifest, utterances in uses:
+            if n := sum(utterance.audio is not None for utterance in utterances):
+                found.append(Heard(role, folder, purpose, manifest, known.heard(utterances, identities), n))
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from distill import read_manifest, write_manifest
 from distill.recipe import Recipe
-from distill.run.training_data import FILE, AudioIdentities, read_training_data
+from distill.run.training_data import FILE, AudioIdentities, TrainingData, read_training_data
 from distill.training import heard
 from distill.training.dry_run import dry_run
 from distill.training.heard import HeardBefore
@@ -32,10 +32,16 @@ def trained(manifests, student_path, tmp_path_factory):
     return train(Recipe.model_validate(recipe), folder / "run").model
 
 
+def known(model) -> TrainingData:
+    data = read_training_data(model)
+    assert data is not None
+    return data
+
+
 def test_checkpoints_hold_what_their_weights_were_trained_on_so_far(trained, manifests):
     opening = trained.parent / "step-000000"
-    assert [s["name"] for s in read_training_data(opening).sources[-1]["stages"]] == ["half"]
-    data = read_training_data(trained)
+    assert [s["name"] for s in known(opening).sources[-1]["stages"]] == ["half"]
+    data = known(trained)
     (source,) = data.sources
     assert (source["recipe"], [s["name"] for s in source["stages"]]) == ("first", ["half", "labels"])
     assert source["stages"][0]["manifest"] == "half.jsonl"
@@ -72,7 +78,7 @@ def test_a_student_takes_over_what_it_started_from(trained, manifests, tmp_path)
     recipe = {"threads": 1, "student": {"model": str(trained)}, "stages": [stage], "name": "second"}
     recipe |= {"checkpoint": {"every": 1}}
     result = train(Recipe.model_validate(recipe), tmp_path / "run")
-    data = read_training_data(result.model)
+    data = known(result.model)
     assert [source["recipe"] for source in data.sources] == ["first", "second"]
     assert data.heard(read_manifest(manifests["train"]), AudioIdentities()) == 24
     assert data.heard(read_manifest(manifests["test"]), AudioIdentities()) == 10
@@ -95,3 +101,10 @@ def test_a_damaged_record_is_an_error_before_the_run(mini, trained, tmp_path):
     with pytest.raises(ValueError, match=rf"teacher/{FILE}: cannot be read"):
         train(Recipe.model_validate(mini | {"teacher": {"model": str(teacher)}}), tmp_path / "run")
     assert not Path(tmp_path / "run").exists()
+
+
+def test_prompts_are_not_recorded_and_nothing_is_said_of_them(texts, tmp_path):
+    model = train(Recipe.model_validate(texts | {"total_steps": 1}), tmp_path / "run").model
+    assert known(model).audio == {}
+    again = texts | {"teacher": {"model": str(model)}}
+    assert prepare_run(Recipe.model_validate(again), device="cpu").heard == ()
