@@ -30,7 +30,11 @@ def demo(*, output: Path, seed: Seed = 0, recipe: str = "demo", track: Track = (
         recipe: Shipped recipe to run, such as demo or demo_matched.
         track: Also copy the run to tensorboard, wandb or trackio.
     """
-    return _train(recipe, output, (f"seed={seed}",), track)
+    from ..demo.error_rates import written
+
+    code = _train(recipe, output, (f"seed={seed}",), track)
+    print(f"\n{written()}")
+    return code
 
 
 @app.command

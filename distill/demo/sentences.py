@@ -1,50 +1,46 @@
-"""Sentences of the demonstration corpus and their two written forms."""
+"""Sentences of the demonstration corpus, dealt out to its splits, and their two written forms."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+
+Split = Literal["teacher", "pretraining", "base", "pool", "probe", "test"]
+
+SPLITS: tuple[Split, ...] = ("teacher", "pretraining", "base", "pool", "probe", "test")
+TRAINED_WITH_TEXT: tuple[Split, ...] = ("teacher", "pretraining", "base")
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 COMMANDS = ("call", "channel", "volume", "room", "set", "timer", "play", "stop", "pause", "next")
 WORDS = DIGITS + COMMANDS
 
-# (leading words, number of digits, weight). Short sentences are the bulk: a model grows from words to strings.
+SINGLE_WORD_SHARE = 5 / 32
+"""Of utterances in the splits that are trained on with text: a model grows from words to strings."""
+
+# (leading words, number of digits, weight). Two digits or more, so that every split has several sentences of each.
 PATTERNS: tuple[tuple[str, int, float], ...] = (
-    ("", 2, 4.0),
-    ("", 3, 2.5),
+    ("", 2, 2.5),
+    ("", 3, 3.0),
     ("", 4, 1.5),
     ("", 5, 0.5),
-    ("call", 1, 0.5),
     ("call", 2, 1.5),
     ("call", 3, 1.5),
-    ("channel", 1, 0.8),
-    ("channel", 2, 0.8),
-    ("volume", 1, 0.8),
-    ("volume", 2, 0.6),
-    ("room", 1, 0.5),
-    ("room", 2, 1.0),
-    ("set timer", 1, 0.6),
-    ("set timer", 2, 0.8),
-    ("set volume", 1, 0.6),
-    ("play channel", 1, 0.6),
-    ("play channel", 2, 0.4),
-    ("next channel", 0, 0.2),
-    ("pause timer", 0, 0.2),
-    ("stop timer", 0, 0.2),
-    ("play next", 0, 0.2),
-    ("pause next", 0, 0.1),
-    ("stop play", 0, 0.1),
+    ("channel", 2, 1.3),
+    ("volume", 2, 1.2),
+    ("room", 2, 1.2),
+    ("room", 3, 0.5),
+    ("set timer", 2, 1.2),
+    ("set volume", 2, 0.6),
+    ("play channel", 2, 0.8),
+    ("next channel", 2, 0.4),
+    ("pause timer", 2, 0.3),
+    ("stop timer", 2, 0.3),
+    ("play next", 2, 0.2),
+    ("pause room", 2, 0.2),
+    ("stop channel", 2, 0.2),
 )
 
-
-@dataclass(frozen=True)
-class SentencePools:
-    """Sentences of two or more words, no sentence in two pools; only the training pool repeats some."""
-
-    train: tuple[str, ...]
-    probe: tuple[str, ...]
-    test: tuple[str, ...]
+# Of the sentences of each pattern.
+_PERCENT: dict[Split, int] = {"teacher": 25, "pretraining": 25, "base": 10, "pool": 20, "probe": 5, "test": 15}
 
 
 def base_form(text: str) -> str:
@@ -74,34 +70,44 @@ def base_form(text: str) -> str:
     return " ".join(pieces)
 
 
-def _draw_sentence(rng: np.random.Generator, weights: Sequence[float]) -> str:
-    leading, n_digits, _ = PATTERNS[rng.choice(len(PATTERNS), p=weights)]
-    digits = [DIGITS[d] for d in rng.integers(0, 10, n_digits)]
-    return " ".join(([leading] if leading else []) + digits)
-
-
-def draw_pools(rng: np.random.Generator, *, n_train: int, n_probe: int, n_test: int) -> SentencePools:
-    """Draw the sentences of every split.
+def sentences_of(split: Split, pattern: int) -> list[str]:
+    """Every sentence of a pattern that a split may use, the same for all seeds: no other split ever uses one of them.
 
     Args:
-        rng: Source of randomness.
-        n_train: Sentences in the training pool, repetitions counted.
-        n_probe: Distinct sentences in the probe pool.
-        n_test: Distinct sentences in the test pool.
+        split: The split.
+        pattern: Index into `PATTERNS`.
 
     Returns:
-        Pools that share no sentence.
+        Sentences of two or more words, in a fixed random order.
     """
+    leading, n_digits, _ = PATTERNS[pattern]
+    n = 10**n_digits
+    order = np.random.default_rng(pattern).permutation(n)
+    before = sum(_PERCENT[other] for other in SPLITS[: SPLITS.index(split)])
+    own = order[n * before // 100 : n * (before + _PERCENT[split]) // 100]
+    head = [leading] if leading else []
+    return [" ".join([*head, *(DIGITS[int(d)] for d in f"{number:0{n_digits}d}")]) for number in own]
+
+
+def draw_sentences(split: Split, n: int, rng: np.random.Generator) -> list[str]:
+    """Draw the sentences that a split's voices are to speak.
+
+    Patterns have the same shares in every split; a pattern's sentences take turns, so that short ones are repeated.
+
+    Args:
+        split: Whose sentences.
+        n: How many, repetitions and single words counted.
+        rng: Source of randomness.
+
+    Returns:
+        Sentences in random order.
+    """
+    drawn: list[str] = []
+    if split in TRAINED_WITH_TEXT:
+        drawn += [WORDS[i % len(WORDS)] for i in range(round(SINGLE_WORD_SHARE * n))]
     weights = np.array([weight for *_, weight in PATTERNS])
-    weights /= weights.sum()
-    held_out: dict[str, None] = {}
-    while len(held_out) < n_probe + n_test:
-        held_out[_draw_sentence(rng, weights)] = None
-    # Frequent short sentences are drawn first, so the order is shuffled before it is cut.
-    shuffled = [str(sentence) for sentence in rng.permutation(list(held_out))]
-    train: list[str] = []
-    while len(train) < n_train:
-        sentence = _draw_sentence(rng, weights)
-        if sentence not in held_out:
-            train.append(sentence)
-    return SentencePools(train=tuple(train), probe=tuple(shuffled[:n_probe]), test=tuple(shuffled[n_probe:]))
+    ends = np.round(np.cumsum(weights) / weights.sum() * (n - len(drawn))).astype(int)
+    for pattern, count in enumerate(np.diff(ends, prepend=0)):
+        own = rng.permutation(sentences_of(split, pattern))
+        drawn += [str(own[i % len(own)]) for i in range(count)]
+    return [str(sentence) for sentence in rng.permutation(drawn)]

@@ -1,94 +1,62 @@
-"""Speak a text with eSpeak NG or Flite in one of the demonstration's synthetic voices."""
+"""Speak a text with eSpeak NG in one of the demonstration's synthetic voices."""
 
+import os
+import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import soundfile as sf
 import soxr
 
+from distill.demo.voices import Voice
+
 SAMPLE_RATE = 16_000
 
-Engine = Literal["espeak-ng", "flite"]
-Split = Literal["train", "probe", "test"]
 
-
-@dataclass(frozen=True)
-class Voice:
-    """A synthetic speaker.
-
-    Attributes:
-        name: Name in the manifests and of the audio file.
-        engine: Program that speaks.
-        speaker: eSpeak NG `accent+variant`, or a Flite voice.
-        pitch: eSpeak NG pitch setting, 0 to 99 (unused by Flite).
-        tract: Vocal tract scaling: above 1, every formant and the pitch rise by this factor.
-        rate: Speaking rate against the engine's default.
-    """
-
-    name: str
-    engine: Engine
-    speaker: str
-    pitch: int = 50
-    tract: float = 1.0
-    rate: float = 1.0
-
-
-ACCENTS = ("en-us", "en-gb", "en-us-nyc", "en-gb-x-rp")
-
-# Variants that whisper, croak, echo strongly or imitate robots are left out; near-copies of one variant share a split.
-_VARIANTS: dict[Split, tuple[str, ...]] = {
-    "train": (
-        *("m1", "m2", "m4", "m5", "m6", "m8", "f1", "f2", "f4", "f5", "Alicia", "Denis", "Diogo", "Jacky", "Lee"),
-        *("Michael", "Nguyen", "adam", "antonio", "aunty", "belinda", "benjamin", "david", "ed", "gustave", "iven"),
-        *("linda", "paul", "rob", "shelby", "travis"),
-    ),
-    "probe": ("m7", "Mike", "quincy", "Andrea", "boris", "klatt3", "max", "anika"),
-    "test": ("m3", "f3", "Alex", "Annie", "Gene", "robert", "edward", "pedro", "Andy", "steph", "victor"),
-}
-_FLITE: dict[Split, tuple[tuple[str, float], ...]] = {
-    "train": (("slt", 1.0), ("slt", 0.92), ("rms", 1.0), ("rms", 1.12), ("kal16", 1.0)),
-    "probe": (),
-    "test": (("awb", 1.0),),
-}
-
-
-def voices(split: Split) -> list[Voice]:
-    """List the voices of a split; no engine's speaker serves two splits."""
-    cast: list[Voice] = []
-    for i, variant in enumerate(_VARIANTS[split]):
-        accent = ACCENTS[i % len(ACCENTS)]
-        cast.append(
-            Voice(
-                name=f"{split}-{variant.lower()}",
-                engine="espeak-ng",
-                speaker=f"{accent}+{variant}",
-                pitch=30 + (i * 17) % 41,
-                tract=0.92 + 0.03 * ((i * 5) % 7),
-                rate=0.78 + 0.05 * ((3 * i + i // 8) % 8),
-            )
-        )
-    for i, (speaker, tract) in enumerate(_FLITE[split]):
-        cast.append(Voice(f"{split}-{speaker}-{i}", "flite", speaker, tract=tract, rate=0.95 + 0.1 * (i % 3)))
-    return cast
-
-
-def require_engines() -> None:
-    """Check that both speech synthesisers can be run.
+def require_engine() -> None:
+    """Check that the speech synthesiser can be run.
 
     Raises:
-        FileNotFoundError: If one is not on PATH; the message names its Debian package.
+        FileNotFoundError: If it is not on PATH; the message names its Debian package.
     """
-    missing = [engine for engine in ("espeak-ng", "flite") if shutil.which(engine) is None]
-    if missing:
+    if shutil.which("espeak-ng") is None:
         raise FileNotFoundError(
-            f"{' and '.join(missing)} not found on PATH: the corpus is spoken by them. "
-            f"On Debian or Ubuntu: apt install {' '.join(missing)}"
+            "espeak-ng not found on PATH: the corpus is spoken by it. On Debian or Ubuntu: apt install espeak-ng"
         )
+
+
+@contextmanager
+def data_with(voices: Iterable[Voice]) -> Iterator[Path]:
+    """Lay out the synthesiser's data with the voices' variants in it.
+
+    Args:
+        voices: Voices that are to speak.
+
+    Yields:
+        A folder for `speak`, gone afterwards.
+
+    Raises:
+        RuntimeError: If the synthesiser does not say where its data lie.
+    """
+    about = subprocess.run(["espeak-ng", "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"Data at: (.+)", about)
+    if found is None:
+        raise RuntimeError(f"espeak-ng --version names no data folder: {about!r}; use eSpeak NG 1.50 or newer")
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "espeak-ng-data"
+        variants = data / "voices" / "!v"
+        variants.mkdir(parents=True)
+        for path in Path(found[1].strip()).iterdir():
+            if path.name != "voices":
+                (data / path.name).symlink_to(path)
+        for voice in voices:
+            (variants / voice.name).write_text(voice.variant, encoding="utf-8")
+        yield Path(folder)
 
 
 def trim_silence(samples: np.ndarray, *, floor_db: float = -40.0, keep_s: float = 0.02) -> np.ndarray:
@@ -110,32 +78,32 @@ def trim_silence(samples: np.ndarray, *, floor_db: float = -40.0, keep_s: float 
     return samples[max(0, loud[0] * hop - keep) : (loud[-1] + 1) * hop + keep]
 
 
-def speak(voice: Voice, text: str, *, rate: float = 1.0) -> np.ndarray:
+def speak(voice: Voice, text: str, data: Path, *, rate: float = 1.0) -> np.ndarray:
     """Synthesise a text without noise.
 
     Args:
         voice: Who speaks.
         text: Words to speak.
+        data: Folder from `data_with` that holds the voice.
         rate: Speaking rate against the voice's own.
 
     Returns:
         Mono float64 samples `[time]` at `SAMPLE_RATE`, silence trimmed, with a root mean square of 1.
 
     Raises:
-        RuntimeError: If the engine fails or returns silence.
+        FileNotFoundError: If the voice is not in `data`.
+        RuntimeError: If the synthesiser fails or returns silence.
     """
-    # Resampling by `tract` also changes the tempo, which the engine's own rate takes back.
-    tempo = voice.rate * rate / voice.tract
+    # The synthesiser takes its default voice, without a word, for one that it does not find.
+    if not (data / "espeak-ng-data" / "voices" / "!v" / voice.name).is_file():
+        raise FileNotFoundError(f"{data} does not hold the voice {voice.name}; make the folder with it")
+    # Resampling by `tract` also changes the tempo, which the synthesiser's own rate takes back.
+    words_per_minute = round(170 * voice.rate * rate / voice.tract)
     with tempfile.TemporaryDirectory() as folder:
         wav = Path(folder) / "speech.wav"
-        if voice.engine == "espeak-ng":
-            words_per_minute = str(round(170 * tempo))
-            command = ["espeak-ng", "-v", voice.speaker, "-p", str(voice.pitch), "-s", words_per_minute, "-w", str(wav)]
-            command.append(text)
-        else:
-            stretch = f"duration_stretch={1 / tempo:.4f}"
-            command = ["flite", "-voice", voice.speaker, "--setf", stretch, "-t", text, "-o", str(wav)]
-        outcome = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = ["espeak-ng", "-v", f"{voice.accent}+{voice.name}", "-s", str(words_per_minute), "-w", str(wav), text]
+        environment = {**os.environ, "ESPEAK_DATA_PATH": str(data)}
+        outcome = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if outcome.returncode != 0 or not wav.is_file():
             raise RuntimeError(f"{' '.join(command)} failed ({outcome.returncode}): {outcome.stderr.strip()}")
         samples, rate_hz = sf.read(wav)

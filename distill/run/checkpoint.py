@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from ..models.adapters import FOLDER, has_adapters, merged, save_adapters
+from .training_data import TrainingData
 
 STATE = "state.json"
 OPTIMISER = "optimiser.pt"
@@ -53,8 +54,27 @@ def directory(run: Path, step: int) -> Path:
     return run / "checkpoints" / f"step-{step:06d}"
 
 
-def save(run: Path, recogniser: Any, state: TrainingState, weights: Mapping | None, optimiser: Mapping | None) -> Path:
-    """Write a checkpoint beside the others and move it into place."""
+def save(
+    run: Path,
+    recogniser: Any,
+    state: TrainingState,
+    weights: Mapping | None,
+    optimiser: Mapping | None,
+    training_data: TrainingData | None = None,
+) -> Path:
+    """Write a checkpoint beside the others and move it into place.
+
+    Args:
+        run: The run directory.
+        recogniser: Student.
+        state: Where the run stands.
+        weights: Of the student, where they are not simply its own.
+        optimiser: Its state, unless the checkpoint opens a stage.
+        training_data: What the student was trained on, if that is known.
+
+    Returns:
+        The checkpoint's folder.
+    """
     target = directory(run, state.step)
     temporary = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -64,6 +84,8 @@ def save(run: Path, recogniser: Any, state: TrainingState, weights: Mapping | No
     recogniser.save(temporary, weights)
     if optimiser is not None:
         torch.save(optimiser, temporary / OPTIMISER)
+    if training_data is not None:
+        training_data.write(temporary)
     (temporary / STATE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
     for path in (path for path in temporary.rglob("*") if path.is_file()):
         with path.open("rb") as file:

@@ -23,6 +23,7 @@ from ..run.provenance import resolved_configuration
 from ..run.run_directory import RunDirectory
 from ..teacher_data.making import teacher_data
 from ..teacher_data.summary import TeacherDataSummary
+from .heard import Heard, resolved
 from .launch import accelerator_for
 from .observer import Observer
 from .setup import Setup, prepare_run
@@ -83,10 +84,11 @@ class StageCost:
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a run would take at most, stage by stage."""
+    """What a run would take at most, stage by stage, and which of its data its models were trained on before."""
 
     stages: tuple[StageCost, ...]
     device: str
+    heard: tuple[Heard, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """A tree that JSON can hold."""
@@ -98,6 +100,7 @@ class DryRun:
                 | {"teacher_data": None if cost.teacher_data is None else cost.teacher_data.to_dict()}
                 for cost in self.stages
             ],
+            **resolved(self.heard),
         }
 
     def __str__(self) -> str:
@@ -125,6 +128,7 @@ class DryRun:
             f"{table}\n\nOne step on the longest utterances of each stage (n = 1), on {self.device}: at most, if the "
             "machine is quiet.\nProbes, evaluations and teacher's transcripts take time on top; the memory "
             f"holds them, but probes and evaluations with texts of {BRIEF} tokens.{filtered}"
+            + "".join(f"\n\nWarning: {one}" for one in self.heard if one.heard)
         )
 
 
@@ -219,7 +223,7 @@ def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
         )
         for stage, utterances, summary in zip(recipe.stages, whole.stages, kept, strict=True)
     ]
-    return DryRun(tuple(costs), str(accelerator.device))
+    return DryRun(tuple(costs), str(accelerator.device), whole.heard)
 
 
 def _rehearsed(stage: StageConfig) -> StageConfig:

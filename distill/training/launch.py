@@ -17,6 +17,7 @@ from ..run.checkpoint import TrainingState
 from ..run.provenance import resolved_configuration
 from ..run.run_directory import RunDirectory
 from .errors import TrainingError
+from .heard import resolved, warn_of
 from .observer import Observer
 from .setup import prepare_run
 from .tracking import check_trackers, copied, trackers_of
@@ -49,7 +50,8 @@ def train(
     accelerator = accelerator_for(recipe)
     setup = prepare_run(recipe, device=accelerator.device)
     if accelerator.is_main_process:
-        RunDirectory.create(output, resolved_configuration(recipe))
+        warn_of(setup.heard)
+        RunDirectory.create(output, resolved_configuration(recipe) | resolved(setup.heard))
     accelerator.wait_for_everyone()
     run = RunDirectory.open(output, writer=accelerator.is_main_process)
     with copied(recipe, run, observer or Observer(), step=0, before=run.rows) as heard_by:

@@ -23,13 +23,15 @@ from ..recipe.gates import NEEDS_INTERVALS, opens_without_intervals, statistics_
 from ..recipe.paths import require_files
 from ..teacher import ServedTeacher
 from .augmentation import Augmentation, AugmentationError
+from .heard import Heard, heard_before
 
 
 @dataclass(frozen=True)
 class Setup:
     """Models and data of a run; the pair is None without a teacher.
 
-    `stages[i]` are the i-th stage's utterances, `augmentations[i]` is what it does to their audio.
+    `stages[i]` are the i-th stage's utterances, `augmentations[i]` is what it does to their audio. `heard` says which
+    of the data the models were trained on before.
     """
 
     recipe: Recipe
@@ -40,6 +42,7 @@ class Setup:
     augmentations: tuple[Augmentation | None, ...]
     probe: tuple[Utterance, ...]
     evaluation: tuple[Utterance, ...]
+    heard: tuple[Heard, ...]
 
     @property
     def teacher(self) -> Recogniser | ServedTeacher | None:
@@ -58,6 +61,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     Raises:
         FileNotFoundError, ManifestError, AudioError, AugmentationError, MissingExtraError, ModelError, PairError,
             ServerError: Whatever does not fit, with the remedy.
+        ValueError: What lies beside a model's weights about its training is damaged.
     """
     require_files(recipe)
     stages = tuple(_read(stage.manifest, recipe) for stage in recipe.stages)
@@ -100,7 +104,8 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         raise AugmentationError(f"stages.{first}.augment changes audio, and {student.name!r} reads prompts; remove it")
     cache = AudioCache(max_mib=recipe.audio.cache_mib, max_seconds=recipe.audio.max_seconds)
     recipe = _settled(recipe, stages, evaluation)
-    return Setup(recipe, student, pair, AudioSource(cache), stages, augmentations, probe_set, evaluation)
+    heard = heard_before(recipe, stages, probe_set, evaluation)
+    return Setup(recipe, student, pair, AudioSource(cache), stages, augmentations, probe_set, evaluation, heard)
 
 
 def _settled(recipe: Recipe, stages: Sequence[Sequence[Utterance]], evaluation: Sequence[Utterance]) -> Recipe:

@@ -22,6 +22,7 @@ from ..run.checkpoint import TrainingState
 from ..run.run_directory import RunDirectory
 from ..timing import Stopwatch
 from .errors import TrainingError
+from .heard import TrainedOn
 from .monitoring import Monitor
 from .observer import Observer
 from .optimisation import Optimisation, whole_weights
@@ -80,6 +81,7 @@ class Trainer:
         self.directory, self.accelerator, self.observer = run, accelerator, observer
         self.state, self._optimiser_state = state, optimiser_state
         self.monitor = Monitor(setup, run, observer)
+        self._trained_on = TrainedOn(setup.recipe, setup.stages)
         self.student.model = accelerator.prepare(self.student.model)
         self._resuming = state.step > 0 or bool(state.entries)
 
@@ -276,6 +278,7 @@ class Trainer:
             optimiser = self.optimisation.state_dict()
         weights = whole_weights(self.accelerator.unwrap_model(self.student.model))
         if self.accelerator.is_main_process:
-            checkpoint.save(self.directory.path, self.student, state, weights, optimiser)
+            data = self._trained_on.stages(sorted(map(int, state.entries)))
+            checkpoint.save(self.directory.path, self.student, state, weights, optimiser, data)
             checkpoint.prune(self.directory.path, self.recipe.checkpoint.keep, set(state.entries.values()))
         self.accelerator.wait_for_everyone()

@@ -9,10 +9,13 @@ import pytest
 from distill import load_recipe, read_manifest, train
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
+from distill.demo.error_rates import compare, count, written
 from distill.evaluation.evaluation import evaluate
 from distill.models import load_recogniser
 from distill.recipe import Decoding
 from distill.recipe.paths import packaged
+from distill.run.training_data import AudioIdentities, read_training_data
+from distill.training.setup import prepare_run
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -38,10 +41,11 @@ def test_error_rates_of_the_shipped_models_are_what_the_readme_says(name):
     assert low < 100 * score.wer.value < high
 
 
-def test_weights_and_corpus_stay_small():
+def test_the_demo_stays_small():
     weights = [packaged(name) / "model.safetensors" for name in ("teacher", "student")]
     assert sum(path.stat().st_size for path in weights) <= 6_000_000
-    assert sum(path.stat().st_size for path in packaged("corpus").rglob("*") if path.is_file()) <= 12_000_000
+    files = [path for path in packaged("").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    assert sum(path.stat().st_size for path in files) <= 12_000_000
 
 
 @pytest.mark.parametrize("name", ["demo", "demo_matched"])
@@ -59,3 +63,51 @@ def test_the_recipe_runs_from_the_package_alone(name, tmp_path, monkeypatch):
     assert result.step == 3
     lines = Path("run/teacher-transcripts-teacher data.jsonl").read_text().splitlines()
     assert all(re.fullmatch("[a-z ]+", json.loads(line)["text"]) for line in lines)
+
+
+def test_the_teacher_errs_alike_on_the_pool_and_the_test_set_neither_of_which_it_heard():
+    """A fixed third of the pool, every third utterance of each voice, and the whole test set."""
+    pool = read_manifest(packaged("corpus/pool_references.jsonl"))
+    n_voices = len({one.extra["voice"] for one in pool})
+    third = [one for i, one in enumerate(pool) if i // n_voices % 3 == 0]  # voices take turns
+    assert len({one.extra["voice"] for one in third}) == n_voices
+    teacher = str(packaged("teacher"))
+    found = compare(count(teacher, third), count(teacher, read_manifest(packaged("corpus/test.jsonl"))))
+    assert found.agree, str(found)
+    assert found.difference.high - found.difference.low < 0.1, "too few words to tell"
+    shipped = written()
+    assert shipped.agree, str(shipped)
+    # On the test set they are counts of the same transcripts; on the pool one is of a third of the other.
+    assert found.test.value == pytest.approx(shipped.test.value, abs=0.005)
+    assert found.pool.low < shipped.pool.value < found.pool.high
+    pool_words = sum(len((one.text or "").split()) for one in pool)
+    assert (shipped.words, shipped.voices) == ((pool_words, found.words[1]), (n_voices, found.voices[1]))
+
+
+def test_differences_of_error_rates_are_over_voices_and_told_as_such():
+    alike = {f"v{i}": (2 + i % 2, 20) for i in range(20)}
+    known = {f"p{i}": (int(i == 0), 20) for i in range(20)}
+    assert compare(alike, {f"w{name}": counts for name, counts in alike.items()}).agree
+    found = compare(known, alike)
+    assert (found.pool.value, found.test.value) == (pytest.approx(1 / 400), pytest.approx(50 / 400))
+    assert found.difference.value == pytest.approx(-49 / 400)
+    assert not found.agree
+    assert "which differ: difference -12.2 %" in str(found)
+    # All errors in one voice of twenty leave the rate open, as independent words would not.
+    one_voice = compare({f"p{i}": (20 * (i == 0), 20) for i in range(20)}, alike).pool
+    assert one_voice.value == pytest.approx(0.05)
+    assert one_voice.high > 0.15
+
+
+@pytest.mark.parametrize("name", ["demo", "demo_matched"])
+def test_the_demo_s_models_have_heard_none_of_its_data(name):
+    recipe = load_recipe(name)
+    found = prepare_run(recipe, device="cpu").heard
+    assert {(one.model, one.purpose) for one in found} >= {("teacher", "evaluation"), ("student", "evaluation")}
+    assert [one.heard for one in found] == [0] * len(found)
+    base = read_manifest(recipe.stages[0].manifest)
+    for model in ("teacher", "student"):
+        known = read_training_data(packaged(model))
+        assert known is not None
+        assert known.heard(base, AudioIdentities()) == 0
+        assert sum(map(len, known.audio.values())) == {"teacher": 4800, "student": 2400}[model]

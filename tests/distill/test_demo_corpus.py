@@ -1,8 +1,11 @@
 """The committed demonstration corpus, its tokenizer and model folders, and the code that made them."""
 
+import dataclasses
+import itertools
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +16,27 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoProcessor, Qwen3ASRForConditionalGeneration, Qwen3ASRProcessor
 
 import distill.demo
-from distill.demo import make_corpus, synthesis
+from distill.demo import make_corpus, noise, sentences, synthesis, voices
 from distill.demo.make_models import make_models
-from distill.demo.sentences import DIGITS, WORDS, base_form, draw_pools
+from distill.demo.sentences import DIGITS, PATTERNS, SPLITS, WORDS, base_form
 
 DEMO = Path(distill.demo.__path__[0])
 CORPUS = DEMO / "corpus"
-SPLITS = ("train", "probe", "test")
-MANIFESTS = (*SPLITS, "pretraining", "base", "base_matched", "pool")
+SHIPPED = ("base_matched", "pool_references", "probe", "test")
+MANIFESTS = (*SHIPPED, "base", "pool")
 FIELDS = {"id", "audio", "text", "begin_time", "end_time", "language", "voice", "snr_db"}
 words = st.lists(st.sampled_from(WORDS), min_size=1, max_size=6)
 
 
 def read(name: str) -> list[dict]:
     return [json.loads(line) for line in (CORPUS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def planned(split: sentences.Split, seed: int = 0) -> list[make_corpus.Utterance]:
+    """What the generator means a split of the demo's size to be, without its speech."""
+    return make_corpus.plan(
+        split, n_utterances=make_corpus.UTTERANCES[split], n_voices=make_corpus.VOICES[split], seed=seed
+    )
 
 
 def spell_out(text: str) -> str:
@@ -45,11 +55,11 @@ def test_rows_are_complete_and_lie_inside_their_files(name):
         assert Path(row["audio"]).stem == row["voice"]
         assert 0 <= row["begin_time"] < row["end_time"] <= durations[row["audio"]].duration
         assert 0.3 <= row["end_time"] - row["begin_time"] <= 4.0
-        assert make_corpus.SNR_DB[0] <= row["snr_db"] <= make_corpus.SNR_DB[1]
+        assert noise.SNR_DB[0] <= row["snr_db"] <= noise.SNR_DB[1]
     assert all((info.samplerate, info.channels) == (16_000, 1) for info in durations.values())
 
 
-@pytest.mark.parametrize("name", SPLITS)
+@pytest.mark.parametrize("name", SHIPPED)
 def test_utterances_of_a_file_do_not_overlap(name):
     last: dict[str, float] = {}
     for row in read(name):
@@ -58,35 +68,72 @@ def test_utterances_of_a_file_do_not_overlap(name):
         last[row["audio"]] = row["end_time"]
 
 
-def test_voices_and_sentences_are_disjoint():
-    for field in ("voice", "audio", "id", "text"):
-        values = {name: {row[field] for row in read(name)} for name in SPLITS}
-        for i, first in enumerate(SPLITS):
-            for second in SPLITS[i + 1 :]:
-                assert not values[first] & values[second], f"{field} shared by {first} and {second}"
-    for name in ("probe", "test"):
-        assert all(" " in row["text"] for row in read(name)), f"single words in {name}"
+def test_no_two_splits_share_a_voice_or_a_sentence():
+    shipped = dict(zip(("base", "pool", "probe", "test"), SHIPPED, strict=True))
+    spoken: dict[str, list[str]] = {}
+    cast: dict[str, set[str]] = {}
+    for split in SPLITS:  # those that ship as they lie there, the others as the documented command makes them
+        rows = read(shipped[split]) if split in shipped else [vars(one) for one in planned(split)]
+        spoken[split] = [row["text"] for row in rows]
+        cast[split] = {row["voice"] if split in shipped else row["voice"].name for row in rows}
+    for i, first in enumerate(SPLITS):
+        for second in SPLITS[i + 1 :]:
+            assert not cast[first] & cast[second]
+            shared = set(spoken[first]) & set(spoken[second])
+            assert not {text for text in shared if " " in text}, f"shared by {first} and {second}"
+    for split in ("pool", "probe", "test"):
+        assert all(" " in text for text in spoken[split]), f"single words in {split}"
+    assert all(set(WORDS) == {word for text in spoken[split] for word in text.split()} for split in SPLITS)
 
 
-def test_every_word_is_trained_and_every_digit_is_tested():
-    spoken = {name: {word for row in read(name) for word in row["text"].split()} for name in SPLITS}
-    assert spoken["train"] == set(WORDS)
-    assert all(set(DIGITS) <= words <= set(WORDS) for words in spoken.values())
+def test_what_ships_is_what_the_generator_means():
+    for split, name in zip(("base", "pool", "probe", "test"), SHIPPED, strict=True):
+        assert [(one.id, one.voice.name, one.text) for one in planned(split)] == [
+            (row["id"], row["voice"], row["text"]) for row in read(name)
+        ]
 
 
-def test_labelled_and_unlabelled_parts_make_up_the_training_set():
-    train = {row["id"]: row for row in read("train")}
-    matched, base, pool = read("base_matched"), read("base"), read("pool")
-    assert [row["id"] for row in base] == [row["id"] for row in matched]
+def test_seeds_share_no_voice_and_keep_the_splits_apart():
+    casts = [{one.voice.variant for one in planned(split, seed)} for seed in (0, 1) for split in SPLITS]
+    assert len(set.union(*casts)) == sum(map(len, casts)) == 2 * sum(make_corpus.VOICES.values())
+    first, second = ({split: {one.text for one in planned(split, seed)} for split in SPLITS} for seed in (0, 1))
+    for split in SPLITS:
+        assert first[split] != second[split] or split in ("probe", "test")
+        others = set.union(*(second[other] for other in SPLITS if other != split))
+        assert not {text for text in first[split] & others if " " in text}
+
+
+def test_every_split_has_sentences_of_every_pattern_and_they_make_up_all():
+    for pattern, (leading, n_digits, _) in enumerate(PATTERNS):
+        parts = [sentences.sentences_of(split, pattern) for split in SPLITS]
+        assert all(parts)
+        whole = {" ".join([*leading.split(), *digits]) for digits in itertools.product(DIGITS, repeat=n_digits)}
+        assert sorted(text for part in parts for text in part) == sorted(whole)
+
+
+def test_splits_are_alike_in_patterns_and_voices():
+    lengths = {split: [one.text.count(" ") + 1 for one in planned(split) if " " in one.text] for split in SPLITS}
+    means = [float(np.mean(values)) for values in lengths.values()]
+    assert max(means) - min(means) < 0.05
+    for attribute in ("tract", "rate"):
+        drawn = [np.mean([getattr(v, attribute) for v in voices.draw_voices(split, 24, 3)]) for split in SPLITS]
+        assert max(drawn) - min(drawn) < 0.02  # 24 independent draws would differ by about 0.04
+
+
+def test_labelled_and_unlabelled_forms_are_of_the_same_utterances():
+    matched, base, pool, references = read("base_matched"), read("base"), read("pool"), read("pool_references")
     for labelled, other in zip(base, matched, strict=True):
-        assert other == train[other["id"]]
         assert labelled == {**other, "text": labelled["text"]}
         assert labelled["text"] == labelled["text"].upper() != other["text"]
         assert spell_out(labelled["text"]) == other["text"]
-    assert {row["id"] for row in matched} | {row["id"] for row in pool} == set(train)
-    assert len(matched) + len(pool) == len(train)
-    for row in pool:
-        assert {**row, "text": train[row["id"]]["text"]} == train[row["id"]]
+    for row, reference in zip(pool, references, strict=True):
+        assert {**row, "text": reference["text"]} == reference
+
+
+def test_no_recipe_reads_the_texts_of_the_pool():
+    recipes = list((Path(distill.__file__).parent / "recipes").glob("*.toml"))
+    assert recipes
+    assert not any("pool_references" in path.read_text(encoding="utf-8") for path in recipes)
 
 
 def test_audio_is_audible_and_not_clipped():
@@ -95,10 +142,6 @@ def test_audio_is_audible_and_not_clipped():
         assert np.isfinite(samples).all()
         assert np.abs(samples).max() < 1.0, f"{path.name} is clipped"
         assert -32 < 10 * math.log10(np.square(samples).mean()) < -18
-
-
-def test_corpus_is_small():
-    assert sum(path.stat().st_size for path in CORPUS.rglob("*") if path.is_file()) <= 12_000_000
 
 
 def test_segments_read_alone_equal_segments_of_the_whole_file():
@@ -116,28 +159,21 @@ def test_base_form_can_be_undone(sentence):
     assert spell_out(base_form(text)) == text
 
 
-def test_pools_share_no_sentence():
-    pools = draw_pools(np.random.default_rng(5), n_train=60, n_probe=20, n_test=30)
-    assert (len(pools.train), len(pools.probe), len(pools.test)) == (60, 20, 30)
-    assert len({*pools.probe, *pools.test}) == 50
-    assert not {*pools.train} & {*pools.probe, *pools.test}
-
-
 @given(st.floats(-5, 30), st.integers(0, 500), st.integers(0, 2**32 - 1))
 def test_mix_reaches_the_ratio_it_states(snr_db, start, seed):
     rng = np.random.default_rng(seed)
-    speech, noise = rng.standard_normal(800) * 3, rng.standard_normal(1300)
-    added = make_corpus.mix(speech, noise, snr_db=snr_db, start=start)
+    speech, hiss = rng.standard_normal(800) * 3, rng.standard_normal(1300)
+    added = noise.mix(speech, hiss, snr_db=snr_db, start=start)
     added[start : start + 800] -= speech
     measured = 10 * np.log10(np.mean(speech**2) / np.mean(added[start : start + 800] ** 2))
     assert measured == pytest.approx(snr_db, abs=1e-6)
-    np.testing.assert_allclose(added / added[0], noise / noise[0], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(added / added[0], hiss / hiss[0], rtol=1e-6, atol=1e-6)
 
 
 def test_pink_noise_falls_three_decibels_an_octave():
-    noise = make_corpus.pink_noise(2**18, np.random.default_rng(0))
-    assert np.mean(noise**2) == pytest.approx(1.0)
-    power = np.abs(np.fft.rfft(noise)) ** 2
+    drawn = noise.pink_noise(2**18, np.random.default_rng(0))
+    assert np.mean(drawn**2) == pytest.approx(1.0)
+    power = np.abs(np.fft.rfft(drawn)) ** 2
     octaves = [10 * np.log10(power[2**k : 2 ** (k + 1)].mean()) for k in range(8, 16)]
     np.testing.assert_allclose(np.diff(octaves), -3.0, atol=0.6)
 
@@ -149,15 +185,62 @@ def test_silence_is_trimmed():
     np.testing.assert_array_equal(trimmed, tone)
 
 
-def test_no_speaker_serves_two_splits():
-    speakers = [{v.speaker.split("+")[-1] for v in synthesis.voices(split)} for split in SPLITS]
-    assert len(set.union(*speakers)) == sum(len(names) for names in speakers)
-
-
-def test_missing_engines_are_named(monkeypatch):
+def test_a_missing_engine_is_named(monkeypatch):
     monkeypatch.setattr(synthesis.shutil, "which", lambda engine: None)
-    with pytest.raises(FileNotFoundError, match=r"espeak-ng and flite not found.*apt install espeak-ng flite"):
-        synthesis.require_engines()
+    with pytest.raises(FileNotFoundError, match=r"espeak-ng not found.*apt install espeak-ng"):
+        synthesis.require_engine()
+
+
+def test_a_voice_that_the_synthesiser_would_replace_by_its_own_is_refused(tmp_path):
+    (voice,) = voices.draw_voices("probe", 1, 0)
+    with pytest.raises(FileNotFoundError, match="does not hold the voice probe-000"):
+        synthesis.speak(voice, "one", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"utterances": {"pol": 3}}, "numbers for pol, but the splits made are base, pool, probe, test"),
+        ({"splits": ("test",), "voices": {"pool": 3}}, "numbers for pool, but the splits made are test; add it"),
+        ({"splits": ("test",), "voices": {"test": 241}}, "test: 240 utterances for 241 voices; give at least one"),
+        ({"splits": ("test",), "voices": {"test": 0}}, "240 utterances for 0 voices"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused_before_anything_is_deleted(options, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(make_corpus, "require_engine", lambda: None)
+    (tmp_path / "test.jsonl").write_text("kept")
+    with pytest.raises(ValueError, match=message):
+        make_corpus.make_corpus(tmp_path, **options)
+    assert (tmp_path / "test.jsonl").read_text() == "kept"
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="speaks with eSpeak NG")
+def test_small_splits_are_generated_again_as_they_were(tmp_path):
+    sizes = {"utterances": {"probe": 4, "pretraining": 8}, "voices": {"probe": 2, "pretraining": 4}}
+    for name in ("a", "b"):
+        make_corpus.make_corpus(tmp_path / name, splits=("pretraining", "probe"), seed=9, **sizes)
+    alone = {kind: {"probe": n["probe"]} for kind, n in sizes.items()}
+    make_corpus.make_corpus(tmp_path / "c", splits=("probe",), seed=9, **alone)
+    for name in ("pretraining.jsonl", "probe.jsonl", "README.md"):
+        assert (tmp_path / "a" / name).read_text() == (tmp_path / "b" / name).read_text()
+    assert (tmp_path / "a" / "probe.jsonl").read_text() == (tmp_path / "c" / "probe.jsonl").read_text()
+    tracks = [sf.read(tmp_path / folder / "audio" / "probe-001.ogg")[0] for folder in "abc"]
+    np.testing.assert_array_equal(tracks[0], tracks[1])
+    np.testing.assert_array_equal(tracks[0], tracks[2])
+    rows = [json.loads(line) for line in (tmp_path / "a" / "pretraining.jsonl").read_text().splitlines()]
+    assert all(row["text"] == row["text"].upper() for row in rows)
+    assert "--splits pretraining probe --seed 9 --utterances.probe 4" in (tmp_path / "a" / "README.md").read_text()
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="speaks with eSpeak NG")
+def test_every_voice_sounds_different():
+    cast = voices.draw_voices("test", 12, 4)
+    with synthesis.data_with(cast) as data:
+        heard = {synthesis.speak(voice, "seven", data).tobytes() for voice in cast}
+        plain = dataclasses.replace(cast[0], tract=1.0, rate=1.0, accent="en-us")
+        same = dataclasses.replace(plain, name=cast[1].name)
+        assert synthesis.speak(plain, "two", data).tobytes() != synthesis.speak(same, "two", data).tobytes()
+    assert len(heard) == 12
 
 
 @pytest.fixture(params=["student", "teacher"])
@@ -171,7 +254,7 @@ def test_processor_loads_and_round_trips_text(folder):
     tokenizer = processor.tokenizer
     assert tokenizer.pad_token == "<|endoftext|>"
     assert tokenizer.eos_token == "<|im_end|>"
-    for row in [*read("base"), *read("train"), *read("test")]:
+    for row in [*read("base"), *read("pool_references"), *read("test")]:
         ids = tokenizer(row["text"]).input_ids
         assert len(ids) == len(row["text"])
         assert tokenizer.unk_token_id not in ids

@@ -1,0 +1,146 @@
+"""The demo teacher's error rates on pool and test set: `python -m distill.demo.error_rates` writes them down.
+
+It has heard neither, so they should agree: if it knew the pool better, teacher data would be labels by another name.
+Intervals are over voices, since utterances of one voice fail together.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from overlap.bootstrap import studentised
+from overlap.groups import GroupSums
+from overlap.summary import estimate
+
+from ..data.audio import AudioCache
+from ..data.batch import AudioSource
+from ..data.manifest import Utterance, read_manifest
+from ..evaluation.evaluation import evaluate
+from ..models import load_recogniser
+from ..recipe import Decoding
+from ..recipe.paths import packaged
+
+WRITTEN = "teacher_error_rates.json"
+DECODING = Decoding(max_new_tokens=48)
+NORMALIZER = "spoken_digits"
+
+Counts = dict[str, tuple[int, int]]
+"""Word errors and reference words, by voice."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """An error rate, or a difference of two, with its 95 % interval over voices; proportions."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A model's word error rates on two sets that it has not heard.
+
+    Attributes:
+        pool: On the pool, or a part of it.
+        test: On the test set.
+        difference: Pool minus test.
+        words: Reference words of pool and test.
+        voices: Voices of pool and test.
+    """
+
+    pool: Rate
+    test: Rate
+    difference: Rate
+    words: tuple[int, int]
+    voices: tuple[int, int]
+
+    @property
+    def agree(self) -> bool:
+        """Whether the interval of the difference holds zero."""
+        return self.difference.low <= 0 <= self.difference.high
+
+    def __str__(self) -> str:
+        def percent(rate: Rate) -> str:
+            return f"{100 * rate.value:.1f} % [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
+
+        (pool_words, test_words), (pool_voices, test_voices) = self.words, self.voices
+        return (
+            "The teacher heard neither pool nor test set: WER "
+            f"{percent(self.pool)} on the pool ({pool_words:,} words, {pool_voices} voices), "
+            f"{percent(self.test)} on the test set ({test_words:,} words, {test_voices} voices), which "
+            f"{'agree' if self.agree else 'differ'}: difference {percent(self.difference)} (95 %, over voices)."
+        )
+
+
+def count(model: str, utterances: Sequence[Utterance]) -> Counts:
+    """Count a model's word errors.
+
+    Args:
+        model: Its folder.
+        utterances: With text, and with a voice each.
+    """
+    rows = evaluate(
+        load_recogniser(model),
+        AudioSource(AudioCache()),
+        utterances,
+        normaliser=NORMALIZER,
+        decoding=DECODING,
+        batch_size=40,
+    ).rows
+    counts: Counts = {}
+    for utterance, row in zip(utterances, rows, strict=True):
+        errors, words = counts.get(utterance.extra["voice"], (0, 0))
+        counts[utterance.extra["voice"]] = (errors + row["words.errors"], words + row["words.total"])
+    return counts
+
+
+def compare(pool: Counts, test: Counts) -> Comparison:
+    """Compare error rates on two sets of voices.
+
+    Args:
+        pool: Counts on the pool.
+        test: Counts on the test set, of other voices.
+    """
+    table = np.zeros((len(pool) + len(test), 2, 2))  # voice, errors or words, set
+    table[: len(pool), :, 0] = list(pool.values())
+    table[len(pool) :, :, 1] = list(test.values())
+    found = studentised(table[:, :1], table[:, 1:], (1.0, -1.0))
+    difference = Rate(*(float(one[0]) for one in (found.values, found.lows, found.highs)))
+    words = table[:, 1].sum(0).astype(int).tolist()
+    return Comparison(_rate(pool), _rate(test), difference, (words[0], words[1]), (len(pool), len(test)))
+
+
+def _rate(counts: Counts) -> Rate:
+    errors, words = np.array(list(counts.values())).T[:, :, None]
+    sums = GroupSums(("wer",), tuple(counts), errors.astype(np.float64), words, np.zeros_like(words))
+    found = estimate(sums, limits=(0.0, math.inf))["wer"]
+    return Rate(found.value, found.low, found.high)
+
+
+def written() -> Comparison:
+    """What the shipped file says of the shipped teacher."""
+    read = json.loads((packaged(WRITTEN)).read_text(encoding="utf-8"))
+    rates = [Rate(**read[name]) for name in ("pool", "test", "difference")]
+    return Comparison(*rates, words=tuple(read["words"]), voices=tuple(read["voices"]))
+
+
+def main() -> None:
+    """Measure the shipped teacher on the whole pool and the test set, and write the file."""
+    pool, test = (
+        count(str(packaged("teacher")), read_manifest(packaged(f"corpus/{name}.jsonl")))
+        for name in ("pool_references", "test")
+    )
+    found = compare(pool, test)
+    Path(packaged(WRITTEN)).write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
+    print(found)
+
+
+if __name__ == "__main__":
+    main()

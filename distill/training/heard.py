@@ -1,0 +1,170 @@
+"""Whether the models of a run have already been trained on the audio that it has for them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from ..data.hf import is_dataset
+from ..data.manifest import Utterance
+from ..data.sources import identity
+from ..recipe import Recipe
+from ..run.training_data import FILE, AudioIdentities, TrainingData, read_training_data
+
+Role = Literal["teacher", "student"]
+
+
+class HeardBefore(UserWarning):
+    """A model was trained on audio that a run has for it as if it were new."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """How much of a manifest's audio a model was trained on before the run, by the file beside its weights.
+
+    Attributes:
+        model: Whose training.
+        folder: Folder of its weights.
+        purpose: What the run has the manifest for: `stage 'NAME'`, `probe` or `evaluation`.
+        manifest: The manifest.
+        heard: Utterances that are, wholly or in part, among its training audio.
+        utterances: Utterances of the manifest that have audio.
+    """
+
+    model: Role
+    folder: str
+    purpose: str
+    manifest: str
+    heard: int
+    utterances: int
+
+    def __str__(self) -> str:
+        what = (
+            "transcripts of what it was trained on are nearly its labels, and it is surer of them than of new audio"
+            if self.purpose.startswith("stage")
+            else "error rates and agreement are better there than on new audio"
+        )
+        return (
+            f"the {self.model} was trained on {self.heard:,} of {self.utterances:,} utterances of {self.purpose} "
+            f"({self.manifest}), as {self.folder}/{FILE} says: {what}. Give audio that it has not heard, or another "
+            f"{self.model}."
+        )
+
+
+def heard_before(
+    recipe: Recipe,
+    stages: Sequence[Sequence[Utterance]],
+    probe: Sequence[Utterance],
+    evaluation: Sequence[Utterance],
+) -> tuple[Heard, ...]:
+    """Compare a run's audio with what its models say they were trained on; audio is read only where one says so.
+
+    Args:
+        recipe: With absolute paths.
+        stages: Utterances of each stage.
+        probe: Utterances of the probe.
+        evaluation: Utterances of the evaluation.
+
+    Returns:
+        One for each model with such a file and each manifest that should be new to it: for both what is probed and
+        evaluated, for the teacher the stages that it teaches. Zero counts are among them; manifests without audio, such
+        as of prompts for text models, are not, since prompts are not recorded.
+
+    Raises:
+        ValueError: The file of a model is damaged.
+        AudioError: Audio cannot be read.
+    """
+    tested = [
+        (purpose, section.manifest, utterances)
+        for purpose, section, utterances in (
+            ("probe", recipe.probe, probe),
+            ("evaluation", recipe.evaluation, evaluation),
+        )
+        if section
+    ]
+    taught = [
+        (f"stage {stage.name!r}", stage.manifest, utterances)
+        for stage, utterances in zip(recipe.stages, stages, strict=True)
+        if stage.type != "sft"
+    ]
+    trained: list[tuple[Role, str, list[tuple[str, str, Sequence[Utterance]]]]] = []
+    if recipe.teacher and not recipe.teacher.from_scratch:
+        trained.append(("teacher", recipe.teacher.model, [*taught, *tested]))
+    if not recipe.student.from_scratch:
+        trained.append(("student", recipe.student.model, tested))
+    identities = AudioIdentities()
+    found: list[Heard] = []
+    for role, folder, uses in trained:
+        known = read_training_data(folder)
+        if known is None:
+            continue
+        for purpose, manifest, utterances in uses:
+            if n := sum(utterance.audio is not None for utterance in utterances):
+                found.append(Heard(role, folder, purpose, manifest, known.heard(utterances, identities), n))
+    return tuple(found)
+
+
+class TrainedOn:
+    """What the student of a run was trained on, before and in it; audio is read when a stage is first asked for."""
+
+    def __init__(self, recipe: Recipe, utterances: Sequence[Sequence[Utterance]]) -> None:
+        """Start from what lies beside the student's weights.
+
+        Args:
+            recipe: With absolute paths.
+            utterances: Of each stage.
+        """
+        self._recipe, self._utterances = recipe, utterances
+        self._identities = AudioIdentities()
+        self._after: dict[tuple[int, ...], TrainingData] = {}
+
+    def stages(self, entered: Sequence[int]) -> TrainingData:
+        """What it was trained on once some stages have been entered.
+
+        Args:
+            entered: Indices of the stages, in order.
+
+        Raises:
+            ValueError: What lies beside the student's weights is damaged.
+            AudioError: Audio cannot be read.
+        """
+        key = tuple(entered)
+        if key not in self._after:
+            before = None if self._recipe.student.from_scratch else read_training_data(self._recipe.student.model)
+            stages = [self._recipe.stages[i] for i in key]
+            sources = {stage.manifest: identity(stage.manifest)["sha256"] for stage in stages}
+            source = {
+                "recipe": self._recipe.name,
+                "seed": self._recipe.seed,
+                "version": version("support-overlap"),
+                "stages": [
+                    {"name": stage.name, "type": stage.type, "manifest": _short(stage.manifest)}
+                    | {"sha256": sources[stage.manifest], "utterances": len(self._utterances[i])}
+                    for i, stage in zip(key, stages, strict=True)
+                ],
+            }
+            audio = [utterance for i in key for utterance in self._utterances[i]]
+            self._after[key] = (before or TrainingData()).plus(audio, self._identities, source)
+        return self._after[key]
+
+
+def _short(manifest: str) -> str:
+    """A manifest's name: whoever gets the weights has nothing of the folders here."""
+    return manifest if is_dataset(manifest) else Path(manifest).name
+
+
+def warn_of(found: Iterable[Heard]) -> None:
+    """Warn of each model that has heard some of a manifest, once."""
+    for one in found:
+        if one.heard:
+            warnings.warn(str(one), HeardBefore, stacklevel=3)
+
+
+def resolved(found: Iterable[Heard]) -> dict[str, Any]:
+    """What `resolved.json` says of it."""
+    rows: list[Mapping[str, Any]] = [asdict(one) for one in found]
+    return {"heard_before": rows}
