@@ -65,6 +65,7 @@ def probe(
     """
     from ..data.audio import AudioCache, check_durations
     from ..data.batch import AudioSource, check_inputs
+    from ..data.labels import checked_labels
     from ..data.sources import read_utterances
     from ..pair.pair import Pair
     from ..probing.probe import probe as probe_pair
@@ -88,6 +89,7 @@ def probe(
         return _preflight(scorer, source, utterances, k, max_new_tokens, sources, json_)
     assert student is not None
     pair = Pair.of(loading.load(student), scorer, k)
+    utterances = checked_labels(utterances, pair.student, manifest, needed=False)
     check_inputs(utterances, pair.student, pair.teacher)
     with TerminalProgress() as progress:
         result = probe_pair(
@@ -162,6 +164,7 @@ def show(
     """
     from ..data.audio import AudioCache, check_durations
     from ..data.batch import AudioSource, check_inputs
+    from ..data.labels import checked_labels
     from ..data.manifest import require_text
     from ..data.sources import read_utterances
     from ..pair.pair import Pair
@@ -175,6 +178,7 @@ def show(
         require_text(chosen, "scoring the reference")
     check_durations(chosen, max_seconds)
     pair = Pair.of(loading.load(student), loading.load(teacher), k)
+    chosen = checked_labels(chosen, pair.student, manifest, needed=states == "reference")
     check_inputs(chosen, pair.student, pair.teacher)
     view = show_utterance(
         pair,

@@ -9,13 +9,14 @@ import torch
 
 from ..data.audio import AudioCache, check_durations
 from ..data.batch import AudioSource, check_inputs
+from ..data.labels import checked_labels
 from ..data.manifest import Utterance, require_text
 from ..data.sources import read_utterances
 from ..models import Recogniser
 from ..normalise import normaliser
 from ..pair.loading import load_student, load_teacher
 from ..pair.pair import Pair
-from ..recipe import Recipe
+from ..recipe import Recipe, StageConfig
 from ..teacher import ServedTeacher
 from .augmentation import Augmentation, AugmentationError
 
@@ -58,7 +59,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     for stage, utterances in zip(recipe.stages, stages, strict=True):
         if stage.type == "sft":
             require_text(utterances, f"supervised training (stage {stage.name!r})")
-        elif stage.type == "opd" and stage.off_policy and stage.off_policy.states == "reference":
+        elif _learns_labels(stage):
             require_text(utterances, f"training on reference states (stage {stage.name!r})")
     probe_set: tuple[Utterance, ...] = ()
     if recipe.probe:
@@ -83,6 +84,15 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     both = (student,) if pair is None else (student, pair.teacher)
     for stage, utterances in zip(recipe.stages, stages, strict=True):
         check_inputs(utterances, *(both if stage.type != "sft" else (student,)))
+    stages = tuple(
+        tuple(checked_labels(utterances, student, stage.manifest, needed=_learns_labels(stage)))
+        for stage, utterances in zip(recipe.stages, stages, strict=True)
+    )
+    if recipe.probe:
+        needed = "reference" in recipe.probe.states
+        probe_set = tuple(checked_labels(probe_set, student, recipe.probe.manifest, needed=needed))
+    if recipe.evaluation:
+        evaluation = tuple(checked_labels(evaluation, student, recipe.evaluation.manifest))
     check_inputs(probe_set, *both)
     check_inputs(evaluation, *both)
     if student.reads != "audio" and any(augmentations):
@@ -90,6 +100,13 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         raise AugmentationError(f"stages.{first}.augment changes audio, and {student.name!r} reads prompts; remove it")
     cache = AudioCache(max_mib=recipe.audio.cache_mib, max_seconds=recipe.audio.max_seconds)
     return Setup(recipe, student, pair, AudioSource(cache), stages, augmentations, probe_set, evaluation)
+
+
+def _learns_labels(stage: StageConfig) -> bool:
+    """Whether a stage trains on the text of its manifest."""
+    if stage.type == "opd":
+        return stage.off_policy is not None and stage.off_policy.states == "reference"
+    return stage.type == "sft"
 
 
 def _read(manifest: str, recipe: Recipe) -> tuple[Utterance, ...]:
