@@ -75,6 +75,7 @@ def probe(
     require_places(manifests={"--manifest": manifest}, models={"--student": student, "--teacher": teacher})
     from ..data.audio import AudioCache, check_durations
     from ..data.batch import AudioSource, check_inputs
+    from ..data.labels import checked_labels
     from ..data.limits import token_limit
     from ..data.sources import read_utterances
     from ..pair.pair import Pair
@@ -92,6 +93,7 @@ def probe(
         return _preflight(scorer, source, utterances, k, max_new_tokens or token_limit(utterances), sources, json_)
     assert student is not None
     pair = Pair.of(loading.load(student), scorer, k)
+    utterances = checked_labels(utterances, pair.student, manifest, needed=False)
     check_inputs(utterances, pair.student, pair.teacher)
     with TerminalProgress() as progress:
         result = probe_pair(
@@ -167,6 +169,7 @@ def show(
     require_places(manifests={"--manifest": manifest}, models={"--student": student, "--teacher": teacher})
     from ..data.audio import AudioCache, check_durations
     from ..data.batch import AudioSource, check_inputs
+    from ..data.labels import checked_labels
     from ..data.manifest import require_text
     from ..data.sources import read_utterances
     from ..pair.pair import Pair
@@ -180,6 +183,7 @@ def show(
         require_text(chosen, "scoring the reference")
     check_durations(chosen, max_seconds)
     pair = Pair.of(loading.load(student), loading.load(teacher), k)
+    chosen = checked_labels(chosen, pair.student, manifest, needed=states == "reference")
     check_inputs(chosen, pair.student, pair.teacher)
     view = show_utterance(
         pair,

@@ -65,6 +65,7 @@ def evaluate(
             decoding=Decoding(max_new_tokens=max_new_tokens),
             batch_size=batch_size,
             progress=lambda done, total: progress.work("transcribing", done, total),
+            source_name=manifest,
         )
     if output:
         write_rows(output, evaluation.rows)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..models import InputError, ModelError, Prompt, Transcriber
 from .audio import AudioCache, duration
-from .manifest import Utterance, require_input
+from .manifest import Utterance, refuse_context, require_input
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,17 @@ class Batch:
             ManifestError: An utterance without what the recogniser reads.
             ModelError: An utterance that it cannot take.
         """
-        key = recogniser.prompt_key
+        key, languages = recogniser.prompt_key, [utterance.language for utterance in self.utterances]
+        if recogniser.names_language and None in languages:
+            key = key, id(recogniser)  # what one model takes the language for is not the other's opinion
         if key not in self._prompts:
             check_inputs(self.utterances, recogniser)
             read: Sequence[Any] = self.waveforms
             if recogniser.reads == "prompt":
                 read = [utterance.prompt for utterance in self.utterances]
+            contexts = [utterance.context for utterance in self.utterances]
             try:
-                prompt = recogniser.prepare(read, [utterance.language for utterance in self.utterances])
+                prompt = recogniser.prepare(read, languages, contexts)
             except InputError as error:
                 raise ModelError(f"utterance {self.utterances[error.row].id!r}: {error}") from error
             self._prompts[key] = replace(prompt, utterances=tuple(utterance.id for utterance in self.utterances))
@@ -62,13 +65,16 @@ class AudioSource:
 
 
 def check_inputs(utterances: Sequence[Utterance], *recognisers: Transcriber) -> None:
-    """Refuse utterances that one of the recognisers cannot read.
+    """Refuse utterances that one of the recognisers cannot read, or whose context it has no place for.
 
     Raises:
         ManifestError: Names the recogniser, the first such utterances and how many there are.
     """
     for recogniser in recognisers:
-        require_input(utterances, recogniser.reads, f"{recogniser.name!r} ({recogniser.family})")
+        name = f"{recogniser.name!r} ({recogniser.family})"
+        require_input(utterances, recogniser.reads, name)
+        if not recogniser.takes_context:
+            refuse_context(utterances, name)
 
 
 def length(utterance: Utterance) -> float:

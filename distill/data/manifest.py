@@ -2,9 +2,10 @@
 
 Fields, of which only ``audio`` is required: ``id`` (string), ``audio`` (path, relative to the manifest), ``text``
 (reference transcript), ``begin_time`` and ``end_time`` (seconds within the audio file; −1 stands for its start and its
-end), ``language`` (a name such as ``English``). Lines for text models have, instead of ``audio`` or beside it,
-``prompt``: a string, or a list of chat messages ``{"role", "content"}``; ``text`` is then the completion. Other fields
-are kept in :attr:`Utterance.extra`; ``null`` means absent.
+end), ``language`` (a name such as ``English``), ``context`` (what it may be about: names, hotwords, a sentence; for
+models whose prompt has a place for it, which Qwen3-ASR's has). Lines for text models have, instead of ``audio`` or
+beside it, ``prompt``: a string, or a list of chat messages ``{"role", "content"}``; ``text`` is then the completion.
+Other fields are kept in :attr:`Utterance.extra`; ``null`` means absent.
 """
 
 import functools
@@ -19,7 +20,7 @@ from typing import Any, Literal, NoReturn
 from ..places import located
 from .stored_audio import StoredAudio
 
-FIELDS = ("id", "audio", "prompt", "text", "begin_time", "end_time", "language")
+FIELDS = ("id", "audio", "prompt", "text", "begin_time", "end_time", "language", "context")
 MAX_PROBLEMS_SHOWN = 10
 
 
@@ -44,6 +45,7 @@ class Utterance:
         language: Name of the language, ``None`` if unknown.
         extra: Further fields of the manifest line.
         prompt: What a text model reads: a string or the messages of a chat; ``None`` where there is audio alone.
+        context: What a recogniser is told beforehand, such as names that may occur; ``None`` if nothing.
 
     Raises:
         ValueError: An empty id, neither audio nor prompt, a time that is not finite, a negative begin, an end at or
@@ -58,6 +60,7 @@ class Utterance:
     language: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
     prompt: str | tuple[Message, ...] | None = field(default=None, hash=False)
+    context: str | None = None
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -194,6 +197,22 @@ def require_input(utterances: Iterable[Utterance], field: Literal["audio", "prom
     _require(utterances, field, f"{model} reads {field}", remedy)
 
 
+def refuse_context(utterances: Iterable[Utterance], model: str) -> None:
+    """Refuse utterances with a context, for a model whose prompt has no place for one.
+
+    Args:
+        utterances: The utterances that the model is to write or score.
+        model: Its name and kind, to begin the message with.
+
+    Raises:
+        ManifestError: At least one has a context.
+    """
+    told = [f"utterance {item.id!r} ({item.context!r})" for item in utterances if item.context is not None]
+    if told:
+        remedy = 'remove the field "context" from their manifest lines, or take a model that reads it (Qwen3-ASR)'
+        _refuse(f"{model} takes no context and {len(told)} utterances have one; {remedy}", told, head=True)
+
+
 def _require(utterances: Iterable[Utterance], field: str, headline: str, remedy: str) -> None:
     missing = [
         f"utterance {item.id!r}" + (f" ({item.audio})" if item.audio else "")
@@ -227,7 +246,7 @@ def _parse_line(raw: bytes, *, default_id: str, folder: Path) -> tuple[Utterance
 
     problems: list[str] = []
     known: dict[str, Any] = {name: record.get(name) for name in FIELDS}
-    for name in ("id", "audio", "text", "language"):
+    for name in ("id", "audio", "text", "language", "context"):
         if known[name] is not None and not isinstance(known[name], str):
             problems.append(
                 f'field "{name}" is a {_json_type(known[name])}, not a string; write it as text in double quotes'
@@ -263,6 +282,7 @@ def _parse_line(raw: bytes, *, default_id: str, folder: Path) -> tuple[Utterance
             language=known["language"],
             extra={name: value for name, value in record.items() if name not in FIELDS},
             prompt=tuple(prompt) if isinstance(prompt, list) else prompt,
+            context=known["context"] or None,  # an empty one says nothing
         ), []
     except ValueError as error:
         return None, [str(error)]
@@ -295,7 +315,7 @@ def _format_line(utterance: Utterance, *, folder: Path) -> str:
         record |= {"begin_time": utterance.begin_time, "end_time": utterance.end_time}
     prompt = utterance.prompt
     record["prompt"] = prompt if prompt is None or isinstance(prompt, str) else list(prompt)
-    record |= {"text": utterance.text, "language": utterance.language}
+    record |= {"text": utterance.text, "language": utterance.language, "context": utterance.context}
     record = {name: value for name, value in record.items() if value is not None} | dict(utterance.extra)
     try:
         return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"

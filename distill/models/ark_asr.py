@@ -21,9 +21,14 @@ from .speech_lm import SAMPLING_RATE, Family
 INSTRUCTION = "Please transcribe this audio."
 
 
-def request(processor: Any, waveforms: Sequence[np.ndarray], languages: Sequence[str | None]) -> Mapping[str, Any]:
+def request(
+    processor: Any,
+    waveforms: Sequence[np.ndarray],
+    languages: Sequence[str | None],
+    contexts: Sequence[str | None],
+) -> Mapping[str, Any]:
     """The instruction that it was trained on; one utterance at a time, since the processor returns no mask."""
-    del languages
+    del languages, contexts
     window = processor.feature_extractor.n_samples
     for row, waveform in enumerate(waveforms):
         if len(waveform) > window:
@@ -61,7 +66,7 @@ def _left_padded(row: Tensor, width: int, value: int) -> Tensor:
 
 def read(processor: Any, rows: list[list[int]]) -> list[str]:
     """The transcripts without control tokens."""
-    return processor.tokenizer.batch_decode(rows, skip_special_tokens=True)
+    return processor.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def encoder(generator: Any) -> nn.Module:

@@ -105,10 +105,34 @@ class Transcriber(Protocol):
         """What the inputs depend on."""
         ...
 
-    def prepare(self, inputs: Sequence[Any], languages: Sequence[str | None]) -> Prompt:
+    @property
+    def takes_context(self) -> bool:
+        """Whether its prompt has a place for an utterance's context."""
+        ...
+
+    @property
+    def names_language(self) -> bool:
+        """Whether it names the language itself where nobody else does, so that such a prompt is its own."""
+        ...
+
+    def prepare(
+        self,
+        inputs: Sequence[Any],
+        languages: Sequence[str | None],
+        contexts: Sequence[str | None] | None = None,
+    ) -> Prompt:
         """Model inputs for what it reads: mono waveforms at 16 kHz, or text prompts (`manifest.Utterance.prompt`).
 
-        The language is named in the prompt where it is known and the family has a place for it.
+        The language is named in the prompt where the family has a place for it: by the model where it is not known.
+
+        Args:
+            inputs: Of each utterance.
+            languages: By name or code; None where it is not known.
+            contexts: What an utterance may be about, such as names; None where nothing is said. A model without a place
+                for it refuses it.
+
+        Raises:
+            InputError: An utterance that it cannot take.
         """
         ...
 
@@ -152,6 +176,17 @@ class Recogniser(Transcriber, Protocol):
     def save(self, directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
         """Weights and processor, loadable with `from_pretrained`."""
         ...
+
+
+def refuse_context(name: str, contexts: Sequence[str | None] | None) -> None:
+    """For models whose prompt has no place for a context.
+
+    Raises:
+        InputError: There is one.
+    """
+    for row, context in enumerate(contexts or ()):
+        if context is not None:
+            raise InputError(row, f'{name} takes no context; remove the field "context", or take Qwen3-ASR')
 
 
 @contextmanager

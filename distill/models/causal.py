@@ -39,7 +39,7 @@ def rollout(
         generated = generator.generate(
             **prompt.inputs,
             max_new_tokens=max_new_tokens,
-            use_cache=_remembers(generator),
+            use_cache=remembers(generator),
             do_sample=sample,
             temperature=temperature if sample else None,
             top_k=None,
@@ -51,7 +51,7 @@ def rollout(
     return cut_at_end(generated[:, prompt.inputs["input_ids"].shape[1] :], tokens.end_of_text)
 
 
-def _remembers(generator: Any) -> bool:
+def remembers(generator: Any) -> bool:
     """Whether the forward pass takes the keys and values of earlier positions by the name that this transformers gives.
 
     That was `past_key_values` until 5.24 named them `cache`; code that a checkpoint brings keeps the name of its day,

@@ -44,6 +44,16 @@ class EncoderDecoder(ABC):
         return self.generator.config.model_type
 
     @property
+    def takes_context(self) -> bool:
+        """Its prompt has no place for any."""
+        return False
+
+    @property
+    def names_language(self) -> bool:
+        """Only where a family says so."""
+        return False
+
+    @property
     def tokenizer(self) -> Any:
         """The processor's."""
         return self.processor.tokenizer

@@ -14,9 +14,14 @@ import numpy as np
 from .speech_lm import SAMPLING_RATE, Family
 
 
-def request(processor: Any, waveforms: Sequence[np.ndarray], languages: Sequence[str | None]) -> Mapping[str, Any]:
+def request(
+    processor: Any,
+    waveforms: Sequence[np.ndarray],
+    languages: Sequence[str | None],
+    contexts: Sequence[str | None],
+) -> Mapping[str, Any]:
     """The transcription request; the model finds the language itself."""
-    del languages
+    del languages, contexts
     return processor.apply_transcription_request(
         audio=list(waveforms), processor_kwargs={"audio_kwargs": {"sampling_rate": SAMPLING_RATE}}
     )
@@ -24,7 +29,7 @@ def request(processor: Any, waveforms: Sequence[np.ndarray], languages: Sequence
 
 def read(processor: Any, rows: list[list[int]]) -> list[str]:
     """The transcripts without control tokens."""
-    return processor.batch_decode(rows, skip_special_tokens=True)
+    return processor.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 FAMILY = Family("glmasr", None, request, read)

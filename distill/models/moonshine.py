@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from . import endings, seq2seq
-from .base import Prompt, Transcripts, pack
+from .base import Prompt, Transcripts, pack, refuse_context
 from .encoder_decoder import EncoderDecoder
 from .vocabulary import Tokens, added_space
 
@@ -47,9 +47,15 @@ class Moonshine(EncoderDecoder):
     def _positions(self) -> int:
         return self.generator.config.max_position_embeddings
 
-    def prepare(self, inputs: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:
+    def prepare(
+        self,
+        inputs: Sequence[np.ndarray],
+        languages: Sequence[str | None],
+        contexts: Sequence[str | None] | None = None,
+    ) -> Prompt:
         """Waveforms, or what a frozen encoder makes of them, and the decoder's start token."""
         del languages
+        refuse_context(self.name, contexts)
         start = self.generator.config.decoder_start_token_id
         prompt = {seq2seq.DECODER_PROMPT: torch.full((len(inputs), 1), start, device=self._device)}
         if self._encoder_frozen:

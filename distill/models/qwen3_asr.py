@@ -1,7 +1,10 @@
-"""Qwen3-ASR: audio encoder, projector and Qwen3 decoder (`Qwen3ASRForConditionalGeneration`, transformers ≥ 5.13).
+"""Qwen3-ASR: audio encoder, projector and Qwen3 decoder (`Qwen3ASRForConditionalGeneration`, transformers ≥ 5.15).
 
-The prompt is the processor's own transcription request; with a known language it ends in `language X<asr_text>` and the
-model writes the transcript alone, closed by `<|im_end|>`.
+The prompt is the processor's own transcription request, which ends in `language X<asr_text>`; the transcript follows,
+closed by `<|im_end|>`. Where the language is known it is named there. Where it is not, the model writes these words
+itself (`distill.models.opening`): they belong to the prompt in either case, so that transcripts, labels and every
+position that is measured hold text alone. Before 5.15 transformers named the language in the system turn, which
+checkpoints were not trained on. The context of an utterance (names, hotwords) stands in the system turn.
 
 Features are extracted one by one. In a batch, transformers' extractor pads waveforms before it takes their spectrum:
 whether the part of a frame at the end counts, what the last frames hear and what stands behind them would depend on the
@@ -18,8 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import BatchFeature
+from transformers.models.qwen3_asr.processing_qwen3_asr import LANGUAGE_CODE_TO_NAME
 
-from .base import ModelError
+from .base import InputError, ModelError
+from .opening import Opening
 from .speech_lm import SAMPLING_RATE, Family
 
 
@@ -43,27 +48,85 @@ def _padded(rows: torch.Tensor, frames: int) -> torch.Tensor:
     return torch.nn.functional.pad(rows, (0, frames - rows.shape[-1]))
 
 
-def request(processor: Any, waveforms: Sequence[np.ndarray], languages: Sequence[str | None]) -> Mapping[str, Any]:
-    """The transcription request, with the language named in it where it is known."""
-    # Language codes or names; the processor refuses a list that mixes names with None, so group by presence.
+MARKER = "<asr_text>"
+"""Ends the words that name the language."""
+
+
+def request(
+    processor: Any,
+    waveforms: Sequence[np.ndarray],
+    languages: Sequence[str | None],
+    contexts: Sequence[str | None],
+) -> Mapping[str, Any]:
+    """The transcription request, with the language named in it where it is known.
+
+    Raises:
+        InputError: A language that the processor does not know.
+        ModelError: Another prompt than the family's, by a transformers before 5.15 or a chat template of its own.
+    """
+    for row, language in enumerate(languages):
+        if language is not None:
+            _check_language(row, language)
     known = [language is not None for language in languages]
-    if any(known) and not all(known):
-        raise ModelError(
-            "a batch mixes utterances with and without a language. Give every line of the manifest a language, or none "
-            '(the prompt then asks the model to write "language X<asr_text>" itself).'
-        )
+    # The processor refuses a list that mixes names with None.
+    parts = [([row for row, named in enumerate(known) if named is side]) for side in (True, False) if side in known]
     alone = copy.copy(processor)
     alone.feature_extractor = OneByOne(processor.feature_extractor)
-    return alone.apply_transcription_request(
-        audio=list(waveforms),
-        language=list(languages) if all(known) else None,
-        processor_kwargs={"audio_kwargs": {"sampling_rate": SAMPLING_RATE}},
-    )
+    marker = processor.tokenizer.convert_tokens_to_ids(MARKER)
+    made: list[tuple[list[int], Mapping[str, torch.Tensor]]] = []
+    for rows in parts:
+        named = languages[rows[0]] is not None
+        inputs = alone.apply_transcription_request(
+            audio=[waveforms[row] for row in rows],
+            language=[languages[row] for row in rows] if named else None,
+            prompt=[contexts[row] for row in rows],
+            processor_kwargs={"audio_kwargs": {"sampling_rate": SAMPLING_RATE}},
+        )
+        if bool((inputs["input_ids"][:, -1] == marker).all()) is not named:
+            raise ModelError(
+                f"its processor's request ends in {processor.tokenizer.decode(inputs['input_ids'][0][-8:])!r}, not in "
+                f"{'language X' + MARKER if named else 'the beginning of an answer'!r}; take transformers ≥ 5.15 and a "
+                "chat template that writes what the assistant says"
+            )
+        made.append((rows, inputs))
+    return made[0][1] if len(made) == 1 else _joined(made, processor.tokenizer.pad_token_id)
+
+
+def _check_language(row: int, language: str) -> None:
+    names = {name.lower() for name in LANGUAGE_CODE_TO_NAME.values()}
+    if language.lower() not in names | LANGUAGE_CODE_TO_NAME.keys():
+        raise InputError(
+            row,
+            f"Qwen3-ASR has no language {language!r}; give one of {', '.join(sorted(LANGUAGE_CODE_TO_NAME.values()))} "
+            "or their codes, or leave it out: the model then names it itself",
+        )
+
+
+def _joined(made: Sequence[tuple[list[int], Mapping[str, torch.Tensor]]], padding: int) -> Mapping[str, torch.Tensor]:
+    """Parts of a batch as one: texts padded on the left, features on the right, rows in their order."""
+    order = torch.tensor([row for rows, _ in made for row in rows]).argsort()
+    joined = {}
+    for name in made[0][1]:
+        width = max(inputs[name].shape[-1] for _, inputs in made)
+        left, value = name in ("input_ids", "attention_mask"), padding if name == "input_ids" else 0
+        padded = []
+        for _, inputs in made:
+            missing = width - inputs[name].shape[-1]
+            sides = (missing, 0) if left else (0, missing)
+            padded.append(torch.nn.functional.pad(inputs[name], sides, value=value))
+        joined[name] = torch.cat(padded)[order]
+    return joined
 
 
 def read(processor: Any, rows: list[list[int]]) -> list[str]:
-    """The transcripts alone; the processor knows how to part them from the markers of a detected language."""
-    return processor.decode(rows, return_format="transcription_only")
+    """The transcripts alone: what follows the marker of a language that was named beside it.
+
+    Not by the processor's `transcription_only`, which shortens what repeats more than twenty times: a loop has to be
+    seen by whoever measures, filters or scores it.
+    """
+    marker = processor.tokenizer.convert_tokens_to_ids(MARKER)
+    texts = [row[row.index(marker) + 1 :] if marker in row else row for row in rows]
+    return processor.tokenizer.batch_decode(texts, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
-FAMILY = Family("qwen3_asr", "<|im_end|>", request, read)
+FAMILY = Family("qwen3_asr", "<|im_end|>", request, read, opening=Opening("language ", MARKER), takes_context=True)

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from . import causal, endings
-from .base import InputError, ModelError, Prompt, Transcripts, pack, quiet
+from .base import InputError, ModelError, Prompt, Transcripts, pack, quiet, refuse_context
+from .opening import Opening, opened
 from .vocabulary import Tokens
 
 SAMPLING_RATE = 16_000
@@ -29,16 +30,21 @@ class Family:
     Attributes:
         name: The `model_type` of their configurations.
         end_of_text: The token that closes a transcript; None takes the tokenizer's own end of sequence.
-        request: The processor's inputs for waveforms and languages; raises `ModelError` for what it cannot ask.
-        read: Texts of token sequences, by the processor.
+        request: The processor's inputs for waveforms, languages and contexts; raises `ModelError` for what it cannot
+            ask.
+        read: Texts of token sequences, by the processor: all that was written, no control tokens.
         encoder: The model's audio encoder; None asks transformers for it.
+        opening: What the model writes before the text where no language is named; None where it writes nothing.
+        takes_context: Whether the request has a place for an utterance's context.
     """
 
     name: str
     end_of_text: str | None
-    request: Callable[[Any, Sequence[np.ndarray], Sequence[str | None]], Mapping[str, Any]]
+    request: Callable[[Any, Sequence[np.ndarray], Sequence[str | None], Sequence[str | None]], Mapping[str, Any]]
     read: Callable[[Any, list[list[int]]], list[str]]
     encoder: Callable[[Any], nn.Module] | None = None
+    opening: Opening | None = None
+    takes_context: bool = False
 
 
 @dataclass
@@ -94,10 +100,45 @@ class SpeechLM:
             raise ModelError(f"{self.name}: transformers names no audio encoder in a {self.kind.name} model")
         encoder.requires_grad_(False)
 
-    def prepare(self, inputs: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:
-        """Audio features and the chat prompt, left-padded."""
+    @property
+    def takes_context(self) -> bool:
+        """Whether its request has a place for an utterance's context."""
+        return self.kind.takes_context
+
+    @property
+    def names_language(self) -> bool:
+        """Whether it names the language itself where nobody else does."""
+        return self.kind.opening is not None
+
+    def prepare(
+        self,
+        inputs: Sequence[np.ndarray],
+        languages: Sequence[str | None],
+        contexts: Sequence[str | None] | None = None,
+    ) -> Prompt:
+        """Audio features and the chat prompt, left-padded; it ends where the text begins.
+
+        Raises:
+            InputError: An utterance that it cannot take.
+            ModelError: A request that cannot be made.
+        """
+        if not self.kind.takes_context:
+            refuse_context(self.name, contexts)
+        prompt, opening = self.request(inputs, languages, contexts), self.kind.opening
+        unnamed = [row for row, language in enumerate(languages) if language is None]
+        if opening is None or not unnamed:
+            return prompt
+        return opened(self.generator, prompt, self.tokens, self.tokenizer, opening, unnamed, self._width)
+
+    def request(
+        self,
+        inputs: Sequence[np.ndarray],
+        languages: Sequence[str | None],
+        contexts: Sequence[str | None] | None = None,
+    ) -> Prompt:
+        """What it is asked, before it writes anything; needs no weights."""
         try:
-            made = self.kind.request(self.processor, inputs, languages)
+            made = self.kind.request(self.processor, inputs, languages, contexts or [None] * len(inputs))
         except InputError as error:
             raise InputError(error.row, f"{self.name}: {error}") from error
         except ModelError as error:

@@ -20,7 +20,7 @@ from jinja2 import TemplateError
 from torch import Tensor, nn
 
 from . import causal, endings
-from .base import InputError, ModelError, Prompt, Transcripts, pack, quiet
+from .base import InputError, ModelError, Prompt, Transcripts, pack, quiet, refuse_context
 from .vocabulary import Tokens, added_space
 
 PromptFormat = Literal["auto", "chat", "plain"]
@@ -77,6 +77,16 @@ class TextLM:
         return self.generator.config.model_type
 
     @property
+    def takes_context(self) -> bool:
+        """What there is to say stands in the prompt."""
+        return False
+
+    @property
+    def names_language(self) -> bool:
+        """Languages are not used."""
+        return False
+
+    @property
     def tokenizer(self) -> Any:
         """The processor is one."""
         return self.processor
@@ -98,17 +108,25 @@ class TextLM:
         """There is no audio encoder: the text side is all there is."""
         del cache_mib
 
-    def prepare(self, inputs: Sequence[Any], languages: Sequence[str | None]) -> Prompt:
+    def prepare(
+        self,
+        inputs: Sequence[Any],
+        languages: Sequence[str | None],
+        contexts: Sequence[str | None] | None = None,
+    ) -> Prompt:
         """Token ids of the prompts, each wrapped in the model's own format, left-padded; languages are not used.
 
         Args:
             inputs: Strings, or the messages of chats.
             languages: Of the same length.
+            contexts: None: what there is to say stands in the prompt.
 
         Raises:
-            InputError: A chat without a template, one that the template refuses, or a prompt that fills the context.
+            InputError: A context, a chat without a template, one that the template refuses, or a prompt that fills the
+                model's context.
         """
         del languages
+        refuse_context(self.name, contexts)
         rows = [self._prompt_ids(row, prompt) for row, prompt in enumerate(inputs)]
         width, end = max(map(len, rows), default=0), self.tokens.end_of_text
         ids = torch.tensor([[end] * (width - len(row)) + row for row in rows])

@@ -40,8 +40,14 @@ class Processor:
         return VoxtralProcessor(extractor, PreTrainedTokenizerFast.from_pretrained(model, **source, **NAMES))
 
 
-def request(processor: Any, waveforms: Sequence[np.ndarray], languages: Sequence[str | None]) -> Mapping[str, Any]:
+def request(
+    processor: Any,
+    waveforms: Sequence[np.ndarray],
+    languages: Sequence[str | None],
+    contexts: Sequence[str | None],
+) -> Mapping[str, Any]:
     """Log-mel features by window, and the transcription request."""
+    del contexts
     tokenizer, features = processor.tokenizer, [_windows(processor.feature_extractor, one) for one in waveforms]
     marks = ["<s>", "[INST]", "[BEGIN_AUDIO]", "[AUDIO]", "[/INST]", "[TRANSCRIBE]"]
     *start, audio, end, transcribe = tokenizer.convert_tokens_to_ids(marks)
@@ -81,7 +87,7 @@ def _code(language: str) -> str:
 
 def read(processor: Any, rows: list[list[int]]) -> list[str]:
     """The transcripts, without a language that the model named itself."""
-    texts = processor.tokenizer.batch_decode(rows, skip_special_tokens=True)
+    texts = processor.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return [re.sub(r"^lang:[a-z]{2}", "", text) for text in texts]
 
 

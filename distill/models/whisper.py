@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from . import seq2seq
-from .base import InputError, ModelError, Prompt, Transcripts, pack
+from .base import InputError, ModelError, Prompt, Transcripts, pack, refuse_context
 from .encoder_decoder import EncoderDecoder
 from .languages import language_code
 from .vocabulary import Tokens
@@ -48,15 +48,26 @@ class Whisper(EncoderDecoder):
         return hash((features, self._multilingual, strings, *kind, self._encoder_key()))
 
     @property
+    def names_language(self) -> bool:
+        """Where no language is named, multilingual models guess it."""
+        return bool(self._multilingual)
+
+    @property
     def _positions(self) -> int:
         return self.generator.config.max_target_positions
 
-    def prepare(self, inputs: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:
+    def prepare(
+        self,
+        inputs: Sequence[np.ndarray],
+        languages: Sequence[str | None],
+        contexts: Sequence[str | None] | None = None,
+    ) -> Prompt:
         """Log-mel features, or what a frozen encoder makes of them, and the decoder's prompt.
 
         Raises:
-            InputError: A waveform longer than the window.
+            InputError: A waveform longer than the window, or a context.
         """
+        refuse_context(self.name, contexts)
         extractor = self.processor.feature_extractor
         for row, waveform in enumerate(inputs):
             if len(waveform) > extractor.n_samples:
@@ -96,9 +107,12 @@ class Whisper(EncoderDecoder):
         wanted = [None if language is None else language_code(language, "Whisper") for language in languages]
         known = torch.tensor([-1 if code is None else ids(f"<|{code}|>") for code in wanted], device=self._device)
         if None in wanted:
+            was_training = self.generator.training
+            self.generator.eval()  # what it hears while it is trained must not be a matter of dropout
             guess = self.generator.detect_language(
                 **{name: (value,) if name == seq2seq.ENCODED else value for name, value in inputs.items()}
             )
+            self.generator.train(was_training)
             known = torch.where(known < 0, guess.to(known), known)
         rows = torch.tensor([[start, 0, ids("<|transcribe|>"), plain]] * len(languages), device=self._device)
         rows[:, 1] = known

@@ -7,7 +7,7 @@ and local engine are asked the same.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -33,32 +33,37 @@ class Conversation:
     Attributes:
         parts: The user's message, text parts and `AUDIO`.
         prefill: How the assistant's message begins.
+        context: The system's message; None for none.
     """
 
     parts: tuple[dict[str, str], ...]
     prefill: str = ""
+    context: str | None = None
 
     def rendered(self, processor: Any, text: str) -> str:
         """Prompt and transcript as the chat template writes them, the audio's placeholder not expanded."""
         messages: list[dict[str, Any]] = [{"role": "user", "content": [dict(part) for part in self.parts]}]
+        if self.context is not None:
+            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": self.context}]})
         if not self.prefill + text:  # there is no answer to continue yet
             return processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         messages.append({"role": "assistant", "content": [{"type": "text", "text": self.prefill + text}]})
         return processor.apply_chat_template(messages, tokenize=False, continue_final_message=True)
 
 
-def conversation(reader: SpeechLM, language: str | None) -> Conversation:
+def conversation(reader: SpeechLM, language: str | None, context: str | None = None) -> Conversation:
     """The conversation that asks for what the local processor asks for.
 
     Args:
         reader: The family's adapter, which needs no weights for this.
         language: The utterance's, by name or code, or None.
+        context: The utterance's, or None.
 
     Raises:
         ModelError: The processor's request is not this conversation.
     """
-    asked = Conversation(REQUESTS[reader.family](reader.processor))
-    prompt = reader.prepare([np.zeros(SAMPLING_RATE // 2, dtype=np.float32)], [language])
+    asked = Conversation(REQUESTS[reader.family](reader.processor), context=context)
+    prompt = reader.request([np.zeros(SAMPLING_RATE // 2, dtype=np.float32)], [language], [context])
     placeholder = reader.tokenizer.convert_tokens_to_ids(reader.processor.audio_token)
     runs = groupby(prompt.inputs["input_ids"][0].tolist())
     ids = [token for token, run in runs for token in ([token] if token == placeholder else run)]
@@ -68,4 +73,4 @@ def conversation(reader: SpeechLM, language: str | None) -> Conversation:
             f"{reader.name}: its processor asks for a transcript with {whole!r}, its chat template with {start!r}. "
             "A server renders the chat template; use a local teacher, or a checkpoint whose template fits."
         )
-    return Conversation(asked.parts, whole[len(start) :])
+    return replace(asked, prefill=whole[len(start) :])

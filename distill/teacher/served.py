@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.base import ModelError, Prompt, Transcripts, pack
+from ..models.base import ModelError, Prompt, Transcripts, pack, refuse_context
+from ..models.opening import LONGEST
 from ..models.speech_lm import SpeechLM
 from ..models.vocabulary import Tokens
 from ..recipe import Teacher
@@ -66,7 +67,10 @@ class ServedTeacher:
     name: str = field(init=False)
     tokens: Tokens = field(init=False)
     text_prefix: bytes = field(init=False)
-    _conversations: dict[str | None, Conversation] = field(default_factory=dict, init=False, repr=False)
+    _conversations: dict[tuple[str | None, str | None], Conversation] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    _openings: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.name, self.text_prefix = self.reader.name, self.reader.text_prefix
@@ -88,12 +92,61 @@ class ServedTeacher:
         """Waveforms are sent as they are."""
         return "served", self.client.url, self.name
 
-    def prepare(self, inputs: Sequence[Any], languages: Sequence[str | None]) -> ServedPrompt:
-        """What is sent: waveforms, and the conversation of each one's language."""
-        for language in languages:
-            if language not in self._conversations:
-                self._conversations[language] = conversation(self.reader, language)
-        return ServedPrompt({}, (), tuple(inputs), tuple(self._conversations[language] for language in languages))
+    @property
+    def takes_context(self) -> bool:
+        """Whether its prompt has a place for an utterance's context."""
+        return self.reader.takes_context
+
+    @property
+    def names_language(self) -> bool:
+        """Whether it names the language itself where nobody else does."""
+        return self.reader.names_language
+
+    def prepare(
+        self,
+        inputs: Sequence[Any],
+        languages: Sequence[str | None],
+        contexts: Sequence[str | None] | None = None,
+    ) -> ServedPrompt:
+        """What is sent: waveforms, and the conversation of each one's language and context.
+
+        Where no language is named and the family names it before the text, the server is asked once an utterance how it
+        begins, so that it reads transcripts behind its own words.
+
+        Raises:
+            InputError: A context where the family takes none.
+            ServerError: No answer.
+        """
+        if not self.takes_context:
+            refuse_context(self.name, contexts)
+        asked = list(zip(languages, contexts or [None] * len(inputs), strict=True))
+        for each in asked:
+            if each not in self._conversations:
+                self._conversations[each] = conversation(self.reader, *each)
+        found = [self._conversations[each] for each in asked]
+        prompt = ServedPrompt({}, (), tuple(inputs), tuple(found))
+        unnamed = [row for row, language in enumerate(languages) if language is None]
+        if self.names_language and unnamed:
+            questions = self.questions(prompt)
+            begun = self.client.many(self._begun, [questions[row] for row in unnamed])
+            for row, words in zip(unnamed, begun, strict=True):
+                found[row] = replace(found[row], prefill=found[row].prefill + words)
+        return replace(prompt, conversations=tuple(found))
+
+    def _begun(self, question: Question) -> str:
+        """The words that the server names the language with before the text; empty where it does not."""
+        opening = self.reader.kind.opening
+        assert opening is not None
+        key = key_of({"conversation": asdict(question.conversation)}, question.waveform)
+        if key not in self._openings:
+            try:
+                written = self.api.write(self.client, self.served_name, question, LONGEST, 0.0)
+            except ListingError as error:
+                raise self._wrong(error, question) from error
+            text = written.text if written.ids is None else self.tokenizer.decode(written.ids)
+            words, marker, _ = text.partition(opening.marker)
+            self._openings[key] = words + marker if marker and opening.may_begin(words) else ""
+        return self._openings[key]
 
     def prompt_text(self, prompt: Prompt, row: int) -> str:
         """The chat that the server renders, the audio's placeholder not expanded."""
@@ -180,7 +233,7 @@ class ServedTeacher:
             "api": self.api.name,
             "model": [self.served_name, self.root],
             "listed": self.listed,
-            "conversation": asdict(question.conversation),
+            "conversation": {name: value for name, value in asdict(question.conversation).items() if value is not None},
             "text": text,
             "tokens": tokens,
         }

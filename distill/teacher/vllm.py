@@ -59,6 +59,8 @@ def _body(model: str, question: Question, text: str) -> dict[str, Any]:
         for part in question.conversation.parts
     ]
     messages: list[dict[str, Any]] = [{"role": "user", "content": parts}]
+    if question.conversation.context is not None:
+        messages.insert(0, {"role": "system", "content": question.conversation.context})
     answer = question.conversation.prefill + text
     if answer:
         messages.append({"role": "assistant", "content": answer})

@@ -163,5 +163,6 @@ def _digest(utterances: Sequence[Utterance]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for u in utterances:
         line = [u.id, u.audio and u.audio.name, u.begin_time, u.end_time, u.language, u.prompt]
+        line += [] if u.context is None else [u.context]
         digest.update(json.dumps(line, ensure_ascii=False).encode() + b"\n")
     return digest.hexdigest()

@@ -20,6 +20,7 @@ from ..data.audio import AudioCache, check_durations
 from ..data.batch import AudioSource
 from ..data.batching import padding_share
 from ..data.extract import extract_audio
+from ..data.labels import checked_labels
 from ..data.limits import settled
 from ..data.manifest import Utterance, write_manifest
 from ..data.sources import read_utterances
@@ -195,6 +196,7 @@ def transcribe_manifest(
     if isinstance(teacher, Teacher):
         # Its encoder's outputs are shared by rollout and score, and then no longer needed.
         teacher = load_teacher(teacher.model_copy(update={"encoder_cache_mib": 0.0}), device, k=1)
+    utterances = checked_labels(utterances, teacher, manifest, needed=False)
     data = teacher_data(
         output,
         teacher,

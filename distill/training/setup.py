@@ -11,6 +11,7 @@ import torch
 
 from ..data.audio import AudioCache, check_durations
 from ..data.batch import AudioSource, check_inputs
+from ..data.labels import checked_labels
 from ..data.limits import settled, token_limit
 from ..data.manifest import ManifestError, Utterance, require_text
 from ..data.sources import read_utterances
@@ -68,7 +69,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     for stage, utterances in zip(recipe.stages, stages, strict=True):
         if stage.type == "sft":
             require_text(utterances, f"supervised training (stage {stage.name!r})")
-        elif stage.type == "opd" and stage.off_policy and stage.off_policy.states == "reference":
+        elif _learns_labels(stage):
             require_text(utterances, f"training on reference states (stage {stage.name!r})")
     probe_set: tuple[Utterance, ...] = ()
     if recipe.probe:
@@ -97,6 +98,15 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     both = (student,) if pair is None else (student, pair.teacher)
     for stage, utterances in zip(recipe.stages, stages, strict=True):
         check_inputs(utterances, *(both if stage.type != "sft" else (student,)))
+    stages = tuple(
+        tuple(checked_labels(utterances, student, stage.manifest, needed=_learns_labels(stage)))
+        for stage, utterances in zip(recipe.stages, stages, strict=True)
+    )
+    if recipe.probe:
+        needed = "reference" in recipe.probe.states
+        probe_set = tuple(checked_labels(probe_set, student, recipe.probe.manifest, needed=needed))
+    if recipe.evaluation:
+        evaluation = tuple(checked_labels(evaluation, student, recipe.evaluation.manifest))
     check_inputs(probe_set, *both)
     check_inputs(evaluation, *both)
     if student.reads != "audio" and any(augmentations):
@@ -125,6 +135,13 @@ def _settled(recipe: Recipe, stages: Sequence[Sequence[Utterance]], evaluation: 
     if recipe.evaluation and recipe.evaluation.max_new_tokens is None:
         update["evaluation"] = recipe.evaluation.model_copy(update={"max_new_tokens": token_limit(evaluation)})
     return recipe.model_copy(update=update)
+
+
+def _learns_labels(stage: StageConfig) -> bool:
+    """Whether a stage trains on the text of its manifest."""
+    if stage.type == "opd":
+        return stage.off_policy is not None and stage.off_policy.states == "reference"
+    return stage.type == "sft"
 
 
 def _read(manifest: str, recipe: Recipe) -> tuple[Utterance, ...]:

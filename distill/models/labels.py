@@ -1,0 +1,114 @@
+"""Labels as a recogniser can learn and score them: the text alone, without the control tokens that data sets bring.
+
+Fine-tuning data of recognisers is often written as the model writes it: `language English<asr_text>call four` for
+Qwen3-ASR, `<|startoftranscript|><|en|><|transcribe|><|0.00|> call four<|2.00|>` for Whisper, with an end of text behind
+it. Those forms are taken off, whichever model reads the label, and the language that they name is kept: the prompt says
+it. Any other control token is a fault of the label: a transcript never holds one, so that training on it teaches what
+the model may not write, and scoring against it counts words that nobody says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..normalise.plain import UNSPACED
+from .base import Transcriber
+
+CHUNK = 1024
+"""Labels that are encoded at once."""
+
+_ENDS = ("<|endoftext|>", "<|im_end|>", "</s>")
+_QWEN3_ASR = re.compile(r"\s*(?:language\s+([^<>\n]*?)\s*)?<asr_text>")
+_WHISPER = re.compile(
+    r"\s*(?:<\|startoftranscript\|>\s*)?(?:<\|([a-z]{2,3})\|>\s*)?(?:<\|transcribe\|>\s*)?(?:<\|notimestamps\|>)?"
+)
+_TIMESTAMP = re.compile(r"<\|\d{1,2}\.\d\d\|>")
+_MARK = re.compile(r"<\|[^|<>\s]{1,40}\|>|<asr_text>")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label as it was read.
+
+    Attributes:
+        text: What is said.
+        language: What the label named it, by name or code; None where it named none.
+        removed: Names of the forms that were taken off.
+        control: Control tokens that are left, spelled; such a label cannot be used.
+        barred: How many of its tokens the model never writes for another reason: those that its generation settings
+            suppress.
+    """
+
+    text: str
+    language: str | None = None
+    removed: tuple[str, ...] = ()
+    control: tuple[str, ...] = ()
+    barred: int = 0
+
+
+def read_labels(texts: Sequence[str], recogniser: Transcriber) -> list[Label]:
+    """Labels without what is known to stand around a text, and what is wrong with the others.
+
+    Args:
+        texts: Labels as a manifest has them.
+        recogniser: Whose they are to be.
+
+    Returns:
+        A label each, in the order given.
+    """
+    labels = [plain(text) if recogniser.reads == "audio" else Label(text) for text in texts]
+    tokenizer, tokens = recogniser.tokenizer, recogniser.tokens
+    control = set(tokenizer.added_tokens_decoder) | set(tokenizer.all_special_ids)
+    blocked = set(tokens.blocked.nonzero().squeeze(-1).tolist())
+    found = []
+    for start in range(0, len(labels), CHUNK):
+        chunk = labels[start : start + CHUNK]
+        written = recogniser.encode([label.text for label in chunk])
+        rows = zip(written.ids.tolist(), written.lengths.tolist(), strict=True)
+        for label, (ids, length) in zip(chunk, rows, strict=True):
+            marks = _MARK.findall(label.text) if recogniser.reads == "audio" else []
+            unwritable = [i for i in ids[:length] if i in blocked or i == tokens.end_of_text]
+            marks += [tokens.strings[i] for i in unwritable if i in control]
+            barred = sum(i not in control for i in unwritable)
+            found.append(Label(label.text, label.language, label.removed, tuple(dict.fromkeys(marks)), barred))
+    return found
+
+
+def plain(text: str) -> Label:
+    """A label without the forms of Qwen3-ASR and Whisper.
+
+    Examples:
+        >>> plain("language English<asr_text>call four")
+        Label(text='call four', language='English', removed=('language and <asr_text>',), control=(), barred=0)
+        >>> plain("<|en|><|0.00|> call<|1.00|><|1.00|> four<|2.00|><|endoftext|>").text
+        'call four'
+    """
+    removed, language, end = [], None, len(text.rstrip())
+    while ending := next((mark for mark in _ENDS if text.endswith(mark, 0, end)), None):
+        removed, end = ["an end of text"], len(text[: end - len(ending)].rstrip())
+    if removed:
+        text = text[:end]
+    if found := _QWEN3_ASR.match(text):
+        removed.append("language and <asr_text>")
+        language, text = found[1], text[found.end() :]
+    elif (found := _WHISPER.match(text)) and "<|" in found[0]:
+        removed.append("Whisper's beginning")
+        language, text = found[1], text[found.end() :]
+    if _TIMESTAMP.search(text):
+        removed.append("timestamps")
+        text = _without_timestamps(text)
+    named = language if language and language.lower() != "none" else None
+    return Label(text.strip() if removed else text, named, tuple(removed))
+
+
+def _without_timestamps(text: str) -> str:
+    """The pieces between timestamps; where nothing else parts two of them a space does, in scripts that have spaces."""
+    joined = ""
+    for piece in _TIMESTAMP.split(text):
+        touching = joined and piece and not joined[-1].isspace() and not piece[0].isspace()
+        spaced = touching and not _UNSPACED.match(joined[-1]) and not _UNSPACED.match(piece[0])
+        joined += " " + piece if spaced else piece
+    return joined

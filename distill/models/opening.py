@@ -1,0 +1,103 @@
+"""How the answer begins where no language was named: some models then write a name and a marker before the text.
+
+These words are made into the prompt, as if the language had been named there. The sequence that a model reads is the
+one that it would write by itself, and transcripts hold text alone whether or not a language is named: labels, decoded
+text, the teacher's scores and the positions that are measured are of one form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import StoppingCriteria, StoppingCriteriaList
+
+from . import causal
+from .base import Prompt, unsettled
+from .vocabulary import Tokens
+
+LONGEST = 32
+"""Tokens of the longest such beginning; whoever has not written the marker by then is not writing one."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Words that name a language.
+
+    Attributes:
+        words: What they begin with.
+        marker: The token that ends them.
+    """
+
+    words: str
+    marker: str
+
+    def may_begin(self, text: str) -> bool:
+        """Whether a text is such words, or could still become some."""
+        return self.words.startswith(text) or text.startswith(self.words)
+
+
+class _GivenUp(StoppingCriteria):
+    """Stops the rows that write something else."""
+
+    def __init__(self, opening: Opening, tokenizer: Any, start: int) -> None:
+        self.opening, self.tokenizer, self.start = opening, tokenizer, start
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        del scores, kwargs
+        texts = self.tokenizer.batch_decode(input_ids[:, self.start :], clean_up_tokenization_spaces=False)
+        return torch.tensor([not self.opening.may_begin(text) for text in texts], device=input_ids.device)
+
+
+@torch.no_grad()
+def opened(
+    generator: Any, prompt: Prompt, tokens: Tokens, tokenizer: Any, opening: Opening, rows: list[int], width: int
+) -> Prompt:
+    """A prompt in which the model has written the opening of some utterances itself, the likeliest one.
+
+    An utterance whose answer begins otherwise is left as it is: a model that was not trained to name languages writes
+    its text at once.
+
+    Args:
+        generator: The model, unwrapped.
+        prompt: Its inputs, `input_ids` left-padded.
+        tokens: Its tokens.
+        tokenizer: Spells them.
+        opening: The words.
+        rows: Of which utterances of the batch.
+        width: Of the model's logits.
+    """
+    marker, length = tokenizer.convert_tokens_to_ids(opening.marker), prompt.inputs["input_ids"].shape[1]
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    barred = special | set(tokenizer.all_special_ids) | set(range(tokens.size, width))
+    with unsettled(generator):
+        written = generator.generate(
+            **{name: value[rows] for name, value in prompt.inputs.items()},
+            max_new_tokens=LONGEST,
+            use_cache=causal.remembers(generator),
+            do_sample=False,
+            suppress_tokens=sorted(barred - {marker, tokens.end_of_text}),
+            eos_token_id=[marker, tokens.end_of_text],
+            pad_token_id=tokens.end_of_text,
+            stopping_criteria=StoppingCriteriaList([_GivenUp(opening, tokenizer, length)]),
+        )[:, length:].tolist()
+    begun = {row: ids[: ids.index(marker) + 1] for row, ids in zip(rows, written, strict=True) if marker in ids}
+    return _extended(prompt, begun, tokens.end_of_text)
+
+
+def _extended(prompt: Prompt, added: dict[int, list[int]], padding: int) -> Prompt:
+    """The prompt with ids at the end of some rows, padded on the left again."""
+    if not added:
+        return prompt
+    ids, mask = prompt.inputs["input_ids"], prompt.inputs["attention_mask"]
+    kept = [row[keep.bool()].tolist() for row, keep in zip(ids, mask, strict=True)]
+    rows = [[*row, *added.get(i, [])] for i, row in enumerate(kept)]
+    width = max(map(len, rows))
+    made = {
+        "input_ids": [[padding] * (width - len(row)) + row for row in rows],
+        "attention_mask": [[0] * (width - len(row)) + [1] * len(row) for row in rows],
+    }
+    tensors = {name: torch.tensor(values, device=ids.device, dtype=ids.dtype) for name, values in made.items()}
+    return Prompt(prompt.inputs | tensors, prompt.utterances)
