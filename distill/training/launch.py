@@ -49,7 +49,7 @@ def train(
     accelerator = accelerator_for(recipe)
     setup = prepare_run(recipe, device=accelerator.device)
     if accelerator.is_main_process:
-        RunDirectory.create(output, resolved_configuration(recipe))
+        RunDirectory.create(output, resolved_configuration(recipe) | {"tokenizers": setup.tokenizers})
     accelerator.wait_for_everyone()
     run = RunDirectory.open(output, writer=accelerator.is_main_process)
     with copied(recipe, run, observer or Observer(), step=0, before=run.rows) as heard_by:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -40,6 +41,12 @@ class Setup:
     def teacher(self) -> Recogniser | ServedTeacher | None:
         """The pair's teacher."""
         return self.pair and self.pair.teacher
+
+    @property
+    def tokenizers(self) -> dict[str, Any]:
+        """What was found of each model's tokenizer, and which merges were put back, as `resolved.json` holds it."""
+        models = {"student": self.student} | ({} if self.teacher is None else {"teacher": self.teacher})
+        return {role: {"vocabulary": m.tokens.digest} | m.tokens.check.to_dict() for role, m in models.items()}
 
 
 def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | None = None) -> Setup:
