@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from .tokenizer_check import TokenizerCheck, check_tokenizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,12 +23,17 @@ class Tokens:
         end_of_text: The id that closes a transcript.
         blocked: [size] bool, ids that no transcript contains.
         strings: The tokenizer's own names of the ids.
+        digest: Of which id is which token, control tokens but the end of text apart: what one model wrote, another with
+            the same digest can be given as it stands. 32 hexadecimal digits.
+        check: What was found of the tokenizer.
     """
 
     size: int
     end_of_text: int
     blocked: Tensor
     strings: tuple[str, ...]
+    digest: str
+    check: TokenizerCheck
 
     @classmethod
     def of(
@@ -40,23 +49,31 @@ class Tokens:
         """Block added tokens (chat, audio, language and tool markers, other ends of text): transcripts hold none.
 
         Args:
-            tokenizer: The model's.
+            tokenizer: The model's; mended in place where merges are missing for certain (`check_tokenizer`).
             width: Of the model's logits.
             end_of_text: The id that stays.
             device: Of `blocked`.
             suppressed: Further ids to block.
             added: Let added tokens that are not special be written, such as `<think>` in the texts of a chat model.
         """
-        size = min(len(tokenizer), width)
+        check, size = check_tokenizer(tokenizer), min(len(tokenizer), width)
         marks = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special or not added}
         control = {*marks, *tokenizer.all_special_ids, *suppressed} - {end_of_text}
         blocked = torch.zeros(size, dtype=torch.bool, device=device)
         blocked[sorted(i for i in control if i < size)] = True
-        return cls(size, end_of_text, blocked, tuple(tokenizer.convert_ids_to_tokens(list(range(size)))))
+        strings = tuple(tokenizer.convert_ids_to_tokens(list(range(size))))
+        digest = _digest(strings, {*marks, *tokenizer.all_special_ids}, end_of_text)
+        return cls(size, end_of_text, blocked, strings, digest, check)
 
     def suppressed(self, width: int) -> list[int] | None:
         """The ids below `width` that generation must not write; None where there are none."""
         return (self.blocked.nonzero().squeeze(-1).tolist() + list(range(self.size, width))) or None
+
+
+def _digest(strings: tuple[str, ...], control: set[int], end_of_text: int) -> str:
+    named = [[i, name] for i, name in enumerate(strings) if i not in control]
+    written = json.dumps([end_of_text, named], ensure_ascii=True).encode()  # some names are lone surrogates
+    return hashlib.blake2b(written, digest_size=16).hexdigest()
 
 
 def added_space(tokenizer: Any) -> bytes:

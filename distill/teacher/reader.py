@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -62,4 +63,4 @@ def served_tokens(reader: SpeechLM) -> Tokens:
     tokens, width = reader.tokens, reader.generator.config.text_config.vocab_size
     padding = width - tokens.size
     blocked = torch.cat([tokens.blocked, torch.ones(padding, dtype=torch.bool)])
-    return Tokens(width, tokens.end_of_text, blocked, tokens.strings + ("",) * padding)
+    return replace(tokens, size=width, blocked=blocked, strings=tokens.strings + ("",) * padding)

@@ -51,7 +51,9 @@ def train(
     setup = prepare_run(recipe, device=accelerator.device)
     if accelerator.is_main_process:
         warn_of(setup.heard)
-        RunDirectory.create(output, resolved_configuration(recipe) | resolved(setup.heard))
+        RunDirectory.create(
+            output, resolved_configuration(recipe) | resolved(setup.heard) | {"tokenizers": setup.tokenizers}
+        )
     accelerator.wait_for_everyone()
     run = RunDirectory.open(output, writer=accelerator.is_main_process)
     with copied(recipe, run, observer or Observer(), step=0, before=run.rows) as heard_by:

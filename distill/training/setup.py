@@ -50,6 +50,12 @@ class Setup:
         """The pair's teacher."""
         return self.pair and self.pair.teacher
 
+    @property
+    def tokenizers(self) -> dict[str, Any]:
+        """What was found of each model's tokenizer, and which merges were put back, as `resolved.json` holds it."""
+        models = {"student": self.student} | ({} if self.teacher is None else {"teacher": self.teacher})
+        return {role: {"vocabulary": m.tokens.digest} | m.tokens.check.to_dict() for role, m in models.items()}
+
 
 def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | None = None) -> Setup:
     """Read manifests, load models, and check that they fit.
