@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
@@ -33,17 +33,7 @@ _FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _PRETENDED_BYTES = 2**40
 _SIZED = ("WAV", "WAVEX", "RF64", "AIFF", "AU")
 """Formats whose header has a size that libsndfile reads, and corrects by what is there."""
-_BYTES = {
-    "PCM_S8": 1,
-    "PCM_U8": 1,
-    "PCM_16": 2,
-    "PCM_24": 3,
-    "PCM_32": 4,
-    "FLOAT": 4,
-    "DOUBLE": 8,
-    "ULAW": 1,
-    "ALAW": 1,
-}
+_BYTES_A_SAMPLE = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +109,8 @@ def _layout(source: Path | StoredAudio, size: int, changed: int, about: tuple[st
         return _of_unknown_flac(source) if frames == UNKNOWN_FRAMES else _of_flac(source, about)
     with opened(source) as stream:
         start = stream.read(1024)
-        outer = {b"RIFF": "little", b"FORM": "big"}.get(start[:4])
-        if outer is not None and size - int.from_bytes(start[4:8], outer) in (7, 8):  # type: ignore[arg-type]
+        outer: Any = {b"RIFF": "little", b"FORM": "big"}.get(start[:4])
+        if outer and size - int.from_bytes(start[4:8], outer) in (7, 8):
             return Layout(frames)
         if start[:4] == b"RIFF" and frames == 0:
             with content_of(source) as content:
@@ -228,7 +218,7 @@ def _promised(kind: str, start: bytes, stream: BinaryIO, size: int, frames: int)
     if kind not in _SIZED:
         return None
     with soundfile.SoundFile(_Longer(stream)) as file:
-        promised, width = file.frames, file.channels * _BYTES.get(file.subtype, 1)
+        promised, width = file.frames, file.channels * _BYTES_A_SAMPLE.get(file.subtype, 1)
     # Writers that cannot go back put the largest size there is, less what stands before the samples.
     unknown = width * promised >= _PRETENDED_BYTES // 2 or any(
         limit - 4096 <= width * promised <= limit for limit in (2**31, 2**32)
@@ -256,7 +246,7 @@ class _Longer(io.BufferedIOBase):
     def tell(self) -> int:
         return self._at
 
-    def readinto(self, buffer, /) -> int:  # noqa: ANN001
+    def readinto(self, buffer: Any, /) -> int:
         self._stream.seek(self._at)
         content = self._stream.read(len(buffer))
         buffer[: len(content)] = content
