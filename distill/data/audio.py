@@ -1,8 +1,11 @@
 """Audio of utterances: decoding a stretch of a file to mono float32 samples at the model's rate, with a cache."""
 
 import math
+import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,12 +14,16 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from .containers import Layout, UnreadableParts, layout, part_file, read_parts
+from .files import why_missing, why_unreadable
 from .manifest import Utterance
+from .stored_audio import StoredAudio
 
 END_TOLERANCE_SECONDS = 0.010
 """How far an utterance may reach past the end of its file: annotators round times and codecs pad or drop frames."""
 
-_UNKNOWN_FRAMES = 2**63 - 1
+FULL_SCALE_EXCESS = 2.0
+"""The largest sample that is taken without a word: decoders of MP3 and Vorbis overshoot 1, never by so much."""
 
 # An MP3 frame keeps part of its data in up to 511 bytes of the frames before it; a decoder that starts in between
 # writes garbage. Forty frames of 1152 samples reach further back than that at the lowest bit rates.
@@ -28,7 +35,21 @@ _OPUS_PREROLL_SECONDS = 4
 
 
 class AudioError(ValueError):
-    """Audio that cannot be used as the manifest describes it; the message names utterance, file and remedy."""
+    """Audio that cannot be used as the manifest describes it; the message names utterance, file and remedy.
+
+    Attributes:
+        problem: What is wrong, without the utterance's name.
+        remedy: What to do.
+        field: Of the manifest's line.
+    """
+
+    def __init__(self, message: str, problem: str = "", remedy: str = "", field: str = "audio") -> None:
+        super().__init__(message)
+        self.problem, self.remedy, self.field = problem or message, remedy, field
+
+
+class AudioWarning(UserWarning):
+    """Audio that is used, and may not be what was meant; said once a file."""
 
 
 def load_audio(utterance: Utterance, *, sampling_rate: int = 16000, max_seconds: float = 30.0) -> NDArray[np.float32]:
@@ -38,6 +59,8 @@ def load_audio(utterance: Utterance, *, sampling_rate: int = 16000, max_seconds:
     between ``begin_time`` and ``end_time`` is decoded, and a little before it where a codec's frames depend on earlier
     ones; Ogg Vorbis from the start of the file, so short segments of long files are faster in any other format.
     Channels are averaged; another rate is converted by the band-limited resampler of soxr at its high quality.
+    Files that were joined (MP3, Ogg, WAV) are heard one after another. Of a file that was cut short, stretches that end
+    before the cut can be had. Where a header does not say how long the file is, it is heard to its end.
 
     Args:
         utterance: What to decode.
@@ -51,45 +74,63 @@ def load_audio(utterance: Utterance, *, sampling_rate: int = 16000, max_seconds:
         AudioError: A file that is missing, unreadable, cut short or empty; samples that are not finite; times beyond
             the file's end; an utterance longer than ``max_seconds``.
         ValueError: ``sampling_rate`` or ``max_seconds`` is not positive.
+
+    Warns:
+        AudioWarning: Samples far above full scale, or a file that may have been cut short.
     """
     _check_options(sampling_rate, max_seconds)
     try:
-        with _open(utterance) as file:
-            begin, frames = _segment(utterance, file)
+        with _recording(utterance) as (file, found):
+            begin, frames = _segment(utterance, file, found)
             rate = file.samplerate
             if frames > max_seconds * rate:
                 _fail(
                     utterance,
-                    f"lasts {frames / rate:.3f} s, longer than the limit of {max_seconds:g} s; split it by begin_time "
-                    "and end_time, leave it out, or raise max_seconds if the model takes longer audio",
+                    f"lasts {frames / rate:.3f} s, longer than the limit of {max_seconds:g} s",
+                    "split it by begin_time and end_time, leave it out, or raise max_seconds if the model takes longer "
+                    "audio",
                 )
-            start = _safe_start(begin, file)
-            if start:
-                file.seek(start)
-            # One read, because soundfile seeks after each.
-            channels = file.read(begin - start + frames, dtype="float32", always_2d=True)[begin - start :]
+            if found.parts:
+                channels = read_parts(_source(utterance), found.parts)[begin : begin + frames]
+            else:
+                start = _safe_start(begin, file)
+                if start:
+                    file.seek(start)
+                # One read, because soundfile seeks after each.
+                channels = file.read(begin - start + frames, dtype="float32", always_2d=True)[begin - start :]
     except soundfile.SoundFileError as error:
-        _fail(utterance, f"cannot be decoded ({error}); check that the file is complete and in a format of libsndfile")
+        _fail(
+            utterance,
+            f"cannot be decoded ({error})",
+            "check that the file is complete and in a format of libsndfile",
+        )
     if frames - len(channels) > END_TOLERANCE_SECONDS * rate:
         _fail(
             utterance,
-            f"holds only {len(channels) / rate:.3f} s of the {frames / rate:.3f} s that its header promises; "
-            "copy or encode the file again",
+            f"holds only {len(channels) / rate:.3f} s of the {frames / rate:.3f} s that its header promises",
+            AGAIN,
         )
     if not np.isfinite(channels).all():
         count = int((~np.isfinite(channels)).sum())
-        _fail(utterance, f"has {count} samples that are NaN or infinite; encode the file again or leave it out")
+        _fail(utterance, f"has {count} samples that are NaN or infinite", "encode the file again or leave it out")
+    if len(channels) and (peak := float(np.abs(channels).max())) > FULL_SCALE_EXCESS:
+        warnings.warn(
+            f"{utterance.audio}: its largest sample is {peak:.4g}, where 1 is full scale; models are given what it "
+            "holds. Divide the samples by their scale, such as 32768, and write the file again",
+            AudioWarning,
+            stacklevel=2,
+        )
     mono = channels.mean(axis=1)
     samples = mono if rate == sampling_rate else soxr.resample(mono, rate, sampling_rate)
     if not len(samples):
-        _fail(utterance, _EMPTY)
+        _fail(utterance, *_EMPTY)
     return np.ascontiguousarray(samples, dtype=np.float32)
 
 
 def duration(utterance: Utterance) -> float:
     """Length of an utterance in seconds.
 
-    The file is opened, and only its header read, if ``end_time`` is −1; otherwise the manifest's times are believed.
+    The file is looked at, and not decoded, if ``end_time`` is −1; otherwise the manifest's times are believed.
 
     Args:
         utterance: What to measure.
@@ -98,14 +139,14 @@ def duration(utterance: Utterance) -> float:
         Seconds; NaN for an utterance without audio.
 
     Raises:
-        AudioError: A file that is missing, unreadable or empty, or that ends before ``begin_time``.
+        AudioError: A file that is missing, unreadable, cut short or empty, or that ends before ``begin_time``.
     """
     if utterance.audio is None:
         return math.nan
     if utterance.end_time != -1:
         return utterance.end_time - utterance.begin_time
-    with _open(utterance) as file:
-        return _segment(utterance, file)[1] / file.samplerate
+    with _recording(utterance) as (file, found):
+        return _segment(utterance, file, found)[1] / file.samplerate
 
 
 def check_durations(utterances: Sequence[Utterance], max_seconds: float) -> None:
@@ -191,11 +232,13 @@ class AudioCache:
         return samples.copy()
 
 
-_EMPTY = "has no samples; correct the times in the manifest or leave it out"
+AGAIN = "copy or encode the file again"
+_EMPTY = "has no samples", "correct the times in the manifest or leave it out"
 
 
-def _fail(utterance: Utterance, problem: str) -> NoReturn:
-    raise AudioError(f"utterance {utterance.id!r} ({utterance.audio}): {problem}")
+def _fail(utterance: Utterance, problem: str, remedy: str, field: str = "audio") -> NoReturn:
+    message = f"utterance {utterance.id!r} ({utterance.audio}): {problem}; {remedy}"
+    raise AudioError(message, problem, remedy, field)
 
 
 def _check_options(sampling_rate: int, max_seconds: float) -> None:
@@ -205,19 +248,38 @@ def _check_options(sampling_rate: int, max_seconds: float) -> None:
         raise ValueError(f"max_seconds = {max_seconds}; give a positive number of seconds, or math.inf for no limit")
 
 
-def _open(utterance: Utterance) -> soundfile.SoundFile:
+def _source(utterance: Utterance) -> Path | StoredAudio:
     if utterance.audio is None:
-        _fail(utterance, 'has a prompt and no audio; add the field "audio" to its manifest line')
-    if isinstance(utterance.audio, Path) and not utterance.audio.is_file():
-        _fail(utterance, "the audio file does not exist; correct the path in the manifest or remove the line")
-    try:
-        return soundfile.SoundFile(utterance.audio if isinstance(utterance.audio, Path) else utterance.audio.open())
-    except soundfile.SoundFileError as error:
-        _fail(
-            utterance,
-            f"cannot be opened ({error}); give a readable file in a format of libsndfile (WAV, FLAC, MP3, Ogg Vorbis, "
-            "Opus …), and convert any other (M4A, WebM …), as in `ffmpeg -i in.m4a out.flac`",
-        )
+        _fail(utterance, "has a prompt and no audio", 'add the field "audio" to its manifest line')
+    return utterance.audio
+
+
+@contextmanager
+def _recording(utterance: Utterance) -> Iterator[tuple[soundfile.SoundFile, Layout]]:
+    """The file, open, and what it holds."""
+    source = _source(utterance)
+    if isinstance(source, Path) and (missing := why_missing(source)):
+        _fail(utterance, *missing)
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(soundfile.SoundFile(source if isinstance(source, Path) else source.open()))
+        except soundfile.SoundFileError as error:
+            _fail(utterance, *why_unreadable(source, str(error)))
+        try:
+            found = layout(source, file)
+            if (part := part_file(source, found)) is not None:
+                file, found = stack.enter_context(part), replace(found, parts=())
+        except UnreadableParts as error:
+            _fail(utterance, str(error), "join them anew at one rate and number of channels, or take them apart")
+        except soundfile.SoundFileError as error:
+            _fail(utterance, f"cannot be decoded ({error})", AGAIN)
+        if found.doubt is not None:
+            warnings.warn(
+                f"{source}: {found.doubt}; it is heard to where it ends, {found.frames / file.samplerate:.3f} s",
+                AudioWarning,
+                stacklevel=4,
+            )
+        yield file, found
 
 
 def _safe_start(begin: int, file: soundfile.SoundFile) -> int:
@@ -231,30 +293,42 @@ def _safe_start(begin: int, file: soundfile.SoundFile) -> int:
     return begin
 
 
-def _segment(utterance: Utterance, file: soundfile.SoundFile) -> tuple[int, int]:
+def _segment(utterance: Utterance, file: soundfile.SoundFile, found: Layout) -> tuple[int, int]:
     """First frame and number of frames, in the file's own rate."""
-    if file.frames == _UNKNOWN_FRAMES:
-        _fail(utterance, "its header does not say how long it is; the file may be cut short: copy or encode it again")
-    seconds = file.frames / file.samplerate
-    if not file.frames:
-        _fail(utterance, _EMPTY)
-    if utterance.begin_time >= seconds:
+    seconds = found.frames / file.samplerate
+    begins_beyond, ends_beyond = (
+        utterance.begin_time >= seconds,
+        utterance.end_time > seconds + END_TOLERANCE_SECONDS,
+    )
+    missing = math.inf if found.promised is None else (found.promised - found.frames) / file.samplerate
+    damaged = found.damage is not None and missing > END_TOLERANCE_SECONDS
+    if damaged and (begins_beyond or ends_beyond or utterance.end_time == -1):
+        why = f": {found.damage}"
+        if found.promised is not None:
+            why = f" of the {found.promised / file.samplerate:.3f} s that its header promises"
+        _fail(utterance, f"holds only {seconds:.3f} s{why}", AGAIN)
+    if not found.frames:
+        _fail(utterance, *_EMPTY)
+    ends = f"but the file ends at {seconds:.3f} s"
+    if begins_beyond:
         _fail(
             utterance,
-            f"begins at {utterance.begin_time:.3f} s, but the file ends at {seconds:.3f} s; correct begin_time in the "
-            "manifest",
+            f"begins at {utterance.begin_time:.3f} s, {ends}",
+            "correct begin_time in the manifest",
+            "begin_time",
         )
-    if utterance.end_time > seconds + END_TOLERANCE_SECONDS:
+    if ends_beyond:
         _fail(
             utterance,
-            f"ends at {utterance.end_time:.3f} s, but the file ends at {seconds:.3f} s; correct end_time in the "
-            "manifest (−1 means the end of the file)",
+            f"ends at {utterance.end_time:.3f} s, {ends}",
+            "correct end_time in the manifest (−1 means the end of the file)",
+            "end_time",
         )
     begin = math.floor(utterance.begin_time * file.samplerate + 0.5)
-    available = file.frames - begin
+    available = found.frames - begin
     # Rounding the length, not the end, keeps an utterance of exactly max_seconds within the limit wherever it begins.
     wanted = math.floor((utterance.end_time - utterance.begin_time) * file.samplerate + 0.5)
     frames = available if utterance.end_time == -1 else min(wanted, available)
     if frames < 1:
-        _fail(utterance, _EMPTY)
+        _fail(utterance, *_EMPTY)
     return begin, frames

@@ -1,0 +1,6 @@
+"""How long recordings really are, whatever their headers say."""
+
+from .layout import Layout, layout, part_file, read_parts
+from .parts import UnreadableParts
+
+__all__ = ["Layout", "UnreadableParts", "layout", "part_file", "read_parts"]

@@ -1,0 +1,254 @@
+"""How long a recording really is, where its container promises more or where libsndfile would read less.
+
+libsndfile takes what is there for the whole: of a WAV that was cut short, of an MP3 whose length nobody wrote down, of
+files that were joined one after another. So sizes in headers, pages of Ogg and frames of MPEG are counted here, without
+decoding, and what libsndfile would read wrongly is cut into parts that it reads rightly, each by itself.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import soundfile
+
+from ..stored_audio import StoredAudio
+from . import mpeg, ogg, riff
+from .parts import Content, Part, UnreadableParts, content_of, opened
+
+CUT = "it was cut short"
+UNKNOWN_FRAMES = 2**63 - 1
+"""What libsndfile says of a FLAC that does not say how long it is."""
+
+_BLOCK = 2**20
+_STEP = 2**10
+_READ_AHEAD = 2**17
+_FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
+_PRETENDED_BYTES = 2**40
+_SIZED = ("WAV", "WAVEX", "RF64", "AIFF", "AU")
+"""Formats whose header has a size that libsndfile reads, and corrects by what is there."""
+_BYTES_A_SAMPLE = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a file holds.
+
+    Attributes:
+        frames: Frames that can be decoded.
+        promised: Frames that its header promises, if more.
+        damage: What happened to its end, in words; None where nothing is known to have.
+        doubt: What may have happened to its end; None where nothing speaks for it.
+        parts: What to decode, one after another, instead of the file as it is; empty for the file as it is.
+    """
+
+    frames: int
+    promised: int | None = None
+    damage: str | None = None
+    doubt: str | None = None
+    parts: tuple[Part, ...] = ()
+
+
+def layout(source: Path | StoredAudio, file: soundfile.SoundFile) -> Layout:
+    """What a file holds; found out once for as long as it is unchanged.
+
+    Args:
+        source: The file.
+        file: The same, opened.
+
+    Raises:
+        UnreadableParts: It is joined from parts that do not go together.
+        soundfile.SoundFileError: A part cannot be decoded.
+    """
+    about = (file.format, file.frames, file.samplerate, file.channels)
+    if isinstance(source, StoredAudio):
+        return _layout(source, source.size, 0, about)
+    status = source.stat()
+    return _layout(source, status.st_size, status.st_mtime_ns, about)
+
+
+def read_parts(source: Path | StoredAudio, parts: tuple[Part, ...]) -> np.ndarray:
+    """Decode parts one after another.
+
+    Returns:
+        [frames, channels] float32.
+
+    Raises:
+        soundfile.SoundFileError: A part cannot be decoded.
+    """
+    with content_of(source) as content:
+        return np.concatenate([block for part in parts for block in _blocks(part.within(content))])
+
+
+def part_file(source: Path | StoredAudio, found: Layout) -> soundfile.SoundFile | None:
+    """A file's one part, open, in which one can seek; None where that is the file as it is, or there are several."""
+    if len(found.parts) != 1:
+        return None
+    with content_of(source) as content:
+        file = soundfile.SoundFile(found.parts[0].within(content))
+    if file.frames == found.frames:
+        return file
+    file.close()  # a FLAC of unknown length, in which soundfile would seek beyond the end
+    return None
+
+
+@lru_cache(maxsize=2**17)
+def _layout(source: Path | StoredAudio, size: int, changed: int, about: tuple[str, int, int, int]) -> Layout:
+    del changed  # only makes the entry another
+    kind, frames, _, _ = about
+    if kind in ("OGG", "MP3"):
+        with content_of(source) as content:
+            return _of_ogg(content, about) if kind == "OGG" else _of_mpeg(content, about)
+    if kind == "FLAC":
+        return _of_unknown_flac(source) if frames == UNKNOWN_FRAMES else _of_flac(source, about)
+    with opened(source) as stream:
+        start = stream.read(1024)
+        outer: Any = {b"RIFF": "little", b"FORM": "big"}.get(start[:4])
+        if outer and size - int.from_bytes(start[4:8], outer) in (7, 8):
+            return Layout(frames)
+        if start[:4] == b"RIFF" and frames == 0:
+            with content_of(source) as content:
+                if (part := riff.streamed(content)) is not None:
+                    return Layout(_frames(content, (part,), about), parts=(part,))
+        promised = _promised(kind, start, stream, size, frames)
+    return Layout(frames, promised, None if promised is None else CUT)
+
+
+def _of_ogg(content: Content, about: tuple[str, int, int, int]) -> Layout:
+    found = ogg.links(content)
+    parts = found.parts if len(found.parts) > 1 else ()
+    frames = _frames(content, parts, about) if parts else about[1]
+    return Layout(frames, None, found.damage, found.doubt, parts)
+
+
+def _of_mpeg(content: Content, about: tuple[str, int, int, int]) -> Layout:
+    frames, found = about[1], mpeg.stream(content)
+    if found is None:
+        return Layout(frames)
+    if found.promised is not None and found.promised > found.frames:
+        promised = max(frames, found.promised) if len(found.parts) > 1 else frames
+        return Layout(_frames(content, found.parts, about), promised, CUT, None, found.parts)
+    doubt = "it ends within a frame" if found.ends_within_frame else None
+    if found.as_headed or (len(found.parts) == 1 and frames == found.frames):
+        return Layout(frames, doubt=doubt)
+    return Layout(_frames(content, found.parts, about), doubt=doubt, parts=found.parts)
+
+
+def _of_flac(source: Path | StoredAudio, about: tuple[str, int, int, int]) -> Layout:
+    """Whether the last frame of a FLAC is there, and another file behind it; a seek to it takes 0.2 ms."""
+    frames = about[1]
+    with opened(source) as stream:
+        try:
+            with soundfile.SoundFile(stream) as file:
+                file.seek(max(frames - 1, 0))
+                there = len(file.read(1)) > 0 or frames == 0
+        except soundfile.SoundFileError:
+            there = False
+        if not there:
+            stream.seek(0)
+            return Layout(_decodable(stream), frames, CUT)
+        read = stream.tell()
+    with content_of(source) as content:
+        starts = [0, *(match.start() for match in _FLAC_START.finditer(content, max(read - _READ_AHEAD, 1)))]
+        if len(starts) == 1:
+            return Layout(frames)
+        parts = tuple(Part(*ends) for ends in zip(starts, [*starts[1:], len(content)], strict=True))
+        return Layout(_frames(content, parts, about), parts=parts)
+
+
+def _decodable(stream: BinaryIO) -> int:
+    """Frames up to the first that cannot be decoded."""
+    total = 0
+    try:
+        with _Forwards(stream) as file:
+            while n := len(file.read(_STEP)):
+                total += n
+    except soundfile.SoundFileError:
+        pass
+    return total
+
+
+def _of_unknown_flac(source: Path | StoredAudio) -> Layout:
+    """A FLAC that says it is as long as can be: libsndfile reads as far as there is something, and must to count it."""
+    with content_of(source) as content:
+        at = content.find(b"fLaC")
+        # 36 bits of the stream's description are its number of frames (RFC 9639, 8.2).
+        header = bytearray(content[: at + 26])
+        header[at + 21] |= 0x0F
+        header[at + 22 : at + 26] = b"\xff" * 4
+        part = Part(at + 26, len(content), bytes(header))
+        return Layout(sum(len(block) for block in _blocks(part.within(content))), parts=(part,))
+
+
+def _blocks(stream: io.BytesIO) -> Iterator[np.ndarray]:
+    """What there is to decode, whatever the header promises."""
+    with _Forwards(stream) as file:
+        while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+            yield block
+            if len(block) < _BLOCK:
+                return
+
+
+def _frames(content: Content, parts: tuple[Part, ...], about: tuple[str, int, int, int]) -> int:
+    """Frames of all parts together."""
+    total = 0
+    for part in parts:
+        with soundfile.SoundFile(part.within(content)) as file:
+            total += file.frames
+            for value, expected, unit in ((file.samplerate, about[2], "Hz"), (file.channels, about[3], "channels")):
+                if value != expected:
+                    raise UnreadableParts(f"is joined from recordings of {expected} and {value} {unit}")
+    return total
+
+
+def _promised(kind: str, start: bytes, stream: BinaryIO, size: int, frames: int) -> int | None:
+    """Frames that a header promises, where they are more than there are and it was written when they were known."""
+    if start[:7] == b"NIST_1A":  # libsndfile goes by the file's size
+        count = re.search(rb"sample_count -i (\d+)", start)
+        return int(count[1]) if count and int(count[1]) > frames else None
+    if start[:4] == b"riff":  # Wave64, likewise; its header counts all bytes
+        promised = int.from_bytes(start[16:24], "little")
+        return frames * promised // size if size < promised < 2**62 else None
+    if kind not in _SIZED:
+        return None
+    with soundfile.SoundFile(_Longer(stream)) as file:
+        promised, width = file.frames, file.channels * _BYTES_A_SAMPLE.get(file.subtype, 1)
+    # Writers that cannot go back put the largest size there is, less what stands before the samples.
+    unknown = width * promised >= _PRETENDED_BYTES // 2 or any(
+        limit - 4096 <= width * promised <= limit for limit in (2**31, 2**32)
+    )
+    return None if unknown or promised <= frames else promised
+
+
+class _Forwards(soundfile.SoundFile):
+    """A recording that is read from its start to its end, without the seek that soundfile makes after each read."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+class _Longer(io.BufferedIOBase):
+    """A file that says it is longer than any header promises, and holds no more than it does."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._at = stream, 0
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: _PRETENDED_BYTES}[whence])
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any, /) -> int:
+        self._stream.seek(self._at)
+        content = self._stream.read(len(buffer))
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)

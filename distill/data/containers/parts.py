@@ -1,0 +1,57 @@
+"""Stretches of a file that are decoded each by itself."""
+
+from __future__ import annotations
+
+import io
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from ..stored_audio import StoredAudio
+
+Content = bytes | mmap.mmap
+"""All bytes of a file; of one with a path, those alone are read that are looked at."""
+
+
+class UnreadableParts(ValueError):
+    """Parts of a file that are no single recording; the message says what it is joined from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of a file that is a file of its own, perhaps with a header in place of the one that it has.
+
+    Attributes:
+        start: First byte.
+        stop: The byte after its last.
+        prefix: What stands before it.
+    """
+
+    start: int
+    stop: int
+    prefix: bytes = b""
+
+    def within(self, content: Content) -> io.BytesIO:
+        """The part as a file."""
+        return io.BytesIO(self.prefix + content[self.start : self.stop])
+
+
+@contextmanager
+def opened(source: Path | StoredAudio) -> Iterator[BinaryIO]:
+    """A file, open for reading."""
+    with source.open("rb") if isinstance(source, Path) else source.open() as stream:
+        yield stream
+
+
+@contextmanager
+def content_of(source: Path | StoredAudio) -> Iterator[Content]:
+    """The bytes of a file that holds some."""
+    with opened(source) as stream:
+        if not isinstance(source, Path):
+            yield stream.read()
+            return
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            yield content

@@ -1,0 +1,44 @@
+"""Why an audio file cannot be opened, and what to do, in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .stored_audio import StoredAudio
+
+Reason = tuple[str, str]
+"""What is wrong, and the remedy."""
+
+_POINTER = b"version https://git-lfs"
+_FORMATS = (
+    "give a readable file in a format of libsndfile (WAV, FLAC, MP3, Ogg Vorbis, Opus …), and convert any other (M4A, "
+    "WebM …), as in `ffmpeg -i in.m4a out.flac`"
+)
+_CONTENT = "get its content, as with `git annex get`, `dvc pull` or `hf download`"
+
+
+def why_missing(path: Path) -> Reason | None:
+    """Why there is no file at a path; None where there is one."""
+    if path.is_file():
+        return None
+    if path.is_symlink():
+        return f"the audio file is a link to {path.readlink()}, where nothing is", _CONTENT
+    if path.is_dir():
+        return "the audio file is a folder", "name a file in it"
+    return "the audio file does not exist", "correct the path in the manifest or remove the line"
+
+
+def why_unreadable(source: Path | StoredAudio, error: str) -> Reason:
+    """Why a file is no audio.
+
+    Args:
+        source: The file.
+        error: What libsndfile says.
+    """
+    with source.open("rb") if isinstance(source, Path) else source.open() as stream:
+        start = stream.read(len(_POINTER))
+    if not start:
+        return "is an empty file (0 bytes)", "copy it again or leave it out"
+    if start == _POINTER:
+        return "is a pointer of Git LFS, not the audio", "get its content with `git lfs pull`"
+    return f"cannot be opened ({error})", _FORMATS
