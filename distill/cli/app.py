@@ -16,11 +16,16 @@ from rich.markup import escape
 
 from ..extras import MissingExtraError
 from ..training.errors import TrainingError
+from .exit_codes import EPILOGUE, ExitCode
 
 if TYPE_CHECKING:
     from ..models import Recogniser
 
-app = App(name="distill", help="Distil a speech recogniser on-policy, in stages gated on support overlap.")
+app = App(
+    name="distill",
+    help="Distil a speech recogniser on-policy, in stages gated on support overlap.",
+    help_epilogue=EPILOGUE,
+)
 stderr = Console(stderr=True)
 
 JsonFlag = Annotated[bool, Parameter(name="--json")]
@@ -61,7 +66,7 @@ AS_THEY_ARE = Loading()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point; a user's mistake is one message and exit code 1 (2 for the command itself).
+    """Entry point; a user's mistake is one message. Ends the process with one of `ExitCode`.
 
     Args:
         arguments: Words of the command line; None takes the process's own.
@@ -70,16 +75,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(app(sys.argv[1:] if arguments is None else arguments, result_action="return_value") or 0)
     except (MissingExtraError, OSError, TrainingError, ValueError) as error:
         stderr.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        sys.exit(ExitCode.MISTAKE)
     except (MemoryError, torch.OutOfMemoryError) as error:
         remedy = "lower the stage's micro_batch_size or batch_size, or set student.gradient_checkpointing = true"
         stderr.print(
             f"[bold red]error:[/] out of memory: {escape(str(error))}\n{remedy}", highlight=False, soft_wrap=True
         )
-        sys.exit(1)
+        sys.exit(ExitCode.MISTAKE)
     except KeyboardInterrupt:
         stderr.print("interrupted; continue a run with `distill resume RUN`, transcripts with the same command again")
-        sys.exit(130)
+        sys.exit(ExitCode.INTERRUPTED)
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from ..progress import TerminalProgress
 from ..recipe import Decoding, Server, Support, Teacher
 from .app import AS_THEY_ARE, JsonFlag, Loading, app, stderr, write_rows
+from .exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from ..data.batch import AudioSource
@@ -129,7 +130,7 @@ def _preflight(
             progress=lambda done, total: progress.work("asking", done, total),
         )
     print(json.dumps(sources | found.to_dict(), ensure_ascii=False, allow_nan=False) if as_json else found)
-    return 1 if found.problems else 0
+    return ExitCode.MISTAKE if found.problems else ExitCode.DONE
 
 
 @app.command

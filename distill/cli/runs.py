@@ -12,12 +12,10 @@ from ..progress import TerminalProgress
 from ..recipe import TrackerName, load_recipe
 from ..recipe.paths import shipped_recipes
 from .app import JsonFlag, app
+from .exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from ..training.trainer import RunResult
-
-ABORTED = 3
-"""Exit code of a run that a gate aborted."""
 
 Track = Annotated[tuple[TrackerName, ...], Parameter(name="--track")]
 
@@ -111,4 +109,6 @@ def _conclude(result: RunResult) -> int:
 
     print(stage_table(load(result.path)).to_text())
     print(f"\n{result.outcome}\nrun directory: {result.path}\nmodel: {result.model}")
-    return ABORTED if result.aborted else 0
+    if result.aborted:
+        return ExitCode.ABORTED
+    return ExitCode.STOPPED if result.stopped else ExitCode.DONE

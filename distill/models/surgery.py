@@ -93,8 +93,8 @@ def checkpoint_gradients(network: Any, name: str) -> None:
     if not layers or alone or not network.supports_gradient_checkpointing:
         whose = f" ({', '.join(sorted(alone))})" if alone else ""
         raise ModelError(
-            f"{name}: gradient_checkpointing = true, which a {network.config.model_type} model does not support{whose}; "
-            "remove it and lower micro_batch_size instead"
+            f"{name}: gradient_checkpointing = true, which a {network.config.model_type} model does not support{whose};"
+            " remove it and lower micro_batch_size instead"
         )
     for layer in layers:
         layer.forward = partial(_computed_again, layer.forward)

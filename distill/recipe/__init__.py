@@ -15,9 +15,11 @@ from .stages import (
     Decoding,
     DivergenceObjective,
     Objective,
+    OffPolicy,
     OnPolicyStage,
     PolicyGradientObjective,
     StageConfig,
+    TeacherDataStage,
     Transcription,
 )
 
@@ -28,6 +30,7 @@ __all__ = [
     "GateConfig",
     "Model",
     "Objective",
+    "OffPolicy",
     "OnPolicyStage",
     "PolicyGradientObjective",
     "Recipe",
@@ -37,6 +40,7 @@ __all__ = [
     "Student",
     "Support",
     "Teacher",
+    "TeacherDataStage",
     "TrackerName",
     "Transcription",
     "fixed_steps",

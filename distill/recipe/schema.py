@@ -249,8 +249,8 @@ class Recipe(Section):
             ):
                 raise ValueError(
                     f"stages.{i}.objective: a server shows the teacher's best tokens, not what it thinks of the "
-                    'student\'s. Set type = "divergence", support = "teacher" and tail = true there, or use a local '
-                    "teacher (remove teacher.url)"
+                    'student\'s. Set type = "divergence" and support = "teacher" there, or use a local teacher '
+                    "(remove teacher.url)"
                 )
 
     def _check_gate(self, gate: GateConfig, where: str) -> None:

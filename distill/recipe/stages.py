@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from .augmentation import AugmentationConfig
 from .filters import Filters, Limit
@@ -70,8 +70,16 @@ class StageBase(Section):
     clip: Positive = 1.0
     gate: GateConfig | None = None
     """None is a fixed-steps gate at `steps`."""
+    gate_at_entry: bool = False
+    """Let the gate read before the stage's first step as well, so that a stage which has nothing to do is passed over
+    and a student that has collapsed already is not trained on."""
     when_exhausted: Literal["advance", "stop"] = "stop"
     """What to do when `steps` are spent and the gate has not advanced: go on all the same, or end the run there."""
+
+    @property
+    def objective_name(self) -> str:
+        """What is trained, as `metrics.jsonl` names it."""
+        return "cross_entropy"
 
     @property
     def effective_gate(self) -> GateConfig:
@@ -105,9 +113,23 @@ class DivergenceObjective(Section):
     Jensen-Shannon divergence of GKD (arXiv 2306.13649)."""
     beta: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     """Of `jensen_shannon`: towards 0 it acts as the forward KL, towards 1 as the reverse."""
-    tail: bool = False
+    tail: bool = True
     """Count what lies outside the set as one more token. Without it both models are renormalised on the set, and mass
-    that the student moves out of it costs nothing: in a vocabulary of tens of thousands, it goes."""
+    that the student moves out of it costs nothing: in a vocabulary of tens of thousands, it goes. Nothing lies outside
+    `support = "vocabulary"`, where it is false."""
+
+    @property
+    def name(self) -> str:
+        """As `metrics.jsonl` names it, such as `forward_kl(union, tail)`."""
+        beta = (f"beta={self.beta:g}",) if self.divergence == "jensen_shannon" else ()
+        return f"{self.divergence}({', '.join((self.support, *beta, *(('tail',) if self.tail else ())))})"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_lies_outside_unless_said(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("support") == "vocabulary":
+            return {"tail": False} | data
+        return data
 
     @model_validator(mode="after")
     def _something_lies_outside(self) -> DivergenceObjective:
@@ -123,8 +145,28 @@ class PolicyGradientObjective(Section):
     estimator: Literal["k1", "k3"] = "k1"
     """−log r, or r − 1 − log r, with r the teacher's probability of the token over the student's."""
 
+    @property
+    def name(self) -> str:
+        """As `metrics.jsonl` names it, such as `policy_gradient(k1)`."""
+        return f"{self.type}({self.estimator})"
 
-Objective = Annotated[DivergenceObjective | PolicyGradientObjective, Field(discriminator="type")]
+
+NAMED_OBJECTIVES = {"paper": DivergenceObjective(type="divergence", tail=False)}
+"""Objectives that one word stands for: that of arXiv 2605.28139, Eq. 1, the forward KL renormalised on the union."""
+
+
+def _named(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value not in NAMED_OBJECTIVES:
+        names = ", ".join(f'"{name}"' for name in NAMED_OBJECTIVES)
+        raise ValueError(f'"{value}" is no objective; write {names}, or a table such as {{ type = "divergence" }}')
+    return NAMED_OBJECTIVES[value]
+
+
+Objective = Annotated[
+    Annotated[DivergenceObjective | PolicyGradientObjective, Field(discriminator="type")], BeforeValidator(_named)
+]
 
 
 class OffPolicy(Section):
@@ -141,11 +183,14 @@ class OffPolicy(Section):
 
 
 class OnPolicyStage(StageBase):
-    """The teacher's judgement of the student's own transcripts; by default the KL on the union of both top-k sets."""
+    """The teacher's judgement of the student's own transcripts; by default the forward KL on the union of both top-k
+    sets, what lies outside counted as one more token."""
 
     type: Literal["opd"]
     rollout: Decoding = Decoding()
     objective: Objective = DivergenceObjective(type="divergence")
+    """A table, or `"paper"` for the objective of arXiv 2605.28139: union, forward KL, no tail. All divergences are
+    taken times τ² (`support.temperature`), as there."""
     off_policy: OffPolicy | None = None
     dropout: bool = False
     """Score the student with what its configuration does in training alone (dropout, layer drop, SpecAugment). Without,
@@ -157,6 +202,11 @@ class OnPolicyStage(StageBase):
     teacher_hears: Literal["clean", "augmented"] = "clean"
     """With `augment`: which audio the teacher judges by. The student always writes and learns on the augmented; a
     teacher that hears the clean audio tells it what it would have understood."""
+
+    @property
+    def objective_name(self) -> str:
+        """What is trained, as `metrics.jsonl` names it."""
+        return self.objective.name
 
     @model_validator(mode="after")
     def _there_is_other_audio_to_hear(self) -> OnPolicyStage:

@@ -34,7 +34,7 @@ from .confidence import Transcript
 from .filters import dropped_by, measures
 from .job import identity, run_job
 from .journal import Row
-from .summary import FilterCount, TeacherDataSummary
+from .summary import Example, FilterCount, TeacherDataSummary
 
 TRANSCRIPT, REFERENCE = "transcript", "reference"
 """Further fields of the manifest: what is known of the teacher's text, and the text that stood there before."""
@@ -134,7 +134,12 @@ def teacher_data(
         seconds=_known_sum(job.seconds.values()),
         seconds_kept=_known_sum(job.seconds[utterance.id] for utterance in kept),
         filters=tuple(
-            FilterCount.of(name, filters, [j.measured[name] for j in judged], sum(name in j.dropped_by for j in judged))
+            FilterCount.of(
+                name,
+                filters,
+                [j.measured[name] for j in judged],
+                [Example(j.utterance.id, j.dropped_by[name], j.utterance.text) for j in judged if name in j.dropped_by],
+            )
             for name in Filters.model_fields
         ),
         padding_share=padding_share(job.seconds, job.batches),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,31 @@ from ..evaluation.scoring import TranscriptScore
 from ..recipe import Filters
 
 QUANTILES = (0.05, 0.5, 0.95)
+
+N_EXAMPLES = 3
+"""Dropped utterances that a summary shows of each filter."""
+
+_SHOWN = 40
+"""Characters of an example's text in a line."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """An utterance that a filter drops.
+
+    Attributes:
+        id: Of the utterance.
+        value: What the filter looked at.
+        text: What the teacher wrote; None for audio that could not be used.
+    """
+
+    id: str
+    value: float
+    text: str | None
+
+    def __str__(self) -> str:
+        text = "" if self.text is None else f' "{shorten(self.text, _SHOWN, placeholder=" …") or self.text[:_SHOWN]}"'
+        return f"{self.id} ({self.value:.3g}){text}"
 
 
 @dataclass(frozen=True)
@@ -27,6 +53,7 @@ class FilterCount:
         n_dropped: Utterances it drops, others dropping some of them too.
         n_undefined: Utterances it cannot judge, and keeps.
         quantiles: Of what it looked at, at `QUANTILES`; NaN where that is no number.
+        examples: `N_EXAMPLES` of the dropped at most, the worst first.
     """
 
     name: str
@@ -34,15 +61,25 @@ class FilterCount:
     n_dropped: int
     n_undefined: int
     quantiles: tuple[float, ...]
+    examples: tuple[Example, ...] = ()
 
     @classmethod
-    def of(cls, name: str, filters: Filters, values: Sequence[float], n_dropped: int) -> FilterCount:
-        """Count what a filter saw; `values` holds a number an utterance, NaN where undefined."""
+    def of(cls, name: str, filters: Filters, values: Sequence[float], dropped: Sequence[Example]) -> FilterCount:
+        """Count what a filter saw.
+
+        Args:
+            name: Its key in the settings.
+            filters: The settings.
+            values: A number an utterance, NaN where undefined.
+            dropped: Those that it drops.
+        """
         setting = getattr(filters, name)
         defined = [value for value in values if not math.isnan(value)]
         numbers = defined and not isinstance(setting, str)
         quantiles = np.quantile(defined, QUANTILES).tolist() if numbers else [math.nan] * len(QUANTILES)
-        return cls(name, setting, n_dropped, len(values) - len(defined), tuple(quantiles))
+        worst = sorted(dropped, key=lambda example: example.value, reverse=not name.startswith("min_"))
+        undefined = len(values) - len(defined)
+        return cls(name, setting, len(dropped), undefined, tuple(quantiles), tuple(worst[:N_EXAMPLES]))
 
     @property
     def rule(self) -> str:
@@ -78,13 +115,18 @@ class TeacherDataSummary:
 
     @property
     def reasons(self) -> str:
-        """Which filters dropped how many, in words."""
-        return ", ".join(f"{f.name} {f.n_dropped:,}" for f in self.filters if f.n_dropped) or "no filter dropped any"
+        """Which filters dropped how many, each with its share and the worst example, in words."""
+        dropped = (
+            f"{f.name} {f.n_dropped:,} ({f.n_dropped / self.n:.1%}, such as {f.examples[0]})"
+            for f in self.filters
+            if f.n_dropped
+        )
+        return "; ".join(dropped) or "no filter dropped any"
 
     @property
     def line(self) -> str:
         """All of it in one line."""
-        return f"{self.n_kept:,} of {self.n:,} transcripts of {self.teacher} kept ({self.reasons})"
+        return f"{self.n_kept:,} of {self.n:,} transcripts of {self.teacher} kept; dropped: {self.reasons}"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it, undefined and infinite numbers as None."""
@@ -103,6 +145,7 @@ class TeacherDataSummary:
                     "share_dropped": f.n_dropped / self.n,
                     "n_undefined": f.n_undefined,
                     "quantiles": {f"{q:g}": _number(value) for q, value in zip(QUANTILES, f.quantiles, strict=True)},
+                    "examples": [{"id": e.id, "value": _number(e.value), "text": e.text} for e in f.examples],
                 }
                 for f in self.filters
             },
@@ -129,6 +172,7 @@ class TeacherDataSummary:
         ]
         if not math.isnan(self.padding_share):
             lines.append(f"padding was {self.padding_share:.1%} of the seconds in batches")
+        lines += [f"{f.name} drops {'; '.join(map(str, f.examples))}" for f in self.filters if f.examples]
         lines += [f"{name} with a reference: {score}" for name, score in self.scores.items()]
         return "\n".join(lines)
 

@@ -21,10 +21,13 @@ from ..recipe import Filters, Recipe, StageConfig
 from ..run.checkpoint import TrainingState
 from ..run.provenance import resolved_configuration
 from ..run.run_directory import RunDirectory
+from ..teacher_data.making import teacher_data
+from ..teacher_data.summary import TeacherDataSummary
 from .heard import Heard, resolved
 from .launch import accelerator_for
 from .observer import Observer
 from .setup import Setup, prepare_run
+from .stage_data import taught_by, transcripts_of
 from .trainer import Trainer
 
 STEPS = 2
@@ -56,6 +59,7 @@ class StageCost:
         steps: How many it may take; the recipe's `total_steps` may end the run before.
         seconds: Of its second step, by phase.
         peak_gib: Most memory in use while it ran: of the accelerator, or of the process on a CPU.
+        teacher_data: What the stage's filters would make of these utterances, where the teacher transcribes them.
     """
 
     stage: str
@@ -66,6 +70,7 @@ class StageCost:
     steps: int
     seconds: Mapping[str, float]
     peak_gib: float
+    teacher_data: TeacherDataSummary | None = None
 
     @property
     def seconds_a_step(self) -> float:
@@ -88,6 +93,7 @@ class DryRun:
             "stages": [
                 {name: getattr(cost, name) for name in StageCost.__dataclass_fields__}
                 | {"seconds_a_step": cost.seconds_a_step}
+                | {"teacher_data": None if cost.teacher_data is None else cost.teacher_data.to_dict()}
                 for cost in self.stages
             ],
             **resolved(self.heard),
@@ -109,10 +115,15 @@ class DryRun:
             row += [f"{phase} {cost.seconds[phase]:.3g}", f"{cost.steps:,}", f"{hours:.2f}", f"{cost.peak_gib:.2f}"]
             rows.append(row)
         table = overlap.table.text_table(header, rows, left=(0, 1))
+        filtered = "".join(
+            f"\n{cost.stage}: of these, {cost.teacher_data.line}"
+            for cost in self.stages
+            if cost.teacher_data is not None
+        )
         return (
             f"{table}\n\nOne step on the longest utterances of each stage (n = 1), on {self.device}: at most, if the "
             "machine is quiet.\nProbes, evaluations and teacher's transcripts take time on top; the memory holds them."
-            + "".join(f"\n\nWarning: {one}" for one in self.heard if one.heard)
+            f"{filtered}" + "".join(f"\n\nWarning: {one}" for one in self.heard if one.heard)
         )
 
 
@@ -189,6 +200,7 @@ def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
         accelerator.wait_for_everyone()
         run = RunDirectory.open(path, writer=accelerator.is_main_process)
         Trainer(setup, run, accelerator, heard_by, TrainingState()).run()
+        kept = [_filtered(stage, setup, index, run) for index, stage in enumerate(recipe.stages)]
         accelerator.wait_for_everyone()
     costs = [
         StageCost(
@@ -200,8 +212,9 @@ def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
             stage.steps,
             heard_by.seconds[stage.name],
             heard_by.peaks[stage.name],
+            summary,
         )
-        for stage, utterances in zip(recipe.stages, whole.stages, strict=True)
+        for stage, utterances, summary in zip(recipe.stages, whole.stages, kept, strict=True)
     ]
     return DryRun(tuple(costs), str(accelerator.device), whole.heard)
 
@@ -215,6 +228,22 @@ def _rehearsed(stage: StageConfig) -> StageConfig:
     elif stage.off_policy:
         update["off_policy"] = stage.off_policy.model_copy(update={"filters": EVERYTHING, "fraction": 0.0})
     return stage.model_copy(update=update)
+
+
+def _filtered(stage: StageConfig, setup: Setup, index: int, run: RunDirectory) -> TeacherDataSummary | None:
+    """What the filters of a stage make of the transcripts that its rehearsal had written."""
+    taught = taught_by(stage)
+    if taught is None:
+        return None
+    assert setup.teacher is not None
+    return teacher_data(
+        transcripts_of(run, stage),
+        setup.teacher,
+        setup.source,
+        setup.stages[index],
+        taught.transcription,
+        taught.filters,
+    ).summary
 
 
 def _longest_first(setup: Setup) -> Setup:

@@ -55,8 +55,9 @@ def on_policy_objective(comparison: Comparison, objective: Objective) -> Objecti
     =================  ==============================================  =====================================
     objective          tokens looked at                                probabilities normalised over
     =================  ==============================================  =====================================
-    union (default)    both top-k sets; forward KL is Eq. 1 of         those tokens; with `tail` the whole
-                       arXiv 2605.28139                                vocabulary, the rest as one token
+    union (default)    both top-k sets; forward KL without a tail      with `tail` (default) the whole
+                       is Eq. 1 of arXiv 2605.28139, "paper"           vocabulary, the rest as one token;
+                                                                       without, those tokens
     teacher, student   one model's top-k set                           as above
     vocabulary         every token that both models have               those tokens
     policy_gradient    the token drawn                                 the whole vocabulary

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..data.batch import length
 from ..data.manifest import Utterance
 from ..data.sampling import BatchSampler
-from ..recipe import StageConfig
+from ..recipe import OffPolicy, StageConfig, TeacherDataStage
 from ..run.run_directory import RunDirectory
 from ..teacher_data.making import teacher_data
 from .observer import Observer
@@ -31,14 +32,11 @@ def stage_utterances(setup: Setup, index: int, run: RunDirectory, observer: Obse
         ValueError: The transcripts kept there are another teacher's or of other utterances.
     """
     stage, utterances = setup.recipe.stages[index], setup.stages[index]
-    if stage.type == "td":
-        taught = stage
-    elif stage.type == "opd" and stage.off_policy and stage.off_policy.states == "teacher":
-        taught = stage.off_policy
-    else:
+    taught = taught_by(stage)
+    if taught is None:
         return utterances
     assert setup.teacher is not None
-    output = run.path / f"teacher-transcripts-{stage.name}.jsonl"
+    output = transcripts_of(run, stage)
     data = teacher_data(
         output,
         setup.teacher,
@@ -52,6 +50,20 @@ def stage_utterances(setup: Setup, index: int, run: RunDirectory, observer: Obse
         data.write(output)
     observer.teacher_data(stage.name, data.summary)
     return data.kept
+
+
+def taught_by(stage: StageConfig) -> TeacherDataStage | OffPolicy | None:
+    """The part of a stage that says how the teacher transcribes its audio; None where it does not."""
+    if stage.type == "td":
+        return stage
+    if stage.type == "opd" and stage.off_policy and stage.off_policy.states == "teacher":
+        return stage.off_policy
+    return None
+
+
+def transcripts_of(run: RunDirectory, stage: StageConfig) -> Path:
+    """Where the teacher's transcripts of a stage are kept."""
+    return run.path / f"teacher-transcripts-{stage.name}.jsonl"
 
 
 def stage_sampler(stage: StageConfig, utterances: Sequence[Utterance], key: tuple[int, ...]) -> BatchSampler:

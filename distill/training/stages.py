@@ -112,8 +112,8 @@ def on_policy_step(
 ) -> StepOutcome:
     """Roll out, score with both models, and take the stage's objective at the positions that count.
 
-    The student is scored in evaluation mode, as it wrote, unless the stage asks for dropout; it is then left in training
-    mode, as by `supervised_step`.
+    The student is scored in evaluation mode, as it wrote, unless the stage asks for dropout; it is then left in
+    training mode, as by `supervised_step`.
 
     Args:
         pair: The two models.

@@ -41,6 +41,7 @@ class RunResult:
         step: Training steps taken.
         outcome: `finished`, or in words why it ended before its last stage did.
         aborted: Whether a gate aborted it.
+        stopped: Whether a gate did not open in time, so that it ended before its last stage did.
     """
 
     path: Path
@@ -48,12 +49,20 @@ class RunResult:
     step: int
     outcome: str
     aborted: bool
+    stopped: bool
 
     @classmethod
     def of(cls, path: Path, model: Path, state: TrainingState) -> RunResult:
         """The result that the state of an ended run stands for."""
         assert state.outcome is not None
-        return cls(path, model, state.step, state.outcome, state.outcome.startswith("aborted"))
+        return cls(
+            path,
+            model,
+            state.step,
+            state.outcome,
+            state.outcome.startswith("aborted"),
+            state.outcome.startswith("stopped"),
+        )
 
 
 class Trainer:
@@ -149,7 +158,10 @@ class Trainer:
         )
         # Processes may differ in the last bit of what they measured, and must not part ways over it.
         readings = overlap.gathered(readings)[0]
-        decision = self.gate.read(readings, state.stage_step)
+        if state.stage_step == 0 and not stage.gate_at_entry:
+            decision = overlap.Decision(overlap.Action.stay, "its gate reads from the stage's first step on", "entry")
+        else:
+            decision = self.gate.read(readings, state.stage_step)
         self._log(decision.action.value, decision.reason, decision.gate, decision.numbers)
         return decision
 
@@ -250,7 +262,8 @@ class Trainer:
         state.step += 1
         state.stage_step += 1
         row = {"step": state.step, "stage": stage.name, "stage_step": state.stage_step, "loss": loss}
-        row |= {"n_positions": positions, "gradient_norm": norm, "lr": lr, **metrics}
+        row |= {"n_positions": positions, "gradient_norm": norm, "lr": lr}
+        row |= metrics | {"objective": {"name": stage.objective_name} | metrics.get("objective", {})}
         row |= {"seconds": {phase: round(seconds, 4) for phase, seconds in clock.seconds.items()}}
         self.directory.append("metrics", row)
         self.observer.step(row)

@@ -222,8 +222,9 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … ∞",
         undefined="where U is empty; +∞ where p excludes what q allows",
         source=f"integrand of the training objective, {_DATA_EFFICIENT}, Eq. 1 (there times τ²)",
-        reading="What is trained. If it falls while `forward_kl` or the masses do not improve, the loss is being "
-        "gained by moving probability outside the union.",
+        reading='What the paper trains, and a recipe with `objective = "paper"`. By default recipes train the form '
+        "with a tail, which counts what lies outside U as one more token on either side. If this one falls while "
+        "`forward_kl` or the masses do not improve, the loss is being gained by moving probability outside the union.",
     ),
     "overlap_advantage": Definition(
         unit="nats",

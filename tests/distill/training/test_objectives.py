@@ -9,7 +9,7 @@ import overlap
 from distill.models.base import Transcripts
 from distill.pair.comparison import Comparison
 from distill.pair.pair import Pair
-from distill.recipe import DivergenceObjective, PolicyGradientObjective, Support
+from distill.recipe import DivergenceObjective, OnPolicyStage, PolicyGradientObjective, Support
 from distill.training.objectives import cross_entropy, on_policy_objective
 
 V = 11
@@ -93,12 +93,15 @@ def test_value_gradient_and_masses_equal_the_full_vocabulary_oracle(support, kin
 
 
 @pytest.mark.parametrize("k", [1, 4, V])
-def test_the_default_is_the_papers(k):
-    """Union of the top-k sets, renormalised, forward KL times τ²."""
+@pytest.mark.parametrize("name", ["paper", None])
+def test_the_papers_form_is_there_by_name_and_the_default_counts_the_rest(name, k):
+    """Union of the top-k sets, forward KL times τ²: renormalised, or with the rest as one more token."""
     student, teacher = torch.randn(2, 4, V, requires_grad=True), torch.randn(2, 4, V)
     compared = comparison(student, teacher, k, temperature=2.0)
-    result = on_policy_objective(compared, DivergenceObjective(type="divergence"))
-    expected, _ = oracle(student, teacher, k, 2.0, compared.used, "union", "forward_kl", False, 0.5, ())
+    section = {"type": "opd", "name": "s", "manifest": "m", "steps": 1} | ({} if name is None else {"objective": name})
+    result = on_policy_objective(compared, OnPolicyStage.model_validate(section).objective)
+    tail = name is None and k < V  # nothing lies outside a union of everything
+    expected, _ = oracle(student, teacher, k, 2.0, compared.used, "union", "forward_kl", tail, 0.5, ())
     torch.testing.assert_close(result.loss.double(), expected, atol=1e-5, rtol=1e-5)
 
 

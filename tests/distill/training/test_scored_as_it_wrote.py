@@ -135,9 +135,7 @@ def test_layers_are_computed_again_in_either_mode_and_keep_less(save, training, 
     path, found, kept, calls = str(save(tmp_path / "model")), [], [], []
     for again in (False, True):
         student, count, held = load_student(Student(model=path, gradient_checkpointing=again)), [0], [0]
-        layer = max(
-            (module for module in student.generator.modules() if isinstance(module, nn.ModuleList)), key=len
-        )[0]
+        layer = max((module for module in student.generator.modules() if isinstance(module, nn.ModuleList)), key=len)[0]
         next(layer.children()).register_forward_hook(lambda *_, count=count: count.__setitem__(0, count[0] + 1))
         given = ["say one", "say two"] if student.reads == "prompt" else WAVEFORMS
         prompt = student.prepare(given, ["English"] * 2)

@@ -127,7 +127,10 @@ def test_a_run_ends_with_the_servers_error_and_what_it_wrote_stays(served, serve
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda r: r["stages"][2].pop("objective"), r'stages\.2\.objective: .* support = "teacher" and tail = true'),
+        (
+            lambda r: r["stages"][2].pop("objective"),
+            r'stages\.2\.objective: .* type = "divergence" and support = "teacher"',
+        ),
         (
             lambda r: r["stages"][2].update(rollout={"sample": True}, objective={"type": "policy_gradient"}),
             r"stages\.2\.objective: a server shows the teacher's best tokens",

@@ -174,8 +174,9 @@ def test_a_last_stage_that_is_only_guarded_finishes_when_its_steps_are_spent(min
     assert result.step == 12
 
 
-def test_a_gate_that_is_satisfied_at_once_skips_the_stage(mini, tmp_path):
+def test_a_gate_that_is_satisfied_at_once_skips_the_stage_where_asked_to(mini, tmp_path):
     mini["stages"][1]["gate"]["at_least"] = 0.0
+    mini["stages"][1]["gate_at_entry"] = True
     result = train(Recipe.model_validate(mini), tmp_path / "run")
     assert [row["stage"] for row in rows(result.path, "metrics")] == ["base"] * 4 + ["on-policy"] * 4
 

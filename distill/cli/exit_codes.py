@@ -1,0 +1,35 @@
+"""How the command line ends: every exit code, and what each says."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What `distill` hands back to the shell."""
+
+    DONE = 0
+    MISTAKE = 1
+    USAGE = 2
+    ABORTED = 3
+    STOPPED = 4
+    INTERRUPTED = 130
+
+    @property
+    def meaning(self) -> str:
+        """In words."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    ExitCode.DONE: "done; of a run: its last stage ended as the recipe says",
+    ExitCode.MISTAKE: "an error, which the message names; of a preflight: the server has a problem",
+    ExitCode.USAGE: "the command itself was wrong",
+    ExitCode.ABORTED: "a gate aborted the run",
+    ExitCode.STOPPED: "the run stopped before its end: a stage's gate did not open within its steps, or total_steps "
+    "were spent before the last stage",
+    ExitCode.INTERRUPTED: "interrupted (Ctrl-C); goes on with distill resume",
+}
+
+EPILOGUE = "Exit codes:\n\n" + "\n".join(f"- {code.value}: {code.meaning}" for code in ExitCode)
+"""Below the help of every command."""
