@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from ..progress import TerminalProgress
 from ..recipe import TrackerName, load_recipe
-from ..recipe.paths import shipped_recipes
+from ..recipe.paths import packaged, shipped_recipes
 from .app import JsonFlag, app
 from .exit_codes import ExitCode
 
@@ -33,7 +33,9 @@ def demo(*, output: Path, seed: int = 0, recipe: str = "demo", track: Track = ()
     from ..demo.error_rates import written
 
     code = _train(recipe, output, (f"seed={seed}",), track)
-    print(f"\n{written()}")
+    teacher = load_recipe(recipe).teacher
+    if teacher is not None and teacher.model == str(packaged("teacher")):
+        print(f"\n{written()}")
     return code
 
 
