@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from ..progress import TerminalProgress
+from ..display import display
 from ..recipe import Decoding, Server, Support, Teacher
 from .app import AS_THEY_ARE, JsonFlag, Loading, app, stderr, write_rows
 from .exit_codes import ExitCode
@@ -90,7 +90,7 @@ def probe(
     assert student is not None
     pair = Pair.of(loading.load(student), scorer, k)
     check_inputs(utterances, pair.student, pair.teacher)
-    with TerminalProgress() as progress:
+    with display() as progress:
         result = probe_pair(
             pair,
             source,
@@ -120,7 +120,7 @@ def _preflight(
 ) -> int:
     from ..probing.preflight import preflight as ask_server
 
-    with TerminalProgress() as progress:
+    with display() as progress:
         found = ask_server(
             teacher,
             source,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from ..progress import TerminalProgress
+from ..display import display
+from ..ranks import is_first
 from ..recipe import TrackerName, load_recipe
 from ..recipe.paths import packaged, shipped_recipes
 from .app import JsonFlag, app
@@ -69,9 +70,10 @@ def train(
         raise ValueError("--dry-run writes nothing: leave out --output and --track")
     from ..training.dry_run import dry_run as rehearse
 
-    with TerminalProgress() as progress:
+    with display() as progress:
         costs = rehearse(load_recipe(recipe, set_), observer=progress)
-    print(json.dumps(costs.to_dict(), allow_nan=False) if json_ else costs)
+    if is_first():
+        print(json.dumps(costs.to_dict(), allow_nan=False) if json_ else costs)
     return 0
 
 
@@ -85,7 +87,7 @@ def resume(run: Path, *, track: Track = ()) -> int:
     """
     from ..training import launch
 
-    with TerminalProgress() as progress:
+    with display() as progress:
         result = launch.resume(run, trackers=track, observer=progress)
     return _conclude(result)
 
@@ -101,16 +103,17 @@ def _train(recipe: str, output: Path, overrides: tuple[str, ...], track: tuple[T
     from ..training import launch
 
     loaded = load_recipe(recipe, (*overrides, f"tracking.trackers={list(track)}") if track else overrides)
-    with TerminalProgress() as progress:
+    with display() as progress:
         result = launch.train(loaded, output, observer=progress)
     return _conclude(result)
 
 
 def _conclude(result: RunResult) -> int:
-    from analysis import load, stage_table
+    if is_first():
+        from analysis import load, stage_table
 
-    print(stage_table(load(result.path)).to_text())
-    print(f"\n{result.outcome}\nrun directory: {result.path}\nmodel: {result.model}")
+        print(stage_table(load(result.path)).to_text())
+        print(f"\n{result.outcome}\nrun directory: {result.path}\nmodel: {result.model}")
     if result.aborted:
         return ExitCode.ABORTED
     return ExitCode.STOPPED if result.stopped else ExitCode.DONE

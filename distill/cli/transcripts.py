@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from ..progress import TerminalProgress
+from ..display import display
 from ..recipe import Decoding, Filters, Server, Teacher, Transcription
 from .app import AS_THEY_ARE, JsonFlag, Loading, app, write_rows
 
@@ -54,7 +54,7 @@ def evaluate(
     check_durations(utterances, max_seconds)
     recogniser = loading.load(model)
     check_inputs(utterances, recogniser)
-    with TerminalProgress() as progress:
+    with display() as progress:
         evaluation = evaluate_model(
             recogniser,
             AudioSource(AudioCache(max_seconds=max_seconds)),
@@ -108,7 +108,7 @@ def transcribe(
     """
     from ..teacher_data.making import transcribe_manifest
 
-    with TerminalProgress() as progress:
+    with display() as progress:
         data = transcribe_manifest(
             Teacher(model=teacher, revision=revision, dtype=dtype, url=teacher_url, server=server),
             manifest,
