@@ -92,16 +92,16 @@ class TerminalProgress(Observer):
 
 
 class NotebookProgress(Observer):
-    """One tqdm bar a stage, and a line for each decision and evaluation."""
+    """One tqdm bar a stage and one for work between steps, and a line for each decision and evaluation."""
 
     def __init__(self) -> None:
         from tqdm.auto import tqdm
 
-        self._tqdm, self._bar = tqdm, None
+        self._tqdm, self._bar, self._work = tqdm, None, None
 
     def stage(self, name: str, kind: str, step: int, steps: int) -> None:
         """Start a bar for the stage."""
-        self._close()
+        self.close()
         self._bar = self._tqdm(total=steps, desc=f"{name} ({kind})", unit="step")
 
     def step(self, row: Mapping[str, Any]) -> None:
@@ -110,10 +110,20 @@ class NotebookProgress(Observer):
             self._bar.update(row["stage_step"] - self._bar.n)
             self._bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
 
+    def work(self, what: str, done: int, total: int) -> None:
+        """Show work between steps until it is done."""
+        if self._work is None and done < total:
+            self._work = self._tqdm(total=total, desc=what, leave=False)
+        if self._work is not None:
+            self._work.update(done - self._work.n)
+            if done >= total:
+                self._work.close()
+                self._work = None
+
     def decision(self, row: Mapping[str, Any]) -> None:
         """Write everything but `stay` above the bar."""
         if row["decision"] == "end":
-            self._close()
+            self.close()
         if row["decision"] != "stay":
             self._tqdm.write(": ".join(decision_words(row)))
 
@@ -125,10 +135,12 @@ class NotebookProgress(Observer):
         """Write how much was kept above the bar, and why not all."""
         self._tqdm.write(f"{stage}: {summary.line}")
 
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+    def close(self) -> None:
+        """Leave the bars as they are; what comes next begins new ones."""
+        for bar in (self._work, self._bar):
+            if bar is not None:
+                bar.close()
+        self._work = self._bar = None
 
 
 def probe_table(rows: list[dict[str, Any]]) -> Table | None:
@@ -152,6 +164,20 @@ def probe_table(rows: list[dict[str, Any]]) -> Table | None:
         first = mine[next(iter(SHOWN))]
         table.add_row(states, *(_shown(mine, name) for name in SHOWN), f"{first['n_positions']}/{first['n_groups']}")
     return table
+
+
+def probe_lines(rows: list[dict[str, Any]]) -> list[str]:
+    """The same as lines, one a kind of states."""
+    lines = []
+    for states in dict.fromkeys(row["states"] for row in rows):
+        mine = {row["statistic"]: row for row in rows if row["states"] == states}
+        first = mine[next(iter(SHOWN))]
+        figures = (f"{heading} {_shown(mine, name)}" for name, heading in SHOWN.items())
+        lines.append(
+            f"step {first['step']} · {first['stage']} · probe on states {states!r}: {', '.join(figures)} "
+            f"({first['n_positions']:,} positions, {first['n_groups']:,} utterances)"
+        )
+    return lines
 
 
 def _shown(rows: Mapping[str, Mapping[str, Any]], name: str) -> str:

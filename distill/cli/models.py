@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from ..display import display
 from ..places import require_places
-from ..progress import TerminalProgress
 from ..recipe import Decoding, Server, Support, Teacher
 from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, stderr, write_rows
 from .exit_codes import ExitCode
@@ -95,7 +95,7 @@ def probe(
     pair = Pair.of(loading.load(student), scorer, k)
     utterances = checked_labels(utterances, pair.student, manifest, needed=False)
     check_inputs(utterances, pair.student, pair.teacher)
-    with TerminalProgress() as progress:
+    with display() as progress:
         result = probe_pair(
             pair,
             source,
@@ -125,7 +125,7 @@ def _preflight(
 ) -> int:
     from ..probing.preflight import preflight as ask_server
 
-    with TerminalProgress() as progress:
+    with display() as progress:
         found = ask_server(
             teacher,
             source,

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from ..progress import TerminalProgress
+from ..display import display
+from ..places import packaged
+from ..ranks import is_first
 from ..recipe import TrackerName, load_recipe
 from ..recipe.paths import require_files, shipped_recipes
 from .app import JsonFlag, Seed, app
@@ -33,7 +35,9 @@ def demo(*, output: Path, seed: Seed = 0, recipe: str = "demo", track: Track = (
     from ..demo.error_rates import written
 
     code = _train(recipe, output, (f"seed={seed}",), track)
-    print(f"\n{written()}")
+    teacher = load_recipe(recipe).teacher
+    if teacher is not None and teacher.model == str(packaged("teacher")):
+        print(f"\n{written()}")
     return code
 
 
@@ -69,9 +73,10 @@ def train(
     require_files(loaded)
     from ..training.dry_run import dry_run as rehearse
 
-    with TerminalProgress() as progress:
+    with display() as progress:
         costs = rehearse(loaded, observer=progress)
-    print(json.dumps(costs.to_dict(), allow_nan=False) if json_ else costs)
+    if is_first():
+        print(json.dumps(costs.to_dict(), allow_nan=False) if json_ else costs)
     return 0
 
 
@@ -88,7 +93,7 @@ def resume(run: Path, *, track: Track = ()) -> int:
     RunDirectory.open(run)  # before what takes seconds to load
     from ..training import launch
 
-    with TerminalProgress() as progress:
+    with display() as progress:
         result = launch.resume(run, trackers=track, observer=progress)
     return _conclude(result)
 
@@ -105,16 +110,17 @@ def _train(recipe: str, output: Path, overrides: tuple[str, ...], track: tuple[T
     require_files(loaded)
     from ..training import launch
 
-    with TerminalProgress() as progress:
+    with display() as progress:
         result = launch.train(loaded, output, observer=progress)
     return _conclude(result)
 
 
 def _conclude(result: RunResult) -> int:
-    from analysis import load, stage_table
+    if is_first():
+        from analysis import load, stage_table
 
-    print(stage_table(load(result.path)).to_text())
-    print(f"\n{result.outcome}\nrun directory: {result.path}\nmodel: {result.model}")
+        print(stage_table(load(result.path)).to_text())
+        print(f"\n{result.outcome}\nrun directory: {result.path}\nmodel: {result.model}")
     if result.aborted:
         return ExitCode.ABORTED
     return ExitCode.STOPPED if result.stopped else ExitCode.DONE

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from ..display import display
 from ..places import require_places
-from ..progress import TerminalProgress
 from ..recipe import Decoding, Filters, Server, Teacher, Transcription
 from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, write_rows
 
@@ -56,7 +56,7 @@ def evaluate(
     check_durations(utterances, max_seconds)
     recogniser = loading.load(model)
     check_inputs(utterances, recogniser)
-    with TerminalProgress() as progress:
+    with display() as progress:
         evaluation = evaluate_model(
             recogniser,
             AudioSource(AudioCache(max_seconds=max_seconds)),
@@ -112,7 +112,7 @@ def transcribe(
     require_places(manifests={"--manifest": manifest}, models={"--teacher": teacher})
     from ..teacher_data.making import transcribe_manifest
 
-    with TerminalProgress() as progress:
+    with display() as progress:
         data = transcribe_manifest(
             Teacher(model=teacher, revision=revision, dtype=dtype, url=teacher_url, server=server),
             manifest,

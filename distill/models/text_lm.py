@@ -137,7 +137,7 @@ class TextLM:
         if self._chat:
             ids = self._chat_ids(row, [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt)
         elif isinstance(prompt, str):
-            ids = self.tokenizer(prompt)["input_ids"]
+            ids = self._plain_ids(prompt)
         else:
             why = "has no chat template" if self.tokenizer.chat_template is None else 'has prompt_format = "plain"'
             raise InputError(row, f"its prompt is a list of chat messages and {self.name} {why}; write it as a string")
@@ -150,6 +150,15 @@ class TextLM:
                 "it out: prompts are never cut silently",
             )
         return ids
+
+    def _plain_ids(self, prompt: str) -> list[int]:
+        """A prompt with what the tokenizer puts before a text, and without what it puts after: that would end it."""
+        own = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        text = own or self.tokenizer("a", add_special_tokens=False)["input_ids"]  # nothing stands between the two
+        whole = self.tokenizer(prompt if own else "a")["input_ids"]
+        starts = (i for i in range(len(whole) - len(text) + 1) if whole[i : i + len(text)] == text)
+        start = next(starts, None)
+        return whole if start is None else whole[: start + len(own)]
 
     def _chat_ids(self, row: int, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         goes_on = messages[-1]["role"] == "assistant"  # its beginning is given, the model continues it

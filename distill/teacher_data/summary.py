@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -39,8 +38,11 @@ class Example:
     text: str | None
 
     def __str__(self) -> str:
-        text = "" if self.text is None else f' "{shorten(self.text, _SHOWN, placeholder=" …") or self.text[:_SHOWN]}"'
-        return f"{self.id} ({self.value:.3g}){text}"
+        if self.text is None:
+            return f"{self.id} ({self.value:.3g})"
+        text = " ".join(self.text.split())
+        shown = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+        return f'{self.id} ({self.value:.3g}) "{shown}"'
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ class TeacherDataSummary:
         ]
         if not math.isnan(self.padding_share):
             lines.append(f"padding was {self.padding_share:.1%} of the seconds in batches")
-        lines += [f"{f.name} drops {'; '.join(map(str, f.examples))}" for f in self.filters if f.examples]
+        lines += [f"dropped by {f.name}: {'; '.join(map(str, f.examples))}" for f in self.filters if f.examples]
         lines += [f"{name} with a reference: {score}" for name, score in self.scores.items()]
         return "\n".join(lines)
 

@@ -17,6 +17,7 @@ import overlap.table
 
 from ..data.batch import length, length_unit
 from ..data.manifest import Utterance
+from ..ranks import one_voice
 from ..recipe import Decoding, Filters, Recipe, StageConfig
 from ..run.checkpoint import TrainingState
 from ..run.provenance import resolved_configuration
@@ -194,21 +195,22 @@ def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
     """
     stages = tuple(_rehearsed(stage) for stage in recipe.stages)
     short = recipe.model_copy(update={"stages": stages, "total_steps": None})
-    accelerator = accelerator_for(short)
-    whole = prepare_run(short, device=accelerator.device)
-    setup = _longest_first(whole)
-    heard_by = _Listener(observer or Observer(), accelerator.device)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(broadcast_object_list([folder])[0]) / "run"  # the first process's, for all
-        if accelerator.is_main_process:
-            RunDirectory.create(path, resolved_configuration(recipe))
-        accelerator.wait_for_everyone()
-        run = RunDirectory.open(path, writer=accelerator.is_main_process)
-        trainer = Trainer(setup, run, accelerator, heard_by, TrainingState())
-        trainer.monitor.decoding = Decoding(max_new_tokens=BRIEF)
-        trainer.run()
-        kept = [_filtered(stage, setup, index, run) for index, stage in enumerate(recipe.stages)]
-        accelerator.wait_for_everyone()
+    with one_voice():
+        accelerator = accelerator_for(short)
+        whole = prepare_run(short, device=accelerator.device)
+        setup = _longest_first(whole)
+        heard_by = _Listener(observer or Observer(), accelerator.device)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(broadcast_object_list([folder])[0]) / "run"  # the first process's, for all
+            if accelerator.is_main_process:
+                RunDirectory.create(path, resolved_configuration(recipe))
+            accelerator.wait_for_everyone()
+            run = RunDirectory.open(path, writer=accelerator.is_main_process)
+            trainer = Trainer(setup, run, accelerator, heard_by, TrainingState())
+            trainer.monitor.decoding = Decoding(max_new_tokens=BRIEF)
+            trainer.run()
+            kept = [_filtered(stage, setup, index, run) for index, stage in enumerate(recipe.stages)]
+            accelerator.wait_for_everyone()
     costs = [
         StageCost(
             stage.name,

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from ..data.hf import is_dataset
+from ..data.hf.reference import is_dataset
 from ..data.manifest import Utterance
 from ..data.sources import identity
 from ..recipe import Recipe

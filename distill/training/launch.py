@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from ..data.sampling import micro_batches
+from ..display import display
+from ..ranks import one_voice
 from ..recipe import Recipe, TrackerName, load_recipe
 from ..run import checkpoint
 from ..run.checkpoint import TrainingState
@@ -30,6 +33,7 @@ def train(
     *,
     overrides: Sequence[str] = (),
     observer: Observer | None = None,
+    quiet: bool = False,
 ) -> RunResult:
     """Run a recipe into a new run directory.
 
@@ -37,7 +41,9 @@ def train(
         recipe: A recipe, a TOML file, or the name of a shipped recipe.
         output: Directory to create; an existing run is never overwritten.
         overrides: `dotted.key=value` changes, when the recipe is a file.
-        observer: Hears what happens; silent without one.
+        observer: Hears what happens, in the place of the display of progress.
+        quiet: Without an observer, show no progress. It is shown live in a terminal, as bars in a notebook, as lines on
+            standard error elsewhere, and by the first process alone.
 
     Raises:
         RecipeError, ManifestError, AudioError, ModelError, PairError, RunDirectoryError: Before the first step.
@@ -47,26 +53,33 @@ def train(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides)
     check_trackers(recipe.tracking.trackers)
-    accelerator = accelerator_for(recipe)
-    setup = prepare_run(recipe, device=accelerator.device)
-    if accelerator.is_main_process:
-        warn_of(setup.heard)
-        RunDirectory.create(
-            output, resolved_configuration(recipe) | resolved(setup.heard) | {"tokenizers": setup.tokenizers}
-        )
-    accelerator.wait_for_everyone()
-    run = RunDirectory.open(output, writer=accelerator.is_main_process)
-    with copied(recipe, run, observer or Observer(), step=0, before=run.rows) as heard_by:
-        return Trainer(setup, run, accelerator, heard_by, TrainingState()).run()
+    with one_voice(), _heard(observer, quiet) as hears:
+        accelerator = accelerator_for(recipe)
+        setup = prepare_run(recipe, device=accelerator.device)
+        if accelerator.is_main_process:
+            warn_of(setup.heard)
+            known = resolved(setup.heard) | {"tokenizers": setup.tokenizers}
+            RunDirectory.create(output, resolved_configuration(recipe) | known)
+        accelerator.wait_for_everyone()
+        run = RunDirectory.open(output, writer=accelerator.is_main_process)
+        with copied(recipe, run, hears, step=0, before=run.rows) as heard_by:
+            return Trainer(setup, run, accelerator, heard_by, TrainingState()).run()
 
 
-def resume(output: str | Path, *, trackers: Sequence[TrackerName] = (), observer: Observer | None = None) -> RunResult:
+def resume(
+    output: str | Path,
+    *,
+    trackers: Sequence[TrackerName] = (),
+    observer: Observer | None = None,
+    quiet: bool = False,
+) -> RunResult:
     """Continue a run from its newest checkpoint, with the same result as if it had not been interrupted.
 
     Args:
         output: The run directory.
         trackers: Further ones than the run's own; they get what the run directory holds, if the run goes on or not.
-        observer: Hears what happens; silent without one.
+        observer: Hears what happens, in the place of the display of progress.
+        quiet: Without an observer, show no progress; see `train`.
 
     Raises:
         MissingExtraError: A tracker is not installed.
@@ -94,10 +107,16 @@ def resume(output: str | Path, *, trackers: Sequence[TrackerName] = (), observer
             return RunResult.of(run.path, newest, state)
     run.rewind(state.rows)
     accelerator.wait_for_everyone()
-    setup = prepare_run(recipe, device=accelerator.device, weights=newest)
-    optimiser = checkpoint.load_optimiser(newest) if newest else None
-    with copied(recipe, run, observer or Observer(), step=state.step, before=before) as heard_by:
-        return Trainer(setup, run, accelerator, heard_by, state, optimiser).run()
+    with one_voice(), _heard(observer, quiet) as hears:
+        setup = prepare_run(recipe, device=accelerator.device, weights=newest)
+        optimiser = checkpoint.load_optimiser(newest) if newest else None
+        with copied(recipe, run, hears, step=state.step, before=before) as heard_by:
+            return Trainer(setup, run, accelerator, heard_by, state, optimiser).run()
+
+
+def _heard(observer: Observer | None, quiet: bool) -> AbstractContextManager[Observer]:
+    """Who hears a run: whoever was given, or else a display."""
+    return display(quiet=quiet) if observer is None else nullcontext(observer)
 
 
 def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

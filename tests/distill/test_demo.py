@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from distill import load_recipe, read_manifest, train
+from distill.cli import runs
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
 from distill.demo.error_rates import compare, count, written
@@ -82,6 +83,13 @@ def test_the_teacher_errs_alike_on_the_pool_and_the_test_set_neither_of_which_it
     assert found.pool.low < shipped.pool.value < found.pool.high
     pool_words = sum(len((one.text or "").split()) for one in pool)
     assert (shipped.words, shipped.voices) == ((pool_words, found.words[1]), (n_voices, found.voices[1]))
+
+
+@pytest.mark.parametrize(("name", "said"), [("demo", True), ("demo_matched", True), ("demo_student", False)])
+def test_a_demo_ends_with_its_teacher_s_error_rates(name, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runs, "_train", lambda *_: 0)
+    assert runs.demo(output=tmp_path / "run", recipe=name) == 0
+    assert (str(written()) in capsys.readouterr().out) is said
 
 
 def test_differences_of_error_rates_are_over_voices_and_told_as_such():

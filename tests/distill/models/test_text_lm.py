@@ -367,5 +367,5 @@ def test_the_verbs_on_a_text_pair(qwen3, folder, text_manifests, mini_text, tmp_
     mini_text |= {"teacher": {"model": str(teacher)}, "total_steps": 6}
     (tmp_path / "recipe.toml").write_text(as_toml(mini_text))
     code, out, _ = run("train", tmp_path / "recipe.toml", "--output", tmp_path / "run", capsys=capsys)
-    assert code == 0
+    assert code == 4  # its budget was spent before its last stage
     assert "VUSS" in out

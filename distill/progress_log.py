@@ -1,0 +1,72 @@
+"""Progress where there is no terminal: whole lines, as a log file keeps them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+from .progress import decision_words, evaluation_line, probe_lines
+from .teacher_data.summary import TeacherDataSummary
+from .training.observer import Observer
+
+PAUSE_SECONDS = 30.0
+"""Least time between two lines of the same kind about steps or other work; firsts and lasts come at once."""
+
+
+class LogProgress(Observer):
+    """A line for every event; of steps and other work the first, the last and one in a while.
+
+    Args:
+        file: Where they go; None takes standard error, as it is when the first line comes.
+        clock: Seconds, from any beginning.
+    """
+
+    def __init__(self, file: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._file, self._clock = file, clock
+        self._steps, self._last = 0, {"step": -float("inf"), "work": -float("inf")}
+
+    def stage(self, name: str, kind: str, step: int, steps: int) -> None:
+        """A stage begins or goes on."""
+        self._steps, self._last["step"] = steps, -float("inf")
+        self._line(f"step {step} · {name} ({kind}) · begins, at most {steps:,} steps")
+
+    def step(self, row: Mapping[str, Any]) -> None:
+        """Loss, learning rate and seconds."""
+        if self._due("step", last=row["stage_step"] >= self._steps):
+            where = f"step {row['step']} · {row['stage']} · {row['stage_step']:,}/{self._steps:,}"
+            seconds = sum(row["seconds"].values())
+            self._line(f"{where} · loss {row['loss']:.4f} · lr {row['lr']:.3g} · {seconds:.2f} s")
+
+    def work(self, what: str, done: int, total: int) -> None:
+        """How far something else is."""
+        if done and self._due("work", last=done >= total):
+            self._line(f"{what} · {done:,}/{total:,}")
+
+    def probe(self, rows: list[dict[str, Any]]) -> None:
+        """The statistics on each kind of states."""
+        for line in probe_lines(rows):
+            self._line(line)
+
+    def decision(self, row: Mapping[str, Any]) -> None:
+        """Every reading of a gate, whatever it decides."""
+        self._line(": ".join(decision_words(row)))
+
+    def evaluation(self, row: Mapping[str, Any]) -> None:
+        """The error rate."""
+        self._line(evaluation_line(row))
+
+    def teacher_data(self, stage: str, summary: TeacherDataSummary) -> None:
+        """How much was kept, and why not all."""
+        self._line(f"{stage}: {summary.line}")
+
+    def _due(self, kind: str, *, last: bool) -> bool:
+        now = self._clock()
+        if not last and now - self._last[kind] < PAUSE_SECONDS:
+            return False
+        self._last[kind] = -float("inf") if last else now
+        return True
+
+    def _line(self, text: str) -> None:
+        print(text, file=self._file or sys.stderr, flush=True)
