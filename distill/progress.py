@@ -86,6 +86,10 @@ class TerminalProgress(Observer):
         """Print how much was kept, and why not all."""
         self.console.print(Text(f"{stage}: {summary.line}"))
 
+    def notice(self, text: str) -> None:
+        """Print it."""
+        self.console.print(Text(text))
+
     def _view(self) -> Group:
         return Group(*([self._probe] if self._probe else []), self._bars)
 
@@ -123,6 +127,10 @@ class NotebookProgress(Observer):
     def teacher_data(self, stage: str, summary: TeacherDataSummary) -> None:
         """Write how much was kept above the bar, and why not all."""
         self._tqdm.write(f"{stage}: {summary.line}")
+
+    def notice(self, text: str) -> None:
+        """Write it above the bar."""
+        self._tqdm.write(text)
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,7 +131,8 @@ class ServedTeacher:
                 raise self._wrong(error, question) from error
 
         written = self.client.many(write, self.questions(prompt))
-        return pack([self._ids(each) for each in written], self.tokens.end_of_text)
+        packed = pack([self._ids(each) for each in written], self.tokens.end_of_text)
+        return replace(packed, is_encoded=any(each.ids is None for each in written))
 
     def lists(self, prompt: Prompt, texts: Sequence[str], transcripts: Transcripts) -> tuple[Tensor, Tensor]:
         """The best tokens at each position of transcripts.
