@@ -87,6 +87,10 @@ class TerminalProgress(Observer):
         """Print how much was kept, and why not all."""
         self.console.print(Text(f"{stage}: {summary.line}"))
 
+    def notice(self, text: str) -> None:
+        """Print it."""
+        self.console.print(Text(text))
+
     def _view(self) -> Group:
         return Group(*([self._probe] if self._probe else []), self._bars)
 
@@ -141,6 +145,10 @@ class NotebookProgress(Observer):
             if bar is not None:
                 bar.close()
         self._work = self._bar = None
+
+    def notice(self, text: str) -> None:
+        """Write it above the bar."""
+        self._tqdm.write(text)
 
 
 def probe_table(rows: list[dict[str, Any]]) -> Table | None:

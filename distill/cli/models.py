@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..data.batch import AudioSource
     from ..data.manifest import Utterance
     from ..probing.probe import StateProbe
+    from ..probing.round_trip import RoundTrip
     from ..teacher import ServedTeacher
 
 PREFLIGHT_CLIPS = 8
@@ -44,6 +45,9 @@ def probe(
     json_: JsonFlag = False,
 ) -> int:
     """Support overlap of two models over a manifest, at the states of the student's own rollouts.
+
+    The teacher also transcribes up to 32 of the utterances: how many of its own transcripts its tokenizer cuts
+    otherwise than it wrote them is told beside.
 
     Args:
         student: Directory or Hub name of the model that writes; a preflight needs none.
@@ -80,6 +84,7 @@ def probe(
     from ..data.sources import read_utterances
     from ..pair.pair import Pair
     from ..probing.probe import probe as probe_pair
+    from ..probing.round_trip import round_trip
     from ..teacher import ServedTeacher, load_served_teacher
 
     utterances = read_utterances(manifest)[: max_utterances or (PREFLIGHT_CLIPS if preflight else None)]
@@ -106,9 +111,17 @@ def probe(
             traced=len(utterances) if output else 0,
             progress=lambda done, total: progress.work("probing", done, total),
         )
+        trip = round_trip(
+            scorer,
+            source,
+            utterances,
+            Decoding(max_new_tokens=max_new_tokens),
+            batch_size=batch_size,
+            progress=lambda done, total: progress.work("teacher's tokens", done, total),
+        )
     if output:
         write_rows(output, result.traces)
-    _print_probe(result, sources, json_, output)
+    _print_probe(result, trip, sources, json_, output)
     if isinstance(scorer, ServedTeacher) and scorer.cache is not None:
         stderr.print(f"{scorer.cache.hits} of {scorer.cache.hits + scorer.cache.misses} answers from {server.cache}")
     return 0
@@ -196,9 +209,12 @@ def show(
     print(json.dumps(view.to_dict(), ensure_ascii=False, allow_nan=False) if json_ else view)
 
 
-def _print_probe(result: StateProbe, sources: dict[str, Any], as_json: bool, output: Path | None) -> None:
+def _print_probe(
+    result: StateProbe, trip: RoundTrip, sources: dict[str, Any], as_json: bool, output: Path | None
+) -> None:
     if as_json:
         tree = sources | {"summary": result.estimates.to_dict(), "funnel": result.funnel.to_dict()}
+        tree["teacher_round_trip"] = trip.to_dict()
         if result.coverage:
             sides = {"student": result.coverage.student, "teacher": result.coverage.teacher}
             tree["vocabulary"] = {name: {"ids": side.ids, "mapped": side.mapped} for name, side in sides.items()}
@@ -207,5 +223,6 @@ def _print_probe(result: StateProbe, sources: dict[str, Any], as_json: bool, out
         print(json.dumps(tree, ensure_ascii=False, allow_nan=False))
         return
     print(*filter(None, (result.estimates, result.bounds, result.funnel, result.coverage)), sep="\n\n")
+    print(f"\nteacher: {trip.line}")
     if output:
         print(f"\ntrace of {len(result.traces)} utterances: {output}")

@@ -41,20 +41,27 @@ class Transcripts:
         ids: [batch, length] token ids, padding filled with the end-of-text id.
         mask: [batch, length] bool, True at real positions.
         finished: [batch] bool, True where the sequence ends in end of text.
+        is_encoded: Whether some of the ids were encoded from a text, because who wrote it did not say in which tokens.
     """
 
     ids: Tensor
     mask: Tensor
     finished: Tensor
+    is_encoded: bool = False
 
     def to(self, device: torch.device) -> Transcripts:
         """The same transcripts on a device."""
-        return Transcripts(self.ids.to(device), self.mask.to(device), self.finished.to(device))
+        return Transcripts(self.ids.to(device), self.mask.to(device), self.finished.to(device), self.is_encoded)
 
     @property
     def lengths(self) -> Tensor:
         """[batch] text tokens, end of text not counted."""
         return self.mask.sum(-1) - self.finished.long()
+
+    @property
+    def text_ids(self) -> list[list[int]]:
+        """The tokens of each text, end of text not among them."""
+        return [row[:n].tolist() for row, n in zip(self.ids, self.lengths.tolist(), strict=True)]
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,8 @@ class ServedTeacher:
                 raise self._wrong(error, question) from error
 
         written = self.client.many(write, self.questions(prompt))
-        return pack([self._ids(each) for each in written], self.tokens.end_of_text)
+        packed = pack([self._ids(each) for each in written], self.tokens.end_of_text)
+        return replace(packed, is_encoded=any(each.ids is None for each in written))
 
     def lists(self, prompt: Prompt, texts: Sequence[str], transcripts: Transcripts) -> tuple[Tensor, Tensor]:
         """The best tokens at each position of transcripts.

@@ -26,6 +26,7 @@ from ..data.manifest import Utterance, write_manifest
 from ..data.sources import read_utterances
 from ..evaluation.scoring import TranscriptScore, score_transcripts
 from ..models import Recogniser
+from ..models.vocabulary import Tokens
 from ..normalise import normaliser as find_normaliser
 from ..pair.loading import load_teacher
 from ..recipe import Decoding, Filters, Teacher, Transcription
@@ -36,10 +37,11 @@ from .confidence import Transcript
 from .filters import dropped_by, measures
 from .job import identity, run_job
 from .journal import Row
+from .labels import TRANSCRIPT, described
 from .summary import Example, FilterCount, TeacherDataSummary
 
-TRANSCRIPT, REFERENCE = "transcript", "reference"
-"""Further fields of the manifest: what is known of the teacher's text, and the text that stood there before."""
+REFERENCE = "reference"
+"""A further field of the manifest: the text that stood there before."""
 
 
 class TeacherDataError(ValueError):
@@ -52,7 +54,9 @@ class TeacherData:
 
     The extra field `transcript` says who wrote it (`teacher`, `revision`, `weights`) and how (`decoding`), its mean
     `logprob` in nats a token, `n_tokens`, whether it is `finished`, and of dropped ones by which filters (`dropped_by`,
-    each with the value that it looked at). The field `reference` is the text that the manifest had.
+    each with the value that it looked at); `token_ids` are the tokens that it wrote, where they are known, of which
+    `tokenizer` names the vocabulary and `text_hash` the text (see `labels`). The field `reference` is the text that the
+    manifest had.
 
     Attributes:
         kept: What the filters keep.
@@ -127,8 +131,12 @@ def teacher_data(
         progress=progress,
     )
     about = who | {"decoding": transcription.model_dump(include=set(Decoding.model_fields))}
-    judged = [_judge(u, job.rows[u.id], job.seconds.get(u.id, math.nan), filters, about) for u in utterances]
+    judged = [
+        _judge(u, job.rows[u.id], job.seconds.get(u.id, math.nan), filters, about, teacher.tokens) for u in utterances
+    ]
     kept = tuple(item.utterance for item in judged if not item.dropped_by)
+    known = [row for row in job.rows.values() if row.get("token_ids") is not None]
+    again = teacher.encode([row["text"] for row in known]).text_ids if known else []
     summary = TeacherDataSummary(
         teacher=teacher.name if who["revision"] is None else f"{teacher.name} ({who['revision']})",
         n=len(utterances),
@@ -146,6 +154,8 @@ def teacher_data(
         ),
         padding_share=padding_share(job.seconds, job.batches),
         scores=_scores(judged, normaliser) if normaliser else {},
+        n_ids_known=len(known),
+        n_recut=sum(row["token_ids"] != ids for row, ids in zip(known, again, strict=True)),
     )
     return TeacherData(kept, tuple(item.utterance for item in judged if item.dropped_by), summary)
 
@@ -233,12 +243,15 @@ class _Judged:
     dropped_by: Mapping[str, float]
 
 
-def _judge(utterance: Utterance, row: Row, seconds: float, filters: Filters, about: Mapping[str, Any]) -> _Judged:
+def _judge(
+    utterance: Utterance, row: Row, seconds: float, filters: Filters, about: Mapping[str, Any], tokens: Tokens
+) -> _Judged:
     result = {name: value for name, value in row.items() if name != "id"}
     measured = measures(None if "error" in row else Transcript(**result), seconds, utterance.language)
     dropped = dropped_by(measured, filters)
-    text = result.pop("text", None)
-    transcript = {**about, **result, **({"dropped_by": dropped} if dropped else {})}
+    text, token_ids = result.pop("text", None), result.pop("token_ids", None)
+    written = described(text or "", token_ids, tokens)
+    transcript = {**about, **result, **written, **({"dropped_by": dropped} if dropped else {})}
     # The text of earlier teacher data is no reference; its own reference stays.
     known = utterance.text is not None and TRANSCRIPT not in utterance.extra
     extra = {**utterance.extra, **({REFERENCE: utterance.text} if known else {}), TRANSCRIPT: transcript}

@@ -30,6 +30,9 @@ class Observer:
     def teacher_data(self, stage: str, summary: TeacherDataSummary) -> None:
         """A stage of teacher data has its transcripts."""
 
+    def notice(self, text: str) -> None:
+        """Something that whoever reads the log should know, in a sentence."""
+
     def work(self, what: str, done: int, total: int) -> None:
         """Progress of something other than training steps, such as teacher transcripts."""
 
@@ -69,6 +72,11 @@ class Observers(Observer):
         """Pass it on."""
         for observer in self.observers:
             observer.teacher_data(stage, summary)
+
+    def notice(self, text: str) -> None:
+        """Pass it on."""
+        for observer in self.observers:
+            observer.notice(text)
 
     def work(self, what: str, done: int, total: int) -> None:
         """Pass it on."""

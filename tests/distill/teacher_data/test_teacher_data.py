@@ -94,7 +94,8 @@ class TestJob:
             assert after.text == result.pop("text")
             about = dict(after.extra["transcript"])
             assert {name: about.pop(name) for name in result} == result
-            assert len(about.pop("weights")) == 32
+            assert about.pop("tokenizer") == teacher.tokens.digest
+            assert len(about.pop("weights")) == len(about.pop("text_hash")) == 32
             decoding = {"sample": False, "temperature": 1.0, "max_new_tokens": 6}
             assert about == {"teacher": teacher.name, "revision": None, "decoding": decoding}
             assert replace(after, text=before.text, extra=before.extra) == before

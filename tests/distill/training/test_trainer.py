@@ -228,8 +228,8 @@ class TestBadInput:
     def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(self, recipe, tmp_path, monkeypatch):
         original = distill.training.stages.supervised_step
 
-        def poisoned(student, batch, texts, clock):
-            outcome = original(student, batch, texts, clock)
+        def poisoned(student, batch, clock):
+            outcome = original(student, batch, clock)
             poisoned.calls += 1
             return outcome if poisoned.calls < 4 else type(outcome)(outcome.loss * torch.nan, outcome.positions)
 
