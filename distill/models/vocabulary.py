@@ -19,12 +19,15 @@ class Tokens:
         end_of_text: The id that closes a transcript.
         blocked: [size] bool, ids that no transcript contains.
         strings: The tokenizer's own names of the ids.
+        times: Ids of points in time, which transcripts hold between pieces of text; none where a model writes text
+            alone.
     """
 
     size: int
     end_of_text: int
     blocked: Tensor
     strings: tuple[str, ...]
+    times: range = range(0)
 
     @classmethod
     def of(
@@ -36,6 +39,7 @@ class Tokens:
         suppressed: Iterable[int] = (),
         *,
         added: bool = False,
+        times: range = range(0),
     ) -> Tokens:
         """Block added tokens (chat, audio, language and tool markers, other ends of text): transcripts hold none.
 
@@ -46,13 +50,14 @@ class Tokens:
             device: Of `blocked`.
             suppressed: Further ids to block.
             added: Let added tokens that are not special be written, such as `<think>` in the texts of a chat model.
+            times: Ids of points in time that transcripts hold.
         """
         size = min(len(tokenizer), width)
         marks = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special or not added}
-        control = {*marks, *tokenizer.all_special_ids, *suppressed} - {end_of_text}
+        control = {*marks, *tokenizer.all_special_ids, *suppressed} - {end_of_text, *times}
         blocked = torch.zeros(size, dtype=torch.bool, device=device)
         blocked[sorted(i for i in control if i < size)] = True
-        return cls(size, end_of_text, blocked, tuple(tokenizer.convert_ids_to_tokens(list(range(size)))))
+        return cls(size, end_of_text, blocked, tuple(tokenizer.convert_ids_to_tokens(list(range(size)))), times)
 
     def suppressed(self, width: int) -> list[int] | None:
         """The ids below `width` that generation must not write; None where there are none."""
