@@ -14,7 +14,7 @@ from ..models import Transcriber
 from ..models.labels import Label, read_labels
 from ..models.languages import same_language
 from ..models.whisper import TIMESTAMP
-from .hf import is_dataset
+from .hf.reference import is_dataset
 from .manifest import MAX_PROBLEMS_SHOWN, ManifestError, Utterance
 
 
