@@ -76,15 +76,19 @@ class Loading:
         trust_remote_code: Run Python code that checkpoints bring, as Ark-ASR's do; read it first.
         prompt_format: How text models read prompts: auto wraps them in the chat template where there is one.
         chat_template_kwargs: Further variables of text models' chat templates, as JSON.
+        timestamps: Let Whisper write points in time, as a model that was trained with them does; they are not scored.
     """
 
     trust_remote_code: bool = False
     prompt_format: Literal["auto", "chat", "plain"] | None = None
     chat_template_kwargs: str | None = None
+    timestamps: bool = False
 
     def load(self, model: str) -> Recogniser:
         """Load a directory or Hub name."""
         options: dict[str, Any] = {} if self.prompt_format is None else {"prompt_format": self.prompt_format}
+        if self.timestamps:
+            options["timestamps"] = True
         if self.chat_template_kwargs is not None:
             try:
                 options["chat_template_kwargs"] = dict(json.loads(self.chat_template_kwargs))

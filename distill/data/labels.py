@@ -13,6 +13,7 @@ from typing import Literal
 from ..models import Transcriber
 from ..models.labels import Label, read_labels
 from ..models.languages import same_language
+from ..models.whisper import TIMESTAMP
 from .hf.reference import is_dataset
 from .manifest import MAX_PROBLEMS_SHOWN, ManifestError, Utterance
 
@@ -41,7 +42,9 @@ class Finding:
     remedy: str
 
 
-def plain_labels(utterances: Sequence[Utterance], recogniser: Transcriber) -> tuple[list[Utterance], list[Finding]]:
+def plain_labels(
+    utterances: Sequence[Utterance], recogniser: Transcriber, *, learned: bool = False
+) -> tuple[list[Utterance], list[Finding]]:
     """Utterances with the labels that a recogniser learns or is scored against, and what was found in them.
 
     A label in a form that models write (`distill.models.labels`) becomes the text alone; a language that it names is
@@ -50,17 +53,24 @@ def plain_labels(utterances: Sequence[Utterance], recogniser: Transcriber) -> tu
     Args:
         utterances: Of a manifest; those without text stay as they are.
         recogniser: Who learns or is scored.
+        learned: Whether it learns them: a model that writes points in time learns those too, and is scored without.
 
     Returns:
         The utterances in their order, and the findings in the order of the utterances.
     """
     findings: list[Finding] = []
     whole = [i for i, u in enumerate(utterances) if u.text is not None and _is_unicode(u.text)]
-    labels = dict(zip(whole, read_labels([utterances[i].text or "" for i in whole], recogniser), strict=True))
+    read = read_labels([utterances[i].text or "" for i in whole], recogniser, timestamps=learned)
+    labels = dict(zip(whole, read, strict=True))
+    timed = learned and bool(recogniser.tokens.times)
     plain: list[Utterance] = []
     for i, utterance in enumerate(utterances):
         if label := labels.get(i):
             findings += _found(utterance, label, recogniser.name)
+            if timed and label.text.strip() and not TIMESTAMP.search(label.text):
+                problem = f"has no timestamps, which {recogniser.name!r} is to learn (timestamps = true)"
+                remedy = "write them as in <|0.00|> call four<|2.00|>, or remove timestamps from the recipe"
+                findings.append(Finding("error", utterance.id, "text", problem, remedy))
             language = utterance.language or label.language
             plain.append(replace(utterance, text=label.text, language=language) if label.removed else utterance)
             continue
@@ -72,7 +82,12 @@ def plain_labels(utterances: Sequence[Utterance], recogniser: Transcriber) -> tu
 
 
 def checked_labels(
-    utterances: Sequence[Utterance], recogniser: Transcriber, source: str | Path | None, *, needed: bool = True
+    utterances: Sequence[Utterance],
+    recogniser: Transcriber,
+    source: str | Path | None,
+    *,
+    needed: bool = True,
+    learned: bool = False,
 ) -> list[Utterance]:
     """The same, with errors raised and the rest said once, by counts.
 
@@ -81,11 +96,12 @@ def checked_labels(
         recogniser: Who learns or is scored.
         source: The manifest, to name lines of; None where it is not known.
         needed: Whether the labels are used; otherwise none of them is a reason to stop.
+        learned: Whether the recogniser learns them.
 
     Raises:
         ManifestError: Labels that cannot be used; names file, line, field and remedy.
     """
-    plain, findings = plain_labels(utterances, recogniser)
+    plain, findings = plain_labels(utterances, recogniser, learned=learned)
     errors = [finding for finding in findings if finding.severity == "error"]
     place = "the labels" if source is None else str(source)
     if needed and errors:

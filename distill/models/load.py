@@ -59,7 +59,7 @@ FAMILIES: dict[str, Adapter] = {
     "voxtral": Adapter(
         partial(SpeechLM, kind=voxtral.FAMILY), AutoModelForMultimodalLM, voxtral.Processor, options=_END
     ),
-    "whisper": Adapter(Whisper, AutoModelForSpeechSeq2Seq),
+    "whisper": Adapter(Whisper, AutoModelForSpeechSeq2Seq, options=frozenset({"timestamps"})),
 }
 """By `model_type`, and `text`."""
 

@@ -40,6 +40,9 @@ class Model(Section):
     default, wraps them where the tokenizer has a template (those of base models often have one too)."""
     chat_template_kwargs: dict[str, Any] | None = None
     """Further variables of a text model's chat template, such as `{ enable_thinking = false }`."""
+    timestamps: bool | None = None
+    """Points in time in the transcripts, as in `<|0.00|> call four<|2.00|>`, which labels then hold: they are learned,
+    written and compared like other tokens and left out of what is scored; Whisper only, student and teacher alike."""
     window_seconds: PositiveInt | None = None
     """A shorter audio window than the checkpoint's, cheaper for short utterances; Whisper only."""
     keep_decoder_layers: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
@@ -52,7 +55,7 @@ class Model(Section):
     @property
     def options(self) -> dict[str, Any]:
         """Settings of the family's adapter that were made."""
-        names = ("end_of_text", "prompt_format", "chat_template_kwargs")
+        names = ("end_of_text", "prompt_format", "chat_template_kwargs", "timestamps")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 

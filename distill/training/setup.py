@@ -15,7 +15,7 @@ from ..data.labels import checked_labels
 from ..data.limits import settled, token_limit
 from ..data.manifest import ManifestError, Utterance, require_text
 from ..data.sources import read_utterances
-from ..models import Recogniser
+from ..models import ModelError, Recogniser
 from ..normalise import normaliser
 from ..pair.loading import load_student, load_teacher
 from ..pair.pair import Pair
@@ -104,13 +104,14 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     both = (student,) if pair is None else (student, pair.teacher)
     for stage, utterances in zip(recipe.stages, stages, strict=True):
         check_inputs(utterances, *(both if stage.type != "sft" else (student,)))
+    _check_times(recipe, student, pair)
     stages = tuple(
-        tuple(checked_labels(utterances, student, stage.manifest, needed=_learns_labels(stage)))
-        for stage, utterances in zip(recipe.stages, stages, strict=True)
+        tuple(checked_labels(utterances, student, stage.manifest, needed=learns, learned=learns))
+        for stage, utterances, learns in zip(recipe.stages, stages, map(_learns_labels, recipe.stages), strict=True)
     )
     if recipe.probe:
         needed = "reference" in recipe.probe.states
-        probe_set = tuple(checked_labels(probe_set, student, recipe.probe.manifest, needed=needed))
+        probe_set = tuple(checked_labels(probe_set, student, recipe.probe.manifest, needed=needed, learned=needed))
     if recipe.evaluation:
         evaluation = tuple(checked_labels(evaluation, student, recipe.evaluation.manifest))
     check_inputs(probe_set, *both)
@@ -148,6 +149,27 @@ def _learns_labels(stage: StageConfig) -> bool:
     if stage.type == "opd":
         return stage.off_policy is not None and stage.off_policy.states == "reference"
     return stage.type == "sft"
+
+
+def _check_times(recipe: Recipe, student: Recogniser, pair: Pair | None) -> None:
+    """Refuse what has no place for points in time.
+
+    Raises:
+        ModelError: One model writes them and its counterpart or a stage does not.
+    """
+    times = bool(student.tokens.times)
+    if pair is not None and times != bool(pair.teacher.tokens.times):
+        has, lacks = ("student", "teacher") if times else ("teacher", "student")
+        raise ModelError(
+            f"{has}.timestamps is set and {lacks}.timestamps is not: their transcripts differ in every point in time; "
+            "set it in both sections (Whisper) or in neither"
+        )
+    for i, stage in enumerate(recipe.stages if times else ()):
+        if stage.type == "td" or (stage.type == "opd" and stage.off_policy and stage.off_policy.states == "teacher"):
+            raise ModelError(
+                f"student.timestamps is set and stages.{i} ({stage.name!r}) learns from the teacher's text, which has "
+                "no points in time; remove timestamps, or teach them in sft and on-policy stages alone"
+            )
 
 
 def _read(manifest: str, recipe: Recipe) -> tuple[Utterance, ...]:
