@@ -446,7 +446,9 @@ class TestTeacherDataStage:
 
     def test_a_teacher_of_whom_nothing_is_left_stops_the_run(self, recipe, tmp_path, monkeypatch):
         monkeypatch.setattr(SpeechLM, "decode", lambda self, written: [""] * len(written.ids))
-        with pytest.raises(TeacherDataError, match=r"nothing is left: 0 of 24 transcripts of .*\(empty 24\)"):
+        with pytest.raises(
+            TeacherDataError, match=r"nothing is left: 0 of 24 transcripts of .*; dropped: empty 24 \(100\.0%"
+        ):
             train(recipe, tmp_path / "run")
 
     def test_a_served_teacher_writes_the_same(self, recipe, server, served_models, tmp_path):
