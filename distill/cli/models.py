@@ -74,8 +74,8 @@ def probe(
     require_places(manifests={"--manifest": manifest}, models={"--student": student, "--teacher": teacher})
     from ..data.audio import AudioCache, check_durations
     from ..data.batch import AudioSource, check_inputs
-    from ..data.limits import token_limit
     from ..data.sources import read_utterances
+    from ..limits import token_limit
     from ..pair.pair import Pair
     from ..probing.probe import probe as probe_pair
     from ..teacher import ServedTeacher, load_served_teacher

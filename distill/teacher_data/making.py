@@ -20,10 +20,10 @@ from ..data.audio import AudioCache, check_durations
 from ..data.batch import AudioSource
 from ..data.batching import padding_share
 from ..data.extract import extract_audio
-from ..data.limits import settled
 from ..data.manifest import Utterance, write_manifest
 from ..data.sources import read_utterances
 from ..evaluation.scoring import TranscriptScore, score_transcripts
+from ..limits import settled
 from ..models import Recogniser
 from ..normalise import normaliser as find_normaliser
 from ..pair.loading import load_teacher
