@@ -80,8 +80,8 @@ def probe(
     from ..data.audio import AudioCache, check_durations
     from ..data.batch import AudioSource, check_inputs
     from ..data.labels import checked_labels
-    from ..data.limits import token_limit
     from ..data.sources import read_utterances
+    from ..limits import token_limit
     from ..pair.pair import Pair
     from ..probing.probe import probe as probe_pair
     from ..probing.round_trip import round_trip

@@ -14,6 +14,7 @@ from ..models import Transcriber
 from ..models.labels import Label, read_labels
 from ..models.languages import same_language
 from ..models.whisper import TIMESTAMP
+from ..places import located
 from .hf.reference import is_dataset
 from .manifest import MAX_PROBLEMS_SHOWN, ManifestError, Utterance
 
@@ -121,7 +122,7 @@ def lines_of(source: str | Path) -> Mapping[str, int]:
     """Line numbers of a manifest's utterances by id; none of a data set's."""
     if is_dataset(source):
         return {}
-    path, lines = Path(source), {}
+    path, lines = Path(located(source)), {}
     for number, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if raw.strip():
             lines[json.loads(raw).get("id") or f"{path.stem}-{number:06d}"] = number

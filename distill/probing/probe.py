@@ -12,8 +12,8 @@ import overlap
 
 from ..data.audio import duration
 from ..data.batch import AudioSource, Batch
-from ..data.limits import settled
 from ..data.manifest import Utterance
+from ..limits import settled
 from ..models import Recogniser, Transcripts
 from ..pair.pair import Pair
 from ..recipe import Decoding, Support

@@ -26,7 +26,7 @@ class Decoding(Section):
 
     @property
     def limit(self) -> int:
-        """Longest transcript, once it has been settled what the audio says (`distill.data.limits.settled`)."""
+        """Longest transcript, once it has been settled what the audio says (`distill.limits.settled`)."""
         assert self.max_new_tokens is not None
         return self.max_new_tokens
 

@@ -8,13 +8,15 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from overlap.version import DISTRIBUTION, __version__
+
 from ..data.backgrounds import background_sha256
 from ..data.hf.reference import is_dataset
 from ..data.sources import identity
 from ..recipe import Recipe
 from ..recipe.augmentation import Noise
 
-LIBRARIES = ("support-overlap", "torch", "transformers", "accelerate", "numpy", "scipy", "jiwer", "soundfile", "soxr")
+LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "scipy", "jiwer", "soundfile", "soxr")
 
 
 def resolved_configuration(recipe: Recipe) -> dict[str, Any]:
@@ -34,7 +36,7 @@ def resolved_configuration(recipe: Recipe) -> dict[str, Any]:
         "datasets": {source: about for source, about in identities.items() if is_dataset(source)},
         "seed": recipe.seed,
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in LIBRARIES},
+        "versions": {DISTRIBUTION: __version__} | {name: _version(name) for name in LIBRARIES},
     }
 
 

@@ -21,10 +21,10 @@ from ..data.batch import AudioSource
 from ..data.batching import padding_share
 from ..data.extract import extract_audio
 from ..data.labels import checked_labels
-from ..data.limits import settled
 from ..data.manifest import Utterance, write_manifest
 from ..data.sources import read_utterances
 from ..evaluation.scoring import TranscriptScore, score_transcripts
+from ..limits import settled
 from ..models import Recogniser
 from ..models.vocabulary import Tokens
 from ..normalise import normaliser as find_normaliser

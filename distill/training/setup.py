@@ -12,9 +12,9 @@ import torch
 from ..data.audio import AudioCache, check_durations
 from ..data.batch import AudioSource, check_inputs
 from ..data.labels import checked_labels
-from ..data.limits import settled, token_limit
 from ..data.manifest import ManifestError, Utterance, require_text
 from ..data.sources import read_utterances
+from ..limits import settled, token_limit
 from ..models import ModelError, Recogniser
 from ..normalise import normaliser
 from ..pair.loading import load_student, load_teacher
