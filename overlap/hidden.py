@@ -1,11 +1,14 @@
 """Overlap from hidden states: the logits exist a chunk at a time and are never kept."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from overlap.heads import Head
-from overlap.measurement import Measurement, check_leading
+from overlap.measurement import Measurement, Rows, check_leading
+from overlap.positions import even_parts
 from overlap.scratch import Scratch
 from overlap.statistics import TOP_P, TokenStatistics
 from overlap.vocabulary import VocabularyMap
@@ -83,7 +86,21 @@ def measure_hidden(
     other = teacher_hidden.detach().reshape(-1, teacher.size)
     mine, theirs = Scratch(student.weight.device), Scratch(teacher.weight.device)
 
-    def rows(chunk: Tensor) -> tuple[Tensor, Tensor]:
-        return student.logits(own[chunk], mine), teacher.logits(other[chunk.to(other.device)], theirs)
+    def portions() -> Iterator[tuple[Tensor, Rows]]:
+        where = measurement.where
+        most = max(1, LOGITS_AT_ONCE // max(student.vocabulary, teacher.vocabulary))
+        for part in even_parts(where.numel(), most):
+            here = where[part]
+            logits = (
+                student.logits(own[here], mine),
+                teacher.logits(other[here.to(other.device)], theirs),
+            )
+            yield here, functools.partial(_rows, logits, here)
 
-    return TokenStatistics.of(measurement, rows, LOGITS_AT_ONCE)[k, float(temperature)]
+    return TokenStatistics.of(measurement, portions())[k, float(temperature)]
+
+
+def _rows(logits: tuple[Tensor, Tensor], here: Tensor, chunk: Tensor, _: Scratch) -> tuple[Tensor, Tensor]:
+    """The rows of some of the positions that these are the logits of; the ones asked for lie one behind the other."""
+    first = int(torch.searchsorted(here, chunk[0]))
+    return logits[0][first : first + chunk.numel()], logits[1][first : first + chunk.numel()]

@@ -1,6 +1,6 @@
 """Per-position overlap and divergence statistics of a teacher-student pair."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,13 +71,13 @@ class TokenStatistics:
     mask: Tensor
 
     @classmethod
-    def of(cls, measurement: Measurement, rows: Rows, elements: int | None = None) -> dict[Setting, "TokenStatistics"]:
+    def of(cls, measurement: Measurement, portions: Iterable[tuple[Tensor, Rows]]) -> dict[Setting, "TokenStatistics"]:
         """Run a measurement, see `Measurement.run`: statistics by (k, temperature)."""
         return {
             (k, temperature): cls(
                 **columns, k=k, temperature=temperature, top_p=measurement.top_p, mask=measurement.mask
             )
-            for (k, temperature), columns in measurement.run(rows, elements).items()
+            for (k, temperature), columns in measurement.run(portions).items()
         }
 
     def values(self) -> dict[str, Tensor]:
@@ -175,4 +175,4 @@ def measure(
         teacher_blocked=teacher_blocked,
         top_p=top_p,
     )
-    return TokenStatistics.of(measurement, rows)[k, float(temperature)]
+    return TokenStatistics.of(measurement, [(measurement.where, rows)])[k, float(temperature)]
