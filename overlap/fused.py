@@ -61,9 +61,9 @@ def steps(
 ) -> Tensor:
     """The sums, written out on whole tensors, ``[10, n]``.
 
-    Of the student's 2^bits, ``bits`` being the scores' distance from the best one over ln 2: the sum of all but one best
-    token, and that of 2^bits · bits; of the teacher's the same; of the student's and of the teacher's, the sum over the
-    shared ids; then what `closely` gives.
+    Of the student's 2^bits, ``bits`` being the scores' distance from the best one over ln 2: the sum of all but one
+    best token, and that of 2^bits · bits; of the teacher's the same; of the student's and of the teacher's, the sum
+    over the shared ids; then what `closely` gives.
     """
     p_bits, p = _powers(p_scores, p_peak, scale, p_admissible)
     q_bits, q = _powers(q_scores, q_peak, scale, q_admissible)
@@ -82,9 +82,9 @@ def closely(p: Tensor, q: Tensor, d: Tensor) -> Tensor:
     """Reverse and forward KL, Jensen-Shannon and total variation, to a few digits however close p and q are.
 
     With x = |log p − log q|, M = max(p, q) and v = exp(−x) − 1, so that min(p, q) = M (1 + v), what a token adds is
-    M (x + v) to the KL of the larger one, −M ((1 + v) x + v) to the KL of the smaller one, which is Σ p log(p/q) − p + q
-    token by token: the differences p − q add up to 0, and no term is rounded by more than a part of itself. Likewise
-    Jensen-Shannon is −½ M ((2 + v) log(1 + v/2) + (1 + v) x), total variation −½ M v.
+    M (x + v) to the KL of the larger one, −M ((1 + v) x + v) to the KL of the smaller one, which is
+    Σ p log(p/q) − p + q token by token: the differences p − q add up to 0, and no term is rounded by more than a part
+    of itself. Likewise Jensen-Shannon is −½ M ((2 + v) log(1 + v/2) + (1 + v) x), total variation −½ M v.
 
     Args:
         p: ``[n, m]``, of any sum, which the results are multiples of.

@@ -18,8 +18,8 @@ from overlap.whole_vocabulary import Columns
 _SLOTS = 2**14  # of all sets of a chunk together
 
 Rows = Callable[[Tensor, Scratch], tuple[Tensor, Tensor]]
-"""From flat positions ``[n]``, ascending, to both models' scores ``[n, V]`` there, of any floating type; they may lie in
-the scratch memory. Several threads ask at once."""
+"""From flat positions ``[n]``, ascending, to both models' scores ``[n, V]`` there, of any floating type; they may lie
+in the scratch memory. Several threads ask at once."""
 
 
 @dataclass(frozen=True, eq=False)
