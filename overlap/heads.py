@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from overlap.head_rules import after_the_layer
+from overlap.layouts import plain_parameter
 from overlap.positions import CHUNK_ELEMENTS
 from overlap.scratch import Scratch
 
@@ -52,9 +53,10 @@ class Head:
         if isinstance(head, Head):
             return head
         if isinstance(head, nn.Linear) and type(head).forward is nn.Linear.forward:
-            return cls(head.weight, head.bias)
+            bias = None if head.bias is None else plain_parameter(head.bias, name)
+            return cls(plain_parameter(head.weight, name), bias)
         if isinstance(head, Tensor):
-            return cls(head)
+            return cls(plain_parameter(head, name))
         if isinstance(head, nn.Module) and hasattr(head, "get_output_embeddings") and hasattr(head, "config"):
             return cls.from_model(head)
         raise ValueError(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from overlap.heads import Head
 from overlap.measurement import Measurement, Rows, check_leading
-from overlap.positions import even_parts
+from overlap.positions import TensorLike, as_tensor, even_parts
 from overlap.scratch import Scratch
 from overlap.statistics import TOP_P, TokenStatistics
 from overlap.vocabulary import VocabularyMap
@@ -19,15 +19,15 @@ the head, so that products of few rows are slow."""
 
 
 def measure_hidden(
-    student_hidden: Tensor,
+    student_hidden: TensorLike,
     student_head: Head | nn.Module | Tensor,
-    teacher_hidden: Tensor,
+    teacher_hidden: TensorLike,
     teacher_head: Head | nn.Module | Tensor,
     *,
     k: int = 32,
-    mask: Tensor | None = None,
+    mask: TensorLike | None = None,
     vocabulary: VocabularyMap | None = None,
-    tokens: Tensor | None = None,
+    tokens: TensorLike | None = None,
     temperature: float = 1.0,
     blocked: Tensor | Sequence[int] | None = None,
     teacher_blocked: Tensor | Sequence[int] | None = None,
@@ -67,6 +67,8 @@ def measure_hidden(
         torch.Size([2, 5])
     """
     student, teacher = Head.of(student_head, "student_head"), Head.of(teacher_head, "teacher_head")
+    student_hidden = as_tensor(student_hidden, "student_hidden")
+    teacher_hidden = as_tensor(teacher_hidden, "teacher_hidden")
     student.check(student_hidden, "student_hidden")
     teacher.check(teacher_hidden, "teacher_hidden")
     check_leading(teacher_hidden, "teacher_hidden", student_hidden.shape[:-1])

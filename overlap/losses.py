@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from overlap.heads import Head
+from overlap.layouts import plain
 from overlap.measurement import check_leading
 from overlap.objectives import support_kl
 from overlap.outside import log_outside
@@ -97,6 +98,7 @@ def union_kl(
         or all −inf.
     """
     student, teacher = Head.of(student_head, "student_head"), Head.of(teacher_head, "teacher_head")
+    student_hidden, teacher_hidden = plain(student_hidden, "student_hidden"), plain(teacher_hidden, "teacher_hidden")
     student.check(student_hidden, "student_hidden")
     teacher.check(teacher_hidden, "teacher_hidden")
     shape, device = student_hidden.shape[:-1], student_hidden.device
