@@ -14,6 +14,7 @@ import overlap
 
 from ..data.batch import AudioSource
 from ..data.manifest import Utterance
+from ..limits import settled
 from ..models import Transcriber
 from ..recipe import Decoding
 from ..transcribe import Progress, write
@@ -87,7 +88,7 @@ def round_trip(
     """
     values: list[float] = []
     example = None
-    chosen = utterances[:LIMIT]
+    chosen, decoding = utterances[:LIMIT], settled(decoding, utterances)
     for batch in source.batches(chosen, batch_size):
         written = write(writer, batch, decoding)
         texts = writer.decode(written)
