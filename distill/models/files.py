@@ -21,17 +21,21 @@ POINTERS = {
 
 AGAIN = "download or copy it again"
 _INDEX = ".index.json"
+_WEIGHTS = (".safetensors", ".bin", ".pt")
 
 
-def damage(folder: Path) -> str | None:
+def damage(folder: Path, *, weights: bool = True) -> str | None:
     """What is wrong with a file of a checkpoint, with the remedy; None where all files seem whole.
 
     Headers and sizes are looked at, not every byte: weights that were changed in place pass.
 
     Args:
         folder: The checkpoint's; other folders below it are not looked into.
+        weights: Look at files of weights as well.
     """
     for path in sorted(folder.iterdir()):
+        if not weights and any(suffix in path.suffixes for suffix in _WEIGHTS):
+            continue
         if path.is_symlink() and not path.exists():
             return f"{path} is a link to {path.readlink()}, where there is nothing; fetch that, or {AGAIN}"
         if path.is_file() and (found := file_damage(path)):

@@ -20,7 +20,8 @@ from transformers import (
     TorchAoConfig,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-from transformers.utils import cached_file, find_adapter_config_file
+from transformers.utils.hub import cached_file
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..extras import MissingExtraError, require
 from . import ark_asr, glm_asr, qwen3_asr, surgery, voxtral
@@ -54,6 +55,10 @@ class Adapter:
 TEXT = "text"
 """The family of every causal language model that has no adapter of its own."""
 
+WHOLE = (
+    "Give a directory with config.json, the weights and the files of tokenizer or processor, or a Hub name; original "
+    "Qwen3-ASR repositories need their transformers version (names ending in -hf)."
+)
 _ADAPTER = "adapter_config.json"  # peft's
 _END = frozenset({"end_of_text"})
 FAMILIES: dict[str, Adapter] = {
@@ -112,7 +117,7 @@ def load_recogniser(
     source = {"revision": revision, "trust_remote_code": trust_remote_code}
     if (Path(model) / _ADAPTER).is_file():
         raise ModelError(_adapter_words(model))
-    with _said(model, revision, "cannot load"):
+    with loading(model, revision, "cannot load", WHOLE):
         config = AutoConfig.from_pretrained(model, **source)
         adapter = _adapter(model, config, family, options or {})
         processor = adapter.processor.from_pretrained(model, **source)
@@ -123,7 +128,7 @@ def load_recogniser(
             torch.manual_seed(seed)
             network = adapter.architecture.from_config(config, dtype=weights, trust_remote_code=trust_remote_code)
     else:
-        with _said(model, revision, "cannot load the weights of"):
+        with loading(model, revision, "cannot load the weights of", WHOLE):
             network = load_weights(adapter.architecture, model, dtype=weights, **source, **quantisation)
     check_tokenizer(model, getattr(processor, "tokenizer", processor), network)
     if window_seconds is not None:
@@ -150,17 +155,28 @@ def _adapter(model: str, config: Any, family: str | None, options: Mapping[str, 
 
 
 @contextmanager
-def _said(model: str, revision: str | None, what: str) -> Iterator[None]:
-    """Whatever libraries raise over a checkpoint becomes an error that names the file and the remedy."""
+def loading(model: str, revision: str | None, what: str, remedy: str, *, weights: bool = True) -> Iterator[None]:
+    """Whatever libraries raise over a checkpoint becomes an error that names the file and the remedy.
+
+    Args:
+        model: Directory or Hub name.
+        revision: Hub revision.
+        what: Cannot be done, to begin the message with.
+        remedy: Where no file is at fault.
+        weights: Whether it is also about files of weights.
+
+    Raises:
+        ModelError: Instead of anything else but a missing extra and memory that is spent.
+    """
     try:
         yield
     except (ModelError, MissingExtraError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # tokenizers and safetensors raise kinds of their own, below nothing else
-        raise ModelError(_reason(model, revision, what, error)) from error
+        raise ModelError(_reason(model, revision, what, remedy, error, weights)) from error
 
 
-def _reason(model: str, revision: str | None, what: str, error: Exception) -> str:
+def _reason(model: str, revision: str | None, what: str, remedy: str, error: Exception, weights: bool) -> str:
     if "trust_remote_code" in str(error):
         return (
             f"{model!r} brings Python code of its own, which runs with all that you may do here. Read it; then set "
@@ -169,15 +185,11 @@ def _reason(model: str, revision: str | None, what: str, error: Exception) -> st
     if isinstance(error, ImportError):
         return f"{what} {model!r}: {_first_line(error)}"
     folder = _folder(model, revision)
-    if folder is not None and (found := damage(folder)):
+    if folder is not None and (found := damage(folder, weights=weights)):
         return f"{what} {model!r}: {found}"
     if _is_adapter_on_hub(model, revision):
         return f"{model!r} {IS_ADAPTER}"
-    return (
-        f"{what} {model!r}: {_first_line(error)} Give a directory with config.json, the weights and the files of "
-        "tokenizer or processor, or a Hub name; original Qwen3-ASR repositories need their transformers version (names "
-        "ending in -hf)."
-    )
+    return f"{what} {model!r}: {_first_line(error)} {remedy}"
 
 
 def _folder(model: str, revision: str | None) -> Path | None:

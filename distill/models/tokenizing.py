@@ -7,6 +7,20 @@ from typing import Any
 from .base import ModelError
 
 
+def check_vocabulary(model: str, tokenizer: Any) -> None:
+    """Refuse a tokenizer whose files are missing, which some kinds do not mind.
+
+    Raises:
+        ModelError: It has added tokens alone.
+    """
+    added = tokenizer.added_tokens_decoder
+    if len(tokenizer.get_vocab()) <= len(added):
+        raise ModelError(
+            f"{model!r}: its tokenizer has no vocabulary, only {len(added)} added tokens; tokenizer.json (or "
+            "vocab.json with merges.txt, or tokenizer.model) is missing: copy it from the model that it was made from"
+        )
+
+
 def check_tokenizer(model: str, tokenizer: Any, network: Any) -> None:
     """Refuse a tokenizer without its vocabulary, or with tokens that the model cannot write.
 
@@ -20,12 +34,8 @@ def check_tokenizer(model: str, tokenizer: Any, network: Any) -> None:
     Raises:
         ModelError: It is one of these.
     """
+    check_vocabulary(model, tokenizer)
     ids, added = tokenizer.get_vocab(), tokenizer.added_tokens_decoder
-    if len(ids) <= len(added):
-        raise ModelError(
-            f"{model!r}: its tokenizer has no vocabulary, only {len(added)} added tokens; tokenizer.json (or "
-            "vocab.json with merges.txt, or tokenizer.model) is missing: copy it from the model that it was made from"
-        )
     head = network.get_output_embeddings()
     if head is None:
         return

@@ -14,6 +14,7 @@ from distill.models import ModelError, load_recogniser
 from distill.models.adapters import add_adapters
 from distill.models.files import damage
 from distill.recipe import Recipe
+from distill.teacher.reader import load_reader
 from tests.distill.small_models import save_ark_asr, save_gpt2, save_moonshine, save_qwen3, save_whisper
 from tests.distill.test_cli import run
 
@@ -177,6 +178,18 @@ class TestFiles:
         folder = shutil.copytree(whole[name], tmp_path / name)
         (folder / "tokenizer.json").unlink()
         refused(folder, r"tokenizer\.json \(or .*\) is missing|files of tokenizer or processor")
+
+    def test_the_local_half_of_a_served_teacher(self, student_path, tmp_path):
+        folder = shutil.copytree(student_path, tmp_path / "served")
+        (folder / "model.safetensors").write_text(POINTER)  # its weights need not be here
+        load_reader(str(folder))
+        content = (folder / "tokenizer.json").read_bytes()
+        (folder / "tokenizer.json").write_bytes(content[:1000])
+        with pytest.raises(ModelError, match=r"cannot load the tokenizer of .*tokenizer\.json is cut short or damaged"):
+            load_reader(str(folder))
+        (folder / "tokenizer.json").unlink()
+        with pytest.raises(ModelError, match=r"no vocabulary, .*tokenizer\.json \(or .*\) is missing"):
+            load_reader(str(folder))
 
     def test_speech_without_its_tokenizer_configuration(self, student_path, tmp_path):
         folder = shutil.copytree(student_path, tmp_path / "student")
