@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt, model_validator
 from .gates import GateConfig, statistics_read
 from .lora import Lora
 from .readings import doubtful_readings, statistics_of
-from .section import Count, NonNegative, Positive, Section
+from .section import Count, FileName, NonNegative, Positive, Section, same_file
 from .server import Server
 from .stages import StageConfig
 
@@ -159,7 +159,7 @@ class Evaluation(Section):
     """Word and character error rates at the end of each stage."""
 
     manifest: str
-    name: str = "test"
+    name: FileName = "test"
     normaliser: str = "basic"
     batch_size: PositiveInt = 32
     max_new_tokens: PositiveInt = 256
@@ -212,8 +212,8 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         names = [stage.name for stage in self.stages]
-        if len(set(names)) != len(names):
-            raise ValueError(f"stages must have different names, got {names}")
+        if len(set(map(same_file, names))) != len(names):
+            raise ValueError(f"stages must have different names, and not by capitals alone, got {names}")
         for i, stage in enumerate(self.stages):
             if stage.type in ("td", "opd") and self.teacher is None:
                 raise ValueError(f"stages.{i} ({stage.type}) needs a teacher: add a [teacher] table with its model")

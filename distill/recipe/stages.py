@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 from .augmentation import AugmentationConfig
 from .filters import Filters, Limit
 from .gates import FixedStepsGate, GateConfig
-from .section import Count, NonNegative, Positive, Probability, Section
+from .section import Count, FileName, NonNegative, Positive, Probability, Section
 
 
 class Decoding(Section):
@@ -44,7 +44,7 @@ class Curriculum(Section):
 class StageBase(Section):
     """What every stage has."""
 
-    name: str
+    name: FileName
     manifest: str
     steps: PositiveInt
     """Most steps the stage may take."""
