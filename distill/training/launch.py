@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from pydantic import ValidationError
 
 from ..data.sampling import micro_batches
 from ..recipe import Recipe, TrackerName, load_recipe
 from ..run import checkpoint
 from ..run.checkpoint import TrainingState
 from ..run.provenance import resolved_configuration
-from ..run.run_directory import RunDirectory
+from ..run.run_directory import RunDirectory, RunDirectoryError, occupied
 from .errors import TrainingError
 from .observer import Observer
 from .setup import prepare_run
@@ -40,6 +43,8 @@ def train(
 
     Raises:
         RecipeError, ManifestError, AudioError, ModelError, PairError, RunDirectoryError: Before the first step.
+        AtWorkError: Another process is at work in that directory.
+        WriteError: The disk is full; what was written stays, and the run can be resumed.
         MissingExtraError: A tracker of the recipe is not installed.
         TrainingError: Loss or gradient stopped being finite.
     """
@@ -47,13 +52,16 @@ def train(
         recipe = load_recipe(recipe, overrides)
     check_trackers(recipe.tracking.trackers)
     accelerator = accelerator_for(recipe)
-    setup = prepare_run(recipe, device=accelerator.device)
     if accelerator.is_main_process:
-        RunDirectory.create(output, resolved_configuration(recipe))
-    accelerator.wait_for_everyone()
-    run = RunDirectory.open(output, writer=accelerator.is_main_process)
-    with copied(recipe, run, observer or Observer(), step=0, before=run.rows) as heard_by:
-        return Trainer(setup, run, accelerator, heard_by, TrainingState()).run()
+        RunDirectory.check_vacant(output)
+    setup = prepare_run(recipe, device=accelerator.device)
+    with _alone(Path(output), accelerator):
+        if accelerator.is_main_process:
+            RunDirectory.create(output, resolved_configuration(recipe))
+        accelerator.wait_for_everyone()
+        run = RunDirectory.open(output, writer=accelerator.is_main_process)
+        with copied(recipe, run, observer or Observer(), step=0, before=run.rows) as heard_by:
+            return Trainer(setup, run, accelerator, heard_by, TrainingState()).run()
 
 
 def resume(output: str | Path, *, trackers: Sequence[TrackerName] = (), observer: Observer | None = None) -> RunResult:
@@ -66,11 +74,14 @@ def resume(output: str | Path, *, trackers: Sequence[TrackerName] = (), observer
 
     Raises:
         MissingExtraError: A tracker is not installed.
-        RunDirectoryError: No run there.
+        RunDirectoryError: No run there, or one whose files are damaged or whose checkpoints are gone.
+        CheckpointError: The newest checkpoint is damaged; says from which the run can go on.
+        AtWorkError: Another process is at work there.
+        WriteError: The disk is full; what was written stays, and the run can be resumed.
         TrainingError: The recipe's data changed since the run began.
     """
     run = RunDirectory.open(output)
-    recipe = Recipe.model_validate(run.resolved["recipe"])
+    recipe = _recipe_of(run)
     names = dict.fromkeys((*recipe.tracking.trackers, *trackers_of(run.path), *trackers))
     check_trackers(names)
     recipe = recipe.model_copy(update={"tracking": recipe.tracking.model_copy(update={"trackers": tuple(names)})})
@@ -80,20 +91,70 @@ def resume(output: str | Path, *, trackers: Sequence[TrackerName] = (), observer
             f"cannot resume {output}: {', '.join(changed)} changed since the run began; put it back as it was, or "
             "start a new run"
         )
-    newest = checkpoint.latest(run.path)
-    state = checkpoint.load_state(newest) if newest else TrainingState(rows=dict.fromkeys(run.rows, 0))
     accelerator = accelerator_for(recipe)
     accelerator.wait_for_everyone()
-    run.writer, before = accelerator.is_main_process, run.rows
-    if newest and state.outcome is not None:
-        with copied(recipe, run, Observer(), step=state.step + 1, before=before):
+    newest = checkpoint.latest(run.path)
+    if newest and (state := checkpoint.load_state(newest)).outcome is not None:
+        run.writer = accelerator.is_main_process
+        with copied(recipe, run, Observer(), step=state.step + 1, before=run.rows):
             return RunResult.of(run.path, newest, state)
-    run.rewind(state.rows)
-    accelerator.wait_for_everyone()
-    setup = prepare_run(recipe, device=accelerator.device, weights=newest)
-    optimiser = checkpoint.load_optimiser(newest) if newest else None
-    with copied(recipe, run, observer or Observer(), step=state.step, before=before) as heard_by:
-        return Trainer(setup, run, accelerator, heard_by, state, optimiser).run()
+    with _alone(run.path, accelerator):
+        accelerator.wait_for_everyone()  # whoever was here before has left
+        run = RunDirectory.open(output, writer=accelerator.is_main_process)
+        before, newest = run.rows, checkpoint.latest(run.path)
+        state, optimiser = checkpoint.load(newest) if newest else (_beginning(run), None)
+        setup = prepare_run(recipe, device=accelerator.device, weights=newest)
+        run.rewind(state.rows)
+        accelerator.wait_for_everyone()
+        with copied(recipe, run, observer or Observer(), step=state.step, before=before) as heard_by:
+            return Trainer(setup, run, accelerator, heard_by, state, optimiser).run()
+
+
+@contextmanager
+def _alone(path: Path, accelerator: Accelerator) -> Iterator[None]:
+    """Hold a run directory, the first process for all of them; whoever is interrupted there is told how to go on."""
+    if not accelerator.is_main_process:
+        yield
+        return
+    with occupied(path):
+        try:
+            yield
+        except (KeyboardInterrupt, OSError) as error:
+            newest = checkpoint.latest(path)
+            if newest is not None:
+                where = f"What was written up to {newest.name} is safe; go on from there"
+                error.add_note(f"{where} with `{shlex.join(['distill', 'resume', str(path)])}`")
+            elif (path / "resolved.json").exists():
+                error.add_note(
+                    f"There is no checkpoint yet; begin again with `distill resume {shlex.quote(str(path))}`"
+                )
+            raise
+
+
+def _recipe_of(run: RunDirectory) -> Recipe:
+    try:
+        return Recipe.model_validate(run.resolved["recipe"])
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise RunDirectoryError(
+            f"{run.path / 'resolved.json'}: its recipe is not valid here: {problems}. Restore the file from a copy, or "
+            "resume with the version of this package that it names"
+        ) from error
+
+
+def _beginning(run: RunDirectory) -> TrainingState:
+    """The state of a run that was interrupted before its first checkpoint, when at most evaluations were made.
+
+    Raises:
+        RunDirectoryError: It was at work for longer: its checkpoints are gone.
+    """
+    if lost := {log: n for log, n in run.rows.items() if n and log != "evaluations"}:
+        counted = ", ".join(f"{n} rows of {log}" for log, n in lost.items())
+        raise RunDirectoryError(
+            f"{run.path / 'checkpoints'} holds no checkpoint, but the run has {counted}, which would be lost. Put its "
+            "checkpoints back, or start a new run with another --output"
+        )
+    return TrainingState(rows=dict.fromkeys(run.rows, 0))
 
 
 def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
