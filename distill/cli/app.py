@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,12 +18,17 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..extras import MissingExtraError
+from ..run.at_work import Terminated
 from ..training.errors import TrainingError
 
 if TYPE_CHECKING:
     from ..models import Recogniser
 
-app = App(name="distill", help="Distil a speech recogniser on-policy, in stages gated on support overlap.")
+app = App(
+    name="distill",
+    help="Distil a speech recogniser on-policy, in stages gated on support overlap.",
+    suppress_keyboard_interrupt=False,  # or Ctrl-C would end a command without a word on how to go on
+)
 stderr = Console(stderr=True)
 
 JsonFlag = Annotated[bool, Parameter(name="--json")]
@@ -60,26 +68,87 @@ class Loading:
 AS_THEY_ARE = Loading()
 
 
+NOBODY_READS = 128 + 13
+"""Exit code where whoever read standard output has left, as after `| head`: a shell's for SIGPIPE."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; a user's mistake is one message and exit code 1 (2 for the command itself).
+
+    Ctrl-C is exit code 130, another signal 128 and its number, and both say how to go on.
 
     Args:
         arguments: Words of the command line; None takes the process's own.
     """
+    with _ending_softly():
+        try:
+            code = app(sys.argv[1:] if arguments is None else arguments, result_action="return_value") or 0
+            _flush()
+        except BrokenPipeError:
+            code = NOBODY_READS
+        except (MissingExtraError, OSError, TrainingError, ValueError) as error:
+            _say(f"[bold red]error:[/] {escape(str(error))}", *_notes(error))
+            code = 1
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            remedy = "lower the stage's micro_batch_size or batch_size, or set student.gradient_checkpointing = true"
+            _say(f"[bold red]error:[/] out of memory: {escape(str(error))}", remedy)
+            code = 1
+        except Terminated as error:
+            _say(f"interrupted by signal {error.signal}", *_notes(error))
+            code = 128 + error.signal
+        except KeyboardInterrupt as error:
+            _say("interrupted", *_notes(error))
+            code = 128 + signal.SIGINT
+        _let_go_of_output()
+    sys.exit(code)
+
+
+def _say(*lines: str) -> None:
+    with suppress(OSError):  # standard error may be a pipe that nobody reads
+        stderr.print("\n".join(lines), highlight=False, soft_wrap=True)
+
+
+def _notes(error: BaseException) -> list[str]:
+    """What was added to an error on its way up, such as how to go on."""
+    return [escape(note) for note in getattr(error, "__notes__", [])]
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _let_go_of_output() -> None:
+    """What cannot be written any more is dropped, or Python would complain of it as it ends."""
     try:
-        sys.exit(app(sys.argv[1:] if arguments is None else arguments, result_action="return_value") or 0)
-    except (MissingExtraError, OSError, TrainingError, ValueError) as error:
-        stderr.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(1)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        remedy = "lower the stage's micro_batch_size or batch_size, or set student.gradient_checkpointing = true"
-        stderr.print(
-            f"[bold red]error:[/] out of memory: {escape(str(error))}\n{remedy}", highlight=False, soft_wrap=True
-        )
-        sys.exit(1)
-    except KeyboardInterrupt:
-        stderr.print("interrupted; continue a run with `distill resume RUN`, transcripts with the same command again")
-        sys.exit(130)
+        _flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _ending_softly() -> Iterator[None]:
+    """Let a scheduler's or a closed terminal's signal end work as Ctrl-C does, with a word on how it ended.
+
+    Not in the further processes of a run: one that waits for the others in a collective call would not hear it.
+    """
+    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {number: signal.getsignal(number) for number in numbers}
+    if os.environ.get("RANK", "0") == "0":
+        for number in numbers:
+            if before[number] is signal.SIG_DFL:
+                signal.signal(number, _terminate)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            if signal.getsignal(number) is _terminate:
+                signal.signal(number, before[number])
+
+
+def _terminate(number: int, _: object) -> None:
+    raise Terminated(number)
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
