@@ -52,6 +52,8 @@ class TerminalProgress(Observer):
     ) -> None:
         self._bars.update(self._work_bar, visible=False)
         self._live.__exit__(kind, error, trace)
+        if not self.console.is_terminal:
+            self.console.line()  # the last picture has no end there, and what is said next would stand on its line
 
     def stage(self, name: str, kind: str, step: int, steps: int) -> None:
         """Start the stage's bar anew."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ class Evaluation:
     Attributes:
         score: Error rates over the set.
         rows: An utterance each: `id`, `reference` and `text` as written, `seconds`, the manifest's `language` and
-            `speaker` (None without), and of words (mixed tokens where the normaliser asks for their rate) and
+            `speaker` (None without; as text), and of words (mixed tokens where the normaliser asks for their rate) and
             characters after normalisation `words.errors`, `words.total`, `words.substitutions`, `words.deletions`,
             `words.insertions`, `tokens.errors`, `characters.errors` and so on.
     """
@@ -71,10 +72,15 @@ def evaluate(
 
 def _row(utterance: Utterance, text: str, score: TranscriptScore, i: int) -> dict[str, Any]:
     row = {"id": utterance.id, "reference": utterance.text, "text": text, "seconds": duration(utterance)}
-    row |= {"language": utterance.language, "speaker": utterance.extra.get("speaker")}
+    row |= {"language": utterance.language, "speaker": _name(utterance.extra.get("speaker"))}
     counted = {"wer": score.words, "mer": score.mixed, "cer": score.characters}
     for unit, counts in ((UNITS[rate], counted[rate]) for rate in (score.rate, "cer")):
         row |= {f"{unit}.errors": int(counts.errors[i]), f"{unit}.total": int(counts.reference_lengths[i])}
         for kind in ("substitutions", "deletions", "insertions"):
             row[f"{unit}.{kind}"] = int(getattr(counts, kind)[i])
     return row
+
+
+def _name(value: Any) -> str | None:
+    """A field that manifests may hold as text here and as a number there, which a column of a table cannot."""
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt, model_validator
 from .gates import NEEDS_INTERVALS, GateConfig, opens_without_intervals, statistics_read
 from .lora import Lora
 from .readings import doubtful_readings, out_of_reach, statistics_of
-from .section import Count, NonNegative, Positive, Section, Seed, Text
+from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, same_file
 from .server import Server
 from .stages import StageConfig
 from .toml import in_toml
@@ -177,7 +177,7 @@ class Evaluation(Section):
 
     manifest: Text
     """The set, with reference texts."""
-    name: Text = "test"
+    name: FileName = "test"
     """What tables and files call it."""
     normaliser: Text = "basic"
     """What both sides go through before they are compared: basic, spoken_digits, whisper_basic, whisper_basic_letters,
@@ -250,8 +250,10 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         names = [stage.name for stage in self.stages]
-        if len(set(names)) != len(names):
-            raise ValueError(f"stages must have different names; theirs are {in_toml(names)}")
+        if len(set(map(same_file, names))) != len(names):
+            raise ValueError(
+                f"stages must have different names, and not by capitals alone; theirs are {in_toml(names)}"
+            )
         for i, stage in enumerate(self.stages):
             if stage.type in ("td", "opd") and self.teacher is None:
                 raise ValueError(f"stages.{i} ({stage.type}) needs a teacher: add a [teacher] table with its model")

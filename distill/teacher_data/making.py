@@ -30,7 +30,9 @@ from ..models.vocabulary import Tokens
 from ..normalise import normaliser as find_normaliser
 from ..pair.loading import load_teacher
 from ..recipe import Decoding, Filters, Teacher, Transcription
+from ..run.at_work import at_work, refuse_if_at_work
 from ..run.run_directory import write_atomically
+from ..run.writing import writing
 from ..teacher import ServedTeacher
 from ..transcribe import Progress
 from .confidence import Transcript
@@ -80,7 +82,8 @@ class TeacherData:
         for path, utterances in ((dropped, self.dropped), (output, self.kept)):
             if utterances:
                 # Audio inside a data set has no path that a manifest could name.
-                write_manifest(path, extract_audio(utterances, _beside(output, "audio")))
+                with writing(path):
+                    write_manifest(path, extract_audio(utterances, _beside(output, "audio")))
             else:
                 path.unlink(missing_ok=True)
         if not self.kept:
@@ -191,11 +194,14 @@ def transcribe_manifest(
     Raises:
         TeacherDataError: The output is a file of something else, or nothing is left; what was written stays.
         ManifestError, AudioError, ModelError, ServerError: What cannot be read or asked.
+        AtWorkError: Another process writes to that output.
+        WriteError: The disk is full; the same call again goes on.
         ValueError: The journal is another job's or damaged; names file, line and field.
     """
     output, filters = Path(output), filters or Filters()
     if output.exists() and not journal_of(output).exists():
         raise TeacherDataError(f"{output} exists, and no journal of teacher data beside it; choose another output")
+    refuse_if_at_work(*_marks(output), str(output))
     find_normaliser(normaliser)
     strict = filters.unusable_audio == "fail"
     utterances = read_utterances(manifest, check_audio=strict)
@@ -207,18 +213,32 @@ def transcribe_manifest(
         # Its encoder's outputs are shared by rollout and score, and then no longer needed.
         teacher = load_teacher(teacher.model_copy(update={"encoder_cache_mib": 0.0}), device, k=1)
     utterances = checked_labels(utterances, teacher, manifest, needed=False)
-    data = teacher_data(
-        output,
-        teacher,
-        AudioSource(AudioCache(max_mib=0.0, max_seconds=max_seconds)),
-        utterances,
-        transcription or Transcription(),
-        filters,
-        normaliser=normaliser,
-        progress=progress,
-    )
-    data.write(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    lock, record = _marks(output)
+    with at_work(lock, record, str(output), keep=False):
+        try:
+            data = teacher_data(
+                output,
+                teacher,
+                AudioSource(AudioCache(max_mib=0.0, max_seconds=max_seconds)),
+                utterances,
+                transcription or Transcription(),
+                filters,
+                normaliser=normaliser,
+                progress=progress,
+            )
+            data.write(output)
+        except (KeyboardInterrupt, OSError) as error:
+            error.add_note(
+                f"Whole batches are safe in {journal_of(output)}; the same command again goes on behind them"
+            )
+            raise
     return data
+
+
+def _marks(output: Path) -> tuple[Path, Path]:
+    """What a process that writes an output locks, and where it says who it is; both go when it leaves."""
+    return _beside(output, "lock"), _beside(output, "process.json")
 
 
 def _known_sum(seconds: Iterable[float]) -> float:

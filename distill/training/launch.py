@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from pydantic import ValidationError
 
 from ..data.sampling import micro_batches
 from ..display import display
@@ -18,7 +20,7 @@ from ..recipe import Recipe, TrackerName, load_recipe
 from ..run import checkpoint
 from ..run.checkpoint import TrainingState
 from ..run.provenance import resolved_configuration
-from ..run.run_directory import RunDirectory
+from ..run.run_directory import RunDirectory, RunDirectoryError, occupied
 from .errors import TrainingError
 from .heard import resolved, warn_of
 from .observer import Observer
@@ -47,6 +49,8 @@ def train(
 
     Raises:
         RecipeError, ManifestError, AudioError, ModelError, PairError, RunDirectoryError: Before the first step.
+        AtWorkError: Another process is at work in that directory.
+        WriteError: The disk is full; what was written stays, and the run can be resumed.
         MissingExtraError: A tracker of the recipe is not installed.
         TrainingError: Loss or gradient stopped being finite.
     """
@@ -55,15 +59,18 @@ def train(
     check_trackers(recipe.tracking.trackers)
     with one_voice(), _heard(observer, quiet) as hears:
         accelerator = accelerator_for(recipe)
-        setup = prepare_run(recipe, device=accelerator.device)
         if accelerator.is_main_process:
-            warn_of(setup.heard)
-            known = resolved(setup.heard) | {"tokenizers": setup.tokenizers}
-            RunDirectory.create(output, resolved_configuration(recipe) | known)
-        accelerator.wait_for_everyone()
-        run = RunDirectory.open(output, writer=accelerator.is_main_process)
-        with copied(recipe, run, hears, step=0, before=run.rows) as heard_by:
-            return Trainer(setup, run, accelerator, heard_by, TrainingState()).run()
+            RunDirectory.check_vacant(output)
+        setup = prepare_run(recipe, device=accelerator.device)
+        with _alone(Path(output), accelerator):
+            if accelerator.is_main_process:
+                warn_of(setup.heard)
+                known = resolved(setup.heard) | {"tokenizers": setup.tokenizers}
+                RunDirectory.create(output, resolved_configuration(recipe) | known)
+            accelerator.wait_for_everyone()
+            run = RunDirectory.open(output, writer=accelerator.is_main_process)
+            with copied(recipe, run, hears, step=0, before=run.rows) as heard_by:
+                return Trainer(setup, run, accelerator, heard_by, TrainingState()).run()
 
 
 def resume(
@@ -83,11 +90,14 @@ def resume(
 
     Raises:
         MissingExtraError: A tracker is not installed.
-        RunDirectoryError: No run there.
+        RunDirectoryError: No run there, or one whose files are damaged or whose checkpoints are gone.
+        CheckpointError: The newest checkpoint is damaged; says from which the run can go on.
+        AtWorkError: Another process is at work there.
+        WriteError: The disk is full; what was written stays, and the run can be resumed.
         TrainingError: The recipe's data changed since the run began.
     """
     run = RunDirectory.open(output)
-    recipe = Recipe.model_validate(run.resolved["recipe"])
+    recipe = _recipe_of(run)
     names = dict.fromkeys((*recipe.tracking.trackers, *trackers_of(run.path), *trackers))
     check_trackers(names)
     recipe = recipe.model_copy(update={"tracking": recipe.tracking.model_copy(update={"trackers": tuple(names)})})
@@ -97,19 +107,21 @@ def resume(
             f"cannot resume {output}: {', '.join(changed)} changed since the run began; put it back as it was, or "
             "start a new run"
         )
-    newest = checkpoint.latest(run.path)
-    state = checkpoint.load_state(newest) if newest else TrainingState(rows=dict.fromkeys(run.rows, 0))
     accelerator = accelerator_for(recipe)
     accelerator.wait_for_everyone()
-    run.writer, before = accelerator.is_main_process, run.rows
-    if newest and state.outcome is not None:
-        with copied(recipe, run, Observer(), step=state.step + 1, before=before):
+    newest = checkpoint.latest(run.path)
+    if newest and (state := checkpoint.load_state(newest)).outcome is not None:
+        run.writer = accelerator.is_main_process
+        with copied(recipe, run, Observer(), step=state.step + 1, before=run.rows):
             return RunResult.of(run.path, newest, state)
-    run.rewind(state.rows)
-    accelerator.wait_for_everyone()
-    with one_voice(), _heard(observer, quiet) as hears:
+    with one_voice(), _heard(observer, quiet) as hears, _alone(run.path, accelerator):
+        accelerator.wait_for_everyone()  # whoever was here before has left
+        run = RunDirectory.open(output, writer=accelerator.is_main_process)
+        before, newest = run.rows, checkpoint.latest(run.path)
+        state, optimiser = checkpoint.load(newest) if newest else (_beginning(run), None)
         setup = prepare_run(recipe, device=accelerator.device, weights=newest)
-        optimiser = checkpoint.load_optimiser(newest) if newest else None
+        run.rewind(state.rows)
+        accelerator.wait_for_everyone()
         with copied(recipe, run, hears, step=state.step, before=before) as heard_by:
             return Trainer(setup, run, accelerator, heard_by, state, optimiser).run()
 
@@ -117,6 +129,53 @@ def resume(
 def _heard(observer: Observer | None, quiet: bool) -> AbstractContextManager[Observer]:
     """Who hears a run: whoever was given, or else a display."""
     return display(quiet=quiet) if observer is None else nullcontext(observer)
+
+
+@contextmanager
+def _alone(path: Path, accelerator: Accelerator) -> Iterator[None]:
+    """Hold a run directory, the first process for all of them; whoever is interrupted there is told how to go on."""
+    if not accelerator.is_main_process:
+        yield
+        return
+    with occupied(path):
+        try:
+            yield
+        except (KeyboardInterrupt, OSError) as error:
+            newest = checkpoint.latest(path)
+            if newest is not None:
+                where = f"What was written up to {newest.name} is safe; go on from there"
+                error.add_note(f"{where} with `{shlex.join(['distill', 'resume', str(path)])}`")
+            elif (path / "resolved.json").exists():
+                error.add_note(
+                    f"There is no checkpoint yet; begin again with `distill resume {shlex.quote(str(path))}`"
+                )
+            raise
+
+
+def _recipe_of(run: RunDirectory) -> Recipe:
+    try:
+        return Recipe.model_validate(run.resolved["recipe"])
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise RunDirectoryError(
+            f"{run.path / 'resolved.json'}: its recipe is not valid here: {problems}. Restore the file from a copy, or "
+            "resume with the version of this package that it names"
+        ) from error
+
+
+def _beginning(run: RunDirectory) -> TrainingState:
+    """The state of a run that was interrupted before its first checkpoint, when at most evaluations were made.
+
+    Raises:
+        RunDirectoryError: It was at work for longer: its checkpoints are gone.
+    """
+    if lost := {log: n for log, n in run.rows.items() if n and log != "evaluations"}:
+        counted = ", ".join(f"{n} rows of {log}" for log, n in lost.items())
+        raise RunDirectoryError(
+            f"{run.path / 'checkpoints'} holds no checkpoint, but the run has {counted}, which would be lost. Put its "
+            "checkpoints back, or start a new run with another --output"
+        )
+    return TrainingState(rows=dict.fromkeys(run.rows, 0))
 
 
 def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

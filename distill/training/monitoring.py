@@ -15,7 +15,7 @@ from ..models import Transcriber
 from ..probing.probe import Rollouts, StateProbe, probe
 from ..probing.round_trip import round_trip
 from ..recipe import Decoding, Recipe
-from ..run.run_directory import RunDirectory, write_atomically, write_parquet
+from ..run.run_directory import RunDirectory, read_json, write_atomically, write_parquet
 from .observer import Observer
 from .setup import Setup
 
@@ -125,7 +125,7 @@ class Monitor:
 
 
 def _read_rollouts(path: Path) -> Rollouts:
-    return {id_: (ids, bool(end)) for id_, (ids, end) in json.loads(path.read_text(encoding="utf-8")).items()}
+    return {id_: (ids, bool(end)) for id_, (ids, end) in read_json(path).items()}
 
 
 def probe_decoding(recipe: Recipe) -> Decoding:
