@@ -32,8 +32,8 @@ _MEANINGS = {
     "were spent before the last stage",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C); goes on with distill resume",
     ExitCode.NOBODY_READS: "whoever read the output left, as after | head",
-    ExitCode.TERMINATED: "ended by the signal that a scheduler sends (others likewise: 128 and the signal's number); goes "
-    "on with distill resume",
+    ExitCode.TERMINATED: "ended by a scheduler's signal (others likewise: 128 and their number); goes on with distill "
+    "resume",
 }
 
 EPILOGUE = "Exit codes:\n\n" + "\n".join(f"- {code.value}: {code.meaning}" for code in ExitCode)
