@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from .data.findings import Finding, words
 from .evaluation.scoring import UNITS
 from .recipe.readings import ENDS
 from .teacher_data.summary import TeacherDataSummary
@@ -86,6 +87,10 @@ class TerminalProgress(Observer):
         """Print how much was kept, and why not all."""
         self.console.print(Text(f"{stage}: {summary.line}"))
 
+    def unusable(self, findings: Sequence[Finding]) -> None:
+        """Print how many lines are left out and which are doubtful, the first of them each by itself."""
+        self.console.print(Text(words(findings)))
+
     def _view(self) -> Group:
         return Group(*([self._probe] if self._probe else []), self._bars)
 
@@ -123,6 +128,10 @@ class NotebookProgress(Observer):
     def teacher_data(self, stage: str, summary: TeacherDataSummary) -> None:
         """Write how much was kept above the bar, and why not all."""
         self._tqdm.write(f"{stage}: {summary.line}")
+
+    def unusable(self, findings: Sequence[Finding]) -> None:
+        """Write how many lines are left out and which are doubtful above the bar."""
+        self._tqdm.write(words(findings))
 
     def _close(self) -> None:
         if self._bar is not None:

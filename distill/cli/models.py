@@ -63,8 +63,10 @@ def probe(
         loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
-    from ..data.audio import AudioCache, check_durations
+    from ..data.audio import AudioCache
     from ..data.batch import AudioSource, check_inputs
+    from ..data.checks import Use, check_audio, check_models
+    from ..data.findings import refuse
     from ..data.sources import read_utterances
     from ..pair.pair import Pair
     from ..probing.probe import probe as probe_pair
@@ -77,8 +79,9 @@ def probe(
     served = Teacher(model=teacher, url=teacher_url, server=server)
     if teacher_url is not None and temperature != 1.0:
         raise ValueError("--temperature: a server's log-probabilities are at temperature 1; leave it out")
-    utterances = read_utterances(manifest)[: max_utterances or (PREFLIGHT_CLIPS if preflight else None)]
-    check_durations(utterances, max_seconds)
+    everything = read_utterances(manifest, check_audio=False)
+    utterances = everything[: max_utterances or (PREFLIGHT_CLIPS if preflight else None)]
+    refuse(check_audio(utterances, max_seconds))
     source = AudioSource(AudioCache(max_seconds=max_seconds))
     scorer = loading.load(teacher) if teacher_url is None else load_served_teacher(served, k)
     sources = {"student": student, "teacher": teacher, "manifest": manifest}
@@ -89,6 +92,7 @@ def probe(
     assert student is not None
     pair = Pair.of(loading.load(student), scorer, k)
     check_inputs(utterances, pair.student, pair.teacher)
+    refuse(check_models(Use(utterances, (pair.student, pair.teacher))))
     with TerminalProgress() as progress:
         result = probe_pair(
             pair,
@@ -160,22 +164,25 @@ def show(
         loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
-    from ..data.audio import AudioCache, check_durations
+    from ..data.audio import AudioCache
     from ..data.batch import AudioSource, check_inputs
+    from ..data.checks import Use, check_audio, check_models
+    from ..data.findings import refuse
     from ..data.manifest import require_text
     from ..data.sources import read_utterances
     from ..pair.pair import Pair
     from ..probing.show import show as show_utterance
 
-    utterances = read_utterances(manifest)
+    utterances = read_utterances(manifest, check_audio=False)
     chosen = [u for u in utterances if utterance in (None, u.id)][:1]
     if not chosen:
         raise ValueError(f"{manifest} has no utterance {utterance!r}; its first is {utterances[0].id!r}")
     if states == "reference":
         require_text(chosen, "scoring the reference")
-    check_durations(chosen, max_seconds)
+    refuse(check_audio(chosen, max_seconds))
     pair = Pair.of(loading.load(student), loading.load(teacher), k)
     check_inputs(chosen, pair.student, pair.teacher)
+    refuse(check_models(Use(chosen, (pair.student, pair.teacher), pair.student if states == "reference" else None)))
     view = show_utterance(
         pair,
         AudioSource(AudioCache(max_seconds=max_seconds)),

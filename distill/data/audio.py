@@ -4,6 +4,7 @@ import math
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -83,13 +84,7 @@ def load_audio(utterance: Utterance, *, sampling_rate: int = 16000, max_seconds:
         with _recording(utterance) as (file, found):
             begin, frames = _segment(utterance, file, found)
             rate = file.samplerate
-            if frames > max_seconds * rate:
-                _fail(
-                    utterance,
-                    f"lasts {frames / rate:.3f} s, longer than the limit of {max_seconds:g} s",
-                    "split it by begin_time and end_time, leave it out, or raise max_seconds if the model takes longer "
-                    "audio",
-                )
+            _check_length(utterance, frames / rate, max_seconds)
             if found.parts:
                 channels = read_parts(_source(utterance), found.parts)[begin : begin + frames]
             else:
@@ -149,19 +144,37 @@ def duration(utterance: Utterance) -> float:
         return _segment(utterance, file, found)[1] / file.samplerate
 
 
-def check_durations(utterances: Sequence[Utterance], max_seconds: float) -> None:
-    """Refuse utterances longer than the limit before training starts, not when a batch happens upon one.
+def find_unusable(utterances: Sequence[Utterance], max_seconds: float) -> dict[int, AudioError]:
+    """What is wrong with audio as far as it can be told without decoding; each file is opened once.
 
-    Raises:
-        AudioError: Names the first offenders and how many there are.
+    Args:
+        utterances: Those without audio are passed over.
+        max_seconds: The longest utterance allowed.
+
+    Returns:
+        The reason why :func:`load_audio` would fail, by the place of the utterance among those given.
     """
-    long = [(u, seconds) for u in utterances if (seconds := duration(u)) > max_seconds]
-    if long:
-        shown = ", ".join(f"{u.id} ({seconds:.1f} s)" for u, seconds in long[:5])
-        raise AudioError(
-            f"{len(long)} of {len(utterances)} utterances are longer than {max_seconds:g} s: {shown}. Split them, or "
-            "raise audio.max_seconds (--max-seconds); audio is never cut silently."
-        )
+    places: dict[Path | StoredAudio, list[int]] = {}
+    for i, utterance in enumerate(utterances):
+        if utterance.audio is not None:
+            places.setdefault(utterance.audio, []).append(i)
+
+    def look(indices: list[int]) -> dict[int, AudioError]:
+        found: dict[int, AudioError] = {}
+        try:
+            with _recording(utterances[indices[0]]) as (file, held):
+                for i in indices:
+                    try:
+                        frames = _segment(utterances[i], file, held)[1]
+                        _check_length(utterances[i], frames / file.samplerate, max_seconds)
+                    except AudioError as error:
+                        found[i] = error
+        except AudioError as error:
+            found |= dict.fromkeys(indices, error)
+        return found
+
+    with ThreadPoolExecutor(4) as pool:  # libsndfile and the disk work outside the interpreter's lock
+        return {i: error for found in pool.map(look, places.values()) for i, error in found.items()}
 
 
 class AudioCache:
@@ -239,6 +252,14 @@ _EMPTY = "has no samples", "correct the times in the manifest or leave it out"
 def _fail(utterance: Utterance, problem: str, remedy: str, field: str = "audio") -> NoReturn:
     message = f"utterance {utterance.id!r} ({utterance.audio}): {problem}; {remedy}"
     raise AudioError(message, problem, remedy, field)
+
+
+def _check_length(utterance: Utterance, seconds: float, max_seconds: float) -> None:
+    if seconds > max_seconds:
+        remedy = (
+            "split it by begin_time and end_time, leave it out, or raise max_seconds if the model takes longer audio"
+        )
+        _fail(utterance, f"lasts {seconds:.3f} s, longer than the limit of {max_seconds:g} s", remedy)
 
 
 def _check_options(sampling_rate: int, max_seconds: float) -> None:

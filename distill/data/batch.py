@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..models import InputError, ModelError, Prompt, Transcriber
+from ..models.languages import spoken
 from .audio import AudioCache, duration
 from .manifest import Utterance, require_input
 
@@ -37,7 +38,7 @@ class Batch:
             if recogniser.reads == "prompt":
                 read = [utterance.prompt for utterance in self.utterances]
             try:
-                prompt = recogniser.prepare(read, [utterance.language for utterance in self.utterances])
+                prompt = recogniser.prepare(read, [spoken(utterance.language) for utterance in self.utterances])
             except InputError as error:
                 raise ModelError(f"utterance {self.utterances[error.row].id!r}: {error}") from error
             self._prompts[key] = replace(prompt, utterances=tuple(utterance.id for utterance in self.utterances))

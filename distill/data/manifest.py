@@ -43,6 +43,7 @@ class Utterance:
         language: Name of the language, ``None`` if unknown.
         extra: Further fields of the manifest line.
         prompt: What a text model reads: a string or the messages of a chat; ``None`` where there is audio alone.
+        place: Manifest and line, or data set and row, for messages.
 
     Raises:
         ValueError: An empty id, neither audio nor prompt, a time that is not finite, a negative begin, an end at or
@@ -57,6 +58,7 @@ class Utterance:
     language: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
     prompt: str | tuple[Message, ...] | None = field(default=None, hash=False)
+    place: tuple[str, int] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -112,7 +114,7 @@ def read_manifest(path: str | Path, *, check_audio: bool = True) -> list[Utteran
     for number, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if not raw.strip():
             continue
-        utterance, found = _parse_line(raw, default_id=f"{path.stem}-{number:06d}", folder=folder)
+        utterance, found = _parse_line(raw, place=(str(path), number), folder=folder)
         if utterance is not None:
             if check_audio and isinstance(utterance.audio, Path) and not exists(utterance.audio):
                 found.append(
@@ -212,7 +214,7 @@ def _refuse(headline: str, problems: list[str], *, head: bool = False) -> NoRetu
     raise ManifestError("\n  ".join([headline, *shown]))
 
 
-def _parse_line(raw: bytes, *, default_id: str, folder: Path) -> tuple[Utterance | None, list[str]]:
+def _parse_line(raw: bytes, *, place: tuple[str, int], folder: Path) -> tuple[Utterance | None, list[str]]:
     try:
         record = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
@@ -253,7 +255,7 @@ def _parse_line(raw: bytes, *, default_id: str, folder: Path) -> tuple[Utterance
     end = -1.0 if known["end_time"] is None else float(known["end_time"])
     try:
         return Utterance(
-            id=default_id if known["id"] is None else known["id"],
+            id=f"{Path(place[0]).stem}-{place[1]:06d}" if known["id"] is None else known["id"],
             # Not resolve(): it costs several system calls a line, and would hide the names in a folder of links.
             audio=None if audio is None else Path(os.path.normpath(folder / audio)),
             text=known["text"],
@@ -262,6 +264,7 @@ def _parse_line(raw: bytes, *, default_id: str, folder: Path) -> tuple[Utterance
             language=known["language"],
             extra={name: value for name, value in record.items() if name not in FIELDS},
             prompt=tuple(prompt) if isinstance(prompt, list) else prompt,
+            place=place,
         ), []
     except ValueError as error:
         return None, [str(error)]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from . import causal, endings
-from .base import InputError, ModelError, Prompt, Transcripts, pack, quiet
+from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack, quiet
 from .vocabulary import Tokens
 
 SAMPLING_RATE = 16_000
@@ -32,6 +32,7 @@ class Family:
         request: The processor's inputs for waveforms and languages; raises `ModelError` for what it cannot ask.
         read: Texts of token sequences, by the processor.
         encoder: The model's audio encoder; None asks transformers for it.
+        window_seconds: Its processor's longest audio; None where there is no limit.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Family:
     request: Callable[[Any, Sequence[np.ndarray], Sequence[str | None]], Mapping[str, Any]]
     read: Callable[[Any, list[list[int]]], list[str]]
     encoder: Callable[[Any], nn.Module] | None = None
+    window_seconds: Callable[[Any], float] | None = None
 
 
 @dataclass
@@ -93,6 +95,24 @@ class SpeechLM:
         if encoder is self.generator or encoder is self.generator.base_model:  # what it gives where it finds none
             raise ModelError(f"{self.name}: transformers names no audio encoder in a {self.kind.name} model")
         encoder.requires_grad_(False)
+
+    @property
+    def limits(self) -> Limits:
+        """What it can take; of the context, audio takes a part."""
+        window, text = self.kind.window_seconds, self.generator.config.get_text_config()
+        return Limits(window and window(self.processor), getattr(text, "max_position_embeddings", None))
+
+    def check_languages(self, languages: Sequence[str | None]) -> None:
+        """Refuse languages that the processor cannot ask for.
+
+        Raises:
+            ModelError: Says which.
+        """
+        silence = [np.zeros(SAMPLING_RATE // 2, dtype=np.float32)] * len(languages)
+        try:
+            self.kind.request(self.processor, silence, languages)
+        except ValueError as error:  # the processor's own, or ours
+            raise ModelError(str(error)) from error
 
     def prepare(self, inputs: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:
         """Audio features and the chat prompt, left-padded."""

@@ -20,7 +20,7 @@ from jinja2 import TemplateError
 from torch import Tensor, nn
 
 from . import causal, endings
-from .base import InputError, ModelError, Prompt, Transcripts, pack, quiet
+from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack, quiet
 from .vocabulary import Tokens, added_space
 
 PromptFormat = Literal["auto", "chat", "plain"]
@@ -97,6 +97,15 @@ class TextLM:
     def freeze_encoder(self, cache_mib: float) -> None:
         """There is no audio encoder: the text side is all there is."""
         del cache_mib
+
+    @property
+    def limits(self) -> Limits:
+        """What it can take."""
+        return Limits(label_tokens=self._context)
+
+    def check_languages(self, languages: Sequence[str | None]) -> None:
+        """Nothing to refuse: prompts name no language."""
+        del languages
 
     def prepare(self, inputs: Sequence[Any], languages: Sequence[str | None]) -> Prompt:
         """Token ids of the prompts, each wrapped in the model's own format, left-padded; languages are not used.

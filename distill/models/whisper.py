@@ -8,14 +8,14 @@ The decoder's prompt is ``<|startoftranscript|>``, for multilingual models langu
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from . import seq2seq
-from .base import InputError, ModelError, Prompt, Transcripts, pack
+from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack
 from .encoder_decoder import EncoderDecoder
 from .languages import language_code
 from .vocabulary import Tokens
@@ -50,6 +50,29 @@ class Whisper(EncoderDecoder):
     @property
     def _positions(self) -> int:
         return self.generator.config.max_target_positions
+
+    @property
+    def _prompt_tokens(self) -> int:
+        return 4 if self._multilingual else 2
+
+    @property
+    def limits(self) -> Limits:
+        """What it can take."""
+        return replace(super().limits, window_seconds=self.processor.feature_extractor.n_samples / SAMPLING_RATE)
+
+    def check_languages(self, languages: Sequence[str | None]) -> None:
+        """Refuse languages that it has no token for.
+
+        Raises:
+            ModelError: Says which.
+        """
+        codes = {language: language_code(language, "Whisper") for language in languages if language is not None}
+        if not self._multilingual and (others := sorted(name for name, code in codes.items() if code != "en")):
+            raise ModelError(f"{self.name} knows English only; the manifest has utterances in {others}")
+        vocabulary = self.tokenizer.get_vocab() if self._multilingual else {}
+        for language, code in codes.items():
+            if self._multilingual and f"<|{code}|>" not in vocabulary:
+                raise ModelError(f"{self.name} has no language {language!r}")
 
     def prepare(self, inputs: Sequence[np.ndarray], languages: Sequence[str | None]) -> Prompt:
         """Log-mel features, or what a frozen encoder makes of them, and the decoder's prompt.
@@ -86,11 +109,8 @@ class Whisper(EncoderDecoder):
     def _decoder_prompt(self, inputs: dict[str, Tensor], languages: Sequence[str | None]) -> Tensor:
         ids = self.processor.tokenizer.convert_tokens_to_ids
         start, plain = ids("<|startoftranscript|>"), ids("<|notimestamps|>")
+        self.check_languages(languages)
         if not self._multilingual:
-            named = {language for language in languages if language is not None}
-            others = {language for language in named if language_code(language, "Whisper") != "en"}
-            if others:
-                raise ModelError(f"{self.name} knows English only; the manifest has utterances in {sorted(others)}")
             rows = torch.tensor([[start, plain]] * len(languages))
             return rows.to(self._device)
         wanted = [None if language is None else language_code(language, "Whisper") for language in languages]

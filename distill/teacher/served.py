@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.base import ModelError, Prompt, Transcripts, pack
+from ..models.base import Limits, ModelError, Prompt, Transcripts, pack
 from ..models.speech_lm import SpeechLM
 from ..models.vocabulary import Tokens
 from ..recipe import Teacher
@@ -87,6 +87,20 @@ class ServedTeacher:
     def prompt_key(self) -> Hashable:
         """Waveforms are sent as they are."""
         return "served", self.client.url, self.name
+
+    @property
+    def limits(self) -> Limits:
+        """What its server says that it can take, audio among it."""
+        return Limits(label_tokens=self.max_length)
+
+    def check_languages(self, languages: Sequence[str | None]) -> None:
+        """Refuse languages that the local processor cannot ask for, one by one, as the server is asked.
+
+        Raises:
+            ModelError: Says which.
+        """
+        for language in languages:
+            self.reader.check_languages([language])
 
     def prepare(self, inputs: Sequence[Any], languages: Sequence[str | None]) -> ServedPrompt:
         """What is sent: waveforms, and the conversation of each one's language."""

@@ -16,10 +16,12 @@ from typing import Any
 
 import torch
 
-from ..data.audio import AudioCache, check_durations
+from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.batching import padding_share
+from ..data.checks import Use, check_audio, check_models
 from ..data.extract import extract_audio
+from ..data.findings import refuse
 from ..data.manifest import Utterance, write_manifest
 from ..data.sources import read_utterances
 from ..evaluation.scoring import TranscriptScore, score_transcripts
@@ -32,7 +34,7 @@ from ..teacher import ServedTeacher
 from ..transcribe import Progress
 from .confidence import Transcript
 from .filters import dropped_by, measures
-from .job import identity, run_job
+from .job import SKIP, identity, run_job
 from .journal import Row
 from .summary import FilterCount, TeacherDataSummary
 
@@ -181,14 +183,15 @@ def transcribe_manifest(
         raise TeacherDataError(f"{output} exists, and no journal of teacher data beside it; choose another output")
     find_normaliser(normaliser)
     strict = filters.unusable_audio == "fail"
-    utterances = read_utterances(manifest, check_audio=strict)
+    utterances = read_utterances(manifest, check_audio=False)
     if strict:
-        check_durations(utterances, max_seconds)
+        refuse(check_audio(utterances, max_seconds), SKIP)
     if isinstance(teacher, str):
         teacher = Teacher(model=teacher)
     if isinstance(teacher, Teacher):
         # Its encoder's outputs are shared by rollout and score, and then no longer needed.
         teacher = load_teacher(teacher.model_copy(update={"encoder_cache_mib": 0.0}), device, k=1)
+    refuse(check_models(Use(utterances, (teacher,))))
     data = teacher_data(
         output,
         teacher,

@@ -10,11 +10,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from ..data.findings import errors, lines_of
 from ..data.sampling import micro_batches
 from ..recipe import Recipe, TrackerName, load_recipe
 from ..run import checkpoint
 from ..run.checkpoint import TrainingState
-from ..run.provenance import resolved_configuration
+from ..run.provenance import list_findings, resolved_configuration
 from ..run.run_directory import RunDirectory
 from .errors import TrainingError
 from .observer import Observer
@@ -49,9 +50,12 @@ def train(
     accelerator = accelerator_for(recipe)
     setup = prepare_run(recipe, device=accelerator.device)
     if accelerator.is_main_process:
-        RunDirectory.create(output, resolved_configuration(recipe))
+        left_out = {"unusable_lines": lines_of(errors(setup.findings))}
+        list_findings(RunDirectory.create(output, resolved_configuration(recipe) | left_out).path, setup.findings)
     accelerator.wait_for_everyone()
     run = RunDirectory.open(output, writer=accelerator.is_main_process)
+    if setup.findings:
+        (observer or Observer()).unusable(setup.findings)
     with copied(recipe, run, observer or Observer(), step=0, before=run.rows) as heard_by:
         return Trainer(setup, run, accelerator, heard_by, TrainingState()).run()
 

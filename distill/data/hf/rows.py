@@ -91,7 +91,9 @@ def utterances_from(
             problems.append(f'{where}: column "{audio}": the file {found} does not exist; correct the path')
         values = {key: column[row] for key, column in extras.items() if column[row] is not None}
         try:
-            utterances.append(Utterance(ids[row], found, text[row], language=languages[row], extra=values))
+            utterances.append(
+                Utterance(ids[row], found, text[row], language=languages[row], extra=values, place=(name, row))
+            )
         except ValueError as error:
             problems.append(f"{where}: {error}")
     if problems:
