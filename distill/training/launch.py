@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -17,6 +16,7 @@ from ..run import checkpoint
 from ..run.checkpoint import TrainingState
 from ..run.provenance import list_findings, resolved_configuration
 from ..run.run_directory import RunDirectory
+from .changed_data import at_new_places, changes, check_places, keep_lines, record, refusal
 from .errors import TrainingError
 from .observer import Observer
 from .setup import prepare_run
@@ -50,8 +50,12 @@ def train(
     accelerator = accelerator_for(recipe)
     setup = prepare_run(recipe, device=accelerator.device)
     if accelerator.is_main_process:
-        left_out = {"unusable_lines": lines_of(errors(setup.findings))}
-        list_findings(RunDirectory.create(output, resolved_configuration(recipe) | left_out).path, setup.findings)
+        dropped = lines_of(errors(setup.findings))
+        left_out = {"unusable_lines": dropped} if dropped else {}
+        resolved = resolved_configuration(recipe)
+        path = RunDirectory.create(output, resolved | left_out).path
+        list_findings(path, setup.findings)
+        keep_lines(path, resolved["manifest_sha256"])
     accelerator.wait_for_everyone()
     run = RunDirectory.open(output, writer=accelerator.is_main_process)
     if setup.findings:
@@ -60,50 +64,57 @@ def train(
         return Trainer(setup, run, accelerator, heard_by, TrainingState()).run()
 
 
-def resume(output: str | Path, *, trackers: Sequence[TrackerName] = (), observer: Observer | None = None) -> RunResult:
+def resume(
+    output: str | Path,
+    *,
+    trackers: Sequence[TrackerName] = (),
+    moved: Sequence[str] = (),
+    accept_changed_data: bool = False,
+    observer: Observer | None = None,
+) -> RunResult:
     """Continue a run from its newest checkpoint, with the same result as if it had not been interrupted.
 
     Args:
         output: The run directory.
         trackers: Further ones than the run's own; they get what the run directory holds, if the run goes on or not.
+        moved: `dotted.key=path` of data that is no longer where it was, such as `stages.0.manifest=new.jsonl`.
+        accept_changed_data: Go on with data that changed, and record in the run what did.
         observer: Hears what happens; silent without one.
 
     Raises:
         MissingExtraError: A tracker is not installed.
         RunDirectoryError: No run there.
-        TrainingError: The recipe's data changed since the run began.
+        TrainingError: The recipe's data changed since the run began, or is no longer there; says which lines did, and
+            which keys it had.
     """
     run = RunDirectory.open(output)
     recipe = Recipe.model_validate(run.resolved["recipe"])
     names = dict.fromkeys((*recipe.tracking.trackers, *trackers_of(run.path), *trackers))
     check_trackers(names)
     recipe = recipe.model_copy(update={"tracking": recipe.tracking.model_copy(update={"trackers": tuple(names)})})
-    changed = _changed(run.resolved, resolved_configuration(recipe))
-    if changed:
-        raise TrainingError(
-            f"cannot resume {output}: {', '.join(changed)} changed since the run began; put it back as it was, or "
-            "start a new run"
-        )
+    began, recipe = recipe, at_new_places(recipe, moved)
+    check_places(recipe, run.path)
+    changed = changes(run, began, recipe)
+    if changed and not accept_changed_data:
+        raise refusal(run.path, changed)
     newest = checkpoint.latest(run.path)
     state = checkpoint.load_state(newest) if newest else TrainingState(rows=dict.fromkeys(run.rows, 0))
     accelerator = accelerator_for(recipe)
     accelerator.wait_for_everyone()
     run.writer, before = accelerator.is_main_process, run.rows
+    if run.writer and (changed or began != recipe):
+        record(run, recipe, changed, step=state.step, stage=state.stage)
     if newest and state.outcome is not None:
         with copied(recipe, run, Observer(), step=state.step + 1, before=before):
             return RunResult.of(run.path, newest, state)
     run.rewind(state.rows)
     accelerator.wait_for_everyone()
     setup = prepare_run(recipe, device=accelerator.device, weights=newest)
+    if setup.findings:
+        (observer or Observer()).unusable(setup.findings)
     optimiser = checkpoint.load_optimiser(newest) if newest else None
     with copied(recipe, run, observer or Observer(), step=state.step, before=before) as heard_by:
         return Trainer(setup, run, accelerator, heard_by, state, optimiser).run()
-
-
-def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Manifests, data sets and background noise that are not what they were."""
-    kinds = ("manifest_sha256", "background_sha256")  # older runs may lack a kind
-    return [place for kind in kinds for place, digest in then.get(kind, {}).items() if now[kind][place] != digest]
 
 
 def accelerator_for(recipe: Recipe) -> Accelerator:
