@@ -256,10 +256,12 @@ def _fail(utterance: Utterance, problem: str, remedy: str, field: str = "audio")
 
 def _check_length(utterance: Utterance, seconds: float, max_seconds: float) -> None:
     if seconds > max_seconds:
-        remedy = (
-            "split it by begin_time and end_time, leave it out, or raise max_seconds if the model takes longer audio"
+        _fail(
+            utterance,
+            f"lasts {seconds:.3f} s, longer than the limit of {max_seconds:g} s",
+            "split it by begin_time and end_time, leave it out, or raise max_seconds if the model takes longer audio: it "
+            "is never cut silently",
         )
-        _fail(utterance, f"lasts {seconds:.3f} s, longer than the limit of {max_seconds:g} s", remedy)
 
 
 def _check_options(sampling_rate: int, max_seconds: float) -> None:

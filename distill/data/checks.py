@@ -41,7 +41,7 @@ def check_audio(utterances: Sequence[Utterance], max_seconds: float) -> list[Fin
     """
     found = sorted(find_unusable(utterances, max_seconds).items())
     return [
-        Finding.about(utterances[i], error.field, f"{utterances[i].audio} {error.problem}", error.remedy)
+        Finding.about(utterances[i], error.field, f"{utterances[i].audio}: {error.problem}", error.remedy)
         for i, error in found
     ]
 

@@ -205,9 +205,8 @@ def changed_lines(before: Sequence[str], after: Sequence[str]) -> str:
     if len(before) == len(after):
         others = [i for i, (one, other) in enumerate(zip(before, after, strict=True), 1) if one != other]
         return f"{_numbers(others)} changed" if others else "white space between lines changed"
-    start = next(
-        (i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), min(map(len, (before, after)))
-    )
+    shorter = min(len(before), len(after))
+    start = next((i for i in range(shorter) if before[i] != after[i]), shorter)
     if (len(before) - start) * (len(after) - start) > _MOST_COMPARED:
         return f"{len(before)} lines became {len(after)}, from line {start + 1} on"
     blocks = difflib.SequenceMatcher(None, before[start:], after[start:], autojunk=False).get_opcodes()
