@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from .recipe.readings import ENDS
 from .training.observer import Observer
 
 if TYPE_CHECKING:
+    from .data.findings import Finding
     from .teacher_data.summary import TeacherDataSummary
 
 SHOWN = {"union_size": "VUSS", "intersection_size": "|I|", "top1_agreement": "top-1", "total_variation": "TV"}
@@ -93,6 +94,12 @@ class TerminalProgress(Observer):
         """Print it."""
         self.console.print(Text(text))
 
+    def unusable(self, findings: Sequence[Finding]) -> None:
+        """Print how many lines are left out and which are doubtful, the first of them each by itself."""
+        from .data.findings import words
+
+        self.console.print(Text(words(findings)))
+
     def _view(self) -> Group:
         return Group(*([self._probe] if self._probe else []), self._bars)
 
@@ -151,6 +158,12 @@ class NotebookProgress(Observer):
     def notice(self, text: str) -> None:
         """Write it above the bar."""
         self._tqdm.write(text)
+
+    def unusable(self, findings: Sequence[Finding]) -> None:
+        """Write how many lines are left out and which are doubtful above the bar."""
+        from .data.findings import words
+
+        self._tqdm.write(words(findings))
 
 
 def probe_table(rows: list[dict[str, Any]]) -> Table | None:

@@ -77,8 +77,10 @@ def probe(
     if teacher_url is not None and temperature != 1.0:
         raise ValueError("--temperature: a server's log-probabilities are at temperature 1; leave it out")
     require_places(manifests={"--manifest": manifest}, models={"--student": student, "--teacher": teacher})
-    from ..data.audio import AudioCache, check_durations
+    from ..data.audio import AudioCache
     from ..data.batch import AudioSource, check_inputs
+    from ..data.checks import Use, check_audio, check_models
+    from ..data.findings import refuse
     from ..data.labels import checked_labels
     from ..data.sources import read_utterances
     from ..limits import token_limit
@@ -87,8 +89,9 @@ def probe(
     from ..probing.round_trip import round_trip
     from ..teacher import ServedTeacher, load_served_teacher
 
-    utterances = read_utterances(manifest)[: max_utterances or (PREFLIGHT_CLIPS if preflight else None)]
-    check_durations(utterances, max_seconds)
+    everything = read_utterances(manifest, check_audio=False)
+    utterances = everything[: max_utterances or (PREFLIGHT_CLIPS if preflight else None)]
+    refuse(check_audio(utterances, max_seconds))
     source = AudioSource(AudioCache(max_seconds=max_seconds))
     scorer = loading.load(teacher) if teacher_url is None else load_served_teacher(served, k)
     sources = {"student": student, "teacher": teacher, "manifest": manifest}
@@ -98,8 +101,9 @@ def probe(
         return _preflight(scorer, source, utterances, k, max_new_tokens or token_limit(utterances), sources, json_)
     assert student is not None
     pair = Pair.of(loading.load(student), scorer, k)
-    utterances = checked_labels(utterances, pair.student, manifest, needed=False)
+    utterances = checked_labels(utterances, pair.student, needed=False)
     check_inputs(utterances, pair.student, pair.teacher)
+    refuse(check_models(Use(utterances, (pair.student, pair.teacher))))
     with display() as progress:
         result = probe_pair(
             pair,
@@ -180,24 +184,27 @@ def show(
         json_: Print one JSON object to standard output and nothing else there.
     """
     require_places(manifests={"--manifest": manifest}, models={"--student": student, "--teacher": teacher})
-    from ..data.audio import AudioCache, check_durations
+    from ..data.audio import AudioCache
     from ..data.batch import AudioSource, check_inputs
+    from ..data.checks import Use, check_audio, check_models
+    from ..data.findings import refuse
     from ..data.labels import checked_labels
     from ..data.manifest import require_text
     from ..data.sources import read_utterances
     from ..pair.pair import Pair
     from ..probing.show import show as show_utterance
 
-    utterances = read_utterances(manifest)
+    utterances = read_utterances(manifest, check_audio=False)
     chosen = [u for u in utterances if utterance in (None, u.id)][:1]
     if not chosen:
         raise ValueError(f"{manifest} has no utterance {utterance!r}; its first is {utterances[0].id!r}")
     if states == "reference":
         require_text(chosen, "scoring the reference")
-    check_durations(chosen, max_seconds)
+    refuse(check_audio(chosen, max_seconds))
     pair = Pair.of(loading.load(student), loading.load(teacher), k)
-    chosen = checked_labels(chosen, pair.student, manifest, needed=states == "reference")
+    chosen = checked_labels(chosen, pair.student, needed=states == "reference")
     check_inputs(chosen, pair.student, pair.teacher)
+    refuse(check_models(Use(chosen, (pair.student, pair.teacher), pair.student if states == "reference" else None)))
     view = show_utterance(
         pair,
         AudioSource(AudioCache(max_seconds=max_seconds)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..data.audio import duration
@@ -43,7 +42,6 @@ def evaluate(
     decoding: Decoding,
     batch_size: int = 32,
     progress: Progress | None = None,
-    source_name: str | Path | None = None,
 ) -> Evaluation:
     """Corpus word and character error rates of a recogniser, with intervals from a bootstrap over utterances.
 
@@ -55,14 +53,13 @@ def evaluate(
         decoding: How the recogniser writes.
         batch_size: Utterances at once.
         progress: Called after each batch.
-        source_name: The manifest that they are from, which messages name.
 
     Raises:
         ManifestError: An utterance without reference text, or with control tokens in it that are no known form.
         ValueError: An unknown normaliser, or no utterances.
     """
     require_text(utterances, "evaluation")
-    utterances = checked_labels(utterances, recogniser, source_name)
+    utterances = checked_labels(utterances, recogniser)
     references = {utterance.id: utterance.text or "" for utterance in utterances}
     texts = transcribe(recogniser, source, utterances, decoding, batch_size=batch_size, progress=progress)
     score = score_transcripts(references, texts, normaliser=normaliser)

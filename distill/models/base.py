@@ -82,6 +82,20 @@ class Prompt:
         return next(iter(self.inputs.values())).shape[0]
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a model can take.
+
+    Attributes:
+        window_seconds: Longest audio; None where there is no limit of its own.
+        label_tokens: Tokens of the longest transcript that it can score, end of text among them, and of a text model's
+            prompt with it; None where there is no limit.
+    """
+
+    window_seconds: float | None = None
+    label_tokens: int | None = None
+
+
 class Transcriber(Protocol):
     """What writes transcripts, wherever its weights are: prepare, rollout, encode, decode.
 
@@ -140,6 +154,19 @@ class Transcriber(Protocol):
 
         Raises:
             InputError: An utterance that it cannot take.
+        """
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """What it can take."""
+        ...
+
+    def check_languages(self, languages: Sequence[str | None]) -> None:
+        """Refuse languages that the prompts of one batch cannot name.
+
+        Raises:
+            ModelError: Says which.
         """
         ...
 

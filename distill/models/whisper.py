@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from tokenizers import AddedToken
 from torch import Tensor
 
 from . import seq2seq
-from .base import InputError, ModelError, Prompt, Transcripts, pack, refuse_context
+from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack, refuse_context
 from .encoder_decoder import EncoderDecoder
 from .languages import language_code
 from .vocabulary import Tokens
@@ -83,6 +83,29 @@ class Whisper(EncoderDecoder):
     def _positions(self) -> int:
         return self.generator.config.max_target_positions
 
+    @property
+    def _prompt_tokens(self) -> int:
+        return (4 if self._multilingual else 2) - int(self.timestamps)
+
+    @property
+    def limits(self) -> Limits:
+        """What it can take."""
+        return replace(super().limits, window_seconds=self.processor.feature_extractor.n_samples / SAMPLING_RATE)
+
+    def check_languages(self, languages: Sequence[str | None]) -> None:
+        """Refuse languages that it has no token for.
+
+        Raises:
+            ModelError: Says which.
+        """
+        codes = {language: language_code(language, "Whisper") for language in languages if language is not None}
+        if not self._multilingual and (others := sorted(name for name, code in codes.items() if code != "en")):
+            raise ModelError(f"{self.name} knows English only; the manifest has utterances in {others}")
+        vocabulary = self.tokenizer.get_vocab() if self._multilingual else {}
+        for language, code in codes.items():
+            if self._multilingual and f"<|{code}|>" not in vocabulary:
+                raise ModelError(f"{self.name} has no language {language!r}")
+
     def prepare(
         self,
         inputs: Sequence[np.ndarray],
@@ -124,11 +147,8 @@ class Whisper(EncoderDecoder):
     def _decoder_prompt(self, inputs: dict[str, Tensor], languages: Sequence[str | None]) -> Tensor:
         ids = self.processor.tokenizer.convert_tokens_to_ids
         start, plain = ids("<|startoftranscript|>"), [] if self.timestamps else [ids("<|notimestamps|>")]
+        self.check_languages(languages)
         if not self._multilingual:
-            named = {language for language in languages if language is not None}
-            others = {language for language in named if language_code(language, "Whisper") != "en"}
-            if others:
-                raise ModelError(f"{self.name} knows English only; the manifest has utterances in {sorted(others)}")
             rows = torch.tensor([[start, *plain]] * len(languages))
             return rows.to(self._device)
         wanted = [None if language is None else language_code(language, "Whisper") for language in languages]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.base import ModelError, Prompt, Transcripts, pack, refuse_context
+from ..models.base import Limits, ModelError, Prompt, Transcripts, pack, refuse_context
 from ..models.opening import LONGEST
 from ..models.speech_lm import SpeechLM
 from ..models.vocabulary import Tokens
@@ -101,6 +101,20 @@ class ServedTeacher:
     def names_language(self) -> bool:
         """Whether it names the language itself where nobody else does."""
         return self.reader.names_language
+
+    @property
+    def limits(self) -> Limits:
+        """What its server says that it can take, audio among it."""
+        return Limits(label_tokens=self.max_length)
+
+    def check_languages(self, languages: Sequence[str | None]) -> None:
+        """Refuse languages that the local processor cannot ask for, one by one, as the server is asked.
+
+        Raises:
+            ModelError: Says which.
+        """
+        for language in languages:
+            self.reader.check_languages([language])
 
     def prepare(
         self,

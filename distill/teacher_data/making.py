@@ -16,10 +16,12 @@ from typing import Any
 
 import torch
 
-from ..data.audio import AudioCache, check_durations
+from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.batching import padding_share
+from ..data.checks import Use, check_audio, check_models
 from ..data.extract import extract_audio
+from ..data.findings import refuse
 from ..data.labels import checked_labels
 from ..data.manifest import Utterance, write_manifest
 from ..data.sources import read_utterances
@@ -37,7 +39,7 @@ from ..teacher import ServedTeacher
 from ..transcribe import Progress
 from .confidence import Transcript
 from .filters import dropped_by, measures
-from .job import identity, run_job
+from .job import SKIP, identity, run_job
 from .journal import Row
 from .labels import TRANSCRIPT, described
 from .summary import Example, FilterCount, TeacherDataSummary
@@ -204,15 +206,16 @@ def transcribe_manifest(
     refuse_if_at_work(*_marks(output), str(output))
     find_normaliser(normaliser)
     strict = filters.unusable_audio == "fail"
-    utterances = read_utterances(manifest, check_audio=strict)
+    utterances = read_utterances(manifest, check_audio=False)
     if strict:
-        check_durations(utterances, max_seconds)
+        refuse(check_audio(utterances, max_seconds), SKIP)
     if isinstance(teacher, str):
         teacher = Teacher(model=teacher)
     if isinstance(teacher, Teacher):
         # Its encoder's outputs are shared by rollout and score, and then no longer needed.
         teacher = load_teacher(teacher.model_copy(update={"encoder_cache_mib": 0.0}), device, k=1)
-    utterances = checked_labels(utterances, teacher, manifest, needed=False)
+    utterances = checked_labels(utterances, teacher, needed=False)
+    refuse(check_models(Use(utterances, (teacher,))))
     output.parent.mkdir(parents=True, exist_ok=True)
     lock, record = _marks(output)
     with at_work(lock, record, str(output), keep=False):

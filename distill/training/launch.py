@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from pydantic import ValidationError
 
+from ..data.findings import errors, lines_of
 from ..data.sampling import micro_batches
 from ..display import display
 from ..ranks import one_voice
 from ..recipe import Recipe, TrackerName, load_recipe
 from ..run import checkpoint
 from ..run.checkpoint import TrainingState
-from ..run.provenance import resolved_configuration
+from ..run.provenance import list_findings, resolved_configuration
 from ..run.run_directory import RunDirectory, RunDirectoryError, occupied
+from .changed_data import at_new_places, changes, check_places, keep_lines, record, refusal
 from .errors import TrainingError
 from .heard import resolved, warn_of
 from .observer import Observer
-from .setup import prepare_run
+from .setup import Setup, prepare_run
 from .tracking import check_trackers, copied, trackers_of
 from .trainer import RunResult, Trainer
 
@@ -64,19 +65,33 @@ def train(
         setup = prepare_run(recipe, device=accelerator.device)
         with _alone(Path(output), accelerator):
             if accelerator.is_main_process:
-                warn_of(setup.heard)
-                known = resolved(setup.heard) | {"tokenizers": setup.tokenizers}
-                RunDirectory.create(output, resolved_configuration(recipe) | known)
+                _create(output, recipe, setup)
             accelerator.wait_for_everyone()
             run = RunDirectory.open(output, writer=accelerator.is_main_process)
+            if setup.findings:
+                hears.unusable(setup.findings)
             with copied(recipe, run, hears, step=0, before=run.rows) as heard_by:
                 return Trainer(setup, run, accelerator, heard_by, TrainingState()).run()
+
+
+def _create(output: str | Path, recipe: Recipe, setup: Setup) -> None:
+    """Begin a run directory with all that is known before the first step, and say what its models have heard."""
+    warn_of(setup.heard)
+    dropped = lines_of(errors(setup.findings))
+    known = resolved(setup.heard) | {"tokenizers": setup.tokenizers}
+    known |= {"unusable_lines": dropped} if dropped else {}
+    configuration = resolved_configuration(recipe)
+    path = RunDirectory.create(output, configuration | known).path
+    list_findings(path, setup.findings)
+    keep_lines(path, configuration["manifest_sha256"])
 
 
 def resume(
     output: str | Path,
     *,
     trackers: Sequence[TrackerName] = (),
+    moved: Sequence[str] = (),
+    accept_changed_data: bool = False,
     observer: Observer | None = None,
     quiet: bool = False,
 ) -> RunResult:
@@ -85,6 +100,8 @@ def resume(
     Args:
         output: The run directory.
         trackers: Further ones than the run's own; they get what the run directory holds, if the run goes on or not.
+        moved: `dotted.key=path` of data that is no longer where it was, such as `stages.0.manifest=new.jsonl`.
+        accept_changed_data: Go on with data that changed, and record in the run what did.
         observer: Hears what happens, in the place of the display of progress.
         quiet: Without an observer, show no progress; see `train`.
 
@@ -94,19 +111,19 @@ def resume(
         CheckpointError: The newest checkpoint is damaged; says from which the run can go on.
         AtWorkError: Another process is at work there.
         WriteError: The disk is full; what was written stays, and the run can be resumed.
-        TrainingError: The recipe's data changed since the run began.
+        TrainingError: The recipe's data changed since the run began, or is no longer there; says which lines did, and
+            which keys it had.
     """
     run = RunDirectory.open(output)
     recipe = _recipe_of(run)
     names = dict.fromkeys((*recipe.tracking.trackers, *trackers_of(run.path), *trackers))
     check_trackers(names)
     recipe = recipe.model_copy(update={"tracking": recipe.tracking.model_copy(update={"trackers": tuple(names)})})
-    changed = _changed(run.resolved, resolved_configuration(recipe))
-    if changed:
-        raise TrainingError(
-            f"cannot resume {output}: {', '.join(changed)} changed since the run began; put it back as it was, or "
-            "start a new run"
-        )
+    began, recipe = recipe, at_new_places(recipe, moved)
+    check_places(recipe, run.path)
+    changed = changes(run, began, recipe)
+    if changed and not accept_changed_data:
+        raise refusal(run.path, changed)
     accelerator = accelerator_for(recipe)
     accelerator.wait_for_everyone()
     newest = checkpoint.latest(run.path)
@@ -119,7 +136,11 @@ def resume(
         run = RunDirectory.open(output, writer=accelerator.is_main_process)
         before, newest = run.rows, checkpoint.latest(run.path)
         state, optimiser = checkpoint.load(newest) if newest else (_beginning(run), None)
+        if run.writer and (changed or began != recipe):
+            record(run, recipe, changed, step=state.step, stage=state.stage)
         setup = prepare_run(recipe, device=accelerator.device, weights=newest)
+        if setup.findings:
+            hears.unusable(setup.findings)
         run.rewind(state.rows)
         accelerator.wait_for_everyone()
         with copied(recipe, run, hears, step=state.step, before=before) as heard_by:
@@ -176,12 +197,6 @@ def _beginning(run: RunDirectory) -> TrainingState:
             "checkpoints back, or start a new run with another --output"
         )
     return TrainingState(rows=dict.fromkeys(run.rows, 0))
-
-
-def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Manifests, data sets and background noise that are not what they were."""
-    kinds = ("manifest_sha256", "background_sha256")  # older runs may lack a kind
-    return [place for kind in kinds for place, digest in then.get(kind, {}).items() if now[kind][place] != digest]
 
 
 def accelerator_for(recipe: Recipe) -> Accelerator:

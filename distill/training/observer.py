@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..data.findings import Finding
     from ..teacher_data.summary import TeacherDataSummary
 
 
@@ -32,6 +33,9 @@ class Observer:
 
     def notice(self, text: str) -> None:
         """Something that whoever reads the log should know, in a sentence."""
+
+    def unusable(self, findings: Sequence[Finding]) -> None:
+        """Lines that the run goes without, and others that it takes and that may not be meant so."""
 
     def work(self, what: str, done: int, total: int) -> None:
         """Progress of something other than training steps, such as teacher transcripts."""
@@ -77,6 +81,11 @@ class Observers(Observer):
         """Pass it on."""
         for observer in self.observers:
             observer.notice(text)
+
+    def unusable(self, findings: Sequence[Finding]) -> None:
+        """Pass it on."""
+        for observer in self.observers:
+            observer.unusable(findings)
 
     def work(self, what: str, done: int, total: int) -> None:
         """Pass it on."""

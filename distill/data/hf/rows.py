@@ -96,8 +96,9 @@ def utterances_from(
         values = {key: column[row] for key, column in extras.items() if column[row] is not None}
         try:
             told = contexts[row] or None
+            place = (name, row)
             utterances.append(
-                Utterance(ids[row], found, text[row], language=languages[row], extra=values, context=told)
+                Utterance(ids[row], found, text[row], language=languages[row], extra=values, context=told, place=place)
             )
         except ValueError as error:
             problems.append(f"{where}: {error}")

@@ -81,22 +81,24 @@ def test_times_are_written_scored_and_learned_like_other_tokens(path, timed):
 
 def test_labels_that_are_learned_keep_their_times_and_those_that_are_scored_do_not(timed):
     line = Utterance("a", prompt="-", text=LABEL)
-    assert checked_labels([line], timed, None, learned=True) == [line]
+    assert checked_labels([line], timed, learned=True) == [line]
     assert not read_labels([LABEL], timed, timestamps=True)[0].control
     with pytest.warns(UserWarning, match="1 with timestamps"):
-        assert checked_labels([line], timed, None)[0].text == "call four five"
+        assert checked_labels([line], timed)[0].text == "call four five"
 
 
 def test_a_label_without_times_is_refused_where_they_are_learned(timed):
     lines = [Utterance("a", prompt="-", text=LABEL), Utterance("b", prompt="-", text="call")]
-    with pytest.raises(ManifestError, match=r"utterance 'b': field \"text\" has no timestamps, .*<\|0.00\|> call four"):
-        checked_labels(lines, timed, None, learned=True)
+    with pytest.raises(
+        ManifestError, match=r"utterance 'b': field \"text\": has no timestamps, .*<\|0.00\|> call four"
+    ):
+        checked_labels(lines, timed, learned=True)
 
 
 def test_a_time_beyond_the_window_is_refused(timed):
     line = Utterance("a", prompt="-", text=f"<|0.00|> call<|{WINDOW_SECONDS + 1:.2f}|>")
     with pytest.raises(ManifestError, match=r"holds '<\|5.00\|>'"):
-        checked_labels([line], timed, None, learned=True)
+        checked_labels([line], timed, learned=True)
 
 
 def test_other_families_have_no_such_setting(tmp_path):

@@ -263,7 +263,7 @@ class TestBadInput:
         with pytest.raises(KeyboardInterrupt):
             train(Recipe.model_validate(mini), tmp_path / "run", observer=_Interrupt(2))
         copy.write_text("".join(json.dumps(row) + "\n" for row in absolute[:-1]))
-        with pytest.raises(TrainingError, match="changed since the run began"):
+        with pytest.raises(TrainingError, match="changed since the run began: line 24 was removed"):
             resume(tmp_path / "run")
 
 
