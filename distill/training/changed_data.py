@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ..data.hf import is_dataset
+from ..data.hf.reference import is_dataset
 from ..recipe import Recipe
 from ..recipe.paths import resolve
 from ..run.provenance import resolved_configuration

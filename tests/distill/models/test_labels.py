@@ -1,8 +1,10 @@
 """Labels with the control tokens that data sets bring: taken off where the form is known, elsewhere refused."""
 
+import json
+
 import pytest
 
-from distill import Utterance
+from distill import Utterance, read_manifest
 from distill.data.labels import LabelWarning, checked_labels, plain_labels
 from distill.data.manifest import ManifestError
 from distill.models import load_recogniser
