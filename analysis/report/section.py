@@ -19,6 +19,7 @@ from ..tables.stages import StageTable, stage_table
 from .evidence import StageFacts, StageVerdict, Thresholds
 from .facts import stage_facts
 from .outside import outside_table
+from .tokenizers import tokenizer_notes, tokenizer_rows
 from .verdict import headline, verdict
 
 TILES = {
@@ -56,7 +57,8 @@ class Section:
         decisions: A row a gate reading: step, stage, gate, decision, reason.
         about: Names, hashes and versions.
         recipe: As resolved, in JSON.
-        missing: What the run does not hold, and how to get it, in sentences.
+        missing: What the run does not hold, and how to get it, and what its tokenizers do not write as their models do,
+            in sentences.
     """
 
     name: str
@@ -166,12 +168,13 @@ def _about(run: Run) -> list[tuple[str, str]]:
     rows += [("k", support.get("k")), ("temperature", support.get("temperature")), ("seed", run.seed)]
     rows += [(f"SHA-256 of {path}", digest) for path, digest in resolved.get("manifest_sha256", {}).items()]
     rows += [(f"data set {name}", json.dumps(about)) for name, about in (resolved.get("datasets") or {}).items()]
+    rows += tokenizer_rows(run)
     rows += [("Python", resolved.get("python")), *(resolved.get("versions") or {}).items()]
     return [(str(name), "not recorded" if value is None else str(value)) for name, value in rows]
 
 
 def _missing(run: Run) -> list[str]:
-    found = []
+    found = tokenizer_notes(run)
     traced = any((run.path / "traces").glob("*.parquet"))
     if run.probes.empty and (traced or len(run.decisions)):
         found.append(

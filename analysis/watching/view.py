@@ -73,6 +73,8 @@ def _head(state: RunState, width: int) -> Lines:
     if state.outcome is not None:
         status, colour = state.outcome, "bold red" if state.aborted else "bold green"
         status += "" if status.startswith(("finished", "stopped", "aborted")) else " (ended)"
+    elif state.interrupted is not None:
+        status, colour = f"NOT RUNNING: {state.interrupted}, {duration(state.quiet_seconds)} ago", "bold yellow"
     elif state.stalled:
         status, colour = f"STALLED: nothing written for {duration(state.quiet_seconds)}", "bold yellow"
     else:
@@ -85,7 +87,9 @@ def _head(state: RunState, width: int) -> Lines:
     steps = f" {count(state.stage_step)} of at most {count(state.stage_steps)} · {whole} steps"
     progress = Text.assemble((bar(share, max(8, min(40, width - len(steps) - 2))), "cyan"), steps)
     lines = [name, Text(status, colour), place, progress]
-    if state.stalled:
+    if state.interrupted is not None:
+        lines.append(Text(f"it goes on from its newest checkpoint with `distill resume {state.run.path}`", "yellow"))
+    elif state.stalled:
         hint = f"a long probe or evaluation, or interrupted: `distill resume {state.run.path}`"
         lines.append(Text(hint, "yellow"))
     elif state.outcome is None and not math.isnan(state.step_seconds):

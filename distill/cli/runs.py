@@ -81,12 +81,20 @@ def train(
 
 
 @app.command
-def resume(run: Path, *, track: Track = ()) -> int:
+def resume(
+    run: Path,
+    *,
+    track: Track = (),
+    set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
+    accept_changed_data: bool = False,
+) -> int:
     """Continue an interrupted run from its newest checkpoint.
 
     Args:
         run: Run directory.
         track: Copy the run to these as well: tensorboard, wandb or trackio. They also take a run that has ended.
+        set_: Where data is that has moved, such as stages.0.manifest=new.jsonl; what it holds must be the same.
+        accept_changed_data: Go on with manifests that changed since the run began; the run records which lines did.
     """
     from ..run.run_directory import RunDirectory
 
@@ -94,7 +102,9 @@ def resume(run: Path, *, track: Track = ()) -> int:
     from ..training import launch
 
     with display() as progress:
-        result = launch.resume(run, trackers=track, observer=progress)
+        result = launch.resume(
+            run, trackers=track, moved=set_, accept_changed_data=accept_changed_data, observer=progress
+        )
     return _conclude(result)
 
 

@@ -45,17 +45,20 @@ def evaluate(
         json_: Print one JSON object to standard output and nothing else there.
     """
     require_places(manifests={"--manifest": manifest}, models={"--model": model})
-    from ..data.audio import AudioCache, check_durations
+    from ..data.audio import AudioCache
     from ..data.batch import AudioSource, check_inputs
+    from ..data.checks import Use, check_audio, check_models
+    from ..data.findings import refuse
     from ..data.manifest import require_text
     from ..data.sources import read_utterances
     from ..evaluation.evaluation import evaluate as evaluate_model
 
-    utterances = read_utterances(manifest)
+    utterances = read_utterances(manifest, check_audio=False)
     require_text(utterances, "evaluation")
-    check_durations(utterances, max_seconds)
+    refuse(check_audio(utterances, max_seconds))
     recogniser = loading.load(model)
     check_inputs(utterances, recogniser)
+    refuse(check_models(Use(utterances, (recogniser,))))
     with display() as progress:
         evaluation = evaluate_model(
             recogniser,
@@ -65,7 +68,6 @@ def evaluate(
             decoding=Decoding(max_new_tokens=max_new_tokens),
             batch_size=batch_size,
             progress=lambda done, total: progress.work("transcribing", done, total),
-            source_name=manifest,
         )
     if output:
         write_rows(output, evaluation.rows)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..data.audio import duration
@@ -24,7 +24,7 @@ class Evaluation:
     Attributes:
         score: Error rates over the set.
         rows: An utterance each: `id`, `reference` and `text` as written, `seconds`, the manifest's `language` and
-            `speaker` (None without), and of words (mixed tokens where the normaliser asks for their rate) and
+            `speaker` (None without; as text), and of words (mixed tokens where the normaliser asks for their rate) and
             characters after normalisation `words.errors`, `words.total`, `words.substitutions`, `words.deletions`,
             `words.insertions`, `tokens.errors`, `characters.errors` and so on.
     """
@@ -42,7 +42,6 @@ def evaluate(
     decoding: Decoding,
     batch_size: int = 32,
     progress: Progress | None = None,
-    source_name: str | Path | None = None,
 ) -> Evaluation:
     """Corpus word and character error rates of a recogniser, with intervals from a bootstrap over utterances.
 
@@ -54,14 +53,13 @@ def evaluate(
         decoding: How the recogniser writes.
         batch_size: Utterances at once.
         progress: Called after each batch.
-        source_name: The manifest that they are from, which messages name.
 
     Raises:
         ManifestError: An utterance without reference text, or with control tokens in it that are no known form.
         ValueError: An unknown normaliser, or no utterances.
     """
     require_text(utterances, "evaluation")
-    utterances = checked_labels(utterances, recogniser, source_name)
+    utterances = checked_labels(utterances, recogniser)
     references = {utterance.id: utterance.text or "" for utterance in utterances}
     texts = transcribe(recogniser, source, utterances, decoding, batch_size=batch_size, progress=progress)
     score = score_transcripts(references, texts, normaliser=normaliser)
@@ -71,10 +69,15 @@ def evaluate(
 
 def _row(utterance: Utterance, text: str, score: TranscriptScore, i: int) -> dict[str, Any]:
     row = {"id": utterance.id, "reference": utterance.text, "text": text, "seconds": duration(utterance)}
-    row |= {"language": utterance.language, "speaker": utterance.extra.get("speaker")}
+    row |= {"language": utterance.language, "speaker": _name(utterance.extra.get("speaker"))}
     counted = {"wer": score.words, "mer": score.mixed, "cer": score.characters}
     for unit, counts in ((UNITS[rate], counted[rate]) for rate in (score.rate, "cer")):
         row |= {f"{unit}.errors": int(counts.errors[i]), f"{unit}.total": int(counts.reference_lengths[i])}
         for kind in ("substitutions", "deletions", "insertions"):
             row[f"{unit}.{kind}"] = int(getattr(counts, kind)[i])
     return row
+
+
+def _name(value: Any) -> str | None:
+    """A field that manifests may hold as text here and as a number there, which a column of a table cannot."""
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt, model_validator
 from .gates import NEEDS_INTERVALS, GateConfig, opens_without_intervals, statistics_read
 from .lora import Lora
 from .readings import doubtful_readings, out_of_reach, statistics_of
-from .section import Count, NonNegative, Positive, Section, Seed, Text
+from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, same_file
 from .server import Server
 from .stages import StageConfig
 from .toml import in_toml
@@ -40,6 +40,9 @@ class Model(Section):
     default, wraps them where the tokenizer has a template (those of base models often have one too)."""
     chat_template_kwargs: dict[str, Any] | None = None
     """Further variables of a text model's chat template, such as `{ enable_thinking = false }`."""
+    timestamps: bool | None = None
+    """Points in time in the transcripts, as in `<|0.00|> call four<|2.00|>`, which labels then hold: they are learned,
+    written and compared like other tokens and left out of what is scored; Whisper only, student and teacher alike."""
     window_seconds: PositiveInt | None = None
     """A shorter audio window than the checkpoint's, cheaper for short utterances; Whisper only."""
     keep_decoder_layers: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
@@ -52,7 +55,7 @@ class Model(Section):
     @property
     def options(self) -> dict[str, Any]:
         """Settings of the family's adapter that were made."""
-        names = ("end_of_text", "prompt_format", "chat_template_kwargs")
+        names = ("end_of_text", "prompt_format", "chat_template_kwargs", "timestamps")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
@@ -123,6 +126,10 @@ class Audio(Section):
 
     max_seconds: Positive = 30.0
     """Longer utterances are refused, never cut."""
+    unusable: Literal["fail", "drop"] = "fail"
+    """Lines that cannot be used (audio that is missing, broken, cut short or too long, times beyond its end, labels
+    that are too long, unknown languages): refuse them all at once before the first step, or run without them. They are
+    then counted, and listed in the run's `unusable.jsonl`."""
     cache_mib: NonNegative = 512.0
     """Memory for decoded audio, which training comes back to."""
 
@@ -174,7 +181,7 @@ class Evaluation(Section):
 
     manifest: Text
     """The set, with reference texts."""
-    name: Text = "test"
+    name: FileName = "test"
     """What tables and files call it."""
     normaliser: Text = "basic"
     """What both sides go through before they are compared: basic, spoken_digits, whisper_basic, whisper_basic_letters,
@@ -247,8 +254,10 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         names = [stage.name for stage in self.stages]
-        if len(set(names)) != len(names):
-            raise ValueError(f"stages must have different names; theirs are {in_toml(names)}")
+        if len(set(map(same_file, names))) != len(names):
+            raise ValueError(
+                f"stages must have different names, and not by capitals alone; theirs are {in_toml(names)}"
+            )
         for i, stage in enumerate(self.stages):
             if stage.type in ("td", "opd") and self.teacher is None:
                 raise ValueError(f"stages.{i} ({stage.type}) needs a teacher: add a [teacher] table with its model")

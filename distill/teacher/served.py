@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.base import ModelError, Prompt, Transcripts, pack, refuse_context
+from ..models.base import Limits, ModelError, Prompt, Transcripts, pack, refuse_context
 from ..models.opening import LONGEST
 from ..models.speech_lm import SpeechLM
 from ..models.vocabulary import Tokens
@@ -103,6 +103,20 @@ class ServedTeacher:
         """Whether it names the language itself where nobody else does."""
         return self.reader.names_language
 
+    @property
+    def limits(self) -> Limits:
+        """What its server says that it can take, audio among it."""
+        return Limits(label_tokens=self.max_length)
+
+    def check_languages(self, languages: Sequence[str | None]) -> None:
+        """Refuse languages that the local processor cannot ask for, one by one, as the server is asked.
+
+        Raises:
+            ModelError: Says which.
+        """
+        for language in languages:
+            self.reader.check_languages([language])
+
     def prepare(
         self,
         inputs: Sequence[Any],
@@ -176,7 +190,8 @@ class ServedTeacher:
         heat = temperature if sample else 0.0
 
         written = self.client.many(lambda each: self._written(each, max_new_tokens, heat), self.questions(prompt))
-        return pack([self._ids(each) for each in written], self.tokens.end_of_text)
+        packed = pack([self._ids(each) for each in written], self.tokens.end_of_text)
+        return replace(packed, is_encoded=any(each.ids is None for each in written))
 
     def lists(self, prompt: Prompt, texts: Sequence[str], transcripts: Transcripts) -> tuple[Tensor, Tensor]:
         """The best tokens at each position of transcripts.

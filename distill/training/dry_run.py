@@ -167,6 +167,9 @@ class _Listener(Observer):
         self._note(stage)
         self.inner.teacher_data(stage, summary)
 
+    def notice(self, text: str) -> None:
+        self.inner.notice(text)
+
     def work(self, what: str, done: int, total: int) -> None:
         self.inner.work(what, done, total)
 

@@ -13,12 +13,13 @@ import overlap
 from ..evaluation.evaluation import evaluate
 from ..models import Transcriber
 from ..probing.probe import Rollouts, StateProbe, probe
+from ..probing.round_trip import round_trip
 from ..recipe import Decoding, Recipe
-from ..run.run_directory import RunDirectory, write_atomically, write_parquet
+from ..run.run_directory import RunDirectory, read_json, write_atomically, write_parquet
 from .observer import Observer
 from .setup import Setup
 
-FIXED = "fixed_rollouts.json"
+FIXED, ROUND_TRIP = "fixed_rollouts.json", "round_trip.json"
 
 
 class Monitor:
@@ -82,6 +83,25 @@ class Monitor:
             write_parquet(self.run.path / "traces" / f"step-{step:06d}-{stage}.parquet", pd.DataFrame(traces))
         return readings
 
+    def round_trip(self) -> None:
+        """Whether the teacher's own transcripts survive being encoded again, of some utterances."""
+        setup = self.setup
+        if setup.teacher is None:
+            return
+        config = setup.recipe.probe
+        found = round_trip(
+            setup.teacher,
+            setup.source,
+            setup.probe or setup.evaluation or setup.stages[-1],
+            self.decoding,
+            batch_size=config.batch_size if config else setup.recipe.stages[-1].batch_size,
+            progress=lambda done, total: self.observer.work("teacher's tokens", done, total),
+        )
+        if self.run.writer:
+            tree = {"teacher": found.to_dict()}
+            write_atomically(self.run.path / ROUND_TRIP, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
+        self.observer.notice(f"teacher {setup.teacher.name!r}: {found.line}")
+
     def evaluate(self, step: int, stage: str, recogniser: Transcriber, model: str = "student") -> None:
         """Word and character error rates of a model on the evaluation set, and what it wrote."""
         config = self.setup.recipe.evaluation
@@ -105,7 +125,7 @@ class Monitor:
 
 
 def _read_rollouts(path: Path) -> Rollouts:
-    return {id_: (ids, bool(end)) for id_, (ids, end) in json.loads(path.read_text(encoding="utf-8")).items()}
+    return {id_: (ids, bool(end)) for id_, (ids, end) in read_json(path).items()}
 
 
 def probe_decoding(recipe: Recipe) -> Decoding:

@@ -112,6 +112,7 @@ class Trainer:
 
     def _opening(self) -> None:
         """What is measured once: the teacher, and a student that has been trained before."""
+        self.monitor.round_trip()
         if self.setup.teacher is not None:
             self.monitor.evaluate(0, self.stage.name, self.setup.teacher, model="teacher")
         if not self.recipe.student.from_scratch:
