@@ -16,6 +16,7 @@ import httpx2
 from .errors import ServerError
 from .proxies import EnvironmentProxy, environment_proxy
 
+LARGEST_PORT = 65_535
 INSTEAD = "give one such as http://localhost:8000"
 LONGEST_CONNECT_SECONDS = 10.0
 LARGEST_ANSWER_BYTES = 2**29
@@ -139,7 +140,7 @@ def server_url(given: str) -> httpx2.URL:
     except (httpx2.InvalidURL, ValueError) as error:
         raise ServerError(f"{given!r} is no URL of a server ({error}); {INSTEAD}") from error
     unfit = not url.host or (":" not in url.host and "%" in url.host)  # a name with what no name may hold, or a zone
-    if url.scheme not in ("http", "https") or unfit:
+    if url.scheme not in ("http", "https") or unfit or (url.port or 0) > LARGEST_PORT:
         raise ServerError(f"{given!r} is no URL of a server; {INSTEAD}")
     return url
 

@@ -62,8 +62,11 @@ def environment_proxy(server: httpx2.URL) -> EnvironmentProxy | None:
     except (httpx2.InvalidURL, ValueError) as error:
         raise ServerError(f"{variable} is not the URL of a proxy ({error}); correct it, or {remedy}") from error
     found = EnvironmentProxy(variable, url, remedy)
-    if url.scheme not in SCHEMES or not url.host:
-        raise ServerError(f"{found}: its scheme is none of {', '.join(SCHEMES)}; name another, or {remedy}")
+    if url.scheme not in SCHEMES or not url.host or (url.port or 0) > 65_535:
+        raise ServerError(
+            f"{found} cannot be used: it needs one of the schemes {', '.join(SCHEMES)}, a host and a port "
+            f"below 65,536; correct it, or {remedy}"
+        )
     if url.scheme.startswith("socks") and find_spec("socksio") is None:
         raise ServerError(f"{found} is a SOCKS proxy, which needs a package: pip install socksio; or {remedy}")
     return found

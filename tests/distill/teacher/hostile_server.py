@@ -5,7 +5,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-LONGEST_SECONDS = 20.0
+LONGEST_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
