@@ -6,10 +6,11 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -118,6 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: Words of the command line; None takes the process's own.
     """
+    _take_what_the_encoding_lacks()
     with _ending_softly():
         try:
             code = app(sys.argv[1:] if arguments is None else arguments, result_action="return_value") or 0
@@ -190,6 +192,19 @@ def _ending_softly() -> Iterator[None]:
 
 def _terminate(number: int, _: object) -> None:
     raise Terminated(number)
+
+
+def _take_what_the_encoding_lacks() -> None:
+    """Replace characters that a console or file of another encoding than UTF-8 cannot hold, rather than end in them."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
+
+
+def print_json(tree: Mapping[str, Any]) -> None:
+    """Print one JSON object; characters that standard output cannot hold are escaped, never replaced."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
+    print(json.dumps(tree, ensure_ascii=not encoding.startswith("utf"), allow_nan=False))
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:

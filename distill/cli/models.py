@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from ..display import display
-from ..places import require_places
+from ..places import require_places, require_writable
 from ..recipe import Decoding, Server, Support, Teacher
-from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, stderr, write_rows
+from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, stderr, write_rows
 from .exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -77,6 +76,8 @@ def probe(
     if teacher_url is not None and temperature != 1.0:
         raise ValueError("--temperature: a server's log-probabilities are at temperature 1; leave it out")
     require_places(manifests={"--manifest": manifest}, models={"--student": student, "--teacher": teacher})
+    if output:
+        require_writable(output, "--output")
     from ..data.audio import AudioCache
     from ..data.batch import AudioSource, check_inputs
     from ..data.checks import Use, check_audio, check_models
@@ -123,9 +124,11 @@ def probe(
             batch_size=batch_size,
             progress=lambda done, total: progress.work("teacher's tokens", done, total),
         )
+    _print_probe(result, trip, sources, json_)
     if output:
         write_rows(output, result.traces)
-    _print_probe(result, trip, sources, json_, output)
+        if not json_:
+            print(f"\ntrace of {len(result.traces)} utterances: {output}")
     if isinstance(scorer, ServedTeacher) and scorer.cache is not None:
         stderr.print(f"{scorer.cache.hits} of {scorer.cache.hits + scorer.cache.misses} answers from {server.cache}")
     return 0
@@ -151,7 +154,10 @@ def _preflight(
             max_new_tokens=max_new_tokens,
             progress=lambda done, total: progress.work("asking", done, total),
         )
-    print(json.dumps(sources | found.to_dict(), ensure_ascii=False, allow_nan=False) if as_json else found)
+    if as_json:
+        print_json(sources | found.to_dict())
+    else:
+        print(found)
     return ExitCode.MISTAKE if found.problems else ExitCode.DONE
 
 
@@ -213,12 +219,13 @@ def show(
         Decoding(max_new_tokens=max_new_tokens),
         states=states,
     )
-    print(json.dumps(view.to_dict(), ensure_ascii=False, allow_nan=False) if json_ else view)
+    if json_:
+        print_json(view.to_dict())
+    else:
+        print(view)
 
 
-def _print_probe(
-    result: StateProbe, trip: RoundTrip, sources: dict[str, Any], as_json: bool, output: Path | None
-) -> None:
+def _print_probe(result: StateProbe, trip: RoundTrip, sources: dict[str, Any], as_json: bool) -> None:
     if as_json:
         tree = sources | {"summary": result.estimates.to_dict(), "funnel": result.funnel.to_dict()}
         tree["teacher_round_trip"] = trip.to_dict()
@@ -227,9 +234,7 @@ def _print_probe(
             tree["vocabulary"] = {name: {"ids": side.ids, "mapped": side.mapped} for name, side in sides.items()}
         if result.bounds:
             tree["bounds"] = result.bounds.to_summary().to_dict()
-        print(json.dumps(tree, ensure_ascii=False, allow_nan=False))
+        print_json(tree)
         return
     print(*filter(None, (result.estimates, result.bounds, result.funnel, result.coverage)), sep="\n\n")
     print(f"\nteacher: {trip.line}")
-    if output:
-        print(f"\ntrace of {len(result.traces)} utterances: {output}")

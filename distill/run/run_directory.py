@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..places import require_writable
 from .at_work import at_work, refuse_if_at_work
 from .writing import first_line, writing
 
@@ -63,15 +64,17 @@ class RunDirectory:
 
     @classmethod
     def check_vacant(cls, path: str | Path) -> None:
-        """Refuse a directory that holds anything but the mark of a process that works there.
+        """Refuse a directory that holds anything but the mark of a process that works there, or cannot be made.
 
         Raises:
             RunDirectoryError: It exists and is not empty.
+            OSError: Nothing can be written there.
             AtWorkError: A process of this machine is at work there.
         """
         path = Path(path)
         refuse_if_at_work(path / LOCK, path / PROCESS, str(path))
         _check_empty(path)
+        require_writable(path / "resolved.json", "--output", makes_folders=True)
 
     @classmethod
     def open(cls, path: str | Path, *, writer: bool = True) -> RunDirectory:
