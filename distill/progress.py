@@ -233,7 +233,9 @@ def evaluation_line(row: Mapping[str, Any]) -> str:
     rate = row[name]
     value, low, high = ("nan" if rate[end] is None else f"{100 * rate[end]:.2f}" for end in ("value", "low", "high"))
     where = f"step {row['step']} · {row['stage']} · {row['model']} on {row['set']}"
+    over = row["interval"]
+    utterances = "" if over["over"] == "utterances" else f", {row['n_utterances']} utterances"
     return (
-        f"{where}: {name.upper()} {value} % [{low}, {high}] "
-        f"({rate['errors']}/{rate['total']} {UNITS[name]}, {row['n_utterances']} utterances)"
+        f"{where}: {name.upper()} {value} % [{low}, {high}] over {over['n']} {over['over']} "
+        f"({rate['errors']}/{rate['total']} {UNITS[name]}{utterances})"
     )

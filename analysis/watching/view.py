@@ -137,7 +137,8 @@ def _plots(state: RunState, width: int) -> Lines:
             series.append((title, steps, values, digits, ""))
     if len(run.metrics):
         series.append(("loss", run.metrics["step"].tolist(), run.metrics["loss"].astype(float).tolist(), 3, ""))
-    mine = run.evaluations[run.evaluations["model"] == "student"]
+    mine = run.main_evaluations
+    mine = mine[mine["model"] == "student"]
     rate = run.error_rate
     if len(mine) and f"{rate}.value" in mine:
         percent = (100 * mine[f"{rate}.value"].astype(float)).tolist()
@@ -214,7 +215,7 @@ def _probe(state: RunState) -> Lines:
 
 
 def _evaluations(state: RunState, most: int) -> Lines:
-    evaluations, rate = state.run.evaluations, state.run.error_rate
+    evaluations, rate = state.run.main_evaluations, state.run.error_rate
     if f"{rate}.value" not in evaluations:
         return []
     teacher = evaluations[evaluations["model"] == "teacher"].tail(1)

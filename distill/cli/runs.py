@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +12,7 @@ from ..places import packaged
 from ..ranks import is_first
 from ..recipe import TrackerName, load_recipe
 from ..recipe.paths import require_files, shipped_recipes
-from .app import JsonFlag, Seed, app
+from .app import JsonFlag, Seed, app, print_json
 from .exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -76,7 +75,10 @@ def train(
     with display() as progress:
         costs = rehearse(loaded, observer=progress)
     if is_first():
-        print(json.dumps(costs.to_dict(), allow_nan=False) if json_ else costs)
+        if json_:
+            print_json(costs.to_dict())
+        else:
+            print(costs)
     return 0
 
 
@@ -131,6 +133,8 @@ def _conclude(result: RunResult) -> int:
 
         print(stage_table(load(result.path)).to_text())
         print(f"\n{result.outcome}\nrun directory: {result.path}\nmodel: {result.model}")
+        if result.best is not None:
+            print(f"best model: {result.best_model} ({result.best})")
     if result.aborted:
         return ExitCode.ABORTED
     return ExitCode.STOPPED if result.stopped else ExitCode.DONE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from ..data.batch import AudioSource
 from ..data.labels import checked_labels
 from ..data.manifest import Utterance, require_text
 from ..models import Transcriber
+from ..normalise import normaliser as find_normaliser
 from ..recipe import Decoding
 from ..transcribe import Progress, transcribe
 from .scoring import UNITS, TranscriptScore, score_transcripts
@@ -43,7 +44,7 @@ def evaluate(
     batch_size: int = 32,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Corpus word and character error rates of a recogniser, with intervals from a bootstrap over utterances.
+    """Corpus word and character error rates of a recogniser, with intervals over speakers or utterances.
 
     Args:
         recogniser: Who writes.
@@ -62,9 +63,41 @@ def evaluate(
     utterances = checked_labels(utterances, recogniser)
     references = {utterance.id: utterance.text or "" for utterance in utterances}
     texts = transcribe(recogniser, source, utterances, decoding, batch_size=batch_size, progress=progress)
-    score = score_transcripts(references, texts, normaliser=normaliser)
+    speakers = {utterance.id: utterance.extra.get("speaker") for utterance in utterances}
+    score = score_transcripts(references, texts, normaliser=normaliser, speakers=speakers)
     place = {id_: i for i, id_ in enumerate(score.ids)}
     return Evaluation(score, [_row(u, texts[u.id], score, place[u.id]) for u in utterances])
+
+
+def counted(rows: Sequence[Mapping[str, Any]], normaliser: str) -> list[dict[str, Any]]:
+    """Rows that hold a `text` and mostly a `reference`, with the errors between them.
+
+    Args:
+        rows: Of traces.
+        normaliser: Name of the normaliser applied to both sides.
+
+    Returns:
+        The rows, with `words.errors` and `words.total`, or `tokens.…` where the normaliser asks for the mixed error
+        rate (None without a reference), and `normaliser` with its version.
+
+    Raises:
+        ValueError: An unknown normaliser.
+    """
+    found = find_normaliser(normaliser)
+    with_reference = [i for i, row in enumerate(rows) if row["reference"] is not None]
+    errors: list[int | None] = [None] * len(rows)
+    totals = list(errors)
+    if with_reference:
+        references, texts = ([rows[i][side] for i in with_reference] for side in ("reference", "text"))
+        score = score_transcripts(references, texts, normaliser=found, draws=2)
+        counts = score.words if score.rate == "wer" else score.mixed
+        for i, e, n in zip(with_reference, counts.errors.tolist(), counts.reference_lengths.tolist(), strict=True):
+            errors[i], totals[i] = e, n
+    unit, name = UNITS[found.rate], f"{found.name} {found.version}"
+    return [
+        {**row, f"{unit}.errors": e, f"{unit}.total": n, "normaliser": name}
+        for row, e, n in zip(rows, errors, totals, strict=True)
+    ]
 
 
 def _row(utterance: Utterance, text: str, score: TranscriptScore, i: int) -> dict[str, Any]:

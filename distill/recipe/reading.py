@@ -102,6 +102,7 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
             "teacher": teacher(recipe.teacher) if recipe.teacher else None,
             "probe": manifest(recipe.probe) if recipe.probe else None,
             "evaluation": manifest(recipe.evaluation) if recipe.evaluation else None,
+            "further_evaluations": tuple(manifest(section) for section in recipe.further_evaluations),
             "stages": tuple(stage(section) for section in recipe.stages),
         }
     )

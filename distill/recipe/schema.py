@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from .gates import NEEDS_INTERVALS, GateConfig, opens_without_intervals, statistics_read
 from .lora import Lora
-from .readings import doubtful_readings, out_of_reach, statistics_of
+from .readings import doubtful_readings, evaluation_reading, out_of_reach, statistics_of
 from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, same_file
 from .server import Server
 from .stages import StageConfig
@@ -201,6 +201,9 @@ class Checkpoints(Section):
     """Steps between checkpoints, from which a run is resumed."""
     keep: PositiveInt = 2
     """Newest ones that stay, beside the stages' entries."""
+    best: Text | None = None
+    """Name of an evaluation set: the weights with the least error rate on it stay in `best/` of the run, beside the
+    last ones. It should not be the set that results are reported on; None keeps none."""
 
 
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
@@ -235,7 +238,9 @@ class Recipe(Section):
     probe: Probe | None = None
     """Overlap during training; None measures it on training batches alone, and no gate can read it."""
     evaluation: Evaluation | None = None
-    """Error rates during training; None measures none."""
+    """Error rates during training; None measures none. Tables, figures and verdicts show those of this set."""
+    further_evaluations: tuple[Evaluation, ...] = ()
+    """More sets, each under its own name and normaliser: a `[[further_evaluations]]` table each."""
     checkpoint: Checkpoints = Checkpoints()
     """When the run is saved."""
     tracking: Tracking = Tracking()
@@ -270,11 +275,31 @@ class Recipe(Section):
                     )
             if stage.gate is not None:
                 self._check_gate(stage.gate, f"stages.{i}.gate")
+        self._check_evaluations()
         if self.teacher is not None and self.teacher.url is not None:
             self._check_server(self.teacher.server)
         if self.probe is not None and self.teacher is None:
             raise ValueError("[probe] measures overlap with a teacher: add a [teacher] table, or remove [probe]")
         return self
+
+    @property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """All evaluation sets, that of `[evaluation]` first."""
+        return () if self.evaluation is None else (self.evaluation, *self.further_evaluations)
+
+    def _check_evaluations(self) -> None:
+        if self.further_evaluations and self.evaluation is None:
+            raise ValueError("further_evaluations: make one of these sets the main one, as [evaluation]")
+        names = [section.name for section in self.evaluations]
+        if len(set(map(same_file, names))) != len(names):
+            raise ValueError(
+                "evaluation and further_evaluations must have different names, and not by capitals alone; theirs are "
+                f"{in_toml(names)}"
+            )
+        best = self.checkpoint.best
+        if best is not None and best not in names:
+            there = f"there are {in_toml(names)}" if names else "add an [evaluation]"
+            raise ValueError(f"checkpoint.best: no evaluation set is named {in_toml(best)}; {there}")
 
     def _check_server(self, server: Server) -> None:
         """Refuse what a server's lists of best tokens cannot give."""
@@ -312,6 +337,7 @@ class Recipe(Section):
         if served and (doubts := doubtful_readings(gate)):
             raise ValueError(f"{where}: {'; '.join(doubts)}")
         readings = self.probe.readings(served=served)
+        readings += tuple(evaluation_reading(section.name) for section in self.evaluations)
         for name in names:
             if name not in readings:
                 near = difflib.get_close_matches(name, readings, n=1)

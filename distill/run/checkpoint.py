@@ -45,6 +45,7 @@ class TrainingState:
         fallbacks: Fall backs so far.
         rows: Rows of each log when this was saved.
         outcome: None while running, else why the run ended.
+        best: The best weights so far, see `distill.run.best`; None without.
     """
 
     step: int = 0
@@ -56,6 +57,7 @@ class TrainingState:
     fallbacks: int = 0
     rows: dict[str, int] = field(default_factory=dict)
     outcome: str | None = None
+    best: dict[str, Any] | None = None
 
 
 def directory(run: Path, step: int) -> Path:
@@ -88,15 +90,10 @@ def save(
     temporary = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     with writing(target, temporary):
-        if weights is not None and has_adapters(recogniser.generator):
-            save_adapters(recogniser.generator, weights, temporary / FOLDER)
-            weights = merged(recogniser.generator, weights)
-        recogniser.save(temporary, weights)
+        save_model(temporary, recogniser, weights, training_data)
         if optimiser is not None:
             with (temporary / OPTIMISER).open("wb") as file:  # given a path, torch hides why it cannot write
                 torch.save(optimiser, file)
-        if training_data is not None:
-            training_data.write(temporary)
         (temporary / STATE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
         # The logs too: after a power cut, a checkpoint must not count rows that never reached the disk.
         for path in (path for path in (*temporary.rglob("*"), *run.glob("*")) if path.is_file()):
@@ -114,9 +111,26 @@ def save(
     return target
 
 
+def save_model(folder: Path, recogniser: Any, weights: Mapping | None, training_data: TrainingData | None) -> None:
+    """Write a student for `from_pretrained`, its adapters apart as well, and what it was trained on.
+
+    Args:
+        folder: Where; made.
+        recogniser: Student.
+        weights: Of the student, where they are not simply its own.
+        training_data: What it was trained on, if that is known.
+    """
+    if weights is not None and has_adapters(recogniser.generator):
+        save_adapters(recogniser.generator, weights, folder / FOLDER)
+        weights = merged(recogniser.generator, weights)
+    recogniser.save(folder, weights)
+    if training_data is not None:
+        training_data.write(folder)
+
+
 def latest(run: Path) -> Path | None:
     """The newest checkpoint."""
-    return next(reversed(_own(run)), None)
+    return next(reversed(checkpoints(run)), None)
 
 
 def load(path: Path) -> tuple[TrainingState, Mapping | None]:
@@ -173,13 +187,13 @@ def load_optimiser(path: Path) -> Mapping:
 
 def prune(run: Path, keep: int, protected: set[int]) -> None:
     """Delete all but the newest `keep` checkpoints and those of protected steps; what is no checkpoint stays."""
-    for path in _own(run)[:-keep]:
+    for path in checkpoints(run)[:-keep]:
         if _step(path) not in protected:
             shutil.rmtree(path)
 
 
-def _own(run: Path) -> list[Path]:
-    """Checkpoints of a run in the order of their steps; folders of other names are somebody else's."""
+def checkpoints(run: Path) -> list[Path]:
+    """The checkpoints of a run in the order of their steps; folders of other names are somebody else's."""
     paths = (run / "checkpoints").glob("step-*")
     return sorted((path for path in paths if _NAME.fullmatch(path.name) and path.is_dir()), key=_step)
 
@@ -189,7 +203,7 @@ def _step(path: Path) -> int:
 
 
 def _lost(path: Path, what: str) -> CheckpointError:
-    earlier = [other for other in _own(path.parent.parent) if _step(other) < _step(path)]
+    earlier = [other for other in checkpoints(path.parent.parent) if _step(other) < _step(path)]
     remedy = (
         f"Restore it from a copy, or delete {path}: the run then goes on from {earlier[-1].name}"
         if earlier

@@ -27,7 +27,7 @@ def resolved_configuration(recipe: Recipe) -> dict[str, Any]:
     """The contents of `resolved.json`."""
     dumped = recipe.model_dump(mode="json")
     manifests = {stage.manifest for stage in recipe.stages}
-    manifests |= {section.manifest for section in (recipe.probe, recipe.evaluation) if section}
+    manifests |= {section.manifest for section in (recipe.probe, *recipe.evaluations) if section}
     identities = {source: identity(source) for source in sorted(manifests)}
     noises = [one for stage in recipe.stages for one in stage.augment if isinstance(one, Noise)]
     backgrounds = sorted({one.background for one in noises if one.background is not None})

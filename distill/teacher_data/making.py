@@ -289,5 +289,6 @@ def _scores(judged: Sequence[_Judged], normaliser: str) -> dict[str, TranscriptS
         ]
         if scored:
             references = {u.id: u.extra[REFERENCE] for u in scored}
-            scores[name] = score_transcripts(references, {u.id: u.text or "" for u in scored}, normaliser=normaliser)
+            texts, speakers = {u.id: u.text or "" for u in scored}, {u.id: u.extra.get("speaker") for u in scored}
+            scores[name] = score_transcripts(references, texts, normaliser=normaliser, speakers=speakers)
     return scores

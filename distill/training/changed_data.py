@@ -57,6 +57,7 @@ def data_places(recipe: Recipe) -> dict[str, str]:
         for name, section in (("probe", recipe.probe), ("evaluation", recipe.evaluation))
         if section is not None
     }
+    places |= {f"further_evaluations.{i}.manifest": one.manifest for i, one in enumerate(recipe.further_evaluations)}
     return places | {
         f"stages.{i}.augment.{j}.background": background
         for i, stage in enumerate(recipe.stages)

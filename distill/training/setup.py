@@ -21,7 +21,7 @@ from ..models import ModelError, Recogniser
 from ..normalise import normaliser
 from ..pair.loading import load_student, load_teacher
 from ..pair.pair import Pair
-from ..recipe import Recipe, StageConfig
+from ..recipe import Evaluation, Recipe, StageConfig
 from ..recipe.gates import NEEDS_INTERVALS, opens_without_intervals, statistics_read
 from ..recipe.paths import require_files
 from ..teacher import ServedTeacher
@@ -45,7 +45,7 @@ class Setup:
     stages: tuple[tuple[Utterance, ...], ...]
     augmentations: tuple[Augmentation | None, ...]
     probe: tuple[Utterance, ...]
-    evaluation: tuple[Utterance, ...]
+    evaluations: tuple[tuple[Utterance, ...], ...]
     heard: tuple[Heard, ...]
     findings: tuple[Finding, ...] = ()
 
@@ -90,12 +90,12 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         for i, gate in gates if len(probe_set) == 1 else ():
             if statistics_read(gate) and not opens_without_intervals(gate):
                 raise ManifestError(f"{recipe.probe.manifest} has one utterance: stages.{i}.gate {NEEDS_INTERVALS}")
-    evaluation: tuple[Utterance, ...] = ()
-    if recipe.evaluation:
-        normaliser(recipe.evaluation.normaliser)
-        evaluation = _read(recipe.evaluation.manifest)
-        require_text(evaluation, "evaluation")
-    sets = (*stages, probe_set, evaluation)
+    for section in recipe.evaluations:
+        normaliser(section.normaliser)
+    evaluations = tuple(_read(section.manifest) for section in recipe.evaluations)
+    for section, utterances in zip(recipe.evaluations, evaluations, strict=True):
+        require_text(utterances, f"evaluation {section.name!r}")
+    sets = (*stages, probe_set, *evaluations)
     findings = _bearable(recipe, [one for used in sets for one in check_audio(used, recipe.audio.max_seconds)])
     sets = tuple(_usable(used, findings) for used in sets)
 
@@ -109,7 +109,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         k = recipe.support.k
         pair = Pair.of(student, load_teacher(recipe.teacher, device, k=k, seed=recipe.seed), k)
     both = (student,) if pair is None else (student, pair.teacher)
-    for stage, utterances in zip((*recipe.stages, None, None), sets, strict=True):
+    for stage, utterances in zip((*recipe.stages, None, *(None for _ in evaluations)), sets, strict=True):
         check_inputs(utterances, *(both if stage is None or stage.type != "sft" else (student,)))
     _check_times(recipe, student, pair)
     sets, found = _with_plain_labels(recipe, sets, student)
@@ -117,18 +117,32 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     sets = tuple(_usable(used, findings) for used in sets)
     uses = _uses(recipe, sets, student, both)
     findings += _bearable(recipe, [one for use in uses for one in check_models(use)])
-    *stages, probe_set, evaluation = (_usable(used, findings) for used in sets)
+    sets, n = tuple(_usable(used, findings) for used in sets), len(recipe.stages)
+    stages, probe_set, evaluations = sets[:n], sets[n], sets[n + 1 :]
     if student.reads != "audio" and any(augmentations):
         first = next(i for i, augmentation in enumerate(augmentations) if augmentation)
         raise AugmentationError(f"stages.{first}.augment changes audio, and {student.name!r} reads prompts; remove it")
     cache = AudioCache(max_mib=recipe.audio.cache_mib, max_seconds=recipe.audio.max_seconds)
-    recipe = _settled(recipe, stages, evaluation)
-    heard = heard_before(recipe, stages, probe_set, evaluation)
+    recipe = _settled(recipe, stages, evaluations)
+    heard = heard_before(recipe, stages, probe_set, evaluations)
     source, listed = AudioSource(cache), tuple(dict.fromkeys(findings))
-    return Setup(recipe, student, pair, source, tuple(stages), augmentations, probe_set, evaluation, heard, listed)
+    return Setup(recipe, student, pair, source, stages, augmentations, probe_set, evaluations, heard, listed)
 
 
-def _settled(recipe: Recipe, stages: Sequence[Sequence[Utterance]], evaluation: Sequence[Utterance]) -> Recipe:
+def with_evaluations(recipe: Recipe, sections: Sequence[Evaluation]) -> Recipe:
+    """The recipe with other settings of its evaluation sets.
+
+    Args:
+        recipe: Any.
+        sections: In the order of `recipe.evaluations`, as many.
+    """
+    main, further = (sections[0], tuple(sections[1:])) if sections else (None, ())
+    return recipe.model_copy(update={"evaluation": main, "further_evaluations": further})
+
+
+def _settled(
+    recipe: Recipe, stages: Sequence[Sequence[Utterance]], evaluations: Sequence[Sequence[Utterance]]
+) -> Recipe:
     """The recipe with every longest transcript that it leaves to the audio."""
 
     def stage(section: StageConfig, utterances: Sequence[Utterance]) -> StageConfig:
@@ -141,10 +155,12 @@ def _settled(recipe: Recipe, stages: Sequence[Sequence[Utterance]], evaluation: 
             other = other.model_copy(update={"transcription": settled(other.transcription, utterances)})
         return section.model_copy(update={"rollout": settled(section.rollout, utterances), "off_policy": other})
 
-    update: dict[str, Any] = {"stages": tuple(map(stage, recipe.stages, stages))}
-    if recipe.evaluation and recipe.evaluation.max_new_tokens is None:
-        update["evaluation"] = recipe.evaluation.model_copy(update={"max_new_tokens": token_limit(evaluation)})
-    return recipe.model_copy(update=update)
+    def evaluation(section: Evaluation, utterances: Sequence[Utterance]) -> Evaluation:
+        limit = section.max_new_tokens
+        return section.model_copy(update={"max_new_tokens": token_limit(utterances) if limit is None else limit})
+
+    recipe = recipe.model_copy(update={"stages": tuple(map(stage, recipe.stages, stages))})
+    return with_evaluations(recipe, list(map(evaluation, recipe.evaluations, evaluations)))
 
 
 def _with_plain_labels(
@@ -154,7 +170,9 @@ def _with_plain_labels(
     learned = [*map(_learns_labels, recipe.stages)]
     probed = recipe.probe is not None and "reference" in recipe.probe.states
     plain, findings = [], []
-    for utterances, learns, used in zip(sets, [*learned, probed, False], [*learned, probed, True], strict=True):
+    scored = [True] * len(recipe.evaluations)
+    of_sets = zip(sets, [*learned, probed, *(False for _ in scored)], [*learned, probed, *scored], strict=True)
+    for utterances, learns, used in of_sets:
         made, found = plain_labels(utterances, student, learned=learns)
         plain.append(tuple(made))
         findings += found if used else []
@@ -207,7 +225,8 @@ def _uses(
         readers = (student,) if stage.type == "sft" else both
         uses.append(Use(utterances, readers, student if scored else None, taught=stage.type == "sft"))
     scored = recipe.probe is not None and "reference" in recipe.probe.states
-    return [*uses, Use(sets[-2], both, student if scored else None), Use(sets[-1], both)]
+    probed, *evaluated = sets[len(recipe.stages) :]
+    return [*uses, Use(probed, both, student if scored else None), *(Use(used, both) for used in evaluated)]
 
 
 def _bearable(recipe: Recipe, findings: list[Finding]) -> list[Finding]:
