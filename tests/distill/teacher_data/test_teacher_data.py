@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 
+import distill.teacher_data.confidence
 from distill import (
     Filters,
     ManifestError,
@@ -414,11 +415,16 @@ class TestTeacherDataStage:
 
     def test_they_are_not_trained_on_and_the_run_says_why(self, recipe, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(SpeechLM, "decode", lambda self, written: ["one"] * (len(written.ids) - 1) + [""])
+        # So that labels are the texts, and not the tokens of other texts.
+        unknown = distill.teacher_data.confidence.write
+        monkeypatch.setattr(
+            distill.teacher_data.confidence, "write", lambda *about: replace(unknown(*about), is_encoded=True)
+        )
         result = train(recipe, tmp_path / "run")
         assert result.outcome == "finished"
         rows = [json.loads(line) for line in (result.path / "metrics.jsonl").read_text().splitlines()]
-        # "one" is three characters and an end of text; an empty transcript would bring one position.
-        assert [row["n_positions"] for row in rows] == [16, 16]
+        # "one" is three characters, without an end since these were cut off; an empty one would bring one position.
+        assert [row["n_positions"] for row in rows] == [12, 12]
         summary = json.loads((result.path / "teacher-transcripts-teacher data.summary.json").read_text())
         assert (summary["n"], summary["n_dropped"]) == (24, 1)
         assert summary["filters"]["empty"]["n_dropped"] == 1

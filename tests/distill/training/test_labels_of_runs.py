@@ -10,7 +10,7 @@ from distill import Utterance, read_manifest, train, write_manifest
 from distill.cli import main
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
-from distill.data.labels import LabelWarning
+from distill.data.findings import words
 from distill.data.manifest import ManifestError
 from distill.evaluation.evaluation import evaluate
 from distill.models import ModelError, load_recogniser
@@ -54,7 +54,7 @@ def test_labels_of_the_official_form_train_as_text(mini, manifests, tmp_path):
 
 def test_other_control_tokens_stop_a_run_before_it_begins(mini, manifests, tmp_path):
     recipe = rewritten(mini, manifests, tmp_path, lambda u: replace(u, text=f"{u.text}<|endoftext|>x"))
-    with pytest.raises(ManifestError, match=r"train.jsonl: 24 labels cannot be used\n  .*train.jsonl:1: utterance "):
+    with pytest.raises(ManifestError, match=r"24 lines of the data cannot be used .*:\n  .*train.jsonl:1: utterance "):
         train(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -65,8 +65,11 @@ def test_labels_that_no_stage_reads_stop_nothing(mini, manifests, tmp_path):
 
 def test_timestamps_for_a_model_without_are_said_once(mini, manifests, tmp_path):
     recipe = rewritten(mini, manifests, tmp_path, lambda u: replace(u, text=f"<|0.00|> {u.text}<|1.00|>"))
-    with pytest.warns(LabelWarning, match=r"train.jsonl: of 24 labels, 24 with timestamps: they are left out"):
-        assert "<|" not in prepare_run(recipe, device="cpu").stages[0][0].text
+    setup = prepare_run(recipe, device="cpu")
+    assert "<|" not in setup.stages[0][0].text
+    assert len(setup.findings) == 24
+    assert words(setup.findings).startswith("24 lines of the data may not be meant so:")
+    assert "timestamps; they are left out" in str(setup.findings[0])
 
 
 def test_markers_are_no_errors_of_the_model(taught, official_manifest, tmp_path, capsys):
@@ -77,7 +80,7 @@ def test_markers_are_no_errors_of_the_model(taught, official_manifest, tmp_path,
     assert json.loads(capsys.readouterr().out)["wer"]["errors"] == 0
     utterances = read_manifest(official_manifest)
     recogniser, source = load_recogniser(str(taught)), AudioSource(AudioCache())
-    with pytest.raises(ManifestError, match=r"utterance 'u0': field \"text\" holds '<\|im_start\|>'"):
+    with pytest.raises(ManifestError, match=r"utterance 'u0': field \"text\": holds '<\|im_start\|>'"):
         evaluate(
             recogniser,
             source,
