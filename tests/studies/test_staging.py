@@ -2,7 +2,7 @@
 
     pytest -m slow tests/studies/test_staging.py -s
 
-takes about 50 minutes. Runs go to `runs/staging` (or `$STAGING_STUDY`), finished ones are not run again, and the table is
+takes about 50 minutes. Runs go to `runs/staging` (or `$STAGING_STUDY`), finished ones are not run again. The table is
 written beside them as `staging.csv`; the one that README quotes is `tests/studies/results/staging.csv`. One arm and
 seed: `python -m tests.studies.test_staging gated 0`.
 """
