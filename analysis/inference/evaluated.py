@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..formatting import counts, plural
 from ..run.load import EVALUATED, Run
+from ..run.visits import visit_numbers
 from .errors import Unit, error_rate
 
 ENOUGH_SPEAKERS = 10
@@ -58,6 +59,23 @@ def evaluated(run: Run) -> pd.DataFrame:
     if run not in _found:
         _found[run] = with_intervals(run, run.evaluations)
     return _found[run].copy()
+
+
+def student_evaluations(run: Run) -> pd.DataFrame:
+    """The student's evaluations on the run's first set, with the stay that each belongs to."""
+    rows = evaluated(run)
+    rows = rows.loc[rows["model"] == "student"]
+    rows = rows.loc[rows["set"] == rows["set"].iloc[0]] if len(rows) else rows
+    return rows.assign(visit=visit_numbers(rows))
+
+
+def comparable(one: pd.DataFrame, two: pd.DataFrame, unit: str) -> bool:
+    """Whether two evaluations are of the same utterances with references of the same length, so that they pair up."""
+    columns = ["id", f"{unit}.total"]
+    if one.empty or two.empty or not all(name in frame for frame in (one, two) for name in columns):
+        return False
+    first, second = (frame[columns].sort_values("id").to_numpy(dtype=str) for frame in (one, two))
+    return first.shape == second.shape and bool((first == second).all())
 
 
 def with_intervals(run: Run, rows: pd.DataFrame) -> pd.DataFrame:

@@ -89,9 +89,11 @@ def run_state(path: str | Path, now: float | None = None) -> RunState:
         now: Seconds since the epoch; None asks the clock.
 
     Raises:
-        FileNotFoundError, ValueError: See `analysis.run.load`.
+        FileNotFoundError, ValueError: See `analysis.run.load`; a trace of a probe is refused.
     """
     run = load(path)
+    if run.probed is not None:
+        raise ValueError(f"{path} is the trace of a probe, which does not go on; see it with `distill report {path}`")
     stage, stage_step, step, outcome = _position(run)
     written = [p.stat().st_mtime for pattern in (*WRITTEN, "resolved.json") for p in run.path.glob(pattern)]
     quiet = max(0.0, (time.time() if now is None else now) - max(written))

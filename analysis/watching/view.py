@@ -14,6 +14,7 @@ from rich.text import Text
 from ..formatting import count, interval, number, plural
 from ..inference.evaluated import with_intervals
 from ..run.load import ERROR_RATES
+from ..run.visits import EXHAUSTED
 from .plots import bar, columns, sparkline
 from .state import RunState
 
@@ -100,8 +101,10 @@ def _gate(state: RunState, width: int) -> Lines:
         return []
     last: dict[str, Any] = readings.iloc[-1].to_dict()
     colour = {"stay": "", "advance": "green", "stop": "yellow"}.get(last["decision"], "red")
-    where = f" at step {last['step']}, {last['stage']}: {last['gate']}"
-    lines = [Text.assemble(("gate".ljust(LABEL), "bold"), (str(last["decision"]), f"bold {colour}"), where)]
+    spent = last["gate"] == EXHAUSTED  # the stage was left, or the run ended, without its gate having opened
+    said, where = str(last["decision"]), f" at step {last['step']}, {last['stage']}"
+    said, where = ("steps spent", where) if spent else (said, f"{where}: {last['gate']}")
+    lines = [Text.assemble(("gate".ljust(LABEL), "bold"), (said, "bold yellow" if spent else f"bold {colour}"), where)]
     rows = textwrap.wrap(str(last["reason"]), max(20, width - LABEL))
     return lines + [Text(" " * LABEL + row) for row in (*rows[:2], *_limits(last)[:3])]
 

@@ -126,10 +126,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(ExitCode.INTERRUPTED)
 
 
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows to a Parquet file."""
+def write_rows(path: Path, rows: list[dict[str, Any]], about: dict[str, Any] | None = None) -> None:
+    """Write rows to a Parquet file, and in its metadata what they are of."""
     import pandas as pd
 
     from ..run.run_directory import write_parquet
 
-    write_parquet(path, pd.DataFrame(rows))
+    frame = pd.DataFrame(rows)
+    frame.attrs = about or {}
+    write_parquet(path, frame)

@@ -45,6 +45,8 @@ def probe(
 ) -> int:
     """Support overlap of two models over a manifest, at the states of the student's own rollouts.
 
+    Ends with the five numbers to read first and what they come to.
+
     Args:
         student: Directory or Hub name of the model that writes; a preflight needs none.
         teacher: Directory or Hub name of the model that scores; with --teacher-url of its tokenizer.
@@ -56,7 +58,7 @@ def probe(
         batch_size: Utterances at once.
         max_utterances: Use the first so many; a preflight uses 8 unless told.
         max_seconds: Longer utterances are refused.
-        output: Write a trace there (Parquet, a row an utterance).
+        output: Write a trace there (Parquet, a row an utterance), which distill report and analysis.load open.
         teacher_url: A server (vLLM, SGLang) that runs the teacher; statistics that its best tokens do not decide come
             as bounds.
         server: How the server is asked.
@@ -107,8 +109,8 @@ def probe(
             progress=lambda done, total: progress.work("probing", done, total),
         )
     if output:
-        write_rows(output, result.traces)
-    _print_probe(result, sources, json_, output)
+        write_rows(output, result.traces, {"probe": sources | result.about})
+    _print_probe(result, sources, len(utterances), json_, output)
     if isinstance(scorer, ServedTeacher) and scorer.cache is not None:
         stderr.print(f"{scorer.cache.hits} of {scorer.cache.hits + scorer.cache.misses} answers from {server.cache}")
     return 0
@@ -196,9 +198,13 @@ def show(
     print(json.dumps(view.to_dict(), ensure_ascii=False, allow_nan=False) if json_ else view)
 
 
-def _print_probe(result: StateProbe, sources: dict[str, Any], as_json: bool, output: Path | None) -> None:
+def _print_probe(
+    result: StateProbe, sources: dict[str, Any], utterances: int, as_json: bool, output: Path | None
+) -> None:
+    reading = result.first_reading
     if as_json:
         tree = sources | {"summary": result.estimates.to_dict(), "funnel": result.funnel.to_dict()}
+        tree["first_reading"] = reading.to_dict()
         if result.coverage:
             sides = {"student": result.coverage.student, "teacher": result.coverage.teacher}
             tree["vocabulary"] = {name: {"ids": side.ids, "mapped": side.mapped} for name, side in sides.items()}
@@ -208,4 +214,6 @@ def _print_probe(result: StateProbe, sources: dict[str, Any], as_json: bool, out
         return
     print(*filter(None, (result.estimates, result.bounds, result.funnel, result.coverage)), sep="\n\n")
     if output:
-        print(f"\ntrace of {len(result.traces)} utterances: {output}")
+        print(f"\ntrace of {len(result.traces)} utterances: {output}; see it: distill report {output} -o report.html")
+    named = [f"{name.replace('_', ' ')} {value}" for name, value in sources.items()]
+    print(f"\n{', '.join(named)}: {utterances:,} utterances, on the student's own transcripts\n\n{reading}")
