@@ -149,7 +149,7 @@ def _plots(state: RunState, width: int) -> Lines:
     for title, steps, values, digits, unit in shown:
         known = [v for v in values if not math.isnan(v)]
         first, last = number(known[0], digits), number(known[-1], digits)
-        plot = sparkline(columns(steps, values, state.step, room))
+        plot = sparkline(columns(steps, values, state.step, room), 10.0 ** (1 - digits))
         lines.append(Text.assemble((title.ljust(LABEL), "bold"), (plot, "cyan"), f"  {first} → {last}{unit}"))
     return lines
 

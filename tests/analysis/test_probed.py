@@ -83,7 +83,7 @@ def test_other_files_are_refused_in_words(tmp_path):
         load(tmp_path / "other.parquet")
     (tmp_path / "text.parquet").write_text("no")
     with pytest.raises(
-        ValueError, match="not a readable Parquet file .*; give a file that `distill probe --output` wrote"
+        ValueError, match=r"not a readable Parquet file .*; give a file that `distill probe --output` wrote"
     ):
         load(tmp_path / "text.parquet")
     path = write_trace(tmp_path / "two.parquet")
