@@ -64,10 +64,9 @@ def evaluated(run: Run, *, all_sets: bool = False) -> pd.DataFrame:
 
 
 def student_evaluations(run: Run) -> pd.DataFrame:
-    """The student's evaluations on the run's first set, with the stay that each belongs to."""
+    """The student's evaluations on the run's main set, with the stay that each belongs to."""
     rows = evaluated(run)
     rows = rows.loc[rows["model"] == "student"]
-    rows = rows.loc[rows["set"] == rows["set"].iloc[0]] if len(rows) else rows
     return rows.assign(visit=visit_numbers(rows))
 
 
