@@ -27,6 +27,8 @@ def plain(tensor: Tensor, name: str) -> Tensor:
         ValueError: if it is nested, sparse, quantised, in a format of 8 bits or fewer, without memory (on the meta
             device), or parted along an axis of positions; says what to pass instead.
     """
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{name}: expected a torch.Tensor, received {type(tensor).__name__}")
     if _is_distributed(tensor):
         tensor = _whole(tensor, name)
     if tensor.is_nested:

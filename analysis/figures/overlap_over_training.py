@@ -80,7 +80,8 @@ def overlap_over_training(
     """
     statistics = [canonical(name) for name in statistics]
     labels = [axis_label(statistic) for statistic in statistics]
-    states = states or (("student",) if isinstance(run, Mapping) else ("student", "fixed", "teacher"))
+    if states is None:
+        states = ("student",) if isinstance(run, Mapping) else ("student", "fixed", "teacher")
     check_states(states)
     number = len(labels) + 1
     if axes is None:

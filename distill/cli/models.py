@@ -128,9 +128,8 @@ def probe(
     if output:
         write_rows(output, result.traces, {"probe": sources | result.about})
         if not json_:
-            print(
-                f"\ntrace of {len(result.traces)} utterances: {output}; see it: distill report {output} -o report.html"
-            )
+            see = f"distill report {output} -o report.html"
+            stderr.print(f"trace of {len(result.traces)} utterances: {output}; see it: {see}", highlight=False)
     if isinstance(scorer, ServedTeacher) and scorer.cache is not None:
         stderr.print(f"{scorer.cache.hits} of {scorer.cache.hits + scorer.cache.misses} answers from {server.cache}")
     return 0

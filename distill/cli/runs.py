@@ -31,11 +31,11 @@ def demo(*, output: Path, seed: Seed = 0, recipe: str = "demo", track: Track = (
         recipe: Shipped recipe to run, such as demo or demo_matched.
         track: Also copy the run to tensorboard, wandb or trackio.
     """
-    from ..demo.error_rates import written
-
     code = _train(recipe, output, (f"seed={seed}",), track)
     teacher = load_recipe(recipe).teacher
     if teacher is not None and teacher.model == str(packaged("teacher")):
+        from ..demo.error_rates import written
+
         print(f"\n{written()}")
     return code
 

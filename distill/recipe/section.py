@@ -39,7 +39,7 @@ def same_file(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-FileName = Annotated[str, AfterValidator(_file_name)]
+FileName = Annotated[Text, AfterValidator(_file_name)]
 
 
 class Section(BaseModel):

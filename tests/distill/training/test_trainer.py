@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import distill.training.stages
+import overlap
 from distill import Observer, TrainingError, resume, train
 from distill.models import load_recogniser
 from distill.normalise import normaliser
@@ -58,7 +59,7 @@ class TestWholeRun:
         probes = pd.read_parquet(run.path / "probes.parquet")
         assert set(probes[probes["stage"] == "base"]["states"]) == {"student", "teacher"}
         assert set(probes[probes["stage"] == "on-policy"]["states"]) == {"student", "fixed", "teacher"}
-        bins = probes[probes["statistic"].str.startswith("funnel.")]
+        bins = probes[probes["statistic"].isin([f"funnel.{name}" for name in overlap.BINS])]
         for _, group in bins.groupby(["step", "stage", "states"]):
             assert group["value"].sum() == group["n_positions"].iloc[0]
         estimates = probes[probes["statistic"] == "union_size"]
