@@ -100,9 +100,9 @@ def _rules(traces: pd.DataFrame) -> str | None:
 
 
 def _counted(traces: pd.DataFrame) -> str:
-    return next(
-        unit for unit in ERROR_RATES.values() if f"{unit}.errors" in traces and traces[f"{unit}.errors"].notna().any()
-    )
+    found = (f"{unit}.errors" for unit in ERROR_RATES.values())
+    counted = next(name for name in found if name in traces and traces[name].count())
+    return counted.removesuffix(".errors")
 
 
 def _unit(run: Run, name: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -90,7 +91,7 @@ class TestRecipe:
 
     def test_every_set_is_checked_before_the_first_step(self, several, tmp_path, manifests):
         utterances = read_manifest(manifests["test"])
-        utterances[1].text = None
+        utterances[1] = replace(utterances[1], text=None)
         write_manifest(tmp_path / "bad.jsonl", utterances)
         bad = [{"name": "dev", "manifest": str(tmp_path / "bad.jsonl")}]
         recipe = Recipe.model_validate(several | {"further_evaluations": bad})
