@@ -222,7 +222,9 @@ def _cell(row: Mapping[str, Any]) -> str:
 
 def decision_words(row: Mapping[str, Any]) -> tuple[str, str]:
     """Where a decision fell and what it is, and its reason."""
-    return f"step {row['step']} · {row['stage']} · {row['decision']}", row["reason"]
+    # A stage may be left without its gate having opened: then the reason says so, and the gate did not advance.
+    what = "left all the same" if (row["decision"], row["gate"]) == ("advance", "exhausted") else row["decision"]
+    return f"step {row['step']} · {row['stage']} · {what}", row["reason"]
 
 
 def evaluation_line(row: Mapping[str, Any]) -> str:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from overlap.distributed import gathered, reduce_funnel
     from overlap.estimate import Estimate
+    from overlap.first_reading import FirstReading, first_reading
     from overlap.funnel import BINS, Funnel, account, assign_bins
     from overlap.gain import FixedContextGain, fixed_context_gain, gain_correlations
     from overlap.gates import Action, All, Any, Collapse, Decision, FixedSteps, Gate, Plateau, Threshold
@@ -77,6 +78,7 @@ __all__ = [
     "Decision",
     "Definition",
     "Estimate",
+    "FirstReading",
     "FixedContextGain",
     "FixedSteps",
     "Funnel",
@@ -97,6 +99,7 @@ __all__ = [
     "align",
     "assign_bins",
     "coverage",
+    "first_reading",
     "fixed_context_gain",
     "gain_correlations",
     "gathered",
@@ -141,6 +144,7 @@ _MODULES = {
         "Definition",
     ),
     "distributed": ("gathered", "reduce_funnel"),
+    "first_reading": ("FirstReading", "first_reading"),
     "funnel": ("BINS", "Funnel", "account", "assign_bins"),
     "gain": ("FixedContextGain", "fixed_context_gain", "gain_correlations"),
     "gates": ("Action", "All", "Any", "Collapse", "Decision", "FixedSteps", "Gate", "Plateau", "Threshold"),

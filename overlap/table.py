@@ -1,6 +1,7 @@
 """Small tables, in plain text and in HTML."""
 
 import html
+import unicodedata
 
 
 def text_table(header: list[str], rows: list[list[str]], *, left: tuple[int, ...] = (0,)) -> str:
@@ -21,11 +22,17 @@ def html_table(header: list[str], rows: list[list[str]], *, left: tuple[int, ...
     """The same table in HTML."""
 
     def cells(tag: str, row: list[str]) -> str:
+        sides = ("left" if i in left else "right" for i in range(len(row)))
         return "".join(
-            f'<{tag} style="text-align: {"left" if i in left else "right"}">{html.escape(cell)}</{tag}>'
-            for i, cell in enumerate(row)
+            f'<{tag} style="text-align: {side}"{_direction(cell)}>{html.escape(cell)}</{tag}>'
+            for side, cell in zip(sides, row, strict=True)
         )
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     return f"<table>{title}<thead><tr>{cells('th', header)}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _direction(cell: str) -> str:
+    """Cells with letters that are written from right to left are set as their first letter says."""
+    return ' dir="auto"' if any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in cell) else ""

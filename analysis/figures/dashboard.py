@@ -17,6 +17,7 @@ from .decomposition import vuss_decomposition
 from .distributions import entropy_density, mass_distribution
 from .error_against_overlap import wer_against_overlap
 from .funnel import funnel
+from .glyphs import legible
 from .membership import choose_trace, support_membership
 from .moments import moments, rests_on
 from .overlap_over_training import overlap_over_training
@@ -31,6 +32,7 @@ SIZE = (8.27, 11.69)
 """Inches: A4, upright."""
 
 
+@legible
 def dashboard(run: Run) -> Figure:
     """Draw the figures of a run on one page, on the student's own transcripts.
 

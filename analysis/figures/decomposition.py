@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from ..formatting import count, interval, number
 from ..run.load import Run
+from .glyphs import legible
 from .moments import Moment, moments
 from .panels import (
     NARROW,
     check_states,
-    drawable,
+    finite,
     given_panels,
     inches,
     key_below,
@@ -38,6 +39,7 @@ INVALID: dict[str, Any] = {"facecolor": "white", "edgecolor": INK, "hatch": "///
 PARTS = {"student alone, |S| − |I|": STUDENT_ONLY, "both, |I|": BOTH, "teacher alone, |T| − |I|": TEACHER_ONLY}
 
 
+@legible
 def vuss_decomposition(
     run: Run,
     states: Sequence[str] = ("student", "fixed"),
@@ -109,7 +111,7 @@ def _draw(panel: Axes, found: Sequence[tuple[Moment, pd.DataFrame]], k: int) -> 
             left += length
         if (invalid := 2 * k - student - teacher) > 0:
             panel.barh(row, invalid, left=left, height=HEIGHT, zorder=2, gid="invalid", **INVALID)
-        low, high = drawable(table).loc["union_size", ["low", "high"]].astype(float)
+        low, high = finite(table).loc["union_size", ["low", "high"]].astype(float)
         panel.errorbar(union, row, xerr=[[union - low], [high - union]], color="black", capsize=2.5, linewidth=1.2)
     panel.set_yticks(range(len(found)), [f"{moment.label}\nstep {count(moment.step)}" for moment, _ in found])
     panel.set_ylim(len(found) - 1 + 0.6 * HEIGHT, -1 + 0.4 * HEIGHT)

@@ -19,6 +19,7 @@ from overlap.summary import estimate
 
 from ..formatting import count
 from ..run.load import Run
+from .glyphs import legible
 from .moments import Moment, measured, moments, rests_on
 from .panels import NARROW, check_states, given_panels, inches, key_below, new_panels, one_panel, say, small, tidy
 from .style import INK, axis_label
@@ -36,6 +37,7 @@ ENTROPIES = ("student_entropy", "teacher_entropy")
 MASSES = ("student_mass", "teacher_mass")
 
 
+@legible
 def entropy_density(
     run: Run,
     states: str = "student",
@@ -108,6 +110,7 @@ def entropy_moments(run: Run, states: str) -> list[Moment]:
     ]
 
 
+@legible
 def mass_distribution(
     run: Run,
     statistic: str = "teacher_mass",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from ..formatting import count, plural
 from ..inference.evaluated import OVER, evaluated
 from ..run.load import ERROR_RATES, Run
 from ..run.visits import visit_numbers, visits
+from .glyphs import legible
 from .moments import Moment
 from .panels import (
     check_states,
-    drawable,
+    finite,
     intervals_over,
     key_below,
     name_x,
@@ -32,10 +34,11 @@ from .panels import (
 )
 from .style import INK, STATES, axis_label
 
-PLACES = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0))
+PLACES = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
 """Where a label may stand by its point, best first: right or left, above or below."""
 
 
+@legible
 def wer_against_overlap(
     run: Run,
     statistic: str = "top1_agreement",
@@ -95,7 +98,7 @@ def wer_against_overlap(
     evaluations = evaluated(run)
     teachers = evaluations.loc[evaluations["model"] == "teacher"]
     if len(teachers):
-        value, low, high = 100 * drawable(teachers[[f"{rate}.{end}" for end in ("value", "low", "high")]]).iloc[-1]
+        value, low, high = 100 * finite(teachers[[f"{rate}.{end}" for end in ("value", "low", "high")]]).iloc[-1]
         panel.axhspan(low, high, color=INK, alpha=0.15, linewidth=0, zorder=1)
         line = panel.axhline(value, color=INK, linestyle=":", linewidth=1.2, gid="teacher", zorder=1)
         entries.append((line, f"teacher's {rate.upper()}"))
@@ -122,14 +125,18 @@ def _label_steps(panel: Axes, points: pd.DataFrame) -> None:
     taken = [Bbox.from_bounds(x - 3, y - 3, 6, 6) for x, y in at]
     taken += [Bbox([[x, below], [x, above]]) for (x, _), (_, below), (_, above) in zip(at, low, high, strict=True)]
     taken += [Bbox([[left, y], [right, y]]) for (_, y), (left, _), (right, _) in zip(at, low, high, strict=True)]
+    for (x, y), (end_x, end_y) in pairwise(at):  # the line from checkpoint to checkpoint
+        steps = np.linspace(0, 1, 2 + int(np.hypot(end_x - x, end_y - y) / 2))[:, None]
+        taken += [Bbox.from_bounds(a - 1, b - 1, 2, 2) for a, b in (x, y) + steps * ((end_x, end_y) - np.array((x, y)))]
     visit = points["visit"].to_numpy()
     inner = [0 < i < len(visit) - 1 and visit[i - 1] == visit[i] == visit[i + 1] for i in range(len(visit))]
     for i in sorted(range(len(points)), key=inner.__getitem__):
         text = count(points["step"].iloc[i])
         width, height = text_width(text, size), 0.8 * size
         for right, up in PLACES:
-            left = {1: 5.0, -1: -5.0 - width}[right]
-            bottom = {1: 3.0, 0: -height / 2, -1: -3.0 - height}[up]
+            left = {1: 5.0, 0: -width / 2, -1: -5.0 - width}[right]
+            away = 3.0 if right else 6.0
+            bottom = {1: away, 0: -height / 2, -1: -away - height}[up]
             box = Bbox.from_bounds(at[i, 0] + left, at[i, 1] + bottom, width, height)
             gaps = np.hypot(*(at - (box.x0 + width / 2, box.y0 + height / 2)).T)
             free = inside.x0 < box.x0 and box.x1 < inside.x1 and not any(box.overlaps(other) for other in taken)
@@ -154,4 +161,4 @@ def checkpoints(run: Run, statistic: str, states: str) -> pd.DataFrame:
     students["total"] = students[f"{rate}.total"]
     probes = run.probes.loc[(run.probes["statistic"] == statistic) & (run.probes["states"] == states)]
     measured = probes[["step", "stage", "value", "low", "high", "n_positions", "n_groups"]]
-    return drawable(students[columns].merge(measured.dropna(subset="value"), on=["step", "stage"], how="inner"))
+    return finite(students[columns].merge(measured.dropna(subset="value"), on=["step", "stage"], how="inner"))

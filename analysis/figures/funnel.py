@@ -14,6 +14,7 @@ from overlap.funnel import BINS, Funnel
 
 from ..formatting import count, number
 from ..run.load import Run
+from .glyphs import legible
 from .moments import Moment, moments
 from .panels import check_states, inches, key_below, name_x, one_panel, say, small, tidy
 from .style import INK, STATES
@@ -24,6 +25,7 @@ PITCH = 0.14
 """Inches a bar."""
 
 
+@legible
 def funnel(run: Run, states: str = "student", ax: Axes | None = None, *, width: float = 8.0) -> Axes:
     """Draw how many positions of the probe set fell into each bin between the transcripts and the loss.
 

@@ -1,38 +1,133 @@
-"""Text in scripts that the default font does not have, such as Mandarin tokens."""
+"""Text in scripts that the default font does not have: names and transcripts in Chinese, Japanese, Korean, Arabic …"""
 
 from __future__ import annotations
 
-from functools import lru_cache
+import functools
+import inspect
+import logging
+import unicodedata
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.text import Text
 
-FALLBACKS = (
-    "Noto Sans CJK SC",
-    "Noto Sans SC",
-    "Source Han Sans SC",
-    "PingFang SC",
-    "Microsoft YaHei",
-    "SimHei",
-    "WenQuanYi Zen Hei",
-    "Arial Unicode MS",
+from ..run.wanted import want_run
+
+P, R = ParamSpec("P"), TypeVar("R")
+PREFERRED = (
+    *("Noto Sans CJK", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR", "Source Han Sans", "PingFang", "Hiragino Sans"),
+    *("Apple SD Gothic", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "SimHei", "WenQuanYi", "Droid Sans Fallback"),
+    *("Noto Sans", "Noto Naskh", "Arial Unicode MS"),
 )
-"""Families with many scripts, taken where they are installed."""
+"""First words of families with many signs; others that are installed are tried after them."""
+WIDE, OTHERS = "fonts-noto-cjk", "fonts-noto-core"
+"""Packages of Debian and Ubuntu: of Chinese, Japanese and Korean signs, which are wide, and of other scripts."""
+
+OF_SEVERAL = ("overlap_over_training",)
+"""Figures that take several runs by name as well."""
+
+_log = logging.getLogger(__name__)
+_said: set[str] = set()
 
 
-def families() -> list[str]:
-    """The families in use, and after them the first of `FALLBACKS` that is installed."""
-    installed = {font.name for font in fontManager.ttflist}
-    return [*mpl.rcParams["font.family"], *[name for name in FALLBACKS if name in installed][:1]]
+def families(text: str = "") -> list[str]:
+    """The families in use, and after them installed ones that have the signs of the text which those lack."""
+    found = list(mpl.rcParams["font.family"])
+    for letter in dict.fromkeys(text):
+        if (family := _family(letter, tuple(mpl.rcParams["font.family"]))) is not None and family not in found:
+            found.append(family)
+    return found
 
 
 def drawable(text: str) -> str:
-    """The text with characters that no font in use has as their code points, such as `U+56DB`."""
-    names = tuple(families())
-    return "".join(letter if letter.isspace() or _has(letter, names) else f"U+{ord(letter):04X}" for letter in text)
+    """The text with signs that no installed font has as their code points, such as `U+56DB`.
+
+    What would have to be installed is logged, once a package.
+    """
+    base = tuple(mpl.rcParams["font.family"])
+    missing = {letter for letter in text if not letter.isspace() and _family(letter, base) is None}
+    for package in sorted({_package(letter) for letter in missing} - _said):
+        _said.add(package)
+        example = next(letter for letter in text if letter in missing and _package(letter) == package)
+        _log.warning(
+            "no font here has %s (U+%04X): figures show such signs as code points; install a font that has them, on "
+            "Debian and Ubuntu the package %s",
+            *(example, ord(example), package),
+        )
+    return "".join(f"U+{ord(letter):04X}" if letter in missing else letter for letter in text)
 
 
-@lru_cache(maxsize=4096)
-def _has(letter: str, names: tuple[str, ...]) -> bool:
-    fonts = (get_font(findfont(FontProperties(family=[name]))) for name in names)
-    return any(font.get_char_index(ord(letter)) != 0 for font in fonts)
+def legible(draw: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a figure's function: whatever it wrote is in fonts that have its signs.
+
+    Where it draws one run, anything else is refused in words.
+    """
+    of_run = next(iter(inspect.signature(draw).parameters)) == "run"
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        run = args[0] if args else kwargs.get("run")
+        if of_run and not (isinstance(run, Mapping) and draw.__name__ in OF_SEVERAL):
+            want_run(run)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing")  # until the fonts are chosen, below
+            made = draw(*args, **kwargs)
+            for figure in {id(one): one for one in _figures(made)}.values():
+                _choose_fonts(figure)
+        return made
+
+    return drawn
+
+
+def _figures(made: Any) -> list[Figure]:
+    if isinstance(made, Figure):
+        return [made]
+    panels = [made] if isinstance(made, Axes) else np.asarray(made, dtype=object).ravel()
+    return [figure for panel in panels if (figure := panel.get_figure(root=True)) is not None]
+
+
+def _choose_fonts(figure: Figure) -> None:
+    for panel in figure.axes:
+        for axis in (panel.xaxis, panel.yaxis):
+            labels = [label.get_text() for label in axis.get_ticklabels()]
+            if any(drawable(label) != label for label in labels):
+                axis.set_ticks(axis.get_ticklocs(), list(map(drawable, labels)))
+    for item in figure.findobj(Text):
+        text = item.get_text() if isinstance(item, Text) else ""
+        if isinstance(item, Text) and not text.isascii():
+            item.set_fontfamily(families(text))
+            item.set_text(drawable(text))
+
+
+@functools.lru_cache(maxsize=4096)
+def _family(letter: str, base: tuple[str, ...]) -> str | None:
+    """The first family that has a sign: of those in use, the preferred, or any that is installed."""
+    if any(ord(letter) in _signs(findfont(FontProperties(family=[name]))) for name in base):
+        return base[0]
+    upright = (
+        font for font in fontManager.ttflist if font.style == "normal" and not font.name.startswith("Last Resort")
+    )
+    fonts = {font.name: font.fname for font in upright}
+
+    def rank(name: str) -> tuple[int, str]:
+        return next((i for i, start in enumerate(PREFERRED) if name.startswith(start)), len(PREFERRED)), name
+
+    return next((name for name in sorted(fonts, key=rank) if ord(letter) in _signs(fonts[name])), None)
+
+
+@functools.lru_cache(maxsize=256)
+def _signs(path: str) -> frozenset[int]:
+    try:
+        return frozenset(get_font(path).get_charmap())
+    except (OSError, RuntimeError):  # a font that FreeType cannot read has none
+        return frozenset()
+
+
+def _package(letter: str) -> str:
+    return WIDE if unicodedata.east_asian_width(letter) in "WF" else OTHERS

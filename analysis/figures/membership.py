@@ -17,7 +17,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from ..run.load import Run
 from ..run.shown import shown_token
-from .glyphs import drawable, families
+from .glyphs import drawable, families, legible
 from .panels import check_states, inches, key_below, one_panel, say, small
 from .style import BOTH, INK, STATES, STUDENT_ONLY, TEACHER_ONLY
 
@@ -64,6 +64,7 @@ def choose_trace(
     return rows.iloc[0]
 
 
+@legible
 def support_membership(
     trace: pd.Series | Mapping[str, Any],
     ax: Axes | None = None,
@@ -101,7 +102,6 @@ def support_membership(
         say(panel, "this utterance has no tokens")
         return panel
     size, most = _fitting(panel, len(shown))
-    fonts = families()
     deepest = 0
     for x, position in enumerate(shown):
         cells = _cells(trace, position)
@@ -112,7 +112,12 @@ def support_membership(
             if written:
                 frame = {"fill": False, "edgecolor": "black", "linewidth": 1.2, "zorder": 3}
                 panel.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, gid="written", **frame))
-            style: dict[str, Any] = {"fontsize": size, "color": _readable(colour), "parse_math": False, "family": fonts}
+            style: dict[str, Any] = {
+                "fontsize": size,
+                "color": _readable(colour),
+                "parse_math": False,
+                "family": families(token),
+            }
             panel.text(x, y, _cut(drawable(token), most), ha="center", va="center", **style)
     drawn = min(rows, deepest)
     panel.set_xlim(-0.5, len(shown) - 0.5)
@@ -152,7 +157,7 @@ def _write_titles(panel: Axes, trace: pd.Series | Mapping[str, Any], shown: rang
         lines.append(f"reference: {trace['reference']}")
     most = int(72 * inches(panel) / (0.58 * small(panel)))
     title = "\n".join(textwrap.fill(drawable(line), most, max_lines=2, placeholder=" …") for line in lines)
-    style: dict[str, Any] = {"fontsize": small(panel), "color": INK, "parse_math": False, "family": families()}
+    style: dict[str, Any] = {"fontsize": small(panel), "color": INK, "parse_math": False, "family": families(title)}
     panel.set_title(title, loc="left", **style)
     entries: list[tuple[Artist, str]] = []
     for name, colour in COLOURS.items():

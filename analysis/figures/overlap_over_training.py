@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,10 @@ from ..run.load import ERROR_RATES, Run
 from ..run.readings import gate_readings
 from ..run.visits import Visit, visit_numbers, visits
 from .gate_levels import draw_levels, level_entries
+from .glyphs import legible
 from .panels import (
     check_states,
-    drawable,
+    finite,
     given_panels,
     inches,
     intervals_over,
@@ -34,18 +35,18 @@ from .panels import (
     span,
     text_width,
 )
+from .several_runs import NICE, draw_several
 from .style import ALARM, INK, STAGE_TINTS, STATES, axis_label
 
-NICE = (1, 2, 2.5, 5, 10)
-"""Distances between ticks, up to a power of ten."""
 SWITCH: dict[str, Any] = {"color": INK, "linestyle": "-", "linewidth": 0.8}
 FALL_BACK: dict[str, Any] = {"color": ALARM, "linestyle": "--", "linewidth": 1.2}
 
 
+@legible
 def overlap_over_training(
-    run: Run,
+    run: Run | Mapping[str, Run],
     statistics: Sequence[str] = ("union_size", "top1_agreement", "total_variation"),
-    states: Sequence[str] = ("student", "fixed", "teacher"),
+    states: Sequence[str] | None = None,
     axes: Sequence[Axes] | NDArray[np.object_] | None = None,
     *,
     width: float = 8.0,
@@ -59,27 +60,44 @@ def overlap_over_training(
     the stage, and triangles are the ends of the interval that were held against it, filled where one met it; a dotted
     red line is a limit beyond which the gate falls back or aborts.
 
+    Of several runs each has a color, on one kind of states; ticks of that color on the axis are its switches. Their
+    stages and gates differ, so there is no background and no level.
+
     Args:
-        run: A run, finished or not.
+        run: A run, finished or not; or several by name, from `load_many`.
         statistics: Names as in `probes.parquet`, such as `union_size` (VUSS, in tokens).
         states: On whose transcripts: `student`, `fixed`, `teacher`, `reference`; without those that were not probed.
-        axes: Where to draw: one more than statistics. Without them a figure is made.
+            None is the first three, of several runs `student`; those take one kind.
+        axes: Where to draw: one more than statistics, with nothing on them yet. Without them a figure is made.
         width: Of the figure that is made, in inches: 8 for a page, 3.5 for a column. Text is as legible in both.
 
     Returns:
         The axes, of shape [statistics + 1].
 
     Raises:
-        ValueError: An unknown statistic or kind of states, or a wrong number of axes.
+        ValueError: An unknown statistic or kind of states, a wrong number of axes or drawn ones, several runs on
+            several kinds of states, or of which one has another error rate.
     """
     statistics = [canonical(name) for name in statistics]
     labels = [axis_label(statistic) for statistic in statistics]
+    states = states or (("student",) if isinstance(run, Mapping) else ("student", "fixed", "teacher"))
     check_states(states)
     number = len(labels) + 1
     if axes is None:
         panels = new_panels(number, 1, (width, (1.35 if width < 6 else 1.6) * number + 1.2), sharex=True)
     else:
         panels = given_panels(axes, number, "one a statistic and one for the error rate")
+        if any(panel.has_data() for panel in panels):
+            raise ValueError(
+                "axes: something is drawn there already, and a second run would move its scale; for several runs in "
+                'one figure give them together: overlap_over_training(load_many(["runs/0", "runs/1"]))'
+            )
+    if isinstance(run, Mapping):
+        rates = _together(run, states)
+        for panel, label in zip(panels, [*labels, f"{rates}\n(%)"], strict=True):
+            panel.set_ylabel(label)
+        draw_several(panels, run, statistics, states[0])
+        return panels
     stays = visits(run)
     shown = [name for name in states if name in set(run.probes["states"])]
     for panel, statistic, label in zip(panels, statistics, labels, strict=False):
@@ -101,19 +119,48 @@ def overlap_over_training(
     return panels
 
 
+def _together(runs: Mapping[str, Run], states: Sequence[str]) -> str:
+    """The name of the error rate that all runs have."""
+    if not runs:
+        raise ValueError("runs: expected at least one, such as load_many(['runs/0', 'runs/1'])")
+    if len(states) > 1:
+        raise ValueError(f"states: several runs take one kind of states, received {', '.join(states)}")
+    rates = {run.error_rate.upper() for run in runs.values() if len(run.evaluations)}
+    if len(rates) > 1:
+        raise ValueError(f"runs: some have {' and others '.join(sorted(rates))}, which share no axis; draw them apart")
+    return next(iter(rates), "WER")
+
+
 def _draw_statistic(panel: Axes, run: Run, stays: Sequence[Visit], statistic: str, states: Sequence[str]) -> None:
     probes = run.probes.assign(part=_part(run.probes, stays))
-    drawn = False
+    drawn, spans = False, []
     for name in states:
         rows, style = probes.loc[(probes["statistic"] == statistic) & (probes["states"] == name)], STATES[name]
-        step, value, low, high = _broken(drawable(rows[["step", "value", "low", "high"]]), rows["part"])
+        step, value, low, high = _broken(finite(rows[["step", "value", "low", "high"]]), rows["part"])
         panel.fill_between(step, low, high, color=style.colour, alpha=0.25, linewidth=0, zorder=2)
         size = 3.5 if len(step) <= 40 else 2.0
         line = {"color": style.colour, "linestyle": style.dashes, "linewidth": 1.2, "zorder": 3}
         panel.plot(step, value, marker=style.marker, markersize=size, markeredgewidth=0, gid=name, **line)
         drawn |= len(rows) > 0
+        spans.append(np.stack([value, low, high]))
+    _give_room(panel, spans)
     if not drawn:
         say(panel)
+
+
+def _give_room(panel: Axes, drawn: Sequence[NDArray[np.float64]]) -> None:
+    """Where nothing moves, its interval takes a fifth of the panel and does not fill it.
+
+    Args:
+        panel: Of one statistic, drawn already.
+        drawn: Values with their lower and upper ends, [3, probes] each; NaN where there is none.
+    """
+    value, low, high = np.concatenate([np.empty((3, 0)), *drawn], axis=1)
+    if np.isnan(value).all() or np.isnan(low).all() or np.nanmin(value) < np.nanmax(value):
+        return
+    bottom, top = np.nanmin(low), np.nanmax(high)
+    if top > bottom:
+        panel.set_ylim(bottom - 2 * (top - bottom), top + 2 * (top - bottom))
 
 
 def _draw_error_rate(panel: Axes, run: Run, stays: Sequence[Visit]) -> None:
@@ -124,14 +171,14 @@ def _draw_error_rate(panel: Axes, run: Run, stays: Sequence[Visit]) -> None:
         say(panel, "not evaluated in this run")
         return
     columns = [f"{run.error_rate}.{field}" for field in ("value", "low", "high")]
-    step, value, low, high = _broken(drawable(students[["step", *columns]]), _part(students, stays))
+    step, value, low, high = _broken(finite(students[["step", *columns]]), _part(students, stays))
     value, low, high = 100 * value, 100 * low, 100 * high
     panel.vlines(step, low, high, color=INK, linewidth=1.2, zorder=3)
     for end in (low, high):
         panel.plot(step, end, color=INK, linestyle="", marker="_", markersize=5, zorder=3)
     panel.plot(step, value, color=INK, marker="o", markersize=2.5, linewidth=0.8, gid="student", zorder=3)
     if len(teachers):
-        value, low, high = 100 * drawable(teachers[columns]).iloc[-1].to_numpy(dtype=float)
+        value, low, high = 100 * finite(teachers[columns]).iloc[-1].to_numpy(dtype=float)
         panel.axhspan(low, high, color=INK, alpha=0.2, linewidth=0, zorder=1)
         panel.axhline(value, color=INK, linestyle=":", linewidth=1.2, gid="teacher")
     panel.set_ylim(0, 1.05 * panel.get_ylim()[1])

@@ -12,6 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import ScaledTranslation
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..formatting import counts
 from ..inference.evaluated import over_words
+from .glyphs import drawable, families
 from .style import INK, LABEL_SIZE, STATES
 
 NOT_MEASURED = "not measured in this run"
@@ -78,7 +80,9 @@ def inches(panel: Axes) -> float:
 
 def text_width(text: str, size: float) -> float:
     """Of a line of text, in points."""
-    return float(TextPath((0, 0), text.replace("$", r"\$"), size=size).get_extents().width)
+    shown = drawable(text)
+    fonts = FontProperties(family=families(shown))
+    return float(TextPath((0, 0), shown.replace("$", r"\$"), size=size, prop=fonts).get_extents().width)
 
 
 def fitted(text: str, size: float, width: float) -> str:
@@ -179,7 +183,7 @@ def intervals_over(evaluations: pd.DataFrame, rate: str) -> str:
     return f"95 % intervals of overlap over utterances, of {rate.upper()} {over_words(evaluations)}"
 
 
-def drawable(ends: pd.DataFrame) -> pd.DataFrame:
+def finite(ends: pd.DataFrame) -> pd.DataFrame:
     """Numbers with NaN where they are infinite: an end that is nowhere is not drawn."""
     return ends.replace([np.inf, -np.inf], np.nan)
 

@@ -14,6 +14,7 @@ from overlap.strata import Labels, by, position_bins, relative_position_bins
 
 from ..formatting import plural
 from ..run.load import Run
+from .glyphs import legible
 from .moments import Moment, measured, moments, reached, rests_on
 from .panels import check_states, key_below, one_panel, say, tidy
 from .style import axis_label
@@ -24,6 +25,7 @@ LEAST = 8
 """Utterances that a bin must have to be drawn."""
 
 
+@legible
 def position_profile(
     run: Run,
     statistic: str = "top1_agreement",

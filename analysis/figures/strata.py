@@ -16,6 +16,7 @@ from overlap.strata import CORRECTNESS, TOKEN_CLASSES, Labels, align_to_referenc
 from ..formatting import count
 from ..run.load import Run
 from ..run.pieces import plain, token_pieces
+from .glyphs import legible
 from .moments import Moment, moments, reached, rests_on
 from .panels import check_states, key_below, one_panel, say, small, tidy
 from .style import INK, axis_label
@@ -23,6 +24,7 @@ from .style import INK, axis_label
 STRATA = {"token_class": TOKEN_CLASSES, "correctness": CORRECTNESS}
 
 
+@legible
 def strata(
     run: Run,
     labels: str = "token_class",

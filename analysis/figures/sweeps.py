@@ -16,6 +16,7 @@ from overlap.groups import Groups
 from overlap.statistics import TokenStatistics
 from overlap.summary import OverlapSummary
 
+from .glyphs import legible
 from .moments import measured
 from .panels import NARROW, key_below, one_panel, say, span, tidy
 from .style import axis_label
@@ -25,6 +26,7 @@ Swept = Mapping[tuple[int, float], TokenStatistics | OverlapSummary]
 MARKERS = "os^Dv<>P"
 
 
+@legible
 def k_sweep(
     swept: Swept,
     statistic: str = "overlap_ratio",
@@ -54,6 +56,7 @@ def k_sweep(
     return panel
 
 
+@legible
 def temperature_sweep(
     swept: Swept,
     statistic: str = "forward_kl",

@@ -13,6 +13,7 @@ import pandas as pd
 from overlap.bootstrap import DRAWS, unseen_errors
 
 from ..formatting import WIDTH, count, interval, number, p_text, plural, signed
+from ..run.wanted import want_frame
 from .bootstrap import HOW, Interval, contrast
 from .effects import PairedEffect, paired_effect
 from .mapsswe import Mapsswe, mapsswe
@@ -216,6 +217,7 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, by: str | None = None) -> 
 
 
 def _checked(transcripts: pd.DataFrame, name: str, by: str | None) -> pd.DataFrame:
+    want_frame(transcripts, name, "transcripts with a row an utterance", "transcripts")
     missing = [column for column in ("id", by or "id") if column not in transcripts]
     if missing:
         raise ValueError(f"{name}: there is no column {missing[0]!r}; expected transcripts with a row an utterance")

@@ -12,6 +12,7 @@ from overlap.clusters import resampled
 
 from ..formatting import counts, plural
 from ..run.load import EVALUATED, Run
+from ..run.visits import visit_numbers
 from .errors import Unit, error_rate
 
 UNITS: dict[str, Unit] = {"wer": "words", "mer": "tokens", "cer": "characters"}
@@ -60,6 +61,22 @@ def evaluated(run: Run, *, all_sets: bool = False) -> pd.DataFrame:
         _found[run] = with_intervals(run, run.evaluations)
     rows = _found[run]
     return rows.copy() if all_sets else rows.loc[rows["set"] == run.main_set].copy()
+
+
+def student_evaluations(run: Run) -> pd.DataFrame:
+    """The student's evaluations on the run's main set, with the stay that each belongs to."""
+    rows = evaluated(run)
+    rows = rows.loc[rows["model"] == "student"]
+    return rows.assign(visit=visit_numbers(rows))
+
+
+def comparable(one: pd.DataFrame, two: pd.DataFrame, unit: str) -> bool:
+    """Whether two evaluations are of the same utterances with references of the same length, so that they pair up."""
+    columns = ["id", f"{unit}.total"]
+    if one.empty or two.empty or not all(name in frame for frame in (one, two) for name in columns):
+        return False
+    first, second = (frame[columns].sort_values("id").to_numpy(dtype=str) for frame in (one, two))
+    return first.shape == second.shape and bool((first == second).all())
 
 
 def with_intervals(run: Run, rows: pd.DataFrame) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 from ..formatting import count, decimals, interval, number, p_text, plural, signed
 from ..printed import PrintedTable
 from ..run.runs import Runs
+from ..run.wanted import want_runs
 from .errors import NAMES, Unit
 from .recipes import recipe_errors
 
@@ -50,6 +51,7 @@ def mixed_model(
     Raises:
         ValueError: Too few recipes or seeds, or what `recipe_errors` raises.
     """
+    want_runs(runs)
     found = recipe_errors(runs, unit, test_set=test_set, by=by)
     names = list(found)
     if len(names) < 2 or max(len(errors.runs) for errors in found.values()) < 2:

@@ -14,6 +14,7 @@ from overlap.definitions import TOKEN_STATISTICS, canonical
 from ..formatting import count, decimals, interval, number, p_text, signed
 from ..printed import PrintedTable
 from ..run.load import Run
+from ..run.wanted import want_frame, want_run
 from .bootstrap import HOW, contrast
 from .effects import paired_effect
 from .multiple import CORRECTIONS, Correction, correction_note, with_corrected
@@ -66,6 +67,8 @@ def overlap_change(
     Raises:
         ValueError: The utterances or their tokens differ, a name is unknown, or no position is there.
     """
+    for name, frame in (("before", before), ("after", after)):
+        want_frame(frame, name, "positions of one checkpoint", "positions")
     statistics = [canonical(name) for name in statistics]
     known = [name for name in TOKEN_STATISTICS if name in before and name in after]
     unknown = [name for name in statistics if name not in known]
@@ -124,6 +127,7 @@ def stage_changes(
     Raises:
         ValueError: There are not two traces on these states.
     """
+    want_run(run)
     statistics = [canonical(name) for name in statistics]
     settings = {"level": level, "draws": draws, "seed": seed}
     parts = []

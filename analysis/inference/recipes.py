@@ -15,6 +15,7 @@ from overlap.bootstrap import DRAWS
 from ..formatting import count, interval, number, p_text, plural, signed
 from ..printed import PrintedTable
 from ..run.runs import Runs
+from ..run.wanted import want_runs
 from .bootstrap import contrast
 from .errors import NAMES, Unit, clustered, columns_of, paired
 from .multiple import CORRECTIONS, Correction, correction_note, with_corrected
@@ -53,6 +54,7 @@ def last_transcripts(runs: Runs, name: str, test_set: str | None = None) -> pd.D
     Raises:
         ValueError: There is no such evaluation, or no transcripts of it; says how to make them.
     """
+    want_runs(runs)
     run = runs[name]
     rows = run.evaluations.loc[run.evaluations["model"] == "student"]
     sets = list(dict.fromkeys(rows["set"]))
@@ -94,6 +96,7 @@ def recipe_errors(
     Raises:
         ValueError: As `last_transcripts`, and if the utterances of two runs differ.
     """
+    want_runs(runs)
     first: pd.DataFrame | None = None
     found: dict[str, dict[str, np.ndarray]] = {}
     totals = np.zeros(0)
@@ -156,6 +159,7 @@ def recipe_differences(
     Raises:
         ValueError: Fewer than two recipes, an unknown baseline, or what `recipe_errors` raises.
     """
+    want_runs(runs)
     found = recipe_errors(runs, unit, test_set=test_set, by=by)
     if len(found) < 2:
         raise ValueError(f"there is one recipe, {next(iter(found))!r}; load runs of at least two to compare them")

@@ -15,6 +15,7 @@ from ..formatting import count, interval, p_text, plural, signed
 from ..printed import PrintedTable
 from ..run.runs import Runs
 from ..run.visits import visit_numbers
+from ..run.wanted import want_runs
 from ..tables.stages import stage_table
 from .multiple import CORRECTIONS, Correction, correction_note, strongest_first, with_corrected
 
@@ -45,6 +46,7 @@ def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
     Raises:
         ValueError: No run was probed on these states, though on others.
     """
+    want_runs(runs)
     probed = list(dict.fromkeys(kind for run in runs.values() for kind in run.probes["states"]))
     if probed and states not in probed:
         raise ValueError(f"states: no run was probed on {states!r}; there are {', '.join(probed)}")

@@ -9,6 +9,7 @@ import pandas as pd
 from ..run.load import Run
 from ..run.runs import Runs
 from ..run.visits import Visit, visits
+from ..run.wanted import want_runs
 
 SAME_ROLLOUTS = ("fixed", "teacher", "reference")
 """States whose transcripts do not change while the student trains."""
@@ -45,6 +46,7 @@ def stage_ends(runs: Runs, stage: str, states: str = "fixed") -> tuple[pd.DataFr
     Raises:
         ValueError: No run was traced at both ends of such a stage.
     """
+    want_runs(runs)
     found = {
         name: ends
         for name, run in runs.items()

@@ -17,6 +17,7 @@ from ..formatting import count, decimals, interval, number, signed
 from ..printed import PrintedTable
 from ..run.load import Run
 from ..run.visits import visit_numbers, visits
+from ..run.wanted import want_run
 
 AUTOCORRELATIONS = np.linspace(0, 0.95, 20)
 """Of the noise of two readings as far apart as neighbours mostly are."""
@@ -173,6 +174,7 @@ def switch_changes(
     Raises:
         ValueError: These states or statistics were not probed.
     """
+    want_run(run)
     statistics = [canonical(name) for name in statistics]
     probes = run.probes.assign(visit=visit_numbers(run.probes)).loc[run.probes["states"] == states]
     missing = [name for name in statistics if name not in set(probes["statistic"])]

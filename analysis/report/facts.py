@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -11,24 +13,34 @@ from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
 
 from ..formatting import count
 from ..inference.errors import NAMES, error_rate_difference
-from ..inference.evaluated import UNITS, cluster_of, evaluated, transcripts_of
+from ..inference.evaluated import UNITS, cluster_of, comparable, student_evaluations, transcripts_of
 from ..run.load import ERROR_RATES, Run
-from ..run.visits import Visit, at_end, visit_numbers, visits
-from .evidence import ErrorChange, Number, StageFacts
+from ..run.readings import gate_readings
+from ..run.visits import ENTRY, EXHAUSTED, RUN, Visit, at_end, visit_numbers, visits
+from .evidence import Control, ErrorChange, Number, StageFacts, Worsened
 
 Evaluation = dict[str, Any]
 """A row of `Run.evaluations`."""
+NO_CONTROLS: Mapping[str, Run] = MappingProxyType({})
 
 
-def stage_facts(run: Run) -> list[StageFacts]:
+def stage_facts(
+    run: Run, changes: pd.DataFrame | None = None, controls: Mapping[str, Run] = NO_CONTROLS
+) -> list[StageFacts]:
     """What is known of each stay of a run in a stage, in order.
+
+    Args:
+        run: A run, finished or not.
+        changes: What its stages did on recorded rollouts, the frame of `inference.stage_changes`.
+        controls: Runs without OPD to compare its last on-policy stage with, by name.
 
     Raises:
         ValueError: Transcripts of two evaluations are not of the same utterances, or a file is damaged.
     """
     ways = visits(run)
     probes = run.probes.assign(visit=visit_numbers(run.probes))
-    tested = _evaluations(run)
+    tested = student_evaluations(run)
+    last_opd = max((visit.number for visit in ways if visit.kind == "opd"), default=-1)
     facts, ends = [], []
     for visit in ways:
         before = _start(tested, ways, visit)
@@ -50,12 +62,75 @@ def stage_facts(run: Run) -> list[StageFacts]:
                 errors=errors if visit.steps else None,
                 baseline=baseline,
                 start_evaluated=before is not None,
+                exhausted=visit.exhausted,
+                waiting=_waiting(run, visit),
+                worsened=_worsened(changes, visit),
+                controls=_controls(run, after, controls) if visit.number == last_opd else (),
             )
         )
     return facts
 
 
 STATES = ("student", "fixed")
+WORSE = {
+    "total_variation": ("total variation", 1),
+    "forward_kl": ("forward KL", 1),
+    "top1_agreement": ("top-1 agreement", -1),
+    "student_mass": ("student's mass on the teacher's set", -1),
+    "teacher_mass": ("teacher's mass on the student's set", -1),
+}
+"""Statistics of which one direction is worse: label and that direction."""
+CERTAIN = 0.05
+"""Corrected p below which a stage is said to have made a statistic worse."""
+
+
+def _worsened(changes: pd.DataFrame | None, visit: Visit) -> tuple[Worsened, ...]:
+    found = []
+    for row in () if changes is None else changes.loc[changes["visit"] == visit.number].to_dict("records"):
+        label, worse = WORSE.get(str(row["statistic"]), ("", 0))
+        if worse * float(row["change"]) > 0 and float(row["p.corrected"]) < CERTAIN:
+            ends = (float(row[name]) for name in ("change", "change.low", "change.high"))
+            found.append(Worsened(label, Number(*ends, int(row["n_groups"]), "utterance"), float(row["p.corrected"])))
+    return tuple(found)
+
+
+def _waiting(run: Run, visit: Visit) -> str:
+    """What a gate that reads overlap last said, where it has not opened; a count of steps is no such gate."""
+    if visit.decision == "advance" and not visit.exhausted:
+        return ""
+    mine = run.decisions.loc[visit_numbers(run.decisions) == visit.number]
+    gates = mine.loc[~mine["gate"].isin((EXHAUSTED, ENTRY, RUN))]
+    stage = next(stage for stage in run.stages if stage["name"] == visit.stage)
+    levels = gate_readings(run)
+    levels = levels.loc[(levels["visit"] == visit.number) & levels["side"].isin(("at_least", "at_most", "best"))]
+    reads = len(levels) > 0 or ((stage.get("gate") or {}).get("type") in ("threshold", "plateau") and gates.empty)
+    if not reads:
+        return ""
+    if gates.empty:
+        return "it has not read yet"
+    stayed = int((gates["decision"] == "stay").sum())
+    last = gates.iloc[-1]
+    if last["decision"] != "stay":
+        return ""
+    times = "" if stayed == 1 else f" {count(stayed)} times, at last"
+    return f"it said stay{times}: {last['reason']}"
+
+
+def _controls(run: Run, after: Evaluation | None, others: Mapping[str, Run]) -> tuple[Control, ...]:
+    """This run's error rate against those of runs without OPD, at the same step where they were evaluated there."""
+    found = []
+    for name, other in others.items():
+        tested = student_evaluations(other)
+        if after is None or tested.empty:
+            continue
+        there = tested.loc[tested["step"] == after["step"]]
+        theirs = _last(there if len(there) else tested)
+        assert theirs is not None
+        one, two = transcripts_of(other, theirs), transcripts_of(run, after)
+        if comparable(one, two, UNITS[run.error_rate]):
+            change = _paired(run, one, two, name, "")
+            found.append(Control(name, int(theirs["step"]), int(after["step"]), change))
+    return tuple(found)
 
 
 def _numbers(probes: pd.DataFrame, step: int) -> dict[str, Number]:
@@ -69,13 +144,6 @@ def _numbers(probes: pd.DataFrame, step: int) -> dict[str, Number]:
             ends = float(row["value"]), float(row["low"]), float(row["high"])
             found[str(row["statistic"])] = Number(*ends, int(row["n_positions"]), unit, groups)
     return found
-
-
-def _evaluations(run: Run) -> pd.DataFrame:
-    """The student's evaluations on the run's main set, with the stay that each belongs to."""
-    rows = evaluated(run)
-    rows = rows.loc[rows["model"] == "student"]
-    return rows.assign(visit=visit_numbers(rows))
 
 
 def _start(tested: pd.DataFrame, ways: list[Visit], visit: Visit) -> Evaluation | None:
@@ -100,21 +168,25 @@ def _change(
 ) -> ErrorChange | None:
     if before is None or after is None:
         return None
-    rate, unit = run.error_rate, UNITS[run.error_rate]
+    rate = run.error_rate
     until = f"at step {count(after['step'])}" if visit.decision == "stay" else ""
     one, two = (transcripts_of(run, row) for row in (before, after))
     if len(one) and len(two):
-        by = cluster_of(one, two)
-        found = error_rate_difference(one, two, unit, by=by)
-        first, second, change = (
-            Number(i.value, i.low, i.high, i.n, by or "utterance")
-            for i in (found.first, found.second, found.difference)
-        )
-        return ErrorChange(NAMES[unit], first, second, change, since, found.total, until=until)
+        return _paired(run, one, two, since, until)
     first, second = (_rate(row, rate) for row in (before, after))
     ends = (second.value - first.value, second.low - first.high, second.high - first.low)
     change, total = Number(*ends, second.n, second.unit), int(after[f"{rate}.total"])
     return ErrorChange(NAMES[ERROR_RATES[rate]], first, second, change, since, total, paired=False, until=until)
+
+
+def _paired(run: Run, one: pd.DataFrame, two: pd.DataFrame, since: str, until: str) -> ErrorChange:
+    unit = UNITS[run.error_rate]
+    by = cluster_of(one, two)
+    found = error_rate_difference(one, two, unit, by=by)
+    first, second, change = (
+        Number(i.value, i.low, i.high, i.n, by or "utterance") for i in (found.first, found.second, found.difference)
+    )
+    return ErrorChange(NAMES[unit], first, second, change, since, found.total, until=until)
 
 
 def _rate(evaluation: Evaluation, rate: str) -> Number:

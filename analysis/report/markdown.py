@@ -21,7 +21,10 @@ def document(runs: Runs, sections: Sequence[Section], thresholds: Thresholds) ->
         parts += [f"_{escaped(text)}_" for text in one.missing]
         for verdict in one.verdicts:
             parts += _verdict(verdict)
-        parts += ["### Stages", _cells(one.stages.to_markdown())]
+        if one.reading is None:
+            parts += ["### Stages", _cells(one.stages.to_markdown())]
+        else:
+            parts += ["### Five numbers to read first", _cells(one.reading.to_markdown())]
         if len(one.outside.frame):
             parts += ["### Tokens outside the teacher's set", _cells(one.outside.to_markdown())]
         if one.changes is not None:

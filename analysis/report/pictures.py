@@ -49,15 +49,17 @@ class Picture:
 
 def pictures(run: Run) -> list[Picture]:
     """The figures of a run, in the order they are read: what there is nothing to draw of is left out."""
-    found = [
-        _picture(
-            "Overlap and error rate through the stages",
-            "Statistics of overlap and the error rate over training steps, with 95 % intervals. The ground says which "
-            "stage the run is in, vertical lines are switches, dashed where a gate fell back.",
-            lambda: overlap_over_training(run)[0],
-            wide=True,
+    found = []
+    if run.probed is None:
+        found.append(
+            _picture(
+                "Overlap and error rate through the stages",
+                "Statistics of overlap and the error rate over training steps, with 95 % intervals. The ground says "
+                "which stage the run is in, vertical lines are switches, dashed where a gate fell back.",
+                lambda: overlap_over_training(run)[0],
+                wide=True,
+            )
         )
-    ]
     if len(run.probes):
         found += [
             _picture(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+
+from overlap import FirstReading
 
 from ..formatting import count, interval, number
 from ..inference import stage_changes
@@ -15,12 +18,14 @@ from ..inference.overlap_change import KEY_STATISTICS
 from ..inference.stays import stays
 from ..printed import PrintedTable
 from ..run.load import ERROR_RATES, Run
+from ..run.probed import probe_reading
 from ..tables.stages import StageTable, stage_table
 from .evidence import StageFacts, StageVerdict, Thresholds
-from .facts import stage_facts
+from .facts import NO_CONTROLS, stage_facts
+from .headline import headline
 from .outside import outside_table
 from .tokenizers import tokenizer_notes, tokenizer_rows
-from .verdict import headline, verdict
+from .verdict import verdict
 
 TILES = {
     "top1_agreement": ("top-1 agreement", 3),
@@ -28,6 +33,12 @@ TILES = {
     "student_mass": ("student's mass on the teacher's set", 3),
 }
 """Overlap seen at a glance: label and decimals."""
+STATES_IN_WORDS = {
+    "student": "the student's own transcripts",
+    "fixed": "recorded transcripts of the student",
+    "teacher": "the teacher's transcripts",
+    "reference": "the references",
+}
 OUTSIDE = 4
 """Tokens named at a glance."""
 
@@ -53,6 +64,7 @@ class Section:
         verdicts: A stay each.
         stages: The table of stages.
         changes: What each stage did to overlap on fixed rollouts; None where that was not traced.
+        reading: Of the trace of a probe, the five numbers to read first; of a run None.
         outside: Tokens outside the teacher's set.
         decisions: A row a gate reading: step, stage, gate, decision, reason.
         about: Names, hashes and versions.
@@ -68,6 +80,7 @@ class Section:
     verdicts: tuple[StageVerdict, ...]
     stages: StageTable
     changes: PrintedTable | None
+    reading: PrintedTable | None
     outside: PrintedTable
     decisions: tuple[tuple[str, str, str, str, str], ...]
     about: tuple[tuple[str, str], ...]
@@ -75,18 +88,28 @@ class Section:
     missing: tuple[str, ...]
 
 
-def section(name: str, run: Run, thresholds: Thresholds) -> Section:
-    """Read everything that a report says of a run."""
-    facts, outside = stage_facts(run), outside_table(run)
+def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, Run] = NO_CONTROLS) -> Section:
+    """Read everything that a report says of a run.
+
+    Args:
+        name: Of the run.
+        run: A run, finished or not, or the trace of a probe.
+        thresholds: Of the verdicts.
+        controls: Runs without OPD to compare it with, by name.
+    """
+    changes = _changes(run)
+    facts, outside = stage_facts(run, None if changes is None else changes.frame, controls), outside_table(run)
     verdicts = tuple(verdict(one, thresholds) for one in facts)
+    reading = None if run.probed is None else probe_reading(run)
     return Section(
         name=name,
         state=_state(run),
-        headline=headline(verdicts),
+        headline=headline(verdicts) if reading is None else f"{reading.verdict} {reading.advice}".strip(),
         tiles=tuple(_tiles(run, facts, outside)),
         verdicts=verdicts,
         stages=stage_table(run),
-        changes=_changes(run),
+        changes=changes,
+        reading=None if reading is None else _reading_table(reading),
         outside=outside,
         decisions=tuple(
             (count(step), str(stage), str(gate), str(decision).replace("_", " "), str(reason))
@@ -108,7 +131,17 @@ def _changes(run: Run) -> PrintedTable | None:
     return None
 
 
+def _reading_table(reading: FirstReading) -> PrintedTable:
+    """The five numbers in the order in which they are read."""
+    heading, rows = reading.table()
+    frame = pd.DataFrame(reading.to_dict()["numbers"])
+    return PrintedTable(frame, heading, rows, ["Each makes sense only if those before it are in order."], left=5)
+
+
 def _state(run: Run) -> str:
+    if run.probed is not None:
+        states = " and ".join(STATES_IN_WORDS.get(name, name) for name in dict.fromkeys(run.probed["states"]))
+        return f"one probe of {count(len(run.probed))} utterances, on {states}"
     ends = run.decisions.loc[run.decisions["decision"] == "end", "reason"]
     steps = max(run.metrics["step"].tolist(), default=0)
     return str(ends.iloc[-1]) if len(ends) else f"still running, {count(steps)} steps taken"
@@ -165,6 +198,11 @@ def _about(run: Run) -> list[tuple[str, str]]:
     rows = [("recipe", run.recipe), ("recipe's SHA-256", resolved.get("recipe_sha256"))]
     rows += [(side, (recipe.get(side) or {}).get("model")) for side in ("student", "teacher")]
     support = recipe.get("support") or {}
+    if run.probed is not None:
+        named = (recipe.get("probe") or {}).get("manifest")
+        about = [("trace", run.path), *rows[2:], ("manifest", named)]
+        about += [("k", support["k"]), ("temperature", support["temperature"])]
+        return [(str(name), "not recorded" if value is None else str(value)) for name, value in about]
     rows += [("k", support.get("k")), ("temperature", support.get("temperature")), ("seed", run.seed)]
     rows += [(f"SHA-256 of {path}", digest) for path, digest in resolved.get("manifest_sha256", {}).items()]
     rows += [(f"data set {name}", json.dumps(about)) for name, about in (resolved.get("datasets") or {}).items()]
@@ -174,6 +212,9 @@ def _about(run: Run) -> list[tuple[str, str]]:
 
 
 def _missing(run: Run) -> list[str]:
+    if run.probed is not None:
+        named = "manifest" in (run.resolved["recipe"].get("probe") or {})
+        return [] if named else ["The file does not say which models and manifest it is of: probe again to have them."]
     found = tokenizer_notes(run)
     traced = any((run.path / "traces").glob("*.parquet"))
     if run.probes.empty and (traced or len(run.decisions)):

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 
 from ..formatting import count, number
-from .evidence import Evidence, Recommendation, StageFacts, StageVerdict, Standing, Thresholds
+from .evidence import Control, Evidence, Recommendation, StageFacts, StageVerdict, Standing, Thresholds
 from .rows import bar, collapse_signs, context, error_rows, mass_kept, sentence_of
 
 
@@ -19,11 +19,16 @@ def verdict(facts: StageFacts, thresholds: Thresholds = Thresholds()) -> StageVe
     """Is the pair ready for OPD after this stage; or, of an on-policy stage, did it pay and did it collapse?"""
     judged = _payoff(facts, thresholds) if facts.kind == "opd" else _readiness(facts, thresholds)
     question, recommendation, headline, reasons, evidence = judged
+    if facts.worsened:
+        headline += WORSE_ON_FIXED
+        reasons = [*reasons, _worse(facts)]
     return StageVerdict(
         *(facts.stage, facts.kind, facts.first_step, facts.last_step),
         *(question, recommendation, headline, tuple(reasons), tuple(evidence), _gate(facts), facts.decision == "stay"),
         moved=_moved(facts),
         errors=facts.errors,
+        worsened=facts.worsened,
+        controls=facts.controls,
     )
 
 
@@ -42,6 +47,11 @@ MOVED = {"top1_agreement": ("top-1 agreement", 3), "union_size": ("VUSS", 2)}
 """Overlap whose change over a stage is said, on the student's own transcripts: label and decimals."""
 
 READY = "Go: ready for OPD"
+WORSE_ON_FIXED = ", but worse on recorded rollouts"
+ALONE = (
+    "What caused it one run does not show: whether {rate} would have fallen as much under teacher data alone needs a "
+    "control, a run that spends these steps without OPD; give both to `distill report`."
+)
 NOT_YET = "Not judged yet"
 
 Judged = tuple[str, Recommendation, str, list[str], list[Evidence]]
@@ -51,6 +61,9 @@ def _gate(facts: StageFacts) -> str:
     """What the run's own gate decided, without saying twice that the run ended."""
     if facts.decision == "end" and facts.reason.split(":")[0] in OUTCOMES:
         return f"The run {facts.reason}"
+    if facts.exhausted:
+        how = "Left all the same" if facts.decision == "advance" else "The run stopped"
+        return f"{how} at step {count(facts.last_step)}: {_reason(facts)}"
     decided = DECIDED.get(facts.decision, "The stage goes on")
     at = f" at step {count(facts.last_step)}" if facts.decision in DECIDED else ""
     return ": ".join(filter(None, (f"{decided}{at}", _reason(facts))))
@@ -60,6 +73,15 @@ def _reason(facts: StageFacts) -> str:
     """The gate's reason alone, where the run's outcome stands before it."""
     outcome, colon, why = facts.reason.partition(": ")
     return why if colon and outcome in OUTCOMES else facts.reason
+
+
+def _worse(facts: StageFacts) -> str:
+    """What the stage did to the same recorded rollouts: the sign that own rollouts hide by moving to easier places."""
+    over = facts.worsened[0].change.counted
+    return (
+        f"On the same recorded rollouts it made worse: {', '.join(one.short() for one in facts.worsened)} ({over}). "
+        "That is no harm where the student would no longer write those rollouts; elsewhere it unlearned."
+    )
 
 
 def _moved(facts: StageFacts) -> str:
@@ -95,6 +117,10 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
     reasons = [sentence_of(row) for row in (*missed, *undecided, *unmeasured)]
     if missed:
         return asked, Recommendation.WAIT, "Wait: not enough overlap yet", reasons, shown
+    if facts.waiting:
+        waits = f"The recipe's gate has not opened: {facts.waiting}. Where it asks for more than this report, it rules."
+        met = [sentence_of(row) for row in needed if row.standing is Standing.MET]
+        return asked, Recommendation.WAIT, "Wait: the recipe's gate has not opened", [waits, *reasons, *met], shown
     if any(row.bounded for row in undecided):
         return asked, Recommendation.WAIT, "Wait: the interval reaches below the threshold", reasons, shown
     if undecided:
@@ -113,7 +139,7 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
 
 
 def _payoff(facts: StageFacts, thresholds: Thresholds) -> Judged:
-    asked = "Did OPD pay, and did the student stay sound?"
+    asked = "Did the error rate fall during OPD, and did the student stay sound?"
     signs = [*collapse_signs(facts, thresholds), *mass_kept(facts, thresholds)]
     overlap = [bar(facts.after, name) for name in ("top1_agreement", "student_mass", "teacher_mass")]
     shown = [*error_rows(facts), *signs, *overlap, *context(facts)]
@@ -131,21 +157,47 @@ def _payoff(facts: StageFacts, thresholds: Thresholds) -> Judged:
         headline, why = _not_judged(facts)
         return asked, Recommendation.UNKNOWN, headline, [why, *sounds], shown
     if math.isnan(errors.change.low) or math.isnan(errors.change.high):
-        why = "Whether OPD paid is not known: an interval takes at least two utterances that differ."
+        why = "Whether the error rate fell is not known: an interval takes at least two utterances that differ."
         return asked, Recommendation.UNKNOWN, "Unknown: no interval on the change", [*said, why, *sounds], shown
     if errors.change.low > 0:
-        return asked, Recommendation.STOP, "Stop: OPD made it worse", [*said, *sounds], shown
+        return asked, Recommendation.STOP, f"Stop: {errors.rate} rose during OPD", [*said, *sounds], shown
     if errors.change.high >= 0:
-        why = "The interval holds 0: this evaluation does not tell whether OPD paid."
-        return asked, Recommendation.WAIT, "Wait: OPD's gain is not certain", [*said, why, *sounds], shown
+        why = f"The interval holds 0: this evaluation does not tell whether {errors.rate} fell."
+        return (
+            asked,
+            Recommendation.WAIT,
+            f"Wait: whether {errors.rate} fell is not certain",
+            [*said, why, *sounds],
+            shown,
+        )
     if facts.baseline is not None and facts.baseline.change.low > 0:
-        why = f"It gained, but is still worse than {_when(facts.baseline.since)}."
-        return asked, Recommendation.WAIT, "Wait: OPD gained, from a worse start", [*said, why, *sounds], shown
+        why = f"It fell, but is still worse than {_when(facts.baseline.since)}."
+        return asked, Recommendation.WAIT, f"Wait: {errors.rate} fell, from a worse start", [*said, why, *sounds], shown
     if facts.baseline is not None and not facts.baseline.change.high < 0:  # without an interval as well
-        why = f"It gained, but it is not certain that it is better than {_when(facts.baseline.since)}."
-        return asked, Recommendation.WAIT, "Wait: OPD only won back what was lost", [*said, why, *sounds], shown
-    reasons = [*sounds, *said] if sound else [*said, *sounds]
-    return asked, Recommendation.GO, f"Go: OPD paid{sound}", reasons, shown
+        why = f"It fell, but it is not certain that it is better than {_when(facts.baseline.since)}."
+        return (
+            asked,
+            Recommendation.WAIT,
+            f"Wait: {errors.rate} only fell back to where it was",
+            [*said, why, *sounds],
+            shown,
+        )
+    beside = [f"{one.sentence()}." for one in facts.controls] or [ALONE.format(rate=errors.rate)]
+    reasons = [*sounds, *said, *beside] if sound else [*said, *beside, *sounds]
+    recommendation, against = _against(errors.rate, facts.controls)
+    return asked, recommendation, f"{against}{sound}", reasons, shown
+
+
+def _against(rate: str, controls: Sequence[Control]) -> tuple[Recommendation, str]:
+    """What a fall in the error rate comes to beside controls, the least favorable of them."""
+    changes = [one.change.change for one in controls]
+    if not changes:
+        return Recommendation.GO, f"Go: {rate} fell during OPD"
+    if any(change.low > 0 for change in changes):
+        return Recommendation.WAIT, f"Wait: {rate} fell, but less than without OPD"
+    if all(change.high < 0 for change in changes):
+        return Recommendation.GO, f"Go: {rate} fell during OPD, and more than without it"
+    return Recommendation.WAIT, f"Wait: {rate} fell, but not certainly more than without OPD"
 
 
 def _not_judged(facts: StageFacts) -> tuple[str, str]:
@@ -158,8 +210,8 @@ def _not_judged(facts: StageFacts) -> tuple[str, str]:
         return f"{NOT_YET}: no evaluation since this stage began", why
     end = "end" if facts.start_evaluated else "start"
     why = (
-        "Whether OPD paid is not known: it takes an evaluation at both ends of the stage. Give the recipe an "
-        "[evaluation]; after a fall back, the weights that a stage began with are not evaluated."
+        "Whether the error rate fell is not known: it takes an evaluation at both ends of the stage. Give the recipe "
+        "an [evaluation]; after a fall back, the weights that a stage began with are not evaluated."
     )
     return f"Unknown: not evaluated at its {end}", why
 
@@ -188,41 +240,3 @@ def _soundness(signs: Sequence[Evidence], facts: StageFacts) -> tuple[str, list[
 
 def _when(since: str) -> str:
     return f"at {since}" if since.startswith("the ") else f"after {since}"
-
-
-def _ready(stage: StageVerdict) -> str:
-    """Whether the pair was ready for OPD after a stage, or is by now where that goes on."""
-    was, step = "is" if stage.ongoing else "was", count(stage.last_step)
-    where = f"({stage.stage}, step {step} so far)" if stage.ongoing else f"after {stage.stage} (step {step})"
-    if stage.recommendation is Recommendation.GO:
-        return f"the pair {was} ready for OPD {where}{stage.headline.removeprefix(READY)}"
-    known = stage.recommendation is not Recommendation.UNKNOWN
-    said = f"the pair {was} not ready" if known else f"it is not known whether the pair {was} ready"
-    return f"{said} for OPD {where}"
-
-
-def headline(verdicts: Sequence[StageVerdict]) -> str:
-    """One sentence for a run: when it was ready, and how its OPD ended."""
-    if not verdicts:
-        return "No stage can be judged: there are no gate readings (decisions.jsonl) yet."
-    parts = []
-    warm = [v for v in verdicts if v.kind != "opd"]
-    ready = next((v for v in warm if v.recommendation is Recommendation.GO), None)
-    if warm:
-        parts.append(_ready(ready or warm[-1]))
-    on_policy = [v for v in verdicts if v.kind == "opd"]
-    if on_policy:
-        last = on_policy[-1]
-        kind, _, said = last.headline.partition(": ")
-        if last.recommendation is Recommendation.UNKNOWN:
-            known = "OPD is not judged yet" if kind == NOT_YET else "whether OPD paid is not known"
-            said = f"{known}: {said}"
-        so_far = " so far" if last.ongoing else ""
-        change = "" if last.errors is None else f", {last.errors.short()}"
-        parts.append(
-            f"{said} ({last.stage}, steps {count(last.first_step)} to {count(last.last_step)}{so_far}{change})"
-        )
-    elif warm:
-        parts.append(f"no on-policy stage has run{' yet' if warm[-1].ongoing else ''}")
-    text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}."

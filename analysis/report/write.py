@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..run.runs import Runs, load_many
+from ..tables.paired import controls_of
 from .audio import Audio, Clips, collect
 from .evidence import Thresholds
 from .html import page
@@ -45,6 +46,7 @@ class Report:
         """For machines: verdicts with their reasons and evidence."""
         runs = [
             {"run": s.name, "verdict": s.headline, "stages": [_defined(asdict(verdict)) for verdict in s.verdicts]}
+            | ({} if s.reading is None else {"first_reading": _defined(s.reading.frame.to_dict("records"))})
             for s in self.sections
         ]
         return {"output": str(self.path), "bytes": self.size, "runs": runs, "left_out": list(self.notes)}
@@ -61,10 +63,12 @@ def write_report(
     thresholds: Thresholds = Thresholds(),  # noqa: B008 (frozen)
     clips: Clips | None = None,
 ) -> Report:
-    """Write a report of one or several runs, finished or not.
+    """Write a report of one or several runs, finished or not, or of traces of probes.
+
+    A run with OPD is compared, paired by utterance, with those that are given beside it and have none: its controls.
 
     Args:
-        runs: Run directories, or what `load_many` gave.
+        runs: Run directories, files that `distill probe --output` wrote, or what `load_many` gave.
         output: `.html` for one self-contained page with the utterance browser, `.md` for Markdown. A file that is there
             is replaced, at once and whole.
         thresholds: Of the verdicts.
@@ -77,7 +81,7 @@ def write_report(
     output = Path(output)
     _check(output)
     several = runs if isinstance(runs, Runs) else load_many([runs] if isinstance(runs, str | Path) else list(runs))
-    sections = tuple(section(name, run, thresholds) for name, run in several.items())
+    sections = tuple(section(name, run, thresholds, controls_of(several, name)) for name, run in several.items())
     if output.suffix == ".md":
         return Report(output, _replace(output, document(several, sections, thresholds)), sections, ())
     payloads = {name: payload(run, BROWSER_BUDGET // len(several)) for name, run in several.items()}

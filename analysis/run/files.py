@@ -10,8 +10,13 @@ from typing import Any
 import pandas as pd
 
 
-def read_parquet(path: Path, required: Sequence[str]) -> pd.DataFrame:
-    """A Parquet file of the trainer, which replaces such files whole: a reader never meets half of one.
+def read_parquet(path: Path, required: Sequence[str], by: str = "distill train") -> pd.DataFrame:
+    """A Parquet file of ours; the trainer replaces such files whole: a reader never meets half of one.
+
+    Args:
+        path: The file.
+        required: Columns that it must have.
+        by: The command that writes such files.
 
     Raises:
         ValueError: Not Parquet, or columns are missing; names the file and them.
@@ -19,10 +24,11 @@ def read_parquet(path: Path, required: Sequence[str]) -> pd.DataFrame:
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable Parquet file ({error}); restore it, or resume the run") from error
+        remedy = "restore it, or resume the run" if by == "distill train" else f"give a file that `{by}` wrote"
+        raise ValueError(f"{path}: not a readable Parquet file ({error}); {remedy}") from error
     missing = [column for column in required if column not in frame]
     if missing:
-        raise ValueError(f"{path}: columns {missing} are missing; it was not written by `distill train`")
+        raise ValueError(f"{path}: columns {missing} are missing; it was not written by `{by}`")
     return frame
 
 

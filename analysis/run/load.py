@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from .files import read_log, read_object, read_parquet
+from .probed import read_probe
 from .traces import positions, read_traces
 
 METRIC_COLUMNS = ("step", "stage", "stage_step", "loss")
@@ -58,6 +59,8 @@ class Run:
         decisions: A row a gate reading, and one where the run ended.
         evaluations: A row an evaluation, with `wer.value`, `wer.low`, `wer.high`, …; `mer.value`, … instead where the
             normaliser counts mixed tokens, as for Mandarin.
+        probed: Of the file of one `distill probe` its traces, where this is no run of training: there are no metrics,
+            gates or evaluations then, and one probe, of step 0.
     """
 
     path: Path
@@ -66,6 +69,7 @@ class Run:
     probes: pd.DataFrame
     decisions: pd.DataFrame
     evaluations: pd.DataFrame
+    probed: pd.DataFrame | None = None
 
     def __repr__(self) -> str:
         frames = ("metrics", "probes", "decisions", "evaluations")
@@ -144,7 +148,7 @@ class Run:
         Raises:
             ValueError: A file is damaged; names it and the columns.
         """
-        return read_traces(self.path / "traces", self.probes)
+        return read_traces(self.path / "traces", self.probes) if self.probed is None else self.probed
 
     @cached_property
     def positions(self) -> pd.DataFrame:
@@ -159,20 +163,25 @@ def error_rate_of(evaluations: pd.DataFrame) -> str:
 
 
 def load(path: str | Path) -> Run:
-    """Read a run directory, finished or not.
+    """Read a run directory, finished or not, or the trace of a probe.
 
     Args:
-        path: What `distill train --output` was given.
+        path: What `distill train --output` was given, or the Parquet file that `distill probe --output` was.
 
     Raises:
-        FileNotFoundError: No `resolved.json` there.
+        FileNotFoundError: No `resolved.json` there, and no such file.
         ValueError: A file is damaged; names it, and the line and field where it has them. The last line of a log may be
             half written: the run is going on.
     """
     path = Path(path)
+    if path.is_file():
+        return _probed(path)
     resolved = path / "resolved.json"
     if not resolved.is_file():
-        raise FileNotFoundError(f"{path} holds no run: resolved.json is missing. Give the --output of `distill train`.")
+        raise FileNotFoundError(
+            f"{path} holds no run: resolved.json is missing. Give the --output of `distill train`, "
+            "or the file that `distill probe --output` wrote."
+        )
     probes = path / "probes.parquet"
     tree = read_object(resolved.read_bytes(), str(resolved), ("recipe",))
     if not isinstance(tree["recipe"], dict) or not isinstance(tree["recipe"].get("stages"), list):
@@ -185,6 +194,14 @@ def load(path: str | Path) -> Run:
         read_log(path / "decisions.jsonl", DECISION_COLUMNS),
         _evaluations(path / "evaluations.jsonl"),
     )
+
+
+def _probed(path: Path) -> Run:
+    resolved, probes, traces = read_probe(path)
+    metrics, decisions, evaluations = (
+        pd.DataFrame(columns=list(names)) for names in (METRIC_COLUMNS, DECISION_COLUMNS, EVALUATION_COLUMNS)
+    )
+    return Run(path, resolved, metrics, probes, decisions, evaluations, traces)
 
 
 def _evaluations(path: Path) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from glob import glob, has_magic
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -111,11 +112,12 @@ class Runs(Mapping[str, Run]):
         return pd.concat(filled, ignore_index=True)
 
 
-def load_many(paths: Sequence[str | Path] | Mapping[str, str | Path | Sequence[str | Path]]) -> Runs:
+def load_many(paths: str | Path | Sequence[str | Path] | Mapping[str, str | Path | Sequence[str | Path]]) -> Runs:
     """Read several run directories, finished or not.
 
     Args:
-        paths: Run directories; or by recipe, the directory of its run or those of its seeds:
+        paths: Run directories; or a pattern, `load_many("runs/*")`, of whose matches those that hold no run are left
+            out; or by recipe, the directory of its run or those of its seeds:
             `load_many({"gated": ["runs/gated-0", "runs/gated-1"], "direct": "runs/direct-0"})`.
 
     Returns:
@@ -125,10 +127,11 @@ def load_many(paths: Sequence[str | Path] | Mapping[str, str | Path | Sequence[s
 
     Raises:
         FileNotFoundError: A directory holds no run.
-        ValueError: No directories, or one twice, or a file is damaged.
+        ValueError: No directories, nothing that a pattern matches holds a run, a directory is given twice, or a file
+            is damaged.
     """
     if isinstance(paths, str | Path):
-        raise ValueError(f"expected several run directories, such as load_many([{str(paths)!r}]); see load for one")
+        paths = matching(str(paths))
     if isinstance(paths, Mapping):
         grouped = {
             label: [Path(of)] if isinstance(of, str | Path) else [Path(one) for one in of]
@@ -142,6 +145,25 @@ def load_many(paths: Sequence[str | Path] | Mapping[str, str | Path | Sequence[s
     runs = {name: load(folder) for name, folder in zip(names, folders, strict=True)}
     recipes = dict(zip(names, labels, strict=True)) if labels is not None else recipes_of(runs)
     return Runs(runs, recipes)
+
+
+def matching(pattern: str) -> list[Path]:
+    """Runs and traces of probes that a pattern such as `runs/*` matches, in the order of their names.
+
+    Raises:
+        ValueError: None does, or it is no pattern.
+    """
+    if not has_magic(pattern):
+        raise ValueError(
+            f"expected several run directories, such as load_many([{pattern!r}]), or a pattern, such as "
+            f"{pattern}/*; see load for one"
+        )
+    found = sorted(map(Path, glob(pattern, recursive=True)))  # noqa: PTH207 (a pattern may be absolute)
+    runs = [path for path in found if (path / "resolved.json").is_file() or path.suffix == ".parquet"]
+    if not runs:
+        said = f"{len(found)} matches hold no run" if found else "nothing matches"
+        raise ValueError(f"{pattern}: {said}; give a pattern of run directories, such as runs/*")
+    return runs
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -32,7 +32,7 @@ def read_traces(folder: Path, probes: pd.DataFrame) -> pd.DataFrame:
     frames = []
     for path in sorted(folder.glob("*.parquet")):
         frame = read_parquet(path, TRACE_COLUMNS)
-        _check_lengths(frame, path)
+        check_lengths(frame, path)
         frames.append(
             frame[[(step, stage) in known for step, stage in zip(frame["step"], frame["stage"], strict=True)]]
         )
@@ -65,7 +65,12 @@ def _joined(traces: pd.DataFrame, column: str) -> np.ndarray:
     return np.concatenate([np.asarray(values) for values in traces[column]]) if len(traces) else np.zeros(0)
 
 
-def _check_lengths(frame: pd.DataFrame, path: Path) -> None:
+def check_lengths(frame: pd.DataFrame, path: Path) -> None:
+    """Refuse traces whose lists are not as long as their transcripts.
+
+    Raises:
+        ValueError: Names the file, the utterance and the column.
+    """
     for column in (*LIST_COLUMNS, *(name for name in TOKEN_STATISTICS if name in frame)):
         for utterance, tokens, values in zip(frame["id"], frame["token_ids"], frame[column], strict=True):
             if len(values) != len(tokens):

@@ -10,6 +10,8 @@ from .load import Run
 
 Key = tuple[int, str]
 """Training step and stage."""
+EXHAUSTED, ENTRY, RUN = "exhausted", "entry", "run"
+"""What stands for a gate in readings of none: the stage's steps are spent, it has only begun, the run has ended."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Visit:
     def steps(self) -> int:
         """Training steps of this stay."""
         return self.last_step - self.first_step
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether it was left because its steps were spent, its gate not having opened."""
+        return self.gate == EXHAUSTED
 
 
 def visits(run: Run) -> list[Visit]:

@@ -17,6 +17,7 @@ from ..inference.evaluated import OVER, over_words
 from ..printed import PrintedTable
 from ..run.load import ERROR_RATES, Run
 from ..run.runs import Runs, recipes_of
+from .paired import paired_table
 from .paper import error_rate_table, vuss_table
 from .stages import stage_table
 
@@ -35,11 +36,13 @@ class CompareTable:
             counts, and `over`, `n_over`, `stored` of the error rate's interval, as in `StageTable`.
         error_rates: Recipes × test sets, see `paper_tables.error_rate_table`.
         vuss: VUSS over on-policy steps, see `paper_tables.vuss_table`.
+        paired: Error rates paired by utterance, against controls where there are such, see `paired.paired_table`.
     """
 
     frame: pd.DataFrame
     error_rates: PrintedTable
     vuss: PrintedTable
+    paired: PrintedTable
 
     def to_text(self) -> str:
         """Plain text: how each run ended, with its way below, then both tables."""
@@ -84,7 +87,7 @@ class CompareTable:
         return about + (f"{intervals}between seeds." if parts else "")
 
     def _parts(self) -> list[PrintedTable]:
-        return [part for part in (self.error_rates, self.vuss) if len(part.frame)]
+        return [part for part in (self.paired, self.error_rates, self.vuss) if len(part.frame)]
 
     def _flat(self) -> tuple[list[str], list[list[str]]]:
         rates = [rate for rate in ERROR_RATES if rate in self.frame]
@@ -123,7 +126,7 @@ def compare(runs: Runs | Mapping[str, Run]) -> CompareTable:
         raise ValueError("nothing to compare: give at least one run, such as compare({'seed 0': load('runs/0')})")
     several = runs if isinstance(runs, Runs) else Runs(runs, recipes_of(runs))
     frame = pd.DataFrame([_summary(name, run) for name, run in several.items()])
-    return CompareTable(frame, error_rate_table(several), vuss_table(several))
+    return CompareTable(frame, error_rate_table(several), vuss_table(several), paired_table(several))
 
 
 def _summary(name: str, run: Run) -> dict[str, Any]:
@@ -137,7 +140,25 @@ def _summary(name: str, run: Run) -> dict[str, Any]:
     rate = run.error_rate
     numbers = [f"{statistic}{end}" for statistic in (rate, *OVERLAP) for end in ("", ".low", ".high")]
     numbers += [f"n_{ERROR_RATES[rate]}", "n_positions", "n_groups", *OVER]
+    if run.probed is not None:
+        return (
+            row
+            | {"outcome": "probe", "ending": "probed once", "step": 0}
+            | dict.fromkeys(numbers, math.nan)
+            | _once(run)
+        )
     if stays.empty:
         return row | {"step": 0} | dict.fromkeys(numbers, math.nan)
     last = stays.iloc[-1]
     return row | {"step": int(last["last_step"])} | {n: last[n] for n in numbers}
+
+
+def _once(run: Run) -> dict[str, Any]:
+    """The overlap of a run that is one probe."""
+    own = run.probes.loc[run.probes["states"] == "student"].set_index("statistic")
+    found: dict[str, Any] = {}
+    for name in OVERLAP:
+        if name in own.index:
+            found |= {f"{name}{end}": own.loc[name, end.removeprefix(".") or "value"] for end in ("", ".low", ".high")}
+            found |= {column: own.loc[name, column] for column in ("n_positions", "n_groups")}
+    return found

@@ -14,7 +14,7 @@ from overlap.table import html_table
 from ..formatting import WIDTH, aligned, count, counts, interval, markdown, number
 from ..inference.evaluated import OVER, evaluated, over_words
 from ..run.load import ERROR_RATES, Run
-from ..run.visits import at_end, visit_numbers, visits
+from ..run.visits import EXHAUSTED, at_end, visit_numbers, visits
 
 STATISTICS = {
     "union_size": ("VUSS", "= mean |U|", 2, True),
@@ -189,6 +189,8 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _why(row: dict[str, Any]) -> str:
     words = {"stay": "not left yet: ", "fall_back": "fell back: ", "advance": "advanced: "}
+    if row["decision"] == "advance" and row["gate"] == EXHAUSTED:
+        words = {"advance": "left all the same: "}
     return words.get(row["decision"], "") + row["reason"]  # the reason of a run's end says itself how it ended
 
 

@@ -35,12 +35,19 @@ def columns(steps: Sequence[float], values: Sequence[float], last_step: int, wid
     return means
 
 
-def sparkline(values: Sequence[float]) -> str:
-    """Blocks from the lowest value to the highest; a space for NaN, a middle line where all are the same."""
+def sparkline(values: Sequence[float], least: float = 0.0) -> str:
+    """Blocks from the lowest value to the highest; a space for NaN, a middle line where all are the same.
+
+    Args:
+        values: In order.
+        least: The span from the lowest block to the highest at least, so that what hardly moves looks so.
+    """
     known = [value for value in values if not math.isnan(value)]
     if not known:
         return " " * len(values)
     low, high = min(known), max(known)
+    if 0 < high - low < least:
+        low, high = (low + high - least) / 2, (low + high + least) / 2
     top = len(BLOCKS) - 1
 
     def block(value: float) -> str:

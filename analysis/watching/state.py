@@ -92,10 +92,12 @@ def run_state(path: str | Path, now: float | None = None) -> RunState:
         now: Seconds since the epoch; None asks the clock.
 
     Raises:
-        FileNotFoundError, ValueError: See `analysis.run.load`.
+        FileNotFoundError, ValueError: See `analysis.run.load`; a trace of a probe is refused.
     """
     now = time.time() if now is None else now
     run = load(path)
+    if run.probed is not None:
+        raise ValueError(f"{path} is the trace of a probe, which does not go on; see it with `distill report {path}`")
     process = read_process(run.path, now)
     stage, stage_step, step, outcome = _position(run)
     written = [p.stat().st_mtime for pattern in (*WRITTEN, "resolved.json") for p in run.path.glob(pattern)]

@@ -14,6 +14,7 @@ from rich.text import Text
 from ..formatting import count, interval, number, plural
 from ..inference.evaluated import with_intervals
 from ..run.load import ERROR_RATES
+from ..run.visits import EXHAUSTED
 from .plots import bar, columns, sparkline
 from .state import RunState
 
@@ -104,8 +105,10 @@ def _gate(state: RunState, width: int) -> Lines:
         return []
     last: dict[str, Any] = readings.iloc[-1].to_dict()
     colour = {"stay": "", "advance": "green", "stop": "yellow"}.get(last["decision"], "red")
-    where = f" at step {last['step']}, {last['stage']}: {last['gate']}"
-    lines = [Text.assemble(("gate".ljust(LABEL), "bold"), (str(last["decision"]), f"bold {colour}"), where)]
+    spent = last["gate"] == EXHAUSTED  # the stage was left, or the run ended, without its gate having opened
+    said, where = str(last["decision"]), f" at step {last['step']}, {last['stage']}"
+    said, where = ("steps spent", where) if spent else (said, f"{where}: {last['gate']}")
+    lines = [Text.assemble(("gate".ljust(LABEL), "bold"), (said, "bold yellow" if spent else f"bold {colour}"), where)]
     rows = textwrap.wrap(str(last["reason"]), max(20, width - LABEL))
     return lines + [Text(" " * LABEL + row) for row in (*rows[:2], *_limits(last)[:3])]
 
@@ -151,7 +154,7 @@ def _plots(state: RunState, width: int) -> Lines:
     for title, steps, values, digits, unit in shown:
         known = [v for v in values if not math.isnan(v)]
         first, last = number(known[0], digits), number(known[-1], digits)
-        plot = sparkline(columns(steps, values, state.step, room))
+        plot = sparkline(columns(steps, values, state.step, room), 10.0 ** (1 - digits))
         lines.append(Text.assemble((title.ljust(LABEL), "bold"), (plot, "cyan"), f"  {first} → {last}{unit}"))
     return lines
 

@@ -207,10 +207,12 @@ def print_json(tree: Mapping[str, Any]) -> None:
     print(json.dumps(tree, ensure_ascii=not encoding.startswith("utf"), allow_nan=False))
 
 
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows to a Parquet file."""
+def write_rows(path: Path, rows: list[dict[str, Any]], about: dict[str, Any] | None = None) -> None:
+    """Write rows to a Parquet file, and in its metadata what they are of."""
     import pandas as pd
 
     from ..run.run_directory import write_parquet
 
-    write_parquet(path, pd.DataFrame(rows))
+    frame = pd.DataFrame(rows)
+    frame.attrs = about or {}
+    write_parquet(path, frame)

@@ -45,8 +45,8 @@ def probe(
 ) -> int:
     """Support overlap of two models over a manifest, at the states of the student's own rollouts.
 
-    The teacher also transcribes up to 32 of the utterances: how many of its own transcripts its tokenizer cuts
-    otherwise than it wrote them is told beside.
+    Ends with the five numbers to read first and what they come to. The teacher also transcribes up to 32 of the
+    utterances: how many of its own transcripts its tokenizer cuts otherwise than it wrote them is told beside.
 
     Args:
         student: Directory or Hub name of the model that writes; a preflight needs none.
@@ -59,7 +59,7 @@ def probe(
         batch_size: Utterances at once.
         max_utterances: Use the first so many; a preflight uses 8 unless told.
         max_seconds: Longer utterances are refused.
-        output: Write a trace there (Parquet, a row an utterance).
+        output: Write a trace there (Parquet, a row an utterance), which distill report and analysis.load open.
         teacher_url: A server (vLLM, SGLang) that runs the teacher; statistics that its best tokens do not decide come
             as bounds.
         server: How the server is asked.
@@ -124,11 +124,13 @@ def probe(
             batch_size=batch_size,
             progress=lambda done, total: progress.work("teacher's tokens", done, total),
         )
-    _print_probe(result, trip, sources, json_)
+    _print_probe(result, trip, sources, len(utterances), json_)
     if output:
-        write_rows(output, result.traces)
+        write_rows(output, result.traces, {"probe": sources | result.about})
         if not json_:
-            print(f"\ntrace of {len(result.traces)} utterances: {output}")
+            print(
+                f"\ntrace of {len(result.traces)} utterances: {output}; see it: distill report {output} -o report.html"
+            )
     if isinstance(scorer, ServedTeacher) and scorer.cache is not None:
         stderr.print(f"{scorer.cache.hits} of {scorer.cache.hits + scorer.cache.misses} answers from {server.cache}")
     return 0
@@ -225,9 +227,11 @@ def show(
         print(view)
 
 
-def _print_probe(result: StateProbe, trip: RoundTrip, sources: dict[str, Any], as_json: bool) -> None:
+def _print_probe(result: StateProbe, trip: RoundTrip, sources: dict[str, Any], utterances: int, as_json: bool) -> None:
+    reading = result.first_reading
     if as_json:
         tree = sources | {"summary": result.estimates.to_dict(), "funnel": result.funnel.to_dict()}
+        tree["first_reading"] = reading.to_dict()
         tree["teacher_round_trip"] = trip.to_dict()
         if result.coverage:
             sides = {"student": result.coverage.student, "teacher": result.coverage.teacher}
@@ -238,3 +242,5 @@ def _print_probe(result: StateProbe, trip: RoundTrip, sources: dict[str, Any], a
         return
     print(*filter(None, (result.estimates, result.bounds, result.funnel, result.coverage)), sep="\n\n")
     print(f"\nteacher: {trip.line}")
+    named = [f"{name.replace('_', ' ')} {value}" for name, value in sources.items()]
+    print(f"\n{', '.join(named)}: {utterances:,} utterances, on the student's own transcripts\n\n{reading}")

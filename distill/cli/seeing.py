@@ -23,7 +23,8 @@ def report(
     """A report of runs in one file: verdicts with their evidence, figures, tables, and a browser of utterances.
 
     Args:
-        runs: Run directories, finished or not.
+        runs: Run directories, finished or not, or files that probe wrote with --output. A run with OPD beside one
+            without is compared with it, paired by utterance.
         output: A .html file that opens offline, or .md for a pull request; replaced if it is there.
         audio: Put the utterances' audio into the page, as far as it stays small.
         json_: Print one JSON object to standard output and nothing else there.

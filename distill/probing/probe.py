@@ -57,6 +57,18 @@ class StateProbe:
         ends = {} if self.bounds is None else self.bounds.ends()
         return {**self.estimates, **{name: end for name, end in ends.items() if name.split(".")[0] in UNDECIDED}}
 
+    @property
+    def first_reading(self) -> overlap.FirstReading:
+        """The five numbers to read first and what they come to."""
+        ends = {} if self.bounds is None else self.bounds.ends()
+        return overlap.first_reading({**ends, **self.estimates}, self.funnel, self.estimates.k or 0)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a file of its traces says of itself: states, settings, and where positions went."""
+        settings = {"states": self.states, "k": self.estimates.k, "temperature": self.estimates.temperature}
+        return settings | {"one_vocabulary": self.coverage is None, "funnel": self.funnel.to_dict()}
+
 
 def probe(
     pair: Pair,

@@ -85,8 +85,15 @@ def test_what_cannot_be_loaded(seeds, tmp_path):
         load_many([])
     with pytest.raises(ValueError, match=r"arm-3 is given more than once"):
         load_many([*seeds, seeds[0]])
-    with pytest.raises(ValueError, match=r"expected several run directories, such as load_many\(\['runs/a'\]\)"):
+    with pytest.raises(
+        ValueError, match=r"expected several run directories, such as load_many\(\['runs/a'\]\), or a pat"
+    ):
         load_many("runs/a")
+    with pytest.raises(ValueError, match=r"nothing matches; give a pattern of run directories, such as runs/\*"):
+        load_many(tmp_path / "gone-*")
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(ValueError, match="1 matches hold no run"):
+        load_many(str(tmp_path / "note*"))
     with pytest.raises(FileNotFoundError, match="holds no run"):
         load_many([tmp_path])
 
@@ -105,3 +112,11 @@ def test_runs_that_go_on(seeds):
     assert load_many(seeds).running == []
     (seeds[1] / "decisions.jsonl").write_text("")
     assert load_many(seeds).running == ["arm-4"]
+
+
+def test_a_pattern_takes_what_holds_a_run(make_run, tmp_path):
+    for name in ("seed-0", "seed-1"):
+        make_run([("base", (0, 50), "end")], name=name)
+    (tmp_path / "notes.txt").write_text("none")
+    (tmp_path / "empty").mkdir()
+    assert list(load_many(f"{tmp_path}/*")) == list(load_many(tmp_path / "seed-*")) == ["seed-0", "seed-1"]

@@ -264,6 +264,8 @@ def test_columns_are_means_of_equal_spans_and_keep_the_value_before():
     assert columns([0, 1, 2, 5, 9], [1.0, 3.0, 4.0, float("nan"), 8.0], 10, 5) == [2.0, 4.0, 4.0, 4.0, 8.0]
     assert sparkline([float("nan"), 0.0, 3.5, 7.0]) == " ▁▅█"
     assert sparkline([2.0, 2.0]) == "▄▄"
+    assert set(sparkline([0.9990, 0.9994, 0.9988], 0.01)) <= {"▄", "▅"}  # all are shown as 0.999
+    assert sparkline([0.5, 0.9], 0.01) == "▁█"
     assert bar(0.5, 4) == "━━──"
     assert [duration(s) for s in (59.6, 61, 7300, 90000)] == ["1 min 0 s", "1 min 1 s", "2 h 1 min", "1 d 1 h"]
 

@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from analysis import load
+from analysis.run.probed import probe_reading
 from distill import cli, read_manifest, write_manifest
 from distill.recipe import Recipe
 from distill.recipe.paths import packaged
@@ -93,8 +95,28 @@ def test_probe_prints_summary_and_funnel_and_writes_a_trace(student_path, teache
     assert "VUSS" in out
     assert "thin_support" in out
     assert (tmp_path / "trace.parquet").is_file()
+    named = f"student {student_path}, teacher {teacher_path}, manifest {manifests['probe']}: "
+    closing = out[out.index(named) :]
+    assert all(name in closing for name in ("used", "top1_agreement", "teacher_mass", "overlap_ratio", "end_of_text"))
     code, out, _ = run("probe", *arguments, "--json", capsys=capsys)
     tree = json.loads(out)
+    reading = tree["first_reading"]
+    assert closing.rstrip().endswith(f"{reading['verdict']}\n{reading['advice']}".rstrip())
+    probed = load(tmp_path / "trace.parquet")
+    found = probed.probes.set_index("statistic")
+    for name, estimate in tree["summary"]["estimates"].items():
+        if name != "token_rate":  # seconds of audio are not in the trace
+            for field in ("value", "low", "high", "n_positions", "n_groups"):
+                assert found.loc[name, field] == pytest.approx(estimate[field], rel=1e-5, abs=1e-6), (name, field)
+    assert found.loc["funnel.used", "value"] == tree["funnel"]["used"]
+    assert [row["standing"] for row in probe_reading(probed).to_dict()["numbers"]] == [
+        row["standing"] for row in reading["numbers"]
+    ]
+    code, out, _ = run("report", tmp_path / "trace.parquet", "-o", tmp_path / "report.md", capsys=capsys)
+    assert code == 0
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "### Five numbers to read first" in text
+    assert all(str(value) in text for value in (student_path, teacher_path, manifests["probe"]))
     assert sum(tree["funnel"].values()) >= tree["summary"]["estimates"]["union_size"]["n_positions"]
 
 

@@ -16,13 +16,13 @@ function drawDetail(state) {
     if (!row.fin) facts.push("cut off before its end");
   }
   if (row.sec != null) facts.push(`${fixed(row.sec, 1)} s of audio`);
-  const parts = [make("h3", { textContent: row.id }), make("p", { className: "facts", textContent: facts.join(" · ") })];
+  const parts = [make("h3", { textContent: row.id, dir: "auto" }), make("p", { className: "facts", textContent: facts.join(" · ") })];
   const clip = clipOf(state.run, row.id);
   if (clip) parts.push(make("audio", { controls: true, src: clip, preload: "metadata", "aria-label": `Audio of ${row.id}` }));
   parts.push(make("h4", { textContent: row.tok ? "Transcript, token by token" : "Transcript" }));
-  parts.push(row.tok ? drawTokens(state, row) : make("div", { className: "reference" }, ...compared(row.text ?? "", row.ref)));
+  parts.push(row.tok ? drawTokens(state, row) : make("div", { className: "reference", dir: "auto" }, ...compared(row.text ?? "", row.ref)));
   if (row.ref != null) {
-    const reference = make("div", { className: "reference", id: "reference" }, ...compared(row.ref, row.text ?? ""));
+    const reference = make("div", { className: "reference", id: "reference", dir: "auto" }, ...compared(row.ref, row.text ?? ""));
     parts.push(make("h4", { textContent: "Reference" }), reference);
   }
   if (row.tok) parts.push(make("div", { id: "panel", "aria-live": "polite" }));
@@ -32,10 +32,10 @@ function drawDetail(state) {
 }
 
 function drawTokens(state, row) {
-  const tokens = make("div", { className: "tokens", role: "toolbar", "aria-label": "Tokens of the transcript" });
+  const tokens = make("div", { className: "tokens", dir: "auto", role: "toolbar", "aria-label": "Tokens of the transcript" });
   row.tok.forEach((_, i) => {
     const text = tokenText(row, i);
-    const token = make("button", { type: "button", className: "token", textContent: text, tabIndex: i ? -1 : 0, "aria-pressed": "false", "aria-label": `token ${i + 1}: ${text}` });
+    const token = make("button", { type: "button", className: "token", textContent: text, tabIndex: i ? -1 : 0, "aria-pressed": "false", "aria-label": `token ${i + 1}: ${text}`, dir: "auto" });
     paint(token, row, i, state.colour);
     token.addEventListener("pointerenter", () => showPosition(state, row, i));
     token.addEventListener("focus", () => showPosition(state, row, i));
@@ -81,7 +81,7 @@ function drawCandidates(row, position) {
       make(
         "tr",
         { className: written ? "written" : "" },
-        make("td", { textContent: row.strings[token] + (written ? " ◂" : ""), title: written ? "the token that was written" : "" }),
+        make("td", { dir: "auto", textContent: row.strings[token] + (written ? " ◂" : ""), title: written ? "the token that was written" : "" }),
         probability("student", student),
         probability("teacher", teacher),
         make("td", {}, make("span", { className: sets === 3 ? "pill shared" : "pill", textContent: where })),

@@ -36,13 +36,13 @@ function drawList(state) {
 
 function drawRow(state, place) {
   const row = state.rows[place];
-  const numbers = [make("b", { textContent: row.id })];
+  const numbers = [make("b", { textContent: row.id, dir: "auto" })];
   if (row.err) numbers.push(make("span", { textContent: `errors ${row.err[0]}/${row.err[1]}` }));
   if (row.mean) {
     numbers.push(make("span", { textContent: `overlap ${fixed(row.mean.overlap_ratio, 2)}` }));
     numbers.push(make("span", { textContent: `KL ${fixed(row.mean.forward_kl, 2)}` }));
   }
-  const text = make("div", { className: "text" });
+  const text = make("div", { className: "text", dir: "auto" });
   if (row.tok) {
     for (let i = 0; i < Math.min(row.tok.length, 120); i++) {
       const token = make("span", { textContent: tokenText(row, i).replace("␣", " ") });

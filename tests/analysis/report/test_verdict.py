@@ -5,7 +5,7 @@ import pytest
 
 from analysis.report import Number, Recommendation, StageFacts, Thresholds, verdict
 from analysis.report.evidence import ErrorChange, Standing
-from analysis.report.verdict import headline
+from analysis.report.headline import headline
 
 NAN, INF = math.nan, math.inf
 READY = {"top1_agreement": 0.9, "student_mass": 0.9, "teacher_mass": 0.9, "repetition": 0.7, "end_of_text": 1.0}
@@ -110,7 +110,7 @@ def test_a_number_without_an_interval_decides_nothing_and_says_so(value):
     assert "probe more" in found.reasons[-1]
     sign = verdict(with_number(on_policy(change(-0.3, -0.2)), "repetition", 8.0, NAN, NAN))
     assert sign.recommendation is Recommendation.GO  # one transcript is no certain collapse
-    assert sign.headline == "Go: OPD paid, but soundness not certain"
+    assert sign.headline == "Go: WER fell during OPD, but soundness not certain"
     assert "Repetition 8.000 (no interval) cannot be held against" in sign.reasons[0]
 
 
@@ -146,15 +146,15 @@ def without(facts, *names):
 def test_a_good_verdict_says_that_soundness_was_not_measured():
     paid = on_policy(change(-0.3, -0.2))
     blind = verdict(replace(paid, after={}))
-    assert blind.headline == "Go: OPD paid, but soundness not measured"
+    assert blind.headline == "Go: WER fell during OPD, but soundness not measured"
     assert blind.reasons[0] == (
         "Not measured: repetition, transcripts that ended, mass on the teacher's set kept. A collapse would "
         'not show: run `distill probe` on the checkpoint of step 900; later runs need "student" among the `states` of '
         "the recipe's [probe]."
     )
-    assert "OPD paid, but soundness not measured (on-policy" in headline([blind])
+    assert headline([blind]).endswith("needs a control; soundness not measured.")
     part = verdict(replace(without(paid, "student_mass"), before={}))
-    assert part.headline == "Go: OPD paid, but soundness measured in part"
+    assert part.headline == "Go: WER fell during OPD, but soundness measured in part"
     assert "a server's lists do not tell it" in part.reasons[0]
     begun = verdict(replace(paid, before={}))
     assert "the checkpoint of step 200" in begun.reasons[0]
@@ -163,7 +163,7 @@ def test_a_good_verdict_says_that_soundness_was_not_measured():
         Recommendation.GO, "Go: ready for OPD, but soundness not measured",
     )  # fmt: skip
     sound = verdict(paid)
-    assert sound.headline == "Go: OPD paid"
+    assert sound.headline == "Go: WER fell during OPD"
     assert sound.reasons[-1] == (
         "No sign of collapse: repetition, transcripts that ended and mass on the teacher's set kept are within their "
         "limits."
@@ -180,13 +180,17 @@ def test_a_stage_that_goes_on_is_not_judged_before_it_is_evaluated():
     )
     errors = replace(change(-0.3, -0.2), until="at step 800")
     judged = verdict(on_policy(errors, decision="stay"))
-    assert judged.headline == "Go: OPD paid"
+    assert judged.headline == "Go: WER fell during OPD"
     assert "WER 50.0 → 25.0 % at step 800 since its start" in judged.reasons[0]
-    assert "steps 200 to 900 so far, WER 50.0 → 25.0 % at step 800)" in headline([judged])
+    assert headline([judged]).startswith(
+        "WER fell 50.0 → 25.0 % at step 800 during on-policy training (on-policy, steps 200 to 900 so far); "
+    )
     assert verdict(on_policy(None)).headline == "Unknown: not evaluated at its start"
     ended = verdict(replace(on_policy(None), start_evaluated=True))
     assert ended.headline == "Unknown: not evaluated at its end"
-    assert "whether OPD paid is not known: not evaluated at its end (on-policy" in headline([verdict(warm()), ended])
+    assert "whether the error rate fell is not known: not evaluated at its end (on-policy" in headline(
+        [verdict(warm()), ended]
+    )
 
 
 @pytest.mark.parametrize(
@@ -231,7 +235,8 @@ def test_headlines():
     ready, paid = verdict(warm()), verdict(on_policy(change(-0.3, -0.2)))
     assert headline([ready, paid]) == (
         "The pair was ready for OPD after teacher data (step 200); "
-        "OPD paid (on-policy, steps 200 to 900, WER 50.0 → 25.0 %)."
+        "WER fell 50.0 → 25.0 % during on-policy training (on-policy, steps 200 to 900); "
+        "whether it would have under teacher data alone needs a control."
     )
     assert headline([verdict(warm(top1_agreement=0.1))]) == (
         "The pair was not ready for OPD after teacher data (step 200); no on-policy stage has run."

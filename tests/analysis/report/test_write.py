@@ -75,7 +75,7 @@ def test_the_page_holds_verdicts_evidence_figures_tables_recipe_and_browser(trac
     assert "0.900 [0.890, 0.910]" in found.words
     assert "≥ 0.75" in found.words
     assert "paired, 12 utterances" in found.words
-    assert "OPD paid from 0.49 (recorded speech" in found.words
+    assert "errors fell from 0.49 (recorded speech" in found.words
     assert "Tokens outside the teacher's set" in found.words
     assert "reading 8" in found.words
     assert '"name": "made up"' in found.words
@@ -144,7 +144,8 @@ def test_markdown_for_pull_requests(traced, tmp_path):
     report = write_report([traced], tmp_path / "report.md")
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert text.startswith("# Support overlap\n\n## traced\n\n**The pair was not ready for OPD after teacher data")
-    assert "OPD paid, but soundness not measured (on-policy, steps 200 to 300, WER 50.0 → 15.0 %)" in text
+    assert "WER fell 50.0 → 15.0 % during on-policy training (on-policy, steps 200 to 300)" in text
+    assert "needs a control; soundness not measured" in text
     assert "| stage | steps | WER % [95 %] |" in text
     assert "<details><summary>Evidence</summary>\n\n| evidence |" in text
     assert "Thresholds are heuristics, not laws: top1_agreement 0.45" in text

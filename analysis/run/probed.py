@@ -1,0 +1,94 @@
+"""The trace that `distill probe --output` writes, as a run of one probe, so that figures and report take it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from overlap import Estimate, FirstReading, Funnel, first_reading, sequence_estimates
+from overlap.definitions import TOKEN_STATISTICS, Ranges
+from overlap.groups import GroupSums
+from overlap.summary import estimate
+
+from .files import read_parquet
+from .traces import LIST_COLUMNS, check_lengths
+
+if TYPE_CHECKING:
+    from .load import Run
+
+STAGE = "probe"
+"""Stands for a stage in the frames of a run that is one probe, at step 0."""
+COLUMNS = ("id", "states", "k", "temperature", "text", "reference", "finished", *LIST_COLUMNS)
+WHOLE = {"k", "temperature"}
+
+
+def read_probe(path: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
+    """What stands for `resolved.json`, `Run.probes` and `Run.traces` of a run.
+
+    Args:
+        path: A Parquet file with a row an utterance.
+
+    Raises:
+        ValueError: Not such a file, or damaged; names it and the columns.
+    """
+    frame = read_parquet(path, COLUMNS, "distill probe --output")
+    check_lengths(frame, path)
+    if frame.empty:
+        raise ValueError(f"{path} holds no utterance; make it again with `distill probe --output {path}`")
+    for name in WHOLE:
+        if len(set(frame[name])) > 1:
+            raise ValueError(f"{path}: its rows differ in {name}; keep those of one probe")
+    about: Mapping[str, Any] = frame.attrs.get("probe", {})
+    frame.attrs = {}
+    k, temperature = int(frame["k"].iloc[0]), float(frame["temperature"].iloc[0])
+    recipe: dict[str, Any] = {"name": path.stem, "stages": [], "support": {"k": k, "temperature": temperature}}
+    recipe |= {side: {"model": about[side]} for side in ("student", "teacher") if about.get(side)}
+    recipe |= {"probe": {"manifest": about["manifest"], "trace_utterances": len(frame)}} if "manifest" in about else {}
+    frame.insert(0, "step", 0)
+    frame.insert(1, "stage", STAGE)
+    ranges = Ranges(k, one_vocabulary=bool(about.get("one_vocabulary")))
+    rows = [row for states, part in frame.groupby("states", sort=False) for row in _rows(part, str(states), ranges)]
+    if "funnel" in about and len(set(frame["states"])) == 1:
+        rows += _funnel_rows(Funnel.from_dict(about["funnel"]), str(frame["states"].iloc[0]), len(frame))
+    return {"recipe": recipe}, pd.DataFrame(rows), frame
+
+
+def probe_reading(run: Run) -> FirstReading:
+    """The five numbers to read first of a run that is one probe, on the first of its states."""
+    own = run.probes.loc[run.probes["states"] == run.probes["states"].iloc[0]].set_index("statistic")
+    counts = {str(n).removeprefix("funnel."): int(v) for n, v in own["value"].items() if str(n).startswith("funnel.")}
+    fields = ("value", "standard_error", "low", "high", "n_positions", "n_groups", "n_undefined")
+    estimates = {str(name): Estimate(*(row[field] for field in fields)) for name, row in own.iterrows()}
+    k = int(run.resolved["recipe"]["support"]["k"])
+    return first_reading(estimates, Funnel.from_dict(counts) if counts else None, k)
+
+
+def _rows(traces: pd.DataFrame, states: str, ranges: Ranges) -> Iterator[dict[str, Any]]:
+    """As the probes of a run have them: a row a statistic."""
+    lengths = traces["token_ids"].map(len).to_numpy(dtype=np.int64)
+    used = np.concatenate([np.asarray(row, dtype=bool) for row in traces["used"]])
+    ids = np.repeat(traces["id"].to_numpy(dtype=str), lengths)[used]
+    names = [name for name in traces if str(name).split(".")[0] in TOKEN_STATISTICS]
+    values = {
+        str(name): np.concatenate([np.asarray(row, dtype=np.float64) for row in traces[name]])[used] for name in names
+    }
+    found: dict[str, Estimate] = estimate(GroupSums.from_values(values, ids), ranges=ranges) if len(ids) else {}
+    found |= sequence_estimates(
+        texts=traces["text"].tolist(),
+        n_tokens=(lengths - traces["finished"].to_numpy(dtype=np.int64)).tolist(),
+        finished=traces["finished"].tolist(),
+        references=[text if isinstance(text, str) else None for text in traces["reference"]],
+    )
+    for name, item in found.items():
+        yield {"step": 0, "stage": STAGE, "states": states, "statistic": name} | vars(item)
+
+
+def _funnel_rows(funnel: Funnel, states: str, utterances: int) -> Iterator[dict[str, Any]]:
+    common = {"step": 0, "stage": STAGE, "states": states, "n_positions": funnel.total, "n_groups": utterances}
+    nothing = dict.fromkeys(("standard_error", "low", "high"), np.nan) | {"n_undefined": 0}
+    for name, n in funnel.to_dict().items():
+        yield common | {"statistic": f"funnel.{name}", "value": float(n)} | nothing

@@ -1,0 +1,46 @@
+"""Refuse in words what is not what a function takes: a path for a run, one run for several, a run for its frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from .load import Run
+from .runs import Runs
+
+
+def want_run(value: Any, name: str = "run") -> None:
+    """Raises a ValueError that says how to have one run, where the value is none."""
+    if isinstance(value, Mapping) and value and all(isinstance(one, Run) for one in value.values()):
+        first = next(iter(value))
+        raise ValueError(f"{name}: expected one run, received {len(value)}; choose one, such as runs[{first!r}]")
+    if not isinstance(value, Run):
+        raise ValueError(f"{name}: expected a run, such as load({_path(value)}), received a {type(value).__name__}")
+
+
+def want_runs(value: Any, name: str = "runs") -> None:
+    """Raises a ValueError that says how to have several runs, where the value is not those."""
+    if isinstance(value, Run):
+        raise ValueError(f"{name}: expected several runs, such as load_many([{str(value.path)!r}]), received one run")
+    if not isinstance(value, Runs):
+        example, received = "load_many(['runs/0', 'runs/1'])", type(value).__name__
+        raise ValueError(f"{name}: expected several runs, such as {example}, received a {received}")
+
+
+def want_frame(value: Any, name: str, what: str, attribute: str) -> None:
+    """Raises a ValueError that says which frame of a run is wanted, where the value is no frame.
+
+    Args:
+        value: What was given.
+        name: Of the argument.
+        what: Is wanted, in words.
+        attribute: Of `Run` that holds it.
+    """
+    if not isinstance(value, pd.DataFrame):
+        raise ValueError(f"{name}: expected {what}, such as run.{attribute}, received a {type(value).__name__}")
+
+
+def _path(value: Any) -> str:
+    return repr(str(value)) if isinstance(value, str) or hasattr(value, "__fspath__") else "'runs/0'"

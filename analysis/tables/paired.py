@@ -1,0 +1,107 @@
+"""Runs of one report against each other, utterance by utterance: those with OPD against controls without it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from ..formatting import count, number, p_text, plural, signed
+from ..formatting import interval as ends
+from ..inference.errors import error_rate_difference
+from ..inference.evaluated import UNITS, cluster_of, comparable, student_evaluations, transcripts_of
+from ..inference.multiple import correction_note, with_corrected
+from ..printed import PrintedTable
+from ..run.load import Run
+from ..run.runs import Runs
+from ..run.visits import visits
+
+COLUMNS = ("run", "step", "against", "step.against", "rate", "rate.against", "change", "change.low", "change.high")
+COUNTS = ("p", "n_utterances", "n_over", "over", "error_rate", "control")
+
+
+def controls_of(runs: Runs, name: str) -> dict[str, Run]:
+    """The runs that can serve a run with OPD as a control: those without, of its seed where there are such.
+
+    Args:
+        runs: Several runs.
+        name: One of them.
+    """
+    if not on_policy(runs[name]):
+        return {}
+    found = {other: run for other, run in runs.items() if run.probed is None and not on_policy(run)}
+    same = {other: run for other, run in found.items() if run.seed is not None and run.seed == runs[name].seed}
+    return same or found
+
+
+def on_policy(run: Run) -> bool:
+    """Whether a run took steps of OPD."""
+    return any(visit.kind == "opd" and visit.steps for visit in visits(run))
+
+
+def paired_table(runs: Runs) -> PrintedTable:
+    """Error rates of runs at their ends, paired by utterance: against controls, or without one against the first run.
+
+    Returns:
+        Its frame has a row a pair that was evaluated on the same utterances: `run`, `step` and `rate` (a share), the
+        same of the run that it is held `against`, `change` with ends of the 95 % interval, `p` of the swap test and
+        `p.corrected` over the table, counts, and whether the other is a `control`. No rows where nothing pairs up.
+    """
+    pairs = [(name, other, True) for name in runs for other in controls_of(runs, name)]
+    if not pairs and len(runs) > 1:
+        first, *others = runs
+        pairs = [(name, first, False) for name in others]
+    rows = [row for pair in pairs if (row := _pair(runs, *pair)) is not None]
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, *COUNTS])
+    if frame.empty:
+        return PrintedTable(frame.assign(**{"p.corrected": []}), [], [])
+    return _printed(with_corrected(frame, "p", "holm"))
+
+
+def _pair(runs: Runs, name: str, other: str, control: bool) -> Mapping[str, object] | None:
+    run, against = runs[name], runs[other]
+    mine, theirs = student_evaluations(run), student_evaluations(against)
+    if mine.empty or theirs.empty or run.error_rate != against.error_rate:
+        return None
+    same = theirs.loc[theirs["step"] == mine["step"].iloc[-1]]
+    last, beside = mine.iloc[-1].to_dict(), (same if len(same) else theirs).iloc[-1].to_dict()
+    one, two, unit = transcripts_of(against, beside), transcripts_of(run, last), UNITS[run.error_rate]
+    if not comparable(one, two, unit):
+        return None
+    found = error_rate_difference(one, two, unit, by=(by := cluster_of(one, two)))
+    change = found.difference
+    return dict(
+        zip(
+            (*COLUMNS, *COUNTS),
+            (
+                *(name, int(last["step"]), other, int(beside["step"]), found.second.value, found.first.value),
+                *(change.value, change.low, change.high, found.p_value, found.n_utterances, change.n),
+                *(by or "utterance", run.error_rate, control),
+            ),
+            strict=True,
+        )
+    )
+
+
+def _printed(frame: pd.DataFrame) -> PrintedTable:
+    rate = str(frame["error_rate"].iloc[0]).upper()
+    control = bool(frame["control"].iloc[0])
+    heading = ["run", "step", "control (no OPD)" if control else "against", "step", f"{rate} %", "against %"]
+    heading += ["points [95 %]", "p", "p Holm", "n utt.", "over"]
+    rows = [
+        [
+            *(str(row["run"]), count(row["step"]), str(row["against"]), count(row["step.against"])),
+            *(number(100 * row[name], 1) for name in ("rate", "rate.against")),
+            f"{signed(100 * row['change'], 1)} {ends(100 * row['change.low'], 100 * row['change.high'], 1)}",
+            *(p_text(row["p"]), p_text(row["p.corrected"]), count(row["n_utterances"])),
+            f"{count(row['n_over'])} {plural(str(row['over']), int(row['n_over']))}",
+        ]
+        for row in frame.to_dict("records")
+    ]
+    notes = [
+        f"{rate} at each run's last evaluation, of the other at the same step where it was evaluated there; paired by "
+        "utterance, below 0 the run makes fewer errors. Intervals and p (swap test) are of these runs: what other "
+        "seeds would give is not in them.",
+        correction_note(frame, "p", "holm"),
+    ]
+    return PrintedTable(frame, heading, rows, notes, left=1, title="Paired comparison")
