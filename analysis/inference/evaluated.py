@@ -121,11 +121,19 @@ def _intervals(run: Run, row: Mapping[Any, Any]) -> dict[str, Any]:
         }
     by, found = cluster_of(written), {}
     for rate, unit in UNITS.items():
-        if f"{rate}.value" in row and f"{unit}.errors" in written and written[f"{unit}.errors"].notna().all():
+        if f"{rate}.value" in row and _counts_all(written, unit):
             over = error_rate(written, unit, by=by)
             found |= {f"{rate}.value": over.value, f"{rate}.low": over.low, f"{rate}.high": over.high, "n_over": over.n}
     return found | {"over": f"{by or 'utterance'}s", "stored": False}
 
 
+def _counts_all(transcripts: pd.DataFrame, unit: str) -> bool:
+    """Whether every transcript has this count; those of another set of the run may have others."""
+    column = f"{unit}.errors"
+    return column in transcripts and not any(map(pd.isna, transcripts[column].tolist()))
+
+
 def _by_speaker(transcripts: pd.DataFrame) -> bool:
-    return resampled([None if pd.isna(speaker) else speaker for speaker in transcripts["speaker"]]) == "speakers"
+    return (
+        resampled([None if pd.isna(speaker) else speaker for speaker in transcripts["speaker"].tolist()]) == "speakers"
+    )

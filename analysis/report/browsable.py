@@ -73,8 +73,9 @@ def groups(run: Run) -> list[Group]:
     for key, rows in run.traces.groupby(["step", "stage", "states"], sort=False):
         step, stage, states = cast("tuple[int, str, str]", key)
         label, counted = LABELS.get(states, states), f"{unit}, {written}"
-        if (rules := _rules(rows)) is not None:
-            counted = f"{_counted(rows)}, normaliser {rules}"
+        rules, counts = _rules(rows), _counted(rows)
+        if rules is not None and counts is not None:
+            counted = f"{counts}, normaliser {rules}"
         found.append(Group(int(step), stage, states, label, True, counted, rows))
     for key, rows in run.transcripts.groupby(["step", "stage", "set", "model"], sort=False):
         step, stage, name, model = cast("tuple[int, str, str, str]", key)
@@ -99,10 +100,13 @@ def _rules(traces: pd.DataFrame) -> str | None:
     return str(names[0]) if names else None
 
 
-def _counted(traces: pd.DataFrame) -> str:
-    return next(
-        unit for unit in ERROR_RATES.values() if f"{unit}.errors" in traces and traces[f"{unit}.errors"].notna().any()
-    )
+def _counted(traces: pd.DataFrame) -> str | None:
+    """What their errors count; None where no reference was known."""
+    for unit in ERROR_RATES.values():
+        column = f"{unit}.errors"
+        if column in traces and not all(map(pd.isna, traces[column].tolist())):
+            return unit
+    return None
 
 
 def _unit(run: Run, name: str) -> str:

@@ -197,7 +197,7 @@ def _terminate(number: int, _: object) -> None:
 def _take_what_the_encoding_lacks() -> None:
     """Replace characters that a console or file of another encoding than UTF-8 cannot hold, rather than end in them."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+        if isinstance(stream, TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):  # the C locale's
             stream.reconfigure(errors="replace")
 
 

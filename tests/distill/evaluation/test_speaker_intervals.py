@@ -146,6 +146,13 @@ class TestRuns:
             score = score_transcripts([row["ref"]], [row["text"]], normaliser="spoken_digits")
             assert row["err"] == [score.wer.errors, score.wer.total]
 
+    def test_traces_without_references_are_browsed(self, trained):
+        run = load(trained)
+        run.__dict__["traces"] = run.traces.assign(reference=None, **{"words.errors": None, "words.total": None})
+        chosen = next(group for group in groups(run) if group.traced)
+        assert "without a normaliser" in chosen.errors
+        assert {row["err"] for row in packed(run, chosen, candidates=4)["rows"]} == {None}
+
     def test_probabilities_have_the_digits_that_are_shown(self, trained):
         run = load(trained)
         chosen = next(group for group in groups(run) if group.traced)
