@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from .data.audio import duration
-from .data.limits import token_limit
 from .data.manifest import Utterance, require_text
 from .data.sources import read_utterances
+from .limits import token_limit
 from .models.shape import Shape, shape_of
 from .places import DATASET, PACKAGED, require_places
 from .recipe.reading import recipe_of

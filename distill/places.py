@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryFile
 
 PACKAGED = "demo:"
 """What begins the name of a file or folder of the embedded demo: `demo:teacher`, `demo:corpus/test.jsonl`."""
@@ -51,6 +52,35 @@ def require_places(*, manifests: Mapping[str, str], models: Mapping[str, str | N
     ]
     if problems:
         raise FileNotFoundError("\n  ".join(problems))
+
+
+def require_writable(output: str | Path, key: str, *, makes_folders: bool = False) -> None:
+    """Refuse a file that could not be written, before the work whose result it is to hold.
+
+    Args:
+        output: The file; one that is there will be replaced.
+        key: The key or flag that names it.
+        makes_folders: Whether missing folders on the way will be made.
+
+    Raises:
+        FileNotFoundError: Its folder is not there.
+        OSError: It is a folder, or nothing can be written beside it; names the key and the remedy.
+    """
+    path = Path(output).absolute()
+    if path.is_dir():
+        raise IsADirectoryError(f"{key}: {output} is a folder; give a file in it")
+    folder = path.parent
+    while makes_folders and not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{key}: {folder} is a file, so nothing can be written in it; give another place")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{key}: there is no folder {folder}; create it, or give another place")
+    try:
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"{key}: nothing can be written in {folder} ({error.strerror}); give another place") from error
 
 
 def _no_manifest(location: str) -> str:

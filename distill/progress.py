@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from .recipe.readings import ENDS
 from .training.observer import Observer
 
 if TYPE_CHECKING:
+    from .data.findings import Finding
     from .teacher_data.summary import TeacherDataSummary
 
 SHOWN = {"union_size": "VUSS", "intersection_size": "|I|", "top1_agreement": "top-1", "total_variation": "TV"}
@@ -52,6 +53,8 @@ class TerminalProgress(Observer):
     ) -> None:
         self._bars.update(self._work_bar, visible=False)
         self._live.__exit__(kind, error, trace)
+        if not self.console.is_terminal:
+            self.console.line()  # the last picture has no end there, and what is said next would stand on its line
 
     def stage(self, name: str, kind: str, step: int, steps: int) -> None:
         """Start the stage's bar anew."""
@@ -86,6 +89,16 @@ class TerminalProgress(Observer):
     def teacher_data(self, stage: str, summary: TeacherDataSummary) -> None:
         """Print how much was kept, and why not all."""
         self.console.print(Text(f"{stage}: {summary.line}"))
+
+    def notice(self, text: str) -> None:
+        """Print it."""
+        self.console.print(Text(text))
+
+    def unusable(self, findings: Sequence[Finding]) -> None:
+        """Print how many lines are left out and which are doubtful, the first of them each by itself."""
+        from .data.findings import words
+
+        self.console.print(Text(words(findings)))
 
     def _view(self) -> Group:
         return Group(*([self._probe] if self._probe else []), self._bars)
@@ -141,6 +154,16 @@ class NotebookProgress(Observer):
             if bar is not None:
                 bar.close()
         self._work = self._bar = None
+
+    def notice(self, text: str) -> None:
+        """Write it above the bar."""
+        self._tqdm.write(text)
+
+    def unusable(self, findings: Sequence[Finding]) -> None:
+        """Write how many lines are left out and which are doubtful above the bar."""
+        from .data.findings import words
+
+        self._tqdm.write(words(findings))
 
 
 def probe_table(rows: list[dict[str, Any]]) -> Table | None:
@@ -212,7 +235,9 @@ def evaluation_line(row: Mapping[str, Any]) -> str:
     rate = row[name]
     value, low, high = ("nan" if rate[end] is None else f"{100 * rate[end]:.2f}" for end in ("value", "low", "high"))
     where = f"step {row['step']} · {row['stage']} · {row['model']} on {row['set']}"
+    over = row["interval"]
+    utterances = "" if over["over"] == "utterances" else f", {row['n_utterances']} utterances"
     return (
-        f"{where}: {name.upper()} {value} % [{low}, {high}] "
-        f"({rate['errors']}/{rate['total']} {UNITS[name]}, {row['n_utterances']} utterances)"
+        f"{where}: {name.upper()} {value} % [{low}, {high}] over {over['n']} {over['over']} "
+        f"({rate['errors']}/{rate['total']} {UNITS[name]}{utterances})"
     )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, TextIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .progress import decision_words, evaluation_line, probe_lines
-from .teacher_data.summary import TeacherDataSummary
 from .training.observer import Observer
+
+if TYPE_CHECKING:
+    from .data.findings import Finding
+    from .teacher_data.summary import TeacherDataSummary
 
 PAUSE_SECONDS = 30.0
 """Least time between two lines of the same kind about steps or other work; firsts and lasts come at once."""
@@ -56,6 +59,16 @@ class LogProgress(Observer):
     def evaluation(self, row: Mapping[str, Any]) -> None:
         """The error rate."""
         self._line(evaluation_line(row))
+
+    def notice(self, text: str) -> None:
+        """As it is."""
+        self._line(text)
+
+    def unusable(self, findings: Sequence[Finding]) -> None:
+        """How many lines of the data are left out and how many are doubtful, and the first of them."""
+        from .data.findings import words
+
+        self._line(words(findings))
 
     def teacher_data(self, stage: str, summary: TeacherDataSummary) -> None:
         """How much was kept, and why not all."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .data.batch import AudioSource, Batch
-from .data.limits import settled
 from .data.manifest import Utterance
+from .limits import settled
 from .models import Transcriber, Transcripts
 from .recipe import Decoding
 

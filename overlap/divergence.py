@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def log_softmax(logits: Tensor, admissible: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
-    """Log-probabilities of float32 logits, normalised over the admissible tokens.
+    """Log-probabilities of logits, normalised over the admissible tokens.
 
     On a subset of the vocabulary the partition function cancels, so gathered raw logits give the renormalised
     distribution.
@@ -24,10 +24,10 @@ def log_softmax(logits: Tensor, admissible: Tensor | None = None, *, temperature
         temperature: divides the logits.
 
     Returns:
-        ``[..., n]`` float32; an inadmissible token gets a hugely negative but finite number, so that no later
-        difference is NaN. Where nothing is admissible the values are meaningless: mask the position.
+        ``[..., n]`` float32 (float64 for such logits); an inadmissible token gets a hugely negative but finite number,
+        so that no later difference is NaN. Where nothing is admissible the values are meaningless: mask the position.
     """
-    scores = logits.float()
+    scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if temperature != 1.0:
         # Shifting first keeps the precision of the differences when a small temperature blows the scores up.
         scores = (scores - _peak(scores, admissible)) / temperature

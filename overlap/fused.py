@@ -20,24 +20,25 @@ FLOOR = -90.0
 def sums(
     p_scores: Tensor,
     q_scores: Tensor,
-    peaks: tuple[Tensor, Tensor],
+    maxima: tuple[Tensor, Tensor],
     pair: Pair,
     temperature: float,
     *,
     kernel: Callable[..., Tensor] | None = None,
 ) -> Tensor:
-    """What `overlap.whole_vocabulary` sums over the vocabulary, ``[11, n]``; see there.
+    """What `overlap.whole_vocabulary` sums over the vocabulary, ``[10, n]``; see `steps`.
 
     Args:
         p_scores: ``[n, V]`` the student's scores, of any floating type.
         q_scores: the teacher's.
-        peaks: ``[n, 1]`` the best score of either.
+        maxima: ``[n, blocks]`` the best scores of either, see `overlap.selection.block_maxima`.
         pair: both vocabularies.
         temperature: divides the scores.
         kernel: what computes them; by default compiled where Triton is there to compile for, else step by step.
     """
     kernel = kernel or _kernel()
     scale = 1 / (temperature * math.log(2.0))
+    peaks = (best.amax(-1, keepdim=True) for best in maxima)
     admissible = pair.student.admissible, pair.teacher.admissible
     return kernel(p_scores, q_scores, *peaks, scale, *admissible, *(pair.shared or (None, None)))
 
@@ -58,29 +59,62 @@ def steps(
     p_shared: Tensor | None,
     q_shared: Tensor | None,
 ) -> Tensor:
-    """The sums, written out on whole tensors."""
+    """The sums, written out on whole tensors, ``[10, n]``.
+
+    Of the student's 2^bits, ``bits`` being the scores' distance from the best one over ln 2: the sum of all but one
+    best token, and that of 2^bits · bits; of the teacher's the same; of the student's and of the teacher's, the sum
+    over the shared ids; then what `closely` gives.
+    """
     p_bits, p = _powers(p_scores, p_peak, scale, p_admissible)
     q_bits, q = _powers(q_scores, q_peak, scale, q_admissible)
-    whole = [p.sum(-1), q.sum(-1), (p * p_bits).sum(-1), (q * q_bits).sum(-1)]
+    sums = _others(p_bits, p), (p * p_bits).sum(-1), _others(q_bits, q), (q * q_bits).sum(-1)
+    whole = torch.stack(sums).double()
+    z_p, z_q = 1.0 + whole[0], 1.0 + whole[2]
     if p_shared is not None and q_shared is not None:
         p_bits, p, q_bits, q = p_bits[:, p_shared], p[:, p_shared], q_bits[:, q_shared], q[:, q_shared]
-    z_p, z_q = p.sum(-1), q.sum(-1)
+        z_p, z_q = p.sum(-1).double(), q.sum(-1).double()
     ratio = (z_p / z_q)[:, None]
-    q = q * ratio
-    d = p_bits - q_bits - ratio.log2()
-    largest, middle = torch.maximum(p, q), (p + q) / 2
+    divergences = closely(p, q * ratio.float(), p_bits - q_bits - ratio.log2().float())
+    return torch.cat([whole, torch.stack([z_p, z_q]), divergences.double()])
+
+
+def closely(p: Tensor, q: Tensor, d: Tensor) -> Tensor:
+    """Reverse and forward KL, Jensen-Shannon and total variation, to a few digits however close p and q are.
+
+    With x = |log p − log q|, M = max(p, q) and v = exp(−x) − 1, so that min(p, q) = M (1 + v), what a token adds is
+    M (x + v) to the KL of the larger one, −M ((1 + v) x + v) to the KL of the smaller one, which is
+    Σ p log(p/q) − p + q token by token: the differences p − q add up to 0, and no term is rounded by more than a part
+    of itself. Likewise Jensen-Shannon is −½ M ((2 + v) log(1 + v/2) + (1 + v) x), total variation −½ M v.
+
+    Args:
+        p: ``[n, m]``, of any sum, which the results are multiples of.
+        q: ``[n, m]`` with the same sum, but for rounding.
+        d: ``[n, m]`` log₂ p − log₂ q, better than p and q tell it.
+
+    Returns:
+        ``[4, n]`` in nats.
+    """
+    largest, minus = torch.maximum(p, q), d.abs() * -math.log(2.0)
+    v = torch.expm1(minus)
+    weighed = torch.addcmul(minus, minus, v)
+    larger, smaller = (v - minus) * largest, (weighed - v) * largest
+    more = d > 0
+    half = v / 2
+    middle = (weighed / 2 - torch.addcmul(half.log1p(), half.log1p(), half)) * largest
     return torch.stack(
         [
-            *whole,
-            z_p,
-            z_q,
-            (p * d).sum(-1),
-            (q * d).sum(-1),
-            (torch.minimum(p, q) * d.abs()).sum(-1),
-            largest.sum(-1),
-            ((largest / middle).log2() * middle).sum(-1),
+            torch.where(more, larger, smaller).sum(-1),
+            torch.where(more, smaller, larger).sum(-1),
+            middle.sum(-1),
+            (v * largest).sum(-1) / -2,
         ]
     )
+
+
+def _others(bits: Tensor, values: Tensor) -> Tensor:
+    """The sum of the values but for one of those that are 1."""
+    best = bits == 0
+    return torch.where(best, 0.0, values).sum(-1) + (best.sum(-1) - 1)
 
 
 def _powers(scores: Tensor, peak: Tensor, scale: float, admissible: Tensor | None) -> tuple[Tensor, Tensor]:

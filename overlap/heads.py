@@ -6,21 +6,27 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from overlap.head_rules import after_the_layer
+from overlap.layouts import plain_parameter
 from overlap.positions import CHUNK_ELEMENTS
 from overlap.scratch import Scratch
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A linear output head, z = W h + b.
+    """An output head, z = a (W h + b), or c tanh(a (W h + b) / c) where it is capped.
 
     Attributes:
         weight: ``[V, H]``, H the size of the hidden states.
         bias: ``[V]`` or None.
+        scale: a, above 0; Cohere's ``logit_scale``, one over Granite's ``logits_scaling``.
+        softcap: c, above 0; Gemma's ``final_logit_softcapping``. None caps nothing.
     """
 
     weight: Tensor
     bias: Tensor | None = None
+    scale: float = 1.0
+    softcap: float | None = None
 
     def __post_init__(self) -> None:
         if self.weight.ndim != 2 or not self.weight.is_floating_point():
@@ -33,24 +39,56 @@ class Head:
                 f"head: expected a bias [{self.weight.shape[0]}] for the weight {list(self.weight.shape)}, received "
                 f"{list(self.bias.shape)}"
             )
+        for name, value in (("scale", self.scale), ("softcap", self.softcap)):
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"head: expected a {name} that is a finite number above 0, received {value!r}")
 
     @classmethod
-    def of(cls, head: "Head | nn.Linear | Tensor", name: str) -> "Head":
-        """Take a model's output layer, or its weight alone.
+    def of(cls, head: "Head | nn.Module | Tensor", name: str) -> "Head":
+        """Take a model's output layer, its weight alone, or a whole model, see `from_model`.
 
         Raises:
             ValueError: if it is anything else; ``name`` says which head.
         """
         if isinstance(head, Head):
             return head
-        if isinstance(head, nn.Linear):
-            return cls(head.weight, head.bias)
+        if isinstance(head, nn.Linear) and type(head).forward is nn.Linear.forward:
+            bias = None if head.bias is None else plain_parameter(head.bias, name)
+            return cls(plain_parameter(head.weight, name), bias)
         if isinstance(head, Tensor):
-            return cls(head)
+            return cls(plain_parameter(head, name))
+        if isinstance(head, nn.Module) and hasattr(head, "get_output_embeddings") and hasattr(head, "config"):
+            return cls.from_model(head)
         raise ValueError(
-            f"{name}: expected torch.nn.Linear, a weight [V, H] or overlap.Head(weight, bias), received "
+            f"{name}: expected a model, torch.nn.Linear, a weight [V, H] or overlap.Head(weight, bias), received "
             f"{type(head).__name__}; a head that is not linear has to give its logits"
         )
+
+    @classmethod
+    def from_model(cls, model: Any) -> "Head":
+        """The whole head of a transformers model, with what it does to the logits after its output layer.
+
+        That is, by its class and configuration: a scale (Cohere, Granite, Falcon-H1, MiniCPM3, HyperCLOVA X), a soft
+        cap (Gemma 2 to 4, RecurrentGemma, PaliGemma, T5Gemma, xLSTM, nanochat) or a bias kept beside the layer
+        (BART's ``final_logits_bias``). The hidden states it takes are the model's last, ``last_hidden_state`` of its
+        decoder.
+
+        Raises:
+            ValueError: if the model has no output layer, one that is not linear, or a key in its configuration that
+                looks as if it changed the logits while its class is not known.
+        """
+        layer = model.get_output_embeddings()
+        if not isinstance(layer, nn.Linear):
+            raise ValueError(
+                f"head: expected a model whose get_output_embeddings() is torch.nn.Linear, received "
+                f"{type(model).__name__} with {type(layer).__name__}; pass overlap.Head(weight, bias, …)"
+            )
+        head = cls.of(layer, "head")
+        scale, softcap = after_the_layer(model)
+        bias, beside = head.bias, getattr(model, "final_logits_bias", None)
+        if isinstance(beside, Tensor) and bool(beside.any()):
+            bias = beside.reshape(-1).to(head.weight) if bias is None else bias + beside.reshape(-1).to(bias)
+        return cls(head.weight, bias, scale, softcap)
 
     @property
     def vocabulary(self) -> int:
@@ -85,7 +123,19 @@ class Head:
         """
         out = scratch("logits", hidden.shape[0], self.vocabulary, dtype=self.weight.dtype)
         rows, columns = hidden.to(self.weight.dtype), self.weight.T
-        return torch.mm(rows, columns, out=out) if self.bias is None else torch.addmm(self.bias, rows, columns, out=out)
+        if self.bias is None:
+            torch.mm(rows, columns, out=out)
+        else:
+            torch.addmm(self.bias, rows, columns, out=out)
+        if self.scale != 1.0:
+            out.mul_(self.scale)
+        return out if self.softcap is None else out.div_(self.softcap).tanh_().mul_(self.softcap)
+
+    def slope(self, logits: Tensor) -> Tensor | float:
+        """The derivative of logits by the output of the layer, where they have these values; −inf counts as 0."""
+        if self.softcap is None:
+            return self.scale
+        return (1.0 - (logits / self.softcap).nan_to_num(neginf=1.0).square_()).mul_(self.scale)
 
     def logits_at(self, hidden: Tensor, ids: Tensor) -> Tensor:
         """The logits of a few tokens a position, differentiable, without the rest.
@@ -100,7 +150,8 @@ class Head:
         Returns:
             ``[n, m]``, float32 (float64 where the hidden states or the weight are).
         """
-        return cast(Tensor, _LogitsAt.apply(hidden, self.weight, self.bias, ids.to(self.weight.device)))
+        raw = self.scale * cast(Tensor, _LogitsAt.apply(hidden, self.weight, self.bias, ids.to(self.weight.device)))
+        return raw if self.softcap is None else self.softcap * (raw / self.softcap).tanh()
 
 
 class _LogitsAt(torch.autograd.Function):

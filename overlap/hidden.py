@@ -1,11 +1,14 @@
 """Overlap from hidden states: the logits exist a chunk at a time and are never kept."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from overlap.heads import Head
-from overlap.measurement import Measurement, check_leading
+from overlap.measurement import Measurement, Rows, check_leading
+from overlap.positions import TensorLike, as_tensor, even_parts
 from overlap.scratch import Scratch
 from overlap.statistics import TOP_P, TokenStatistics
 from overlap.vocabulary import VocabularyMap
@@ -16,15 +19,15 @@ the head, so that products of few rows are slow."""
 
 
 def measure_hidden(
-    student_hidden: Tensor,
-    student_head: Head | nn.Linear | Tensor,
-    teacher_hidden: Tensor,
-    teacher_head: Head | nn.Linear | Tensor,
+    student_hidden: TensorLike,
+    student_head: Head | nn.Module | Tensor,
+    teacher_hidden: TensorLike,
+    teacher_head: Head | nn.Module | Tensor,
     *,
     k: int = 32,
-    mask: Tensor | None = None,
+    mask: TensorLike | None = None,
     vocabulary: VocabularyMap | None = None,
-    tokens: Tensor | None = None,
+    tokens: TensorLike | None = None,
     temperature: float = 1.0,
     blocked: Tensor | Sequence[int] | None = None,
     teacher_blocked: Tensor | Sequence[int] | None = None,
@@ -36,7 +39,8 @@ def measure_hidden(
 
     Args:
         student_hidden: ``[..., H]`` what the student's output layer takes (after the last norm).
-        student_head: that layer; or its weight ``[V, H]``; or `overlap.Head` with a bias.
+        student_head: the model, whose class and configuration say what it does to its logits; or its output layer or
+            the weight ``[V, H]`` of one that does nothing to them; or `overlap.Head` with what it does.
         teacher_hidden: ``[..., H_teacher]`` at the same positions.
         teacher_head: the teacher's.
         k: size of the top-k sets.
@@ -63,6 +67,8 @@ def measure_hidden(
         torch.Size([2, 5])
     """
     student, teacher = Head.of(student_head, "student_head"), Head.of(teacher_head, "teacher_head")
+    student_hidden = as_tensor(student_hidden, "student_hidden")
+    teacher_hidden = as_tensor(teacher_hidden, "teacher_hidden")
     student.check(student_hidden, "student_hidden")
     teacher.check(teacher_hidden, "teacher_hidden")
     check_leading(teacher_hidden, "teacher_hidden", student_hidden.shape[:-1])
@@ -83,7 +89,21 @@ def measure_hidden(
     other = teacher_hidden.detach().reshape(-1, teacher.size)
     mine, theirs = Scratch(student.weight.device), Scratch(teacher.weight.device)
 
-    def rows(chunk: Tensor) -> tuple[Tensor, Tensor]:
-        return student.logits(own[chunk], mine), teacher.logits(other[chunk.to(other.device)], theirs)
+    def portions() -> Iterator[tuple[Tensor, Rows]]:
+        where = measurement.where
+        most = max(1, LOGITS_AT_ONCE // max(student.vocabulary, teacher.vocabulary))
+        for part in even_parts(where.numel(), most):
+            here = where[part]
+            logits = (
+                student.logits(own[here], mine),
+                teacher.logits(other[here.to(other.device)], theirs),
+            )
+            yield here, functools.partial(_rows, logits, here)
 
-    return TokenStatistics.of(measurement, rows, LOGITS_AT_ONCE)[k, float(temperature)]
+    return TokenStatistics.of(measurement, portions())[k, float(temperature)]
+
+
+def _rows(logits: tuple[Tensor, Tensor], here: Tensor, chunk: Tensor, _: Scratch) -> tuple[Tensor, Tensor]:
+    """The rows of some of the positions that these are the logits of; the ones asked for lie one behind the other."""
+    first = int(torch.searchsorted(here, chunk[0]))
+    return logits[0][first : first + chunk.numel()], logits[1][first : first + chunk.numel()]

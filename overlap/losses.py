@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from overlap.heads import Head
+from overlap.layouts import plain
 from overlap.measurement import check_leading
 from overlap.objectives import support_kl
 from overlap.outside import log_outside
@@ -43,9 +44,9 @@ class UnionKL:
 
 def union_kl(
     student_hidden: Tensor,
-    student_head: Head | nn.Linear | Tensor,
+    student_head: Head | nn.Module | Tensor,
     teacher_hidden: Tensor,
-    teacher_head: Head | nn.Linear | Tensor,
+    teacher_head: Head | nn.Module | Tensor,
     *,
     k: int = 32,
     mask: Tensor | None = None,
@@ -75,7 +76,8 @@ def union_kl(
 
     Args:
         student_hidden: ``[..., H]`` what the student's output layer takes (after the last norm).
-        student_head: that layer; or its weight ``[V, H]``; or `Head` with a bias.
+        student_head: the model, whose class and configuration say what it does to its logits; or its output layer or
+            the weight ``[V, H]`` of one that does nothing to them; or `overlap.Head` with what it does.
         teacher_hidden: ``[..., H_teacher]`` at the same positions.
         teacher_head: the teacher's.
         k: size of the top-k sets.
@@ -96,6 +98,7 @@ def union_kl(
         or all −inf.
     """
     student, teacher = Head.of(student_head, "student_head"), Head.of(teacher_head, "teacher_head")
+    student_hidden, teacher_hidden = plain(student_hidden, "student_hidden"), plain(teacher_hidden, "teacher_hidden")
     student.check(student_hidden, "student_hidden")
     teacher.check(teacher_hidden, "teacher_hidden")
     shape, device = student_hidden.shape[:-1], student_hidden.device

@@ -1,12 +1,12 @@
 """One pass over all positions: what is asked, checked, and walked through in chunks of bounded memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from overlap import positions
+from overlap import positions, workers
 from overlap.chunk import Setting, measure_chunk
 from overlap.definitions import TOKEN_STATISTICS
 from overlap.pair import Pair
@@ -17,8 +17,9 @@ from overlap.whole_vocabulary import Columns
 
 _SLOTS = 2**14  # of all sets of a chunk together
 
-Rows = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""From flat positions ``[n]``, ascending, to both models' scores ``[n, V]`` there, of any floating type."""
+Rows = Callable[[Tensor, Scratch], tuple[Tensor, Tensor]]
+"""From flat positions ``[n]``, ascending, to both models' scores ``[n, V]`` there, of any floating type; they may lie
+in the scratch memory. Several threads ask at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,13 +82,18 @@ class Measurement:
             float(top_p),
         )
 
+    @property
+    def where(self) -> Tensor:
+        """``[n]`` the flat positions that count, ascending."""
+        return self.mask.reshape(-1).nonzero()[:, 0]
+
     @torch.no_grad()
-    def run(self, rows: Rows, elements: int | None = None) -> dict[Setting, Columns]:
+    def run(self, portions: Iterable[tuple[Tensor, Rows]]) -> dict[Setting, Columns]:
         """Measure at every position of the mask.
 
         Args:
-            rows: gives the scores of some positions.
-            elements: how many scores of one model it gives at once, `overlap.positions.CHUNK_ELEMENTS` unless said.
+            portions: flat positions that count, and where their scores come from: each position in one portion. A
+                portion is done with before the next one is asked for.
 
         Returns:
             By setting, every statistic of `overlap.definitions.TOKEN_STATISTICS`, of the leading shape.
@@ -95,40 +101,62 @@ class Measurement:
         Raises:
             ValueError: if a position has no softmax; names the model and the first such position.
         """
-        mask, tokens = self.mask.reshape(-1), self.tokens.reshape(-1)
-        where = mask.nonzero()[:, 0]
+        n, device = self.mask.numel(), self.mask.device
         settings = [(k, temperature) for temperature in self.temperatures for k in self.ks]
         results = {
-            setting: {name: torch.full(mask.shape, torch.nan, device=mask.device) for name in TOKEN_STATISTICS}
+            setting: {name: torch.full((n,), torch.nan, device=device) for name in TOKEN_STATISTICS}
             for setting in settings
         }
-        width = max(self.pair.student.size, self.pair.teacher.size)
-        n = max(1, min((elements or positions.CHUNK_ELEMENTS) // width, _SLOTS // self.ks[-1]))
-        scratch, peaks = Scratch(mask.device), ([], [])
-        for chunk in (where[part] for part in positions.even_parts(where.numel(), n)):
-            student, teacher = rows(chunk)
-            measured, best = measure_chunk(
-                student,
-                teacher.to(mask.device),
-                tokens[chunk],
-                self.pair,
-                ks=self.ks,
-                temperatures=self.temperatures,
-                top_p=self.top_p,
-                scratch=scratch,
-            )
-            for setting in settings:
-                for name, values in results[setting].items():
-                    values[chunk] = measured[setting][name].float()
-            peaks[0].append(best.student)
-            peaks[1].append(best.teacher)
-            del student, teacher  # or two chunks would be alive while the next one is gathered
-        if where.numel():
-            index = self.mask.reshape(self.mask.shape or (1,)).nonzero(as_tuple=True)
-            refuse_undefined(torch.cat(peaks[0]), index, "student_logits")
-            refuse_undefined(torch.cat(peaks[1]), index, "teacher_logits")
+        peaks = torch.zeros(n, device=device), torch.zeros(n, device=device)
+        threads = workers.count(device)
+        idle = [Scratch(device) for _ in range(threads)]
+        for where, rows in portions:
+
+            def work(chunk: Tensor, rows: Rows = rows) -> None:
+                scratch = idle.pop()
+                try:
+                    self._measure(chunk, rows, scratch, results, peaks)
+                finally:
+                    idle.append(scratch)
+
+            workers.each(work, [where[part] for part in self._parts(where.numel(), threads)], device)
+        where = self.where
+        index = self.mask.reshape(self.mask.shape or (1,)).nonzero(as_tuple=True)
+        refuse_undefined(peaks[0][where], index, "student_logits")
+        refuse_undefined(peaks[1][where], index, "teacher_logits")
         shape = self.mask.shape
         return {s: {name: values.reshape(shape) for name, values in columns.items()} for s, columns in results.items()}
+
+    def _measure(
+        self,
+        chunk: Tensor,
+        rows: Rows,
+        scratch: Scratch,
+        results: dict[Setting, Columns],
+        peaks: tuple[Tensor, Tensor],
+    ) -> None:
+        """Measure at a few positions, and write what is found to their places."""
+        student, teacher = rows(chunk, scratch)
+        measured, best = measure_chunk(
+            student,
+            teacher.to(self.mask.device),
+            self.tokens.reshape(-1)[chunk],
+            self.pair,
+            ks=self.ks,
+            temperatures=self.temperatures,
+            top_p=self.top_p,
+            scratch=scratch,
+        )
+        for setting, columns in results.items():
+            for name, values in columns.items():
+                values[chunk] = measured[setting][name].float()
+        peaks[0][chunk], peaks[1][chunk] = best.student, best.teacher
+
+    def _parts(self, n: int, threads: int) -> list[slice]:
+        """Slices of n positions for `_measure`: all threads together hold no more scores than one alone."""
+        width = max(self.pair.student.size, self.pair.teacher.size)
+        most = min(positions.CHUNK_ELEMENTS // (width * threads), _SLOTS // self.ks[-1], -(-n // threads))
+        return positions.even_parts(n, max(1, most))
 
 
 def of_logits(
@@ -171,23 +199,24 @@ def of_logits(
 
 def _rows_of_logits(student: Tensor, teacher: Tensor) -> Rows:
     """Rows of ``[..., V]`` logits, without a copy where they lie one behind the other."""
-    sources = [_flat(logits.detach()) for logits in (student, teacher)]
-    return lambda chunk: (sources[0](chunk), sources[1](chunk))
+    ours, theirs = _flat(student.detach(), "student rows"), _flat(teacher.detach(), "teacher rows")
+    return lambda chunk, scratch: (ours(chunk, scratch), theirs(chunk, scratch))
 
 
-def _flat(logits: Tensor) -> Callable[[Tensor], Tensor]:
-    shape, width, scratch = logits.shape[:-1], logits.shape[-1], Scratch(logits.device)
+def _flat(logits: Tensor, name: str) -> Callable[[Tensor, Scratch], Tensor]:
+    shape, width = logits.shape[:-1], logits.shape[-1]
     try:
         flat = logits.view(-1, width) if logits.numel() else logits.reshape(-1, width)
     except RuntimeError:  # the leading axes do not merge: gather, for reshape would copy everything
-        return lambda chunk: logits[torch.unravel_index(chunk.to(logits.device), shape)]
+        return lambda chunk, _: logits[torch.unravel_index(chunk.to(logits.device), shape)]
 
-    def rows(chunk: Tensor) -> Tensor:
+    def rows(chunk: Tensor, scratch: Scratch) -> Tensor:
         first, n = int(chunk[0]), chunk.numel()
         if int(chunk[-1]) - first == n - 1:
             return flat[first : first + n]
-        out = scratch("rows", n, width, dtype=flat.dtype)
-        return torch.index_select(flat, 0, chunk.to(flat.device), out=out)
+        if flat.device != scratch.device:
+            return flat[chunk.to(flat.device)]
+        return torch.index_select(flat, 0, chunk, out=scratch(name, n, width, dtype=flat.dtype))
 
     return rows
 

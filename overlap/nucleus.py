@@ -41,13 +41,14 @@ def nucleus_overlap(
     Returns:
         ``[n]``, NaN where both sets are empty.
     """
-    supports, narrow = [], torch.ones_like(log_z[0], dtype=torch.bool)
+    undefined = ~(log_z[0].isfinite() & log_z[1].isfinite())  # a row without a softmax is refused elsewhere
+    supports, narrow = [], torch.ones_like(undefined)
     for (values, ids), z in zip(ranked, log_z, strict=True):
         mass = (values.double() / temperature - z[:, None]).exp()
         before = mass.cumsum(-1) - mass
         member = before < p
         supports.append(Support(ids.masked_fill(~member, 0), member))
-        narrow &= (mass.sum(-1) >= p) | ~z.isfinite()  # a row without a softmax is refused elsewhere
+        narrow &= (mass.sum(-1) >= p) | undefined
     longest = torch.maximum(supports[0].size, supports[1].size)[narrow]
     width = int(longest.max()) if longest.numel() else 0
     supports = [Support(support.ids[:, :width], support.valid[:, :width]) for support in supports]

@@ -32,7 +32,7 @@ def log_outside(
     Returns:
         ``[n]``; −inf where nothing is outside.
     """
-    found = _LogOutside.apply(hidden, head.weight, head.bias, ids, valid, temperature, admissible)
+    found = _LogOutside.apply(hidden, head.weight, head.bias, ids, valid, temperature, admissible, head)
     return cast(Tensor, found)
 
 
@@ -47,15 +47,14 @@ class _LogOutside(torch.autograd.Function):
         valid: Tensor,
         temperature: float,
         admissible: Tensor | None,
+        head: Head,
     ) -> Tensor:
-        ctx.temperature, ctx.admissible = temperature, admissible
+        ctx.temperature, ctx.admissible, ctx.after = temperature, admissible, (head.scale, head.softcap)
         scratch = Scratch(weight.device)
         dtype = torch.promote_types(weight.dtype, torch.float32)
         result = torch.empty(len(hidden), dtype=dtype, device=weight.device)
         for part in _parts(hidden, weight):
-            result[part] = _outside(ctx, Head(weight, bias), hidden[part], ids[part], valid[part], scratch).logsumexp(
-                -1
-            )
+            result[part] = _outside(ctx, head, hidden[part], ids[part], valid[part], scratch).logsumexp(-1)
         ctx.save_for_backward(hidden, weight, bias, ids, valid, result)
         return result
 
@@ -67,13 +66,14 @@ class _LogOutside(torch.autograd.Function):
         hidden, weight, bias, ids, valid, result = ctx.saved_tensors
         slope = gradients[0].masked_fill(result == -torch.inf, 0.0) / ctx.temperature
         total = result.masked_fill(result == -torch.inf, 0.0)
-        wanted, scratch = ctx.needs_input_grad[:3], Scratch(weight.device)
+        wanted, scratch, head = ctx.needs_input_grad[:3], Scratch(weight.device), Head(weight, bias, *ctx.after)
         to_hidden = torch.empty_like(hidden) if wanted[0] else None
         to_weight = torch.zeros(weight.shape, dtype=result.dtype, device=weight.device) if wanted[1] else None
         to_bias = torch.zeros(len(weight), dtype=result.dtype, device=weight.device) if wanted[2] else None
         for part in _parts(hidden, weight):
-            scores = _outside(ctx, Head(weight, bias), hidden[part], ids[part], valid[part], scratch)
-            share = scores.sub_(total[part, None]).exp_().mul_(slope[part, None])
+            scores = _outside(ctx, head, hidden[part], ids[part], valid[part], scratch)
+            to_layer = head.slope(scores * ctx.temperature)
+            share = scores.sub_(total[part, None]).exp_().mul_(slope[part, None]).mul_(to_layer)
             if to_hidden is not None:
                 to_hidden[part] = (share.to(weight.dtype) @ weight).to(hidden.dtype)
             if to_weight is not None:
@@ -82,7 +82,7 @@ class _LogOutside(torch.autograd.Function):
                 to_bias += share.sum(0)
         given = (to_hidden, to_weight, to_bias)
         cast_to = (hidden, weight, bias)
-        return *(None if g is None else g.to(x.dtype) for g, x in zip(given, cast_to, strict=True)), *[None] * 4
+        return *(None if g is None else g.to(x.dtype) for g, x in zip(given, cast_to, strict=True)), *[None] * 5
 
 
 def _outside(ctx: Any, head: Head, hidden: Tensor, ids: Tensor, valid: Tensor, scratch: Scratch) -> Tensor:

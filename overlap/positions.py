@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from overlap.layouts import plain
+
 CHUNK_ELEMENTS = 2**22
 """Elements of one ``[chunk × V]`` temporary (16 MiB in float32; a chunk is never less than one position)."""
 
@@ -23,10 +25,10 @@ def as_tensor(value: TensorLike, name: str) -> Tensor:
     """Take what `TensorLike` allows, without a copy where memory can be shared.
 
     Raises:
-        ValueError: naming what was received.
+        ValueError: naming what was received; for kinds of tensors see `overlap.layouts.plain`.
     """
     if isinstance(value, Tensor):
-        return value
+        return plain(value, name)
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "fiub":
             raise ValueError(f"{name}: expected an array of numbers, received numpy dtype {value.dtype}")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from overlap.divergence import entropy, log_softmax
-from overlap.positions import admissible_ids, check_logits, check_mask, chunks
+from overlap.positions import admissible_ids, as_tensor, check_logits, check_mask, chunks
 from overlap.statistics import measure
 from overlap.support import Support, intersection, top_k, union
 
@@ -284,7 +284,9 @@ def ark(
 
 def _check(student_logits: Tensor, teacher_logits: Tensor, mask: Tensor | None) -> Tensor:
     """Refuse logits that do not fit each other; return the mask."""
+    student_logits = as_tensor(student_logits, "student_logits")
     check_logits(student_logits, "student_logits")
+    teacher_logits = as_tensor(teacher_logits, "teacher_logits")
     check_logits(teacher_logits, "teacher_logits")
     if teacher_logits.shape != student_logits.shape:
         raise ValueError(

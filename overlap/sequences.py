@@ -41,6 +41,7 @@ def sequence_values(
     finished: Sequence[bool],
     references: Sequence[str | None] | None = None,
     seconds: Sequence[float] | None = None,
+    recut: Sequence[float] | None = None,
 ) -> dict[str, np.ndarray]:
     """Sequence statistics of each utterance, ``[utterances]`` float64 by name, NaN where undefined.
 
@@ -53,15 +54,17 @@ def sequence_values(
         finished: whether it ended by an end-of-text token, not by the limit on its length.
         references: the right transcripts, None where there is none; without any, no ``length_ratio`` is given.
         seconds: durations of the audio; without them, no ``token_rate`` is given.
+        recut: the share of its positions before which the teacher's tokenizer cuts the text otherwise than it is
+            written, NaN without positions; without them, no ``recut`` is given.
 
     Returns:
-        ``repetition``, ``n_tokens``, ``end_of_text``, ``empty``, and ``length_ratio`` and ``token_rate`` where they can
-        be had.
+        ``repetition``, ``n_tokens``, ``end_of_text``, ``empty``, and ``length_ratio``, ``token_rate`` and ``recut``
+        where they can be had.
 
     Raises:
         ValueError: if the lengths differ.
     """
-    columns = {"n_tokens": n_tokens, "finished": finished, "references": references, "seconds": seconds}
+    columns = {"n_tokens": n_tokens, "finished": finished, "references": references, "seconds": seconds, "recut": recut}
     for name, column in columns.items():
         if column is not None:
             _check_length(name, column, len(texts))
@@ -75,6 +78,8 @@ def sequence_values(
         values["length_ratio"] = [length_ratio(text, ref) for text, ref in zip(texts, references, strict=True)]
     if seconds is not None:
         values["token_rate"] = [token_rate(n, s) for n, s in zip(n_tokens, seconds, strict=True)]
+    if recut is not None:
+        values["recut"] = recut
     return {name: np.asarray(column, dtype=np.float64) for name, column in values.items()}
 
 
@@ -85,6 +90,7 @@ def sequence_estimates(
     finished: Sequence[bool],
     references: Sequence[str | None] | None = None,
     seconds: Sequence[float] | None = None,
+    recut: Sequence[float] | None = None,
     level: float = 0.95,
     draws: int = DRAWS,
     seed: int = 0,
@@ -92,11 +98,12 @@ def sequence_estimates(
     """Means of `sequence_values` over utterances, ready for a gate.
 
     Args:
-        texts: as in `sequence_values`, like the next four.
+        texts: as in `sequence_values`, like the next five.
         n_tokens: generated tokens of each utterance.
         finished: whether each ended by itself.
         references: the right transcripts.
         seconds: durations of the audio.
+        recut: the share of each one's positions whose history the teacher's tokenizer cuts otherwise.
         level: coverage of the interval.
         draws: bootstrap resamples.
         seed: of the resampling.
@@ -104,7 +111,9 @@ def sequence_estimates(
     Raises:
         ValueError: if the lengths differ.
     """
-    values = sequence_values(texts=texts, n_tokens=n_tokens, finished=finished, references=references, seconds=seconds)
+    values = sequence_values(
+        texts=texts, n_tokens=n_tokens, finished=finished, references=references, seconds=seconds, recut=recut
+    )
     return utterance_estimates(values, level=level, draws=draws, seed=seed)
 
 

@@ -1,6 +1,6 @@
 """Per-position overlap and divergence statistics of a teacher-student pair."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,7 +73,7 @@ class TokenStatistics:
     ranges: Ranges
 
     @classmethod
-    def of(cls, measurement: Measurement, rows: Rows, elements: int | None = None) -> dict[Setting, "TokenStatistics"]:
+    def of(cls, measurement: Measurement, portions: Iterable[tuple[Tensor, Rows]]) -> dict[Setting, "TokenStatistics"]:
         """Run a measurement, see `Measurement.run`: statistics by (k, temperature)."""
         sides = measurement.pair
         width, same = max(sides.student.n_admissible, sides.teacher.n_admissible), sides.map is None
@@ -86,7 +86,7 @@ class TokenStatistics:
                 mask=measurement.mask,
                 ranges=Ranges(k, width, same),
             )
-            for (k, temperature), columns in measurement.run(rows, elements).items()
+            for (k, temperature), columns in measurement.run(portions).items()
         }
 
     def values(self) -> dict[str, Tensor]:
@@ -191,4 +191,4 @@ def measure(
         teacher_blocked=teacher_blocked,
         top_p=top_p,
     )
-    return TokenStatistics.of(measurement, rows)[k, float(temperature)]
+    return TokenStatistics.of(measurement, [(measurement.where, rows)])[k, float(temperature)]

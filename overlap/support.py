@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overlap.positions import admissible_ids, check_k, check_logits, check_mask, chunks, refuse_undefined
+from overlap.positions import admissible_ids, as_tensor, check_k, check_logits, check_mask, chunks, refuse_undefined
 from overlap.selection import NONE, block_maxima, ranked, touched_blocks
 
 
@@ -67,6 +67,7 @@ def top_k(
         ValueError: on malformed arguments, k above the number of admissible tokens, or NaN, +inf or only −inf at an
         unmasked position.
     """
+    logits = as_tensor(logits, "logits")
     check_logits(logits, "logits")
     shape, vocabulary, device = logits.shape[:-1], logits.shape[-1], logits.device
     admissible = admissible_ids(blocked, vocabulary, device)

@@ -4,27 +4,34 @@ A row of 151,936 scores is 0.6 MB. Everything here works on `ROW_ELEMENTS` score
 that is made once: the passes run in the processor's cache, and each exponential is taken once and serves every
 statistic. They are powers of two, which is the faster function, so logarithms are in bits until the last step. That is
 for CPUs; an accelerator takes the same sums from `overlap.fused`.
-`overlap.divergence` defines the divergences; where a row leaves the range in which this arithmetic is exact (a score of
-−inf, shared tokens of almost no mass) they are computed by those functions.
+
+What float32 must not lose is kept apart. The best token's mass is 1 and stays out of the sum of the others, so that an
+entropy near 0 keeps its digits. Where the models nearly agree, a divergence is smaller than the rounding of the
+probabilities in it, and is taken by `overlap.fused.closely`, from the scores' differences. Where a row leaves the range
+of all this (a score of −inf, shared tokens of almost no mass) `overlap.exact` takes over.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from overlap import divergence, fused
+from overlap import fused
+from overlap.exact import exact_columns
 from overlap.pair import Pair, Side
+from overlap.positions import even_parts
 from overlap.scratch import Scratch
-from overlap.selection import block_maxima
+from overlap.selection import BLOCK, block_maxima
 
 ROW_ELEMENTS = 5 * 2**16
 """Scores of one model that are worked on at once (1.25 MiB of float32; never less than one row)."""
 
 _LN_2 = math.log(2.0)
 _LEAST_MASS = 1e-10
+_NEAR = 2e-3
+"""Of the smaller KL, in nats: below it the rounding of float32 probabilities may be more than 1e-4 of it."""
 
 Columns = dict[str, Tensor]
 
@@ -53,24 +60,31 @@ def measure_whole(
     n, on_cpu = student.shape[0], scratch.device.type == "cpu"
     rows = max(1, ROW_ELEMENTS // max(pair.student.size, pair.teacher.size)) if on_cpu else max(1, n)
     maxima: tuple[list[Tensor], list[Tensor]] = ([], [])
-    sums: dict[float, list[Tensor]] = {temperature: [] for temperature in temperatures}
+    sums: dict[float, list[Sequence[Tensor]]] = {temperature: [] for temperature in temperatures}
     for start in range(0, n, rows):
         p_scores = _float(student[start : start + rows], "student scores", scratch)
         q_scores = _float(teacher[start : start + rows], "teacher scores", scratch)
-        maxima[0].append(block_maxima(p_scores, pair.student.admissible, pair.student.touched))
-        maxima[1].append(block_maxima(q_scores, pair.teacher.admissible, pair.teacher.touched))
-        peaks = maxima[0][-1].amax(-1, keepdim=True), maxima[1][-1].amax(-1, keepdim=True)
+        both = (
+            block_maxima(p_scores, pair.student.admissible, pair.student.touched),
+            block_maxima(q_scores, pair.teacher.admissible, pair.teacher.touched),
+        )
+        maxima[0].append(both[0])
+        maxima[1].append(both[1])
         for temperature in temperatures:
             sums[temperature].append(
-                _sums(p_scores, q_scores, peaks, pair, temperature, scratch)
+                _sums(p_scores, q_scores, both, pair, temperature, scratch)
                 if on_cpu
-                else fused.sums(p_scores, q_scores, peaks, pair, temperature)
+                else fused.sums(p_scores, q_scores, both, pair, temperature).unbind()
             )
     student_maxima, teacher_maxima = torch.cat(maxima[0]), torch.cat(maxima[1])
     peaks = student_maxima.amax(-1), teacher_maxima.amax(-1)
     at = {
         temperature: _exact_where_needed(
-            _columns(torch.cat(parts, -1), peaks, temperature), student, teacher, pair, temperature
+            _columns([torch.cat(part).double() for part in zip(*parts, strict=True)], peaks, temperature),
+            student,
+            teacher,
+            pair,
+            temperature,
         )
         for temperature, parts in sums.items()
     }
@@ -113,53 +127,104 @@ def _powers(
 def _sums(
     p_scores: Tensor,
     q_scores: Tensor,
-    peaks: tuple[Tensor, Tensor],
+    maxima: tuple[Tensor, Tensor],
     pair: Pair,
     temperature: float,
     scratch: Scratch,
-) -> Tensor:
-    """The sums over the vocabulary that `_columns` takes, ``[11, n]``.
+) -> list[Tensor]:
+    """The sums over the vocabulary that `_columns` takes, ten of ``[n]``: those of `overlap.fused.steps`.
 
     With d = log₂ p − log₂ q and m = ½ (p + q), Jensen-Shannon is Σ m log₂(max(p, q) / m) − ½ Σ min(p, q) |d| bits,
     whose first logarithm lies between 0 and 1 for every token.
     """
-    student, student_bits = _powers(p_scores, peaks[0], pair.student, temperature, scratch, "student")
-    teacher, teacher_bits = _powers(q_scores, peaks[1], pair.teacher, temperature, scratch, "teacher")
-    whole = [student.z, teacher.z, student_bits, teacher_bits]
+    peaks = maxima[0].amax(-1, keepdim=True), maxima[1].amax(-1, keepdim=True)
+    own, own_bits = _powers(p_scores, peaks[0], pair.student, temperature, scratch, "student")
+    other, other_bits = _powers(q_scores, peaks[1], pair.teacher, temperature, scratch, "teacher")
+    student, teacher = own, other
     if pair.shared is not None:
-        student, teacher = (
-            student.at(pair.shared[0], scratch, "student"),
-            teacher.at(pair.shared[1], scratch, "teacher"),
-        )
-    product, ratio = scratch("product", *student.values.shape), student.z / teacher.z
+        student, teacher = own.at(pair.shared[0], scratch, "student"), other.at(pair.shared[1], scratch, "teacher")
+    product, z, ratio = scratch("product", *student.values.shape), student.z, student.z / teacher.z
     p, q = student.values, teacher.values.mul_(ratio[:, None])  # from here p and q have one sum
     d = student.bits.sub_(teacher.bits).sub_(ratio.log2()[:, None])
-    reverse = torch.mul(p, d, out=product).sum(-1)
-    forward = torch.mul(q, d, out=product).sum(-1)
-    smallest = torch.minimum(p, q, out=product).mul_(d.abs_()).sum(-1)
-    largest = torch.maximum(p, q, out=teacher.bits)
-    variation = largest.sum(-1)
-    middle = torch.lerp(p, q, 0.5, out=student.bits)
-    middle_bits = largest.div_(middle).log2_().mul_(middle).sum(-1)
-    return torch.stack([*whole, student.z, teacher.z, reverse, forward, smallest, variation, middle_bits])
+    reverse, forward = torch.mul(p, d, out=product).sum(-1), torch.mul(q, d, out=product).sum(-1).neg_()
+    others, close = [own.z.double() - 1.0, other.z.double() - 1.0], None
+    rows = _careful(reverse, forward, z, own.z, other.z)
+    if rows:
+        others = [_others(x.values, best) for x, best in zip((own, other), maxima, strict=True)]
+        if pair.shared is None:
+            others[1] = others[1] / ratio
+            d.add_((ratio.double().log2() - (others[0].log1p() - others[1].log1p()) / _LN_2).float()[:, None])
+        close = _close(*(torch.index_select(x, 0, torch.tensor(rows, device=z.device)) for x in (p, q, d)), scratch)
+    if len(rows) == len(z) and close is not None:
+        found = close
+    else:
+        smallest = torch.minimum(p, q, out=product).mul_(d.abs_()).sum(-1)
+        largest = torch.maximum(p, q, out=teacher.bits)
+        variation = largest.sum(-1).sub_(z)
+        middle = torch.lerp(p, q, 0.5, out=student.bits)
+        middle_bits = largest.div_(middle).log2_().mul_(middle).sum(-1)
+        found = torch.stack([_LN_2 * reverse, _LN_2 * forward, _LN_2 * (middle_bits - smallest / 2), variation])
+        if close is not None:
+            found[:, rows] = close
+    shared = (1.0 + others[0], 1.0 + others[1]) if pair.shared is None else (z, teacher.z)
+    return [others[0], own_bits, others[1], other_bits, *shared, *found]
 
 
-def _columns(sums: Tensor, peaks: tuple[Tensor, Tensor], temperature: float) -> Columns:
-    z_s, z_t, bits_s, bits_t, z, shared_z_t, reverse, forward, smallest, variation, middle = sums.double().unbind()
+def _careful(reverse: Tensor, forward: Tensor, *sums: Tensor) -> list[int]:
+    """The rows where float32 sums are not enough: the models nearly agree, or one of them is nearly sure of a token."""
+    columns = zip(*torch.stack([reverse, forward, *sums]).tolist(), strict=True)
+    return [
+        row
+        for row, (kl, back, z, z_p, z_q) in enumerate(columns)
+        if min(kl, back) * _LN_2 < _NEAR * z or min(z_p, z_q) < 1 + _NEAR
+    ]
+
+
+def _others(values: Tensor, maxima: Tensor) -> Tensor:
+    """The sum of each row's values but for its best token's, ``[n]`` float64."""
+    block = maxima.argmax(-1, keepdim=True) * BLOCK + torch.arange(BLOCK, device=values.device)
+    block.clamp_max_(values.shape[1] - 1)
+    one, place = values.gather(1, block).max(-1, keepdim=True)
+    best = block.gather(1, place)
+    others = values.scatter_(1, best, 0.0).sum(-1).double()
+    values.scatter_(1, best, one)
+    return others
+
+
+def _close(p: Tensor, q: Tensor, d: Tensor, scratch: Scratch) -> Tensor:
+    """`overlap.fused.closely` in scratch memory, writing over its arguments."""
+    n, width = p.shape
+    largest, minus = torch.maximum(p, q, out=p), torch.abs(d, out=q).mul_(-_LN_2)
+    v = torch.expm1(minus, out=scratch("product", n, width))
+    weighed = torch.addcmul(minus, minus, v, out=scratch("weighed", n, width))
+    work = scratch("work", n, width)
+    variation = torch.mul(v, largest, out=work).sum(-1) / -2
+    smaller = torch.sub(weighed, v, out=work).mul_(largest)
+    least, more = smaller.sum(-1), torch.sub(v, minus, out=minus).mul_(largest).sub_(smaller)
+    of_p = torch.gt(d, 0.0, out=d).mul_(more)
+    reverse, forward = least + of_p.sum(-1), least + more.sub_(of_p).sum(-1)
+    log = torch.log1p(v.div_(2), out=work)
+    middle = weighed.div_(2).sub_(log.addcmul_(log, v)).mul_(largest).sum(-1)
+    return torch.stack([reverse, forward, middle, variation])
+
+
+def _columns(sums: Sequence[Tensor], peaks: tuple[Tensor, Tensor], temperature: float) -> Columns:
+    others_s, bits_s, others_t, bits_t, z, shared_z_t, reverse, forward, middle, variation = sums
+    z_s, z_t = 1.0 + others_s, 1.0 + others_t
     columns = {
-        "student_entropy": z_s.log() - _LN_2 * bits_s / z_s,  # never negative: z is at least 1, bits at most 0
-        "teacher_entropy": z_t.log() - _LN_2 * bits_t / z_t,
-        "forward_kl": (-_LN_2 * forward / z).clamp_min(0.0),
-        "reverse_kl": (_LN_2 * reverse / z).clamp_min(0.0),
-        "jensen_shannon": (_LN_2 * (middle - smallest / 2) / z).clamp(0.0, _LN_2),
-        "total_variation": (variation / z - 1.0).clamp(0.0, 1.0),
+        "student_entropy": others_s.log1p() - _LN_2 * bits_s / z_s,  # never negative: bits are at most 0
+        "teacher_entropy": others_t.log1p() - _LN_2 * bits_t / z_t,
+        "forward_kl": (forward / z).clamp_min(0.0),
+        "reverse_kl": (reverse / z).clamp_min(0.0),
+        "jensen_shannon": (middle / z).clamp(0.0, _LN_2),
+        "total_variation": (variation / z).clamp(0.0, 1.0),
         "student_mapped_mass": (z / z_s).clamp_max(1.0),
         "teacher_mapped_mass": (shared_z_t / z_t).clamp_max(1.0),
     }
     columns = {name: value.float() for name, value in columns.items()}
     return columns | {
-        "student_log_z": z_s.log() + peaks[0].double() / temperature,
-        "teacher_log_z": z_t.log() + peaks[1].double() / temperature,
+        "student_log_z": others_s.log1p() + peaks[0].double() / temperature,
+        "teacher_log_z": others_t.log1p() + peaks[1].double() / temperature,
     }
 
 
@@ -167,42 +232,10 @@ def _exact_where_needed(columns: Columns, student: Tensor, teacher: Tensor, pair
     fine = torch.stack([value.isfinite() for value in columns.values()]).all(0)
     fine &= (columns["student_mapped_mass"] > _LEAST_MASS) & (columns["teacher_mapped_mass"] > _LEAST_MASS)
     odd = (~fine).nonzero()[:, 0]
-    if odd.numel():
-        exact = exact_columns(student[odd], teacher[odd], pair, temperature)
-        columns = {name: value.index_copy(0, odd, exact[name]) for name, value in columns.items()}
+    columns = {name: value.clone() for name, value in columns.items()}
+    for part in even_parts(odd.numel(), max(1, ROW_ELEMENTS // max(pair.student.size, pair.teacher.size))):
+        rows = odd[part]
+        exact = exact_columns(student[rows], teacher[rows], pair, temperature)
+        for name, value in columns.items():
+            value[rows] = exact[name].to(value.dtype)
     return columns
-
-
-def exact_columns(student: Tensor, teacher: Tensor, pair: Pair, temperature: float) -> Columns:
-    """The columns of `measure_whole` from log-probabilities, by the definitions of `overlap.divergence`."""
-    log_p = divergence.log_softmax(student, pair.student.admissible, temperature=temperature)
-    log_q = divergence.log_softmax(teacher, pair.teacher.admissible, temperature=temperature)
-    admissible = pair.student.admissible
-    columns = {
-        "student_entropy": divergence.entropy(log_p, admissible),
-        "teacher_entropy": divergence.entropy(log_q, pair.teacher.admissible),
-        "student_log_z": _log_partition(student, pair.student, temperature),
-        "teacher_log_z": _log_partition(teacher, pair.teacher, temperature),
-    }
-    student_mapped = teacher_mapped = torch.ones(log_p.shape[0], device=log_p.device)
-    empty = torch.zeros_like(student_mapped, dtype=torch.bool)
-    if pair.shared is not None:
-        log_p, log_q, admissible = log_p[:, pair.shared[0]], log_q[:, pair.shared[1]], None
-        student_mapped, teacher_mapped = log_p.exp().sum(-1).clamp_max(1.0), log_q.exp().sum(-1).clamp_max(1.0)
-        empty = (student_mapped == 0) | (teacher_mapped == 0)
-        log_p, log_q = divergence.log_softmax(log_p), divergence.log_softmax(log_q)
-    functions: dict[str, Callable[[], Tensor]] = {
-        "forward_kl": lambda: divergence.kl_divergence(log_q, log_p, admissible),
-        "reverse_kl": lambda: divergence.kl_divergence(log_p, log_q, admissible),
-        "jensen_shannon": lambda: divergence.jensen_shannon(log_p, log_q, admissible),
-        "total_variation": lambda: divergence.total_variation(log_p, log_q, admissible),
-    }
-    # Where a side has nothing on the shared ids there is nothing to renormalise.
-    columns |= {name: torch.where(empty, torch.nan, function()) for name, function in functions.items()}
-    return columns | {"student_mapped_mass": student_mapped, "teacher_mapped_mass": teacher_mapped}
-
-
-def _log_partition(scores: Tensor, side: Side, temperature: float) -> Tensor:
-    if side.admissible is not None:
-        scores = scores[:, side.admissible]
-    return (scores.double() / temperature).logsumexp(-1)

@@ -60,7 +60,7 @@ six = "```"
         ("```bash\nls\n```", "README.md:1: bash: call a block that readers run sh or python"),
         ("```py\n1\n```", "README.md:1: py: call a block"),
         ("<!-- not run: why -->\n\ntext\n", "README.md:3: a reason not to run stands above something that is no block"),
-        ("<!-- not run: why -->\n```text\nx\n```", "README.md:2: nobody would run this block; give no reason"),
+        ("<!-- not run: why -->\n```text\nx\n```", "README.md:2: nobody would run a block of text; say no reason"),
         ("<!-- not run: why -->\n", "a reason not to run stands at the end"),
     ],
 )

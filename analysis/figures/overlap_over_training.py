@@ -253,7 +253,7 @@ def _draw_legend(
     for line in last.lines:
         if line.get_gid() in ("student", "teacher"):
             rate, unit = run.error_rate, ERROR_RATES[run.error_rate]
-            total, utterances = (span(run.evaluations, column) for column in (f"{rate}.total", "n_utterances"))
+            total, utterances = (span(run.main_evaluations, column) for column in (f"{rate}.total", "n_utterances"))
             entries.append((line, f"{rate.upper()} of the {line.get_gid()}: {total} {unit} / {utterances}"))
     entries += level_entries(list(panels))
     if any(stay.decision == "fall_back" for stay in stays):

@@ -8,13 +8,13 @@ from weakref import WeakKeyDictionary
 
 import pandas as pd
 
+from overlap.clusters import resampled
+
 from ..formatting import counts, plural
 from ..run.load import EVALUATED, Run
 from ..run.visits import visit_numbers
 from .errors import Unit, error_rate
 
-ENOUGH_SPEAKERS = 10
-"""From so many on, intervals are over speakers: utterances of a speaker are not independent. Fewer make none."""
 UNITS: dict[str, Unit] = {"wer": "words", "mer": "tokens", "cer": "characters"}
 """What each error rate counts."""
 OVER = ("over", "n_over", "stored")
@@ -40,14 +40,15 @@ def transcripts_of(run: Run, evaluation: Mapping[Any, Any]) -> pd.DataFrame:
     return written.loc[chosen]
 
 
-def evaluated(run: Run) -> pd.DataFrame:
+def evaluated(run: Run, *, all_sets: bool = False) -> pd.DataFrame:
     """The evaluations of a run with intervals over speakers, or over utterances where speakers are few or not known.
 
     Intervals are those of `error_rate` on the transcripts, as in `error_rate_difference`, so that a rate has one
-    interval wherever it is shown. Without transcripts the one stored with the evaluation stays: over utterances.
+    interval wherever it is shown. Without transcripts the one stored with the evaluation stays, over what it says.
 
     Args:
         run: A run, finished or not.
+        all_sets: Those on every set, and not on the main one alone.
 
     Returns:
         `Run.evaluations`, with value and ends of `wer` (or `mer`) and `cer` from the transcripts, and the columns
@@ -58,14 +59,14 @@ def evaluated(run: Run) -> pd.DataFrame:
     """
     if run not in _found:
         _found[run] = with_intervals(run, run.evaluations)
-    return _found[run].copy()
+    rows = _found[run]
+    return rows.copy() if all_sets else rows.loc[rows["set"] == run.main_set].copy()
 
 
 def student_evaluations(run: Run) -> pd.DataFrame:
-    """The student's evaluations on the run's first set, with the stay that each belongs to."""
+    """The student's evaluations on the run's main set, with the stay that each belongs to."""
     rows = evaluated(run)
     rows = rows.loc[rows["model"] == "student"]
-    rows = rows.loc[rows["set"] == rows["set"].iloc[0]] if len(rows) else rows
     return rows.assign(visit=visit_numbers(rows))
 
 
@@ -111,15 +112,20 @@ def over_words(rows: pd.DataFrame) -> str:
 def _intervals(run: Run, row: Mapping[Any, Any]) -> dict[str, Any]:
     written = transcripts_of(run, row)
     if written.empty:
-        return {"over": "utterances", "n_over": row.get("n_utterances"), "stored": True}
+        over, n = row.get("interval.over"), row.get("interval.n")  # runs of before it was stored: over utterances
+        known = isinstance(over, str)
+        return {
+            "over": over if known else "utterances",
+            "n_over": n if known else row.get("n_utterances"),
+            "stored": True,
+        }
     by, found = cluster_of(written), {}
     for rate, unit in UNITS.items():
-        if f"{rate}.value" in row and f"{unit}.errors" in written:
+        if f"{rate}.value" in row and f"{unit}.errors" in written and written[f"{unit}.errors"].notna().all():
             over = error_rate(written, unit, by=by)
             found |= {f"{rate}.value": over.value, f"{rate}.low": over.low, f"{rate}.high": over.high, "n_over": over.n}
     return found | {"over": f"{by or 'utterance'}s", "stored": False}
 
 
 def _by_speaker(transcripts: pd.DataFrame) -> bool:
-    speakers = transcripts["speaker"].tolist()
-    return not any(map(pd.isna, speakers)) and len(set(speakers)) >= ENOUGH_SPEAKERS
+    return resampled([None if pd.isna(speaker) else speaker for speaker in transcripts["speaker"]]) == "speakers"

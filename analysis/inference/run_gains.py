@@ -57,7 +57,8 @@ def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
         teachers = table.loc[table["model"] == "teacher", rate]
         teacher = float(teachers.iloc[0]) if len(teachers) else np.nan
         kinds = {stage["name"]: stage["type"] for stage in run.stages}
-        students = run.evaluations.loc[(run.evaluations["model"] == "student") & (run.evaluations["step"] == 0)]
+        tested = run.main_evaluations
+        students = tested.loc[(tested["model"] == "student") & (tested["step"] == 0)]
         before = float(students[f"{rate}.value"].iloc[0]) if len(students) else np.nan
         probes = run.probes.assign(visit=visit_numbers(run.probes)).loc[run.probes["states"] == states]
         for stay in table.loc[table["model"] == "student"].to_dict("records"):

@@ -11,7 +11,7 @@ import jiwer
 import numpy as np
 import pandas as pd
 
-from ..run.load import ERROR_RATES, Run
+from ..run.load import ERROR_RATES, Run, error_rate_of
 from ..run.pieces import plain
 from ..run.shown import Reader, token_reader
 
@@ -72,13 +72,15 @@ def groups(run: Run) -> list[Group]:
     unit = ERROR_RATES[run.error_rate] if run.error_rate == "wer" else "characters"
     for key, rows in run.traces.groupby(["step", "stage", "states"], sort=False):
         step, stage, states = cast("tuple[int, str, str]", key)
-        label = LABELS.get(states, states)
-        found.append(Group(int(step), stage, states, label, True, f"{unit}, {written}", rows))
+        label, counted = LABELS.get(states, states), f"{unit}, {written}"
+        if (rules := _rules(rows)) is not None:
+            counted = f"{_counted(rows)}, normaliser {rules}"
+        found.append(Group(int(step), stage, states, label, True, counted, rows))
     for key, rows in run.transcripts.groupby(["step", "stage", "set", "model"], sort=False):
         step, stage, name, model = cast("tuple[int, str, str, str]", key)
         label = f"evaluation on {name}, {model}"
         rules = _normaliser(run, name)
-        counted = f"{ERROR_RATES[run.error_rate]}, normaliser {rules}"
+        counted = f"{_unit(run, name)}, normaliser {rules}"
         found.append(Group(int(step), stage, f"{name}/{model}", label, False, counted, rows))
     order = ["student", "fixed", "teacher", "reference"]
 
@@ -91,9 +93,25 @@ def groups(run: Run) -> list[Group]:
     return sorted(found, key=rank)
 
 
+def _rules(traces: pd.DataFrame) -> str | None:
+    """The normaliser that errors of traces were counted under; None where they were not."""
+    names = [] if "normaliser" not in traces else traces["normaliser"].dropna().tolist()
+    return str(names[0]) if names else None
+
+
+def _counted(traces: pd.DataFrame) -> str:
+    return next(
+        unit for unit in ERROR_RATES.values() if f"{unit}.errors" in traces and traces[f"{unit}.errors"].notna().any()
+    )
+
+
+def _unit(run: Run, name: str) -> str:
+    """What the error rate of an evaluation set counts."""
+    return ERROR_RATES[error_rate_of(run.evaluations.loc[run.evaluations["set"] == name])]
+
+
 def _normaliser(run: Run, name: str) -> str:
-    rows = run.evaluations.loc[run.evaluations["set"] == name]
-    last = rows.iloc[-1]
+    last = run.evaluations.loc[run.evaluations["set"] == name].iloc[-1]
     return f"{last['normaliser']} {last['normaliser_version']}"
 
 
@@ -110,8 +128,8 @@ def packed(run: Run, group: Group, candidates: int, reader: Reader | None = None
         `strings` (tokens, once each) and `rows`. A row has `id`, `text`, `ref`, `err` ([errors, total] or null), `sec`,
         and with traces `tok` (indices into strings), `use` (0 or 1), a list a statistic named as in `PLACES` (null
         where undefined), `mean` of each over the positions where it is defined, and `top`: a position's candidates as
-        flat fours of string index, −100 log p of student and teacher, and 1 for in the student's set + 2 for in the
-        teacher's.
+        flat fours of string index, 10,000 p of student and teacher (null: not in its vocabulary), and 1 for in the
+        student's set + 2 for in the teacher's.
     """
     if not group.traced:
         return {"strings": [], "rows": [_transcript(run, row) for row in group.frame.to_dict("records")]}
@@ -144,14 +162,21 @@ def _about(row: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _transcript(run: Run, row: dict[Any, Any]) -> dict[str, Any]:
-    unit = ERROR_RATES[run.error_rate]
+    unit = _unit(run, row["set"])
     errors, total = row[f"{unit}.errors"], row[f"{unit}.total"]
     made = _about(row) | {"err": None if math.isnan(errors) else [int(errors), int(total)]}
     return made | {"sec": None if row["seconds"] is None else _rounded(row["seconds"], 1)}
 
 
 def _errors(row: dict[Any, Any], rate: str) -> list[int] | None:
-    """Errors of a traced transcript against its reference; no evaluation counted them, so no normaliser is known."""
+    """Errors of a traced transcript against its reference, as the run counted them under its normaliser.
+
+    Traces of `distill probe` and of earlier runs, and those of runs without an evaluation, know no normaliser.
+    """
+    for unit in ERROR_RATES.values():
+        errors, total = (row.get(f"{unit}.{name}", math.nan) for name in ("errors", "total"))
+        if not (pd.isna(errors) or pd.isna(total)):
+            return [int(errors), int(total)] if total else None
     reference, text = row.get("reference"), row.get("text")
     if not isinstance(reference, str) or not isinstance(text, str):
         return None
@@ -197,12 +222,13 @@ def _candidates(at: _Union, most: int, strings: dict[str, int], reader: Reader) 
     for i in sorted(sorted(keep), key=lambda i: -max(at.student[i], at.teacher[i])):
         flags = IN_STUDENT * int(at.in_student[i]) + IN_TEACHER * int(at.in_teacher[i])
         token = strings.setdefault(reader(int(at.ids[i]), str(at.tokens[i])), len(strings))
-        flat += [token, _hundredths(at.student[i]), _hundredths(at.teacher[i]), flags]
+        flat += [token, _ten_thousandths(at.student[i]), _ten_thousandths(at.teacher[i]), flags]
     return flat
 
 
-def _hundredths(logprob: float) -> int | None:
-    return round(-100 * float(logprob)) if math.isfinite(logprob) else None
+def _ten_thousandths(logprob: float) -> int | None:
+    """A probability to the digits that the page shows; None of a token that a model does not have."""
+    return round(10_000 * math.exp(logprob)) if math.isfinite(logprob) else None
 
 
 def _whole(values: np.ndarray, places: int) -> list[int | None]:

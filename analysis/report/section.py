@@ -24,6 +24,7 @@ from .evidence import StageFacts, StageVerdict, Thresholds
 from .facts import NO_CONTROLS, stage_facts
 from .headline import headline
 from .outside import outside_table
+from .tokenizers import tokenizer_notes, tokenizer_rows
 from .verdict import verdict
 
 TILES = {
@@ -68,7 +69,8 @@ class Section:
         decisions: A row a gate reading: step, stage, gate, decision, reason.
         about: Names, hashes and versions.
         recipe: As resolved, in JSON.
-        missing: What the run does not hold, and how to get it, in sentences.
+        missing: What the run does not hold, and how to get it, and what its tokenizers do not write as their models do,
+            in sentences.
     """
 
     name: str
@@ -204,6 +206,7 @@ def _about(run: Run) -> list[tuple[str, str]]:
     rows += [("k", support.get("k")), ("temperature", support.get("temperature")), ("seed", run.seed)]
     rows += [(f"SHA-256 of {path}", digest) for path, digest in resolved.get("manifest_sha256", {}).items()]
     rows += [(f"data set {name}", json.dumps(about)) for name, about in (resolved.get("datasets") or {}).items()]
+    rows += tokenizer_rows(run)
     rows += [("Python", resolved.get("python")), *(resolved.get("versions") or {}).items()]
     return [(str(name), "not recorded" if value is None else str(value)) for name, value in rows]
 
@@ -212,7 +215,7 @@ def _missing(run: Run) -> list[str]:
     if run.probed is not None:
         named = "manifest" in (run.resolved["recipe"].get("probe") or {})
         return [] if named else ["The file does not say which models and manifest it is of: probe again to have them."]
-    found = []
+    found = tokenizer_notes(run)
     traced = any((run.path / "traces").glob("*.parquet"))
     if run.probes.empty and (traced or len(run.decisions)):
         found.append(

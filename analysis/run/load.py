@@ -82,9 +82,23 @@ class Run:
         return self.resolved["recipe"]["stages"]
 
     @property
+    def main_set(self) -> str | None:
+        """The set of `[evaluation]`, which is shown where one is; in older runs the first. None without evaluations."""
+        if self.evaluations.empty:
+            return None
+        names = self.evaluations["set"].tolist()
+        main = (self.resolved["recipe"].get("evaluation") or {}).get("name")
+        return main if main in names else names[0]
+
+    @property
+    def main_evaluations(self) -> pd.DataFrame:
+        """The evaluations on the main set."""
+        return self.evaluations.loc[self.evaluations["set"] == self.main_set]
+
+    @property
     def error_rate(self) -> str:
-        """Which error rate the evaluations hold: `wer` or `mer`."""
-        return "mer" if "mer.value" in self.evaluations else "wer"
+        """Which error rate the evaluations on the main set hold: `wer` or `mer`."""
+        return error_rate_of(self.main_evaluations)
 
     @property
     def recipe(self) -> str:
@@ -108,11 +122,11 @@ class Run:
             ValueError: A file is damaged; names it and the columns.
         """
         # Names, sets and stages may hold hyphens: the evaluation says what its file is called, not the other way round.
-        unit = ERROR_RATES[self.error_rate]
-        columns = (*TRANSCRIPT_COLUMNS, f"{unit}.errors", f"{unit}.total")
         evaluations = self.evaluations.drop_duplicates(list(EVALUATED), keep="last")
         frames = []
+        units = {name: ERROR_RATES[error_rate_of(rows)] for name, rows in evaluations.groupby("set")}
         for step, stage, name, model in evaluations[list(EVALUATED)].itertuples(index=False):
+            columns = (*TRANSCRIPT_COLUMNS, f"{units[name]}.errors", f"{units[name]}.total")
             path = self.path / "transcripts" / f"step-{step:06d}-{stage}-{name}-{model}.parquet"
             if path.exists():
                 frame = read_parquet(path, columns)
@@ -120,7 +134,8 @@ class Run:
                     frame.insert(place, EVALUATED[place], value)
                 frames.append(frame)
         if not frames:
-            return pd.DataFrame(columns=[*EVALUATED, *columns])
+            unit = ERROR_RATES[self.error_rate]
+            return pd.DataFrame(columns=[*EVALUATED, *TRANSCRIPT_COLUMNS, f"{unit}.errors", f"{unit}.total"])
         return pd.concat(frames, ignore_index=True)
 
     @cached_property
@@ -139,6 +154,12 @@ class Run:
     def positions(self) -> pd.DataFrame:
         """The traces with a row a position, see `analysis.traces.positions`."""
         return positions(self.traces)
+
+
+def error_rate_of(evaluations: pd.DataFrame) -> str:
+    """Which error rate some evaluations of one set hold: `wer` or `mer`."""
+    mixed = [column for column in evaluations if str(column).startswith("mer.")]
+    return "mer" if bool(evaluations[mixed].notna().to_numpy().any()) else "wer"
 
 
 def load(path: str | Path) -> Run:

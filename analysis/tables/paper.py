@@ -44,7 +44,7 @@ def error_rate_table(runs: Runs) -> PrintedTable:
         `n_over` (utterances or speakers), `stored` (whether it was stored with the evaluation, for want of
         transcripts). Shares, not per cent.
     """
-    evaluations = _sets_told_apart(runs.joined(evaluated))
+    evaluations = _sets_told_apart(runs.joined(lambda run: evaluated(run, all_sets=True)))
     rows = _teachers(evaluations)
     for recipe in dict.fromkeys(runs.recipes[name] for name in runs):
         students = evaluations.loc[(evaluations["recipe"] == recipe) & (evaluations["model"] == "student")]

@@ -160,7 +160,7 @@ def _overlap(probe: pd.DataFrame) -> dict[str, float]:
 def _notes(run: Run, frame: pd.DataFrame) -> tuple[str, ...]:
     notes, intervals = [], []
     if len(run.evaluations):
-        last, rate = run.evaluations.iloc[-1], run.error_rate
+        last, rate = run.main_evaluations.iloc[-1], run.error_rate
         notes.append(
             f"{rate.upper()}: set {last['set']!r}, {count(last[f'{rate}.total'])} {ERROR_RATES[rate]} in "
             f"{count(last['n_utterances'])} utterances, normaliser {last['normaliser']} {last['normaliser_version']}."

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..run.files import read_json, read_object
 from ..run.load import Run, load
+from ..run.process import read_process
 
 RECENT_STEPS = 50
 """Steps whose mean is a usual step."""
@@ -36,6 +37,7 @@ class RunState:
         step_seconds: Mean of the last steps of this stage, without probes and evaluations; NaN before the first.
         phase_seconds: The same by phase.
         transcripts: By stage of teacher data: its summary, or how many transcripts are written while it is at work.
+        interrupted: In words how its process ended before the run did; None while one is at work, or where none says.
     """
 
     run: Run
@@ -47,6 +49,7 @@ class RunState:
     step_seconds: float = math.nan
     phase_seconds: dict[str, float] = field(default_factory=dict)
     transcripts: dict[str, dict[str, Any] | int] = field(default_factory=dict)
+    interrupted: str | None = None
 
     @property
     def stage_name(self) -> str:
@@ -91,15 +94,18 @@ def run_state(path: str | Path, now: float | None = None) -> RunState:
     Raises:
         FileNotFoundError, ValueError: See `analysis.run.load`; a trace of a probe is refused.
     """
+    now = time.time() if now is None else now
     run = load(path)
     if run.probed is not None:
         raise ValueError(f"{path} is the trace of a probe, which does not go on; see it with `distill report {path}`")
+    process = read_process(run.path, now)
     stage, stage_step, step, outcome = _position(run)
     written = [p.stat().st_mtime for pattern in (*WRITTEN, "resolved.json") for p in run.path.glob(pattern)]
-    quiet = max(0.0, (time.time() if now is None else now) - max(written))
+    quiet = max(0.0, now - max(written))
     phases = _phase_seconds(run, run.stages[stage]["name"])
     total = sum(phases.values()) if phases else math.nan
-    return RunState(run, stage, stage_step, step, outcome, quiet, total, phases, _transcripts(run))
+    interrupted = process.ended if process is not None and outcome is None else None
+    return RunState(run, stage, stage_step, step, outcome, quiet, total, phases, _transcripts(run), interrupted)
 
 
 def _position(run: Run) -> tuple[int, int, int, str | None]:

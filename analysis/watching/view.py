@@ -74,6 +74,8 @@ def _head(state: RunState, width: int) -> Lines:
     if state.outcome is not None:
         status, colour = state.outcome, "bold red" if state.aborted else "bold green"
         status += "" if status.startswith(("finished", "stopped", "aborted")) else " (ended)"
+    elif state.interrupted is not None:
+        status, colour = f"NOT RUNNING: {state.interrupted}, {duration(state.quiet_seconds)} ago", "bold yellow"
     elif state.stalled:
         status, colour = f"STALLED: nothing written for {duration(state.quiet_seconds)}", "bold yellow"
     else:
@@ -86,7 +88,9 @@ def _head(state: RunState, width: int) -> Lines:
     steps = f" {count(state.stage_step)} of at most {count(state.stage_steps)} · {whole} steps"
     progress = Text.assemble((bar(share, max(8, min(40, width - len(steps) - 2))), "cyan"), steps)
     lines = [name, Text(status, colour), place, progress]
-    if state.stalled:
+    if state.interrupted is not None:
+        lines.append(Text(f"it goes on from its newest checkpoint with `distill resume {state.run.path}`", "yellow"))
+    elif state.stalled:
         hint = f"a long probe or evaluation, or interrupted: `distill resume {state.run.path}`"
         lines.append(Text(hint, "yellow"))
     elif state.outcome is None and not math.isnan(state.step_seconds):
@@ -136,7 +140,8 @@ def _plots(state: RunState, width: int) -> Lines:
             series.append((title, steps, values, digits, ""))
     if len(run.metrics):
         series.append(("loss", run.metrics["step"].tolist(), run.metrics["loss"].astype(float).tolist(), 3, ""))
-    mine = run.evaluations[run.evaluations["model"] == "student"]
+    mine = run.main_evaluations
+    mine = mine[mine["model"] == "student"]
     rate = run.error_rate
     if len(mine) and f"{rate}.value" in mine:
         percent = (100 * mine[f"{rate}.value"].astype(float)).tolist()
@@ -213,7 +218,7 @@ def _probe(state: RunState) -> Lines:
 
 
 def _evaluations(state: RunState, most: int) -> Lines:
-    evaluations, rate = state.run.evaluations, state.run.error_rate
+    evaluations, rate = state.run.main_evaluations, state.run.error_rate
     if f"{rate}.value" not in evaluations:
         return []
     teacher = evaluations[evaluations["model"] == "teacher"].tail(1)

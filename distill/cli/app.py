@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +21,7 @@ from rich.markup import escape
 
 from ..extras import MissingExtraError
 from ..recipe.explaining import explain
+from ..run.at_work import Terminated
 from ..training.errors import TrainingError
 from .exit_codes import EPILOGUE, ExitCode
 
@@ -40,6 +45,7 @@ app = App(
     version=lambda: import_module("overlap.version").__version__,
     help="Distil a speech recogniser on-policy, in stages gated on support overlap.",
     help_epilogue=EPILOGUE,
+    suppress_keyboard_interrupt=False,  # or Ctrl-C would end a command without a word on how to go on
     error_formatter=_worded,
 )
 stderr = Console(stderr=True)
@@ -76,15 +82,19 @@ class Loading:
         trust_remote_code: Run Python code that checkpoints bring, as Ark-ASR's do; read it first.
         prompt_format: How text models read prompts: auto wraps them in the chat template where there is one.
         chat_template_kwargs: Further variables of text models' chat templates, as JSON.
+        timestamps: Let Whisper write points in time, as a model that was trained with them does; they are not scored.
     """
 
     trust_remote_code: bool = False
     prompt_format: Literal["auto", "chat", "plain"] | None = None
     chat_template_kwargs: str | None = None
+    timestamps: bool = False
 
     def load(self, model: str) -> Recogniser:
         """Load a directory or Hub name."""
         options: dict[str, Any] = {} if self.prompt_format is None else {"prompt_format": self.prompt_format}
+        if self.timestamps:
+            options["timestamps"] = True
         if self.chat_template_kwargs is not None:
             try:
                 options["chat_template_kwargs"] = dict(json.loads(self.chat_template_kwargs))
@@ -104,26 +114,97 @@ AS_THEY_ARE = Loading()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; a user's mistake is one message. Ends the process with one of `ExitCode`.
 
+    Ctrl-C is exit code 130, another signal 128 and its number, and both say how to go on.
+
     Args:
         arguments: Words of the command line; None takes the process's own.
     """
+    _take_what_the_encoding_lacks()
+    with _ending_softly():
+        try:
+            code = app(sys.argv[1:] if arguments is None else arguments, result_action="return_value") or 0
+            _flush()
+        except BrokenPipeError:
+            code = ExitCode.NOBODY_READS
+        except (MissingExtraError, OSError, TrainingError, ValueError) as error:
+            _say(f"[bold red]error:[/] {escape(str(error))}", *_notes(error))
+            code = ExitCode.MISTAKE
+        except (MemoryError, RuntimeError) as error:
+            torch = sys.modules.get("torch")  # which need not be loaded to say that it ran out of memory
+            if not isinstance(error, MemoryError if torch is None else (MemoryError, torch.OutOfMemoryError)):
+                raise
+            remedy = "lower the stage's micro_batch_size or batch_size, or set student.gradient_checkpointing = true"
+            _say(f"[bold red]error:[/] out of memory: {escape(str(error))}", remedy)
+            code = ExitCode.MISTAKE
+        except Terminated as error:
+            _say(f"interrupted by signal {error.signal}", *_notes(error))
+            code = 128 + error.signal
+        except KeyboardInterrupt as error:
+            _say("interrupted", *_notes(error))
+            code = ExitCode.INTERRUPTED
+        _let_go_of_output()
+    sys.exit(code)
+
+
+def _say(*lines: str) -> None:
+    with suppress(OSError):  # standard error may be a pipe that nobody reads
+        stderr.print("\n".join(lines), highlight=False, soft_wrap=True)
+
+
+def _notes(error: BaseException) -> list[str]:
+    """What was added to an error on its way up, such as how to go on."""
+    return [escape(note) for note in getattr(error, "__notes__", [])]
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _let_go_of_output() -> None:
+    """What cannot be written any more is dropped, or Python would complain of it as it ends."""
     try:
-        sys.exit(app(sys.argv[1:] if arguments is None else arguments, result_action="return_value") or 0)
-    except (MissingExtraError, OSError, TrainingError, ValueError) as error:
-        stderr.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(ExitCode.MISTAKE)
-    except (MemoryError, RuntimeError) as error:
-        torch = sys.modules.get("torch")  # which need not be loaded to say that it ran out of memory
-        if not isinstance(error, MemoryError if torch is None else (MemoryError, torch.OutOfMemoryError)):
-            raise
-        remedy = "lower the stage's micro_batch_size or batch_size, or set student.gradient_checkpointing = true"
-        stderr.print(
-            f"[bold red]error:[/] out of memory: {escape(str(error))}\n{remedy}", highlight=False, soft_wrap=True
-        )
-        sys.exit(ExitCode.MISTAKE)
-    except KeyboardInterrupt:
-        stderr.print("interrupted; continue a run with `distill resume RUN`, transcripts with the same command again")
-        sys.exit(ExitCode.INTERRUPTED)
+        _flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _ending_softly() -> Iterator[None]:
+    """Let a scheduler's or a closed terminal's signal end work as Ctrl-C does, with a word on how it ended.
+
+    Not in the further processes of a run: one that waits for the others in a collective call would not hear it.
+    """
+    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {number: signal.getsignal(number) for number in numbers}
+    if os.environ.get("RANK", "0") == "0":
+        for number in numbers:
+            if before[number] is signal.SIG_DFL:
+                signal.signal(number, _terminate)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            if signal.getsignal(number) is _terminate:
+                signal.signal(number, before[number])
+
+
+def _terminate(number: int, _: object) -> None:
+    raise Terminated(number)
+
+
+def _take_what_the_encoding_lacks() -> None:
+    """Replace characters that a console or file of another encoding than UTF-8 cannot hold, rather than end in them."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
+
+
+def print_json(tree: Mapping[str, Any]) -> None:
+    """Print one JSON object; characters that standard output cannot hold are escaped, never replaced."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
+    print(json.dumps(tree, ensure_ascii=not encoding.startswith("utf"), allow_nan=False))
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]], about: dict[str, Any] | None = None) -> None:

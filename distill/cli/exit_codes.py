@@ -14,6 +14,8 @@ class ExitCode(IntEnum):
     ABORTED = 3
     STOPPED = 4
     INTERRUPTED = 130
+    NOBODY_READS = 141
+    TERMINATED = 143
 
     @property
     def meaning(self) -> str:
@@ -29,6 +31,9 @@ _MEANINGS = {
     ExitCode.STOPPED: "the run stopped before its end: a stage's gate did not open within its steps, or total_steps "
     "were spent before the last stage",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C); goes on with distill resume",
+    ExitCode.NOBODY_READS: "whoever read the output left, as after | head",
+    ExitCode.TERMINATED: "ended by a scheduler's signal (others likewise: 128 and their number); goes on with distill "
+    "resume",
 }
 
 EPILOGUE = "Exit codes:\n\n" + "\n".join(f"- {code.value}: {code.meaning}" for code in ExitCode)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from ..display import display
-from ..places import require_places
+from ..places import require_places, require_writable
 from ..recipe import Decoding, Server, Support, Teacher
-from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, stderr, write_rows
+from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, stderr, write_rows
 from .exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from ..data.batch import AudioSource
     from ..data.manifest import Utterance
     from ..probing.probe import StateProbe
+    from ..probing.round_trip import RoundTrip
     from ..teacher import ServedTeacher
 
 PREFLIGHT_CLIPS = 8
@@ -45,7 +45,8 @@ def probe(
 ) -> int:
     """Support overlap of two models over a manifest, at the states of the student's own rollouts.
 
-    Ends with the five numbers to read first and what they come to.
+    Ends with the five numbers to read first and what they come to. The teacher also transcribes up to 32 of the
+    utterances: how many of its own transcripts its tokenizer cuts otherwise than it wrote them is told beside.
 
     Args:
         student: Directory or Hub name of the model that writes; a preflight needs none.
@@ -75,17 +76,23 @@ def probe(
     if teacher_url is not None and temperature != 1.0:
         raise ValueError("--temperature: a server's log-probabilities are at temperature 1; leave it out")
     require_places(manifests={"--manifest": manifest}, models={"--student": student, "--teacher": teacher})
-    from ..data.audio import AudioCache, check_durations
+    if output:
+        require_writable(output, "--output")
+    from ..data.audio import AudioCache
     from ..data.batch import AudioSource, check_inputs
+    from ..data.checks import Use, check_audio, check_models
+    from ..data.findings import refuse
     from ..data.labels import checked_labels
-    from ..data.limits import token_limit
     from ..data.sources import read_utterances
+    from ..limits import token_limit
     from ..pair.pair import Pair
     from ..probing.probe import probe as probe_pair
+    from ..probing.round_trip import round_trip
     from ..teacher import ServedTeacher, load_served_teacher
 
-    utterances = read_utterances(manifest)[: max_utterances or (PREFLIGHT_CLIPS if preflight else None)]
-    check_durations(utterances, max_seconds)
+    everything = read_utterances(manifest, check_audio=False)
+    utterances = everything[: max_utterances or (PREFLIGHT_CLIPS if preflight else None)]
+    refuse(check_audio(utterances, max_seconds))
     source = AudioSource(AudioCache(max_seconds=max_seconds))
     scorer = loading.load(teacher) if teacher_url is None else load_served_teacher(served, k)
     sources = {"student": student, "teacher": teacher, "manifest": manifest}
@@ -95,8 +102,9 @@ def probe(
         return _preflight(scorer, source, utterances, k, max_new_tokens or token_limit(utterances), sources, json_)
     assert student is not None
     pair = Pair.of(loading.load(student), scorer, k)
-    utterances = checked_labels(utterances, pair.student, manifest, needed=False)
+    utterances = checked_labels(utterances, pair.student, needed=False)
     check_inputs(utterances, pair.student, pair.teacher)
+    refuse(check_models(Use(utterances, (pair.student, pair.teacher))))
     with display() as progress:
         result = probe_pair(
             pair,
@@ -108,9 +116,21 @@ def probe(
             traced=len(utterances) if output else 0,
             progress=lambda done, total: progress.work("probing", done, total),
         )
+        trip = round_trip(
+            scorer,
+            source,
+            utterances,
+            Decoding(max_new_tokens=max_new_tokens),
+            batch_size=batch_size,
+            progress=lambda done, total: progress.work("teacher's tokens", done, total),
+        )
+    _print_probe(result, trip, sources, len(utterances), json_)
     if output:
         write_rows(output, result.traces, {"probe": sources | result.about})
-    _print_probe(result, sources, len(utterances), json_, output)
+        if not json_:
+            print(
+                f"\ntrace of {len(result.traces)} utterances: {output}; see it: distill report {output} -o report.html"
+            )
     if isinstance(scorer, ServedTeacher) and scorer.cache is not None:
         stderr.print(f"{scorer.cache.hits} of {scorer.cache.hits + scorer.cache.misses} answers from {server.cache}")
     return 0
@@ -136,7 +156,10 @@ def _preflight(
             max_new_tokens=max_new_tokens,
             progress=lambda done, total: progress.work("asking", done, total),
         )
-    print(json.dumps(sources | found.to_dict(), ensure_ascii=False, allow_nan=False) if as_json else found)
+    if as_json:
+        print_json(sources | found.to_dict())
+    else:
+        print(found)
     return ExitCode.MISTAKE if found.problems else ExitCode.DONE
 
 
@@ -169,24 +192,27 @@ def show(
         json_: Print one JSON object to standard output and nothing else there.
     """
     require_places(manifests={"--manifest": manifest}, models={"--student": student, "--teacher": teacher})
-    from ..data.audio import AudioCache, check_durations
+    from ..data.audio import AudioCache
     from ..data.batch import AudioSource, check_inputs
+    from ..data.checks import Use, check_audio, check_models
+    from ..data.findings import refuse
     from ..data.labels import checked_labels
     from ..data.manifest import require_text
     from ..data.sources import read_utterances
     from ..pair.pair import Pair
     from ..probing.show import show as show_utterance
 
-    utterances = read_utterances(manifest)
+    utterances = read_utterances(manifest, check_audio=False)
     chosen = [u for u in utterances if utterance in (None, u.id)][:1]
     if not chosen:
         raise ValueError(f"{manifest} has no utterance {utterance!r}; its first is {utterances[0].id!r}")
     if states == "reference":
         require_text(chosen, "scoring the reference")
-    check_durations(chosen, max_seconds)
+    refuse(check_audio(chosen, max_seconds))
     pair = Pair.of(loading.load(student), loading.load(teacher), k)
-    chosen = checked_labels(chosen, pair.student, manifest, needed=states == "reference")
+    chosen = checked_labels(chosen, pair.student, needed=states == "reference")
     check_inputs(chosen, pair.student, pair.teacher)
+    refuse(check_models(Use(chosen, (pair.student, pair.teacher), pair.student if states == "reference" else None)))
     view = show_utterance(
         pair,
         AudioSource(AudioCache(max_seconds=max_seconds)),
@@ -195,25 +221,26 @@ def show(
         Decoding(max_new_tokens=max_new_tokens),
         states=states,
     )
-    print(json.dumps(view.to_dict(), ensure_ascii=False, allow_nan=False) if json_ else view)
+    if json_:
+        print_json(view.to_dict())
+    else:
+        print(view)
 
 
-def _print_probe(
-    result: StateProbe, sources: dict[str, Any], utterances: int, as_json: bool, output: Path | None
-) -> None:
+def _print_probe(result: StateProbe, trip: RoundTrip, sources: dict[str, Any], utterances: int, as_json: bool) -> None:
     reading = result.first_reading
     if as_json:
         tree = sources | {"summary": result.estimates.to_dict(), "funnel": result.funnel.to_dict()}
         tree["first_reading"] = reading.to_dict()
+        tree["teacher_round_trip"] = trip.to_dict()
         if result.coverage:
             sides = {"student": result.coverage.student, "teacher": result.coverage.teacher}
             tree["vocabulary"] = {name: {"ids": side.ids, "mapped": side.mapped} for name, side in sides.items()}
         if result.bounds:
             tree["bounds"] = result.bounds.to_summary().to_dict()
-        print(json.dumps(tree, ensure_ascii=False, allow_nan=False))
+        print_json(tree)
         return
     print(*filter(None, (result.estimates, result.bounds, result.funnel, result.coverage)), sep="\n\n")
-    if output:
-        print(f"\ntrace of {len(result.traces)} utterances: {output}; see it: distill report {output} -o report.html")
+    print(f"\nteacher: {trip.line}")
     named = [f"{name.replace('_', ' ')} {value}" for name, value in sources.items()]
     print(f"\n{', '.join(named)}: {utterances:,} utterances, on the student's own transcripts\n\n{reading}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +12,7 @@ from ..places import packaged
 from ..ranks import is_first
 from ..recipe import TrackerName, load_recipe
 from ..recipe.paths import require_files, shipped_recipes
-from .app import JsonFlag, Seed, app
+from .app import JsonFlag, Seed, app, print_json
 from .exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -76,17 +75,28 @@ def train(
     with display() as progress:
         costs = rehearse(loaded, observer=progress)
     if is_first():
-        print(json.dumps(costs.to_dict(), allow_nan=False) if json_ else costs)
+        if json_:
+            print_json(costs.to_dict())
+        else:
+            print(costs)
     return 0
 
 
 @app.command
-def resume(run: Path, *, track: Track = ()) -> int:
+def resume(
+    run: Path,
+    *,
+    track: Track = (),
+    set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
+    accept_changed_data: bool = False,
+) -> int:
     """Continue an interrupted run from its newest checkpoint.
 
     Args:
         run: Run directory.
         track: Copy the run to these as well: tensorboard, wandb or trackio. They also take a run that has ended.
+        set_: Where data is that has moved, such as stages.0.manifest=new.jsonl; what it holds must be the same.
+        accept_changed_data: Go on with manifests that changed since the run began; the run records which lines did.
     """
     from ..run.run_directory import RunDirectory
 
@@ -94,7 +104,9 @@ def resume(run: Path, *, track: Track = ()) -> int:
     from ..training import launch
 
     with display() as progress:
-        result = launch.resume(run, trackers=track, observer=progress)
+        result = launch.resume(
+            run, trackers=track, moved=set_, accept_changed_data=accept_changed_data, observer=progress
+        )
     return _conclude(result)
 
 
@@ -121,6 +133,8 @@ def _conclude(result: RunResult) -> int:
 
         print(stage_table(load(result.path)).to_text())
         print(f"\n{result.outcome}\nrun directory: {result.path}\nmodel: {result.model}")
+        if result.best is not None:
+            print(f"best model: {result.best_model} ({result.best})")
     if result.aborted:
         return ExitCode.ABORTED
     return ExitCode.STOPPED if result.stopped else ExitCode.DONE

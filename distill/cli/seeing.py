@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from .app import Amount, JsonFlag, app
+from ..places import require_writable
+from .app import Amount, JsonFlag, app, print_json
 
 
 @app.command
@@ -29,12 +29,16 @@ def report(
         audio: Put the utterances' audio into the page, as far as it stays small.
         json_: Print one JSON object to standard output and nothing else there.
     """
+    require_writable(output, "--output")
     from analysis.report import write_report
 
     from ..data.clips import manifest_clips
 
     written = write_report(runs, output, clips=manifest_clips if audio else None)
-    print(json.dumps(written.to_dict(), ensure_ascii=False, allow_nan=False) if json_ else written)
+    if json_:
+        print_json(written.to_dict())
+    else:
+        print(written)
 
 
 @app.command

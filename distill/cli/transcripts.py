@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from ..display import display
-from ..places import require_places
+from ..places import require_places, require_writable
 from ..recipe import Decoding, Filters, Server, Teacher, Transcription
-from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, write_rows
+from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, write_rows
 
 if TYPE_CHECKING:
     import torch
@@ -45,17 +44,25 @@ def evaluate(
         json_: Print one JSON object to standard output and nothing else there.
     """
     require_places(manifests={"--manifest": manifest}, models={"--model": model})
-    from ..data.audio import AudioCache, check_durations
+    if output:
+        require_writable(output, "--output")
+    from ..normalise import normaliser as find_normaliser
+
+    find_normaliser(normaliser)
+    from ..data.audio import AudioCache
     from ..data.batch import AudioSource, check_inputs
+    from ..data.checks import Use, check_audio, check_models
+    from ..data.findings import refuse
     from ..data.manifest import require_text
     from ..data.sources import read_utterances
     from ..evaluation.evaluation import evaluate as evaluate_model
 
-    utterances = read_utterances(manifest)
+    utterances = read_utterances(manifest, check_audio=False)
     require_text(utterances, "evaluation")
-    check_durations(utterances, max_seconds)
+    refuse(check_audio(utterances, max_seconds))
     recogniser = loading.load(model)
     check_inputs(utterances, recogniser)
+    refuse(check_models(Use(utterances, (recogniser,))))
     with display() as progress:
         evaluation = evaluate_model(
             recogniser,
@@ -65,12 +72,13 @@ def evaluate(
             decoding=Decoding(max_new_tokens=max_new_tokens),
             batch_size=batch_size,
             progress=lambda done, total: progress.work("transcribing", done, total),
-            source_name=manifest,
         )
+    if json_:
+        print_json({"model": model, "manifest": manifest} | evaluation.score.to_dict())
+    else:
+        print(evaluation.score)
     if output:
         write_rows(output, evaluation.rows)
-    result = {"model": model, "manifest": manifest} | evaluation.score.to_dict()
-    print(json.dumps(result, ensure_ascii=False, allow_nan=False) if json_ else evaluation.score)
 
 
 @app.command
@@ -110,6 +118,10 @@ def transcribe(
         json_: Print one JSON object to standard output and nothing else there.
     """
     require_places(manifests={"--manifest": manifest}, models={"--teacher": teacher})
+    require_writable(output, "--output", makes_folders=True)
+    from ..normalise import normaliser as find_normaliser
+
+    find_normaliser(normaliser)
     from ..teacher_data.making import transcribe_manifest
 
     with display() as progress:
@@ -124,8 +136,10 @@ def transcribe(
             normaliser=normaliser,
             progress=lambda done, total: progress.work("transcribing", done, total),
         )
-    tree = {"manifest": manifest, "output": str(output)} | data.summary.to_dict()
-    print(json.dumps(tree, ensure_ascii=False, allow_nan=False) if json_ else f"{data.summary}\n\nwritten to {output}")
+    if json_:
+        print_json({"manifest": manifest, "output": str(output)} | data.summary.to_dict())
+    else:
+        print(f"{data.summary}\n\nwritten to {output}")
 
 
 def _device(name: str | None) -> torch.device:

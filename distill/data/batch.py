@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..models import InputError, ModelError, Prompt, Transcriber
+from ..models.languages import spoken
 from .audio import AudioCache, duration
 from .manifest import Utterance, refuse_context, require_input
 
@@ -40,6 +41,7 @@ class Batch:
                 read = [utterance.prompt for utterance in self.utterances]
             contexts = [utterance.context for utterance in self.utterances]
             try:
+                languages = [spoken(utterance.language) for utterance in self.utterances]
                 prompt = recogniser.prepare(read, languages, contexts)
             except InputError as error:
                 raise ModelError(f"utterance {self.utterances[error.row].id!r}: {error}") from error

@@ -5,19 +5,23 @@ Fields, of which only ``audio`` is required: ``id`` (string), ``audio`` (path, r
 end), ``language`` (a name such as ``English``), ``context`` (what it may be about: names, hotwords, a sentence; for
 models whose prompt has a place for it, which Qwen3-ASR's has). Lines for text models have, instead of ``audio`` or
 beside it, ``prompt``: a string, or a list of chat messages ``{"role", "content"}``; ``text`` is then the completion.
-Other fields are kept in :attr:`Utterance.extra`; ``null`` means absent.
+Other fields are kept in :attr:`Utterance.extra`; ``null`` means absent. Names of other tools are read too
+(:mod:`.foreign`).
 """
 
 import functools
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from ..places import located
+from .beside import audio_folders, found_beside
+from .files import missing_words
+from .foreign import say_doubtful, translated
 from .stored_audio import StoredAudio
 
 FIELDS = ("id", "audio", "prompt", "text", "begin_time", "end_time", "language", "context")
@@ -46,6 +50,7 @@ class Utterance:
         extra: Further fields of the manifest line.
         prompt: What a text model reads: a string or the messages of a chat; ``None`` where there is audio alone.
         context: What a recogniser is told beforehand, such as names that may occur; ``None`` if nothing.
+        place: Manifest and line, or data set and row, for messages.
 
     Raises:
         ValueError: An empty id, neither audio nor prompt, a time that is not finite, a negative begin, an end at or
@@ -61,6 +66,7 @@ class Utterance:
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
     prompt: str | tuple[Message, ...] | None = field(default=None, hash=False)
     context: str | None = None
+    place: tuple[str, int] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -108,7 +114,7 @@ def read_manifest(path: str | Path, *, check_audio: bool = True) -> list[Utteran
         raise FileNotFoundError(
             f"{path}: the manifest {what}; give the path of a JSON Lines file, one utterance a line"
         )
-    folder = path.resolve().parent
+    folders = audio_folders(path)
     utterances: list[Utterance] = []
     problems: list[str] = []
     first_line: dict[str, int] = {}
@@ -116,13 +122,10 @@ def read_manifest(path: str | Path, *, check_audio: bool = True) -> list[Utteran
     for number, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if not raw.strip():
             continue
-        utterance, found = _parse_line(raw, default_id=f"{path.stem}-{number:06d}", folder=folder)
+        utterance, found = _parse_line(raw, place=(str(path), number), folders=folders)
         if utterance is not None:
             if check_audio and isinstance(utterance.audio, Path) and not exists(utterance.audio):
-                found.append(
-                    f'field "audio": the file {utterance.audio} does not exist; correct the path (it is taken relative '
-                    "to the manifest's folder) or remove the line"
-                )
+                found.append(f'field "audio": {missing_words(utterance.audio)}')
             if (earlier := first_line.setdefault(utterance.id, number)) != number:
                 found.append(
                     f'field "id": {utterance.id!r} is already used on line {earlier}; give each utterance its own id'
@@ -131,6 +134,7 @@ def read_manifest(path: str | Path, *, check_audio: bool = True) -> list[Utteran
         problems += (f"{path}:{number}: {problem}" for problem in found)
     if problems:
         _refuse(f"{path}: {len(problems)} problems", problems)
+    say_doubtful(path, (name for utterance in utterances for name in utterance.extra), FIELDS)
     if not utterances:
         raise ManifestError(f"{path}: the manifest has no utterances; write one JSON object a line")
     return utterances
@@ -150,7 +154,7 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
         ManifestError: No utterances, a repeated id, audio inside a data set, or an extra field that JSON cannot hold.
     """
     path = Path(path)
-    folder = path.resolve().parent
+    folder = path.parent.resolve()
     lines: dict[str, str] = {}
     for utterance in utterances:
         if utterance.id in lines:
@@ -232,7 +236,7 @@ def _refuse(headline: str, problems: list[str], *, head: bool = False) -> NoRetu
     raise ManifestError("\n  ".join([headline, *shown]))
 
 
-def _parse_line(raw: bytes, *, default_id: str, folder: Path) -> tuple[Utterance | None, list[str]]:
+def _parse_line(raw: bytes, *, place: tuple[str, int], folders: Sequence[Path]) -> tuple[Utterance | None, list[str]]:
     try:
         record = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
@@ -244,7 +248,7 @@ def _parse_line(raw: bytes, *, default_id: str, folder: Path) -> tuple[Utterance
     if not isinstance(record, dict):
         return None, [f'a JSON {_json_type(record)}, not an object; write {{"audio": …, "text": …}}']
 
-    problems: list[str] = []
+    record, problems = translated(record)
     known: dict[str, Any] = {name: record.get(name) for name in FIELDS}
     for name in ("id", "audio", "text", "language", "context"):
         if known[name] is not None and not isinstance(known[name], str):
@@ -273,9 +277,8 @@ def _parse_line(raw: bytes, *, default_id: str, folder: Path) -> tuple[Utterance
     end = -1.0 if known["end_time"] is None else float(known["end_time"])
     try:
         return Utterance(
-            id=default_id if known["id"] is None else known["id"],
-            # Not resolve(): it costs several system calls a line, and would hide the names in a folder of links.
-            audio=None if audio is None else Path(os.path.normpath(folder / audio)),
+            id=f"{Path(place[0]).stem}-{place[1]:06d}" if known["id"] is None else known["id"],
+            audio=None if audio is None else found_beside(audio, folders),
             text=known["text"],
             begin_time=begin,
             end_time=end,
@@ -283,6 +286,7 @@ def _parse_line(raw: bytes, *, default_id: str, folder: Path) -> tuple[Utterance
             extra={name: value for name, value in record.items() if name not in FIELDS},
             prompt=tuple(prompt) if isinstance(prompt, list) else prompt,
             context=known["context"] or None,  # an empty one says nothing
+            place=place,
         ), []
     except ValueError as error:
         return None, [str(error)]

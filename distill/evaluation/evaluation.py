@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..data.audio import duration
@@ -12,6 +12,7 @@ from ..data.batch import AudioSource
 from ..data.labels import checked_labels
 from ..data.manifest import Utterance, require_text
 from ..models import Transcriber
+from ..normalise import normaliser as find_normaliser
 from ..recipe import Decoding
 from ..transcribe import Progress, transcribe
 from .scoring import UNITS, TranscriptScore, score_transcripts
@@ -24,7 +25,7 @@ class Evaluation:
     Attributes:
         score: Error rates over the set.
         rows: An utterance each: `id`, `reference` and `text` as written, `seconds`, the manifest's `language` and
-            `speaker` (None without), and of words (mixed tokens where the normaliser asks for their rate) and
+            `speaker` (None without; as text), and of words (mixed tokens where the normaliser asks for their rate) and
             characters after normalisation `words.errors`, `words.total`, `words.substitutions`, `words.deletions`,
             `words.insertions`, `tokens.errors`, `characters.errors` and so on.
     """
@@ -42,9 +43,8 @@ def evaluate(
     decoding: Decoding,
     batch_size: int = 32,
     progress: Progress | None = None,
-    source_name: str | Path | None = None,
 ) -> Evaluation:
-    """Corpus word and character error rates of a recogniser, with intervals from a bootstrap over utterances.
+    """Corpus word and character error rates of a recogniser, with intervals over speakers or utterances.
 
     Args:
         recogniser: Who writes.
@@ -54,27 +54,63 @@ def evaluate(
         decoding: How the recogniser writes.
         batch_size: Utterances at once.
         progress: Called after each batch.
-        source_name: The manifest that they are from, which messages name.
 
     Raises:
         ManifestError: An utterance without reference text, or with control tokens in it that are no known form.
         ValueError: An unknown normaliser, or no utterances.
     """
     require_text(utterances, "evaluation")
-    utterances = checked_labels(utterances, recogniser, source_name)
+    utterances = checked_labels(utterances, recogniser)
     references = {utterance.id: utterance.text or "" for utterance in utterances}
     texts = transcribe(recogniser, source, utterances, decoding, batch_size=batch_size, progress=progress)
-    score = score_transcripts(references, texts, normaliser=normaliser)
+    speakers = {utterance.id: utterance.extra.get("speaker") for utterance in utterances}
+    score = score_transcripts(references, texts, normaliser=normaliser, speakers=speakers)
     place = {id_: i for i, id_ in enumerate(score.ids)}
     return Evaluation(score, [_row(u, texts[u.id], score, place[u.id]) for u in utterances])
 
 
+def counted(rows: Sequence[Mapping[str, Any]], normaliser: str) -> list[dict[str, Any]]:
+    """Rows that hold a `text` and mostly a `reference`, with the errors between them.
+
+    Args:
+        rows: Of traces.
+        normaliser: Name of the normaliser applied to both sides.
+
+    Returns:
+        The rows, with `words.errors` and `words.total`, or `tokens.…` where the normaliser asks for the mixed error
+        rate (None without a reference), and `normaliser` with its version.
+
+    Raises:
+        ValueError: An unknown normaliser.
+    """
+    found = find_normaliser(normaliser)
+    with_reference = [i for i, row in enumerate(rows) if row["reference"] is not None]
+    errors: list[int | None] = [None] * len(rows)
+    totals = list(errors)
+    if with_reference:
+        references, texts = ([rows[i][side] for i in with_reference] for side in ("reference", "text"))
+        score = score_transcripts(references, texts, normaliser=found, draws=2)
+        counts = score.words if score.rate == "wer" else score.mixed
+        for i, e, n in zip(with_reference, counts.errors.tolist(), counts.reference_lengths.tolist(), strict=True):
+            errors[i], totals[i] = e, n
+    unit, name = UNITS[found.rate], f"{found.name} {found.version}"
+    return [
+        {**row, f"{unit}.errors": e, f"{unit}.total": n, "normaliser": name}
+        for row, e, n in zip(rows, errors, totals, strict=True)
+    ]
+
+
 def _row(utterance: Utterance, text: str, score: TranscriptScore, i: int) -> dict[str, Any]:
     row = {"id": utterance.id, "reference": utterance.text, "text": text, "seconds": duration(utterance)}
-    row |= {"language": utterance.language, "speaker": utterance.extra.get("speaker")}
+    row |= {"language": utterance.language, "speaker": _name(utterance.extra.get("speaker"))}
     counted = {"wer": score.words, "mer": score.mixed, "cer": score.characters}
     for unit, counts in ((UNITS[rate], counted[rate]) for rate in (score.rate, "cer")):
         row |= {f"{unit}.errors": int(counts.errors[i]), f"{unit}.total": int(counts.reference_lengths[i])}
         for kind in ("substitutions", "deletions", "insertions"):
             row[f"{unit}.{kind}"] = int(getattr(counts, kind)[i])
     return row
+
+
+def _name(value: Any) -> str | None:
+    """A field that manifests may hold as text here and as a number there, which a column of a table cannot."""
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overlap.bootstrap import DRAWS, unseen_errors
+from overlap.clusters import Over, resampled
 from overlap.groups import GroupSums
 from overlap.summary import Estimate, estimate
 
@@ -99,6 +100,8 @@ class TranscriptScore:
         n_empty_references: Utterances whose normalised reference is empty: all of their hypothesis is inserted.
         n_empty_hypotheses: Utterances whose normalised hypothesis is empty.
         level: Level of the intervals.
+        over: What they are over, see :func:`overlap.clusters.resampled`.
+        n_over: How many of these there are.
     """
 
     wer: ErrorRate
@@ -114,6 +117,8 @@ class TranscriptScore:
     n_empty_references: int
     n_empty_hypotheses: int
     level: float
+    over: Over
+    n_over: int
 
     @property
     def n_utterances(self) -> int:
@@ -127,6 +132,7 @@ class TranscriptScore:
             "cer": _json_safe(self.cer),
             "normaliser": self.normaliser,
             "normaliser_version": self.normaliser_version,
+            "interval": {"over": self.over, "n": self.n_over},
             "n_utterances": self.n_utterances,
             "n_empty_references": self.n_empty_references,
             "n_empty_hypotheses": self.n_empty_hypotheses,
@@ -135,10 +141,18 @@ class TranscriptScore:
     def __str__(self) -> str:
         return "\n".join(
             [
-                *(_line(name, getattr(self, name), self.level) for name in (self.rate, "cer")),
+                *(self._line(name, getattr(self, name)) for name in (self.rate, "cer")),
                 f"{self.n_utterances} utterances ({self.n_empty_references} empty references, "
                 f"{self.n_empty_hypotheses} empty hypotheses), normaliser {self.normaliser} {self.normaliser_version}",
             ]
+        )
+
+    def _line(self, name: str, rate: ErrorRate) -> str:
+        return (
+            f"{name.upper()} {100 * rate.value:.2f} % ({100 * self.level:g} % interval over {self.n_over} {self.over} "
+            f"{100 * rate.low:.2f} to {100 * rate.high:.2f} %): "
+            f"{rate.errors} errors ({rate.substitutions} substitutions, {rate.deletions} deletions, "
+            f"{rate.insertions} insertions) in {rate.total} {UNITS[name]}"
         )
 
 
@@ -147,11 +161,12 @@ def score_transcripts(
     hypotheses: Mapping[str, str] | Sequence[str],
     *,
     normaliser: Normaliser | str,
+    speakers: Mapping[str, Any] | Sequence[Any] | None = None,
     level: float = 0.95,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> TranscriptScore:
-    """Corpus word, mixed and character error rates, with intervals from a bootstrap over utterances.
+    """Corpus word, mixed and character error rates, with intervals from a bootstrap over speakers or utterances.
 
     Words are what spaces separate. The mixed error rate is for scripts without spaces (Chinese, Japanese) and for
     speech that switches between them and others: it is the measure of Mandarin-English benchmarks (such as that of Shi,
@@ -159,16 +174,18 @@ def score_transcripts(
     jiwer and most English and European results. An utterance whose reference is empty adds its insertions to the errors
     and nothing to the total.
 
-    The intervals come from utterances drawn with replacement (Bisani & Ney, ICASSP 2004), the same ones for every rate,
-    with the studentised ends that every overlap statistic has (:func:`overlap.summary.estimate`). Where every
-    utterance has the same rate, such as none or all of its words, the ends are what could have escaped notice
-    (:func:`overlap.bootstrap.unseen_errors`).
+    The intervals come from speakers drawn with replacement, with all of their utterances, where every utterance names
+    one and there are enough (:func:`overlap.clusters.resampled`), and else from utterances (Bisani & Ney, ICASSP 2004),
+    the same ones for every rate, with the studentised ends that every overlap statistic has
+    (:func:`overlap.summary.estimate`). Where all of them have the same rate, such as none or all of their words, the
+    ends are what could have escaped notice (:func:`overlap.bootstrap.unseen_errors`).
 
     Args:
         references: Reference transcripts by utterance id, or in order.
         hypotheses: Hypotheses by the same ids, or in the same order. A missing hypothesis is an error, not an empty
             string.
         normaliser: What to apply to both sides: a normaliser or the name of one.
+        speakers: Who speaks, by the same ids or in the same order; None or NaN where it is not known.
         level: Level of the intervals.
         draws: Bootstrap resamples, at least 2.
         seed: Seed of the resampling. With ids, the result does not depend on the order of the mappings.
@@ -195,7 +212,13 @@ def score_transcripts(
     mixed = _counts(jiwer.process_words, *(list(map(_spaced, side)) for side in (normal_references, normal_hypotheses)))
     characters = _counts(jiwer.process_characters, normal_references, normal_hypotheses)
     counts = {"wer": words, "mer": mixed, "cer": characters}
-    rates = _error_rates(ids, counts, level=level, draws=draws, seed=seed)
+    named = _named(ids, speakers)
+    over = resampled(named)
+    # Utterances stay in the order of their ids, which resampling goes by; speakers are taken in that of their names.
+    names, member = (
+        np.unique(list(map(str, named)), return_inverse=True) if over == "speakers" else (ids, range(len(ids)))
+    )
+    rates = _error_rates(list(names), member, counts, level=level, draws=draws, seed=seed)
     return TranscriptScore(
         wer=rates["wer"],
         mer=rates["mer"],
@@ -210,7 +233,20 @@ def score_transcripts(
         n_empty_references=sum(not text.strip() for text in normal_references),
         n_empty_hypotheses=sum(not text.strip() for text in normal_hypotheses),
         level=level,
+        over=over,
+        n_over=len(names),
     )
+
+
+def _named(ids: list[str], speakers: Mapping[str, Any] | Sequence[Any] | None) -> list[Any]:
+    """The speaker of each utterance, None where nobody says."""
+    if speakers is None:
+        return [None] * len(ids)
+    if isinstance(speakers, Mapping):
+        return [speakers.get(id_) for id_ in ids]
+    if len(speakers) != len(ids):
+        raise ValueError(f"{len(speakers)} speakers and {len(ids)} utterances; give one for each, None where unknown")
+    return list(speakers)
 
 
 def _paired(
@@ -267,11 +303,18 @@ def _counts(
 
 
 def _error_rates(
-    ids: Sequence[str], counts: Mapping[str, EditCounts], *, level: float, draws: int, seed: int
+    names: Sequence[str],
+    member: Sequence[int] | NDArray[np.int64],
+    counts: Mapping[str, EditCounts],
+    *,
+    level: float,
+    draws: int,
+    seed: int,
 ) -> dict[str, ErrorRate]:
-    errors = np.stack([c.errors for c in counts.values()], axis=1)
-    totals = np.stack([c.reference_lengths for c in counts.values()], axis=1)
-    sums = GroupSums(tuple(counts), tuple(ids), errors.astype(np.float64), totals, np.zeros_like(totals))
+    errors, totals = np.zeros((2, len(names), len(counts)), np.int64)
+    np.add.at(errors, member, np.stack([c.errors for c in counts.values()], axis=1))
+    np.add.at(totals, member, np.stack([c.reference_lengths for c in counts.values()], axis=1))
+    sums = GroupSums(tuple(counts), tuple(names), errors.astype(np.float64), totals, np.zeros_like(totals))
     estimates = estimate(sums, limits=(0.0, math.inf), level=level, draws=draws, seed=seed)
     return {name: _error_rate(edits, estimates[name], level) for name, edits in counts.items()}
 
@@ -294,12 +337,3 @@ def _error_rate(edits: EditCounts, found: Estimate, level: float) -> ErrorRate:
 
 def _json_safe(rate: ErrorRate) -> dict[str, float | int | None]:
     return {name: None if math.isnan(value) else value for name, value in asdict(rate).items()}
-
-
-def _line(name: str, rate: ErrorRate, level: float) -> str:
-    return (
-        f"{name.upper()} {100 * rate.value:.2f} % "
-        f"({100 * level:g} % interval {100 * rate.low:.2f} to {100 * rate.high:.2f} %): "
-        f"{rate.errors} errors ({rate.substitutions} substitutions, {rate.deletions} deletions, "
-        f"{rate.insertions} insertions) in {rate.total} {UNITS[name]}"
-    )

@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ..extras import require
 from .base import ModelError, Recogniser
+from .files import file_damage
 
 FOLDER = "adapter"
 _NAME = "default"  # peft's, where there is one adapter
@@ -77,7 +78,13 @@ def _targets(network: Any, wanted: Sequence[str] | None, name: str) -> list[str]
     }
     chosen = linear
     if wanted is not None:
+        heads = [path for path, module in network.named_modules() if module is head]
         for target in wanted:
+            if any(_ends_in(path, target) for path in heads):
+                raise ModelError(
+                    f"{name}: student.lora.target_modules has {target!r}, the output layer, which takes no adapter: it "
+                    "is often the embeddings' own weight, and what both models think is read from it; leave it out"
+                )
             if not any(_ends_in(path, target) for path in linear):
                 ends = sorted({path.rpartition(".")[2] for path in linear})
                 raise ModelError(
@@ -143,11 +150,13 @@ def load_adapters(network: nn.Module, directory: Path) -> None:
     """Take the factors that `save_adapters` wrote.
 
     Raises:
-        ModelError: They are not those of these adapters.
+        ModelError: They are not those of these adapters, or damaged.
     """
     path = directory / _WEIGHTS
     if not path.is_file():
         raise ModelError(f"{path} is missing: a run with student.lora goes on from its factors; start a new run")
+    if found := file_damage(path):
+        raise ModelError(found)
     stored = {name.removeprefix(_PREFIX): weight for name, weight in load_file(path).items()}
     own = {name: name.replace(f".{_NAME}.", ".") for name in network.state_dict() if _is_factor(name)}
     if set(own.values()) != set(stored):

@@ -74,4 +74,9 @@ def encoder(generator: Any) -> nn.Module:
     return generator.audio_encoder.whisper
 
 
-FAMILY = Family("arkasr", "<|im_end|>", request, read, encoder)
+def window_seconds(processor: Any) -> float:
+    """The longest audio that features span."""
+    return processor.feature_extractor.n_samples / SAMPLING_RATE
+
+
+FAMILY = Family("arkasr", "<|im_end|>", request, read, encoder, window_seconds)

@@ -41,20 +41,27 @@ class Transcripts:
         ids: [batch, length] token ids, padding filled with the end-of-text id.
         mask: [batch, length] bool, True at real positions.
         finished: [batch] bool, True where the sequence ends in end of text.
+        is_encoded: Whether some of the ids were encoded from a text, because who wrote it did not say in which tokens.
     """
 
     ids: Tensor
     mask: Tensor
     finished: Tensor
+    is_encoded: bool = False
 
     def to(self, device: torch.device) -> Transcripts:
         """The same transcripts on a device."""
-        return Transcripts(self.ids.to(device), self.mask.to(device), self.finished.to(device))
+        return Transcripts(self.ids.to(device), self.mask.to(device), self.finished.to(device), self.is_encoded)
 
     @property
     def lengths(self) -> Tensor:
         """[batch] text tokens, end of text not counted."""
         return self.mask.sum(-1) - self.finished.long()
+
+    @property
+    def text_ids(self) -> list[list[int]]:
+        """The tokens of each text, end of text not among them."""
+        return [row[:n].tolist() for row, n in zip(self.ids, self.lengths.tolist(), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,20 @@ class Prompt:
     def batch_size(self) -> int:
         """Number of utterances."""
         return next(iter(self.inputs.values())).shape[0]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model can take.
+
+    Attributes:
+        window_seconds: Longest audio; None where there is no limit of its own.
+        label_tokens: Tokens of the longest transcript that it can score, end of text among them, and of a text model's
+            prompt with it; None where there is no limit.
+    """
+
+    window_seconds: float | None = None
+    label_tokens: int | None = None
 
 
 class Transcriber(Protocol):
@@ -133,6 +154,19 @@ class Transcriber(Protocol):
 
         Raises:
             InputError: An utterance that it cannot take.
+        """
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """What it can take."""
+        ...
+
+    def check_languages(self, languages: Sequence[str | None]) -> None:
+        """Refuse languages that the prompts of one batch cannot name.
+
+        Raises:
+            ModelError: Says which.
         """
         ...
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from . import seq2seq
-from .base import Prompt, Transcripts, quiet, weights_digest
+from .base import Limits, Prompt, Transcripts, quiet, weights_digest
 from .encodings import EncoderCache
 from .vocabulary import Tokens
 
@@ -71,6 +71,20 @@ class EncoderDecoder(ABC):
     @abstractmethod
     def _positions(self) -> int:
         """Positions of the decoder, those of its prompt among them."""
+
+    @property
+    def _prompt_tokens(self) -> int:
+        """Tokens of the decoder's prompt."""
+        return 1
+
+    @property
+    def limits(self) -> Limits:
+        """What it can take: the last token of a transcript is only predicted."""
+        return Limits(label_tokens=self._positions - self._prompt_tokens + 1)
+
+    def check_languages(self, languages: Sequence[str | None]) -> None:
+        """Nothing to refuse where no language is named."""
+        del languages
 
     @property
     def _encoder_frozen(self) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ..normalise.plain import UNSPACED
 from .base import Transcriber
+from .whisper import TIMESTAMP
 
 CHUNK = 1024
 """Labels that are encoded at once."""
@@ -24,7 +25,6 @@ _QWEN3_ASR = re.compile(r"\s*(?:language\s+([^<>\n]*?)\s*)?<asr_text>")
 _WHISPER = re.compile(
     r"\s*(?:<\|startoftranscript\|>\s*)?(?:<\|([a-z]{2,3})\|>\s*)?(?:<\|transcribe\|>\s*)?(?:<\|notimestamps\|>)?"
 )
-_TIMESTAMP = re.compile(r"<\|\d{1,2}\.\d\d\|>")
 _MARK = re.compile(r"<\|[^|<>\s]{1,40}\|>|<asr_text>")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 
@@ -49,20 +49,23 @@ class Label:
     barred: int = 0
 
 
-def read_labels(texts: Sequence[str], recogniser: Transcriber) -> list[Label]:
+def read_labels(texts: Sequence[str], recogniser: Transcriber, *, timestamps: bool = False) -> list[Label]:
     """Labels without what is known to stand around a text, and what is wrong with the others.
 
     Args:
         texts: Labels as a manifest has them.
         recogniser: Whose they are to be.
+        timestamps: Leave those in that are its tokens.
 
     Returns:
         A label each, in the order given.
     """
-    labels = [plain(text) if recogniser.reads == "audio" else Label(text) for text in texts]
     tokenizer, tokens = recogniser.tokenizer, recogniser.tokens
+    keep = timestamps and bool(tokens.times)
+    labels = [plain(text, timestamps=keep) if recogniser.reads == "audio" else Label(text) for text in texts]
     control = set(tokenizer.added_tokens_decoder) | set(tokenizer.all_special_ids)
     blocked = set(tokens.blocked.nonzero().squeeze(-1).tolist())
+    spelled = {tokens.strings[i] for i in tokens.times}
     found = []
     for start in range(0, len(labels), CHUNK):
         chunk = labels[start : start + CHUNK]
@@ -70,6 +73,7 @@ def read_labels(texts: Sequence[str], recogniser: Transcriber) -> list[Label]:
         rows = zip(written.ids.tolist(), written.lengths.tolist(), strict=True)
         for label, (ids, length) in zip(chunk, rows, strict=True):
             marks = _MARK.findall(label.text) if recogniser.reads == "audio" else []
+            marks = [mark for mark in marks if not (keep and mark in spelled)]
             unwritable = [i for i in ids[:length] if i in blocked or i == tokens.end_of_text]
             marks += [tokens.strings[i] for i in unwritable if i in control]
             barred = sum(i not in control for i in unwritable)
@@ -77,8 +81,12 @@ def read_labels(texts: Sequence[str], recogniser: Transcriber) -> list[Label]:
     return found
 
 
-def plain(text: str) -> Label:
+def plain(text: str, *, timestamps: bool = False) -> Label:
     """A label without the forms of Qwen3-ASR and Whisper.
+
+    Args:
+        text: As a manifest has it.
+        timestamps: Leave them in.
 
     Examples:
         >>> plain("language English<asr_text>call four")
@@ -97,7 +105,7 @@ def plain(text: str) -> Label:
     elif (found := _WHISPER.match(text)) and "<|" in found[0]:
         removed.append("Whisper's beginning")
         language, text = found[1], text[found.end() :]
-    if _TIMESTAMP.search(text):
+    if not timestamps and TIMESTAMP.search(text):
         removed.append("timestamps")
         text = _without_timestamps(text)
     named = language if language and language.lower() != "none" else None
@@ -107,7 +115,7 @@ def plain(text: str) -> Label:
 def _without_timestamps(text: str) -> str:
     """The pieces between timestamps; where nothing else parts two of them a space does, in scripts that have spaces."""
     joined = ""
-    for piece in _TIMESTAMP.split(text):
+    for piece in TIMESTAMP.split(text)[::2]:
         touching = joined and piece and not joined[-1].isspace() and not piece[0].isspace()
         spaced = touching and not _UNSPACED.match(joined[-1]) and not _UNSPACED.match(piece[0])
         joined += " " + piece if spaced else piece

@@ -6,6 +6,34 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGU
 
 from .base import ModelError
 
+OTHER_CODES = {"cmn": "zh", "fil": "tl", "filipino": "tl", "iw": "he", "jv": "jw", "nb": "no"}
+"""Codes for which Whisper's table has another."""
+
+_UNKNOWN = ("", "auto", "und", "unknown", "none", "null", "mul")
+"""What manifests write where the language is not known."""
+
+
+def spoken(language: str | None) -> str | None:
+    """The language that a prompt names: of a tag (BCP 47) its code, None where the field says that it is not known.
+
+    Args:
+        language: A name, a code or a tag, as a manifest has it.
+
+    Examples:
+        >>> spoken("zh-CN"), spoken("en_US"), spoken("zh-yue"), spoken("English"), spoken("auto"), spoken("Klingon")
+        ('zh', 'en', 'yue', 'English', None, 'Klingon')
+    """
+    if language is None or language.strip().lower() in _UNKNOWN:
+        return None
+    name = language.strip()
+    if name.lower() in LANGUAGES or name.lower() in TO_LANGUAGE_CODE:
+        return name
+    for subtag in reversed(re.split("[-_]", name.lower())[:2]):  # an extended language, as in zh-yue, says more
+        code = OTHER_CODES.get(subtag, subtag)
+        if code in LANGUAGES and (subtag == name.lower()[: len(subtag)] or len(subtag) == 3):
+            return code
+    return name
+
 
 def language_code(language: str, family: str) -> str:
     """The two- or three-letter code of a language given by code or by name, from the table of Whisper's languages.
@@ -17,7 +45,7 @@ def language_code(language: str, family: str) -> str:
     Raises:
         ModelError: No such language.
     """
-    lower = language.lower()
+    lower = (spoken(language) or "").lower()
     if lower in LANGUAGES:
         return lower
     if lower in TO_LANGUAGE_CODE:

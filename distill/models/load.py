@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,14 +20,19 @@ from transformers import (
     TorchAoConfig,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.utils.hub import cached_file
+from transformers.utils.peft_utils import find_adapter_config_file
 
-from ..extras import require
+from ..extras import MissingExtraError, require
 from ..places import located
 from . import ark_asr, glm_asr, qwen3_asr, surgery, voxtral
-from .base import ModelError, Recogniser, quiet
+from .base import ModelError, Recogniser
+from .files import damage
 from .moonshine import Moonshine
 from .speech_lm import SpeechLM
 from .text_lm import TextLM
+from .tokenizing import check_tokenizer
+from .weights import IS_ADAPTER, load_weights
 from .whisper import Whisper
 
 
@@ -49,6 +56,11 @@ class Adapter:
 TEXT = "text"
 """The family of every causal language model that has no adapter of its own."""
 
+WHOLE = (
+    "Give a directory with config.json, the weights and the files of tokenizer or processor, or a Hub name; original "
+    "Qwen3-ASR repositories need their transformers version (names ending in -hf)."
+)
+_ADAPTER = "adapter_config.json"  # peft's
 _END = frozenset({"end_of_text"})
 FAMILIES: dict[str, Adapter] = {
     "arkasr": Adapter(partial(SpeechLM, kind=ark_asr.FAMILY), AutoModelForCausalLM, options=_END),
@@ -59,7 +71,7 @@ FAMILIES: dict[str, Adapter] = {
     "voxtral": Adapter(
         partial(SpeechLM, kind=voxtral.FAMILY), AutoModelForMultimodalLM, voxtral.Processor, options=_END
     ),
-    "whisper": Adapter(Whisper, AutoModelForSpeechSeq2Seq),
+    "whisper": Adapter(Whisper, AutoModelForSpeechSeq2Seq, options=frozenset({"timestamps"})),
 }
 """By `model_type`, and `text`."""
 
@@ -97,29 +109,20 @@ def load_recogniser(
         device: Where the model goes.
 
     Raises:
-        ModelError: Nothing loadable there, code of its own that is not trusted, a family without an adapter, or one
-            without such a setting.
+        ModelError: Nothing loadable there, files that are damaged or missing, weights that do not fill the architecture
+            or are not finite, code of its own that is not trusted, a family without an adapter, or one without such a
+            setting.
         FileNotFoundError: The embedded demo has no such model.
         MissingExtraError: Weights in 8 bits without torchao.
     """
     # Said either way: without a word transformers asks at the terminal.
     place, source = located(model), {"revision": revision, "trust_remote_code": trust_remote_code}
-    try:
+    if (Path(place) / _ADAPTER).is_file():
+        raise ModelError(_adapter_words(place))
+    with loading(place, revision, "cannot load", WHOLE):
         config = AutoConfig.from_pretrained(place, **source)
         adapter = _adapter(model, config, family, options or {})
         processor = adapter.processor.from_pretrained(place, **source)
-    except ModelError:
-        raise
-    except (OSError, ValueError) as error:
-        if "trust_remote_code" in str(error):
-            raise ModelError(
-                f"{model!r} brings Python code of its own, which runs with all that you may do here. Read it; then set "
-                "trust_remote_code = true in the model's section of the recipe, or give --trust-remote-code"
-            ) from error
-        raise ModelError(
-            f"cannot load {model!r}: {_first_line(error)} Give a directory with config.json and the processor's files, "
-            "or a Hub name; original Qwen3-ASR repositories need their transformers version (names ending in -hf)."
-        ) from error
     weights = getattr(torch, dtype)
     quantisation = {} if quantise is None else {"quantization_config": _eight_bits()}
     if from_scratch:
@@ -127,11 +130,9 @@ def load_recogniser(
             torch.manual_seed(seed)
             network = adapter.architecture.from_config(config, dtype=weights, trust_remote_code=trust_remote_code)
     else:
-        try:
-            with quiet():
-                network = adapter.architecture.from_pretrained(place, dtype=weights, **source, **quantisation)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"cannot load the weights of {model!r}: {_first_line(error)}") from error
+        with loading(place, revision, "cannot load the weights of", WHOLE):
+            network = load_weights(adapter.architecture, place, dtype=weights, **source, **quantisation)
+    check_tokenizer(model, getattr(processor, "tokenizer", processor), network)
     if window_seconds is not None:
         surgery.shorten_window(network, processor, window_seconds, model)
     if keep_decoder_layers is not None:
@@ -165,6 +166,70 @@ def adapter_of(model: str, config: Any, family: str | None = None) -> str:
     return kind
 
 
+@contextmanager
+def loading(model: str, revision: str | None, what: str, remedy: str, *, weights: bool = True) -> Iterator[None]:
+    """Whatever libraries raise over a checkpoint becomes an error that names the file and the remedy.
+
+    Args:
+        model: Directory or Hub name.
+        revision: Hub revision.
+        what: Cannot be done, to begin the message with.
+        remedy: Where no file is at fault.
+        weights: Whether it is also about files of weights.
+
+    Raises:
+        ModelError: Instead of anything else but a missing extra and memory that is spent.
+    """
+    try:
+        yield
+    except (ModelError, MissingExtraError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # tokenizers and safetensors raise kinds of their own, below nothing else
+        raise ModelError(_reason(model, revision, what, remedy, error, weights)) from error
+
+
+def _reason(model: str, revision: str | None, what: str, remedy: str, error: Exception, weights: bool) -> str:
+    if "trust_remote_code" in str(error):
+        return (
+            f"{model!r} brings Python code of its own, which runs with all that you may do here. Read it; then set "
+            "trust_remote_code = true in the model's section of the recipe, or give --trust-remote-code"
+        )
+    if isinstance(error, ImportError):
+        return f"{what} {model!r}: {_first_line(error)}"
+    folder = _folder(model, revision)
+    if folder is not None and (found := damage(folder, weights=weights)):
+        return f"{what} {model!r}: {found}"
+    if _is_adapter_on_hub(model, revision):
+        return f"{model!r} {IS_ADAPTER}"
+    return f"{what} {model!r}: {_first_line(error)} {remedy}"
+
+
+def _folder(model: str, revision: str | None) -> Path | None:
+    """Where the files of a checkpoint are on this machine, as far as they are."""
+    if Path(model).is_dir():
+        return Path(model)
+    try:
+        found = cached_file(model, "config.json", revision=revision, local_files_only=True)
+    except OSError:  # not even a name that the Hub could know
+        return None
+    return None if found is None else Path(found).parent
+
+
+def _is_adapter_on_hub(model: str, revision: str | None) -> bool:
+    """Whether a name of the Hub is that of an adapter."""
+    try:
+        return find_adapter_config_file(model, revision=revision) is not None
+    except OSError:
+        return False
+
+
+def _adapter_words(model: str) -> str:
+    merged = Path(model).absolute().parent
+    if (merged / "config.json").is_file():  # as in a checkpoint of a run
+        return f"{model!r} holds a LoRA adapter, not a model; the model with it merged in is {str(merged)!r}, give that"
+    return f"{model!r} {IS_ADAPTER}"
+
+
 def _eight_bits() -> Any:
     """Transformers' configuration of weights in 8 bits, activations as they are; on any device."""
     torchao: Any = require("torchao.quantization", extra="quantised", purpose='quantise = "int8"')
@@ -177,4 +242,4 @@ def _is_text(config: Any) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+    return str(error).strip().split("\n")[0] or type(error).__name__

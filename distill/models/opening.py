@@ -45,7 +45,7 @@ class _GivenUp(StoppingCriteria):
     def __init__(self, opening: Opening, tokenizer: Any, start: int) -> None:
         self.opening, self.tokenizer, self.start = opening, tokenizer, start
 
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
         del scores, kwargs
         texts = self.tokenizer.batch_decode(input_ids[:, self.start :], clean_up_tokenization_spaces=False)
         return torch.tensor([not self.opening.may_begin(text) for text in texts], device=input_ids.device)

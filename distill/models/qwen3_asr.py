@@ -61,12 +61,14 @@ def request(
     """The transcription request, with the language named in it where it is known.
 
     Raises:
-        InputError: A language that the processor does not know.
+        InputError: A language that the processor does not know, or a context that holds a control token.
         ModelError: Another prompt than the family's, by a transformers before 5.15 or a chat template of its own.
     """
-    for row, language in enumerate(languages):
+    for row, (language, context) in enumerate(zip(languages, contexts, strict=True)):
         if language is not None:
             _check_language(row, language)
+        if context is not None:
+            _check_context(row, context, processor.tokenizer)
     known = [language is not None for language in languages]
     # The processor refuses a list that mixes names with None.
     parts = [([row for row, named in enumerate(known) if named is side]) for side in (True, False) if side in known]
@@ -100,6 +102,14 @@ def _check_language(row: int, language: str) -> None:
             f"Qwen3-ASR has no language {language!r}; give one of {', '.join(sorted(LANGUAGE_CODE_TO_NAME.values()))} "
             "or their codes, or leave it out: the model then names it itself",
         )
+
+
+def _check_context(row: int, context: str, tokenizer: Any) -> None:
+    for token in tokenizer.added_tokens_decoder.values():
+        if (token.special or token.content == MARKER) and token.content in context:
+            raise InputError(
+                row, f"its context holds the control token {token.content!r}; remove it, it would end the turn"
+            )
 
 
 def _joined(made: Sequence[tuple[list[int], Mapping[str, torch.Tensor]]], padding: int) -> Mapping[str, torch.Tensor]:

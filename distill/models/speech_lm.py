@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from . import causal, endings
-from .base import InputError, ModelError, Prompt, Transcripts, pack, quiet, refuse_context
+from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack, quiet, refuse_context
 from .opening import Opening, opened
 from .vocabulary import Tokens
 
@@ -36,6 +36,7 @@ class Family:
         encoder: The model's audio encoder; None asks transformers for it.
         opening: What the model writes before the text where no language is named; None where it writes nothing.
         takes_context: Whether the request has a place for an utterance's context.
+        window_seconds: Its processor's longest audio; None where there is no limit.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Family:
     encoder: Callable[[Any], nn.Module] | None = None
     opening: Opening | None = None
     takes_context: bool = False
+    window_seconds: Callable[[Any], float] | None = None
 
 
 @dataclass
@@ -109,6 +111,24 @@ class SpeechLM:
     def names_language(self) -> bool:
         """Whether it names the language itself where nobody else does."""
         return self.kind.opening is not None
+
+    @property
+    def limits(self) -> Limits:
+        """What it can take; of the context, audio takes a part."""
+        window, text = self.kind.window_seconds, self.generator.config.get_text_config()
+        return Limits(window and window(self.processor), getattr(text, "max_position_embeddings", None))
+
+    def check_languages(self, languages: Sequence[str | None]) -> None:
+        """Refuse languages that the processor cannot ask for.
+
+        Raises:
+            ModelError: Says which.
+        """
+        silence = [np.zeros(SAMPLING_RATE // 2, dtype=np.float32)] * len(languages)
+        try:
+            self.kind.request(self.processor, silence, languages, [None] * len(languages))
+        except ValueError as error:  # the processor's own, or ours
+            raise ModelError(str(error)) from error
 
     def prepare(
         self,

@@ -20,7 +20,7 @@ from jinja2 import TemplateError
 from torch import Tensor, nn
 
 from . import causal, endings
-from .base import InputError, ModelError, Prompt, Transcripts, pack, quiet, refuse_context
+from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack, quiet, refuse_context
 from .vocabulary import Tokens, added_space
 
 PromptFormat = Literal["auto", "chat", "plain"]
@@ -107,6 +107,15 @@ class TextLM:
     def freeze_encoder(self, cache_mib: float) -> None:
         """There is no audio encoder: the text side is all there is."""
         del cache_mib
+
+    @property
+    def limits(self) -> Limits:
+        """What it can take."""
+        return Limits(label_tokens=self._context)
+
+    def check_languages(self, languages: Sequence[str | None]) -> None:
+        """Nothing to refuse: prompts name no language."""
+        del languages
 
     def prepare(
         self,

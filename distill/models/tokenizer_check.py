@@ -96,8 +96,8 @@ def check_tokenizer(tokenizer: Any) -> TokenizerCheck:
         made = {left + right for left, right in merges}
         unmade = {piece: i for piece, i in unreachable.items() if piece not in made and len(piece) > 1}
         missing = _certain(description["vocab"], merges, unmade)
-        mended = missing and _with(tree, merges, missing)
-        if mended and not _unreachable(mended, pieces):
+        mended = _with(tree, merges, missing) if missing else None
+        if mended is not None and not _unreachable(mended, pieces):
             backend.model = mended.model
             found = TokenizerCheck(len(pieces), merges=tuple(missing), kind=kind)
         else:
@@ -136,17 +136,17 @@ def _merges(described: Iterable[Any]) -> list[Merge]:
     return [(left, right) for left, right in pairs]
 
 
-def _certain(vocabulary: Mapping[str, int], merges: Sequence[Merge], unmade: Mapping[str, int]) -> list[Merge] | None:
-    """The merges that are missing; None unless there is one way to make each token, and one place to put it."""
+def _certain(vocabulary: Mapping[str, int], merges: Sequence[Merge], unmade: Mapping[str, int]) -> list[Merge]:
+    """The merges that are missing; none unless there is one way to make each token, and one place to put it."""
     ids = [vocabulary.get(left + right, -1) for left, right in merges]
     if not unmade or any(first >= second for first, second in zip([-1, *ids], ids, strict=False)):
-        return None
+        return []
     found = []
     for piece in sorted(unmade, key=unmade.__getitem__):
         halves = ((piece[:at], piece[at:]) for at in range(1, len(piece)))
         ways = [(left, right) for left, right in halves if left in vocabulary and right in vocabulary]
         if len(ways) != 1:
-            return None
+            return []
         found += ways
     return found
 

@@ -26,6 +26,8 @@ class Tokens:
         digest: Of which id is which token, control tokens but the end of text apart: what one model wrote, another with
             the same digest can be given as it stands. 32 hexadecimal digits.
         check: What was found of the tokenizer.
+        times: Ids of points in time, which transcripts hold between pieces of text; none where a model writes text
+            alone.
     """
 
     size: int
@@ -34,6 +36,7 @@ class Tokens:
     strings: tuple[str, ...]
     digest: str
     check: TokenizerCheck
+    times: range = range(0)
 
     @classmethod
     def of(
@@ -45,6 +48,7 @@ class Tokens:
         suppressed: Iterable[int] = (),
         *,
         added: bool = False,
+        times: range = range(0),
     ) -> Tokens:
         """Block added tokens (chat, audio, language and tool markers, other ends of text): transcripts hold none.
 
@@ -55,15 +59,16 @@ class Tokens:
             device: Of `blocked`.
             suppressed: Further ids to block.
             added: Let added tokens that are not special be written, such as `<think>` in the texts of a chat model.
+            times: Ids of points in time that transcripts hold.
         """
         check, size = check_tokenizer(tokenizer), min(len(tokenizer), width)
         marks = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special or not added}
-        control = {*marks, *tokenizer.all_special_ids, *suppressed} - {end_of_text}
+        control = {*marks, *tokenizer.all_special_ids, *suppressed} - {end_of_text, *times}
         blocked = torch.zeros(size, dtype=torch.bool, device=device)
         blocked[sorted(i for i in control if i < size)] = True
         strings = tuple(tokenizer.convert_ids_to_tokens(list(range(size))))
         digest = _digest(strings, {*marks, *tokenizer.all_special_ids}, end_of_text)
-        return cls(size, end_of_text, blocked, strings, digest, check)
+        return cls(size, end_of_text, blocked, strings, digest, check, times)
 
     def suppressed(self, width: int) -> list[int] | None:
         """The ids below `width` that generation must not write; None where there are none."""

@@ -3,48 +3,75 @@
 The decoder's prompt is ``<|startoftranscript|>``, for multilingual models language and ``<|transcribe|>``, then
 ``<|notimestamps|>``. Transcripts begin with a space, as the model was trained (Radford et al. 2022), and end in
 ``<|endoftext|>``. Symbols that its generation settings suppress (music notes, brackets of sound events) are blocked.
+
+With `timestamps` the prompt has no ``<|notimestamps|>``, and transcripts hold the points in time that the model was
+trained to write, as in ``<|0.00|> call four<|1.36|><|1.36|> five<|2.00|>``: they are learned, written and measured like
+other tokens, and decoding leaves them out, so that error rates and a teacher's text are of the words.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from tokenizers import AddedToken
 from torch import Tensor
 
 from . import seq2seq
-from .base import InputError, ModelError, Prompt, Transcripts, pack, refuse_context
+from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack, refuse_context
 from .encoder_decoder import EncoderDecoder
 from .languages import language_code
 from .vocabulary import Tokens
 
 SAMPLING_RATE = 16_000
+TIMESTAMP = re.compile(r"(<\|\d{1,2}\.\d\d\|>)")
+"""A point in time, in seconds from the beginning of the window."""
 
 
 @dataclass
 class Whisper(EncoderDecoder):
-    """A Whisper checkpoint behind the recogniser's protocol."""
+    """A Whisper checkpoint behind the recogniser's protocol.
+
+    Attributes:
+        timestamps: Whether transcripts hold points in time.
+    """
+
+    timestamps: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         tokenizer, settings = self.tokenizer, self.generator.generation_config
         # Older tokenizers list no timestamps; every id after the end of text is control.
         end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
         width = self.generator.config.vocab_size
-        self.tokens = Tokens.of(
-            tokenizer, width, end, self._device, [*range(end + 1, width), *(settings.suppress_tokens or ())]
-        )
+        times = self._times(width) if self.timestamps else range(0)
+        control = [*range(end + 1, width), *(settings.suppress_tokens or ())]
+        self.tokens = Tokens.of(tokenizer, width, end, self._device, control, times=times)
         self.text_prefix = b" "
         self._multilingual = getattr(settings, "is_multilingual", None)
         if self._multilingual is None:
             self._multilingual = "<|zh|>" in tokenizer.get_vocab() and end != 50256
 
+    def _times(self, width: int) -> range:
+        """Ids of points in time, 20 ms apart: those behind ``<|notimestamps|>``. Older tokenizers do not list them."""
+        first = self.tokenizer.convert_tokens_to_ids("<|notimestamps|>") + 1
+        names = [f"<|{i / 50:.2f}|>" for i in range(width - first)]
+        if len(self.tokenizer) == first:
+            self.tokenizer.add_tokens([AddedToken(name, normalized=False) for name in names])
+        if not names or self.tokenizer.convert_tokens_to_ids(names) != list(range(first, width)):
+            raise ModelError(
+                f"{self.name}: its tokenizer has other ids than {names[:1]} and what follows behind <|notimestamps|>; "
+                "remove timestamps, or take a published checkpoint"
+            )
+        return range(first, width)
+
     @property
     def prompt_key(self) -> Hashable:
         """Same features, same decoder prompt, and where encoders are frozen, the same encoder."""
         features, strings = self.processor.feature_extractor.to_json_string(), self.tokens.strings
-        kind = (self._parameter.dtype, str(self._device))
+        kind = (self._parameter.dtype, str(self._device), self.timestamps)
         return hash((features, self._multilingual, strings, *kind, self._encoder_key()))
 
     @property
@@ -55,6 +82,29 @@ class Whisper(EncoderDecoder):
     @property
     def _positions(self) -> int:
         return self.generator.config.max_target_positions
+
+    @property
+    def _prompt_tokens(self) -> int:
+        return (4 if self._multilingual else 2) - int(self.timestamps)
+
+    @property
+    def limits(self) -> Limits:
+        """What it can take."""
+        return replace(super().limits, window_seconds=self.processor.feature_extractor.n_samples / SAMPLING_RATE)
+
+    def check_languages(self, languages: Sequence[str | None]) -> None:
+        """Refuse languages that it has no token for.
+
+        Raises:
+            ModelError: Says which.
+        """
+        codes = {language: language_code(language, "Whisper") for language in languages if language is not None}
+        if not self._multilingual and (others := sorted(name for name, code in codes.items() if code != "en")):
+            raise ModelError(f"{self.name} knows English only; the manifest has utterances in {others}")
+        vocabulary = self.tokenizer.get_vocab() if self._multilingual else {}
+        for language, code in codes.items():
+            if self._multilingual and f"<|{code}|>" not in vocabulary:
+                raise ModelError(f"{self.name} has no language {language!r}")
 
     def prepare(
         self,
@@ -96,13 +146,10 @@ class Whisper(EncoderDecoder):
 
     def _decoder_prompt(self, inputs: dict[str, Tensor], languages: Sequence[str | None]) -> Tensor:
         ids = self.processor.tokenizer.convert_tokens_to_ids
-        start, plain = ids("<|startoftranscript|>"), ids("<|notimestamps|>")
+        start, plain = ids("<|startoftranscript|>"), [] if self.timestamps else [ids("<|notimestamps|>")]
+        self.check_languages(languages)
         if not self._multilingual:
-            named = {language for language in languages if language is not None}
-            others = {language for language in named if language_code(language, "Whisper") != "en"}
-            if others:
-                raise ModelError(f"{self.name} knows English only; the manifest has utterances in {sorted(others)}")
-            rows = torch.tensor([[start, plain]] * len(languages))
+            rows = torch.tensor([[start, *plain]] * len(languages))
             return rows.to(self._device)
         wanted = [None if language is None else language_code(language, "Whisper") for language in languages]
         known = torch.tensor([-1 if code is None else ids(f"<|{code}|>") for code in wanted], device=self._device)
@@ -114,13 +161,24 @@ class Whisper(EncoderDecoder):
             )
             self.generator.train(was_training)
             known = torch.where(known < 0, guess.to(known), known)
-        rows = torch.tensor([[start, 0, ids("<|transcribe|>"), plain]] * len(languages), device=self._device)
+        rows = torch.tensor([[start, 0, ids("<|transcribe|>"), *plain]] * len(languages), device=self._device)
         rows[:, 1] = known
         return rows
 
     def encode(self, texts: Sequence[str]) -> Transcripts:
-        """Token ids of the texts, each begun with a space and closed by ``<|endoftext|>``."""
-        spaced = [f" {text.strip()}" if text.strip() else "" for text in texts]
+        """Token ids of the texts, each piece begun with a space, all closed by ``<|endoftext|>``."""
+        spaced = ["".join(map(_spaced, TIMESTAMP.split(text) if self.timestamps else [text])) for text in texts]
         encoded = self.processor.tokenizer(spaced, add_special_tokens=False)["input_ids"]
         end = self.tokens.end_of_text
         return pack([[*ids, end] for ids in encoded], end, self._device)
+
+    def decode(self, transcripts: Transcripts) -> list[str]:
+        """Transcripts as text, points in time left out."""
+        times = (transcripts.ids >= self.tokens.times.start) & (transcripts.ids < self.tokens.times.stop)
+        return super().decode(Transcripts(transcripts.ids, transcripts.mask & ~times, transcripts.finished))
+
+
+def _spaced(piece: str) -> str:
+    if TIMESTAMP.fullmatch(piece):
+        return piece
+    return "" if not piece.strip() else f" {piece.strip()}"

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 import overlap
 
 from ..models import Recogniser, Transcriber, Transcripts
+from ..models.base import pack
+from ..models.vocabulary import Tokens
 from ..teacher import ServedTeacher
 
 
@@ -48,6 +51,8 @@ class Pair:
         blocked: [student vocabulary] bool, ids that no transcript of either model contains.
         teacher_blocked: [teacher vocabulary] bool, likewise.
         spelled: Bytes by student id and by teacher id; None where the teacher takes the student's ids.
+        same_text: Whether the two have the same tokens of text, whatever their ids: tokens that one wrote are then the
+            other's as they stand.
     """
 
     student: Recogniser
@@ -56,6 +61,7 @@ class Pair:
     blocked: Tensor
     teacher_blocked: Tensor
     spelled: tuple[overlap.TokenBytes, overlap.TokenBytes] | None
+    same_text: bool = True
 
     @classmethod
     def of(cls, student: Recogniser, teacher: Recogniser | ServedTeacher, k: int) -> Pair:
@@ -91,19 +97,60 @@ class Pair:
                 f"student {student.name!r} and teacher {teacher.name!r} share no token but the end of text; choose "
                 "a teacher whose tokenizer cuts text into pieces of the same kind"
             )
+        same_text = student.text_prefix == teacher.text_prefix and all(
+            bool((table[_text_ids(side, tokens)] >= 0).all())
+            for table, side, tokens in zip(
+                (vocabulary.student_to_teacher, vocabulary.teacher_to_student), spelled, (ours, theirs), strict=True
+            )
+        )
         blocked, teacher_blocked = ours.blocked.clone(), theirs.blocked.to(device, copy=True)
         ids, teacher_ids = vocabulary.shared()
         lost = blocked[ids] | teacher_blocked[teacher_ids]
         blocked[ids[lost]] = teacher_blocked[teacher_ids[lost]] = True
-        return cls(student, teacher, vocabulary, blocked, teacher_blocked, spelled)
+        return cls(student, teacher, vocabulary, blocked, teacher_blocked, spelled, same_text)
 
     def view(self, transcripts: Transcripts) -> TeacherView:
-        """The student's transcripts in the teacher's tokens; what was cut off has no end on either side."""
+        """The student's transcripts in the teacher's tokens; what was cut off has no end on either side.
+
+        Where both have the same tokens of text, those that the student wrote are handed over, and so they are where a
+        teacher's tokenizer cannot encode to one of them. Otherwise the teacher cuts the text as it is used to: tokens
+        of another's cut are histories that it would not write, even where it has each of them.
+        """
         if self.spelled is None:
             return TeacherView(transcripts, (), None)
         texts = self.student.decode(transcripts)
-        read = _reread(texts, transcripts, self.teacher).to(transcripts.ids.device)
-        alignment = overlap.align(
+        assert self.vocabulary is not None
+        table = None if isinstance(self.teacher, ServedTeacher) else self.vocabulary.student_to_teacher
+        read = self._given(texts, transcripts, self.teacher, table).to(transcripts.ids.device)
+        return TeacherView(read, tuple(texts), self._aligned(transcripts, read))
+
+    def in_students_ids(self, transcripts: Transcripts, writer: Transcriber) -> Transcripts:
+        """Transcripts that either of the two wrote, in the student's tokens."""
+        if writer is self.student:
+            return transcripts
+        if self.vocabulary is None:
+            return transcripts.to(self.blocked.device)
+        table = self.vocabulary.teacher_to_student
+        return self._given(writer.decode(transcripts), transcripts, self.student, table)
+
+    def recut(self, transcripts: Transcripts) -> Tensor:
+        """[batch, length] bool, positions before which the teacher's tokenizer cuts the text otherwise than is written.
+
+        Args:
+            transcripts: In the student's tokens. The teacher reads histories there that it would not write where it is
+                handed these tokens, and histories that the student did not write where it cuts the text itself.
+        """
+        own = _encoded(self.student.decode(transcripts), transcripts, self.teacher).to(transcripts.ids.device)
+        if self.spelled is not None:
+            return _cut_otherwise(self._aligned(transcripts, own), transcripts.mask)
+        length = transcripts.ids.shape[1]
+        again = torch.nn.functional.pad(own.ids.masked_fill(~own.mask, -1), (0, length), value=-1)[:, :length]
+        differs = (again != transcripts.ids).long()
+        return (differs.cumsum(-1) > differs) & transcripts.mask
+
+    def _aligned(self, transcripts: Transcripts, read: Transcripts) -> overlap.Alignment:
+        assert self.spelled is not None
+        return overlap.align(
             transcripts.ids,
             read.ids,
             student_bytes=self.spelled[0],
@@ -114,15 +161,26 @@ class Pair:
             student_prefix=self.student.text_prefix,
             teacher_prefix=self.teacher.text_prefix,
         )
-        return TeacherView(read, tuple(texts), alignment)
 
-    def in_students_ids(self, transcripts: Transcripts, writer: Transcriber) -> Transcripts:
-        """Transcripts that either of the two wrote, in the student's tokens."""
-        if writer is self.student:
-            return transcripts
-        if self.spelled is None:
-            return transcripts.to(self.blocked.device)
-        return _reread(writer.decode(transcripts), transcripts, self.student)
+    def _given(
+        self, texts: Sequence[str], transcripts: Transcripts, reader: Transcriber, table: Tensor | None
+    ) -> Transcripts:
+        """Transcripts in a reader's tokens: the writer's own by the table of ids where they stand, else encoded."""
+        encoded = _encoded(texts, transcripts, reader)
+        if table is None:
+            return encoded
+        # Servers do not suppress control tokens: a text that holds one is told without it.
+        blocked = reader.tokens.blocked.to(table.device)
+        counterparts = table.masked_fill((table >= 0) & blocked[table.clamp_min(0)], -1).tolist()
+        faults = set(reader.tokens.check.unreachable)
+        end, rows = reader.tokens.end_of_text, []
+        for ids, plain, finished in zip(
+            transcripts.text_ids, encoded.text_ids, transcripts.finished.tolist(), strict=True
+        ):
+            own = [counterparts[i] for i in ids]
+            stands = self.same_text or (reader.tokens.check.is_faulty and not faults.isdisjoint(own))
+            rows.append([*(own if stands and min(own, default=0) >= 0 else plain), *([end] if finished else [])])
+        return pack(rows, end, encoded.ids.device)
 
     def coverage(self, masses: Mapping[str, overlap.Estimate] | None) -> overlap.Coverage | None:
         """How much of either vocabulary the map covers, by ids and by the probability in `masses`; None without one."""
@@ -135,12 +193,39 @@ class Pair:
         return ids if self.vocabulary is None else self.vocabulary.to_teacher(ids).clamp_min(0)
 
 
-def _reread(texts: Sequence[str], transcripts: Transcripts, reader: Transcriber) -> Transcripts:
-    """The texts of transcripts in another's tokens, without an end where the writer was cut off."""
+def _encoded(texts: Sequence[str], transcripts: Transcripts, reader: Transcriber) -> Transcripts:
+    """The texts of transcripts as a reader's tokenizer cuts them, without an end where the writer was cut off."""
     written = reader.encode(texts)
     finished, mask = transcripts.finished.to(written.ids.device), written.mask.clone()
     mask.scatter_(1, mask.sum(-1, keepdim=True) - 1, finished[:, None])
     return Transcripts(written.ids, mask, finished)
+
+
+def _cut_otherwise(alignment: overlap.Alignment, mask: Tensor) -> Tensor:
+    """[batch, length] bool, positions before which the two sides' tokens do not end at the same places."""
+    found = torch.zeros_like(mask)
+    for row, (kept, there, index) in enumerate(
+        zip(mask.tolist(), alignment.comparable.tolist(), alignment.teacher_index.tolist(), strict=True)
+    ):
+        before: tuple[int, int] | None = None
+        same = True
+        for position in (i for i, keep in enumerate(kept) if keep):
+            at = (position, index[position])
+            if not there[position]:
+                same = same and before is None and position == 0  # where a prefix is predicted that one side lacks
+            elif before is None:
+                same = same and max(at) <= 1
+            else:
+                same = same and (at[0] - before[0], at[1] - before[1]) == (1, 1)
+            before = at if there[position] else before
+            found[row, position] = not same
+    return found
+
+
+def _text_ids(spelled: overlap.TokenBytes, tokens: Tokens) -> list[int]:
+    """Ids of tokens of text, less the spare spellings of others and what no transcript holds."""
+    blocked = tokens.blocked.tolist()
+    return [i for i, bytes_ in enumerate(spelled) if bytes_ is not None and i not in spelled.spare and not blocked[i]]
 
 
 def _bytes(recogniser: Transcriber) -> overlap.TokenBytes:

@@ -275,8 +275,8 @@ def _limit(teacher: ServedTeacher, source: AudioSource, utterance: Utterance) ->
     ceiling = min(CEILING, teacher.tokens.size)
     if (refused := refusal(ceiling)) is None:
         return ceiling, ceiling < teacher.tokens.size
-    said = re.search(r"max(?:imum)? allowed\D{0,3}(\d+)", refused.detail)
-    if said and refusal(int(said[1])) is None:
+    said = re.search(r"max(?:imum)? allowed[^0-9]{0,3}([0-9]{1,9})", refused.detail)
+    if said and 1 <= int(said[1]) < ceiling and refusal(int(said[1])) is None:
         return int(said[1]), False
     if (first := refusal(1)) is not None:  # it is not the number that it objects to
         raise first
@@ -303,7 +303,7 @@ def _difference(received: Sequence[int | None], expected: Sequence[int], spelled
 
 def _name(side: Sequence[int | None], at: int, spelled: Sequence[str]) -> str:
     token = side[at] if at < len(side) else None
-    return "none" if token is None else repr(spelled[token]) if token < len(spelled) else str(token)
+    return "none" if token is None else repr(spelled[token]) if 0 <= token < len(spelled) else str(token)
 
 
 def _shown(item: overlap.Estimate, unit: str = "") -> tuple[str, str]:

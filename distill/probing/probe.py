@@ -12,13 +12,14 @@ import overlap
 
 from ..data.audio import duration
 from ..data.batch import AudioSource, Batch
-from ..data.limits import settled
 from ..data.manifest import Utterance
+from ..limits import settled
 from ..models import Recogniser, Transcripts
 from ..pair.pair import Pair
 from ..recipe import Decoding, Support
 from ..recipe.readings import UNDECIDED
 from ..teacher import ServedTeacher
+from ..teacher_data.labels import labels
 from ..transcribe import Progress
 from .tally import ListTally, LogitsTally
 from .trace import trace_rows
@@ -101,6 +102,7 @@ def probe(
     funnel = overlap.Funnel.empty()
     rollouts: dict[str, tuple[Sequence[int], bool]] = {}
     texts: dict[str, str] = {}
+    recut: list[float] = []
     traces: list[dict[str, Any]] = []
     for batch in source.batches(utterances, batch_size):
         if recorded is None:
@@ -109,6 +111,8 @@ def probe(
             transcripts = _replay([recorded[utterance.id] for utterance in batch.utterances], student)
         comparison, values = tally.add(pair, batch, transcripts, support)
         funnel = funnel + comparison.funnel
+        n_positions = transcripts.mask.sum(-1).double()
+        recut += (pair.recut(transcripts).sum(-1) / n_positions).tolist()
         decoded = student.decode(transcripts)
         if len(rollouts) < traced:
             kept = traced - len(rollouts)
@@ -119,7 +123,7 @@ def probe(
             texts[utterance.id] = decoded[row]
         if progress:
             progress(len(rollouts), len(utterances))
-    estimates = {**tally.estimates(), **_sequence_estimates(utterances, texts, rollouts)}
+    estimates = {**tally.estimates(), **_sequence_estimates(utterances, texts, rollouts, recut)}
     summary = overlap.OverlapSummary(estimates, k=support.k, temperature=support.temperature, states=states)
     bounds = tally.bounds(support, states)
     found = pair.coverage(estimates if bounds is None else None)
@@ -136,7 +140,7 @@ def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding)
         decoding: How.
     """
     if states == "reference":
-        return pair.student.encode([utterance.text or "" for utterance in batch.utterances])
+        return labels(pair.student, batch.utterances)
     writer = pair.teacher if states == "teacher" else pair.student
     written = writer.rollout(
         batch.prompt(writer),
@@ -159,9 +163,9 @@ def _replay(rows: Sequence[tuple[Sequence[int], bool]], student: Recogniser) -> 
 
 
 def _sequence_estimates(
-    utterances: Sequence[Utterance], texts: Mapping[str, str], rollouts: Rollouts
+    utterances: Sequence[Utterance], texts: Mapping[str, str], rollouts: Rollouts, recut: Sequence[float]
 ) -> dict[str, overlap.Estimate]:
-    """Repetition, length and endings of the transcripts, over utterances."""
+    """Repetition, length, endings and cut of the transcripts, over utterances."""
     written = [texts[u.id] for u in utterances]
     return overlap.sequence_estimates(
         texts=written,
@@ -169,4 +173,5 @@ def _sequence_estimates(
         finished=[rollouts[u.id][1] for u in utterances],
         references=[u.text for u in utterances],
         seconds=[duration(u) for u in utterances],
+        recut=recut,
     )

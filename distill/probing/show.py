@@ -11,8 +11,8 @@ import overlap
 from overlap.table import text_table
 
 from ..data.batch import AudioSource
-from ..data.limits import settled
 from ..data.manifest import Utterance
+from ..limits import settled
 from ..pair.comparison import Comparison, compare
 from ..pair.pair import Pair
 from ..recipe import Decoding, Support

@@ -9,7 +9,7 @@
 from .filters import Filters
 from .gates import GateConfig, fixed_steps
 from .reading import RecipeError, load_recipe
-from .schema import Model, Recipe, Student, Support, Teacher, TrackerName
+from .schema import Evaluation, Model, Recipe, Student, Support, Teacher, TrackerName
 from .server import Server
 from .stages import (
     Decoding,
@@ -26,6 +26,7 @@ from .stages import (
 __all__ = [
     "Decoding",
     "DivergenceObjective",
+    "Evaluation",
     "Filters",
     "GateConfig",
     "Model",

@@ -36,7 +36,9 @@ def resolve(location: str, base: Path, *, must_exist: bool = True) -> str:
         return str(packaged(location.removeprefix(PACKAGED)))
     if is_dataset(location):
         return str(DatasetReference.parse(location).relative_to(base))
-    path = (base / Path(location).expanduser()).resolve()
+    path = base / Path(location).expanduser()
+    # The folder alone: a manifest that is a link keeps its name and what stands beside it.
+    path = path.parent.resolve() / path.name if path.name not in ("", "..") else path.resolve()
     return str(path) if must_exist or path.exists() else location
 
 

@@ -48,8 +48,12 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         shipped = ", ".join(shipped_recipes())
         raise RecipeError(f"recipe not found: {path}. Give a TOML file or a shipped recipe: {shipped}.")
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors begin files with a mark
+    except UnicodeDecodeError as error:
+        raise RecipeError(
+            f"{path}: not UTF-8 (byte {error.start + 1}); save it as UTF-8: some editors and shells write UTF-16"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: not valid TOML: {error}") from error
     for assignment in overrides:
         _assign(data, assignment)
@@ -98,6 +102,7 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
             "teacher": teacher(recipe.teacher) if recipe.teacher else None,
             "probe": manifest(recipe.probe) if recipe.probe else None,
             "evaluation": manifest(recipe.evaluation) if recipe.evaluation else None,
+            "further_evaluations": tuple(manifest(section) for section in recipe.further_evaluations),
             "stages": tuple(stage(section) for section in recipe.stages),
         }
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import overlap
 from overlap.definitions import Ranges
+from overlap.definitions.names import OWN
 
 from .gates import CollapseGate, GateConfig, PlateauGate, ThresholdGate, leaves
 
@@ -27,6 +28,15 @@ def statistics_of(*, served: bool) -> tuple[str, ...]:
         return (*overlap.TOKEN_STATISTICS, *overlap.SEQUENCE_STATISTICS)
     ends = (f"{name}.{end}" for name in UNDECIDED for end in ENDS)
     return (*overlap.DECIDED_BY_TOP_K, *OWN_STATISTICS, *ends, *overlap.SEQUENCE_STATISTICS)
+
+
+def evaluation_reading(name: str) -> str:
+    """What gates call the error rate of an evaluation set.
+
+    >>> evaluation_reading("dev")
+    'own.dev.error_rate'
+    """
+    return f"{OWN}{name}.error_rate"
 
 
 def doubtful_readings(gate: GateConfig) -> list[str]:

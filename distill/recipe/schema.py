@@ -9,8 +9,8 @@ from pydantic import Field, PositiveInt, model_validator
 
 from .gates import NEEDS_INTERVALS, GateConfig, opens_without_intervals, statistics_read
 from .lora import Lora
-from .readings import doubtful_readings, out_of_reach, statistics_of
-from .section import Count, NonNegative, Positive, Section, Seed, Text
+from .readings import doubtful_readings, evaluation_reading, out_of_reach, statistics_of
+from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, same_file
 from .server import Server
 from .stages import StageConfig
 from .toml import in_toml
@@ -40,6 +40,9 @@ class Model(Section):
     default, wraps them where the tokenizer has a template (those of base models often have one too)."""
     chat_template_kwargs: dict[str, Any] | None = None
     """Further variables of a text model's chat template, such as `{ enable_thinking = false }`."""
+    timestamps: bool | None = None
+    """Points in time in the transcripts, as in `<|0.00|> call four<|2.00|>`, which labels then hold: they are learned,
+    written and compared like other tokens and left out of what is scored; Whisper only, student and teacher alike."""
     window_seconds: PositiveInt | None = None
     """A shorter audio window than the checkpoint's, cheaper for short utterances; Whisper only."""
     keep_decoder_layers: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
@@ -52,7 +55,7 @@ class Model(Section):
     @property
     def options(self) -> dict[str, Any]:
         """Settings of the family's adapter that were made."""
-        names = ("end_of_text", "prompt_format", "chat_template_kwargs")
+        names = ("end_of_text", "prompt_format", "chat_template_kwargs", "timestamps")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
@@ -123,6 +126,10 @@ class Audio(Section):
 
     max_seconds: Positive = 30.0
     """Longer utterances are refused, never cut."""
+    unusable: Literal["fail", "drop"] = "fail"
+    """Lines that cannot be used (audio that is missing, broken, cut short or too long, times beyond its end, labels
+    that are too long, unknown languages): refuse them all at once before the first step, or run without them. They are
+    then counted, and listed in the run's `unusable.jsonl`."""
     cache_mib: NonNegative = 512.0
     """Memory for decoded audio, which training comes back to."""
 
@@ -174,7 +181,7 @@ class Evaluation(Section):
 
     manifest: Text
     """The set, with reference texts."""
-    name: Text = "test"
+    name: FileName = "test"
     """What tables and files call it."""
     normaliser: Text = "basic"
     """What both sides go through before they are compared: basic, spoken_digits, whisper_basic, whisper_basic_letters,
@@ -194,6 +201,9 @@ class Checkpoints(Section):
     """Steps between checkpoints, from which a run is resumed."""
     keep: PositiveInt = 2
     """Newest ones that stay, beside the stages' entries."""
+    best: Text | None = None
+    """Name of an evaluation set: the weights with the least error rate on it stay in `best/` of the run, beside the
+    last ones. It should not be the set that results are reported on; None keeps none."""
 
 
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
@@ -228,7 +238,9 @@ class Recipe(Section):
     probe: Probe | None = None
     """Overlap during training; None measures it on training batches alone, and no gate can read it."""
     evaluation: Evaluation | None = None
-    """Error rates during training; None measures none."""
+    """Error rates during training; None measures none. Tables, figures and verdicts show those of this set."""
+    further_evaluations: tuple[Evaluation, ...] = ()
+    """More sets, each under its own name and normaliser: a `[[further_evaluations]]` table each."""
     checkpoint: Checkpoints = Checkpoints()
     """When the run is saved."""
     tracking: Tracking = Tracking()
@@ -247,8 +259,10 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         names = [stage.name for stage in self.stages]
-        if len(set(names)) != len(names):
-            raise ValueError(f"stages must have different names; theirs are {in_toml(names)}")
+        if len(set(map(same_file, names))) != len(names):
+            raise ValueError(
+                f"stages must have different names, and not by capitals alone; theirs are {in_toml(names)}"
+            )
         for i, stage in enumerate(self.stages):
             if stage.type in ("td", "opd") and self.teacher is None:
                 raise ValueError(f"stages.{i} ({stage.type}) needs a teacher: add a [teacher] table with its model")
@@ -261,11 +275,31 @@ class Recipe(Section):
                     )
             if stage.gate is not None:
                 self._check_gate(stage.gate, f"stages.{i}.gate")
+        self._check_evaluations()
         if self.teacher is not None and self.teacher.url is not None:
             self._check_server(self.teacher.server)
         if self.probe is not None and self.teacher is None:
             raise ValueError("[probe] measures overlap with a teacher: add a [teacher] table, or remove [probe]")
         return self
+
+    @property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """All evaluation sets, that of `[evaluation]` first."""
+        return () if self.evaluation is None else (self.evaluation, *self.further_evaluations)
+
+    def _check_evaluations(self) -> None:
+        if self.further_evaluations and self.evaluation is None:
+            raise ValueError("further_evaluations: make one of these sets the main one, as [evaluation]")
+        names = [section.name for section in self.evaluations]
+        if len(set(map(same_file, names))) != len(names):
+            raise ValueError(
+                "evaluation and further_evaluations must have different names, and not by capitals alone; theirs are "
+                f"{in_toml(names)}"
+            )
+        best = self.checkpoint.best
+        if best is not None and best not in names:
+            there = f"there are {in_toml(names)}" if names else "add an [evaluation]"
+            raise ValueError(f"checkpoint.best: no evaluation set is named {in_toml(best)}; {there}")
 
     def _check_server(self, server: Server) -> None:
         """Refuse what a server's lists of best tokens cannot give."""
@@ -303,6 +337,7 @@ class Recipe(Section):
         if served and (doubts := doubtful_readings(gate)):
             raise ValueError(f"{where}: {'; '.join(doubts)}")
         readings = self.probe.readings(served=served)
+        readings += tuple(evaluation_reading(section.name) for section in self.evaluations)
         for name in names:
             if name not in readings:
                 near = difflib.get_close_matches(name, readings, n=1)

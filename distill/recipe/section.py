@@ -1,8 +1,9 @@
 """What every part of a recipe is made of."""
 
+import unicodedata
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -10,6 +11,35 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Text = Annotated[str, Field(min_length=1)]
+
+LONGEST_NAME = 100
+"""Bytes of a name, since two of them stand in the names of files."""
+_RESERVED = '/\\:*?"<>|[]'
+_JOINERS = "\u200c\u200d"  # invisible, and letters of some scripts are not the same without
+
+
+def _file_name(name: str) -> str:
+    """A name that can stand in the names of files everywhere, and as text on every page."""
+    if not name.strip() or name != name.strip() or name.strip(".") != name:
+        raise ValueError(f"{name!r} is empty, or begins or ends with a blank or a dot; files are named after it")
+    for character in name:
+        hidden = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in _JOINERS
+        if hidden or character in _RESERVED:
+            what = f"the control character U+{ord(character):04X}" if hidden else repr(character)
+            raise ValueError(
+                f"{name!r} has {what}; files are named after it, so leave out control characters and any of {_RESERVED}"
+            )
+    if len(name.encode()) > LONGEST_NAME:
+        raise ValueError(f"{name[:20]!r}… is longer than {LONGEST_NAME} bytes; files are named after it")
+    return name
+
+
+def same_file(name: str) -> str:
+    """What names have in common that some file systems do not tell apart."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+FileName = Annotated[str, AfterValidator(_file_name)]
 
 
 class Section(BaseModel):

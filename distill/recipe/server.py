@@ -22,7 +22,7 @@ class Server(Section):
     concurrency: PositiveInt = 8
     """Requests at once."""
     timeout_seconds: Positive = 120.0
-    """Longest silence of the server in an attempt."""
+    """Longest time of an attempt, from its beginning to the end of the answer."""
     retries: Count = 5
     """Attempts after the first."""
     cache: str | None = None

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 from .augmentation import AugmentationConfig
 from .filters import Filters, Limit
 from .gates import FixedStepsGate, GateConfig
-from .section import Count, NonNegative, Positive, Section, Seed, Text
+from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text
 
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -26,7 +26,7 @@ class Decoding(Section):
 
     @property
     def limit(self) -> int:
-        """Longest transcript, once it has been settled what the audio says (`distill.data.limits.settled`)."""
+        """Longest transcript, once it has been settled what the audio says (`distill.limits.settled`)."""
         assert self.max_new_tokens is not None
         return self.max_new_tokens
 
@@ -54,7 +54,7 @@ class Curriculum(Section):
 class StageBase(Section):
     """What every stage has."""
 
-    name: Text
+    name: FileName
     """What figures, tables and files call the stage; no other may have it."""
     manifest: Text
     """What it trains on: JSON Lines relative to the recipe, `demo:corpus/…`, or a data set such as

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,10 +18,17 @@ from typing import Any
 import torch
 
 from ..models.adapters import FOLDER, has_adapters, merged, save_adapters
+from ..models.files import damage
 from .training_data import TrainingData
+from .writing import writing
 
 STATE = "state.json"
 OPTIMISER = "optimiser.pt"
+_NAME = re.compile(r"step-(\d{6,})")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that a run cannot go on from; the message names the file, and where the run can go on."""
 
 
 @dataclass
@@ -36,6 +45,7 @@ class TrainingState:
         fallbacks: Fall backs so far.
         rows: Rows of each log when this was saved.
         outcome: None while running, else why the run ended.
+        best: The best weights so far, see `distill.run.best`; None without.
     """
 
     step: int = 0
@@ -47,6 +57,7 @@ class TrainingState:
     fallbacks: int = 0
     rows: dict[str, int] = field(default_factory=dict)
     outcome: str | None = None
+    best: dict[str, Any] | None = None
 
 
 def directory(run: Path, step: int) -> Path:
@@ -78,18 +89,16 @@ def save(
     target = directory(run, state.step)
     temporary = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    if weights is not None and has_adapters(recogniser.generator):
-        save_adapters(recogniser.generator, weights, temporary / FOLDER)
-        weights = merged(recogniser.generator, weights)
-    recogniser.save(temporary, weights)
-    if optimiser is not None:
-        torch.save(optimiser, temporary / OPTIMISER)
-    if training_data is not None:
-        training_data.write(temporary)
-    (temporary / STATE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
-    for path in (path for path in temporary.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+    with writing(target, temporary):
+        save_model(temporary, recogniser, weights, training_data)
+        if optimiser is not None:
+            with (temporary / OPTIMISER).open("wb") as file:  # given a path, torch hides why it cannot write
+                torch.save(optimiser, file)
+        (temporary / STATE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
+        # The logs too: after a power cut, a checkpoint must not count rows that never reached the disk.
+        for path in (path for path in (*temporary.rglob("*"), *run.glob("*")) if path.is_file()):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
     if target.exists():
         # Same step saved again (a stage entered where the last ended): the newer state replaces the older.
         stale = target.with_name(f".{target.name}.stale")
@@ -102,30 +111,102 @@ def save(
     return target
 
 
+def save_model(folder: Path, recogniser: Any, weights: Mapping | None, training_data: TrainingData | None) -> None:
+    """Write a student for `from_pretrained`, its adapters apart as well, and what it was trained on.
+
+    Args:
+        folder: Where; made.
+        recogniser: Student.
+        weights: Of the student, where they are not simply its own.
+        training_data: What it was trained on, if that is known.
+    """
+    if weights is not None and has_adapters(recogniser.generator):
+        save_adapters(recogniser.generator, weights, folder / FOLDER)
+        weights = merged(recogniser.generator, weights)
+    recogniser.save(folder, weights)
+    if training_data is not None:
+        training_data.write(folder)
+
+
 def latest(run: Path) -> Path | None:
-    """The newest complete checkpoint."""
-    complete = sorted((path.parent for path in (run / "checkpoints").glob(f"step-*/{STATE}")), key=_step)
-    return complete[-1] if complete else None
+    """The newest checkpoint."""
+    return next(reversed(checkpoints(run)), None)
+
+
+def load(path: Path) -> tuple[TrainingState, Mapping | None]:
+    """What a checkpoint was saved with, once all its files are found whole.
+
+    Args:
+        path: The checkpoint.
+
+    Returns:
+        The state of the loop, and the optimiser's where the checkpoint is not at the beginning of a stage or the end.
+
+    Raises:
+        CheckpointError: A file is missing or damaged; names it, and the checkpoint before this one.
+    """
+    for folder in (path, path / FOLDER):
+        if folder.is_dir() and (found := damage(folder)):
+            raise _lost(path, found)
+    state = load_state(path)
+    return state, load_optimiser(path) if state.stage_step and state.outcome is None else None
 
 
 def load_state(path: Path) -> TrainingState:
-    """The state a checkpoint was saved with."""
-    return TrainingState(**json.loads((path / STATE).read_text(encoding="utf-8")))
+    """The state a checkpoint was saved with.
+
+    Raises:
+        CheckpointError: It is missing or damaged.
+    """
+    file = path / STATE
+    try:
+        return TrainingState(**json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise _lost(path, f"{file} is missing") from None
+    except (TypeError, ValueError) as error:
+        raise _lost(path, f"{file} is cut short or damaged ({error})") from error
 
 
-def load_optimiser(path: Path) -> Mapping | None:
-    """The optimiser's state, or None where the checkpoint opens a stage."""
+def load_optimiser(path: Path) -> Mapping:
+    """The optimiser's state and its schedule's.
+
+    Raises:
+        CheckpointError: It is missing or damaged.
+    """
     file = path / OPTIMISER
-    return torch.load(file, map_location="cpu", weights_only=True) if file.exists() else None
+    if not file.exists():
+        raise _lost(path, f"{file} is missing, without which learning rate and momentum would begin anew")
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except (EOFError, OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        raise _lost(path, f"{file} is cut short or damaged ({type(error).__name__})") from error
+    if not isinstance(state, dict) or not {"optimiser", "scheduler"} <= state.keys():
+        raise _lost(path, f"{file} holds no optimizer's state")
+    return state
 
 
 def prune(run: Path, keep: int, protected: set[int]) -> None:
-    """Delete all but the newest `keep` checkpoints and those of protected steps."""
-    paths = sorted((run / "checkpoints").glob("step-*"), key=_step)
-    for path in paths[:-keep]:
+    """Delete all but the newest `keep` checkpoints and those of protected steps; what is no checkpoint stays."""
+    for path in checkpoints(run)[:-keep]:
         if _step(path) not in protected:
             shutil.rmtree(path)
 
 
+def checkpoints(run: Path) -> list[Path]:
+    """The checkpoints of a run in the order of their steps; folders of other names are somebody else's."""
+    paths = (run / "checkpoints").glob("step-*")
+    return sorted((path for path in paths if _NAME.fullmatch(path.name) and path.is_dir()), key=_step)
+
+
 def _step(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
+
+
+def _lost(path: Path, what: str) -> CheckpointError:
+    earlier = [other for other in checkpoints(path.parent.parent) if _step(other) < _step(path)]
+    remedy = (
+        f"Restore it from a copy, or delete {path}: the run then goes on from {earlier[-1].name}"
+        if earlier
+        else "Restore it from a copy, or start a new run: there is no earlier checkpoint"
+    )
+    return CheckpointError(f"cannot go on from {path.name}: {what}. {remedy}")

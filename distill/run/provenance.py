@@ -5,23 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
+from overlap.version import DISTRIBUTION, __version__
+
 from ..data.backgrounds import background_sha256
+from ..data.findings import Finding
 from ..data.hf.reference import is_dataset
 from ..data.sources import identity
 from ..recipe import Recipe
 from ..recipe.augmentation import Noise
+from .run_directory import write_atomically
 
-LIBRARIES = ("support-overlap", "torch", "transformers", "accelerate", "numpy", "scipy", "jiwer", "soundfile", "soxr")
+LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "scipy", "jiwer", "soundfile", "soxr")
 
 
 def resolved_configuration(recipe: Recipe) -> dict[str, Any]:
     """The contents of `resolved.json`."""
     dumped = recipe.model_dump(mode="json")
     manifests = {stage.manifest for stage in recipe.stages}
-    manifests |= {section.manifest for section in (recipe.probe, recipe.evaluation) if section}
+    manifests |= {section.manifest for section in (recipe.probe, *recipe.evaluations) if section}
     identities = {source: identity(source) for source in sorted(manifests)}
     noises = [one for stage in recipe.stages for one in stage.augment if isinstance(one, Noise)]
     backgrounds = sorted({one.background for one in noises if one.background is not None})
@@ -34,8 +40,19 @@ def resolved_configuration(recipe: Recipe) -> dict[str, Any]:
         "datasets": {source: about for source, about in identities.items() if is_dataset(source)},
         "seed": recipe.seed,
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in LIBRARIES},
+        "versions": {DISTRIBUTION: __version__} | {name: _version(name) for name in LIBRARIES},
     }
+
+
+UNUSABLE = "unusable.jsonl"
+"""In a run directory: lines that the run goes without, and those that it doubts, a finding a line."""
+
+
+def list_findings(run: Path, findings: Iterable[Finding]) -> None:
+    """Write what is wrong with lines of the data into a run directory; nothing where nothing is."""
+    lines = [json.dumps(finding.to_dict(), ensure_ascii=False) + "\n" for finding in findings]
+    if lines:
+        write_atomically(run / UNUSABLE, "".join(lines))
 
 
 def _version(distribution: str) -> str | None:

@@ -3,7 +3,7 @@
 A server shows its best tokens and no logits: what depends on more comes as bounds (`overlap.measure_bounds`).
 """
 
-from .http import ServerError
+from .errors import ServerError
 from .served import ServedTeacher, load_served_teacher
 
 __all__ = ["ServedTeacher", "ServerError", "load_served_teacher"]

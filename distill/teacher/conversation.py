@@ -62,8 +62,8 @@ def conversation(reader: SpeechLM, language: str | None, context: str | None = N
     Raises:
         ModelError: The processor's request is not this conversation.
     """
-    asked = Conversation(REQUESTS[reader.family](reader.processor), context=context)
-    prompt = reader.request([np.zeros(SAMPLING_RATE // 2, dtype=np.float32)], [language], [context])
+    asked = Conversation(REQUESTS[reader.family](reader.processor))
+    prompt = reader.request([np.zeros(SAMPLING_RATE // 2, dtype=np.float32)], [language])
     placeholder = reader.tokenizer.convert_tokens_to_ids(reader.processor.audio_token)
     runs = groupby(prompt.inputs["input_ids"][0].tolist())
     ids = [token for token, run in runs for token in ([token] if token == placeholder else run)]
@@ -73,4 +73,4 @@ def conversation(reader: SpeechLM, language: str | None, context: str | None = N
             f"{reader.name}: its processor asks for a transcript with {whole!r}, its chat template with {start!r}. "
             "A server renders the chat template; use a local teacher, or a checkpoint whose template fits."
         )
-    return replace(asked, prefill=whole[len(start) :])
+    return replace(asked, prefill=whole[len(start) :], context=context)

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import math
 import random
 import threading
 import time
-import weakref
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-import httpx2
+from .errors import LONGEST_QUOTE, ServerError, quoted
+from .exchange import Answer, Exchange, NoAnswerError, server_url
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 60.0
-"""Back-off doubles from the first to the longest; a server that names a time of its own is believed instead."""
+"""Back-off doubles from the first to the longest; a pause that a server asks for is at most the longest as well."""
+SAID_FROM_SECONDS = 5.0
+"""Pauses that a server asks for are told from here on."""
 
 
-class ServerError(ValueError):
-    """A server that did not answer as it should; the message names URL, status, utterance and remedy.
-
-    Attributes:
-        status: HTTP status of the last answer, None where there was none or its content was wrong.
-        detail: The server's own words.
-    """
-
-    def __init__(self, message: str, *, status: int | None = None, detail: str = "") -> None:
-        super().__init__(message)
-        self.status, self.detail = status, detail
+class ServerAsksToWait(UserWarning):
+    """A server wants to be left alone for longer than a usual pause between attempts."""
 
 
 class _Passing(Exception):
@@ -52,10 +48,13 @@ class JsonClient:
 
     Args:
         url: With or without `/v1` at its end.
-        timeout_seconds: Longest silence of the server in an attempt.
+        timeout_seconds: Longest time of an attempt, from its beginning to the end of the answer.
         retries: Attempts after the first, for 429, 5xx, lost connections, silence and broken JSON.
         concurrency: Requests at once.
         key: Sent as a bearer token.
+
+    Raises:
+        ServerError: A URL, a key or a proxy of the environment that cannot be used.
     """
 
     def __init__(
@@ -67,18 +66,18 @@ class JsonClient:
         concurrency: int = 8,
         key: str | None = None,
     ) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise ServerError(f"{url!r} is no URL of a server; give one such as http://localhost:8000")
-        self.url = url.rstrip("/").removesuffix("/v1")
+        server = server_url(url)
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise ServerError("the server's key holds a line break or another character that no header may; correct it")
+        self.url = str(server).rstrip("/")
         self.retries, self.concurrency, self.n_retried = retries, concurrency, 0
-        self._timeout_seconds = timeout_seconds
         self._abandoned, self._lock = threading.Event(), threading.Lock()
-        self._http = httpx2.Client(
-            timeout=httpx2.Timeout(timeout_seconds, connect=min(timeout_seconds, 10.0)),
-            limits=httpx2.Limits(max_connections=concurrency),
+        self._exchange = Exchange(
+            server,
+            timeout_seconds=timeout_seconds,
+            connections=concurrency,
             headers={"Authorization": f"Bearer {key}"} if key else {},
         )
-        weakref.finalize(self, self._http.close)
 
     def get(self, path: str) -> dict[str, Any]:
         """The JSON object at a path.
@@ -141,40 +140,36 @@ class JsonClient:
                     ) from failure
                 with self._lock:
                     self.n_retried += 1
-                self._abandoned.wait(max(failure.wait, _back_off(attempt)))
+                self._abandoned.wait(self._pause(failure, attempt, f"{method} {url}"))
         raise AssertionError("unreachable")
+
+    def _pause(self, failure: _Passing, attempt: int, request: str) -> float:
+        """Seconds until the next attempt: what the server asks for or the back-off, and never more than the longest."""
+        seconds = min(LONGEST_WAIT_SECONDS, max(failure.wait, _back_off(attempt)))
+        if failure.wait >= SAID_FROM_SECONDS:
+            asked = f"asks to wait {failure.wait:g} s"
+            taken = "" if failure.wait <= seconds else f", {seconds:g} s are waited at most"
+            warnings.warn(
+                f"{request}: the server {asked}{taken}; then attempt {attempt + 2} of {self.retries + 1}",
+                ServerAsksToWait,
+                stacklevel=4,
+            )
+        return seconds
 
     def _attempt(self, method: str, url: str, body: Mapping[str, Any] | None, about: str) -> dict[str, Any]:
         try:
-            response = self._http.request(method, url, json=body)
-        except httpx2.TimeoutException as error:
-            raise _Passing(
-                f"no answer within {self._timeout_seconds:g} s ({type(error).__name__})",
-                remedy="Raise timeout_seconds, or lower concurrency if the server is busy.",
-            ) from error
-        except httpx2.TransportError as error:
-            raise _Passing(
-                f"{type(error).__name__}: {error}",
-                remedy="Check that the server runs and that this machine reaches it.",
-            ) from error
-        status = response.status_code
-        if status == 429 or status >= 500:
-            raise _Passing(
-                f"status {status}: {_detail(response)}",
-                status=status,
-                wait=_retry_after(response.headers.get("Retry-After")),
-                remedy="Lower concurrency or raise retries; the server's log says why.",
-            )
-        if status >= 300:
-            detail = _detail(response)
-            raise ServerError(
-                f"{method} {url}: status {status}{about}: {detail}. {_remedy(status)}", status=status, detail=detail
-            )
+            answer = self._exchange.ask(method, url, None if body is None else json.dumps(body).encode())
+        except NoAnswerError as error:
+            raise _Passing(str(error), remedy=error.remedy) from error
+        status = answer.status
+        if status != 200:
+            self._refuse(f"{method} {url}", about, answer, status, f"status {status}", _words(answer.content))
         try:
-            tree = response.json()
-        except ValueError as error:
+            tree = json.loads(answer.content)
+        except (ValueError, RecursionError) as error:
             raise _Passing(
-                f"status {status}, but {len(response.content)} bytes that are not JSON ({error})",
+                f"status {status}, but {len(answer.content)} bytes that are not JSON ({quoted(error, 100)}), "
+                f"beginning with {quoted(repr(answer.content[:40]))}",
                 status=status,
                 remedy="If it stays so, something between here and the server cuts its answers off.",
             ) from error
@@ -184,7 +179,41 @@ class JsonClient:
                 "Check that the URL is that of an inference server.",
                 status=status,
             )
+        if tree.get("error") or tree.get("object") == "error":
+            said = _named_status(tree)
+            self._refuse(
+                f"{method} {url}", about, answer, said or status, f"status {status}, but an error in it", _detail(tree)
+            )
         return tree
+
+    def _refuse(self, request: str, about: str, answer: Answer, status: int, title: str, detail: str) -> NoReturn:
+        """Raise what an answer that is none deserves.
+
+        Args:
+            request: Method and URL.
+            about: What it was about.
+            answer: The answer.
+            status: Its own, or what the error inside it names.
+            title: How the message begins.
+            detail: The server's words.
+        """
+        if status in PASSING or status >= 500:
+            wait = _retry_after(answer.headers.get("Retry-After"))
+            raise _Passing(
+                f"{title}: {detail}" + (f" (it asks to wait {wait:g} s)" if wait else ""),
+                status=status,
+                wait=wait,
+                remedy="Lower concurrency or raise retries; the server's log says why.",
+            )
+        remedy = _remedy(status)
+        if 300 <= status < 400:
+            place = quoted(answer.headers.get("Location") or "a place that it does not name", 200)
+            remedy = f"It points to {place}; name the server's own address as url: what is sent follows no redirect."
+        raise ServerError(f"{request}: {title}{about}: {detail}. {remedy}", status=status, detail=detail)
+
+
+PASSING = (408, 425, 429)
+"""Statuses below 500 that another attempt may not meet: too slow, too early, too many (RFC 9110, 8470, 6585)."""
 
 
 def _back_off(attempt: int) -> float:
@@ -194,30 +223,44 @@ def _back_off(attempt: int) -> float:
 
 
 def _retry_after(value: str | None) -> float:
-    """Seconds that a Retry-After header asks for (RFC 9110, section 10.2.3: seconds or a date)."""
+    """Seconds that a Retry-After header asks for (RFC 9110, section 10.2.3: seconds or a date); 0 where it is neither.
+
+    >>> [_retry_after(value) for value in ("2", "0.5", "inf", "nan", "-3", "soon", None)]
+    [2.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0]
+    """
     if not value:
         return 0.0
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except (IndexError, OverflowError, TypeError, ValueError):
+            return 0.0
+    return max(0.0, seconds) if math.isfinite(seconds) else 0.0
+
+
+def _words(content: bytes) -> str:
+    """What the body of a refusal says."""
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return 0.0
+        return _detail(json.loads(content))
+    except (ValueError, RecursionError):
+        return quoted(content[: 4 * LONGEST_QUOTE].decode(errors="replace")) or "no words"
 
 
-def _detail(response: httpx2.Response) -> str:
+def _detail(tree: Any) -> str:
     """What the server says is wrong, from the places where servers say it."""
-    try:
-        tree: Any = response.json()
-    except ValueError:
-        tree = response.text
     for key in ("error", "message", "detail"):
-        if isinstance(tree, dict) and key in tree:
+        if isinstance(tree, dict) and tree.get(key):
             tree = tree[key]
-    words = " ".join(str(tree).split())
-    return words[:500] or "no words"
+    return quoted(tree) or "no words"
+
+
+def _named_status(tree: Mapping[str, Any]) -> int | None:
+    """The status that an error in an answer names."""
+    inside = tree.get("error")
+    codes = (inside.get("code") if isinstance(inside, dict) else None, tree.get("code"))
+    return next((code for code in codes if type(code) is int and 400 <= code < 600), None)
 
 
 def _remedy(status: int) -> str:

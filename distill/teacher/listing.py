@@ -43,6 +43,17 @@ class TokenList:
     ids: NDArray[np.int64]
     logprobs: NDArray[np.float64]
 
+    def fits(self, n_tokens: int, m: int, size: int) -> bool:
+        """Whether it is a list of m tokens of a vocabulary at each of a transcript's tokens and after them.
+
+        Args:
+            n_tokens: Of the transcript.
+            m: Tokens a position.
+            size: Of the vocabulary.
+        """
+        shape = (n_tokens + 1, m)
+        return self.ids.shape == self.logprobs.shape == shape and bool(((self.ids >= 0) & (self.ids < size)).all())
+
     @classmethod
     def of(cls, reply: Reply, expected: Sequence[int], m: int, spelled: Sequence[str]) -> TokenList:
         """Check a reply and take its best tokens.
@@ -61,7 +72,7 @@ class TokenList:
         if len(reply.rows) != n + 1:
             raise ListingError(f"log-probabilities of {len(reply.rows)} positions, not of {n + 1}")
         rows = [
-            _best(row, m, own, f"position {position} of {n + 1}")
+            _best(row, m, own, f"position {position} of {n + 1}", len(spelled))
             for position, (row, own) in enumerate(zip(reply.rows, [*expected, None], strict=True))
         ]
         ids = np.array([[token for token, _ in row] for row in rows], dtype=np.int64)
@@ -71,7 +82,7 @@ class TokenList:
 
 def _check_tokens(received: Sequence[int | None], expected: Sequence[int], spelled: Sequence[str]) -> None:
     def name(token: int | None) -> str:
-        return repr(spelled[token]) if token is not None and token < len(spelled) else "unknown"
+        return repr(spelled[token]) if token is not None and 0 <= token < len(spelled) else "unknown"
 
     for position, wanted in enumerate(expected):
         token = received[position] if position < len(received) else None
@@ -83,13 +94,21 @@ def _check_tokens(received: Sequence[int | None], expected: Sequence[int], spell
             )
 
 
-def _best(row: Mapping[int, float] | None, m: int, own: int | None, where: str) -> list[tuple[int, float]]:
+def _best(row: Mapping[int, float] | None, m: int, own: int | None, where: str, size: int) -> list[tuple[int, float]]:
     """The m best of a row, best first, equal ones by id, without the prompt's own token beneath them."""
     if row is None:
         raise ListingError(
             f"no log-probabilities at {where}. Some servers have none for cached prefixes: start it without prefix "
             "caching (vllm serve --no-enable-prefix-caching)"
         )
+    for token in row:
+        if not 0 <= token < size:
+            raise ListingError(
+                f"token {token} at {where} is none of the {size} of the local model (ids 0 to {size - 1}): the server "
+                "has another model than the local tokenizer. Name as teacher the checkpoint that is served"
+            )
+    if any(math.isnan(logprob) for logprob in row.values()):
+        raise ListingError(f"a log-probability at {where} is not a number. Check the served weights and their dtype")
     ranked = sorted(row.items(), key=lambda item: (-item[1], item[0]))
     if own in row and len(row) == m + 1:
         if own is not None and row[own] > ranked[-1][1]:

@@ -10,11 +10,17 @@ from torch import nn
 from transformers import AutoConfig, AutoProcessor
 
 from ..models.base import ModelError
-from ..models.load import FAMILIES
+from ..models.load import FAMILIES, loading
 from ..models.speech_lm import SpeechLM
+from ..models.tokenizing import check_vocabulary
 from ..models.vocabulary import Tokens
 from ..places import located
 from .conversation import REQUESTS
+
+LOCAL_HALF = (
+    "Name a served teacher by a directory with config.json and the processor's files, or by a Hub name; only its "
+    "weights are elsewhere."
+)
 
 
 class Weightless(nn.Module):
@@ -38,20 +44,16 @@ def load_reader(model: str, *, revision: str | None = None, family: str | None =
         ModelError: Nothing loadable there, or a family that servers cannot score.
     """
     place = located(model)
-    try:
+    with loading(place, revision, "cannot load the tokenizer of", LOCAL_HALF, weights=False):
         config = AutoConfig.from_pretrained(place, revision=revision)
         processor = AutoProcessor.from_pretrained(place, revision=revision)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"cannot load the tokenizer of {model!r}: {str(error).strip().splitlines()[0]} Name a served teacher by a "
-            "directory with config.json and the processor's files, or by a Hub name; only its weights are elsewhere."
-        ) from error
     kind = family or config.model_type
     if kind not in REQUESTS:
         raise ModelError(
             f"{model!r} is a {kind!r} model; servers return log-probabilities of transcripts for models that are asked "
             f"in a chat: {sorted(REQUESTS)}. Use it as a local teacher (without url)."
         )
+    check_vocabulary(model, getattr(processor, "tokenizer", processor))
     stand_in = Weightless(config)
     reader = FAMILIES[kind].build(name=model, model=stand_in, generator=stand_in, processor=processor)
     assert isinstance(reader, SpeechLM)

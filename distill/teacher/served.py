@@ -12,15 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.base import ModelError, Prompt, Transcripts, pack, refuse_context
+from ..models.base import Limits, ModelError, Prompt, Transcripts, pack, refuse_context
 from ..models.opening import LONGEST
 from ..models.speech_lm import SpeechLM
 from ..models.vocabulary import Tokens
 from ..recipe import Teacher
-from .api import Api, Question, Written
+from .api import Api, Question, Written, listed
 from .cache import ListCache, key_of
 from .conversation import Conversation, conversation
-from .http import JsonClient, ServerError
+from .errors import ServerError, quoted
+from .http import JsonClient
 from .listing import ListingError, Reply, TokenList
 from .reader import load_reader, served_tokens
 from .sglang import Sglang
@@ -102,6 +103,20 @@ class ServedTeacher:
         """Whether it names the language itself where nobody else does."""
         return self.reader.names_language
 
+    @property
+    def limits(self) -> Limits:
+        """What its server says that it can take, audio among it."""
+        return Limits(label_tokens=self.max_length)
+
+    def check_languages(self, languages: Sequence[str | None]) -> None:
+        """Refuse languages that the local processor cannot ask for, one by one, as the server is asked.
+
+        Raises:
+            ModelError: Says which.
+        """
+        for language in languages:
+            self.reader.check_languages([language])
+
     def prepare(
         self,
         inputs: Sequence[Any],
@@ -139,10 +154,7 @@ class ServedTeacher:
         assert opening is not None
         key = key_of({"conversation": asdict(question.conversation)}, question.waveform)
         if key not in self._openings:
-            try:
-                written = self.api.write(self.client, self.served_name, question, LONGEST, 0.0)
-            except ListingError as error:
-                raise self._wrong(error, question) from error
+            written = self._written(question, LONGEST, 0.0)
             text = written.text if written.ids is None else self.tokenizer.decode(written.ids)
             words, marker, _ = text.partition(opening.marker)
             self._openings[key] = words + marker if marker and opening.may_begin(words) else ""
@@ -177,14 +189,9 @@ class ServedTeacher:
         """
         heat = temperature if sample else 0.0
 
-        def write(question: Question) -> Written:
-            try:
-                return self.api.write(self.client, self.served_name, question, max_new_tokens, heat)
-            except ListingError as error:
-                raise self._wrong(error, question) from error
-
-        written = self.client.many(write, self.questions(prompt))
-        return pack([self._ids(each) for each in written], self.tokens.end_of_text)
+        written = self.client.many(lambda each: self._written(each, max_new_tokens, heat), self.questions(prompt))
+        packed = pack([self._ids(each) for each in written], self.tokens.end_of_text)
+        return replace(packed, is_encoded=any(each.ids is None for each in written))
 
     def lists(self, prompt: Prompt, texts: Sequence[str], transcripts: Transcripts) -> tuple[Tensor, Tensor]:
         """The best tokens at each position of transcripts.
@@ -227,6 +234,16 @@ class ServedTeacher:
         except ListingError as error:
             raise self._wrong(error, question) from error
 
+    def _written(self, question: Question, max_new_tokens: int, heat: float) -> Written:
+        """The server's transcript of one utterance, its tokens checked."""
+        try:
+            written = self.api.write(self.client, self.served_name, question, max_new_tokens, heat)
+            if written.ids is not None:
+                _check_written(written.ids, max_new_tokens, self.tokens.size)
+        except ListingError as error:
+            raise self._wrong(error, question) from error
+        return written
+
     def _list(self, question: Question, text: str, tokens: list[int]) -> TokenList:
         settings = {
             "format": 1,
@@ -238,8 +255,10 @@ class ServedTeacher:
             "tokens": tokens,
         }
         key = key_of(settings, question.waveform)
-        if self.cache is not None and (kept := self.cache.load(key)) is not None:
-            return kept
+        if self.cache is not None:
+            kept = self.cache.load(key)
+            if kept is not None and kept.fits(len(tokens), self.listed, self.tokens.size):
+                return kept
         reply = self.reply(question, text, len(tokens), self.listed)
         try:
             tokens_listed = TokenList.of(reply, tokens, self.listed, self.tokens.strings)
@@ -263,6 +282,19 @@ class ServedTeacher:
 
     def _wrong(self, error: ListingError, question: Question) -> ServerError:
         return ServerError(f"{self.client.url} ({self.api.name}), utterance {question.name!r}: {error}.")
+
+
+def _check_written(ids: Sequence[int], most: int, size: int) -> None:
+    """Refuse a transcript's tokens that its model cannot have written."""
+    if len(ids) > most:
+        raise ListingError(f"a transcript of {len(ids)} tokens, asked for at most {most}; check the server")
+    for place, token in enumerate(ids):
+        if not 0 <= token < size:
+            raise ListingError(
+                f"token {place} of its transcript is {token}, none of the {size} of the local model (ids 0 to "
+                f"{size - 1}): the server has another model than the local tokenizer. Name as teacher the checkpoint "
+                "that is served"
+            )
 
 
 def load_served_teacher(teacher: Teacher, k: int) -> ServedTeacher:
@@ -292,11 +324,17 @@ def load_served_teacher(teacher: Teacher, k: int) -> ServedTeacher:
     name, cards = server.served_name or teacher.model, served_models(client)
     if name not in cards:
         raise ServerError(
-            f"{client.url} does not serve {name!r} but {sorted(cards)}; name one of these (served_name, --served-name)"
+            f"{client.url} does not serve {name!r} but {quoted(sorted(cards))}; name one of these "
+            "(served_name, --served-name)"
         )
     if server.top_logprobs is not None and server.top_logprobs < k:
         raise ModelError(f"top_logprobs = {server.top_logprobs} is fewer than support.k = {k}; raise it, or lower k")
     length = cards[name].get("max_model_len")
+    if length is not None and not (type(length) is int and length > 0):
+        raise ServerError(
+            f"GET {client.url}/v1/models: max_model_len of {name!r} is {quoted(length, 80)}, not a number of tokens. "
+            "Check that this is an inference server."
+        )
     return ServedTeacher(
         reader,
         client,
@@ -305,7 +343,7 @@ def load_served_teacher(teacher: Teacher, k: int) -> ServedTeacher:
         str(cards[name].get("root") or name),
         server.top_logprobs or k + MORE,
         None if server.cache is None else ListCache(Path(server.cache)),
-        int(length) if length else None,
+        length,
     )
 
 
@@ -320,6 +358,6 @@ def served_models(client: JsonClient) -> dict[str, dict[str, Any]]:
         ServerError: No list of models.
     """
     cards = client.get("/v1/models").get("data")
-    if not isinstance(cards, list) or not all(isinstance(card, dict) and "id" in card for card in cards):
+    if not isinstance(cards, list) or not all(isinstance(listed(card, "id"), str) for card in cards):
         raise ServerError(f"GET {client.url}/v1/models: no list of models. Check that this is an inference server.")
     return {card["id"]: card for card in cards}

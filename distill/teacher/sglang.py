@@ -7,13 +7,13 @@ lists (log-probability, id, text) of the best m, and apart from them the prompt'
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .api import Question, Written, listed, wav
 from .http import JsonClient
 from .listing import ListingError, Reply
+from .values import array, by_id, log_probability, token_id, token_ids, written_text
 
 GENERATE = "/generate"
 PLAIN = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
@@ -34,10 +34,11 @@ class Sglang:
         tree = client.post(GENERATE, body, f"utterance {question.name!r}")
         own, best = (listed(tree, "meta_info", name) for name in ("input_token_logprobs", "input_top_logprobs"))
         after = listed(tree, "meta_info", "output_top_logprobs", 0)
-        if not own or not best or after is None or len(own) != len(best) or len(best) < n_tokens:
+        whole = isinstance(own, list) and isinstance(best, list) and own and len(own) == len(best)
+        if not whole or after is None or len(best) < n_tokens:
             raise ListingError("no input_top_logprobs of the whole prompt. SGLang returns them; check the api")
         tail = best[len(best) - n_tokens :]
-        return Reply([int(item[1]) for item in own], [_by_id(row) for row in (*tail, after)])
+        return Reply([token_id(listed(item, 1)) for item in own], [_by_id(row) for row in (*tail, after)])
 
     def write(self, client: JsonClient, model: str, question: Question, max_new_tokens: int, heat: float) -> Written:
         """See `Api.write`."""
@@ -45,9 +46,10 @@ class Sglang:
         body = self._body(question, "", {"max_new_tokens": max_new_tokens, "temperature": heat} | PLAIN)
         tree = client.post(GENERATE, body, f"utterance {question.name!r}")
         reason = listed(tree, "meta_info", "finish_reason", "type")
-        if reason is None:
+        if not isinstance(reason, str):
             raise ListingError("no meta_info with a finish_reason; check the server and its api")
-        return Written(str(tree.get("text", "")), tree.get("output_ids"), reason != "length")
+        ids = tree.get("output_ids")
+        return Written(written_text(tree.get("text")), None if ids is None else token_ids(ids), reason != "length")
 
     def _body(self, question: Question, text: str, sampling: dict[str, Any]) -> dict[str, Any]:
         audio = base64.b64encode(wav(question.waveform)).decode()
@@ -55,10 +57,8 @@ class Sglang:
         return {"text": prompt, "audio_data": f"data:audio/wav;base64,{audio}", "sampling_params": sampling}
 
 
-def _by_id(row: Sequence[Sequence[Any]] | None) -> dict[int, float] | None:
+def _by_id(row: Any) -> dict[int, float] | None:
     if row is None:
         return None
-    try:
-        return {int(token): float(logprob) for logprob, token, *_ in row}
-    except (TypeError, ValueError) as error:
-        raise ListingError("input_top_logprobs that are not (log-probability, id) pairs; check the api") from error
+    items = array(row, "(log-probability, id) pairs (input_top_logprobs)")
+    return by_id([(token_id(listed(item, 1)), log_probability(listed(item, 0))) for item in items])

@@ -16,6 +16,7 @@ from typing import Any
 from .api import Question, Written, listed, wav
 from .http import JsonClient
 from .listing import ListingError, Reply
+from .values import array, by_id, log_probability, mapping, token_id, token_ids, written_text
 
 CHAT = "/v1/chat/completions"
 PLAIN = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
@@ -38,18 +39,20 @@ class Vllm:
             raise ListingError("no prompt_logprobs of the whole prompt; check the server and its api")
         ids = tree.get("prompt_token_ids")
         if ids is None:  # older than return_token_ids: the prompt's own token stands first in its entry
-            ids = [int(next(iter(entry))) if entry else None for entry in entries]
+            ids = [next(iter(mapping(entry, "a position"))) if entry else None for entry in entries]
         tail = entries[len(entries) - n_tokens :]
-        return Reply(ids, [*(_by_id(entry) for entry in tail), _generated(tree)])
+        rows = [*(_by_id(entry) for entry in tail), _generated(tree)]
+        return Reply([None if i is None else token_id(i) for i in array(ids, "token ids")], rows)
 
     def write(self, client: JsonClient, model: str, question: Question, max_new_tokens: int, heat: float) -> Written:
         """See `Api.write`."""
         body = _body(model, question, "") | {"max_tokens": max_new_tokens, "temperature": heat} | PLAIN
         tree = client.post(CHAT, body, f"utterance {question.name!r}")
         text, reason = listed(tree, "choices", 0, "message", "content"), listed(tree, "choices", 0, "finish_reason")
-        if reason is None:
+        if not isinstance(reason, str):
             raise ListingError("no choice with a message and a finish_reason; check the server and its api")
-        return Written(text or "", listed(tree, "choices", 0, "token_ids"), reason != "length")
+        ids = listed(tree, "choices", 0, "token_ids")
+        return Written(written_text(text), None if ids is None else token_ids(ids), reason != "length")
 
 
 def _body(model: str, question: Question, text: str) -> dict[str, Any]:
@@ -73,22 +76,20 @@ def _body(model: str, question: Question, text: str) -> dict[str, Any]:
     }
 
 
-def _by_id(entry: Mapping[str, Any] | None) -> dict[int, float] | None:
+def _by_id(entry: Any) -> dict[int, float] | None:
     if entry is None:
         return None
-    try:
-        return {int(token): float(item["logprob"]) for token, item in entry.items()}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ListingError("prompt_logprobs that do not map token ids to log-probabilities; check the api") from error
+    rows = mapping(entry, "an object of log-probabilities by token id (prompt_logprobs)").items()
+    return by_id([(token_id(token), log_probability(listed(item, "logprob"))) for token, item in rows])
 
 
 def _generated(tree: Mapping[str, Any]) -> dict[int, float]:
     """The distribution after the transcript: that of the generated token."""
     best = listed(tree, "choices", 0, "logprobs", "content", 0, "top_logprobs")
-    try:
-        return {int(item["token"].removeprefix("token_id:")): float(item["logprob"]) for item in best}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    named = [(listed(item, "token"), listed(item, "logprob")) for item in best] if isinstance(best, list) else []
+    if not named or not all(isinstance(name, str) and name.startswith("token_id:") for name, _ in named):
         raise ListingError(
             "no log-probabilities by token id after the transcript (logprobs, return_tokens_as_token_ids); update the "
             "server, or check the api"
-        ) from error
+        )
+    return by_id([(token_id(name.removeprefix("token_id:")), log_probability(logprob)) for name, logprob in named])

@@ -27,12 +27,15 @@ class Transcript:
             temperature 1; None where it is not known.
         n_tokens: Tokens of text, end of text not counted.
         finished: Whether it ended by itself, not by the limit on its length.
+        token_ids: What it wrote, in its own tokens, end of text not among them; None where that is not known: rows of
+            older journals, and servers that return text alone.
     """
 
     text: str
     logprob: float | None
     n_tokens: int
     finished: bool
+    token_ids: list[int] | None = None
 
 
 @torch.no_grad()
@@ -55,7 +58,8 @@ def transcripts(teacher: Recogniser | ServedTeacher, batch: Batch, decoding: Dec
                 f"teacher {teacher.name!r}: NaN or infinite logits at its own transcript of utterance {wrong[0]!r}. "
                 "Check its weights and dtype (float16 overflows where bfloat16 does not)."
             )
-    return [Transcript(*row) for row in zip(texts, logprobs, lengths, finished, strict=True)]
+    ids = [None] * len(texts) if written.is_encoded else written.text_ids
+    return [Transcript(*row) for row in zip(texts, logprobs, lengths, finished, ids, strict=True)]
 
 
 def mean_logprobs(logits: Tensor, written: Transcripts, blocked: Tensor) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from ..recipe import Transcription
 from ..teacher import ServedTeacher
 from ..transcribe import Progress
 from .confidence import transcripts
-from .journal import Row, append_batch, open_journal
+from .journal import Row, append_batch, open_journal, unread_at_first
 
 SKIP = 'or leave such utterances out with the filter unusable_audio = "drop" (--unusable-audio drop)'
 
@@ -84,29 +84,68 @@ def run_job(
     """
     seconds, rows = _durations(utterances, skip_unusable)
     usable = [utterance for utterance in utterances if utterance.id in seconds]
-    heard = all(u.audio is not None for u in usable)
+    unread = unread_at_first(journal)
+    # What was mended since waits for the end: the batches that were planned stay as they are.
+    planned = [u for u in usable if unread is None or u.id not in unread]
+    if unread is not None and (lost := sorted(rows.keys() - unread)):
+        raise AudioError(
+            f"{rows[lost[0]]['error']}; it could be read when {journal} was begun: put it back as it was, or delete "
+            "the journal to write everything anew"
+        )
+    plan = _plan(planned, seconds, transcription)
+    batches = [[u.id for u in batch] for batch in plan]
+    settings = {"weights": weights, **transcription.model_dump(mode="json"), "utterances": _digest(planned)}
+    done = open_journal(journal, settings, batches, author=teacher.name, unread=rows.keys())
+    rows |= {row["id"]: row for batch in done for row in batch}
+    if not skip_unusable:
+        for utterance in usable:
+            if "error" in rows.get(utterance.id, ()):
+                _heard_again(source, utterance)
+    if progress:
+        progress(len(rows), len(utterances))
+
+    def write(number: int, batch: Sequence[Utterance], *, again: bool) -> None:
+        with _drawn_by(transcription, number, teacher.tokens.blocked.device):
+            written = _written(teacher, source, batch, transcription, skip_unusable)
+        # An error that stays is in the journal already.
+        if kept := [row for row in written if not again or "error" not in row]:
+            append_batch(journal, kept)
+        rows.update({row["id"]: row for row in written})
+        if progress:
+            progress(len(rows), len(utterances))
+
+    for number, batch in enumerate(plan[len(done) :], start=len(done)):
+        write(number, batch, again=False)
+    # Only what was found damaged before: what failed just now would fail again.
+    before = {row["id"] for line in done for row in line} | (unread or set())
+    failed = [u for u in usable if u.id in before and "error" in rows.get(u.id, {"error": None})]
+    further = _plan(failed, seconds, transcription)
+    for number, batch in enumerate(further, start=max(len(plan), len(done))):
+        write(number, batch, again=True)
+    mended = [[u.id for u in batch if "error" not in rows[u.id]] for batch in further]
+    earlier = [[row["id"] for row in line] for line in done[len(plan) :]]
+    return JobResult(rows, seconds, [*batches, *earlier, *filter(None, mended)])
+
+
+def _plan(
+    utterances: Sequence[Utterance], seconds: Mapping[str, float], transcription: Transcription
+) -> list[list[Utterance]]:
+    """Which utterances are done together."""
+    heard = all(u.audio is not None for u in utterances)
     plan = duration_batches(
-        [seconds[u.id] if heard else length(u) for u in usable],
+        [seconds[u.id] if heard else length(u) for u in utterances],
         size=transcription.batch_size,
         seconds=transcription.batch_seconds if heard else None,
     )
-    batches = [[usable[i].id for i in batch] for batch in plan]
-    settings = {"weights": weights, **transcription.model_dump(mode="json"), "utterances": _digest(usable)}
-    done = open_journal(journal, settings, batches, author=teacher.name)
-    rows |= {row["id"]: row for batch in done for row in batch}
-    failed = next((row for row in rows.values() if "error" in row), None)
-    if failed is not None and not skip_unusable:
-        raise AudioError(f"{failed['error']}; {SKIP}")
-    if progress:
-        progress(len(rows), len(utterances))
-    for number, batch in enumerate(plan[len(done) :], start=len(done)):
-        with _drawn_by(transcription, number, teacher.tokens.blocked.device):
-            written = _written(teacher, source, [usable[i] for i in batch], transcription, skip_unusable)
-        append_batch(journal, written)
-        rows |= {row["id"]: row for row in written}
-        if progress:
-            progress(len(rows), len(utterances))
-    return JobResult(rows, seconds, batches)
+    return [[utterances[i] for i in batch] for batch in plan]
+
+
+def _heard_again(source: AudioSource, utterance: Utterance) -> None:
+    """Refuse audio that could not be used before and cannot be now."""
+    try:
+        source.cache.load(utterance)
+    except AudioError as error:
+        raise AudioError(f"{error}; {SKIP}") from error
 
 
 def _durations(utterances: Sequence[Utterance], skip: bool) -> tuple[dict[str, float], dict[str, Row]]:

@@ -1,23 +1,45 @@
 """Work in batches that survives any interruption: a file of one line a batch, after a line that says what they are.
 
 A line is whole or it is not: what a killed job left of one is cut off, and that batch is done again. So batches, and
-with them padding and arithmetic, are the same however often the job was interrupted.
+with them padding and arithmetic, are the same however often the job was interrupted. Utterances that could not be read
+and were mended since are done in further batches, behind those that were planned.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..run.run_directory import write_atomically
+from ..run.writing import writing
 
 Row = dict[str, Any]
+UNREAD = "unread"
+"""Of the first line: ids of the utterances that could not be read when the journal was begun."""
+
+
+def unread_at_first(path: Path) -> frozenset[str] | None:
+    """Ids of the utterances that could not be read when a journal was begun; None where there is no journal.
+
+    Raises:
+        ValueError: Its first line is damaged.
+    """
+    first = path.read_bytes().split(b"\n", 1) if path.exists() else []
+    if len(first) < 2:
+        return None
+    about = _parsed(path, 1, first[0])
+    return frozenset(about.get(UNREAD, ())) if isinstance(about, dict) else frozenset()
 
 
 def open_journal(
-    path: Path, settings: dict[str, Any], batches: Sequence[Sequence[str]], *, author: str
+    path: Path,
+    settings: dict[str, Any],
+    batches: Sequence[Sequence[str]],
+    *,
+    author: str,
+    unread: Collection[str] = (),
 ) -> list[list[Row]]:
     """The batches that a journal holds; it is begun if there is none, and cut back to whole lines.
 
@@ -26,9 +48,10 @@ def open_journal(
         settings: What its results depend on, as JSON can hold it.
         batches: Ids of the utterances by batch.
         author: Who writes, for readers; another name with the same settings is no other author.
+        unread: Ids of the utterances in no batch, since they cannot be read; kept where the journal is begun.
 
     Returns:
-        Rows of each batch done, each with its `id`.
+        Rows of each batch done, each with its `id`: the planned ones, then those of utterances that were mended.
 
     Raises:
         ValueError: It was written under other settings or for other batches, or is damaged; names file, line and field.
@@ -39,11 +62,23 @@ def open_journal(
         _check_settings(path, _parsed(path, 1, lines[0]), settings)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [(json.dumps({"author": author} | settings, ensure_ascii=False) + "\n").encode()]
+        lines = [
+            (
+                json.dumps(
+                    {"author": author} | settings | ({UNREAD: sorted(unread)} if unread else {}), ensure_ascii=False
+                )
+                + "\n"
+            ).encode()
+        ]
     done = [_parsed(path, number, line) for number, line in enumerate(lines[1:], start=2)]
+    again = set(unread_at_first(path) or ())
     for number, rows in enumerate(done, start=2):
-        expected = list(batches[number - 2]) if number - 2 < len(batches) else []
         ids = [row.get("id") for row in rows] if isinstance(rows, list) else None
+        if number - 2 < len(batches):
+            expected = list(batches[number - 2])
+            again |= {row["id"] for row in rows if "error" in row} if ids == expected else set()
+        else:
+            expected = [id_ for id_ in ids or () if id_ in again]
         if ids != expected:
             raise ValueError(f"{path}:{number}: holds utterances {_short(ids)}, not {_short(expected)}; {_REMEDY}")
     if (kept := b"".join(lines)) != content:
@@ -53,8 +88,9 @@ def open_journal(
 
 def append_batch(path: Path, rows: Sequence[Row]) -> None:
     """Add the rows of one batch, in one line."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(rows, ensure_ascii=False, allow_nan=False) + "\n")
+    line = json.dumps(rows, ensure_ascii=False, allow_nan=False) + "\n"
+    with writing(path), path.open("a", encoding="utf-8") as file:
+        file.write(line)
 
 
 _REMEDY = "delete it to write everything anew, or choose another output"

@@ -13,6 +13,8 @@ from functools import cache
 import regex
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
+from ..models.languages import OTHER_CODES
+
 _WRITTEN_IN = {
     "Arabic": "ar az fa kk ms pa ps sd tk ug ur uz",
     "Armenian": "hy",
@@ -46,8 +48,6 @@ _WRITTEN_IN = {
 }
 """Languages by script, in Whisper's codes, with every script that is in wide use today."""
 
-_OTHER_CODES = {"cmn": "zh", "fil": "tl", "filipino": "tl", "iw": "he", "jv": "jw", "nb": "no"}
-
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Khmer}\p{Lao}\p{Myanmar}\p{Thai}\p{Tibetan}"
 _WORD = regex.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[\p{{L}}\p{{M}}])+")
 """A letter of a script that puts no spaces between words, or a run of letters of any other."""
@@ -59,7 +59,7 @@ def scripts(language: str | None) -> tuple[str, ...]:
         return ()
     name = language.strip().lower()
     code = regex.split("[-_]", TO_LANGUAGE_CODE.get(name, name))[0]
-    code = _OTHER_CODES.get(code, code)
+    code = OTHER_CODES.get(code, code)
     return tuple(script for script, languages in _WRITTEN_IN.items() if code in languages.split())
 
 

@@ -16,30 +16,36 @@ from typing import Any
 
 import torch
 
-from ..data.audio import AudioCache, check_durations
+from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.batching import padding_share
+from ..data.checks import Use, check_audio, check_models
 from ..data.extract import extract_audio
+from ..data.findings import refuse
 from ..data.labels import checked_labels
-from ..data.limits import settled
 from ..data.manifest import Utterance, write_manifest
 from ..data.sources import read_utterances
 from ..evaluation.scoring import TranscriptScore, score_transcripts
+from ..limits import settled
 from ..models import Recogniser
+from ..models.vocabulary import Tokens
 from ..normalise import normaliser as find_normaliser
 from ..pair.loading import load_teacher
 from ..recipe import Decoding, Filters, Teacher, Transcription
+from ..run.at_work import at_work, refuse_if_at_work
 from ..run.run_directory import write_atomically
+from ..run.writing import writing
 from ..teacher import ServedTeacher
 from ..transcribe import Progress
 from .confidence import Transcript
 from .filters import dropped_by, measures
-from .job import identity, run_job
+from .job import SKIP, identity, run_job
 from .journal import Row
+from .labels import TRANSCRIPT, described
 from .summary import Example, FilterCount, TeacherDataSummary
 
-TRANSCRIPT, REFERENCE = "transcript", "reference"
-"""Further fields of the manifest: what is known of the teacher's text, and the text that stood there before."""
+REFERENCE = "reference"
+"""A further field of the manifest: the text that stood there before."""
 
 
 class TeacherDataError(ValueError):
@@ -52,7 +58,9 @@ class TeacherData:
 
     The extra field `transcript` says who wrote it (`teacher`, `revision`, `weights`) and how (`decoding`), its mean
     `logprob` in nats a token, `n_tokens`, whether it is `finished`, and of dropped ones by which filters (`dropped_by`,
-    each with the value that it looked at). The field `reference` is the text that the manifest had.
+    each with the value that it looked at); `token_ids` are the tokens that it wrote, where they are known, of which
+    `tokenizer` names the vocabulary and `text_hash` the text (see `labels`). The field `reference` is the text that the
+    manifest had.
 
     Attributes:
         kept: What the filters keep.
@@ -76,7 +84,8 @@ class TeacherData:
         for path, utterances in ((dropped, self.dropped), (output, self.kept)):
             if utterances:
                 # Audio inside a data set has no path that a manifest could name.
-                write_manifest(path, extract_audio(utterances, _beside(output, "audio")))
+                with writing(path):
+                    write_manifest(path, extract_audio(utterances, _beside(output, "audio")))
             else:
                 path.unlink(missing_ok=True)
         if not self.kept:
@@ -127,8 +136,12 @@ def teacher_data(
         progress=progress,
     )
     about = who | {"decoding": transcription.model_dump(include=set(Decoding.model_fields))}
-    judged = [_judge(u, job.rows[u.id], job.seconds.get(u.id, math.nan), filters, about) for u in utterances]
+    judged = [
+        _judge(u, job.rows[u.id], job.seconds.get(u.id, math.nan), filters, about, teacher.tokens) for u in utterances
+    ]
     kept = tuple(item.utterance for item in judged if not item.dropped_by)
+    known = [row for row in job.rows.values() if row.get("token_ids") is not None]
+    again = teacher.encode([row["text"] for row in known]).text_ids if known else []
     summary = TeacherDataSummary(
         teacher=teacher.name if who["revision"] is None else f"{teacher.name} ({who['revision']})",
         n=len(utterances),
@@ -146,6 +159,8 @@ def teacher_data(
         ),
         padding_share=padding_share(job.seconds, job.batches),
         scores=_scores(judged, normaliser) if normaliser else {},
+        n_ids_known=len(known),
+        n_recut=sum(row["token_ids"] != ids for row, ids in zip(known, again, strict=True)),
     )
     return TeacherData(kept, tuple(item.utterance for item in judged if item.dropped_by), summary)
 
@@ -181,34 +196,52 @@ def transcribe_manifest(
     Raises:
         TeacherDataError: The output is a file of something else, or nothing is left; what was written stays.
         ManifestError, AudioError, ModelError, ServerError: What cannot be read or asked.
+        AtWorkError: Another process writes to that output.
+        WriteError: The disk is full; the same call again goes on.
         ValueError: The journal is another job's or damaged; names file, line and field.
     """
     output, filters = Path(output), filters or Filters()
     if output.exists() and not journal_of(output).exists():
         raise TeacherDataError(f"{output} exists, and no journal of teacher data beside it; choose another output")
+    refuse_if_at_work(*_marks(output), str(output))
     find_normaliser(normaliser)
     strict = filters.unusable_audio == "fail"
-    utterances = read_utterances(manifest, check_audio=strict)
+    utterances = read_utterances(manifest, check_audio=False)
     if strict:
-        check_durations(utterances, max_seconds)
+        refuse(check_audio(utterances, max_seconds), SKIP)
     if isinstance(teacher, str):
         teacher = Teacher(model=teacher)
     if isinstance(teacher, Teacher):
         # Its encoder's outputs are shared by rollout and score, and then no longer needed.
         teacher = load_teacher(teacher.model_copy(update={"encoder_cache_mib": 0.0}), device, k=1)
-    utterances = checked_labels(utterances, teacher, manifest, needed=False)
-    data = teacher_data(
-        output,
-        teacher,
-        AudioSource(AudioCache(max_mib=0.0, max_seconds=max_seconds)),
-        utterances,
-        transcription or Transcription(),
-        filters,
-        normaliser=normaliser,
-        progress=progress,
-    )
-    data.write(output)
+    utterances = checked_labels(utterances, teacher, needed=False)
+    refuse(check_models(Use(utterances, (teacher,))))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    lock, record = _marks(output)
+    with at_work(lock, record, str(output), keep=False):
+        try:
+            data = teacher_data(
+                output,
+                teacher,
+                AudioSource(AudioCache(max_mib=0.0, max_seconds=max_seconds)),
+                utterances,
+                transcription or Transcription(),
+                filters,
+                normaliser=normaliser,
+                progress=progress,
+            )
+            data.write(output)
+        except (KeyboardInterrupt, OSError) as error:
+            error.add_note(
+                f"Whole batches are safe in {journal_of(output)}; the same command again goes on behind them"
+            )
+            raise
     return data
+
+
+def _marks(output: Path) -> tuple[Path, Path]:
+    """What a process that writes an output locks, and where it says who it is; both go when it leaves."""
+    return _beside(output, "lock"), _beside(output, "process.json")
 
 
 def _known_sum(seconds: Iterable[float]) -> float:
@@ -233,12 +266,15 @@ class _Judged:
     dropped_by: Mapping[str, float]
 
 
-def _judge(utterance: Utterance, row: Row, seconds: float, filters: Filters, about: Mapping[str, Any]) -> _Judged:
+def _judge(
+    utterance: Utterance, row: Row, seconds: float, filters: Filters, about: Mapping[str, Any], tokens: Tokens
+) -> _Judged:
     result = {name: value for name, value in row.items() if name != "id"}
     measured = measures(None if "error" in row else Transcript(**result), seconds, utterance.language)
     dropped = dropped_by(measured, filters)
-    text = result.pop("text", None)
-    transcript = {**about, **result, **({"dropped_by": dropped} if dropped else {})}
+    text, token_ids = result.pop("text", None), result.pop("token_ids", None)
+    written = described(text or "", token_ids, tokens)
+    transcript = {**about, **result, **written, **({"dropped_by": dropped} if dropped else {})}
     # The text of earlier teacher data is no reference; its own reference stays.
     known = utterance.text is not None and TRANSCRIPT not in utterance.extra
     extra = {**utterance.extra, **({REFERENCE: utterance.text} if known else {}), TRANSCRIPT: transcript}
@@ -253,5 +289,6 @@ def _scores(judged: Sequence[_Judged], normaliser: str) -> dict[str, TranscriptS
         ]
         if scored:
             references = {u.id: u.extra[REFERENCE] for u in scored}
-            scores[name] = score_transcripts(references, {u.id: u.text or "" for u in scored}, normaliser=normaliser)
+            texts, speakers = {u.id: u.text or "" for u in scored}, {u.id: u.extra.get("speaker") for u in scored}
+            scores[name] = score_transcripts(references, texts, normaliser=normaliser, speakers=speakers)
     return scores

@@ -104,6 +104,8 @@ class TeacherDataSummary:
         filters: What each filter did.
         padding_share: Share of the batches' seconds that was padding.
         scores: Error rates against references, of `all` utterances that have one and of the `kept` ones among them.
+        n_ids_known: Transcripts of which it is known in which tokens they were written.
+        n_recut: Those of them that the teacher's tokenizer cuts otherwise: encoded, their texts are not what it writes.
     """
 
     teacher: str
@@ -114,6 +116,8 @@ class TeacherDataSummary:
     filters: tuple[FilterCount, ...]
     padding_share: float
     scores: Mapping[str, TranscriptScore]
+    n_ids_known: int = 0
+    n_recut: int = 0
 
     @property
     def reasons(self) -> str:
@@ -152,6 +156,7 @@ class TeacherDataSummary:
                 for f in self.filters
             },
             "padding_share": _number(self.padding_share),
+            "round_trip": {"n_judged": self.n_ids_known, "n_recut": self.n_recut},
             "scores": {name: score.to_dict() for name, score in self.scores.items()},
         }
 
@@ -175,6 +180,11 @@ class TeacherDataSummary:
         if not math.isnan(self.padding_share):
             lines.append(f"padding was {self.padding_share:.1%} of the seconds in batches")
         lines += [f"dropped by {f.name}: {'; '.join(map(str, f.examples))}" for f in self.filters if f.examples]
+        if self.n_recut:
+            lines.append(
+                f"{self.n_recut:,} of {self.n_ids_known:,} of them come back in other tokens from the teacher's "
+                "tokenizer; labels are the tokens that it wrote, wherever a student has the same"
+            )
         lines += [f"{name} with a reference: {score}" for name, score in self.scores.items()]
         return "\n".join(lines)
 

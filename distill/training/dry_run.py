@@ -27,7 +27,7 @@ from ..teacher_data.summary import TeacherDataSummary
 from .heard import Heard, resolved
 from .launch import accelerator_for
 from .observer import Observer
-from .setup import Setup, prepare_run
+from .setup import Setup, prepare_run, with_evaluations
 from .stage_data import taught_by, transcripts_of
 from .trainer import Trainer
 
@@ -167,6 +167,9 @@ class _Listener(Observer):
         self._note(stage)
         self.inner.teacher_data(stage, summary)
 
+    def notice(self, text: str) -> None:
+        self.inner.notice(text)
+
     def work(self, what: str, done: int, total: int) -> None:
         self.inner.work(what, done, total)
 
@@ -264,8 +267,10 @@ def _longest_first(setup: Setup) -> Setup:
     recipe = setup.recipe
     stages = tuple(longest(u, stage.batch_size) for stage, u in zip(recipe.stages, setup.stages, strict=True))
     probe = longest(setup.probe, recipe.probe.batch_size) if recipe.probe else ()
-    evaluation = longest(setup.evaluation, recipe.evaluation.batch_size) if recipe.evaluation else ()
-    if recipe.evaluation:
-        briefly = recipe.evaluation.model_copy(update={"max_new_tokens": BRIEF, "every": None})
-        recipe = recipe.model_copy(update={"evaluation": briefly})
-    return replace(setup, recipe=recipe, stages=stages, probe=probe, evaluation=evaluation)
+    sets = zip(recipe.evaluations, setup.evaluations, strict=True)
+    evaluations = tuple(longest(utterances, section.batch_size) for section, utterances in sets)
+    recipe = with_evaluations(
+        recipe,
+        [section.model_copy(update={"max_new_tokens": BRIEF, "every": None}) for section in recipe.evaluations],
+    )
+    return replace(setup, recipe=recipe, stages=stages, probe=probe, evaluations=evaluations)

@@ -59,7 +59,7 @@ def heard_before(
     recipe: Recipe,
     stages: Sequence[Sequence[Utterance]],
     probe: Sequence[Utterance],
-    evaluation: Sequence[Utterance],
+    evaluations: Sequence[Sequence[Utterance]],
 ) -> tuple[Heard, ...]:
     """Compare a run's audio with what its models say they were trained on; audio is read only where one says so.
 
@@ -67,7 +67,7 @@ def heard_before(
         recipe: With absolute paths.
         stages: Utterances of each stage.
         probe: Utterances of the probe.
-        evaluation: Utterances of the evaluation.
+        evaluations: Utterances of each evaluation set.
 
     Returns:
         One for each model with such a file and each manifest that should be new to it: for both what is probed and
@@ -82,7 +82,10 @@ def heard_before(
         (purpose, section.manifest, utterances)
         for purpose, section, utterances in (
             ("probe", recipe.probe, probe),
-            ("evaluation", recipe.evaluation, evaluation),
+            *(
+                ("evaluation" if i == 0 else f"evaluation {section.name!r}", section, utterances)
+                for i, (section, utterances) in enumerate(zip(recipe.evaluations, evaluations, strict=True))
+            ),
         )
         if section
     ]

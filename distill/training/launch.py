@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from pydantic import ValidationError
 
+from ..data.findings import errors, lines_of
 from ..data.sampling import micro_batches
 from ..display import display
 from ..ranks import one_voice
 from ..recipe import Recipe, TrackerName, load_recipe
 from ..run import checkpoint
 from ..run.checkpoint import TrainingState
-from ..run.provenance import resolved_configuration
-from ..run.run_directory import RunDirectory
+from ..run.provenance import list_findings, resolved_configuration
+from ..run.run_directory import RunDirectory, RunDirectoryError, occupied
+from .changed_data import at_new_places, changes, check_places, keep_lines, record, refusal
 from .errors import TrainingError
 from .heard import resolved, warn_of
 from .observer import Observer
-from .setup import prepare_run
+from .setup import Setup, prepare_run
 from .tracking import check_trackers, copied, trackers_of
 from .trainer import RunResult, Trainer
 
@@ -47,6 +50,8 @@ def train(
 
     Raises:
         RecipeError, ManifestError, AudioError, ModelError, PairError, RunDirectoryError: Before the first step.
+        AtWorkError: Another process is at work in that directory.
+        WriteError: The disk is full; what was written stays, and the run can be resumed.
         MissingExtraError: A tracker of the recipe is not installed.
         TrainingError: Loss or gradient stopped being finite.
     """
@@ -55,21 +60,38 @@ def train(
     check_trackers(recipe.tracking.trackers)
     with one_voice(), _heard(observer, quiet) as hears:
         accelerator = accelerator_for(recipe)
-        setup = prepare_run(recipe, device=accelerator.device)
         if accelerator.is_main_process:
-            warn_of(setup.heard)
-            known = resolved(setup.heard) | {"tokenizers": setup.tokenizers}
-            RunDirectory.create(output, resolved_configuration(recipe) | known)
-        accelerator.wait_for_everyone()
-        run = RunDirectory.open(output, writer=accelerator.is_main_process)
-        with copied(recipe, run, hears, step=0, before=run.rows) as heard_by:
-            return Trainer(setup, run, accelerator, heard_by, TrainingState()).run()
+            RunDirectory.check_vacant(output)
+        setup = prepare_run(recipe, device=accelerator.device)
+        with _alone(Path(output), accelerator):
+            if accelerator.is_main_process:
+                _create(output, recipe, setup)
+            accelerator.wait_for_everyone()
+            run = RunDirectory.open(output, writer=accelerator.is_main_process)
+            if setup.findings:
+                hears.unusable(setup.findings)
+            with copied(recipe, run, hears, step=0, before=run.rows) as heard_by:
+                return Trainer(setup, run, accelerator, heard_by, TrainingState()).run()
+
+
+def _create(output: str | Path, recipe: Recipe, setup: Setup) -> None:
+    """Begin a run directory with all that is known before the first step, and say what its models have heard."""
+    warn_of(setup.heard)
+    dropped = lines_of(errors(setup.findings))
+    known = resolved(setup.heard) | {"tokenizers": setup.tokenizers}
+    known |= {"unusable_lines": dropped} if dropped else {}
+    configuration = resolved_configuration(recipe)
+    path = RunDirectory.create(output, configuration | known).path
+    list_findings(path, setup.findings)
+    keep_lines(path, configuration["manifest_sha256"])
 
 
 def resume(
     output: str | Path,
     *,
     trackers: Sequence[TrackerName] = (),
+    moved: Sequence[str] = (),
+    accept_changed_data: bool = False,
     observer: Observer | None = None,
     quiet: bool = False,
 ) -> RunResult:
@@ -78,38 +100,49 @@ def resume(
     Args:
         output: The run directory.
         trackers: Further ones than the run's own; they get what the run directory holds, if the run goes on or not.
+        moved: `dotted.key=path` of data that is no longer where it was, such as `stages.0.manifest=new.jsonl`.
+        accept_changed_data: Go on with data that changed, and record in the run what did.
         observer: Hears what happens, in the place of the display of progress.
         quiet: Without an observer, show no progress; see `train`.
 
     Raises:
         MissingExtraError: A tracker is not installed.
-        RunDirectoryError: No run there.
-        TrainingError: The recipe's data changed since the run began.
+        RunDirectoryError: No run there, or one whose files are damaged or whose checkpoints are gone.
+        CheckpointError: The newest checkpoint is damaged; says from which the run can go on.
+        AtWorkError: Another process is at work there.
+        WriteError: The disk is full; what was written stays, and the run can be resumed.
+        TrainingError: The recipe's data changed since the run began, or is no longer there; says which lines did, and
+            which keys it had.
     """
     run = RunDirectory.open(output)
-    recipe = Recipe.model_validate(run.resolved["recipe"])
+    recipe = _recipe_of(run)
     names = dict.fromkeys((*recipe.tracking.trackers, *trackers_of(run.path), *trackers))
     check_trackers(names)
     recipe = recipe.model_copy(update={"tracking": recipe.tracking.model_copy(update={"trackers": tuple(names)})})
-    changed = _changed(run.resolved, resolved_configuration(recipe))
-    if changed:
-        raise TrainingError(
-            f"cannot resume {output}: {', '.join(changed)} changed since the run began; put it back as it was, or "
-            "start a new run"
-        )
-    newest = checkpoint.latest(run.path)
-    state = checkpoint.load_state(newest) if newest else TrainingState(rows=dict.fromkeys(run.rows, 0))
+    began, recipe = recipe, at_new_places(recipe, moved)
+    check_places(recipe, run.path)
+    changed = changes(run, began, recipe)
+    if changed and not accept_changed_data:
+        raise refusal(run.path, changed)
     accelerator = accelerator_for(recipe)
     accelerator.wait_for_everyone()
-    run.writer, before = accelerator.is_main_process, run.rows
-    if newest and state.outcome is not None:
-        with copied(recipe, run, Observer(), step=state.step + 1, before=before):
+    newest = checkpoint.latest(run.path)
+    if newest and (state := checkpoint.load_state(newest)).outcome is not None:
+        run.writer = accelerator.is_main_process
+        with copied(recipe, run, Observer(), step=state.step + 1, before=run.rows):
             return RunResult.of(run.path, newest, state)
-    run.rewind(state.rows)
-    accelerator.wait_for_everyone()
-    with one_voice(), _heard(observer, quiet) as hears:
+    with one_voice(), _heard(observer, quiet) as hears, _alone(run.path, accelerator):
+        accelerator.wait_for_everyone()  # whoever was here before has left
+        run = RunDirectory.open(output, writer=accelerator.is_main_process)
+        before, newest = run.rows, checkpoint.latest(run.path)
+        state, optimiser = checkpoint.load(newest) if newest else (_beginning(run), None)
+        if run.writer and (changed or began != recipe):
+            record(run, recipe, changed, step=state.step, stage=state.stage)
         setup = prepare_run(recipe, device=accelerator.device, weights=newest)
-        optimiser = checkpoint.load_optimiser(newest) if newest else None
+        if setup.findings:
+            hears.unusable(setup.findings)
+        run.rewind(state.rows)
+        accelerator.wait_for_everyone()
         with copied(recipe, run, hears, step=state.step, before=before) as heard_by:
             return Trainer(setup, run, accelerator, heard_by, state, optimiser).run()
 
@@ -119,10 +152,51 @@ def _heard(observer: Observer | None, quiet: bool) -> AbstractContextManager[Obs
     return display(quiet=quiet) if observer is None else nullcontext(observer)
 
 
-def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Manifests, data sets and background noise that are not what they were."""
-    kinds = ("manifest_sha256", "background_sha256")  # older runs may lack a kind
-    return [place for kind in kinds for place, digest in then.get(kind, {}).items() if now[kind][place] != digest]
+@contextmanager
+def _alone(path: Path, accelerator: Accelerator) -> Iterator[None]:
+    """Hold a run directory, the first process for all of them; whoever is interrupted there is told how to go on."""
+    if not accelerator.is_main_process:
+        yield
+        return
+    with occupied(path):
+        try:
+            yield
+        except (KeyboardInterrupt, OSError) as error:
+            newest = checkpoint.latest(path)
+            if newest is not None:
+                where = f"What was written up to {newest.name} is safe; go on from there"
+                error.add_note(f"{where} with `{shlex.join(['distill', 'resume', str(path)])}`")
+            elif (path / "resolved.json").exists():
+                error.add_note(
+                    f"There is no checkpoint yet; begin again with `distill resume {shlex.quote(str(path))}`"
+                )
+            raise
+
+
+def _recipe_of(run: RunDirectory) -> Recipe:
+    try:
+        return Recipe.model_validate(run.resolved["recipe"])
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise RunDirectoryError(
+            f"{run.path / 'resolved.json'}: its recipe is not valid here: {problems}. Restore the file from a copy, or "
+            "resume with the version of this package that it names"
+        ) from error
+
+
+def _beginning(run: RunDirectory) -> TrainingState:
+    """The state of a run that was interrupted before its first checkpoint, when at most evaluations were made.
+
+    Raises:
+        RunDirectoryError: It was at work for longer: its checkpoints are gone.
+    """
+    if lost := {log: n for log, n in run.rows.items() if n and log != "evaluations"}:
+        counted = ", ".join(f"{n} rows of {log}" for log, n in lost.items())
+        raise RunDirectoryError(
+            f"{run.path / 'checkpoints'} holds no checkpoint, but the run has {counted}, which would be lost. Put its "
+            "checkpoints back, or start a new run with another --output"
+        )
+    return TrainingState(rows=dict.fromkeys(run.rows, 0))
 
 
 def accelerator_for(recipe: Recipe) -> Accelerator:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +12,17 @@ import pandas as pd
 
 import overlap
 
-from ..evaluation.evaluation import evaluate
+from ..data.manifest import Utterance
+from ..evaluation.evaluation import counted, evaluate
 from ..models import Transcriber
 from ..probing.probe import Rollouts, StateProbe, probe
-from ..recipe import Decoding, Recipe
-from ..run.run_directory import RunDirectory, write_atomically, write_parquet
+from ..probing.round_trip import round_trip
+from ..recipe import Decoding, Evaluation, Recipe
+from ..run.run_directory import RunDirectory, read_json, write_atomically, write_parquet
 from .observer import Observer
 from .setup import Setup
 
-FIXED = "fixed_rollouts.json"
+FIXED, ROUND_TRIP = "fixed_rollouts.json", "round_trip.json"
 
 
 class Monitor:
@@ -75,26 +79,76 @@ class Monitor:
             prefix = "" if states == "student" else f"{states}."
             readings |= {f"{prefix}{name}": estimate for name, estimate in result.readings.items()}
             rows += probe_rows(result, step, stage)
-            traces += [{"step": step, "stage": stage} | row for row in result.traces]
+            traces += [{"step": step, "stage": stage} | row for row in self._scored(result.traces)]
         self.run.append_probes(rows)
         self.observer.probe(rows)
         if traces and self.run.writer:
             write_parquet(self.run.path / "traces" / f"step-{step:06d}-{stage}.parquet", pd.DataFrame(traces))
         return readings
 
-    def evaluate(self, step: int, stage: str, recogniser: Transcriber, model: str = "student") -> None:
-        """Word and character error rates of a model on the evaluation set, and what it wrote."""
-        config = self.setup.recipe.evaluation
-        if config is None:
+    def round_trip(self) -> None:
+        """Whether the teacher's own transcripts survive being encoded again, of some utterances."""
+        setup = self.setup
+        if setup.teacher is None:
             return
+        config = setup.recipe.probe
+        found = round_trip(
+            setup.teacher,
+            setup.source,
+            setup.probe or next(iter(setup.evaluations), ()) or setup.stages[-1],
+            self.decoding,
+            batch_size=config.batch_size if config else setup.recipe.stages[-1].batch_size,
+            progress=lambda done, total: self.observer.work("teacher's tokens", done, total),
+        )
+        if self.run.writer:
+            tree = {"teacher": found.to_dict()}
+            write_atomically(self.run.path / ROUND_TRIP, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
+        self.observer.notice(f"teacher {setup.teacher.name!r}: {found.line}")
+
+    def _scored(self, traces: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Traces with the errors that an evaluation would count in them; as they are where there is none."""
+        config = self.setup.recipe.evaluation
+        return traces if config is None else counted(traces, config.normaliser)
+
+    def evaluate(
+        self, step: int, stage: str, recogniser: Transcriber, model: str = "student", due: Collection[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Word and character error rates of a model on the evaluation sets, and what it wrote.
+
+        Args:
+            step: Training steps so far.
+            stage: Name of the stage.
+            recogniser: Who writes.
+            model: What files call it.
+            due: Names of the sets; None takes all.
+
+        Returns:
+            Rows of `evaluations.jsonl`.
+        """
+        rows = []
+        for config, utterances in zip(self.setup.recipe.evaluations, self.setup.evaluations, strict=True):
+            if due is None or config.name in due:
+                rows.append(self._evaluate(step, stage, recogniser, model, config, utterances))
+        return rows
+
+    def _evaluate(
+        self,
+        step: int,
+        stage: str,
+        recogniser: Transcriber,
+        model: str,
+        config: Evaluation,
+        utterances: Sequence[Utterance],
+    ) -> dict[str, Any]:
+        on = f" on {config.name}" if self.setup.recipe.further_evaluations else ""
         result = evaluate(
             recogniser,
             self.setup.source,
-            self.setup.evaluation,
+            utterances,
             normaliser=config.normaliser,
             decoding=Decoding(max_new_tokens=config.max_new_tokens),
             batch_size=config.batch_size,
-            progress=lambda done, total: self.observer.work(f"evaluating {model}", done, total),
+            progress=lambda done, total: self.observer.work(f"evaluating {model}{on}", done, total),
         )
         row = {"step": step, "stage": stage, "set": config.name, "model": model} | result.score.to_dict()
         self.run.append("evaluations", row)
@@ -102,10 +156,19 @@ class Monitor:
             name = f"step-{step:06d}-{stage}-{config.name}-{model}.parquet"
             write_parquet(self.run.path / "transcripts" / name, pd.DataFrame(result.rows))
         self.observer.evaluation(row)
+        return row
+
+
+def error_rate_read(row: Mapping[str, Any]) -> overlap.Estimate:
+    """The error rate of a row of `evaluations.jsonl`, as gates read it."""
+    rate = row["mer" if "mer" in row else "wer"]
+    value, low, high = (math.nan if rate[end] is None else float(rate[end]) for end in ("value", "low", "high"))
+    undefined = int(math.isnan(value))
+    return overlap.Estimate(value, math.nan, low, high, rate["total"], row["interval"]["n"], undefined)
 
 
 def _read_rollouts(path: Path) -> Rollouts:
-    return {id_: (ids, bool(end)) for id_, (ids, end) in json.loads(path.read_text(encoding="utf-8")).items()}
+    return {id_: (ids, bool(end)) for id_, (ids, end) in read_json(path).items()}
 
 
 def probe_decoding(recipe: Recipe) -> Decoding:

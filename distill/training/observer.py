@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..data.findings import Finding
     from ..teacher_data.summary import TeacherDataSummary
 
 
@@ -29,6 +30,12 @@ class Observer:
 
     def teacher_data(self, stage: str, summary: TeacherDataSummary) -> None:
         """A stage of teacher data has its transcripts."""
+
+    def notice(self, text: str) -> None:
+        """Something that whoever reads the log should know, in a sentence."""
+
+    def unusable(self, findings: Sequence[Finding]) -> None:
+        """Lines that the run goes without, and others that it takes and that may not be meant so."""
 
     def work(self, what: str, done: int, total: int) -> None:
         """Progress of something other than training steps, such as teacher transcripts."""
@@ -69,6 +76,16 @@ class Observers(Observer):
         """Pass it on."""
         for observer in self.observers:
             observer.teacher_data(stage, summary)
+
+    def notice(self, text: str) -> None:
+        """Pass it on."""
+        for observer in self.observers:
+            observer.notice(text)
+
+    def unusable(self, findings: Sequence[Finding]) -> None:
+        """Pass it on."""
+        for observer in self.observers:
+            observer.unusable(findings)
 
     def work(self, what: str, done: int, total: int) -> None:
         """Pass it on."""

@@ -9,17 +9,19 @@ from typing import Any
 
 import torch
 
-from ..data.audio import AudioCache, check_durations
+from ..data.audio import AudioCache
 from ..data.batch import AudioSource, check_inputs
-from ..data.labels import checked_labels
-from ..data.limits import settled, token_limit
+from ..data.checks import Use, check_audio, check_models
+from ..data.findings import Finding, errors, refuse
+from ..data.labels import plain_labels
 from ..data.manifest import ManifestError, Utterance, require_text
 from ..data.sources import read_utterances
-from ..models import Recogniser
+from ..limits import settled, token_limit
+from ..models import ModelError, Recogniser
 from ..normalise import normaliser
 from ..pair.loading import load_student, load_teacher
 from ..pair.pair import Pair
-from ..recipe import Recipe, StageConfig
+from ..recipe import Evaluation, Recipe, StageConfig
 from ..recipe.gates import NEEDS_INTERVALS, opens_without_intervals, statistics_read
 from ..recipe.paths import require_files
 from ..teacher import ServedTeacher
@@ -32,7 +34,8 @@ class Setup:
     """Models and data of a run; the pair is None without a teacher.
 
     `stages[i]` are the i-th stage's utterances, `augmentations[i]` is what it does to their audio. `heard` says which
-    of the data the models were trained on before.
+    of the data the models were trained on before; `findings` says what is doubtful about its lines, and of those that
+    were dropped why.
     """
 
     recipe: Recipe
@@ -42,8 +45,9 @@ class Setup:
     stages: tuple[tuple[Utterance, ...], ...]
     augmentations: tuple[Augmentation | None, ...]
     probe: tuple[Utterance, ...]
-    evaluation: tuple[Utterance, ...]
+    evaluations: tuple[tuple[Utterance, ...], ...]
     heard: tuple[Heard, ...]
+    findings: tuple[Finding, ...] = ()
 
     @property
     def teacher(self) -> Recogniser | ServedTeacher | None:
@@ -71,7 +75,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         ValueError: What lies beside a model's weights about its training is damaged.
     """
     require_files(recipe)
-    stages = tuple(_read(stage.manifest, recipe) for stage in recipe.stages)
+    stages = tuple(_read(stage.manifest) for stage in recipe.stages)
     for stage, utterances in zip(recipe.stages, stages, strict=True):
         if stage.type == "sft":
             require_text(utterances, f"supervised training (stage {stage.name!r})")
@@ -79,18 +83,21 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
             require_text(utterances, f"training on reference states (stage {stage.name!r})")
     probe_set: tuple[Utterance, ...] = ()
     if recipe.probe:
-        probe_set = _read(recipe.probe.manifest, recipe)[: recipe.probe.max_utterances]
+        probe_set = _read(recipe.probe.manifest)[: recipe.probe.max_utterances]
         if "reference" in recipe.probe.states:
             require_text(probe_set, "probing on reference transcripts")
         gates = ((i, stage.gate) for i, stage in enumerate(recipe.stages) if stage.gate is not None)
         for i, gate in gates if len(probe_set) == 1 else ():
             if statistics_read(gate) and not opens_without_intervals(gate):
                 raise ManifestError(f"{recipe.probe.manifest} has one utterance: stages.{i}.gate {NEEDS_INTERVALS}")
-    evaluation: tuple[Utterance, ...] = ()
-    if recipe.evaluation:
-        normaliser(recipe.evaluation.normaliser)
-        evaluation = _read(recipe.evaluation.manifest, recipe)
-        require_text(evaluation, "evaluation")
+    for section in recipe.evaluations:
+        normaliser(section.normaliser)
+    evaluations = tuple(_read(section.manifest) for section in recipe.evaluations)
+    for section, utterances in zip(recipe.evaluations, evaluations, strict=True):
+        require_text(utterances, f"evaluation {section.name!r}")
+    sets = (*stages, probe_set, *evaluations)
+    findings = _bearable(recipe, [one for used in sets for one in check_audio(used, recipe.audio.max_seconds)])
+    sets = tuple(_usable(used, findings) for used in sets)
 
     augmentations = tuple(
         Augmentation.of(stage.augment, f"stages.{i}.augment") for i, stage in enumerate(recipe.stages)
@@ -102,29 +109,40 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         k = recipe.support.k
         pair = Pair.of(student, load_teacher(recipe.teacher, device, k=k, seed=recipe.seed), k)
     both = (student,) if pair is None else (student, pair.teacher)
-    for stage, utterances in zip(recipe.stages, stages, strict=True):
-        check_inputs(utterances, *(both if stage.type != "sft" else (student,)))
-    stages = tuple(
-        tuple(checked_labels(utterances, student, stage.manifest, needed=_learns_labels(stage)))
-        for stage, utterances in zip(recipe.stages, stages, strict=True)
-    )
-    if recipe.probe:
-        needed = "reference" in recipe.probe.states
-        probe_set = tuple(checked_labels(probe_set, student, recipe.probe.manifest, needed=needed))
-    if recipe.evaluation:
-        evaluation = tuple(checked_labels(evaluation, student, recipe.evaluation.manifest))
-    check_inputs(probe_set, *both)
-    check_inputs(evaluation, *both)
+    for stage, utterances in zip((*recipe.stages, None, *(None for _ in evaluations)), sets, strict=True):
+        check_inputs(utterances, *(both if stage is None or stage.type != "sft" else (student,)))
+    _check_times(recipe, student, pair)
+    sets, found = _with_plain_labels(recipe, sets, student)
+    findings += _bearable(recipe, found)
+    sets = tuple(_usable(used, findings) for used in sets)
+    uses = _uses(recipe, sets, student, both)
+    findings += _bearable(recipe, [one for use in uses for one in check_models(use)])
+    sets, n = tuple(_usable(used, findings) for used in sets), len(recipe.stages)
+    stages, probe_set, evaluations = sets[:n], sets[n], sets[n + 1 :]
     if student.reads != "audio" and any(augmentations):
         first = next(i for i, augmentation in enumerate(augmentations) if augmentation)
         raise AugmentationError(f"stages.{first}.augment changes audio, and {student.name!r} reads prompts; remove it")
     cache = AudioCache(max_mib=recipe.audio.cache_mib, max_seconds=recipe.audio.max_seconds)
-    recipe = _settled(recipe, stages, evaluation)
-    heard = heard_before(recipe, stages, probe_set, evaluation)
-    return Setup(recipe, student, pair, AudioSource(cache), stages, augmentations, probe_set, evaluation, heard)
+    recipe = _settled(recipe, stages, evaluations)
+    heard = heard_before(recipe, stages, probe_set, evaluations)
+    source, listed = AudioSource(cache), tuple(dict.fromkeys(findings))
+    return Setup(recipe, student, pair, source, stages, augmentations, probe_set, evaluations, heard, listed)
 
 
-def _settled(recipe: Recipe, stages: Sequence[Sequence[Utterance]], evaluation: Sequence[Utterance]) -> Recipe:
+def with_evaluations(recipe: Recipe, sections: Sequence[Evaluation]) -> Recipe:
+    """The recipe with other settings of its evaluation sets.
+
+    Args:
+        recipe: Any.
+        sections: In the order of `recipe.evaluations`, as many.
+    """
+    main, further = (sections[0], tuple(sections[1:])) if sections else (None, ())
+    return recipe.model_copy(update={"evaluation": main, "further_evaluations": further})
+
+
+def _settled(
+    recipe: Recipe, stages: Sequence[Sequence[Utterance]], evaluations: Sequence[Sequence[Utterance]]
+) -> Recipe:
     """The recipe with every longest transcript that it leaves to the audio."""
 
     def stage(section: StageConfig, utterances: Sequence[Utterance]) -> StageConfig:
@@ -137,10 +155,28 @@ def _settled(recipe: Recipe, stages: Sequence[Sequence[Utterance]], evaluation: 
             other = other.model_copy(update={"transcription": settled(other.transcription, utterances)})
         return section.model_copy(update={"rollout": settled(section.rollout, utterances), "off_policy": other})
 
-    update: dict[str, Any] = {"stages": tuple(map(stage, recipe.stages, stages))}
-    if recipe.evaluation and recipe.evaluation.max_new_tokens is None:
-        update["evaluation"] = recipe.evaluation.model_copy(update={"max_new_tokens": token_limit(evaluation)})
-    return recipe.model_copy(update=update)
+    def evaluation(section: Evaluation, utterances: Sequence[Utterance]) -> Evaluation:
+        limit = section.max_new_tokens
+        return section.model_copy(update={"max_new_tokens": token_limit(utterances) if limit is None else limit})
+
+    recipe = recipe.model_copy(update={"stages": tuple(map(stage, recipe.stages, stages))})
+    return with_evaluations(recipe, list(map(evaluation, recipe.evaluations, evaluations)))
+
+
+def _with_plain_labels(
+    recipe: Recipe, sets: Sequence[tuple[Utterance, ...]], student: Recogniser
+) -> tuple[tuple[tuple[Utterance, ...], ...], list[Finding]]:
+    """All data with the labels that the student learns or is scored against, and what is wrong with those used."""
+    learned = [*map(_learns_labels, recipe.stages)]
+    probed = recipe.probe is not None and "reference" in recipe.probe.states
+    plain, findings = [], []
+    scored = [True] * len(recipe.evaluations)
+    of_sets = zip(sets, [*learned, probed, *(False for _ in scored)], [*learned, probed, *scored], strict=True)
+    for utterances, learns, used in of_sets:
+        made, found = plain_labels(utterances, student, learned=learns)
+        plain.append(tuple(made))
+        findings += found if used else []
+    return tuple(plain), findings
 
 
 def _learns_labels(stage: StageConfig) -> bool:
@@ -150,7 +186,63 @@ def _learns_labels(stage: StageConfig) -> bool:
     return stage.type == "sft"
 
 
-def _read(manifest: str, recipe: Recipe) -> tuple[Utterance, ...]:
-    utterances = tuple(read_utterances(manifest))
-    check_durations(utterances, recipe.audio.max_seconds)
-    return utterances
+def _check_times(recipe: Recipe, student: Recogniser, pair: Pair | None) -> None:
+    """Refuse what has no place for points in time.
+
+    Raises:
+        ModelError: One model writes them and its counterpart or a stage does not.
+    """
+    times = bool(student.tokens.times)
+    if pair is not None and times != bool(pair.teacher.tokens.times):
+        has, lacks = ("student", "teacher") if times else ("teacher", "student")
+        raise ModelError(
+            f"{has}.timestamps is set and {lacks}.timestamps is not: their transcripts differ in every point in time; "
+            "set it in both sections (Whisper) or in neither"
+        )
+    for i, stage in enumerate(recipe.stages if times else ()):
+        if stage.type == "td" or (stage.type == "opd" and stage.off_policy and stage.off_policy.states == "teacher"):
+            raise ModelError(
+                f"student.timestamps is set and stages.{i} ({stage.name!r}) learns from the teacher's text, which has "
+                "no points in time; remove timestamps, or teach them in sft and on-policy stages alone"
+            )
+
+
+def _read(manifest: str) -> tuple[Utterance, ...]:
+    return tuple(read_utterances(manifest, check_audio=False))  # which is among the checks
+
+
+def _uses(
+    recipe: Recipe,
+    sets: Sequence[tuple[Utterance, ...]],
+    student: Recogniser,
+    both: tuple[Recogniser | ServedTeacher, ...],
+) -> list[Use]:
+    """Which models read which data, and whose text is scored."""
+    uses = []
+    for stage, utterances in zip(recipe.stages, sets, strict=False):
+        off_policy = getattr(stage, "off_policy", None)
+        scored = stage.type == "sft" or (off_policy is not None and off_policy.states == "reference")
+        readers = (student,) if stage.type == "sft" else both
+        uses.append(Use(utterances, readers, student if scored else None, taught=stage.type == "sft"))
+    scored = recipe.probe is not None and "reference" in recipe.probe.states
+    probed, *evaluated = sets[len(recipe.stages) :]
+    return [*uses, Use(probed, both, student if scored else None), *(Use(used, both) for used in evaluated)]
+
+
+def _bearable(recipe: Recipe, findings: list[Finding]) -> list[Finding]:
+    """Findings that a run can live with; the others are refused.
+
+    Raises:
+        ManifestError: Lines that cannot be used, unless the recipe drops them.
+    """
+    if recipe.audio.unusable == "fail":
+        refuse(findings, 'or run without them: unusable = "drop" in [audio]')
+    return findings
+
+
+def _usable(utterances: tuple[Utterance, ...], findings: Sequence[Finding]) -> tuple[Utterance, ...]:
+    wrong = {((finding.file, finding.line), finding.id) for finding in errors(findings)}
+    kept = tuple(utterance for utterance in utterances if (utterance.place, utterance.id) not in wrong)
+    if utterances and not kept:
+        refuse(findings, "and nothing is left without them")
+    return kept

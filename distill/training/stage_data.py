@@ -10,6 +10,7 @@ from ..data.manifest import Utterance
 from ..data.sampling import BatchSampler
 from ..recipe import OffPolicy, StageConfig, TeacherDataStage
 from ..run.run_directory import RunDirectory
+from ..teacher_data.labels import label_counts
 from ..teacher_data.making import teacher_data
 from .observer import Observer
 from .setup import Setup
@@ -22,7 +23,7 @@ def stage_utterances(setup: Setup, index: int, run: RunDirectory, observer: Obse
         setup: Models and data of the run.
         index: Which stage.
         run: Where the teacher data is written, with what was dropped and why.
-        observer: Hears how far the teacher is, and how much was kept.
+        observer: Hears how far the teacher is, how much was kept, and how many labels are its own tokens.
 
     Returns:
         The utterances, at least one.
@@ -31,6 +32,16 @@ def stage_utterances(setup: Setup, index: int, run: RunDirectory, observer: Obse
         TeacherDataError: The filters dropped everything.
         ValueError: The transcripts kept there are another teacher's or of other utterances.
     """
+    utterances = _taught(setup, index, run, observer)
+    stage = setup.recipe.stages[index]
+    if stage.type != "opd" or stage.off_policy:
+        counts = label_counts(utterances, setup.student.tokens)
+        if counts.line:
+            observer.notice(f"{stage.name}: {counts.line}")
+    return utterances
+
+
+def _taught(setup: Setup, index: int, run: RunDirectory, observer: Observer) -> Sequence[Utterance]:
     stage, utterances = setup.recipe.stages[index], setup.stages[index]
     taught = taught_by(stage)
     if taught is None:

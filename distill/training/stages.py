@@ -19,6 +19,7 @@ from ..pair.listed import compare_lists
 from ..pair.pair import Pair
 from ..recipe import DivergenceObjective, OnPolicyStage, StageConfig, Support
 from ..teacher import ServedTeacher
+from ..teacher_data.labels import labels
 from ..timing import Stopwatch
 from .objectives import cross_entropy, listed_objective, on_policy_objective
 
@@ -85,16 +86,16 @@ def training_step(
         assert pair is not None
         teachers = clean if stage.teacher_hears == "clean" else None
         return on_policy_step(pair, batch, stage, support, clock, draw, teachers)
-    return supervised_step(student, batch, [utterance.text or "" for utterance in batch.utterances], clock)
+    return supervised_step(student, batch, clock)
 
 
-def supervised_step(student: Recogniser, batch: Batch, texts: Sequence[str], clock: Stopwatch) -> StepOutcome:
-    """Cross-entropy on the given transcripts (references in SFT, the teacher's in TD).
+def supervised_step(student: Recogniser, batch: Batch, clock: Stopwatch) -> StepOutcome:
+    """Cross-entropy on the labels of a batch: references in SFT, what the teacher wrote in TD.
 
     The student is left in training mode, in which what is computed again in the backward pass must find it.
     """
     with clock("student"):
-        targets, prompt = student.encode(texts), batch.prompt(student)
+        targets, prompt = labels(student, batch.utterances), batch.prompt(student)
         student.model.train()
         logits = student.score(prompt, targets)
         loss = cross_entropy(logits, targets.ids, targets.mask)
@@ -175,7 +176,7 @@ def _transcripts(student: Recogniser, batch: Batch, stage: OnPolicyStage, draw: 
     """Whose transcripts this step is taken on, and those."""
     other = stage.off_policy
     if other is not None and draw < other.fraction:
-        return other.states, student.encode([utterance.text or "" for utterance in batch.utterances])
+        return other.states, labels(student, batch.utterances)
     rollout = stage.rollout
     return "student", student.rollout(
         batch.prompt(student),

@@ -24,7 +24,7 @@ from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTrack
 
 from ..extras import require
 from ..recipe import Recipe, TrackerName
-from ..run.run_directory import LOGS, PROBES, RunDirectory, write_atomically
+from ..run.run_directory import LOGS, PROBES, RunDirectory, read_json, write_atomically
 from .observer import Observer, Observers
 
 RECORD = "trackers.json"
@@ -49,7 +49,7 @@ def check_trackers(names: Iterable[str]) -> None:
 def trackers_of(run: Path) -> tuple[TrackerName, ...]:
     """Trackers that have a copy of the run."""
     path = run / RECORD
-    return tuple(json.loads(path.read_text(encoding="utf-8"))["rows"]) if path.exists() else ()
+    return tuple(read_json(path)["rows"]) if path.exists() else ()
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def copied(recipe: Recipe, run: RunDirectory, observer: Observer, *, step: int, 
         yield observer
         return
     path = run.path / RECORD
-    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"id": uuid.uuid4().hex[:8], "rows": {}}
+    record = read_json(path) if path.exists() else {"id": uuid.uuid4().hex[:8], "rows": {}}
     copies: list[_Copy] = []
     for name in recipe.tracking.trackers:
         known = record["rows"].get(name)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,17 @@ import overlap
 from ..data.sampling import micro_batches, seed_of
 from ..pair.loading import load_student
 from ..recipe import StageConfig, fixed_steps
-from ..run import checkpoint
+from ..recipe.gates import statistics_read
+from ..recipe.readings import evaluation_reading
+from ..run import best, checkpoint
+from ..run.best import Best
 from ..run.checkpoint import TrainingState
 from ..run.run_directory import RunDirectory
+from ..run.training_data import TrainingData
 from ..timing import Stopwatch
 from .errors import TrainingError
 from .heard import TrainedOn
-from .monitoring import Monitor
+from .monitoring import Monitor, error_rate_read
 from .observer import Observer
 from .optimisation import Optimisation, whole_weights
 from .setup import Setup
@@ -42,6 +46,8 @@ class RunResult:
         outcome: `finished`, or in words why it ended before its last stage did.
         aborted: Whether a gate aborted it.
         stopped: Whether a gate did not open in time, so that it ended before its last stage did.
+        best: The weights with the least error rate, where the recipe has them kept.
+        best_model: Their folder, loadable likewise.
     """
 
     path: Path
@@ -50,11 +56,14 @@ class RunResult:
     outcome: str
     aborted: bool
     stopped: bool
+    best: Best | None = None
+    best_model: Path | None = None
 
     @classmethod
     def of(cls, path: Path, model: Path, state: TrainingState) -> RunResult:
         """The result that the state of an ended run stands for."""
         assert state.outcome is not None
+        found = best.best_of(state)
         return cls(
             path,
             model,
@@ -62,6 +71,8 @@ class RunResult:
             state.outcome,
             state.outcome.startswith("aborted"),
             state.outcome.startswith("stopped"),
+            found,
+            None if found is None else best.directory(path, found),
         )
 
 
@@ -84,6 +95,8 @@ class Trainer:
         self._trained_on = TrainedOn(setup.recipe, setup.stages)
         self.student.model = accelerator.prepare(self.student.model)
         self._resuming = state.step > 0 or bool(state.entries)
+        self._evaluated: dict[str, dict[str, Any]] = {}
+        self._evaluated_at: tuple[int, str] | None = None
 
     def run(self) -> RunResult:
         """Train to the end and say how it ended."""
@@ -92,8 +105,8 @@ class Trainer:
         while self.state.outcome is None:
             self._enter_stage()
             while not (self._reading_due() and self._moved_on(self._read())):
-                if self._evaluation_due():
-                    self.monitor.evaluate(self.state.step, self.stage.name, self.student)
+                if due := self._evaluations_due():
+                    self._evaluate(due)
                 self._train_step()
                 if self.state.step % self.recipe.checkpoint.every == 0:
                     self._save()
@@ -112,10 +125,11 @@ class Trainer:
 
     def _opening(self) -> None:
         """What is measured once: the teacher, and a student that has been trained before."""
+        self.monitor.round_trip()
         if self.setup.teacher is not None:
             self.monitor.evaluate(0, self.stage.name, self.setup.teacher, model="teacher")
         if not self.recipe.student.from_scratch:
-            self.monitor.evaluate(0, self.stage.name, self.student)
+            self._evaluate()
 
     def _enter_stage(self) -> None:
         stage, state = self.stage, self.state
@@ -143,9 +157,47 @@ class Trainer:
         step = self.state.stage_step
         return step % every == 0 or step in fixed_steps(self.stage.effective_gate) or self._spent()
 
-    def _evaluation_due(self) -> bool:
-        every = self.recipe.evaluation and self.recipe.evaluation.every
-        return bool(every) and self.state.stage_step > 0 and self.state.step % every == 0
+    def _evaluations_due(self) -> list[str]:
+        """Names of the sets whose turn it is between stages' ends."""
+        step = self.state.step if self.state.stage_step else None
+        sets = self.recipe.evaluations
+        return [one.name for one in sets if step is not None and one.every is not None and step % one.every == 0]
+
+    def _evaluate(self, due: Collection[str] | None = None) -> None:
+        """Evaluate the student, on all sets unless told, and keep its weights if they are the best so far.
+
+        A set is evaluated once at a step of a stage, whether a gate reads it or its turn has come.
+        """
+        state, place = self.state, (self.state.step, self.stage.name)
+        names = [one.name for one in self.recipe.evaluations] if due is None else due
+        if self._evaluated_at != place:
+            self._evaluated, self._evaluated_at = {}, place
+        names = [name for name in names if name not in self._evaluated]
+        rows = self.monitor.evaluate(*place, self.student, due=names)
+        self._evaluated |= {row["set"]: row for row in rows}
+        if self.recipe.checkpoint.best is None:
+            return
+        rows = [row for row in rows if row["set"] == self.recipe.checkpoint.best]
+        # Processes may differ in the last bit of what they measured, and must not part ways over it.
+        found = overlap.gathered(best.better(rows[0], best.best_of(state)) if rows else None)[0]
+        if found is None:
+            return
+        weights = whole_weights(self.accelerator.unwrap_model(self.student.model))
+        if self.accelerator.is_main_process:
+            best.save(self.directory.path, found, self.student, weights, self._learned_from())
+        state.best = asdict(found)
+        self.accelerator.wait_for_everyone()
+
+    def _error_rates(self) -> dict[str, overlap.Estimate]:
+        """Error rates that the stage's gate reads, by the names that it has for them."""
+        wanted = statistics_read(self.stage.gate) if self.stage.gate else []
+        sets = {evaluation_reading(one.name): one.name for one in self.recipe.evaluations}
+        read = {name: sets[name] for name in wanted if name in sets}
+        self._evaluate(read.values())
+        return {name: error_rate_read(self._evaluated[of]) for name, of in read.items()}
+
+    def _learned_from(self) -> TrainingData | None:
+        return self._trained_on.stages(sorted(map(int, self.state.entries)))
 
     def _spent(self) -> bool:
         return self.state.stage_step >= self.stage.steps or self.state.step == self.recipe.total_steps
@@ -157,7 +209,7 @@ class Trainer:
             state.step, stage.name, record_fixed=stage.type != "sft", trace=state.stage_step == 0 or self._spent()
         )
         # Processes may differ in the last bit of what they measured, and must not part ways over it.
-        readings = overlap.gathered(readings)[0]
+        readings = overlap.gathered(readings | self._error_rates())[0]
         if state.stage_step == 0 and not stage.gate_at_entry:
             decision = overlap.Decision(overlap.Action.stay, "its gate reads from the stage's first step on", "entry")
         else:
@@ -199,7 +251,7 @@ class Trainer:
         elif state.step == self.recipe.total_steps:
             self._finish(f"stopped: the run's {state.step} steps are spent")
         else:
-            self.monitor.evaluate(state.step, self.stage.name, self.student)
+            self._evaluate()
             state.stage, state.stage_step, state.gate = state.stage + 1, 0, None
 
     def _fall_back(self, reason: str) -> None:
@@ -210,7 +262,7 @@ class Trainer:
             why = "no teacher-data stage to return to" if not earlier else f"{state.fallbacks} fall backs already"
             self._finish(f"aborted: {reason} ({why})")
             return
-        self.monitor.evaluate(state.step, self.stage.name, self.student)
+        self._evaluate()
         entry = checkpoint.directory(self.directory.path, state.entries[str(state.stage)])
         source = load_student(self.recipe.student, weights=entry)
         self.student.generator.load_state_dict(source.generator.state_dict())
@@ -218,7 +270,7 @@ class Trainer:
         state.fallbacks += 1
 
     def _finish(self, outcome: str) -> None:
-        self.monitor.evaluate(self.state.step, self.stage.name, self.student)
+        self._evaluate()
         self.state.outcome = outcome
         self._log("end", outcome, "run", {})
         self._save()
@@ -278,7 +330,7 @@ class Trainer:
             optimiser = self.optimisation.state_dict()
         weights = whole_weights(self.accelerator.unwrap_model(self.student.model))
         if self.accelerator.is_main_process:
-            data = self._trained_on.stages(sorted(map(int, state.entries)))
-            checkpoint.save(self.directory.path, self.student, state, weights, optimiser, data)
+            checkpoint.save(self.directory.path, self.student, state, weights, optimiser, self._learned_from())
             checkpoint.prune(self.directory.path, self.recipe.checkpoint.keep, set(state.entries.values()))
+            best.prune(self.directory.path)
         self.accelerator.wait_for_everyone()

@@ -13,7 +13,7 @@ from overlap.bounds.polytope import Bounds
 from overlap.bounds.summary import BoundsSummary
 from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K
 from overlap.groups import Groups
-from overlap.positions import admissible_ids, check_k, check_logits, check_mask, chunks
+from overlap.positions import admissible_ids, as_tensor, check_k, check_logits, check_mask, chunks
 from overlap.support import Support, top_k
 from overlap.vocabulary import VocabularyMap, check_sizes
 
@@ -152,6 +152,7 @@ def measure_bounds(
         ValueError: on shapes, dtypes or sizes that do not fit, an id listed twice, NaN or positive log-probabilities,
             and lists that no distribution has: more mass than 1, or more missing than the unlisted tokens can hold.
     """
+    student_logits = as_tensor(student_logits, "student_logits")
     check_logits(student_logits, "student_logits")
     shape, device, width = student_logits.shape[:-1], student_logits.device, student_logits.shape[-1]
     n_teacher = width if vocabulary is None else vocabulary.teacher_size

@@ -56,6 +56,19 @@ SEQUENCE_STATISTICS: dict[str, Definition] = {
         reading="The other way to collapse: such an utterance gives one position, that of its end, so that means over "
         "positions hardly show it. 0 is right where there is speech.",
     ),
+    "recut": Definition(
+        unit="share",
+        formula="positions of the transcript before which the teacher's tokenizer cuts the text otherwise than it is "
+        "written / positions",
+        range="0 … 1",
+        undefined="for a transcript without positions",
+        source="this library",
+        reading="0 is right for two models with the same tokens. There a transcript is handed over in the tokens that "
+        "were written: behind another cut the teacher reads a history that it would not write, and its distribution is "
+        "not the one that it was trained to have. A large share says that a tokenizer's file is not the one that the "
+        "model was trained with. With other tokens the teacher cuts the text itself, and a share above 0 is as it "
+        "should be. The mean over utterances weighs short transcripts as much as long ones.",
+    ),
 }
 """Statistics of one sequence, see `overlap.sequences`."""
 

@@ -268,3 +268,41 @@ def test_columns_are_means_of_equal_spans_and_keep_the_value_before():
     assert sparkline([0.5, 0.9], 0.01) == "▁█"
     assert bar(0.5, 4) == "━━──"
     assert [duration(s) for s in (59.6, 61, 7300, 90000)] == ["1 min 0 s", "1 min 1 s", "2 h 1 min", "1 d 1 h"]
+
+
+class TestHowItsProcessEnded:
+    """The trainer's record of who works on a run, beside its logs."""
+
+    @pytest.fixture
+    def record(self, going):
+        def write(left, **changes):
+            row = {"host": "node7", "machine": "m", "pid": 42, "since": "2026-01-01T00:00:00+00:00", "beat": 3}
+            (going / "process.json").write_text(json.dumps(row | {"left": left} | changes) + "\n")
+
+        return write
+
+    def test_one_that_said_how(self, going, record):
+        record("interrupted")
+        text = shown(going, later=75)
+        assert "NOT RUNNING: interrupted, 1 min 15 s ago" in text
+        assert f"it goes on from its newest checkpoint with `distill resume {going}"[:79] in text
+        assert "running, last" not in text
+
+    def test_one_that_is_at_work(self, going, record):
+        record(None)
+        assert "running, last written 5 s ago" in shown(going, later=5)
+
+    def test_one_that_was_killed(self, going, record):
+        record(None)
+        assert "process 42 on node7 ended without a word: killed" in shown(going, width=100, later=90)
+
+    def test_one_whose_run_came_to_its_end(self, ended, record, going):
+        record("done")
+        (ended / "process.json").write_bytes((going / "process.json").read_bytes())
+        assert "NOT RUNNING" not in shown(ended)
+
+    def test_a_damaged_record_is_named(self, going, record):
+        record("x")
+        (going / "process.json").write_text('{"host": ')
+        with pytest.raises(ValueError, match=r"process\.json: not JSON"):
+            run_state(going)

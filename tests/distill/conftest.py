@@ -14,6 +14,7 @@ from distill.recipe.paths import packaged
 from distill.teacher import http
 from tests.distill.served import TeacherServer
 from tests.distill.small_models import save_glm_asr, save_qwen3
+from tests.distill.taught import save_taught
 
 ONLY_EMPTY = {
     "unfinished": "keep",
@@ -64,6 +65,12 @@ def student_path(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def teacher_path(tmp_path_factory) -> Path:
     return _saved(tmp_path_factory.mktemp("models") / "teacher", seed=2)
+
+
+@pytest.fixture(scope="session")
+def taught_path(tmp_path_factory) -> Path:
+    """A Qwen3-ASR that names languages itself."""
+    return save_taught(tmp_path_factory.mktemp("taught") / "model")
 
 
 def _saved(path: Path, seed: int) -> Path:

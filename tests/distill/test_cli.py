@@ -158,7 +158,7 @@ def test_a_broken_manifest_line_is_named(toml, manifests, tmp_path, capsys):
 def test_audio_beyond_the_limit_is_refused_before_training(toml, tmp_path, capsys):
     code, _, err = run("train", toml, "--output", tmp_path / "run", "--set", "audio.max_seconds=0.2", capsys=capsys)
     assert code == 1
-    assert "longer than 0.2 s" in err
+    assert "longer than the limit of 0.2 s" in err
     assert "never cut silently" in err.replace("\n", " ")
 
 

@@ -33,6 +33,7 @@ EVALUATION = {
     "model": "student",
     "wer": RATE,
     "cer": RATE,
+    "interval": {"over": "utterances", "n": 200},
     "n_utterances": 200,
 }
 
@@ -80,7 +81,7 @@ def test_at_120_columns_every_event_is_a_line():
     lines = shown(120, whole_run)
     assert f"step 250 · teacher data · advance: {DECISION['reason']}" in lines
     evaluation = (
-        "step 1900 · teacher data · student on test: WER 12.30 % [10.00, 15.00] (123/1000 words, 200 utterances)"
+        "step 1900 · teacher data · student on test: WER 12.30 % [10.00, 15.00] over 200 utterances (123/1000 words)"
     )
     assert evaluation in lines
     squeezed = [" ".join(line.split()) for line in lines]
@@ -93,7 +94,9 @@ def test_at_120_columns_every_event_is_a_line():
 
 def test_mixed_error_rates_are_named():
     row = {name: value for name, value in EVALUATION.items() if name != "wer"} | {"mer": RATE}
-    line = "step 1900 · teacher data · student on test: MER 12.30 % [10.00, 15.00] (123/1000 tokens, 200 utterances)"
+    line = (
+        "step 1900 · teacher data · student on test: MER 12.30 % [10.00, 15.00] over 200 utterances (123/1000 tokens)"
+    )
     assert line in shown(120, lambda progress: progress.evaluation(row))
 
 
@@ -136,7 +139,7 @@ def test_undefined_numbers_and_text_in_brackets_are_shown_as_they_are():
 
     text = "\n".join(shown(100, tell))
     assert "step 250 · [base] · abort: union_kl nan [nan, nan]" in text
-    assert "step 1900 · [base] · student on test: WER nan % [nan, nan] (0/0 words, 200 utterances)" in text
+    assert "step 1900 · [base] · student on test: WER nan % [nan, nan] over 200 utterances (0/0 words)" in text
     assert "nan nan–nan" in text
     assert "[base] (sft)" in text
 
@@ -163,7 +166,7 @@ def test_a_notebook_gets_a_bar_a_stage_and_lines(capsys):
     out, err = capsys.readouterr()
     assert out.splitlines() == [
         f"step 250 · teacher data · advance: {DECISION['reason']}",
-        "step 1900 · teacher data · student on test: WER 12.30 % [10.00, 15.00] (123/1000 words, 200 utterances)",
+        "step 1900 · teacher data · student on test: WER 12.30 % [10.00, 15.00] over 200 utterances (123/1000 words)",
         "step 250 · teacher data · end: finished",
     ]
     assert re.search(r"teacher data \(td\):\s+14%.*150/1100.*loss=1\.250", err)

@@ -66,6 +66,7 @@ def test_sequence_values_keep_to_the_range_and_are_defined_where_promised():
         finished=[True, True, False, True],
         references=[None, "two", "a", ""],
         seconds=[1.0, 0.0, 2.0, 3.0],
+        recut=[math.nan, 0.0, 1.0, 0.5],
     )
     assert set(values) == set(SEQUENCE_STATISTICS)
     for name, column in values.items():

@@ -8,6 +8,7 @@ import torch
 from overlap import VocabularyMap, fused, whole_vocabulary
 from overlap.pair import Pair
 from overlap.scratch import Scratch
+from overlap.selection import block_maxima
 
 MAP = VocabularyMap.from_pairs([(i, 399 - i) for i in range(250)], student_size=300, teacher_size=400)
 
@@ -17,15 +18,14 @@ def both(mapped, blocked, dtype, temperature, kernel=None):
     student, teacher = (3 * torch.randn(7, n, generator=generator) for n in (300, 400 if mapped else 300))
     scores = student.to(dtype), teacher.to(dtype)
     pair = Pair.of(300, teacher.shape[1], MAP if mapped else None, blocked, None, torch.device("cpu"))
-    peaks = tuple(
-        z.float().masked_fill(~side.admissible, -torch.inf).amax(-1, keepdim=True)
-        if side.admissible is not None
-        else z.float().amax(-1, keepdim=True)
+    maxima = tuple(
+        block_maxima(z.float(), side.admissible, side.touched)
         for z, side in zip(scores, (pair.student, pair.teacher), strict=True)
     )
     scratch = Scratch(torch.device("cpu"))
-    reference = whole_vocabulary._sums(scores[0].float(), scores[1].float(), peaks, pair, temperature, scratch)
-    return fused.sums(*scores, peaks, pair, temperature, kernel=kernel), reference
+    reference = whole_vocabulary._sums(scores[0].float(), scores[1].float(), maxima, pair, temperature, scratch)
+    reference = torch.stack([found.double() for found in reference])
+    return fused.sums(*scores, maxima, pair, temperature, kernel=kernel), reference
 
 
 @pytest.mark.parametrize("mapped", [False, True])
@@ -47,7 +47,7 @@ def test_measure_takes_them_on_an_accelerator(monkeypatch):
     monkeypatch.setattr(
         whole_vocabulary,
         "_sums",
-        lambda p, q, peaks, pair, temperature, scratch: fused.sums(p, q, peaks, pair, temperature),
+        lambda p, q, maxima, pair, temperature, scratch: fused.sums(p, q, maxima, pair, temperature).unbind(),
     )
     for name, value in measure(student, teacher, k=8, blocked=[3]).values().items():
         torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-5, equal_nan=True, msg=name)

@@ -30,13 +30,13 @@ HIGH = Estimate(0.9, 0.01, 0.88, 0.92, 400, 20, 0)
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("top1_agrement", "did you mean 'top1_agreement'"),
-        ("fixed.top1_agrement", "did you mean 'top1_agreement'"),
-        ("forwardkl", "did you mean 'forward_kl'"),
-        ("vus", "did you mean 'vuss'"),
-        ("teacher", "there is no 'teacher'"),
+        ("top1_agrement", 'did you mean "top1_agreement"'),
+        ("fixed.top1_agrement", 'did you mean "top1_agreement"'),
+        ("forwardkl", 'did you mean "forward_kl"'),
+        ("vus", 'did you mean "vuss"'),
+        ("teacher", 'there is no "teacher"'),
         ("zzz", "STATISTICS.md lists them"),
-        ("own.", "there is no 'own.'"),
+        ("own.", 'there is no "own."'),
         (3, "expected a name, received 3"),
     ],
 )

@@ -77,7 +77,7 @@ def test_errors():
         measure_hidden(student_hidden, student_head, teacher_hidden[:, :6], teacher_head)
     with pytest.raises(ValueError, match=r"student_hidden: expected hidden states \[\.\.\., 8\]"):
         measure_hidden(teacher_hidden, student_head, teacher_hidden, teacher_head)
-    with pytest.raises(ValueError, match=r"teacher_head: expected torch\.nn\.Linear"):
+    with pytest.raises(ValueError, match=r"teacher_head: expected a model, torch\.nn\.Linear"):
         measure_hidden(student_hidden, student_head, teacher_hidden, "head")
     student_hidden[1, 2] = torch.nan
     with pytest.raises(ValueError, match=r"student_logits: 1 of 21 unmasked positions .* the first at index \(1, 2\)"):

@@ -327,7 +327,13 @@ def test_refusals():
         with pytest.raises(ValueError, match=match):
             union_kl(*arguments, **({"k": 3} | options))
 
-    refused(r"student_head: expected torch.nn.Linear, .* received Sequential", hidden, nn.Sequential(), hidden, head)
+    refused(
+        r"student_head: expected a model, torch.nn.Linear, .* received Sequential",
+        hidden,
+        nn.Sequential(),
+        hidden,
+        head,
+    )
     refused(r"head: expected a floating-point weight \[V, H\], received \[23\]", hidden, bias, hidden, head)
     with pytest.raises(ValueError, match=r"head: expected a bias \[23\] for the weight \[23, 5\], received \[5\]"):
         Head(weight, weight[0])

@@ -36,8 +36,10 @@ def test_sequence_estimates():
         finished=[True, True, False],
         references=["one two", "three", None],
         seconds=[1.5, 2.0, 0.0],
+        recut=[0.25, math.nan, 0.75],
     )
-    assert list(estimates) == ["repetition", "n_tokens", "end_of_text", "empty", "length_ratio", "token_rate"]
+    names = ["repetition", "n_tokens", "end_of_text", "empty", "length_ratio", "token_rate", "recut"]
+    assert list(estimates) == names
     assert set(estimates) == set(SEQUENCE_STATISTICS)
     assert estimates["end_of_text"].value == pytest.approx(2 / 3)
     assert estimates["empty"].value == pytest.approx(1 / 3)
@@ -45,7 +47,8 @@ def test_sequence_estimates():
     assert estimates["repetition"].value == pytest.approx((repetition(texts[0]) + repetition(texts[2])) / 2)
     assert estimates["length_ratio"].value == 0.5
     assert estimates["token_rate"].value == 1.0
-    assert [item.n_undefined for item in estimates.values()] == [1, 0, 0, 0, 1, 1]
+    assert estimates["recut"].value == 0.5
+    assert [item.n_undefined for item in estimates.values()] == [1, 0, 0, 0, 1, 1, 1]
     assert all(item.n_groups == item.n_positions for item in estimates.values())
     assert set(sequence_estimates(texts=["a"], n_tokens=[1], finished=[True])) == {
         "repetition",

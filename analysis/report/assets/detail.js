@@ -92,9 +92,9 @@ function drawCandidates(row, position) {
   return make("table", { className: "candidates" }, make("thead", {}, make("tr", {}, ...heads)), body);
 }
 
-function probability(side, hundredths) {
-  const p = hundredths == null ? null : Math.exp(-hundredths / 100);
-  const shown = p == null ? "not in its vocabulary" : p < 0.0001 ? "< 0.0001" : p.toFixed(4);
+function probability(side, tenThousandths) {
+  const p = tenThousandths == null ? null : tenThousandths / 10000;
+  const shown = p == null ? "not in its vocabulary" : p === 0 ? "< 0.0001" : p.toFixed(4);
   const cell = make("td", { className: side, textContent: shown });
   if (p != null) {
     const bar = make("span", { className: "bar" });

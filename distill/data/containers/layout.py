@@ -217,7 +217,8 @@ def _promised(kind: str, start: bytes, stream: BinaryIO, size: int, frames: int)
         return frames * promised // size if size < promised < 2**62 else None
     if kind not in _SIZED:
         return None
-    with soundfile.SoundFile(_Longer(stream)) as file:
+    longer: Any = _Longer(stream)
+    with soundfile.SoundFile(longer) as file:
         promised, width = file.frames, file.channels * _BYTES_A_SAMPLE.get(file.subtype, 1)
     # Writers that cannot go back put the largest size there is, less what stands before the samples.
     unknown = width * promised >= _PRETENDED_BYTES // 2 or any(

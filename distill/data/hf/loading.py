@@ -38,6 +38,7 @@ def dataset_identity(reference: str) -> dict[str, Any]:
     for utterance in utterances:
         audio = utterance.audio.size if isinstance(utterance.audio, StoredAudio) else str(utterance.audio)
         row = [utterance.id, utterance.text, utterance.language, audio]
+        row += [] if utterance.context is None else [utterance.context]
         digest.update(json.dumps(row).encode())
     return {"sha256": digest.hexdigest(), "n_utterances": len(utterances), "fingerprint": dataset._fingerprint}
 

@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl, quote
 from ..manifest import ManifestError
 
 PREFIX = "hf:"
-OPTIONS = ("audio_column", "text_column", "id_column", "language_column", "language", "revision")
+OPTIONS = ("audio_column", "text_column", "id_column", "language_column", "language", "context_column", "revision")
 
 # A split may be sliced, as in train[:10%]; a folder may begin with a drive, as in C:\data.
 _PARTS = re.compile(

@@ -33,6 +33,7 @@ def utterances_from(
     id_column: str | None = None,
     language_column: str | None = None,
     language: str | None = None,
+    context_column: str | None = None,
     name: str | None = None,
     folder: Path | None = None,
 ) -> list[Utterance]:
@@ -51,6 +52,8 @@ def utterances_from(
         id_column: Unique strings or integers; if not given, `id` where it is unique, otherwise rows are numbered.
         language_column: Names or codes of languages, or class labels; if not given, `language` where there is one.
         language: The language of all rows instead.
+        context_column: What a recogniser is told beforehand, such as names; nothing if not given, whatever columns
+            there are.
         name: What messages call the data set; its fingerprint if not given.
         folder: What relative paths of audio files are relative to; the working directory if not given.
 
@@ -79,7 +82,8 @@ def utterances_from(
     languages = [language] * dataset.num_rows
     if not language:
         languages = columns.strings("language", language_column or columns.one_of("language", ("language",)))
-    extras = columns.extras({audio, text_column, id_column, language_column, *TEXT_COLUMNS})
+    contexts = columns.strings("context", context_column)
+    extras = columns.extras({audio, text_column, id_column, language_column, context_column, *TEXT_COLUMNS})
     utterances: list[Utterance] = []
     problems: list[str] = []
     for row, found in enumerate(_audio_of(dataset, audio, name, folder or Path())):
@@ -91,7 +95,11 @@ def utterances_from(
             problems.append(f'{where}: column "{audio}": the file {found} does not exist; correct the path')
         values = {key: column[row] for key, column in extras.items() if column[row] is not None}
         try:
-            utterances.append(Utterance(ids[row], found, text[row], language=languages[row], extra=values))
+            told = contexts[row] or None
+            place = (name, row)
+            utterances.append(
+                Utterance(ids[row], found, text[row], language=languages[row], extra=values, context=told, place=place)
+            )
         except ValueError as error:
             problems.append(f"{where}: {error}")
     if problems:

@@ -51,7 +51,7 @@ def test_a_position_keeps_its_numbers(traced):
             four = np.array(flat).reshape(-1, 4)
             assert len(four) == len(tokens)  # k = 4: all are kept
             found = {(read[t], a, b, f) for t, a, b, f in four.tolist()}
-            expected = zip(tokens, np.round(-100 * p), np.round(-100 * q), in_s + 2 * in_t, strict=True)
+            expected = zip(tokens, np.round(1e4 * np.exp(p)), np.round(1e4 * np.exp(q)), in_s + 2 * in_t, strict=True)
             assert found == {(t, a, b, f) for t, a, b, f in expected}
 
 

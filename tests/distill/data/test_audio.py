@@ -188,10 +188,8 @@ def test_a_stretch_too_short_for_a_sample_is_refused(tmp_path):
 
 
 def test_a_file_cut_short_is_refused(tmp_path):
-    for name, subtype, problem in (
-        ("a.flac", "PCM_16", r"cannot be decoded \(.*\); check that the file is complete"),
-        ("a.mp3", "MPEG_LAYER_III", r"holds only \d\.\d{3} s of the 3\.000 s that its header promises; copy or encode"),
-    ):
+    problem = r"holds only \d\.\d{3} s of the 3\.000 s that its header promises; copy or encode"
+    for name, subtype in (("a.flac", "PCM_16"), ("a.mp3", "MPEG_LAYER_III")):
         path = write(tmp_path / name, noise(3, 16000), subtype=subtype)
         os.truncate(path, path.stat().st_size // 2)
         utterance = Utterance("u", path)
@@ -243,10 +241,11 @@ def test_options_are_checked(tmp_path):
         AudioCache(sampling_rate=-8000)
 
 
-def test_duration_reads_the_header_only(tmp_path):
+def test_duration_believes_the_times_of_the_manifest(tmp_path):
     path = write(tmp_path / "a.flac", noise(3, 22050), 22050, subtype="PCM_16")
-    os.truncate(path, path.stat().st_size // 2)
     assert duration(Utterance("u", path, begin_time=1)) == pytest.approx(2)
+    path.unlink()
+    assert duration(Utterance("u", path, begin_time=1, end_time=2.5)) == 1.5
 
 
 @pytest.fixture

@@ -401,9 +401,8 @@ class TestRuns:
         datasets.load_from_disk(folder).select(range(23)).save_to_disk(tmp_path / "fewer")
         shutil.rmtree(folder)
         (tmp_path / "fewer").rename(folder)
-        with pytest.raises(
-            TrainingError, match=re.escape(f"cannot resume {run.path}: hf:{folder} changed since the run")
-        ):
+        where = f"cannot resume {run.path}:\n  hf:{folder} (stages.0.manifest) changed since the run began: which"
+        with pytest.raises(TrainingError, match=re.escape(where)):
             distill.resume(run.path)
 
     def test_recipes_name_folders_relative_to_themselves(self, tmp_path):

@@ -215,6 +215,7 @@ def test_to_dict_is_json_and_complete():
         "cer": {k: getattr(score.cer, k) for k in ("value", "low", "high", "errors", "total")},
         "normaliser": "basic",
         "normaliser_version": "2",
+        "interval": {"over": "utterances", "n": 20},
         "n_utterances": 20,
         "n_empty_references": sum(not r for r in references.values()),
         "n_empty_hypotheses": sum(not h for h in hypotheses.values()),
@@ -223,7 +224,10 @@ def test_to_dict_is_json_and_complete():
 
 def test_it_prints_with_counts_interval_and_normaliser():
     text = str(score_transcripts(["one two", "three four"], ["one", "three five six"], normaliser="basic"))
-    assert re.match(r"WER 75.00 % \(95 % interval 0.00 to \d+.\d\d %\): 3 errors \(1 substitutions, 1 deletions", text)
+    assert re.match(
+        r"WER 75.00 % \(95 % interval over 2 utterances 0.00 to \d+.\d\d %\): 3 errors \(1 substitutions, 1 deletions",
+        text,
+    )
     assert text.endswith("2 utterances (0 empty references, 0 empty hypotheses), normaliser basic 2")
 
 

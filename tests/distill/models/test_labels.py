@@ -1,8 +1,10 @@
 """Labels with the control tokens that data sets bring: taken off where the form is known, elsewhere refused."""
 
+import json
+
 import pytest
 
-from distill import Utterance
+from distill import Utterance, read_manifest
 from distill.data.labels import LabelWarning, checked_labels, plain_labels
 from distill.data.manifest import ManifestError
 from distill.models import load_recogniser
@@ -78,28 +80,31 @@ def test_labels_of_the_official_form_name_their_language(models):
     plain_lines, findings = plain_labels(lines, models["qwen3_asr"])
     expected = [("halt", "German"), ("call", "en"), ("stop", None), (None, None)]
     assert [(u.text, u.language) for u in plain_lines] == expected
-    assert [(f.severity, f.id) for f in findings] == [("note", "a"), ("note", "b")]
+    assert findings == []
     assert plain_labels(plain_lines, models["qwen3_asr"]) == (plain_lines, [])
 
 
 def test_what_cannot_be_used_is_named_with_file_line_field_and_remedy(models, tmp_path):
     manifest = tmp_path / "train.jsonl"
-    manifest.write_text('\n{"id": "a", "audio": "a.wav"}\n{"id": "b", "audio": "b.wav"}\n{"audio": "b.wav"}\n')
-    texts = {"a": "call", "b": "x<|endoftext|>y", "train-000004": "language German<asr_text>halt"}
-    lines = [Utterance(i, prompt="-", text=text, language="English") for i, text in texts.items()]
+    texts = ("call", "x<|endoftext|>y", "language German<asr_text>halt")
+    rows = [{"id": f"u{i}", "prompt": "-", "text": text, "language": "English"} for i, text in enumerate(texts)]
+    manifest.write_text("\n" + "".join(json.dumps(row) + "\n" for row in rows))
+    lines = read_manifest(manifest)
     with pytest.raises(ManifestError) as error:
-        checked_labels(lines, models["qwen3_asr"], manifest)
+        checked_labels(lines, models["qwen3_asr"])
     first, second, third = str(error.value).split("\n  ")
-    assert first == f"{manifest}: 2 labels cannot be used"
-    assert second.startswith(f"{manifest}:3: utterance 'b': field \"text\" holds '<|endoftext|>', which transcripts of")
+    assert first == "2 lines of the data cannot be used:"
+    assert second.startswith(
+        f"{manifest}:3: utterance 'u1': field \"text\": holds '<|endoftext|>', which transcripts of"
+    )
     assert second.endswith("remove it from the text, or leave the utterance out")
-    assert third.startswith(f"{manifest}:4: utterance 'train-000004': field \"text\" names the language 'German' and")
-    assert checked_labels(lines, models["qwen3_asr"], manifest, needed=False)[2].text == "halt"
+    assert third.startswith(f"{manifest}:4: utterance 'u2': field \"text\": names the language 'German' and")
+    assert checked_labels(lines, models["qwen3_asr"], needed=False)[2].text == "halt"
 
 
 def test_half_a_character_is_refused_before_a_tokenizer_stumbles_over_it(models):
-    with pytest.raises(ManifestError, match=r"utterance 'a': field \"text\" holds half of a character .* in UTF-8"):
-        checked_labels([Utterance("a", prompt="-", text="x\ud800y")], models["qwen3_asr"], None)
+    with pytest.raises(ManifestError, match=r"utterance 'a': field \"text\": holds half of a character .* in UTF-8"):
+        checked_labels([Utterance("a", prompt="-", text="x\ud800y")], models["qwen3_asr"])
 
 
 def test_tokens_that_whisper_suppresses_are_counted_before_training(models):
@@ -109,10 +114,10 @@ def test_tokens_that_whisper_suppresses_are_counted_before_training(models):
     lines = [Utterance(str(i), prompt="-", text=text) for i, text in enumerate((f"a{mark}", "b", f"c{mark}{mark}"))]
     assert [label.barred for label in read_labels([line.text for line in lines], whisper)] == [1, 0, 2]
     with pytest.warns(LabelWarning, match=r"the labels: of 3 labels, 2 with tokens that .* never writes"):
-        checked_labels(lines, whisper, None)
+        checked_labels(lines, whisper)
 
 
 def test_timestamps_are_said_to_be_left_out(models):
     line = Utterance("a", prompt="-", text="<|0.00|> call<|2.00|>")
     with pytest.warns(LabelWarning, match="1 with timestamps: they are left out"):
-        assert checked_labels([line], models["whisper"], None)[0].text == "call"
+        assert checked_labels([line], models["whisper"])[0].text == "call"

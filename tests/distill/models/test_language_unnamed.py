@@ -19,17 +19,12 @@ from distill.pair.pair import Pair
 from distill.recipe import Decoding, Support
 from overlap import repetition
 from tests.distill.small_models import save_whisper
-from tests.distill.taught import LANGUAGES, SAID, WAVEFORMS, official, plainly_generated, save_taught
+from tests.distill.taught import LANGUAGES, SAID, WAVEFORMS, official, plainly_generated
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return save_taught(tmp_path_factory.mktemp("taught") / "model")
-
-
-@pytest.fixture(scope="module")
-def taught(path):
-    return load_recogniser(str(path))
+def taught(taught_path):
+    return load_recogniser(str(taught_path))
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +46,8 @@ def written(recogniser, languages):
     return recogniser.decode(recogniser.rollout(prompt, max_new_tokens=100))
 
 
-def test_it_writes_what_transformers_own_generation_writes(path, taught):
-    alone = [plainly_generated(path, waveform) for waveform in WAVEFORMS]
+def test_it_writes_what_transformers_own_generation_writes(taught_path, taught):
+    alone = [plainly_generated(taught_path, waveform) for waveform in WAVEFORMS]
     assert alone == [official(*line) + "<|im_end|>" for line in zip(LANGUAGES, SAID, strict=True)]
     assert written(taught, [None] * 3) == SAID
 

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 
+import distill.teacher_data.confidence
 from distill import (
     Filters,
     ManifestError,
@@ -94,7 +95,8 @@ class TestJob:
             assert after.text == result.pop("text")
             about = dict(after.extra["transcript"])
             assert {name: about.pop(name) for name in result} == result
-            assert len(about.pop("weights")) == 32
+            assert about.pop("tokenizer") == teacher.tokens.digest
+            assert len(about.pop("weights")) == len(about.pop("text_hash")) == 32
             decoding = {"sample": False, "temperature": 1.0, "max_new_tokens": 6}
             assert about == {"teacher": teacher.name, "revision": None, "decoding": decoding}
             assert replace(after, text=before.text, extra=before.extra) == before
@@ -354,12 +356,12 @@ class TestFiles:
         output = tmp_path / "out.jsonl"
         with pytest.raises(ValueError, match="no text normaliser 'none such'"):
             transcribe_manifest(teacher, spoken, output, normaliser="none such")
-        with pytest.raises(AudioError, match=r"6 of 6 utterances are longer than 0\.5 s"):
+        with pytest.raises(ManifestError, match=r"6 lines of the data cannot be used \(or leave(.|\n)*limit of 0\.5 s"):
             transcribe_manifest(teacher, spoken, output, max_seconds=0.5)
         with pytest.raises(ModelError, match="cannot load"):
             transcribe_manifest(str(tmp_path / "no model"), spoken, tmp_path / "other.jsonl")
         (spoken.parent / "audio.wav").unlink()
-        with pytest.raises(ManifestError, match=r"audio\.wav does not exist"):
+        with pytest.raises(ManifestError, match=r"audio\.wav: the audio file does not exist"):
             transcribe_manifest(teacher, spoken, output)
         with pytest.raises(TeacherDataError, match=r"nothing is left: 0 of 6 .*unusable_audio 6"):
             transcribe_manifest(teacher, spoken, output, filters=Filters(unusable_audio="drop"))
@@ -413,11 +415,16 @@ class TestTeacherDataStage:
 
     def test_they_are_not_trained_on_and_the_run_says_why(self, recipe, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(SpeechLM, "decode", lambda self, written: ["one"] * (len(written.ids) - 1) + [""])
+        # So that labels are the texts, and not the tokens of other texts.
+        unknown = distill.teacher_data.confidence.write
+        monkeypatch.setattr(
+            distill.teacher_data.confidence, "write", lambda *about: replace(unknown(*about), is_encoded=True)
+        )
         result = train(recipe, tmp_path / "run")
         assert result.outcome == "finished"
         rows = [json.loads(line) for line in (result.path / "metrics.jsonl").read_text().splitlines()]
-        # "one" is three characters and an end of text; an empty transcript would bring one position.
-        assert [row["n_positions"] for row in rows] == [16, 16]
+        # "one" is three characters, without an end since these were cut off; an empty one would bring one position.
+        assert [row["n_positions"] for row in rows] == [12, 12]
         summary = json.loads((result.path / "teacher-transcripts-teacher data.summary.json").read_text())
         assert (summary["n"], summary["n_dropped"]) == (24, 1)
         assert summary["filters"]["empty"]["n_dropped"] == 1
@@ -445,7 +452,9 @@ class TestTeacherDataStage:
 
     def test_a_teacher_of_whom_nothing_is_left_stops_the_run(self, recipe, tmp_path, monkeypatch):
         monkeypatch.setattr(SpeechLM, "decode", lambda self, written: [""] * len(written.ids))
-        with pytest.raises(TeacherDataError, match=r"nothing is left: 0 of 24 transcripts of .*\(empty 24\)"):
+        with pytest.raises(
+            TeacherDataError, match=r"nothing is left: 0 of 24 transcripts of .*; dropped: empty 24 \(100\.0%"
+        ):
             train(recipe, tmp_path / "run")
 
     def test_a_served_teacher_writes_the_same(self, recipe, server, served_models, tmp_path):

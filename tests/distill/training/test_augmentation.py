@@ -215,7 +215,7 @@ class TestRuns:
         expected = evaluate(
             load_recogniser(str(augmented.model)),
             setup.source,
-            setup.evaluation,
+            setup.evaluations[0],
             normaliser="spoken_digits",
             decoding=Decoding(max_new_tokens=4),
             batch_size=32,

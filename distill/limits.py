@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable
 from typing import TypeVar
 
-from ..recipe.stages import Decoding
-from .audio import AudioError, duration
-from .manifest import Utterance
+from .data.audio import AudioError, duration
+from .data.manifest import Utterance
+from .recipe.stages import Decoding
 
 TOKENS_PER_SECOND = 20
 """Fast speech has 6 to 9 syllables a second (see `distill.recipe.filters`). A syllable is two tokens and more where a

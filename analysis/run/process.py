@@ -1,0 +1,57 @@
+"""Who works on a run, or did last, from the record that the trainer keeps in the run directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .files import read_object
+
+FILE = "process.json"
+SILENT_SECONDS = 60.0
+"""A process writes its record every few seconds; one that has not for so long is dead."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of the trainer.
+
+    Attributes:
+        host: Name of its machine.
+        pid: Its number there.
+        left: How it left, such as `interrupted`; None while it is there, or if it died.
+        silent_seconds: Since it last gave a sign of life.
+    """
+
+    host: str
+    pid: int
+    left: str | None
+    silent_seconds: float
+
+    @property
+    def ended(self) -> str | None:
+        """In words how it ended; None while it is at work."""
+        if self.left is not None:
+            return self.left
+        if self.silent_seconds > SILENT_SECONDS:
+            return f"process {self.pid} on {self.host} ended without a word: killed, or its machine went down"
+        return None
+
+
+def read_process(run: Path, now: float) -> Process | None:
+    """The last process of a run; None where no record was kept.
+
+    Args:
+        run: The run directory.
+        now: Seconds since the epoch.
+
+    Raises:
+        ValueError: The record is damaged; names it.
+    """
+    path = run / FILE
+    try:
+        content, written = path.read_bytes(), path.stat().st_mtime
+    except FileNotFoundError:
+        return None
+    row = read_object(content, str(path), ("host", "pid", "left"))
+    return Process(str(row["host"]), int(row["pid"]), row["left"], max(0.0, now - written))

@@ -1,0 +1,24 @@
+"""Where the audio of a manifest is: beside it, and where the manifest is a link, beside what it links to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def audio_folders(manifest: Path) -> tuple[Path, ...]:
+    """Folders that a manifest's paths may be relative to, the first that holds a file being right.
+
+    Snapshots of the Hub's cache, DVC and git-annex lay data out as links into a store, whose files have hashes for
+    names and stand in no folders.
+    """
+    named, linked = manifest.parent.absolute(), manifest.resolve().parent
+    return (named,) if named.resolve() == linked else (named, linked)
+
+
+def found_beside(audio: str, folders: Sequence[Path]) -> Path:
+    """The absolute path of a file that a manifest names; where there is none, as it would be beside the manifest."""
+    # Not resolve(): it costs several system calls a line, and would hide the names in a folder of links.
+    paths = [Path(os.path.normpath(folder / audio)) for folder in folders]
+    return next((path for path in paths[1:] if not os.path.lexists(paths[0]) and path.is_file()), paths[0])

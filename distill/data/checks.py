@@ -1,0 +1,135 @@
+"""Every line of a data set against the models that are to read it, before any of them does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ..models import ModelError, Transcriber
+from ..models.languages import spoken
+from .audio import AudioError, duration, find_unusable
+from .findings import Finding
+from .manifest import Utterance
+
+_TEXTS_AT_ONCE = 1024
+_ROUNDING_SECONDS = 1e-4
+
+
+@dataclass(frozen=True)
+class Use:
+    """A data set and what is to be done with it.
+
+    Attributes:
+        utterances: The data.
+        readers: Models that hear it, or read its prompts.
+        learner: The one that scores the data's own text; None where nobody does.
+        taught: Whether the text is what the learner is taught, so that an empty one may be a mistake.
+    """
+
+    utterances: Sequence[Utterance]
+    readers: tuple[Transcriber, ...] = ()
+    learner: Transcriber | None = None
+    taught: bool = False
+
+
+def check_audio(utterances: Sequence[Utterance], max_seconds: float) -> list[Finding]:
+    """What is wrong with audio, as far as it can be told without decoding: times, lengths, files.
+
+    Args:
+        utterances: The data; those without audio are passed over.
+        max_seconds: The longest utterance allowed.
+    """
+    found = sorted(find_unusable(utterances, max_seconds).items())
+    return [
+        Finding.about(utterances[i], error.field, f"{utterances[i].audio}: {error.problem}", error.remedy)
+        for i, error in found
+    ]
+
+
+def check_models(use: Use) -> list[Finding]:
+    """What the models of a use cannot take: languages, lengths of audio, prompts and labels.
+
+    Labels are held against what stands before them only where a prompt is text; of the context of a speech model,
+    audio takes a part that is not counted here.
+
+    Args:
+        use: Data and models.
+    """
+    found = [finding for model in use.readers for finding in (*_languages(use, model), *_inputs(use, model))]
+    return [*dict.fromkeys([*found, *_labels(use)])]
+
+
+def _languages(use: Use, model: Transcriber) -> Iterator[Finding]:
+    first: dict[str | None, Utterance] = {}
+    problems: dict[str | None, str | None] = {}
+    for utterance in use.utterances:
+        language = spoken(utterance.language)
+        first.setdefault(language, utterance)
+        if language not in problems:
+            problems[language] = _refusal(model, [language])
+        if (problem := problems[language]) is not None:
+            remedy = "name one that the model knows, or leave the field out"
+            yield Finding.about(utterance, "language", problem, remedy)
+    known = next((language for language, problem in problems.items() if language is not None and problem is None), None)
+    if None in problems and problems[None] is None and known is not None:
+        problem = _refusal(model, [known, None])
+        if problem is not None:
+            remedy = "give every line a language, or none"
+            for utterance in use.utterances:
+                if spoken(utterance.language) is None:
+                    yield Finding.about(utterance, "language", "is missing here and not in other lines", remedy)
+
+
+def _refusal(model: Transcriber, languages: list[str | None]) -> str | None:
+    try:
+        model.check_languages(languages)
+    except ModelError as error:
+        return str(error).rstrip(".")
+    return None
+
+
+def _inputs(use: Use, model: Transcriber) -> Iterator[Finding]:
+    if model.reads == "prompt":
+        for utterance in use.utterances:
+            if utterance.prompt is not None:
+                try:
+                    model.prepare([utterance.prompt], [None])
+                except ModelError as error:
+                    yield Finding.about(utterance, "prompt", str(error), "shorten it or leave the line out")
+    window = model.limits.window_seconds
+    for utterance in use.utterances if window is not None else ():
+        try:
+            seconds = duration(utterance)
+        except AudioError:  # said of the audio
+            continue
+        if window is not None and seconds > window + _ROUNDING_SECONDS:
+            message = f"{utterance.audio} lasts {seconds:.3f} s, the window of {model.name!r} is {window:g} s"
+            remedy = "split it by begin_time and end_time, or leave the line out; audio is never cut silently"
+            yield Finding.about(utterance, "audio", message, remedy)
+
+
+def _labels(use: Use) -> Iterator[Finding]:
+    model = use.learner
+    if model is None:
+        return
+    room = model.limits.label_tokens
+    labelled = [utterance for utterance in use.utterances if utterance.text is not None]
+    for start in range(0, len(labelled), _TEXTS_AT_ONCE):
+        some = labelled[start : start + _TEXTS_AT_ONCE]
+        lengths = model.encode([utterance.text or "" for utterance in some]).mask.sum(-1).tolist()
+        for utterance, length in zip(some, lengths, strict=True):
+            if use.taught and not (utterance.text or "").strip():
+                remedy = "remove the field if what is said there is not known"
+                yield Finding.about(utterance, "text", "is empty: silence is taught", remedy, warn=True)
+            before = _prompt_tokens(model, utterance) if model.reads == "prompt" and room is not None else 0
+            if room is not None and before + length > room:
+                with_prompt = f" and its prompt {before}" if before else ""
+                message = f"is {length} tokens{with_prompt}, {model.name!r} has room for {room}"
+                yield Finding.about(utterance, "text", message, "shorten or split it, or leave the line out")
+
+
+def _prompt_tokens(model: Transcriber, utterance: Utterance) -> int:
+    try:
+        return int(model.prepare([utterance.prompt], [None]).inputs["attention_mask"].sum())
+    except ModelError:  # said of the prompt
+        return 0

@@ -1,0 +1,97 @@
+"""What is wrong with lines of manifests: found before work starts, and said all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from .manifest import ManifestError, Utterance
+
+SHOWN = 20
+"""Findings that a message holds; the others are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about a line of a manifest.
+
+    Attributes:
+        severity: `error` where the line cannot be used, `warning` where it can and may not be meant so.
+        file: The manifest, or the data set.
+        line: Of the manifest, from 1, or row of the data set, from 0; None where it is not known.
+        id: The utterance's.
+        field: Of the line; None where it is about more than one.
+        message: What is wrong.
+        remedy: What to do.
+    """
+
+    severity: Literal["error", "warning"]
+    file: str
+    line: int | None
+    id: str
+    field: str | None
+    message: str
+    remedy: str
+
+    @classmethod
+    def about(
+        cls, utterance: Utterance, field: str | None, message: str, remedy: str, *, warn: bool = False
+    ) -> Finding:
+        """A finding about an utterance, which knows its place."""
+        file, line = utterance.place or ("", None)
+        return cls("warning" if warn else "error", file, line, utterance.id, field, message, remedy)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A tree that JSON can hold."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}: " if self.line is not None else ""
+        field = f'field "{self.field}": ' if self.field else ""
+        return f"{place}utterance {self.id!r}: {field}{self.message}; {self.remedy}"
+
+
+def errors(findings: Iterable[Finding]) -> list[Finding]:
+    """Those that keep a line from being used."""
+    return [finding for finding in findings if finding.severity == "error"]
+
+
+def listing(findings: Sequence[Finding]) -> str:
+    """The first findings, a line each, and how many more there are."""
+    more = [f"… and {len(findings) - SHOWN} more"] if len(findings) > SHOWN else []
+    return "\n  ".join([*map(str, findings[:SHOWN]), *more])
+
+
+def lines_of(findings: Iterable[Finding]) -> int:
+    """How many lines findings are about."""
+    return len({(finding.file, finding.line, finding.id) for finding in findings})
+
+
+def words(findings: Sequence[Finding]) -> str:
+    """How many lines are left out and how many are doubtful, and the first of them."""
+    wrong = errors(findings)
+    doubtful = [finding for finding in findings if finding.severity == "warning"]
+    parts = [
+        f"{lines_of(some)} line{'s' if lines_of(some) > 1 else ''} of the data {what}:\n  {listing(some)}"
+        for some, what in ((wrong, "left out"), (doubtful, "may not be meant so"))
+        if some
+    ]
+    return "\n".join(parts)
+
+
+def refuse(findings: Iterable[Finding], remedy: str = "") -> None:
+    """Refuse lines that cannot be used.
+
+    Args:
+        findings: Of any severity.
+        remedy: What else can be done with all of them.
+
+    Raises:
+        ManifestError: There are errors among them; lists the first.
+    """
+    wrong = errors(findings)
+    if wrong:
+        lines = lines_of(wrong)
+        head = f"{lines} line{'s' if lines > 1 else ''} of the data cannot be used" + (f" ({remedy})" if remedy else "")
+        raise ManifestError(f"{head}:\n  {listing(wrong)}")

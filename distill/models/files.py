@@ -1,0 +1,96 @@
+"""Files of a checkpoint that are not what their names say: pointers in their place, cut downloads, missing shards.
+
+Libraries say of such files what they stumbled over ("header too large"). Here the file is named, with what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+POINTERS = {
+    b"version https://git-lfs": "a pointer of Git LFS in place of the file; run `git lfs pull` where it was cloned",
+    b"version https://hawser": "a pointer of Git LFS in place of the file; run `git lfs pull` where it was cloned",
+    b"/annex/objects/": "a pointer of git-annex in place of the file; run `git annex get` where it was cloned",
+}
+"""How files begin that stand for others, and what they are."""
+
+AGAIN = "download or copy it again"
+_INDEX = ".index.json"
+_WEIGHTS = (".safetensors", ".bin", ".pt")
+
+
+def damage(folder: Path, *, weights: bool = True) -> str | None:
+    """What is wrong with a file of a checkpoint, with the remedy; None where all files seem whole.
+
+    Headers and sizes are looked at, not every byte: weights that were changed in place pass.
+
+    Args:
+        folder: The checkpoint's; other folders below it are not looked into.
+        weights: Look at files of weights as well.
+    """
+    for path in sorted(folder.iterdir()):
+        if not weights and any(suffix in path.suffixes for suffix in _WEIGHTS):
+            continue
+        if path.is_symlink() and not path.exists():
+            return f"{path} is a link to {path.readlink()}, where there is nothing; fetch that, or {AGAIN}"
+        if path.is_file() and (found := file_damage(path)):
+            return found
+    return None
+
+
+def file_damage(path: Path) -> str | None:
+    """What is wrong with a file, with the remedy; None where it seems whole."""
+    with path.open("rb") as file:
+        start = file.read(64)
+    for pointer, what in POINTERS.items():
+        if start.startswith(pointer):
+            return f"{path} is {what}, or {AGAIN}"
+    check = _CHECKS.get(path.suffix)
+    if check is None:
+        return None
+    if not start:
+        return f"{path} is empty; {AGAIN}"
+    return check(path)
+
+
+def _safetensors(path: Path) -> str | None:
+    try:
+        with safe_open(path, framework="pt"):
+            return None
+    except SafetensorError as error:
+        return f"{path} is cut short or damaged ({error}); {AGAIN}"
+
+
+def _pickled(path: Path) -> str | None:
+    with path.open("rb") as file:
+        is_archive = file.read(2) == b"PK"  # what torch writes since 1.6; older files are plain pickles
+    if is_archive and not zipfile.is_zipfile(path):
+        return f"{path} is cut short or damaged (an archive without its end); {AGAIN}"
+    return None
+
+
+def _json(path: Path) -> str | None:
+    try:
+        tree = json.loads(path.read_bytes())
+    except ValueError as error:
+        return f"{path} is cut short or damaged (not JSON: {error}); {AGAIN}"
+    if not path.name.endswith(_INDEX) or not isinstance(tree, dict):
+        return None
+    shards = {str(name) for name in dict(tree.get("weight_map", {})).values()}
+    missing = sorted(name for name in shards if not (path.parent / name).exists())
+    if not missing:
+        return None
+    return f"{path.parent} lacks {', '.join(missing)}, of the {len(shards)} files that {path.name} lists; download them"
+
+
+_CHECKS: dict[str, Callable[[Path], str | None]] = {
+    ".safetensors": _safetensors,
+    ".bin": _pickled,
+    ".pt": _pickled,
+    ".json": _json,
+}

@@ -1,0 +1,131 @@
+"""Weights into an architecture, all of them or none: what a checkpoint lacks is never filled with random numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .base import ModelError, quiet
+
+SHOWN = 4
+"""Names of weights in a message."""
+WRAPPED = "it was saved from inside a wrapper: save the model itself, or take that beginning off the names"
+
+
+def load_weights(architecture: Any, model: str, **options: Any) -> Any:
+    """A network of transformers with the weights of a checkpoint.
+
+    Args:
+        architecture: The class of transformers that loads them.
+        model: Directory or Hub name.
+        options: Of its `from_pretrained`.
+
+    Raises:
+        ModelError: Weights are missing, of other shapes, or not finite; names them and the remedy.
+    """
+    with quiet():
+        # Other shapes are listed instead of ending in an error without names, and refused here.
+        network, found = architecture.from_pretrained(
+            model, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
+    if hasattr(network, "peft_config"):
+        raise ModelError(f"{model!r} {IS_ADAPTER}")
+    check_fit(model, found["missing_keys"], found["unexpected_keys"], found["mismatched_keys"])
+    if found["error_msgs"]:
+        raise ModelError(f"cannot load the weights of {model!r}: {'; '.join(found['error_msgs'])}")
+    check_finite(model, network)
+    return network
+
+
+IS_ADAPTER = (
+    "holds a LoRA adapter, not a model: merge it into its base with peft "
+    "(`PeftModel.from_pretrained(base, adapter).merge_and_unload()`), save that with its processor or tokenizer, and "
+    "give its folder"
+)
+
+
+def check_fit(
+    model: str,
+    missing: Collection[str],
+    unexpected: Collection[str],
+    mismatched: Collection[tuple[str, Any, Any]],
+) -> None:
+    """Refuse a checkpoint that does not fill its architecture.
+
+    Args:
+        model: Its name, for messages.
+        missing: Names of weights that it lacks; those that are tied to others are none.
+        unexpected: Names that the architecture does not have.
+        mismatched: Name, shape in the checkpoint, and shape in the architecture.
+
+    Raises:
+        ModelError: Anything is missing or of another shape.
+    """
+    if mismatched:
+        shapes = sorted((name, list(found), list(expected)) for name, found, expected in mismatched)
+        named = [f"{name} is {found}, not {expected}" for name, found, expected in shapes]
+        raise ModelError(
+            f"{model!r}: weights of other shapes than its config.json says: {_some(named)}. "
+            "Take config.json and weights of the same model"
+        )
+    if missing:
+        names = sorted(missing)
+        prefix = _prefix(names, unexpected)
+        raise ModelError(
+            f"{model!r}: its files lack weights that its architecture has, which would be random: {_some(names)}. "
+            + (
+                f"They are there under names that begin with {prefix!r}: {WRAPPED}"
+                if prefix
+                else "Save the whole model again, or take the config.json that belongs to these weights"
+                + (f" (they have {len(unexpected)} others, such as {min(unexpected)})" if unexpected else "")
+            )
+        )
+
+
+def check_finite(model: str, network: nn.Module) -> None:
+    """Refuse weights that are NaN or infinite, which would read as a model that errs everywhere.
+
+    Raises:
+        ModelError: There are some; names them.
+    """
+    broken = [name for name, weight in network.named_parameters() if not all(map(_finite, _parts(weight)))]
+    broken += [name for name, weight in network.named_buffers() if weight.is_floating_point() and _has_nan(weight)]
+    if broken:
+        raise ModelError(
+            f"{model!r}: weights that hold NaN or infinite numbers: {_some(broken)}. Training went astray before it "
+            "was saved, or numbers overflowed as they were converted; take an earlier checkpoint"
+        )
+
+
+def _parts(weight: Tensor) -> Iterator[Tensor]:
+    """The plain tensors of a weight, of which quantised ones have several."""
+    inner = getattr(weight, "__tensor_flatten__", None)
+    parts: Iterable[Tensor] = [getattr(weight, part) for part in inner()[0]] if inner else [weight.detach()]
+    return (part for part in parts if part.is_floating_point())
+
+
+def _finite(weight: Tensor) -> bool:
+    # A sum costs no memory; it may overflow where its terms do not, and is then asked again.
+    whole = weight.float() if weight.element_size() < 2 else weight
+    return bool(whole.sum(dtype=torch.float32).isfinite()) or bool(whole.isfinite().all())
+
+
+def _has_nan(weight: Tensor) -> bool:
+    return bool(weight.float().isnan().any())
+
+
+def _prefix(missing: list[str], unexpected: Collection[str]) -> str | None:
+    """What most missing names begin with in the file, such as `module.`; None if that is not what is wrong."""
+    beginnings = Counter(there.removesuffix(name) for there in unexpected for name in missing if there.endswith(name))
+    if not beginnings:
+        return None
+    prefix, times = beginnings.most_common(1)[0]
+    return prefix if 2 * times > len(missing) else None  # not all: weights tied to others are in no file
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

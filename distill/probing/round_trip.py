@@ -1,0 +1,112 @@
+"""Whether a model's own transcripts survive being read again: decoded to text, and encoded by its own tokenizer.
+
+What does not survive cannot be given to anyone as text without becoming something that the model would not write.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import overlap
+
+from ..data.batch import AudioSource
+from ..data.manifest import Utterance
+from ..limits import settled
+from ..models import Transcriber
+from ..recipe import Decoding
+from ..transcribe import Progress, write
+
+LIMIT = 32
+"""Utterances that are enough to see a tokenizer that does not fit: where one merge is missing, it is half of them."""
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """How many of a model's transcripts its tokenizer cuts otherwise than the model did.
+
+    Attributes:
+        n: Transcripts written.
+        n_judged: Those of them whose tokens are known, and which do not end in the middle of a character.
+        share: Of the judged ones that come back in other tokens, with its interval over transcripts; NaN without any.
+        example: The first such: utterance, the first token that differs as written, and in its place as encoded.
+    """
+
+    n: int
+    n_judged: int
+    share: overlap.Estimate
+    example: tuple[str, str, str] | None
+
+    @property
+    def n_recut(self) -> int:
+        """Transcripts that come back in other tokens."""
+        return round(self.share.value * self.n_judged) if self.n_judged else 0
+
+    @property
+    def line(self) -> str:
+        """All of it in words."""
+        if not self.n_judged:
+            return f"of {self.n} of its own transcripts it is not known in which tokens they were written"
+        said = f"{self.n_recut} of {self.n_judged} of its own transcripts come back in other tokens from its tokenizer"
+        if self.example is None:
+            return said
+        utterance, written, encoded = self.example
+        ends = "" if math.isnan(self.share.low) else f" [{self.share.low:.0%}, {self.share.high:.0%}]"
+        return f"{said} ({self.share.value:.0%}{ends}), first of {utterance!r}: {written!r} as {encoded!r}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        ends = {"share": self.share.value, "low": self.share.low, "high": self.share.high}
+        tree: dict[str, Any] = {"n": self.n, "n_judged": self.n_judged, "n_recut": self.n_recut}
+        tree |= {name: None if math.isnan(value) else value for name, value in ends.items()}
+        return tree | {"example": None if self.example is None else list(self.example)}
+
+
+def round_trip(
+    writer: Transcriber,
+    source: AudioSource,
+    utterances: Sequence[Utterance],
+    decoding: Decoding,
+    *,
+    batch_size: int = LIMIT,
+    progress: Progress | None = None,
+) -> RoundTrip:
+    """Let a model transcribe the first `LIMIT` utterances and look which transcripts survive.
+
+    Args:
+        writer: The model.
+        source: Reads the audio.
+        utterances: At least one.
+        decoding: How it writes.
+        batch_size: Utterances at once.
+        progress: Called after each batch.
+
+    Raises:
+        ServerError: No answer, or not what was asked for.
+    """
+    values: list[float] = []
+    example = None
+    chosen, decoding = utterances[:LIMIT], settled(decoding, utterances)
+    for batch in source.batches(chosen, batch_size):
+        written = write(writer, batch, decoding)
+        texts = writer.decode(written)
+        again = writer.encode(texts)
+        rows = zip(batch.utterances, texts, written.text_ids, again.text_ids, written.finished.tolist(), strict=True)
+        for utterance, text, ids, encoded, finished in rows:
+            judged = not written.is_encoded and (finished or not text.endswith("\ufffd"))
+            values.append(float(ids != encoded) if judged else math.nan)
+            if example is None and values[-1] == 1.0:
+                example = (utterance.id, *_differing(ids, encoded, writer.tokens.strings))
+        if progress:
+            progress(len(values), len(chosen))
+    share = overlap.utterance_estimates({"recut": values})["recut"]
+    return RoundTrip(len(values), sum(not math.isnan(value) for value in values), share, example)
+
+
+def _differing(ids: Sequence[int], encoded: Sequence[int], strings: Sequence[str]) -> tuple[str, str]:
+    """The first tokens that differ; empty where a side has ended."""
+    at = next((i for i, (a, b) in enumerate(zip(ids, encoded, strict=False)) if a != b), min(len(ids), len(encoded)))
+    one, other = (strings[side[at]] if at < len(side) else "" for side in (ids, encoded))
+    return one, other

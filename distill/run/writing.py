@@ -1,0 +1,57 @@
+"""What a full disk leaves: an error that names the file, and nothing half written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+"""What operating systems call a full disk, and a used-up share of one."""
+
+
+class WriteError(OSError):
+    """A file that cannot be written, as on a full disk; the message names it. What was there before is untouched."""
+
+
+@contextmanager
+def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Name the file or folder that cannot be written, and leave nothing half written where it is written aside first.
+
+    Args:
+        path: What is written.
+        temporary: Where it is written first.
+
+    Raises:
+        WriteError: The operating system refuses; names `path`.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if temporary is not None:
+            shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink(missing_ok=True)
+        reason = _reason(error)
+        if reason is None:
+            raise
+        raise WriteError(f"cannot write {path}: {reason}") from error
+
+
+def _reason(error: OSError | SafetensorError | RuntimeError) -> str | None:
+    """What the operating system refused, which libraries wrap in kinds of their own; None where it was not that."""
+    system = next((e for e in (error, error.__context__) if isinstance(e, OSError)), None)
+    if system is None and isinstance(error, RuntimeError):
+        return None
+    number = system.errno if system is not None else None
+    if number in FULL or os.strerror(errno.ENOSPC) in str(error):
+        return "the disk is full; make room"
+    return first_line(error) if number is None else os.strerror(number)
+
+
+def first_line(error: Exception) -> str:
+    """The beginning of an error's message, or its kind where it has none."""
+    return str(error).strip().split("\n")[0] or type(error).__name__

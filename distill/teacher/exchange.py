@@ -1,0 +1,158 @@
+"""One request and its whole answer over HTTP, within a time that nothing a server does can stretch.
+
+Requests run in an event loop of their own thread: there, an attempt can be ended wherever it stands, in the middle of
+an answer that comes a byte at a time as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from dataclasses import dataclass
+
+import httpx2
+
+from .errors import ServerError
+from .proxies import EnvironmentProxy, environment_proxy
+
+LARGEST_PORT = 65_535
+INSTEAD = "give one such as http://localhost:8000"
+LONGEST_CONNECT_SECONDS = 10.0
+LARGEST_ANSWER_BYTES = 2**29
+"""Lists of a thousand tokens at thousands of positions are below; what is longer is no answer to what is asked."""
+
+
+class NoAnswerError(Exception):
+    """An attempt that ended without a whole answer.
+
+    Attributes:
+        remedy: What may help.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem)
+        self.remedy = remedy
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back.
+
+    Attributes:
+        status: HTTP status.
+        headers: Of the answer.
+        content: Its whole body, decompressed.
+    """
+
+    status: int
+    headers: httpx2.Headers
+    content: bytes
+
+
+class Exchange:
+    """Connections to one server, for several threads at once.
+
+    Attributes:
+        proxy: Of the environment, between here and there; None where there is none.
+
+    Args:
+        server: Its URL.
+        timeout_seconds: Longest time from the beginning of a request to the end of its answer.
+        connections: At once.
+        headers: Sent with each request.
+
+    Raises:
+        ServerError: A proxy that cannot be used.
+    """
+
+    def __init__(
+        self, server: httpx2.URL, *, timeout_seconds: float, connections: int, headers: dict[str, str]
+    ) -> None:
+        self.proxy: EnvironmentProxy | None = environment_proxy(server)
+        self._seconds = timeout_seconds
+        transport = httpx2.AsyncHTTPTransport(
+            proxy=None if self.proxy is None else httpx2.Proxy(self.proxy.url),
+            limits=httpx2.Limits(max_connections=connections),
+        )
+        connect = min(timeout_seconds, LONGEST_CONNECT_SECONDS)
+        self._client = httpx2.AsyncClient(
+            transport=transport, timeout=httpx2.Timeout(None, connect=connect), headers=headers
+        )
+        self._loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=_run, args=(self._loop, self._client), name="requests", daemon=True)
+        thread.start()
+        weakref.finalize(self, _stop, self._loop, thread)
+
+    def ask(self, method: str, url: str, body: bytes | None) -> Answer:
+        """Send a request and wait for its answer.
+
+        Args:
+            method: Of HTTP.
+            url: Where.
+            body: JSON; None sends none.
+
+        Raises:
+            NoAnswerError: None came, not in time, or not whole.
+        """
+        return asyncio.run_coroutine_threadsafe(self._ask(method, url, body), self._loop).result()
+
+    async def _ask(self, method: str, url: str, body: bytes | None) -> Answer:
+        content, headers = bytearray(), {} if body is None else {"Content-Type": "application/json"}
+        try:
+            async with (
+                asyncio.timeout(self._seconds),
+                self._client.stream(method, url, content=body, headers=headers) as response,
+            ):
+                async for part in response.aiter_bytes():
+                    content += part
+                    if len(content) > LARGEST_ANSWER_BYTES:
+                        raise NoAnswerError(
+                            f"an answer of more than {LARGEST_ANSWER_BYTES:,} bytes",
+                            "Ask for less (top_logprobs), or check that the URL is that of an inference server.",
+                        )
+                return Answer(response.status_code, response.headers, bytes(content))
+        except TimeoutError as error:
+            came = f"no whole answer within {self._seconds:g} s ({len(content):,} bytes came)"
+            raise NoAnswerError(
+                came if content else f"no answer within {self._seconds:g} s (nothing came)",
+                "Raise timeout_seconds, or lower concurrency if the server is busy.",
+            ) from error
+        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: Exception) -> NoAnswerError:
+        through = "" if self.proxy is None else f", through {self.proxy}"
+        remedy = "Check that the server runs and that this machine reaches it."
+        if self.proxy is not None:
+            remedy = f"Check that the proxy runs, or {self.proxy.remedy}."
+        return NoAnswerError(f"{type(error).__name__}: {error}{through}", remedy)
+
+
+def server_url(given: str) -> httpx2.URL:
+    """The URL of a server, without `/v1`.
+
+    Raises:
+        ServerError: It is none.
+    """
+    try:
+        url = httpx2.URL(given.rstrip("/").removesuffix("/v1"))
+    except (httpx2.InvalidURL, ValueError) as error:
+        raise ServerError(f"{given!r} is no URL of a server ({error}); {INSTEAD}") from error
+    unfit = not url.host or (":" not in url.host and "%" in url.host)  # a name with what no name may hold, or a zone
+    if url.scheme not in ("http", "https") or unfit or (url.port or 0) > LARGEST_PORT:
+        raise ServerError(f"{given!r} is no URL of a server; {INSTEAD}")
+    return url
+
+
+def _run(loop: asyncio.AbstractEventLoop, client: httpx2.AsyncClient) -> None:
+    loop.run_forever()
+    loop.run_until_complete(client.aclose())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    loop.call_soon_threadsafe(loop.stop)
+    if thread is not threading.current_thread():
+        thread.join(1.0)

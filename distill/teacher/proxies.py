@@ -1,0 +1,112 @@
+"""Which proxy of the environment stands between here and a server, if any."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from dataclasses import dataclass
+from importlib.util import find_spec
+from urllib.request import getproxies, proxy_bypass
+
+import httpx2
+
+from .errors import ServerError
+
+SCHEMES = ("http", "https", "socks5", "socks5h")
+
+
+@dataclass(frozen=True)
+class EnvironmentProxy:
+    """A proxy that the environment names for a server.
+
+    Attributes:
+        variable: Which variable does, or the system's settings.
+        url: With its password, which messages do not show.
+        remedy: How to go without it.
+    """
+
+    variable: str
+    url: httpx2.URL
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"the proxy {without_password(self.url)} that {self.variable} names"
+
+
+def without_password(url: httpx2.URL) -> str:
+    """A URL as messages may show it."""
+    return str(url.copy_with(username=None, password=None)) if url.userinfo else str(url)
+
+
+def environment_proxy(server: httpx2.URL) -> EnvironmentProxy | None:
+    """The proxy that the environment names for a server; addresses of this machine go without.
+
+    Args:
+        server: The server's URL.
+
+    Raises:
+        ServerError: One that cannot be used; the message names variable and remedy.
+    """
+    if is_here(server.host) or _excepted(server.host):
+        return None
+    named = getproxies()
+    kind = server.scheme if named.get(server.scheme) else "all"
+    if not (given := named.get(kind)):
+        return None
+    names = (f"{kind}_proxy", f"{kind.upper()}_PROXY")
+    variable = next((name for name in names if os.environ.get(name)), "the system's proxy setting")
+    remedy = f"add {server.host} to NO_PROXY to reach it without"
+    try:
+        url = httpx2.URL(given if "://" in given else f"http://{given}")
+    except (httpx2.InvalidURL, ValueError) as error:
+        raise ServerError(f"{variable} is not the URL of a proxy ({error}); correct it, or {remedy}") from error
+    found = EnvironmentProxy(variable, url, remedy)
+    if url.scheme not in SCHEMES or not url.host or (url.port or 0) > 65_535:
+        raise ServerError(
+            f"{found} cannot be used: it needs one of the schemes {', '.join(SCHEMES)}, a host and a port "
+            f"below 65,536; correct it, or {remedy}"
+        )
+    if url.scheme.startswith("socks") and find_spec("socksio") is None:
+        raise ServerError(f"{found} is a SOCKS proxy, which needs a package: pip install socksio; or {remedy}")
+    return found
+
+
+def is_here(host: str) -> bool:
+    """Whether a host is this machine.
+
+    >>> [is_here(host) for host in ("localhost", "127.0.0.2", "::1", "0.0.0.0", "a.localhost")]
+    [True, True, True, True, True]
+    >>> [is_here(host) for host in ("192.0.2.1", "example.org")]
+    [False, False]
+    """
+    host = host.lower().rstrip(".")
+    if host == "localhost" or host.endswith(".localhost") or host == socket.gethostname().lower():
+        return True
+    address = _address(host)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return address is not None and (address.is_loopback or address.is_unspecified)
+
+
+def _excepted(host: str) -> bool:
+    """Whether NO_PROXY names a host: by name, by ending, or, as curl and Go read it, by network."""
+    if proxy_bypass(host):
+        return True
+    address = _address(host)
+    entries = (entry.strip() for entry in getproxies().get("no", "").split(",") if "/" in entry)
+    return address is not None and any(_holds(entry, address) for entry in entries)
+
+
+def _holds(network: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    try:
+        return address in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

@@ -1,0 +1,230 @@
+"""Data of a run that is resumed: whether it is what it was, which lines are not, and where it went."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from ..data.hf.reference import is_dataset
+from ..recipe import Recipe
+from ..recipe.paths import resolve
+from ..run.provenance import resolved_configuration
+from ..run.run_directory import RunDirectory, write_atomically
+from .errors import TrainingError
+from .monitoring import FIXED
+
+LINES = "data_lines"
+"""Folder of a run directory with a digest a line of each manifest, in files named after the manifest's own."""
+CHANGES = "data_changes.jsonl"
+"""What changed while the run went on all the same, a manifest a line."""
+
+_SHOWN = 10
+_DIGITS = 12
+_MOST_COMPARED = 4_000_000
+"""Pairs of lines that are compared at most, which takes seconds."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A manifest, data set or folder of noise that is not what it was.
+
+    Attributes:
+        key: Of the recipe.
+        source: Where it is.
+        was: Its digest when the run began, or when a change was last accepted.
+        now: Its digest.
+        lines: Which lines are others, in words.
+    """
+
+    key: str
+    source: str
+    was: str
+    now: str
+    lines: str
+
+
+def data_places(recipe: Recipe) -> dict[str, str]:
+    """Where a recipe's data is, by dotted key."""
+    places = {f"stages.{i}.manifest": stage.manifest for i, stage in enumerate(recipe.stages)}
+    places |= {
+        f"{name}.manifest": section.manifest
+        for name, section in (("probe", recipe.probe), ("evaluation", recipe.evaluation))
+        if section is not None
+    }
+    places |= {f"further_evaluations.{i}.manifest": one.manifest for i, one in enumerate(recipe.further_evaluations)}
+    return places | {
+        f"stages.{i}.augment.{j}.background": background
+        for i, stage in enumerate(recipe.stages)
+        for j, one in enumerate(stage.augment)
+        if (background := getattr(one, "background", None)) is not None
+    }
+
+
+def at_new_places(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
+    """The recipe with data where it is now.
+
+    Args:
+        recipe: As the run was started with.
+        assignments: `dotted.key=path`, relative to the working directory.
+
+    Raises:
+        TrainingError: A key that is not the place of data.
+    """
+    tree, places = recipe.model_dump(mode="json"), data_places(recipe)
+    for assignment in assignments:
+        key, separator, place = assignment.partition("=")
+        key = key.strip()
+        if not separator or key not in places:
+            raise TrainingError(
+                f"--set {assignment!r}: a run is resumed as it was started, with data that may have moved; set "
+                f"{', '.join(places)} to a path, or start a new run"
+            )
+        *parents, last = key.split(".")
+        node: Any = tree
+        for part in parents:
+            node = node[int(part) if part.isdigit() else part]
+        node[last] = resolve(place.strip().strip("\"'"), Path.cwd())
+    return Recipe.model_validate(tree)
+
+
+def check_places(recipe: Recipe, run: Path) -> None:
+    """Refuse to go on without data.
+
+    Raises:
+        TrainingError: Names each key, where its data was, and how to say where it is.
+    """
+    missing = {
+        key: place for key, place in data_places(recipe).items() if not is_dataset(place) and not Path(place).exists()
+    }
+    if missing:
+        was = "\n  ".join(f"{key} was {place}, where nothing is now" for key, place in missing.items())
+        options = " ".join(f"--set {key}=PATH" for key in missing)
+        raise TrainingError(
+            f"cannot resume {run}:\n  {was}\nput it back, or say where it is: distill resume {run} {options}"
+        )
+
+
+def changes(run: RunDirectory, began: Recipe, recipe: Recipe) -> list[Change]:
+    """What is not as it was.
+
+    Args:
+        run: The run.
+        began: Its recipe as the run has it.
+        recipe: The same with data where it is now.
+    """
+    then, now = run.resolved, resolved_configuration(recipe)
+    digests = [{**tree["manifest_sha256"], **tree.get("background_sha256", {})} for tree in (then, now)]
+    old_places, found = data_places(began), []
+    for key, place in data_places(recipe).items():
+        was = digests[0].get(old_places[key])
+        if was is not None and was != digests[1][place]:
+            found.append(Change(key, place, was, digests[1][place], _compared(run.path, was, place)))
+    return found
+
+
+def refusal(run: Path, found: Sequence[Change]) -> TrainingError:
+    """Why a run does not go on with other data than it began with."""
+    what = "\n  ".join(f"{one.source} ({one.key}) changed since the run began: {one.lines}" for one in found)
+    return TrainingError(
+        f"cannot resume {run}:\n  {what}\nput it back as it was, start a new run, or go on with it as it is now, which "
+        f"the run then records: distill resume {run} --accept-changed-data"
+    )
+
+
+def keep_lines(run: Path, sources: Iterable[str]) -> None:
+    """Write a digest a line of each manifest into a run directory, so that changes can be told by their lines."""
+    folder = run / LINES
+    folder.mkdir(exist_ok=True)
+    for source in sources:
+        if not is_dataset(source) and Path(source).is_file():
+            content = Path(source).read_bytes()
+            name = hashlib.sha256(content).hexdigest()
+            write_atomically(folder / f"{name}.txt", "".join(f"{digest}\n" for digest in _digests(content)))
+
+
+def record(run: RunDirectory, recipe: Recipe, found: Sequence[Change], *, step: int, stage: int) -> None:
+    """Make the data as it is now the run's own, and set aside what was made from the data before.
+
+    Transcripts of a teacher for the stage that goes on and for later ones, and recorded rollouts of a probe set, are
+    kept under names of their own.
+
+    Args:
+        run: The run.
+        recipe: With data where it is now.
+        found: What changed; empty where data only moved.
+        step: Training steps taken.
+        stage: The stage that goes on.
+    """
+    rows = [json.dumps({"step": step, **asdict(one)}, ensure_ascii=False) + "\n" for one in found]
+    if rows:
+        with (run.path / CHANGES).open("a", encoding="utf-8") as file:
+            file.writelines(rows)
+    now = resolved_configuration(recipe)
+    kept = {name: now[name] for name in ("recipe", "manifest_sha256", "background_sha256", "datasets")}
+    text = json.dumps(run.resolved | kept, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(run.path / "resolved.json", text)
+    keep_lines(run.path, now["manifest_sha256"])
+    keys = {one.key for one in found}
+    stale = [
+        path
+        for i, section in enumerate(recipe.stages)
+        if i >= stage and f"stages.{i}.manifest" in keys
+        for path in run.path.glob(f"teacher-transcripts-{section.name}.*")
+    ]
+    stale += [run.path / FIXED] if "probe.manifest" in keys and (run.path / FIXED).exists() else []
+    for path in stale:
+        path.rename(path.with_name(f"{path.name}.before-step-{step}"))
+
+
+def _digests(content: bytes) -> list[str]:
+    return [hashlib.sha256(line).hexdigest()[:_DIGITS] for line in content.splitlines()]
+
+
+def _compared(run: Path, was: str, source: str) -> str:
+    """Which lines of a manifest are others than they were, in words."""
+    before = run / LINES / f"{was}.txt"
+    if is_dataset(source) or not before.is_file() or not Path(source).is_file():
+        return "which part of it is not known"
+    return changed_lines(before.read_text().split(), _digests(Path(source).read_bytes()))
+
+
+def changed_lines(before: Sequence[str], after: Sequence[str]) -> str:
+    """Which lines differ, in words; numbers of removed lines are those of before.
+
+    Examples:
+        >>> changed_lines(["a", "b", "c"], ["a", "x", "c"]), changed_lines(["a", "b"], ["a", "n", "m", "b"])
+        ('line 2 changed', 'lines 2–3 are new')
+        >>> changed_lines(["a", "b", "c"], ["a"])
+        'lines 2–3 were removed'
+    """
+    if len(before) == len(after):
+        others = [i for i, (one, other) in enumerate(zip(before, after, strict=True), 1) if one != other]
+        return f"{_numbers(others)} changed" if others else "white space between lines changed"
+    shorter = min(len(before), len(after))
+    start = next((i for i in range(shorter) if before[i] != after[i]), shorter)
+    if (len(before) - start) * (len(after) - start) > _MOST_COMPARED:
+        return f"{len(before)} lines became {len(after)}, from line {start + 1} on"
+    blocks = difflib.SequenceMatcher(None, before[start:], after[start:], autojunk=False).get_opcodes()
+    changed, removed, new = [], [], []
+    for kind, a, b, c, d in blocks:
+        if kind == "replace" and b - a == d - c:
+            changed += range(start + c + 1, start + d + 1)
+        elif kind != "equal":
+            removed += range(start + a + 1, start + b + 1)
+            new += range(start + c + 1, start + d + 1)
+    said = ((changed, "changed", "changed"), (removed, "was removed", "were removed"), (new, "is new", "are new"))
+    return ", ".join(f"{_numbers(some)} {one if len(some) == 1 else many}" for some, one, many in said if some)
+
+
+def _numbers(lines: Sequence[int]) -> str:
+    """Line numbers in words, runs as ranges, the first few."""
+    runs = [[number for _, number in run] for _, run in groupby(enumerate(lines), lambda pair: pair[1] - pair[0])]
+    shown = [f"{run[0]}" if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs[:_SHOWN]]
+    more = f" and {sum(map(len, runs[_SHOWN:]))} more" if len(runs) > _SHOWN else ""
+    return f"line{'s' if len(lines) > 1 else ''} {', '.join(shown)}{more}"

@@ -1,0 +1,85 @@
+"""What models do to the logits of their output layer, as their configurations say it."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+_COHERE = ("CohereForCausalLM", "Cohere2ForCausalLM", "Cohere2MoeForCausalLM")
+_GEMMA = (
+    "Gemma2ForCausalLM",
+    "Gemma3ForCausalLM",
+    "Gemma3nForCausalLM",
+    "Gemma3nForConditionalGeneration",
+    "Gemma4ForCausalLM",
+    "Gemma4ForConditionalGeneration",
+    "VaultGemmaForCausalLM",
+    "PaliGemmaForConditionalGeneration",
+    "T5GemmaForConditionalGeneration",
+    "T5Gemma2ForConditionalGeneration",
+    "NanoChatForCausalLM",
+)
+_GRANITE = (
+    "GraniteForCausalLM",
+    "GraniteMoeForCausalLM",
+    "GraniteMoeSharedForCausalLM",
+    "GraniteMoeHybridForCausalLM",
+    "MiniCPM3ForCausalLM",  # before its layer, which has no bias: the same
+)
+
+_RULES: dict[str, tuple[str, str]] = (
+    dict.fromkeys(_COHERE, ("logit_scale", "times"))
+    | dict.fromkeys(_GRANITE, ("logits_scaling", "over"))
+    | dict.fromkeys(_GEMMA, ("final_logit_softcapping", "cap"))
+    | {
+        "HyperCLOVAXForCausalLM": ("logits_scaling", "times"),
+        "FalconH1ForCausalLM": ("lm_head_multiplier", "times"),
+        "RecurrentGemmaForCausalLM": ("logits_soft_cap", "cap"),
+        "xLSTMForCausalLM": ("output_logit_soft_cap", "cap"),
+    }
+)
+"""By a model's class, the one key of its configuration that changes its logits, and how. The same key multiplies in one
+family and divides in another, and some classes leave unused what their configuration has."""
+
+_SCALED_BEFORE = ("t5", "mt5", "umt5", "longt5", "switch_transformers", "udop", "pop2piano")
+"""Families that may scale the hidden states before their layer, by what the configuration alone does not say."""
+
+_SUSPECT = re.compile(r"(logit|lm_head|output|mup).*(scal|mult|cap|temper|factor)|^dim_model_base$|^mup")
+_ELSEWHERE = re.compile(r"attn|attention|router|gate|expert|init|contrastive|audio|vision|image|mlp|mamba|ssm|rope")
+
+
+def after_the_layer(model: Any) -> tuple[float, float | None]:
+    """By what a model multiplies the output of its layer, and where it caps it then (None: nowhere).
+
+    Raises:
+        ValueError: if a key of its configuration looks as if it did something to the logits and its class is not known.
+    """
+    name, configs = type(model).__name__, list(_configs(model.config))
+    known = _RULES.get(name)
+    if known is not None:
+        key, how = known
+        value = next((getattr(config, key) for config in configs if getattr(config, key, None) is not None), None)
+        if value is None:
+            return 1.0, None
+        return (1.0, float(value)) if how == "cap" else (float(value) if how == "times" else 1.0 / float(value), None)
+    family = getattr(model.config, "model_type", None)
+    doubtful = {
+        key: value
+        for config in configs
+        for key, value in vars(config).items()
+        if _SUSPECT.search(key) and not _ELSEWHERE.search(key)
+        if isinstance(value, int | float) and value not in (0, 1)
+    }
+    if doubtful or family in _SCALED_BEFORE:
+        said = ", ".join(f"{key} = {value!r}" for key, value in doubtful.items()) or f"its family, {family}"
+        raise ValueError(
+            f"head: {name} may scale or cap its logits ({said}) in a way that is not known here; compare its logits "
+            "with its layer's output, and pass overlap.Head(weight, bias, scale=…, softcap=…)"
+        )
+    return 1.0, None
+
+
+def _configs(config: Any) -> Iterator[Any]:
+    """The configuration of the text decoder first, then that of the whole model."""
+    if hasattr(config, "get_text_config"):
+        yield config.get_text_config(decoder=True)
+    yield config
