@@ -98,9 +98,9 @@ def union_kl(
         or all −inf.
     """
     student, teacher = Head.of(student_head, "student_head"), Head.of(teacher_head, "teacher_head")
-    student_hidden, teacher_hidden = plain(student_hidden, "student_hidden"), plain(teacher_hidden, "teacher_hidden")
     student.check(student_hidden, "student_hidden")
     teacher.check(teacher_hidden, "teacher_hidden")
+    student_hidden, teacher_hidden = plain(student_hidden, "student_hidden"), plain(teacher_hidden, "teacher_hidden")
     shape, device = student_hidden.shape[:-1], student_hidden.device
     check_leading(teacher_hidden, "teacher_hidden", shape)
     if not 0 < temperature < float("inf"):
