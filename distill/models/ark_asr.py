@@ -79,4 +79,4 @@ def window_seconds(processor: Any) -> float:
     return processor.feature_extractor.n_samples / SAMPLING_RATE
 
 
-FAMILY = Family("arkasr", "<|im_end|>", request, read, encoder, window_seconds)
+FAMILY = Family("arkasr", "<|im_end|>", request, read, encoder, window_seconds=window_seconds)

@@ -18,7 +18,7 @@ def test_every_help_lists_every_code(verb, capsys):
 
 def test_a_gate_that_never_opened_ends_a_run_with_a_code_of_its_own(texts, text_manifests, tmp_path, capsys):
     probe = {"manifest": str(text_manifests["probe"]), "every": 2, "states": ["student"], "trace_utterances": 0}
-    gate = {"type": "threshold", "statistic": "top1_agreement", "at_least": 2.0}
+    gate = {"type": "threshold", "statistic": "top1_agreement", "at_least": 1.0}
     # For the command line's TOML, which knows no null.
     stages = [{k: v for k, v in stage.items() if k != "gate"} | {"steps": 2} for stage in texts["stages"]]
     mini = {k: v for k, v in texts.items() if k != "evaluation"} | {"probe": probe, "stages": stages}
@@ -41,7 +41,7 @@ def test_a_gate_that_never_opened_ends_a_run_with_a_code_of_its_own(texts, text_
 
 def test_a_last_stage_whose_gate_never_opened_has_stopped(texts, text_manifests, tmp_path):
     probe = {"manifest": str(text_manifests["probe"]), "every": 2, "states": ["student"], "trace_utterances": 0}
-    gate = {"type": "threshold", "statistic": "top1_agreement", "at_least": 2.0}
+    gate = {"type": "threshold", "statistic": "top1_agreement", "at_least": 1.0}
     stages = [texts["stages"][1] | {"gate": gate, "when_exhausted": "stop", "steps": 2}]
     result = train(Recipe.model_validate(texts | {"probe": probe, "stages": stages}), tmp_path / "run", quiet=True)
     assert (result.stopped, result.aborted) == (True, False)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from analysis.watching import run_state
-from distill.cli import runs as verbs
+from distill.progress_log import LogProgress
 from distill.run.run_directory import occupied
 from distill.teacher_data import job
 from tests.distill.small_models import save_qwen3
@@ -30,14 +30,14 @@ def toml(text_manifests, tmp_path):
 
 def at_step(monkeypatch, step, do):
     """Do something in the middle of a run that the command line started."""
-    original = verbs.TerminalProgress.step
+    original = LogProgress.step
 
     def hear(self, row):
         original(self, row)
         if row["step"] == step:
             do()
 
-    monkeypatch.setattr(verbs.TerminalProgress, "step", hear)
+    monkeypatch.setattr(LogProgress, "step", hear)
 
 
 @pytest.mark.parametrize("number", SIGNALS)

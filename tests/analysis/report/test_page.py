@@ -1,5 +1,6 @@
 """The page in a browser: it needs Chromium, which the environment variable CI_BROWSER=1 makes a must."""
 
+import math
 import os
 import shutil
 
@@ -189,7 +190,7 @@ def test_a_token_shows_both_models_candidates_and_which_are_shared(view, report,
     where = {(True, True): "shared", (True, False): "student's alone", (False, True): "teacher's alone"}
 
     def probability(log):
-        p = 2.718281828459045 ** (round(100 * log) / 100)
+        p = math.exp(log)
         return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
     columns = ("student_logprobs", "teacher_logprobs", "in_student", "in_teacher")
