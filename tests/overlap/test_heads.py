@@ -204,7 +204,7 @@ def test_what_does_nothing_to_the_logits_is_not_refused():
 def test_layers_that_are_not_linear_are_refused():
     with pytest.raises(ValueError, match=r"student_head: expected a model, torch.nn.Linear, .* received Doubled"):
         Head.of(Doubled(4, 9), "student_head")
-    with pytest.raises(ValueError, match="head: expected a model whose get_output_embeddings.* Model with Embedding"):
+    with pytest.raises(ValueError, match=r"head: expected a model whose get_output_embeddings.* Model with Embedding"):
         Head.of(Model(nn.Embedding(4, 9)), "student_head")
     for value in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(ValueError, match="head: expected a scale that is a finite number above 0"):
