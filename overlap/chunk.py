@@ -13,6 +13,7 @@ from overlap.ranking import rank_biased_overlap, rank_of
 from overlap.scratch import Scratch
 from overlap.selection import ranked
 from overlap.support import Support, intersection, prefix, union
+from overlap.tail import kl_with_tail
 from overlap.whole_vocabulary import Columns, measure_whole
 
 _SMALL, _RANKED_IN_SMALL = 8192, 128
@@ -64,7 +65,7 @@ def measure_chunk(
     favourite = best_t[1][:, 0] if pair.map is None else pair.map.to_student(best_t[1][:, 0])
     fixed = {
         "top1_agreement": best_s[1][:, 0] == favourite,
-        "teacher_rank": rank_of(teacher_tokens, teacher, best_t[1], pair.teacher),
+        "teacher_rank": rank_of(teacher_tokens, teacher, best_t, pair.teacher),
     }
     results: dict[Setting, Columns] = {}
     for temperature, columns in whole.at.items():
@@ -87,11 +88,12 @@ def measure_chunk(
         for k in ks:
             s, t = prefix(*best_s, k), prefix(*best_t, k)
             sets = _supports(
-                student, teacher, pair.student_support(s), pair.teacher_support(t), k, log_z, temperature, pair
+                student, teacher, pair.student_support(s), pair.teacher_support(t), k, peaks, log_z, temperature, pair
             )
-            reach = {
-                "learnable_kl": columns["forward_kl"] * sets["teacher_mass"],
-                "incompatible_kl": columns["forward_kl"] * (1.0 - sets["teacher_mass"]),
+            kl, within = columns["forward_kl"], sets["teacher_mass"]
+            reach = {  # infinite together with it, even where a mass is 0 after rounding
+                "learnable_kl": torch.where(kl.isinf(), kl, kl * within),
+                "incompatible_kl": torch.where(kl.isinf(), kl, kl * (1.0 - within)),
             }
             results[k, temperature] = shared | sets | reach
     return results, peaks
@@ -112,6 +114,7 @@ def _supports(
     s: Support,
     t: Support,
     k: int,
+    peaks: Peaks,
     log_z: tuple[Tensor, Tensor],
     temperature: float,
     pair: Pair,
@@ -120,13 +123,23 @@ def _supports(
     u, i = union(s, t), intersection(s, t)
     assert u.boundary_tie is not None  # both sets were ranked one token further
     # Gathered once on the slots of S and T; union and intersection are choices among them.
-    z_s = student.gather(-1, torch.cat([s.ids, t.ids], -1)).float()
-    z_t = teacher.gather(-1, pair.to_teacher(torch.cat([s.ids, t.ids], -1))).float()
-    width = s.ids.shape[-1]
-    p = (z_s.double() / temperature - log_z[0][:, None]).exp()
-    q = (z_t.double() / temperature - log_z[1][:, None]).exp()
-    union_p, union_q = (log_softmax(z, u.valid, temperature=temperature) for z in (z_s, z_t))
-    shared_p, shared_q = (log_softmax(z[:, :width], i.valid, temperature=temperature) for z in (z_s, z_t))
+    ids, width = torch.cat([s.ids, t.ids], -1), s.ids.shape[-1]
+    theirs = pair.to_teacher(ids)
+    z_s = student.gather(-1, ids).float().double() / temperature
+    z_t = teacher.gather(-1, theirs).float().double() / temperature
+    log_p, log_q = z_s - log_z[0][:, None], z_t - log_z[1][:, None]
+    p, q = log_p.exp(), log_q.exp()
+    with_tail = kl_with_tail(
+        (student, teacher),
+        (ids, theirs),
+        u.valid,
+        (log_p, log_q),
+        (peaks.student, peaks.teacher),
+        log_z,
+        (pair.student, pair.teacher),
+        temperature,
+    )
+    shared_p, shared_q = (log_softmax(z[:, :width], i.valid) for z in (z_s, z_t))
     return {
         "student_size": s.size,
         "teacher_size": t.size,
@@ -138,11 +151,21 @@ def _supports(
         "teacher_mass": _mass(q[:, :width], s.valid),
         "student_intersection_mass": _mass(p[:, :width], i.valid),
         "teacher_intersection_mass": _mass(q[:, :width], i.valid),
-        "union_kl": torch.where(u.size > 0, kl_divergence(union_q, union_p, u.valid), torch.nan),
+        "union_kl": _renormalised_kl(z_t, z_s, u),
+        "union_kl_tail": torch.where(u.size > 0, with_tail, torch.nan),
         "overlap_advantage": torch.where(i.size > 0, 0.0 - kl_divergence(shared_p, shared_q, i.valid), torch.nan),
         "rank_biased_overlap": rank_biased_overlap(s, t),
         "boundary_tie": u.boundary_tie,
     }
+
+
+def _renormalised_kl(first: Tensor, second: Tensor, on: Support) -> Tensor:
+    """KL of the softmaxes of two rows of scores on a set: NaN where there is nothing or the first allows nothing."""
+    first, second = (scores.masked_fill(~on.valid, -torch.inf) for scores in (first, second))
+    z_first, z_second = first.logsumexp(-1, keepdim=True), second.logsumexp(-1, keepdim=True)
+    nothing = z_first[:, 0] == -torch.inf
+    z_first, z_second = (z.masked_fill(z == -torch.inf, 0.0) for z in (z_first, z_second))
+    return kl_divergence(first - z_first, second - z_second, on.valid).masked_fill(nothing, torch.nan)
 
 
 def _mass(probabilities: Tensor, valid: Tensor) -> Tensor:

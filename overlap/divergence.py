@@ -50,10 +50,15 @@ def entropy(log_p: Tensor, admissible: Tensor | None = None) -> Tensor:
 def kl_divergence(log_p: Tensor, log_q: Tensor, admissible: Tensor | None = None) -> Tensor:
     """Kullback-Leibler divergence KL(p‖q) = Σ p (log p − log q), ``[..., n]`` → ``[...]``.
 
-    With the teacher first this is the forward KL of distillation, with the student first the reverse KL.
+    With the teacher first this is the forward KL of distillation, with the student first the reverse KL. It is +inf
+    where q excludes a token that p does not, be p there as small as it may.
     """
     p = _probabilities(log_p, admissible)
-    return (p * torch.where(p > 0, log_p - log_q, 0.0)).sum(-1).clamp_min(0.0)
+    excluded = (log_q == -torch.inf) & (log_p > -torch.inf)
+    if admissible is not None:
+        excluded = excluded & admissible
+    kl = (p * torch.where(p > 0, log_p - log_q, 0.0)).sum(-1).clamp_min(0.0)
+    return kl.masked_fill(excluded.any(-1), torch.inf)
 
 
 def jensen_shannon(log_p: Tensor, log_q: Tensor, admissible: Tensor | None = None) -> Tensor:

@@ -61,15 +61,14 @@ def steps(
 ) -> Tensor:
     """The sums, written out on whole tensors, ``[10, n]``.
 
-    Of the student's 2^bits, ``bits`` being the scores' distance from the best one over ln 2: the sum of all but one
-    best token, and that of 2^bits · bits; of the teacher's the same; of the student's and of the teacher's, the sum
-    over the shared ids; then what `closely` gives.
+    Of the student's 2^bits, ``bits`` being the scores' distance from the best one over ln 2, the sum, and that of
+    2^bits · bits; of the teacher's the same; of the student's and of the teacher's, the sum over the shared ids; then
+    what `closely` gives.
     """
     p_bits, p = _powers(p_scores, p_peak, scale, p_admissible)
     q_bits, q = _powers(q_scores, q_peak, scale, q_admissible)
-    sums = _others(p_bits, p), (p * p_bits).sum(-1), _others(q_bits, q), (q * q_bits).sum(-1)
-    whole = torch.stack(sums).double()
-    z_p, z_q = 1.0 + whole[0], 1.0 + whole[2]
+    z_p, z_q = _sum(p_bits, p), _sum(q_bits, q)
+    whole = torch.stack([z_p, (p * p_bits).sum(-1).double(), z_q, (q * q_bits).sum(-1).double()])
     if p_shared is not None and q_shared is not None:
         p_bits, p, q_bits, q = p_bits[:, p_shared], p[:, p_shared], q_bits[:, q_shared], q[:, q_shared]
         z_p, z_q = p.sum(-1).double(), q.sum(-1).double()
@@ -111,10 +110,10 @@ def closely(p: Tensor, q: Tensor, d: Tensor) -> Tensor:
     )
 
 
-def _others(bits: Tensor, values: Tensor) -> Tensor:
-    """The sum of the values but for one of those that are 1."""
+def _sum(bits: Tensor, values: Tensor) -> Tensor:
+    """The sum of the values in float64, the best tokens apart, whose 1 would cost the others their digits."""
     best = bits == 0
-    return torch.where(best, 0.0, values).sum(-1) + (best.sum(-1) - 1)
+    return torch.where(best, 0.0, values).sum(-1).double() + best.sum(-1)
 
 
 def _powers(scores: Tensor, peak: Tensor, scale: float, admissible: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -10,13 +10,13 @@ PERSISTENCE = 0.9
 """Of `rank_biased_overlap`: the chance of a reader to go on to the next rank."""
 
 
-def rank_of(tokens: Tensor, scores: Tensor, ranked_ids: Tensor, side: Side) -> Tensor:
+def rank_of(tokens: Tensor, scores: Tensor, ranked: tuple[Tensor, Tensor], side: Side) -> Tensor:
     """Place of a token in a model's order of all admissible tokens, 1 for the best, equal scores by ascending id.
 
     Args:
         tokens: ``[n]`` ids, negative where there is none.
         scores: ``[n, V]`` raw scores of any floating type.
-        ranked_ids: ``[n, m]`` the model's best ids in order.
+        ranked: the model's best scores and ids in order, ``[n, m]`` each.
         side: its vocabulary.
 
     Returns:
@@ -25,7 +25,8 @@ def rank_of(tokens: Tensor, scores: Tensor, ranked_ids: Tensor, side: Side) -> T
     known = tokens >= 0
     if side.admissible is not None:
         known = known & side.admissible[tokens.clamp_min(0)]
-    hit = ranked_ids == tokens[:, None]
+    # Among scores of −inf the list does not tell blocked tokens from others.
+    hit = (ranked[1] == tokens[:, None]) & (ranked[0] > -torch.inf)
     rank = torch.where(hit.any(-1), hit.float().argmax(-1) + 1.0, 0.0)
     for row in (known & (rank == 0)).nonzero()[:, 0].tolist():  # a row at a time, so that memory stays that of one
         token, values = int(tokens[row]), scores[row].float()

@@ -57,6 +57,7 @@ class TokenStatistics:
     learnable_kl: Tensor
     incompatible_kl: Tensor
     union_kl: Tensor
+    union_kl_tail: Tensor
     overlap_advantage: Tensor
     student_logprob: Tensor
     teacher_logprob: Tensor

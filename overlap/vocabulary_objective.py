@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from overlap import workers
 from overlap.objectives import Divergence, check_divergence
 from overlap.positions import CHUNK_ELEMENTS, even_parts
 from overlap.whole_vocabulary import ROW_ELEMENTS
@@ -74,7 +75,8 @@ class _Divergence(torch.autograd.Function):
     ) -> Tensor:
         dtype = torch.promote_types(student.dtype, torch.float32)
         each, own = (torch.empty(len(index[0]), dtype=dtype, device=student.device) for _ in range(2))
-        for part in _parts(student, index):
+
+        def work(part: slice) -> None:
             log_p = _log_softmax(student, part, index, ids[0], temperature)
             log_q = _log_softmax(teacher, part, index, ids[1], temperature)
             if kind == "forward_kl":
@@ -86,6 +88,8 @@ class _Divergence(torch.autograd.Function):
                 log_m = _log_mixture(p, q, beta)
                 own[part] = _kl(log_p, p, log_m)
                 each[part] = beta * _kl(log_q, q, log_m) + (1 - beta) * own[part]
+
+        workers.each(work, _parts(student, index), student.device)
         ctx.save_for_backward(student, teacher, own, *index, *ids)
         ctx.settings = len(index), kind, beta, temperature
         return each
@@ -99,7 +103,8 @@ class _Divergence(torch.autograd.Function):
         student, teacher, own, *rest = ctx.saved_tensors
         index, ids = tuple(rest[:n]), rest[n:]
         scale, result = gradients[0] / temperature, torch.zeros_like(student)
-        for part in _parts(student, index):
+
+        def work(part: slice) -> None:
             log_p = _log_softmax(student, part, index, ids[0], temperature)
             log_q = _log_softmax(teacher, part, index, ids[1], temperature)
             if kind == "forward_kl":
@@ -116,6 +121,8 @@ class _Divergence(torch.autograd.Function):
                 result[rows] = slope
             else:
                 result[rows] = slope.new_zeros(len(slope), student.shape[-1]).index_copy_(-1, ids[0], slope)
+
+        workers.each(work, _parts(student, index), student.device)
         return result, None, None, None, None, None, None
 
 

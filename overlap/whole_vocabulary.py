@@ -5,10 +5,10 @@ that is made once: the passes run in the processor's cache, and each exponential
 statistic. They are powers of two, which is the faster function, so logarithms are in bits until the last step. That is
 for CPUs; an accelerator takes the same sums from `overlap.fused`.
 
-What float32 must not lose is kept apart. The best token's mass is 1 and stays out of the sum of the others, so that an
-entropy near 0 keeps its digits. Where the models nearly agree, a divergence is smaller than the rounding of the
-probabilities in it, and is taken by `overlap.fused.closely`, from the scores' differences. Where a row leaves the range
-of all this (a score of −inf, shared tokens of almost no mass) `overlap.exact` takes over.
+Two kinds of rows need more than float32 sums. Where a model is nearly sure of a token, whose mass here is 1, the others
+are lost beside it: such rows are summed in float64. Where the models nearly agree, a divergence is smaller than the
+rounding of the probabilities in it: it is taken from the scores' differences, as `overlap.fused.closely` does. Where a
+row leaves the range of all this (a score of −inf, shared tokens of almost no mass) `overlap.exact` takes over.
 """
 
 import math
@@ -23,14 +23,14 @@ from overlap.exact import exact_columns
 from overlap.pair import Pair, Side
 from overlap.positions import even_parts
 from overlap.scratch import Scratch
-from overlap.selection import BLOCK, block_maxima
+from overlap.selection import block_maxima
 
 ROW_ELEMENTS = 5 * 2**16
 """Scores of one model that are worked on at once (1.25 MiB of float32; never less than one row)."""
 
 _LN_2 = math.log(2.0)
 _LEAST_MASS = 1e-10
-_NEAR = 2e-3
+NEAR = 2e-3
 """Of the smaller KL, in nats: below it the rounding of float32 probabilities may be more than 1e-4 of it."""
 
 Columns = dict[str, Tensor]
@@ -147,14 +147,17 @@ def _sums(
     p, q = student.values, teacher.values.mul_(ratio[:, None])  # from here p and q have one sum
     d = student.bits.sub_(teacher.bits).sub_(ratio.log2()[:, None])
     reverse, forward = torch.mul(p, d, out=product).sum(-1), torch.mul(q, d, out=product).sum(-1).neg_()
-    others, close = [own.z.double() - 1.0, other.z.double() - 1.0], None
+    sums, close = [own.z.double(), other.z.double()], None
     rows = _careful(reverse, forward, z, own.z, other.z)
     if rows:
-        others = [_others(x.values, best) for x, best in zip((own, other), maxima, strict=True)]
+        sums = [own.values.sum(-1, dtype=torch.float64), other.values.sum(-1, dtype=torch.float64)]
+        exact = sums
         if pair.shared is None:
-            others[1] = others[1] / ratio
-            d.add_((ratio.double().log2() - (others[0].log1p() - others[1].log1p()) / _LN_2).float()[:, None])
-        close = _close(*(torch.index_select(x, 0, torch.tensor(rows, device=z.device)) for x in (p, q, d)), scratch)
+            sums[1] = sums[1] / ratio
+        else:
+            exact = [p.sum(-1, dtype=torch.float64), q.sum(-1, dtype=torch.float64) / ratio]
+        d.add_((ratio.double().log2() - (exact[0] / exact[1]).log2()).float()[:, None])
+        close = _close(*(_some(x, rows, scratch, name) for x, name in ((p, "p"), (q, "q"), (d, "d"))), scratch)
     if len(rows) == len(z) and close is not None:
         found = close
     else:
@@ -166,8 +169,7 @@ def _sums(
         found = torch.stack([_LN_2 * reverse, _LN_2 * forward, _LN_2 * (middle_bits - smallest / 2), variation])
         if close is not None:
             found[:, rows] = close
-    shared = (1.0 + others[0], 1.0 + others[1]) if pair.shared is None else (z, teacher.z)
-    return [others[0], own_bits, others[1], other_bits, *shared, *found]
+    return [sums[0], own_bits, sums[1], other_bits, *(sums if pair.shared is None else (z, teacher.z)), *found]
 
 
 def _careful(reverse: Tensor, forward: Tensor, *sums: Tensor) -> list[int]:
@@ -176,19 +178,15 @@ def _careful(reverse: Tensor, forward: Tensor, *sums: Tensor) -> list[int]:
     return [
         row
         for row, (kl, back, z, z_p, z_q) in enumerate(columns)
-        if min(kl, back) * _LN_2 < _NEAR * z or min(z_p, z_q) < 1 + _NEAR
+        if min(kl, back) * _LN_2 < NEAR * z or min(z_p, z_q) < 1 + NEAR
     ]
 
 
-def _others(values: Tensor, maxima: Tensor) -> Tensor:
-    """The sum of each row's values but for its best token's, ``[n]`` float64."""
-    block = maxima.argmax(-1, keepdim=True) * BLOCK + torch.arange(BLOCK, device=values.device)
-    block.clamp_max_(values.shape[1] - 1)
-    one, place = values.gather(1, block).max(-1, keepdim=True)
-    best = block.gather(1, place)
-    others = values.scatter_(1, best, 0.0).sum(-1).double()
-    values.scatter_(1, best, one)
-    return others
+def _some(x: Tensor, rows: list[int], scratch: Scratch, name: str) -> Tensor:
+    if len(rows) == len(x):
+        return x
+    out = scratch(f"some {name}", len(rows), x.shape[1])
+    return torch.index_select(x, 0, torch.tensor(rows, device=x.device), out=out)
 
 
 def _close(p: Tensor, q: Tensor, d: Tensor, scratch: Scratch) -> Tensor:
@@ -209,11 +207,10 @@ def _close(p: Tensor, q: Tensor, d: Tensor, scratch: Scratch) -> Tensor:
 
 
 def _columns(sums: Sequence[Tensor], peaks: tuple[Tensor, Tensor], temperature: float) -> Columns:
-    others_s, bits_s, others_t, bits_t, z, shared_z_t, reverse, forward, middle, variation = sums
-    z_s, z_t = 1.0 + others_s, 1.0 + others_t
+    z_s, bits_s, z_t, bits_t, z, shared_z_t, reverse, forward, middle, variation = sums
     columns = {
-        "student_entropy": others_s.log1p() - _LN_2 * bits_s / z_s,  # never negative: bits are at most 0
-        "teacher_entropy": others_t.log1p() - _LN_2 * bits_t / z_t,
+        "student_entropy": z_s.log() - _LN_2 * bits_s / z_s,  # never negative: z is at least 1, bits at most 0
+        "teacher_entropy": z_t.log() - _LN_2 * bits_t / z_t,
         "forward_kl": (forward / z).clamp_min(0.0),
         "reverse_kl": (reverse / z).clamp_min(0.0),
         "jensen_shannon": (middle / z).clamp(0.0, _LN_2),
@@ -223,8 +220,8 @@ def _columns(sums: Sequence[Tensor], peaks: tuple[Tensor, Tensor], temperature: 
     }
     columns = {name: value.float() for name, value in columns.items()}
     return columns | {
-        "student_log_z": others_s.log1p() + peaks[0].double() / temperature,
-        "teacher_log_z": others_t.log1p() + peaks[1].double() / temperature,
+        "student_log_z": z_s.log() + peaks[0].double() / temperature,
+        "teacher_log_z": z_t.log() + peaks[1].double() / temperature,
     }
 
 

@@ -93,5 +93,6 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def _alone(ready: threading.Barrier) -> None:
+    torch.get_num_threads()  # the first question in a thread sets its number to that of all, over what was set before
     torch.set_num_threads(1)
     ready.wait()

@@ -10,6 +10,7 @@ import asyncio
 import threading
 import weakref
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 
 import httpx2
 
@@ -79,6 +80,8 @@ class Exchange:
         self._client = httpx2.AsyncClient(
             transport=transport, timeout=httpx2.Timeout(None, connect=connect), headers=headers
         )
+        # No answer may shape a later request; a cookie that is no ASCII would even end it.
+        self._client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._loop = asyncio.new_event_loop()
         thread = threading.Thread(target=_run, args=(self._loop, self._client), name="requests", daemon=True)
         thread.start()

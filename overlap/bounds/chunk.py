@@ -7,6 +7,7 @@ from torch import Tensor
 
 from overlap.bounds.listing import Listing
 from overlap.bounds.polytope import Bounds, Box, Student, divergences, entropy_bounds
+from overlap.bounds.tails import UnionAndRest
 from overlap.bounds.unions import Union
 from overlap.support import Support, intersection, union
 from overlap.vocabulary import VocabularyMap
@@ -102,6 +103,7 @@ class Chunk:
             | self._masses(student, shared_mass)
             | self._entropies()
             | self._union()
+            | self._tail()
             | self._whole(student, shared_mass)
         )
 
@@ -196,6 +198,29 @@ class Chunk:
                 torch.minimum(self.raw.rest[1], self.raw.cap * self.missing),
                 torch.minimum(self.missing, self.n_other) > 0,
             ).bounds(self.tolerance)
+        }
+
+    def _tail(self) -> dict[str, Bounds]:
+        inside = (self.in_t | self.in_s) & self.listing.shared
+        beside, own, n_others = self.listing.own & ~inside, self.own, self.own.tail - self.n_s
+        fixed = [torch.where(beside, side, 0.0).sum(-1) for side in (own.low, own.high)]
+        least = (own.rest[0] - own.cap * self.n_s).clamp_min(0.0)
+        most = torch.minimum(own.rest[1], own.cap * n_others)
+        members = _members(self.listing.ids, inside, self.log_p) | _members(
+            self.hidden_s.ids, self.hidden_s.valid, self.log_p
+        )
+        return {
+            "union_kl_tail": UnionAndRest(
+                torch.where(inside, own.low, 0.0),
+                torch.where(inside, own.high, 0.0),
+                torch.where(inside, self.log_p.gather(-1, self.listing.ids), -torch.inf),
+                torch.where(self.hidden_s.valid, self.log_p.gather(-1, self.hidden_s.ids), -torch.inf),
+                own.cap,
+                (fixed[0] + torch.minimum(least, most), fixed[1] + most),
+                self.log_p.masked_fill(members, -torch.inf).logsumexp(-1),
+                self.missing > 0,
+                inside.any(-1) | (self.n_s > 0) | (torch.minimum(self.missing, self.n_other) > 0),
+            ).bounds()
         }
 
 

@@ -108,12 +108,12 @@ def measure_bounds(
       ``top1_agreement``, ``student_mass``, ``student_intersection_mass`` and (within the tolerance)
       ``teacher_intersection_mass`` are known: both ends are equal. With m < k the unknown members of T are placed where
       they do most and least.
-    * ``teacher_mass``, ``teacher_entropy``, ``entropy_gap``, the four divergences and ``union_kl`` have ends that some
-      teacher attains (tight), as long as ``tolerance`` is 0 and no probability leaves with an unlisted token (one that
-      is blocked or, for the divergences, one that the student lacks). Otherwise each listed probability and the missing
-      mass are taken at their worst separately: valid, and looser.
+    * ``teacher_mass``, ``teacher_entropy``, ``entropy_gap``, the four divergences, ``union_kl`` and ``union_kl_tail``
+      have ends that some teacher attains (tight), as long as ``tolerance`` is 0 and no probability leaves with an
+      unlisted token (one that is blocked or, for the divergences, one that the student lacks). Otherwise each listed
+      probability and the missing mass are taken at their worst separately: valid, and looser.
     * ``reverse_kl`` has no upper end, +inf, where an unlisted token may have probability 0.
-    * With m < k, ``union_kl`` has the upper end +inf, and the lower ends of ``union_kl`` and
+    * With m < k, ``union_kl`` and ``union_kl_tail`` have the upper end +inf, and their lower ends and that of
       ``teacher_intersection_mass`` are valid but not tight.
 
     T is what the server says it is: ordered by the log-probabilities as given, equal ones by the lower id. Where its

@@ -17,6 +17,7 @@ BOUNDED_STATISTICS = (
     "jensen_shannon",
     "total_variation",
     "union_kl",
+    "union_kl_tail",
 )
 """Names of the statistics that `measure_bounds` bounds, as in `overlap.definitions.TOKEN_STATISTICS`."""
 

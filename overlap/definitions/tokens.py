@@ -9,7 +9,7 @@ _NEVER = "never"
 _TEACHABILITY = "arXiv 2605.26844"
 _SCHULMAN = "Schulman 2020, “Approximating KL Divergence”"
 _NO_TOKEN = "where the generated token is blocked, unmapped or not given"
-_NOT_SHARED = "between different vocabularies, where a side has no probability on the shared ids"
+_NOT_SHARED = "between different vocabularies, where a side excludes every shared id (scores of −∞)"
 
 TOKEN_STATISTICS: dict[str, Definition] = {
     "student_size": Definition(
@@ -69,11 +69,13 @@ TOKEN_STATISTICS: dict[str, Definition] = {
     ),
     "rank_biased_overlap": Definition(
         unit="share",
-        formula="(X_k / k) r^k + (1 − r) / r Σ_{d=1…k} (X_d / d) r^d, X_d the number of tokens that the d best of each "
-        "side share; persistence r = 0.9",
+        formula="(1 − r) / r (Σ_{d=1…l} (X_d / d) r^d + Σ_{d=s+1…l} X_s (d − s) / (s d) r^d) + ((X_l − X_s) / l + "
+        "X_s / s) r^l, s and l the sizes of the smaller and the larger of S and T, X_d the number of tokens that the d "
+        "best of each side share; persistence r = 0.9",
         range="0 … 1",
         undefined="where S or T is empty",
-        source="extrapolated rank-biased overlap, Webber, Moffat and Zobel 2010, §4 (lists of one length)",
+        source="extrapolated rank-biased overlap, Webber, Moffat and Zobel 2010, Eq. 32; with k tokens on both sides "
+        "(X_k / k) r^k + (1 − r) / r Σ_{d=1…k} (X_d / d) r^d",
         reading="Overlap in which the order counts and the first ranks count most (at 0.9 the ten best carry 86 % of "
         "the weight). Well below `overlap_ratio`: the sets agree, the order does not. The tail that makes "
         "`overlap_ratio` depend on k hardly moves it, so it compares better across k.",
@@ -220,11 +222,23 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         unit="nats",
         formula="KL(q̄‖p̄) on U, at the stated temperature",
         range="0 … ∞",
-        undefined="where U is empty; +∞ where p excludes what q allows",
+        undefined="where U is empty, or q excludes all of it; +∞ where p excludes what q allows",
         source=f"integrand of the training objective, {_DATA_EFFICIENT}, Eq. 1 (there times τ²)",
-        reading='What the paper trains, and a recipe with `objective = "paper"`. By default recipes train the form '
-        "with a tail, which counts what lies outside U as one more token on either side. If this one falls while "
-        "`forward_kl` or the masses do not improve, the loss is being gained by moving probability outside the union.",
+        reading='What the paper trains, and a recipe with `objective = "paper"`; by default recipes train '
+        "`union_kl_tail`. If this one falls while that, `forward_kl` or the masses do not improve, the loss is being "
+        "gained by moving probability outside the union.",
+    ),
+    "union_kl_tail": Definition(
+        unit="nats",
+        formula="Σ_U q (log q − log p) + q_r (log q_r − log p_r), p_r = 1 − Σ_U p and q_r = 1 − Σ_U q over each "
+        "model's own vocabulary, at the stated temperature",
+        range="0 … ∞",
+        undefined="where U is empty; +∞ where p excludes what q allows, or all that is outside U while q does not",
+        source="this library: the integrand of the training objective with a tail (`tail = true`, there times τ²); "
+        "the bucket of a truncated KL's remainder, as in arXiv 2608.14728",
+        reading="What is trained with a tail: everything outside the union counts as one more token, so that "
+        "probability that leaves it costs what it weighs. Where ids agree, never above `forward_kl`; close to it: "
+        "nothing that matters happens outside. Far above `union_kl`: the models disagree on how much is outside.",
     ),
     "overlap_advantage": Definition(
         unit="nats",
@@ -255,7 +269,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
     ),
     "teacher_rank": Definition(
         unit="rank",
-        formula="rank of the generated token in the teacher's ordering, 1 = its favourite, ties to the lower id",
+        formula="rank of the generated token in the teacher's ordering of its admissible tokens, 1 = its favourite, "
+        "ties, those of excluded tokens too, to the lower id",
         range="1 … V",
         undefined=_NO_TOKEN,
         source="this library",

@@ -12,6 +12,10 @@ Each row computes at least what it says; `measure` computes everything it always
 * floor: the two exponentials and the sums of a softmax, in chunks, nothing else: no exact way can be faster in eager
   PyTorch.
 
+Then, with as many busy processes beside it as the machine has processors, `measure` on one thread and on torch's
+default number of threads, for calls of a few positions and of many: however many threads there are, it should take at
+most 1.2 times what one takes.
+
 Two kinds of logits: *peaked*, a few dozen candidates stand out as in a recogniser's states, and *flat*, random normal
 scores, whose nuclei hold tens of thousands of tokens. Memory is the rise of a fresh process's resident set over its
 inputs.
@@ -19,13 +23,14 @@ inputs.
 
 import argparse
 import functools
+import os
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 import overlap
-from tests.benchmarks.harness import in_fresh_process, interleaved, peak_extra_mib, pin_threads, show, spread
+from tests.benchmarks.harness import busy, in_fresh_process, interleaved, peak_extra_mib, pin_threads, show, spread
 
 MODULE = "tests.benchmarks.bench_measure"
 Logits = tuple[Tensor, Tensor, Tensor]
@@ -131,6 +136,37 @@ def check(kind: str, k: int) -> None:
                 torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=2e-5, msg=f"{way}: {name}")
 
 
+def on_threads(n: int, logits: Logits, k: int) -> dict[str, Tensor]:
+    """`measured` with torch on n threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        return measured(logits, k)
+    finally:
+        torch.set_num_threads(before)
+
+
+def under_load(kind: str, positions: int, vocabulary: int, k: int, rounds: int) -> None:
+    """One thread and torch's default number side by side, while every processor has other work."""
+    logits, n = inputs(kind, positions, vocabulary, torch.float32), os.cpu_count() or 1
+    ways = {
+        f"{threads} threads": functools.partial(on_threads, threads, logits, k) for threads in sorted({1, n, 2 * n})
+    }
+    with busy(n):
+        seconds = interleaved(ways, rounds)
+    rows = [
+        [way, spread(1000 * taken / positions), spread(taken / seconds["1 threads"]), f"{ratio:.3g}"]
+        for way, taken in seconds.items()
+        for ratio in [taken.sum() / seconds["1 threads"].sum()]
+    ]
+    title = (
+        f"measure under load, {n} busy processes, {kind} float32 logits: N = {positions:,}, V = {vocabulary:,}, "
+        f"k = {k}; median [quartiles] of {rounds} rounds"
+    )
+    show(title, ["way", "ms a position", "time / one thread", "of all rounds"], rows)
+    print()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--positions", type=int, default=1024)
@@ -141,6 +177,9 @@ def main() -> None:
     parser.add_argument("--dtype", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--kind", nargs="+", default=["peaked", "flat"])
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument(
+        "--load", type=int, nargs="*", default=[4, 64], metavar="N", help="positions of calls under load"
+    )
     parser.add_argument("--memory-of", choices=list(WAYS), help="print the peak of this way in MiB and do nothing else")
     options = parser.parse_args()
     pin_threads(options.threads)
@@ -177,6 +216,8 @@ def main() -> None:
             )
             show(title, ["way", "ms a position", "time / measure", "peak extra MiB"], rows)
             print()
+        for positions in options.load:
+            under_load(kind, positions, options.vocabulary, options.k, 4 * options.rounds)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,18 @@ def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
             if number >= 0:
                 seconds[name][number] = time.perf_counter() - start
     return seconds
+
+
+@contextmanager
+def busy(n: int) -> Iterator[None]:
+    """Other work on the machine: n processes that do nothing but compute."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
 
 
 def peak_extra_mib(call: Callable[[], object]) -> float:

@@ -17,7 +17,7 @@ from overlap.bounds import BOUNDED_STATISTICS, DECIDED_BY_TOP_K, BoundsSummary, 
 
 SETS = ("union_size", "intersection_size", "overlap_ratio", "jaccard", "top1_agreement")
 KNOWN_WITH_T = (*SETS, "student_mass", "student_intersection_mass", "teacher_intersection_mass")
-TIGHT = ("teacher_mass", "teacher_entropy", "entropy_gap", "union_kl")
+TIGHT = ("teacher_mass", "teacher_entropy", "entropy_gap", "union_kl", "union_kl_tail")
 DIVERGENCES = ("forward_kl", "reverse_kl", "jensen_shannon", "total_variation")
 
 
@@ -227,6 +227,7 @@ def truths(log_p, q, t):
             "jensen_shannon": (rel_entr(p, (p + q) / 2).sum() + rel_entr(q, (p + q) / 2).sum()) / 2,
             "total_variation": np.abs(p - q).sum() / 2,
             "union_kl": rel_entr(q[u] / q[u].sum(), p[u] / p[u].sum()).sum(),
+            "union_kl_tail": rel_entr(q[u], p[u]).sum() + rel_entr(*(np.delete(x, u).sum() for x in (q, p))),
             "union_size": len(s | t),
             "intersection_size": len(s & t),
             "overlap_ratio": len(s & t) / k,
@@ -307,11 +308,12 @@ def test_tight_ends_are_reached(seed, m, k):
         low, high = bounds.lower[name].item(), bounds.upper[name].item()
         for values in ends + between + near:
             assert low - 1e-6 <= values[name] <= high + 1e-6, name
-        if name in DIVERGENCES or name == "union_kl":
+        if name in DIVERGENCES or name.startswith("union_kl"):
             assert max(values[name] for values in ends) == pytest.approx(high, abs=1e-6), name
         if name in DIVERGENCES:
             assert min(values[name] for values in near) == pytest.approx(low, abs=1e-6), name
-    assert smallest("union_kl", log_p, q, m, t) == pytest.approx(bounds.lower["union_kl"].item(), abs=1e-6)
+    for name in ("union_kl", "union_kl_tail"):
+        assert smallest(name, log_p, q, m, t) == pytest.approx(bounds.lower[name].item(), abs=1e-6), name
     for name in ("teacher_mass", "teacher_entropy"):
         values = [values[name] for values in ends]
         assert min(values) == pytest.approx(bounds.lower[name].item(), abs=1e-9)
@@ -337,10 +339,10 @@ def test_sets_of_a_list_shorter_than_k(seed, m, k):
     for name in (*SETS, "student_mass", "student_intersection_mass"):
         assert min(v[name] for v in values) == pytest.approx(bounds.lower[name].item(), abs=1e-9), name
         assert max(v[name] for v in values) == pytest.approx(bounds.upper[name].item(), abs=1e-9), name
-    for name in ("teacher_intersection_mass", "union_kl"):
+    for name in ("teacher_intersection_mass", "union_kl", "union_kl_tail"):
         assert all(bounds.lower[name] - 1e-9 <= v[name] <= bounds.upper[name] + 1e-9 for v in values), name
     if k < 6:
-        assert bounds.upper["union_kl"].item() == math.inf
+        assert bounds.upper["union_kl"].item() == bounds.upper["union_kl_tail"].item() == math.inf
 
 
 def test_the_order_of_the_list_and_its_padding_change_nothing():
@@ -489,7 +491,7 @@ def test_summary_says_what_it_shows():
     assert "inf]" in text
     assert "<table>" in summary._repr_html_()
     assert list(summary) == list(BOUNDED_STATISTICS)
-    assert len(summary) == 16
+    assert len(summary) == 17
     with pytest.raises(KeyError, match="'wer' is not bounded; there are union_size, "):
         summary["wer"]
     again = bounds.summary(["a", "a", "b", "b", "c", "c"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax, rel_entr
 from scipy.stats import entropy
 
-from overlap import TOKEN_STATISTICS, VocabularyMap, measure, positions
+from overlap import TOKEN_STATISTICS, VocabularyMap, measure, positions, workers
 
 NAN = math.nan
 EXACT = ("overlap_ratio", "nucleus_overlap", "top1_agreement", "teacher_rank", "boundary_tie")
@@ -63,6 +63,13 @@ def jaccard(first, second):
     if first is None or second is None:
         return None
     return len(first & second) / len(first | second) if first | second else NAN
+
+
+def with_tail(p, q, u, pairs):
+    """KL over the ids of the union and, summed term by term, over the others as one."""
+    theirs = {pairs[n] for n in u}
+    rest = math.fsum(x for n, x in p.items() if n not in u), math.fsum(x for n, x in q.items() if n not in theirs)
+    return sum(rel_entr(q[pairs[n]], p[n]) for n in u) + rel_entr(*rest[::-1])
 
 
 def brute_force(student, teacher, k, temperature=1.0, blocked=(), token=-1, pairs=None):
@@ -119,6 +126,7 @@ def brute_force(student, teacher, k, temperature=1.0, blocked=(), token=-1, pair
         "learnable_kl": forward * teacher_mass,
         "incompatible_kl": forward * (1 - teacher_mass),
         "union_kl": rel_entr(*both(u)[::-1]).sum() if u else NAN,
+        "union_kl_tail": with_tail(p, q, u, pairs) if u else NAN,
         "overlap_advantage": -rel_entr(*both(i)).sum() if i else NAN,
         "student_logprob": log_p,
         "teacher_logprob": log_q,
@@ -378,6 +386,7 @@ def test_no_temporary_grows_with_the_number_of_positions(monkeypatch):
                 largest = max(largest, result.numel())
             return result
 
+    monkeypatch.setattr(workers, "MOST", 1)  # watched is the calling thread
     monkeypatch.setattr(positions, "CHUNK_ELEMENTS", 4 * 500)
     student, teacher = (z.bfloat16() for z in pair("random", (30, 500), seed=11))
     with Watch():
