@@ -37,7 +37,7 @@ def draw_several(panels: NDArray, runs: Mapping[str, Run], statistics: Sequence[
         style = {"color": color, "marker": marker, "markersize": 3.5, "linewidth": 1.2, "gid": name}
         own = run.probes.loc[run.probes["states"] == states]
         for panel, statistic in zip(panels, statistics, strict=False):
-            rows = finite(own.loc[own["statistic"] == statistic, ["step", "value", "low", "high"]].astype(float))
+            rows = finite(own.loc[own["statistic"] == statistic][["step", "value", "low", "high"]].astype(float))
             panel.fill_between(rows["step"], rows["low"], rows["high"], color=color, alpha=0.2, linewidth=0)
             panel.plot(rows["step"], rows["value"], **style)
         tested = student_evaluations(run)
