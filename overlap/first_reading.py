@@ -213,7 +213,8 @@ def _ends(statistic: str, estimates: Mapping[str, Estimate], funnel: Funnel | No
     lower, upper = (estimates.get(f"{statistic}.{end}") for end in ("lower", "upper"))
     if lower is None or upper is None:
         return math.nan, math.nan, math.nan
-    return math.nan, *(one.value if math.isnan(end) else end for one, end in ((lower, lower.low), (upper, upper.high)))
+    low = lower.value if math.isnan(lower.low) else lower.low
+    return math.nan, low, upper.value if math.isnan(upper.high) else upper.high
 
 
 def _verdict(numbers: tuple[ReadNumber, ...]) -> tuple[str, str]:

@@ -16,10 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator
 
 from ..run.wanted import want_run
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 PREFERRED = (
     *("Noto Sans CJK", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR", "Source Han Sans", "PingFang", "Hiragino Sans"),
     *("Apple SD Gothic", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "SimHei", "WenQuanYi", "Droid Sans Fallback"),
@@ -95,6 +97,8 @@ def _figures(made: Any) -> list[Figure]:
 def _choose_fonts(figure: Figure) -> None:
     for panel in figure.axes:
         for axis in (panel.xaxis, panel.yaxis):
+            if not isinstance(axis.get_major_locator(), FixedLocator):
+                continue  # numbers, whose ticks are not placed yet
             labels = [label.get_text() for label in axis.get_ticklabels()]
             if any(drawable(label) != label for label in labels):
                 axis.set_ticks(axis.get_ticklocs(), list(map(drawable, labels)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 
+import pandas as pd
 import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -37,7 +38,9 @@ def draw_several(panels: NDArray, runs: Mapping[str, Run], statistics: Sequence[
         style = {"color": color, "marker": marker, "markersize": 3.5, "linewidth": 1.2, "gid": name}
         own = run.probes.loc[run.probes["states"] == states]
         for panel, statistic in zip(panels, statistics, strict=False):
-            rows = finite(own.loc[own["statistic"] == statistic, ["step", "value", "low", "high"]].astype(float))
+            rows = finite(
+                pd.DataFrame(own.loc[own["statistic"] == statistic, ["step", "value", "low", "high"]]).astype(float)
+            )
             panel.fill_between(rows["step"], rows["low"], rows["high"], color=color, alpha=0.2, linewidth=0)
             panel.plot(rows["step"], rows["value"], **style)
         tested = student_evaluations(run)

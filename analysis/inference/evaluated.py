@@ -75,7 +75,7 @@ def comparable(one: pd.DataFrame, two: pd.DataFrame, unit: str) -> bool:
     columns = ["id", f"{unit}.total"]
     if one.empty or two.empty or not all(name in frame for frame in (one, two) for name in columns):
         return False
-    first, second = (frame[columns].sort_values("id").to_numpy(dtype=str) for frame in (one, two))
+    first, second = (frame.sort_values("id")[columns].to_numpy(dtype=str) for frame in (one, two))
     return first.shape == second.shape and bool((first == second).all())
 
 

@@ -89,8 +89,9 @@ def _worsened(changes: pd.DataFrame | None, visit: Visit) -> tuple[Worsened, ...
     for row in () if changes is None else changes.loc[changes["visit"] == visit.number].to_dict("records"):
         label, worse = WORSE.get(str(row["statistic"]), ("", 0))
         if worse * float(row["change"]) > 0 and float(row["p.corrected"]) < CERTAIN:
-            ends = (float(row[name]) for name in ("change", "change.low", "change.high"))
-            found.append(Worsened(label, Number(*ends, int(row["n_groups"]), "utterance"), float(row["p.corrected"])))
+            value, low, high = (float(row[name]) for name in ("change", "change.low", "change.high"))
+            change = Number(value, low, high, int(row["n_groups"]), "utterance")
+            found.append(Worsened(label, change, float(row["p.corrected"])))
     return tuple(found)
 
 

@@ -140,7 +140,7 @@ def _reading_table(reading: FirstReading) -> PrintedTable:
 
 def _state(run: Run) -> str:
     if run.probed is not None:
-        states = " and ".join(STATES_IN_WORDS.get(name, name) for name in dict.fromkeys(run.probed["states"]))
+        states = " and ".join(STATES_IN_WORDS.get(str(name), str(name)) for name in dict.fromkeys(run.probed["states"]))
         return f"one probe of {count(len(run.probed))} utterances, on {states}"
     ends = run.decisions.loc[run.decisions["decision"] == "end", "reason"]
     steps = max(run.metrics["step"].tolist(), default=0)

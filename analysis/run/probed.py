@@ -43,7 +43,7 @@ def read_probe(path: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
         if len(set(frame[name])) > 1:
             raise ValueError(f"{path}: its rows differ in {name}; keep those of one probe")
     about: Mapping[str, Any] = frame.attrs.get("probe", {})
-    frame.attrs = {}
+    frame.attrs.clear()
     k, temperature = int(frame["k"].iloc[0]), float(frame["temperature"].iloc[0])
     recipe: dict[str, Any] = {"name": path.stem, "stages": [], "support": {"k": k, "temperature": temperature}}
     recipe |= {side: {"model": about[side]} for side in ("student", "teacher") if about.get(side)}

@@ -214,5 +214,5 @@ def write_rows(path: Path, rows: list[dict[str, Any]], about: dict[str, Any] | N
     from ..run.run_directory import write_parquet
 
     frame = pd.DataFrame(rows)
-    frame.attrs = about or {}
+    frame.attrs.update(about or {})
     write_parquet(path, frame)

@@ -198,8 +198,8 @@ def test_a_probe_whose_reading_is_not_written_yet(fell_back):
 
 def test_wrong_requests(straight):
     run = load(straight)
-    with pytest.raises(ValueError, match=r"no statistic is called 'vusss'; there are student_size, .*union_size"):
-        overlap_over_training(run, ["vusss"])
+    with pytest.raises(ValueError, match=r"no statistic is called 'vus'; there are student_size, .*union_size"):
+        overlap_over_training(run, ["vus"])
     with pytest.raises(ValueError, match=r"no states are called \['teachers'\]; there are student, fixed"):
         overlap_over_training(run, states=["teachers"])
     with pytest.raises(ValueError, match=r"axes: expected 2, one a statistic and one for the error rate, got 1"):

@@ -26,6 +26,7 @@ PICTURES = FIGURES | {"dashboard": lambda run, **options: figures.dashboard(run)
 def draw(run, name):
     with mpl.rc_context({"font.family": "DejaVu Sans"}):
         panels = panels_of(PICTURES[name](run, width=6.0))
+    panels[0].figure.draw_without_rendering()  # so that every tick is there whose label is hidden
     for artist in panels[0].figure.findobj(lambda item: isinstance(item, Text | Legend)):
         artist.set_visible(False)
     return panels

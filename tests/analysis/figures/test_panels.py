@@ -164,16 +164,16 @@ def test_unknown_states(full, name):
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda run: figures.position_profile(run, "vusss"),
-        lambda run: figures.mass_distribution(run, "vusss"),
-        lambda run: figures.wer_against_overlap(run, "vusss"),
-        lambda run: figures.strata(run, statistic="vusss"),
-        lambda run: figures.k_sweep(swept(), "vusss"),
-        lambda run: figures.temperature_sweep(swept(), "vusss"),
+        lambda run: figures.position_profile(run, "vus"),
+        lambda run: figures.mass_distribution(run, "vus"),
+        lambda run: figures.wer_against_overlap(run, "vus"),
+        lambda run: figures.strata(run, statistic="vus"),
+        lambda run: figures.k_sweep(swept(), "vus"),
+        lambda run: figures.temperature_sweep(swept(), "vus"),
     ],
 )
 def test_unknown_statistics(full, draw):
-    with pytest.raises(ValueError, match=r"no statistic is called 'vusss'; there are student_size, .*union_size"):
+    with pytest.raises(ValueError, match=r"no statistic is called 'vus'; there are student_size, .*union_size"):
         draw(full)
 
 

@@ -135,7 +135,7 @@ def test_the_interval_covers_a_correlation_over_runs():
     ("options", "message"),
     [
         ({"outcome": "loss"}, "outcome: expected one of gain, recovery, wer.after, received 'loss'"),
-        ({"statistics": ["vusss"]}, "statistics: 'vusss' was not probed; there are student_size"),
+        ({"statistics": ["vus"]}, "statistics: 'vus' was not probed; there are student_size"),
         ({"kind": "td"}, "kind: no stay is in a stage of kind 'td'; there are opd"),
     ],
 )
