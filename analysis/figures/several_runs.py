@@ -45,7 +45,8 @@ def draw_several(panels: NDArray, runs: Mapping[str, Run], statistics: Sequence[
             panel.plot(rows["step"], rows["value"], **style)
         tested = student_evaluations(run)
         if len(tested):
-            rates = 100 * finite(tested[[f"{run.error_rate}.{end}" for end in ("value", "low", "high")]].astype(float))
+            columns = [f"{run.error_rate}.{end}" for end in ("value", "low", "high")]
+            rates = 100 * finite(pd.DataFrame(tested[columns]).astype(float))
             value, low, high = (rates[column] for column in rates)
             panels[-1].vlines(tested["step"], low, high, color=color, linewidth=1.2)
             panels[-1].plot(tested["step"], value, **style)
