@@ -157,7 +157,8 @@ def _sums(
         else:
             exact = [p.sum(-1, dtype=torch.float64), q.sum(-1, dtype=torch.float64) / ratio]
         d.add_((ratio.double().log2() - (exact[0] / exact[1]).log2()).float()[:, None])
-        close = _close(*(_some(x, rows, scratch, name) for x, name in ((p, "p"), (q, "q"), (d, "d"))), scratch)
+        some = [_some(x, rows, scratch, name) for x, name in ((p, "p"), (q, "q"), (d, "d"))]
+        close = _close(some[0], some[1], some[2], scratch)
     if len(rows) == len(z) and close is not None:
         found = close
     else:
