@@ -188,7 +188,8 @@ def test_a_complete_list_decides_everything(seed, k, scale):
     bounds, truth = measure_bounds(student, *listed(teacher, 10), k=k, tolerance=0.0), measure(student, teacher, k=k)
     for name in BOUNDED_STATISTICS:
         torch.testing.assert_close(bounds.lower[name], bounds.upper[name], rtol=1e-9, atol=1e-9, msg=name)
-        torch.testing.assert_close(bounds.lower[name], getattr(truth, name).double(), rtol=2e-5, atol=2e-5, msg=name)
+        loose = 2e-4 if name == "union_kl_tail" else 2e-5  # `measure` allows itself 1e-4 of it
+        torch.testing.assert_close(bounds.lower[name], getattr(truth, name).double(), rtol=loose, atol=2e-5, msg=name)
 
 
 @given(seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([0.3, 2.0, 6.0]))
