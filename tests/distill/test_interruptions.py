@@ -28,6 +28,16 @@ def toml(text_manifests, tmp_path):
     return tmp_path / "recipe.toml"
 
 
+@pytest.fixture(autouse=True)
+def usual_signals():
+    """As a shell leaves them; whoever starts the tests in the background has some ignored, and a program heeds that."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def at_step(monkeypatch, step, do):
     """Do something in the middle of a run that the command line started."""
     original = LogProgress.step

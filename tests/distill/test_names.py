@@ -30,7 +30,7 @@ BAD = {
     r"a\\b": r"stages\.0\.name: .*has",
     "..": r"stages\.0\.name: '\.\.' is empty, or begins or ends with a blank or a dot",
     "../up": r"stages\.0\.name: ",
-    "": r"stages\.0\.name: '' is empty",
+    "": r"stages\.0\.name: must be a string of 1 or more",
     " base": r"stages\.0\.name: ' base' .* begins or ends with a blank",
     "[bold]base[/bold]": r"stages\.0\.name: '\[bold\]base\[/bold\]' has '\['",
     r"a\nb": r"stages\.0\.name: .* has the control character U\+000A",
