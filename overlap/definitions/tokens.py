@@ -225,8 +225,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         undefined="where U is empty, or q excludes all of it; +∞ where p excludes what q allows",
         source=f"integrand of the training objective, {_DATA_EFFICIENT}, Eq. 1 (there times τ²)",
         reading='What the paper trains, and a recipe with `objective = "paper"`; by default recipes train the form '
-        "with a tail, `union_kl_tail`. If this one falls while that, `forward_kl` or the masses do not improve, the loss "
-        "is being gained by moving probability outside the union.",
+        "with a tail, `union_kl_tail`. If this one falls while that, `forward_kl` or the masses do not improve, the "
+        "loss is being gained by moving probability outside the union.",
     ),
     "union_kl_tail": Definition(
         unit="nats",
