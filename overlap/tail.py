@@ -12,7 +12,7 @@ from overlap.whole_vocabulary import NEAR, ROW_ELEMENTS
 
 _ROUNDING = 1e-7
 """Of the sum of all tokens but the best, and of the best one too where that sum is not small."""
-_TOLERATED = 1e-3
+_TOLERATED = 1e-4
 """Part of the divergence by which rounding may move it."""
 _LEAST = 1e-6
 """In nats: a divergence below it is only so exact."""

@@ -159,7 +159,8 @@ def compare(student, teacher, statistics, *, mask=None, tokens=None, **options):
             if name.endswith("_size") or name in EXACT:
                 np.testing.assert_equal(np.float32(got), np.float32(wanted), err_msg=f"{name} at {where}")
             else:
-                np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5, err_msg=f"{name} at {where}")
+                loose = 2e-4 if name == "union_kl_tail" else 1e-5  # which allows itself 1e-4
+                np.testing.assert_allclose(got, wanted, rtol=loose, atol=1e-5, err_msg=f"{name} at {where}")
 
 
 def pair(kind, shape, seed):
