@@ -13,7 +13,7 @@ from overlap.pair import Pair
 from overlap.positions import TensorLike, as_tensor, check_k, check_logits, check_mask, refuse_undefined
 from overlap.scratch import Scratch
 from overlap.vocabulary import UNMAPPED, VocabularyMap
-from overlap.whole_vocabulary import Columns
+from overlap.whole_vocabulary import ROW_ELEMENTS, Columns
 
 _SLOTS = 2**14  # of all sets of a chunk together
 
@@ -153,9 +153,13 @@ class Measurement:
         peaks[0][chunk], peaks[1][chunk] = best.student, best.teacher
 
     def _parts(self, n: int, threads: int) -> list[slice]:
-        """Slices of n positions for `_measure`: all threads together hold no more scores than one alone."""
+        """Slices of n positions for `_measure`: all threads together hold no more scores than one alone.
+
+        A few rows are not worth a second thread.
+        """
         width = max(self.pair.student.size, self.pair.teacher.size)
-        most = min(positions.CHUNK_ELEMENTS // (width * threads), _SLOTS // self.ks[-1], -(-n // threads))
+        share = max(-(-n // threads), ROW_ELEMENTS // width)
+        most = min(positions.CHUNK_ELEMENTS // (width * threads), _SLOTS // self.ks[-1], share)
         return positions.even_parts(n, max(1, most))
 
 

@@ -156,8 +156,9 @@ def measure(
     each distribution that is.
 
     The logits may be torch tensors, numpy arrays or anything that speaks DLPack, in half precision, not contiguous, and
-    on different devices. At V = 151,936 the temporaries stay below 64 MiB, however many the positions; see
-    `overlap.sweep` for several k and temperatures from one pass, `overlap.measure_hidden` to go without logits.
+    on different devices. On a CPU as many threads as torch has, at most `overlap.workers.MOST`, take positions of their
+    own. At V = 151,936 the temporaries stay below 64 MiB, however many the positions; see `overlap.sweep` for several k
+    and temperatures from one pass, `overlap.measure_hidden` to go without logits.
 
     Args:
         student_logits: ``[..., V]`` raw scores. A score of −inf means probability zero.

@@ -149,16 +149,17 @@ def _sums(
     reverse, forward = torch.mul(p, d, out=product).sum(-1), torch.mul(q, d, out=product).sum(-1).neg_()
     sums, close = [own.z.double(), other.z.double()], None
     rows = _careful(reverse, forward, z, own.z, other.z)
-    if rows:
-        sums = [own.values.sum(-1, dtype=torch.float64), other.values.sum(-1, dtype=torch.float64)]
-        exact = sums
+    if rows:  # these alone: what a row gives does not depend on those beside it
+        p_rows, q_rows, d_rows = (_some(x, rows, scratch, name) for x, name in ((p, "p"), (q, "q"), (d, "d")))
+        by = ratio[rows]
+        exact = p_rows.sum(-1, dtype=torch.float64), q_rows.sum(-1, dtype=torch.float64) / by
         if pair.shared is None:
-            sums[1] = sums[1] / ratio
+            sums[0][rows], sums[1][rows] = exact
         else:
-            exact = [p.sum(-1, dtype=torch.float64), q.sum(-1, dtype=torch.float64) / ratio]
-        d.add_((ratio.double().log2() - (exact[0] / exact[1]).log2()).float()[:, None])
-        some = [_some(x, rows, scratch, name) for x, name in ((p, "p"), (q, "q"), (d, "d"))]
-        close = _close(some[0], some[1], some[2], scratch)
+            for total, powers, name in zip(sums, (own, other), ("own", "other"), strict=True):
+                total[rows] = _some(powers.values, rows, scratch, name).sum(-1, dtype=torch.float64)
+        d_rows.add_((by.double().log2() - (exact[0] / exact[1]).log2()).float()[:, None])
+        close = _close(p_rows, q_rows, d_rows, scratch)
     if len(rows) == len(z) and close is not None:
         found = close
     else:

@@ -29,7 +29,7 @@ def count(device: torch.device) -> int:
 
 
 def each(work: Callable[[T], None], parts: Sequence[T], device: torch.device) -> None:
-    """Call ``work`` on every part, in the calling thread where there is one thread or the device is an accelerator.
+    """Call ``work`` on every part: in the calling thread where torch has one, or the device is an accelerator.
 
     Threads take the next part when they are done with one, so that one that the machine delays has fewer. They have the
     caller's gradient and inference modes, and neither its autocast nor its other contexts.

@@ -128,8 +128,8 @@ def thunlp_oracle(student, teacher, k, strategy):
     return {name: value for name, value in wanted.items() if not math.isnan(value)}
 
 
-def ark_oracle(student, teacher, k, tokens=None, blocked=(), stop=(), temperature=1.0, half=False):
-    """Lists and dictionaries, as the trainer builds them."""
+def ark_oracle(student, teacher, k, tokens=None, blocked=(), stop=(), temperature=1.0, half=None):
+    """Lists and dictionaries, as the trainer builds them; `half` rounds to the dtype of the student's logits."""
     losses, right, sizes, kept, with_t, with_s = [], [], [], 0, 0, 0
     for n, (z_s, z_t) in enumerate(zip(student, teacher, strict=True)):
         usable = [v for v in range(len(z_s)) if v not in blocked]
@@ -152,7 +152,7 @@ def ark_oracle(student, teacher, k, tokens=None, blocked=(), stop=(), temperatur
         mixed = np.array([z_t[v] if v in t else z_t[v] - normaliser for v in valid])
         log_q, exact = log_softmax(mixed / temperature), log_softmax(z_t[valid] / temperature)
         scores = z_s[valid] / temperature
-        log_p = bf16(log_softmax(bf16(scores))) if half else log_softmax(scores)
+        log_p = half(log_softmax(half(scores))) if half else log_softmax(scores)
         losses.append((np.exp(log_q) * (log_q - log_p)).sum() * temperature**2)
         right.append((np.exp(exact) * (exact - log_softmax(scores))).sum() * temperature**2)
     return {
@@ -181,7 +181,11 @@ def check_all(student, teacher, k, mask=None, half=False):
     for strategy in ("only_stu", "union"):
         got = presets.thunlp(student, teacher, k=k, mask=mask, top_k_strategy=strategy)
         agree(got, thunlp_oracle(z_s, z_t, k, strategy))
-    agree(presets.ark(student, teacher, k=k, mask=mask), ark_oracle(z_s, z_t, k, half=half), 1e-3 if half else 2e-5)
+    agree(
+        presets.ark(student, teacher, k=k, mask=mask),
+        ark_oracle(z_s, z_t, k, half=bf16 if half else None),
+        1e-3 if half else 2e-5,
+    )
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 40])
@@ -259,6 +263,29 @@ def test_mixed_scales_starve_tokens_that_only_the_student_has():
     np.testing.assert_allclose(logged["eq1_loss"], measure(student, teacher, k=16).union_kl.mean(), rtol=1e-5)
     same = presets.ark(student, student, k=16)
     assert same["opd_loss"] == pytest.approx(0, abs=1e-6)  # without student-only tokens the scales do not meet
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    dtype=st.sampled_from([torch.bfloat16, torch.float16, torch.float32]),
+    offsets=st.tuples(st.sampled_from([0.0, 64.0, 300.0, -1000.0]), st.sampled_from([0.0, 64.0, 2000.0])),
+    temperature=st.sampled_from([0.5, 1.0, 2.0]),
+)
+@settings(max_examples=60, deadline=None)
+def test_ark_on_ties_and_offsets_of_half_precision(seed, dtype, offsets, temperature):
+    """Scores far from 0, of which half precision keeps so few digits that many are equal."""
+    rng = np.random.default_rng(seed)
+    student, teacher = (torch.from_numpy(rng.normal(size=(3, 20)) * 3 + offset).to(dtype) for offset in offsets)
+    k, tokens = int(rng.integers(1, 18)), torch.from_numpy(rng.integers(-1, 20, size=3))
+    blocked, stop = (rng.permutation(20)[: rng.integers(0, 3)].tolist() for _ in range(2))
+    options = {"tokens": tokens, "blocked": blocked, "stop": stop, "temperature": temperature}
+    got = presets.ark(student, teacher, k=k, **options)
+    z_s, z_t = rows(student, teacher, None)
+    wanted = ark_oracle(
+        z_s, z_t, k, tokens.numpy(), blocked, stop, temperature,
+        half=lambda value: torch.tensor(value).to(dtype).double().numpy(),
+    )  # fmt: skip
+    agree(got, wanted, 1e-3)
 
 
 def test_k_of_one_leaves_ark_nothing():

@@ -28,6 +28,7 @@ def test_the_number_of_threads_changes_nothing(monkeypatch, threads, n):
     student, teacher = (3 * torch.randn(40, 300, generator=torch.Generator().manual_seed(i)) for i in (1, 2))
     mask = torch.arange(40) % 5 > 0
     monkeypatch.setattr(positions, "CHUNK_ELEMENTS", 3000)
+    monkeypatch.setattr("overlap.measurement.ROW_ELEMENTS", 600)
     threads(1)
     expected = measure(student, teacher, k=5, mask=mask).values()
     threads(n)
