@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from overlap import presets, strata
-    from overlap.alignment import Alignment, align, match
+    from overlap.vocab.alignment import Alignment, align, match
     from overlap.bounds import BoundsSummary, OverlapBounds, measure_bounds
-    from overlap.coverage import Coverage, coverage
+    from overlap.vocab.coverage import Coverage, coverage
     from overlap.definitions import (
         BOUNDED_STATISTICS,
         CHECKPOINT_STATISTICS,
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
         TOKEN_STATISTICS,
         Definition,
     )
-    from overlap.distributed import gathered, reduce_funnel
-    from overlap.estimate import Estimate
-    from overlap.first_reading import FirstReading, first_reading
-    from overlap.funnel import BINS, Funnel, account, assign_bins
-    from overlap.gain import FixedContextGain, fixed_context_gain, gain_correlations
+    from overlap.estimates.distributed import gathered, reduce_funnel
+    from overlap.estimates.estimate import Estimate
+    from overlap.estimates.first_reading import FirstReading, first_reading
+    from overlap.estimates.funnel import BINS, Funnel, account, assign_bins
+    from overlap.statistics.gain import FixedContextGain, fixed_context_gain, gain_correlations
     from overlap.gates import Action, All, Any, Collapse, Decision, FixedSteps, Gate, Plateau, Threshold
-    from overlap.groups import GroupSums, packed_groups
-    from overlap.heads import Head
-    from overlap.hidden import measure_hidden
-    from overlap.losses import UnionKL, union_kl
-    from overlap.meter import OverlapMeter
-    from overlap.objectives import sampled_reverse_kl, set_divergence, set_logprobs, set_mass, support_kl
-    from overlap.sequences import (
+    from overlap.estimates.group_sums import GroupSums, packed_groups
+    from overlap.core.lm_head import Head
+    from overlap.statistics.from_hidden import measure_hidden
+    from overlap.losses.union_kl import UnionKL, union_kl
+    from overlap.statistics.meter import OverlapMeter
+    from overlap.losses.divergence_on_set import sampled_reverse_kl, set_divergence, set_logprobs, set_mass, support_kl
+    from overlap.estimates.sequences import (
         length_ratio,
         repetition,
         sequence_estimates,
@@ -51,14 +51,14 @@ if TYPE_CHECKING:
         token_rate,
         utterance_estimates,
     )
-    from overlap.statistics import TokenStatistics, measure
-    from overlap.summary import OverlapSummary
-    from overlap.support import Support, intersection, top_k, union
-    from overlap.sweep import sweep
-    from overlap.token_bytes import TokenBytes, token_bytes
+    from overlap.statistics.measure import TokenStatistics, measure
+    from overlap.estimates.summary import OverlapSummary
+    from overlap.core.topk import Support, intersection, top_k, union
+    from overlap.statistics.sweep import sweep
+    from overlap.vocab.token_bytes import TokenBytes, token_bytes
     from overlap.version import __version__ as __version__
-    from overlap.vocabulary import UNMAPPED, VocabularyMap
-    from overlap.vocabulary_objective import vocabulary_divergence
+    from overlap.vocab.vocabulary_map import UNMAPPED, VocabularyMap
+    from overlap.losses.full_vocabulary import vocabulary_divergence
 
 __all__ = [
     "BINS",

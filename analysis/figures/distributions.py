@@ -14,8 +14,8 @@ from matplotlib.ticker import NullFormatter, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 from overlap.definitions import canonical
-from overlap.groups import GroupSums
-from overlap.summary import estimate
+from overlap.estimates.group_sums import GroupSums
+from overlap.estimates.summary import estimate
 
 from ..formatting import count
 from ..run.load import Run

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import StrMethodFormatter
 
-from overlap.funnel import BINS, Funnel
+from overlap.estimates.funnel import BINS, Funnel
 
 from ..formatting import count, number
 from ..run.load import Run

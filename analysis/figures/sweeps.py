@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from overlap.definitions import canonical
-from overlap.groups import Groups
-from overlap.statistics import TokenStatistics
-from overlap.summary import OverlapSummary
+from overlap.estimates.group_sums import Groups
+from overlap.statistics.measure import TokenStatistics
+from overlap.estimates.summary import OverlapSummary
 
 from .glyphs import legible
 from .moments import measured

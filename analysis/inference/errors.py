@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from overlap.bootstrap import DRAWS, unseen_errors
+from overlap.estimates.bootstrap import DRAWS, unseen_errors
 
 from ..formatting import WIDTH, count, interval, number, p_text, plural, signed
 from ..run.wanted import want_frame
@@ -83,7 +83,7 @@ def error_rate(
 ) -> Interval:
     """Error rate of one evaluation, with an interval; over utterances it is the one that the evaluation itself has.
 
-    Where all have the same rate, the ends are what could have escaped notice (`overlap.bootstrap.unseen_errors`).
+    Where all have the same rate, the ends are what could have escaped notice (`overlap.estimates.bootstrap.unseen_errors`).
 
     Args:
         transcripts: A row an utterance, from `Run.transcripts` or `distill evaluate --output`.

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 import pandas as pd
 
-from overlap.clusters import resampled
+from overlap.estimates.clusters import resampled
 
 from ..formatting import counts, plural
 from ..run.load import EVALUATED, Run

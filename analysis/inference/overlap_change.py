@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from overlap.bootstrap import DRAWS
+from overlap.estimates.bootstrap import DRAWS
 from overlap.definitions import TOKEN_STATISTICS, canonical
 
 from ..formatting import count, decimals, interval, number, p_text, signed

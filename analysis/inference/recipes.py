@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from overlap.bootstrap import DRAWS
+from overlap.estimates.bootstrap import DRAWS
 
 from ..formatting import count, interval, number, p_text, plural, signed
 from ..printed import PrintedTable

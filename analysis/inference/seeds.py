@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from overlap.bootstrap import DRAWS, check
+from overlap.estimates.bootstrap import DRAWS, check
 
 SeedMethod = Literal["t", "bootstrap"]
 SEED_METHODS: tuple[SeedMethod, ...] = ("t", "bootstrap")

@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 from scipy.stats import t as student_t
 
 from overlap import TokenStatistics, fixed_context_gain, gain_correlations
-from overlap.bootstrap import DRAWS
+from overlap.estimates.bootstrap import DRAWS
 from overlap.definitions import TOKEN_STATISTICS, Ranges, canonical
 
 from ..formatting import count, decimals, interval, number, p_text, signed

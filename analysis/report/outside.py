@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from overlap import GroupSums
-from overlap.summary import estimate
+from overlap.estimates.summary import estimate
 
 from ..formatting import count, interval, number
 from ..printed import PrintedTable

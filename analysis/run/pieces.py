@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from overlap.token_bytes import BYTE_ALPHABET
+from overlap.vocab.token_bytes import BYTE_ALPHABET
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _CONTROL = re.compile(r"<\|.*\|>|</?[a-z_]+>|\[[A-Z]+\]", re.DOTALL)

@@ -11,8 +11,8 @@ import pandas as pd
 
 from overlap import Estimate, FirstReading, Funnel, first_reading, sequence_estimates
 from overlap.definitions import TOKEN_STATISTICS, Ranges
-from overlap.groups import GroupSums
-from overlap.summary import estimate
+from overlap.estimates.group_sums import GroupSums
+from overlap.estimates.summary import estimate
 
 from .files import read_parquet
 from .traces import LIST_COLUMNS, check_lengths

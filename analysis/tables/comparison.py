@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from overlap.table import html_table
+from overlap.estimates.table import html_table
 
 from ..formatting import WIDTH, aligned, count, counts, interval, latex, markdown, number
 from ..inference.evaluated import OVER, over_words

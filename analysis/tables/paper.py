@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from overlap.funnel import BINS
+from overlap.estimates.funnel import BINS
 
 from ..formatting import count, counts, interval, number, plural
 from ..inference.errors import Unit

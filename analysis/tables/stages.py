@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from overlap.table import html_table
+from overlap.estimates.table import html_table
 
 from ..formatting import WIDTH, aligned, count, counts, interval, markdown, number
 from ..inference.evaluated import OVER, evaluated, over_words

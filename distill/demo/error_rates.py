@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from overlap.bootstrap import studentised
-from overlap.groups import GroupSums
-from overlap.summary import estimate
+from overlap.estimates.bootstrap import studentised
+from overlap.estimates.group_sums import GroupSums
+from overlap.estimates.summary import estimate
 
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource

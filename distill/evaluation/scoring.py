@@ -14,10 +14,10 @@ import jiwer
 import numpy as np
 from numpy.typing import NDArray
 
-from overlap.bootstrap import DRAWS, unseen_errors
-from overlap.clusters import Over, resampled
-from overlap.groups import GroupSums
-from overlap.summary import Estimate, estimate
+from overlap.estimates.bootstrap import DRAWS, unseen_errors
+from overlap.estimates.clusters import Over, resampled
+from overlap.estimates.group_sums import GroupSums
+from overlap.estimates.summary import Estimate, estimate
 
 from .. import normalise
 from ..normalise import Normaliser
@@ -100,7 +100,7 @@ class TranscriptScore:
         n_empty_references: Utterances whose normalised reference is empty: all of their hypothesis is inserted.
         n_empty_hypotheses: Utterances whose normalised hypothesis is empty.
         level: Level of the intervals.
-        over: What they are over, see :func:`overlap.clusters.resampled`.
+        over: What they are over, see :func:`overlap.estimates.clusters.resampled`.
         n_over: How many of these there are.
     """
 
@@ -175,10 +175,10 @@ def score_transcripts(
     and nothing to the total.
 
     The intervals come from speakers drawn with replacement, with all of their utterances, where every utterance names
-    one and there are enough (:func:`overlap.clusters.resampled`), and else from utterances (Bisani & Ney, ICASSP 2004),
+    one and there are enough (:func:`overlap.estimates.clusters.resampled`), and else from utterances (Bisani & Ney, ICASSP 2004),
     the same ones for every rate, with the studentised ends that every overlap statistic has
-    (:func:`overlap.summary.estimate`). Where all of them have the same rate, such as none or all of their words, the
-    ends are what could have escaped notice (:func:`overlap.bootstrap.unseen_errors`).
+    (:func:`overlap.estimates.summary.estimate`). Where all of them have the same rate, such as none or all of their words, the
+    ends are what could have escaped notice (:func:`overlap.estimates.bootstrap.unseen_errors`).
 
     Args:
         references: Reference transcripts by utterance id, or in order.

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 import overlap
-from overlap.summary import estimate
-from overlap.table import text_table
+from overlap.estimates.summary import estimate
+from overlap.estimates.table import text_table
 
 from ..data.audio import duration
 from ..data.batch import AudioSource

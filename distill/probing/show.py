@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 import overlap
-from overlap.table import text_table
+from overlap.estimates.table import text_table
 
 from ..data.batch import AudioSource
 from ..data.manifest import Utterance

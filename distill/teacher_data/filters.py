@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from overlap.sequences import repetition
+from overlap.estimates.sequences import repetition
 
 from ..normalise import normaliser
 from ..recipe import Filters

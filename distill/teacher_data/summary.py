@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from overlap.table import text_table
+from overlap.estimates.table import text_table
 
 from ..evaluation.scoring import TranscriptScore
 from ..recipe import Filters

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from accelerate.utils import broadcast_object_list
 
-import overlap.table
+import overlap.estimates.table
 
 from ..data.batch import length, length_unit
 from ..data.manifest import Utterance
@@ -119,7 +119,7 @@ class DryRun:
             ]
             row += [f"{phase} {cost.seconds[phase]:.3g}", f"{cost.steps:,}", f"{hours:.2f}", f"{cost.peak_gib:.2f}"]
             rows.append(row)
-        table = overlap.table.text_table(header, rows, left=(0, 1))
+        table = overlap.estimates.table.text_table(header, rows, left=(0, 1))
         filtered = "".join(
             f"\n{cost.stage}: of these, {cost.teacher_data.line}"
             for cost in self.stages

@@ -9,8 +9,8 @@ from overlap.bounds.listing import Listing
 from overlap.bounds.polytope import Bounds, Box, Student, divergences, entropy_bounds
 from overlap.bounds.tails import UnionAndRest
 from overlap.bounds.unions import Union
-from overlap.support import Support, intersection, union
-from overlap.vocabulary import VocabularyMap
+from overlap.core.topk import Support, intersection, union
+from overlap.vocab.vocabulary_map import VocabularyMap
 
 
 @dataclass(frozen=True, eq=False)

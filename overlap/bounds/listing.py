@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overlap.vocabulary import VocabularyMap
+from overlap.vocab.vocabulary_map import VocabularyMap
 
 _SLACK = 1e-6
 """By how much a listed mass may miss what is possible, beyond the stated tolerance: rounding of the sums."""

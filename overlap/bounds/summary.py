@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from overlap.bootstrap import DRAWS
+from overlap.estimates.bootstrap import DRAWS
 from overlap.definitions import Ranges, label_of, unit_of
-from overlap.groups import Groups, GroupSums
-from overlap.summary import Estimate, OverlapSummary, estimate
-from overlap.table import html_table, text_table
+from overlap.estimates.group_sums import Groups, GroupSums
+from overlap.estimates.summary import Estimate, OverlapSummary, estimate
+from overlap.estimates.table import html_table, text_table
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -47,7 +47,7 @@ class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
         draws: int,
         seed: int,
     ) -> "BoundsSummary":
-        """Average both ends over positions and bootstrap over groups, see `overlap.summary.estimate`."""
+        """Average both ends over positions and bootstrap over groups, see `overlap.estimates.summary.estimate`."""
         low, high = (GroupSums.from_values(ends, groups, mask=mask) for ends in (lower, upper))
         return cls.from_group_sums(low, high, k=k, states=states, level=level, draws=draws, seed=seed)
 

@@ -70,7 +70,7 @@ SEQUENCE_STATISTICS: dict[str, Definition] = {
         "should be. The mean over utterances weighs short transcripts as much as long ones.",
     ),
 }
-"""Statistics of one sequence, see `overlap.sequences`."""
+"""Statistics of one sequence, see `overlap.estimates.sequences`."""
 
 CHECKPOINT_STATISTICS: dict[str, Definition] = {
     "fixed_context_gain": Definition(
@@ -84,4 +84,4 @@ CHECKPOINT_STATISTICS: dict[str, Definition] = {
         "divergence before correlates with its own gain by noise alone.",
     ),
 }
-"""Statistics between two checkpoints, see `overlap.gain`."""
+"""Statistics between two checkpoints, see `overlap.statistics.gain`."""

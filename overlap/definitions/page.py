@@ -12,8 +12,8 @@ def page() -> str:
     introduction = Path(__file__).with_name("introduction.md").read_text("utf-8")
     sections = (
         ("Statistics of one position", "`overlap.measure`", TOKEN_STATISTICS),
-        ("Statistics of one sequence", "`overlap.sequences`", SEQUENCE_STATISTICS),
-        ("Statistics between two checkpoints", "`overlap.gain`", CHECKPOINT_STATISTICS),
+        ("Statistics of one sequence", "`overlap.estimates.sequences`", SEQUENCE_STATISTICS),
+        ("Statistics between two checkpoints", "`overlap.statistics.gain`", CHECKPOINT_STATISTICS),
     )
     return "\n".join([introduction, *(line for section in sections for line in _section(*section))])
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar, cast
 
-from overlap.estimate import Estimate
+from overlap.estimates.estimate import Estimate
 
 Readings = Mapping[str, Estimate] | Mapping[str, float]
 """What a gate reads: estimates, or plain numbers for gates that judge on the value."""

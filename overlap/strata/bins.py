@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from overlap.groups import array_of
+from overlap.estimates.group_sums import array_of
 from overlap.strata.labels import NO_LABEL, Labels
 
 POSITION_EDGES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)

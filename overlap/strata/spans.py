@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from overlap.groups import array_of
+from overlap.estimates.group_sums import array_of
 
 Pieces = Sequence[bytes | None]
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 import overlap
-from overlap.losses import LOGITS_AT_ONCE
+from overlap.losses.union_kl import LOGITS_AT_ONCE
 from tests.benchmarks.harness import in_fresh_process, interleaved, peak_extra_mib, pin_threads, show, spread
 
 MODULE = "tests.benchmarks.bench_union_kl"

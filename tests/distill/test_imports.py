@@ -138,7 +138,7 @@ def test_functions_are_not_hidden_by_the_files_that_hold_them():
         "from overlap import coverage, sweep, token_bytes\n"
         "functions = overlap.coverage, overlap.sweep, overlap.token_bytes, coverage, sweep, token_bytes\n"
         "assert all(map(callable, functions))\n"
-        "assert overlap.strata.by and overlap.presets.paper and overlap.table.text_table"
+        "assert overlap.strata.by and overlap.presets.paper and overlap.estimates.table.text_table"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=TREE, check=False).returncode == 0
 

@@ -2,7 +2,7 @@
 
     python tests/mutation/run.py --list                          # the faults, without running anything
     python tests/mutation/run.py --sample 300 --seed 0 --jobs 2  # a random sample of them
-    python tests/mutation/run.py --only overlap/groups.py --tests tests/overlap/test_meter.py  # every fault of a file
+    python tests/mutation/run.py --only overlap/estimates/group_sums.py --tests tests/overlap/test_meter.py  # every fault of a file
 
 On two busy cores the traced run takes five minutes and a fault twelve seconds: a sample of 250 is done in an hour.
 
@@ -61,35 +61,35 @@ COPIED = ("overlap", "tests/overlap", "pyproject.toml", "README.md")
 LOADED = ("torch", "numpy", "scipy.stats", "pandas", "hypothesis", "pytest", "jiwer")
 LOADED_ALREADY = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
 EQUIVALENT = {
-    "overlap/losses.py: for part in even_parts(hidden.shape[0], max(1, LOGITS_AT_ONCE // head.vocabulary)):": (
+    "overlap/losses/union_kl.py: for part in even_parts(hidden.shape[0], max(1, LOGITS_AT_ONCE // head.vocabulary)):": (
         "how many rows at once, no result"
     ),
-    "overlap/meter.py: if len(self._parts) > 1:": "merging one part gives that part",
-    "overlap/meter.py: if sum(len(late.keys) for late in self._parts[1:]) > max(1024, len(self._parts[0].keys)):": (
+    "overlap/statistics/meter.py: if len(self._parts) > 1:": "merging one part gives that part",
+    "overlap/statistics/meter.py: if sum(len(late.keys) for late in self._parts[1:]) > max(1024, len(self._parts[0].keys)):": (
         "when parts are merged, which is the same at any time"
     ),
-    "overlap/positions.py: parts = -(-n // most)": "into how many parts, all rows are in one all the same",
-    "overlap/measurement.py: if int(chunk[-1]) - first == n - 1:": "rows are gathered where they could be sliced",
-    "overlap/nucleus.py: width = int(longest.max()) if longest.numel() else 0": "such rows are taken another way",
-    "overlap/nucleus.py: return math.log(self.high / max(self.low, 1e-9 * self.high))": "how the search goes on",
-    "overlap/ranking.py: ordered, order = lists.masked_fill(~valid, -1).sort(dim=-1, stable=True)": (
+    "overlap/core/checks.py: parts = -(-n // most)": "into how many parts, all rows are in one all the same",
+    "overlap/statistics/plan.py: if int(chunk[-1]) - first == n - 1:": "rows are gathered where they could be sliced",
+    "overlap/statistics/nucleus.py: width = int(longest.max()) if longest.numel() else 0": "such rows are taken another way",
+    "overlap/statistics/nucleus.py: return math.log(self.high / max(self.low, 1e-9 * self.high))": "how the search goes on",
+    "overlap/statistics/ranking.py: ordered, order = lists.masked_fill(~valid, -1).sort(dim=-1, stable=True)": (
         "any negative number marks an empty slot"
     ),
-    "overlap/nucleus.py: return self.high * math.exp(-self.width * min(max(share, 0.0), 1.0))": (
+    "overlap/statistics/nucleus.py: return self.high * math.exp(-self.width * min(max(share, 0.0), 1.0))": (
         "where the search looks"
     ),
-    "overlap/nucleus.py: step = max(1, mass.numel() // _SAMPLE)": "where the search looks first, not what it finds",
-    "overlap/nucleus.py: for place in (at - margin, at + margin):": "where the search looks, not what it finds",
-    "overlap/nucleus.py: margin = (bracket.above_low[1] - bracket.above_high[1]) / 32": "where the search looks",
-    "overlap/nucleus.py: for reached in (goal + margin, goal - margin):": "where the search looks",
-    "overlap/nucleus.py: if bracket.width > width / 2:": "how the search goes on, not what it finds",
-    "overlap/nucleus.py: share = 0.5": "where the search looks, not what it finds",
-    "overlap/support.py: return Support(ids.masked_fill(~valid, 0), valid, tie)": "what an empty slot holds",
-    "overlap/summary.py: return html_table(*self._rows(), left=(0, 2), caption=self._title())": "how a table looks",
-    "overlap/vocabulary.py: return torch.where(ids >= 0, table[ids.clamp_min(0)], UNMAPPED)": (
+    "overlap/statistics/nucleus.py: step = max(1, mass.numel() // _SAMPLE)": "where the search looks first, not what it finds",
+    "overlap/statistics/nucleus.py: for place in (at - margin, at + margin):": "where the search looks, not what it finds",
+    "overlap/statistics/nucleus.py: margin = (bracket.above_low[1] - bracket.above_high[1]) / 32": "where the search looks",
+    "overlap/statistics/nucleus.py: for reached in (goal + margin, goal - margin):": "where the search looks",
+    "overlap/statistics/nucleus.py: if bracket.width > width / 2:": "how the search goes on, not what it finds",
+    "overlap/statistics/nucleus.py: share = 0.5": "where the search looks, not what it finds",
+    "overlap/core/topk.py: return Support(ids.masked_fill(~valid, 0), valid, tie)": "what an empty slot holds",
+    "overlap/estimates/summary.py: return html_table(*self._rows(), left=(0, 2), caption=self._title())": "how a table looks",
+    "overlap/vocab/vocabulary_map.py: return torch.where(ids >= 0, table[ids.clamp_min(0)], UNMAPPED)": (
         "what is read at a negative id is thrown away"
     ),
-    "overlap/bootstrap.py: for start in range(0, draws, at_once := "
+    "overlap/estimates/bootstrap.py: for start in range(0, draws, at_once := "
     "max(1, _DRAWS_AT_ONCE // n)):": "how many resamples at once, no result",
 }
 """Lines on which no fault could be noticed by a test of results, and why; they are left out."""
@@ -277,7 +277,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="how many faults, drawn at random; all without it")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="faults at once")
-    parser.add_argument("--only", nargs="+", default=[], metavar="FILE", help="files, such as overlap/chunk.py")
+    parser.add_argument("--only", nargs="+", default=[], metavar="FILE", help="files, such as overlap/statistics/chunk.py")
     parser.add_argument("--tests", nargs="+", default=["tests/overlap"], help="all of them, or a few files")
     parser.add_argument("--at-least", type=float, default=0.9, help="share to be noticed")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The studentised bootstrap written out, one resample after another: the oracle of `overlap.bootstrap`."""
+"""The studentised bootstrap written out, one resample after another: the oracle of `overlap.estimates.bootstrap`."""
 
 import math
 

@@ -114,7 +114,7 @@ def test_every_way_is_as_exact(monkeypatch, kind, wanted):
         "mapped": measure(s, t[:, order], k=8, vocabulary=table),
     }
     monkeypatch.setattr(
-        "overlap.whole_vocabulary._sums",
+        "overlap.statistics.full_vocabulary._sums",
         lambda p, q, maxima, pair, temperature, scratch: fused.sums(
             p, q, maxima, pair, temperature, kernel=fused.steps
         ).unbind(),
@@ -281,7 +281,7 @@ def test_rows_do_not_disturb_each_other(monkeypatch, elements):
     teacher = np.stack([near(z, rng, 10.0 ** -(i % 7)) for i, z in enumerate(student)])
     s, t = (torch.from_numpy(z.astype(np.float32)) for z in (student, teacher))
     alone = [measure(s[i], t[i], k=8).values() for i in range(len(s))]
-    monkeypatch.setattr("overlap.whole_vocabulary.ROW_ELEMENTS", elements)
+    monkeypatch.setattr("overlap.statistics.full_vocabulary.ROW_ELEMENTS", elements)
     monkeypatch.setattr(positions, "CHUNK_ELEMENTS", max(elements, 5000))
     together = measure(s, t, k=8).values()
     for name, values in together.items():

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from overlap.bootstrap import studentised, unseen_share
+from overlap.estimates.bootstrap import studentised, unseen_share
 from tests.overlap import bootstrap_t
 
 
@@ -127,7 +127,7 @@ def test_estimates_beside_others_are_what_they_are_alone(seed):
 def test_pieces_are_the_whole(monkeypatch):
     sums, counts = clusters()
     whole = ends(sums, counts, (-1.0, 1.0), draws=300)
-    monkeypatch.setattr("overlap.bootstrap._DRAWS_AT_ONCE", 40 * 7)
+    monkeypatch.setattr("overlap.estimates.bootstrap._DRAWS_AT_ONCE", 40 * 7)
     assert ends(sums, counts, (-1.0, 1.0), draws=300) == pytest.approx(whole)
 
 

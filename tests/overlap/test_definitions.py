@@ -16,7 +16,7 @@ import overlap
 from overlap import BINS, SEQUENCE_STATISTICS, TOKEN_STATISTICS, VocabularyMap, measure
 from overlap.definitions import CHECKPOINT_STATISTICS, Ranges, label_of, unit_of
 from overlap.definitions.page import page
-from overlap.sequences import sequence_values
+from overlap.estimates.sequences import sequence_values
 
 ALL = TOKEN_STATISTICS | SEQUENCE_STATISTICS | CHECKPOINT_STATISTICS
 K, V = 3, 9

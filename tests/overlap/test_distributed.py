@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from overlap import Funnel, OverlapMeter, measure
-from overlap.distributed import gathered, reduce_funnel
+from overlap.estimates.distributed import gathered, reduce_funnel
 
 TIMEOUT = 60
 
@@ -17,7 +17,7 @@ import datetime, sys
 import torch
 import torch.distributed as dist
 from overlap import Funnel, OverlapMeter
-from overlap.distributed import gathered, reduce_funnel
+from overlap.estimates.distributed import gathered, reduce_funnel
 
 rank, folder, names = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
 limit = datetime.timedelta(seconds=30)

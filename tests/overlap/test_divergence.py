@@ -10,7 +10,7 @@ from scipy.special import log_softmax as reference_log_softmax
 from scipy.special import rel_entr
 from scipy.stats import entropy as reference_entropy
 
-from overlap.divergence import entropy, jensen_shannon, kl_divergence, log_softmax, total_variation
+from overlap.core.divergence import entropy, jensen_shannon, kl_divergence, log_softmax, total_variation
 
 LN2 = math.log(2.0)
 rows = arrays(np.float32, (2, 9), elements=st.floats(-30, 30, width=32))

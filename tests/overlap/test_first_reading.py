@@ -9,7 +9,7 @@ import pytest
 
 import overlap
 from overlap import Estimate, Funnel, first_reading
-from overlap.first_reading import NUMBERS, Standing
+from overlap.estimates.first_reading import NUMBERS, Standing
 
 GOOD = {
     "student_size": 8.0,

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from overlap import VocabularyMap, fused, whole_vocabulary
-from overlap.pair import Pair
-from overlap.scratch import Scratch
-from overlap.selection import block_maxima
+from overlap.vocab.vocab_pair import Pair
+from overlap.core.buffers import Scratch
+from overlap.core.topk_kernel import block_maxima
 
 MAP = VocabularyMap.from_pairs([(i, 399 - i) for i in range(250)], student_size=300, teacher_size=400)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from overlap import measure
-from overlap.gain import FixedContextGain, fixed_context_gain, gain_correlations
+from overlap.statistics.gain import FixedContextGain, fixed_context_gain, gain_correlations
 
 
 def checkpoints(shape=(7, 5), seed=0, mask=None, step=0.6):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from overlap import VocabularyMap, measure, nucleus
-from overlap.pair import Side
-from overlap.scratch import Scratch
+from overlap.vocab.vocab_pair import Side
+from overlap.core.buffers import Scratch
 
 KINDS = ("wide", "nearly uniform", "uniform", "heavy tail", "one and the rest", "few values")
 

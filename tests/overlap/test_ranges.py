@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overlap import OverlapMeter, VocabularyMap, fixed_context_gain, measure, strata, sweep
-from overlap.bootstrap import unseen_errors, unseen_share
+from overlap.estimates.bootstrap import unseen_errors, unseen_share
 from overlap.definitions import TOKEN_STATISTICS, Ranges
-from overlap.groups import GroupSums
-from overlap.summary import estimate
+from overlap.estimates.group_sums import GroupSums
+from overlap.estimates.summary import estimate
 
 
 def logits(seed, *shape, spread=3.0):

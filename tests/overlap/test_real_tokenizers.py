@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from overlap.alignment import align
-from overlap.coverage import coverage
-from overlap.token_bytes import token_bytes
-from overlap.vocabulary import VocabularyMap
+from overlap.vocab.alignment import align
+from overlap.vocab.coverage import coverage
+from overlap.vocab.token_bytes import token_bytes
+from overlap.vocab.vocabulary_map import VocabularyMap
 
 FOLDER = Path(os.environ.get("SUPPORT_OVERLAP_TOKENIZERS") or Path(__file__).parents[2] / "build" / "tokenizers")
 FILES = {

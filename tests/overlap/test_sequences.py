@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from overlap import SEQUENCE_STATISTICS, length_ratio, repetition, sequence_estimates, token_rate, utterance_estimates
-from overlap.groups import GroupSums
-from overlap.sequences import sequence_values
-from overlap.summary import estimate
+from overlap.estimates.group_sums import GroupSums
+from overlap.estimates.sequences import sequence_values
+from overlap.estimates.summary import estimate
 
 
 def test_repetition():

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overlap import TOKEN_STATISTICS, measure
-from overlap.sequences import sequence_values
+from overlap.estimates.sequences import sequence_values
 from overlap.strata import UNLABELLED, Labels, StratumSums, by, position_bins
 
 NAN = math.nan

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import binomtest
 
 from overlap import TOKEN_STATISTICS, Estimate, GroupSums, OverlapSummary, measure, utterance_estimates
-from overlap.summary import estimate
+from overlap.estimates.summary import estimate
 from tests.overlap import bootstrap_t
 
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.tokenization_python import PreTrainedTokenizer
 
-from overlap.token_bytes import TokenBytes, token_bytes
+from overlap.vocab.token_bytes import TokenBytes, token_bytes
 
 CORPUS = [
     "the quick brown fox jumps over the lazy dog, and the dog sleeps",

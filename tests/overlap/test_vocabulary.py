@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overlap import VocabularyMap, measure, top_k
-from overlap.coverage import coverage
-from overlap.token_bytes import TokenBytes
+from overlap.vocab.coverage import coverage
+from overlap.vocab.token_bytes import TokenBytes
 
 
 @given(st.data())

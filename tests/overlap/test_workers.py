@@ -8,9 +8,9 @@ import threading
 import pytest
 import torch
 
-import overlap.vocabulary_objective
+import overlap.losses.full_vocabulary
 from overlap import measure, positions, workers
-from overlap.vocabulary_objective import vocabulary_divergence
+from overlap.losses.full_vocabulary import vocabulary_divergence
 
 CPU = torch.device("cpu")
 
@@ -28,7 +28,7 @@ def test_the_number_of_threads_changes_nothing(monkeypatch, threads, n):
     student, teacher = (3 * torch.randn(40, 300, generator=torch.Generator().manual_seed(i)) for i in (1, 2))
     mask = torch.arange(40) % 5 > 0
     monkeypatch.setattr(positions, "CHUNK_ELEMENTS", 3000)
-    monkeypatch.setattr("overlap.measurement.ROW_ELEMENTS", 600)
+    monkeypatch.setattr("overlap.statistics.plan.ROW_ELEMENTS", 600)
     threads(1)
     expected = measure(student, teacher, k=5, mask=mask).values()
     threads(n)
@@ -133,7 +133,7 @@ print(os.waitpid(child, 0)[1])
 
 @pytest.mark.parametrize("kind", ["forward_kl", "reverse_kl", "jensen_shannon"])
 def test_the_objective_on_every_token_too(monkeypatch, threads, kind):
-    monkeypatch.setattr(overlap.vocabulary_objective, "ROW_ELEMENTS", 200)
+    monkeypatch.setattr(overlap.losses.full_vocabulary, "ROW_ELEMENTS", 200)
     student = torch.randn(12, 90, generator=torch.Generator().manual_seed(1), requires_grad=True)
     teacher, mask = torch.randn(12, 90, generator=torch.Generator().manual_seed(2)), torch.arange(12) != 4
     found = []

@@ -23,7 +23,7 @@ from analysis.figures import (
     wer_against_overlap,
 )
 from overlap import measure
-from overlap.sweep import sweep
+from overlap.statistics.sweep import sweep
 
 NAMES = {
     "start, step 0": (0, "base"),

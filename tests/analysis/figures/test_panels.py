@@ -17,7 +17,7 @@ from analysis.figures import glyphs
 from analysis.figures.panels import fitted, intervals_over, key_below, one_panel, text_width
 from analysis.figures.style import STAGE_COLOURS, STAGE_MARKERS, STAGE_TINTS
 from analysis.run.load import EVALUATED
-from overlap.sweep import sweep
+from overlap.statistics.sweep import sweep
 from tests.analysis.figures.conftest import write_full_run
 
 FIGURES = {

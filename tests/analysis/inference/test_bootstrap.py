@@ -8,7 +8,7 @@ from scipy import stats
 
 from analysis.inference import contrast
 from overlap import GroupSums
-from overlap.summary import estimate
+from overlap.estimates.summary import estimate
 from tests.analysis.inference.samples import errors, expected_rate, lengths, two_systems
 from tests.overlap import bootstrap_t
 

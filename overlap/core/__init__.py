@@ -1,0 +1,1 @@
+"""Tensors, top-k sets, divergences and output layers: what every statistic and loss is made of."""

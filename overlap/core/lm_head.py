@@ -1,0 +1,223 @@
+"""Output heads: the matrix from hidden states to logits, applied whole to a chunk or at a few tokens a position."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from overlap.core.head_rules import after_the_layer
+from overlap.core.layouts import plain_parameter
+from overlap.core.checks import CHUNK_ELEMENTS
+from overlap.core.buffers import Scratch
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """An output head, z = a (W h + b), or c tanh(a (W h + b) / c) where it is capped.
+
+    Attributes:
+        weight: ``[V, H]``, H the size of the hidden states.
+        bias: ``[V]`` or None.
+        scale: a, above 0; Cohere's ``logit_scale``, one over Granite's ``logits_scaling``.
+        softcap: c, above 0; Gemma's ``final_logit_softcapping``. None caps nothing.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    scale: float = 1.0
+    softcap: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.weight.ndim != 2 or not self.weight.is_floating_point():
+            raise ValueError(
+                f"head: expected a floating-point weight [V, H], received {list(self.weight.shape)} of "
+                f"{self.weight.dtype}"
+            )
+        if self.bias is not None and self.bias.shape != self.weight.shape[:1]:
+            raise ValueError(
+                f"head: expected a bias [{self.weight.shape[0]}] for the weight {list(self.weight.shape)}, received "
+                f"{list(self.bias.shape)}"
+            )
+        for name, value in (("scale", self.scale), ("softcap", self.softcap)):
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"head: expected a {name} that is a finite number above 0, received {value!r}")
+
+    @classmethod
+    def of(cls, head: "Head | nn.Module | Tensor", name: str) -> "Head":
+        """Take a model's output layer, its weight alone, or a whole model, see `from_model`.
+
+        Raises:
+            ValueError: if it is anything else; ``name`` says which head.
+        """
+        if isinstance(head, Head):
+            return head
+        if isinstance(head, nn.Linear) and type(head).forward is nn.Linear.forward:
+            bias = None if head.bias is None else plain_parameter(head.bias, name)
+            return cls(plain_parameter(head.weight, name), bias)
+        if isinstance(head, Tensor):
+            return cls(plain_parameter(head, name))
+        if isinstance(head, nn.Module) and hasattr(head, "get_output_embeddings") and hasattr(head, "config"):
+            return cls.from_model(head)
+        raise ValueError(
+            f"{name}: expected a model, torch.nn.Linear, a weight [V, H] or overlap.Head(weight, bias), received "
+            f"{type(head).__name__}; a head that is not linear has to give its logits"
+        )
+
+    @classmethod
+    def from_model(cls, model: Any) -> "Head":
+        """The whole head of a transformers model, with what it does to the logits after its output layer.
+
+        That is, by its class and configuration: a scale (Cohere, Granite, Falcon-H1, MiniCPM3, HyperCLOVA X), a soft
+        cap (Gemma 2 to 4, RecurrentGemma, PaliGemma, T5Gemma, xLSTM, nanochat) or a bias kept beside the layer
+        (BART's ``final_logits_bias``). The hidden states it takes are the model's last, ``last_hidden_state`` of its
+        decoder.
+
+        Raises:
+            ValueError: if the model has no output layer, one that is not linear, or a key in its configuration that
+                looks as if it changed the logits while its class is not known.
+        """
+        layer = model.get_output_embeddings()
+        if not isinstance(layer, nn.Linear):
+            raise ValueError(
+                f"head: expected a model whose get_output_embeddings() is torch.nn.Linear, received "
+                f"{type(model).__name__} with {type(layer).__name__}; pass overlap.Head(weight, bias, …)"
+            )
+        head = cls.of(layer, "head")
+        scale, softcap = after_the_layer(model)
+        bias, beside = head.bias, getattr(model, "final_logits_bias", None)
+        if isinstance(beside, Tensor) and bool(beside.any()):
+            bias = beside.reshape(-1).to(head.weight) if bias is None else bias + beside.reshape(-1).to(bias)
+        return cls(head.weight, bias, scale, softcap)
+
+    @property
+    def vocabulary(self) -> int:
+        """V, the number of logits."""
+        return self.weight.shape[0]
+
+    @property
+    def size(self) -> int:
+        """H, the size of the hidden states."""
+        return self.weight.shape[1]
+
+    def check(self, hidden: Tensor, name: str) -> None:
+        """Refuse hidden states that are not floating-point ``[..., H]``.
+
+        Raises:
+            ValueError: naming what was received and what is expected.
+        """
+        if not isinstance(hidden, Tensor) or not hidden.is_floating_point():
+            received = hidden.dtype if isinstance(hidden, Tensor) else type(hidden).__name__
+            raise ValueError(f"{name}: expected a floating-point torch.Tensor of hidden states, received {received}")
+        if hidden.ndim == 0 or hidden.shape[-1] != self.size:
+            raise ValueError(
+                f"{name}: expected hidden states [..., {self.size}] for a head of weight {list(self.weight.shape)}, "
+                f"received {list(hidden.shape)}; pass the states that the output layer takes, after the last norm"
+            )
+
+    def logits(self, hidden: Tensor, scratch: Scratch) -> Tensor:
+        """All logits ``[n, V]`` of hidden states ``[n, H]``, in the dtype of the weight, as the model has them.
+
+        They lie in the scratch memory, which the next call writes over: fresh pages cost as much as the product of a
+        few rows.
+        """
+        out = scratch("logits", hidden.shape[0], self.vocabulary, dtype=self.weight.dtype)
+        rows, columns = hidden.to(self.weight.dtype), self.weight.T
+        if self.bias is None:
+            torch.mm(rows, columns, out=out)
+        else:
+            torch.addmm(self.bias, rows, columns, out=out)
+        if self.scale != 1.0:
+            out.mul_(self.scale)
+        return out if self.softcap is None else out.div_(self.softcap).tanh_().mul_(self.softcap)
+
+    def slope(self, logits: Tensor) -> Tensor | float:
+        """The derivative of logits by the output of the layer, where they have these values; −inf counts as 0."""
+        if self.softcap is None:
+            return self.scale
+        return (1.0 - (logits / self.softcap).nan_to_num(neginf=1.0).square_()).mul_(self.scale)
+
+    def logits_at(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        """The logits of a few tokens a position, differentiable, without the rest.
+
+        Neither forward nor backward holds more than `overlap.core.checks.CHUNK_ELEMENTS` gathered elements at once. Sums
+        over H, and over positions in the gradient of the head, are float32 at least, whatever the inputs are.
+
+        Args:
+            hidden: ``[n, H]``.
+            ids: ``[n, m]`` long; a token may come twice.
+
+        Returns:
+            ``[n, m]``, float32 (float64 where the hidden states or the weight are).
+        """
+        raw = self.scale * cast(Tensor, _LogitsAt.apply(hidden, self.weight, self.bias, ids.to(self.weight.device)))
+        return raw if self.softcap is None else self.softcap * (raw / self.softcap).tanh()
+
+
+class _LogitsAt(torch.autograd.Function):
+    """z[i, j] = W[ids[i, j]] · h[i] + b[ids[i, j]], by elementwise products, whose precision autocast leaves alone."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, ids: Tensor) -> Tensor:
+        ctx.save_for_backward(hidden, weight, ids)
+        ctx.bias_dtype = None if bias is None else bias.dtype
+        result = torch.empty(ids.shape, dtype=_precision(hidden, weight), device=weight.device)
+        for part in _slices(ids.shape[0], ids.shape[1] * weight.shape[1]):
+            rows = weight[ids[part]].to(result.dtype)
+            result[part] = rows.mul_(hidden[part].unsqueeze(1)).sum(-1)
+        return result if bias is None else result.add_(bias[ids])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]: the decorator hides the parameters' names
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        (slope,) = gradients
+        hidden, weight, ids = ctx.saved_tensors
+        to_hidden = to_weight = to_bias = None
+        if ctx.needs_input_grad[0]:
+            to_hidden = torch.empty_like(hidden)
+            for part in _slices(ids.shape[0], ids.shape[1] * weight.shape[1]):
+                to_hidden[part] = weight[ids[part]].to(slope.dtype).mul_(slope[part].unsqueeze(-1)).sum(1)
+        if ctx.needs_input_grad[1]:
+            to_weight = _weight_gradient(slope, ids, hidden, weight)
+        if ctx.needs_input_grad[2]:
+            to_bias = torch.zeros(weight.shape[0], dtype=slope.dtype, device=slope.device)
+            to_bias = to_bias.index_add_(0, ids.flatten(), slope.flatten()).to(ctx.bias_dtype)
+        return to_hidden, to_weight, to_bias, None
+
+
+def _weight_gradient(slope: Tensor, ids: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
+    """Σ slope[i, j] h[i] over all (i, j) with ids[i, j] = v, for every v, ``[V, H]``.
+
+    Tokens are taken in ascending order, a tile of the vocabulary at a time, so that a row of a half-precision head is
+    rounded once, after its sum is complete.
+    """
+    position, slot = slope.nonzero(as_tuple=True)  # slots that are not in the set have no slope
+    token, order = ids[position, slot].sort(stable=True)
+    position, factor = position[order], slope[position, slot][order].unsqueeze(-1)
+    result = torch.zeros_like(weight)
+    tiles = list(_slices(*weight.shape))
+    starts = torch.tensor([tile.start for tile in tiles] + [weight.shape[0]], device=token.device)
+    bounds = torch.searchsorted(token, starts).tolist()
+    for tile, first, last in zip(tiles, bounds[:-1], bounds[1:], strict=True):
+        if first == last:
+            continue
+        rows = torch.zeros(result[tile].shape, dtype=slope.dtype, device=slope.device)
+        for part in _slices(last - first, weight.shape[1], first):
+            rows.index_add_(0, token[part] - tile.start, hidden[position[part]].to(slope.dtype).mul_(factor[part]))
+        result[tile] = rows
+    return result
+
+
+def _slices(n: int, width: int, start: int = 0) -> list[slice]:
+    """Cut n rows, from `start` on, into slices of at most `CHUNK_ELEMENTS` elements each, or of one row."""
+    size = max(1, CHUNK_ELEMENTS // width)
+    return [slice(first, min(first + size, start + n)) for first in range(start, start + n, size)]
+
+
+def _precision(*tensors: Tensor) -> torch.dtype:
+    dtype = torch.float32
+    for tensor in tensors:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    return dtype

@@ -1,0 +1,36 @@
+"""What all processes of a distributed run hold, the same on each."""
+
+from typing import Any, TypeVar
+
+import torch.distributed as dist
+
+from overlap.estimates.funnel import Funnel
+
+T = TypeVar("T")
+
+
+def gathered(value: T, group: Any = None) -> list[T]:
+    """One process's value and everyone else's, by rank; `[value]` where torch.distributed is not initialised.
+
+    Every rank of the group must call it, those that have seen no data as well: none returns before all have called.
+
+    Args:
+        value: anything that pickles, of any size on each rank. With NCCL the rank's CUDA device must have been set
+            (`torch.cuda.set_device`).
+        group: process group, the default one if None.
+
+    Raises:
+        ValueError: if this rank is not in the group.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return [value]
+    if dist.get_rank(group) < 0:
+        raise ValueError(f"group: rank {dist.get_rank()} is not one of its members; call it on members alone")
+    values: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(values, value, group=group)
+    return values
+
+
+def reduce_funnel(funnel: Funnel, group: Any = None) -> Funnel:
+    """The positions of all ranks, the same on each; every rank of the group must call it (see `gathered`)."""
+    return sum(gathered(funnel, group), Funnel.empty())

@@ -1,0 +1,249 @@
+"""The five numbers to read first, of one probe, with what they come to. Bounds and order are those of the page.
+
+The page is `overlap/definitions/introduction.md`; each number makes sense only if those before it are in order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from overlap.estimates.estimate import Estimate
+from overlap.estimates.table import html_table, text_table
+
+if TYPE_CHECKING:
+    from overlap.estimates.funnel import Funnel
+
+FULL = 0.95
+"""Rule of thumb: least share of positions used, and of k that either set holds on average."""
+
+
+class Standing(StrEnum):
+    """How a number stands to what is wanted; by the whole of its interval."""
+
+    IN_ORDER = "in order"
+    NOT_IN_ORDER = "not in order"
+    NOT_CERTAIN = "not certain"
+    NOT_MEASURED = "not measured"
+    TREND = "a trend: compare probes"
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is wanted of a statistic: at least or at most so much, or neither of what only a trend tells."""
+
+    statistic: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+@dataclass(frozen=True)
+class _Number:
+    """One of the five."""
+
+    name: str
+    wanted: tuple[_Wanted, ...]
+    otherwise: str
+    """First words of the verdict where it is not in order."""
+    advice: str
+
+
+NUMBERS = (
+    _Number(
+        "positions",
+        (_Wanted("used", FULL), _Wanted("student_size", FULL), _Wanted("teacher_size", FULL)),
+        "Repair first, believe nothing below",
+        "Sizes under k: the vocabulary map. Positions misaligned: tokenizers or prompts differ; `distill show` prints "
+        "both models' view of one utterance.",
+    ),
+    _Number(
+        "agreement",
+        (_Wanted("top1_agreement", 0.85), _Wanted("total_variation", at_most=0.2)),
+        "Not yet: the student does not write what the teacher would",
+        "Train longer on teacher transcripts; read ten pairs to check that labels and teacher write in the same form "
+        "(case, numerals, punctuation). The bound is a rule of thumb: in this project's studies on-policy training "
+        "paid from 0.49 on (recorded speech, one seed).",
+    ),
+    _Number(
+        "mass on the other's set",
+        (_Wanted("teacher_mass", 0.9), _Wanted("student_mass", 0.9)),
+        "Not yet: too much probability lies outside the other's set",
+        "Low teacher's mass: what the teacher wants is out of reach; warm up, or use prompts that the teacher knows. "
+        "Low student's mass: keep the tail in the objective, or train on the union.",
+    ),
+    _Number("overlap ratio", (_Wanted("overlap_ratio"),), "", ""),
+    _Number(
+        "endings",
+        (_Wanted("end_of_text", 0.9), _Wanted("repetition", at_most=2.4), _Wanted("empty", at_most=0.1)),
+        "Collapse: transcripts loop, do not end, or are empty",
+        "Go back to the last good checkpoint, warm up longer, lower the learning rate; do not raise the limit on "
+        "length first.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class ReadNumber:
+    """One statistic of the five numbers.
+
+    Attributes:
+        place: Which of the five, from 1.
+        name: What the number is about.
+        statistic: Name of the statistic; `used` is the funnel's share.
+        value: Its value; NaN where a server's lists leave it open or it was not measured.
+        low: Lower end of its 95 % interval, NaN without one; of what is left open, the lowest that it can be.
+        high: Upper end.
+        wanted: The bound, in words.
+        standing: How it stands to that.
+    """
+
+    place: int
+    name: str
+    statistic: str
+    value: float
+    low: float
+    high: float
+    wanted: str
+    standing: Standing
+
+    @property
+    def shown(self) -> str:
+        """`0.912 [0.893, 0.929]`; both ends where the value is open."""
+        if math.isnan(self.value) and math.isnan(self.low):
+            return "–"
+        ends = "" if math.isnan(self.low) else f"[{self.low:.3f}, {self.high:.3f}]"
+        return ends if math.isnan(self.value) else f"{self.value:.3f} {ends}".rstrip()
+
+
+@dataclass(frozen=True)
+class FirstReading:
+    """Five numbers and a verdict; prints as a table with the verdict last.
+
+    Attributes:
+        numbers: The statistics, in order.
+        verdict: What they come to, in a sentence.
+        advice: What to do, in sentences.
+    """
+
+    numbers: tuple[ReadNumber, ...]
+    verdict: str
+    advice: str
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything is certainly in order."""
+        return {n.standing for n in self.numbers} <= {Standing.IN_ORDER, Standing.TREND}
+
+    def to_dict(self) -> dict[str, Any]:
+        """For machines; NaN as None."""
+        rows = [asdict(n) | {"standing": n.standing.value} for n in self.numbers]
+        plain = [{k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows]
+        return {"ready": self.ready, "verdict": self.verdict, "advice": self.advice, "numbers": plain}
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Heading and rows of cells."""
+        rows = [
+            [f"{n.place} {n.name}" if first else "", n.statistic, n.shown, n.wanted, n.standing.value]
+            for n, first in zip(self.numbers, _changes(self.numbers), strict=True)
+        ]
+        return ["read first", "statistic", "value [95 %]", "wanted", ""], rows
+
+    def __str__(self) -> str:
+        table = text_table(*self.table(), left=(0, 1, 2, 3, 4))
+        return "\n".join(filter(None, [table, "", self.verdict, self.advice]))
+
+    def _repr_html_(self) -> str:
+        return html_table(*self.table(), left=(0, 1, 2, 3, 4), caption=f"{self.verdict} {self.advice}".strip())
+
+
+def first_reading(estimates: Mapping[str, Estimate], funnel: Funnel | None, k: int) -> FirstReading:
+    """Read the five numbers of a probe.
+
+    A number is in order where the whole of its 95 % interval is, and not in order where none of it is. Without an
+    interval nothing is certain, but for the funnel's share, which is a count.
+
+    Args:
+        estimates: By statistic, of positions and of whole sequences; of what a server's lists leave open both ends,
+            `total_variation.lower` and `total_variation.upper`.
+        funnel: Where the positions went; None where that is not known.
+        k: Size of the top-k sets.
+    """
+    numbers = tuple(
+        _read(place, number.name, wanted, estimates, funnel, k)
+        for place, number in enumerate(NUMBERS, start=1)
+        for wanted in number.wanted
+    )
+    verdict, advice = _verdict(numbers)
+    return FirstReading(numbers, verdict, advice)
+
+
+def _read(
+    place: int, name: str, wanted: _Wanted, estimates: Mapping[str, Estimate], funnel: Funnel | None, k: int
+) -> ReadNumber:
+    statistic, scale = wanted.statistic, float(k) if wanted.statistic.endswith("_size") else 1.0
+    least = None if wanted.at_least is None else scale * wanted.at_least
+    value, low, high = _ends(statistic, estimates, funnel)
+    if least is not None:
+        words = f"≥ {least:g}" + (f" (k = {k})" if scale > 1 else "")
+        met, missed = low >= least, high < least
+    elif wanted.at_most is not None:
+        words = f"≤ {wanted.at_most:g}"
+        met, missed = high <= wanted.at_most, low > wanted.at_most
+    else:
+        words, met, missed = "rising", False, False
+    if math.isnan(value) and math.isnan(low):
+        standing = Standing.NOT_MEASURED
+    elif least is None and wanted.at_most is None:
+        standing = Standing.TREND
+    else:
+        standing = Standing.IN_ORDER if met else Standing.NOT_IN_ORDER if missed else Standing.NOT_CERTAIN
+    return ReadNumber(place, name, statistic, value, low, high, words, standing)
+
+
+def _ends(statistic: str, estimates: Mapping[str, Estimate], funnel: Funnel | None) -> tuple[float, float, float]:
+    """Value and both ends; the share of positions used has no doubt about it."""
+    if statistic == "used":
+        share = math.nan if funnel is None else funnel.share("used")
+        return share, share, share
+    if (found := estimates.get(statistic)) is not None:
+        return found.value, found.low, found.high
+    lower, upper = (estimates.get(f"{statistic}.{end}") for end in ("lower", "upper"))
+    if lower is None or upper is None:
+        return math.nan, math.nan, math.nan
+    low = lower.value if math.isnan(lower.low) else lower.low
+    return math.nan, low, upper.value if math.isnan(upper.high) else upper.high
+
+
+def _verdict(numbers: tuple[ReadNumber, ...]) -> tuple[str, str]:
+    wrong = [n for n in numbers if n.standing is Standing.NOT_IN_ORDER]
+    if wrong:
+        first = NUMBERS[wrong[0].place - 1]
+        here = [n for n in wrong if n.place == wrong[0].place]
+        later = sorted({n.place for n in wrong} - {wrong[0].place})
+        also = f" Nor is number {' and '.join(map(str, later))}." if later else ""
+        return f"{first.otherwise} (number {wrong[0].place}: {_named(here)}).{also}", first.advice
+    unsure = [n for n in numbers if n.standing is Standing.NOT_CERTAIN]
+    if unsure:
+        return f"Not certain: {_named(unsure)}.", "Probe more utterances: an interval takes at least two that differ."
+    missing = [n.statistic for n in numbers if n.standing is Standing.NOT_MEASURED]
+    if missing:
+        return f"In order as far as it was measured; not measured: {', '.join(missing)}.", ""
+    return (
+        "In order: by these rules of thumb the pair is ready for on-policy training.",
+        "Agreement is not accuracy: look at the teacher's own error rate on this audio.",
+    )
+
+
+def _named(numbers: list[ReadNumber]) -> str:
+    return "; ".join(f"{n.statistic} {n.shown}, wanted {n.wanted}" for n in numbers)
+
+
+def _changes(numbers: tuple[ReadNumber, ...]) -> Iterator[bool]:
+    """Whether each is the first of its place."""
+    before = 0
+    for n in numbers:
+        yield n.place != before
+        before = n.place

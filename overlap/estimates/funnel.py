@@ -1,0 +1,178 @@
+"""Where positions went: each one is counted in exactly one bin between the rollout and the loss."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from overlap.estimates.table import html_table, text_table
+
+BINS = ("empty_rollout", "blocked", "misaligned", "truncated", "thin_support", "used")
+"""In order: a position belongs to the first that applies. A thin support has fewer than 2 union tokens.
+
+`empty_rollout` and `truncated` are for training that leaves such rollouts out. A probe uses their positions: they are
+states that the student visits, and `Funnel.used_unfinished` counts those of rollouts that did not end."""
+NO_POSITION = -1
+"""Stands for an element that is no position at all (padding)."""
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """Number of positions in each bin.
+
+    Attributes:
+        counts: positions by bin, all of `BINS` in order; bins left out when constructing are 0.
+        used_unfinished: how many of the used positions are of rollouts that did not end by themselves.
+    """
+
+    counts: dict[str, int]
+    used_unfinished: int = 0
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.counts if name not in BINS]
+        if unknown:
+            raise ValueError(f"funnel: unknown bins {unknown}; the bins are {', '.join(BINS)}")
+        wrong = {name: n for name, n in self.counts.items() if isinstance(n, bool) or not isinstance(n, int) or n < 0}
+        if wrong:
+            raise ValueError(f"funnel: expected whole numbers of at least 0, received {wrong}")
+        object.__setattr__(self, "counts", {name: self.counts.get(name, 0) for name in BINS})
+        if not 0 <= self.used_unfinished <= self.counts["used"]:
+            raise ValueError(
+                f"funnel: expected at most as many unfinished as used positions, received {self.used_unfinished} of "
+                f"{self.counts['used']}"
+            )
+
+    @classmethod
+    def empty(cls) -> "Funnel":
+        """No positions yet."""
+        return cls({})
+
+    @property
+    def total(self) -> int:
+        """All positions."""
+        return sum(self.counts.values())
+
+    def share(self, name: str) -> float:
+        """Share of the positions in a bin; NaN when there are none at all."""
+        return self.counts[name] / self.total if self.total else math.nan
+
+    @property
+    def unfinished_share(self) -> float:
+        """Share of the used positions that are of rollouts that did not end; NaN where none is used."""
+        return self.used_unfinished / self.counts["used"] if self.counts["used"] else math.nan
+
+    def __getitem__(self, name: str) -> int:
+        return self.counts[name]
+
+    def __add__(self, other: "Funnel") -> "Funnel":
+        counts = {name: self.counts[name] + other.counts[name] for name in BINS}
+        return Funnel(counts, self.used_unfinished + other.used_unfinished)
+
+    def to_dict(self) -> dict[str, int]:
+        """Counts by bin, in order, and `used_unfinished`."""
+        return {**self.counts, "used_unfinished": self.used_unfinished}
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, int]) -> "Funnel":
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: on an unknown bin or a number that is no count.
+        """
+        counts = dict(tree)
+        unfinished = counts.pop("used_unfinished", 0)
+        return cls(counts, unfinished)
+
+    def _rows(self) -> tuple[list[str], list[list[str]]]:
+        rows = [[name, f"{n:,}", _percent(self.share(name))] for name, n in self.counts.items()]
+        rows.append(["  unfinished", f"{self.used_unfinished:,}", _percent(self.unfinished_share) + " of used"])
+        rows.append(["total", f"{self.total:,}", _percent(1.0 if self.total else math.nan)])
+        return ["bin", "positions", "share"], rows
+
+    def __str__(self) -> str:
+        return text_table(*self._rows())
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._rows())
+
+
+def assign_bins(positions: Tensor, reasons: Mapping[str, Tensor]) -> Tensor:
+    """Put every position in the first bin whose reason applies.
+
+    Args:
+        positions: ``[...]`` bool, True where there is a position to account for.
+        reasons: bool masks by bin, broadcastable to the positions; a bin without a mask stays empty. With a mask for
+            ``used`` the caller states which positions were used, and it must be the rest exactly.
+
+    Returns:
+        ``[...]`` int8, index into `BINS`; `NO_POSITION` where there is no position.
+
+    Raises:
+        ValueError: on an unknown bin, a mask that is not boolean or does not fit, or if the bins would not add up to
+        the positions.
+    """
+    _check_mask("positions", positions, positions.shape)
+    unknown = [name for name in reasons if name not in BINS]
+    if unknown:
+        raise ValueError(f"reasons: unknown bins {unknown}; the bins are {', '.join(BINS)}")
+    bins = torch.full(positions.shape, NO_POSITION, dtype=torch.int8, device=positions.device)
+    for number, name in enumerate(BINS[:-1]):
+        if name in reasons:
+            _check_mask(name, reasons[name], positions.shape)
+            bins[positions & (bins == NO_POSITION) & reasons[name]] = number
+    rest = positions & (bins == NO_POSITION)
+    if "used" in reasons:
+        _check_mask("used", reasons["used"], positions.shape)
+        used = reasons["used"].expand(positions.shape)
+        lost, twice = int((rest & ~used).sum()), int((used & ~rest).sum())
+        if lost or twice:
+            raise ValueError(
+                f"used: the bins do not add up to the {int(positions.sum())} positions: {lost} have no reason and "
+                f"are not used, {twice} are used but have a reason or are no position; "
+                "give each dropped position its reason"
+            )
+    bins[rest] = BINS.index("used")
+    return bins
+
+
+def account(
+    positions: Tensor, reasons: Mapping[str, Tensor], *, unfinished: Tensor | None = None
+) -> tuple[Funnel, Tensor]:
+    """Count positions by bin.
+
+    Args:
+        positions: ``[...]`` bool, True where there is a position to account for.
+        reasons: bool masks by bin, see `assign_bins`.
+        unfinished: bool mask that broadcasts to the positions, True at those of rollouts that did not end by
+            themselves.
+
+    Returns:
+        The funnel, whose total is the number of positions, and the ``[...]`` bool mask of the used ones.
+
+    Raises:
+        ValueError: as `assign_bins`.
+    """
+    bins = assign_bins(positions, reasons)
+    counts = torch.bincount(bins[positions].long(), minlength=len(BINS)).tolist()
+    used, of_unfinished = bins == BINS.index("used"), 0
+    if unfinished is not None:
+        _check_mask("unfinished", unfinished, positions.shape)
+        of_unfinished = int((used & unfinished).sum())
+    funnel = Funnel(dict(zip(BINS, counts, strict=True)), of_unfinished)
+    assert funnel.total == int(positions.sum())
+    return funnel, used
+
+
+def _check_mask(name: str, mask: Tensor, shape: torch.Size) -> None:
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        received = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"{name}: expected a torch.bool mask, received {received}")
+    axes = zip(reversed(mask.shape), reversed(shape), strict=False)
+    if mask.ndim > len(shape) or any(mine not in (1, wanted) for mine, wanted in axes):
+        raise ValueError(f"{name}: expected a mask that broadcasts to {list(shape)}, received {list(mask.shape)}")
+
+
+def _percent(share: float) -> str:
+    return "–" if math.isnan(share) else f"{share:.2%}"

@@ -1,0 +1,236 @@
+"""How averages and their intervals are made of sums, and the summary that carries them."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from overlap.estimates.bootstrap import DRAWS, studentised, unseen_share
+from overlap.definitions import Ranges, canonical, label_of, unit_of
+from overlap.estimates.estimate import Estimate
+from overlap.estimates.group_sums import GroupSums
+from overlap.estimates.table import html_table, text_table
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OverlapSummary(Mapping[str, Estimate]):
+    """Estimates by statistic, with the settings under which they were taken.
+
+    Behaves as a read-only mapping from name to `Estimate`; a statistic answers to its alias too (``summary["vuss"]``).
+    Prints as a table.
+
+    Attributes:
+        estimates: by name.
+        k: size of the top-k sets, None for statistics that have none.
+        temperature: of the probabilities, None for statistics that have none.
+        states: whose states these are (``"student"``, ``"teacher"``, ``"reference"``, ``"fixed"``), None if not stated.
+        level: coverage of the intervals.
+    """
+
+    estimates: Mapping[str, Estimate]
+    k: int | None = None
+    temperature: float | None = None
+    states: str | None = None
+    level: float = 0.95
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "estimates", dict(self.estimates))
+
+    @classmethod
+    def from_group_sums(
+        cls,
+        sums: GroupSums,
+        *,
+        k: int | None = None,
+        temperature: float | None = None,
+        states: str | None = None,
+        ranges: Ranges | None = None,
+        level: float = 0.95,
+        draws: int = DRAWS,
+        seed: int = 0,
+    ) -> "OverlapSummary":
+        """Average over positions and bootstrap over groups, see `estimate`; without ranges, k alone bounds."""
+        return cls(
+            estimate(sums, ranges=ranges or Ranges(k), level=level, draws=draws, seed=seed),
+            k=k,
+            temperature=temperature,
+            states=states,
+            level=level,
+        )
+
+    def __getitem__(self, name: str) -> Estimate:
+        try:
+            return self.estimates[canonical(name)]
+        except KeyError:
+            raise KeyError(
+                f"{name!r} is not in this summary; it has {', '.join(self.estimates) or 'nothing'}"
+            ) from None
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and canonical(name) in self.estimates
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.estimates)
+
+    def __len__(self) -> int:
+        return len(self.estimates)
+
+    def __eq__(self, other: object) -> bool:
+        # By content and with NaN equal to NaN: a summary read back is the summary that was written.
+        return self.to_dict() == other.to_dict() if isinstance(other, OverlapSummary) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def extended(self, more: Mapping[str, Estimate]) -> "OverlapSummary":
+        """The same summary with further estimates at its end, such as those of `overlap.estimates.sequences`.
+
+        Raises:
+            ValueError: if a name is there already.
+        """
+        twice = [name for name in more if name in self.estimates]
+        if twice:
+            raise ValueError(f"summary: {twice} are there already; rename the estimates that you add")
+        return replace(self, estimates={**self.estimates, **more})
+
+    def to_dict(self) -> dict[str, Any]:
+        """A tree that JSON can hold: NaN becomes None, infinities the strings "inf" and "-inf"."""
+        return {
+            "states": self.states,
+            "k": self.k,
+            "temperature": self.temperature,
+            "level": self.level,
+            "estimates": {
+                name: {field: _to_json(value) for field, value in asdict(item).items()}
+                for name, item in self.estimates.items()
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any]) -> "OverlapSummary":
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: naming the field that is missing or unknown.
+        """
+        expected = {"states", "k", "temperature", "level", "estimates"}
+        _check_fields(tree, expected, "summary")
+        known = {field.name for field in fields(Estimate)}
+        estimates = {}
+        for name, item in tree["estimates"].items():
+            _check_fields(item, known, f"estimate {name!r}")
+            numbers = {field: _from_json(item[field]) for field in ("value", "standard_error", "low", "high")}
+            counts = {field: int(item[field]) for field in ("n_positions", "n_groups", "n_undefined")}
+            estimates[name] = Estimate(**numbers, **counts)
+        return cls(estimates, k=tree["k"], temperature=tree["temperature"], states=tree["states"], level=tree["level"])
+
+    def _title(self) -> str:
+        parts = [f"states: {self.states or 'not stated'}"]
+        if self.k is not None:
+            parts.append(f"k = {self.k}")
+        if self.temperature is not None:
+            parts.append(f"temperature = {self.temperature:g}")
+        return ", ".join(parts)
+
+    def _rows(self) -> tuple[list[str], list[list[str]]]:
+        header = ["statistic", "value", "unit", "standard error", f"{100 * self.level:g}% interval"]
+        header += ["positions", "utterances", "undefined"]
+        rows = [
+            [
+                label_of(name),
+                _number(item.value),
+                unit_of(name),
+                _number(item.standard_error),
+                "–" if math.isnan(item.low) else f"{_number(item.low)} … {_number(item.high)}",
+                f"{item.n_positions:,}",
+                f"{item.n_groups:,}",
+                f"{item.n_undefined:,}",
+            ]
+            for name, item in self.estimates.items()
+        ]
+        return header, rows
+
+    def __str__(self) -> str:
+        return f"{self._title()}\n{text_table(*self._rows(), left=(0, 2))}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._rows(), left=(0, 2), caption=self._title())
+
+
+def estimate(
+    sums: GroupSums,
+    *,
+    ranges: Ranges | None = None,
+    limits: tuple[float, float] | None = None,
+    level: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Ratio of sums over all positions, with an interval from a bootstrap of the groups.
+
+    The interval is that of `overlap.estimates.bootstrap.studentised`, cut off at the statistic's limits; all statistics share the
+    resamples. Where no group differs from another, resampling shows nothing: a statistic between two finite limits may
+    then be as far from its value as the deviating positions that could have escaped notice
+    (`overlap.estimates.bootstrap.unseen_share`) would move it, and any other has both ends at its value, as has one that is the
+    same everywhere by definition. Where a group's sum is infinite there is no interval.
+
+    Args:
+        sums: per-group sufficient statistics.
+        ranges: what bounds the statistics of `overlap.definitions`; by default what holds for any k and vocabulary.
+        limits: least and largest value of each of the statistics instead.
+        level: coverage, between 0 and 1.
+        draws: number of resamples, at least 2.
+        seed: of the resampling; the same sums and seed give the same interval.
+
+    Raises:
+        ValueError: if level or draws is out of range.
+    """
+    ranges = ranges or Ranges()
+    found = studentised(sums.sums[:, :, None], sums.counts[:, :, None], level=level, draws=draws, seed=seed)
+    n_positions, n_groups = sums.counts.sum(0), (sums.counts > 0).sum(0)
+    result = {}
+    for column, name in enumerate(sums.names):
+        least, most = limits or ranges.limits(name)
+        value, error = float(found.values[column]), float(found.standard_errors[column])
+        low, high = float(found.lows[column]), float(found.highs[column])
+        if error == 0:
+            low = high = value
+            if math.isfinite(most - least) and not ranges.certain(name):
+                share = unseen_share(n_groups[column], n_positions[column], level)
+                low, high = value - share * (value - least), value + share * (most - value)
+        result[name] = Estimate(
+            value,
+            error,
+            max(low, least),
+            min(high, most),
+            int(n_positions[column]),
+            int(n_groups[column]),
+            int(sums.undefined[:, column].sum()),
+        )
+    return result
+
+
+def _number(value: float) -> str:
+    """Five significant digits, without an exponent where a reader can do without."""
+    if math.isnan(value):
+        return "–"
+    return f"{value:.5g}"
+
+
+def _to_json(value: float) -> float | str | None:
+    if math.isnan(value):
+        return None
+    return ("inf" if value > 0 else "-inf") if math.isinf(value) else value
+
+
+def _from_json(value: float | str | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _check_fields(tree: Mapping[str, Any], expected: set[str], what: str) -> None:
+    if set(tree) != expected:
+        raise ValueError(
+            f"{what}: expected the fields {sorted(expected)}; missing {sorted(expected - set(tree))}, "
+            f"unknown {sorted(set(tree) - expected)}"
+        )

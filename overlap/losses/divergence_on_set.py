@@ -1,0 +1,266 @@
+"""Objectives of on-policy distillation at a position: a divergence on a set of tokens, or an estimate from one drawn.
+
+A set is read in one of two ways. Renormalised on the set, as in arXiv 2605.28139, a model's mass elsewhere is not seen:
+the loss can fall while the student's probability drains out of the set. With a tail, everything outside is one more
+token: the probabilities are the models' own, and mass that leaves the set costs what it weighs.
+"""
+
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from overlap.core.checks import CHUNK_ELEMENTS, even_parts
+
+Divergence = Literal["forward_kl", "reverse_kl", "jensen_shannon"]
+Estimator = Literal["k1", "k3"]
+
+
+def set_logprobs(
+    logits: Tensor,
+    ids: Tensor,
+    valid: Tensor,
+    *,
+    tail: bool,
+    temperature: float = 1.0,
+    admissible: Tensor | None = None,
+) -> Tensor:
+    """Log-probabilities of a model on a set of tokens at every position, differentiable.
+
+    >>> logits = torch.tensor([[2.0, 1.0, 0.0, 0.0]])
+    >>> ids, valid = torch.tensor([[0, 1]]), torch.ones(1, 2, dtype=torch.bool)
+    >>> set_logprobs(logits, ids, valid, tail=False).exp()
+    tensor([[0.7311, 0.2689]])
+    >>> set_logprobs(logits, ids, valid, tail=True).exp()
+    tensor([[0.6103, 0.2245, 0.1652]])
+
+    Args:
+        logits: ``[n, V]`` raw scores.
+        ids: ``[n, m]`` the set's tokens; any id in slots that are not valid.
+        valid: ``[n, m]`` bool, True in slots of the set, where ids are distinct.
+        tail: normalise over all admissible tokens and append the log of the mass outside the set; otherwise
+            renormalise on the set.
+        temperature: τ, divides the scores.
+        admissible: ``[V]`` bool, the tokens that exist; None for all. Those of the set must be admissible.
+
+    Returns:
+        ``[n, m]``, or ``[n, m + 1]`` with a tail, in nats, float32 (float64 for such logits). Slots that are not valid,
+        and a tail without a token in it, hold the lowest finite number. With a tail, backward holds nothing
+        of the size of the logits but their gradient.
+    """
+    if tail:
+        return _WithTail.apply(logits, ids, valid, temperature, admissible)  # pyright: ignore[reportReturnType]
+    return _log_softmax(logits.gather(-1, ids), valid, temperature)
+
+
+@torch.no_grad()
+def set_mass(
+    logits: Tensor, ids: Tensor, valid: Tensor, *, temperature: float = 1.0, admissible: Tensor | None = None
+) -> Tensor:
+    """What a model puts on a set of tokens: how much of it an objective on that set sees.
+
+    Args:
+        logits: ``[n, V]`` raw scores.
+        ids: ``[n, m]`` the set's tokens.
+        valid: ``[n, m]`` bool, True in slots of the set.
+        temperature: τ, divides the scores.
+        admissible: ``[V]`` bool, the tokens that exist; None for all.
+
+    Returns:
+        ``[n]`` probability.
+    """
+    total = torch.cat([_scores(logits[part], temperature, admissible).logsumexp(-1) for part in _parts(logits)])
+    inside = _scores(logits.gather(-1, ids), temperature, None).masked_fill(~valid, -torch.inf)
+    return (inside - total[:, None]).exp().sum(-1)
+
+
+def set_divergence(
+    student: Tensor, teacher: Tensor, valid: Tensor, *, kind: Divergence = "forward_kl", beta: float = 0.5
+) -> Tensor:
+    """Divergence of two models on a set, from log-probabilities that are normalised there (`set_logprobs`).
+
+    ``forward_kl`` is KL(q‖p), teacher against student; ``reverse_kl`` KL(p‖q). ``jensen_shannon`` is the generalised
+    one of Agarwal et al. (GKD, arXiv 2306.13649), β KL(q‖m) + (1 − β) KL(p‖m) with m = β q + (1 − β) p: near β = 0 it
+    goes like β times the forward KL, near 1 like 1 − β times the reverse.
+
+    Args:
+        student: ``[n, m]`` log p, with the student's graph.
+        teacher: ``[n, m]`` log q.
+        valid: ``[n, m]`` bool, slots that count; a tail is one of them.
+        kind: which.
+        beta: β of `jensen_shannon`, within (0, 1).
+
+    Returns:
+        ``[n]`` in nats; +inf where the other distribution excludes a token that the first one allows. Gradients
+        reach the student only.
+
+    Raises:
+        ValueError: an unknown kind, or β out of range.
+    """
+    check_divergence(kind, beta)
+    teacher = teacher.detach()
+    if kind == "forward_kl":
+        return _kl(teacher, student, valid)
+    if kind == "reverse_kl":
+        return _kl(student, teacher, valid)
+    weights = torch.tensor([beta, 1 - beta], dtype=student.dtype, device=student.device).log()
+    mixture = torch.logaddexp(teacher + weights[0], student + weights[1])
+    return beta * _kl(teacher, mixture, valid) + (1 - beta) * _kl(student, mixture, valid)
+
+
+def check_divergence(kind: str, beta: float) -> None:
+    """Refuse what no divergence is called, and a β that `jensen_shannon` does not have.
+
+    Raises:
+        ValueError: naming what was received.
+    """
+    if kind not in get_args(Divergence):
+        raise ValueError(f'kind: expected "forward_kl", "reverse_kl" or "jensen_shannon", received {kind!r}')
+    if kind == "jensen_shannon" and not 0 < beta < 1:
+        raise ValueError(f"beta: expected a number within (0, 1), received {beta!r}; its ends are the two KLs")
+
+
+def sampled_reverse_kl(student: Tensor, teacher: Tensor, *, estimator: Estimator = "k1") -> Tensor:
+    """Reverse KL of the next token, estimated at the token that the student drew, with its policy gradient.
+
+    With r = q/p at that token, ``k1`` = −log r and ``k3`` = r − 1 − log r (Schulman 2020, "Approximating KL
+    divergence"); both have the expectation KL(p‖q). The gradient is that of the expectation under p, estimated at the
+    token: the score function of k1, whose own gradient has the expectation 0, and for k3 the score function and the
+    gradient of k3 itself. One without the other would be the gradient of something else.
+
+    Args:
+        student: log p of the drawn tokens, any shape, with a graph. The draw must be from p itself.
+        teacher: log q of the same tokens.
+        estimator: which.
+
+    Returns:
+        Estimates of the same shape in nats; single ones of k1 may be negative.
+
+    Raises:
+        ValueError: an unknown estimator.
+    """
+    log_r = teacher.detach() - student
+    if estimator == "k1":
+        return _with_gradient(-log_r, -log_r.detach() * student)
+    if estimator == "k3":
+        k3 = log_r.exp() - 1 - log_r
+        return _with_gradient(k3, k3.detach() * student + k3)
+    raise ValueError(f'estimator: expected "k1" or "k3", received {estimator!r}')
+
+
+def support_kl(
+    student_scores: Tensor,
+    teacher_scores: Tensor,
+    valid: Tensor,
+    *,
+    temperature: float = 1.0,
+    tails: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """τ² KL(softmax(z_T/τ) ‖ softmax(z_S/τ)) on a set of tokens, Eq. 1 of arXiv 2605.28139.
+
+    Args:
+        student_scores: ``[..., m]`` raw logits of the set's tokens.
+        teacher_scores: ``[..., m]`` the teacher's, of the same tokens.
+        valid: ``[..., m]`` bool, False in slots that are not in the set.
+        temperature: τ.
+        tails: log Σ exp(z/τ) of the student and of the teacher over the tokens outside, ``[...]`` each, which then
+            count as one more token; None renormalises on the set.
+
+    Returns:
+        ``[...]`` in nats, float32 (float64 for such scores); 0 where the set has fewer than 2 tokens, +inf where the
+        student excludes a token that the teacher allows. Gradients reach the student only.
+    """
+    if tails is None:
+        log_p, log_q = (_log_softmax(scores, valid, temperature) for scores in (student_scores, teacher_scores))
+        return temperature**2 * set_divergence(log_p, log_q, valid)
+    enough = valid.sum(-1, keepdim=True) >= 2
+    counts = torch.cat([valid & enough, enough], -1)
+    log_p, log_q = (
+        torch.log_softmax(torch.cat([_masked(scores, valid, temperature), tail.unsqueeze(-1)], -1), -1)
+        for scores, tail in zip((student_scores, teacher_scores), tails, strict=True)
+    )
+    return temperature**2 * set_divergence(log_p, log_q, counts)
+
+
+class _WithTail(torch.autograd.Function):
+    """[n, m + 1] log-probabilities of a set and of everything outside it, from [n, V] logits."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, ids: Tensor, valid: Tensor, temperature: float, admissible: Tensor | None
+    ) -> Tensor:
+        inside = _scores(logits.gather(-1, ids), temperature, None)
+        total, outside = inside.new_empty(len(ids)), inside.new_empty(len(ids))
+        slots = _slots(ids, valid, logits.shape[-1])
+        for part in _parts(logits):
+            scores = _scores(logits[part], temperature, admissible)
+            total[part] = scores.logsumexp(-1)
+            outside[part] = _scattered(scores, slots[part], -torch.inf).logsumexp(-1)
+        ctx.save_for_backward(logits, ids, valid, admissible, total, outside)
+        ctx.temperature = temperature
+        absent = torch.cat([~valid, outside[:, None] == -torch.inf], -1)
+        logprobs = torch.cat([inside, outside[:, None]], -1) - total[:, None]
+        return logprobs.masked_fill(absent, torch.finfo(logprobs.dtype).min)
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]: the decorator hides the names of parameters
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        logits, ids, valid, admissible, total, outside = ctx.saved_tensors
+        none_outside = outside == -torch.inf
+        of_set = gradient[:, :-1].masked_fill(~valid, 0.0)
+        of_tail = gradient[:, -1].masked_fill(none_outside, 0.0)
+        everything = of_set.sum(-1) + of_tail
+        outside = outside.masked_fill(none_outside, torch.inf)
+        slots, result = _slots(ids, valid, logits.shape[-1]), torch.empty_like(logits)
+        for part in _parts(logits):
+            scores = _scores(logits[part], ctx.temperature, admissible)
+            share = (scores - total[part, None]).exp() * everything[part, None]
+            at_set = of_set[part] - share.gather(-1, ids[part])
+            share = (scores - outside[part, None]).exp() * of_tail[part, None] - share
+            result[part] = (_scattered(share, slots[part], at_set) / ctx.temperature).to(logits.dtype)
+        return result, None, None, None, None
+
+
+def _scores(logits: Tensor, temperature: float, admissible: Tensor | None) -> Tensor:
+    scores = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
+    return scores if admissible is None else scores.masked_fill(~admissible, -torch.inf)
+
+
+def _slots(ids: Tensor, valid: Tensor, vocabulary: int) -> Tensor:
+    """Ids to write to; slots that are not valid go to a column past the vocabulary."""
+    return ids.masked_fill(~valid, vocabulary)
+
+
+def _scattered(rows: Tensor, slots: Tensor, values: Tensor | float) -> Tensor:
+    wider = torch.cat([rows, rows.new_full((len(rows), 1), -torch.inf)], -1)
+    written = wider.scatter_(-1, slots, values)
+    return written[:, :-1]
+
+
+def _parts(logits: Tensor) -> list[slice]:
+    return even_parts(len(logits), max(1, CHUNK_ELEMENTS // logits.shape[-1])) or [slice(0)]
+
+
+def _kl(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
+    counted = valid & (first.detach().exp() > 0)
+    # Filled before the arithmetic: a difference of infinities would reach the gradient even where it does not count.
+    first, second = first.masked_fill(~counted, 0.0), second.masked_fill(~counted, 0.0)
+    return (first.exp() * (first - second)).masked_fill(~counted, 0.0).sum(-1)
+
+
+def _with_gradient(value: Tensor, surrogate: Tensor) -> Tensor:
+    return value.detach() + surrogate - surrogate.detach()
+
+
+def _log_softmax(scores: Tensor, valid: Tensor, temperature: float) -> Tensor:
+    return torch.log_softmax(_masked(scores, valid, temperature), dim=-1)
+
+
+def _masked(scores: Tensor, valid: Tensor, temperature: float) -> Tensor:
+    """Scores over τ; slots that are not valid get a hugely negative but finite number."""
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) / temperature
+    return scores.masked_fill(~valid, torch.finfo(scores.dtype).min)

@@ -1,0 +1,163 @@
+"""The training objective from hidden states: KL between teacher and student on the union of their top-k sets.
+
+On a subset of the vocabulary the partition function cancels: the raw logits of both models at the tokens of the union
+give the loss exactly. From hidden states, the whole logits are therefore needed only to choose the sets, without
+gradients and a chunk at a time; value and gradient need the head's rows of the union alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from overlap.core.lm_head import Head
+from overlap.core.layouts import plain
+from overlap.statistics.plan import check_leading
+from overlap.losses.divergence_on_set import support_kl
+from overlap.losses.tail import log_outside
+from overlap.vocab.vocab_pair import Pair, Side
+from overlap.core.checks import check_k, check_mask, even_parts, refuse_undefined
+from overlap.core.buffers import Scratch
+from overlap.core.topk import Support, select, union
+from overlap.vocab.vocabulary_map import VocabularyMap
+
+LOGITS_AT_ONCE = 2**24
+"""Elements of one chunk of one model's logits, in which the sets are looked for (64 MiB in float32)."""
+
+
+@dataclass(frozen=True, eq=False)
+class UnionKL:
+    """The loss and what it was taken over.
+
+    Attributes:
+        loss: in nats, with the student's graph: a scalar, or ``[...]`` where nothing was reduced.
+        n_used: positions with at least 2 union tokens, those that the mean is over.
+        union_size: ``[...]`` float32, valid tokens in the union; NaN where masked. Its mean over positions is VUSS.
+    """
+
+    loss: Tensor
+    n_used: int
+    union_size: Tensor
+
+
+def union_kl(
+    student_hidden: Tensor,
+    student_head: Head | nn.Module | Tensor,
+    teacher_hidden: Tensor,
+    teacher_head: Head | nn.Module | Tensor,
+    *,
+    k: int = 32,
+    mask: Tensor | None = None,
+    vocabulary: VocabularyMap | None = None,
+    temperature: float = 1.0,
+    blocked: Tensor | Sequence[int] | None = None,
+    teacher_blocked: Tensor | Sequence[int] | None = None,
+    tail: bool = False,
+    reduction: Literal["mean", "sum", "none"] = "mean",
+) -> UnionKL:
+    """τ² KL(teacher ‖ student) on the union of both top-k sets, from hidden states, differentiable.
+
+    Neither forward nor backward holds ``[positions × V]``: forward makes one chunk of `LOGITS_AT_ONCE`
+    logits of one model at a time, to choose the sets; backward makes none, it touches only the rows of the head that
+    are in a set. The sets are those of `overlap.measure` on the models' logits; the scores on them are float32 sums
+    even where the models are half precision. Gradients reach the student's hidden states, weight and bias.
+
+    Renormalised on the union, the loss does not see where the rest of the student's mass goes, and in a large
+    vocabulary it drains out of the union. With a tail everything outside is one more token; forward and backward then
+    make the student's logits once more each, in chunks.
+
+    >>> student, teacher = torch.nn.Linear(8, 50), torch.nn.Linear(16, 50)
+    >>> result = union_kl(torch.randn(2, 5, 8), student, torch.randn(2, 5, 16), teacher, k=4)
+    >>> result.loss.backward()
+    >>> result.n_used, result.union_size.shape, student.weight.grad.shape
+    (10, torch.Size([2, 5]), torch.Size([50, 8]))
+
+    Args:
+        student_hidden: ``[..., H]`` what the student's output layer takes (after the last norm).
+        student_head: the model, whose class and configuration say what it does to its logits; or its output layer or
+            the weight ``[V, H]`` of one that does nothing to them; or `overlap.Head` with what it does.
+        teacher_hidden: ``[..., H_teacher]`` at the same positions.
+        teacher_head: the teacher's.
+        k: size of the top-k sets.
+        mask: ``[...]`` bool, True where a position counts; elsewhere nothing is looked at.
+        vocabulary: the map between the two vocabularies; None when ids agree.
+        temperature: τ; the sets do not depend on it.
+        blocked: the student's ids to take out of both models' sets, or a ``[V]`` bool mask of them.
+        teacher_blocked: the teacher's ids to take out of both; needed for those that no student id maps to.
+        tail: keep the models' own probabilities, and count all tokens outside the union as one.
+        reduction: ``"mean"`` over the positions with at least 2 union tokens; ``"sum"``, for means over several
+            processes or batches; ``"none"``, for weights of one's own: ``[...]`` with 0 where a position is not used.
+
+    Returns:
+        The loss, 0 with a graph where no position is used, and what it was taken over.
+
+    Raises:
+        ValueError: on arguments that do not fit each other, and where logits at a position that counts are NaN, +inf
+        or all −inf.
+    """
+    student, teacher = Head.of(student_head, "student_head"), Head.of(teacher_head, "teacher_head")
+    student.check(student_hidden, "student_hidden")
+    teacher.check(teacher_hidden, "teacher_hidden")
+    student_hidden, teacher_hidden = plain(student_hidden, "student_hidden"), plain(teacher_hidden, "teacher_hidden")
+    shape, device = student_hidden.shape[:-1], student_hidden.device
+    check_leading(teacher_hidden, "teacher_hidden", shape)
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature: expected a finite number above 0, received {temperature!r}")
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'reduction: expected "mean", "sum" or "none", received {reduction!r}')
+    pair = Pair.of(student.vocabulary, teacher.vocabulary, vocabulary, blocked, teacher_blocked, device)
+    check_k(k, pair.student.n_admissible, "the student's logits")
+    check_k(k, pair.teacher.n_admissible, "the teacher's logits")
+    counted = check_mask(mask, shape, device)
+
+    # Masked positions must not enter the arithmetic, not even multiplied by zero.
+    grid = counted.reshape(shape or (1,))
+    hidden = student_hidden.reshape(*grid.shape, student.size)[grid]
+    there = grid.to(teacher_hidden.device)
+    teacher_rows = teacher_hidden.detach().reshape(*there.shape, teacher.size)[there]
+    with torch.no_grad():
+        s = pair.student_support(_top_k(hidden, student, k, pair.student, grid, "student"))
+        t = pair.teacher_support(_top_k(teacher_rows, teacher, k, pair.teacher, grid, "teacher"))
+        u = union(s, t)
+        theirs = Support(pair.to_teacher(u.ids), u.valid)
+        teacher_scores = teacher.logits_at(teacher_rows, theirs.ids).to(device)
+    student_scores = student.logits_at(hidden, u.ids)
+    if tail:
+        with torch.no_grad():
+            beyond = _log_outside(teacher, teacher_rows, theirs, pair.teacher, temperature).to(device)
+        rest = _log_outside(student, hidden, u, pair.student, temperature)
+        each = support_kl(student_scores, teacher_scores, u.valid, temperature=temperature, tails=(rest, beyond))
+    else:
+        each = support_kl(student_scores, teacher_scores, u.valid, temperature=temperature)
+
+    n_used = int((u.size >= 2).sum())
+    size = torch.full(grid.shape, torch.nan, device=device)
+    size[grid] = u.size.float()
+    if reduction == "none":
+        loss = each.new_zeros(grid.shape).index_put(grid.nonzero(as_tuple=True), each).reshape(shape)
+    else:
+        loss = each.sum() / max(n_used, 1) if reduction == "mean" else each.sum()
+    return UnionKL(loss, n_used, size.reshape(shape))
+
+
+def _log_outside(head: Head, hidden: Tensor, chosen: Support, side: Side, temperature: float) -> Tensor:
+    device = head.weight.device
+    admissible = None if side.admissible is None else side.admissible.to(device)
+    ids, valid = chosen.ids.to(device), chosen.valid.to(device)
+    return log_outside(head, hidden, ids, valid, temperature=temperature, admissible=admissible)
+
+
+def _top_k(hidden: Tensor, head: Head, k: int, side: Side, grid: Tensor, name: str) -> Support:
+    """The best tokens at every row of ``[n, H]``, on the grid's device; the grid says which positions the rows are."""
+    ids = torch.empty(hidden.shape[0], k, dtype=torch.long, device=grid.device)
+    valid = torch.empty_like(ids, dtype=torch.bool)
+    peaks = torch.empty(hidden.shape[0], device=grid.device)
+    admissible = None if side.admissible is None else side.admissible.to(hidden.device)
+    scratch = Scratch(head.weight.device)
+    for part in even_parts(hidden.shape[0], max(1, LOGITS_AT_ONCE // head.vocabulary)):
+        chosen, peaks[part] = select(head.logits(hidden[part], scratch), k, admissible)
+        ids[part], valid[part] = chosen.ids, chosen.valid
+    refuse_undefined(peaks, grid.nonzero(as_tuple=True), f"logits of {name}_hidden through {name}_head")
+    return Support(ids, valid)

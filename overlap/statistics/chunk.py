@@ -1,0 +1,191 @@
+"""All statistics of the positions of one chunk, for several set sizes and temperatures from one pass."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from overlap.core.divergence import kl_divergence, log_softmax
+from overlap.statistics.nucleus import nucleus_overlap
+from overlap.vocab.vocab_pair import Pair, Side
+from overlap.statistics.ranking import rank_biased_overlap, rank_of
+from overlap.core.buffers import Scratch
+from overlap.core.topk_kernel import ranked
+from overlap.core.topk import Support, intersection, prefix, union
+from overlap.statistics.with_tail import kl_with_tail
+from overlap.statistics.full_vocabulary import Columns, measure_whole
+
+_SMALL, _RANKED_IN_SMALL = 8192, 128
+
+Setting = tuple[int, float]
+"""Size of the sets and temperature."""
+
+
+@dataclass(frozen=True, eq=False)
+class Peaks:
+    """The largest admissible score of every position, not finite where it has no softmax; ``[n]`` each."""
+
+    student: Tensor
+    teacher: Tensor
+
+
+def measure_chunk(
+    student: Tensor,
+    teacher: Tensor,
+    tokens: Tensor,
+    pair: Pair,
+    *,
+    ks: Sequence[int],
+    temperatures: Sequence[float],
+    top_p: float,
+    scratch: Scratch,
+) -> tuple[dict[Setting, Columns], Peaks]:
+    """Measure ``[n, V]`` raw scores of any floating type at every setting.
+
+    Args:
+        student: the student's scores.
+        teacher: the teacher's.
+        tokens: ``[n]`` the generated ids, negative where there is none.
+        pair: both vocabularies.
+        ks: sizes of the sets.
+        temperatures: dividing the scores.
+        top_p: mass of the nuclei.
+        scratch: memory to work in.
+
+    Returns:
+        By setting, every statistic of `overlap.definitions.TOKEN_STATISTICS`, ``[n]`` each.
+    """
+    whole = measure_whole(student, teacher, pair, temperatures, scratch)
+    best_s = _best(student, whole.student_maxima, max(ks), pair.student)
+    best_t = _best(teacher, whole.teacher_maxima, max(ks), pair.teacher)
+    peaks = Peaks(best_s[0][:, 0], best_t[0][:, 0])
+    teacher_tokens = tokens if pair.map is None else pair.map.to_teacher(tokens)
+    # The best token is compared before unmapped ones are dropped: a favourite that the student lacks is a disagreement.
+    favourite = best_t[1][:, 0] if pair.map is None else pair.map.to_student(best_t[1][:, 0])
+    fixed = {
+        "top1_agreement": best_s[1][:, 0] == favourite,
+        "teacher_rank": rank_of(teacher_tokens, teacher, best_t, pair.teacher),
+    }
+    results: dict[Setting, Columns] = {}
+    for temperature, columns in whole.at.items():
+        columns = dict(columns)
+        log_z = columns.pop("student_log_z"), columns.pop("teacher_log_z")
+        nucleus = nucleus_overlap((student, teacher), (best_s, best_t), log_z, pair, temperature, top_p, scratch)
+        generated = _generated(
+            _log_probability(student, tokens, pair.student, log_z[0], temperature),
+            _log_probability(teacher, teacher_tokens, pair.teacher, log_z[1], temperature),
+        )
+        shared = (
+            fixed
+            | columns
+            | generated
+            | {
+                "nucleus_overlap": nucleus,
+                "entropy_gap": (columns["teacher_entropy"] - columns["student_entropy"]).abs(),
+            }
+        )
+        for k in ks:
+            s, t = prefix(*best_s, k), prefix(*best_t, k)
+            sets = _supports(
+                student, teacher, pair.student_support(s), pair.teacher_support(t), k, peaks, log_z, temperature, pair
+            )
+            kl, within = columns["forward_kl"], sets["teacher_mass"]
+            reach = {  # infinite together with it, even where a mass is 0 after rounding
+                "learnable_kl": torch.where(kl.isinf(), kl, kl * within),
+                "incompatible_kl": torch.where(kl.isinf(), kl, kl * (1.0 - within)),
+            }
+            results[k, temperature] = shared | sets | reach
+    return results, peaks
+
+
+def _best(scores: Tensor, maxima: Tensor, k: int, side: Side) -> tuple[Tensor, Tensor]:
+    """Scores and ids of the best tokens in order: one beyond the set, which shows a tie at its boundary, or more.
+
+    Ranks and nuclei within the list cost nothing, beyond it a pass each; in a small vocabulary a long list is cheap.
+    """
+    wanted = k + 1 if side.size > _SMALL else max(k + 1, _RANKED_IN_SMALL)
+    return ranked(scores, maxima, min(wanted, side.size), side.admissible)
+
+
+def _supports(
+    student: Tensor,
+    teacher: Tensor,
+    s: Support,
+    t: Support,
+    k: int,
+    peaks: Peaks,
+    log_z: tuple[Tensor, Tensor],
+    temperature: float,
+    pair: Pair,
+) -> Columns:
+    """Everything that is about the two sets."""
+    u, i = union(s, t), intersection(s, t)
+    assert u.boundary_tie is not None  # both sets were ranked one token further
+    # Gathered once on the slots of S and T; union and intersection are choices among them.
+    ids, width = torch.cat([s.ids, t.ids], -1), s.ids.shape[-1]
+    theirs = pair.to_teacher(ids)
+    z_s = student.gather(-1, ids).float().double() / temperature
+    z_t = teacher.gather(-1, theirs).float().double() / temperature
+    log_p, log_q = z_s - log_z[0][:, None], z_t - log_z[1][:, None]
+    p, q = log_p.exp(), log_q.exp()
+    with_tail = kl_with_tail(
+        (student, teacher),
+        (ids, theirs),
+        u.valid,
+        (log_p, log_q),
+        (peaks.student, peaks.teacher),
+        log_z,
+        (pair.student, pair.teacher),
+        temperature,
+    )
+    shared_p, shared_q = (log_softmax(z[:, :width], i.valid) for z in (z_s, z_t))
+    return {
+        "student_size": s.size,
+        "teacher_size": t.size,
+        "union_size": u.size,
+        "intersection_size": i.size,
+        "overlap_ratio": i.size / k,
+        "jaccard": i.size / u.size,  # 0/0 is NaN: undefined on an empty union
+        "student_mass": _mass(p[:, width:], t.valid),
+        "teacher_mass": _mass(q[:, :width], s.valid),
+        "student_intersection_mass": _mass(p[:, :width], i.valid),
+        "teacher_intersection_mass": _mass(q[:, :width], i.valid),
+        "union_kl": _renormalised_kl(z_t, z_s, u),
+        "union_kl_tail": torch.where(u.size > 0, with_tail, torch.nan),
+        "overlap_advantage": torch.where(i.size > 0, 0.0 - kl_divergence(shared_p, shared_q, i.valid), torch.nan),
+        "rank_biased_overlap": rank_biased_overlap(s, t),
+        "boundary_tie": u.boundary_tie,
+    }
+
+
+def _renormalised_kl(first: Tensor, second: Tensor, on: Support) -> Tensor:
+    """KL of the softmaxes of two rows of scores on a set: NaN where there is nothing or the first allows nothing."""
+    first, second = (scores.masked_fill(~on.valid, -torch.inf) for scores in (first, second))
+    z_first, z_second = first.logsumexp(-1, keepdim=True), second.logsumexp(-1, keepdim=True)
+    nothing = z_first[:, 0] == -torch.inf
+    z_first, z_second = (z.masked_fill(z == -torch.inf, 0.0) for z in (z_first, z_second))
+    return kl_divergence(first - z_first, second - z_second, on.valid).masked_fill(nothing, torch.nan)
+
+
+def _mass(probabilities: Tensor, valid: Tensor) -> Tensor:
+    return torch.where(valid, probabilities, 0.0).sum(-1).clamp_max(1.0)
+
+
+def _log_probability(scores: Tensor, tokens: Tensor, side: Side, log_z: Tensor, temperature: float) -> Tensor:
+    known, ids = tokens >= 0, tokens.clamp_min(0)
+    if side.admissible is not None:
+        known = known & side.admissible[ids]
+    score = scores.gather(-1, ids[:, None])[:, 0].double()
+    return torch.where(known, score / temperature - log_z, torch.nan)
+
+
+def _generated(log_p: Tensor, log_q: Tensor) -> Columns:
+    """What the generated token shows: log-probabilities and the sampled estimates of reverse KL."""
+    log_ratio = log_q - log_p
+    return {
+        "student_logprob": log_p,
+        "teacher_logprob": log_q,
+        "reverse_kl_k1": -log_ratio,
+        "reverse_kl_k3": log_ratio.expm1() - log_ratio,
+    }

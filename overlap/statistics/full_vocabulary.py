@@ -1,0 +1,240 @@
+"""Statistics that need every token's probability, in few passes over a few rows at a time.
+
+A row of 151,936 scores is 0.6 MB. Everything here works on `ROW_ELEMENTS` scores of either model, in scratch memory
+that is made once: the passes run in the processor's cache, and each exponential is taken once and serves every
+statistic. They are powers of two, which is the faster function, so logarithms are in bits until the last step. That is
+for CPUs; an accelerator takes the same sums from `overlap.statistics.full_vocabulary_gpu`.
+
+Two kinds of rows need more than float32 sums. Where a model is nearly sure of a token, whose mass here is 1, the others
+are lost beside it: such rows are summed in float64. Where the models nearly agree, a divergence is smaller than the
+rounding of the probabilities in it: it is taken from the scores' differences, as `overlap.statistics.full_vocabulary_gpu.closely` does. Where a
+row leaves the range of all this (a score of −inf, shared tokens of almost no mass) `overlap.statistics.full_vocabulary_float64` takes over.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from overlap import fused
+from overlap.statistics.full_vocabulary_float64 import exact_columns
+from overlap.vocab.vocab_pair import Pair, Side
+from overlap.core.checks import even_parts
+from overlap.core.buffers import Scratch
+from overlap.core.topk_kernel import block_maxima
+
+ROW_ELEMENTS = 5 * 2**16
+"""Scores of one model that are worked on at once (1.25 MiB of float32; never less than one row)."""
+
+_LN_2 = math.log(2.0)
+_LEAST_MASS = 1e-10
+NEAR = 2e-3
+"""Of the smaller KL, in nats: below it the rounding of float32 probabilities may be more than 1e-4 of it."""
+
+Columns = dict[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """What one pass over rows of both models found.
+
+    Attributes:
+        student_maxima: ``[n, blocks]`` of `overlap.core.topk_kernel.block_maxima`.
+        teacher_maxima: the same of the teacher.
+        at: by temperature, the whole-vocabulary statistics, ``[n]`` each, and the logarithms of both partition
+            functions in float64, ``student_log_z`` and ``teacher_log_z``: a mass close to 1 is the exponential of a
+            small difference of large numbers.
+    """
+
+    student_maxima: Tensor
+    teacher_maxima: Tensor
+    at: dict[float, Columns]
+
+
+def measure_whole(
+    student: Tensor, teacher: Tensor, pair: Pair, temperatures: Sequence[float], scratch: Scratch
+) -> Whole:
+    """Entropies and divergences of ``[n, V]`` raw scores of any floating type, at every temperature."""
+    n, on_cpu = student.shape[0], scratch.device.type == "cpu"
+    rows = max(1, ROW_ELEMENTS // max(pair.student.size, pair.teacher.size)) if on_cpu else max(1, n)
+    maxima: tuple[list[Tensor], list[Tensor]] = ([], [])
+    sums: dict[float, list[Sequence[Tensor]]] = {temperature: [] for temperature in temperatures}
+    for start in range(0, n, rows):
+        p_scores = _float(student[start : start + rows], "student scores", scratch)
+        q_scores = _float(teacher[start : start + rows], "teacher scores", scratch)
+        both = (
+            block_maxima(p_scores, pair.student.admissible, pair.student.touched),
+            block_maxima(q_scores, pair.teacher.admissible, pair.teacher.touched),
+        )
+        maxima[0].append(both[0])
+        maxima[1].append(both[1])
+        for temperature in temperatures:
+            sums[temperature].append(
+                _sums(p_scores, q_scores, both, pair, temperature, scratch)
+                if on_cpu
+                else fused.sums(p_scores, q_scores, both, pair, temperature).unbind()
+            )
+    student_maxima, teacher_maxima = torch.cat(maxima[0]), torch.cat(maxima[1])
+    peaks = student_maxima.amax(-1), teacher_maxima.amax(-1)
+    at = {
+        temperature: _exact_where_needed(
+            _columns([torch.cat(part).double() for part in zip(*parts, strict=True)], peaks, temperature),
+            student,
+            teacher,
+            pair,
+            temperature,
+        )
+        for temperature, parts in sums.items()
+    }
+    return Whole(student_maxima, teacher_maxima, at)
+
+
+def _float(scores: Tensor, name: str, scratch: Scratch) -> Tensor:
+    if scores.dtype == torch.float32 and scores.device == scratch.device:
+        return scores
+    return scratch(name, *scores.shape).copy_(scores)
+
+
+@dataclass(frozen=True, eq=False)
+class _Powers:
+    """2^bits and their sums ``[n]``; ``bits``, the scores' distance from the best one over ln 2, are at most zero."""
+
+    bits: Tensor
+    values: Tensor
+    z: Tensor
+
+    def at(self, ids: Tensor, scratch: Scratch, name: str) -> "_Powers":
+        n = self.z.shape[0]
+        bits = torch.index_select(self.bits, 1, ids, out=scratch(f"{name} shared", n, ids.numel()))
+        values = torch.index_select(self.values, 1, ids, out=scratch(f"{name} shared values", n, ids.numel()))
+        return _Powers(bits, values, values.sum(-1))
+
+
+def _powers(
+    scores: Tensor, peak: Tensor, side: Side, temperature: float, scratch: Scratch, name: str
+) -> tuple[_Powers, Tensor]:
+    """And Σ values · bits, ``[n]``."""
+    bits = torch.sub(scores, peak, out=scratch(f"{name} bits", *scores.shape)).mul_(1 / (temperature * _LN_2))
+    if side.blocked.numel():
+        bits.index_fill_(1, side.blocked, fused.FLOOR)
+    values = torch.clamp(bits, min=fused.FLOOR, out=scratch(f"{name} values", *scores.shape)).exp2_()
+    weighted = torch.mul(values, bits, out=scratch("product", *scores.shape)).sum(-1)
+    return _Powers(bits, values, values.sum(-1)), weighted
+
+
+def _sums(
+    p_scores: Tensor,
+    q_scores: Tensor,
+    maxima: tuple[Tensor, Tensor],
+    pair: Pair,
+    temperature: float,
+    scratch: Scratch,
+) -> list[Tensor]:
+    """The sums over the vocabulary that `_columns` takes, ten of ``[n]``: those of `overlap.statistics.full_vocabulary_gpu.steps`.
+
+    With d = log₂ p − log₂ q and m = ½ (p + q), Jensen-Shannon is Σ m log₂(max(p, q) / m) − ½ Σ min(p, q) |d| bits,
+    whose first logarithm lies between 0 and 1 for every token.
+    """
+    peaks = maxima[0].amax(-1, keepdim=True), maxima[1].amax(-1, keepdim=True)
+    own, own_bits = _powers(p_scores, peaks[0], pair.student, temperature, scratch, "student")
+    other, other_bits = _powers(q_scores, peaks[1], pair.teacher, temperature, scratch, "teacher")
+    student, teacher = own, other
+    if pair.shared is not None:
+        student, teacher = own.at(pair.shared[0], scratch, "student"), other.at(pair.shared[1], scratch, "teacher")
+    product, z, ratio = scratch("product", *student.values.shape), student.z, student.z / teacher.z
+    p, q = student.values, teacher.values.mul_(ratio[:, None])  # from here p and q have one sum
+    d = student.bits.sub_(teacher.bits).sub_(ratio.log2()[:, None])
+    reverse, forward = torch.mul(p, d, out=product).sum(-1), torch.mul(q, d, out=product).sum(-1).neg_()
+    sums, close = [own.z.double(), other.z.double()], None
+    rows = _careful(reverse, forward, z, own.z, other.z)
+    if rows:  # these alone: what a row gives does not depend on those beside it
+        p_rows, q_rows, d_rows = (_some(x, rows, scratch, name) for x, name in ((p, "p"), (q, "q"), (d, "d")))
+        by = ratio[rows]
+        exact = p_rows.sum(-1, dtype=torch.float64), q_rows.sum(-1, dtype=torch.float64) / by
+        if pair.shared is None:
+            sums[0][rows], sums[1][rows] = exact
+        else:
+            for total, powers, name in zip(sums, (own, other), ("own", "other"), strict=True):
+                total[rows] = _some(powers.values, rows, scratch, name).sum(-1, dtype=torch.float64)
+        d_rows.add_((by.double().log2() - (exact[0] / exact[1]).log2()).float()[:, None])
+        close = _close(p_rows, q_rows, d_rows, scratch)
+    if len(rows) == len(z) and close is not None:
+        found = close
+    else:
+        smallest = torch.minimum(p, q, out=product).mul_(d.abs_()).sum(-1)
+        largest = torch.maximum(p, q, out=teacher.bits)
+        variation = largest.sum(-1).sub_(z)
+        middle = torch.lerp(p, q, 0.5, out=student.bits)
+        middle_bits = largest.div_(middle).log2_().mul_(middle).sum(-1)
+        found = torch.stack([_LN_2 * reverse, _LN_2 * forward, _LN_2 * (middle_bits - smallest / 2), variation])
+        if close is not None:
+            found[:, rows] = close
+    return [sums[0], own_bits, sums[1], other_bits, *(sums if pair.shared is None else (z, teacher.z)), *found]
+
+
+def _careful(reverse: Tensor, forward: Tensor, *sums: Tensor) -> list[int]:
+    """The rows where float32 sums are not enough: the models nearly agree, or one of them is nearly sure of a token."""
+    columns = zip(*torch.stack([reverse, forward, *sums]).tolist(), strict=True)
+    return [
+        row
+        for row, (kl, back, z, z_p, z_q) in enumerate(columns)
+        if min(kl, back) * _LN_2 < NEAR * z or min(z_p, z_q) < 1 + NEAR
+    ]
+
+
+def _some(x: Tensor, rows: list[int], scratch: Scratch, name: str) -> Tensor:
+    if len(rows) == len(x):
+        return x
+    out = scratch(f"some {name}", len(rows), x.shape[1])
+    return torch.index_select(x, 0, torch.tensor(rows, device=x.device), out=out)
+
+
+def _close(p: Tensor, q: Tensor, d: Tensor, scratch: Scratch) -> Tensor:
+    """`overlap.statistics.full_vocabulary_gpu.closely` in scratch memory, writing over its arguments."""
+    n, width = p.shape
+    largest, minus = torch.maximum(p, q, out=p), torch.abs(d, out=q).mul_(-_LN_2)
+    v = torch.expm1(minus, out=scratch("product", n, width))
+    weighed = torch.addcmul(minus, minus, v, out=scratch("weighed", n, width))
+    work = scratch("work", n, width)
+    variation = torch.mul(v, largest, out=work).sum(-1) / -2
+    smaller = torch.sub(weighed, v, out=work).mul_(largest)
+    least, more = smaller.sum(-1), torch.sub(v, minus, out=minus).mul_(largest).sub_(smaller)
+    of_p = torch.gt(d, 0.0, out=d).mul_(more)
+    reverse, forward = least + of_p.sum(-1), least + more.sub_(of_p).sum(-1)
+    log = torch.log1p(v.div_(2), out=work)
+    middle = weighed.div_(2).sub_(log.addcmul_(log, v)).mul_(largest).sum(-1)
+    return torch.stack([reverse, forward, middle, variation])
+
+
+def _columns(sums: Sequence[Tensor], peaks: tuple[Tensor, Tensor], temperature: float) -> Columns:
+    z_s, bits_s, z_t, bits_t, z, shared_z_t, reverse, forward, middle, variation = sums
+    columns = {
+        "student_entropy": z_s.log() - _LN_2 * bits_s / z_s,  # never negative: z is at least 1, bits at most 0
+        "teacher_entropy": z_t.log() - _LN_2 * bits_t / z_t,
+        "forward_kl": (forward / z).clamp_min(0.0),
+        "reverse_kl": (reverse / z).clamp_min(0.0),
+        "jensen_shannon": (middle / z).clamp(0.0, _LN_2),
+        "total_variation": (variation / z).clamp(0.0, 1.0),
+        "student_mapped_mass": (z / z_s).clamp_max(1.0),
+        "teacher_mapped_mass": (shared_z_t / z_t).clamp_max(1.0),
+    }
+    columns = {name: value.float() for name, value in columns.items()}
+    return columns | {
+        "student_log_z": z_s.log() + peaks[0].double() / temperature,
+        "teacher_log_z": z_t.log() + peaks[1].double() / temperature,
+    }
+
+
+def _exact_where_needed(columns: Columns, student: Tensor, teacher: Tensor, pair: Pair, temperature: float) -> Columns:
+    fine = torch.stack([value.isfinite() for value in columns.values()]).all(0)
+    fine &= (columns["student_mapped_mass"] > _LEAST_MASS) & (columns["teacher_mapped_mass"] > _LEAST_MASS)
+    odd = (~fine).nonzero()[:, 0]
+    columns = {name: value.clone() for name, value in columns.items()}
+    for part in even_parts(odd.numel(), max(1, ROW_ELEMENTS // max(pair.student.size, pair.teacher.size))):
+        rows = odd[part]
+        exact = exact_columns(student[rows], teacher[rows], pair, temperature)
+        for name, value in columns.items():
+            value[rows] = exact[name].to(value.dtype)
+    return columns

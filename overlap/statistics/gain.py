@@ -1,0 +1,231 @@
+"""Fixed-context gain: what a stage of training did at one and the same recorded context."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from overlap.estimates.bootstrap import DRAWS, check
+from overlap.estimates.group_sums import Groups, GroupSums, members_of
+from overlap.statistics.measure import TokenStatistics
+from overlap.estimates.summary import Estimate, estimate
+
+_SAME_TEACHER = 0.05  # nats; half-precision scoring in other batches moves an entropy by far less
+
+
+@dataclass(frozen=True, eq=False)
+class FixedContextGain:
+    """Fall of a divergence between two checkpoints, position by position.
+
+    Attributes:
+        statistic: the divergence.
+        estimate: mean fall, with a cluster bootstrap over utterances; above 0 the student came closer to the teacher.
+        before: mean of the divergence before, over the positions that the gain is defined at.
+        after: mean of it after, over the same positions.
+        values: ``[...]`` float32, before − after; NaN where masked, and where the divergence is undefined in either
+            checkpoint or infinite in both.
+        mask: ``[...]`` bool, the positions looked at.
+    """
+
+    statistic: str
+    estimate: Estimate
+    before: Estimate
+    after: Estimate
+    values: Tensor
+    mask: Tensor
+
+
+def fixed_context_gain(
+    before: TokenStatistics,
+    after: TokenStatistics,
+    *,
+    statistic: str = "forward_kl",
+    groups: Groups | None = None,
+    same_teacher: float | None = _SAME_TEACHER,
+    level: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> FixedContextGain:
+    """Compare two checkpoints of a student at recorded contexts (audio and prefix), pair by pair.
+
+    Both must have been measured on the same recorded rollouts with the same teacher: with each checkpoint's own
+    rollouts, a difference mixes what the student learned with where it now goes. Source: arXiv 2605.26844.
+
+    Args:
+        before: statistics of the earlier checkpoint, ``[...]``.
+        after: of the later one, at the same positions.
+        statistic: the divergence whose fall is the gain.
+        groups: the utterance of each position, as in `TokenStatistics.summary`.
+        same_teacher: how far, in nats, the median position may differ in ``teacher_entropy``. A frozen teacher's
+            entropy at a context is always the same, so more than rounding shows that the contexts are not. None to
+            compare whatever is given.
+        level: coverage of the intervals.
+        draws: bootstrap resamples.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: if the statistic is unknown; if shapes, masks, k or temperature differ; if the teacher does.
+    """
+    _check_paired(before, after, same_teacher)
+    old, new = (_statistic(part, statistic) for part in (before, after))
+    values = (old - new.to(old.device)).float()
+    defined = ~values.isnan()
+    kept = {
+        "gain": values,
+        "before": old.where(defined, np.nan),
+        "after": new.to(old.device).where(defined, np.nan),
+    }
+    sums = GroupSums.from_values(kept, before.default_groups() if groups is None else groups, mask=before.mask)
+    least, most = before.ranges.limits(statistic)
+    ends = estimate(sums, limits=(least, most), level=level, draws=draws, seed=seed)
+    gain = estimate(sums, limits=(least - most, most - least), level=level, draws=draws, seed=seed)["gain"]
+    return FixedContextGain(statistic, gain, ends["before"], ends["after"], values, before.mask)
+
+
+def gain_correlations(
+    before: TokenStatistics,
+    gain: FixedContextGain,
+    *,
+    statistics: Sequence[str] | None = None,
+    groups: Groups | None = None,
+    level: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """How well each statistic before a stage predicts the gain of the stage, position by position.
+
+    Spearman's rank correlation (Pearson's of quantile-normalised scores), with a cluster bootstrap over utterances
+    that ranks again in every resample. After the analysis of token teachability, arXiv 2605.26844.
+
+    Beware of what is built in: the gain is before − after, so the divergence before, and all that is made of it, such
+    as ``learnable_kl``, correlates with its own gain even where every change is noise. Compare statistics with one
+    another, and with that divergence itself, not with 0.
+
+    Args:
+        before: statistics of the earlier checkpoint, at the positions of the gain.
+        gain: from `fixed_context_gain`.
+        statistics: names; default: all.
+        groups: the utterance of each position.
+        level: coverage of the intervals.
+        draws: bootstrap resamples; each takes time linear in the number of positions, for each statistic.
+        seed: of the resampling; all statistics share the resamples.
+
+    Returns:
+        By statistic, ρ from −1 to 1 over the positions where both are defined; NaN where either is constant. The others
+        are counted as undefined.
+
+    Raises:
+        ValueError: if a statistic is unknown or the positions are not those of the gain, and as `estimate`.
+    """
+    if before.mask.shape != gain.mask.shape or not bool((before.mask == gain.mask.to(before.mask.device)).all()):
+        raise ValueError("before: expected the positions of the gain; pass the statistics that the gain was made from")
+    check(level, draws)
+    names = list(before.values()) if statistics is None else list(statistics)
+    keep = before.mask.cpu().numpy()
+    outcome = gain.values.cpu().numpy()[keep].astype(np.float64)
+    keys, member = members_of(before.default_groups() if groups is None else groups, keep.shape, keep)
+    result = {}
+    for name in names:
+        score = _statistic(before, name).cpu().numpy()[keep].astype(np.float64)
+        result[name] = rank_correlation(score, outcome, member, len(keys), level=level, draws=draws, seed=seed)
+    return result
+
+
+def rank_correlation(
+    x: np.ndarray, y: np.ndarray, member: np.ndarray, n_groups: int, *, level: float, draws: int, seed: int
+) -> Estimate:
+    """Spearman's ρ of values ``[N]``, percentiles of resamples of the groups; where either is NaN it is undefined.
+
+    Ranks are bounded, so that percentiles hold their coverage here (`tests/studies/test_coverage.py`).
+
+    Args:
+        x: values of one statistic.
+        y: of the other.
+        member: ``[N]`` number of the group of each position, below ``n_groups``.
+        n_groups: groups to draw from.
+        level: coverage of the interval.
+        draws: resamples.
+        seed: of the resampling.
+    """
+    both = ~np.isnan(x) & ~np.isnan(y)
+    pair, own = (_Ranked.of(x[both]), _Ranked.of(y[both])), member[both]
+    drawn = _resampled(pair, own, n_groups, draws, seed)
+    error, low, high = np.nan, np.nan, np.nan
+    n_defined = len(np.unique(own))
+    if n_defined >= 2 and len(drawn) >= 2:
+        error = drawn.std(ddof=1)
+        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    value = _spearman(*pair, np.ones(len(own)))
+    return Estimate(value, float(error), float(low), float(high), len(own), n_defined, int(both.size - both.sum()))
+
+
+@dataclass(frozen=True, eq=False)
+class _Ranked:
+    """Numbers by the rank of their value among the distinct values."""
+
+    dense: np.ndarray
+    n: int
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "_Ranked":
+        distinct, dense = np.unique(values, return_inverse=True)
+        return cls(dense, len(distinct))
+
+    def ranks(self, weights: np.ndarray) -> tuple[np.ndarray, bool]:
+        """Mean rank of each value where it occurs that many times, and whether there are two values at all."""
+        occurring = np.bincount(self.dense, weights, minlength=self.n)
+        return (occurring.cumsum() - occurring / 2)[self.dense], bool(np.count_nonzero(occurring) > 1)
+
+
+def _spearman(x: _Ranked, y: _Ranked, weights: np.ndarray) -> float:
+    """Spearman's ρ where each pair occurs as often as its weight says; NaN if either is constant."""
+    (a, a_varies), (b, b_varies) = x.ranks(weights), y.ranks(weights)
+    if not (a_varies and b_varies):
+        return np.nan
+    # Every rank's mean is half the number of pairs, whatever the ties.
+    a, b = a - weights.sum() / 2, b - weights.sum() / 2
+    return float((weights * a * b).sum() / np.sqrt((weights * a * a).sum() * (weights * b * b).sum()))
+
+
+def _resampled(pair: tuple[_Ranked, _Ranked], member: np.ndarray, n: int, draws: int, seed: int) -> np.ndarray:
+    """ρ of every resample of the n groups, without those in which it is undefined."""
+    generator = np.random.default_rng(seed)
+    times = (np.bincount(generator.integers(n, size=n), minlength=n).astype(np.float64) for _ in range(draws))
+    found = np.array([_spearman(*pair, drawn[member]) for drawn in times]) if n > 1 else np.zeros(0)
+    return found[~np.isnan(found)]
+
+
+def _statistic(statistics: TokenStatistics, name: str) -> Tensor:
+    values = statistics.values()
+    if name not in values:
+        raise ValueError(f"statistic: {name!r} is unknown; there are {', '.join(values)}")
+    return values[name]
+
+
+def _check_paired(before: TokenStatistics, after: TokenStatistics, same_teacher: float | None) -> None:
+    for what, old, new in (
+        ("shape", tuple(before.mask.shape), tuple(after.mask.shape)),
+        ("k", before.k, after.k),
+        ("temperature", before.temperature, after.temperature),
+    ):
+        if old != new:
+            raise ValueError(
+                f"after: expected {what} {old} like before, received {new}; measure both checkpoints on the same "
+                "recorded rollouts with the same settings"
+            )
+    mask = before.mask
+    differing = int((mask != after.mask.to(mask.device)).sum())
+    if differing:
+        raise ValueError(
+            f"after: its mask differs from before's at {differing} of {mask.numel()} positions; measure both "
+            "checkpoints with the mask of the recorded rollouts"
+        )
+    if same_teacher is not None and bool(mask.any()):
+        moved = (before.teacher_entropy - after.teacher_entropy.to(mask.device))[mask].abs().median().item()
+        if moved > same_teacher:
+            raise ValueError(
+                f"after: teacher_entropy differs from before's by {moved:.3g} nats at the median position, so the "
+                "contexts or the teachers are not the same; replay recorded rollouts with one frozen teacher, or pass "
+                "same_teacher=None to compare regardless"
+            )

@@ -1,0 +1,196 @@
+"""Per-position overlap and divergence statistics of a teacher-student pair."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from overlap.estimates.bootstrap import DRAWS
+from overlap.statistics.chunk import Setting
+from overlap.definitions import TOKEN_STATISTICS, Ranges
+from overlap.estimates.group_sums import Groups, GroupSums
+from overlap.statistics.plan import Measurement, Rows, of_logits
+from overlap.core.checks import TensorLike
+from overlap.estimates.summary import OverlapSummary
+from overlap.vocab.vocabulary_map import VocabularyMap
+
+TOP_P = 0.95
+"""Mass of the sets of ``nucleus_overlap``, unless said otherwise."""
+
+
+@dataclass(frozen=True, eq=False)
+class TokenStatistics:
+    """Statistics of every position: float32 tensors of the leading shape ``[...]``, NaN where masked or undefined.
+
+    Sizes are whole numbers and flags are 0 or 1, kept as floats so that a masked position is NaN in every field.
+    Formulas and units are in `overlap.definitions.TOKEN_STATISTICS`, whose names are the fields.
+
+    Attributes:
+        k: size of the top-k sets.
+        temperature: at which every probability was taken (the top-k sets do not depend on it).
+        top_p: mass of the sets of ``nucleus_overlap``.
+        mask: ``[...]`` bool, True where the position was measured.
+        ranges: how far each statistic can go.
+    """
+
+    student_size: Tensor
+    teacher_size: Tensor
+    union_size: Tensor
+    intersection_size: Tensor
+    overlap_ratio: Tensor
+    jaccard: Tensor
+    rank_biased_overlap: Tensor
+    nucleus_overlap: Tensor
+    top1_agreement: Tensor
+    student_mass: Tensor
+    teacher_mass: Tensor
+    student_intersection_mass: Tensor
+    teacher_intersection_mass: Tensor
+    student_entropy: Tensor
+    teacher_entropy: Tensor
+    entropy_gap: Tensor
+    forward_kl: Tensor
+    reverse_kl: Tensor
+    jensen_shannon: Tensor
+    total_variation: Tensor
+    learnable_kl: Tensor
+    incompatible_kl: Tensor
+    union_kl: Tensor
+    union_kl_tail: Tensor
+    overlap_advantage: Tensor
+    student_logprob: Tensor
+    teacher_logprob: Tensor
+    teacher_rank: Tensor
+    reverse_kl_k1: Tensor
+    reverse_kl_k3: Tensor
+    boundary_tie: Tensor
+    student_mapped_mass: Tensor
+    teacher_mapped_mass: Tensor
+    k: int
+    temperature: float
+    top_p: float
+    mask: Tensor
+    ranges: Ranges
+
+    @classmethod
+    def of(cls, measurement: Measurement, portions: Iterable[tuple[Tensor, Rows]]) -> dict[Setting, "TokenStatistics"]:
+        """Run a measurement, see `Measurement.run`: statistics by (k, temperature)."""
+        sides = measurement.pair
+        width, same = max(sides.student.n_admissible, sides.teacher.n_admissible), sides.map is None
+        return {
+            (k, temperature): cls(
+                **columns,
+                k=k,
+                temperature=temperature,
+                top_p=measurement.top_p,
+                mask=measurement.mask,
+                ranges=Ranges(k, width, same),
+            )
+            for (k, temperature), columns in measurement.run(portions).items()
+        }
+
+    def values(self) -> dict[str, Tensor]:
+        """Every statistic by name, in the order of `TOKEN_STATISTICS`."""
+        return {name: getattr(self, name) for name in TOKEN_STATISTICS}
+
+    def default_groups(self) -> Tensor:
+        """One utterance a row of the first axis, or one a position where there is a single axis."""
+        n = self.mask.shape[0] if self.mask.ndim else 1
+        return torch.arange(n)
+
+    def summary(
+        self,
+        groups: Groups | None = None,
+        *,
+        states: str | None = None,
+        level: float = 0.95,
+        draws: int = DRAWS,
+        seed: int = 0,
+    ) -> OverlapSummary:
+        """Micro-averages over positions, with intervals from a cluster bootstrap over utterances.
+
+        Args:
+            groups: which utterance each position belongs to (integers or strings): of the leading shape, or of its
+                first axes (``[B]`` for ``[B, L]``), or with axes of length 1. Default: the first axis where there are
+                two or more, else each position by itself.
+            states: whose states these are: ``"student"``, ``"teacher"``, ``"reference"`` rollouts or ``"fixed"`` ones.
+            level: coverage of the interval.
+            draws: bootstrap resamples.
+            seed: of the resampling.
+
+        Raises:
+            ValueError: if groups do not fit the leading shape.
+        """
+        sums = GroupSums.from_values(self.values(), self.default_groups() if groups is None else groups, mask=self.mask)
+        return OverlapSummary.from_group_sums(
+            sums,
+            k=self.k,
+            temperature=self.temperature,
+            states=states,
+            ranges=self.ranges,
+            level=level,
+            draws=draws,
+            seed=seed,
+        )
+
+
+def measure(
+    student_logits: TensorLike,
+    teacher_logits: TensorLike,
+    *,
+    k: int = 32,
+    mask: TensorLike | None = None,
+    vocabulary: VocabularyMap | None = None,
+    tokens: TensorLike | None = None,
+    temperature: float = 1.0,
+    blocked: Tensor | Sequence[int] | None = None,
+    teacher_blocked: Tensor | Sequence[int] | None = None,
+    top_p: float = TOP_P,
+) -> TokenStatistics:
+    """Measure support overlap and divergences at every position.
+
+    Probabilities are float32 softmaxes over each model's own admissible vocabulary at ``temperature``. Between
+    different vocabularies the supports, and so the masses, keep only tokens that both have, and the four
+    whole-vocabulary divergences are taken over the shared ids, renormalised there; the mapped masses say how much of
+    each distribution that is.
+
+    The logits may be torch tensors, numpy arrays or anything that speaks DLPack, in half precision, not contiguous, and
+    on different devices. On a CPU as many threads as torch has, at most `overlap.core.threads.MOST`, take positions of their
+    own. At V = 151,936 the temporaries stay below 64 MiB, however many the positions; see `overlap.sweep` for several k
+    and temperatures from one pass, `overlap.measure_hidden` to go without logits.
+
+    Args:
+        student_logits: ``[..., V]`` raw scores. A score of −inf means probability zero.
+        teacher_logits: ``[..., V_teacher]`` raw scores at the same positions.
+        k: size of the top-k sets.
+        mask: ``[...]`` bool, True where a position counts; elsewhere the logits are not looked at and the result is
+            NaN.
+        vocabulary: the map between the two vocabularies; None when ids agree.
+        tokens: ``[...]`` integers, the generated ids in the student's vocabulary, negative where there is none.
+        temperature: divides both sides' logits in every probability.
+        blocked: the student's ids to take out of both distributions and sets (control tokens, padded ids), or a ``[V]``
+            bool mask of them.
+        teacher_blocked: the teacher's ids to take out of both; needed for those that no student id maps to.
+        top_p: mass of the sets of ``nucleus_overlap``, between 0 and 1.
+
+    Returns:
+        Statistics on the student's device, without gradient.
+
+    Raises:
+        ValueError: on shapes, dtypes or sizes that do not fit, and on NaN, +inf or only −inf at an unmasked position;
+            says what was received, what is expected and what to do.
+    """
+    measurement, rows = of_logits(
+        student_logits,
+        teacher_logits,
+        ks=(k,),
+        temperatures=(temperature,),
+        mask=mask,
+        vocabulary=vocabulary,
+        tokens=tokens,
+        blocked=blocked,
+        teacher_blocked=teacher_blocked,
+        top_p=top_p,
+    )
+    return TokenStatistics.of(measurement, [(measurement.where, rows)])[k, float(temperature)]

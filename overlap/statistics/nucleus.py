@@ -1,0 +1,177 @@
+"""Overlap of top-p sets, from the ranked lists where they reach p and from the whole vocabulary elsewhere."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from overlap.vocab.vocab_pair import Pair, Side
+from overlap.core.buffers import Scratch
+from overlap.core.topk_kernel import BLOCK
+from overlap.core.topk import Support, intersection
+
+_SORTED, _SAMPLE = 2048, 1024
+_LN_2 = math.log(2.0)
+
+
+def nucleus_overlap(
+    scores: tuple[Tensor, Tensor],
+    ranked: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]],
+    log_z: tuple[Tensor, Tensor],
+    pair: Pair,
+    temperature: float,
+    p: float,
+    scratch: Scratch,
+) -> Tensor:
+    """Jaccard index of both models' top-p sets: the smallest sets of most probable tokens whose mass reaches p.
+
+    Tokens that the other vocabulary does not have are dropped from a set once it is chosen, as from the supports.
+
+    Args:
+        scores: the student's and the teacher's raw scores, ``[n, V]`` of any floating type.
+        ranked: of each, the best scores and ids in order, ``[n, m]``.
+        log_z: of each, ``[n]`` float64, the logarithm of the partition function at ``temperature``.
+        pair: the vocabularies.
+        temperature: divides the scores.
+        p: mass to reach, equal scores by ascending id.
+        scratch: memory to work in.
+
+    Returns:
+        ``[n]``, NaN where both sets are empty.
+    """
+    undefined = ~(log_z[0].isfinite() & log_z[1].isfinite())  # a row without a softmax is refused elsewhere
+    supports, narrow = [], torch.ones_like(undefined)
+    for (values, ids), z in zip(ranked, log_z, strict=True):
+        mass = (values.double() / temperature - z[:, None]).exp()
+        before = mass.cumsum(-1) - mass
+        member = before < p
+        supports.append(Support(ids.masked_fill(~member, 0), member))
+        narrow &= (mass.sum(-1) >= p) | undefined
+    longest = torch.maximum(supports[0].size, supports[1].size)[narrow]
+    width = int(longest.max()) if longest.numel() else 0
+    supports = [Support(support.ids[:, :width], support.valid[:, :width]) for support in supports]
+    student, teacher = pair.student_support(supports[0]), pair.teacher_support(supports[1])
+    shared = intersection(student, teacher).size
+    result = shared / (student.size + teacher.size - shared)
+    for row in (~narrow).nonzero()[:, 0].tolist():
+        student = _nucleus(scores[0][row], log_z[0][row], pair.student, temperature, p, scratch, "student nucleus")
+        teacher = _nucleus(scores[1][row], log_z[1][row], pair.teacher, temperature, p, scratch, "teacher nucleus")
+        if pair.shared is not None:
+            student, teacher = student[pair.shared[0]], teacher[pair.shared[1]]
+        both = torch.dot(student, teacher)
+        result[row] = both / (student.sum() + teacher.sum() - both)
+    return result
+
+
+def _nucleus(
+    scores: Tensor, log_z: Tensor, side: Side, temperature: float, p: float, scratch: Scratch, name: str
+) -> Tensor:
+    """The top-p set of one row of scores: ``[V]`` float32, 1 for its members, else 0."""
+    size, padded = scores.numel(), -(-scores.numel() // BLOCK) * BLOCK
+    whole, above = scratch("mass", 1, padded)[0], scratch(name, 1, padded)[0]
+    whole[size:] = 0.0
+    mass = whole[:size]
+    # In powers of two, which is the faster function, and in units of the best token's mass, which keeps most digits.
+    mass.copy_(scores)
+    mass[side.blocked] = -torch.inf  # whatever stands there, NaN included
+    peak = mass.max()
+    mass.sub_(peak).mul_(1 / (temperature * _LN_2)).exp2_()
+    total = float((log_z - peak.double() / temperature).exp())
+    least, last = _cut(whole, p * total, total, above)
+    torch.ge(mass[: last + 1], least, out=above[: last + 1])
+    torch.gt(mass[last + 1 :], least, out=above[last + 1 : size])
+    return above[:size]
+
+
+def _cut(mass: Tensor, goal: float, total: float, above: Tensor) -> tuple[float, int]:
+    """The least mass of a token in the smallest set that reaches the goal, and the last id with that mass in it."""
+    bracket = _Bracket.around(mass, goal, total, above)
+    ids = bracket.doubtful()
+    ordered, order = mass[ids].sort(descending=True, stable=True)
+    before = ordered.double().cumsum(0) - ordered.double() + bracket.above_high[1]
+    place = int((before < goal).sum()) - 1
+    return float(ordered[place]), int(ids[order[place]])
+
+
+@dataclass
+class _Bracket:
+    """Two masses around the one that is looked for: the tokens above ``low`` reach the goal, those above ``high`` not.
+
+    Attributes:
+        mass: ``[V]`` of every token.
+        goal: what the set has to reach.
+        above: ``[V]`` to work in.
+        low: the lower mass.
+        high: the upper mass.
+        above_low: how many tokens lie above the lower mass, and their sum.
+        above_high: the same of the upper mass.
+    """
+
+    mass: Tensor
+    goal: float
+    above: Tensor
+    low: float
+    high: float
+    above_low: tuple[int, float]
+    above_high: tuple[int, float] = (0, 0.0)
+
+    @classmethod
+    def around(cls, mass: Tensor, goal: float, total: float, above: Tensor) -> "_Bracket":
+        """Narrowed until few tokens lie between, first by a sample of the tokens, then by interpolation."""
+        bracket = cls(mass, goal, above, 0.0, float(mass.max()), (mass.numel(), total))
+        # The tokens outside are light and many: a sample says much more about them than about those inside.
+        step = max(1, mass.numel() // _SAMPLE)
+        sample = mass[::step].sort().values
+        at, margin = int(torch.searchsorted(step * sample.cumsum(0), total - goal)), sample.numel() // 32
+        for place in (at - margin, at + margin):
+            if bracket.open:
+                bracket.look(float(sample[min(max(place, 0), sample.numel() - 1)]))
+        while bracket.open:
+            width = bracket.width
+            margin = (bracket.above_low[1] - bracket.above_high[1]) / 32
+            for reached in (goal + margin, goal - margin):
+                bracket.look(bracket.where(reached))
+            if bracket.width > width / 2:
+                bracket.look(bracket.where(None))
+                bracket.step()
+        return bracket
+
+    @property
+    def open(self) -> bool:
+        """Whether many tokens, of more than one mass, lie between."""
+        return self.above_low[0] - self.above_high[0] > _SORTED and self.width > 1e-6
+
+    @property
+    def width(self) -> float:
+        """Logarithm of the ratio of the two masses, a lower one of nothing taken for 1e-9 of the upper one."""
+        return math.log(self.high / max(self.low, 1e-9 * self.high))
+
+    def where(self, reached: float | None) -> float:
+        """The mass above which the tokens have that sum, by interpolation in its logarithm; the middle if None."""
+        share = 0.5
+        if reached is not None:
+            share = (reached - self.above_high[1]) / (self.above_low[1] - self.above_high[1])
+        return self.high * math.exp(-self.width * min(max(share, 0.0), 1.0))
+
+    def look(self, mass: float) -> None:
+        """Move one end to a mass between them."""
+        torch.gt(self.mass, mass, out=self.above)
+        found = int(self.above.sum()), float(self.above.mul_(self.mass).sum())
+        if found[1] >= self.goal and mass > self.low:
+            self.low, self.above_low = mass, found
+        elif found[1] < self.goal and mass < self.high:
+            self.high, self.above_high = mass, found
+
+    def step(self) -> None:
+        """Look at the largest mass between: many tokens may have just that one."""
+        self.high = float(torch.le(self.mass, self.high, out=self.above).mul_(self.mass).max())
+        self.look(float(np.nextafter(np.float32(self.high), np.float32(0.0))))
+
+    def doubtful(self) -> Tensor:
+        """Ids of the tokens between, ascending: they are looked for in the blocks that have one."""
+        band = torch.le(self.mass, self.high, out=self.above).mul_(self.mass).view(-1, BLOCK)
+        blocks = (band.amax(-1) > self.low).nonzero()[:, 0]
+        found = (band.index_select(0, blocks).view(-1) > self.low).nonzero()[:, 0]
+        return blocks[found // BLOCK] * BLOCK + found % BLOCK

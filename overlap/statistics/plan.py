@@ -1,0 +1,259 @@
+"""One pass over all positions: what is asked, checked, and walked through in chunks of bounded memory."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from overlap import positions, workers
+from overlap.statistics.chunk import Setting, measure_chunk
+from overlap.definitions import TOKEN_STATISTICS
+from overlap.vocab.vocab_pair import Pair
+from overlap.core.checks import TensorLike, as_tensor, check_k, check_logits, check_mask, refuse_undefined
+from overlap.core.buffers import Scratch
+from overlap.vocab.vocabulary_map import UNMAPPED, VocabularyMap
+from overlap.statistics.full_vocabulary import ROW_ELEMENTS, Columns
+
+_SLOTS = 2**14  # of all sets of a chunk together
+
+Rows = Callable[[Tensor, Scratch], tuple[Tensor, Tensor]]
+"""From flat positions ``[n]``, ascending, to both models' scores ``[n, V]`` there, of any floating type; they may lie
+in the scratch memory. Several threads ask at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What is to be measured.
+
+    Attributes:
+        pair: both vocabularies.
+        mask: ``[...]`` bool, True where a position counts.
+        tokens: ``[...]`` long, negative where there is none.
+        ks: sizes of the sets, ascending.
+        temperatures: dividing the scores.
+        top_p: mass of the nuclei.
+    """
+
+    pair: Pair
+    mask: Tensor
+    tokens: Tensor
+    ks: tuple[int, ...]
+    temperatures: tuple[float, ...]
+    top_p: float
+
+    @classmethod
+    def of(
+        cls,
+        sizes: tuple[int, int],
+        shape: torch.Size,
+        device: torch.device,
+        *,
+        ks: Sequence[int],
+        temperatures: Sequence[float],
+        mask: TensorLike | None,
+        vocabulary: VocabularyMap | None,
+        tokens: TensorLike | None,
+        blocked: Tensor | Sequence[int] | None,
+        teacher_blocked: Tensor | Sequence[int] | None,
+        top_p: float,
+    ) -> "Measurement":
+        """Check everything against the widths of both models' logits and the leading shape.
+
+        Raises:
+            ValueError: on what does not fit; says what was received, what is expected and what to do.
+        """
+        for temperature in temperatures:
+            if not temperature > 0 or temperature == float("inf"):
+                raise ValueError(f"temperature: expected a finite number above 0, received {temperature!r}")
+        if not 0 < top_p < 1:
+            raise ValueError(f"top_p: expected a number between 0 and 1, received {top_p!r}")
+        pair = Pair.of(*sizes, vocabulary, blocked, teacher_blocked, device)
+        for k in ks:
+            check_k(k, pair.student.n_admissible, "the student's logits")
+            check_k(k, pair.teacher.n_admissible, "the teacher's logits")
+        checked = check_mask(None if mask is None else as_tensor(mask, "mask"), shape, device)
+        return cls(
+            pair,
+            checked,
+            _check_tokens(tokens, checked, sizes[0]),
+            tuple(sorted(set(ks))),
+            tuple(dict.fromkeys(float(t) for t in temperatures)),
+            float(top_p),
+        )
+
+    @property
+    def where(self) -> Tensor:
+        """``[n]`` the flat positions that count, ascending."""
+        return self.mask.reshape(-1).nonzero()[:, 0]
+
+    @torch.no_grad()
+    def run(self, portions: Iterable[tuple[Tensor, Rows]]) -> dict[Setting, Columns]:
+        """Measure at every position of the mask.
+
+        Args:
+            portions: flat positions that count, and where their scores come from: each position in one portion. A
+                portion is done with before the next one is asked for.
+
+        Returns:
+            By setting, every statistic of `overlap.definitions.TOKEN_STATISTICS`, of the leading shape.
+
+        Raises:
+            ValueError: if a position has no softmax; names the model and the first such position.
+        """
+        n, device = self.mask.numel(), self.mask.device
+        settings = [(k, temperature) for temperature in self.temperatures for k in self.ks]
+        results = {
+            setting: {name: torch.full((n,), torch.nan, device=device) for name in TOKEN_STATISTICS}
+            for setting in settings
+        }
+        peaks = torch.zeros(n, device=device), torch.zeros(n, device=device)
+        threads = workers.count(device)
+        idle = [Scratch(device) for _ in range(threads)]
+        for where, rows in portions:
+
+            def work(chunk: Tensor, rows: Rows = rows) -> None:
+                scratch = idle.pop()
+                try:
+                    self._measure(chunk, rows, scratch, results, peaks)
+                finally:
+                    idle.append(scratch)
+
+            workers.each(work, [where[part] for part in self._parts(where.numel(), threads)], device)
+        where = self.where
+        index = self.mask.reshape(self.mask.shape or (1,)).nonzero(as_tuple=True)
+        refuse_undefined(peaks[0][where], index, "student_logits")
+        refuse_undefined(peaks[1][where], index, "teacher_logits")
+        shape = self.mask.shape
+        return {s: {name: values.reshape(shape) for name, values in columns.items()} for s, columns in results.items()}
+
+    def _measure(
+        self,
+        chunk: Tensor,
+        rows: Rows,
+        scratch: Scratch,
+        results: dict[Setting, Columns],
+        peaks: tuple[Tensor, Tensor],
+    ) -> None:
+        """Measure at a few positions, and write what is found to their places."""
+        student, teacher = rows(chunk, scratch)
+        measured, best = measure_chunk(
+            student,
+            teacher.to(self.mask.device),
+            self.tokens.reshape(-1)[chunk],
+            self.pair,
+            ks=self.ks,
+            temperatures=self.temperatures,
+            top_p=self.top_p,
+            scratch=scratch,
+        )
+        for setting, columns in results.items():
+            for name, values in columns.items():
+                values[chunk] = measured[setting][name].float()
+        peaks[0][chunk], peaks[1][chunk] = best.student, best.teacher
+
+    def _parts(self, n: int, threads: int) -> list[slice]:
+        """Slices of n positions for `_measure`: all threads together hold no more scores than one alone.
+
+        A few rows are not worth a second thread.
+        """
+        width = max(self.pair.student.size, self.pair.teacher.size)
+        share = max(-(-n // threads), ROW_ELEMENTS // width)
+        most = min(positions.CHUNK_ELEMENTS // (width * threads), _SLOTS // self.ks[-1], share)
+        return positions.even_parts(n, max(1, most))
+
+
+def of_logits(
+    student_logits: TensorLike,
+    teacher_logits: TensorLike,
+    *,
+    ks: Sequence[int],
+    temperatures: Sequence[float],
+    mask: TensorLike | None,
+    vocabulary: VocabularyMap | None,
+    tokens: TensorLike | None,
+    blocked: Tensor | Sequence[int] | None,
+    teacher_blocked: Tensor | Sequence[int] | None,
+    top_p: float,
+) -> tuple[Measurement, Rows]:
+    """What to measure on ``[..., V]`` logits of both models, and where its rows come from.
+
+    Raises:
+        ValueError: on what does not fit; says what was received, what is expected and what to do.
+    """
+    student, teacher = as_tensor(student_logits, "student_logits"), as_tensor(teacher_logits, "teacher_logits")
+    check_logits(student, "student_logits")
+    check_logits(teacher, "teacher_logits")
+    check_leading(teacher, "teacher_logits", student.shape[:-1])
+    measurement = Measurement.of(
+        (student.shape[-1], teacher.shape[-1]),
+        student.shape[:-1],
+        student.device,
+        ks=ks,
+        temperatures=temperatures,
+        mask=mask,
+        vocabulary=vocabulary,
+        tokens=tokens,
+        blocked=blocked,
+        teacher_blocked=teacher_blocked,
+        top_p=top_p,
+    )
+    return measurement, _rows_of_logits(student, teacher)
+
+
+def _rows_of_logits(student: Tensor, teacher: Tensor) -> Rows:
+    """Rows of ``[..., V]`` logits, without a copy where they lie one behind the other."""
+    ours, theirs = _flat(student.detach(), "student rows"), _flat(teacher.detach(), "teacher rows")
+    return lambda chunk, scratch: (ours(chunk, scratch), theirs(chunk, scratch))
+
+
+def _flat(logits: Tensor, name: str) -> Callable[[Tensor, Scratch], Tensor]:
+    shape, width = logits.shape[:-1], logits.shape[-1]
+    try:
+        flat = logits.view(-1, width) if logits.numel() else logits.reshape(-1, width)
+    except RuntimeError:  # the leading axes do not merge: gather, for reshape would copy everything
+        return lambda chunk, _: logits[torch.unravel_index(chunk.to(logits.device), shape)]
+
+    def rows(chunk: Tensor, scratch: Scratch) -> Tensor:
+        first, n = int(chunk[0]), chunk.numel()
+        if int(chunk[-1]) - first == n - 1:
+            return flat[first : first + n]
+        if flat.device != scratch.device:
+            return flat[chunk.to(flat.device)]
+        return torch.index_select(flat, 0, chunk, out=scratch(name, n, width, dtype=flat.dtype))
+
+    return rows
+
+
+def check_leading(logits: Tensor, name: str, shape: torch.Size) -> None:
+    """Refuse scores at other positions than the student's.
+
+    Raises:
+        ValueError: naming both shapes.
+    """
+    if logits.shape[:-1] != shape:
+        raise ValueError(
+            f"{name}: expected the student's leading shape {list(shape)}, received {list(logits.shape[:-1])}; score "
+            "the same positions with both models"
+        )
+
+
+def _check_tokens(tokens: TensorLike | None, mask: Tensor, vocabulary: int) -> Tensor:
+    if tokens is None:
+        return torch.full(mask.shape, UNMAPPED, device=mask.device)
+    ids = as_tensor(tokens, "tokens")
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"tokens: expected a torch.int64 tensor of generated ids, received {ids.dtype}")
+    if ids.shape != mask.shape:
+        raise ValueError(
+            f"tokens: expected the logits' leading shape {list(mask.shape)}, received {list(ids.shape)}; "
+            "give one id a position, negative where there is none"
+        )
+    ids = ids.to(mask.device, torch.long)
+    outside = ids[mask & (ids >= vocabulary)]
+    if outside.numel():
+        raise ValueError(
+            f"tokens: id {int(outside[0])} is outside the student's vocabulary of {vocabulary}; ids must be in the "
+            "student's vocabulary"
+        )
+    return torch.where(mask, ids, UNMAPPED)

@@ -1,0 +1,87 @@
+"""Divergence on a set of tokens with everything outside it as one more token."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from overlap.core.divergence import kl_divergence
+from overlap.vocab.vocab_pair import Side
+from overlap.core.checks import even_parts
+from overlap.statistics.full_vocabulary import NEAR, ROW_ELEMENTS
+
+_ROUNDING = 1e-7
+"""Of the sum of all tokens but the best, and of the best one too where that sum is not small."""
+_TOLERATED = 1e-4
+"""Part of the divergence by which rounding may move it."""
+_LEAST = 1e-6
+"""In nats: a divergence below it is only so exact."""
+
+
+def kl_with_tail(
+    scores: tuple[Tensor, Tensor],
+    ids: tuple[Tensor, Tensor],
+    valid: Tensor,
+    log_p: tuple[Tensor, Tensor],
+    best: tuple[Tensor, Tensor],
+    log_z: tuple[Tensor, Tensor],
+    sides: tuple[Side, Side],
+    temperature: float,
+) -> Tensor:
+    """KL(q‖p) over the members of a set and over the rest as one token, from both models' own probabilities.
+
+    The rest is 1 less the set's probability. Where that leaves too few digits it is summed over the tokens outside.
+
+    Args:
+        scores: the student's and the teacher's raw scores, ``[n, V]`` of any floating type.
+        ids: ``[n, m]`` the set in each model's ids.
+        valid: ``[n, m]`` bool, slots that hold a member; members are admissible and distinct.
+        log_p: of each, ``[n, m]`` float64 log-probabilities of the members.
+        best: of each, ``[n]`` the best score.
+        log_z: of each, ``[n]`` float64, the logarithm of the partition function at the temperature.
+        sides: both vocabularies.
+        temperature: divides the scores.
+
+    Returns:
+        ``[n]`` float64 in nats; +inf where the student excludes what the teacher allows.
+    """
+    none = [valid.sum(-1) == side.n_admissible for side in sides]
+    outside = [1.0 - torch.where(valid, log.exp(), 0.0).sum(-1) for log in log_p]
+    tails = [
+        torch.where(nothing, -torch.inf, left.clamp_min(0.0).log()) for nothing, left in zip(none, outside, strict=True)
+    ]
+    kl = _kl(log_p, tails, valid)
+    lost = []
+    for top, z in zip(best, log_z, strict=True):
+        rest = -torch.expm1(top.double() / temperature - z)
+        lost.append(
+            _ROUNDING * torch.where(rest < NEAR, rest, 1.0) + 4 * torch.finfo(torch.float64).eps * (1.0 + z.abs())
+        )
+    # An error of log z leaves the members and the rest to add up to 1: it moves the KL by their differences alone.
+    ratio = tails[1] - tails[0]
+    moved = lost[0] * ratio.expm1().abs() + lost[1] * ratio.abs()
+    doubtful = (~(moved <= _TOLERATED * (kl + _LEAST)) | kl.isinf()) & ~(none[0] & none[1])
+    for part in even_parts(int(doubtful.sum()), max(1, ROW_ELEMENTS // max(side.size for side in sides))):
+        rows = doubtful.nonzero()[:, 0][part]
+        summed = [
+            _outside(s[rows], i[rows], valid[rows], side, temperature) - z[rows]
+            for s, i, side, z in zip(scores, ids, sides, log_z, strict=True)
+        ]
+        kl[rows] = _kl([log[rows] for log in log_p], summed, valid[rows])
+    return kl
+
+
+def _kl(log_p: Sequence[Tensor], tails: Sequence[Tensor], valid: Tensor) -> Tensor:
+    student, teacher = (torch.cat([log, tail[:, None]], -1) for log, tail in zip(log_p, tails, strict=True))
+    return kl_divergence(teacher, student, torch.nn.functional.pad(valid, (0, 1), value=True))
+
+
+def _outside(scores: Tensor, ids: Tensor, valid: Tensor, side: Side, temperature: float) -> Tensor:
+    """log Σ exp(z / τ) over the admissible tokens that are not in a set, ``[n]`` float64."""
+    n, spare = len(scores), side.size  # a column for slots that hold no member
+    left = torch.nn.functional.pad(scores.float(), (0, 1))
+    left[:, side.blocked] = -torch.inf
+    left.scatter_(-1, ids.masked_fill(~valid, spare), -torch.inf)
+    left = left[:, :spare]
+    peak = left.amax(-1, keepdim=True).nan_to_num(neginf=0.0)
+    return ((left - peak) / temperature).logsumexp(-1).double() + (peak.double() / temperature).view(n)

@@ -1,0 +1,1 @@
+"""Two vocabularies as one: the map between token ids, tokens' bytes, alignment of texts, coverage."""
