@@ -13,16 +13,14 @@ tensor([[1., 0.]])
 Names are imported when they are first asked for: the gates and the definitions need no PyTorch, which takes seconds.
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from overlap import presets, strata
-    from overlap.vocab.alignment import Alignment, align, match
     from overlap.bounds import BoundsSummary, OverlapBounds, measure_bounds
-    from overlap.vocab.coverage import Coverage, coverage
+    from overlap.core.lm_head import Head
+    from overlap.core.topk import Support, intersection, top_k, union
     from overlap.definitions import (
         BOUNDED_STATISTICS,
         CHECKPOINT_STATISTICS,
@@ -35,14 +33,7 @@ if TYPE_CHECKING:
     from overlap.estimates.estimate import Estimate
     from overlap.estimates.first_reading import FirstReading, first_reading
     from overlap.estimates.funnel import BINS, Funnel, account, assign_bins
-    from overlap.statistics.gain import FixedContextGain, fixed_context_gain, gain_correlations
-    from overlap.gates import Action, All, Any, Collapse, Decision, FixedSteps, Gate, Plateau, Threshold
     from overlap.estimates.group_sums import GroupSums, packed_groups
-    from overlap.core.lm_head import Head
-    from overlap.statistics.from_hidden import measure_hidden
-    from overlap.losses.union_kl import UnionKL, union_kl
-    from overlap.statistics.meter import OverlapMeter
-    from overlap.losses.divergence_on_set import sampled_reverse_kl, set_divergence, set_logprobs, set_mass, support_kl
     from overlap.estimates.sequences import (
         length_ratio,
         repetition,
@@ -51,14 +42,21 @@ if TYPE_CHECKING:
         token_rate,
         utterance_estimates,
     )
-    from overlap.statistics.measure import TokenStatistics, measure
     from overlap.estimates.summary import OverlapSummary
-    from overlap.core.topk import Support, intersection, top_k, union
-    from overlap.statistics.sweep import sweep
-    from overlap.vocab.token_bytes import TokenBytes, token_bytes
-    from overlap.version import __version__ as __version__
-    from overlap.vocab.vocabulary_map import UNMAPPED, VocabularyMap
+    from overlap.gates import Action, All, Any, Collapse, Decision, FixedSteps, Gate, Plateau, Threshold
+    from overlap.losses.divergence_on_set import sampled_reverse_kl, set_divergence, set_logprobs, set_mass, support_kl
     from overlap.losses.full_vocabulary import vocabulary_divergence
+    from overlap.losses.union_kl import UnionKL, union_kl
+    from overlap.statistics.from_hidden import measure_hidden
+    from overlap.statistics.gain import FixedContextGain, fixed_context_gain, gain_correlations
+    from overlap.statistics.measure import TokenStatistics, measure
+    from overlap.statistics.meter import OverlapMeter
+    from overlap.statistics.sweep import sweep
+    from overlap.version import __version__ as __version__
+    from overlap.vocab.alignment import Alignment, align, match
+    from overlap.vocab.coverage import Coverage, coverage
+    from overlap.vocab.token_bytes import TokenBytes, token_bytes
+    from overlap.vocab.vocabulary_map import UNMAPPED, VocabularyMap
 
 __all__ = [
     "BINS",
@@ -132,9 +130,9 @@ __all__ = [
 ]
 
 _MODULES = {
-    "alignment": ("Alignment", "align", "match"),
+    "vocab.alignment": ("Alignment", "align", "match"),
     "bounds": ("BoundsSummary", "OverlapBounds", "measure_bounds"),
-    "coverage": ("Coverage", "coverage"),
+    "vocab.coverage": ("Coverage", "coverage"),
     "definitions": (
         "BOUNDED_STATISTICS",
         "DECIDED_BY_TOP_K",
@@ -143,18 +141,18 @@ _MODULES = {
         "TOKEN_STATISTICS",
         "Definition",
     ),
-    "distributed": ("gathered", "reduce_funnel"),
-    "first_reading": ("FirstReading", "first_reading"),
-    "funnel": ("BINS", "Funnel", "account", "assign_bins"),
-    "gain": ("FixedContextGain", "fixed_context_gain", "gain_correlations"),
+    "estimates.distributed": ("gathered", "reduce_funnel"),
+    "estimates.first_reading": ("FirstReading", "first_reading"),
+    "estimates.funnel": ("BINS", "Funnel", "account", "assign_bins"),
+    "statistics.gain": ("FixedContextGain", "fixed_context_gain", "gain_correlations"),
     "gates": ("Action", "All", "Any", "Collapse", "Decision", "FixedSteps", "Gate", "Plateau", "Threshold"),
-    "groups": ("GroupSums", "packed_groups"),
-    "heads": ("Head",),
-    "hidden": ("measure_hidden",),
-    "losses": ("UnionKL", "union_kl"),
-    "meter": ("OverlapMeter",),
-    "objectives": ("sampled_reverse_kl", "set_divergence", "set_logprobs", "set_mass", "support_kl"),
-    "sequences": (
+    "estimates.group_sums": ("GroupSums", "packed_groups"),
+    "core.lm_head": ("Head",),
+    "statistics.from_hidden": ("measure_hidden",),
+    "losses.union_kl": ("UnionKL", "union_kl"),
+    "statistics.meter": ("OverlapMeter",),
+    "losses.divergence_on_set": ("sampled_reverse_kl", "set_divergence", "set_logprobs", "set_mass", "support_kl"),
+    "estimates.sequences": (
         "length_ratio",
         "repetition",
         "sequence_estimates",
@@ -162,43 +160,34 @@ _MODULES = {
         "token_rate",
         "utterance_estimates",
     ),
-    "statistics": ("TokenStatistics", "measure"),
-    "estimate": ("Estimate",),
-    "summary": ("OverlapSummary",),
-    "support": ("Support", "intersection", "top_k", "union"),
-    "sweep": ("sweep",),
-    "token_bytes": ("TokenBytes", "token_bytes"),
+    "statistics.measure": ("TokenStatistics", "measure"),
+    "estimates.estimate": ("Estimate",),
+    "estimates.summary": ("OverlapSummary",),
+    "core.topk": ("Support", "intersection", "top_k", "union"),
+    "statistics.sweep": ("sweep",),
+    "vocab.token_bytes": ("TokenBytes", "token_bytes"),
     "version": ("__version__",),
-    "vocabulary": ("UNMAPPED", "VocabularyMap"),
-    "vocabulary_objective": ("vocabulary_divergence",),
+    "vocab.vocabulary_map": ("UNMAPPED", "VocabularyMap"),
+    "losses.full_vocabulary": ("vocabulary_divergence",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
-class _Package(ModuleType):
-    """This package, in which `coverage`, `sweep` and `token_bytes` are functions and not the files that hold them."""
-
-    def __getattr__(self, name: str) -> object:
-        if name in _HOMES:
-            value = getattr(import_module(f"overlap.{_HOMES[name]}"), name)
-            setattr(self, name, value)
-            return value
-        if not name.startswith("_"):
-            try:
-                return import_module(f"overlap.{name}")
-            except ModuleNotFoundError as error:
-                if error.name != f"overlap.{name}":
-                    raise
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        value = getattr(import_module(f"overlap.{_HOMES[name]}"), name)
+    elif name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    else:
+        try:
+            value = import_module(f"overlap.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"overlap.{name}":
+                raise
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    globals()[name] = value
+    return value
 
-    def __setattr__(self, name: str, value: object) -> None:
-        # Whenever a file is imported, Python sets it as an attribute of its package.
-        if isinstance(value, ModuleType) and name in _HOMES:
-            value = getattr(value, name)
-        super().__setattr__(name, value)
 
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *__all__})
-
-
-sys.modules[__name__].__class__ = _Package
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,10 +14,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from overlap.core.checks import admissible_ids, as_tensor, check_logits, check_mask
+from overlap.core.chunking import chunks
 from overlap.core.divergence import entropy, log_softmax
-from overlap.core.checks import admissible_ids, as_tensor, check_logits, check_mask, chunks
-from overlap.statistics.measure import measure
 from overlap.core.topk import Support, intersection, top_k, union
+from overlap.statistics.measure import measure
 
 Ids = Tensor | Sequence[int]
 

@@ -13,8 +13,8 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from overlap.definitions import canonical
 from overlap.estimates.group_sums import Groups
-from overlap.statistics.measure import TokenStatistics
 from overlap.estimates.summary import OverlapSummary
+from overlap.statistics.measure import TokenStatistics
 
 from .glyphs import legible
 from .moments import measured

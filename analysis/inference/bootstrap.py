@@ -56,7 +56,8 @@ def contrast(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Interval:
-    """A weighted sum of ratios, Σ_k c_k Σ_i x_ik / Σ_i n_ik, with the interval of `overlap.estimates.bootstrap.studentised`.
+    """A weighted sum of ratios, Σ_k c_k Σ_i x_ik / Σ_i n_ik, with the interval of
+    `overlap.estimates.bootstrap.studentised`.
 
     All ratios share the clusters, so a difference (weights 1 and −1) is paired. Where nothing varies there is no
     interval.

@@ -83,7 +83,8 @@ def error_rate(
 ) -> Interval:
     """Error rate of one evaluation, with an interval; over utterances it is the one that the evaluation itself has.
 
-    Where all have the same rate, the ends are what could have escaped notice (`overlap.estimates.bootstrap.unseen_errors`).
+    Where all have the same rate, the ends are what could have escaped notice
+    (`overlap.estimates.bootstrap.unseen_errors`).
 
     Args:
         transcripts: A row an utterance, from `Run.transcripts` or `distill evaluate --output`.

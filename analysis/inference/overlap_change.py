@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from overlap.estimates.bootstrap import DRAWS
 from overlap.definitions import TOKEN_STATISTICS, canonical
+from overlap.estimates.bootstrap import DRAWS
 
 from ..formatting import count, decimals, interval, number, p_text, signed
 from ..printed import PrintedTable

@@ -15,8 +15,8 @@ from scipy.stats import rankdata
 from scipy.stats import t as student_t
 
 from overlap import TokenStatistics, fixed_context_gain, gain_correlations
-from overlap.estimates.bootstrap import DRAWS
 from overlap.definitions import TOKEN_STATISTICS, Ranges, canonical
+from overlap.estimates.bootstrap import DRAWS
 
 from ..formatting import count, decimals, interval, number, p_text, signed
 from ..printed import PrintedTable

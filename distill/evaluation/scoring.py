@@ -175,10 +175,10 @@ def score_transcripts(
     and nothing to the total.
 
     The intervals come from speakers drawn with replacement, with all of their utterances, where every utterance names
-    one and there are enough (:func:`overlap.estimates.clusters.resampled`), and else from utterances (Bisani & Ney, ICASSP 2004),
-    the same ones for every rate, with the studentised ends that every overlap statistic has
-    (:func:`overlap.estimates.summary.estimate`). Where all of them have the same rate, such as none or all of their words, the
-    ends are what could have escaped notice (:func:`overlap.estimates.bootstrap.unseen_errors`).
+    one and there are enough (:func:`overlap.estimates.clusters.resampled`), and else from utterances (Bisani & Ney,
+    ICASSP 2004), the same ones for every rate, with the studentised ends that every overlap statistic has
+    (:func:`overlap.estimates.summary.estimate`). Where all of them have the same rate, such as none or all of their
+    words, the ends are what could have escaped notice (:func:`overlap.estimates.bootstrap.unseen_errors`).
 
     Args:
         references: Reference transcripts by utterance id, or in order.

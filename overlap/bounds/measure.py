@@ -6,15 +6,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overlap.estimates.bootstrap import DRAWS
 from overlap.bounds.chunk import Chunk, Space
 from overlap.bounds.listing import Listing, check_listing
 from overlap.bounds.polytope import Bounds
 from overlap.bounds.summary import BoundsSummary
-from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K
-from overlap.estimates.group_sums import Groups
-from overlap.core.checks import admissible_ids, as_tensor, check_k, check_logits, check_mask, chunks
+from overlap.core.checks import admissible_ids, as_tensor, check_k, check_logits, check_mask
+from overlap.core.chunking import chunks
 from overlap.core.topk import Support, top_k
+from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K
+from overlap.estimates.bootstrap import DRAWS
+from overlap.estimates.group_sums import Groups
 from overlap.vocab.vocabulary_map import VocabularyMap, check_sizes
 
 _ROUNDING = 1e-9
@@ -120,7 +121,7 @@ def measure_bounds(
     rounding hides an order or breaks a tie at the boundary, `overlap.measure` may choose another set.
 
     Time is dominated by one sort of the student's scores a position; the temporaries are float64, and of no more
-    positions at once than half of what `overlap.core.checks.CHUNK_ELEMENTS` allows.
+    positions at once than half of what `overlap.core.chunking.CHUNK_ELEMENTS` allows.
 
     Example:
         >>> student = torch.tensor([[3.0, 2.0, 1.0, 0.0]])

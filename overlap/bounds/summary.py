@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from overlap.estimates.bootstrap import DRAWS
 from overlap.definitions import Ranges, label_of, unit_of
+from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.group_sums import Groups, GroupSums
 from overlap.estimates.summary import Estimate, OverlapSummary, estimate
 from overlap.estimates.table import html_table, text_table

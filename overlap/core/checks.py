@@ -1,22 +1,18 @@
-"""Which positions of a batch of logits are looked at, and in what chunks.
+"""What is asked of tensors before anything is computed: kinds, shapes, masks, set sizes, blocked ids.
 
-A position is an index into the leading shape of ``[..., V]`` logits. Whatever touches ``[positions × vocabulary]`` goes
-through `chunks`, so that the float32 copies made on the way stay small however long the batch is.
+A position is an index into the leading shape of ``[..., V]`` logits.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from overlap.core.chunking import Index
 from overlap.core.layouts import plain
 
-CHUNK_ELEMENTS = 2**22
-"""Elements of one ``[chunk × V]`` temporary (16 MiB in float32; a chunk is never less than one position)."""
-
-Index = tuple[Tensor, ...]
 TensorLike = Tensor | np.ndarray | Any
 """A torch tensor, a numpy array, or an object that speaks DLPack (a jax or cupy array, say)."""
 
@@ -61,6 +57,19 @@ def check_logits(logits: Tensor, name: str) -> None:
         raise ValueError(
             f"{name}: expected shape [..., V] with V >= 1, received {list(logits.shape)}; "
             "the last axis is the vocabulary"
+        )
+
+
+def check_leading(logits: Tensor, name: str, shape: torch.Size) -> None:
+    """Refuse scores at other positions than the student's.
+
+    Raises:
+        ValueError: naming both shapes.
+    """
+    if logits.shape[:-1] != shape:
+        raise ValueError(
+            f"{name}: expected the student's leading shape {list(shape)}, received {list(logits.shape[:-1])}; score "
+            "the same positions with both models"
         )
 
 
@@ -149,28 +158,6 @@ def admissible_ids(
     admissible = torch.ones(vocabulary, dtype=torch.bool, device=device)
     admissible[ids.long().to(device)] = False
     return admissible
-
-
-def chunks(mask: Tensor, vocabulary: int) -> Iterator[Index]:
-    """Walk over the True positions of a mask, a bounded number at a time.
-
-    Args:
-        mask: bool with at least one axis.
-        vocabulary: V; a chunk holds max(1, `CHUNK_ELEMENTS` // V) positions.
-
-    Yields:
-        Index tensors, one an axis, that select ``[chunk, V]`` from logits of shape ``[*mask.shape, V]``.
-    """
-    where = mask.nonzero(as_tuple=True)
-    size = max(1, CHUNK_ELEMENTS // vocabulary)
-    for start in range(0, where[0].numel(), size):
-        yield tuple(axis[start : start + size] for axis in where)
-
-
-def even_parts(n: int, most: int) -> list[slice]:
-    """Cut n rows into as few parts as hold at most so many each, of nearly one size: a short last part is slow."""
-    parts = -(-n // most)
-    return [slice(n * part // parts, n * (part + 1) // parts) for part in range(parts)]
 
 
 def refuse_undefined(peaks: Tensor, index: Index, name: str) -> None:

@@ -6,10 +6,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from overlap.core.buffers import Scratch
+from overlap.core.chunking import slices
 from overlap.core.head_rules import after_the_layer
 from overlap.core.layouts import plain_parameter
-from overlap.core.checks import CHUNK_ELEMENTS
-from overlap.core.buffers import Scratch
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +140,8 @@ class Head:
     def logits_at(self, hidden: Tensor, ids: Tensor) -> Tensor:
         """The logits of a few tokens a position, differentiable, without the rest.
 
-        Neither forward nor backward holds more than `overlap.core.checks.CHUNK_ELEMENTS` gathered elements at once. Sums
-        over H, and over positions in the gradient of the head, are float32 at least, whatever the inputs are.
+        Neither forward nor backward holds more than `overlap.core.chunking.CHUNK_ELEMENTS` gathered elements at once.
+        Sums over H, and over positions in the gradient of the head, are float32 at least, whatever the inputs are.
 
         Args:
             hidden: ``[n, H]``.
@@ -162,7 +162,7 @@ class _LogitsAt(torch.autograd.Function):
         ctx.save_for_backward(hidden, weight, ids)
         ctx.bias_dtype = None if bias is None else bias.dtype
         result = torch.empty(ids.shape, dtype=_precision(hidden, weight), device=weight.device)
-        for part in _slices(ids.shape[0], ids.shape[1] * weight.shape[1]):
+        for part in slices(ids.shape[0], ids.shape[1] * weight.shape[1]):
             rows = weight[ids[part]].to(result.dtype)
             result[part] = rows.mul_(hidden[part].unsqueeze(1)).sum(-1)
         return result if bias is None else result.add_(bias[ids])
@@ -177,7 +177,7 @@ class _LogitsAt(torch.autograd.Function):
         to_hidden = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
             to_hidden = torch.empty_like(hidden)
-            for part in _slices(ids.shape[0], ids.shape[1] * weight.shape[1]):
+            for part in slices(ids.shape[0], ids.shape[1] * weight.shape[1]):
                 to_hidden[part] = weight[ids[part]].to(slope.dtype).mul_(slope[part].unsqueeze(-1)).sum(1)
         if ctx.needs_input_grad[1]:
             to_weight = _weight_gradient(slope, ids, hidden, weight)
@@ -197,23 +197,17 @@ def _weight_gradient(slope: Tensor, ids: Tensor, hidden: Tensor, weight: Tensor)
     token, order = ids[position, slot].sort(stable=True)
     position, factor = position[order], slope[position, slot][order].unsqueeze(-1)
     result = torch.zeros_like(weight)
-    tiles = list(_slices(*weight.shape))
+    tiles = list(slices(*weight.shape))
     starts = torch.tensor([tile.start for tile in tiles] + [weight.shape[0]], device=token.device)
     bounds = torch.searchsorted(token, starts).tolist()
     for tile, first, last in zip(tiles, bounds[:-1], bounds[1:], strict=True):
         if first == last:
             continue
         rows = torch.zeros(result[tile].shape, dtype=slope.dtype, device=slope.device)
-        for part in _slices(last - first, weight.shape[1], first):
+        for part in slices(last - first, weight.shape[1], first):
             rows.index_add_(0, token[part] - tile.start, hidden[position[part]].to(slope.dtype).mul_(factor[part]))
         result[tile] = rows
     return result
-
-
-def _slices(n: int, width: int, start: int = 0) -> list[slice]:
-    """Cut n rows, from `start` on, into slices of at most `CHUNK_ELEMENTS` elements each, or of one row."""
-    size = max(1, CHUNK_ELEMENTS // width)
-    return [slice(first, min(first + size, start + n)) for first in range(start, start + n, size)]
 
 
 def _precision(*tensors: Tensor) -> torch.dtype:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overlap.core.checks import admissible_ids, as_tensor, check_k, check_logits, check_mask, chunks, refuse_undefined
+from overlap.core.checks import admissible_ids, as_tensor, check_k, check_logits, check_mask, refuse_undefined
+from overlap.core.chunking import chunks
 from overlap.core.topk_kernel import NONE, block_maxima, ranked, touched_blocks
 
 

@@ -45,8 +45,8 @@ def sequence_values(
 ) -> dict[str, np.ndarray]:
     """Sequence statistics of each utterance, ``[utterances]`` float64 by name, NaN where undefined.
 
-    With `overlap.estimates.group_sums.GroupSums.from_values` and `GroupSums.merged` they add up over batches and ranks, with
-    `overlap.strata.by` they break down by language or length.
+    With `overlap.estimates.group_sums.GroupSums.from_values` and `GroupSums.merged` they add up over batches and ranks,
+    with `overlap.strata.by` they break down by language or length.
 
     Args:
         texts: the transcript of each utterance.

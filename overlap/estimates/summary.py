@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from overlap.estimates.bootstrap import DRAWS, studentised, unseen_share
 from overlap.definitions import Ranges, canonical, label_of, unit_of
+from overlap.estimates.bootstrap import DRAWS, studentised, unseen_share
 from overlap.estimates.estimate import Estimate
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.table import html_table, text_table
@@ -169,11 +169,11 @@ def estimate(
 ) -> dict[str, Estimate]:
     """Ratio of sums over all positions, with an interval from a bootstrap of the groups.
 
-    The interval is that of `overlap.estimates.bootstrap.studentised`, cut off at the statistic's limits; all statistics share the
-    resamples. Where no group differs from another, resampling shows nothing: a statistic between two finite limits may
-    then be as far from its value as the deviating positions that could have escaped notice
-    (`overlap.estimates.bootstrap.unseen_share`) would move it, and any other has both ends at its value, as has one that is the
-    same everywhere by definition. Where a group's sum is infinite there is no interval.
+    The interval is that of `overlap.estimates.bootstrap.studentised`, cut off at the statistic's limits; all statistics
+    share the resamples. Where no group differs from another, resampling shows nothing: a statistic between two finite
+    limits may then be as far from its value as the deviating positions that could have escaped notice
+    (`overlap.estimates.bootstrap.unseen_share`) would move it, and any other has both ends at its value, as has one
+    that is the same everywhere by definition. Where a group's sum is infinite there is no interval.
 
     Args:
         sums: per-group sufficient statistics.

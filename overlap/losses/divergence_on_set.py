@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from overlap.core.checks import CHUNK_ELEMENTS, even_parts
+from overlap.core import chunking
 
 Divergence = Literal["forward_kl", "reverse_kl", "jensen_shannon"]
 Estimator = Literal["k1", "k3"]
@@ -242,7 +242,7 @@ def _scattered(rows: Tensor, slots: Tensor, values: Tensor | float) -> Tensor:
 
 
 def _parts(logits: Tensor) -> list[slice]:
-    return even_parts(len(logits), max(1, CHUNK_ELEMENTS // logits.shape[-1])) or [slice(0)]
+    return chunking.parts_of(len(logits), logits.shape[-1], chunking.CHUNK_ELEMENTS) or [slice(0)]
 
 
 def _kl(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:

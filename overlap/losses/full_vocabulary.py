@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from overlap import workers
+from overlap.core import chunking, threads
 from overlap.losses.divergence_on_set import Divergence, check_divergence
-from overlap.core.checks import CHUNK_ELEMENTS, even_parts
-from overlap.statistics.full_vocabulary import ROW_ELEMENTS
 
 _LEAST = 1e-37
 """Of a mixture: below it float32 has no full precision, and no term weighs anything."""
@@ -89,7 +87,7 @@ class _Divergence(torch.autograd.Function):
                 own[part] = _kl(log_p, p, log_m)
                 each[part] = beta * _kl(log_q, q, log_m) + (1 - beta) * own[part]
 
-        workers.each(work, _parts(student, index), student.device)
+        threads.each(work, _parts(student, index), student.device)
         ctx.save_for_backward(student, teacher, own, *index, *ids)
         ctx.settings = len(index), kind, beta, temperature
         return each
@@ -122,13 +120,13 @@ class _Divergence(torch.autograd.Function):
             else:
                 result[rows] = slope.new_zeros(len(slope), student.shape[-1]).index_copy_(-1, ids[0], slope)
 
-        workers.each(work, _parts(student, index), student.device)
+        threads.each(work, _parts(student, index), student.device)
         return result, None, None, None, None, None, None
 
 
 def _parts(student: Tensor, index: tuple[Tensor, ...]) -> list[slice]:
-    at_once = ROW_ELEMENTS if student.device.type == "cpu" else CHUNK_ELEMENTS
-    return even_parts(len(index[0]), max(1, at_once // student.shape[-1]))
+    at_once = chunking.ROW_ELEMENTS if student.device.type == "cpu" else chunking.CHUNK_ELEMENTS
+    return chunking.parts_of(len(index[0]), student.shape[-1], at_once)
 
 
 def _log_softmax(

@@ -5,12 +5,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from overlap.core.lm_head import Head
-from overlap.core.checks import even_parts
+from overlap.core import chunking
 from overlap.core.buffers import Scratch
-
-LOGITS_AT_ONCE = 2**22
-"""Elements of one chunk of logits (16 MiB in float32; the gradient of a chunk is as large)."""
+from overlap.core.lm_head import Head
 
 
 def log_outside(
@@ -98,4 +95,4 @@ def _outside(ctx: Any, head: Head, hidden: Tensor, ids: Tensor, valid: Tensor, s
 
 
 def _parts(hidden: Tensor, weight: Tensor) -> list[slice]:
-    return even_parts(len(hidden), max(1, LOGITS_AT_ONCE // len(weight)))
+    return chunking.parts_of(len(hidden), len(weight), chunking.TAIL_ELEMENTS)

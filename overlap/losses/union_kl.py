@@ -12,19 +12,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from overlap.core.lm_head import Head
+from overlap.core import chunking
+from overlap.core.buffers import Scratch
+from overlap.core.checks import check_k, check_leading, check_mask, refuse_undefined
 from overlap.core.layouts import plain
-from overlap.statistics.plan import check_leading
+from overlap.core.lm_head import Head
+from overlap.core.topk import Support, select, union
 from overlap.losses.divergence_on_set import support_kl
 from overlap.losses.tail import log_outside
 from overlap.vocab.vocab_pair import Pair, Side
-from overlap.core.checks import check_k, check_mask, even_parts, refuse_undefined
-from overlap.core.buffers import Scratch
-from overlap.core.topk import Support, select, union
 from overlap.vocab.vocabulary_map import VocabularyMap
-
-LOGITS_AT_ONCE = 2**24
-"""Elements of one chunk of one model's logits, in which the sets are looked for (64 MiB in float32)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +56,11 @@ def union_kl(
 ) -> UnionKL:
     """τ² KL(teacher ‖ student) on the union of both top-k sets, from hidden states, differentiable.
 
-    Neither forward nor backward holds ``[positions × V]``: forward makes one chunk of `LOGITS_AT_ONCE`
-    logits of one model at a time, to choose the sets; backward makes none, it touches only the rows of the head that
-    are in a set. The sets are those of `overlap.measure` on the models' logits; the scores on them are float32 sums
-    even where the models are half precision. Gradients reach the student's hidden states, weight and bias.
+    Neither forward nor backward holds ``[positions × V]``: forward makes one chunk of
+    `overlap.core.chunking.SET_ELEMENTS` logits of one model at a time, to choose the sets; backward makes none, it
+    touches only the rows of the head that are in a set. The sets are those of `overlap.measure` on the models' logits;
+    the scores on them are float32 sums even where the models are half precision. Gradients reach the student's hidden
+    states, weight and bias.
 
     Renormalised on the union, the loss does not see where the rest of the student's mass goes, and in a large
     vocabulary it drains out of the union. With a tail everything outside is one more token; forward and backward then
@@ -156,7 +154,7 @@ def _top_k(hidden: Tensor, head: Head, k: int, side: Side, grid: Tensor, name: s
     peaks = torch.empty(hidden.shape[0], device=grid.device)
     admissible = None if side.admissible is None else side.admissible.to(hidden.device)
     scratch = Scratch(head.weight.device)
-    for part in even_parts(hidden.shape[0], max(1, LOGITS_AT_ONCE // head.vocabulary)):
+    for part in chunking.parts_of(hidden.shape[0], head.vocabulary, chunking.SET_ELEMENTS):
         chosen, peaks[part] = select(head.logits(hidden[part], scratch), k, admissible)
         ids[part], valid[part] = chosen.ids, chosen.valid
     refuse_undefined(peaks, grid.nonzero(as_tuple=True), f"logits of {name}_hidden through {name}_head")

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overlap.core.divergence import kl_divergence, log_softmax
-from overlap.statistics.nucleus import nucleus_overlap
-from overlap.vocab.vocab_pair import Pair, Side
-from overlap.statistics.ranking import rank_biased_overlap, rank_of
 from overlap.core.buffers import Scratch
-from overlap.core.topk_kernel import ranked
+from overlap.core.divergence import kl_divergence, log_softmax
 from overlap.core.topk import Support, intersection, prefix, union
-from overlap.statistics.with_tail import kl_with_tail
+from overlap.core.topk_kernel import ranked
 from overlap.statistics.full_vocabulary import Columns, measure_whole
+from overlap.statistics.nucleus import nucleus_overlap
+from overlap.statistics.ranking import rank_biased_overlap, rank_of
+from overlap.statistics.with_tail import kl_with_tail
+from overlap.vocab.vocab_pair import Pair, Side
 
 _SMALL, _RANKED_IN_SMALL = 8192, 128
 

@@ -6,16 +6,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from overlap.core.lm_head import Head
-from overlap.statistics.plan import Measurement, Rows, check_leading
-from overlap.core.checks import TensorLike, as_tensor, even_parts
+from overlap.core import chunking
 from overlap.core.buffers import Scratch
+from overlap.core.checks import TensorLike, as_tensor, check_leading
+from overlap.core.lm_head import Head
 from overlap.statistics.measure import TOP_P, TokenStatistics
+from overlap.statistics.plan import Measurement, Rows
 from overlap.vocab.vocabulary_map import VocabularyMap
-
-LOGITS_AT_ONCE = 5 * 2**23
-"""Elements of one chunk of one model's logits (160 MiB in float32; 276 positions of 151,936). Each product reads all of
-the head, so that products of few rows are slow."""
 
 
 def measure_hidden(
@@ -35,7 +32,7 @@ def measure_hidden(
 ) -> TokenStatistics:
     """What `overlap.measure` gives on both models' logits, without ever holding more than a chunk of either.
 
-    A chunk is `LOGITS_AT_ONCE` logits of each model.
+    A chunk is `overlap.core.chunking.HEAD_ELEMENTS` logits of each model.
 
     Args:
         student_hidden: ``[..., H]`` what the student's output layer takes (after the last norm).
@@ -91,8 +88,8 @@ def measure_hidden(
 
     def portions() -> Iterator[tuple[Tensor, Rows]]:
         where = measurement.where
-        most = max(1, LOGITS_AT_ONCE // max(student.vocabulary, teacher.vocabulary))
-        for part in even_parts(where.numel(), most):
+        width = max(student.vocabulary, teacher.vocabulary)
+        for part in chunking.parts_of(where.numel(), width, chunking.HEAD_ELEMENTS):
             here = where[part]
             logits = (
                 student.logits(own[here], mine),

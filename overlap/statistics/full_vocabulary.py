@@ -1,14 +1,15 @@
 """Statistics that need every token's probability, in few passes over a few rows at a time.
 
-A row of 151,936 scores is 0.6 MB. Everything here works on `ROW_ELEMENTS` scores of either model, in scratch memory
-that is made once: the passes run in the processor's cache, and each exponential is taken once and serves every
-statistic. They are powers of two, which is the faster function, so logarithms are in bits until the last step. That is
-for CPUs; an accelerator takes the same sums from `overlap.statistics.full_vocabulary_gpu`.
+A row of 151,936 scores is 0.6 MB. Everything here works on `overlap.core.chunking.ROW_ELEMENTS` scores of either model,
+in scratch memory that is made once: the passes run in the processor's cache, and each exponential is taken once and
+serves every statistic. They are powers of two, which is the faster function, so logarithms are in bits until the last
+step. That is for CPUs; an accelerator takes the same sums from `overlap.statistics.full_vocabulary_gpu`.
 
 Two kinds of rows need more than float32 sums. Where a model is nearly sure of a token, whose mass here is 1, the others
 are lost beside it: such rows are summed in float64. Where the models nearly agree, a divergence is smaller than the
-rounding of the probabilities in it: it is taken from the scores' differences, as `overlap.statistics.full_vocabulary_gpu.closely` does. Where a
-row leaves the range of all this (a score of −inf, shared tokens of almost no mass) `overlap.statistics.full_vocabulary_float64` takes over.
+rounding of the probabilities in it: it is taken from the scores' differences, as
+`overlap.statistics.full_vocabulary_gpu.closely` does. Where a row leaves the range of all this (a score of −inf, shared
+tokens of almost no mass) `overlap.statistics.full_vocabulary_float64` takes over.
 """
 
 import math
@@ -18,15 +19,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overlap import fused
-from overlap.statistics.full_vocabulary_float64 import exact_columns
-from overlap.vocab.vocab_pair import Pair, Side
-from overlap.core.checks import even_parts
+from overlap.core import chunking
 from overlap.core.buffers import Scratch
 from overlap.core.topk_kernel import block_maxima
-
-ROW_ELEMENTS = 5 * 2**16
-"""Scores of one model that are worked on at once (1.25 MiB of float32; never less than one row)."""
+from overlap.statistics import full_vocabulary_gpu
+from overlap.statistics.full_vocabulary_float64 import exact_columns
+from overlap.vocab.vocab_pair import Pair, Side
 
 _LN_2 = math.log(2.0)
 _LEAST_MASS = 1e-10
@@ -58,7 +56,7 @@ def measure_whole(
 ) -> Whole:
     """Entropies and divergences of ``[n, V]`` raw scores of any floating type, at every temperature."""
     n, on_cpu = student.shape[0], scratch.device.type == "cpu"
-    rows = max(1, ROW_ELEMENTS // max(pair.student.size, pair.teacher.size)) if on_cpu else max(1, n)
+    rows = max(1, chunking.ROW_ELEMENTS // max(pair.student.size, pair.teacher.size)) if on_cpu else max(1, n)
     maxima: tuple[list[Tensor], list[Tensor]] = ([], [])
     sums: dict[float, list[Sequence[Tensor]]] = {temperature: [] for temperature in temperatures}
     for start in range(0, n, rows):
@@ -74,7 +72,7 @@ def measure_whole(
             sums[temperature].append(
                 _sums(p_scores, q_scores, both, pair, temperature, scratch)
                 if on_cpu
-                else fused.sums(p_scores, q_scores, both, pair, temperature).unbind()
+                else full_vocabulary_gpu.sums(p_scores, q_scores, both, pair, temperature).unbind()
             )
     student_maxima, teacher_maxima = torch.cat(maxima[0]), torch.cat(maxima[1])
     peaks = student_maxima.amax(-1), teacher_maxima.amax(-1)
@@ -118,8 +116,8 @@ def _powers(
     """And Σ values · bits, ``[n]``."""
     bits = torch.sub(scores, peak, out=scratch(f"{name} bits", *scores.shape)).mul_(1 / (temperature * _LN_2))
     if side.blocked.numel():
-        bits.index_fill_(1, side.blocked, fused.FLOOR)
-    values = torch.clamp(bits, min=fused.FLOOR, out=scratch(f"{name} values", *scores.shape)).exp2_()
+        bits.index_fill_(1, side.blocked, full_vocabulary_gpu.FLOOR)
+    values = torch.clamp(bits, min=full_vocabulary_gpu.FLOOR, out=scratch(f"{name} values", *scores.shape)).exp2_()
     weighted = torch.mul(values, bits, out=scratch("product", *scores.shape)).sum(-1)
     return _Powers(bits, values, values.sum(-1)), weighted
 
@@ -132,7 +130,8 @@ def _sums(
     temperature: float,
     scratch: Scratch,
 ) -> list[Tensor]:
-    """The sums over the vocabulary that `_columns` takes, ten of ``[n]``: those of `overlap.statistics.full_vocabulary_gpu.steps`.
+    """The sums over the vocabulary that `_columns` takes, ten of ``[n]``: those of
+    `overlap.statistics.full_vocabulary_gpu.steps`.
 
     With d = log₂ p − log₂ q and m = ½ (p + q), Jensen-Shannon is Σ m log₂(max(p, q) / m) − ½ Σ min(p, q) |d| bits,
     whose first logarithm lies between 0 and 1 for every token.
@@ -232,7 +231,7 @@ def _exact_where_needed(columns: Columns, student: Tensor, teacher: Tensor, pair
     fine &= (columns["student_mapped_mass"] > _LEAST_MASS) & (columns["teacher_mapped_mass"] > _LEAST_MASS)
     odd = (~fine).nonzero()[:, 0]
     columns = {name: value.clone() for name, value in columns.items()}
-    for part in even_parts(odd.numel(), max(1, ROW_ELEMENTS // max(pair.student.size, pair.teacher.size))):
+    for part in chunking.parts_of(odd.numel(), max(pair.student.size, pair.teacher.size), chunking.ROW_ELEMENTS):
         rows = odd[part]
         exact = exact_columns(student[rows], teacher[rows], pair, temperature)
         for name, value in columns.items():

@@ -8,7 +8,7 @@ from overlap.vocab.vocab_pair import Pair, Side
 
 
 def exact_columns(student: Tensor, teacher: Tensor, pair: Pair, temperature: float) -> dict[str, Tensor]:
-    """The columns of `overlap.statistics.full_vocabulary.measure_whole`, by the definitions of `overlap.core.divergence`.
+    """The columns of `full_vocabulary.measure_whole`, by the definitions of `overlap.core.divergence`.
 
     On the shared ids both sides are renormalised from their scores, however little probability they have there.
 

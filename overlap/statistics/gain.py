@@ -8,8 +8,8 @@ from torch import Tensor
 
 from overlap.estimates.bootstrap import DRAWS, check
 from overlap.estimates.group_sums import Groups, GroupSums, members_of
-from overlap.statistics.measure import TokenStatistics
 from overlap.estimates.summary import Estimate, estimate
+from overlap.statistics.measure import TokenStatistics
 
 _SAME_TEACHER = 0.05  # nats; half-precision scoring in other batches moves an entropy by far less
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overlap.estimates.bootstrap import DRAWS
-from overlap.statistics.chunk import Setting
-from overlap.definitions import TOKEN_STATISTICS, Ranges
-from overlap.estimates.group_sums import Groups, GroupSums
-from overlap.statistics.plan import Measurement, Rows, of_logits
 from overlap.core.checks import TensorLike
+from overlap.definitions import TOKEN_STATISTICS, Ranges
+from overlap.estimates.bootstrap import DRAWS
+from overlap.estimates.group_sums import Groups, GroupSums
 from overlap.estimates.summary import OverlapSummary
+from overlap.statistics.chunk import Setting
+from overlap.statistics.plan import Measurement, Rows, of_logits
 from overlap.vocab.vocabulary_map import VocabularyMap
 
 TOP_P = 0.95
@@ -156,9 +156,9 @@ def measure(
     each distribution that is.
 
     The logits may be torch tensors, numpy arrays or anything that speaks DLPack, in half precision, not contiguous, and
-    on different devices. On a CPU as many threads as torch has, at most `overlap.core.threads.MOST`, take positions of their
-    own. At V = 151,936 the temporaries stay below 64 MiB, however many the positions; see `overlap.sweep` for several k
-    and temperatures from one pass, `overlap.measure_hidden` to go without logits.
+    on different devices. On a CPU as many threads as torch has, at most `overlap.core.threads.MOST`, take positions of
+    their own. At V = 151,936 the temporaries stay below 64 MiB, however many the positions; see `overlap.sweep` for
+    several k and temperatures from one pass, `overlap.measure_hidden` to go without logits.
 
     Args:
         student_logits: ``[..., V]`` raw scores. A score of −inf means probability zero.

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from overlap.estimates.bootstrap import DRAWS
 from overlap.definitions import TOKEN_STATISTICS, Ranges
+from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.distributed import gathered
 from overlap.estimates.group_sums import Groups, GroupSums
-from overlap.statistics.measure import TokenStatistics
 from overlap.estimates.summary import OverlapSummary
+from overlap.statistics.measure import TokenStatistics
 
 
 class OverlapMeter:

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from overlap.vocab.vocab_pair import Pair, Side
 from overlap.core.buffers import Scratch
-from overlap.core.topk_kernel import BLOCK
 from overlap.core.topk import Support, intersection
+from overlap.core.topk_kernel import BLOCK
+from overlap.vocab.vocab_pair import Pair, Side
 
 _SORTED, _SAMPLE = 2048, 1024
 _LN_2 = math.log(2.0)

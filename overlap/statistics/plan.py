@@ -6,14 +6,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overlap import positions, workers
-from overlap.statistics.chunk import Setting, measure_chunk
-from overlap.definitions import TOKEN_STATISTICS
-from overlap.vocab.vocab_pair import Pair
-from overlap.core.checks import TensorLike, as_tensor, check_k, check_logits, check_mask, refuse_undefined
+from overlap.core import chunking, threads
 from overlap.core.buffers import Scratch
+from overlap.core.checks import (
+    TensorLike,
+    as_tensor,
+    check_k,
+    check_leading,
+    check_logits,
+    check_mask,
+    refuse_undefined,
+)
+from overlap.definitions import TOKEN_STATISTICS
+from overlap.statistics.chunk import Setting, measure_chunk
+from overlap.statistics.full_vocabulary import Columns
+from overlap.vocab.vocab_pair import Pair
 from overlap.vocab.vocabulary_map import UNMAPPED, VocabularyMap
-from overlap.statistics.full_vocabulary import ROW_ELEMENTS, Columns
 
 _SLOTS = 2**14  # of all sets of a chunk together
 
@@ -108,8 +116,8 @@ class Measurement:
             for setting in settings
         }
         peaks = torch.zeros(n, device=device), torch.zeros(n, device=device)
-        threads = workers.count(device)
-        idle = [Scratch(device) for _ in range(threads)]
+        n_threads = threads.count(device)
+        idle = [Scratch(device) for _ in range(n_threads)]
         for where, rows in portions:
 
             def work(chunk: Tensor, rows: Rows = rows) -> None:
@@ -119,7 +127,7 @@ class Measurement:
                 finally:
                     idle.append(scratch)
 
-            workers.each(work, [where[part] for part in self._parts(where.numel(), threads)], device)
+            threads.each(work, [where[part] for part in self._parts(where.numel(), n_threads)], device)
         where = self.where
         index = self.mask.reshape(self.mask.shape or (1,)).nonzero(as_tuple=True)
         refuse_undefined(peaks[0][where], index, "student_logits")
@@ -152,15 +160,15 @@ class Measurement:
                 values[chunk] = measured[setting][name].float()
         peaks[0][chunk], peaks[1][chunk] = best.student, best.teacher
 
-    def _parts(self, n: int, threads: int) -> list[slice]:
+    def _parts(self, n: int, n_threads: int) -> list[slice]:
         """Slices of n positions for `_measure`: all threads together hold no more scores than one alone.
 
         A few rows are not worth a second thread.
         """
         width = max(self.pair.student.size, self.pair.teacher.size)
-        share = max(-(-n // threads), ROW_ELEMENTS // width)
-        most = min(positions.CHUNK_ELEMENTS // (width * threads), _SLOTS // self.ks[-1], share)
-        return positions.even_parts(n, max(1, most))
+        share = max(-(-n // n_threads), chunking.ROW_ELEMENTS // width)
+        most = min(chunking.CHUNK_ELEMENTS // (width * n_threads), _SLOTS // self.ks[-1], share)
+        return chunking.even_parts(n, max(1, most))
 
 
 def of_logits(
@@ -223,19 +231,6 @@ def _flat(logits: Tensor, name: str) -> Callable[[Tensor, Scratch], Tensor]:
         return torch.index_select(flat, 0, chunk, out=scratch(name, n, width, dtype=flat.dtype))
 
     return rows
-
-
-def check_leading(logits: Tensor, name: str, shape: torch.Size) -> None:
-    """Refuse scores at other positions than the student's.
-
-    Raises:
-        ValueError: naming both shapes.
-    """
-    if logits.shape[:-1] != shape:
-        raise ValueError(
-            f"{name}: expected the student's leading shape {list(shape)}, received {list(logits.shape[:-1])}; score "
-            "the same positions with both models"
-        )
 
 
 def _check_tokens(tokens: TensorLike | None, mask: Tensor, vocabulary: int) -> Tensor:

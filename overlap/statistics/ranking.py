@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from overlap.vocab.vocab_pair import Side
 from overlap.core.topk import Support
+from overlap.vocab.vocab_pair import Side
 
 PERSISTENCE = 0.9
 """Of `rank_biased_overlap`: the chance of a reader to go on to the next rank."""

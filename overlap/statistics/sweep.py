@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from overlap.statistics.chunk import Setting
-from overlap.statistics.plan import of_logits
 from overlap.core.checks import TensorLike
+from overlap.statistics.chunk import Setting
 from overlap.statistics.measure import TOP_P, TokenStatistics
+from overlap.statistics.plan import of_logits
 from overlap.vocab.vocabulary_map import VocabularyMap
 
 KS = (1, 2, 4, 8, 16, 32, 64)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from overlap.core import chunking
 from overlap.core.divergence import kl_divergence
+from overlap.statistics.full_vocabulary import NEAR
 from overlap.vocab.vocab_pair import Side
-from overlap.core.checks import even_parts
-from overlap.statistics.full_vocabulary import NEAR, ROW_ELEMENTS
 
 _ROUNDING = 1e-7
 """Of the sum of all tokens but the best, and of the best one too where that sum is not small."""
@@ -61,7 +61,7 @@ def kl_with_tail(
     ratio = tails[1] - tails[0]
     moved = lost[0] * ratio.expm1().abs() + lost[1] * ratio.abs()
     doubtful = (~(moved <= _TOLERATED * (kl + _LEAST)) | kl.isinf()) & ~(none[0] & none[1])
-    for part in even_parts(int(doubtful.sum()), max(1, ROW_ELEMENTS // max(side.size for side in sides))):
+    for part in chunking.parts_of(int(doubtful.sum()), max(side.size for side in sides), chunking.ROW_ELEMENTS):
         rows = doubtful.nonzero()[:, 0][part]
         summed = [
             _outside(s[rows], i[rows], valid[rows], side, temperature) - z[rows]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from overlap.estimates.bootstrap import DRAWS
 from overlap.definitions import Ranges, unit_of
+from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.group_sums import Groups, GroupSums, array_of, members_of
+from overlap.estimates.summary import Estimate, estimate
 from overlap.statistics.measure import TokenStatistics
 from overlap.strata.labels import UNLABELLED, Labels
-from overlap.estimates.summary import Estimate, estimate
 
 if TYPE_CHECKING:
     import pandas as pd

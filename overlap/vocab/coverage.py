@@ -85,7 +85,7 @@ def coverage(
         student: bytes by student id, those from which the map was made.
         teacher: bytes by teacher id.
         masses: estimates of ``student_mapped_mass`` and ``teacher_mapped_mass``, as a summary of
-            `overlap.statistics.measure.measure` under this map holds them.
+            `overlap.measure` under this map holds them.
         n_examples: how many ids without counterpart to name on each side, lowest first.
 
     Raises:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from overlap.core.checks import admissible_ids
-from overlap.core.topk_kernel import touched_blocks
 from overlap.core.topk import Support
+from overlap.core.topk_kernel import touched_blocks
 from overlap.vocab.vocabulary_map import VocabularyMap, check_sizes
 
 

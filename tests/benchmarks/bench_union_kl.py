@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 import overlap
-from overlap.losses.union_kl import LOGITS_AT_ONCE
+from overlap.core.chunking import SET_ELEMENTS
 from tests.benchmarks.harness import in_fresh_process, interleaved, peak_extra_mib, pin_threads, show, spread
 
 MODULE = "tests.benchmarks.bench_union_kl"
@@ -75,7 +75,7 @@ def gathered(tensors: tuple[Tensor, ...], k: int) -> Tensor:
 def checkpointed(tensors: tuple[Tensor, ...], k: int) -> Tensor:
     """In chunks, each computed again in backward."""
     student, head, teacher, teacher_head = tensors
-    size = max(1, LOGITS_AT_ONCE // head.shape[0])
+    size = max(1, SET_ELEMENTS // head.shape[0])
     total = student.new_zeros((), dtype=torch.float32)
     for mine, other in zip(student.split(size), teacher.split(size), strict=True):
         total = total + checkpoint(from_logits, mine, head, other, teacher_head, k, use_reentrant=False)

@@ -40,35 +40,23 @@ from tracing import Recorder
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = (
-    *(
-        "chunk",
-        "divergence",
-        "funnel",
-        "fused",
-        "groups",
-        "hidden",
-        "heads",
-        "losses",
-        "measurement",
-        "meter",
-        "nucleus",
-        "pair",
-    ),
-    *("positions", "ranking", "selection", "statistics", "summary", "support", "sweep", "vocabulary"),
-    *("scratch", "whole_vocabulary", "gates/*"),
+    *("core/buffers", "core/checks", "core/chunking", "core/divergence", "core/lm_head", "core/topk*"),
+    *("vocab/vocab_pair", "vocab/vocabulary_map"),
+    *("estimates/funnel", "estimates/group_sums", "estimates/summary"),
+    *("statistics/[!g]*", "losses/union_kl", "gates/*"),
 )
 COPIED = ("overlap", "tests/overlap", "pyproject.toml", "README.md")
 LOADED = ("torch", "numpy", "scipy.stats", "pandas", "hypothesis", "pytest", "jiwer")
 LOADED_ALREADY = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
 EQUIVALENT = {
-    "overlap/losses/union_kl.py: for part in even_parts(hidden.shape[0], max(1, LOGITS_AT_ONCE // head.vocabulary)):": (
+    "overlap/losses/union_kl.py: for part in chunking.parts_of(hidden.shape[0], head.vocabulary, chunking.SET_ELEMENTS):": (
         "how many rows at once, no result"
     ),
     "overlap/statistics/meter.py: if len(self._parts) > 1:": "merging one part gives that part",
     "overlap/statistics/meter.py: if sum(len(late.keys) for late in self._parts[1:]) > max(1024, len(self._parts[0].keys)):": (
         "when parts are merged, which is the same at any time"
     ),
-    "overlap/core/checks.py: parts = -(-n // most)": "into how many parts, all rows are in one all the same",
+    "overlap/core/chunking.py: parts = -(-n // most)": "into how many parts, all rows are in one all the same",
     "overlap/statistics/plan.py: if int(chunk[-1]) - first == n - 1:": "rows are gathered where they could be sliced",
     "overlap/statistics/nucleus.py: width = int(longest.max()) if longest.numel() else 0": "such rows are taken another way",
     "overlap/statistics/nucleus.py: return math.log(self.high / max(self.low, 1e-9 * self.high))": "how the search goes on",

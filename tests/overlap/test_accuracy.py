@@ -8,7 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overlap import Head, VocabularyMap, fused, measure, measure_hidden, positions, set_divergence, set_logprobs, sweep
+from overlap import Head, VocabularyMap, measure, measure_hidden, set_divergence, set_logprobs, sweep
+from overlap.core import chunking
+from overlap.statistics import full_vocabulary_gpu
 
 DIVERGENCES = ("forward_kl", "reverse_kl", "jensen_shannon", "total_variation")
 
@@ -115,8 +117,8 @@ def test_every_way_is_as_exact(monkeypatch, kind, wanted):
     }
     monkeypatch.setattr(
         "overlap.statistics.full_vocabulary._sums",
-        lambda p, q, maxima, pair, temperature, scratch: fused.sums(
-            p, q, maxima, pair, temperature, kernel=fused.steps
+        lambda p, q, maxima, pair, temperature, scratch: full_vocabulary_gpu.sums(
+            p, q, maxima, pair, temperature, kernel=full_vocabulary_gpu.steps
         ).unbind(),
     )
     ways["accelerator"] = measure(s, t, k=8)
@@ -281,8 +283,8 @@ def test_rows_do_not_disturb_each_other(monkeypatch, elements):
     teacher = np.stack([near(z, rng, 10.0 ** -(i % 7)) for i, z in enumerate(student)])
     s, t = (torch.from_numpy(z.astype(np.float32)) for z in (student, teacher))
     alone = [measure(s[i], t[i], k=8).values() for i in range(len(s))]
-    monkeypatch.setattr("overlap.statistics.full_vocabulary.ROW_ELEMENTS", elements)
-    monkeypatch.setattr(positions, "CHUNK_ELEMENTS", max(elements, 5000))
+    monkeypatch.setattr("overlap.core.chunking.ROW_ELEMENTS", elements)
+    monkeypatch.setattr(chunking, "CHUNK_ELEMENTS", max(elements, 5000))
     together = measure(s, t, k=8).values()
     for name, values in together.items():
         for row, value in enumerate(values.tolist()):

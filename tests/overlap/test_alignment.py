@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overlap.vocab.alignment import END, align, match
 from overlap.estimates.funnel import account
+from overlap.vocab.alignment import END, align, match
 
 
 def oracle(student, teacher):

@@ -12,8 +12,9 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, rel_entr
 from scipy.stats import entropy
 
-from overlap import TOKEN_STATISTICS, GroupSums, VocabularyMap, measure, positions
+from overlap import TOKEN_STATISTICS, GroupSums, VocabularyMap, measure
 from overlap.bounds import BOUNDED_STATISTICS, DECIDED_BY_TOP_K, BoundsSummary, measure_bounds
+from overlap.core import chunking
 
 SETS = ("union_size", "intersection_size", "overlap_ratio", "jaccard", "top1_agreement")
 KNOWN_WITH_T = (*SETS, "student_mass", "student_intersection_mass", "teacher_intersection_mass")
@@ -443,7 +444,7 @@ def test_leading_shapes_dtypes_and_chunks(monkeypatch):
     assert single.lower["union_kl"].shape == ()
     half = measure_bounds(student.bfloat16(), ids, log_q.float(), k=4)
     assert half.lower["forward_kl"].dtype == torch.float64
-    monkeypatch.setattr(positions, "CHUNK_ELEMENTS", 100)
+    monkeypatch.setattr(chunking, "CHUNK_ELEMENTS", 100)
     parts = measure_bounds(student, ids, log_q, k=4, blocked=[3])
     for name in BOUNDED_STATISTICS:
         torch.testing.assert_close(parts.lower[name], whole.lower[name], rtol=1e-9, atol=1e-12)
@@ -463,7 +464,7 @@ def test_no_temporary_grows_with_the_number_of_positions(monkeypatch):
 
     student, teacher = normal(12, 60, 500).bfloat16(), normal(13, 60, 500)
     ids, log_q = listed(teacher, 5)
-    monkeypatch.setattr(positions, "CHUNK_ELEMENTS", 4 * 500)
+    monkeypatch.setattr(chunking, "CHUNK_ELEMENTS", 4 * 500)
     with Watch():
         measure_bounds(student, ids, log_q, k=5)
     assert 0 < largest <= 8 * 2 * 501  # float64, two positions, one column more than tokens

@@ -5,10 +5,11 @@ import shutil
 import pytest
 import torch
 
-from overlap import VocabularyMap, fused, whole_vocabulary
-from overlap.vocab.vocab_pair import Pair
+from overlap import VocabularyMap
 from overlap.core.buffers import Scratch
 from overlap.core.topk_kernel import block_maxima
+from overlap.statistics import full_vocabulary, full_vocabulary_gpu
+from overlap.vocab.vocab_pair import Pair
 
 MAP = VocabularyMap.from_pairs([(i, 399 - i) for i in range(250)], student_size=300, teacher_size=400)
 
@@ -23,9 +24,9 @@ def both(mapped, blocked, dtype, temperature, kernel=None):
         for z, side in zip(scores, (pair.student, pair.teacher), strict=True)
     )
     scratch = Scratch(torch.device("cpu"))
-    reference = whole_vocabulary._sums(scores[0].float(), scores[1].float(), maxima, pair, temperature, scratch)
+    reference = full_vocabulary._sums(scores[0].float(), scores[1].float(), maxima, pair, temperature, scratch)
     reference = torch.stack([found.double() for found in reference])
-    return fused.sums(*scores, maxima, pair, temperature, kernel=kernel), reference
+    return full_vocabulary_gpu.sums(*scores, maxima, pair, temperature, kernel=kernel), reference
 
 
 @pytest.mark.parametrize("mapped", [False, True])
@@ -33,7 +34,7 @@ def both(mapped, blocked, dtype, temperature, kernel=None):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("temperature", [1.0, 0.4])
 def test_step_by_step(mapped, blocked, dtype, temperature):
-    received, reference = both(mapped, blocked, dtype, temperature, kernel=fused.steps)
+    received, reference = both(mapped, blocked, dtype, temperature, kernel=full_vocabulary_gpu.steps)
     torch.testing.assert_close(received, reference, rtol=1e-5, atol=1e-5)
 
 
@@ -43,11 +44,13 @@ def test_measure_takes_them_on_an_accelerator(monkeypatch):
 
     student, teacher = (3 * torch.randn(5, 300, generator=torch.Generator().manual_seed(i)) for i in (1, 2))
     expected = measure(student, teacher, k=8, blocked=[3]).values()
-    monkeypatch.setattr(fused, "_kernel", lambda: fused.steps)
+    monkeypatch.setattr(full_vocabulary_gpu, "_kernel", lambda: full_vocabulary_gpu.steps)
     monkeypatch.setattr(
-        whole_vocabulary,
+        full_vocabulary,
         "_sums",
-        lambda p, q, maxima, pair, temperature, scratch: fused.sums(p, q, maxima, pair, temperature).unbind(),
+        lambda p, q, maxima, pair, temperature, scratch: full_vocabulary_gpu.sums(
+            p, q, maxima, pair, temperature
+        ).unbind(),
     )
     for name, value in measure(student, teacher, k=8, blocked=[3]).values().items():
         torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-5, equal_nan=True, msg=name)
@@ -58,5 +61,7 @@ def test_measure_takes_them_on_an_accelerator(monkeypatch):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 @pytest.mark.parametrize("mapped", [False, True])
 def test_compiled(mapped):
-    received, reference = both(mapped, [5], torch.bfloat16, 1.0, kernel=torch.compile(fused.steps, dynamic=True))
+    received, reference = both(
+        mapped, [5], torch.bfloat16, 1.0, kernel=torch.compile(full_vocabulary_gpu.steps, dynamic=True)
+    )
     torch.testing.assert_close(received, reference, rtol=1e-5, atol=1e-5)

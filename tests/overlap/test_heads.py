@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-import overlap.losses.tail
+import overlap.core.chunking
 from overlap import Head, measure, measure_hidden, union_kl
 
 SMALL = {
@@ -126,7 +126,7 @@ def test_a_bias_kept_beside_the_layer():
 @pytest.mark.parametrize(("scale", "softcap"), [(0.3, None), (1.0, 2.0), (2.5, 1.5)])
 def test_the_objective_and_its_gradient_go_through(monkeypatch, scale, softcap, tail):
     """Against autograd through logits that are scaled and capped step by step, in float64 and several chunks."""
-    monkeypatch.setattr(overlap.losses.tail, "LOGITS_AT_ONCE", 50)
+    monkeypatch.setattr(overlap.core.chunking, "TAIL_ELEMENTS", 50)
     torch.manual_seed(1)
     states, weights, biases = (
         [torch.randn(*shape, dtype=torch.float64) for _ in "st"] for shape in ((6, 5), (23, 5), (23,))

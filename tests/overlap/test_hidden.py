@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-import overlap.statistics.from_hidden
+import overlap.core.chunking
 import overlap.core.threads
 from overlap import Head, VocabularyMap, measure, measure_hidden
 
@@ -21,7 +21,7 @@ def same(first, second, **tolerance):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("elements", [1, 200, 2**22])
 def test_it_is_measure_on_the_logits(monkeypatch, bias, elements):
-    monkeypatch.setattr(overlap.statistics.from_hidden, "LOGITS_AT_ONCE", elements)
+    monkeypatch.setattr(overlap.core.chunking, "HEAD_ELEMENTS", elements)
     student_hidden, student_head, teacher_hidden, teacher_head = pair(bias=bias)
     options = {
         "k": 5,
@@ -64,7 +64,7 @@ def test_only_a_chunk_of_logits_exists(monkeypatch):
             return result
 
     monkeypatch.setattr(overlap.core.threads, "MOST", 1)  # watched is the calling thread
-    monkeypatch.setattr(overlap.statistics.from_hidden, "LOGITS_AT_ONCE", 3 * 400)
+    monkeypatch.setattr(overlap.core.chunking, "HEAD_ELEMENTS", 3 * 400)
     torch.manual_seed(1)
     weights = torch.randn(400, 4), torch.randn(400, 4)
     student, teacher = torch.randn(50, 4), torch.randn(50, 4)

@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
-import overlap.core.lm_head
-import overlap.losses.union_kl
-import overlap.losses.tail
+import overlap.core.chunking
 from overlap import Head, VocabularyMap, measure, support_kl, union_kl
 
 
@@ -86,9 +84,9 @@ def logits(parts):
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
     """Several chunks even at these sizes: 2 rows of logits, 3 gathered rows."""
-    monkeypatch.setattr(overlap.losses.union_kl, "LOGITS_AT_ONCE", 50)
-    monkeypatch.setattr(overlap.losses.tail, "LOGITS_AT_ONCE", 50)
-    monkeypatch.setattr(overlap.core.lm_head, "CHUNK_ELEMENTS", 3 * 8 * 5)
+    monkeypatch.setattr(overlap.core.chunking, "SET_ELEMENTS", 50)
+    monkeypatch.setattr(overlap.core.chunking, "TAIL_ELEMENTS", 50)
+    monkeypatch.setattr(overlap.core.chunking, "CHUNK_ELEMENTS", 3 * 8 * 5)
 
 
 @settings(deadline=None, max_examples=40)

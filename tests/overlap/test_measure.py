@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax, rel_entr
 from scipy.stats import entropy
 
-from overlap import TOKEN_STATISTICS, VocabularyMap, measure, positions, workers
+from overlap import TOKEN_STATISTICS, VocabularyMap, measure
+from overlap.core import chunking, threads
 
 NAN = math.nan
 EXACT = ("overlap_ratio", "nucleus_overlap", "top1_agreement", "teacher_rank", "boundary_tie")
@@ -369,7 +370,7 @@ def test_chunks_change_nothing(monkeypatch, elements):
     student, teacher = pair("ties", (4, 6, 20), seed=10)
     mask = torch.rand(4, 6, generator=torch.Generator().manual_seed(1)) < 0.8
     whole = measure(student, teacher, k=3, mask=mask).values()
-    monkeypatch.setattr(positions, "CHUNK_ELEMENTS", elements)
+    monkeypatch.setattr(chunking, "CHUNK_ELEMENTS", elements)
     parts = measure(student, teacher, k=3, mask=mask).values()
     for name in whole:
         torch.testing.assert_close(parts[name], whole[name], rtol=1e-6, atol=1e-6, equal_nan=True)
@@ -387,8 +388,8 @@ def test_no_temporary_grows_with_the_number_of_positions(monkeypatch):
                 largest = max(largest, result.numel())
             return result
 
-    monkeypatch.setattr(workers, "MOST", 1)  # watched is the calling thread
-    monkeypatch.setattr(positions, "CHUNK_ELEMENTS", 4 * 500)
+    monkeypatch.setattr(threads, "MOST", 1)  # watched is the calling thread
+    monkeypatch.setattr(chunking, "CHUNK_ELEMENTS", 4 * 500)
     student, teacher = (z.bfloat16() for z in pair("random", (30, 500), seed=11))
     with Watch():
         measure(student, teacher, k=5)

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from overlap import VocabularyMap, measure, nucleus
-from overlap.vocab.vocab_pair import Side
+from overlap import VocabularyMap, measure
 from overlap.core.buffers import Scratch
+from overlap.statistics import nucleus
+from overlap.vocab.vocab_pair import Side
 
 KINDS = ("wide", "nearly uniform", "uniform", "heavy tail", "one and the rest", "few values")
 

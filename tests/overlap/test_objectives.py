@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import rel_entr
 from torch.autograd.graph import saved_tensors_hooks
 
-import overlap.losses.divergence_on_set
+import overlap.core.chunking
 from overlap import sampled_reverse_kl, set_divergence, set_logprobs
 
 V, N = 13, 4
@@ -18,7 +18,7 @@ V, N = 13, 4
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
     """Several chunks even at these sizes."""
-    monkeypatch.setattr(overlap.losses.divergence_on_set, "CHUNK_ELEMENTS", 2 * V)
+    monkeypatch.setattr(overlap.core.chunking, "CHUNK_ELEMENTS", 2 * V)
 
 
 def case(seed, m, blocked=()):

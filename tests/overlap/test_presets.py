@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax, logsumexp
 
-from overlap import measure, positions, presets
+from overlap import measure, presets
+from overlap.core import chunking
 
 SYSTEMS = {"paper": presets.paper, "verl": presets.verl, "thunlp": presets.thunlp, "ark": presets.ark}
 
@@ -298,7 +299,7 @@ def test_chunks_and_shapes_change_nothing(system, monkeypatch):
     student, teacher = pair("random")
     mask = some((3, 5))
     whole = SYSTEMS[system](student, teacher, k=4, mask=mask)
-    monkeypatch.setattr(positions, "CHUNK_ELEMENTS", 100)
+    monkeypatch.setattr(chunking, "CHUNK_ELEMENTS", 100)
     agree(SYSTEMS[system](student, teacher, k=4, mask=mask), whole)
     agree(SYSTEMS[system](student[mask], teacher[mask], k=4), whole)
     single = SYSTEMS[system](student[0, 0], teacher[0, 0], k=4)
@@ -317,7 +318,7 @@ def test_no_temporary_grows_with_the_number_of_positions(system, monkeypatch):
                 largest = max(largest, result.numel())
             return result
 
-    monkeypatch.setattr(positions, "CHUNK_ELEMENTS", 4 * 500)
+    monkeypatch.setattr(chunking, "CHUNK_ELEMENTS", 4 * 500)
     student, teacher = (z.bfloat16() for z in pair("random", (30, 500)))
     with Watch():
         SYSTEMS[system](student, teacher, k=5)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overlap import OverlapMeter, VocabularyMap, fixed_context_gain, measure, strata, sweep
-from overlap.estimates.bootstrap import unseen_errors, unseen_share
 from overlap.definitions import TOKEN_STATISTICS, Ranges
+from overlap.estimates.bootstrap import unseen_errors, unseen_share
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
 

@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overlap import Support, intersection, positions, top_k, union
+from overlap import Support, intersection, top_k, union
+from overlap.core import chunking
 
 
 def brute_top_k(row, k, blocked=()):
@@ -63,7 +64,7 @@ def test_constant_rows_give_the_lowest_ids():
 def test_chunks_change_nothing(monkeypatch):
     logits = torch.randint(0, 4, (4, 6, 50)).float()
     whole = top_k(logits, 5)
-    monkeypatch.setattr(positions, "CHUNK_ELEMENTS", 120)
+    monkeypatch.setattr(chunking, "CHUNK_ELEMENTS", 120)
     parts = top_k(logits, 5)
     assert torch.equal(whole.ids, parts.ids)
     assert torch.equal(whole.boundary_tie, parts.boundary_tie)

@@ -20,7 +20,7 @@ def oracle(log_p, log_q, kind, beta):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kind", KINDS)
 def test_value_and_gradient_over_several_chunks(monkeypatch, kind, dtype, shared):
-    monkeypatch.setattr("overlap.losses.full_vocabulary.ROW_ELEMENTS", 100)
+    monkeypatch.setattr("overlap.core.chunking.ROW_ELEMENTS", 100)
     generator = torch.Generator().manual_seed(1)
     student = (2 * torch.randn(2, 4, 50, generator=generator)).to(dtype).requires_grad_()
     teacher = (2 * torch.randn(2, 4, 60 if shared else 50, generator=generator)).to(dtype)

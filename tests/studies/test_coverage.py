@@ -24,8 +24,8 @@ from scipy import stats
 from analysis.inference import change_at, contrast
 from analysis.inference.seeds import Side, over_seeds
 from overlap import GroupSums
-from overlap.statistics.gain import rank_correlation
 from overlap.estimates.summary import estimate
+from overlap.statistics.gain import rank_correlation
 from tests.analysis.inference.samples import errors, expected_rate, lengths, recipe, two_systems
 
 RUNS = 2000
