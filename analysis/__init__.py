@@ -6,11 +6,11 @@ Figures are in `analysis.figures`, apart so that tables need no plotting library
 from overlap.version import __version__ as __version__
 
 from .run.load import Run, load
-from .run.readings import gate_readings
 from .run.runs import Runs, load_many
-from .run.visits import Visit, visits
+from .stages.gate_readings import gate_readings
+from .stages.table import StageTable, stage_table
+from .stages.visits import Visit, visits
 from .tables.comparison import CompareTable, compare
-from .tables.stages import StageTable, stage_table
 
 __all__ = [
     "CompareTable",

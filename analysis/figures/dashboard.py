@@ -10,9 +10,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ..formatting import count
-from ..inference.evaluated import evaluated
 from ..run.load import Run
-from ..run.visits import visits
+from ..stages.error_rates import evaluated
+from ..stages.visits import visits
 from .decomposition import vuss_decomposition
 from .distributions import entropy_density, mass_distribution
 from .error_against_overlap import wer_against_overlap

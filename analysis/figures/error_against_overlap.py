@@ -14,9 +14,9 @@ from matplotlib.transforms import Bbox
 from overlap.definitions import canonical
 
 from ..formatting import count, plural
-from ..inference.evaluated import OVER, evaluated
 from ..run.load import ERROR_RATES, Run
-from ..run.visits import visit_numbers, visits
+from ..stages.error_rates import OVER, evaluated
+from ..stages.visits import visit_numbers, visits
 from .glyphs import legible
 from .moments import Moment
 from .panels import (

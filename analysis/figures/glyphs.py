@@ -18,7 +18,7 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator
 
-from ..run.wanted import want_run
+from ..run.checks import want_run
 
 P = ParamSpec("P")
 R = TypeVar("R")

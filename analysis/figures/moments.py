@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..formatting import count
 from ..run.load import Run
-from ..run.visits import visits
+from ..stages.visits import visits
 from .style import STAGE_COLOURS, STAGE_MARKERS, START_COLOUR
 
 

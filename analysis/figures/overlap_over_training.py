@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from overlap.definitions import canonical
 
-from ..inference.evaluated import evaluated
 from ..run.load import ERROR_RATES, Run
-from ..run.readings import gate_readings
-from ..run.visits import Visit, visit_numbers, visits
+from ..stages.error_rates import evaluated
+from ..stages.gate_readings import gate_readings
+from ..stages.visits import Visit, visit_numbers, visits
 from .gate_levels import draw_levels, level_entries
 from .glyphs import legible
 from .panels import (

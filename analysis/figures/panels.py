@@ -19,7 +19,7 @@ from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from ..formatting import counts
-from ..inference.evaluated import over_words
+from ..stages.error_rates import over_words
 from .glyphs import drawable, families
 from .style import INK, LABEL_SIZE, STATES
 

@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
-from ..inference.evaluated import student_evaluations
 from ..run.load import Run
-from ..run.visits import visits
+from ..stages.error_rates import student_evaluations
+from ..stages.visits import visits
 from .panels import finite, key_below, say, span, tidy
 
 MARKERS = "os^Dv<>P"

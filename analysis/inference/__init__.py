@@ -12,19 +12,19 @@
 Everything is a pure function of frames; the same input and seed give the same numbers.
 """
 
-from .bootstrap import Interval, contrast
-from .effects import PairedEffect, paired_effect
-from .errors import ErrorRateDifference, error_rate, error_rate_difference, gap_recovery
-from .evaluated import evaluated
-from .mapsswe import Mapsswe, mapsswe
+from ..stages.ends import stage_ends
+from ..stages.error_rates import evaluated
+from ..stats.bootstrap import Interval, contrast
+from ..stats.effects import PairedEffect, paired_effect
+from ..stats.error_rates import ErrorRateDifference, error_rate, error_rate_difference, gap_recovery
+from ..stats.mapsswe import Mapsswe, mapsswe
+from ..stats.multiple_testing import corrected
+from ..stats.permutation import swap_test
+from ..stats.seeds import SeedInterval, Side, over_seeds
 from .mixed import mixed_model
-from .multiple import corrected
 from .overlap_change import overlap_change, stage_changes
-from .permutation import swap_test
 from .recipes import last_transcripts, recipe_differences
 from .run_gains import gain_correlations, stage_gains
-from .seeds import SeedInterval, Side, over_seeds
-from .stays import stage_ends
 from .switches import SwitchChange, change_at, switch_changes
 from .token_gains import token_gains
 

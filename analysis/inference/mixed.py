@@ -10,9 +10,9 @@ import pandas as pd
 
 from ..formatting import count, decimals, interval, number, p_text, plural, signed
 from ..printed import PrintedTable
+from ..run.checks import want_runs
 from ..run.runs import Runs
-from ..run.wanted import want_runs
-from .errors import NAMES, Unit
+from ..stats.error_rates import NAMES, Unit
 from .recipes import recipe_errors
 
 COMPONENTS = {"run": "run (seed)", "cluster": "{}", "both": "recipe × {}", "rest": "rest"}

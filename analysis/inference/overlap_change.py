@@ -13,13 +13,13 @@ from overlap.estimates.bootstrap import DRAWS
 
 from ..formatting import count, decimals, interval, number, p_text, signed
 from ..printed import PrintedTable
+from ..run.checks import want_frame, want_run
 from ..run.load import Run
-from ..run.wanted import want_frame, want_run
-from .bootstrap import HOW, contrast
-from .effects import paired_effect
-from .multiple import CORRECTIONS, Correction, correction_note, with_corrected
-from .permutation import swap_test
-from .stays import SAME_ROLLOUTS, check_paired, stays
+from ..stages.ends import SAME_ROLLOUTS, check_paired, stays
+from ..stats.bootstrap import HOW, contrast
+from ..stats.effects import paired_effect
+from ..stats.multiple_testing import CORRECTIONS, Correction, correction_note, with_corrected
+from ..stats.permutation import swap_test
 
 KEY_STATISTICS = (
     "union_size",

@@ -14,13 +14,13 @@ from overlap.estimates.bootstrap import DRAWS
 
 from ..formatting import count, interval, number, p_text, plural, signed
 from ..printed import PrintedTable
+from ..run.checks import want_runs
 from ..run.runs import Runs
-from ..run.wanted import want_runs
-from .bootstrap import contrast
-from .errors import NAMES, Unit, clustered, columns_of, paired
-from .multiple import CORRECTIONS, Correction, correction_note, with_corrected
-from .permutation import swap_test
-from .seeds import SeedInterval, SeedMethod, Side, over_seeds
+from ..stats.bootstrap import contrast
+from ..stats.error_rates import NAMES, Unit, clustered, columns_of, paired
+from ..stats.multiple_testing import CORRECTIONS, Correction, correction_note, with_corrected
+from ..stats.permutation import swap_test
+from ..stats.seeds import SeedInterval, SeedMethod, Side, over_seeds
 
 ONE_SEED = "one seed"
 """Method of an interval over utterances alone."""

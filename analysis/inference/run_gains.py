@@ -13,11 +13,11 @@ from overlap.definitions import TOKEN_STATISTICS, canonical
 
 from ..formatting import count, interval, p_text, plural, signed
 from ..printed import PrintedTable
+from ..run.checks import want_runs
 from ..run.runs import Runs
-from ..run.visits import visit_numbers
-from ..run.wanted import want_runs
-from ..tables.stages import stage_table
-from .multiple import CORRECTIONS, Correction, correction_note, strongest_first, with_corrected
+from ..stages.table import stage_table
+from ..stages.visits import visit_numbers
+from ..stats.multiple_testing import CORRECTIONS, Correction, correction_note, strongest_first, with_corrected
 
 Outcome = Literal["gain", "recovery", "wer.after"]
 OUTCOMES = {

@@ -15,9 +15,9 @@ from overlap.definitions import canonical
 
 from ..formatting import count, decimals, interval, number, signed
 from ..printed import PrintedTable
+from ..run.checks import want_run
 from ..run.load import Run
-from ..run.visits import visit_numbers, visits
-from ..run.wanted import want_run
+from ..stages.visits import visit_numbers, visits
 
 AUTOCORRELATIONS = np.linspace(0, 0.95, 20)
 """Of the noise of two readings as far apart as neighbours mostly are."""

@@ -20,10 +20,10 @@ from overlap.estimates.bootstrap import DRAWS
 
 from ..formatting import count, decimals, interval, number, p_text, signed
 from ..printed import PrintedTable
-from .bootstrap import Interval, contrast
-from .multiple import CORRECTIONS, Correction, correction_note, strongest_first, with_corrected
-from .permutation import swap_test
-from .stays import check_paired, rollout_keys
+from ..stages.ends import check_paired, rollout_keys
+from ..stats.bootstrap import Interval, contrast
+from ..stats.multiple_testing import CORRECTIONS, Correction, correction_note, strongest_first, with_corrected
+from ..stats.permutation import swap_test
 
 MATCHED_ON = ("student_entropy", "forward_kl", "position")
 CALIPER = 0.1

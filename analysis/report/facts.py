@@ -12,11 +12,11 @@ import pandas as pd
 from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
 
 from ..formatting import count
-from ..inference.errors import NAMES, error_rate_difference
-from ..inference.evaluated import UNITS, cluster_of, comparable, student_evaluations, transcripts_of
 from ..run.load import ERROR_RATES, Run
-from ..run.readings import gate_readings
-from ..run.visits import ENTRY, EXHAUSTED, RUN, Visit, at_end, visit_numbers, visits
+from ..stages.error_rates import UNITS, cluster_of, comparable, student_evaluations, transcripts_of
+from ..stages.gate_readings import gate_readings
+from ..stages.visits import ENTRY, EXHAUSTED, RUN, Visit, at_end, visit_numbers, visits
+from ..stats.error_rates import NAMES, error_rate_difference
 from .evidence import Control, ErrorChange, Number, StageFacts, Worsened
 
 Evaluation = dict[str, Any]

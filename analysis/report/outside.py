@@ -14,7 +14,7 @@ from ..formatting import count, interval, number
 from ..printed import PrintedTable
 from ..run.load import Run
 from ..run.shown import token_reader
-from ..run.visits import Visit, visits
+from ..stages.visits import Visit, visits
 
 SHOWN = 12
 """Tokens named a stage."""

@@ -13,13 +13,13 @@ from overlap import FirstReading
 
 from ..formatting import count, interval, number
 from ..inference import stage_changes
-from ..inference.evaluated import evaluated, over_words
 from ..inference.overlap_change import KEY_STATISTICS
-from ..inference.stays import stays
 from ..printed import PrintedTable
 from ..run.load import ERROR_RATES, Run
 from ..run.probed import probe_reading
-from ..tables.stages import StageTable, stage_table
+from ..stages.ends import stays
+from ..stages.error_rates import evaluated, over_words
+from ..stages.table import StageTable, stage_table
 from .evidence import StageFacts, StageVerdict, Thresholds
 from .facts import NO_CONTROLS, stage_facts
 from .headline import headline

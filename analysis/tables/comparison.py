@@ -13,13 +13,13 @@ import pandas as pd
 from overlap.estimates.table import html_table
 
 from ..formatting import WIDTH, aligned, count, counts, interval, latex, markdown, number
-from ..inference.evaluated import OVER, over_words
 from ..printed import PrintedTable
 from ..run.load import ERROR_RATES, Run
 from ..run.runs import Runs, recipes_of
+from ..stages.error_rates import OVER, over_words
+from ..stages.table import stage_table
 from .paired import paired_table
 from .paper import error_rate_table, vuss_table
-from .stages import stage_table
 
 OVERLAP = {"top1_agreement": "top-1 agreement", "total_variation": "total variation"}
 """Overlap shown of each run at its end, with heading."""

@@ -8,13 +8,13 @@ import pandas as pd
 
 from ..formatting import count, number, p_text, plural, signed
 from ..formatting import interval as ends
-from ..inference.errors import error_rate_difference
-from ..inference.evaluated import UNITS, cluster_of, comparable, student_evaluations, transcripts_of
-from ..inference.multiple import correction_note, with_corrected
 from ..printed import PrintedTable
 from ..run.load import Run
 from ..run.runs import Runs
-from ..run.visits import visits
+from ..stages.error_rates import UNITS, cluster_of, comparable, student_evaluations, transcripts_of
+from ..stages.visits import visits
+from ..stats.error_rates import error_rate_difference
+from ..stats.multiple_testing import correction_note, with_corrected
 
 COLUMNS = ("run", "step", "against", "step.against", "rate", "rate.against", "change", "change.low", "change.high")
 COUNTS = ("p", "n_utterances", "n_over", "over", "error_rate", "control")

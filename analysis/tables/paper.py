@@ -12,13 +12,13 @@ import pandas as pd
 from overlap.estimates.funnel import BINS
 
 from ..formatting import count, counts, interval, number, plural
-from ..inference.errors import Unit
-from ..inference.evaluated import OVER, cluster_of, evaluated, over_words
 from ..inference.recipes import last_transcripts, recipe_errors
-from ..inference.seeds import Side, over_seeds
 from ..printed import PrintedTable
 from ..run.load import ERROR_RATES
 from ..run.runs import Runs
+from ..stages.error_rates import OVER, cluster_of, evaluated, over_words
+from ..stats.error_rates import Unit
+from ..stats.seeds import Side, over_seeds
 
 Rate = Literal["wer", "mer", "cer"]
 RATES: dict[Rate, tuple[str, Unit]] = {

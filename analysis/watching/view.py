@@ -12,9 +12,9 @@ from rich.console import Group
 from rich.text import Text
 
 from ..formatting import count, interval, number, plural
-from ..inference.evaluated import with_intervals
 from ..run.load import ERROR_RATES
-from ..run.visits import EXHAUSTED
+from ..stages.error_rates import with_intervals
+from ..stages.visits import EXHAUSTED
 from .plots import bar, columns, sparkline
 from .state import RunState
 

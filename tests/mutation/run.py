@@ -265,7 +265,9 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="how many faults, drawn at random; all without it")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="faults at once")
-    parser.add_argument("--only", nargs="+", default=[], metavar="FILE", help="files, such as overlap/statistics/chunk.py")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="FILE", help="files, such as overlap/statistics/chunk.py"
+    )
     parser.add_argument("--tests", nargs="+", default=["tests/overlap"], help="all of them, or a few files")
     parser.add_argument("--at-least", type=float, default=0.9, help="share to be noticed")
     options = parser.parse_args()

@@ -22,7 +22,7 @@ import pytest
 from scipy import stats
 
 from analysis.inference import change_at, contrast
-from analysis.inference.seeds import Side, over_seeds
+from analysis.stats.seeds import Side, over_seeds
 from overlap import GroupSums
 from overlap.estimates.summary import estimate
 from overlap.statistics.gain import rank_correlation

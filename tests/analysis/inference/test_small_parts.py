@@ -10,7 +10,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ztest
 
-from analysis.inference import corrected, mapsswe, paired_effect
+from analysis.inference import corrected, paired_effect
+from analysis.stats import mapsswe
 from tests.analysis.inference.samples import two_systems
 
 

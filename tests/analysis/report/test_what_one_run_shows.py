@@ -14,8 +14,8 @@ from analysis.report import Recommendation, Thresholds, stage_facts, verdict, wr
 from analysis.report.evidence import Control, Number, Worsened
 from analysis.report.headline import headline
 from analysis.report.section import section
+from analysis.stages.table import stage_table
 from analysis.tables.paired import controls_of, paired_table
-from analysis.tables.stages import stage_table
 from tests.analysis.conftest import resolve, trace_rows, write_transcripts
 from tests.analysis.report.conftest import set_probe
 from tests.analysis.report.test_verdict import change, on_policy, warm

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from analysis import load
-from analysis.inference.errors import error_rate
-from analysis.inference.evaluated import evaluated
 from analysis.report.browsable import groups, packed
+from analysis.stages.error_rates import evaluated
+from analysis.stats.error_rates import error_rate
 from distill import train
 from distill.data.manifest import read_manifest, write_manifest
 from distill.evaluation.evaluation import counted

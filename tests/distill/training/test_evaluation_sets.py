@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from analysis import load, stage_table
-from analysis.inference.evaluated import evaluated
 from analysis.report.browsable import groups, packed
+from analysis.stages.error_rates import evaluated
 from distill import resume, train
 from distill.cli.runs import _conclude
 from distill.data.manifest import read_manifest, write_manifest

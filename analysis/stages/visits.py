@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .load import Run
+from ..run.load import Run
 
 Key = tuple[int, str]
 """Training step and stage."""

@@ -4,7 +4,7 @@ import math
 import pytest
 
 from analysis import load
-from analysis.run.readings import COLUMNS, gate_readings
+from analysis.stages.gate_readings import COLUMNS, gate_readings
 
 THRESHOLD = {"step": 0, "at_least": 0.85, "at_most": None, "value": 0.9, "low": 0.86, "bound": 0.86, "streak": 1}
 COLLAPSE = {"statistics": {"fixed.union_size": {"low": 50.0, "high": 52.0, "limits": [None, 51.0]}}}

@@ -13,7 +13,7 @@ import pandas as pd
 from overlap.estimates.bootstrap import DRAWS, unseen_errors
 
 from ..formatting import WIDTH, count, interval, number, p_text, plural, signed
-from ..run.wanted import want_frame
+from ..run.checks import want_frame
 from .bootstrap import HOW, Interval, contrast
 from .effects import PairedEffect, paired_effect
 from .mapsswe import Mapsswe, mapsswe

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis import compare, load, stage_table
-from analysis.tables.stages import WIDTH
+from analysis.stages.table import WIDTH
 from tests.analysis.conftest import evaluation_row
 
 LAST_READINGS = {"straight": (2, 5, 8), "fell back": (1, 4, 6, 8, 11)}

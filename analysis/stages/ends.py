@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from ..run.checks import want_runs
 from ..run.load import Run
 from ..run.runs import Runs
-from ..run.visits import Visit, visits
-from ..run.wanted import want_runs
+from .visits import Visit, visits
 
 SAME_ROLLOUTS = ("fixed", "teacher", "reference")
 """States whose transcripts do not change while the student trains."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from .load import Run
+from ..run.load import Run
 from .visits import visit_numbers
 
 COLUMNS = ("visit", "step", "stage", "gate", "statistic", "states", "side", "level", "bound", "meets", "decision")

@@ -12,8 +12,8 @@ from overlap.estimates.clusters import resampled
 
 from ..formatting import counts, plural
 from ..run.load import EVALUATED, Run
-from ..run.visits import visit_numbers
-from .errors import Unit, error_rate
+from ..stats.error_rates import Unit, error_rate
+from .visits import visit_numbers
 
 UNITS: dict[str, Unit] = {"wer": "words", "mer": "tokens", "cer": "characters"}
 """What each error rate counts."""

@@ -12,9 +12,9 @@ import pandas as pd
 from overlap.estimates.table import html_table
 
 from ..formatting import WIDTH, aligned, count, counts, interval, markdown, number
-from ..inference.evaluated import OVER, evaluated, over_words
 from ..run.load import ERROR_RATES, Run
-from ..run.visits import EXHAUSTED, at_end, visit_numbers, visits
+from .error_rates import OVER, evaluated, over_words
+from .visits import EXHAUSTED, at_end, visit_numbers, visits
 
 STATISTICS = {
     "union_size": ("VUSS", "= mean |U|", 2, True),

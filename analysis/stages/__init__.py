@@ -1,0 +1,1 @@
+"""What each stay in a stage left behind: its visits, ends, error rates and gate readings."""

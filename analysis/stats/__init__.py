@@ -1,0 +1,1 @@
+"""Statistics of samples: intervals, tests and corrections, which know no run."""
