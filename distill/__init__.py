@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from .data.manifest import ManifestError, Utterance, read_manifest, write_manifest
     from .data.sources import read_utterances
     from .drafting import draft_recipe
-    from .pair.comparison import LogitsError
     from .recipe import Filters, Recipe, RecipeError, Transcription, load_recipe
+    from .scoring.local import LogitsError
     from .teacher_data.making import TeacherData, TeacherDataError, transcribe_manifest
     from .training.errors import TrainingError
     from .training.launch import resume, train

@@ -34,10 +34,10 @@ from distill import read_manifest
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
 from distill.models import load_recogniser
-from distill.pair.comparison import compare
-from distill.pair.pair import Pair
 from distill.recipe import Support
 from distill.recipe.paths import packaged
+from distill.scoring.local import compare
+from distill.scoring.pair import Pair
 
 torch.set_num_threads(1)
 

@@ -85,9 +85,9 @@ def probe(
     from ..data.labels import checked_labels
     from ..data.sources import read_utterances
     from ..limits import token_limit
-    from ..pair.pair import Pair
     from ..probing.probe import probe as probe_pair
     from ..probing.round_trip import round_trip
+    from ..scoring.pair import Pair
     from ..teacher import ServedTeacher, load_served_teacher
 
     everything = read_utterances(manifest, check_audio=False)
@@ -198,8 +198,8 @@ def show(
     from ..data.labels import checked_labels
     from ..data.manifest import require_text
     from ..data.sources import read_utterances
-    from ..pair.pair import Pair
     from ..probing.show import show as show_utterance
+    from ..scoring.pair import Pair
 
     utterances = read_utterances(manifest, check_audio=False)
     chosen = [u for u in utterances if utterance in (None, u.id)][:1]

@@ -46,7 +46,7 @@ def evaluate(
     require_places(manifests={"--manifest": manifest}, models={"--model": model})
     if output:
         require_writable(output, "--output")
-    from ..normalise import normaliser as find_normaliser
+    from ..normalize import normaliser as find_normaliser
 
     find_normaliser(normaliser)
     from ..data.audio import AudioCache
@@ -119,7 +119,7 @@ def transcribe(
     """
     require_places(manifests={"--manifest": manifest}, models={"--teacher": teacher})
     require_writable(output, "--output", makes_folders=True)
-    from ..normalise import normaliser as find_normaliser
+    from ..normalize import normaliser as find_normaliser
 
     find_normaliser(normaliser)
     from ..teacher_data.making import transcribe_manifest

@@ -12,10 +12,10 @@ from ..data.batch import AudioSource
 from ..data.labels import checked_labels
 from ..data.manifest import Utterance, require_text
 from ..models import Transcriber
-from ..normalise import normaliser as find_normaliser
+from ..normalize import normaliser as find_normaliser
 from ..recipe import Decoding
-from ..transcribe import Progress, transcribe
 from .scoring import UNITS, TranscriptScore, score_transcripts
+from .transcribe import Progress, transcribe
 
 
 @dataclass(frozen=True)

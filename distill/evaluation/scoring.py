@@ -19,9 +19,9 @@ from overlap.estimates.clusters import Over, resampled
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import Estimate, estimate
 
-from .. import normalise
-from ..normalise import Normaliser
-from ..normalise.plain import UNSPACED
+from .. import normalize as normalise
+from ..normalize import Normaliser
+from ..normalize.plain import UNSPACED
 
 _MIXED_TOKEN = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..normalise.plain import UNSPACED
+from ..normalize.plain import UNSPACED
 from .base import Transcriber
 from .whisper import TIMESTAMP
 

@@ -25,9 +25,9 @@ from ..data.audio import duration
 from ..data.batch import AudioSource
 from ..data.manifest import Utterance
 from ..models import Recogniser, load_recogniser
-from ..pair.listed import compare_lists
-from ..pair.pair import Pair
 from ..recipe import Support
+from ..scoring.pair import Pair
+from ..scoring.served import compare_lists
 from ..teacher import ServedTeacher, ServerError
 
 CEILING = 1024

@@ -13,14 +13,14 @@ import overlap
 from ..data.audio import duration
 from ..data.batch import AudioSource, Batch
 from ..data.manifest import Utterance
+from ..evaluation.transcribe import Progress
 from ..limits import settled
 from ..models import Recogniser, Transcripts
-from ..pair.pair import Pair
 from ..recipe import Decoding, Support
 from ..recipe.readings import UNDECIDED
+from ..scoring.pair import Pair
 from ..teacher import ServedTeacher
 from ..teacher_data.labels import labels
-from ..transcribe import Progress
 from .tally import ListTally, LogitsTally
 from .trace import trace_rows
 

@@ -14,10 +14,10 @@ import overlap
 
 from ..data.batch import AudioSource
 from ..data.manifest import Utterance
+from ..evaluation.transcribe import Progress, write
 from ..limits import settled
 from ..models import Transcriber
 from ..recipe import Decoding
-from ..transcribe import Progress, write
 
 LIMIT = 32
 """Utterances that are enough to see a tokenizer that does not fit: where one merge is missing, it is half of them."""

@@ -13,9 +13,9 @@ from overlap.estimates.table import text_table
 from ..data.batch import AudioSource
 from ..data.manifest import Utterance
 from ..limits import settled
-from ..pair.comparison import Comparison, compare
-from ..pair.pair import Pair
 from ..recipe import Decoding, Support
+from ..scoring.local import Comparison, compare
+from ..scoring.pair import Pair
 from .probe import write_transcripts
 
 COLUMNS = {

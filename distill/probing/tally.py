@@ -8,10 +8,10 @@ import overlap
 
 from ..data.batch import Batch
 from ..models import Transcripts
-from ..pair.comparison import Comparison, compare
-from ..pair.listed import ListedComparison, compare_lists
-from ..pair.pair import Pair
 from ..recipe import Support
+from ..scoring.local import Comparison, compare
+from ..scoring.pair import Pair
+from ..scoring.served import ListedComparison, compare_lists
 
 
 class LogitsTally:

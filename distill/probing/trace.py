@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..data.manifest import Utterance
-from ..pair.comparison import Comparison
-from ..pair.listed import ListedComparison
+from ..scoring.local import Comparison
+from ..scoring.served import ListedComparison
 
 
 def trace_rows(

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..files import writing
 from .checkpoint import CheckpointError, TrainingState, checkpoints, load_state, save_model
 from .training_data import TrainingData
-from .writing import writing
 
 FOLDER, ABOUT = "best", "best.json"
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
-from ..models.adapters import FOLDER, has_adapters, merged, save_adapters
+from ..files import writing
 from ..models.files import damage
+from ..models.lora import FOLDER, has_adapters, merged, save_adapters
 from .training_data import TrainingData
-from .writing import writing
 
 STATE = "state.json"
 OPTIMISER = "optimiser.pt"

@@ -17,9 +17,9 @@ from typing import Any
 
 import pandas as pd
 
+from ..files import first_line, writing
 from ..places import require_writable
 from .at_work import at_work, refuse_if_at_work
-from .writing import first_line, writing
 
 LOGS = ("metrics", "decisions", "evaluations")
 PROBES = "probes"

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ..data.batch import Batch
+from ..evaluation.transcribe import write
 from ..models import Recogniser, Transcripts
-from ..pair.comparison import LogitsError
 from ..recipe import Decoding
+from ..scoring.local import LogitsError
 from ..teacher import ServedTeacher
-from ..transcribe import write
 
 
 @dataclass(frozen=True)

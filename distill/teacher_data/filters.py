@@ -9,7 +9,7 @@ import numpy as np
 
 from overlap.estimates.sequences import repetition
 
-from ..normalise import normaliser
+from ..normalize import normaliser
 from ..recipe import Filters
 from .confidence import Transcript
 from .languages import script_share

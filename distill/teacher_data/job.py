@@ -18,10 +18,10 @@ from ..data.batch import AudioSource, Batch, length
 from ..data.batching import duration_batches
 from ..data.manifest import Utterance
 from ..data.sampling import seed_of
+from ..evaluation.transcribe import Progress
 from ..models import Recogniser, weights_digest
 from ..recipe import Transcription
 from ..teacher import ServedTeacher
-from ..transcribe import Progress
 from .confidence import transcripts
 from .journal import Row, append_batch, open_journal, unread_at_first
 

@@ -12,8 +12,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files import writing
 from ..run.run_directory import write_atomically
-from ..run.writing import writing
 
 Row = dict[str, Any]
 UNREAD = "unread"

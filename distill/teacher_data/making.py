@@ -26,17 +26,17 @@ from ..data.labels import checked_labels
 from ..data.manifest import Utterance, write_manifest
 from ..data.sources import read_utterances
 from ..evaluation.scoring import TranscriptScore, score_transcripts
+from ..evaluation.transcribe import Progress
+from ..files import writing
 from ..limits import settled
 from ..models import Recogniser
 from ..models.vocabulary import Tokens
-from ..normalise import normaliser as find_normaliser
-from ..pair.loading import load_teacher
+from ..normalize import normaliser as find_normaliser
 from ..recipe import Decoding, Filters, Teacher, Transcription
 from ..run.at_work import at_work, refuse_if_at_work
 from ..run.run_directory import write_atomically
-from ..run.writing import writing
+from ..scoring.loading import load_teacher
 from ..teacher import ServedTeacher
-from ..transcribe import Progress
 from .confidence import Transcript
 from .filters import dropped_by, measures
 from .job import SKIP, identity, run_job

@@ -10,10 +10,10 @@ from torch import Tensor
 
 import overlap
 
-from ..pair.comparison import Comparison
-from ..pair.listed import ListedComparison
-from ..pair.pair import Pair
 from ..recipe import DivergenceObjective, Objective, PolicyGradientObjective
+from ..scoring.local import Comparison
+from ..scoring.pair import Pair
+from ..scoring.served import ListedComparison
 
 
 def cross_entropy(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:

@@ -18,12 +18,12 @@ from ..data.manifest import ManifestError, Utterance, require_text
 from ..data.sources import read_utterances
 from ..limits import settled, token_limit
 from ..models import ModelError, Recogniser
-from ..normalise import normaliser
-from ..pair.loading import load_student, load_teacher
-from ..pair.pair import Pair
+from ..normalize import normaliser
 from ..recipe import Evaluation, Recipe, StageConfig
 from ..recipe.gates import NEEDS_INTERVALS, opens_without_intervals, statistics_read
 from ..recipe.paths import require_files
+from ..scoring.loading import load_student, load_teacher
+from ..scoring.pair import Pair
 from ..teacher import ServedTeacher
 from .augmentation import Augmentation, AugmentationError
 from .heard import Heard, heard_before

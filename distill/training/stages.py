@@ -14,10 +14,10 @@ import overlap
 
 from ..data.batch import Batch
 from ..models import Recogniser, Transcripts
-from ..pair.comparison import compare
-from ..pair.listed import compare_lists
-from ..pair.pair import Pair
 from ..recipe import DivergenceObjective, OnPolicyStage, StageConfig, Support
+from ..scoring.local import compare
+from ..scoring.pair import Pair
+from ..scoring.served import compare_lists
 from ..teacher import ServedTeacher
 from ..teacher_data.labels import labels
 from ..timing import Stopwatch

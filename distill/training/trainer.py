@@ -15,7 +15,6 @@ from accelerate import Accelerator
 import overlap
 
 from ..data.sampling import micro_batches, seed_of
-from ..pair.loading import load_student
 from ..recipe import StageConfig, fixed_steps
 from ..recipe.gates import statistics_read
 from ..recipe.readings import evaluation_reading
@@ -24,12 +23,13 @@ from ..run.best import Best
 from ..run.checkpoint import TrainingState
 from ..run.run_directory import RunDirectory
 from ..run.training_data import TrainingData
+from ..scoring.loading import load_student
 from ..timing import Stopwatch
 from .errors import TrainingError
 from .heard import TrainedOn
 from .monitoring import Monitor, error_rate_read
 from .observer import Observer
-from .optimisation import Optimisation, whole_weights
+from .optimization import Optimisation, whole_weights
 from .setup import Setup
 from .stage_data import stage_sampler, stage_utterances
 from .stages import Seen, step_metrics, training_step

@@ -26,7 +26,7 @@ from unittest import mock
 
 import numpy as np
 
-from distill.pair import comparison as compared
+from distill.scoring import local as compared
 from tests.benchmarks.harness import pin_threads, show, spread
 from tests.distill.training.beside_trl import (
     Comparison,

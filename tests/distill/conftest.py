@@ -81,7 +81,7 @@ def _saved(path: Path, seed: int) -> Path:
 @pytest.fixture(scope="session")
 def served_models(student_path, teacher_path, tmp_path_factory) -> dict[str, Path]:
     """Served, by name: `padded` is the teacher with logits past its tokens, `shuffled` has its ids mixed."""
-    from tests.distill.pair.test_pair import shuffled  # here, so that pytest rewrites its assertions first
+    from tests.distill.scoring.test_pair import shuffled  # here, so that pytest rewrites its assertions first
 
     folder = tmp_path_factory.mktemp("served")
     model = load_recogniser(str(teacher_path)).generator

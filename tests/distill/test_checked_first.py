@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from distill import normalise
+from distill import normalize as normalise
 from distill.cli import app as cli_app
 from distill.extras import MissingExtraError
 from distill.places import packaged

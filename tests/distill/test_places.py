@@ -21,7 +21,7 @@ def test_a_manifest_of_the_demo_has_a_name_in_every_reader():
 
 
 def test_a_model_of_the_demo_has_a_name_in_every_loader():
-    from distill.pair.loading import load_student, load_teacher
+    from distill.scoring.loading import load_student, load_teacher
 
     assert load_recogniser("demo:student").name == "demo:student"
     assert load_student(Student(model="demo:student")).name == "demo:student"

@@ -10,9 +10,9 @@ from distill.data.audio import AudioCache, duration
 from distill.data.batch import AudioSource
 from distill.evaluation.evaluation import evaluate
 from distill.models import load_recogniser
-from distill.pair.pair import Pair
 from distill.probing.probe import probe
 from distill.recipe import Decoding, Support
+from distill.scoring.pair import Pair
 
 K = 16
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from transformers.models.whisper.english_normalizer import BasicTextNormalizer
 
 from distill.extras import MissingExtraError
-from distill.normalise import NORMALISERS, Normaliser, normaliser, whisper
-from distill.normalise.mandarin import mandarin
+from distill.normalize import NORMALISERS, Normaliser, normaliser, whisper
+from distill.normalize.mandarin import mandarin
 
 # What openai-whisper 20250625 itself makes of the text, ends stripped.
 ORIGINAL_ENGLISH = [

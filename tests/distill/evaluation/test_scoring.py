@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from distill.evaluation.scoring import score_transcripts
-from distill.normalise import Normaliser, normaliser
+from distill.normalize import Normaliser, normaliser
 from tests.overlap import bootstrap_t
 
 VOCABULARY = ["call", "channel", "room", "one", "two", "three", "four", "five", "stop", "play", "volume"]

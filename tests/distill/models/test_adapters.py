@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from distill import resume, train
 from distill.extras import MissingExtraError
 from distill.models import ModelError, load_recogniser
-from distill.models.adapters import add_adapters, load_adapters
+from distill.models.lora import add_adapters, load_adapters
 from distill.recipe import Recipe
 from distill.run import checkpoint
 from distill.run.checkpoint import TrainingState

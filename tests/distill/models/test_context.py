@@ -12,9 +12,9 @@ from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource, check_inputs
 from distill.data.manifest import ManifestError
 from distill.models import InputError, ModelError, load_recogniser
-from distill.pair.pair import Pair
 from distill.probing.show import show
 from distill.recipe import Decoding, Recipe, Support, Transcription
+from distill.scoring.pair import Pair
 from distill.teacher.api import Question
 from distill.teacher.conversation import conversation
 from distill.teacher.reader import load_reader

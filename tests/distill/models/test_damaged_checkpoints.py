@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from distill import train
 from distill.models import ModelError, load_recogniser
-from distill.models.adapters import add_adapters
 from distill.models.files import damage
+from distill.models.lora import add_adapters
 from distill.recipe import Recipe
 from distill.teacher.reader import load_reader
 from tests.distill.small_models import save_ark_asr, save_gpt2, save_moonshine, save_qwen3, save_whisper

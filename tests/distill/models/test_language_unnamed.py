@@ -14,9 +14,9 @@ from distill.evaluation.evaluation import evaluate
 from distill.models import InputError, load_recogniser
 from distill.models.base import pack
 from distill.models.opening import LONGEST, Opening
-from distill.pair.comparison import compare
-from distill.pair.pair import Pair
 from distill.recipe import Decoding, Support
+from distill.scoring.local import compare
+from distill.scoring.pair import Pair
 from overlap import repetition
 from tests.distill.small_models import save_whisper
 from tests.distill.taught import LANGUAGES, SAID, WAVEFORMS, official, plainly_generated

@@ -12,9 +12,9 @@ from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
 from distill.models import load_recogniser
 from distill.models.moonshine import SHORTEST
-from distill.pair.pair import Pair
 from distill.probing.probe import probe
 from distill.recipe import Decoding, Support
+from distill.scoring.pair import Pair
 from tests.distill.small_models import save_moonshine, save_whisper
 from tests.distill.test_cli import run
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from distill import train
-from distill.pair.loading import load_teacher
 from distill.recipe import Recipe, Teacher
+from distill.scoring.loading import load_teacher
 from tests.distill.small_models import save_qwen3, save_whisper
 
 RNG = np.random.default_rng(0)

@@ -13,10 +13,10 @@ from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
 from distill.evaluation.evaluation import evaluate
 from distill.models import ModelError, load_recogniser
-from distill.pair.pair import Pair
 from distill.probing.probe import probe
 from distill.probing.show import show
 from distill.recipe import Decoding, Recipe, Support
+from distill.scoring.pair import Pair
 from distill.training.stage_data import stage_sampler
 from tests.distill.small_models import save_gpt2, save_llama, save_qwen3
 from tests.distill.test_cli import as_toml, run

@@ -11,10 +11,10 @@ from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
 from distill.models import load_recogniser
 from distill.models.base import pack
-from distill.pair.comparison import compare
-from distill.pair.pair import Pair
 from distill.probing.probe import probe
 from distill.recipe import Decoding, Support
+from distill.scoring.local import compare
+from distill.scoring.pair import Pair
 from distill.training.monitoring import probe_rows
 
 

@@ -14,11 +14,11 @@ from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
 from distill.models import ModelError, load_recogniser
 from distill.models.base import pack
-from distill.pair.listed import compare_lists
-from distill.pair.pair import Pair
 from distill.probing.probe import probe
 from distill.recipe import Decoding, Support, Teacher
 from distill.recipe.readings import OWN_STATISTICS
+from distill.scoring.pair import Pair
+from distill.scoring.served import compare_lists
 from distill.teacher import ServerError, conversation, load_served_teacher
 from distill.teacher.reader import load_reader
 from tests.distill.small_models import save_whisper

@@ -9,14 +9,14 @@ from transformers import GenerationMixin
 from distill import read_manifest
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
+from distill.evaluation.transcribe import transcribe
 from distill.models import load_recogniser
 from distill.models.base import pack
 from distill.models.seq2seq import DECODER_PROMPT
-from distill.pair.comparison import LogitsError
 from distill.recipe import Decoding, Server, Teacher
+from distill.scoring.local import LogitsError
 from distill.teacher import load_served_teacher
 from distill.teacher_data.confidence import listed_logprobs, mean_logprobs, transcripts
-from distill.transcribe import transcribe
 from tests.distill.small_models import save_glm_asr, save_whisper
 
 DECODING = Decoding(max_new_tokens=6)

@@ -10,10 +10,10 @@ import soundfile
 from distill import Filters, transcribe_manifest, write_manifest
 from distill.data.audio import AudioError
 from distill.data.manifest import Utterance
+from distill.files import WriteError
 from distill.models import load_recogniser
 from distill.recipe import Transcription
 from distill.run.at_work import AtWorkError, at_work
-from distill.run.writing import WriteError
 from distill.teacher_data.making import _marks, journal_of
 from tests.distill.conftest import ONLY_EMPTY
 

@@ -13,7 +13,7 @@ from distill.data.sampling import micro_batches
 from distill.models import load_recogniser
 from distill.recipe import Recipe
 from distill.training import launch
-from distill.training.optimisation import Optimisation
+from distill.training.optimization import Optimisation
 from distill.training.stage_data import stage_sampler
 from tests.distill.training.test_trainer import _Interrupt
 

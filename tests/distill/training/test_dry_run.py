@@ -49,7 +49,7 @@ def test_a_stage_that_cannot_take_its_step_fails_here(mini, monkeypatch):
     def exhausted(*_, **__):
         raise MemoryError("no room for the optimiser's state")
 
-    monkeypatch.setattr("distill.training.optimisation.Optimisation.step", exhausted)
+    monkeypatch.setattr("distill.training.optimization.Optimisation.step", exhausted)
     with pytest.raises(MemoryError, match="optimiser"):
         dry_run(Recipe.model_validate(mini))
 

@@ -7,9 +7,9 @@ import torch
 
 import overlap
 from distill.models.base import Transcripts
-from distill.pair.comparison import Comparison
-from distill.pair.pair import Pair
 from distill.recipe import DivergenceObjective, OnPolicyStage, PolicyGradientObjective, Support
+from distill.scoring.local import Comparison
+from distill.scoring.pair import Pair
 from distill.training.objectives import cross_entropy, on_policy_objective
 
 V = 11

@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArgumen
 from distill import TrainingError, train
 from distill.models import load_recogniser
 from distill.recipe import Recipe
-from distill.training.optimisation import Optimisation
+from distill.training.optimization import Optimisation
 from distill.training.parameter_groups import parameter_groups
 from distill.training.schedule import share_of_lr
 from tests.distill.small_models import save_glm_asr, save_gpt2, save_moonshine, save_qwen3, save_voxtral, save_whisper

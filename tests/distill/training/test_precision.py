@@ -16,8 +16,8 @@ import overlap
 from distill import train
 from distill.extras import MissingExtraError
 from distill.models import ModelError, Prompt, load_recogniser
-from distill.pair.loading import load_student, load_teacher
 from distill.recipe import Recipe, Student
+from distill.scoring.loading import load_student, load_teacher
 from tests.distill.small_models import save_glm_asr, save_qwen3, save_whisper
 
 RNG = np.random.default_rng(0)

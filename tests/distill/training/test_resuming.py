@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from distill import Observer, resume, train
+from distill.files import WriteError
 from distill.recipe import Recipe
 from distill.run import checkpoint
 from distill.run.at_work import AtWorkError
 from distill.run.checkpoint import CheckpointError
 from distill.run.run_directory import LOGS, RunDirectoryError, occupied
-from distill.run.writing import WriteError
 from tests.distill.small_models import save_qwen3
 from tests.distill.training.test_trainer import _Interrupt, rows
 

@@ -14,9 +14,9 @@ from distill import Utterance, train
 from distill.data.batch import Batch
 from distill.models import ModelError, load_recogniser
 from distill.models.surgery import checkpoint_gradients
-from distill.pair.loading import load_student
-from distill.pair.pair import Pair
 from distill.recipe import Recipe, Student, Support
+from distill.scoring.loading import load_student
+from distill.scoring.pair import Pair
 from distill.timing import Stopwatch
 from distill.training.stages import training_step
 from tests.distill.small_models import (

@@ -11,10 +11,10 @@ import overlap
 from analysis import load, stage_table
 from distill.models import load_recogniser
 from distill.models.base import pack
-from distill.pair.listed import ListedComparison, listed_support
-from distill.pair.pair import Pair
 from distill.progress import probe_table
 from distill.recipe import DivergenceObjective, Recipe, Teacher, load_recipe
+from distill.scoring.pair import Pair
+from distill.scoring.served import ListedComparison, listed_support
 from distill.teacher import load_served_teacher
 from distill.training import launch
 from distill.training.objectives import listed_objective, on_policy_objective

@@ -13,10 +13,10 @@ import distill.training.stages
 import overlap
 from distill import Observer, TrainingError, resume, train
 from distill.models import load_recogniser
-from distill.normalise import normaliser
-from distill.pair.pair import PairError
+from distill.normalize import normaliser
 from distill.recipe import Recipe
 from distill.run.run_directory import RunDirectoryError
+from distill.scoring.pair import PairError
 
 
 def rows(run, log):

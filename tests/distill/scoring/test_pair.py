@@ -13,10 +13,10 @@ from distill.data.batch import AudioSource
 from distill.models import load_recogniser
 from distill.models.base import pack
 from distill.models.tokenizer_check import TokenizerWarning
-from distill.pair.comparison import compare
-from distill.pair.pair import Pair, PairError
 from distill.probing.probe import probe
 from distill.recipe import Decoding, Objective, Support
+from distill.scoring.local import compare
+from distill.scoring.pair import Pair, PairError
 from distill.training.objectives import on_policy_objective
 
 SOURCE, SUPPORT = AudioSource(AudioCache()), Support(k=5)

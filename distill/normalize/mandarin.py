@@ -21,7 +21,7 @@ _APOSTROPHE_BESIDE_UNSPACED = re.compile(f"(?<=[{UNSPACED}])'|'(?=[{UNSPACED}])"
 
 
 def mandarin() -> tuple[Callable[[str], str], str]:
-    """``mandarin``, as :func:`distill.normalise.normaliser` describes it, and the library behind it with its version.
+    """``mandarin``, as :func:`distill.normalize.normaliser` describes it, and the library behind it with its version.
 
     Raises:
         MissingExtraError: wetext is not installed.

@@ -99,7 +99,7 @@ def compare(
     """
     clock, student, teacher = clock or Stopwatch(), pair.student, pair.teacher
     if isinstance(teacher, ServedTeacher):
-        raise TypeError(f"{teacher.name} shows no logits; compare with distill.pair.listed.compare_lists")
+        raise TypeError(f"{teacher.name} shows no logits; compare with distill.scoring.served.compare_lists")
     with clock("teacher"), torch.no_grad():
         view = pair.view(transcripts)
         heard = (teachers_batch or batch).prompt(teacher)

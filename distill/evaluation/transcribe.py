@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .data.batch import AudioSource, Batch
-from .data.manifest import Utterance
-from .limits import settled
-from .models import Transcriber, Transcripts
-from .recipe import Decoding
+from ..data.batch import AudioSource, Batch
+from ..data.manifest import Utterance
+from ..limits import settled
+from ..models import Transcriber, Transcripts
+from ..recipe import Decoding
 
 Progress = Callable[[int, int], None]
 """Called with (utterances done, utterances in all)."""

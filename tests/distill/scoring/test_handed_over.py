@@ -11,11 +11,11 @@ from distill.data.batch import AudioSource
 from distill.models import load_recogniser
 from distill.models.base import pack
 from distill.models.tokenizer_check import TokenizerWarning
-from distill.pair.comparison import compare
-from distill.pair.pair import Pair
 from distill.probing.probe import probe
 from distill.recipe import Decoding, Support
-from tests.distill.pair.test_pair import shuffled
+from distill.scoring.local import compare
+from distill.scoring.pair import Pair
+from tests.distill.scoring.test_pair import shuffled
 from tests.distill.small_models import save_llama, save_moonshine, save_qwen3, save_whisper
 
 CHAIN = [("t", "h"), ("Ġ", "th"), ("Ġth", "e"), ("e", "r"), ("Ġ", "s")]

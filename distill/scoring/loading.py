@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ..models import ModelError, Recogniser, load_recogniser
-from ..models.adapters import FOLDER, add_adapters, load_adapters
+from ..models.lora import FOLDER, add_adapters, load_adapters
 from ..models.surgery import checkpoint_gradients
 from ..recipe import Model, Student, Teacher
 from ..teacher import ServedTeacher, load_served_teacher

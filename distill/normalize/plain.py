@@ -27,7 +27,7 @@ def unchanged(text: str) -> str:
 
 
 def basic(text: str) -> str:
-    """``basic``, as :func:`distill.normalise.normaliser` describes it."""
+    """``basic``, as :func:`distill.normalize.normaliser` describes it."""
     text = "".join(c for c in _UNSEEN_SPACE.sub(" ", text) if unicodedata.category(c) != "Cf")
     # Before NFKC, which makes a space and a combining accent of ´, and 11⁄2 of 1½.
     text = _parted_numbers(_APOSTROPHE.sub("'", _OUTER_APOSTROPHE.sub(" ", text)))
@@ -59,6 +59,6 @@ def drop_spaces_beside_unspaced(text: str) -> str:
 
 
 def spoken_digits(text: str) -> str:
-    """``spoken_digits``, as :func:`distill.normalise.normaliser` describes it."""
+    """``spoken_digits``, as :func:`distill.normalize.normaliser` describes it."""
     digits = ((c, unicodedata.decimal(c, None)) for c in unicodedata.normalize("NFKC", text))
     return basic("".join(c if digit is None else f" {_DIGIT_WORDS[digit]} " for c, digit in digits))

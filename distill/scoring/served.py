@@ -16,7 +16,7 @@ from ..recipe import Support
 from ..recipe.readings import ENDS, UNDECIDED
 from ..teacher import ServedTeacher
 from ..timing import Stopwatch
-from .comparison import account, refuse_undefined
+from .local import account, refuse_undefined
 from .pair import Pair
 
 
