@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from .data.manifest import ManifestError, Utterance, read_manifest, write_manifest
     from .data.sources import read_utterances
     from .drafting import draft_recipe
+    from .progress.observer import Observer
     from .recipe import Filters, Recipe, RecipeError, Transcription, load_recipe
     from .scoring.local import LogitsError
     from .teacher_data.making import TeacherData, TeacherDataError, transcribe_manifest
     from .training.errors import TrainingError
     from .training.launch import resume, train
-    from .training.observer import Observer
     from .training.trainer import RunResult
 
 __version__: str
@@ -63,12 +63,12 @@ _MODULES = {
     "data.manifest": ("ManifestError", "Utterance", "read_manifest", "write_manifest"),
     "data.sources": ("read_utterances",),
     "drafting": ("draft_recipe",),
-    "pair.comparison": ("LogitsError",),
+    "scoring.local": ("LogitsError",),
     "recipe": ("Filters", "Recipe", "RecipeError", "Transcription", "load_recipe"),
     "teacher_data.making": ("TeacherData", "TeacherDataError", "transcribe_manifest"),
     "training.errors": ("TrainingError",),
     "training.launch": ("resume", "train"),
-    "training.observer": ("Observer",),
+    "progress.observer": ("Observer",),
     "training.trainer": ("RunResult",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -37,7 +37,7 @@ from analysis.figures import overlap_over_training, vuss_decomposition, wer_agai
 from analysis.inference import error_rate_difference, gap_recovery, stage_changes
 from analysis.report import stage_facts, verdict
 from distill import read_manifest, write_manifest
-from distill.progress import NotebookProgress
+from distill.progress.bars import NotebookProgress
 from distill.recipe.paths import packaged
 
 folder = Path(tempfile.mkdtemp())

@@ -38,7 +38,7 @@ from analysis.figures.strata import strata_frames
 from analysis.inference import contrast, stage_ends, token_gains
 from analysis.report import write_report
 from distill import read_manifest, write_manifest
-from distill.progress import NotebookProgress
+from distill.progress.bars import NotebookProgress
 from distill.recipe import Recipe
 from distill.recipe.paths import packaged
 

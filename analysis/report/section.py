@@ -16,9 +16,9 @@ from ..inference import stage_changes
 from ..inference.overlap_change import KEY_STATISTICS
 from ..printed import PrintedTable
 from ..run.load import ERROR_RATES, Run
-from ..run.probed import probe_reading
 from ..stages.ends import stays
 from ..stages.error_rates import evaluated, over_words
+from ..stages.probe_reading import probe_reading
 from ..stages.table import StageTable, stage_table
 from .evidence import StageFacts, StageVerdict, Thresholds
 from .facts import NO_CONTROLS, stage_facts

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from overlap import Estimate, FirstReading, Funnel, first_reading, sequence_estimates
+from overlap import Estimate, Funnel, sequence_estimates
 from overlap.definitions import TOKEN_STATISTICS, Ranges
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
@@ -18,7 +18,7 @@ from .files import read_parquet
 from .traces import LIST_COLUMNS, check_lengths
 
 if TYPE_CHECKING:
-    from .load import Run
+    pass
 
 STAGE = "probe"
 """Stands for a stage in the frames of a run that is one probe, at step 0."""
@@ -55,16 +55,6 @@ def read_probe(path: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     if "funnel" in about and len(set(frame["states"])) == 1:
         rows += _funnel_rows(Funnel.from_dict(about["funnel"]), str(frame["states"].iloc[0]), len(frame))
     return {"recipe": recipe}, pd.DataFrame(rows), frame
-
-
-def probe_reading(run: Run) -> FirstReading:
-    """The five numbers to read first of a run that is one probe, on the first of its states."""
-    own = run.probes.loc[run.probes["states"] == run.probes["states"].iloc[0]].set_index("statistic")
-    counts = {str(n).removeprefix("funnel."): int(v) for n, v in own["value"].items() if str(n).startswith("funnel.")}
-    fields = ("value", "standard_error", "low", "high", "n_positions", "n_groups", "n_undefined")
-    estimates = {str(name): Estimate(*(row[field] for field in fields)) for name, row in own.iterrows()}
-    k = int(run.resolved["recipe"]["support"]["k"])
-    return first_reading(estimates, Funnel.from_dict(counts) if counts else None, k)
 
 
 def _rows(traces: pd.DataFrame, states: str, ranges: Ranges) -> Iterator[dict[str, Any]]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from ..display import display
 from ..places import require_places, require_writable
+from ..progress.display import display
 from ..recipe import Decoding, Server, Support, Teacher
 from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, stderr, write_rows
 from .exit_codes import ExitCode

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from ..display import display
 from ..places import packaged
+from ..progress.display import display
 from ..ranks import is_first
 from ..recipe import TrackerName, load_recipe
 from ..recipe.paths import require_files, shipped_recipes

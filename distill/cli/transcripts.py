@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from ..display import display
 from ..places import require_places, require_writable
+from ..progress.display import display
 from ..recipe import Decoding, Filters, Server, Teacher, Transcription
 from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, write_rows
 

@@ -17,6 +17,7 @@ import overlap.estimates.table
 
 from ..data.batch import length, length_unit
 from ..data.manifest import Utterance
+from ..progress.observer import Observer
 from ..ranks import one_voice
 from ..recipe import Decoding, Filters, Recipe, StageConfig
 from ..run.checkpoint import TrainingState
@@ -26,7 +27,6 @@ from ..teacher_data.making import teacher_data
 from ..teacher_data.summary import TeacherDataSummary
 from .heard import Heard, resolved
 from .launch import accelerator_for
-from .observer import Observer
 from .setup import Setup, prepare_run, with_evaluations
 from .stage_data import taught_by, transcripts_of
 from .trainer import Trainer

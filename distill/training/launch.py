@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from ..data.findings import errors, lines_of
 from ..data.sampling import micro_batches
-from ..display import display
+from ..progress.display import display
+from ..progress.observer import Observer
 from ..ranks import one_voice
 from ..recipe import Recipe, TrackerName, load_recipe
 from ..run import checkpoint
@@ -24,7 +25,6 @@ from ..run.run_directory import RunDirectory, RunDirectoryError, occupied
 from .changed_data import at_new_places, changes, check_places, keep_lines, record, refusal
 from .errors import TrainingError
 from .heard import resolved, warn_of
-from .observer import Observer
 from .setup import Setup, prepare_run
 from .tracking import check_trackers, copied, trackers_of
 from .trainer import RunResult, Trainer

@@ -17,9 +17,9 @@ from ..evaluation.evaluation import counted, evaluate
 from ..models import Transcriber
 from ..probing.probe import Rollouts, StateProbe, probe
 from ..probing.round_trip import round_trip
+from ..progress.observer import Observer
 from ..recipe import Decoding, Evaluation, Recipe
 from ..run.run_directory import RunDirectory, read_json, write_atomically, write_parquet
-from .observer import Observer
 from .setup import Setup
 
 FIXED, ROUND_TRIP = "fixed_rollouts.json", "round_trip.json"

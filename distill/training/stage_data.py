@@ -8,11 +8,11 @@ from pathlib import Path
 from ..data.batch import length
 from ..data.manifest import Utterance
 from ..data.sampling import BatchSampler
+from ..progress.observer import Observer
 from ..recipe import OffPolicy, StageConfig, TeacherDataStage
 from ..run.run_directory import RunDirectory
 from ..teacher_data.labels import label_counts
 from ..teacher_data.making import teacher_data
-from .observer import Observer
 from .setup import Setup
 
 

@@ -23,9 +23,9 @@ import pandas as pd
 from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTracker, WandBTracker
 
 from ..extras import require
+from ..progress.observer import Observer, Observers
 from ..recipe import Recipe, TrackerName
 from ..run.run_directory import LOGS, PROBES, RunDirectory, read_json, write_atomically
-from .observer import Observer, Observers
 
 RECORD = "trackers.json"
 """Which runs of trackers are copies of this one, and how many rows of each log they may hold."""

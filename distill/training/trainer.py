@@ -15,6 +15,7 @@ from accelerate import Accelerator
 import overlap
 
 from ..data.sampling import micro_batches, seed_of
+from ..progress.observer import Observer
 from ..recipe import StageConfig, fixed_steps
 from ..recipe.gates import statistics_read
 from ..recipe.readings import evaluation_reading
@@ -28,7 +29,6 @@ from ..timing import Stopwatch
 from .errors import TrainingError
 from .heard import TrainedOn
 from .monitoring import Monitor, error_rate_read
-from .observer import Observer
 from .optimization import Optimisation, whole_weights
 from .setup import Setup
 from .stage_data import stage_sampler, stage_utterances

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from analysis import load
-from analysis.run.probed import probe_reading
+from analysis.stages.probe_reading import probe_reading
 from distill import cli, read_manifest, write_manifest
 from distill.recipe import Recipe
 from distill.recipe.paths import packaged

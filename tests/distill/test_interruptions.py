@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from analysis.watching import run_state
-from distill.progress_log import LogProgress
+from distill.progress.log_lines import LogProgress
 from distill.run.run_directory import occupied
 from distill.teacher_data import job
 from tests.distill.small_models import save_qwen3

@@ -8,7 +8,7 @@ import pytest
 from analysis import compare, load, load_many
 from analysis.figures import mass_distribution, position_profile
 from analysis.report import write_report
-from analysis.run.probed import probe_reading
+from analysis.stages.probe_reading import probe_reading
 from analysis.watching import watch
 from tests.analysis.report.conftest import trace_frame
 

@@ -14,7 +14,7 @@ from distill import train
 from distill.data.manifest import read_manifest, write_manifest
 from distill.evaluation.evaluation import counted
 from distill.evaluation.scoring import score_transcripts
-from distill.progress import evaluation_line
+from distill.progress.bars import evaluation_line
 from distill.recipe import Recipe
 from tests.distill.test_cli import run as command
 

@@ -19,8 +19,8 @@ from distill.models.base import pack
 from distill.models.text_lm import TextLM
 from distill.models.tokenizer_check import TokenizerWarning
 from distill.probing.round_trip import LIMIT, round_trip
+from distill.progress.observer import Observer
 from distill.recipe import Decoding, Recipe
-from distill.training.observer import Observer
 from tests.distill.models.test_tokenizer_check import faulty
 from tests.distill.small_models import save_qwen3
 

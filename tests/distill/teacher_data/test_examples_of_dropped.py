@@ -5,10 +5,10 @@ import json
 import pytest
 
 from distill import train
+from distill.progress.observer import Observer
 from distill.recipe import Filters, Recipe
 from distill.teacher_data.summary import N_EXAMPLES, Example, FilterCount, TeacherDataSummary
 from distill.training.dry_run import dry_run
-from distill.training.observer import Observer
 
 
 def summary(*counts, n=200):

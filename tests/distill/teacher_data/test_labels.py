@@ -12,6 +12,7 @@ from distill.data.batch import AudioSource
 from distill.models import load_recogniser
 from distill.models.base import pack
 from distill.probing.probe import write_transcripts
+from distill.progress.observer import Observer
 from distill.recipe import Decoding, Recipe, Support
 from distill.recipe.stages import OnPolicyStage
 from distill.scoring.pair import Pair
@@ -19,7 +20,6 @@ from distill.teacher_data.confidence import Transcript
 from distill.teacher_data.labels import described, label, label_counts, labels
 from distill.teacher_data.making import journal_of, teacher_data
 from distill.timing import Stopwatch
-from distill.training.observer import Observer
 from distill.training.stages import on_policy_step, supervised_step
 from tests.distill.scoring.test_pair import shuffled
 from tests.distill.small_models import save_qwen3, save_whisper

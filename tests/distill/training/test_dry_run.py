@@ -8,9 +8,9 @@ import pytest
 from distill import read_manifest
 from distill.data.audio import duration
 from distill.data.batch import length
+from distill.progress.observer import Observer
 from distill.recipe import Recipe
 from distill.training.dry_run import STEPS, dry_run
-from distill.training.observer import Observer
 from tests.distill.test_cli import as_toml, run
 
 

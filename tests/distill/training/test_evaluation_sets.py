@@ -15,10 +15,10 @@ from distill.cli.runs import _conclude
 from distill.data.manifest import read_manifest, write_manifest
 from distill.evaluation.evaluation import evaluate
 from distill.models import load_recogniser
+from distill.progress.observer import Observer
 from distill.recipe import Decoding, Recipe
 from distill.run import best, checkpoint
 from distill.run.best import Best
-from distill.training.observer import Observer
 from distill.training.setup import prepare_run
 
 

@@ -11,7 +11,7 @@ import overlap
 from analysis import load, stage_table
 from distill.models import load_recogniser
 from distill.models.base import pack
-from distill.progress import probe_table
+from distill.progress.bars import probe_table
 from distill.recipe import DivergenceObjective, Recipe, Teacher, load_recipe
 from distill.scoring.pair import Pair
 from distill.scoring.served import ListedComparison, listed_support

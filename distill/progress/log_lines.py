@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .progress import decision_words, evaluation_line, probe_lines
-from .training.observer import Observer
+from .bars import decision_words, evaluation_line, probe_lines
+from .observer import Observer
 
 if TYPE_CHECKING:
-    from .data.findings import Finding
-    from .teacher_data.summary import TeacherDataSummary
+    from ..data.findings import Finding
+    from ..teacher_data.summary import TeacherDataSummary
 
 PAUSE_SECONDS = 30.0
 """Least time between two lines of the same kind about steps or other work; firsts and lasts come at once."""
@@ -66,7 +66,7 @@ class LogProgress(Observer):
 
     def unusable(self, findings: Sequence[Finding]) -> None:
         """How many lines of the data are left out and how many are doubtful, and the first of them."""
-        from .data.findings import words
+        from ..data.findings import words
 
         self._line(words(findings))
 

@@ -10,14 +10,14 @@ import pytest
 from rich.console import Console
 
 from distill import resume, train
-from distill.display import display
-from distill.progress import NotebookProgress, TerminalProgress
-from distill.progress_log import PAUSE_SECONDS, LogProgress
+from distill.progress.bars import NotebookProgress, TerminalProgress
+from distill.progress.display import display
+from distill.progress.log_lines import PAUSE_SECONDS, LogProgress
+from distill.progress.observer import Observer
 from distill.ranks import one_voice
 from distill.recipe import Recipe
 from distill.training.dry_run import dry_run
-from distill.training.observer import Observer
-from tests.distill.test_progress import DECISION, EVALUATION, probe_rows
+from tests.distill.progress.test_bars import DECISION, EVALUATION, probe_rows
 from tests.distill.training.test_trainer import _Interrupt
 
 LONG = "because " * 60
@@ -89,7 +89,7 @@ def test_an_undefined_loss_is_said():
 )
 def test_each_place_has_its_display(kind, expected, monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
-    monkeypatch.setattr("distill.display.Console", lambda **_: Console(file=io.StringIO(), **kind))
+    monkeypatch.setattr("distill.progress.display.Console", lambda **_: Console(file=io.StringIO(), **kind))
     with display() as shown:
         assert type(shown) is expected
     with display(quiet=True) as shown:

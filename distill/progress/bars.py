@@ -14,12 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from .recipe.readings import ENDS
-from .training.observer import Observer
+from ..recipe.readings import ENDS
+from .observer import Observer
 
 if TYPE_CHECKING:
-    from .data.findings import Finding
-    from .teacher_data.summary import TeacherDataSummary
+    from ..data.findings import Finding
+    from ..teacher_data.summary import TeacherDataSummary
 
 SHOWN = {"union_size": "VUSS", "intersection_size": "|I|", "top1_agreement": "top-1", "total_variation": "TV"}
 """Statistics of the probe table and their headings, short enough for 80 columns."""
@@ -96,7 +96,7 @@ class TerminalProgress(Observer):
 
     def unusable(self, findings: Sequence[Finding]) -> None:
         """Print how many lines are left out and which are doubtful, the first of them each by itself."""
-        from .data.findings import words
+        from ..data.findings import words
 
         self.console.print(Text(words(findings)))
 
@@ -161,7 +161,7 @@ class NotebookProgress(Observer):
 
     def unusable(self, findings: Sequence[Finding]) -> None:
         """Write how many lines are left out and which are doubtful above the bar."""
-        from .data.findings import words
+        from ..data.findings import words
 
         self._tqdm.write(words(findings))
 
@@ -229,7 +229,7 @@ def decision_words(row: Mapping[str, Any]) -> tuple[str, str]:
 
 def evaluation_line(row: Mapping[str, Any]) -> str:
     """Word or mixed error rate with interval and counts; `nan` where it is undefined."""
-    from .evaluation.scoring import UNITS
+    from ..evaluation.scoring import UNITS
 
     name = "mer" if "mer" in row else "wer"
     rate = row[name]

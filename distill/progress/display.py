@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from .progress import NotebookProgress, TerminalProgress
-from .progress_log import LogProgress
-from .ranks import is_first
-from .training.observer import Observer
+from ..ranks import is_first
+from .bars import NotebookProgress, TerminalProgress
+from .log_lines import LogProgress
+from .observer import Observer
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import re
 import pytest
 from rich.console import Console
 
-from distill.progress import NotebookProgress, TerminalProgress
+from distill.progress.bars import NotebookProgress, TerminalProgress
 
 ESTIMATES = {
     "union_size": (53.06, 52.38, 54.2),

@@ -1,0 +1,1 @@
+"""What a person sees while work goes on: who is told what, bars on a terminal, lines in a log."""
