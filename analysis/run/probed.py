@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,6 @@ from overlap.estimates.summary import estimate
 from .files import read_parquet
 from .traces import LIST_COLUMNS, check_lengths
 
-if TYPE_CHECKING:
-    pass
 
 STAGE = "probe"
 """Stands for a stage in the frames of a run that is one probe, at step 0."""
