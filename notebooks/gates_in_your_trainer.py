@@ -38,7 +38,7 @@ import torch
 from tqdm.auto import tqdm
 
 import overlap
-from overlap import Action, Any, Collapse, OverlapMeter, Threshold, measure
+from overlap import Action, AnyOf, Collapse, OverlapMeter, Threshold, measure
 
 torch.set_num_threads(1)
 folder = Path(tempfile.mkdtemp())  # checkpoints
@@ -114,7 +114,7 @@ chosen(reading())
 # ### The gates
 #
 # `Threshold` is met when the *worse end* of the 95 % interval meets it. `patience=2` asks for two readings in a row.
-# `Collapse` only guards: it never opens a stage, it ends one. `Any` lets each of its members act.
+# `Collapse` only guards: it never opens a stage, it ends one. `AnyOf` lets each of its members act.
 
 
 # %%
@@ -122,7 +122,7 @@ def gates() -> list[overlap.Gate]:
     guard = {"repetition": (None, 3.0), "empty": (None, 0.5), "student_mass": (0.4, None)}
     return [
         Threshold("top1_agreement", at_least=0.5, patience=2),
-        Any(Threshold("total_variation", at_most=0.3), Collapse(guard)),
+        AnyOf(Threshold("total_variation", at_most=0.3), Collapse(guard)),
     ]
 
 
@@ -427,7 +427,9 @@ table(interrupted.log + warm_up.log)
 
 # %%
 on_policy = GateCallback(
-    Any(Threshold("total_variation", at_most=0.2), Collapse({"repetition": (None, 3.0), "student_mass": (0.4, None)})),
+    AnyOf(
+        Threshold("total_variation", at_most=0.2), Collapse({"repetition": (None, 3.0), "student_mass": (0.4, None)})
+    ),
     read,
     every=20,
 )

@@ -58,7 +58,7 @@ MANIFEST = packaged("corpus/probe.jsonl")
 K = 8  # the demo has 65 tokens that a transcript can hold; 16 to 64 for a vocabulary of 150,000
 
 student, teacher = load_recogniser(str(STUDENT)), load_recogniser(str(TEACHER))
-pair, utterances = Pair.of(student, teacher, K), read_manifest(MANIFEST)
+pair, utterances = Pair.from_models(student, teacher, K), read_manifest(MANIFEST)
 batch = AudioSource(AudioCache(max_seconds=30)).batch(utterances)
 own = compare(pair, batch, student.rollout(batch.prompt(student), max_new_tokens=48), Support(k=K))
 

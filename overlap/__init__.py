@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         utterance_estimates,
     )
     from overlap.estimates.summary import OverlapSummary
-    from overlap.gates import Action, All, Any, Collapse, Decision, FixedSteps, Gate, Plateau, Threshold
+    from overlap.gates import Action, AllOf, AnyOf, Collapse, Decision, FixedSteps, Gate, Plateau, Threshold
     from overlap.losses.divergence_on_set import sampled_reverse_kl, set_divergence, set_logprobs, set_mass, support_kl
     from overlap.losses.full_vocabulary import vocabulary_divergence
     from overlap.losses.union_kl import UnionKL, union_kl
@@ -68,8 +68,8 @@ __all__ = [
     "UNMAPPED",
     "Action",
     "Alignment",
-    "All",
-    "Any",
+    "AllOf",
+    "AnyOf",
     "BoundsSummary",
     "Collapse",
     "Coverage",
@@ -145,7 +145,7 @@ _MODULES = {
     "estimates.first_reading": ("FirstReading", "first_reading"),
     "estimates.funnel": ("BINS", "Funnel", "account", "assign_bins"),
     "statistics.gain": ("FixedContextGain", "fixed_context_gain", "gain_correlations"),
-    "gates": ("Action", "All", "Any", "Collapse", "Decision", "FixedSteps", "Gate", "Plateau", "Threshold"),
+    "gates": ("Action", "AllOf", "AnyOf", "Collapse", "Decision", "FixedSteps", "Gate", "Plateau", "Threshold"),
     "estimates.group_sums": ("GroupSums", "packed_groups"),
     "core.lm_head": ("Head",),
     "statistics.from_hidden": ("measure_hidden",),

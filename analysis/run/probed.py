@@ -17,7 +17,6 @@ from overlap.estimates.summary import estimate
 from .files import read_parquet
 from .traces import LIST_COLUMNS, check_lengths
 
-
 STAGE = "probe"
 """Stands for a stage in the frames of a run that is one probe, at step 0."""
 COLUMNS = ("id", "states", "k", "temperature", "text", "reference", "finished", *LIST_COLUMNS)

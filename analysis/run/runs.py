@@ -44,7 +44,7 @@ class Runs(Mapping[str, Run]):
     def __len__(self) -> int:
         return len(self.runs)
 
-    def of(self, recipe: str) -> dict[str, Run]:
+    def of_recipe(self, recipe: str) -> dict[str, Run]:
         """The runs of a recipe, by name.
 
         Raises:

@@ -51,7 +51,7 @@ def error_rate_table(runs: Runs) -> PrintedTable:
         for test_set in dict.fromkeys(students["set"]):
             last = students.loc[students["set"] == test_set].drop_duplicates("run", keep="last")
             place = {"recipe": recipe, "model": "student", "set": test_set}
-            rows += [place | _rate(Runs(runs.of(recipe), runs.recipes), recipe, last, rate) for rate in RATES]
+            rows += [place | _rate(Runs(runs.of_recipe(recipe), runs.recipes), recipe, last, rate) for rate in RATES]
     columns = ["recipe", "model", "set", "rate", "value", "low", "high", "min", "max", "n_runs", "n_utterances"]
     frame = pd.DataFrame(rows, columns=[*columns, "total", *OVER])
     cautions = _cautions(runs, list(runs), "at their last evaluation")
@@ -71,7 +71,7 @@ def vuss_table(runs: Runs) -> PrintedTable:
     """
     metrics, rows, counted = runs.metrics, [], []
     for recipe in dict.fromkeys(runs.recipes[name] for name in runs):
-        members = runs.of(recipe)
+        members = runs.of_recipe(recipe)
         kinds = {stage["name"]: stage["type"] for run in members.values() for stage in run.stages}
         on_policy = [name for name, kind in kinds.items() if kind == "opd"]
         steps = metrics.loc[(metrics["recipe"] == recipe) & metrics["stage"].isin(on_policy)]

@@ -101,7 +101,7 @@ def probe(
         assert isinstance(scorer, ServedTeacher)
         return _preflight(scorer, source, utterances, k, max_new_tokens or token_limit(utterances), sources, json_)
     assert student is not None
-    pair = Pair.of(loading.load(student), scorer, k)
+    pair = Pair.from_models(loading.load(student), scorer, k)
     utterances = checked_labels(utterances, pair.student, needed=False)
     check_inputs(utterances, pair.student, pair.teacher)
     refuse(check_models(Use(utterances, (pair.student, pair.teacher))))
@@ -208,7 +208,7 @@ def show(
     if states == "reference":
         require_text(chosen, "scoring the reference")
     refuse(check_audio(chosen, max_seconds))
-    pair = Pair.of(loading.load(student), loading.load(teacher), k)
+    pair = Pair.from_models(loading.load(student), loading.load(teacher), k)
     chosen = checked_labels(chosen, pair.student, needed=states == "reference")
     check_inputs(chosen, pair.student, pair.teacher)
     refuse(check_models(Use(chosen, (pair.student, pair.teacher), pair.student if states == "reference" else None)))

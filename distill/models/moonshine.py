@@ -33,7 +33,7 @@ class Moonshine(EncoderDecoder):
 
     def __post_init__(self) -> None:
         end = endings.end_of_text(self.name, self.tokenizer, None, self.tokenizer.eos_token_id)
-        self.tokens = Tokens.of(self.tokenizer, self.generator.config.vocab_size, end, self._device)
+        self.tokens = Tokens.from_tokenizer(self.tokenizer, self.generator.config.vocab_size, end, self._device)
         self.text_prefix = added_space(self.tokenizer)
 
     @property

@@ -67,7 +67,7 @@ class SpeechLM:
     def __post_init__(self) -> None:
         tokenizer, wanted = self.tokenizer, self.end_of_text or self.kind.end_of_text
         end = endings.end_of_text(self.name, tokenizer, wanted, tokenizer.eos_token_id)
-        self.tokens = Tokens.of(tokenizer, self._width, end, self._device)
+        self.tokens = Tokens.from_tokenizer(tokenizer, self._width, end, self._device)
         self._asked = causal.askable(self.generator)
         features, template = self.processor.feature_extractor.to_json_string(), self.processor.chat_template
         parameter = next(self.generator.parameters())

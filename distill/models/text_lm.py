@@ -63,7 +63,7 @@ class TextLM:
         turn = endings.turn_end(tokenizer, self.chat_template_kwargs) if self._chat else None
         others = (turn, tokenizer.eos_token_id, endings.generation_end(self.generator))
         end = endings.end_of_text(self.name, tokenizer, self.end_of_text, *others)
-        self.tokens = Tokens.of(tokenizer, self._width, end, self._device, added=True)
+        self.tokens = Tokens.from_tokenizer(tokenizer, self._width, end, self._device, added=True)
         self._asked = causal.askable(self.generator)
         self.text_prefix = added_space(tokenizer)
         wrapping = (

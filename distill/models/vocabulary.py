@@ -39,7 +39,7 @@ class Tokens:
     times: range = range(0)
 
     @classmethod
-    def of(
+    def from_tokenizer(
         cls,
         tokenizer: Any,
         width: int,

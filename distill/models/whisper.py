@@ -48,7 +48,7 @@ class Whisper(EncoderDecoder):
         width = self.generator.config.vocab_size
         times = self._times(width) if self.timestamps else range(0)
         control = [*range(end + 1, width), *(settings.suppress_tokens or ())]
-        self.tokens = Tokens.of(tokenizer, width, end, self._device, control, times=times)
+        self.tokens = Tokens.from_tokenizer(tokenizer, width, end, self._device, control, times=times)
         self.text_prefix = b" "
         self._multilingual = getattr(settings, "is_multilingual", None)
         if self._multilingual is None:

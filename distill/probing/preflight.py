@@ -234,7 +234,7 @@ def engine_noise(
         k: Size of the top-k sets.
         max_new_tokens: Longest transcript.
     """
-    pair, parts, largest, n_tokens = Pair.of(local, teacher, k), [], 0.0, 0
+    pair, parts, largest, n_tokens = Pair.from_models(local, teacher, k), [], 0.0, 0
     for utterance in utterances:
         batch = source.batch([utterance])
         written = teacher.rollout(batch.prompt(teacher), max_new_tokens=max_new_tokens)

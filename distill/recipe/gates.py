@@ -100,7 +100,7 @@ class AllGate(Section):
 
     def build(self) -> overlap.Gate:
         """The gate object."""
-        return overlap.All(*(gate.build() for gate in self.gates))
+        return overlap.AllOf(*(gate.build() for gate in self.gates))
 
 
 class AnyGate(Section):
@@ -112,7 +112,7 @@ class AnyGate(Section):
 
     def build(self) -> overlap.Gate:
         """The gate object."""
-        return overlap.Any(*(gate.build() for gate in self.gates))
+        return overlap.AnyOf(*(gate.build() for gate in self.gates))
 
 
 GateConfig = Annotated[

@@ -64,7 +64,7 @@ class Pair:
     same_text: bool = True
 
     @classmethod
-    def of(cls, student: Recogniser, teacher: Recogniser | ServedTeacher, k: int) -> Pair:
+    def from_models(cls, student: Recogniser, teacher: Recogniser | ServedTeacher, k: int) -> Pair:
         """Pair two recognisers, by the bytes of their tokens where their vocabularies differ.
 
         Raises:

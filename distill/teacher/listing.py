@@ -55,7 +55,7 @@ class TokenList:
         return self.ids.shape == self.logprobs.shape == shape and bool(((self.ids >= 0) & (self.ids < size)).all())
 
     @classmethod
-    def of(cls, reply: Reply, expected: Sequence[int], m: int, spelled: Sequence[str]) -> TokenList:
+    def from_reply(cls, reply: Reply, expected: Sequence[int], m: int, spelled: Sequence[str]) -> TokenList:
         """Check a reply and take its best tokens.
 
         Args:

@@ -261,7 +261,7 @@ class ServedTeacher:
                 return kept
         reply = self.reply(question, text, len(tokens), self.listed)
         try:
-            tokens_listed = TokenList.of(reply, tokens, self.listed, self.tokens.strings)
+            tokens_listed = TokenList.from_reply(reply, tokens, self.listed, self.tokens.strings)
         except ListingError as error:
             raise self._wrong(error, question) from error
         if self.cache is not None:

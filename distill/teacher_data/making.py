@@ -149,7 +149,7 @@ def teacher_data(
         seconds=_known_sum(job.seconds.values()),
         seconds_kept=_known_sum(job.seconds[utterance.id] for utterance in kept),
         filters=tuple(
-            FilterCount.of(
+            FilterCount.from_values(
                 name,
                 filters,
                 [j.measured[name] for j in judged],

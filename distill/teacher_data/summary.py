@@ -66,7 +66,9 @@ class FilterCount:
     examples: tuple[Example, ...] = ()
 
     @classmethod
-    def of(cls, name: str, filters: Filters, values: Sequence[float], dropped: Sequence[Example]) -> FilterCount:
+    def from_values(
+        cls, name: str, filters: Filters, values: Sequence[float], dropped: Sequence[Example]
+    ) -> FilterCount:
         """Count what a filter saw.
 
         Args:

@@ -36,7 +36,7 @@ class Augmentation:
     transforms: tuple[Any, ...]
 
     @classmethod
-    def of(cls, sections: Sequence[AugmentationConfig], where: str = "augment") -> Augmentation | None:
+    def from_sections(cls, sections: Sequence[AugmentationConfig], where: str = "augment") -> Augmentation | None:
         """The augmentation that a stage's sections describe, None where there are none.
 
         Args:

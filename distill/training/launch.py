@@ -130,7 +130,7 @@ def resume(
     if newest and (state := checkpoint.load_state(newest)).outcome is not None:
         run.writer = accelerator.is_main_process
         with copied(recipe, run, Observer(), step=state.step + 1, before=run.rows):
-            return RunResult.of(run.path, newest, state)
+            return RunResult.from_state(run.path, newest, state)
     with one_voice(), _heard(observer, quiet) as hears, _alone(run.path, accelerator):
         accelerator.wait_for_everyone()  # whoever was here before has left
         run = RunDirectory.open(output, writer=accelerator.is_main_process)

@@ -100,14 +100,14 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     sets = tuple(_usable(used, findings) for used in sets)
 
     augmentations = tuple(
-        Augmentation.of(stage.augment, f"stages.{i}.augment") for i, stage in enumerate(recipe.stages)
+        Augmentation.from_sections(stage.augment, f"stages.{i}.augment") for i, stage in enumerate(recipe.stages)
     )
 
     student = load_student(recipe.student, recipe.seed, device, weights)
     pair = None
     if recipe.teacher:
         k = recipe.support.k
-        pair = Pair.of(student, load_teacher(recipe.teacher, device, k=k, seed=recipe.seed), k)
+        pair = Pair.from_models(student, load_teacher(recipe.teacher, device, k=k, seed=recipe.seed), k)
     both = (student,) if pair is None else (student, pair.teacher)
     for stage, utterances in zip((*recipe.stages, None, *(None for _ in evaluations)), sets, strict=True):
         check_inputs(utterances, *(both if stage is None or stage.type != "sft" else (student,)))

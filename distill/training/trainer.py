@@ -60,7 +60,7 @@ class RunResult:
     best_model: Path | None = None
 
     @classmethod
-    def of(cls, path: Path, model: Path, state: TrainingState) -> RunResult:
+    def from_state(cls, path: Path, model: Path, state: TrainingState) -> RunResult:
         """The result that the state of an ended run stands for."""
         assert state.outcome is not None
         found = best.best_of(state)
@@ -112,7 +112,7 @@ class Trainer:
                     self._save()
         model = checkpoint.latest(self.directory.path)
         assert model is not None
-        return RunResult.of(self.directory.path, model, self.state)
+        return RunResult.from_state(self.directory.path, model, self.state)
 
     @property
     def stage(self) -> StageConfig:

@@ -36,7 +36,7 @@ class Space:
     n_shared: int
 
     @classmethod
-    def of(
+    def from_widths(
         cls,
         width: int,
         n_teacher: int,
@@ -88,8 +88,8 @@ class Chunk:
         tail = space.n_teacher - listing.given.sum(-1)
         raw = Box.raw(listing.log_q, listing.given, tail, tolerance)
         self.raw = raw
-        self.own = Box.of(raw, listing.own, space.n_own - listing.own.sum(-1))
-        self.shared = Box.of(raw, listing.shared, space.n_shared - listing.shared.sum(-1))
+        self.own = Box.from_raw(raw, listing.own, space.n_own - listing.own.sum(-1))
+        self.shared = Box.from_raw(raw, listing.shared, space.n_shared - listing.shared.sum(-1))
         # Of the tokens that neither is known to rank in T: those in S, other shared ones, and those the student lacks.
         self.n_s = self.hidden_s.size
         self.n_other = self.shared.tail - self.n_s
@@ -181,7 +181,7 @@ class Chunk:
         # Sorted as float32, which the scores came in: twice as fast.
         tail = self.scores.masked_fill(absent, torch.inf).sort(dim=-1).values.double() - (self.normaliser + scale)
         listed = torch.where(self.listing.shared, common.gather(-1, self.listing.ids) - scale, -torch.inf)
-        return Student.of(listed, tail, self.shared.tail), log_mass.exp()
+        return Student.from_listed(listed, tail, self.shared.tail), log_mass.exp()
 
     def _union(self) -> dict[str, Bounds]:
         inside = (self.in_t | self.in_s) & self.listing.shared

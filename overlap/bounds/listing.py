@@ -30,7 +30,7 @@ class Listing:
     shared: Tensor
 
     @classmethod
-    def of(
+    def from_ids(
         cls,
         ids: Tensor,
         log_q: Tensor,

@@ -81,7 +81,7 @@ class OverlapBounds:
         """
         if groups is None:
             groups = torch.arange(self.mask.shape[0] if self.mask.ndim else 1)
-        return BoundsSummary.of(
+        return BoundsSummary.from_ends(
             self.lower, self.upper, groups, self.mask, k=self.k, states=states, level=level, draws=draws, seed=seed
         )
 
@@ -164,13 +164,13 @@ def measure_bounds(
         teacher_ids, teacher_logprobs = teacher_ids.to(device), teacher_logprobs.detach().to(device)
     check_listing(teacher_ids, teacher_logprobs, shape, n_teacher, tolerance, mask)
     admissible, teacher_admissible = _admissible(blocked, teacher_blocked, table, width, n_teacher, device)
-    space = Space.of(width, n_teacher, table, admissible, teacher_admissible, device)
+    space = Space.from_widths(width, n_teacher, table, admissible, teacher_admissible, device)
     check_k(k, space.n_student, "the student's logits")
     check_k(k, space.n_own, "the teacher's vocabulary")
 
     grid = mask.reshape(shape or (1,))
     logits = student_logits.detach().reshape(*grid.shape, width)
-    listing = Listing.of(teacher_ids[mask], teacher_logprobs[mask], table, admissible, teacher_admissible)
+    listing = Listing.from_ids(teacher_ids[mask], teacher_logprobs[mask], table, admissible, teacher_admissible)
     support = top_k(student_logits, k, blocked=None if admissible is None else ~admissible, mask=mask)
     student = Support(support.ids[mask], support.valid[mask])
     parts: list[dict[str, Bounds]] = []

@@ -51,7 +51,7 @@ class Box:
     empty: Tensor
 
     @classmethod
-    def of(cls, raw: "Box", kept: Tensor, tail: Tensor) -> "Box":
+    def from_raw(cls, raw: "Box", kept: Tensor, tail: Tensor) -> "Box":
         """The box of the distribution renormalised on the kept tokens.
 
         The mass that leaves with unlisted tokens is known only within an interval, and so is the scale of what stays;
@@ -114,7 +114,7 @@ class Student:
     rising: Tensor
 
     @classmethod
-    def of(cls, listed: Tensor, tail: Tensor, n_tail: Tensor) -> "Student":
+    def from_listed(cls, listed: Tensor, tail: Tensor, n_tail: Tensor) -> "Student":
         """From log-probabilities; those of ``tail`` beyond the first ``n_tail`` of a row are not looked at."""
         inside = torch.arange(tail.shape[-1], device=tail.device) < n_tail[:, None]
         p = positive(tail)

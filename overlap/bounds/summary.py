@@ -34,7 +34,7 @@ class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
     level: float = 0.95
 
     @classmethod
-    def of(
+    def from_ends(
         cls,
         lower: Mapping[str, Tensor],
         upper: Mapping[str, Tensor],

@@ -44,7 +44,7 @@ class Head:
                 raise ValueError(f"head: expected a {name} that is a finite number above 0, received {value!r}")
 
     @classmethod
-    def of(cls, head: "Head | nn.Module | Tensor", name: str) -> "Head":
+    def from_layer(cls, head: "Head | nn.Module | Tensor", name: str) -> "Head":
         """Take a model's output layer, its weight alone, or a whole model, see `from_model`.
 
         Raises:
@@ -83,7 +83,7 @@ class Head:
                 f"head: expected a model whose get_output_embeddings() is torch.nn.Linear, received "
                 f"{type(model).__name__} with {type(layer).__name__}; pass overlap.Head(weight, bias, …)"
             )
-        head = cls.of(layer, "head")
+        head = cls.from_layer(layer, "head")
         scale, softcap = after_the_layer(model)
         bias, beside = head.bias, getattr(model, "final_logits_bias", None)
         if isinstance(beside, Tensor) and bool(beside.any()):

@@ -2,8 +2,8 @@
 
 A gate reads estimates and the number of steps done in the stage; any trainer can drive it:
 
->>> from overlap import Action, Any, Collapse, Estimate, FixedSteps, Threshold
->>> gate = Any(Threshold("overlap_ratio", at_least=0.4), FixedSteps(1000), Collapse({"overlap_ratio": (0.1, None)}))
+>>> from overlap import Action, AnyOf, Collapse, Estimate, FixedSteps, Threshold
+>>> gate = AnyOf(Threshold("overlap_ratio", at_least=0.4), FixedSteps(1000), Collapse({"overlap_ratio": (0.1, None)}))
 >>> for step, value in ((100, 0.35), (200, 0.45)):  # instead: train, then probe with overlap.measure(...).summary()
 ...     decision = gate.read({"overlap_ratio": Estimate(value, 0.01, value - 0.02, value + 0.02, 400, 20, 0)}, step)
 ...     if decision.action is not Action.stay:
@@ -14,10 +14,10 @@ Save ``gate.state_dict()`` with a checkpoint; ``load_state_dict`` refuses the st
 """
 
 from overlap.gates.collapse import Collapse
-from overlap.gates.combine import All, Any
+from overlap.gates.combine import AllOf, AnyOf
 from overlap.gates.decision import Action, Decision, Gate
 from overlap.gates.plateau import Plateau
 from overlap.gates.steps import FixedSteps
 from overlap.gates.threshold import Threshold
 
-__all__ = ["Action", "All", "Any", "Collapse", "Decision", "FixedSteps", "Gate", "Plateau", "Threshold"]
+__all__ = ["Action", "AllOf", "AnyOf", "Collapse", "Decision", "FixedSteps", "Gate", "Plateau", "Threshold"]

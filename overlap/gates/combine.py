@@ -80,7 +80,7 @@ class _Combination(Gate):
             gate.reset()
 
 
-class All(_Combination):
+class AllOf(_Combination):
     """Advance when every member says advance at one and the same reading.
 
     Members do not latch: a condition that held earlier and holds no longer does not count. `Threshold` and `Plateau` go
@@ -94,7 +94,7 @@ class All(_Combination):
         return bool(votes) and all(votes)
 
 
-class Any(_Combination):
+class AnyOf(_Combination):
     """Advance when a member says advance and none says fall back or abort."""
 
     kind: ClassVar[str] = "any"

@@ -52,7 +52,7 @@ class Gate(ABC):
 
     @property
     def can_advance(self) -> bool:
-        """Whether the gate can ever say advance; one that cannot only guards others (see `All`)."""
+        """Whether the gate can ever say advance; one that cannot only guards others (see `AllOf`)."""
         return True
 
     @property
@@ -77,7 +77,7 @@ class Gate(ABC):
 
     def _look_up(self, summary: Readings, statistic: str, on: str) -> "Reading":
         """The reading of a statistic; warns the first time that it is missing."""
-        reading = Reading.of(summary, statistic, on)
+        reading = Reading.from_summary(summary, statistic, on)
         missed: set[str] = vars(cast(Any, self)).setdefault("_missed", set())
         if reading.estimate is None and statistic not in missed:
             missed.add(statistic)
@@ -140,7 +140,7 @@ class Reading:
     bare: bool = False
 
     @classmethod
-    def of(cls, summary: Readings, statistic: str, on: str) -> "Reading":
+    def from_summary(cls, summary: Readings, statistic: str, on: str) -> "Reading":
         """Look up a statistic that is to be judged on its interval's ``"bound"`` or on its ``"value"``."""
         if statistic not in summary:
             return cls(statistic, None, f"{statistic} is missing from the reading")

@@ -42,7 +42,7 @@ class Threshold(Gate):
         if (self.at_least is None) == (self.at_most is None):
             raise ValueError(
                 f"threshold on {self.statistic}: expected exactly one of at_least and at_most, received "
-                f"at_least={self.at_least} and at_most={self.at_most}; for a corridor combine two with All"
+                f"at_least={self.at_least} and at_most={self.at_most}; for a corridor combine two with AllOf"
             )
         if self.release is not None and (self.release > self._level if self._rising else self.release < self._level):
             raise ValueError(

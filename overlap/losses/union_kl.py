@@ -20,7 +20,7 @@ from overlap.core.lm_head import Head
 from overlap.core.topk import Support, select, union
 from overlap.losses.divergence_on_set import support_kl
 from overlap.losses.tail import log_outside
-from overlap.vocab.vocab_pair import Pair, Side
+from overlap.vocab.vocab_pair import Side, VocabularyPair
 from overlap.vocab.vocabulary_map import VocabularyMap
 
 
@@ -95,7 +95,7 @@ def union_kl(
         ValueError: on arguments that do not fit each other, and where logits at a position that counts are NaN, +inf
         or all −inf.
     """
-    student, teacher = Head.of(student_head, "student_head"), Head.of(teacher_head, "teacher_head")
+    student, teacher = Head.from_layer(student_head, "student_head"), Head.from_layer(teacher_head, "teacher_head")
     student.check(student_hidden, "student_hidden")
     teacher.check(teacher_hidden, "teacher_hidden")
     student_hidden, teacher_hidden = plain(student_hidden, "student_hidden"), plain(teacher_hidden, "teacher_hidden")
@@ -105,7 +105,9 @@ def union_kl(
         raise ValueError(f"temperature: expected a finite number above 0, received {temperature!r}")
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f'reduction: expected "mean", "sum" or "none", received {reduction!r}')
-    pair = Pair.of(student.vocabulary, teacher.vocabulary, vocabulary, blocked, teacher_blocked, device)
+    pair = VocabularyPair.from_sizes(
+        student.vocabulary, teacher.vocabulary, vocabulary, blocked, teacher_blocked, device
+    )
     check_k(k, pair.student.n_admissible, "the student's logits")
     check_k(k, pair.teacher.n_admissible, "the teacher's logits")
     counted = check_mask(mask, shape, device)

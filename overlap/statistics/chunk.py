@@ -14,7 +14,7 @@ from overlap.statistics.full_vocabulary import Columns, measure_whole
 from overlap.statistics.nucleus import nucleus_overlap
 from overlap.statistics.ranking import rank_biased_overlap, rank_of
 from overlap.statistics.with_tail import kl_with_tail
-from overlap.vocab.vocab_pair import Pair, Side
+from overlap.vocab.vocab_pair import Side, VocabularyPair
 
 _SMALL, _RANKED_IN_SMALL = 8192, 128
 
@@ -34,7 +34,7 @@ def measure_chunk(
     student: Tensor,
     teacher: Tensor,
     tokens: Tensor,
-    pair: Pair,
+    pair: VocabularyPair,
     *,
     ks: Sequence[int],
     temperatures: Sequence[float],
@@ -117,7 +117,7 @@ def _supports(
     peaks: Peaks,
     log_z: tuple[Tensor, Tensor],
     temperature: float,
-    pair: Pair,
+    pair: VocabularyPair,
 ) -> Columns:
     """Everything that is about the two sets."""
     u, i = union(s, t), intersection(s, t)

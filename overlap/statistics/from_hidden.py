@@ -63,13 +63,13 @@ def measure_hidden(
         >>> statistics.union_size.shape
         torch.Size([2, 5])
     """
-    student, teacher = Head.of(student_head, "student_head"), Head.of(teacher_head, "teacher_head")
+    student, teacher = Head.from_layer(student_head, "student_head"), Head.from_layer(teacher_head, "teacher_head")
     student_hidden = as_tensor(student_hidden, "student_hidden")
     teacher_hidden = as_tensor(teacher_hidden, "teacher_hidden")
     student.check(student_hidden, "student_hidden")
     teacher.check(teacher_hidden, "teacher_hidden")
     check_leading(teacher_hidden, "teacher_hidden", student_hidden.shape[:-1])
-    measurement = Measurement.of(
+    measurement = Measurement.from_arguments(
         (student.vocabulary, teacher.vocabulary),
         student_hidden.shape[:-1],
         student_hidden.device,
@@ -97,7 +97,7 @@ def measure_hidden(
             )
             yield here, functools.partial(_rows, logits, here)
 
-    return TokenStatistics.of(measurement, portions())[k, float(temperature)]
+    return TokenStatistics.from_measurement(measurement, portions())[k, float(temperature)]
 
 
 def _rows(logits: tuple[Tensor, Tensor], here: Tensor, chunk: Tensor, _: Scratch) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ from overlap.core.buffers import Scratch
 from overlap.core.topk_kernel import block_maxima
 from overlap.statistics import full_vocabulary_gpu
 from overlap.statistics.full_vocabulary_float64 import exact_columns
-from overlap.vocab.vocab_pair import Pair, Side
+from overlap.vocab.vocab_pair import Side, VocabularyPair
 
 _LN_2 = math.log(2.0)
 _LEAST_MASS = 1e-10
@@ -52,7 +52,7 @@ class Whole:
 
 
 def measure_whole(
-    student: Tensor, teacher: Tensor, pair: Pair, temperatures: Sequence[float], scratch: Scratch
+    student: Tensor, teacher: Tensor, pair: VocabularyPair, temperatures: Sequence[float], scratch: Scratch
 ) -> Whole:
     """Entropies and divergences of ``[n, V]`` raw scores of any floating type, at every temperature."""
     n, on_cpu = student.shape[0], scratch.device.type == "cpu"
@@ -126,7 +126,7 @@ def _sums(
     p_scores: Tensor,
     q_scores: Tensor,
     maxima: tuple[Tensor, Tensor],
-    pair: Pair,
+    pair: VocabularyPair,
     temperature: float,
     scratch: Scratch,
 ) -> list[Tensor]:
@@ -226,7 +226,9 @@ def _columns(sums: Sequence[Tensor], peaks: tuple[Tensor, Tensor], temperature: 
     }
 
 
-def _exact_where_needed(columns: Columns, student: Tensor, teacher: Tensor, pair: Pair, temperature: float) -> Columns:
+def _exact_where_needed(
+    columns: Columns, student: Tensor, teacher: Tensor, pair: VocabularyPair, temperature: float
+) -> Columns:
     fine = torch.stack([value.isfinite() for value in columns.values()]).all(0)
     fine &= (columns["student_mapped_mass"] > _LEAST_MASS) & (columns["teacher_mapped_mass"] > _LEAST_MASS)
     odd = (~fine).nonzero()[:, 0]

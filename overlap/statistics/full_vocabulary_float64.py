@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from overlap.core.divergence import entropy, jensen_shannon, kl_divergence, total_variation
-from overlap.vocab.vocab_pair import Pair, Side
+from overlap.vocab.vocab_pair import Side, VocabularyPair
 
 
-def exact_columns(student: Tensor, teacher: Tensor, pair: Pair, temperature: float) -> dict[str, Tensor]:
+def exact_columns(student: Tensor, teacher: Tensor, pair: VocabularyPair, temperature: float) -> dict[str, Tensor]:
     """The columns of `full_vocabulary.measure_whole`, by the definitions of `overlap.core.divergence`.
 
     On the shared ids both sides are renormalised from their scores, however little probability they have there.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from overlap.vocab.vocab_pair import Pair
+from overlap.vocab.vocab_pair import VocabularyPair
 
 FLOOR = -90.0
 """In bits: 2^−90 = 1e-27 of the best token's mass, far below float32's 1e-7, far above its subnormal numbers."""
@@ -21,7 +21,7 @@ def sums(
     p_scores: Tensor,
     q_scores: Tensor,
     maxima: tuple[Tensor, Tensor],
-    pair: Pair,
+    pair: VocabularyPair,
     temperature: float,
     *,
     kernel: Callable[..., Tensor] | None = None,

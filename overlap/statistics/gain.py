@@ -149,7 +149,7 @@ def rank_correlation(
         seed: of the resampling.
     """
     both = ~np.isnan(x) & ~np.isnan(y)
-    pair, own = (_Ranked.of(x[both]), _Ranked.of(y[both])), member[both]
+    pair, own = (_Ranked.from_values(x[both]), _Ranked.from_values(y[both])), member[both]
     drawn = _resampled(pair, own, n_groups, draws, seed)
     error, low, high = np.nan, np.nan, np.nan
     n_defined = len(np.unique(own))
@@ -168,7 +168,7 @@ class _Ranked:
     n: int
 
     @classmethod
-    def of(cls, values: np.ndarray) -> "_Ranked":
+    def from_values(cls, values: np.ndarray) -> "_Ranked":
         distinct, dense = np.unique(values, return_inverse=True)
         return cls(dense, len(distinct))
 

@@ -74,7 +74,9 @@ class TokenStatistics:
     ranges: Ranges
 
     @classmethod
-    def of(cls, measurement: Measurement, portions: Iterable[tuple[Tensor, Rows]]) -> dict[Setting, "TokenStatistics"]:
+    def from_measurement(
+        cls, measurement: Measurement, portions: Iterable[tuple[Tensor, Rows]]
+    ) -> dict[Setting, "TokenStatistics"]:
         """Run a measurement, see `Measurement.run`: statistics by (k, temperature)."""
         sides = measurement.pair
         width, same = max(sides.student.n_admissible, sides.teacher.n_admissible), sides.map is None
@@ -193,4 +195,4 @@ def measure(
         teacher_blocked=teacher_blocked,
         top_p=top_p,
     )
-    return TokenStatistics.of(measurement, [(measurement.where, rows)])[k, float(temperature)]
+    return TokenStatistics.from_measurement(measurement, [(measurement.where, rows)])[k, float(temperature)]

@@ -10,7 +10,7 @@ from torch import Tensor
 from overlap.core.buffers import Scratch
 from overlap.core.topk import Support, intersection
 from overlap.core.topk_kernel import BLOCK
-from overlap.vocab.vocab_pair import Pair, Side
+from overlap.vocab.vocab_pair import Side, VocabularyPair
 
 _SORTED, _SAMPLE = 2048, 1024
 _LN_2 = math.log(2.0)
@@ -20,7 +20,7 @@ def nucleus_overlap(
     scores: tuple[Tensor, Tensor],
     ranked: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]],
     log_z: tuple[Tensor, Tensor],
-    pair: Pair,
+    pair: VocabularyPair,
     temperature: float,
     p: float,
     scratch: Scratch,

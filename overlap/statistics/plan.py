@@ -20,7 +20,7 @@ from overlap.core.checks import (
 from overlap.definitions import TOKEN_STATISTICS
 from overlap.statistics.chunk import Setting, measure_chunk
 from overlap.statistics.full_vocabulary import Columns
-from overlap.vocab.vocab_pair import Pair
+from overlap.vocab.vocab_pair import VocabularyPair
 from overlap.vocab.vocabulary_map import UNMAPPED, VocabularyMap
 
 _SLOTS = 2**14  # of all sets of a chunk together
@@ -43,7 +43,7 @@ class Measurement:
         top_p: mass of the nuclei.
     """
 
-    pair: Pair
+    pair: VocabularyPair
     mask: Tensor
     tokens: Tensor
     ks: tuple[int, ...]
@@ -51,7 +51,7 @@ class Measurement:
     top_p: float
 
     @classmethod
-    def of(
+    def from_arguments(
         cls,
         sizes: tuple[int, int],
         shape: torch.Size,
@@ -76,7 +76,7 @@ class Measurement:
                 raise ValueError(f"temperature: expected a finite number above 0, received {temperature!r}")
         if not 0 < top_p < 1:
             raise ValueError(f"top_p: expected a number between 0 and 1, received {top_p!r}")
-        pair = Pair.of(*sizes, vocabulary, blocked, teacher_blocked, device)
+        pair = VocabularyPair.from_sizes(*sizes, vocabulary, blocked, teacher_blocked, device)
         for k in ks:
             check_k(k, pair.student.n_admissible, "the student's logits")
             check_k(k, pair.teacher.n_admissible, "the teacher's logits")
@@ -193,7 +193,7 @@ def of_logits(
     check_logits(student, "student_logits")
     check_logits(teacher, "teacher_logits")
     check_leading(teacher, "teacher_logits", student.shape[:-1])
-    measurement = Measurement.of(
+    measurement = Measurement.from_arguments(
         (student.shape[-1], teacher.shape[-1]),
         student.shape[:-1],
         student.device,

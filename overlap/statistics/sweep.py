@@ -70,4 +70,4 @@ def sweep(
         teacher_blocked=teacher_blocked,
         top_p=top_p,
     )
-    return TokenStatistics.of(measurement, [(measurement.where, rows)])
+    return TokenStatistics.from_measurement(measurement, [(measurement.where, rows)])

@@ -33,7 +33,9 @@ class Labels:
                 f"{self.name}: expected distinct levels other than {UNLABELLED!r}, received {list(self.levels)}"
             )
         if self.codes.dtype.kind not in "iu":
-            raise ValueError(f"{self.name}: expected integer codes, received {self.codes.dtype}; see Labels.of")
+            raise ValueError(
+                f"{self.name}: expected integer codes, received {self.codes.dtype}; see Labels.from_values"
+            )
         if self.codes.size and not (self.codes.min() >= NO_LABEL and self.codes.max() < len(self.levels)):
             raise ValueError(
                 f"{self.name}: expected codes of -1 (no label) to {len(self.levels) - 1}, received "
@@ -41,7 +43,7 @@ class Labels:
             )
 
     @classmethod
-    def of(cls, name: str, values: Any, levels: Sequence[str] | None = None) -> "Labels":
+    def from_values(cls, name: str, values: Any, levels: Sequence[str] | None = None) -> "Labels":
         """Labels from names, such as the language of each utterance.
 
         Args:

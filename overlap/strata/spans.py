@@ -34,7 +34,7 @@ class Spans:
     last: np.ndarray
 
     @classmethod
-    def of(cls, tokens: Iterable[int], pieces: Pieces) -> "Spans":
+    def from_tokens(cls, tokens: Iterable[int], pieces: Pieces) -> "Spans":
         """Join the bytes of one row of token ids."""
         parts = [_piece(token, pieces) for token in tokens]
         text = b"".join(parts).decode("utf-8", "surrogateescape")
@@ -70,7 +70,7 @@ def rows_of(tokens: Tensor | np.ndarray, pieces: Pieces) -> tuple[np.ndarray, It
             f"{ids.dtype} of shape {list(ids.shape)}"
         )
     table = ids.reshape(math.prod(ids.shape[:-1]), ids.shape[-1])
-    return table, ((row, Spans.of(row, pieces)) for row in map(np.ndarray.tolist, table))
+    return table, ((row, Spans.from_tokens(row, pieces)) for row in map(np.ndarray.tolist, table))
 
 
 def _piece(token: int, pieces: Pieces) -> bytes:

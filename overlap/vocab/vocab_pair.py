@@ -29,7 +29,7 @@ class Side:
     touched: tuple[int, ...]
 
     @classmethod
-    def of(cls, size: int, admissible: Tensor | None) -> "Side":
+    def from_admissible(cls, size: int, admissible: Tensor | None) -> "Side":
         """A vocabulary less the ids that are not admissible."""
         blocked = torch.empty(0, dtype=torch.long) if admissible is None else (~admissible).nonzero()[:, 0]
         return cls(size, admissible, blocked, tuple(touched_blocks(admissible)))
@@ -41,7 +41,7 @@ class Side:
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class VocabularyPair:
     """Both vocabularies and what they share.
 
     Attributes:
@@ -57,7 +57,7 @@ class Pair:
     shared: tuple[Tensor, Tensor] | None
 
     @classmethod
-    def of(
+    def from_sizes(
         cls,
         student_size: int,
         teacher_size: int,
@@ -65,7 +65,7 @@ class Pair:
         blocked: Tensor | Sequence[int] | None,
         teacher_blocked: Tensor | Sequence[int] | None,
         device: torch.device,
-    ) -> "Pair":
+    ) -> "VocabularyPair":
         """Bring a map and the blocked ids of either side to both sides.
 
         Raises:
@@ -77,7 +77,7 @@ class Pair:
         if table is None:
             if counterpart is not None:
                 admissible = counterpart if admissible is None else admissible & counterpart
-            student = Side.of(student_size, admissible)
+            student = Side.from_admissible(student_size, admissible)
             return cls(student, student, None, None)
         table = table.to(device)
         student_ids, teacher_ids = table.shared()
@@ -91,7 +91,7 @@ class Pair:
             admissible[student_ids[~kept]] = False
             counterpart[teacher_ids[~kept]] = False
             student_ids, teacher_ids = student_ids[kept], teacher_ids[kept]
-        sides = Side.of(student_size, admissible), Side.of(teacher_size, counterpart)
+        sides = Side.from_admissible(student_size, admissible), Side.from_admissible(teacher_size, counterpart)
         return cls(*sides, table, (student_ids, teacher_ids))
 
     def to_teacher(self, ids: Tensor) -> Tensor:

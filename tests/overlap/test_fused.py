@@ -9,7 +9,7 @@ from overlap import VocabularyMap
 from overlap.core.buffers import Scratch
 from overlap.core.topk_kernel import block_maxima
 from overlap.statistics import full_vocabulary, full_vocabulary_gpu
-from overlap.vocab.vocab_pair import Pair
+from overlap.vocab.vocab_pair import VocabularyPair
 
 MAP = VocabularyMap.from_pairs([(i, 399 - i) for i in range(250)], student_size=300, teacher_size=400)
 
@@ -18,7 +18,7 @@ def both(mapped, blocked, dtype, temperature, kernel=None):
     generator = torch.Generator().manual_seed(0)
     student, teacher = (3 * torch.randn(7, n, generator=generator) for n in (300, 400 if mapped else 300))
     scores = student.to(dtype), teacher.to(dtype)
-    pair = Pair.of(300, teacher.shape[1], MAP if mapped else None, blocked, None, torch.device("cpu"))
+    pair = VocabularyPair.from_sizes(300, teacher.shape[1], MAP if mapped else None, blocked, None, torch.device("cpu"))
     maxima = tuple(
         block_maxima(z.float(), side.admissible, side.touched)
         for z, side in zip(scores, (pair.student, pair.teacher), strict=True)

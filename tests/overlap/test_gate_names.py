@@ -13,8 +13,8 @@ from overlap import (
     SEQUENCE_STATISTICS,
     TOKEN_STATISTICS,
     Action,
-    All,
-    Any,
+    AllOf,
+    AnyOf,
     Collapse,
     Estimate,
     Plateau,
@@ -71,7 +71,7 @@ def test_only_aliases_are_replaced():
 
 
 def test_a_statistic_that_the_reading_lacks_is_said_once():
-    gate = All(Threshold("top1_agreement", at_least=0.5), Collapse({"repetition": (None, 3.0)}))
+    gate = AllOf(Threshold("top1_agreement", at_least=0.5), Collapse({"repetition": (None, 3.0)}))
     with pytest.warns(UserWarning, match=r"collapse\(repetition\): repetition is missing .* holds top1_agreement"):
         gate.read({"top1_agreement": HIGH}, 1)
     with warnings.catch_warnings():
@@ -122,7 +122,7 @@ def test_plain_numbers_have_no_bound(number):
 @pytest.mark.parametrize("wrong", [True, np.bool_(True), "0.9", None, [0.9], np.array([0.9, 0.8]), torch.ones(2), {}])
 def test_what_is_no_number_is_refused_in_words(wrong):
     with pytest.raises(ValueError, match=r"own\.wer: expected an Estimate or a number, received"):
-        Any(Threshold("own.wer", at_least=0.5, on="value")).read({"own.wer": wrong}, 3)
+        AnyOf(Threshold("own.wer", at_least=0.5, on="value")).read({"own.wer": wrong}, 3)
 
 
 def test_a_plain_nan_is_no_evidence():

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from overlap import Action, All, Any, Collapse, Decision, Estimate, FixedSteps, Gate, Plateau, Threshold
+from overlap import Action, AllOf, AnyOf, Collapse, Decision, Estimate, FixedSteps, Gate, Plateau, Threshold
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*missing from the reading")
 NAN = math.nan
@@ -205,32 +205,32 @@ class Says(Gate):
     ],
 )
 def test_precedence(members, all_says, any_says):
-    assert drive(All(*map(Says, members)), [None]) == all_says
-    assert drive(Any(*map(Says, members)), [None]) == any_says
+    assert drive(AllOf(*map(Says, members)), [None]) == all_says
+    assert drive(AnyOf(*map(Says, members)), [None]) == any_says
 
 
 def test_all_does_not_latch():
     gates = Threshold("own.x", at_least=0.4), FixedSteps(20)
-    assert drive(All(*gates), [HIGH, LOW, LOW, HIGH]) == "sssa"  # an early high reading does not count later
-    assert drive(Any(*gates), [LOW, HIGH, LOW, LOW]) == "saaa"
+    assert drive(AllOf(*gates), [HIGH, LOW, LOW, HIGH]) == "sssa"  # an early high reading does not count later
+    assert drive(AnyOf(*gates), [LOW, HIGH, LOW, LOW]) == "saaa"
 
 
 def test_guards_have_no_vote():
     guard = {"limits": {"own.x": (0.2, None)}}
-    assert drive(All(Threshold("own.x", at_least=0.4), Collapse(**guard)), [BETWEEN, HIGH, reading(0.1)]) == "saf"
-    assert drive(All(FixedSteps(10), Any(Collapse(**guard))), [HIGH, HIGH]) == "sa"
-    assert drive(All(Collapse(**guard)), [HIGH]) == "s"
-    assert drive(Any(Collapse(**guard)), [HIGH]) == "s"
+    assert drive(AllOf(Threshold("own.x", at_least=0.4), Collapse(**guard)), [BETWEEN, HIGH, reading(0.1)]) == "saf"
+    assert drive(AllOf(FixedSteps(10), AnyOf(Collapse(**guard))), [HIGH, HIGH]) == "sa"
+    assert drive(AllOf(Collapse(**guard)), [HIGH]) == "s"
+    assert drive(AnyOf(Collapse(**guard)), [HIGH]) == "s"
 
 
 def test_every_member_reads_every_time():
     plateau = Plateau("own.x", patience=2)
-    drive(Any(FixedSteps(1), plateau), [HIGH] * 3)
+    drive(AnyOf(FixedSteps(1), plateau), [HIGH] * 3)
     assert plateau.since == 2
 
 
 def test_combined_reasons_begin_with_the_decisive_member():
-    decision = Any(Threshold("own.x", at_least=0.9), FixedSteps(5)).read({"own.x": HIGH}, 5)
+    decision = AnyOf(Threshold("own.x", at_least=0.9), FixedSteps(5)).read({"own.x": HIGH}, 5)
     assert decision.gate == "any(threshold(own.x), fixed_steps)"
     assert decision.reason.startswith(
         "fixed_steps says advance: step 5 of 5; threshold(own.x) says stay: own.x 0.55 [0.5, 0.6]"
@@ -244,8 +244,8 @@ GATES = {
     "threshold": lambda: Threshold("own.x", at_least=0.4, patience=3, release=0.2),
     "plateau": lambda: Plateau("own.x", patience=3),
     "collapse": lambda: Collapse({"own.x": (0.2, None), "own.y": (None, 3)}, patience=1, action="abort"),
-    "nested": lambda: Any(
-        All(Threshold("own.x", at_least=0.4, patience=2), FixedSteps(30)),
+    "nested": lambda: AnyOf(
+        AllOf(Threshold("own.x", at_least=0.4, patience=2), FixedSteps(30)),
         Plateau("own.x"),
         Collapse({"own.x": (0.2, None)}),
     ),
@@ -287,9 +287,9 @@ def test_the_sequence_exercises_the_gates():
         (Plateau("own.x"), Plateau("own.x", mode="min")),
         (Collapse({"own.x": (0, 1)}), Collapse({"own.x": (0, 2)})),
         (Collapse({"own.x": (0, 1)}), Collapse({"own.x": (0, 1)}, action="abort")),
-        (All(FixedSteps(5)), Any(FixedSteps(5))),
-        (All(FixedSteps(5)), All(FixedSteps(6))),
-        (All(FixedSteps(5)), All(FixedSteps(5), FixedSteps(5))),
+        (AllOf(FixedSteps(5)), AnyOf(FixedSteps(5))),
+        (AllOf(FixedSteps(5)), AllOf(FixedSteps(6))),
+        (AllOf(FixedSteps(5)), AllOf(FixedSteps(5), FixedSteps(5))),
     ],
 )
 def test_another_gates_state_is_refused(mine, saved):
@@ -312,7 +312,7 @@ def test_a_state_that_is_none():
     [
         (lambda: FixedSteps(0), "steps: expected a whole number of at least 1, received 0"),
         (lambda: Threshold("own.x"), "threshold on own.x: expected exactly one of at_least and at_most, received"),
-        (lambda: Threshold("own.x", at_least=1, at_most=2), "for a corridor combine two with All"),
+        (lambda: Threshold("own.x", at_least=1, at_most=2), "for a corridor combine two with AllOf"),
         (
             lambda: Threshold("own.x", at_least=0.4, release=0.5),
             r"expected release at most 0.4 \(the level\), received 0.5",
@@ -339,8 +339,8 @@ def test_a_state_that_is_none():
             lambda: Collapse({"own.x": (0, 1)}, action="advance"),
             'expected "fall_back" or "abort", received \'advance\'',
         ),
-        (lambda: All(), "all: expected at least one gate, received none"),
-        (lambda: Any([FixedSteps(1)]), "any: expected gates, received list"),
+        (lambda: AllOf(), "all: expected at least one gate, received none"),
+        (lambda: AnyOf([FixedSteps(1)]), "any: expected gates, received list"),
         (lambda: FixedSteps(1).read({}, -1), "step: expected the whole number of steps done in the stage, received -1"),
         (lambda: Plateau("own.x").read({}, 1.5), "step: expected .* received 1.5"),
     ],

@@ -191,21 +191,23 @@ class Doubled(nn.Linear):
 )
 def test_a_model_that_may_do_something_unknown_is_refused(keys, said):
     with pytest.raises(ValueError, match=f"head: Model may scale or cap its logits .*{said}.*pass overlap.Head"):
-        Head.of(Model(nn.Linear(4, 9), **keys), "student_head")
+        Head.from_layer(Model(nn.Linear(4, 9), **keys), "student_head")
 
 
 def test_what_does_nothing_to_the_logits_is_not_refused():
     keys = {"attn_logit_softcapping": 50.0, "logit_scale_init_value": 2.6, "logits_scaling": 1.0, "logit_scale": None}
     layer = nn.Linear(4, 9)
-    head = Head.of(Model(layer, final_logit_softcapping=None, router_logit_softcap=30.0, **keys), "student_head")
+    head = Head.from_layer(
+        Model(layer, final_logit_softcapping=None, router_logit_softcap=30.0, **keys), "student_head"
+    )
     assert (head.scale, head.softcap, head.bias) == (1.0, None, layer.bias)
 
 
 def test_layers_that_are_not_linear_are_refused():
     with pytest.raises(ValueError, match=r"student_head: expected a model, torch.nn.Linear, .* received Doubled"):
-        Head.of(Doubled(4, 9), "student_head")
+        Head.from_layer(Doubled(4, 9), "student_head")
     with pytest.raises(ValueError, match=r"head: expected a model whose get_output_embeddings.* Model with Embedding"):
-        Head.of(Model(nn.Embedding(4, 9)), "student_head")
+        Head.from_layer(Model(nn.Embedding(4, 9)), "student_head")
     for value in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(ValueError, match="head: expected a scale that is a finite number above 0"):
             Head(torch.zeros(3, 2), scale=value)

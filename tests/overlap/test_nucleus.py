@@ -51,7 +51,7 @@ def test_it_is_the_smallest_set_that_reaches_p(kind, dtype, p, size, blocked):
     scores = scores_of(kind, size).to(dtype)
     admissible = torch.ones(size, dtype=torch.bool)
     admissible[list(blocked)] = False
-    side = Side.of(size, None if not blocked else admissible)
+    side = Side.from_admissible(size, None if not blocked else admissible)
     log_z = scores.double()[admissible].logsumexp(0)
     member = nucleus._nucleus(scores, log_z, side, 1.0, p, Scratch(torch.device("cpu")), "nucleus")
     assert set(member.unique().tolist()) <= {0.0, 1.0}
@@ -65,7 +65,7 @@ def test_few_looks_at_the_vocabulary(monkeypatch, kind):
     look = nucleus._Bracket.look
     monkeypatch.setattr(nucleus._Bracket, "look", lambda self, mass: looks.append(mass) or look(self, mass))
     scores = scores_of(kind, 100_000)
-    side = Side.of(scores.numel(), None)
+    side = Side.from_admissible(scores.numel(), None)
     nucleus._nucleus(scores, scores.double().logsumexp(0), side, 1.0, 0.95, Scratch(torch.device("cpu")), "nucleus")
     assert len(looks) <= 12, len(looks)
 

@@ -82,7 +82,7 @@ def test_a_stratum_is_the_summary_of_its_positions():
 
 def test_unlabelled_positions_are_a_stratum_and_come_last():
     measured = statistics()
-    labels = Labels.of("language", ["zh", None, "en", "en", None, NAN])
+    labels = Labels.from_values("language", ["zh", None, "en", "en", None, NAN])
     frame = by(measured, labels, draws=2)
     assert frame["language"].drop_duplicates().tolist() == ["en", "zh", UNLABELLED]
     assert frame["language"].cat.categories.tolist() == ["en", "zh", UNLABELLED]
@@ -95,7 +95,7 @@ def test_unlabelled_positions_are_a_stratum_and_come_last():
 
 def test_any_values_and_a_further_mask():
     values = sequence_values(texts=["a a a a a", "", "b"], n_tokens=[5, 0, 1], finished=[False, True, True])
-    frame = by(values, Labels.of("language", ["en", "zh", "zh"])).set_index(["language", "statistic"])
+    frame = by(values, Labels.from_values("language", ["en", "zh", "zh"])).set_index(["language", "statistic"])
     assert frame.loc[("en", "end_of_text"), "value"] == 0.0
     assert frame.loc[("zh", "empty"), "value"] == 0.5
     assert frame.loc[("zh", "repetition"), "n_undefined"] == 1
@@ -113,7 +113,7 @@ def test_any_values_and_a_further_mask():
 
 def test_batches_add_up():
     measured, names = statistics(), np.array(["f", "b", "b", "a", "c", "c"])
-    labels = Labels.of("language", ["zh", None, "en", "en", None, "zh"])
+    labels = Labels.from_values("language", ["zh", None, "en", "en", None, "zh"])
     parts = []
     for rows in (slice(4, 6), slice(0, 1), slice(1, 4)):
         part = {name: value[rows] for name, value in measured.values().items()}
@@ -125,16 +125,16 @@ def test_batches_add_up():
 
 
 def test_labels():
-    labels = Labels.of("hour", [10, 9, None, 9])
+    labels = Labels.from_values("hour", [10, 9, None, 9])
     assert labels.levels == ("9", "10")
     assert labels.codes.tolist() == [1, 0, -1, 0]
-    assert Labels.of("x", [["b"], ["a"]], levels=["b", "a", "c"]).codes.tolist() == [[0], [1]]
-    assert Labels.of("x", []).levels == ()
+    assert Labels.from_values("x", [["b"], ["a"]], levels=["b", "a", "c"]).codes.tolist() == [[0], [1]]
+    assert Labels.from_values("x", []).levels == ()
     with pytest.raises(ValueError, match=r"x: 'z' is not among the levels \['a', 'b'\]; add it"):
-        Labels.of("x", ["a", "z"], levels=["a", "b"])
+        Labels.from_values("x", ["a", "z"], levels=["a", "b"])
     with pytest.raises(ValueError, match="x: expected distinct levels other than 'unlabelled'"):
-        Labels.of("x", ["unlabelled"])
-    with pytest.raises(ValueError, match=r"x: expected integer codes, received float64; see Labels\.of"):
+        Labels.from_values("x", ["unlabelled"])
+    with pytest.raises(ValueError, match=r"x: expected integer codes, received float64; see Labels.from_values"):
         Labels("x", ("a",), np.zeros(3))
     with pytest.raises(ValueError, match=r"x: expected codes of -1 \(no label\) to 0, received 0 to 1"):
         Labels("x", ("a",), np.array([0, 1]))

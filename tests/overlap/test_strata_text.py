@@ -91,7 +91,7 @@ def test_spans_against_a_byte_by_byte_count(text, data):
     raw = text.encode("utf-8", "surrogatepass")  # half a surrogate pair is invalid UTF-8, as a broken decoder may give
     cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=8)))
     parts = [raw[a:b] for a, b in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
-    spans = Spans.of(range(len(parts)), parts)
+    spans = Spans.from_tokens(range(len(parts)), parts)
     assert spans.text.encode("utf-8", "surrogateescape") == raw
     owner = [i for i, c in enumerate(spans.text) for _ in c.encode("utf-8", "surrogateescape")]
     position = 0

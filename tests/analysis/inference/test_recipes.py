@@ -113,7 +113,7 @@ def test_what_cannot_be_compared(arms, errors, make_run):
     runs = arms(errors)
     with pytest.raises(ValueError, match="baseline: no recipe is called 'x'; there are a, b"):
         recipe_differences(runs, "x")
-    alone = load_many([run.path for run in runs.of("a").values()])
+    alone = load_many([run.path for run in runs.of_recipe("a").values()])
     with pytest.raises(ValueError, match="there is one recipe, 'a'; load runs of at least two"):
         recipe_differences(alone)
     with pytest.raises(ValueError, match="run 'a-0' was not evaluated on 'x'; it was on test"):

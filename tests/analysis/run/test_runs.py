@@ -65,9 +65,9 @@ def test_recipes_of_one_name_that_differ_are_told_apart(make_run):
 def test_recipes_as_they_are_given(seeds):
     runs = load_many({"one": seeds[0], "two": [seeds[1]]})
     assert runs.recipes == {"arm-3": "one", "arm-4": "two"}
-    assert list(runs.of("two")) == ["arm-4"]
+    assert list(runs.of_recipe("two")) == ["arm-4"]
     with pytest.raises(KeyError, match="no run is of recipe 'three'; there are one, two"):
-        runs.of("three")
+        runs.of_recipe("three")
     with pytest.raises(KeyError, match="no run is called 'x'; there are arm-3, arm-4"):
         runs["x"]
 

@@ -79,7 +79,7 @@ def test_it_is_what_the_processor_makes_of_a_prompt(models, utterances):
 
 
 def test_show_says_it(models, utterances):
-    view = show(Pair.of(*models, 4), SOURCE, utterances[0], Support(k=4), Decoding(max_new_tokens=4))
+    view = show(Pair.from_models(*models, 4), SOURCE, utterances[0], Support(k=4), Decoding(max_new_tokens=4))
     assert [system_turn(prompt) for prompt in view.prompts] == [NAMES, NAMES]
 
 

@@ -83,7 +83,7 @@ def test_a_model_that_names_no_language_is_asked_nothing_more(untaught):
 
 def test_student_and_teacher_each_read_the_text_behind_their_own_words(taught, untaught):
     """An untaught student writes none; the teacher does not have to score behind none."""
-    pair, of = Pair.of(untaught, taught, 4), batch([None] * 3)
+    pair, of = Pair.from_models(untaught, taught, 4), batch([None] * 3)
     comparison = compare(pair, of, untaught.encode(SAID), Support(k=4))
     prompts = [model.prompt_text(of.prompt(model), 1)[-30:] for model in (untaught, taught)]
     assert prompts[0].endswith("assistant\n")

@@ -74,7 +74,7 @@ def test_markers_are_blocked_and_the_tokenizers_space_is_known(path):
 def test_probed_against_whisper(path, manifests, tmp_path, capsys):
     """Raw waveforms beside mel features, sentencepiece beside byte-level merges; then the same by the command."""
     teacher = save_whisper(tmp_path / "teacher")
-    pair = Pair.of(load_recogniser(str(path)), load_recogniser(str(teacher)), 4)
+    pair = Pair.from_models(load_recogniser(str(path)), load_recogniser(str(teacher)), 4)
     utterances = read_manifest(manifests["probe"])
     source, decoding = AudioSource(AudioCache()), Decoding(max_new_tokens=5)
     result = probe(pair, source, utterances, Support(k=4), decoding, batch_size=3, states="reference")

@@ -196,7 +196,7 @@ def test_a_greedy_rollout_is_the_argmax_whatever_the_checkpoints_settings(qwen3)
 
 class TestPairs:
     def test_each_side_reads_the_prompt_in_its_own_format(self, qwen3, gpt2):
-        pair = Pair.of(load_recogniser(gpt2), load_recogniser(qwen3), 4)
+        pair = Pair.from_models(load_recogniser(gpt2), load_recogniser(qwen3), 4)
         view = show(pair, SOURCE, Utterance("u", prompt="the", text="x"), Support(k=4), Decoding(), states="reference")
         assert view.prompts == ("the", "<|im_start|>user\nthe<|im_end|>\n<|im_start|>assistant\n")
         tokens = [(row["student_token"], row["teacher_token"], row["bin"]) for row in view.rows]
@@ -215,7 +215,7 @@ class TestPairs:
         """Byte-level merges against sentencepiece pieces with a leading space of their own."""
         student = load_recogniser(str(save_gpt2(folder / "merged", merges=OTHER_MERGES)))
         utterances = read_manifest(text_manifests["probe"])
-        pair, decoding = Pair.of(student, load_recogniser(llama), 4), Decoding(max_new_tokens=5)
+        pair, decoding = Pair.from_models(student, load_recogniser(llama), 4), Decoding(max_new_tokens=5)
         result = probe(pair, SOURCE, utterances, Support(k=4), decoding, states=states)
         assert sum(result.funnel.counts.values()) == result.funnel.total > 0
         assert result.funnel["used"] > 0
@@ -336,7 +336,7 @@ def test_a_line_with_both_gives_each_model_what_it_reads(qwen3, student_path, ma
         for u in heard
     ]
     write_manifest(tmp_path / "both.jsonl", both)
-    pair = Pair.of(load_recogniser(str(student_path)), load_recogniser(qwen3), 4)
+    pair = Pair.from_models(load_recogniser(str(student_path)), load_recogniser(qwen3), 4)
     result = probe(
         pair, SOURCE, read_manifest(tmp_path / "both.jsonl"), Support(k=4), Decoding(max_new_tokens=4), states="student"
     )

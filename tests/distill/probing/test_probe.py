@@ -20,7 +20,7 @@ from distill.training.monitoring import probe_rows
 
 @pytest.fixture(scope="module")
 def pair(student_path, teacher_path):
-    return Pair.of(load_recogniser(str(student_path)), load_recogniser(str(teacher_path)), SUPPORT.k)
+    return Pair.from_models(load_recogniser(str(student_path)), load_recogniser(str(teacher_path)), SUPPORT.k)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_union_and_intersection_partition_both_sets(pair, utterances):
 
 def test_a_model_overlaps_fully_with_itself(pair, utterances):
     student = pair.student
-    estimates = probe(Pair.of(student, student, SUPPORT.k), SOURCE, utterances, SUPPORT, SHORT).estimates
+    estimates = probe(Pair.from_models(student, student, SUPPORT.k), SOURCE, utterances, SUPPORT, SHORT).estimates
     assert estimates["overlap_ratio"].value == estimates["top1_agreement"].value == 1.0
     assert estimates["forward_kl"].value == estimates["total_variation"].value == 0.0
 
@@ -122,7 +122,7 @@ class TestAccounting:
 
     def test_k_of_one_with_full_agreement_is_too_thin_a_support(self, pair, batch, transcripts):
         student = pair.student
-        comparison = compare(Pair.of(student, student, 1), batch, transcripts, Support(k=1))
+        comparison = compare(Pair.from_models(student, student, 1), batch, transcripts, Support(k=1))
         assert comparison.funnel == overlap.Funnel({"thin_support": 6})
 
     def test_blocked_tokens_are_in_neither_set(self, pair, batch, transcripts):

@@ -39,18 +39,18 @@ def student(folder):
 
 @pytest.fixture(scope="module")
 def same(student, folder):
-    return Pair.of(student, model(folder / "same", seed=2), 4)
+    return Pair.from_models(student, model(folder / "same", seed=2), 4)
 
 
 @pytest.fixture(scope="module")
 def renumbered(student, folder):
     save_qwen3(folder / "source", seed=2, merges=CHAIN)
-    return Pair.of(student, load_recogniser(str(shuffled(folder / "source", folder / "renumbered"))), 4)
+    return Pair.from_models(student, load_recogniser(str(shuffled(folder / "source", folder / "renumbered"))), 4)
 
 
 @pytest.fixture(scope="module")
 def another(student, folder):
-    return Pair.of(student, model(folder / "another", OTHER, seed=2), 4)
+    return Pair.from_models(student, model(folder / "another", OTHER, seed=2), 4)
 
 
 def tokens(recogniser, *rows):
@@ -83,7 +83,7 @@ def test_positions_behind_another_cut(same, renumbered):
 def test_an_end_behind_a_space_that_texts_lose(folder, tmp_path):
     """Texts of speech models are stripped: the position of the end stands behind a token that no text gives."""
     whisper = load_recogniser(str(save_whisper(tmp_path / "one", merges=CHAIN)))
-    pair = Pair.of(whisper, load_recogniser(str(save_whisper(tmp_path / "two", merges=CHAIN, seed=1))), 4)
+    pair = Pair.from_models(whisper, load_recogniser(str(save_whisper(tmp_path / "two", merges=CHAIN, seed=1))), 4)
     found = pair.recut(tokens(whisper, ["Ġthe", "Ġ", "."], ["Ġthe", "Ġs", "."]))
     assert found.tolist() == [[False, False, True], [False] * 3]
 
@@ -143,7 +143,7 @@ def faulty(student, folder):
     tree["model"]["merges"].remove(["s", "s"])
     (path / "tokenizer.json").write_text(json.dumps(tree), encoding="utf-8")
     with pytest.warns(TokenizerWarning, match="'Ġth'"):
-        return Pair.of(student, load_recogniser(str(path)), 4)
+        return Pair.from_models(student, load_recogniser(str(path)), 4)
 
 
 def test_tokens_that_a_teachers_tokenizer_cannot_write_are_handed_over(faulty):
@@ -158,11 +158,11 @@ def test_tokens_that_a_teachers_tokenizer_cannot_write_are_handed_over(faulty):
 def test_prefixes_that_one_side_writes(folder, tmp_path, student):
     """A space before every text is no other cut."""
     moonshine = load_recogniser(str(save_moonshine(tmp_path / "moonshine")))
-    pair = Pair.of(moonshine, load_recogniser(str(save_moonshine(tmp_path / "too", seed=1))), 4)
+    pair = Pair.from_models(moonshine, load_recogniser(str(save_moonshine(tmp_path / "too", seed=1))), 4)
     written = moonshine.encode(["the call", "caller"])
     assert not pair.recut(written).any()
     llama = load_recogniser(str(save_llama(tmp_path / "llama")))
-    mixed = Pair.of(llama, student, 4)
+    mixed = Pair.from_models(llama, student, 4)
     assert not mixed.same_text
     alone, joined = llama.encode(["er"]), llama.encode(["the"])
     assert names(llama, alone) == [["▁", "er"]]

@@ -54,7 +54,7 @@ def utterances(manifests):
 def pairs(student_path, teacher_path, tmp_path_factory):
     other = shuffled(teacher_path, tmp_path_factory.mktemp("shuffled") / "teacher")
     student = load_recogniser(str(student_path))
-    return [Pair.of(student, load_recogniser(str(path)), SUPPORT.k) for path in (teacher_path, other)]
+    return [Pair.from_models(student, load_recogniser(str(path)), SUPPORT.k) for path in (teacher_path, other)]
 
 
 def test_the_map_follows_the_bytes(pairs):
@@ -132,10 +132,10 @@ def test_nothing_in_common(student_path, tmp_path):
     with pytest.warns(TokenizerWarning, match="never encodes to 64 of its 64 text tokens"):
         student, teacher = load_recogniser(str(student_path)), load_recogniser(str(other))
     with pytest.raises(PairError, match="share no token but the end of text; choose a teacher whose tokenizer"):
-        Pair.of(student, teacher, 4)
+        Pair.from_models(student, teacher, 4)
 
 
 def test_k_beyond_what_can_be_written(pairs):
     for pair in pairs:
         with pytest.raises(PairError, match=r"support\.k = 500 is larger than the \d+ tokens"):
-            Pair.of(pair.student, pair.teacher, 500)
+            Pair.from_models(pair.student, pair.teacher, 500)

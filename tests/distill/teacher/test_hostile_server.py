@@ -443,7 +443,7 @@ class TestContent:
 def test_ids_that_the_local_model_does_not_have(stranger):
     row = {0: math.log(0.5), stranger: math.log(0.25)}
     with pytest.raises(ListingError, match=rf"token {stranger} at position 0 of 2 is none of the 4 .*another model"):
-        TokenList.of(Reply([0], [row, row]), expected=[0], m=2, spelled=["a", "b", "c", "</s>"])
+        TokenList.from_reply(Reply([0], [row, row]), expected=[0], m=2, spelled=["a", "b", "c", "</s>"])
 
 
 def test_written_ids_that_the_local_model_does_not_have(hostile):

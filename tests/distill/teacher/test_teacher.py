@@ -74,14 +74,18 @@ class TestEquality:
     )
     def test_bounds_hold_the_exact_statistics(self, teacher, student, served_models, utterances, name, states):
         local = load_recogniser(str(served_models[name]))
-        truth = probe(Pair.of(student, local, K), SOURCE, utterances, SUPPORT, SHORT, states=states, batch_size=1)
+        truth = probe(
+            Pair.from_models(student, local, K), SOURCE, utterances, SUPPORT, SHORT, states=states, batch_size=1
+        )
         # Every rollout as the server reads it, cut into tokens anew, so that both are measured at the same positions.
         recorded = {id_: rollout for id_, rollout in truth.rollouts.items() if _canonical(student, rollout)}
         kept = [utterance for utterance in utterances if utterance.id in recorded]
         assert len(kept) >= 2
         options = {"states": states, "recorded": recorded}
-        truth = probe(Pair.of(student, local, K), SOURCE, kept, SUPPORT, SHORT, batch_size=1, **options)
-        result = probe(Pair.of(student, teacher(name), K), SOURCE, kept, SUPPORT, SHORT, batch_size=1, **options)
+        truth = probe(Pair.from_models(student, local, K), SOURCE, kept, SUPPORT, SHORT, batch_size=1, **options)
+        result = probe(
+            Pair.from_models(student, teacher(name), K), SOURCE, kept, SUPPORT, SHORT, batch_size=1, **options
+        )
         assert result.funnel == truth.funnel
         assert tuple(result.bounds) == overlap.BOUNDED_STATISTICS
         for statistic, (low, high) in result.bounds.items():
@@ -98,8 +102,10 @@ class TestEquality:
         local, served = load_recogniser(str(served_models[name])), teacher(name, top_logprobs=1000)
         assert served.listed == served.tokens.size == local.generator.config.text_config.vocab_size
         options = {"states": "reference"}
-        truth = probe(Pair.of(student, local, K), SOURCE, utterances, SUPPORT, SHORT, batch_size=1, **options)
-        result = probe(Pair.of(student, served, K), SOURCE, utterances, SUPPORT, SHORT, batch_size=1, **options)
+        truth = probe(Pair.from_models(student, local, K), SOURCE, utterances, SUPPORT, SHORT, batch_size=1, **options)
+        result = probe(
+            Pair.from_models(student, served, K), SOURCE, utterances, SUPPORT, SHORT, batch_size=1, **options
+        )
         for statistic, (low, high) in result.bounds.items():
             exact = truth.estimates[statistic].value
             assert low.value == pytest.approx(exact, abs=1e-3), statistic
@@ -107,7 +113,15 @@ class TestEquality:
 
     def test_a_teacher_of_shuffled_ids_is_the_same_teacher(self, teacher, student, utterances):
         results = [
-            probe(Pair.of(student, teacher(name), K), SOURCE, utterances, SUPPORT, SHORT, states="reference", traced=1)
+            probe(
+                Pair.from_models(student, teacher(name), K),
+                SOURCE,
+                utterances,
+                SUPPORT,
+                SHORT,
+                states="reference",
+                traced=1,
+            )
             for name in ("teacher", "shuffled")
         ]
         assert results[0].funnel == results[1].funnel
@@ -345,7 +359,9 @@ def test_requests_are_those_of_vllms_protocol(server, teacher, utterances):
 
 
 def test_traces_show_what_is_listed(teacher, student, utterances):
-    result = probe(Pair.of(student, teacher(), K), SOURCE, utterances, SUPPORT, SHORT, states="reference", traced=1)
+    result = probe(
+        Pair.from_models(student, teacher(), K), SOURCE, utterances, SUPPORT, SHORT, states="reference", traced=1
+    )
     [row] = result.traces
     for t in range(len(row["token_ids"])):
         logprobs = np.array(row["teacher_logprobs"][t])
@@ -358,7 +374,7 @@ def test_traces_show_what_is_listed(teacher, student, utterances):
 
 
 def test_gradients_reach_the_student_alone(teacher, student, utterances):
-    batch, pair = SOURCE.batch(utterances[:2]), Pair.of(student, teacher(), K)
+    batch, pair = SOURCE.batch(utterances[:2]), Pair.from_models(student, teacher(), K)
     compared = compare_lists(pair, batch, student.encode([u.text for u in utterances[:2]]), SUPPORT, gradients=True)
     assert compared.student_logits.requires_grad
     assert not compared.teacher_logprobs.requires_grad

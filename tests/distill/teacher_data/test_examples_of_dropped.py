@@ -16,7 +16,7 @@ def summary(*counts, n=200):
 
 
 def count(name, *dropped):
-    return FilterCount.of(name, Filters(), [example.value for example in dropped] + [-0.1] * 3, dropped)
+    return FilterCount.from_values(name, Filters(), [example.value for example in dropped] + [-0.1] * 3, dropped)
 
 
 def test_the_worst_come_first_whichever_side_a_filter_drops():

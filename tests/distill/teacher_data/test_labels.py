@@ -156,7 +156,7 @@ def test_a_supervised_step_learns_the_tokens_written(student, written):
 
 def test_reference_and_off_policy_states_are_the_tokens_written(student, written, tmp_path):
     teacher = load_recogniser(str(save_qwen3(tmp_path / "teacher", seed=2)))
-    pair, batch = Pair.of(student, teacher, 4), AudioSource(AudioCache()).batch([line(student, written)])
+    pair, batch = Pair.from_models(student, teacher, 4), AudioSource(AudioCache()).batch([line(student, written)])
     assert write_transcripts(pair, batch, "reference", Decoding()).text_ids == [written]
     stage = OnPolicyStage.model_validate(
         {

@@ -35,11 +35,11 @@ MASKS = {"type": "spec_augment", "max_time_share": 0.3}
 
 
 def noise(**settings):
-    return Augmentation.of([Noise(type="noise", **settings)])
+    return Augmentation.from_sections([Noise(type="noise", **settings)])
 
 
 def masks(**settings):
-    return Augmentation.of([SpecAugment(type="spec_augment", **settings)])
+    return Augmentation.from_sections([SpecAugment(type="spec_augment", **settings)])
 
 
 def batch(*ids, waveform=SPEECH):

@@ -73,7 +73,7 @@ def step(student, teacher, **changes):
         heard = (Utterance(str(i), audio="unread.wav", text="one", language="English") for i in range(2))
         batch = Batch(tuple(heard), WAVEFORMS)
     outcome = training_step(
-        stage(**changes), student, Pair.of(student, teacher, 4), batch, Support(k=4), Stopwatch(), draw=0.0
+        stage(**changes), student, Pair.from_models(student, teacher, 4), batch, Support(k=4), Stopwatch(), draw=0.0
     )
     seen = outcome.seen
     variation = dict(zip(seen.sums.names, seen.sums.sums.sum(0).tolist(), strict=True))["total_variation"]
@@ -109,7 +109,7 @@ def test_dropout_of_adapters_is_left_out_as_well(tmp_path):
     prompt, target = student.prepare(["say one"], [None]), student.encode(["one"])
     clean = student.score(prompt, target)
     batch = Batch((Utterance("0", prompt="say one", text="one"),), (None,))
-    pair = Pair.of(student, load_recogniser(path), 4)
+    pair = Pair.from_models(student, load_recogniser(path), 4)
     found = {}
     forward = student.score
     student.score = lambda *given: found.setdefault("scored", forward(*given))

@@ -201,7 +201,7 @@ def test_pairs_of_one_vocabulary_are_aligned_by_text(served_models, server):
     """A server cuts the text anew: what the student spelled otherwise has no counterpart, and is counted."""
     student = load_recogniser(str(served_models["glm"]))
     section = Teacher(model=str(served_models["glm"]), url=server.url, server={"served_name": "glm"})
-    pair = Pair.of(student, load_served_teacher(section, 4), 4)
+    pair = Pair.from_models(student, load_served_teacher(section, 4), 4)
     canonical = student.encode(["other"])
     view = pair.view(canonical)
     assert not view.alignment.misaligned.any()
