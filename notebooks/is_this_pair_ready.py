@@ -34,10 +34,11 @@ from distill import read_manifest
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
 from distill.models import load_recogniser
-from distill.recipe import Support
+from distill.recipe import SupportSettings
 from distill.recipe.paths import packaged
 from distill.scoring.local import compare
 from distill.scoring.pair import Pair
+from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
 
 torch.set_num_threads(1)
 
@@ -60,7 +61,7 @@ K = 8  # the demo has 65 tokens that a transcript can hold; 16 to 64 for a vocab
 student, teacher = load_recogniser(str(STUDENT)), load_recogniser(str(TEACHER))
 pair, utterances = Pair.from_models(student, teacher, K), read_manifest(MANIFEST)
 batch = AudioSource(AudioCache(max_seconds=30)).batch(utterances)
-own = compare(pair, batch, student.rollout(batch.prompt(student), max_new_tokens=48), Support(k=K))
+own = compare(pair, batch, student.rollout(batch.prompt(student), max_new_tokens=48), SupportSettings(k=K))
 
 student_logits, teacher_logits, used = own.student_logits, own.teacher_logits, own.used
 tokens, funnel = own.transcripts.ids, own.funnel
@@ -104,7 +105,7 @@ statistics = overlap.measure(
     student_logits, teacher_logits, k=K, mask=used, tokens=tokens, vocabulary=vocabulary, **blocked
 )
 summary = statistics.summary(names, states="student").extended(shape)
-DEFINED = overlap.TOKEN_STATISTICS | overlap.SEQUENCE_STATISTICS
+DEFINED = TOKEN_STATISTICS | SEQUENCE_STATISTICS
 rows = {
     name: {
         "value [95 %], unit": f"{item.value:.3g} [{item.low:.3g}, {item.high:.3g}] {DEFINED[name].unit}",

@@ -18,157 +18,124 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from overlap import presets, strata
-    from overlap.bounds import BoundsSummary, OverlapBounds, measure_bounds
+    from overlap.bounds import OverlapBounds, measure_bounds
     from overlap.core.lm_head import Head
-    from overlap.core.topk import Support, intersection, top_k, union
-    from overlap.definitions import (
-        BOUNDED_STATISTICS,
-        CHECKPOINT_STATISTICS,
-        DECIDED_BY_TOP_K,
-        SEQUENCE_STATISTICS,
-        TOKEN_STATISTICS,
-        Definition,
-    )
-    from overlap.estimates.distributed import gathered, reduce_funnel
+    from overlap.core.topk import top_k, union
     from overlap.estimates.estimate import Estimate
-    from overlap.estimates.first_reading import FirstReading, first_reading
-    from overlap.estimates.funnel import BINS, Funnel, account, assign_bins
-    from overlap.estimates.group_sums import GroupSums, packed_groups
-    from overlap.estimates.sequences import (
-        length_ratio,
-        repetition,
-        sequence_estimates,
-        sequence_values,
-        token_rate,
-        utterance_estimates,
-    )
+    from overlap.estimates.first_reading import first_reading
+    from overlap.estimates.funnel import Funnel, account
+    from overlap.estimates.group_sums import packed_groups
+    from overlap.estimates.sequences import sequence_estimates, utterance_estimates
     from overlap.estimates.summary import OverlapSummary
     from overlap.gates import Action, AllOf, AnyOf, Collapse, Decision, FixedSteps, Gate, Plateau, Threshold
-    from overlap.losses.divergence_on_set import sampled_reverse_kl, set_divergence, set_logprobs, set_mass, support_kl
-    from overlap.losses.full_vocabulary import vocabulary_divergence
-    from overlap.losses.union_kl import UnionKL, union_kl
+    from overlap.losses.divergence_on_set import sampled_reverse_kl, set_divergence, set_logprobs, support_kl
+    from overlap.losses.full_vocabulary import full_vocabulary_divergence
+    from overlap.losses.union_kl import union_kl
     from overlap.statistics.from_hidden import measure_hidden
-    from overlap.statistics.gain import FixedContextGain, fixed_context_gain, gain_correlations
+    from overlap.statistics.gain import fixed_context_gain
     from overlap.statistics.measure import TokenStatistics, measure
     from overlap.statistics.meter import OverlapMeter
     from overlap.statistics.sweep import sweep
     from overlap.version import __version__ as __version__
-    from overlap.vocab.alignment import Alignment, align, match
-    from overlap.vocab.coverage import Coverage, coverage
-    from overlap.vocab.token_bytes import TokenBytes, token_bytes
-    from overlap.vocab.vocabulary_map import UNMAPPED, VocabularyMap
+    from overlap.vocab.alignment import align
+    from overlap.vocab.coverage import coverage
+    from overlap.vocab.vocabulary_map import VocabularyMap
 
 __all__ = [
-    "BINS",
-    "BOUNDED_STATISTICS",
-    "CHECKPOINT_STATISTICS",
-    "DECIDED_BY_TOP_K",
-    "SEQUENCE_STATISTICS",
-    "TOKEN_STATISTICS",
-    "UNMAPPED",
     "Action",
-    "Alignment",
     "AllOf",
     "AnyOf",
-    "BoundsSummary",
     "Collapse",
-    "Coverage",
     "Decision",
-    "Definition",
     "Estimate",
-    "FirstReading",
-    "FixedContextGain",
     "FixedSteps",
     "Funnel",
     "Gate",
-    "GroupSums",
     "Head",
     "OverlapBounds",
     "OverlapMeter",
     "OverlapSummary",
     "Plateau",
-    "Support",
     "Threshold",
-    "TokenBytes",
     "TokenStatistics",
-    "UnionKL",
     "VocabularyMap",
     "account",
     "align",
-    "assign_bins",
     "coverage",
     "first_reading",
     "fixed_context_gain",
-    "gain_correlations",
-    "gathered",
-    "intersection",
-    "length_ratio",
-    "match",
+    "full_vocabulary_divergence",
     "measure",
     "measure_bounds",
     "measure_hidden",
     "packed_groups",
     "presets",
-    "reduce_funnel",
-    "repetition",
     "sampled_reverse_kl",
     "sequence_estimates",
-    "sequence_values",
     "set_divergence",
     "set_logprobs",
-    "set_mass",
     "strata",
     "support_kl",
     "sweep",
-    "token_bytes",
-    "token_rate",
     "top_k",
     "union",
     "union_kl",
     "utterance_estimates",
-    "vocabulary_divergence",
 ]
 
 _MODULES = {
-    "vocab.alignment": ("Alignment", "align", "match"),
-    "bounds": ("BoundsSummary", "OverlapBounds", "measure_bounds"),
-    "vocab.coverage": ("Coverage", "coverage"),
-    "definitions": (
-        "BOUNDED_STATISTICS",
-        "DECIDED_BY_TOP_K",
-        "CHECKPOINT_STATISTICS",
-        "SEQUENCE_STATISTICS",
-        "TOKEN_STATISTICS",
-        "Definition",
+    "bounds": (
+        "OverlapBounds",
+        "measure_bounds",
     ),
-    "estimates.distributed": ("gathered", "reduce_funnel"),
-    "estimates.first_reading": ("FirstReading", "first_reading"),
-    "estimates.funnel": ("BINS", "Funnel", "account", "assign_bins"),
-    "statistics.gain": ("FixedContextGain", "fixed_context_gain", "gain_correlations"),
-    "gates": ("Action", "AllOf", "AnyOf", "Collapse", "Decision", "FixedSteps", "Gate", "Plateau", "Threshold"),
-    "estimates.group_sums": ("GroupSums", "packed_groups"),
     "core.lm_head": ("Head",),
-    "statistics.from_hidden": ("measure_hidden",),
-    "losses.union_kl": ("UnionKL", "union_kl"),
-    "statistics.meter": ("OverlapMeter",),
-    "losses.divergence_on_set": ("sampled_reverse_kl", "set_divergence", "set_logprobs", "set_mass", "support_kl"),
+    "core.topk": (
+        "top_k",
+        "union",
+    ),
+    "estimates.estimate": ("Estimate",),
+    "estimates.first_reading": ("first_reading",),
+    "estimates.funnel": (
+        "Funnel",
+        "account",
+    ),
+    "estimates.group_sums": ("packed_groups",),
     "estimates.sequences": (
-        "length_ratio",
-        "repetition",
         "sequence_estimates",
-        "sequence_values",
-        "token_rate",
         "utterance_estimates",
     ),
-    "statistics.measure": ("TokenStatistics", "measure"),
-    "estimates.estimate": ("Estimate",),
     "estimates.summary": ("OverlapSummary",),
-    "core.topk": ("Support", "intersection", "top_k", "union"),
+    "gates": (
+        "Action",
+        "AllOf",
+        "AnyOf",
+        "Collapse",
+        "Decision",
+        "FixedSteps",
+        "Gate",
+        "Plateau",
+        "Threshold",
+    ),
+    "losses.divergence_on_set": (
+        "sampled_reverse_kl",
+        "set_divergence",
+        "set_logprobs",
+        "support_kl",
+    ),
+    "losses.full_vocabulary": ("full_vocabulary_divergence",),
+    "losses.union_kl": ("union_kl",),
+    "statistics.from_hidden": ("measure_hidden",),
+    "statistics.gain": ("fixed_context_gain",),
+    "statistics.measure": (
+        "TokenStatistics",
+        "measure",
+    ),
+    "statistics.meter": ("OverlapMeter",),
     "statistics.sweep": ("sweep",),
-    "vocab.token_bytes": ("TokenBytes", "token_bytes"),
     "version": ("__version__",),
-    "vocab.vocabulary_map": ("UNMAPPED", "VocabularyMap"),
-    "losses.full_vocabulary": ("vocabulary_divergence",),
+    "vocab.alignment": ("align",),
+    "vocab.coverage": ("coverage",),
+    "vocab.vocabulary_map": ("VocabularyMap",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

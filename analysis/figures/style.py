@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import seaborn as sns
 
-from overlap import SEQUENCE_STATISTICS, TOKEN_STATISTICS
+from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
 
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE = sns.color_palette("colorblind").as_hex()[:5]
 

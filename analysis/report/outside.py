@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from overlap import GroupSums
+from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
 
 from ..formatting import count, interval, number

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from overlap import FirstReading
+from overlap.estimates.first_reading import FirstReading
 
 from ..formatting import count, interval, number
 from ..inference import stage_changes

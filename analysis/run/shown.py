@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from overlap import token_bytes
+from overlap.vocab.token_bytes import token_bytes
 
 from .load import Run
 from .pieces import spelled

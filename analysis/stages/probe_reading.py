@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from overlap import Estimate, FirstReading, Funnel, first_reading
+from overlap import Estimate, Funnel, first_reading
+from overlap.estimates.first_reading import FirstReading
 
 from ..run.load import Run
 

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from ..places import require_places, require_writable
 from ..progress.display import display
-from ..recipe import Decoding, Server, Support, Teacher
+from ..recipe import Decoding, Server, SupportSettings, Teacher
 from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, stderr, write_rows
 from .exit_codes import ExitCode
 
@@ -110,7 +110,7 @@ def probe(
             pair,
             source,
             utterances,
-            Support(k=k, temperature=temperature),
+            SupportSettings(k=k, temperature=temperature),
             Decoding(max_new_tokens=max_new_tokens),
             batch_size=batch_size,
             traced=len(utterances) if output else 0,
@@ -216,7 +216,7 @@ def show(
         pair,
         AudioSource(AudioCache(max_seconds=max_seconds)),
         chosen[0],
-        Support(k=k),
+        SupportSettings(k=k),
         Decoding(max_new_tokens=max_new_tokens),
         states=states,
     )

@@ -118,7 +118,7 @@ class Transcriber(Protocol):
 
     @property
     def tokenizer(self) -> Any:
-        """The tokenizer, of a kind that `overlap.token_bytes` reads."""
+        """The tokenizer, of a kind that `overlap.vocab.token_bytes` reads."""
         ...
 
     @property

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 import overlap
+from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
 from overlap.estimates.table import text_table
 
@@ -25,7 +26,7 @@ from ..data.audio import duration
 from ..data.batch import AudioSource
 from ..data.manifest import Utterance
 from ..models import Recogniser, load_recogniser
-from ..recipe import Support
+from ..recipe import SupportSettings
 from ..scoring.pair import Pair
 from ..scoring.served import compare_lists
 from ..teacher import ServedTeacher, ServerError
@@ -238,7 +239,7 @@ def engine_noise(
     for utterance in utterances:
         batch = source.batch([utterance])
         written = teacher.rollout(batch.prompt(teacher), max_new_tokens=max_new_tokens)
-        compared = compare_lists(pair, batch, pair.in_students_ids(written, teacher), Support(k=k))
+        compared = compare_lists(pair, batch, pair.in_students_ids(written, teacher), SupportSettings(k=k))
         width = compared.student_logits.shape[-1]
         here = torch.log_softmax(compared.student_logits.double(), -1)
         given = compared.used[..., None] & (compared.teacher_ids >= 0) & (compared.teacher_ids < width)
@@ -246,9 +247,9 @@ def engine_noise(
         away = (here.gather(-1, compared.teacher_ids.clamp(0, width - 1)) - there).abs().masked_fill(~given, 0.0)
         decided = compared.bounds().decided()
         values = {name: decided[name] for name in ("overlap_ratio", "top1_agreement")} | {"difference": away.amax(-1)}
-        parts.append(overlap.GroupSums.from_values(values, [utterance.id], mask=compared.used))
+        parts.append(GroupSums.from_values(values, [utterance.id], mask=compared.used))
         largest, n_tokens = max(largest, float(away.max()) if away.numel() else 0.0), n_tokens + int(given.sum())
-    sums = overlap.GroupSums.merged(parts)
+    sums = GroupSums.merged(parts)
     found = overlap.OverlapSummary.from_group_sums(sums, k=k)
     difference = estimate(sums, limits=(0.0, math.inf))["difference"]  # an absolute one
     return EngineNoise(found["overlap_ratio"], found["top1_agreement"], difference, largest, n_tokens)

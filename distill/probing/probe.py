@@ -9,6 +9,9 @@ from typing import Any
 import torch
 
 import overlap
+from overlap.bounds import BoundsSummary
+from overlap.estimates.first_reading import FirstReading
+from overlap.vocab.coverage import Coverage
 
 from ..data.audio import duration
 from ..data.batch import AudioSource, Batch
@@ -16,7 +19,7 @@ from ..data.manifest import Utterance
 from ..evaluation.transcribe import Progress
 from ..limits import settled
 from ..models import Recogniser, Transcripts
-from ..recipe import Decoding, Support
+from ..recipe import Decoding, SupportSettings
 from ..recipe.readings import UNDECIDED
 from ..scoring.pair import Pair
 from ..teacher import ServedTeacher
@@ -46,10 +49,10 @@ class StateProbe:
     states: str
     estimates: overlap.OverlapSummary
     funnel: overlap.Funnel
-    coverage: overlap.Coverage | None
+    coverage: Coverage | None
     rollouts: Rollouts
     traces: list[dict[str, Any]] = field(default_factory=list)
-    bounds: overlap.BoundsSummary | None = None
+    bounds: BoundsSummary | None = None
 
     @property
     def readings(self) -> dict[str, overlap.Estimate]:
@@ -58,7 +61,7 @@ class StateProbe:
         return {**self.estimates, **{name: end for name, end in ends.items() if name.split(".")[0] in UNDECIDED}}
 
     @property
-    def first_reading(self) -> overlap.FirstReading:
+    def first_reading(self) -> FirstReading:
         """The five numbers to read first and what they come to."""
         ends = {} if self.bounds is None else self.bounds.ends()
         return overlap.first_reading({**ends, **self.estimates}, self.funnel, self.estimates.k or 0)
@@ -74,7 +77,7 @@ def probe(
     pair: Pair,
     source: AudioSource,
     utterances: Sequence[Utterance],
-    support: Support,
+    support: SupportSettings,
     decoding: Decoding,
     *,
     states: str = "student",

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-import overlap
 from overlap.estimates.table import text_table
+from overlap.vocab.alignment import Alignment
 
 from ..data.batch import AudioSource
 from ..data.manifest import Utterance
 from ..limits import settled
-from ..recipe import Decoding, Support
+from ..recipe import Decoding, SupportSettings
 from ..scoring.local import Comparison, compare
 from ..scoring.pair import Pair
 from .probe import write_transcripts
@@ -75,7 +75,7 @@ def show(
     pair: Pair,
     source: AudioSource,
     utterance: Utterance,
-    support: Support,
+    support: SupportSettings,
     decoding: Decoding,
     *,
     states: str = "student",
@@ -118,7 +118,7 @@ def show(
     return View(utterance, (prompts[0], prompts[1]), pair.student.decode(transcripts)[0], tuple(rows))
 
 
-def _bin(comparison: Comparison, alignment: overlap.Alignment | None, position: int) -> str:
+def _bin(comparison: Comparison, alignment: Alignment | None, position: int) -> str:
     """The funnel's bin of a position, in its order."""
     if comparison.used[0, position]:
         return "used"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 import overlap
+from overlap.bounds import BoundsSummary
+from overlap.estimates.group_sums import GroupSums
 
 from ..data.batch import Batch
 from ..models import Transcripts
-from ..recipe import Support
+from ..recipe import SupportSettings
 from ..scoring.local import Comparison, compare
 from ..scoring.pair import Pair
 from ..scoring.served import ListedComparison, compare_lists
@@ -17,11 +19,11 @@ from ..scoring.served import ListedComparison, compare_lists
 class LogitsTally:
     """Token statistics of both models' logits."""
 
-    def __init__(self, support: Support, states: str) -> None:
+    def __init__(self, support: SupportSettings, states: str) -> None:
         self._meter = overlap.OverlapMeter(k=support.k, temperature=support.temperature, states=states)
 
     def add(
-        self, pair: Pair, batch: Batch, transcripts: Transcripts, support: Support
+        self, pair: Pair, batch: Batch, transcripts: Transcripts, support: SupportSettings
     ) -> tuple[Comparison, dict[str, Tensor]]:
         """Compare a batch; returns the comparison and [batch, length] values by statistic."""
         comparison = compare(pair, batch, transcripts, support)
@@ -33,7 +35,7 @@ class LogitsTally:
         """Averages over all batches."""
         return self._meter.compute()
 
-    def bounds(self, support: Support, states: str) -> None:
+    def bounds(self, support: SupportSettings, states: str) -> None:
         """Nothing is left open."""
         del support, states
 
@@ -42,12 +44,12 @@ class ListTally:
     """What a served teacher's lists decide, and both ends of every bounded statistic."""
 
     def __init__(self) -> None:
-        self._decided: list[overlap.GroupSums] = []
-        self._lower: list[overlap.GroupSums] = []
-        self._upper: list[overlap.GroupSums] = []
+        self._decided: list[GroupSums] = []
+        self._lower: list[GroupSums] = []
+        self._upper: list[GroupSums] = []
 
     def add(
-        self, pair: Pair, batch: Batch, transcripts: Transcripts, support: Support
+        self, pair: Pair, batch: Batch, transcripts: Transcripts, support: SupportSettings
     ) -> tuple[ListedComparison, dict[str, Tensor]]:
         """Compare a batch; returns the comparison and [batch, length] values by statistic, ends by their names."""
         comparison = compare_lists(pair, batch, transcripts, support)
@@ -58,17 +60,17 @@ class ListTally:
             (self._lower, found.lower),
             (self._upper, found.upper),
         ):
-            parts.append(overlap.GroupSums.from_values(values, ids, mask=found.mask))
+            parts.append(GroupSums.from_values(values, ids, mask=found.mask))
         ends = {f"{name}.lower": value for name, value in found.lower.items()}
         ends |= {f"{name}.upper": value for name, value in found.upper.items()}
         return comparison, {**decided, **ends}
 
     def estimates(self) -> dict[str, overlap.Estimate]:
         """Averages of what is decided."""
-        sums = overlap.GroupSums.merged(self._decided)
+        sums = GroupSums.merged(self._decided)
         return dict(overlap.OverlapSummary.from_group_sums(sums))
 
-    def bounds(self, support: Support, states: str) -> overlap.BoundsSummary:
+    def bounds(self, support: SupportSettings, states: str) -> BoundsSummary:
         """Averages of both ends."""
-        lower, upper = (overlap.GroupSums.merged(parts) for parts in (self._lower, self._upper))
-        return overlap.BoundsSummary.from_group_sums(lower, upper, k=support.k, states=states)
+        lower, upper = (GroupSums.merged(parts) for parts in (self._lower, self._upper))
+        return BoundsSummary.from_group_sums(lower, upper, k=support.k, states=states)

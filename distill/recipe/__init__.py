@@ -9,7 +9,7 @@
 from .filters import Filters
 from .gates import GateConfig, fixed_steps
 from .reading import RecipeError, load_recipe
-from .schema import Evaluation, Model, Recipe, Student, Support, Teacher, TrackerName
+from .schema import Evaluation, Model, Recipe, Student, SupportSettings, Teacher, TrackerName
 from .server import Server
 from .stages import (
     Decoding,
@@ -39,7 +39,7 @@ __all__ = [
     "Server",
     "StageConfig",
     "Student",
-    "Support",
+    "SupportSettings",
     "Teacher",
     "TeacherDataStage",
     "TrackerName",

@@ -7,13 +7,12 @@ and the upper one over all teachers that agree with the lists, and each end is a
 
 from __future__ import annotations
 
-import overlap
-from overlap.definitions import Ranges
+from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K, SEQUENCE_STATISTICS, TOKEN_STATISTICS, Ranges
 from overlap.definitions.names import OWN
 
 from .gates import CollapseGate, GateConfig, PlateauGate, ThresholdGate, leaves
 
-UNDECIDED = tuple(name for name in overlap.BOUNDED_STATISTICS if name not in overlap.DECIDED_BY_TOP_K)
+UNDECIDED = tuple(name for name in BOUNDED_STATISTICS if name not in DECIDED_BY_TOP_K)
 """Statistics of which the best tokens of a served teacher give bounds alone."""
 
 OWN_STATISTICS = ("student_size", "teacher_size", "student_entropy", "student_logprob")
@@ -25,9 +24,9 @@ ENDS = ("lower", "upper")
 def statistics_of(*, served: bool) -> tuple[str, ...]:
     """Names of the statistics of one kind of states."""
     if not served:
-        return (*overlap.TOKEN_STATISTICS, *overlap.SEQUENCE_STATISTICS)
+        return (*TOKEN_STATISTICS, *SEQUENCE_STATISTICS)
     ends = (f"{name}.{end}" for name in UNDECIDED for end in ENDS)
-    return (*overlap.DECIDED_BY_TOP_K, *OWN_STATISTICS, *ends, *overlap.SEQUENCE_STATISTICS)
+    return (*DECIDED_BY_TOP_K, *OWN_STATISTICS, *ends, *SEQUENCE_STATISTICS)
 
 
 def evaluation_reading(name: str) -> str:
@@ -75,7 +74,7 @@ def out_of_reach(gate: GateConfig, k: int) -> list[str]:
 
 
 def _range(reading: str, k: int) -> tuple[float, float]:
-    name = next((part for part in reading.split(".") if part in overlap.TOKEN_STATISTICS), reading)
+    name = next((part for part in reading.split(".") if part in TOKEN_STATISTICS), reading)
     return Ranges(k).limits(name)
 
 

@@ -134,7 +134,7 @@ class Audio(Section):
     """Memory for decoded audio, which training comes back to."""
 
 
-class Support(Section):
+class SupportSettings(Section):
     """The top-k sets that statistics and objective compare."""
 
     k: PositiveInt = 32
@@ -233,7 +233,7 @@ class Recipe(Section):
     """Whom it learns from; only stages of type "sft" can do without."""
     audio: Audio = Audio()
     """How audio is read."""
-    support: Support = Support()
+    support: SupportSettings = SupportSettings()
     """The top-k sets that are compared."""
     probe: Probe | None = None
     """Overlap during training; None measures it on training batches alone, and no gate can read it."""

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 import overlap
+from overlap.core.topk import Support
+from overlap.estimates.group_sums import GroupSums
 
 from ..data.batch import Batch
 from ..models import Recogniser, Transcripts
-from ..recipe import Support
+from ..recipe import SupportSettings
 from ..teacher import ServedTeacher
 from ..timing import Stopwatch
 from .pair import Pair
@@ -42,11 +44,11 @@ class Comparison:
     transcripts: Transcripts
     student_logits: Tensor
     teacher_logits: Tensor
-    sets: tuple[overlap.Support, overlap.Support]
-    union: overlap.Support
+    sets: tuple[Support, Support]
+    union: Support
     used: Tensor
     funnel: overlap.Funnel
-    support: Support
+    support: SupportSettings
 
     def statistics(self) -> overlap.TokenStatistics:
         """Every token statistic at the used positions, without gradients."""
@@ -62,9 +64,9 @@ class Comparison:
             vocabulary=self.pair.vocabulary,
         )
 
-    def sums(self) -> overlap.GroupSums:
+    def sums(self) -> GroupSums:
         """Sums and counts over the used positions of this batch, as one group."""
-        return overlap.GroupSums.from_values(
+        return GroupSums.from_values(
             self.statistics().values(), torch.zeros(len(self.used), dtype=torch.long), mask=self.used
         )
 
@@ -73,7 +75,7 @@ def compare(
     pair: Pair,
     batch: Batch,
     transcripts: Transcripts,
-    support: Support,
+    support: SupportSettings,
     *,
     gradients: bool = False,
     drop_empty: bool = False,
@@ -119,9 +121,7 @@ def compare(
     return Comparison(pair, transcripts, student_logits, teacher_logits, sets, union, used, funnel, support)
 
 
-def _top_k(
-    pair: Pair, student_logits: Tensor, teacher_logits: Tensor, k: int, mask: Tensor
-) -> tuple[overlap.Support, overlap.Support]:
+def _top_k(pair: Pair, student_logits: Tensor, teacher_logits: Tensor, k: int, mask: Tensor) -> tuple[Support, Support]:
     """Both models' top-k sets in the student's ids, without the tokens that the other does not have."""
     own = overlap.top_k(student_logits.detach(), k, blocked=pair.blocked, mask=mask)
     other = overlap.top_k(teacher_logits, k, blocked=pair.teacher_blocked, mask=mask)
@@ -134,7 +134,7 @@ def account(
     pair: Pair,
     transcripts: Transcripts,
     misaligned: Tensor,
-    support: overlap.Support,
+    support: Support,
     *,
     drop_empty: bool,
     drop_truncated: bool,

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 import overlap
+from overlap.vocab.alignment import Alignment
+from overlap.vocab.coverage import Coverage
+from overlap.vocab.token_bytes import TokenBytes, token_bytes
 
 from ..models import Recogniser, Transcriber, Transcripts
 from ..models.base import pack
@@ -32,7 +35,7 @@ class TeacherView:
 
     transcripts: Transcripts
     texts: tuple[str, ...]
-    alignment: overlap.Alignment | None
+    alignment: Alignment | None
 
     def at_student(self, values: Tensor) -> Tensor:
         """The teacher's [batch, M, ...] logits or lists at the student's positions, [batch, length, ...]."""
@@ -60,7 +63,7 @@ class Pair:
     vocabulary: overlap.VocabularyMap | None
     blocked: Tensor
     teacher_blocked: Tensor
-    spelled: tuple[overlap.TokenBytes, overlap.TokenBytes] | None
+    spelled: tuple[TokenBytes, TokenBytes] | None
     same_text: bool = True
 
     @classmethod
@@ -148,7 +151,7 @@ class Pair:
         differs = (again != transcripts.ids).long()
         return (differs.cumsum(-1) > differs) & transcripts.mask
 
-    def _aligned(self, transcripts: Transcripts, read: Transcripts) -> overlap.Alignment:
+    def _aligned(self, transcripts: Transcripts, read: Transcripts) -> Alignment:
         assert self.spelled is not None
         return overlap.align(
             transcripts.ids,
@@ -182,7 +185,7 @@ class Pair:
             rows.append([*(own if stands and min(own, default=0) >= 0 else plain), *([end] if finished else [])])
         return pack(rows, end, encoded.ids.device)
 
-    def coverage(self, masses: Mapping[str, overlap.Estimate] | None) -> overlap.Coverage | None:
+    def coverage(self, masses: Mapping[str, overlap.Estimate] | None) -> Coverage | None:
         """How much of either vocabulary the map covers, by ids and by the probability in `masses`; None without one."""
         if self.vocabulary is None or self.spelled is None or self.vocabulary.is_identity:
             return None
@@ -201,7 +204,7 @@ def _encoded(texts: Sequence[str], transcripts: Transcripts, reader: Transcriber
     return Transcripts(written.ids, mask, finished)
 
 
-def _cut_otherwise(alignment: overlap.Alignment, mask: Tensor) -> Tensor:
+def _cut_otherwise(alignment: Alignment, mask: Tensor) -> Tensor:
     """[batch, length] bool, positions before which the two sides' tokens do not end at the same places."""
     found = torch.zeros_like(mask)
     for row, (kept, there, index) in enumerate(
@@ -222,13 +225,13 @@ def _cut_otherwise(alignment: overlap.Alignment, mask: Tensor) -> Tensor:
     return found
 
 
-def _text_ids(spelled: overlap.TokenBytes, tokens: Tokens) -> list[int]:
+def _text_ids(spelled: TokenBytes, tokens: Tokens) -> list[int]:
     """Ids of tokens of text, less the spare spellings of others and what no transcript holds."""
     blocked = tokens.blocked.tolist()
     return [i for i, bytes_ in enumerate(spelled) if bytes_ is not None and i not in spelled.spare and not blocked[i]]
 
 
-def _bytes(recogniser: Transcriber) -> overlap.TokenBytes:
+def _bytes(recogniser: Transcriber) -> TokenBytes:
     """Bytes of the ids that name tokens."""
-    table, size = overlap.token_bytes(recogniser.tokenizer), recogniser.tokens.size
-    return table if len(table) <= size else overlap.TokenBytes(table[:size], (i for i in table.spare if i < size))
+    table, size = token_bytes(recogniser.tokenizer), recogniser.tokens.size
+    return table if len(table) <= size else TokenBytes(table[:size], (i for i in table.spare if i < size))

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 import overlap
+from overlap.core.topk import Support
+from overlap.estimates.group_sums import GroupSums
 
 from ..data.batch import Batch
 from ..models import Transcripts
-from ..recipe import Support
+from ..recipe import SupportSettings
 from ..recipe.readings import ENDS, UNDECIDED
 from ..teacher import ServedTeacher
 from ..timing import Stopwatch
@@ -43,11 +45,11 @@ class ListedComparison:
     student_logits: Tensor
     teacher_ids: Tensor
     teacher_logprobs: Tensor
-    sets: tuple[overlap.Support, overlap.Support]
-    union: overlap.Support
+    sets: tuple[Support, Support]
+    union: Support
     used: Tensor
     funnel: overlap.Funnel
-    support: Support
+    support: SupportSettings
 
     def bounds(self) -> overlap.OverlapBounds:
         """Lower and upper ends of every statistic that has some, at the used positions."""
@@ -82,20 +84,20 @@ class ListedComparison:
         logprobs = (found * self.teacher_logprobs[..., None, :]).sum(-1)
         return torch.where(found.any(-1), logprobs, torch.nan)
 
-    def sums(self) -> overlap.GroupSums:
+    def sums(self) -> GroupSums:
         """Sums and counts over the used positions of this batch, as one group; undecided statistics by their ends."""
         found = self.bounds()
         sides = zip(ENDS, (found.lower, found.upper), strict=True)
         ends = {f"{name}.{end}": values[name] for end, values in sides for name in UNDECIDED}
         group = torch.zeros(len(self.used), dtype=torch.long)
-        return overlap.GroupSums.from_values({**found.decided(), **ends}, group, mask=self.used)
+        return GroupSums.from_values({**found.decided(), **ends}, group, mask=self.used)
 
 
 def compare_lists(
     pair: Pair,
     batch: Batch,
     transcripts: Transcripts,
-    support: Support,
+    support: SupportSettings,
     *,
     gradients: bool = False,
     drop_empty: bool = False,
@@ -137,7 +139,7 @@ def compare_lists(
     return ListedComparison(pair, transcripts, student_logits, ids, logprobs, sets, union, used, funnel, support)
 
 
-def listed_support(pair: Pair, ids: Tensor, k: int) -> overlap.Support:
+def listed_support(pair: Pair, ids: Tensor, k: int) -> Support:
     """The k best listed tokens that are not blocked, in the student's ids, without those that the student lacks.
 
     Args:
@@ -148,6 +150,6 @@ def listed_support(pair: Pair, ids: Tensor, k: int) -> overlap.Support:
     given = ids >= 0
     allowed = given & ~pair.teacher_blocked[ids.clamp_min(0)]
     best = allowed & (allowed.cumsum(-1) <= k)
-    chosen = overlap.Support(ids.masked_fill(~best, 0), best)
+    chosen = Support(ids.masked_fill(~best, 0), best)
     chosen = chosen if pair.vocabulary is None else pair.vocabulary.teacher_support(chosen)
     return chosen.keep(~pair.blocked[chosen.ids])

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import overlap
+from overlap.core.topk import Support
+from overlap.losses.divergence_on_set import set_mass
 
 from ..recipe import DivergenceObjective, Objective, PolicyGradientObjective
 from ..scoring.local import Comparison
@@ -76,10 +78,10 @@ def on_policy_objective(comparison: Comparison, objective: Objective) -> Objecti
     rows, pair, temperature = comparison.used, comparison.pair, comparison.support.temperature
     student, teacher = comparison.student_logits[rows], comparison.teacher_logits[rows]
     looked_at = _tokens(comparison, objective)
-    theirs = overlap.Support(pair.teacher_ids(looked_at.ids), looked_at.valid)
+    theirs = Support(pair.teacher_ids(looked_at.ids), looked_at.valid)
     sides = ((student, looked_at, ~pair.blocked), (teacher, theirs, ~pair.teacher_blocked))
     masses = [
-        overlap.set_mass(logits, chosen.ids, chosen.valid, temperature=temperature, admissible=admissible)
+        set_mass(logits, chosen.ids, chosen.valid, temperature=temperature, admissible=admissible)
         for logits, chosen, admissible in sides
     ]
     tail = isinstance(objective, PolicyGradientObjective) or objective.tail
@@ -129,19 +131,19 @@ def listed_objective(comparison: ListedComparison, objective: DivergenceObjectiv
     else:
         log_q, counted = own.log_softmax(-1), valid
     each = overlap.set_divergence(log_p, log_q.to(log_p.dtype), counted, kind=objective.divergence, beta=objective.beta)
-    student_mass = overlap.set_mass(student, ids, valid, admissible=~pair.blocked)
+    student_mass = set_mass(student, ids, valid, admissible=~pair.blocked)
     return ObjectiveValue(each.sum(), len(each), student_mass, mass)
 
 
-def _tokens(comparison: Comparison, objective: Objective) -> overlap.Support:
+def _tokens(comparison: Comparison, objective: Objective) -> Support:
     """[n, m] what the objective looks at, in the student's ids."""
     rows, pair = comparison.used, comparison.pair
     if isinstance(objective, DivergenceObjective):
         assert objective.support != "vocabulary"
         chosen = {"union": comparison.union, "student": comparison.sets[0], "teacher": comparison.sets[1]}
-        return overlap.Support(chosen[objective.support].ids[rows], chosen[objective.support].valid[rows])
+        return Support(chosen[objective.support].ids[rows], chosen[objective.support].valid[rows])
     drawn = comparison.transcripts.ids[rows][:, None]
-    return overlap.Support(drawn, _of_both(pair)[drawn])
+    return Support(drawn, _of_both(pair)[drawn])
 
 
 def _of_both(pair: Pair) -> Tensor:
@@ -157,7 +159,7 @@ def _whole_vocabulary(comparison: Comparison, objective: DivergenceObjective) ->
     if not bool(exists.all()) or pair.vocabulary is not None:
         chosen = exists.nonzero().squeeze(-1)
         ids = chosen, pair.teacher_ids(chosen)
-    each = overlap.vocabulary_divergence(
+    each = overlap.full_vocabulary_divergence(
         comparison.student_logits,
         comparison.teacher_logits,
         rows,
@@ -170,7 +172,7 @@ def _whole_vocabulary(comparison: Comparison, objective: DivergenceObjective) ->
     if ids is not None and pair.vocabulary is not None:
         sides = (comparison.student_logits, pair.blocked), (comparison.teacher_logits, pair.teacher_blocked)
         masses = [
-            overlap.set_mass(
+            set_mass(
                 logits.detach()[rows],
                 chosen.expand(len(each), -1),
                 torch.ones(len(each), len(chosen), dtype=torch.bool, device=each.device),

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 import overlap
+from overlap.estimates.distributed import gathered
+from overlap.estimates.group_sums import GroupSums
 
 from ..data.batch import Batch
 from ..models import Recogniser, Transcripts
-from ..recipe import DivergenceObjective, OnPolicyStage, StageConfig, Support
+from ..recipe import DivergenceObjective, OnPolicyStage, StageConfig, SupportSettings
 from ..scoring.local import compare
 from ..scoring.pair import Pair
 from ..scoring.served import compare_lists
@@ -53,7 +55,7 @@ class Seen:
     """
 
     states: str
-    sums: overlap.GroupSums
+    sums: GroupSums
     funnel: overlap.Funnel
     lengths: Tensor
     finished: Tensor
@@ -65,7 +67,7 @@ def training_step(
     student: Recogniser,
     pair: Pair | None,
     batch: Batch,
-    support: Support,
+    support: SupportSettings,
     clock: Stopwatch,
     draw: float = 1.0,
     clean: Batch | None = None,
@@ -106,7 +108,7 @@ def on_policy_step(
     pair: Pair,
     batch: Batch,
     stage: OnPolicyStage,
-    support: Support,
+    support: SupportSettings,
     clock: Stopwatch,
     draw: float = 1.0,
     teachers_batch: Batch | None = None,
@@ -159,13 +161,13 @@ def step_metrics(seen: Sequence[Seen]) -> dict[str, Any]:
     Args:
         seen: By this process, a part of its share each; empty where nothing is measured.
     """
-    parts = [part for share in overlap.gathered(tuple(seen)) for part in share]
+    parts = [part for share in gathered(tuple(seen)) for part in share]
     if not parts:
         return {}
     student_mass, teacher_mass = torch.cat([part.masses for part in parts]).mean(0).tolist()
     rollouts = batch_summary(torch.cat([part.lengths for part in parts]), torch.cat([part.finished for part in parts]))
     return {
-        "overlap": means(overlap.GroupSums.merged([part.sums for part in parts])),
+        "overlap": means(GroupSums.merged([part.sums for part in parts])),
         "objective": {"student_mass": student_mass, "teacher_mass": teacher_mass},
         "funnel": sum((part.funnel for part in parts), overlap.Funnel.empty()).to_dict(),
         "rollouts": {"states": "+".join(sorted({part.states for part in parts}))} | rollouts,
@@ -186,7 +188,7 @@ def _transcripts(student: Recogniser, batch: Batch, stage: OnPolicyStage, draw: 
     )
 
 
-def means(sums: overlap.GroupSums) -> dict[str, float]:
+def means(sums: GroupSums) -> dict[str, float]:
     """Means over all positions; NaN where a statistic is defined at none."""
     totals, counts = sums.sums.sum(0), sums.counts.sum(0)
     return {

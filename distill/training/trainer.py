@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator
 
 import overlap
+from overlap.estimates.distributed import gathered
 
 from ..data.sampling import micro_batches, seed_of
 from ..progress.observer import Observer
@@ -179,7 +180,7 @@ class Trainer:
             return
         rows = [row for row in rows if row["set"] == self.recipe.checkpoint.best]
         # Processes may differ in the last bit of what they measured, and must not part ways over it.
-        found = overlap.gathered(best.better(rows[0], best.best_of(state)) if rows else None)[0]
+        found = gathered(best.better(rows[0], best.best_of(state)) if rows else None)[0]
         if found is None:
             return
         weights = whole_weights(self.accelerator.unwrap_model(self.student.model))
@@ -209,7 +210,7 @@ class Trainer:
             state.step, stage.name, record_fixed=stage.type != "sft", trace=state.stage_step == 0 or self._spent()
         )
         # Processes may differ in the last bit of what they measured, and must not part ways over it.
-        readings = overlap.gathered(readings | self._error_rates())[0]
+        readings = gathered(readings | self._error_rates())[0]
         if state.stage_step == 0 and not stage.gate_at_entry:
             decision = overlap.Decision(overlap.Action.stay, "its gate reads from the stage's first step on", "entry")
         else:

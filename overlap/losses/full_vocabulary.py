@@ -18,7 +18,7 @@ _LEAST = 1e-37
 """Of a mixture: below it float32 has no full precision, and no term weighs anything."""
 
 
-def vocabulary_divergence(
+def full_vocabulary_divergence(
     student_logits: Tensor,
     teacher_logits: Tensor,
     mask: Tensor,
@@ -31,7 +31,7 @@ def vocabulary_divergence(
     """`set_divergence` on every token, or on all that both models have, from logits.
 
     >>> student, teacher = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[2.0, 0.0, 1.0]])
-    >>> vocabulary_divergence(student, teacher, torch.ones(1, dtype=torch.bool))
+    >>> full_vocabulary_divergence(student, teacher, torch.ones(1, dtype=torch.bool))
     tensor([0.1547])
 
     Args:

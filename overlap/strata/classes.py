@@ -49,7 +49,7 @@ def token_classes(tokens: Tensor | np.ndarray, pieces: Pieces, *, end_of_text: C
 
     Args:
         tokens: ``[..., L]`` ids, one utterance a row, negative where there is none (so mask padding first).
-        pieces: bytes by id, as `overlap.token_bytes` makes them; None where an id has no text.
+        pieces: bytes by id, as `overlap.vocab.token_bytes` makes them; None where an id has no text.
         end_of_text: ids that end a transcript.
 
     Returns:

@@ -80,6 +80,6 @@ def _piece(token: int, pieces: Pieces) -> bytes:
     if not isinstance(piece, bytes):
         raise ValueError(
             f"pieces: expected the bytes of every id, or None, received {type(piece).__name__} at id {token}; "
-            "see overlap.token_bytes"
+            "see overlap.vocab.token_bytes"
         )
     return piece

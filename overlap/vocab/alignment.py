@@ -141,7 +141,7 @@ def align(
     Args:
         student_ids: ``[B, L]`` long, the tokens that were generated.
         teacher_ids: ``[B, M]`` long, the teacher's tokens of the same texts.
-        student_bytes: bytes by student id, see `overlap.token_bytes.token_bytes`.
+        student_bytes: bytes by student id, see `overlap.vocab.token_bytes.token_bytes`.
         teacher_bytes: bytes by teacher id.
         end_of_text: (student id, teacher id); None where no text has an end.
         student_mask: ``[B, L]`` bool, True at the transcript's tokens (not the prompt's, not padding); default all.

@@ -119,16 +119,16 @@ class VocabularyMap:
         """Pair the ids that stand for identical bytes; control tokens are paired by their role alone.
 
         Where several ids of a side have the same bytes, the lowest of each side are paired, a spare one (see
-        `overlap.token_bytes.TokenBytes`) only if there is no other. Ids with a role pair with nothing else. Where the
-        two tables, their sizes and the roles' ids agree, the two models share one vocabulary: the map is the identity,
-        control tokens and padding included.
+        `overlap.vocab.token_bytes.TokenBytes`) only if there is no other. Ids with a role pair with nothing else. Where
+        the two tables, their sizes and the roles' ids agree, the two models share one vocabulary: the map is the
+        identity, control tokens and padding included.
 
         >>> student, teacher = [b"a", b" the", None], [None, b" the", b"b"]
         >>> VocabularyMap.from_bytes(student, teacher, roles={"end_of_text": (2, 0)})
         VocabularyMap(2 shared of 3 student ids (66.7%) and 3 teacher ids (66.7%))
 
         Args:
-            student: bytes by id, None where an id stands for no text; see `overlap.token_bytes.token_bytes`.
+            student: bytes by id, None where an id stands for no text; see `overlap.vocab.token_bytes.token_bytes`.
             teacher: the same of the teacher.
             roles: (student id, teacher id) by role, such as ``{"end_of_text": (151645, 50257)}``. A comparison of
                 transcripts needs the end of text; ``{}`` pairs no control token.
@@ -173,7 +173,7 @@ class VocabularyMap:
         """`from_bytes` of the two tokenizers' token bytes.
 
         Raises:
-            ValueError: as `from_bytes` and `overlap.token_bytes.token_bytes`.
+            ValueError: as `from_bytes` and `overlap.vocab.token_bytes.token_bytes`.
         """
         return cls.from_bytes(
             token_bytes(student),
@@ -256,7 +256,7 @@ def _check_table(table: Sequence[bytes | None], size: int | None, side: str) -> 
     if wrong is not None:
         raise ValueError(
             f"{side}: expected bytes or None for every id, received {table[wrong]!r} at id {wrong}; take them from "
-            "overlap.token_bytes.token_bytes"
+            "overlap.vocab.token_bytes.token_bytes"
         )
     if b"" in table:
         raise ValueError(

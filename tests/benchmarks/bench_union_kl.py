@@ -25,6 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 import overlap
 from overlap.core.chunking import SET_ELEMENTS
+from overlap.core.topk import Support
 from tests.benchmarks.harness import in_fresh_process, interleaved, peak_extra_mib, pin_threads, show, spread
 
 MODULE = "tests.benchmarks.bench_union_kl"
@@ -39,7 +40,7 @@ def inputs(positions: int, vocabulary: int, hidden: int, dtype: torch.dtype) -> 
     return student.requires_grad_(), head.requires_grad_(), teacher, head.detach()
 
 
-def unions(z_s: Tensor, z_t: Tensor, k: int) -> overlap.Support:
+def unions(z_s: Tensor, z_t: Tensor, k: int) -> Support:
     """The tokens on which the loss is taken."""
     return overlap.union(overlap.top_k(z_s.detach(), k), overlap.top_k(z_t, k))
 

@@ -134,9 +134,9 @@ def test_the_gates_and_the_definitions_load_no_library_of_numbers():
 
 def test_functions_are_not_hidden_by_the_files_that_hold_them():
     code = (
-        "import overlap, overlap.vocab.coverage, overlap.statistics.sweep, overlap.vocab.token_bytes\n"
-        "from overlap import coverage, sweep, token_bytes\n"
-        "functions = overlap.coverage, overlap.sweep, overlap.token_bytes, coverage, sweep, token_bytes\n"
+        "import overlap, overlap.vocab.coverage, overlap.statistics.sweep, overlap.statistics.measure\n"
+        "from overlap import coverage, measure, sweep\n"
+        "functions = overlap.coverage, overlap.sweep, overlap.measure, coverage, sweep, measure\n"
         "assert all(map(callable, functions))\n"
         "assert overlap.strata.by and overlap.presets.paper and overlap.estimates.table.text_table"
     )

@@ -11,7 +11,7 @@ from distill.data.batch import AudioSource
 from distill.evaluation.evaluation import evaluate
 from distill.models import load_recogniser
 from distill.probing.probe import probe
-from distill.recipe import Decoding, Support
+from distill.recipe import Decoding, SupportSettings
 from distill.scoring.pair import Pair
 
 K = 16
@@ -36,8 +36,8 @@ def loaded(path: str, layers=None):
 def test_a_pruned_copy_overlaps_in_part(whisper, utterances):
     source, decoding = AudioSource(AudioCache()), Decoding(max_new_tokens=24)
     teacher, student = loaded(whisper), loaded(whisper, layers=(0, 1, 3))
-    itself = probe(Pair.from_models(teacher, loaded(whisper), K), source, utterances, Support(k=K), decoding)
-    pruned = probe(Pair.from_models(student, teacher, K), source, utterances, Support(k=K), decoding)
+    itself = probe(Pair.from_models(teacher, loaded(whisper), K), source, utterances, SupportSettings(k=K), decoding)
+    pruned = probe(Pair.from_models(student, teacher, K), source, utterances, SupportSettings(k=K), decoding)
     assert itself.estimates["union_size"].value == K
     assert itself.estimates["forward_kl"].value == pytest.approx(0.0, abs=1e-5)
     assert K < pruned.estimates["union_size"].low < pruned.estimates["union_size"].high < 2 * K

@@ -12,9 +12,11 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, rel_entr
 from scipy.stats import entropy
 
-from overlap import TOKEN_STATISTICS, GroupSums, VocabularyMap, measure
+from overlap import VocabularyMap, measure
 from overlap.bounds import BOUNDED_STATISTICS, DECIDED_BY_TOP_K, BoundsSummary, measure_bounds
 from overlap.core import chunking
+from overlap.definitions import TOKEN_STATISTICS
+from overlap.estimates.group_sums import GroupSums
 
 SETS = ("union_size", "intersection_size", "overlap_ratio", "jaccard", "top1_agreement")
 KNOWN_WITH_T = (*SETS, "student_mass", "student_intersection_mass", "teacher_intersection_mass")

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 import overlap
-from overlap import BINS, SEQUENCE_STATISTICS, TOKEN_STATISTICS, VocabularyMap, measure
-from overlap.definitions import CHECKPOINT_STATISTICS, Ranges, label_of, unit_of
+from overlap import VocabularyMap, measure
+from overlap.definitions import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS, TOKEN_STATISTICS, Ranges, label_of, unit_of
 from overlap.definitions.page import page
+from overlap.estimates.funnel import BINS
 from overlap.estimates.sequences import sequence_values
 
 ALL = TOKEN_STATISTICS | SEQUENCE_STATISTICS | CHECKPOINT_STATISTICS

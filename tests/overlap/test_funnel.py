@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overlap import BINS, Funnel, account, assign_bins
+from overlap import Funnel, account
+from overlap.estimates.funnel import BINS, assign_bins
 
 masks = st.lists(st.booleans(), min_size=12, max_size=12).map(lambda bits: torch.tensor(bits).reshape(3, 4))
 

@@ -8,20 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from overlap import (
-    CHECKPOINT_STATISTICS,
-    SEQUENCE_STATISTICS,
-    TOKEN_STATISTICS,
-    Action,
-    AllOf,
-    AnyOf,
-    Collapse,
-    Estimate,
-    Plateau,
-    Threshold,
-    measure,
-)
-from overlap.definitions import canonical
+from overlap import Action, AllOf, AnyOf, Collapse, Estimate, Plateau, Threshold, measure
+from overlap.definitions import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS, TOKEN_STATISTICS, canonical
 
 HIGH = Estimate(0.9, 0.01, 0.88, 0.92, 400, 20, 0)
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax, rel_entr
 from scipy.stats import entropy
 
-from overlap import TOKEN_STATISTICS, VocabularyMap, measure
+from overlap import VocabularyMap, measure
 from overlap.core import chunking, threads
+from overlap.definitions import TOKEN_STATISTICS
 
 NAN = math.nan
 EXACT = ("overlap_ratio", "nucleus_overlap", "top1_agreement", "teacher_rank", "boundary_tie")

@@ -10,7 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overlap import TOKEN_STATISTICS, GroupSums, OverlapMeter, measure
+from overlap import OverlapMeter, measure
+from overlap.definitions import TOKEN_STATISTICS
+from overlap.estimates.group_sums import GroupSums
 
 
 def batches(n=4, seed=0):

@@ -4,9 +4,10 @@ import zlib
 import numpy as np
 import pytest
 
-from overlap import SEQUENCE_STATISTICS, length_ratio, repetition, sequence_estimates, token_rate, utterance_estimates
+from overlap import sequence_estimates, utterance_estimates
+from overlap.definitions import SEQUENCE_STATISTICS
 from overlap.estimates.group_sums import GroupSums
-from overlap.estimates.sequences import sequence_values
+from overlap.estimates.sequences import length_ratio, repetition, sequence_values, token_rate
 from overlap.estimates.summary import estimate
 
 

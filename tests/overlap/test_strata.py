@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overlap import TOKEN_STATISTICS, measure
+from overlap import measure
+from overlap.definitions import TOKEN_STATISTICS
 from overlap.estimates.sequences import sequence_values
 from overlap.strata import UNLABELLED, Labels, StratumSums, by, position_bins
 

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import binomtest
 
-from overlap import TOKEN_STATISTICS, Estimate, GroupSums, OverlapSummary, measure, utterance_estimates
+from overlap import Estimate, OverlapSummary, measure, utterance_estimates
+from overlap.definitions import TOKEN_STATISTICS
+from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
 from tests.overlap import bootstrap_t
 

@@ -4,8 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overlap import Support, intersection, top_k, union
+from overlap import top_k, union
 from overlap.core import chunking
+from overlap.core.topk import Support, intersection
 
 
 def brute_top_k(row, k, blocked=()):

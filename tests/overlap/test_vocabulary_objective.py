@@ -26,7 +26,7 @@ def test_value_and_gradient_over_several_chunks(monkeypatch, kind, dtype, shared
     teacher = (2 * torch.randn(2, 4, 60 if shared else 50, generator=generator)).to(dtype)
     mask = torch.tensor([[True, True, False, True], [True, False, False, True]])
     ids = tuple(torch.randperm(n, generator=generator)[:40] for n in (50, 60)) if shared else None
-    each = overlap.vocabulary_divergence(student, teacher, mask, kind=kind, beta=0.3, temperature=2.0, ids=ids)
+    each = overlap.full_vocabulary_divergence(student, teacher, mask, kind=kind, beta=0.3, temperature=2.0, ids=ids)
     weights = torch.randn(5, generator=generator)  # every position has a weight of its own
     (gradient,) = torch.autograd.grad((weights * each).sum(), student)
     own, other = (slice(None), slice(None)) if ids is None else ids
@@ -43,7 +43,7 @@ def test_value_and_gradient_over_several_chunks(monkeypatch, kind, dtype, shared
 def test_tokens_that_neither_model_allows_count_for_nothing(kind):
     student = torch.tensor([[1.0, 2.0, -torch.inf, 0.0]], requires_grad=True)
     teacher = torch.tensor([[1.0, 0.0, -torch.inf, 2.0]])
-    each = overlap.vocabulary_divergence(student, teacher, torch.ones(1, dtype=torch.bool), kind=kind)
+    each = overlap.full_vocabulary_divergence(student, teacher, torch.ones(1, dtype=torch.bool), kind=kind)
     (gradient,) = torch.autograd.grad(each.sum(), student)
     keep = [0, 1, 3]
     without = student.detach()[:, keep].requires_grad_()
@@ -58,12 +58,12 @@ def test_excluding_what_the_other_allows_costs_infinitely_much(kind, excluded):
     logits = {"student": torch.zeros(1, 3), "teacher": torch.zeros(1, 3)}
     logits[excluded][0, 1] = -torch.inf
     mask = torch.ones(1, dtype=torch.bool)
-    assert overlap.vocabulary_divergence(*logits.values(), mask, kind=kind).item() == torch.inf
+    assert overlap.full_vocabulary_divergence(*logits.values(), mask, kind=kind).item() == torch.inf
 
 
 def test_bad_settings_are_named():
     logits, mask = torch.zeros(1, 3), torch.ones(1, dtype=torch.bool)
     with pytest.raises(ValueError, match="'kl'"):
-        overlap.vocabulary_divergence(logits, logits, mask, kind="kl")
+        overlap.full_vocabulary_divergence(logits, logits, mask, kind="kl")
     with pytest.raises(ValueError, match=r"beta: .* received 1\.0"):
-        overlap.vocabulary_divergence(logits, logits, mask, kind="jensen_shannon", beta=1.0)
+        overlap.full_vocabulary_divergence(logits, logits, mask, kind="jensen_shannon", beta=1.0)

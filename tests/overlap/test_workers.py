@@ -10,7 +10,7 @@ import torch
 
 from overlap import measure
 from overlap.core import chunking, threads
-from overlap.losses.full_vocabulary import vocabulary_divergence
+from overlap.losses.full_vocabulary import full_vocabulary_divergence
 
 CPU = torch.device("cpu")
 
@@ -139,7 +139,7 @@ def test_the_objective_on_every_token_too(monkeypatch, set_threads, kind):
     found = []
     for n in (1, 2):
         set_threads(n)
-        value = vocabulary_divergence(student, teacher, mask, kind=kind)
+        value = full_vocabulary_divergence(student, teacher, mask, kind=kind)
         found.append((value.detach(), *torch.autograd.grad(value.sum(), student)))
     for one, two in zip(*found, strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=0)

@@ -23,7 +23,7 @@ from scipy import stats
 
 from analysis.inference import change_at, contrast
 from analysis.stats.seeds import Side, over_seeds
-from overlap import GroupSums
+from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
 from overlap.statistics.gain import rank_correlation
 from tests.analysis.inference.samples import errors, expected_rate, lengths, recipe, two_systems

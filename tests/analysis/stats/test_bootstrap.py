@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.inference import contrast
-from overlap import GroupSums
+from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
 from tests.analysis.inference.samples import errors, expected_rate, lengths, two_systems
 from tests.overlap import bootstrap_t

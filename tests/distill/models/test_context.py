@@ -13,7 +13,7 @@ from distill.data.batch import AudioSource, check_inputs
 from distill.data.manifest import ManifestError
 from distill.models import InputError, ModelError, load_recogniser
 from distill.probing.show import show
-from distill.recipe import Decoding, Recipe, Support, Transcription
+from distill.recipe import Decoding, Recipe, SupportSettings, Transcription
 from distill.scoring.pair import Pair
 from distill.teacher.api import Question
 from distill.teacher.conversation import conversation
@@ -79,7 +79,7 @@ def test_it_is_what_the_processor_makes_of_a_prompt(models, utterances):
 
 
 def test_show_says_it(models, utterances):
-    view = show(Pair.from_models(*models, 4), SOURCE, utterances[0], Support(k=4), Decoding(max_new_tokens=4))
+    view = show(Pair.from_models(*models, 4), SOURCE, utterances[0], SupportSettings(k=4), Decoding(max_new_tokens=4))
     assert [system_turn(prompt) for prompt in view.prompts] == [NAMES, NAMES]
 
 

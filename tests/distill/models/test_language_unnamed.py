@@ -14,10 +14,10 @@ from distill.evaluation.evaluation import evaluate
 from distill.models import InputError, load_recogniser
 from distill.models.base import pack
 from distill.models.opening import LONGEST, Opening
-from distill.recipe import Decoding, Support
+from distill.recipe import Decoding, SupportSettings
 from distill.scoring.local import compare
 from distill.scoring.pair import Pair
-from overlap import repetition
+from overlap.estimates.sequences import repetition
 from tests.distill.small_models import save_whisper
 from tests.distill.taught import LANGUAGES, SAID, WAVEFORMS, official, plainly_generated
 
@@ -84,7 +84,7 @@ def test_a_model_that_names_no_language_is_asked_nothing_more(untaught):
 def test_student_and_teacher_each_read_the_text_behind_their_own_words(taught, untaught):
     """An untaught student writes none; the teacher does not have to score behind none."""
     pair, of = Pair.from_models(untaught, taught, 4), batch([None] * 3)
-    comparison = compare(pair, of, untaught.encode(SAID), Support(k=4))
+    comparison = compare(pair, of, untaught.encode(SAID), SupportSettings(k=4))
     prompts = [model.prompt_text(of.prompt(model), 1)[-30:] for model in (untaught, taught)]
     assert prompts[0].endswith("assistant\n")
     assert prompts[1].endswith("language German<asr_text>")

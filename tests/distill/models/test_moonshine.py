@@ -13,7 +13,7 @@ from distill.data.batch import AudioSource
 from distill.models import load_recogniser
 from distill.models.moonshine import SHORTEST
 from distill.probing.probe import probe
-from distill.recipe import Decoding, Support
+from distill.recipe import Decoding, SupportSettings
 from distill.scoring.pair import Pair
 from tests.distill.small_models import save_moonshine, save_whisper
 from tests.distill.test_cli import run
@@ -77,7 +77,7 @@ def test_probed_against_whisper(path, manifests, tmp_path, capsys):
     pair = Pair.from_models(load_recogniser(str(path)), load_recogniser(str(teacher)), 4)
     utterances = read_manifest(manifests["probe"])
     source, decoding = AudioSource(AudioCache()), Decoding(max_new_tokens=5)
-    result = probe(pair, source, utterances, Support(k=4), decoding, batch_size=3, states="reference")
+    result = probe(pair, source, utterances, SupportSettings(k=4), decoding, batch_size=3, states="reference")
     assert result.funnel["used"] > 0
     assert sum(result.funnel.counts.values()) == result.funnel.total
     arguments = ("--student", path, "--teacher", teacher, "--manifest", manifests["probe"], "--k", 4)

@@ -15,7 +15,7 @@ from distill.evaluation.evaluation import evaluate
 from distill.models import ModelError, load_recogniser
 from distill.probing.probe import probe
 from distill.probing.show import show
-from distill.recipe import Decoding, Recipe, Support
+from distill.recipe import Decoding, Recipe, SupportSettings
 from distill.scoring.pair import Pair
 from distill.training.stage_data import stage_sampler
 from tests.distill.small_models import save_gpt2, save_llama, save_qwen3
@@ -197,7 +197,9 @@ def test_a_greedy_rollout_is_the_argmax_whatever_the_checkpoints_settings(qwen3)
 class TestPairs:
     def test_each_side_reads_the_prompt_in_its_own_format(self, qwen3, gpt2):
         pair = Pair.from_models(load_recogniser(gpt2), load_recogniser(qwen3), 4)
-        view = show(pair, SOURCE, Utterance("u", prompt="the", text="x"), Support(k=4), Decoding(), states="reference")
+        view = show(
+            pair, SOURCE, Utterance("u", prompt="the", text="x"), SupportSettings(k=4), Decoding(), states="reference"
+        )
         assert view.prompts == ("the", "<|im_start|>user\nthe<|im_end|>\n<|im_start|>assistant\n")
         tokens = [(row["student_token"], row["teacher_token"], row["bin"]) for row in view.rows]
         assert tokens == [("x", "x", "used"), ("<|endoftext|>", "<|im_end|>", "used")]
@@ -216,7 +218,7 @@ class TestPairs:
         student = load_recogniser(str(save_gpt2(folder / "merged", merges=OTHER_MERGES)))
         utterances = read_manifest(text_manifests["probe"])
         pair, decoding = Pair.from_models(student, load_recogniser(llama), 4), Decoding(max_new_tokens=5)
-        result = probe(pair, SOURCE, utterances, Support(k=4), decoding, states=states)
+        result = probe(pair, SOURCE, utterances, SupportSettings(k=4), decoding, states=states)
         assert sum(result.funnel.counts.values()) == result.funnel.total > 0
         assert result.funnel["used"] > 0
         rate = result.estimates["token_rate"]
@@ -338,7 +340,12 @@ def test_a_line_with_both_gives_each_model_what_it_reads(qwen3, student_path, ma
     write_manifest(tmp_path / "both.jsonl", both)
     pair = Pair.from_models(load_recogniser(str(student_path)), load_recogniser(qwen3), 4)
     result = probe(
-        pair, SOURCE, read_manifest(tmp_path / "both.jsonl"), Support(k=4), Decoding(max_new_tokens=4), states="student"
+        pair,
+        SOURCE,
+        read_manifest(tmp_path / "both.jsonl"),
+        SupportSettings(k=4),
+        Decoding(max_new_tokens=4),
+        states="student",
     )
     assert result.funnel["used"] > 0
     assert result.estimates["token_rate"].n_undefined == 0

@@ -5,8 +5,8 @@ import pytest
 import torch
 from transformers import AutoProcessor, WhisperFeatureExtractor
 
-import overlap
 from distill.models import ModelError, load_recogniser
+from overlap.vocab.token_bytes import token_bytes
 from tests.distill.small_models import WINDOW_SECONDS, save_voxtral
 
 WINDOW = 16_000 * WINDOW_SECONDS
@@ -72,7 +72,7 @@ def test_marks_are_blocked_and_the_end_of_text_is_not(voxtral):
 
 
 def test_tokens_spell_bytes(voxtral):
-    table = overlap.token_bytes(voxtral.tokenizer)
+    table = token_bytes(voxtral.tokenizer)
     assert table[34] is None
     assert table[40 + ord("c")] == b"c"
     assert table[297] == b" th"

@@ -12,7 +12,7 @@ from distill.data.batch import AudioSource
 from distill.models import load_recogniser
 from distill.models.base import pack
 from distill.probing.probe import probe
-from distill.recipe import Decoding, Support
+from distill.recipe import Decoding, SupportSettings
 from distill.scoring.local import compare
 from distill.scoring.pair import Pair
 from distill.training.monitoring import probe_rows
@@ -29,7 +29,7 @@ def utterances(manifests):
 
 
 SOURCE = AudioSource(AudioCache())
-SUPPORT = Support(k=5)
+SUPPORT = SupportSettings(k=5)
 SHORT = Decoding(max_new_tokens=6)
 
 
@@ -122,7 +122,7 @@ class TestAccounting:
 
     def test_k_of_one_with_full_agreement_is_too_thin_a_support(self, pair, batch, transcripts):
         student = pair.student
-        comparison = compare(Pair.from_models(student, student, 1), batch, transcripts, Support(k=1))
+        comparison = compare(Pair.from_models(student, student, 1), batch, transcripts, SupportSettings(k=1))
         assert comparison.funnel == overlap.Funnel({"thin_support": 6})
 
     def test_blocked_tokens_are_in_neither_set(self, pair, batch, transcripts):

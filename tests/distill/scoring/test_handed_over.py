@@ -12,7 +12,7 @@ from distill.models import load_recogniser
 from distill.models.base import pack
 from distill.models.tokenizer_check import TokenizerWarning
 from distill.probing.probe import probe
-from distill.recipe import Decoding, Support
+from distill.recipe import Decoding, SupportSettings
 from distill.scoring.local import compare
 from distill.scoring.pair import Pair
 from tests.distill.scoring.test_pair import shuffled
@@ -115,7 +115,7 @@ def test_renumbered_and_same_teacher_say_the_same_of_any_tokens(same, renumbered
     batch = AudioSource(AudioCache()).batch([Utterance("u", prompt="say"), Utterance("v", prompt="say it")])
     results = []
     for pair in (same, renumbered):
-        comparison = compare(pair, batch, tokens(pair.student, OWN, NOT_OWN), Support(k=4))
+        comparison = compare(pair, batch, tokens(pair.student, OWN, NOT_OWN), SupportSettings(k=4))
         assert comparison.funnel["misaligned"] == 0
         results.append(comparison.statistics().values()["total_variation"][comparison.used])
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
@@ -182,7 +182,7 @@ def test_probes_tell_the_share(same, another):
         ids = [row[keep].tolist() for row, keep in zip(written.ids, written.mask, strict=True)]
         recorded = {u.id: (row, True) for u, row in zip(utterances, ids, strict=True)}
         source = AudioSource(AudioCache())
-        found = probe(pair, source, utterances, Support(k=4), Decoding(), states="fixed", recorded=recorded)
+        found = probe(pair, source, utterances, SupportSettings(k=4), Decoding(), states="fixed", recorded=recorded)
         assert found.estimates["recut"].value == pytest.approx(expected)
         assert found.readings["recut"].n_groups == 2
         assert found.rollouts == recorded

@@ -14,12 +14,12 @@ from distill.models import load_recogniser
 from distill.models.base import pack
 from distill.models.tokenizer_check import TokenizerWarning
 from distill.probing.probe import probe
-from distill.recipe import Decoding, Objective, Support
+from distill.recipe import Decoding, Objective, SupportSettings
 from distill.scoring.local import compare
 from distill.scoring.pair import Pair, PairError
 from distill.training.objectives import on_policy_objective
 
-SOURCE, SUPPORT = AudioSource(AudioCache()), Support(k=5)
+SOURCE, SUPPORT = AudioSource(AudioCache()), SupportSettings(k=5)
 SHORT = Decoding(max_new_tokens=5)
 """None of the student's texts of this length ends in a space, which would be misaligned: decoded texts are stripped."""
 

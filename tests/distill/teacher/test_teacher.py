@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 import torch
 
-import overlap
 from distill import read_manifest
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
 from distill.models import ModelError, load_recogniser
 from distill.models.base import pack
 from distill.probing.probe import probe
-from distill.recipe import Decoding, Support, Teacher
+from distill.recipe import Decoding, SupportSettings, Teacher
 from distill.recipe.readings import OWN_STATISTICS
 from distill.scoring.pair import Pair
 from distill.scoring.served import compare_lists
 from distill.teacher import ServerError, conversation, load_served_teacher
 from distill.teacher.reader import load_reader
+from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K
 from tests.distill.small_models import save_whisper
 
 K = 5
-SOURCE, SUPPORT, SHORT = AudioSource(AudioCache()), Support(k=K), Decoding(max_new_tokens=6)
+SOURCE, SUPPORT, SHORT = AudioSource(AudioCache()), SupportSettings(k=K), Decoding(max_new_tokens=6)
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +87,12 @@ class TestEquality:
             Pair.from_models(student, teacher(name), K), SOURCE, kept, SUPPORT, SHORT, batch_size=1, **options
         )
         assert result.funnel == truth.funnel
-        assert tuple(result.bounds) == overlap.BOUNDED_STATISTICS
+        assert tuple(result.bounds) == BOUNDED_STATISTICS
         for statistic, (low, high) in result.bounds.items():
             exact = truth.estimates[statistic]
             assert low.value - 1e-4 <= exact.value <= high.value + 1e-4, statistic
             assert low.n_positions == exact.n_positions
-        for statistic in (*overlap.DECIDED_BY_TOP_K, *OWN_STATISTICS):
+        for statistic in (*DECIDED_BY_TOP_K, *OWN_STATISTICS):
             assert result.estimates[statistic].value == pytest.approx(truth.estimates[statistic].value, abs=1e-5)
             assert result.estimates[statistic].n_undefined == 0
         assert result.bounds["forward_kl"][1].value > result.bounds["forward_kl"][0].value

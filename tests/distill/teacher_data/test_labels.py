@@ -13,7 +13,7 @@ from distill.models import load_recogniser
 from distill.models.base import pack
 from distill.probing.probe import write_transcripts
 from distill.progress.observer import Observer
-from distill.recipe import Decoding, Recipe, Support
+from distill.recipe import Decoding, Recipe, SupportSettings
 from distill.recipe.stages import OnPolicyStage
 from distill.scoring.pair import Pair
 from distill.teacher_data.confidence import Transcript
@@ -169,7 +169,7 @@ def test_reference_and_off_policy_states_are_the_tokens_written(student, written
             "off_policy": {"fraction": 1.0, "states": "reference"},
         }
     )
-    outcome = on_policy_step(pair, batch, stage, Support(k=4), Stopwatch(), draw=0.0)
+    outcome = on_policy_step(pair, batch, stage, SupportSettings(k=4), Stopwatch(), draw=0.0)
     assert outcome.seen.funnel.total == len(written) + 1
 
 

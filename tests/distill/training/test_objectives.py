@@ -7,7 +7,7 @@ import torch
 
 import overlap
 from distill.models.base import Transcripts
-from distill.recipe import DivergenceObjective, OnPolicyStage, PolicyGradientObjective, Support
+from distill.recipe import DivergenceObjective, OnPolicyStage, PolicyGradientObjective, SupportSettings
 from distill.scoring.local import Comparison
 from distill.scoring.pair import Pair
 from distill.training.objectives import cross_entropy, on_policy_objective
@@ -27,7 +27,7 @@ def comparison(student, teacher, k, *, temperature=1.0, mask=None, blocked=(), i
     sets = tuple(overlap.top_k(x.detach(), k, blocked=shut, mask=mask) for x in (student, teacher))
     union = overlap.union(*sets)
     used = mask & (union.size >= 2)
-    support = Support(k=k, temperature=temperature)
+    support = SupportSettings(k=k, temperature=temperature)
     return Comparison(pair, transcripts, student, teacher, sets, union, used, overlap.Funnel.empty(), support)
 
 

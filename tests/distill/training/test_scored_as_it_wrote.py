@@ -14,7 +14,7 @@ from distill import Utterance, train
 from distill.data.batch import Batch
 from distill.models import ModelError, load_recogniser
 from distill.models.surgery import checkpoint_gradients
-from distill.recipe import Recipe, Student, Support
+from distill.recipe import Recipe, Student, SupportSettings
 from distill.scoring.loading import load_student
 from distill.scoring.pair import Pair
 from distill.timing import Stopwatch
@@ -73,7 +73,13 @@ def step(student, teacher, **changes):
         heard = (Utterance(str(i), audio="unread.wav", text="one", language="English") for i in range(2))
         batch = Batch(tuple(heard), WAVEFORMS)
     outcome = training_step(
-        stage(**changes), student, Pair.from_models(student, teacher, 4), batch, Support(k=4), Stopwatch(), draw=0.0
+        stage(**changes),
+        student,
+        Pair.from_models(student, teacher, 4),
+        batch,
+        SupportSettings(k=4),
+        Stopwatch(),
+        draw=0.0,
     )
     seen = outcome.seen
     variation = dict(zip(seen.sums.names, seen.sums.sums.sum(0).tolist(), strict=True))["total_variation"]
@@ -113,7 +119,7 @@ def test_dropout_of_adapters_is_left_out_as_well(tmp_path):
     found = {}
     forward = student.score
     student.score = lambda *given: found.setdefault("scored", forward(*given))
-    training_step(stage(**OFF_POLICY), student, pair, batch, Support(k=4), Stopwatch(), draw=0.0)
+    training_step(stage(**OFF_POLICY), student, pair, batch, SupportSettings(k=4), Stopwatch(), draw=0.0)
     assert torch.equal(found["scored"], clean)
 
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 import distill.training.stages
-import overlap
 from distill import Observer, TrainingError, resume, train
 from distill.models import load_recogniser
 from distill.normalize import normaliser
 from distill.recipe import Recipe
 from distill.run.run_directory import RunDirectoryError
 from distill.scoring.pair import PairError
+from overlap.estimates.funnel import BINS
 
 
 def rows(run, log):
@@ -59,7 +59,7 @@ class TestWholeRun:
         probes = pd.read_parquet(run.path / "probes.parquet")
         assert set(probes[probes["stage"] == "base"]["states"]) == {"student", "teacher"}
         assert set(probes[probes["stage"] == "on-policy"]["states"]) == {"student", "fixed", "teacher"}
-        bins = probes[probes["statistic"].isin([f"funnel.{name}" for name in overlap.BINS])]
+        bins = probes[probes["statistic"].isin([f"funnel.{name}" for name in BINS])]
         for _, group in bins.groupby(["step", "stage", "states"]):
             assert group["value"].sum() == group["n_positions"].iloc[0]
         estimates = probes[probes["statistic"] == "union_size"]
