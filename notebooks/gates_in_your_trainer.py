@@ -18,7 +18,7 @@
 # its interval. Gates and statistics are in the package `overlap`, which knows no trainer. Here two trainers that are
 # not ours are driven by them:
 #
-# 1. a plain PyTorch loop over a pair of speech recognisers: teacher data until the gate opens, then on-policy, with an
+# 1. a plain PyTorch loop over a pair of speech recognizers: teacher data until the gate opens, then on-policy, with an
 #    interruption in between and a collapse that is provoked;
 # 2. TRL: `SFTTrainer`, then `DistillationTrainer`, both stopped by one callback.
 #
@@ -54,10 +54,10 @@ folder = Path(tempfile.mkdtemp())  # checkpoints
 from distill import read_manifest
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.recipe.paths import packaged
 
-student, teacher = (load_recogniser(str(packaged(name))) for name in ("student", "teacher"))
+student, teacher = (load_recognizer(str(packaged(name))) for name in ("student", "teacher"))
 teacher.generator.requires_grad_(False)
 source = AudioSource(AudioCache(max_seconds=30))
 pool = read_manifest(packaged("corpus/pool.jsonl"))[:240]  # audio without text
@@ -163,13 +163,13 @@ LOSSES = (teacher_data_loss, on_policy_loss)
 
 def train(checkpoint: Path, *, last_step: int = LAST_STEP, lr: float = 1.5e-3) -> list[dict]:
     """Go on from the checkpoint if there is one; returns all decisions."""
-    optimiser = torch.optim.AdamW(student.model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0)
+    optimizer = torch.optim.AdamW(student.model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0)
     stage, step, began, log, mine = 0, 0, 0, [], gates()
     if checkpoint.exists():
         saved = torch.load(checkpoint)
         stage, step, began, log = saved["stage"], saved["step"], saved["began"], saved["log"]
         student.generator.load_state_dict(saved["weights"])
-        optimiser.load_state_dict(saved["optimiser"])
+        optimizer.load_state_dict(saved["optimizer"])
         for gate, state in zip(mine, saved["gates"], strict=True):
             gate.load_state_dict(state)  # <- refuses the state of another gate
     with tqdm(total=last_step, initial=step, unit="step") as bar:
@@ -177,11 +177,11 @@ def train(checkpoint: Path, *, last_step: int = LAST_STEP, lr: float = 1.5e-3) -
             bar.set_description(STAGES[stage])
             batch = source.batch(random.Random(step).sample(pool, 16))
             loss = LOSSES[stage](batch)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(student.model.parameters(), 1.0)
-            optimiser.param_groups[0]["lr"] = lr * min(1.0, (step + 1) / 30)
-            optimiser.step()
+            optimizer.param_groups[0]["lr"] = lr * min(1.0, (step + 1) / 30)
+            optimizer.step()
             step += 1
             bar.update()
             if step % EVERY == 0:
@@ -192,7 +192,7 @@ def train(checkpoint: Path, *, last_step: int = LAST_STEP, lr: float = 1.5e-3) -
                 elif decision.action in (Action.fall_back, Action.abort):
                     break
                 saved = {"stage": stage, "step": step, "began": began, "log": log}
-                saved |= {"weights": student.generator.state_dict(), "optimiser": optimiser.state_dict()}
+                saved |= {"weights": student.generator.state_dict(), "optimizer": optimizer.state_dict()}
                 torch.save(saved | {"gates": [gate.state_dict() for gate in mine]}, checkpoint)  # <- its state is kept
     return log
 
@@ -204,7 +204,7 @@ def table(log):
 
 # %% [markdown]
 # To show that a streak survives, the loop runs in pieces of `EVERY` steps until the gate has counted its first good
-# reading, and then as if the machine had gone down and come back: a new optimiser, new gates, everything from the file.
+# reading, and then as if the machine had gone down and come back: a new optimizer, new gates, everything from the file.
 
 # %%
 checkpoint, step = folder / "loop.pt", 0
@@ -244,13 +244,13 @@ chosen(reading())
 
 # %%
 before = {name: weight.clone() for name, weight in student.generator.state_dict().items()}
-optimiser = torch.optim.AdamW(student.model.parameters(), lr=0.1)
+optimizer = torch.optim.AdamW(student.model.parameters(), lr=0.1)
 guard = gates()[1]
 for damage in tqdm(range(1, 21), desc="on-policy, lr 0.1", unit="step"):
     loss = on_policy_loss(source.batch(random.Random(damage).sample(pool, 16)))
-    optimiser.zero_grad()
+    optimizer.zero_grad()
     loss.backward()
-    optimiser.step()
+    optimizer.step()
     if damage % 5 == 0:
         decision = guard.read(reading(), damage)
         if decision.action is not Action.stay:

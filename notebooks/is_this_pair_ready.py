@@ -33,7 +33,7 @@ from analysis.report import Number, Recommendation, StageFacts, Thresholds, verd
 from distill import read_manifest
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.recipe import SupportSettings
 from distill.recipe.paths import packaged
 from distill.scoring.local import compare
@@ -58,7 +58,7 @@ STUDENT, TEACHER = packaged("student"), packaged("teacher")
 MANIFEST = packaged("corpus/probe.jsonl")
 K = 8  # the demo has 65 tokens that a transcript can hold; 16 to 64 for a vocabulary of 150,000
 
-student, teacher = load_recogniser(str(STUDENT)), load_recogniser(str(TEACHER))
+student, teacher = load_recognizer(str(STUDENT)), load_recognizer(str(TEACHER))
 pair, utterances = Pair.from_models(student, teacher, K), read_manifest(MANIFEST)
 batch = AudioSource(AudioCache(max_seconds=30)).batch(utterances)
 own = compare(pair, batch, student.rollout(batch.prompt(student), max_new_tokens=48), SupportSettings(k=K))

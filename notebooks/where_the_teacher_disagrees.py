@@ -96,7 +96,7 @@ def word(row):
     return row["correctness"].replace("_", " ")
 
 
-inside = shown.query("correctness != 'unlabelled'")
+inside = shown.query("correctness != 'unlabeled'")
 most, least = inside.iloc[0], inside.iloc[-1]
 apart = "the intervals are apart" if most["low"] > least["high"] else "but the intervals overlap"
 print(
@@ -108,7 +108,7 @@ print(
 # %% [markdown]
 # *Read:* disagreement on `substituted` and `inserted` tokens is the signal that on-policy training wants; on `correct`
 # ones it is mostly style or doubt. What was left out has no token, so deletions are not here, only what stands beside
-# them; spaces belong to no word and are `unlabelled`. *Do not conclude* that the teacher is right wherever it
+# them; spaces belong to no word and are `unlabeled`. *Do not conclude* that the teacher is right wherever it
 # disagrees: it makes errors of its own (section 6).
 #
 # ## 3. What can be learned, and what is out of reach
@@ -197,7 +197,7 @@ support_membership(choose_trace(run, worst.index[0]), width=10.0)
 plt.show()
 
 # %% [markdown]
-# *Read:* a column is a position, the most probable tokens on top, the framed one was written; colour says in whose set
+# *Read:* a column is a position, the most probable tokens on top, the framed one was written; color says in whose set
 # a token is. The first column without a shared token near the top is where the two part. *Do not conclude* from one
 # utterance, least of all from the worst of a list: it is chosen for being extreme. Every traced utterance has a row
 # here, so look at ordinary ones too: `choose_trace(run, ID)`. The report's utterance browser has all of them on one

@@ -71,12 +71,12 @@ def verl(
     Quirks, and what `overlap.measure` does instead:
 
     * The advantage of a position is the mean over I of −q (log q − log p): weighted by the teacher and not
-      renormalised, hence no divergence and not the paper's Eq. 7. Ours is −KL(p̄‖q̄), renormalised on I.
+      renormalized, hence no divergence and not the paper's Eq. 7. Ours is −KL(p̄‖q̄), renormalized on I.
     * It is taken after log-probabilities were clamped from below, masses before. We clamp nothing.
     * Without a single overlapping token it is 0.0, the best value it can have. Ours is NaN and counted.
     * ``student_mass`` and ``teacher_mass`` are both taken on T. Our ``teacher_mass`` is Σ_S q.
-    * The loss is the forward KL over T, not renormalised, so it may be negative; it is clamped at 0 position by
-      position, which biases the mean upward. Ours renormalises on S∪T (``union_kl``) or uses the whole vocabulary.
+    * The loss is the forward KL over T, not renormalized, so it may be negative; it is clamped at 0 position by
+      position, which biases the mean upward. Ours renormalizes on S∪T (``union_kl``) or uses the whole vocabulary.
     * Student log-probabilities, and the mean of their masses, are rounded to the dtype of the logits: three digits with
       bfloat16. We work in float32 from there on.
 
@@ -137,7 +137,7 @@ def thunlp(
     Quirks, and what `overlap.measure` does instead:
 
     * The advantage is the training reward −(log p − log q)·w with w = softmax of log p over the support (S, or S∪T):
-      the weights are not renormalised on I and the log-ratio is raw, so it is not the paper's Eq. 7. Ours is −KL(p̄‖q̄).
+      the weights are not renormalized on I and the log-ratio is raw, so it is not the paper's Eq. 7. Ours is −KL(p̄‖q̄).
     * It is pooled over all (position, token) pairs, so positions with a large intersection count more. Ours averages
       positions.
     * Masses on I are averaged over positions with an overlap only, which hides the empty ones. Ours counts them as 0.
@@ -216,7 +216,7 @@ def ark(
       average over the rest; with none left everything is 0.0. Ours averages all positions.
     * Student scores and log-probabilities stay in the dtype of the logits. Ours are float32.
 
-    Not reproduced: mapping of ids between two vocabularies, re-tokenisation, and the mean of one rank only.
+    Not reproduced: mapping of ids between two vocabularies, re-tokenization, and the mean of one rank only.
 
     Args:
         student_logits: ``[..., V]`` raw scores.
@@ -252,12 +252,12 @@ def ark(
     u = union(s, t)
     kept = u.size >= 2
     raw_p, _ = _gathered(student_logits, u.ids, chosen)
-    raw_q, normaliser = _gathered(teacher_logits, u.ids, chosen, admissible)
+    raw_q, normalizer = _gathered(teacher_logits, u.ids, chosen, admissible)
     # A blocked id comes back where it is the generated token: it has no teacher value and leaves its row, which stays.
     valid = u.valid & (raw_q > float("-inf"))
     if admissible is not None:
         valid = valid & admissible[u.ids]
-    mixed = torch.where(intersection(u, t).valid, raw_q, raw_q - normaliser[:, None])
+    mixed = torch.where(intersection(u, t).valid, raw_q, raw_q - normalizer[:, None])
     rounded = (raw_p.to(student_logits.dtype) / temperature).float()
 
     def loss(log_q: Tensor, log_p: Tensor) -> float:
@@ -335,18 +335,18 @@ def _scores(logits: Tensor, mask: Tensor) -> Iterator[Tensor]:
 def _gathered(logits: Tensor, ids: Tensor, mask: Tensor, admissible: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Raw scores ``[N, w]`` of ``ids`` ``[N, w]``, and the log-partition function ``[N]`` over the admissible ids."""
     start = 0
-    raw, normaliser = [torch.empty(0, ids.shape[-1], device=mask.device)], [torch.empty(0, device=mask.device)]
+    raw, normalizer = [torch.empty(0, ids.shape[-1], device=mask.device)], [torch.empty(0, device=mask.device)]
     for scores in _scores(logits, mask):
         raw.append(scores.gather(-1, ids[start : start + len(scores)]))
         counted = scores if admissible is None else scores.masked_fill(~admissible, float("-inf"))
-        normaliser.append(counted.logsumexp(-1))
+        normalizer.append(counted.logsumexp(-1))
         start += len(scores)
-    return torch.cat(raw), torch.cat(normaliser)
+    return torch.cat(raw), torch.cat(normalizer)
 
 
 def _log_probabilities(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-    raw, normaliser = _gathered(logits, ids, mask)
-    return raw - normaliser[:, None]
+    raw, normalizer = _gathered(logits, ids, mask)
+    return raw - normalizer[:, None]
 
 
 def _entropies(logits: Tensor, mask: Tensor) -> Tensor:

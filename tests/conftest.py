@@ -1,4 +1,4 @@
-"""Recorded speech and a pretrained recogniser for the tests that want them, and tables that tests leave behind."""
+"""Recorded speech and a pretrained recognizer for the tests that want them, and tables that tests leave behind."""
 
 import os
 import tempfile

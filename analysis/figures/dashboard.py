@@ -122,7 +122,7 @@ def _draw_key(figure: Figure, run: Run) -> None:
         entries.append((Line2D([], [], markersize=4, linewidth=1.3, **moment.line), label))
     if len(run.traces) or entries:
         over = intervals_over(evaluated(run), run.error_rate)
-        entries += [(Patch(facecolor=colour), name) for name, colour in SETS.items()]
+        entries += [(Patch(facecolor=color), name) for name, color in SETS.items()]
         figure.legend(
             [artist for artist, _ in entries],
             [label for _, label in entries],

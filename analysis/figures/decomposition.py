@@ -81,7 +81,7 @@ def vuss_decomposition(
         _draw(panel, found[name], k)
     if any(found.values()):
         panels[-1].set_xlabel("VUSS = mean |U| (tokens)")
-        parts: list[tuple[Artist, str]] = [(Patch(facecolor=colour), name) for name, colour in PARTS.items()]
+        parts: list[tuple[Artist, str]] = [(Patch(facecolor=color), name) for name, color in PARTS.items()]
         parts.append((Patch(**INVALID), "invalid, 2k − |S| − |T|"))
         parts.append((Line2D([], [], color="black", marker="|", linewidth=1.2), "95 % interval of |U|"))
         key_below(panels[-1], parts, f"k = {k}, intervals over utterances; n positions / n utterances")
@@ -106,8 +106,8 @@ def _draw(panel: Axes, found: Sequence[tuple[Moment, pd.DataFrame]], k: int) -> 
     for row, (_, table) in enumerate(found):
         student, teacher, both, union = (float(table.loc[name, "value"]) for name in SIZES)
         left = 0.0
-        for (name, colour), length in zip(PARTS.items(), (student - both, both, teacher - both), strict=True):
-            panel.barh(row, length, left=left, height=HEIGHT, color=colour, gid=name, zorder=2)
+        for (name, color), length in zip(PARTS.items(), (student - both, both, teacher - both), strict=True):
+            panel.barh(row, length, left=left, height=HEIGHT, color=color, gid=name, zorder=2)
             left += length
         if (invalid := 2 * k - student - teacher) > 0:
             panel.barh(row, invalid, left=left, height=HEIGHT, zorder=2, gid="invalid", **INVALID)

@@ -149,7 +149,7 @@ def mass_distribution(
     entries: list[tuple[Artist, str]] = []
     for moment in found:
         mass, share, low, high = distribution(moment, statistic)
-        panel.fill_between(mass, low, high, step="post", color=moment.colour, alpha=0.18, linewidth=0, zorder=2)
+        panel.fill_between(mass, low, high, step="post", color=moment.color, alpha=0.18, linewidth=0, zorder=2)
         style = {name: moment.line[name] for name in ("color", "linestyle")}
         (line,) = panel.step(mass, share, where="post", linewidth=1.4, zorder=3, gid=moment.name, **style)
         entries.append((line, f"{moment.name}: {rests_on(moment.rows)}"))

@@ -68,7 +68,7 @@ def funnel(run: Run, states: str = "student", ax: Axes | None = None, *, width: 
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     tidy(panel, grid="x")
     panel.tick_params(axis="y", length=0)
-    entries: list[tuple[Artist, str]] = [(Patch(facecolor=moment.colour), moment.name) for moment, _ in found]
+    entries: list[tuple[Artist, str]] = [(Patch(facecolor=moment.color), moment.name) for moment, _ in found]
     key_below(panel, entries, "Counts and shares of all positions; each is in one bin")
     return panel
 
@@ -88,7 +88,7 @@ def _draw_bars(panel: Axes, name: str, found: Sequence[tuple[Moment, Funnel]], t
     """A bar a moment, the first at the height `top`."""
     for row, (moment, counted) in enumerate(found):
         n = counted.total if name == "positions" else counted[name]
-        panel.barh(top + row, n, height=0.9, color=moment.colour, zorder=2, gid=f"{name}, {moment.name}")
+        panel.barh(top + row, n, height=0.9, color=moment.color, zorder=2, gid=f"{name}, {moment.name}")
         share = f" ({number(100 * n / counted.total, 1)} %)" if n and name != "positions" else ""
         if name == "used" and counted.used_unfinished:
             share += f", {count(counted.used_unfinished)} unfinished"

@@ -21,7 +21,7 @@ from .glyphs import drawable, families, legible
 from .panels import check_states, inches, key_below, one_panel, say, small
 from .style import BOTH, INK, STATES, STUDENT_ONLY, TEACHER_ONLY
 
-COLOURS = {"both sets": BOTH, "student's alone": STUDENT_ONLY, "teacher's alone": TEACHER_ONLY}
+COLORS = {"both sets": BOTH, "student's alone": STUDENT_ONLY, "teacher's alone": TEACHER_ONLY}
 FAINT = 1e-4
 """Probabilities up to this one are drawn palest."""
 CELL = 3.2
@@ -76,7 +76,7 @@ def support_membership(
 ) -> Axes:
     """Draw the union of both models' sets at every token of one utterance, the most probable tokens on top.
 
-    Colour says in whose set a token is, strength the larger of both models' probabilities on a logarithmic scale. The
+    Color says in whose set a token is, strength the larger of both models' probabilities on a logarithmic scale. The
     token that was written is framed where it is among those shown.
 
     Args:
@@ -107,14 +107,14 @@ def support_membership(
         cells = _cells(trace, position)
         deepest = max(deepest, len(cells))
         for y, (token, owner, probability, written) in enumerate(cells[:rows]):
-            colour = _mixed(COLOURS[owner], probability)
-            panel.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="white", linewidth=0.6))
+            color = _mixed(COLORS[owner], probability)
+            panel.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=color, edgecolor="white", linewidth=0.6))
             if written:
                 frame = {"fill": False, "edgecolor": "black", "linewidth": 1.2, "zorder": 3}
                 panel.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, gid="written", **frame))
             style: dict[str, Any] = {
                 "fontsize": size,
-                "color": _readable(colour),
+                "color": _readable(color),
                 "parse_math": False,
                 "family": families(token),
             }
@@ -160,8 +160,8 @@ def _write_titles(panel: Axes, trace: pd.Series | Mapping[str, Any], shown: rang
     style: dict[str, Any] = {"fontsize": small(panel), "color": INK, "parse_math": False, "family": families(title)}
     panel.set_title(title, loc="left", **style)
     entries: list[tuple[Artist, str]] = []
-    for name, colour in COLOURS.items():
-        shades = tuple(Patch(facecolor=_mixed(colour, probability)) for probability in SHADES)
+    for name, color in COLORS.items():
+        shades = tuple(Patch(facecolor=_mixed(color, probability)) for probability in SHADES)
         entries.append((cast(Artist, shades), f"in {name}"))
     entries.append((Patch(facecolor="white", edgecolor="black", linewidth=1.2), "the token that was written"))
     length = len(trace["token_ids"])
@@ -173,17 +173,17 @@ def _write_titles(panel: Axes, trace: pd.Series | Mapping[str, Any], shown: rang
     key_below(panel, entries, "; ".join(parts), handler_map={tuple: HandlerTuple(ndivide=None, pad=0)})
 
 
-def _mixed(colour: str, probability: float) -> tuple[float, float, float]:
-    """White with as much of the colour as the probability has of the logarithmic scale."""
+def _mixed(color: str, probability: float) -> tuple[float, float, float]:
+    """White with as much of the color as the probability has of the logarithmic scale."""
     share = 1 - min(1.0, math.log(max(probability, FAINT)) / math.log(FAINT)) if probability > 0 else 0.0
     weight = 0.15 + 0.85 * share
-    red, green, blue = (1 - weight * (1 - part) for part in to_rgb(colour))
+    red, green, blue = (1 - weight * (1 - part) for part in to_rgb(color))
     return red, green, blue
 
 
-def _readable(colour: tuple[float, float, float]) -> str:
+def _readable(color: tuple[float, float, float]) -> str:
     """Black on light, white on dark."""
-    return "white" if np.dot(colour, (0.299, 0.587, 0.114)) < 0.5 else "black"
+    return "white" if np.dot(color, (0.299, 0.587, 0.114)) < 0.5 else "black"
 
 
 def _fitting(panel: Axes, columns: int) -> tuple[float, int]:

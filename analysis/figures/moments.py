@@ -12,7 +12,7 @@ import pandas as pd
 from ..formatting import count
 from ..run.load import Run
 from ..stages.visits import visits
-from .style import STAGE_COLOURS, STAGE_MARKERS, START_COLOUR
+from .style import STAGE_COLORS, STAGE_MARKERS, START_COLOR
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,17 +39,17 @@ class Moment:
         return f"{self.label}, step {count(self.step)}"
 
     @property
-    def colour(self) -> str:
+    def color(self) -> str:
         """The stage's; nearly black for the start."""
-        return STAGE_COLOURS.get(self.kind, START_COLOUR)
+        return STAGE_COLORS.get(self.kind, START_COLOR)
 
     @property
     def line(self) -> dict[str, Any]:
-        """Colour, marker and dashes of a line, different for a stay that repeats a stage."""
+        """Color, marker and dashes of a line, different for a stay that repeats a stage."""
         dashes = "-" if self.repeat == 0 else (0, (4, 1.5)) if self.repeat == 1 else (0, (1, 1))
-        face = "white" if self.repeat or self.kind == "start" else self.colour
-        mark = {"marker": STAGE_MARKERS.get(self.kind, "D"), "markerfacecolor": face, "markeredgecolor": self.colour}
-        return {"color": self.colour, "linestyle": ":" if self.kind == "start" else dashes, **mark}
+        face = "white" if self.repeat or self.kind == "start" else self.color
+        mark = {"marker": STAGE_MARKERS.get(self.kind, "D"), "markerfacecolor": face, "markeredgecolor": self.color}
+        return {"color": self.color, "linestyle": ":" if self.kind == "start" else dashes, **mark}
 
 
 def moments(run: Run, rows: pd.DataFrame, states: str) -> list[Moment]:

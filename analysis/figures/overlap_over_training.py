@@ -138,9 +138,9 @@ def _draw_statistic(panel: Axes, run: Run, stays: Sequence[Visit], statistic: st
     for name in states:
         rows, style = probes.loc[(probes["statistic"] == statistic) & (probes["states"] == name)], STATES[name]
         step, value, low, high = _broken(finite(rows[["step", "value", "low", "high"]]), rows["part"])
-        panel.fill_between(step, low, high, color=style.colour, alpha=0.25, linewidth=0, zorder=2)
+        panel.fill_between(step, low, high, color=style.color, alpha=0.25, linewidth=0, zorder=2)
         size = 3.5 if len(step) <= 40 else 2.0
-        line = {"color": style.colour, "linestyle": style.dashes, "linewidth": 1.2, "zorder": 3}
+        line = {"color": style.color, "linestyle": style.dashes, "linewidth": 1.2, "zorder": 3}
         panel.plot(step, value, marker=style.marker, markersize=size, markeredgewidth=0, gid=name, **line)
         drawn |= len(rows) > 0
         spans.append(np.stack([value, low, high]))
@@ -221,13 +221,13 @@ def _label_stages(panel: Axes, stays: Sequence[Visit]) -> None:
     taken: list[float] = []  # right end of the last label on each line, as a share of the panel's width
     for stay in stays:
         half = text_width(stay.stage, size) / 2 / points
-        centre = ((stay.first_step + stay.last_step) / 2 - start) / (end - start)
-        centre = min(max(centre, half), 1 - half)
-        line = next((i for i, right in enumerate(taken) if right < centre - half), len(taken))
-        taken[line : line + 1] = [centre + half + 4 / points]
+        center = ((stay.first_step + stay.last_step) / 2 - start) / (end - start)
+        center = min(max(center, half), 1 - half)
+        line = next((i for i, right in enumerate(taken) if right < center - half), len(taken))
+        taken[line : line + 1] = [center + half + 4 / points]
         panel.annotate(
             stay.stage,
-            (centre, 1),
+            (center, 1),
             (0, 3 + 1.3 * size * line),
             xycoords="axes fraction",
             textcoords="offset points",

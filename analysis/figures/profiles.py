@@ -79,7 +79,7 @@ def position_profile(
         value, low, high = by_bin.to_numpy(dtype=float).T
         # Beside each other, so that equal values do not hide one another.
         x = np.arange(len(levels)) + DODGE * (number - (len(found) - 1) / 2)
-        panel.fill_between(x, low, high, color=moment.colour, alpha=0.2, linewidth=0, zorder=2)
+        panel.fill_between(x, low, high, color=moment.color, alpha=0.2, linewidth=0, zorder=2)
         (line,) = panel.plot(x, value, markersize=4, linewidth=1.3, zorder=3, gid=moment.name, **moment.line)
         entries.append((line, f"{moment.name}: {rests_on(moment.rows)}"))
     panel.set_xticks(range(len(levels)), [name.removesuffix(" %") for name in levels])

@@ -75,7 +75,7 @@ def strata(
     for number, (moment, rows) in enumerate(found):
         y = np.array([levels.index(name) for name in rows[labels]]) + step * (number - (len(found) - 1) / 2)
         value, low, high = (rows[column].to_numpy(dtype=float) for column in ("value", "low", "high"))
-        panel.hlines(y, low, high, color=moment.colour, linewidth=1.4, zorder=2)
+        panel.hlines(y, low, high, color=moment.color, linewidth=1.4, zorder=2)
         style: dict[str, Any] = moment.line | {"linestyle": ""}
         (dots,) = panel.plot(value, y, markersize=4.5, zorder=3, gid=moment.name, **style)
         entries.append((dots, f"{moment.name}: {rests_on(moment.rows)}"))
@@ -132,5 +132,5 @@ def _codes(tokens: Sequence[str], text: str, reference: str | None, finished: bo
     if parted == "token_class":
         return token_classes(ids, pieces, end_of_text=ends).codes[0]
     return correctness(
-        ids, pieces, align_to_reference(ids, pieces, [reference], normalise=plain), end_of_text=ends
+        ids, pieces, align_to_reference(ids, pieces, [reference], normalize=plain), end_of_text=ends
     ).codes[0]

@@ -1,4 +1,4 @@
-"""Colours and names that all figures share. Lines are in seaborn's colour-blind palette."""
+"""Colors and names that all figures share. Lines are in seaborn's color-blind palette."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ LABEL_SIZE = 0.9
 
 STAGE_TINTS = {"sft": "#edf0f2", "td": "#fbf0d0", "opd": "#dceefb"}
 """Background of a stage by its type, so that one type looks alike in all runs."""
-STAGE_COLOURS = {"sft": "#6f7c87", "td": "#c98200", "opd": "#0173b2"}
+STAGE_COLORS = {"sft": "#6f7c87", "td": "#c98200", "opd": "#0173b2"}
 """Lines and marks of what a stage left behind, by its type: its tint at full strength."""
 STAGE_MARKERS = {"sft": "o", "td": "s", "opd": "^"}
-START_COLOUR = "#303030"
+START_COLOR = "#303030"
 """Of what a run began with."""
 
 
@@ -35,7 +35,7 @@ class StateStyle:
     """How the states of one kind of transcripts are drawn and named."""
 
     label: str
-    colour: str
+    color: str
     marker: str
     dashes: str | tuple[int, tuple[float, ...]]
 

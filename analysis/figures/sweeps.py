@@ -101,13 +101,11 @@ def _draw(frame: pd.DataFrame, statistic: str, ax: Axes | None, width: float, *,
         say(panel, "not measured in this sweep")
         return panel
     entries: list[tuple[Artist, str]] = []
-    colours = sns.color_palette("viridis", max(len(lines), 2)) if not same else ["#0173b2"]
+    colors = sns.color_palette("viridis", max(len(lines), 2)) if not same else ["#0173b2"]
     for number, (value, rows) in enumerate(shown):
-        colour, marker = colours[number], MARKERS[number % len(MARKERS)]
-        panel.fill_between(rows[x], rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0, zorder=2)
-        (curve,) = panel.plot(
-            rows[x], rows["value"], color=colour, marker=marker, markersize=4, linewidth=1.3, zorder=3
-        )
+        color, marker = colors[number], MARKERS[number % len(MARKERS)]
+        panel.fill_between(rows[x], rows["low"], rows["high"], color=color, alpha=0.2, linewidth=0, zorder=2)
+        (curve,) = panel.plot(rows[x], rows["value"], color=color, marker=marker, markersize=4, linewidth=1.3, zorder=3)
         alike = ", ".join(f"{value:g}" for value, _ in lines)
         every = f"the same at {line} {alike}" if same else label.format(value)
         entries.append((curve, f"{every}: {span(rows, 'n_positions')} / {span(rows, 'n_groups')}"))

@@ -76,8 +76,8 @@ def last_transcripts(runs: Runs, name: str, test_set: str | None = None) -> pd.D
         file = f"step-{last['step']:06d}-{last['stage']}-{last['set']}-student.parquet"
         raise ValueError(
             f"run {name!r} has no transcripts of its last evaluation, so nothing is known by utterance; write them: "
-            f"`distill evaluate --model {run.path}/checkpoints/step-{last['step']:06d} --manifest … --normaliser "
-            f"{last.get('normaliser', '…')} --output '{run.path}/transcripts/{file}'`"
+            f"`distill evaluate --model {run.path}/checkpoints/step-{last['step']:06d} --manifest … --normalizer "
+            f"{last.get('normalizer', '…')} --output '{run.path}/transcripts/{file}'`"
         )
     return chosen
 
@@ -241,7 +241,7 @@ def _printed(
     how = {
         "t": f"t over seeds and {clusters} at once: other seeds and other {clusters} would fall within it.",
         "bootstrap": f"percentiles of a bootstrap that draws seeds and {clusters} independently; no p.",
-        ONE_SEED: f"studentised bootstrap over {clusters}; p of the swap test. What other seeds would do is not in it.",
+        ONE_SEED: f"studentized bootstrap over {clusters}; p of the swap test. What other seeds would do is not in it.",
     }
     present = list(dict.fromkeys(frame["method"]))
     notes = [

@@ -20,7 +20,7 @@ from ..run.load import Run
 from ..stages.visits import visit_numbers, visits
 
 AUTOCORRELATIONS = np.linspace(0, 0.95, 20)
-"""Of the noise of two readings as far apart as neighbours mostly are."""
+"""Of the noise of two readings as far apart as neighbors mostly are."""
 LEAST = 4
 """Points on a side below which the wiggle around its line is not known."""
 
@@ -63,7 +63,7 @@ def change_at(
 ) -> SwitchChange:
     """Fit a line on either side of a known switch, and the jump between them, by least squares.
 
-    The interval takes into account that neighbouring readings wiggle together, by an amount that so few of them hardly
+    The interval takes into account that neighboring readings wiggle together, by an amount that so few of them hardly
     show: it is that of lines with first-order autoregressive noise of equal width on both sides, averaged over every
     autocorrelation from 0 to 0.95 by how well the readings bear it out (Zellner & Tiao, JASA 1964, with a uniform prior
     there and the usual flat ones for lines and width). `tests/studies/test_coverage.py` says how often it holds. It
@@ -214,7 +214,7 @@ def _printed(frame: pd.DataFrame, states: str, level: float) -> PrintedTable:
     notes = [
         f"A line through the probes of the stage before a switch and one through those after it, states {states!r}; "
         "slopes are a change in 100 steps. A curve that is not straight shows as a jump: look at the figure as well.",
-        f"[ ]: for wiggles of which neighbouring probes share an unknown part; – with fewer than {LEAST} probes on a "
+        f"[ ]: for wiggles of which neighboring probes share an unknown part; – with fewer than {LEAST} probes on a "
         "side. Other utterances or seeds are not in it: see stage_changes.",
     ]
     return PrintedTable(frame, heading, rows, notes, left=3)

@@ -69,7 +69,7 @@ def token_gains(
 
     Returns:
         A row a statistic, the largest |ρ| first: `rho`, `rho.low`, `rho.high`, `rho.p`, `rho.p.corrected`; `matched`
-        (in the outcome's unit) with `.low`, `.high`, `.p`, `.p.corrected`; `imbalance`, the largest standardised mean
+        (in the outcome's unit) with `.low`, `.high`, `.p`, `.p.corrected`; `imbalance`, the largest standardized mean
         difference that is left between the sides of the pairs (above 0.1 they are not alike); `n_positions`,
         `n_pairs`, `n_groups`, `n_undefined`.
 
@@ -221,7 +221,7 @@ def _printed(
         "every change is noise: compare statistics with one another.",
         "Matched: gain where the statistic is above its median minus where it is not, in pairs within a rollout that "
         f"are alike in {', '.join(matched_on)} (ranks within {caliper:g}). Imbalance above 0.1: not alike enough.",
-        "[ ] and p over utterances (ρ: percentiles and t; matched: studentised bootstrap and swap test).",
+        "[ ] and p over utterances (ρ: percentiles and t; matched: studentized bootstrap and swap test).",
         f"In each column, {correction_note(frame, 'rho.p', correction)}",
     ]
     return PrintedTable(frame, heading, rows, notes)

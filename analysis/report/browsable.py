@@ -68,20 +68,20 @@ class Group:
 def groups(run: Run) -> list[Group]:
     """Everything of a run that can be browsed, the most telling first: own traces, evaluations, other traces."""
     found = []
-    written = "case and punctuation aside, without a normaliser"
+    written = "case and punctuation aside, without a normalizer"
     unit = ERROR_RATES[run.error_rate] if run.error_rate == "wer" else "characters"
     for key, rows in run.traces.groupby(["step", "stage", "states"], sort=False):
         step, stage, states = cast("tuple[int, str, str]", key)
         label, counted = LABELS.get(states, states), f"{unit}, {written}"
         rules, counts = _rules(rows), _counted(rows)
         if rules is not None and counts is not None:
-            counted = f"{counts}, normaliser {rules}"
+            counted = f"{counts}, normalizer {rules}"
         found.append(Group(int(step), stage, states, label, True, counted, rows))
     for key, rows in run.transcripts.groupby(["step", "stage", "set", "model"], sort=False):
         step, stage, name, model = cast("tuple[int, str, str, str]", key)
         label = f"evaluation on {name}, {model}"
-        rules = _normaliser(run, name)
-        counted = f"{_unit(run, name)}, normaliser {rules}"
+        rules = _normalizer(run, name)
+        counted = f"{_unit(run, name)}, normalizer {rules}"
         found.append(Group(int(step), stage, f"{name}/{model}", label, False, counted, rows))
     order = ["student", "fixed", "teacher", "reference"]
 
@@ -95,8 +95,8 @@ def groups(run: Run) -> list[Group]:
 
 
 def _rules(traces: pd.DataFrame) -> str | None:
-    """The normaliser that errors of traces were counted under; None where they were not."""
-    names = [] if "normaliser" not in traces else traces["normaliser"].dropna().tolist()
+    """The normalizer that errors of traces were counted under; None where they were not."""
+    names = [] if "normalizer" not in traces else traces["normalizer"].dropna().tolist()
     return str(names[0]) if names else None
 
 
@@ -114,9 +114,9 @@ def _unit(run: Run, name: str) -> str:
     return ERROR_RATES[error_rate_of(run.evaluations.loc[run.evaluations["set"] == name])]
 
 
-def _normaliser(run: Run, name: str) -> str:
+def _normalizer(run: Run, name: str) -> str:
     last = run.evaluations.loc[run.evaluations["set"] == name].iloc[-1]
-    return f"{last['normaliser']} {last['normaliser_version']}"
+    return f"{last['normalizer']} {last['normalizer_version']}"
 
 
 def packed(run: Run, group: Group, candidates: int, reader: Reader | None = None) -> dict[str, Any]:
@@ -173,9 +173,9 @@ def _transcript(run: Run, row: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _errors(row: dict[Any, Any], rate: str) -> list[int] | None:
-    """Errors of a traced transcript against its reference, as the run counted them under its normaliser.
+    """Errors of a traced transcript against its reference, as the run counted them under its normalizer.
 
-    Traces of `distill probe` and of earlier runs, and those of runs without an evaluation, know no normaliser.
+    Traces of `distill probe` and of earlier runs, and those of runs without an evaluation, know no normalizer.
     """
     for unit in ERROR_RATES.values():
         errors, total = (row.get(f"{unit}.{name}", math.nan) for name in ("errors", "total"))

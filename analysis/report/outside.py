@@ -66,7 +66,7 @@ def outside_table(run: Run) -> PrintedTable:
         printed.append([row["stage"], count(row["step"]), share, *counts, frequent])
     notes = [
         "Positions of the student's own transcripts where the token it wrote is not among the teacher's k best, in the "
-        "traced utterances; ␣ is a space. [ ]: studentised bootstrap over utterances.",
+        "traced utterances; ␣ is a space. [ ]: studentized bootstrap over utterances.",
     ]
     return PrintedTable(frame, heading, printed, notes if len(frame) else [])
 

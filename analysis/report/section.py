@@ -227,7 +227,7 @@ def _missing(run: Run) -> list[str]:
     if run.decisions.empty:
         found.append("No gate has read anything yet.")
     if run.evaluations.empty:
-        found.append("No evaluations: give the recipe an [evaluation] with a labelled manifest to see error rates.")
+        found.append("No evaluations: give the recipe an [evaluation] with a labeled manifest to see error rates.")
     elif run.transcripts.empty:
         found.append(
             "No transcripts of the evaluations were kept: error rates have the intervals stored with them, over "

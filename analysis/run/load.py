@@ -17,7 +17,7 @@ METRIC_COLUMNS = ("step", "stage", "stage_step", "loss")
 DECISION_COLUMNS = ("step", "stage", "stage_step", "gate", "decision", "reason")
 EVALUATION_COLUMNS = ("step", "stage", "set", "model")
 ERROR_RATES = {"wer": "words", "mer": "tokens"}
-"""What an evaluation holds one of, by its normaliser: word or mixed error rate, and what each counts."""
+"""What an evaluation holds one of, by its normalizer: word or mixed error rate, and what each counts."""
 
 PROBE_COLUMNS = (
     "step",
@@ -58,7 +58,7 @@ class Run:
         probes: A row a probe, kind of states and statistic, with interval and counts.
         decisions: A row a gate reading, and one where the run ended.
         evaluations: A row an evaluation, with `wer.value`, `wer.low`, `wer.high`, …; `mer.value`, … instead where the
-            normaliser counts mixed tokens, as for Mandarin.
+            normalizer counts mixed tokens, as for Mandarin.
         probed: Of the file of one `distill probe` its traces, where this is no run of training: there are no metrics,
             gates or evaluations then, and one probe, of step 0.
     """
@@ -115,7 +115,7 @@ class Run:
         """A row an utterance of every evaluation, read when first asked for.
 
         Columns: `step`, `stage`, `set`, `model` of the evaluation; `id`, `reference`, `text`, `seconds`, `language`,
-        `speaker`; `words.errors`, `words.total` and their kinds after normalisation, and likewise `characters`. No rows
+        `speaker`; `words.errors`, `words.total` and their kinds after normalization, and likewise `characters`. No rows
         where the run was made before transcripts were kept.
 
         Raises:

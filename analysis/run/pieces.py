@@ -53,7 +53,7 @@ def _sentencepiece(token: str) -> bytes:
 
 
 def plain(text: str) -> str:
-    """Words in lower case without the punctuation around them, where no normaliser of an evaluation is known.
+    """Words in lower case without the punctuation around them, where no normalizer of an evaluation is known.
 
     >>> plain("I have 35 dollars, don't I?")
     "i have 35 dollars don't i"

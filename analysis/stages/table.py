@@ -163,7 +163,7 @@ def _notes(run: Run, frame: pd.DataFrame) -> tuple[str, ...]:
         last, rate = run.main_evaluations.iloc[-1], run.error_rate
         notes.append(
             f"{rate.upper()}: set {last['set']!r}, {count(last[f'{rate}.total'])} {ERROR_RATES[rate]} in "
-            f"{count(last['n_utterances'])} utterances, normaliser {last['normaliser']} {last['normaliser_version']}."
+            f"{count(last['n_utterances'])} utterances, normalizer {last['normalizer']} {last['normalizer_version']}."
         )
         for row in _rows(frame.loc[(frame["decision"] == "stay") & frame[rate].notna()]):
             notes.append(f"{row['stage']} goes on: {rate.upper()} at step {count(row['evaluated'])}.")

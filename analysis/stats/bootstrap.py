@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from overlap.estimates.bootstrap import DRAWS, studentised
+from overlap.estimates.bootstrap import DRAWS, studentized
 
 from ..formatting import count, decimals, interval, number, plural
 
-HOW = "studentised bootstrap"
+HOW = "studentized bootstrap"
 """The kind of these intervals, as tables name it."""
 
 
@@ -57,7 +57,7 @@ def contrast(
     seed: int = 0,
 ) -> Interval:
     """A weighted sum of ratios, Σ_k c_k Σ_i x_ik / Σ_i n_ik, with the interval of
-    `overlap.estimates.bootstrap.studentised`.
+    `overlap.estimates.bootstrap.studentized`.
 
     All ratios share the clusters, so a difference (weights 1 and −1) is paired. Where nothing varies there is no
     interval.
@@ -80,6 +80,6 @@ def contrast(
             f"expected sums and counts [clusters, ratios] and a weight a ratio, received {list(x.shape)}, "
             f"{list(n.shape)} and {[len(weights)]}"
         )
-    found = studentised(x[:, None], n[:, None], weights, level=level, draws=draws, seed=seed)
+    found = studentized(x[:, None], n[:, None], weights, level=level, draws=draws, seed=seed)
     value, error, low, high = (float(end[0]) for end in (found.values, found.standard_errors, found.lows, found.highs))
     return Interval(value, error, max(low, limits[0]), min(high, limits[1]), len(x), level)

@@ -248,7 +248,7 @@ def columns_of(first: pd.DataFrame, second: pd.DataFrame, unit: str) -> tuple[np
     if len(wrong):
         raise ValueError(
             f"utterance {first.index[wrong[0]]!r}: its reference has {n1[wrong[0]]:.0f} {unit} in the first and "
-            f"{n2[wrong[0]]:.0f} in the second; compare evaluations with one normaliser and one manifest"
+            f"{n2[wrong[0]]:.0f} in the second; compare evaluations with one normalizer and one manifest"
         )
     return e1, e2, n1
 

@@ -232,8 +232,8 @@ def _about(frame: pd.DataFrame, evaluations: pd.DataFrame, test_set: str) -> str
     here, rows = frame.loc[frame["set"] == test_set], evaluations.loc[evaluations["set"] == test_set]
     totals = {unit: here.loc[here["rate"] == rate, "total"] for rate, (_, unit) in RATES.items()}
     sizes = [f"{counts(total)} {unit}" for unit, total in totals.items() if len(total)]
-    normalisers = sorted({f"{row['normaliser']} {row['normaliser_version']}" for row in rows.to_dict("records")})
+    normalizers = sorted({f"{row['normalizer']} {row['normalizer_version']}" for row in rows.to_dict("records")})
     return (
         f"{', '.join(sizes)} in {counts(here['n_utterances'])} utterances, "
-        f"{plural('normaliser', len(normalisers))} {', '.join(normalisers)}"
+        f"{plural('normalizer', len(normalizers))} {', '.join(normalizers)}"
     )

@@ -23,7 +23,7 @@ PLOTTED = {"union_size": ("VUSS", 2), "top1_agreement": ("top-1", 3), "total_var
 LABEL = 8
 """Columns of the names on the left."""
 BORDER = "│"
-"""Between stages, where a terminal without colours would run their names together."""
+"""Between stages, where a terminal without colors would run their names together."""
 Lines = list[Text]
 
 
@@ -72,14 +72,14 @@ def duration(seconds: float) -> str:
 def _head(state: RunState, width: int) -> Lines:
     stage, stages = state.run.stages[state.stage], state.run.stages
     if state.outcome is not None:
-        status, colour = state.outcome, "bold red" if state.aborted else "bold green"
+        status, color = state.outcome, "bold red" if state.aborted else "bold green"
         status += "" if status.startswith(("finished", "stopped", "aborted")) else " (ended)"
     elif state.interrupted is not None:
-        status, colour = f"NOT RUNNING: {state.interrupted}, {duration(state.quiet_seconds)} ago", "bold yellow"
+        status, color = f"NOT RUNNING: {state.interrupted}, {duration(state.quiet_seconds)} ago", "bold yellow"
     elif state.stalled:
-        status, colour = f"STALLED: nothing written for {duration(state.quiet_seconds)}", "bold yellow"
+        status, color = f"STALLED: nothing written for {duration(state.quiet_seconds)}", "bold yellow"
     else:
-        status, colour = f"running, last written {duration(state.quiet_seconds)} ago", "green"
+        status, color = f"running, last written {duration(state.quiet_seconds)} ago", "green"
     name = Text.assemble((state.run.recipe, "bold"), f" · {state.run.path}")
     place = Text.assemble((stage["name"], "bold cyan"), f" ({stage['type']}), stage {state.stage + 1} of {len(stages)}")
     total = state.total_steps
@@ -87,7 +87,7 @@ def _head(state: RunState, width: int) -> Lines:
     share = state.stage_step / state.stage_steps if state.stage_steps else 0.0
     steps = f" {count(state.stage_step)} of at most {count(state.stage_steps)} · {whole} steps"
     progress = Text.assemble((bar(share, max(8, min(40, width - len(steps) - 2))), "cyan"), steps)
-    lines = [name, Text(status, colour), place, progress]
+    lines = [name, Text(status, color), place, progress]
     if state.interrupted is not None:
         lines.append(Text(f"it goes on from its newest checkpoint with `distill resume {state.run.path}`", "yellow"))
     elif state.stalled:
@@ -104,11 +104,11 @@ def _gate(state: RunState, width: int) -> Lines:
     if not len(readings):
         return []
     last: dict[str, Any] = readings.iloc[-1].to_dict()
-    colour = {"stay": "", "advance": "green", "stop": "yellow"}.get(last["decision"], "red")
+    color = {"stay": "", "advance": "green", "stop": "yellow"}.get(last["decision"], "red")
     spent = last["gate"] == EXHAUSTED  # the stage was left, or the run ended, without its gate having opened
     said, where = str(last["decision"]), f" at step {last['step']}, {last['stage']}"
     said, where = ("steps spent", where) if spent else (said, f"{where}: {last['gate']}")
-    lines = [Text.assemble(("gate".ljust(LABEL), "bold"), (said, "bold yellow" if spent else f"bold {colour}"), where)]
+    lines = [Text.assemble(("gate".ljust(LABEL), "bold"), (said, "bold yellow" if spent else f"bold {color}"), where)]
     rows = textwrap.wrap(str(last["reason"]), max(20, width - LABEL))
     return lines + [Text(" " * LABEL + row) for row in (*rows[:2], *_limits(last)[:3])]
 

@@ -26,7 +26,7 @@ from ..training.errors import TrainingError
 from .exit_codes import EPILOGUE, ExitCode
 
 if TYPE_CHECKING:
-    from ..models import Recogniser
+    from ..models import Recognizer
 
 
 def _worded(error: CycloptsError) -> Any:
@@ -43,7 +43,7 @@ def _worded(error: CycloptsError) -> Any:
 app = App(
     name="distill",
     version=lambda: import_module("overlap.version").__version__,
-    help="Distil a speech recogniser on-policy, in stages gated on support overlap.",
+    help="Distil a speech recognizer on-policy, in stages gated on support overlap.",
     help_epilogue=EPILOGUE,
     suppress_keyboard_interrupt=False,  # or Ctrl-C would end a command without a word on how to go on
     error_formatter=_worded,
@@ -90,7 +90,7 @@ class Loading:
     chat_template_kwargs: str | None = None
     timestamps: bool = False
 
-    def load(self, model: str) -> Recogniser:
+    def load(self, model: str) -> Recognizer:
         """Load a directory or Hub name."""
         options: dict[str, Any] = {} if self.prompt_format is None else {"prompt_format": self.prompt_format}
         if self.timestamps:
@@ -103,9 +103,9 @@ class Loading:
                     f"--chat-template-kwargs {self.chat_template_kwargs}: expected a JSON object, for instance "
                     '{"enable_thinking": false}'
                 ) from error
-        from ..models import load_recogniser
+        from ..models import load_recognizer
 
-        return load_recogniser(model, options=options, trust_remote_code=self.trust_remote_code)
+        return load_recognizer(model, options=options, trust_remote_code=self.trust_remote_code)
 
 
 AS_THEY_ARE = Loading()

@@ -21,7 +21,7 @@ def evaluate(
     *,
     model: str,
     manifest: str,
-    normaliser: str = "basic",
+    normalizer: str = "basic",
     batch_size: Count = 16,
     max_new_tokens: Count | None = None,
     max_seconds: Amount = 30.0,
@@ -35,7 +35,7 @@ def evaluate(
         model: Directory or Hub name.
         manifest: JSON lines with audio, or a prompt for a text model, and text; or a data set such as
             hf:NAME:CONFIG:SPLIT.
-        normaliser: Text normaliser applied to both sides; its name and version are part of the result.
+        normalizer: Text normalizer applied to both sides; its name and version are part of the result.
         batch_size: Utterances at once.
         max_new_tokens: Longest transcript, in tokens; from the longest audio unless told.
         max_seconds: Longer utterances are refused.
@@ -46,9 +46,9 @@ def evaluate(
     require_places(manifests={"--manifest": manifest}, models={"--model": model})
     if output:
         require_writable(output, "--output")
-    from ..normalize import normaliser as find_normaliser
+    from ..normalize import normalizer as find_normalizer
 
-    find_normaliser(normaliser)
+    find_normalizer(normalizer)
     from ..data.audio import AudioCache
     from ..data.batch import AudioSource, check_inputs
     from ..data.checks import Use, check_audio, check_models
@@ -60,15 +60,15 @@ def evaluate(
     utterances = read_utterances(manifest, check_audio=False)
     require_text(utterances, "evaluation")
     refuse(check_audio(utterances, max_seconds))
-    recogniser = loading.load(model)
-    check_inputs(utterances, recogniser)
-    refuse(check_models(Use(utterances, (recogniser,))))
+    recognizer = loading.load(model)
+    check_inputs(utterances, recognizer)
+    refuse(check_models(Use(utterances, (recognizer,))))
     with display() as progress:
         evaluation = evaluate_model(
-            recogniser,
+            recognizer,
             AudioSource(AudioCache(max_seconds=max_seconds)),
             utterances,
-            normaliser=normaliser,
+            normalizer=normalizer,
             decoding=Decoding(max_new_tokens=max_new_tokens),
             batch_size=batch_size,
             progress=lambda done, total: progress.work("transcribing", done, total),
@@ -95,7 +95,7 @@ def transcribe(
     teacher_url: str | None = None,
     server: Annotated[Server, Parameter(name="*", group="Server")] = Server(),  # noqa: B008 (frozen)
     max_seconds: Amount = 30.0,
-    normaliser: str = "basic",
+    normalizer: str = "basic",
     json_: JsonFlag = False,
 ) -> None:
     """Teacher data: transcripts of a manifest with their confidence, filtered.
@@ -114,14 +114,14 @@ def transcribe(
         teacher_url: A server (vLLM, SGLang) that runs the teacher.
         server: How the server is asked.
         max_seconds: Longer utterances cannot be used.
-        normaliser: Text normaliser of the error rates, where the manifest has references.
+        normalizer: Text normalizer of the error rates, where the manifest has references.
         json_: Print one JSON object to standard output and nothing else there.
     """
     require_places(manifests={"--manifest": manifest}, models={"--teacher": teacher})
     require_writable(output, "--output", makes_folders=True)
-    from ..normalize import normaliser as find_normaliser
+    from ..normalize import normalizer as find_normalizer
 
-    find_normaliser(normaliser)
+    find_normalizer(normalizer)
     from ..teacher_data.making import transcribe_manifest
 
     with display() as progress:
@@ -133,7 +133,7 @@ def transcribe(
             filters=filters,
             device=_device(device),
             max_seconds=max_seconds,
-            normaliser=normaliser,
+            normalizer=normalizer,
             progress=lambda done, total: progress.work("transcribing", done, total),
         )
     if json_:

@@ -22,27 +22,27 @@ class Batch:
     waveforms: tuple[np.ndarray | None, ...]
     _prompts: dict[Hashable, Prompt] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def prompt(self, recogniser: Transcriber) -> Prompt:
-        """The batch as inputs of a recogniser; made once for all recognisers that take the same inputs.
+    def prompt(self, recognizer: Transcriber) -> Prompt:
+        """The batch as inputs of a recognizer; made once for all recognizers that take the same inputs.
 
         A step needs it for the rollout and for both models' scores, and features cost as much as a small forward pass.
 
         Raises:
-            ManifestError: An utterance without what the recogniser reads.
+            ManifestError: An utterance without what the recognizer reads.
             ModelError: An utterance that it cannot take.
         """
-        key, languages = recogniser.prompt_key, [utterance.language for utterance in self.utterances]
-        if recogniser.names_language and None in languages:
-            key = key, id(recogniser)  # what one model takes the language for is not the other's opinion
+        key, languages = recognizer.prompt_key, [utterance.language for utterance in self.utterances]
+        if recognizer.names_language and None in languages:
+            key = key, id(recognizer)  # what one model takes the language for is not the other's opinion
         if key not in self._prompts:
-            check_inputs(self.utterances, recogniser)
+            check_inputs(self.utterances, recognizer)
             read: Sequence[Any] = self.waveforms
-            if recogniser.reads == "prompt":
+            if recognizer.reads == "prompt":
                 read = [utterance.prompt for utterance in self.utterances]
             contexts = [utterance.context for utterance in self.utterances]
             try:
                 languages = [spoken(utterance.language) for utterance in self.utterances]
-                prompt = recogniser.prepare(read, languages, contexts)
+                prompt = recognizer.prepare(read, languages, contexts)
             except InputError as error:
                 raise ModelError(f"utterance {self.utterances[error.row].id!r}: {error}") from error
             self._prompts[key] = replace(prompt, utterances=tuple(utterance.id for utterance in self.utterances))
@@ -66,16 +66,16 @@ class AudioSource:
             yield self.batch(utterances[start : start + batch_size])
 
 
-def check_inputs(utterances: Sequence[Utterance], *recognisers: Transcriber) -> None:
-    """Refuse utterances that one of the recognisers cannot read, or whose context it has no place for.
+def check_inputs(utterances: Sequence[Utterance], *recognizers: Transcriber) -> None:
+    """Refuse utterances that one of the recognizers cannot read, or whose context it has no place for.
 
     Raises:
-        ManifestError: Names the recogniser, the first such utterances and how many there are.
+        ManifestError: Names the recognizer, the first such utterances and how many there are.
     """
-    for recogniser in recognisers:
-        name = f"{recogniser.name!r} ({recogniser.family})"
-        require_input(utterances, recogniser.reads, name)
-        if not recogniser.takes_context:
+    for recognizer in recognizers:
+        name = f"{recognizer.name!r} ({recognizer.family})"
+        require_input(utterances, recognizer.reads, name)
+        if not recognizer.takes_context:
             refuse_context(utterances, name)
 
 

@@ -113,9 +113,9 @@ def _labels(use: Use) -> Iterator[Finding]:
     if model is None:
         return
     room = model.limits.label_tokens
-    labelled = [utterance for utterance in use.utterances if utterance.text is not None]
-    for start in range(0, len(labelled), _TEXTS_AT_ONCE):
-        some = labelled[start : start + _TEXTS_AT_ONCE]
+    labeled = [utterance for utterance in use.utterances if utterance.text is not None]
+    for start in range(0, len(labeled), _TEXTS_AT_ONCE):
+        some = labeled[start : start + _TEXTS_AT_ONCE]
         lengths = model.encode([utterance.text or "" for utterance in some]).mask.sum(-1).tolist()
         for utterance, length in zip(some, lengths, strict=True):
             if use.taught and not (utterance.text or "").strip():

@@ -20,16 +20,16 @@ class LabelWarning(UserWarning):
 
 
 def plain_labels(
-    utterances: Sequence[Utterance], recogniser: Transcriber, *, learned: bool = False
+    utterances: Sequence[Utterance], recognizer: Transcriber, *, learned: bool = False
 ) -> tuple[list[Utterance], list[Finding]]:
-    """Utterances with the labels that a recogniser learns or is scored against, and what was found in them.
+    """Utterances with the labels that a recognizer learns or is scored against, and what was found in them.
 
     A label in a form that models write (`distill.models.labels`) becomes the text alone; a language that it names is
     taken where the line has none.
 
     Args:
         utterances: Of a manifest; those without text stay as they are.
-        recogniser: Who learns or is scored.
+        recognizer: Who learns or is scored.
         learned: Whether it learns them: a model that writes points in time learns those too, and is scored without.
 
     Returns:
@@ -37,15 +37,15 @@ def plain_labels(
     """
     findings: list[Finding] = []
     whole = [i for i, u in enumerate(utterances) if u.text is not None and _is_unicode(u.text)]
-    read = read_labels([utterances[i].text or "" for i in whole], recogniser, timestamps=learned)
+    read = read_labels([utterances[i].text or "" for i in whole], recognizer, timestamps=learned)
     labels = dict(zip(whole, read, strict=True))
-    timed = learned and bool(recogniser.tokens.times)
+    timed = learned and bool(recognizer.tokens.times)
     plain: list[Utterance] = []
     for i, utterance in enumerate(utterances):
         if label := labels.get(i):
-            findings += _found(utterance, label, recogniser.name)
+            findings += _found(utterance, label, recognizer.name)
             if timed and label.text.strip() and not TIMESTAMP.search(label.text):
-                problem = f"has no timestamps, which {recogniser.name!r} is to learn (timestamps = true)"
+                problem = f"has no timestamps, which {recognizer.name!r} is to learn (timestamps = true)"
                 remedy = "write them as in <|0.00|> call four<|2.00|>, or remove timestamps from the recipe"
                 findings.append(Finding.about(utterance, "text", problem, remedy))
             language = utterance.language or label.language
@@ -59,20 +59,20 @@ def plain_labels(
 
 
 def checked_labels(
-    utterances: Sequence[Utterance], recogniser: Transcriber, *, needed: bool = True, learned: bool = False
+    utterances: Sequence[Utterance], recognizer: Transcriber, *, needed: bool = True, learned: bool = False
 ) -> list[Utterance]:
     """The same, with errors raised and the rest said once, by counts.
 
     Args:
         utterances: Of one manifest.
-        recogniser: Who learns or is scored.
+        recognizer: Who learns or is scored.
         needed: Whether the labels are used; otherwise none of them is a reason to stop.
-        learned: Whether the recogniser learns them.
+        learned: Whether the recognizer learns them.
 
     Raises:
         ManifestError: Labels that cannot be used; names file, line, field and remedy.
     """
-    plain, findings = plain_labels(utterances, recogniser, learned=learned)
+    plain, findings = plain_labels(utterances, recognizer, learned=learned)
     if not needed:
         return plain
     refuse(findings)

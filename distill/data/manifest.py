@@ -43,13 +43,13 @@ class Utterance:
     Attributes:
         id: Unique name within a data set.
         audio: Absolute path of the audio file, or where else it is stored; ``None`` where there is a prompt alone.
-        text: Reference transcript or completion; ``None`` if unlabelled, empty if nothing is said.
+        text: Reference transcript or completion; ``None`` if unlabeled, empty if nothing is said.
         begin_time: Start within the file, in seconds.
         end_time: End within the file, in seconds; −1 for the file's end.
         language: Name of the language, ``None`` if unknown.
         extra: Further fields of the manifest line.
         prompt: What a text model reads: a string or the messages of a chat; ``None`` where there is audio alone.
-        context: What a recogniser is told beforehand, such as names that may occur; ``None`` if nothing.
+        context: What a recognizer is told beforehand, such as names that may occur; ``None`` if nothing.
         place: Manifest and line, or data set and row, for messages.
 
     Raises:

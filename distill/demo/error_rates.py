@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from overlap.estimates.bootstrap import studentised
+from overlap.estimates.bootstrap import studentized
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
 
@@ -22,7 +22,7 @@ from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.manifest import Utterance, read_manifest
 from ..evaluation.evaluation import evaluate
-from ..models import load_recogniser
+from ..models import load_recognizer
 from ..recipe import Decoding
 from ..recipe.paths import packaged
 
@@ -87,10 +87,10 @@ def count(model: str, utterances: Sequence[Utterance]) -> Counts:
         utterances: With text, and with a voice each.
     """
     rows = evaluate(
-        load_recogniser(model),
+        load_recognizer(model),
         AudioSource(AudioCache()),
         utterances,
-        normaliser=NORMALIZER,
+        normalizer=NORMALIZER,
         decoding=DECODING,
         batch_size=40,
     ).rows
@@ -111,7 +111,7 @@ def compare(pool: Counts, test: Counts) -> Comparison:
     table = np.zeros((len(pool) + len(test), 2, 2))  # voice, errors or words, set
     table[: len(pool), :, 0] = list(pool.values())
     table[len(pool) :, :, 1] = list(test.values())
-    found = studentised(table[:, :1], table[:, 1:], (1.0, -1.0))
+    found = studentized(table[:, :1], table[:, 1:], (1.0, -1.0))
     difference = Rate(*(float(one[0]) for one in (found.values, found.lows, found.highs)))
     words = table[:, 1].sum(0).astype(int).tolist()
     return Comparison(_rate(pool), _rate(test), difference, (words[0], words[1]), (len(pool), len(test)))

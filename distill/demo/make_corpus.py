@@ -130,8 +130,8 @@ def manifests(split: Split, rows: Sequence[Row]) -> dict[str, list[Row]]:
     if split == "base":
         return {"base": labels, "base_matched": list(rows)}
     if split == "pool":
-        unlabelled = [{key: value for key, value in row.items() if key != "text"} for row in rows]
-        return {"pool": unlabelled, "pool_references": list(rows)}
+        unlabeled = [{key: value for key, value in row.items() if key != "text"} for row in rows]
+        return {"pool": unlabeled, "pool_references": list(rows)}
     return {split: labels if split == "pretraining" else list(rows)}
 
 
@@ -143,7 +143,7 @@ def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
 ABOUT = {
     "teacher": "what `demo_teacher` learned from, lower-case words (`call three five one`)",
     "pretraining": "what `demo_student` learned from, in the labels' form: upper case and numerals (`CALL 351`)",
-    "base": "labelled utterances of the demo's first stage, in the labels' form",
+    "base": "labeled utterances of the demo's first stage, in the labels' form",
     "base_matched": "the utterances of `base.jsonl`, lower-case words",
     "pool": "utterances without text, for teacher data and on-policy distillation",
     "pool_references": "the pool's texts, lower-case words: read by tests of the teacher, by no recipe",
@@ -182,7 +182,7 @@ def describe(folder: Path, command: str) -> str:
     return f"""# Demonstration corpus
 
 Connected digits (read one by one) and short commands, spoken by synthetic voices under noise: enough to distil a
-small recogniser on a CPU within minutes. It says nothing about natural speech.
+small recognizer on a CPU within minutes. It says nothing about natural speech.
 
 {chr(10).join(table)}
 
@@ -195,7 +195,7 @@ babble (of its own split's voices) in random proportions at `snr_db`, drawn unif
 
 Voices are eSpeak NG's with variants of our own: accent, pitch, formants, vocal tract, phonation and tempo of each are
 drawn from one distribution for all splits, stratified within each. What differs between voices is no more than that:
-they are one synthesiser's.
+they are one synthesizer's.
 
 Made with
 
@@ -203,7 +203,7 @@ Made with
 {other}
 The same seed and the same version of eSpeak NG give the same sentences, voices and noise.
 
-Licence: synthesised for this project and dedicated to the public domain under
+License: synthesized for this project and dedicated to the public domain under
 [CC0 1.0](https://creativecommons.org/publicdomain/zero/1.0/). No recording of a person's speech is in it.
 """
 

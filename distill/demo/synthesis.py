@@ -19,7 +19,7 @@ SAMPLE_RATE = 16_000
 
 
 def require_engine() -> None:
-    """Check that the speech synthesiser can be run.
+    """Check that the speech synthesizer can be run.
 
     Raises:
         FileNotFoundError: If it is not on PATH; the message names its Debian package.
@@ -32,7 +32,7 @@ def require_engine() -> None:
 
 @contextmanager
 def data_with(voices: Iterable[Voice]) -> Iterator[Path]:
-    """Lay out the synthesiser's data with the voices' variants in it.
+    """Lay out the synthesizer's data with the voices' variants in it.
 
     Args:
         voices: Voices that are to speak.
@@ -41,7 +41,7 @@ def data_with(voices: Iterable[Voice]) -> Iterator[Path]:
         A folder for `speak`, gone afterwards.
 
     Raises:
-        RuntimeError: If the synthesiser does not say where its data lie.
+        RuntimeError: If the synthesizer does not say where its data lie.
     """
     about = subprocess.run(["espeak-ng", "--version"], capture_output=True, text=True, check=False).stdout
     found = re.search(r"Data at: (.+)", about)
@@ -79,7 +79,7 @@ def trim_silence(samples: np.ndarray, *, floor_db: float = -40.0, keep_s: float 
 
 
 def speak(voice: Voice, text: str, data: Path, *, rate: float = 1.0) -> np.ndarray:
-    """Synthesise a text without noise.
+    """Synthesize a text without noise.
 
     Args:
         voice: Who speaks.
@@ -92,12 +92,12 @@ def speak(voice: Voice, text: str, data: Path, *, rate: float = 1.0) -> np.ndarr
 
     Raises:
         FileNotFoundError: If the voice is not in `data`.
-        RuntimeError: If the synthesiser fails or returns silence.
+        RuntimeError: If the synthesizer fails or returns silence.
     """
-    # The synthesiser takes its default voice, without a word, for one that it does not find.
+    # The synthesizer takes its default voice, without a word, for one that it does not find.
     if not (data / "espeak-ng-data" / "voices" / "!v" / voice.name).is_file():
         raise FileNotFoundError(f"{data} does not hold the voice {voice.name}; make the folder with it")
-    # Resampling by `tract` also changes the tempo, which the synthesiser's own rate takes back.
+    # Resampling by `tract` also changes the tempo, which the synthesizer's own rate takes back.
     words_per_minute = round(170 * voice.rate * rate / voice.tract)
     with tempfile.TemporaryDirectory() as folder:
         wav = Path(folder) / "speech.wav"

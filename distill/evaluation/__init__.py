@@ -1,1 +1,1 @@
-"""What a recogniser wrote against what was said: error rates with intervals."""
+"""What a recognizer wrote against what was said: error rates with intervals."""

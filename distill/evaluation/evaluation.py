@@ -1,4 +1,4 @@
-"""Evaluation of a recogniser: let it transcribe a labelled set, and score what it wrote."""
+"""Evaluation of a recognizer: let it transcribe a labeled set, and score what it wrote."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..data.batch import AudioSource
 from ..data.labels import checked_labels
 from ..data.manifest import Utterance, require_text
 from ..models import Transcriber
-from ..normalize import normaliser as find_normaliser
+from ..normalize import normalizer as find_normalizer
 from ..recipe import Decoding
 from .scoring import UNITS, TranscriptScore, score_transcripts
 from .transcribe import Progress, transcribe
@@ -20,13 +20,13 @@ from .transcribe import Progress, transcribe
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a recogniser did on a labelled set.
+    """How a recognizer did on a labeled set.
 
     Attributes:
         score: Error rates over the set.
         rows: An utterance each: `id`, `reference` and `text` as written, `seconds`, the manifest's `language` and
-            `speaker` (None without; as text), and of words (mixed tokens where the normaliser asks for their rate) and
-            characters after normalisation `words.errors`, `words.total`, `words.substitutions`, `words.deletions`,
+            `speaker` (None without; as text), and of words (mixed tokens where the normalizer asks for their rate) and
+            characters after normalization `words.errors`, `words.total`, `words.substitutions`, `words.deletions`,
             `words.insertions`, `tokens.errors`, `characters.errors` and so on.
     """
 
@@ -35,67 +35,67 @@ class Evaluation:
 
 
 def evaluate(
-    recogniser: Transcriber,
+    recognizer: Transcriber,
     source: AudioSource,
     utterances: Sequence[Utterance],
     *,
-    normaliser: str,
+    normalizer: str,
     decoding: Decoding,
     batch_size: int = 32,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Corpus word and character error rates of a recogniser, with intervals over speakers or utterances.
+    """Corpus word and character error rates of a recognizer, with intervals over speakers or utterances.
 
     Args:
-        recogniser: Who writes.
+        recognizer: Who writes.
         source: Reads the audio.
         utterances: The set; each has a reference, which may be empty.
-        normaliser: Name of the normaliser applied to both sides.
-        decoding: How the recogniser writes.
+        normalizer: Name of the normalizer applied to both sides.
+        decoding: How the recognizer writes.
         batch_size: Utterances at once.
         progress: Called after each batch.
 
     Raises:
         ManifestError: An utterance without reference text, or with control tokens in it that are no known form.
-        ValueError: An unknown normaliser, or no utterances.
+        ValueError: An unknown normalizer, or no utterances.
     """
     require_text(utterances, "evaluation")
-    utterances = checked_labels(utterances, recogniser)
+    utterances = checked_labels(utterances, recognizer)
     references = {utterance.id: utterance.text or "" for utterance in utterances}
-    texts = transcribe(recogniser, source, utterances, decoding, batch_size=batch_size, progress=progress)
+    texts = transcribe(recognizer, source, utterances, decoding, batch_size=batch_size, progress=progress)
     speakers = {utterance.id: utterance.extra.get("speaker") for utterance in utterances}
-    score = score_transcripts(references, texts, normaliser=normaliser, speakers=speakers)
+    score = score_transcripts(references, texts, normalizer=normalizer, speakers=speakers)
     place = {id_: i for i, id_ in enumerate(score.ids)}
     return Evaluation(score, [_row(u, texts[u.id], score, place[u.id]) for u in utterances])
 
 
-def counted(rows: Sequence[Mapping[str, Any]], normaliser: str) -> list[dict[str, Any]]:
+def counted(rows: Sequence[Mapping[str, Any]], normalizer: str) -> list[dict[str, Any]]:
     """Rows that hold a `text` and mostly a `reference`, with the errors between them.
 
     Args:
         rows: Of traces.
-        normaliser: Name of the normaliser applied to both sides.
+        normalizer: Name of the normalizer applied to both sides.
 
     Returns:
-        The rows, with `words.errors` and `words.total`, or `tokens.…` where the normaliser asks for the mixed error
-        rate (None without a reference), and `normaliser` with its version.
+        The rows, with `words.errors` and `words.total`, or `tokens.…` where the normalizer asks for the mixed error
+        rate (None without a reference), and `normalizer` with its version.
 
     Raises:
-        ValueError: An unknown normaliser.
+        ValueError: An unknown normalizer.
     """
-    found = find_normaliser(normaliser)
+    found = find_normalizer(normalizer)
     with_reference = [i for i, row in enumerate(rows) if row["reference"] is not None]
     errors: list[int | None] = [None] * len(rows)
     totals = list(errors)
     if with_reference:
         references, texts = ([rows[i][side] for i in with_reference] for side in ("reference", "text"))
-        score = score_transcripts(references, texts, normaliser=found, draws=2)
+        score = score_transcripts(references, texts, normalizer=found, draws=2)
         counts = score.words if score.rate == "wer" else score.mixed
         for i, e, n in zip(with_reference, counts.errors.tolist(), counts.reference_lengths.tolist(), strict=True):
             errors[i], totals[i] = e, n
     unit, name = UNITS[found.rate], f"{found.name} {found.version}"
     return [
-        {**row, f"{unit}.errors": e, f"{unit}.total": n, "normaliser": name}
+        {**row, f"{unit}.errors": e, f"{unit}.total": n, "normalizer": name}
         for row, e, n in zip(rows, errors, totals, strict=True)
     ]
 

@@ -19,8 +19,8 @@ from overlap.estimates.clusters import Over, resampled
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import Estimate, estimate
 
-from .. import normalize as normalise
-from ..normalize import Normaliser
+from .. import normalize as normalize
+from ..normalize import Normalizer
 from ..normalize.plain import UNSPACED
 
 _MIXED_TOKEN = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
@@ -90,15 +90,15 @@ class TranscriptScore:
         mer: Mixed error rate: each Chinese character or Japanese kana is a token, and each word of other scripts. For
             Mandarin it is what most publish as character error rate.
         cer: Character error rate, spaces between words counted.
-        rate: Which of `wer` and `mer` the normaliser asks to be read and reported.
+        rate: Which of `wer` and `mer` the normalizer asks to be read and reported.
         ids: Utterance ids, in the order of the counts.
         words: Edit counts in words, per utterance.
         mixed: Edit counts in mixed tokens, per utterance.
         characters: Edit counts in characters, per utterance.
-        normaliser: Name of the normaliser applied to both sides.
-        normaliser_version: Its version.
-        n_empty_references: Utterances whose normalised reference is empty: all of their hypothesis is inserted.
-        n_empty_hypotheses: Utterances whose normalised hypothesis is empty.
+        normalizer: Name of the normalizer applied to both sides.
+        normalizer_version: Its version.
+        n_empty_references: Utterances whose normalized reference is empty: all of their hypothesis is inserted.
+        n_empty_hypotheses: Utterances whose normalized hypothesis is empty.
         level: Level of the intervals.
         over: What they are over, see :func:`overlap.estimates.clusters.resampled`.
         n_over: How many of these there are.
@@ -112,8 +112,8 @@ class TranscriptScore:
     words: EditCounts
     mixed: EditCounts
     characters: EditCounts
-    normaliser: str
-    normaliser_version: str
+    normalizer: str
+    normalizer_version: str
     n_empty_references: int
     n_empty_hypotheses: int
     level: float
@@ -130,8 +130,8 @@ class TranscriptScore:
         return {
             self.rate: _json_safe(getattr(self, self.rate)),
             "cer": _json_safe(self.cer),
-            "normaliser": self.normaliser,
-            "normaliser_version": self.normaliser_version,
+            "normalizer": self.normalizer,
+            "normalizer_version": self.normalizer_version,
             "interval": {"over": self.over, "n": self.n_over},
             "n_utterances": self.n_utterances,
             "n_empty_references": self.n_empty_references,
@@ -143,7 +143,7 @@ class TranscriptScore:
             [
                 *(self._line(name, getattr(self, name)) for name in (self.rate, "cer")),
                 f"{self.n_utterances} utterances ({self.n_empty_references} empty references, "
-                f"{self.n_empty_hypotheses} empty hypotheses), normaliser {self.normaliser} {self.normaliser_version}",
+                f"{self.n_empty_hypotheses} empty hypotheses), normalizer {self.normalizer} {self.normalizer_version}",
             ]
         )
 
@@ -160,7 +160,7 @@ def score_transcripts(
     references: Mapping[str, str] | Sequence[str],
     hypotheses: Mapping[str, str] | Sequence[str],
     *,
-    normaliser: Normaliser | str,
+    normalizer: Normalizer | str,
     speakers: Mapping[str, Any] | Sequence[Any] | None = None,
     level: float = 0.95,
     draws: int = DRAWS,
@@ -176,7 +176,7 @@ def score_transcripts(
 
     The intervals come from speakers drawn with replacement, with all of their utterances, where every utterance names
     one and there are enough (:func:`overlap.estimates.clusters.resampled`), and else from utterances (Bisani & Ney,
-    ICASSP 2004), the same ones for every rate, with the studentised ends that every overlap statistic has
+    ICASSP 2004), the same ones for every rate, with the studentized ends that every overlap statistic has
     (:func:`overlap.estimates.summary.estimate`). Where all of them have the same rate, such as none or all of their
     words, the ends are what could have escaped notice (:func:`overlap.estimates.bootstrap.unseen_errors`).
 
@@ -184,7 +184,7 @@ def score_transcripts(
         references: Reference transcripts by utterance id, or in order.
         hypotheses: Hypotheses by the same ids, or in the same order. A missing hypothesis is an error, not an empty
             string.
-        normaliser: What to apply to both sides: a normaliser or the name of one.
+        normalizer: What to apply to both sides: a normalizer or the name of one.
         speakers: Who speaks, by the same ids or in the same order; None or NaN where it is not known.
         level: Level of the intervals.
         draws: Bootstrap resamples, at least 2.
@@ -195,18 +195,18 @@ def score_transcripts(
 
     Raises:
         ValueError: Ids or lengths that differ, no utterances, a transcript that is not a string, an unknown
-            normaliser, or a level or number of draws out of range.
+            normalizer, or a level or number of draws out of range.
 
     Examples:
-        >>> score = score_transcripts({"a": "call three", "b": "stop"}, {"b": "Stop.", "a": "call"}, normaliser="basic")
+        >>> score = score_transcripts({"a": "call three", "b": "stop"}, {"b": "Stop.", "a": "call"}, normalizer="basic")
         >>> score.wer.errors, score.wer.total, round(score.wer.value, 3)
         (1, 3, 0.333)
     """
-    if isinstance(normaliser, str):
-        normaliser = normalise.normaliser(normaliser)
+    if isinstance(normalizer, str):
+        normalizer = normalize.normalizer(normalizer)
     ids, raw_references, raw_hypotheses = _paired(references, hypotheses)
-    normal_references = _normalised(ids, raw_references, normaliser, side="reference")
-    normal_hypotheses = _normalised(ids, raw_hypotheses, normaliser, side="hypothesis")
+    normal_references = _normalized(ids, raw_references, normalizer, side="reference")
+    normal_hypotheses = _normalized(ids, raw_hypotheses, normalizer, side="hypothesis")
 
     words = _counts(jiwer.process_words, normal_references, normal_hypotheses)
     mixed = _counts(jiwer.process_words, *(list(map(_spaced, side)) for side in (normal_references, normal_hypotheses)))
@@ -223,13 +223,13 @@ def score_transcripts(
         wer=rates["wer"],
         mer=rates["mer"],
         cer=rates["cer"],
-        rate=normaliser.rate,
+        rate=normalizer.rate,
         ids=tuple(ids),
         words=words,
         mixed=mixed,
         characters=characters,
-        normaliser=normaliser.name,
-        normaliser_version=normaliser.version,
+        normalizer=normalizer.name,
+        normalizer_version=normalizer.version,
         n_empty_references=sum(not text.strip() for text in normal_references),
         n_empty_hypotheses=sum(not text.strip() for text in normal_hypotheses),
         level=level,
@@ -279,13 +279,13 @@ def _paired(
     return paired
 
 
-def _normalised(ids: list[str], texts: list[str], normaliser: Normaliser, *, side: str) -> list[str]:
+def _normalized(ids: list[str], texts: list[str], normalizer: Normalizer, *, side: str) -> list[str]:
     for name, text in zip(ids, texts, strict=True):
         if not isinstance(text, str):
             raise ValueError(
                 f"utterance {name!r}: its {side} is {text!r}, not a string; give text, empty if nothing is said"
             )
-    return [normaliser.apply(text) for text in texts]
+    return [normalizer.apply(text) for text in texts]
 
 
 def _spaced(text: str) -> str:

@@ -15,7 +15,7 @@ Progress = Callable[[int, int], None]
 
 
 def transcribe(
-    recogniser: Transcriber,
+    recognizer: Transcriber,
     source: AudioSource,
     utterances: Sequence[Utterance],
     decoding: Decoding,
@@ -27,17 +27,17 @@ def transcribe(
     texts: dict[str, str] = {}
     decoding = settled(decoding, utterances)
     for batch in source.batches(utterances, batch_size):
-        written = write(recogniser, batch, decoding)
-        texts.update(zip((u.id for u in batch.utterances), recogniser.decode(written), strict=True))
+        written = write(recognizer, batch, decoding)
+        texts.update(zip((u.id for u in batch.utterances), recognizer.decode(written), strict=True))
         if progress:
             progress(len(texts), len(utterances))
     return texts
 
 
-def write(recogniser: Transcriber, batch: Batch, decoding: Decoding) -> Transcripts:
-    """The transcripts of a batch, in the recogniser's tokens; the decoding says how long they may be."""
-    return recogniser.rollout(
-        batch.prompt(recogniser),
+def write(recognizer: Transcriber, batch: Batch, decoding: Decoding) -> Transcripts:
+    """The transcripts of a batch, in the recognizer's tokens; the decoding says how long they may be."""
+    return recognizer.rollout(
+        batch.prompt(recognizer),
         max_new_tokens=decoding.limit,
         sample=decoding.sample,
         temperature=decoding.temperature,

@@ -1,15 +1,15 @@
-"""Recognisers: one small file a family, behind one protocol of four verbs."""
+"""Recognizers: one small file a family, behind one protocol of four verbs."""
 
-from .base import InputError, ModelError, Prompt, Recogniser, Transcriber, Transcripts, weights_digest
-from .load import load_recogniser
+from .base import InputError, ModelError, Prompt, Recognizer, Transcriber, Transcripts, weights_digest
+from .load import load_recognizer
 
 __all__ = [
     "InputError",
     "ModelError",
     "Prompt",
-    "Recogniser",
+    "Recognizer",
     "Transcriber",
     "Transcripts",
-    "load_recogniser",
+    "load_recognizer",
     "weights_digest",
 ]

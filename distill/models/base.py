@@ -1,4 +1,4 @@
-"""What every recogniser family offers the trainer, and the two batches that pass between them."""
+"""What every recognizer family offers the trainer, and the two batches that pass between them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class InputError(ModelError):
 
 @dataclass(frozen=True)
 class Transcripts:
-    """A batch of token sequences in one recogniser's vocabulary, right-padded, with end of text where it was written.
+    """A batch of token sequences in one recognizer's vocabulary, right-padded, with end of text where it was written.
 
     Attributes:
         ids: [batch, length] token ids, padding filled with the end-of-text id.
@@ -189,7 +189,7 @@ class Transcriber(Protocol):
         ...
 
 
-class Recogniser(Transcriber, Protocol):
+class Recognizer(Transcriber, Protocol):
     """A transcriber whose weights are here: it scores and learns.
 
     `model` is called for forward passes and may be wrapped for distributed training; `generator` is the same weights
@@ -240,7 +240,7 @@ def weights_digest(network: nn.Module) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, weight in network.state_dict().items():
         digest.update(name.encode())
-        # Quantised weights are wrapped around plain tensors.
+        # Quantized weights are wrapped around plain tensors.
         inner = getattr(weight, "__tensor_flatten__", None)
         parts = [getattr(weight, part) for part in inner()[0]] if inner else [weight]
         for part in parts:

@@ -1,4 +1,4 @@
-"""What recognisers with an audio encoder and a text decoder have in common, whatever their features and prompts."""
+"""What recognizers with an audio encoder and a text decoder have in common, whatever their features and prompts."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from torch import Tensor
 class EncoderCache:
     """What a frozen encoder made of utterances, the least recently used given up first.
 
-    Training comes back to each utterance many times, and the encoder of a small recogniser costs more than its decoder.
+    Training comes back to each utterance many times, and the encoder of a small recognizer costs more than its decoder.
 
     Attributes:
         max_mib: Memory for hidden states, in MiB; 0 keeps nothing.

@@ -1,6 +1,6 @@
-"""Labels as a recogniser can learn and score them: the text alone, without the control tokens that data sets bring.
+"""Labels as a recognizer can learn and score them: the text alone, without the control tokens that data sets bring.
 
-Fine-tuning data of recognisers is often written as the model writes it: `language English<asr_text>call four` for
+Fine-tuning data of recognizers is often written as the model writes it: `language English<asr_text>call four` for
 Qwen3-ASR, `<|startoftranscript|><|en|><|transcribe|><|0.00|> call four<|2.00|>` for Whisper, with an end of text behind
 it. Those forms are taken off, whichever model reads the label, and the language that they name is kept: the prompt says
 it. Any other control token is a fault of the label: a transcript never holds one, so that training on it teaches what
@@ -49,30 +49,30 @@ class Label:
     barred: int = 0
 
 
-def read_labels(texts: Sequence[str], recogniser: Transcriber, *, timestamps: bool = False) -> list[Label]:
+def read_labels(texts: Sequence[str], recognizer: Transcriber, *, timestamps: bool = False) -> list[Label]:
     """Labels without what is known to stand around a text, and what is wrong with the others.
 
     Args:
         texts: Labels as a manifest has them.
-        recogniser: Whose they are to be.
+        recognizer: Whose they are to be.
         timestamps: Leave those in that are its tokens.
 
     Returns:
         A label each, in the order given.
     """
-    tokenizer, tokens = recogniser.tokenizer, recogniser.tokens
+    tokenizer, tokens = recognizer.tokenizer, recognizer.tokens
     keep = timestamps and bool(tokens.times)
-    labels = [plain(text, timestamps=keep) if recogniser.reads == "audio" else Label(text) for text in texts]
+    labels = [plain(text, timestamps=keep) if recognizer.reads == "audio" else Label(text) for text in texts]
     control = set(tokenizer.added_tokens_decoder) | set(tokenizer.all_special_ids)
     blocked = set(tokens.blocked.nonzero().squeeze(-1).tolist())
     spelled = {tokens.strings[i] for i in tokens.times}
     found = []
     for start in range(0, len(labels), CHUNK):
         chunk = labels[start : start + CHUNK]
-        written = recogniser.encode([label.text for label in chunk])
+        written = recognizer.encode([label.text for label in chunk])
         rows = zip(written.ids.tolist(), written.lengths.tolist(), strict=True)
         for label, (ids, length) in zip(chunk, rows, strict=True):
-            marks = _MARK.findall(label.text) if recogniser.reads == "audio" else []
+            marks = _MARK.findall(label.text) if recognizer.reads == "audio" else []
             marks = [mark for mark in marks if not (keep and mark in spelled)]
             unwritable = [i for i in ids[:length] if i in blocked or i == tokens.end_of_text]
             marks += [tokens.strings[i] for i in unwritable if i in control]

@@ -26,7 +26,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from ..extras import MissingExtraError, require
 from ..places import located
 from . import ark_asr, glm_asr, qwen3_asr, surgery, voxtral
-from .base import ModelError, Recogniser
+from .base import ModelError, Recognizer
 from .files import damage
 from .moonshine import Moonshine
 from .speech_lm import SpeechLM
@@ -47,7 +47,7 @@ class Adapter:
         options: Names of the adapter's own settings.
     """
 
-    build: Callable[..., Recogniser]
+    build: Callable[..., Recognizer]
     architecture: Any
     processor: Any = AutoProcessor
     options: frozenset[str] = frozenset()
@@ -76,7 +76,7 @@ FAMILIES: dict[str, Adapter] = {
 """By `model_type`, and `text`."""
 
 
-def load_recogniser(
+def load_recognizer(
     model: str,
     *,
     revision: str | None = None,
@@ -84,13 +84,13 @@ def load_recogniser(
     dtype: str = "float32",
     family: str | None = None,
     seed: int = 0,
-    quantise: str | None = None,
+    quantize: str | None = None,
     window_seconds: int | None = None,
     keep_decoder_layers: Sequence[int] | None = None,
     options: Mapping[str, Any] | None = None,
     trust_remote_code: bool = False,
     device: torch.device | str = "cpu",
-) -> Recogniser:
+) -> Recognizer:
     """Load a checkpoint and its processor, and put the family's adapter around it.
 
     Args:
@@ -100,7 +100,7 @@ def load_recogniser(
         dtype: Weight type, a torch dtype's name.
         family: Adapter name; None takes it from the configuration's `model_type`, and `text` for language models.
         seed: Seed of random weights.
-        quantise: `int8` reads the weights of linear layers, except the output layer's, in 8 bits: for models that are
+        quantize: `int8` reads the weights of linear layers, except the output layer's, in 8 bits: for models that are
             not trained.
         window_seconds: A shorter audio window (Whisper).
         keep_decoder_layers: Which layers of the text decoder to keep, all if None.
@@ -124,14 +124,14 @@ def load_recogniser(
         adapter = _adapter(model, config, family, options or {})
         processor = adapter.processor.from_pretrained(place, **source)
     weights = getattr(torch, dtype)
-    quantisation = {} if quantise is None else {"quantization_config": _eight_bits()}
+    quantization = {} if quantize is None else {"quantization_config": _eight_bits()}
     if from_scratch:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = adapter.architecture.from_config(config, dtype=weights, trust_remote_code=trust_remote_code)
     else:
         with loading(place, revision, "cannot load the weights of", WHOLE):
-            network = load_weights(adapter.architecture, place, dtype=weights, **source, **quantisation)
+            network = load_weights(adapter.architecture, place, dtype=weights, **source, **quantization)
     check_tokenizer(model, getattr(processor, "tokenizer", processor), network)
     if window_seconds is not None:
         surgery.shorten_window(network, processor, window_seconds, model)
@@ -232,7 +232,7 @@ def _adapter_words(model: str) -> str:
 
 def _eight_bits() -> Any:
     """Transformers' configuration of weights in 8 bits, activations as they are; on any device."""
-    torchao: Any = require("torchao.quantization", extra="quantised", purpose='quantise = "int8"')
+    torchao: Any = require("torchao.quantization", extra="quantized", purpose='quantize = "int8"')
     return TorchAoConfig(torchao.Int8WeightOnlyConfig(set_inductor_config=False))
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from ..extras import require
-from .base import ModelError, Recogniser
+from .base import ModelError, Recognizer
 from .files import file_damage
 
 FOLDER = "adapter"
@@ -26,7 +26,7 @@ _PREFIX = "base_model.model."  # of names in peft's files
 
 
 def add_adapters(
-    recogniser: Recogniser,
+    recognizer: Recognizer,
     *,
     rank: int,
     alpha: float,
@@ -34,10 +34,10 @@ def add_adapters(
     target_modules: Sequence[str] | None = None,
     seed: int = 0,
 ) -> None:
-    """Put adapters into a recogniser and freeze everything else; it writes and scores as before until they are trained.
+    """Put adapters into a recognizer and freeze everything else; it writes and scores as before until they are trained.
 
     Args:
-        recogniser: Whose; layers that are frozen already get none.
+        recognizer: Whose; layers that are frozen already get none.
         rank: Of the factors.
         alpha: Their product counts alpha / rank times.
         dropout: Of their inputs.
@@ -49,15 +49,15 @@ def add_adapters(
         ModelError: A name that no linear layer has, or layers that are all frozen.
     """
     peft: Any = require("peft", extra="lora", purpose="student.lora")
-    network = recogniser.generator
-    targets = _targets(network, target_modules, recogniser.name)
+    network = recognizer.generator
+    targets = _targets(network, target_modules, recognizer.name)
     config = peft.LoraConfig(
         r=rank,
         lora_alpha=alpha,
         lora_dropout=dropout,
         target_modules=targets,
         fan_in_fan_out=isinstance(network.get_submodule(targets[0]), Conv1D),
-        base_model_name_or_path=recogniser.name,
+        base_model_name_or_path=recognizer.name,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

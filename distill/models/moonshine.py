@@ -1,7 +1,7 @@
 """Moonshine: an encoder of raw waveforms and a text decoder (`MoonshineForConditionalGeneration`).
 
 The decoder's prompt is its start token; the model knows the one language it was trained on, which is not named.
-Utterances are encoded one by one: the encoder normalises over time (`GroupNorm`), so that the padding of a batch would
+Utterances are encoded one by one: the encoder normalizes over time (`GroupNorm`), so that the padding of a batch would
 change what it makes of the shorter ones, and its mask would let them hear some of that padding.
 """
 
@@ -29,7 +29,7 @@ WAVEFORMS, LENGTHS = "input_values", "lengths"
 
 @dataclass
 class Moonshine(EncoderDecoder):
-    """A Moonshine checkpoint behind the recogniser's protocol."""
+    """A Moonshine checkpoint behind the recognizer's protocol."""
 
     def __post_init__(self) -> None:
         end = endings.end_of_text(self.name, self.tokenizer, None, self.tokenizer.eos_token_id)

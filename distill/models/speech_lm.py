@@ -1,4 +1,4 @@
-"""Recognisers that are a language model with ears: one sequence of a chat prompt, audio in it, and the transcript.
+"""Recognizers that are a language model with ears: one sequence of a chat prompt, audio in it, and the transcript.
 
 A family is what differs between them: how the prompt is asked for, which token ends a transcript, and how it is read.
 """
@@ -51,7 +51,7 @@ class Family:
 
 @dataclass
 class SpeechLM:
-    """A checkpoint of such a family behind the recogniser's protocol; `end_of_text` overrules the family's."""
+    """A checkpoint of such a family behind the recognizer's protocol; `end_of_text` overrules the family's."""
 
     name: str
     model: nn.Module

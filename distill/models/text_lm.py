@@ -28,7 +28,7 @@ PromptFormat = Literal["auto", "chat", "plain"]
 
 @dataclass
 class TextLM:
-    """A causal language model behind the recogniser's protocol.
+    """A causal language model behind the recognizer's protocol.
 
     Attributes:
         processor: Its tokenizer.

@@ -66,7 +66,7 @@ def request(
 
 
 def _windows(extractor: Any, waveform: np.ndarray) -> torch.Tensor:
-    """[windows, mel bins, frames] of a waveform, padded to whole windows; normalised over all of them together."""
+    """[windows, mel bins, frames] of a waveform, padded to whole windows; normalized over all of them together."""
     made = extractor(
         waveform,
         sampling_rate=SAMPLING_RATE,

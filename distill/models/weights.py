@@ -102,7 +102,7 @@ def check_finite(model: str, network: nn.Module) -> None:
 
 
 def _parts(weight: Tensor) -> Iterator[Tensor]:
-    """The plain tensors of a weight, of which quantised ones have several."""
+    """The plain tensors of a weight, of which quantized ones have several."""
     inner = getattr(weight, "__tensor_flatten__", None)
     parts: Iterable[Tensor] = [getattr(weight, part) for part in inner()[0]] if inner else [weight.detach()]
     return (part for part in parts if part.is_floating_point())

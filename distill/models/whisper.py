@@ -33,7 +33,7 @@ TIMESTAMP = re.compile(r"(<\|\d{1,2}\.\d\d\|>)")
 
 @dataclass
 class Whisper(EncoderDecoder):
-    """A Whisper checkpoint behind the recogniser's protocol.
+    """A Whisper checkpoint behind the recognizer's protocol.
 
     Attributes:
         timestamps: Whether transcripts hold points in time.

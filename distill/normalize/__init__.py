@@ -1,6 +1,6 @@
-"""Text normalisers: what is made of transcripts before they are compared.
+"""Text normalizers: what is made of transcripts before they are compared.
 
-Error rates under different normalisers are not comparable, so each normaliser has a name and a version, and both stand
+Error rates under different normalizers are not comparable, so each normalizer has a name and a version, and both stand
 beside every error rate. The version rises whenever a change could alter a result, and names the libraries that do the
 work.
 """
@@ -16,13 +16,13 @@ from .mandarin import mandarin
 
 
 @dataclass(frozen=True)
-class Normaliser:
-    """A named, versioned text normaliser.
+class Normalizer:
+    """A named, versioned text normalizer.
 
     Attributes:
         name: Its name.
         version: Rises with every change of what it does; names the libraries that do the work, with their versions.
-        apply: The function from a transcript to its normalised form.
+        apply: The function from a transcript to its normalized form.
         rate: The error rate that its texts are compared by: ``wer`` counts words between spaces, ``mer`` (mixed error
             rate) each Chinese character or Japanese kana and each word of other scripts.
     """
@@ -33,8 +33,8 @@ class Normaliser:
     rate: Literal["wer", "mer"] = "wer"
 
 
-def normaliser(name: str) -> Normaliser:
-    """Look a normaliser up by name.
+def normalizer(name: str) -> Normalizer:
+    """Look a normalizer up by name.
 
     * ``none``: the text as it is.
     * ``basic``: Unicode NFKC; lower case; punctuation and symbols (categories P and S) become spaces, except an
@@ -47,11 +47,11 @@ def normaliser(name: str) -> Normaliser:
       in the character error rate. Diacritics stay. ``Twenty-one, please!`` → ``twenty one please``.
     * ``spoken_digits``: ``basic``, with each decimal digit read out by its English word, one by one:
       ``CALL 351`` → ``call three five one``.
-    * ``whisper_english``: the English normaliser of Whisper, under which most English results are published: fillers
+    * ``whisper_english``: the English normalizer of Whisper, under which most English results are published: fillers
       and anything in brackets dropped, contractions written out, spelled-out numbers and amounts of money as digits,
-      British spelling as American. ``Mr. Smith won't, um, pay twenty-one dollars for colour`` →
+      British spelling as American. ``Mr. Smith won't, um, pay twenty-one dollars for color`` →
       ``mister smith will not pay $21 for color``. Needs the extra ``text``.
-    * ``whisper_basic``: Whisper's normaliser for any other language: Unicode NFKC; lower case; anything in brackets
+    * ``whisper_basic``: Whisper's normalizer for any other language: Unicode NFKC; lower case; anything in brackets
       dropped; marks, punctuation and symbols (categories M, P and S) become spaces, so that *we're* is two words and
       vowel signs of Indic scripts are lost. ``Où (rires) est-ce ?`` → ``où est ce``.
     * ``whisper_basic_letters``: ``whisper_basic``, with every letter as a word. Whisper's results on Chinese, Japanese,
@@ -68,19 +68,19 @@ def normaliser(name: str) -> Normaliser:
         name: One of these names.
 
     Returns:
-        The normaliser.
+        The normalizer.
 
     Raises:
         ValueError: There is none of that name; the message lists those there are.
         MissingExtraError: It needs a library that is not installed.
     """
-    if name not in NORMALISERS:
-        raise ValueError(f"there is no text normaliser {name!r}; choose one of: {', '.join(sorted(NORMALISERS))}")
-    return NORMALISERS[name]()
+    if name not in NORMALIZERS:
+        raise ValueError(f"there is no text normalizer {name!r}; choose one of: {', '.join(sorted(NORMALIZERS))}")
+    return NORMALIZERS[name]()
 
 
-def _plain(name: str, version: str, apply: Callable[[str], str]) -> Callable[[], Normaliser]:
-    return lambda: Normaliser(name, version, apply)
+def _plain(name: str, version: str, apply: Callable[[str], str]) -> Callable[[], Normalizer]:
+    return lambda: Normalizer(name, version, apply)
 
 
 def _made(
@@ -88,18 +88,18 @@ def _made(
     version: str,
     make: Callable[[], tuple[Callable[[str], str], str]],
     rate: Literal["wer", "mer"] = "wer",
-) -> Callable[[], Normaliser]:
+) -> Callable[[], Normalizer]:
     """One whose library is loaded when it is first wanted, and named in its version, as it may change what it does."""
 
     @functools.cache
-    def of() -> Normaliser:
+    def of() -> Normalizer:
         apply, libraries = make()
-        return Normaliser(name, f"{version} ({libraries})", apply, rate)
+        return Normalizer(name, f"{version} ({libraries})", apply, rate)
 
     return of
 
 
-NORMALISERS: Mapping[str, Callable[[], Normaliser]] = MappingProxyType(
+NORMALIZERS: Mapping[str, Callable[[], Normalizer]] = MappingProxyType(
     {
         "none": _plain("none", "1", plain.unchanged),
         "basic": _plain("basic", "2", plain.basic),
@@ -112,4 +112,4 @@ NORMALISERS: Mapping[str, Callable[[], Normaliser]] = MappingProxyType(
         "mandarin": _made("mandarin", "2", mandarin, "mer"),
     }
 )
-"""What makes each normaliser, by its name."""
+"""What makes each normalizer, by its name."""

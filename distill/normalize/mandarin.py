@@ -21,12 +21,12 @@ _APOSTROPHE_BESIDE_UNSPACED = re.compile(f"(?<=[{UNSPACED}])'|'(?=[{UNSPACED}])"
 
 
 def mandarin() -> tuple[Callable[[str], str], str]:
-    """``mandarin``, as :func:`distill.normalize.normaliser` describes it, and the library behind it with its version.
+    """``mandarin``, as :func:`distill.normalize.normalizer` describes it, and the library behind it with its version.
 
     Raises:
         MissingExtraError: wetext is not installed.
     """
-    library = require("wetext", extra="text", purpose="the text normaliser mandarin")
+    library = require("wetext", extra="text", purpose="the text normalizer mandarin")
     # Half-width forms come from NFKC below, punctuation goes by its Unicode category; erhua and interjections stay.
     grammar = library.Normalizer(lang="zh", operator="tn", traditional_to_simple=True)
     return functools.partial(_apply, grammar.normalize), versions("wetext")

@@ -1,10 +1,10 @@
-"""Normalisers that know no language, and digits read out in English."""
+"""Normalizers that know no language, and digits read out in English."""
 
 import re
 import unicodedata
 
 _DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-# What keyboards, recognisers and typesetters put where ' belongs; left and right quotes, primes, accents that stand
+# What keyboards, recognizers and typesetters put where ' belongs; left and right quotes, primes, accents that stand
 # alone, and the letters for a glottal stop.
 _APOSTROPHES = "'\u2018\u2019\u201b\u2032\u00b4`\u02b9\u02bb\u02bc\u02bd\uff07"
 _APOSTROPHE = re.compile(f"[{_APOSTROPHES}]")
@@ -27,12 +27,12 @@ def unchanged(text: str) -> str:
 
 
 def basic(text: str) -> str:
-    """``basic``, as :func:`distill.normalize.normaliser` describes it."""
+    """``basic``, as :func:`distill.normalize.normalizer` describes it."""
     text = "".join(c for c in _UNSEEN_SPACE.sub(" ", text) if unicodedata.category(c) != "Cf")
     # Before NFKC, which makes a space and a combining accent of ´, and 11⁄2 of 1½.
     text = _parted_numbers(_APOSTROPHE.sub("'", _OUTER_APOSTROPHE.sub(" ", text)))
     # Lower-casing makes two characters of İ, the second a dot that no other i has. It can also leave a sequence that
-    # composes, hence the second normalisation.
+    # composes, hence the second normalization.
     lower = unicodedata.normalize("NFKC", text).replace("\u0130", "I").lower()
     text = unicodedata.normalize("NFKC", lower)
     inner = {match.start() for match in _INNER_APOSTROPHE.finditer(text)}
@@ -59,6 +59,6 @@ def drop_spaces_beside_unspaced(text: str) -> str:
 
 
 def spoken_digits(text: str) -> str:
-    """``spoken_digits``, as :func:`distill.normalize.normaliser` describes it."""
+    """``spoken_digits``, as :func:`distill.normalize.normalizer` describes it."""
     digits = ((c, unicodedata.decimal(c, None)) for c in unicodedata.normalize("NFKC", text))
     return basic("".join(c if digit is None else f" {_DIGIT_WORDS[digit]} " for c, digit in digits))

@@ -1,4 +1,4 @@
-"""What stands in a normaliser's version for the libraries behind it."""
+"""What stands in a normalizer's version for the libraries behind it."""
 
 from importlib import metadata
 

@@ -1,11 +1,11 @@
-"""Whisper's text normalisers (Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", app. C).
+"""Whisper's text normalizers (Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", app. C).
 
 The code is that of transformers, which follows the original. The original's table of 1,739 British and American
 spellings is not part of transformers; it comes with the package whisper-normalizer, whose own code is not used because
 it departs from the original (it rewrites *kinda*, for one).
 """
 
-# transformers is imported where it is used: that takes seconds, and many runs use other normalisers.
+# transformers is imported where it is used: that takes seconds, and many runs use other normalizers.
 import json
 from collections.abc import Callable
 from importlib import resources
@@ -15,23 +15,23 @@ from .versions import versions
 
 
 def english() -> tuple[Callable[[str], str], str]:
-    """The English normaliser, and the libraries behind it with their versions.
+    """The English normalizer, and the libraries behind it with their versions.
 
     White space at either end is stripped, which the original leaves there.
 
     Raises:
         MissingExtraError: whisper-normalizer is not installed.
     """
-    package = require("whisper_normalizer", extra="text", purpose="the text normaliser whisper_english")
+    package = require("whisper_normalizer", extra="text", purpose="the text normalizer whisper_english")
     from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
     table = resources.files(package).joinpath("normalizers", "english.json").read_text(encoding="utf-8")
-    normalise = EnglishTextNormalizer(json.loads(table))
-    return lambda text: normalise(text).strip(), versions("transformers", "whisper-normalizer")
+    normalize = EnglishTextNormalizer(json.loads(table))
+    return lambda text: normalize(text).strip(), versions("transformers", "whisper-normalizer")
 
 
 def basic(*, split_letters: bool) -> tuple[Callable[[str], str], str]:
-    """The normaliser for any language, and the library behind it with its version.
+    """The normalizer for any language, and the library behind it with its version.
 
     White space at either end is stripped, which the original leaves there.
 
@@ -40,5 +40,5 @@ def basic(*, split_letters: bool) -> tuple[Callable[[str], str], str]:
     """
     from transformers.models.whisper.english_normalizer import BasicTextNormalizer
 
-    normalise = BasicTextNormalizer(split_letters=split_letters)
-    return lambda text: normalise(text).strip(), versions("transformers")
+    normalize = BasicTextNormalizer(split_letters=split_letters)
+    return lambda text: normalize(text).strip(), versions("transformers")

@@ -25,7 +25,7 @@ from overlap.estimates.table import text_table
 from ..data.audio import duration
 from ..data.batch import AudioSource
 from ..data.manifest import Utterance
-from ..models import Recogniser, load_recogniser
+from ..models import Recognizer, load_recognizer
 from ..recipe import SupportSettings
 from ..scoring.pair import Pair
 from ..scoring.served import compare_lists
@@ -195,7 +195,7 @@ def preflight(
     audio = statistics.median(duration(utterance) for utterance in utterances)
     noise = None
     if has_weights(teacher.reader.name) and limit >= teacher.listed:
-        local = load_recogniser(teacher.reader.name)
+        local = load_recognizer(teacher.reader.name)
         noise = engine_noise(local, teacher, source, utterances, k, max_new_tokens=max_new_tokens)
     return Preflight(
         url=teacher.client.url,
@@ -215,7 +215,7 @@ def preflight(
 
 
 def engine_noise(
-    local: Recogniser,
+    local: Recognizer,
     teacher: ServedTeacher,
     source: AudioSource,
     utterances: Sequence[Utterance],

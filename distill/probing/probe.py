@@ -18,7 +18,7 @@ from ..data.batch import AudioSource, Batch
 from ..data.manifest import Utterance
 from ..evaluation.transcribe import Progress
 from ..limits import settled
-from ..models import Recogniser, Transcripts
+from ..models import Recognizer, Transcripts
 from ..recipe import Decoding, SupportSettings
 from ..recipe.readings import UNDECIDED
 from ..scoring.pair import Pair
@@ -89,7 +89,7 @@ def probe(
     """Measure overlap on one kind of states.
 
     Args:
-        pair: The two recognisers; everything is in the student's ids.
+        pair: The two recognizers; everything is in the student's ids.
         source: Reads the audio.
         utterances: The probe set.
         support: k and temperature.
@@ -137,7 +137,7 @@ def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding)
     """The transcripts of a batch whose states are looked at, in the student's tokens.
 
     Args:
-        pair: The two recognisers.
+        pair: The two recognizers.
         batch: The utterances.
         states: Who writes: `student`, `teacher`, or `reference` for the manifest's text.
         decoding: How.
@@ -154,7 +154,7 @@ def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding)
     return pair.in_students_ids(written, writer)
 
 
-def _replay(rows: Sequence[tuple[Sequence[int], bool]], student: Recogniser) -> Transcripts:
+def _replay(rows: Sequence[tuple[Sequence[int], bool]], student: Recognizer) -> Transcripts:
     length = max(len(ids) for ids, _ in rows)
     ids = torch.full((len(rows), length), student.tokens.end_of_text, dtype=torch.long)
     mask = torch.zeros(len(rows), length, dtype=torch.bool)

@@ -83,7 +83,7 @@ def show(
     """Let one transcript be written and score it with both models.
 
     Args:
-        pair: The two recognisers.
+        pair: The two recognizers.
         source: Reads the audio.
         utterance: Which; `reference` states need its text.
         support: k and temperature.

@@ -78,9 +78,9 @@ class TerminalProgress(Observer):
     def decision(self, row: Mapping[str, Any]) -> None:
         """Print everything but `stay`."""
         if row["decision"] != "stay":
-            colour = {"advance": "green", "end": "bold", "stop": "yellow"}.get(row["decision"], "red")
+            color = {"advance": "green", "end": "bold", "stop": "yellow"}.get(row["decision"], "red")
             what, why = decision_words(row)
-            self.console.print(Text.assemble((what, colour), ": ", why))
+            self.console.print(Text.assemble((what, color), ": ", why))
 
     def evaluation(self, row: Mapping[str, Any]) -> None:
         """Print the error rate."""

@@ -44,7 +44,7 @@ class SpecAugment(Section):
     max_time_share: Share = 0.1
     """Longest of them, as a share of the utterance; each is drawn evenly up to it."""
     frequency_masks: Count = 2
-    """Bands, centred evenly on the mel scale between 200 and 7000 Hz."""
+    """Bands, centered evenly on the mel scale between 200 and 7000 Hz."""
     max_bandwidth: Share = 0.5
     """Broadest of them, as a share of the frequency in its middle; each is drawn evenly from a tenth of it up."""
     probability: Probability = 1.0

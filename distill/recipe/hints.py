@@ -22,7 +22,7 @@ USUAL: dict[str, tuple[str, ...]] = {
     "evaluation.manifest": ("eval_dataset", "eval_manifest", "test_manifest", "validation_manifest", "test_dataset"),
     "evaluation.every": ("eval_steps", "eval_every", "eval_interval"),
     "evaluation.batch_size": ("per_device_eval_batch_size", "eval_batch_size"),
-    "evaluation.normaliser": ("normalizer", "text_normalizer"),
+    "evaluation.normalizer": ("normalizer", "text_normalizer"),
     "checkpoint.every": ("save_steps", "save_every", "checkpoint_every", "save_interval"),
     "checkpoint.keep": ("save_total_limit",),
     "tracking.trackers": ("report_to", "loggers", "logger", "log_with"),

@@ -12,7 +12,7 @@ from .section import Positive, Section
 class Lora(Section):
     """Train low-rank changes of linear layers and leave the weights as they are (Hu et al. 2021, arXiv 2106.09685).
 
-    Optimiser state shrinks to that of the adapters, which are float32 whatever the weights are. Learning rates are
+    Optimizer state shrinks to that of the adapters, which are float32 whatever the weights are. Learning rates are
     about ten times those of whole weights.
     """
 

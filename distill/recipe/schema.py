@@ -19,7 +19,7 @@ States = Literal["student", "fixed", "teacher", "reference"]
 
 
 class Model(Section):
-    """A recogniser or text model: a directory or Hub name that `from_pretrained` accepts."""
+    """A recognizer or text model: a directory or Hub name that `from_pretrained` accepts."""
 
     model: Text
     """Directory, relative to the recipe, `demo:teacher` or `demo:student`, or a name on the Hub."""
@@ -84,11 +84,11 @@ class Student(Model):
 
 
 class Teacher(Model):
-    """The recogniser that is learnt from: here, or behind a server at `url`."""
+    """The recognizer that is learned from: here, or behind a server at `url`."""
 
     device: str | None = None
     """Where its weights are, such as "cpu" or "cuda:1"; None puts them beside the student's."""
-    quantise: Literal["int8"] | None = None
+    quantize: Literal["int8"] | None = None
     """Weights of linear layers in 8 bits, a scale each row, through torchao; None leaves them as `dtype` says."""
     url: str | None = None
     """Of a server that returns log-probabilities of prompts; `model` then names the tokenizer, no weights are read."""
@@ -97,8 +97,8 @@ class Teacher(Model):
 
     @model_validator(mode="after")
     def _either_here_or_there(self) -> Teacher:
-        if self.quantise is not None and self.from_scratch:
-            raise ValueError("quantise: there are no weights to read with from_scratch = true; remove one of them")
+        if self.quantize is not None and self.from_scratch:
+            raise ValueError("quantize: there are no weights to read with from_scratch = true; remove one of them")
         if self.url is None:
             if self.server != Server():
                 raise ValueError("server: says how a server is asked; give its url as well, or remove the table")
@@ -111,7 +111,7 @@ class Teacher(Model):
             "keep_decoder_layers",
             "freeze_encoder",
             "device",
-            "quantise",
+            "quantize",
         )
         given = [name for name in local if getattr(self, name) != type(self).model_fields[name].default]
         if given:
@@ -183,7 +183,7 @@ class Evaluation(Section):
     """The set, with reference texts."""
     name: FileName = "test"
     """What tables and files call it."""
-    normaliser: Text = "basic"
+    normalizer: Text = "basic"
     """What both sides go through before they are compared: basic, spoken_digits, whisper_basic, whisper_basic_letters,
     and with the extra `text` whisper_english and mandarin."""
     batch_size: PositiveInt = 32
@@ -240,7 +240,7 @@ class Recipe(Section):
     evaluation: Evaluation | None = None
     """Error rates during training; None measures none. Tables, figures and verdicts show those of this set."""
     further_evaluations: tuple[Evaluation, ...] = ()
-    """More sets, each under its own name and normaliser: a `[[further_evaluations]]` table each."""
+    """More sets, each under its own name and normalizer: a `[[further_evaluations]]` table each."""
     checkpoint: Checkpoints = Checkpoints()
     """When the run is saved."""
     tracking: Tracking = Tracking()

@@ -1,4 +1,4 @@
-"""The stages of a recipe, one section a type, each with data, optimisation settings and a gate of its own."""
+"""The stages of a recipe, one section a type, each with data, optimization settings and a gate of its own."""
 
 from __future__ import annotations
 
@@ -128,12 +128,12 @@ class DivergenceObjective(Section):
     support: Literal["union", "teacher", "student", "vocabulary"] = "union"
     """The set: the two top-k sets together, one of them, or every token (those that both models have)."""
     divergence: Literal["forward_kl", "reverse_kl", "jensen_shannon"] = "forward_kl"
-    """KL of the teacher's distribution from the student's, of the student's from the teacher's, or the generalised
+    """KL of the teacher's distribution from the student's, of the student's from the teacher's, or the generalized
     Jensen-Shannon divergence of GKD (arXiv 2306.13649)."""
     beta: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     """Of `jensen_shannon`: towards 0 it acts as the forward KL, towards 1 as the reverse."""
     tail: bool = True
-    """Count what lies outside the set as one more token. Without it both models are renormalised on the set, and mass
+    """Count what lies outside the set as one more token. Without it both models are renormalized on the set, and mass
     that the student moves out of it costs nothing: in a vocabulary of tens of thousands, it goes. Nothing lies outside
     `support = "vocabulary"`, where it is false."""
 
@@ -171,7 +171,7 @@ class PolicyGradientObjective(Section):
 
 
 NAMED_OBJECTIVES = {"paper": DivergenceObjective(type="divergence", tail=False)}
-"""Objectives that one word stands for: that of arXiv 2605.28139, Eq. 1, the forward KL renormalised on the union."""
+"""Objectives that one word stands for: that of arXiv 2605.28139, Eq. 1, the forward KL renormalized on the union."""
 
 
 def _named(value: Any) -> Any:
@@ -202,7 +202,7 @@ class OffPolicy(Section):
 
 
 class OnPolicyStage(StageBase):
-    """The teacher's judgement of the student's own transcripts; by default the forward KL on the union of both top-k
+    """The teacher's judgment of the student's own transcripts; by default the forward KL on the union of both top-k
     sets, what lies outside counted as one more token."""
 
     type: Literal["opd"]

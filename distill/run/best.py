@@ -29,7 +29,7 @@ class Best:
         step: Training step that they are of.
         stage: Its stage.
         set: Evaluation set.
-        rate: `wer` or `mer`, as the set's normaliser asks.
+        rate: `wer` or `mer`, as the set's normalizer asks.
         value: The error rate, a proportion.
     """
 
@@ -67,13 +67,13 @@ def better(row: Mapping[str, Any], than: Best | None) -> Best | None:
     return Best(row["step"], row["stage"], row["set"], rate, value)
 
 
-def save(run: Path, best: Best, recogniser: Any, weights: Mapping | None, data: TrainingData | None) -> Path:
+def save(run: Path, best: Best, recognizer: Any, weights: Mapping | None, data: TrainingData | None) -> Path:
     """Write weights as the best ones, there whole or not at all; earlier ones stay until `prune`.
 
     Args:
         run: The run directory.
         best: What they are.
-        recogniser: Student.
+        recognizer: Student.
         weights: Of the student, where they are not simply its own.
         data: What the student was trained on, if that is known.
     """
@@ -81,7 +81,7 @@ def save(run: Path, best: Best, recogniser: Any, weights: Mapping | None, data: 
     temporary = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     with writing(target, temporary):
-        save_model(temporary, recogniser, weights, data)
+        save_model(temporary, recognizer, weights, data)
         (temporary / ABOUT).write_text(json.dumps(asdict(best), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     temporary.rename(target)

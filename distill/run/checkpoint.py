@@ -1,4 +1,4 @@
-"""Checkpoints: weights for `from_pretrained`, the optimiser, and the state of the loop, there whole or not at all.
+"""Checkpoints: weights for `from_pretrained`, the optimizer, and the state of the loop, there whole or not at all.
 
 Random numbers are a function of (seed, stage, step), so there is no generator state to save.
 """
@@ -23,7 +23,7 @@ from ..models.lora import FOLDER, has_adapters, merged, save_adapters
 from .training_data import TrainingData
 
 STATE = "state.json"
-OPTIMISER = "optimiser.pt"
+OPTIMIZER = "optimizer.pt"
 _NAME = re.compile(r"step-(\d{6,})")
 
 
@@ -67,20 +67,20 @@ def directory(run: Path, step: int) -> Path:
 
 def save(
     run: Path,
-    recogniser: Any,
+    recognizer: Any,
     state: TrainingState,
     weights: Mapping | None,
-    optimiser: Mapping | None,
+    optimizer: Mapping | None,
     training_data: TrainingData | None = None,
 ) -> Path:
     """Write a checkpoint beside the others and move it into place.
 
     Args:
         run: The run directory.
-        recogniser: Student.
+        recognizer: Student.
         state: Where the run stands.
         weights: Of the student, where they are not simply its own.
-        optimiser: Its state, unless the checkpoint opens a stage.
+        optimizer: Its state, unless the checkpoint opens a stage.
         training_data: What the student was trained on, if that is known.
 
     Returns:
@@ -90,10 +90,10 @@ def save(
     temporary = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     with writing(target, temporary):
-        save_model(temporary, recogniser, weights, training_data)
-        if optimiser is not None:
-            with (temporary / OPTIMISER).open("wb") as file:  # given a path, torch hides why it cannot write
-                torch.save(optimiser, file)
+        save_model(temporary, recognizer, weights, training_data)
+        if optimizer is not None:
+            with (temporary / OPTIMIZER).open("wb") as file:  # given a path, torch hides why it cannot write
+                torch.save(optimizer, file)
         (temporary / STATE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
         # The logs too: after a power cut, a checkpoint must not count rows that never reached the disk.
         for path in (path for path in (*temporary.rglob("*"), *run.glob("*")) if path.is_file()):
@@ -111,19 +111,19 @@ def save(
     return target
 
 
-def save_model(folder: Path, recogniser: Any, weights: Mapping | None, training_data: TrainingData | None) -> None:
+def save_model(folder: Path, recognizer: Any, weights: Mapping | None, training_data: TrainingData | None) -> None:
     """Write a student for `from_pretrained`, its adapters apart as well, and what it was trained on.
 
     Args:
         folder: Where; made.
-        recogniser: Student.
+        recognizer: Student.
         weights: Of the student, where they are not simply its own.
         training_data: What it was trained on, if that is known.
     """
-    if weights is not None and has_adapters(recogniser.generator):
-        save_adapters(recogniser.generator, weights, folder / FOLDER)
-        weights = merged(recogniser.generator, weights)
-    recogniser.save(folder, weights)
+    if weights is not None and has_adapters(recognizer.generator):
+        save_adapters(recognizer.generator, weights, folder / FOLDER)
+        weights = merged(recognizer.generator, weights)
+    recognizer.save(folder, weights)
     if training_data is not None:
         training_data.write(folder)
 
@@ -140,7 +140,7 @@ def load(path: Path) -> tuple[TrainingState, Mapping | None]:
         path: The checkpoint.
 
     Returns:
-        The state of the loop, and the optimiser's where the checkpoint is not at the beginning of a stage or the end.
+        The state of the loop, and the optimizer's where the checkpoint is not at the beginning of a stage or the end.
 
     Raises:
         CheckpointError: A file is missing or damaged; names it, and the checkpoint before this one.
@@ -149,7 +149,7 @@ def load(path: Path) -> tuple[TrainingState, Mapping | None]:
         if folder.is_dir() and (found := damage(folder)):
             raise _lost(path, found)
     state = load_state(path)
-    return state, load_optimiser(path) if state.stage_step and state.outcome is None else None
+    return state, load_optimizer(path) if state.stage_step and state.outcome is None else None
 
 
 def load_state(path: Path) -> TrainingState:
@@ -167,20 +167,20 @@ def load_state(path: Path) -> TrainingState:
         raise _lost(path, f"{file} is cut short or damaged ({error})") from error
 
 
-def load_optimiser(path: Path) -> Mapping:
-    """The optimiser's state and its schedule's.
+def load_optimizer(path: Path) -> Mapping:
+    """The optimizer's state and its schedule's.
 
     Raises:
         CheckpointError: It is missing or damaged.
     """
-    file = path / OPTIMISER
+    file = path / OPTIMIZER
     if not file.exists():
         raise _lost(path, f"{file} is missing, without which learning rate and momentum would begin anew")
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (EOFError, OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         raise _lost(path, f"{file} is cut short or damaged ({type(error).__name__})") from error
-    if not isinstance(state, dict) or not {"optimiser", "scheduler"} <= state.keys():
+    if not isinstance(state, dict) or not {"optimizer", "scheduler"} <= state.keys():
         raise _lost(path, f"{file} holds no optimizer's state")
     return state
 

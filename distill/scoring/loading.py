@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 
-from ..models import ModelError, Recogniser, load_recogniser
+from ..models import ModelError, Recognizer, load_recognizer
 from ..models.lora import FOLDER, add_adapters, load_adapters
 from ..models.surgery import checkpoint_gradients
 from ..recipe import Model, Student, Teacher
 from ..teacher import ServedTeacher, load_served_teacher
 
 
-def load_teacher(section: Teacher, device: torch.device | str, *, k: int, seed: int = 0) -> Recogniser | ServedTeacher:
+def load_teacher(section: Teacher, device: torch.device | str, *, k: int, seed: int = 0) -> Recognizer | ServedTeacher:
     """A teacher, here or behind its server; it is never trained.
 
     Args:
@@ -28,7 +28,7 @@ def load_teacher(section: Teacher, device: torch.device | str, *, k: int, seed: 
     if section.url is not None:
         return load_served_teacher(section, k)
     place = device if section.device is None else _present(section.device)
-    teacher = load_model(section, seed, place, quantise=section.quantise)
+    teacher = load_model(section, seed, place, quantize=section.quantize)
     teacher.generator.requires_grad_(False)
     teacher.freeze_encoder(section.encoder_cache_mib)
     return teacher
@@ -36,7 +36,7 @@ def load_teacher(section: Teacher, device: torch.device | str, *, k: int, seed: 
 
 def load_student(
     section: Student, seed: int = 0, device: torch.device | str = "cpu", weights: Path | None = None
-) -> Recogniser:
+) -> Recognizer:
     """A student, ready to be trained: what is frozen is, adapters are in place.
 
     Args:
@@ -68,8 +68,8 @@ def load_model(
     seed: int = 0,
     device: torch.device | str = "cpu",
     weights: Path | None = None,
-    quantise: str | None = None,
-) -> Recogniser:
+    quantize: str | None = None,
+) -> Recognizer:
     """The model of a recipe's section.
 
     Args:
@@ -77,13 +77,13 @@ def load_model(
         seed: Of weights drawn at random.
         device: Where the model goes.
         weights: A checkpoint of a run whose weights it takes instead.
-        quantise: Read the weights in 8 bits, with `int8`.
+        quantize: Read the weights in 8 bits, with `int8`.
 
     Raises:
-        ModelError, MissingExtraError: As `load_recogniser`.
+        ModelError, MissingExtraError: As `load_recognizer`.
     """
     if weights is not None:
-        return load_recogniser(
+        return load_recognizer(
             str(weights),
             dtype=model.dtype,
             family=model.family,
@@ -91,14 +91,14 @@ def load_model(
             trust_remote_code=model.trust_remote_code,
             device=device,
         )
-    return load_recogniser(
+    return load_recognizer(
         model.model,
         revision=model.revision,
         from_scratch=model.from_scratch,
         dtype=model.dtype,
         family=model.family,
         seed=seed,
-        quantise=quantise,
+        quantize=quantize,
         window_seconds=model.window_seconds,
         keep_decoder_layers=model.keep_decoder_layers,
         options=model.options,

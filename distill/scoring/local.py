@@ -13,7 +13,7 @@ from overlap.core.topk import Support
 from overlap.estimates.group_sums import GroupSums
 
 from ..data.batch import Batch
-from ..models import Recogniser, Transcripts
+from ..models import Recognizer, Transcripts
 from ..recipe import SupportSettings
 from ..teacher import ServedTeacher
 from ..timing import Stopwatch
@@ -86,7 +86,7 @@ def compare(
     """Score the same transcripts with both models and account for every position.
 
     Args:
-        pair: The two recognisers; transcripts are in the student's ids.
+        pair: The two recognizers; transcripts are in the student's ids.
         batch: Utterances and their audio.
         transcripts: Tokens at whose positions the models are compared.
         support: k and temperature.
@@ -151,7 +151,7 @@ def account(
     return overlap.account(transcripts.mask, reasons, unfinished=~transcripts.finished.unsqueeze(-1))
 
 
-def refuse_undefined(logits: Tensor, role: str, recogniser: Recogniser, batch: Batch, transcripts: Transcripts) -> None:
+def refuse_undefined(logits: Tensor, role: str, recognizer: Recognizer, batch: Batch, transcripts: Transcripts) -> None:
     """Raise where a model's logits at real positions are not numbers.
 
     Raises:
@@ -162,7 +162,7 @@ def refuse_undefined(logits: Tensor, role: str, recogniser: Recogniser, batch: B
     if len(wrong):
         row, position = wrong[0].tolist()
         raise LogitsError(
-            f"{role} {recogniser.name!r}: NaN or infinite logits at {len(wrong)} of {int(transcripts.mask.sum())} "
+            f"{role} {recognizer.name!r}: NaN or infinite logits at {len(wrong)} of {int(transcripts.mask.sum())} "
             f"positions, first at position {position} of utterance {batch.utterances[row].id!r}. Check its weights and "
             "dtype (float16 overflows where bfloat16 does not), or lower the learning rate if it was just trained."
         )

@@ -13,7 +13,7 @@ from overlap.vocab.alignment import Alignment
 from overlap.vocab.coverage import Coverage
 from overlap.vocab.token_bytes import TokenBytes, token_bytes
 
-from ..models import Recogniser, Transcriber, Transcripts
+from ..models import Recognizer, Transcriber, Transcripts
 from ..models.base import pack
 from ..models.vocabulary import Tokens
 from ..teacher import ServedTeacher
@@ -44,7 +44,7 @@ class TeacherView:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two recognisers whose distributions can be compared.
+    """Two recognizers whose distributions can be compared.
 
     Attributes:
         student: Who writes and learns; everything is in its ids.
@@ -58,8 +58,8 @@ class Pair:
             other's as they stand.
     """
 
-    student: Recogniser
-    teacher: Recogniser | ServedTeacher
+    student: Recognizer
+    teacher: Recognizer | ServedTeacher
     vocabulary: overlap.VocabularyMap | None
     blocked: Tensor
     teacher_blocked: Tensor
@@ -67,8 +67,8 @@ class Pair:
     same_text: bool = True
 
     @classmethod
-    def from_models(cls, student: Recogniser, teacher: Recogniser | ServedTeacher, k: int) -> Pair:
-        """Pair two recognisers, by the bytes of their tokens where their vocabularies differ.
+    def from_models(cls, student: Recognizer, teacher: Recognizer | ServedTeacher, k: int) -> Pair:
+        """Pair two recognizers, by the bytes of their tokens where their vocabularies differ.
 
         Raises:
             PairError: If no token is shared, or k is larger than the tokens that a transcript can hold.
@@ -86,7 +86,7 @@ class Pair:
         return pair
 
     @classmethod
-    def _mapped(cls, student: Recogniser, teacher: Recogniser | ServedTeacher) -> Pair:
+    def _mapped(cls, student: Recognizer, teacher: Recognizer | ServedTeacher) -> Pair:
         ours, theirs = student.tokens, teacher.tokens
         spelled, device = (_bytes(student), _bytes(teacher)), ours.blocked.device
         vocabulary = overlap.VocabularyMap.from_bytes(
@@ -231,7 +231,7 @@ def _text_ids(spelled: TokenBytes, tokens: Tokens) -> list[int]:
     return [i for i, bytes_ in enumerate(spelled) if bytes_ is not None and i not in spelled.spare and not blocked[i]]
 
 
-def _bytes(recogniser: Transcriber) -> TokenBytes:
+def _bytes(recognizer: Transcriber) -> TokenBytes:
     """Bytes of the ids that name tokens."""
-    table, size = token_bytes(recogniser.tokenizer), recogniser.tokens.size
+    table, size = token_bytes(recognizer.tokenizer), recognizer.tokens.size
     return table if len(table) <= size else TokenBytes(table[:size], (i for i in table.spare if i < size))

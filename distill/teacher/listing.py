@@ -22,7 +22,7 @@ class Reply:
     """What a server said of a prompt that ends in a transcript.
 
     Attributes:
-        prompt_ids: The prompt as the server tokenised it, the transcript at its end; None where it lists no id.
+        prompt_ids: The prompt as the server tokenized it, the transcript at its end; None where it lists no id.
         rows: Log-probabilities by id at each of the transcript's tokens and at the position after them. A row may hold
             the prompt's own token beside the best ones.
     """

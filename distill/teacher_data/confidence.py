@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data.batch import Batch
 from ..evaluation.transcribe import write
-from ..models import Recogniser, Transcripts
+from ..models import Recognizer, Transcripts
 from ..recipe import Decoding
 from ..scoring.local import LogitsError
 from ..teacher import ServedTeacher
@@ -39,7 +39,7 @@ class Transcript:
 
 
 @torch.no_grad()
-def transcripts(teacher: Recogniser | ServedTeacher, batch: Batch, decoding: Decoding) -> list[Transcript]:
+def transcripts(teacher: Recognizer | ServedTeacher, batch: Batch, decoding: Decoding) -> list[Transcript]:
     """Transcripts of a batch with their confidence, which costs one forward pass, or one more question to a server.
 
     Raises:

@@ -9,7 +9,7 @@ import numpy as np
 
 from overlap.estimates.sequences import repetition
 
-from ..normalize import normaliser
+from ..normalize import normalizer
 from ..recipe import Filters
 from .confidence import Transcript
 from .languages import script_share
@@ -76,7 +76,7 @@ def repeats(text: str) -> int:
         (3, 2, 3, 1)
     """
     # Every word is followed by a space, so that the last of a row counts as the others do.
-    characters = np.frombuffer(f"{normaliser('basic').apply(text)} ".encode("utf-32-le"), np.uint32)
+    characters = np.frombuffer(f"{normalizer('basic').apply(text)} ".encode("utf-32-le"), np.uint32)
     most = 1
     for period in range(1, min(LONGEST_PHRASE, len(characters) // 2) + 1):
         breaks = np.flatnonzero(characters[period:] != characters[:-period])

@@ -19,7 +19,7 @@ from ..data.batching import duration_batches
 from ..data.manifest import Utterance
 from ..data.sampling import seed_of
 from ..evaluation.transcribe import Progress
-from ..models import Recogniser, weights_digest
+from ..models import Recognizer, weights_digest
 from ..recipe import Transcription
 from ..teacher import ServedTeacher
 from .confidence import transcripts
@@ -28,7 +28,7 @@ from .journal import Row, append_batch, open_journal, unread_at_first
 SKIP = 'or leave such utterances out with the filter unusable_audio = "drop" (--unusable-audio drop)'
 
 
-def identity(teacher: Recogniser | ServedTeacher) -> dict[str, Any]:
+def identity(teacher: Recognizer | ServedTeacher) -> dict[str, Any]:
     """Who a teacher is: its name, its revision on the Hub if it came from there, and a digest of its weights.
 
     Of weights behind a server nothing is known but what the server calls them and where it has them from.
@@ -57,7 +57,7 @@ class JobResult:
 
 def run_job(
     journal: Path,
-    teacher: Recogniser | ServedTeacher,
+    teacher: Recognizer | ServedTeacher,
     source: AudioSource,
     utterances: Sequence[Utterance],
     transcription: Transcription,
@@ -163,7 +163,7 @@ def _durations(utterances: Sequence[Utterance], skip: bool) -> tuple[dict[str, f
 
 
 def _written(
-    teacher: Recogniser | ServedTeacher,
+    teacher: Recognizer | ServedTeacher,
     source: AudioSource,
     utterances: Sequence[Utterance],
     transcription: Transcription,

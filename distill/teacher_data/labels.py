@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..data.manifest import Utterance
-from ..models import Recogniser, Transcripts
+from ..models import Recognizer, Transcripts
 from ..models.base import pack
 from ..models.vocabulary import Tokens
 
@@ -92,7 +92,7 @@ def label(utterance: Utterance, tokens: Tokens) -> tuple[list[int] | None, Sourc
     return (ids, "written") if _writable(ids, tokens) else (None, "control tokens")
 
 
-def labels(student: Recogniser, utterances: Sequence[Utterance]) -> Transcripts:
+def labels(student: Recognizer, utterances: Sequence[Utterance]) -> Transcripts:
     """The labels of a batch in the student's tokens, each closed by the end of text unless its teacher was cut off."""
     known = [label(utterance, student.tokens) for utterance in utterances]
     encoded = student.encode([utterance.text or "" for utterance in utterances])

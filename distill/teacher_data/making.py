@@ -29,9 +29,9 @@ from ..evaluation.scoring import TranscriptScore, score_transcripts
 from ..evaluation.transcribe import Progress
 from ..files import writing
 from ..limits import settled
-from ..models import Recogniser
+from ..models import Recognizer
 from ..models.vocabulary import Tokens
-from ..normalize import normaliser as find_normaliser
+from ..normalize import normalizer as find_normalizer
 from ..recipe import Decoding, Filters, Teacher, Transcription
 from ..run.at_work import at_work, refuse_if_at_work
 from ..run.run_directory import write_atomically
@@ -97,13 +97,13 @@ class TeacherData:
 
 def teacher_data(
     output: Path,
-    teacher: Recogniser | ServedTeacher,
+    teacher: Recognizer | ServedTeacher,
     source: AudioSource,
     utterances: Sequence[Utterance],
     transcription: Transcription,
     filters: Filters,
     *,
-    normaliser: str | None = None,
+    normalizer: str | None = None,
     progress: Progress | None = None,
 ) -> TeacherData:
     """Let a teacher transcribe, and filter what it wrote; the journal beside `output` is the only file written.
@@ -117,7 +117,7 @@ def teacher_data(
         utterances: What is transcribed, with different ids.
         transcription: How, and in which batches.
         filters: What is dropped.
-        normaliser: Score the texts against the references that there are, under this normaliser; None does not.
+        normalizer: Score the texts against the references that there are, under this normalizer; None does not.
         progress: Called with utterances done, at the start and after each batch.
 
     Raises:
@@ -158,7 +158,7 @@ def teacher_data(
             for name in Filters.model_fields
         ),
         padding_share=padding_share(job.seconds, job.batches),
-        scores=_scores(judged, normaliser) if normaliser else {},
+        scores=_scores(judged, normalizer) if normalizer else {},
         n_ids_known=len(known),
         n_recut=sum(row["token_ids"] != ids for row, ids in zip(known, again, strict=True)),
     )
@@ -166,7 +166,7 @@ def teacher_data(
 
 
 def transcribe_manifest(
-    teacher: str | Teacher | Recogniser | ServedTeacher,
+    teacher: str | Teacher | Recognizer | ServedTeacher,
     manifest: str | Path,
     output: str | Path,
     *,
@@ -174,20 +174,20 @@ def transcribe_manifest(
     filters: Filters | None = None,
     device: torch.device | str = "cpu",
     max_seconds: float = 30.0,
-    normaliser: str = "basic",
+    normalizer: str = "basic",
     progress: Progress | None = None,
 ) -> TeacherData:
     """Make teacher data of a manifest, or finish what an interrupted call began.
 
     Args:
-        teacher: A recogniser, or where one is: a directory or Hub name, or the `[teacher]` table of a recipe.
+        teacher: A recognizer, or where one is: a directory or Hub name, or the `[teacher]` table of a recipe.
         manifest: JSON lines, or a data set such as `hf:NAME:CONFIG:SPLIT`; only audio is needed.
         output: The manifest to write; its journal, the dropped utterances and the summary stand beside it.
         transcription: How the teacher writes, and in which batches; None takes the defaults, like the next.
         filters: What is dropped.
         device: Where a teacher is put that is loaded here.
         max_seconds: Longer utterances cannot be used.
-        normaliser: Under which the texts are scored against the references that there are.
+        normalizer: Under which the texts are scored against the references that there are.
         progress: Called with utterances done, at the start and after each batch.
 
     Returns:
@@ -204,7 +204,7 @@ def transcribe_manifest(
     if output.exists() and not journal_of(output).exists():
         raise TeacherDataError(f"{output} exists, and no journal of teacher data beside it; choose another output")
     refuse_if_at_work(*_marks(output), str(output))
-    find_normaliser(normaliser)
+    find_normalizer(normalizer)
     strict = filters.unusable_audio == "fail"
     utterances = read_utterances(manifest, check_audio=False)
     if strict:
@@ -227,7 +227,7 @@ def transcribe_manifest(
                 utterances,
                 transcription or Transcription(),
                 filters,
-                normaliser=normaliser,
+                normalizer=normalizer,
                 progress=progress,
             )
             data.write(output)
@@ -281,7 +281,7 @@ def _judge(
     return _Judged(replace(utterance, text=text, extra=extra), measured, dropped)
 
 
-def _scores(judged: Sequence[_Judged], normaliser: str) -> dict[str, TranscriptScore]:
+def _scores(judged: Sequence[_Judged], normalizer: str) -> dict[str, TranscriptScore]:
     scores: dict[str, TranscriptScore] = {}
     for name, items in (("all", judged), ("kept", [item for item in judged if not item.dropped_by])):
         scored = [
@@ -290,5 +290,5 @@ def _scores(judged: Sequence[_Judged], normaliser: str) -> dict[str, TranscriptS
         if scored:
             references = {u.id: u.extra[REFERENCE] for u in scored}
             texts, speakers = {u.id: u.text or "" for u in scored}, {u.id: u.extra.get("speaker") for u in scored}
-            scores[name] = score_transcripts(references, texts, normaliser=normaliser, speakers=speakers)
+            scores[name] = score_transcripts(references, texts, normalizer=normalizer, speakers=speakers)
     return scores

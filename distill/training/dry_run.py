@@ -32,7 +32,7 @@ from .stage_data import taught_by, transcripts_of
 from .trainer import Trainer
 
 STEPS = 2
-"""The second step is the first with the optimiser's state in memory."""
+"""The second step is the first with the optimizer's state in memory."""
 
 BRIEF = 8
 """Tokens that probes and evaluations write: nobody reads them, and writing takes their time. What a training step

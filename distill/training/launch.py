@@ -135,7 +135,7 @@ def resume(
         accelerator.wait_for_everyone()  # whoever was here before has left
         run = RunDirectory.open(output, writer=accelerator.is_main_process)
         before, newest = run.rows, checkpoint.latest(run.path)
-        state, optimiser = checkpoint.load(newest) if newest else (_beginning(run), None)
+        state, optimizer = checkpoint.load(newest) if newest else (_beginning(run), None)
         if run.writer and (changed or began != recipe):
             record(run, recipe, changed, step=state.step, stage=state.stage)
         setup = prepare_run(recipe, device=accelerator.device, weights=newest)
@@ -144,7 +144,7 @@ def resume(
         run.rewind(state.rows)
         accelerator.wait_for_everyone()
         with copied(recipe, run, hears, step=state.step, before=before) as heard_by:
-            return Trainer(setup, run, accelerator, heard_by, state, optimiser).run()
+            return Trainer(setup, run, accelerator, heard_by, state, optimizer).run()
 
 
 def _heard(observer: Observer | None, quiet: bool) -> AbstractContextManager[Observer]:

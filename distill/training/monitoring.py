@@ -108,17 +108,17 @@ class Monitor:
     def _scored(self, traces: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Traces with the errors that an evaluation would count in them; as they are where there is none."""
         config = self.setup.recipe.evaluation
-        return traces if config is None else counted(traces, config.normaliser)
+        return traces if config is None else counted(traces, config.normalizer)
 
     def evaluate(
-        self, step: int, stage: str, recogniser: Transcriber, model: str = "student", due: Collection[str] | None = None
+        self, step: int, stage: str, recognizer: Transcriber, model: str = "student", due: Collection[str] | None = None
     ) -> list[dict[str, Any]]:
         """Word and character error rates of a model on the evaluation sets, and what it wrote.
 
         Args:
             step: Training steps so far.
             stage: Name of the stage.
-            recogniser: Who writes.
+            recognizer: Who writes.
             model: What files call it.
             due: Names of the sets; None takes all.
 
@@ -128,24 +128,24 @@ class Monitor:
         rows = []
         for config, utterances in zip(self.setup.recipe.evaluations, self.setup.evaluations, strict=True):
             if due is None or config.name in due:
-                rows.append(self._evaluate(step, stage, recogniser, model, config, utterances))
+                rows.append(self._evaluate(step, stage, recognizer, model, config, utterances))
         return rows
 
     def _evaluate(
         self,
         step: int,
         stage: str,
-        recogniser: Transcriber,
+        recognizer: Transcriber,
         model: str,
         config: Evaluation,
         utterances: Sequence[Utterance],
     ) -> dict[str, Any]:
         on = f" on {config.name}" if self.setup.recipe.further_evaluations else ""
         result = evaluate(
-            recogniser,
+            recognizer,
             self.setup.source,
             utterances,
-            normaliser=config.normaliser,
+            normalizer=config.normalizer,
             decoding=Decoding(max_new_tokens=config.max_new_tokens),
             batch_size=config.batch_size,
             progress=lambda done, total: self.observer.work(f"evaluating {model}{on}", done, total),

@@ -55,7 +55,7 @@ def on_policy_objective(comparison: Comparison, objective: Objective) -> Objecti
     """The objective of an on-policy stage, τ² times the divergence at every used position.
 
     =================  ==============================================  =====================================
-    objective          tokens looked at                                probabilities normalised over
+    objective          tokens looked at                                probabilities normalized over
     =================  ==============================================  =====================================
     union (default)    both top-k sets; forward KL without a tail      with `tail` (default) the whole
                        is Eq. 1 of arXiv 2605.28139, "paper"           vocabulary, the rest as one token;
@@ -65,7 +65,7 @@ def on_policy_objective(comparison: Comparison, objective: Objective) -> Objecti
     policy_gradient    the token drawn                                 the whole vocabulary
     =================  ==============================================  =====================================
 
-    Blocked tokens are in no set and in no normalisation. Gradients reach the student only. A policy gradient takes
+    Blocked tokens are in no set and in no normalization. Gradients reach the student only. A policy gradient takes
     τ as that of the draw, without the factor τ².
 
     Args:

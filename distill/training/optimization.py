@@ -1,4 +1,4 @@
-"""The optimisation of one stage: AdamW, its learning-rate schedule, and the update that all processes take together."""
+"""The optimization of one stage: AdamW, its learning-rate schedule, and the update that all processes take together."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from .schedule import share_of_lr
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
-class Optimisation:
-    """Optimiser and schedule of a stage, made anew when the stage is entered.
+class Optimization:
+    """Optimizer and schedule of a stage, made anew when the stage is entered.
 
     Args:
         model: The student, as prepared by the accelerator.
@@ -52,20 +52,20 @@ class Optimisation:
     ) -> None:
         self._model, self._clip, self._accelerator = model, stage.clip, accelerator
         groups = parameter_groups(model, stage.weight_decay)
-        self._optimiser = torch.optim.AdamW(groups, lr=stage.lr, betas=stage.betas)
+        self._optimizer = torch.optim.AdamW(groups, lr=stage.lr, betas=stage.betas)
         share = partial(share_of_lr, schedule=stage.schedule, warmup_steps=stage.warmup_steps, horizon=horizon)
-        self._scheduler = LambdaLR(self._optimiser, share)
+        self._scheduler = LambdaLR(self._optimizer, share)
         if state is not None:
-            saved = len(state["optimiser"]["param_groups"])
+            saved = len(state["optimizer"]["param_groups"])
             if saved != len(groups):
                 raise TrainingError(
                     f"the checkpoint's optimizer state has {saved} group{'s' if saved > 1 else ''} of parameters, this "
                     f"version makes {len(groups)}: it was written when weight decay reached norms, biases and "
                     'embeddings. Resume with the version that resolved.json names under "versions", or start a new run'
                 )
-            set_optimizer_state_dict(model, self._optimiser, state["optimiser"], options=WHOLE)
+            set_optimizer_state_dict(model, self._optimizer, state["optimizer"], options=WHOLE)
             self._scheduler.load_state_dict(state["scheduler"])
-        self._prepared = accelerator.prepare_optimizer(self._optimiser)
+        self._prepared = accelerator.prepare_optimizer(self._optimizer)
         self._loss, self._positions = 0.0, 0
 
     @contextmanager
@@ -108,10 +108,10 @@ class Optimisation:
         """Update the weights with the gradients at hand; returns the learning rate that was used.
 
         Args:
-            update: Without it the schedule alone goes on: momentum would move weights where nothing was learnt from.
+            update: Without it the schedule alone goes on: momentum would move weights where nothing was learned from.
         """
         if not update:
-            self._optimiser.zero_grad(set_to_none=True)  # a parameter without a gradient stays as it is
+            self._optimizer.zero_grad(set_to_none=True)  # a parameter without a gradient stays as it is
         self._prepared.step()
         lr = float(self._scheduler.get_last_lr()[0])
         self._scheduler.step()
@@ -119,9 +119,9 @@ class Optimisation:
         return lr
 
     def state_dict(self) -> dict[str, Any]:
-        """State of optimiser and schedule."""
-        tensors = get_optimizer_state_dict(self._model, self._optimiser, options=WHOLE)
-        return {"optimiser": tensors, "scheduler": self._scheduler.state_dict()}
+        """State of optimizer and schedule."""
+        tensors = get_optimizer_state_dict(self._model, self._optimizer, options=WHOLE)
+        return {"optimizer": tensors, "scheduler": self._scheduler.state_dict()}
 
     def _reduced(self, tensor: Tensor, reduction: str) -> Tensor:
         # Typed as any nesting of containers that it also accepts.

@@ -17,8 +17,8 @@ from ..data.labels import plain_labels
 from ..data.manifest import ManifestError, Utterance, require_text
 from ..data.sources import read_utterances
 from ..limits import settled, token_limit
-from ..models import ModelError, Recogniser
-from ..normalize import normaliser
+from ..models import ModelError, Recognizer
+from ..normalize import normalizer
 from ..recipe import Evaluation, Recipe, StageConfig
 from ..recipe.gates import NEEDS_INTERVALS, opens_without_intervals, statistics_read
 from ..recipe.paths import require_files
@@ -39,7 +39,7 @@ class Setup:
     """
 
     recipe: Recipe
-    student: Recogniser
+    student: Recognizer
     pair: Pair | None
     source: AudioSource
     stages: tuple[tuple[Utterance, ...], ...]
@@ -50,7 +50,7 @@ class Setup:
     findings: tuple[Finding, ...] = ()
 
     @property
-    def teacher(self) -> Recogniser | ServedTeacher | None:
+    def teacher(self) -> Recognizer | ServedTeacher | None:
         """The pair's teacher."""
         return self.pair and self.pair.teacher
 
@@ -91,7 +91,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
             if statistics_read(gate) and not opens_without_intervals(gate):
                 raise ManifestError(f"{recipe.probe.manifest} has one utterance: stages.{i}.gate {NEEDS_INTERVALS}")
     for section in recipe.evaluations:
-        normaliser(section.normaliser)
+        normalizer(section.normalizer)
     evaluations = tuple(_read(section.manifest) for section in recipe.evaluations)
     for section, utterances in zip(recipe.evaluations, evaluations, strict=True):
         require_text(utterances, f"evaluation {section.name!r}")
@@ -164,7 +164,7 @@ def _settled(
 
 
 def _with_plain_labels(
-    recipe: Recipe, sets: Sequence[tuple[Utterance, ...]], student: Recogniser
+    recipe: Recipe, sets: Sequence[tuple[Utterance, ...]], student: Recognizer
 ) -> tuple[tuple[tuple[Utterance, ...], ...], list[Finding]]:
     """All data with the labels that the student learns or is scored against, and what is wrong with those used."""
     learned = [*map(_learns_labels, recipe.stages)]
@@ -186,7 +186,7 @@ def _learns_labels(stage: StageConfig) -> bool:
     return stage.type == "sft"
 
 
-def _check_times(recipe: Recipe, student: Recogniser, pair: Pair | None) -> None:
+def _check_times(recipe: Recipe, student: Recognizer, pair: Pair | None) -> None:
     """Refuse what has no place for points in time.
 
     Raises:
@@ -214,8 +214,8 @@ def _read(manifest: str) -> tuple[Utterance, ...]:
 def _uses(
     recipe: Recipe,
     sets: Sequence[tuple[Utterance, ...]],
-    student: Recogniser,
-    both: tuple[Recogniser | ServedTeacher, ...],
+    student: Recognizer,
+    both: tuple[Recognizer | ServedTeacher, ...],
 ) -> list[Use]:
     """Which models read which data, and whose text is scored."""
     uses = []

@@ -15,7 +15,7 @@ from overlap.estimates.distributed import gathered
 from overlap.estimates.group_sums import GroupSums
 
 from ..data.batch import Batch
-from ..models import Recogniser, Transcripts
+from ..models import Recognizer, Transcripts
 from ..recipe import DivergenceObjective, OnPolicyStage, StageConfig, SupportSettings
 from ..scoring.local import compare
 from ..scoring.pair import Pair
@@ -64,7 +64,7 @@ class Seen:
 
 def training_step(
     stage: StageConfig,
-    student: Recogniser,
+    student: Recognizer,
     pair: Pair | None,
     batch: Batch,
     support: SupportSettings,
@@ -91,7 +91,7 @@ def training_step(
     return supervised_step(student, batch, clock)
 
 
-def supervised_step(student: Recogniser, batch: Batch, clock: Stopwatch) -> StepOutcome:
+def supervised_step(student: Recognizer, batch: Batch, clock: Stopwatch) -> StepOutcome:
     """Cross-entropy on the labels of a batch: references in SFT, what the teacher wrote in TD.
 
     The student is left in training mode, in which what is computed again in the backward pass must find it.
@@ -174,7 +174,7 @@ def step_metrics(seen: Sequence[Seen]) -> dict[str, Any]:
     }
 
 
-def _transcripts(student: Recogniser, batch: Batch, stage: OnPolicyStage, draw: float) -> tuple[str, Transcripts]:
+def _transcripts(student: Recognizer, batch: Batch, stage: OnPolicyStage, draw: float) -> tuple[str, Transcripts]:
     """Whose transcripts this step is taken on, and those."""
     other = stage.off_policy
     if other is not None and draw < other.fraction:

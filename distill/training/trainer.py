@@ -30,7 +30,7 @@ from ..timing import Stopwatch
 from .errors import TrainingError
 from .heard import TrainedOn
 from .monitoring import Monitor, error_rate_read
-from .optimization import Optimisation, whole_weights
+from .optimization import Optimization, whole_weights
 from .setup import Setup
 from .stage_data import stage_sampler, stage_utterances
 from .stages import Seen, step_metrics, training_step
@@ -87,11 +87,11 @@ class Trainer:
         accelerator: Accelerator,
         observer: Observer,
         state: TrainingState,
-        optimiser_state: Mapping | None = None,
+        optimizer_state: Mapping | None = None,
     ) -> None:
         self.setup, self.recipe, self.student = setup, setup.recipe, setup.student
         self.directory, self.accelerator, self.observer = run, accelerator, observer
-        self.state, self._optimiser_state = state, optimiser_state
+        self.state, self._optimizer_state = state, optimizer_state
         self.monitor = Monitor(setup, run, observer)
         self._trained_on = TrainedOn(setup.recipe, setup.stages)
         self.student.model = accelerator.prepare(self.student.model)
@@ -143,9 +143,9 @@ class Trainer:
         with self.accelerator.main_process_first():
             self.utterances = stage_utterances(self.setup, state.stage, self.directory, self.observer)
         self.sampler = stage_sampler(stage, self.utterances, (self.recipe.seed, state.stage, state.fallbacks))
-        saved = None if fresh else self._optimiser_state
-        self.optimisation = Optimisation(self.student.model, stage, state.horizon, self.accelerator, saved)
-        self._optimiser_state = None
+        saved = None if fresh else self._optimizer_state
+        self.optimization = Optimization(self.student.model, stage, state.horizon, self.accelerator, saved)
+        self._optimizer_state = None
         self.gate = stage.effective_gate.build()
         if state.gate is not None:
             self.gate.load_state_dict(state.gate)
@@ -293,25 +293,25 @@ class Trainer:
             with clock("data"):
                 clean = self.setup.source.batch([self.utterances[i] for i in indices])
                 batch = clean if augmentation is None else augmentation(clean, *key)
-            with self.optimisation.part(last=number == len(parts)):
+            with self.optimization.part(last=number == len(parts)):
                 draw = float(np.random.default_rng([*key, number]).random())  # the same in all processes
                 outcome = training_step(
                     stage, self.student, self.setup.pair, batch, self.recipe.support, clock, draw, clean
                 )
                 with clock("update"):
-                    self.optimisation.backward(outcome.loss, outcome.positions)
+                    self.optimization.backward(outcome.loss, outcome.positions)
             self.student.model.eval()  # for whatever comes next: rollouts, probes, evaluations
             seen += [] if outcome.seen is None else [outcome.seen]
         with clock("measure"):
             metrics = step_metrics(seen)
         with clock("update"):
-            loss, norm, positions = self.optimisation.gradients()
+            loss, norm, positions = self.optimization.gradients()
             if positions and not (math.isfinite(loss) and math.isfinite(norm)):
                 raise TrainingError(
                     f"step {state.step} of stage {stage.name!r}: loss {loss}, gradient norm {norm}. Lower the stage's "
                     "lr, or look at the models' logits; the last checkpoint is untouched."
                 )
-            lr = self.optimisation.step(update=positions > 0)
+            lr = self.optimization.step(update=positions > 0)
         state.step += 1
         state.stage_step += 1
         row = {"step": state.step, "stage": stage.name, "stage_step": state.stage_step, "loss": loss}
@@ -322,16 +322,16 @@ class Trainer:
         self.observer.step(row)
 
     def _save(self) -> None:
-        """Checkpoint the run; between stages there is no optimiser state worth keeping."""
+        """Checkpoint the run; between stages there is no optimizer state worth keeping."""
         state = self.state
         state.rows = dict(self.directory.rows)
-        optimiser = None
+        optimizer = None
         if state.stage_step and state.outcome is None:
             state.gate = self.gate.state_dict()
-            optimiser = self.optimisation.state_dict()
+            optimizer = self.optimization.state_dict()
         weights = whole_weights(self.accelerator.unwrap_model(self.student.model))
         if self.accelerator.is_main_process:
-            checkpoint.save(self.directory.path, self.student, state, weights, optimiser, self._learned_from())
+            checkpoint.save(self.directory.path, self.student, state, weights, optimizer, self._learned_from())
             checkpoint.prune(self.directory.path, self.recipe.checkpoint.keep, set(state.entries.values()))
             best.prune(self.directory.path)
         self.accelerator.wait_for_everyone()

@@ -73,8 +73,8 @@ class Chunk:
     ) -> None:
         self.k, self.tolerance, self.space, self.listing = k, tolerance, space, listing
         self.scores = scores if space.admissible is None else scores.masked_fill(~space.admissible, -torch.inf)
-        self.normaliser = self.scores.double().logsumexp(-1, keepdim=True)
-        self.log_p = self.scores.double() - self.normaliser
+        self.normalizer = self.scores.double().logsumexp(-1, keepdim=True)
+        self.log_p = self.scores.double() - self.normalizer
         self.best = ids[:, 0]
         s = Support(ids, valid)
         self.s = s if space.map is None else space.map.student_support(s)
@@ -173,13 +173,13 @@ class Chunk:
         }
 
     def _student(self) -> tuple[Student, Tensor]:
-        """The student on the shared ids, renormalised there and sorted, and its mass on them."""
+        """The student on the shared ids, renormalized there and sorted, and its mass on them."""
         common = self.log_p if self.space.common is None else self.log_p.masked_fill(~self.space.common, -torch.inf)
         log_mass = common.logsumexp(-1) if self.space.common is not None else torch.zeros_like(self.log_p[:, 0])
         scale = torch.where(log_mass > -torch.inf, log_mass, 0.0)[:, None]
         absent = self.listed if self.space.common is None else self.listed | ~self.space.common
         # Sorted as float32, which the scores came in: twice as fast.
-        tail = self.scores.masked_fill(absent, torch.inf).sort(dim=-1).values.double() - (self.normaliser + scale)
+        tail = self.scores.masked_fill(absent, torch.inf).sort(dim=-1).values.double() - (self.normalizer + scale)
         listed = torch.where(self.listing.shared, common.gather(-1, self.listing.ids) - scale, -torch.inf)
         return Student.from_listed(listed, tail, self.shared.tail), log_mass.exp()
 

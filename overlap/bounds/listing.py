@@ -114,7 +114,7 @@ def check_listing(
         (mask & (1 - high > room + _SLACK))[..., None],
         "teacher_logprobs: the tokens that are not listed cannot hold the missing mass, each being at most as likely "
         "as the least likely listed one; pass only the server's own best tokens (no sampled token beneath them), "
-        "normalised over the whole vocabulary",
+        "normalized over the whole vocabulary",
     )
 
 

@@ -32,7 +32,7 @@ Term = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """Intervals for the teacher's probabilities on some tokens, renormalised there.
+    """Intervals for the teacher's probabilities on some tokens, renormalized there.
 
     Attributes:
         low: ``[n, m]`` of the listed tokens, 0 in slots that are left out.
@@ -40,7 +40,7 @@ class Box:
         cap: ``[n]``, of each unlisted token (the least is 0).
         tail: ``[n]`` long, number of unlisted tokens.
         rest: two ``[n]``, the least and the greatest mass of all unlisted tokens together.
-        empty: ``[n]`` bool, there is nothing to renormalise.
+        empty: ``[n]`` bool, there is nothing to renormalize.
     """
 
     low: Tensor
@@ -52,7 +52,7 @@ class Box:
 
     @classmethod
     def from_raw(cls, raw: "Box", kept: Tensor, tail: Tensor) -> "Box":
-        """The box of the distribution renormalised on the kept tokens.
+        """The box of the distribution renormalized on the kept tokens.
 
         The mass that leaves with unlisted tokens is known only within an interval, and so is the scale of what stays;
         each probability gets the interval that follows, as if their scales were independent.
@@ -236,13 +236,13 @@ def _farthest(term: Term, student: Student, box: Box) -> Tensor:
 
 
 def _least_covered(student: Student, box: Box) -> Tensor:
-    """Largest Σ p log(p/q) over the tail: all at the cap but the student's favourite, which gets what is left."""
+    """Largest Σ p log(p/q) over the tail: all at the cap but the student's favorite, which gets what is left."""
     left = (box.rest[0] - box.cap * (box.tail - 1)).clamp_min(0.0)
-    favourite = _at(student.tail, (box.tail - 1).clamp_min(0))
-    uncovered = torch.where(favourite > -torch.inf, torch.inf, 0.0)
+    favorite = _at(student.tail, (box.tail - 1).clamp_min(0))
+    uncovered = torch.where(favorite > -torch.inf, torch.inf, 0.0)
     if (covered := (left > 0) & (box.tail > 0)).any():
         others = _columns(torch.zeros_like(box.tail), torch.where(covered, box.tail - 1, 0), student.tail)
-        uncovered = torch.where(covered, _sum_at_cap(reverse, others, box) + reverse(favourite, left), uncovered)
+        uncovered = torch.where(covered, _sum_at_cap(reverse, others, box) + reverse(favorite, left), uncovered)
     return torch.where(box.tail == 0, 0.0, uncovered)
 
 

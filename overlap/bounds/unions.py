@@ -35,7 +35,7 @@ class Union:
     growing: Tensor
 
     def bounds(self, tolerance: float) -> Bounds:
-        """Bounds of KL(q̄‖p̄), both renormalised on the union, in nats, ``[n]`` each.
+        """Bounds of KL(q̄‖p̄), both renormalized on the union, in nats, ``[n]`` each.
 
         As a function of the unlisted probabilities x it is quasi-convex: least where x = min(cap, λ·p), and largest at
         a corner, where the caps are on the tokens that the student finds least likely. Both ends are attained when

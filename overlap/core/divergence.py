@@ -13,9 +13,9 @@ from torch import Tensor
 
 
 def log_softmax(logits: Tensor, admissible: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
-    """Log-probabilities of logits, normalised over the admissible tokens.
+    """Log-probabilities of logits, normalized over the admissible tokens.
 
-    On a subset of the vocabulary the partition function cancels, so gathered raw logits give the renormalised
+    On a subset of the vocabulary the partition function cancels, so gathered raw logits give the renormalized
     distribution.
 
     Args:

@@ -24,7 +24,7 @@ def plain(tensor: Tensor, name: str) -> Tensor:
         name: of the argument, for messages.
 
     Raises:
-        ValueError: if it is nested, sparse, quantised, in a format of 8 bits or fewer, without memory (on the meta
+        ValueError: if it is nested, sparse, quantized, in a format of 8 bits or fewer, without memory (on the meta
             device), or parted along an axis of positions; says what to pass instead.
     """
     if not isinstance(tensor, Tensor):

@@ -12,7 +12,7 @@ class Definition:
     Attributes:
         unit: of one position's value (or one sequence's).
         formula: p and S are the student's distribution and top-k set, q and T the teacher's; I = S∩T, U = S∪T, a bar
-            renormalises on that set.
+            renormalizes on that set.
         range: the values it can take, as ``"low … high"`` or ``"a or b"``; k is the set size, V the vocabulary's.
         undefined: where it has no value, so is NaN and counted.
         source: the publication that defines it, with the equation where it has a number.

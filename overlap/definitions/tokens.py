@@ -18,7 +18,7 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … k",
         undefined=_NEVER,
         source="this library",
-        reading="k is normal. Below k, the teacher lacks tokens that the student favours: the vocabulary map is at "
+        reading="k is normal. Below k, the teacher lacks tokens that the student favors: the vocabulary map is at "
         "fault, and every count that is built on S shrinks with it.",
     ),
     "teacher_size": Definition(
@@ -89,7 +89,7 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         source="nucleus of Holtzman et al. 2020 (arXiv 1904.09751), compared by Jaccard's index",
         reading="Overlap at the size that each model itself uses: where both are sure of one token, it is the same "
         "token (1) or not (0), and the tail tokens that fill the top-k sets do not count. Compare with "
-        "`top1_agreement`: lower means that the models agree on the favourite but not on its rivals.",
+        "`top1_agreement`: lower means that the models agree on the favorite but not on its rivals.",
     ),
     "top1_agreement": Definition(
         unit="share",
@@ -269,7 +269,7 @@ TOKEN_STATISTICS: dict[str, Definition] = {
     ),
     "teacher_rank": Definition(
         unit="rank",
-        formula="rank of the generated token in the teacher's ordering of its admissible tokens, 1 = its favourite, "
+        formula="rank of the generated token in the teacher's ordering of its admissible tokens, 1 = its favorite, "
         "ties, those of excluded tokens too, to the lower id",
         range="1 … V",
         undefined=_NO_TOKEN,
@@ -312,7 +312,7 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         undefined=_NEVER,
         source="this library",
         reading="1 where ids agree. Rule of thumb: below 0.99 the whole-vocabulary divergences describe only part of "
-        "the student, for they are renormalised on the shared ids.",
+        "the student, for they are renormalized on the shared ids.",
     ),
     "teacher_mapped_mass": Definition(
         unit="probability",

@@ -42,7 +42,7 @@ def check(level: float, draws: int) -> None:
         raise ValueError(f"draws: expected at least 2 resamples, received {draws!r}")
 
 
-def studentised(
+def studentized(
     sums: np.ndarray,
     counts: np.ndarray,
     weights: Sequence[float] = (1.0,),

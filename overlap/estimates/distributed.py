@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def gathered(value: T, group: Any = None) -> list[T]:
-    """One process's value and everyone else's, by rank; `[value]` where torch.distributed is not initialised.
+    """One process's value and everyone else's, by rank; `[value]` where torch.distributed is not initialized.
 
     Every rank of the group must call it, those that have seen no data as well: none returns before all have called.
 

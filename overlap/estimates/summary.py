@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from overlap.definitions import Ranges, canonical, label_of, unit_of
-from overlap.estimates.bootstrap import DRAWS, studentised, unseen_share
+from overlap.estimates.bootstrap import DRAWS, studentized, unseen_share
 from overlap.estimates.estimate import Estimate
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.table import html_table, text_table
@@ -169,7 +169,7 @@ def estimate(
 ) -> dict[str, Estimate]:
     """Ratio of sums over all positions, with an interval from a bootstrap of the groups.
 
-    The interval is that of `overlap.estimates.bootstrap.studentised`, cut off at the statistic's limits; all statistics
+    The interval is that of `overlap.estimates.bootstrap.studentized`, cut off at the statistic's limits; all statistics
     share the resamples. Where no group differs from another, resampling shows nothing: a statistic between two finite
     limits may then be as far from its value as the deviating positions that could have escaped notice
     (`overlap.estimates.bootstrap.unseen_share`) would move it, and any other has both ends at its value, as has one
@@ -187,7 +187,7 @@ def estimate(
         ValueError: if level or draws is out of range.
     """
     ranges = ranges or Ranges()
-    found = studentised(sums.sums[:, :, None], sums.counts[:, :, None], level=level, draws=draws, seed=seed)
+    found = studentized(sums.sums[:, :, None], sums.counts[:, :, None], level=level, draws=draws, seed=seed)
     n_positions, n_groups = sums.counts.sum(0), (sums.counts > 0).sum(0)
     result = {}
     for column, name in enumerate(sums.names):

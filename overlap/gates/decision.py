@@ -68,7 +68,7 @@ class Gate(ABC):
             summary: estimates by name, such as an `OverlapSummary`. A statistic that is missing or undefined is no
                 evidence: the gate stays, says so, and keeps its state; the first time that one is missing, it warns.
                 A gate that judges on the value takes plain numbers as well.
-            step: optimisation steps done in this stage.
+            step: optimization steps done in this stage.
 
         Raises:
             ValueError: if step is not a whole number, or a statistic is a plain number without the interval that the

@@ -1,6 +1,6 @@
 """Objectives of on-policy distillation at a position: a divergence on a set of tokens, or an estimate from one drawn.
 
-A set is read in one of two ways. Renormalised on the set, as in arXiv 2605.28139, a model's mass elsewhere is not seen:
+A set is read in one of two ways. Renormalized on the set, as in arXiv 2605.28139, a model's mass elsewhere is not seen:
 the loss can fall while the student's probability drains out of the set. With a tail, everything outside is one more
 token: the probabilities are the models' own, and mass that leaves the set costs what it weighs.
 """
@@ -39,8 +39,8 @@ def set_logprobs(
         logits: ``[n, V]`` raw scores.
         ids: ``[n, m]`` the set's tokens; any id in slots that are not valid.
         valid: ``[n, m]`` bool, True in slots of the set, where ids are distinct.
-        tail: normalise over all admissible tokens and append the log of the mass outside the set; otherwise
-            renormalise on the set.
+        tail: normalize over all admissible tokens and append the log of the mass outside the set; otherwise
+            renormalize on the set.
         temperature: τ, divides the scores.
         admissible: ``[V]`` bool, the tokens that exist; None for all. Those of the set must be admissible.
 
@@ -78,9 +78,9 @@ def set_mass(
 def set_divergence(
     student: Tensor, teacher: Tensor, valid: Tensor, *, kind: Divergence = "forward_kl", beta: float = 0.5
 ) -> Tensor:
-    """Divergence of two models on a set, from log-probabilities that are normalised there (`set_logprobs`).
+    """Divergence of two models on a set, from log-probabilities that are normalized there (`set_logprobs`).
 
-    ``forward_kl`` is KL(q‖p), teacher against student; ``reverse_kl`` KL(p‖q). ``jensen_shannon`` is the generalised
+    ``forward_kl`` is KL(q‖p), teacher against student; ``reverse_kl`` KL(p‖q). ``jensen_shannon`` is the generalized
     one of Agarwal et al. (GKD, arXiv 2306.13649), β KL(q‖m) + (1 − β) KL(p‖m) with m = β q + (1 − β) p: near β = 0 it
     goes like β times the forward KL, near 1 like 1 − β times the reverse.
 
@@ -165,7 +165,7 @@ def support_kl(
         valid: ``[..., m]`` bool, False in slots that are not in the set.
         temperature: τ.
         tails: log Σ exp(z/τ) of the student and of the teacher over the tokens outside, ``[...]`` each, which then
-            count as one more token; None renormalises on the set.
+            count as one more token; None renormalizes on the set.
 
     Returns:
         ``[...]`` in nats, float32 (float64 for such scores); 0 where the set has fewer than 2 tokens, +inf where the

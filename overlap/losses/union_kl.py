@@ -62,7 +62,7 @@ def union_kl(
     the scores on them are float32 sums even where the models are half precision. Gradients reach the student's hidden
     states, weight and bias.
 
-    Renormalised on the union, the loss does not see where the rest of the student's mass goes, and in a large
+    Renormalized on the union, the loss does not see where the rest of the student's mass goes, and in a large
     vocabulary it drains out of the union. With a tail everything outside is one more token; forward and backward then
     make the student's logits once more each, in chunks.
 

@@ -61,10 +61,10 @@ def measure_chunk(
     best_t = _best(teacher, whole.teacher_maxima, max(ks), pair.teacher)
     peaks = Peaks(best_s[0][:, 0], best_t[0][:, 0])
     teacher_tokens = tokens if pair.map is None else pair.map.to_teacher(tokens)
-    # The best token is compared before unmapped ones are dropped: a favourite that the student lacks is a disagreement.
-    favourite = best_t[1][:, 0] if pair.map is None else pair.map.to_student(best_t[1][:, 0])
+    # The best token is compared before unmapped ones are dropped: a favorite that the student lacks is a disagreement.
+    favorite = best_t[1][:, 0] if pair.map is None else pair.map.to_student(best_t[1][:, 0])
     fixed = {
-        "top1_agreement": best_s[1][:, 0] == favourite,
+        "top1_agreement": best_s[1][:, 0] == favorite,
         "teacher_rank": rank_of(teacher_tokens, teacher, best_t, pair.teacher),
     }
     results: dict[Setting, Columns] = {}
@@ -151,7 +151,7 @@ def _supports(
         "teacher_mass": _mass(q[:, :width], s.valid),
         "student_intersection_mass": _mass(p[:, :width], i.valid),
         "teacher_intersection_mass": _mass(q[:, :width], i.valid),
-        "union_kl": _renormalised_kl(z_t, z_s, u),
+        "union_kl": _renormalized_kl(z_t, z_s, u),
         "union_kl_tail": torch.where(u.size > 0, with_tail, torch.nan),
         "overlap_advantage": torch.where(i.size > 0, 0.0 - kl_divergence(shared_p, shared_q, i.valid), torch.nan),
         "rank_biased_overlap": rank_biased_overlap(s, t),
@@ -159,7 +159,7 @@ def _supports(
     }
 
 
-def _renormalised_kl(first: Tensor, second: Tensor, on: Support) -> Tensor:
+def _renormalized_kl(first: Tensor, second: Tensor, on: Support) -> Tensor:
     """KL of the softmaxes of two rows of scores on a set: NaN where there is nothing or the first allows nothing."""
     first, second = (scores.masked_fill(~on.valid, -torch.inf) for scores in (first, second))
     z_first, z_second = first.logsumexp(-1, keepdim=True), second.logsumexp(-1, keepdim=True)

@@ -10,7 +10,7 @@ from overlap.vocab.vocab_pair import Side, VocabularyPair
 def exact_columns(student: Tensor, teacher: Tensor, pair: VocabularyPair, temperature: float) -> dict[str, Tensor]:
     """The columns of `full_vocabulary.measure_whole`, by the definitions of `overlap.core.divergence`.
 
-    On the shared ids both sides are renormalised from their scores, however little probability they have there.
+    On the shared ids both sides are renormalized from their scores, however little probability they have there.
 
     Args:
         student: ``[n, V]`` raw scores of any floating type.
@@ -45,7 +45,7 @@ def exact_columns(student: Tensor, teacher: Tensor, pair: VocabularyPair, temper
         "jensen_shannon": jensen_shannon(log_p, log_q),
         "total_variation": total_variation(log_p, log_q),
     }
-    # Where a side has nothing on the shared ids there is nothing to renormalise.
+    # Where a side has nothing on the shared ids there is nothing to renormalize.
     return columns | {name: value.masked_fill(empty, torch.nan) for name, value in divergences.items()}
 
 

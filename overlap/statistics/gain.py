@@ -95,7 +95,7 @@ def gain_correlations(
 ) -> dict[str, Estimate]:
     """How well each statistic before a stage predicts the gain of the stage, position by position.
 
-    Spearman's rank correlation (Pearson's of quantile-normalised scores), with a cluster bootstrap over utterances
+    Spearman's rank correlation (Pearson's of quantile-normalized scores), with a cluster bootstrap over utterances
     that ranks again in every resample. After the analysis of token teachability, arXiv 2605.26844.
 
     Beware of what is built in: the gain is before − after, so the divergence before, and all that is made of it, such

@@ -1,7 +1,7 @@
 """Statistics broken down by position, token class, correctness, length, language, or any two of them at once.
 
 Functions such as `position_bins` and `token_classes` give every position a label; `by` averages within each label and
-returns a tidy frame. A position without a label is in the stratum "unlabelled": no position is dropped, so the strata
+returns a tidy frame. A position without a label is in the stratum "unlabeled": no position is dropped, so the strata
 always add up to the whole.
 
 >>> import torch
@@ -24,12 +24,12 @@ from overlap.strata.bins import length_bins, position_bins, relative_position_bi
 from overlap.strata.classes import TOKEN_CLASSES, token_classes
 from overlap.strata.correctness import CORRECTNESS, EditAlignment, align_to_reference, correctness
 from overlap.strata.frame import StratumSums, by
-from overlap.strata.labels import UNLABELLED, Labels
+from overlap.strata.labels import UNLABELED, Labels
 
 __all__ = [
     "CORRECTNESS",
     "TOKEN_CLASSES",
-    "UNLABELLED",
+    "UNLABELED",
     "EditAlignment",
     "Labels",
     "StratumSums",

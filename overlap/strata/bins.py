@@ -23,7 +23,7 @@ def position_bins(rollout: Tensor | np.ndarray, edges: Sequence[int] = POSITION_
         edges: first position of each bin, ascending; the last bin has no end.
 
     Returns:
-        Labels named ``position``; unlabelled where the rollout is False, or before the first edge.
+        Labels named ``position``; unlabeled where the rollout is False, or before the first edge.
 
     Raises:
         ValueError: if the mask is not boolean, or the edges do not ascend.
@@ -75,7 +75,7 @@ def length_bins(
         name: of the column; put the unit into it (``"seconds"``, ``"tokens"``).
 
     Returns:
-        Labels whose bins hold their lower edge; unlabelled below the first edge. Quantile edges of fractional lengths
+        Labels whose bins hold their lower edge; unlabeled below the first edge. Quantile edges of fractional lengths
         are rounded to 0.01.
 
     Raises:

@@ -60,7 +60,7 @@ def align_to_reference(
     references: Sequence[str | None],
     *,
     unit: Literal["word", "character"] = "word",
-    normalise: Callable[[str], str] | None = None,
+    normalize: Callable[[str], str] | None = None,
 ) -> list[EditAlignment | None]:
     """Align every transcript with its reference by jiwer, at minimum edit distance.
 
@@ -69,7 +69,7 @@ def align_to_reference(
         pieces: bytes by id; None where an id has no text.
         references: the right transcript of each row; None where there is none.
         unit: what is aligned: words between white space, or characters other than white space.
-        normalise: applied to transcript and reference before they are compared, as for scoring. What it keeps is traced
+        normalize: applied to transcript and reference before they are compared, as for scoring. What it keeps is traced
             back to the transcript's bytes by another alignment, of characters; what it drops belongs to no word.
 
     Raises:
@@ -82,7 +82,7 @@ def align_to_reference(
     if len(references) != len(ids):
         raise ValueError(f"references: expected one for each of the {len(ids)} rows, received {len(references)}")
     return [
-        None if reference is None else _align(spans, reference, unit, normalise)
+        None if reference is None else _align(spans, reference, unit, normalize)
         for (_, spans), reference in zip(rows, references, strict=True)
     ]
 
@@ -101,7 +101,7 @@ def correctness(
       After the last word that is the end-of-text token, which came too early;
     * ``correct``: has bytes of a right word. An end-of-text token after which nothing is missing is correct as well.
 
-    Other tokens (white space, control tokens, what a normaliser drops) and rows without an alignment have no label.
+    Other tokens (white space, control tokens, what a normalizer drops) and rows without an alignment have no label.
 
     Args:
         tokens: ``[..., L]`` ids, one utterance a row, negative where there is none.
@@ -128,12 +128,12 @@ def correctness(
                 f"alignments: row {number} has {spans.characters[-1]} bytes of text, its alignment reaches byte "
                 f"{int(alignment.spans.max())}; align the transcript that these tokens spell"
             )
-        for position, names in _labelled(row, spans, alignment, ends).items():
+        for position, names in _labeled(row, spans, alignment, ends).items():
             codes[number, position] = CORRECTNESS.index(min(names, key=_PRECEDENCE.index))
     return Labels("correctness", CORRECTNESS, codes.reshape(tuple(tokens.shape)))
 
 
-def _labelled(row: list[int], spans: Spans, alignment: EditAlignment, ends: frozenset[int]) -> dict[int, set[str]]:
+def _labeled(row: list[int], spans: Spans, alignment: EditAlignment, ends: frozenset[int]) -> dict[int, set[str]]:
     """All that is true of each token."""
     found: dict[int, set[str]] = {}
     spelled = np.flatnonzero(spans.ends > spans.starts)
@@ -158,11 +158,11 @@ def _labelled(row: list[int], spans: Spans, alignment: EditAlignment, ends: froz
     return found
 
 
-def _align(spans: Spans, reference: str, unit: str, normalise: Callable[[str], str] | None) -> EditAlignment:
+def _align(spans: Spans, reference: str, unit: str, normalize: Callable[[str], str] | None) -> EditAlignment:
     text, kept = spans.text, np.stack([spans.characters[:-1], spans.characters[1:]], axis=-1)
-    if normalise is not None:
-        reference = normalise(reference)
-        text = normalise(spans.text) if spans.text else ""  # whatever would be made of nothing has no bytes
+    if normalize is not None:
+        reference = normalize(reference)
+        text = normalize(spans.text) if spans.text else ""  # whatever would be made of nothing has no bytes
         kept = kept[_sources(spans.text, text)]
     words = _words(text) if unit == "word" else [(i, i + 1) for i, c in enumerate(text) if not c.isspace()]
     own = [(kept[start:end, 0].min(), kept[start:end, 1].max()) for start, end in words]
@@ -186,9 +186,9 @@ def _words(text: str) -> list[tuple[int, int]]:
 
 
 def _sources(raw: str, text: str) -> np.ndarray:
-    """For each character of the normalised text, the character of the raw one that it comes from.
+    """For each character of the normalized text, the character of the raw one that it comes from.
 
-    A character that the normaliser made up comes from its neighbour on the left, or the first there is.
+    A character that the normalizer made up comes from its neighbor on the left, or the first there is.
     """
     sources = np.zeros(len(text), dtype=np.int64)
     for chunk in _chunks(list(raw), list(text)):

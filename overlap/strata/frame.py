@@ -13,7 +13,7 @@ from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.group_sums import Groups, GroupSums, array_of, members_of
 from overlap.estimates.summary import Estimate, estimate
 from overlap.statistics.measure import TokenStatistics
-from overlap.strata.labels import UNLABELLED, Labels
+from overlap.strata.labels import UNLABELED, Labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,7 @@ def by(
 
     Returns:
         One row a stratum and statistic: a column for each set of labels (categorical, in the order of its levels,
-        "unlabelled" last), ``statistic``, ``unit``, the fields of `Estimate`, and ``states``. Strata without any
+        "unlabeled" last), ``statistic``, ``unit``, the fields of `Estimate`, and ``states``. Strata without any
         position have no row.
 
     Raises:
@@ -69,7 +69,7 @@ class StratumSums:
     Attributes:
         names: of the sets of labels.
         levels: of each set.
-        cells: sums by stratum; a stratum is one code for each set of labels, len(levels) for "unlabelled".
+        cells: sums by stratum; a stratum is one code for each set of labels, len(levels) for "unlabeled".
         ranges: how far each statistic can go.
     """
 
@@ -172,8 +172,8 @@ class StratumSums:
         frame = pd.DataFrame(rows, columns=list(_COLUMNS))
         for column, (name, levels) in enumerate(zip(self.names, self.levels, strict=True)):
             codes = [cell[column] for cell in cells]
-            labelled = pd.Categorical.from_codes(codes, categories=[*levels, UNLABELLED], ordered=True)
-            frame.insert(column, name, labelled)
+            labeled = pd.Categorical.from_codes(codes, categories=[*levels, UNLABELED], ordered=True)
+            frame.insert(column, name, labeled)
         return frame
 
 

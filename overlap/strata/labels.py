@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-UNLABELLED = "unlabelled"
+UNLABELED = "unlabeled"
 """The stratum of positions without a label."""
 NO_LABEL = -1
 """Its code."""
@@ -28,9 +28,9 @@ class Labels:
     codes: np.ndarray
 
     def __post_init__(self) -> None:
-        if len(set(self.levels)) < len(self.levels) or UNLABELLED in self.levels:
+        if len(set(self.levels)) < len(self.levels) or UNLABELED in self.levels:
             raise ValueError(
-                f"{self.name}: expected distinct levels other than {UNLABELLED!r}, received {list(self.levels)}"
+                f"{self.name}: expected distinct levels other than {UNLABELED!r}, received {list(self.levels)}"
             )
         if self.codes.dtype.kind not in "iu":
             raise ValueError(

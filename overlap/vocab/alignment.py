@@ -3,7 +3,7 @@
 Positions are counted as everywhere in this package: position i is where token i is predicted, having read the tokens
 before it. A student's position i and a teacher's position j are comparable where the tokens before i and those before j
 are the same bytes. That fails where the other side has no token boundary (inside one of its tokens, as when a character
-is split on one side only), and from the first differing byte on (drift: the teacher's tokenizer normalised the text, or
+is split on one side only), and from the first differing byte on (drift: the teacher's tokenizer normalized the text, or
 an incomplete character was replaced when the text was decoded).
 
 Control tokens have no bytes. They leave the prefix of what follows as it is, but a position where one is written has no
@@ -85,7 +85,7 @@ def match(
         student: bytes of each token in order, None for a control token, `END` for the end of text.
         teacher: the same of the teacher's tokens.
         student_prefix: bytes that the student writes before a text and that are no part of it: ``b" "`` for a
-            sentencepiece model that adds a leading space, or for a recogniser whose transcripts begin with one. They
+            sentencepiece model that adds a leading space, or for a recognizer whose transcripts begin with one. They
             are left out where a text begins with them, unless the two texts agree further with them; the position
             where they are predicted is not comparable.
         teacher_prefix: the same of the teacher.

@@ -54,7 +54,7 @@ def token_bytes(tokenizer: Any, *, control: Iterable[int] = ()) -> TokenBytes:
     * a ``tiktoken.Encoding``;
     * a mapping from bytes to rank, such as a ``.tiktoken`` file holds.
 
-    The tokens of a text add up to the text *as the tokenizer normalises it*: after NFC for Qwen, with a leading space
+    The tokens of a text add up to the text *as the tokenizer normalizes it*: after NFC for Qwen, with a leading space
     for sentencepiece models that add one, with every literal ``▁`` a space where that is how spaces are written. Added
     tokens that are not special keep the UTF-8 of their text.
 

@@ -76,7 +76,7 @@ def probe_rows(step: int, stage: str, states: str, reading: int) -> list[dict]:
 
 def evaluation_row(step: int, stage: str, model: str, value: float) -> dict:
     rate = {"value": value, "low": value - 0.02, "high": value + 0.02, "errors": int(1000 * value), "total": 1000}
-    about = {"normaliser": "basic", "normaliser_version": "1", "n_utterances": 120}
+    about = {"normalizer": "basic", "normalizer_version": "1", "n_utterances": 120}
     return {"step": step, "stage": stage, "set": "test", "model": model, "wer": rate, "cer": rate, **about}
 
 
@@ -180,7 +180,7 @@ def straight(tmp_path):
 
 @pytest.fixture
 def mixed(tmp_path):
-    """A run whose normaliser counts mixed tokens."""
+    """A run whose normalizer counts mixed tokens."""
     path = write_run(tmp_path / "mixed")
     log = path / "evaluations.jsonl"
     log.write_text(log.read_text(encoding="utf-8").replace('"wer"', '"mer"'), encoding="utf-8")

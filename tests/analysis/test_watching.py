@@ -92,7 +92,7 @@ def test_error_rates_have_the_interval_over_speakers_that_tables_show(going):
     assert re.search(r"teacher .* words, 120 utterances", text)  # no transcripts were kept of it
 
 
-def test_names_of_stages_are_apart_without_colour_and_stand_where_they_begin(going, make_run):
+def test_names_of_stages_are_apart_without_color_and_stand_where_they_begin(going, make_run):
     plot = "[▁-█]"
     assert re.search(rf"stage +base +│teacher data +first → last\nVUSS +{plot}+", shown(going, width=100))
     (line,) = (line for line in shown(going, width=100).splitlines() if line.startswith("stage"))

@@ -6,7 +6,7 @@
 * products + measure: the same and `measure` on them, for who can hold them;
 * measure_hidden: `overlap.measure_hidden`.
 
-Two kinds of states, as in `bench_measure`: *peaked*, which point at 40 candidates, as a recogniser's do, and *flat*,
+Two kinds of states, as in `bench_measure`: *peaked*, which point at 40 candidates, as a recognizer's do, and *flat*,
 random ones, whose nuclei hold thousands of tokens.
 """
 

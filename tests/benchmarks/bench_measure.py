@@ -16,7 +16,7 @@ Then, with as many busy processes beside it as the machine has processors, `meas
 default number of threads, for calls of a few positions and of many: however many threads there are, it should take at
 most 1.2 times what one takes.
 
-Two kinds of logits: *peaked*, a few dozen candidates stand out as in a recogniser's states, and *flat*, random normal
+Two kinds of logits: *peaked*, a few dozen candidates stand out as in a recognizer's states, and *flat*, random normal
 scores, whose nuclei hold tens of thousands of tokens. Memory is the rise of a fresh process's resident set over its
 inputs.
 """
@@ -83,7 +83,7 @@ def plain_with_nuclei(logits: Logits, k: int) -> dict[str, Tensor]:
 
 
 def verl(logits: Logits, k: int) -> dict[str, Tensor]:
-    """Overlap ratio, masses and forward KL on the teacher's top-k, raw and not renormalised."""
+    """Overlap ratio, masses and forward KL on the teacher's top-k, raw and not renormalized."""
     log_p, log_q = (torch.log_softmax(z.float(), -1) for z in logits[:2])
     student, (best, teacher) = log_p.topk(k).indices, log_q.topk(k)
     mine = log_p.gather(-1, teacher)

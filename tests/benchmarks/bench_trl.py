@@ -4,7 +4,7 @@
 
 Teacher and student are Qwen2 models of 4 and 2 layers (the student is the teacher's first half) with a byte-level
 tokenizer; `tests/distill/beside_trl.py` says what is made equal and how the divergences are called. Every way is a real
-training loop, from the same weights over the same batches, optimiser, clipping and a logged row a step included:
+training loop, from the same weights over the same batches, optimizer, clipping and a logged row a step included:
 
 * with statistics: `distill.train` as it is, every overlap statistic of every step in `metrics.jsonl`;
 * without statistics: the same, with |U| as the only one;

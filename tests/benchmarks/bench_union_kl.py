@@ -11,7 +11,7 @@ Four ways to one loss and the same gradients (of the student's hidden states and
 * union_kl: `overlap.union_kl`.
 
 Memory is the rise of a fresh process's resident set over its inputs: once with a head that is trained, where every way
-also makes the head's gradient ``[V, H]``, which the optimiser needs however it came, and once with a frozen head, where
+also makes the head's gradient ``[V, H]``, which the optimizer needs however it came, and once with a frozen head, where
 what is left is what the loss itself takes.
 """
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from distill import Utterance, read_manifest, write_manifest
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.recipe import Recipe
 from distill.recipe.paths import packaged
 from distill.teacher import http
@@ -74,7 +74,7 @@ def taught_path(tmp_path_factory) -> Path:
 
 
 def _saved(path: Path, seed: int) -> Path:
-    load_recogniser(str(packaged("student")), from_scratch=True, seed=seed).save(path)
+    load_recognizer(str(packaged("student")), from_scratch=True, seed=seed).save(path)
     return path
 
 
@@ -84,7 +84,7 @@ def served_models(student_path, teacher_path, tmp_path_factory) -> dict[str, Pat
     from tests.distill.scoring.test_pair import shuffled  # here, so that pytest rewrites its assertions first
 
     folder = tmp_path_factory.mktemp("served")
-    model = load_recogniser(str(teacher_path)).generator
+    model = load_recognizer(str(teacher_path)).generator
     padded = shutil.copytree(teacher_path, folder / "padded")
     model.resize_token_embeddings(model.config.text_config.vocab_size + 7, mean_resizing=False)
     with torch.no_grad():
@@ -128,7 +128,7 @@ def mini(manifests, student_path, teacher_path) -> dict:
         "teacher": {"model": str(teacher_path)},
         "support": {"k": 4},
         "probe": {"manifest": str(manifests["probe"]), "every": 3, "trace_utterances": 2},
-        "evaluation": {"manifest": str(manifests["test"]), "max_new_tokens": 8, "normaliser": "spoken_digits"},
+        "evaluation": {"manifest": str(manifests["test"]), "max_new_tokens": 8, "normalizer": "spoken_digits"},
         "checkpoint": {"every": 2},
         "stages": [
             {"type": "sft", "name": "base", "manifest": str(manifests["train"]), "steps": 4, **common},

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from transformers import AutoProcessor, Qwen3ASRForConditionalGeneration
 
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.recipe.paths import packaged
 
 RNG = np.random.default_rng(7)
@@ -23,11 +23,11 @@ def official(language: str, text: str) -> str:
 
 def save_taught(path: Path, *, steps: int = 120) -> Path:
     """Taught by transformers alone: its processor's request, its forward pass, the official form as the target."""
-    load_recogniser(str(packaged("student")), from_scratch=True, seed=3).save(path)
+    load_recognizer(str(packaged("student")), from_scratch=True, seed=3).save(path)
     model = Qwen3ASRForConditionalGeneration.from_pretrained(path)
     processor = AutoProcessor.from_pretrained(path)
     lines = [target(processor, *line) for line in zip(WAVEFORMS, LANGUAGES, SAID, strict=True)]
-    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     for _ in range(steps):
         loss = torch.zeros(())
         for inputs, said in lines:
@@ -36,9 +36,9 @@ def save_taught(path: Path, *, steps: int = 120) -> Path:
             heard = {name: inputs[name] for name in ("input_features", "input_features_mask")}
             logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), **heard).logits[0, -n - 1 : -1]
             loss = loss + torch.nn.functional.cross_entropy(logits, said[0])
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     model.eval().save_pretrained(path)
     return path
 

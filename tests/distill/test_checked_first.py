@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from distill import normalize as normalise
+from distill import normalize as normalize
 from distill.cli import app as cli_app
 from distill.extras import MissingExtraError
 from distill.places import packaged
@@ -28,7 +28,7 @@ def nothing_loads(monkeypatch):
     def fail(*_, **__):
         raise AssertionError("a model was loaded")
 
-    for place in ("distill.models.load_recogniser", "distill.models.load.load_recogniser"):
+    for place in ("distill.models.load_recognizer", "distill.models.load.load_recognizer"):
         monkeypatch.setattr(place, fail)
     monkeypatch.setattr("distill.teacher_data.making.load_teacher", fail)
     monkeypatch.setattr("distill.training.launch.prepare_run", fail)
@@ -37,20 +37,20 @@ def nothing_loads(monkeypatch):
 @pytest.mark.usefixtures("nothing_loads")
 class TestBeforeModels:
     @pytest.mark.parametrize("verb", [EVALUATE, (*TRANSCRIBE, "--output", "out.jsonl")])
-    def test_an_unknown_normaliser(self, verb, capsys, tmp_path, monkeypatch):
+    def test_an_unknown_normalizer(self, verb, capsys, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        code, out, err = run(*verb, "--normaliser", "bassic", capsys=capsys)
+        code, out, err = run(*verb, "--normalizer", "bassic", capsys=capsys)
         assert (code, out) == (1, "")
-        assert "there is no text normaliser 'bassic'; choose one of: basic," in err
+        assert "there is no text normalizer 'bassic'; choose one of: basic," in err
 
     @pytest.mark.parametrize("verb", [EVALUATE, (*TRANSCRIBE, "--output", "out.jsonl")])
     def test_an_extra_that_is_not_there(self, verb, capsys, tmp_path, monkeypatch):
         def missing():
             raise MissingExtraError("needs the Python package zhconv; install it with `pip install …[text]`")
 
-        monkeypatch.setattr(normalise, "NORMALISERS", {**normalise.NORMALISERS, "mandarin": missing})
+        monkeypatch.setattr(normalize, "NORMALIZERS", {**normalize.NORMALIZERS, "mandarin": missing})
         monkeypatch.chdir(tmp_path)
-        code, _, err = run(*verb, "--normaliser", "mandarin", capsys=capsys)
+        code, _, err = run(*verb, "--normalizer", "mandarin", capsys=capsys)
         assert code == 1
         assert "pip install" in err
 
@@ -101,7 +101,7 @@ class TestBeforeModels:
 def test_a_file_that_is_there_stays_until_the_end(capsys, tmp_path, monkeypatch):
     kept = tmp_path / "out.parquet"
     kept.write_text("someone's")
-    monkeypatch.setattr("distill.models.load_recogniser", lambda *_, **__: (_ for _ in ()).throw(ValueError("no")))
+    monkeypatch.setattr("distill.models.load_recognizer", lambda *_, **__: (_ for _ in ()).throw(ValueError("no")))
     code, _, _ = run(*EVALUATE, "--output", kept, capsys=capsys)
     assert code == 1
     assert kept.read_text() == "someone's"

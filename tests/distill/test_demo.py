@@ -12,7 +12,7 @@ from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
 from distill.demo.error_rates import compare, count, written
 from distill.evaluation.evaluation import evaluate
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.recipe import Decoding
 from distill.recipe.paths import packaged
 from distill.run.training_data import AudioIdentities, read_training_data
@@ -28,10 +28,10 @@ def test_error_rates_of_the_shipped_models_are_what_the_readme_says(name):
     assert stated, f"README.md no longer states the {name}'s WER"
     value, low, high, errors, total = map(float, stated.groups())
     score = evaluate(
-        load_recogniser(str(packaged(name))),
+        load_recognizer(str(packaged(name))),
         AudioSource(AudioCache()),
         read_manifest(packaged("corpus/test.jsonl")),
-        normaliser="spoken_digits",
+        normalizer="spoken_digits",
         decoding=Decoding(max_new_tokens=48),
         batch_size=40,
     ).score

@@ -120,12 +120,12 @@ def test_splits_are_alike_in_patterns_and_voices():
         assert max(drawn) - min(drawn) < 0.02  # 24 independent draws would differ by about 0.04
 
 
-def test_labelled_and_unlabelled_forms_are_of_the_same_utterances():
+def test_labeled_and_unlabeled_forms_are_of_the_same_utterances():
     matched, base, pool, references = read("base_matched"), read("base"), read("pool"), read("pool_references")
-    for labelled, other in zip(base, matched, strict=True):
-        assert labelled == {**other, "text": labelled["text"]}
-        assert labelled["text"] == labelled["text"].upper() != other["text"]
-        assert spell_out(labelled["text"]) == other["text"]
+    for labeled, other in zip(base, matched, strict=True):
+        assert labeled == {**other, "text": labeled["text"]}
+        assert labeled["text"] == labeled["text"].upper() != other["text"]
+        assert spell_out(labeled["text"]) == other["text"]
     for row, reference in zip(pool, references, strict=True):
         assert {**row, "text": reference["text"]} == reference
 
@@ -191,7 +191,7 @@ def test_a_missing_engine_is_named(monkeypatch):
         synthesis.require_engine()
 
 
-def test_a_voice_that_the_synthesiser_would_replace_by_its_own_is_refused(tmp_path):
+def test_a_voice_that_the_synthesizer_would_replace_by_its_own_is_refused(tmp_path):
     (voice,) = voices.draw_voices("probe", 1, 0)
     with pytest.raises(FileNotFoundError, match="does not hold the voice probe-000"):
         synthesis.speak(voice, "one", tmp_path)

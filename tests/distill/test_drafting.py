@@ -108,9 +108,9 @@ def test_a_test_set_without_texts_is_refused(manifests):
 
 
 def test_a_shape_is_the_model_s_own():
-    from distill.models import load_recogniser
+    from distill.models import load_recognizer
 
-    shape, model = shape_of("demo:student"), load_recogniser("demo:student").model
+    shape, model = shape_of("demo:student"), load_recognizer("demo:student").model
     assert shape.family == "qwen3_asr"
     assert shape.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert shape.vocabulary == model.config.get_text_config().vocab_size

@@ -7,7 +7,7 @@ import pytest
 import distill
 from distill.cli import main
 from distill.data.sources import identity
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.places import located, packaged, require_places
 from distill.recipe import Student, Teacher, Transcription, load_recipe
 from distill.recipe.paths import require_files
@@ -23,7 +23,7 @@ def test_a_manifest_of_the_demo_has_a_name_in_every_reader():
 def test_a_model_of_the_demo_has_a_name_in_every_loader():
     from distill.scoring.loading import load_student, load_teacher
 
-    assert load_recogniser("demo:student").name == "demo:student"
+    assert load_recognizer("demo:student").name == "demo:student"
     assert load_student(Student(model="demo:student")).name == "demo:student"
     assert load_teacher(Teacher(model="demo:teacher"), "cpu", k=8).name == "demo:teacher"
 
@@ -59,7 +59,7 @@ def test_every_verb_takes_the_names(verb, tmp_path, capsys):
 
 def test_a_wrong_name_of_the_demo_is_answered_with_the_right_one():
     with pytest.raises(FileNotFoundError, match=r"demo:teachr is not in the embedded demo; did you mean teacher\?"):
-        load_recogniser("demo:teachr")
+        load_recognizer("demo:teachr")
     with pytest.raises(FileNotFoundError, match=r"demo:corpus/prob\.jsonl is not .* did you mean probe\.jsonl\?"):
         distill.read_manifest("demo:corpus/prob.jsonl")
     with pytest.raises(FileNotFoundError, match="there are demo:teacher, demo:student and the manifests"):

@@ -9,7 +9,7 @@ from distill.cli import main
 from distill.data.audio import AudioCache, duration
 from distill.data.batch import AudioSource
 from distill.evaluation.evaluation import evaluate
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.probing.probe import probe
 from distill.recipe import Decoding, SupportSettings
 from distill.scoring.pair import Pair
@@ -28,9 +28,9 @@ def utterances(recorded_speech):
 
 
 def loaded(path: str, layers=None):
-    recogniser = load_recogniser(path, window_seconds=10, keep_decoder_layers=layers)
-    recogniser.freeze_encoder(cache_mib=100.0)
-    return recogniser
+    recognizer = load_recognizer(path, window_seconds=10, keep_decoder_layers=layers)
+    recognizer.freeze_encoder(cache_mib=100.0)
+    return recognizer
 
 
 def test_a_pruned_copy_overlaps_in_part(whisper, utterances):
@@ -42,7 +42,7 @@ def test_a_pruned_copy_overlaps_in_part(whisper, utterances):
     assert itself.estimates["forward_kl"].value == pytest.approx(0.0, abs=1e-5)
     assert K < pruned.estimates["union_size"].low < pruned.estimates["union_size"].high < 2 * K
     assert 0.05 < pruned.estimates["total_variation"].value < 0.95
-    score = evaluate(teacher, source, utterances, normaliser="basic", decoding=decoding).score
+    score = evaluate(teacher, source, utterances, normalizer="basic", decoding=decoding).score
     assert score.wer.value < 0.7  # speakers are learners, half of them children
 
 

@@ -1,4 +1,4 @@
-"""The studentised bootstrap written out, one resample after another: the oracle of `overlap.estimates.bootstrap`."""
+"""The studentized bootstrap written out, one resample after another: the oracle of `overlap.estimates.bootstrap`."""
 
 import math
 
@@ -30,7 +30,7 @@ def floor(sums: np.ndarray, counts: np.ndarray, weights: tuple[float, ...], leve
     """
     z = influences(sums, counts, weights)
     events = max(1.0, math.fsum(x**2 for x in z) ** 2 / math.fsum(x**4 for x in z))
-    # P(Poisson(mean) ≤ m) is the regularised upper incomplete gamma function of m + 1 at the mean, m whole or not.
+    # P(Poisson(mean) ≤ m) is the regularized upper incomplete gamma function of m + 1 at the mean, m whole or not.
     mean = optimize.brentq(lambda mean: special.gammaincc(events + 1, mean) - (1 - level) / 2, events, 99 * events)
     # Student's quantile as the root of a ratio of a squared normal to a mean of squared normals.
     student = math.sqrt(stats.f.ppf(level, 1, len(sums) - 1))

@@ -28,14 +28,14 @@ def log_sum(z):
     return -math.inf if top == -np.inf else top + math.log(math.fsum(np.exp(z - top)))
 
 
-def normalised(z):
+def normalized(z):
     """Log-probabilities in float64; None where nothing is allowed."""
     total = log_sum(z)
     return None if total == -math.inf else z - total
 
 
 def divergences(z_p, z_q):
-    log_p, log_q = normalised(z_p), normalised(z_q)
+    log_p, log_q = normalized(z_p), normalized(z_q)
     if log_p is None or log_q is None:
         return dict.fromkeys(DIVERGENCES, math.nan)
     log_m = np.logaddexp(log_p, log_q) - math.log(2)
@@ -48,7 +48,7 @@ def divergences(z_p, z_q):
 
 
 def shannon(z):
-    log_p = normalised(z)
+    log_p = normalized(z)
     here = log_p > -np.inf
     return math.fsum(-np.exp(log_p[here]) * log_p[here])
 
@@ -71,7 +71,7 @@ def near(student, rng, wanted):
     """A teacher whose KL from the student is about as wanted."""
     noise, scale = rng.normal(size=len(student)), 1e-3
     for _ in range(8):
-        found = kl(normalised(student + scale * noise), normalised(student))
+        found = kl(normalized(student + scale * noise), normalized(student))
         scale = min(scale * math.sqrt(wanted / max(found, 1e-30)), 3.0)
     return student + scale * noise
 
@@ -187,7 +187,7 @@ def test_excluded_tokens_and_wide_ranges(seed, temperature, scale, shares, mappe
     forward = expected["forward_kl"]
     expected["learnable_kl"] = forward if math.isinf(forward) else forward * within
     expected["incompatible_kl"] = forward if math.isinf(forward) else forward * (1 - within)
-    on_p, on_q = normalised(p_scores[u]), normalised(q_scores[theirs])
+    on_p, on_q = normalized(p_scores[u]), normalized(q_scores[theirs])
     if on_q is None:
         expected["union_kl"] = math.nan
     else:
@@ -241,7 +241,7 @@ def test_a_tail_of_hardly_anything():
     """Where 1 − Σ p leaves no digit of the student's tail, and the teacher is mostly there."""
     student = torch.tensor([[60.0, 0.0, 0.5, -1.0, -2.0, 0.1] + [-3.0] * 200])
     teacher = torch.tensor([[0.0, 0.1, 0.2, 0.3, 0.4, 0.5] + [0.0] * 200])
-    log_p, log_q = (normalised(z[0].double().numpy()) for z in (student, teacher))
+    log_p, log_q = (normalized(z[0].double().numpy()) for z in (student, teacher))
     u = [0, 2, 5, 4]  # the two best of each
     rest = [i for i in range(206) if i not in u]
     expected = kl(np.append(log_q[u], log_sum(log_q[rest])), np.append(log_p[u], log_sum(log_p[rest])))

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from overlap.estimates.bootstrap import studentised, unseen_share
+from overlap.estimates.bootstrap import studentized, unseen_share
 from tests.overlap import bootstrap_t
 
 
 def ends(sums, counts, weights=(1.0,), **options):
     """Value, standard error, low and high of one estimate from `[G, K]`."""
-    found = studentised(np.asarray(sums)[:, None], np.asarray(counts)[:, None], weights, **options)
+    found = studentized(np.asarray(sums)[:, None], np.asarray(counts)[:, None], weights, **options)
     return tuple(float(part[0]) for part in (found.values, found.standard_errors, found.lows, found.highs))
 
 
@@ -80,7 +80,7 @@ def test_shares_of_utterances_are_near_the_exact_interval(n):
 def test_a_handful_of_clusters_is_held_as_by_students_t(n):
     """Of normal clusters, whose mean resamples alone would hold 70 times of 100 with two of them."""
     values = np.random.default_rng(0).normal(size=(n, 400))
-    found = studentised(values[:, :, None], np.ones((n, 400, 1)), draws=500)
+    found = studentized(values[:, :, None], np.ones((n, 400, 1)), draws=500)
     assert np.mean((found.lows <= 0) & (found.highs >= 0)) > 0.88
 
 
@@ -116,9 +116,9 @@ def test_scale_shift_and_sign(seed, n):
 def test_estimates_beside_others_are_what_they_are_alone(seed):
     sums, counts = clusters(12, 3, seed)
     counts[0, 1] = sums[0, 1] = 0
-    together = studentised(sums[:, :, None], counts[:, :, None], draws=50, seed=4)
+    together = studentized(sums[:, :, None], counts[:, :, None], draws=50, seed=4)
     for column in range(3):
-        alone = studentised(sums[:, column, None, None], counts[:, column, None, None], draws=50, seed=4)
+        alone = studentized(sums[:, column, None, None], counts[:, column, None, None], draws=50, seed=4)
         for name in ("values", "standard_errors", "lows", "highs"):
             assert getattr(together, name)[column] == pytest.approx(getattr(alone, name)[0], nan_ok=True)
         assert together.n_clusters[column] == alone.n_clusters[0]
@@ -148,11 +148,11 @@ def test_where_there_is_no_interval():
     assert math.isnan(ends([[math.inf], [-math.inf]], np.ones((2, 1)))[0])
 
 
-def test_an_infinite_estimate_does_not_touch_its_neighbours():
+def test_an_infinite_estimate_does_not_touch_its_neighbors():
     sums, counts = clusters(20, 2)
     alone = ends(sums[:, :1], counts[:, :1])
     sums[3, 1] = math.inf
-    found = studentised(sums[:, :, None], counts[:, :, None])
+    found = studentized(sums[:, :, None], counts[:, :, None])
     assert (found.values[0], found.lows[0], found.highs[0]) == pytest.approx((alone[0], *alone[2:]))
     assert found.values[1] == math.inf
     assert math.isnan(found.highs[1])
@@ -160,7 +160,7 @@ def test_an_infinite_estimate_does_not_touch_its_neighbours():
 
 def test_resamples_without_a_denominator_are_left_out():
     sums, counts = np.array([[3.0], [1.0], [0.0], [0.0]]), np.array([[10.0], [8.0], [0.0], [0.0]])
-    found = studentised(sums[:, None], counts[:, None])
+    found = studentized(sums[:, None], counts[:, None])
     assert found.n_clusters[0] == 2
     assert found.lows[0] < found.values[0] < found.highs[0]
     many = np.zeros((40, 1))

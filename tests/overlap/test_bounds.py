@@ -138,7 +138,7 @@ def test_ids_that_only_the_teacher_has_can_be_blocked(seed, m, k, n, blocked, te
     gone = {*teacher_blocked, *(there[i] for i in blocked if i in there)}
     assert bounds.blocked.tolist() == torch.isin(ids, torch.tensor(sorted(gone), dtype=torch.long)).sum(-1).tolist()
     if m == 15:
-        # What rounding leaves of the list's mass, relative to the mass that divergences are renormalised by.
+        # What rounding leaves of the list's mass, relative to the mass that divergences are renormalized by.
         shared = [i for i in there.values() if i not in gone]
         slack = 1e-9 + 1e-11 / teacher.double().softmax(-1)[:, shared].sum(-1)
         for name in BOUNDED_STATISTICS:
@@ -282,7 +282,7 @@ def proportional(log_p, q, m):
 
 
 def smallest(name, log_p, q, m, t):
-    """The least value that scipy's optimiser finds among the admissible completions."""
+    """The least value that scipy's optimizer finds among the admissible completions."""
     order = np.argsort(-q, kind="stable")
     hidden, cap, rest = order[m:], q[order[:m]].min(), 1 - q[order[:m]].sum()
 
@@ -409,7 +409,7 @@ def test_mass_that_only_impossible_tokens_can_take():
 
 
 def test_a_confident_student_off_the_list_is_bounded_from_below():
-    """What the cap gives: the student's favourite, unlisted, has at most the least listed probability."""
+    """What the cap gives: the student's favorite, unlisted, has at most the least listed probability."""
     student = torch.linspace(0, 1, 1000)[None]
     student[0, 999] = 12.0
     teacher = torch.zeros(1, 1000)

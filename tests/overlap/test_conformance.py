@@ -14,7 +14,7 @@ K, STOP = 16, 0
 
 
 def pair():
-    """Recogniser-like logits: sure and unsure positions, a long tail, some where the models part ways or one stops."""
+    """Recognizer-like logits: sure and unsure positions, a long tail, some where the models part ways or one stops."""
     generator = torch.Generator().manual_seed(20)
     n, v = 300, 2000
     common = torch.randn(n, v, generator=generator)

@@ -234,7 +234,7 @@ def test_thin_positions_are_in_no_mean():
 @pytest.mark.parametrize("mask", [torch.zeros(6, dtype=torch.bool), None])
 def test_no_used_position_gives_zero_with_a_graph(mask):
     student, teacher = case()
-    teacher = [x.detach() for x in student] if mask is None else teacher  # k = 1 and equal favourites: all thin
+    teacher = [x.detach() for x in student] if mask is None else teacher  # k = 1 and equal favorites: all thin
     result = both(student, teacher, k=1, mask=mask)
     assert (result.loss.item(), result.n_used) == (0.0, 0)
     for gradient in torch.autograd.grad(result.loss, student):

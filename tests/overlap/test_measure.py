@@ -28,7 +28,7 @@ def tied(scores, k):
 
 
 def on(scores, ids, temperature):
-    """Probabilities renormalised on some ids, in their order."""
+    """Probabilities renormalized on some ids, in their order."""
     return np.exp(log_softmax(np.array([scores[i] for i in ids]) / temperature))
 
 
@@ -306,8 +306,8 @@ def test_divergences_of_almost_equal_models_are_not_negative():
     )
     for name in ("forward_kl", "reverse_kl", "jensen_shannon", "total_variation", "student_entropy"):
         assert (getattr(near, name) >= 0).all(), name
-    favourite = torch.nn.functional.one_hot(torch.arange(40)).float() * 60
-    far = measure(favourite, favourite.roll(1, 0), k=4)
+    favorite = torch.nn.functional.one_hot(torch.arange(40)).float() * 60
+    far = measure(favorite, favorite.roll(1, 0), k=4)
     assert (far.jensen_shannon <= torch.tensor(math.log(2.0))).all()
     assert (far.total_variation <= 1).all()
 

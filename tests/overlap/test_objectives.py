@@ -119,7 +119,7 @@ def test_a_set_of_everything_has_no_tail():
 
 
 def test_with_a_tail_mass_that_leaves_the_set_costs():
-    """Where the student's probability drains out of the set, the renormalised loss sees nothing."""
+    """Where the student's probability drains out of the set, the renormalized loss sees nothing."""
     teacher = torch.tensor([[4.0, 3.0, 0.0, 0.0, 0.0]])
     student = teacher + torch.tensor([[0.0, 0.0, 9.0, 9.0, 9.0]])
     ids, valid = torch.tensor([[0, 1]]), torch.ones(1, 2, dtype=torch.bool)
@@ -192,7 +192,7 @@ def test_sampled_estimates_have_the_reverse_kl_and_its_gradient_as_expectation(e
         assert (estimates >= 0).all()
 
 
-def test_the_generalised_divergence_is_scipys_at_a_half():
+def test_the_generalized_divergence_is_scipys_at_a_half():
     from scipy.spatial.distance import jensenshannon
 
     student, teacher, ids, valid, _ = case(2, 6)

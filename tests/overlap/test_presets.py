@@ -22,7 +22,7 @@ def pair(kind, shape=(3, 5, 40), seed=1):
     teacher = student + 0.8 * torch.randn(*shape, generator=generator)
     if kind == "peaked":
         return student * 12, teacher * 12
-    if kind == "apart":  # the favourites of one are the last choices of the other
+    if kind == "apart":  # the favorites of one are the last choices of the other
         return student * 2, -student * 2
     if kind == "half apart":
         return student * 2, torch.where(torch.arange(shape[-2])[:, None] < 2, -student * 2, teacher * 2)
@@ -134,7 +134,7 @@ def ark_oracle(student, teacher, k, tokens=None, blocked=(), stop=(), temperatur
     losses, right, sizes, kept, with_t, with_s = [], [], [], 0, 0, 0
     for n, (z_s, z_t) in enumerate(zip(student, teacher, strict=True)):
         usable = [v for v in range(len(z_s)) if v not in blocked]
-        normaliser = logsumexp(z_t[usable])
+        normalizer = logsumexp(z_t[usable])
         s = [usable[i] for i in top(z_s[usable], k)]
         t = [usable[i] for i in top(z_t[usable], k)]
         s = [v for v in s if v not in stop]
@@ -150,7 +150,7 @@ def ark_oracle(student, teacher, k, tokens=None, blocked=(), stop=(), temperatur
         with_s += len(s) >= 2
         valid = [v for v in union if v in usable]
         sizes.append(len(valid))
-        mixed = np.array([z_t[v] if v in t else z_t[v] - normaliser for v in valid])
+        mixed = np.array([z_t[v] if v in t else z_t[v] - normalizer for v in valid])
         log_q, exact = log_softmax(mixed / temperature), log_softmax(z_t[valid] / temperature)
         scores = z_s[valid] / temperature
         log_p = half(log_softmax(half(scores))) if half else log_softmax(scores)

@@ -76,7 +76,7 @@ class Real:
             return self.library.encode_ordinary(text)
         return self.library.encode(text, add_special_tokens=False).ids
 
-    def normalised(self, text: str) -> bytes:
+    def normalized(self, text: str) -> bytes:
         """Written from the documents of each tokenizer, not with the code under test."""
         if self.name == "qwen3":
             text = unicodedata.normalize("NFC", text)
@@ -136,7 +136,7 @@ def test_tokens_add_up_to_the_text(name):
     @settings(deadline=None, max_examples=150, database=None)
     def check(text: str) -> None:
         ids = tokenizer.encode(text)
-        assert b"".join(tokenizer.table[i] or b"<control>" for i in ids) == tokenizer.normalised(text)
+        assert b"".join(tokenizer.table[i] or b"<control>" for i in ids) == tokenizer.normalized(text)
 
     for text in every_text():
         check.hypothesis.inner_test(text)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from overlap import measure
 from overlap.definitions import TOKEN_STATISTICS
 from overlap.estimates.sequences import sequence_values
-from overlap.strata import UNLABELLED, Labels, StratumSums, by, position_bins
+from overlap.strata import UNLABELED, Labels, StratumSums, by, position_bins
 
 NAN = math.nan
 
@@ -81,17 +81,17 @@ def test_a_stratum_is_the_summary_of_its_positions():
     assert frame.loc[frame["statistic"] == "forward_kl", "unit"].eq("nats").all()
 
 
-def test_unlabelled_positions_are_a_stratum_and_come_last():
+def test_unlabeled_positions_are_a_stratum_and_come_last():
     measured = statistics()
     labels = Labels.from_values("language", ["zh", None, "en", "en", None, NAN])
     frame = by(measured, labels, draws=2)
-    assert frame["language"].drop_duplicates().tolist() == ["en", "zh", UNLABELLED]
-    assert frame["language"].cat.categories.tolist() == ["en", "zh", UNLABELLED]
+    assert frame["language"].drop_duplicates().tolist() == ["en", "zh", UNLABELED]
+    assert frame["language"].cat.categories.tolist() == ["en", "zh", UNLABELED]
     assert frame["language"].cat.ordered
     counts = frame[frame["statistic"] == "jaccard"].set_index("language")["n_positions"]
-    assert counts.to_dict() == {"en": 10, "zh": 5, UNLABELLED: 15}
+    assert counts.to_dict() == {"en": 10, "zh": 5, UNLABELED: 15}
     everything = by(measured, Labels("x", ("never",), np.full((6,), -1)), draws=2)
-    assert set(everything["x"]) == {UNLABELLED}
+    assert set(everything["x"]) == {UNLABELED}
 
 
 def test_any_values_and_a_further_mask():
@@ -133,8 +133,8 @@ def test_labels():
     assert Labels.from_values("x", []).levels == ()
     with pytest.raises(ValueError, match=r"x: 'z' is not among the levels \['a', 'b'\]; add it"):
         Labels.from_values("x", ["a", "z"], levels=["a", "b"])
-    with pytest.raises(ValueError, match="x: expected distinct levels other than 'unlabelled'"):
-        Labels.from_values("x", ["unlabelled"])
+    with pytest.raises(ValueError, match="x: expected distinct levels other than 'unlabeled'"):
+        Labels.from_values("x", ["unlabeled"])
     with pytest.raises(ValueError, match=r"x: expected integer codes, received float64; see Labels.from_values"):
         Labels("x", ("a",), np.zeros(3))
     with pytest.raises(ValueError, match=r"x: expected codes of -1 \(no label\) to 0, received 0 to 1"):

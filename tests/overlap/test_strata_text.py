@@ -16,7 +16,7 @@ from overlap.strata.spans import Spans
 END, CONTROL = 0, 1
 
 
-def tokenised(*rows):
+def tokenized(*rows):
     """Ids and pieces of rows of bytes, strings, END or CONTROL."""
     pieces, table = [None, None], []
     for row in rows:
@@ -39,7 +39,7 @@ def names(labels, row=0):
 
 
 def classes(*row):
-    tokens, pieces = tokenised(row)
+    tokens, pieces = tokenized(row)
     return names(token_classes(tokens, pieces, end_of_text=[END]))
 
 
@@ -74,7 +74,7 @@ def test_incomplete_characters_have_no_class():
 
 
 def test_rows_are_utterances_and_negative_ids_are_no_tokens():
-    tokens, pieces = tokenised(["one", " two"], ["x"])
+    tokens, pieces = tokenized(["one", " two"], ["x"])
     labels = token_classes(tokens, pieces)
     assert labels.name == "token_class"
     assert labels.levels == TOKEN_CLASSES
@@ -123,62 +123,62 @@ def test_classes_byte_by_byte(text, data):
     assert token_classes(np.arange(len(parts)), parts).codes.tolist() == expected
 
 
-def labelled(row, reference, **options):
-    tokens, pieces = tokenised(row)
+def labeled(row, reference, **options):
+    tokens, pieces = tokenized(row)
     return names(
         correctness(tokens, pieces, align_to_reference(tokens, pieces, [reference], **options), end_of_text=[END])
     )
 
 
 def test_correctness_of_words():
-    assert labelled(["he", "llo", " wor", "ld", END], "hello world") == ["correct"] * 5
-    assert labelled(["he", "llo", " wor", "ld", END], "hello word") == [
+    assert labeled(["he", "llo", " wor", "ld", END], "hello world") == ["correct"] * 5
+    assert labeled(["he", "llo", " wor", "ld", END], "hello word") == [
         *("correct", "correct", "substituted", "substituted", "correct")
     ]
-    assert labelled(["a", " b", " c"], "a c") == ["correct", "inserted", "correct"]
-    assert labelled([" a", CONTROL, " ", "b"], "a b") == ["correct", None, None, "correct"]
-    assert labelled(["he", CONTROL, "llo"], "hello") == ["correct", None, "correct"]
+    assert labeled(["a", " b", " c"], "a c") == ["correct", "inserted", "correct"]
+    assert labeled([" a", CONTROL, " ", "b"], "a b") == ["correct", None, None, "correct"]
+    assert labeled(["he", CONTROL, "llo"], "hello") == ["correct", None, "correct"]
 
 
-def test_neighbourhood_of_a_deletion():
-    assert labelled(["he", "llo", " wor", "ld", END], "hello big world") == [
+def test_neighborhood_of_a_deletion():
+    assert labeled(["he", "llo", " wor", "ld", END], "hello big world") == [
         *("correct", "near_deletion", "near_deletion", "correct", "correct")
     ]
-    assert labelled(["one", END], "one two") == ["near_deletion", "near_deletion"]
-    assert labelled(["two", END], "one two") == ["near_deletion", "correct"]
-    assert labelled([END], "one two") == ["near_deletion"]
-    assert labelled([END], "") == ["correct"]
-    assert labelled(["a", " x", " c"], "a b b c") in (
+    assert labeled(["one", END], "one two") == ["near_deletion", "near_deletion"]
+    assert labeled(["two", END], "one two") == ["near_deletion", "correct"]
+    assert labeled([END], "one two") == ["near_deletion"]
+    assert labeled([END], "") == ["correct"]
+    assert labeled(["a", " x", " c"], "a b b c") in (
         ["near_deletion", "substituted", "correct"],
         ["correct", "substituted", "near_deletion"],
     )
 
 
 def test_a_token_of_several_words_takes_the_worst():
-    assert labelled(["a b", " c"], "a x c") == ["substituted", "correct"]
-    assert labelled(["a b", " c"], "a c") == ["inserted", "correct"]
+    assert labeled(["a b", " c"], "a x c") == ["substituted", "correct"]
+    assert labeled(["a b", " c"], "a c") == ["inserted", "correct"]
 
 
 def test_correctness_of_characters_that_tokens_share():
     first, second = "语".encode()[:2], "语".encode()[2:] + "音".encode()
-    assert labelled([first, second, "识", END], "语音识", unit="character") == ["correct"] * 4
-    assert labelled([first, second, "识", END], "言音识", unit="character") == [
+    assert labeled([first, second, "识", END], "语音识", unit="character") == ["correct"] * 4
+    assert labeled([first, second, "识", END], "言音识", unit="character") == [
         *("substituted", "substituted", "correct", "correct")
     ]
-    assert labelled(["a", " b"], "ab", unit="character") == ["correct", "correct"]  # white space is not compared
+    assert labeled(["a", " b"], "ab", unit="character") == ["correct", "correct"]  # white space is not compared
 
 
-def test_normaliser_is_traced_back_to_the_tokens():
-    normalise = jiwer.Compose([jiwer.ToLowerCase(), jiwer.RemovePunctuation()])
-    assert labelled(["Well", ",", " THE", " Cat", "."], "well the dog", normalise=normalise) == [
+def test_normalizer_is_traced_back_to_the_tokens():
+    normalize = jiwer.Compose([jiwer.ToLowerCase(), jiwer.RemovePunctuation()])
+    assert labeled(["Well", ",", " THE", " Cat", "."], "well the dog", normalize=normalize) == [
         *("correct", None, "correct", "substituted", None)
     ]
-    assert labelled(["it", "'s", " 5", " pm"], "its five p m", normalise=spelled) == ["correct"] * 4
-    assert labelled(["...", END], "", normalise=normalise) == [None, "correct"]
-    assert labelled(["cat", " ", "dog"], "cat dogs", normalise=lambda text: text.rstrip("s") + "s") == [
+    assert labeled(["it", "'s", " 5", " pm"], "its five p m", normalize=spelled) == ["correct"] * 4
+    assert labeled(["...", END], "", normalize=normalize) == [None, "correct"]
+    assert labeled(["cat", " ", "dog"], "cat dogs", normalize=lambda text: text.rstrip("s") + "s") == [
         *("correct", None, "correct")
     ]
-    assert labelled([END], "a", normalise=lambda text: text + " end") == ["near_deletion"]
+    assert labeled([END], "a", normalize=lambda text: text + " end") == ["near_deletion"]
 
 
 def spelled(text):
@@ -194,7 +194,7 @@ def spelled(text):
 def test_one_token_a_unit_is_jiwers_alignment(hypothesis, reference, unit):
     units = hypothesis if unit == "word" else list("".join(hypothesis))
     row = [f" {word}" for word in units] if unit == "word" else units
-    tokens, pieces = tokenised([*row, END])
+    tokens, pieces = tokenized([*row, END])
     found = names(
         correctness(
             tokens, pieces, align_to_reference(tokens, pieces, [" ".join(reference)], unit=unit), end_of_text=[END]
@@ -212,7 +212,7 @@ def test_one_token_a_unit_is_jiwers_alignment(hypothesis, reference, unit):
 
 
 def test_jiwers_own_output_serves():
-    tokens, pieces = tokenised(["one", " too", END], ["x", END])
+    tokens, pieces = tokenized(["one", " too", END], ["x", END])
     output = jiwer.process_words(["one two"], ["one too"])
     given_spans = EditAlignment(output.alignments[0], np.array([[0, 3], [4, 7]]))
     labels = correctness(tokens, pieces, [given_spans, None], end_of_text=[END])
@@ -222,7 +222,7 @@ def test_jiwers_own_output_serves():
 
 
 def test_refusals(monkeypatch):
-    tokens, pieces = tokenised(["one", " two"])
+    tokens, pieces = tokenized(["one", " two"])
     with pytest.raises(ValueError, match=r"tokens: expected integer ids \[..., L\] .* received float32 of shape \[2\]"):
         token_classes(torch.zeros(2), pieces)
     with pytest.raises(ValueError, match="pieces: expected the bytes of every id, or None, received str at id 0"):

@@ -1,4 +1,4 @@
-"""Does staging pay on a pretrained recogniser and recorded voices? Whisper tiny.en into half its decoder, four ways.
+"""Does staging pay on a pretrained recognizer and recorded voices? Whisper tiny.en into half its decoder, four ways.
 
     pytest -m slow tests/studies/test_recorded_speech.py -s
 
@@ -8,9 +8,9 @@ takes about an hour and a half on one core a seed. Needs `$RECORDED_SPEECH`, a f
 is written beside them as `recorded_speech.md`. `$RECORDED_SPEECH_SEEDS` says for which seeds: `0` unless set, or `0 1`.
 One arm of one seed: `python -m tests.studies.test_recorded_speech gated 1`.
 
-Every third speaker of `train` is labelled for Base, lower-case and without punctuation. The teacher is tiny.en, its
+Every third speaker of `train` is labeled for Base, lower-case and without punctuation. The teacher is tiny.en, its
 decoder adapted on the other speakers' sentences in the form that it writes, capitals and full stops. All of `train` is
-the unlabelled pool; speakers of `probe` and `test` are others.
+the unlabeled pool; speakers of `probe` and `test` are others.
 """
 
 import os
@@ -33,7 +33,7 @@ ARMS = {
     "gated": "Base → TD until the gate opens → OPD",
     "td": "Base → TD to the end",
     "direct": "Base → OPD",
-    "no tail": "as gated, with the union KL renormalised on the union",
+    "no tail": "as gated, with the union KL renormalized on the union",
 }
 
 
@@ -53,9 +53,9 @@ def prepare() -> Path:
         return [utterance for utterance in utterances if duration(utterance) <= WINDOW]
 
     train = read("train")
-    labelled = set(sorted({utterance.extra["speaker"] for utterance in train})[::3])
-    others = [utterance for utterance in train if utterance.extra["speaker"] not in labelled]
-    write_manifest(data / "base.jsonl", [u for u in train if u.extra["speaker"] in labelled])
+    labeled = set(sorted({utterance.extra["speaker"] for utterance in train})[::3])
+    others = [utterance for utterance in train if utterance.extra["speaker"] not in labeled]
+    write_manifest(data / "base.jsonl", [u for u in train if u.extra["speaker"] in labeled])
     write_manifest(data / "teacher.jsonl", [replace(u, text=in_the_teachers_form(u.text or "")) for u in others])
     write_manifest(data / "pool.jsonl", [replace(u, text=None) for u in train])
     write_manifest(data / "probe.jsonl", read("probe")[::2][:60])

@@ -1,6 +1,6 @@
 // The utterance browser: what is chosen, and the keys.
 const control = (name) => document.getElementById(name);
-const state = { run: 0, group: null, all: [], rows: [], chosen: 0, position: 0, colour: "overlap", choose };
+const state = { run: 0, group: null, all: [], rows: [], chosen: 0, position: 0, color: "overlap", choose };
 
 function options(select, entries, chosen) {
   select.replaceChildren(...entries.map(([value, text]) => make("option", { value, textContent: text, selected: value === chosen })));
@@ -36,7 +36,7 @@ async function show() {
   const sorts = Object.entries(SORTS).filter(([, sort]) => state.group.traced || !sort.traced);
   const kept = sorts.some(([name]) => name === control("sort").value) ? control("sort").value : "errors";
   options(control("sort"), sorts.map(([name, sort]) => [name, sort.label]), kept);
-  control("colour").disabled = !state.group.traced;
+  control("color").disabled = !state.group.traced;
   arrange();
   list.removeAttribute("aria-busy");
 }
@@ -57,12 +57,12 @@ function arrange() {
 }
 
 function legend() {
-  const colour = COLOURS[state.colour];
+  const color = COLORS[state.color];
   if (!state.group.traced) {
-    control("legend").replaceChildren("Underlined: words without a counterpart in the other text, whatever the case; errors are counted after normalisation.");
+    control("legend").replaceChildren("Underlined: words without a counterpart in the other text, whatever the case; errors are counted after normalization.");
     return;
   }
-  control("legend").replaceChildren(`Colour, ${colour.label}: ${colour.ends[0]}`, make("span", { className: "swatch" }), `${colour.ends[1]}. Dotted: not comparable. ◂ the token that was written.`);
+  control("legend").replaceChildren(`Color, ${color.label}: ${color.ends[0]}`, make("span", { className: "swatch" }), `${color.ends[1]}. Dotted: not comparable. ◂ the token that was written.`);
 }
 
 function choose(place) {
@@ -114,7 +114,7 @@ function start() {
   }
   state.run = Number(usable[0][0]);
   options(control("run"), usable, usable[0][0]);
-  options(control("colour"), Object.entries(COLOURS).map(([name, colour]) => [name, colour.label]), state.colour);
+  options(control("color"), Object.entries(COLORS).map(([name, color]) => [name, color.label]), state.color);
   control("play-key").hidden = !runs.some((run) => run.clips);
   control("browser").hidden = false;
   offerCheckpoints();
@@ -122,7 +122,7 @@ function start() {
   control("checkpoint").addEventListener("change", () => { offerTranscripts(control("what").value); show(); });
   control("what").addEventListener("change", show);
   control("sort").addEventListener("change", () => { state.rows = []; arrange(); });
-  control("colour").addEventListener("change", () => { state.colour = control("colour").value; legend(); drawList(state); repaint(); });
+  control("color").addEventListener("change", () => { state.color = control("color").value; legend(); drawList(state); repaint(); });
   control("filter").addEventListener("input", arrange);
   control("controls").addEventListener("submit", (event) => event.preventDefault());
   list.addEventListener("scroll", () => requestAnimationFrame(() => drawList(state)), { passive: true });
@@ -133,7 +133,7 @@ function start() {
 
 function repaint() {
   const row = state.rows[state.chosen];
-  document.querySelectorAll("#detail .token").forEach((token, i) => paint(token, row, i, state.colour));
+  document.querySelectorAll("#detail .token").forEach((token, i) => paint(token, row, i, state.color));
 }
 
 start();

@@ -61,8 +61,8 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
-// How a token is coloured: 0 as the teacher would have it, 1 furthest from it; null where that is undefined.
-const COLOURS = {
+// How a token is colored: 0 as the teacher would have it, 1 furthest from it; null where that is undefined.
+const COLORS = {
   overlap: { label: "overlap |I|/k", ends: ["1: same sets", "0: none shared"], heat: (row, i) => inverse(at(row, "overlap_ratio", i)) },
   mass: { label: "student's mass on T", ends: ["1", "0"], heat: (row, i) => inverse(at(row, "student_mass", i)) },
   kl: { label: "forward KL", ends: ["0 nats", "4 nats or more, on a square-root scale"], heat: (row, i) => root4(at(row, "forward_kl", i)) },
@@ -75,8 +75,8 @@ function root4(value) {
   return value == null ? null : Math.min(1, Math.sqrt(Math.max(0, value) / 4));
 }
 
-function paint(element, row, position, colour) {
-  const heat = COLOURS[colour].heat(row, position);
+function paint(element, row, position, color) {
+  const heat = COLORS[color].heat(row, position);
   element.classList.toggle("heat", heat != null);
   element.classList.toggle("apart", !row.use[position]);
   if (heat != null) element.style.setProperty("--heat", heat.toFixed(3));

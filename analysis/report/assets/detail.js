@@ -36,7 +36,7 @@ function drawTokens(state, row) {
   row.tok.forEach((_, i) => {
     const text = tokenText(row, i);
     const token = make("button", { type: "button", className: "token", textContent: text, tabIndex: i ? -1 : 0, "aria-pressed": "false", "aria-label": `token ${i + 1}: ${text}`, dir: "auto" });
-    paint(token, row, i, state.colour);
+    paint(token, row, i, state.color);
     token.addEventListener("pointerenter", () => showPosition(state, row, i));
     token.addEventListener("focus", () => showPosition(state, row, i));
     tokens.append(token);

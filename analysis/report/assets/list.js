@@ -46,7 +46,7 @@ function drawRow(state, place) {
   if (row.tok) {
     for (let i = 0; i < Math.min(row.tok.length, 120); i++) {
       const token = make("span", { textContent: tokenText(row, i).replace("␣", " ") });
-      paint(token, row, i, state.colour);
+      paint(token, row, i, state.color);
       text.append(token);
     }
   } else text.textContent = row.text || "(empty)";

@@ -48,11 +48,11 @@ def utterances_from(
             `audio`.
         text_column: Reference transcripts; if not given, the one of `text`, `sentence`, `transcription` and
             `transcript` that there is. Rows with null, and all rows of a data set without such a column, are
-            unlabelled.
+            unlabeled.
         id_column: Unique strings or integers; if not given, `id` where it is unique, otherwise rows are numbered.
         language_column: Names or codes of languages, or class labels; if not given, `language` where there is one.
         language: The language of all rows instead.
-        context_column: What a recogniser is told beforehand, such as names; nothing if not given, whatever columns
+        context_column: What a recognizer is told beforehand, such as names; nothing if not given, whatever columns
             there are.
         name: What messages call the data set; its fingerprint if not given.
         folder: What relative paths of audio files are relative to; the working directory if not given.

@@ -185,7 +185,7 @@ def test_membership_of_tokens(full):
     assert panel.get_title(loc="left").endswith("text: two six\nreference: two five")
 
 
-def test_colour_is_membership_and_strength_probability(full):
+def test_color_is_membership_and_strength_probability(full):
     trace = choose_trace(full, "u5").to_dict() | {
         "token_ids": [7],
         "union_ids": [[7, 8, 9]],

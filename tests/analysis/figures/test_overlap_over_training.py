@@ -20,7 +20,7 @@ def line(panel, name):
 
 
 def bands(panel):
-    """Start, end and colour of the stages behind a panel."""
+    """Start, end and color of the stages behind a panel."""
     found = [patch for patch in panel.patches if patch.get_zorder() == 0]
     return [(patch.get_x(), patch.get_x() + patch.get_width(), to_hex(patch.get_facecolor())) for patch in found]
 
@@ -217,7 +217,7 @@ def test_svg_keeps_its_text(straight):
         assert text in written
 
 
-def test_states_differ_in_more_than_colour():
+def test_states_differ_in_more_than_color():
     styles = STATES.values()
-    for field in ("colour", "marker", "dashes", "label"):
+    for field in ("color", "marker", "dashes", "label"):
         assert len({getattr(style, field) for style in styles}) == len(STATES)

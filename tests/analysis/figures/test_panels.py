@@ -15,7 +15,7 @@ import torch
 from analysis import figures, load
 from analysis.figures import glyphs
 from analysis.figures.panels import fitted, intervals_over, key_below, one_panel, text_width
-from analysis.figures.style import STAGE_COLOURS, STAGE_MARKERS, STAGE_TINTS
+from analysis.figures.style import STAGE_COLORS, STAGE_MARKERS, STAGE_TINTS
 from analysis.run.load import EVALUATED
 from overlap.statistics.sweep import sweep
 from tests.analysis.figures.conftest import write_full_run
@@ -116,7 +116,7 @@ def test_cells_of_a_density_are_drawn_whole(full, tmp_path):
     run.positions["teacher_entropy"] = np.resize([0.0, 0.0, 14.0, 14.0], len(run.positions))
     for panel in figures.entropy_density(run):
         (cells,) = panel.collections
-        around = np.log10(cells.get_paths()[0].vertices)  # of a cell, where its centre is 0
+        around = np.log10(cells.get_paths()[0].vertices)  # of a cell, where its center is 0
         corners = 10 ** (cells.get_offsets()[:, np.newaxis] + around).reshape(-1, 2)
         for ends, (least, most) in zip(corners.T, (panel.get_xlim(), panel.get_ylim()), strict=True):
             assert least <= ends.min() < 1e-4
@@ -302,19 +302,19 @@ def test_a_stage_visited_twice_is_told_apart(fell_back):
     faces = {
         line.get_gid(): line.get_markerfacecolor() for line in drawn if str(line.get_gid()).startswith("on-policy")
     }
-    assert faces == {"on-policy 2": STAGE_COLOURS["opd"], "on-policy 4": "white"}
+    assert faces == {"on-policy 2": STAGE_COLORS["opd"], "on-policy 4": "white"}
 
 
-def test_stages_differ_in_more_than_colour():
-    assert STAGE_COLOURS.keys() == STAGE_MARKERS.keys() == STAGE_TINTS.keys()
+def test_stages_differ_in_more_than_color():
+    assert STAGE_COLORS.keys() == STAGE_MARKERS.keys() == STAGE_TINTS.keys()
     assert len(set(STAGE_MARKERS.values())) == len(STAGE_MARKERS)
 
 
-def test_traces_whose_spelling_is_unknown_are_unlabelled(full, tmp_path):
+def test_traces_whose_spelling_is_unknown_are_unlabeled(full, tmp_path):
     run = load(write_full_run(tmp_path / "odd"))
     run.__dict__["traces"] = run.traces.assign(text="something else")
     panel = figures.strata(run)
-    assert [label.get_text() for label in panel.get_yticklabels()] == ["unlabelled"]
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["unlabeled"]
     assert pd.Series(panel.lines[0].get_xdata()).between(0, 1).all()
 
 

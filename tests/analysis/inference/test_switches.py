@@ -57,7 +57,7 @@ def test_the_interval_of_independent_noise_is_near_that_of_ordinary_least_square
     assert (found.slope_low, found.slope_high) == pytest.approx(ordinary[3], abs=0.1 * np.ptp(ordinary[3]))
 
 
-def test_the_interval_of_a_known_autocorrelation_is_that_of_generalised_least_squares(monkeypatch):
+def test_the_interval_of_a_known_autocorrelation_is_that_of_generalized_least_squares(monkeypatch):
     """Against statsmodels' GLS, when the average runs over the one correlation that it is told."""
     steps, values = series(np.random.default_rng(4), noise=0.5, n=12)
     monkeypatch.setattr("analysis.inference.switches.AUTOCORRELATIONS", np.array([0.5]))

@@ -125,7 +125,7 @@ def test_worst_error_rates_of_an_evaluation(view, report):
     wrong = [3 - i % 4 for i in range(12)]
     worst = sorted(range(12), key=lambda i: (-wrong[i], i))
     assert names(page)[:6] == [f"u{i:04d}" for i in worst[:6]]
-    assert "12 of 12 utterances; 18 errors in 120 words, normaliser basic 1: 15.0 %" in page.inner_text("#status")
+    assert "12 of 12 utterances; 18 errors in 120 words, normalizer basic 1: 15.0 %" in page.inner_text("#status")
     assert page.locator("#sort option").all_inner_texts() == [
         "order of the files", "worst error rate", "longest transcript",
     ]  # fmt: skip
@@ -203,7 +203,7 @@ def test_a_token_shows_both_models_candidates_and_which_are_shared(view, report,
     assert f"teacher's rank of it {truth['teacher_rank'][4]:.0f}" in page.inner_text("#panel")
 
 
-def test_colours_follow_the_chosen_statistic(view, report):
+def test_colors_follow_the_chosen_statistic(view, report):
     page = view(report)
     page.select_option("#sort", "order")
     truth = frame().iloc[0]
@@ -214,7 +214,7 @@ def test_colours_follow_the_chosen_statistic(view, report):
         ]
 
     assert heats() == pytest.approx((1 - truth["overlap_ratio"]).tolist(), abs=2e-3)
-    page.select_option("#colour", "kl")
+    page.select_option("#color", "kl")
     assert heats() == pytest.approx(((truth["forward_kl"] / 4) ** 0.5).tolist(), abs=2e-3)
     assert "forward KL" in page.inner_text("#legend")
 
@@ -223,8 +223,8 @@ def test_light_and_dark(view, report):
     """Figures keep their colors, on a light ground of their own in the dark."""
 
     def ground(page):
-        colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        return sum(int(part) for part in colour.strip("rgb()").split(",")) / 3
+        color = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return sum(int(part) for part in color.strip("rgb()").split(",")) / 3
 
     dark, light = view(report, color_scheme="dark"), view(report, color_scheme="light")
     assert ground(dark) < 60 < 200 < ground(light)

@@ -31,8 +31,8 @@ def test_groups_come_most_telling_first(traced):
         ("test/student", 300), ("test/student", 200), ("test/student", 100),
         ("fixed", 300), ("fixed", 200),
     ]  # fmt: skip
-    assert found[0].errors == "words, case and punctuation aside, without a normaliser"
-    assert found[2].errors == "words, normaliser basic 1"
+    assert found[0].errors == "words, case and punctuation aside, without a normalizer"
+    assert found[2].errors == "words, normalizer basic 1"
 
 
 def test_a_position_keeps_its_numbers(traced):

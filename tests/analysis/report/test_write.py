@@ -80,7 +80,7 @@ def test_the_page_holds_verdicts_evidence_figures_tables_recipe_and_browser(trac
     assert "reading 8" in found.words
     assert '"name": "made up"' in found.words
     assert "seed 3" in found.words
-    assert {"list", "detail", "filter", "sort", "colour", "checkpoint", "what"} <= {a.get("id") for _, a in found.tags}
+    assert {"list", "detail", "filter", "sort", "color", "checkpoint", "what"} <= {a.get("id") for _, a in found.tags}
 
 
 def test_the_same_run_gives_the_same_page(traced, tmp_path):

@@ -96,7 +96,7 @@ def skewed_rate(generator, n):
 MEAN_WORDS = float(lengths(np.random.default_rng(0), 2_000_000).mean())
 
 
-def test_studentised_intervals_hold_their_coverage_on_skewed_counts():
+def test_studentized_intervals_hold_their_coverage_on_skewed_counts():
     # 500 runs: a standard deviation of 1 point. tests/studies/test_coverage.py is the long version.
     assert 0.92 <= coverage(60, 500, skewed_rate) <= 0.98
 

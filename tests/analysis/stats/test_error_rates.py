@@ -99,7 +99,7 @@ def test_identical_systems(systems):
 def test_what_is_printed(systems):
     text = str(error_rate_difference(*systems))
     assert max(map(len, text.splitlines())) <= 110
-    for part in ("second − first: −", "] points, p =", "Hedges' g −", f"of {N} utterances", "studentised"):
+    for part in ("second − first: −", "] points, p =", "Hedges' g −", f"of {N} utterances", "studentized"):
         assert part in text
 
 

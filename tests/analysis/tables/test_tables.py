@@ -73,7 +73,7 @@ def test_text_fits_and_says_everything_once(fell_back):
         *("100 steps", "[48.0, 52.0]", "[58.80, 59.20]", "[0.310, 0.710]", "[0.190, 0.590]", "40")
     ]
     assert "on-policy, steps 200 to 250, fell back: reading 6" in text
-    assert "set 'test', 1,000 words in 120 utterances, normaliser basic 1" in text
+    assert "set 'test', 1,000 words in 120 utterances, normalizer basic 1" in text
     assert "k = 32" in text
 
 
@@ -120,7 +120,7 @@ def test_mixed_error_rates_are_named(mixed):
     assert (table.error_rate, first["mer"], first["n_tokens"]) == ("mer", 0.1, 1000)
     assert "wer" not in table.frame
     assert re.search(r"stage +MER %", table.to_text())
-    assert "MER: set 'test', 1,000 tokens in 120 utterances, normaliser" in table.to_text()
+    assert "MER: set 'test', 1,000 tokens in 120 utterances, normalizer" in table.to_text()
     assert "| MER % [95 %] |" in table.to_markdown()
 
 

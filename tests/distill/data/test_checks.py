@@ -10,7 +10,7 @@ import soundfile
 from distill.data.checks import Use, check_audio, check_models
 from distill.data.findings import Finding, errors, refuse, words
 from distill.data.manifest import ManifestError, read_manifest
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.models.languages import spoken
 from distill.recipe.paths import packaged
 from tests.distill.small_models import save_gpt2, save_whisper
@@ -25,14 +25,14 @@ def manifest(folder: Path, *lines: dict) -> Path:
 
 @pytest.fixture(scope="module")
 def qwen():
-    return load_recogniser(str(packaged("student")))
+    return load_recognizer(str(packaged("student")))
 
 
 @pytest.fixture(scope="module")
 def whispers(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whispers")
     kinds = {"english": False, "multilingual": True}
-    return {name: load_recogniser(str(save_whisper(folder / name, multilingual=many))) for name, many in kinds.items()}
+    return {name: load_recognizer(str(save_whisper(folder / name, multilingual=many))) for name, many in kinds.items()}
 
 
 def found(path: Path, max_seconds: float = 30.0) -> list[tuple[int | None, str | None]]:
@@ -149,7 +149,7 @@ def test_the_longest_label_that_is_taken_can_be_scored_and_a_longer_one_cannot(t
 
 
 def test_prompts_and_completions_beyond_the_context_are_found(tmp_path):
-    model = load_recogniser(str(save_gpt2(tmp_path / "gpt2")))
+    model = load_recognizer(str(save_gpt2(tmp_path / "gpt2")))
     room = model.limits.label_tokens
     path = tmp_path / "texts.jsonl"
     prompts = ["one", "one " * room, "one"]

@@ -112,8 +112,8 @@ class TestRows:
         assert languages(language=["English", None]) == ["English", None]
         assert languages({"language": "German"}, language=["English", None]) == ["German", "German"]
         assert languages({"language_column": "locale"}, locale=["de", "en"]) == ["de", "en"]
-        labelled = embedded(2, language=[1, 0]).cast_column("language", datasets.ClassLabel(names=["de", "fr"]))
-        assert [u.language for u in utterances_from(labelled)] == ["fr", "de"]
+        labeled = embedded(2, language=[1, 0]).cast_column("language", datasets.ClassLabel(names=["de", "fr"]))
+        assert [u.language for u in utterances_from(labeled)] == ["fr", "de"]
 
     def test_columns_of_times_are_not_read(self):
         (first, _) = utterances_from(embedded(2, begin_time=[3.0, 4.0], end_time=[4.0, 5.0], take=[1, 2]))

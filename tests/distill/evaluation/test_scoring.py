@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from distill.evaluation.scoring import score_transcripts
-from distill.normalize import Normaliser, normaliser
+from distill.normalize import Normalizer, normalizer
 from tests.overlap import bootstrap_t
 
 VOCABULARY = ["call", "channel", "room", "one", "two", "three", "four", "five", "stop", "play", "volume"]
@@ -41,7 +41,7 @@ def levenshtein(a: list[str] | str, b: list[str] | str) -> int:
 
 def test_corpus_rates_are_those_of_jiwer():
     references, hypotheses = corpus(200, empty=0)
-    score = score_transcripts(references, hypotheses, normaliser="basic")
+    score = score_transcripts(references, hypotheses, normalizer="basic")
     a, b = list(references.values()), list(hypotheses.values())
     assert score.wer.value == pytest.approx(jiwer.wer(a, b), abs=1e-15)
     assert score.cer.value == pytest.approx(jiwer.cer(a, b), abs=1e-15)
@@ -52,7 +52,7 @@ def test_corpus_rates_are_those_of_jiwer():
 
 
 def test_the_corpus_rate_is_not_the_mean_of_rates():
-    score = score_transcripts(["a b c d", "e"], ["a b c d", "f"], normaliser="none")
+    score = score_transcripts(["a b c d", "e"], ["a b c d", "f"], normalizer="none")
     assert score.wer.value == 1 / 5
 
 
@@ -60,7 +60,7 @@ def test_the_corpus_rate_is_not_the_mean_of_rates():
 @given(st.lists(st.tuples(st.text("ab c", max_size=8), st.text("ab c", max_size=8)), min_size=1, max_size=5))
 def test_counts_are_minimal_edits_of_each_utterance_even_if_empty(pairs):
     references, hypotheses = map(list, zip(*pairs, strict=True))
-    score = score_transcripts(references, hypotheses, normaliser="basic", draws=2)
+    score = score_transcripts(references, hypotheses, normalizer="basic", draws=2)
     references, hypotheses = ([" ".join(t.split()) for t in side] for side in (references, hypotheses))
     for i, (r, h) in enumerate(zip(references, hypotheses, strict=True)):
         assert score.words.errors[i] == levenshtein(r.split(), h.split())
@@ -76,7 +76,7 @@ def test_counts_are_minimal_edits_of_each_utterance_even_if_empty(pairs):
 
 
 def test_an_empty_reference_adds_its_insertions_and_nothing_to_the_total():
-    score = score_transcripts(["one two", "...", ""], ["one two", "three four", ""], normaliser="basic")
+    score = score_transcripts(["one two", "...", ""], ["one two", "three four", ""], normalizer="basic")
     assert (score.wer.errors, score.wer.total, score.wer.value) == (2, 2, 1.0)
     assert (score.cer.errors, score.cer.total) == (10, 7)
     assert score.words.insertions.tolist() == [0, 2, 0]
@@ -84,7 +84,7 @@ def test_an_empty_reference_adds_its_insertions_and_nothing_to_the_total():
 
 
 def test_no_reference_words_at_all_is_undefined_not_zero():
-    score = score_transcripts(["", ""], ["one", ""], normaliser="none")
+    score = score_transcripts(["", ""], ["one", ""], normalizer="none")
     assert math.isnan(score.wer.value)
     assert math.isnan(score.wer.low)
     assert (score.wer.errors, score.wer.total) == (1, 0)
@@ -94,7 +94,7 @@ def test_no_reference_words_at_all_is_undefined_not_zero():
 
 
 def test_spaces_count_as_characters():
-    assert score_transcripts(["ab cd"], ["abcd"], normaliser="none").cer.value == 1 / 5
+    assert score_transcripts(["ab cd"], ["abcd"], normalizer="none").cer.value == 1 / 5
 
 
 def mixed_tokens(text: str) -> list[str]:
@@ -107,7 +107,7 @@ def mixed_tokens(text: str) -> list[str]:
 @given(st.lists(st.tuples(*[st.text("中国あカab' é한", max_size=8)] * 2), min_size=1, max_size=5))
 def test_mixed_tokens_are_characters_and_words(pairs):
     references, hypotheses = map(list, zip(*pairs, strict=True))
-    score = score_transcripts(references, hypotheses, normaliser="none", draws=2)
+    score = score_transcripts(references, hypotheses, normalizer="none", draws=2)
     tokens = [(mixed_tokens(r), mixed_tokens(h)) for r, h in pairs]
     assert score.mixed.errors.tolist() == [levenshtein(r, h) for r, h in tokens]
     assert score.mixed.reference_lengths.tolist() == [len(r) for r, _ in tokens]
@@ -116,42 +116,42 @@ def test_mixed_tokens_are_characters_and_words(pairs):
 
 def test_the_mixed_error_rate_is_that_of_characters_in_mandarin_and_of_words_in_english():
     references = ["今天我们去iPhone店", "好"]
-    score = score_transcripts(references, ["今天我门去phone店", "好的"], normaliser="mandarin")
+    score = score_transcripts(references, ["今天我门去phone店", "好的"], normalizer="mandarin")
     assert (score.mer.errors, score.mer.total, score.rate) == (3, 8, "mer")
-    mandarin = score_transcripts(["今天 我们 去。", "好"], ["今天我门去", "好的"], normaliser="mandarin")
+    mandarin = score_transcripts(["今天 我们 去。", "好"], ["今天我门去", "好的"], normalizer="mandarin")
     assert mandarin.mer == mandarin.cer
     references, hypotheses = corpus(50)
-    english = score_transcripts(references, hypotheses, normaliser="basic")
+    english = score_transcripts(references, hypotheses, normalizer="basic")
     assert english.mer == english.wer
 
 
-def test_the_rate_of_the_normaliser_is_the_one_reported():
-    score = score_transcripts(["2个 apple", "好"], ["两个apple", "坏"], normaliser="mandarin")
+def test_the_rate_of_the_normalizer_is_the_one_reported():
+    score = score_transcripts(["2个 apple", "好"], ["两个apple", "坏"], normalizer="mandarin")
     tree = score.to_dict()
     assert tree["mer"] == {"value": 0.25, "low": score.mer.low, "high": score.mer.high, "errors": 1, "total": 4} | {
         "substitutions": 1,
         "deletions": 0,
         "insertions": 0,
     }
-    assert tree["normaliser"] == "mandarin"
-    assert tree["normaliser_version"] == normaliser("mandarin").version
+    assert tree["normalizer"] == "mandarin"
+    assert tree["normalizer_version"] == normalizer("mandarin").version
     assert "wer" not in tree
     assert str(score).startswith("MER 25.00 % (")
     assert "1 errors (1 substitutions, 0 deletions, 0 insertions) in 4 tokens\nCER " in str(score)
 
 
-def test_both_sides_are_normalised():
-    assert score_transcripts(["CALL 351"], ["Call, three five one."], normaliser="spoken_digits").wer.errors == 0
-    assert score_transcripts(["CALL 351"], ["call three five one"], normaliser="none").wer.value == 2.0
-    vowels = Normaliser("vowels", "7", lambda text: "".join(c for c in text if c in "aeiou "))
-    score = score_transcripts(["tone"], ["bore"], normaliser=vowels)
-    assert (score.wer.errors, score.normaliser, score.normaliser_version) == (0, "vowels", "7")
+def test_both_sides_are_normalized():
+    assert score_transcripts(["CALL 351"], ["Call, three five one."], normalizer="spoken_digits").wer.errors == 0
+    assert score_transcripts(["CALL 351"], ["call three five one"], normalizer="none").wer.value == 2.0
+    vowels = Normalizer("vowels", "7", lambda text: "".join(c for c in text if c in "aeiou "))
+    score = score_transcripts(["tone"], ["bore"], normalizer=vowels)
+    assert (score.wer.errors, score.normalizer, score.normalizer_version) == (0, "vowels", "7")
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95])
 def test_intervals_agree_with_the_bootstrap_written_out(level):
     references, hypotheses = corpus(100, seed=3)
-    score = score_transcripts(references, hypotheses, normaliser="basic", level=level, draws=20000, seed=1)
+    score = score_transcripts(references, hypotheses, normalizer="basic", level=level, draws=20000, seed=1)
     for rate, edits in ((score.wer, score.words), (score.mer, score.mixed), (score.cer, score.characters)):
         sums, counts = edits.errors[:, None].astype(float), edits.reference_lengths[:, None].astype(float)
         expected = bootstrap_t.interval(sums, counts, level=level, draws=2000, rng=7)
@@ -163,13 +163,13 @@ def test_intervals_agree_with_the_bootstrap_written_out(level):
 
 def test_a_flawless_corpus_is_not_certain_to_be():
     """Against scipy's exact interval for words that stand alone; longer utterances leave nearly as little open."""
-    alone = score_transcripts(["a"] * 60, ["a"] * 60, normaliser="none")
+    alone = score_transcripts(["a"] * 60, ["a"] * 60, normalizer="none")
     assert (alone.wer.value, alone.wer.low) == (0, 0)
     assert alone.wer.high == pytest.approx(scipy.stats.binomtest(0, 60).proportion_ci(method="exact").high)
-    longer = score_transcripts(["a b c d e"] * 60, ["a b c d e"] * 60, normaliser="none")
+    longer = score_transcripts(["a b c d e"] * 60, ["a b c d e"] * 60, normalizer="none")
     assert longer.wer.high == pytest.approx(scipy.stats.binomtest(0, 300).proportion_ci(method="exact").high, rel=0.1)
     assert longer.cer.high < longer.wer.high
-    assert math.isnan(score_transcripts(["a"], ["a"], normaliser="none").wer.high)
+    assert math.isnan(score_transcripts(["a"], ["a"], normalizer="none").wer.high)
 
 
 def test_intervals_cover_the_true_rate():
@@ -179,13 +179,13 @@ def test_intervals_cover_the_true_rate():
     for i in range(400):
         wrong = rng.random((40, 5)) < rng.beta(1, 4, (40, 1))
         hypotheses = [" ".join("x" if w else "a" for w in row) for row in wrong]
-        score = score_transcripts(["a a a a a"] * 40, hypotheses, normaliser="none", draws=200, seed=i)
+        score = score_transcripts(["a a a a a"] * 40, hypotheses, normalizer="none", draws=200, seed=i)
         covered += score.wer.low <= 0.2 <= score.wer.high
     assert 0.91 <= covered / 400 <= 0.98
 
 
 def test_one_utterance_has_no_interval():
-    score = score_transcripts(["one two"], ["one"], normaliser="none")
+    score = score_transcripts(["one two"], ["one"], normalizer="none")
     assert score.wer.value == 0.5
     assert math.isnan(score.wer.low)
     assert math.isnan(score.wer.high)
@@ -194,17 +194,17 @@ def test_one_utterance_has_no_interval():
 def test_the_result_depends_on_ids_and_seed_only():
     references, hypotheses = corpus(60)
     backwards = dict(reversed(references.items()))
-    first = score_transcripts(references, hypotheses, normaliser="basic", seed=5)
-    assert score_transcripts(backwards, hypotheses, normaliser="basic", seed=5).to_dict() == first.to_dict()
-    assert score_transcripts(references, hypotheses, normaliser="basic", seed=6).wer != first.wer
-    in_order = score_transcripts(list(references.values()), list(hypotheses.values()), normaliser="basic", seed=5)
+    first = score_transcripts(references, hypotheses, normalizer="basic", seed=5)
+    assert score_transcripts(backwards, hypotheses, normalizer="basic", seed=5).to_dict() == first.to_dict()
+    assert score_transcripts(references, hypotheses, normalizer="basic", seed=6).wer != first.wer
+    in_order = score_transcripts(list(references.values()), list(hypotheses.values()), normalizer="basic", seed=5)
     assert in_order.to_dict() == first.to_dict()
     assert first.ids == tuple(sorted(references))
 
 
 def test_to_dict_is_json_and_complete():
     references, hypotheses = corpus(20)
-    score = score_transcripts(references, hypotheses, normaliser=normaliser("basic"))
+    score = score_transcripts(references, hypotheses, normalizer=normalizer("basic"))
     tree = json.loads(json.dumps(score.to_dict(), allow_nan=False))
     texts = list(references.values()), list(hypotheses.values())
     for name, output in (("wer", jiwer.process_words(*texts)), ("cer", jiwer.process_characters(*texts))):
@@ -213,8 +213,8 @@ def test_to_dict_is_json_and_complete():
     assert tree == {
         "wer": {k: getattr(score.wer, k) for k in ("value", "low", "high", "errors", "total")},
         "cer": {k: getattr(score.cer, k) for k in ("value", "low", "high", "errors", "total")},
-        "normaliser": "basic",
-        "normaliser_version": "2",
+        "normalizer": "basic",
+        "normalizer_version": "2",
         "interval": {"over": "utterances", "n": 20},
         "n_utterances": 20,
         "n_empty_references": sum(not r for r in references.values()),
@@ -222,19 +222,19 @@ def test_to_dict_is_json_and_complete():
     }
 
 
-def test_it_prints_with_counts_interval_and_normaliser():
-    text = str(score_transcripts(["one two", "three four"], ["one", "three five six"], normaliser="basic"))
+def test_it_prints_with_counts_interval_and_normalizer():
+    text = str(score_transcripts(["one two", "three four"], ["one", "three five six"], normalizer="basic"))
     assert re.match(
         r"WER 75.00 % \(95 % interval over 2 utterances 0.00 to \d+.\d\d %\): 3 errors \(1 substitutions, 1 deletions",
         text,
     )
-    assert text.endswith("2 utterances (0 empty references, 0 empty hypotheses), normaliser basic 2")
+    assert text.endswith("2 utterances (0 empty references, 0 empty hypotheses), normalizer basic 2")
 
 
 @settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), min_size=1, max_size=6))
 def test_a_transcript_scored_against_itself_has_no_errors(texts):
-    score = score_transcripts(texts, texts, normaliser="basic", draws=2)
+    score = score_transcripts(texts, texts, normalizer="basic", draws=2)
     assert (score.wer.errors, score.cer.errors) == (0, 0)
     assume(score.n_empty_references == 0 and score.n_utterances > 1)
     assert (score.wer.value, score.wer.low) == (0, 0)
@@ -265,13 +265,13 @@ def test_a_transcript_scored_against_itself_has_no_errors(texts):
 )
 def test_bad_input_is_refused(references, hypotheses, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        score_transcripts(references, hypotheses, normaliser="none")
+        score_transcripts(references, hypotheses, normalizer="none")
 
 
 def test_bad_options_are_refused():
-    with pytest.raises(ValueError, match="there is no text normaliser 'whisper'; choose one of: basic, mandarin"):
-        score_transcripts(["x"], ["x"], normaliser="whisper")
+    with pytest.raises(ValueError, match="there is no text normalizer 'whisper'; choose one of: basic, mandarin"):
+        score_transcripts(["x"], ["x"], normalizer="whisper")
     with pytest.raises(ValueError, match="level"):
-        score_transcripts(["x"], ["x"], normaliser="none", level=95)
+        score_transcripts(["x"], ["x"], normalizer="none", level=95)
     with pytest.raises(ValueError, match="draws"):
-        score_transcripts(["x"], ["x"], normaliser="none", draws=0)
+        score_transcripts(["x"], ["x"], normalizer="none", draws=0)

@@ -41,11 +41,11 @@ def _rows(score, speakers):
 class TestRule:
     def test_over_speakers_as_reports_have_it(self):
         references, hypotheses, speakers = _set(20)
-        score = score_transcripts(references, hypotheses, normaliser="basic", speakers=speakers)
+        score = score_transcripts(references, hypotheses, normalizer="basic", speakers=speakers)
         expected = error_rate(_rows(score, speakers), by="speaker")
         assert (score.over, score.n_over) == ("speakers", expected.n) == ("speakers", 20)
         assert (score.wer.low, score.wer.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
-        narrow = score_transcripts(references, hypotheses, normaliser="basic")
+        narrow = score_transcripts(references, hypotheses, normalizer="basic")
         assert narrow.wer.value == score.wer.value
         assert narrow.wer.high - narrow.wer.low < 0.8 * (score.wer.high - score.wer.low)
 
@@ -54,14 +54,14 @@ class TestRule:
     )
     def test_over_utterances_where_not_all_are_named(self, change):
         references, hypotheses, speakers = _set(20)
-        score = score_transcripts(references, hypotheses, normaliser="basic", speakers=change(speakers))
+        score = score_transcripts(references, hypotheses, normalizer="basic", speakers=change(speakers))
         assert (score.over, score.n_over) == ("utterances", 120)
-        assert score.to_dict()["wer"] == score_transcripts(references, hypotheses, normaliser="basic").to_dict()["wer"]
+        assert score.to_dict()["wer"] == score_transcripts(references, hypotheses, normalizer="basic").to_dict()["wer"]
 
     @pytest.mark.parametrize(("n", "over"), [(9, "utterances"), (10, "speakers")])
     def test_from_ten_on(self, n, over):
         references, hypotheses, speakers = _set(n)
-        score = score_transcripts(references, hypotheses, normaliser="basic", speakers=speakers)
+        score = score_transcripts(references, hypotheses, normalizer="basic", speakers=speakers)
         assert score.over == over
         by = "speaker" if over == "speakers" else None
         expected = error_rate(_rows(score, speakers), by=by)
@@ -71,21 +71,21 @@ class TestRule:
         references, hypotheses, speakers = _set(12)
         named = {id_: int(name.split()[1]) if name.endswith("3") else name for id_, name in speakers.items()}
         sides = [list(side.values()) for side in (references, hypotheses)]
-        one = score_transcripts(*sides, normaliser="basic", speakers=list(named.values()))
-        other = score_transcripts(references, hypotheses, normaliser="basic", speakers=named)
+        one = score_transcripts(*sides, normalizer="basic", speakers=list(named.values()))
+        other = score_transcripts(references, hypotheses, normalizer="basic", speakers=named)
         assert one.over == other.over == "speakers"
         assert one.wer.value == other.wer.value
         with pytest.raises(ValueError, match="2 speakers and 72 utterances; give one for each"):
-            score_transcripts(*sides, normaliser="basic", speakers=["a", "b"])
+            score_transcripts(*sides, normalizer="basic", speakers=["a", "b"])
 
     def test_every_line_says_which(self):
         references, hypotheses, speakers = _set(20)
-        score = score_transcripts(references, hypotheses, normaliser="basic", speakers=speakers)
+        score = score_transcripts(references, hypotheses, normalizer="basic", speakers=speakers)
         assert "% (95 % interval over 20 speakers " in str(score)
         row = {"step": 1, "stage": "s", "set": "test", "model": "student"} | score.to_dict()
         assert "] over 20 speakers (" in evaluation_line(row)
         assert evaluation_line(row).endswith("/600 words, 120 utterances)")
-        plain = row | score_transcripts(references, hypotheses, normaliser="basic").to_dict()
+        plain = row | score_transcripts(references, hypotheses, normalizer="basic").to_dict()
         assert "] over 120 utterances (" in evaluation_line(plain)
 
 
@@ -113,7 +113,7 @@ def mini_of_session(manifests, student_path, teacher_path):
         "teacher": {"model": str(teacher_path)},
         "support": {"k": 4},
         "probe": {"manifest": str(manifests["probe"]), "every": 2, "trace_utterances": 4, "states": ["student"]},
-        "evaluation": {"manifest": str(manifests["test"]), "max_new_tokens": 8, "normaliser": "spoken_digits"},
+        "evaluation": {"manifest": str(manifests["test"]), "max_new_tokens": 8, "normalizer": "spoken_digits"},
         "stages": [{"type": "sft", "name": "base", "manifest": str(manifests["train"]), "steps": 2, "batch_size": 4}],
     }
 
@@ -140,17 +140,17 @@ class TestRuns:
     def test_traces_are_scored_as_evaluations_are(self, trained):
         run = load(trained)
         [chosen] = [group for group in groups(run) if group.what == "student"][:1]
-        assert chosen.errors.startswith("words, normaliser spoken_digits ")
+        assert chosen.errors.startswith("words, normalizer spoken_digits ")
         rows = packed(run, chosen, candidates=4)["rows"]
         for row in rows:
-            score = score_transcripts([row["ref"]], [row["text"]], normaliser="spoken_digits")
+            score = score_transcripts([row["ref"]], [row["text"]], normalizer="spoken_digits")
             assert row["err"] == [score.wer.errors, score.wer.total]
 
     def test_traces_without_references_are_browsed(self, trained):
         run = load(trained)
         run.__dict__["traces"] = run.traces.assign(reference=None, **{"words.errors": None, "words.total": None})
         chosen = next(group for group in groups(run) if group.traced)
-        assert "without a normaliser" in chosen.errors
+        assert "without a normalizer" in chosen.errors
         assert {row["err"] for row in packed(run, chosen, candidates=4)["rows"]} == {None}
 
     def test_probabilities_have_the_digits_that_are_shown(self, trained):
@@ -166,7 +166,7 @@ class TestRuns:
         recipe = json.loads((trained / "resolved.json").read_text())["recipe"]
         manifest = recipe["evaluation"]["manifest"]
         model = sorted((trained / "checkpoints").iterdir())[-1]
-        arguments = ("--manifest", manifest, "--normaliser", "spoken_digits", "--max-new-tokens", "8", "--json")
+        arguments = ("--manifest", manifest, "--normalizer", "spoken_digits", "--max-new-tokens", "8", "--json")
         code, out, _ = command("evaluate", "--model", model, *arguments, capsys=capsys)
         last = json.loads((trained / "evaluations.jsonl").read_text().splitlines()[-1])
         assert code == 0
@@ -179,7 +179,7 @@ def test_a_right_transcript_has_no_errors():
     rows = [{"reference": "ROOM 7", "text": "room seven"}, {"reference": None, "text": "room"}]
     right, without = counted(rows, "spoken_digits")
     assert (right["words.errors"], right["words.total"]) == (0, 2)
-    assert right["normaliser"].startswith("spoken_digits ")
+    assert right["normalizer"].startswith("spoken_digits ")
     assert (without["words.errors"], without["words.total"]) == (None, None)
     [mixed] = counted([{"reference": "你好", "text": "你"}], "mandarin")
     assert (mixed["tokens.errors"], mixed["tokens.total"]) == (1, 2)

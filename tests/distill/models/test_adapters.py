@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from distill import resume, train
 from distill.extras import MissingExtraError
-from distill.models import ModelError, load_recogniser
+from distill.models import ModelError, load_recognizer
 from distill.models.lora import add_adapters, load_adapters
 from distill.recipe import Recipe
 from distill.run import checkpoint
@@ -36,18 +36,18 @@ FAMILIES = {
 PROBE = {"every": 2, "states": ["student"], "max_utterances": 4, "trace_utterances": 0}
 
 
-def scores(recogniser):
-    inputs = INPUTS[recogniser.reads]
-    prompt = recogniser.prepare(inputs, ["English"] * len(inputs))
+def scores(recognizer):
+    inputs = INPUTS[recognizer.reads]
+    prompt = recognizer.prepare(inputs, ["English"] * len(inputs))
     with torch.no_grad():
-        return recogniser.score(prompt, recogniser.encode(["stop the train", "call"]))
+        return recognizer.score(prompt, recognizer.encode(["stop the train", "call"]))
 
 
 @pytest.fixture(params=FAMILIES)
 def adapted(request, tmp_path):
     """A student with a frozen encoder and adapters that do something, and its scores before it got them."""
     path = FAMILIES[request.param](tmp_path / "base")
-    student = load_recogniser(str(path))
+    student = load_recognizer(str(path))
     student.freeze_encoder(0.0)
     before = scores(student)
     add_adapters(student, rank=4, alpha=8.0, seed=3)
@@ -76,14 +76,14 @@ def test_a_checkpoint_is_a_model_with_the_same_scores_and_an_adapter_for_peft(ad
     path, student = adapted
     saved = checkpoint.save(tmp_path, student, TrainingState(), student.generator.state_dict(), None)
     expected = scores(student)
-    alone = load_recogniser(str(saved))
+    alone = load_recognizer(str(saved))
     assert type(alone.generator) is type(student.generator)
     assert not [name for name in load_file(saved / "model.safetensors") if "lora" in name or "base_layer" in name]
     torch.testing.assert_close(scores(alone), expected, atol=1e-4, rtol=1e-4)
-    with_peft = load_recogniser(str(path))
+    with_peft = load_recognizer(str(path))
     with_peft.model = with_peft.generator = PeftModel.from_pretrained(with_peft.generator, saved / "adapter")
     torch.testing.assert_close(scores(with_peft), expected, atol=1e-5, rtol=1e-5)
-    again = load_recogniser(str(path))
+    again = load_recognizer(str(path))
     again.freeze_encoder(0.0)
     add_adapters(again, rank=4, alpha=8.0, seed=5)
     load_adapters(again.generator, saved / "adapter")
@@ -126,18 +126,18 @@ def test_a_run_falls_back_to_earlier_adapters_and_ends_the_same_when_cut(lora, t
 
 class TestMistakes:
     def test_peft_is_an_extra(self, tmp_path, monkeypatch):
-        student = load_recogniser(str(save_gpt2(tmp_path / "gpt2")))
+        student = load_recognizer(str(save_gpt2(tmp_path / "gpt2")))
         monkeypatch.setitem(sys.modules, "peft", None)
         with pytest.raises(MissingExtraError, match=r"student\.lora needs .* peft; .*support-overlap\[lora\]"):
             add_adapters(student, rank=1, alpha=1.0)
 
     def test_layers_that_are_not_there(self, tmp_path):
-        student = load_recogniser(str(save_gpt2(tmp_path / "gpt2")))
+        student = load_recognizer(str(save_gpt2(tmp_path / "gpt2")))
         with pytest.raises(ModelError, match=r"target_modules has 'q_proj'.*; they end in c_attn, c_fc, c_proj"):
             add_adapters(student, rank=1, alpha=1.0, target_modules=("c_attn", "q_proj"))
 
     def test_layers_of_a_frozen_encoder_alone(self, tmp_path):
-        student = load_recogniser(str(save_whisper(tmp_path / "whisper")))
+        student = load_recognizer(str(save_whisper(tmp_path / "whisper")))
         student.freeze_encoder(0.0)
         with pytest.raises(ModelError, match=r"layers of the encoder alone, .* or remove freeze_encoder"):
             add_adapters(student, rank=1, alpha=1.0, target_modules=("model.encoder.layers.0.fc1",))
@@ -150,12 +150,12 @@ class TestMistakes:
             Recipe.model_validate(mini | {"student": {"model": "x", "dtype": "bfloat16"}})
 
     def test_a_checkpoint_without_its_factors_or_with_others(self, tmp_path):
-        student = load_recogniser(str(save_gpt2(tmp_path / "gpt2")))
+        student = load_recognizer(str(save_gpt2(tmp_path / "gpt2")))
         add_adapters(student, rank=1, alpha=1.0, target_modules=("c_attn",))
         with pytest.raises(ModelError, match=r"adapter_model\.safetensors is missing"):
             load_adapters(student.generator, tmp_path)
         saved = checkpoint.save(tmp_path, student, TrainingState(), student.generator.state_dict(), None)
-        other = load_recogniser(str(tmp_path / "gpt2"))
+        other = load_recognizer(str(tmp_path / "gpt2"))
         add_adapters(other, rank=1, alpha=1.0, target_modules=("c_fc",))
         with pytest.raises(ModelError, match="adapters of other layers"):
             load_adapters(other.generator, saved / "adapter")

@@ -11,7 +11,7 @@ from distill import read_manifest, write_manifest
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource, check_inputs
 from distill.data.manifest import ManifestError
-from distill.models import InputError, ModelError, load_recogniser
+from distill.models import InputError, ModelError, load_recognizer
 from distill.probing.show import show
 from distill.recipe import Decoding, Recipe, SupportSettings, Transcription
 from distill.scoring.pair import Pair
@@ -35,7 +35,7 @@ def utterances(manifests):
 
 @pytest.fixture(scope="module")
 def models(student_path, teacher_path):
-    return [load_recogniser(str(path)) for path in (student_path, teacher_path)]
+    return [load_recognizer(str(path)) for path in (student_path, teacher_path)]
 
 
 def system_turn(text):
@@ -118,7 +118,7 @@ OTHERS |= {"text": save_qwen3}
 
 @pytest.mark.parametrize("family", OTHERS)
 def test_other_families_refuse_it_in_words(family, utterances, tmp_path):
-    model = load_recogniser(str(OTHERS[family](tmp_path / family)))
+    model = load_recognizer(str(OTHERS[family](tmp_path / family)))
     given = [replace(u, prompt="x") for u in utterances]
     message = r"takes no context and 1 utterances have one; remove the field \"context\" .*\n  utterance '.*Boris"
     with pytest.raises(ManifestError, match=message):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from distill import train
-from distill.models import ModelError, load_recogniser
+from distill.models import ModelError, load_recognizer
 from distill.models.files import damage
 from distill.models.lora import add_adapters
 from distill.recipe import Recipe
@@ -47,7 +47,7 @@ def rewrite(folder, change) -> None:
 
 def refused(folder, match):
     with pytest.raises(ModelError, match=match) as error:
-        load_recogniser(str(folder), trust_remote_code=True)
+        load_recognizer(str(folder), trust_remote_code=True)
     assert str(folder) in str(error.value)
     return str(error.value)
 
@@ -89,7 +89,7 @@ class TestWeightsThatDoNotFit:
             return tensors
 
         rewrite(text, large)
-        load_recogniser(str(text))
+        load_recognizer(str(text))
 
     def test_other_shapes(self, text):
         config = json.loads((text / "config.json").read_text())
@@ -109,12 +109,12 @@ class TestWeightsThatDoNotFit:
         missing = model.config.vocab_size - len(tokenizer) + 2
         tokenizer.add_special_tokens({"additional_special_tokens": [f"<|more{i}|>" for i in range(missing)]})
         tokenizer.save_pretrained(text)
-        loaded = load_recogniser(str(text))
+        loaded = load_recognizer(str(text))
         assert len(loaded.tokenizer) > loaded.tokens.size == model.config.vocab_size
         assert loaded.decode(loaded.encode(["stop the train"])) == ["stop the train"]
 
     def test_whole_ones_load(self, copy):
-        load_recogniser(str(copy), trust_remote_code=True)
+        load_recognizer(str(copy), trust_remote_code=True)
 
 
 class TestFiles:
@@ -144,7 +144,7 @@ class TestFiles:
         model = AutoModelForCausalLM.from_pretrained(text)
         (text / "model.safetensors").unlink()
         model.save_pretrained(text, max_shard_size="20KB")
-        load_recogniser(str(text))
+        load_recognizer(str(text))
         return sorted(text.glob("model-*.safetensors"))
 
     def test_a_shard_that_is_missing(self, shards, text):
@@ -167,7 +167,7 @@ class TestFiles:
         (text / "model.safetensors").unlink()
         file = text / "pytorch_model.bin"
         torch.save(model.state_dict(), file)
-        load_recogniser(str(text))
+        load_recognizer(str(text))
         file.write_bytes(file.read_bytes()[:keep])
         refused(text, rf"pytorch_model\.bin is {'cut short or damaged' if keep else 'empty'}")
         file.write_text(POINTER)
@@ -226,7 +226,7 @@ class TestAdapters:
         refused(inside, f"the model with it merged in is '{base}', give that")
 
     def test_none_goes_on_the_output_layer(self, base):
-        student = load_recogniser(str(base))
+        student = load_recognizer(str(base))
         with pytest.raises(ModelError, match=r"target_modules has 'lm_head', the output layer.*leave it out"):
             add_adapters(student, rank=1, alpha=1.0, target_modules=("c_attn", "lm_head"))
 

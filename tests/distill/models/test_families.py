@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from distill import resume, train
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.models.seq2seq import DECODER_PROMPT
 from distill.recipe import Recipe
 from tests.distill.small_models import (
@@ -58,42 +58,42 @@ def trusting(path):
 
 def load(path):
     section = trusting(path)
-    return load_recogniser(section["model"], trust_remote_code=section.get("trust_remote_code", False))
+    return load_recognizer(section["model"], trust_remote_code=section.get("trust_remote_code", False))
 
 
-def prepared(recogniser, rows=slice(None)):
-    inputs = {"audio": WAVEFORMS, "prompt": PROMPTS}[recogniser.reads][rows]
-    return recogniser.prepare(inputs, ["English"] * len(inputs))
+def prepared(recognizer, rows=slice(None)):
+    inputs = {"audio": WAVEFORMS, "prompt": PROMPTS}[recognizer.reads][rows]
+    return recognizer.prepare(inputs, ["English"] * len(inputs))
 
 
 def test_rollouts_and_scores_agree(paths):
-    recogniser = load(paths[0])
-    prompt = prepared(recogniser)
-    written = recogniser.rollout(prompt, max_new_tokens=15)
-    scores = recogniser.score(prompt, written)
-    assert not recogniser.tokens.blocked[written.ids[written.mask]].any()
-    assert (scores.masked_fill(recogniser.tokens.blocked, -torch.inf).argmax(-1) == written.ids)[written.mask].all()
+    recognizer = load(paths[0])
+    prompt = prepared(recognizer)
+    written = recognizer.rollout(prompt, max_new_tokens=15)
+    scores = recognizer.score(prompt, written)
+    assert not recognizer.tokens.blocked[written.ids[written.mask]].any()
+    assert (scores.masked_fill(recognizer.tokens.blocked, -torch.inf).argmax(-1) == written.ids)[written.mask].all()
 
 
 def test_a_row_scores_as_it_does_alone(paths):
     """Padding of prompts and transcripts changes nothing."""
-    recogniser = load(paths[0])
+    recognizer = load(paths[0])
     texts = ["call three", "x", "stop the train"]
-    together = recogniser.encode(texts)
-    scores = recogniser.score(prepared(recogniser), together)
+    together = recognizer.encode(texts)
+    scores = recognizer.score(prepared(recognizer), together)
     for row, text in enumerate(texts):
-        alone = recogniser.score(prepared(recogniser, slice(row, row + 1)), recogniser.encode([text]))
+        alone = recognizer.score(prepared(recognizer, slice(row, row + 1)), recognizer.encode([text]))
         torch.testing.assert_close(scores[row, : alone.shape[1]], alone[0], atol=2e-4, rtol=2e-4)
 
 
 def test_an_utterance_has_the_features_that_it_has_alone(paths):
     """To the last bit, with nothing but zeros behind them, whatever is longer in its batch."""
-    recogniser = load(paths[0])
-    together = prepared(recogniser).inputs
+    recognizer = load(paths[0])
+    together = prepared(recognizer).inputs
     features = together.keys() - {"input_ids", "attention_mask", DECODER_PROMPT}
-    assert bool(features) == (recogniser.reads == "audio")
+    assert bool(features) == (recognizer.reads == "audio")
     for row in range(len(WAVEFORMS)):
-        alone = prepared(recogniser, slice(row, row + 1)).inputs
+        alone = prepared(recognizer, slice(row, row + 1)).inputs
         for name in features:
             ours, n = together[name][row], alone[name].shape[-1]
             own = ours if ours.dim() == 0 else ours[..., :n]
@@ -102,23 +102,23 @@ def test_an_utterance_has_the_features_that_it_has_alone(paths):
 
 
 def test_texts_come_back(paths):
-    recogniser = load(paths[0])
+    recognizer = load(paths[0])
     texts = ["the caf\u00e9", "\u4f60\u597d", "a b"]
-    written = recogniser.encode(texts)
+    written = recognizer.encode(texts)
     assert written.finished.all()
-    assert recogniser.decode(written) == texts
+    assert recognizer.decode(written) == texts
 
 
 def test_a_frozen_encoder_is_all_that_is_frozen(paths):
-    recogniser = load(paths[0])
-    recogniser.freeze_encoder(cache_mib=10.0)
-    frozen = {name for name, p in recogniser.generator.named_parameters() if not p.requires_grad}
+    recognizer = load(paths[0])
+    recognizer.freeze_encoder(cache_mib=10.0)
+    frozen = {name for name, p in recognizer.generator.named_parameters() if not p.requires_grad}
     towers = re.compile(r"(^|\.)(encoder|audio_tower|whisper)\.")
-    assert frozen == {name for name, _ in recogniser.generator.named_parameters() if towers.search(name)}
-    assert bool(frozen) == (recogniser.reads == "audio")
-    logits = recogniser.score(prepared(recogniser), recogniser.encode(["a", "b", "c"]))
+    assert frozen == {name for name, _ in recognizer.generator.named_parameters() if towers.search(name)}
+    assert bool(frozen) == (recognizer.reads == "audio")
+    logits = recognizer.score(prepared(recognizer), recognizer.encode(["a", "b", "c"]))
     logits.sum().backward()
-    assert recogniser.generator.get_output_embeddings().weight.grad.abs().sum() > 0
+    assert recognizer.generator.get_output_embeddings().weight.grad.abs().sum() > 0
 
 
 def test_two_steps_of_every_stage_interrupted_and_resumed(paths, mini, mini_text, tmp_path):

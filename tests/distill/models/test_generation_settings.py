@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from tests.distill.small_models import save_glm_asr, save_gpt2, save_moonshine, save_qwen3, save_voxtral, save_whisper
 
 RNG = np.random.default_rng(0)
@@ -51,7 +51,7 @@ def greedy(model, prompt, n):
 @pytest.mark.parametrize("save", SAVERS)
 def test_none_of_them_reaches_a_rollout(save, tmp_path):
     path = save(tmp_path / "model")
-    model = load_recogniser(str(path))
+    model = load_recognizer(str(path))
     given = ["say one", "say two"] if model.reads == "prompt" else WAVEFORMS
     prompt = model.prepare(given, ["English"] * 2)
     with torch.no_grad():
@@ -71,13 +71,13 @@ def test_none_of_them_reaches_a_rollout(save, tmp_path):
 def test_nor_do_those_that_stand_in_the_configuration(save, tmp_path):
     path = save(tmp_path / "model")
     given = ["say one", "say two"] if save is save_qwen3 else WAVEFORMS
-    plain = load_recogniser(str(path))
+    plain = load_recognizer(str(path))
     expected = plain.rollout(plain.prepare(given, ["English"] * 2), max_new_tokens=6)
     config = json.loads((path / "config.json").read_text())
     config |= {"repetition_penalty": 5.0, "num_beams": 3, "no_repeat_ngram_size": 1}
     (path / "config.json").write_text(json.dumps(config))
     (path / "generation_config.json").unlink()
-    old = load_recogniser(str(path))
+    old = load_recognizer(str(path))
     old.tokens = plain.tokens  # Whisper's suppressed tokens stand in the file that is gone
     written = old.rollout(old.prepare(given, ["English"] * 2), max_new_tokens=6)
     assert torch.equal(written.ids, expected.ids)
@@ -86,7 +86,7 @@ def test_nor_do_those_that_stand_in_the_configuration(save, tmp_path):
 @pytest.mark.parametrize("save", SAVERS)
 def test_draws_follow_the_scores(save, tmp_path):
     """First tokens of many draws against the softmax of our scores, whose settings would narrow them."""
-    model = load_recogniser(str(save(tmp_path / "model")))
+    model = load_recognizer(str(save(tmp_path / "model")))
     n, given = 600, "say one" if model.reads == "prompt" else WAVEFORMS[0]
     model.generator.generation_config = GenerationConfig(**SETTINGS["draws"])
     prompt = model.prepare([given] * n, ["English"] * n)

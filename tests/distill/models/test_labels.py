@@ -7,7 +7,7 @@ import pytest
 from distill import Utterance, read_manifest
 from distill.data.labels import LabelWarning, checked_labels, plain_labels
 from distill.data.manifest import ManifestError
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.models.labels import plain, read_labels
 from tests.distill.small_models import save_glm_asr, save_qwen3, save_whisper
 
@@ -46,7 +46,7 @@ def models(student_path, tmp_path_factory):
         "glm": save_glm_asr(folder / "glm"),
         "text": save_qwen3(folder / "text"),
     }
-    return {name: load_recogniser(str(path)) for name, path in paths.items()}
+    return {name: load_recognizer(str(path)) for name, path in paths.items()}
 
 
 @pytest.mark.parametrize(

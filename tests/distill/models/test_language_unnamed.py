@@ -11,7 +11,7 @@ from distill import Utterance
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource, Batch
 from distill.evaluation.evaluation import evaluate
-from distill.models import InputError, load_recogniser
+from distill.models import InputError, load_recognizer
 from distill.models.base import pack
 from distill.models.opening import LONGEST, Opening
 from distill.recipe import Decoding, SupportSettings
@@ -24,12 +24,12 @@ from tests.distill.taught import LANGUAGES, SAID, WAVEFORMS, official, plainly_g
 
 @pytest.fixture(scope="module")
 def taught(taught_path):
-    return load_recogniser(str(taught_path))
+    return load_recognizer(str(taught_path))
 
 
 @pytest.fixture(scope="module")
 def untaught(student_path):
-    return load_recogniser(str(student_path))
+    return load_recognizer(str(student_path))
 
 
 def batch(languages, contexts=None):
@@ -41,9 +41,9 @@ def batch(languages, contexts=None):
     return Batch(utterances, tuple(WAVEFORMS[: len(languages)]))
 
 
-def written(recogniser, languages):
-    prompt = recogniser.prepare(WAVEFORMS, languages)
-    return recogniser.decode(recogniser.rollout(prompt, max_new_tokens=100))
+def written(recognizer, languages):
+    prompt = recognizer.prepare(WAVEFORMS, languages)
+    return recognizer.decode(recognizer.rollout(prompt, max_new_tokens=100))
 
 
 def test_it_writes_what_transformers_own_generation_writes(taught_path, taught):
@@ -100,7 +100,7 @@ def test_with_named_languages_prompts_are_shared(taught, untaught):
 
 def test_multilingual_whispers_guess_for_themselves(tmp_path):
     """The same kind: the prompt of one was the other's guess, whichever came first."""
-    models = [load_recogniser(str(save_whisper(tmp_path / str(s), multilingual=True, seed=s))) for s in range(6)]
+    models = [load_recognizer(str(save_whisper(tmp_path / str(s), multilingual=True, seed=s))) for s in range(6)]
     prompts, of = [], batch([None] * 3)
     for model in models:
         prompts.append(of.prompt(model).inputs["decoder_input_ids"])
@@ -109,7 +109,7 @@ def test_multilingual_whispers_guess_for_themselves(tmp_path):
 
 
 def test_whisper_guesses_alike_while_it_is_trained(tmp_path):
-    model = load_recogniser(str(save_whisper(tmp_path / "w", multilingual=True)))
+    model = load_recognizer(str(save_whisper(tmp_path / "w", multilingual=True)))
     model.generator.config.dropout = 0.9
     for module in model.generator.modules():
         if hasattr(module, "dropout") and isinstance(module.dropout, float):
@@ -151,7 +151,7 @@ def test_error_rates_without_a_language(taught, tmp_path):
         soundfile.write(tmp_path / f"{i}.wav", waveform, 16_000, subtype="FLOAT")
         utterances.append(Utterance(f"u{i}", tmp_path / f"{i}.wav", text))
     source, decoding = AudioSource(AudioCache()), Decoding(max_new_tokens=100)
-    score = evaluate(taught, source, utterances, normaliser="basic", decoding=decoding).score
+    score = evaluate(taught, source, utterances, normalizer="basic", decoding=decoding).score
     assert score.wer.errors == 0
 
 

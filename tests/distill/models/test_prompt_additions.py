@@ -3,13 +3,13 @@
 import pytest
 from tokenizers import processors
 
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from tests.distill.small_models import save_gpt2, save_llama, save_qwen3
 
 
 def loaded(save, path, template, **options):
     """A model whose tokenizer puts `template` around every text."""
-    model = load_recogniser(str(save(path)), options=options)
+    model = load_recognizer(str(save(path)), options=options)
     tokenizer = model.tokenizer
     marks = {token: tokenizer.convert_tokens_to_ids(token) for token in template.split() if token[0] == "<"}
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(

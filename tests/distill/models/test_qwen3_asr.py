@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import Qwen3ASRFeatureExtractor
 
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 
 RNG = np.random.default_rng(0)
 LANGUAGES = ["English"] * 4
@@ -19,8 +19,8 @@ WAVEFORMS = [noise(n) for n in (9_000, 3_000, 9_120, 30_000)]
 
 
 @pytest.fixture(scope="module")
-def recogniser(student_path):
-    return load_recogniser(str(student_path))
+def recognizer(student_path):
+    return load_recognizer(str(student_path))
 
 
 def features(*waveforms):
@@ -43,10 +43,10 @@ def test_transformers_counts_a_part_of_a_frame_beside_a_longer_utterance_and_sil
 
 
 @pytest.mark.parametrize("row", range(len(WAVEFORMS)))
-def test_in_a_batch_features_are_the_extractors_of_the_utterance_alone(recogniser, row):
-    extractor = recogniser.processor.feature_extractor
+def test_in_a_batch_features_are_the_extractors_of_the_utterance_alone(recognizer, row):
+    extractor = recognizer.processor.feature_extractor
     own = extractor(WAVEFORMS[row], sampling_rate=16_000, padding=True, return_attention_mask=True)
-    batch = recogniser.prepare(WAVEFORMS, LANGUAGES).inputs
+    batch = recognizer.prepare(WAVEFORMS, LANGUAGES).inputs
     n = own["input_features"].shape[-1]
     assert torch.equal(batch["input_features"][row, :, :n], own["input_features"][0])
     assert torch.equal(batch["input_features_mask"][row, :n], own["attention_mask"][0])
@@ -55,18 +55,18 @@ def test_in_a_batch_features_are_the_extractors_of_the_utterance_alone(recognise
     assert not batch["input_features_mask"][row, n:].any()
 
 
-def test_in_a_batch_a_transcript_has_the_log_probabilities_that_it_has_alone(recogniser):
+def test_in_a_batch_a_transcript_has_the_log_probabilities_that_it_has_alone(recognizer):
     texts = ["CALL 351", "8", "STOP", "THE TRAIN"]
-    batch = recogniser.score(recogniser.prepare(WAVEFORMS, LANGUAGES), recogniser.encode(texts)).log_softmax(-1)
+    batch = recognizer.score(recognizer.prepare(WAVEFORMS, LANGUAGES), recognizer.encode(texts)).log_softmax(-1)
     for row, text in enumerate(texts):
-        prompt = recogniser.prepare(WAVEFORMS[row : row + 1], LANGUAGES[:1])
-        alone = recogniser.score(prompt, recogniser.encode([text])).log_softmax(-1)[0]
+        prompt = recognizer.prepare(WAVEFORMS[row : row + 1], LANGUAGES[:1])
+        alone = recognizer.score(prompt, recognizer.encode([text])).log_softmax(-1)[0]
         torch.testing.assert_close(batch[row, : len(alone)], alone, atol=1e-5, rtol=1e-5)
 
 
-def test_what_it_saves_is_transformers_own_extractor(recogniser, tmp_path):
-    recogniser.prepare(WAVEFORMS, LANGUAGES)
-    recogniser.save(tmp_path / "model")
-    again = load_recogniser(str(tmp_path / "model"))
+def test_what_it_saves_is_transformers_own_extractor(recognizer, tmp_path):
+    recognizer.prepare(WAVEFORMS, LANGUAGES)
+    recognizer.save(tmp_path / "model")
+    again = load_recognizer(str(tmp_path / "model"))
     assert type(again.processor.feature_extractor) is Qwen3ASRFeatureExtractor
-    assert again.prompt_key == recogniser.prompt_key
+    assert again.prompt_key == recognizer.prompt_key

@@ -12,7 +12,7 @@ from distill import ManifestError, Observer, Utterance, read_manifest, resume, t
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
 from distill.evaluation.evaluation import evaluate
-from distill.models import ModelError, load_recogniser
+from distill.models import ModelError, load_recognizer
 from distill.probing.probe import probe
 from distill.probing.show import show
 from distill.recipe import Decoding, Recipe, SupportSettings
@@ -46,13 +46,13 @@ def llama(folder):
 
 
 def read(model, prompt, row=0, **options):
-    recogniser = load_recogniser(model, options=options)
-    return recogniser.prompt_text(recogniser.prepare(prompt, [None] * len(prompt)), row)
+    recognizer = load_recognizer(model, options=options)
+    return recognizer.prompt_text(recognizer.prepare(prompt, [None] * len(prompt)), row)
 
 
 class TestPrompts:
     def test_a_string_is_one_user_turn_where_there_is_a_template(self, qwen3):
-        ids = load_recogniser(qwen3).prepare(["call me", "x"], [None] * 2).inputs
+        ids = load_recognizer(qwen3).prepare(["call me", "x"], [None] * 2).inputs
         for row, text in enumerate(["call me", "x"]):
             expected = AutoTokenizer.from_pretrained(qwen3).apply_chat_template(
                 [{"role": "user", "content": text}], add_generation_prompt=True, return_dict=True
@@ -90,25 +90,25 @@ class TestPrompts:
     def test_a_prompt_that_a_model_cannot_take_is_named(self, qwen3, prompt, options, message):
         batch = SOURCE.batch([Utterance("fine", prompt="?"), Utterance("odd", prompt=_frozen(prompt))])
         with pytest.raises(ModelError, match=rf"^utterance 'odd': .*{message}"):
-            batch.prompt(load_recogniser(qwen3, options=options))
+            batch.prompt(load_recognizer(qwen3, options=options))
 
     def test_chats_need_a_template(self, gpt2):
         batch = SOURCE.batch([Utterance("u1", prompt=({"role": "user", "content": "?"},))])
         with pytest.raises(ModelError, match=r"utterance 'u1': .* has no chat template; write it as a string"):
-            batch.prompt(load_recogniser(gpt2))
+            batch.prompt(load_recognizer(gpt2))
         with pytest.raises(ModelError, match='has no chat template; set prompt_format = "plain"'):
-            load_recogniser(gpt2, options={"prompt_format": "chat"})
+            load_recognizer(gpt2, options={"prompt_format": "chat"})
 
     def test_a_completion_that_does_not_fit_the_context_is_refused(self, gpt2):
-        recogniser = load_recogniser(gpt2)
-        prompt = recogniser.prepare(["call me"], [None])
+        recognizer = load_recognizer(gpt2)
+        prompt = recognizer.prepare(["call me"], [None])
         with pytest.raises(
             ModelError, match=r"completion have 69 tokens, .* context is 64; lower max_new_tokens.*'call me'"
         ):
-            recogniser.score(prompt, recogniser.encode(["x" * 61]))
-        written = recogniser.rollout(prompt, max_new_tokens=500)
+            recognizer.score(prompt, recognizer.encode(["x" * 61]))
+        written = recognizer.rollout(prompt, max_new_tokens=500)
         assert written.ids.shape[1] <= 64 - 7
-        recogniser.score(prompt, written)
+        recognizer.score(prompt, written)
 
 
 def _frozen(prompt):
@@ -118,7 +118,7 @@ def _frozen(prompt):
 class TestEndOfText:
     def test_it_is_the_turn_end_of_a_chat_and_the_tokenizers_own_otherwise(self, qwen3, gpt2, llama):
         def end(model, **options):
-            tokens = load_recogniser(model, options=options).tokens
+            tokens = load_recognizer(model, options=options).tokens
             return tokens.strings[tokens.end_of_text]
 
         assert end(qwen3) == "<|im_end|>"
@@ -132,13 +132,13 @@ class TestEndOfText:
         model = AutoModelForCausalLM.from_pretrained(qwen3)
         model.save_pretrained(tmp_path)
         tokenizer.save_pretrained(tmp_path)
-        chat, plain = (load_recogniser(str(tmp_path), options={"prompt_format": f}) for f in ("chat", "plain"))
+        chat, plain = (load_recognizer(str(tmp_path), options={"prompt_format": f}) for f in ("chat", "plain"))
         assert chat.tokens.strings[chat.tokens.end_of_text] == "<|im_end|>"
         assert plain.tokens.strings[plain.tokens.end_of_text] == "<|endoftext|>"
         # A template that leaves the turn open, as GLM's does: the next turn's mark is none that the model writes.
         tokenizer.chat_template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% endfor %}"
         tokenizer.save_pretrained(tmp_path)
-        open_ = load_recogniser(str(tmp_path))
+        open_ = load_recognizer(str(tmp_path))
         assert open_.tokens.strings[open_.tokens.end_of_text] == "<|endoftext|>"
 
     def test_without_one_in_the_tokenizer_the_generation_settings_say_it(self, gpt2, tmp_path):
@@ -148,55 +148,55 @@ class TestEndOfText:
         model.generation_config = GenerationConfig(eos_token_id=[7, 8])
         model.save_pretrained(tmp_path)
         tokenizer.save_pretrained(tmp_path)
-        assert load_recogniser(str(tmp_path)).tokens.end_of_text == 7
+        assert load_recognizer(str(tmp_path)).tokens.end_of_text == 7
         (tmp_path / "generation_config.json").write_text("{}")
         config = json.loads((tmp_path / "config.json").read_text()) | {"eos_token_id": None}
         (tmp_path / "config.json").write_text(json.dumps(config))
         with pytest.raises(ModelError, match=r"no end of sequence.*name a token in the model's end_of_text"):
-            load_recogniser(str(tmp_path))
+            load_recognizer(str(tmp_path))
 
     def test_other_ends_are_blocked_and_tokens_merely_added_are_not(self, qwen3):
-        recogniser = load_recogniser(qwen3)
-        blocked = {recogniser.tokens.strings[i] for i in recogniser.tokens.blocked.nonzero().flatten().tolist()}
+        recognizer = load_recognizer(qwen3)
+        blocked = {recognizer.tokens.strings[i] for i in recognizer.tokens.blocked.nonzero().flatten().tolist()}
         assert blocked == {"<|endoftext|>", "<|im_start|>"}
         texts = ["<think>\nx\n</think> y"]
-        assert recogniser.decode(recogniser.encode(texts)) == texts
+        assert recognizer.decode(recognizer.encode(texts)) == texts
 
     def test_an_unknown_token_is_refused(self, gpt2, qwen3, student_path):
         for model in (gpt2, qwen3, str(student_path)):
             with pytest.raises(ModelError, match=r"has no token '<\|done\|>' to end texts with"):
-                load_recogniser(model, options={"end_of_text": "<|done|>"})
+                load_recognizer(model, options={"end_of_text": "<|done|>"})
 
 
 def test_scores_equal_the_models_own_forward_pass(qwen3):
-    recogniser, model = load_recogniser(qwen3), AutoModelForCausalLM.from_pretrained(qwen3)
+    recognizer, model = load_recognizer(qwen3), AutoModelForCausalLM.from_pretrained(qwen3)
     prompts = ["call", "stop the train"]
-    prompt, targets = recogniser.prepare(prompts, [None] * 2), recogniser.encode(["x y z", "8"])
-    scores = recogniser.score(prompt, targets)
+    prompt, targets = recognizer.prepare(prompts, [None] * 2), recognizer.encode(["x y z", "8"])
+    scores = recognizer.score(prompt, targets)
     for row in range(2):
         before = prompt.inputs["input_ids"][row][prompt.inputs["attention_mask"][row].bool()]
         after = targets.ids[row][targets.mask[row]]
         logits = model(input_ids=torch.cat([before, after])[None]).logits[0, len(before) - 1 : -1]
-        torch.testing.assert_close(scores[row, : len(after)], logits[:, : recogniser.tokens.size], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(scores[row, : len(after)], logits[:, : recognizer.tokens.size], atol=1e-4, rtol=1e-4)
 
 
 def test_a_greedy_rollout_is_the_argmax_whatever_the_checkpoints_settings(qwen3):
     """The small Qwen3 has a repetition penalty, a least length and sampling in its generation settings."""
-    recogniser, model = load_recogniser(qwen3), AutoModelForCausalLM.from_pretrained(qwen3)
-    settings = recogniser.generator.generation_config
-    prompt = recogniser.prepare(["stop"], [None])
-    written = recogniser.rollout(prompt, max_new_tokens=12)
+    recognizer, model = load_recognizer(qwen3), AutoModelForCausalLM.from_pretrained(qwen3)
+    settings = recognizer.generator.generation_config
+    prompt = recognizer.prepare(["stop"], [None])
+    written = recognizer.rollout(prompt, max_new_tokens=12)
     ids = prompt.inputs["input_ids"]
     for token in written.ids[0].tolist():
-        logits = model(input_ids=ids).logits[0, -1, : recogniser.tokens.size]
-        assert int(logits.masked_fill(recogniser.tokens.blocked, -torch.inf).argmax()) == token
+        logits = model(input_ids=ids).logits[0, -1, : recognizer.tokens.size]
+        assert int(logits.masked_fill(recognizer.tokens.blocked, -torch.inf).argmax()) == token
         ids = torch.cat([ids, torch.tensor([[token]])], dim=1)
-    assert recogniser.generator.generation_config is settings
+    assert recognizer.generator.generation_config is settings
 
 
 class TestPairs:
     def test_each_side_reads_the_prompt_in_its_own_format(self, qwen3, gpt2):
-        pair = Pair.from_models(load_recogniser(gpt2), load_recogniser(qwen3), 4)
+        pair = Pair.from_models(load_recognizer(gpt2), load_recognizer(qwen3), 4)
         view = show(
             pair, SOURCE, Utterance("u", prompt="the", text="x"), SupportSettings(k=4), Decoding(), states="reference"
         )
@@ -205,19 +205,19 @@ class TestPairs:
         assert tokens == [("x", "x", "used"), ("<|endoftext|>", "<|im_end|>", "used")]
 
     def test_same_format_and_tokenizer_share_one_prompt(self, qwen3, folder):
-        other = load_recogniser(str(save_qwen3(folder / "other", seed=1)))
-        batch, student = SOURCE.batch([Utterance("u", prompt="the")]), load_recogniser(qwen3)
-        plain = load_recogniser(qwen3, options={"prompt_format": "plain"})
-        silent = load_recogniser(qwen3, options={"chat_template_kwargs": {"enable_thinking": False}})
+        other = load_recognizer(str(save_qwen3(folder / "other", seed=1)))
+        batch, student = SOURCE.batch([Utterance("u", prompt="the")]), load_recognizer(qwen3)
+        plain = load_recognizer(qwen3, options={"prompt_format": "plain"})
+        silent = load_recognizer(qwen3, options={"chat_template_kwargs": {"enable_thinking": False}})
         assert batch.prompt(student) is batch.prompt(other)
         assert len({id(batch.prompt(model)) for model in (student, plain, silent)}) == 3
 
     @pytest.mark.parametrize("states", ["student", "teacher", "reference"])
     def test_probed_on_every_state_with_other_tokenizers(self, folder, llama, text_manifests, states):
         """Byte-level merges against sentencepiece pieces with a leading space of their own."""
-        student = load_recogniser(str(save_gpt2(folder / "merged", merges=OTHER_MERGES)))
+        student = load_recognizer(str(save_gpt2(folder / "merged", merges=OTHER_MERGES)))
         utterances = read_manifest(text_manifests["probe"])
-        pair, decoding = Pair.from_models(student, load_recogniser(llama), 4), Decoding(max_new_tokens=5)
+        pair, decoding = Pair.from_models(student, load_recognizer(llama), 4), Decoding(max_new_tokens=5)
         result = probe(pair, SOURCE, utterances, SupportSettings(k=4), decoding, states=states)
         assert sum(result.funnel.counts.values()) == result.funnel.total > 0
         assert result.funnel["used"] > 0
@@ -259,11 +259,11 @@ class TestPairs:
 def test_error_rates_of_completions_are_jiwers(qwen3, text_manifests):
     """Texts by generate() of transformers itself, rates by jiwer."""
     utterances = read_manifest(text_manifests["test"])
-    recogniser = load_recogniser(qwen3)
-    score = evaluate(recogniser, SOURCE, utterances, normaliser="none", decoding=Decoding(max_new_tokens=6)).score
+    recognizer = load_recognizer(qwen3)
+    score = evaluate(recognizer, SOURCE, utterances, normalizer="none", decoding=Decoding(max_new_tokens=6)).score
     tokenizer, model = AutoTokenizer.from_pretrained(qwen3), AutoModelForCausalLM.from_pretrained(qwen3)
     model.generation_config = GenerationConfig()
-    blocked = recogniser.tokens.suppressed(model.config.vocab_size)
+    blocked = recognizer.tokens.suppressed(model.config.vocab_size)
     written = []
     for utterance in utterances:
         chat = [{"role": "user", "content": utterance.prompt}]
@@ -307,11 +307,11 @@ class TestWrongInputs:
         assert "utterance 'test-0'" in err
         batch = SOURCE.batch(read_manifest(text_manifests["test"])[:2])
         with pytest.raises(ManifestError, match=r"reads audio and 2 utterances have none"):
-            batch.prompt(load_recogniser(str(student_path)))
+            batch.prompt(load_recognizer(str(student_path)))
 
     def test_a_setting_that_a_family_does_not_have(self, student_path):
         with pytest.raises(ModelError, match=r"prompt_format is nothing to a 'qwen3_asr' model, which has settings \["):
-            load_recogniser(str(student_path), options={"prompt_format": "plain"})
+            load_recognizer(str(student_path), options={"prompt_format": "plain"})
 
     def test_a_model_whose_scores_depend_on_padding(self, gpt2, tmp_path):
         from transformers import BartConfig, BartForCausalLM
@@ -321,7 +321,7 @@ class TestWrongInputs:
         BartForCausalLM(config).save_pretrained(tmp_path)
         AutoTokenizer.from_pretrained(gpt2).save_pretrained(tmp_path)
         with pytest.raises(ModelError, match="a bart model takes no attention_mask or no position_ids, so padding"):
-            load_recogniser(str(tmp_path), family="text")
+            load_recognizer(str(tmp_path), family="text")
 
     def test_template_variables_must_be_an_object(self, qwen3, text_manifests, capsys):
         arguments = ("--model", qwen3, "--manifest", text_manifests["test"], "--chat-template-kwargs", "enable")
@@ -338,7 +338,7 @@ def test_a_line_with_both_gives_each_model_what_it_reads(qwen3, student_path, ma
         for u in heard
     ]
     write_manifest(tmp_path / "both.jsonl", both)
-    pair = Pair.from_models(load_recogniser(str(student_path)), load_recogniser(qwen3), 4)
+    pair = Pair.from_models(load_recognizer(str(student_path)), load_recognizer(qwen3), 4)
     result = probe(
         pair,
         SOURCE,

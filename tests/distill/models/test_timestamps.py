@@ -8,7 +8,7 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from distill import Utterance
 from distill.data.labels import checked_labels
 from distill.data.manifest import ManifestError
-from distill.models import ModelError, load_recogniser
+from distill.models import ModelError, load_recognizer
 from distill.models.base import pack
 from distill.models.labels import read_labels
 from tests.distill.small_models import WINDOW_SECONDS, save_glm_asr, save_whisper
@@ -18,7 +18,7 @@ LABEL = "<|0.00|> call four<|1.36|><|1.36|> five<|2.00|>"
 
 
 def load(path, **options):
-    return load_recogniser(str(path), options=options)
+    return load_recognizer(str(path), options=options)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["English", "multilingual"])

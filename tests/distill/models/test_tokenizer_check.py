@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, WhisperTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.models.tokenizer_check import TokenizerWarning, check_tokenizer
 from tests.distill.small_models import (
     save_glm_asr,
@@ -184,8 +184,8 @@ SAVED = {
 
 @pytest.mark.parametrize("family", SAVED)
 def test_whole_tokenizers_of_every_family_load_without_a_word(family, tmp_path):
-    recogniser = load_recogniser(str(SAVED[family](tmp_path / "model")))
-    check = recogniser.tokens.check
+    recognizer = load_recognizer(str(SAVED[family](tmp_path / "model")))
+    check = recognizer.tokens.check
     assert check.n_tokens > 30
     assert (check.unreachable, check.merges) == ((), ())
 
@@ -204,15 +204,15 @@ def faulty(path):
 @pytest.mark.parametrize("family", ["whisper", "chat", "plain"])
 def test_checkpoints_save_the_mended_tokenizer(family, tmp_path):
     merges = [("Ġ", "t"), ("Ġt", "h"), ("Ġth", "e"), ("e", "r")]
-    whole = load_recogniser(str(SAVED[family](tmp_path / "whole", merges=merges)))
+    whole = load_recognizer(str(SAVED[family](tmp_path / "whole", merges=merges)))
     path = faulty(SAVED[family](tmp_path / "faulty", merges=merges))
     with pytest.warns(TokenizerWarning, match=f"{path}.*Ġ t"):
-        mended = load_recogniser(str(path))
+        mended = load_recognizer(str(path))
     texts = ["call the other", "then the thing"]
     assert mended.encode(texts).ids.tolist() == whole.encode(texts).ids.tolist()
     assert mended.tokens.digest == whole.tokens.digest
     mended.save(tmp_path / "saved")
-    again = load_recogniser(str(tmp_path / "saved"))  # warnings are errors here
+    again = load_recognizer(str(tmp_path / "saved"))  # warnings are errors here
     assert again.encode(texts).ids.tolist() == whole.encode(texts).ids.tolist()
     plain = AutoTokenizer.from_pretrained(tmp_path / "saved")
     assert (
@@ -221,7 +221,7 @@ def test_checkpoints_save_the_mended_tokenizer(family, tmp_path):
     )
 
 
-def test_the_real_recogniser_less_one_merge(recorded_speech, tmp_path):
+def test_the_real_recognizer_less_one_merge(recorded_speech, tmp_path):
     """tiny.en's own file is whole; without `Ġ t` it is mended to the same merges."""
     whole = AutoTokenizer.from_pretrained(recorded_speech / "models" / "whisper-tiny.en")
     assert silently(whole).to_dict() == {

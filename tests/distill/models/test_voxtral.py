@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoProcessor, WhisperFeatureExtractor
 
-from distill.models import ModelError, load_recogniser
+from distill.models import ModelError, load_recognizer
 from overlap.vocab.token_bytes import token_bytes
 from tests.distill.small_models import WINDOW_SECONDS, save_voxtral
 
@@ -24,7 +24,7 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def voxtral(path):
-    return load_recogniser(str(path))
+    return load_recognizer(str(path))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_languages_without_a_code(voxtral, language, message):
 def test_what_is_saved_is_read_by_transformers_and_by_us(voxtral, tmp_path):
     voxtral.save(tmp_path)
     tokenizer = AutoProcessor.from_pretrained(tmp_path).tokenizer
-    again, waveform = load_recogniser(str(tmp_path)), noise(4_000)
+    again, waveform = load_recognizer(str(tmp_path)), noise(4_000)
     assert tokenizer.get_vocab() == voxtral.tokenizer.get_vocab()
     assert (again.family, again.prompt_key) == ("voxtral", voxtral.prompt_key)
     before, after = (one.prepare([waveform], ["en"]).inputs for one in (voxtral, again))

@@ -9,7 +9,7 @@ import overlap
 from distill import read_manifest
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.models.base import pack
 from distill.probing.probe import probe
 from distill.recipe import Decoding, SupportSettings
@@ -20,7 +20,7 @@ from distill.training.monitoring import probe_rows
 
 @pytest.fixture(scope="module")
 def pair(student_path, teacher_path):
-    return Pair.from_models(load_recogniser(str(student_path)), load_recogniser(str(teacher_path)), SUPPORT.k)
+    return Pair.from_models(load_recognizer(str(student_path)), load_recognizer(str(teacher_path)), SUPPORT.k)
 
 
 @pytest.fixture(scope="module")

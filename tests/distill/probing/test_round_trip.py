@@ -14,7 +14,7 @@ from distill import Utterance, train
 from distill.cli.app import main
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.models.base import pack
 from distill.models.text_lm import TextLM
 from distill.models.tokenizer_check import TokenizerWarning
@@ -30,7 +30,7 @@ UTTERANCES = [Utterance(f"u{i}", prompt=f"say {i}") for i in range(6)]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return load_recogniser(str(save_qwen3(tmp_path_factory.mktemp("round trip") / "model", seed=2)))
+    return load_recognizer(str(save_qwen3(tmp_path_factory.mktemp("round trip") / "model", seed=2)))
 
 
 def written(model, rows, **changes):
@@ -141,7 +141,7 @@ def test_resolved_json_says_what_was_mended(texts, tmp_path):
             "share_unreachable": 0.0,
             "merges_put_back": [["Ġ", "t"]],
         }
-    assert load_recogniser(str(result.model)).tokens.check.merges == ()  # warnings are errors here
+    assert load_recognizer(str(result.model)).tokens.check.merges == ()  # warnings are errors here
     one = section("run", run, Thresholds())
     assert "The student's tokenizer lacked merges that were put back: Ġ t; checkpoints save it so." in one.missing
     assert dict(one.about)["student's tokenizer"].endswith("never encoded to, 1 missing merges put back")

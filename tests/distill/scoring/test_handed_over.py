@@ -8,7 +8,7 @@ import torch
 from distill import Utterance
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.models.base import pack
 from distill.models.tokenizer_check import TokenizerWarning
 from distill.probing.probe import probe
@@ -24,7 +24,7 @@ OTHER = [("h", "e"), ("Ġ", "t"), ("Ġ", "s"), ("he", "r")]
 
 
 def model(path, merges=CHAIN, seed=1):
-    return load_recogniser(str(save_qwen3(path, seed=seed, merges=merges)))
+    return load_recognizer(str(save_qwen3(path, seed=seed, merges=merges)))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def same(student, folder):
 @pytest.fixture(scope="module")
 def renumbered(student, folder):
     save_qwen3(folder / "source", seed=2, merges=CHAIN)
-    return Pair.from_models(student, load_recogniser(str(shuffled(folder / "source", folder / "renumbered"))), 4)
+    return Pair.from_models(student, load_recognizer(str(shuffled(folder / "source", folder / "renumbered"))), 4)
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +53,14 @@ def another(student, folder):
     return Pair.from_models(student, model(folder / "another", OTHER, seed=2), 4)
 
 
-def tokens(recogniser, *rows):
+def tokens(recognizer, *rows):
     """Transcripts by the names of their tokens; `.` at the end closes one."""
-    end, convert = recogniser.tokens.end_of_text, recogniser.tokenizer.convert_tokens_to_ids
+    end, convert = recognizer.tokens.end_of_text, recognizer.tokenizer.convert_tokens_to_ids
     return pack([[*convert([t for t in row if t != "."]), *([end] if row[-1] == "." else [])] for row in rows], end)
 
 
-def names(recogniser, transcripts):
-    return [recogniser.tokenizer.convert_ids_to_tokens(ids) for ids in transcripts.text_ids]
+def names(recognizer, transcripts):
+    return [recognizer.tokenizer.convert_ids_to_tokens(ids) for ids in transcripts.text_ids]
 
 
 OWN = ["Ġthe", "Ġs", "er", "."]
@@ -82,8 +82,8 @@ def test_positions_behind_another_cut(same, renumbered):
 
 def test_an_end_behind_a_space_that_texts_lose(folder, tmp_path):
     """Texts of speech models are stripped: the position of the end stands behind a token that no text gives."""
-    whisper = load_recogniser(str(save_whisper(tmp_path / "one", merges=CHAIN)))
-    pair = Pair.from_models(whisper, load_recogniser(str(save_whisper(tmp_path / "two", merges=CHAIN, seed=1))), 4)
+    whisper = load_recognizer(str(save_whisper(tmp_path / "one", merges=CHAIN)))
+    pair = Pair.from_models(whisper, load_recognizer(str(save_whisper(tmp_path / "two", merges=CHAIN, seed=1))), 4)
     found = pair.recut(tokens(whisper, ["Ġthe", "Ġ", "."], ["Ġthe", "Ġs", "."]))
     assert found.tolist() == [[False, False, True], [False] * 3]
 
@@ -143,7 +143,7 @@ def faulty(student, folder):
     tree["model"]["merges"].remove(["s", "s"])
     (path / "tokenizer.json").write_text(json.dumps(tree), encoding="utf-8")
     with pytest.warns(TokenizerWarning, match="'Ġth'"):
-        return Pair.from_models(student, load_recogniser(str(path)), 4)
+        return Pair.from_models(student, load_recognizer(str(path)), 4)
 
 
 def test_tokens_that_a_teachers_tokenizer_cannot_write_are_handed_over(faulty):
@@ -157,11 +157,11 @@ def test_tokens_that_a_teachers_tokenizer_cannot_write_are_handed_over(faulty):
 
 def test_prefixes_that_one_side_writes(folder, tmp_path, student):
     """A space before every text is no other cut."""
-    moonshine = load_recogniser(str(save_moonshine(tmp_path / "moonshine")))
-    pair = Pair.from_models(moonshine, load_recogniser(str(save_moonshine(tmp_path / "too", seed=1))), 4)
+    moonshine = load_recognizer(str(save_moonshine(tmp_path / "moonshine")))
+    pair = Pair.from_models(moonshine, load_recognizer(str(save_moonshine(tmp_path / "too", seed=1))), 4)
     written = moonshine.encode(["the call", "caller"])
     assert not pair.recut(written).any()
-    llama = load_recogniser(str(save_llama(tmp_path / "llama")))
+    llama = load_recognizer(str(save_llama(tmp_path / "llama")))
     mixed = Pair.from_models(llama, student, 4)
     assert not mixed.same_text
     alone, joined = llama.encode(["er"]), llama.encode(["the"])

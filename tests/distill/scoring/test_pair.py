@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from distill import read_manifest
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.models.base import pack
 from distill.models.tokenizer_check import TokenizerWarning
 from distill.probing.probe import probe
@@ -36,7 +36,7 @@ def shuffled(source, target, *, seed=0):
     for token, new in zip(ordinary, order.tolist(), strict=True):
         vocabulary[token] = new
     (target / "tokenizer.json").write_text(json.dumps(tokenizer))
-    model = load_recogniser(str(source)).generator
+    model = load_recognizer(str(source)).generator
     with torch.no_grad():
         layers = {id(layer.weight): layer for layer in (model.get_input_embeddings(), model.get_output_embeddings())}
         for layer in layers.values():
@@ -53,8 +53,8 @@ def utterances(manifests):
 @pytest.fixture(scope="module")
 def pairs(student_path, teacher_path, tmp_path_factory):
     other = shuffled(teacher_path, tmp_path_factory.mktemp("shuffled") / "teacher")
-    student = load_recogniser(str(student_path))
-    return [Pair.from_models(student, load_recogniser(str(path)), SUPPORT.k) for path in (teacher_path, other)]
+    student = load_recognizer(str(student_path))
+    return [Pair.from_models(student, load_recognizer(str(path)), SUPPORT.k) for path in (teacher_path, other)]
 
 
 def test_the_map_follows_the_bytes(pairs):
@@ -130,7 +130,7 @@ def test_nothing_in_common(student_path, tmp_path):
     }
     (other / "tokenizer.json").write_text(json.dumps(tokenizer))
     with pytest.warns(TokenizerWarning, match="never encodes to 64 of its 64 text tokens"):
-        student, teacher = load_recogniser(str(student_path)), load_recogniser(str(other))
+        student, teacher = load_recognizer(str(student_path)), load_recognizer(str(other))
     with pytest.raises(PairError, match="share no token but the end of text; choose a teacher whose tokenizer"):
         Pair.from_models(student, teacher, 4)
 

@@ -11,7 +11,7 @@ import torch
 from distill import read_manifest
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
-from distill.models import ModelError, load_recogniser
+from distill.models import ModelError, load_recognizer
 from distill.models.base import pack
 from distill.probing.probe import probe
 from distill.recipe import Decoding, SupportSettings, Teacher
@@ -34,7 +34,7 @@ def utterances(manifests):
 
 @pytest.fixture(scope="module")
 def student(student_path):
-    return load_recogniser(str(student_path))
+    return load_recognizer(str(student_path))
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ class TestEquality:
 
     @pytest.mark.parametrize("api", ["vllm", "sglang"])
     def test_lists_are_the_local_engines_best(self, teacher, served_models, utterances, api):
-        served, local = teacher(api=api), load_recogniser(str(served_models["teacher"]))
+        served, local = teacher(api=api), load_recognizer(str(served_models["teacher"]))
         ids, logprobs = lists(served, utterances)
         for row, utterance in enumerate(utterances):
             transcripts = local.encode([utterance.text])
@@ -73,7 +73,7 @@ class TestEquality:
         ("name", "states"), [("teacher", "student"), ("teacher", "reference"), ("padded", "student")]
     )
     def test_bounds_hold_the_exact_statistics(self, teacher, student, served_models, utterances, name, states):
-        local = load_recogniser(str(served_models[name]))
+        local = load_recognizer(str(served_models[name]))
         truth = probe(
             Pair.from_models(student, local, K), SOURCE, utterances, SUPPORT, SHORT, states=states, batch_size=1
         )
@@ -99,7 +99,7 @@ class TestEquality:
 
     @pytest.mark.parametrize("name", ["teacher", "padded"])
     def test_a_list_of_the_whole_vocabulary_decides_everything(self, teacher, student, served_models, utterances, name):
-        local, served = load_recogniser(str(served_models[name])), teacher(name, top_logprobs=1000)
+        local, served = load_recognizer(str(served_models[name])), teacher(name, top_logprobs=1000)
         assert served.listed == served.tokens.size == local.generator.config.text_config.vocab_size
         options = {"states": "reference"}
         truth = probe(Pair.from_models(student, local, K), SOURCE, utterances, SUPPORT, SHORT, batch_size=1, **options)
@@ -134,7 +134,7 @@ class TestEquality:
     @pytest.mark.parametrize("api", ["vllm", "sglang"])
     def test_it_writes_what_the_local_engine_writes(self, server, teacher, served_models, utterances, api):
         server.control(native="trained")
-        served, local = teacher("trained", api=api), load_recogniser(str(served_models["trained"]))
+        served, local = teacher("trained", api=api), load_recognizer(str(served_models["trained"]))
         batch = SOURCE.batch(utterances)
         for limit in (4, 40):
             written = served.rollout(batch.prompt(served), max_new_tokens=limit)
@@ -144,7 +144,7 @@ class TestEquality:
                 assert written.finished[row] == here.finished[0]
 
     def test_glm_asr_is_asked_in_its_own_words(self, teacher, served_models, utterances):
-        served, local = teacher("glm"), load_recogniser(str(served_models["glm"]))
+        served, local = teacher("glm"), load_recognizer(str(served_models["glm"]))
         texts = ["the theses", ""]
         ids, logprobs = lists(served, utterances[:2], texts)
         for row, utterance in enumerate(utterances[:2]):

@@ -10,7 +10,7 @@ from distill import read_manifest
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
 from distill.evaluation.transcribe import transcribe
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.models.base import pack
 from distill.models.seq2seq import DECODER_PROMPT
 from distill.recipe import Decoding, Server, Teacher
@@ -33,10 +33,10 @@ def utterances(manifests):
 
 
 @pytest.fixture(scope="module", params=["qwen3-asr", "glm-asr", "whisper"])
-def recogniser(request, teacher_path, tmp_path_factory):
+def recognizer(request, teacher_path, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     save = {"glm-asr": save_glm_asr, "whisper": save_whisper}.get(request.param)
-    return load_recogniser(str(save(folder / "model", seed=3) if save else teacher_path))
+    return load_recognizer(str(save(folder / "model", seed=3) if save else teacher_path))
 
 
 def served(server, served_models, top_logprobs=None):
@@ -45,21 +45,21 @@ def served(server, served_models, top_logprobs=None):
     return load_served_teacher(Teacher(model=str(served_models["trained"]), url=server.url, server=settings), k=1)
 
 
-def test_texts_are_the_same_with_confidence_and_without(recogniser, source, utterances):
-    texts = transcribe(recogniser, source, utterances, DECODING, batch_size=5)
-    written = transcripts(recogniser, source.batch(utterances), DECODING)
+def test_texts_are_the_same_with_confidence_and_without(recognizer, source, utterances):
+    texts = transcribe(recognizer, source, utterances, DECODING, batch_size=5)
+    written = transcripts(recognizer, source.batch(utterances), DECODING)
     assert [transcript.text for transcript in written] == list(texts.values())
 
 
-def test_confidence_is_the_mean_of_the_scores_without_blocked_tokens(recogniser, source, utterances):
+def test_confidence_is_the_mean_of_the_scores_without_blocked_tokens(recognizer, source, utterances):
     batch = source.batch(utterances)
-    written = transcripts(recogniser, batch, Decoding(max_new_tokens=20))
-    tokens = recogniser.rollout(batch.prompt(recogniser), max_new_tokens=20)
+    written = transcripts(recognizer, batch, Decoding(max_new_tokens=20))
+    tokens = recognizer.rollout(batch.prompt(recognizer), max_new_tokens=20)
     with torch.no_grad():
-        scores = recogniser.score(batch.prompt(recogniser), tokens).double()
+        scores = recognizer.score(batch.prompt(recognizer), tokens).double()
     for row, transcript in enumerate(written):
         n = int(tokens.mask[row].sum())
-        allowed = scores[row, :n].exp() * ~recogniser.tokens.blocked
+        allowed = scores[row, :n].exp() * ~recognizer.tokens.blocked
         probabilities = allowed.gather(-1, tokens.ids[row, :n, None])[:, 0] / allowed.sum(-1)
         assert transcript.logprob == pytest.approx(float(probabilities.log().mean()), abs=1e-5)
         assert transcript.finished == bool(tokens.finished[row])
@@ -79,22 +79,22 @@ def test_end_of_text_counts_and_padding_does_not():
     )
 
 
-def test_scores_that_are_no_numbers_are_named(recogniser, source, utterances, monkeypatch):
-    original = type(recogniser).score
+def test_scores_that_are_no_numbers_are_named(recognizer, source, utterances, monkeypatch):
+    original = type(recognizer).score
 
     def poisoned(self, prompt, written):
         scores = original(self, prompt, written).clone()
         scores[2, 0, 3] = math.nan
         return scores
 
-    monkeypatch.setattr(type(recogniser), "score", poisoned)
+    monkeypatch.setattr(type(recognizer), "score", poisoned)
     with pytest.raises(LogitsError, match=rf"NaN or infinite logits .*utterance '{utterances[2].id}'. Check"):
-        transcripts(recogniser, source.batch(utterances), DECODING)
+        transcripts(recognizer, source.batch(utterances), DECODING)
 
 
 def test_confidence_of_a_pretrained_whisper_is_that_of_transformers(recorded_speech):
     """Scores of its own generation, by `compute_transition_scores`, in one batch of several lengths."""
-    whisper = load_recogniser(str(recorded_speech / "models" / "whisper-tiny.en"), window_seconds=10)
+    whisper = load_recognizer(str(recorded_speech / "models" / "whisper-tiny.en"), window_seconds=10)
     spoken = read_manifest(recorded_speech / "data" / "read" / "test.jsonl")
     batch = AudioSource(AudioCache()).batch([u for u in spoken if u.end_time - u.begin_time < 6][:4])
     written = transcripts(whisper, batch, Decoding(max_new_tokens=24))
@@ -132,7 +132,7 @@ class TestServed:
         return source.batch(utterances)
 
     def test_confidence_is_that_of_the_weights_it_runs(self, server, served_models, batch):
-        teacher, local = served(server, served_models), load_recogniser(str(served_models["trained"]))
+        teacher, local = served(server, served_models), load_recognizer(str(served_models["trained"]))
         written = transcripts(teacher, batch, Decoding(max_new_tokens=7))  # no cut falls on a space, which texts lose
         targets = local.encode([transcript.text for transcript in written])
         with torch.no_grad():

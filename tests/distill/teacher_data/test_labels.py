@@ -9,7 +9,7 @@ import torch
 from distill import Transcription, Utterance, read_manifest, train, write_manifest
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.models.base import pack
 from distill.probing.probe import write_transcripts
 from distill.progress.observer import Observer
@@ -32,7 +32,7 @@ TEXT = " the s"
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory):
-    return load_recogniser(str(save_qwen3(tmp_path_factory.mktemp("labels") / "student")))
+    return load_recognizer(str(save_qwen3(tmp_path_factory.mktemp("labels") / "student")))
 
 
 @pytest.fixture(scope="module")
@@ -134,9 +134,9 @@ def test_the_tokens_survive_a_manifest(student, written, tmp_path):
 
 def test_other_special_tokens_make_no_other_vocabulary(tmp_path, student):
     """As of the sizes of one family, which differ in languages and timestamps."""
-    english = load_recogniser(str(save_whisper(tmp_path / "en")))
-    several = load_recogniser(str(save_whisper(tmp_path / "several", multilingual=True)))
-    fewer = load_recogniser(str(save_whisper(tmp_path / "fewer", merges=[("t", "h")])))
+    english = load_recognizer(str(save_whisper(tmp_path / "en")))
+    several = load_recognizer(str(save_whisper(tmp_path / "several", multilingual=True)))
+    fewer = load_recognizer(str(save_whisper(tmp_path / "fewer", merges=[("t", "h")])))
     assert english.tokens.strings != several.tokens.strings
     assert english.tokens.digest == several.tokens.digest
     assert len({english.tokens.digest, fewer.tokens.digest, student.tokens.digest}) == 3
@@ -155,7 +155,7 @@ def test_a_supervised_step_learns_the_tokens_written(student, written):
 
 
 def test_reference_and_off_policy_states_are_the_tokens_written(student, written, tmp_path):
-    teacher = load_recogniser(str(save_qwen3(tmp_path / "teacher", seed=2)))
+    teacher = load_recognizer(str(save_qwen3(tmp_path / "teacher", seed=2)))
     pair, batch = Pair.from_models(student, teacher, 4), AudioSource(AudioCache()).batch([line(student, written)])
     assert write_transcripts(pair, batch, "reference", Decoding()).text_ids == [written]
     stage = OnPolicyStage.model_validate(
@@ -251,5 +251,5 @@ def test_a_run_says_which_labels_are_tokens_and_which_texts(texts, tmp_path, wil
 
 
 def test_ids_of_another_order_are_no_labels(student, written, tmp_path):
-    other = load_recogniser(str(shuffled(save_qwen3(tmp_path / "whole"), tmp_path / "other")))
+    other = load_recognizer(str(shuffled(save_qwen3(tmp_path / "whole"), tmp_path / "other")))
     assert label(line(student, written), other.tokens) == (None, "other vocabulary")

@@ -11,7 +11,7 @@ from distill import Filters, transcribe_manifest, write_manifest
 from distill.data.audio import AudioError
 from distill.data.manifest import Utterance
 from distill.files import WriteError
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.recipe import Transcription
 from distill.run.at_work import AtWorkError, at_work
 from distill.teacher_data.making import _marks, journal_of
@@ -26,7 +26,7 @@ RATE = 16_000
 
 @pytest.fixture(scope="module")
 def teacher(teacher_path):
-    return load_recogniser(str(teacher_path))
+    return load_recognizer(str(teacher_path))
 
 
 @pytest.fixture

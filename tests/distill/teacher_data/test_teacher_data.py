@@ -25,7 +25,7 @@ from distill import (
 )
 from distill.data.audio import AudioCache, AudioError, duration
 from distill.data.batch import AudioSource
-from distill.models import ModelError, load_recogniser
+from distill.models import ModelError, load_recognizer
 from distill.models.speech_lm import SpeechLM
 from distill.recipe import Recipe, Server, Teacher
 from distill.teacher_data.confidence import Transcript, transcripts
@@ -38,7 +38,7 @@ ALL = Filters(**ONLY_EMPTY | {"empty": "keep"})
 
 @pytest.fixture(scope="module")
 def teacher(teacher_path):
-    return load_recogniser(str(teacher_path))
+    return load_recognizer(str(teacher_path))
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ class TestRefused:
     def test_another_teacher(self, write, teacher, student_path):
         message = rf"journal\.jsonl:1: written by '{teacher.name}' .* settings: weights is '\w+', not '\w+'; delete it"
         with pytest.raises(ValueError, match=message):
-            write(teacher=load_recogniser(str(student_path)))
+            write(teacher=load_recognizer(str(student_path)))
 
     def test_another_name_is_no_other_teacher(self, write, teacher, monkeypatch):
         monkeypatch.setattr(teacher, "name", "moved/elsewhere")
@@ -269,7 +269,7 @@ def scripted(monkeypatch):
     """A teacher that writes what is asked for."""
     calls = []
 
-    def write(recogniser, batch, decoding):
+    def write(recognizer, batch, decoding):
         calls.append(len(batch.utterances))
         return [WRITTEN[utterance.id] for utterance in batch.utterances]
 
@@ -354,8 +354,8 @@ class TestFiles:
 
     def test_mistakes_surface_before_the_teacher_writes(self, spoken, scripted, teacher, tmp_path):
         output = tmp_path / "out.jsonl"
-        with pytest.raises(ValueError, match="no text normaliser 'none such'"):
-            transcribe_manifest(teacher, spoken, output, normaliser="none such")
+        with pytest.raises(ValueError, match="no text normalizer 'none such'"):
+            transcribe_manifest(teacher, spoken, output, normalizer="none such")
         with pytest.raises(ManifestError, match=r"6 lines of the data cannot be used \(or leave(.|\n)*limit of 0\.5 s"):
             transcribe_manifest(teacher, spoken, output, max_seconds=0.5)
         with pytest.raises(ModelError, match="cannot load"):

@@ -11,7 +11,7 @@ greedy completions. Conventions:
 
 Both pad prompts on the left and completions on the right. The tokenizer has no token that is blocked here, or the
 whole vocabulary would not be the same one. All of TRL's defaults that make a step another or a slower one are off:
-gradient checkpointing, bfloat16, weight decay, dropout, learning-rate decay, the fused optimiser.
+gradient checkpointing, bfloat16, weight decay, dropout, learning-rate decay, the fused optimizer.
 """
 
 import time

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from distill import TrainingError, resume, train
 from distill.data.manifest import read_manifest
 from distill.data.sampling import micro_batches
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.recipe import Recipe
 from distill.training import launch
-from distill.training.optimization import Optimisation
+from distill.training.optimization import Optimization
 from distill.training.stage_data import stage_sampler
 from tests.distill.training.test_trainer import _Interrupt
 
@@ -27,8 +27,8 @@ def first_step(recipe, index, path, monkeypatch, **changes):
         taken.update({n: p.grad.clone() for n, p in self._model.named_parameters() if p.grad is not None})
         return original(self, **options)
 
-    original = Optimisation.step
-    monkeypatch.setattr(Optimisation, "step", spy)
+    original = Optimization.step
+    monkeypatch.setattr(Optimization, "step", spy)
     train(Recipe.model_validate(recipe | {"stages": [stage]}), path)
     monkeypatch.undo()
     (row,) = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
@@ -50,7 +50,7 @@ def test_gradient_loss_and_metrics_are_those_of_the_whole_batch(texts, index, si
 
 def test_the_loss_is_the_mean_over_positions_and_not_over_parts(texts, tmp_path, monkeypatch):
     _, row = first_step(texts, 0, tmp_path / "run", monkeypatch, micro_batch_size=1)
-    student = load_recogniser(texts["student"]["model"])
+    student = load_recognizer(texts["student"]["model"])
     by_text = {}
     for utterance in read_manifest(texts["stages"][0]["manifest"]):
         ids = student.tokenizer(utterance.text)["input_ids"] + [student.tokens.end_of_text]

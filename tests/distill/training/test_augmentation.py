@@ -17,7 +17,7 @@ from distill.data.backgrounds import background_sha256
 from distill.data.batch import Batch
 from distill.evaluation.evaluation import evaluate
 from distill.extras import MissingExtraError
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.recipe import Decoding, Recipe, RecipeError, load_recipe
 from distill.recipe.augmentation import Noise, SpecAugment
 from distill.timing import Stopwatch
@@ -166,7 +166,7 @@ class TestRuns:
             [json.loads(line)["loss"] for line in (result.path / "metrics.jsonl").read_text().splitlines()]
             for result in (whole, again)
         ]
-        weights = [load_recogniser(str(result.model)).generator.state_dict() for result in (whole, again)]
+        weights = [load_recognizer(str(result.model)).generator.state_dict() for result in (whole, again)]
         assert len(losses[0]) == 6
         assert losses[0] == losses[1]
         assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
@@ -213,10 +213,10 @@ class TestRuns:
         setup = prepare_run(recipe, device="cpu")
         last = json.loads((augmented.path / "evaluations.jsonl").read_text().splitlines()[-1])
         expected = evaluate(
-            load_recogniser(str(augmented.model)),
+            load_recognizer(str(augmented.model)),
             setup.source,
             setup.evaluations[0],
-            normaliser="spoken_digits",
+            normalizer="spoken_digits",
             decoding=Decoding(max_new_tokens=4),
             batch_size=32,
         )
@@ -253,7 +253,7 @@ class TestRuns:
 
     def test_a_frozen_encoders_cache_does_not_mistake_it_for_the_clean_audio(self, tmp_path):
         path = save_whisper(tmp_path / "whisper")
-        cached, plain = load_recogniser(str(path)), load_recogniser(str(path))
+        cached, plain = load_recognizer(str(path)), load_recognizer(str(path))
         cached.freeze_encoder(cache_mib=10.0)
         plain.freeze_encoder(cache_mib=0.0)
         clean = batch("a", "b")

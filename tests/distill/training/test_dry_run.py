@@ -47,10 +47,10 @@ def test_gates_and_filters_do_not_stand_in_the_way(mini):
 
 def test_a_stage_that_cannot_take_its_step_fails_here(mini, monkeypatch):
     def exhausted(*_, **__):
-        raise MemoryError("no room for the optimiser's state")
+        raise MemoryError("no room for the optimizer's state")
 
-    monkeypatch.setattr("distill.training.optimization.Optimisation.step", exhausted)
-    with pytest.raises(MemoryError, match="optimiser"):
+    monkeypatch.setattr("distill.training.optimization.Optimization.step", exhausted)
+    with pytest.raises(MemoryError, match="optimizer"):
         dry_run(Recipe.model_validate(mini))
 
 

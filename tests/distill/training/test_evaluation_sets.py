@@ -14,7 +14,7 @@ from distill import resume, train
 from distill.cli.runs import _conclude
 from distill.data.manifest import read_manifest, write_manifest
 from distill.evaluation.evaluation import evaluate
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.progress.observer import Observer
 from distill.recipe import Decoding, Recipe
 from distill.run import best, checkpoint
@@ -37,10 +37,10 @@ def several(manifests, student_path, teacher_path, tmp_path_factory):
         "student": {"model": str(student_path)},
         "teacher": {"model": str(teacher_path)},
         "support": {"k": 4},
-        "evaluation": {"manifest": str(manifests["test"]), "normaliser": "spoken_digits", **common},
+        "evaluation": {"manifest": str(manifests["test"]), "normalizer": "spoken_digits", **common},
         "further_evaluations": [
             {"name": "dev", "manifest": str(folder / "dev.jsonl"), "every": 2, **common},
-            {"name": "letters", "manifest": str(manifests["test"]), "normaliser": "mandarin", **common},
+            {"name": "letters", "manifest": str(manifests["test"]), "normalizer": "mandarin", **common},
         ],
         "checkpoint": {"every": 3, "keep": 1, "best": "dev"},
         "stages": [
@@ -97,8 +97,8 @@ class TestRecipe:
         recipe = Recipe.model_validate(several | {"further_evaluations": bad})
         with pytest.raises(ValueError, match="evaluation 'dev'"):
             prepare_run(recipe, device="cpu")
-        unknown = [several["further_evaluations"][0] | {"normaliser": "bassic"}]
-        with pytest.raises(ValueError, match="no text normaliser 'bassic'"):
+        unknown = [several["further_evaluations"][0] | {"normalizer": "bassic"}]
+        with pytest.raises(ValueError, match="no text normalizer 'bassic'"):
             prepare_run(Recipe.model_validate(several | {"further_evaluations": unknown}), device="cpu")
 
 
@@ -109,11 +109,11 @@ def run(several, tmp_path_factory):
 
 
 class TestRun:
-    def test_each_set_has_its_normaliser_and_its_turn(self, run):
+    def test_each_set_has_its_normalizer_and_its_turn(self, run):
         rows = [row for row in rows_of(run[0]) if row["model"] == "student"]
         steps = {name: [row["step"] for row in rows if row["set"] == name] for name in ("test", "dev", "letters")}
         assert steps == {"test": [0, 6], "dev": [0, 2, 4, 6], "letters": [0, 6]}
-        assert {row["set"]: row["normaliser"] for row in rows} == {
+        assert {row["set"]: row["normalizer"] for row in rows} == {
             "test": "spoken_digits",
             "dev": "basic",
             "letters": "mandarin",
@@ -132,10 +132,10 @@ class TestRun:
         recipe = Recipe.model_validate(several)
         setup = prepare_run(recipe, device="cpu")
         again = evaluate(
-            load_recogniser(str(kept)),
+            load_recognizer(str(kept)),
             setup.source,
             setup.evaluations[1],
-            normaliser="basic",
+            normalizer="basic",
             decoding=Decoding(max_new_tokens=section["max_new_tokens"]),
         )
         assert again.score.wer.value == least["wer"]["value"]
@@ -154,8 +154,8 @@ class TestRun:
         read = load(run[0])
         shown = {group.what: group for group in groups(read) if group.step == 6}
         assert {"test/student", "dev/student", "letters/student"} <= set(shown)
-        assert shown["letters/student"].errors.startswith("tokens, normaliser mandarin")
-        assert shown["test/student"].errors.startswith("words, normaliser spoken_digits")
+        assert shown["letters/student"].errors.startswith("tokens, normalizer mandarin")
+        assert shown["test/student"].errors.startswith("words, normalizer spoken_digits")
         for name in ("test", "letters"):
             assert all(row["err"] for row in packed(read, shown[f"{name}/student"], candidates=1)["rows"])
 
@@ -181,7 +181,7 @@ class TestResumption:
         assert result.best == run[1].best
         [kept] = (folder / "best").iterdir()
         assert kept.name == run[1].best_model.name
-        ours, theirs = (load_recogniser(str(path)).generator.state_dict() for path in (kept, run[1].best_model))
+        ours, theirs = (load_recognizer(str(path)).generator.state_dict() for path in (kept, run[1].best_model))
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
         names = ("step", "set", "model", "wer")
         one, other = ([[row.get(n) for n in names] for row in rows_of(path)] for path in (folder, run[0]))

@@ -20,7 +20,7 @@ from distill.training.setup import prepare_run
 
 @pytest.fixture(scope="module")
 def trained(manifests, student_path, tmp_path_factory):
-    """A checkpoint of ours, trained on half of the pool and on the labelled part."""
+    """A checkpoint of ours, trained on half of the pool and on the labeled part."""
     folder = tmp_path_factory.mktemp("heard")
     half = read_manifest(manifests["pool"])[:12]
     write_manifest(folder / "half.jsonl", [replace(u, text="one") for u in half])

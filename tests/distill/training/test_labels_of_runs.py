@@ -13,7 +13,7 @@ from distill.data.batch import AudioSource
 from distill.data.findings import words
 from distill.data.manifest import ManifestError
 from distill.evaluation.evaluation import evaluate
-from distill.models import ModelError, load_recogniser
+from distill.models import ModelError, load_recognizer
 from distill.recipe import Decoding, Filters, Recipe, Transcription
 from distill.teacher_data.making import transcribe_manifest
 from distill.training.setup import prepare_run
@@ -79,13 +79,13 @@ def test_markers_are_no_errors_of_the_model(taught, official_manifest, tmp_path,
     assert not end.value.code
     assert json.loads(capsys.readouterr().out)["wer"]["errors"] == 0
     utterances = read_manifest(official_manifest)
-    recogniser, source = load_recogniser(str(taught)), AudioSource(AudioCache())
+    recognizer, source = load_recognizer(str(taught)), AudioSource(AudioCache())
     with pytest.raises(ManifestError, match=r"utterance 'u0': field \"text\": holds '<\|im_start\|>'"):
         evaluate(
-            recogniser,
+            recognizer,
             source,
             [replace(utterances[0], text="<|im_start|>call")],
-            normaliser="basic",
+            normalizer="basic",
             decoding=Decoding(max_new_tokens=4),
         )
 
@@ -113,7 +113,7 @@ def timed(mini, manifests, tmp_path, *, teacher=True, stages=(0, 2)):
 def test_whisper_learns_times_and_is_scored_without(mini, manifests, tmp_path):
     result = train(timed(mini, manifests, tmp_path), tmp_path / "run")
     assert result.outcome == "finished"
-    again = load_recogniser(str(result.model), options={"timestamps": True})
+    again = load_recognizer(str(result.model), options={"timestamps": True})
     assert again.tokens.times
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["funnel"]["blocked"] == 0

@@ -95,7 +95,7 @@ def test_value_gradient_and_masses_equal_the_full_vocabulary_oracle(support, kin
 @pytest.mark.parametrize("k", [1, 4, V])
 @pytest.mark.parametrize("name", ["paper", None])
 def test_the_papers_form_is_there_by_name_and_the_default_counts_the_rest(name, k):
-    """Union of the top-k sets, forward KL times τ²: renormalised, or with the rest as one more token."""
+    """Union of the top-k sets, forward KL times τ²: renormalized, or with the rest as one more token."""
     student, teacher = torch.randn(2, 4, V, requires_grad=True), torch.randn(2, 4, V)
     compared = comparison(student, teacher, k, temperature=2.0)
     section = {"type": "opd", "name": "s", "manifest": "m", "steps": 1} | ({} if name is None else {"objective": name})

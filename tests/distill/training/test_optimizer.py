@@ -15,9 +15,9 @@ from torch.distributed.tensor import DTensor
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments, get_scheduler
 
 from distill import TrainingError, train
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.recipe import Recipe
-from distill.training.optimization import Optimisation
+from distill.training.optimization import Optimization
 from distill.training.parameter_groups import parameter_groups
 from distill.training.schedule import share_of_lr
 from tests.distill.small_models import save_glm_asr, save_gpt2, save_moonshine, save_qwen3, save_voxtral, save_whisper
@@ -44,7 +44,7 @@ def decayed(model, weight_decay=0.1):
 
 @pytest.mark.parametrize("family", SAVERS)
 def test_what_decays_is_what_transformers_trainer_decays_but_embeddings(family, tmp_path):
-    model = load_recogniser(SAVERS[family](tmp_path / family)).generator.requires_grad_(True)
+    model = load_recognizer(SAVERS[family](tmp_path / family)).generator.requires_grad_(True)
     arguments = TrainingArguments(output_dir=str(tmp_path / "unused"), report_to=[], use_cpu=True)
     theirs = set(Trainer(model=model, args=arguments).get_decay_parameter_names(model))
     embeddings = {
@@ -90,7 +90,7 @@ def test_norms_of_two_dimensions_biases_of_heads_and_positions_without_a_module_
 
 
 def test_lora_factors_decay_and_are_one_group(tmp_path):
-    model = load_recogniser(save_qwen3(tmp_path / "chat")).generator
+    model = load_recognizer(save_qwen3(tmp_path / "chat")).generator
     peft.inject_adapter_in_model(peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"]), model)
     (group,) = parameter_groups(model, 0.1)
     assert group["weight_decay"] == 0.1
@@ -117,13 +117,13 @@ def test_schedules_are_those_of_transformers_after_a_warm_up_that_begins_above_z
 
 def test_the_first_step_of_a_run_moves_weights_and_decays_no_norm(texts, tmp_path):
     path = texts["student"]["model"]
-    before = load_recogniser(path).generator.state_dict()
+    before = load_recognizer(path).generator.state_dict()
     # Gradients are clipped to nothing, so that what moves a weight beyond Adam's step is decay: lr · decay = 0.5.
     stage = texts["stages"][0] | {"steps": 1, "lr": 1e-5, "weight_decay": 1e5, "warmup_steps": 1}
     result = train(Recipe.model_validate(texts | {"stages": [stage]}), tmp_path / "run")
     (row,) = [json.loads(line) for line in (result.path / "metrics.jsonl").read_text().splitlines()]
     assert row["lr"] == pytest.approx(5e-6)
-    after = load_recogniser(result.model).generator.state_dict()
+    after = load_recognizer(result.model).generator.state_dict()
     halved = {name for name in before if torch.allclose(after[name], before[name] / 2, atol=1e-4)}
     assert halved == {name for name in before if name.endswith("proj.weight")} | ({"lm_head.weight"} & halved)
     for name in before.keys() - halved:
@@ -132,35 +132,35 @@ def test_the_first_step_of_a_run_moves_weights_and_decays_no_norm(texts, tmp_pat
 
 def test_state_of_both_groups_comes_back_bit_for_bit(texts):
     stage = Recipe.model_validate(texts).stages[0].model_copy(update={"weight_decay": 0.1, "warmup_steps": 3})
-    model = load_recogniser(texts["student"]["model"]).generator.requires_grad_(True)
+    model = load_recognizer(texts["student"]["model"]).generator.requires_grad_(True)
     accelerator = Accelerator(cpu=True)
 
-    def go(optimisation, network, steps):
+    def go(optimization, network, steps):
         for step in steps:
             torch.manual_seed(step)
             for parameter in network.parameters():
                 parameter.grad = torch.randn_like(parameter)
-            optimisation.step()
+            optimization.step()
 
-    first = Optimisation(model, stage, 8, accelerator)
+    first = Optimization(model, stage, 8, accelerator)
     go(first, model, range(3))
     again = copy.deepcopy(model)
     state = copy.deepcopy(first.state_dict())  # on a CPU its tensors are the live ones
     go(first, model, range(3, 6))
-    go(Optimisation(again, stage, 8, accelerator, state), again, range(3, 6))
+    go(Optimization(again, stage, 8, accelerator, state), again, range(3, 6))
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, again.get_parameter(name)), name
 
 
 def test_state_of_a_version_that_had_one_group_is_refused_in_words(texts):
     stage = Recipe.model_validate(texts).stages[0]
-    model = load_recogniser(texts["student"]["model"]).generator.requires_grad_(True)
-    state = Optimisation(model, stage, 8, Accelerator(cpu=True)).state_dict()
-    (kept, *_), n = state["optimiser"]["param_groups"], len(state["optimiser"]["param_groups"])
+    model = load_recognizer(texts["student"]["model"]).generator.requires_grad_(True)
+    state = Optimization(model, stage, 8, Accelerator(cpu=True)).state_dict()
+    (kept, *_), n = state["optimizer"]["param_groups"], len(state["optimizer"]["param_groups"])
     assert n == 2
-    state["optimiser"]["param_groups"] = [kept]
+    state["optimizer"]["param_groups"] = [kept]
     with pytest.raises(TrainingError, match=r"has 1 group of parameters, this version makes 2: .* start a new run"):
-        Optimisation(model, stage, 8, Accelerator(cpu=True), state)
+        Optimization(model, stage, 8, Accelerator(cpu=True), state)
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def mesh(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::FutureWarning:torch.distributed")
 def test_shards_are_grouped_as_the_whole_and_their_state_comes_back(mesh, tmp_path):
-    model = load_recogniser(save_qwen3(tmp_path / "chat")).generator.requires_grad_(True)
+    model = load_recognizer(save_qwen3(tmp_path / "chat")).generator.requires_grad_(True)
     whole = decayed(model)
     for layer in model.model.layers:
         fully_shard(layer, mesh=mesh)
@@ -184,15 +184,15 @@ def test_shards_are_grouped_as_the_whole_and_their_state_comes_back(mesh, tmp_pa
         {"student": {"model": "m"}, "stages": [{"type": "sft", "name": "s", "manifest": "m", "steps": 8}]}
     ).stages[0]
     stage = stage.model_copy(update={"weight_decay": 0.1, "warmup_steps": 2})
-    first = Optimisation(model, stage, 8, Accelerator(cpu=True))
+    first = Optimization(model, stage, 8, Accelerator(cpu=True))
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     first.step()
     state = copy.deepcopy(first.state_dict())
-    assert {tuple(sorted(group["params"])) for group in state["optimiser"]["param_groups"]} == {
+    assert {tuple(sorted(group["params"])) for group in state["optimizer"]["param_groups"]} == {
         tuple(sorted(names)) for names in whole
     }
-    again = Optimisation(model, stage, 8, Accelerator(cpu=True), state).state_dict()
-    for name, moments in state["optimiser"]["state"].items():
-        assert torch.equal(again["optimiser"]["state"][name]["exp_avg"], moments["exp_avg"])
-    assert [group["weight_decay"] for group in again["optimiser"]["param_groups"]] == [0.1, 0.0]
+    again = Optimization(model, stage, 8, Accelerator(cpu=True), state).state_dict()
+    for name, moments in state["optimizer"]["state"].items():
+        assert torch.equal(again["optimizer"]["state"][name]["exp_avg"], moments["exp_avg"])
+    assert [group["weight_decay"] for group in again["optimizer"]["param_groups"]] == [0.1, 0.0]

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 import overlap
 from distill import train
 from distill.extras import MissingExtraError
-from distill.models import ModelError, Prompt, load_recogniser
+from distill.models import ModelError, Prompt, load_recognizer
 from distill.recipe import Recipe, Student
 from distill.scoring.loading import load_student, load_teacher
 from tests.distill.small_models import save_glm_asr, save_qwen3, save_whisper
@@ -75,7 +75,7 @@ def test_a_run_in_bfloat16_keeps_float32_weights_and_measures_its_logits_in_floa
     losses = [json.loads(line)["loss"] for line in (result.path / "metrics.jsonl").read_text().splitlines()]
     assert result.outcome == "finished"
     assert np.isfinite(losses).all()
-    assert {p.dtype for p in load_recogniser(str(result.model)).generator.parameters()} == {torch.float32}
+    assert {p.dtype for p in load_recognizer(str(result.model)).generator.parameters()} == {torch.float32}
     student, teacher, options = seen[0]
     assert_close(student, student.bfloat16().float(), atol=0, rtol=0)  # bfloat16 values
     log_p, log_q = (
@@ -88,19 +88,19 @@ def test_a_run_in_bfloat16_keeps_float32_weights_and_measures_its_logits_in_floa
     assert stored == pytest.approx(float(kl.double().mean()), rel=1e-5)
 
 
-class TestQuantisedTeacher:
+class TestQuantizedTeacher:
     def test_torchao_is_an_extra(self, mini, tmp_path, monkeypatch):
         path = str(save_qwen3(tmp_path / "teacher"))
         for module in ("torchao", "torchao.quantization"):
             monkeypatch.setitem(sys.modules, module, None)
-        with pytest.raises(MissingExtraError, match=r'quantise = "int8" needs .*torchao.*support-overlap\[quantised\]'):
-            load_teacher(section(mini, path, quantise="int8"), "cpu", k=4)
+        with pytest.raises(MissingExtraError, match=r'quantize = "int8" needs .*torchao.*support-overlap\[quantized\]'):
+            load_teacher(section(mini, path, quantize="int8"), "cpu", k=4)
 
     def test_random_weights_and_servers_have_none(self, mini):
         with pytest.raises(ValidationError, match="no weights to read with from_scratch"):
-            section(mini, "x", quantise="int8", from_scratch=True)
-        with pytest.raises(ValidationError, match="device, quantise: the server decides that"):
-            section(mini, "x", quantise="int8", device="cpu", url="http://localhost:1/v1")
+            section(mini, "x", quantize="int8", from_scratch=True)
+        with pytest.raises(ValidationError, match="device, quantize: the server decides that"):
+            section(mini, "x", quantize="int8", device="cpu", url="http://localhost:1/v1")
 
 
 def section(mini, path, **settings):
@@ -115,7 +115,7 @@ class TestPlacement:
     @pytest.mark.parametrize("save", [save_whisper, save_glm_asr])
     def test_transcripts_follow_the_model_that_scores_them(self, save, tmp_path):
         """To the device `meta`, whose tensors refuse to meet those of another."""
-        model = load_recogniser(str(save(tmp_path / "model")))
+        model = load_recognizer(str(save(tmp_path / "model")))
         prompt, transcripts = model.prepare(WAVEFORMS, ["English"] * 2), model.encode(["call", "stop"])
         model.tokens = replace(model.tokens, blocked=model.tokens.blocked.to("meta"))
         model.generator.to("meta")

@@ -82,7 +82,7 @@ GO_BACK = r"Restore it from a copy, or delete .*step-000004: the run then goes o
 
 
 class TestCheckpoints:
-    @pytest.mark.parametrize("name", ["optimiser.pt", "state.json"])
+    @pytest.mark.parametrize("name", ["optimizer.pt", "state.json"])
     def test_a_file_that_is_missing(self, run, newest, weights, name):
         (newest / name).unlink()
         refused(run, CheckpointError, rf"cannot go on from step-000004: .*{re.escape(name)} is missing.*{GO_BACK}")
@@ -90,16 +90,16 @@ class TestCheckpoints:
         assert (resume(run).model / "model.safetensors").read_bytes() == weights  # the remedy works
 
     @pytest.mark.parametrize(
-        "name", ["optimiser.pt", "state.json", "model.safetensors", "config.json", "tokenizer.json"]
+        "name", ["optimizer.pt", "state.json", "model.safetensors", "config.json", "tokenizer.json"]
     )
     def test_a_file_that_was_cut(self, run, newest, name):
         content = (newest / name).read_bytes()
         (newest / name).write_bytes(content[: len(content) // 2])
         refused(run, CheckpointError, rf"{re.escape(name)} is cut short or damaged.*{GO_BACK}")
 
-    def test_an_optimiser_that_is_none(self, run, newest):
-        torch.save([1, 2], newest / "optimiser.pt")
-        refused(run, CheckpointError, rf"optimiser\.pt holds no optimizer's state\. {GO_BACK}")
+    def test_an_optimizer_that_is_none(self, run, newest):
+        torch.save([1, 2], newest / "optimizer.pt")
+        refused(run, CheckpointError, rf"optimizer\.pt holds no optimizer's state\. {GO_BACK}")
 
     def test_a_state_of_something_else(self, run, newest):
         (newest / "state.json").write_text('{"epoch": 3}')
@@ -259,7 +259,7 @@ class TestFullDisk:
         assert sorted(path.name for path in (path / "checkpoints").iterdir()) == ["step-000000", "step-000002"]
         assert (resume(path).model / "model.safetensors").read_bytes() == weights
 
-    def test_an_optimiser(self, short, tmp_path, monkeypatch):
+    def test_an_optimizer(self, short, tmp_path, monkeypatch):
         original = torch.save
 
         def full(what, file):

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from distill import Utterance, train
 from distill.data.batch import Batch
-from distill.models import ModelError, load_recogniser
+from distill.models import ModelError, load_recognizer
 from distill.models.surgery import checkpoint_gradients
 from distill.recipe import Recipe, Student, SupportSettings
 from distill.scoring.loading import load_student
@@ -93,7 +93,7 @@ OFF_POLICY = {"off_policy": {"fraction": 1.0, "states": "reference"}}
 
 @pytest.mark.parametrize("kind", NOISY)
 def test_identical_weights_differ_in_nothing(kind, tmp_path):
-    student, teacher = (load_recogniser(str(save_noisy(kind, tmp_path / name))) for name in ("student", "teacher"))
+    student, teacher = (load_recognizer(str(save_noisy(kind, tmp_path / name))) for name in ("student", "teacher"))
     for changes in ({}, SAMPLED, OFF_POLICY):
         outcome, variation = step(student, teacher, **changes)
         assert abs(float(outcome.loss.detach())) < 1e-4
@@ -115,7 +115,7 @@ def test_dropout_of_adapters_is_left_out_as_well(tmp_path):
     prompt, target = student.prepare(["say one"], [None]), student.encode(["one"])
     clean = student.score(prompt, target)
     batch = Batch((Utterance("0", prompt="say one", text="one"),), (None,))
-    pair = Pair.from_models(student, load_recogniser(path), 4)
+    pair = Pair.from_models(student, load_recognizer(path), 4)
     found = {}
     forward = student.score
     student.score = lambda *given: found.setdefault("scored", forward(*given))
@@ -124,7 +124,7 @@ def test_dropout_of_adapters_is_left_out_as_well(tmp_path):
 
 
 def test_batch_norms_keep_their_averages_on_policy(tmp_path):
-    student, teacher = (load_recogniser(str(save_qwen3(tmp_path / name))) for name in ("student", "teacher"))
+    student, teacher = (load_recognizer(str(save_qwen3(tmp_path / name))) for name in ("student", "teacher"))
     norm = nn.BatchNorm1d(student.generator.config.hidden_size)
     student.generator.model.norm.register_forward_hook(lambda _, __, out: norm(out.transpose(1, 2)).transpose(1, 2))
     student.generator.further = norm
@@ -173,7 +173,7 @@ def test_layers_are_computed_again_in_either_mode_and_keep_less(save, training, 
 @pytest.mark.parametrize("dropout", [False, True])
 def test_gradients_of_a_noisy_student_whose_layers_are_computed_again_are_those_of_the_loss(dropout, tmp_path):
     student_path, teacher_path = (save_noisy("whisper with dropout", tmp_path / name) for name in "ab")
-    teacher, found = load_recogniser(str(teacher_path)), []
+    teacher, found = load_recognizer(str(teacher_path)), []
     for again in (False, True):
         student = load_student(Student(model=str(student_path), gradient_checkpointing=again))
         with torch.no_grad():
@@ -187,7 +187,7 @@ def test_gradients_of_a_noisy_student_whose_layers_are_computed_again_are_those_
 
 
 def test_code_of_a_checkpoint_that_calls_on_transformers_own_switch_is_refused(tmp_path):
-    network = load_recogniser(str(save_qwen3(tmp_path / "model"))).generator
+    network = load_recognizer(str(save_qwen3(tmp_path / "model"))).generator
 
     class HouseStack(nn.Module):
         gradient_checkpointing = False

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 import overlap
 from analysis import load, stage_table
-from distill.models import load_recogniser
+from distill.models import load_recognizer
 from distill.models.base import pack
 from distill.progress.bars import probe_table
 from distill.recipe import DivergenceObjective, Recipe, Teacher, load_recipe
@@ -59,7 +59,7 @@ def listed_comparison(student, teacher, k, m, blocked=()) -> ListedComparison:
 @pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl", "jensen_shannon"])
 @pytest.mark.parametrize(("tail", "m"), [(False, 5), (True, V)])
 def test_the_objective_is_that_of_a_local_teacher(divergence, tail, m):
-    """Renormalised on its top-k set it needs k tokens and the blocked ones above them; with a tail, here all."""
+    """Renormalized on its top-k set it needs k tokens and the blocked ones above them; with a tail, here all."""
     generator = torch.Generator().manual_seed(0)
     student = (2 * torch.randn(3, 4, V, generator=generator)).requires_grad_()
     teacher, blocked = 2 * torch.randn(3, 4, V, generator=generator), (2, 9)
@@ -199,7 +199,7 @@ def test_the_cache_is_beside_the_recipe(tmp_path, served):
 
 def test_pairs_of_one_vocabulary_are_aligned_by_text(served_models, server):
     """A server cuts the text anew: what the student spelled otherwise has no counterpart, and is counted."""
-    student = load_recogniser(str(served_models["glm"]))
+    student = load_recognizer(str(served_models["glm"]))
     section = Teacher(model=str(served_models["glm"]), url=server.url, server={"served_name": "glm"})
     pair = Pair.from_models(student, load_served_teacher(section, 4), 4)
     canonical = student.encode(["other"])

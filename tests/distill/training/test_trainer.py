@@ -11,8 +11,8 @@ import torch
 
 import distill.training.stages
 from distill import Observer, TrainingError, resume, train
-from distill.models import load_recogniser
-from distill.normalize import normaliser
+from distill.models import load_recognizer
+from distill.normalize import normalizer
 from distill.recipe import Recipe
 from distill.run.run_directory import RunDirectoryError
 from distill.scoring.pair import PairError
@@ -85,7 +85,7 @@ class TestWholeRun:
             ("student", "on-policy"),
         ]
         for evaluation in evaluations:
-            assert evaluation["normaliser"] == "spoken_digits"
+            assert evaluation["normalizer"] == "spoken_digits"
             assert evaluation["n_utterances"] == 10
             for rate in (evaluation["wer"], evaluation["cer"]):
                 assert rate["low"] <= rate["value"] == rate["errors"] / rate["total"] <= rate["high"]
@@ -99,7 +99,7 @@ class TestWholeRun:
                 assert written[f"{unit}.errors"].sum() == row[rate]["errors"]
                 assert written[f"{unit}.total"].sum() == row[rate]["total"]
             one = written.iloc[0]
-            measured = jiwer.process_words(*(normaliser("spoken_digits").apply(one[c]) for c in ("reference", "text")))
+            measured = jiwer.process_words(*(normalizer("spoken_digits").apply(one[c]) for c in ("reference", "text")))
             assert one["words.substitutions"] == measured.substitutions
             assert one["words.insertions"] == measured.insertions
 
@@ -109,7 +109,7 @@ class TestWholeRun:
         assert {line["transcript"]["teacher"] for line in lines} == {recipe.teacher.model}
 
     def test_the_last_checkpoint_is_a_model(self, run):
-        assert load_recogniser(str(run.model)).family == "qwen3_asr"
+        assert load_recognizer(str(run.model)).family == "qwen3_asr"
 
     def test_resolved_json_rebuilds_the_recipe(self, run, recipe):
         resolved = json.loads((run.path / "resolved.json").read_text())
@@ -242,7 +242,7 @@ class TestBadInput:
         assert resume(tmp_path / "run").outcome == "finished"
 
     def test_nan_logits_are_named(self, mini, tmp_path, teacher_path):
-        teacher = load_recogniser(str(teacher_path))
+        teacher = load_recognizer(str(teacher_path))
         with torch.no_grad():
             teacher.generator.model.language_model.norm.weight.fill_(3e38)  # finite weights, logits that overflow
         teacher.save(tmp_path / "broken")
@@ -326,7 +326,7 @@ def test_a_step_without_a_position_has_no_loss_and_moves_nothing(mini, tmp_path)
     recipe = variant(mini, stages=[opd | {"gate": None}], probe=None, evaluation=None)
     result = train(recipe, tmp_path / "run")
     paths = (result.path / "checkpoints" / f"step-{step:06d}" for step in (0, 2))
-    before, after = (load_recogniser(str(path)).generator.state_dict() for path in paths)
+    before, after = (load_recognizer(str(path)).generator.state_dict() for path in paths)
     steps = rows(result.path, "metrics")
     assert [(row["n_positions"], row["loss"]) for row in steps] == [(0, None), (0, None)]
     assert all(torch.equal(before[name], after[name]) for name in before)

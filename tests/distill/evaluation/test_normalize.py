@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from transformers.models.whisper.english_normalizer import BasicTextNormalizer
 
 from distill.extras import MissingExtraError
-from distill.normalize import NORMALISERS, Normaliser, normaliser, whisper
+from distill.normalize import NORMALIZERS, Normalizer, normalizer, whisper
 from distill.normalize.mandarin import mandarin
 
 # What openai-whisper 20250625 itself makes of the text, ends stripped.
 ORIGINAL_ENGLISH = [
-    ("Mr. Smith won't, um, pay twenty-one dollars for colour", "mister smith will not pay $21 for color"),
+    ("Mr. Smith won't, um, pay twenty-one dollars for color", "mister smith will not pay $21 for color"),
     ("I'm gonna catalogue 1,000 [noise] tires/tyres (aside).", "i am going to catalog 1000 tires tires"),
     ("nineteen ninety-five or twenty twenty five", "1995 or 2025"),
     ("double oh seven; triple four", "007444"),
@@ -79,7 +79,7 @@ ORIGINAL_ENGLISH = [
     ],
 )
 def test_basic(text, expected):
-    assert normaliser("basic").apply(text) == unicodedata.normalize("NFC", expected)
+    assert normalizer("basic").apply(text) == unicodedata.normalize("NFC", expected)
 
 
 @pytest.mark.parametrize(
@@ -94,24 +94,24 @@ def test_basic(text, expected):
     ],
 )
 def test_spoken_digits(text, expected):
-    assert normaliser("spoken_digits").apply(text) == expected
+    assert normalizer("spoken_digits").apply(text) == expected
 
 
 def test_each_digit_has_its_word():
     words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-    assert normaliser("spoken_digits").apply("0123456789").split() == words
+    assert normalizer("spoken_digits").apply("0123456789").split() == words
 
 
 @settings(deadline=None)
 @given(st.text())
 def test_none_changes_nothing(text):
-    assert normaliser("none").apply(text) == text
+    assert normalizer("none").apply(text) == text
 
 
 @settings(deadline=None)
 @given(st.sampled_from(["basic", "spoken_digits"]), st.text())
 def test_properties(name, text):
-    apply = normaliser(name).apply
+    apply = normalizer(name).apply
     once = apply(text)
     assert apply(once) == once
     assert once == " ".join(once.split())
@@ -126,12 +126,12 @@ def test_properties(name, text):
 @given(st.lists(st.text("abcxyz'", min_size=1).filter(lambda w: w[0] != "'" != w[-1]), min_size=1))
 def test_plain_lower_case_words_are_left_alone(words):
     text = " ".join(w for w in words if "''" not in w)
-    assert normaliser("basic").apply(text) == text
+    assert normalizer("basic").apply(text) == text
 
 
 @pytest.mark.parametrize(("text", "expected"), ORIGINAL_ENGLISH)
 def test_whisper_english_against_the_original(text, expected):
-    assert normaliser("whisper_english").apply(text) == expected
+    assert normalizer("whisper_english").apply(text) == expected
 
 
 def test_whisper_english_uses_the_original_table():
@@ -143,7 +143,7 @@ def test_whisper_english_uses_the_original_table():
 @settings(deadline=None, max_examples=300)
 @given(st.text(st.sampled_from("aBé0159 .,'$%-()½²\t")) | st.text())
 def test_whisper_english_takes_any_text(text):
-    once = normaliser("whisper_english").apply(text)
+    once = normalizer("whisper_english").apply(text)
     assert once == " ".join(once.split())
 
 
@@ -158,15 +158,15 @@ def test_whisper_english_takes_any_text(text):
     ],
 )
 def test_whisper_basic(text, basic, letters):
-    assert normaliser("whisper_basic").apply(text) == basic
-    assert normaliser("whisper_basic_letters").apply(text) == letters
+    assert normalizer("whisper_basic").apply(text) == basic
+    assert normalizer("whisper_basic_letters").apply(text) == letters
 
 
 @settings(deadline=None)
 @given(st.text())
 def test_whisper_basic_is_that_of_transformers_with_its_ends_stripped(text):
     for name, split in (("whisper_basic", False), ("whisper_basic_letters", True)):
-        assert normaliser(name).apply(text) == BasicTextNormalizer(split_letters=split)(text).strip()
+        assert normalizer(name).apply(text) == BasicTextNormalizer(split_letters=split)(text).strip()
 
 
 @pytest.mark.parametrize(
@@ -196,20 +196,20 @@ def test_whisper_basic_is_that_of_transformers_with_its_ends_stripped(text):
     ],
 )
 def test_mandarin(text, expected):
-    assert normaliser("mandarin").apply(text) == expected
+    assert normalizer("mandarin").apply(text) == expected
 
 
 @pytest.mark.parametrize("number", [*range(0, 130), 1001, 1010, 1100, 10001, 10100, 20304, 100000, 1000000, 305000000])
 def test_mandarin_reads_numbers_as_cn2an_does(number):
     """Before 元 a number is a quantity; 两 and 二 before hundreds and more are equally right."""
-    read = normaliser("mandarin").apply(f"{number}元")
+    read = normalizer("mandarin").apply(f"{number}元")
     assert read.replace("两", "二") == cn2an.an2cn(str(number), "low").replace("两", "二") + "元"
 
 
 @settings(deadline=None)
 @given(st.text(st.sampled_from("一二两零百千万点个年元度好的中国聽，。“ ：abcAB'-"), max_size=20))
 def test_mandarin_leaves_its_own_texts_alone(text):
-    apply = normaliser("mandarin").apply
+    apply = normalizer("mandarin").apply
     once = apply(text)
     assert apply(once) == once
 
@@ -217,7 +217,7 @@ def test_mandarin_leaves_its_own_texts_alone(text):
 @settings(deadline=None)
 @given(st.text(st.sampled_from("一两百个年元好，。 ：:/.-+%$℃12３90５abK'()[]<>\\\"{}\t\n")) | st.text())
 def test_mandarin_takes_any_text(text):
-    once = normaliser("mandarin").apply(text)
+    once = normalizer("mandarin").apply(text)
     assert once == " ".join(once.split())
     assert not set(once) & set("0123456789")
     assert {c for c in once if unicodedata.category(c)[0] in "PS"} <= {"'"}
@@ -230,7 +230,7 @@ def test_mandarin_takes_any_text(text):
 def test_missing_extra(monkeypatch, make, name, module):
     monkeypatch.setitem(sys.modules, module, None)
     message = (
-        f"the text normaliser {name} needs the Python package {module}; install it with "
+        f"the text normalizer {name} needs the Python package {module}; install it with "
         "`pip install 'support-overlap[text]'`"
     )
     with pytest.raises(MissingExtraError, match=re.escape(message)):
@@ -238,20 +238,20 @@ def test_missing_extra(monkeypatch, make, name, module):
 
 
 def test_registry():
-    for name in NORMALISERS:
-        item = normaliser(name)
-        assert isinstance(item, Normaliser)
+    for name in NORMALIZERS:
+        item = normalizer(name)
+        assert isinstance(item, Normalizer)
         assert item.name == name
         assert re.fullmatch(r"\d+( \(.+\))?", item.version)
-        assert normaliser(name).version == item.version
+        assert normalizer(name).version == item.version
     libraries = f"transformers {transformers.__version__}, whisper-normalizer {metadata.version('whisper-normalizer')}"
-    assert normaliser("whisper_english").version == f"1 ({libraries})"
-    assert normaliser("whisper_basic").version == f"1 (transformers {transformers.__version__})"
-    assert normaliser("mandarin").version == f"2 (wetext {metadata.version('wetext')})"
-    assert {name for name in NORMALISERS if normaliser(name).rate == "mer"} == {"mandarin"}
+    assert normalizer("whisper_english").version == f"1 ({libraries})"
+    assert normalizer("whisper_basic").version == f"1 (transformers {transformers.__version__})"
+    assert normalizer("mandarin").version == f"2 (wetext {metadata.version('wetext')})"
+    assert {name for name in NORMALIZERS if normalizer(name).rate == "mer"} == {"mandarin"}
     message = (
-        "there is no text normaliser 'whisper'; choose one of: basic, mandarin, none, spoken_digits, whisper_basic, "
+        "there is no text normalizer 'whisper'; choose one of: basic, mandarin, none, spoken_digits, whisper_basic, "
         "whisper_basic_letters, whisper_english"
     )
     with pytest.raises(ValueError, match=re.escape(message)):
-        normaliser("whisper")
+        normalizer("whisper")
