@@ -18,6 +18,7 @@ from overlap.core.checks import admissible_ids, as_tensor, check_logits, check_m
 from overlap.core.chunking import chunks
 from overlap.core.divergence import entropy, log_softmax
 from overlap.core.topk import Support, intersection, top_k, union
+from overlap.errors import UserError
 from overlap.statistics.measure import measure
 
 Ids = Tensor | Sequence[int]
@@ -43,7 +44,7 @@ def paper(student_logits: Tensor, teacher_logits: Tensor, *, k: int, mask: Tenso
         ``teacher_overlap_mass`` and ``entropy_gap`` (nats); NaN where no position is left.
 
     Raises:
-        ValueError: as `overlap.measure` does.
+        UserError: as `overlap.measure` does.
     """
     statistics = measure(student_logits, teacher_logits, k=k, mask=mask)
     means = {
@@ -95,7 +96,7 @@ def verl(
         clamp).
 
     Raises:
-        ValueError: on logits, mask or k that do not fit, or where no position is left (verl has nothing to average).
+        UserError: on logits, mask or k that do not fit, or where no position is left (verl has nothing to average).
     """
     chosen = _check(student_logits, teacher_logits, mask)
     _refuse_nothing(chosen)
@@ -158,10 +159,10 @@ def thunlp(
         ``val-topk/teacher_p_sum_intersection``, ``actor/entropy`` and ``teacher/entropy`` (nats).
 
     Raises:
-        ValueError: on logits, mask, k or strategy that do not fit, or where no position is left.
+        UserError: on logits, mask, k or strategy that do not fit, or where no position is left.
     """
     if top_k_strategy not in ("only_stu", "union"):
-        raise ValueError(f"top_k_strategy: expected 'only_stu' or 'union', received {top_k_strategy!r}")
+        raise UserError(f"top_k_strategy: expected 'only_stu' or 'union', received {top_k_strategy!r}")
     chosen = _check(student_logits, teacher_logits, mask)
     _refuse_nothing(chosen)
     s = _sets(student_logits, k, chosen, "student_logits")
@@ -234,10 +235,10 @@ def ark(
         side), ``opd_union_support_rows``; and ``eq1_loss``: the same positions and sets, both sides from raw logits.
 
     Raises:
-        ValueError: on logits, mask, tokens, ids, k or temperature that do not fit.
+        UserError: on logits, mask, tokens, ids, k or temperature that do not fit.
     """
     if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature: expected a finite number above 0, received {temperature!r}")
+        raise UserError(f"temperature: expected a finite number above 0, received {temperature!r}")
     chosen = _check(student_logits, teacher_logits, mask)
     vocabulary = student_logits.shape[-1]
     admissible = admissible_ids(blocked, vocabulary, chosen.device)
@@ -290,7 +291,7 @@ def _check(student_logits: Tensor, teacher_logits: Tensor, mask: Tensor | None) 
     teacher_logits = as_tensor(teacher_logits, "teacher_logits")
     check_logits(teacher_logits, "teacher_logits")
     if teacher_logits.shape != student_logits.shape:
-        raise ValueError(
+        raise UserError(
             f"teacher_logits: expected the student's shape {list(student_logits.shape)}, received "
             f"{list(teacher_logits.shape)}; the systems reproduced here compare models that share one vocabulary, use "
             "overlap.measure with a VocabularyMap for others"
@@ -302,16 +303,16 @@ def _generated(tokens: Tensor, mask: Tensor, vocabulary: int) -> Tensor:
     """The generated ids ``[N]`` of the unmasked positions."""
     if not isinstance(tokens, Tensor) or tokens.dtype != torch.long or tokens.shape != mask.shape:
         received = f"{tokens.dtype} {list(tokens.shape)}" if isinstance(tokens, Tensor) else type(tokens).__name__
-        raise ValueError(f"tokens: expected a torch.int64 tensor of shape {list(mask.shape)}, received {received}")
+        raise UserError(f"tokens: expected a torch.int64 tensor of shape {list(mask.shape)}, received {received}")
     tokens = tokens.to(mask.device)[mask]
     if (tokens >= vocabulary).any():
-        raise ValueError(f"tokens: id {int(tokens.max())} is outside the vocabulary of {vocabulary} ids")
+        raise UserError(f"tokens: id {int(tokens.max())} is outside the vocabulary of {vocabulary} ids")
     return tokens
 
 
 def _refuse_nothing(mask: Tensor) -> None:
     if not mask.any():
-        raise ValueError("mask: no position is left, and this system defines no value for that; leave the batch out")
+        raise UserError("mask: no position is left, and this system defines no value for that; leave the batch out")
 
 
 def _sets(logits: Tensor, k: int, mask: Tensor, name: str, blocked: Ids | None = None) -> Support:
@@ -320,7 +321,7 @@ def _sets(logits: Tensor, k: int, mask: Tensor, name: str, blocked: Ids | None =
     try:
         support = top_k(logits, k, blocked=blocked, mask=there)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+        raise UserError(f"{name}: {error}") from error
     return Support(support.ids[there].to(mask.device), support.valid[there].to(mask.device))
 
 

@@ -64,7 +64,7 @@ def vuss_decomposition(
         The axes, of shape [states].
 
     Raises:
-        ValueError: An unknown kind of states, or a wrong number of axes.
+        UserError: An unknown kind of states, or a wrong number of axes.
     """
     check_states(states)
     found = {name: _sizes(moments(run, run.probes, name)) for name in states}

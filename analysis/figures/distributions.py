@@ -14,6 +14,7 @@ from matplotlib.ticker import NullFormatter, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 from overlap.definitions import canonical
+from overlap.errors import UserError
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
 
@@ -62,11 +63,11 @@ def entropy_density(
         The axes, of shape [moments]; one that says so where nothing was traced.
 
     Raises:
-        ValueError: An unknown kind of states, or a wrong number of axes.
+        UserError: An unknown kind of states, or a wrong number of axes.
     """
     check_states([states])
     if last is not None and last < 1:
-        raise ValueError(f"last: expected at least 1 moment, received {last}")
+        raise UserError(f"last: expected at least 1 moment, received {last}")
     found = entropy_moments(run, states)[-last if last else None :]
     number = max(len(found), 1)
     if axes is None:
@@ -132,12 +133,12 @@ def mass_distribution(
         width: Of the figure that is made, in inches.
 
     Raises:
-        ValueError: A statistic that is unknown or no probability, or an unknown kind of states.
+        UserError: A statistic that is unknown or no probability, or an unknown kind of states.
     """
     statistic = canonical(statistic)
     label = axis_label(statistic)
     if "(probability)" not in label:
-        raise ValueError(f"{statistic} is no probability; choose one, such as {' or '.join(MASSES)}")
+        raise UserError(f"{statistic} is no probability; choose one, such as {' or '.join(MASSES)}")
     check_states([states])
     panel = one_panel(ax, width, 3.0 if width > 5 else 3.4)
     panel.set_xlabel(label.replace("\n", " "))

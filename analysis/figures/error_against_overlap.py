@@ -62,7 +62,7 @@ def wer_against_overlap(
         width: Of the figure that is made, in inches.
 
     Raises:
-        ValueError: An unknown statistic or kind of states.
+        UserError: An unknown statistic or kind of states.
     """
     statistic = canonical(statistic)
     label = axis_label(statistic)

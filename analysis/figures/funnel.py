@@ -40,7 +40,7 @@ def funnel(run: Run, states: str = "student", ax: Axes | None = None, *, width: 
         width: Of the figure that is made, in inches.
 
     Raises:
-        ValueError: An unknown kind of states.
+        UserError: An unknown kind of states.
     """
     check_states([states])
     found = funnels(run, states)

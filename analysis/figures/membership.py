@@ -15,6 +15,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.patches import Patch, Rectangle
 
+from overlap.errors import UserError
+
 from ..run.load import Run
 from ..run.shown import shown_token
 from .glyphs import drawable, families, legible
@@ -48,7 +50,7 @@ def choose_trace(
         stage: Stage; without it the last at that step.
 
     Raises:
-        ValueError: Nothing like it was traced; says what was.
+        UserError: Nothing like it was traced; says what was.
     """
     check_states([states])
     rows = run.traces
@@ -59,7 +61,7 @@ def choose_trace(
         chosen = rows if value is None else rows.loc[rows[column] == value]
         if chosen.empty:
             there = ", ".join(map(str, list(dict.fromkeys(rows[column]))[:8])) or "no traces in this run"
-            raise ValueError(f"no trace has {column} {value!r}; choose of: {there}")
+            raise UserError(f"no trace has {column} {value!r}; choose of: {there}")
         rows = chosen
     return rows.iloc[0]
 
@@ -88,13 +90,13 @@ def support_membership(
         width: Of the figure that is made, in inches.
 
     Raises:
-        ValueError: Nothing lies at `first`, or rows or columns are not at least 1.
+        UserError: Nothing lies at `first`, or rows or columns are not at least 1.
     """
     length = len(trace["token_ids"])
     if rows < 1 or (columns is not None and columns < 1):
-        raise ValueError(f"rows, columns: expected at least 1 of each, received {rows} and {columns}")
+        raise UserError(f"rows, columns: expected at least 1 of each, received {rows} and {columns}")
     if not 0 <= first < max(length, 1):
-        raise ValueError(f"first: the utterance has positions 0 to {length - 1}, received {first}")
+        raise UserError(f"first: the utterance has positions 0 to {length - 1}, received {first}")
     panel = one_panel(ax, width, 0.2 * rows + (2.1 if width > 5 else 2.0))
     columns = columns or max(1, int(72 * inches(panel) / (CELL * small(panel))))
     shown = range(first, min(first + columns, length))

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 from overlap.definitions import canonical
+from overlap.errors import UserError
 
 from ..run.load import ERROR_RATES, Run
 from ..stages.error_rates import evaluated
@@ -75,7 +76,7 @@ def overlap_over_training(
         The axes, of shape [statistics + 1].
 
     Raises:
-        ValueError: An unknown statistic or kind of states, a wrong number of axes or drawn ones, several runs on
+        UserError: An unknown statistic or kind of states, a wrong number of axes or drawn ones, several runs on
             several kinds of states, or of which one has another error rate.
     """
     statistics = [canonical(name) for name in statistics]
@@ -89,7 +90,7 @@ def overlap_over_training(
     else:
         panels = given_panels(axes, number, "one a statistic and one for the error rate")
         if any(panel.has_data() for panel in panels):
-            raise ValueError(
+            raise UserError(
                 "axes: something is drawn there already, and a second run would move its scale; for several runs in "
                 'one figure give them together: overlap_over_training(load_many(["runs/0", "runs/1"]))'
             )
@@ -123,12 +124,12 @@ def overlap_over_training(
 def _together(runs: Mapping[str, Run], states: Sequence[str]) -> str:
     """The name of the error rate that all runs have."""
     if not runs:
-        raise ValueError("runs: expected at least one, such as load_many(['runs/0', 'runs/1'])")
+        raise UserError("runs: expected at least one, such as load_many(['runs/0', 'runs/1'])")
     if len(states) > 1:
-        raise ValueError(f"states: several runs take one kind of states, received {', '.join(states)}")
+        raise UserError(f"states: several runs take one kind of states, received {', '.join(states)}")
     rates = {run.error_rate.upper() for run in runs.values() if len(run.evaluations)}
     if len(rates) > 1:
-        raise ValueError(f"runs: some have {' and others '.join(sorted(rates))}, which share no axis; draw them apart")
+        raise UserError(f"runs: some have {' and others '.join(sorted(rates))}, which share no axis; draw them apart")
     return next(iter(rates), "WER")
 
 

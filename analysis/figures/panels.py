@@ -18,6 +18,8 @@ from matplotlib.textpath import TextPath
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
+from overlap.errors import UserError
+
 from ..formatting import counts
 from ..stages.error_rates import over_words
 from .glyphs import drawable, families
@@ -60,11 +62,11 @@ def given_panels(axes: Sequence[Axes] | NDArray[np.object_], number: int, what: 
     """The caller's axes.
 
     Raises:
-        ValueError: There are too few or too many; says how many of what.
+        UserError: There are too few or too many; says how many of what.
     """
     given = np.asarray(axes, dtype=object).ravel()
     if len(given) != number:
-        raise ValueError(f"axes: expected {number}, {what}, got {len(given)}")
+        raise UserError(f"axes: expected {number}, {what}, got {len(given)}")
     return given
 
 
@@ -169,11 +171,11 @@ def check_states(names: Iterable[str]) -> None:
     """Refuse unknown kinds of states.
 
     Raises:
-        ValueError: Names those there are.
+        UserError: Names those there are.
     """
     unknown = [name for name in names if name not in STATES]
     if unknown:
-        raise ValueError(f"no states are called {unknown}; there are {', '.join(STATES)}")
+        raise UserError(f"no states are called {unknown}; there are {', '.join(STATES)}")
 
 
 def intervals_over(evaluations: pd.DataFrame, rate: str) -> str:

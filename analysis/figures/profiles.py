@@ -10,6 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from overlap.definitions import canonical
+from overlap.errors import UserError
 from overlap.strata import Labels, by, position_bins, relative_position_bins
 
 from ..formatting import plural
@@ -53,13 +54,13 @@ def position_profile(
         width: Of the figure that is made, in inches.
 
     Raises:
-        ValueError: An unknown statistic or kind of states, or a number of bins or utterances out of range.
+        UserError: An unknown statistic or kind of states, or a number of bins or utterances out of range.
     """
     statistic = canonical(statistic)
     label = axis_label(statistic)
     check_states([states])
     if least < 2:
-        raise ValueError(f"least: an interval takes at least 2 utterances, received {least!r}")
+        raise UserError(f"least: an interval takes at least 2 utterances, received {least!r}")
     panel = one_panel(ax, width, 3.0 if width > 5 else 3.3)
     panel.set_ylabel(label)
     found = profiles(run, statistic, states, relative=relative, bins=bins)

@@ -11,6 +11,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from overlap.definitions import canonical
+from overlap.errors import UserError
 from overlap.strata import CORRECTNESS, TOKEN_CLASSES, Labels, align_to_reference, by, correctness, token_classes
 
 from ..formatting import count
@@ -48,11 +49,11 @@ def strata(
         width: Of the figure that is made, in inches.
 
     Raises:
-        ValueError: Unknown labels, or an unknown statistic or kind of states.
+        UserError: Unknown labels, or an unknown statistic or kind of states.
     """
     statistic = canonical(statistic)
     if labels not in STRATA:
-        raise ValueError(f"labels: no strata are called {labels!r}; there are {', '.join(STRATA)}")
+        raise UserError(f"labels: no strata are called {labels!r}; there are {', '.join(STRATA)}")
     label = axis_label(statistic)
     check_states([states])
     found = strata_frames(run, labels, statistic, states)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import seaborn as sns
 
 from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
+from overlap.errors import UserError
 
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE = sns.color_palette("colorblind").as_hex()[:5]
 
@@ -67,10 +68,10 @@ def axis_label(statistic: str) -> str:
     """Name and unit of a statistic, on two lines.
 
     Raises:
-        ValueError: No such statistic; names those there are.
+        UserError: No such statistic; names those there are.
     """
     known = TOKEN_STATISTICS | SEQUENCE_STATISTICS
     if statistic not in known:
-        raise ValueError(f"no statistic is called {statistic!r}; there are {', '.join(known)}")
+        raise UserError(f"no statistic is called {statistic!r}; there are {', '.join(known)}")
     name = LABELS.get(statistic, statistic.replace("_", " ").capitalize())
     return f"{name}\n({known[statistic].unit})"

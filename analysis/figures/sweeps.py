@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from overlap.definitions import canonical
+from overlap.errors import UserError
 from overlap.estimates.group_sums import Groups
 from overlap.estimates.summary import OverlapSummary
 from overlap.statistics.measure import TokenStatistics
@@ -47,7 +48,7 @@ def k_sweep(
         width: Of the figure that is made, in inches.
 
     Raises:
-        ValueError: An unknown statistic, an empty sweep, or groups beside summaries.
+        UserError: An unknown statistic, an empty sweep, or groups beside summaries.
     """
     statistic = canonical(statistic)
     frame = sweep_frame(swept, statistic, groups)
@@ -76,13 +77,13 @@ def sweep_frame(swept: Swept, statistic: str, groups: Groups | None = None) -> p
     """The numbers behind the curves: `k`, `temperature`, `value`, `low`, `high` and counts, a row a setting."""
     axis_label(statistic)
     if not swept:
-        raise ValueError("swept: expected the result of overlap.sweep, received nothing")
+        raise UserError("swept: expected the result of overlap.sweep, received nothing")
     rows = []
     for (k, temperature), found in swept.items():
         if isinstance(found, TokenStatistics):
             found = found.summary(groups)
         elif groups is not None:
-            raise ValueError("groups: summaries have their intervals already; leave groups out, or pass statistics")
+            raise UserError("groups: summaries have their intervals already; leave groups out, or pass statistics")
         if statistic in found:
             item = found[statistic]
             numbers = {name: getattr(item, name) for name in ("value", "low", "high", "n_positions", "n_groups")}

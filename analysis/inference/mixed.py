@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from overlap.errors import UserError
+
 from ..formatting import count, decimals, interval, number, p_text, plural, signed
 from ..printed import PrintedTable
 from ..run.checks import want_runs
@@ -49,16 +51,16 @@ def mixed_model(
         and for fixed ones `standard_error`, `low`, `high` and `p`.
 
     Raises:
-        ValueError: Too few recipes or seeds, or what `recipe_errors` raises.
+        UserError: Too few recipes or seeds, or what `recipe_errors` raises.
     """
     want_runs(runs)
     found = recipe_errors(runs, unit, test_set=test_set, by=by)
     names = list(found)
     if len(names) < 2 or max(len(errors.runs) for errors in found.values()) < 2:
-        raise ValueError("a mixed model takes at least two recipes and two seeds of one of them")
+        raise UserError("a mixed model takes at least two recipes and two seeds of one of them")
     baseline = names[0] if baseline is None else baseline
     if baseline not in found:
-        raise ValueError(f"baseline: no recipe is called {baseline!r}; there are {', '.join(found)}")
+        raise UserError(f"baseline: no recipe is called {baseline!r}; there are {', '.join(found)}")
     names = [baseline, *(name for name in names if name != baseline)]
     totals = found[baseline].totals
     clusters, parts = np.arange(len(totals)), []

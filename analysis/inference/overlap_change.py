@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from overlap.definitions import TOKEN_STATISTICS, canonical
+from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
 
 from ..formatting import count, decimals, interval, number, p_text, signed
@@ -65,7 +66,7 @@ def overlap_change(
         utterances, and `n_positions` and `n_undefined` on both sides.
 
     Raises:
-        ValueError: The utterances or their tokens differ, a name is unknown, or no position is there.
+        UserError: The utterances or their tokens differ, a name is unknown, or no position is there.
     """
     for name, frame in (("before", before), ("after", after)):
         want_frame(frame, name, "positions of one checkpoint", "positions")
@@ -74,7 +75,7 @@ def overlap_change(
     unknown = [name for name in statistics if name not in known]
     if unknown:
         there = ", ".join(known)
-        raise ValueError(f"statistics: {unknown[0]!r} is not in these positions; there are {there}")
+        raise UserError(f"statistics: {unknown[0]!r} is not in these positions; there are {there}")
     check_paired(before, after, same_rollouts)
     # [G, S, 2]: utterances, statistics, before and after
     all_sums, all_counts, undefined = (
@@ -125,7 +126,7 @@ def stage_changes(
         seed: Of the resampling.
 
     Raises:
-        ValueError: There are not two traces on these states.
+        UserError: There are not two traces on these states.
     """
     want_run(run)
     statistics = [canonical(name) for name in statistics]
@@ -137,7 +138,7 @@ def stage_changes(
         parts.append(found.assign(**place, last_step=visit.last_step)[[*place, "last_step", *found.columns]])
     if not parts:
         kinds = ", ".join(dict.fromkeys(run.positions["states"])) or "none"
-        raise ValueError(
+        raise UserError(
             f"{run.path}: no stage was traced at both ends on states {states!r} (there are traces on {kinds}); it "
             "takes a stage that has ended, and trace_utterances above 0 in the recipe's [probe]"
         )

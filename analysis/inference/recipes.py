@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
 
 from ..formatting import count, interval, number, p_text, plural, signed
@@ -52,18 +53,18 @@ def last_transcripts(runs: Runs, name: str, test_set: str | None = None) -> pd.D
         test_set: Which set; the only one where there is one.
 
     Raises:
-        ValueError: There is no such evaluation, or no transcripts of it; says how to make them.
+        UserError: There is no such evaluation, or no transcripts of it; says how to make them.
     """
     want_runs(runs)
     run = runs[name]
     rows = run.evaluations.loc[run.evaluations["model"] == "student"]
     sets = list(dict.fromkeys(rows["set"]))
     if test_set is None and len(sets) > 1:
-        raise ValueError(f"run {name!r} was evaluated on {', '.join(sets)}: say which set")
+        raise UserError(f"run {name!r} was evaluated on {', '.join(sets)}: say which set")
     rows = rows.loc[rows["set"] == (test_set or (sets[0] if sets else None))]
     if rows.empty:
         said = f" on {test_set!r}; it was on {', '.join(sets)}" if sets else ""
-        raise ValueError(f"run {name!r} was not evaluated{said}")
+        raise UserError(f"run {name!r} was not evaluated{said}")
     last = rows.iloc[-1]
     written = run.transcripts
     chosen = written.loc[
@@ -74,7 +75,7 @@ def last_transcripts(runs: Runs, name: str, test_set: str | None = None) -> pd.D
     ]
     if chosen.empty:
         file = f"step-{last['step']:06d}-{last['stage']}-{last['set']}-student.parquet"
-        raise ValueError(
+        raise UserError(
             f"run {name!r} has no transcripts of its last evaluation, so nothing is known by utterance; write them: "
             f"`distill evaluate --model {run.path}/checkpoints/step-{last['step']:06d} --manifest … --normalizer "
             f"{last.get('normalizer', '…')} --output '{run.path}/transcripts/{file}'`"
@@ -94,7 +95,7 @@ def recipe_errors(
         by: A column whose values are one cluster, such as `speaker`; without it, utterances.
 
     Raises:
-        ValueError: As `last_transcripts`, and if the utterances of two runs differ.
+        UserError: As `last_transcripts`, and if the utterances of two runs differ.
     """
     want_runs(runs)
     first: pd.DataFrame | None = None
@@ -107,7 +108,7 @@ def recipe_errors(
             one, own = paired(first, rows, by)
             _, errors, lengths = columns_of(one, own, unit)
         except ValueError as error:
-            raise ValueError(f"run {name!r}: {error}") from error
+            raise UserError(f"run {name!r}: {error}") from error
         x, n = clustered([errors], [lengths], one, by)
         totals = n[:, 0]
         found.setdefault(runs.recipes[name], {})[name] = x[:, 0]
@@ -157,14 +158,14 @@ def recipe_differences(
         `p.corrected`, `df`, numbers of seeds and clusters. Shares, not per cent.
 
     Raises:
-        ValueError: Fewer than two recipes, an unknown baseline, or what `recipe_errors` raises.
+        UserError: Fewer than two recipes, an unknown baseline, or what `recipe_errors` raises.
     """
     want_runs(runs)
     found = recipe_errors(runs, unit, test_set=test_set, by=by)
     if len(found) < 2:
-        raise ValueError(f"there is one recipe, {next(iter(found))!r}; load runs of at least two to compare them")
+        raise UserError(f"there is one recipe, {next(iter(found))!r}; load runs of at least two to compare them")
     if baseline is not None and baseline not in found:
-        raise ValueError(f"baseline: no recipe is called {baseline!r}; there are {', '.join(found)}")
+        raise UserError(f"baseline: no recipe is called {baseline!r}; there are {', '.join(found)}")
     pairs = [(baseline, name) for name in found if name != baseline] if baseline else list(combinations(found, 2))
     settings = {"method": method, "level": level, "draws": draws, "seed": seed}
     rows = [
@@ -193,7 +194,7 @@ def _difference(one: RecipeErrors, two: RecipeErrors, pair_seeds: bool, settings
         return over_seeds([Side(one.errors, -1.0), Side(two.errors)], totals, **settings)
     shared = [s for s in one.seeds if s is not None and s in two.seeds]
     if len(shared) < 2:
-        raise ValueError(
+        raise UserError(
             f"pair_seeds: {', '.join(one.runs)} and {', '.join(two.runs)} share {len(shared)} "
             f"{plural('seed', len(shared))}; it takes at least two"
         )

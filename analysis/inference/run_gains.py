@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from overlap.definitions import TOKEN_STATISTICS, canonical
+from overlap.errors import UserError
 
 from ..formatting import count, interval, p_text, plural, signed
 from ..printed import PrintedTable
@@ -44,12 +45,12 @@ def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
         not evaluated there: its gain is NaN.
 
     Raises:
-        ValueError: No run was probed on these states, though on others.
+        UserError: No run was probed on these states, though on others.
     """
     want_runs(runs)
     probed = list(dict.fromkeys(kind for run in runs.values() for kind in run.probes["states"]))
     if probed and states not in probed:
-        raise ValueError(f"states: no run was probed on {states!r}; there are {', '.join(probed)}")
+        raise UserError(f"states: no run was probed on {states!r}; there are {', '.join(probed)}")
     rows: list[dict[str, Any]] = []
     for name, run in runs.items():
         table = stage_table(run).frame
@@ -113,25 +114,25 @@ def gain_correlations(
         `n_recipes`, `n_undefined`. NaN where a statistic is the same everywhere.
 
     Raises:
-        ValueError: Unknown names, or fewer than four stays.
+        UserError: Unknown names, or fewer than four stays.
     """
     statistics = None if statistics is None else [canonical(name) for name in statistics]
     if outcome not in OUTCOMES:
-        raise ValueError(f"outcome: expected one of {', '.join(OUTCOMES)}, received {outcome!r}")
+        raise UserError(f"outcome: expected one of {', '.join(OUTCOMES)}, received {outcome!r}")
     rows = gains if kind is None else gains.loc[gains["kind"] == kind]
     there = [name for name in TOKEN_STATISTICS if name in gains]
     names = there if statistics is None else list(statistics)
     unknown = [name for name in names if name not in there]
     if unknown:
-        raise ValueError(f"statistics: {unknown[0]!r} was not probed; there are {', '.join(there)}")
+        raise UserError(f"statistics: {unknown[0]!r} was not probed; there are {', '.join(there)}")
     kinds = list(dict.fromkeys(gains["kind"]))
     if kind is not None and kind not in kinds:
-        raise ValueError(f"kind: no stay is in a stage of kind {kind!r}; there are {', '.join(kinds)}")
+        raise UserError(f"kind: no stay is in a stage of kind {kind!r}; there are {', '.join(kinds)}")
     if per == "recipe":
         rows = pd.DataFrame(rows.groupby(["recipe", "stage"], as_index=False, sort=False)[[outcome, *names]].mean())
     if len(rows) < 4:
         what = "stay" if per == "run" else "mean over the seeds of a recipe"
-        raise ValueError(
+        raise UserError(
             f"a correlation takes at least four rows, here is {len(rows)} (a {what}, {kind or 'all'} stages); load "
             "more runs, of recipes that begin the stage with different overlap"
         )

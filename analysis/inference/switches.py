@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import optimize, stats
 
 from overlap.definitions import canonical
+from overlap.errors import UserError
 
 from ..formatting import count, decimals, interval, number, signed
 from ..printed import PrintedTable
@@ -77,19 +78,19 @@ def change_at(
         level: Coverage.
 
     Raises:
-        ValueError: Steps and values differ in length, a step is there twice, or the level is out of range.
+        UserError: Steps and values differ in length, a step is there twice, or the level is out of range.
     """
     if not 0 < level < 1:
-        raise ValueError(f"level: expected a coverage between 0 and 1, such as 0.95, received {level!r}")
+        raise UserError(f"level: expected a coverage between 0 and 1, such as 0.95, received {level!r}")
     t, y = np.asarray(steps, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if t.ndim != 1 or t.shape != y.shape:
-        raise ValueError(f"expected a value a step, received {list(t.shape)} steps and {list(y.shape)} values")
+        raise UserError(f"expected a value a step, received {list(t.shape)} steps and {list(y.shape)} values")
     t, y = t[~np.isnan(y)] - switch, y[~np.isnan(y)]
     order = np.argsort(t, kind="stable")
     t, y = t[order], y[order]
     twice = t[1:][np.diff(t) == 0]
     if len(twice):
-        raise ValueError(f"steps: {twice[0] + switch:g} is there twice; give one reading a step")
+        raise UserError(f"steps: {twice[0] + switch:g} is there twice; give one reading a step")
     sides = [t <= 0, t > 0]
     (level_before, slope_before), (level_after, slope_after) = (_line(t[side], y[side]) for side in sides)
     jump, bend = level_after - level_before, slope_after - slope_before
@@ -172,7 +173,7 @@ def switch_changes(
         level: Coverage.
 
     Raises:
-        ValueError: These states or statistics were not probed.
+        UserError: These states or statistics were not probed.
     """
     want_run(run)
     statistics = [canonical(name) for name in statistics]
@@ -180,7 +181,7 @@ def switch_changes(
     missing = [name for name in statistics if name not in set(probes["statistic"])]
     if missing:
         kinds = ", ".join(sorted(set(run.probes["states"]))) or "none"
-        raise ValueError(f"{run.path}: {missing[0]!r} was not probed on states {states!r}; probed states are {kinds}")
+        raise UserError(f"{run.path}: {missing[0]!r} was not probed on states {states!r}; probed states are {kinds}")
     rows = []
     for before, after in pairwise(visits(run)):
         for name in statistics:

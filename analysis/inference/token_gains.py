@@ -16,6 +16,7 @@ from scipy.stats import t as student_t
 
 from overlap import TokenStatistics, fixed_context_gain
 from overlap.definitions import TOKEN_STATISTICS, Ranges, canonical
+from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
 from overlap.statistics.gain import gain_correlations
 
@@ -74,7 +75,7 @@ def token_gains(
         `n_pairs`, `n_groups`, `n_undefined`.
 
     Raises:
-        ValueError: The rollouts or the teachers of the two sides differ, or a name is unknown.
+        UserError: The rollouts or the teachers of the two sides differ, or a name is unknown.
     """
     statistics = None if statistics is None else [canonical(name) for name in statistics]
     check_paired(before, after, same_rollouts=True)
@@ -85,7 +86,7 @@ def token_gains(
     names = varying if statistics is None else list(statistics)
     unknown = [name for name in (outcome, *names, *matched_on) if name not in (*there, "position")]
     if unknown:
-        raise ValueError(f"{unknown[0]!r} is not in these positions; there are {', '.join(there)}")
+        raise UserError(f"{unknown[0]!r} is not in these positions; there are {', '.join(there)}")
     earlier, later = _statistics(old), _statistics(new)
     utterances = old["id"].to_numpy(dtype=str)
     settings = {"groups": utterances, "level": level, "draws": draws, "seed": seed}

@@ -35,7 +35,7 @@ def stage_facts(
         controls: Runs without OPD to compare its last on-policy stage with, by name.
 
     Raises:
-        ValueError: Transcripts of two evaluations are not of the same utterances, or a file is damaged.
+        UserError: Transcripts of two evaluations are not of the same utterances, or a file is damaged.
     """
     ways = visits(run)
     probes = run.probes.assign(visit=visit_numbers(run.probes))

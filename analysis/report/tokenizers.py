@@ -15,7 +15,7 @@ def tokenizer_rows(run: Run) -> list[tuple[str, str]]:
     """Names and values for the table of what a run was made from; none for runs that did not look.
 
     Raises:
-        ValueError: The file of the round trip is damaged; names it.
+        UserError: The file of the round trip is damaged; names it.
     """
     found: dict[str, Any] = run.resolved.get("tokenizers") or {}
     rows = [(f"{role}'s tokenizer", _checked(about)) for role, about in found.items()]

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from overlap.errors import UserError
+
 from ..run.runs import Runs, load_many
 from ..tables.paired import controls_of
 from .audio import Audio, Clips, collect
@@ -76,7 +78,7 @@ def write_report(
 
     Raises:
         FileNotFoundError: A directory holds no run, or the output's folder does not exist.
-        ValueError: Another suffix, a damaged file, or audio that cannot be read.
+        UserError: Another suffix, a damaged file, or audio that cannot be read.
     """
     output = Path(output)
     _check(output)
@@ -95,11 +97,11 @@ def write_report(
 
 def _check(output: Path) -> None:
     if output.suffix not in SUFFIXES:
-        raise ValueError(
+        raise UserError(
             f"{output}: a report is HTML or Markdown; give an output that ends in .html or .md, such as report.html"
         )
     if output.is_dir():
-        raise ValueError(f"{output} is a directory; give a file, such as {output / 'report.html'}")
+        raise UserError(f"{output} is a directory; give a file, such as {output / 'report.html'}")
     if not output.absolute().parent.is_dir():
         raise FileNotFoundError(f"{output}: the folder {output.parent} does not exist; create it, or write elsewhere")
 

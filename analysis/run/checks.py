@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from overlap.errors import UserError
+
 from .load import Run
 from .runs import Runs
 
@@ -15,18 +17,18 @@ def want_run(value: Any, name: str = "run") -> None:
     """Raises a ValueError that says how to have one run, where the value is none."""
     if isinstance(value, Mapping) and value and all(isinstance(one, Run) for one in value.values()):
         first = next(iter(value))
-        raise ValueError(f"{name}: expected one run, received {len(value)}; choose one, such as runs[{first!r}]")
+        raise UserError(f"{name}: expected one run, received {len(value)}; choose one, such as runs[{first!r}]")
     if not isinstance(value, Run):
-        raise ValueError(f"{name}: expected a run, such as load({_path(value)}), received a {type(value).__name__}")
+        raise UserError(f"{name}: expected a run, such as load({_path(value)}), received a {type(value).__name__}")
 
 
 def want_runs(value: Any, name: str = "runs") -> None:
     """Raises a ValueError that says how to have several runs, where the value is not those."""
     if isinstance(value, Run):
-        raise ValueError(f"{name}: expected several runs, such as load_many([{str(value.path)!r}]), received one run")
+        raise UserError(f"{name}: expected several runs, such as load_many([{str(value.path)!r}]), received one run")
     if not isinstance(value, Runs):
         example, received = "load_many(['runs/0', 'runs/1'])", type(value).__name__
-        raise ValueError(f"{name}: expected several runs, such as {example}, received a {received}")
+        raise UserError(f"{name}: expected several runs, such as {example}, received a {received}")
 
 
 def want_frame(value: Any, name: str, what: str, attribute: str) -> None:
@@ -39,7 +41,7 @@ def want_frame(value: Any, name: str, what: str, attribute: str) -> None:
         attribute: Of `Run` that holds it.
     """
     if not isinstance(value, pd.DataFrame):
-        raise ValueError(f"{name}: expected {what}, such as run.{attribute}, received a {type(value).__name__}")
+        raise UserError(f"{name}: expected {what}, such as run.{attribute}, received a {type(value).__name__}")
 
 
 def _path(value: Any) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from overlap.errors import UserError
+
 
 def read_parquet(path: Path, required: Sequence[str], by: str = "distill train") -> pd.DataFrame:
     """A Parquet file of ours; the trainer replaces such files whole: a reader never meets half of one.
@@ -19,16 +21,16 @@ def read_parquet(path: Path, required: Sequence[str], by: str = "distill train")
         by: The command that writes such files.
 
     Raises:
-        ValueError: Not Parquet, or columns are missing; names the file and them.
+        UserError: Not Parquet, or columns are missing; names the file and them.
     """
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         remedy = "restore it, or resume the run" if by == "distill train" else f"give a file that `{by}` wrote"
-        raise ValueError(f"{path}: not a readable Parquet file ({error}); {remedy}") from error
+        raise UserError(f"{path}: not a readable Parquet file ({error}); {remedy}") from error
     missing = [column for column in required if column not in frame]
     if missing:
-        raise ValueError(f"{path}: columns {missing} are missing; it was not written by `{by}`")
+        raise UserError(f"{path}: columns {missing} are missing; it was not written by `{by}`")
     return frame
 
 
@@ -36,7 +38,7 @@ def read_log(path: Path, required: Sequence[str]) -> pd.DataFrame:
     """JSON lines, one object a line; nested fields become columns with dots. Without the file, a frame without rows.
 
     Raises:
-        ValueError: A line is damaged; names it and the field. A last line without its end is being written right now
+        UserError: A line is damaged; names it and the field. A last line without its end is being written right now
             and is left for later.
     """
     if not path.exists():
@@ -57,14 +59,14 @@ def read_object(text: bytes, where: str, required: Sequence[str]) -> dict[str, A
     """A JSON object that has certain fields.
 
     Raises:
-        ValueError: It is not one; names where it stands.
+        UserError: It is not one; names where it stands.
     """
     row = read_json(text, where)
     if not isinstance(row, dict):
-        raise ValueError(f"{where}: expected a JSON object, found {type(row).__name__}")
+        raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
     missing = [name for name in required if name not in row]
     if missing:
-        raise ValueError(f"{where}: fields {missing} are missing; it was not written by `distill train`")
+        raise UserError(f"{where}: fields {missing} are missing; it was not written by `distill train`")
     return row
 
 
@@ -72,9 +74,9 @@ def read_json(text: bytes, where: str) -> Any:
     """Whatever a piece of JSON holds.
 
     Raises:
-        ValueError: It is none; names where it stands.
+        UserError: It is none; names where it stands.
     """
     try:
         return json.loads(text)
     except ValueError as error:
-        raise ValueError(f"{where}: not JSON ({error}); restore it from a copy, or delete it") from error
+        raise UserError(f"{where}: not JSON ({error}); restore it from a copy, or delete it") from error

@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from overlap.errors import UserError
+
 from .files import read_log, read_object, read_parquet
 from .probed import read_probe
 from .traces import positions, read_traces
@@ -119,7 +121,7 @@ class Run:
         where the run was made before transcripts were kept.
 
         Raises:
-            ValueError: A file is damaged; names it and the columns.
+            UserError: A file is damaged; names it and the columns.
         """
         # Names, sets and stages may hold hyphens: the evaluation says what its file is called, not the other way round.
         evaluations = self.evaluations.drop_duplicates(list(EVALUATED), keep="last")
@@ -146,7 +148,7 @@ class Run:
         `student_logprobs` and `teacher_logprobs`, a list a position.
 
         Raises:
-            ValueError: A file is damaged; names it and the columns.
+            UserError: A file is damaged; names it and the columns.
         """
         return read_traces(self.path / "traces", self.probes) if self.probed is None else self.probed
 
@@ -170,7 +172,7 @@ def load(path: str | Path) -> Run:
 
     Raises:
         FileNotFoundError: No `resolved.json` there, and no such file.
-        ValueError: A file is damaged; names it, and the line and field where it has them. The last line of a log may be
+        UserError: A file is damaged; names it, and the line and field where it has them. The last line of a log may be
             half written: the run is going on.
     """
     path = Path(path)
@@ -185,7 +187,7 @@ def load(path: str | Path) -> Run:
     probes = path / "probes.parquet"
     tree = read_object(resolved.read_bytes(), str(resolved), ("recipe",))
     if not isinstance(tree["recipe"], dict) or not isinstance(tree["recipe"].get("stages"), list):
-        raise ValueError(f"{resolved}: field `recipe.stages` is missing; it was not written by `distill train`")
+        raise UserError(f"{resolved}: field `recipe.stages` is missing; it was not written by `distill train`")
     return Run(
         path,
         tree,
@@ -208,5 +210,5 @@ def _evaluations(path: Path) -> pd.DataFrame:
     frame = read_log(path, EVALUATION_COLUMNS)
     if len(frame) and not any(f"{name}.value" in frame for name in ERROR_RATES):
         names = " or ".join(f"`{name}`" for name in ERROR_RATES)
-        raise ValueError(f"{path}: field {names} is missing; it was not written by `distill train`")
+        raise UserError(f"{path}: field {names} is missing; it was not written by `distill train`")
     return frame

@@ -11,6 +11,7 @@ import pandas as pd
 
 from overlap import Estimate, Funnel, sequence_estimates
 from overlap.definitions import TOKEN_STATISTICS, Ranges
+from overlap.errors import UserError
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
 
@@ -30,15 +31,15 @@ def read_probe(path: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
         path: A Parquet file with a row an utterance.
 
     Raises:
-        ValueError: Not such a file, or damaged; names it and the columns.
+        UserError: Not such a file, or damaged; names it and the columns.
     """
     frame = read_parquet(path, COLUMNS, "distill probe --output")
     check_lengths(frame, path)
     if frame.empty:
-        raise ValueError(f"{path} holds no utterance; make it again with `distill probe --output {path}`")
+        raise UserError(f"{path} holds no utterance; make it again with `distill probe --output {path}`")
     for name in WHOLE:
         if len(set(frame[name])) > 1:
-            raise ValueError(f"{path}: its rows differ in {name}; keep those of one probe")
+            raise UserError(f"{path}: its rows differ in {name}; keep those of one probe")
     about: Mapping[str, Any] = frame.attrs.get("probe", {})
     frame.attrs.clear()
     k, temperature = int(frame["k"].iloc[0]), float(frame["temperature"].iloc[0])

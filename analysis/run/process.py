@@ -46,7 +46,7 @@ def read_process(run: Path, now: float) -> Process | None:
         now: Seconds since the epoch.
 
     Raises:
-        ValueError: The record is damaged; names it.
+        UserError: The record is damaged; names it.
     """
     path = run / FILE
     try:

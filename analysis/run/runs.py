@@ -14,6 +14,8 @@ from typing import Any
 
 import pandas as pd
 
+from overlap.errors import UserError
+
 from .load import Run, load
 
 PLACES = ("manifest", "model", "background")
@@ -127,7 +129,7 @@ def load_many(paths: str | Path | Sequence[str | Path] | Mapping[str, str | Path
 
     Raises:
         FileNotFoundError: A directory holds no run.
-        ValueError: No directories, nothing that a pattern matches holds a run, a directory is given twice, or a file
+        UserError: No directories, nothing that a pattern matches holds a run, a directory is given twice, or a file
             is damaged.
     """
     if isinstance(paths, str | Path):
@@ -151,10 +153,10 @@ def matching(pattern: str) -> list[Path]:
     """Runs and traces of probes that a pattern such as `runs/*` matches, in the order of their names.
 
     Raises:
-        ValueError: None does, or it is no pattern.
+        UserError: None does, or it is no pattern.
     """
     if not has_magic(pattern):
-        raise ValueError(
+        raise UserError(
             f"expected several run directories, such as load_many([{pattern!r}]), or a pattern, such as "
             f"{pattern}/*; see load for one"
         )
@@ -162,17 +164,17 @@ def matching(pattern: str) -> list[Path]:
     runs = [path for path in found if (path / "resolved.json").is_file() or path.suffix == ".parquet"]
     if not runs:
         said = f"{len(found)} matches hold no run" if found else "nothing matches"
-        raise ValueError(f"{pattern}: {said}; give a pattern of run directories, such as runs/*")
+        raise UserError(f"{pattern}: {said}; give a pattern of run directories, such as runs/*")
     return runs
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
     if not folders:
-        raise ValueError("there are no runs to load; give at least one run directory")
+        raise UserError("there are no runs to load; give at least one run directory")
     whole = [folder.resolve() for folder in folders]
     twice = [str(folder) for folder, times in Counter(whole).items() if times > 1]
     if twice:
-        raise ValueError(f"{twice[0]} is given more than once; give each run once")
+        raise UserError(f"{twice[0]} is given more than once; give each run once")
     depth = 1
     while True:
         names = ["/".join(folder.parts[-depth:]) for folder in whole]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from overlap.definitions import TOKEN_STATISTICS
+from overlap.errors import UserError
 
 from .files import read_parquet
 
@@ -26,7 +27,7 @@ def read_traces(folder: Path, probes: pd.DataFrame) -> pd.DataFrame:
         probes: The run's probes. A file of a step that they do not have is left over from before a resumption.
 
     Raises:
-        ValueError: A file is damaged; names it and the columns.
+        UserError: A file is damaged; names it and the columns.
     """
     known = set(zip(probes["step"], probes["stage"], strict=True))
     frames = []
@@ -69,12 +70,12 @@ def check_lengths(frame: pd.DataFrame, path: Path) -> None:
     """Refuse traces whose lists are not as long as their transcripts.
 
     Raises:
-        ValueError: Names the file, the utterance and the column.
+        UserError: Names the file, the utterance and the column.
     """
     for column in (*LIST_COLUMNS, *(name for name in TOKEN_STATISTICS if name in frame)):
         for utterance, tokens, values in zip(frame["id"], frame["token_ids"], frame[column], strict=True):
             if len(values) != len(tokens):
-                raise ValueError(
+                raise UserError(
                     f"{path}, utterance {utterance!r}: {column} has {len(values)} values for {len(tokens)} tokens; "
                     "restore the file, or delete it"
                 )

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from overlap.errors import UserError
+
 from ..run.checks import want_runs
 from ..run.load import Run
 from ..run.runs import Runs
@@ -44,7 +46,7 @@ def stage_ends(runs: Runs, stage: str, states: str = "fixed") -> tuple[pd.DataFr
         Positions before and after, with a column `run`.
 
     Raises:
-        ValueError: No run was traced at both ends of such a stage.
+        UserError: No run was traced at both ends of such a stage.
     """
     want_runs(runs)
     found = {
@@ -53,7 +55,7 @@ def stage_ends(runs: Runs, stage: str, states: str = "fixed") -> tuple[pd.DataFr
         if (ends := [(before, after) for visit, before, after in stays(run, states) if visit.stage == stage])
     }
     if not found:
-        raise ValueError(
+        raise UserError(
             f"no run has traces on states {states!r} at both ends of a stage {stage!r}; stages are "
             f"{', '.join(dict.fromkeys(visit.stage for run in runs.values() for visit in visits(run))) or 'none'}"
         )
@@ -68,27 +70,27 @@ def check_paired(before: pd.DataFrame, after: pd.DataFrame, same_rollouts: bool)
     """Refuse positions that cannot be compared utterance by utterance.
 
     Raises:
-        ValueError: Says which utterance, and what to choose.
+        UserError: Says which utterance, and what to choose.
     """
     keys = rollout_keys(before)
     for name, frame in (("before", before), ("after", after)):
         if frame.empty:
-            raise ValueError(f"{name}: there are no positions; choose a step and states that were traced")
+            raise UserError(f"{name}: there are no positions; choose a step and states that were traced")
         twice = frame.loc[frame.duplicated([*keys, "position"]), "id"].tolist()
         if twice:
-            raise ValueError(
+            raise UserError(
                 f"{name}: utterance {twice[0]!r} is there more than once; choose one step, stage and states, such "
                 "as positions.query(\"step == 300 and stage == 'on-policy' and states == 'fixed'\")"
             )
     one, two = (_tokens(frame, keys) for frame in (before, after))
     alone = sorted(one.keys() ^ two.keys())
     if alone:
-        raise ValueError(
+        raise UserError(
             f"{len(alone)} utterances are on one side alone (such as {alone[0][-1]!r}); choose traces of the same ones"
         )
     differing = [key for key, tokens in one.items() if two[key] != tokens]
     if same_rollouts and differing:
-        raise ValueError(
+        raise UserError(
             f"utterance {differing[0][-1]!r}: the tokens of before and after differ, so these are not the same "
             f"rollouts; take states {', '.join(SAME_ROLLOUTS)}"
         )

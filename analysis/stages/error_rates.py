@@ -55,7 +55,7 @@ def evaluated(run: Run, *, all_sets: bool = False) -> pd.DataFrame:
         `over` (`speakers` or `utterances`), `n_over` (how many) and `stored` (whether transcripts are missing).
 
     Raises:
-        ValueError: A file of transcripts is damaged, or holds an utterance twice.
+        UserError: A file of transcripts is damaged, or holds an utterance twice.
     """
     if run not in _found:
         _found[run] = with_intervals(run, run.evaluations)
@@ -87,7 +87,7 @@ def with_intervals(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
         rows: Some of its evaluations.
 
     Raises:
-        ValueError: As `evaluated`.
+        UserError: As `evaluated`.
     """
     made = [row | _intervals(run, row) for row in rows.to_dict("records")]
     return pd.DataFrame(made, columns=[*rows.columns, *OVER]).set_axis(rows.index)

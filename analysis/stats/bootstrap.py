@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS, studentized
 
 from ..formatting import count, decimals, interval, number, plural
@@ -72,11 +73,11 @@ def contrast(
         seed: Of the resampling; the same seed and number of clusters draw the same resamples.
 
     Raises:
-        ValueError: Shapes differ, or level or draws is out of range.
+        UserError: Shapes differ, or level or draws is out of range.
     """
     x, n = np.asarray(sums, dtype=np.float64), np.asarray(counts, dtype=np.float64)
     if x.ndim != 2 or x.shape != n.shape or len(weights) != x.shape[1]:
-        raise ValueError(
+        raise UserError(
             f"expected sums and counts [clusters, ratios] and a weight a ratio, received {list(x.shape)}, "
             f"{list(n.shape)} and {[len(weights)]}"
         )

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS, unseen_errors
 
 from ..formatting import WIDTH, count, interval, number, p_text, plural, signed
@@ -95,7 +96,7 @@ def error_rate(
         seed: Of the resampling.
 
     Raises:
-        ValueError: An utterance is there twice, or the column is absent or has no value somewhere.
+        UserError: An utterance is there twice, or the column is absent or has no value somewhere.
     """
     rows = _checked(transcripts, "transcripts", by)
     errors, totals = _columns(rows, unit)
@@ -126,7 +127,7 @@ def error_rate_difference(
         seed: Of the resampling.
 
     Raises:
-        ValueError: The utterances differ, or an utterance's reference has another number of words; names one.
+        UserError: The utterances differ, or an utterance's reference has another number of words; names one.
     """
     one, two = paired(first, second, by)
     e1, e2, n = columns_of(one, two, unit)
@@ -183,7 +184,7 @@ def gap_recovery(
         seed: Of the resampling.
 
     Raises:
-        ValueError: As `error_rate_difference`.
+        UserError: As `error_rate_difference`.
     """
     one, two = paired(before, after, by)
     _, three = paired(before, teacher, by)
@@ -203,7 +204,7 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, by: str | None = None) -> 
     """The rows of two sets of transcripts in the order of their ids, checked to be of the same utterances.
 
     Raises:
-        ValueError: They are not; says which utterances are missing on which side.
+        UserError: They are not; says which utterances are missing on which side.
     """
     one, two = _checked(first, "first", by), _checked(second, "second", None)
     if not one.index.equals(two.index):
@@ -213,7 +214,7 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, by: str | None = None) -> 
             for side, ids in zip(("first", "second"), missing, strict=True)
             if len(ids)
         ]
-        raise ValueError(f"utterances differ: {' and '.join(said)}; compare evaluations of the same set")
+        raise UserError(f"utterances differ: {' and '.join(said)}; compare evaluations of the same set")
     return one, two
 
 
@@ -221,17 +222,17 @@ def _checked(transcripts: pd.DataFrame, name: str, by: str | None) -> pd.DataFra
     want_frame(transcripts, name, "transcripts with a row an utterance", "transcripts")
     missing = [column for column in ("id", by or "id") if column not in transcripts]
     if missing:
-        raise ValueError(f"{name}: there is no column {missing[0]!r}; expected transcripts with a row an utterance")
+        raise UserError(f"{name}: there is no column {missing[0]!r}; expected transcripts with a row an utterance")
     twice = [str(id_) for id_ in transcripts.loc[transcripts.duplicated("id"), "id"]]
     if twice:
-        raise ValueError(
+        raise UserError(
             f"{name}: utterance {twice[0]!r} is there more than once; choose one evaluation, such as "
             "transcripts.query(\"step == 1200 and model == 'student'\")"
         )
     rows = transcripts.set_index("id").sort_index()
     without = [] if by is None else [str(id_) for id_ in rows.index[rows[by].isna().to_numpy()]]
     if without:
-        raise ValueError(
+        raise UserError(
             f"{name}: utterance {without[0]!r} has no {by}; give every line of the manifest one, or leave out `by`"
         )
     return rows
@@ -241,12 +242,12 @@ def columns_of(first: pd.DataFrame, second: pd.DataFrame, unit: str) -> tuple[np
     """Errors of both, and the lengths of the references, which must agree, of paired rows.
 
     Raises:
-        ValueError: They do not; names an utterance.
+        UserError: They do not; names an utterance.
     """
     (e1, n1), (e2, n2) = (_columns(rows, unit) for rows in (first, second))
     wrong = np.flatnonzero(n1 != n2)
     if len(wrong):
-        raise ValueError(
+        raise UserError(
             f"utterance {first.index[wrong[0]]!r}: its reference has {n1[wrong[0]]:.0f} {unit} in the first and "
             f"{n2[wrong[0]]:.0f} in the second; compare evaluations with one normalizer and one manifest"
         )
@@ -255,10 +256,10 @@ def columns_of(first: pd.DataFrame, second: pd.DataFrame, unit: str) -> tuple[np
 
 def _columns(rows: pd.DataFrame, unit: str) -> tuple[np.ndarray, np.ndarray]:
     if unit not in NAMES:
-        raise ValueError(f"unit: expected one of {', '.join(NAMES)}, received {unit!r}")
+        raise UserError(f"unit: expected one of {', '.join(NAMES)}, received {unit!r}")
     if f"{unit}.errors" not in rows:
         there = [name for name in NAMES if f"{name}.errors" in rows]
-        raise ValueError(f"unit: these transcripts do not count {unit}; they count {', '.join(there) or 'nothing'}")
+        raise UserError(f"unit: these transcripts do not count {unit}; they count {', '.join(there) or 'nothing'}")
     errors, totals = (rows[f"{unit}.{name}"].to_numpy(dtype=np.float64) for name in ("errors", "total"))
     return errors, totals
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from overlap.errors import UserError
+
 from ..formatting import count, number, p_text
 
 
@@ -48,11 +50,11 @@ def mapsswe(first: np.ndarray, second: np.ndarray) -> Mapsswe:
         second: `[n]` of the second.
 
     Raises:
-        ValueError: The two have not the same number of segments.
+        UserError: The two have not the same number of segments.
     """
     a, b = (np.asarray(errors, dtype=np.float64) for errors in (first, second))
     if a.ndim != 1 or a.shape != b.shape:
-        raise ValueError(
+        raise UserError(
             f"expected the errors of both systems in the same segments, received {list(a.shape)} and {list(b.shape)}"
         )
     d, z = b - a, math.nan

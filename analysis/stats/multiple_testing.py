@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
+from overlap.errors import UserError
+
 from ..formatting import plural
 
 Correction = Literal["holm", "bh"]
@@ -31,14 +33,14 @@ def corrected(p_values: Sequence[float] | np.ndarray, method: Correction = "holm
         `[m]`, NaN where there is no test.
 
     Raises:
-        ValueError: An unknown method, or a p-value outside 0 … 1.
+        UserError: An unknown method, or a p-value outside 0 … 1.
     """
     if method not in CORRECTIONS:
-        raise ValueError(f"method: expected one of {', '.join(CORRECTIONS)}, received {method!r}")
+        raise UserError(f"method: expected one of {', '.join(CORRECTIONS)}, received {method!r}")
     p = np.asarray(p_values, dtype=np.float64)
     tested = ~np.isnan(p)
     if ((p[tested] < 0) | (p[tested] > 1)).any():
-        raise ValueError("p_values: expected numbers from 0 to 1, or NaN where there is no test")
+        raise UserError("p_values: expected numbers from 0 to 1, or NaN where there is no test")
     result = np.full(p.shape, np.nan)
     if not tested.any():
         return result

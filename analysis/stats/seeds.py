@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
+from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS, check
 
 SeedMethod = Literal["t", "bootstrap"]
@@ -87,16 +88,16 @@ def over_seeds(
         seed: Of the resampling.
 
     Raises:
-        ValueError: Shapes differ, or a setting is out of range.
+        UserError: Shapes differ, or a setting is out of range.
     """
     check(level, draws)
     if method not in SEED_METHODS:
-        raise ValueError(f"method: expected one of {', '.join(SEED_METHODS)}, received {method!r}")
+        raise UserError(f"method: expected one of {', '.join(SEED_METHODS)}, received {method!r}")
     w = np.asarray(totals, dtype=np.float64)
     runs = [np.asarray(side.errors, dtype=np.float64) for side in sides]
     for errors in runs:
         if errors.ndim != 2 or errors.shape[1:] != w.shape:
-            raise ValueError(f"expected errors [seeds, {len(w)} clusters], received {list(errors.shape)}")
+            raise UserError(f"expected errors [seeds, {len(w)} clusters], received {list(errors.shape)}")
     signs = [side.sign for side in sides]
     n_seeds, groups, nan = tuple(len(errors) for errors in runs), len(w), math.nan
     if not w.sum() > 0 or not all(n_seeds):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from overlap.errors import UserError
 from overlap.estimates.table import html_table
 
 from ..formatting import WIDTH, aligned, count, counts, interval, latex, markdown, number
@@ -115,15 +116,15 @@ def compare(runs: Runs | Mapping[str, Run]) -> CompareTable:
         runs: From `load_many`, or runs by the name they get in the table.
 
     Raises:
-        ValueError: No runs, or runs without names.
+        UserError: No runs, or runs without names.
     """
     if not isinstance(runs, Mapping):
-        raise ValueError(
+        raise UserError(
             f"expected runs by name, received a {type(runs).__name__}; give load_many(['runs/0', 'runs/1']), or "
             "{'seed 0': load('runs/0')}"
         )
     if not runs:
-        raise ValueError("nothing to compare: give at least one run, such as compare({'seed 0': load('runs/0')})")
+        raise UserError("nothing to compare: give at least one run, such as compare({'seed 0': load('runs/0')})")
     several = runs if isinstance(runs, Runs) else Runs(runs, recipes_of(runs))
     frame = pd.DataFrame([_summary(name, run) for name, run in several.items()])
     return CompareTable(frame, error_rate_table(several), vuss_table(several), paired_table(several))

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from overlap.errors import UserError
+
 from ..run.files import read_json, read_object
 from ..run.load import Run, load
 from ..run.process import read_process
@@ -97,7 +99,7 @@ def run_state(path: str | Path, now: float | None = None) -> RunState:
     now = time.time() if now is None else now
     run = load(path)
     if run.probed is not None:
-        raise ValueError(f"{path} is the trace of a probe, which does not go on; see it with `distill report {path}`")
+        raise UserError(f"{path} is the trace of a probe, which does not go on; see it with `distill report {path}`")
     process = read_process(run.path, now)
     stage, stage_step, step, outcome = _position(run)
     written = [p.stat().st_mtime for pattern in (*WRITTEN, "resolved.json") for p in run.path.glob(pattern)]
@@ -160,7 +162,7 @@ def _transcribed(journal: Path) -> int:
         elif isinstance(batch := read_json(line, where), list):
             n += len(batch)
         else:
-            raise ValueError(
+            raise UserError(
                 f"{where}: expected a list of transcripts, found {type(batch).__name__}; restore the file from a copy, "
                 "or delete it and resume the run, which lets the teacher write them again"
             )

@@ -8,6 +8,8 @@ from pathlib import Path
 from rich.console import Console, Group
 from rich.live import Live
 
+from overlap.errors import UserError
+
 from .state import RunState, run_state
 from .view import picture
 
@@ -25,11 +27,11 @@ def watch(path: str | Path, *, every: float = 3.0, once: bool = False, console: 
         The last state seen.
 
     Raises:
-        ValueError: `every` is not positive, or a file of the run is damaged.
+        UserError: `every` is not positive, or a file of the run is damaged.
         FileNotFoundError: No run there.
     """
     if not every > 0:
-        raise ValueError(f"--every {every:g}: seconds between pictures must be positive, for instance 3")
+        raise UserError(f"--every {every:g}: seconds between pictures must be positive, for instance 3")
     console = console or Console()
     state = run_state(path)
     if console.is_terminal and not once:

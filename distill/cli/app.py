@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,10 +20,12 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
+from overlap.errors import UserError
+
 from ..extras import MissingExtraError
+from ..ranks import is_first
 from ..recipe.explaining import explain
 from ..run.at_work import Terminated
-from ..training.errors import TrainingError
 from .exit_codes import EPILOGUE, ExitCode
 
 if TYPE_CHECKING:
@@ -55,17 +58,17 @@ JsonFlag = Annotated[bool, Parameter(name="--json")]
 
 def _at_least_one(_: Any, value: Any) -> None:
     if value is not None and value < 1:
-        raise ValueError("Must be at least 1.")
+        raise UserError("Must be at least 1.")
 
 
 def _positive(_: Any, value: Any) -> None:
     if value is not None and not 0 < value < float("inf"):
-        raise ValueError("Must be a number above 0.")
+        raise UserError("Must be a number above 0.")
 
 
 def _not_negative(_: Any, value: Any) -> None:
     if not 0 <= value < 2**63:
-        raise ValueError("Must be at least 0.")
+        raise UserError("Must be at least 0.")
 
 
 Count = Annotated[int, Parameter(validator=_at_least_one)]
@@ -99,7 +102,7 @@ class Loading:
             try:
                 options["chat_template_kwargs"] = dict(json.loads(self.chat_template_kwargs))
             except (ValueError, TypeError) as error:
-                raise ValueError(
+                raise UserError(
                     f"--chat-template-kwargs {self.chat_template_kwargs}: expected a JSON object, for instance "
                     '{"enable_thinking": false}'
                 ) from error
@@ -114,27 +117,31 @@ AS_THEY_ARE = Loading()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; a user's mistake is one message. Ends the process with one of `ExitCode`.
 
-    Ctrl-C is exit code 130, another signal 128 and its number, and both say how to go on.
+    Ctrl-C is exit code 130, another signal 128 and its number, and both say how to go on. With `--debug`, anywhere
+    among the words, a mistake is shown with its traceback as well; what is no user's mistake always is.
 
     Args:
         arguments: Words of the command line; None takes the process's own.
     """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
     _take_what_the_encoding_lacks()
     with _ending_softly():
         try:
-            code = app(sys.argv[1:] if arguments is None else arguments, result_action="return_value") or 0
+            code = app(words, result_action="return_value") or 0
             _flush()
         except BrokenPipeError:
             code = ExitCode.NOBODY_READS
-        except (MissingExtraError, OSError, TrainingError, ValueError) as error:
-            _say(f"[bold red]error:[/] {escape(str(error))}", *_notes(error))
+        except (MissingExtraError, OSError, UserError) as error:
+            _say_error(error, debug, _words_of(error))
             code = ExitCode.MISTAKE
         except (MemoryError, RuntimeError) as error:
             torch = sys.modules.get("torch")  # which need not be loaded to say that it ran out of memory
             if not isinstance(error, MemoryError if torch is None else (MemoryError, torch.OutOfMemoryError)):
                 raise
             remedy = "lower the stage's micro_batch_size or batch_size, or set student.gradient_checkpointing = true"
-            _say(f"[bold red]error:[/] out of memory: {escape(str(error))}", remedy)
+            _say_error(error, debug, f"out of memory: {error}", remedy)
             code = ExitCode.MISTAKE
         except Terminated as error:
             _say(f"interrupted by signal {error.signal}", *_notes(error))
@@ -146,7 +153,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
+def _say_error(error: BaseException, debug: bool, words: str, *remedy: str) -> None:
+    if debug:
+        traceback.print_exception(error)
+    _say(f"[bold red]error:[/] {escape(words)}", *remedy, *_notes(error))
+
+
+def _words_of(error: BaseException) -> str:
+    """An error in one message; those of the operating system begin with the file, as all of ours do."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error)
+
+
 def _say(*lines: str) -> None:
+    if not is_first():  # the others' errors are the same
+        return
     with suppress(OSError):  # standard error may be a pipe that nobody reads
         stderr.print("\n".join(lines), highlight=False, soft_wrap=True)
 
@@ -178,7 +200,7 @@ def _ending_softly() -> Iterator[None]:
     """
     numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
     before = {number: signal.getsignal(number) for number in numbers}
-    if os.environ.get("RANK", "0") == "0":
+    if is_first():
         for number in numbers:
             if before[number] is signal.SIG_DFL:
                 signal.signal(number, _terminate)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from overlap.errors import UserError
+
 from ..places import require_places
 from .app import app
 
@@ -29,11 +31,11 @@ def new(
         trust_remote_code: Run Python code that checkpoints bring; read it first.
     """
     if output is not None and output.exists():
-        raise ValueError(
+        raise UserError(
             f"--output: {output} exists, and a recipe may hold someone's work; give another name or move it"
         )
     if output is not None and not output.absolute().parent.is_dir():
-        raise ValueError(f"--output: there is no folder {output.absolute().parent}")
+        raise UserError(f"--output: there is no folder {output.absolute().parent}")
     require_places(manifests={"--train": train, "--test": test}, models={"--student": student, "--teacher": teacher})
     from ..drafting import draft_recipe
 

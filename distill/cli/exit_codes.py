@@ -36,5 +36,7 @@ _MEANINGS = {
     "resume",
 }
 
-EPILOGUE = "Exit codes:\n\n" + "\n".join(f"- {code.value}: {code.meaning}" for code in ExitCode)
+EPILOGUE = "Every command takes `--debug`: an error is then shown with its traceback.\n\nExit codes:\n\n" + "\n".join(
+    f"- {code.value}: {code.meaning}" for code in ExitCode
+)
 """Below the help of every command."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from overlap.errors import UserError
+
 from ..places import require_places, require_writable
 from ..progress.display import display
 from ..recipe import Decoding, Server, SupportSettings, Teacher
@@ -69,12 +71,12 @@ def probe(
         json_: Print one JSON object to standard output and nothing else there.
     """
     if preflight and teacher_url is None:
-        raise ValueError("--preflight asks a server: give its --teacher-url")
+        raise UserError("--preflight asks a server: give its --teacher-url")
     if student is None and not preflight:
-        raise ValueError("--student is missing: the model whose rollouts are measured")
+        raise UserError("--student is missing: the model whose rollouts are measured")
     served = Teacher(model=teacher, url=teacher_url, server=server)
     if teacher_url is not None and temperature != 1.0:
-        raise ValueError("--temperature: a server's log-probabilities are at temperature 1; leave it out")
+        raise UserError("--temperature: a server's log-probabilities are at temperature 1; leave it out")
     require_places(manifests={"--manifest": manifest}, models={"--student": student, "--teacher": teacher})
     if output:
         require_writable(output, "--output")
@@ -204,7 +206,7 @@ def show(
     utterances = read_utterances(manifest, check_audio=False)
     chosen = [u for u in utterances if utterance in (None, u.id)][:1]
     if not chosen:
-        raise ValueError(f"{manifest} has no utterance {utterance!r}; its first is {utterances[0].id!r}")
+        raise UserError(f"{manifest} has no utterance {utterance!r}; its first is {utterances[0].id!r}")
     if states == "reference":
         require_text(chosen, "scoring the reference")
     refuse(check_audio(chosen, max_seconds))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from overlap.errors import UserError
+
 from ..places import packaged
 from ..progress.display import display
 from ..ranks import is_first
@@ -62,12 +64,12 @@ def train(
     """
     if not dry_run:
         if json_:
-            raise ValueError("--json belongs to --dry-run: add that, or leave it out")
+            raise UserError("--json belongs to --dry-run: add that, or leave it out")
         if output is None:
-            raise ValueError("--output is missing: the run directory to create (--dry-run needs none)")
+            raise UserError("--output is missing: the run directory to create (--dry-run needs none)")
         return _train(recipe, output, set_, track)
     if output is not None or track:
-        raise ValueError("--dry-run writes nothing: leave out --output and --track")
+        raise UserError("--dry-run writes nothing: leave out --output and --track")
     loaded = load_recipe(recipe, set_)
     require_files(loaded)
     from ..training.dry_run import dry_run as rehearse

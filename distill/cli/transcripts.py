@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from overlap.errors import UserError
+
 from ..places import require_places, require_writable
 from ..progress.display import display
 from ..recipe import Decoding, Filters, Server, Teacher, Transcription
@@ -151,4 +153,4 @@ def _device(name: str | None) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise ValueError(f"--device {name} cannot be used: {reason}") from error
+        raise UserError(f"--device {name} cannot be used: {reason}") from error

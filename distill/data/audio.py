@@ -12,6 +12,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from overlap.errors import UserError
+
 from .containers import read_parts
 from .manifest import Utterance
 from .recording import (
@@ -64,7 +66,7 @@ def load_audio(utterance: Utterance, *, sampling_rate: int = 16000, max_seconds:
     Raises:
         AudioError: A file that is missing, unreadable, cut short or empty; samples that are not finite; times beyond
             the file's end; an utterance longer than ``max_seconds``.
-        ValueError: ``sampling_rate`` or ``max_seconds`` is not positive.
+        UserError: ``sampling_rate`` or ``max_seconds`` is not positive.
 
     Warns:
         AudioWarning: Samples far above full scale, or a file that may have been cut short.
@@ -183,12 +185,12 @@ class AudioCache:
         misses: Loads that decoded a file.
 
     Raises:
-        ValueError: A negative ``max_mib``, or another option that :func:`load_audio` refuses.
+        UserError: A negative ``max_mib``, or another option that :func:`load_audio` refuses.
     """
 
     def __init__(self, *, max_mib: float = 512.0, sampling_rate: int = 16000, max_seconds: float = 30.0) -> None:
         if not max_mib >= 0:
-            raise ValueError(f"max_mib = {max_mib}; give the memory for decoded audio in MiB, 0 or more")
+            raise UserError(f"max_mib = {max_mib}; give the memory for decoded audio in MiB, 0 or more")
         _check_options(sampling_rate, max_seconds)
         self.max_mib = max_mib
         self.sampling_rate = sampling_rate
@@ -237,6 +239,6 @@ class AudioCache:
 
 def _check_options(sampling_rate: int, max_seconds: float) -> None:
     if sampling_rate < 1:
-        raise ValueError(f"sampling_rate = {sampling_rate}; give a positive number of samples a second, such as 16000")
+        raise UserError(f"sampling_rate = {sampling_rate}; give a positive number of samples a second, such as 16000")
     if not max_seconds > 0:
-        raise ValueError(f"max_seconds = {max_seconds}; give a positive number of seconds, or math.inf for no limit")
+        raise UserError(f"max_seconds = {max_seconds}; give a positive number of seconds, or math.inf for no limit")

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from overlap.errors import UserError
+
 from ..places import located
 from .beside import audio_folders, found_beside
 from .files import missing_words
@@ -32,7 +34,7 @@ Message = Mapping[str, Any]
 """A turn of a chat: ``role`` and ``content``, both strings, and whatever else a chat template reads."""
 
 
-class ManifestError(ValueError):
+class ManifestError(UserError):
     """A manifest, or utterances read from one, that cannot be used as they are; the message says what to change."""
 
 
@@ -53,7 +55,7 @@ class Utterance:
         place: Manifest and line, or data set and row, for messages.
 
     Raises:
-        ValueError: An empty id, neither audio nor prompt, a time that is not finite, a negative begin, an end at or
+        UserError: An empty id, neither audio nor prompt, a time that is not finite, a negative begin, an end at or
             before the begin, or an extra field with the name of a field of its own.
     """
 
@@ -70,24 +72,24 @@ class Utterance:
 
     def __post_init__(self) -> None:
         if not self.id:
-            raise ValueError('field "id" is empty; give the utterance a unique name or leave the field out')
+            raise UserError('field "id" is empty; give the utterance a unique name or leave the field out')
         if self.audio is None and self.prompt is None:
-            raise ValueError('neither "audio" nor "prompt"; give an audio file, or a prompt for text models')
+            raise UserError('neither "audio" nor "prompt"; give an audio file, or a prompt for text models')
         for name, value in (("begin_time", self.begin_time), ("end_time", self.end_time)):
             if not math.isfinite(value):
-                raise ValueError(f'field "{name}" is {value}; give a finite number of seconds')
+                raise UserError(f'field "{name}" is {value}; give a finite number of seconds')
         if self.begin_time < 0:
-            raise ValueError(
+            raise UserError(
                 f'field "begin_time" is {self.begin_time:g} s, before the start of the file; give 0 or more seconds, '
                 "or −1 for the start"
             )
         if self.end_time != -1 and self.end_time <= self.begin_time:
-            raise ValueError(
+            raise UserError(
                 f'field "end_time" is {self.end_time:g} s, not after begin_time = {self.begin_time:g} s; give a later '
                 "time, or −1 for the end of the file"
             )
         if clash := sorted(set(self.extra) & set(FIELDS)):
-            raise ValueError(f"extra fields {clash} have names that an utterance uses itself; rename them")
+            raise UserError(f"extra fields {clash} have names that an utterance uses itself; rename them")
 
 
 def read_manifest(path: str | Path, *, check_audio: bool = True) -> list[Utterance]:
@@ -331,7 +333,7 @@ def _format_line(utterance: Utterance, *, folder: Path) -> str:
 
 
 def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a JSON number")
+    raise UserError(f"{constant} is not a JSON number")
 
 
 def _json_type(value: object) -> str:

@@ -12,6 +12,8 @@ from typing import NoReturn
 
 import soundfile
 
+from overlap.errors import UserError
+
 from .containers import Layout, UnreadableParts, layout, part_file
 from .files import why_missing, why_unreadable
 from .manifest import Utterance
@@ -29,7 +31,7 @@ _MPEG_PREROLL = 40 * 1152
 _OPUS_PREROLL_SECONDS = 4
 
 
-class AudioError(ValueError):
+class AudioError(UserError):
     """Audio that cannot be used as the manifest describes it; the message names utterance, file and remedy.
 
     Attributes:

@@ -9,6 +9,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from overlap.errors import UserError
+
 
 @dataclass(frozen=True)
 class BatchSampler:
@@ -77,7 +79,7 @@ def micro_batches(indices: Sequence[int], size: int | None, rank: int = 0, proce
         processes: How many there are.
 
     Raises:
-        ValueError: A part of a smaller share would be empty; only where `size` is 1.
+        UserError: A part of a smaller share would be empty; only where `size` is 1.
 
     Examples:
         >>> micro_batches([7, 2, 5, 3, 9], 2, rank=0, processes=2), micro_batches([7, 2, 5, 3, 9], 2, 1, 2)
@@ -86,7 +88,7 @@ def micro_batches(indices: Sequence[int], size: int | None, rank: int = 0, proce
     share = list(indices[rank::processes])
     parts = 1 if size is None else -(-len(indices[::processes]) // size)
     if len(indices) // processes < parts:
-        raise ValueError(
+        raise UserError(
             f"micro_batch_size = {size} cuts a batch of {len(indices)} in {processes} processes into {parts} parts, "
             "more than some process has utterances; raise it, or make batch_size a multiple of the processes"
         )

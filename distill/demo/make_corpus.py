@@ -20,6 +20,7 @@ from distill.demo.noise import SNR_DB, add_noise
 from distill.demo.sentences import SPLITS, Split, base_form, draw_sentences
 from distill.demo.synthesis import SAMPLE_RATE, data_with, require_engine, speak
 from distill.demo.voices import Voice, draw_voices
+from overlap.errors import UserError
 
 LANGUAGE = "English"
 GAP_S = 0.1
@@ -227,18 +228,18 @@ def make_corpus(
 
     Raises:
         FileNotFoundError: If eSpeak NG is not on PATH.
-        ValueError: If a number is for a split that is not made, or a split has fewer utterances than voices, or none.
+        UserError: If a number is for a split that is not made, or a split has fewer utterances than voices, or none.
     """
     require_engine()
     if stray := [name for name in {**(utterances or {}), **(voices or {})} if name not in splits]:
-        raise ValueError(
+        raise UserError(
             f"numbers for {', '.join(stray)}, but the splits made are {', '.join(splits)}; add it to --splits"
         )
     sizes = {split: {**UTTERANCES, **(utterances or {})}[split] for split in splits}
     casts = {split: {**VOICES, **(voices or {})}[split] for split in splits}
     for split in splits:
         if not 1 <= casts[split] <= sizes[split]:
-            raise ValueError(
+            raise UserError(
                 f"{split}: {sizes[split]} utterances for {casts[split]} voices; "
                 "give at least one voice and as many utterances"
             )

@@ -57,7 +57,7 @@ def evaluate(
 
     Raises:
         ManifestError: An utterance without reference text, or with control tokens in it that are no known form.
-        ValueError: An unknown normalizer, or no utterances.
+        UserError: An unknown normalizer, or no utterances.
     """
     require_text(utterances, "evaluation")
     utterances = checked_labels(utterances, recognizer)
@@ -81,7 +81,7 @@ def counted(rows: Sequence[Mapping[str, Any]], normalizer: str) -> list[dict[str
         rate (None without a reference), and `normalizer` with its version.
 
     Raises:
-        ValueError: An unknown normalizer.
+        UserError: An unknown normalizer.
     """
     found = find_normalizer(normalizer)
     with_reference = [i for i, row in enumerate(rows) if row["reference"] is not None]

@@ -14,6 +14,7 @@ import jiwer
 import numpy as np
 from numpy.typing import NDArray
 
+from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS, unseen_errors
 from overlap.estimates.clusters import Over, resampled
 from overlap.estimates.group_sums import GroupSums
@@ -194,7 +195,7 @@ def score_transcripts(
         The score.
 
     Raises:
-        ValueError: Ids or lengths that differ, no utterances, a transcript that is not a string, an unknown
+        UserError: Ids or lengths that differ, no utterances, a transcript that is not a string, an unknown
             normalizer, or a level or number of draws out of range.
 
     Examples:
@@ -245,7 +246,7 @@ def _named(ids: list[str], speakers: Mapping[str, Any] | Sequence[Any] | None) -
     if isinstance(speakers, Mapping):
         return [speakers.get(id_) for id_ in ids]
     if len(speakers) != len(ids):
-        raise ValueError(f"{len(speakers)} speakers and {len(ids)} utterances; give one for each, None where unknown")
+        raise UserError(f"{len(speakers)} speakers and {len(ids)} utterances; give one for each, None where unknown")
     return list(speakers)
 
 
@@ -253,7 +254,7 @@ def _paired(
     references: Mapping[str, str] | Sequence[str], hypotheses: Mapping[str, str] | Sequence[str]
 ) -> tuple[list[str], list[str], list[str]]:
     if isinstance(references, str) or isinstance(hypotheses, str):
-        raise ValueError("a single string was given; put transcripts into a mapping from utterance id, or into a list")
+        raise UserError("a single string was given; put transcripts into a mapping from utterance id, or into a list")
     if isinstance(references, Mapping) and isinstance(hypotheses, Mapping):
         missing, surplus = sorted(references.keys() - hypotheses.keys()), sorted(hypotheses.keys() - references.keys())
         if missing or surplus:
@@ -262,27 +263,27 @@ def _paired(
                 for found, what in ((missing, "references have no hypothesis"), (surplus, "hypotheses no reference"))
                 if found
             ]
-            raise ValueError(
+            raise UserError(
                 f"utterance ids differ: {' and '.join(parts)}; score exactly the utterances of the references, and "
                 "give an empty string where the model wrote nothing"
             )
         ids = sorted(references)
         paired = ids, [references[i] for i in ids], [hypotheses[i] for i in ids]
     elif isinstance(references, Mapping) or isinstance(hypotheses, Mapping):
-        raise ValueError("one side is a mapping and the other is not; give both by utterance id or both in order")
+        raise UserError("one side is a mapping and the other is not; give both by utterance id or both in order")
     elif len(references) != len(hypotheses):
-        raise ValueError(f"{len(references)} references and {len(hypotheses)} hypotheses; give one hypothesis for each")
+        raise UserError(f"{len(references)} references and {len(hypotheses)} hypotheses; give one hypothesis for each")
     else:
         paired = [str(i) for i in range(len(references))], list(references), list(hypotheses)
     if not paired[0]:
-        raise ValueError("there are no utterances to score; give at least one reference and hypothesis")
+        raise UserError("there are no utterances to score; give at least one reference and hypothesis")
     return paired
 
 
 def _normalized(ids: list[str], texts: list[str], normalizer: Normalizer, *, side: str) -> list[str]:
     for name, text in zip(ids, texts, strict=True):
         if not isinstance(text, str):
-            raise ValueError(
+            raise UserError(
                 f"utterance {name!r}: its {side} is {text!r}, not a string; give text, empty if nothing is said"
             )
     return [normalizer.apply(text) for text in texts]

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from transformers import GenerationConfig
 from transformers.utils import logging as transformers_logging
 
+from overlap.errors import UserError
+
 from .vocabulary import Tokens
 
 
-class ModelError(ValueError):
+class ModelError(UserError):
     """A checkpoint that cannot serve; the message names it and the remedy."""
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from overlap.errors import UserError
+
 from . import plain, whisper
 from .mandarin import mandarin
 
@@ -71,11 +73,11 @@ def normalizer(name: str) -> Normalizer:
         The normalizer.
 
     Raises:
-        ValueError: There is none of that name; the message lists those there are.
+        UserError: There is none of that name; the message lists those there are.
         MissingExtraError: It needs a library that is not installed.
     """
     if name not in NORMALIZERS:
-        raise ValueError(f"there is no text normalizer {name!r}; choose one of: {', '.join(sorted(NORMALIZERS))}")
+        raise UserError(f"there is no text normalizer {name!r}; choose one of: {', '.join(sorted(NORMALIZERS))}")
     return NORMALIZERS[name]()
 
 

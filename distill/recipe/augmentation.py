@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from overlap.errors import UserError
+
 from .section import Count, Probability, Section
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -28,7 +30,7 @@ class Noise(Section):
     @model_validator(mode="after")
     def _a_range(self) -> Noise:
         if self.min_snr_db > self.max_snr_db:
-            raise ValueError(f"min_snr_db = {self.min_snr_db:g} is above max_snr_db = {self.max_snr_db:g}; swap them")
+            raise UserError(f"min_snr_db = {self.min_snr_db:g} is above max_snr_db = {self.max_snr_db:g}; swap them")
         return self
 
 
@@ -53,7 +55,7 @@ class SpecAugment(Section):
     @model_validator(mode="after")
     def _masks_something(self) -> SpecAugment:
         if not self.time_masks and not self.frequency_masks:
-            raise ValueError("time_masks = frequency_masks = 0 masks nothing; remove the table, or raise one of them")
+            raise UserError("time_masks = frequency_masks = 0 masks nothing; remove the table, or raise one of them")
         return self
 
 

@@ -12,12 +12,14 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
+from overlap.errors import UserError
+
 from .section import NonNegative, Positive, Probability, Section
 
 
 def _off(value: Any) -> Any:
     if isinstance(value, bool):  # pydantic would read it as 0 or 1
-        raise ValueError('give a number, or "off"')
+        raise UserError('give a number, or "off"')
     return None if value == "off" else value
 
 
@@ -53,7 +55,7 @@ class Filters(Section):
     def _some_rate_is_kept(self) -> Filters:
         low, high = self.min_characters_per_second, self.max_characters_per_second
         if low is not None and high is not None and low > high:
-            raise ValueError(
+            raise UserError(
                 f"min_characters_per_second = {low:g} is above max_characters_per_second = {high:g}: nothing is left"
             )
         return self

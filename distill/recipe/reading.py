@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from overlap.errors import UserError
+
 from .explaining import explain
 from .paths import resolve, shipped_recipe, shipped_recipes
 from .schema import Model, Recipe, Teacher
@@ -24,7 +26,7 @@ REFERENCE = Path(__file__).with_name("RECIPES.md")
 """The page of all fields, see `distill.recipe.reference`."""
 
 
-class RecipeError(ValueError):
+class RecipeError(UserError):
     """A recipe that cannot be run; the message names the file, the dotted key, the remedy and the page of fields."""
 
     def __str__(self) -> str:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
+from overlap.errors import UserError
+
 from .gates import NEEDS_INTERVALS, GateConfig, opens_without_intervals, statistics_read
 from .lora import Lora
 from .readings import doubtful_readings, evaluation_reading, out_of_reach, statistics_of
@@ -71,13 +73,13 @@ class Student(Model):
     @model_validator(mode="after")
     def _updates_do_not_vanish(self) -> Student:
         if self.lora is None and self.dtype != "float32":
-            raise ValueError(
+            raise UserError(
                 f'dtype = "{self.dtype}": its weights are too coarse for updates of common learning rates, which would '
                 'vanish. For arithmetic in half precision set precision = "bf16" at the top of the recipe and leave '
                 "dtype out; or train [student.lora], whose adapters are float32"
             )
         if self.lora is not None and self.from_scratch:
-            raise ValueError(
+            raise UserError(
                 "lora: adapters change trained weights a little, and from_scratch draws them at random; remove one"
             )
         return self
@@ -98,10 +100,10 @@ class Teacher(Model):
     @model_validator(mode="after")
     def _either_here_or_there(self) -> Teacher:
         if self.quantize is not None and self.from_scratch:
-            raise ValueError("quantize: there are no weights to read with from_scratch = true; remove one of them")
+            raise UserError("quantize: there are no weights to read with from_scratch = true; remove one of them")
         if self.url is None:
             if self.server != Server():
-                raise ValueError("server: says how a server is asked; give its url as well, or remove the table")
+                raise UserError("server: says how a server is asked; give its url as well, or remove the table")
             return self
         # Compared with the defaults, since a recipe that is read back from a run names every field.
         local = (
@@ -115,7 +117,7 @@ class Teacher(Model):
         )
         given = [name for name in local if getattr(self, name) != type(self).model_fields[name].default]
         if given:
-            raise ValueError(
+            raise UserError(
                 f"{', '.join(given)}: the server decides that; remove them, or remove url for a local teacher"
             )
         return self
@@ -172,7 +174,7 @@ class Probe(Section):
     @model_validator(mode="after")
     def _fixed_states_are_the_students(self) -> Probe:
         if "fixed" in self.states and "student" not in self.states:
-            raise ValueError('states: "fixed" are recorded when the student\'s own are probed: add "student"')
+            raise UserError('states: "fixed" are recorded when the student\'s own are probed: add "student"')
         return self
 
 
@@ -260,16 +262,14 @@ class Recipe(Section):
     def _consistent(self) -> Recipe:
         names = [stage.name for stage in self.stages]
         if len(set(map(same_file, names))) != len(names):
-            raise ValueError(
-                f"stages must have different names, and not by capitals alone; theirs are {in_toml(names)}"
-            )
+            raise UserError(f"stages must have different names, and not by capitals alone; theirs are {in_toml(names)}")
         for i, stage in enumerate(self.stages):
             if stage.type in ("td", "opd") and self.teacher is None:
-                raise ValueError(f"stages.{i} ({stage.type}) needs a teacher: add a [teacher] table with its model")
+                raise UserError(f"stages.{i} ({stage.type}) needs a teacher: add a [teacher] table with its model")
             if stage.type == "opd" and stage.objective.type == "policy_gradient":
                 drawn, read = stage.rollout.temperature, self.support.temperature
                 if drawn != read:
-                    raise ValueError(
+                    raise UserError(
                         f"stages.{i}.rollout.temperature = {drawn:g}, support.temperature = {read:g}: the tokens of a "
                         '"policy_gradient" objective are drawn from the distribution that it is about; make them equal'
                     )
@@ -279,7 +279,7 @@ class Recipe(Section):
         if self.teacher is not None and self.teacher.url is not None:
             self._check_server(self.teacher.server)
         if self.probe is not None and self.teacher is None:
-            raise ValueError("[probe] measures overlap with a teacher: add a [teacher] table, or remove [probe]")
+            raise UserError("[probe] measures overlap with a teacher: add a [teacher] table, or remove [probe]")
         return self
 
     @property
@@ -289,34 +289,34 @@ class Recipe(Section):
 
     def _check_evaluations(self) -> None:
         if self.further_evaluations and self.evaluation is None:
-            raise ValueError("further_evaluations: make one of these sets the main one, as [evaluation]")
+            raise UserError("further_evaluations: make one of these sets the main one, as [evaluation]")
         names = [section.name for section in self.evaluations]
         if len(set(map(same_file, names))) != len(names):
-            raise ValueError(
+            raise UserError(
                 "evaluation and further_evaluations must have different names, and not by capitals alone; theirs are "
                 f"{in_toml(names)}"
             )
         best = self.checkpoint.best
         if best is not None and best not in names:
             there = f"there are {in_toml(names)}" if names else "add an [evaluation]"
-            raise ValueError(f"checkpoint.best: no evaluation set is named {in_toml(best)}; {there}")
+            raise UserError(f"checkpoint.best: no evaluation set is named {in_toml(best)}; {there}")
 
     def _check_server(self, server: Server) -> None:
         """Refuse what a server's lists of best tokens cannot give."""
         k, temperature, m = self.support.k, self.support.temperature, server.top_logprobs
         if temperature != 1.0:
-            raise ValueError(
+            raise UserError(
                 f"support.temperature = {temperature:g}: a server's log-probabilities are at temperature 1; remove it, "
                 "or use a local teacher (remove teacher.url)"
             )
         if m is not None and m < k:
-            raise ValueError(f"teacher.server.top_logprobs = {m} is fewer than support.k = {k}; raise it, or lower k")
+            raise UserError(f"teacher.server.top_logprobs = {m} is fewer than support.k = {k}; raise it, or lower k")
         for i, stage in enumerate(self.stages):
             if stage.type == "opd" and (stage.objective.type, getattr(stage.objective, "support", "")) != (
                 "divergence",
                 "teacher",
             ):
-                raise ValueError(
+                raise UserError(
                     f"stages.{i}.objective: a server shows the teacher's best tokens, not what it thinks of the "
                     'student\'s. Set type = "divergence" and support = "teacher" there, or use a local teacher '
                     "(remove teacher.url)"
@@ -327,15 +327,15 @@ class Recipe(Section):
         try:
             gate.build()
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
+            raise UserError(f"{where}: {error}") from error
         names = statistics_read(gate)
         if not names:
             return
         if self.probe is None:
-            raise ValueError(f"{where} reads probes: add a [probe] table with a manifest")
+            raise UserError(f"{where} reads probes: add a [probe] table with a manifest")
         served = self.teacher is not None and self.teacher.url is not None
         if served and (doubts := doubtful_readings(gate)):
-            raise ValueError(f"{where}: {'; '.join(doubts)}")
+            raise UserError(f"{where}: {'; '.join(doubts)}")
         readings = self.probe.readings(served=served)
         readings += tuple(evaluation_reading(section.name) for section in self.evaluations)
         for name in names:
@@ -343,8 +343,8 @@ class Recipe(Section):
                 near = difflib.get_close_matches(name, readings, n=1)
                 hint = f'did you mean "{near[0]}"?' if near else "names are those of overlap.measure, as union_size"
                 states = in_toml(self.probe.states)
-                raise ValueError(f"{where}: the probe has no statistic {in_toml(name)} on its states {states}; {hint}")
+                raise UserError(f"{where}: the probe has no statistic {in_toml(name)} on its states {states}; {hint}")
         if unreachable := out_of_reach(gate, self.support.k):
-            raise ValueError(f"{where}: {'; '.join(unreachable)}")
+            raise UserError(f"{where}: {'; '.join(unreachable)}")
         if self.probe.max_utterances == 1 and not opens_without_intervals(gate):
-            raise ValueError(f"probe.max_utterances = 1: {where} {NEEDS_INTERVALS}")
+            raise UserError(f"probe.max_utterances = 1: {where} {NEEDS_INTERVALS}")

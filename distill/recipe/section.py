@@ -5,6 +5,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from overlap.errors import UserError
+
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
@@ -21,16 +23,16 @@ _JOINERS = "\u200c\u200d"  # invisible, and letters of some scripts are not the 
 def _file_name(name: str) -> str:
     """A name that can stand in the names of files everywhere, and as text on every page."""
     if not name.strip() or name != name.strip() or name.strip(".") != name:
-        raise ValueError(f"{name!r} is empty, or begins or ends with a blank or a dot; files are named after it")
+        raise UserError(f"{name!r} is empty, or begins or ends with a blank or a dot; files are named after it")
     for character in name:
         hidden = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in _JOINERS
         if hidden or character in _RESERVED:
             what = f"the control character U+{ord(character):04X}" if hidden else repr(character)
-            raise ValueError(
+            raise UserError(
                 f"{name!r} has {what}; files are named after it, so leave out control characters and any of {_RESERVED}"
             )
     if len(name.encode()) > LONGEST_NAME:
-        raise ValueError(f"{name[:20]!r}… is longer than {LONGEST_NAME} bytes; files are named after it")
+        raise UserError(f"{name[:20]!r}… is longer than {LONGEST_NAME} bytes; files are named after it")
     return name
 
 

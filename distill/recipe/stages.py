@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
+from overlap.errors import UserError
+
 from .augmentation import AugmentationConfig
 from .filters import Filters, Limit
 from .gates import FixedStepsGate, GateConfig
@@ -153,7 +155,7 @@ class DivergenceObjective(Section):
     @model_validator(mode="after")
     def _something_lies_outside(self) -> DivergenceObjective:
         if self.tail and self.support == "vocabulary":
-            raise ValueError('tail: nothing lies outside support = "vocabulary"; leave tail out')
+            raise UserError('tail: nothing lies outside support = "vocabulary"; leave tail out')
         return self
 
 
@@ -179,7 +181,7 @@ def _named(value: Any) -> Any:
         return value
     if value not in NAMED_OBJECTIVES:
         names = ", ".join(f'"{name}"' for name in NAMED_OBJECTIVES)
-        raise ValueError(f'"{value}" is no objective; write {names}, or a table such as {{ type = "divergence" }}')
+        raise UserError(f'"{value}" is no objective; write {names}, or a table such as {{ type = "divergence" }}')
     return NAMED_OBJECTIVES[value]
 
 
@@ -234,7 +236,7 @@ class OnPolicyStage(StageBase):
     @model_validator(mode="after")
     def _there_is_other_audio_to_hear(self) -> OnPolicyStage:
         if self.teacher_hears == "augmented" and not self.augment:
-            raise ValueError('teacher_hears = "augmented": the stage augments nothing; add [[stages.augment]]')
+            raise UserError('teacher_hears = "augmented": the stage augments nothing; add [[stages.augment]]')
         return self
 
     @model_validator(mode="after")
@@ -242,12 +244,12 @@ class OnPolicyStage(StageBase):
         if self.objective.type != "policy_gradient":
             return self
         if not self.rollout.sample:
-            raise ValueError(
+            raise UserError(
                 'objective: "policy_gradient" is an average over drawn tokens; set rollout.sample = true, or choose a '
                 '"divergence"'
             )
         if self.off_policy:
-            raise ValueError(
+            raise UserError(
                 'off_policy: "policy_gradient" needs tokens that the student drew; leave off_policy out, or choose a '
                 '"divergence"'
             )

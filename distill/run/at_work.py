@@ -22,13 +22,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from overlap.errors import UserError
+
 BEAT_SECONDS = 5.0
 """Between two signs of life."""
 PATIENCE_SECONDS = 30.0
 """For a sign of life of a process on another machine, longer than network file systems keep what they read."""
 
 
-class AtWorkError(ValueError):
+class AtWorkError(UserError):
     """Another process is at work there; the message says which, since when, and what to do."""
 
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 
+from overlap.errors import UserError
+
 from ..files import writing
 from ..models.files import damage
 from ..models.lora import FOLDER, has_adapters, merged, save_adapters
@@ -27,7 +29,7 @@ OPTIMIZER = "optimizer.pt"
 _NAME = re.compile(r"step-(\d{6,})")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint that a run cannot go on from; the message names the file, and where the run can go on."""
 
 

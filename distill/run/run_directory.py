@@ -17,6 +17,8 @@ from typing import Any
 
 import pandas as pd
 
+from overlap.errors import UserError
+
 from ..files import first_line, writing
 from ..places import require_writable
 from .at_work import at_work, refuse_if_at_work
@@ -27,7 +29,7 @@ LOCK, PROCESS = ".lock", "process.json"
 """What a process that works on a run locks, and where it says who it is."""
 
 
-class RunDirectoryError(ValueError):
+class RunDirectoryError(UserError):
     """A directory that cannot take or give a run; the message says why and what to do."""
 
 

@@ -20,6 +20,8 @@ from math import inf
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from overlap.errors import UserError
+
 from ..data.audio import AudioError
 from ..data.manifest import Utterance
 from ..data.stored_audio import StoredAudio
@@ -91,7 +93,7 @@ def read_training_data(model: str | Path) -> TrainingData | None:
     """What the model in a folder was trained on, or None where that is not written there.
 
     Raises:
-        ValueError: The file is damaged or of a newer version.
+        UserError: The file is damaged or of a newer version.
     """
     path = Path(model) / FILE
     if not path.is_file():
@@ -99,14 +101,14 @@ def read_training_data(model: str | Path) -> TrainingData | None:
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
         if read["format"] != FORMAT:
-            raise ValueError(f"format {read['format']!r}, and this version reads {FORMAT}")
+            raise UserError(f"format {read['format']!r}, and this version reads {FORMAT}")
         audio = {
             file: tuple((float(one[0]), float(one[1]) if len(one) > 1 else inf) for one in stretches)
             for file, stretches in read["audio"].items()
         }
         return TrainingData(audio, tuple(read["sources"]))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: cannot be read as a model's training data ({error}); restore the file, or remove it if "
             "nothing is to be known of what the model was trained on"
         ) from error

@@ -10,6 +10,7 @@ from torch import Tensor
 
 import overlap
 from overlap.core.topk import Support
+from overlap.errors import UserError
 from overlap.estimates.group_sums import GroupSums
 
 from ..data.batch import Batch
@@ -20,7 +21,7 @@ from ..timing import Stopwatch
 from .pair import Pair
 
 
-class LogitsError(ValueError):
+class LogitsError(UserError):
     """A model whose scores are not numbers."""
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import overlap
+from overlap.errors import UserError
 from overlap.vocab.alignment import Alignment
 from overlap.vocab.coverage import Coverage
 from overlap.vocab.token_bytes import TokenBytes, token_bytes
@@ -19,7 +20,7 @@ from ..models.vocabulary import Tokens
 from ..teacher import ServedTeacher
 
 
-class PairError(ValueError):
+class PairError(UserError):
     """Two models that cannot be compared token by token; the message says what to do."""
 
 

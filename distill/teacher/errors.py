@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from overlap.errors import UserError
+
 LONGEST_QUOTE = 500
 
 
-class ServerError(ValueError):
+class ServerError(UserError):
     """A server that did not answer as it should; the message names URL, status, utterance and remedy.
 
     Attributes:

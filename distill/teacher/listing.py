@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from overlap.errors import UserError
+
 MASS_SLACK = 1e-3
 """By how much listed probabilities may exceed 1: servers compute in half precision and round what they print."""
 
 
-class ListingError(ValueError):
+class ListingError(UserError):
     """A server's list that is not what was asked for; whoever asked adds URL and utterance."""
 
 

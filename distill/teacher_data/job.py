@@ -79,7 +79,7 @@ def run_job(
         progress: Called with utterances done, at the start and after each batch.
 
     Raises:
-        ValueError: The journal is of another job or damaged; names file, line and field.
+        UserError: The journal is of another job or damaged; names file, line and field.
         AudioError: Audio that cannot be used, unless it is skipped.
     """
     seconds, rows = _durations(utterances, skip_unusable)

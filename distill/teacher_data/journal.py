@@ -12,6 +12,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from overlap.errors import UserError
+
 from ..files import writing
 from ..run.run_directory import write_atomically
 
@@ -24,7 +26,7 @@ def unread_at_first(path: Path) -> frozenset[str] | None:
     """Ids of the utterances that could not be read when a journal was begun; None where there is no journal.
 
     Raises:
-        ValueError: Its first line is damaged.
+        UserError: Its first line is damaged.
     """
     first = path.read_bytes().split(b"\n", 1) if path.exists() else []
     if len(first) < 2:
@@ -54,7 +56,7 @@ def open_journal(
         Rows of each batch done, each with its `id`: the planned ones, then those of utterances that were mended.
 
     Raises:
-        ValueError: It was written under other settings or for other batches, or is damaged; names file, line and field.
+        UserError: It was written under other settings or for other batches, or is damaged; names file, line and field.
     """
     content = path.read_bytes() if path.exists() else b""
     lines = [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
@@ -80,7 +82,7 @@ def open_journal(
         else:
             expected = [id_ for id_ in ids or () if id_ in again]
         if ids != expected:
-            raise ValueError(f"{path}:{number}: holds utterances {_short(ids)}, not {_short(expected)}; {_REMEDY}")
+            raise UserError(f"{path}:{number}: holds utterances {_short(ids)}, not {_short(expected)}; {_REMEDY}")
     if (kept := b"".join(lines)) != content:
         write_atomically(path, kept)
     return done
@@ -100,14 +102,14 @@ def _parsed(path: Path, number: int, line: bytes) -> Any:
     try:
         return json.loads(line)
     except ValueError as error:
-        raise ValueError(f"{path}:{number}: not a line of JSON ({error}); {_REMEDY}") from error
+        raise UserError(f"{path}:{number}: not a line of JSON ({error}); {_REMEDY}") from error
 
 
 def _check_settings(path: Path, found: Any, settings: dict[str, Any]) -> None:
     found = found if isinstance(found, dict) else {}
     for key, value in settings.items():
         if found.get(key) != value:
-            raise ValueError(
+            raise UserError(
                 f"{path}:1: written by {found.get('author')!r} under other settings: {key} is {found.get(key)!r}, not "
                 f"{value!r}; {_REMEDY}"
             )

@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from overlap.errors import UserError
+
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.batching import padding_share
@@ -48,7 +50,7 @@ REFERENCE = "reference"
 """A further field of the manifest: the text that stood there before."""
 
 
-class TeacherDataError(ValueError):
+class TeacherDataError(UserError):
     """Teacher data that cannot be had; the message says why and what to do."""
 
 
@@ -121,7 +123,7 @@ def teacher_data(
         progress: Called with utterances done, at the start and after each batch.
 
     Raises:
-        ValueError: The journal is another job's or damaged; names file, line and field.
+        UserError: The journal is another job's or damaged; names file, line and field.
         AudioError: Audio that cannot be used, unless the filters drop it.
     """
     who, transcription = identity(teacher), settled(transcription, utterances)
@@ -198,7 +200,7 @@ def transcribe_manifest(
         ManifestError, AudioError, ModelError, ServerError: What cannot be read or asked.
         AtWorkError: Another process writes to that output.
         WriteError: The disk is full; the same call again goes on.
-        ValueError: The journal is another job's or damaged; names file, line and field.
+        UserError: The journal is another job's or damaged; names file, line and field.
     """
     output, filters = Path(output), filters or Filters()
     if output.exists() and not journal_of(output).exists():

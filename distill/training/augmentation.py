@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from overlap.errors import UserError
+
 from ..data.backgrounds import background_files
 from ..data.batch import Batch
 from ..data.sampling import seed_of
@@ -21,7 +23,7 @@ from ..recipe.augmentation import AugmentationConfig, Noise, SpecAugment
 SAMPLING_RATE = 16_000
 
 
-class AugmentationError(ValueError):
+class AugmentationError(UserError):
     """An augmentation that cannot be made; the message names the field and the remedy."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from overlap.errors import UserError
 
-class TrainingError(RuntimeError):
+
+class TrainingError(UserError):
     """A run that cannot go on; what it wrote so far stays."""

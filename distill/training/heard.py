@@ -75,7 +75,7 @@ def heard_before(
         as of prompts for text models, are not, since prompts are not recorded.
 
     Raises:
-        ValueError: The file of a model is damaged.
+        UserError: The file of a model is damaged.
         AudioError: Audio cannot be read.
     """
     tested = [
@@ -132,7 +132,7 @@ class TrainedOn:
             entered: Indices of the stages, in order.
 
         Raises:
-            ValueError: What lies beside the student's weights is damaged.
+            UserError: What lies beside the student's weights is damaged.
             AudioError: Audio cannot be read.
         """
         key = tuple(entered)

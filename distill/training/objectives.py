@@ -10,6 +10,7 @@ from torch import Tensor
 
 import overlap
 from overlap.core.topk import Support
+from overlap.errors import UserError
 from overlap.losses.divergence_on_set import set_mass
 
 from ..recipe import DivergenceObjective, Objective, PolicyGradientObjective
@@ -111,10 +112,10 @@ def listed_objective(comparison: ListedComparison, objective: DivergenceObjectiv
         objective: One with `support = "teacher"`.
 
     Raises:
-        ValueError: Another support.
+        UserError: Another support.
     """
     if objective.support != "teacher":
-        raise ValueError(f"objective: a served teacher has no support {objective.support!r}, only its own (teacher)")
+        raise UserError(f"objective: a served teacher has no support {objective.support!r}, only its own (teacher)")
     rows, pair, teachers = comparison.used, comparison.pair, comparison.sets[1]
     student, ids, valid = comparison.student_logits[rows], teachers.ids[rows], teachers.valid[rows]
     log_p = overlap.set_logprobs(student, ids, valid, tail=objective.tail, admissible=~pair.blocked)

@@ -72,7 +72,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     Raises:
         FileNotFoundError, ManifestError, AudioError, AugmentationError, MissingExtraError, ModelError, PairError,
             ServerError: Whatever does not fit, with the remedy.
-        ValueError: What lies beside a model's weights about its training is damaged.
+        UserError: What lies beside a model's weights about its training is damaged.
     """
     require_files(recipe)
     stages = tuple(_read(stage.manifest) for stage in recipe.stages)

@@ -30,7 +30,7 @@ def stage_utterances(setup: Setup, index: int, run: RunDirectory, observer: Obse
 
     Raises:
         TeacherDataError: The filters dropped everything.
-        ValueError: The transcripts kept there are another teacher's or of other utterances.
+        UserError: The transcripts kept there are another teacher's or of other utterances.
     """
     utterances = _taught(setup, index, run, observer)
     stage = setup.recipe.stages[index]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from overlap.errors import UserError
 from overlap.vocab.vocabulary_map import VocabularyMap
 
 _SLACK = 1e-6
@@ -73,7 +74,7 @@ def check_listing(
     """Refuse a list that cannot be the best tokens of a distribution.
 
     Raises:
-        ValueError: naming what was received, the first position concerned and the remedy.
+        UserError: naming what was received, the first position concerned and the remedy.
     """
     for name, tensor, kind in (("teacher_ids", ids, "torch.int64"), ("teacher_logprobs", log_q, "floating-point")):
         fits = isinstance(tensor, Tensor) and (
@@ -81,16 +82,16 @@ def check_listing(
         )
         if not fits or tensor.ndim == 0 or tensor.shape[:-1] != shape or tensor.shape[-1] == 0:
             received = f"{tensor.dtype} {list(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise ValueError(
+            raise UserError(
                 f"{name}: expected a {kind} tensor of shape {[*shape, 'm']} with m >= 1 slots a position, "
                 f"received {received}; pad shorter lists with id -1"
             )
     if ids.shape != log_q.shape:
-        raise ValueError(
+        raise UserError(
             f"teacher_logprobs: expected the shape of teacher_ids {list(ids.shape)}, received {list(log_q.shape)}"
         )
     if not 0 <= tolerance < 1:
-        raise ValueError(f"tolerance: expected nats from 0 to below 1, received {tolerance!r}")
+        raise UserError(f"tolerance: expected nats from 0 to below 1, received {tolerance!r}")
     given = (ids >= 0) & mask[..., None]
     log_q = torch.where(given, log_q.double(), -torch.inf)
     _refuse(
@@ -122,4 +123,4 @@ def _refuse(bad: Tensor, message: str) -> None:
     """Raise where any slot is bad, naming the first position."""
     if bad.any():
         first = tuple(int(i) for i in bad.any(-1).nonzero()[0])
-        raise ValueError(f"{message}; {int(bad.any(-1).sum())} positions, the first at index {first}")
+        raise UserError(f"{message}; {int(bad.any(-1).sum())} positions, the first at index {first}")

@@ -77,7 +77,7 @@ class OverlapBounds:
             seed: of the resampling; both ends share the resamples.
 
         Raises:
-            ValueError: if groups do not fit the leading shape.
+            UserError: if groups do not fit the leading shape.
         """
         if groups is None:
             groups = torch.arange(self.mask.shape[0] if self.mask.ndim else 1)
@@ -150,7 +150,7 @@ def measure_bounds(
         Both ends on the student's device, without gradient.
 
     Raises:
-        ValueError: on shapes, dtypes or sizes that do not fit, an id listed twice, NaN or positive log-probabilities,
+        UserError: on shapes, dtypes or sizes that do not fit, an id listed twice, NaN or positive log-probabilities,
             and lists that no distribution has: more mass than 1, or more missing than the unlisted tokens can hold.
     """
     student_logits = as_tensor(student_logits, "student_logits")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from overlap.core.chunking import Index
 from overlap.core.layouts import plain
+from overlap.errors import UserError
 
 TensorLike = Tensor | np.ndarray | Any
 """A torch tensor, a numpy array, or an object that speaks DLPack (a jax or cupy array, say)."""
@@ -21,20 +22,20 @@ def as_tensor(value: TensorLike, name: str) -> Tensor:
     """Take what `TensorLike` allows, without a copy where memory can be shared.
 
     Raises:
-        ValueError: naming what was received; for kinds of tensors see `overlap.core.layouts.plain`.
+        UserError: naming what was received; for kinds of tensors see `overlap.core.layouts.plain`.
     """
     if isinstance(value, Tensor):
         return plain(value, name)
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "fiub":
-            raise ValueError(f"{name}: expected an array of numbers, received numpy dtype {value.dtype}")
+            raise UserError(f"{name}: expected an array of numbers, received numpy dtype {value.dtype}")
         writable = (
             value if value.flags.writeable and value.dtype.isnative else value.astype(value.dtype.newbyteorder("="))
         )
         return torch.from_numpy(np.ascontiguousarray(writable) if min(writable.strides, default=0) < 0 else writable)
     if hasattr(value, "__dlpack__"):
         return torch.from_dlpack(value)
-    raise ValueError(
+    raise UserError(
         f"{name}: expected a torch.Tensor of shape [..., V], a numpy array or a DLPack object, received "
         f"{type(value).__name__}"
     )
@@ -44,17 +45,17 @@ def check_logits(logits: Tensor, name: str) -> None:
     """Refuse anything but floating-point ``[..., V]`` logits.
 
     Raises:
-        ValueError: naming what was received and what to pass instead.
+        UserError: naming what was received and what to pass instead.
     """
     if not isinstance(logits, Tensor):
-        raise ValueError(f"{name}: expected a torch.Tensor of shape [..., V], received {type(logits).__name__}")
+        raise UserError(f"{name}: expected a torch.Tensor of shape [..., V], received {type(logits).__name__}")
     if not logits.is_floating_point():
-        raise ValueError(
+        raise UserError(
             f"{name}: expected floating-point logits, received {logits.dtype}; "
             "pass the model's raw scores, not token ids"
         )
     if logits.ndim == 0 or logits.shape[-1] == 0:
-        raise ValueError(
+        raise UserError(
             f"{name}: expected shape [..., V] with V >= 1, received {list(logits.shape)}; "
             "the last axis is the vocabulary"
         )
@@ -64,10 +65,10 @@ def check_leading(logits: Tensor, name: str, shape: torch.Size) -> None:
     """Refuse scores at other positions than the student's.
 
     Raises:
-        ValueError: naming both shapes.
+        UserError: naming both shapes.
     """
     if logits.shape[:-1] != shape:
-        raise ValueError(
+        raise UserError(
             f"{name}: expected the student's leading shape {list(shape)}, received {list(logits.shape[:-1])}; score "
             "the same positions with both models"
         )
@@ -82,15 +83,15 @@ def check_mask(mask: Tensor | None, shape: torch.Size, device: torch.device) -> 
         device: where the logits are.
 
     Raises:
-        ValueError: if the mask is not boolean or not of the leading shape.
+        UserError: if the mask is not boolean or not of the leading shape.
     """
     if mask is None:
         return torch.ones(shape, dtype=torch.bool, device=device)
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         received = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(f"mask: expected a torch.bool tensor, received {received}; pass mask.bool() or mask != 0")
+        raise UserError(f"mask: expected a torch.bool tensor, received {received}; pass mask.bool() or mask != 0")
     if mask.shape != shape:
-        raise ValueError(
+        raise UserError(
             f"mask: expected the logits' leading shape {list(shape)}, received {list(mask.shape)}; "
             "give one boolean a position"
         )
@@ -101,12 +102,12 @@ def check_k(k: int, n_admissible: int, name: str) -> None:
     """Refuse a k that is not an integer from 1 to the number of admissible tokens.
 
     Raises:
-        ValueError: naming k and the number of admissible tokens.
+        UserError: naming k and the number of admissible tokens.
     """
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ValueError(f"k: expected an integer of at least 1, received {k!r}")
+        raise UserError(f"k: expected an integer of at least 1, received {k!r}")
     if k > n_admissible:
-        raise ValueError(
+        raise UserError(
             f"k: received {k}, but {name} have only {n_admissible} admissible tokens "
             "(the vocabulary less the blocked ids); choose a smaller k or block fewer ids"
         )
@@ -134,7 +135,7 @@ def admissible_ids(
         ``[V]`` bool, True where the token is admissible; None when nothing is blocked.
 
     Raises:
-        ValueError: if blocked is anything but ids of 0 … V − 1 or a mask of width V.
+        UserError: if blocked is anything but ids of 0 … V − 1 or a mask of width V.
     """
     if blocked is None:
         return None
@@ -144,13 +145,13 @@ def admissible_ids(
     if ids.dtype == torch.bool and ids.shape == (vocabulary,):
         return ~ids.to(device) if ids.any() else None
     if ids.dtype == torch.bool or ids.is_floating_point() or ids.is_complex() or ids.ndim != 1:
-        raise ValueError(
+        raise UserError(
             f"{name}: expected a one-axis sequence of token ids or a bool mask [{vocabulary}] over the {whose}'s "
             f"vocabulary, received {ids.dtype} of shape {list(ids.shape)}"
         )
     outside = ids[(ids < 0) | (ids >= vocabulary)]
     if outside.numel():
-        raise ValueError(
+        raise UserError(
             f"{name}: {outside.numel()} of {ids.numel()} ids are outside the {whose}'s vocabulary of {vocabulary} "
             f"(valid: 0 to {vocabulary - 1}), the first is {int(outside[0])}; "
             "drop them, or pass logits of the padded width"
@@ -172,13 +173,13 @@ def refuse_undefined(peaks: Tensor, index: Index, name: str) -> None:
         name: of the logits.
 
     Raises:
-        ValueError: saying how many positions are affected and which is the first.
+        UserError: saying how many positions are affected and which is the first.
     """
     bad = ~peaks.isfinite()
     if not bad.any():
         return
     first = tuple(int(axis[bad][0]) for axis in index)
-    raise ValueError(
+    raise UserError(
         f"{name}: {int(bad.sum())} of {peaks.numel()} unmasked positions hold NaN, +inf or no finite admissible score, "
         f"the first at index {first}; mask these positions or find where the model diverges"
     )

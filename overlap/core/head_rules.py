@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from overlap.errors import UserError
+
 _COHERE = ("CohereForCausalLM", "Cohere2ForCausalLM", "Cohere2MoeForCausalLM")
 _GEMMA = (
     "Gemma2ForCausalLM",
@@ -51,7 +53,7 @@ def after_the_layer(model: Any) -> tuple[float, float | None]:
     """By what a model multiplies the output of its layer, and where it caps it then (None: nowhere).
 
     Raises:
-        ValueError: if a key of its configuration looks as if it did something to the logits and its class is not known.
+        UserError: if a key of its configuration looks as if it did something to the logits and its class is not known.
     """
     name, configs = type(model).__name__, list(_configs(model.config))
     known = _RULES.get(name)
@@ -71,7 +73,7 @@ def after_the_layer(model: Any) -> tuple[float, float | None]:
     }
     if doubtful or family in _SCALED_BEFORE:
         said = ", ".join(f"{key} = {value!r}" for key, value in doubtful.items()) or f"its family, {family}"
-        raise ValueError(
+        raise UserError(
             f"head: {name} may scale or cap its logits ({said}) in a way that is not known here; compare its logits "
             "with its layer's output, and pass overlap.Head(weight, bias, scale=…, softcap=…)"
         )

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, TypeGuard
 import torch
 from torch import Tensor
 
+from overlap.errors import UserError
+
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
@@ -24,27 +26,27 @@ def plain(tensor: Tensor, name: str) -> Tensor:
         name: of the argument, for messages.
 
     Raises:
-        ValueError: if it is nested, sparse, quantized, in a format of 8 bits or fewer, without memory (on the meta
+        UserError: if it is nested, sparse, quantized, in a format of 8 bits or fewer, without memory (on the meta
             device), or parted along an axis of positions; says what to pass instead.
     """
     if not isinstance(tensor, Tensor):
-        raise ValueError(f"{name}: expected a torch.Tensor, received {type(tensor).__name__}")
+        raise UserError(f"{name}: expected a torch.Tensor, received {type(tensor).__name__}")
     if _is_distributed(tensor):
         tensor = _whole(tensor, name)
     if tensor.is_nested:
-        raise ValueError(
+        raise UserError(
             f"{name}: received a nested tensor; pass torch.nested.to_padded_tensor(…, padding=0.0) with a mask, or its "
             "values() as one row with the groups of overlap.packed_groups"
         )
     if tensor.layout is not torch.strided:
-        raise ValueError(f"{name}: received a tensor of layout {tensor.layout}; pass its to_dense()")
+        raise UserError(f"{name}: received a tensor of layout {tensor.layout}; pass its to_dense()")
     if tensor.is_quantized or tensor.dtype in _SCALED:
-        raise ValueError(
+        raise UserError(
             f"{name}: received {tensor.dtype}, whose scale is kept elsewhere; undo the scale in torch.bfloat16 or "
             "torch.float32 and pass that"
         )
     if tensor.is_meta:
-        raise ValueError(f"{name}: received a tensor on the meta device, which holds no numbers; load the model first")
+        raise UserError(f"{name}: received a tensor on the meta device, which holds no numbers; load the model first")
     return tensor
 
 
@@ -67,7 +69,7 @@ def _whole(tensor: "DTensor", name: str) -> Tensor:
     axes = [placement.dim % tensor.ndim for placement in tensor.placements if isinstance(placement, Shard)]
     parted = [axis for axis in axes if axis != tensor.ndim - 1]
     if parted:
-        raise ValueError(
+        raise UserError(
             f"{name}: received a DTensor whose axis {parted[0]} is parted over ranks; pass its to_local() with this "
             "rank's mask and tokens, and add the ranks up with OverlapMeter.reduce()"
         )

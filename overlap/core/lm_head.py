@@ -10,6 +10,7 @@ from overlap.core.buffers import Scratch
 from overlap.core.chunking import slices
 from overlap.core.head_rules import after_the_layer
 from overlap.core.layouts import plain_parameter
+from overlap.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,25 +31,25 @@ class Head:
 
     def __post_init__(self) -> None:
         if self.weight.ndim != 2 or not self.weight.is_floating_point():
-            raise ValueError(
+            raise UserError(
                 f"head: expected a floating-point weight [V, H], received {list(self.weight.shape)} of "
                 f"{self.weight.dtype}"
             )
         if self.bias is not None and self.bias.shape != self.weight.shape[:1]:
-            raise ValueError(
+            raise UserError(
                 f"head: expected a bias [{self.weight.shape[0]}] for the weight {list(self.weight.shape)}, received "
                 f"{list(self.bias.shape)}"
             )
         for name, value in (("scale", self.scale), ("softcap", self.softcap)):
             if value is not None and not 0 < value < float("inf"):
-                raise ValueError(f"head: expected a {name} that is a finite number above 0, received {value!r}")
+                raise UserError(f"head: expected a {name} that is a finite number above 0, received {value!r}")
 
     @classmethod
     def from_layer(cls, head: "Head | nn.Module | Tensor", name: str) -> "Head":
         """Take a model's output layer, its weight alone, or a whole model, see `from_model`.
 
         Raises:
-            ValueError: if it is anything else; ``name`` says which head.
+            UserError: if it is anything else; ``name`` says which head.
         """
         if isinstance(head, Head):
             return head
@@ -59,7 +60,7 @@ class Head:
             return cls(plain_parameter(head, name))
         if isinstance(head, nn.Module) and hasattr(head, "get_output_embeddings") and hasattr(head, "config"):
             return cls.from_model(head)
-        raise ValueError(
+        raise UserError(
             f"{name}: expected a model, torch.nn.Linear, a weight [V, H] or overlap.Head(weight, bias), received "
             f"{type(head).__name__}; a head that is not linear has to give its logits"
         )
@@ -74,12 +75,12 @@ class Head:
         decoder.
 
         Raises:
-            ValueError: if the model has no output layer, one that is not linear, or a key in its configuration that
+            UserError: if the model has no output layer, one that is not linear, or a key in its configuration that
                 looks as if it changed the logits while its class is not known.
         """
         layer = model.get_output_embeddings()
         if not isinstance(layer, nn.Linear):
-            raise ValueError(
+            raise UserError(
                 f"head: expected a model whose get_output_embeddings() is torch.nn.Linear, received "
                 f"{type(model).__name__} with {type(layer).__name__}; pass overlap.Head(weight, bias, …)"
             )
@@ -104,13 +105,13 @@ class Head:
         """Refuse hidden states that are not floating-point ``[..., H]``.
 
         Raises:
-            ValueError: naming what was received and what is expected.
+            UserError: naming what was received and what is expected.
         """
         if not isinstance(hidden, Tensor) or not hidden.is_floating_point():
             received = hidden.dtype if isinstance(hidden, Tensor) else type(hidden).__name__
-            raise ValueError(f"{name}: expected a floating-point torch.Tensor of hidden states, received {received}")
+            raise UserError(f"{name}: expected a floating-point torch.Tensor of hidden states, received {received}")
         if hidden.ndim == 0 or hidden.shape[-1] != self.size:
-            raise ValueError(
+            raise UserError(
                 f"{name}: expected hidden states [..., {self.size}] for a head of weight {list(self.weight.shape)}, "
                 f"received {list(hidden.shape)}; pass the states that the output layer takes, after the last norm"
             )

@@ -13,6 +13,7 @@ from torch import Tensor
 from overlap.core.checks import admissible_ids, as_tensor, check_k, check_logits, check_mask, refuse_undefined
 from overlap.core.chunking import chunks
 from overlap.core.topk_kernel import NONE, block_maxima, ranked, touched_blocks
+from overlap.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class Support:
 
     def __post_init__(self) -> None:
         if self.ids.dtype != torch.long or self.valid.dtype != torch.bool or self.ids.shape != self.valid.shape:
-            raise ValueError(
+            raise UserError(
                 "Support: expected ids [..., k] of torch.int64 and valid [..., k] of torch.bool, received "
                 f"{list(self.ids.shape)} of {self.ids.dtype} and {list(self.valid.shape)} of {self.valid.dtype}"
             )
@@ -65,7 +66,7 @@ def top_k(
         A support of width k on the logits' device, without gradient.
 
     Raises:
-        ValueError: on malformed arguments, k above the number of admissible tokens, or NaN, +inf or only −inf at an
+        UserError: on malformed arguments, k above the number of admissible tokens, or NaN, +inf or only −inf at an
         unmasked position.
     """
     logits = as_tensor(logits, "logits")
@@ -135,7 +136,7 @@ def union(student: Support, teacher: Support) -> Support:
         Width k_S + k_T.
 
     Raises:
-        ValueError: if the leading shapes differ.
+        UserError: if the leading shapes differ.
     """
     ids, valid = _joined(student, teacher)
     return Support(ids, valid, _either_tie(student, teacher)).keep(~_repeated(ids, valid))
@@ -152,7 +153,7 @@ def intersection(student: Support, teacher: Support) -> Support:
         Width k_S, in the student's order.
 
     Raises:
-        ValueError: if the leading shapes differ.
+        UserError: if the leading shapes differ.
     """
     shared = _repeated(*_joined(teacher, student))[..., teacher.ids.shape[-1] :]
     return Support(student.ids, student.valid, _either_tie(student, teacher)).keep(shared)
@@ -160,7 +161,7 @@ def intersection(student: Support, teacher: Support) -> Support:
 
 def _joined(first: Support, second: Support) -> tuple[Tensor, Tensor]:
     if first.ids.shape[:-1] != second.ids.shape[:-1]:
-        raise ValueError(
+        raise UserError(
             f"supports: expected one leading shape, received {list(first.ids.shape[:-1])} and "
             f"{list(second.ids.shape[:-1])}; take both at the same positions"
         )

@@ -4,6 +4,7 @@ import difflib
 
 from overlap.definitions.others import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS
 from overlap.definitions.tokens import TOKEN_STATISTICS
+from overlap.errors import UserError
 
 STATES = ("student", "teacher", "reference", "fixed")
 """Whose states a reading may name before the statistic, as in ``fixed.union_size``."""
@@ -40,10 +41,10 @@ def checked(name: str) -> str:
         name: as in `canonical`, or ``own.`` and any name for a number that a user brings.
 
     Raises:
-        ValueError: if this library has no such statistic; names those that are spelled alike.
+        UserError: if this library has no such statistic; names those that are spelled alike.
     """
     if not isinstance(name, str):
-        raise ValueError(f"statistic: expected a name, received {name!r}")
+        raise UserError(f"statistic: expected a name, received {name!r}")
     if name.startswith(OWN) and len(name) > len(OWN):
         return name
     found = canonical(name)
@@ -51,7 +52,7 @@ def checked(name: str) -> str:
     if base not in ALL:
         alike = difflib.get_close_matches(base.lower(), [*ALL, *_BY_ALIAS], n=1)
         hint = f'did you mean "{alike[0]}"?' if alike else "overlap/STATISTICS.md lists them"
-        raise ValueError(
+        raise UserError(
             f'statistic: there is no "{name}"; {hint} A number of your own is named "{OWN}{base or "name"}", here and '
             "in what the gate reads"
         )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from overlap.errors import UserError
+
 DRAWS = 2000
 _DRAWS_AT_ONCE = 2**22  # cluster indices drawn together: 32 MiB
 
@@ -34,12 +36,12 @@ def check(level: float, draws: int) -> None:
     """Refuse settings that make no interval.
 
     Raises:
-        ValueError: naming the setting.
+        UserError: naming the setting.
     """
     if not 0 < level < 1:
-        raise ValueError(f"level: expected a coverage between 0 and 1, such as 0.95, received {level!r}")
+        raise UserError(f"level: expected a coverage between 0 and 1, such as 0.95, received {level!r}")
     if draws < 2:
-        raise ValueError(f"draws: expected at least 2 resamples, received {draws!r}")
+        raise UserError(f"draws: expected at least 2 resamples, received {draws!r}")
 
 
 def studentized(
@@ -74,13 +76,13 @@ def studentized(
         seed: of the resampling; the same seed and number of clusters draw the same resamples.
 
     Raises:
-        ValueError: if shapes differ, or level or draws is out of range.
+        UserError: if shapes differ, or level or draws is out of range.
     """
     check(level, draws)
     x, n = np.asarray(sums, dtype=np.float64), np.asarray(counts, dtype=np.float64)
     c = np.asarray(weights, dtype=np.float64)
     if x.ndim != 3 or x.shape != n.shape or c.shape != x.shape[2:]:
-        raise ValueError(
+        raise UserError(
             f"expected sums and counts [clusters, estimates, ratios] and a weight a ratio, received {list(x.shape)}, "
             f"{list(n.shape)} and {list(c.shape)}"
         )

@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 
+from overlap.errors import UserError
 from overlap.estimates.funnel import Funnel
 
 T = TypeVar("T")
@@ -20,12 +21,12 @@ def gathered(value: T, group: Any = None) -> list[T]:
         group: process group, the default one if None.
 
     Raises:
-        ValueError: if this rank is not in the group.
+        UserError: if this rank is not in the group.
     """
     if not (dist.is_available() and dist.is_initialized()):
         return [value]
     if dist.get_rank(group) < 0:
-        raise ValueError(f"group: rank {dist.get_rank()} is not one of its members; call it on members alone")
+        raise UserError(f"group: rank {dist.get_rank()} is not one of its members; call it on members alone")
     values: list[Any] = [None] * dist.get_world_size(group)
     dist.all_gather_object(values, value, group=group)
     return values

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from overlap.errors import UserError
 from overlap.estimates.table import html_table, text_table
 
 BINS = ("empty_rollout", "blocked", "misaligned", "truncated", "thin_support", "used")
@@ -33,13 +34,13 @@ class Funnel:
     def __post_init__(self) -> None:
         unknown = [name for name in self.counts if name not in BINS]
         if unknown:
-            raise ValueError(f"funnel: unknown bins {unknown}; the bins are {', '.join(BINS)}")
+            raise UserError(f"funnel: unknown bins {unknown}; the bins are {', '.join(BINS)}")
         wrong = {name: n for name, n in self.counts.items() if isinstance(n, bool) or not isinstance(n, int) or n < 0}
         if wrong:
-            raise ValueError(f"funnel: expected whole numbers of at least 0, received {wrong}")
+            raise UserError(f"funnel: expected whole numbers of at least 0, received {wrong}")
         object.__setattr__(self, "counts", {name: self.counts.get(name, 0) for name in BINS})
         if not 0 <= self.used_unfinished <= self.counts["used"]:
-            raise ValueError(
+            raise UserError(
                 f"funnel: expected at most as many unfinished as used positions, received {self.used_unfinished} of "
                 f"{self.counts['used']}"
             )
@@ -79,7 +80,7 @@ class Funnel:
         """The inverse of `to_dict`.
 
         Raises:
-            ValueError: on an unknown bin or a number that is no count.
+            UserError: on an unknown bin or a number that is no count.
         """
         counts = dict(tree)
         unfinished = counts.pop("used_unfinished", 0)
@@ -110,13 +111,13 @@ def assign_bins(positions: Tensor, reasons: Mapping[str, Tensor]) -> Tensor:
         ``[...]`` int8, index into `BINS`; `NO_POSITION` where there is no position.
 
     Raises:
-        ValueError: on an unknown bin, a mask that is not boolean or does not fit, or if the bins would not add up to
+        UserError: on an unknown bin, a mask that is not boolean or does not fit, or if the bins would not add up to
         the positions.
     """
     _check_mask("positions", positions, positions.shape)
     unknown = [name for name in reasons if name not in BINS]
     if unknown:
-        raise ValueError(f"reasons: unknown bins {unknown}; the bins are {', '.join(BINS)}")
+        raise UserError(f"reasons: unknown bins {unknown}; the bins are {', '.join(BINS)}")
     bins = torch.full(positions.shape, NO_POSITION, dtype=torch.int8, device=positions.device)
     for number, name in enumerate(BINS[:-1]):
         if name in reasons:
@@ -128,7 +129,7 @@ def assign_bins(positions: Tensor, reasons: Mapping[str, Tensor]) -> Tensor:
         used = reasons["used"].expand(positions.shape)
         lost, twice = int((rest & ~used).sum()), int((used & ~rest).sum())
         if lost or twice:
-            raise ValueError(
+            raise UserError(
                 f"used: the bins do not add up to the {int(positions.sum())} positions: {lost} have no reason and "
                 f"are not used, {twice} are used but have a reason or are no position; "
                 "give each dropped position its reason"
@@ -152,7 +153,7 @@ def account(
         The funnel, whose total is the number of positions, and the ``[...]`` bool mask of the used ones.
 
     Raises:
-        ValueError: as `assign_bins`.
+        UserError: as `assign_bins`.
     """
     bins = assign_bins(positions, reasons)
     counts = torch.bincount(bins[positions].long(), minlength=len(BINS)).tolist()
@@ -168,10 +169,10 @@ def account(
 def _check_mask(name: str, mask: Tensor, shape: torch.Size) -> None:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         received = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(f"{name}: expected a torch.bool mask, received {received}")
+        raise UserError(f"{name}: expected a torch.bool mask, received {received}")
     axes = zip(reversed(mask.shape), reversed(shape), strict=False)
     if mask.ndim > len(shape) or any(mine not in (1, wanted) for mine, wanted in axes):
-        raise ValueError(f"{name}: expected a mask that broadcasts to {list(shape)}, received {list(mask.shape)}")
+        raise UserError(f"{name}: expected a mask that broadcasts to {list(shape)}, received {list(mask.shape)}")
 
 
 def _percent(share: float) -> str:

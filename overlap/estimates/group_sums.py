@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from overlap.errors import UserError
+
 Key = int | str
 Groups = Tensor | np.ndarray | Sequence[int] | Sequence[str]
 
@@ -34,7 +36,7 @@ class GroupSums:
         for name in ("sums", "counts", "undefined"):
             received = getattr(self, name).shape
             if received != shape:
-                raise ValueError(
+                raise UserError(
                     f"{name}: expected shape {list(shape)} (groups × statistics), received {list(received)}"
                 )
 
@@ -50,7 +52,7 @@ class GroupSums:
             mask: ``[...]`` bool, False where a position does not count at all.
 
         Raises:
-            ValueError: if shapes differ or groups do not fit.
+            UserError: if shapes differ or groups do not fit.
         """
         if not values:
             return cls.empty(())
@@ -59,7 +61,7 @@ class GroupSums:
         shape = arrays[0].shape
         for name, array in zip(names, arrays, strict=True):
             if array.shape != shape:
-                raise ValueError(f"{name}: expected shape {list(shape)} like the rest, received {list(array.shape)}")
+                raise UserError(f"{name}: expected shape {list(shape)} like the rest, received {list(array.shape)}")
         keep = np.ones(shape, dtype=bool) if mask is None else array_of(mask)
         table = np.stack([array[keep] for array in arrays], axis=-1)
         keys, member = members_of(groups, shape, keep)
@@ -94,12 +96,12 @@ class GroupSums:
         """Add up groups of the same key, keep the rest.
 
         Raises:
-            ValueError: if the statistics differ.
+            UserError: if the statistics differ.
         """
         names = parts[0].names
         for part in parts:
             if part.names != names:
-                raise ValueError(
+                raise UserError(
                     f"sums: expected the statistics {list(names)}, received {list(part.names)}; "
                     "merge only like with like"
                 )
@@ -137,22 +139,22 @@ def packed_groups(*, position_ids: Tensor | None = None, cu_seqlens: Tensor | No
         Long, of the shape of position_ids or ``[cu_seqlens[-1]]``.
 
     Raises:
-        ValueError: if not exactly one is given, or it is no such tensor.
+        UserError: if not exactly one is given, or it is no such tensor.
     """
     if (position_ids is None) == (cu_seqlens is None):
-        raise ValueError("packed_groups: expected position_ids or cu_seqlens, one of the two")
+        raise UserError("packed_groups: expected position_ids or cu_seqlens, one of the two")
     if position_ids is not None:
         if position_ids.is_floating_point() or position_ids.ndim == 0:
-            raise ValueError(f"position_ids: expected integers [..., L], received {_described(position_ids)}")
+            raise UserError(f"position_ids: expected integers [..., L], received {_described(position_ids)}")
         begins = torch.ones_like(position_ids, dtype=torch.bool)
         begins[..., 1:] = position_ids[..., 1:] <= position_ids[..., :-1]
         return (begins.reshape(-1).cumsum(0) - 1).reshape(position_ids.shape)
     assert cu_seqlens is not None
     if cu_seqlens.is_floating_point() or cu_seqlens.ndim != 1 or len(cu_seqlens) < 2:
-        raise ValueError(f"cu_seqlens: expected integers [n + 1], received {_described(cu_seqlens)}")
+        raise UserError(f"cu_seqlens: expected integers [n + 1], received {_described(cu_seqlens)}")
     lengths = cu_seqlens.diff()
     if int(cu_seqlens[0]) != 0 or bool((lengths < 0).any()):
-        raise ValueError(f"cu_seqlens: expected ascending integers from 0, received {cu_seqlens.tolist()}")
+        raise UserError(f"cu_seqlens: expected ascending integers from 0, received {cu_seqlens.tolist()}")
     return torch.arange(len(lengths), device=cu_seqlens.device).repeat_interleave(lengths.long())
 
 
@@ -174,12 +176,12 @@ def members_of(groups: Groups, shape: tuple[int, ...], keep: np.ndarray) -> tupl
     """Keys of the groups that have a kept position, in order, and the number of the group of every kept position."""
     named = array_of(groups)
     if named.dtype.kind not in "iuU":
-        raise ValueError(
+        raise UserError(
             f"groups: expected integers or strings (one kind only) that name the utterances, received {named.dtype}"
         )
     axes = shape or (1,)  # a single position is one row
     if named.ndim > len(axes) or any(mine not in (1, wanted) for mine, wanted in zip(named.shape, axes, strict=False)):
-        raise ValueError(
+        raise UserError(
             f"groups: expected the leading shape {list(shape)} or its first axes, received {list(named.shape)}; "
             "name one utterance a row ([B] for [B, L]) or one a position"
         )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import Estimate, estimate
@@ -62,7 +63,7 @@ def sequence_values(
         where they can be had.
 
     Raises:
-        ValueError: if the lengths differ.
+        UserError: if the lengths differ.
     """
     columns = {"n_tokens": n_tokens, "finished": finished, "references": references, "seconds": seconds, "recut": recut}
     for name, column in columns.items():
@@ -109,7 +110,7 @@ def sequence_estimates(
         seed: of the resampling.
 
     Raises:
-        ValueError: if the lengths differ.
+        UserError: if the lengths differ.
     """
     values = sequence_values(
         texts=texts, n_tokens=n_tokens, finished=finished, references=references, seconds=seconds, recut=recut
@@ -135,7 +136,7 @@ def utterance_estimates(
         seed: of the resampling.
 
     Raises:
-        ValueError: if the lengths differ.
+        UserError: if the lengths differ.
     """
     n = len(next(iter(values.values()), ()))
     for name, column in values.items():
@@ -147,4 +148,4 @@ def utterance_estimates(
 
 def _check_length(name: str, column: Sequence[object] | np.ndarray, n: int) -> None:
     if len(column) != n:
-        raise ValueError(f"{name}: expected one value for each of the {n} utterances, received {len(column)}")
+        raise UserError(f"{name}: expected one value for each of the {n} utterances, received {len(column)}")

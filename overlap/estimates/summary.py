@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from overlap.definitions import Ranges, canonical, label_of, unit_of
+from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS, studentized, unseen_share
 from overlap.estimates.estimate import Estimate
 from overlap.estimates.group_sums import GroupSums
@@ -85,11 +86,11 @@ class OverlapSummary(Mapping[str, Estimate]):
         """The same summary with further estimates at its end, such as those of `overlap.estimates.sequences`.
 
         Raises:
-            ValueError: if a name is there already.
+            UserError: if a name is there already.
         """
         twice = [name for name in more if name in self.estimates]
         if twice:
-            raise ValueError(f"summary: {twice} are there already; rename the estimates that you add")
+            raise UserError(f"summary: {twice} are there already; rename the estimates that you add")
         return replace(self, estimates={**self.estimates, **more})
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,7 +111,7 @@ class OverlapSummary(Mapping[str, Estimate]):
         """The inverse of `to_dict`.
 
         Raises:
-            ValueError: naming the field that is missing or unknown.
+            UserError: naming the field that is missing or unknown.
         """
         expected = {"states", "k", "temperature", "level", "estimates"}
         _check_fields(tree, expected, "summary")
@@ -184,7 +185,7 @@ def estimate(
         seed: of the resampling; the same sums and seed give the same interval.
 
     Raises:
-        ValueError: if level or draws is out of range.
+        UserError: if level or draws is out of range.
     """
     ranges = ranges or Ranges()
     found = studentized(sums.sums[:, :, None], sums.counts[:, :, None], level=level, draws=draws, seed=seed)
@@ -230,7 +231,7 @@ def _from_json(value: float | str | None) -> float:
 
 def _check_fields(tree: Mapping[str, Any], expected: set[str], what: str) -> None:
     if set(tree) != expected:
-        raise ValueError(
+        raise UserError(
             f"{what}: expected the fields {sorted(expected)}; missing {sorted(expected - set(tree))}, "
             f"unknown {sorted(set(tree) - expected)}"
         )

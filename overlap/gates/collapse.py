@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from overlap.definitions import checked
+from overlap.errors import UserError
 from overlap.gates.decision import Action, Decision, Gate, Reading, Readings, check_settings, check_step, count
 
 Limits = tuple[float | None, float | None]
@@ -35,16 +36,16 @@ class Collapse(Gate):
     def __post_init__(self) -> None:
         check_settings(on=self.on, patience=self.patience, min_steps=0)
         if self.action not in (Action.fall_back, Action.abort):
-            raise ValueError(f'action: expected "fall_back" or "abort", received {str(self.action)!r}')
+            raise UserError(f'action: expected "fall_back" or "abort", received {str(self.action)!r}')
         self.action = Action(self.action)
         if not self.limits:
-            raise ValueError("limits: expected at least one statistic with its (low, high), received none")
+            raise UserError("limits: expected at least one statistic with its (low, high), received none")
         self.limits = {checked(statistic): limits for statistic, limits in self.limits.items()}
         for statistic, (low, high) in self.limits.items():
             if low is None and high is None:
-                raise ValueError(f"limits: {statistic} has neither a low nor a high limit; give one or leave it out")
+                raise UserError(f"limits: {statistic} has neither a low nor a high limit; give one or leave it out")
             if low is not None and high is not None and not low < high:
-                raise ValueError(f"limits: {statistic} expects low < high, received ({low:g}, {high:g})")
+                raise UserError(f"limits: {statistic} expects low < high, received ({low:g}, {high:g})")
 
     @property
     def can_advance(self) -> bool:

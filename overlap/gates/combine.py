@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
+from overlap.errors import UserError
 from overlap.gates.decision import Action, Decision, Gate, Readings
 
 
@@ -12,10 +13,10 @@ class _Combination(Gate):
 
     def __init__(self, *gates: Gate) -> None:
         if not gates:
-            raise ValueError(f"{self.kind}: expected at least one gate, received none")
+            raise UserError(f"{self.kind}: expected at least one gate, received none")
         for gate in gates:
             if not isinstance(gate, Gate):
-                raise ValueError(f"{self.kind}: expected gates, received {type(gate).__name__}")
+                raise UserError(f"{self.kind}: expected gates, received {type(gate).__name__}")
         self.gates = gates
 
     @property
@@ -68,7 +69,7 @@ class _Combination(Gate):
         """Go on from a saved state.
 
         Raises:
-            ValueError: if it was saved by another combination.
+            UserError: if it was saved by another combination.
         """
         self._refuse(state)
         for gate, member in zip(self.gates, state["state"]["gates"], strict=True):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar, cast
 
+from overlap.errors import UserError
 from overlap.estimates.estimate import Estimate
 
 Readings = Mapping[str, Estimate] | Mapping[str, float]
@@ -71,7 +72,7 @@ class Gate(ABC):
             step: optimization steps done in this stage.
 
         Raises:
-            ValueError: if step is not a whole number, or a statistic is a plain number without the interval that the
+            UserError: if step is not a whole number, or a statistic is a plain number without the interval that the
                 gate judges on, or no number at all.
         """
 
@@ -101,7 +102,7 @@ class Gate(ABC):
         """Go on from a saved state.
 
         Raises:
-            ValueError: if the state was saved by another kind of gate or with other parameters.
+            UserError: if the state was saved by another kind of gate or with other parameters.
         """
         self._refuse(state)
         for name, value in state["state"].items():
@@ -118,7 +119,7 @@ class Gate(ABC):
     def _refuse(self, state: Mapping[str, Any]) -> None:
         saved, mine = (state.get("gate"), _plain(state.get("parameters"))), (self.kind, self.parameters())
         if saved != mine:
-            raise ValueError(
+            raise UserError(
                 f"gate state: this gate is {mine[0]} with {mine[1]}, the state was saved by {saved[0]} with {saved[1]}"
                 "; resume with the gate of the saved run, or start the stage anew without its state"
             )
@@ -161,9 +162,9 @@ class Reading:
         if not isinstance(number, numbers.Real | str | bytes) and getattr(number, "ndim", None) == 0:
             number = number.item()
         if isinstance(number, bool) or not isinstance(number, numbers.Real):
-            raise ValueError(f"{statistic}: expected an Estimate or a number, received {type(number).__name__}")
+            raise UserError(f"{statistic}: expected an Estimate or a number, received {type(number).__name__}")
         if on == "bound":
-            raise ValueError(
+            raise UserError(
                 f"{statistic}: received the plain number {float(number):g}, and the gate judges on the interval's "
                 'bound. Pass an Estimate (as summary() gives it), or make the gate with on="value"'
             )
@@ -208,17 +209,17 @@ def count(streak: int, patience: int) -> str:
 def check_step(step: int) -> None:
     """Refuse a step that is not a whole number of at least 0."""
     if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-        raise ValueError(f"step: expected the whole number of steps done in the stage, received {step!r}")
+        raise UserError(f"step: expected the whole number of steps done in the stage, received {step!r}")
 
 
 def check_settings(*, on: str, patience: int, min_steps: int) -> None:
     """Refuse settings out of range, naming what is allowed."""
     if on not in ("bound", "value"):
-        raise ValueError(f'on: expected "bound" (of the interval) or "value", received {on!r}')
+        raise UserError(f'on: expected "bound" (of the interval) or "value", received {on!r}')
     if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
-        raise ValueError(f"patience: expected a whole number of readings of at least 1, received {patience!r}")
+        raise UserError(f"patience: expected a whole number of readings of at least 1, received {patience!r}")
     if isinstance(min_steps, bool) or not isinstance(min_steps, int) or min_steps < 0:
-        raise ValueError(f"min_steps: expected a whole number of steps of at least 0, received {min_steps!r}")
+        raise UserError(f"min_steps: expected a whole number of steps of at least 0, received {min_steps!r}")
 
 
 def too_early(step: int, min_steps: int) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from overlap.definitions import checked
+from overlap.errors import UserError
 from overlap.gates.decision import Action, Decision, Gate, Readings, check_settings, check_step, count, too_early
 
 
@@ -40,9 +41,9 @@ class Plateau(Gate):
         self.statistic = checked(self.statistic)
         check_settings(on=self.on, patience=self.patience, min_steps=self.min_steps)
         if self.mode not in ("max", "min"):
-            raise ValueError(f'mode: expected "max" or "min", received {self.mode!r}')
+            raise UserError(f'mode: expected "max" or "min", received {self.mode!r}')
         if not self.min_delta >= 0:
-            raise ValueError(f"min_delta: expected a number of at least 0, received {self.min_delta!r}")
+            raise UserError(f"min_delta: expected a number of at least 0, received {self.min_delta!r}")
 
     @property
     def name(self) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from overlap.errors import UserError
 from overlap.gates.decision import Action, Decision, Gate, Readings, check_step
 
 
@@ -19,7 +20,7 @@ class FixedSteps(Gate):
 
     def __post_init__(self) -> None:
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise ValueError(f"steps: expected a whole number of at least 1, received {self.steps!r}")
+            raise UserError(f"steps: expected a whole number of at least 1, received {self.steps!r}")
 
     @property
     def name(self) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from overlap.definitions import checked
+from overlap.errors import UserError
 from overlap.gates.decision import Action, Decision, Gate, Readings, check_settings, check_step, count, too_early
 
 
@@ -40,12 +41,12 @@ class Threshold(Gate):
         self.statistic = checked(self.statistic)
         check_settings(on=self.on, patience=self.patience, min_steps=self.min_steps)
         if (self.at_least is None) == (self.at_most is None):
-            raise ValueError(
+            raise UserError(
                 f"threshold on {self.statistic}: expected exactly one of at_least and at_most, received "
                 f"at_least={self.at_least} and at_most={self.at_most}; for a corridor combine two with AllOf"
             )
         if self.release is not None and (self.release > self._level if self._rising else self.release < self._level):
-            raise ValueError(
+            raise UserError(
                 f"threshold on {self.statistic}: expected release {'at most' if self._rising else 'at least'} "
                 f"{self._level:g} (the level), received {self.release:g}"
             )

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from overlap.core import chunking
+from overlap.errors import UserError
 
 Divergence = Literal["forward_kl", "reverse_kl", "jensen_shannon"]
 Estimator = Literal["k1", "k3"]
@@ -96,7 +97,7 @@ def set_divergence(
         reach the student only.
 
     Raises:
-        ValueError: an unknown kind, or β out of range.
+        UserError: an unknown kind, or β out of range.
     """
     check_divergence(kind, beta)
     teacher = teacher.detach()
@@ -113,12 +114,12 @@ def check_divergence(kind: str, beta: float) -> None:
     """Refuse what no divergence is called, and a β that `jensen_shannon` does not have.
 
     Raises:
-        ValueError: naming what was received.
+        UserError: naming what was received.
     """
     if kind not in get_args(Divergence):
-        raise ValueError(f'kind: expected "forward_kl", "reverse_kl" or "jensen_shannon", received {kind!r}')
+        raise UserError(f'kind: expected "forward_kl", "reverse_kl" or "jensen_shannon", received {kind!r}')
     if kind == "jensen_shannon" and not 0 < beta < 1:
-        raise ValueError(f"beta: expected a number within (0, 1), received {beta!r}; its ends are the two KLs")
+        raise UserError(f"beta: expected a number within (0, 1), received {beta!r}; its ends are the two KLs")
 
 
 def sampled_reverse_kl(student: Tensor, teacher: Tensor, *, estimator: Estimator = "k1") -> Tensor:
@@ -138,7 +139,7 @@ def sampled_reverse_kl(student: Tensor, teacher: Tensor, *, estimator: Estimator
         Estimates of the same shape in nats; single ones of k1 may be negative.
 
     Raises:
-        ValueError: an unknown estimator.
+        UserError: an unknown estimator.
     """
     log_r = teacher.detach() - student
     if estimator == "k1":
@@ -146,7 +147,7 @@ def sampled_reverse_kl(student: Tensor, teacher: Tensor, *, estimator: Estimator
     if estimator == "k3":
         k3 = log_r.exp() - 1 - log_r
         return _with_gradient(k3, k3.detach() * student + k3)
-    raise ValueError(f'estimator: expected "k1" or "k3", received {estimator!r}')
+    raise UserError(f'estimator: expected "k1" or "k3", received {estimator!r}')
 
 
 def support_kl(

@@ -49,7 +49,7 @@ def full_vocabulary_divergence(
         excludes a token that the first one allows. Gradients reach the student only.
 
     Raises:
-        ValueError: an unknown kind, or β out of range.
+        UserError: an unknown kind, or β out of range.
     """
     check_divergence(kind, beta)
     index = mask.nonzero(as_tuple=True)

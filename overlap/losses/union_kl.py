@@ -18,6 +18,7 @@ from overlap.core.checks import check_k, check_leading, check_mask, refuse_undef
 from overlap.core.layouts import plain
 from overlap.core.lm_head import Head
 from overlap.core.topk import Support, select, union
+from overlap.errors import UserError
 from overlap.losses.divergence_on_set import support_kl
 from overlap.losses.tail import log_outside
 from overlap.vocab.vocab_pair import Side, VocabularyPair
@@ -92,7 +93,7 @@ def union_kl(
         The loss, 0 with a graph where no position is used, and what it was taken over.
 
     Raises:
-        ValueError: on arguments that do not fit each other, and where logits at a position that counts are NaN, +inf
+        UserError: on arguments that do not fit each other, and where logits at a position that counts are NaN, +inf
         or all −inf.
     """
     student, teacher = Head.from_layer(student_head, "student_head"), Head.from_layer(teacher_head, "teacher_head")
@@ -102,9 +103,9 @@ def union_kl(
     shape, device = student_hidden.shape[:-1], student_hidden.device
     check_leading(teacher_hidden, "teacher_hidden", shape)
     if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature: expected a finite number above 0, received {temperature!r}")
+        raise UserError(f"temperature: expected a finite number above 0, received {temperature!r}")
     if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f'reduction: expected "mean", "sum" or "none", received {reduction!r}')
+        raise UserError(f'reduction: expected "mean", "sum" or "none", received {reduction!r}')
     pair = VocabularyPair.from_sizes(
         student.vocabulary, teacher.vocabulary, vocabulary, blocked, teacher_blocked, device
     )

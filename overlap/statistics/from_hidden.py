@@ -53,7 +53,7 @@ def measure_hidden(
         Statistics on the student's device, without gradient.
 
     Raises:
-        ValueError: on arguments that do not fit each other, and where logits at a position that counts are NaN, +inf
+        UserError: on arguments that do not fit each other, and where logits at a position that counts are NaN, +inf
             or all −inf.
 
     Example:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS, check
 from overlap.estimates.group_sums import Groups, GroupSums, members_of
 from overlap.estimates.summary import Estimate, estimate
@@ -65,7 +66,7 @@ def fixed_context_gain(
         seed: of the resampling.
 
     Raises:
-        ValueError: if the statistic is unknown; if shapes, masks, k or temperature differ; if the teacher does.
+        UserError: if the statistic is unknown; if shapes, masks, k or temperature differ; if the teacher does.
     """
     _check_paired(before, after, same_teacher)
     old, new = (_statistic(part, statistic) for part in (before, after))
@@ -116,10 +117,10 @@ def gain_correlations(
         are counted as undefined.
 
     Raises:
-        ValueError: if a statistic is unknown or the positions are not those of the gain, and as `estimate`.
+        UserError: if a statistic is unknown or the positions are not those of the gain, and as `estimate`.
     """
     if before.mask.shape != gain.mask.shape or not bool((before.mask == gain.mask.to(before.mask.device)).all()):
-        raise ValueError("before: expected the positions of the gain; pass the statistics that the gain was made from")
+        raise UserError("before: expected the positions of the gain; pass the statistics that the gain was made from")
     check(level, draws)
     names = list(before.values()) if statistics is None else list(statistics)
     keep = before.mask.cpu().numpy()
@@ -199,7 +200,7 @@ def _resampled(pair: tuple[_Ranked, _Ranked], member: np.ndarray, n: int, draws:
 def _statistic(statistics: TokenStatistics, name: str) -> Tensor:
     values = statistics.values()
     if name not in values:
-        raise ValueError(f"statistic: {name!r} is unknown; there are {', '.join(values)}")
+        raise UserError(f"statistic: {name!r} is unknown; there are {', '.join(values)}")
     return values[name]
 
 
@@ -210,21 +211,21 @@ def _check_paired(before: TokenStatistics, after: TokenStatistics, same_teacher:
         ("temperature", before.temperature, after.temperature),
     ):
         if old != new:
-            raise ValueError(
+            raise UserError(
                 f"after: expected {what} {old} like before, received {new}; measure both checkpoints on the same "
                 "recorded rollouts with the same settings"
             )
     mask = before.mask
     differing = int((mask != after.mask.to(mask.device)).sum())
     if differing:
-        raise ValueError(
+        raise UserError(
             f"after: its mask differs from before's at {differing} of {mask.numel()} positions; measure both "
             "checkpoints with the mask of the recorded rollouts"
         )
     if same_teacher is not None and bool(mask.any()):
         moved = (before.teacher_entropy - after.teacher_entropy.to(mask.device))[mask].abs().median().item()
         if moved > same_teacher:
-            raise ValueError(
+            raise UserError(
                 f"after: teacher_entropy differs from before's by {moved:.3g} nats at the median position, so the "
                 "contexts or the teachers are not the same; replay recorded rollouts with one frozen teacher, or pass "
                 "same_teacher=None to compare regardless"

@@ -122,7 +122,7 @@ class TokenStatistics:
             seed: of the resampling.
 
         Raises:
-            ValueError: if groups do not fit the leading shape.
+            UserError: if groups do not fit the leading shape.
         """
         sums = GroupSums.from_values(self.values(), self.default_groups() if groups is None else groups, mask=self.mask)
         return OverlapSummary.from_group_sums(
@@ -180,7 +180,7 @@ def measure(
         Statistics on the student's device, without gradient.
 
     Raises:
-        ValueError: on shapes, dtypes or sizes that do not fit, and on NaN, +inf or only −inf at an unmasked position;
+        UserError: on shapes, dtypes or sizes that do not fit, and on NaN, +inf or only −inf at an unmasked position;
             says what was received, what is expected and what to do.
     """
     measurement, rows = of_logits(

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from overlap.definitions import TOKEN_STATISTICS, Ranges
+from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.distributed import gathered
 from overlap.estimates.group_sums import Groups, GroupSums
@@ -78,11 +79,11 @@ class OverlapMeter:
                 name are one utterance wherever they come from.
 
         Raises:
-            ValueError: if k or temperature differ, groups or names do not fit, or both are given.
+            UserError: if k or temperature differ, groups or names do not fit, or both are given.
         """
         self._check(statistics.k, statistics.temperature, "statistics")
         if groups is not None and names is not None:
-            raise ValueError("update: expected groups (of this batch) or names (of all batches), received both")
+            raise UserError("update: expected groups (of this batch) or names (of all batches), received both")
         values, mask = statistics.values(), statistics.mask
         if names is not None:
             self._add_named(GroupSums.from_values(values, names, mask=mask))
@@ -99,11 +100,11 @@ class OverlapMeter:
         intervals do within the error of the resampling.
 
         Raises:
-            ValueError: if its k, temperature or states differ.
+            UserError: if its k, temperature or states differ.
         """
         self._check(other.k, other.temperature, "meter")
         if other.states != self.states:
-            raise ValueError(
+            raise UserError(
                 f"meter: expected states {self.states!r}, received {other.states!r}; statistics of different states "
                 "are not averaged together, keep one meter for each"
             )
@@ -136,7 +137,7 @@ class OverlapMeter:
             group: process group, the default one if None. Every rank of it must call, those without data as well.
 
         Raises:
-            ValueError: if this rank is not in the group, or the ranks' meters differ in k, temperature or states.
+            UserError: if this rank is not in the group, or the ranks' meters differ in k, temperature or states.
         """
         total = self._like()
         for state in gathered(self.state_dict(), group):
@@ -170,14 +171,14 @@ class OverlapMeter:
         """Replace what has been added by a saved state.
 
         Raises:
-            ValueError: if the state was saved with another k, temperature, states or set of statistics.
+            UserError: if the state was saved with another k, temperature, states or set of statistics.
         """
         self._check(state["k"], state["temperature"], "state")
         if state["states"] != self.states:
-            raise ValueError(f"state: expected states {self.states!r}, received {state['states']!r}")
+            raise UserError(f"state: expected states {self.states!r}, received {state['states']!r}")
         names = tuple(TOKEN_STATISTICS)
         if tuple(state["names"]) != names:
-            raise ValueError(
+            raise UserError(
                 f"state: expected the statistics {list(names)}, received {list(state['names'])}; "
                 "it was saved by another version"
             )
@@ -216,7 +217,7 @@ class OverlapMeter:
 
     def _check(self, k: int, temperature: float, what: str) -> None:
         if (k, temperature) != (self.k, self.temperature):
-            raise ValueError(
+            raise UserError(
                 f"{what}: expected k = {self.k} and temperature = {self.temperature:g} like the meter, received "
                 f"k = {k} and temperature = {temperature:g}; keep one meter for each setting"
             )

@@ -18,6 +18,7 @@ from overlap.core.checks import (
     refuse_undefined,
 )
 from overlap.definitions import TOKEN_STATISTICS
+from overlap.errors import UserError
 from overlap.statistics.chunk import Setting, measure_chunk
 from overlap.statistics.full_vocabulary import Columns
 from overlap.vocab.vocab_pair import VocabularyPair
@@ -69,13 +70,13 @@ class Measurement:
         """Check everything against the widths of both models' logits and the leading shape.
 
         Raises:
-            ValueError: on what does not fit; says what was received, what is expected and what to do.
+            UserError: on what does not fit; says what was received, what is expected and what to do.
         """
         for temperature in temperatures:
             if not temperature > 0 or temperature == float("inf"):
-                raise ValueError(f"temperature: expected a finite number above 0, received {temperature!r}")
+                raise UserError(f"temperature: expected a finite number above 0, received {temperature!r}")
         if not 0 < top_p < 1:
-            raise ValueError(f"top_p: expected a number between 0 and 1, received {top_p!r}")
+            raise UserError(f"top_p: expected a number between 0 and 1, received {top_p!r}")
         pair = VocabularyPair.from_sizes(*sizes, vocabulary, blocked, teacher_blocked, device)
         for k in ks:
             check_k(k, pair.student.n_admissible, "the student's logits")
@@ -107,7 +108,7 @@ class Measurement:
             By setting, every statistic of `overlap.definitions.TOKEN_STATISTICS`, of the leading shape.
 
         Raises:
-            ValueError: if a position has no softmax; names the model and the first such position.
+            UserError: if a position has no softmax; names the model and the first such position.
         """
         n, device = self.mask.numel(), self.mask.device
         settings = [(k, temperature) for temperature in self.temperatures for k in self.ks]
@@ -187,7 +188,7 @@ def of_logits(
     """What to measure on ``[..., V]`` logits of both models, and where its rows come from.
 
     Raises:
-        ValueError: on what does not fit; says what was received, what is expected and what to do.
+        UserError: on what does not fit; says what was received, what is expected and what to do.
     """
     student, teacher = as_tensor(student_logits, "student_logits"), as_tensor(teacher_logits, "teacher_logits")
     check_logits(student, "student_logits")
@@ -238,16 +239,16 @@ def _check_tokens(tokens: TensorLike | None, mask: Tensor, vocabulary: int) -> T
         return torch.full(mask.shape, UNMAPPED, device=mask.device)
     ids = as_tensor(tokens, "tokens")
     if ids.dtype not in (torch.int64, torch.int32):
-        raise ValueError(f"tokens: expected a torch.int64 tensor of generated ids, received {ids.dtype}")
+        raise UserError(f"tokens: expected a torch.int64 tensor of generated ids, received {ids.dtype}")
     if ids.shape != mask.shape:
-        raise ValueError(
+        raise UserError(
             f"tokens: expected the logits' leading shape {list(mask.shape)}, received {list(ids.shape)}; "
             "give one id a position, negative where there is none"
         )
     ids = ids.to(mask.device, torch.long)
     outside = ids[mask & (ids >= vocabulary)]
     if outside.numel():
-        raise ValueError(
+        raise UserError(
             f"tokens: id {int(outside[0])} is outside the student's vocabulary of {vocabulary}; ids must be in the "
             "student's vocabulary"
         )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from overlap.core.checks import TensorLike
+from overlap.errors import UserError
 from overlap.statistics.chunk import Setting
 from overlap.statistics.measure import TOP_P, TokenStatistics
 from overlap.statistics.plan import of_logits
@@ -48,7 +49,7 @@ def sweep(
         By ``(k, temperature)``, what `overlap.measure` gives there; ks ascending within each temperature.
 
     Raises:
-        ValueError: as `overlap.measure`, and if ``ks`` or ``temperatures`` is empty.
+        UserError: as `overlap.measure`, and if ``ks`` or ``temperatures`` is empty.
 
     Example:
         >>> import torch
@@ -57,7 +58,7 @@ def sweep(
         1.0
     """
     if not ks or not temperatures:
-        raise ValueError(f"ks, temperatures: expected at least one of each, received {ks!r} and {temperatures!r}")
+        raise UserError(f"ks, temperatures: expected at least one of each, received {ks!r} and {temperatures!r}")
     measurement, rows = of_logits(
         student_logits,
         teacher_logits,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from overlap.errors import UserError
 from overlap.estimates.group_sums import array_of
 from overlap.strata.labels import NO_LABEL, Labels
 
@@ -26,7 +27,7 @@ def position_bins(rollout: Tensor | np.ndarray, edges: Sequence[int] = POSITION_
         Labels named ``position``; unlabeled where the rollout is False, or before the first edge.
 
     Raises:
-        ValueError: if the mask is not boolean, or the edges do not ascend.
+        UserError: if the mask is not boolean, or the edges do not ascend.
     """
     present = _present(rollout)
     return _binned("position", np.where(present, present.cumsum(-1) - 1, np.nan), edges, whole=True)
@@ -46,11 +47,11 @@ def relative_position_bins(rollout: Tensor | np.ndarray, n: int = 10) -> Labels:
         Labels named ``relative_position``, with levels such as ``0–10 %``.
 
     Raises:
-        ValueError: if the mask is not boolean, or n is not a whole number from 1 to 100.
+        UserError: if the mask is not boolean, or n is not a whole number from 1 to 100.
     """
     present = _present(rollout)
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 100:
-        raise ValueError(f"n: expected a whole number of bins from 1 to 100, received {n!r}")
+        raise UserError(f"n: expected a whole number of bins from 1 to 100, received {n!r}")
     index, length = present.cumsum(-1) - 1, present.sum(-1, keepdims=True)
     codes = (2 * index + 1) * n // np.maximum(2 * length, 1)
     edges = [f"{100 * i / n:.3g}" for i in range(n + 1)]
@@ -79,16 +80,16 @@ def length_bins(
         are rounded to 0.01.
 
     Raises:
-        ValueError: if lengths are not numbers, n is not at least 1, or the edges do not ascend.
+        UserError: if lengths are not numbers, n is not at least 1, or the edges do not ascend.
     """
     values = array_of(lengths if isinstance(lengths, Tensor) else np.asarray(lengths))
     if values.dtype.kind not in "iuf":
-        raise ValueError(f"{name}: expected numbers, one an utterance, received {values.dtype}")
+        raise UserError(f"{name}: expected numbers, one an utterance, received {values.dtype}")
     whole = values.dtype.kind in "iu"
     values = values.astype(np.float64)
     if edges is None:
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise ValueError(f"n: expected a whole number of bins of at least 1, received {n!r}")
+            raise UserError(f"n: expected a whole number of bins of at least 1, received {n!r}")
         known = values[~np.isnan(values)]
         quantiles = np.quantile(known, np.arange(n) / n) if known.size else np.zeros(1)
         rounded = np.ceil(quantiles) if whole else np.round(quantiles, 2)
@@ -100,7 +101,7 @@ def length_bins(
 def _present(rollout: Tensor | np.ndarray) -> np.ndarray:
     present = array_of(rollout)
     if present.dtype != np.bool_ or present.ndim == 0:
-        raise ValueError(
+        raise UserError(
             "rollout: expected a bool mask [..., L] with one utterance a row, received "
             f"{present.dtype} of shape {list(present.shape)}"
         )
@@ -111,7 +112,7 @@ def _binned(name: str, values: np.ndarray, edges: Sequence[float], *, whole: boo
     """Bins from each edge to the next; values are NaN where there is none."""
     bounds = np.asarray(edges, dtype=np.float64)
     if bounds.ndim != 1 or not bounds.size or not (np.isfinite(bounds).all() and (np.diff(bounds) > 0).all()):
-        raise ValueError(f"edges: expected finite numbers in ascending order, at least one, received {edges!r}")
+        raise UserError(f"edges: expected finite numbers in ascending order, at least one, received {edges!r}")
     codes = np.where(np.isnan(values), NO_LABEL, np.searchsorted(bounds, values, side="right") - 1)
     whole = whole and bool((bounds == bounds.round()).all())
     levels = [_range(low, high, whole) for low, high in pairwise(bounds.tolist())]

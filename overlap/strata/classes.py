@@ -56,7 +56,7 @@ def token_classes(tokens: Tensor | np.ndarray, pieces: Pieces, *, end_of_text: C
         Labels of the tokens' shape, named ``token_class``.
 
     Raises:
-        ValueError: if tokens are not integers, or pieces are not bytes.
+        UserError: if tokens are not integers, or pieces are not bytes.
     """
     ids, rows = rows_of(tokens, pieces)
     codes = np.full(ids.shape, NO_LABEL, dtype=np.int32)

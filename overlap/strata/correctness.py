@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from torch import Tensor
 
+from overlap.errors import UserError
 from overlap.strata.labels import NO_LABEL, Labels
 from overlap.strata.spans import Pieces, Spans, rows_of
 
@@ -43,15 +44,15 @@ class EditAlignment:
     def __post_init__(self) -> None:
         unknown = sorted({chunk.type for chunk in self.chunks} - {*_OF_CHUNK, "delete"})
         if unknown:
-            raise ValueError(f"chunks: expected equal, substitute, insert or delete, received {unknown[0]!r}")
+            raise UserError(f"chunks: expected equal, substitute, insert or delete, received {unknown[0]!r}")
         counted = max((chunk.hyp_end_idx for chunk in self.chunks), default=0)
         if self.spans.shape != (counted, 2):
-            raise ValueError(
+            raise UserError(
                 f"spans: expected one (start, end) for each of the {counted} aligned units of the transcript, received "
                 f"shape {list(self.spans.shape)}"
             )
         if (self.spans[:, 0] < 0).any() or (self.spans[:, 0] >= self.spans[:, 1]).any():
-            raise ValueError("spans: expected 0 <= start < end in every row, for each unit has bytes")
+            raise UserError("spans: expected 0 <= start < end in every row, for each unit has bytes")
 
 
 def align_to_reference(
@@ -73,14 +74,14 @@ def align_to_reference(
             back to the transcript's bytes by another alignment, of characters; what it drops belongs to no word.
 
     Raises:
-        ValueError: if there is not one reference a row, or the unit is not known.
+        UserError: if there is not one reference a row, or the unit is not known.
         ImportError: without jiwer.
     """
     if unit not in ("word", "character"):
-        raise ValueError(f"unit: expected 'word' or 'character', received {unit!r}")
+        raise UserError(f"unit: expected 'word' or 'character', received {unit!r}")
     ids, rows = rows_of(tokens, pieces)
     if len(references) != len(ids):
-        raise ValueError(f"references: expected one for each of the {len(ids)} rows, received {len(references)}")
+        raise UserError(f"references: expected one for each of the {len(ids)} rows, received {len(references)}")
     return [
         None if reference is None else _align(spans, reference, unit, normalize)
         for (_, spans), reference in zip(rows, references, strict=True)
@@ -113,18 +114,18 @@ def correctness(
         Labels of the tokens' shape, named ``correctness``.
 
     Raises:
-        ValueError: if there is not one alignment a row, or one reaches beyond the transcript.
+        UserError: if there is not one alignment a row, or one reaches beyond the transcript.
     """
     ids, rows = rows_of(tokens, pieces)
     if len(alignments) != len(ids):
-        raise ValueError(f"alignments: expected one for each of the {len(ids)} rows, received {len(alignments)}")
+        raise UserError(f"alignments: expected one for each of the {len(ids)} rows, received {len(alignments)}")
     codes = np.full(ids.shape, NO_LABEL, dtype=np.int32)
     ends = frozenset(end_of_text)
     for number, ((row, spans), alignment) in enumerate(zip(rows, alignments, strict=True)):
         if alignment is None:
             continue
         if alignment.spans.size and alignment.spans.max() > spans.characters[-1]:
-            raise ValueError(
+            raise UserError(
                 f"alignments: row {number} has {spans.characters[-1]} bytes of text, its alignment reaches byte "
                 f"{int(alignment.spans.max())}; align the transcript that these tokens spell"
             )

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from overlap.definitions import Ranges, unit_of
+from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.group_sums import Groups, GroupSums, array_of, members_of
 from overlap.estimates.summary import Estimate, estimate
@@ -54,7 +55,7 @@ def by(
         position have no row.
 
     Raises:
-        ValueError: if shapes do not fit, or labels share a name or take that of another column.
+        UserError: if shapes do not fit, or labels share a name or take that of another column.
         ImportError: without pandas.
     """
     return StratumSums.from_values(statistics, labels, groups, mask=mask).frame(
@@ -90,7 +91,7 @@ class StratumSums:
         """Sum by stratum and utterance; memory is linear in the number of positions. Arguments as in `by`.
 
         Raises:
-            ValueError: as `by`.
+            UserError: as `by`.
         """
         labels = (labels,) if isinstance(labels, Labels) else tuple(labels)
         names, levels = tuple(one.name for one in labels), tuple(one.levels for one in labels)
@@ -98,11 +99,11 @@ class StratumSums:
         values = statistics.values() if isinstance(statistics, TokenStatistics) else statistics
         arrays = {name: array_of(value) for name, value in values.items()}
         if not arrays:
-            raise ValueError("statistics: expected at least one statistic, received none")
+            raise UserError("statistics: expected at least one statistic, received none")
         shape = next(iter(arrays.values())).shape
         for name, array in arrays.items():
             if array.shape != shape:
-                raise ValueError(f"{name}: expected shape {list(shape)} like the rest, received {list(array.shape)}")
+                raise UserError(f"{name}: expected shape {list(shape)} like the rest, received {list(array.shape)}")
         keep = _kept(statistics, mask, shape)
         if groups is None:
             groups = np.arange(shape[0] if shape else 1)
@@ -133,12 +134,12 @@ class StratumSums:
         """Add up parts with the same labels.
 
         Raises:
-            ValueError: if names, levels or statistics differ.
+            UserError: if names, levels or statistics differ.
         """
         first = parts[0]
         for part in parts:
             if (part.names, part.levels) != (first.names, first.levels):
-                raise ValueError(
+                raise UserError(
                     f"strata: expected the labels {_described(first)}, received {_described(part)}; give all batches "
                     "the same levels (and bins the same edges)"
                 )
@@ -156,7 +157,7 @@ class StratumSums:
         """The frame of `by`.
 
         Raises:
-            ValueError: if level or draws is out of range.
+            UserError: if level or draws is out of range.
             ImportError: without pandas.
         """
         try:
@@ -180,7 +181,7 @@ class StratumSums:
 def _check_names(names: tuple[str, ...]) -> None:
     wrong = [name for name in names if names.count(name) > 1 or name in _COLUMNS]
     if wrong or not names:
-        raise ValueError(
+        raise UserError(
             f"labels: expected at least one set of labels, with distinct names other than {', '.join(_COLUMNS)}, "
             f"received {list(names)}"
         )
@@ -192,7 +193,7 @@ def _kept(statistics: TokenStatistics | Values, mask: Tensor | np.ndarray | None
         return keep
     more = array_of(mask)
     if more.dtype != np.bool_ or more.shape != shape:
-        raise ValueError(
+        raise UserError(
             f"mask: expected a bool mask of shape {list(shape)}, received {more.dtype} of shape {list(more.shape)}"
         )
     return keep & more

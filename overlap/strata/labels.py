@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from overlap.errors import UserError
+
 UNLABELED = "unlabeled"
 """The stratum of positions without a label."""
 NO_LABEL = -1
@@ -29,15 +31,13 @@ class Labels:
 
     def __post_init__(self) -> None:
         if len(set(self.levels)) < len(self.levels) or UNLABELED in self.levels:
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: expected distinct levels other than {UNLABELED!r}, received {list(self.levels)}"
             )
         if self.codes.dtype.kind not in "iu":
-            raise ValueError(
-                f"{self.name}: expected integer codes, received {self.codes.dtype}; see Labels.from_values"
-            )
+            raise UserError(f"{self.name}: expected integer codes, received {self.codes.dtype}; see Labels.from_values")
         if self.codes.size and not (self.codes.min() >= NO_LABEL and self.codes.max() < len(self.levels)):
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: expected codes of -1 (no label) to {len(self.levels) - 1}, received "
                 f"{int(self.codes.min())} to {int(self.codes.max())}"
             )
@@ -52,7 +52,7 @@ class Labels:
             levels: all levels in order; default: those that occur, sorted (numbers by value).
 
         Raises:
-            ValueError: if a value is not among the levels.
+            UserError: if a value is not among the levels.
         """
         table = np.asarray(values, dtype=object)
         flat = [None if value is None or value != value else value for value in table.ravel().tolist()]
@@ -62,7 +62,7 @@ class Labels:
         row = {level: code for code, level in enumerate(levels)}
         unknown = sorted({str(value) for value in flat if value is not None} - set(row))
         if unknown:
-            raise ValueError(f"{name}: {unknown[0]!r} is not among the levels {list(levels)}; add it to them")
+            raise UserError(f"{name}: {unknown[0]!r} is not among the levels {list(levels)}; add it to them")
         codes = np.array([NO_LABEL if value is None else row[str(value)] for value in flat], dtype=np.int32)
         return cls(name, tuple(levels), codes.reshape(table.shape))
 
@@ -70,14 +70,14 @@ class Labels:
         """Codes of every position of a leading shape, as a read-only view.
 
         Raises:
-            ValueError: if the labels do not fit the shape.
+            UserError: if the labels do not fit the shape.
         """
         codes = self.codes
         fits = codes.ndim <= len(shape) and all(
             mine in (1, wanted) for mine, wanted in zip(codes.shape, shape, strict=False)
         )
         if not fits:
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: expected the leading shape {list(shape)} or its first axes, received "
                 f"{list(codes.shape)}; label one utterance a row ([B] for [B, L]) or one position each"
             )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from overlap.errors import UserError
 from overlap.estimates.group_sums import array_of
 
 Pieces = Sequence[bytes | None]
@@ -61,11 +62,11 @@ def rows_of(tokens: Tensor | np.ndarray, pieces: Pieces) -> tuple[np.ndarray, It
         The ids as an array ``[rows, L]``, and for each row its ids and spans.
 
     Raises:
-        ValueError: if tokens are not integers with an axis, or pieces are not bytes.
+        UserError: if tokens are not integers with an axis, or pieces are not bytes.
     """
     ids = array_of(tokens)
     if ids.dtype.kind not in "iu" or ids.ndim == 0:
-        raise ValueError(
+        raise UserError(
             "tokens: expected integer ids [..., L] with one utterance a row, received "
             f"{ids.dtype} of shape {list(ids.shape)}"
         )
@@ -78,7 +79,7 @@ def _piece(token: int, pieces: Pieces) -> bytes:
     if piece is None:
         return b""
     if not isinstance(piece, bytes):
-        raise ValueError(
+        raise UserError(
             f"pieces: expected the bytes of every id, or None, received {type(piece).__name__} at id {token}; "
             "see overlap.vocab.token_bytes"
         )

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from overlap.errors import UserError
+
 END = b""
 """In a sequence of token bytes: the end of text, which adds no bytes but is predicted at a position of its own."""
 
@@ -59,7 +61,7 @@ class Alignment:
     def gather(self, teacher: Tensor) -> Tensor:
         """Teacher values ``[B, M, ...]`` at the student's positions ``[B, L, ...]``; arbitrary where not comparable."""
         if teacher.shape[0] != self.teacher_index.shape[0]:
-            raise ValueError(
+            raise UserError(
                 f"teacher: expected {self.teacher_index.shape[0]} utterances on the first axis, received shape "
                 f"{list(teacher.shape)}"
             )
@@ -150,7 +152,7 @@ def align(
         teacher_prefix: see `match`.
 
     Raises:
-        ValueError: if shapes or types do not fit, or a token is outside its table.
+        UserError: if shapes or types do not fit, or a token is outside its table.
     """
     sides = (
         ("student", student_ids, student_mask, student_bytes),
@@ -161,7 +163,7 @@ def align(
         for side, (name, ids, mask, table) in enumerate(sides)
     )
     if len(ours) != len(theirs):
-        raise ValueError(f"teacher_ids: expected {len(ours)} utterances as in student_ids, received {len(theirs)}")
+        raise UserError(f"teacher_ids: expected {len(ours)} utterances as in student_ids, received {len(theirs)}")
     index = torch.zeros(student_ids.shape, dtype=torch.long)
     positions, comparable, drifted, same = (torch.zeros(student_ids.shape, dtype=torch.bool) for _ in range(4))
     for row, ((columns, student), (teacher_columns, teacher)) in enumerate(zip(ours, theirs, strict=True)):
@@ -203,10 +205,10 @@ def _spelled(
     """Columns and token bytes of each row's transcript."""
     if not isinstance(ids, Tensor) or ids.dtype != torch.long or ids.ndim != 2:
         received = f"{ids.dtype} of shape {list(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
-        raise ValueError(f"{name}_ids: expected a torch.int64 tensor [utterances, tokens], received {received}")
+        raise UserError(f"{name}_ids: expected a torch.int64 tensor [utterances, tokens], received {received}")
     kept_places = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
     if kept_places.dtype != torch.bool or kept_places.shape != ids.shape:
-        raise ValueError(
+        raise UserError(
             f"{name}_mask: expected a torch.bool tensor {list(ids.shape)}, received {kept_places.dtype} of shape "
             f"{list(kept_places.shape)}"
         )
@@ -215,7 +217,7 @@ def _spelled(
         columns = [column for column, keep in enumerate(kept) if keep]
         outside = [column for column in columns if not 0 <= tokens[column] < len(table)]
         if outside:
-            raise ValueError(
+            raise UserError(
                 f"{name}_ids: id {tokens[outside[0]]} of utterance {row} at position {outside[0]} is outside the table "
                 f"of {len(table)} ids; mask padding, and give the table of the {name}'s own tokenizer"
             )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from overlap.errors import UserError
 from overlap.estimates.estimate import Estimate
 from overlap.estimates.table import html_table, text_table
 from overlap.vocab.vocabulary_map import VocabularyMap
@@ -89,11 +90,11 @@ def coverage(
         n_examples: how many ids without counterpart to name on each side, lowest first.
 
     Raises:
-        ValueError: if a table is wider than the map, or the masses lack one of the two.
+        UserError: if a table is wider than the map, or the masses lack one of the two.
     """
     missing = [name for name in _MASSES.values() if masses is not None and name not in masses]
     if missing:
-        raise ValueError(f"masses: {', '.join(missing)} is missing; pass the summary of measure(…, vocabulary=map)")
+        raise UserError(f"masses: {', '.join(missing)} is missing; pass the summary of measure(…, vocabulary=map)")
     mapped = {"student": vocabulary.student_to_teacher >= 0, "teacher": vocabulary.teacher_to_student >= 0}
     sides = {
         name: _side(name, table, mapped[name], None if masses is None else masses[_MASSES[name]], n_examples)
@@ -106,7 +107,7 @@ def _side(
     name: str, table: Sequence[bytes | None], mapped: Tensor, mass: Estimate | None, n_examples: int
 ) -> SideCoverage:
     if len(table) > mapped.numel():
-        raise ValueError(
+        raise UserError(
             f"{name}: the table has {len(table)} ids, the map {mapped.numel()}; pass the table that the map was made of"
         )
     mapped = mapped.cpu()

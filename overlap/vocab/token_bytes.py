@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from overlap.errors import UserError
+
 _REMEDY = "pass the table of bytes instead: a list of the bytes of every id, None where an id stands for no text"
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -69,7 +71,7 @@ def token_bytes(tokenizer: Any, *, control: Iterable[int] = ()) -> TokenBytes:
         A tuple indexed by id, as long as the largest id + 1.
 
     Raises:
-        ValueError: if the kind is not known, or an id is no integer of at least 0 or has two tokens.
+        UserError: if the kind is not known, or an id is no integer of at least 0 or has two tokens.
     """
     declared = _read(tokenizer)
     silent = {*declared.control, *control}
@@ -77,10 +79,10 @@ def token_bytes(tokenizer: Any, *, control: Iterable[int] = ()) -> TokenBytes:
     every = [*ids, *(i for i, _ in declared.added), *silent]
     wrong = [i for i in every if isinstance(i, bool) or not isinstance(i, int) or i < 0]
     if wrong:
-        raise ValueError(f"tokenizer: expected token ids that are integers of at least 0, received {wrong[0]!r}")
+        raise UserError(f"tokenizer: expected token ids that are integers of at least 0, received {wrong[0]!r}")
     if len(set(ids)) < len(ids):
         twice, n = Counter(ids).most_common(1)[0]
-        raise ValueError(f"tokenizer: id {twice} has {n} tokens; {_REMEDY}")
+        raise UserError(f"tokenizer: id {twice} has {n} tokens; {_REMEDY}")
     table: list[bytes | None] = [None] * (max(every, default=-1) + 1)
     for i, spelled in declared.pieces:
         table[i] = spelled or None
@@ -106,12 +108,12 @@ def _read(tokenizer: Any) -> _Declared:
         ids = range(tokenizer.get_piece_size())
         pieces = [(i, _sentencepiece(tokenizer, i)) for i in ids]
         return _Declared(pieces, {i for i in ids if tokenizer.is_byte(i)})
-    raise ValueError(f"tokenizer: a {type(tokenizer).__name__} is of no known kind; {_REMEDY}")
+    raise UserError(f"tokenizer: a {type(tokenizer).__name__} is of no known kind; {_REMEDY}")
 
 
 def _read_ranks(ranks: Mapping[bytes, int]) -> _Declared:
     if not all(isinstance(token, bytes) for token in ranks):
-        raise ValueError(
+        raise UserError(
             "tokenizer: a mapping must go from the bytes of each token to its id, strings alone do not say which "
             f"bytes they stand for; {_REMEDY}"
         )
@@ -157,9 +159,9 @@ def _read_description(tree: Mapping[str, Any], special: Iterable[int]) -> _Decla
     """The JSON by which ``tokenizers`` describes a tokenizer."""
     model = tree["model"]
     if model["type"] not in ("BPE", "Unigram"):
-        raise ValueError(f"tokenizer: {model['type']} models do not say which bytes their tokens hold; {_REMEDY}")
+        raise UserError(f"tokenizer: {model['type']} models do not say which bytes their tokens hold; {_REMEDY}")
     if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
-        raise ValueError(f"tokenizer: its model marks words by prefixes or suffixes; {_REMEDY}")
+        raise UserError(f"tokenizer: its model marks words by prefixes or suffixes; {_REMEDY}")
     if model["type"] == "Unigram":
         own = [(piece, i) for i, (piece, _) in enumerate(model["vocab"])]
         unknown = model.get("unk_id")
@@ -208,7 +210,7 @@ def _space(steps: list[Mapping[str, Any]]) -> str:
     }
     known = set(kinds) <= {"Metaspace", "Replace", "ByteFallback", "Fuse", "Strip"}
     if not known or any(new != " " for _, new in replaced) or len(spaces) != 1 or None in spaces:
-        raise ValueError(f"tokenizer: its decoder ({', '.join(kinds) or 'none'}) is of no known kind; {_REMEDY}")
+        raise UserError(f"tokenizer: its decoder ({', '.join(kinds) or 'none'}) is of no known kind; {_REMEDY}")
     return spaces.pop()
 
 

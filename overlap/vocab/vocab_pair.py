@@ -69,7 +69,7 @@ class VocabularyPair:
         """Bring a map and the blocked ids of either side to both sides.
 
         Raises:
-            ValueError: if the sizes do not fit the map, or blocked ids their vocabulary.
+            UserError: if the sizes do not fit the map, or blocked ids their vocabulary.
         """
         table = check_sizes(vocabulary, student_size, teacher_size)
         admissible = admissible_ids(blocked, student_size, device)

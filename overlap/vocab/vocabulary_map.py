@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from overlap.core.topk import Support
+from overlap.errors import UserError
 from overlap.vocab.token_bytes import TokenBytes, token_bytes
 
 UNMAPPED = -1
@@ -38,9 +39,9 @@ class VocabularyMap:
             ("teacher_to_student", backward, forward),
         ):
             if not isinstance(table, Tensor) or table.dtype != torch.long or table.ndim != 1:
-                raise ValueError(f"{name}: expected a one-axis torch.int64 tensor of ids; use VocabularyMap.from_pairs")
+                raise UserError(f"{name}: expected a one-axis torch.int64 tensor of ids; use VocabularyMap.from_pairs")
             if table.numel() and (int(table.min()) < UNMAPPED or int(table.max()) >= other.numel()):
-                raise ValueError(
+                raise UserError(
                     f"{name}: expected ids of -1 (unmapped) to {other.numel() - 1}, received {int(table.min())} to "
                     f"{int(table.max())}"
                 )
@@ -51,7 +52,7 @@ class VocabularyMap:
             mapped = (there >= 0).nonzero().flatten()
             broken = mapped[back[there[mapped]] != mapped]
             if broken.numel():
-                raise ValueError(
+                raise UserError(
                     f"{name}: the two tables are not inverses of each other at {broken.numel()} ids, the first is "
                     f"{int(broken[0])}; use VocabularyMap.from_pairs"
                 )
@@ -64,7 +65,7 @@ class VocabularyMap:
     def identity(cls, size: int) -> "VocabularyMap":
         """The map of two models that share one table of ``size`` ids."""
         if size < 1:
-            raise ValueError(f"size: expected at least 1, received {size}")
+            raise UserError(f"size: expected at least 1, received {size}")
         return cls(torch.arange(size), torch.arange(size))
 
     @classmethod
@@ -79,24 +80,24 @@ class VocabularyMap:
             teacher_size: width of the teacher's logits.
 
         Raises:
-            ValueError: if a pair is outside the sizes, or an id is paired twice.
+            UserError: if a pair is outside the sizes, or an id is paired twice.
         """
         table = torch.as_tensor(pairs if isinstance(pairs, Tensor) else list(pairs)).reshape(-1, 2)
         if table.numel() and (table.is_floating_point() or table.dtype == torch.bool):
-            raise ValueError(f"pairs: expected integer ids, received {table.dtype}")
+            raise UserError(f"pairs: expected integer ids, received {table.dtype}")
         table = table.long()
         for column, size, name in ((0, student_size, "student"), (1, teacher_size, "teacher")):
             ids = table[:, column]
             outside = ((ids < 0) | (ids >= size)).nonzero().flatten()
             if outside.numel():
                 row = int(outside[0])
-                raise ValueError(
+                raise UserError(
                     f"pairs: pair {row} names {name} id {int(ids[row])}, outside the {name}'s {size} logits "
                     f"(valid: 0 to {size - 1})"
                 )
             values, counts = ids.unique(return_counts=True)
             if (counts > 1).any():
-                raise ValueError(
+                raise UserError(
                     f"pairs: {name} id {int(values[counts > 1][0])} is paired more than once; a map is one-to-one, "
                     "keep one pair for each id"
                 )
@@ -136,7 +137,7 @@ class VocabularyMap:
             teacher_size: width of the teacher's logits.
 
         Raises:
-            ValueError: if a table is wider than the logits or holds empty bytes, or roles contradict each other or
+            UserError: if a table is wider than the logits or holds empty bytes, or roles contradict each other or
                 name ids outside the logits.
         """
         student_size = _check_table(student, student_size, "student")
@@ -146,7 +147,7 @@ class VocabularyMap:
             ids = [pair[column] for pair in named]
             wrong = [i for i in ids if not 0 <= i < size]
             if wrong or len(set(ids)) < len(ids):
-                raise ValueError(
+                raise UserError(
                     f"roles: {dict(roles)} name a {side} id that "
                     + (f"is outside its {size} logits: {wrong[0]}" if wrong else "goes with two ids of the other side")
                     + "; give each role one (student id, teacher id)"
@@ -173,7 +174,7 @@ class VocabularyMap:
         """`from_bytes` of the two tokenizers' token bytes.
 
         Raises:
-            ValueError: as `from_bytes` and `overlap.vocab.token_bytes.token_bytes`.
+            UserError: as `from_bytes` and `overlap.vocab.token_bytes.token_bytes`.
         """
         return cls.from_bytes(
             token_bytes(student),
@@ -254,16 +255,16 @@ def _check_table(table: Sequence[bytes | None], size: int | None, side: str) -> 
     """The width of a side's logits."""
     wrong = next((i for i, spelled in enumerate(table) if spelled is not None and not isinstance(spelled, bytes)), None)
     if wrong is not None:
-        raise ValueError(
+        raise UserError(
             f"{side}: expected bytes or None for every id, received {table[wrong]!r} at id {wrong}; take them from "
             "overlap.vocab.token_bytes.token_bytes"
         )
     if b"" in table:
-        raise ValueError(
+        raise UserError(
             f"{side}: id {list(table).index(b'')} has empty bytes; give None where an id stands for no text"
         )
     if size is not None and size < len(table):
-        raise ValueError(
+        raise UserError(
             f"{side}_size: received {size}, fewer than the {len(table)} ids of the table; pass the width of the "
             f"{side}'s logits, and cut the table to it if the tokenizer has ids that the model cannot write"
         )
@@ -285,18 +286,18 @@ def check_sizes(vocabulary: VocabularyMap | None, student_size: int, teacher_siz
     """Return the map to use for logits of these widths, or None when ids agree.
 
     Raises:
-        ValueError: if the widths differ without a map, or are not those of the map; states the sizes and the remedy.
+        UserError: if the widths differ without a map, or are not those of the map; states the sizes and the remedy.
     """
     if vocabulary is None:
         if student_size != teacher_size:
-            raise ValueError(
+            raise UserError(
                 f"vocabulary: the student's logits have {student_size} ids and the teacher's {teacher_size}; pass "
                 "vocabulary=VocabularyMap.from_bytes(...), or, if one side is only padded, cut or pad it to the "
                 "same width and block the padded ids"
             )
         return None
     if (vocabulary.student_size, vocabulary.teacher_size) != (student_size, teacher_size):
-        raise ValueError(
+        raise UserError(
             f"vocabulary: the map is for {vocabulary.student_size} student and {vocabulary.teacher_size} teacher ids, "
             f"the logits have {student_size} and {teacher_size}; build the map with the widths of the logits "
             "(checkpoints pad them beyond the tokenizer)"

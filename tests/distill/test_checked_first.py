@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from overlap.errors import UserError
+
 from distill import normalize as normalize
 from distill.cli import app as cli_app
 from distill.extras import MissingExtraError
@@ -101,7 +103,7 @@ class TestBeforeModels:
 def test_a_file_that_is_there_stays_until_the_end(capsys, tmp_path, monkeypatch):
     kept = tmp_path / "out.parquet"
     kept.write_text("someone's")
-    monkeypatch.setattr("distill.models.load_recognizer", lambda *_, **__: (_ for _ in ()).throw(ValueError("no")))
+    monkeypatch.setattr("distill.models.load_recognizer", lambda *_, **__: (_ for _ in ()).throw(UserError("no")))
     code, _, _ = run(*EVALUATE, "--output", kept, capsys=capsys)
     assert code == 1
     assert kept.read_text() == "someone's"

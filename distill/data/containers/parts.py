@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from overlap.errors import UserError
+
 from ..stored_audio import StoredAudio
 
 Content = bytes | mmap.mmap
 """All bytes of a file; of one with a path, those alone are read that are looked at."""
 
 
-class UnreadableParts(ValueError):
+class UnreadableParts(UserError):
     """Parts of a file that are no single recording; the message says what it is joined from."""
 
 
