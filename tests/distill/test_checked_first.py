@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from overlap.errors import UserError
-
 from distill import normalize as normalize
 from distill.cli import app as cli_app
 from distill.extras import MissingExtraError
 from distill.places import packaged
 from distill.run.run_directory import RunDirectory
+from overlap.errors import UserError
 from tests.distill.test_cli import run
 
 CORPUS = packaged("corpus/test.jsonl")
