@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ..models import Transcriber
@@ -76,12 +76,23 @@ def checked_labels(
     if not needed:
         return plain
     refuse(findings)
+    warn_of_labels(utterances, findings)
+    return plain
+
+
+def warn_of_labels(utterances: Sequence[Utterance], findings: Iterable[Finding]) -> None:
+    """Say once, by counts, what was found in the labels of a manifest that can be used.
+
+    Args:
+        utterances: Of the manifest.
+        findings: About its texts.
+    """
+    findings = list(findings)
     counted = Counter((finding.message, finding.remedy) for finding in findings)
     if counted:
         said = "; ".join(f"{n} with {problem}: {remedy}" for (problem, remedy), n in counted.items())
         place = next((finding.file for finding in findings if finding.file), "the labels")
-        warnings.warn(f"{place}: of {len(utterances)} labels, {said}", LabelWarning, stacklevel=2)
-    return plain
+        warnings.warn(f"{place}: of {len(utterances)} labels, {said}", LabelWarning, stacklevel=3)
 
 
 def _is_unicode(text: str) -> bool:

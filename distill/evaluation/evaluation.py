@@ -61,6 +61,21 @@ def evaluate(
     """
     require_text(utterances, "evaluation")
     utterances = checked_labels(utterances, recognizer)
+    how = {"normalizer": normalizer, "decoding": decoding, "batch_size": batch_size, "progress": progress}
+    return evaluate_checked(recognizer, source, utterances, **how)
+
+
+def evaluate_checked(
+    recognizer: Transcriber,
+    source: AudioSource,
+    utterances: Sequence[Utterance],
+    *,
+    normalizer: str,
+    decoding: Decoding,
+    batch_size: int = 32,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """The same for utterances that were read for it: each has a reference, and it is plain text."""
     references = {utterance.id: utterance.text or "" for utterance in utterances}
     texts = transcribe(recognizer, source, utterances, decoding, batch_size=batch_size, progress=progress)
     speakers = {utterance.id: utterance.extra.get("speaker") for utterance in utterances}

@@ -10,12 +10,10 @@ from typing import Any
 import torch
 
 from ..data.audio import AudioCache
-from ..data.batch import AudioSource, check_inputs
-from ..data.checks import Use, check_audio, check_models
-from ..data.findings import Finding, errors, refuse
-from ..data.labels import plain_labels
-from ..data.manifest import ManifestError, Utterance, require_text
-from ..data.sources import read_utterances
+from ..data.batch import AudioSource
+from ..data.findings import Finding
+from ..data.manifest import ManifestError, Utterance
+from ..data.reading import DataSets, Purpose, read_sets
 from ..limits import settled, token_limit
 from ..models import ModelError, Recognizer
 from ..normalize import normalizer
@@ -75,29 +73,12 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         UserError: What lies beside a model's weights about its training is damaged.
     """
     require_files(recipe)
-    stages = tuple(_read(stage.manifest) for stage in recipe.stages)
-    for stage, utterances in zip(recipe.stages, stages, strict=True):
-        if stage.type == "sft":
-            require_text(utterances, f"supervised training (stage {stage.name!r})")
-        elif _learns_labels(stage):
-            require_text(utterances, f"training on reference states (stage {stage.name!r})")
-    probe_set: tuple[Utterance, ...] = ()
-    if recipe.probe:
-        probe_set = _read(recipe.probe.manifest)[: recipe.probe.max_utterances]
-        if "reference" in recipe.probe.states:
-            require_text(probe_set, "probing on reference transcripts")
-        gates = ((i, stage.gate) for i, stage in enumerate(recipe.stages) if stage.gate is not None)
-        for i, gate in gates if len(probe_set) == 1 else ():
-            if statistics_read(gate) and not opens_without_intervals(gate):
-                raise ManifestError(f"{recipe.probe.manifest} has one utterance: stages.{i}.gate {NEEDS_INTERVALS}")
     for section in recipe.evaluations:
         normalizer(section.normalizer)
-    evaluations = tuple(_read(section.manifest) for section in recipe.evaluations)
-    for section, utterances in zip(recipe.evaluations, evaluations, strict=True):
-        require_text(utterances, f"evaluation {section.name!r}")
-    sets = (*stages, probe_set, *evaluations)
-    findings = _bearable(recipe, [one for used in sets for one in check_audio(used, recipe.audio.max_seconds)])
-    sets = tuple(_usable(used, findings) for used in sets)
+    fail = recipe.audio.unusable == "fail"
+    remedy = 'or run without them: unusable = "drop" in [audio]' if fail else ""
+    data = read_sets(_wanted(recipe), max_seconds=recipe.audio.max_seconds, drop=not fail, remedy=remedy)
+    _check_gates(recipe, data)
 
     augmentations = tuple(
         Augmentation.from_sections(stage.augment, f"stages.{i}.augment") for i, stage in enumerate(recipe.stages)
@@ -108,24 +89,16 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     if recipe.teacher:
         k = recipe.support.k
         pair = Pair.from_models(student, load_teacher(recipe.teacher, device, k=k, seed=recipe.seed), k)
-    both = (student,) if pair is None else (student, pair.teacher)
-    for stage, utterances in zip((*recipe.stages, None, *(None for _ in evaluations)), sets, strict=True):
-        check_inputs(utterances, *(both if stage is None or stage.type != "sft" else (student,)))
     _check_times(recipe, student, pair)
-    sets, found = _with_plain_labels(recipe, sets, student)
-    findings += _bearable(recipe, found)
-    sets = tuple(_usable(used, findings) for used in sets)
-    uses = _uses(recipe, sets, student, both)
-    findings += _bearable(recipe, [one for use in uses for one in check_models(use)])
-    sets, n = tuple(_usable(used, findings) for used in sets), len(recipe.stages)
-    stages, probe_set, evaluations = sets[:n], sets[n], sets[n + 1 :]
+    data = data.checked(student, pair and pair.teacher, remedy=remedy)
+    stages, probe_set, evaluations = _by_section(recipe, data)
     if student.reads != "audio" and any(augmentations):
         first = next(i for i, augmentation in enumerate(augmentations) if augmentation)
         raise AugmentationError(f"stages.{first}.augment changes audio, and {student.name!r} reads prompts; remove it")
     cache = AudioCache(max_mib=recipe.audio.cache_mib, max_seconds=recipe.audio.max_seconds)
     recipe = _settled(recipe, stages, evaluations)
     heard = heard_before(recipe, stages, probe_set, evaluations)
-    source, listed = AudioSource(cache), tuple(dict.fromkeys(findings))
+    source, listed = AudioSource(cache), tuple(dict.fromkeys(data.findings))
     return Setup(recipe, student, pair, source, stages, augmentations, probe_set, evaluations, heard, listed)
 
 
@@ -163,20 +136,44 @@ def _settled(
     return with_evaluations(recipe, list(map(evaluation, recipe.evaluations, evaluations)))
 
 
-def _with_plain_labels(
-    recipe: Recipe, sets: Sequence[tuple[Utterance, ...]], student: Recognizer
-) -> tuple[tuple[tuple[Utterance, ...], ...], list[Finding]]:
-    """All data with the labels that the student learns or is scored against, and what is wrong with those used."""
-    learned = [*map(_learns_labels, recipe.stages)]
-    probed = recipe.probe is not None and "reference" in recipe.probe.states
-    plain, findings = [], []
-    scored = [True] * len(recipe.evaluations)
-    of_sets = zip(sets, [*learned, probed, *(False for _ in scored)], [*learned, probed, *scored], strict=True)
-    for utterances, learns, used in of_sets:
-        made, found = plain_labels(utterances, student, learned=learns)
-        plain.append(tuple(made))
-        findings += found if used else []
-    return tuple(plain), findings
+def _wanted(recipe: Recipe) -> list[tuple[Purpose, str]]:
+    """What the recipe's manifests are for: those of the stages, of the probe if there is one, of the evaluations."""
+    wanted = []
+    for stage in recipe.stages:
+        learned, kind = (
+            _learns_labels(stage),
+            "supervised training" if stage.type == "sft" else "training on reference states",
+        )
+        needs = f"{kind} (stage {stage.name!r})" if learned else ""
+        purpose = Purpose(needs, is_scored=learned, is_learned=learned, is_supervised=stage.type == "sft")
+        wanted.append((purpose, stage.manifest))
+    if recipe.probe:
+        needs = "probing on reference transcripts" if "reference" in recipe.probe.states else ""
+        first, scored = recipe.probe.max_utterances, bool(needs)
+        purpose = Purpose(needs, first=first, is_scored=scored, is_learned=scored)
+        wanted.append((purpose, recipe.probe.manifest))
+    return [*wanted, *((Purpose(f"evaluation {section.name!r}"), section.manifest) for section in recipe.evaluations)]
+
+
+def _by_section(
+    recipe: Recipe, data: DataSets
+) -> tuple[tuple[tuple[Utterance, ...], ...], tuple[Utterance, ...], tuple[tuple[Utterance, ...], ...]]:
+    """The utterances of the stages, of the probe (none without one), and of the evaluations."""
+    n, probed = len(recipe.stages), int(recipe.probe is not None)
+    return data.sets[:n], data.sets[n] if probed else (), data.sets[n + probed :]
+
+
+def _check_gates(recipe: Recipe, data: DataSets) -> None:
+    """Refuse gates that wait for intervals which a probe of one utterance does not have.
+
+    Raises:
+        ManifestError: There is one.
+    """
+    if recipe.probe is None or len(_by_section(recipe, data)[1]) != 1:
+        return
+    for i, stage in enumerate(recipe.stages):
+        if stage.gate is not None and statistics_read(stage.gate) and not opens_without_intervals(stage.gate):
+            raise ManifestError(f"{recipe.probe.manifest} has one utterance: stages.{i}.gate {NEEDS_INTERVALS}")
 
 
 def _learns_labels(stage: StageConfig) -> bool:
@@ -205,44 +202,3 @@ def _check_times(recipe: Recipe, student: Recognizer, pair: Pair | None) -> None
                 f"student.timestamps is set and stages.{i} ({stage.name!r}) learns from the teacher's text, which has "
                 "no points in time; remove timestamps, or teach them in sft and on-policy stages alone"
             )
-
-
-def _read(manifest: str) -> tuple[Utterance, ...]:
-    return tuple(read_utterances(manifest, check_audio=False))  # which is among the checks
-
-
-def _uses(
-    recipe: Recipe,
-    sets: Sequence[tuple[Utterance, ...]],
-    student: Recognizer,
-    both: tuple[Recognizer | ServedTeacher, ...],
-) -> list[Use]:
-    """Which models read which data, and whose text is scored."""
-    uses = []
-    for stage, utterances in zip(recipe.stages, sets, strict=False):
-        off_policy = getattr(stage, "off_policy", None)
-        scored = stage.type == "sft" or (off_policy is not None and off_policy.states == "reference")
-        readers = (student,) if stage.type == "sft" else both
-        uses.append(Use(utterances, readers, student if scored else None, taught=stage.type == "sft"))
-    scored = recipe.probe is not None and "reference" in recipe.probe.states
-    probed, *evaluated = sets[len(recipe.stages) :]
-    return [*uses, Use(probed, both, student if scored else None), *(Use(used, both) for used in evaluated)]
-
-
-def _bearable(recipe: Recipe, findings: list[Finding]) -> list[Finding]:
-    """Findings that a run can live with; the others are refused.
-
-    Raises:
-        ManifestError: Lines that cannot be used, unless the recipe drops them.
-    """
-    if recipe.audio.unusable == "fail":
-        refuse(findings, 'or run without them: unusable = "drop" in [audio]')
-    return findings
-
-
-def _usable(utterances: tuple[Utterance, ...], findings: Sequence[Finding]) -> tuple[Utterance, ...]:
-    wrong = {((finding.file, finding.line), finding.id) for finding in errors(findings)}
-    kept = tuple(utterance for utterance in utterances if (utterance.place, utterance.id) not in wrong)
-    if utterances and not kept:
-        refuse(findings, "and nothing is left without them")
-    return kept
