@@ -7,6 +7,10 @@
 >>> result = distill.train(recipe, "runs/demo")  # doctest: +SKIP
 
 The run directory then holds metrics, probes, decisions, evaluations and checkpoints (see `distill.run.run_directory`).
+What the other verbs do, functions do as well (see `distill.api`):
+
+>>> pair = distill.load_pair("demo:student", "demo:teacher", k=8)  # doctest: +SKIP
+>>> distill.probe(pair, "demo:corpus/probe.jsonl")  # doctest: +SKIP
 
 Names are imported when they are first asked for: PyTorch and transformers take seconds, which the command's help or a
 report has no use for.
@@ -16,6 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .api import evaluate, load_pair, preflight, probe, score, show, transcribe
     from .data.extract import extract_audio
     from .data.hf.rows import utterances_from
     from .data.manifest import ManifestError, Utterance, read_manifest, write_manifest
@@ -23,8 +28,10 @@ if TYPE_CHECKING:
     from .drafting import draft_recipe
     from .progress.observer import Observer
     from .recipe import Filters, Recipe, RecipeError, Transcription, load_recipe
+    from .recipe.paths import shipped_recipes
     from .scoring.local import LogitsError
-    from .teacher_data.making import TeacherData, TeacherDataError, transcribe_manifest
+    from .teacher_data.making import TeacherData, TeacherDataError
+    from .training.dry_run import dry_run
     from .training.errors import TrainingError
     from .training.launch import resume, train
     from .training.trainer import RunResult
@@ -46,18 +53,27 @@ __all__ = [
     "Transcription",
     "Utterance",
     "draft_recipe",
+    "dry_run",
+    "evaluate",
     "extract_audio",
+    "load_pair",
     "load_recipe",
+    "preflight",
+    "probe",
     "read_manifest",
     "read_utterances",
     "resume",
+    "score",
+    "shipped_recipes",
+    "show",
     "train",
-    "transcribe_manifest",
+    "transcribe",
     "utterances_from",
     "write_manifest",
 ]
 
 _MODULES = {
+    "api": ("evaluate", "load_pair", "preflight", "probe", "score", "show", "transcribe"),
     "data.extract": ("extract_audio",),
     "data.hf.rows": ("utterances_from",),
     "data.manifest": ("ManifestError", "Utterance", "read_manifest", "write_manifest"),
@@ -65,7 +81,9 @@ _MODULES = {
     "drafting": ("draft_recipe",),
     "scoring.local": ("LogitsError",),
     "recipe": ("Filters", "Recipe", "RecipeError", "Transcription", "load_recipe"),
-    "teacher_data.making": ("TeacherData", "TeacherDataError", "transcribe_manifest"),
+    "recipe.paths": ("shipped_recipes",),
+    "teacher_data.making": ("TeacherData", "TeacherDataError"),
+    "training.dry_run": ("dry_run",),
     "training.errors": ("TrainingError",),
     "training.launch": ("resume", "train"),
     "progress.observer": ("Observer",),

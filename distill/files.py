@@ -1,15 +1,19 @@
-"""What a full disk leaves: an error that names the file, and nothing half written."""
+"""Files that are there whole or not at all, and what a full disk leaves: an error that names the file."""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 """What operating systems call a full disk, and a used-up share of one."""
@@ -39,6 +43,34 @@ def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
         if reason is None:
             raise
         raise WriteError(f"cannot write {path}: {reason}") from error
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with writing(path, temporary):
+        with temporary.open("wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+def write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    """Write a Parquet file so that it is there whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with writing(path, temporary):
+        frame.to_parquet(temporary, index=False)
+        temporary.replace(path)
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any] | None = None) -> None:
+    """Write rows to a Parquet file, and in its metadata what they are of."""
+    import pandas as pd  # takes longer to load than all else here
+
+    frame = pd.DataFrame(rows)
+    frame.attrs.update(about or {})
+    write_parquet(path, frame)
 
 
 def _reason(error: OSError | SafetensorError | RuntimeError) -> str | None:

@@ -9,11 +9,10 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from io import TextIOWrapper
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, CycloptsPanel, Parameter
 from pydantic import ValidationError
@@ -27,9 +26,6 @@ from ..ranks import is_first
 from ..recipe.explaining import explain
 from ..run.at_work import Terminated
 from .exit_codes import EPILOGUE, ExitCode
-
-if TYPE_CHECKING:
-    from ..models import Recognizer
 
 
 def _worded(error: CycloptsError) -> Any:
@@ -93,22 +89,21 @@ class Loading:
     chat_template_kwargs: str | None = None
     timestamps: bool = False
 
-    def load(self, model: str) -> Recognizer:
-        """Load a directory or Hub name."""
-        options: dict[str, Any] = {} if self.prompt_format is None else {"prompt_format": self.prompt_format}
-        if self.timestamps:
-            options["timestamps"] = True
-        if self.chat_template_kwargs is not None:
-            try:
-                options["chat_template_kwargs"] = dict(json.loads(self.chat_template_kwargs))
-            except (ValueError, TypeError) as error:
-                raise UserError(
-                    f"--chat-template-kwargs {self.chat_template_kwargs}: expected a JSON object, for instance "
-                    '{"enable_thinking": false}'
-                ) from error
-        from ..models import load_recognizer
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The same as arguments of the functions of `distill.api`."""
+        return asdict(self) | {"chat_template_kwargs": self._template_variables()}
 
-        return load_recognizer(model, options=options, trust_remote_code=self.trust_remote_code)
+    def _template_variables(self) -> dict[str, Any] | None:
+        if self.chat_template_kwargs is None:
+            return None
+        try:
+            return dict(json.loads(self.chat_template_kwargs))
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"--chat-template-kwargs {self.chat_template_kwargs}: expected a JSON object, for instance "
+                '{"enable_thinking": false}'
+            ) from error
 
 
 AS_THEY_ARE = Loading()
@@ -227,14 +222,3 @@ def print_json(tree: Mapping[str, Any]) -> None:
     """Print one JSON object; characters that standard output cannot hold are escaped, never replaced."""
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
     print(json.dumps(tree, ensure_ascii=not encoding.startswith("utf"), allow_nan=False))
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]], about: dict[str, Any] | None = None) -> None:
-    """Write rows to a Parquet file, and in its metadata what they are of."""
-    import pandas as pd
-
-    from ..run.run_directory import write_parquet
-
-    frame = pd.DataFrame(rows)
-    frame.attrs.update(about or {})
-    write_parquet(path, frame)

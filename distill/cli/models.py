@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from overlap.errors import UserError
 
 from ..places import require_places, require_writable
-from ..progress.display import display
-from ..recipe import Decoding, Server, SupportSettings, Teacher
-from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, stderr, write_rows
+from ..recipe import Server
+from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, stderr
 from .exit_codes import ExitCode
-
-if TYPE_CHECKING:
-    from ..data.batch import AudioSource
-    from ..data.manifest import Utterance
-    from ..probing.probe import StateProbe
-    from ..probing.round_trip import RoundTrip
-    from ..teacher import ServedTeacher
-
-PREFLIGHT_CLIPS = 8
 
 
 @app.command
@@ -74,94 +64,56 @@ def probe(
         raise UserError("--preflight asks a server: give its --teacher-url")
     if student is None and not preflight:
         raise UserError("--student is missing: the model whose rollouts are measured")
-    served = Teacher(model=teacher, url=teacher_url, server=server)
     if teacher_url is not None and temperature != 1.0:
         raise UserError("--temperature: a server's log-probabilities are at temperature 1; leave it out")
     require_places(manifests={"--manifest": manifest}, models={"--student": student, "--teacher": teacher})
     if output:
         require_writable(output, "--output")
-    from ..data.audio import AudioCache
-    from ..data.batch import AudioSource, check_inputs
-    from ..data.checks import Use, check_audio, check_models
-    from ..data.findings import refuse
-    from ..data.labels import checked_labels
-    from ..data.sources import read_utterances
-    from ..limits import token_limit
-    from ..probing.probe import probe as probe_pair
-    from ..probing.round_trip import round_trip
-    from ..scoring.pair import Pair
-    from ..teacher import ServedTeacher, load_served_teacher
+    from .. import api
 
-    everything = read_utterances(manifest, check_audio=False)
-    utterances = everything[: max_utterances or (PREFLIGHT_CLIPS if preflight else None)]
-    refuse(check_audio(utterances, max_seconds))
-    source = AudioSource(AudioCache(max_seconds=max_seconds))
-    scorer = loading.load(teacher) if teacher_url is None else load_served_teacher(served, k)
-    sources = {"student": student, "teacher": teacher, "manifest": manifest}
-    sources |= {} if teacher_url is None else {"teacher_url": teacher_url}
     if preflight:
-        assert isinstance(scorer, ServedTeacher)
-        return _preflight(scorer, source, utterances, k, max_new_tokens or token_limit(utterances), sources, json_)
+        assert teacher_url is not None
+        found = api.preflight(
+            teacher,
+            manifest,
+            teacher_url=teacher_url,
+            server=server,
+            k=k,
+            max_new_tokens=max_new_tokens,
+            max_utterances=max_utterances,
+            max_seconds=max_seconds,
+        )
+        if json_:
+            print_json(
+                {"student": student, "teacher": teacher, "manifest": manifest, "teacher_url": teacher_url}
+                | found.to_dict()
+            )
+        else:
+            print(found)
+        return ExitCode.MISTAKE if found.problems else ExitCode.DONE
     assert student is not None
-    pair = Pair.from_models(loading.load(student), scorer, k)
-    utterances = checked_labels(utterances, pair.student, needed=False)
-    check_inputs(utterances, pair.student, pair.teacher)
-    refuse(check_models(Use(utterances, (pair.student, pair.teacher))))
-    with display() as progress:
-        result = probe_pair(
-            pair,
-            source,
-            utterances,
-            SupportSettings(k=k, temperature=temperature),
-            Decoding(max_new_tokens=max_new_tokens),
-            batch_size=batch_size,
-            traced=len(utterances) if output else 0,
-            progress=lambda done, total: progress.work("probing", done, total),
-        )
-        trip = round_trip(
-            scorer,
-            source,
-            utterances,
-            Decoding(max_new_tokens=max_new_tokens),
-            batch_size=batch_size,
-            progress=lambda done, total: progress.work("teacher's tokens", done, total),
-        )
-    _print_probe(result, trip, sources, len(utterances), json_)
+    result = api.probe(
+        partial(api.load_pair, student, teacher, k=k, teacher_url=teacher_url, server=server, **loading.arguments),
+        manifest,
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        max_utterances=max_utterances,
+        max_seconds=max_seconds,
+        traced=None if output else 0,
+    )
+    if json_:
+        print_json(result.to_dict())
+    else:
+        print(result)
     if output:
-        write_rows(output, result.traces, {"probe": sources | result.about})
+        result.write(output)
         if not json_:
             see = f"distill report {output} -o report.html"
             stderr.print(f"trace of {len(result.traces)} utterances: {output}; see it: {see}", highlight=False)
-    if isinstance(scorer, ServedTeacher) and scorer.cache is not None:
-        stderr.print(f"{scorer.cache.hits} of {scorer.cache.hits + scorer.cache.misses} answers from {server.cache}")
-    return 0
-
-
-def _preflight(
-    teacher: ServedTeacher,
-    source: AudioSource,
-    utterances: Sequence[Utterance],
-    k: int,
-    max_new_tokens: int,
-    sources: dict[str, Any],
-    as_json: bool,
-) -> int:
-    from ..probing.preflight import preflight as ask_server
-
-    with display() as progress:
-        found = ask_server(
-            teacher,
-            source,
-            utterances,
-            k,
-            max_new_tokens=max_new_tokens,
-            progress=lambda done, total: progress.work("asking", done, total),
-        )
-    if as_json:
-        print_json(sources | found.to_dict())
-    else:
-        print(found)
-    return ExitCode.MISTAKE if found.problems else ExitCode.DONE
+    if result.cached is not None:
+        stderr.print("{} of {} answers from {}".format(*result.cached, server.cache))
+    return ExitCode.DONE
 
 
 @app.command
@@ -193,55 +145,17 @@ def show(
         json_: Print one JSON object to standard output and nothing else there.
     """
     require_places(manifests={"--manifest": manifest}, models={"--student": student, "--teacher": teacher})
-    from ..data.audio import AudioCache
-    from ..data.batch import AudioSource, check_inputs
-    from ..data.checks import Use, check_audio, check_models
-    from ..data.findings import refuse
-    from ..data.labels import checked_labels
-    from ..data.manifest import require_text
-    from ..data.sources import read_utterances
-    from ..probing.show import show as show_utterance
-    from ..scoring.pair import Pair
+    from .. import api
 
-    utterances = read_utterances(manifest, check_audio=False)
-    chosen = [u for u in utterances if utterance in (None, u.id)][:1]
-    if not chosen:
-        raise UserError(f"{manifest} has no utterance {utterance!r}; its first is {utterances[0].id!r}")
-    if states == "reference":
-        require_text(chosen, "scoring the reference")
-    refuse(check_audio(chosen, max_seconds))
-    pair = Pair.from_models(loading.load(student), loading.load(teacher), k)
-    chosen = checked_labels(chosen, pair.student, needed=states == "reference")
-    check_inputs(chosen, pair.student, pair.teacher)
-    refuse(check_models(Use(chosen, (pair.student, pair.teacher), pair.student if states == "reference" else None)))
-    view = show_utterance(
-        pair,
-        AudioSource(AudioCache(max_seconds=max_seconds)),
-        chosen[0],
-        SupportSettings(k=k),
-        Decoding(max_new_tokens=max_new_tokens),
+    view = api.show(
+        partial(api.load_pair, student, teacher, k=k, **loading.arguments),
+        manifest,
+        utterance,
         states=states,
+        max_new_tokens=max_new_tokens,
+        max_seconds=max_seconds,
     )
     if json_:
         print_json(view.to_dict())
     else:
         print(view)
-
-
-def _print_probe(result: StateProbe, trip: RoundTrip, sources: dict[str, Any], utterances: int, as_json: bool) -> None:
-    reading = result.first_reading
-    if as_json:
-        tree = sources | {"summary": result.estimates.to_dict(), "funnel": result.funnel.to_dict()}
-        tree["first_reading"] = reading.to_dict()
-        tree["teacher_round_trip"] = trip.to_dict()
-        if result.coverage:
-            sides = {"student": result.coverage.student, "teacher": result.coverage.teacher}
-            tree["vocabulary"] = {name: {"ids": side.ids, "mapped": side.mapped} for name, side in sides.items()}
-        if result.bounds:
-            tree["bounds"] = result.bounds.to_summary().to_dict()
-        print_json(tree)
-        return
-    print(*filter(None, (result.estimates, result.bounds, result.funnel, result.coverage)), sep="\n\n")
-    print(f"\nteacher: {trip.line}")
-    named = [f"{name.replace('_', ' ')} {value}" for name, value in sources.items()]
-    print(f"\n{', '.join(named)}: {utterances:,} utterances, on the student's own transcripts\n\n{reading}")

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from overlap.errors import UserError
-
 from ..places import require_places, require_writable
-from ..progress.display import display
-from ..recipe import Decoding, Filters, Server, Teacher, Transcription
-from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, write_rows
-
-if TYPE_CHECKING:
-    import torch
+from ..recipe import Filters, Server, Transcription
+from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json
 
 
 @app.command
@@ -51,36 +45,23 @@ def evaluate(
     from ..normalize import normalizer as find_normalizer
 
     find_normalizer(normalizer)
-    from ..data.audio import AudioCache
-    from ..data.batch import AudioSource, check_inputs
-    from ..data.checks import Use, check_audio, check_models
-    from ..data.findings import refuse
-    from ..data.manifest import require_text
-    from ..data.sources import read_utterances
-    from ..evaluation.evaluation import evaluate as evaluate_model
+    from .. import api
 
-    utterances = read_utterances(manifest, check_audio=False)
-    require_text(utterances, "evaluation")
-    refuse(check_audio(utterances, max_seconds))
-    recognizer = loading.load(model)
-    check_inputs(utterances, recognizer)
-    refuse(check_models(Use(utterances, (recognizer,))))
-    with display() as progress:
-        evaluation = evaluate_model(
-            recognizer,
-            AudioSource(AudioCache(max_seconds=max_seconds)),
-            utterances,
-            normalizer=normalizer,
-            decoding=Decoding(max_new_tokens=max_new_tokens),
-            batch_size=batch_size,
-            progress=lambda done, total: progress.work("transcribing", done, total),
-        )
+    evaluation = api.evaluate(
+        model,
+        manifest,
+        normalizer=normalizer,
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens,
+        max_seconds=max_seconds,
+        **loading.arguments,
+    )
     if json_:
         print_json({"model": model, "manifest": manifest} | evaluation.score.to_dict())
     else:
-        print(evaluation.score)
+        print(evaluation)
     if output:
-        write_rows(output, evaluation.rows)
+        evaluation.write(output)
 
 
 @app.command
@@ -124,33 +105,23 @@ def transcribe(
     from ..normalize import normalizer as find_normalizer
 
     find_normalizer(normalizer)
-    from ..teacher_data.making import transcribe_manifest
+    from .. import api
 
-    with display() as progress:
-        data = transcribe_manifest(
-            Teacher(model=teacher, revision=revision, dtype=dtype, url=teacher_url, server=server),
-            manifest,
-            output,
-            transcription=transcription,
-            filters=filters,
-            device=_device(device),
-            max_seconds=max_seconds,
-            normalizer=normalizer,
-            progress=lambda done, total: progress.work("transcribing", done, total),
-        )
+    data = api.transcribe(
+        teacher,
+        manifest,
+        output,
+        transcription=transcription,
+        filters=filters,
+        revision=revision,
+        dtype=dtype,
+        device=api.usable_device(device, "--device"),
+        teacher_url=teacher_url,
+        server=server,
+        max_seconds=max_seconds,
+        normalizer=normalizer,
+    )
     if json_:
         print_json({"manifest": manifest, "output": str(output)} | data.summary.to_dict())
     else:
         print(f"{data.summary}\n\nwritten to {output}")
-
-
-def _device(name: str | None) -> torch.device:
-    import torch
-
-    if name is None:
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(f"--device {name} cannot be used: {reason}") from error

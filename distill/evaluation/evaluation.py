@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..data.audio import duration
 from ..data.batch import AudioSource
 from ..data.labels import checked_labels
 from ..data.manifest import Utterance, require_text
+from ..files import write_rows
 from ..models import Transcriber
 from ..normalize import normalizer as find_normalizer
 from ..recipe import Decoding
@@ -32,6 +34,13 @@ class Evaluation:
 
     score: TranscriptScore
     rows: list[dict[str, Any]]
+
+    def write(self, path: str | Path) -> None:
+        """Write the rows there, as Parquet."""
+        write_rows(Path(path), self.rows)
+
+    def __str__(self) -> str:
+        return str(self.score)
 
 
 def evaluate(
@@ -61,8 +70,15 @@ def evaluate(
     """
     require_text(utterances, "evaluation")
     utterances = checked_labels(utterances, recognizer)
-    how = {"normalizer": normalizer, "decoding": decoding, "batch_size": batch_size, "progress": progress}
-    return evaluate_checked(recognizer, source, utterances, **how)
+    return evaluate_checked(
+        recognizer,
+        source,
+        utterances,
+        normalizer=normalizer,
+        decoding=decoding,
+        batch_size=batch_size,
+        progress=progress,
+    )
 
 
 def evaluate_checked(

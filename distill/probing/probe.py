@@ -44,6 +44,7 @@ class StateProbe:
         traces: Rows for `traces/`, one an utterance asked for.
         bounds: Lower and upper ends of what a served teacher's lists decide and of what they do not; None where the
             teacher is here.
+        texts: The transcripts as text, by utterance id.
     """
 
     states: str
@@ -53,6 +54,7 @@ class StateProbe:
     rollouts: Rollouts
     traces: list[dict[str, Any]] = field(default_factory=list)
     bounds: BoundsSummary | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def readings(self) -> dict[str, overlap.Estimate]:
@@ -130,7 +132,7 @@ def probe(
     summary = overlap.OverlapSummary(estimates, k=support.k, temperature=support.temperature, states=states)
     bounds = tally.bounds(support, states)
     found = pair.coverage(estimates if bounds is None else None)
-    return StateProbe(states, summary, funnel, found, rollouts, traces, bounds)
+    return StateProbe(states, summary, funnel, found, rollouts, traces, bounds, texts)
 
 
 def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding) -> Transcripts:

@@ -6,8 +6,8 @@ What does not survive cannot be given to anyone as text without becoming somethi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import overlap
@@ -32,12 +32,14 @@ class RoundTrip:
         n_judged: Those of them whose tokens are known, and which do not end in the middle of a character.
         share: Of the judged ones that come back in other tokens, with its interval over transcripts; NaN without any.
         example: The first such: utterance, the first token that differs as written, and in its place as encoded.
+        texts: The transcripts, by utterance id.
     """
 
     n: int
     n_judged: int
     share: overlap.Estimate
     example: tuple[str, str, str] | None
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def n_recut(self) -> int:
@@ -87,11 +89,13 @@ def round_trip(
         ServerError: No answer, or not what was asked for.
     """
     values: list[float] = []
+    written_texts: dict[str, str] = {}
     example = None
     chosen, decoding = utterances[:LIMIT], settled(decoding, utterances)
     for batch in source.batches(chosen, batch_size):
         written = write(writer, batch, decoding)
         texts = writer.decode(written)
+        written_texts.update(zip((utterance.id for utterance in batch.utterances), texts, strict=True))
         again = writer.encode(texts)
         rows = zip(batch.utterances, texts, written.text_ids, again.text_ids, written.finished.tolist(), strict=True)
         for utterance, text, ids, encoded, finished in rows:
@@ -102,7 +106,7 @@ def round_trip(
         if progress:
             progress(len(values), len(chosen))
     share = overlap.utterance_estimates({"recut": values})["recut"]
-    return RoundTrip(len(values), sum(not math.isnan(value) for value in values), share, example)
+    return RoundTrip(len(values), sum(not math.isnan(value) for value in values), share, example, written_texts)
 
 
 def _differing(ids: Sequence[int], encoded: Sequence[int], strings: Sequence[str]) -> tuple[str, str]:

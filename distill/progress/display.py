@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from rich.console import Console
 
@@ -37,3 +37,13 @@ def display(*, quiet: bool = False) -> Iterator[Observer]:
             yield terminal
     else:
         yield LogProgress()
+
+
+def observed(observer: Observer | None, *, quiet: bool = False) -> AbstractContextManager[Observer]:
+    """Who hears what happens until the end of the block: whoever is given, or else a display.
+
+    Args:
+        observer: Whoever is given.
+        quiet: Without an observer, show nothing.
+    """
+    return display(quiet=quiet) if observer is None else nullcontext(observer)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ import pandas as pd
 
 from overlap.errors import UserError
 
-from ..files import first_line, writing
+from ..files import first_line, write_atomically, write_parquet, writing
 from ..places import require_writable
 from .at_work import at_work, refuse_if_at_work
 
@@ -219,25 +218,6 @@ def occupied(path: Path) -> Iterator[None]:
     path.mkdir(parents=True, exist_ok=True)
     with at_work(path / LOCK, path / PROCESS, str(path)):
         yield
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with writing(path, temporary):
-        with temporary.open("wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-
-
-def write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    """Write a Parquet file so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with writing(path, temporary):
-        frame.to_parquet(temporary, index=False)
-        temporary.replace(path)
 
 
 def _plain(value: Any) -> Any:

@@ -57,6 +57,7 @@ class Pair:
         spelled: Bytes by student id and by teacher id; None where the teacher takes the student's ids.
         same_text: Whether the two have the same tokens of text, whatever their ids: tokens that one wrote are then the
             other's as they stand.
+        k: Size of the top-k sets that it is compared by, unless a recipe says otherwise.
     """
 
     student: Recognizer
@@ -66,6 +67,7 @@ class Pair:
     teacher_blocked: Tensor
     spelled: tuple[TokenBytes, TokenBytes] | None
     same_text: bool = True
+    k: int = 32
 
     @classmethod
     def from_models(cls, student: Recognizer, teacher: Recognizer | ServedTeacher, k: int) -> Pair:
@@ -78,16 +80,16 @@ class Pair:
         same = (ours.strings, ours.end_of_text) == (theirs.strings, theirs.end_of_text)
         if same and not isinstance(teacher, ServedTeacher):
             blocked = ours.blocked | theirs.blocked.to(ours.blocked.device)
-            pair = cls(student, teacher, None, blocked, blocked, None)
+            pair = cls(student, teacher, None, blocked, blocked, None, k=k)
         else:
-            pair = cls._mapped(student, teacher)
+            pair = cls._mapped(student, teacher, k)
         writable = min(int((~pair.blocked).sum()), int((~pair.teacher_blocked).sum()))
         if k > writable:
             raise PairError(f"support.k = {k} is larger than the {writable} tokens a transcript can hold; lower it")
         return pair
 
     @classmethod
-    def _mapped(cls, student: Recognizer, teacher: Recognizer | ServedTeacher) -> Pair:
+    def _mapped(cls, student: Recognizer, teacher: Recognizer | ServedTeacher, k: int) -> Pair:
         ours, theirs = student.tokens, teacher.tokens
         spelled, device = (_bytes(student), _bytes(teacher)), ours.blocked.device
         vocabulary = overlap.VocabularyMap.from_bytes(
@@ -111,7 +113,7 @@ class Pair:
         ids, teacher_ids = vocabulary.shared()
         lost = blocked[ids] | teacher_blocked[teacher_ids]
         blocked[ids[lost]] = teacher_blocked[teacher_ids[lost]] = True
-        return cls(student, teacher, vocabulary, blocked, teacher_blocked, spelled, same_text)
+        return cls(student, teacher, vocabulary, blocked, teacher_blocked, spelled, same_text, k)
 
     def view(self, transcripts: Transcripts) -> TeacherView:
         """The student's transcripts in the teacher's tokens; what was cut off has no end on either side.

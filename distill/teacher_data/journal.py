@@ -14,8 +14,7 @@ from typing import Any
 
 from overlap.errors import UserError
 
-from ..files import writing
-from ..run.run_directory import write_atomically
+from ..files import write_atomically, writing
 
 Row = dict[str, Any]
 UNREAD = "unread"

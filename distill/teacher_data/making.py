@@ -21,22 +21,18 @@ from overlap.errors import UserError
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.batching import padding_share
-from ..data.checks import Use, check_audio, check_models
 from ..data.extract import extract_audio
-from ..data.findings import refuse
-from ..data.labels import checked_labels
 from ..data.manifest import Utterance, write_manifest
-from ..data.sources import read_utterances
+from ..data.reading import Manifest, Purpose, read_for
 from ..evaluation.scoring import TranscriptScore, score_transcripts
 from ..evaluation.transcribe import Progress
-from ..files import writing
+from ..files import write_atomically, writing
 from ..limits import settled
 from ..models import Recognizer
 from ..models.vocabulary import Tokens
 from ..normalize import normalizer as find_normalizer
 from ..recipe import Decoding, Filters, Teacher, Transcription
 from ..run.at_work import at_work, refuse_if_at_work
-from ..run.run_directory import write_atomically
 from ..scoring.loading import load_teacher
 from ..teacher import ServedTeacher
 from .confidence import Transcript
@@ -169,7 +165,7 @@ def teacher_data(
 
 def transcribe_manifest(
     teacher: str | Teacher | Recognizer | ServedTeacher,
-    manifest: str | Path,
+    manifest: Manifest,
     output: str | Path,
     *,
     transcription: Transcription | None = None,
@@ -183,7 +179,7 @@ def transcribe_manifest(
 
     Args:
         teacher: A recognizer, or where one is: a directory or Hub name, or the `[teacher]` table of a recipe.
-        manifest: JSON lines, or a data set such as `hf:NAME:CONFIG:SPLIT`; only audio is needed.
+        manifest: JSON lines, a data set such as `hf:NAME:CONFIG:SPLIT`, or utterances; only audio is needed.
         output: The manifest to write; its journal, the dropped utterances and the summary stand beside it.
         transcription: How the teacher writes, and in which batches; None takes the defaults, like the next.
         filters: What is dropped.
@@ -208,21 +204,18 @@ def transcribe_manifest(
     refuse_if_at_work(*_marks(output), str(output))
     find_normalizer(normalizer)
     strict = filters.unusable_audio == "fail"
-    utterances = read_utterances(manifest, check_audio=False)
-    if strict:
-        refuse(check_audio(utterances, max_seconds), SKIP)
+    data = read_for(Purpose(), manifest, max_seconds=max_seconds, with_audio=strict, remedy=SKIP)
     if isinstance(teacher, str):
         teacher = Teacher(model=teacher)
     if isinstance(teacher, Teacher):
         # Its encoder's outputs are shared by rollout and score, and then no longer needed.
         teacher = load_teacher(teacher.model_copy(update={"encoder_cache_mib": 0.0}), device, k=1)
-    utterances = checked_labels(utterances, teacher, needed=False)
-    refuse(check_models(Use(utterances, (teacher,))))
+    utterances = data.checked_one(teacher)
     output.parent.mkdir(parents=True, exist_ok=True)
     lock, record = _marks(output)
     with at_work(lock, record, str(output), keep=False):
         try:
-            data = teacher_data(
+            made = teacher_data(
                 output,
                 teacher,
                 AudioSource(AudioCache(max_mib=0.0, max_seconds=max_seconds)),
@@ -232,13 +225,13 @@ def transcribe_manifest(
                 normalizer=normalizer,
                 progress=progress,
             )
-            data.write(output)
+            made.write(output)
         except (KeyboardInterrupt, OSError) as error:
             error.add_note(
                 f"Whole batches are safe in {journal_of(output)}; the same command again goes on behind them"
             )
             raise
-    return data
+    return made
 
 
 def _marks(output: Path) -> tuple[Path, Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ..data.findings import errors, lines_of
 from ..data.sampling import micro_batches
-from ..progress.display import display
+from ..progress.display import observed
 from ..progress.observer import Observer
 from ..ranks import one_voice
 from ..recipe import Recipe, TrackerName, load_recipe
@@ -58,7 +58,7 @@ def train(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides)
     check_trackers(recipe.tracking.trackers)
-    with one_voice(), _heard(observer, quiet) as hears:
+    with one_voice(), observed(observer, quiet=quiet) as hears:
         accelerator = accelerator_for(recipe)
         if accelerator.is_main_process:
             RunDirectory.check_vacant(output)
@@ -131,7 +131,7 @@ def resume(
         run.writer = accelerator.is_main_process
         with copied(recipe, run, Observer(), step=state.step + 1, before=run.rows):
             return RunResult.from_state(run.path, newest, state)
-    with one_voice(), _heard(observer, quiet) as hears, _alone(run.path, accelerator):
+    with one_voice(), observed(observer, quiet=quiet) as hears, _alone(run.path, accelerator):
         accelerator.wait_for_everyone()  # whoever was here before has left
         run = RunDirectory.open(output, writer=accelerator.is_main_process)
         before, newest = run.rows, checkpoint.latest(run.path)
@@ -145,11 +145,6 @@ def resume(
         accelerator.wait_for_everyone()
         with copied(recipe, run, hears, step=state.step, before=before) as heard_by:
             return Trainer(setup, run, accelerator, heard_by, state, optimizer).run()
-
-
-def _heard(observer: Observer | None, quiet: bool) -> AbstractContextManager[Observer]:
-    """Who hears a run: whoever was given, or else a display."""
-    return display(quiet=quiet) if observer is None else nullcontext(observer)
 
 
 @contextmanager

@@ -113,8 +113,8 @@ def test_what_was_computed_is_printed_before_it_is_written(capsys, tmp_path, mon
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("distill.cli.transcripts.write_rows", full)
-    monkeypatch.setattr("distill.cli.models.write_rows", full)
+    monkeypatch.setattr("distill.evaluation.evaluation.write_rows", full)
+    monkeypatch.setattr("distill.probing.result.write_rows", full)
     model, rest = student_path, ("--manifest", manifests["test"], "--output", tmp_path / "x.parquet")
     code, out, err = run("evaluate", "--model", model, *rest, "--max-new-tokens", "4", capsys=capsys)
     assert code == 1

@@ -31,7 +31,7 @@ def test_a_model_of_the_demo_has_a_name_in_every_loader():
 def test_teacher_data_takes_the_names_from_python(tmp_path):
     few = tmp_path / "few.jsonl"
     distill.write_manifest(few, distill.read_manifest("demo:corpus/probe.jsonl")[:2])
-    data = distill.transcribe_manifest(
+    data = distill.transcribe(
         "demo:teacher", few, tmp_path / "out.jsonl", transcription=Transcription(max_new_tokens=48)
     )
     assert len(data.kept) + len(data.dropped) == 2

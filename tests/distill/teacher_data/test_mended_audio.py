@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from distill import Filters, transcribe_manifest, write_manifest
+from distill import Filters, write_manifest
 from distill.data.audio import AudioError
 from distill.data.manifest import Utterance
 from distill.files import WriteError

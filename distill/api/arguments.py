@@ -1,0 +1,120 @@
+"""What the arguments of the functions here name: models, servers, settings; and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+from pydantic import BaseModel, ValidationError
+
+from overlap.errors import UserError
+
+from .. import models
+from ..data.reading import Manifest
+from ..models import Recognizer
+from ..places import require_places
+from ..recipe import Server, Teacher
+from ..recipe.explaining import explain
+from ..teacher import ServedTeacher, load_served_teacher
+
+Model = str | Path | Recognizer
+"""A directory, a Hub name, `demo:student` or `demo:teacher`, or a model that is loaded."""
+
+PromptFormat = Literal["auto", "chat", "plain"]
+Section = TypeVar("Section", bound=BaseModel)
+Loaded = TypeVar("Loaded")
+
+
+def require_models(**given: object) -> None:
+    """Refuse models by a name of a folder that is not there; loaded ones are passed over.
+
+    Raises:
+        FileNotFoundError: Names every argument, its location and the remedy.
+    """
+    require_places(manifests={}, models={key: str(it) for key, it in given.items() if isinstance(it, str | Path)})
+
+
+def require_positive(**given: float | None) -> None:
+    """Refuse numbers of which nothing could be done so often, so long or so many; None is passed over.
+
+    Raises:
+        UserError: Names the argument.
+    """
+    for key, value in given.items():
+        if value is not None and not value > 0:
+            raise UserError(f"{key} = {value}: must be above 0")
+
+
+def section(kind: type[Section], **given: Any) -> Section:
+    """A section of a recipe made of arguments.
+
+    Raises:
+        UserError: A value that it does not take, in a line that names the argument.
+    """
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        raise UserError(explain(error)) from error
+
+
+def loading(
+    trust_remote_code: bool,
+    prompt_format: PromptFormat | None,
+    chat_template_kwargs: Mapping[str, Any] | None,
+    timestamps: bool,
+) -> dict[str, Any]:
+    """How models are loaded, as `load_recognizer` takes it."""
+    options: dict[str, Any] = {"prompt_format": prompt_format, "timestamps": timestamps or None}
+    options["chat_template_kwargs"] = None if chat_template_kwargs is None else dict(chat_template_kwargs)
+    said = {name: value for name, value in options.items() if value is not None}
+    return {"options": said, "trust_remote_code": trust_remote_code}
+
+
+def loaded(model: str | Path | Loaded, how: Mapping[str, Any]) -> Recognizer | Loaded:
+    """The model of a name, or one that is loaded as it is.
+
+    Raises:
+        ModelError: It cannot be loaded.
+    """
+    return models.load_recognizer(str(model), **how) if isinstance(model, str | Path) else model
+
+
+def served_teacher(teacher: object, url: str | None, server: Server | None, k: int) -> ServedTeacher:
+    """The teacher behind a server.
+
+    Raises:
+        ModelError, ServerError: It cannot be asked.
+        UserError: A server's settings without its URL, or a URL for a teacher that is loaded.
+    """
+    if not isinstance(teacher, str | Path):
+        raise UserError("teacher_url: the teacher is loaded; give the name of its tokenizer, or leave the URL out")
+    return load_served_teacher(section(Teacher, model=str(teacher), url=url, server=server or Server()), k)
+
+
+def name_of(manifest: Manifest) -> str:
+    """What messages and files call a manifest: its location, or of a list where its utterances were read."""
+    if isinstance(manifest, str | Path):
+        return str(manifest)
+    files = dict.fromkeys(utterance.place[0] for utterance in manifest if utterance.place)
+    return ", ".join(files) or "a list of utterances"
+
+
+def usable_device(device: torch.device | str | None, key: str = "device") -> torch.device:
+    """A device of this machine.
+
+    Args:
+        device: Its name; None takes an accelerator if there is one, else the CPU.
+        key: What names it in the message.
+
+    Raises:
+        UserError: It cannot be used.
+    """
+    if device is None:
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"{key} {device} cannot be used: {reason}") from error

@@ -1,0 +1,114 @@
+"""What a probe of a pair finds, as a notebook, a terminal and a file hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import overlap
+from overlap.bounds import BoundsSummary
+from overlap.estimates.first_reading import FirstReading
+from overlap.vocab.coverage import Coverage
+
+from ..files import write_rows
+from .probe import StateProbe
+from .round_trip import RoundTrip
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """Support overlap of a pair at the states of the student's own rollouts.
+
+    Attributes:
+        sources: Names of student, teacher and manifest, and the teacher's server where there is one.
+        probed: What was measured.
+        round_trip: Whether the teacher's own transcripts survive being read again.
+        references: Texts of the manifest by utterance id, None where it has none.
+        cached: Of a teacher's server that keeps answers: how many of them were there, and how many in all.
+    """
+
+    sources: Mapping[str, str]
+    probed: StateProbe
+    round_trip: RoundTrip
+    references: Mapping[str, str | None] = field(repr=False)
+    cached: tuple[int, int] | None = None
+
+    @property
+    def summary(self) -> overlap.OverlapSummary:
+        """Every statistic with its 95 % interval: `result.summary["top1_agreement"]`."""
+        return self.probed.estimates
+
+    @property
+    def funnel(self) -> overlap.Funnel:
+        """Where every position went."""
+        return self.probed.funnel
+
+    @property
+    def first_reading(self) -> FirstReading:
+        """The five numbers to read first and what they come to."""
+        return self.probed.first_reading
+
+    @property
+    def coverage(self) -> Coverage | None:
+        """What the map between two vocabularies covers; None where they are one."""
+        return self.probed.coverage
+
+    @property
+    def bounds(self) -> BoundsSummary | None:
+        """Lower and upper ends of the statistics, where a server shows the teacher's best tokens alone; else None."""
+        return self.probed.bounds
+
+    @property
+    def traces(self) -> list[dict[str, Any]]:
+        """Both models' view of every position, a row an utterance; columns as `distill.probing.trace` has them."""
+        return self.probed.traces
+
+    @property
+    def transcripts(self) -> list[dict[str, str | None]]:
+        """A row an utterance: `id`, `reference`, `student`, and `teacher` of the first 32, which it was asked for."""
+        taught = self.round_trip.texts
+        return [
+            {"id": id_, "reference": self.references[id_], "student": text, "teacher": taught.get(id_)}
+            for id_, text in self.probed.texts.items()
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        tree = {**self.sources, "summary": self.summary.to_dict(), "funnel": self.funnel.to_dict()}
+        tree["first_reading"] = self.first_reading.to_dict()
+        tree["teacher_round_trip"] = self.round_trip.to_dict()
+        if self.coverage:
+            sides = {"student": self.coverage.student, "teacher": self.coverage.teacher}
+            tree["vocabulary"] = {name: {"ids": side.ids, "mapped": side.mapped} for name, side in sides.items()}
+        if self.bounds:
+            tree["bounds"] = self.bounds.to_summary().to_dict()
+        return tree
+
+    def write(self, path: str | Path) -> None:
+        """Write the traces there, as Parquet, which `distill report` and `analysis.load` open.
+
+        Raises:
+            WriteError: The disk is full.
+        """
+        write_rows(Path(path), self.traces, {"probe": {**self.sources, **self.probed.about}})
+
+    @property
+    def _source_line(self) -> str:
+        named = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.sources.items())
+        return f"{named}: {len(self.references):,} utterances, on the student's own transcripts"
+
+    def __str__(self) -> str:
+        tables = filter(None, (self.summary, self.bounds, self.funnel, self.coverage))
+        parts = [*map(str, tables), f"teacher: {self.round_trip.line}", self._source_line, str(self.first_reading)]
+        return "\n\n".join(parts)
+
+    def _repr_html_(self) -> str:
+        """The five numbers first, the whole table folded away."""
+        lines = "".join(f"<p>{escape(line)}</p>" for line in (self._source_line, f"teacher: {self.round_trip.line}"))
+        tables = (self.summary, self.bounds, self.coverage)
+        folded = "".join(table._repr_html_() for table in tables if table is not None)
+        first = self.first_reading._repr_html_() + self.funnel._repr_html_()
+        return f"{lines}{first}<details><summary>every statistic</summary>{folded}</details>"
