@@ -27,17 +27,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
+import distill
 import overlap
 from analysis.figures import k_sweep, temperature_sweep
 from analysis.report import Number, Recommendation, StageFacts, Thresholds, verdict
-from distill import read_manifest
-from distill.data.audio import AudioCache
-from distill.data.batch import AudioSource
-from distill.models import load_recognizer
-from distill.recipe import SupportSettings
-from distill.recipe.paths import packaged
-from distill.scoring.local import compare
-from distill.scoring.pair import Pair
 from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
 
 torch.set_num_threads(1)
@@ -45,37 +38,30 @@ torch.set_num_threads(1)
 # %% [markdown]
 # ## The pair: put yours in here
 #
-# - **Two models.** Any Hub names or directories that `distill probe` takes, such as
+# - **Two models.** Hub names or directories, such as
 #   `STUDENT, TEACHER = "Qwen/Qwen3-ASR-0.6B-hf", "Qwen/Qwen3-ASR-1.7B-hf"`, and your own manifest. The two may have
-#   different tokenizers. For many utterances go through batches with an `OverlapMeter`, or call `distill probe`.
+#   different tokenizers. `distill.score` holds the logits of all utterances in memory, `distill.probe` those of one
+#   batch: with many utterances, score the first hundred (`max_utterances=100`).
 # - **Two tensors of logits.** Replace the next cell: `student_logits`, `teacher_logits` of shape
 #   `[utterances, positions, vocabulary]` at the same tokens; `used`, bool `[utterances, positions]`, False at padding;
 #   `tokens`, the ids written there, or None; `funnel = overlap.account(used, {})[0]`; `names`, one an utterance;
 #   `shape = {}`; `vocabulary = None`; `blocked = {"blocked": [...], "teacher_blocked": [...]}`, ids of control tokens.
 
 # %%
-STUDENT, TEACHER = packaged("student"), packaged("teacher")
-MANIFEST = packaged("corpus/probe.jsonl")
+STUDENT, TEACHER, MANIFEST = "demo:student", "demo:teacher", "demo:corpus/probe.jsonl"
 K = 8  # the demo has 65 tokens that a transcript can hold; 16 to 64 for a vocabulary of 150,000
 
-student, teacher = load_recognizer(str(STUDENT)), load_recognizer(str(TEACHER))
-pair, utterances = Pair.from_models(student, teacher, K), read_manifest(MANIFEST)
-batch = AudioSource(AudioCache(max_seconds=30)).batch(utterances)
-own = compare(pair, batch, student.rollout(batch.prompt(student), max_new_tokens=48), SupportSettings(k=K))
+pair = distill.load_pair(STUDENT, TEACHER, k=K)
+probed = distill.probe(pair, MANIFEST, max_new_tokens=48, quiet=True)
+own = distill.score(pair, MANIFEST, max_new_tokens=48)
 
 student_logits, teacher_logits, used = own.student_logits, own.teacher_logits, own.used
 tokens, funnel = own.transcripts.ids, own.funnel
 vocabulary, blocked = pair.vocabulary, {"blocked": pair.blocked, "teacher_blocked": pair.teacher_blocked}
-names = [utterance.id for utterance in utterances]
-references, written = [utterance.text for utterance in utterances], student.decode(own.transcripts)
-shape = overlap.sequence_estimates(
-    texts=written,
-    n_tokens=own.transcripts.lengths.tolist(),
-    finished=own.transcripts.finished.tolist(),
-    references=references,
-)
-by_teacher = teacher.decode(teacher.rollout(batch.prompt(teacher), max_new_tokens=48))
-pd.DataFrame({"reference": references, "student": written, "teacher": by_teacher}, index=names).head(6)
+shape = {name: item for name, item in probed.summary.items() if name in SEQUENCE_STATISTICS}
+transcripts = pd.DataFrame(probed.transcripts).set_index("id")
+names = list(transcripts.index)
+transcripts.head(6)
 
 # %% [markdown]
 # *Read:* a few transcripts before any number. Do both models write the same language, case, numerals and punctuation?

@@ -130,7 +130,7 @@ class TestProbe:
         ):
             with pytest.raises(UserError, match=message):
                 distill.probe(pair, manifests["probe"], quiet=True, **wrong)
-        with pytest.raises(distill.ManifestError, match="utterance id .* occurs twice"):
+        with pytest.raises(distill.ManifestError, match=r"utterance id .* occurs twice"):
             distill.probe(pair, [one, one], quiet=True)
         with pytest.raises(distill.ManifestError, match="there are no utterances"):
             distill.probe(pair, [], quiet=True)
@@ -225,7 +225,7 @@ class TestTranscribe:
                 distill.transcribe("demo:teacher", manifests["pool"], output, **how | wrong)
         with pytest.raises(FileNotFoundError, match=r"teacher: the model demo:teachr"):
             distill.transcribe("demo:teachr", manifests["pool"], output, **how)
-        with pytest.raises(OSError, match="output: .* is a folder"):
+        with pytest.raises(OSError, match=r"output: .* is a folder"):
             distill.transcribe("demo:teacher", manifests["pool"], tmp_path, **how)
         assert list(tmp_path.iterdir()) == []
 

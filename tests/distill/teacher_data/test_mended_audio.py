@@ -14,7 +14,7 @@ from distill.files import WriteError
 from distill.models import load_recognizer
 from distill.recipe import Transcription
 from distill.run.at_work import AtWorkError, at_work
-from distill.teacher_data.making import _marks, journal_of
+from distill.teacher_data.making import _marks, journal_of, transcribe_manifest
 from tests.distill.conftest import ONLY_EMPTY
 
 TRANSCRIPTION = Transcription(max_new_tokens=4, batch_size=2)
