@@ -119,8 +119,7 @@ def probe(
     support = section(SupportSettings, temperature=temperature)
     data = read_for(Purpose(first=max_utterances), manifest, max_seconds=max_seconds)
     pair = pair if isinstance(pair, Pair) else pair()
-    served = isinstance(pair.teacher, ServedTeacher)
-    if served and temperature != 1.0:
+    if pair.server is not None and temperature != 1.0:
         raise UserError("temperature: a server's log-probabilities are at temperature 1; leave it out")
     utterances = data.checked_one(pair.student, pair.teacher)
     source = AudioSource(AudioCache(max_seconds=max_seconds))
@@ -145,9 +144,9 @@ def probe(
         )
     sources = {"student": pair.student.name, "teacher": pair.teacher.name, "manifest": name_of(manifest)}
     cached = None
-    if isinstance(pair.teacher, ServedTeacher):
-        sources["teacher_url"] = pair.teacher.client.url
-        if (cache := pair.teacher.cache) is not None:
+    if pair.server is not None:
+        sources["teacher_url"] = pair.server.client.url
+        if (cache := pair.server.cache) is not None:
             cached = cache.hits, cache.hits + cache.misses
     return ProbeResult(sources, probed, trip, {u.id: u.text for u in utterances}, cached)
 
@@ -240,7 +239,7 @@ def _chosen(manifest: Manifest, id_: str | None) -> Utterance:
 
 def _with_local_teacher(pair: Pair | Callable[[], Pair]) -> Pair:
     pair = pair if isinstance(pair, Pair) else pair()
-    if isinstance(pair.teacher, ServedTeacher):
+    if pair.server is not None:
         raise UserError(
             f"the teacher {pair.teacher.name!r} is behind a server, which shows its best tokens alone; load its "
             "weights, or probe the pair"

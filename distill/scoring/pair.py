@@ -69,6 +69,11 @@ class Pair:
     same_text: bool = True
     k: int = 32
 
+    @property
+    def server(self) -> ServedTeacher | None:
+        """The server that runs the teacher; None where its weights are here."""
+        return self.teacher if isinstance(self.teacher, ServedTeacher) else None
+
     @classmethod
     def from_models(cls, student: Recognizer, teacher: Recognizer | ServedTeacher, k: int) -> Pair:
         """Pair two recognizers, by the bytes of their tokens where their vocabularies differ.

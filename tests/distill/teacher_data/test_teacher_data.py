@@ -20,7 +20,6 @@ from distill import (
     Transcription,
     read_manifest,
     train,
-    transcribe_manifest,
     write_manifest,
 )
 from distill.data.audio import AudioCache, AudioError, duration
@@ -29,7 +28,7 @@ from distill.models import ModelError, load_recognizer
 from distill.models.speech_lm import SpeechLM
 from distill.recipe import Recipe, Server, Teacher
 from distill.teacher_data.confidence import Transcript, transcripts
-from distill.teacher_data.making import journal_of, teacher_data
+from distill.teacher_data.making import journal_of, teacher_data, transcribe_manifest
 from tests.distill.conftest import ONLY_EMPTY
 
 TRANSCRIPTION = Transcription(max_new_tokens=6, batch_size=4)
