@@ -2,11 +2,13 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 import distill
+from distill.data.labels import LabelWarning
 from distill.models import load_recognizer
 from distill.models.base import ModelError
 from distill.progress.observer import Observer
@@ -177,6 +179,14 @@ class TestEvaluate:
         ours, theirs = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("function", "verb"))
         pd.testing.assert_frame_equal(ours, theirs)
         assert str(found) == str(found.score)
+
+    def test_doubtful_labels_are_said_once_and_scored_plain(self, pair, manifests):
+        timed = [replace(u, text=f"<|0.00|> {u.text}<|1.00|>") for u in distill.read_manifest(manifests["test"])]
+        with pytest.warns(LabelWarning) as said:
+            found = distill.evaluate(pair.student, timed, max_new_tokens=2, quiet=True)
+        assert len(said) == 1
+        assert "of 10 labels, 10 with timestamps: they are left out" in str(said[0].message)
+        assert not any("<|" in row["reference"] for row in found.rows)
 
     def test_mistakes_are_found_before_a_model_is_loaded(self, nothing_loads, manifests):
         bare = [distill.Utterance("a", prompt="-")]
