@@ -16,7 +16,6 @@ from overlap.definitions import canonical
 from ..formatting import count, plural
 from ..run.load import ERROR_RATES, Run
 from ..stages.error_rates import OVER, evaluated
-from ..stages.visits import visit_numbers, visits
 from .glyphs import legible
 from .moments import Moment
 from .panels import (
@@ -56,7 +55,7 @@ def wer_against_overlap(
 
     Args:
         run: A run, finished or not. Evaluations at steps without a probe are left out and counted.
-        statistic: As in `probes.parquet`.
+        statistic: As in `run.probes`.
         states: On whose transcripts.
         ax: Where to draw. Without it a figure is made.
         width: Of the figure that is made, in inches.
@@ -75,14 +74,14 @@ def wer_against_overlap(
     if points.empty:
         say(panel, "no checkpoint was both probed and evaluated in this run")
         return panel
-    stays = visits(run)
+    stays = run.visits
     falls = np.cumsum([0, *(stay.decision == "fall_back" for stay in stays)])
     for _, part in points.groupby(points["visit"].map(lambda visit: falls[min(visit, len(falls) - 1)])):
         panel.plot(part["value"], part["rate"], color=INK, linewidth=0.8, zorder=2, gid="path")
     entries: list[tuple[Artist, str]] = []
-    kinds = {stage["name"]: stage["type"] for stage in run.stages}
+    kinds = dict(zip(run.begun["visit"], run.begun["type"], strict=True))
     for visit, part in points.groupby("visit", sort=False):
-        kind = kinds[part["stage"].iloc[0]]
+        kind = kinds[visit]
         repeat = sum(stay.kind == kind for stay in stays[: int(str(visit))])
         style: dict[str, Any] = Moment("", 0, kind, repeat, part).line | {"linestyle": ""}
         errors: dict[str, Any] = {
@@ -155,10 +154,10 @@ def checkpoints(run: Run, statistic: str, states: str) -> pd.DataFrame:
     columns = ["step", "stage", "visit", "rate", "rate_low", "rate_high", "total", "n_utterances", *OVER]
     if students.empty:
         return pd.DataFrame(columns=columns)
-    students = students.assign(visit=visit_numbers(students))
+    students = students.copy()
     for name, field in {"rate": "value", "rate_low": "low", "rate_high": "high"}.items():
         students[name] = 100 * students[f"{rate}.{field}"].astype(float)
     students["total"] = students[f"{rate}.total"]
     probes = run.probes.loc[(run.probes["statistic"] == statistic) & (run.probes["states"] == states)]
-    measured = probes[["step", "stage", "value", "low", "high", "n_positions", "n_groups"]]
-    return finite(students[columns].merge(measured.dropna(subset="value"), on=["step", "stage"], how="inner"))
+    measured = probes[["step", "visit", "value", "low", "high", "n_positions", "n_groups"]]
+    return finite(students[columns].merge(measured.dropna(subset="value"), on=["step", "visit"], how="inner"))

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from ..run.load import Run
 from ..stages.error_rates import student_evaluations
-from ..stages.visits import visits
 from .panels import finite, key_below, say, span, tidy
 
 MARKERS = "os^Dv<>P"
@@ -29,7 +28,7 @@ def draw_several(panels: NDArray, runs: Mapping[str, Run], statistics: Sequence[
     Args:
         panels: One more than statistics.
         runs: By the name that stands in the key.
-        statistics: Names as in `probes.parquet`.
+        statistics: Names as in `run.probes`.
         states: On whose transcripts.
     """
     palette = sns.color_palette("colorblind", max(len(runs), 1))
@@ -51,7 +50,7 @@ def draw_several(panels: NDArray, runs: Mapping[str, Run], statistics: Sequence[
             panels[-1].vlines(tested["step"], low, high, color=color, linewidth=1.2)
             panels[-1].plot(tested["step"], value, **style)
         for panel in panels:
-            for stay in visits(run)[:-1]:  # where this run was switched: a tick of its color on the axis
+            for stay in run.visits[:-1]:  # where this run was switched: a tick of its color on the axis
                 panel.plot(stay.last_step, 0.03, "|", color=color, markersize=9, transform=panel.get_xaxis_transform())
         label = f"{name}: {span(own, 'n_positions')} / {span(own, 'n_groups')}"
         entries.append((Line2D([], [], color=color, marker=marker, markersize=3.5, linewidth=1.2), label))

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -22,8 +22,11 @@ from overlap.errors import UserError
 from ..files import writing
 from ..models.files import damage
 from ..models.lora import FOLDER, has_adapters, merged, save_adapters
+from .schema import SCHEMA, foreign_schema
 from .training_data import TrainingData
 
+Outcome = Literal["finished", "stopped", "aborted"]
+"""How a run ends: as its recipe says, because a gate did not open in time, or by a gate's alarm."""
 STATE = "state.json"
 OPTIMIZER = "optimizer.pt"
 _NAME = re.compile(r"step-(\d{6,})")
@@ -46,7 +49,9 @@ class TrainingState:
         gate: State of the stage's gate.
         fallbacks: Fall backs so far.
         rows: Rows of each log when this was saved.
-        outcome: None while running, else why the run ended.
+        visit: Number of the current stay in a stage, from 0: a stage that a gate falls back to is visited again.
+        outcome: None while running, else how the run ended.
+        reason: Why it ended, in words; empty while running.
         best: The best weights so far, see `distill.run.best`; None without.
     """
 
@@ -58,7 +63,9 @@ class TrainingState:
     gate: dict[str, Any] | None = None
     fallbacks: int = 0
     rows: dict[str, int] = field(default_factory=dict)
-    outcome: str | None = None
+    visit: int = 0
+    outcome: Outcome | None = None
+    reason: str = ""
     best: dict[str, Any] | None = None
 
 
@@ -96,7 +103,9 @@ def save(
         if optimizer is not None:
             with (temporary / OPTIMIZER).open("wb") as file:  # given a path, torch hides why it cannot write
                 torch.save(optimizer, file)
-        (temporary / STATE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
+        (temporary / STATE).write_text(
+            json.dumps({"schema": SCHEMA} | asdict(state), indent=2) + "\n", encoding="utf-8"
+        )
         # The logs too: after a power cut, a checkpoint must not count rows that never reached the disk.
         for path in (path for path in (*temporary.rglob("*"), *run.glob("*")) if path.is_file()):
             with path.open("rb") as file:
@@ -158,15 +167,29 @@ def load_state(path: Path) -> TrainingState:
     """The state a checkpoint was saved with.
 
     Raises:
-        CheckpointError: It is missing or damaged.
+        CheckpointError: It is missing, damaged or of another schema version.
     """
     file = path / STATE
     try:
-        return TrainingState(**json.loads(file.read_text(encoding="utf-8")))
+        tree = json.loads(file.read_text(encoding="utf-8"))
+        readable = tree.get("schema", SCHEMA) == SCHEMA
+        state = TrainingState(**{k: v for k, v in tree.items() if k != "schema"}) if readable else TrainingState()
     except FileNotFoundError:
         raise _lost(path, f"{file} is missing") from None
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise _lost(path, f"{file} is cut short or damaged ({error})") from error
+    if why := foreign_schema(tree, _resolved(path.parent.parent)):
+        raise CheckpointError(f"{file}: {why}")
+    return state
+
+
+def _resolved(run: Path) -> Mapping[str, Any]:
+    """What is known of a run; nothing where that cannot be read."""
+    try:
+        tree = json.loads((run / "resolved.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
 
 
 def load_optimizer(path: Path) -> Mapping:
