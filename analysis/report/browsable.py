@@ -11,7 +11,7 @@ import jiwer
 import numpy as np
 import pandas as pd
 
-from ..run.load import ERROR_RATES, Run, error_rate_of
+from ..run.load import ERROR_RATES, EVALUATED, Run, error_rate_of
 from ..run.shown import plain, shown_token
 
 PLACES = {
@@ -69,15 +69,15 @@ def groups(run: Run) -> list[Group]:
     found = []
     written = "case and punctuation aside, without a normalizer"
     unit = ERROR_RATES[run.error_rate] if run.error_rate == "wer" else "characters"
-    for key, rows in run.traces.groupby(["step", "stage", "states"], sort=False):
-        step, stage, states = cast("tuple[int, str, str]", key)
+    for key, rows in run.traces.groupby(["step", "visit", "stage", "states"], sort=False):
+        step, _, stage, states = cast("tuple[int, int, str, str]", key)
         label, counted = LABELS.get(states, states), f"{unit}, {written}"
         rules, counts = _rules(rows), _counted(rows)
         if rules is not None and counts is not None:
             counted = f"{counts}, normalizer {rules}"
         found.append(Group(int(step), stage, states, label, True, counted, rows))
-    for key, rows in run.transcripts.groupby(["step", "stage", "set", "model"], sort=False):
-        step, stage, name, model = cast("tuple[int, str, str, str]", key)
+    for key, rows in run.transcripts.groupby(list(EVALUATED), sort=False):
+        step, _, stage, name, model = cast("tuple[int, int, str, str, str]", key)
         label = f"evaluation on {name}, {model}"
         rules = _normalizer(run, name)
         counted = f"{_unit(run, name)}, normalizer {rules}"
