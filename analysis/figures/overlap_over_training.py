@@ -190,7 +190,7 @@ def _part(rows: pd.DataFrame, stays: Sequence[Visit]) -> pd.Series:
     """How many fall backs came before each row; the weights go on from one row to the next only within a part."""
     falls = np.cumsum([0, *(stay.decision == "fall_back" for stay in stays)])
     # A row may be of a stay whose first gate reading is not written yet.
-    return rows["visit"].map(lambda visit: falls[min(visit, len(falls) - 1)])
+    return pd.Series(falls[np.minimum(rows["visit"].to_numpy(dtype=int), len(falls) - 1)], index=rows.index)
 
 
 def _broken(columns: pd.DataFrame, part: pd.Series) -> NDArray[np.float64]:

@@ -114,8 +114,9 @@ def strata_frames(run: Run, parted: str, statistic: str, states: str) -> list[tu
 def _labels(traces: pd.DataFrame, parted: str) -> tuple[Labels, np.ndarray, np.ndarray]:
     """The label and utterance of every position, and whether it was used."""
     codes: list[np.ndarray] = []
-    for spelled, *about in traces[["token_bytes", "text", "reference", "finished"]].itertuples(index=False):
-        codes.append(_codes([piece or b"" for piece in spelled], *about, parted))
+    columns = traces[["token_bytes", "text", "reference", "finished"]]
+    for spelled, text, reference, finished in columns.itertuples(index=False):
+        codes.append(_codes([piece or b"" for piece in spelled], text, reference, finished, parted))
     lengths = [len(row) for row in codes]
     groups = np.repeat(traces["id"].to_numpy(dtype=str), lengths)
     keep = np.concatenate([np.asarray(used, dtype=bool) for used in traces["used"]])
