@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..run.checks import want_run
 from ..run.load import Run
 from .visits import visit_numbers
 
@@ -26,7 +27,11 @@ def gate_readings(run: Run) -> pd.DataFrame:
         end of the interval that was compared with `level`, NaN where there was none or, of a plateau, it was not
         written down; `meets` is whether the bound met the threshold or kept within the limit. Gates that count steps
         alone have no rows.
+
+    Raises:
+        UserError: No run.
     """
+    want_run(run)
     rows = []
     for visit, record in zip(visit_numbers(run.decisions), run.decisions.to_dict("records"), strict=True):
         place = {"visit": visit} | {name: record[name] for name in ("step", "stage", "gate", "decision")}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ..run.checks import want_run
 from ..run.load import Run
 
 Key = tuple[int, str]
@@ -50,7 +51,12 @@ class Visit:
 
 
 def visits(run: Run) -> list[Visit]:
-    """The stays of a run in its stages, in order; the last one may be going on."""
+    """The stays of a run in its stages, in order; the last one may be going on.
+
+    Raises:
+        UserError: No run.
+    """
+    want_run(run)
     kinds = {stage["name"]: stage["type"] for stage in run.stages}
     found = []
     for number, readings in run.decisions.groupby(visit_numbers(run.decisions), sort=False):
