@@ -229,7 +229,7 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, by: str | None = None) -> 
         if len(changed):
             first, second = (side[changed[0]] for side in texts)
             raise UserError(
-                f"utterance {changed[0]!r}: its reference is {first!r} in the first and {second!r} in the second; "
+                f"utterance {changed[0]!r}: its reference is {text!r} in the first and {other!r} in the second; "
                 "compare evaluations of one manifest"
             )
     return one, two
