@@ -16,7 +16,7 @@ from overlap.errors import UserError
 
 from ..formatting import count, decimals, interval, number, signed
 from ..printed import PrintedTable
-from ..run.checks import want_run
+from ..run.checks import numbers, want_run
 from ..run.load import Run
 
 AUTOCORRELATIONS = np.linspace(0, 0.95, 20)
@@ -77,11 +77,11 @@ def change_at(
         level: Coverage.
 
     Raises:
-        UserError: Steps and values differ in length, a step is there twice, or the level is out of range.
+        UserError: No numbers, steps and values differ in length, a step is there twice, or the level is out of range.
     """
     if not 0 < level < 1:
         raise UserError(f"level: expected a coverage between 0 and 1, such as 0.95, received {level!r}")
-    t, y = np.asarray(steps, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    t, y = numbers(steps, "steps", "rows['step']"), numbers(values, "values", "rows['value']")
     if t.ndim != 1 or t.shape != y.shape:
         raise UserError(f"expected a value a step, received {list(t.shape)} steps and {list(y.shape)} values")
     t, y = t[~np.isnan(y)] - switch, y[~np.isnan(y)]

@@ -15,7 +15,7 @@ from ..formatting import count, interval, number
 from ..inference import stage_changes
 from ..inference.overlap_change import KEY_STATISTICS
 from ..printed import PrintedTable
-from ..run.load import ERROR_RATES, Run
+from ..run.load import ERROR_RATES, Run, normalizer_of
 from ..run.visits import said
 from ..stages.ends import stays
 from ..stages.error_rates import evaluated, over_words
@@ -229,6 +229,11 @@ def _missing(run: Run) -> list[str]:
         found.append("No gate has read anything yet.")
     if run.evaluations.empty:
         found.append("No evaluations: give the recipe an [evaluation] with a labeled manifest to see error rates.")
+    elif len(rules := sorted({str(normalizer_of(row)) for row in run.main_evaluations.to_dict("records")})) > 1:
+        found.append(
+            f"Error rates were counted under several normalizers ({', '.join(rules)}): those of one cannot be held "
+            "against those of another; evaluate the checkpoints again with `distill evaluate`."
+        )
     elif run.transcripts.empty:
         found.append(
             "No transcripts of the evaluations were kept: error rates have the intervals stored with them, over "

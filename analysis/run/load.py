@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +137,8 @@ class Run:
 
         Columns: `step`, `visit`, `stage`, `set`, `model` of the evaluation; `id`, `reference`, `text`, `seconds`,
         `language`, `speaker`; `words.errors`, `words.total` and their kinds after normalization, and likewise
-        `characters`. No rows where transcripts were not kept.
+        `characters`; `normalizer`, what errors were counted under, with its version. No rows where transcripts were not
+        kept.
 
         Raises:
             UserError: A file is damaged; names it and the columns.
@@ -149,10 +152,12 @@ class Run:
                 frame = read_parquet(path, (*TRANSCRIPT_COLUMNS, f"{unit}.errors", f"{unit}.total"))
                 for place, name in enumerate(EVALUATED):
                     frame.insert(place, name, row[name])
+                frame["normalizer"] = normalizer_of(row)
                 frames.append(frame)
         if not frames:
             unit = ERROR_RATES[self.error_rate]
-            return pd.DataFrame(columns=[*EVALUATED, *TRANSCRIPT_COLUMNS, f"{unit}.errors", f"{unit}.total"])
+            counted = (f"{unit}.errors", f"{unit}.total")
+            return pd.DataFrame(columns=[*EVALUATED, *TRANSCRIPT_COLUMNS, *counted, "normalizer"])
         return pd.concat(frames, ignore_index=True)
 
     @cached_property
@@ -179,6 +184,16 @@ def error_rate_of(evaluations: pd.DataFrame) -> str:
     return "mer" if bool(evaluations[mixed].notna().to_numpy().any()) else "wer"
 
 
+def normalizer_of(evaluation: Mapping[Any, Any]) -> str | None:
+    """Name and version of what an evaluation's errors were counted under, such as `basic 1`; None if it does not say.
+
+    Args:
+        evaluation: A row of `Run.evaluations`.
+    """
+    name, version = (evaluation.get(key) for key in ("normalizer", "normalizer_version"))
+    return f"{name} {version}" if isinstance(name, str) else None
+
+
 def load(path: str | Path) -> Run:
     """Read a run directory, finished or not, or the trace of a probe.
 
@@ -187,9 +202,11 @@ def load(path: str | Path) -> Run:
 
     Raises:
         FileNotFoundError: No `resolved.json` there, and no such file.
-        UserError: A file is damaged; names it, and the line and field where it has them. The last line of a log may be
-            half written: the run is going on.
+        UserError: No path, or a file is damaged; names it, and the line and field where it has them. The last line of
+            a log may be half written: the run is going on.
     """
+    if not isinstance(path, str | PathLike):
+        raise UserError(f"path: expected a run directory, such as load('runs/0'), received a {type(path).__name__}")
     path = Path(path)
     if path.is_file():
         return _probed(path)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from overlap.errors import UserError
 
-from ..run.checks import want_runs
+from ..run.checks import want_frame, want_runs
 from ..run.load import Run
 from ..run.runs import Runs
 from ..run.visits import Visit
@@ -101,6 +101,8 @@ def check_paired(before: pd.DataFrame, after: pd.DataFrame, same_rollouts: bool)
     Raises:
         UserError: Says which utterance, and what to choose.
     """
+    for name, frame in (("before", before), ("after", after)):
+        want_frame(frame, name, "positions of one checkpoint", "run.positions", ("id", "position"))
     keys = rollout_keys(before)
     for name, frame in (("before", before), ("after", after)):
         if frame.empty:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ..run.checks import want_run
 from ..run.load import Run
 
 COLUMNS = ("visit", "step", "stage", "gate", "statistic", "states", "side", "level", "bound", "meets", "decision")
@@ -19,7 +20,11 @@ def gate_readings(run: Run) -> pd.DataFrame:
         plateau after the reading); `bound` is the end of the interval that was compared, NaN where there was none;
         `meets` is whether the bound met the threshold, kept within the limit, or improved on the mark before. Gates
         that count steps alone have no rows.
+
+    Raises:
+        UserError: No run.
     """
+    want_run(run)
     rows = []
     for record in run.decisions.to_dict("records"):
         place = {name: record[name] for name in ("visit", "step", "stage", "gate", "decision")}

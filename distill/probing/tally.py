@@ -6,6 +6,7 @@ from torch import Tensor
 
 import overlap
 from overlap.bounds import BoundsSummary
+from overlap.definitions import Ranges
 from overlap.estimates.group_sums import GroupSums
 
 from ..data.batch import Batch
@@ -47,6 +48,7 @@ class ListTally:
         self._decided: list[GroupSums] = []
         self._lower: list[GroupSums] = []
         self._upper: list[GroupSums] = []
+        self._ranges: Ranges | None = None
 
     def add(
         self, pair: Pair, batch: Batch, transcripts: Transcripts, support: SupportSettings
@@ -54,6 +56,7 @@ class ListTally:
         """Compare a batch; returns the comparison and [batch, length] values by statistic, ends by their names."""
         comparison = compare_lists(pair, batch, transcripts, support)
         found, ids = comparison.bounds(), [utterance.id for utterance in batch.utterances]
+        self._ranges = found.ranges if self._ranges is None else self._ranges.joined(found.ranges)
         decided = {**found.decided(), **comparison.own_statistics()}
         for parts, values in (
             (self._decided, decided),
@@ -68,9 +71,9 @@ class ListTally:
     def estimates(self) -> dict[str, overlap.Estimate]:
         """Averages of what is decided."""
         sums = GroupSums.merged(self._decided)
-        return dict(overlap.OverlapSummary.from_group_sums(sums))
+        return dict(overlap.OverlapSummary.from_group_sums(sums, ranges=self._ranges))
 
     def bounds(self, support: SupportSettings, states: str) -> BoundsSummary:
         """Averages of both ends."""
         lower, upper = (GroupSums.merged(parts) for parts in (self._lower, self._upper))
-        return BoundsSummary.from_group_sums(lower, upper, k=support.k, states=states)
+        return BoundsSummary.from_group_sums(lower, upper, k=support.k, ranges=self._ranges, states=states)

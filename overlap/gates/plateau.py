@@ -14,6 +14,7 @@ from overlap.gates.decision import (
     check_settings,
     check_step,
     count,
+    level,
     too_early,
 )
 
@@ -52,8 +53,7 @@ class Plateau(Gate):
         check_settings(on=self.on, patience=self.patience, min_steps=self.min_steps)
         if self.mode not in ("max", "min"):
             raise UserError(f'mode: expected "max" or "min", received {self.mode!r}')
-        if not self.min_delta >= 0:
-            raise UserError(f"min_delta: expected a number of at least 0, received {self.min_delta!r}")
+        self.min_delta = level(self.min_delta, "min_delta", least=0)
 
     @property
     def name(self) -> str:

@@ -14,6 +14,7 @@ from overlap.gates.decision import (
     check_settings,
     check_step,
     count,
+    level,
     too_early,
 )
 
@@ -29,7 +30,7 @@ class Threshold(Gate):
 
     Attributes:
         statistic: name in the summary, its alias, or ``own.`` and a name for a number of your own.
-        at_least: the level to reach from below; exactly one of the two must be given.
+        at_least: the level to reach from below, finite; exactly one of the two must be given.
         at_most: the level to reach from above.
         on: ``"bound"`` of the interval, or the ``"value"``.
         patience: readings that must meet the level.
@@ -51,10 +52,17 @@ class Threshold(Gate):
         self.statistic = checked(self.statistic)
         check_settings(on=self.on, patience=self.patience, min_steps=self.min_steps)
         if (self.at_least is None) == (self.at_most is None):
-            raise UserError(
-                f"threshold on {self.statistic}: expected exactly one of at_least and at_most, received "
-                f"at_least={self.at_least} and at_most={self.at_most}; for a corridor combine two with AllOf"
+            received = (
+                "neither"
+                if self.at_least is None
+                else f"at_least={self.at_least} and at_most={self.at_most}; for a corridor combine two with AllOf"
             )
+            raise UserError(
+                f"threshold on {self.statistic}: expected exactly one of at_least and at_most, received {received}"
+            )
+        for name in ("at_least", "at_most", "release"):
+            if getattr(self, name) is not None:
+                setattr(self, name, level(getattr(self, name), f"threshold on {self.statistic}: {name}"))
         if self.release is not None and (self.release > self._level if self._rising else self.release < self._level):
             raise UserError(
                 f"threshold on {self.statistic}: expected release {'at most' if self._rising else 'at least'} "
@@ -72,9 +80,9 @@ class Threshold(Gate):
 
     @property
     def _level(self) -> float:
-        level = self.at_least if self.at_least is not None else self.at_most
-        assert level is not None
-        return level
+        found = self.at_least if self.at_least is not None else self.at_most
+        assert found is not None
+        return found
 
     def read(self, summary: Readings, step: int) -> Decision:
         """Compare the interval's end with the level; see the class."""
@@ -93,8 +101,8 @@ class Threshold(Gate):
         else:
             self.streak = 0
             verdict = "misses"
-        level = f"at {'least' if self._rising else 'most'} {self._level:g}"
-        reason = f"{reading.words()} {verdict} {level} ({count(self.streak, self.patience)})"
+        wanted = f"at {'least' if self._rising else 'most'} {self._level:g}"
+        reason = f"{reading.words()} {verdict} {wanted} ({count(self.streak, self.patience)})"
         done = self.streak >= self.patience
         reason += too_early(step, self.min_steps) if done else ""
         action = Action.advance if done and step >= self.min_steps else Action.stay
@@ -106,5 +114,5 @@ class Threshold(Gate):
         side = "at_least" if self._rising else "at_most"
         return (Level.from_reading(self.statistic, side, self._level, bound, meets),)
 
-    def _reaches(self, bound: float, level: float) -> bool:
-        return bound >= level if self._rising else bound <= level
+    def _reaches(self, bound: float, mark: float) -> bool:
+        return bound >= mark if self._rising else bound <= mark

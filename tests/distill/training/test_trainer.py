@@ -183,7 +183,7 @@ def test_a_gate_that_is_satisfied_at_once_skips_the_stage_where_asked_to(mini, t
 class TestCollapse:
     @pytest.fixture
     def collapsing(self, mini):
-        limits = {"union_size": [100.0, None]}
+        limits = {"student_logprob": [0.0, None]}
         mini["stages"][2]["gate"] = {"type": "collapse", "limits": limits}
         return mini
 
@@ -221,7 +221,7 @@ def test_checkpoints_are_pruned_but_stage_entries_stay(run):
 
 class TestBadInput:
     def test_k_beyond_the_vocabulary(self, mini, tmp_path):
-        with pytest.raises(PairError, match=r"support\.k = 500 is larger than the \d+ tokens"):
+        with pytest.raises(PairError, match=r"k = 500 \(support\.k of a recipe\) is larger than the \d+ tokens"):
             train(variant(mini, support={"k": 500}), tmp_path / "run")
 
     def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(self, recipe, tmp_path, monkeypatch):
@@ -306,7 +306,7 @@ class TestObjectives:
             line.pop("text", None)
             line["audio"] = str(Path(on_policy["manifest"]).parent / line["audio"])
         silent.write_text("\n".join(map(json.dumps, lines)))
-        with pytest.raises(ValueError, match=r"training on reference states .*needs reference text"):
+        with pytest.raises(ValueError, match=r"training on reference states .* needs it; add it"):
             train(variant(mini, stages=[on_policy | {"manifest": str(silent)}], probe=None), tmp_path / "run")
 
 
