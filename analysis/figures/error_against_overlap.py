@@ -17,7 +17,6 @@ from overlap.definitions import canonical
 from ..formatting import count, plural
 from ..run.load import ERROR_RATES, Run
 from ..stages.error_rates import OVER, evaluated
-from ..stages.visits import visit_numbers, visits
 from .glyphs import legible
 from .moments import Moment
 from .panels import (
@@ -59,7 +58,7 @@ def wer_against_overlap(
     Args:
         run: A run, finished or not; or several by name, from `load_many`. Evaluations at steps without a probe are left
             out, and of one run counted.
-        statistic: As in `probes.parquet`.
+        statistic: As in `run.probes`.
         states: On whose transcripts.
         ax: Where to draw. Without it a figure is made.
         width: Of the figure that is made, in inches.
@@ -88,13 +87,13 @@ def wer_against_overlap(
     if points.empty:
         say(panel, "no checkpoint was both probed and evaluated in this run")
         return panel
-    stays = visits(run)
+    stays = run.visits
     for _, part in points.groupby("part"):
         panel.plot(part["value"], part["rate"], color=INK, linewidth=0.8, zorder=2, gid="path")
     entries: list[tuple[Artist, str]] = []
-    kinds = {stage["name"]: stage["type"] for stage in run.stages}
+    kinds = dict(zip(run.begun["visit"], run.begun["type"], strict=True))
     for visit, part in points.groupby("visit", sort=False):
-        kind = kinds[part["stage"].iloc[0]]
+        kind = kinds[visit]
         repeat = sum(stay.kind == kind for stay in stays[: int(str(visit))])
         style: dict[str, Any] = Moment("", 0, kind, repeat, part).line | {"linestyle": ""}
         errors: dict[str, Any] = {
@@ -128,7 +127,7 @@ def wer_against_overlap(
 
 def _with_parts(run: Run, points: pd.DataFrame) -> pd.DataFrame:
     """The points with how many fall backs came before each, as `part`: the weights go on only within one."""
-    falls = np.cumsum([0, *(stay.decision == "fall_back" for stay in visits(run))])
+    falls = np.cumsum([0, *(stay.decision == "fall_back" for stay in run.visits)])
     return points.assign(part=points["visit"].map(lambda visit: falls[min(visit, len(falls) - 1)]))
 
 
@@ -173,10 +172,10 @@ def checkpoints(run: Run, statistic: str, states: str) -> pd.DataFrame:
     columns = ["step", "stage", "visit", "rate", "rate_low", "rate_high", "total", "n_utterances", *OVER]
     if students.empty:
         return pd.DataFrame(columns=columns)
-    students = students.assign(visit=visit_numbers(students))
+    students = students.copy()
     for name, field in {"rate": "value", "rate_low": "low", "rate_high": "high"}.items():
         students[name] = 100 * students[f"{rate}.{field}"].astype(float)
     students["total"] = students[f"{rate}.total"]
     probes = run.probes.loc[(run.probes["statistic"] == statistic) & (run.probes["states"] == states)]
-    measured = probes[["step", "stage", "value", "low", "high", "n_positions", "n_groups"]]
-    return finite(students[columns].merge(measured.dropna(subset="value"), on=["step", "stage"], how="inner"))
+    measured = probes[["step", "visit", "value", "low", "high", "n_positions", "n_groups"]]
+    return finite(students[columns].merge(measured.dropna(subset="value"), on=["step", "visit"], how="inner"))

@@ -150,9 +150,9 @@ def _cells(trace: pd.Series | Mapping[str, Any], position: int) -> list[tuple[st
     for student, teacher in zip(trace["in_student"][position], trace["in_teacher"][position], strict=True):
         owners.append("both sets" if student and teacher else "student's alone" if student else "teacher's alone")
     order = np.argsort(-probabilities, kind="stable")
-    ids, tokens = list(trace["union_ids"][position]), list(trace["union_tokens"][position])
-    written = list(trace["token_ids"])[position]
-    return [(shown_token(str(tokens[i])), owners[i], float(probabilities[i]), bool(ids[i] == written)) for i in order]
+    ids, written = list(trace["union_ids"][position]), list(trace["token_ids"])[position]
+    tokens = list(map(shown_token, trace["union_bytes"][position], trace["union_tokens"][position]))
+    return [(tokens[i], owners[i], float(probabilities[i]), bool(ids[i] == written)) for i in order]
 
 
 def _write_titles(panel: Axes, trace: pd.Series | Mapping[str, Any], shown: range, drawn: int, deepest: int) -> None:

@@ -18,9 +18,9 @@ from overlap.definitions import canonical
 from overlap.errors import UserError
 
 from ..run.load import ERROR_RATES, Run
+from ..run.visits import Visit
 from ..stages.error_rates import evaluated
 from ..stages.gate_readings import gate_readings
-from ..stages.visits import Visit, visit_numbers, visits
 from .gate_levels import draw_levels, level_entries
 from .glyphs import legible
 from .panels import (
@@ -67,7 +67,7 @@ def overlap_over_training(
 
     Args:
         run: A run, finished or not; or several by name, from `load_many`.
-        statistics: Names as in `probes.parquet`, such as `union_size` (VUSS, in tokens).
+        statistics: Names as in `run.probes`, such as `union_size` (VUSS, in tokens).
         states: On whose transcripts: `student`, `fixed`, `teacher`, `reference`; without those that were not probed.
             None is the first three, of several runs `student`; those take one kind.
         axes: Where to draw: one more than statistics, with nothing on them yet. Without them a figure is made.
@@ -101,7 +101,7 @@ def overlap_over_training(
             panel.set_ylabel(label)
         draw_several(panels, run, statistics, states[0])
         return panels
-    stays = visits(run)
+    stays = run.visits
     shown = [name for name in states if name in set(run.probes["states"])]
     for panel, statistic, label in zip(panels, statistics, labels, strict=False):
         panel.set_ylabel(label)
@@ -179,7 +179,7 @@ def _part(rows: pd.DataFrame, stays: Sequence[Visit]) -> pd.Series:
     """How many fall backs came before each row; the weights go on from one row to the next only within a part."""
     falls = np.cumsum([0, *(stay.decision == "fall_back" for stay in stays)])
     # A row may be of a stay whose first gate reading is not written yet.
-    return visit_numbers(rows).map(lambda visit: falls[min(visit, len(falls) - 1)])
+    return pd.Series(falls[np.minimum(rows["visit"].to_numpy(dtype=int), len(falls) - 1)], index=rows.index)
 
 
 def _broken(columns: pd.DataFrame, part: pd.Series) -> NDArray[np.float64]:

@@ -19,7 +19,6 @@ from overlap.errors import UserError
 from ..inference.pairing import unlike_runs
 from ..run.load import Run
 from ..stages.error_rates import evaluated, student_evaluations
-from ..stages.visits import visits
 from .panels import finite, key_below, say, span, tidy
 from .style import INK
 
@@ -34,7 +33,7 @@ def draw_several(panels: NDArray, runs: Mapping[str, Run], statistics: Sequence[
     Args:
         panels: One more than statistics.
         runs: By the name that stands in the key.
-        statistics: Names as in `probes.parquet`.
+        statistics: Names as in `run.probes`.
         states: On whose transcripts.
     """
     palette = sns.color_palette("colorblind", max(len(runs), 1))
@@ -58,7 +57,7 @@ def draw_several(panels: NDArray, runs: Mapping[str, Run], statistics: Sequence[
             panels[-1].vlines(tested["step"], low, high, color=color, linewidth=1.2)
             panels[-1].plot(tested["step"], value, **style)
         for panel in panels:
-            for stay in visits(run)[:-1]:  # where this run was switched: a tick of its color on the axis
+            for stay in run.visits[:-1]:  # where this run was switched: a tick of its color on the axis
                 panel.plot(stay.last_step, 0.03, "|", color=color, markersize=9, transform=panel.get_xaxis_transform())
         drawn = own.loc[own["statistic"].isin(statistics) & own["value"].notna()]
         label = f"{name}{differing.get(name, '')}: {span(drawn, 'n_positions')} / {span(drawn, 'n_groups')}"

@@ -11,7 +11,6 @@ import pandas as pd
 from ..formatting import count
 from ..run.load import Run, normalizer_of
 from ..stages.error_rates import UNITS, student_evaluations, transcripts_of
-from ..stages.visits import visits
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +82,7 @@ def paired_with(own: Rated, run: Run, other: str, against: Run, *, control: bool
     beside = last_tested(other, against, own.step)
     if beside is None:
         return f"{other} was not evaluated"
-    began = next((stay.first_step for stay in visits(run) if stay.kind == "opd" and stay.steps), None)
+    began = next((stay.first_step for stay in run.visits if stay.kind == "opd" and stay.steps), None)
     if control and began is not None and beside.step <= began:
         return (
             f"{other} was last evaluated at step {count(beside.step)}, and on-policy training of {own.run} began at "

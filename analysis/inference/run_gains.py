@@ -17,8 +17,9 @@ from ..printed import PrintedTable
 from ..run.checks import want_frame, want_runs
 from ..run.load import normalizer_of
 from ..run.runs import Runs
+from ..stages.ends import began_with
+from ..stages.error_rates import student_evaluations
 from ..stages.table import stage_table
-from ..stages.visits import visit_numbers
 from ..stats.multiple_testing import CORRECTIONS, Correction, correction_note, strongest_first, with_corrected
 
 Outcome = Literal["gain", "recovery", "wer.after"]
@@ -58,25 +59,23 @@ def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
         rate = run.error_rate
         teachers = table.loc[table["model"] == "teacher", rate]
         teacher = float(teachers.iloc[0]) if len(teachers) else np.nan
-        kinds = {stage["name"]: stage["type"] for stage in run.stages}
-        tested = run.main_evaluations
-        rules = sorted({str(normalizer_of(row)) for row in tested.to_dict("records")})
-        students = tested.loc[(tested["model"] == "student") & (tested["step"] == 0)]
-        before = float(students[f"{rate}.value"].iloc[0]) if len(students) else np.nan
-        probes = run.probes.assign(visit=visit_numbers(run.probes)).loc[run.probes["states"] == states]
-        for stay in table.loc[table["model"] == "student"].to_dict("records"):
-            at_start = probes.loc[(probes["visit"] == stay["visit"]) & (probes["step"] == stay["first_step"])]
+        tested, probes = student_evaluations(run), run.probes.loc[run.probes["states"] == states]
+        rules = sorted({str(normalizer_of(row)) for row in run.main_evaluations.to_dict("records")})
+        students = table.loc[table["model"] == "student"].to_dict("records")
+        for visit, stay in zip(run.visits, students, strict=True):
+            evaluations = began_with(run, tested, visit)
+            before = float(evaluations[f"{rate}.value"].iloc[-1]) if len(evaluations) else np.nan
+            at_start = began_with(run, probes, visit)
             measured = at_start.loc[at_start["statistic"].isin(TOKEN_STATISTICS)].set_index("statistic")["value"]
             gain, gap = before - stay[rate], before - teacher
             rows.append(
-                {"run": name, "recipe": runs.recipes[name], "seed": run.seed, "kind": kinds[stay["stage"]]}
+                {"run": name, "recipe": runs.recipes[name], "seed": run.seed, "kind": visit.kind}
                 | {key: stay[key] for key in ("visit", "stage", "first_step", "last_step")}
                 | {"normalizer": ", ".join(rules) or None}
                 | {"wer.before": before, "wer.after": stay[rate], "wer.teacher": teacher, "gain": gain}
                 | {"recovery": gain / gap if gap > 0 else np.nan}
                 | {str(statistic): value for statistic, value in measured.items()}
             )
-            before = np.nan if stay["decision"] == "fall_back" else stay[rate]
     frame = pd.DataFrame(rows, columns=None if rows else [*PLACE, *MEASURED])
     frame = frame.astype(dict.fromkeys(("visit", "first_step", "last_step"), "int64"))
     return frame.reindex(columns=[*PLACE, *MEASURED, *(name for name in TOKEN_STATISTICS if name in frame)])

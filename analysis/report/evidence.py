@@ -169,6 +169,7 @@ class StageFacts:
         last_step: Training steps when it was left, or at its last reading.
         decision: What its gate decided: `advance`, `fall_back`, `abort`, `stop`, `end`, or `stay` where it goes on.
         reason: Why, in the gate's words.
+        outcome: How the run ended in it: `finished`, `stopped` or `aborted`; None where it did not.
         before: Statistics at its start on the student's own transcripts.
         after: The same at its end.
         fixed_before: At its start on transcripts that stay the same.
@@ -200,6 +201,7 @@ class StageFacts:
     waiting: str = ""
     worsened: tuple[Worsened, ...] = ()
     controls: tuple[Control, ...] = ()
+    outcome: str | None = None
     left_out: tuple[str, ...] = ()
 
 

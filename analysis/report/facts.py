@@ -14,9 +14,10 @@ from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
 from ..formatting import count
 from ..inference.pairing import Rated, paired_with
 from ..run.load import ERROR_RATES, Run, normalizer_of
+from ..run.visits import ENTRY, EXHAUSTED, RUN, Visit
+from ..stages.ends import began_with, left_behind
 from ..stages.error_rates import UNITS, cluster_of, student_evaluations, transcripts_of
 from ..stages.gate_readings import gate_readings
-from ..stages.visits import ENTRY, EXHAUSTED, RUN, Visit, at_end, visit_numbers, visits
 from ..stats.error_rates import NAMES, error_rate_difference
 from .evidence import Control, ErrorChange, Number, StageFacts, Worsened
 
@@ -38,16 +39,14 @@ def stage_facts(
     Raises:
         UserError: Transcripts of two evaluations are not of the same utterances, or a file is damaged.
     """
-    ways = visits(run)
-    probes = run.probes.assign(visit=visit_numbers(run.probes))
-    tested = student_evaluations(run)
-    last_opd = max((visit.number for visit in ways if visit.kind == "opd"), default=-1)
+    probes, tested = run.probes, student_evaluations(run)
+    last_opd = max((visit.number for visit in run.visits if visit.kind == "opd"), default=-1)
     facts, ends = [], []
-    for visit in ways:
-        before = _start(tested, ways, visit)
+    for visit in run.visits:
+        before = _last(began_with(run, tested, visit))
         if visit.number == 0 and before is not None:
             ends.append((float(before[f"{run.error_rate}.value"]), before, "the run's start"))
-        after = _last(at_end(tested, visit))
+        after = _last(left_behind(run, tested, visit, latest=True))
         errors = _change(run, before, after, "its start", visit)
         best = min((end for end in ends if not math.isnan(end[0])), key=lambda end: end[0], default=None)
         baseline = None
@@ -63,6 +62,7 @@ def stage_facts(
                 *(_numbers(part, step) for part in (own, fixed) for step in (visit.first_step, visit.last_step)),
                 errors=errors if visit.steps else None,
                 baseline=baseline,
+                outcome=visit.outcome,
                 start_evaluated=before is not None,
                 exhausted=visit.exhausted,
                 waiting=_waiting(run, visit),
@@ -102,7 +102,7 @@ def _waiting(run: Run, visit: Visit) -> str:
     """What a gate that reads overlap last said, where it has not opened; a count of steps is no such gate."""
     if visit.decision == "advance" and not visit.exhausted:
         return ""
-    mine = run.decisions.loc[visit_numbers(run.decisions) == visit.number]
+    mine = run.decisions.loc[run.decisions["visit"] == visit.number]
     gates = mine.loc[~mine["gate"].isin((EXHAUSTED, ENTRY, RUN))]
     stage = next(stage for stage in run.stages if stage["name"] == visit.stage)
     levels = gate_readings(run)
@@ -147,19 +147,6 @@ def _numbers(probes: pd.DataFrame, step: int) -> dict[str, Number]:
             ends = float(row["value"]), float(row["low"]), float(row["high"])
             found[str(row["statistic"])] = Number(*ends, int(row["n_positions"]), unit, groups)
     return found
-
-
-def _start(tested: pd.DataFrame, ways: list[Visit], visit: Visit) -> Evaluation | None:
-    """The evaluation of the weights that a stay began with; after a fall back those were not evaluated there."""
-    if visit.number == 0:
-        return _row(tested, 0, visit.first_step)
-    if ways[visit.number - 1].decision == "fall_back":
-        return None
-    return _row(tested, visit.number - 1, visit.first_step)
-
-
-def _row(tested: pd.DataFrame, visit: int, step: int) -> Evaluation | None:
-    return _last(tested.loc[(tested["visit"] == visit) & (tested["step"] == step)])
 
 
 def _last(rows: pd.DataFrame) -> Evaluation | None:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 
 from ..formatting import count, number
+from ..run.visits import said
 from .evidence import Control, Evidence, Recommendation, StageFacts, StageVerdict, Standing, Thresholds
 from .rows import bar, collapse_signs, context, error_rows, mass_kept, sentence_of
 from .studies import won_back
@@ -42,9 +43,6 @@ DECIDED = {
     "end": "The run ended",
 }
 
-OUTCOMES = ("finished", "stopped", "aborted")
-"""First words of the reason for which a run ended."""
-
 MOVED = {"top1_agreement": ("top-1 agreement", 3), "union_size": ("VUSS", 2)}
 """Overlap whose change over a stage is said, on the student's own transcripts: label and decimals."""
 
@@ -64,20 +62,14 @@ Judged = tuple[str, Recommendation, str, list[str], list[Evidence]]
 
 def _gate(facts: StageFacts) -> str:
     """What the run's own gate decided, without saying twice that the run ended."""
-    if facts.decision == "end" and facts.reason.split(":")[0] in OUTCOMES:
-        return f"The run {facts.reason}"
+    if facts.decision == "end" and facts.outcome is not None:
+        return f"The run {said(facts.outcome, facts.reason)}"
     if facts.exhausted:
         how = "Left all the same" if facts.decision == "advance" else "The run stopped"
-        return f"{how} at step {count(facts.last_step)}: {_reason(facts)}"
+        return f"{how} at step {count(facts.last_step)}: {facts.reason}"
     decided = DECIDED.get(facts.decision, "The stage goes on")
     at = f" at step {count(facts.last_step)}" if facts.decision in DECIDED else ""
-    return ": ".join(filter(None, (f"{decided}{at}", _reason(facts))))
-
-
-def _reason(facts: StageFacts) -> str:
-    """The gate's reason alone, where the run's outcome stands before it."""
-    outcome, colon, why = facts.reason.partition(": ")
-    return why if colon and outcome in OUTCOMES else facts.reason
+    return ": ".join(filter(None, (f"{decided}{at}", facts.reason)))
 
 
 def _worse(facts: StageFacts) -> str:
@@ -153,7 +145,7 @@ def _payoff(facts: StageFacts, thresholds: Thresholds) -> Judged:
     said = [f"{change.sentence()}." for change in (errors, facts.baseline) if change is not None]
     if facts.decision in ("fall_back", "abort"):
         verb = "fell back" if facts.decision == "fall_back" else "aborted"
-        reasons = [f"The gate {verb}: {_reason(facts)}.", *alarms, *said]
+        reasons = [f"The gate {verb}: {facts.reason}.", *alarms, *said]
         return asked, Recommendation.STOP, "Stop: the gate saw a collapse", reasons, shown
     if alarms:
         return asked, Recommendation.STOP, "Stop: the student is collapsing", [*alarms, *said], shown

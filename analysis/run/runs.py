@@ -68,7 +68,7 @@ class Runs(Mapping[str, Run]):
     @property
     def running(self) -> list[str]:
         """Names of the runs that go on: no reading says that they ended."""
-        return [name for name, run in self.runs.items() if "end" not in set(run.decisions["decision"])]
+        return [name for name, run in self.runs.items() if run.ended is None]
 
     @cached_property
     def metrics(self) -> pd.DataFrame:

@@ -14,7 +14,6 @@ from ..formatting import counts, plural
 from ..run.checks import want_run
 from ..run.load import EVALUATED, Run
 from ..stats.error_rates import Unit, error_rate
-from .visits import visit_numbers
 
 UNITS: dict[str, Unit] = {"wer": "words", "mer": "tokens", "cer": "characters"}
 """What each error rate counts."""
@@ -68,8 +67,7 @@ def evaluated(run: Run, *, all_sets: bool = False) -> pd.DataFrame:
 def student_evaluations(run: Run) -> pd.DataFrame:
     """The student's evaluations on the run's main set, with the stay that each belongs to."""
     rows = evaluated(run)
-    rows = rows.loc[rows["model"] == "student"]
-    return rows.assign(visit=visit_numbers(rows))
+    return rows.loc[rows["model"] == "student"]
 
 
 def with_intervals(run: Run, rows: pd.DataFrame) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from ..inference.pairing import unlike_runs
 from ..printed import PrintedTable
 from ..run.load import ERROR_RATES, Run
 from ..run.runs import Runs, recipes_of
+from ..run.visits import said
 from ..stages.error_rates import OVER, over_words
 from ..stages.table import stage_table
 from .paired import paired_table
@@ -142,10 +143,9 @@ def compare(runs: Runs | Mapping[str, Run]) -> CompareTable:
 def _summary(name: str, run: Run) -> dict[str, Any]:
     table = stage_table(run).frame
     stays = table[table["model"] == "student"]
-    ends = run.decisions.loc[run.decisions["decision"] == "end", "reason"]
-    ending = str(ends.iloc[-1]) if len(ends) else "running"
-    row: dict[str, Any] = {"run": name, "outcome": ending.split(":")[0], "ending": ending}
-    left = stays.iloc[:-1] if len(ends) else stays.loc[stays["decision"] != "stay"]
+    outcome, ending = ("running", "running") if run.ended is None else (run.ended[0], said(*run.ended))
+    row: dict[str, Any] = {"run": name, "outcome": outcome, "ending": ending}
+    left = stays.loc[stays["decision"] != "stay"] if run.ended is None else stays.iloc[:-1]
     row["switches"] = tuple((str(stay["stage"]), int(stay["last_step"])) for _, stay in left.iterrows())
     rate = run.error_rate
     numbers = [f"{statistic}{end}" for statistic in (rate, *OVERLAP) for end in ("", ".low", ".high")]

@@ -13,7 +13,6 @@ from ..printed import PrintedTable
 from ..run.load import Run
 from ..run.runs import Runs
 from ..stages.error_rates import UNITS, cluster_of
-from ..stages.visits import visits
 from ..stats.error_rates import error_rate_difference
 from ..stats.multiple_testing import correction_note, with_corrected
 
@@ -37,7 +36,7 @@ def controls_of(runs: Runs, name: str) -> dict[str, Run]:
 
 def on_policy(run: Run) -> bool:
     """Whether a run took steps of OPD."""
-    return any(visit.kind == "opd" and visit.steps for visit in visits(run))
+    return any(visit.kind == "opd" and visit.steps for visit in run.visits)
 
 
 def paired_table(runs: Runs) -> PrintedTable:

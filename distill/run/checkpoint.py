@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -23,9 +23,12 @@ from overlap.errors import UserError
 from ..files import writing
 from ..models.files import damage
 from ..models.lora import FOLDER, has_adapters, merged, save_adapters
-from .run_directory import LOGS, PROBES
+from .run_directory import LOGS, PROBES, write_atomically
+from .schema import SCHEMA, foreign_schema
 from .training_data import TrainingData
 
+Outcome = Literal["finished", "stopped", "aborted"]
+"""How a run ends: as its recipe says, because a gate did not open in time, or by a gate's alarm."""
 STATE = "state.json"
 OPTIMIZER = "optimizer.pt"
 _NAME = re.compile(r"step-(\d{6,})")
@@ -51,7 +54,9 @@ class TrainingState:
         gate: State of the stage's gate.
         fallbacks: Fall backs so far.
         rows: Rows of each log when this was saved.
-        outcome: None while running, else why the run ended.
+        visit: Number of the current stay in a stage, from 0: a stage that a gate falls back to is visited again.
+        outcome: None while running, else how the run ended.
+        reason: Why it ended, in words; empty while running.
         best: The best weights so far, see `distill.run.best`; None without.
     """
 
@@ -65,13 +70,15 @@ class TrainingState:
     gate: dict[str, Any] | None = None
     fallbacks: Count = 0
     rows: dict[str, Count] = field(default_factory=dict)
-    outcome: str | None = None
+    visit: Count = 0
+    outcome: Outcome | None = None
+    reason: str = ""
     best: dict[str, Any] | None = None
 
 
 _STATES = TypeAdapter(TrainingState)
-_ALWAYS = {one.name for one in fields(TrainingState)} - {"best"}
-"""What every state has; runs that began before best weights were kept have none."""
+_ALWAYS = {one.name for one in fields(TrainingState)}
+"""What every state has."""
 
 
 def directory(run: Path, step: int) -> Path:
@@ -108,7 +115,7 @@ def save(
         if optimizer is not None:
             with (temporary / OPTIMIZER).open("wb") as file:  # given a path, torch hides why it cannot write
                 torch.save(optimizer, file)
-        (temporary / STATE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
+        write_state(temporary, state)
         # The logs too: after a power cut, a checkpoint must not count rows that never reached the disk.
         for path in (path for path in (*temporary.rglob("*"), *run.glob("*")) if path.is_file()):
             with path.open("rb") as file:
@@ -123,6 +130,11 @@ def save(
     else:
         temporary.rename(target)
     return target
+
+
+def write_state(folder: Path, state: TrainingState) -> None:
+    """Write the state of the loop into a checkpoint, there whole or not at all."""
+    write_atomically(folder / STATE, json.dumps({"schema": SCHEMA} | asdict(state), indent=2) + "\n")
 
 
 def save_model(folder: Path, recognizer: Any, weights: Mapping | None, training_data: TrainingData | None) -> None:
@@ -175,23 +187,38 @@ def load_state(path: Path) -> TrainingState:
     """The state a checkpoint was saved with.
 
     Raises:
-        CheckpointError: It is missing or damaged, or of another step than the folder's name says.
+        CheckpointError: It is missing, damaged, of another schema version, or of another step than the folder's name
+            says.
     """
     file = path / STATE
     try:
-        content = file.read_text(encoding="utf-8")
-        tree, state = json.loads(content), _STATES.validate_json(content)
+        tree = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise lost(path, f"{file} is missing") from None
-    except ValidationError as error:
-        raise lost(path, f"{file} is cut short or damaged ({_problems(error)})") from error
     except ValueError as error:
         raise lost(path, f"{file} is cut short or damaged ({error})") from error
+    if isinstance(tree, dict) and "step" in tree and (why := foreign_schema(tree, _resolved(path.parent.parent))):
+        raise CheckpointError(f"{file}: {why}")
+    try:
+        state = _STATES.validate_python(
+            {k: v for k, v in tree.items() if k != "schema"} if isinstance(tree, dict) else tree
+        )
+    except ValidationError as error:
+        raise lost(path, f"{file} is cut short or damaged ({_problems(error)})") from error
     if missing := sorted(_ALWAYS - tree.keys()):
         raise lost(path, f"{file} is cut short or damaged ({', '.join(missing)} missing)")
     if state.step != _step(path):
         raise lost(path, f"{file} is the state of step {state.step}, so the folder is a copy or was renamed")
     return state
+
+
+def _resolved(run: Path) -> Mapping[str, Any]:
+    """What is known of a run; nothing where that cannot be read."""
+    try:
+        tree = json.loads((run / "resolved.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
 
 
 def load_optimizer(path: Path) -> Mapping:

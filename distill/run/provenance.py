@@ -32,7 +32,6 @@ def resolved_configuration(recipe: Recipe) -> dict[str, Any]:
     noises = [one for stage in recipe.stages for one in stage.augment if isinstance(one, Noise)]
     backgrounds = sorted({one.background for one in noises if one.background is not None})
     return {
-        "format": 1,
         "recipe": dumped,
         "recipe_sha256": hashlib.sha256(json.dumps(dumped, sort_keys=True).encode()).hexdigest(),
         "manifest_sha256": {source: about["sha256"] for source, about in identities.items()},

@@ -193,12 +193,12 @@ def _recipe_of(run: RunDirectory) -> Recipe:
 
 
 def _beginning(run: RunDirectory) -> TrainingState:
-    """The state of a run that was interrupted before its first checkpoint, when at most evaluations were made.
+    """The state of a run that was interrupted before its first checkpoint, when its first visit had at most begun.
 
     Raises:
         RunDirectoryError: It was at work for longer: its checkpoints are gone.
     """
-    if lost := {log: n for log, n in run.rows.items() if n and log != "evaluations"}:
+    if lost := {log: n for log, n in run.rows.items() if n and log not in ("visits", "evaluations")}:
         counted = ", ".join(f"{n} rows of {log}" for log, n in lost.items())
         raise RunDirectoryError(
             f"{run.path / 'checkpoints'} holds no checkpoint, but the run has {counted}, which would be lost. Put its "

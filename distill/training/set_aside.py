@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from overlap.definitions.names import OWN
@@ -13,8 +12,7 @@ from ..recipe import Recipe
 from ..recipe.gates import statistics_read
 from ..recipe.readings import evaluation_reading
 from ..run import best, checkpoint
-from ..run.checkpoint import STATE, CheckpointError, TrainingState
-from ..run.run_directory import write_atomically
+from ..run.checkpoint import CheckpointError, TrainingState
 
 
 def measured_anew(state: TrainingState, recipe: Recipe, keys: Collection[str]) -> TrainingState:
@@ -72,7 +70,7 @@ def set_aside(run: Path, recipe: Recipe, keys: Collection[str], *, step: int) ->
         if known is not None and after.best is None:
             best.set_aside(run, known, step)
         if after != before:
-            write_atomically(path / STATE, json.dumps(asdict(after), indent=2) + "\n")
+            checkpoint.write_state(path, after)
 
 
 def _changed_sets(recipe: Recipe, keys: Collection[str]) -> Iterator[str]:

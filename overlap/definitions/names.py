@@ -90,6 +90,23 @@ def checked(name: str) -> str:
     return found
 
 
+def states_of(name: str) -> tuple[str | None, str]:
+    """On whose states a reading was taken, and the name of the statistic without them.
+
+    Args:
+        name: as gates read it; without states before it, it is on the student's own. A number that a user brings is on
+            none.
+
+    Example:
+        >>> states_of("union_size"), states_of("fixed.forward_kl.lower"), states_of("own.dev.error_rate")
+        (('student', 'union_size'), ('fixed', 'forward_kl.lower'), (None, 'own.dev.error_rate'))
+    """
+    if name.startswith(OWN):
+        return None, name
+    before, base, behind = _parts(name)
+    return before.rstrip(".") or "student", f"{base}{behind}"
+
+
 def _parts(name: str) -> tuple[str, str, str]:
     """States with their dot, statistic, and end with its dot; the first and the last may be empty."""
     before, _, rest = name.partition(".")

@@ -1,6 +1,6 @@
 """The gate that pulls the cord."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -10,6 +10,7 @@ from overlap.gates.decision import (
     Action,
     Decision,
     Gate,
+    Level,
     Reading,
     Readings,
     check_settings,
@@ -94,8 +95,19 @@ class Collapse(Gate):
                 for reading in readings
             },
         }
-        acts = bool(out) and self.streak >= self.patience
-        return Decision(Action(self.action) if acts else Action.stay, reason, self.name, numbers)
+        action = Action(self.action) if out and self.streak >= self.patience else Action.stay
+        levels = tuple(level for reading in readings for level in self._held_against(reading))
+        return Decision(action, reason, self.name, numbers, levels)
+
+    def _held_against(self, reading: Reading) -> Iterator[Level]:
+        """The limits of a statistic, each with the far end of the interval, which alone shows that one is left."""
+        low, high = self.limits[reading.statistic]
+        if low is not None:
+            bound = None if reading.problem else reading.bound("high", self.on)
+            yield Level.from_reading(reading.statistic, "lowest", low, bound, bound is not None and bound >= low)
+        if high is not None:
+            bound = None if reading.problem else reading.bound("low", self.on)
+            yield Level.from_reading(reading.statistic, "highest", high, bound, bound is not None and bound <= high)
 
     def _outside(self, reading: Reading) -> str:
         """How a statistic is out of its limits, empty when it may be within."""

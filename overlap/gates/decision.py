@@ -7,9 +7,10 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 from overlap.definitions import by_canonical_name
+from overlap.definitions.names import states_of
 from overlap.errors import UserError
 from overlap.estimates.estimate import Estimate
 
@@ -26,6 +27,38 @@ class Action(enum.StrEnum):
     abort = "abort"
 
 
+Side = Literal["at_least", "at_most", "lowest", "highest", "best"]
+"""What a level is: a threshold to reach, a healthy limit, or the mark that is to be improved on."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """A level that a gate held a reading against.
+
+    Attributes:
+        statistic: what was read, without its states.
+        states: on whose transcripts: ``student``, ``fixed``, …; None for a number that the user brings.
+        side: ``at_least`` or ``at_most`` of a threshold, ``lowest`` or ``highest`` healthy value, or ``best``: the mark
+            of a plateau after the reading.
+        level: in the statistic's unit.
+        bound: the end of the interval (or the value) that was compared; None where nothing could be judged.
+        meets: whether it reaches the threshold, keeps within the limit, or improves on the mark before it.
+    """
+
+    statistic: str
+    states: str | None
+    side: Side
+    level: float
+    bound: float | None
+    meets: bool
+
+    @classmethod
+    def from_reading(cls, name: str, side: Side, level: float, bound: float | None, meets: bool) -> "Level":
+        """A level for a reading by the name that the gate has for it, such as ``fixed.union_size``."""
+        states, statistic = states_of(name)
+        return cls(statistic, states, side, level, bound, meets)
+
+
 @dataclass(frozen=True)
 class Decision:
     """A gate's answer to one reading.
@@ -35,12 +68,14 @@ class Decision:
         reason: why, in words with the numbers.
         gate: which gate says so.
         numbers: what was read and compared, as JSON can hold it (an undefined number is None).
+        levels: every level that a reading was held against; none for a gate that counts steps.
     """
 
     action: Action
     reason: str
     gate: str
     numbers: dict[str, Any] = field(default_factory=dict)
+    levels: tuple[Level, ...] = ()
 
 
 class Gate(ABC):

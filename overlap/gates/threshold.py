@@ -5,7 +5,18 @@ from typing import ClassVar, Literal
 
 from overlap.definitions import checked
 from overlap.errors import UserError
-from overlap.gates.decision import Action, Decision, Gate, Readings, check_settings, check_step, count, level, too_early
+from overlap.gates.decision import (
+    Action,
+    Decision,
+    Gate,
+    Level,
+    Readings,
+    check_settings,
+    check_step,
+    count,
+    level,
+    too_early,
+)
 
 
 @dataclass
@@ -79,7 +90,8 @@ class Threshold(Gate):
         reading = self._look_up(summary, self.statistic, self.on)
         numbers = {"step": step, "at_least": self.at_least, "at_most": self.at_most, **reading.numbers()}
         if reading.problem:
-            return Decision(Action.stay, reading.problem, self.name, {**numbers, "bound": None, "streak": self.streak})
+            numbers |= {"bound": None, "streak": self.streak}
+            return Decision(Action.stay, reading.problem, self.name, numbers, self._held_against(None))
         bound = reading.bound("low" if self._rising else "high", self.on)
         if self._reaches(bound, self._level):
             self.streak += 1
@@ -94,7 +106,13 @@ class Threshold(Gate):
         done = self.streak >= self.patience
         reason += too_early(step, self.min_steps) if done else ""
         action = Action.advance if done and step >= self.min_steps else Action.stay
-        return Decision(action, reason, self.name, {**numbers, "bound": bound, "streak": self.streak})
+        numbers |= {"bound": bound, "streak": self.streak}
+        return Decision(action, reason, self.name, numbers, self._held_against(bound))
+
+    def _held_against(self, bound: float | None) -> tuple[Level]:
+        meets = bound is not None and self._reaches(bound, self._level)
+        side = "at_least" if self._rising else "at_most"
+        return (Level.from_reading(self.statistic, side, self._level, bound, meets),)
 
     def _reaches(self, bound: float, mark: float) -> bool:
         return bound >= mark if self._rising else bound <= mark

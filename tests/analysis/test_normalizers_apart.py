@@ -147,7 +147,7 @@ def test_a_set_of_as_many_other_words_is_another_set(make_run):
 
 def test_a_run_that_spent_none_of_the_steps_is_no_control(make_run, tmp_path):
     staged, _ = two_runs(make_run)
-    short = make_run([("base", (0, 4), "end")], name="short", outcome="stopped: at step 4")
+    short = make_run([("base", (0, 4), "end")], name="short", outcome="stopped", reason="at step 4")
     write_transcripts(short, 4, "base", dict.fromkeys(IDS, 8))
     runs = load_many([staged, short])
     said = "short was last evaluated at step 4, and on-policy training of {} began at step 100: it spent none of those"

@@ -25,10 +25,10 @@ FUNCTIONS |= {name: 1 for name in ("switch_changes", "stage_gains", "recipe_diff
 FUNCTIONS |= {name: 2 for name in ("error_rate_difference", "swap_test", "contrast", "mapsswe", "over_seeds")}
 FUNCTIONS |= {name: 2 for name in ("overlap_change", "token_gains", "stage_ends", "last_transcripts")}
 FUNCTIONS |= {name: 3 for name in ("gap_recovery", "change_at")}
-OTHERS = {"compare": 1, "gate_readings": 1, "load": 1, "load_many": 1, "stage_table": 1, "visits": 1}
+OTHERS = {"compare": 1, "gate_readings": 1, "load": 1, "load_many": 1, "stage_table": 1}
 
 
-OF_A_RUN = ("evaluated", "gate_readings", "stage_changes", "stage_table", "switch_changes", "visits")
+OF_A_RUN = ("evaluated", "gate_readings", "stage_changes", "stage_table", "switch_changes")
 RIGHT = {*((name, "a run") for name in OF_A_RUN), ("paired_effect", "a number of runs")}
 """Where the kind is what the function takes."""
 CASES = sorted({(name, kind) for name in (*FUNCTIONS, *OTHERS) for kind in WRONG} - RIGHT)

@@ -19,7 +19,6 @@ from analysis.inference import (
     stage_gains,
     switch_changes,
 )
-from analysis.stages.visits import visits
 from tests.analysis.report.conftest import set_probe
 
 
@@ -83,7 +82,7 @@ def test_error_rates_against_overlap_of_several_runs(runs, fell_back):
     paths = [
         line for line in panel.lines if line.get_linestyle() == "-" and len(line.get_xdata()) and not line.get_gid()
     ]
-    falls = sum(stay.decision == "fall_back" for stay in visits(runs["fell back"]))
+    falls = sum(stay.decision == "fall_back" for stay in runs["fell back"].visits)
     assert falls
     of_fallen = [line for line in paths if line.get_color() == drawn["fell back"].get_color()]
     assert sum(len(line.get_xdata()) for line in of_fallen) == len(

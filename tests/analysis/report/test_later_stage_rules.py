@@ -27,11 +27,14 @@ def test_a_gate_that_never_opened_overrules_the_stage_before_it(make_run, exhaus
     for name in ("top1_agreement", "student_mass", "teacher_mass"):
         set_probe(path, name, 0.962)
     reason = "top1_agreement 0.962 [0.952, 0.972] is not certainly at least 0.99"
-    numbers = {"statistic": "top1_agreement", "at_least": 0.99, "bound": 0.952, "value": 0.962}
-    edit(path, "teacher data", gate="threshold(top1_agreement)", numbers=numbers, reason=reason)
+    level = {"statistic": "top1_agreement", "states": "student", "side": "at_least", "level": 0.99}
+    levels = [level | {"bound": 0.952, "meets": False}]
+    edit(path, "teacher data", gate="threshold(top1_agreement)", levels=levels, reason=reason)
     spent = "the 4 steps of stage 'teacher data' are spent and its gate has not advanced"
-    row = {"step": 6, "stage": "teacher data", "stage_step": 4, "gate": "exhausted", "numbers": {}}
-    rows = [row | {"decision": exhausted, "reason": spent}, row | {"gate": "run", "decision": "end", "reason": spent}]
+    row = {"step": 6, "visit": 1, "stage": "teacher data", "stage_step": 4, "gate": "exhausted", "numbers": {}}
+    row |= {"levels": [], "outcome": None, "reason": spent}
+    end = {"gate": "run", "decision": "end", "outcome": "stopped" if exhausted == "stop" else "finished"}
+    rows = [row | {"decision": exhausted}, row | end]
     with (path / "decisions.jsonl").open("a", encoding="utf-8") as log:
         log.writelines(json.dumps(row) + "\n" for row in rows)
     shown = section("run", load(path), Thresholds())

@@ -194,17 +194,17 @@ def test_a_stage_that_goes_on_is_not_judged_before_it_is_evaluated():
 
 
 @pytest.mark.parametrize(
-    ("decision", "reason", "expected"),
+    ("decision", "outcome", "reason", "expected"),
     [
-        ("end", "finished: the run's 340 steps are spent", "The run finished: the run's 340 steps are spent"),
-        ("end", "finished", "The run finished"),
-        ("abort", "aborted: loops (no way back)", "The gate aborted the run at step 200: loops (no way back)"),
-        ("advance", "0.9: at least 0.8", "The gate advanced at step 200: 0.9: at least 0.8"),
-        ("stay", "", "The stage goes on"),
+        ("end", "finished", "the run's 340 steps are spent", "The run finished: the run's 340 steps are spent"),
+        ("end", "finished", "", "The run finished"),
+        ("abort", "aborted", "loops (no way back)", "The gate aborted the run at step 200: loops (no way back)"),
+        ("advance", None, "0.9: at least 0.8", "The gate advanced at step 200: 0.9: at least 0.8"),
+        ("stay", None, "", "The stage goes on"),
     ],
 )
-def test_what_the_gate_decided_is_said_once(decision, reason, expected):
-    assert verdict(replace(warm(), decision=decision, reason=reason)).gate == expected
+def test_what_the_gate_decided_is_said_once(decision, outcome, reason, expected):
+    assert verdict(replace(warm(), decision=decision, outcome=outcome, reason=reason)).gate == expected
 
 
 def test_a_rise_in_errors_does_not_hold_against_readiness():

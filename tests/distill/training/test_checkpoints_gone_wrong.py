@@ -29,7 +29,7 @@ def changed(newest, **values):
         ({"rows": {"metrics": None}}, "rows.metrics: Input should be a valid integer"),
         ({"entries": [0]}, "entries: Input should be an object"),
         ({"gate": ..., "rows": ...}, r"\(gate, rows missing\)"),
-        ({"rows": {"metrics": 4}}, "rows of decisions, evaluations, probes are missing"),
+        ({"rows": {"metrics": 4}}, "rows of decisions, evaluations, probes, visits are missing"),
         ({"stage": 1}, "its stage is 1, counted from 0, and the run has 1"),
         ({"step": 2}, "is the state of step 2, so the folder is a copy or was renamed"),
     ],

@@ -30,9 +30,9 @@ def test_a_stage_takes_steps_before_its_gate_is_read(satisfied, tmp_path):
     assert (entry["stage_step"], entry["gate"], entry["decision"], entry["numbers"]) == (0, "entry", "stay", {})
     assert entry["reason"] == "its gate reads from the stage's first step on"
     assert (first["stage_step"], first["decision"]) == (2, "advance")
-    probes = pd.read_parquet(result.path / "probes.parquet")
+    probes = pd.read_parquet(result.path / "probes")
     assert set(probes["step"]) == {0, 2, 4, 6}
-    assert (result.path / "traces" / "step-000000-teacher data.parquet").exists()
+    assert (result.path / "traces" / "step-000000-visit-000.parquet").exists()
 
 
 def test_a_stage_that_asks_is_passed_over(satisfied, tmp_path):
@@ -69,7 +69,7 @@ def test_a_budget_that_is_spent_at_entry_ends_the_run_all_the_same(satisfied, tm
     satisfied["stages"][0]["steps"] = 2
     result = train(Recipe.model_validate(satisfied | {"total_steps": 4}), tmp_path / "run")
     assert result.step == 4
-    assert result.outcome == "stopped: the run's 4 steps are spent in stage 'teacher data'"
+    assert (result.outcome, result.reason) == ("stopped", "the run's 4 steps are spent in stage 'teacher data'")
     assert result.stopped
 
 
