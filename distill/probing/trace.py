@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..data.manifest import Utterance
-from ..scoring.local import Comparison
-from ..scoring.served import ListedComparison
+from ..scoring.scores import Scores
 
 
 def trace_rows(
-    comparison: Comparison | ListedComparison,
-    values: Mapping[str, Tensor],
+    scores: Scores,
     utterances: Sequence[Utterance],
     texts: Sequence[str],
     token_strings: Sequence[str],
@@ -26,34 +23,27 @@ def trace_rows(
     Columns: id, states, k, temperature, text, reference, token_ids, tokens, used, finished; `union_ids`,
     `union_tokens`, `student_logprobs` and `teacher_logprobs` (lists of lists: log-probabilities of the union's tokens
     at the stated temperature), `in_student`, `in_teacher` (membership of each in the top-k sets); one column a
-    statistic of `values`, [batch, length] each. A served teacher's log-probabilities are over its whole vocabulary,
-    blocked tokens included, and NaN where it does not list the token.
+    statistic of `Scores.values`. A served teacher's log-probabilities are over its whole vocabulary, blocked tokens
+    included, and NaN where the server did not return them.
     """
-    temperature = comparison.support.temperature
-    pair = comparison.pair
-    log_p = _log_softmax(comparison.student_logits, pair.blocked, temperature)
-    (student, teacher), unions = comparison.sets, comparison.union
-    if isinstance(comparison, ListedComparison):
-        log_q = comparison.teacher_logprobs_of(unions.ids)
-    else:
-        whole = _log_softmax(comparison.teacher_logits, pair.teacher_blocked, temperature)
-        log_q = whole.gather(-1, pair.teacher_ids(unions.ids))
+    (student, teacher), unions, values = scores.sets, scores.union, scores.values()
+    log_p, log_q = scores.student_logprobs(unions.ids), scores.teacher_logprobs(unions.ids)
     rows = []
     for b, utterance in enumerate(utterances):
-        keep = comparison.transcripts.mask[b]
+        keep = scores.transcripts.mask[b]
         positions = keep.nonzero().squeeze(-1).tolist()
-        ids = comparison.transcripts.ids[b][keep].tolist()
+        ids = scores.transcripts.ids[b][keep].tolist()
         row: dict[str, Any] = {
             "id": utterance.id,
             "states": states,
-            "k": comparison.support.k,
-            "temperature": temperature,
+            "k": scores.support.k,
+            "temperature": scores.support.temperature,
             "text": texts[b],
             "reference": utterance.text,
             "token_ids": ids,
             "tokens": [token_strings[i] for i in ids],
-            "used": comparison.used[b][keep].tolist(),
-            "finished": bool(comparison.transcripts.finished[b]),
+            "used": scores.used[b][keep].tolist(),
+            "finished": bool(scores.transcripts.finished[b]),
         }
         columns: dict[str, list[list[Any]]] = {
             name: []
@@ -71,7 +61,7 @@ def trace_rows(
             union = unions.ids[b, t][valid]
             columns["union_ids"].append(union.tolist())
             columns["union_tokens"].append([token_strings[i] for i in union.tolist()])
-            columns["student_logprobs"].append(log_p[b, t, union].tolist())
+            columns["student_logprobs"].append(log_p[b, t, valid].tolist())
             columns["teacher_logprobs"].append(log_q[b, t, valid].tolist())
             columns["in_student"].append(torch.isin(union, student.ids[b, t][student.valid[b, t]]).tolist())
             columns["in_teacher"].append(torch.isin(union, teacher.ids[b, t][teacher.valid[b, t]]).tolist())
@@ -79,8 +69,3 @@ def trace_rows(
         row |= {name: tensor[b][keep].double().tolist() for name, tensor in values.items()}
         rows.append(row)
     return rows
-
-
-def _log_softmax(logits: Tensor, blocked: Tensor, temperature: float) -> Tensor:
-    floor = torch.finfo(torch.float32).min
-    return torch.log_softmax((logits.detach().float() / temperature).masked_fill(blocked, floor), dim=-1)

@@ -26,6 +26,7 @@ def set_logprobs(
     tail: bool,
     temperature: float = 1.0,
     admissible: Tensor | None = None,
+    log_partition: Tensor | None = None,
 ) -> Tensor:
     """Log-probabilities of a model on a set of tokens at every position, differentiable.
 
@@ -44,6 +45,7 @@ def set_logprobs(
             renormalize on the set.
         temperature: τ, divides the scores.
         admissible: ``[V]`` bool, the tokens that exist; None for all. Those of the set must be admissible.
+        log_partition: ``[n]`` log Σ exp(z/τ) over the admissible tokens, where it is known already.
 
     Returns:
         ``[n, m]``, or ``[n, m + 1]`` with a tail, in nats, float32 (float64 for such logits). Slots that are not valid,
@@ -51,13 +53,21 @@ def set_logprobs(
         of the size of the logits but their gradient.
     """
     if tail:
-        return _WithTail.apply(logits, ids, valid, temperature, admissible)  # pyright: ignore[reportReturnType]
+        return _WithTail.apply(  # pyright: ignore[reportReturnType]
+            logits, ids, valid, temperature, admissible, log_partition
+        )
     return _log_softmax(logits.gather(-1, ids), valid, temperature)
 
 
 @torch.no_grad()
 def set_mass(
-    logits: Tensor, ids: Tensor, valid: Tensor, *, temperature: float = 1.0, admissible: Tensor | None = None
+    logits: Tensor,
+    ids: Tensor,
+    valid: Tensor,
+    *,
+    temperature: float = 1.0,
+    admissible: Tensor | None = None,
+    log_partition: Tensor | None = None,
 ) -> Tensor:
     """What a model puts on a set of tokens: how much of it an objective on that set sees.
 
@@ -67,13 +77,16 @@ def set_mass(
         valid: ``[n, m]`` bool, True in slots of the set.
         temperature: τ, divides the scores.
         admissible: ``[V]`` bool, the tokens that exist; None for all.
+        log_partition: ``[n]`` log Σ exp(z/τ) over the admissible tokens, where it is known already.
 
     Returns:
-        ``[n]`` probability.
+        ``[n]`` probability, float32 (float64 for such logits).
     """
-    total = torch.cat([_scores(logits[part], temperature, admissible).logsumexp(-1) for part in _parts(logits)])
+    if log_partition is None:
+        parts = [_scores(logits[part], temperature, admissible).logsumexp(-1) for part in _parts(logits)]
+        log_partition = torch.cat(parts)
     inside = _scores(logits.gather(-1, ids), temperature, None).masked_fill(~valid, -torch.inf)
-    return (inside - total[:, None]).exp().sum(-1)
+    return (inside - log_partition[:, None]).exp().sum(-1).to(inside.dtype)
 
 
 def set_divergence(
@@ -189,19 +202,29 @@ class _WithTail(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, ids: Tensor, valid: Tensor, temperature: float, admissible: Tensor | None
+        ctx: Any,
+        logits: Tensor,
+        ids: Tensor,
+        valid: Tensor,
+        temperature: float,
+        admissible: Tensor | None,
+        log_partition: Tensor | None,
     ) -> Tensor:
         inside = _scores(logits.gather(-1, ids), temperature, None)
-        total, outside = inside.new_empty(len(ids)), inside.new_empty(len(ids))
+        outside, rounded = inside.new_empty(len(ids)), inside.new_empty(len(ids))
+        total = torch.empty_like(outside) if log_partition is None else log_partition
         slots = _slots(ids, valid, logits.shape[-1])
         for part in _parts(logits):
             scores = _scores(logits[part], temperature, admissible)
-            total[part] = scores.logsumexp(-1)
-            outside[part] = _scattered(scores, slots[part], -torch.inf).logsumexp(-1)
+            if log_partition is None:
+                total[part] = scores.logsumexp(-1)
+            # Relative to the total: its own digits are lost in a number of the size of the scores.
+            rounded[part] = total[part].to(rounded.dtype)
+            outside[part] = _scattered(scores.sub_(rounded[part, None]), slots[part], -torch.inf).logsumexp(-1)
         ctx.save_for_backward(logits, ids, valid, admissible, total, outside)
         ctx.temperature = temperature
         absent = torch.cat([~valid, outside[:, None] == -torch.inf], -1)
-        logprobs = torch.cat([inside, outside[:, None]], -1) - total[:, None]
+        logprobs = torch.cat([inside - total[:, None], (outside + (rounded - total))[:, None]], -1).to(inside.dtype)
         return logprobs.masked_fill(absent, torch.finfo(logprobs.dtype).min)
 
     @staticmethod
@@ -215,15 +238,18 @@ class _WithTail(torch.autograd.Function):
         of_set = gradient[:, :-1].masked_fill(~valid, 0.0)
         of_tail = gradient[:, -1].masked_fill(none_outside, 0.0)
         everything = of_set.sum(-1) + of_tail
+        # A float64 total is rounded to the scores' type; what that takes from it goes to the factor of the exponential.
+        rounded = total.to(gradient.dtype)
+        everything = everything * (rounded - total).exp().to(gradient.dtype)
         outside = outside.masked_fill(none_outside, torch.inf)
         slots, result = _slots(ids, valid, logits.shape[-1]), torch.empty_like(logits)
         for part in _parts(logits):
-            scores = _scores(logits[part], ctx.temperature, admissible)
-            share = (scores - total[part, None]).exp() * everything[part, None]
+            scores = _scores(logits[part], ctx.temperature, admissible).sub_(rounded[part, None])
+            share = scores.exp() * everything[part, None]
             at_set = of_set[part] - share.gather(-1, ids[part])
             share = (scores - outside[part, None]).exp() * of_tail[part, None] - share
             result[part] = (_scattered(share, slots[part], at_set) / ctx.temperature).to(logits.dtype)
-        return result, None, None, None, None
+        return result, None, None, None, None, None
 
 
 def _scores(logits: Tensor, temperature: float, admissible: Tensor | None) -> Tensor:
