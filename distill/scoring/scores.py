@@ -305,9 +305,11 @@ def on_set(
         blocked: [vocabulary] bool.
         log_partition: [n] log Σ exp(z/τ) over the tokens that are not blocked.
     """
-    known = {"temperature": temperature, "admissible": ~blocked, "log_partition": log_partition}
+    known = {"temperature": temperature, "admissible": ~blocked}
     logprobs = overlap.set_logprobs(logits, chosen.ids, chosen.valid, tail=tail, **known)
-    return logprobs, set_mass(logits, chosen.ids, chosen.valid, **known)
+    if tail:  # its own probabilities
+        return logprobs, torch.where(chosen.valid, logprobs.detach()[:, :-1].exp(), 0.0).sum(-1)
+    return logprobs, set_mass(logits, chosen.ids, chosen.valid, log_partition=log_partition, **known)
 
 
 def logprobs_of(logits: Tensor, ids: Tensor, blocked: Tensor, temperature: float) -> Tensor:

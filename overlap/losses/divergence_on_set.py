@@ -26,7 +26,6 @@ def set_logprobs(
     tail: bool,
     temperature: float = 1.0,
     admissible: Tensor | None = None,
-    log_partition: Tensor | None = None,
 ) -> Tensor:
     """Log-probabilities of a model on a set of tokens at every position, differentiable.
 
@@ -45,7 +44,6 @@ def set_logprobs(
             renormalize on the set.
         temperature: τ, divides the scores.
         admissible: ``[V]`` bool, the tokens that exist; None for all. Those of the set must be admissible.
-        log_partition: ``[n]`` log Σ exp(z/τ) over the admissible tokens, where it is known already.
 
     Returns:
         ``[n, m]``, or ``[n, m + 1]`` with a tail, in nats, float32 (float64 for such logits). Slots that are not valid,
@@ -53,9 +51,7 @@ def set_logprobs(
         of the size of the logits but their gradient.
     """
     if tail:
-        return _WithTail.apply(  # pyright: ignore[reportReturnType]
-            logits, ids, valid, temperature, admissible, log_partition
-        )
+        return _WithTail.apply(logits, ids, valid, temperature, admissible)  # pyright: ignore[reportReturnType]
     return _log_softmax(logits.gather(-1, ids), valid, temperature)
 
 
@@ -202,29 +198,22 @@ class _WithTail(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        logits: Tensor,
-        ids: Tensor,
-        valid: Tensor,
-        temperature: float,
-        admissible: Tensor | None,
-        log_partition: Tensor | None,
+        ctx: Any, logits: Tensor, ids: Tensor, valid: Tensor, temperature: float, admissible: Tensor | None
     ) -> Tensor:
         inside = _scores(logits.gather(-1, ids), temperature, None)
-        outside, rounded = inside.new_empty(len(ids)), inside.new_empty(len(ids))
-        total = torch.empty_like(outside) if log_partition is None else log_partition
-        slots = _slots(ids, valid, logits.shape[-1])
+        # Tokens outside are summed relative to the set: beside a number of the size of the scores digits are lost.
+        own = inside.double().masked_fill(~valid, -torch.inf).logsumexp(-1)
+        anchor = own.masked_fill(~own.isfinite(), 0.0).to(inside.dtype)
+        outside, slots = torch.empty_like(anchor), _slots(ids, valid, logits.shape[-1])
         for part in _parts(logits):
-            scores = _scores(logits[part], temperature, admissible)
-            if log_partition is None:
-                total[part] = scores.logsumexp(-1)
-            # Relative to the total: its own digits are lost in a number of the size of the scores.
-            rounded[part] = total[part].to(rounded.dtype)
-            outside[part] = _scattered(scores.sub_(rounded[part, None]), slots[part], -torch.inf).logsumexp(-1)
-        ctx.save_for_backward(logits, ids, valid, admissible, total, outside)
+            scores = _scores(logits[part], temperature, admissible).sub_(anchor[part, None])
+            outside[part] = _scattered(scores, slots[part], -torch.inf).logsumexp(-1)
+        total = torch.logaddexp(own - anchor, outside.double())
+        log_tail, exact = (outside - total).to(inside.dtype), anchor + total
+        ctx.save_for_backward(logits, ids, valid, admissible, exact, log_tail)
         ctx.temperature = temperature
-        absent = torch.cat([~valid, outside[:, None] == -torch.inf], -1)
-        logprobs = torch.cat([inside - total[:, None], (outside + (rounded - total))[:, None]], -1).to(inside.dtype)
+        absent = torch.cat([~valid, log_tail[:, None] == -torch.inf], -1)
+        logprobs = torch.cat([(inside - exact[:, None]).to(inside.dtype), log_tail[:, None]], -1)
         return logprobs.masked_fill(absent, torch.finfo(logprobs.dtype).min)
 
     @staticmethod
@@ -233,23 +222,23 @@ class _WithTail(torch.autograd.Function):
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
-        logits, ids, valid, admissible, total, outside = ctx.saved_tensors
-        none_outside = outside == -torch.inf
+        logits, ids, valid, admissible, exact, log_tail = ctx.saved_tensors
+        none_outside = log_tail == -torch.inf
         of_set = gradient[:, :-1].masked_fill(~valid, 0.0)
         of_tail = gradient[:, -1].masked_fill(none_outside, 0.0)
-        everything = of_set.sum(-1) + of_tail
-        # A float64 total is rounded to the scores' type; what that takes from it goes to the factor of the exponential.
-        rounded = total.to(gradient.dtype)
-        everything = everything * (rounded - total).exp().to(gradient.dtype)
-        outside = outside.masked_fill(none_outside, torch.inf)
+        # What rounding takes from the total goes to the factor of its exponential.
+        total = exact.to(gradient.dtype)
+        factor = (total - exact).exp().to(gradient.dtype)
+        everything, of_tail = (of_set.sum(-1) + of_tail) * factor, of_tail * factor
+        log_tail = log_tail.masked_fill(none_outside, torch.inf)
         slots, result = _slots(ids, valid, logits.shape[-1]), torch.empty_like(logits)
         for part in _parts(logits):
-            scores = _scores(logits[part], ctx.temperature, admissible).sub_(rounded[part, None])
+            scores = _scores(logits[part], ctx.temperature, admissible).sub_(total[part, None])
             share = scores.exp() * everything[part, None]
             at_set = of_set[part] - share.gather(-1, ids[part])
-            share = (scores - outside[part, None]).exp() * of_tail[part, None] - share
+            share = scores.sub_(log_tail[part, None]).exp_().mul_(of_tail[part, None]).sub_(share)
             result[part] = (_scattered(share, slots[part], at_set) / ctx.temperature).to(logits.dtype)
-        return result, None, None, None, None, None
+        return result, None, None, None, None
 
 
 def _scores(logits: Tensor, temperature: float, admissible: Tensor | None) -> Tensor:
