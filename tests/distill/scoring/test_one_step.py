@@ -35,12 +35,12 @@ def counterparts(vocabulary):
     return list(range(n)) if vocabulary == "one vocabulary" else [None if i == 4 else (2 * i + 1) % m for i in range(n)]
 
 
-def positions(vocabulary, temperature=1.0, k=3):
+def positions(vocabulary, temperature=1.0, k=3, dtype=torch.float64):
     """The student's side at 3 rollouts of up to 5 tokens, and the teacher's logits; one rollout of each fate."""
     generator = torch.Generator().manual_seed(3)
     n, m = SIZES[vocabulary]
-    # Numbers that float32 holds, in float64: the sets and partition functions are measured in float32.
-    student, teacher = (3 * torch.randn(3, 5, size, generator=generator).double() for size in (n, m))
+    # Numbers that float32 holds: the sets and partition functions are measured in float32.
+    student, teacher = (3 * torch.randn(3, 5, size, generator=generator).to(dtype) for size in (n, m))
     allowed = torch.tensor([i for i in range(n) if i not in SHUT])
     ids = allowed[torch.randint(len(allowed), (3, 5), generator=generator)]
     ids[1, 2] = SHUT[0]
@@ -70,7 +70,7 @@ def oracle(given, teacher, objective, vocabulary, m=None):
     here = {t: i for i, t in enumerate(there) if t is not None}
     total, masses = torch.zeros((), dtype=torch.float64), []
     for b, t in given.eligible.nonzero().tolist():
-        z, y = given.student_logits[b, t] / temperature, teacher[b, t] / temperature
+        z, y = given.student_logits[b, t].double() / temperature, teacher[b, t].double() / temperature
         p = torch.softmax(z.masked_fill(pair.blocked, -torch.inf), -1)
         q = torch.softmax(y.masked_fill(pair.teacher_blocked, -torch.inf), -1)
         if m is not None:  # a server's probabilities: only the blocked tokens among its m best are known to be blocked
@@ -119,29 +119,32 @@ def agrees(scores, objective, expected):
     result = on_policy_objective(scores, objective)
     (gradient,) = torch.autograd.grad(result.loss, scores.student_logits)
     loss, slope, masses = expected
-    torch.testing.assert_close(result.loss.detach(), loss, rtol=1e-6, atol=0)
-    assert (gradient - slope).norm() <= 1e-6 * slope.norm()
+    # k3 is the exponential of a log-ratio, whose rounding it multiplies.
+    near = 1e-5 if gradient.dtype == torch.float32 and "k3" in repr(objective) else 1e-6
+    torch.testing.assert_close(result.loss.detach().double(), loss, rtol=near, atol=0)
+    assert (gradient.double() - slope.double()).norm() <= near * slope.norm()
     assert result.positions == len(masses)
     found = torch.stack([result.student_mass.double(), result.teacher_mass.double()], -1)
     torch.testing.assert_close(found, masses, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("temperature", [1.0, 2.0])
+@pytest.mark.parametrize(("temperature", "dtype"), [(1.0, torch.float32), (2.0, torch.float32), (2.0, torch.float64)])
 @pytest.mark.parametrize("vocabulary", SIZES)
 @pytest.mark.parametrize("objective", [*DIVERGENCES, *DRAWN], ids=repr)
-def test_a_step_with_a_teacher_here(objective, vocabulary, temperature):
-    given, teacher = positions(vocabulary, temperature)
+def test_a_step_with_a_teacher_here(objective, vocabulary, temperature, dtype):
+    given, teacher = positions(vocabulary, temperature, dtype=dtype)
     scores = LogitsScores.from_answer(given, [teacher])
     agrees(scores, objective, oracle(given, teacher, objective, vocabulary))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("m", [7, None])
 @pytest.mark.parametrize("vocabulary", SIZES)
 @pytest.mark.parametrize("objective", [o for o in DIVERGENCES if o.support == "teacher"], ids=repr)
-def test_a_step_with_a_served_teacher(objective, vocabulary, m):
-    given, teacher = positions(vocabulary)
+def test_a_step_with_a_served_teacher(objective, vocabulary, m, dtype):
+    given, teacher = positions(vocabulary, dtype=dtype)
     m = m or teacher.shape[-1]
-    logprobs, ids = teacher.log_softmax(-1).topk(m)
+    logprobs, ids = teacher.double().log_softmax(-1).topk(m)
     scores = TopkScores.from_answer(given, [ids, logprobs])
     agrees(scores, objective, oracle(given, teacher, objective, vocabulary, m))
 
