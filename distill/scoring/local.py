@@ -19,7 +19,8 @@ from ..data.batch import Batch
 from ..models import Prompt, Recognizer, Transcripts
 from ..recipe import DivergenceObjective, Objective
 from .pair import TeacherView
-from .scores import LogitsError, Positions, Scores, logprobs_of, on_set, refuse_undefined
+from .positions import Positions
+from .scores import LogitsError, Scores, logprobs_of, on_set, refuse_undefined
 
 
 @dataclass(frozen=True, eq=False)

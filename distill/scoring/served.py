@@ -22,7 +22,8 @@ from ..models import Prompt, Transcripts
 from ..recipe import DivergenceObjective, Objective
 from ..teacher import ServedTeacher
 from .pair import Pair, TeacherView
-from .scores import Positions, Scores
+from .positions import Positions
+from .scores import Scores
 
 ROUNDING = 1e-7
 """Least mass of the tail of a served teacher: that of float32 sums."""

@@ -10,7 +10,7 @@ from distill.models.base import Transcripts
 from distill.recipe import DivergenceObjective, PolicyGradientObjective, SupportSettings
 from distill.scoring.local import LogitsScores
 from distill.scoring.pair import Pair
-from distill.scoring.scores import Positions
+from distill.scoring.positions import Positions
 from distill.scoring.served import TopkScores
 from distill.training.objectives import on_policy_objective
 from overlap.core import topk

@@ -9,7 +9,7 @@ from distill.models.base import Transcripts
 from distill.recipe import DivergenceObjective, OnPolicyStage, PolicyGradientObjective, SupportSettings
 from distill.scoring.local import LogitsScores
 from distill.scoring.pair import Pair
-from distill.scoring.scores import Positions
+from distill.scoring.positions import Positions
 from distill.training.objectives import cross_entropy, on_policy_objective
 
 V = 11

@@ -13,7 +13,7 @@ from distill.models.base import pack
 from distill.progress.bars import probe_table
 from distill.recipe import DivergenceObjective, Recipe, Teacher, load_recipe
 from distill.scoring.pair import Pair
-from distill.scoring.scores import Positions
+from distill.scoring.positions import Positions
 from distill.scoring.served import TopkScores
 from distill.teacher import load_served_teacher
 from distill.training import launch
