@@ -9,10 +9,10 @@ from cyclopts import Parameter
 
 from overlap.errors import UserError
 
-from ..places import require_places, require_writable
+from ..places import require_places, require_writable, spare
 from ..progress.display import display
 from ..recipe import Decoding, Filters, Server, Teacher, Transcription
-from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, write_rows
+from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, require_server, write_rows
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +47,7 @@ def evaluate(
     """
     require_places(manifests={"--manifest": manifest}, models={"--model": model})
     if output:
-        require_writable(output, "--output")
+        require_writable(output, "--output", inputs={"--manifest": manifest, "--model": model})
     from ..normalize import normalizer as find_normalizer
 
     find_normalizer(normalizer)
@@ -55,13 +55,15 @@ def evaluate(
     from ..data.batch import AudioSource, check_inputs
     from ..data.checks import Use, check_audio, check_models
     from ..data.findings import refuse
-    from ..data.manifest import require_text
+    from ..data.manifest import audio_files, require_text
     from ..data.sources import read_utterances
     from ..evaluation.evaluation import evaluate as evaluate_model
 
     utterances = read_utterances(manifest, check_audio=False)
     require_text(utterances, "evaluation")
-    refuse(check_audio(utterances, max_seconds))
+    if output:
+        spare(output, "--output", audio_files(utterances))
+    refuse(check_audio(utterances, max_seconds, decode=True))
     recognizer = loading.load(model)
     check_inputs(utterances, recognizer)
     refuse(check_models(Use(utterances, (recognizer,))))
@@ -119,8 +121,9 @@ def transcribe(
         normalizer: Text normalizer of the error rates, where the manifest has references.
         json_: Print one JSON object to standard output and nothing else there.
     """
+    require_server(server, teacher_url)
     require_places(manifests={"--manifest": manifest}, models={"--teacher": teacher})
-    require_writable(output, "--output", makes_folders=True)
+    require_writable(output, "--output", makes_folders=True, inputs={"--manifest": manifest, "--teacher": teacher})
     from ..normalize import normalizer as find_normalizer
 
     find_normalizer(normalizer)

@@ -11,6 +11,7 @@ import torch
 import overlap
 from overlap.bounds import BoundsSummary
 from overlap.estimates.first_reading import FirstReading
+from overlap.version import DISTRIBUTION, __version__
 from overlap.vocab.coverage import Coverage
 
 from ..data.audio import duration
@@ -21,6 +22,7 @@ from ..limits import settled
 from ..models import Recognizer, Transcripts
 from ..recipe import Decoding, SupportSettings
 from ..recipe.readings import UNDECIDED
+from ..run.schema import SCHEMA
 from ..scoring.compare import compare
 from ..scoring.pair import Pair
 from ..teacher_data.labels import labels
@@ -68,8 +70,14 @@ class StateProbe:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What a file of its traces says of itself: states, settings, and where positions went."""
-        settings = {"states": self.states, "k": self.estimates.k, "temperature": self.estimates.temperature}
+        """What a file of its traces says of itself: version, states, settings, and where positions went."""
+        settings = {
+            "schema": SCHEMA,
+            "versions": {DISTRIBUTION: __version__},
+            "states": self.states,
+            "k": self.estimates.k,
+            "temperature": self.estimates.temperature,
+        }
         return settings | {"one_vocabulary": self.coverage is None, "funnel": self.funnel.to_dict()}
 
 
@@ -120,7 +128,7 @@ def probe(
         decoded = student.decode(transcripts)
         if len(rollouts) < traced:
             kept = traced - len(rollouts)
-            traces += trace_rows(scores, batch.utterances, decoded, student.tokens.strings, states)[:kept]
+            traces += trace_rows(scores, batch.utterances, decoded, student, states)[:kept]
         for row, utterance in enumerate(batch.utterances):
             ids = transcripts.ids[row][transcripts.mask[row]].tolist()
             rollouts[utterance.id] = (ids, bool(transcripts.finished[row]))

@@ -49,4 +49,4 @@ class Tally:
         if not self._ends:
             return None
         lower, upper = (GroupSums.merged(parts) for parts in zip(*self._ends, strict=True))
-        return BoundsSummary.from_group_sums(lower, upper, k=self._k, states=self._states)
+        return BoundsSummary.from_group_sums(lower, upper, k=self._k, ranges=self._ranges, states=self._states)

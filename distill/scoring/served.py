@@ -98,7 +98,7 @@ class TopkScores(Scores):
     @property
     def ranges(self) -> Ranges:
         """How far the statistics can go."""
-        return Ranges(self.support.k)
+        return self.bounds().ranges
 
     def statistics(self) -> dict[str, Tensor]:
         """The statistics that the best tokens decide, or the student alone; see `Scores`."""

@@ -13,7 +13,7 @@ from overlap.bounds.topk_logprobs import TopkLogprobs, check_topk_logprobs
 from overlap.core.checks import admissible_ids, as_tensor, check_k, check_logits, check_mask
 from overlap.core.chunking import chunks
 from overlap.core.topk import Support, top_k
-from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K
+from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K, Ranges
 from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.group_sums import Groups
 from overlap.vocab.vocabulary_map import VocabularyMap, check_sizes
@@ -39,6 +39,7 @@ class OverlapBounds:
         k: size of the top-k sets.
         tolerance: nats within which their log-probabilities were taken to be right.
         mask: ``[...]`` bool, True where the position was measured.
+        ranges: what bounds the statistics; of the teacher's own set a list does not show that it has k tokens.
     """
 
     lower: dict[str, Tensor]
@@ -50,6 +51,7 @@ class OverlapBounds:
     k: int
     tolerance: float
     mask: Tensor
+    ranges: Ranges
 
     def decided(self) -> dict[str, Tensor]:
         """Values ``[...]`` of the statistics of `DECIDED_BY_TOP_K`, NaN where the list leaves them open."""
@@ -82,7 +84,16 @@ class OverlapBounds:
         if groups is None:
             groups = torch.arange(self.mask.shape[0] if self.mask.ndim else 1)
         return BoundsSummary.from_ends(
-            self.lower, self.upper, groups, self.mask, k=self.k, states=states, level=level, draws=draws, seed=seed
+            self.lower,
+            self.upper,
+            groups,
+            self.mask,
+            ranges=self.ranges,
+            k=self.k,
+            states=states,
+            level=level,
+            draws=draws,
+            seed=seed,
         )
 
 
@@ -249,6 +260,7 @@ def bounds_given_set(
         k=k,
         tolerance=float(tolerance),
         mask=mask,
+        ranges=Ranges(k, max(space.n_student, space.n_own)),
     )
 
 

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from overlap.core import chunking
 from overlap.errors import UserError
+from overlap.losses.near import near_divergence, near_rows
 
 Divergence = Literal["forward_kl", "reverse_kl", "jensen_shannon"]
 Estimator = Literal["k1", "k3"]
@@ -102,21 +103,18 @@ def set_divergence(
         beta: β of `jensen_shannon`, within (0, 1).
 
     Returns:
-        ``[n]`` in nats; +inf where the other distribution excludes a token that the first one allows. Gradients
-        reach the student only.
+        ``[n]`` in nats; +inf where the other distribution excludes a token that the first one allows. Down to 1e-6 a
+        value is right to a thousandth, for its own float32 scores. Gradients reach the student only.
 
     Raises:
         UserError: an unknown kind, or β out of range.
     """
     check_divergence(kind, beta)
-    teacher = teacher.detach()
-    if kind == "forward_kl":
-        return _kl(teacher, student, valid)
-    if kind == "reverse_kl":
-        return _kl(student, teacher, valid)
-    weights = torch.tensor([beta, 1 - beta], dtype=student.dtype, device=student.device).log()
-    mixture = torch.logaddexp(teacher + weights[0], student + weights[1])
-    return beta * _kl(teacher, mixture, valid) + (1 - beta) * _kl(student, mixture, valid)
+    each = _divergence(student, teacher.detach(), valid, kind, beta)
+    with torch.no_grad():
+        near = near_divergence(student.masked_fill(~valid, 0.0), teacher.masked_fill(~valid, 0.0), kind, beta)
+        better = torch.where(near_rows(each), near - each, 0.0)
+    return each + better  # of which the gradient is that of the plain sum
 
 
 def check_divergence(kind: str, beta: float) -> None:
@@ -259,6 +257,16 @@ def _scattered(rows: Tensor, slots: Tensor, values: Tensor | float) -> Tensor:
 
 def _parts(logits: Tensor) -> list[slice]:
     return chunking.parts_of(len(logits), logits.shape[-1], chunking.CHUNK_ELEMENTS) or [slice(0)]
+
+
+def _divergence(student: Tensor, teacher: Tensor, valid: Tensor, kind: Divergence, beta: float) -> Tensor:
+    if kind == "forward_kl":
+        return _kl(teacher, student, valid)
+    if kind == "reverse_kl":
+        return _kl(student, teacher, valid)
+    weights = torch.tensor([beta, 1 - beta], dtype=student.dtype, device=student.device).log()
+    mixture = torch.logaddexp(teacher + weights[0], student + weights[1])
+    return beta * _kl(teacher, mixture, valid) + (1 - beta) * _kl(student, mixture, valid)
 
 
 def _kl(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
