@@ -199,10 +199,9 @@ def load_state(path: Path) -> TrainingState:
         raise lost(path, f"{file} is cut short or damaged ({error})") from error
     if isinstance(tree, dict) and "step" in tree and (why := foreign_schema(tree, _resolved(path.parent.parent))):
         raise CheckpointError(f"{file}: {why}")
+    known = {name: value for name, value in tree.items() if name != "schema"} if isinstance(tree, dict) else tree
     try:
-        state = _STATES.validate_python(
-            {k: v for k, v in tree.items() if k != "schema"} if isinstance(tree, dict) else tree
-        )
+        state = _STATES.validate_json(json.dumps(known))
     except ValidationError as error:
         raise lost(path, f"{file} is cut short or damaged ({_problems(error)})") from error
     if missing := sorted(_ALWAYS - tree.keys()):
