@@ -370,7 +370,7 @@ def test_traces_show_what_is_listed(teacher, student, utterances):
         assert np.isfinite(logprobs[inside]).all()
         assert inside.sum() == K
         assert row["forward_kl.lower"][t] <= row["forward_kl.upper"][t]
-    json.dumps(row)
+    json.dumps(row, default=bytes.hex)  # a token's bytes are the one thing that JSON has no word for
 
 
 def test_gradients_reach_the_student_alone(teacher, student, utterances):
