@@ -7,9 +7,9 @@ from overlap.version import __version__ as __version__
 
 from .run.load import Run, load
 from .run.runs import Runs, load_many
+from .run.visits import Visit
 from .stages.gate_readings import gate_readings
 from .stages.table import StageTable, stage_table
-from .stages.visits import Visit, visits
 from .tables.comparison import CompareTable, compare
 
 __all__ = [
@@ -23,5 +23,4 @@ __all__ = [
     "load",
     "load_many",
     "stage_table",
-    "visits",
 ]

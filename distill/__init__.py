@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .progress.observer import Observer
     from .recipe import Filters, Recipe, RecipeError, Transcription, load_recipe
     from .recipe.paths import shipped_recipes
-    from .scoring.local import LogitsError
+    from .scoring.scores import LogitsError
     from .teacher_data.making import TeacherData, TeacherDataError
     from .training.dry_run import dry_run
     from .training.errors import TrainingError
@@ -79,7 +79,7 @@ _MODULES = {
     "data.manifest": ("ManifestError", "Utterance", "read_manifest", "write_manifest"),
     "data.sources": ("read_utterances",),
     "drafting": ("draft_recipe",),
-    "scoring.local": ("LogitsError",),
+    "scoring.scores": ("LogitsError",),
     "recipe": ("Filters", "Recipe", "RecipeError", "Transcription", "load_recipe"),
     "recipe.paths": ("shipped_recipes",),
     "teacher_data.making": ("TeacherData", "TeacherDataError"),

@@ -57,10 +57,13 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    """Write a Parquet file so that it is there whole or not at all."""
+    """Write a Parquet file so that it is there whole or not at all; its folder is made if need be."""
     temporary = path.with_name(f".{path.name}.tmp")
     with writing(path, temporary):
+        path.parent.mkdir(parents=True, exist_ok=True)
         frame.to_parquet(temporary, index=False)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
 
 

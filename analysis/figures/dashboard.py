@@ -12,7 +12,6 @@ from matplotlib.patches import Patch
 from ..formatting import count
 from ..run.load import Run
 from ..stages.error_rates import evaluated
-from ..stages.visits import visits
 from .decomposition import vuss_decomposition
 from .distributions import entropy_density, mass_distribution
 from .error_against_overlap import wer_against_overlap
@@ -101,7 +100,7 @@ def _head(panel: Axes, title: str) -> None:
 
 
 def _title(run: Run) -> str:
-    stays = visits(run)
+    stays = run.visits
     seed = "" if run.seed is None else f", seed {run.seed}"
     if not stays:
         return f"Run {run.recipe}{seed}: no gate has read anything yet"

@@ -17,6 +17,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from overlap.errors import UserError
 
+from ..run.checks import want_run
 from ..run.load import Run
 from ..run.shown import shown_token
 from .glyphs import drawable, families, legible
@@ -50,8 +51,9 @@ def choose_trace(
         stage: Stage; without it the last at that step.
 
     Raises:
-        UserError: Nothing like it was traced; says what was.
+        UserError: Several runs, or nothing like it was traced; says what was.
     """
+    want_run(run, remedy="; a trace is of one run")
     check_states([states])
     rows = run.traces
     wanted: dict[str, Any] = {"states": states, "step": step, "stage": stage, "id": utterance}
@@ -90,8 +92,11 @@ def support_membership(
         width: Of the figure that is made, in inches.
 
     Raises:
-        UserError: Nothing lies at `first`, or rows or columns are not at least 1.
+        UserError: Something that is no trace, nothing at `first`, or rows or columns are not at least 1.
     """
+    if not isinstance(trace, pd.Series | Mapping) or "token_ids" not in trace:
+        what = f"received a {type(trace).__name__}"
+        raise UserError(f"trace: expected one row of run.traces, such as choose_trace(run), {what}")
     length = len(trace["token_ids"])
     if rows < 1 or (columns is not None and columns < 1):
         raise UserError(f"rows, columns: expected at least 1 of each, received {rows} and {columns}")
@@ -145,9 +150,9 @@ def _cells(trace: pd.Series | Mapping[str, Any], position: int) -> list[tuple[st
     for student, teacher in zip(trace["in_student"][position], trace["in_teacher"][position], strict=True):
         owners.append("both sets" if student and teacher else "student's alone" if student else "teacher's alone")
     order = np.argsort(-probabilities, kind="stable")
-    ids, tokens = list(trace["union_ids"][position]), list(trace["union_tokens"][position])
-    written = list(trace["token_ids"])[position]
-    return [(shown_token(str(tokens[i])), owners[i], float(probabilities[i]), bool(ids[i] == written)) for i in order]
+    ids, written = list(trace["union_ids"][position]), list(trace["token_ids"])[position]
+    tokens = list(map(shown_token, trace["union_bytes"][position], trace["union_tokens"][position]))
+    return [(tokens[i], owners[i], float(probabilities[i]), bool(ids[i] == written)) for i in order]
 
 
 def _write_titles(panel: Axes, trace: pd.Series | Mapping[str, Any], shown: range, drawn: int, deepest: int) -> None:

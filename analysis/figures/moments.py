@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..formatting import count
 from ..run.load import Run
-from ..stages.visits import visits
+from ..stages.ends import began_with, left_behind
 from .style import STAGE_COLORS, STAGE_MARKERS, START_COLOR
 
 
@@ -55,8 +55,7 @@ class Moment:
 def moments(run: Run, rows: pd.DataFrame, states: str) -> list[Moment]:
     """Rows of a frame at the start of the run and at the end of every stay in a stage, in order.
 
-    What was not measured when a stay ended is taken from where the next stage began: the same weights, unless the gate
-    fell back. A stay that is going on counts with its gate's last reading. Moments without rows are left out.
+    A stay that is going on counts with its gate's last reading. Moments without rows are left out.
 
     Args:
         run: Whose stages.
@@ -64,22 +63,20 @@ def moments(run: Run, rows: pd.DataFrame, states: str) -> list[Moment]:
         states: On whose transcripts.
     """
     rows = rows.loc[rows["states"] == states]
-    ways = visits(run)
     found: list[Moment] = []
-    if ways:
-        found.append(Moment("start", ways[0].first_step, "start", 0, _at(rows, ways[0].first_step, ways[0].stage)))
+    if run.visits:
+        first = run.visits[0]
+        found.append(Moment("start", first.first_step, "start", 0, began_with(run, rows, first)))
     elif len(rows):
-        step, stage = rows["step"].iloc[0], rows["stage"].iloc[0]
-        found.append(Moment("start", int(step), "start", 0, _at(rows, step, stage)))
-    for number, visit in enumerate(ways):
+        step = int(rows["step"].iloc[0])
+        at = rows.loc[(rows["step"] == step) & (rows["visit"] == rows["visit"].iloc[0])]
+        found.append(Moment("start", step, "start", 0, at))
+    for number, visit in enumerate(run.visits):
         if not visit.steps:
             continue
-        there = _at(rows, visit.last_step, visit.stage)
-        if there.empty and number + 1 < len(ways) and visit.decision != "fall_back":
-            there = _at(rows, visit.last_step, ways[number + 1].stage)
-        repeat = sum(earlier.kind == visit.kind and earlier.steps > 0 for earlier in ways[:number])
+        repeat = sum(earlier.kind == visit.kind and earlier.steps > 0 for earlier in run.visits[:number])
         label = f"{visit.stage} so far" if visit.decision == "stay" else f"after {visit.stage}"
-        found.append(Moment(label, visit.last_step, visit.kind, repeat, there))
+        found.append(Moment(label, visit.last_step, visit.kind, repeat, left_behind(run, rows, visit)))
     return [moment for moment in found if len(moment.rows)]
 
 
@@ -98,7 +95,3 @@ def rests_on(rows: pd.DataFrame) -> str:
     """`n positions / n utterances` of the traces or positions of a moment, of those that were used."""
     used = np.array([np.sum(each) for each in rows["used"]])
     return f"{count(float(used.sum()))} / {count(len(set(rows['id'].to_numpy()[used > 0])))}"
-
-
-def _at(rows: pd.DataFrame, step: int, stage: str) -> pd.DataFrame:
-    return rows.loc[(rows["step"] == step) & (rows["stage"] == stage)]

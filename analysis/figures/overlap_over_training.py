@@ -18,9 +18,9 @@ from overlap.definitions import canonical
 from overlap.errors import UserError
 
 from ..run.load import ERROR_RATES, Run
+from ..run.visits import Visit
 from ..stages.error_rates import evaluated
 from ..stages.gate_readings import gate_readings
-from ..stages.visits import Visit, visit_numbers, visits
 from .gate_levels import draw_levels, level_entries
 from .glyphs import legible
 from .panels import (
@@ -36,7 +36,7 @@ from .panels import (
     span,
     text_width,
 )
-from .several_runs import NICE, draw_several
+from .several_runs import NICE, draw_several, shared_rate
 from .style import ALARM, INK, STAGE_TINTS, STATES, axis_label
 
 SWITCH: dict[str, Any] = {"color": INK, "linestyle": "-", "linewidth": 0.8}
@@ -62,11 +62,12 @@ def overlap_over_training(
     red line is a limit beyond which the gate falls back or aborts.
 
     Of several runs each has a color, on one kind of states; ticks of that color on the axis are its switches. Their
-    stages and gates differ, so there is no background and no level.
+    stages and gates differ, so there is no background and no level. Error rates under several normalizers or on several
+    evaluation sets are not drawn: the panel says why.
 
     Args:
         run: A run, finished or not; or several by name, from `load_many`.
-        statistics: Names as in `probes.parquet`, such as `union_size` (VUSS, in tokens).
+        statistics: Names as in `run.probes`, such as `union_size` (VUSS, in tokens).
         states: On whose transcripts: `student`, `fixed`, `teacher`, `reference`; without those that were not probed.
             None is the first three, of several runs `student`; those take one kind.
         axes: Where to draw: one more than statistics, with nothing on them yet. Without them a figure is made.
@@ -95,12 +96,12 @@ def overlap_over_training(
                 'one figure give them together: overlap_over_training(load_many(["runs/0", "runs/1"]))'
             )
     if isinstance(run, Mapping):
-        rates = _together(run, states)
+        rates = shared_rate(run, states)
         for panel, label in zip(panels, [*labels, f"{rates}\n(%)"], strict=True):
             panel.set_ylabel(label)
         draw_several(panels, run, statistics, states[0])
         return panels
-    stays = visits(run)
+    stays = run.visits
     shown = [name for name in states if name in set(run.probes["states"])]
     for panel, statistic, label in zip(panels, statistics, labels, strict=False):
         panel.set_ylabel(label)
@@ -119,18 +120,6 @@ def overlap_over_training(
     panels[-1].set_xlabel("Training step")
     _draw_legend(panels, run, stays, statistics, shown)
     return panels
-
-
-def _together(runs: Mapping[str, Run], states: Sequence[str]) -> str:
-    """The name of the error rate that all runs have."""
-    if not runs:
-        raise UserError("runs: expected at least one, such as load_many(['runs/0', 'runs/1'])")
-    if len(states) > 1:
-        raise UserError(f"states: several runs take one kind of states, received {', '.join(states)}")
-    rates = {run.error_rate.upper() for run in runs.values() if len(run.evaluations)}
-    if len(rates) > 1:
-        raise UserError(f"runs: some have {' and others '.join(sorted(rates))}, which share no axis; draw them apart")
-    return next(iter(rates), "WER")
 
 
 def _draw_statistic(panel: Axes, run: Run, stays: Sequence[Visit], statistic: str, states: Sequence[str]) -> None:
@@ -190,7 +179,7 @@ def _part(rows: pd.DataFrame, stays: Sequence[Visit]) -> pd.Series:
     """How many fall backs came before each row; the weights go on from one row to the next only within a part."""
     falls = np.cumsum([0, *(stay.decision == "fall_back" for stay in stays)])
     # A row may be of a stay whose first gate reading is not written yet.
-    return visit_numbers(rows).map(lambda visit: falls[min(visit, len(falls) - 1)])
+    return pd.Series(falls[np.minimum(rows["visit"].to_numpy(dtype=int), len(falls) - 1)], index=rows.index)
 
 
 def _broken(columns: pd.DataFrame, part: pd.Series) -> NDArray[np.float64]:

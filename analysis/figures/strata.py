@@ -16,7 +16,7 @@ from overlap.strata import CORRECTNESS, TOKEN_CLASSES, Labels, align_to_referenc
 
 from ..formatting import count
 from ..run.load import Run
-from ..run.pieces import plain, token_pieces
+from ..run.shown import plain
 from .glyphs import legible
 from .moments import Moment, moments, reached, rests_on
 from .panels import check_states, key_below, one_panel, say, small, tidy
@@ -114,22 +114,21 @@ def strata_frames(run: Run, parted: str, statistic: str, states: str) -> list[tu
 def _labels(traces: pd.DataFrame, parted: str) -> tuple[Labels, np.ndarray, np.ndarray]:
     """The label and utterance of every position, and whether it was used."""
     codes: list[np.ndarray] = []
-    for tokens, text, reference, finished in traces[["tokens", "text", "reference", "finished"]].itertuples(
-        index=False
-    ):
-        codes.append(_codes(list(tokens), text, reference, bool(finished), parted))
+    columns = traces[["token_bytes", "text", "reference", "finished"]]
+    for spelled, text, reference, finished in columns.itertuples(index=False):
+        codes.append(_codes([piece or b"" for piece in spelled], text, reference, finished, parted))
     lengths = [len(row) for row in codes]
     groups = np.repeat(traces["id"].to_numpy(dtype=str), lengths)
     keep = np.concatenate([np.asarray(used, dtype=bool) for used in traces["used"]])
     return Labels(parted, STRATA[parted], np.concatenate(codes)), groups, keep
 
 
-def _codes(tokens: Sequence[str], text: str, reference: str | None, finished: bool, parted: str) -> np.ndarray:
-    pieces: Any = token_pieces(tokens, text)
-    if pieces is None:
-        return np.full(len(tokens), -1, dtype=np.int32)
-    ids = np.arange(len(tokens))[None]
-    ends = [len(tokens) - 1] if finished and tokens and not pieces[-1] else []
+def _codes(pieces: Sequence[bytes], text: str, reference: str | None, finished: bool, parted: str) -> np.ndarray:
+    """Labels of the tokens of a transcript; -1 where it is not what its tokens spell."""
+    if b"".join(pieces).decode("utf-8", "replace").strip() != text.strip():
+        return np.full(len(pieces), -1, dtype=np.int32)
+    ids = np.arange(len(pieces))[None]
+    ends = [len(pieces) - 1] if finished and pieces and not pieces[-1] else []
     if parted == "token_class":
         return token_classes(ids, pieces, end_of_text=ends).codes[0]
     return correctness(

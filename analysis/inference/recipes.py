@@ -17,6 +17,7 @@ from ..formatting import count, interval, number, p_text, plural, signed
 from ..printed import PrintedTable
 from ..run.checks import want_runs
 from ..run.runs import Runs
+from ..stages.error_rates import transcripts_of
 from ..stats.bootstrap import contrast
 from ..stats.error_rates import NAMES, Unit, clustered, columns_of, paired
 from ..stats.multiple_testing import CORRECTIONS, Correction, correction_note, with_corrected
@@ -65,20 +66,13 @@ def last_transcripts(runs: Runs, name: str, test_set: str | None = None) -> pd.D
     if rows.empty:
         said = f" on {test_set!r}; it was on {', '.join(sets)}" if sets else ""
         raise UserError(f"run {name!r} was not evaluated{said}")
-    last = rows.iloc[-1]
-    written = run.transcripts
-    chosen = written.loc[
-        (written["step"] == last["step"])
-        & (written["stage"] == last["stage"])
-        & (written["set"] == last["set"])
-        & (written["model"] == "student")
-    ]
+    last = rows.iloc[-1].to_dict()
+    chosen = transcripts_of(run, last)
     if chosen.empty:
-        file = f"step-{last['step']:06d}-{last['stage']}-{last['set']}-student.parquet"
         raise UserError(
             f"run {name!r} has no transcripts of its last evaluation, so nothing is known by utterance; write them: "
             f"`distill evaluate --model {run.path}/checkpoints/step-{last['step']:06d} --manifest … --normalizer "
-            f"{last.get('normalizer', '…')} --output '{run.path}/transcripts/{file}'`"
+            f"{last.get('normalizer', '…')} --output '{run.path}/{last['transcripts']}'`"
         )
     return chosen
 

@@ -14,10 +14,12 @@ from overlap.errors import UserError
 
 from ..formatting import count, interval, p_text, plural, signed
 from ..printed import PrintedTable
-from ..run.checks import want_runs
+from ..run.checks import want_frame, want_runs
+from ..run.load import normalizer_of
 from ..run.runs import Runs
+from ..stages.ends import began_with
+from ..stages.error_rates import student_evaluations
 from ..stages.table import stage_table
-from ..stages.visits import visit_numbers
 from ..stats.multiple_testing import CORRECTIONS, Correction, correction_note, strongest_first, with_corrected
 
 Outcome = Literal["gain", "recovery", "wer.after"]
@@ -27,7 +29,7 @@ OUTCOMES = {
     "wer.after": "WER where the stage ends",
 }
 PLACE = ("run", "recipe", "seed", "visit", "stage", "kind", "first_step", "last_step")
-MEASURED = ("wer.before", "wer.after", "wer.teacher", "gain", "recovery")
+MEASURED = ("normalizer", "wer.before", "wer.after", "wer.teacher", "gain", "recovery")
 
 
 def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
@@ -39,10 +41,10 @@ def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
 
     Returns:
         A row a stay: `run`, `recipe`, `seed`, `visit`, `stage`, `kind` (`sft`, `td`, `opd`), `first_step`, `last_step`;
-        `wer.before`, `wer.after` and `wer.teacher` as shares (of the mixed error rate where that is a run's), `gain` =
-        before − after, `recovery` = gain / (before − teacher's), NaN where the student was no worse than the teacher;
-        then every statistic that was probed at the first step. A stay after a fall back began with weights that were
-        not evaluated there: its gain is NaN.
+        `normalizer` of the run's evaluations, `wer.before`, `wer.after` and `wer.teacher` as shares (of the mixed error
+        rate where that is a run's), `gain` = before − after, `recovery` = gain / (before − teacher's), NaN where the
+        student was no worse than the teacher; then every statistic that was probed at the first step. A stay after a
+        fall back began with weights that were not evaluated there: its gain is NaN.
 
     Raises:
         UserError: No run was probed on these states, though on others.
@@ -57,23 +59,23 @@ def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
         rate = run.error_rate
         teachers = table.loc[table["model"] == "teacher", rate]
         teacher = float(teachers.iloc[0]) if len(teachers) else np.nan
-        kinds = {stage["name"]: stage["type"] for stage in run.stages}
-        tested = run.main_evaluations
-        students = tested.loc[(tested["model"] == "student") & (tested["step"] == 0)]
-        before = float(students[f"{rate}.value"].iloc[0]) if len(students) else np.nan
-        probes = run.probes.assign(visit=visit_numbers(run.probes)).loc[run.probes["states"] == states]
-        for stay in table.loc[table["model"] == "student"].to_dict("records"):
-            at_start = probes.loc[(probes["visit"] == stay["visit"]) & (probes["step"] == stay["first_step"])]
+        tested, probes = student_evaluations(run), run.probes.loc[run.probes["states"] == states]
+        rules = sorted({str(normalizer_of(row)) for row in run.main_evaluations.to_dict("records")})
+        students = table.loc[table["model"] == "student"].to_dict("records")
+        for visit, stay in zip(run.visits, students, strict=True):
+            evaluations = began_with(run, tested, visit)
+            before = float(evaluations[f"{rate}.value"].iloc[-1]) if len(evaluations) else np.nan
+            at_start = began_with(run, probes, visit)
             measured = at_start.loc[at_start["statistic"].isin(TOKEN_STATISTICS)].set_index("statistic")["value"]
             gain, gap = before - stay[rate], before - teacher
             rows.append(
-                {"run": name, "recipe": runs.recipes[name], "seed": run.seed, "kind": kinds[stay["stage"]]}
+                {"run": name, "recipe": runs.recipes[name], "seed": run.seed, "kind": visit.kind}
                 | {key: stay[key] for key in ("visit", "stage", "first_step", "last_step")}
+                | {"normalizer": ", ".join(rules) or None}
                 | {"wer.before": before, "wer.after": stay[rate], "wer.teacher": teacher, "gain": gain}
                 | {"recovery": gain / gap if gap > 0 else np.nan}
                 | {str(statistic): value for statistic, value in measured.items()}
             )
-            before = np.nan if stay["decision"] == "fall_back" else stay[rate]
     frame = pd.DataFrame(rows, columns=None if rows else [*PLACE, *MEASURED])
     frame = frame.astype(dict.fromkeys(("visit", "first_step", "last_step"), "int64"))
     return frame.reindex(columns=[*PLACE, *MEASURED, *(name for name in TOKEN_STATISTICS if name in frame)])
@@ -114,11 +116,13 @@ def gain_correlations(
         `n_recipes`, `n_undefined`. NaN where a statistic is the same everywhere.
 
     Raises:
-        UserError: Unknown names, or fewer than four stays.
+        UserError: Unknown names, error rates under several normalizers, or fewer than four stays.
     """
-    statistics = None if statistics is None else [canonical(name) for name in statistics]
+    example = "stage_gains(load_many(['runs/0', 'runs/1']))"
     if outcome not in OUTCOMES:
         raise UserError(f"outcome: expected one of {', '.join(OUTCOMES)}, received {outcome!r}")
+    want_frame(gains, "gains", "gains of stages", example, ("recipe", "kind", outcome))
+    statistics = None if statistics is None else [canonical(name) for name in statistics]
     rows = gains if kind is None else gains.loc[gains["kind"] == kind]
     there = [name for name in TOKEN_STATISTICS if name in gains]
     names = there if statistics is None else list(statistics)
@@ -128,6 +132,12 @@ def gain_correlations(
     kinds = list(dict.fromkeys(gains["kind"]))
     if kind is not None and kind not in kinds:
         raise UserError(f"kind: no stay is in a stage of kind {kind!r}; there are {', '.join(kinds)}")
+    rules = sorted(set(rows["normalizer"].dropna())) if "normalizer" in rows else []
+    if len(rules) > 1:
+        raise UserError(
+            f"gains: error rates were counted under {' and under '.join(rules)}, which do not rank together; take the "
+            f'rows of one, such as gains.query("normalizer == {rules[0]!r}")'
+        )
     if per == "recipe":
         rows = pd.DataFrame(rows.groupby(["recipe", "stage"], as_index=False, sort=False)[[outcome, *names]].mean())
     if len(rows) < 4:

@@ -16,9 +16,8 @@ from overlap.errors import UserError
 
 from ..formatting import count, decimals, interval, number, signed
 from ..printed import PrintedTable
-from ..run.checks import want_run
+from ..run.checks import numbers, want_run
 from ..run.load import Run
-from ..stages.visits import visit_numbers, visits
 
 AUTOCORRELATIONS = np.linspace(0, 0.95, 20)
 """Of the noise of two readings as far apart as neighbors mostly are."""
@@ -78,11 +77,11 @@ def change_at(
         level: Coverage.
 
     Raises:
-        UserError: Steps and values differ in length, a step is there twice, or the level is out of range.
+        UserError: No numbers, steps and values differ in length, a step is there twice, or the level is out of range.
     """
     if not 0 < level < 1:
         raise UserError(f"level: expected a coverage between 0 and 1, such as 0.95, received {level!r}")
-    t, y = np.asarray(steps, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    t, y = numbers(steps, "steps", "rows['step']"), numbers(values, "values", "rows['value']")
     if t.ndim != 1 or t.shape != y.shape:
         raise UserError(f"expected a value a step, received {list(t.shape)} steps and {list(y.shape)} values")
     t, y = t[~np.isnan(y)] - switch, y[~np.isnan(y)]
@@ -168,7 +167,7 @@ def switch_changes(
 
     Args:
         run: A run with probes.
-        statistics: Names as in `probes.parquet`.
+        statistics: Names as in `run.probes`.
         states: On whose transcripts: `teacher`, `fixed`, `reference`, or `student`, where rollouts change as well.
         level: Coverage.
 
@@ -177,13 +176,13 @@ def switch_changes(
     """
     want_run(run)
     statistics = [canonical(name) for name in statistics]
-    probes = run.probes.assign(visit=visit_numbers(run.probes)).loc[run.probes["states"] == states]
+    probes = run.probes.loc[run.probes["states"] == states]
     missing = [name for name in statistics if name not in set(probes["statistic"])]
     if missing:
         kinds = ", ".join(sorted(set(run.probes["states"]))) or "none"
         raise UserError(f"{run.path}: {missing[0]!r} was not probed on states {states!r}; probed states are {kinds}")
     rows = []
-    for before, after in pairwise(visits(run)):
+    for before, after in pairwise(run.visits):
         for name in statistics:
             series = probes.loc[(probes["statistic"] == name) & probes["visit"].isin([before.number, after.number])]
             # The stage's first probe repeats the last one of the stage before: same weights, same transcripts.

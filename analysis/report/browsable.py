@@ -11,9 +11,8 @@ import jiwer
 import numpy as np
 import pandas as pd
 
-from ..run.load import ERROR_RATES, Run, error_rate_of
-from ..run.pieces import plain
-from ..run.shown import Reader, token_reader
+from ..run.load import ERROR_RATES, EVALUATED, Run, error_rate_of
+from ..run.shown import plain, shown_token
 
 PLACES = {
     "overlap_ratio": 3,
@@ -70,15 +69,15 @@ def groups(run: Run) -> list[Group]:
     found = []
     written = "case and punctuation aside, without a normalizer"
     unit = ERROR_RATES[run.error_rate] if run.error_rate == "wer" else "characters"
-    for key, rows in run.traces.groupby(["step", "stage", "states"], sort=False):
-        step, stage, states = cast("tuple[int, str, str]", key)
+    for key, rows in run.traces.groupby(["step", "visit", "stage", "states"], sort=False):
+        step, _, stage, states = cast("tuple[int, int, str, str]", key)
         label, counted = LABELS.get(states, states), f"{unit}, {written}"
         rules, counts = _rules(rows), _counted(rows)
         if rules is not None and counts is not None:
             counted = f"{counts}, normalizer {rules}"
         found.append(Group(int(step), stage, states, label, True, counted, rows))
-    for key, rows in run.transcripts.groupby(["step", "stage", "set", "model"], sort=False):
-        step, stage, name, model = cast("tuple[int, str, str, str]", key)
+    for key, rows in run.transcripts.groupby(list(EVALUATED), sort=False):
+        step, _, stage, name, model = cast("tuple[int, int, str, str, str]", key)
         label = f"evaluation on {name}, {model}"
         rules = _normalizer(run, name)
         counted = f"{_unit(run, name)}, normalizer {rules}"
@@ -119,14 +118,13 @@ def _normalizer(run: Run, name: str) -> str:
     return f"{last['normalizer']} {last['normalizer_version']}"
 
 
-def packed(run: Run, group: Group, candidates: int, reader: Reader | None = None) -> dict[str, Any]:
+def packed(run: Run, group: Group, candidates: int) -> dict[str, Any]:
     """A group as JSON can hold it, small.
 
     Args:
         run: Its run.
         group: One of `groups(run)`.
         candidates: Of each model's top-k, so many best are kept at a position.
-        reader: Of tokens; made from the run without it.
 
     Returns:
         `strings` (tokens, once each) and `rows`. A row has `id`, `text`, `ref`, `err` ([errors, total] or null), `sec`,
@@ -138,13 +136,12 @@ def packed(run: Run, group: Group, candidates: int, reader: Reader | None = None
     if not group.traced:
         return {"strings": [], "rows": [_transcript(run, row) for row in group.frame.to_dict("records")]}
     strings: dict[str, int] = {}
-    reader = reader or token_reader(run)
     rows = []
     for row in group.frame.to_dict("records"):
         made = _about(row) | {"err": _errors(row, run.error_rate), "fin": int(bool(row["finished"]))}
         made["tok"] = [
-            strings.setdefault(reader(int(i), token), len(strings))
-            for i, token in zip(row["token_ids"], row["tokens"], strict=True)
+            strings.setdefault(shown_token(spelled, token), len(strings))
+            for spelled, token in zip(row["token_bytes"], row["tokens"], strict=True)
         ]
         used = np.asarray(row["used"], dtype=bool)
         made["use"] = used.astype(int).tolist()
@@ -155,7 +152,7 @@ def packed(run: Run, group: Group, candidates: int, reader: Reader | None = None
                 made[name] = _whole(values, places)
                 means[name] = _mean(values)
         made["mean"] = means
-        made["top"] = [_candidates(at, candidates, strings, reader) for at in _unions(row)]
+        made["top"] = [_candidates(at, candidates, strings) for at in _unions(row)]
         rows.append(made)
     return {"strings": list(strings), "rows": rows}
 
@@ -199,7 +196,6 @@ def _errors(row: dict[Any, Any], rate: str) -> list[int] | None:
 class _Union:
     """Both models' scores on the union of their top-k sets at a position."""
 
-    ids: Sequence[int]
     tokens: Sequence[str]
     student: Sequence[float]
     teacher: Sequence[float]
@@ -208,16 +204,16 @@ class _Union:
 
 
 def _unions(row: dict[Any, Any]) -> Iterator[_Union]:
-    names = ("union_ids", "union_tokens", "student_logprobs", "teacher_logprobs", "in_student", "in_teacher")
+    names = ("union_bytes", "union_tokens", "student_logprobs", "teacher_logprobs", "in_student", "in_teacher")
     if any(name not in row for name in names):
         return
-    for ids, tokens, student, teacher, in_student, in_teacher in zip(*(row[name] for name in names), strict=True):
+    for spelled, tokens, student, teacher, in_student, in_teacher in zip(*(row[name] for name in names), strict=True):
         # Lists, because a union is too short for arrays to pay.
         p, q = ([-math.inf if math.isnan(x) else x for x in np.asarray(s, float).tolist()] for s in (student, teacher))
-        yield _Union(list(ids), list(tokens), p, q, list(in_student), list(in_teacher))
+        yield _Union(list(map(shown_token, spelled, tokens)), p, q, list(in_student), list(in_teacher))
 
 
-def _candidates(at: _Union, most: int, strings: dict[str, int], reader: Reader) -> list[int | None]:
+def _candidates(at: _Union, most: int, strings: dict[str, int]) -> list[int | None]:
     keep: set[int] = set()
     for scores, members in ((at.student, at.in_student), (at.teacher, at.in_teacher)):
         inside = [i for i, member in enumerate(members) if member]
@@ -225,7 +221,7 @@ def _candidates(at: _Union, most: int, strings: dict[str, int], reader: Reader) 
     flat: list[int | None] = []
     for i in sorted(sorted(keep), key=lambda i: -max(at.student[i], at.teacher[i])):
         flags = IN_STUDENT * int(at.in_student[i]) + IN_TEACHER * int(at.in_teacher[i])
-        token = strings.setdefault(reader(int(at.ids[i]), str(at.tokens[i])), len(strings))
+        token = strings.setdefault(at.tokens[i], len(strings))
         flat += [token, _ten_thousandths(at.student[i]), _ten_thousandths(at.teacher[i]), flags]
     return flat
 

@@ -12,10 +12,12 @@ import pandas as pd
 from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
 
 from ..formatting import count
-from ..run.load import ERROR_RATES, Run
-from ..stages.error_rates import UNITS, cluster_of, comparable, student_evaluations, transcripts_of
+from ..inference.pairing import Rated, paired_with
+from ..run.load import ERROR_RATES, Run, normalizer_of
+from ..run.visits import ENTRY, EXHAUSTED, RUN, Visit
+from ..stages.ends import began_with, left_behind
+from ..stages.error_rates import UNITS, cluster_of, student_evaluations, transcripts_of
 from ..stages.gate_readings import gate_readings
-from ..stages.visits import ENTRY, EXHAUSTED, RUN, Visit, at_end, visit_numbers, visits
 from ..stats.error_rates import NAMES, error_rate_difference
 from .evidence import Control, ErrorChange, Number, StageFacts, Worsened
 
@@ -37,16 +39,14 @@ def stage_facts(
     Raises:
         UserError: Transcripts of two evaluations are not of the same utterances, or a file is damaged.
     """
-    ways = visits(run)
-    probes = run.probes.assign(visit=visit_numbers(run.probes))
-    tested = student_evaluations(run)
-    last_opd = max((visit.number for visit in ways if visit.kind == "opd"), default=-1)
+    probes, tested = run.probes, student_evaluations(run)
+    last_opd = max((visit.number for visit in run.visits if visit.kind == "opd"), default=-1)
     facts, ends = [], []
-    for visit in ways:
-        before = _start(tested, ways, visit)
+    for visit in run.visits:
+        before = _last(began_with(run, tested, visit))
         if visit.number == 0 and before is not None:
             ends.append((float(before[f"{run.error_rate}.value"]), before, "the run's start"))
-        after = _last(at_end(tested, visit))
+        after = _last(left_behind(run, tested, visit, latest=True))
         errors = _change(run, before, after, "its start", visit)
         best = min((end for end in ends if not math.isnan(end[0])), key=lambda end: end[0], default=None)
         baseline = None
@@ -55,17 +55,20 @@ def stage_facts(
         if after is not None and visit.decision != "fall_back":
             ends.append((float(after[f"{run.error_rate}.value"]), after, visit.stage))
         own, fixed = (probes.loc[(probes["visit"] == visit.number) & (probes["states"] == s)] for s in STATES)
+        beside = _controls(run, after, controls) if visit.number == last_opd else []
         facts.append(
             StageFacts(
                 *(visit.stage, visit.kind, visit.first_step, visit.last_step, visit.decision, visit.reason),
                 *(_numbers(part, step) for part in (own, fixed) for step in (visit.first_step, visit.last_step)),
                 errors=errors if visit.steps else None,
                 baseline=baseline,
+                outcome=visit.outcome,
                 start_evaluated=before is not None,
                 exhausted=visit.exhausted,
                 waiting=_waiting(run, visit),
                 worsened=_worsened(changes, visit),
-                controls=_controls(run, after, controls) if visit.number == last_opd else (),
+                controls=tuple(one for one in beside if not isinstance(one, str)),
+                left_out=tuple(one for one in beside if isinstance(one, str)),
             )
         )
     return facts
@@ -99,7 +102,7 @@ def _waiting(run: Run, visit: Visit) -> str:
     """What a gate that reads overlap last said, where it has not opened; a count of steps is no such gate."""
     if visit.decision == "advance" and not visit.exhausted:
         return ""
-    mine = run.decisions.loc[visit_numbers(run.decisions) == visit.number]
+    mine = run.decisions.loc[run.decisions["visit"] == visit.number]
     gates = mine.loc[~mine["gate"].isin((EXHAUSTED, ENTRY, RUN))]
     stage = next(stage for stage in run.stages if stage["name"] == visit.stage)
     levels = gate_readings(run)
@@ -117,21 +120,20 @@ def _waiting(run: Run, visit: Visit) -> str:
     return f"it said stay{times}: {last['reason']}"
 
 
-def _controls(run: Run, after: Evaluation | None, others: Mapping[str, Run]) -> tuple[Control, ...]:
-    """This run's error rate against those of runs without OPD, at the same step where they were evaluated there."""
-    found = []
+def _controls(run: Run, after: Evaluation | None, others: Mapping[str, Run]) -> list[Control | str]:
+    """This run's error rate against those of runs without OPD, or why it cannot be held against one of them."""
+    if after is None:
+        return []
+    own = Rated("this run", run.error_rate, after, transcripts_of(run, after))
+    found: list[Control | str] = []
     for name, other in others.items():
-        tested = student_evaluations(other)
-        if after is None or tested.empty:
-            continue
-        there = tested.loc[tested["step"] == after["step"]]
-        theirs = _last(there if len(there) else tested)
-        assert theirs is not None
-        one, two = transcripts_of(other, theirs), transcripts_of(run, after)
-        if comparable(one, two, UNITS[run.error_rate]):
-            change = _paired(run, one, two, name, "")
-            found.append(Control(name, int(theirs["step"]), int(after["step"]), change))
-    return tuple(found)
+        theirs = paired_with(own, run, name, other, control=True)
+        if isinstance(theirs, str):
+            found.append(f"not compared with {name} ({theirs})")
+        else:
+            change = _paired(run, theirs.transcripts, own.transcripts, name, "")
+            found.append(Control(name, theirs.step, own.step, change))
+    return found
 
 
 def _numbers(probes: pd.DataFrame, step: int) -> dict[str, Number]:
@@ -147,19 +149,6 @@ def _numbers(probes: pd.DataFrame, step: int) -> dict[str, Number]:
     return found
 
 
-def _start(tested: pd.DataFrame, ways: list[Visit], visit: Visit) -> Evaluation | None:
-    """The evaluation of the weights that a stay began with; after a fall back those were not evaluated there."""
-    if visit.number == 0:
-        return _row(tested, 0, visit.first_step)
-    if ways[visit.number - 1].decision == "fall_back":
-        return None
-    return _row(tested, visit.number - 1, visit.first_step)
-
-
-def _row(tested: pd.DataFrame, visit: int, step: int) -> Evaluation | None:
-    return _last(tested.loc[(tested["visit"] == visit) & (tested["step"] == step)])
-
-
 def _last(rows: pd.DataFrame) -> Evaluation | None:
     return None if rows.empty else {str(name): value for name, value in rows.iloc[-1].items()}
 
@@ -171,6 +160,8 @@ def _change(
         return None
     rate = run.error_rate
     until = f"at step {count(after['step'])}" if visit.decision == "stay" else ""
+    if normalizer_of(before) != normalizer_of(after):  # the run went on with another version
+        return None
     one, two = (transcripts_of(run, row) for row in (before, after))
     if len(one) and len(two):
         return _paired(run, one, two, since, until)

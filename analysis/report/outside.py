@@ -13,8 +13,9 @@ from overlap.estimates.summary import estimate
 from ..formatting import count, interval, number
 from ..printed import PrintedTable
 from ..run.load import Run
-from ..run.shown import token_reader
-from ..stages.visits import Visit, visits
+from ..run.shown import shown_token
+from ..run.visits import Visit
+from ..stages.ends import left_behind
 
 SHOWN = 12
 """Tokens named a stage."""
@@ -28,7 +29,7 @@ def outside_table(run: Run) -> PrintedTable:
         and `.high` (bootstrap over utterances), `n_positions`, `n_groups`, `k`, and `tokens`, the most frequent ones as
         (token, times outside, times written). No rows without traces.
     """
-    reader, rows = token_reader(run), []
+    rows = []
     for visit, positions in _ends(run):
         used = positions.loc[positions["used"].astype(bool) & positions["teacher_rank"].notna()]
         if used.empty:
@@ -36,7 +37,7 @@ def outside_table(run: Run) -> PrintedTable:
         outside = used["teacher_rank"].to_numpy() > used["k"].to_numpy()
         sums = GroupSums.from_values({"outside": outside}, used["id"].to_numpy(dtype=str))
         over = estimate(sums, limits=(0.0, 1.0))["outside"]
-        names = [reader(int(i), str(t)) for i, t in zip(used["token_id"], used["token"], strict=True)]
+        names = list(map(shown_token, used["bytes"], used["token"]))
         written = Counter(names)
         missing = Counter(name for name, out in zip(names, outside, strict=True) if out)
         ranked = sorted(missing.items(), key=lambda item: (-item[1], item[0]))
@@ -77,11 +78,6 @@ def _ends(run: Run) -> Iterator[tuple[Visit, pd.DataFrame]]:
     if positions.empty or "teacher_rank" not in positions:
         return
     positions = positions.loc[positions["states"] == "student"]
-    ways = visits(run)
-    for visit, following in zip(ways, [*ways[1:], None], strict=False):
-        at = positions.loc[positions["step"] == visit.last_step]
-        found = at.loc[at["stage"] == visit.stage]
-        if found.empty and following is not None and visit.decision != "fall_back":
-            found = at.loc[at["stage"] == following.stage]  # the same weights
-        if len(found):
+    for visit in run.visits:
+        if len(found := left_behind(run, positions, visit)):
             yield visit, found

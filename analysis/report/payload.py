@@ -11,7 +11,6 @@ from typing import Any
 
 from ..formatting import count, plural
 from ..run.load import Run
-from ..run.shown import token_reader
 from .browsable import Group, groups, packed
 
 CANDIDATES = (8, 5, 3)
@@ -69,10 +68,11 @@ def payload(run: Run, budget: int) -> Payload:
     positions = sum(group.n_positions for group in found if group.what == "student")
     fits = (m for m in CANDIDATES if 2 * m * positions * BYTES_A_CANDIDATE <= budget)
     candidates = next(fits, CANDIDATES[-1])
-    reader, left, notes = token_reader(run), budget, []
+    left: int = budget
+    notes: list[str] = []
     chosen: list[tuple[Group, Chunk]] = []
     for group in found:
-        chunk, shown = _fitted(run, group, candidates, reader, left if chosen else budget, not chosen)
+        chunk, shown = _fitted(run, group, candidates, left if chosen else budget, not chosen)
         if chunk is None:
             notes.append(f"step {count(group.step)} {group.stage}, {group.label}")
             continue
@@ -89,12 +89,12 @@ def payload(run: Run, budget: int) -> Payload:
     return Payload(tuple(chunk for _, chunk in chosen), candidates, tuple(_truncation(run, candidates)), said)
 
 
-def _fitted(run: Run, group: Group, candidates: int, reader: Any, room: int, must: bool) -> tuple[Chunk | None, int]:
+def _fitted(run: Run, group: Group, candidates: int, room: int, must: bool) -> tuple[Chunk | None, int]:
     """A chunk within the room; the first group is cut until it fits, any other is left out whole."""
     n = len(group.frame)
     while True:
         part = Group(**{**vars(group), "frame": group.frame.iloc[:n]})
-        data = compressed(packed(run, part, candidates, reader))
+        data = compressed(packed(run, part, candidates))
         if len(data) <= room:
             return Chunk(_about(group, n), data), n
         if not must or n <= 1:

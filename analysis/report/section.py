@@ -15,7 +15,8 @@ from ..formatting import count, interval, number
 from ..inference import stage_changes
 from ..inference.overlap_change import KEY_STATISTICS
 from ..printed import PrintedTable
-from ..run.load import ERROR_RATES, Run
+from ..run.load import ERROR_RATES, Run, normalizer_of
+from ..run.visits import said
 from ..stages.ends import stays
 from ..stages.error_rates import evaluated, over_words
 from ..stages.probe_reading import probe_reading
@@ -112,10 +113,11 @@ def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, 
         reading=None if reading is None else _reading_table(reading),
         outside=outside,
         decisions=tuple(
-            (count(step), str(stage), str(gate), str(decision).replace("_", " "), str(reason))
-            for step, stage, gate, decision, reason in run.decisions[
-                ["step", "stage", "gate", "decision", "reason"]
-            ].itertuples(index=False)
+            (
+                *(count(row["step"]), row["stage"], row["gate"], row["decision"].replace("_", " ")),
+                said(row["outcome"], row["reason"]) if row["decision"] == "end" else row["reason"],
+            )
+            for row in run.decisions.to_dict("records")
         ),
         about=tuple(_about(run)),
         recipe=json.dumps(run.resolved["recipe"], indent=2, ensure_ascii=False),
@@ -142,9 +144,8 @@ def _state(run: Run) -> str:
     if run.probed is not None:
         states = " and ".join(STATES_IN_WORDS.get(str(name), str(name)) for name in dict.fromkeys(run.probed["states"]))
         return f"one probe of {count(len(run.probed))} utterances, on {states}"
-    ends = run.decisions.loc[run.decisions["decision"] == "end", "reason"]
     steps = max(run.metrics["step"].tolist(), default=0)
-    return str(ends.iloc[-1]) if len(ends) else f"still running, {count(steps)} steps taken"
+    return f"still running, {count(steps)} steps taken" if run.ended is None else said(*run.ended)
 
 
 def _tiles(run: Run, facts: list[StageFacts], outside: PrintedTable) -> list[Tile]:
@@ -219,7 +220,7 @@ def _missing(run: Run) -> list[str]:
     traced = any((run.path / "traces").glob("*.parquet"))
     if run.probes.empty and (traced or len(run.decisions)):
         found.append(
-            "No probes: probes.parquet is missing or empty though the run was probed, so overlap is not known and "
+            "No probes: probes/ is missing or empty though the run was probed, so overlap is not known and "
             "traces are not shown; copy it from where the run was made."
         )
     elif run.probes.empty:
@@ -228,6 +229,11 @@ def _missing(run: Run) -> list[str]:
         found.append("No gate has read anything yet.")
     if run.evaluations.empty:
         found.append("No evaluations: give the recipe an [evaluation] with a labeled manifest to see error rates.")
+    elif len(rules := sorted({str(normalizer_of(row)) for row in run.main_evaluations.to_dict("records")})) > 1:
+        found.append(
+            f"Error rates were counted under several normalizers ({', '.join(rules)}): those of one cannot be held "
+            "against those of another; evaluate the checkpoints again with `distill evaluate`."
+        )
     elif run.transcripts.empty:
         found.append(
             "No transcripts of the evaluations were kept: error rates have the intervals stored with them, over "
@@ -237,8 +243,7 @@ def _missing(run: Run) -> list[str]:
         found.append(_no_traces(run))
     elif run.traces.empty and len(run.probes):
         found.append(
-            "No traces: those in traces/ are not of probes in probes.parquet; copy both anew from where the run was "
-            "made."
+            "No traces: those in traces/ are not of probes in probes/; copy both anew from where the run was made."
         )
     return found
 

@@ -28,10 +28,15 @@ def read_parquet(path: Path, required: Sequence[str], by: str = "distill train")
     except (OSError, ValueError) as error:
         remedy = "restore it, or resume the run" if by == "distill train" else f"give a file that `{by}` wrote"
         raise UserError(f"{path}: not a readable Parquet file ({error}); {remedy}") from error
+    require_columns(frame, path, required, by)
+    return frame
+
+
+def require_columns(frame: pd.DataFrame, path: Path, required: Sequence[str], by: str) -> None:
+    """Refuse a file that lacks columns, see `read_parquet`."""
     missing = [column for column in required if column not in frame]
     if missing:
         raise UserError(f"{path}: columns {missing} are missing; it was not written by `{by}`")
-    return frame
 
 
 def read_log(path: Path, required: Sequence[str]) -> pd.DataFrame:

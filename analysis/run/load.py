@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,22 @@ from overlap.errors import UserError
 
 from .files import read_log, read_object, read_parquet
 from .probed import read_probe
+from .schema import check_schema
 from .traces import positions, read_traces
+from .visits import Visit, visits_of
 
-METRIC_COLUMNS = ("step", "stage", "stage_step", "loss")
-DECISION_COLUMNS = ("step", "stage", "stage_step", "gate", "decision", "reason")
-EVALUATION_COLUMNS = ("step", "stage", "set", "model")
+VISIT_COLUMNS = ("visit", "stage", "type", "first_step", "started_from", "source_visit", "source_step")
+METRIC_COLUMNS = ("step", "visit", "stage", "stage_step", "loss")
+DECISION_COLUMNS = ("step", "visit", "stage", "stage_step", "gate", "decision", "outcome", "reason", "levels")
+EVALUATED = ("step", "visit", "stage", "set", "model")
+"""What names an evaluation."""
+EVALUATION_COLUMNS = (*EVALUATED, "normalizer", "normalizer_version", "n_utterances", "transcripts")
 ERROR_RATES = {"wer": "words", "mer": "tokens"}
 """What an evaluation holds one of, by its normalizer: word or mixed error rate, and what each counts."""
 
 PROBE_COLUMNS = (
     "step",
+    "visit",
     "stage",
     "states",
     "statistic",
@@ -34,8 +42,6 @@ PROBE_COLUMNS = (
     "n_groups",
     "n_undefined",
 )
-EVALUATED = ("step", "stage", "set", "model")
-"""What names an evaluation."""
 TRANSCRIPT_COLUMNS = (
     "id",
     "reference",
@@ -56,9 +62,10 @@ class Run:
     Attributes:
         path: The run directory.
         resolved: Recipe, seeds, versions and hashes.
+        begun: A row a stay in a stage, of `visits.jsonl`: when it began, and with which weights.
         metrics: A row a training step; nested columns are flattened with dots (`overlap.union_size`).
         probes: A row a probe, kind of states and statistic, with interval and counts.
-        decisions: A row a gate reading, and one where the run ended.
+        decisions: A row a gate reading, with the levels that it was held against, and one where the run ended.
         evaluations: A row an evaluation, with `wer.value`, `wer.low`, `wer.high`, …; `mer.value`, … instead where the
             normalizer counts mixed tokens, as for Mandarin.
         probed: Of the file of one `distill probe` its traces, where this is no run of training: there are no metrics,
@@ -67,6 +74,7 @@ class Run:
 
     path: Path
     resolved: dict[str, Any]
+    begun: pd.DataFrame
     metrics: pd.DataFrame
     probes: pd.DataFrame
     decisions: pd.DataFrame
@@ -82,6 +90,17 @@ class Run:
     def stages(self) -> list[dict[str, Any]]:
         """The recipe's stages, in order."""
         return self.resolved["recipe"]["stages"]
+
+    @cached_property
+    def visits(self) -> tuple[Visit, ...]:
+        """The stays of the run in its stages, in order; the last one may be going on."""
+        return visits_of(self.begun, self.decisions)
+
+    @property
+    def ended(self) -> tuple[str, str] | None:
+        """How the run ended (`finished`, `stopped` or `aborted`) and why; None while it goes on."""
+        ends = self.decisions.loc[self.decisions["decision"] == "end", ["outcome", "reason"]]
+        return None if ends.empty else (str(ends.iloc[-1, 0]), str(ends.iloc[-1, 1]))
 
     @property
     def main_set(self) -> str | None:
@@ -116,28 +135,29 @@ class Run:
     def transcripts(self) -> pd.DataFrame:
         """A row an utterance of every evaluation, read when first asked for.
 
-        Columns: `step`, `stage`, `set`, `model` of the evaluation; `id`, `reference`, `text`, `seconds`, `language`,
-        `speaker`; `words.errors`, `words.total` and their kinds after normalization, and likewise `characters`. No rows
-        where the run was made before transcripts were kept.
+        Columns: `step`, `visit`, `stage`, `set`, `model` of the evaluation; `id`, `reference`, `text`, `seconds`,
+        `language`, `speaker`; `words.errors`, `words.total` and their kinds after normalization, and likewise
+        `characters`; `normalizer`, what errors were counted under, with its version. No rows where transcripts were not
+        kept.
 
         Raises:
             UserError: A file is damaged; names it and the columns.
         """
-        # Names, sets and stages may hold hyphens: the evaluation says what its file is called, not the other way round.
-        evaluations = self.evaluations.drop_duplicates(list(EVALUATED), keep="last")
+        evaluations = self.evaluations.drop_duplicates(list(EVALUATED), keep="last").dropna(subset="transcripts")
         frames = []
         units = {name: ERROR_RATES[error_rate_of(rows)] for name, rows in evaluations.groupby("set")}
-        for step, stage, name, model in evaluations[list(EVALUATED)].itertuples(index=False):
-            columns = (*TRANSCRIPT_COLUMNS, f"{units[name]}.errors", f"{units[name]}.total")
-            path = self.path / "transcripts" / f"step-{step:06d}-{stage}-{name}-{model}.parquet"
+        for row in evaluations.to_dict("records"):
+            unit, path = units[row["set"]], self.path / str(row["transcripts"])
             if path.exists():
-                frame = read_parquet(path, columns)
-                for place, value in enumerate((step, stage, name, model)):
-                    frame.insert(place, EVALUATED[place], value)
+                frame = read_parquet(path, (*TRANSCRIPT_COLUMNS, f"{unit}.errors", f"{unit}.total"))
+                for place, name in enumerate(EVALUATED):
+                    frame.insert(place, name, row[name])
+                frame["normalizer"] = normalizer_of(row)
                 frames.append(frame)
         if not frames:
             unit = ERROR_RATES[self.error_rate]
-            return pd.DataFrame(columns=[*EVALUATED, *TRANSCRIPT_COLUMNS, f"{unit}.errors", f"{unit}.total"])
+            counted = (f"{unit}.errors", f"{unit}.total")
+            return pd.DataFrame(columns=[*EVALUATED, *TRANSCRIPT_COLUMNS, *counted, "normalizer"])
         return pd.concat(frames, ignore_index=True)
 
     @cached_property
@@ -164,6 +184,16 @@ def error_rate_of(evaluations: pd.DataFrame) -> str:
     return "mer" if bool(evaluations[mixed].notna().to_numpy().any()) else "wer"
 
 
+def normalizer_of(evaluation: Mapping[Any, Any]) -> str | None:
+    """Name and version of what an evaluation's errors were counted under, such as `basic 1`; None if it does not say.
+
+    Args:
+        evaluation: A row of `Run.evaluations`.
+    """
+    name, version = (evaluation.get(key) for key in ("normalizer", "normalizer_version"))
+    return f"{name} {version}" if isinstance(name, str) else None
+
+
 def load(path: str | Path) -> Run:
     """Read a run directory, finished or not, or the trace of a probe.
 
@@ -172,9 +202,11 @@ def load(path: str | Path) -> Run:
 
     Raises:
         FileNotFoundError: No `resolved.json` there, and no such file.
-        UserError: A file is damaged; names it, and the line and field where it has them. The last line of a log may be
-            half written: the run is going on.
+        UserError: No path, or a file is damaged; names it, and the line and field where it has them. The last line of
+            a log may be half written: the run is going on.
     """
+    if not isinstance(path, str | PathLike):
+        raise UserError(f"path: expected a run directory, such as load('runs/0'), received a {type(path).__name__}")
     path = Path(path)
     if path.is_file():
         return _probed(path)
@@ -184,15 +216,16 @@ def load(path: str | Path) -> Run:
             f"{path} holds no run: resolved.json is missing. Give the --output of `distill train`, "
             "or the file that `distill probe --output` wrote."
         )
-    probes = path / "probes.parquet"
     tree = read_object(resolved.read_bytes(), str(resolved), ("recipe",))
+    check_schema(path, tree)
     if not isinstance(tree["recipe"], dict) or not isinstance(tree["recipe"].get("stages"), list):
         raise UserError(f"{resolved}: field `recipe.stages` is missing; it was not written by `distill train`")
     return Run(
         path,
         tree,
+        read_log(path / "visits.jsonl", VISIT_COLUMNS),
         read_log(path / "metrics.jsonl", METRIC_COLUMNS),
-        read_parquet(probes, PROBE_COLUMNS) if probes.exists() else pd.DataFrame(columns=list(PROBE_COLUMNS)),
+        _probes(path / "probes"),
         read_log(path / "decisions.jsonl", DECISION_COLUMNS),
         _evaluations(path / "evaluations.jsonl"),
     )
@@ -200,10 +233,19 @@ def load(path: str | Path) -> Run:
 
 def _probed(path: Path) -> Run:
     resolved, probes, traces = read_probe(path)
-    metrics, decisions, evaluations = (
-        pd.DataFrame(columns=list(names)) for names in (METRIC_COLUMNS, DECISION_COLUMNS, EVALUATION_COLUMNS)
+    begun, metrics, decisions, evaluations = (
+        pd.DataFrame(columns=list(names))
+        for names in (VISIT_COLUMNS, METRIC_COLUMNS, DECISION_COLUMNS, EVALUATION_COLUMNS)
     )
-    return Run(path, resolved, metrics, probes, decisions, evaluations, traces)
+    return Run(path, resolved, begun, metrics, probes, decisions, evaluations, traces)
+
+
+def _probes(folder: Path) -> pd.DataFrame:
+    """Every probe of a run, each of which is a file, in the order of the run."""
+    parts = [read_parquet(path, PROBE_COLUMNS) for path in sorted(folder.glob("*.parquet"))]
+    if not parts:
+        return pd.DataFrame(columns=list(PROBE_COLUMNS))
+    return pd.concat(parts, ignore_index=True).sort_values(["visit", "step"], kind="stable", ignore_index=True)
 
 
 def _evaluations(path: Path) -> pd.DataFrame:

@@ -15,13 +15,15 @@ from overlap.errors import UserError
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
 
-from .files import read_parquet
+from .files import read_parquet, require_columns
+from .schema import check_schema
 from .traces import LIST_COLUMNS, check_lengths
 
 STAGE = "probe"
 """Stands for a stage in the frames of a run that is one probe, at step 0."""
 COLUMNS = ("id", "states", "k", "temperature", "text", "reference", "finished", *LIST_COLUMNS)
 WHOLE = {"k", "temperature"}
+WRITER = "distill probe --output"
 
 
 def read_probe(path: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
@@ -33,26 +35,37 @@ def read_probe(path: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     Raises:
         UserError: Not such a file, or damaged; names it and the columns.
     """
-    frame = read_parquet(path, COLUMNS, "distill probe --output")
+    frame = read_parquet(path, (), WRITER)
+    about: Mapping[str, Any] = frame.attrs.get("probe", {})
+    if about:
+        check_schema(path, about)
+    require_columns(frame, path, COLUMNS, WRITER)
     check_lengths(frame, path)
     if frame.empty:
         raise UserError(f"{path} holds no utterance; make it again with `distill probe --output {path}`")
     for name in WHOLE:
         if len(set(frame[name])) > 1:
             raise UserError(f"{path}: its rows differ in {name}; keep those of one probe")
-    about: Mapping[str, Any] = frame.attrs.get("probe", {})
     frame.attrs.clear()
     k, temperature = int(frame["k"].iloc[0]), float(frame["temperature"].iloc[0])
     recipe: dict[str, Any] = {"name": path.stem, "stages": [], "support": {"k": k, "temperature": temperature}}
     recipe |= {side: {"model": about[side]} for side in ("student", "teacher") if about.get(side)}
     recipe |= {"probe": {"manifest": about["manifest"], "trace_utterances": len(frame)}} if "manifest" in about else {}
     frame.insert(0, "step", 0)
-    frame.insert(1, "stage", STAGE)
-    ranges = Ranges(k, one_vocabulary=bool(about.get("one_vocabulary")))
+    frame.insert(1, "visit", 0)
+    frame.insert(2, "stage", STAGE)
+    ranges = Ranges(k, one_vocabulary=bool(about.get("one_vocabulary")), full_sets=_full_sets(frame, k))
     rows = [row for states, part in frame.groupby("states", sort=False) for row in _rows(part, str(states), ranges)]
     if "funnel" in about and len(set(frame["states"])) == 1:
         rows += _funnel_rows(Funnel.from_dict(about["funnel"]), str(frame["states"].iloc[0]), len(frame))
     return {"recipe": recipe}, pd.DataFrame(rows), frame
+
+
+def _full_sets(traces: pd.DataFrame, k: int) -> bool:
+    """Whether both sets have k tokens at every position used, as far as sizes were traced."""
+    used = np.concatenate([np.asarray(row, dtype=bool) for row in traces["used"]])
+    sizes = (traces[name] for name in ("student_size", "teacher_size") if name in traces)
+    return all(bool((np.concatenate([np.asarray(r, dtype=float) for r in size])[used] == k).all()) for size in sizes)
 
 
 def _rows(traces: pd.DataFrame, states: str, ranges: Ranges) -> Iterator[dict[str, Any]]:
@@ -72,11 +85,18 @@ def _rows(traces: pd.DataFrame, states: str, ranges: Ranges) -> Iterator[dict[st
         references=[text if isinstance(text, str) else None for text in traces["reference"]],
     )
     for name, item in found.items():
-        yield {"step": 0, "stage": STAGE, "states": states, "statistic": name} | vars(item)
+        yield {"step": 0, "visit": 0, "stage": STAGE, "states": states, "statistic": name} | vars(item)
 
 
 def _funnel_rows(funnel: Funnel, states: str, utterances: int) -> Iterator[dict[str, Any]]:
-    common = {"step": 0, "stage": STAGE, "states": states, "n_positions": funnel.total, "n_groups": utterances}
+    common = {
+        "step": 0,
+        "visit": 0,
+        "stage": STAGE,
+        "states": states,
+        "n_positions": funnel.total,
+        "n_groups": utterances,
+    }
     nothing = dict.fromkeys(("standard_error", "low", "high"), np.nan) | {"n_undefined": 0}
     for name, n in funnel.to_dict().items():
         yield common | {"statistic": f"funnel.{name}", "value": float(n)} | nothing

@@ -12,10 +12,10 @@ from overlap.errors import UserError
 
 from .files import read_parquet
 
-UTTERANCE_COLUMNS = ("step", "stage", "id", "states", "k", "temperature", "finished")
-LIST_COLUMNS = {"token_ids": "token_id", "tokens": "token", "used": "used"}
+UTTERANCE_COLUMNS = ("step", "visit", "stage", "id", "states", "k", "temperature", "finished")
+LIST_COLUMNS = {"token_ids": "token_id", "tokens": "token", "token_bytes": "bytes", "used": "used"}
 """Lists as long as the transcript, and their names where a row is a position."""
-TRACE_COLUMNS = (*UTTERANCE_COLUMNS, *LIST_COLUMNS)
+TRACE_COLUMNS = (*UTTERANCE_COLUMNS, "text", "reference", *LIST_COLUMNS)
 POSITION_COLUMNS = (*UTTERANCE_COLUMNS, "position", *LIST_COLUMNS.values())
 
 
@@ -29,17 +29,15 @@ def read_traces(folder: Path, probes: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: A file is damaged; names it and the columns.
     """
-    known = set(zip(probes["step"], probes["stage"], strict=True))
+    known = set(zip(probes["step"], probes["visit"], strict=True))
     frames = []
     for path in sorted(folder.glob("*.parquet")):
         frame = read_parquet(path, TRACE_COLUMNS)
         check_lengths(frame, path)
-        frames.append(
-            frame[[(step, stage) in known for step, stage in zip(frame["step"], frame["stage"], strict=True)]]
-        )
+        frames.append(frame[[place in known for place in zip(frame["step"], frame["visit"], strict=True)]])
     if not frames:
         return pd.DataFrame(columns=list(TRACE_COLUMNS))
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat(frames, ignore_index=True).sort_values(["visit", "step"], kind="stable", ignore_index=True)
 
 
 def positions(traces: pd.DataFrame) -> pd.DataFrame:
@@ -49,9 +47,10 @@ def positions(traces: pd.DataFrame) -> pd.DataFrame:
         traces: From `Run.traces`, or what `distill probe --output` wrote.
 
     Returns:
-        The columns of the utterance (`step`, `stage`, `id`, `states`, `k`, `temperature`, `finished`; those that there
-        are), `position` from 0, `token_id`, `token`, `used` (False where the position is in another bin of the
-        funnel), and each statistic, NaN where it is undefined or the position was not used.
+        The columns of the utterance (`step`, `visit`, `stage`, `id`, `states`, `k`, `temperature`, `finished`; those
+        that there are), `position` from 0, `token_id`, `token` as the vocabulary spells it and the `bytes` that it
+        stands for (None of control tokens), `used` (False where the position is in another bin of the funnel), and each
+        statistic, NaN where it is undefined or the position was not used.
     """
     lengths = traces["token_ids"].map(len).to_numpy(dtype=np.int64)
     rows = np.repeat(np.arange(len(traces)), lengths)
@@ -63,7 +62,8 @@ def positions(traces: pd.DataFrame) -> pd.DataFrame:
 
 
 def _joined(traces: pd.DataFrame, column: str) -> np.ndarray:
-    return np.concatenate([np.asarray(values) for values in traces[column]]) if len(traces) else np.zeros(0)
+    kind = object if column == "token_bytes" else None  # numpy would cut bytes at their zeros
+    return np.concatenate([np.asarray(values, dtype=kind) for values in traces[column]]) if len(traces) else np.zeros(0)
 
 
 def check_lengths(frame: pd.DataFrame, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Traced positions at the two ends of every stay in a stage."""
+"""What a stay in a stage began with and what it left behind: rows of probes, traces or evaluations at its two ends."""
 
 from __future__ import annotations
 
@@ -8,28 +8,57 @@ import pandas as pd
 
 from overlap.errors import UserError
 
-from ..run.checks import want_runs
+from ..run.checks import want_frame, want_runs
 from ..run.load import Run
 from ..run.runs import Runs
-from .visits import Visit, visits
+from ..run.visits import Visit
 
 SAME_ROLLOUTS = ("fixed", "teacher", "reference")
 """States whose transcripts do not change while the student trains."""
 
 
-def stays(run: Run, states: str) -> Iterator[tuple[Visit, pd.DataFrame, pd.DataFrame]]:
-    """Each stay of a run that was traced on these states at both ends, with the positions there.
+def left_behind(run: Run, rows: pd.DataFrame, visit: Visit, *, latest: bool = False) -> pd.DataFrame:
+    """Rows of the weights that a stay left behind.
 
-    What was not traced when the stay ended is taken from where the next stage began: the same weights, unless the gate
-    fell back.
+    What was not measured when it ended is taken from where the next stay began with the same weights, which it does
+    unless the gate fell back.
+
+    Args:
+        run: The run.
+        rows: Of its probes, traces, positions or evaluations.
+        visit: The stay; one that goes on ends with its gate's last reading.
+        latest: Take of a stay that goes on the last row since it began instead.
     """
+    if latest and visit.decision == "stay":
+        return rows.loc[(rows["visit"] == visit.number) & (rows["step"] > visit.first_step)].tail(1)
+    found = _at(rows, visit.number, visit.last_step)
+    following = next((one for one in run.visits if one.source_visit == visit.number), None)
+    if found.empty and following is not None and following.started_from == "previous":
+        return _at(rows, following.number, following.first_step)
+    return found
+
+
+def began_with(run: Run, rows: pd.DataFrame, visit: Visit) -> pd.DataFrame:
+    """Rows of the weights that a stay began with, or of the same weights where the stay before ended.
+
+    After a fall back, only what was measured in the stay itself.
+
+    Args:
+        run: The run.
+        rows: Of its probes, traces, positions or evaluations.
+        visit: The stay.
+    """
+    found = _at(rows, visit.number, visit.first_step)
+    if found.empty and visit.started_from == "previous" and visit.source_visit is not None:
+        return _at(rows, visit.source_visit, visit.first_step)
+    return found
+
+
+def stays(run: Run, states: str) -> Iterator[tuple[Visit, pd.DataFrame, pd.DataFrame]]:
+    """Each stay of a run that was traced on these states at both ends, with the positions there."""
     positions = run.positions.loc[run.positions["states"] == states]
-    ways = visits(run)
-    for visit, following in zip(ways, [*ways, None][1:], strict=True):
-        before = _at(positions, visit.first_step, visit.stage)
-        after = _at(positions, visit.last_step, visit.stage)
-        if after.empty and following is not None and visit.decision != "fall_back":
-            after = _at(positions, visit.last_step, following.stage)
+    for visit in run.visits:
+        before, after = began_with(run, positions, visit), left_behind(run, positions, visit)
         if len(before) and len(after) and visit.steps:
             yield visit, before, after
 
@@ -57,7 +86,7 @@ def stage_ends(runs: Runs, stage: str, states: str = "fixed") -> tuple[pd.DataFr
     if not found:
         raise UserError(
             f"no run has traces on states {states!r} at both ends of a stage {stage!r}; stages are "
-            f"{', '.join(dict.fromkeys(visit.stage for run in runs.values() for visit in visits(run))) or 'none'}"
+            f"{', '.join(dict.fromkeys(visit.stage for run in runs.values() for visit in run.visits)) or 'none'}"
         )
     before, after = (
         pd.concat([ends[-1][side].assign(run=name) for name, ends in found.items()], ignore_index=True)
@@ -72,6 +101,8 @@ def check_paired(before: pd.DataFrame, after: pd.DataFrame, same_rollouts: bool)
     Raises:
         UserError: Says which utterance, and what to choose.
     """
+    for name, frame in (("before", before), ("after", after)):
+        want_frame(frame, name, "positions of one checkpoint", "run.positions", ("id", "position"))
     keys = rollout_keys(before)
     for name, frame in (("before", before), ("after", after)):
         if frame.empty:
@@ -101,8 +132,8 @@ def rollout_keys(positions: pd.DataFrame) -> list[str]:
     return [name for name in ("run", "id") if name in positions]
 
 
-def _at(positions: pd.DataFrame, step: int, stage: str) -> pd.DataFrame:
-    return positions.loc[(positions["step"] == step) & (positions["stage"] == stage)]
+def _at(rows: pd.DataFrame, visit: int, step: int) -> pd.DataFrame:
+    return rows.loc[(rows["visit"] == visit) & (rows["step"] == step)]
 
 
 def _tokens(positions: pd.DataFrame, keys: list[str]) -> dict[tuple[str, ...], list[int]]:

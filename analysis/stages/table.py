@@ -13,8 +13,9 @@ from overlap.estimates.table import html_table
 
 from ..formatting import WIDTH, aligned, count, counts, interval, markdown, number
 from ..run.load import ERROR_RATES, Run
+from ..run.visits import EXHAUSTED
+from .ends import left_behind
 from .error_rates import OVER, evaluated, over_words
-from .visits import EXHAUSTED, at_end, visit_numbers, visits
 
 STATISTICS = {
     "union_size": ("VUSS", "= mean |U|", 2, True),
@@ -108,14 +109,12 @@ def stage_table(run: Run) -> StageTable:
     """Steps, error rate, overlap and the gate's reason of every stay in a stage, and the teacher's error rate."""
     evaluations = evaluated(run)
     students, teachers = (evaluations.loc[evaluations["model"] == model] for model in ("student", "teacher"))
-    students = students.assign(visit=visit_numbers(students))
     probes = run.probes.loc[run.probes["states"] == "student"]
-    probed = visit_numbers(run.probes).loc[probes.index]
     rate = run.error_rate
     rows: list[dict[str, Any]] = []
     if len(teachers):
         rows.append({"model": "teacher", "stage": "(teacher)"} | _error_rate(teachers, rate))
-    for visit in visits(run):
+    for visit in run.visits:
         rows.append(
             {
                 "model": "student",
@@ -125,9 +124,9 @@ def stage_table(run: Run) -> StageTable:
                 "last_step": visit.last_step,
                 "steps": visit.steps,
             }
-            | _error_rate(at_end(students, visit), rate)
-            | _overlap(probes.loc[(probed == visit.number) & (probes["step"] == visit.last_step)])
-            | {"decision": visit.decision, "gate": visit.gate, "reason": visit.reason}
+            | _error_rate(left_behind(run, students, visit, latest=True), rate)
+            | _overlap(left_behind(run, probes, visit))
+            | {"decision": visit.decision, "gate": visit.gate, "reason": visit.why}
         )
     estimates = [f"{name}{end}" for name in (rate, *STATISTICS) for end in ("", ".low", ".high")]
     measured = [*estimates, f"n_{ERROR_RATES[rate]}", "evaluated", *COUNTS]

@@ -12,6 +12,7 @@ from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS, studentized
 
 from ..formatting import count, decimals, interval, number, plural
+from ..run.checks import numbers
 
 HOW = "studentized bootstrap"
 """The kind of these intervals, as tables name it."""
@@ -73,9 +74,10 @@ def contrast(
         seed: Of the resampling; the same seed and number of clusters draw the same resamples.
 
     Raises:
-        UserError: Shapes differ, or level or draws is out of range.
+        UserError: No numbers, shapes differ, or level or draws is out of range.
     """
-    x, n = np.asarray(sums, dtype=np.float64), np.asarray(counts, dtype=np.float64)
+    x = numbers(sums, "sums", "transcripts[['words.errors']]")
+    n = numbers(counts, "counts", "transcripts[['words.total']]")
     if x.ndim != 2 or x.shape != n.shape or len(weights) != x.shape[1]:
         raise UserError(
             f"expected sums and counts [clusters, ratios] and a weight a ratio, received {list(x.shape)}, "

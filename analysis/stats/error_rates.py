@@ -127,7 +127,8 @@ def error_rate_difference(
         seed: Of the resampling.
 
     Raises:
-        UserError: The utterances differ, or an utterance's reference has another number of words; names one.
+        UserError: The utterances, a reference or the normalizer differ, or an utterance's reference has another number
+            of words; names one.
     """
     one, two = paired(first, second, by)
     e1, e2, n = columns_of(one, two, unit)
@@ -204,7 +205,8 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, by: str | None = None) -> 
     """The rows of two sets of transcripts in the order of their ids, checked to be of the same utterances.
 
     Raises:
-        UserError: They are not; says which utterances are missing on which side.
+        UserError: They are not, and says which utterances are missing on which side; or a reference or, where the
+            transcripts say it, the normalizer is another.
     """
     one, two = _checked(first, "first", by), _checked(second, "second", None)
     if not one.index.equals(two.index):
@@ -215,11 +217,26 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, by: str | None = None) -> 
             if len(ids)
         ]
         raise UserError(f"utterances differ: {' and '.join(said)}; compare evaluations of the same set")
+    rules = [sorted(set(side["normalizer"].dropna())) if "normalizer" in side else [] for side in (one, two)]
+    if all(rules) and rules[0] != rules[1]:
+        raise UserError(
+            f"normalizers differ: {', '.join(rules[0])} in the first and {', '.join(rules[1])} in the second, so "
+            "errors are not counted alike; evaluate both under one, such as `distill evaluate --normalizer basic`"
+        )
+    if "reference" in one and "reference" in two:
+        texts = [side["reference"].astype(str) for side in (one, two)]
+        changed = one.index[(texts[0] != texts[1]).to_numpy()]
+        if len(changed):
+            text, other = (side[changed[0]] for side in texts)
+            raise UserError(
+                f"utterance {changed[0]!r}: its reference is {text!r} in the first and {other!r} in the second; "
+                "compare evaluations of one manifest"
+            )
     return one, two
 
 
 def _checked(transcripts: pd.DataFrame, name: str, by: str | None) -> pd.DataFrame:
-    want_frame(transcripts, name, "transcripts with a row an utterance", "transcripts")
+    want_frame(transcripts, name, "transcripts with a row an utterance", "run.transcripts")
     missing = [column for column in ("id", by or "id") if column not in transcripts]
     if missing:
         raise UserError(f"{name}: there is no column {missing[0]!r}; expected transcripts with a row an utterance")

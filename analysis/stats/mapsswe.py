@@ -11,6 +11,7 @@ from scipy import stats
 from overlap.errors import UserError
 
 from ..formatting import count, number, p_text
+from ..run.checks import numbers
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ def mapsswe(first: np.ndarray, second: np.ndarray) -> Mapsswe:
         second: `[n]` of the second.
 
     Raises:
-        UserError: The two have not the same number of segments.
+        UserError: No numbers, or the two have not the same number of segments.
     """
-    a, b = (np.asarray(errors, dtype=np.float64) for errors in (first, second))
+    a, b = (numbers(e, name, "transcripts['words.errors']") for e, name in ((first, "first"), (second, "second")))
     if a.ndim != 1 or a.shape != b.shape:
         raise UserError(
             f"expected the errors of both systems in the same segments, received {list(a.shape)} and {list(b.shape)}"

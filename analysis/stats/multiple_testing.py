@@ -12,6 +12,7 @@ from scipy.stats import false_discovery_control
 from overlap.errors import UserError
 
 from ..formatting import plural
+from ..run.checks import numbers
 
 Correction = Literal["holm", "bh"]
 CORRECTIONS = {"holm": "Holm", "bh": "BH"}
@@ -33,11 +34,11 @@ def corrected(p_values: Sequence[float] | np.ndarray, method: Correction = "holm
         `[m]`, NaN where there is no test.
 
     Raises:
-        UserError: An unknown method, or a p-value outside 0 … 1.
+        UserError: An unknown method, no numbers, or a p-value outside 0 … 1.
     """
     if method not in CORRECTIONS:
         raise UserError(f"method: expected one of {', '.join(CORRECTIONS)}, received {method!r}")
-    p = np.asarray(p_values, dtype=np.float64)
+    p = numbers(p_values, "p_values", "table.frame['p']")
     tested = ~np.isnan(p)
     if ((p[tested] < 0) | (p[tested] > 1)).any():
         raise UserError("p_values: expected numbers from 0 to 1, or NaN where there is no test")

@@ -13,6 +13,8 @@ from scipy import stats
 from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS, check
 
+from ..run.checks import numbers
+
 SeedMethod = Literal["t", "bootstrap"]
 SEED_METHODS: tuple[SeedMethod, ...] = ("t", "bootstrap")
 
@@ -88,13 +90,15 @@ def over_seeds(
         seed: Of the resampling.
 
     Raises:
-        UserError: Shapes differ, or a setting is out of range.
+        UserError: No sides, no numbers, shapes differ, or a setting is out of range.
     """
     check(level, draws)
     if method not in SEED_METHODS:
         raise UserError(f"method: expected one of {', '.join(SEED_METHODS)}, received {method!r}")
-    w = np.asarray(totals, dtype=np.float64)
-    runs = [np.asarray(side.errors, dtype=np.float64) for side in sides]
+    w = numbers(totals, "totals", "[9, 7]")
+    if not isinstance(sides, list | tuple) or not all(isinstance(side, Side) for side in sides):
+        raise UserError(f"sides: expected a list of Side, such as [Side([[2, 1], [0, 3]])], received {_name(sides)}")
+    runs = [numbers(side.errors, "sides", "[Side([[2, 1], [0, 3]])]") for side in sides]
     for errors in runs:
         if errors.ndim != 2 or errors.shape[1:] != w.shape:
             raise UserError(f"expected errors [seeds, {len(w)} clusters], received {list(errors.shape)}")
@@ -117,6 +121,11 @@ def over_seeds(
     error = math.sqrt(variance)
     reach, p = float(stats.t.ppf((1 + level) / 2, df)) * error, float(2 * stats.t.sf(abs(value) / error, df))
     return SeedInterval(value, error, value - reach, value + reach, p, df, n_seeds, groups, method, level)
+
+
+def _name(value: object) -> str:
+    kinds = {type(one).__name__ for one in value} if isinstance(value, list | tuple) else set()
+    return f"a {type(value).__name__}{' of ' if kinds else ''}{' and '.join(sorted(kinds))}"
 
 
 def _components(runs: Sequence[np.ndarray], signs: Sequence[float], w: np.ndarray) -> tuple[float, float]:

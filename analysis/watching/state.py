@@ -22,7 +22,7 @@ STALLED_STEPS = 100
 """A run is stalled when nothing was written for so many usual steps …"""
 STALLED_SECONDS = 60.0
 """… and for so long, as probes, evaluations and checkpoints take their time between steps."""
-WRITTEN = ("metrics.jsonl", "decisions.jsonl", "evaluations.jsonl", "probes.parquet", "teacher-transcripts-*", "traces")
+WRITTEN = ("*.jsonl", "probes", "teacher-transcripts-*", "traces")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,8 @@ class RunState:
         stage: Index of the current stage; the next one's, once a gate has advanced.
         stage_step: Steps taken in it since it was last entered.
         step: Steps taken in the run.
-        outcome: In words why the run ended; None while it has not.
+        outcome: How the run ended: `finished`, `stopped` or `aborted`; None while it has not.
+        reason: Why it ended, in words.
         quiet_seconds: Since anything was written.
         step_seconds: Mean of the last steps of this stage, without probes and evaluations; NaN before the first.
         phase_seconds: The same by phase.
@@ -47,6 +48,7 @@ class RunState:
     stage_step: int
     step: int
     outcome: str | None
+    reason: str
     quiet_seconds: float
     step_seconds: float = math.nan
     phase_seconds: dict[str, float] = field(default_factory=dict)
@@ -77,7 +79,7 @@ class RunState:
     @property
     def aborted(self) -> bool:
         """Whether a gate aborted the run."""
-        return self.outcome is not None and self.outcome.startswith("aborted")
+        return self.outcome == "aborted"
 
     @property
     def stalled(self) -> bool:
@@ -101,32 +103,31 @@ def run_state(path: str | Path, now: float | None = None) -> RunState:
     if run.probed is not None:
         raise UserError(f"{path} is the trace of a probe, which does not go on; see it with `distill report {path}`")
     process = read_process(run.path, now)
-    stage, stage_step, step, outcome = _position(run)
+    (stage, stage_step, step), (outcome, reason) = _position(run), run.ended or (None, "")
     written = [p.stat().st_mtime for pattern in (*WRITTEN, "resolved.json") for p in run.path.glob(pattern)]
     quiet = max(0.0, now - max(written))
     phases = _phase_seconds(run, run.stages[stage]["name"])
     total = sum(phases.values()) if phases else math.nan
     interrupted = process.ended if process is not None and outcome is None else None
-    return RunState(run, stage, stage_step, step, outcome, quiet, total, phases, _transcripts(run), interrupted)
+    return RunState(run, stage, stage_step, step, outcome, reason, quiet, total, phases, _transcripts(run), interrupted)
 
 
-def _position(run: Run) -> tuple[int, int, int, str | None]:
+def _position(run: Run) -> tuple[int, int, int]:
+    """Index of the stage, steps in it, and steps of the run."""
     names = [stage["name"] for stage in run.stages]
     last: dict[str, Any] | None = run.decisions.iloc[-1].to_dict() if len(run.decisions) else None
     trained: dict[str, Any] | None = run.metrics.iloc[-1].to_dict() if len(run.metrics) else None
     if last is None or (trained is not None and trained["step"] > last["step"]):
         if trained is None:
-            return 0, 0, 0, None
-        return names.index(trained["stage"]), int(trained["stage_step"]), int(trained["step"]), None
+            return 0, 0, 0
+        return names.index(trained["stage"]), int(trained["stage_step"]), int(trained["step"])
     stage, stage_step, step = names.index(last["stage"]), int(last["stage_step"]), int(last["step"])
-    if last["decision"] == "end":
-        return stage, stage_step, step, str(last["reason"])
-    if last["decision"] == "advance" and stage + 1 < len(names):
-        return stage + 1, 0, step, None
-    if last["decision"] == "fall_back":
-        earlier = [i for i in range(stage) if run.stages[i]["type"] == "td"]
-        return (earlier[-1], 0, step, None) if earlier else (stage, stage_step, step, None)
-    return stage, stage_step, step, None
+    entered: dict[str, Any] = run.begun.iloc[-1].to_dict() if len(run.begun) else last
+    if entered["visit"] > last["visit"]:
+        return names.index(entered["stage"]), 0, int(entered["first_step"])
+    if last["decision"] == "advance" and stage + 1 < len(names):  # what comes between stages is going on
+        return stage + 1, 0, step
+    return stage, stage_step, step
 
 
 def _phase_seconds(run: Run, stage: str) -> dict[str, float]:

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from ..formatting import count, interval, number, plural
 from ..run.load import ERROR_RATES
+from ..run.visits import EXHAUSTED, RUN, said
 from ..stages.error_rates import with_intervals
-from ..stages.visits import EXHAUSTED
 from .plots import bar, columns, sparkline
 from .state import RunState
 
@@ -72,8 +72,7 @@ def duration(seconds: float) -> str:
 def _head(state: RunState, width: int) -> Lines:
     stage, stages = state.run.stages[state.stage], state.run.stages
     if state.outcome is not None:
-        status, color = state.outcome, "bold red" if state.aborted else "bold green"
-        status += "" if status.startswith(("finished", "stopped", "aborted")) else " (ended)"
+        status, color = said(state.outcome, state.reason), "bold red" if state.aborted else "bold green"
     elif state.interrupted is not None:
         status, color = f"NOT RUNNING: {state.interrupted}, {duration(state.quiet_seconds)} ago", "bold yellow"
     elif state.stalled:
@@ -100,7 +99,7 @@ def _head(state: RunState, width: int) -> Lines:
 
 
 def _gate(state: RunState, width: int) -> Lines:
-    readings = state.run.decisions[state.run.decisions["gate"] != "run"]
+    readings = state.run.decisions[state.run.decisions["gate"] != RUN]
     if not len(readings):
         return []
     last: dict[str, Any] = readings.iloc[-1].to_dict()
@@ -123,8 +122,15 @@ def _limits(decision: Mapping[str, Any]) -> list[str]:
                 _real(decision, f"{at}.{end}") for end in ("value", "low", "high", "n_positions", "n_groups")
             )
             estimate = f"{at.removeprefix(start)} {number(value, 3)} {interval(low, high, 3)}"
-            lines.append(f"{estimate}, limits {limits[0]:g} to {limits[1]:g}, n = {count(positions)}/{count(groups)}")
+            lines.append(f"{estimate}, {_within(*limits)}, n = {count(positions)}/{count(groups)}")
     return lines
+
+
+def _within(low: float | None, high: float | None) -> str:
+    """Limits in words; None is an open side."""
+    if low is None:
+        return f"limit at most {high:g}"
+    return f"limit at least {low:g}" if high is None else f"limits {low:g} to {high:g}"
 
 
 def _real(row: Mapping[str, Any], column: str) -> float:

@@ -21,8 +21,9 @@ from ..probing.round_trip import round_trip
 from ..progress.display import observed
 from ..progress.observer import Observer
 from ..recipe import Decoding, Server, SupportSettings
-from ..scoring.local import Comparison, compare
+from ..scoring.local import LogitsScores
 from ..scoring.pair import Pair
+from ..scoring.scores import score as score_with
 from ..teacher import ServedTeacher
 from .arguments import (
     Model,
@@ -194,7 +195,7 @@ def score(
     max_new_tokens: int | None = None,
     max_utterances: int | None = None,
     max_seconds: float = 30.0,
-) -> Comparison:
+) -> LogitsScores:
     """Both models' logits at every position of transcripts, for statistics of your own.
 
     All of them are in memory at once, [utterances, positions, vocabulary]: for some hundred short utterances, or one
@@ -225,7 +226,7 @@ def score(
     utterances = data.checked_one(pair.student, pair.teacher)
     batch = AudioSource(AudioCache(max_seconds=max_seconds)).batch(utterances)
     transcripts = probes.write_transcripts(pair, batch, states, settled(decoding, utterances))
-    return compare(pair, batch, transcripts, support.model_copy(update={"k": pair.k}))
+    return score_with(LogitsScores, pair, batch, transcripts, support.model_copy(update={"k": pair.k}))
 
 
 def _chosen(manifest: Manifest, id_: str | None) -> Utterance:

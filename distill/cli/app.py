@@ -7,11 +7,13 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, CycloptsPanel, Parameter
@@ -22,7 +24,9 @@ from rich.markup import escape
 from overlap.errors import UserError
 
 from ..extras import MissingExtraError
+from ..places import spare
 from ..ranks import is_first
+from ..recipe import Server
 from ..recipe.explaining import explain
 from ..run.at_work import Terminated
 from .exit_codes import EPILOGUE, ExitCode
@@ -47,7 +51,17 @@ app = App(
     suppress_keyboard_interrupt=False,  # or Ctrl-C would end a command without a word on how to go on
     error_formatter=_worded,
 )
-stderr = Console(stderr=True)
+
+
+class PipedConsole(Console):
+    """One that leaves it to `main` how a command ends whose output nobody reads; rich would end it with code 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Pass on the error that is being handled."""
+        raise
+
+
+stderr = PipedConsole(stderr=True)
 
 JsonFlag = Annotated[bool, Parameter(name="--json")]
 
@@ -70,6 +84,39 @@ def _not_negative(_: Any, value: Any) -> None:
 Count = Annotated[int, Parameter(validator=_at_least_one)]
 Amount = Annotated[float, Parameter(validator=_positive)]
 Seed = Annotated[int, Parameter(validator=_not_negative)]
+
+
+def require_server(server: Server, url: str | None) -> None:
+    """Refuse flags that say how a server is asked where none is.
+
+    Args:
+        server: The flags.
+        url: Of the server.
+
+    Raises:
+        UserError: Names the flags and the remedy.
+    """
+    changed = [name for name in type(server).model_fields if getattr(server, name) != getattr(Server(), name)]
+    if changed and url is None:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+        raise UserError(f"{flags}: only a server is asked so; give its --teacher-url as well, or leave that out")
+
+
+def spare_audio(output: Path, manifest: str) -> None:
+    """Refuse to replace audio that a manifest names.
+
+    Args:
+        output: Of the command.
+        manifest: Where the utterances are.
+
+    Raises:
+        UserError: Names the utterance and the remedy.
+    """
+    if output.exists():
+        from ..data.manifest import audio_files
+        from ..data.sources import read_utterances
+
+        spare(output, "--output", audio_files(read_utterances(manifest, check_audio=False)))
 
 
 @Parameter(name="*")
@@ -122,12 +169,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     _take_what_the_encoding_lacks()
-    with _ending_softly():
+    with _ending_softly(), _warning_in_a_line():
         try:
-            code = app(words, result_action="return_value") or 0
+            code = app(words, console=PipedConsole(), error_console=stderr, result_action="return_value") or 0
             _flush()
         except BrokenPipeError:
             code = ExitCode.NOBODY_READS
+        except ValidationError as error:
+            _say_error(error, debug, explain(error))
+            code = ExitCode.MISTAKE
         except (MissingExtraError, OSError, UserError) as error:
             _say_error(error, debug, _words_of(error))
             code = ExitCode.MISTAKE
@@ -159,6 +209,21 @@ def _words_of(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return str(error)
+
+
+@contextmanager
+def _warning_in_a_line() -> Iterator[None]:
+    """Print warnings that are meant for users by their message alone; where in the code it was found helps nobody."""
+    usual = warnings.formatwarning
+
+    def formatted(message: Warning | str, category: type[Warning], *place: Any) -> str:
+        return f"warning: {message}\n" if issubclass(category, UserWarning) else usual(message, category, *place)
+
+    warnings.formatwarning = formatted
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _say(*lines: str) -> None:

@@ -12,7 +12,7 @@ from overlap.errors import UserError
 
 from ..places import require_places, require_writable
 from ..recipe import Server
-from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, stderr
+from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, require_server, spare_audio, stderr
 from .exit_codes import ExitCode
 
 
@@ -64,11 +64,14 @@ def probe(
         raise UserError("--preflight asks a server: give its --teacher-url")
     if student is None and not preflight:
         raise UserError("--student is missing: the model whose rollouts are measured")
+    require_server(server, teacher_url)
     if teacher_url is not None and temperature != 1.0:
         raise UserError("--temperature: a server's log-probabilities are at temperature 1; leave it out")
     require_places(manifests={"--manifest": manifest}, models={"--student": student, "--teacher": teacher})
     if output:
-        require_writable(output, "--output")
+        inputs = {"--manifest": manifest, "--student": student, "--teacher": teacher}
+        require_writable(output, "--output", inputs=inputs)
+        spare_audio(output, manifest)
     from .. import api
 
     if preflight:
@@ -85,7 +88,7 @@ def probe(
         )
         if json_:
             print_json(
-                {"student": student, "teacher": teacher, "manifest": manifest, "teacher_url": teacher_url}
+                {"student": student, "teacher": teacher, "manifest": manifest, "teacher_url": found.url}
                 | found.to_dict()
             )
         else:

@@ -134,7 +134,7 @@ def _conclude(result: RunResult) -> int:
         from analysis import load, stage_table
 
         print(stage_table(load(result.path)).to_text())
-        print(f"\n{result.outcome}\nrun directory: {result.path}\nmodel: {result.model}")
+        print(f"\n{result.outcome}: {result.reason}\nrun directory: {result.path}\nmodel: {result.model}")
         if result.best is not None:
             print(f"best model: {result.best_model} ({result.best})")
     if result.aborted:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from ..places import require_places, require_writable
 from ..recipe import Filters, Server, Transcription
-from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json
+from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, require_server, spare_audio
 
 
 @app.command
@@ -41,7 +41,8 @@ def evaluate(
     """
     require_places(manifests={"--manifest": manifest}, models={"--model": model})
     if output:
-        require_writable(output, "--output")
+        require_writable(output, "--output", inputs={"--manifest": manifest, "--model": model})
+        spare_audio(output, manifest)
     from ..normalize import normalizer as find_normalizer
 
     find_normalizer(normalizer)
@@ -100,8 +101,9 @@ def transcribe(
         normalizer: Text normalizer of the error rates, where the manifest has references.
         json_: Print one JSON object to standard output and nothing else there.
     """
+    require_server(server, teacher_url)
     require_places(manifests={"--manifest": manifest}, models={"--teacher": teacher})
-    require_writable(output, "--output", makes_folders=True)
+    require_writable(output, "--output", makes_folders=True, inputs={"--manifest": manifest, "--teacher": teacher})
     from ..normalize import normalizer as find_normalizer
 
     find_normalizer(normalizer)

@@ -1,6 +1,7 @@
 """A manifest read and checked for a purpose: its lines before any model is loaded, then against the models.
 
-The one way for every verb and for runs; what is wrong with single lines is said of all of them at once.
+The one way for verbs, which refuse lines that cannot be used as soon as they are found (`read_for`), and for runs,
+which collect them over all of their manifests (`read_sets`).
 """
 
 from __future__ import annotations
@@ -8,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from ..models import Transcriber
 from .batch import check_inputs
-from .checks import Use, check_audio, check_models
+from .checks import Use, check_audio, check_models, check_source, without_text
 from .findings import Finding, errors, refuse
 from .labels import plain_labels, warn_of_labels
 from .manifest import ManifestError, Utterance, require_text
 from .sources import read_utterances
+
+NOTHING_LEFT = "and nothing is left without them"
 
 Manifest = str | Path | Sequence[Utterance]
 """A path, `demo:corpus/…`, `hf:NAME:CONFIG:SPLIT`, or utterances that were read or made elsewhere."""
@@ -48,25 +52,33 @@ class DataSets:
     Attributes:
         purposes: One a set.
         sets: The utterances.
-        findings: What was found in them so far. The lines with errors are left out.
-        drop: Whether lines that cannot be used are left out, instead of refused.
+        findings: What was found in them so far.
+        textless: Lines left out of a set that needs their text; elsewhere they are of use.
+        is_strict: Whether a check refuses lines that cannot be used. Otherwise checks collect them, `usable` leaves
+            them out, and `refuse` says all at once.
     """
 
     purposes: tuple[Purpose, ...]
     sets: tuple[tuple[Utterance, ...], ...]
     findings: tuple[Finding, ...] = ()
-    drop: bool = False
+    textless: tuple[Finding, ...] = ()
+    is_strict: bool = False
 
-    def checked(self, student: Transcriber, teacher: Transcriber | None = None, *, remedy: str = "") -> DataSets:
+    @property
+    def all_findings(self) -> tuple[Finding, ...]:
+        """Everything that was found, each once."""
+        return tuple(dict.fromkeys((*self.findings, *self.textless)))
+
+    def checked(self, student: Transcriber, teacher: Transcriber | None = None) -> DataSets:
         """Check the sets against the models that read them, and make their texts plain (`distill.data.labels`).
 
         Args:
             student: Whose transcripts the texts are.
             teacher: Reads every set that is not for supervised training.
-            remedy: What else can be done with lines that cannot be used.
 
         Raises:
-            ManifestError: Lines that cannot be used.
+            ManifestError: Utterances without what a model reads; if strict, lines that cannot be used.
+            ModelError: A model refuses whatever it is given.
         """
         readers = [
             (student,) if teacher is None or purpose.is_supervised else (student, teacher) for purpose in self.purposes
@@ -78,97 +90,136 @@ class DataSets:
             made, about = plain_labels(utterances, student, learned=purpose.is_learned)
             plain.append(tuple(made))
             found += about if purpose.needs_text else []
-        labeled = replace(self, sets=tuple(plain))._less(found, remedy)
+        labeled = replace(self, sets=tuple(plain)).with_findings(found).usable()
         uses = [
             Use(utterances, models, student if purpose.is_scored else None, taught=purpose.is_supervised)
             for utterances, models, purpose in zip(labeled.sets, readers, self.purposes, strict=True)
         ]
-        return labeled._less([finding for use in uses for finding in check_models(use)], remedy)
+        return labeled.with_findings([finding for use in uses for finding in check_models(use)])
 
     def checked_one(self, student: Transcriber, teacher: Transcriber | None = None) -> list[Utterance]:
         """The utterances of the only set, checked against the models; warns once of labels that may not be meant so.
 
         Raises:
-            ManifestError: Lines that cannot be used.
+            ManifestError, ModelError: As `checked`.
         """
         found = self.checked(student, teacher)
         warn_of_labels(self.sets[0], found.findings)
         return list(found.sets[0])
 
-    def _less(self, found: Iterable[Finding], remedy: str) -> DataSets:
-        """The same without the lines that cannot be used, which are refused unless they are dropped."""
+    def with_findings(self, found: Iterable[Finding], remedy: str = "") -> DataSets:
+        """The same with more findings, which are refused if strict.
+
+        Args:
+            found: What was found.
+            remedy: What else can be done with lines that cannot be used.
+
+        Raises:
+            ManifestError: Lines that cannot be used.
+        """
         found = tuple(found)
-        if not self.drop:
+        if self.is_strict:
             refuse(found, remedy)
-        findings = (*self.findings, *found)
-        return replace(self, sets=tuple(_usable(used, findings) for used in self.sets), findings=findings)
+        return replace(self, findings=(*self.findings, *found))
+
+    def usable(self) -> DataSets:
+        """The same without the lines that cannot be used.
+
+        Raises:
+            ManifestError: A set of which nothing is left.
+        """
+        return replace(self, sets=tuple(_usable(used, self.findings) for used in self.sets))
+
+    def refuse(self, remedy: str) -> None:
+        """Refuse every line that cannot be used, all at once.
+
+        Args:
+            remedy: What else can be done with them.
+
+        Raises:
+            ManifestError: There are such lines.
+        """
+        refuse(self.all_findings, remedy)
 
 
 def read_for(
-    purpose: Purpose, manifest: Manifest, *, max_seconds: float, with_audio: bool = True, remedy: str = ""
+    purpose: Purpose,
+    manifest: Manifest,
+    *,
+    max_seconds: float,
+    audio: Literal["decoded", "headers", "unread"] = "decoded",
+    remedy: str = "",
 ) -> DataSets:
-    """Read one manifest and check its lines, as `read_sets` does.
+    """Read one manifest, and refuse what shows to be wrong without a model: fields, texts, audio.
 
     Args:
         purpose: What the utterances are for.
         manifest: Where they are, or they themselves.
         max_seconds: The longest utterance allowed.
-        with_audio: Whether audio is checked.
-        remedy: What else can be done with lines that cannot be used.
+        audio: How it is checked: all of it, only its headers, or not at all.
+        remedy: What else can be done with lines whose audio cannot be used.
 
     Raises:
-        FileNotFoundError, ManifestError, MissingExtraError: As `read_sets`.
+        FileNotFoundError: The manifest does not exist.
+        ManifestError: Anything else wrong with it, or lines that cannot be used; with place and remedy.
+        MissingExtraError: A data set, and `datasets` is not installed.
     """
-    return read_sets([(purpose, manifest)], max_seconds=max_seconds, with_audio=with_audio, remedy=remedy)
+    read = read_utterances(manifest, check_audio=False) if isinstance(manifest, str | Path) else _listed(manifest)
+    utterances = tuple(read[: purpose.first])
+    if purpose.needs_text:
+        require_text(utterances, purpose.needs_text)
+    found = [] if audio == "unread" else check_audio(utterances, max_seconds, decode=audio == "decoded")
+    return DataSets((purpose,), (utterances,), is_strict=True).with_findings(found, remedy)
 
 
-def read_sets(
-    wanted: Sequence[tuple[Purpose, Manifest]],
-    *,
-    max_seconds: float,
-    with_audio: bool = True,
-    drop: bool = False,
-    remedy: str = "",
-) -> DataSets:
-    """Read manifests and check their lines as far as no model is needed: fields, texts, and audio without decoding it.
+def read_sets(wanted: Sequence[tuple[Purpose, str]], *, max_seconds: float, decode: bool) -> DataSets:
+    """Read manifests as far as they can be, and collect what shows to be wrong without a model.
+
+    A line without a text that its set needs is left out of that set; any other line that cannot be used stays until
+    `DataSets.usable`.
 
     Args:
         wanted: What for, and where.
         max_seconds: The longest utterance allowed.
-        with_audio: Whether audio is checked.
-        drop: Leave lines out that cannot be used, instead of refusing them.
-        remedy: What else can be done with lines that are refused.
+        decode: Whether audio is decoded to be checked, or only its headers are read.
 
     Raises:
-        FileNotFoundError: A manifest does not exist.
-        ManifestError: Anything else wrong with one, or lines that cannot be used; with place and remedy.
+        ManifestError: A set of which nothing is left.
         MissingExtraError: A data set, and `datasets` is not installed.
     """
-    sets = tuple(tuple(_read(manifest)[: purpose.first]) for purpose, manifest in wanted)
-    purposes = tuple(purpose for purpose, _ in wanted)
-    for purpose, utterances in zip(purposes, sets, strict=True):
-        if purpose.needs_text:
-            require_text(utterances, purpose.needs_text)
-    found = [one for used in sets for one in check_audio(used, max_seconds)] if with_audio else []
-    return DataSets(purposes, sets, drop=drop)._less(found, remedy)
+    places = dict.fromkeys((source, purpose.first) for purpose, source in wanted)
+    read = {place: check_source(place[0], max_seconds, first=place[1], decode=decode) for place in places}
+    for utterances, found in read.values():
+        if not utterances:
+            refuse(found, NOTHING_LEFT)
+    sets, textless = [], []
+    for purpose, source in wanted:
+        utterances = tuple(read[source, purpose.first][0])
+        missing = without_text(utterances, purpose.needs_text) if purpose.needs_text else []
+        sets.append(tuple(u for u in utterances if u.text is not None) if missing else utterances)
+        if not sets[-1]:
+            refuse(missing, NOTHING_LEFT)
+        textless += missing
+    findings = dict.fromkeys(one for _, found in read.values() for one in found)
+    return DataSets(
+        tuple(purpose for purpose, _ in wanted), tuple(sets), tuple(findings), tuple(dict.fromkeys(textless))
+    )
 
 
-def _read(manifest: Manifest) -> Sequence[Utterance]:
-    if isinstance(manifest, str | Path):
-        return read_utterances(manifest, check_audio=False)  # which is among the checks
-    if not manifest:
+def _listed(utterances: Sequence[Utterance]) -> Sequence[Utterance]:
+    if not utterances:
         raise ManifestError("there are no utterances; give at least one")
     seen: set[str] = set()
-    for utterance in manifest:
+    for utterance in utterances:
         if utterance.id in seen:
             raise ManifestError(f"utterance id {utterance.id!r} occurs twice; give each utterance its own id")
         seen.add(utterance.id)
-    return manifest
+    return utterances
 
 
 def _usable(utterances: tuple[Utterance, ...], findings: Sequence[Finding]) -> tuple[Utterance, ...]:
     wrong = {((finding.file, finding.line), finding.id) for finding in errors(findings)}
     kept = tuple(utterance for utterance in utterances if (utterance.place, utterance.id) not in wrong)
     if utterances and not kept:
-        refuse(findings, "and nothing is left without them")
+        refuse(findings, NOTHING_LEFT)
     return kept

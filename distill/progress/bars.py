@@ -224,7 +224,8 @@ def decision_words(row: Mapping[str, Any]) -> tuple[str, str]:
     """Where a decision fell and what it is, and its reason."""
     # A stage may be left without its gate having opened: then the reason says so, and the gate did not advance.
     what = "left all the same" if (row["decision"], row["gate"]) == ("advance", "exhausted") else row["decision"]
-    return f"step {row['step']} · {row['stage']} · {what}", row["reason"]
+    why = ": ".join(filter(None, (row.get("outcome"), row["reason"])))
+    return f"step {row['step']} · {row['stage']} · {what}", why
 
 
 def evaluation_line(row: Mapping[str, Any]) -> str:

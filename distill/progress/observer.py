@@ -20,7 +20,7 @@ class Observer:
         """A row of `metrics.jsonl`."""
 
     def probe(self, rows: list[dict[str, Any]]) -> None:
-        """Rows of `probes.parquet`."""
+        """Rows of `probes/`."""
 
     def decision(self, row: Mapping[str, Any]) -> None:
         """A row of `decisions.jsonl`."""

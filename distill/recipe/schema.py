@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
+from overlap.definitions import Ranges
 from overlap.errors import UserError
 
-from .gates import NEEDS_INTERVALS, GateConfig, opens_without_intervals, statistics_read
+from .gates import NEEDS_INTERVALS, GateConfig, opens_without_intervals, statistics_read, too_late
 from .lora import Lora
-from .readings import doubtful_readings, evaluation_reading, out_of_reach, statistics_of
-from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, same_file
+from .normalizers import NormalizerName
+from .readings import doubtful_readings, evaluation_reading, no_such_statistic, out_of_reach, percentages, statistics_of
+from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, Threads, same_file
 from .server import Server
 from .stages import StageConfig
 from .toml import in_toml
@@ -93,7 +94,8 @@ class Teacher(Model):
     quantize: Literal["int8"] | None = None
     """Weights of linear layers in 8 bits, a scale each row, through torchao; None leaves them as `dtype` says."""
     url: str | None = None
-    """Of a server that returns log-probabilities of prompts; `model` then names the tokenizer, no weights are read."""
+    """Of a server that returns log-probabilities of prompts; `model` then names the tokenizer, no weights are read. A
+    password or query in it is sent with each request, and shown nowhere but in the run's own `resolved.json`."""
     server: Server = Server()
     """How it is asked."""
 
@@ -129,9 +131,14 @@ class Audio(Section):
     max_seconds: Positive = 30.0
     """Longer utterances are refused, never cut."""
     unusable: Literal["fail", "drop"] = "fail"
-    """Lines that cannot be used (audio that is missing, broken, cut short or too long, times beyond its end, labels
-    that are too long, unknown languages): refuse them all at once before the first step, or run without them. They are
-    then counted, and listed in the run's `unusable.jsonl`."""
+    """Lines that cannot be used (not JSON, values of other types, repeated ids, audio that is missing, broken, cut
+    short or too long, times beyond its end, contexts and labels that are too long or hold control tokens, unknown
+    languages): refuse them all at once before the first step, or run without them. They are then counted, and listed in
+    the run's `unusable.jsonl`, which a resumed run is held against."""
+    check: Literal["decode", "open"] = "decode"
+    """How audio is looked at before the first step: `decode` decodes all of it once, in four threads; `open` reads the
+    files' headers alone, which is faster where there are thousands of hours, and then noise within a file or a sample
+    that is not finite ends the run when it is reached, whatever `unusable` says."""
     cache_mib: NonNegative = 512.0
     """Memory for decoded audio, which training comes back to."""
 
@@ -185,9 +192,9 @@ class Evaluation(Section):
     """The set, with reference texts."""
     name: FileName = "test"
     """What tables and files call it."""
-    normalizer: Text = "basic"
-    """What both sides go through before they are compared: basic, spoken_digits, whisper_basic, whisper_basic_letters,
-    and with the extra `text` whisper_english and mandarin."""
+    normalizer: NormalizerName = "basic"
+    """What both sides go through before they are compared: none (which changes nothing), basic, spoken_digits,
+    whisper_basic, whisper_basic_letters, and with the extra `text` whisper_english and mandarin."""
     batch_size: PositiveInt = 32
     """Utterances at once."""
     max_new_tokens: PositiveInt | None = None
@@ -255,7 +262,7 @@ class Recipe(Section):
     """How often gates may send the run back to teacher data; the next time ends it."""
     precision: Literal["no", "bf16"] = "no"
     """Arithmetic: as the weights are, or bfloat16 over float32 weights."""
-    threads: PositiveInt | None = None
+    threads: Threads | None = None
     """CPU threads of torch; None leaves the default. Bit-exact resumption needs the same number."""
 
     @model_validator(mode="after")
@@ -275,6 +282,8 @@ class Recipe(Section):
                     )
             if stage.gate is not None:
                 self._check_gate(stage.gate, f"stages.{i}.gate")
+                if late := too_late(stage.gate, stage.steps, f"stages.{i}.gate"):
+                    raise UserError(f"{'; '.join(late)}; lower it, or raise stages.{i}.steps")
         self._check_evaluations()
         if self.teacher is not None and self.teacher.url is not None:
             self._check_server(self.teacher.server)
@@ -324,27 +333,26 @@ class Recipe(Section):
 
     def _check_gate(self, gate: GateConfig, where: str) -> None:
         """Refuse before the run what its gates would otherwise refuse, or wait for in vain, hours into it."""
-        try:
-            gate.build()
-        except ValueError as error:
-            raise UserError(f"{where}: {error}") from error
-        names = statistics_read(gate)
-        if not names:
-            return
-        if self.probe is None:
+        names, sets = statistics_read(gate), [section.name for section in self.evaluations]
+        if names and self.probe is None:
             raise UserError(f"{where} reads probes: add a [probe] table with a manifest")
         served = self.teacher is not None and self.teacher.url is not None
         if served and (doubts := doubtful_readings(gate)):
             raise UserError(f"{where}: {'; '.join(doubts)}")
-        readings = self.probe.readings(served=served)
-        readings += tuple(evaluation_reading(section.name) for section in self.evaluations)
-        for name in names:
-            if name not in readings:
-                near = difflib.get_close_matches(name, readings, n=1)
-                hint = f'did you mean "{near[0]}"?' if near else "names are those of overlap.measure, as union_size"
-                states = in_toml(self.probe.states)
-                raise UserError(f"{where}: the probe has no statistic {in_toml(name)} on its states {states}; {hint}")
-        if unreachable := out_of_reach(gate, self.support.k):
+        if self.probe is not None:
+            readings = self.probe.readings(served=served) + tuple(evaluation_reading(one) for one in sets)
+            for name in (one for one in names if one not in readings):
+                states, instead = in_toml(self.probe.states), no_such_statistic(name, sets, readings)
+                raise UserError(
+                    f"{where}: the probe has no statistic {in_toml(name)} on its states {states}; {instead}"
+                )
+        try:
+            gate.build()
+        except ValueError as error:
+            raise UserError(f"{where}: {error}") from error
+        if not names or self.probe is None:
+            return
+        if unreachable := [*out_of_reach(gate, Ranges(self.support.k)), *percentages(gate)]:
             raise UserError(f"{where}: {'; '.join(unreachable)}")
         if self.probe.max_utterances == 1 and not opens_without_intervals(gate):
             raise UserError(f"probe.max_utterances = 1: {where} {NEEDS_INTERVALS}")

@@ -11,22 +11,30 @@ import pickle
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from overlap.errors import UserError
 
 from ..files import writing
 from ..models.files import damage
 from ..models.lora import FOLDER, has_adapters, merged, save_adapters
+from .run_directory import LOGS, PROBES, write_atomically
+from .schema import SCHEMA, foreign_schema
 from .training_data import TrainingData
 
+Outcome = Literal["finished", "stopped", "aborted"]
+"""How a run ends: as its recipe says, because a gate did not open in time, or by a gate's alarm."""
 STATE = "state.json"
 OPTIMIZER = "optimizer.pt"
 _NAME = re.compile(r"step-(\d{6,})")
+
+
+Count = Annotated[int, Field(ge=0)]
 
 
 class CheckpointError(UserError):
@@ -46,20 +54,31 @@ class TrainingState:
         gate: State of the stage's gate.
         fallbacks: Fall backs so far.
         rows: Rows of each log when this was saved.
-        outcome: None while running, else why the run ended.
+        visit: Number of the current stay in a stage, from 0: a stage that a gate falls back to is visited again.
+        outcome: None while running, else how the run ended.
+        reason: Why it ended, in words; empty while running.
         best: The best weights so far, see `distill.run.best`; None without.
     """
 
-    step: int = 0
-    stage: int = 0
-    stage_step: int = 0
-    horizon: int = 0
-    entries: dict[str, int] = field(default_factory=dict)
+    __pydantic_config__: ClassVar = ConfigDict(strict=True, extra="forbid")
+
+    step: Count = 0
+    stage: Count = 0
+    stage_step: Count = 0
+    horizon: Count = 0
+    entries: dict[str, Count] = field(default_factory=dict)
     gate: dict[str, Any] | None = None
-    fallbacks: int = 0
-    rows: dict[str, int] = field(default_factory=dict)
-    outcome: str | None = None
+    fallbacks: Count = 0
+    rows: dict[str, Count] = field(default_factory=dict)
+    visit: Count = 0
+    outcome: Outcome | None = None
+    reason: str = ""
     best: dict[str, Any] | None = None
+
+
+_STATES = TypeAdapter(TrainingState)
+_ALWAYS = {one.name for one in fields(TrainingState)}
+"""What every state has."""
 
 
 def directory(run: Path, step: int) -> Path:
@@ -96,7 +115,7 @@ def save(
         if optimizer is not None:
             with (temporary / OPTIMIZER).open("wb") as file:  # given a path, torch hides why it cannot write
                 torch.save(optimizer, file)
-        (temporary / STATE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
+        write_state(temporary, state)
         # The logs too: after a power cut, a checkpoint must not count rows that never reached the disk.
         for path in (path for path in (*temporary.rglob("*"), *run.glob("*")) if path.is_file()):
             with path.open("rb") as file:
@@ -111,6 +130,11 @@ def save(
     else:
         temporary.rename(target)
     return target
+
+
+def write_state(folder: Path, state: TrainingState) -> None:
+    """Write the state of the loop into a checkpoint, there whole or not at all."""
+    write_atomically(folder / STATE, json.dumps({"schema": SCHEMA} | asdict(state), indent=2) + "\n")
 
 
 def save_model(folder: Path, recognizer: Any, weights: Mapping | None, training_data: TrainingData | None) -> None:
@@ -135,11 +159,12 @@ def latest(run: Path) -> Path | None:
     return next(reversed(checkpoints(run)), None)
 
 
-def load(path: Path) -> tuple[TrainingState, Mapping | None]:
+def load(path: Path, *, stages: int) -> tuple[TrainingState, Mapping | None]:
     """What a checkpoint was saved with, once all its files are found whole.
 
     Args:
         path: The checkpoint.
+        stages: How many the run has.
 
     Returns:
         The state of the loop, and the optimizer's where the checkpoint is not at the beginning of a stage or the end.
@@ -149,8 +174,12 @@ def load(path: Path) -> tuple[TrainingState, Mapping | None]:
     """
     for folder in (path, path / FOLDER):
         if folder.is_dir() and (found := damage(folder)):
-            raise _lost(path, found)
+            raise lost(path, found)
     state = load_state(path)
+    if state.stage >= stages:
+        raise lost(path, f"{path / STATE}: its stage is {state.stage}, counted from 0, and the run has {stages}")
+    if missing := sorted({*LOGS, PROBES} - state.rows.keys()):
+        raise lost(path, f"{path / STATE}: rows of {', '.join(missing)} are missing")
     return state, load_optimizer(path) if state.stage_step and state.outcome is None else None
 
 
@@ -158,15 +187,37 @@ def load_state(path: Path) -> TrainingState:
     """The state a checkpoint was saved with.
 
     Raises:
-        CheckpointError: It is missing or damaged.
+        CheckpointError: It is missing, damaged, of another schema version, or of another step than the folder's name
+            says.
     """
     file = path / STATE
     try:
-        return TrainingState(**json.loads(file.read_text(encoding="utf-8")))
+        tree = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise _lost(path, f"{file} is missing") from None
-    except (TypeError, ValueError) as error:
-        raise _lost(path, f"{file} is cut short or damaged ({error})") from error
+        raise lost(path, f"{file} is missing") from None
+    except ValueError as error:
+        raise lost(path, f"{file} is cut short or damaged ({error})") from error
+    if isinstance(tree, dict) and "step" in tree and (why := foreign_schema(tree, _resolved(path.parent.parent))):
+        raise CheckpointError(f"{file}: {why}")
+    known = {name: value for name, value in tree.items() if name != "schema"} if isinstance(tree, dict) else tree
+    try:
+        state = _STATES.validate_json(json.dumps(known))
+    except ValidationError as error:
+        raise lost(path, f"{file} is cut short or damaged ({_problems(error)})") from error
+    if missing := sorted(_ALWAYS - tree.keys()):
+        raise lost(path, f"{file} is cut short or damaged ({', '.join(missing)} missing)")
+    if state.step != _step(path):
+        raise lost(path, f"{file} is the state of step {state.step}, so the folder is a copy or was renamed")
+    return state
+
+
+def _resolved(run: Path) -> Mapping[str, Any]:
+    """What is known of a run; nothing where that cannot be read."""
+    try:
+        tree = json.loads((run / "resolved.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return tree if isinstance(tree, dict) else {}
 
 
 def load_optimizer(path: Path) -> Mapping:
@@ -177,13 +228,13 @@ def load_optimizer(path: Path) -> Mapping:
     """
     file = path / OPTIMIZER
     if not file.exists():
-        raise _lost(path, f"{file} is missing, without which learning rate and momentum would begin anew")
+        raise lost(path, f"{file} is missing, without which learning rate and momentum would begin anew")
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (EOFError, OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        raise _lost(path, f"{file} is cut short or damaged ({type(error).__name__})") from error
+        raise lost(path, f"{file} is cut short or damaged ({type(error).__name__})") from error
     if not isinstance(state, dict) or not {"optimizer", "scheduler"} <= state.keys():
-        raise _lost(path, f"{file} holds no optimizer's state")
+        raise lost(path, f"{file} holds no optimizer's state")
     return state
 
 
@@ -204,7 +255,17 @@ def _step(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
 
 
-def _lost(path: Path, what: str) -> CheckpointError:
+def _problems(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+
+
+def lost(path: Path, what: str) -> CheckpointError:
+    """Why a run cannot go on from a checkpoint, and where it can.
+
+    Args:
+        path: The checkpoint.
+        what: What is wrong with it.
+    """
     earlier = [other for other in checkpoints(path.parent.parent) if _step(other) < _step(path)]
     remedy = (
         f"Restore it from a copy, or delete {path}: the run then goes on from {earlier[-1].name}"

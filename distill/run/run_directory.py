@@ -1,8 +1,8 @@
 """The run directory: the one interface between training and analysis, and the truth that trackers copy.
 
-Logs are JSON lines, one object a line, appended and flushed as they happen. `rewind` cuts them back to the row counts
-that a checkpoint recorded, so that a resumed run neither loses nor doubles a row. One process at a time works on a run
-(`process.json` says which); any may read.
+Logs are JSON lines, one object a line, appended and flushed as they happen; probes are a folder of Parquet files, one a
+probe. `rewind` cuts them back to the row counts that a checkpoint recorded, so that a resumed run neither loses nor
+doubles a row. One process at a time works on a run (`process.json` says which); any may read.
 """
 
 from __future__ import annotations
@@ -11,18 +11,21 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pyarrow import parquet
 
 from overlap.errors import UserError
 
 from ..files import first_line, write_atomically, write_parquet, writing
 from ..places import require_writable
 from .at_work import at_work, refuse_if_at_work
+from .schema import SCHEMA, foreign_schema
 
-LOGS = ("metrics", "decisions", "evaluations")
+LOGS = ("visits", "metrics", "decisions", "evaluations")
 PROBES = "probes"
 LOCK, PROCESS = ".lock", "process.json"
 """What a process that works on a run locks, and where it says who it is."""
@@ -33,7 +36,7 @@ class RunDirectoryError(UserError):
 
 
 class RunDirectory:
-    """Files of one run (see the README for their columns).
+    """Files of one run; RUN_DIRECTORY.md has their columns.
 
     Attributes:
         path: The directory.
@@ -56,11 +59,12 @@ class RunDirectory:
         path = Path(path)
         _check_empty(path)
         path.mkdir(parents=True, exist_ok=True)
-        for name in ("checkpoints", "traces", "transcripts"):
+        for name in ("checkpoints", PROBES, "traces", "transcripts"):
             (path / name).mkdir()
         for name in LOGS:
             (path / f"{name}.jsonl").touch()
-        write_atomically(path / "resolved.json", json.dumps(resolved, indent=2, ensure_ascii=False) + "\n")
+        tree = {"schema": SCHEMA, **resolved}
+        write_atomically(path / "resolved.json", json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
         return cls(path, dict.fromkeys((*LOGS, PROBES), 0))
 
     @classmethod
@@ -86,17 +90,19 @@ class RunDirectory:
             writer: Whether this process writes to it.
 
         Raises:
-            RunDirectoryError: No `resolved.json` there, or a log is missing or damaged.
+            RunDirectoryError: No `resolved.json` there, one of another schema version, or a log is missing or damaged.
         """
         path = Path(path)
         if not (path / "resolved.json").is_file():
             raise RunDirectoryError(f"{path} holds no run (resolved.json is missing)")
+        tree = read_json(path / "resolved.json")
+        if isinstance(tree, dict) and (why := foreign_schema(tree, tree)):
+            raise RunDirectoryError(f"{path}: {why}")
         logs = {name: path / f"{name}.jsonl" for name in LOGS}
         if missing := [str(log) for log in logs.values() if not log.is_file()]:
             raise RunDirectoryError(f"{', '.join(missing)}: missing; {_RESTORE}")
         rows = {name: log.read_bytes().count(b"\n") for name, log in logs.items()}
-        probes = path / "probes.parquet"
-        return cls(path, rows | {PROBES: len(_read_probes(probes)) if probes.exists() else 0}, writer=writer)
+        return cls(path, rows | {PROBES: sum(map(_rows_of, _parts(path)))}, writer=writer)
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -107,7 +113,7 @@ class RunDirectory:
         return tree
 
     def append(self, log: str, row: Mapping[str, Any]) -> None:
-        """Add one row to `metrics`, `decisions` or `evaluations`; NaN becomes null."""
+        """Add one row to a log; NaN becomes null."""
         self.rows[log] += 1
         if not self.writer:
             return
@@ -116,16 +122,21 @@ class RunDirectory:
         with writing(path), path.open("a", encoding="utf-8") as file:
             file.write(line)
 
-    def append_probes(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add a probe's rows; the Parquet file is replaced whole, so a reader never sees half of it."""
+    def append_probes(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add a probe's rows, as a Parquet file of their own.
+
+        Args:
+            name: Of the file; names sort as probes follow one another.
+            rows: What was measured; nothing is written of a probe without any.
+        """
         self.rows[PROBES] += len(rows)
-        if not self.writer:
-            return
-        target = self.path / "probes.parquet"
-        frame = pd.DataFrame(list(rows))
-        if target.exists():
-            frame = pd.concat([_read_probes(target), frame], ignore_index=True)
-        write_parquet(target, frame)
+        if self.writer and rows:
+            write_parquet(self.path / PROBES / f"{name}.parquet", pd.DataFrame(list(rows)))
+
+    def probes(self) -> pd.DataFrame:
+        """Every probe so far, a row a kind of states and statistic, in the order of the run."""
+        parts = [_read_probes(part) for part in _parts(self.path)]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
     def rewind(self, rows: Mapping[str, int]) -> None:
         """Cut every log back to the given number of rows; processes that do not write must wait for the one that does.
@@ -144,13 +155,12 @@ class RunDirectory:
             complete = [line for line in lines if line.endswith(b"\n")]
             if len(lines) != rows[log]:
                 write_atomically(path, b"".join(complete[: rows[log]]))
-        probes = self.path / "probes.parquet"
-        if probes.exists():
-            frame = _read_probes(probes)
-            if rows[PROBES] == 0:
-                probes.unlink()
-            elif len(frame) > rows[PROBES]:
-                write_parquet(probes, frame.iloc[: rows[PROBES]])
+        kept = 0
+        for part in _parts(self.path):
+            kept += _rows_of(part)
+            if kept > rows[PROBES]:
+                part.unlink()
+                (self.path / "traces" / part.name).unlink(missing_ok=True)  # of the same probe
 
     def _check_rows(self, rows: Mapping[str, int]) -> None:
         for log in LOGS:
@@ -162,8 +172,9 @@ class RunDirectory:
                     json.loads(line)
                 except ValueError as error:
                     raise RunDirectoryError(f"{path}:{number}: not a line of JSON ({error}); {_RESTORE}") from error
-        probes = self.path / "probes.parquet"
-        _check_number(probes, len(_read_probes(probes)) if probes.exists() else 0, rows[PROBES])
+        counts = [0, *accumulate(len(_read_probes(part)) for part in _parts(self.path))]
+        within = max(count for count in counts if count <= rows[PROBES])  # a probe of which a part is gone is lost
+        _check_number(self.path / PROBES, within, rows[PROBES])
 
 
 def _check_empty(path: Path) -> None:
@@ -186,9 +197,25 @@ def _check_number(path: Path, found: int, recorded: int) -> None:
         raise RunDirectoryError(f"{path} has {found} rows, the checkpoint recorded {recorded}; {_RESTORE}")
 
 
+def _parts(path: Path) -> list[Path]:
+    """The files of a run's probes, as they were written."""
+    return sorted((path / PROBES).glob("*.parquet"), key=lambda part: (len(part.stem), part.stem))
+
+
 def _read_probes(path: Path) -> pd.DataFrame:
-    try:
+    with _undamaged(path):
         return pd.read_parquet(path)
+
+
+def _rows_of(path: Path) -> int:
+    with _undamaged(path):
+        return parquet.read_metadata(path).num_rows
+
+
+@contextmanager
+def _undamaged(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError) as error:
         raise RunDirectoryError(f"{path} is cut short or damaged ({first_line(error)}); {_RESTORE}") from error
 

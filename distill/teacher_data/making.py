@@ -22,26 +22,29 @@ from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.batching import padding_share
 from ..data.extract import extract_audio
-from ..data.manifest import Utterance, write_manifest
+from ..data.manifest import Utterance, audio_files, write_manifest
 from ..data.reading import Manifest, Purpose, read_for
 from ..evaluation.scoring import TranscriptScore, score_transcripts
 from ..evaluation.transcribe import Progress
 from ..files import write_atomically, writing
 from ..limits import settled
 from ..models import Recognizer
+from ..models.recut import is_recut
 from ..models.vocabulary import Tokens
 from ..normalize import normalizer as find_normalizer
+from ..places import spare
 from ..recipe import Decoding, Filters, Teacher, Transcription
 from ..run.at_work import at_work, refuse_if_at_work
-from ..scoring.loading import load_teacher
+from ..scoring.loading import identity, load_teacher
 from ..teacher import ServedTeacher
 from .confidence import Transcript
 from .filters import dropped_by, measures
-from .job import SKIP, identity, run_job
+from .job import SKIP, run_job
 from .journal import Row
 from .labels import TRANSCRIPT, described
 from .summary import Example, FilterCount, TeacherDataSummary
 
+_WRITTEN = ("summary.json", "dropped.jsonl")
 REFERENCE = "reference"
 """A further field of the manifest: the text that stood there before."""
 
@@ -76,9 +79,9 @@ class TeacherData:
         Raises:
             TeacherDataError: Nothing is kept; the other files are written.
         """
-        dropped = _beside(output, "dropped.jsonl")
+        summarized, dropped = (_beside(output, name) for name in _WRITTEN)
         summary = json.dumps(self.summary.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        write_atomically(_beside(output, "summary.json"), summary + "\n")
+        write_atomically(summarized, summary + "\n")
         for path, utterances in ((dropped, self.dropped), (output, self.kept)):
             if utterances:
                 # Audio inside a data set has no path that a manifest could name.
@@ -158,7 +161,10 @@ def teacher_data(
         padding_share=padding_share(job.seconds, job.batches),
         scores=_scores(judged, normalizer) if normalizer else {},
         n_ids_known=len(known),
-        n_recut=sum(row["token_ids"] != ids for row, ids in zip(known, again, strict=True)),
+        n_recut=sum(
+            is_recut(teacher, row["text"], row["token_ids"], ids, row["finished"]) is True
+            for row, ids in zip(known, again, strict=True)
+        ),
     )
     return TeacherData(kept, tuple(item.utterance for item in judged if item.dropped_by), summary)
 
@@ -204,7 +210,10 @@ def transcribe_manifest(
     refuse_if_at_work(*_marks(output), str(output))
     find_normalizer(normalizer)
     strict = filters.unusable_audio == "fail"
-    data = read_for(Purpose(), manifest, max_seconds=max_seconds, with_audio=strict, remedy=SKIP)
+    data = read_for(Purpose(), manifest, max_seconds=max_seconds, audio="headers" if strict else "unread", remedy=SKIP)
+    read = str(manifest) if isinstance(manifest, str | Path) else None
+    for written in (output, *(_beside(output, name) for name in (*_WRITTEN, "journal.jsonl"))):
+        spare(written, str(output), [("the manifest", read), *audio_files(data.sets[0])])
     if isinstance(teacher, str):
         teacher = Teacher(model=teacher)
     if isinstance(teacher, Teacher):

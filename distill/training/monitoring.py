@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,26 @@ from .setup import Setup
 FIXED, ROUND_TRIP = "fixed_rollouts.json", "round_trip.json"
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a run stands, as every row of its logs says.
+
+    Attributes:
+        step: Training steps so far.
+        visit: Number of the stay in a stage.
+        stage: Name of the stage.
+    """
+
+    step: int
+    visit: int
+    stage: str
+
+    @property
+    def file(self) -> str:
+        """What the files of this place are called; they sort as they were written."""
+        return f"step-{self.step:06d}-visit-{self.visit:03d}"
+
+
 class Monitor:
     """Measures a run at a step and writes what it saw."""
 
@@ -37,12 +58,11 @@ class Monitor:
         recorded = run.path / FIXED
         self._fixed_rollouts = _read_rollouts(recorded) if recorded.exists() else None
 
-    def probe(self, step: int, stage: str, *, record_fixed: bool, trace: bool = False) -> dict[str, overlap.Estimate]:
+    def probe(self, place: Place, *, record_fixed: bool, trace: bool = False) -> dict[str, overlap.Estimate]:
         """Probe on every configured kind of states.
 
         Args:
-            step: Training steps so far.
-            stage: Name of the stage.
+            place: Where the run stands.
             record_fixed: Keep the student's rollouts of this probe as the fixed ones, unless there are some already.
             trace: Also write the positions of the first utterances to `traces/`.
 
@@ -78,12 +98,12 @@ class Monitor:
                 self._teacher_rollouts = result.rollouts
             prefix = "" if states == "student" else f"{states}."
             readings |= {f"{prefix}{name}": estimate for name, estimate in result.readings.items()}
-            rows += probe_rows(result, step, stage)
-            traces += [{"step": step, "stage": stage} | row for row in self._scored(result.traces)]
-        self.run.append_probes(rows)
+            rows += probe_rows(result, place)
+            traces += [asdict(place) | row for row in self._scored(result.traces)]
+        self.run.append_probes(place.file, rows)
         self.observer.probe(rows)
         if traces and self.run.writer:
-            write_parquet(self.run.path / "traces" / f"step-{step:06d}-{stage}.parquet", pd.DataFrame(traces))
+            write_parquet(self.run.path / "traces" / f"{place.file}.parquet", pd.DataFrame(traces))
         return readings
 
     def round_trip(self) -> None:
@@ -111,13 +131,12 @@ class Monitor:
         return traces if config is None else counted(traces, config.normalizer)
 
     def evaluate(
-        self, step: int, stage: str, recognizer: Transcriber, model: str = "student", due: Collection[str] | None = None
+        self, place: Place, recognizer: Transcriber, model: str = "student", due: Collection[str] | None = None
     ) -> list[dict[str, Any]]:
         """Word and character error rates of a model on the evaluation sets, and what it wrote.
 
         Args:
-            step: Training steps so far.
-            stage: Name of the stage.
+            place: Where the run stands.
             recognizer: Who writes.
             model: What files call it.
             due: Names of the sets; None takes all.
@@ -128,13 +147,12 @@ class Monitor:
         rows = []
         for config, utterances in zip(self.setup.recipe.evaluations, self.setup.evaluations, strict=True):
             if due is None or config.name in due:
-                rows.append(self._evaluate(step, stage, recognizer, model, config, utterances))
+                rows.append(self._evaluate(place, recognizer, model, config, utterances))
         return rows
 
     def _evaluate(
         self,
-        step: int,
-        stage: str,
+        place: Place,
         recognizer: Transcriber,
         model: str,
         config: Evaluation,
@@ -150,11 +168,11 @@ class Monitor:
             batch_size=config.batch_size,
             progress=lambda done, total: self.observer.work(f"evaluating {model}{on}", done, total),
         )
-        row = {"step": step, "stage": stage, "set": config.name, "model": model} | result.score.to_dict()
-        self.run.append("evaluations", row)
+        file = f"transcripts/{place.file}-{config.name}-{model}.parquet"
+        row = {**asdict(place), "set": config.name, "model": model} | result.score.to_dict() | {"transcripts": file}
         if self.run.writer:
-            name = f"step-{step:06d}-{stage}-{config.name}-{model}.parquet"
-            write_parquet(self.run.path / "transcripts" / name, pd.DataFrame(result.rows))
+            write_parquet(self.run.path / file, pd.DataFrame(result.rows))
+        self.run.append("evaluations", row)
         self.observer.evaluation(row)
         return row
 
@@ -177,10 +195,10 @@ def probe_decoding(recipe: Recipe) -> Decoding:
     return Decoding(max_new_tokens=max(limits)) if limits else Decoding()
 
 
-def probe_rows(result: StateProbe, step: int, stage: str) -> list[dict[str, Any]]:
-    """Rows of `probes.parquet`: one a statistic, one a bin of the funnel (`funnel.used`, …; value = positions), and how
+def probe_rows(result: StateProbe, place: Place) -> list[dict[str, Any]]:
+    """Rows of `probes/`: one a statistic, one a bin of the funnel (`funnel.used`, …; value = positions), and how
     many of the used positions are of rollouts that did not end (`funnel.used_unfinished`)."""
-    common = {"step": step, "stage": stage, "states": result.states}
+    common = {**asdict(place), "states": result.states}
     rows = [
         common
         | {

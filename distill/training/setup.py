@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
+from overlap.definitions import Ranges
+
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
-from ..data.findings import Finding
+from ..data.findings import Finding, errors, lines_of
 from ..data.manifest import ManifestError, Utterance
 from ..data.reading import DataSets, Purpose, read_sets
 from ..limits import settled, token_limit
@@ -20,8 +22,10 @@ from ..normalize import normalizer
 from ..recipe import Evaluation, Recipe, StageConfig
 from ..recipe.gates import NEEDS_INTERVALS, opens_without_intervals, statistics_read
 from ..recipe.paths import require_files
+from ..recipe.readings import out_of_reach
+from ..run.checkpoint import lost
 from ..scoring.loading import load_student, load_teacher
-from ..scoring.pair import Pair
+from ..scoring.pair import Pair, PairError
 from ..teacher import ServedTeacher
 from .augmentation import Augmentation, AugmentationError
 from .heard import Heard, heard_before
@@ -70,27 +74,32 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     Raises:
         FileNotFoundError, ManifestError, AudioError, AugmentationError, MissingExtraError, ModelError, PairError,
             ServerError: Whatever does not fit, with the remedy.
+        CheckpointError: The weights of the checkpoint cannot be loaded; says where the run can go on.
         UserError: What lies beside a model's weights about its training is damaged.
     """
     require_files(recipe)
+    data = read_sets(_wanted(recipe), max_seconds=recipe.audio.max_seconds, decode=recipe.audio.check == "decode")
+    _check_intervals(recipe, data)
     for section in recipe.evaluations:
         normalizer(section.normalizer)
-    fail = recipe.audio.unusable == "fail"
-    remedy = 'or run without them: unusable = "drop" in [audio]' if fail else ""
-    data = read_sets(_wanted(recipe), max_seconds=recipe.audio.max_seconds, drop=not fail, remedy=remedy)
-    _check_gates(recipe, data)
+    data = data.usable()
 
     augmentations = tuple(
         Augmentation.from_sections(stage.augment, f"stages.{i}.augment") for i, stage in enumerate(recipe.stages)
     )
 
-    student = load_student(recipe.student, recipe.seed, device, weights)
+    student = _student(recipe, device, weights)
     pair = None
     if recipe.teacher:
         k = recipe.support.k
         pair = Pair.from_models(student, load_teacher(recipe.teacher, device, k=k, seed=recipe.seed), k)
+        _check_levels(recipe, pair)
     _check_times(recipe, student, pair)
-    data = data.checked(student, pair and pair.teacher, remedy=remedy)
+    data = data.checked(student, pair and pair.teacher)
+    if recipe.audio.unusable == "fail":
+        data.refuse('or run without them: unusable = "drop" in [audio]')
+    data = data.usable()
+    _check_intervals(recipe, data)
     stages, probe_set, evaluations = _by_section(recipe, data)
     if student.reads != "audio" and any(augmentations):
         first = next(i for i, augmentation in enumerate(augmentations) if augmentation)
@@ -98,8 +107,32 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     cache = AudioCache(max_mib=recipe.audio.cache_mib, max_seconds=recipe.audio.max_seconds)
     recipe = _settled(recipe, stages, evaluations)
     heard = heard_before(recipe, stages, probe_set, evaluations)
-    source, listed = AudioSource(cache), tuple(dict.fromkeys(data.findings))
+    source, listed = AudioSource(cache), data.all_findings
     return Setup(recipe, student, pair, source, stages, augmentations, probe_set, evaluations, heard, listed)
+
+
+def _check_intervals(recipe: Recipe, data: DataSets) -> None:
+    """Refuse a single probed utterance where gates judge by intervals.
+
+    Raises:
+        ManifestError: Names the manifest, how many of its lines were dropped, the gate and the remedy.
+    """
+    if recipe.probe is None or len(_by_section(recipe, data)[1]) != 1:
+        return
+    dropped = lines_of(one for one in errors(data.all_findings) if one.file == recipe.probe.manifest)
+    left = f" left, {dropped} could not be used" if dropped else ""
+    for i, stage in enumerate(recipe.stages):
+        if stage.gate is not None and statistics_read(stage.gate) and not opens_without_intervals(stage.gate):
+            raise ManifestError(f"{recipe.probe.manifest} has one utterance{left}: stages.{i}.gate {NEEDS_INTERVALS}")
+
+
+def _student(recipe: Recipe, device: torch.device | str, weights: Path | None) -> Recognizer:
+    try:
+        return load_student(recipe.student, recipe.seed, device, weights)
+    except (ModelError, OSError) as error:
+        if weights is None:
+            raise
+        raise lost(weights, str(error).rstrip(".")) from error
 
 
 def with_evaluations(recipe: Recipe, sections: Sequence[Evaluation]) -> Recipe:
@@ -140,10 +173,8 @@ def _wanted(recipe: Recipe) -> list[tuple[Purpose, str]]:
     """What the recipe's manifests are for: those of the stages, of the probe if there is one, of the evaluations."""
     wanted = []
     for stage in recipe.stages:
-        learned, kind = (
-            _learns_labels(stage),
-            "supervised training" if stage.type == "sft" else "training on reference states",
-        )
+        learned = _learns_labels(stage)
+        kind = "supervised training" if stage.type == "sft" else "training on reference states"
         needs = f"{kind} (stage {stage.name!r})" if learned else ""
         purpose = Purpose(needs, is_scored=learned, is_learned=learned, is_supervised=stage.type == "sft")
         wanted.append((purpose, stage.manifest))
@@ -161,19 +192,6 @@ def _by_section(
     """The utterances of the stages, of the probe (none without one), and of the evaluations."""
     n, probed = len(recipe.stages), int(recipe.probe is not None)
     return data.sets[:n], data.sets[n] if probed else (), data.sets[n + probed :]
-
-
-def _check_gates(recipe: Recipe, data: DataSets) -> None:
-    """Refuse gates that wait for intervals which a probe of one utterance does not have.
-
-    Raises:
-        ManifestError: There is one.
-    """
-    if recipe.probe is None or len(_by_section(recipe, data)[1]) != 1:
-        return
-    for i, stage in enumerate(recipe.stages):
-        if stage.gate is not None and statistics_read(stage.gate) and not opens_without_intervals(stage.gate):
-            raise ManifestError(f"{recipe.probe.manifest} has one utterance: stages.{i}.gate {NEEDS_INTERVALS}")
 
 
 def _learns_labels(stage: StageConfig) -> bool:
@@ -202,3 +220,15 @@ def _check_times(recipe: Recipe, student: Recognizer, pair: Pair | None) -> None
                 f"student.timestamps is set and stages.{i} ({stage.name!r}) learns from the teacher's text, which has "
                 "no points in time; remove timestamps, or teach them in sft and on-policy stages alone"
             )
+
+
+def _check_levels(recipe: Recipe, pair: Pair) -> None:
+    """Refuse what the recipe alone cannot show: levels beyond what a pair with one vocabulary can read.
+
+    Raises:
+        PairError: No reading can meet a gate's level.
+    """
+    ranges = Ranges(recipe.support.k, one_vocabulary=pair.vocabulary is None)
+    for i, stage in enumerate(recipe.stages):
+        if stage.gate is not None and (beyond := out_of_reach(stage.gate, ranges)):
+            raise PairError(f"stages.{i}.gate: {'; '.join(beyond)} (the two have one vocabulary)")

@@ -19,16 +19,20 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-import pandas as pd
 from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTracker, WandBTracker
 
 from ..extras import require
 from ..progress.observer import Observer, Observers
 from ..recipe import Recipe, TrackerName
-from ..run.run_directory import LOGS, PROBES, RunDirectory, read_json, write_atomically
+from ..run.run_directory import PROBES, RunDirectory, read_json, write_atomically
+from ..teacher.errors import shown
 
+COPIED = ("metrics", "evaluations", PROBES, "decisions")
+"""Logs that trackers get, those of one step in this order."""
 RECORD = "trackers.json"
 """Which runs of trackers are copies of this one, and how many rows of each log they may hold."""
+PLACE = ("step", "visit")
+"""Fields of a row that say where it belongs, and are no measurements."""
 PATIENCE_SECONDS = 60.0
 """How long the end of a run waits for a tracker that is behind."""
 
@@ -76,9 +80,9 @@ def copied(recipe: Recipe, run: RunDirectory, observer: Observer, *, step: int, 
         known = record["rows"].get(name)
         failed = name in record.get("failed", ())  # then what it holds is known, and it lacks the rest
         least = dict.fromkeys(before, 0) if failed else before
-        held = {log: max(known[log], least[log]) if known else 0 for log in (*LOGS, PROBES)}
+        held = {log: max(known[log], least[log]) if known else 0 for log in COPIED}
         if name == "tensorboard" and known:  # forgets what came later, which the others cannot
-            held = {log: sum(row["step"] < step for row in _rows(run, log)) for log in (*LOGS, PROBES)}
+            held = {log: sum(row["step"] < step for row in _rows(run, log)) for log in COPIED}
         record["rows"][name] = held
         copies.append(
             _Copy(name, lambda n=name, new=not known: _tracker(n, recipe, run.path, record["id"], step, new), held, run)
@@ -99,6 +103,8 @@ def copied(recipe: Recipe, run: RunDirectory, observer: Observer, *, step: int, 
 def _tracker(name: str, recipe: Recipe, run: Path, id_: str, step: int, new: bool) -> GeneralTracker:
     """One of accelerate's trackers, started; the same `id_` continues the same run of it."""
     section, config = recipe.tracking, recipe.model_dump(mode="json")
+    if recipe.teacher is not None and recipe.teacher.url is not None:
+        config["teacher"]["url"] = shown(recipe.teacher.url)  # what trackers hold goes elsewhere
     title = section.run_name or recipe.name
     if name == "tensorboard":
         tracker: GeneralTracker = TensorBoardTracker("tensorboard", str(run), purge_step=step)
@@ -212,14 +218,15 @@ def tracked_values(log: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any
     values: dict[str, Any] = {}
     for row in rows:
         if log == "metrics":
-            values |= _numbers("train", {key: value for key, value in row.items() if key != "step"})
+            values |= _numbers("train", {key: value for key, value in row.items() if key not in PLACE})
         elif log == PROBES:
             estimate = {key: row[key] for key in ("value", "low", "high")}
             values |= _numbers(f"probe/{row['states']}/{row['statistic']}", estimate)
         elif log == "decisions":
-            values[f"decisions/{row['stage']}/{row['decision']}"] = f"{row['gate']}: {row['reason']}"
+            said = ": ".join(filter(None, (row["gate"], row.get("outcome"), row["reason"])))
+            values[f"decisions/{row['stage']}/{row['decision']}"] = said
         else:
-            about = {key: value for key, value in row.items() if key != "step"}
+            about = {key: value for key, value in row.items() if key not in PLACE}
             values |= _numbers(f"evaluation/{row['set']}/{row['model']}", about)
     return values
 
@@ -235,7 +242,7 @@ def _numbers(name: str, value: Any) -> dict[str, float]:
 def _lacking(run: RunDirectory, held: Rows) -> list[tuple[str, list[dict[str, Any]]]]:
     """Rows past those that are held, of one log, step and stage each, in the order of their steps."""
     groups: list[tuple[str, list[dict[str, Any]]]] = []
-    for log in ("metrics", "evaluations", PROBES, "decisions"):
+    for log in COPIED:
         rows = _rows(run, log)[held[log] : run.rows[log]]
         together = itertools.groupby(rows, key=lambda row: (row["step"], row["stage"]))
         groups += [(log, list(group)) for _, group in together]
@@ -246,5 +253,4 @@ def _rows(run: RunDirectory, log: str) -> list[dict[str, Any]]:
     if log != PROBES:
         lines = (run.path / f"{log}.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines]
-    path = run.path / f"{PROBES}.parquet"
-    return pd.read_parquet(path).to_dict("records") if path.exists() else []  # pyright: ignore[reportReturnType]
+    return run.probes().to_dict("records")  # pyright: ignore[reportReturnType]

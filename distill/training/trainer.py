@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from accelerate import Accelerator
 
 import overlap
 from overlap.estimates.distributed import gathered
+from overlap.gates import Level
 
 from ..data.sampling import micro_batches, seed_of
 from ..progress.observer import Observer
@@ -22,18 +24,36 @@ from ..recipe.gates import statistics_read
 from ..recipe.readings import evaluation_reading
 from ..run import best, checkpoint
 from ..run.best import Best
-from ..run.checkpoint import TrainingState
+from ..run.checkpoint import Outcome, TrainingState
 from ..run.run_directory import RunDirectory
 from ..run.training_data import TrainingData
 from ..scoring.loading import load_student
 from ..timing import Stopwatch
 from .errors import TrainingError
 from .heard import TrainedOn
-from .monitoring import Monitor, error_rate_read
+from .monitoring import Monitor, Place, error_rate_read
 from .optimization import Optimization, whole_weights
 from .setup import Setup
 from .stage_data import stage_sampler, stage_utterances
 from .stages import Seen, step_metrics, training_step
+
+NO_NUMBERS: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Start:
+    """The weights with which a stay in a stage begins.
+
+    Attributes:
+        started_from: `model` of the recipe, `previous` where the visit before ended, or `entry`: after a fall back
+            those with which the visit that was left had begun.
+        source_visit: The visit that had them; None for the recipe's model.
+        source_step: The training step that they are of.
+    """
+
+    started_from: Literal["model", "previous", "entry"]
+    source_visit: int | None
+    source_step: int | None
 
 
 @dataclass(frozen=True)
@@ -44,9 +64,9 @@ class RunResult:
         path: The run directory.
         model: The last checkpoint, loadable with `from_pretrained`.
         step: Training steps taken.
-        outcome: `finished`, or in words why it ended before its last stage did.
-        aborted: Whether a gate aborted it.
-        stopped: Whether a gate did not open in time, so that it ended before its last stage did.
+        outcome: `finished`; `stopped` where a gate did not open in time, so that it ended before its last stage did; or
+            `aborted`, by a gate.
+        reason: Why, in words.
         best: The weights with the least error rate, where the recipe has them kept.
         best_model: Their folder, loadable likewise.
     """
@@ -54,9 +74,8 @@ class RunResult:
     path: Path
     model: Path
     step: int
-    outcome: str
-    aborted: bool
-    stopped: bool
+    outcome: Outcome
+    reason: str
     best: Best | None = None
     best_model: Path | None = None
 
@@ -70,11 +89,20 @@ class RunResult:
             model,
             state.step,
             state.outcome,
-            state.outcome.startswith("aborted"),
-            state.outcome.startswith("stopped"),
+            state.reason,
             found,
             None if found is None else best.directory(path, found),
         )
+
+    @property
+    def aborted(self) -> bool:
+        """Whether a gate aborted the run."""
+        return self.outcome == "aborted"
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a gate did not open in time."""
+        return self.outcome == "stopped"
 
 
 class Trainer:
@@ -97,7 +125,8 @@ class Trainer:
         self.student.model = accelerator.prepare(self.student.model)
         self._resuming = state.step > 0 or bool(state.entries)
         self._evaluated: dict[str, dict[str, Any]] = {}
-        self._evaluated_at: tuple[int, str] | None = None
+        self._evaluated_at: Place | None = None
+        self._started_from = Start("model", None, None)
 
     def run(self) -> RunResult:
         """Train to the end and say how it ended."""
@@ -121,6 +150,10 @@ class Trainer:
         return self.recipe.stages[self.state.stage]
 
     @property
+    def _place(self) -> Place:
+        return Place(self.state.step, self.state.visit, self.stage.name)
+
+    @property
     def _in_last_stage(self) -> bool:
         return self.state.stage == len(self.recipe.stages) - 1
 
@@ -128,7 +161,7 @@ class Trainer:
         """What is measured once: the teacher, and a student that has been trained before."""
         self.monitor.round_trip()
         if self.setup.teacher is not None:
-            self.monitor.evaluate(0, self.stage.name, self.setup.teacher, model="teacher")
+            self.monitor.evaluate(self._place, self.setup.teacher, model="teacher")
         if not self.recipe.student.from_scratch:
             self._evaluate()
 
@@ -139,6 +172,8 @@ class Trainer:
             left = (self.recipe.total_steps or state.step + stage.steps) - state.step
             state.horizon = max(1, min(stage.steps, left))
             state.entries[str(state.stage)] = state.step
+            if self.directory.rows["visits"] == state.visit:  # a resumed run may have this row
+                self.directory.append("visits", self._begun())
         # One process has the teacher write; the others find its transcripts finished and only read them.
         with self.accelerator.main_process_first():
             self.utterances = stage_utterances(self.setup, state.stage, self.directory, self.observer)
@@ -152,6 +187,11 @@ class Trainer:
         self.observer.stage(stage.name, stage.type, state.step, state.horizon)
         if fresh:
             self._save()
+
+    def _begun(self) -> dict[str, Any]:
+        """The row of `visits.jsonl` of the current stay."""
+        row = {"visit": self.state.visit, "stage": self.stage.name, "type": self.stage.type}
+        return row | {"first_step": self.state.step, **asdict(self._started_from)}
 
     def _reading_due(self) -> bool:
         every = self.recipe.probe.every if self.recipe.probe else self.stage.steps
@@ -169,12 +209,12 @@ class Trainer:
 
         A set is evaluated once at a step of a stage, whether a gate reads it or its turn has come.
         """
-        state, place = self.state, (self.state.step, self.stage.name)
+        state, place = self.state, self._place
         names = [one.name for one in self.recipe.evaluations] if due is None else due
         if self._evaluated_at != place:
             self._evaluated, self._evaluated_at = {}, place
         names = [name for name in names if name not in self._evaluated]
-        rows = self.monitor.evaluate(*place, self.student, due=names)
+        rows = self.monitor.evaluate(place, self.student, due=names)
         self._evaluated |= {row["set"]: row for row in rows}
         if self.recipe.checkpoint.best is None:
             return
@@ -207,7 +247,7 @@ class Trainer:
         """Probe, let the gate read, and log its decision."""
         state, stage = self.state, self.stage
         readings = self.monitor.probe(
-            state.step, stage.name, record_fixed=stage.type != "sft", trace=state.stage_step == 0 or self._spent()
+            self._place, record_fixed=stage.type != "sft", trace=state.stage_step == 0 or self._spent()
         )
         # Processes may differ in the last bit of what they measured, and must not part ways over it.
         readings = gathered(readings | self._error_rates())[0]
@@ -215,32 +255,32 @@ class Trainer:
             decision = overlap.Decision(overlap.Action.stay, "its gate reads from the stage's first step on", "entry")
         else:
             decision = self.gate.read(readings, state.stage_step)
-        self._log(decision.action.value, decision.reason, decision.gate, decision.numbers)
+        self._log(decision.action.value, decision.reason, decision.gate, decision.numbers, decision.levels)
         return decision
 
     def _moved_on(self, decision: overlap.Decision) -> bool:
         """Act on a decision; True when the stage is over."""
         state, action = self.state, decision.action
         if action is overlap.Action.abort:
-            self._finish(f"aborted: {decision.reason}")
+            self._finish("aborted", decision.reason)
         elif action is overlap.Action.fall_back:
             self._fall_back(decision.reason)
         elif action is overlap.Action.advance:
             self._leave_stage()
         elif state.step == self.recipe.total_steps:
-            words = "finished" if self._in_last_stage else "stopped"
-            self._finish(f"{words}: the run's {state.step} steps are spent in stage {self.stage.name!r}")
+            outcome = "finished" if self._in_last_stage else "stopped"
+            self._finish(outcome, f"the run's {state.step} steps are spent in stage {self.stage.name!r}")
         elif self._spent() and self._in_last_stage and not self.gate.can_advance:
-            self._finish(f"finished: the {self.stage.steps} steps of stage {self.stage.name!r} are spent")
+            self._finish("finished", f"the {self.stage.steps} steps of stage {self.stage.name!r} are spent")
         elif self._spent():
             reason = (
                 f"the {self.stage.steps} steps of stage {self.stage.name!r} are spent and its gate has not advanced"
             )
-            self._log("advance" if self.stage.when_exhausted == "advance" else "stop", reason, "exhausted", {})
+            self._log("advance" if self.stage.when_exhausted == "advance" else "stop", reason, "exhausted")
             if self.stage.when_exhausted == "advance":
                 self._leave_stage()
             else:
-                self._finish(f"stopped: {reason}")
+                self._finish("stopped", reason)
         else:
             return False
         return True
@@ -248,12 +288,17 @@ class Trainer:
     def _leave_stage(self) -> None:
         state = self.state
         if self._in_last_stage:
-            self._finish("finished")
+            self._finish("finished", "the last stage is over")
         elif state.step == self.recipe.total_steps:
-            self._finish(f"stopped: the run's {state.step} steps are spent")
+            self._finish("stopped", f"the run's {state.step} steps are spent")
         else:
             self._evaluate()
-            state.stage, state.stage_step, state.gate = state.stage + 1, 0, None
+            self._move_to(state.stage + 1, Start("previous", state.visit, state.step))
+
+    def _move_to(self, stage: int, started_from: Start) -> None:
+        state, self._started_from = self.state, started_from
+        state.stage, state.stage_step, state.gate = stage, 0, None
+        state.visit += 1
 
     def _fall_back(self, reason: str) -> None:
         """Return to the last teacher-data stage with the weights that entered this one."""
@@ -261,24 +306,32 @@ class Trainer:
         earlier = [i for i in range(state.stage) if self.recipe.stages[i].type == "td"]
         if not earlier or state.fallbacks >= self.recipe.max_fallbacks:
             why = "no teacher-data stage to return to" if not earlier else f"{state.fallbacks} fall backs already"
-            self._finish(f"aborted: {reason} ({why})")
+            self._finish("aborted", f"{reason} ({why})")
             return
         self._evaluate()
-        entry = checkpoint.directory(self.directory.path, state.entries[str(state.stage)])
-        source = load_student(self.recipe.student, weights=entry)
+        entry = state.entries[str(state.stage)]
+        source = load_student(self.recipe.student, weights=checkpoint.directory(self.directory.path, entry))
         self.student.generator.load_state_dict(source.generator.state_dict())
-        state.stage, state.stage_step, state.gate = earlier[-1], 0, None
+        self._move_to(earlier[-1], Start("entry", state.visit, entry))
         state.fallbacks += 1
 
-    def _finish(self, outcome: str) -> None:
+    def _finish(self, outcome: Outcome, reason: str) -> None:
         self._evaluate()
-        self.state.outcome = outcome
-        self._log("end", outcome, "run", {})
+        self.state.outcome, self.state.reason = outcome, reason
+        self._log("end", reason, "run", outcome=outcome)
         self._save()
 
-    def _log(self, decision: str, reason: str, gate: str, numbers: Mapping[str, Any]) -> None:
-        row = {"step": self.state.step, "stage": self.stage.name, "stage_step": self.state.stage_step, "gate": gate}
-        row |= {"decision": decision, "reason": reason, "numbers": dict(numbers)}
+    def _log(
+        self,
+        decision: str,
+        reason: str,
+        gate: str,
+        numbers: Mapping[str, Any] = NO_NUMBERS,
+        levels: Sequence[Level] = (),
+        outcome: Outcome | None = None,
+    ) -> None:
+        row = {**asdict(self._place), "stage_step": self.state.stage_step, "gate": gate, "decision": decision}
+        row |= {"outcome": outcome, "reason": reason, "numbers": dict(numbers), "levels": list(map(asdict, levels))}
         self.directory.append("decisions", row)
         self.observer.decision(row)
 
@@ -314,7 +367,7 @@ class Trainer:
             lr = self.optimization.step(update=positions > 0)
         state.step += 1
         state.stage_step += 1
-        row = {"step": state.step, "stage": stage.name, "stage_step": state.stage_step, "loss": loss}
+        row = {**asdict(self._place), "stage_step": state.stage_step, "loss": loss}
         row |= {"n_positions": positions, "gradient_norm": norm, "lr": lr}
         row |= metrics | {"objective": {"name": stage.objective_name} | metrics.get("objective", {})}
         row |= {"seconds": {phase: round(seconds, 4) for phase, seconds in clock.seconds.items()}}

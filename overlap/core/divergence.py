@@ -11,6 +11,9 @@ import math
 import torch
 from torch import Tensor
 
+NEAR = 2e-3
+"""Of the smaller KL, in nats: below it the rounding of float32 probabilities may be more than 1e-4 of it."""
+
 
 def log_softmax(logits: Tensor, admissible: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
     """Log-probabilities of logits, normalized over the admissible tokens.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from overlap.core.buffers import Scratch
 from overlap.core.chunking import slices
-from overlap.core.head_rules import after_the_layer
+from overlap.core.head_rules import after_the_layer, before_the_layer
 from overlap.core.layouts import plain_parameter
 from overlap.errors import UserError
 
@@ -75,14 +75,22 @@ class Head:
         decoder.
 
         Raises:
-            UserError: if the model has no output layer, one that is not linear, or a key in its configuration that
-                looks as if it changed the logits while its class is not known.
+            UserError: if the model has no output layer, one that is not linear, one that takes something else than
+                the last hidden states (BERT's and its relatives' heads transform them first), or a key in its
+                configuration that looks as if it changed the logits while its class is not known.
         """
         layer = model.get_output_embeddings()
         if not isinstance(layer, nn.Linear):
             raise UserError(
                 f"head: expected a model whose get_output_embeddings() is torch.nn.Linear, received "
                 f"{type(model).__name__} with {type(layer).__name__}; pass overlap.Head(weight, bias, …)"
+            )
+        between = before_the_layer(model, layer)
+        if between:
+            raise UserError(
+                f"head: the output layer of {type(model).__name__} does not take its last hidden states: they go "
+                f"through {', '.join(between[:3])}{' …' if len(between) > 3 else ''} first; give its logits to "
+                "overlap.measure, or overlap.Head(weight, bias) and the hidden states that come out of that"
             )
         head = cls.from_layer(layer, "head")
         scale, softcap = after_the_layer(model)

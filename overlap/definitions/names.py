@@ -1,6 +1,8 @@
 """Names of statistics as gates, recipes and tables take them."""
 
 import difflib
+from collections.abc import Mapping
+from typing import Any
 
 from overlap.definitions.others import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS
 from overlap.definitions.tokens import TOKEN_STATISTICS
@@ -34,6 +36,35 @@ def canonical(name: str) -> str:
     return f"{before}{_BY_ALIAS.get(base.lower(), base)}{behind}"
 
 
+def statistic_of(name: str) -> str:
+    """The statistic alone, without states before it and an end of a bound behind it, under its canonical name.
+
+    Example:
+        >>> statistic_of("fixed.vuss.lower"), statistic_of("own.dev.error_rate")
+        ('union_size', 'own.dev.error_rate')
+    """
+    return name if name.startswith(OWN) else _parts(canonical(name))[1]
+
+
+def by_canonical_name(values: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """A mapping from statistics, however they are named, under their canonical names and in its order.
+
+    Args:
+        values: by name, as in `canonical`.
+        what: says in an error which mapping it is.
+
+    Raises:
+        UserError: if two of the names are one statistic; names both.
+    """
+    spelled: dict[str, str] = {}
+    for name in values:
+        one = canonical(name)
+        if one in spelled:
+            raise UserError(f'{what}: "{spelled[one]}" and "{name}" are one statistic, {one}; give it once')
+        spelled[one] = name
+    return {one: values[name] for one, name in spelled.items()}
+
+
 def checked(name: str) -> str:
     """The canonical name of a statistic that exists.
 
@@ -57,6 +88,23 @@ def checked(name: str) -> str:
             "in what the gate reads"
         )
     return found
+
+
+def states_of(name: str) -> tuple[str | None, str]:
+    """On whose states a reading was taken, and the name of the statistic without them.
+
+    Args:
+        name: as gates read it; without states before it, it is on the student's own. A number that a user brings is on
+            none.
+
+    Example:
+        >>> states_of("union_size"), states_of("fixed.forward_kl.lower"), states_of("own.dev.error_rate")
+        (('student', 'union_size'), ('fixed', 'forward_kl.lower'), (None, 'own.dev.error_rate'))
+    """
+    if name.startswith(OWN):
+        return None, name
+    before, base, behind = _parts(name)
+    return before.rstrip(".") or "student", f"{base}{behind}"
 
 
 def _parts(name: str) -> tuple[str, str, str]:

@@ -15,9 +15,9 @@ Save ``gate.state_dict()`` with a checkpoint; ``load_state_dict`` refuses the st
 
 from overlap.gates.collapse import Collapse
 from overlap.gates.combine import AllOf, AnyOf
-from overlap.gates.decision import Action, Decision, Gate
+from overlap.gates.decision import Action, Decision, Gate, Level
 from overlap.gates.plateau import Plateau
 from overlap.gates.steps import FixedSteps
 from overlap.gates.threshold import Threshold
 
-__all__ = ["Action", "AllOf", "AnyOf", "Collapse", "Decision", "FixedSteps", "Gate", "Plateau", "Threshold"]
+__all__ = ["Action", "AllOf", "AnyOf", "Collapse", "Decision", "FixedSteps", "Gate", "Level", "Plateau", "Threshold"]

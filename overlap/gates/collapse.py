@@ -1,12 +1,23 @@
 """The gate that pulls the cord."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from overlap.definitions import checked
+from overlap.definitions import by_canonical_name, checked
 from overlap.errors import UserError
-from overlap.gates.decision import Action, Decision, Gate, Reading, Readings, check_settings, check_step, count
+from overlap.gates.decision import (
+    Action,
+    Decision,
+    Gate,
+    Level,
+    Reading,
+    Readings,
+    check_settings,
+    check_step,
+    count,
+    level,
+)
 
 Limits = tuple[float | None, float | None]
 
@@ -20,7 +31,8 @@ class Collapse(Gate):
     none is out resets it; one in which nothing can be judged leaves it. What cannot be judged is named in the reason.
 
     Attributes:
-        limits: (lowest, highest) healthy value by statistic (named as in `Threshold`), None for an open side.
+        limits: (lowest, highest) healthy value by statistic (named as in `Threshold`, each once), None for an open
+            side.
         patience: consecutive readings before the gate acts.
         action: ``"fall_back"`` or ``"abort"``.
         on: ``"bound"`` of the interval, or the ``"value"``.
@@ -40,7 +52,10 @@ class Collapse(Gate):
         self.action = Action(self.action)
         if not self.limits:
             raise UserError("limits: expected at least one statistic with its (low, high), received none")
-        self.limits = {checked(statistic): limits for statistic, limits in self.limits.items()}
+        for statistic in self.limits:
+            checked(statistic)
+        named = by_canonical_name(self.limits, "limits")
+        self.limits = {statistic: _pair(statistic, limits) for statistic, limits in named.items()}
         for statistic, (low, high) in self.limits.items():
             if low is None and high is None:
                 raise UserError(f"limits: {statistic} has neither a low nor a high limit; give one or leave it out")
@@ -80,8 +95,19 @@ class Collapse(Gate):
                 for reading in readings
             },
         }
-        acts = bool(out) and self.streak >= self.patience
-        return Decision(Action(self.action) if acts else Action.stay, reason, self.name, numbers)
+        action = Action(self.action) if out and self.streak >= self.patience else Action.stay
+        levels = tuple(level for reading in readings for level in self._held_against(reading))
+        return Decision(action, reason, self.name, numbers, levels)
+
+    def _held_against(self, reading: Reading) -> Iterator[Level]:
+        """The limits of a statistic, each with the far end of the interval, which alone shows that one is left."""
+        low, high = self.limits[reading.statistic]
+        if low is not None:
+            bound = None if reading.problem else reading.bound("high", self.on)
+            yield Level.from_reading(reading.statistic, "lowest", low, bound, bound is not None and bound >= low)
+        if high is not None:
+            bound = None if reading.problem else reading.bound("low", self.on)
+            yield Level.from_reading(reading.statistic, "highest", high, bound, bound is not None and bound <= high)
 
     def _outside(self, reading: Reading) -> str:
         """How a statistic is out of its limits, empty when it may be within."""
@@ -91,3 +117,10 @@ class Collapse(Gate):
         if high is not None and reading.bound("low", self.on) > high:
             return f"above {high:g}"
         return ""
+
+
+def _pair(statistic: str, limits: object) -> Limits:
+    if not isinstance(limits, tuple | list) or len(limits) != 2:
+        raise UserError(f"limits: {statistic} expects (low, high), received {limits!r}")
+    low, high = (None if end is None else level(end, f"limits: {statistic}") for end in limits)
+    return low, high

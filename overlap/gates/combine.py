@@ -48,7 +48,8 @@ class _Combination(Gate):
             {"gate": decision.gate, "decision": str(decision.action), "numbers": decision.numbers}
             for decision in decisions
         ]
-        return Decision(action, reason, self.name, {"step": step, "members": members})
+        levels = tuple(level for decision in decisions for level in decision.levels)
+        return Decision(action, reason, self.name, {"step": step, "members": members}, levels)
 
     @abstractmethod
     def _advances(self, votes: list[bool]) -> bool: ...

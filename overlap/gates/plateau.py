@@ -5,7 +5,18 @@ from typing import ClassVar, Literal
 
 from overlap.definitions import checked
 from overlap.errors import UserError
-from overlap.gates.decision import Action, Decision, Gate, Readings, check_settings, check_step, count, too_early
+from overlap.gates.decision import (
+    Action,
+    Decision,
+    Gate,
+    Level,
+    Readings,
+    check_settings,
+    check_step,
+    count,
+    level,
+    too_early,
+)
 
 
 @dataclass
@@ -42,8 +53,7 @@ class Plateau(Gate):
         check_settings(on=self.on, patience=self.patience, min_steps=self.min_steps)
         if self.mode not in ("max", "min"):
             raise UserError(f'mode: expected "max" or "min", received {self.mode!r}')
-        if not self.min_delta >= 0:
-            raise UserError(f"min_delta: expected a number of at least 0, received {self.min_delta!r}")
+        self.min_delta = level(self.min_delta, "min_delta", least=0)
 
     @property
     def name(self) -> str:
@@ -56,16 +66,15 @@ class Plateau(Gate):
         reading = self._look_up(summary, self.statistic, self.on)
         numbers = {"step": step, "min_delta": self.min_delta, **reading.numbers()}
         if reading.estimate is None or reading.problem:
-            return Decision(
-                Action.stay, reading.problem, self.name, {**numbers, "best": self.best, "since": self.since}
-            )
+            numbers |= {"best": self.best, "since": self.since}
+            return Decision(Action.stay, reading.problem, self.name, numbers, self._held_against(None, False))
         sign = 1.0 if self.mode == "max" else -1.0
         bound = reading.bound("low" if self.mode == "max" else "high", self.on)
-        mark = self.best
+        mark, improves = self.best, False
         if mark is None:
             self.best, self.since, verdict = reading.estimate.value, 0, "is the first mark"
         elif sign * (bound - mark) > self.min_delta:
-            self.best, self.since = reading.estimate.value, 0
+            self.best, self.since, improves = reading.estimate.value, 0, True
             verdict = f"improves on {mark:.5g} by more than {self.min_delta:g}"
         else:
             self.since += 1
@@ -74,4 +83,8 @@ class Plateau(Gate):
         done = self.since >= self.patience
         reason += too_early(step, self.min_steps) if done else ""
         action = Action.advance if done and step >= self.min_steps else Action.stay
-        return Decision(action, reason, self.name, {**numbers, "best": self.best, "since": self.since})
+        numbers |= {"best": self.best, "since": self.since}
+        return Decision(action, reason, self.name, numbers, self._held_against(bound, improves))
+
+    def _held_against(self, bound: float | None, improves: bool) -> tuple[Level, ...]:
+        return () if self.best is None else (Level.from_reading(self.statistic, "best", self.best, bound, improves),)

@@ -5,7 +5,18 @@ from typing import ClassVar, Literal
 
 from overlap.definitions import checked
 from overlap.errors import UserError
-from overlap.gates.decision import Action, Decision, Gate, Readings, check_settings, check_step, count, too_early
+from overlap.gates.decision import (
+    Action,
+    Decision,
+    Gate,
+    Level,
+    Readings,
+    check_settings,
+    check_step,
+    count,
+    level,
+    too_early,
+)
 
 
 @dataclass
@@ -19,7 +30,7 @@ class Threshold(Gate):
 
     Attributes:
         statistic: name in the summary, its alias, or ``own.`` and a name for a number of your own.
-        at_least: the level to reach from below; exactly one of the two must be given.
+        at_least: the level to reach from below, finite; exactly one of the two must be given.
         at_most: the level to reach from above.
         on: ``"bound"`` of the interval, or the ``"value"``.
         patience: readings that must meet the level.
@@ -41,10 +52,17 @@ class Threshold(Gate):
         self.statistic = checked(self.statistic)
         check_settings(on=self.on, patience=self.patience, min_steps=self.min_steps)
         if (self.at_least is None) == (self.at_most is None):
-            raise UserError(
-                f"threshold on {self.statistic}: expected exactly one of at_least and at_most, received "
-                f"at_least={self.at_least} and at_most={self.at_most}; for a corridor combine two with AllOf"
+            received = (
+                "neither"
+                if self.at_least is None
+                else f"at_least={self.at_least} and at_most={self.at_most}; for a corridor combine two with AllOf"
             )
+            raise UserError(
+                f"threshold on {self.statistic}: expected exactly one of at_least and at_most, received {received}"
+            )
+        for name in ("at_least", "at_most", "release"):
+            if getattr(self, name) is not None:
+                setattr(self, name, level(getattr(self, name), f"threshold on {self.statistic}: {name}"))
         if self.release is not None and (self.release > self._level if self._rising else self.release < self._level):
             raise UserError(
                 f"threshold on {self.statistic}: expected release {'at most' if self._rising else 'at least'} "
@@ -62,9 +80,9 @@ class Threshold(Gate):
 
     @property
     def _level(self) -> float:
-        level = self.at_least if self.at_least is not None else self.at_most
-        assert level is not None
-        return level
+        found = self.at_least if self.at_least is not None else self.at_most
+        assert found is not None
+        return found
 
     def read(self, summary: Readings, step: int) -> Decision:
         """Compare the interval's end with the level; see the class."""
@@ -72,7 +90,8 @@ class Threshold(Gate):
         reading = self._look_up(summary, self.statistic, self.on)
         numbers = {"step": step, "at_least": self.at_least, "at_most": self.at_most, **reading.numbers()}
         if reading.problem:
-            return Decision(Action.stay, reading.problem, self.name, {**numbers, "bound": None, "streak": self.streak})
+            numbers |= {"bound": None, "streak": self.streak}
+            return Decision(Action.stay, reading.problem, self.name, numbers, self._held_against(None))
         bound = reading.bound("low" if self._rising else "high", self.on)
         if self._reaches(bound, self._level):
             self.streak += 1
@@ -82,12 +101,18 @@ class Threshold(Gate):
         else:
             self.streak = 0
             verdict = "misses"
-        level = f"at {'least' if self._rising else 'most'} {self._level:g}"
-        reason = f"{reading.words()} {verdict} {level} ({count(self.streak, self.patience)})"
+        wanted = f"at {'least' if self._rising else 'most'} {self._level:g}"
+        reason = f"{reading.words()} {verdict} {wanted} ({count(self.streak, self.patience)})"
         done = self.streak >= self.patience
         reason += too_early(step, self.min_steps) if done else ""
         action = Action.advance if done and step >= self.min_steps else Action.stay
-        return Decision(action, reason, self.name, {**numbers, "bound": bound, "streak": self.streak})
+        numbers |= {"bound": bound, "streak": self.streak}
+        return Decision(action, reason, self.name, numbers, self._held_against(bound))
 
-    def _reaches(self, bound: float, level: float) -> bool:
-        return bound >= level if self._rising else bound <= level
+    def _held_against(self, bound: float | None) -> tuple[Level]:
+        meets = bound is not None and self._reaches(bound, self._level)
+        side = "at_least" if self._rising else "at_most"
+        return (Level.from_reading(self.statistic, side, self._level, bound, meets),)
+
+    def _reaches(self, bound: float, mark: float) -> bool:
+        return bound >= mark if self._rising else bound <= mark

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from overlap.core import chunking
 from overlap.core.buffers import Scratch
+from overlap.core.divergence import NEAR
 from overlap.core.topk_kernel import block_maxima
 from overlap.statistics import full_vocabulary_gpu
 from overlap.statistics.full_vocabulary_float64 import exact_columns
@@ -28,9 +29,6 @@ from overlap.vocab.vocab_pair import Side, VocabularyPair
 
 _LN_2 = math.log(2.0)
 _LEAST_MASS = 1e-10
-NEAR = 2e-3
-"""Of the smaller KL, in nats: below it the rounding of float32 probabilities may be more than 1e-4 of it."""
-
 Columns = dict[str, Tensor]
 
 
@@ -97,7 +95,11 @@ def _float(scores: Tensor, name: str, scratch: Scratch) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class _Powers:
-    """2^bits and their sums ``[n]``; ``bits``, the scores' distance from the best one over ln 2, are at most zero."""
+    """2^bits and their sums ``[n]``; ``bits``, the scores' distance from the best one over ln 2, are at most zero.
+
+    At `overlap.statistics.full_vocabulary_gpu.FLOOR` and below a value is exactly zero: however far down a mask puts a
+    score, it weighs nothing.
+    """
 
     bits: Tensor
     values: Tensor
@@ -117,7 +119,8 @@ def _powers(
     bits = torch.sub(scores, peak, out=scratch(f"{name} bits", *scores.shape)).mul_(1 / (temperature * _LN_2))
     if side.blocked.numel():
         bits.index_fill_(1, side.blocked, full_vocabulary_gpu.FLOOR)
-    values = torch.clamp(bits, min=full_vocabulary_gpu.FLOOR, out=scratch(f"{name} values", *scores.shape)).exp2_()
+    out = scratch(f"{name} values", *scores.shape)
+    values = torch.threshold(bits, full_vocabulary_gpu.FLOOR, -torch.inf, out=out).exp2_()
     weighted = torch.mul(values, bits, out=scratch("product", *scores.shape)).sum(-1)
     return _Powers(bits, values, values.sum(-1)), weighted
 
@@ -166,7 +169,7 @@ def _sums(
         largest = torch.maximum(p, q, out=teacher.bits)
         variation = largest.sum(-1).sub_(z)
         middle = torch.lerp(p, q, 0.5, out=student.bits)
-        middle_bits = largest.div_(middle).log2_().mul_(middle).sum(-1)
+        middle_bits = largest.div_(middle).log2_().mul_(middle).nansum(-1)  # 0/0: a token that neither has
         found = torch.stack([_LN_2 * reverse, _LN_2 * forward, _LN_2 * (middle_bits - smallest / 2), variation])
         if close is not None:
             found[:, rows] = close

@@ -12,7 +12,7 @@ from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.group_sums import Groups, GroupSums
 from overlap.estimates.summary import OverlapSummary
 from overlap.statistics.chunk import Setting
-from overlap.statistics.plan import Measurement, Rows, of_logits
+from overlap.statistics.plan import Measurement, Rows, Watch, of_logits
 from overlap.vocab.vocabulary_map import VocabularyMap
 
 TOP_P = 0.95
@@ -75,11 +75,11 @@ class TokenStatistics:
 
     @classmethod
     def from_measurement(
-        cls, measurement: Measurement, portions: Iterable[tuple[Tensor, Rows]]
+        cls, measurement: Measurement, portions: Iterable[tuple[Tensor, Rows]], watch: Watch | None = None
     ) -> dict[Setting, "TokenStatistics"]:
         """Run a measurement, see `Measurement.run`: statistics by (k, temperature)."""
         sides = measurement.pair
-        width, same = max(sides.student.n_admissible, sides.teacher.n_admissible), sides.map is None
+        width, same = max(sides.student.n_admissible, sides.teacher.n_admissible), sides.one_vocabulary
         return {
             (k, temperature): cls(
                 **columns,
@@ -87,9 +87,9 @@ class TokenStatistics:
                 temperature=temperature,
                 top_p=measurement.top_p,
                 mask=measurement.mask,
-                ranges=Ranges(k, width, same),
+                ranges=Ranges(k, width, same, _full(columns, k, measurement.mask)),
             )
-            for (k, temperature), columns in measurement.run(portions).items()
+            for (k, temperature), columns in measurement.run(portions, watch).items()
         }
 
     def values(self) -> dict[str, Tensor]:
@@ -135,6 +135,11 @@ class TokenStatistics:
             draws=draws,
             seed=seed,
         )
+
+
+def _full(columns: dict[str, Tensor], k: int, mask: Tensor) -> bool:
+    """Whether both sets have k tokens wherever they were measured."""
+    return all(bool((columns[name][mask] == k).all()) for name in ("student_size", "teacher_size"))
 
 
 def measure(

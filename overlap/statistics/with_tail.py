@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from overlap.core import chunking
-from overlap.core.divergence import kl_divergence
-from overlap.statistics.full_vocabulary import NEAR
+from overlap.core.divergence import NEAR, kl_divergence
 from overlap.vocab.vocab_pair import Side
 
 _ROUNDING = 1e-7
@@ -63,11 +62,15 @@ def kl_with_tail(
     doubtful = (~(moved <= _TOLERATED * (kl + _LEAST)) | kl.isinf()) & ~(none[0] & none[1])
     for part in chunking.parts_of(int(doubtful.sum()), max(side.size for side in sides), chunking.ROW_ELEMENTS):
         rows = doubtful.nonzero()[:, 0][part]
-        summed = [
-            _outside(s[rows], i[rows], valid[rows], side, temperature) - z[rows]
-            for s, i, side, z in zip(scores, ids, sides, log_z, strict=True)
-        ]
-        kl[rows] = _kl([log[rows] for log in log_p], summed, valid[rows])
+        logs, rests = [], []
+        for s, i, side, log, z in zip(scores, ids, sides, log_p, log_z, strict=True):
+            rest = _outside(s[rows], i[rows], valid[rows], side, temperature) - z[rows]
+            inside = log[rows].masked_fill(~valid[rows], -torch.inf)
+            # The rest carries a rounding that log z does not: divided by their own sum the two add up to 1 again.
+            total = torch.logaddexp(inside.logsumexp(-1), rest)
+            logs.append(inside - total[:, None])
+            rests.append(rest - total)
+        kl[rows] = _kl(logs, rests, valid[rows])
     return kl
 
 

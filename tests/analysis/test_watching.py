@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from analysis import load
+from analysis import gate_readings, load
 from analysis.inference import contrast
 from analysis.watching import picture, run_state, watch
 from analysis.watching.plots import bar, columns, sparkline
 from analysis.watching.view import duration
-from tests.analysis.conftest import write_transcripts
+from tests.analysis.conftest import visit_row, write_transcripts
 
 
 def shown(path, width=80, height=23, later=0.0) -> str:
@@ -103,7 +103,7 @@ def test_names_of_stages_are_apart_without_color_and_stand_where_they_begin(goin
 
 def test_a_run_that_grows_is_read_again_with_its_last_line_half_written(going):
     assert run_state(going).step == 100
-    row = {"step": 101, "stage": "teacher data", "stage_step": 51, "loss": 0.5, "seconds": {"student": 2.0}}
+    row = {"step": 101, "visit": 1, "stage": "teacher data", "stage_step": 51, "loss": 0.5, "seconds": {"student": 2.0}}
     with (going / "metrics.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n" + json.dumps(row)[:20])
     state = run_state(going)
@@ -137,7 +137,8 @@ def test_an_ended_and_an_aborted_run_say_so(ended, tmp_path):
     assert "STALLED" not in text
     assert "100 of at most 100" in text
     aborted = shutil.copytree(ended, tmp_path / "aborted")
-    rewrite(aborted / "decisions.jsonl", lambda r: r | ({"reason": "aborted: why"} if r["decision"] == "end" else {}))
+    end = {"outcome": "aborted", "reason": "why"}
+    rewrite(aborted / "decisions.jsonl", lambda r: r | (end if r["decision"] == "end" else {}))
     assert shown(aborted).splitlines()[1] == "aborted: why"
     assert run_state(aborted).aborted
 
@@ -149,6 +150,8 @@ def test_after_a_fall_back_the_run_is_in_teacher_data_again(make_run):
     for stage in resolved["recipe"]["stages"]:
         stage["steps"] = 200
     (path / "resolved.json").write_text(json.dumps(resolved))
+    with (path / "visits.jsonl").open("a") as file:
+        file.write(json.dumps(visit_row(3, "teacher data", "td", 150, "entry", 100)) + "\n")
     state = run_state(path)
     assert (state.stage_name, state.stage_step, state.step) == ("teacher data", 0, 150)
 
@@ -163,8 +166,26 @@ def test_a_gate_that_holds_limits_shows_them_with_the_numbers(going):
     assert "fixed.top1_agreement – –, limits 0.4 to 1, n = 0/80" in text
 
 
+def test_a_side_that_a_gate_leaves_open_is_not_shown(going):
+    held = {"value": 0.64, "low": 0.61, "high": 0.67, "n_positions": 1200, "n_groups": 80}
+    numbers = {"repetition": held | {"limits": [None, 3.0]}, "top1_agreement": held | {"limits": [0.4, None]}}
+    levels = [
+        {"statistic": name, "states": "student", "side": side, "level": level, "bound": bound, "meets": True}
+        for name, side, level, bound in (("repetition", "highest", 3.0, 0.61), ("top1_agreement", "lowest", 0.4, 0.67))
+    ]
+    rewrite(going / "decisions.jsonl", lambda row: row | {"numbers": {"statistics": numbers}, "levels": levels})
+    text = shown(going)
+    assert "repetition 0.640 [0.610, 0.670], limit at most 3, n = 1,200/80" in text
+    assert "top1_agreement 0.640 [0.610, 0.670], limit at least 0.4, n = 1,200/80" in text
+    levels = gate_readings(load(going))
+    assert set(zip(levels["statistic"], levels["side"], strict=True)) == {
+        ("repetition", "highest"),
+        ("top1_agreement", "lowest"),
+    }
+
+
 def test_a_run_without_probes_gates_and_evaluations_and_one_that_has_not_begun(going):
-    (going / "probes.parquet").unlink()
+    (going / "probes/all.parquet").unlink()
     (going / "decisions.jsonl").write_text("")
     (going / "evaluations.jsonl").write_text("")
     text = shown(going)
@@ -175,7 +196,7 @@ def test_a_run_without_probes_gates_and_evaluations_and_one_that_has_not_begun(g
 
 
 def test_overlap_of_steps_stands_in_for_that_of_probes(going):
-    (going / "probes.parquet").unlink()
+    (going / "probes/all.parquet").unlink()
     rewrite(going / "metrics.jsonl", lambda row: row | {"overlap": {"union_size": 10.0 + row["step"]}})
     assert re.search(r"VUSS +[▁-█]+  11\.00 → 110\.00", shown(going))
 
@@ -246,8 +267,9 @@ def test_a_terminal_is_followed_until_the_run_ends_and_an_interruption_is_no_err
     monkeypatch.setattr("time.sleep", nap)
     assert watch(going, every=0.5, console=console).outcome is None
     assert naps == [0.5] * 3
-    end = {"step": 101, "stage": "teacher data", "stage_step": 51, "gate": "run", "decision": "end"}
-    line = json.dumps(end | {"reason": "finished", "numbers": {}}) + "\n"
+    end = {"step": 101, "visit": 1, "stage": "teacher data", "stage_step": 51, "gate": "run", "decision": "end"}
+    end |= {"outcome": "finished", "reason": "", "numbers": {}, "levels": []}
+    line = json.dumps(end) + "\n"
     log = going / "decisions.jsonl"
     monkeypatch.setattr("time.sleep", lambda _: log.write_text(log.read_text() + line))
     assert watch(going, console=console).outcome == "finished"

@@ -65,7 +65,7 @@ def test_the_longest_names_name_files(mini, tmp_path):
     mini["evaluation"]["name"] = name
     result = train(Recipe.model_validate(mini), tmp_path / "run")
     assert [path.name for path in (result.path / "transcripts").glob("*student*")] == [
-        f"step-000001-{name}-{name}-student.parquet"
+        f"step-000001-visit-000-{name}-student.parquet"
     ]
 
 

@@ -53,4 +53,4 @@ def test_a_demo_killed_at_random_ends_as_an_undisturbed_one(tmp_path):
     assert last_weights(killed) == last_weights(whole)
     for log in ("metrics", "decisions", "evaluations"):
         assert rows(killed, log) == rows(whole, log)
-    pd.testing.assert_frame_equal(pd.read_parquet(killed / "probes.parquet"), pd.read_parquet(whole / "probes.parquet"))
+    pd.testing.assert_frame_equal(pd.read_parquet(killed / "probes"), pd.read_parquet(whole / "probes"))

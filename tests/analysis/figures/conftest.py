@@ -22,7 +22,7 @@ TEXTS = {
     "u8": ("call five two", "call five two"),
     "u9": ("six two", "six two"),
 }
-MOMENTS = ((0, "base"), (100, "base"), (200, "teacher data"), (300, "on-policy"))
+MOMENTS = ((0, 0, "base"), (100, 0, "base"), (200, 1, "teacher data"), (300, 2, "on-policy"))
 K = 4
 
 
@@ -35,7 +35,11 @@ def tokens_of(text):
     return [*tokens, "<|end|>"]
 
 
-def trace(step, stage, states, name, generator, progress):
+def spelled(tokens):
+    return [None if token.startswith("<|") else token.replace("Ġ", " ").encode() for token in tokens]
+
+
+def trace(step, visit, stage, states, name, generator, progress):
     text, reference = TEXTS[name]
     tokens = tokens_of(text)
     n = len(tokens)
@@ -58,6 +62,7 @@ def trace(step, stage, states, name, generator, progress):
     }
     return {
         "step": step,
+        "visit": visit,
         "stage": stage,
         "id": name,
         "states": states,
@@ -69,8 +74,10 @@ def trace(step, stage, states, name, generator, progress):
         "used": used,
         "token_ids": [1000 + position for position in range(n)],
         "tokens": tokens,
+        "token_bytes": spelled(tokens),
         "union_ids": unions,
         "union_tokens": [[f"Ġt{i}" for i in ids] for ids in unions],
+        "union_bytes": [[f" t{i}".encode() for i in ids] for ids in unions],
         "student_logprobs": [pair[0] for pair in logs],
         "teacher_logprobs": [pair[1] for pair in logs],
         "in_student": [student for student, _ in members],
@@ -82,15 +89,15 @@ def trace(step, stage, states, name, generator, progress):
 def write_full_run(path):
     """A straight run with traces, a funnel that is not trivial, and gates that say what they read."""
     write_run(path)
-    probes = pd.read_parquet(path / "probes.parquet")
+    probes = pd.read_parquet(path / "probes/all.parquet")
     lost = probes.loc[probes["statistic"] == "funnel.used"].assign(statistic="funnel.truncated", value=5.0)
     lost = lost.loc[lost["step"] != 0]
-    pd.concat([probes, lost], ignore_index=True).to_parquet(path / "probes.parquet", index=False)
+    pd.concat([probes, lost], ignore_index=True).to_parquet(path / "probes/all.parquet", index=False)
     generator = np.random.default_rng(0)
     (path / "traces").mkdir()
-    for number, (step, stage) in enumerate(MOMENTS):
+    for number, (step, visit, stage) in enumerate(MOMENTS):
         rows = [
-            trace(step, stage, states, name, generator, 0.2 + 0.2 * number)
+            trace(step, visit, stage, states, name, generator, 0.2 + 0.2 * number)
             for states in ("student", "teacher")
             for name in TEXTS
         ]
@@ -99,10 +106,15 @@ def write_full_run(path):
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     for row in rows[3:6]:
         bound = {100: 0.51, 150: 0.52, 200: 0.56}[row["step"]]
-        row |= {"gate": "threshold(top1_agreement)", "numbers": {"at_least": 0.55, "at_most": None, "bound": bound}}
+        level = {"statistic": "top1_agreement", "states": "student", "side": "at_least", "level": 0.55}
+        level |= {"bound": bound, "meets": bound >= 0.55}
+        row |= {"gate": "threshold(top1_agreement)", "levels": [level]}
     for row in rows[6:9]:
-        limits = {"top1_agreement": {"low": 0.5, "high": 0.6, "limits": [0.525, 1.1]}}
-        row |= {"gate": "collapse(top1_agreement)", "numbers": {"statistics": limits}}
+        levels = [
+            {"statistic": "top1_agreement", "states": "student", "side": side, "level": limit, "bound": bound}
+            for side, limit, bound in (("lowest", 0.525, 0.6), ("highest", 1.1, 0.5))
+        ]
+        row |= {"gate": "collapse(top1_agreement)", "levels": [level | {"meets": True} for level in levels]}
     log.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
@@ -118,5 +130,5 @@ def begun(tmp_path_factory):
     path = write_run(tmp_path_factory.mktemp("figures") / "begun")
     for log in ("decisions", "evaluations", "metrics"):
         (path / f"{log}.jsonl").write_text("")
-    (path / "probes.parquet").unlink()
+    (path / "probes/all.parquet").unlink()
     return load(path)

@@ -190,6 +190,7 @@ def test_color_is_membership_and_strength_probability(full):
         "token_ids": [7],
         "union_ids": [[7, 8, 9]],
         "union_tokens": [["Ġa", "Ġb", "Ġc"]],
+        "union_bytes": [[b" a", b" b", b" c"]],
         "student_logprobs": [np.log([0.5, 0.3, 1e-7])],
         "teacher_logprobs": [np.log([0.9, 1e-7, 1e-7])],
         "in_student": [[True, True, False]],

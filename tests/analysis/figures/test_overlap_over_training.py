@@ -165,9 +165,9 @@ def test_what_was_not_measured_is_said(make_run):
 
 
 def test_undefined_values_and_intervals(straight):
-    probes = pd.read_parquet(straight / "probes.parquet")
+    probes = pd.read_parquet(straight / "probes/all.parquet")
     probes.loc[probes["statistic"] == "union_size", ["value", "low", "high"]] = math.nan
-    probes.assign(low=math.nan, high=math.nan).to_parquet(straight / "probes.parquet")
+    probes.assign(low=math.nan, high=math.nan).to_parquet(straight / "probes/all.parquet")
     log = straight / "evaluations.jsonl"
     log.write_text(log.read_text().replace('"low": 0.08', '"low": null').replace('"low": 0.48', '"low": null'))
     panels = overlap_over_training(load(straight))
@@ -178,14 +178,14 @@ def test_undefined_values_and_intervals(straight):
 def test_a_run_that_has_only_begun(straight):
     for log in ("decisions", "evaluations", "metrics"):
         (straight / f"{log}.jsonl").write_text("")
-    (straight / "probes.parquet").unlink()
+    (straight / "probes/all.parquet").unlink()
     overlap_over_training(load(straight))[0].figure.draw_without_rendering()
 
 
 def test_a_stage_that_goes_on_reaches_to_the_last_step(make_run):
     path = make_run([("base", (0, 50)), ("teacher data", (0, 20), "stay")])
     with (path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 85, "stage": "teacher data", "stage_step": 35, "loss": 1.0}\n')
+        file.write('{"step": 85, "visit": 1, "stage": "teacher data", "stage_step": 35, "loss": 1.0}\n')
     assert bands(overlap_over_training(load(path))[0])[-1][:2] == (50, 85)
 
 

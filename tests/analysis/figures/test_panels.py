@@ -323,7 +323,7 @@ def test_letters_that_no_font_has_are_written_as_code_points(full, monkeypatch):
     glyphs._family.cache_clear()
     assert glyphs.drawable("two 四") == "two U+56DB"
     trace = figures.choose_trace(full, "u5").to_dict()
-    trace |= {"text": "四 five", "union_tokens": [["åĽĽ"] * len(ids) for ids in trace["union_ids"]]}
+    trace |= {"text": "四 five", "union_bytes": [["四".encode()] * len(ids) for ids in trace["union_ids"]]}
     panel = figures.support_membership(trace, width=8.0)
     panel.figure.draw_without_rendering()  # a missing glyph is a warning, so an error here
     assert {text.get_text() for text in panel.texts} == {"U+56DB"}

@@ -118,7 +118,7 @@ def test_what_cannot_be_compared(arms, errors, make_run):
         recipe_differences(alone)
     with pytest.raises(ValueError, match="run 'a-0' was not evaluated on 'x'; it was on test"):
         last_transcripts(runs, "a-0", "x")
-    (runs["a-1"].path / "transcripts" / "step-000100-on-policy-test-student.parquet").unlink()
+    (runs["a-1"].path / "transcripts" / "step-000100-visit-001-test-student.parquet").unlink()
     again = load_many([run.path for run in runs.values()])
     with pytest.raises(
         ValueError, match=r"run 'a-1' has no transcripts of its last evaluation.*`distill evaluate --mo"

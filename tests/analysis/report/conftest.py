@@ -19,6 +19,7 @@ def trace_frame(step: int, stage: str, states: str, n: int, length: int, k: int,
     """Traces of n utterances, with both models' top-k on its union at every position."""
     generator = np.random.default_rng(seed)
     vocabulary = [SCRIPT, "<|im_end|>", *(f"t{i}" for i in range(5001))]  # 5,003 of them, a prime
+    spelled = [None if token == "<|im_end|>" else token.encode() for token in vocabulary]
     written = np.random.default_rng(0 if states == "fixed" else seed + 1)  # fixed transcripts stay the same
     rows = []
     for number in range(n):
@@ -36,9 +37,12 @@ def trace_frame(step: int, stage: str, states: str, n: int, length: int, k: int,
                 own[both + side * (k - both) : both + side * (k - both) + k - both] = True
                 members[side].append(own)
         tokens = [int(ids[0]) for ids in unions]
-        row = {"step": step, "stage": stage, "id": f"u{number:04d}", "states": states, "k": k, "temperature": 1.0}
+        row = {"step": step, "visit": 2, "stage": stage, "id": f"u{number:04d}"}
+        row |= {"states": states, "k": k, "temperature": 1.0}
         row |= {"text": f"word{number} two three", "reference": f"word{number} two four", "finished": True}
         row |= {"token_ids": tokens, "tokens": [vocabulary[i] for i in tokens], "used": [True] * length}
+        row |= {"token_bytes": [spelled[i] for i in tokens]}
+        row |= {"union_bytes": [[spelled[i] for i in ids] for ids in unions]}
         row |= {"union_ids": unions, "union_tokens": [[vocabulary[i] for i in ids] for ids in unions]}
         row |= {"student_logprobs": logprobs[0], "teacher_logprobs": logprobs[1]}
         row |= {"in_student": members[0], "in_teacher": members[1]}
@@ -64,12 +68,12 @@ def write_traced(path: Path, n: int = 12, length: int = 6, k: int = 4, states: S
 
 def set_probe(path: Path, statistic: str, value: float, *, step: int | None = None, half: float = 0.01) -> None:
     """Add a statistic on the student's own transcripts to every probe of a run, or to those of one step."""
-    probes = pd.read_parquet(path / "probes.parquet")
+    probes = pd.read_parquet(path / "probes/all.parquet")
     here = (probes["states"] == "student") & ((probes["step"] == step) | (step is None))
     made = probes.loc[here & (probes["statistic"] == "union_size")]
     made = made.assign(statistic=statistic, value=value, low=value - half, high=value + half)
     kept = probes.loc[~(here & (probes["statistic"] == statistic))]
-    pd.concat([kept, made]).sort_index(kind="stable").to_parquet(path / "probes.parquet", index=False)
+    pd.concat([kept, made]).sort_index(kind="stable").to_parquet(path / "probes/all.parquet", index=False)
 
 
 @pytest.fixture

@@ -95,9 +95,9 @@ def test_one_interval_for_one_error_rate(straight):
 
 
 def test_a_probe_of_one_utterance_has_numbers_without_intervals(straight):
-    probes = pd.read_parquet(straight / "probes.parquet")
+    probes = pd.read_parquet(straight / "probes/all.parquet")
     nothing = dict.fromkeys(("standard_error", "low", "high"), math.nan)
-    probes.assign(n_groups=1, **nothing).to_parquet(straight / "probes.parquet")
+    probes.assign(n_groups=1, **nothing).to_parquet(straight / "probes/all.parquet")
     after = stage_facts(load(straight))[1].after
     assert after["top1_agreement"].value == pytest.approx(0.55)
     assert after["top1_agreement"].counted == "1,205 positions in 1 utterance"
@@ -112,7 +112,7 @@ def test_a_stage_that_goes_on_is_taken_at_its_latest_evaluation(make_run):
     assert (going.errors, going.start_evaluated) == (None, True)
     with (path / "evaluations.jsonl").open("a") as log:
         for step, value in ((80, 0.48), (120, 0.4)):
-            log.write(json.dumps(evaluation_row(step, "on-policy", "student", value)) + "\n")
+            log.write(json.dumps(evaluation_row(step, "on-policy", "student", value, 1)) + "\n")
     (*_, going) = stage_facts(load(path))
     assert going.errors.change.value == pytest.approx(-0.1)
     assert going.errors.short() == "WER 50.0 → 40.0 % at step 120"

@@ -10,7 +10,6 @@ import pytest
 from analysis import load
 from analysis.report.browsable import groups, packed
 from analysis.report.payload import compressed, payload
-from analysis.run.shown import token_reader
 from tests.analysis.conftest import write_traces
 from tests.analysis.report.conftest import trace_frame, write_traced
 
@@ -133,20 +132,12 @@ def test_nothing_to_browse(straight):
     assert payload(load(straight), 10**6).chunks == ()
 
 
-def test_tokens_are_read_by_what_the_tokenizer_declares(tmp_path):
-    path = write_traced(tmp_path / "run")
-    run = load(path)
-    assert token_reader(run)(0, "Ġthe") == "␣the"  # by its spelling: nothing is known of the tokenizer
-    folder = path / "checkpoints" / "step-000300"
-    folder.mkdir(parents=True)
-    model = {"type": "BPE", "vocab": {"Ġthe": 0, "ä": 1, "½ł": 2, "<|im_end|>": 3}, "merges": []}
-    added = [{"id": 3, "content": "<|im_end|>", "special": True}]
-    tokenizer = {"model": model, "decoder": {"type": "ByteLevel"}, "pre_tokenizer": None, "added_tokens": added}
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
-    read = token_reader(run)
-    assert [read(i, t) for i, t in enumerate(("Ġthe", "ä", "½ł", "<|im_end|>"))] == [
-        "␣the", "⟨E4⟩", "⟨BD A0⟩", "<|im_end|>",
-    ]  # fmt: skip
-    assert read(77, "<s>") == "<s>"
-    (folder / "tokenizer.json").write_text("{", encoding="utf-8")
-    assert token_reader(run)(0, "Ġthe") == "␣the"
+def test_tokens_are_read_by_the_bytes_that_they_stand_for(straight):
+    file = write_traces(straight, 300, "on-policy", {"a": 4})
+    frame = pd.read_parquet(file)
+    frame["tokens"] = [["Ġthe", "ä", "½ł", "<|im_end|>"]]
+    frame["token_bytes"] = [[b" the", b"\xe4", b"\xbd\xa0", None]]
+    frame.to_parquet(file, index=False)
+    run = load(straight)
+    data = packed(run, groups(run)[0], 8)
+    assert [data["strings"][i] for i in data["rows"][0]["tok"]] == ["␣the", "⟨E4⟩", "⟨BD A0⟩", "<|im_end|>"]

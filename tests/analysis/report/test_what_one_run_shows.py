@@ -38,15 +38,17 @@ def waiting_run(make_run, *, exhausted=None):
     resolve(path, stages=[{"name": "teacher data", "type": "td", "gate": THRESHOLD}])
     for name, value in (("top1_agreement", 0.58), ("student_mass", 0.9), ("teacher_mass", 0.9)):
         set_probe(path, name, value, half=0.03)
-    numbers = {"statistic": "top1_agreement", "at_least": 0.65, "bound": 0.55, "value": 0.58}
+    level = {"statistic": "top1_agreement", "states": "student", "side": "at_least", "level": 0.65}
+    levels = [level | {"bound": 0.55, "meets": False}]
     reason = "top1_agreement 0.58 [0.55, 0.61] is not certainly at least 0.65"
-    edit(path, "teacher data", gate="threshold(top1_agreement)", numbers=numbers, reason=reason)
+    edit(path, "teacher data", gate="threshold(top1_agreement)", levels=levels, reason=reason)
     if exhausted:
         spent = "the 100 steps of stage 'teacher data' are spent and its gate has not advanced"
-        row = {"step": 100, "stage": "teacher data", "stage_step": 100, "gate": "exhausted", "numbers": {}}
-        rows = [row | {"decision": exhausted, "reason": spent}]
+        row = {"step": 100, "visit": 0, "stage": "teacher data", "stage_step": 100, "gate": "exhausted"}
+        row |= {"numbers": {}, "levels": [], "outcome": None, "reason": spent}
+        rows = [row | {"decision": exhausted}]
         if exhausted == "stop":
-            rows.append(row | {"gate": "run", "decision": "end", "reason": f"stopped: {spent}"})
+            rows.append(row | {"gate": "run", "decision": "end", "outcome": "stopped"})
         with (path / "decisions.jsonl").open("a", encoding="utf-8") as log:
             log.writelines(json.dumps(row) + "\n" for row in rows)
     return load(path)
@@ -187,7 +189,7 @@ def worsening(path, seed=0):
     (path / "traces").mkdir()
     for step, shift in ((200, 0.0), (300, 0.2)):
         values = {name: (0.3 + shift + 0.1 * generator.random(n)).tolist() for name, n in lengths.items()}
-        rows = trace_rows(step, "on-policy", "fixed", lengths, seed=1, total_variation=values)
+        rows = trace_rows(step, "on-policy", "fixed", lengths, seed=1, visit=2, total_variation=values)
         pd.DataFrame(rows).to_parquet(path / "traces" / f"step-{step:06d}-on-policy.parquet", index=False)
     return path
 

@@ -17,7 +17,7 @@ def test_frames_hold_what_was_written(straight):
     assert len(run.decisions) == 10  # nine readings and the end of the run
     assert run.evaluations.iloc[0][["model", "wer.value", "wer.errors"]].tolist() == ["teacher", 0.1, 100]
     assert set(run.probes["states"]) == {"student", "fixed", "teacher"}
-    pd.testing.assert_frame_equal(run.probes, pd.read_parquet(straight / "probes.parquet"))
+    pd.testing.assert_frame_equal(run.probes, pd.read_parquet(straight / "probes/all.parquet"))
 
 
 def test_a_column_of_nulls_is_one_of_undefined_numbers(straight):
@@ -47,7 +47,10 @@ def test_a_half_written_multibyte_character_is_left_for_later(straight):
         (b"", r"decisions\.jsonl, line 2: not JSON"),
         (b'{"reason": "\xff"}', r"decisions\.jsonl, line 2: not JSON"),
         (b"[1]", r"decisions\.jsonl, line 2: expected a JSON object, found list"),
-        (b'{"step": 1, "stage": "base"}', r"decisions\.jsonl, line 2: fields \['stage_step', .* are missing"),
+        (
+            b'{"step": 1, "visit": 0, "stage": "base"}',
+            r"decisions\.jsonl, line 2: fields \['stage_step', .* are missing",
+        ),
     ],
 )
 def test_a_damaged_line_is_named(straight, line, message):
@@ -67,18 +70,18 @@ def test_a_damaged_recipe_is_named(straight):
     (straight / "resolved.json").write_text("{")
     with pytest.raises(ValueError, match=r"resolved\.json: not JSON"):
         load(straight)
-    (straight / "resolved.json").write_text(json.dumps({"format": 1}))
+    (straight / "resolved.json").write_text(json.dumps({"schema": 2}))
     with pytest.raises(ValueError, match=r"resolved\.json: fields \['recipe'\] are missing"):
         load(straight)
 
 
 def test_damaged_probes_are_named(straight):
-    probes = straight / "probes.parquet"
+    probes = straight / "probes/all.parquet"
     pd.read_parquet(probes).drop(columns="low").to_parquet(probes)
-    with pytest.raises(ValueError, match=r"probes\.parquet: columns \['low'\] are missing"):
+    with pytest.raises(ValueError, match=r"probes/all\.parquet: columns \['low'\] are missing"):
         load(straight)
     probes.write_bytes(b"PAR1")
-    with pytest.raises(ValueError, match=r"probes\.parquet: not a readable Parquet file"):
+    with pytest.raises(ValueError, match=r"probes/all\.parquet: not a readable Parquet file"):
         load(straight)
 
 
@@ -90,7 +93,7 @@ def test_evaluations_without_an_error_rate_are_refused(straight):
 
 
 def test_a_run_that_has_only_begun(tmp_path, straight):
-    for name in ("metrics.jsonl", "probes.parquet", "decisions.jsonl"):
+    for name in ("metrics.jsonl", "probes/all.parquet", "decisions.jsonl"):
         (straight / name).unlink()
     (straight / "evaluations.jsonl").write_text("")
     run = load(straight)
@@ -99,8 +102,8 @@ def test_a_run_that_has_only_begun(tmp_path, straight):
     assert tuple(run.evaluations.columns) == EVALUATION_COLUMNS
     assert tuple(run.probes.columns) == PROBE_COLUMNS
     assert not sum(map(len, (run.metrics, run.decisions, run.evaluations, run.probes)))
-    counted = {"words.errors", "words.total"}
-    assert set(run.transcripts.columns) == {"step", "stage", "set", "model", *TRANSCRIPT_COLUMNS, *counted}
+    counted = {"words.errors", "words.total", "normalizer"}
+    assert set(run.transcripts.columns) == {"step", "visit", "stage", "set", "model", *TRANSCRIPT_COLUMNS, *counted}
     assert tuple(run.traces.columns) == TRACE_COLUMNS
     assert run.positions.empty
     assert tuple(run.positions.columns) == POSITION_COLUMNS
@@ -130,7 +133,7 @@ def test_damaged_transcripts_are_named(straight):
     path = write_transcripts(straight, 300, "on-policy", {"a": 2})
     pd.read_parquet(path).drop(columns="words.total").to_parquet(path)
     run = load(straight)  # tables that do not need them are not held up
-    with pytest.raises(ValueError, match=r"300-on-policy-test-student\.parquet: columns \['words.total'\] are missing"):
+    with pytest.raises(ValueError, match=r"300-visit-002-test-student\.parquet: columns \['words.total'\] are missing"):
         _ = run.transcripts
     path.write_bytes(b"PAR1")
     with pytest.raises(ValueError, match=r"student\.parquet: not a readable Parquet file"):
@@ -152,7 +155,7 @@ def test_a_row_a_position(straight):
 
 def test_positions_of_a_probe_by_itself(straight):
     path = write_traces(straight, 100, "base", {"a": 2})
-    alone = pd.read_parquet(path).drop(columns=["step", "stage"])  # as `distill probe --output` writes it
+    alone = pd.read_parquet(path).drop(columns=["step", "visit", "stage"])  # as `distill probe --output` writes it
     assert list(positions(alone)["position"]) == [0, 1]
 
 

@@ -13,10 +13,11 @@ from analysis.watching import watch
 from tests.analysis.report.conftest import trace_frame
 
 ABOUT = {"student": "small", "teacher": "large", "manifest": "calls.jsonl", "k": 4, "temperature": 1.0}
+ABOUT |= {"schema": 2}
 
 
 def write_trace(path, n=12, about=True, **changes):
-    frame = trace_frame(0, "x", "student", n, 6, 4).drop(columns=["step", "stage"]).assign(**changes)
+    frame = trace_frame(0, "x", "student", n, 6, 4).drop(columns=["step", "visit", "stage"]).assign(**changes)
     funnel = {"used": 6 * n, "misaligned": 3}
     frame.attrs = {"probe": ABOUT | {"funnel": funnel, "one_vocabulary": True}} if about else {}
     frame.to_parquet(path, index=False)
@@ -96,6 +97,18 @@ def test_other_files_are_refused_in_words(tmp_path):
         load(path)
     with pytest.raises(FileNotFoundError, match="or the file that `distill probe --output` wrote"):
         load(tmp_path / "nothing.parquet")
+
+
+@pytest.mark.parametrize("column", ["token_bytes", None])
+def test_a_trace_of_another_version_is_refused_before_its_columns_are_looked_at(tmp_path, column):
+    path = write_trace(tmp_path / "trace.parquet")
+    frame = pd.read_parquet(path)
+    del frame.attrs["probe"]["schema"]
+    frame.drop(columns=[column] if column else []).to_parquet(path)
+    with pytest.raises(
+        ValueError, match=r"trace\.parquet: written by .* before files had a schema version; this version"
+    ):
+        load(path)
 
 
 def test_a_trace_is_not_watched(tmp_path):

@@ -6,16 +6,22 @@ import pytest
 from analysis import load
 from analysis.stages.gate_readings import COLUMNS, gate_readings
 
-THRESHOLD = {"step": 0, "at_least": 0.85, "at_most": None, "value": 0.9, "low": 0.86, "bound": 0.86, "streak": 1}
-COLLAPSE = {"statistics": {"fixed.union_size": {"low": 50.0, "high": 52.0, "limits": [None, 51.0]}}}
-PLATEAU = {"step": 0, "min_delta": 0.01, "value": 0.4, "low": 0.3, "best": 0.35, "since": 2}
+
+def level(statistic, side, level, bound, meets, states="student"):
+    about = {"statistic": statistic, "states": states, "side": side}
+    return about | {"level": level, "bound": bound, "meets": meets}
+
+
+THRESHOLD = [level("top1_agreement", "at_least", 0.85, 0.86, True)]
+COLLAPSE = [level("union_size", "highest", 51.0, 50.0, True, states="fixed")]
+PLATEAU = [level("jaccard", "best", 0.35, None, False)]
 
 
 def readings(path, gates):
     log = path / "decisions.jsonl"
     rows = [json.loads(line) for line in log.read_text().splitlines()]
-    for row, (gate, numbers) in zip(rows, gates, strict=False):
-        row |= {"gate": gate, "numbers": numbers}
+    for row, (gate, levels) in zip(rows, gates, strict=False):
+        row |= {"gate": gate, "levels": levels}
     log.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return gate_readings(load(path))
 
@@ -25,7 +31,7 @@ def test_levels_and_bounds_of_every_kind_of_gate(straight):
         ("threshold(top1_agreement)", THRESHOLD),
         ("collapse(fixed.union_size)", COLLAPSE),
         ("plateau(jaccard)", PLATEAU),
-        ("fixed_steps", {"step": 10, "steps": 20}),
+        ("fixed_steps", []),
     ]
     frame = readings(straight, gates)
     assert list(frame.columns) == list(COLUMNS)
@@ -42,14 +48,11 @@ def test_levels_and_bounds_of_every_kind_of_gate(straight):
 
 def test_members_of_a_combination(straight):
     members = [
-        {"gate": "threshold(union_size)", "decision": "stay", "numbers": {"at_most": 40.0, "bound": 45.0}},
-        {
-            "gate": "collapse(repetition)",
-            "decision": "stay",
-            "numbers": {"statistics": {"repetition": {"low": 3.5, "high": 4.0, "limits": [0.1, 3.0]}}},
-        },
+        level("union_size", "at_most", 40.0, 45.0, False),
+        level("repetition", "lowest", 0.1, 4.0, True),
+        level("repetition", "highest", 3.0, 3.5, False),
     ]
-    frame = readings(straight, [("all(threshold(union_size), collapse(repetition))", {"members": members})])
+    frame = readings(straight, [("all(threshold(union_size), collapse(repetition))", members)])
     assert frame[["statistic", "side", "level", "bound", "meets"]].to_numpy().tolist() == [
         ["union_size", "at_most", 40.0, 45.0, False],
         ["repetition", "lowest", 0.1, 4.0, True],
@@ -59,7 +62,7 @@ def test_members_of_a_combination(straight):
 
 @pytest.mark.parametrize("bound", [None, 0.2])
 def test_an_undefined_bound_meets_nothing(straight, bound):
-    frame = readings(straight, [("threshold(jaccard)", {"at_least": 0.5, "at_most": None, "bound": bound})])
+    frame = readings(straight, [("threshold(jaccard)", [level("jaccard", "at_least", 0.5, bound, False)])])
     assert frame["meets"].tolist() == [False]
     assert frame["bound"].isna().tolist() == [bound is None]
 

@@ -18,11 +18,11 @@ def test_a_row_a_run_on_its_last_step(straight, fell_back):
     assert frame.loc["fixed", "switches"] == (("base", 100), ("teacher data", 200))
 
 
-@pytest.mark.parametrize("outcome", ["stopped: steps are spent", "aborted: collapse"])
-def test_how_a_run_ended(make_run, outcome):
-    table = compare({"a": load(make_run([("base", (0, 50), "end")], outcome=outcome))})
-    assert table.frame.loc[0, "outcome"] == outcome.split(":")[0]
-    assert f"a: {outcome}" in table.to_text()
+@pytest.mark.parametrize(("outcome", "reason"), [("stopped", "steps are spent"), ("aborted", "collapse")])
+def test_how_a_run_ended(make_run, outcome, reason):
+    table = compare({"a": load(make_run([("base", (0, 50), "end")], outcome=outcome, reason=reason))})
+    assert table.frame.loc[0, "outcome"] == outcome
+    assert f"a: {outcome}: {reason}" in table.to_text()
 
 
 def test_a_run_that_goes_on(make_run):

@@ -20,8 +20,8 @@ def students(run):
 
 def change(path, **columns):
     """Set columns of all probe rows."""
-    probes = pd.read_parquet(path / "probes.parquet")
-    probes.assign(**columns).to_parquet(path / "probes.parquet")
+    probes = pd.read_parquet(path / "probes/all.parquet")
+    probes.assign(**columns).to_parquet(path / "probes/all.parquet")
 
 
 @pytest.mark.parametrize("name", ["straight", "fell_back"])
@@ -78,8 +78,8 @@ def test_text_fits_and_says_everything_once(fell_back):
 
 
 def test_long_reasons_are_wrapped(make_run):
-    outcome = "stopped: " + "the gate waited for more agreement than there was " * 5
-    text = stage_table(load(make_run([("base", (0, 50), "end")], outcome=outcome))).to_text()
+    reason = "the gate waited for more agreement than there was " * 5
+    text = stage_table(load(make_run([("base", (0, 50), "end")], outcome="stopped", reason=reason))).to_text()
     assert max(map(len, text.splitlines())) <= WIDTH
 
 
@@ -127,7 +127,7 @@ def test_mixed_error_rates_are_named(mixed):
 def test_without_any_reading(straight):
     for log in ("decisions", "evaluations", "metrics"):
         (straight / f"{log}.jsonl").write_text("")
-    (straight / "probes.parquet").unlink()
+    (straight / "probes/all.parquet").unlink()
     table = stage_table(load(straight))
     assert table.frame.empty
     assert "no stage has been measured yet" in table.to_text()
@@ -146,7 +146,7 @@ def test_a_stage_that_goes_on_has_its_latest_error_rate(make_run):
     path = make_run([("base", (0, 50)), ("teacher data", (0, 50, 100), "stay")])
     with (path / "evaluations.jsonl").open("a") as log:
         for step, value in ((80, 0.48), (120, 0.4)):
-            log.write(json.dumps(evaluation_row(step, "teacher data", "student", value)) + "\n")
+            log.write(json.dumps(evaluation_row(step, "teacher data", "student", value, 1)) + "\n")
     table = stage_table(load(path))
     last = table.frame.iloc[-1]
     assert (last["wer"], last["evaluated"], last["last_step"]) == (0.4, 120, 150)

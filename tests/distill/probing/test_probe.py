@@ -13,9 +13,9 @@ from distill.models import load_recognizer
 from distill.models.base import pack
 from distill.probing.probe import probe
 from distill.recipe import Decoding, SupportSettings
-from distill.scoring.local import compare
+from distill.scoring.compare import compare
 from distill.scoring.pair import Pair
-from distill.training.monitoring import probe_rows
+from distill.training.monitoring import Place, probe_rows
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_rollouts_that_ran_into_the_limit_are_used_and_counted(pair, utterances)
     cut_off = sum(len(ids) for ids, finished in result.rollouts.values() if not finished)
     assert result.funnel == overlap.Funnel({"used": len(utterances)}, used_unfinished=cut_off)
     assert cut_off > 0
-    rows = {row["statistic"]: row for row in probe_rows(result, 10, "on-policy")}
+    rows = {row["statistic"]: row for row in probe_rows(result, Place(10, 2, "on-policy"))}
     assert rows["funnel.used_unfinished"]["value"] == cut_off
 
 

@@ -36,17 +36,18 @@ def test_nan_is_null_and_text_is_kept(run):
 def test_rewind_cuts_every_log_back_and_drops_a_torn_line(run):
     for step in range(5):
         run.append("metrics", {"step": step})
-        run.append_probes([{"step": step, "statistic": "union_size", "value": 1.0}])
+        run.append_probes(f"step-{step:06d}", [{"step": step, "statistic": "union_size", "value": 1.0}])
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "lo')
     reopened = RunDirectory.open(run.path)
-    assert reopened.rows == {"metrics": 5, "decisions": 0, "evaluations": 0, "probes": 5}
-    reopened.rewind({"metrics": 3, "decisions": 0, "evaluations": 0, "probes": 2})
+    assert reopened.rows == {"visits": 0, "metrics": 5, "decisions": 0, "evaluations": 0, "probes": 5}
+    reopened.rewind({"visits": 0, "metrics": 3, "decisions": 0, "evaluations": 0, "probes": 2})
     assert [json.loads(line)["step"] for line in (run.path / "metrics.jsonl").read_text().splitlines()] == [0, 1, 2]
     assert (
         RunDirectory.open(run.path).rows
         == reopened.rows
         == {
+            "visits": 0,
             "metrics": 3,
             "decisions": 0,
             "evaluations": 0,
@@ -57,4 +58,28 @@ def test_rewind_cuts_every_log_back_and_drops_a_torn_line(run):
 
 def test_rewind_refuses_logs_that_lost_rows(run):
     with pytest.raises(RunDirectoryError, match="has 0 rows, the checkpoint recorded 3"):
-        run.rewind({"metrics": 3, "decisions": 0, "evaluations": 0, "probes": 0})
+        run.rewind({"visits": 0, "metrics": 3, "decisions": 0, "evaluations": 0, "probes": 0})
+
+
+def test_probes_are_parts_that_are_never_written_again(run):
+    for step in (0, 5, 999_999, 1_000_000):
+        run.append_probes(f"step-{step:06d}-visit-000", [{"step": step, "statistic": name} for name in "ab"])
+        (run.path / "traces" / f"step-{step:06d}-visit-000.parquet").touch()
+    run.append_probes("step-000007-visit-000", [])
+    assert run.probes()["step"].tolist() == [0, 0, 5, 5, 999_999, 999_999, 1_000_000, 1_000_000]
+    first = run.path / "probes" / "step-000000-visit-000.parquet"
+    written = first.stat().st_mtime_ns
+    run.rewind({"visits": 0, "metrics": 0, "decisions": 0, "evaluations": 0, "probes": 4})
+    names = ["step-000000-visit-000.parquet", "step-000005-visit-000.parquet"]
+    for folder in ("probes", "traces"):  # of probes that will be taken anew
+        assert sorted(path.name for path in (run.path / folder).iterdir()) == names
+    assert first.stat().st_mtime_ns == written
+    assert len(RunDirectory.open(run.path).probes()) == 4
+
+
+def test_rewind_refuses_probes_that_lost_a_part(run):
+    for step in (0, 5):
+        run.append_probes(f"step-{step:06d}", [{"step": step, "statistic": name} for name in "ab"])
+    (run.path / "probes" / "step-000000.parquet").unlink()
+    with pytest.raises(RunDirectoryError, match="probes has 2 rows, the checkpoint recorded 4"):
+        run.rewind({"visits": 0, "metrics": 0, "decisions": 0, "evaluations": 0, "probes": 4})

@@ -15,7 +15,7 @@ from distill.models.base import pack
 from distill.models.tokenizer_check import TokenizerWarning
 from distill.probing.probe import probe
 from distill.recipe import Decoding, Objective, SupportSettings
-from distill.scoring.local import compare
+from distill.scoring.compare import compare
 from distill.scoring.pair import Pair, PairError
 from distill.training.objectives import on_policy_objective
 
@@ -137,5 +137,5 @@ def test_nothing_in_common(student_path, tmp_path):
 
 def test_k_beyond_what_can_be_written(pairs):
     for pair in pairs:
-        with pytest.raises(PairError, match=r"support\.k = 500 is larger than the \d+ tokens"):
+        with pytest.raises(PairError, match=r"k = 500 \(support\.k of a recipe\) is larger than the \d+ tokens"):
             Pair.from_models(pair.student, pair.teacher, 500)

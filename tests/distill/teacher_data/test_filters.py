@@ -179,7 +179,7 @@ class TestSettings:
         ("setting", "message"),
         [
             ({"max_compression": False}, 'give a number, or "off"'),
-            ({"max_compression": -1.0}, "greater than 0"),
+            ({"max_compression": -1.0}, "greater than or equal to 1"),
             ({"max_repeats": 2.5}, "valid integer"),
             ({"min_logprob": 0.5}, "less than or equal to 0"),
             ({"min_script_share": 2.0}, "less than or equal to 1"),
@@ -203,5 +203,5 @@ class TestSettings:
     def test_a_recipe_names_the_key(self):
         with pytest.raises(RecipeError, match=r"unknown key stages\.1\.filters\.max_repeat; .*max_repeats\?"):
             load_recipe("demo", ["stages.1.filters.max_repeat=3"])
-        with pytest.raises(RecipeError, match=r"stages\.1\.filters\.max_repeats: give a number, or \"off\""):
+        with pytest.raises(RecipeError, match=r'stages\.1\.filters\.max_repeats: must be a number or "off", not false'):
             load_recipe("demo", ["stages.1.filters.max_repeats=false"])

@@ -83,7 +83,7 @@ def test_a_run_in_bfloat16_keeps_float32_weights_and_measures_its_logits_in_floa
         for x, key in ((student, "blocked"), (teacher, "teacher_blocked"))
     )
     kl = (log_q.exp() * (log_q - log_p)).nan_to_num(0.0).sum(-1)[options["mask"]]
-    probes = pd.read_parquet(result.path / "probes.parquet")
+    probes = pd.read_parquet(result.path / "probes")
     stored = probes[(probes["step"] == 0) & (probes["statistic"] == "forward_kl")]["value"].item()
     assert stored == pytest.approx(float(kl.double().mean()), rel=1e-5)
 

@@ -17,6 +17,8 @@ from distill.run import checkpoint
 from distill.run.at_work import AtWorkError
 from distill.run.checkpoint import CheckpointError
 from distill.run.run_directory import LOGS, RunDirectoryError, occupied
+from distill.run.schema import SCHEMA
+from overlap.version import __version__
 from tests.distill.small_models import save_qwen3
 from tests.distill.training.test_trainer import _Interrupt, rows
 
@@ -151,9 +153,11 @@ class TestCheckpoints:
 
 class TestLogs:
     def test_a_probe_file_that_was_cut(self, run):
-        (run / "probes.parquet").write_bytes(b"PAR1 and no end")
+        (run / "probes" / "step-000000-visit-000.parquet").write_bytes(b"PAR1 and no end")
         refused(
-            run, RunDirectoryError, r"probes\.parquet is cut short or damaged .*restore it from a copy, or start a new"
+            run,
+            RunDirectoryError,
+            r"probes/step-000000-visit-000\.parquet is cut short or damaged .*restore it from a copy, or start a new",
         )
 
     @pytest.mark.parametrize("log", LOGS)
@@ -184,6 +188,17 @@ class TestLogs:
         content = (run / "resolved.json").read_bytes()
         (run / "resolved.json").write_bytes(content[: int(keep * len(content))])
         refused(run, RunDirectoryError, r"resolved\.json is cut short or damaged \(not JSON.*restore it from a copy")
+
+    @pytest.mark.parametrize(("schema", "said"), [(None, "before files had a schema version"), (9, "in schema 9")])
+    def test_files_of_another_schema(self, run, newest, schema, said):
+        for file in (newest / "state.json", run / "resolved.json"):
+            tree = json.loads(file.read_text())
+            del tree["schema"]
+            file.write_text(json.dumps(tree if schema is None else tree | {"schema": schema, "novelty": 1}))
+            place = newest / "state.json" if file.name == "state.json" else run
+            words = f"{place}: written by support-overlap {__version__} {said}; this version reads schema {SCHEMA}"
+            kind = CheckpointError if file.name == "state.json" else RunDirectoryError
+            assert refused(run, kind, re.escape(words)).count("\n") == 0
 
     def test_a_configuration_of_another_version(self, run):
         tree = json.loads((run / "resolved.json").read_text())

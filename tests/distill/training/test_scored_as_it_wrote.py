@@ -119,6 +119,7 @@ def test_dropout_of_adapters_is_left_out_as_well(tmp_path):
     found = {}
     forward = student.score
     student.score = lambda *given: found.setdefault("scored", forward(*given))
+    student.model.train()  # as a supervised step leaves it
     training_step(stage(**OFF_POLICY), student, pair, batch, SupportSettings(k=4), Stopwatch(), draw=0.0)
     assert torch.equal(found["scored"], clean)
 
@@ -216,7 +217,7 @@ def test_a_run_measures_what_wrote_and_trains_supervised_with_dropout(texts, tex
     assert set(modes) == {(True, True), (False, True), (False, False)}
     rows = [json.loads(line) for line in (result.path / "metrics.jsonl").read_text().splitlines()]
     assert [row["loss"] for row in rows[2:]] == pytest.approx([0, 0], abs=1e-5)
-    probes = pd.read_parquet(result.path / "probes.parquet")
+    probes = pd.read_parquet(result.path / "probes")
     variation = probes[probes["statistic"] == "total_variation"]
     assert set(variation["step"]) == {0, 1, 2, 3, 4}  # after supervised steps, too
     assert variation["value"].max() < 1e-5

@@ -52,7 +52,7 @@ def expected(run) -> Points:
             add(f"train/{name}", row, row[name])
         add("train/overlap/union_size", row, row.get("overlap", {}).get("union_size"))
         add("train/funnel/used", row, row.get("funnel", {}).get("used"))
-    for row in pd.read_parquet(run / "probes.parquet").to_dict("records"):
+    for row in pd.read_parquet(run / "probes").to_dict("records"):
         if row["statistic"] in ("union_size", "funnel.used"):
             for end in ("value", "low", "high"):
                 add(f"probe/{row['states']}/{row['statistic']}/{end}", row, row[end])
@@ -64,7 +64,11 @@ def expected(run) -> Points:
 
 def expected_words(run) -> set[tuple[str, int, str]]:
     return {
-        (f"decisions/{row['stage']}/{row['decision']}", row["step"], f"{row['gate']}: {row['reason']}")
+        (
+            f"decisions/{row['stage']}/{row['decision']}",
+            row["step"],
+            ": ".join(filter(None, (row["gate"], row["outcome"], row["reason"]))),
+        )
         for row in logged(run, "decisions")
     }
 

@@ -1,10 +1,10 @@
 import pytest
 
-from analysis import load, visits
+from analysis import load
 
 
 def ways(run):
-    return [(v.number, v.stage, v.first_step, v.last_step, v.decision) for v in visits(run)]
+    return [(v.number, v.stage, v.first_step, v.last_step, v.decision) for v in run.visits]
 
 
 def test_stages_in_order(straight):
@@ -14,10 +14,10 @@ def test_stages_in_order(straight):
         (1, "teacher data", 100, 200, "advance"),
         (2, "on-policy", 200, 300, "advance"),
     ]
-    assert [v.kind for v in visits(run)] == ["sft", "td", "opd"]
-    assert [v.steps for v in visits(run)] == [100, 100, 100]
-    assert visits(run)[1].reason == "reading 5"
-    assert visits(run)[1].gate == "gate 1"
+    assert [v.kind for v in run.visits] == ["sft", "td", "opd"]
+    assert [v.steps for v in run.visits] == [100, 100, 100]
+    assert run.visits[1].reason == "reading 5"
+    assert run.visits[1].gate == "gate 1"
 
 
 def test_a_stage_fallen_back_to_is_visited_twice(fell_back):
@@ -47,32 +47,46 @@ def test_a_stage_left_before_its_first_step(make_run):
 
 def test_a_stage_that_goes_on_ends_at_its_last_reading(make_run):
     run = load(make_run([("base", (0, 50)), ("teacher data", (0, 20, 40), "stay")]))
-    last = visits(run)[-1]
+    last = run.visits[-1]
     assert (last.decision, last.last_step, last.reason) == ("stay", 90, "reading 4")
 
 
 def test_a_run_without_readings(straight):
     (straight / "decisions.jsonl").write_text("")
-    assert visits(load(straight)) == []
+    assert load(straight).visits == ()
 
 
 @pytest.mark.parametrize(
-    ("outcome", "reason"),
+    ("outcome", "ended", "reason"),
     [
-        ("finished", "reading 1"),
-        ("stopped: the run's 50 steps are spent", "reading 1; stopped: the run's 50 steps are spent"),
-        ("aborted: reading 1 (2 fall backs already)", "aborted: reading 1 (2 fall backs already)"),
+        ("finished", "", "reading 1"),
+        ("stopped", "the run's 50 steps are spent", "reading 1; stopped: the run's 50 steps are spent"),
+        ("aborted", "reading 1 (2 fall backs already)", "aborted: reading 1 (2 fall backs already)"),
     ],
 )
-def test_the_end_of_a_run_adds_to_the_gates_reason(make_run, outcome, reason):
-    assert visits(load(make_run([("base", (0, 50), "end")], outcome=outcome)))[0].reason == reason
+def test_the_end_of_a_run_adds_to_the_gates_reason(make_run, outcome, ended, reason):
+    run = load(make_run([("base", (0, 50), "end")], outcome=outcome, reason=ended))
+    assert run.visits[0].why == reason
+    assert run.visits[0].outcome == run.ended[0] == outcome
+
+
+def test_where_the_weights_of_a_stay_come_from(fell_back):
+    found = [(v.started_from, v.source_visit, v.source_step) for v in load(fell_back).visits]
+    assert found == [
+        ("model", None, None),
+        ("previous", 0, 100),
+        ("previous", 1, 200),
+        ("entry", 2, 200),
+        ("previous", 3, 300),
+    ]
 
 
 def test_a_refused_fall_back_is_an_abort(fell_back):
     log = fell_back / "decisions.jsonl"
     lines = log.read_text().splitlines(keepends=True)
     lines[-2] = lines[-2].replace("advance", "fall_back")
-    lines[-1] = lines[-1].replace("finished", "aborted: reading 11 (1 fall backs already)")
+    lines[-1] = lines[-1].replace("finished", "aborted")
+    lines[-1] = lines[-1].replace('"reason": ""', '"reason": "reading 11 (1 fall backs already)"')
     log.write_text("".join(lines))
-    last = visits(load(fell_back))[-1]
-    assert (last.decision, last.reason) == ("abort", "aborted: reading 11 (1 fall backs already)")
+    last = load(fell_back).visits[-1]
+    assert (last.decision, last.why) == ("abort", "aborted: reading 11 (1 fall backs already)")

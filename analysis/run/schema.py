@@ -1,0 +1,33 @@
+"""The version of run directories that is read here; RUN_DIRECTORY.md of the trainer describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from overlap.errors import UserError
+from overlap.version import DISTRIBUTION
+
+SCHEMA = 2
+
+
+def check_schema(path: Path, resolved: Mapping[str, Any]) -> None:
+    """Refuse a run directory, or the trace of a probe, of another version.
+
+    Args:
+        path: Of it.
+        resolved: What it says of itself.
+
+    Raises:
+        UserError: Names the run, the version that wrote it, and what to do.
+    """
+    if resolved.get("schema") == SCHEMA:
+        return
+    schema = f"in schema {resolved['schema']}" if "schema" in resolved else "before files had a schema version"
+    versions = resolved.get("versions")
+    version = versions.get(DISTRIBUTION) if isinstance(versions, dict) else None
+    raise UserError(
+        f"{path}: written by {DISTRIBUTION} {version or 'of an unknown version'} {schema}; this version reads schema "
+        f"{SCHEMA}. Use the version that wrote it, or make the run again"
+    )

@@ -1,0 +1,112 @@
+"""The stays of a run in its stages. A stage that a gate fell back to is visited twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+EXHAUSTED, ENTRY, RUN = "exhausted", "entry", "run"
+"""What stands for a gate in readings of none: the stage's steps are spent, it has only begun, the run has ended."""
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One stay in a stage.
+
+    Attributes:
+        number: From 0, in the order of the run.
+        stage: Name of the stage.
+        kind: `sft`, `td` or `opd`.
+        first_step: Training steps taken before it.
+        last_step: Training steps when it was left; of a stage not left yet, at its gate's last reading.
+        decision: `advance`, `fall_back`, `abort`, `stop`, `end`, or `stay` where the run is still in the stage.
+        gate: Which gate decided.
+        reason: Why, in words.
+        outcome: How the run ended in it: `finished`, `stopped` or `aborted`; None where it did not.
+        started_from: The weights it began with: the `model` of the recipe, `previous` where the visit before ended, or
+            `entry`: after a fall back those with which the visit that was left had begun.
+        source_visit: The visit that had them; None for the recipe's model.
+        source_step: Training step that they are of, likewise.
+    """
+
+    number: int
+    stage: str
+    kind: str
+    first_step: int
+    last_step: int
+    decision: str
+    gate: str
+    reason: str
+    outcome: str | None = None
+    started_from: str = "previous"
+    source_visit: int | None = None
+    source_step: int | None = None
+
+    @property
+    def steps(self) -> int:
+        """Training steps of this stay."""
+        return self.last_step - self.first_step
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether it was left because its steps were spent, its gate not having opened."""
+        return self.gate == EXHAUSTED
+
+    @property
+    def why(self) -> str:
+        """The reason, behind how the run ended where that ended this visit."""
+        advanced = self.decision == "advance" and self.outcome != "aborted"
+        return self.reason if self.outcome is None or advanced else said(self.outcome, self.reason)
+
+
+def said(outcome: str, reason: str) -> str:
+    """How a run ended and why.
+
+    >>> said("stopped", "its steps are spent"), said("finished", "")
+    ('stopped: its steps are spent', 'finished')
+    """
+    return ": ".join(filter(None, (outcome, reason)))
+
+
+def visits_of(begun: pd.DataFrame, decisions: pd.DataFrame) -> tuple[Visit, ...]:
+    """The stays of a run whose gates have read something, in order; the last one may be going on.
+
+    Args:
+        begun: Rows of `visits.jsonl`.
+        decisions: Rows of `decisions.jsonl`.
+    """
+    found = []
+    readings = dict(list(decisions.groupby("visit")))
+    for row in begun.to_dict("records"):
+        number = int(row["visit"])
+        if number in readings:
+            source = {k: None if pd.isna(row[k]) else int(row[k]) for k in ("source_visit", "source_step")}
+            about = {"started_from": str(row["started_from"]), **source}
+            end = _end(readings[number])
+            found.append(Visit(number, str(row["stage"]), str(row["type"]), int(row["first_step"]), **end, **about))
+    return tuple(found)
+
+
+def _end(readings: pd.DataFrame) -> dict[str, Any]:
+    """When, how and why a stay was left."""
+    last = readings.iloc[-1]
+    decisive = readings[readings["decision"] != "stay"]
+    chosen = decisive.iloc[0] if len(decisive) else last
+    decision, reason, outcome = chosen["decision"], chosen["reason"], None
+    if last["decision"] == "end":
+        outcome = last["outcome"]
+        if outcome == "stopped" and decision == "advance":
+            reason = f"{reason}; {said(outcome, last['reason'])}"
+        elif outcome != "finished":
+            reason = last["reason"]
+        # The trainer refuses to fall back where there is nowhere to go, or too often.
+        decision = "abort" if decision == "fall_back" else decision
+    return {
+        "last_step": int(chosen["step"]),
+        "decision": str(decision),
+        "gate": str(chosen["gate"]),
+        "reason": str(reason),
+        "outcome": outcome,
+    }

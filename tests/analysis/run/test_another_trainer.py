@@ -1,0 +1,137 @@
+"""A run directory written by hand, as a trainer of another kind would from RUN_DIRECTORY.md alone."""
+
+import json
+import math
+
+import pandas as pd
+import pytest
+
+from analysis import compare, gate_readings, load, load_many, stage_table
+from analysis.figures import overlap_over_training, strata, wer_against_overlap
+from analysis.inference import stage_changes
+from analysis.report import write_report
+
+UTTERANCES = {f"call-{i}": ("call two five", "call two five" if i % 3 else "call two nine") for i in range(8)}
+SPELLED = [b"call", b" two", b" five", None]
+
+
+def lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def probe(step, visit, stage, value):
+    counts = {"n_positions": 32, "n_groups": 8, "n_undefined": 0}
+    row = {"step": step, "visit": visit, "stage": stage, "states": "student", "standard_error": 0.01}
+    values = {"union_size": 8 - 4 * value, "top1_agreement": value}
+    return [
+        row | {"statistic": name, "value": v, "low": v - 0.02, "high": v + 0.02} | counts for name, v in values.items()
+    ]
+
+
+def trace(step, visit, stage, value):
+    for name, (reference, text) in UTTERANCES.items():
+        row = {"step": step, "visit": visit, "stage": stage, "id": name, "states": "fixed", "k": 4, "temperature": 1.0}
+        row |= {"text": text, "reference": reference, "finished": True, "used": [True] * 4, "token_ids": [5, 6, 7, 1]}
+        row |= {"tokens": ["w5", "w6", "w7", "END"], "token_bytes": SPELLED}
+        yield row | {"union_size": [value + i / 10 for i in range(4)], "total_variation": [value / 10] * 4}
+
+
+def transcript(wrong):
+    for number, (name, (reference, text)) in enumerate(UTTERANCES.items()):
+        row = {"id": name, "reference": reference, "text": text, "seconds": 1.5, "language": None, "speaker": None}
+        errors = int(number < wrong)
+        yield row | {"words.errors": errors, "words.total": 3, "characters.errors": errors, "characters.total": 12}
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """Two stages of a trainer that switches by the clock."""
+    path = tmp_path / "theirs"
+    for folder in ("probes", "traces", "transcripts"):
+        (path / folder).mkdir(parents=True)
+    stages = [{"name": "labels", "type": "sft"}, {"name": "rollouts", "type": "opd"}]
+    recipe = {"name": "theirs", "stages": stages, "support": {"k": 4, "temperature": 1.0}}
+    (path / "resolved.json").write_text(json.dumps({"schema": 2, "recipe": recipe}), encoding="utf-8")
+    first = {"visit": 0, "stage": "labels", "type": "sft", "first_step": 0, "started_from": "model"}
+    second = {"visit": 1, "stage": "rollouts", "type": "opd", "first_step": 20, "started_from": "previous"}
+    none, before = {"source_visit": None, "source_step": None}, {"source_visit": 0, "source_step": 20}
+    lines(path / "visits.jsonl", [first | none, second | before])
+    places = [(20, 0, "labels", 20, "advance", None), (50, 1, "rollouts", 30, "end", "finished")]
+    names = ("step", "visit", "stage", "stage_step", "decision", "outcome")
+    more = {"gate": "clock", "reason": "its time is over", "levels": []}
+    lines(path / "decisions.jsonl", [dict(zip(names, place, strict=True)) | more for place in places])
+    evaluations = []
+    for number, (step, visit, stage, wrong) in enumerate(
+        [(0, 0, "labels", 7), (20, 0, "labels", 5), (50, 1, "rollouts", 2)]
+    ):
+        file = f"transcripts/{number}.parquet"
+        pd.DataFrame(list(transcript(wrong))).to_parquet(path / file)
+        rate = {"value": wrong / 24, "low": 0.0, "high": 1.0, "errors": wrong, "total": 24}
+        row = {"step": step, "visit": visit, "stage": stage, "set": "calls", "model": "student", "wer": rate}
+        about = {"normalizer": "lower", "normalizer_version": "7", "n_utterances": 8, "transcripts": file}
+        evaluations.append(row | about)
+    lines(path / "evaluations.jsonl", evaluations)
+    for number, place in enumerate([(0, 0, "labels", 0.2), (20, 0, "labels", 0.6), (50, 1, "rollouts", 0.9)]):
+        pd.DataFrame(probe(*place)).to_parquet(path / "probes" / f"{number}.parquet")
+        pd.DataFrame(list(trace(*place))).to_parquet(path / "traces" / f"{number}.parquet")
+    return path
+
+
+def test_tables_know_its_stages(foreign):
+    run = load(foreign)
+    assert [(visit.stage, visit.kind, visit.first_step, visit.last_step) for visit in run.visits] == [
+        ("labels", "sft", 0, 20),
+        ("rollouts", "opd", 20, 50),
+    ]
+    frame = stage_table(run).frame
+    assert frame["wer"].tolist() == [5 / 24, 2 / 24]
+    assert frame["top1_agreement"].tolist() == [0.6, 0.9]
+    assert "rollouts, steps 20 to 50, finished: its time is over" in stage_table(run).to_text()
+    assert compare(load_many([foreign])).frame["outcome"].tolist() == ["finished"]
+    assert gate_readings(run).empty
+
+
+def test_the_report_has_verdicts_figures_and_tokens(foreign, tmp_path):
+    report = write_report(foreign, tmp_path / "report.html")
+    (section,) = report.sections
+    assert [one.stage for one in section.verdicts] == ["labels", "rollouts"]
+    assert section.verdicts[1].errors.paired
+    assert section.state == "finished: its time is over"
+    assert "Traceback" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert write_report(foreign, tmp_path / "report.md").size
+
+
+def test_figures_and_inference_take_it(foreign):
+    run = load(foreign)
+    assert len(overlap_over_training(run)) == 4
+    assert wer_against_overlap(run).lines
+    changes = stage_changes(run, statistics=["union_size"]).frame
+    assert changes["change"].tolist() == pytest.approx([0.4, 0.3])  # traced at the start of the run and at both ends
+    labels = [label.get_text() for label in strata(run, statistic="union_size", states="fixed").get_yticklabels()]
+    assert "end of text" in labels
+
+
+def test_it_may_hold_its_overlap_alone(foreign):
+    for name in ("metrics", "evaluations"):
+        (foreign / f"{name}.jsonl").unlink(missing_ok=True)
+    frame = stage_table(load(foreign)).frame
+    assert frame["wer"].map(math.isnan).all()
+    assert frame["union_size"].tolist() == pytest.approx([8 - 4 * 0.6, 8 - 4 * 0.9])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"schema": None}, "of an unknown version before files had a schema version"),
+        ({"schema": 3, "versions": {"support-overlap": "7.1"}}, "support-overlap 7.1 in schema 3"),
+    ],
+)
+def test_another_schema_is_refused_in_one_line(foreign, change, said):
+    tree = json.loads((foreign / "resolved.json").read_text()) | change
+    tree = {key: value for key, value in tree.items() if value is not None}
+    (foreign / "resolved.json").write_text(json.dumps(tree))
+    for read in (load, lambda path: load_many([path]), lambda path: write_report(path, foreign.parent / "report.md")):
+        with pytest.raises(ValueError, match=said) as error:
+            read(foreign)
+        assert str(error.value).startswith(f"{foreign}: written by support-overlap ")
+        assert "this version reads schema 2. Use the version that wrote it, or make the run again" in str(error.value)

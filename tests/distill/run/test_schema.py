@@ -1,0 +1,153 @@
+"""The page of a run directory says what its files hold, and `analysis` needs what the page says it needs."""
+
+import json
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import distill.run
+from analysis.run import load as reading
+from analysis.run import schema
+from analysis.run.load import DECISION_COLUMNS, EVALUATION_COLUMNS, METRIC_COLUMNS, PROBE_COLUMNS, TRANSCRIPT_COLUMNS
+from analysis.run.traces import TRACE_COLUMNS
+from distill import train
+from distill.recipe import Recipe
+from distill.run import described
+from distill.run.page import page
+from distill.run.schema import SCHEMA, File
+from overlap.definitions import TOKEN_STATISTICS
+
+
+def test_the_page_is_up_to_date():
+    kept = Path(distill.run.__file__).with_name("RUN_DIRECTORY.md").read_text("utf-8")
+    assert kept == page(), "run `python -m distill.run > distill/run/RUN_DIRECTORY.md`"
+
+
+@pytest.mark.parametrize(
+    ("file", "columns"),
+    [
+        (described.VISITS, reading.VISIT_COLUMNS),
+        (described.METRICS, METRIC_COLUMNS),
+        (described.DECISIONS, DECISION_COLUMNS),
+        (described.EVALUATIONS, EVALUATION_COLUMNS),
+        (described.PROBES, PROBE_COLUMNS),
+        (described.TRACES, TRACE_COLUMNS),
+        (described.TRANSCRIPTS, TRANSCRIPT_COLUMNS),
+    ],
+)
+def test_analysis_needs_what_the_page_says(file, columns):
+    assert {column.name for column in file.columns if column.required} == set(columns)
+
+
+def test_both_sides_are_of_one_version():
+    assert schema.SCHEMA == SCHEMA
+
+
+def undescribed(run: Path) -> list[str]:
+    """What a run directory holds that the page does not describe, and what the page describes that is not there."""
+    problems, seen = [], set()
+    for path in sorted(path for path in run.rglob("*") if path.is_file()):
+        name = path.relative_to(run).as_posix()
+        file = next((file for file in described.FILES if fnmatchcase(name, file.path)), None)
+        if file is None:
+            problems.append(f"{name} is no file of a run directory")
+        elif file.columns:
+            problems += [f"{name}: {problem}" for problem in wrong(file, found(path, file))]
+            seen.add(file.path)
+    always = {file.path for file in described.FILES if file.columns} - {"best/step-*/best.json"}
+    return problems + [f"there is no {path}" for path in sorted(always - seen)]
+
+
+def found(path: Path, file: File) -> set[str]:
+    if path.suffix == ".parquet":
+        return set(map(str, pd.read_parquet(path).columns))
+    rows = path.read_text("utf-8").splitlines() if path.suffix == ".jsonl" else [path.read_text("utf-8")]
+    whole = {column.name for column in file.columns}
+    return {name for row in rows for name in flat(json.loads(row), whole)}
+
+
+def flat(tree: dict, whole: set[str], before: str = ""):
+    for key, value in tree.items():
+        if isinstance(value, dict) and before + key not in whole:
+            yield from flat(value, whole, f"{before}{key}.")
+        else:
+            yield before + key
+
+
+def wrong(file: File, names: set[str]):
+    patterns = [column.name for column in file.columns]
+    if "<statistic>" in patterns:
+        names = {"<statistic>" if name in TOKEN_STATISTICS else name for name in names}
+    for name in sorted(names):
+        if not any(fnmatchcase(name, pattern) for pattern in patterns):
+            yield f"{name} is not described"
+    for column in file.columns:
+        if "*" not in column.name and column.name not in names and column.name not in OPTIONAL:
+            yield f"{column.name} is missing"
+
+
+OPTIONAL = {"heard_before", "normalizer"}
+
+
+def test_every_file_of_a_run_holds_the_columns_of_the_page_and_nothing_else(mini, tmp_path):
+    mini["checkpoint"] |= {"best": "test"}
+    mini["evaluation"] |= {"every": 2, "name": "test"}
+    mini["stages"][2]["gate"] = {"type": "collapse", "limits": {"union_size": [100.0, 200.0]}}
+    result = train(Recipe.model_validate(mini), tmp_path / "run")
+    assert undescribed(result.path) == []
+    check_visits(result.path)
+    check_indices(result.path)
+
+
+def rows(run: Path, log: str) -> list[dict]:
+    return [json.loads(line) for line in (run / f"{log}.jsonl").read_text("utf-8").splitlines()]
+
+
+def check_visits(run: Path) -> None:
+    """On-policy fell back twice, the second time in vain."""
+    visits = rows(run, "visits")
+    assert [(row["visit"], row["stage"], row["first_step"]) for row in visits] == [
+        (0, "base", 0),
+        (1, "teacher data", 4),
+        (2, "on-policy", 8),
+        (3, "teacher data", 8 + TAKEN),
+        (4, "on-policy", 12 + TAKEN),
+    ]
+    assert [(row["started_from"], row["source_visit"], row["source_step"]) for row in visits] == [
+        ("model", None, None),
+        ("previous", 0, 4),
+        ("previous", 1, 8),
+        ("entry", 2, 8),
+        ("previous", 3, 12 + TAKEN),
+    ]
+    for log in ("metrics", "decisions", "evaluations"):
+        for row in rows(run, log):
+            assert visits[row["visit"]]["stage"] == row["stage"]
+            assert visits[row["visit"]]["first_step"] + row.get("stage_step", 0) <= row["step"] or "set" in row
+    end = rows(run, "decisions")[-1]
+    assert (end["decision"], end["outcome"]) == ("end", "aborted")
+    assert end["reason"].endswith("(1 fall backs already)")
+
+
+TAKEN = 3
+"""Steps of the on-policy stage before its gate reads."""
+
+
+def check_indices(run: Path) -> None:
+    """Transcripts are where evaluations say, and traces spell their transcripts."""
+    paths = [row["transcripts"] for row in rows(run, "evaluations")]
+    assert sorted(paths) == sorted(path.relative_to(run).as_posix() for path in (run / "transcripts").iterdir())
+    probed = {path.name for path in (run / "probes").iterdir()}
+    traced = {path.name for path in (run / "traces").iterdir()}
+    assert traced <= probed
+    levels = [row["levels"] for row in rows(run, "decisions") if row["gate"].startswith("threshold")]
+    assert [level["statistic"] for (level,) in levels] == ["top1_agreement"] * len(levels)
+    traces = pd.read_parquet(run / "traces")
+    for row in traces.itertuples():
+        assert (
+            b"".join(piece or b"" for piece in row.token_bytes).decode("utf-8", "replace").strip() == row.text.strip()
+        )
+        assert (row.token_bytes[-1] is None) == row.finished
+        assert list(map(len, row.union_bytes)) == list(map(len, row.union_ids))
