@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .drafting import draft_recipe
     from .progress.observer import Observer
     from .recipe import Filters, Recipe, RecipeError, Transcription, load_recipe
-    from .scoring.local import LogitsError
+    from .scoring.scores import LogitsError
     from .teacher_data.making import TeacherData, TeacherDataError, transcribe_manifest
     from .training.errors import TrainingError
     from .training.launch import resume, train
@@ -63,7 +63,7 @@ _MODULES = {
     "data.manifest": ("ManifestError", "Utterance", "read_manifest", "write_manifest"),
     "data.sources": ("read_utterances",),
     "drafting": ("draft_recipe",),
-    "scoring.local": ("LogitsError",),
+    "scoring.scores": ("LogitsError",),
     "recipe": ("Filters", "Recipe", "RecipeError", "Transcription", "load_recipe"),
     "teacher_data.making": ("TeacherData", "TeacherDataError", "transcribe_manifest"),
     "training.errors": ("TrainingError",),

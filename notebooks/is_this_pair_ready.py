@@ -36,7 +36,7 @@ from distill.data.batch import AudioSource
 from distill.models import load_recognizer
 from distill.recipe import SupportSettings
 from distill.recipe.paths import packaged
-from distill.scoring.local import compare
+from distill.scoring.compare import compare
 from distill.scoring.pair import Pair
 from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
 

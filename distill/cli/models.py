@@ -93,7 +93,7 @@ def probe(
     from ..probing.probe import probe as probe_pair
     from ..probing.round_trip import round_trip
     from ..scoring.pair import Pair
-    from ..teacher import ServedTeacher, load_served_teacher
+    from ..teacher import load_served_teacher
     from ..teacher.errors import shown
 
     everything = read_utterances(manifest, check_audio=False)
@@ -102,13 +102,14 @@ def probe(
         spare(output, "--output", audio_files(utterances))
     refuse(check_audio(utterances, max_seconds, decode=True))
     source = AudioSource(AudioCache(max_seconds=max_seconds))
-    scorer = loading.load(teacher) if teacher_url is None else load_served_teacher(served, k)
+    remote = None if teacher_url is None else load_served_teacher(served, k)
     sources = {"student": student, "teacher": teacher, "manifest": manifest}
     sources |= {} if teacher_url is None else {"teacher_url": shown(teacher_url)}
     if preflight:
-        assert isinstance(scorer, ServedTeacher)
-        return _preflight(scorer, source, utterances, k, max_new_tokens or token_limit(utterances), sources, json_)
+        assert remote is not None
+        return _preflight(remote, source, utterances, k, max_new_tokens or token_limit(utterances), sources, json_)
     assert student is not None
+    scorer = loading.load(teacher) if remote is None else remote
     pair = Pair.from_models(loading.load(student), scorer, k)
     utterances = checked_labels(utterances, pair.student, needed=False)
     check_inputs(utterances, pair.student, pair.teacher)
@@ -138,8 +139,8 @@ def probe(
         if not json_:
             see = f"distill report {output} -o report.html"
             stderr.print(f"trace of {len(result.traces)} utterances: {output}; see it: {see}", highlight=False)
-    if isinstance(scorer, ServedTeacher) and scorer.cache is not None:
-        stderr.print(f"{scorer.cache.hits} of {scorer.cache.hits + scorer.cache.misses} answers from {server.cache}")
+    if remote is not None and remote.cache is not None:
+        stderr.print(f"{remote.cache.hits} of {remote.cache.hits + remote.cache.misses} answers from {server.cache}")
     return 0
 
 

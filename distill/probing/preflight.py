@@ -28,7 +28,8 @@ from ..data.manifest import Utterance
 from ..models import Recognizer, load_recognizer
 from ..recipe import SupportSettings
 from ..scoring.pair import Pair
-from ..scoring.served import compare_lists
+from ..scoring.scores import score
+from ..scoring.served import TopkScores
 from ..teacher import ServedTeacher, ServerError
 
 CEILING = 1024
@@ -53,7 +54,7 @@ class EngineNoise:
     Attributes:
         overlap_ratio: Share of the k best tokens that both have.
         top1_agreement: Share of positions with the same best token.
-        difference: Mean over positions of the largest |Δ log-probability| among the listed tokens, in nats.
+        difference: Mean over positions of the largest |Δ log-probability| among the server's best tokens, in nats.
         largest: The largest of all, in nats.
         n_tokens: Log-probabilities compared.
     """
@@ -165,11 +166,11 @@ def preflight(
     """
     shortest = min(utterances, key=duration)
     limit, at_least = _limit(teacher, source, shortest)
-    asked, problems = min(teacher.listed, limit), []
-    if limit < teacher.listed:
+    asked, problems = min(teacher.n_topk, limit), []
+    if limit < teacher.n_topk:
         problems.append(
-            f"the server returns {limit} log-probabilities a position, {teacher.listed} are asked for: start it with "
-            f"more (vllm serve --max-logprobs {teacher.listed}), or set top_logprobs = {limit}"
+            f"the server returns {limit} log-probabilities a position, {teacher.n_topk} are asked for: start it with "
+            f"more (vllm serve --max-logprobs {teacher.n_topk}), or set top_logprobs = {limit}"
             + (f" and k to at most {limit}" if limit < k else "")
         )
     seconds, same, difference = [], 0, ""
@@ -194,7 +195,7 @@ def preflight(
     quartiles = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else [seconds[0]] * 3
     audio = statistics.median(duration(utterance) for utterance in utterances)
     noise = None
-    if has_weights(teacher.reader.name) and limit >= teacher.listed:
+    if has_weights(teacher.reader.name) and limit >= teacher.n_topk:
         local = load_recognizer(teacher.reader.name)
         noise = engine_noise(local, teacher, source, utterances, k, max_new_tokens=max_new_tokens)
     return Preflight(
@@ -204,7 +205,7 @@ def preflight(
         max_length=teacher.max_length,
         max_logprobs=limit,
         at_least=at_least,
-        asked=teacher.listed,
+        asked=teacher.n_topk,
         k=k,
         same_prompts=same,
         n_clips=len(utterances),
@@ -239,12 +240,13 @@ def engine_noise(
     for utterance in utterances:
         batch = source.batch([utterance])
         written = teacher.rollout(batch.prompt(teacher), max_new_tokens=max_new_tokens)
-        compared = compare_lists(pair, batch, pair.in_students_ids(written, teacher), SupportSettings(k=k))
+        transcripts = pair.in_students_ids(written, teacher)
+        compared = score(TopkScores, pair, batch, transcripts, SupportSettings(k=k))
         width = compared.student_logits.shape[-1]
         here = torch.log_softmax(compared.student_logits.double(), -1)
-        given = compared.used[..., None] & (compared.teacher_ids >= 0) & (compared.teacher_ids < width)
-        there = compared.teacher_logprobs
-        away = (here.gather(-1, compared.teacher_ids.clamp(0, width - 1)) - there).abs().masked_fill(~given, 0.0)
+        given = compared.used[..., None] & (compared.topk_ids >= 0) & (compared.topk_ids < width)
+        there = compared.topk_logprobs
+        away = (here.gather(-1, compared.topk_ids.clamp(0, width - 1)) - there).abs().masked_fill(~given, 0.0)
         decided = compared.bounds().decided()
         values = {name: decided[name] for name in ("overlap_ratio", "top1_agreement")} | {"difference": away.amax(-1)}
         parts.append(GroupSums.from_values(values, [utterance.id], mask=compared.used))

@@ -23,10 +23,10 @@ from ..models import Recognizer, Transcripts
 from ..recipe import Decoding, SupportSettings
 from ..recipe.readings import UNDECIDED
 from ..run.schema import SCHEMA
+from ..scoring.compare import compare
 from ..scoring.pair import Pair
-from ..teacher import ServedTeacher
 from ..teacher_data.labels import labels
-from .tally import ListTally, LogitsTally
+from .tally import Tally
 from .trace import trace_rows
 
 Rollouts = Mapping[str, tuple[Sequence[int], bool]]
@@ -39,13 +39,13 @@ class StateProbe:
 
     Attributes:
         states: `student`, `fixed`, `teacher` or `reference`.
-        estimates: Token and sequence statistics with intervals; with a served teacher those that its lists decide.
+        estimates: Token and sequence statistics with intervals; of a served teacher what its best tokens decide.
         funnel: Where every position went.
         coverage: What the map between two vocabularies covers; None where they are one.
         rollouts: The transcripts that were scored, by utterance id.
         traces: Rows for `traces/`, one an utterance asked for.
-        bounds: Lower and upper ends of what a served teacher's lists decide and of what they do not; None where the
-            teacher is here.
+        bounds: Lower and upper ends of what a served teacher's best tokens decide and of what they do not; None where
+            the teacher is here.
     """
 
     states: str
@@ -109,7 +109,7 @@ def probe(
         progress: Called after each batch.
     """
     student, decoding = pair.student, settled(decoding, utterances)
-    tally = ListTally() if isinstance(pair.teacher, ServedTeacher) else LogitsTally(support, states)
+    tally = Tally(support.k, states)
     funnel = overlap.Funnel.empty()
     rollouts: dict[str, tuple[Sequence[int], bool]] = {}
     texts: dict[str, str] = {}
@@ -120,14 +120,15 @@ def probe(
             transcripts = write_transcripts(pair, batch, states, decoding)
         else:
             transcripts = _replay([recorded[utterance.id] for utterance in batch.utterances], student)
-        comparison, values = tally.add(pair, batch, transcripts, support)
-        funnel = funnel + comparison.funnel
+        scores = compare(pair, batch, transcripts, support)
+        tally.add(scores, [utterance.id for utterance in batch.utterances])
+        funnel = funnel + scores.funnel
         n_positions = transcripts.mask.sum(-1).double()
         recut += (pair.recut(transcripts).sum(-1) / n_positions).tolist()
         decoded = student.decode(transcripts)
         if len(rollouts) < traced:
             kept = traced - len(rollouts)
-            traces += trace_rows(comparison, values, batch.utterances, decoded, student, states)[:kept]
+            traces += trace_rows(scores, batch.utterances, decoded, student, states)[:kept]
         for row, utterance in enumerate(batch.utterances):
             ids = transcripts.ids[row][transcripts.mask[row]].tolist()
             rollouts[utterance.id] = (ids, bool(transcripts.finished[row]))
@@ -136,7 +137,7 @@ def probe(
             progress(len(rollouts), len(utterances))
     estimates = {**tally.estimates(), **_sequence_estimates(utterances, texts, rollouts, recut)}
     summary = overlap.OverlapSummary(estimates, k=support.k, temperature=support.temperature, states=states)
-    bounds = tally.bounds(support, states)
+    bounds = tally.bounds()
     found = pair.coverage(estimates if bounds is None else None)
     return StateProbe(states, summary, funnel, found, rollouts, traces, bounds)
 

@@ -14,8 +14,9 @@ from ..data.batch import AudioSource
 from ..data.manifest import Utterance
 from ..limits import settled
 from ..recipe import Decoding, SupportSettings
-from ..scoring.local import Comparison, compare
+from ..scoring.local import LogitsScores
 from ..scoring.pair import Pair
+from ..scoring.scores import Scores, score
 from .probe import write_transcripts
 
 COLUMNS = {
@@ -92,24 +93,24 @@ def show(
     """
     batch = source.batch([utterance])
     transcripts = write_transcripts(pair, batch, states, settled(decoding, batch.utterances))
-    comparison = compare(pair, batch, transcripts, support)
+    scores = score(LogitsScores, pair, batch, transcripts, support)
     view = pair.view(transcripts)
-    statistics = comparison.statistics()
-    best = comparison.student_logits[0].masked_fill(pair.blocked, -torch.inf).argmax(-1).tolist()
-    teacher_best = comparison.teacher_logits[0].masked_fill(pair.teacher_blocked, -torch.inf).argmax(-1).tolist()
+    statistics = scores.statistics()
+    best = scores.student_logits[0].masked_fill(pair.blocked, -torch.inf).argmax(-1).tolist()
+    teacher_best = scores.teacher_logits[0].masked_fill(pair.teacher_blocked, -torch.inf).argmax(-1).tolist()
     rows = []
     for t in range(int(transcripts.mask[0].sum())):
         there = view.alignment is None or bool(view.alignment.comparable[0, t])
         at = t if view.alignment is None else int(view.alignment.teacher_index[0, t])
-        used = bool(comparison.used[0, t])
+        used = bool(scores.used[0, t])
         rows.append(
             {
                 "position": t,
                 "student_token": pair.student.tokens.strings[int(transcripts.ids[0, t])],
                 "teacher_token": pair.teacher.tokens.strings[int(view.transcripts.ids[0, at])] if there else None,
-                "bin": _bin(comparison, view.alignment, t),
-                "student_probability": _probability(statistics.student_logprob[0, t]) if used else None,
-                "teacher_probability": _probability(statistics.teacher_logprob[0, t]) if used else None,
+                "bin": _bin(scores, view.alignment, t),
+                "student_probability": _probability(statistics["student_logprob"][0, t]) if used else None,
+                "teacher_probability": _probability(statistics["teacher_logprob"][0, t]) if used else None,
                 "student_best": pair.student.tokens.strings[best[t]],
                 "teacher_best": pair.teacher.tokens.strings[teacher_best[t]] if there else None,
             }
@@ -118,11 +119,11 @@ def show(
     return View(utterance, (prompts[0], prompts[1]), pair.student.decode(transcripts)[0], tuple(rows))
 
 
-def _bin(comparison: Comparison, alignment: Alignment | None, position: int) -> str:
+def _bin(scores: Scores, alignment: Alignment | None, position: int) -> str:
     """The funnel's bin of a position, in its order."""
-    if comparison.used[0, position]:
+    if scores.used[0, position]:
         return "used"
-    if comparison.pair.blocked[comparison.transcripts.ids[0, position]]:
+    if scores.pair.blocked[scores.transcripts.ids[0, position]]:
         return "blocked"
     return "misaligned" if alignment is not None and alignment.misaligned[0, position] else "thin_support"
 

@@ -1,79 +1,52 @@
-"""What a probe adds up over batches: statistics where both models' logits are here, both ends where they are not."""
+"""What a probe adds up over batches: exact statistics, and both ends of those that are not known exactly."""
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Sequence
 
 import overlap
 from overlap.bounds import BoundsSummary
 from overlap.definitions import Ranges
 from overlap.estimates.group_sums import GroupSums
 
-from ..data.batch import Batch
-from ..models import Transcripts
-from ..recipe import SupportSettings
-from ..scoring.local import Comparison, compare
-from ..scoring.pair import Pair
-from ..scoring.served import ListedComparison, compare_lists
+from ..scoring.scores import Scores
 
 
-class LogitsTally:
-    """Token statistics of both models' logits."""
+class Tally:
+    """Sums by utterance of every batch so far.
 
-    def __init__(self, support: SupportSettings, states: str) -> None:
-        self._meter = overlap.OverlapMeter(k=support.k, temperature=support.temperature, states=states)
+    Args:
+        k: Size of the top-k sets.
+        states: Whose transcripts are scored.
+    """
 
-    def add(
-        self, pair: Pair, batch: Batch, transcripts: Transcripts, support: SupportSettings
-    ) -> tuple[Comparison, dict[str, Tensor]]:
-        """Compare a batch; returns the comparison and [batch, length] values by statistic."""
-        comparison = compare(pair, batch, transcripts, support)
-        statistics = comparison.statistics()
-        self._meter.update(statistics, names=[utterance.id for utterance in batch.utterances])
-        return comparison, statistics.values()
-
-    def estimates(self) -> overlap.OverlapSummary:
-        """Averages over all batches."""
-        return self._meter.compute()
-
-    def bounds(self, support: SupportSettings, states: str) -> None:
-        """Nothing is left open."""
-        del support, states
-
-
-class ListTally:
-    """What a served teacher's lists decide, and both ends of every bounded statistic."""
-
-    def __init__(self) -> None:
-        self._decided: list[GroupSums] = []
-        self._lower: list[GroupSums] = []
-        self._upper: list[GroupSums] = []
+    def __init__(self, k: int, states: str) -> None:
+        self._k, self._states = k, states
+        self._exact: list[GroupSums] = []
+        self._ends: list[tuple[GroupSums, GroupSums]] = []
         self._ranges: Ranges | None = None
 
-    def add(
-        self, pair: Pair, batch: Batch, transcripts: Transcripts, support: SupportSettings
-    ) -> tuple[ListedComparison, dict[str, Tensor]]:
-        """Compare a batch; returns the comparison and [batch, length] values by statistic, ends by their names."""
-        comparison = compare_lists(pair, batch, transcripts, support)
-        found, ids = comparison.bounds(), [utterance.id for utterance in batch.utterances]
-        self._ranges = found.ranges if self._ranges is None else self._ranges.joined(found.ranges)
-        decided = {**found.decided(), **comparison.own_statistics()}
-        for parts, values in (
-            (self._decided, decided),
-            (self._lower, found.lower),
-            (self._upper, found.upper),
-        ):
-            parts.append(GroupSums.from_values(values, ids, mask=found.mask))
-        ends = {f"{name}.lower": value for name, value in found.lower.items()}
-        ends |= {f"{name}.upper": value for name, value in found.upper.items()}
-        return comparison, {**decided, **ends}
+    def add(self, scores: Scores, names: Sequence[str]) -> None:
+        """Add a batch.
 
-    def estimates(self) -> dict[str, overlap.Estimate]:
-        """Averages of what is decided."""
-        sums = GroupSums.merged(self._decided)
-        return dict(overlap.OverlapSummary.from_group_sums(sums, ranges=self._ranges))
+        Args:
+            scores: Of the batch.
+            names: Its utterances.
+        """
+        self._exact.append(GroupSums.from_values(scores.statistics(), names, mask=scores.used))
+        found = scores.bounds()
+        if found is not None:
+            lower, upper = (GroupSums.from_values(ends, names, mask=found.mask) for ends in (found.lower, found.upper))
+            self._ends.append((lower, upper))
+        self._ranges = scores.ranges if self._ranges is None else self._ranges.joined(scores.ranges)
 
-    def bounds(self, support: SupportSettings, states: str) -> BoundsSummary:
-        """Averages of both ends."""
-        lower, upper = (GroupSums.merged(parts) for parts in (self._lower, self._upper))
-        return BoundsSummary.from_group_sums(lower, upper, k=support.k, ranges=self._ranges, states=states)
+    def estimates(self) -> overlap.OverlapSummary:
+        """Averages of the exact statistics over all batches."""
+        return overlap.OverlapSummary.from_group_sums(GroupSums.merged(self._exact), k=self._k, ranges=self._ranges)
+
+    def bounds(self) -> BoundsSummary | None:
+        """Averages of both ends; None where every statistic is exact."""
+        if not self._ends:
+            return None
+        lower, upper = (GroupSums.merged(parts) for parts in zip(*self._ends, strict=True))
+        return BoundsSummary.from_group_sums(lower, upper, k=self._k, ranges=self._ranges, states=self._states)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from ..models import ModelError, Recognizer, load_recognizer
+from ..models import ModelError, Recognizer, load_recognizer, weights_digest
 from ..models.lora import FOLDER, add_adapters, load_adapters
 from ..models.surgery import checkpoint_gradients
 from ..recipe import Model, Student, Teacher
@@ -61,6 +62,18 @@ def load_student(
     if section.gradient_checkpointing:
         checkpoint_gradients(student.generator, student.name)
     return student
+
+
+def identity(teacher: Recognizer | ServedTeacher) -> dict[str, Any]:
+    """Who a teacher is: its name, its revision on the Hub if it came from there, and a digest of its weights.
+
+    Of weights behind a server nothing is known but what the server calls them and where it has them from.
+    """
+    if isinstance(teacher, ServedTeacher):
+        weights = f"served as {teacher.served_name} from {teacher.root}"
+        return {"teacher": teacher.name, "revision": None, "weights": weights}
+    revision = getattr(teacher.generator.config, "_commit_hash", None)
+    return {"teacher": teacher.name, "revision": revision, "weights": weights_digest(teacher.generator)}
 
 
 def load_model(

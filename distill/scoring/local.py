@@ -1,169 +1,162 @@
-"""Student and teacher on the same transcripts: both models' logits, the positions that count, and where others went."""
+"""Scores of a teacher that runs here: all its logits at the student's positions."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
 import overlap
 from overlap.core.topk import Support
-from overlap.errors import UserError
-from overlap.estimates.group_sums import GroupSums
+from overlap.definitions import Ranges
+from overlap.statistics.with_sets import measure_with_sets
 
 from ..data.batch import Batch
-from ..models import Recognizer, Transcripts
-from ..recipe import SupportSettings
-from ..teacher import ServedTeacher
-from ..timing import Stopwatch
-from .pair import Pair
+from ..models import Prompt, Recognizer, Transcripts
+from ..recipe import DivergenceObjective, Objective
+from .pair import TeacherView
+from .positions import Positions
+from .scores import LogitsError, Scores, logprobs_of, on_set, refuse_undefined
 
 
-class LogitsError(UserError):
-    """A model whose scores are not numbers."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Both models at the student's positions.
+@dataclass(frozen=True, eq=False)
+class LogitsScores(Scores):
+    """Both models' logits at the student's positions: every statistic and every objective is exact.
 
     Attributes:
-        pair: The two models.
-        transcripts: In the student's ids.
-        student_logits: [batch, length, student's vocabulary].
         teacher_logits: [batch, length, teacher's vocabulary].
-        sets: The student's and the teacher's top-k sets, in the student's ids.
-        union: Of the two.
-        used: [batch, length] bool, positions that count.
-        funnel: Where the others went.
-        support: k and temperature.
+        teacher_log_partition: [batch, length] float64, as the student's.
+        measured: Statistics of the positions that may count.
     """
 
-    pair: Pair
-    transcripts: Transcripts
-    student_logits: Tensor
     teacher_logits: Tensor
-    sets: tuple[Support, Support]
-    union: Support
-    used: Tensor
-    funnel: overlap.Funnel
-    support: SupportSettings
+    teacher_log_partition: Tensor
+    measured: overlap.TokenStatistics
 
-    def statistics(self) -> overlap.TokenStatistics:
-        """Every token statistic at the used positions, without gradients."""
-        return overlap.measure(
-            self.student_logits.detach(),
-            self.teacher_logits,
-            k=self.support.k,
+    @classmethod
+    def ask(cls, teacher: Recognizer, prompt: Prompt, view: TeacherView) -> tuple[Tensor, ...]:
+        """Logits [batch, teacher's length, teacher's vocabulary]."""
+        return (teacher.score(prompt, view.transcripts),)
+
+    @classmethod
+    def check_answer(cls, teacher: Recognizer, batch: Batch, view: TeacherView, answer: Sequence[Tensor]) -> None:
+        """Refuse logits that are not numbers; see `Scores`."""
+        refuse_undefined(answer[0], "teacher", teacher, batch, view.transcripts)
+
+    @classmethod
+    def from_answer(cls, positions: Positions, answer: Sequence[Tensor]) -> Self:
+        """Rank and measure both models' logits, in one pass."""
+        (teacher_logits,), pair, support = answer, positions.pair, positions.support
+        student_logits, transcripts = positions.student_logits, positions.transcripts
+        found = measure_with_sets(
+            student_logits.detach(),
+            teacher_logits,
+            k=support.k,
+            temperature=support.temperature,
+            mask=positions.eligible,
+            tokens=transcripts.ids,
+            blocked=pair.blocked,
+            teacher_blocked=pair.teacher_blocked,
+            vocabulary=pair.vocabulary,
+        )
+        student = positions.with_others(found.student, student_logits.detach(), pair.blocked)
+        teacher = positions.with_others(found.teacher, teacher_logits, pair.teacher_blocked)
+        sets = pair.shared_sets(student, teacher)
+        union = overlap.union(*sets)
+        funnel, used = positions.account(union)
+        return cls(
+            pair,
+            transcripts,
+            student_logits,
+            found.student_log_partition,
+            sets,
+            union,
+            used,
+            funnel,
+            support,
+            teacher_logits,
+            found.teacher_log_partition,
+            found.statistics,
+        )
+
+    @classmethod
+    def own_logprobs(
+        cls, teacher: Recognizer, batch: Batch, written: Transcripts, texts: Sequence[str]
+    ) -> list[float | None]:
+        """Of the tokens as they were written; see `Scores`."""
+        means = mean_logprobs(teacher.score(batch.prompt(teacher), written), written, teacher.tokens.blocked)
+        if wrong := [u.id for u, mean in zip(batch.utterances, means, strict=True) if math.isnan(mean)]:
+            raise LogitsError(
+                f"teacher {teacher.name!r}: NaN or infinite logits at its own transcript of utterance {wrong[0]!r}. "
+                "Check its weights and dtype (float16 overflows where bfloat16 does not)."
+            )
+        return [*means]
+
+    @property
+    def ranges(self) -> Ranges:
+        """How far the statistics can go."""
+        return self.measured.ranges
+
+    def statistics(self) -> dict[str, Tensor]:
+        """Every token statistic; see `Scores`."""
+        return {name: value.masked_fill(~self.used, torch.nan) for name, value in self.measured.values().items()}
+
+    def bounds(self) -> None:
+        """Every statistic is known."""
+
+    def teacher_logprobs(self, ids: Tensor) -> Tensor:
+        """The teacher's log-probabilities of [batch, length, m] tokens in the student's ids."""
+        pair = self.pair
+        return logprobs_of(self.teacher_logits, pair.teacher_ids(ids), pair.teacher_blocked, self.support.temperature)
+
+    def check_objective(self, objective: Objective) -> None:
+        """Logits suffice for every objective."""
+
+    def teacher_on_set(self, chosen: Support, *, tail: bool) -> tuple[Tensor, Tensor]:
+        """The teacher's log-probabilities on a set and its mass; see `Scores`."""
+        return on_set(
+            self.teacher_logits[self.used],
+            Support(self.pair.teacher_ids(chosen.ids), chosen.valid),
+            tail=tail,
             temperature=self.support.temperature,
-            mask=self.used,
-            tokens=self.transcripts.ids,
-            blocked=self.pair.blocked,
-            teacher_blocked=self.pair.teacher_blocked,
-            vocabulary=self.pair.vocabulary,
+            blocked=self.pair.teacher_blocked,
+            log_partition=self.teacher_log_partition[self.used],
         )
 
-    def sums(self) -> GroupSums:
-        """Sums and counts over the used positions of this batch, as one group."""
-        return GroupSums.from_values(
-            self.statistics().values(), torch.zeros(len(self.used), dtype=torch.long), mask=self.used
+    def full_vocabulary_divergence(self, objective: DivergenceObjective) -> Tensor:
+        """[n] the divergence on every token that both models have, in few passes over the logits."""
+        pair, exists, ids = self.pair, self.pair.of_both, None
+        if not bool(exists.all()) or pair.vocabulary is not None:
+            chosen = exists.nonzero().squeeze(-1)
+            ids = chosen, pair.teacher_ids(chosen)
+        return overlap.full_vocabulary_divergence(
+            self.student_logits,
+            self.teacher_logits,
+            self.used,
+            kind=objective.divergence,
+            beta=objective.beta,
+            temperature=self.support.temperature,
+            ids=ids,
         )
 
 
-def compare(
-    pair: Pair,
-    batch: Batch,
-    transcripts: Transcripts,
-    support: SupportSettings,
-    *,
-    gradients: bool = False,
-    drop_empty: bool = False,
-    drop_truncated: bool = False,
-    teachers_batch: Batch | None = None,
-    clock: Stopwatch | None = None,
-) -> Comparison:
-    """Score the same transcripts with both models and account for every position.
+def mean_logprobs(logits: Tensor, written: Transcripts, blocked: Tensor) -> list[float]:
+    """Mean log-probability of each transcript's tokens, in nats.
 
     Args:
-        pair: The two recognizers; transcripts are in the student's ids.
-        batch: Utterances and their audio.
-        transcripts: Tokens at whose positions the models are compared.
-        support: k and temperature.
-        gradients: Keep the student's graph.
-        drop_empty: Put the only position of an empty rollout in its own bin instead of using it.
-        drop_truncated: Likewise the positions of rollouts that did not end.
-        teachers_batch: The same utterances as the teacher hears them, where it hears them otherwise.
-        clock: Takes the seconds of the phases `teacher`, `student` and `measure`.
+        logits: [batch, length, vocabulary] of the model that wrote them.
+        written: The transcripts.
+        blocked: [vocabulary] bool, tokens that no transcript contains: they have no probability, as when writing.
 
-    Raises:
-        LogitsError: A model's logits hold NaN or +inf; names the model, the utterance and the position.
+    Returns:
+        One number a transcript; NaN for one without a token, and where a score is NaN or +inf.
     """
-    clock, student, teacher = clock or Stopwatch(), pair.student, pair.teacher
-    if isinstance(teacher, ServedTeacher):
-        raise TypeError(f"{teacher.name} shows no logits; compare with distill.scoring.served.compare_lists")
-    with clock("teacher"), torch.no_grad():
-        view = pair.view(transcripts)
-        heard = (teachers_batch or batch).prompt(teacher)
-        scored = teacher.score(heard, view.transcripts).to(transcripts.ids.device)
-    with clock("student"), nullcontext() if gradients else torch.no_grad():
-        student_logits = student.score(batch.prompt(student), transcripts)
-    with clock("measure"), torch.no_grad():
-        refuse_undefined(student_logits, "student", student, batch, transcripts)
-        refuse_undefined(scored, "teacher", teacher, batch, view.transcripts)
-        teacher_logits, mask = view.at_student(scored), transcripts.mask
-        misaligned = torch.zeros_like(mask) if view.alignment is None else view.alignment.misaligned
-        sets = _top_k(pair, student_logits, teacher_logits, support.k, mask & ~misaligned)
-        union = overlap.union(*sets)
-        funnel, used = account(
-            pair, transcripts, misaligned, union, drop_empty=drop_empty, drop_truncated=drop_truncated
-        )
-    return Comparison(pair, transcripts, student_logits, teacher_logits, sets, union, used, funnel, support)
-
-
-def _top_k(pair: Pair, student_logits: Tensor, teacher_logits: Tensor, k: int, mask: Tensor) -> tuple[Support, Support]:
-    """Both models' top-k sets in the student's ids, without the tokens that the other does not have."""
-    own = overlap.top_k(student_logits.detach(), k, blocked=pair.blocked, mask=mask)
-    other = overlap.top_k(teacher_logits, k, blocked=pair.teacher_blocked, mask=mask)
-    if pair.vocabulary is None:
-        return own, other
-    return pair.vocabulary.student_support(own), pair.vocabulary.teacher_support(other)
-
-
-def account(
-    pair: Pair,
-    transcripts: Transcripts,
-    misaligned: Tensor,
-    support: Support,
-    *,
-    drop_empty: bool,
-    drop_truncated: bool,
-) -> tuple[overlap.Funnel, Tensor]:
-    """Where every position goes, and [batch, length] bool, which are used: those with two tokens of the support."""
-    empty = (transcripts.lengths == 0) & transcripts.finished
-    reasons = {
-        "empty_rollout": (empty if drop_empty else torch.zeros_like(empty)).unsqueeze(-1),
-        "blocked": pair.blocked[transcripts.ids],
-        "misaligned": misaligned,
-        "truncated": (~transcripts.finished if drop_truncated else torch.zeros_like(empty)).unsqueeze(-1),
-        "thin_support": support.valid.sum(-1) < 2,
-    }
-    return overlap.account(transcripts.mask, reasons, unfinished=~transcripts.finished.unsqueeze(-1))
-
-
-def refuse_undefined(logits: Tensor, role: str, recognizer: Recognizer, batch: Batch, transcripts: Transcripts) -> None:
-    """Raise where a model's logits at real positions are not numbers.
-
-    Raises:
-        LogitsError: Names the model, the utterance and the position.
-    """
-    largest = logits.detach().amax(-1)  # NaN where there is one
-    wrong = ((largest.isnan() | largest.isposinf()) & transcripts.mask.to(largest.device)).nonzero()
-    if len(wrong):
-        row, position = wrong[0].tolist()
-        raise LogitsError(
-            f"{role} {recognizer.name!r}: NaN or infinite logits at {len(wrong)} of {int(transcripts.mask.sum())} "
-            f"positions, first at position {position} of utterance {batch.utterances[row].id!r}. Check its weights and "
-            "dtype (float16 overflows where bfloat16 does not), or lower the learning rate if it was just trained."
-        )
+    means = []
+    for row, ids, mask in zip(logits, written.ids, written.mask, strict=True):  # one at a time: vocabularies are large
+        scores = row[mask].float().masked_fill(blocked, -torch.inf).log_softmax(-1)
+        means.append(float(scores.gather(-1, ids[mask].unsqueeze(-1)).double().mean()))
+    return means

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import overlap
+from overlap.core.topk import Support
 from overlap.errors import UserError
 from overlap.vocab.alignment import Alignment
 from overlap.vocab.coverage import Coverage
@@ -39,7 +40,7 @@ class TeacherView:
     alignment: Alignment | None
 
     def at_student(self, values: Tensor) -> Tensor:
-        """The teacher's [batch, M, ...] logits or lists at the student's positions, [batch, length, ...]."""
+        """What the teacher says at its own positions, [batch, M, ...], at the student's, [batch, length, ...]."""
         return values if self.alignment is None else self.alignment.gather(values)
 
 
@@ -76,7 +77,7 @@ class Pair:
         """
         ours, theirs = student.tokens, teacher.tokens
         same = (ours.strings, ours.end_of_text) == (theirs.strings, theirs.end_of_text)
-        if same and not isinstance(teacher, ServedTeacher):
+        if same and not _reads_text(teacher):
             blocked = ours.blocked | theirs.blocked.to(ours.blocked.device)
             pair = cls(student, teacher, None, blocked, blocked, None)
         else:
@@ -127,7 +128,7 @@ class Pair:
             return TeacherView(transcripts, (), None)
         texts = self.student.decode(transcripts)
         assert self.vocabulary is not None
-        table = None if isinstance(self.teacher, ServedTeacher) else self.vocabulary.student_to_teacher
+        table = None if _reads_text(self.teacher) else self.vocabulary.student_to_teacher
         read = self._given(texts, transcripts, self.teacher, table).to(transcripts.ids.device)
         return TeacherView(read, tuple(texts), self._aligned(transcripts, read))
 
@@ -198,6 +199,22 @@ class Pair:
     def teacher_ids(self, ids: Tensor) -> Tensor:
         """Teacher ids of student ids; where there is none, any that is safe to gather."""
         return ids if self.vocabulary is None else self.vocabulary.to_teacher(ids).clamp_min(0)
+
+    def shared_sets(self, student: Support, teacher: Support) -> tuple[Support, Support]:
+        """Sets of either model's own tokens in the student's ids, without the tokens that the other does not have."""
+        if self.vocabulary is None:
+            return student, teacher
+        return self.vocabulary.student_support(student), self.vocabulary.teacher_support(teacher)
+
+    @property
+    def of_both(self) -> Tensor:
+        """[student's vocabulary] bool, tokens that both models may write."""
+        return ~self.blocked if self.vocabulary is None else ~self.blocked & (self.vocabulary.student_to_teacher >= 0)
+
+
+def _reads_text(teacher: Recognizer | ServedTeacher) -> bool:
+    """Whether a teacher is given texts and cuts them into tokens itself."""
+    return isinstance(teacher, ServedTeacher)
 
 
 def _encoded(texts: Sequence[str], transcripts: Transcripts, reader: Transcriber) -> Transcripts:

@@ -1,63 +1,129 @@
-"""Student against a served teacher on the same transcripts: what its lists decide, and bounds of what they do not."""
+"""Scores of a teacher behind a server: the log-probabilities of its best tokens, and bounds of what they leave open."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
 
 import overlap
+from overlap.bounds.measure import bounds_given_set
 from overlap.core.topk import Support
-from overlap.estimates.group_sums import GroupSums
+from overlap.definitions import Ranges
+from overlap.errors import UserError
+from overlap.statistics.with_sets import measure_with_sets
 
 from ..data.batch import Batch
-from ..models import Transcripts
-from ..recipe import SupportSettings
-from ..recipe.readings import ENDS, UNDECIDED
+from ..models import Prompt, Transcripts
+from ..recipe import DivergenceObjective, Objective
 from ..teacher import ServedTeacher
-from ..timing import Stopwatch
-from .local import account, refuse_undefined
-from .pair import Pair
+from .pair import Pair, TeacherView
+from .positions import Positions
+from .scores import Scores
+
+ROUNDING = 1e-7
+"""Least mass of the tail of a served teacher: that of float32 sums."""
 
 
 @dataclass(frozen=True, eq=False)
-class ListedComparison:
-    """The student's logits and the teacher's lists at the student's positions.
+class TopkScores(Scores):
+    """The student's logits and the teacher's best tokens at the student's positions, at temperature 1.
+
+    The teacher's set is smaller than k where blocked tokens leave fewer than k of those that the server returned.
 
     Attributes:
-        pair: The two models.
-        transcripts: In the student's ids.
-        student_logits: [batch, length, student's vocabulary].
-        teacher_ids: [batch, length, m] listed tokens in the teacher's ids, −1 in empty slots.
-        teacher_logprobs: [batch, length, m], over the teacher's whole vocabulary at temperature 1.
-        sets: The student's and the teacher's top-k sets, in the student's ids, without tokens that the other lacks; the
-            teacher's is smaller than it is where blocked tokens leave fewer than k listed ones.
-        union: Of the two.
-        used: [batch, length] bool, positions that count.
-        funnel: Where the others went.
-        support: k; the temperature is 1.
+        topk_ids: [batch, length, m] in the teacher's ids, best first, −1 in empty slots.
+        topk_logprobs: [batch, length, m] float64, over the teacher's whole vocabulary.
+        student_set: The student's top-k set, tokens that the teacher lacks included.
+        student_statistics: The student against itself, of which entropy and log-probabilities are its own.
     """
 
-    pair: Pair
-    transcripts: Transcripts
-    student_logits: Tensor
-    teacher_ids: Tensor
-    teacher_logprobs: Tensor
-    sets: tuple[Support, Support]
-    union: Support
-    used: Tensor
-    funnel: overlap.Funnel
-    support: SupportSettings
+    topk_ids: Tensor
+    topk_logprobs: Tensor
+    student_set: Support
+    student_statistics: overlap.TokenStatistics
+
+    @classmethod
+    def ask(cls, teacher: ServedTeacher, prompt: Prompt, view: TeacherView) -> tuple[Tensor, ...]:
+        """Ids and log-probabilities [batch, teacher's length, m] of the server's best tokens."""
+        return teacher.topk_logprobs(prompt, view.texts, view.transcripts)
+
+    @classmethod
+    def check_answer(cls, teacher: ServedTeacher, batch: Batch, view: TeacherView, answer: Sequence[Tensor]) -> None:
+        """A server's answers are checked where they come in."""
+
+    @classmethod
+    def from_answer(cls, positions: Positions, answer: Sequence[Tensor]) -> Self:
+        """Rank and measure the student's logits, and choose among the server's best tokens."""
+        (ids, logprobs), pair, support = answer, positions.pair, positions.support
+        logits, transcripts = positions.student_logits.detach(), positions.transcripts
+        ids = ids.masked_fill(~positions.aligned[..., None], -1)
+        alone = measure_with_sets(
+            logits, logits, k=support.k, mask=positions.eligible, tokens=transcripts.ids, blocked=pair.blocked
+        )
+        student = positions.with_others(alone.student, logits, pair.blocked)
+        sets = pair.shared_sets(student, topk_set(pair, ids, support.k))
+        union = overlap.union(*sets)
+        funnel, used = positions.account(union)
+        return cls(
+            pair,
+            transcripts,
+            positions.student_logits,
+            alone.student_log_partition,
+            sets,
+            union,
+            used,
+            funnel,
+            support,
+            ids,
+            logprobs,
+            student,
+            alone.statistics,
+        )
+
+    @classmethod
+    def own_logprobs(
+        cls, teacher: ServedTeacher, batch: Batch, written: Transcripts, texts: Sequence[str]
+    ) -> list[float | None]:
+        """Of the tokens that the texts are made of, over its whole vocabulary.
+
+        None for a transcript with a token that is not among the server's best, or without any; see `Scores`.
+        """
+        return mean_topk_logprobs(teacher, batch, texts, written.finished.tolist())
+
+    @property
+    def ranges(self) -> Ranges:
+        """How far the statistics can go."""
+        return self.bounds().ranges
+
+    def statistics(self) -> dict[str, Tensor]:
+        """The statistics that the best tokens decide, or the student alone; see `Scores`."""
+        ids = self.topk_ids
+        known = ((ids >= 0) & ~self.pair.teacher_blocked[ids.clamp_min(0)]).sum(-1) >= self.support.k
+        sizes = [chosen.size.double() for chosen in self.sets]
+        values = self.bounds().decided()
+        values |= {"student_size": sizes[0], "teacher_size": sizes[1].masked_fill(~known, torch.nan)}
+        values |= {
+            name: getattr(self.student_statistics, name).double() for name in ("student_entropy", "student_logprob")
+        }
+        return {name: value.masked_fill(~self.used, torch.nan) for name, value in values.items()}
 
     def bounds(self) -> overlap.OverlapBounds:
         """Lower and upper ends of every statistic that has some, at the used positions."""
+        return self._bounds
+
+    @cached_property
+    def _bounds(self) -> overlap.OverlapBounds:
         pair = self.pair
-        return overlap.measure_bounds(
+        return bounds_given_set(
             self.student_logits.detach(),
-            self.teacher_ids,
-            self.teacher_logprobs,
+            self.topk_ids,
+            self.topk_logprobs,
+            self.student_set,
             k=self.support.k,
             mask=self.used,
             vocabulary=pair.vocabulary,
@@ -65,91 +131,83 @@ class ListedComparison:
             teacher_blocked=pair.teacher_blocked,
         )
 
-    def own_statistics(self) -> dict[str, Tensor]:
-        """Values [batch, length] of the further statistics that the lists decide or the student alone."""
-        logits = self.student_logits.detach()
-        alone = overlap.measure(
-            logits, logits, k=1, mask=self.used, tokens=self.transcripts.ids, blocked=self.pair.blocked
-        )
-        ids = self.teacher_ids
-        known = ((ids >= 0) & ~self.pair.teacher_blocked[ids.clamp_min(0)]).sum(-1) >= self.support.k
-        sizes = [chosen.size.double() for chosen in self.sets]
-        values = {"student_size": sizes[0], "teacher_size": sizes[1].masked_fill(~known, torch.nan)}
-        return values | {name: getattr(alone, name).double() for name in ("student_entropy", "student_logprob")}
+    def teacher_logprobs(self, ids: Tensor) -> Tensor:
+        """The teacher's log-probabilities of [batch, length, m] tokens, NaN where the server did not return them."""
+        return _looked_up(self.pair.teacher_ids(ids), self.topk_ids, self.topk_logprobs)
 
-    def teacher_logprobs_of(self, ids: Tensor) -> Tensor:
-        """The teacher's log-probabilities of [batch, length, n] tokens in the student's ids, NaN where not listed."""
-        wanted = self.pair.teacher_ids(ids)
-        found = (self.teacher_ids[..., None, :] == wanted[..., :, None]).double()  # at most one a token
-        logprobs = (found * self.teacher_logprobs[..., None, :]).sum(-1)
-        return torch.where(found.any(-1), logprobs, torch.nan)
+    def check_objective(self, objective: Objective) -> None:
+        """Refuse objectives on tokens other than the teacher's top-k set, the only ones that are surely known.
 
-    def sums(self) -> GroupSums:
-        """Sums and counts over the used positions of this batch, as one group; undecided statistics by their ends."""
-        found = self.bounds()
-        sides = zip(ENDS, (found.lower, found.upper), strict=True)
-        ends = {f"{name}.{end}": values[name] for end, values in sides for name in UNDECIDED}
-        group = torch.zeros(len(self.used), dtype=torch.long)
-        return GroupSums.from_values({**found.decided(), **ends}, group, mask=self.used)
+        Raises:
+            UserError: Names what the objective looks at.
+        """
+        looked_at = objective.support if isinstance(objective, DivergenceObjective) else "policy_gradient"
+        if looked_at != "teacher":
+            raise UserError(f"objective: a served teacher has no support {looked_at!r}, only its own (teacher)")
 
+    def teacher_on_set(self, chosen: Support, *, tail: bool) -> tuple[Tensor, Tensor]:
+        """The teacher's log-probabilities on its top-k set and their mass; see `Scores`.
 
-def compare_lists(
-    pair: Pair,
-    batch: Batch,
-    transcripts: Transcripts,
-    support: SupportSettings,
-    *,
-    gradients: bool = False,
-    drop_empty: bool = False,
-    drop_truncated: bool = False,
-    teachers_batch: Batch | None = None,
-    clock: Stopwatch | None = None,
-) -> ListedComparison:
-    """Score the same transcripts with the student and a served teacher, and account for every position.
+        Blocked tokens that the server returned have no probability; others stay in the tail.
+        """
+        ids, logprobs = self.topk_ids[self.used], self.topk_logprobs[self.used]
+        blocked = (ids >= 0) & self.pair.teacher_blocked[ids.clamp_min(0)]
+        outside = torch.where(blocked, logprobs.exp(), 0.0).sum(-1, keepdim=True)
+        own = _looked_up(self.pair.teacher_ids(chosen.ids), ids, logprobs) - torch.log1p(-outside)
+        own = own.masked_fill(~chosen.valid, torch.finfo(torch.float32).min)
+        mass = torch.where(chosen.valid, own.exp(), 0.0).sum(-1)
+        if not tail:
+            return own.log_softmax(-1), mass
+        return torch.cat([own, (1 - mass).clamp_min(ROUNDING).log()[:, None]], -1), mass
 
-    For the arguments see `compare`.
+    def full_vocabulary_divergence(self, objective: DivergenceObjective) -> Tensor:
+        """Not known.
 
-    Raises:
-        LogitsError: The student's logits hold NaN or +inf.
-        ServerError: The server did not answer, or not with what was asked for.
-    """
-    clock, student, teacher = clock or Stopwatch(), pair.student, pair.teacher
-    assert isinstance(teacher, ServedTeacher)
-    with clock("teacher"), torch.no_grad():
-        view = pair.view(transcripts)
-        ids, logprobs = teacher.lists((teachers_batch or batch).prompt(teacher), view.texts, view.transcripts)
-    with clock("student"), nullcontext() if gradients else torch.no_grad():
-        student_logits = student.score(batch.prompt(student), transcripts)
-    with clock("measure"), torch.no_grad():
-        refuse_undefined(student_logits, "student", student, batch, transcripts)
-        assert view.alignment is not None
-        misaligned = view.alignment.misaligned
-        ids = view.at_student(ids).to(student_logits.device)
-        logprobs = view.at_student(logprobs).to(student_logits.device)
-        ids = ids.masked_fill(~(transcripts.mask & ~misaligned)[..., None], -1)
-        aligned = transcripts.mask & ~misaligned
-        ours = overlap.top_k(student_logits.detach(), support.k, blocked=pair.blocked, mask=aligned)
-        ours = ours if pair.vocabulary is None else pair.vocabulary.student_support(ours)
-        theirs = listed_support(pair, ids, support.k)
-        union = overlap.union(ours, theirs)
-        funnel, used = account(
-            pair, transcripts, misaligned, union, drop_empty=drop_empty, drop_truncated=drop_truncated
-        )
-    sets = (ours, theirs)
-    return ListedComparison(pair, transcripts, student_logits, ids, logprobs, sets, union, used, funnel, support)
+        Raises:
+            UserError: Always.
+        """
+        self.check_objective(objective)
+        raise UserError("objective: a served teacher shows its best tokens, not its whole vocabulary")
 
 
-def listed_support(pair: Pair, ids: Tensor, k: int) -> Support:
-    """The k best listed tokens that are not blocked, in the student's ids, without those that the student lacks.
+def topk_set(pair: Pair, ids: Tensor, k: int) -> Support:
+    """The k best of a server's tokens that are not blocked, in the teacher's ids.
 
     Args:
         pair: The two models.
         ids: [..., m] in the teacher's ids, best first, −1 in empty slots.
-        k: Size of the set; it is smaller where so many are not listed.
+        k: Size of the set; it is smaller where fewer are known.
     """
-    given = ids >= 0
-    allowed = given & ~pair.teacher_blocked[ids.clamp_min(0)]
+    allowed = (ids >= 0) & ~pair.teacher_blocked[ids.clamp_min(0)]
     best = allowed & (allowed.cumsum(-1) <= k)
-    chosen = Support(ids.masked_fill(~best, 0), best)
-    chosen = chosen if pair.vocabulary is None else pair.vocabulary.teacher_support(chosen)
-    return chosen.keep(~pair.blocked[chosen.ids])
+    return Support(ids.masked_fill(~best, 0), best)
+
+
+def _looked_up(wanted: Tensor, ids: Tensor, logprobs: Tensor) -> Tensor:
+    """Log-probabilities [..., n] of [..., n] tokens among [..., m] ones, NaN where they are not among them."""
+    found = (ids[..., None, :] == wanted[..., :, None]).double()  # at most one a token
+    return torch.where(found.any(-1), (found * logprobs[..., None, :]).sum(-1), torch.nan)
+
+
+def mean_topk_logprobs(
+    teacher: ServedTeacher, batch: Batch, texts: Sequence[str], finished: Sequence[bool]
+) -> list[float | None]:
+    """Mean log-probability, in nats, of the tokens that texts are made of.
+
+    Args:
+        teacher: Behind its server.
+        batch: The utterances.
+        texts: A transcript an utterance.
+        finished: Whether its end of text counts.
+
+    Returns:
+        None for a transcript with a token that is not among the server's best, or without any.
+    """
+    read = teacher.encode(texts)
+    ids, logprobs = teacher.topk_logprobs(batch.prompt(teacher), texts, read)
+    found = ids == read.ids.unsqueeze(-1)
+    counted = read.mask.clone()
+    counted.scatter_(1, counted.sum(-1, keepdim=True) - 1, torch.tensor(finished)[:, None])
+    own = logprobs.masked_fill(~found, 0.0).sum(-1)
+    known = (found.any(-1) | ~counted).all(-1) & counted.any(-1)
+    return [float(row[keep].mean()) if ok else None for row, keep, ok in zip(own, counted, known, strict=True)]

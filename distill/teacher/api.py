@@ -13,7 +13,7 @@ import scipy.io.wavfile
 from ..models.speech_lm import SAMPLING_RATE
 from .conversation import Conversation
 from .http import JsonClient
-from .listing import Reply
+from .topk_logprobs import Reply
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class Api(Protocol):
 
         Raises:
             ServerError: There was no answer.
-            ListingError: It was not in the protocol's form.
+            ReplyError: It was not in the protocol's form.
         """
         ...
 
@@ -83,7 +83,7 @@ class Api(Protocol):
 
         Raises:
             ServerError: There was no answer.
-            ListingError: It was not in the protocol's form.
+            ReplyError: It was not in the protocol's form.
         """
         ...
 
@@ -95,7 +95,7 @@ def wav(waveform: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def listed(tree: Mapping[str, Any], *path: str | int) -> Any:
+def value_at(tree: Mapping[str, Any], *path: str | int) -> Any:
     """A value deep in a JSON tree; None where the way to it breaks off."""
     node: Any = tree
     for key in path:

@@ -14,20 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from .listing import TokenList
+from .topk_logprobs import TopkLogprobs
 
 
 @dataclass
-class ListCache:
-    """A directory of token lists; several processes may use it at once.
+class TopkCache:
+    """A directory of `TopkLogprobs`; several processes may use it at once.
 
     An entry is written beside its place and moved there whole. One that cannot be read (after a power cut) is written
     anew.
 
     Attributes:
         directory: Where; made when needed.
-        hits: Lists read from it.
-        misses: Lists that were not there.
+        hits: Answers read from it.
+        misses: Answers that were not there.
     """
 
     directory: Path
@@ -35,19 +35,19 @@ class ListCache:
     misses: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def load(self, key: str) -> TokenList | None:
+    def load(self, key: str) -> TopkLogprobs | None:
         """What is kept under a key."""
         try:
             with self._path(key).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                kept = TokenList(arrays["ids"], arrays["logprobs"])
+                kept = TopkLogprobs(arrays["ids"], arrays["logprobs"])
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
             kept = None
         with self._lock:
             self.hits, self.misses = self.hits + (kept is not None), self.misses + (kept is None)
         return kept
 
-    def save(self, key: str, tokens: TokenList) -> None:
-        """Keep a list under a key."""
+    def save(self, key: str, tokens: TopkLogprobs) -> None:
+        """Keep best tokens under a key."""
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:

@@ -17,14 +17,14 @@ from ..models.opening import LONGEST
 from ..models.speech_lm import SpeechLM
 from ..models.vocabulary import Tokens
 from ..recipe import Teacher
-from .api import Api, Question, Written, listed
-from .cache import ListCache, key_of
+from .api import Api, Question, Written, value_at
+from .cache import TopkCache, key_of
 from .conversation import Conversation, conversation
 from .errors import ServerError, quoted
 from .http import JsonClient
-from .listing import ListingError, Reply, TokenList
 from .reader import load_reader, served_tokens
 from .sglang import Sglang
+from .topk_logprobs import Reply, ReplyError, TopkLogprobs
 from .vllm import Vllm
 
 
@@ -51,7 +51,7 @@ class ServedTeacher:
         api: The server's protocol.
         served_name: What the server calls the model.
         root: Where the server has it from, as far as it says; part of the cache's keys.
-        listed: Best tokens asked for at a position.
+        n_topk: Best tokens asked for at a position.
         cache: Answers on disk; None keeps none.
         max_length: Tokens that prompt and transcript may have together; None where the server does not say.
     """
@@ -61,8 +61,8 @@ class ServedTeacher:
     api: Api
     served_name: str
     root: str
-    listed: int
-    cache: ListCache | None = None
+    n_topk: int
+    cache: TopkCache | None = None
     max_length: int | None = None
     reads: Literal["audio", "prompt"] = "audio"
     name: str = field(init=False)
@@ -76,7 +76,7 @@ class ServedTeacher:
     def __post_init__(self) -> None:
         self.name, self.text_prefix = self.reader.name, self.reader.text_prefix
         self.tokens = served_tokens(self.reader)
-        self.listed = min(self.listed, self.tokens.size)
+        self.n_topk = min(self.n_topk, self.tokens.size)
 
     @property
     def family(self) -> str:
@@ -196,7 +196,7 @@ class ServedTeacher:
         packed = pack([self._ids(each) for each in written], self.tokens.end_of_text)
         return replace(packed, is_encoded=any(each.ids is None for each in written))
 
-    def lists(self, prompt: Prompt, texts: Sequence[str], transcripts: Transcripts) -> tuple[Tensor, Tensor]:
+    def topk_logprobs(self, prompt: Prompt, texts: Sequence[str], transcripts: Transcripts) -> tuple[Tensor, Tensor]:
         """The best tokens at each position of transcripts.
 
         Args:
@@ -215,12 +215,13 @@ class ServedTeacher:
         rows = [row[keep].tolist() for row, keep in zip(transcripts.ids, transcripts.mask, strict=True)]
         tokens = [
             row[:-1] if end else row for row, end in zip(rows, transcripts.finished.tolist(), strict=True)
-        ]  # what comes after the text is listed whether or not the text ends there
-        lists = self.client.many(lambda each: self._list(*each), list(zip(questions, texts, tokens, strict=True)))
+        ]  # there are best tokens after the text whether or not the text ends there
+        asked = list(zip(questions, texts, tokens, strict=True))
+        answers = self.client.many(lambda each: self._topk_logprobs(*each), asked)
         length = transcripts.ids.shape[1]
-        ids = torch.full((len(lists), length, self.listed), -1, dtype=torch.long)
-        logprobs = torch.zeros(len(lists), length, self.listed, dtype=torch.float64)
-        for row, found in enumerate(lists):
+        ids = torch.full((len(answers), length, self.n_topk), -1, dtype=torch.long)
+        logprobs = torch.zeros(len(answers), length, self.n_topk, dtype=torch.float64)
+        for row, found in enumerate(answers):
             n = min(length, len(found.ids))
             ids[row, :n] = torch.from_numpy(found.ids[:n])
             logprobs[row, :n] = torch.from_numpy(found.logprobs[:n])
@@ -234,7 +235,7 @@ class ServedTeacher:
         """
         try:
             return self.api.score(self.client, self.served_name, question, text, n_tokens, m)
-        except ListingError as error:
+        except ReplyError as error:
             raise self._wrong(error, question) from error
 
     def _written(self, question: Question, max_new_tokens: int, heat: float) -> Written:
@@ -243,16 +244,16 @@ class ServedTeacher:
             written = self.api.write(self.client, self.served_name, question, max_new_tokens, heat)
             if written.ids is not None:
                 _check_written(written.ids, max_new_tokens, self.tokens.size)
-        except ListingError as error:
+        except ReplyError as error:
             raise self._wrong(error, question) from error
         return written
 
-    def _list(self, question: Question, text: str, tokens: list[int]) -> TokenList:
+    def _topk_logprobs(self, question: Question, text: str, tokens: list[int]) -> TopkLogprobs:
         settings = {
             "format": 1,
             "api": self.api.name,
             "model": [self.served_name, self.root],
-            "listed": self.listed,
+            "listed": self.n_topk,  # part of the key of every answer kept so far
             "conversation": {name: value for name, value in asdict(question.conversation).items() if value is not None},
             "text": text,
             "tokens": tokens,
@@ -260,16 +261,16 @@ class ServedTeacher:
         key = key_of(settings, question.waveform)
         if self.cache is not None:
             kept = self.cache.load(key)
-            if kept is not None and kept.fits(len(tokens), self.listed, self.tokens.size):
+            if kept is not None and kept.fits(len(tokens), self.n_topk, self.tokens.size):
                 return kept
-        reply = self.reply(question, text, len(tokens), self.listed)
+        reply = self.reply(question, text, len(tokens), self.n_topk)
         try:
-            tokens_listed = TokenList.from_reply(reply, tokens, self.listed, self.tokens.strings)
-        except ListingError as error:
+            best = TopkLogprobs.from_reply(reply, tokens, self.n_topk, self.tokens.strings)
+        except ReplyError as error:
             raise self._wrong(error, question) from error
         if self.cache is not None:
-            self.cache.save(key, tokens_listed)
-        return tokens_listed
+            self.cache.save(key, best)
+        return best
 
     def _ids(self, written: Written) -> list[int]:
         """The tokens written, up to the first end of text, with the end where it is one."""
@@ -283,17 +284,17 @@ class ServedTeacher:
             ids.pop()
         return [*ids, end] if written.finished else ids
 
-    def _wrong(self, error: ListingError, question: Question) -> ServerError:
+    def _wrong(self, error: ReplyError, question: Question) -> ServerError:
         return ServerError(f"{self.client.url} ({self.api.name}), utterance {question.name!r}: {error}.")
 
 
 def _check_written(ids: Sequence[int], most: int, size: int) -> None:
     """Refuse a transcript's tokens that its model cannot have written."""
     if len(ids) > most:
-        raise ListingError(f"a transcript of {len(ids)} tokens, asked for at most {most}; check the server")
+        raise ReplyError(f"a transcript of {len(ids)} tokens, asked for at most {most}; check the server")
     for place, token in enumerate(ids):
         if not 0 <= token < size:
-            raise ListingError(
+            raise ReplyError(
                 f"token {place} of its transcript is {token}, none of the {size} of the local model (ids 0 to "
                 f"{size - 1}): the server has another model than the local tokenizer. Name as teacher the checkpoint "
                 "that is served"
@@ -306,7 +307,7 @@ def load_served_teacher(teacher: Teacher, k: int) -> ServedTeacher:
     Args:
         teacher: With the server's `url`. Its `model` names the tokenizer, and unless `server.served_name` does, the
             served model.
-        k: Size of the top-k sets; lists are longer by `MORE` unless the server settings say how long.
+        k: Size of the top-k sets; `MORE` tokens beyond it are asked for unless the server settings say how many.
 
     Raises:
         ModelError: No tokenizer there, or a family that servers cannot score.
@@ -345,7 +346,7 @@ def load_served_teacher(teacher: Teacher, k: int) -> ServedTeacher:
         name,
         str(cards[name].get("root") or name),
         server.top_logprobs or k + MORE,
-        None if server.cache is None else ListCache(Path(server.cache)),
+        None if server.cache is None else TopkCache(Path(server.cache)),
         length,
     )
 
@@ -361,6 +362,6 @@ def served_models(client: JsonClient) -> dict[str, dict[str, Any]]:
         ServerError: No list of models.
     """
     cards = client.get("/v1/models").get("data")
-    if not isinstance(cards, list) or not all(isinstance(listed(card, "id"), str) for card in cards):
+    if not isinstance(cards, list) or not all(isinstance(value_at(card, "id"), str) for card in cards):
         raise ServerError(f"GET {client.url}/v1/models: no list of models. Check that this is an inference server.")
     return {card["id"]: card for card in cards}

@@ -10,9 +10,9 @@ import base64
 from dataclasses import dataclass
 from typing import Any
 
-from .api import Question, Written, listed, wav
+from .api import Question, Written, value_at, wav
 from .http import JsonClient
-from .listing import ListingError, Reply
+from .topk_logprobs import Reply, ReplyError
 from .values import array, by_id, log_probability, token_id, token_ids, written_text
 
 GENERATE = "/generate"
@@ -32,22 +32,22 @@ class Sglang:
         body = self._body(question, text, {"max_new_tokens": 1, "temperature": 0.0})
         body |= {"return_logprob": True, "logprob_start_len": 0, "top_logprobs_num": m}
         tree = client.post(GENERATE, body, f"utterance {question.name!r}")
-        own, best = (listed(tree, "meta_info", name) for name in ("input_token_logprobs", "input_top_logprobs"))
-        after = listed(tree, "meta_info", "output_top_logprobs", 0)
+        own, best = (value_at(tree, "meta_info", name) for name in ("input_token_logprobs", "input_top_logprobs"))
+        after = value_at(tree, "meta_info", "output_top_logprobs", 0)
         whole = isinstance(own, list) and isinstance(best, list) and own and len(own) == len(best)
         if not whole or after is None or len(best) < n_tokens:
-            raise ListingError("no input_top_logprobs of the whole prompt. SGLang returns them; check the api")
+            raise ReplyError("no input_top_logprobs of the whole prompt. SGLang returns them; check the api")
         tail = best[len(best) - n_tokens :]
-        return Reply([token_id(listed(item, 1)) for item in own], [_by_id(row) for row in (*tail, after)])
+        return Reply([token_id(value_at(item, 1)) for item in own], [_by_id(row) for row in (*tail, after)])
 
     def write(self, client: JsonClient, model: str, question: Question, max_new_tokens: int, heat: float) -> Written:
         """See `Api.write`."""
         del model
         body = self._body(question, "", {"max_new_tokens": max_new_tokens, "temperature": heat} | PLAIN)
         tree = client.post(GENERATE, body, f"utterance {question.name!r}")
-        reason = listed(tree, "meta_info", "finish_reason", "type")
+        reason = value_at(tree, "meta_info", "finish_reason", "type")
         if not isinstance(reason, str):
-            raise ListingError("no meta_info with a finish_reason; check the server and its api")
+            raise ReplyError("no meta_info with a finish_reason; check the server and its api")
         ids = tree.get("output_ids")
         return Written(written_text(tree.get("text")), None if ids is None else token_ids(ids), reason != "length")
 
@@ -61,4 +61,4 @@ def _by_id(row: Any) -> dict[int, float] | None:
     if row is None:
         return None
     items = array(row, "(log-probability, id) pairs (input_top_logprobs)")
-    return by_id([(token_id(listed(item, 1)), log_probability(listed(item, 0))) for item in items])
+    return by_id([(token_id(value_at(item, 1)), log_probability(value_at(item, 0))) for item in items])

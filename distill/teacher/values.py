@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import quoted
-from .listing import ListingError
+from .topk_logprobs import ReplyError
 
 WRITTEN_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 SHORT = 80
@@ -17,20 +17,20 @@ def token_id(value: Any) -> int:
     """A token's id: a whole number, or the key of an object that is one.
 
     Raises:
-        ListingError: Something else.
+        ReplyError: Something else.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str) and WRITTEN_NUMBER.fullmatch(value):
         return int(value)
-    raise ListingError(f"{quoted(repr(value), SHORT)} where a token id belongs; check the server and its api")
+    raise ReplyError(f"{quoted(repr(value), SHORT)} where a token id belongs; check the server and its api")
 
 
 def token_ids(value: Any) -> list[int]:
     """A list of them.
 
     Raises:
-        ListingError: Something else.
+        ReplyError: Something else.
     """
     return [token_id(item) for item in array(value, "token ids")]
 
@@ -39,27 +39,27 @@ def log_probability(value: Any) -> float:
     """A number; what it may be, is checked where a whole position is known.
 
     Raises:
-        ListingError: Something else.
+        ReplyError: Something else.
     """
     if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53):
         return float(value)
-    raise ListingError(f"{quoted(repr(value), SHORT)} where a log-probability belongs; check the server and its api")
+    raise ReplyError(f"{quoted(repr(value), SHORT)} where a log-probability belongs; check the server and its api")
 
 
 def written_text(value: Any) -> str:
     """Text that can be written; null is empty.
 
     Raises:
-        ListingError: Something else, or half a character (a lone surrogate).
+        ReplyError: Something else, or half a character (a lone surrogate).
     """
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise ListingError(f"{quoted(repr(value), SHORT)} where text belongs; check the server and its api")
+        raise ReplyError(f"{quoted(repr(value), SHORT)} where text belongs; check the server and its api")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise ListingError(f"{quoted(repr(value), SHORT)}: text with half a character; check the server") from error
+        raise ReplyError(f"{quoted(repr(value), SHORT)}: text with half a character; check the server") from error
     return value
 
 
@@ -67,10 +67,10 @@ def array(value: Any, what: str) -> list[Any]:
     """A list.
 
     Raises:
-        ListingError: Something else.
+        ReplyError: Something else.
     """
     if not isinstance(value, list):
-        raise ListingError(f"{quoted(repr(value), SHORT)} where a list of {what} belongs; check the server and its api")
+        raise ReplyError(f"{quoted(repr(value), SHORT)} where a list of {what} belongs; check the server and its api")
     return value
 
 
@@ -78,10 +78,10 @@ def mapping(value: Any, what: str) -> Mapping[Any, Any]:
     """An object.
 
     Raises:
-        ListingError: Something else.
+        ReplyError: Something else.
     """
     if not isinstance(value, dict):
-        raise ListingError(f"{quoted(repr(value), SHORT)} where {what} belongs; check the server and its api")
+        raise ReplyError(f"{quoted(repr(value), SHORT)} where {what} belongs; check the server and its api")
     return value
 
 
@@ -89,10 +89,10 @@ def by_id(pairs: list[tuple[int, float]]) -> dict[int, float]:
     """Log-probabilities by id.
 
     Raises:
-        ListingError: One id twice.
+        ReplyError: One id twice.
     """
     found = dict(pairs)
     if len(found) != len(pairs):
         twice = next(token for i, (token, _) in enumerate(pairs) if token in {t for t, _ in pairs[:i]})
-        raise ListingError(f"token {twice} stands twice at one position; check the server")
+        raise ReplyError(f"token {twice} stands twice at one position; check the server")
     return found

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .api import Question, Written, listed, wav
+from .api import Question, Written, value_at, wav
 from .http import JsonClient
-from .listing import ListingError, Reply
+from .topk_logprobs import Reply, ReplyError
 from .values import array, by_id, log_probability, mapping, token_id, token_ids, written_text
 
 CHAT = "/v1/chat/completions"
@@ -36,7 +36,7 @@ class Vllm:
         tree = client.post(CHAT, body, f"utterance {question.name!r}")
         entries = tree.get("prompt_logprobs")
         if not isinstance(entries, list) or len(entries) <= n_tokens:
-            raise ListingError("no prompt_logprobs of the whole prompt; check the server and its api")
+            raise ReplyError("no prompt_logprobs of the whole prompt; check the server and its api")
         ids = tree.get("prompt_token_ids")
         if ids is None:  # older than return_token_ids: the prompt's own token stands first in its entry
             ids = [next(iter(mapping(entry, "a position"))) if entry else None for entry in entries]
@@ -48,10 +48,10 @@ class Vllm:
         """See `Api.write`."""
         body = _body(model, question, "") | {"max_tokens": max_new_tokens, "temperature": heat} | PLAIN
         tree = client.post(CHAT, body, f"utterance {question.name!r}")
-        text, reason = listed(tree, "choices", 0, "message", "content"), listed(tree, "choices", 0, "finish_reason")
+        text, reason = value_at(tree, "choices", 0, "message", "content"), value_at(tree, "choices", 0, "finish_reason")
         if not isinstance(reason, str):
-            raise ListingError("no choice with a message and a finish_reason; check the server and its api")
-        ids = listed(tree, "choices", 0, "token_ids")
+            raise ReplyError("no choice with a message and a finish_reason; check the server and its api")
+        ids = value_at(tree, "choices", 0, "token_ids")
         return Written(written_text(text), None if ids is None else token_ids(ids), reason != "length")
 
 
@@ -80,15 +80,15 @@ def _by_id(entry: Any) -> dict[int, float] | None:
     if entry is None:
         return None
     rows = mapping(entry, "an object of log-probabilities by token id (prompt_logprobs)").items()
-    return by_id([(token_id(token), log_probability(listed(item, "logprob"))) for token, item in rows])
+    return by_id([(token_id(token), log_probability(value_at(item, "logprob"))) for token, item in rows])
 
 
 def _generated(tree: Mapping[str, Any]) -> dict[int, float]:
     """The distribution after the transcript: that of the generated token."""
-    best = listed(tree, "choices", 0, "logprobs", "content", 0, "top_logprobs")
-    named = [(listed(item, "token"), listed(item, "logprob")) for item in best] if isinstance(best, list) else []
+    best = value_at(tree, "choices", 0, "logprobs", "content", 0, "top_logprobs")
+    named = [(value_at(item, "token"), value_at(item, "logprob")) for item in best] if isinstance(best, list) else []
     if not named or not all(isinstance(name, str) and name.startswith("token_id:") for name, _ in named):
-        raise ListingError(
+        raise ReplyError(
             "no log-probabilities by token id after the transcript (logprobs, return_tokens_as_token_ids); update the "
             "server, or check the api"
         )

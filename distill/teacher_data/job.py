@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,25 +18,13 @@ from ..data.batching import duration_batches
 from ..data.manifest import Utterance
 from ..data.sampling import seed_of
 from ..evaluation.transcribe import Progress
-from ..models import Recognizer, weights_digest
+from ..models import Recognizer
 from ..recipe import Transcription
 from ..teacher import ServedTeacher
 from .confidence import transcripts
 from .journal import Row, append_batch, open_journal, unread_at_first
 
 SKIP = 'or leave such utterances out with the filter unusable_audio = "drop" (--unusable-audio drop)'
-
-
-def identity(teacher: Recognizer | ServedTeacher) -> dict[str, Any]:
-    """Who a teacher is: its name, its revision on the Hub if it came from there, and a digest of its weights.
-
-    Of weights behind a server nothing is known but what the server calls them and where it has them from.
-    """
-    if isinstance(teacher, ServedTeacher):
-        weights = f"served as {teacher.served_name} from {teacher.root}"
-        return {"teacher": teacher.name, "revision": None, "weights": weights}
-    revision = getattr(teacher.generator.config, "_commit_hash", None)
-    return {"teacher": teacher.name, "revision": revision, "weights": weights_digest(teacher.generator)}
 
 
 @dataclass(frozen=True)

@@ -39,11 +39,11 @@ from ..places import spare
 from ..recipe import Decoding, Filters, Teacher, Transcription
 from ..run.at_work import at_work, refuse_if_at_work
 from ..run.run_directory import write_atomically
-from ..scoring.loading import load_teacher
+from ..scoring.loading import identity, load_teacher
 from ..teacher import ServedTeacher
 from .confidence import Transcript
 from .filters import dropped_by, measures
-from .job import SKIP, identity, run_job
+from .job import SKIP, run_job
 from .journal import Row
 from .labels import TRANSCRIPT, described
 from .summary import Example, FilterCount, TeacherDataSummary

@@ -16,14 +16,12 @@ from overlap.estimates.group_sums import GroupSums
 
 from ..data.batch import Batch
 from ..models import Recognizer, Transcripts
-from ..recipe import DivergenceObjective, OnPolicyStage, StageConfig, SupportSettings
-from ..scoring.local import compare
+from ..recipe import OnPolicyStage, StageConfig, SupportSettings
+from ..scoring.compare import compare
 from ..scoring.pair import Pair
-from ..scoring.served import compare_lists
-from ..teacher import ServedTeacher
 from ..teacher_data.labels import labels
 from ..timing import Stopwatch
-from .objectives import cross_entropy, listed_objective, on_policy_objective
+from .objectives import cross_entropy, on_policy_objective
 
 
 @dataclass(frozen=True)
@@ -132,22 +130,24 @@ def on_policy_step(
     with clock("student"):
         batch.prompt(pair.student)  # made in evaluation mode: Whisper may listen for the language
         pair.student.model.train(stage.dropout)
-    options: dict[str, Any] = {"gradients": True, "drop_truncated": stage.mask_truncated, "clock": clock}
-    options |= {"drop_empty": stage.empty_rollout == "drop", "teachers_batch": teachers_batch}
-    if isinstance(pair.teacher, ServedTeacher):
-        assert isinstance(stage.objective, DivergenceObjective)
-        comparison = compare_lists(pair, batch, transcripts, support, **options)
-        with clock("student"):
-            objective = listed_objective(comparison, stage.objective)
-    else:
-        comparison = compare(pair, batch, transcripts, support, **options)
-        with clock("student"):
-            objective = on_policy_objective(comparison, stage.objective)
+    scores = compare(
+        pair,
+        batch,
+        transcripts,
+        support,
+        gradients=True,
+        drop_empty=stage.empty_rollout == "drop",
+        drop_truncated=stage.mask_truncated,
+        teachers_batch=teachers_batch,
+        clock=clock,
+    )
+    with clock("student"):
+        objective = on_policy_objective(scores, stage.objective)
     with clock("measure"):
         seen = Seen(
             writer,
-            comparison.sums(),
-            comparison.funnel,
+            scores.sums(),
+            scores.funnel,
             transcripts.lengths.cpu(),
             transcripts.finished.cpu(),
             torch.stack([objective.student_mass, objective.teacher_mass], -1).double().cpu(),

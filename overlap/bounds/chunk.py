@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overlap.bounds.listing import Listing
 from overlap.bounds.polytope import Bounds, Box, Student, divergences, entropy_bounds
 from overlap.bounds.tails import UnionAndRest
+from overlap.bounds.topk_logprobs import TopkLogprobs
 from overlap.bounds.unions import Union
 from overlap.core.topk import Support, intersection, union
 from overlap.vocab.vocabulary_map import VocabularyMap
@@ -69,27 +69,27 @@ class Chunk:
     """The bounds of some positions, everything of one row a position."""
 
     def __init__(
-        self, scores: Tensor, listing: Listing, ids: Tensor, valid: Tensor, k: int, tolerance: float, space: Space
+        self, scores: Tensor, topk: TopkLogprobs, ids: Tensor, valid: Tensor, k: int, tolerance: float, space: Space
     ) -> None:
-        self.k, self.tolerance, self.space, self.listing = k, tolerance, space, listing
+        self.k, self.tolerance, self.space, self.topk = k, tolerance, space, topk
         self.scores = scores if space.admissible is None else scores.masked_fill(~space.admissible, -torch.inf)
         self.normalizer = self.scores.double().logsumexp(-1, keepdim=True)
         self.log_p = self.scores.double() - self.normalizer
         self.best = ids[:, 0]
         s = Support(ids, valid)
         self.s = s if space.map is None else space.map.student_support(s)
-        rank = listing.own.cumsum(-1)
-        self.in_t = listing.own & (rank <= k)
-        self.t = Support(listing.ids.masked_fill(~(self.in_t & listing.shared), 0), self.in_t & listing.shared)
-        self.in_s = listing.shared & _members(self.s.ids, self.s.valid, self.log_p).gather(-1, listing.ids)
-        self.listed = _members(listing.ids, listing.shared, self.log_p)
-        self.hidden_s = self.s.keep(~self.listed.gather(-1, self.s.ids))  # of S, what the teacher does not list
+        rank = topk.own.cumsum(-1)
+        self.in_t = topk.own & (rank <= k)
+        self.t = Support(topk.ids.masked_fill(~(self.in_t & topk.shared), 0), self.in_t & topk.shared)
+        self.in_s = topk.shared & _members(self.s.ids, self.s.valid, self.log_p).gather(-1, topk.ids)
+        self.returned = _members(topk.ids, topk.shared, self.log_p)
+        self.hidden_s = self.s.keep(~self.returned.gather(-1, self.s.ids))  # of S, what the server did not return
         self.missing = k - self.in_t.sum(-1)  # members of T that are not known
-        tail = space.n_teacher - listing.given.sum(-1)
-        raw = Box.raw(listing.log_q, listing.given, tail, tolerance)
+        tail = space.n_teacher - topk.given.sum(-1)
+        raw = Box.raw(topk.log_q, topk.given, tail, tolerance)
         self.raw = raw
-        self.own = Box.from_raw(raw, listing.own, space.n_own - listing.own.sum(-1))
-        self.shared = Box.from_raw(raw, listing.shared, space.n_shared - listing.shared.sum(-1))
+        self.own = Box.from_raw(raw, topk.own, space.n_own - topk.own.sum(-1))
+        self.shared = Box.from_raw(raw, topk.shared, space.n_shared - topk.shared.sum(-1))
         # Of the tokens that neither is known to rank in T: those in S, other shared ones, and those the student lacks.
         self.n_s = self.hidden_s.size
         self.n_other = self.shared.tail - self.n_s
@@ -115,11 +115,11 @@ class Chunk:
             known[1] + (self.missing - self.n_s - self.n_foreign).clamp_min(0),
             known[1] + torch.minimum(self.missing, self.n_other),
         )
-        first = torch.where(self.listing.shared, self.listing.ids, -1).gather(
-            -1, self.listing.own.to(torch.uint8).argmax(-1, keepdim=True)
+        first = torch.where(self.topk.shared, self.topk.ids, -1).gather(
+            -1, self.topk.own.to(torch.uint8).argmax(-1, keepdim=True)
         )[:, 0]
         agree = (first == self.best).double()
-        nobody = ~self.listing.own.any(-1)
+        nobody = ~self.topk.own.any(-1)
         return {
             "union_size": u,
             "intersection_size": i,
@@ -177,20 +177,20 @@ class Chunk:
         common = self.log_p if self.space.common is None else self.log_p.masked_fill(~self.space.common, -torch.inf)
         log_mass = common.logsumexp(-1) if self.space.common is not None else torch.zeros_like(self.log_p[:, 0])
         scale = torch.where(log_mass > -torch.inf, log_mass, 0.0)[:, None]
-        absent = self.listed if self.space.common is None else self.listed | ~self.space.common
+        absent = self.returned if self.space.common is None else self.returned | ~self.space.common
         # Sorted as float32, which the scores came in: twice as fast.
         tail = self.scores.masked_fill(absent, torch.inf).sort(dim=-1).values.double() - (self.normalizer + scale)
-        listed = torch.where(self.listing.shared, common.gather(-1, self.listing.ids) - scale, -torch.inf)
-        return Student.from_listed(listed, tail, self.shared.tail), log_mass.exp()
+        returned = torch.where(self.topk.shared, common.gather(-1, self.topk.ids) - scale, -torch.inf)
+        return Student.from_returned(returned, tail, self.shared.tail), log_mass.exp()
 
     def _union(self) -> dict[str, Bounds]:
-        inside = (self.in_t | self.in_s) & self.listing.shared
+        inside = (self.in_t | self.in_s) & self.topk.shared
         most = torch.minimum(self.raw.rest[1], self.raw.cap * self.n_s)
         least = torch.minimum((self.raw.rest[0] - self.raw.cap * (self.raw.tail - self.n_s)).clamp_min(0.0), most)
         return {
             "union_kl": Union(
-                torch.where(inside, self.listing.log_q, -torch.inf),
-                self.log_p.gather(-1, self.listing.ids),
+                torch.where(inside, self.topk.log_q, -torch.inf),
+                self.log_p.gather(-1, self.topk.ids),
                 torch.where(self.hidden_s.valid, self.log_p.gather(-1, self.hidden_s.ids), -torch.inf),
                 self.raw.cap,
                 (least, most),
@@ -201,19 +201,19 @@ class Chunk:
         }
 
     def _tail(self) -> dict[str, Bounds]:
-        inside = (self.in_t | self.in_s) & self.listing.shared
-        beside, own, n_others = self.listing.own & ~inside, self.own, self.own.tail - self.n_s
+        inside = (self.in_t | self.in_s) & self.topk.shared
+        beside, own, n_others = self.topk.own & ~inside, self.own, self.own.tail - self.n_s
         fixed = [torch.where(beside, side, 0.0).sum(-1) for side in (own.low, own.high)]
         least = (own.rest[0] - own.cap * self.n_s).clamp_min(0.0)
         most = torch.minimum(own.rest[1], own.cap * n_others)
-        members = _members(self.listing.ids, inside, self.log_p) | _members(
+        members = _members(self.topk.ids, inside, self.log_p) | _members(
             self.hidden_s.ids, self.hidden_s.valid, self.log_p
         )
         return {
             "union_kl_tail": UnionAndRest(
                 torch.where(inside, own.low, 0.0),
                 torch.where(inside, own.high, 0.0),
-                torch.where(inside, self.log_p.gather(-1, self.listing.ids), -torch.inf),
+                torch.where(inside, self.log_p.gather(-1, self.topk.ids), -torch.inf),
                 torch.where(self.hidden_s.valid, self.log_p.gather(-1, self.hidden_s.ids), -torch.inf),
                 own.cap,
                 (fixed[0] + torch.minimum(least, most), fixed[1] + most),

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from overlap.bounds.chunk import Chunk, Space
-from overlap.bounds.listing import Listing, check_listing
 from overlap.bounds.polytope import Bounds
 from overlap.bounds.summary import BoundsSummary
+from overlap.bounds.topk_logprobs import TopkLogprobs, check_topk_logprobs
 from overlap.core.checks import admissible_ids, as_tensor, check_k, check_logits, check_mask
 from overlap.core.chunking import chunks
 from overlap.core.topk import Support, top_k
@@ -32,22 +32,22 @@ class OverlapBounds:
     Attributes:
         lower: by statistic, in the order of `BOUNDED_STATISTICS`.
         upper: by statistic; equal to the lower end where the list decides the value.
-        listed: ``[...]`` long, listed tokens of the position.
+        topk_size: ``[...]`` long, tokens that the server returned at the position.
         unmapped: ``[...]`` long, those that the student's vocabulary lacks; they are in no set.
         blocked: ``[...]`` long, those taken out as blocked.
-        listed_mass: ``[...]``, what the listed probabilities add up to.
+        topk_mass: ``[...]``, what their probabilities add up to.
         k: size of the top-k sets.
-        tolerance: nats within which the listed log-probabilities were taken to be right.
+        tolerance: nats within which their log-probabilities were taken to be right.
         mask: ``[...]`` bool, True where the position was measured.
         ranges: what bounds the statistics; of the teacher's own set a list does not show that it has k tokens.
     """
 
     lower: dict[str, Tensor]
     upper: dict[str, Tensor]
-    listed: Tensor
+    topk_size: Tensor
     unmapped: Tensor
     blocked: Tensor
-    listed_mass: Tensor
+    topk_mass: Tensor
     k: int
     tolerance: float
     mask: Tensor
@@ -97,7 +97,6 @@ class OverlapBounds:
         )
 
 
-@torch.no_grad()
 def measure_bounds(
     student_logits: Tensor,
     teacher_ids: Tensor,
@@ -164,6 +163,51 @@ def measure_bounds(
         UserError: on shapes, dtypes or sizes that do not fit, an id listed twice, NaN or positive log-probabilities,
             and lists that no distribution has: more mass than 1, or more missing than the unlisted tokens can hold.
     """
+    return bounds_given_set(
+        student_logits,
+        teacher_ids,
+        teacher_logprobs,
+        None,
+        k=k,
+        mask=mask,
+        vocabulary=vocabulary,
+        blocked=blocked,
+        teacher_blocked=teacher_blocked,
+        tolerance=tolerance,
+    )
+
+
+@torch.no_grad()
+def bounds_given_set(
+    student_logits: Tensor,
+    teacher_ids: Tensor,
+    teacher_logprobs: Tensor,
+    student_set: Support | None,
+    *,
+    k: int,
+    mask: Tensor | None,
+    vocabulary: VocabularyMap | None,
+    blocked: Tensor | Sequence[int] | None,
+    teacher_blocked: Tensor | Sequence[int] | None,
+    tolerance: float = 1e-5,
+) -> OverlapBounds:
+    """`measure_bounds` where the student's tokens may be ranked already.
+
+    Args:
+        student_logits: as for `measure_bounds`, and so is the rest.
+        teacher_ids: likewise.
+        teacher_logprobs: likewise.
+        student_set: ``[..., k]`` the student's top-k set, tokens that the teacher lacks included; None ranks here.
+        k: size of the sets.
+        mask: positions that count.
+        vocabulary: the map.
+        blocked: the student's ids to take out.
+        teacher_blocked: the teacher's.
+        tolerance: of the log-probabilities.
+
+    Raises:
+        UserError: as `measure_bounds`.
+    """
     student_logits = as_tensor(student_logits, "student_logits")
     check_logits(student_logits, "student_logits")
     shape, device, width = student_logits.shape[:-1], student_logits.device, student_logits.shape[-1]
@@ -173,7 +217,7 @@ def measure_bounds(
     mask = check_mask(mask, shape, device)
     if isinstance(teacher_ids, Tensor) and isinstance(teacher_logprobs, Tensor):
         teacher_ids, teacher_logprobs = teacher_ids.to(device), teacher_logprobs.detach().to(device)
-    check_listing(teacher_ids, teacher_logprobs, shape, n_teacher, tolerance, mask)
+    check_topk_logprobs(teacher_ids, teacher_logprobs, shape, n_teacher, tolerance, mask)
     admissible, teacher_admissible = _admissible(blocked, teacher_blocked, table, width, n_teacher, device)
     space = Space.from_widths(width, n_teacher, table, admissible, teacher_admissible, device)
     check_k(k, space.n_student, "the student's logits")
@@ -181,14 +225,15 @@ def measure_bounds(
 
     grid = mask.reshape(shape or (1,))
     logits = student_logits.detach().reshape(*grid.shape, width)
-    listing = Listing.from_ids(teacher_ids[mask], teacher_logprobs[mask], table, admissible, teacher_admissible)
-    support = top_k(student_logits, k, blocked=None if admissible is None else ~admissible, mask=mask)
-    student = Support(support.ids[mask], support.valid[mask])
+    topk = TopkLogprobs.from_ids(teacher_ids[mask], teacher_logprobs[mask], table, admissible, teacher_admissible)
+    if student_set is None:
+        student_set = top_k(student_logits, k, blocked=None if admissible is None else ~admissible, mask=mask)
+    student = Support(student_set.ids[mask], student_set.valid[mask])
     parts: list[dict[str, Bounds]] = []
     start = 0
     for index in chunks(grid, 2 * width):
         rows = slice(start, start + len(index[0]))
-        chunk = Chunk(logits[index].float(), listing[rows], student.ids[rows], student.valid[rows], k, tolerance, space)
+        chunk = Chunk(logits[index].float(), topk[rows], student.ids[rows], student.valid[rows], k, tolerance, space)
         parts.append(chunk.bounds())
         start = rows.stop
 
@@ -208,10 +253,10 @@ def measure_bounds(
         lower={name: spread(low, torch.nan) for name, (low, _) in ends.items()},
         # The two ends of one value come by different ways and may cross by an ulp.
         upper={name: spread(torch.maximum(low, high), torch.nan) for name, (low, high) in ends.items()},
-        listed=spread(listing.given.sum(-1), 0),
-        unmapped=spread((listing.own & ~listing.shared).sum(-1), 0),
-        blocked=spread((listing.given & ~listing.own).sum(-1), 0),
-        listed_mass=spread(listing.log_q.exp().sum(-1), torch.nan),
+        topk_size=spread(topk.given.sum(-1), 0),
+        unmapped=spread((topk.own & ~topk.shared).sum(-1), 0),
+        blocked=spread((topk.given & ~topk.own).sum(-1), 0),
+        topk_mass=spread(topk.log_q.exp().sum(-1), torch.nan),
         k=k,
         tolerance=float(tolerance),
         mask=mask,

@@ -114,7 +114,7 @@ class Student:
     rising: Tensor
 
     @classmethod
-    def from_listed(cls, listed: Tensor, tail: Tensor, n_tail: Tensor) -> "Student":
+    def from_returned(cls, listed: Tensor, tail: Tensor, n_tail: Tensor) -> "Student":
         """From log-probabilities; those of ``tail`` beyond the first ``n_tail`` of a row are not looked at."""
         inside = torch.arange(tail.shape[-1], device=tail.device) < n_tail[:, None]
         p = positive(tail)

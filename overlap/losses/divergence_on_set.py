@@ -58,7 +58,13 @@ def set_logprobs(
 
 @torch.no_grad()
 def set_mass(
-    logits: Tensor, ids: Tensor, valid: Tensor, *, temperature: float = 1.0, admissible: Tensor | None = None
+    logits: Tensor,
+    ids: Tensor,
+    valid: Tensor,
+    *,
+    temperature: float = 1.0,
+    admissible: Tensor | None = None,
+    log_partition: Tensor | None = None,
 ) -> Tensor:
     """What a model puts on a set of tokens: how much of it an objective on that set sees.
 
@@ -68,13 +74,16 @@ def set_mass(
         valid: ``[n, m]`` bool, True in slots of the set.
         temperature: τ, divides the scores.
         admissible: ``[V]`` bool, the tokens that exist; None for all.
+        log_partition: ``[n]`` log Σ exp(z/τ) over the admissible tokens, where it is known already.
 
     Returns:
-        ``[n]`` probability.
+        ``[n]`` probability, float32 (float64 for such logits).
     """
-    total = torch.cat([_scores(logits[part], temperature, admissible).logsumexp(-1) for part in _parts(logits)])
+    if log_partition is None:
+        parts = [_scores(logits[part], temperature, admissible).logsumexp(-1) for part in _parts(logits)]
+        log_partition = torch.cat(parts)
     inside = _scores(logits.gather(-1, ids), temperature, None).masked_fill(~valid, -torch.inf)
-    return (inside - total[:, None]).exp().sum(-1)
+    return (inside - log_partition[:, None]).exp().sum(-1).to(inside.dtype)
 
 
 def set_divergence(
@@ -190,16 +199,19 @@ class _WithTail(torch.autograd.Function):
         ctx: Any, logits: Tensor, ids: Tensor, valid: Tensor, temperature: float, admissible: Tensor | None
     ) -> Tensor:
         inside = _scores(logits.gather(-1, ids), temperature, None)
-        total, outside = inside.new_empty(len(ids)), inside.new_empty(len(ids))
-        slots = _slots(ids, valid, logits.shape[-1])
+        # Tokens outside are summed relative to the set: beside a number of the size of the scores digits are lost.
+        own = inside.double().masked_fill(~valid, -torch.inf).logsumexp(-1)
+        anchor = own.masked_fill(~own.isfinite(), 0.0).to(inside.dtype)
+        outside, slots = torch.empty_like(anchor), _slots(ids, valid, logits.shape[-1])
         for part in _parts(logits):
-            scores = _scores(logits[part], temperature, admissible)
-            total[part] = scores.logsumexp(-1)
+            scores = _scores(logits[part], temperature, admissible).sub_(anchor[part, None])
             outside[part] = _scattered(scores, slots[part], -torch.inf).logsumexp(-1)
-        ctx.save_for_backward(logits, ids, valid, admissible, total, outside)
+        total = torch.logaddexp(own - anchor, outside.double())
+        log_tail, exact = (outside - total).to(inside.dtype), anchor + total
+        ctx.save_for_backward(logits, ids, valid, admissible, exact, log_tail)
         ctx.temperature = temperature
-        absent = torch.cat([~valid, outside[:, None] == -torch.inf], -1)
-        logprobs = torch.cat([inside, outside[:, None]], -1) - total[:, None]
+        absent = torch.cat([~valid, log_tail[:, None] == -torch.inf], -1)
+        logprobs = torch.cat([(inside - exact[:, None]).to(inside.dtype), log_tail[:, None]], -1)
         return logprobs.masked_fill(absent, torch.finfo(logprobs.dtype).min)
 
     @staticmethod
@@ -208,18 +220,21 @@ class _WithTail(torch.autograd.Function):
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
-        logits, ids, valid, admissible, total, outside = ctx.saved_tensors
-        none_outside = outside == -torch.inf
+        logits, ids, valid, admissible, exact, log_tail = ctx.saved_tensors
+        none_outside = log_tail == -torch.inf
         of_set = gradient[:, :-1].masked_fill(~valid, 0.0)
         of_tail = gradient[:, -1].masked_fill(none_outside, 0.0)
-        everything = of_set.sum(-1) + of_tail
-        outside = outside.masked_fill(none_outside, torch.inf)
+        # What rounding takes from the total goes to the factor of its exponential.
+        total = exact.to(gradient.dtype)
+        factor = (total - exact).exp().to(gradient.dtype)
+        everything, of_tail = (of_set.sum(-1) + of_tail) * factor, of_tail * factor
+        log_tail = log_tail.masked_fill(none_outside, torch.inf)
         slots, result = _slots(ids, valid, logits.shape[-1]), torch.empty_like(logits)
         for part in _parts(logits):
-            scores = _scores(logits[part], ctx.temperature, admissible)
-            share = (scores - total[part, None]).exp() * everything[part, None]
+            scores = _scores(logits[part], ctx.temperature, admissible).sub_(total[part, None])
+            share = scores.exp() * everything[part, None]
             at_set = of_set[part] - share.gather(-1, ids[part])
-            share = (scores - outside[part, None]).exp() * of_tail[part, None] - share
+            share = scores.sub_(log_tail[part, None]).exp_().mul_(of_tail[part, None]).sub_(share)
             result[part] = (_scattered(share, slots[part], at_set) / ctx.temperature).to(logits.dtype)
         return result, None, None, None, None
 

@@ -23,11 +23,24 @@ Setting = tuple[int, float]
 
 
 @dataclass(frozen=True, eq=False)
-class Peaks:
-    """The largest admissible score of every position, not finite where it has no softmax; ``[n]`` each."""
+class Basis:
+    """What the statistics of a chunk were computed from.
 
-    student: Tensor
-    teacher: Tensor
+    Attributes:
+        student_best: the student's best scores and ids in order, ``[n, m]`` each, m above the largest k unless the
+            vocabulary has no more.
+        teacher_best: the teacher's, in its own ids.
+        log_z: by temperature, the logarithms of the student's and the teacher's partition function, ``[n]`` float64.
+    """
+
+    student_best: tuple[Tensor, Tensor]
+    teacher_best: tuple[Tensor, Tensor]
+    log_z: dict[float, tuple[Tensor, Tensor]]
+
+    @property
+    def peaks(self) -> tuple[Tensor, Tensor]:
+        """The largest admissible score of either model, ``[n]``, not finite where a position has no softmax."""
+        return self.student_best[0][:, 0], self.teacher_best[0][:, 0]
 
 
 def measure_chunk(
@@ -40,7 +53,7 @@ def measure_chunk(
     temperatures: Sequence[float],
     top_p: float,
     scratch: Scratch,
-) -> tuple[dict[Setting, Columns], Peaks]:
+) -> tuple[dict[Setting, Columns], Basis]:
     """Measure ``[n, V]`` raw scores of any floating type at every setting.
 
     Args:
@@ -54,12 +67,12 @@ def measure_chunk(
         scratch: memory to work in.
 
     Returns:
-        By setting, every statistic of `overlap.definitions.TOKEN_STATISTICS`, ``[n]`` each.
+        By setting, every statistic of `overlap.definitions.TOKEN_STATISTICS`, ``[n]`` each, and what they came from.
     """
     whole = measure_whole(student, teacher, pair, temperatures, scratch)
     best_s = _best(student, whole.student_maxima, max(ks), pair.student)
     best_t = _best(teacher, whole.teacher_maxima, max(ks), pair.teacher)
-    peaks = Peaks(best_s[0][:, 0], best_t[0][:, 0])
+    basis = Basis(best_s, best_t, {})
     teacher_tokens = tokens if pair.map is None else pair.map.to_teacher(tokens)
     # The best token is compared before unmapped ones are dropped: a favorite that the student lacks is a disagreement.
     favorite = best_t[1][:, 0] if pair.map is None else pair.map.to_student(best_t[1][:, 0])
@@ -70,7 +83,7 @@ def measure_chunk(
     results: dict[Setting, Columns] = {}
     for temperature, columns in whole.at.items():
         columns = dict(columns)
-        log_z = columns.pop("student_log_z"), columns.pop("teacher_log_z")
+        log_z = basis.log_z[temperature] = columns.pop("student_log_z"), columns.pop("teacher_log_z")
         nucleus = nucleus_overlap((student, teacher), (best_s, best_t), log_z, pair, temperature, top_p, scratch)
         generated = _generated(
             _log_probability(student, tokens, pair.student, log_z[0], temperature),
@@ -88,7 +101,12 @@ def measure_chunk(
         for k in ks:
             s, t = prefix(*best_s, k), prefix(*best_t, k)
             sets = _supports(
-                student, teacher, pair.student_support(s), pair.teacher_support(t), k, peaks, log_z, temperature, pair
+                (student, teacher),
+                (pair.student_support(s), pair.teacher_support(t)),
+                k,
+                basis,
+                temperature,
+                pair,
             )
             kl, within = columns["forward_kl"], sets["teacher_mass"]
             reach = {  # infinite together with it, even where a mass is 0 after rounding
@@ -96,7 +114,7 @@ def measure_chunk(
                 "incompatible_kl": torch.where(kl.isinf(), kl, kl * (1.0 - within)),
             }
             results[k, temperature] = shared | sets | reach
-    return results, peaks
+    return results, basis
 
 
 def _best(scores: Tensor, maxima: Tensor, k: int, side: Side) -> tuple[Tensor, Tensor]:
@@ -109,17 +127,15 @@ def _best(scores: Tensor, maxima: Tensor, k: int, side: Side) -> tuple[Tensor, T
 
 
 def _supports(
-    student: Tensor,
-    teacher: Tensor,
-    s: Support,
-    t: Support,
+    scores: tuple[Tensor, Tensor],
+    supports: tuple[Support, Support],
     k: int,
-    peaks: Peaks,
-    log_z: tuple[Tensor, Tensor],
+    basis: Basis,
     temperature: float,
     pair: VocabularyPair,
 ) -> Columns:
     """Everything that is about the two sets."""
+    (student, teacher), (s, t), log_z = scores, supports, basis.log_z[temperature]
     u, i = union(s, t), intersection(s, t)
     assert u.boundary_tie is not None  # both sets were ranked one token further
     # Gathered once on the slots of S and T; union and intersection are choices among them.
@@ -134,7 +150,7 @@ def _supports(
         (ids, theirs),
         u.valid,
         (log_p, log_q),
-        (peaks.student, peaks.teacher),
+        basis.peaks,
         log_z,
         (pair.student, pair.teacher),
         temperature,

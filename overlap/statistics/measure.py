@@ -12,7 +12,7 @@ from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.group_sums import Groups, GroupSums
 from overlap.estimates.summary import OverlapSummary
 from overlap.statistics.chunk import Setting
-from overlap.statistics.plan import Measurement, Rows, of_logits
+from overlap.statistics.plan import Measurement, Rows, Watch, of_logits
 from overlap.vocab.vocabulary_map import VocabularyMap
 
 TOP_P = 0.95
@@ -75,7 +75,7 @@ class TokenStatistics:
 
     @classmethod
     def from_measurement(
-        cls, measurement: Measurement, portions: Iterable[tuple[Tensor, Rows]]
+        cls, measurement: Measurement, portions: Iterable[tuple[Tensor, Rows]], watch: Watch | None = None
     ) -> dict[Setting, "TokenStatistics"]:
         """Run a measurement, see `Measurement.run`: statistics by (k, temperature)."""
         sides = measurement.pair
@@ -89,7 +89,7 @@ class TokenStatistics:
                 mask=measurement.mask,
                 ranges=Ranges(k, width, same, _full(columns, k, measurement.mask)),
             )
-            for (k, temperature), columns in measurement.run(portions).items()
+            for (k, temperature), columns in measurement.run(portions, watch).items()
         }
 
     def values(self) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from overlap.core.checks import (
 )
 from overlap.definitions import TOKEN_STATISTICS
 from overlap.errors import UserError
-from overlap.statistics.chunk import Setting, measure_chunk
+from overlap.statistics.chunk import Basis, Setting, measure_chunk
 from overlap.statistics.full_vocabulary import Columns
 from overlap.vocab.vocab_pair import VocabularyPair
 from overlap.vocab.vocabulary_map import UNMAPPED, VocabularyMap
@@ -29,6 +29,9 @@ _SLOTS = 2**14  # of all sets of a chunk together
 Rows = Callable[[Tensor, Scratch], tuple[Tensor, Tensor]]
 """From flat positions ``[n]``, ascending, to both models' scores ``[n, V]`` there, of any floating type; they may lie
 in the scratch memory. Several threads ask at once."""
+
+Watch = Callable[[Tensor, Basis], None]
+"""Is told flat positions ``[n]`` and what their statistics came from; several threads call at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,12 +100,13 @@ class Measurement:
         return self.mask.reshape(-1).nonzero()[:, 0]
 
     @torch.no_grad()
-    def run(self, portions: Iterable[tuple[Tensor, Rows]]) -> dict[Setting, Columns]:
+    def run(self, portions: Iterable[tuple[Tensor, Rows]], watch: Watch | None = None) -> dict[Setting, Columns]:
         """Measure at every position of the mask.
 
         Args:
             portions: flat positions that count, and where their scores come from: each position in one portion. A
                 portion is done with before the next one is asked for.
+            watch: called with every chunk of positions.
 
         Returns:
             By setting, every statistic of `overlap.definitions.TOKEN_STATISTICS`, of the leading shape.
@@ -124,7 +128,9 @@ class Measurement:
             def work(chunk: Tensor, rows: Rows = rows) -> None:
                 scratch = idle.pop()
                 try:
-                    self._measure(chunk, rows, scratch, results, peaks)
+                    basis = self._measure(chunk, rows, scratch, results, peaks)
+                    if watch is not None:
+                        watch(chunk, basis)
                 finally:
                     idle.append(scratch)
 
@@ -143,10 +149,10 @@ class Measurement:
         scratch: Scratch,
         results: dict[Setting, Columns],
         peaks: tuple[Tensor, Tensor],
-    ) -> None:
+    ) -> Basis:
         """Measure at a few positions, and write what is found to their places."""
         student, teacher = rows(chunk, scratch)
-        measured, best = measure_chunk(
+        measured, basis = measure_chunk(
             student,
             teacher.to(self.mask.device),
             self.tokens.reshape(-1)[chunk],
@@ -159,7 +165,8 @@ class Measurement:
         for setting, columns in results.items():
             for name, values in columns.items():
                 values[chunk] = measured[setting][name].float()
-        peaks[0][chunk], peaks[1][chunk] = best.student, best.teacher
+        peaks[0][chunk], peaks[1][chunk] = basis.peaks
+        return basis
 
     def _parts(self, n: int, n_threads: int) -> list[slice]:
         """Slices of n positions for `_measure`: all threads together hold no more scores than one alone.

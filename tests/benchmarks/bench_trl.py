@@ -22,11 +22,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 from unittest import mock
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from distill.scoring import local as compared
+from distill.scoring import local
+from overlap import TokenStatistics, top_k, union
+from overlap.statistics.with_sets import MeasuredSets
 from tests.benchmarks.harness import pin_threads, show, spread
 from tests.distill.training.beside_trl import (
     Comparison,
@@ -44,10 +49,18 @@ CASES = [("given", "forward_kl"), ("given", "reverse_kl"), ("given", "jensen_sha
 def without_statistics(comparison: Comparison, output: Path) -> Course:
     """`distill.train` that measures nothing but what it has at hand."""
 
-    def known(self: compared.Comparison) -> SimpleNamespace:
-        return SimpleNamespace(values=lambda: {"union_size": self.union.size.float()})
+    def ranked(
+        student: Tensor, teacher: Tensor, *, k: int, temperature: float, mask: Tensor, **pair: Any
+    ) -> MeasuredSets:
+        shut = ("blocked", "teacher_blocked")
+        sides = [(logits, pair[name]) for logits, name in zip((student, teacher), shut, strict=True)]
+        sets = [top_k(logits, k, blocked=blocked, mask=mask) for logits, blocked in sides]
+        log_z = [(logits / temperature).masked_fill(blocked, -torch.inf).logsumexp(-1) for logits, blocked in sides]
+        size = union(*sets).size.float()
+        known = SimpleNamespace(values=lambda: {"union_size": size})
+        return MeasuredSets(cast("TokenStatistics", known), *sets, *log_z)
 
-    with mock.patch.object(compared.Comparison, "statistics", known):
+    with mock.patch.object(local, "measure_with_sets", ranked):
         return ours(comparison, output)
 
 

@@ -37,7 +37,7 @@ def listed(teacher, m):
 
 def assert_inside(bounds, truth, slack=2e-5):
     """Bounds are undefined where the truth is, unless a list shorter than k leaves that open."""
-    decided = bounds.listed - bounds.blocked >= bounds.k
+    decided = bounds.topk_size - bounds.blocked >= bounds.k
     assert tuple(bounds.lower) == tuple(bounds.upper) == BOUNDED_STATISTICS
     for name in BOUNDED_STATISTICS:
         low, true, high = bounds.lower[name], getattr(truth, name).double(), bounds.upper[name]
@@ -109,7 +109,7 @@ def test_different_vocabularies(seed, m, k, n, blocked):
     assert bounds.unmapped.tolist() == (~mapped).sum(-1).tolist()
     gone = torch.from_numpy(pairs[np.isin(pairs[:, 0], blocked), 1])
     assert bounds.blocked.tolist() == torch.isin(ids, gone).sum(-1).tolist()
-    assert bounds.listed.tolist() == [m] * 4
+    assert bounds.topk_size.tolist() == [m] * 4
 
 
 @given(
@@ -369,7 +369,7 @@ def test_ragged_lists_and_positions_without_one():
     ids = torch.where(torch.arange(7) < lengths[:, None], ids, -1)
     bounds = measure_bounds(student, ids, log_q, k=3, tolerance=0.0)
     assert_inside(bounds, measure(student, teacher, k=3))
-    assert bounds.listed.tolist() == lengths.tolist()
+    assert bounds.topk_size.tolist() == lengths.tolist()
     for row, length in enumerate(lengths.tolist()[:-1]):
         alone = measure_bounds(student[row], ids[row, :length], log_q[row, :length], k=3, tolerance=0.0)
         for name in BOUNDED_STATISTICS:
@@ -431,8 +431,8 @@ def test_masked_positions_are_nan_and_not_looked_at():
     for name in BOUNDED_STATISTICS:
         assert bounds.lower[name][~mask].isnan().all()
         torch.testing.assert_close(bounds.upper[name][mask], whole.upper[name][mask], rtol=0, atol=0)
-    assert bounds.listed[~mask].sum() == 0
-    assert bounds.listed_mass[~mask].isnan().all()
+    assert bounds.topk_size[~mask].sum() == 0
+    assert bounds.topk_mass[~mask].isnan().all()
     nothing = measure_bounds(student, ids, log_q, k=3, mask=torch.zeros_like(mask))
     assert nothing.lower["union_size"].isnan().all()
     assert nothing.summary()["union_size"][0].n_positions == 0

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file
 
-RENAMED = {"normalizer": "normalizer", "normalizer_version": "normalizer_version"}
+RENAMED = {"normaliser": "normalizer", "normaliser_version": "normalizer_version"}
 """Columns of older runs, by their names of today."""
 DURATIONS = ("seconds", "time", "wall")
 PROSE = ("reason",)

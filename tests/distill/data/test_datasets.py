@@ -23,6 +23,7 @@ from distill.data.sources import identity
 from distill.data.stored_audio import StoredAudio
 from distill.recipe import Recipe, load_recipe
 from distill.run.provenance import resolved_configuration
+from distill.run.schema import SCHEMA
 
 datasets = pytest.importorskip("datasets")
 
@@ -396,7 +397,7 @@ class TestRuns:
         assert about["n_utterances"] == 24
         assert re.fullmatch("[0-9a-f]+", about["fingerprint"])
         assert resolved["manifest_sha256"] == {f"hf:{folder}": about["sha256"]}
-        loaded = {"heard_before": [], "tokenizers": resolved["tokenizers"]}
+        loaded = {"heard_before": [], "tokenizers": resolved["tokenizers"], "schema": SCHEMA}
         assert resolved == json.loads(json.dumps(resolved_configuration(recipe))) | loaded
         assert distill.resume(run.path).outcome == run.outcome
         datasets.load_from_disk(folder).select(range(23)).save_to_disk(tmp_path / "fewer")

@@ -15,7 +15,7 @@ from distill.models import InputError, load_recognizer
 from distill.models.base import pack
 from distill.models.opening import LONGEST, Opening
 from distill.recipe import Decoding, SupportSettings
-from distill.scoring.local import compare
+from distill.scoring.compare import compare
 from distill.scoring.pair import Pair
 from overlap.estimates.sequences import repetition
 from tests.distill.small_models import save_whisper

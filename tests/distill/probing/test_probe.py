@@ -13,7 +13,7 @@ from distill.models import load_recognizer
 from distill.models.base import pack
 from distill.probing.probe import probe
 from distill.recipe import Decoding, SupportSettings
-from distill.scoring.local import compare
+from distill.scoring.compare import compare
 from distill.scoring.pair import Pair
 from distill.training.monitoring import Place, probe_rows
 

@@ -6,30 +6,28 @@ from types import SimpleNamespace
 import torch
 
 import overlap
-from distill.probing.tally import ListTally
+from distill.models.base import Transcripts
+from distill.probing.tally import Tally
 from distill.recipe import SupportSettings
+from distill.scoring.pair import Pair
+from distill.scoring.positions import Positions
+from distill.scoring.served import TopkScores
 
 
-class Listed:
-    """The parts of a comparison that a tally reads."""
-
-    def __init__(self, student, teacher):
-        self.student, self.listed = student, teacher.log_softmax(-1).topk(8, -1)
-
-    def bounds(self):
-        return overlap.measure_bounds(self.student, self.listed.indices, self.listed.values, k=4)
-
-    def own_statistics(self):
-        sizes = torch.full(self.student.shape[:2], 4.0, dtype=torch.float64)
-        return {
-            "student_size": sizes,
-            "student_entropy": overlap.measure(self.student, self.student, k=1).student_entropy,
-        }
+def served(student, teacher):
+    """Scores where a server returns the 8 best tokens of these logits."""
+    here = torch.ones(student.shape[:2], dtype=torch.bool)
+    transcripts = Transcripts(torch.zeros_like(here, dtype=torch.long), here, torch.zeros(len(here), dtype=torch.bool))
+    nobody = torch.zeros(student.shape[-1], dtype=torch.bool)
+    pair = Pair(SimpleNamespace(), SimpleNamespace(), None, nobody, nobody, None)
+    best = teacher.log_softmax(-1).topk(8, -1)
+    given = Positions(pair, transcripts, student, ~here, SupportSettings(k=4))
+    return TopkScores.from_answer(given, [best.indices, best.values])
 
 
-def test_no_interval_leaves_its_range(monkeypatch):
+def test_no_interval_leaves_its_range():
     generator = torch.Generator().manual_seed(0)
-    tally, support = ListTally(), SupportSettings(k=4)
+    tally = Tally(4, "student")
     for i in range(3):
         student, teacher = torch.zeros(1, 3, 60), torch.zeros(1, 3, 60)
         student[..., :4] = 5 + torch.randn(3, 4, generator=generator).abs()
@@ -38,10 +36,9 @@ def test_no_interval_leaves_its_range(monkeypatch):
             student, teacher = teacher, teacher
         if i == 2:
             teacher = torch.zeros(1, 3, 60)
-        monkeypatch.setattr("distill.probing.tally.compare_lists", lambda *_, s=student, t=teacher: Listed(s, t))
-        tally.add(None, SimpleNamespace(utterances=[SimpleNamespace(id=f"u{i}")]), None, support)
+        tally.add(served(student, teacher), [f"u{i}"])
     ranges = overlap.definitions.Ranges(4, 60)
-    bounds = tally.bounds(support, "student")
+    bounds = tally.bounds()
     assert {"union_size", "student_size", "student_entropy"} <= set(tally.estimates())
     for name, item in {**tally.estimates(), **bounds.ends()}.items():
         least, most = ranges.limits(name)

@@ -13,7 +13,7 @@ from distill.models.base import pack
 from distill.models.tokenizer_check import TokenizerWarning
 from distill.probing.probe import probe
 from distill.recipe import Decoding, SupportSettings
-from distill.scoring.local import compare
+from distill.scoring.compare import compare
 from distill.scoring.pair import Pair
 from tests.distill.scoring.test_pair import shuffled
 from tests.distill.small_models import save_llama, save_moonshine, save_qwen3, save_whisper
@@ -117,7 +117,7 @@ def test_renumbered_and_same_teacher_say_the_same_of_any_tokens(same, renumbered
     for pair in (same, renumbered):
         comparison = compare(pair, batch, tokens(pair.student, OWN, NOT_OWN), SupportSettings(k=4))
         assert comparison.funnel["misaligned"] == 0
-        results.append(comparison.statistics().values()["total_variation"][comparison.used])
+        results.append(comparison.statistics()["total_variation"][comparison.used])
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
 
 

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from distill.models.base import pack
 from distill.places import packaged
 from distill.teacher import ServerError, http, load_served_teacher
-from distill.teacher.cache import ListCache
+from distill.teacher.cache import TopkCache
 from distill.teacher.http import JsonClient, ServerAsksToWait
-from distill.teacher.listing import ListingError, Reply, TokenList
 from distill.teacher.reader import load_reader
 from distill.teacher.served import ServedPrompt, ServedTeacher, served_models
 from distill.teacher.sglang import Sglang
+from distill.teacher.topk_logprobs import Reply, ReplyError, TopkLogprobs
 from distill.teacher.vllm import Vllm
 from tests.distill.teacher.hostile_server import Act, HostileServer
 from tests.distill.teacher.hostile_server import http as answer
@@ -374,7 +374,7 @@ class TestContent:
         hostile.will(Act(answer(json.dumps(tree).encode())))
         transcripts = pack([[*tokens, teacher.tokens.end_of_text]], teacher.tokens.end_of_text)
         try:
-            ids, logprobs = teacher.lists(prompt(teacher), [TEXT], transcripts)
+            ids, logprobs = teacher.topk_logprobs(prompt(teacher), [TEXT], transcripts)
         except ServerError as error:
             refused(error, hostile.url)
             return
@@ -394,7 +394,7 @@ class TestContent:
         tree, rows, tokens = right_answer(teacher, api, 0)
         hostile.will(Act(answer(json.dumps(tree).encode())))
         transcripts = pack([[*tokens, teacher.tokens.end_of_text]], teacher.tokens.end_of_text)
-        ids, logprobs = teacher.lists(prompt(teacher), [TEXT], transcripts)
+        ids, logprobs = teacher.topk_logprobs(prompt(teacher), [TEXT], transcripts)
         for position, row in enumerate(rows):
             best = sorted(row[-M:], key=lambda pair: -pair[1])
             assert ids[0, position].tolist() == [token for token, _ in best]
@@ -442,8 +442,8 @@ class TestContent:
 @pytest.mark.parametrize("stranger", [999_999, -1, 4])
 def test_ids_that_the_local_model_does_not_have(stranger):
     row = {0: math.log(0.5), stranger: math.log(0.25)}
-    with pytest.raises(ListingError, match=rf"token {stranger} at position 0 of 2 is none of the 4 .*another model"):
-        TokenList.from_reply(Reply([0], [row, row]), expected=[0], m=2, spelled=["a", "b", "c", "</s>"])
+    with pytest.raises(ReplyError, match=rf"token {stranger} at position 0 of 2 is none of the 4 .*another model"):
+        TopkLogprobs.from_reply(Reply([0], [row, row]), expected=[0], m=2, spelled=["a", "b", "c", "</s>"])
 
 
 def test_written_ids_that_the_local_model_does_not_have(hostile):
@@ -460,15 +460,15 @@ def test_written_ids_that_the_local_model_does_not_have(hostile):
 
 def test_lists_kept_before_ids_were_checked_are_asked_for_anew(hostile, tmp_path):
     teacher = served.__wrapped__(hostile.url, "vllm")
-    teacher.cache = ListCache(tmp_path)
+    teacher.cache = TopkCache(tmp_path)
     tree, _, tokens = right_answer(teacher, "vllm", 0)
     hostile.will(Act(answer(json.dumps(tree).encode())))
     transcripts = pack([[*tokens, teacher.tokens.end_of_text]], teacher.tokens.end_of_text)
-    expected = teacher.lists(prompt(teacher), [TEXT], transcripts)
+    expected = teacher.topk_logprobs(prompt(teacher), [TEXT], transcripts)
     [entry] = tmp_path.rglob("*.npz")
     kept = dict(np.load(entry))
     for spoil in ({"ids": kept["ids"] + 10**6}, {"ids": kept["ids"][:, :2], "logprobs": kept["logprobs"][:, :2]}):
         np.savez(entry, **(kept | spoil))
-        found = teacher.lists(prompt(teacher), [TEXT], transcripts)
+        found = teacher.topk_logprobs(prompt(teacher), [TEXT], transcripts)
         assert (found[0] == expected[0]).all()
     assert hostile.requests == 3

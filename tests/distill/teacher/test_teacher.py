@@ -16,8 +16,8 @@ from distill.models.base import pack
 from distill.probing.probe import probe
 from distill.recipe import Decoding, SupportSettings, Teacher
 from distill.recipe.readings import OWN_STATISTICS
+from distill.scoring.compare import compare
 from distill.scoring.pair import Pair
-from distill.scoring.served import compare_lists
 from distill.teacher import ServerError, conversation, load_served_teacher
 from distill.teacher.reader import load_reader
 from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K
@@ -49,7 +49,7 @@ def teacher(server, served_models):
 def lists(teacher, utterances, texts=None):
     """What the server lists of the references."""
     texts = texts or [utterance.text for utterance in utterances]
-    return teacher.lists(SOURCE.batch(utterances).prompt(teacher), texts, teacher.encode(texts))
+    return teacher.topk_logprobs(SOURCE.batch(utterances).prompt(teacher), texts, teacher.encode(texts))
 
 
 class TestEquality:
@@ -100,7 +100,7 @@ class TestEquality:
     @pytest.mark.parametrize("name", ["teacher", "padded"])
     def test_a_list_of_the_whole_vocabulary_decides_everything(self, teacher, student, served_models, utterances, name):
         local, served = load_recognizer(str(served_models[name])), teacher(name, top_logprobs=1000)
-        assert served.listed == served.tokens.size == local.generator.config.text_config.vocab_size
+        assert served.n_topk == served.tokens.size == local.generator.config.text_config.vocab_size
         options = {"states": "reference"}
         truth = probe(Pair.from_models(student, local, K), SOURCE, utterances, SUPPORT, SHORT, batch_size=1, **options)
         result = probe(
@@ -370,12 +370,12 @@ def test_traces_show_what_is_listed(teacher, student, utterances):
         assert np.isfinite(logprobs[inside]).all()
         assert inside.sum() == K
         assert row["forward_kl.lower"][t] <= row["forward_kl.upper"][t]
-    json.dumps(row)
+    json.dumps(row, default=bytes.hex)  # a token's bytes are the one thing that JSON has no word for
 
 
 def test_gradients_reach_the_student_alone(teacher, student, utterances):
     batch, pair = SOURCE.batch(utterances[:2]), Pair.from_models(student, teacher(), K)
-    compared = compare_lists(pair, batch, student.encode([u.text for u in utterances[:2]]), SUPPORT, gradients=True)
+    compared = compare(pair, batch, student.encode([u.text for u in utterances[:2]]), SUPPORT, gradients=True)
     assert compared.student_logits.requires_grad
-    assert not compared.teacher_logprobs.requires_grad
+    assert not compared.topk_logprobs.requires_grad
     assert {"union_size", "forward_kl.lower", "forward_kl.upper"} <= set(compared.sums().names)

@@ -35,7 +35,7 @@ def test_a_server_is_asked_once_how_it_begins(own_server, taught_path, api):
     assert [conversation.prefill for conversation in prompt.conversations] == named
     assert teacher.decode(teacher.rollout(prompt, max_new_tokens=100)) == SAID
     read = teacher.encode(SAID)
-    ours, theirs = (teacher.lists(p, SAID, read) for p in (prompt, batch(LANGUAGES).prompt(teacher)))
+    ours, theirs = (teacher.topk_logprobs(p, SAID, read) for p in (prompt, batch(LANGUAGES).prompt(teacher)))
     assert (ours[0] == theirs[0]).all()
     before = own_server.seen["requests"]
     batch([None, "German", None]).prompt(teacher)

@@ -14,9 +14,11 @@ from distill.models import load_recognizer
 from distill.models.base import pack
 from distill.models.seq2seq import DECODER_PROMPT
 from distill.recipe import Decoding, Server, Teacher
-from distill.scoring.local import LogitsError
+from distill.scoring.local import mean_logprobs
+from distill.scoring.scores import LogitsError
+from distill.scoring.served import mean_topk_logprobs
 from distill.teacher import load_served_teacher
-from distill.teacher_data.confidence import listed_logprobs, mean_logprobs, transcripts
+from distill.teacher_data.confidence import transcripts
 from tests.distill.small_models import save_glm_asr, save_whisper
 
 DECODING = Decoding(max_new_tokens=6)
@@ -145,10 +147,12 @@ class TestServed:
 
     def test_it_is_unknown_where_a_token_is_not_among_the_best(self, server, served_models, batch):
         texts = ["qqqqqq"] * 5
-        assert listed_logprobs(served(server, served_models), batch, texts, [True] * 5) == [None] * 5
-        assert all(value < 0 for value in listed_logprobs(served(server, served_models, 76), batch, texts, [True] * 5))
+        assert mean_topk_logprobs(served(server, served_models), batch, texts, [True] * 5) == [None] * 5
+        assert all(
+            value < 0 for value in mean_topk_logprobs(served(server, served_models, 76), batch, texts, [True] * 5)
+        )
 
     def test_nothing_written_is_nothing_known(self, server, served_models, batch):
         teacher = served(server, served_models, 76)
-        assert listed_logprobs(teacher, batch, [""] * 5, [False] * 5) == [None] * 5
-        assert None not in listed_logprobs(teacher, batch, [""] * 5, [True] * 5)
+        assert mean_topk_logprobs(teacher, batch, [""] * 5, [False] * 5) == [None] * 5
+        assert None not in mean_topk_logprobs(teacher, batch, [""] * 5, [True] * 5)

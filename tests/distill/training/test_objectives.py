@@ -5,17 +5,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import overlap
 from distill.models.base import Transcripts
 from distill.recipe import DivergenceObjective, OnPolicyStage, PolicyGradientObjective, SupportSettings
-from distill.scoring.local import Comparison
+from distill.scoring.local import LogitsScores
 from distill.scoring.pair import Pair
+from distill.scoring.positions import Positions
 from distill.training.objectives import cross_entropy, on_policy_objective
 
 V = 11
 
 
-def comparison(student, teacher, k, *, temperature=1.0, mask=None, blocked=(), ids=None) -> Comparison:
+def comparison(student, teacher, k, *, temperature=1.0, mask=None, blocked=(), ids=None) -> LogitsScores:
     """Both models' logits [batch, length, V] as `compare` hands them on, in one vocabulary."""
     shape = student.shape[:-1]
     mask = torch.ones(shape, dtype=torch.bool) if mask is None else mask
@@ -24,11 +24,8 @@ def comparison(student, teacher, k, *, temperature=1.0, mask=None, blocked=(), i
     end = torch.zeros(shape[0], dtype=torch.bool)
     transcripts = Transcripts(torch.zeros(shape, dtype=torch.long) if ids is None else ids, mask, end)
     pair = Pair(SimpleNamespace(), SimpleNamespace(), None, shut, shut, None)
-    sets = tuple(overlap.top_k(x.detach(), k, blocked=shut, mask=mask) for x in (student, teacher))
-    union = overlap.union(*sets)
-    used = mask & (union.size >= 2)
     support = SupportSettings(k=k, temperature=temperature)
-    return Comparison(pair, transcripts, student, teacher, sets, union, used, overlap.Funnel.empty(), support)
+    return LogitsScores.from_answer(Positions(pair, transcripts, student, ~mask, support), [teacher])
 
 
 def top(scores: list[float], k: int, shut=()) -> set[int]:

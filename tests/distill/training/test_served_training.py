@@ -7,17 +7,17 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-import overlap
 from analysis import load, stage_table
 from distill.models import load_recognizer
 from distill.models.base import pack
 from distill.progress.bars import probe_table
 from distill.recipe import DivergenceObjective, Recipe, Teacher, load_recipe
 from distill.scoring.pair import Pair
-from distill.scoring.served import ListedComparison, listed_support
+from distill.scoring.positions import Positions
+from distill.scoring.served import TopkScores
 from distill.teacher import load_served_teacher
 from distill.training import launch
-from distill.training.objectives import listed_objective, on_policy_objective
+from distill.training.objectives import on_policy_objective
 from tests.distill.test_cli import as_toml
 from tests.distill.training.test_objectives import V, comparison
 
@@ -36,23 +36,13 @@ def served(mini, server, served_models):
     return mini
 
 
-def listed_comparison(student, teacher, k, m, blocked=()) -> ListedComparison:
-    """What `compare_lists` hands on where the server lists m tokens of these logits."""
+def topk_comparison(student, teacher, k, m, blocked=()) -> TopkScores:
+    """What `compare` hands on where the server returns the m best tokens of these logits."""
     local = comparison(student, teacher, k, blocked=blocked)
     logprobs, ids = teacher.double().log_softmax(-1).topk(m)
-    pair = Pair(local.pair.student, local.pair.teacher, None, local.pair.blocked, local.pair.blocked, None)
-    theirs = listed_support(pair, ids, k)
-    return ListedComparison(
-        pair,
-        local.transcripts,
-        student,
-        ids,
-        logprobs,
-        (local.sets[0], theirs),
-        overlap.union(local.sets[0], theirs),
-        local.used,
-        local.funnel,
-        local.support,
+    aligned = torch.zeros_like(local.used)
+    return TopkScores.from_answer(
+        Positions(local.pair, local.transcripts, student, aligned, local.support), [ids, logprobs]
     )
 
 
@@ -65,7 +55,7 @@ def test_the_objective_is_that_of_a_local_teacher(divergence, tail, m):
     teacher, blocked = 2 * torch.randn(3, 4, V, generator=generator), (2, 9)
     objective = DivergenceObjective(type="divergence", support="teacher", divergence=divergence, tail=tail, beta=0.3)
     results = [
-        listed_objective(listed_comparison(student, teacher, 3, m, blocked), objective),
+        on_policy_objective(topk_comparison(student, teacher, 3, m, blocked), objective),
         on_policy_objective(comparison(student, teacher, 3, blocked=blocked), objective),
     ]
     gradients = [torch.autograd.grad(result.loss, student)[0] for result in results]
@@ -82,7 +72,7 @@ def test_a_certain_teacher_has_finite_objectives():
     teacher[..., 0] = 80.0
     for divergence in ("forward_kl", "reverse_kl", "jensen_shannon"):
         objective = DivergenceObjective(type="divergence", support="teacher", divergence=divergence, tail=True)
-        loss = listed_objective(listed_comparison(student, teacher, 3, 5), objective).loss
+        loss = on_policy_objective(topk_comparison(student, teacher, 3, 5), objective).loss
         (gradient,) = torch.autograd.grad(loss, student)
         assert loss.isfinite()
         assert gradient.isfinite().all()

@@ -1,4 +1,4 @@
-"""The list of a teacher server, checked and brought to the student's ids."""
+"""The best tokens of a teacher server, checked and brought to the student's ids."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from overlap.errors import UserError
 from overlap.vocab.vocabulary_map import VocabularyMap
 
 _SLACK = 1e-6
-"""By how much a listed mass may miss what is possible, beyond the stated tolerance: rounding of the sums."""
+"""By how much their mass may miss what is possible, beyond the stated tolerance: rounding of the sums."""
 
 
 @dataclass(frozen=True, eq=False)
-class Listing:
-    """Listed tokens of N positions, best first, equal ones by the teacher's id.
+class TopkLogprobs:
+    """Best tokens of N positions, best first, equal ones by the teacher's id.
 
     Attributes:
         ids: ``[N, m]`` long, in the student's ids; 0 where the student does not have the token or the slot is empty.
@@ -38,7 +38,7 @@ class Listing:
         vocabulary: VocabularyMap | None,
         admissible: Tensor | None,
         teacher_admissible: Tensor | None,
-    ) -> "Listing":
+    ) -> "TopkLogprobs":
         """Sort the slots and map their ids.
 
         Args:
@@ -52,7 +52,7 @@ class Listing:
         log_q = torch.where(given, log_q.double(), -torch.inf)
         order = ids.sort(dim=-1).indices
         order = order.gather(-1, log_q.gather(-1, order).sort(dim=-1, descending=True, stable=True).indices)
-        # A listed token of probability zero must not fall behind the empty slots.
+        # A token of probability zero must not fall behind the empty slots.
         order = order.gather(-1, (~given.gather(-1, order)).to(torch.uint8).sort(dim=-1, stable=True).indices)
         ids, log_q, given = ids.gather(-1, order), log_q.gather(-1, order), given.gather(-1, order)
         own_ids = ids.clamp_min(0)
@@ -64,14 +64,14 @@ class Listing:
             blocked = blocked | (given & ~teacher_admissible[own_ids])
         return cls(ids, log_q, given, given & ~blocked, known & ~blocked)
 
-    def __getitem__(self, rows: slice) -> "Listing":
-        return Listing(self.ids[rows], self.log_q[rows], self.given[rows], self.own[rows], self.shared[rows])
+    def __getitem__(self, rows: slice) -> "TopkLogprobs":
+        return TopkLogprobs(self.ids[rows], self.log_q[rows], self.given[rows], self.own[rows], self.shared[rows])
 
 
-def check_listing(
+def check_topk_logprobs(
     ids: Tensor, log_q: Tensor, shape: torch.Size, n_teacher: int, tolerance: float, mask: Tensor
 ) -> None:
-    """Refuse a list that cannot be the best tokens of a distribution.
+    """Refuse what cannot be the best tokens of a distribution.
 
     Raises:
         UserError: naming what was received, the first position concerned and the remedy.

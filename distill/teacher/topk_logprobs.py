@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from overlap.errors import UserError
 
 MASS_SLACK = 1e-3
-"""By how much listed probabilities may exceed 1: servers compute in half precision and round what they print."""
+"""By how much the best tokens' probabilities may exceed 1: servers compute in half precision and round the output."""
 
 
-class ListingError(UserError):
-    """A server's list that is not what was asked for; whoever asked adds URL and utterance."""
+class ReplyError(UserError):
+    """A server's reply that is not what was asked for; whoever asked adds URL and utterance."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Reply:
     """What a server said of a prompt that ends in a transcript.
 
     Attributes:
-        prompt_ids: The prompt as the server tokenized it, the transcript at its end; None where it lists no id.
+        prompt_ids: The prompt as the server tokenized it, the transcript at its end; None where it names no id.
         rows: Log-probabilities by id at each of the transcript's tokens and at the position after them. A row may hold
             the prompt's own token beside the best ones.
     """
@@ -34,7 +34,7 @@ class Reply:
 
 
 @dataclass(frozen=True, eq=False)
-class TokenList:
+class TopkLogprobs:
     """Best tokens at each position of a transcript and at the one after it, best first.
 
     Attributes:
@@ -46,7 +46,7 @@ class TokenList:
     logprobs: NDArray[np.float64]
 
     def fits(self, n_tokens: int, m: int, size: int) -> bool:
-        """Whether it is a list of m tokens of a vocabulary at each of a transcript's tokens and after them.
+        """Whether it has m tokens of a vocabulary at each of a transcript's tokens and after them.
 
         Args:
             n_tokens: Of the transcript.
@@ -57,7 +57,7 @@ class TokenList:
         return self.ids.shape == self.logprobs.shape == shape and bool(((self.ids >= 0) & (self.ids < size)).all())
 
     @classmethod
-    def from_reply(cls, reply: Reply, expected: Sequence[int], m: int, spelled: Sequence[str]) -> TokenList:
+    def from_reply(cls, reply: Reply, expected: Sequence[int], m: int, spelled: Sequence[str]) -> TopkLogprobs:
         """Check a reply and take its best tokens.
 
         Args:
@@ -67,12 +67,12 @@ class TokenList:
             spelled: The local tokenizer's names of the ids, for messages.
 
         Raises:
-            ListingError: Other tokens, another number of them, or what are no log-probabilities.
+            ReplyError: Other tokens, another number of them, or what are no log-probabilities.
         """
         n = len(expected)
         _check_tokens(reply.prompt_ids[len(reply.prompt_ids) - n :], expected, spelled)
         if len(reply.rows) != n + 1:
-            raise ListingError(f"log-probabilities of {len(reply.rows)} positions, not of {n + 1}")
+            raise ReplyError(f"log-probabilities of {len(reply.rows)} positions, not of {n + 1}")
         rows = [
             _best(row, m, own, f"position {position} of {n + 1}", len(spelled))
             for position, (row, own) in enumerate(zip(reply.rows, [*expected, None], strict=True))
@@ -89,7 +89,7 @@ def _check_tokens(received: Sequence[int | None], expected: Sequence[int], spell
     for position, wanted in enumerate(expected):
         token = received[position] if position < len(received) else None
         if token != wanted:
-            raise ListingError(
+            raise ReplyError(
                 f"token {position} of the transcript's {len(expected)} is {token} ({name(token)}) there and {wanted} "
                 f"({name(wanted)}) in the local tokenizer: they cut the text differently. Name as teacher the "
                 "tokenizer of the model that is served"
@@ -99,32 +99,32 @@ def _check_tokens(received: Sequence[int | None], expected: Sequence[int], spell
 def _best(row: Mapping[int, float] | None, m: int, own: int | None, where: str, size: int) -> list[tuple[int, float]]:
     """The m best of a row, best first, equal ones by id, without the prompt's own token beneath them."""
     if row is None:
-        raise ListingError(
+        raise ReplyError(
             f"no log-probabilities at {where}. Some servers have none for cached prefixes: start it without prefix "
             "caching (vllm serve --no-enable-prefix-caching)"
         )
     for token in row:
         if not 0 <= token < size:
-            raise ListingError(
+            raise ReplyError(
                 f"token {token} at {where} is none of the {size} of the local model (ids 0 to {size - 1}): the server "
                 "has another model than the local tokenizer. Name as teacher the checkpoint that is served"
             )
     if any(math.isnan(logprob) for logprob in row.values()):
-        raise ListingError(f"a log-probability at {where} is not a number. Check the served weights and their dtype")
+        raise ReplyError(f"a log-probability at {where} is not a number. Check the served weights and their dtype")
     ranked = sorted(row.items(), key=lambda item: (-item[1], item[0]))
     if own in row and len(row) == m + 1:
         if own is not None and row[own] > ranked[-1][1]:
-            raise ListingError(f"{len(row)} tokens at {where}, more than the {m} asked for and the prompt's own")
+            raise ReplyError(f"{len(row)} tokens at {where}, more than the {m} asked for and the prompt's own")
         ranked = [item for item in ranked if item[0] != own]
     if len(ranked) != m:
         few = "It has a limit: start it with more (vllm serve --max-logprobs), or ask for less (top_logprobs)"
         many = "It does not do what top_logprobs asks; check the api (vllm or sglang)"
-        raise ListingError(f"{len(row)} tokens at {where}, asked for {m}. {few if len(ranked) < m else many}")
+        raise ReplyError(f"{len(row)} tokens at {where}, asked for {m}. {few if len(ranked) < m else many}")
     if not all(math.isfinite(logprob) for _, logprob in ranked):
-        raise ListingError(f"a log-probability at {where} is not finite. Check the served weights and their dtype")
+        raise ReplyError(f"a log-probability at {where} is not finite. Check the served weights and their dtype")
     mass = math.fsum(math.exp(min(logprob, 1.0)) for _, logprob in ranked)
     if mass > 1 + MASS_SLACK:
-        raise ListingError(
+        raise ReplyError(
             f"the probabilities at {where} add up to {mass:.4g}. It must return log-probabilities of the raw "
             "distribution (vllm serve --logprobs-mode raw_logprobs, its default)"
         )

@@ -1,0 +1,82 @@
+"""The student's side of a comparison: its logits, which positions may count, and where the others go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+import overlap
+from overlap.core.topk import Support
+
+from ..models import Transcripts
+from ..recipe import SupportSettings
+from .pair import Pair
+
+
+@dataclass(frozen=True, eq=False)
+class Positions:
+    """The student's side of a comparison: its logits, and which positions may count.
+
+    Attributes:
+        pair: The two models.
+        transcripts: In the student's ids.
+        student_logits: [batch, length, student's vocabulary], with a graph in training.
+        misaligned: [batch, length] bool, positions where the teacher has no token boundary.
+        support: k and temperature.
+        drop_empty: The only position of an empty rollout does not count.
+        drop_truncated: Positions of rollouts that did not end do not count.
+    """
+
+    pair: Pair
+    transcripts: Transcripts
+    student_logits: Tensor
+    misaligned: Tensor
+    support: SupportSettings
+    drop_empty: bool = False
+    drop_truncated: bool = False
+
+    @property
+    def aligned(self) -> Tensor:
+        """[batch, length] bool, positions where both models predict the same token."""
+        return self.transcripts.mask & ~self.misaligned
+
+    @property
+    def eligible(self) -> Tensor:
+        """[batch, length] bool, positions that count unless the union of their top-k sets is too small."""
+        kept = self.transcripts.mask
+        for reason in self._reasons().values():
+            kept = kept & ~reason
+        return kept
+
+    def account(self, union: Support) -> tuple[overlap.Funnel, Tensor]:
+        """Where every position goes, and [batch, length] bool, which are used: those with two tokens in the union."""
+        reasons = self._reasons() | {"thin_support": union.size < 2}
+        unfinished = ~self.transcripts.finished.unsqueeze(-1)
+        return overlap.account(self.transcripts.mask, reasons, unfinished=unfinished)
+
+    def with_others(self, ranked: Support, logits: Tensor, blocked: Tensor) -> Support:
+        """A model's top-k sets at all aligned positions.
+
+        Args:
+            ranked: Those at the eligible positions; at the others, which traces show, they are chosen here.
+            logits: [batch, length, vocabulary] of the model.
+            blocked: [vocabulary] bool.
+        """
+        others = self.aligned & ~self.eligible
+        if not others.any():
+            return ranked
+        more = overlap.top_k(logits, self.support.k, blocked=blocked, mask=others)
+        return Support(torch.where(others[..., None], more.ids, ranked.ids), ranked.valid | more.valid)
+
+    def _reasons(self) -> dict[str, Tensor]:
+        transcripts = self.transcripts
+        empty = (transcripts.lengths == 0) & transcripts.finished
+        never = torch.zeros_like(empty)
+        return {
+            "empty_rollout": (empty if self.drop_empty else never).unsqueeze(-1),
+            "blocked": self.pair.blocked[transcripts.ids],
+            "misaligned": self.misaligned,
+            "truncated": (~transcripts.finished if self.drop_truncated else never).unsqueeze(-1),
+        }
