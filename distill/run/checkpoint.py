@@ -77,8 +77,8 @@ class TrainingState:
 
 
 _STATES = TypeAdapter(TrainingState)
-_ALWAYS = {one.name for one in fields(TrainingState)}
-"""What every state has."""
+_ALWAYS = {one.name for one in fields(TrainingState)} - {"best"}
+"""What every state has; a run that keeps no best weights may leave those out."""
 
 
 def directory(run: Path, step: int) -> Path:

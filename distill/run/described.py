@@ -185,6 +185,7 @@ TRANSCRIPTS = File(
         _required("characters.errors", "integer", "of characters"),
         _required("characters.total", "integer", "likewise"),
         Column("characters.*", "integer", "likewise"),
+        Column("normalizer", "text", "what errors were counted under, with its version"),
     ),
 )
 

@@ -94,7 +94,7 @@ OPTIONAL = {"heard_before", "normalizer"}
 def test_every_file_of_a_run_holds_the_columns_of_the_page_and_nothing_else(mini, tmp_path):
     mini["checkpoint"] |= {"best": "test"}
     mini["evaluation"] |= {"every": 2, "name": "test"}
-    mini["stages"][2]["gate"] = {"type": "collapse", "limits": {"union_size": [100.0, 200.0]}}
+    mini["stages"][2]["gate"] = {"type": "collapse", "limits": {"student_logprob": [0.0, None]}}
     result = train(Recipe.model_validate(mini), tmp_path / "run")
     assert undescribed(result.path) == []
     check_visits(result.path)
