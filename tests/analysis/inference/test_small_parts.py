@@ -10,8 +10,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ztest
 
-from analysis.inference import corrected, paired_effect
-from analysis.stats import mapsswe
+from analysis.inference import corrected, mapsswe, paired_effect
 from tests.analysis.inference.samples import two_systems
 
 
