@@ -21,7 +21,7 @@ from ..stages.ends import stays
 from ..stages.error_rates import evaluated, over_words
 from ..stages.probe_reading import probe_reading
 from ..stages.table import StageTable, stage_table
-from .evidence import StageFacts, StageVerdict, Thresholds
+from .evidence import StageFacts, StageVerdict, Thresholds, groups_of, positions_of
 from .facts import NO_CONTROLS, stage_facts
 from .headline import headline
 from .outside import outside_table
@@ -166,7 +166,10 @@ def _tiles(run: Run, facts: list[StageFacts], outside: PrintedTable) -> list[Til
             found, start = last.after.get(name), (first.before or first.after).get(name)
             if found is not None:
                 was = "" if start is None else f"; from {number(start.value, digits)} at step {count(first.first_step)}"
-                detail = f"{interval(found.low, found.high, digits)}, 95 % over {found.over}; {found.counted}{was}"
+                over = groups_of(found.n_groups, "utterance")
+                detail = (
+                    f"{interval(found.low, found.high, digits)}, 95 % over {over}; {positions_of(name, found)}{was}"
+                )
                 tiles.append(Tile(f"{label} {at}", number(found.value, digits), detail))
     if len(outside.frame):
         tiles.append(_outside(outside))

@@ -203,13 +203,7 @@ def probe_rows(result: StateProbe, place: Place) -> list[dict[str, Any]]:
         common
         | {
             "statistic": name,
-            "value": estimate.value,
-            "standard_error": estimate.standard_error,
-            "low": estimate.low,
-            "high": estimate.high,
-            "n_positions": estimate.n_positions,
-            "n_groups": estimate.n_groups,
-            "n_undefined": estimate.n_undefined,
+            **estimate.to_dict(),
         }
         for name, estimate in result.readings.items()
     ]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, cast
 from overlap.definitions import by_canonical_name
 from overlap.definitions.names import states_of
 from overlap.errors import UserError
-from overlap.estimates.estimate import Estimate
+from overlap.estimates.estimate import RECORDED, Estimate
 
 Readings = Mapping[str, Estimate] | Mapping[str, float]
 """What a gate reads, by name or alias: estimates, or plain numbers for gates that judge on the value."""
@@ -225,12 +225,11 @@ class Reading:
         return f"{self.statistic} {item.value:.5g}{interval} over {utterances(item)}"
 
     def numbers(self) -> dict[str, float | int | None]:
-        """The estimate's fields, None where they are not known."""
-        names = [item.name for item in fields(Estimate)]
+        """The estimate's numbers, None where they are not known."""
         if self.estimate is None:
-            return dict.fromkeys(names)
-        known = {name: _plain(getattr(self.estimate, name)) for name in names}
-        return {**dict.fromkeys(names), "value": known["value"]} if self.bare else known
+            return dict.fromkeys(RECORDED)
+        known = _plain(self.estimate.to_dict())
+        return {**dict.fromkeys(RECORDED), "value": known["value"]} if self.bare else known
 
 
 def utterances(estimate: Estimate) -> str:

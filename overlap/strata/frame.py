@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +11,9 @@ from torch import Tensor
 from overlap.definitions import Ranges, unit_of
 from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
+from overlap.estimates.estimate import RECORDED
 from overlap.estimates.group_sums import Groups, GroupSums, array_of, members_of
-from overlap.estimates.summary import Estimate, estimate
+from overlap.estimates.summary import estimate
 from overlap.statistics.measure import TokenStatistics
 from overlap.strata.labels import UNLABELED, Labels
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 Cell = tuple[int, ...]
 Values = Mapping[str, Tensor | np.ndarray]
 
-_COLUMNS = ("statistic", "unit", *(field.name for field in fields(Estimate)), "states")
+_COLUMNS = ("statistic", "unit", *RECORDED, "states")
 
 
 def by(
@@ -51,7 +52,7 @@ def by(
 
     Returns:
         One row a stratum and statistic: a column for each set of labels (categorical, in the order of its levels,
-        "unlabeled" last), ``statistic``, ``unit``, the fields of `Estimate`, and ``states``. Strata without any
+        "unlabeled" last), ``statistic``, ``unit``, the numbers of `Estimate`, and ``states``. Strata without any
         position have no row.
 
     Raises:
@@ -169,7 +170,7 @@ class StratumSums:
             found = estimate(self.cells[cell], ranges=self.ranges, level=level, draws=draws, seed=seed)
             for name, item in found.items():
                 cells.append(cell)
-                rows.append({"statistic": name, "unit": unit_of(name), **asdict(item), "states": states})
+                rows.append({"statistic": name, "unit": unit_of(name), **item.to_dict(), "states": states})
         frame = pd.DataFrame(rows, columns=list(_COLUMNS))
         for column, (name, levels) in enumerate(zip(self.names, self.levels, strict=True)):
             codes = [cell[column] for cell in cells]
