@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
@@ -136,7 +136,7 @@ def _changes(run: Run) -> PrintedTable | None:
 def _reading_table(reading: FirstReading) -> PrintedTable:
     """The five numbers in the order in which they are read."""
     heading, rows = reading.table()
-    frame = pd.DataFrame(reading.to_dict()["numbers"])
+    frame = pd.DataFrame([asdict(one) | {"standing": one.standing.value} for one in reading.numbers])
     return PrintedTable(frame, heading, rows, ["Each makes sense only if those before it are in order."], left=5)
 
 

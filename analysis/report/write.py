@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from overlap.errors import UserError
+from overlap.plain_json import plain
 
 from ..run.runs import Runs, load_many
 from ..tables.paired import controls_of
@@ -47,8 +47,8 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """For machines: verdicts with their reasons and evidence."""
         runs = [
-            {"run": s.name, "verdict": s.headline, "stages": [_defined(asdict(verdict)) for verdict in s.verdicts]}
-            | ({} if s.reading is None else {"first_reading": _defined(s.reading.frame.to_dict("records"))})
+            {"run": s.name, "verdict": s.headline, "stages": [plain(asdict(verdict)) for verdict in s.verdicts]}
+            | ({} if s.reading is None else {"first_reading": plain(s.reading.frame.to_dict("records"))})
             for s in self.sections
         ]
         return {"output": str(self.path), "bytes": self.size, "runs": runs, "left_out": list(self.notes)}
@@ -104,17 +104,6 @@ def _check(output: Path) -> None:
         raise UserError(f"{output} is a directory; give a file, such as {output / 'report.html'}")
     if not output.absolute().parent.is_dir():
         raise FileNotFoundError(f"{output}: the folder {output.parent} does not exist; create it, or write elsewhere")
-
-
-def _defined(tree: Any) -> Any:
-    """Undefined numbers as null, infinite ones as words: JSON has neither."""
-    if isinstance(tree, dict):
-        return {key: _defined(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_defined(item) for item in tree]
-    if isinstance(tree, float) and not math.isfinite(tree):
-        return None if math.isnan(tree) else "Infinity" if tree > 0 else "-Infinity"
-    return tree
 
 
 def _wanted(recipe: Mapping[str, Any], run: Any) -> dict[str, list[str]]:

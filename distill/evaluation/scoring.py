@@ -20,6 +20,7 @@ from overlap.estimates.clusters import Over, resampled
 from overlap.estimates.estimate import Estimate
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
+from overlap.plain_json import plain
 
 from .. import normalize as normalize
 from ..normalize import Normalizer
@@ -138,8 +139,8 @@ class TranscriptScore:
     def to_dict(self) -> dict[str, Any]:
         """Rates and counts of the corpus as JSON can hold them, NaN as ``None``; of `wer` and `mer` only `rate`."""
         return {
-            self.rate: _json_safe(getattr(self, self.rate)),
-            "cer": _json_safe(self.cer),
+            self.rate: plain(getattr(self, self.rate).to_dict()),
+            "cer": plain(self.cer.to_dict()),
             "normalizer": self.normalizer,
             "normalizer_version": self.normalizer_version,
             "interval": {"over": self.over, "n": self.n_over},
@@ -340,7 +341,3 @@ def _error_rate(edits: EditCounts, found: Estimate, level: float) -> ErrorRate:
         found = replace(found, low=low, high=high)
     names = ("substitutions", "deletions", "insertions")
     return ErrorRate(**vars(found), **{name: int(getattr(edits, name).sum()) for name in names})
-
-
-def _json_safe(rate: ErrorRate) -> dict[str, float | int | None]:
-    return {name: None if math.isnan(value) else value for name, value in rate.to_dict().items()}

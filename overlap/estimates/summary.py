@@ -11,6 +11,7 @@ from overlap.estimates.bootstrap import DRAWS, studentized, unseen_share
 from overlap.estimates.estimate import RECORDED, Estimate
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.table import html_table, text_table
+from overlap.plain_json import number, plain
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -95,16 +96,8 @@ class OverlapSummary(Mapping[str, Estimate]):
 
     def to_dict(self) -> dict[str, Any]:
         """A tree that JSON can hold: NaN becomes None, infinities the strings "inf" and "-inf"."""
-        return {
-            "states": self.states,
-            "k": self.k,
-            "temperature": self.temperature,
-            "level": self.level,
-            "estimates": {
-                name: {field: _to_json(value) for field, value in item.to_dict().items()}
-                for name, item in self.estimates.items()
-            },
-        }
+        tree = {"states": self.states, "k": self.k, "temperature": self.temperature, "level": self.level}
+        return plain(tree | {"estimates": {name: item.to_dict() for name, item in self.estimates.items()}})
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> "OverlapSummary":
@@ -118,7 +111,7 @@ class OverlapSummary(Mapping[str, Estimate]):
         estimates = {}
         for name, item in tree["estimates"].items():
             _check_fields(item, set(RECORDED), f"estimate {name!r}")
-            numbers = {field: _from_json(value) for field, value in item.items()}
+            numbers = {field: number(value) for field, value in item.items()}
             estimates[name] = Estimate.from_dict(numbers, tree["level"])
         return cls(estimates, k=tree["k"], temperature=tree["temperature"], states=tree["states"], level=tree["level"])
 
@@ -215,16 +208,6 @@ def _number(value: float) -> str:
     if math.isnan(value):
         return "–"
     return f"{value:.5g}"
-
-
-def _to_json(value: float) -> float | str | None:
-    if math.isnan(value):
-        return None
-    return ("inf" if value > 0 else "-inf") if math.isinf(value) else value
-
-
-def _from_json(value: float | str | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 def _check_fields(tree: Mapping[str, Any], expected: set[str], what: str) -> None:
