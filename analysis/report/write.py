@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from overlap.errors import UserError
+from overlap.files import replacing
 from overlap.plain_json import plain
 
 from ..run.runs import Runs, load_many
@@ -124,15 +123,6 @@ def _notes(payloads: Mapping[str, Payload], audio: Mapping[str, Audio]) -> tuple
 def _replace(path: Path, text: str) -> int:
     """Write beside the file and move it there: a reader never meets half a report."""
     data = text.encode("utf-8", errors="replace")
-    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)  # temporary files are for their owner alone
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
     return len(data)
