@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from overlap.errors import UserError
+from overlap.extras import MissingExtraError
 from overlap.plain_json import dumps
 
-from ..extras import MissingExtraError
 from ..places import spare
 from ..ranks import is_first
 from ..recipe import Server

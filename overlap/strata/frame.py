@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -14,6 +14,7 @@ from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.estimate import RECORDED
 from overlap.estimates.group_sums import Groups, GroupSums, array_of, members_of
 from overlap.estimates.summary import estimate
+from overlap.extras import require
 from overlap.statistics.measure import TokenStatistics
 from overlap.strata.labels import UNLABELED, Labels
 
@@ -57,7 +58,7 @@ def by(
 
     Raises:
         UserError: if shapes do not fit, or labels share a name or take that of another column.
-        ImportError: without pandas.
+        MissingExtraError: without pandas.
     """
     return StratumSums.from_values(statistics, labels, groups, mask=mask).frame(
         states=states, level=level, draws=draws, seed=seed
@@ -159,12 +160,9 @@ class StratumSums:
 
         Raises:
             UserError: if level or draws is out of range.
-            ImportError: without pandas.
+            MissingExtraError: without pandas.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError("frames of strata need pandas; install it with `pip install pandas`") from error
+        pd: Any = require("pandas", purpose="a frame of strata")
         cells, rows = [], []
         for cell in sorted(self.cells):
             found = estimate(self.cells[cell], ranges=self.ranges, level=level, draws=draws, seed=seed)
