@@ -39,7 +39,8 @@ def test_error_rates_of_the_shipped_models_are_what_the_readme_says(name):
     # Other processors round differently: a word or three may fall the other way.
     assert abs(score.wer.errors - errors) <= 3
     assert 100 * score.wer.value == pytest.approx(value, abs=0.6)
-    assert low < 100 * score.wer.value < high
+    assert (score.over, score.n_over) == ("speakers", 40)
+    assert (100 * score.wer.low, 100 * score.wer.high) == pytest.approx((low, high), abs=0.8)
 
 
 def test_the_demo_stays_small():
