@@ -127,9 +127,10 @@ class Audio(Section):
     max_seconds: Positive = 30.0
     """Longer utterances are refused, never cut."""
     unusable: Literal["fail", "drop"] = "fail"
-    """Lines that cannot be used (audio that is missing, broken, cut short or too long, times beyond its end, labels
-    that are too long, unknown languages): refuse them all at once before the first step, or run without them. They are
-    then counted, and listed in the run's `unusable.jsonl`."""
+    """Lines that cannot be used (not JSON, values of other types, repeated ids, audio that is missing, broken, cut
+    short or too long, times beyond its end, labels that are too long, unknown languages): refuse them all at once
+    before the first step, or run without them. They are then counted, and listed in the run's `unusable.jsonl`, which
+    a resumed run is held against."""
     cache_mib: NonNegative = 512.0
     """Memory for decoded audio, which training comes back to."""
 
