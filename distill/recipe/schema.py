@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from .gates import NEEDS_INTERVALS, GateConfig, opens_without_intervals, statistics_read
+from .gates import NEEDS_INTERVALS, GateConfig, opens_without_intervals, statistics_read, too_late
 from .lora import Lora
 from .readings import doubtful_readings, evaluation_reading, out_of_reach, statistics_of
 from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, same_file
@@ -276,6 +276,8 @@ class Recipe(Section):
                     )
             if stage.gate is not None:
                 self._check_gate(stage.gate, f"stages.{i}.gate")
+                if late := too_late(stage.gate, stage.steps, f"stages.{i}.gate"):
+                    raise ValueError(f"{'; '.join(late)}; lower it, or raise stages.{i}.steps")
         self._check_evaluations()
         if self.teacher is not None and self.teacher.url is not None:
             self._check_server(self.teacher.server)
