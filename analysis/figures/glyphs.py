@@ -1,4 +1,7 @@
-"""Text in scripts that the default font does not have: names and transcripts in Chinese, Japanese, Korean, Arabic …"""
+"""Text in scripts that the default font does not have: names and transcripts in Chinese, Japanese, Korean, Arabic …
+
+Letters that join, and text from right to left, are matplotlib's own business from 3.11 on; here are the fonts.
+"""
 
 from __future__ import annotations
 
