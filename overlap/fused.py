@@ -63,8 +63,8 @@ def steps(
     """The sums, written out on whole tensors, ``[10, n]``.
 
     Of the student's 2^bits, ``bits`` being the scores' distance from the best one over ln 2 (0 at `FLOOR` and below),
-    the sum, and that of 2^bits · bits; of the teacher's the same; of the student's and of the teacher's, the sum over the shared ids; then
-    what `closely` gives.
+    the sum, and that of 2^bits · bits; of the teacher's the same; of the student's and of the teacher's, the sum over
+    the shared ids; then what `closely` gives.
     """
     p_bits, p = _powers(p_scores, p_peak, scale, p_admissible)
     q_bits, q = _powers(q_scores, q_peak, scale, q_admissible)
