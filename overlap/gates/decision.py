@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar, cast
 
+from overlap.definitions import by_canonical_name
 from overlap.estimate import Estimate
 
 Readings = Mapping[str, Estimate] | Mapping[str, float]
-"""What a gate reads: estimates, or plain numbers for gates that judge on the value."""
+"""What a gate reads, by name or alias: estimates, or plain numbers for gates that judge on the value."""
 
 
 class Action(enum.StrEnum):
@@ -71,8 +72,8 @@ class Gate(ABC):
             step: optimisation steps done in this stage.
 
         Raises:
-            ValueError: if step is not a whole number, or a statistic is a plain number without the interval that the
-                gate judges on, or no number at all.
+            ValueError: if step is not a whole number, a statistic comes under two names, or it is a plain number
+                without the interval that the gate judges on, or no number at all.
         """
 
     def _look_up(self, summary: Readings, statistic: str, on: str) -> "Reading":
@@ -142,9 +143,10 @@ class Reading:
     @classmethod
     def of(cls, summary: Readings, statistic: str, on: str) -> "Reading":
         """Look up a statistic that is to be judged on its interval's ``"bound"`` or on its ``"value"``."""
-        if statistic not in summary:
+        named = by_canonical_name(summary, "reading")
+        if statistic not in named:
             return cls(statistic, None, f"{statistic} is missing from the reading")
-        found = summary[statistic]
+        found = named[statistic]
         if not isinstance(found, Estimate):
             return cls._of_number(statistic, found, on)
         if math.isnan(found.value):
