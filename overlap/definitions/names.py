@@ -35,6 +35,16 @@ def canonical(name: str) -> str:
     return f"{before}{_BY_ALIAS.get(base.lower(), base)}{behind}"
 
 
+def statistic_of(name: str) -> str:
+    """The statistic alone, without states before it and an end of a bound behind it, under its canonical name.
+
+    Example:
+        >>> statistic_of("fixed.vuss.lower"), statistic_of("own.dev.error_rate")
+        ('union_size', 'own.dev.error_rate')
+    """
+    return name if name.startswith(OWN) else _parts(canonical(name))[1]
+
+
 def by_canonical_name(values: Mapping[str, Any], what: str) -> dict[str, Any]:
     """A mapping from statistics, however they are named, under their canonical names and in its order.
 
