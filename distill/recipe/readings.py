@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Sequence
 
 import overlap
-from overlap.definitions import Ranges, statistic_of
+from overlap.definitions import Ranges
 from overlap.definitions.names import OWN
 
 from .gates import CollapseGate, GateConfig, PlateauGate, ThresholdGate, leaves
@@ -69,14 +69,14 @@ def out_of_reach(gate: GateConfig, ranges: Ranges) -> list[str]:
     found = []
     for leaf in leaves(gate):
         if isinstance(leaf, ThresholdGate):
-            least, most = ranges.limits(statistic_of(leaf.statistic))
+            least, most = ranges.limits(leaf.statistic)
             for key, level in (("at_least", leaf.at_least), ("at_most", leaf.at_most)):
                 if level is not None and (level > most if key == "at_least" else level < least):
                     between = f"{leaf.statistic} lies between {least:g} and {most:g}"
                     found.append(f"{key} = {level:g}: {between}, so no reading meets it")
         elif isinstance(leaf, CollapseGate):
             for name, (low, high) in leaf.limits.items():
-                least, most = ranges.limits(statistic_of(name))
+                least, most = ranges.limits(name)
                 written = in_toml(["off" if end is None else end for end in (low, high)])
                 between = f"limits.{name} = {written}: {name} lies between {least:g} and {most:g}"
                 if (low is not None and low > most) or (high is not None and high < least):
