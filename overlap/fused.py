@@ -14,7 +14,8 @@ from torch import Tensor
 from overlap.pair import Pair
 
 FLOOR = -90.0
-"""In bits: 2^−90 = 1e-27 of the best token's mass, far below float32's 1e-7, far above its subnormal numbers."""
+"""In bits: 2^−90 = 1e-27 of the best token's mass, far below float32's 1e-7, far above its subnormal numbers. A token
+there or below counts as zero, not as that: times a score of −1e30, as masks have them, even 1e-27 would be too much."""
 
 
 def sums(
@@ -61,9 +62,9 @@ def steps(
 ) -> Tensor:
     """The sums, written out on whole tensors, ``[10, n]``.
 
-    Of the student's 2^bits, ``bits`` being the scores' distance from the best one over ln 2, the sum, and that of
-    2^bits · bits; of the teacher's the same; of the student's and of the teacher's, the sum over the shared ids; then
-    what `closely` gives.
+    Of the student's 2^bits, ``bits`` being the scores' distance from the best one over ln 2 (0 at `FLOOR` and below),
+    the sum, and that of 2^bits · bits; of the teacher's the same; of the student's and of the teacher's, the sum over
+    the shared ids; then what `closely` gives.
     """
     p_bits, p = _powers(p_scores, p_peak, scale, p_admissible)
     q_bits, q = _powers(q_scores, q_peak, scale, q_admissible)
@@ -120,4 +121,4 @@ def _powers(scores: Tensor, peak: Tensor, scale: float, admissible: Tensor | Non
     bits = (scores.float() - peak) * scale
     if admissible is not None:
         bits = torch.where(admissible, bits, FLOOR)
-    return bits, bits.clamp_min(FLOOR).exp2()
+    return bits, torch.where(bits <= FLOOR, -torch.inf, bits).exp2()

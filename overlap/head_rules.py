@@ -1,8 +1,10 @@
-"""What models do to the logits of their output layer, as their configurations say it."""
+"""What models do before their output layer and to its logits, as their modules and configurations say it."""
 
 import re
 from collections.abc import Iterator
 from typing import Any
+
+from torch import nn
 
 _COHERE = ("CohereForCausalLM", "Cohere2ForCausalLM", "Cohere2MoeForCausalLM")
 _GEMMA = (
@@ -76,6 +78,40 @@ def after_the_layer(model: Any) -> tuple[float, float | None]:
             "with its layer's output, and pass overlap.Head(weight, bias, scale=…, softcap=…)"
         )
     return 1.0, None
+
+
+def before_the_layer(model: nn.Module, layer: nn.Module) -> list[str]:
+    """Names of the parameters that a model holds beside its output layer and outside the whole models in it.
+
+    They are those of a transform that the last hidden states go through before the layer, such as the dense layer and
+    the norm of BERT's heads: what the layer takes is then not ``last_hidden_state``.
+
+    Args:
+        model: the whole model, wrapped in others or not.
+        layer: its output layer.
+
+    Returns:
+        The names within the model; none where the base model cannot be told, or the layer is not among its modules.
+    """
+    path = next((name for name, module in model.named_modules() if module is layer), None)
+    if path is None:
+        return []
+    own = {id(parameter) for parameter in layer.parameters()}
+    steps = path.split(".")
+    for depth in reversed(range(len(steps))):
+        prefix = ".".join(steps[:depth])
+        module = model.get_submodule(prefix)
+        whole = hasattr(module, "get_output_embeddings")
+        base = getattr(module, "base_model", module) if whole else None
+        if base is module:
+            return []
+        if base is not None:  # whole models beside it are no transform either: a codec, an encoder of another kind
+            models = [base, *(one for one in module.children() if hasattr(one, "get_output_embeddings"))]
+            own |= {id(parameter) for one in models for parameter in one.parameters()}
+        found = [f"{prefix}.{name}".lstrip(".") for name, one in module.named_parameters() if id(one) not in own]
+        if found or whole:
+            return found
+    return []
 
 
 def _configs(config: Any) -> Iterator[Any]:

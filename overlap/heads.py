@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from overlap.head_rules import after_the_layer
+from overlap.head_rules import after_the_layer, before_the_layer
 from overlap.layouts import plain_parameter
 from overlap.positions import CHUNK_ELEMENTS
 from overlap.scratch import Scratch
@@ -74,14 +74,22 @@ class Head:
         decoder.
 
         Raises:
-            ValueError: if the model has no output layer, one that is not linear, or a key in its configuration that
-                looks as if it changed the logits while its class is not known.
+            ValueError: if the model has no output layer, one that is not linear, one that takes something else than
+                the last hidden states (BERT's and its relatives' heads transform them first), or a key in its
+                configuration that looks as if it changed the logits while its class is not known.
         """
         layer = model.get_output_embeddings()
         if not isinstance(layer, nn.Linear):
             raise ValueError(
                 f"head: expected a model whose get_output_embeddings() is torch.nn.Linear, received "
                 f"{type(model).__name__} with {type(layer).__name__}; pass overlap.Head(weight, bias, …)"
+            )
+        between = before_the_layer(model, layer)
+        if between:
+            raise ValueError(
+                f"head: the output layer of {type(model).__name__} does not take its last hidden states: they go "
+                f"through {', '.join(between[:3])}{' …' if len(between) > 3 else ''} first; give its logits to "
+                "overlap.measure, or overlap.Head(weight, bias) and the hidden states that come out of that"
             )
         head = cls.of(layer, "head")
         scale, softcap = after_the_layer(model)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from overlap.near import near_divergence, near_rows
 from overlap.positions import CHUNK_ELEMENTS, even_parts
 
 Divergence = Literal["forward_kl", "reverse_kl", "jensen_shannon"]
@@ -92,21 +93,18 @@ def set_divergence(
         beta: β of `jensen_shannon`, within (0, 1).
 
     Returns:
-        ``[n]`` in nats; +inf where the other distribution excludes a token that the first one allows. Gradients
-        reach the student only.
+        ``[n]`` in nats; +inf where the other distribution excludes a token that the first one allows. Down to 1e-6 a
+        value is right to a thousandth, for its own float32 scores. Gradients reach the student only.
 
     Raises:
         ValueError: an unknown kind, or β out of range.
     """
     check_divergence(kind, beta)
-    teacher = teacher.detach()
-    if kind == "forward_kl":
-        return _kl(teacher, student, valid)
-    if kind == "reverse_kl":
-        return _kl(student, teacher, valid)
-    weights = torch.tensor([beta, 1 - beta], dtype=student.dtype, device=student.device).log()
-    mixture = torch.logaddexp(teacher + weights[0], student + weights[1])
-    return beta * _kl(teacher, mixture, valid) + (1 - beta) * _kl(student, mixture, valid)
+    each = _divergence(student, teacher.detach(), valid, kind, beta)
+    with torch.no_grad():
+        sides = (side.masked_fill(~valid, 0.0) for side in (student, teacher))
+        better = torch.where(near_rows(each), near_divergence(*sides, kind, beta) - each, 0.0)
+    return each + better  # of which the gradient is that of the plain sum
 
 
 def check_divergence(kind: str, beta: float) -> None:
@@ -243,6 +241,16 @@ def _scattered(rows: Tensor, slots: Tensor, values: Tensor | float) -> Tensor:
 
 def _parts(logits: Tensor) -> list[slice]:
     return even_parts(len(logits), max(1, CHUNK_ELEMENTS // logits.shape[-1])) or [slice(0)]
+
+
+def _divergence(student: Tensor, teacher: Tensor, valid: Tensor, kind: Divergence, beta: float) -> Tensor:
+    if kind == "forward_kl":
+        return _kl(teacher, student, valid)
+    if kind == "reverse_kl":
+        return _kl(student, teacher, valid)
+    weights = torch.tensor([beta, 1 - beta], dtype=student.dtype, device=student.device).log()
+    mixture = torch.logaddexp(teacher + weights[0], student + weights[1])
+    return beta * _kl(teacher, mixture, valid) + (1 - beta) * _kl(student, mixture, valid)
 
 
 def _kl(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:

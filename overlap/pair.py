@@ -94,6 +94,13 @@ class Pair:
         sides = Side.of(student_size, admissible), Side.of(teacher_size, counterpart)
         return cls(*sides, table, (student_ids, teacher_ids))
 
+    @property
+    def one_vocabulary(self) -> bool:
+        """Whether both models have the same admissible tokens, under whatever ids."""
+        if self.shared is None:
+            return True
+        return self.shared[0].numel() == self.student.n_admissible == self.teacher.n_admissible
+
     def to_teacher(self, ids: Tensor) -> Tensor:
         """Teacher ids of mapped student ids; an invalid slot may get any id that is safe to gather."""
         return ids if self.map is None else self.map.to_teacher(ids).clamp_min(0)

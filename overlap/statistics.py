@@ -77,7 +77,7 @@ class TokenStatistics:
     def of(cls, measurement: Measurement, portions: Iterable[tuple[Tensor, Rows]]) -> dict[Setting, "TokenStatistics"]:
         """Run a measurement, see `Measurement.run`: statistics by (k, temperature)."""
         sides = measurement.pair
-        width, same = max(sides.student.n_admissible, sides.teacher.n_admissible), sides.map is None
+        width, same = max(sides.student.n_admissible, sides.teacher.n_admissible), sides.one_vocabulary
         return {
             (k, temperature): cls(
                 **columns,
@@ -85,7 +85,7 @@ class TokenStatistics:
                 temperature=temperature,
                 top_p=measurement.top_p,
                 mask=measurement.mask,
-                ranges=Ranges(k, width, same),
+                ranges=Ranges(k, width, same, _full(columns, k, measurement.mask)),
             )
             for (k, temperature), columns in measurement.run(portions).items()
         }
@@ -133,6 +133,11 @@ class TokenStatistics:
             draws=draws,
             seed=seed,
         )
+
+
+def _full(columns: dict[str, Tensor], k: int, mask: Tensor) -> bool:
+    """Whether both sets have k tokens wherever they were measured."""
+    return all(bool((columns[name][mask] == k).all()) for name in ("student_size", "teacher_size"))
 
 
 def measure(

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from overlap.bootstrap import DRAWS, studentised, unseen_share
-from overlap.definitions import Ranges, canonical, label_of, unit_of
+from overlap.definitions import Ranges, by_canonical_name, canonical, label_of, unit_of
 from overlap.estimate import Estimate
 from overlap.groups import GroupSums
 from overlap.table import html_table, text_table
@@ -20,7 +20,7 @@ class OverlapSummary(Mapping[str, Estimate]):
     Prints as a table.
 
     Attributes:
-        estimates: by name.
+        estimates: by name, or by alias, which then becomes the name; no statistic twice.
         k: size of the top-k sets, None for statistics that have none.
         temperature: of the probabilities, None for statistics that have none.
         states: whose states these are (``"student"``, ``"teacher"``, ``"reference"``, ``"fixed"``), None if not stated.
@@ -34,7 +34,7 @@ class OverlapSummary(Mapping[str, Estimate]):
     level: float = 0.95
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "estimates", dict(self.estimates))
+        object.__setattr__(self, "estimates", by_canonical_name(self.estimates, "summary"))
 
     @classmethod
     def from_group_sums(
@@ -87,7 +87,7 @@ class OverlapSummary(Mapping[str, Estimate]):
         Raises:
             ValueError: if a name is there already.
         """
-        twice = [name for name in more if name in self.estimates]
+        twice = [name for name in more if name in self]
         if twice:
             raise ValueError(f"summary: {twice} are there already; rename the estimates that you add")
         return replace(self, estimates={**self.estimates, **more})

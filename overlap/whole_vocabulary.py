@@ -99,7 +99,10 @@ def _float(scores: Tensor, name: str, scratch: Scratch) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class _Powers:
-    """2^bits and their sums ``[n]``; ``bits``, the scores' distance from the best one over ln 2, are at most zero."""
+    """2^bits and their sums ``[n]``; ``bits``, the scores' distance from the best one over ln 2, are at most zero.
+
+    At `overlap.fused.FLOOR` and below a value is exactly zero: however far down a mask puts a score, it weighs nothing.
+    """
 
     bits: Tensor
     values: Tensor
@@ -119,7 +122,8 @@ def _powers(
     bits = torch.sub(scores, peak, out=scratch(f"{name} bits", *scores.shape)).mul_(1 / (temperature * _LN_2))
     if side.blocked.numel():
         bits.index_fill_(1, side.blocked, fused.FLOOR)
-    values = torch.clamp(bits, min=fused.FLOOR, out=scratch(f"{name} values", *scores.shape)).exp2_()
+    out = scratch(f"{name} values", *scores.shape)
+    values = torch.threshold(bits, fused.FLOOR, -torch.inf, out=out).exp2_()
     weighted = torch.mul(values, bits, out=scratch("product", *scores.shape)).sum(-1)
     return _Powers(bits, values, values.sum(-1)), weighted
 
@@ -167,7 +171,7 @@ def _sums(
         largest = torch.maximum(p, q, out=teacher.bits)
         variation = largest.sum(-1).sub_(z)
         middle = torch.lerp(p, q, 0.5, out=student.bits)
-        middle_bits = largest.div_(middle).log2_().mul_(middle).sum(-1)
+        middle_bits = largest.div_(middle).log2_().mul_(middle).nansum(-1)  # 0/0: a token that neither has
         found = torch.stack([_LN_2 * reverse, _LN_2 * forward, _LN_2 * (middle_bits - smallest / 2), variation])
         if close is not None:
             found[:, rows] = close

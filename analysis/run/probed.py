@@ -50,7 +50,7 @@ def read_probe(path: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     recipe |= {"probe": {"manifest": about["manifest"], "trace_utterances": len(frame)}} if "manifest" in about else {}
     frame.insert(0, "step", 0)
     frame.insert(1, "stage", STAGE)
-    ranges = Ranges(k, one_vocabulary=bool(about.get("one_vocabulary")))
+    ranges = Ranges(k, one_vocabulary=bool(about.get("one_vocabulary")), full_sets=_full_sets(frame, k))
     rows = [row for states, part in frame.groupby("states", sort=False) for row in _rows(part, str(states), ranges)]
     if "funnel" in about and len(set(frame["states"])) == 1:
         rows += _funnel_rows(Funnel.from_dict(about["funnel"]), str(frame["states"].iloc[0]), len(frame))
@@ -65,6 +65,13 @@ def probe_reading(run: Run) -> FirstReading:
     estimates = {str(name): Estimate(*(row[field] for field in fields)) for name, row in own.iterrows()}
     k = int(run.resolved["recipe"]["support"]["k"])
     return first_reading(estimates, Funnel.from_dict(counts) if counts else None, k)
+
+
+def _full_sets(traces: pd.DataFrame, k: int) -> bool:
+    """Whether both sets have k tokens at every position used, as far as sizes were traced."""
+    used = np.concatenate([np.asarray(row, dtype=bool) for row in traces["used"]])
+    sizes = (traces[name] for name in ("student_size", "teacher_size") if name in traces)
+    return all(bool((np.concatenate([np.asarray(r, dtype=float) for r in size])[used] == k).all()) for size in sizes)
 
 
 def _rows(traces: pd.DataFrame, states: str, ranges: Ranges) -> Iterator[dict[str, Any]]:

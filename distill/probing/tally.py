@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 import overlap
+from overlap.definitions import Ranges
 
 from ..data.batch import Batch
 from ..models import Transcripts
@@ -45,6 +46,7 @@ class ListTally:
         self._decided: list[overlap.GroupSums] = []
         self._lower: list[overlap.GroupSums] = []
         self._upper: list[overlap.GroupSums] = []
+        self._ranges: Ranges | None = None
 
     def add(
         self, pair: Pair, batch: Batch, transcripts: Transcripts, support: Support
@@ -52,6 +54,7 @@ class ListTally:
         """Compare a batch; returns the comparison and [batch, length] values by statistic, ends by their names."""
         comparison = compare_lists(pair, batch, transcripts, support)
         found, ids = comparison.bounds(), [utterance.id for utterance in batch.utterances]
+        self._ranges = found.ranges if self._ranges is None else self._ranges.joined(found.ranges)
         decided = {**found.decided(), **comparison.own_statistics()}
         for parts, values in (
             (self._decided, decided),
@@ -66,9 +69,9 @@ class ListTally:
     def estimates(self) -> dict[str, overlap.Estimate]:
         """Averages of what is decided."""
         sums = overlap.GroupSums.merged(self._decided)
-        return dict(overlap.OverlapSummary.from_group_sums(sums))
+        return dict(overlap.OverlapSummary.from_group_sums(sums, ranges=self._ranges))
 
     def bounds(self, support: Support, states: str) -> overlap.BoundsSummary:
         """Averages of both ends."""
         lower, upper = (overlap.GroupSums.merged(parts) for parts in (self._lower, self._upper))
-        return overlap.BoundsSummary.from_group_sums(lower, upper, k=support.k, states=states)
+        return overlap.BoundsSummary.from_group_sums(lower, upper, k=support.k, ranges=self._ranges, states=states)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt, field_validator
 
 import overlap
-from overlap.definitions import canonical
+from overlap.definitions import by_canonical_name, canonical
 
 from .filters import Limit
 from .section import Count, NonNegative, Section, Text
@@ -79,12 +79,17 @@ class CollapseGate(Section):
     """Fall back or abort when a statistic has certainly left its healthy range."""
 
     type: Literal["collapse"]
-    limits: dict[Statistic, tuple[Limit[float], Limit[float]]]
+    limits: dict[Text, tuple[Limit[float], Limit[float]]]
     """Lowest and highest healthy value of each statistic, "off" for an open side: `{ repetition = ["off", 3.0] }`."""
     patience: PositiveInt = 1
     """Readings in a row before the gate acts."""
     action: Literal["fall_back", "abort"] = "fall_back"
     """Go back to the teacher data before this stage, or end the run."""
+
+    @field_validator("limits")
+    @classmethod
+    def _once(cls, limits: dict[str, Any]) -> dict[str, Any]:
+        return by_canonical_name(limits, "limits")
 
     def build(self) -> overlap.Gate:
         """The gate object."""

@@ -7,11 +7,16 @@ and the upper one over all teachers that agree with the lists, and each end is a
 
 from __future__ import annotations
 
+import difflib
+import math
+from collections.abc import Sequence
+
 import overlap
 from overlap.definitions import Ranges
 from overlap.definitions.names import OWN
 
 from .gates import CollapseGate, GateConfig, PlateauGate, ThresholdGate, leaves
+from .toml import in_toml
 
 UNDECIDED = tuple(name for name in overlap.BOUNDED_STATISTICS if name not in overlap.DECIDED_BY_TOP_K)
 """Statistics of which the best tokens of a served teacher give bounds alone."""
@@ -20,6 +25,8 @@ OWN_STATISTICS = ("student_size", "teacher_size", "student_entropy", "student_lo
 """Statistics that a served teacher's best tokens decide, or in which it has no part, beside `DECIDED_BY_TOP_K`."""
 
 ENDS = ("lower", "upper")
+
+_ERROR_RATES = ("wer", "cer", "error_rate", "word_error_rate", "character_error_rate")
 
 
 def statistics_of(*, served: bool) -> tuple[str, ...]:
@@ -53,24 +60,28 @@ def doubtful_readings(gate: GateConfig) -> list[str]:
     return found
 
 
-def out_of_reach(gate: GateConfig, k: int) -> list[str]:
-    """Which levels of thresholds lie beyond the range of their statistic, so that no reading can meet them; in words.
+def out_of_reach(gate: GateConfig, ranges: Ranges) -> list[str]:
+    """Which levels lie beyond the range of their statistic, so that no reading, or every one, is past them; in words.
 
     Args:
         gate: As a recipe has it.
-        k: Size of the top-k sets, by which some ranges end.
+        ranges: What is known of the pair: the size of the top-k sets at least.
     """
     found = []
     for leaf in leaves(gate):
-        if not isinstance(leaf, ThresholdGate):
-            continue
-        least, most = range_of(leaf.statistic, k)
-        for key, level in (("at_least", leaf.at_least), ("at_most", leaf.at_most)):
-            beyond = level is not None and (level > most if key == "at_least" else level < least)
-            if beyond:
-                found.append(
-                    f"{key} = {level:g}: {leaf.statistic} lies between {least:g} and {most:g}, so no reading meets it"
-                )
+        if isinstance(leaf, ThresholdGate):
+            least, most = _limits(leaf.statistic, ranges)
+            for key, level in (("at_least", leaf.at_least), ("at_most", leaf.at_most)):
+                if level is not None and (level > most if key == "at_least" else level < least):
+                    between = f"{leaf.statistic} lies between {least:g} and {most:g}"
+                    found.append(f"{key} = {level:g}: {between}, so no reading meets it")
+        elif isinstance(leaf, CollapseGate):
+            for name, (low, high) in leaf.limits.items():
+                least, most = _limits(name, ranges)
+                written = in_toml(["off" if end is None else end for end in (low, high)])
+                between = f"limits.{name} = {written}: {name} lies between {least:g} and {most:g}"
+                if (low is not None and low > most) or (high is not None and high < least):
+                    found.append(f"{between}, so every reading is out")
     return found
 
 
@@ -81,8 +92,28 @@ def range_of(reading: str, k: int) -> tuple[float, float]:
         reading: Its name, such as `fixed.union_size`.
         k: Size of the top-k sets.
     """
-    name = next((part for part in reading.split(".") if part in overlap.TOKEN_STATISTICS), reading)
-    return Ranges(k).limits(name)
+    return _limits(reading, Ranges(k))
+
+
+def _limits(reading: str, ranges: Ranges) -> tuple[float, float]:
+    return (0.0, math.inf) if reading.startswith(OWN) else ranges.limits(reading)
+
+
+def no_such_statistic(name: str, evaluations: Sequence[str], readings: Sequence[str]) -> str:
+    """What to write instead of a name that gates cannot read, in words.
+
+    Args:
+        name: As the recipe has it.
+        evaluations: Names of its evaluation sets.
+        readings: What its gates can read.
+    """
+    rates = [evaluation_reading(one) for one in evaluations]
+    if name.rpartition(".")[2].lower() in _ERROR_RATES or name.startswith(OWN):
+        if not rates:
+            return f"an error rate is named {evaluation_reading('NAME')}, of an [evaluation] with that name; add one"
+        return f"write {' or '.join(rates)} for the error rate on an evaluation set"
+    near = difflib.get_close_matches(name, readings, n=1)
+    return f'did you mean "{near[0]}"?' if near else "names are those of overlap.measure, as union_size"
 
 
 def _wanted_ends(leaf: GateConfig) -> list[tuple[str, tuple[str, ...]]]:

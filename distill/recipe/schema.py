@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
+from overlap.definitions import Ranges
+
 from .gates import NEEDS_INTERVALS, GateConfig, opens_without_intervals, statistics_read, too_late
 from .lora import Lora
-from .readings import doubtful_readings, evaluation_reading, out_of_reach, statistics_of
+from .readings import doubtful_readings, evaluation_reading, no_such_statistic, out_of_reach, statistics_of
 from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, same_file
 from .server import Server
 from .stages import StageConfig
@@ -327,27 +328,26 @@ class Recipe(Section):
 
     def _check_gate(self, gate: GateConfig, where: str) -> None:
         """Refuse before the run what its gates would otherwise refuse, or wait for in vain, hours into it."""
-        try:
-            gate.build()
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
-        names = statistics_read(gate)
-        if not names:
-            return
-        if self.probe is None:
+        names, sets = statistics_read(gate), [section.name for section in self.evaluations]
+        if names and self.probe is None:
             raise ValueError(f"{where} reads probes: add a [probe] table with a manifest")
         served = self.teacher is not None and self.teacher.url is not None
         if served and (doubts := doubtful_readings(gate)):
             raise ValueError(f"{where}: {'; '.join(doubts)}")
-        readings = self.probe.readings(served=served)
-        readings += tuple(evaluation_reading(section.name) for section in self.evaluations)
-        for name in names:
-            if name not in readings:
-                near = difflib.get_close_matches(name, readings, n=1)
-                hint = f'did you mean "{near[0]}"?' if near else "names are those of overlap.measure, as union_size"
-                states = in_toml(self.probe.states)
-                raise ValueError(f"{where}: the probe has no statistic {in_toml(name)} on its states {states}; {hint}")
-        if unreachable := out_of_reach(gate, self.support.k):
+        if self.probe is not None:
+            readings = self.probe.readings(served=served) + tuple(evaluation_reading(one) for one in sets)
+            for name in (one for one in names if one not in readings):
+                states, instead = in_toml(self.probe.states), no_such_statistic(name, sets, readings)
+                raise ValueError(
+                    f"{where}: the probe has no statistic {in_toml(name)} on its states {states}; {instead}"
+                )
+        try:
+            gate.build()
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        if not names or self.probe is None:
+            return
+        if unreachable := out_of_reach(gate, Ranges(self.support.k)):
             raise ValueError(f"{where}: {'; '.join(unreachable)}")
         if self.probe.max_utterances == 1 and not opens_without_intervals(gate):
             raise ValueError(f"probe.max_utterances = 1: {where} {NEEDS_INTERVALS}")

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from overlap.definitions import Ranges
+
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource, check_inputs
 from ..data.checks import Use, check_models, check_source
@@ -19,10 +21,11 @@ from ..limits import settled, token_limit
 from ..models import ModelError, Recogniser
 from ..normalise import normaliser
 from ..pair.loading import load_student, load_teacher
-from ..pair.pair import Pair
+from ..pair.pair import Pair, PairError
 from ..recipe import Evaluation, Recipe, StageConfig
 from ..recipe.gates import NEEDS_INTERVALS, opens_without_intervals, statistics_read
 from ..recipe.paths import require_files
+from ..recipe.readings import out_of_reach
 from ..teacher import ServedTeacher
 from .augmentation import Augmentation, AugmentationError
 from .heard import Heard, heard_before
@@ -104,6 +107,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     if recipe.teacher:
         k = recipe.support.k
         pair = Pair.of(student, load_teacher(recipe.teacher, device, k=k, seed=recipe.seed), k)
+        _check_levels(recipe, pair)
     both = (student,) if pair is None else (student, pair.teacher)
     for stage, utterances in zip((*recipe.stages, None, *(None for _ in evaluations)), sets, strict=True):
         check_inputs(utterances, *(both if stage is None or stage.type != "sft" else (student,)))
@@ -201,6 +205,18 @@ def _check_times(recipe: Recipe, student: Recogniser, pair: Pair | None) -> None
                 f"student.timestamps is set and stages.{i} ({stage.name!r}) learns from the teacher's text, which has "
                 "no points in time; remove timestamps, or teach them in sft and on-policy stages alone"
             )
+
+
+def _check_levels(recipe: Recipe, pair: Pair) -> None:
+    """Refuse what the recipe alone cannot show: levels beyond what a pair with one vocabulary can read.
+
+    Raises:
+        PairError: No reading can meet a gate's level.
+    """
+    ranges = Ranges(recipe.support.k, one_vocabulary=pair.vocabulary is None)
+    for i, stage in enumerate(recipe.stages):
+        if stage.gate is not None and (beyond := out_of_reach(stage.gate, ranges)):
+            raise PairError(f"stages.{i}.gate: {'; '.join(beyond)} (the two have one vocabulary)")
 
 
 def _read(recipe: Recipe) -> tuple[tuple[tuple[Utterance, ...], ...], list[Finding]]:

@@ -11,7 +11,7 @@ from overlap.bounds.chunk import Chunk, Space
 from overlap.bounds.listing import Listing, check_listing
 from overlap.bounds.polytope import Bounds
 from overlap.bounds.summary import BoundsSummary
-from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K
+from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K, Ranges
 from overlap.groups import Groups
 from overlap.positions import admissible_ids, as_tensor, check_k, check_logits, check_mask, chunks
 from overlap.support import Support, top_k
@@ -38,6 +38,7 @@ class OverlapBounds:
         k: size of the top-k sets.
         tolerance: nats within which the listed log-probabilities were taken to be right.
         mask: ``[...]`` bool, True where the position was measured.
+        ranges: what bounds the statistics; of the teacher's own set a list does not show that it has k tokens.
     """
 
     lower: dict[str, Tensor]
@@ -49,6 +50,7 @@ class OverlapBounds:
     k: int
     tolerance: float
     mask: Tensor
+    ranges: Ranges
 
     def decided(self) -> dict[str, Tensor]:
         """Values ``[...]`` of the statistics of `DECIDED_BY_TOP_K`, NaN where the list leaves them open."""
@@ -81,7 +83,16 @@ class OverlapBounds:
         if groups is None:
             groups = torch.arange(self.mask.shape[0] if self.mask.ndim else 1)
         return BoundsSummary.of(
-            self.lower, self.upper, groups, self.mask, k=self.k, states=states, level=level, draws=draws, seed=seed
+            self.lower,
+            self.upper,
+            groups,
+            self.mask,
+            ranges=self.ranges,
+            k=self.k,
+            states=states,
+            level=level,
+            draws=draws,
+            seed=seed,
         )
 
 
@@ -203,6 +214,7 @@ def measure_bounds(
         k=k,
         tolerance=float(tolerance),
         mask=mask,
+        ranges=Ranges(k, max(space.n_student, space.n_own)),
     )
 
 

@@ -41,6 +41,7 @@ class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
         groups: Groups,
         mask: Tensor,
         *,
+        ranges: Ranges,
         k: int,
         states: str | None,
         level: float,
@@ -49,7 +50,7 @@ class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
     ) -> "BoundsSummary":
         """Average both ends over positions and bootstrap over groups, see `overlap.summary.estimate`."""
         low, high = (GroupSums.from_values(ends, groups, mask=mask) for ends in (lower, upper))
-        return cls.from_group_sums(low, high, k=k, states=states, level=level, draws=draws, seed=seed)
+        return cls.from_group_sums(low, high, k=k, ranges=ranges, states=states, level=level, draws=draws, seed=seed)
 
     @classmethod
     def from_group_sums(
@@ -58,13 +59,15 @@ class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
         upper: GroupSums,
         *,
         k: int,
+        ranges: Ranges | None = None,
         states: str | None = None,
         level: float = 0.95,
         draws: int = DRAWS,
         seed: int = 0,
     ) -> "BoundsSummary":
-        """The same from the sums of both ends, which add up batch by batch."""
-        low, high = (estimate(sums, ranges=Ranges(k), level=level, draws=draws, seed=seed) for sums in (lower, upper))
+        """The same from the sums of both ends, which add up batch by batch; without ranges, k alone bounds."""
+        ranges = ranges or Ranges(k)
+        low, high = (estimate(sums, ranges=ranges, level=level, draws=draws, seed=seed) for sums in (lower, upper))
         return cls({name: (low[name], high[name]) for name in low}, k=k, states=states, level=level)
 
     def ends(self) -> dict[str, Estimate]:

@@ -5,7 +5,7 @@
 
 from overlap.definitions.bounded import BOUNDED_STATISTICS, DECIDED_BY_TOP_K
 from overlap.definitions.definition import Definition
-from overlap.definitions.names import ALL, canonical, checked
+from overlap.definitions.names import ALL, by_canonical_name, canonical, checked
 from overlap.definitions.others import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS
 from overlap.definitions.ranges import Ranges
 from overlap.definitions.tokens import TOKEN_STATISTICS
@@ -18,6 +18,7 @@ __all__ = [
     "TOKEN_STATISTICS",
     "Definition",
     "Ranges",
+    "by_canonical_name",
     "canonical",
     "checked",
     "label_of",

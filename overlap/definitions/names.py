@@ -1,6 +1,8 @@
 """Names of statistics as gates, recipes and tables take them."""
 
 import difflib
+from collections.abc import Mapping
+from typing import Any
 
 from overlap.definitions.others import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS
 from overlap.definitions.tokens import TOKEN_STATISTICS
@@ -31,6 +33,35 @@ def canonical(name: str) -> str:
     """
     before, base, behind = _parts(name)
     return f"{before}{_BY_ALIAS.get(base.lower(), base)}{behind}"
+
+
+def statistic_of(name: str) -> str:
+    """The statistic alone, without states before it and an end of a bound behind it, under its canonical name.
+
+    Example:
+        >>> statistic_of("fixed.vuss.lower"), statistic_of("own.dev.error_rate")
+        ('union_size', 'own.dev.error_rate')
+    """
+    return name if name.startswith(OWN) else _parts(canonical(name))[1]
+
+
+def by_canonical_name(values: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """A mapping from statistics, however they are named, under their canonical names and in its order.
+
+    Args:
+        values: by name, as in `canonical`.
+        what: says in an error which mapping it is.
+
+    Raises:
+        ValueError: if two of the names are one statistic; names both.
+    """
+    spelled: dict[str, str] = {}
+    for name in values:
+        one = canonical(name)
+        if one in spelled:
+            raise ValueError(f'{what}: "{spelled[one]}" and "{name}" are one statistic, {one}; give it once')
+        spelled[one] = name
+    return {one: values[name] for one, name in spelled.items()}
 
 
 def checked(name: str) -> str:

@@ -4,8 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from overlap.definitions import checked
-from overlap.gates.decision import Action, Decision, Gate, Reading, Readings, check_settings, check_step, count
+from overlap.definitions import by_canonical_name, checked
+from overlap.gates.decision import (
+    Action,
+    Decision,
+    Gate,
+    Reading,
+    Readings,
+    check_settings,
+    check_step,
+    count,
+    level,
+)
 
 Limits = tuple[float | None, float | None]
 
@@ -19,7 +29,8 @@ class Collapse(Gate):
     none is out resets it; one in which nothing can be judged leaves it. What cannot be judged is named in the reason.
 
     Attributes:
-        limits: (lowest, highest) healthy value by statistic (named as in `Threshold`), None for an open side.
+        limits: (lowest, highest) healthy value by statistic (named as in `Threshold`, each once), None for an open
+            side.
         patience: consecutive readings before the gate acts.
         action: ``"fall_back"`` or ``"abort"``.
         on: ``"bound"`` of the interval, or the ``"value"``.
@@ -39,7 +50,10 @@ class Collapse(Gate):
         self.action = Action(self.action)
         if not self.limits:
             raise ValueError("limits: expected at least one statistic with its (low, high), received none")
-        self.limits = {checked(statistic): limits for statistic, limits in self.limits.items()}
+        for statistic in self.limits:
+            checked(statistic)
+        named = by_canonical_name(self.limits, "limits")
+        self.limits = {statistic: _pair(statistic, limits) for statistic, limits in named.items()}
         for statistic, (low, high) in self.limits.items():
             if low is None and high is None:
                 raise ValueError(f"limits: {statistic} has neither a low nor a high limit; give one or leave it out")
@@ -90,3 +104,10 @@ class Collapse(Gate):
         if high is not None and reading.bound("low", self.on) > high:
             return f"above {high:g}"
         return ""
+
+
+def _pair(statistic: str, limits: object) -> Limits:
+    if not isinstance(limits, tuple | list) or len(limits) != 2:
+        raise ValueError(f"limits: {statistic} expects (low, high), received {limits!r}")
+    low, high = (None if end is None else level(end, f"limits: {statistic}") for end in limits)
+    return low, high

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar, cast
 
+from overlap.definitions import by_canonical_name
 from overlap.estimate import Estimate
 
 Readings = Mapping[str, Estimate] | Mapping[str, float]
-"""What a gate reads: estimates, or plain numbers for gates that judge on the value."""
+"""What a gate reads, by name or alias: estimates, or plain numbers for gates that judge on the value."""
 
 
 class Action(enum.StrEnum):
@@ -71,8 +72,8 @@ class Gate(ABC):
             step: optimisation steps done in this stage.
 
         Raises:
-            ValueError: if step is not a whole number, or a statistic is a plain number without the interval that the
-                gate judges on, or no number at all.
+            ValueError: if step is not a whole number, a statistic comes under two names, or it is a plain number
+                without the interval that the gate judges on, or no number at all.
         """
 
     def _look_up(self, summary: Readings, statistic: str, on: str) -> "Reading":
@@ -142,11 +143,13 @@ class Reading:
     @classmethod
     def of(cls, summary: Readings, statistic: str, on: str) -> "Reading":
         """Look up a statistic that is to be judged on its interval's ``"bound"`` or on its ``"value"``."""
-        if statistic not in summary:
+        named = by_canonical_name(summary, "reading")
+        if statistic not in named:
             return cls(statistic, None, f"{statistic} is missing from the reading")
-        found = summary[statistic]
+        found = named[statistic]
         if not isinstance(found, Estimate):
             return cls._of_number(statistic, found, on)
+        found = _in_python_numbers(found, statistic)
         if math.isnan(found.value):
             problem = f"{statistic} is undefined ({found.n_undefined} positions without a value)"
         elif on == "bound" and (math.isnan(found.low) or math.isnan(found.high)):
@@ -157,17 +160,16 @@ class Reading:
 
     @classmethod
     def _of_number(cls, statistic: str, number: Any, on: str) -> "Reading":
-        """A number that comes without interval and counts; one element of an array or tensor is one as well."""
-        if not isinstance(number, numbers.Real | str | bytes) and getattr(number, "ndim", None) == 0:
-            number = number.item()
-        if isinstance(number, bool) or not isinstance(number, numbers.Real):
+        """A number that comes without interval and counts."""
+        found = _number(number)
+        if found is None:
             raise ValueError(f"{statistic}: expected an Estimate or a number, received {type(number).__name__}")
+        value = float(found)
         if on == "bound":
             raise ValueError(
-                f"{statistic}: received the plain number {float(number):g}, and the gate judges on the interval's "
+                f"{statistic}: received the plain number {value:g}, and the gate judges on the interval's "
                 'bound. Pass an Estimate (as summary() gives it), or make the gate with on="value"'
             )
-        value = float(number)
         problem = f"{statistic} is undefined" if math.isnan(value) else ""
         return cls(statistic, Estimate(value, math.nan, math.nan, math.nan, 0, 0, 0), problem, bare=True)
 
@@ -221,9 +223,51 @@ def check_settings(*, on: str, patience: int, min_steps: int) -> None:
         raise ValueError(f"min_steps: expected a whole number of steps of at least 0, received {min_steps!r}")
 
 
+def level(value: Any, what: str, least: float = -math.inf) -> float:
+    """A level that a gate compares with, as a Python number: JSON holds it, and every reading is above or below it.
+
+    Args:
+        value: a number, or one element of an array or tensor.
+        what: says in an error which level it is.
+        least: the lowest one allowed.
+
+    Raises:
+        ValueError: if it is no number, not finite, or too low.
+    """
+    number = _number(value)
+    if number is None or not math.isfinite(number) or number < least:
+        wanted = "a finite number" if least == -math.inf else f"a number of at least {least:g}"
+        raise ValueError(f"{what}: expected {wanted}, received {value!r}")
+    return number
+
+
 def too_early(step: int, min_steps: int) -> str:
     """What to add to a reason while the stage is too young to advance, empty afterwards."""
     return f", but step {step} is before the {min_steps} steps the stage must have" if step < min_steps else ""
+
+
+def _number(value: Any) -> int | float | None:
+    """A real number as Python's own; one element of an array or tensor is one as well. None for anything else."""
+    if not isinstance(value, int | float | str | bytes) and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return None
+    try:
+        as_float = float(value)
+    except OverflowError:  # a whole number beyond all floats
+        return None
+    return value if type(value) is int else as_float
+
+
+def _in_python_numbers(estimate: Estimate, statistic: str) -> Estimate:
+    """The same estimate as JSON can hold it, whatever numbers a user made it of."""
+    found = {item.name: _number(getattr(estimate, item.name)) for item in fields(Estimate)}
+    for name, number in found.items():
+        if number is None:
+            raise ValueError(
+                f"{statistic}: expected a number as its Estimate's {name}, received {getattr(estimate, name)!r}"
+            )
+    return Estimate(**cast(Any, found))
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from overlap.definitions import checked
-from overlap.gates.decision import Action, Decision, Gate, Readings, check_settings, check_step, count, too_early
+from overlap.gates.decision import Action, Decision, Gate, Readings, check_settings, check_step, count, level, too_early
 
 
 @dataclass
@@ -41,8 +41,7 @@ class Plateau(Gate):
         check_settings(on=self.on, patience=self.patience, min_steps=self.min_steps)
         if self.mode not in ("max", "min"):
             raise ValueError(f'mode: expected "max" or "min", received {self.mode!r}')
-        if not self.min_delta >= 0:
-            raise ValueError(f"min_delta: expected a number of at least 0, received {self.min_delta!r}")
+        self.min_delta = level(self.min_delta, "min_delta", least=0)
 
     @property
     def name(self) -> str:

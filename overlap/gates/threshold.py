@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from overlap.definitions import checked
-from overlap.gates.decision import Action, Decision, Gate, Readings, check_settings, check_step, count, too_early
+from overlap.gates.decision import Action, Decision, Gate, Readings, check_settings, check_step, count, level, too_early
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Threshold(Gate):
 
     Attributes:
         statistic: name in the summary, its alias, or ``own.`` and a name for a number of your own.
-        at_least: the level to reach from below; exactly one of the two must be given.
+        at_least: the level to reach from below, finite; exactly one of the two must be given.
         at_most: the level to reach from above.
         on: ``"bound"`` of the interval, or the ``"value"``.
         patience: readings that must meet the level.
@@ -44,6 +44,9 @@ class Threshold(Gate):
                 f"threshold on {self.statistic}: expected exactly one of at_least and at_most, received "
                 f"at_least={self.at_least} and at_most={self.at_most}; for a corridor combine two with All"
             )
+        for name in ("at_least", "at_most", "release"):
+            if getattr(self, name) is not None:
+                setattr(self, name, level(getattr(self, name), f"threshold on {self.statistic}: {name}"))
         if self.release is not None and (self.release > self._level if self._rising else self.release < self._level):
             raise ValueError(
                 f"threshold on {self.statistic}: expected release {'at most' if self._rising else 'at least'} "
@@ -61,9 +64,9 @@ class Threshold(Gate):
 
     @property
     def _level(self) -> float:
-        level = self.at_least if self.at_least is not None else self.at_most
-        assert level is not None
-        return level
+        found = self.at_least if self.at_least is not None else self.at_most
+        assert found is not None
+        return found
 
     def read(self, summary: Readings, step: int) -> Decision:
         """Compare the interval's end with the level; see the class."""
@@ -81,12 +84,12 @@ class Threshold(Gate):
         else:
             self.streak = 0
             verdict = "misses"
-        level = f"at {'least' if self._rising else 'most'} {self._level:g}"
-        reason = f"{reading.words()} {verdict} {level} ({count(self.streak, self.patience)})"
+        wanted = f"at {'least' if self._rising else 'most'} {self._level:g}"
+        reason = f"{reading.words()} {verdict} {wanted} ({count(self.streak, self.patience)})"
         done = self.streak >= self.patience
         reason += too_early(step, self.min_steps) if done else ""
         action = Action.advance if done and step >= self.min_steps else Action.stay
         return Decision(action, reason, self.name, {**numbers, "bound": bound, "streak": self.streak})
 
-    def _reaches(self, bound: float, level: float) -> bool:
-        return bound >= level if self._rising else bound <= level
+    def _reaches(self, bound: float, mark: float) -> bool:
+        return bound >= mark if self._rising else bound <= mark

@@ -1,0 +1,48 @@
+"""What is read, summed up or limited may go by the alias of a statistic, and not by both names at once."""
+
+import pytest
+
+from overlap import Action, All, Any, Collapse, Estimate, OverlapSummary, Plateau, Threshold
+
+LOW = Estimate(3.0, 0.1, 2.8, 3.2, 400, 20, 0)
+SPELLED = ("vuss", "VUSS", "Vuss", "union_size")
+
+
+@pytest.mark.parametrize("read_as", SPELLED)
+@pytest.mark.parametrize("made_with", SPELLED)
+@pytest.mark.parametrize("states", ["", "fixed.", "student."])
+def test_every_gate_finds_the_statistic_under_its_alias(read_as, made_with, states):
+    reading, name = {"top1_agreement": LOW, f"{states}{read_as}": LOW}, f"{states}{made_with}"
+    assert Threshold(name, at_most=5.0).read(reading, 1).action is Action.advance
+    assert Collapse({name: (None, 2.0)}).read(reading, 1).action is Action.fall_back
+    plateau = Plateau(name, mode="min", patience=1)
+    assert [plateau.read(reading, step).action for step in (1, 2)] == [Action.stay, Action.advance]
+    assert All(Threshold(name, at_most=5.0)).read(reading, 1).action is Action.advance
+    assert Any(Threshold(name, at_most=5.0)).read(reading, 1).action is Action.advance
+
+
+def test_plain_numbers_too():
+    gate = Threshold("vuss", at_most=5.0, on="value")
+    assert gate.read({"vuss": 3.0}, 1).action is Action.advance
+    assert gate.read({"VUSS.lower": 3.0, "vuss": 9.0}, 1).action is Action.stay
+    assert Threshold("vuss.upper", at_most=5.0, on="value").read({"VUSS.upper": 3.0}, 1).action is Action.advance
+
+
+def test_a_statistic_under_both_names_is_refused():
+    reading = {"vuss": LOW, "union_size": LOW}
+    said = '"vuss" and "union_size" are one statistic, union_size; give it once'
+    with pytest.raises(ValueError, match=f"reading: {said}"):
+        Threshold("vuss", at_most=5.0).read(reading, 1)
+    with pytest.raises(ValueError, match=f"summary: {said}"):
+        OverlapSummary(reading)
+
+
+def test_a_summary_of_aliases():
+    summary = OverlapSummary({"vuss": LOW, "own.vuss": LOW}, k=8)
+    assert list(summary) == ["union_size", "own.vuss"]
+    assert summary["VUSS"] == summary["union_size"] == LOW
+    assert OverlapSummary.from_dict(summary.to_dict()) == summary
+    assert "union_size (VUSS)" in str(summary)
+    with pytest.raises(ValueError, match=r"\['Vuss'\] are there already"):
+        summary.extended({"Vuss": LOW})
+    assert Threshold("union_size", at_most=5.0).read(summary, 1).action is Action.advance
