@@ -108,6 +108,28 @@ def test_multilingual_whispers_guess_for_themselves(tmp_path):
     assert any(not torch.equal(prompts[0], other) for other in prompts[1:])
 
 
+NOT_NAMED = [["auto"] * 3, [""] * 3, ["und"] * 3, [" Unknown "] * 3, ["English", "auto", "English"]]
+
+
+@pytest.mark.parametrize("languages", NOT_NAMED)
+@pytest.mark.parametrize("taught_first", [True, False])
+def test_fields_that_say_that_no_language_is_known_are_no_name(taught, untaught, languages, taught_first):
+    of = batch(languages)
+    for model in (taught, untaught) if taught_first else (untaught, taught):
+        own = model.prepare(WAVEFORMS, [name if name == "English" else None for name in languages])
+        assert torch.equal(of.prompt(model).inputs["input_ids"], own.inputs["input_ids"])
+        assert of.prompt(model) is of.prompt(model)
+
+
+def test_whispers_guess_for_themselves_where_the_field_says_that_nobody_knows(tmp_path):
+    models = [load_recogniser(str(save_whisper(tmp_path / str(s), multilingual=True, seed=s))) for s in range(6)]
+    for languages in NOT_NAMED:
+        of = batch(languages)
+        for model in models:
+            own = model.prepare(WAVEFORMS, [name if name == "English" else None for name in languages])
+            assert torch.equal(of.prompt(model).inputs["decoder_input_ids"], own.inputs["decoder_input_ids"])
+
+
 def test_whisper_guesses_alike_while_it_is_trained(tmp_path):
     model = load_recogniser(str(save_whisper(tmp_path / "w", multilingual=True)))
     model.generator.config.dropout = 0.9
