@@ -209,3 +209,9 @@ def test_the_prompts_ids(untaught, language, context):
     text = turn("system", context or "") + turn("user", audio) + "<|im_start|>assistant\n" + PREFILLS[language]
     found = untaught.request([np.zeros(16_000, np.float32)], [language], [context]).inputs["input_ids"]
     assert found[0].tolist() == tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize("language", ["Filipino", "fil", "fil-PH", "tl", "Tagalog"])
+def test_a_language_that_whispers_table_names_otherwise_is_asked_for(untaught, language):
+    of = batch([language])
+    assert untaught.prompt_text(of.prompt(untaught), 0).endswith("language Filipino<asr_text>")
