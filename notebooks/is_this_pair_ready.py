@@ -93,9 +93,9 @@ state = "nothing to repair" if share > 0.95 else "repair this first and believe 
 print(f"{share:.1%} of {funnel.total:,} positions used (rule of thumb: above 95 %): {state}.")
 
 # %% [markdown]
-# *Read:* `misaligned` means tokenizers or prompts that do not fit, `blocked` control tokens inside transcripts,
-# `truncated` rollouts that ran into the length limit. *Do not conclude* anything from statistics over the rest if the
-# rest is a minority: it is not a random sample of positions.
+# *Read:* `misaligned` means tokenizers or prompts that do not fit, `blocked` control tokens inside transcripts;
+# `unfinished` are used positions of rollouts that ran into the length limit. *Do not conclude* anything from statistics
+# over the used if they are a minority: they are not a random sample of positions.
 #
 # ## 2. Every statistic
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -120,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Words of the command line; None takes the process's own.
     """
     _take_what_the_encoding_lacks()
-    with _ending_softly():
+    with _ending_softly(), _warning_in_a_line():
         try:
             code = app(sys.argv[1:] if arguments is None else arguments, result_action="return_value") or 0
             _flush()
@@ -144,6 +145,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code = ExitCode.INTERRUPTED
         _let_go_of_output()
     sys.exit(code)
+
+
+@contextmanager
+def _warning_in_a_line() -> Iterator[None]:
+    """Print warnings that are meant for users by their message alone; where in the code it was found helps nobody."""
+    usual = warnings.formatwarning
+
+    def formatted(message: Warning | str, category: type[Warning], *place: Any) -> str:
+        return f"warning: {message}\n" if issubclass(category, UserWarning) else usual(message, category, *place)
+
+    warnings.formatwarning = formatted
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _say(*lines: str) -> None:

@@ -156,8 +156,7 @@ class ServedTeacher:
         if key not in self._openings:
             written = self._written(question, LONGEST, 0.0)
             text = written.text if written.ids is None else self.tokenizer.decode(written.ids)
-            words, marker, _ = text.partition(opening.marker)
-            self._openings[key] = words + marker if marker and opening.may_begin(words) else ""
+            self._openings[key] = opening.of(text)
         return self._openings[key]
 
     def prompt_text(self, prompt: Prompt, row: int) -> str:

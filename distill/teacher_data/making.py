@@ -28,6 +28,7 @@ from ..data.sources import read_utterances
 from ..evaluation.scoring import TranscriptScore, score_transcripts
 from ..limits import settled
 from ..models import Recogniser
+from ..models.recut import is_recut
 from ..models.vocabulary import Tokens
 from ..normalise import normaliser as find_normaliser
 from ..pair.loading import load_teacher
@@ -160,7 +161,10 @@ def teacher_data(
         padding_share=padding_share(job.seconds, job.batches),
         scores=_scores(judged, normaliser) if normaliser else {},
         n_ids_known=len(known),
-        n_recut=sum(row["token_ids"] != ids for row, ids in zip(known, again, strict=True)),
+        n_recut=sum(
+            is_recut(teacher, row["text"], row["token_ids"], ids, row["finished"]) is True
+            for row, ids in zip(known, again, strict=True)
+        ),
     )
     return TeacherData(kept, tuple(item.utterance for item in judged if item.dropped_by), summary)
 
