@@ -123,7 +123,7 @@ def _top(facts: _Facts, places: dict[str, str], name: str, trusted: bool) -> lis
     probed = min(len(facts.test), 100)
     lines += [
         "[support]",
-        f"k = {32 if vocabulary >= LARGE_VOCABULARY else 8}  # tokens in a top-k set, of {vocabulary:,}",
+        f"k = {32 if vocabulary >= LARGE_VOCABULARY else 8}  # tokens in a set, of a vocabulary of {vocabulary:,}",
         "",
         "# Overlap, which gates read. Better on utterances that are in no other set: here the first of the test set.",
         "[probe]",

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from .explaining import explain
 from .paths import resolve, shipped_recipe, shipped_recipes
 from .schema import Model, Recipe, Teacher
+from .vocabularies import larger_than_vocabulary
 
 M = TypeVar("M", bound=Model)
 
@@ -40,7 +41,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             index, for instance `stages.1.lr=1e-6`.
 
     Raises:
-        RecipeError: Missing file, malformed TOML, unknown key (with the nearest valid one), invalid value.
+        RecipeError: Missing file, malformed TOML, unknown key (with the nearest valid one), invalid value, top-k sets
+            larger than a vocabulary.
     """
     shipped_path = shipped_recipe(str(path))
     path = shipped_path or Path(path)
@@ -61,7 +63,10 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         recipe = recipe_of(data)
     except ValidationError as error:
         raise RecipeError(f"{path}: {explain(error)}") from error
-    return _absolute(recipe, Path.cwd() if shipped_path else path.parent)
+    recipe = _absolute(recipe, Path.cwd() if shipped_path else path.parent)
+    if problem := larger_than_vocabulary(recipe):
+        raise RecipeError(f"{path}: {problem}")
+    return recipe
 
 
 def recipe_of(data: dict[str, Any]) -> Recipe:
