@@ -1,5 +1,7 @@
 """Answers to wrong recipes are true: keys that there are, in the table that was written, with values that TOML has."""
 
+import ast
+import itertools
 import json
 import os
 import subprocess
@@ -13,6 +15,7 @@ from distill.normalise import NORMALISERS
 from distill.pair.pair import Pair, PairError
 from distill.places import packaged
 from distill.recipe import RecipeError, load_recipe
+from distill.recipe.reading import REFERENCE
 from distill.recipe.reference import page
 from distill.recipe.schema_walk import places
 from tests.distill.test_recipe import STAGED, write
@@ -174,6 +177,15 @@ def test_every_normaliser_is_taken_and_stands_on_the_page(tmp_path):
         assert recipe.evaluation is not None
         assert recipe.evaluation.normaliser == name
         assert name in row.replace(",", " ").replace(".", " ").split()
+
+
+@pytest.mark.parametrize("path", sorted(REFERENCE.parent.glob("*.py")), ids=lambda path: path.stem)
+def test_every_field_is_written_once_with_its_meaning_below(path):
+    for section in (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ClassDef)):
+        fields = [node.target.id for node in section.body if isinstance(node, ast.AnnAssign)]
+        assert len(fields) == len(set(fields)), section.name
+        for before, node in itertools.pairwise(section.body):
+            assert not isinstance(node, ast.Expr) or isinstance(before, ast.AnnAssign), (section.name, node.lineno)
 
 
 @pytest.mark.parametrize("who", ["student", "teacher"])
