@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from overlap.first_reading import AGREEMENT
+
 from .data.audio import duration
 from .data.manifest import Utterance, require_text
 from .data.sources import read_utterances
@@ -180,7 +182,7 @@ def _stages(facts: _Facts, train: str) -> list[str]:
         "[stages.gate]",
         'type = "threshold"',
         'statistic = "top1_agreement"',
-        "at_least = 0.75  # a rule of thumb, judged at the lower end of the interval",
+        f"at_least = {AGREEMENT}  # the rule of thumb of `distill probe`, judged at the lower end of the interval",
         "",
         "# The teacher's judgement of the student's own transcripts.",
         *stage("opd", "on-policy", 4),
