@@ -118,7 +118,7 @@ def _top(facts: _Facts, places: dict[str, str], name: str, trusted: bool) -> lis
     if facts.longest:
         lines += [
             "[audio]",
-            f"max_seconds = {float(math.ceil(facts.longest))}  # the longest utterance has {facts.longest:.4g} s",
+            f"max_seconds = {float(math.ceil(facts.longest))}  # the longest utterance has {_rounded(facts.longest)} s",
             "",
         ]
     vocabulary = min(student.vocabulary, teacher.vocabulary)
@@ -162,7 +162,7 @@ def _stages(facts: _Facts, train: str) -> list[str]:
             f'type = "{kind}"',
             f'name = "{name}"',
             f"manifest = {in_toml(train)}",
-            f"steps = {steps}  # about {steps * BATCH / n:.2g} times through {n:,} utterances",
+            f"steps = {steps}  # about {_rounded(steps * BATCH / n)} times through {n:,} utterances",
             f"batch_size = {BATCH}",
             *micro,
             f"lr = {rate}  # by the student's size; worth a search",
@@ -192,6 +192,11 @@ def _stages(facts: _Facts, train: str) -> list[str]:
         'limits = { repetition = ["off", 3.0] }',
         "",
     ]
+
+
+def _rounded(number: float) -> str:
+    """Three digits of a small number, all before the point of a large one; never an exponent."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _steps(facts: _Facts, epochs: int) -> int:
