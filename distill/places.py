@@ -136,5 +136,9 @@ def _beside(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f"there is no folder {folder}"
-    near = difflib.get_close_matches(path.name, [other.name for other in folder.iterdir()], n=1)
+    # By the names before the endings: what two manifests have in common is ".jsonl".
+    others = sorted(folder.iterdir())
+    alike = difflib.get_close_matches(path.stem, {other.stem for other in others}, n=1)
+    names = [other.name for other in others if [other.stem] == alike]
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.0)
     return f"did you mean {near[0]}?" if near else ""

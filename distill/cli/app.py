@@ -49,7 +49,17 @@ app = App(
     suppress_keyboard_interrupt=False,  # or Ctrl-C would end a command without a word on how to go on
     error_formatter=_worded,
 )
-stderr = Console(stderr=True)
+
+
+class PipedConsole(Console):
+    """One that leaves it to `main` how a command ends whose output nobody reads; rich would end it with code 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Pass on the error that is being handled."""
+        raise
+
+
+stderr = PipedConsole(stderr=True)
 
 JsonFlag = Annotated[bool, Parameter(name="--json")]
 
@@ -123,7 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _take_what_the_encoding_lacks()
     with _ending_softly(), _warning_in_a_line():
         try:
-            code = app(sys.argv[1:] if arguments is None else arguments, result_action="return_value") or 0
+            words = sys.argv[1:] if arguments is None else arguments
+            code = app(words, console=PipedConsole(), error_console=stderr, result_action="return_value") or 0
             _flush()
         except BrokenPipeError:
             code = ExitCode.NOBODY_READS

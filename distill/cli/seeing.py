@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from ..places import require_runs, require_writable
-from .app import Amount, JsonFlag, app, print_json
+from .app import Amount, JsonFlag, PipedConsole, app, print_json
 
 
 @app.command
@@ -54,7 +54,7 @@ def watch(run: Path, *, every: Amount = 3.0, once: bool = False) -> None:
     require_runs([run])
     from analysis import watching
 
-    watching.watch(run, every=every, once=once)
+    watching.watch(run, every=every, once=once, console=PipedConsole())
 
 
 @app.command

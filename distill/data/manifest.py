@@ -210,7 +210,7 @@ def refuse_context(utterances: Iterable[Utterance], model: str) -> None:
     Raises:
         ManifestError: At least one has a context.
     """
-    told = [f"utterance {item.id!r} ({item.context!r})" for item in utterances if item.context is not None]
+    told = [f"{_placed(item)} ({item.context!r})" for item in utterances if item.context is not None]
     if told:
         remedy = 'remove the field "context" from their manifest lines, or take a model that reads it (Qwen3-ASR)'
         _refuse(f"{model} takes no context and {len(told)} utterances have one; {remedy}", told, head=True)
@@ -218,12 +218,18 @@ def refuse_context(utterances: Iterable[Utterance], model: str) -> None:
 
 def _require(utterances: Iterable[Utterance], field: str, headline: str, remedy: str) -> None:
     missing = [
-        f"utterance {item.id!r}" + (f" ({item.audio})" if item.audio else "")
+        _placed(item) + (f" ({item.audio})" if item.audio else "")
         for item in utterances
         if getattr(item, field) is None
     ]
     if missing:
         _refuse(f"{headline} and {len(missing)} utterances have none; {remedy}", missing, head=True)
+
+
+def _placed(utterance: Utterance) -> str:
+    """An utterance by its id, behind manifest and line where it was read from one."""
+    where = "" if utterance.place is None else f"{utterance.place[0]}:{utterance.place[1]}: "
+    return f"{where}utterance {utterance.id!r}"
 
 
 def _refuse(headline: str, problems: list[str], *, head: bool = False) -> NoReturn:

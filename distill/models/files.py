@@ -19,6 +19,9 @@ POINTERS = {
 }
 """How files begin that stand for others, and what they are."""
 
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "tekken.json")
+_PROCESSORS = ("processor_config.json", "preprocessor_config.json")
+
 AGAIN = "download or copy it again"
 _INDEX = ".index.json"
 _WEIGHTS = (".safetensors", ".bin", ".pt")
@@ -41,6 +44,27 @@ def damage(folder: Path, *, weights: bool = True) -> str | None:
         if path.is_file() and (found := file_damage(path)):
             return found
     return None
+
+
+def lacking(folder: Path, *, processor: bool) -> str | None:
+    """Which files of a tokenizer or processor are not in a checkpoint, with the remedy; None where all are.
+
+    For checkpoints that could not be read: some families do without one of them.
+
+    Args:
+        folder: The checkpoint's.
+        processor: Whether it should have a processor's.
+    """
+    there = {path.name for path in folder.iterdir()}
+    wanted = [("config.json",), _VOCABULARIES, *([_PROCESSORS] if processor else [])]
+    if "tekken.json" not in there:  # Mistral's, which holds its settings as well
+        wanted.insert(2, ("tokenizer_config.json",))
+    missing = [
+        names[0] + (f" (or {', '.join(names[1:])})" if names[1:] else "") for names in wanted if there.isdisjoint(names)
+    ]
+    if not missing:
+        return None
+    return f"{folder} lacks {', '.join(missing)}; copy it there from the model that this one was made from"
 
 
 def file_damage(path: Path) -> str | None:

@@ -27,7 +27,7 @@ from ..extras import MissingExtraError, require
 from ..places import located
 from . import ark_asr, glm_asr, qwen3_asr, surgery, voxtral
 from .base import ModelError, Recogniser
-from .files import damage
+from .files import damage, lacking
 from .moonshine import Moonshine
 from .speech_lm import SpeechLM
 from .text_lm import TextLM
@@ -131,7 +131,7 @@ def load_recogniser(
             torch.manual_seed(seed)
             network = adapter.architecture.from_config(config, dtype=weights, trust_remote_code=trust_remote_code)
     else:
-        with loading(place, revision, "cannot load the weights of", WHOLE):
+        with loading(place, revision, "cannot load the weights of", WHOLE, tokenizer=False):
             network = load_weights(adapter.architecture, place, dtype=weights, **source, **quantisation)
         check_zeros(model, network, _folder(place, revision))
     check_tokenizer(model, getattr(processor, "tokenizer", processor), network)
@@ -169,7 +169,9 @@ def adapter_of(model: str, config: Any, family: str | None = None) -> str:
 
 
 @contextmanager
-def loading(model: str, revision: str | None, what: str, remedy: str, *, weights: bool = True) -> Iterator[None]:
+def loading(
+    model: str, revision: str | None, what: str, remedy: str, *, weights: bool = True, tokenizer: bool = True
+) -> Iterator[None]:
     """Whatever libraries raise over a checkpoint becomes an error that names the file and the remedy.
 
     Args:
@@ -178,6 +180,7 @@ def loading(model: str, revision: str | None, what: str, remedy: str, *, weights
         what: Cannot be done, to begin the message with.
         remedy: Where no file is at fault.
         weights: Whether it is also about files of weights.
+        tokenizer: Whether it is also about those of tokenizer and processor.
 
     Raises:
         ModelError: Instead of anything else but a missing extra and memory that is spent.
@@ -187,10 +190,12 @@ def loading(model: str, revision: str | None, what: str, remedy: str, *, weights
     except (ModelError, MissingExtraError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # tokenizers and safetensors raise kinds of their own, below nothing else
-        raise ModelError(_reason(model, revision, what, remedy, error, weights)) from error
+        raise ModelError(_reason(model, revision, what, remedy, error, weights, tokenizer)) from error
 
 
-def _reason(model: str, revision: str | None, what: str, remedy: str, error: Exception, weights: bool) -> str:
+def _reason(
+    model: str, revision: str | None, what: str, remedy: str, error: Exception, weights: bool, tokenizer: bool
+) -> str:
     if "trust_remote_code" in str(error):
         return (
             f"{model!r} brings Python code of its own, which runs with all that you may do here. Read it; then set "
@@ -201,6 +206,9 @@ def _reason(model: str, revision: str | None, what: str, remedy: str, error: Exc
     folder = _folder(model, revision)
     if folder is not None and (found := damage(folder, weights=weights)):
         return f"{what} {model!r}: {found}"
+    processor = "preprocessor_config.json" in str(error)
+    if tokenizer and Path(model).is_dir() and (found := lacking(Path(model), processor=processor)):
+        return f"{what} {model!r}: {found} ({_first_line(error)})"
     if _is_adapter_on_hub(model, revision):
         return f"{model!r} {IS_ADAPTER}"
     return f"{what} {model!r}: {_first_line(error)} {remedy}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PositiveInt, field_validator
+from pydantic import AfterValidator, Field, PositiveInt, field_validator, model_validator
 
 import overlap
 from overlap.definitions import by_canonical_name, canonical
@@ -50,6 +50,22 @@ class ThresholdGate(Section):
     min_steps: Count = 0
     """Steps that the stage must have had."""
 
+    @model_validator(mode="after")
+    def _has_one_level(self) -> ThresholdGate:
+        low, high, release = self.at_least, self.at_most, self.release
+        if low is None and high is None:
+            raise ValueError("a threshold needs a level; write at_least, or at_most where less is better")
+        if low is not None and high is not None:
+            raise ValueError(
+                f"at_least = {low:g} and at_most = {high:g}: a threshold has one level; remove one of them, or for a "
+                'value between the two write type = "all" with a threshold for each in gates'
+            )
+        if low is not None and release is not None and release > low:
+            raise ValueError(f"release = {release:g} is above at_least = {low:g}; it is the looser level, so lower it")
+        if high is not None and release is not None and release < high:
+            raise ValueError(f"release = {release:g} is below at_most = {high:g}; it is the looser level, so raise it")
+        return self
+
     def build(self) -> overlap.Gate:
         """The gate object."""
         return overlap.Threshold(**self.model_dump(exclude={"type"}))
@@ -91,6 +107,21 @@ class CollapseGate(Section):
     def _once(cls, limits: dict[str, Any]) -> dict[str, Any]:
         return by_canonical_name(limits, "limits")
 
+    @model_validator(mode="after")
+    def _limits_hold_something(self) -> CollapseGate:
+        if not self.limits:
+            raise ValueError('limits is empty; write a statistic with its limits, as { repetition = ["off", 3.0] }')
+        for name, (low, high) in self.limits.items():
+            if low is None and high is None:
+                raise ValueError(f'limits.{name} = ["off", "off"] guards nothing; write a number, or leave it out')
+            if low is not None and high is not None and low >= high:
+                remedy = f"write [{high:g}, {low:g}]" if low > high else 'write "off" for one of them'
+                raise ValueError(
+                    f"limits.{name} = [{low:g}, {high:g}]: the lowest healthy value comes first, and the highest is "
+                    f"above it; {remedy}"
+                )
+        return self
+
     def build(self) -> overlap.Gate:
         """The gate object."""
         return overlap.Collapse(**self.model_dump(exclude={"type"}))
@@ -100,7 +131,7 @@ class AllGate(Section):
     """Advance when every member advances."""
 
     type: Literal["all"]
-    gates: tuple[GateConfig, ...]
+    gates: Annotated[tuple[GateConfig, ...], Field(min_length=1)]
     """The members, a table each."""
 
     def build(self) -> overlap.Gate:
@@ -112,7 +143,7 @@ class AnyGate(Section):
     """Advance when one member advances."""
 
     type: Literal["any"]
-    gates: tuple[GateConfig, ...]
+    gates: Annotated[tuple[GateConfig, ...], Field(min_length=1)]
     """The members, a table each."""
 
     def build(self) -> overlap.Gate:

@@ -19,6 +19,7 @@ from .explaining import explain
 from .paths import resolve, shipped_recipe, shipped_recipes
 from .pointless import RecipeWarning, pointless
 from .schema import Model, Recipe, Teacher
+from .vocabularies import larger_than_vocabulary
 
 M = TypeVar("M", bound=Model)
 
@@ -42,7 +43,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             index, for instance `stages.1.lr=1e-6`.
 
     Raises:
-        RecipeError: Missing file, malformed TOML, unknown key (with the nearest valid one), invalid value.
+        RecipeError: Missing file, malformed TOML, unknown key (with the nearest valid one), invalid value, top-k sets
+            larger than a vocabulary.
 
     Warns:
         RecipeWarning: Settings that never come to anything, such as a warm-up longer than its stage.
@@ -68,7 +70,10 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: {explain(error)}") from error
     for problem in pointless(recipe):
         warnings.warn(f"{path}: {problem}", RecipeWarning, stacklevel=2)
-    return _absolute(recipe, Path.cwd() if shipped_path else path.parent)
+    recipe = _absolute(recipe, Path.cwd() if shipped_path else path.parent)
+    if problem := larger_than_vocabulary(recipe):
+        raise RecipeError(f"{path}: {problem}")
+    return recipe
 
 
 def recipe_of(data: dict[str, Any]) -> Recipe:

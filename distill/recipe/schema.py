@@ -10,6 +10,7 @@ from overlap.definitions import Ranges
 
 from .gates import NEEDS_INTERVALS, GateConfig, opens_without_intervals, statistics_read, too_late
 from .lora import Lora
+from .normalisers import NormaliserName
 from .readings import doubtful_readings, evaluation_reading, no_such_statistic, out_of_reach, statistics_of
 from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, same_file
 from .server import Server
@@ -185,9 +186,9 @@ class Evaluation(Section):
     """The set, with reference texts."""
     name: FileName = "test"
     """What tables and files call it."""
-    normaliser: Text = "basic"
-    """What both sides go through before they are compared: basic, spoken_digits, whisper_basic, whisper_basic_letters,
-    and with the extra `text` whisper_english and mandarin."""
+    normaliser: NormaliserName = "basic"
+    """What both sides go through before they are compared: none (which changes nothing), basic, spoken_digits,
+    whisper_basic, whisper_basic_letters, and with the extra `text` whisper_english and mandarin."""
     batch_size: PositiveInt = 32
     """Utterances at once."""
     max_new_tokens: PositiveInt | None = None

@@ -124,7 +124,7 @@ class TeacherDataStage(StageBase):
 class DivergenceObjective(Section):
     """A divergence of the two models on a set of tokens at each position."""
 
-    type: Literal["divergence"]
+    type: Literal["divergence"] = "divergence"
     support: Literal["union", "teacher", "student", "vocabulary"] = "union"
     """The set: the two top-k sets together, one of them, or every token (those that both models have)."""
     divergence: Literal["forward_kl", "reverse_kl", "jensen_shannon"] = "forward_kl"
@@ -170,16 +170,18 @@ class PolicyGradientObjective(Section):
         return f"{self.type}({self.estimator})"
 
 
-NAMED_OBJECTIVES = {"paper": DivergenceObjective(type="divergence", tail=False)}
+NAMED_OBJECTIVES = {"paper": DivergenceObjective(tail=False)}
 """Objectives that one word stands for: that of arXiv 2605.28139, Eq. 1, the forward KL renormalised on the union."""
 
 
 def _named(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {"type": DivergenceObjective.model_fields["type"].default} | value
     if not isinstance(value, str):
         return value
     if value not in NAMED_OBJECTIVES:
         names = ", ".join(f'"{name}"' for name in NAMED_OBJECTIVES)
-        raise ValueError(f'"{value}" is no objective; write {names}, or a table such as {{ type = "divergence" }}')
+        raise ValueError(f'"{value}" is no objective; write {names}, or a table such as {{ support = "teacher" }}')
     return NAMED_OBJECTIVES[value]
 
 
@@ -208,13 +210,12 @@ class OnPolicyStage(StageBase):
     type: Literal["opd"]
     rollout: Decoding = Decoding()
     """How the student writes the transcripts that the teacher judges."""
-    objective: Objective = DivergenceObjective(type="divergence")
-    """How the teacher judges them."""
+    objective: Objective = DivergenceObjective()
+    """How the teacher judges them: a table, of a divergence where it has no type, or `"paper"` for the objective of
+    arXiv 2605.28139: union, forward KL, no tail. All divergences are taken times τ² (`support.temperature`), as there.
+    """
     off_policy: OffPolicy | None = None
     """Take some steps on transcripts that the student did not write; None takes none."""
-    """A table, or `"paper"` for the objective of arXiv 2605.28139: union, forward KL, no tail. All divergences are
-    taken times τ² (`support.temperature`), as there."""
-    off_policy: OffPolicy | None = None
     dropout: bool = False
     """Score the student with what its configuration does in training alone (dropout, layer drop, SpecAugment). Without,
     objective and statistics are of the model that wrote the rollouts; supervised stages always train with it."""
