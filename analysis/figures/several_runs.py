@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 from ..inference.evaluated import evaluated, student_evaluations
+from ..inference.pairing import unlike_runs
 from ..run.load import Run
 from ..run.visits import visits
 from .panels import finite, key_below, say, span, tidy
@@ -36,6 +37,7 @@ def draw_several(panels: NDArray, runs: Mapping[str, Run], statistics: Sequence[
     """
     palette = sns.color_palette("colorblind", max(len(runs), 1))
     entries: list[tuple[Artist, str]] = []
+    unlike = unlike_runs(runs)
     for (name, run), color, marker in zip(runs.items(), palette, cycle(MARKERS), strict=False):
         style = {"color": color, "marker": marker, "markersize": 3.5, "linewidth": 1.2, "gid": name}
         own = run.probes.loc[run.probes["states"] == states]
@@ -46,7 +48,7 @@ def draw_several(panels: NDArray, runs: Mapping[str, Run], statistics: Sequence[
             panel.fill_between(rows["step"], rows["low"], rows["high"], color=color, alpha=0.2, linewidth=0)
             panel.plot(rows["step"], rows["value"], **style)
         tested = student_evaluations(run)
-        if len(tested):
+        if len(tested) and not unlike:
             columns = [f"{run.error_rate}.{end}" for end in ("value", "low", "high")]
             rates = 100 * finite(pd.DataFrame(tested[columns]).astype(float))
             value, low, high = (rates[column] for column in rates)
@@ -57,7 +59,9 @@ def draw_several(panels: NDArray, runs: Mapping[str, Run], statistics: Sequence[
                 panel.plot(stay.last_step, 0.03, "|", color=color, markersize=9, transform=panel.get_xaxis_transform())
         label = f"{name}: {span(own, 'n_positions')} / {span(own, 'n_groups')}"
         entries.append((Line2D([], [], color=color, marker=marker, markersize=3.5, linewidth=1.2), label))
-    for panel in panels:
+    if unlike:
+        say(panels[-1], f"not on one axis: {unlike}")
+    for panel in panels[:-1] if unlike else panels:
         _finish(panel)
     panels[-1].set_ylim(bottom=0)
     panels[-1].set_xlabel("Training step")
@@ -118,6 +122,16 @@ def draw_several_against(panel: Axes, runs: Mapping[str, Run], points: Mapping[s
         "One color a run, its last checkpoint larger; bars are 95 % intervals of one run; n positions / n utterances"
     )
     key_below(panel, entries, title)
+
+
+def check_like(runs: Mapping[str, Run]) -> None:
+    """Refuse runs whose error rates share no axis.
+
+    Raises:
+        ValueError: Normalizers or evaluation sets differ; says how.
+    """
+    if unlike := unlike_runs(runs):
+        raise ValueError(f"runs: {unlike}, so their error rates share no axis; draw them apart")
 
 
 def shared_rate(runs: Mapping[str, Run], states: Sequence[str]) -> str:

@@ -70,15 +70,6 @@ def student_evaluations(run: Run) -> pd.DataFrame:
     return rows.assign(visit=visit_numbers(rows))
 
 
-def comparable(one: pd.DataFrame, two: pd.DataFrame, unit: str) -> bool:
-    """Whether two evaluations are of the same utterances with references of the same length, so that they pair up."""
-    columns = ["id", f"{unit}.total"]
-    if one.empty or two.empty or not all(name in frame for frame in (one, two) for name in columns):
-        return False
-    first, second = (frame.sort_values("id")[columns].to_numpy(dtype=str) for frame in (one, two))
-    return first.shape == second.shape and bool((first == second).all())
-
-
 def with_intervals(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
     """As `evaluated`, of some rows of `Run.evaluations` alone: for a view that is drawn again and again.
 

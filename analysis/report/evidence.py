@@ -179,6 +179,7 @@ class StageFacts:
         waiting: What its gate said at its last reading, where that reads overlap and has not opened; else empty.
         worsened: What the stage made worse on recorded rollouts.
         controls: Runs without OPD beside this one, where this is its last on-policy stage.
+        left_out: Why further runs without OPD are no controls of it, in words.
     """
 
     stage: str
@@ -198,6 +199,7 @@ class StageFacts:
     waiting: str = ""
     worsened: tuple[Worsened, ...] = ()
     controls: tuple[Control, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -300,6 +302,7 @@ class StageVerdict:
         errors: How the error rate changed over it; None where that is not known.
         worsened: What it made worse on recorded rollouts.
         controls: Runs without OPD that it was compared with.
+        left_out: Why it was not compared with further ones, in words.
     """
 
     stage: str
@@ -317,3 +320,4 @@ class StageVerdict:
     errors: ErrorChange | None = None
     worsened: tuple[Worsened, ...] = ()
     controls: tuple[Control, ...] = ()
+    left_out: tuple[str, ...] = ()

@@ -34,6 +34,7 @@ def _during(last: StageVerdict, steps: str) -> list[str]:
         parts += [one.sentence() for one in last.controls]
     elif change.high < 0:
         parts.append("whether it would have under teacher data alone needs a control")
+    parts += last.left_out
     return [*parts, *SOUNDNESS.findall(last.headline)]
 
 

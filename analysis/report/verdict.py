@@ -29,6 +29,7 @@ def verdict(facts: StageFacts, thresholds: Thresholds = Thresholds()) -> StageVe
         errors=facts.errors,
         worsened=facts.worsened,
         controls=facts.controls,
+        left_out=facts.left_out,
     )
 
 
@@ -183,6 +184,7 @@ def _payoff(facts: StageFacts, thresholds: Thresholds) -> Judged:
             shown,
         )
     beside = [f"{one.sentence()}." for one in facts.controls] or [ALONE.format(rate=errors.rate)]
+    beside += [f"{one[0].upper()}{one[1:]}." for one in facts.left_out]
     reasons = [*sounds, *said, *beside] if sound else [*said, *beside, *sounds]
     recommendation, against = _against(errors.rate, facts.controls)
     return asked, recommendation, f"{against}{sound}", reasons, shown
