@@ -48,6 +48,7 @@ MOVED = {"top1_agreement": ("top-1 agreement", 3), "union_size": ("VUSS", 2)}
 """Overlap whose change over a stage is said, on the student's own transcripts: label and decimals."""
 
 READY = "Go: ready for OPD"
+GATE_SHUT = "Wait: the recipe's gate has not opened"
 WORSE_ON_FIXED = ", but worse on recorded rollouts"
 ALONE = (
     "What caused it one run does not show: whether {rate} would have fallen as much under teacher data alone needs a "
@@ -121,7 +122,7 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
     if facts.waiting:
         waits = f"The recipe's gate has not opened: {facts.waiting}. Where it asks for more than this report, it rules."
         met = [sentence_of(row) for row in needed if row.standing is Standing.MET]
-        return asked, Recommendation.WAIT, "Wait: the recipe's gate has not opened", [waits, *reasons, *met], shown
+        return asked, Recommendation.WAIT, GATE_SHUT, [waits, *reasons, *met], shown
     if any(row.bounded for row in undecided):
         return asked, Recommendation.WAIT, "Wait: the interval reaches below the threshold", reasons, shown
     if undecided:
