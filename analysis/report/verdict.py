@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from ..formatting import count, number
 from .evidence import Control, Evidence, Recommendation, StageFacts, StageVerdict, Standing, Thresholds
 from .rows import bar, collapse_signs, context, error_rows, mass_kept, sentence_of
+from .studies import won_back
 
 
 def verdict(facts: StageFacts, thresholds: Thresholds = Thresholds()) -> StageVerdict:  # noqa: B008 (frozen)
@@ -134,8 +135,8 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
     reasons = [*sounds, *map(sentence_of, needed)] if sound else [*map(sentence_of, needed), *sounds]
     if facts.errors is not None and facts.errors.change.low > 0:
         reasons.append(
-            f"{facts.errors.sentence()}. That alone does not speak against OPD: in this project's synthetic study "
-            "teacher data cost 5 to 16 points, and OPD won them back on each of three seeds."
+            f"{facts.errors.sentence()}. That alone does not speak against OPD: in this project's study of the demo, "
+            f"OPD behind the gate ended {won_back()}, whatever teacher data had cost before."
         )
     return asked, Recommendation.GO, f"{READY}{sound}", reasons, shown
 
