@@ -234,7 +234,7 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, by: str | None = None) -> 
 
 
 def _checked(transcripts: pd.DataFrame, name: str, by: str | None) -> pd.DataFrame:
-    want_frame(transcripts, name, "transcripts with a row an utterance", "transcripts")
+    want_frame(transcripts, name, "transcripts with a row an utterance", "run.transcripts")
     missing = [column for column in ("id", by or "id") if column not in transcripts]
     if missing:
         raise ValueError(f"{name}: there is no column {missing[0]!r}; expected transcripts with a row an utterance")

@@ -16,7 +16,7 @@ from ..printed import PrintedTable
 from ..run.load import normaliser_of
 from ..run.runs import Runs
 from ..run.visits import visit_numbers
-from ..run.wanted import want_runs
+from ..run.wanted import want_frame, want_runs
 from ..tables.stages import stage_table
 from .multiple import CORRECTIONS, Correction, correction_note, strongest_first, with_corrected
 
@@ -118,9 +118,11 @@ def gain_correlations(
     Raises:
         ValueError: Unknown names, error rates under several normalizers, or fewer than four stays.
     """
-    statistics = None if statistics is None else [canonical(name) for name in statistics]
+    example = "stage_gains(load_many(['runs/0', 'runs/1']))"
     if outcome not in OUTCOMES:
         raise ValueError(f"outcome: expected one of {', '.join(OUTCOMES)}, received {outcome!r}")
+    want_frame(gains, "gains", "gains of stages", example, ("recipe", "kind", outcome))
+    statistics = None if statistics is None else [canonical(name) for name in statistics]
     rows = gains if kind is None else gains.loc[gains["kind"] == kind]
     there = [name for name in TOKEN_STATISTICS if name in gains]
     names = there if statistics is None else list(statistics)

@@ -22,7 +22,7 @@ def _ready(stage: StageVerdict) -> str:
         return f"the pair {was} ready for OPD {where}{stage.headline.removeprefix(READY).removesuffix(WORSE_ON_FIXED)}"
     known = stage.recommendation is not Recommendation.UNKNOWN
     said = f"the pair {was} not ready" if known else f"it is not known whether the pair {was} ready"
-    why = f": {stage.headline.removeprefix('Wait: ')}" if stage.headline == GATE_SHUT else ""
+    why = f": {GATE_SHUT.removeprefix('Wait: ')}" if stage.headline.startswith(GATE_SHUT) else ""
     return f"{said} for OPD {where}{why}"
 
 

@@ -21,7 +21,7 @@ def verdict(facts: StageFacts, thresholds: Thresholds = Thresholds()) -> StageVe
     judged = _payoff(facts, thresholds) if facts.kind == "opd" else _readiness(facts, thresholds)
     question, recommendation, headline, reasons, evidence = judged
     if facts.worsened:
-        headline += WORSE_ON_FIXED
+        headline += WORSE_ON_FIXED if recommendation is Recommendation.GO else WORSE_AS_WELL
         reasons = [*reasons, _worse(facts)]
     return StageVerdict(
         *(facts.stage, facts.kind, facts.first_step, facts.last_step),
@@ -51,6 +51,8 @@ MOVED = {"top1_agreement": ("top-1 agreement", 3), "union_size": ("VUSS", 2)}
 READY = "Go: ready for OPD"
 GATE_SHUT = "Wait: the recipe's gate has not opened"
 WORSE_ON_FIXED = ", but worse on recorded rollouts"
+WORSE_AS_WELL = ", and worse on recorded rollouts"
+"""The same, after bad news."""
 ALONE = (
     "What caused it one run does not show: whether {rate} would have fallen as much under teacher data alone needs a "
     "control, a run that spends these steps without OPD; give both to `distill report`."

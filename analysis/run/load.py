@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -185,9 +186,11 @@ def load(path: str | Path) -> Run:
 
     Raises:
         FileNotFoundError: No `resolved.json` there, and no such file.
-        ValueError: A file is damaged; names it, and the line and field where it has them. The last line of a log may be
-            half written: the run is going on.
+        ValueError: No path, or a file is damaged; names it, and the line and field where it has them. The last line of
+            a log may be half written: the run is going on.
     """
+    if not isinstance(path, str | PathLike):
+        raise ValueError(f"path: expected a run directory, such as load('runs/0'), received a {type(path).__name__}")
     path = Path(path)
     if path.is_file():
         return _probed(path)
