@@ -68,7 +68,7 @@ NUMBERS = (
         "Not yet: the student does not write what the teacher would",
         "Train longer on teacher transcripts; read ten pairs to check that labels and teacher write in the same form "
         "(case, numerals, punctuation). The bound is a rule of thumb: in this project's studies on-policy training "
-        "paid from 0.49 on (recorded speech, one seed).",
+        "paid from far less as well (recorded speech, one seed).",
     ),
     _Number(
         "mass on the other's set",

@@ -33,7 +33,7 @@ from .panels import (
     text_width,
     tidy,
 )
-from .several_runs import draw_several_against, shared_rate
+from .several_runs import check_like, draw_several_against, shared_rate
 from .style import INK, STATES, axis_label
 
 PLACES = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
@@ -65,7 +65,8 @@ def wer_against_overlap(
         width: Of the figure that is made, in inches.
 
     Raises:
-        ValueError: An unknown statistic or kind of states, or several runs of which one has another error rate.
+        ValueError: An unknown statistic or kind of states, or several runs of which one has another error rate,
+            normalizer or evaluation set.
     """
     statistic = canonical(statistic)
     label = axis_label(statistic)
@@ -76,6 +77,7 @@ def wer_against_overlap(
     name_x(panel, label.replace("\n", " "), f"on {STATES[states].label}")
     panel.set_ylabel(f"{rate.upper()} (%)")
     if several:
+        check_like(run)
         every = {name: _with_parts(one, checkpoints(one, statistic, states)) for name, one in run.items()}
         if all(part.empty for part in every.values()):
             say(panel, "no checkpoint was both probed and evaluated in these runs")

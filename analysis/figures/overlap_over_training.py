@@ -61,7 +61,8 @@ def overlap_over_training(
     red line is a limit beyond which the gate falls back or aborts.
 
     Of several runs each has a color, on one kind of states; ticks of that color on the axis are its switches. Their
-    stages and gates differ, so there is no background and no level.
+    stages and gates differ, so there is no background and no level. Error rates under several normalizers or on several
+    evaluation sets are not drawn: the panel says why.
 
     Args:
         run: A run, finished or not; or several by name, from `load_many`.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from .load import Run
@@ -60,17 +61,39 @@ def _are_runs(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(one, Run) for one in value)
 
 
-def want_frame(value: Any, name: str, what: str, attribute: str) -> None:
-    """Raises a ValueError that says which frame of a run is wanted, where the value is no frame.
+def want_frame(value: Any, name: str, what: str, example: str, columns: Sequence[str] = ()) -> None:
+    """Raises a ValueError that says which frame is wanted, where the value is no frame, or one without its columns.
 
     Args:
         value: What was given.
         name: Of the argument.
         what: Is wanted, in words.
-        attribute: Of `Run` that holds it.
+        example: Code that gives it.
+        columns: That it must have.
     """
     if not isinstance(value, pd.DataFrame):
-        raise ValueError(f"{name}: expected {what}, such as run.{attribute}, received a {type(value).__name__}")
+        raise ValueError(f"{name}: expected {what}, such as {example}, received a {type(value).__name__}")
+    missing = [column for column in columns if column not in value]
+    if missing:
+        raise ValueError(f"{name}: there is no column {missing[0]!r}; expected {what}, such as {example}")
+
+
+def numbers(value: Any, name: str, example: str) -> np.ndarray:
+    """An array of double precision.
+
+    Args:
+        value: What was given.
+        name: Of the argument.
+        example: Code that gives such numbers.
+
+    Raises:
+        ValueError: They are no numbers; says how to have some.
+    """
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        received = f"expected numbers, such as {example}, received a {type(value).__name__}"
+        raise ValueError(f"{name}: {received}") from None
 
 
 def _path(value: Any) -> str:
