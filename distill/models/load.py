@@ -30,6 +30,7 @@ from .base import ModelError, Recogniser
 from .files import damage
 from .moonshine import Moonshine
 from .speech_lm import SpeechLM
+from .surplus import check_number_types
 from .text_lm import TextLM
 from .tokenizing import check_tokenizer
 from .weights import IS_ADAPTER, load_weights
@@ -132,6 +133,7 @@ def load_recogniser(
     else:
         with loading(place, revision, "cannot load the weights of", WHOLE):
             network = load_weights(adapter.architecture, place, dtype=weights, **source, **quantisation)
+            check_number_types(place, config, _folder(place, revision))
     check_tokenizer(model, getattr(processor, "tokenizer", processor), network)
     if window_seconds is not None:
         surgery.shorten_window(network, processor, window_seconds, model)
