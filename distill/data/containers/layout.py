@@ -131,13 +131,13 @@ def _of_mpeg(content: Content, about: tuple[str, int, int, int]) -> Layout:
     frames, found = about[1], mpeg.stream(content)
     if found is None:
         return Layout(frames)
-    if found.promised is not None and found.promised > found.frames:
-        promised = max(frames, found.promised) if len(found.parts) > 1 else frames
-        return Layout(_frames(content, found.parts, about), promised, CUT, None, found.parts)
-    doubt = "it ends within a frame" if found.ends_within_frame else None
+    if found.promised > found.frames:
+        there = _frames(content, found.parts, about) if found.parts else 0
+        promised = max(frames, found.promised) if found.is_joined or frames <= there else frames
+        return Layout(there, promised, CUT, None, found.parts)
     if found.as_headed or (len(found.parts) == 1 and frames == found.frames):
-        return Layout(frames, doubt=doubt)
-    return Layout(_frames(content, found.parts, about), doubt=doubt, parts=found.parts)
+        return Layout(frames, doubt=found.doubt)
+    return Layout(_frames(content, found.parts, about), doubt=found.doubt, parts=found.parts)
 
 
 def _of_flac(source: Path | StoredAudio, about: tuple[str, int, int, int]) -> Layout:
