@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -52,6 +52,30 @@ def require_places(*, manifests: Mapping[str, str], models: Mapping[str, str | N
     ]
     if problems:
         raise FileNotFoundError("\n  ".join(problems))
+
+
+def require_runs(runs: Iterable[Path]) -> None:
+    """Refuse run directories that hold no run, all at once; nothing is read.
+
+    Args:
+        runs: Directories, or files that `distill probe --output` wrote.
+
+    Raises:
+        FileNotFoundError: Names each, and the remedy.
+    """
+    missing = [run for run in runs if not run.is_file() and not (run / "resolved.json").is_file()]
+    if missing:
+        remedy = "Give the --output of `distill train`, or the file that `distill probe --output` wrote."
+        said = [
+            f"{run} holds no run: resolved.json is missing" if run.is_dir() else f"{run} does not exist{_meant(run)}"
+            for run in missing
+        ]
+        raise FileNotFoundError("\n  ".join(said) + f". {remedy}")
+
+
+def _meant(path: Path) -> str:
+    near = _beside(path)
+    return f" ({near})" if near else ""
 
 
 def require_writable(output: str | Path, key: str, *, makes_folders: bool = False) -> None:

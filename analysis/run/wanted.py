@@ -11,11 +11,21 @@ from .load import Run
 from .runs import Runs
 
 
-def want_run(value: Any, name: str = "run") -> None:
-    """Raises a ValueError that says how to have one run, where the value is none."""
+def want_run(value: Any, name: str = "run", *, remedy: str = "") -> None:
+    """Raises a ValueError that says how to have one run, where the value is none.
+
+    Args:
+        value: What was given.
+        name: Of the argument.
+        remedy: Further words where several runs were given.
+    """
     if isinstance(value, Mapping) and value and all(isinstance(one, Run) for one in value.values()):
         first = next(iter(value))
-        raise ValueError(f"{name}: expected one run, received {len(value)}; choose one, such as runs[{first!r}]")
+        raise ValueError(
+            f"{name}: expected one run, received {len(value)}; choose one, such as runs[{first!r}]{remedy}"
+        )
+    if _are_runs(value):
+        raise ValueError(f"{name}: expected one run, received {len(value)}; choose one, such as runs[0]{remedy}")
     if not isinstance(value, Run):
         raise ValueError(f"{name}: expected a run, such as load({_path(value)}), received a {type(value).__name__}")
 
@@ -27,6 +37,27 @@ def want_runs(value: Any, name: str = "runs") -> None:
     if not isinstance(value, Runs):
         example, received = "load_many(['runs/0', 'runs/1'])", type(value).__name__
         raise ValueError(f"{name}: expected several runs, such as {example}, received a {received}")
+
+
+def want_run_or_several(value: Any, function: str) -> None:
+    """Raises a ValueError that says how to give a run, or several by name, where the value is neither.
+
+    Args:
+        value: What was given.
+        function: Its name.
+    """
+    if isinstance(value, Mapping):
+        for name, one in value.items():
+            want_run(one, f"runs[{name!r}]")
+    elif _are_runs(value):
+        paths = ", ".join(repr(str(one.path)) for one in value)
+        raise ValueError(f"run: several runs are given by name: {function}(load_many([{paths}]))")
+    else:
+        want_run(value)
+
+
+def _are_runs(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(one, Run) for one in value)
 
 
 def want_frame(value: Any, name: str, what: str, attribute: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from ..places import require_writable
+from ..places import require_runs, require_writable
 from .app import Amount, JsonFlag, app, print_json
 
 
@@ -29,6 +29,7 @@ def report(
         audio: Put the utterances' audio into the page, as far as it stays small.
         json_: Print one JSON object to standard output and nothing else there.
     """
+    require_runs(runs)
     require_writable(output, "--output")
     from analysis.report import write_report
 
@@ -50,6 +51,7 @@ def watch(run: Path, *, every: Amount = 3.0, once: bool = False) -> None:
         every: Seconds between pictures.
         once: One picture only, as always where the output is no terminal.
     """
+    require_runs([run])
     from analysis import watching
 
     watching.watch(run, every=every, once=once)
@@ -65,6 +67,7 @@ def compare(
         runs: Run directories, finished or not.
         form: For a terminal, a pull request, or a paper.
     """
+    require_runs(runs)
     from analysis import compare as compare_runs
     from analysis import load_many
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..models import ModelError, Transcriber
 from ..models.languages import spoken
 from .audio import AudioError, duration, find_unusable
 from .findings import Finding
 from .manifest import Utterance
+from .sources import checked_utterances
 
 _TEXTS_AT_ONCE = 1024
 _ROUNDING_SECONDS = 1e-4
@@ -30,6 +32,27 @@ class Use:
     readers: tuple[Transcriber, ...] = ()
     learner: Transcriber | None = None
     taught: bool = False
+
+
+def check_source(
+    source: str | Path, max_seconds: float, *, first: int | None = None
+) -> tuple[list[Utterance], list[Finding]]:
+    """Everything that is wrong with a source and shows without a model: lines that cannot be read, audio that cannot.
+
+    Args:
+        source: Path of a manifest, `demo:corpus/…` or `hf:…`.
+        max_seconds: The longest utterance allowed.
+        first: Audio is looked at, and utterances are returned, of the first so many that can be read; all by default.
+
+    Returns:
+        The utterances that can be read, those with unusable audio among them; and what was found.
+
+    Raises:
+        MissingExtraError: A data set, and `datasets` is not installed.
+    """
+    utterances, findings = checked_utterances(source)
+    utterances = utterances[:first]
+    return utterances, [*findings, *check_audio(utterances, max_seconds)]
 
 
 def check_audio(utterances: Sequence[Utterance], max_seconds: float) -> list[Finding]:

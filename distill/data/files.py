@@ -28,12 +28,13 @@ def why_missing(path: Path) -> Reason | None:
     return "the audio file does not exist", "correct the path in the manifest or remove the line"
 
 
-def missing_words(path: Path) -> str:
+def missing_words(path: Path) -> Reason:
     """What to say of a manifest's path at which there is no file."""
-    if path.is_symlink():
-        return f"{path}: {'; '.join(why_missing(path) or ())}"
+    reason = why_missing(path)
+    if reason is not None and path.is_symlink():
+        return f"is {path}: {reason[0]}", reason[1]
     remedy = "correct the path (it is taken relative to the manifest's folder) or remove the line"
-    return f"the file {path} does not exist; {remedy}"
+    return f"is {path}, a file that does not exist", remedy
 
 
 def why_unreadable(source: Path | StoredAudio, error: str) -> Reason:

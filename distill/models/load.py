@@ -35,6 +35,7 @@ from .text_lm import TextLM
 from .tokenizing import check_tokenizer
 from .weights import IS_ADAPTER, load_weights
 from .whisper import Whisper
+from .zeros import check_zeros
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,9 @@ def load_recogniser(
         device: Where the model goes.
 
     Raises:
-        ModelError: Nothing loadable there, files that are damaged or missing, weights that do not fill the architecture
-            or are not finite, code of its own that is not trusted, a family without an adapter, or one without such a
-            setting.
+        ModelError: Nothing loadable there, files that are damaged or missing, weights that do not fill the model,
+            are not finite or never arrived, code of its own that is not trusted, a family without an adapter, or one
+            without such a setting.
         FileNotFoundError: The embedded demo has no such model.
         MissingExtraError: Weights in 8 bits without torchao.
     """
@@ -134,6 +135,7 @@ def load_recogniser(
         with loading(place, revision, "cannot load the weights of", WHOLE):
             network = load_weights(adapter.architecture, place, dtype=weights, **source, **quantisation)
             check_number_types(place, config, _folder(place, revision))
+        check_zeros(model, network, _folder(place, revision))
     check_tokenizer(model, getattr(processor, "tokenizer", processor), network)
     if window_seconds is not None:
         surgery.shorten_window(network, processor, window_seconds, model)

@@ -140,11 +140,39 @@ def statistics_read(gate: GateConfig) -> list[str]:
 
 def leaves(gate: GateConfig) -> Iterator[GateConfig]:
     """The gates that a combination is made of; a simple gate alone."""
+    for _, leaf in keyed(gate, ""):
+        yield leaf
+
+
+def keyed(gate: GateConfig, where: str) -> Iterator[tuple[str, GateConfig]]:
+    """The simple gates that a gate is made of, by their keys."""
     if isinstance(gate, AllGate | AnyGate):
-        for member in gate.gates:
-            yield from leaves(member)
+        for i, member in enumerate(gate.gates):
+            yield from keyed(member, f"{where}.gates.{i}")
     else:
-        yield gate
+        yield where, gate
+
+
+def _wait(leaf: GateConfig) -> tuple[str, int]:
+    if isinstance(leaf, FixedStepsGate):
+        return "steps", leaf.steps
+    return "min_steps", leaf.min_steps if isinstance(leaf, ThresholdGate | PlateauGate) else 0
+
+
+def too_late(gate: GateConfig, steps: int, where: str) -> list[str]:
+    """Which gates wait for more steps than their stage may take, so that they never open; in words.
+
+    Args:
+        gate: Of the stage.
+        steps: Most that the stage may take.
+        where: Key of the gate.
+    """
+    return [
+        f"{key}.{name} = {value}: the stage has {steps} step{'s' if steps > 1 else ''}, so this gate never opens"
+        for key, leaf in keyed(gate, where)
+        for name, value in (_wait(leaf),)
+        if value > steps
+    ]
 
 
 NEEDS_INTERVALS = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 
 from .explaining import explain
 from .paths import resolve, shipped_recipe, shipped_recipes
+from .pointless import RecipeWarning, pointless
 from .schema import Model, Recipe, Teacher
 
 M = TypeVar("M", bound=Model)
@@ -41,6 +43,9 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises:
         RecipeError: Missing file, malformed TOML, unknown key (with the nearest valid one), invalid value.
+
+    Warns:
+        RecipeWarning: Settings that never come to anything, such as a warm-up longer than its stage.
     """
     shipped_path = shipped_recipe(str(path))
     path = shipped_path or Path(path)
@@ -61,6 +66,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         recipe = recipe_of(data)
     except ValidationError as error:
         raise RecipeError(f"{path}: {explain(error)}") from error
+    for problem in pointless(recipe):
+        warnings.warn(f"{path}: {problem}", RecipeWarning, stacklevel=2)
     return _absolute(recipe, Path.cwd() if shipped_path else path.parent)
 
 

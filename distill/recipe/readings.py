@@ -64,7 +64,7 @@ def out_of_reach(gate: GateConfig, k: int) -> list[str]:
     for leaf in leaves(gate):
         if not isinstance(leaf, ThresholdGate):
             continue
-        least, most = _range(leaf.statistic, k)
+        least, most = range_of(leaf.statistic, k)
         for key, level in (("at_least", leaf.at_least), ("at_most", leaf.at_most)):
             beyond = level is not None and (level > most if key == "at_least" else level < least)
             if beyond:
@@ -74,7 +74,13 @@ def out_of_reach(gate: GateConfig, k: int) -> list[str]:
     return found
 
 
-def _range(reading: str, k: int) -> tuple[float, float]:
+def range_of(reading: str, k: int) -> tuple[float, float]:
+    """Least and largest value of what a gate reads, infinite where there is none.
+
+    Args:
+        reading: Its name, such as `fixed.union_size`.
+        k: Size of the top-k sets.
+    """
     name = next((part for part in reading.split(".") if part in overlap.TOKEN_STATISTICS), reading)
     return Ranges(k).limits(name)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from .gates import NEEDS_INTERVALS, GateConfig, opens_without_intervals, statistics_read
+from .gates import NEEDS_INTERVALS, GateConfig, opens_without_intervals, statistics_read, too_late
 from .lora import Lora
 from .readings import doubtful_readings, evaluation_reading, out_of_reach, statistics_of
 from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, same_file
@@ -127,9 +127,10 @@ class Audio(Section):
     max_seconds: Positive = 30.0
     """Longer utterances are refused, never cut."""
     unusable: Literal["fail", "drop"] = "fail"
-    """Lines that cannot be used (audio that is missing, broken, cut short or too long, times beyond its end, labels
-    that are too long, unknown languages): refuse them all at once before the first step, or run without them. They are
-    then counted, and listed in the run's `unusable.jsonl`."""
+    """Lines that cannot be used (not JSON, values of other types, repeated ids, audio that is missing, broken, cut
+    short or too long, times beyond its end, labels that are too long, unknown languages): refuse them all at once
+    before the first step, or run without them. They are then counted, and listed in the run's `unusable.jsonl`, which
+    a resumed run is held against."""
     cache_mib: NonNegative = 512.0
     """Memory for decoded audio, which training comes back to."""
 
@@ -275,6 +276,8 @@ class Recipe(Section):
                     )
             if stage.gate is not None:
                 self._check_gate(stage.gate, f"stages.{i}.gate")
+                if late := too_late(stage.gate, stage.steps, f"stages.{i}.gate"):
+                    raise ValueError(f"{'; '.join(late)}; lower it, or raise stages.{i}.steps")
         self._check_evaluations()
         if self.teacher is not None and self.teacher.url is not None:
             self._check_server(self.teacher.server)

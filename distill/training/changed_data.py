@@ -11,10 +11,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ..data.findings import Finding, errors
 from ..data.hf.reference import is_dataset
 from ..recipe import Recipe
 from ..recipe.paths import resolve
-from ..run.provenance import resolved_configuration
+from ..run.provenance import dropped_lines, list_findings, listed_findings, resolved_configuration
 from ..run.run_directory import RunDirectory, write_atomically
 from .errors import TrainingError
 from .monitoring import FIXED
@@ -128,6 +129,50 @@ def changes(run: RunDirectory, began: Recipe, recipe: Recipe) -> list[Change]:
     return found
 
 
+def dropped_otherwise(
+    run: RunDirectory, began: Recipe, recipe: Recipe, findings: Sequence[Finding], known: Sequence[Change]
+) -> list[Change]:
+    """Manifests that are what they were, of which other lines than then are left out, as where audio came or went.
+
+    Args:
+        run: The run, with the list of lines that it goes without.
+        began: Its recipe as the run has it.
+        recipe: The same with data where it is now.
+        findings: What is wrong with the data now.
+        known: Manifests that changed themselves; which of their lines are left out is no question of its own.
+    """
+    then, now = _left_out(listed_findings(run.path)), _left_out(findings)
+    digests, old_places = resolved_configuration(recipe)["manifest_sha256"], data_places(began)
+    changed, found = {one.source for one in known}, []
+    for key, place in data_places(recipe).items():
+        before, after = then.get(old_places[key], {}), now.get(place, {})
+        said = [
+            f"{_of_all(lines)} {what}"
+            for lines, what in (
+                ([line for line in after if line not in before], "can no longer be used"),
+                ([line for line in before if line not in after], "can be used now"),
+            )
+            if lines
+        ]
+        reason = next((f" ({why})" for line, why in after.items() if line not in before), "")
+        if said and place not in changed:
+            found.append(Change(key, place, digests[place], digests[place], f"{', '.join(said)}{reason}"))
+    return found
+
+
+def _left_out(findings: Iterable[Finding]) -> dict[str, dict[int | None, str]]:
+    """The first reason for each line that is left out, by file."""
+    found: dict[str, dict[int | None, str]] = {}
+    for one in errors(findings):
+        found.setdefault(one.file, {}).setdefault(one.line, str(one.problem))
+    return found
+
+
+def _of_all(lines: Sequence[int | None]) -> str:
+    numbers = sorted(line for line in lines if line is not None)
+    return _numbers(numbers) if numbers else "all of it"
+
+
 def refusal(run: Path, found: Sequence[Change]) -> TrainingError:
     """Why a run does not go on with other data than it began with."""
     what = "\n  ".join(f"{one.source} ({one.key}) changed since the run began: {one.lines}" for one in found)
@@ -148,7 +193,15 @@ def keep_lines(run: Path, sources: Iterable[str]) -> None:
             write_atomically(folder / f"{name}.txt", "".join(f"{digest}\n" for digest in _digests(content)))
 
 
-def record(run: RunDirectory, recipe: Recipe, found: Sequence[Change], *, step: int, stage: int) -> None:
+def record(
+    run: RunDirectory,
+    recipe: Recipe,
+    found: Sequence[Change],
+    findings: Sequence[Finding],
+    *,
+    step: int,
+    stage: int,
+) -> None:
     """Make the data as it is now the run's own, and set aside what was made from the data before.
 
     Transcripts of a teacher for the stage that goes on and for later ones, and recorded rollouts of a probe set, are
@@ -158,6 +211,7 @@ def record(run: RunDirectory, recipe: Recipe, found: Sequence[Change], *, step: 
         run: The run.
         recipe: With data where it is now.
         found: What changed; empty where data only moved.
+        findings: What is wrong with the data now.
         step: Training steps taken.
         stage: The stage that goes on.
     """
@@ -167,8 +221,10 @@ def record(run: RunDirectory, recipe: Recipe, found: Sequence[Change], *, step: 
             file.writelines(rows)
     now = resolved_configuration(recipe)
     kept = {name: now[name] for name in ("recipe", "manifest_sha256", "background_sha256", "datasets")}
-    text = json.dumps(run.resolved | kept, indent=2, ensure_ascii=False) + "\n"
+    resolved = {name: value for name, value in run.resolved.items() if name != "unusable_lines"}
+    text = json.dumps(resolved | kept | dropped_lines(findings), indent=2, ensure_ascii=False) + "\n"
     write_atomically(run.path / "resolved.json", text)
+    list_findings(run.path, findings)
     keep_lines(run.path, now["manifest_sha256"])
     keys = {one.key for one in found}
     stale = [

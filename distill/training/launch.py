@@ -12,16 +12,15 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from pydantic import ValidationError
 
-from ..data.findings import errors, lines_of
 from ..data.sampling import micro_batches
 from ..display import display
 from ..ranks import one_voice
 from ..recipe import Recipe, TrackerName, load_recipe
 from ..run import checkpoint
 from ..run.checkpoint import TrainingState
-from ..run.provenance import list_findings, resolved_configuration
+from ..run.provenance import dropped_lines, list_findings, resolved_configuration
 from ..run.run_directory import RunDirectory, RunDirectoryError, occupied
-from .changed_data import at_new_places, changes, check_places, keep_lines, record, refusal
+from .changed_data import at_new_places, changes, check_places, dropped_otherwise, keep_lines, record, refusal
 from .errors import TrainingError
 from .heard import resolved, warn_of
 from .observer import Observer
@@ -77,9 +76,7 @@ def train(
 def _create(output: str | Path, recipe: Recipe, setup: Setup) -> None:
     """Begin a run directory with all that is known before the first step, and say what its models have heard."""
     warn_of(setup.heard)
-    dropped = lines_of(errors(setup.findings))
-    known = resolved(setup.heard) | {"tokenizers": setup.tokenizers}
-    known |= {"unusable_lines": dropped} if dropped else {}
+    known = resolved(setup.heard) | {"tokenizers": setup.tokenizers} | dropped_lines(setup.findings)
     configuration = resolved_configuration(recipe)
     path = RunDirectory.create(output, configuration | known).path
     list_findings(path, setup.findings)
@@ -136,9 +133,13 @@ def resume(
         run = RunDirectory.open(output, writer=accelerator.is_main_process)
         before, newest = run.rows, checkpoint.latest(run.path)
         state, optimiser = checkpoint.load(newest) if newest else (_beginning(run), None)
-        if run.writer and (changed or began != recipe):
-            record(run, recipe, changed, step=state.step, stage=state.stage)
         setup = prepare_run(recipe, device=accelerator.device, weights=newest)
+        dropped = dropped_otherwise(run, began, recipe, setup.findings, changed)
+        if dropped and not accept_changed_data:
+            raise refusal(run.path, dropped)
+        accelerator.wait_for_everyone()  # all have read what the first one is about to write
+        if run.writer and (changed or dropped or began != recipe):
+            record(run, recipe, [*changed, *dropped], setup.findings, step=state.step, stage=state.stage)
         if setup.findings:
             hears.unusable(setup.findings)
         run.rewind(state.rows)

@@ -11,11 +11,10 @@ import torch
 
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource, check_inputs
-from ..data.checks import Use, check_audio, check_models
+from ..data.checks import Use, check_models, check_source
 from ..data.findings import Finding, errors, refuse
 from ..data.labels import plain_labels
 from ..data.manifest import ManifestError, Utterance, require_text
-from ..data.sources import read_utterances
 from ..limits import settled, token_limit
 from ..models import ModelError, Recogniser
 from ..normalise import normaliser
@@ -75,15 +74,15 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         ValueError: What lies beside a model's weights about its training is damaged.
     """
     require_files(recipe)
-    stages = tuple(_read(stage.manifest) for stage in recipe.stages)
+    sets, findings = _read(recipe)
+    n = len(recipe.stages)
+    stages, probe_set, evaluations = sets[:n], sets[n], sets[n + 1 :]
     for stage, utterances in zip(recipe.stages, stages, strict=True):
         if stage.type == "sft":
             require_text(utterances, f"supervised training (stage {stage.name!r})")
         elif _learns_labels(stage):
             require_text(utterances, f"training on reference states (stage {stage.name!r})")
-    probe_set: tuple[Utterance, ...] = ()
     if recipe.probe:
-        probe_set = _read(recipe.probe.manifest)[: recipe.probe.max_utterances]
         if "reference" in recipe.probe.states:
             require_text(probe_set, "probing on reference transcripts")
         gates = ((i, stage.gate) for i, stage in enumerate(recipe.stages) if stage.gate is not None)
@@ -92,11 +91,8 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
                 raise ManifestError(f"{recipe.probe.manifest} has one utterance: stages.{i}.gate {NEEDS_INTERVALS}")
     for section in recipe.evaluations:
         normaliser(section.normaliser)
-    evaluations = tuple(_read(section.manifest) for section in recipe.evaluations)
     for section, utterances in zip(recipe.evaluations, evaluations, strict=True):
         require_text(utterances, f"evaluation {section.name!r}")
-    sets = (*stages, probe_set, *evaluations)
-    findings = _bearable(recipe, [one for used in sets for one in check_audio(used, recipe.audio.max_seconds)])
     sets = tuple(_usable(used, findings) for used in sets)
 
     augmentations = tuple(
@@ -117,7 +113,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     sets = tuple(_usable(used, findings) for used in sets)
     uses = _uses(recipe, sets, student, both)
     findings += _bearable(recipe, [one for use in uses for one in check_models(use)])
-    sets, n = tuple(_usable(used, findings) for used in sets), len(recipe.stages)
+    sets = tuple(_usable(used, findings) for used in sets)
     stages, probe_set, evaluations = sets[:n], sets[n], sets[n + 1 :]
     if student.reads != "audio" and any(augmentations):
         first = next(i for i, augmentation in enumerate(augmentations) if augmentation)
@@ -207,8 +203,25 @@ def _check_times(recipe: Recipe, student: Recogniser, pair: Pair | None) -> None
             )
 
 
-def _read(manifest: str) -> tuple[Utterance, ...]:
-    return tuple(read_utterances(manifest, check_audio=False))  # which is among the checks
+def _read(recipe: Recipe) -> tuple[tuple[tuple[Utterance, ...], ...], list[Finding]]:
+    """The data of stages, probe (empty without one) and evaluations as far as it can be read, and what is wrong there.
+
+    Raises:
+        ManifestError: Lines that cannot be used, unless the recipe drops them, or a set of which nothing is left.
+    """
+    places: list[tuple[str, int | None] | None] = [(stage.manifest, None) for stage in recipe.stages]
+    places.append((recipe.probe.manifest, recipe.probe.max_utterances) if recipe.probe else None)
+    places += [(section.manifest, None) for section in recipe.evaluations]
+    read = {
+        place: check_source(place[0], recipe.audio.max_seconds, first=place[1])
+        for place in dict.fromkeys(places)
+        if place is not None
+    }
+    findings = _bearable(recipe, [*dict.fromkeys(one for _, found in read.values() for one in found)])
+    for utterances, found in read.values():
+        if not utterances:
+            refuse(found, "and nothing is left without them")
+    return tuple(tuple(read[place][0]) if place is not None else () for place in places), findings
 
 
 def _uses(

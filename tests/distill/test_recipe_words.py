@@ -161,7 +161,7 @@ def test_one_probed_utterance_under_a_gate_that_needs_intervals(tmp_path):
     (line,) = said(tmp_path, STAGED, "probe.max_utterances=1")
     assert line.startswith("probe.max_utterances = 1: stages.1.gate judges by intervals")
     load_recipe(write(tmp_path, STAGED), ["probe.max_utterances=1", "stages.1.gate.on=value"])
-    either = "{type='any', gates=[{type='fixed_steps', steps=5}, {type='plateau', statistic='union_size'}]}"
+    either = "{type='any', gates=[{type='fixed_steps', steps=5}, {type='plateau', statistic='union_size', patience=1}]}"
     load_recipe(write(tmp_path, STAGED), ["probe.max_utterances=1", f"stages.1.gate={either}"])
 
 
