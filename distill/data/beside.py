@@ -20,5 +20,16 @@ def audio_folders(manifest: Path) -> tuple[Path, ...]:
 def found_beside(audio: str, folders: Sequence[Path]) -> Path:
     """The absolute path of a file that a manifest names; where there is none, as it would be beside the manifest."""
     # Not resolve(): it costs several system calls a line, and would hide the names in a folder of links.
-    paths = [Path(os.path.normpath(folder / audio)) for folder in folders]
+    paths = [_without_detours(folder / audio) for folder in folders]
     return next((path for path in paths[1:] if not os.path.lexists(paths[0]) and path.is_file()), paths[0])
+
+
+def _without_detours(path: Path) -> Path:
+    """A path without `name/..`, but where the name is a link: what is above its target is another folder."""
+    if ".." not in path.parts:
+        return path
+    kept = Path(path.anchor)
+    for part in path.relative_to(path.anchor).parts:
+        goes_up = part == ".." and kept.name != ".." and not kept.is_symlink()
+        kept = kept.parent if goes_up else kept / part
+    return kept
