@@ -23,7 +23,7 @@ POINTERS = {
 
 AGAIN = "download or copy it again"
 CHAT_TEMPLATE = "chat_template.jinja"
-_PASSED_OVER = (CHAT_TEMPLATE, "chat_template.json")
+_PASSED_OVER = (CHAT_TEMPLATE, "chat_template.json", "generation_config.json")
 """Files without which a model loads, and then is another one: transformers says nothing of those that are damaged."""
 
 _INDEX = ".index.json"
