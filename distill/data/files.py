@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 from .stored_audio import StoredAudio
 
@@ -46,8 +47,22 @@ def why_unreadable(source: Path | StoredAudio, error: str) -> Reason:
     """
     with source.open("rb") if isinstance(source, Path) else source.open() as stream:
         start = stream.read(len(_POINTER))
+        joined = _is_joined(stream, start)
     if not start:
         return "is an empty file (0 bytes)", "copy it again or leave it out"
     if start == _POINTER:
         return "is a pointer of Git LFS, not the audio", "get its content with `git lfs pull`"
+    if joined:
+        remedy = "join their samples, as in `sox one.wav two.wav both.wav`, or take them apart"
+        return f"cannot be opened ({error}): it is several files, one behind another", remedy
     return f"cannot be opened ({error})", _FORMATS
+
+
+def _is_joined(stream: BinaryIO, start: bytes) -> bool:
+    """Whether another WAV or AIFF follows where the first one ends by its header."""
+    kind = start[:4]
+    if kind not in (b"RIFF", b"FORM"):
+        return False
+    length = int.from_bytes(start[4:8], "little" if kind == b"RIFF" else "big")
+    stream.seek(8 + length + length % 2)
+    return stream.read(4) == kind
