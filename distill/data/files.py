@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
+from ..places import LINKED, dangling
 from .stored_audio import StoredAudio
 
 Reason = tuple[str, str]
@@ -15,15 +16,14 @@ _FORMATS = (
     "give a readable file in a format of libsndfile (WAV, FLAC, MP3, Ogg Vorbis, Opus …), and convert any other (M4A, "
     "WebM …), as in `ffmpeg -i in.m4a out.flac`"
 )
-_CONTENT = "get its content, as with `git annex get`, `dvc pull` or `hf download`"
 
 
 def why_missing(path: Path) -> Reason | None:
     """Why there is no file at a path; None where there is one."""
     if path.is_file():
         return None
-    if path.is_symlink():
-        return f"the audio file is a link to {path.readlink()}, where nothing is", _CONTENT
+    if broken := dangling(path):
+        return f"the audio file {broken}", LINKED
     if path.is_dir():
         return "the audio file is a folder", "name a file in it"
     return "the audio file does not exist", "correct the path in the manifest or remove the line"
