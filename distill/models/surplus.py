@@ -103,4 +103,6 @@ def _stored_types(folder: Path) -> Iterator[tuple[str, str]]:
                 yield from ((name, file.get_slice(name).get_dtype()) for name in names)
         else:
             tensors = torch.load(shard, map_location="meta", weights_only=True)
-            yield from ((name, str(tensor.dtype).removeprefix("torch.")) for name, tensor in tensors.items())
+            for name, tensor in tensors.items():
+                if isinstance(tensor, torch.Tensor):
+                    yield name, str(tensor.dtype).removeprefix("torch.")

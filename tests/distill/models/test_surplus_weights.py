@@ -192,14 +192,15 @@ class TestQuantisedWithoutItsSettings:
         rewrite(folder, lambda tensors: tensors.update({f"{name}_scale_inv": torch.ones(1, 1)}))
         refused(folder, f"such as {name} as F8_E4M3")
 
-    def test_pickled(self, tmp_path):
+    @pytest.mark.parametrize("archive", [True, False])
+    def test_pickled(self, tmp_path, archive):
         folder = save_qwen3(tmp_path / "model")
         tensors = load_file(folder / "model.safetensors")
         (folder / "model.safetensors").unlink()
-        torch.save(tensors, folder / "pytorch_model.bin")
+        torch.save(tensors, folder / "pytorch_model.bin", _use_new_zipfile_serialization=archive)
         load_recogniser(str(folder))
         tensors["model.layers.0.mlp.up_proj.weight"] = tensors["model.layers.0.mlp.up_proj.weight"].to(torch.int8)
-        torch.save(tensors, folder / "pytorch_model.bin")
+        torch.save(tensors, folder / "pytorch_model.bin", _use_new_zipfile_serialization=archive)
         refused(folder, r"such as model\.layers\.0\.mlp\.up_proj\.weight as int8")
 
     def test_in_shards(self, tmp_path):
