@@ -14,6 +14,9 @@ PACKAGED = "demo:"
 DATASET = "hf:"
 """What begins the name of a data set, see `distill.data.hf.reference`."""
 
+LINKED = "get its content, as with `git annex get`, `dvc pull` or `hf download`, or link it anew"
+"""What to do about a link that leads nowhere."""
+
 
 def packaged(path: str) -> Path:
     """The absolute path of a file of the embedded demo, for instance `packaged("corpus/test.jsonl")`."""
@@ -34,6 +37,13 @@ def located(location: str | Path) -> str:
         remedy = _beside(path) or "there are demo:teacher, demo:student and the manifests in demo:corpus/"
         raise FileNotFoundError(f"{text} is not in the embedded demo; {remedy}")
     return str(path)
+
+
+def dangling(path: Path) -> str:
+    """What to say of a link that leads nowhere, to be read behind its name; empty for anything else."""
+    if path.exists() or not path.is_symlink():
+        return ""
+    return f"is a link to {path.readlink()}, where nothing is"
 
 
 def require_places(*, manifests: Mapping[str, str], models: Mapping[str, str | None]) -> None:
@@ -114,6 +124,8 @@ def _no_manifest(location: str) -> str:
     remedy = "give the path of a JSON Lines file, one utterance a line"
     if path.is_dir():
         return f"the manifest {location} is a folder; {remedy}"
+    if broken := dangling(path):
+        return f"the manifest {location} {broken}; {LINKED}"
     return "" if path.exists() else f"the manifest {location} does not exist; {_beside(path) or remedy}"
 
 
@@ -122,6 +134,8 @@ def _no_model(location: str) -> str:
     remedy = "give a folder that holds a config.json, or a Hub name"
     if path.is_file():
         return f"the model {location} is a file; {remedy}"
+    if broken := dangling(path):
+        return f"the model {location} {broken}; {LINKED}"
     of_the_hub = location.count("/") <= 1 and not location.startswith((PACKAGED, ".", "~")) and not path.is_absolute()
     return "" if path.exists() or of_the_hub else f"the model {location} does not exist; {_beside(path) or remedy}"
 

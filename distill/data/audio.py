@@ -50,8 +50,9 @@ def load_audio(utterance: Utterance, *, sampling_rate: int = 16000, max_seconds:
     between ``begin_time`` and ``end_time`` is decoded, and a little before it where a codec's frames depend on earlier
     ones; Ogg Vorbis from the start of the file, so short segments of long files are faster in any other format.
     Channels are averaged; another rate is converted by the band-limited resampler of soxr at its high quality.
-    Files that were joined (MP3, Ogg, WAV) are heard one after another. Of a file that was cut short, stretches that end
-    before the cut can be had. Where a header does not say how long the file is, it is heard to its end.
+    Files that were joined (MP3, Ogg, FLAC) are heard one after another, and refused in other formats. Of a file that
+    was cut short, stretches that end before the cut can be had. Where a header does not say how long the file is, it is
+    heard to its end.
 
     Args:
         utterance: What to decode.
@@ -67,7 +68,7 @@ def load_audio(utterance: Utterance, *, sampling_rate: int = 16000, max_seconds:
         ValueError: ``sampling_rate`` or ``max_seconds`` is not positive.
 
     Warns:
-        AudioWarning: Samples far above full scale, or a file that may have been cut short.
+        AudioWarning: Samples far above full scale, or a file that may have been cut short or holds more than it says.
     """
     _check_options(sampling_rate, max_seconds)
     try:

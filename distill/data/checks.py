@@ -77,6 +77,9 @@ def check_models(use: Use) -> list[Finding]:
 
     Args:
         use: Data and models.
+
+    Raises:
+        ModelError: A model refuses whatever it is given, so that no line is to blame.
     """
     found = [finding for model in use.readers for finding in (*_languages(use, model), *_inputs(use, model))]
     return [*dict.fromkeys([*found, *_labels(use)])]
@@ -104,6 +107,13 @@ def _languages(use: Use, model: Transcriber) -> Iterator[Finding]:
 
 
 def _refusal(model: Transcriber, languages: list[str | None]) -> str | None:
+    problem = _said_of(model, languages)
+    if problem is not None and languages != [None] and problem == _said_of(model, [None]):
+        raise ModelError(f"{model.name!r}: {problem}")  # whatever the language
+    return problem
+
+
+def _said_of(model: Transcriber, languages: list[str | None]) -> str | None:
     try:
         model.check_languages(languages)
     except ModelError as error:

@@ -7,11 +7,11 @@ left unread. Other fields are the line's own business, and so are all of lines f
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from .stretches import TIMES, check_words, take_stretch
 from .utterance import Problem
 
 NAMES = {
@@ -21,20 +21,6 @@ NAMES = {
 }
 """Fields by the names that other tools have for them, the first of which is taken where there are several."""
 
-_TIMES = {
-    "start": "begin_time",
-    "start_time": "begin_time",
-    "begin": "begin_time",
-    "segment_start": "begin_time",
-    "end": "end_time",
-    "stop": "end_time",
-    "stop_time": "end_time",
-    "segment_end": "end_time",
-}
-"""Names of times whose unit and meaning differ between tools."""
-
-_TOLERANCE_SECONDS = 0.010
-_MOST_SECONDS = 10**15
 _LHOTSE_KEYS = ("recording", "supervisions", "recording_id", "sources")
 _LHOTSE = (
     'write a line {"audio": …, "begin_time": …, "end_time": …, "text": …} for each supervision: of each '
@@ -75,46 +61,8 @@ def translated(record: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
             message = f"is missing, and may be {' or '.join(found)}"
             problems.append(Problem("text", message, "rename the one that is meant"))
         record[name] = record.pop(found[0])
-    problems += _timed(record)
-    if isinstance(record.get("channel"), int | list) or _given(record, "channel_selector"):
-        name = "channel" if _given(record, "channel") else "channel_selector"
-        if record[name] not in (0, [0], "average"):
-            message = "cannot be taken: channels are averaged"
-            problems.append(Problem(name, message, "write one channel to a file"))
+    problems += [*check_words(record), *take_stretch(record)]
     return record, problems
-
-
-def _timed(record: dict[str, Any]) -> Iterator[Problem]:
-    """Put `offset` and `duration` in the place of times; yields what cannot be."""
-    own = [name for name in ("begin_time", "end_time") if _given(record, name)]
-    for name, meant in _TIMES.items():
-        if _given(record, name) and not _given(record, meant):
-            message = "cannot be taken, for its unit is not known"
-            yield Problem(name, message, f'write it as "{meant}", in seconds')
-    if own and not _given(record, "offset"):
-        return  # a duration beside times is for readers
-    numbers = {name: record[name] for name in ("offset", "duration") if _given(record, name)}
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-            yield Problem(name, f"is {value!r}", "give seconds, 0 or more")
-            return
-        if isinstance(value, int) and value > _MOST_SECONDS:
-            yield Problem(name, "is a number of more than fifteen digits", "give seconds, 0 or more")
-            return
-    if not numbers:
-        return
-    begin = float(numbers.get("offset", 0.0))
-    end = begin + numbers["duration"] if "duration" in numbers else -1.0
-    if own:
-        given = {"begin_time": begin, "end_time": end}
-        values = {name: record[name] for name in own if isinstance(record[name], int | float) and record[name] != -1}
-        if any(abs(value - given[name]) > _TOLERANCE_SECONDS for name, value in values.items()):
-            message = 'fields "offset" and "duration" say other times than "begin_time" and "end_time"'
-            yield Problem(None, message, "remove one pair")
-        return
-    record |= {"begin_time": begin, "end_time": end}
-    for name in numbers:
-        del record[name]
 
 
 def doubtful(names: Iterable[str], fields: Iterable[str]) -> dict[str, str]:
@@ -124,7 +72,7 @@ def doubtful(names: Iterable[str], fields: Iterable[str]) -> dict[str, str]:
         names: Of fields that were not read.
         fields: The manifest's own.
     """
-    known = [*fields, *(other for others in NAMES.values() for other in others), *_TIMES, "offset", "duration"]
+    known = [*fields, *(other for others in NAMES.values() for other in others), *TIMES, "offset", "duration"]
     near = {
         name: difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.85)
         for name in dict.fromkeys(names)

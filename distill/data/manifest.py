@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from ..places import located
+from ..places import LINKED, dangling, located
 from .beside import audio_folders
 from .files import missing_words
 from .findings import Finding
@@ -126,6 +126,8 @@ def checked_manifest(path: str | Path, *, check_audio: bool = True) -> tuple[lis
 def _no_file(path: Path) -> Problem | None:
     if path.is_file():
         return None
+    if broken := dangling(path):
+        return Problem(None, f"the manifest {broken}", LINKED)
     what = "is a folder" if path.is_dir() else "does not exist"
     return Problem(None, f"the manifest {what}", "give the path of a JSON Lines file, one utterance a line")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError, TemplateSyntaxError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -27,9 +28,10 @@ from ..extras import MissingExtraError, require
 from ..places import located
 from . import ark_asr, glm_asr, qwen3_asr, surgery, voxtral
 from .base import ModelError, Recogniser
-from .files import damage, lacking
+from .files import AGAIN, CHAT_TEMPLATE, check_passed_over, damage, lacking
 from .moonshine import Moonshine
 from .speech_lm import SpeechLM
+from .surplus import check_number_types
 from .text_lm import TextLM
 from .tokenizing import check_tokenizer
 from .weights import IS_ADAPTER, load_weights
@@ -123,6 +125,7 @@ def load_recogniser(
     with loading(place, revision, "cannot load", WHOLE):
         config = AutoConfig.from_pretrained(place, **source)
         adapter = _adapter(model, config, family, options or {})
+        check_settings(place, revision)
         processor = adapter.processor.from_pretrained(place, **source)
     weights = getattr(torch, dtype)
     quantisation = {} if quantise is None else {"quantization_config": _eight_bits()}
@@ -133,6 +136,7 @@ def load_recogniser(
     else:
         with loading(place, revision, "cannot load the weights of", WHOLE, tokenizer=False):
             network = load_weights(adapter.architecture, place, dtype=weights, **source, **quantisation)
+            check_number_types(place, config, _folder(place, revision))
         check_zeros(model, network, _folder(place, revision))
     check_tokenizer(model, getattr(processor, "tokenizer", processor), network)
     if window_seconds is not None:
@@ -140,7 +144,8 @@ def load_recogniser(
     if keep_decoder_layers is not None:
         surgery.keep_decoder_layers(network, keep_decoder_layers, model)
     network = network.to(device).eval()
-    return adapter.build(name=model, model=network, generator=network, processor=processor, **options or {})
+    with loading(place, revision, "cannot use", WHOLE):
+        return adapter.build(name=model, model=network, generator=network, processor=processor, **options or {})
 
 
 def _adapter(model: str, config: Any, family: str | None, options: Mapping[str, Any]) -> Adapter:
@@ -166,6 +171,20 @@ def adapter_of(model: str, config: Any, family: str | None = None) -> str:
     if kind not in FAMILIES:
         raise ModelError(f"{model!r} is a {kind!r} model; there are adapters for {sorted(FAMILIES)}")
     return kind
+
+
+def check_settings(model: str, revision: str | None) -> None:
+    """Refuse damaged files that transformers would pass over in silence.
+
+    Args:
+        model: Directory or Hub name, whose configuration has been read.
+        revision: Hub revision.
+
+    Raises:
+        ModelError: There is one; names it, with the remedy.
+    """
+    if (folder := _folder(model, revision)) is not None:
+        check_passed_over(folder)
 
 
 @contextmanager
@@ -204,6 +223,11 @@ def _reason(
     if isinstance(error, ImportError):
         return f"{what} {model!r}: {_first_line(error)}"
     folder = _folder(model, revision)
+    if isinstance(error, TemplateError):
+        line = f" in line {error.lineno}" if isinstance(error, TemplateSyntaxError) else ""
+        own = folder is not None and (folder / CHAT_TEMPLATE).is_file()
+        which = folder / CHAT_TEMPLATE if folder is not None and own else f"the chat template of {model!r}"
+        return f"{what} {model!r}: {which} is cut short or damaged{line} ({_first_line(error)}); {AGAIN}"
     if folder is not None and (found := damage(folder, weights=weights)):
         return f"{what} {model!r}: {found}"
     processor = "preprocessor_config.json" in str(error)
