@@ -112,5 +112,5 @@ def _other_set(one: Rated, two: Rated) -> str:
         shared = first.index.isin(second.index).sum()
         sizes = _differ("evaluation set of", one, two, *(f"{count(len(rows))} utterances" for rows in (first, second)))
         return f"{sizes or f'evaluation sets of {one.run} and {two.run} differ'} ({count(shared)} of them in both)"
-    changed = first.index[(first.astype(str) != second.astype(str)).any(axis=1)]
+    changed = first.index[(first.to_numpy(dtype=str) != second.to_numpy(dtype=str)).any(1)]
     return f"the reference of {changed[0]!r} is not the same in {one.run} and {two.run}" if len(changed) else ""

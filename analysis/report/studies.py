@@ -44,7 +44,7 @@ def began_with(column: Literal["top-1", "mass"]) -> str:
         rows = frame.loc[frame["arm"] == arm]
         gained, level = 100 * (rows["WER"] - rows["WER Base"]), rows[f"{column} at switch"]
         parts.append(f"{_ends(gained, 1, sign=True)} from {_ends(level, 2)}")
-    seeds = frame["seed"].nunique()
+    seeds = len(set(frame["seed"].tolist()))
     return (
         f"error rate after OPD less Base's, points: {', '.join(parts)} (demo, {count(seeds)} {plural('seed', seeds)})"
     )
@@ -52,7 +52,8 @@ def began_with(column: Literal["top-1", "mass"]) -> str:
 
 def won_back() -> str:
     """How far below Base's error rate OPD behind the gate ended, in words."""
-    rows = staging().query("arm == 'gated'")
+    frame = staging()
+    rows = frame.loc[frame["arm"] == "gated"]
     return f"{_ends(100 * (rows['WER Base'] - rows['WER']), 1)} points below Base on {count(len(rows))} seeds"
 
 
