@@ -92,7 +92,7 @@ def probe(
 
     everything = read_utterances(manifest, check_audio=False)
     utterances = everything[: max_utterances or (PREFLIGHT_CLIPS if preflight else None)]
-    refuse(check_audio(utterances, max_seconds))
+    refuse(check_audio(utterances, max_seconds, decode=True))
     source = AudioSource(AudioCache(max_seconds=max_seconds))
     scorer = loading.load(teacher) if teacher_url is None else load_served_teacher(served, k)
     sources = {"student": student, "teacher": teacher, "manifest": manifest}
@@ -207,7 +207,7 @@ def show(
         raise ValueError(f"{manifest} has no utterance {utterance!r}; its first is {utterances[0].id!r}")
     if states == "reference":
         require_text(chosen, "scoring the reference")
-    refuse(check_audio(chosen, max_seconds))
+    refuse(check_audio(chosen, max_seconds, decode=True))
     pair = Pair.of(loading.load(student), loading.load(teacher), k)
     chosen = checked_labels(chosen, pair.student, needed=states == "reference")
     check_inputs(chosen, pair.student, pair.teacher)

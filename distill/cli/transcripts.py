@@ -59,7 +59,7 @@ def evaluate(
 
     utterances = read_utterances(manifest, check_audio=False)
     require_text(utterances, "evaluation")
-    refuse(check_audio(utterances, max_seconds))
+    refuse(check_audio(utterances, max_seconds, decode=True))
     recogniser = loading.load(model)
     check_inputs(utterances, recogniser)
     refuse(check_models(Use(utterances, (recogniser,))))

@@ -128,9 +128,13 @@ class Audio(Section):
     """Longer utterances are refused, never cut."""
     unusable: Literal["fail", "drop"] = "fail"
     """Lines that cannot be used (not JSON, values of other types, repeated ids, audio that is missing, broken, cut
-    short or too long, times beyond its end, labels that are too long, unknown languages): refuse them all at once
-    before the first step, or run without them. They are then counted, and listed in the run's `unusable.jsonl`, which
-    a resumed run is held against."""
+    short or too long, times beyond its end, contexts and labels that are too long or hold control tokens, unknown
+    languages): refuse them all at once before the first step, or run without them. They are then counted, and listed in
+    the run's `unusable.jsonl`, which a resumed run is held against."""
+    check: Literal["decode", "open"] = "decode"
+    """How audio is looked at before the first step: `decode` decodes all of it once, in four threads; `open` reads the
+    files' headers alone, which is faster where there are thousands of hours, and then noise within a file or a sample
+    that is not finite ends the run when it is reached, whatever `unusable` says."""
     cache_mib: NonNegative = 512.0
     """Memory for decoded audio, which training comes back to."""
 

@@ -213,7 +213,7 @@ def _read(recipe: Recipe) -> tuple[tuple[tuple[Utterance, ...], ...], list[Findi
     places.append((recipe.probe.manifest, recipe.probe.max_utterances) if recipe.probe else None)
     places += [(section.manifest, None) for section in recipe.evaluations]
     read = {
-        place: check_source(place[0], recipe.audio.max_seconds, first=place[1])
+        place: check_source(place[0], recipe.audio.max_seconds, first=place[1], decode=recipe.audio.check == "decode")
         for place in dict.fromkeys(places)
         if place is not None
     }
