@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -19,12 +20,14 @@ from ..run.provenance import dropped_lines, list_findings, listed_findings, reso
 from ..run.run_directory import RunDirectory, write_atomically
 from .errors import TrainingError
 from .monitoring import FIXED
+from .set_aside import set_aside
 
 LINES = "data_lines"
 """Folder of a run directory with a digest a line of each manifest, in files named after the manifest's own."""
 CHANGES = "data_changes.jsonl"
 """What changed while the run went on all the same, a manifest a line."""
 
+_SET_ASIDE = re.compile(r"\.before-step-\d+$")
 _SHOWN = 10
 _DIGITS = 12
 _MOST_COMPARED = 4_000_000
@@ -204,8 +207,9 @@ def record(
 ) -> None:
     """Make the data as it is now the run's own, and set aside what was made from the data before.
 
-    Transcripts of a teacher for the stage that goes on and for later ones, and recorded rollouts of a probe set, are
-    kept under names of their own.
+    Transcripts of a teacher for the stage that goes on and for later ones, recorded rollouts of a probe set, and the
+    best weights on an evaluation set are kept under names of their own; gates that read such a set begin anew. All of
+    that comes first, so that a run that is killed in between finds the change again.
 
     Args:
         run: The run.
@@ -215,6 +219,18 @@ def record(
         step: Training steps taken.
         stage: The stage that goes on.
     """
+    keys = {one.key for one in found}
+    stale = [
+        path
+        for i, section in enumerate(recipe.stages)
+        if i >= stage and f"stages.{i}.manifest" in keys
+        for path in run.path.glob(f"teacher-transcripts-{section.name}.*")
+        if not _SET_ASIDE.search(path.name)
+    ]
+    stale += [run.path / FIXED] if "probe.manifest" in keys and (run.path / FIXED).exists() else []
+    for path in stale:
+        path.rename(path.with_name(f"{path.name}.before-step-{step}"))
+    set_aside(run.path, recipe, keys, step=step)
     rows = [json.dumps({"step": step, **asdict(one)}, ensure_ascii=False) + "\n" for one in found]
     if rows:
         with (run.path / CHANGES).open("a", encoding="utf-8") as file:
@@ -226,16 +242,6 @@ def record(
     write_atomically(run.path / "resolved.json", text)
     list_findings(run.path, findings)
     keep_lines(run.path, now["manifest_sha256"])
-    keys = {one.key for one in found}
-    stale = [
-        path
-        for i, section in enumerate(recipe.stages)
-        if i >= stage and f"stages.{i}.manifest" in keys
-        for path in run.path.glob(f"teacher-transcripts-{section.name}.*")
-    ]
-    stale += [run.path / FIXED] if "probe.manifest" in keys and (run.path / FIXED).exists() else []
-    for path in stale:
-        path.rename(path.with_name(f"{path.name}.before-step-{step}"))
 
 
 def _digests(content: bytes) -> list[str]:

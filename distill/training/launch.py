@@ -24,6 +24,8 @@ from .changed_data import at_new_places, changes, check_places, dropped_otherwis
 from .errors import TrainingError
 from .heard import resolved, warn_of
 from .observer import Observer
+from .set_aside import measured_anew
+from .set_aside import words as set_aside_words
 from .setup import Setup, prepare_run
 from .tracking import check_trackers, copied, trackers_of
 from .trainer import RunResult, Trainer
@@ -140,6 +142,9 @@ def resume(
         accelerator.wait_for_everyone()  # all have read what the first one is about to write
         if run.writer and (changed or dropped or began != recipe):
             record(run, recipe, [*changed, *dropped], setup.findings, step=state.step, stage=state.stage)
+        state, earlier = measured_anew(state, recipe, {one.key for one in (*changed, *dropped)}), state
+        for line in set_aside_words(earlier, state):
+            hears.notice(line)
         if setup.findings:
             hears.unusable(setup.findings)
         run.rewind(state.rows)
