@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from ..display import display
-from ..places import require_places, require_writable
+from ..places import require_places, require_writable, spare
 from ..recipe import Decoding, Server, Support, Teacher
 from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, stderr, write_rows
 from .exit_codes import ExitCode
@@ -77,12 +77,14 @@ def probe(
         raise ValueError("--temperature: a server's log-probabilities are at temperature 1; leave it out")
     require_places(manifests={"--manifest": manifest}, models={"--student": student, "--teacher": teacher})
     if output:
-        require_writable(output, "--output")
+        inputs = {"--manifest": manifest, "--student": student, "--teacher": teacher}
+        require_writable(output, "--output", inputs=inputs)
     from ..data.audio import AudioCache
     from ..data.batch import AudioSource, check_inputs
     from ..data.checks import Use, check_audio, check_models
     from ..data.findings import refuse
     from ..data.labels import checked_labels
+    from ..data.manifest import audio_files
     from ..data.sources import read_utterances
     from ..limits import token_limit
     from ..pair.pair import Pair
@@ -92,6 +94,8 @@ def probe(
 
     everything = read_utterances(manifest, check_audio=False)
     utterances = everything[: max_utterances or (PREFLIGHT_CLIPS if preflight else None)]
+    if output:
+        spare(output, "--output", audio_files(utterances))
     refuse(check_audio(utterances, max_seconds, decode=True))
     source = AudioSource(AudioCache(max_seconds=max_seconds))
     scorer = loading.load(teacher) if teacher_url is None else load_served_teacher(served, k)

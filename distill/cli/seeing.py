@@ -30,7 +30,7 @@ def report(
         json_: Print one JSON object to standard output and nothing else there.
     """
     require_runs(runs)
-    require_writable(output, "--output")
+    require_writable(output, "--output", inputs={str(run): str(run) for run in runs if run.is_file()})
     from analysis.report import write_report
 
     from ..data.clips import manifest_clips
