@@ -134,7 +134,7 @@ def resume(
         accelerator.wait_for_everyone()  # whoever was here before has left
         run = RunDirectory.open(output, writer=accelerator.is_main_process)
         before, newest = run.rows, checkpoint.latest(run.path)
-        state, optimiser = checkpoint.load(newest) if newest else (_beginning(run), None)
+        state, optimiser = checkpoint.load(newest, stages=len(recipe.stages)) if newest else (_beginning(run), None)
         setup = prepare_run(recipe, device=accelerator.device, weights=newest)
         dropped = dropped_otherwise(run, began, recipe, setup.findings, changed)
         if dropped and not accept_changed_data:

@@ -13,7 +13,7 @@ from ..recipe import Recipe
 from ..recipe.gates import statistics_read
 from ..recipe.readings import evaluation_reading
 from ..run import best, checkpoint
-from ..run.checkpoint import STATE, TrainingState
+from ..run.checkpoint import STATE, CheckpointError, TrainingState
 from ..run.run_directory import write_atomically
 
 
@@ -61,12 +61,12 @@ def set_aside(run: Path, recipe: Recipe, keys: Collection[str], *, step: int) ->
         recipe: Of the run.
         keys: Dotted keys of the recipe whose data changed.
         step: Training steps taken, which the new name tells.
-
-    Raises:
-        CheckpointError: The state of a checkpoint is damaged.
     """
     for path in checkpoint.checkpoints(run):
-        before = checkpoint.load_state(path)
+        try:
+            before = checkpoint.load_state(path)
+        except CheckpointError:  # no run goes on from there either
+            continue
         after = measured_anew(before, recipe, keys)
         known = best.best_of(before)
         if known is not None and after.best is None:

@@ -23,6 +23,7 @@ from ..pair.pair import Pair
 from ..recipe import Evaluation, Recipe, StageConfig
 from ..recipe.gates import NEEDS_INTERVALS, opens_without_intervals, statistics_read
 from ..recipe.paths import require_files
+from ..run.checkpoint import lost
 from ..teacher import ServedTeacher
 from .augmentation import Augmentation, AugmentationError
 from .heard import Heard, heard_before
@@ -71,6 +72,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     Raises:
         FileNotFoundError, ManifestError, AudioError, AugmentationError, MissingExtraError, ModelError, PairError,
             ServerError: Whatever does not fit, with the remedy.
+        CheckpointError: The weights of the checkpoint cannot be loaded; says where the run can go on.
         ValueError: What lies beside a model's weights about its training is damaged.
     """
     require_files(recipe)
@@ -99,7 +101,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         Augmentation.of(stage.augment, f"stages.{i}.augment") for i, stage in enumerate(recipe.stages)
     )
 
-    student = load_student(recipe.student, recipe.seed, device, weights)
+    student = _student(recipe, device, weights)
     pair = None
     if recipe.teacher:
         k = recipe.support.k
@@ -123,6 +125,15 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     heard = heard_before(recipe, stages, probe_set, evaluations)
     source, listed = AudioSource(cache), tuple(dict.fromkeys(findings))
     return Setup(recipe, student, pair, source, stages, augmentations, probe_set, evaluations, heard, listed)
+
+
+def _student(recipe: Recipe, device: torch.device | str, weights: Path | None) -> Recogniser:
+    try:
+        return load_student(recipe.student, recipe.seed, device, weights)
+    except (ModelError, OSError) as error:
+        if weights is None:
+            raise
+        raise lost(weights, str(error).rstrip(".")) from error
 
 
 def with_evaluations(recipe: Recipe, sections: Sequence[Evaluation]) -> Recipe:
