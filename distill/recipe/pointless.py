@@ -93,13 +93,9 @@ def _of_budgets(recipe: Recipe) -> Iterator[str]:
                     f"{total}; raise that"
                 )
             before += stage.steps if stage.gate is None else 0
-    run = min(total or sum_of_steps, sum_of_steps)
-    names = ["evaluation", *(f"further_evaluations.{i}" for i in range(len(recipe.further_evaluations)))]
-    for name, section in zip(names, recipe.evaluations, strict=False):
-        if section.every is not None and section.every > run:
-            yield f"{name}.every = {section.every}: the run has {run} steps, so it never comes; lower or remove it"
-    if "every" in recipe.checkpoint.model_fields_set and recipe.checkpoint.every > run:
+    # Evaluations beyond the run's end are how an override turns them off, and a budget is cut to try things out.
+    if "every" in recipe.checkpoint.model_fields_set and recipe.checkpoint.every > sum_of_steps:
         yield (
-            f"checkpoint.every = {recipe.checkpoint.every}: the run has {run} steps, so stages' entries alone are "
-            "saved; lower it"
+            f"checkpoint.every = {recipe.checkpoint.every}: the stages have {sum_of_steps} steps, so their entries "
+            "alone are saved; lower it"
         )

@@ -15,6 +15,7 @@ from distill.evaluation.evaluation import evaluate
 from distill.models import load_recogniser
 from distill.recipe import Decoding
 from distill.recipe.paths import packaged
+from distill.recipe.pointless import RecipeWarning
 from distill.run.training_data import AudioIdentities, read_training_data
 from distill.training.setup import prepare_run
 
@@ -53,7 +54,8 @@ def test_the_demo_stays_small():
 def test_the_recipe_runs_from_the_package_alone(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     changes = ["total_steps=3", "stages.0.steps=1", "probe.max_utterances=8"]
-    recipe = load_recipe(name, changes).model_copy(update={"evaluation": None})
+    with pytest.warns(RecipeWarning, match=r"stages\.0\.warmup_steps = 50: the stage has 1"):
+        recipe = load_recipe(name, changes).model_copy(update={"evaluation": None})
     pool = tmp_path / "pool.jsonl"
     rows = [json.loads(line) for line in packaged("corpus/pool.jsonl").read_text().splitlines()[:16]]
     for row in rows:
