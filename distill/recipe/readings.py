@@ -7,6 +7,8 @@ and the upper one over all teachers that agree with the lists, and each end is a
 
 from __future__ import annotations
 
+import math
+
 import overlap
 from overlap.definitions import Ranges
 from overlap.definitions.names import OWN
@@ -18,6 +20,8 @@ UNDECIDED = tuple(name for name in overlap.BOUNDED_STATISTICS if name not in ove
 
 OWN_STATISTICS = ("student_size", "teacher_size", "student_entropy", "student_logprob")
 """Statistics that a served teacher's best tokens decide, or in which it has no part, beside `DECIDED_BY_TOP_K`."""
+
+_HIGHEST_RATE = 2.0
 
 ENDS = ("lower", "upper")
 
@@ -81,8 +85,33 @@ def range_of(reading: str, k: int) -> tuple[float, float]:
         reading: Its name, such as `fixed.union_size`.
         k: Size of the top-k sets.
     """
-    name = next((part for part in reading.split(".") if part in overlap.TOKEN_STATISTICS), reading)
-    return Ranges(k).limits(name)
+    if reading.startswith(OWN):
+        return 0.0, math.inf
+    known = (*overlap.TOKEN_STATISTICS, *overlap.SEQUENCE_STATISTICS)
+    return Ranges(k).limits(next((part for part in reading.split(".") if part in known), reading))
+
+
+def percentages(gate: GateConfig) -> list[str]:
+    """Which levels of error rates are above any that a gate waits for, as where percent were meant; in words.
+
+    Args:
+        gate: As a recipe has it.
+    """
+    found = []
+    for leaf in leaves(gate):
+        if isinstance(leaf, ThresholdGate):
+            levels = {"at_least": leaf.at_least, "at_most": leaf.at_most, "release": leaf.release}
+        elif isinstance(leaf, PlateauGate):
+            levels = {"min_delta": leaf.min_delta}
+        else:
+            continue
+        found += [
+            f"{key} = {level:g} of {leaf.statistic}: an error rate is a proportion, so that this is {level:.0%}; write "
+            f"{level / 100:g} for {level:g} %"
+            for key, level in levels.items()
+            if leaf.statistic.startswith(OWN) and level is not None and level > _HIGHEST_RATE
+        ]
+    return found
 
 
 def _wanted_ends(leaf: GateConfig) -> list[tuple[str, tuple[str, ...]]]:

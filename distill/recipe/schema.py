@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from .gates import NEEDS_INTERVALS, GateConfig, opens_without_intervals, statistics_read, too_late
 from .lora import Lora
-from .readings import doubtful_readings, evaluation_reading, out_of_reach, statistics_of
+from .readings import doubtful_readings, evaluation_reading, out_of_reach, percentages, statistics_of
 from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, same_file
 from .server import Server
 from .stages import StageConfig
@@ -351,7 +351,7 @@ class Recipe(Section):
                 hint = f'did you mean "{near[0]}"?' if near else "names are those of overlap.measure, as union_size"
                 states = in_toml(self.probe.states)
                 raise ValueError(f"{where}: the probe has no statistic {in_toml(name)} on its states {states}; {hint}")
-        if unreachable := out_of_reach(gate, self.support.k):
+        if unreachable := [*out_of_reach(gate, self.support.k), *percentages(gate)]:
             raise ValueError(f"{where}: {'; '.join(unreachable)}")
         if self.probe.max_utterances == 1 and not opens_without_intervals(gate):
             raise ValueError(f"probe.max_utterances = 1: {where} {NEEDS_INTERVALS}")
