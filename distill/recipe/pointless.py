@@ -97,12 +97,8 @@ def _needed(leaf: GateConfig) -> int:
 
 def _readings(recipe: Recipe, stage: StageConfig, gate: GateConfig) -> int:
     every = recipe.probe.every if recipe.probe else stage.steps
-    due = {
-        *range(every, stage.steps + 1, every),
-        stage.steps,
-        *(step for step in fixed_steps(gate) if step < stage.steps),
-    }
-    return len(due) + stage.gate_at_entry
+    others = {stage.steps, *(step for step in fixed_steps(gate) if step < stage.steps)}
+    return stage.steps // every + sum(step % every > 0 for step in others) + stage.gate_at_entry
 
 
 def _of_budgets(recipe: Recipe) -> Iterator[str]:

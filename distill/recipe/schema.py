@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt, model_validator
 from .gates import NEEDS_INTERVALS, GateConfig, opens_without_intervals, statistics_read, too_late
 from .lora import Lora
 from .readings import doubtful_readings, evaluation_reading, out_of_reach, percentages, statistics_of
-from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, same_file
+from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, Threads, same_file
 from .server import Server
 from .stages import StageConfig
 from .toml import in_toml
@@ -258,7 +258,7 @@ class Recipe(Section):
     """How often gates may send the run back to teacher data; the next time ends it."""
     precision: Literal["no", "bf16"] = "no"
     """Arithmetic: as the weights are, or bfloat16 over float32 weights."""
-    threads: PositiveInt | None = None
+    threads: Threads | None = None
     """CPU threads of torch; None leaves the default. Bit-exact resumption needs the same number."""
 
     @model_validator(mode="after")
