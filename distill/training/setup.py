@@ -12,7 +12,7 @@ import torch
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource, check_inputs
 from ..data.checks import Use, check_models, check_source
-from ..data.findings import Finding, errors, refuse
+from ..data.findings import Finding, errors, lines_of, refuse
 from ..data.labels import plain_labels
 from ..data.manifest import ManifestError, Utterance, require_text
 from ..limits import settled, token_limit
@@ -87,10 +87,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     if recipe.probe:
         if "reference" in recipe.probe.states:
             require_text(probe_set, "probing on reference transcripts")
-        gates = ((i, stage.gate) for i, stage in enumerate(recipe.stages) if stage.gate is not None)
-        for i, gate in gates if len(probe_set) == 1 else ():
-            if statistics_read(gate) and not opens_without_intervals(gate):
-                raise ManifestError(f"{recipe.probe.manifest} has one utterance: stages.{i}.gate {NEEDS_INTERVALS}")
+        _check_intervals(recipe, probe_set, findings)
     for section in recipe.evaluations:
         normaliser(section.normaliser)
     for section, utterances in zip(recipe.evaluations, evaluations, strict=True):
@@ -117,6 +114,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     findings += _bearable(recipe, [one for use in uses for one in check_models(use)])
     sets = tuple(_usable(used, findings) for used in sets)
     stages, probe_set, evaluations = sets[:n], sets[n], sets[n + 1 :]
+    _check_intervals(recipe, probe_set, findings)
     if student.reads != "audio" and any(augmentations):
         first = next(i for i, augmentation in enumerate(augmentations) if augmentation)
         raise AugmentationError(f"stages.{first}.augment changes audio, and {student.name!r} reads prompts; remove it")
@@ -125,6 +123,21 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     heard = heard_before(recipe, stages, probe_set, evaluations)
     source, listed = AudioSource(cache), tuple(dict.fromkeys(findings))
     return Setup(recipe, student, pair, source, stages, augmentations, probe_set, evaluations, heard, listed)
+
+
+def _check_intervals(recipe: Recipe, probe_set: Sequence[Utterance], findings: Sequence[Finding]) -> None:
+    """Refuse a single probed utterance where gates judge by intervals.
+
+    Raises:
+        ManifestError: Names the manifest, how many of its lines were dropped, the gate and the remedy.
+    """
+    if recipe.probe is None or len(probe_set) != 1:
+        return
+    dropped = lines_of(one for one in errors(findings) if one.file == recipe.probe.manifest)
+    left = f" left, {dropped} could not be used" if dropped else ""
+    for i, stage in enumerate(recipe.stages):
+        if stage.gate is not None and statistics_read(stage.gate) and not opens_without_intervals(stage.gate):
+            raise ManifestError(f"{recipe.probe.manifest} has one utterance{left}: stages.{i}.gate {NEEDS_INTERVALS}")
 
 
 def _student(recipe: Recipe, device: torch.device | str, weights: Path | None) -> Recogniser:
