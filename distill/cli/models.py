@@ -91,6 +91,7 @@ def probe(
     from ..probing.probe import probe as probe_pair
     from ..probing.round_trip import round_trip
     from ..teacher import ServedTeacher, load_served_teacher
+    from ..teacher.errors import shown
 
     everything = read_utterances(manifest, check_audio=False)
     utterances = everything[: max_utterances or (PREFLIGHT_CLIPS if preflight else None)]
@@ -100,7 +101,7 @@ def probe(
     source = AudioSource(AudioCache(max_seconds=max_seconds))
     scorer = loading.load(teacher) if teacher_url is None else load_served_teacher(served, k)
     sources = {"student": student, "teacher": teacher, "manifest": manifest}
-    sources |= {} if teacher_url is None else {"teacher_url": teacher_url}
+    sources |= {} if teacher_url is None else {"teacher_url": shown(teacher_url)}
     if preflight:
         assert isinstance(scorer, ServedTeacher)
         return _preflight(scorer, source, utterances, k, max_new_tokens or token_limit(utterances), sources, json_)

@@ -91,7 +91,8 @@ class Teacher(Model):
     quantise: Literal["int8"] | None = None
     """Weights of linear layers in 8 bits, a scale each row, through torchao; None leaves them as `dtype` says."""
     url: str | None = None
-    """Of a server that returns log-probabilities of prompts; `model` then names the tokenizer, no weights are read."""
+    """Of a server that returns log-probabilities of prompts; `model` then names the tokenizer, no weights are read. A
+    password or query in it is sent with each request, and shown nowhere but in the run's own `resolved.json`."""
     server: Server = Server()
     """How it is asked."""
 
