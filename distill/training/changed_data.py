@@ -1,4 +1,4 @@
-"""Data of a run that is resumed: whether it is what it was, which lines are not, and where it went."""
+"""Data of a run that is resumed: whether it is what it was, and which lines are not."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from ..data.findings import Finding, errors
 from ..data.hf.reference import is_dataset
 from ..recipe import Recipe
-from ..recipe.paths import resolve
 from ..run.provenance import dropped_lines, list_findings, listed_findings, resolved_configuration
 from ..run.run_directory import RunDirectory, write_atomically
 from .errors import TrainingError
 from .monitoring import FIXED
+from .moved_data import Request, data_places
 from .set_aside import set_aside
 
 LINES = "data_lines"
@@ -51,67 +50,6 @@ class Change:
     was: str
     now: str
     lines: str
-
-
-def data_places(recipe: Recipe) -> dict[str, str]:
-    """Where a recipe's data is, by dotted key."""
-    places = {f"stages.{i}.manifest": stage.manifest for i, stage in enumerate(recipe.stages)}
-    places |= {
-        f"{name}.manifest": section.manifest
-        for name, section in (("probe", recipe.probe), ("evaluation", recipe.evaluation))
-        if section is not None
-    }
-    places |= {f"further_evaluations.{i}.manifest": one.manifest for i, one in enumerate(recipe.further_evaluations)}
-    return places | {
-        f"stages.{i}.augment.{j}.background": background
-        for i, stage in enumerate(recipe.stages)
-        for j, one in enumerate(stage.augment)
-        if (background := getattr(one, "background", None)) is not None
-    }
-
-
-def at_new_places(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
-    """The recipe with data where it is now.
-
-    Args:
-        recipe: As the run was started with.
-        assignments: `dotted.key=path`, relative to the working directory.
-
-    Raises:
-        TrainingError: A key that is not the place of data.
-    """
-    tree, places = recipe.model_dump(mode="json"), data_places(recipe)
-    for assignment in assignments:
-        key, separator, place = assignment.partition("=")
-        key = key.strip()
-        if not separator or key not in places:
-            raise TrainingError(
-                f"--set {assignment!r}: a run is resumed as it was started, with data that may have moved; set "
-                f"{', '.join(places)} to a path, or start a new run"
-            )
-        *parents, last = key.split(".")
-        node: Any = tree
-        for part in parents:
-            node = node[int(part) if part.isdigit() else part]
-        node[last] = resolve(place.strip().strip("\"'"), Path.cwd())
-    return Recipe.model_validate(tree)
-
-
-def check_places(recipe: Recipe, run: Path) -> None:
-    """Refuse to go on without data.
-
-    Raises:
-        TrainingError: Names each key, where its data was, and how to say where it is.
-    """
-    missing = {
-        key: place for key, place in data_places(recipe).items() if not is_dataset(place) and not Path(place).exists()
-    }
-    if missing:
-        was = "\n  ".join(f"{key} was {place}, where nothing is now" for key, place in missing.items())
-        options = " ".join(f"--set {key}=PATH" for key in missing)
-        raise TrainingError(
-            f"cannot resume {run}:\n  {was}\nput it back, or say where it is: distill resume {run} {options}"
-        )
 
 
 def changes(run: RunDirectory, began: Recipe, recipe: Recipe) -> list[Change]:
@@ -176,12 +114,17 @@ def _of_all(lines: Sequence[int | None]) -> str:
     return _numbers(numbers) if numbers else "all of it"
 
 
-def refusal(run: Path, found: Sequence[Change]) -> TrainingError:
-    """Why a run does not go on with other data than it began with."""
+def refusal(request: Request, found: Sequence[Change]) -> TrainingError:
+    """Why a run does not go on with other data than it began with.
+
+    Args:
+        request: How it was asked to go on.
+        found: What changed.
+    """
     what = "\n  ".join(f"{one.source} ({one.key}) changed since the run began: {one.lines}" for one in found)
     return TrainingError(
-        f"cannot resume {run}:\n  {what}\nput it back as it was, start a new run, or go on with it as it is now, which "
-        f"the run then records: distill resume {run} --accept-changed-data"
+        f"cannot resume {request.run}:\n  {what}\nput it back as it was, start a new run, or go on with it as it is "
+        f"now, which the run then records: {request.command(accept_changed_data=True)}"
     )
 
 
