@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from ..display import display
 from ..places import require_places, require_writable, spare
 from ..recipe import Decoding, Server, Support, Teacher
-from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, stderr, write_rows
+from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, require_server, stderr, write_rows
 from .exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def probe(
         raise ValueError("--preflight asks a server: give its --teacher-url")
     if student is None and not preflight:
         raise ValueError("--student is missing: the model whose rollouts are measured")
+    require_server(server, teacher_url)
     served = Teacher(model=teacher, url=teacher_url, server=server)
     if teacher_url is not None and temperature != 1.0:
         raise ValueError("--temperature: a server's log-probabilities are at temperature 1; leave it out")

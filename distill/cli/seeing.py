@@ -46,6 +46,9 @@ def report(
 def watch(run: Path, *, every: Amount = 3.0, once: bool = False) -> None:
     """Show where a run stands, live until it ends: stage, gate, overlap, loss, error rates, time.
 
+    A run that was killed, or whose machine went down, is told as running until its process has given no sign of life
+    for a minute.
+
     Args:
         run: Run directory.
         every: Seconds between pictures.

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from ..display import display
 from ..places import require_places, require_writable, spare
 from ..recipe import Decoding, Filters, Server, Teacher, Transcription
-from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, write_rows
+from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, require_server, write_rows
 
 if TYPE_CHECKING:
     import torch
@@ -119,6 +119,7 @@ def transcribe(
         normaliser: Text normaliser of the error rates, where the manifest has references.
         json_: Print one JSON object to standard output and nothing else there.
     """
+    require_server(server, teacher_url)
     require_places(manifests={"--manifest": manifest}, models={"--teacher": teacher})
     require_writable(output, "--output", makes_folders=True, inputs={"--manifest": manifest, "--teacher": teacher})
     from ..normalise import normaliser as find_normaliser

@@ -1,7 +1,6 @@
 """Audio of utterances: decoding a stretch of a file to mono float32 samples at the model's rate, with a cache."""
 
 import math
-import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from .recording import (
     AudioError,
     AudioWarning,
     check_length,
+    doubt,
     fail,
     recording,
     safe_start,
@@ -110,11 +110,9 @@ def _decoded(utterance: Utterance, max_seconds: float) -> tuple[NDArray[np.float
         count = int((~np.isfinite(channels)).sum())
         fail(utterance, f"has {count} samples that are NaN or infinite", "encode the file again or leave it out")
     if len(channels) and (peak := float(np.abs(channels).max())) > FULL_SCALE_EXCESS:
-        warnings.warn(
+        doubt(
             f"{utterance.audio}: its largest sample is {peak:.4g}, where 1 is full scale; models are given what it "
-            "holds. Divide the samples by their scale, such as 32768, and write the file again",
-            AudioWarning,
-            stacklevel=3,
+            "holds. Divide the samples by their scale, such as 32768, and write the file again"
         )
     return channels.mean(axis=1), rate
 
