@@ -88,19 +88,24 @@ def _meant(path: Path) -> str:
     return f" ({near})" if near else ""
 
 
-def require_writable(output: str | Path, key: str, *, makes_folders: bool = False) -> None:
+def require_writable(
+    output: str | Path, key: str, *, makes_folders: bool = False, inputs: Mapping[str, str | None] | None = None
+) -> None:
     """Refuse a file that could not be written, before the work whose result it is to hold.
 
     Args:
         output: The file; one that is there will be replaced.
         key: The key or flag that names it.
         makes_folders: Whether missing folders on the way will be made.
+        inputs: Locations that the work reads, by the key or flag that names them; None is passed over.
 
     Raises:
         FileNotFoundError: Its folder is not there.
+        ValueError: It is an input, or lies in one.
         OSError: It is a folder, or nothing can be written beside it; names the key and the remedy.
     """
     path = Path(output).absolute()
+    spare(path, key, (inputs or {}).items())
     if path.is_dir():
         raise IsADirectoryError(f"{key}: {output} is a folder; give a file in it")
     folder = path.parent
@@ -115,6 +120,31 @@ def require_writable(output: str | Path, key: str, *, makes_folders: bool = Fals
             pass
     except OSError as error:
         raise OSError(f"{key}: nothing can be written in {folder} ({error.strerror}); give another place") from error
+
+
+def spare(output: Path, key: str, inputs: Iterable[tuple[str, str | Path | None]]) -> None:
+    """Refuse to replace what the work reads.
+
+    Args:
+        output: A file; one that is not there yet replaces nothing.
+        key: The key or flag that names it.
+        inputs: What names each input, and its location; None is passed over, and so is what is no file or folder here.
+
+    Raises:
+        ValueError: It is an input, by whatever path, or lies in the folder of one.
+    """
+    if not output.exists():
+        return
+    there = output.resolve()
+    for name, location in inputs:
+        place = None if location is None else _path(str(location))
+        if place is None or not place.exists():
+            continue
+        if place.samefile(there):
+            raise ValueError(f"{key}: {output} is what {name} names, and would be replaced; give another name")
+        # A table of an earlier call may be replaced; models hold none.
+        if there.is_file() and there.suffix != ".parquet" and there.is_relative_to(place.resolve()):
+            raise ValueError(f"{key}: {output} lies in what {name} names, and would be replaced; give another name")
 
 
 def _no_manifest(location: str) -> str:

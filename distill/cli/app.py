@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..extras import MissingExtraError
+from ..recipe import Server
 from ..recipe.explaining import explain
 from ..run.at_work import Terminated
 from ..training.errors import TrainingError
@@ -84,6 +85,22 @@ Amount = Annotated[float, Parameter(validator=_positive)]
 Seed = Annotated[int, Parameter(validator=_not_negative)]
 
 
+def require_server(server: Server, url: str | None) -> None:
+    """Refuse flags that say how a server is asked where none is.
+
+    Args:
+        server: The flags.
+        url: Of the server.
+
+    Raises:
+        ValueError: Names the flags and the remedy.
+    """
+    changed = [name for name in type(server).model_fields if getattr(server, name) != getattr(Server(), name)]
+    if changed and url is None:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+        raise ValueError(f"{flags}: only a server is asked so; give its --teacher-url as well, or leave that out")
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Loading:
@@ -139,7 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except BrokenPipeError:
             code = ExitCode.NOBODY_READS
         except (MissingExtraError, OSError, TrainingError, ValueError) as error:
-            _say(f"[bold red]error:[/] {escape(str(error))}", *_notes(error))
+            words = explain(error) if isinstance(error, ValidationError) else str(error)
+            _say(f"[bold red]error:[/] {escape(words)}", *_notes(error))
             code = ExitCode.MISTAKE
         except (MemoryError, RuntimeError) as error:
             torch = sys.modules.get("torch")  # which need not be loaded to say that it ran out of memory

@@ -30,7 +30,7 @@ def report(
         json_: Print one JSON object to standard output and nothing else there.
     """
     require_runs(runs)
-    require_writable(output, "--output")
+    require_writable(output, "--output", inputs={str(run): str(run) for run in runs if run.is_file()})
     from analysis.report import write_report
 
     from ..data.clips import manifest_clips
@@ -45,6 +45,9 @@ def report(
 @app.command
 def watch(run: Path, *, every: Amount = 3.0, once: bool = False) -> None:
     """Show where a run stands, live until it ends: stage, gate, overlap, loss, error rates, time.
+
+    A run that was killed, or whose machine went down, is told as running until its process has given no sign of life
+    for a minute.
 
     Args:
         run: Run directory.

@@ -31,6 +31,7 @@ __all__ = [
     "ManifestError",
     "Message",
     "Utterance",
+    "audio_files",
     "checked_manifest",
     "read_manifest",
     "refuse_context",
@@ -170,6 +171,13 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def audio_files(utterances: Iterable[Utterance]) -> Iterator[tuple[str, Path]]:
+    """What names each audio file, in words, and the file; audio that is stored elsewhere is passed over."""
+    for utterance in utterances:
+        if isinstance(utterance.audio, Path):
+            yield f"the audio of utterance {utterance.id!r}", utterance.audio
 
 
 def require_text(utterances: Iterable[Utterance], purpose: str) -> None:

@@ -145,6 +145,14 @@ class SpeechLM:
         except ValueError as error:  # the processor's own, or ours
             raise ModelError(str(error)) from error
 
+    def prompt_tokens(self, read: np.ndarray, language: str | None, context: str | None) -> int:
+        """Of the request, audio among them; without the words that the model names a language with.
+
+        Raises:
+            ModelError: A request that cannot be made.
+        """
+        return int(self.request([read], [language], [context]).inputs["attention_mask"].sum())
+
     def prepare(
         self,
         inputs: Sequence[np.ndarray],

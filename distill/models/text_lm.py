@@ -136,6 +136,16 @@ class TextLM:
         """Nothing to refuse: prompts name no language."""
         del languages
 
+    def prompt_tokens(self, read: Any, language: str | None, context: str | None) -> int:
+        """Of a prompt in the model's own format.
+
+        Raises:
+            ModelError: As :meth:`prepare`.
+        """
+        del language
+        refuse_context(self.name, [context])
+        return len(self._prompt_ids(0, read))
+
     def prepare(
         self,
         inputs: Sequence[Any],

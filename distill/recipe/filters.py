@@ -49,8 +49,9 @@ class Filters(Section):
     """Transcripts without a letter or digit; where they are kept, they teach silence."""
     unfinished: Literal["drop", "keep"] = "drop"
     """Transcripts that ran into max_new_tokens."""
-    max_compression: Limit[Positive] = 2.4
-    """Bytes of the text over its bytes after zlib, or "off". Loops compress well."""
+    max_compression: Limit[Annotated[float, Field(ge=1.0)]] = 2.4
+    """Bytes of the text over its bytes after zlib, or "off". Loops compress well; sentences without any have about
+    1."""
     max_repeats: Limit[PositiveInt] = 10
     """How often a letter, word or phrase may stand in a row, or "off". Finds the short loop that ends a long text."""
     min_characters_per_second: Limit[NonNegative] = 0.5

@@ -35,8 +35,8 @@ class ThresholdGate(Section):
     type: Literal["threshold"]
     statistic: Statistic
     """Which: a name of `overlap/STATISTICS.md`, of the student's own states; with `fixed.` before it of those. The
-    error rate on an evaluation set is `own.NAME.error_rate`, with the set's name; the set is evaluated whenever the
-    gate reads."""
+    error rate on an evaluation set is `own.NAME.error_rate`, with the set's name, as a proportion: 0.2 is 20 %; the set
+    is evaluated whenever the gate reads."""
     at_least: float | None = None
     """Level that the interval's lower end must reach; give this or at_most."""
     at_most: float | None = None

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .gates import AllGate, AnyGate, CollapseGate, FixedStepsGate, GateConfig, PlateauGate, fixed_steps, keyed
+from overlap.definitions.names import OWN
+
+from .gates import (
+    AllGate,
+    AnyGate,
+    CollapseGate,
+    FixedStepsGate,
+    GateConfig,
+    PlateauGate,
+    ThresholdGate,
+    fixed_steps,
+    keyed,
+)
 from .readings import range_of
 from .schema import Recipe
 from .stages import StageConfig
@@ -52,6 +64,7 @@ def _of_gate(recipe: Recipe, stage: StageConfig, gate: GateConfig, where: str) -
                             f"{key}.limits.{statistic}: {level:g} is never crossed, for no value lies outside "
                             f'{least:g} to {most:g}; write "off" in its place'
                         )
+        yield from _of_error_rates(key, leaf)
         needed = _needed(leaf)
         if needed > readings:
             yield (
@@ -59,6 +72,20 @@ def _of_gate(recipe: Recipe, stage: StageConfig, gate: GateConfig, where: str) -
                 f"{recipe.probe.every if recipe.probe else stage.steps} gives {readings} in the {stage.steps} steps of "
                 "the stage, so this gate never acts; lower patience or probe.every"
             )
+
+
+def _of_error_rates(key: str, leaf: GateConfig) -> Iterator[str]:
+    """Levels of error rates that are likely percent; those of thresholds are refused where they are higher still."""
+    levels: dict[str, float | None] = {}
+    if isinstance(leaf, ThresholdGate) and leaf.statistic.startswith(OWN):
+        levels = {f"{key}.at_most": leaf.at_most}
+    elif isinstance(leaf, CollapseGate):
+        rates = {name: limits for name, limits in leaf.limits.items() if name.startswith(OWN)}
+        levels = {f"{key}.limits.{name}": high for name, (_, high) in rates.items()}
+    for what, level in levels.items():
+        if level is not None and level >= (1 if isinstance(leaf, ThresholdGate) else 2):
+            is_proportion = f"{level:g} is {level:.0%}, since error rates are proportions"
+            yield f"{what}: {is_proportion}; for {level:g} % write {level / 100:g}"
 
 
 def _needed(leaf: GateConfig) -> int:
@@ -70,12 +97,8 @@ def _needed(leaf: GateConfig) -> int:
 
 def _readings(recipe: Recipe, stage: StageConfig, gate: GateConfig) -> int:
     every = recipe.probe.every if recipe.probe else stage.steps
-    due = {
-        *range(every, stage.steps + 1, every),
-        stage.steps,
-        *(step for step in fixed_steps(gate) if step < stage.steps),
-    }
-    return len(due) + stage.gate_at_entry
+    others = {stage.steps, *(step for step in fixed_steps(gate) if step < stage.steps)}
+    return stage.steps // every + sum(step % every > 0 for step in others) + stage.gate_at_entry
 
 
 def _of_budgets(recipe: Recipe) -> Iterator[str]:

@@ -24,6 +24,8 @@ UNDECIDED = tuple(name for name in overlap.BOUNDED_STATISTICS if name not in ove
 OWN_STATISTICS = ("student_size", "teacher_size", "student_entropy", "student_logprob")
 """Statistics that a served teacher's best tokens decide, or in which it has no part, beside `DECIDED_BY_TOP_K`."""
 
+_HIGHEST_RATE = 2.0
+
 ENDS = ("lower", "upper")
 
 _ERROR_RATES = ("wer", "cer", "error_rate", "word_error_rate", "character_error_rate")
@@ -114,6 +116,29 @@ def no_such_statistic(name: str, evaluations: Sequence[str], readings: Sequence[
         return f"write {' or '.join(rates)} for the error rate on an evaluation set"
     near = difflib.get_close_matches(name, readings, n=1)
     return f'did you mean "{near[0]}"?' if near else "names are those of overlap.measure, as union_size"
+
+
+def percentages(gate: GateConfig) -> list[str]:
+    """Which levels of error rates are above any that a gate waits for, as where percent were meant; in words.
+
+    Args:
+        gate: As a recipe has it.
+    """
+    found = []
+    for leaf in leaves(gate):
+        if isinstance(leaf, ThresholdGate):
+            levels = {"at_least": leaf.at_least, "at_most": leaf.at_most, "release": leaf.release}
+        elif isinstance(leaf, PlateauGate):
+            levels = {"min_delta": leaf.min_delta}
+        else:
+            continue
+        found += [
+            f"{key} = {level:g} of {leaf.statistic}: an error rate is a proportion, so that this is {level:.0%}; write "
+            f"{level / 100:g} for {level:g} %"
+            for key, level in levels.items()
+            if leaf.statistic.startswith(OWN) and level is not None and level > _HIGHEST_RATE
+        ]
+    return found
 
 
 def _wanted_ends(leaf: GateConfig) -> list[tuple[str, tuple[str, ...]]]:

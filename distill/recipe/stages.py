@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
@@ -72,14 +72,15 @@ class StageBase(Section):
     """Noise or masks in the audio of training batches, in this order. Probes, evaluations and the teacher's transcripts
     are always of the audio as it is. What a frozen encoder makes of such audio is new at every step and fills its cache
     in vain."""
-    lr: Positive = 1e-5
-    """Learning rate of AdamW, the highest of the schedule."""
+    lr: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-5
+    """Learning rate of AdamW, the highest of the schedule: about how far a step moves each weight at most."""
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
     """What follows the warm-up: `lr` throughout, or down from it, reaching 0 one step after the stage's last."""
     warmup_steps: Count = 0
     """Steps that lead up to `lr` in equal parts: step n of them, counted from 1, takes n / (warmup_steps + 1) of it."""
     weight_decay: NonNegative = 0.0
-    """Of the matrices; norms, biases and embeddings (an output layer tied to one included) have none."""
+    """Of the matrices; norms, biases and embeddings (an output layer tied to one included) have none. Each step takes
+    lr × weight_decay of a weight away, so that the two together are at most 1."""
     betas: tuple[Decay, Decay] = (0.9, 0.95)
     """Of AdamW: how much of the running means of gradient and squared gradient each step keeps."""
     clip: Positive = 1.0
@@ -91,6 +92,16 @@ class StageBase(Section):
     and a student that has collapsed already is not trained on."""
     when_exhausted: Literal["advance", "stop"] = "stop"
     """What to do when `steps` are spent and the gate has not advanced: go on all the same, or end the run there."""
+
+    @model_validator(mode="after")
+    def _weights_decay_to_no_less_than_nothing(self) -> Self:
+        if self.lr * self.weight_decay > 1:
+            raise ValueError(
+                f"weight_decay = {self.weight_decay:g} with lr = {self.lr:g}: each step takes "
+                f"{self.lr * self.weight_decay:g} times each weight away, which leaves the other sign; lower "
+                "weight_decay, usually 0 to 0.1"
+            )
+        return self
 
     @property
     def objective_name(self) -> str:

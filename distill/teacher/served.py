@@ -117,6 +117,10 @@ class ServedTeacher:
         for language in languages:
             self.reader.check_languages([language])
 
+    def prompt_tokens(self, read: Any, language: str | None, context: str | None) -> int:
+        """Of the request, as the local processor makes it."""
+        return self.reader.prompt_tokens(read, language, context)
+
     def prepare(
         self,
         inputs: Sequence[Any],

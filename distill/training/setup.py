@@ -14,7 +14,7 @@ from overlap.definitions import Ranges
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource, check_inputs
 from ..data.checks import Use, check_models, check_source
-from ..data.findings import Finding, errors, refuse
+from ..data.findings import Finding, errors, lines_of, refuse
 from ..data.labels import plain_labels
 from ..data.manifest import ManifestError, Utterance, require_text
 from ..limits import settled, token_limit
@@ -26,6 +26,7 @@ from ..recipe import Evaluation, Recipe, StageConfig
 from ..recipe.gates import NEEDS_INTERVALS, opens_without_intervals, statistics_read
 from ..recipe.paths import require_files
 from ..recipe.readings import out_of_reach
+from ..run.checkpoint import lost
 from ..teacher import ServedTeacher
 from .augmentation import Augmentation, AugmentationError
 from .heard import Heard, heard_before
@@ -74,6 +75,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     Raises:
         FileNotFoundError, ManifestError, AudioError, AugmentationError, MissingExtraError, ModelError, PairError,
             ServerError: Whatever does not fit, with the remedy.
+        CheckpointError: The weights of the checkpoint cannot be loaded; says where the run can go on.
         ValueError: What lies beside a model's weights about its training is damaged.
     """
     require_files(recipe)
@@ -88,10 +90,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     if recipe.probe:
         if "reference" in recipe.probe.states:
             require_text(probe_set, "probing on reference transcripts")
-        gates = ((i, stage.gate) for i, stage in enumerate(recipe.stages) if stage.gate is not None)
-        for i, gate in gates if len(probe_set) == 1 else ():
-            if statistics_read(gate) and not opens_without_intervals(gate):
-                raise ManifestError(f"{recipe.probe.manifest} has one utterance: stages.{i}.gate {NEEDS_INTERVALS}")
+        _check_intervals(recipe, probe_set, findings)
     for section in recipe.evaluations:
         normaliser(section.normaliser)
     for section, utterances in zip(recipe.evaluations, evaluations, strict=True):
@@ -102,7 +101,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         Augmentation.of(stage.augment, f"stages.{i}.augment") for i, stage in enumerate(recipe.stages)
     )
 
-    student = load_student(recipe.student, recipe.seed, device, weights)
+    student = _student(recipe, device, weights)
     pair = None
     if recipe.teacher:
         k = recipe.support.k
@@ -119,6 +118,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     findings += _bearable(recipe, [one for use in uses for one in check_models(use)])
     sets = tuple(_usable(used, findings) for used in sets)
     stages, probe_set, evaluations = sets[:n], sets[n], sets[n + 1 :]
+    _check_intervals(recipe, probe_set, findings)
     if student.reads != "audio" and any(augmentations):
         first = next(i for i, augmentation in enumerate(augmentations) if augmentation)
         raise AugmentationError(f"stages.{first}.augment changes audio, and {student.name!r} reads prompts; remove it")
@@ -127,6 +127,30 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     heard = heard_before(recipe, stages, probe_set, evaluations)
     source, listed = AudioSource(cache), tuple(dict.fromkeys(findings))
     return Setup(recipe, student, pair, source, stages, augmentations, probe_set, evaluations, heard, listed)
+
+
+def _check_intervals(recipe: Recipe, probe_set: Sequence[Utterance], findings: Sequence[Finding]) -> None:
+    """Refuse a single probed utterance where gates judge by intervals.
+
+    Raises:
+        ManifestError: Names the manifest, how many of its lines were dropped, the gate and the remedy.
+    """
+    if recipe.probe is None or len(probe_set) != 1:
+        return
+    dropped = lines_of(one for one in errors(findings) if one.file == recipe.probe.manifest)
+    left = f" left, {dropped} could not be used" if dropped else ""
+    for i, stage in enumerate(recipe.stages):
+        if stage.gate is not None and statistics_read(stage.gate) and not opens_without_intervals(stage.gate):
+            raise ManifestError(f"{recipe.probe.manifest} has one utterance{left}: stages.{i}.gate {NEEDS_INTERVALS}")
+
+
+def _student(recipe: Recipe, device: torch.device | str, weights: Path | None) -> Recogniser:
+    try:
+        return load_student(recipe.student, recipe.seed, device, weights)
+    except (ModelError, OSError) as error:
+        if weights is None:
+            raise
+        raise lost(weights, str(error).rstrip(".")) from error
 
 
 def with_evaluations(recipe: Recipe, sections: Sequence[Evaluation]) -> Recipe:
@@ -229,7 +253,7 @@ def _read(recipe: Recipe) -> tuple[tuple[tuple[Utterance, ...], ...], list[Findi
     places.append((recipe.probe.manifest, recipe.probe.max_utterances) if recipe.probe else None)
     places += [(section.manifest, None) for section in recipe.evaluations]
     read = {
-        place: check_source(place[0], recipe.audio.max_seconds, first=place[1])
+        place: check_source(place[0], recipe.audio.max_seconds, first=place[1], decode=recipe.audio.check == "decode")
         for place in dict.fromkeys(places)
         if place is not None
     }

@@ -121,7 +121,7 @@ def test_two_mistakes_are_two_lines(tmp_path):
         ("model=x", "write student.model or teacher.model"),
         ("probe.evry=2", "did you mean probe.every?"),
         ("stages.0.leraning_rate=2", "remove it"),
-        ("audio.sampling=16000", "the keys of audio are cache_mib, max_seconds, unusable"),
+        ("audio.sampling=16000", "the keys of audio are cache_mib, check, max_seconds, unusable"),
     ],
 )
 def test_an_unknown_key_is_answered_with_the_right_one(tmp_path, change, line):
