@@ -86,6 +86,7 @@ def test_audio_beyond_the_window_is_named(path):
         batch.prompt(recogniser)
 
 
+@pytest.mark.filterwarnings("ignore:.*never begins")  # of a run that is cut short on purpose
 def test_the_verbs_when_it_is_trusted(path, teacher_path, manifests, mini, tmp_path, capsys):
     arguments = ("--student", path, "--teacher", teacher_path, "--manifest", manifests["probe"], "--k", 4)
     short = ("--max-new-tokens", 4, "--trust-remote-code", "--json")
