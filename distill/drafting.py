@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from overlap.first_reading import AGREEMENT
+
 from .data.audio import duration
 from .data.manifest import Utterance, require_text
 from .data.sources import read_utterances
@@ -116,14 +118,14 @@ def _top(facts: _Facts, places: dict[str, str], name: str, trusted: bool) -> lis
     if facts.longest:
         lines += [
             "[audio]",
-            f"max_seconds = {float(math.ceil(facts.longest))}  # the longest utterance has {facts.longest:.4g} s",
+            f"max_seconds = {float(math.ceil(facts.longest))}  # the longest utterance has {_rounded(facts.longest)} s",
             "",
         ]
     vocabulary = min(student.vocabulary, teacher.vocabulary)
     probed = min(len(facts.test), 100)
     lines += [
         "[support]",
-        f"k = {32 if vocabulary >= LARGE_VOCABULARY else 8}  # tokens in a top-k set, of {vocabulary:,}",
+        f"k = {32 if vocabulary >= LARGE_VOCABULARY else 8}  # tokens in a set, of a vocabulary of {vocabulary:,}",
         "",
         "# Overlap, which gates read. Better on utterances that are in no other set: here the first of the test set.",
         "[probe]",
@@ -160,7 +162,7 @@ def _stages(facts: _Facts, train: str) -> list[str]:
             f'type = "{kind}"',
             f'name = "{name}"',
             f"manifest = {in_toml(train)}",
-            f"steps = {steps}  # about {steps * BATCH / n:.2g} times through {n:,} utterances",
+            f"steps = {steps}  # about {_rounded(steps * BATCH / n)} times through {n:,} utterances",
             f"batch_size = {BATCH}",
             *micro,
             f"lr = {rate}  # by the student's size; worth a search",
@@ -180,7 +182,7 @@ def _stages(facts: _Facts, train: str) -> list[str]:
         "[stages.gate]",
         'type = "threshold"',
         'statistic = "top1_agreement"',
-        "at_least = 0.75  # a rule of thumb, judged at the lower end of the interval",
+        f"at_least = {AGREEMENT}  # the rule of thumb of `distill probe`, judged at the lower end of the interval",
         "",
         "# The teacher's judgement of the student's own transcripts.",
         *stage("opd", "on-policy", 4),
@@ -190,6 +192,11 @@ def _stages(facts: _Facts, train: str) -> list[str]:
         'limits = { repetition = ["off", 3.0] }',
         "",
     ]
+
+
+def _rounded(number: float) -> str:
+    """Three digits of a small number, all before the point of a large one; never an exponent."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _steps(facts: _Facts, epochs: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -13,6 +13,9 @@ PACKAGED = "demo:"
 
 DATASET = "hf:"
 """What begins the name of a data set, see `distill.data.hf.reference`."""
+
+LINKED = "get its content, as with `git annex get`, `dvc pull` or `hf download`, or link it anew"
+"""What to do about a link that leads nowhere."""
 
 
 def packaged(path: str) -> Path:
@@ -36,6 +39,13 @@ def located(location: str | Path) -> str:
     return str(path)
 
 
+def dangling(path: Path) -> str:
+    """What to say of a link that leads nowhere, to be read behind its name; empty for anything else."""
+    if path.exists() or not path.is_symlink():
+        return ""
+    return f"is a link to {path.readlink()}, where nothing is"
+
+
 def require_places(*, manifests: Mapping[str, str], models: Mapping[str, str | None]) -> None:
     """Refuse manifests and model folders that are not there, all at once; nothing is read or asked of the Hub.
 
@@ -54,19 +64,48 @@ def require_places(*, manifests: Mapping[str, str], models: Mapping[str, str | N
         raise FileNotFoundError("\n  ".join(problems))
 
 
-def require_writable(output: str | Path, key: str, *, makes_folders: bool = False) -> None:
+def require_runs(runs: Iterable[Path]) -> None:
+    """Refuse run directories that hold no run, all at once; nothing is read.
+
+    Args:
+        runs: Directories, or files that `distill probe --output` wrote.
+
+    Raises:
+        FileNotFoundError: Names each, and the remedy.
+    """
+    missing = [run for run in runs if not run.is_file() and not (run / "resolved.json").is_file()]
+    if missing:
+        remedy = "Give the --output of `distill train`, or the file that `distill probe --output` wrote."
+        said = [
+            f"{run} holds no run: resolved.json is missing" if run.is_dir() else f"{run} does not exist{_meant(run)}"
+            for run in missing
+        ]
+        raise FileNotFoundError("\n  ".join(said) + f". {remedy}")
+
+
+def _meant(path: Path) -> str:
+    near = _beside(path)
+    return f" ({near})" if near else ""
+
+
+def require_writable(
+    output: str | Path, key: str, *, makes_folders: bool = False, inputs: Mapping[str, str | None] | None = None
+) -> None:
     """Refuse a file that could not be written, before the work whose result it is to hold.
 
     Args:
         output: The file; one that is there will be replaced.
         key: The key or flag that names it.
         makes_folders: Whether missing folders on the way will be made.
+        inputs: Locations that the work reads, by the key or flag that names them; None is passed over.
 
     Raises:
         FileNotFoundError: Its folder is not there.
+        ValueError: It is an input, or lies in one.
         OSError: It is a folder, or nothing can be written beside it; names the key and the remedy.
     """
     path = Path(output).absolute()
+    spare(path, key, (inputs or {}).items())
     if path.is_dir():
         raise IsADirectoryError(f"{key}: {output} is a folder; give a file in it")
     folder = path.parent
@@ -83,6 +122,31 @@ def require_writable(output: str | Path, key: str, *, makes_folders: bool = Fals
         raise OSError(f"{key}: nothing can be written in {folder} ({error.strerror}); give another place") from error
 
 
+def spare(output: Path, key: str, inputs: Iterable[tuple[str, str | Path | None]]) -> None:
+    """Refuse to replace what the work reads.
+
+    Args:
+        output: A file; one that is not there yet replaces nothing.
+        key: The key or flag that names it.
+        inputs: What names each input, and its location; None is passed over, and so is what is no file or folder here.
+
+    Raises:
+        ValueError: It is an input, by whatever path, or lies in the folder of one.
+    """
+    if not output.exists():
+        return
+    there = output.resolve()
+    for name, location in inputs:
+        place = None if location is None else _path(str(location))
+        if place is None or not place.exists():
+            continue
+        if place.samefile(there):
+            raise ValueError(f"{key}: {output} is what {name} names, and would be replaced; give another name")
+        # A table of an earlier call may be replaced; models hold none.
+        if there.is_file() and there.suffix != ".parquet" and there.is_relative_to(place.resolve()):
+            raise ValueError(f"{key}: {output} lies in what {name} names, and would be replaced; give another name")
+
+
 def _no_manifest(location: str) -> str:
     if location.startswith(DATASET):
         return ""
@@ -90,6 +154,8 @@ def _no_manifest(location: str) -> str:
     remedy = "give the path of a JSON Lines file, one utterance a line"
     if path.is_dir():
         return f"the manifest {location} is a folder; {remedy}"
+    if broken := dangling(path):
+        return f"the manifest {location} {broken}; {LINKED}"
     return "" if path.exists() else f"the manifest {location} does not exist; {_beside(path) or remedy}"
 
 
@@ -98,6 +164,8 @@ def _no_model(location: str) -> str:
     remedy = "give a folder that holds a config.json, or a Hub name"
     if path.is_file():
         return f"the model {location} is a file; {remedy}"
+    if broken := dangling(path):
+        return f"the model {location} {broken}; {LINKED}"
     of_the_hub = location.count("/") <= 1 and not location.startswith((PACKAGED, ".", "~")) and not path.is_absolute()
     return "" if path.exists() or of_the_hub else f"the model {location} does not exist; {_beside(path) or remedy}"
 
@@ -112,5 +180,9 @@ def _beside(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f"there is no folder {folder}"
-    near = difflib.get_close_matches(path.name, [other.name for other in folder.iterdir()], n=1)
+    # By the names before the endings: what two manifests have in common is ".jsonl".
+    others = sorted(folder.iterdir())
+    alike = difflib.get_close_matches(path.stem, {other.stem for other in others}, n=1)
+    names = [other.name for other in others if [other.stem] == alike]
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.0)
     return f"did you mean {near[0]}?" if near else ""

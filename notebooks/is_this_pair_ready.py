@@ -93,9 +93,9 @@ state = "nothing to repair" if share > 0.95 else "repair this first and believe 
 print(f"{share:.1%} of {funnel.total:,} positions used (rule of thumb: above 95 %): {state}.")
 
 # %% [markdown]
-# *Read:* `misaligned` means tokenizers or prompts that do not fit, `blocked` control tokens inside transcripts,
-# `truncated` rollouts that ran into the length limit. *Do not conclude* anything from statistics over the rest if the
-# rest is a minority: it is not a random sample of positions.
+# *Read:* `misaligned` means tokenizers or prompts that do not fit, `blocked` control tokens inside transcripts;
+# `unfinished` are used positions of rollouts that ran into the length limit. *Do not conclude* anything from statistics
+# over the used if they are a minority: they are not a random sample of positions.
 #
 # ## 2. Every statistic
 
@@ -277,9 +277,9 @@ else:
 
 # %% [markdown]
 # *Read:* the first number that missed, from the top. *Do not conclude* that a pair below a threshold must fail, or that
-# one above must gain: nothing was run between agreements of 0.20 and 0.49, and one of the two studies is synthetic. A
-# run's own gates may ask for more (`STATISTICS.md` has 0.85 as a rule of thumb, the demo's level). Thresholds are
-# arguments: `Thresholds(top1_agreement=0.6)`.
+# one above must gain: between the levels that *why there* names nothing was run, and one of the two studies is
+# synthetic. A run's own gates may ask for more (`STATISTICS.md` has 0.85 as a rule of thumb, the demo's level).
+# Thresholds are arguments: `Thresholds(top1_agreement=0.6)`.
 #
 # **Next.** `how_staging_shifts_overlap` follows this pair from here through teacher data to on-policy training,
 # `where_the_teacher_disagrees` looks at single tokens, `gates_in_your_trainer` puts gates into your own loop.

@@ -221,17 +221,19 @@ systems |= {
     )
     for s in STAGES
 }
+speakers = {name: rows.groupby("speaker").sum(numeric_only=True) for name, rows in systems.items()}
 rates = {
     name: {
         kind: contrast(
-            rows[[f"words.{kind}"]].to_numpy(float), rows[["words.total"]].to_numpy(float), limits=(0, np.inf)
+            spoken[[f"words.{kind}"]].to_numpy(float), spoken[["words.total"]].to_numpy(float), limits=(0, np.inf)
         ).shown(1, 100)
         for kind in KINDS
     }
     | {"n words / utterances": f"{int(rows['words.total'].sum()):,} / {len(rows)}"}
-    for name, rows in systems.items()
+    for (name, rows), spoken in zip(systems.items(), speakers.values(), strict=True)
 }
-print("Errors in % of the reference's words, with 95 % intervals over utterances.")
+n = len(speakers["teacher"])
+print(f"Errors in % of the reference's words, with 95 % intervals over {n} speakers.")
 pd.DataFrame(rates).T.rename(columns={"errors": "all (WER)"})
 
 # %%

@@ -14,6 +14,8 @@ BINS = ("empty_rollout", "blocked", "misaligned", "truncated", "thin_support", "
 
 `empty_rollout` and `truncated` are for training that leaves such rollouts out. A probe uses their positions: they are
 states that the student visits, and `Funnel.used_unfinished` counts those of rollouts that did not end."""
+OF_TRAINING = ("empty_rollout", "truncated")
+"""The bins that a probe never fills; they are printed where they hold positions."""
 NO_POSITION = -1
 """Stands for an element that is no position at all (padding)."""
 
@@ -86,7 +88,8 @@ class Funnel:
         return cls(counts, unfinished)
 
     def _rows(self) -> tuple[list[str], list[list[str]]]:
-        rows = [[name, f"{n:,}", _percent(self.share(name))] for name, n in self.counts.items()]
+        printed = {name: n for name, n in self.counts.items() if n or name not in OF_TRAINING}
+        rows = [[name, f"{n:,}", _percent(self.share(name))] for name, n in printed.items()]
         rows.append(["  unfinished", f"{self.used_unfinished:,}", _percent(self.unfinished_share) + " of used"])
         rows.append(["total", f"{self.total:,}", _percent(1.0 if self.total else math.nan)])
         return ["bin", "positions", "share"], rows

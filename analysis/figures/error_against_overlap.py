@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -32,6 +33,7 @@ from .panels import (
     text_width,
     tidy,
 )
+from .several_runs import check_like, draw_several_against, shared_rate
 from .style import INK, STATES, axis_label
 
 PLACES = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
@@ -40,7 +42,7 @@ PLACES = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 @legible
 def wer_against_overlap(
-    run: Run,
+    run: Run | Mapping[str, Run],
     statistic: str = "top1_agreement",
     states: str = "student",
     ax: Axes | None = None,
@@ -52,32 +54,42 @@ def wer_against_overlap(
     Bars are 95 % bootstrap intervals both ways, of overlap over utterances and of the error rate as
     `inference.evaluated` has them, over speakers where ten or more are known; numbers beside points are training
     steps. The dotted line is the teacher's error rate, its shade the interval. The line is broken where a gate fell
-    back.
+    back. Of several runs each has a color, and its last checkpoint a larger point; there are no numbers of steps.
 
     Args:
-        run: A run, finished or not. Evaluations at steps without a probe are left out and counted.
+        run: A run, finished or not; or several by name, from `load_many`. Evaluations at steps without a probe are left
+            out, and of one run counted.
         statistic: As in `probes.parquet`.
         states: On whose transcripts.
         ax: Where to draw. Without it a figure is made.
         width: Of the figure that is made, in inches.
 
     Raises:
-        ValueError: An unknown statistic or kind of states.
+        ValueError: An unknown statistic or kind of states, or several runs of which one has another error rate,
+            normalizer or evaluation set.
     """
     statistic = canonical(statistic)
     label = axis_label(statistic)
     check_states([states])
+    several = isinstance(run, Mapping)
+    rate = shared_rate(run, [states]).lower() if several else run.error_rate
     panel = one_panel(ax, width, 3.6 if width > 5 else 3.7)
-    rate = run.error_rate
     name_x(panel, label.replace("\n", " "), f"on {STATES[states].label}")
     panel.set_ylabel(f"{rate.upper()} (%)")
-    points = checkpoints(run, statistic, states)
+    if several:
+        check_like(run)
+        every = {name: _with_parts(one, checkpoints(one, statistic, states)) for name, one in run.items()}
+        if all(part.empty for part in every.values()):
+            say(panel, "no checkpoint was both probed and evaluated in these runs")
+        else:
+            draw_several_against(panel, run, every)
+        return panel
+    points = _with_parts(run, checkpoints(run, statistic, states))
     if points.empty:
         say(panel, "no checkpoint was both probed and evaluated in this run")
         return panel
     stays = visits(run)
-    falls = np.cumsum([0, *(stay.decision == "fall_back" for stay in stays)])
-    for _, part in points.groupby(points["visit"].map(lambda visit: falls[min(visit, len(falls) - 1)])):
+    for _, part in points.groupby("part"):
         panel.plot(part["value"], part["rate"], color=INK, linewidth=0.8, zorder=2, gid="path")
     entries: list[tuple[Artist, str]] = []
     kinds = {stage["name"]: stage["type"] for stage in run.stages}
@@ -112,6 +124,12 @@ def wer_against_overlap(
     omitted = f"; {count(left_out)} {plural('evaluation', left_out)} without a probe left out" if left_out else ""
     key_below(panel, entries, f"{title}; overlap: n positions / n utterances{omitted}")
     return panel
+
+
+def _with_parts(run: Run, points: pd.DataFrame) -> pd.DataFrame:
+    """The points with how many fall backs came before each, as `part`: the weights go on only within one."""
+    falls = np.cumsum([0, *(stay.decision == "fall_back" for stay in visits(run))])
+    return points.assign(part=points["visit"].map(lambda visit: falls[min(visit, len(falls) - 1)]))
 
 
 def _label_steps(panel: Axes, points: pd.DataFrame) -> None:

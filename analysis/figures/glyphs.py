@@ -1,4 +1,7 @@
-"""Text in scripts that the default font does not have: names and transcripts in Chinese, Japanese, Korean, Arabic …"""
+"""Text in scripts that the default font does not have: names and transcripts in Chinese, Japanese, Korean, Arabic …
+
+Letters that join, and text from right to left, are matplotlib's own business from 3.11 on; here are the fonts.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import inspect
 import logging
 import unicodedata
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
@@ -18,7 +21,7 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator
 
-from ..run.wanted import want_run
+from ..run.wanted import want_run, want_run_or_several
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,7 +34,7 @@ PREFERRED = (
 WIDE, OTHERS = "fonts-noto-cjk", "fonts-noto-core"
 """Packages of Debian and Ubuntu: of Chinese, Japanese and Korean signs, which are wide, and of other scripts."""
 
-OF_SEVERAL = ("overlap_over_training",)
+OF_SEVERAL = ("overlap_over_training", "wer_against_overlap")
 """Figures that take several runs by name as well."""
 
 _log = logging.getLogger(__name__)
@@ -70,13 +73,18 @@ def legible(draw: Callable[P, R]) -> Callable[P, R]:
 
     Where it draws one run, anything else is refused in words.
     """
-    of_run = next(iter(inspect.signature(draw).parameters)) == "run"
+    parameters = inspect.signature(draw).parameters
+    of_run = next(iter(parameters)) == "run"
+    place = next((f", each with its own {name}=…" for name in ("ax", "axes") if name in parameters), "")
+    each = f"; {draw.__name__} draws one run: call it once a run{place}"
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
         run = args[0] if args else kwargs.get("run")
-        if of_run and not (isinstance(run, Mapping) and draw.__name__ in OF_SEVERAL):
-            want_run(run)
+        if of_run and draw.__name__ in OF_SEVERAL:
+            want_run_or_several(run, draw.__name__)
+        elif of_run:
+            want_run(run, remedy=each)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing")  # until the fonts are chosen, below
             made = draw(*args, **kwargs)

@@ -17,6 +17,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from ..run.load import Run
 from ..run.shown import shown_token
+from ..run.wanted import want_run
 from .glyphs import drawable, families, legible
 from .panels import check_states, inches, key_below, one_panel, say, small
 from .style import BOTH, INK, STATES, STUDENT_ONLY, TEACHER_ONLY
@@ -48,8 +49,9 @@ def choose_trace(
         stage: Stage; without it the last at that step.
 
     Raises:
-        ValueError: Nothing like it was traced; says what was.
+        ValueError: Several runs, or nothing like it was traced; says what was.
     """
+    want_run(run, remedy="; a trace is of one run")
     check_states([states])
     rows = run.traces
     wanted: dict[str, Any] = {"states": states, "step": step, "stage": stage, "id": utterance}
@@ -88,8 +90,11 @@ def support_membership(
         width: Of the figure that is made, in inches.
 
     Raises:
-        ValueError: Nothing lies at `first`, or rows or columns are not at least 1.
+        ValueError: Something that is no trace, nothing at `first`, or rows or columns are not at least 1.
     """
+    if not isinstance(trace, pd.Series | Mapping) or "token_ids" not in trace:
+        what = f"received a {type(trace).__name__}"
+        raise ValueError(f"trace: expected one row of run.traces, such as choose_trace(run), {what}")
     length = len(trace["token_ids"])
     if rows < 1 or (columns is not None and columns < 1):
         raise ValueError(f"rows, columns: expected at least 1 of each, received {rows} and {columns}")

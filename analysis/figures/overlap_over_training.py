@@ -35,7 +35,7 @@ from .panels import (
     span,
     text_width,
 )
-from .several_runs import NICE, draw_several
+from .several_runs import NICE, draw_several, shared_rate
 from .style import ALARM, INK, STAGE_TINTS, STATES, axis_label
 
 SWITCH: dict[str, Any] = {"color": INK, "linestyle": "-", "linewidth": 0.8}
@@ -61,7 +61,8 @@ def overlap_over_training(
     red line is a limit beyond which the gate falls back or aborts.
 
     Of several runs each has a color, on one kind of states; ticks of that color on the axis are its switches. Their
-    stages and gates differ, so there is no background and no level.
+    stages and gates differ, so there is no background and no level. Error rates under several normalizers or on several
+    evaluation sets are not drawn: the panel says why.
 
     Args:
         run: A run, finished or not; or several by name, from `load_many`.
@@ -94,7 +95,7 @@ def overlap_over_training(
                 'one figure give them together: overlap_over_training(load_many(["runs/0", "runs/1"]))'
             )
     if isinstance(run, Mapping):
-        rates = _together(run, states)
+        rates = shared_rate(run, states)
         for panel, label in zip(panels, [*labels, f"{rates}\n(%)"], strict=True):
             panel.set_ylabel(label)
         draw_several(panels, run, statistics, states[0])
@@ -118,18 +119,6 @@ def overlap_over_training(
     panels[-1].set_xlabel("Training step")
     _draw_legend(panels, run, stays, statistics, shown)
     return panels
-
-
-def _together(runs: Mapping[str, Run], states: Sequence[str]) -> str:
-    """The name of the error rate that all runs have."""
-    if not runs:
-        raise ValueError("runs: expected at least one, such as load_many(['runs/0', 'runs/1'])")
-    if len(states) > 1:
-        raise ValueError(f"states: several runs take one kind of states, received {', '.join(states)}")
-    rates = {run.error_rate.upper() for run in runs.values() if len(run.evaluations)}
-    if len(rates) > 1:
-        raise ValueError(f"runs: some have {' and others '.join(sorted(rates))}, which share no axis; draw them apart")
-    return next(iter(rates), "WER")
 
 
 def _draw_statistic(panel: Axes, run: Run, stays: Sequence[Visit], statistic: str, states: Sequence[str]) -> None:

@@ -75,6 +75,9 @@ def temperature_sweep(
 def sweep_frame(swept: Swept, statistic: str, groups: Groups | None = None) -> pd.DataFrame:
     """The numbers behind the curves: `k`, `temperature`, `value`, `low`, `high` and counts, a row a setting."""
     axis_label(statistic)
+    if not isinstance(swept, Mapping) or not all(isinstance(key, tuple) and len(key) == 2 for key in swept):
+        what = f"received a {type(swept).__name__}"
+        raise ValueError(f"swept: expected the result of one overlap.sweep, by (k, temperature), {what}")
     if not swept:
         raise ValueError("swept: expected the result of overlap.sweep, received nothing")
     rows = []

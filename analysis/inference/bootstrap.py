@@ -11,6 +11,7 @@ import numpy as np
 from overlap.bootstrap import DRAWS, studentised
 
 from ..formatting import count, decimals, interval, number, plural
+from ..run.wanted import numbers
 
 HOW = "studentised bootstrap"
 """The kind of these intervals, as tables name it."""
@@ -71,9 +72,10 @@ def contrast(
         seed: Of the resampling; the same seed and number of clusters draw the same resamples.
 
     Raises:
-        ValueError: Shapes differ, or level or draws is out of range.
+        ValueError: No numbers, shapes differ, or level or draws is out of range.
     """
-    x, n = np.asarray(sums, dtype=np.float64), np.asarray(counts, dtype=np.float64)
+    x = numbers(sums, "sums", "transcripts[['words.errors']]")
+    n = numbers(counts, "counts", "transcripts[['words.total']]")
     if x.ndim != 2 or x.shape != n.shape or len(weights) != x.shape[1]:
         raise ValueError(
             f"expected sums and counts [clusters, ratios] and a weight a ratio, received {list(x.shape)}, "

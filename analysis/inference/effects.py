@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from ..run.wanted import numbers
+
 
 @dataclass(frozen=True)
 class PairedEffect:
@@ -36,8 +38,11 @@ def paired_effect(differences: np.ndarray, *, level: float = 0.95) -> PairedEffe
     Args:
         differences: `[n]` second − first; NaN where undefined, which is left out.
         level: Coverage of the interval.
+
+    Raises:
+        ValueError: No numbers.
     """
-    d = np.asarray(differences, dtype=np.float64)
+    d = numbers(differences, "differences", "after['words.errors'] - before['words.errors']")
     d = d[~np.isnan(d)]
     g = low = high = math.nan
     if len(d) >= 2 and (spread := d.std(ddof=1)) > 0:

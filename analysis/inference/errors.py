@@ -125,7 +125,8 @@ def error_rate_difference(
         seed: Of the resampling.
 
     Raises:
-        ValueError: The utterances differ, or an utterance's reference has another number of words; names one.
+        ValueError: The utterances, a reference or the normalizer differ, or an utterance's reference has another number
+            of words; names one.
     """
     one, two = paired(first, second, by)
     e1, e2, n = columns_of(one, two, unit)
@@ -202,7 +203,8 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, by: str | None = None) -> 
     """The rows of two sets of transcripts in the order of their ids, checked to be of the same utterances.
 
     Raises:
-        ValueError: They are not; says which utterances are missing on which side.
+        ValueError: They are not, and says which utterances are missing on which side; or a reference or, where the
+            transcripts say it, the normalizer is another.
     """
     one, two = _checked(first, "first", by), _checked(second, "second", None)
     if not one.index.equals(two.index):
@@ -213,11 +215,26 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, by: str | None = None) -> 
             if len(ids)
         ]
         raise ValueError(f"utterances differ: {' and '.join(said)}; compare evaluations of the same set")
+    rules = [sorted(set(side["normaliser"].dropna())) if "normaliser" in side else [] for side in (one, two)]
+    if all(rules) and rules[0] != rules[1]:
+        raise ValueError(
+            f"normalizers differ: {', '.join(rules[0])} in the first and {', '.join(rules[1])} in the second, so "
+            "errors are not counted alike; evaluate both under one, such as `distill evaluate --normaliser basic`"
+        )
+    if "reference" in one and "reference" in two:
+        texts = [side["reference"].astype(str) for side in (one, two)]
+        changed = one.index[(texts[0] != texts[1]).to_numpy()]
+        if len(changed):
+            first, second = (side[changed[0]] for side in texts)
+            raise ValueError(
+                f"utterance {changed[0]!r}: its reference is {first!r} in the first and {second!r} in the second; "
+                "compare evaluations of one manifest"
+            )
     return one, two
 
 
 def _checked(transcripts: pd.DataFrame, name: str, by: str | None) -> pd.DataFrame:
-    want_frame(transcripts, name, "transcripts with a row an utterance", "transcripts")
+    want_frame(transcripts, name, "transcripts with a row an utterance", "run.transcripts")
     missing = [column for column in ("id", by or "id") if column not in transcripts]
     if missing:
         raise ValueError(f"{name}: there is no column {missing[0]!r}; expected transcripts with a row an utterance")

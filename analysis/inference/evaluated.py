@@ -13,6 +13,7 @@ from overlap.clusters import resampled
 from ..formatting import counts, plural
 from ..run.load import EVALUATED, Run
 from ..run.visits import visit_numbers
+from ..run.wanted import want_run
 from .errors import Unit, error_rate
 
 UNITS: dict[str, Unit] = {"wer": "words", "mer": "tokens", "cer": "characters"}
@@ -55,8 +56,9 @@ def evaluated(run: Run, *, all_sets: bool = False) -> pd.DataFrame:
         `over` (`speakers` or `utterances`), `n_over` (how many) and `stored` (whether transcripts are missing).
 
     Raises:
-        ValueError: A file of transcripts is damaged, or holds an utterance twice.
+        ValueError: No run, or a file of transcripts is damaged, or holds an utterance twice.
     """
+    want_run(run)
     if run not in _found:
         _found[run] = with_intervals(run, run.evaluations)
     rows = _found[run]
@@ -68,15 +70,6 @@ def student_evaluations(run: Run) -> pd.DataFrame:
     rows = evaluated(run)
     rows = rows.loc[rows["model"] == "student"]
     return rows.assign(visit=visit_numbers(rows))
-
-
-def comparable(one: pd.DataFrame, two: pd.DataFrame, unit: str) -> bool:
-    """Whether two evaluations are of the same utterances with references of the same length, so that they pair up."""
-    columns = ["id", f"{unit}.total"]
-    if one.empty or two.empty or not all(name in frame for frame in (one, two) for name in columns):
-        return False
-    first, second = (frame.sort_values("id")[columns].to_numpy(dtype=str) for frame in (one, two))
-    return first.shape == second.shape and bool((first == second).all())
 
 
 def with_intervals(run: Run, rows: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from ..formatting import count, number, p_text
+from ..run.wanted import numbers
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ def mapsswe(first: np.ndarray, second: np.ndarray) -> Mapsswe:
         second: `[n]` of the second.
 
     Raises:
-        ValueError: The two have not the same number of segments.
+        ValueError: No numbers, or the two have not the same number of segments.
     """
-    a, b = (np.asarray(errors, dtype=np.float64) for errors in (first, second))
+    a, b = (numbers(e, name, "transcripts['words.errors']") for e, name in ((first, "first"), (second, "second")))
     if a.ndim != 1 or a.shape != b.shape:
         raise ValueError(
             f"expected the errors of both systems in the same segments, received {list(a.shape)} and {list(b.shape)}"

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.stats import false_discovery_control
 
 from ..formatting import plural
+from ..run.wanted import numbers
 
 Correction = Literal["holm", "bh"]
 CORRECTIONS = {"holm": "Holm", "bh": "BH"}
@@ -31,11 +32,11 @@ def corrected(p_values: Sequence[float] | np.ndarray, method: Correction = "holm
         `[m]`, NaN where there is no test.
 
     Raises:
-        ValueError: An unknown method, or a p-value outside 0 … 1.
+        ValueError: An unknown method, no numbers, or a p-value outside 0 … 1.
     """
     if method not in CORRECTIONS:
         raise ValueError(f"method: expected one of {', '.join(CORRECTIONS)}, received {method!r}")
-    p = np.asarray(p_values, dtype=np.float64)
+    p = numbers(p_values, "p_values", "table.frame['p']")
     tested = ~np.isnan(p)
     if ((p[tested] < 0) | (p[tested] > 1)).any():
         raise ValueError("p_values: expected numbers from 0 to 1, or NaN where there is no test")

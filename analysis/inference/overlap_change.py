@@ -68,7 +68,7 @@ def overlap_change(
         ValueError: The utterances or their tokens differ, a name is unknown, or no position is there.
     """
     for name, frame in (("before", before), ("after", after)):
-        want_frame(frame, name, "positions of one checkpoint", "positions")
+        want_frame(frame, name, "positions of one checkpoint", "run.positions", ("id", "position"))
     statistics = [canonical(name) for name in statistics]
     known = [name for name in TOKEN_STATISTICS if name in before and name in after]
     unknown = [name for name in statistics if name not in known]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..run.wanted import numbers
+
 DRAWS = 10_000
 _AT_ONCE = 2**21
 
@@ -24,8 +26,13 @@ def swap_test(sums: np.ndarray, counts: np.ndarray, *, draws: int = DRAWS, seed:
 
     Returns:
         p; NaN where either ratio is undefined.
+
+    Raises:
+        ValueError: No numbers, or shapes differ.
     """
-    x, n = np.asarray(sums, dtype=np.float64), np.asarray(counts, dtype=np.float64)
+    x, n = numbers(sums, "sums", "[[2, 1], [0, 3]]"), numbers(counts, "counts", "[[9, 9], [7, 7]]")
+    if x.ndim != 2 or x.shape[1:] != (2,) or x.shape != n.shape:
+        raise ValueError(f"expected sums and counts [clusters, 2], received {list(x.shape)} and {list(n.shape)}")
     if not (n.sum(0) > 0).all() or not np.isfinite(x).all():
         return float("nan")
     generator, groups = np.random.default_rng(seed), len(x)

@@ -13,9 +13,10 @@ from overlap.definitions import TOKEN_STATISTICS, canonical
 
 from ..formatting import count, interval, p_text, plural, signed
 from ..printed import PrintedTable
+from ..run.load import normaliser_of
 from ..run.runs import Runs
 from ..run.visits import visit_numbers
-from ..run.wanted import want_runs
+from ..run.wanted import want_frame, want_runs
 from ..tables.stages import stage_table
 from .multiple import CORRECTIONS, Correction, correction_note, strongest_first, with_corrected
 
@@ -26,7 +27,7 @@ OUTCOMES = {
     "wer.after": "WER where the stage ends",
 }
 PLACE = ("run", "recipe", "seed", "visit", "stage", "kind", "first_step", "last_step")
-MEASURED = ("wer.before", "wer.after", "wer.teacher", "gain", "recovery")
+MEASURED = ("normaliser", "wer.before", "wer.after", "wer.teacher", "gain", "recovery")
 
 
 def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
@@ -38,10 +39,10 @@ def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
 
     Returns:
         A row a stay: `run`, `recipe`, `seed`, `visit`, `stage`, `kind` (`sft`, `td`, `opd`), `first_step`, `last_step`;
-        `wer.before`, `wer.after` and `wer.teacher` as shares (of the mixed error rate where that is a run's), `gain` =
-        before − after, `recovery` = gain / (before − teacher's), NaN where the student was no worse than the teacher;
-        then every statistic that was probed at the first step. A stay after a fall back began with weights that were
-        not evaluated there: its gain is NaN.
+        `normaliser` of the run's evaluations, `wer.before`, `wer.after` and `wer.teacher` as shares (of the mixed error
+        rate where that is a run's), `gain` = before − after, `recovery` = gain / (before − teacher's), NaN where the
+        student was no worse than the teacher; then every statistic that was probed at the first step. A stay after a
+        fall back began with weights that were not evaluated there: its gain is NaN.
 
     Raises:
         ValueError: No run was probed on these states, though on others.
@@ -58,6 +59,7 @@ def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
         teacher = float(teachers.iloc[0]) if len(teachers) else np.nan
         kinds = {stage["name"]: stage["type"] for stage in run.stages}
         tested = run.main_evaluations
+        rules = sorted({str(normaliser_of(row)) for row in tested.to_dict("records")})
         students = tested.loc[(tested["model"] == "student") & (tested["step"] == 0)]
         before = float(students[f"{rate}.value"].iloc[0]) if len(students) else np.nan
         probes = run.probes.assign(visit=visit_numbers(run.probes)).loc[run.probes["states"] == states]
@@ -68,6 +70,7 @@ def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
             rows.append(
                 {"run": name, "recipe": runs.recipes[name], "seed": run.seed, "kind": kinds[stay["stage"]]}
                 | {key: stay[key] for key in ("visit", "stage", "first_step", "last_step")}
+                | {"normaliser": ", ".join(rules) or None}
                 | {"wer.before": before, "wer.after": stay[rate], "wer.teacher": teacher, "gain": gain}
                 | {"recovery": gain / gap if gap > 0 else np.nan}
                 | {str(statistic): value for statistic, value in measured.items()}
@@ -113,11 +116,13 @@ def gain_correlations(
         `n_recipes`, `n_undefined`. NaN where a statistic is the same everywhere.
 
     Raises:
-        ValueError: Unknown names, or fewer than four stays.
+        ValueError: Unknown names, error rates under several normalizers, or fewer than four stays.
     """
-    statistics = None if statistics is None else [canonical(name) for name in statistics]
+    example = "stage_gains(load_many(['runs/0', 'runs/1']))"
     if outcome not in OUTCOMES:
         raise ValueError(f"outcome: expected one of {', '.join(OUTCOMES)}, received {outcome!r}")
+    want_frame(gains, "gains", "gains of stages", example, ("recipe", "kind", outcome))
+    statistics = None if statistics is None else [canonical(name) for name in statistics]
     rows = gains if kind is None else gains.loc[gains["kind"] == kind]
     there = [name for name in TOKEN_STATISTICS if name in gains]
     names = there if statistics is None else list(statistics)
@@ -127,6 +132,12 @@ def gain_correlations(
     kinds = list(dict.fromkeys(gains["kind"]))
     if kind is not None and kind not in kinds:
         raise ValueError(f"kind: no stay is in a stage of kind {kind!r}; there are {', '.join(kinds)}")
+    rules = sorted(set(rows["normaliser"].dropna())) if "normaliser" in rows else []
+    if len(rules) > 1:
+        raise ValueError(
+            f"gains: error rates were counted under {' and under '.join(rules)}, which do not rank together; take the "
+            f'rows of one, such as gains.query("normaliser == {rules[0]!r}")'
+        )
     if per == "recipe":
         rows = pd.DataFrame(rows.groupby(["recipe", "stage"], as_index=False, sort=False)[[outcome, *names]].mean())
     if len(rows) < 4:

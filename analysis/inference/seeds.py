@@ -12,6 +12,8 @@ from scipy import stats
 
 from overlap.bootstrap import DRAWS, check
 
+from ..run.wanted import numbers
+
 SeedMethod = Literal["t", "bootstrap"]
 SEED_METHODS: tuple[SeedMethod, ...] = ("t", "bootstrap")
 
@@ -87,13 +89,15 @@ def over_seeds(
         seed: Of the resampling.
 
     Raises:
-        ValueError: Shapes differ, or a setting is out of range.
+        ValueError: No sides, no numbers, shapes differ, or a setting is out of range.
     """
     check(level, draws)
     if method not in SEED_METHODS:
         raise ValueError(f"method: expected one of {', '.join(SEED_METHODS)}, received {method!r}")
-    w = np.asarray(totals, dtype=np.float64)
-    runs = [np.asarray(side.errors, dtype=np.float64) for side in sides]
+    w = numbers(totals, "totals", "[9, 7]")
+    if not isinstance(sides, list | tuple) or not all(isinstance(side, Side) for side in sides):
+        raise ValueError(f"sides: expected a list of Side, such as [Side([[2, 1], [0, 3]])], received {_name(sides)}")
+    runs = [numbers(side.errors, "sides", "[Side([[2, 1], [0, 3]])]") for side in sides]
     for errors in runs:
         if errors.ndim != 2 or errors.shape[1:] != w.shape:
             raise ValueError(f"expected errors [seeds, {len(w)} clusters], received {list(errors.shape)}")
@@ -116,6 +120,11 @@ def over_seeds(
     error = math.sqrt(variance)
     reach, p = float(stats.t.ppf((1 + level) / 2, df)) * error, float(2 * stats.t.sf(abs(value) / error, df))
     return SeedInterval(value, error, value - reach, value + reach, p, df, n_seeds, groups, method, level)
+
+
+def _name(value: object) -> str:
+    kinds = {type(one).__name__ for one in value} if isinstance(value, list | tuple) else set()
+    return f"a {type(value).__name__}{' of ' if kinds else ''}{' and '.join(sorted(kinds))}"
 
 
 def _components(runs: Sequence[np.ndarray], signs: Sequence[float], w: np.ndarray) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import pandas as pd
 from ..run.load import Run
 from ..run.runs import Runs
 from ..run.visits import Visit, visits
-from ..run.wanted import want_runs
+from ..run.wanted import want_frame, want_runs
 
 SAME_ROLLOUTS = ("fixed", "teacher", "reference")
 """States whose transcripts do not change while the student trains."""
@@ -70,6 +70,8 @@ def check_paired(before: pd.DataFrame, after: pd.DataFrame, same_rollouts: bool)
     Raises:
         ValueError: Says which utterance, and what to choose.
     """
+    for name, frame in (("before", before), ("after", after)):
+        want_frame(frame, name, "positions of one checkpoint", "run.positions", ("id", "position"))
     keys = rollout_keys(before)
     for name, frame in (("before", before), ("after", after)):
         if frame.empty:

@@ -17,7 +17,7 @@ from ..formatting import count, decimals, interval, number, signed
 from ..printed import PrintedTable
 from ..run.load import Run
 from ..run.visits import visit_numbers, visits
-from ..run.wanted import want_run
+from ..run.wanted import numbers, want_run
 
 AUTOCORRELATIONS = np.linspace(0, 0.95, 20)
 """Of the noise of two readings as far apart as neighbours mostly are."""
@@ -77,11 +77,11 @@ def change_at(
         level: Coverage.
 
     Raises:
-        ValueError: Steps and values differ in length, a step is there twice, or the level is out of range.
+        ValueError: No numbers, steps and values differ in length, a step is there twice, or the level is out of range.
     """
     if not 0 < level < 1:
         raise ValueError(f"level: expected a coverage between 0 and 1, such as 0.95, received {level!r}")
-    t, y = np.asarray(steps, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    t, y = numbers(steps, "steps", "rows['step']"), numbers(values, "values", "rows['value']")
     if t.ndim != 1 or t.shape != y.shape:
         raise ValueError(f"expected a value a step, received {list(t.shape)} steps and {list(y.shape)} values")
     t, y = t[~np.isnan(y)] - switch, y[~np.isnan(y)]

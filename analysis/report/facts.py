@@ -13,8 +13,9 @@ from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
 
 from ..formatting import count
 from ..inference.errors import NAMES, error_rate_difference
-from ..inference.evaluated import UNITS, cluster_of, comparable, student_evaluations, transcripts_of
-from ..run.load import ERROR_RATES, Run
+from ..inference.evaluated import UNITS, cluster_of, student_evaluations, transcripts_of
+from ..inference.pairing import Rated, paired_with
+from ..run.load import ERROR_RATES, Run, normaliser_of
 from ..run.readings import gate_readings
 from ..run.visits import ENTRY, EXHAUSTED, RUN, Visit, at_end, visit_numbers, visits
 from .evidence import Control, ErrorChange, Number, StageFacts, Worsened
@@ -55,6 +56,7 @@ def stage_facts(
         if after is not None and visit.decision != "fall_back":
             ends.append((float(after[f"{run.error_rate}.value"]), after, visit.stage))
         own, fixed = (probes.loc[(probes["visit"] == visit.number) & (probes["states"] == s)] for s in STATES)
+        beside = _controls(run, after, controls) if visit.number == last_opd else []
         facts.append(
             StageFacts(
                 *(visit.stage, visit.kind, visit.first_step, visit.last_step, visit.decision, visit.reason),
@@ -65,7 +67,8 @@ def stage_facts(
                 exhausted=visit.exhausted,
                 waiting=_waiting(run, visit),
                 worsened=_worsened(changes, visit),
-                controls=_controls(run, after, controls) if visit.number == last_opd else (),
+                controls=tuple(one for one in beside if not isinstance(one, str)),
+                left_out=tuple(one for one in beside if isinstance(one, str)),
             )
         )
     return facts
@@ -117,21 +120,20 @@ def _waiting(run: Run, visit: Visit) -> str:
     return f"it said stay{times}: {last['reason']}"
 
 
-def _controls(run: Run, after: Evaluation | None, others: Mapping[str, Run]) -> tuple[Control, ...]:
-    """This run's error rate against those of runs without OPD, at the same step where they were evaluated there."""
-    found = []
+def _controls(run: Run, after: Evaluation | None, others: Mapping[str, Run]) -> list[Control | str]:
+    """This run's error rate against those of runs without OPD, or why it cannot be held against one of them."""
+    if after is None:
+        return []
+    own = Rated("this run", run.error_rate, after, transcripts_of(run, after))
+    found: list[Control | str] = []
     for name, other in others.items():
-        tested = student_evaluations(other)
-        if after is None or tested.empty:
-            continue
-        there = tested.loc[tested["step"] == after["step"]]
-        theirs = _last(there if len(there) else tested)
-        assert theirs is not None
-        one, two = transcripts_of(other, theirs), transcripts_of(run, after)
-        if comparable(one, two, UNITS[run.error_rate]):
-            change = _paired(run, one, two, name, "")
-            found.append(Control(name, int(theirs["step"]), int(after["step"]), change))
-    return tuple(found)
+        theirs = paired_with(own, run, name, other, control=True)
+        if isinstance(theirs, str):
+            found.append(f"not compared with {name} ({theirs})")
+        else:
+            change = _paired(run, theirs.transcripts, own.transcripts, name, "")
+            found.append(Control(name, theirs.step, own.step, change))
+    return found
 
 
 def _numbers(probes: pd.DataFrame, step: int) -> dict[str, Number]:
@@ -171,6 +173,8 @@ def _change(
         return None
     rate = run.error_rate
     until = f"at step {count(after['step'])}" if visit.decision == "stay" else ""
+    if normaliser_of(before) != normaliser_of(after):  # the run went on with another version
+        return None
     one, two = (transcripts_of(run, row) for row in (before, after))
     if len(one) and len(two):
         return _paired(run, one, two, since, until)

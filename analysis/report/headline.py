@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 from ..formatting import count
 from .evidence import Recommendation, StageVerdict
-from .verdict import NOT_YET, READY, WORSE_ON_FIXED
+from .verdict import GATE_SHUT, NOT_YET, READY, WORSE_ON_FIXED
 
 SOUNDNESS = re.compile(r"soundness [a-z ]+")
 """What a stage's headline says where it is not known whether the student is sound."""
@@ -21,7 +22,15 @@ def _ready(stage: StageVerdict) -> str:
         return f"the pair {was} ready for OPD {where}{stage.headline.removeprefix(READY).removesuffix(WORSE_ON_FIXED)}"
     known = stage.recommendation is not Recommendation.UNKNOWN
     said = f"the pair {was} not ready" if known else f"it is not known whether the pair {was} ready"
-    return f"{said} for OPD {where}"
+    why = f": {GATE_SHUT.removeprefix('Wait: ')}" if stage.headline.startswith(GATE_SHUT) else ""
+    return f"{said} for OPD {where}{why}"
+
+
+def _ruling(warm: Sequence[StageVerdict]) -> StageVerdict:
+    """The stage that says whether the pair was ready: the last that is judged, or the first since which all were."""
+    judged = [stage for stage in warm if stage.recommendation is not Recommendation.UNKNOWN]
+    ready = list(takewhile(lambda stage: stage.recommendation is Recommendation.GO, reversed(judged)))
+    return (ready or judged[-1:] or warm)[-1]
 
 
 def _during(last: StageVerdict, steps: str) -> list[str]:
@@ -34,6 +43,7 @@ def _during(last: StageVerdict, steps: str) -> list[str]:
         parts += [one.sentence() for one in last.controls]
     elif change.high < 0:
         parts.append("whether it would have under teacher data alone needs a control")
+    parts += last.left_out
     return [*parts, *SOUNDNESS.findall(last.headline)]
 
 
@@ -43,9 +53,8 @@ def headline(verdicts: Sequence[StageVerdict]) -> str:
         return "No stage can be judged: there are no gate readings (decisions.jsonl) yet."
     parts = []
     warm = [v for v in verdicts if v.kind != "opd"]
-    ready = next((v for v in warm if v.recommendation is Recommendation.GO), None)
     if warm:
-        parts.append(_ready(ready or warm[-1]))
+        parts.append(_ready(_ruling(warm)))
     on_policy = [v for v in verdicts if v.kind == "opd"]
     if on_policy:
         last = on_policy[-1]

@@ -15,6 +15,7 @@ from ..run.runs import Runs
 from ..tables.comparison import compare
 from .audio import Audio
 from .evidence import SOURCES, Thresholds
+from .markdown import CODE
 from .payload import Payload
 from .pictures import pictures
 from .section import Section
@@ -28,6 +29,7 @@ def _environment() -> Environment:
         loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     found.filters["together"] = _together
+    found.filters["prose"] = _prose
     return found
 
 
@@ -74,6 +76,12 @@ def _table(table: Any) -> Markup:
 def _together(text: str) -> str:
     """Text in which a line does not end between a number and its unit."""
     return text.replace("[ ]", "[\u00a0]").replace(" %", "\u00a0%")
+
+
+def _prose(text: str) -> Markup:
+    """A sentence, what stands between backticks in it as code."""
+    parts = CODE.split(_together(text))
+    return Markup("").join(Markup("<code>{}</code>").format(one) if i % 2 else one for i, one in enumerate(parts))
 
 
 def _browser(payloads: Mapping[str, Payload], audio: Mapping[str, Audio]) -> list[dict[str, Any]]:

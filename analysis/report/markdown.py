@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from ..formatting import count, markdown
@@ -9,6 +10,9 @@ from ..run.runs import Runs
 from ..tables.comparison import compare
 from .evidence import StageVerdict, Thresholds
 from .section import Section
+
+CODE = re.compile(r"(?<!`)`([^`\s](?:[^`\n]*[^`\s])?)`(?!`)")
+"""What our sentences set apart as code."""
 
 
 def document(runs: Runs, sections: Sequence[Section], thresholds: Thresholds) -> str:
@@ -18,7 +22,7 @@ def document(runs: Runs, sections: Sequence[Section], thresholds: Thresholds) ->
         parts += ["## Comparison", _cells(compare(runs).to_markdown())]
     for one in sections:
         parts += [f"## {escaped(one.name)}", f"**{escaped(one.headline)}** ({escaped(one.state)})"]
-        parts += [f"_{escaped(text)}_" for text in one.missing]
+        parts += [f"_{_prose(text)}_" for text in one.missing]
         for verdict in one.verdicts:
             parts += _verdict(verdict)
         if one.reading is None:
@@ -44,7 +48,7 @@ def _verdict(verdict: StageVerdict) -> list[str]:
     steps = f"steps {count(verdict.first_step)} to {count(verdict.last_step)}"
     so_far = ", so far" if verdict.ongoing else ""
     heading = f"### {escaped(verdict.stage)} ({steps}{so_far}): {escaped(verdict.headline)}"
-    reasons = "\n".join(f"- {escaped(reason)}" for reason in verdict.reasons)
+    reasons = "\n".join(f"- {_prose(reason)}" for reason in verdict.reasons)
     rows = [[row.name, row.states, row.shown, row.counted, row.threshold, row.standing] for row in verdict.evidence]
     evidence = _cells(markdown(["evidence", "states", "value [95 %]", "n", "threshold", ""], rows, left=2))
     moved = [f"Over this stage: {verdict.moved}."] if verdict.moved else []
@@ -52,10 +56,18 @@ def _verdict(verdict: StageVerdict) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown and the HTML in it take as it is."""
-    for character in "\\`*_[]<>|#":
-        text = text.replace(character, f"\\{character}")
-    return " ".join(text.split())
+    """Text, on one line, that Markdown and the HTML in it take as it is."""
+    return _escaped(" ".join(text.split()))
+
+
+def _prose(text: str) -> str:
+    """A sentence, what stands between backticks in it as code."""
+    parts = CODE.split(" ".join(text.split()))
+    return "".join(f"`{part}`" if i % 2 else _escaped(part) for i, part in enumerate(parts))
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)
 
 
 def _cells(table: str) -> str:

@@ -17,7 +17,7 @@ from ..inference.evaluated import evaluated, over_words
 from ..inference.overlap_change import KEY_STATISTICS
 from ..inference.stays import stays
 from ..printed import PrintedTable
-from ..run.load import ERROR_RATES, Run
+from ..run.load import ERROR_RATES, Run, normaliser_of
 from ..run.probed import probe_reading
 from ..tables.stages import StageTable, stage_table
 from .evidence import StageFacts, StageVerdict, Thresholds
@@ -228,6 +228,11 @@ def _missing(run: Run) -> list[str]:
         found.append("No gate has read anything yet.")
     if run.evaluations.empty:
         found.append("No evaluations: give the recipe an [evaluation] with a labelled manifest to see error rates.")
+    elif len(rules := sorted({str(normaliser_of(row)) for row in run.main_evaluations.to_dict("records")})) > 1:
+        found.append(
+            f"Error rates were counted under several normalizers ({', '.join(rules)}): those of one cannot be held "
+            "against those of another; evaluate the checkpoints again with `distill evaluate`."
+        )
     elif run.transcripts.empty:
         found.append(
             "No transcripts of the evaluations were kept: error rates have the intervals stored with them, over "

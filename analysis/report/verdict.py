@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from ..formatting import count, number
 from .evidence import Control, Evidence, Recommendation, StageFacts, StageVerdict, Standing, Thresholds
 from .rows import bar, collapse_signs, context, error_rows, mass_kept, sentence_of
+from .studies import won_back
 
 
 def verdict(facts: StageFacts, thresholds: Thresholds = Thresholds()) -> StageVerdict:  # noqa: B008 (frozen)
@@ -20,7 +21,7 @@ def verdict(facts: StageFacts, thresholds: Thresholds = Thresholds()) -> StageVe
     judged = _payoff(facts, thresholds) if facts.kind == "opd" else _readiness(facts, thresholds)
     question, recommendation, headline, reasons, evidence = judged
     if facts.worsened:
-        headline += WORSE_ON_FIXED
+        headline += WORSE_ON_FIXED if recommendation is Recommendation.GO else WORSE_AS_WELL
         reasons = [*reasons, _worse(facts)]
     return StageVerdict(
         *(facts.stage, facts.kind, facts.first_step, facts.last_step),
@@ -29,6 +30,7 @@ def verdict(facts: StageFacts, thresholds: Thresholds = Thresholds()) -> StageVe
         errors=facts.errors,
         worsened=facts.worsened,
         controls=facts.controls,
+        left_out=facts.left_out,
     )
 
 
@@ -47,7 +49,10 @@ MOVED = {"top1_agreement": ("top-1 agreement", 3), "union_size": ("VUSS", 2)}
 """Overlap whose change over a stage is said, on the student's own transcripts: label and decimals."""
 
 READY = "Go: ready for OPD"
+GATE_SHUT = "Wait: the recipe's gate has not opened"
 WORSE_ON_FIXED = ", but worse on recorded rollouts"
+WORSE_AS_WELL = ", and worse on recorded rollouts"
+"""The same, after bad news."""
 ALONE = (
     "What caused it one run does not show: whether {rate} would have fallen as much under teacher data alone needs a "
     "control, a run that spends these steps without OPD; give both to `distill report`."
@@ -120,7 +125,7 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
     if facts.waiting:
         waits = f"The recipe's gate has not opened: {facts.waiting}. Where it asks for more than this report, it rules."
         met = [sentence_of(row) for row in needed if row.standing is Standing.MET]
-        return asked, Recommendation.WAIT, "Wait: the recipe's gate has not opened", [waits, *reasons, *met], shown
+        return asked, Recommendation.WAIT, GATE_SHUT, [waits, *reasons, *met], shown
     if any(row.bounded for row in undecided):
         return asked, Recommendation.WAIT, "Wait: the interval reaches below the threshold", reasons, shown
     if undecided:
@@ -132,8 +137,8 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
     reasons = [*sounds, *map(sentence_of, needed)] if sound else [*map(sentence_of, needed), *sounds]
     if facts.errors is not None and facts.errors.change.low > 0:
         reasons.append(
-            f"{facts.errors.sentence()}. That alone does not speak against OPD: in this project's synthetic study "
-            "teacher data cost 5 to 16 points, and OPD won them back on each of three seeds."
+            f"{facts.errors.sentence()}. That alone does not speak against OPD: in this project's study of the demo, "
+            f"OPD behind the gate ended {won_back()}, whatever teacher data had cost before."
         )
     return asked, Recommendation.GO, f"{READY}{sound}", reasons, shown
 
@@ -183,6 +188,7 @@ def _payoff(facts: StageFacts, thresholds: Thresholds) -> Judged:
             shown,
         )
     beside = [f"{one.sentence()}." for one in facts.controls] or [ALONE.format(rate=errors.rate)]
+    beside += [f"{one[0].upper()}{one[1:]}." for one in facts.left_out]
     reasons = [*sounds, *said, *beside] if sound else [*said, *beside, *sounds]
     recommendation, against = _against(errors.rate, facts.controls)
     return asked, recommendation, f"{against}{sound}", reasons, shown

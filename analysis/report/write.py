@@ -80,7 +80,7 @@ def write_report(
     """
     output = Path(output)
     _check(output)
-    several = runs if isinstance(runs, Runs) else load_many([runs] if isinstance(runs, str | Path) else list(runs))
+    several = runs if isinstance(runs, Runs) else load_many([runs] if isinstance(runs, str | Path) else runs)
     sections = tuple(section(name, run, thresholds, controls_of(several, name)) for name, run in several.items())
     if output.suffix == ".md":
         return Report(output, _replace(output, document(several, sections, thresholds)), sections, ())

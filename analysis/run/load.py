@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +117,9 @@ class Run:
         """A row an utterance of every evaluation, read when first asked for.
 
         Columns: `step`, `stage`, `set`, `model` of the evaluation; `id`, `reference`, `text`, `seconds`, `language`,
-        `speaker`; `words.errors`, `words.total` and their kinds after normalisation, and likewise `characters`. No rows
-        where the run was made before transcripts were kept.
+        `speaker`; `words.errors`, `words.total` and their kinds after normalisation, and likewise `characters`;
+        `normaliser`, what errors were counted under, with its version. No rows where the run was made before
+        transcripts were kept.
 
         Raises:
             ValueError: A file is damaged; names it and the columns.
@@ -125,17 +128,20 @@ class Run:
         evaluations = self.evaluations.drop_duplicates(list(EVALUATED), keep="last")
         frames = []
         units = {name: ERROR_RATES[error_rate_of(rows)] for name, rows in evaluations.groupby("set")}
-        for step, stage, name, model in evaluations[list(EVALUATED)].itertuples(index=False):
+        for evaluation in evaluations.to_dict("records"):
+            step, stage, name, model = (evaluation[place] for place in EVALUATED)
             columns = (*TRANSCRIPT_COLUMNS, f"{units[name]}.errors", f"{units[name]}.total")
             path = self.path / "transcripts" / f"step-{step:06d}-{stage}-{name}-{model}.parquet"
             if path.exists():
                 frame = read_parquet(path, columns)
                 for place, value in enumerate((step, stage, name, model)):
                     frame.insert(place, EVALUATED[place], value)
+                frame["normaliser"] = normaliser_of(evaluation)
                 frames.append(frame)
         if not frames:
             unit = ERROR_RATES[self.error_rate]
-            return pd.DataFrame(columns=[*EVALUATED, *TRANSCRIPT_COLUMNS, f"{unit}.errors", f"{unit}.total"])
+            counted = (f"{unit}.errors", f"{unit}.total")
+            return pd.DataFrame(columns=[*EVALUATED, *TRANSCRIPT_COLUMNS, *counted, "normaliser"])
         return pd.concat(frames, ignore_index=True)
 
     @cached_property
@@ -162,6 +168,16 @@ def error_rate_of(evaluations: pd.DataFrame) -> str:
     return "mer" if bool(evaluations[mixed].notna().to_numpy().any()) else "wer"
 
 
+def normaliser_of(evaluation: Mapping[Any, Any]) -> str | None:
+    """Name and version of what an evaluation's errors were counted under, such as `basic 1`; None if it does not say.
+
+    Args:
+        evaluation: A row of `Run.evaluations`.
+    """
+    name, version = (evaluation.get(key) for key in ("normaliser", "normaliser_version"))
+    return f"{name} {version}" if isinstance(name, str) else None
+
+
 def load(path: str | Path) -> Run:
     """Read a run directory, finished or not, or the trace of a probe.
 
@@ -170,9 +186,11 @@ def load(path: str | Path) -> Run:
 
     Raises:
         FileNotFoundError: No `resolved.json` there, and no such file.
-        ValueError: A file is damaged; names it, and the line and field where it has them. The last line of a log may be
-            half written: the run is going on.
+        ValueError: No path, or a file is damaged; names it, and the line and field where it has them. The last line of
+            a log may be half written: the run is going on.
     """
+    if not isinstance(path, str | PathLike):
+        raise ValueError(f"path: expected a run directory, such as load('runs/0'), received a {type(path).__name__}")
     path = Path(path)
     if path.is_file():
         return _probed(path)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from .load import Run
 from .visits import visit_numbers
+from .wanted import want_run
 
 COLUMNS = ("visit", "step", "stage", "gate", "statistic", "states", "side", "level", "bound", "meets", "decision")
 _OF_ONE = re.compile(r"(threshold|plateau)\((.+)\)")
@@ -26,7 +27,11 @@ def gate_readings(run: Run) -> pd.DataFrame:
         end of the interval that was compared with `level`, NaN where there was none or, of a plateau, it was not
         written down; `meets` is whether the bound met the threshold or kept within the limit. Gates that count steps
         alone have no rows.
+
+    Raises:
+        ValueError: No run.
     """
+    want_run(run)
     rows = []
     for visit, record in zip(visit_numbers(run.decisions), run.decisions.to_dict("records"), strict=True):
         place = {"visit": visit} | {name: record[name] for name in ("step", "stage", "gate", "decision")}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from glob import glob, has_magic
 from operator import attrgetter
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pandas as pd
 
 from .load import Run, load
 
+EXAMPLE = "load_many(['runs/0', 'runs/1'])"
 PLACES = ("manifest", "model", "background")
 """Fields of a recipe that differ between machines; the hashes of manifests say whether the data do."""
 
@@ -127,8 +129,8 @@ def load_many(paths: str | Path | Sequence[str | Path] | Mapping[str, str | Path
 
     Raises:
         FileNotFoundError: A directory holds no run.
-        ValueError: No directories, nothing that a pattern matches holds a run, a directory is given twice, or a file
-            is damaged.
+        ValueError: No directories, something that is none, nothing that a pattern matches holds a run, a directory is
+            given twice, or a file is damaged.
     """
     if isinstance(paths, str | Path):
         paths = matching(str(paths))
@@ -140,6 +142,13 @@ def load_many(paths: str | Path | Sequence[str | Path] | Mapping[str, str | Path
         labels = [label for label, of in grouped.items() for _ in of]
         folders = [folder for of in grouped.values() for folder in of]
     else:
+        if not isinstance(paths, Sequence):
+            raise ValueError(f"paths: expected run directories, such as {EXAMPLE}, received a {type(paths).__name__}")
+        wrong = [path for path in paths if not isinstance(path, str | PathLike)]
+        if wrong:
+            raise ValueError(
+                f"paths: expected run directories, such as {EXAMPLE}, received a {type(wrong[0]).__name__} among them"
+            )
         labels, folders = None, [Path(path) for path in paths]
     names = _names(folders)
     runs = {name: load(folder) for name, folder in zip(names, folders, strict=True)}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from .load import Run
+from .wanted import want_run
 
 Key = tuple[int, str]
 """Training step and stage."""
@@ -50,7 +51,12 @@ class Visit:
 
 
 def visits(run: Run) -> list[Visit]:
-    """The stays of a run in its stages, in order; the last one may be going on."""
+    """The stays of a run in its stages, in order; the last one may be going on.
+
+    Raises:
+        ValueError: No run.
+    """
+    want_run(run)
     kinds = {stage["name"]: stage["type"] for stage in run.stages}
     found = []
     for number, readings in run.decisions.groupby(visit_numbers(run.decisions), sort=False):

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from .load import Run
 from .runs import Runs
 
 
-def want_run(value: Any, name: str = "run") -> None:
-    """Raises a ValueError that says how to have one run, where the value is none."""
+def want_run(value: Any, name: str = "run", *, remedy: str = "") -> None:
+    """Raises a ValueError that says how to have one run, where the value is none.
+
+    Args:
+        value: What was given.
+        name: Of the argument.
+        remedy: Further words where several runs were given.
+    """
     if isinstance(value, Mapping) and value and all(isinstance(one, Run) for one in value.values()):
         first = next(iter(value))
-        raise ValueError(f"{name}: expected one run, received {len(value)}; choose one, such as runs[{first!r}]")
+        raise ValueError(
+            f"{name}: expected one run, received {len(value)}; choose one, such as runs[{first!r}]{remedy}"
+        )
+    if _are_runs(value):
+        raise ValueError(f"{name}: expected one run, received {len(value)}; choose one, such as runs[0]{remedy}")
     if not isinstance(value, Run):
         raise ValueError(f"{name}: expected a run, such as load({_path(value)}), received a {type(value).__name__}")
 
@@ -29,17 +40,60 @@ def want_runs(value: Any, name: str = "runs") -> None:
         raise ValueError(f"{name}: expected several runs, such as {example}, received a {received}")
 
 
-def want_frame(value: Any, name: str, what: str, attribute: str) -> None:
-    """Raises a ValueError that says which frame of a run is wanted, where the value is no frame.
+def want_run_or_several(value: Any, function: str) -> None:
+    """Raises a ValueError that says how to give a run, or several by name, where the value is neither.
+
+    Args:
+        value: What was given.
+        function: Its name.
+    """
+    if isinstance(value, Mapping):
+        for name, one in value.items():
+            want_run(one, f"runs[{name!r}]")
+    elif _are_runs(value):
+        paths = ", ".join(repr(str(one.path)) for one in value)
+        raise ValueError(f"run: several runs are given by name: {function}(load_many([{paths}]))")
+    else:
+        want_run(value)
+
+
+def _are_runs(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(one, Run) for one in value)
+
+
+def want_frame(value: Any, name: str, what: str, example: str, columns: Sequence[str] = ()) -> None:
+    """Raises a ValueError that says which frame is wanted, where the value is no frame, or one without its columns.
 
     Args:
         value: What was given.
         name: Of the argument.
         what: Is wanted, in words.
-        attribute: Of `Run` that holds it.
+        example: Code that gives it.
+        columns: That it must have.
     """
     if not isinstance(value, pd.DataFrame):
-        raise ValueError(f"{name}: expected {what}, such as run.{attribute}, received a {type(value).__name__}")
+        raise ValueError(f"{name}: expected {what}, such as {example}, received a {type(value).__name__}")
+    missing = [column for column in columns if column not in value]
+    if missing:
+        raise ValueError(f"{name}: there is no column {missing[0]!r}; expected {what}, such as {example}")
+
+
+def numbers(value: Any, name: str, example: str) -> np.ndarray:
+    """An array of double precision.
+
+    Args:
+        value: What was given.
+        name: Of the argument.
+        example: Code that gives such numbers.
+
+    Raises:
+        ValueError: They are no numbers; says how to have some.
+    """
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        received = f"expected numbers, such as {example}, received a {type(value).__name__}"
+        raise ValueError(f"{name}: {received}") from None
 
 
 def _path(value: Any) -> str:

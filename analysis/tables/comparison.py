@@ -14,6 +14,7 @@ from overlap.table import html_table
 
 from ..formatting import WIDTH, aligned, count, counts, interval, latex, markdown, number
 from ..inference.evaluated import OVER, over_words
+from ..inference.pairing import unlike_runs
 from ..printed import PrintedTable
 from ..run.load import ERROR_RATES, Run
 from ..run.runs import Runs, recipes_of
@@ -37,12 +38,14 @@ class CompareTable:
         error_rates: Recipes × test sets, see `paper_tables.error_rate_table`.
         vuss: VUSS over on-policy steps, see `paper_tables.vuss_table`.
         paired: Error rates paired by utterance, against controls where there are such, see `paired.paired_table`.
+        unlike: Why the error rates of these runs cannot be held against each other; empty where they can.
     """
 
     frame: pd.DataFrame
     error_rates: PrintedTable
     vuss: PrintedTable
     paired: PrintedTable
+    unlike: str
 
     def to_text(self) -> str:
         """Plain text: how each run ended, with its way below, then both tables."""
@@ -84,7 +87,12 @@ class CompareTable:
         about = "On each run's last step; overlap on the student's own transcripts."
         if "running" in set(self.frame["outcome"]):
             about = about.replace(";", ", or at its latest reading and evaluation where it is running;")
-        return about + (f"{intervals}between seeds." if parts else "")
+        notes = [about + (f"{intervals}between seeds." if parts else "")]
+        if self.unlike:
+            notes.append(f"Error rates here cannot be held against each other: {self.unlike}.")
+        if self.paired.frame.empty:
+            notes += self.paired.notes
+        return " ".join(notes)
 
     def _parts(self) -> list[PrintedTable]:
         return [part for part in (self.paired, self.error_rates, self.vuss) if len(part.frame)]
@@ -126,7 +134,8 @@ def compare(runs: Runs | Mapping[str, Run]) -> CompareTable:
         raise ValueError("nothing to compare: give at least one run, such as compare({'seed 0': load('runs/0')})")
     several = runs if isinstance(runs, Runs) else Runs(runs, recipes_of(runs))
     frame = pd.DataFrame([_summary(name, run) for name, run in several.items()])
-    return CompareTable(frame, error_rate_table(several), vuss_table(several), paired_table(several))
+    tables = error_rate_table(several), vuss_table(several), paired_table(several)
+    return CompareTable(frame, *tables, unlike_runs(several))
 
 
 def _summary(name: str, run: Run) -> dict[str, Any]:

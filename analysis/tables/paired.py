@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from ..formatting import count, number, p_text, plural, signed
 from ..formatting import interval as ends
 from ..inference.errors import error_rate_difference
-from ..inference.evaluated import UNITS, cluster_of, comparable, student_evaluations, transcripts_of
+from ..inference.evaluated import UNITS, cluster_of
 from ..inference.multiple import correction_note, with_corrected
+from ..inference.pairing import last_tested, paired_with
 from ..printed import PrintedTable
 from ..run.load import Run
 from ..run.runs import Runs
@@ -43,47 +44,53 @@ def paired_table(runs: Runs) -> PrintedTable:
     """Error rates of runs at their ends, paired by utterance: against controls, or without one against the first run.
 
     Returns:
-        Its frame has a row a pair that was evaluated on the same utterances: `run`, `step` and `rate` (a share), the
-        same of the run that it is held `against`, `change` with ends of the 95 % interval, `p` of the swap test and
-        `p.corrected` over the table, counts, and whether the other is a `control`. No rows where nothing pairs up.
+        Its frame has a row a pair that was evaluated on the same utterances under the same normalizer: `run`, `step`
+        and `rate` (a share), the same of the run that it is held `against`, `change` with ends of the 95 % interval,
+        `p` of the swap test and `p.corrected` over the table, counts, and whether the other is a `control`. No rows
+        where nothing pairs up; the notes say of every pair that does not why.
     """
     pairs = [(name, other, True) for name in runs for other in controls_of(runs, name)]
     if not pairs and len(runs) > 1:
         first, *others = runs
         pairs = [(name, first, False) for name in others]
-    rows = [row for pair in pairs if (row := _pair(runs, *pair)) is not None]
+    found = [_pair(runs, *pair) for pair in pairs]
+    rows = [row for row in found if not isinstance(row, str)]
+    left_out = [
+        f"Not paired: {name} against {other} ({reason})."
+        for (name, other, _), reason in zip(pairs, found, strict=True)
+        if isinstance(reason, str)
+    ]
     frame = pd.DataFrame(rows, columns=[*COLUMNS, *COUNTS])
     if frame.empty:
-        return PrintedTable(frame.assign(**{"p.corrected": []}), [], [])
-    return _printed(with_corrected(frame, "p", "holm"))
+        return PrintedTable(frame.assign(**{"p.corrected": []}), [], [], left_out)
+    return _printed(with_corrected(frame, "p", "holm"), left_out)
 
 
-def _pair(runs: Runs, name: str, other: str, control: bool) -> Mapping[str, object] | None:
-    run, against = runs[name], runs[other]
-    mine, theirs = student_evaluations(run), student_evaluations(against)
-    if mine.empty or theirs.empty or run.error_rate != against.error_rate:
-        return None
-    same = theirs.loc[theirs["step"] == mine["step"].iloc[-1]]
-    last, beside = mine.iloc[-1].to_dict(), (same if len(same) else theirs).iloc[-1].to_dict()
-    one, two, unit = transcripts_of(against, beside), transcripts_of(run, last), UNITS[run.error_rate]
-    if not comparable(one, two, unit):
-        return None
-    found = error_rate_difference(one, two, unit, by=(by := cluster_of(one, two)))
+def _pair(runs: Runs, name: str, other: str, control: bool) -> Mapping[str, object] | str:
+    """A row, or why there is none."""
+    last = last_tested(name, runs[name])
+    if last is None:
+        return f"{name} was not evaluated"
+    beside = paired_with(last, runs[name], other, runs[other], control=control)
+    if isinstance(beside, str):
+        return beside
+    one, two = beside.transcripts, last.transcripts
+    found = error_rate_difference(one, two, UNITS[last.rate], by=(by := cluster_of(one, two)))
     change = found.difference
     return dict(
         zip(
             (*COLUMNS, *COUNTS),
             (
-                *(name, int(last["step"]), other, int(beside["step"]), found.second.value, found.first.value),
+                *(name, last.step, other, beside.step, found.second.value, found.first.value),
                 *(change.value, change.low, change.high, found.p_value, found.n_utterances, change.n),
-                *(by or "utterance", run.error_rate, control),
+                *(by or "utterance", last.rate, control),
             ),
             strict=True,
         )
     )
 
 
-def _printed(frame: pd.DataFrame) -> PrintedTable:
+def _printed(frame: pd.DataFrame, left_out: Sequence[str]) -> PrintedTable:
     rate = str(frame["error_rate"].iloc[0]).upper()
     control = bool(frame["control"].iloc[0])
     heading = ["run", "step", "control (no OPD)" if control else "against", "step", f"{rate} %", "against %"]
@@ -103,5 +110,6 @@ def _printed(frame: pd.DataFrame) -> PrintedTable:
         "utterance, below 0 the run makes fewer errors. Intervals and p (swap test) are of these runs: what other "
         "seeds would give is not in them.",
         correction_note(frame, "p", "holm"),
+        *left_out,
     ]
     return PrintedTable(frame, heading, rows, notes, left=1, title="Paired comparison")

@@ -17,7 +17,7 @@ from ..inference.evaluated import OVER, cluster_of, evaluated, over_words
 from ..inference.recipes import last_transcripts, recipe_errors
 from ..inference.seeds import Side, over_seeds
 from ..printed import PrintedTable
-from ..run.load import ERROR_RATES
+from ..run.load import ERROR_RATES, normaliser_of
 from ..run.runs import Runs
 
 Rate = Literal["wer", "mer", "cer"]
@@ -112,13 +112,13 @@ def vuss_table(runs: Runs) -> PrintedTable:
 
 
 def _sets_told_apart(evaluations: pd.DataFrame) -> pd.DataFrame:
-    """Sets of one name that have not as many words are not one set; `name` keeps what their runs call them."""
-    labels = {}
+    """Sets of one name with other numbers of words or under other normalizers are not one; `name` keeps their name."""
+    told = evaluations["set"].tolist()
     for name, rows in evaluations.groupby("set"):
-        sizes = {_size(row) for row in rows.to_dict("records")}
-        for size in sizes:
-            labels[name, size] = name if len(sizes) == 1 else f"{name} ({size})"
-    told = [labels[row["set"], _size(row)] for row in evaluations.to_dict("records")]
+        columns = [[kind(row) for row in rows.to_dict("records")] for kind in (_size, normaliser_of)]
+        differ = [column for column in columns if len(set(column)) > 1]
+        for place, *parts in zip(evaluations.index.get_indexer(rows.index), *differ, strict=True):
+            told[place] = f"{name} ({', '.join(map(str, parts))})" if parts else name
     return evaluations.assign(name=evaluations["set"], set=pd.Series(told, index=evaluations.index, dtype=object))
 
 
@@ -232,7 +232,7 @@ def _about(frame: pd.DataFrame, evaluations: pd.DataFrame, test_set: str) -> str
     here, rows = frame.loc[frame["set"] == test_set], evaluations.loc[evaluations["set"] == test_set]
     totals = {unit: here.loc[here["rate"] == rate, "total"] for rate, (_, unit) in RATES.items()}
     sizes = [f"{counts(total)} {unit}" for unit, total in totals.items() if len(total)]
-    normalisers = sorted({f"{row['normaliser']} {row['normaliser_version']}" for row in rows.to_dict("records")})
+    normalisers = sorted({str(normaliser_of(row)) for row in rows.to_dict("records")})
     return (
         f"{', '.join(sizes)} in {counts(here['n_utterances'])} utterances, "
         f"{plural('normaliser', len(normalisers))} {', '.join(normalisers)}"

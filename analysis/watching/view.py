@@ -123,8 +123,15 @@ def _limits(decision: Mapping[str, Any]) -> list[str]:
                 _real(decision, f"{at}.{end}") for end in ("value", "low", "high", "n_positions", "n_groups")
             )
             estimate = f"{at.removeprefix(start)} {number(value, 3)} {interval(low, high, 3)}"
-            lines.append(f"{estimate}, limits {limits[0]:g} to {limits[1]:g}, n = {count(positions)}/{count(groups)}")
+            lines.append(f"{estimate}, {_within(*limits)}, n = {count(positions)}/{count(groups)}")
     return lines
+
+
+def _within(low: float | None, high: float | None) -> str:
+    """Limits in words; None is an open side."""
+    if low is None:
+        return f"limit at most {high:g}"
+    return f"limit at least {low:g}" if high is None else f"limits {low:g} to {high:g}"
 
 
 def _real(row: Mapping[str, Any], column: str) -> float:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..extras import MissingExtraError
+from ..recipe import Server
 from ..recipe.explaining import explain
 from ..run.at_work import Terminated
 from ..training.errors import TrainingError
@@ -48,7 +50,17 @@ app = App(
     suppress_keyboard_interrupt=False,  # or Ctrl-C would end a command without a word on how to go on
     error_formatter=_worded,
 )
-stderr = Console(stderr=True)
+
+
+class PipedConsole(Console):
+    """One that leaves it to `main` how a command ends whose output nobody reads; rich would end it with code 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Pass on the error that is being handled."""
+        raise
+
+
+stderr = PipedConsole(stderr=True)
 
 JsonFlag = Annotated[bool, Parameter(name="--json")]
 
@@ -71,6 +83,22 @@ def _not_negative(_: Any, value: Any) -> None:
 Count = Annotated[int, Parameter(validator=_at_least_one)]
 Amount = Annotated[float, Parameter(validator=_positive)]
 Seed = Annotated[int, Parameter(validator=_not_negative)]
+
+
+def require_server(server: Server, url: str | None) -> None:
+    """Refuse flags that say how a server is asked where none is.
+
+    Args:
+        server: The flags.
+        url: Of the server.
+
+    Raises:
+        ValueError: Names the flags and the remedy.
+    """
+    changed = [name for name in type(server).model_fields if getattr(server, name) != getattr(Server(), name)]
+    if changed and url is None:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+        raise ValueError(f"{flags}: only a server is asked so; give its --teacher-url as well, or leave that out")
 
 
 @Parameter(name="*")
@@ -120,14 +148,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Words of the command line; None takes the process's own.
     """
     _take_what_the_encoding_lacks()
-    with _ending_softly():
+    with _ending_softly(), _warning_in_a_line():
         try:
-            code = app(sys.argv[1:] if arguments is None else arguments, result_action="return_value") or 0
+            words = sys.argv[1:] if arguments is None else arguments
+            code = app(words, console=PipedConsole(), error_console=stderr, result_action="return_value") or 0
             _flush()
         except BrokenPipeError:
             code = ExitCode.NOBODY_READS
         except (MissingExtraError, OSError, TrainingError, ValueError) as error:
-            _say(f"[bold red]error:[/] {escape(str(error))}", *_notes(error))
+            words = explain(error) if isinstance(error, ValidationError) else str(error)
+            _say(f"[bold red]error:[/] {escape(words)}", *_notes(error))
             code = ExitCode.MISTAKE
         except (MemoryError, RuntimeError) as error:
             torch = sys.modules.get("torch")  # which need not be loaded to say that it ran out of memory
@@ -144,6 +174,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code = ExitCode.INTERRUPTED
         _let_go_of_output()
     sys.exit(code)
+
+
+@contextmanager
+def _warning_in_a_line() -> Iterator[None]:
+    """Print warnings that are meant for users by their message alone; where in the code it was found helps nobody."""
+    usual = warnings.formatwarning
+
+    def formatted(message: Warning | str, category: type[Warning], *place: Any) -> str:
+        return f"warning: {message}\n" if issubclass(category, UserWarning) else usual(message, category, *place)
+
+    warnings.formatwarning = formatted
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _say(*lines: str) -> None:

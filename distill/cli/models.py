@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from ..display import display
-from ..places import require_places, require_writable
+from ..places import require_places, require_writable, spare
 from ..recipe import Decoding, Server, Support, Teacher
-from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, stderr, write_rows
+from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, require_server, stderr, write_rows
 from .exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -72,31 +72,37 @@ def probe(
         raise ValueError("--preflight asks a server: give its --teacher-url")
     if student is None and not preflight:
         raise ValueError("--student is missing: the model whose rollouts are measured")
+    require_server(server, teacher_url)
     served = Teacher(model=teacher, url=teacher_url, server=server)
     if teacher_url is not None and temperature != 1.0:
         raise ValueError("--temperature: a server's log-probabilities are at temperature 1; leave it out")
     require_places(manifests={"--manifest": manifest}, models={"--student": student, "--teacher": teacher})
     if output:
-        require_writable(output, "--output")
+        inputs = {"--manifest": manifest, "--student": student, "--teacher": teacher}
+        require_writable(output, "--output", inputs=inputs)
     from ..data.audio import AudioCache
     from ..data.batch import AudioSource, check_inputs
     from ..data.checks import Use, check_audio, check_models
     from ..data.findings import refuse
     from ..data.labels import checked_labels
+    from ..data.manifest import audio_files
     from ..data.sources import read_utterances
     from ..limits import token_limit
     from ..pair.pair import Pair
     from ..probing.probe import probe as probe_pair
     from ..probing.round_trip import round_trip
     from ..teacher import ServedTeacher, load_served_teacher
+    from ..teacher.errors import shown
 
     everything = read_utterances(manifest, check_audio=False)
     utterances = everything[: max_utterances or (PREFLIGHT_CLIPS if preflight else None)]
-    refuse(check_audio(utterances, max_seconds))
+    if output:
+        spare(output, "--output", audio_files(utterances))
+    refuse(check_audio(utterances, max_seconds, decode=True))
     source = AudioSource(AudioCache(max_seconds=max_seconds))
     scorer = loading.load(teacher) if teacher_url is None else load_served_teacher(served, k)
     sources = {"student": student, "teacher": teacher, "manifest": manifest}
-    sources |= {} if teacher_url is None else {"teacher_url": teacher_url}
+    sources |= {} if teacher_url is None else {"teacher_url": shown(teacher_url)}
     if preflight:
         assert isinstance(scorer, ServedTeacher)
         return _preflight(scorer, source, utterances, k, max_new_tokens or token_limit(utterances), sources, json_)
@@ -207,7 +213,7 @@ def show(
         raise ValueError(f"{manifest} has no utterance {utterance!r}; its first is {utterances[0].id!r}")
     if states == "reference":
         require_text(chosen, "scoring the reference")
-    refuse(check_audio(chosen, max_seconds))
+    refuse(check_audio(chosen, max_seconds, decode=True))
     pair = Pair.of(loading.load(student), loading.load(teacher), k)
     chosen = checked_labels(chosen, pair.student, needed=states == "reference")
     check_inputs(chosen, pair.student, pair.teacher)

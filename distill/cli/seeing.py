@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from ..places import require_writable
-from .app import Amount, JsonFlag, app, print_json
+from ..places import require_runs, require_writable
+from .app import Amount, JsonFlag, PipedConsole, app, print_json
 
 
 @app.command
@@ -29,7 +29,8 @@ def report(
         audio: Put the utterances' audio into the page, as far as it stays small.
         json_: Print one JSON object to standard output and nothing else there.
     """
-    require_writable(output, "--output")
+    require_runs(runs)
+    require_writable(output, "--output", inputs={str(run): str(run) for run in runs if run.is_file()})
     from analysis.report import write_report
 
     from ..data.clips import manifest_clips
@@ -45,14 +46,18 @@ def report(
 def watch(run: Path, *, every: Amount = 3.0, once: bool = False) -> None:
     """Show where a run stands, live until it ends: stage, gate, overlap, loss, error rates, time.
 
+    A run that was killed, or whose machine went down, is told as running until its process has given no sign of life
+    for a minute.
+
     Args:
         run: Run directory.
         every: Seconds between pictures.
         once: One picture only, as always where the output is no terminal.
     """
+    require_runs([run])
     from analysis import watching
 
-    watching.watch(run, every=every, once=once)
+    watching.watch(run, every=every, once=once, console=PipedConsole())
 
 
 @app.command
@@ -65,6 +70,7 @@ def compare(
         runs: Run directories, finished or not.
         form: For a terminal, a pull request, or a paper.
     """
+    require_runs(runs)
     from analysis import compare as compare_runs
     from analysis import load_many
 

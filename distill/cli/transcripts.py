@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from ..display import display
-from ..places import require_places, require_writable
+from ..places import require_places, require_writable, spare
 from ..recipe import Decoding, Filters, Server, Teacher, Transcription
-from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, write_rows
+from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, require_server, write_rows
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +45,7 @@ def evaluate(
     """
     require_places(manifests={"--manifest": manifest}, models={"--model": model})
     if output:
-        require_writable(output, "--output")
+        require_writable(output, "--output", inputs={"--manifest": manifest, "--model": model})
     from ..normalise import normaliser as find_normaliser
 
     find_normaliser(normaliser)
@@ -53,13 +53,15 @@ def evaluate(
     from ..data.batch import AudioSource, check_inputs
     from ..data.checks import Use, check_audio, check_models
     from ..data.findings import refuse
-    from ..data.manifest import require_text
+    from ..data.manifest import audio_files, require_text
     from ..data.sources import read_utterances
     from ..evaluation.evaluation import evaluate as evaluate_model
 
     utterances = read_utterances(manifest, check_audio=False)
     require_text(utterances, "evaluation")
-    refuse(check_audio(utterances, max_seconds))
+    if output:
+        spare(output, "--output", audio_files(utterances))
+    refuse(check_audio(utterances, max_seconds, decode=True))
     recogniser = loading.load(model)
     check_inputs(utterances, recogniser)
     refuse(check_models(Use(utterances, (recogniser,))))
@@ -117,8 +119,9 @@ def transcribe(
         normaliser: Text normaliser of the error rates, where the manifest has references.
         json_: Print one JSON object to standard output and nothing else there.
     """
+    require_server(server, teacher_url)
     require_places(manifests={"--manifest": manifest}, models={"--teacher": teacher})
-    require_writable(output, "--output", makes_folders=True)
+    require_writable(output, "--output", makes_folders=True, inputs={"--manifest": manifest, "--teacher": teacher})
     from ..normalise import normaliser as find_normaliser
 
     find_normaliser(normaliser)

@@ -1,7 +1,6 @@
 """Audio of utterances: decoding a stretch of a file to mono float32 samples at the model's rate, with a cache."""
 
 import math
-import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from .recording import (
     AudioError,
     AudioWarning,
     check_length,
+    doubt,
     fail,
     recording,
     safe_start,
@@ -42,6 +42,8 @@ __all__ = [
 FULL_SCALE_EXCESS = 2.0
 """The largest sample that is taken without a word: decoders of MP3 and Vorbis overshoot 1, never by so much."""
 
+_THREADS = 4
+
 
 def load_audio(utterance: Utterance, *, sampling_rate: int = 16000, max_seconds: float = 30.0) -> NDArray[np.float32]:
     """Decode an utterance to mono samples; nothing is ever cut or padded silently.
@@ -50,8 +52,9 @@ def load_audio(utterance: Utterance, *, sampling_rate: int = 16000, max_seconds:
     between ``begin_time`` and ``end_time`` is decoded, and a little before it where a codec's frames depend on earlier
     ones; Ogg Vorbis from the start of the file, so short segments of long files are faster in any other format.
     Channels are averaged; another rate is converted by the band-limited resampler of soxr at its high quality.
-    Files that were joined (MP3, Ogg, WAV) are heard one after another. Of a file that was cut short, stretches that end
-    before the cut can be had. Where a header does not say how long the file is, it is heard to its end.
+    Files that were joined (MP3, Ogg, FLAC) are heard one after another, and refused in other formats. Of a file that
+    was cut short, stretches that end before the cut can be had. Where a header does not say how long the file is, it is
+    heard to its end.
 
     Args:
         utterance: What to decode.
@@ -67,9 +70,18 @@ def load_audio(utterance: Utterance, *, sampling_rate: int = 16000, max_seconds:
         ValueError: ``sampling_rate`` or ``max_seconds`` is not positive.
 
     Warns:
-        AudioWarning: Samples far above full scale, or a file that may have been cut short.
+        AudioWarning: Samples far above full scale, or a file that may have been cut short or holds more than it says.
     """
     _check_options(sampling_rate, max_seconds)
+    mono, rate = _decoded(utterance, max_seconds)
+    samples = mono if rate == sampling_rate else soxr.resample(mono, rate, sampling_rate)
+    if not len(samples):
+        fail(utterance, *EMPTY)
+    return np.ascontiguousarray(samples, dtype=np.float32)
+
+
+def _decoded(utterance: Utterance, max_seconds: float) -> tuple[NDArray[np.float32], int]:
+    """Samples of an utterance at its file's rate, channels averaged, and that rate."""
     try:
         with recording(utterance) as (file, found):
             begin, frames = segment(utterance, file, found)
@@ -99,17 +111,11 @@ def load_audio(utterance: Utterance, *, sampling_rate: int = 16000, max_seconds:
         count = int((~np.isfinite(channels)).sum())
         fail(utterance, f"has {count} samples that are NaN or infinite", "encode the file again or leave it out")
     if len(channels) and (peak := float(np.abs(channels).max())) > FULL_SCALE_EXCESS:
-        warnings.warn(
+        doubt(
             f"{utterance.audio}: its largest sample is {peak:.4g}, where 1 is full scale; models are given what it "
-            "holds. Divide the samples by their scale, such as 32768, and write the file again",
-            AudioWarning,
-            stacklevel=2,
+            "holds. Divide the samples by their scale, such as 32768, and write the file again"
         )
-    mono = channels.mean(axis=1)
-    samples = mono if rate == sampling_rate else soxr.resample(mono, rate, sampling_rate)
-    if not len(samples):
-        fail(utterance, *EMPTY)
-    return np.ascontiguousarray(samples, dtype=np.float32)
+    return channels.mean(axis=1), rate
 
 
 def duration(utterance: Utterance) -> float:
@@ -134,12 +140,16 @@ def duration(utterance: Utterance) -> float:
         return segment(utterance, file, found)[1] / file.samplerate
 
 
-def find_unusable(utterances: Sequence[Utterance], max_seconds: float) -> dict[int, AudioError]:
-    """What is wrong with audio as far as it can be told without decoding; each file is opened once.
+def find_unusable(
+    utterances: Sequence[Utterance], max_seconds: float, *, decode: bool = False
+) -> dict[int, AudioError]:
+    """What is wrong with audio as far as it can be told from each file's headers, or from its samples as well.
 
     Args:
         utterances: Those without audio are passed over.
         max_seconds: The longest utterance allowed.
+        decode: Whether to decode every utterance, as :func:`load_audio` will, and so find noise within a file and
+            samples that are not finite. Otherwise each file is opened once, whatever number of utterances it holds.
 
     Returns:
         The reason why :func:`load_audio` would fail, by the place of the utterance among those given.
@@ -163,8 +173,18 @@ def find_unusable(utterances: Sequence[Utterance], max_seconds: float) -> dict[i
             found |= dict.fromkeys(indices, error)
         return found
 
-    with ThreadPoolExecutor(4) as pool:  # libsndfile and the disk work outside the interpreter's lock
-        return {i: error for found in pool.map(look, places.values()) for i, error in found.items()}
+    def listen(i: int) -> AudioError | None:
+        try:
+            _decoded(utterances[i], max_seconds)
+        except AudioError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(_THREADS) as pool:  # libsndfile and the disk work outside the interpreter's lock
+        wrong = {i: error for found in pool.map(look, places.values()) for i, error in found.items()}
+        left = [i for indices in places.values() for i in indices if decode and i not in wrong]
+        heard = zip(left, pool.map(listen, left), strict=True)
+        return wrong | {i: error for i, error in heard if error is not None}
 
 
 class AudioCache:

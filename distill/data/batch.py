@@ -31,7 +31,7 @@ class Batch:
             ManifestError: An utterance without what the recogniser reads.
             ModelError: An utterance that it cannot take.
         """
-        key, languages = recogniser.prompt_key, [utterance.language for utterance in self.utterances]
+        key, languages = recogniser.prompt_key, [spoken(utterance.language) for utterance in self.utterances]
         if recogniser.names_language and None in languages:
             key = key, id(recogniser)  # what one model takes the language for is not the other's opinion
         if key not in self._prompts:
@@ -41,7 +41,6 @@ class Batch:
                 read = [utterance.prompt for utterance in self.utterances]
             contexts = [utterance.context for utterance in self.utterances]
             try:
-                languages = [spoken(utterance.language) for utterance in self.utterances]
                 prompt = recogniser.prepare(read, languages, contexts)
             except InputError as error:
                 raise ModelError(f"utterance {self.utterances[error.row].id!r}: {error}") from error

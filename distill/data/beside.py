@@ -1,10 +1,13 @@
-"""Where the audio of a manifest is: beside it, and where the manifest is a link, beside what it links to."""
+"""Where the audio of a manifest is: beside it, and where that is a link, beside each file that it leads over."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+_MOST_LINKS = 40
+"""As many as systems follow."""
 
 
 def audio_folders(manifest: Path) -> tuple[Path, ...]:
@@ -13,12 +16,37 @@ def audio_folders(manifest: Path) -> tuple[Path, ...]:
     Snapshots of the Hub's cache, DVC and git-annex lay data out as links into a store, whose files have hashes for
     names and stand in no folders.
     """
-    named, linked = manifest.parent.absolute(), manifest.resolve().parent
-    return (named,) if named.resolve() == linked else (named, linked)
+    folders: dict[Path, Path] = {}
+    for path in _links(manifest.absolute()):
+        folders.setdefault(path.parent.resolve(), path.parent)
+    linked = manifest.resolve().parent
+    folders.setdefault(linked, linked)
+    return tuple(folders.values())
+
+
+def _links(path: Path) -> Iterator[Path]:
+    """A path, what it is a link to, and so on to what is none."""
+    yield path
+    for _ in range(_MOST_LINKS):
+        if not path.is_symlink():
+            return
+        path = path.parent / path.readlink()
+        yield path
 
 
 def found_beside(audio: str, folders: Sequence[Path]) -> Path:
     """The absolute path of a file that a manifest names; where there is none, as it would be beside the manifest."""
     # Not resolve(): it costs several system calls a line, and would hide the names in a folder of links.
-    paths = [Path(os.path.normpath(folder / audio)) for folder in folders]
+    paths = [_without_detours(folder / audio) for folder in folders]
     return next((path for path in paths[1:] if not os.path.lexists(paths[0]) and path.is_file()), paths[0])
+
+
+def _without_detours(path: Path) -> Path:
+    """A path without `name/..`, but where the name is a link: what is above its target is another folder."""
+    if ".." not in path.parts:
+        return path
+    kept = Path(path.anchor)
+    for part in path.relative_to(path.anchor).parts:
+        goes_up = part == ".." and kept.name != ".." and not kept.is_symlink()
+        kept = kept.parent if goes_up else kept / part
+    return kept

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..models import ModelError, Transcriber
 from ..models.languages import spoken
 from .audio import AudioError, duration, find_unusable
 from .findings import Finding
 from .manifest import Utterance
+from .prompt_lengths import PromptLengths
+from .sources import checked_utterances
 
 _TEXTS_AT_ONCE = 1024
 _ROUNDING_SECONDS = 1e-4
@@ -32,14 +35,38 @@ class Use:
     taught: bool = False
 
 
-def check_audio(utterances: Sequence[Utterance], max_seconds: float) -> list[Finding]:
-    """What is wrong with audio, as far as it can be told without decoding: times, lengths, files.
+def check_source(
+    source: str | Path, max_seconds: float, *, first: int | None = None, decode: bool = False
+) -> tuple[list[Utterance], list[Finding]]:
+    """Everything that is wrong with a source and shows without a model: lines that cannot be read, audio that cannot.
+
+    Args:
+        source: Path of a manifest, `demo:corpus/…` or `hf:…`.
+        max_seconds: The longest utterance allowed.
+        first: Audio is looked at, and utterances are returned, of the first so many that can be read; all by default.
+        decode: As of :func:`check_audio`.
+
+    Returns:
+        The utterances that can be read, those with unusable audio among them; and what was found.
+
+    Raises:
+        MissingExtraError: A data set, and `datasets` is not installed.
+    """
+    utterances, findings = checked_utterances(source)
+    utterances = utterances[:first]
+    return utterances, [*findings, *check_audio(utterances, max_seconds, decode=decode)]
+
+
+def check_audio(utterances: Sequence[Utterance], max_seconds: float, *, decode: bool = False) -> list[Finding]:
+    """What is wrong with audio: times, lengths, files.
 
     Args:
         utterances: The data; those without audio are passed over.
         max_seconds: The longest utterance allowed.
+        decode: Whether to decode it all, and so find what headers do not tell: noise within a file, samples that are
+            not finite.
     """
-    found = sorted(find_unusable(utterances, max_seconds).items())
+    found = sorted(find_unusable(utterances, max_seconds, decode=decode).items())
     return [
         Finding.about(utterances[i], error.field, f"{utterances[i].audio}: {error.problem}", error.remedy)
         for i, error in found
@@ -47,13 +74,13 @@ def check_audio(utterances: Sequence[Utterance], max_seconds: float) -> list[Fin
 
 
 def check_models(use: Use) -> list[Finding]:
-    """What the models of a use cannot take: languages, lengths of audio, prompts and labels.
-
-    Labels are held against what stands before them only where a prompt is text; of the context of a speech model,
-    audio takes a part that is not counted here.
+    """What the models of a use cannot take: languages, contexts, lengths of audio, prompts and labels.
 
     Args:
         use: Data and models.
+
+    Raises:
+        ModelError: A model refuses whatever it is given, so that no line is to blame.
     """
     found = [finding for model in use.readers for finding in (*_languages(use, model), *_inputs(use, model))]
     return [*dict.fromkeys([*found, *_labels(use)])]
@@ -81,6 +108,13 @@ def _languages(use: Use, model: Transcriber) -> Iterator[Finding]:
 
 
 def _refusal(model: Transcriber, languages: list[str | None]) -> str | None:
+    problem = _said_of(model, languages)
+    if problem is not None and languages != [None] and problem == _said_of(model, [None]):
+        raise ModelError(f"{model.name!r}: {problem}")  # whatever the language
+    return problem
+
+
+def _said_of(model: Transcriber, languages: list[str | None]) -> str | None:
     try:
         model.check_languages(languages)
     except ModelError as error:
@@ -89,13 +123,19 @@ def _refusal(model: Transcriber, languages: list[str | None]) -> str | None:
 
 
 def _inputs(use: Use, model: Transcriber) -> Iterator[Finding]:
-    if model.reads == "prompt":
-        for utterance in use.utterances:
-            if utterance.prompt is not None:
-                try:
-                    model.prepare([utterance.prompt], [None])
-                except ModelError as error:
-                    yield Finding.about(utterance, "prompt", str(error), "shorten it or leave the line out")
+    field, room = ("prompt" if model.reads == "prompt" else "context"), model.limits.label_tokens
+    prompts = PromptLengths(model, use.utterances)
+    for utterance in use.utterances:
+        try:
+            before = prompts(utterance)
+        except ModelError as error:
+            if field == "prompt" or _refusal(model, [spoken(utterance.language)]) is None:  # which says it itself
+                yield Finding.about(utterance, field, str(error), "mend it, or leave the line out")
+            continue
+        if room is not None and before >= room:
+            whose = f"is {before} tokens" if field == "prompt" else f"and the audio are {before} tokens together"
+            message = f"{whose}, {model.name!r} has room for {room}, the transcript among them"
+            yield Finding.about(utterance, field, message, "shorten it or leave the line out; nothing is ever cut")
     window = model.limits.window_seconds
     for utterance in use.utterances if window is not None else ():
         try:
@@ -114,6 +154,7 @@ def _labels(use: Use) -> Iterator[Finding]:
         return
     room = model.limits.label_tokens
     labelled = [utterance for utterance in use.utterances if utterance.text is not None]
+    prompts = PromptLengths(model, labelled)
     for start in range(0, len(labelled), _TEXTS_AT_ONCE):
         some = labelled[start : start + _TEXTS_AT_ONCE]
         lengths = model.encode([utterance.text or "" for utterance in some]).mask.sum(-1).tolist()
@@ -121,15 +162,11 @@ def _labels(use: Use) -> Iterator[Finding]:
             if use.taught and not (utterance.text or "").strip():
                 remedy = "remove the field if what is said there is not known"
                 yield Finding.about(utterance, "text", "is empty: silence is taught", remedy, warn=True)
-            before = _prompt_tokens(model, utterance) if model.reads == "prompt" and room is not None else 0
-            if room is not None and before + length > room:
-                with_prompt = f" and its prompt {before}" if before else ""
+            try:
+                before = prompts(utterance, length)
+            except ModelError:  # said of the prompt
+                before = 0
+            if room is not None and before < room < before + length:
+                with_prompt = f" and what stands before it {before}" if before else ""
                 message = f"is {length} tokens{with_prompt}, {model.name!r} has room for {room}"
                 yield Finding.about(utterance, "text", message, "shorten or split it, or leave the line out")
-
-
-def _prompt_tokens(model: Transcriber, utterance: Utterance) -> int:
-    try:
-        return int(model.prepare([utterance.prompt], [None]).inputs["attention_mask"].sum())
-    except ModelError:  # said of the prompt
-        return 0

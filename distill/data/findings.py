@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from .manifest import ManifestError, Utterance
+from .utterance import ManifestError, Problem, Utterance
 
 SHOWN = 20
 """Findings that a message holds; the others are counted."""
+_ROWS_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +20,10 @@ class Finding:
     Attributes:
         severity: `error` where the line cannot be used, `warning` where it can and may not be meant so.
         file: The manifest, or the data set.
-        line: Of the manifest, from 1, or row of the data set, from 0; None where it is not known.
-        id: The utterance's.
-        field: Of the line; None where it is about more than one.
+        line: Of the manifest, from 1, or row of the data set, from 0; None where it is not known, or where the finding
+            is about the file as a whole.
+        id: The utterance's; None where it cannot be read.
+        field: Of the line; None where it is about more than one, or the line as a whole.
         message: What is wrong.
         remedy: What to do.
     """
@@ -29,7 +31,7 @@ class Finding:
     severity: Literal["error", "warning"]
     file: str
     line: int | None
-    id: str
+    id: str | None
     field: str | None
     message: str
     remedy: str
@@ -42,14 +44,32 @@ class Finding:
         file, line = utterance.place or ("", None)
         return cls("warning" if warn else "error", file, line, utterance.id, field, message, remedy)
 
+    @classmethod
+    def of_line(cls, place: tuple[str, int | None], name: str | None, problem: Problem) -> Finding:
+        """A finding about a line, or a file, that no utterance could be made of.
+
+        Args:
+            place: File and line.
+            name: The utterance's id, as far as it is known.
+            problem: What keeps it from being used.
+        """
+        return cls("error", *place, name, problem.field, problem.message, problem.remedy)
+
+    @property
+    def problem(self) -> Problem:
+        """What it says, without its place."""
+        return Problem(self.field, self.message, self.remedy)
+
     def to_dict(self) -> dict[str, Any]:
         """A tree that JSON can hold."""
         return asdict(self)
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}: " if self.line is not None else ""
+        whole = f"{self.file}: " if self.id is None else ""
+        place = f"{self.file}:{self.line}: " if self.line is not None else whole
+        utterance = f"utterance {self.id!r}: " if self.id is not None else ""
         field = f'field "{self.field}": ' if self.field else ""
-        return f"{place}utterance {self.id!r}: {field}{self.message}; {self.remedy}"
+        return f"{place}{utterance}{field}{self.message}; {self.remedy}"
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:
@@ -95,3 +115,21 @@ def refuse(findings: Iterable[Finding], remedy: str = "") -> None:
         lines = lines_of(wrong)
         head = f"{lines} line{'s' if lines > 1 else ''} of the data cannot be used" + (f" ({remedy})" if remedy else "")
         raise ManifestError(f"{head}:\n  {listing(wrong)}")
+
+
+def refuse_rows(findings: Sequence[Finding]) -> None:
+    """Refuse rows of a data set.
+
+    Args:
+        findings: Errors alone.
+
+    Raises:
+        ManifestError: There are any; lists the first, by row and column.
+    """
+    shown = [
+        f"{one.file}, row {one.line}: {str(one.problem).replace('field', 'column', 1) if one.field else one.problem}"
+        for one in findings[:_ROWS_SHOWN]
+    ]
+    if shown:
+        more = [f"… and {len(findings) - len(shown)} more"] if len(findings) > len(shown) else []
+        raise ManifestError("\n  ".join([*shown, *more]))

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ..models import Transcriber
 from ..models.labels import Label, read_labels
-from ..models.languages import same_language
+from ..models.languages import same_language, spoken
 from ..models.whisper import TIMESTAMP
 from .findings import Finding, refuse
 from .manifest import Utterance
@@ -48,7 +48,7 @@ def plain_labels(
                 problem = f"has no timestamps, which {recogniser.name!r} is to learn (timestamps = true)"
                 remedy = "write them as in <|0.00|> call four<|2.00|>, or remove timestamps from the recipe"
                 findings.append(Finding.about(utterance, "text", problem, remedy))
-            language = utterance.language or label.language
+            language = utterance.language if spoken(utterance.language) else label.language
             plain.append(replace(utterance, text=label.text, language=language) if label.removed else utterance)
             continue
         if utterance.text is not None:
@@ -94,7 +94,8 @@ def _found(utterance: Utterance, label: Label, name: str) -> list[Finding]:
         problem = f"holds {', '.join(map(repr, label.control))}, which transcripts of {name!r} do not"
         remedy = "remove it from the text, or leave the utterance out"
         found.append(Finding.about(utterance, "text", problem, remedy))
-    if label.language and utterance.language and not same_language(label.language, utterance.language):
+    named, line = spoken(label.language), spoken(utterance.language)
+    if named and line and not same_language(label.language or "", utterance.language or ""):
         problem = f"names the language {label.language!r} and the line {utterance.language!r}"
         found.append(Finding.about(utterance, "text", problem, "correct the one that is wrong"))
     if "timestamps" in label.removed:

@@ -11,83 +11,36 @@ Other fields are kept in :attr:`Utterance.extra`; ``null`` means absent. Names o
 
 import functools
 import json
-import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from ..places import located
-from .beside import audio_folders, found_beside
+from ..places import LINKED, dangling, located
+from .beside import audio_folders
 from .files import missing_words
-from .foreign import say_doubtful, translated
+from .findings import Finding
+from .foreign import doubtful
+from .lines import parse_line
 from .stored_audio import StoredAudio
+from .utterance import FIELDS, ManifestError, Message, Problem, Utterance
 
-FIELDS = ("id", "audio", "prompt", "text", "begin_time", "end_time", "language", "context")
+__all__ = [
+    "FIELDS",
+    "ManifestError",
+    "Message",
+    "Utterance",
+    "audio_files",
+    "checked_manifest",
+    "read_manifest",
+    "refuse_context",
+    "require_input",
+    "require_text",
+    "write_manifest",
+]
+
 MAX_PROBLEMS_SHOWN = 10
-
-
-Message = Mapping[str, Any]
-"""A turn of a chat: ``role`` and ``content``, both strings, and whatever else a chat template reads."""
-
-
-class ManifestError(ValueError):
-    """A manifest, or utterances read from one, that cannot be used as they are; the message says what to change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Utterance:
-    """One utterance: a stretch of an audio file, or a prompt for text models, and what is known about it.
-
-    Attributes:
-        id: Unique name within a data set.
-        audio: Absolute path of the audio file, or where else it is stored; ``None`` where there is a prompt alone.
-        text: Reference transcript or completion; ``None`` if unlabelled, empty if nothing is said.
-        begin_time: Start within the file, in seconds.
-        end_time: End within the file, in seconds; −1 for the file's end.
-        language: Name of the language, ``None`` if unknown.
-        extra: Further fields of the manifest line.
-        prompt: What a text model reads: a string or the messages of a chat; ``None`` where there is audio alone.
-        context: What a recogniser is told beforehand, such as names that may occur; ``None`` if nothing.
-        place: Manifest and line, or data set and row, for messages.
-
-    Raises:
-        ValueError: An empty id, neither audio nor prompt, a time that is not finite, a negative begin, an end at or
-            before the begin, or an extra field with the name of a field of its own.
-    """
-
-    id: str
-    audio: Path | StoredAudio | None = None
-    text: str | None = None
-    begin_time: float = 0.0
-    end_time: float = -1.0
-    language: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    prompt: str | tuple[Message, ...] | None = field(default=None, hash=False)
-    context: str | None = None
-    place: tuple[str, int] | None = field(default=None, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if not self.id:
-            raise ValueError('field "id" is empty; give the utterance a unique name or leave the field out')
-        if self.audio is None and self.prompt is None:
-            raise ValueError('neither "audio" nor "prompt"; give an audio file, or a prompt for text models')
-        for name, value in (("begin_time", self.begin_time), ("end_time", self.end_time)):
-            if not math.isfinite(value):
-                raise ValueError(f'field "{name}" is {value}; give a finite number of seconds')
-        if self.begin_time < 0:
-            raise ValueError(
-                f'field "begin_time" is {self.begin_time:g} s, before the start of the file; give 0 or more seconds, '
-                "or −1 for the start"
-            )
-        if self.end_time != -1 and self.end_time <= self.begin_time:
-            raise ValueError(
-                f'field "end_time" is {self.end_time:g} s, not after begin_time = {self.begin_time:g} s; give a later '
-                "time, or −1 for the end of the file"
-            )
-        if clash := sorted(set(self.extra) & set(FIELDS)):
-            raise ValueError(f"extra fields {clash} have names that an utterance uses itself; rename them")
 
 
 def read_manifest(path: str | Path, *, check_audio: bool = True) -> list[Utterance]:
@@ -109,35 +62,84 @@ def read_manifest(path: str | Path, *, check_audio: bool = True) -> list[Utteran
             and remedy.
     """
     path = Path(located(path))
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise FileNotFoundError(
-            f"{path}: the manifest {what}; give the path of a JSON Lines file, one utterance a line"
-        )
+    if missing := _no_file(path):
+        raise FileNotFoundError(f"{path}: {missing}")
+    utterances, findings = checked_manifest(path, check_audio=check_audio)
+    wrong = [one for one in findings if one.severity == "error"]
+    if wrong:
+        problems = [f"{path}:{one.line}: {one.problem}" if one.line else f"{path}: {one.problem}" for one in wrong]
+        _refuse(f"{path}: {len(problems)} problems", problems)
+    for one in findings:
+        warnings.warn(f'{path}: the field "{one.field}" {one.problem.message}; {one.remedy}', stacklevel=2)
+    return utterances
+
+
+def checked_manifest(path: str | Path, *, check_audio: bool = True) -> tuple[list[Utterance], list[Finding]]:
+    """Read a manifest as far as it can be, with everything that is wrong with its lines.
+
+    Args:
+        path: As for :func:`read_manifest`.
+        check_audio: Likewise.
+
+    Returns:
+        The utterances of the lines that can be used, in the order of the file, and the findings in that order: of a
+        repeated id, those behind the first. A field that may be misspelled is a warning, on the first line that has it.
+    """
+    try:
+        path = Path(located(path))
+    except FileNotFoundError as error:
+        message, _, remedy = str(error).partition("; ")
+        return [], [Finding.of_line((str(path), None), None, Problem(None, message, remedy))]
+    whole: tuple[str, None] = (str(path), None)
+    if missing := _no_file(path):
+        return [], [Finding.of_line(whole, None, missing)]
+    try:
+        content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except OSError as error:
+        remedy = "give a file that can be"
+        return [], [Finding.of_line(whole, None, Problem(None, f"cannot be read ({error.strerror})", remedy))]
     folders = audio_folders(path)
     utterances: list[Utterance] = []
-    problems: list[str] = []
+    findings: list[Finding] = []
     first_line: dict[str, int] = {}
     exists = functools.cache(Path.is_file)
-    for number, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+    for number, raw in enumerate(content.split(b"\n"), start=1):
         if not raw.strip():
             continue
-        utterance, found = _parse_line(raw, place=(str(path), number), folders=folders)
+        place = (str(path), number)
+        utterance, name, problems = parse_line(raw, place=place, folders=folders)
         if utterance is not None:
             if check_audio and isinstance(utterance.audio, Path) and not exists(utterance.audio):
-                found.append(f'field "audio": {missing_words(utterance.audio)}')
+                problems.append(Problem("audio", *missing_words(utterance.audio)))
             if (earlier := first_line.setdefault(utterance.id, number)) != number:
-                found.append(
-                    f'field "id": {utterance.id!r} is already used on line {earlier}; give each utterance its own id'
-                )
-            utterances.append(utterance)
-        problems += (f"{path}:{number}: {problem}" for problem in found)
-    if problems:
-        _refuse(f"{path}: {len(problems)} problems", problems)
-    say_doubtful(path, (name for utterance in utterances for name in utterance.extra), FIELDS)
-    if not utterances:
-        raise ManifestError(f"{path}: the manifest has no utterances; write one JSON object a line")
-    return utterances
+                message = f"is {utterance.id!r}, already used on line {earlier}"
+                problems.append(Problem("id", message, "give each utterance its own id"))
+            if not problems:
+                utterances.append(utterance)
+        findings += (Finding.of_line(place, name, problem) for problem in problems)
+    findings += _misspelled(utterances)
+    if not utterances and not findings:
+        problem = Problem(None, "the manifest has no utterances", "write one JSON object a line")
+        findings.append(Finding.of_line(whole, None, problem))
+    return utterances, findings
+
+
+def _no_file(path: Path) -> Problem | None:
+    if path.is_file():
+        return None
+    if broken := dangling(path):
+        return Problem(None, f"the manifest {broken}", LINKED)
+    what = "is a folder" if path.is_dir() else "does not exist"
+    return Problem(None, f"the manifest {what}", "give the path of a JSON Lines file, one utterance a line")
+
+
+def _misspelled(utterances: Sequence[Utterance]) -> Iterator[Finding]:
+    first: dict[str, Utterance] = {}
+    for utterance in utterances:
+        for name in utterance.extra:
+            first.setdefault(name, utterance)
+    for name, meant in doubtful(first, FIELDS).items():
+        yield Finding.about(first[name], name, "is not read", f'is "{meant}" meant?', warn=True)
 
 
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
@@ -169,6 +171,13 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def audio_files(utterances: Iterable[Utterance]) -> Iterator[tuple[str, Path]]:
+    """What names each audio file, in words, and the file; audio that is stored elsewhere is passed over."""
+    for utterance in utterances:
+        if isinstance(utterance.audio, Path):
+            yield f"the audio of utterance {utterance.id!r}", utterance.audio
 
 
 def require_text(utterances: Iterable[Utterance], purpose: str) -> None:
@@ -211,7 +220,7 @@ def refuse_context(utterances: Iterable[Utterance], model: str) -> None:
     Raises:
         ManifestError: At least one has a context.
     """
-    told = [f"utterance {item.id!r} ({item.context!r})" for item in utterances if item.context is not None]
+    told = [f"{_placed(item)} ({item.context!r})" for item in utterances if item.context is not None]
     if told:
         remedy = 'remove the field "context" from their manifest lines, or take a model that reads it (Qwen3-ASR)'
         _refuse(f"{model} takes no context and {len(told)} utterances have one; {remedy}", told, head=True)
@@ -219,12 +228,18 @@ def refuse_context(utterances: Iterable[Utterance], model: str) -> None:
 
 def _require(utterances: Iterable[Utterance], field: str, headline: str, remedy: str) -> None:
     missing = [
-        f"utterance {item.id!r}" + (f" ({item.audio})" if item.audio else "")
+        _placed(item) + (f" ({item.audio})" if item.audio else "")
         for item in utterances
         if getattr(item, field) is None
     ]
     if missing:
         _refuse(f"{headline} and {len(missing)} utterances have none; {remedy}", missing, head=True)
+
+
+def _placed(utterance: Utterance) -> str:
+    """An utterance by its id, behind manifest and line where it was read from one."""
+    where = "" if utterance.place is None else f"{utterance.place[0]}:{utterance.place[1]}: "
+    return f"{where}utterance {utterance.id!r}"
 
 
 def _refuse(headline: str, problems: list[str], *, head: bool = False) -> NoReturn:
@@ -234,76 +249,6 @@ def _refuse(headline: str, problems: list[str], *, head: bool = False) -> NoRetu
     if more := len(problems) - len(shown):
         shown.append(f"… and {more} more")
     raise ManifestError("\n  ".join([headline, *shown]))
-
-
-def _parse_line(raw: bytes, *, place: tuple[str, int], folders: Sequence[Path]) -> tuple[Utterance | None, list[str]]:
-    try:
-        record = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
-    except UnicodeDecodeError as error:
-        return None, [f"byte {error.start + 1} is not UTF-8; save the manifest as UTF-8"]
-    except json.JSONDecodeError as error:
-        return None, [f"column {error.colno}: malformed JSON ({error.msg}); write one complete JSON object a line"]
-    except ValueError as error:
-        return None, [f"malformed JSON ({error}); write one complete JSON object a line"]
-    if not isinstance(record, dict):
-        return None, [f'a JSON {_json_type(record)}, not an object; write {{"audio": …, "text": …}}']
-
-    record, problems = translated(record)
-    known: dict[str, Any] = {name: record.get(name) for name in FIELDS}
-    for name in ("id", "audio", "text", "language", "context"):
-        if known[name] is not None and not isinstance(known[name], str):
-            problems.append(
-                f'field "{name}" is a {_json_type(known[name])}, not a string; write it as text in double quotes'
-            )
-    for name in ("begin_time", "end_time"):
-        if known[name] is not None and (isinstance(known[name], bool) or not isinstance(known[name], int | float)):
-            problems.append(
-                f'field "{name}" is a {_json_type(known[name])}, not a number; give seconds without quotes, '
-                "or −1 for the file's own start or end"
-            )
-    audio, prompt = known["audio"], known["prompt"]
-    if audio == "" or (audio is None and prompt is None):
-        what = "missing" if audio is None else "empty"
-        problems.append(
-            f'field "audio" is {what}; give the path of the audio file, relative to the manifest, or a "prompt" for '
-            "text models"
-        )
-    if prompt is not None and (problem := _prompt_problem(prompt)):
-        problems.append(f'field "prompt" {problem}')
-    if problems:
-        return None, problems
-    # Manifests of other trainers write −1 for both ends of a whole file.
-    begin = 0.0 if known["begin_time"] in (None, -1) else float(known["begin_time"])
-    end = -1.0 if known["end_time"] is None else float(known["end_time"])
-    try:
-        return Utterance(
-            id=f"{Path(place[0]).stem}-{place[1]:06d}" if known["id"] is None else known["id"],
-            audio=None if audio is None else found_beside(audio, folders),
-            text=known["text"],
-            begin_time=begin,
-            end_time=end,
-            language=known["language"],
-            extra={name: value for name, value in record.items() if name not in FIELDS},
-            prompt=tuple(prompt) if isinstance(prompt, list) else prompt,
-            context=known["context"] or None,  # an empty one says nothing
-            place=place,
-        ), []
-    except ValueError as error:
-        return None, [str(error)]
-
-
-def _prompt_problem(prompt: Any) -> str | None:
-    """What is wrong with a prompt, and the remedy; None if nothing is."""
-    if isinstance(prompt, str):
-        return None if prompt else "is empty; write what the model is to read"
-    if not isinstance(prompt, list):
-        return f"is a {_json_type(prompt)}; write a string in double quotes, or a list of chat messages"
-    if not prompt:
-        return 'is an empty list; write at least one message {"role": "user", "content": "…"}'
-    for number, message in enumerate(prompt, start=1):
-        if not isinstance(message, dict) or not all(isinstance(message.get(k), str) for k in ("role", "content")):
-            return f'lacks role or content in message {number}; write {{"role": "user", "content": "…"}}, both strings'
-    return None
 
 
 def _format_line(utterance: Utterance, *, folder: Path) -> str:
@@ -328,14 +273,3 @@ def _format_line(utterance: Utterance, *, folder: Path) -> str:
             f"utterance {utterance.id!r}: an extra field cannot be written as JSON ({error}); keep strings, finite "
             "numbers, booleans, lists and mappings only"
         ) from error
-
-
-def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a JSON number")
-
-
-def _json_type(value: object) -> str:
-    if value is None:
-        return "null"
-    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "list", dict: "object"}
-    return names[type(value)]

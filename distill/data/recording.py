@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import soundfile
 
@@ -45,6 +45,18 @@ class AudioError(ValueError):
 
 class AudioWarning(UserWarning):
     """Audio that is used, and may not be what was meant; said once a file."""
+
+
+_SAID: dict[Any, Any] = {}
+
+
+def doubt(words: str) -> None:
+    """Warn of audio that is used all the same, once in a process wherever it is read.
+
+    Warns:
+        AudioWarning: Says the words.
+    """
+    warnings.warn_explicit(words, AudioWarning, __file__, 0, registry=_SAID)
 
 
 AGAIN = "copy or encode the file again"
@@ -95,11 +107,8 @@ def recording(utterance: Utterance) -> Iterator[tuple[soundfile.SoundFile, Layou
         except soundfile.SoundFileError as error:
             fail(utterance, f"cannot be decoded ({error})", AGAIN)
         if found.doubt is not None:
-            warnings.warn(
-                f"{source}: {found.doubt}; it is heard to where it ends, {found.frames / file.samplerate:.3f} s",
-                AudioWarning,
-                stacklevel=4,
-            )
+            ends = f"it is heard to where it ends, {found.frames / file.samplerate:.3f} s"
+            doubt(f"{source}: {found.doubt}; {ends}")
         yield file, found
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..places import located
-from .hf.loading import dataset_identity, read_dataset
+from .findings import Finding
+from .hf.loading import checked_dataset, dataset_identity, read_dataset
 from .hf.reference import is_dataset
-from .manifest import Utterance, read_manifest
+from .manifest import Utterance, checked_manifest, read_manifest
 
 
 def read_utterances(source: str | Path, *, check_audio: bool = True) -> list[Utterance]:
@@ -25,6 +26,21 @@ def read_utterances(source: str | Path, *, check_audio: bool = True) -> list[Utt
         MissingExtraError: A data set, and `datasets` is not installed.
     """
     return read_dataset(str(source)) if is_dataset(source) else read_manifest(source, check_audio=check_audio)
+
+
+def checked_utterances(source: str | Path) -> tuple[list[Utterance], list[Finding]]:
+    """Read a source as far as it can be, with everything that is wrong with its lines; audio is not looked for.
+
+    Args:
+        source: As for :func:`read_utterances`.
+
+    Returns:
+        The utterances that can be read, and the findings, both in the order of the source.
+
+    Raises:
+        MissingExtraError: A data set, and `datasets` is not installed.
+    """
+    return checked_dataset(str(source)) if is_dataset(source) else checked_manifest(source, check_audio=False)
 
 
 def identity(source: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The demo teacher's error rates on pool and test set: `python -m distill.demo.error_rates` writes them down.
 
 It has heard neither, so they should agree: if it knew the pool better, teacher data would be labels by another name.
-Intervals are over voices, since utterances of one voice fail together.
+Intervals are over speakers (the synthetic voices), since utterances of one speaker fail together.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ DECODING = Decoding(max_new_tokens=48)
 NORMALIZER = "spoken_digits"
 
 Counts = dict[str, tuple[int, int]]
-"""Word errors and reference words, by voice."""
+"""Word errors and reference words, by speaker."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """An error rate, or a difference of two, with its 95 % interval over voices; proportions."""
+    """An error rate, or a difference of two, with its 95 % interval over speakers; proportions."""
 
     value: float
     low: float
@@ -52,14 +52,14 @@ class Comparison:
         test: On the test set.
         difference: Pool minus test.
         words: Reference words of pool and test.
-        voices: Voices of pool and test.
+        speakers: Speakers of pool and test.
     """
 
     pool: Rate
     test: Rate
     difference: Rate
     words: tuple[int, int]
-    voices: tuple[int, int]
+    speakers: tuple[int, int]
 
     @property
     def agree(self) -> bool:
@@ -70,12 +70,12 @@ class Comparison:
         def percent(rate: Rate) -> str:
             return f"{100 * rate.value:.1f} % [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
 
-        (pool_words, test_words), (pool_voices, test_voices) = self.words, self.voices
+        (pool_words, test_words), (pool_speakers, test_speakers) = self.words, self.speakers
         return (
             "The teacher heard neither pool nor test set: WER "
-            f"{percent(self.pool)} on the pool ({pool_words:,} words, {pool_voices} voices), "
-            f"{percent(self.test)} on the test set ({test_words:,} words, {test_voices} voices), which "
-            f"{'agree' if self.agree else 'differ'}: difference {percent(self.difference)} (95 %, over voices)."
+            f"{percent(self.pool)} on the pool ({pool_words:,} words, {pool_speakers} speakers), "
+            f"{percent(self.test)} on the test set ({test_words:,} words, {test_speakers} speakers), which "
+            f"{'agree' if self.agree else 'differ'}: difference {percent(self.difference)} (95 %, over speakers)."
         )
 
 
@@ -84,7 +84,7 @@ def count(model: str, utterances: Sequence[Utterance]) -> Counts:
 
     Args:
         model: Its folder.
-        utterances: With text, and with a voice each.
+        utterances: With text, and with a speaker each.
     """
     rows = evaluate(
         load_recogniser(model),
@@ -96,19 +96,19 @@ def count(model: str, utterances: Sequence[Utterance]) -> Counts:
     ).rows
     counts: Counts = {}
     for utterance, row in zip(utterances, rows, strict=True):
-        errors, words = counts.get(utterance.extra["voice"], (0, 0))
-        counts[utterance.extra["voice"]] = (errors + row["words.errors"], words + row["words.total"])
+        errors, words = counts.get(utterance.extra["speaker"], (0, 0))
+        counts[utterance.extra["speaker"]] = (errors + row["words.errors"], words + row["words.total"])
     return counts
 
 
 def compare(pool: Counts, test: Counts) -> Comparison:
-    """Compare error rates on two sets of voices.
+    """Compare error rates on two sets of speakers.
 
     Args:
         pool: Counts on the pool.
-        test: Counts on the test set, of other voices.
+        test: Counts on the test set, of other speakers.
     """
-    table = np.zeros((len(pool) + len(test), 2, 2))  # voice, errors or words, set
+    table = np.zeros((len(pool) + len(test), 2, 2))  # speaker, errors or words, set
     table[: len(pool), :, 0] = list(pool.values())
     table[len(pool) :, :, 1] = list(test.values())
     found = studentised(table[:, :1], table[:, 1:], (1.0, -1.0))
@@ -128,7 +128,7 @@ def written() -> Comparison:
     """What the shipped file says of the shipped teacher."""
     read = json.loads((packaged(WRITTEN)).read_text(encoding="utf-8"))
     rates = [Rate(**read[name]) for name in ("pool", "test", "difference")]
-    return Comparison(*rates, words=tuple(read["words"]), voices=tuple(read["voices"]))
+    return Comparison(*rates, words=tuple(read["words"]), speakers=tuple(read["speakers"]))
 
 
 def main() -> None:

@@ -103,7 +103,7 @@ def render(utterances: Sequence[Utterance], folder: Path, rng: np.random.Generat
                 "begin_time": begin / SAMPLE_RATE,
                 "end_time": (begin + len(samples)) / SAMPLE_RATE,
                 "language": LANGUAGE,
-                "voice": name,
+                "speaker": name,
                 "snr_db": snr_db,
             }
         )
@@ -170,7 +170,7 @@ def describe(folder: Path, command: str) -> str:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         minutes = sum(row["end_time"] - row["begin_time"] for row in rows) / 60
         words = f"{sum(len(row['text'].split()) for row in rows):,}" if "text" in rows[0] else "–"
-        n_voices = len({row["voice"] for row in rows})
+        n_voices = len({row["speaker"] for row in rows})
         table.append(f"| `{name}.jsonl` | {len(rows):,} | {words} | {n_voices} | {minutes:.1f} | {holds} |")
     elsewhere = [split for split in SPLITS if not (folder / f"{split}.jsonl").exists()]
     other = (
@@ -187,7 +187,7 @@ small recogniser on a CPU within minutes. It says nothing about natural speech.
 {chr(10).join(table)}
 
 Audio: 16 kHz mono Ogg Opus, one file a voice, {n_bytes:,} bytes; utterances are cut out by `begin_time` and
-`end_time` (seconds). There are six splits: {", ".join(SPLITS)}. No voice
+`end_time` (seconds); `speaker` names the voice. There are six splits: {", ".join(SPLITS)}. No voice
 and no sentence of two or more words is in two of them; sentences are repeated within a split, by other voices. Single
 words are in the three that are trained on with text, and in all three. Each utterance carries white and pink noise and
 babble (of its own split's voices) in random proportions at `snr_db`, drawn uniformly between {SNR_DB[0]:g} and

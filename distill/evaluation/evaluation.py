@@ -103,6 +103,7 @@ def counted(rows: Sequence[Mapping[str, Any]], normaliser: str) -> list[dict[str
 def _row(utterance: Utterance, text: str, score: TranscriptScore, i: int) -> dict[str, Any]:
     row = {"id": utterance.id, "reference": utterance.text, "text": text, "seconds": duration(utterance)}
     row |= {"language": utterance.language, "speaker": _name(utterance.extra.get("speaker"))}
+    row["normaliser"] = f"{score.normaliser} {score.normaliser_version}"
     counted = {"wer": score.words, "mer": score.mixed, "cer": score.characters}
     for unit, counts in ((UNITS[rate], counted[rate]) for rate in (score.rate, "cer")):
         row |= {f"{unit}.errors": int(counts.errors[i]), f"{unit}.total": int(counts.reference_lengths[i])}

@@ -148,9 +148,14 @@ class TranscriptScore:
         )
 
     def _line(self, name: str, rate: ErrorRate) -> str:
+        level = f"{100 * self.level:g} % interval"
+        if math.isnan(rate.low):
+            interval = f"no {level}: that takes two {self.over} or more with a reference"
+        else:
+            interval = f"{level} over {self.n_over} {self.over} {100 * rate.low:.2f} to {100 * rate.high:.2f} %"
+        value = "undefined" if math.isnan(rate.value) else f"{100 * rate.value:.2f} %"
         return (
-            f"{name.upper()} {100 * rate.value:.2f} % ({100 * self.level:g} % interval over {self.n_over} {self.over} "
-            f"{100 * rate.low:.2f} to {100 * rate.high:.2f} %): "
+            f"{name.upper()} {value} ({interval}): "
             f"{rate.errors} errors ({rate.substitutions} substitutions, {rate.deletions} deletions, "
             f"{rate.insertions} insertions) in {rate.total} {UNITS[name]}"
         )

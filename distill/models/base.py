@@ -88,8 +88,8 @@ class Limits:
 
     Attributes:
         window_seconds: Longest audio; None where there is no limit of its own.
-        label_tokens: Tokens of the longest transcript that it can score, end of text among them, and of a text model's
-            prompt with it; None where there is no limit.
+        label_tokens: Tokens of the longest transcript that it can score, end of text among them, and with it those that
+            `Transcriber.prompt_tokens` counts; None where there is no limit.
     """
 
     window_seconds: float | None = None
@@ -167,6 +167,19 @@ class Transcriber(Protocol):
 
         Raises:
             ModelError: Says which.
+        """
+        ...
+
+    def prompt_tokens(self, read: Any, language: str | None, context: str | None) -> int:
+        """Tokens of a prompt that share `limits.label_tokens` with the text behind it; the weights are not asked.
+
+        Args:
+            read: A waveform, or a text prompt.
+            language: By name or code; None where it is not known.
+            context: What the utterance may be about; None where nothing is said.
+
+        Raises:
+            ModelError: A prompt that cannot be made.
         """
         ...
 

@@ -86,6 +86,11 @@ class EncoderDecoder(ABC):
         """Nothing to refuse where no language is named."""
         del languages
 
+    def prompt_tokens(self, read: Any, language: str | None, context: str | None) -> int:
+        """None: audio is the encoder's, and `limits` has taken the decoder's prompt off."""
+        del read, language, context
+        return 0
+
     @property
     def _encoder_frozen(self) -> bool:
         return not any(parameter.requires_grad for parameter in self.generator.get_encoder().parameters())

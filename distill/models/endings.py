@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, TemplateSyntaxError
 
 from .base import ModelError
 
@@ -49,11 +49,16 @@ def turn_end(tokenizer: Any, arguments: Mapping[str, Any]) -> int | None:
     Args:
         tokenizer: With a chat template.
         arguments: Further variables of the template.
+
+    Raises:
+        TemplateSyntaxError: The template is damaged.
     """
     said = "0123456789"
     chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": said}]
     try:
         after = tokenizer.apply_chat_template(chat, tokenize=False, **arguments).rpartition(said)[2]
+    except TemplateSyntaxError:
+        raise
     except TemplateError:  # a template for chats of another shape
         return None
     special = set(tokenizer.all_special_ids) | {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from .base import ModelError
+
 POINTERS = {
     b"version https://git-lfs": "a pointer of Git LFS in place of the file; run `git lfs pull` where it was cloned",
     b"version https://hawser": "a pointer of Git LFS in place of the file; run `git lfs pull` where it was cloned",
@@ -19,7 +21,14 @@ POINTERS = {
 }
 """How files begin that stand for others, and what they are."""
 
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "tekken.json")
+_PROCESSORS = ("processor_config.json", "preprocessor_config.json")
+
 AGAIN = "download or copy it again"
+CHAT_TEMPLATE = "chat_template.jinja"
+_PASSED_OVER = (CHAT_TEMPLATE, "chat_template.json", "generation_config.json")
+"""Files without which a model loads, and then is another one: transformers says nothing of those that are damaged."""
+
 _INDEX = ".index.json"
 _WEIGHTS = (".safetensors", ".bin", ".pt")
 
@@ -37,10 +46,51 @@ def damage(folder: Path, *, weights: bool = True) -> str | None:
         if not weights and any(suffix in path.suffixes for suffix in _WEIGHTS):
             continue
         if path.is_symlink() and not path.exists():
-            return f"{path} is a link to {path.readlink()}, where there is nothing; fetch that, or {AGAIN}"
+            return _nowhere(path)
         if path.is_file() and (found := file_damage(path)):
             return found
     return None
+
+
+def lacking(folder: Path, *, processor: bool) -> str | None:
+    """Which files of a tokenizer or processor are not in a checkpoint, with the remedy; None where all are.
+
+    For checkpoints that could not be read: some families do without one of them.
+
+    Args:
+        folder: The checkpoint's.
+        processor: Whether it should have a processor's.
+    """
+    there = {path.name for path in folder.iterdir()}
+    wanted = [("config.json",), _VOCABULARIES, *([_PROCESSORS] if processor else [])]
+    if "tekken.json" not in there:  # Mistral's, which holds its settings as well
+        wanted.insert(2, ("tokenizer_config.json",))
+    missing = [
+        names[0] + (f" (or {', '.join(names[1:])})" if names[1:] else "") for names in wanted if there.isdisjoint(names)
+    ]
+    if not missing:
+        return None
+    return f"{folder} lacks {', '.join(missing)}; copy it there from the model that this one was made from"
+
+
+def check_passed_over(folder: Path) -> None:
+    """Refuse damaged files that transformers would do without.
+
+    Args:
+        folder: The checkpoint's.
+
+    Raises:
+        ModelError: There is one; names it, with the remedy.
+    """
+    for path in (folder / name for name in _PASSED_OVER):
+        if path.is_symlink() and not path.exists():
+            raise ModelError(_nowhere(path))
+        if path.is_file() and (found := file_damage(path)):
+            raise ModelError(found)
+
+
+def _nowhere(link: Path) -> str:
+    return f"{link} is a link to {link.readlink()}, where there is nothing; fetch that, or {AGAIN}"
 
 
 def file_damage(path: Path) -> str | None:
@@ -88,9 +138,14 @@ def _json(path: Path) -> str | None:
     return f"{path.parent} lacks {', '.join(missing)}, of the {len(shards)} files that {path.name} lists; download them"
 
 
+def _any_text(path: Path) -> None:
+    del path  # what a template says shows when it is rendered
+
+
 _CHECKS: dict[str, Callable[[Path], str | None]] = {
     ".safetensors": _safetensors,
     ".bin": _pickled,
     ".pt": _pickled,
     ".json": _json,
+    ".jinja": _any_text,
 }

@@ -9,8 +9,8 @@ from .base import ModelError
 OTHER_CODES = {"cmn": "zh", "fil": "tl", "filipino": "tl", "iw": "he", "jv": "jw", "nb": "no"}
 """Codes for which Whisper's table has another."""
 
-_UNKNOWN = ("", "auto", "und", "unknown", "none", "null", "mul")
-"""What manifests write where the language is not known."""
+_UNKNOWN = ("auto", "und", "unknown", "none", "null", "mul")
+"""What manifests write where the language is not known, alone or as a tag's first part (`und-Latn`)."""
 
 
 def spoken(language: str | None) -> str | None:
@@ -23,12 +23,12 @@ def spoken(language: str | None) -> str | None:
         >>> spoken("zh-CN"), spoken("en_US"), spoken("zh-yue"), spoken("English"), spoken("auto"), spoken("Klingon")
         ('zh', 'en', 'yue', 'English', None, 'Klingon')
     """
-    if language is None or language.strip().lower() in _UNKNOWN:
+    name = (language or "").strip()
+    if not name or _subtags(name)[0] in _UNKNOWN:
         return None
-    name = language.strip()
     if name.lower() in LANGUAGES or name.lower() in TO_LANGUAGE_CODE:
         return name
-    for subtag in reversed(re.split("[-_]", name.lower())[:2]):  # an extended language, as in zh-yue, says more
+    for subtag in reversed(_subtags(name)[:2]):  # an extended language, as in zh-yue, says more
         code = OTHER_CODES.get(subtag, subtag)
         if code in LANGUAGES and (subtag == name.lower()[: len(subtag)] or len(subtag) == 3):
             return code
@@ -54,11 +54,24 @@ def language_code(language: str, family: str) -> str:
 
 
 def same_language(one: str, other: str) -> bool:
-    """Whether two names or codes are of one language, as far as the table of Whisper's languages tells.
+    """Whether two names, codes or tags are of one language, as far as the table of Whisper's languages tells.
+
+    A tag of an extended language (`zh-yue`) is of that and of the one that it extends.
 
     Examples:
         >>> same_language("en", "English"), same_language("English", "German"), same_language("zh-CN", "Chinese")
         (True, False, True)
+        >>> same_language("Norwegian", "nb-NO"), same_language("he", "iw"), same_language("Chinese", "zh-yue")
+        (True, True, True)
     """
-    codes = [re.split("[-_]", TO_LANGUAGE_CODE.get(name.lower(), name.lower()))[0] for name in (one, other)]
-    return codes[0] == codes[1]
+    return not _codes(one).isdisjoint(_codes(other))
+
+
+def _subtags(name: str) -> list[str]:
+    return re.split("[-_]", name.strip().lower())
+
+
+def _codes(name: str) -> set[str]:
+    whole = (spoken(name) or "").lower()
+    codes = {TO_LANGUAGE_CODE.get(part, part) for part in (whole, _subtags(name)[0])}
+    return {OTHER_CODES.get(code, code) for code in codes}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError, TemplateSyntaxError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -27,13 +28,15 @@ from ..extras import MissingExtraError, require
 from ..places import located
 from . import ark_asr, glm_asr, qwen3_asr, surgery, voxtral
 from .base import ModelError, Recogniser
-from .files import damage
+from .files import AGAIN, CHAT_TEMPLATE, check_passed_over, damage, lacking
 from .moonshine import Moonshine
 from .speech_lm import SpeechLM
+from .surplus import check_number_types
 from .text_lm import TextLM
 from .tokenizing import check_tokenizer
 from .weights import IS_ADAPTER, load_weights
 from .whisper import Whisper
+from .zeros import check_zeros
 
 
 @dataclass(frozen=True)
@@ -109,9 +112,9 @@ def load_recogniser(
         device: Where the model goes.
 
     Raises:
-        ModelError: Nothing loadable there, files that are damaged or missing, weights that do not fill the architecture
-            or are not finite, code of its own that is not trusted, a family without an adapter, or one without such a
-            setting.
+        ModelError: Nothing loadable there, files that are damaged or missing, weights that do not fill the model,
+            are not finite or never arrived, code of its own that is not trusted, a family without an adapter, or one
+            without such a setting.
         FileNotFoundError: The embedded demo has no such model.
         MissingExtraError: Weights in 8 bits without torchao.
     """
@@ -122,6 +125,7 @@ def load_recogniser(
     with loading(place, revision, "cannot load", WHOLE):
         config = AutoConfig.from_pretrained(place, **source)
         adapter = _adapter(model, config, family, options or {})
+        check_settings(place, revision)
         processor = adapter.processor.from_pretrained(place, **source)
     weights = getattr(torch, dtype)
     quantisation = {} if quantise is None else {"quantization_config": _eight_bits()}
@@ -130,15 +134,18 @@ def load_recogniser(
             torch.manual_seed(seed)
             network = adapter.architecture.from_config(config, dtype=weights, trust_remote_code=trust_remote_code)
     else:
-        with loading(place, revision, "cannot load the weights of", WHOLE):
+        with loading(place, revision, "cannot load the weights of", WHOLE, tokenizer=False):
             network = load_weights(adapter.architecture, place, dtype=weights, **source, **quantisation)
+            check_number_types(place, config, _folder(place, revision))
+        check_zeros(model, network, _folder(place, revision))
     check_tokenizer(model, getattr(processor, "tokenizer", processor), network)
     if window_seconds is not None:
         surgery.shorten_window(network, processor, window_seconds, model)
     if keep_decoder_layers is not None:
         surgery.keep_decoder_layers(network, keep_decoder_layers, model)
     network = network.to(device).eval()
-    return adapter.build(name=model, model=network, generator=network, processor=processor, **options or {})
+    with loading(place, revision, "cannot use", WHOLE):
+        return adapter.build(name=model, model=network, generator=network, processor=processor, **options or {})
 
 
 def _adapter(model: str, config: Any, family: str | None, options: Mapping[str, Any]) -> Adapter:
@@ -166,8 +173,24 @@ def adapter_of(model: str, config: Any, family: str | None = None) -> str:
     return kind
 
 
+def check_settings(model: str, revision: str | None) -> None:
+    """Refuse damaged files that transformers would pass over in silence.
+
+    Args:
+        model: Directory or Hub name, whose configuration has been read.
+        revision: Hub revision.
+
+    Raises:
+        ModelError: There is one; names it, with the remedy.
+    """
+    if (folder := _folder(model, revision)) is not None:
+        check_passed_over(folder)
+
+
 @contextmanager
-def loading(model: str, revision: str | None, what: str, remedy: str, *, weights: bool = True) -> Iterator[None]:
+def loading(
+    model: str, revision: str | None, what: str, remedy: str, *, weights: bool = True, tokenizer: bool = True
+) -> Iterator[None]:
     """Whatever libraries raise over a checkpoint becomes an error that names the file and the remedy.
 
     Args:
@@ -176,6 +199,7 @@ def loading(model: str, revision: str | None, what: str, remedy: str, *, weights
         what: Cannot be done, to begin the message with.
         remedy: Where no file is at fault.
         weights: Whether it is also about files of weights.
+        tokenizer: Whether it is also about those of tokenizer and processor.
 
     Raises:
         ModelError: Instead of anything else but a missing extra and memory that is spent.
@@ -185,10 +209,12 @@ def loading(model: str, revision: str | None, what: str, remedy: str, *, weights
     except (ModelError, MissingExtraError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # tokenizers and safetensors raise kinds of their own, below nothing else
-        raise ModelError(_reason(model, revision, what, remedy, error, weights)) from error
+        raise ModelError(_reason(model, revision, what, remedy, error, weights, tokenizer)) from error
 
 
-def _reason(model: str, revision: str | None, what: str, remedy: str, error: Exception, weights: bool) -> str:
+def _reason(
+    model: str, revision: str | None, what: str, remedy: str, error: Exception, weights: bool, tokenizer: bool
+) -> str:
     if "trust_remote_code" in str(error):
         return (
             f"{model!r} brings Python code of its own, which runs with all that you may do here. Read it; then set "
@@ -197,8 +223,16 @@ def _reason(model: str, revision: str | None, what: str, remedy: str, error: Exc
     if isinstance(error, ImportError):
         return f"{what} {model!r}: {_first_line(error)}"
     folder = _folder(model, revision)
+    if isinstance(error, TemplateError):
+        line = f" in line {error.lineno}" if isinstance(error, TemplateSyntaxError) else ""
+        own = folder is not None and (folder / CHAT_TEMPLATE).is_file()
+        which = folder / CHAT_TEMPLATE if folder is not None and own else f"the chat template of {model!r}"
+        return f"{what} {model!r}: {which} is cut short or damaged{line} ({_first_line(error)}); {AGAIN}"
     if folder is not None and (found := damage(folder, weights=weights)):
         return f"{what} {model!r}: {found}"
+    processor = "preprocessor_config.json" in str(error)
+    if tokenizer and Path(model).is_dir() and (found := lacking(Path(model), processor=processor)):
+        return f"{what} {model!r}: {found} ({_first_line(error)})"
     if _is_adapter_on_hub(model, revision):
         return f"{model!r} {IS_ADAPTER}"
     return f"{what} {model!r}: {_first_line(error)} {remedy}"

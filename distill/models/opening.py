@@ -1,4 +1,4 @@
-"""How the answer begins where no language was named: some models then write a name and a marker before the text.
+"""How the answer begins where no language was named: some models then write a name before the text, and a marker.
 
 These words are made into the prompt, as if the language had been named there. The sequence that a model reads is the
 one that it would write by itself, and transcripts hold text alone whether or not a language is named: labels, decoded
@@ -7,6 +7,7 @@ text, the teacher's scores and the positions that are measured are of one form.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from .base import Prompt, unsettled
 from .vocabulary import Tokens
 
 LONGEST = 32
-"""Tokens of the longest such beginning; whoever has not written the marker by then is not writing one."""
+"""Tokens of the longest such beginning; whoever has not ended it by then is not writing one."""
 
 
 @dataclass(frozen=True)
@@ -28,19 +29,26 @@ class Opening:
 
     Attributes:
         words: What they begin with.
-        marker: The token that ends them.
+        marker: The control token that ends them; None where the name does.
+        name: How languages are named, as a regular expression.
     """
 
     words: str
-    marker: str
+    marker: str | None
+    name: str = ".*?"
 
     def may_begin(self, text: str) -> bool:
         """Whether a text is such words, or could still become some."""
         return self.words.startswith(text) or text.startswith(self.words)
 
+    def of(self, text: str) -> str:
+        """The words at the beginning of a text, with what ends them; empty where there are none."""
+        found = re.match(f"{re.escape(self.words)}{self.name}{re.escape(self.marker or '')}", text)
+        return found[0] if found else ""
 
-class _GivenUp(StoppingCriteria):
-    """Stops the rows that write something else."""
+
+class _SettledOrGivenUp(StoppingCriteria):
+    """Stops the rows that have written such words, and those that write something else."""
 
     def __init__(self, opening: Opening, tokenizer: Any, start: int) -> None:
         self.opening, self.tokenizer, self.start = opening, tokenizer, start
@@ -48,7 +56,8 @@ class _GivenUp(StoppingCriteria):
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
         del scores, kwargs
         texts = self.tokenizer.batch_decode(input_ids[:, self.start :], clean_up_tokenization_spaces=False)
-        return torch.tensor([not self.opening.may_begin(text) for text in texts], device=input_ids.device)
+        stops = [bool(self.opening.of(text)) or not self.opening.may_begin(text) for text in texts]
+        return torch.tensor(stops, device=input_ids.device)
 
 
 @torch.no_grad()
@@ -69,22 +78,35 @@ def opened(
         rows: Of which utterances of the batch.
         width: Of the model's logits.
     """
-    marker, length = tokenizer.convert_tokens_to_ids(opening.marker), prompt.inputs["input_ids"].shape[1]
+    ends = {tokens.end_of_text} | ({tokenizer.convert_tokens_to_ids(opening.marker)} if opening.marker else set())
+    length = prompt.inputs["input_ids"].shape[1]
+    # Inputs that are no rows, such as the windows of long audio, cannot be told apart here: then all utterances write.
+    apart = all(len(value) == prompt.batch_size for value in prompt.inputs.values())
+    asked = rows if apart else list(range(prompt.batch_size))
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     barred = special | set(tokenizer.all_special_ids) | set(range(tokens.size, width))
     with unsettled(generator):
         written = generator.generate(
-            **{name: value[rows] for name, value in prompt.inputs.items()},
+            **{name: value[asked] if apart else value for name, value in prompt.inputs.items()},
             max_new_tokens=LONGEST,
             use_cache=causal.remembers(generator),
             do_sample=False,
-            suppress_tokens=sorted(barred - {marker, tokens.end_of_text}),
-            eos_token_id=[marker, tokens.end_of_text],
+            suppress_tokens=sorted(barred - ends) or None,
+            eos_token_id=sorted(ends),
             pad_token_id=tokens.end_of_text,
-            stopping_criteria=StoppingCriteriaList([_GivenUp(opening, tokenizer, length)]),
+            stopping_criteria=StoppingCriteriaList([_SettledOrGivenUp(opening, tokenizer, length)]),
         )[:, length:].tolist()
-    begun = {row: ids[: ids.index(marker) + 1] for row, ids in zip(rows, written, strict=True) if marker in ids}
-    return _extended(prompt, begun, tokens.end_of_text)
+    begun = {row: _words(ids, tokenizer, opening) for row, ids in zip(asked, written, strict=True) if row in rows}
+    return _extended(prompt, {row: ids for row, ids in begun.items() if ids}, tokens.end_of_text)
+
+
+def _words(ids: list[int], tokenizer: Any, opening: Opening) -> list[int]:
+    """The tokens that spell the words and nothing else; none where there are no such."""
+    for n in range(1, len(ids) + 1):
+        text = tokenizer.decode(ids[:n], clean_up_tokenization_spaces=False)
+        if text and opening.of(text) == text:
+            return ids[:n]
+    return []
 
 
 def _extended(prompt: Prompt, added: dict[int, list[int]], padding: int) -> Prompt:

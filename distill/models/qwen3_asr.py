@@ -24,6 +24,7 @@ from transformers import BatchFeature
 from transformers.models.qwen3_asr.processing_qwen3_asr import LANGUAGE_CODE_TO_NAME
 
 from .base import InputError, ModelError
+from .languages import same_language
 from .opening import Opening
 from .speech_lm import SAMPLING_RATE, Family
 
@@ -64,9 +65,8 @@ def request(
         InputError: A language that the processor does not know, or a context that holds a control token.
         ModelError: Another prompt than the family's, by a transformers before 5.15 or a chat template of its own.
     """
-    for row, (language, context) in enumerate(zip(languages, contexts, strict=True)):
-        if language is not None:
-            _check_language(row, language)
+    languages = [None if language is None else _named(row, language) for row, language in enumerate(languages)]
+    for row, context in enumerate(contexts):
         if context is not None:
             _check_context(row, context, processor.tokenizer)
     known = [language is not None for language in languages]
@@ -94,14 +94,19 @@ def request(
     return made[0][1] if len(made) == 1 else _joined(made, processor.tokenizer.pad_token_id)
 
 
-def _check_language(row: int, language: str) -> None:
+def _named(row: int, language: str) -> str:
+    """A language as the processor takes it: its name or code there, which need not be the code of Whisper's table."""
     names = {name.lower() for name in LANGUAGE_CODE_TO_NAME.values()}
-    if language.lower() not in names | LANGUAGE_CODE_TO_NAME.keys():
-        raise InputError(
-            row,
-            f"Qwen3-ASR has no language {language!r}; give one of {', '.join(sorted(LANGUAGE_CODE_TO_NAME.values()))} "
-            "or their codes, or leave it out: the model then names it itself",
-        )
+    if language.lower() in names | LANGUAGE_CODE_TO_NAME.keys():
+        return language
+    for code in LANGUAGE_CODE_TO_NAME:
+        if same_language(code, language):
+            return code
+    raise InputError(
+        row,
+        f"Qwen3-ASR has no language {language!r}; give one of {', '.join(sorted(LANGUAGE_CODE_TO_NAME.values()))} "
+        "or their codes, or leave it out: the model then names it itself",
+    )
 
 
 def _check_context(row: int, context: str, tokenizer: Any) -> None:

@@ -21,6 +21,7 @@ from .opening import Opening, opened
 from .vocabulary import Tokens
 
 SAMPLING_RATE = 16_000
+_SILENCE = np.zeros(SAMPLING_RATE // 2, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,21 @@ class SpeechLM:
         features, template = self.processor.feature_extractor.to_json_string(), self.processor.chat_template
         parameter = next(self.generator.parameters())
         self.prompt_key = hash((features, template, self.tokens.strings, parameter.dtype, str(parameter.device)))
+        self._check_request()
+
+    def _check_request(self) -> None:
+        """Refuse a processor that cannot ask, before anyone's data is blamed for it."""
+        try:
+            self.request([_SILENCE], [None])
+        except ModelError:
+            raise
+        except ValueError as error:
+            why = f"its processor and chat template cannot ask ({error})"
+            if self.processor.chat_template is None:
+                why = "its processor has no chat template to ask with"
+            raise ModelError(
+                f"{self.name}: {why}; copy chat_template.jinja again from the model that it was made from"
+            ) from error
 
     @property
     def family(self) -> str:
@@ -124,11 +140,18 @@ class SpeechLM:
         Raises:
             ModelError: Says which.
         """
-        silence = [np.zeros(SAMPLING_RATE // 2, dtype=np.float32)] * len(languages)
         try:
-            self.kind.request(self.processor, silence, languages, [None] * len(languages))
+            self.kind.request(self.processor, [_SILENCE] * len(languages), languages, [None] * len(languages))
         except ValueError as error:  # the processor's own, or ours
             raise ModelError(str(error)) from error
+
+    def prompt_tokens(self, read: np.ndarray, language: str | None, context: str | None) -> int:
+        """Of the request, audio among them; without the words that the model names a language with.
+
+        Raises:
+            ModelError: A request that cannot be made.
+        """
+        return int(self.request([read], [language], [context]).inputs["attention_mask"].sum())
 
     def prepare(
         self,

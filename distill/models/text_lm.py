@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jinja2 import TemplateError
+from jinja2 import TemplateError, TemplateSyntaxError
 from torch import Tensor, nn
 
 from . import causal, endings
@@ -60,6 +60,8 @@ class TextLM:
         if self.prompt_format == "chat" and template is None:
             raise ModelError(f'{self.name}: its tokenizer has no chat template; set prompt_format = "plain"')
         self._chat = template is not None and self.prompt_format != "plain"
+        if self._chat:
+            self._check_template()
         turn = endings.turn_end(tokenizer, self.chat_template_kwargs) if self._chat else None
         others = (turn, tokenizer.eos_token_id, endings.generation_end(self.generator))
         end = endings.end_of_text(self.name, tokenizer, self.end_of_text, *others)
@@ -70,6 +72,23 @@ class TextLM:
             (template, repr(self.chat_template_kwargs)) if self._chat else (tuple(tokenizer("a b")["input_ids"]),)
         )
         self.prompt_key = hash((*wrapping, self.tokens.strings, end, str(self._device)))
+
+    def _check_template(self) -> None:
+        """Refuse a template that leaves out what the user says, as one does that was cut short."""
+        said, cut = "0123456789", "is cut short or another model's: copy chat_template.jinja again"
+        try:
+            read = self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": said}],
+                tokenize=False,
+                add_generation_prompt=True,
+                **self.chat_template_kwargs,
+            )
+        except TemplateSyntaxError:
+            raise
+        except TemplateError:  # a template for chats of another shape
+            return
+        if said not in read:
+            raise ModelError(f"{self.name}: its chat template leaves out what the user says in {read[:60]!r}; it {cut}")
 
     @property
     def family(self) -> str:
@@ -116,6 +135,16 @@ class TextLM:
     def check_languages(self, languages: Sequence[str | None]) -> None:
         """Nothing to refuse: prompts name no language."""
         del languages
+
+    def prompt_tokens(self, read: Any, language: str | None, context: str | None) -> int:
+        """Of a prompt in the model's own format.
+
+        Raises:
+            ModelError: As :meth:`prepare`.
+        """
+        del language
+        refuse_context(self.name, [context])
+        return len(self._prompt_ids(0, read))
 
     def prepare(
         self,

@@ -1,8 +1,9 @@
 """Voxtral: Whisper-style encoder, projector that merges four frames, Mistral decoder (arXiv 2507.13264).
 
 The prompt is the transcription request of mistral-common: ``<s>[INST][BEGIN_AUDIO]``, an ``[AUDIO]`` for every merged
-frame, ``[/INST]``, with a known language ``lang:en``, then ``[TRANSCRIBE]``. Transcripts end in ``</s>``. Audio is
-padded with silence to whole windows, which the encoder hears, so that features are a function of the utterance alone.
+frame, ``[/INST]``, with a known language ``lang:en``, then ``[TRANSCRIBE]``. Where none is known a model may write
+``lang:en`` itself before the text (`distill.models.opening`). Transcripts end in ``</s>``. Audio is padded with
+silence to whole windows, which the encoder hears, so that features are a function of the utterance alone.
 
 transformers reads the checkpoint's ``tekken.json`` into a tokenizer of its own, which knows its special tokens and its
 merges; that is the one used here, whether or not mistral-common is installed.
@@ -10,7 +11,6 @@ merges; that is the one used here, whether or not mistral-common is installed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerFast, VoxtralProcessor, WhisperFeatu
 
 from .base import ModelError
 from .languages import language_code
+from .opening import Opening
 from .speech_lm import SAMPLING_RATE, Family
 
 FRAMES_A_POSITION = 8
@@ -86,9 +87,10 @@ def _code(language: str) -> str:
 
 
 def read(processor: Any, rows: list[list[int]]) -> list[str]:
-    """The transcripts, without a language that the model named itself."""
+    """The transcripts, without a language that the model named once more."""
     texts = processor.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return [re.sub(r"^lang:[a-z]{2}", "", text) for text in texts]
+    return [text.removeprefix(OPENING.of(text)) for text in texts]
 
 
-FAMILY = Family("voxtral", None, request, read)
+OPENING = Opening("lang:", None, "[a-z]{2}")
+FAMILY = Family("voxtral", None, request, read, opening=OPENING)

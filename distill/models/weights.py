@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import ModelError, quiet
+from .surplus import check_layers
 
 SHOWN = 4
 """Names of weights in a message."""
@@ -25,7 +26,7 @@ def load_weights(architecture: Any, model: str, **options: Any) -> Any:
         options: Of its `from_pretrained`.
 
     Raises:
-        ModelError: Weights are missing, of other shapes, or not finite; names them and the remedy.
+        ModelError: Weights are missing, of other shapes, of more layers, or not finite; names them and the remedy.
     """
     with quiet():
         # Other shapes are listed instead of ending in an error without names, and refused here.
@@ -35,6 +36,7 @@ def load_weights(architecture: Any, model: str, **options: Any) -> Any:
     if hasattr(network, "peft_config"):
         raise ModelError(f"{model!r} {IS_ADAPTER}")
     check_fit(model, found["missing_keys"], found["unexpected_keys"], found["mismatched_keys"])
+    check_layers(model, network, found["unexpected_keys"])
     if found["error_msgs"]:
         raise ModelError(f"cannot load the weights of {model!r}: {'; '.join(found['error_msgs'])}")
     check_finite(model, network)

@@ -38,8 +38,9 @@ def normaliser(name: str) -> Normaliser:
 
     * ``none``: the text as it is.
     * ``basic``: Unicode NFKC; lower case; punctuation and symbols (categories P and S) become spaces, except an
-      apostrophe between two letters or digits, which distinguishes words (*we're*, *were*) and is written ``'``
-      whichever of the usual signs stands there (``´``, ``‘``, ``′``, `` ` ``, ``ʻ`` …);
+      apostrophe between two letters (with their accents and vowel signs) or digits, which distinguishes words
+      (*we're*, *were*) and is written ``'`` whichever of the usual signs stands there
+      (``´``, ``‘``, ``′``, `` ` ``, ``ʻ`` …);
       control characters become spaces and invisible format characters vanish, but a zero-width space in Khmer, Lao,
       Thai and their like, where it parts words, becomes a space; fractions and powers are parted from the numeral
       beside them (``1½`` is ``1 1 2``); runs of white space become one space;

@@ -34,7 +34,8 @@ def mandarin() -> tuple[Callable[[str], str], str]:
 
 def _apply(spoken: Callable[[str], str], text: str) -> str:
     text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
-    text = unicodedata.normalize("NFKC", text).replace("\u2044", "/")  # NFKC writes ½ with a fraction slash
+    # NFKC makes a space and a combining accent of ´, and writes ½ with a fraction slash.
+    text = unicodedata.normalize("NFKC", text.replace("\u00b4", "'")).replace("\u2044", "/")
     # A measure word is only seen beside its number, and a grammar reads no line breaks.
     text = drop_spaces_beside_unspaced(" ".join(text.split()))
     # With its measure word in view the grammar would read an ordinal 2 as 两.

@@ -3,13 +3,18 @@
 import re
 import unicodedata
 
+import regex
+
 _DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 # What keyboards, recognisers and typesetters put where ' belongs; left and right quotes, primes, accents that stand
 # alone, and the letters for a glottal stop.
 _APOSTROPHES = "'\u2018\u2019\u201b\u2032\u00b4`\u02b9\u02bb\u02bc\u02bd\uff07"
 _APOSTROPHE = re.compile(f"[{_APOSTROPHES}]")
-_OUTER_APOSTROPHE = re.compile(f"(?<![^\\W_])[{_APOSTROPHES}]|[{_APOSTROPHES}](?![^\\W_])")
-_INNER_APOSTROPHE = re.compile(r"(?<=[^\W_])'(?=[^\W_])")
+# A letter's accents and vowel signs are part of it, whether or not there is one character for them together.
+_LETTER_BEFORE, _LETTER_BEHIND = r"[\p{L}\p{N}]\p{M}*", r"[\p{L}\p{N}]"
+_OUTER_APOSTROPHE = regex.compile(f"(?<!{_LETTER_BEFORE})[{_APOSTROPHES}]|[{_APOSTROPHES}](?!{_LETTER_BEHIND})")
+_INNER_APOSTROPHE = regex.compile(f"(?<={_LETTER_BEFORE})'(?={_LETTER_BEHIND})")
+_SECOND_DOT = re.compile("(?<=[ij\u012f])\u0307+")
 # A zero-width space parts words in these scripts, which write no other space between them: Thai, Lao, Myanmar, Khmer,
 # Tai Le, New Tai Lue, Tai Tham, Tai Viet. Anywhere else it only says where a line may break.
 _UNSEEN_SPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\uaa60-\uaadf"
@@ -29,12 +34,13 @@ def unchanged(text: str) -> str:
 def basic(text: str) -> str:
     """``basic``, as :func:`distill.normalise.normaliser` describes it."""
     text = "".join(c for c in _UNSEEN_SPACE.sub(" ", text) if unicodedata.category(c) != "Cf")
-    # Before NFKC, which makes a space and a combining accent of ´, and 11⁄2 of 1½.
+    # Before NFKC, which makes a space and a combining accent of ´, and 11⁄2 of 1½. NFC makes neither, and what is
+    # written in one character or in two is the same to all that follows.
+    text = unicodedata.normalize("NFC", text)
     text = _parted_numbers(_APOSTROPHE.sub("'", _OUTER_APOSTROPHE.sub(" ", text)))
-    # Lower-casing makes two characters of İ, the second a dot that no other i has. It can also leave a sequence that
-    # composes, hence the second normalisation.
-    lower = unicodedata.normalize("NFKC", text).replace("\u0130", "I").lower()
-    text = unicodedata.normalize("NFKC", lower)
+    # Lower-casing makes two characters of İ, here or before the text came here, the second a dot that no other i has.
+    # It can also leave a sequence that composes, hence the second normalisation.
+    text = unicodedata.normalize("NFKC", _SECOND_DOT.sub("", unicodedata.normalize("NFKC", text).lower()))
     inner = {match.start() for match in _INNER_APOSTROPHE.finditer(text)}
     text = "".join(
         "'" if i in inner else " " if unicodedata.category(c)[0] in "PS" or unicodedata.category(c) == "Cc" else c
@@ -60,5 +66,5 @@ def drop_spaces_beside_unspaced(text: str) -> str:
 
 def spoken_digits(text: str) -> str:
     """``spoken_digits``, as :func:`distill.normalise.normaliser` describes it."""
-    digits = ((c, unicodedata.decimal(c, None)) for c in unicodedata.normalize("NFKC", text))
+    digits = ((c, unicodedata.decimal(c, None)) for c in basic(text))
     return basic("".join(c if digit is None else f" {_DIGIT_WORDS[digit]} " for c, digit in digits))

@@ -79,7 +79,10 @@ class Pair:
             pair = cls._mapped(student, teacher)
         writable = min(int((~pair.blocked).sum()), int((~pair.teacher_blocked).sum()))
         if k > writable:
-            raise PairError(f"support.k = {k} is larger than the {writable} tokens a transcript can hold; lower it")
+            raise PairError(
+                f"k = {k} (support.k of a recipe) is larger than the {writable} tokens that a transcript can hold, of "
+                f"{ours.size:,} in the vocabulary of the student and {theirs.size:,} in the teacher's; lower it"
+            )
         return pair
 
     @classmethod

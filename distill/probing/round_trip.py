@@ -16,6 +16,7 @@ from ..data.batch import AudioSource
 from ..data.manifest import Utterance
 from ..limits import settled
 from ..models import Transcriber
+from ..models.recut import is_recut
 from ..recipe import Decoding
 from ..transcribe import Progress, write
 
@@ -95,8 +96,8 @@ def round_trip(
         again = writer.encode(texts)
         rows = zip(batch.utterances, texts, written.text_ids, again.text_ids, written.finished.tolist(), strict=True)
         for utterance, text, ids, encoded, finished in rows:
-            judged = not written.is_encoded and (finished or not text.endswith("\ufffd"))
-            values.append(float(ids != encoded) if judged else math.nan)
+            recut = None if written.is_encoded else is_recut(writer, text, ids, encoded, finished)
+            values.append(math.nan if recut is None else float(recut))
             if example is None and values[-1] == 1.0:
                 example = (utterance.id, *_differing(ids, encoded, writer.tokens.strings))
         if progress:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from .filters import takes_off
 from .hints import usual_key
 from .schema_walk import Location, keys_of, sections_at, types_of
 from .toml import described, in_toml
@@ -52,7 +53,13 @@ def _line(place: Location, kind: str, value: Any, context: Mapping[str, Any]) ->
     wanted = _wanted(kind, context)
     if wanted is None:
         return f"{_dotted(place)}: {context.get('error', kind)}; it is {in_toml(value)}"
-    return f"{_dotted(place)}: must be {wanted}, not {in_toml(value)}{_slip(kind, value, context)}"
+    off = ' or "off"' if kind != "number_or_off" and _may_be_off(place) else ""
+    return f"{_dotted(place)}: must be {wanted}{off}, not {in_toml(value)}{_slip(kind, value, context)}"
+
+
+def _may_be_off(place: Location) -> bool:
+    fields = (section.model_fields.get(str(place[-1])) for section in sections_at(place[:-1]))
+    return any(takes_off(field.metadata) for field in fields if field is not None)
 
 
 def _wanted(kind: str, context: Mapping[str, Any]) -> str | None:
@@ -78,6 +85,7 @@ def _wanted(kind: str, context: Mapping[str, Any]) -> str | None:
         "a whole number": ("int_type", "int_parsing", "int_from_float", "int_parsing_size"),
         "a number": ("float_type", "float_parsing"),
         "a finite number": ("finite_number",),
+        'a number or "off"': ("number_or_off",),
         "true or false": ("bool_type", "bool_parsing"),
         "a string": ("string_type",),
         "an array": ("tuple_type", "list_type"),
@@ -115,6 +123,8 @@ def _instead(place: Location) -> str:
     """What was probably meant by an unknown key, or which keys there are."""
     *above, unknown = map(str, keys_of(place))
     sections = sections_at(place[:-1])
+    if types := _types_with(unknown, place[:-1]):
+        return f"only type = {' or '.join(map(in_toml, types))} has it"
     known = sorted({key for section in sections for key in section.model_fields})
     if usual := usual_key(unknown, above, sections):
         return f"write {usual}"
@@ -123,6 +133,13 @@ def _instead(place: Location) -> str:
     if len(known) <= MOST_KEYS:
         return f"the keys of {'.'.join(above) or 'a recipe'} are {', '.join(known)}"
     return "remove it"
+
+
+def _types_with(key: str, table: Location) -> list[str]:
+    """The other types of a table that have a key; none of a table that has no types."""
+    if keys_of(table) != keys_of(table[:-1]):
+        return []
+    return [name for section in sections_at(table[:-1]) if key in section.model_fields for name in types_of(section)]
 
 
 def _untold(place: Location, table: Mapping[str, Any]) -> str:

@@ -8,22 +8,38 @@ what follows itself 20 times (`qwen_asr.inference.utils`). Set the limits by the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+from pydantic_core import PydanticCustomError
 
 from .section import NonNegative, Positive, Probability, Section
 
 
 def _off(value: Any) -> Any:
-    if isinstance(value, bool):  # pydantic would read it as 0 or 1
-        raise ValueError('give a number, or "off"')
+    if isinstance(value, bool) or (isinstance(value, str) and not _numeric(value) and value != "off"):
+        raise PydanticCustomError("number_or_off", 'give a number, or "off"')  # true would be read as 1
     return None if value == "off" else value
+
+
+def _numeric(text: str) -> bool:
+    """Whether a text is a number, which the command line hands over as one."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 Number = TypeVar("Number")
 Limit = Annotated[Number | None, BeforeValidator(_off)]
 """A number, or "off" (None in Python)."""
+
+
+def takes_off(metadata: Sequence[Any]) -> bool:
+    """Whether a field is a `Limit`, by what pydantic keeps of its annotation."""
+    return BeforeValidator(_off) in metadata
 
 
 class Filters(Section):
@@ -33,8 +49,9 @@ class Filters(Section):
     """Transcripts without a letter or digit; where they are kept, they teach silence."""
     unfinished: Literal["drop", "keep"] = "drop"
     """Transcripts that ran into max_new_tokens."""
-    max_compression: Limit[Positive] = 2.4
-    """Bytes of the text over its bytes after zlib, or "off". Loops compress well."""
+    max_compression: Limit[Annotated[float, Field(ge=1.0)]] = 2.4
+    """Bytes of the text over its bytes after zlib, or "off". Loops compress well; sentences without any have about
+    1."""
     max_repeats: Limit[PositiveInt] = 10
     """How often a letter, word or phrase may stand in a row, or "off". Finds the short loop that ends a long text."""
     min_characters_per_second: Limit[NonNegative] = 0.5

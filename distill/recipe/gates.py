@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PositiveInt, field_validator
+from pydantic import AfterValidator, Field, PositiveInt, field_validator, model_validator
 
 import overlap
 from overlap.definitions import by_canonical_name, canonical
@@ -35,8 +35,8 @@ class ThresholdGate(Section):
     type: Literal["threshold"]
     statistic: Statistic
     """Which: a name of `overlap/STATISTICS.md`, of the student's own states; with `fixed.` before it of those. The
-    error rate on an evaluation set is `own.NAME.error_rate`, with the set's name; the set is evaluated whenever the
-    gate reads."""
+    error rate on an evaluation set is `own.NAME.error_rate`, with the set's name, as a proportion: 0.2 is 20 %; the set
+    is evaluated whenever the gate reads."""
     at_least: float | None = None
     """Level that the interval's lower end must reach; give this or at_most."""
     at_most: float | None = None
@@ -49,6 +49,22 @@ class ThresholdGate(Section):
     """Looser level: readings between the two neither add to the row nor end it; None: the level itself."""
     min_steps: Count = 0
     """Steps that the stage must have had."""
+
+    @model_validator(mode="after")
+    def _has_one_level(self) -> ThresholdGate:
+        low, high, release = self.at_least, self.at_most, self.release
+        if low is None and high is None:
+            raise ValueError("a threshold needs a level; write at_least, or at_most where less is better")
+        if low is not None and high is not None:
+            raise ValueError(
+                f"at_least = {low:g} and at_most = {high:g}: a threshold has one level; remove one of them, or for a "
+                'value between the two write type = "all" with a threshold for each in gates'
+            )
+        if low is not None and release is not None and release > low:
+            raise ValueError(f"release = {release:g} is above at_least = {low:g}; it is the looser level, so lower it")
+        if high is not None and release is not None and release < high:
+            raise ValueError(f"release = {release:g} is below at_most = {high:g}; it is the looser level, so raise it")
+        return self
 
     def build(self) -> overlap.Gate:
         """The gate object."""
@@ -91,6 +107,21 @@ class CollapseGate(Section):
     def _once(cls, limits: dict[str, Any]) -> dict[str, Any]:
         return by_canonical_name(limits, "limits")
 
+    @model_validator(mode="after")
+    def _limits_hold_something(self) -> CollapseGate:
+        if not self.limits:
+            raise ValueError('limits is empty; write a statistic with its limits, as { repetition = ["off", 3.0] }')
+        for name, (low, high) in self.limits.items():
+            if low is None and high is None:
+                raise ValueError(f'limits.{name} = ["off", "off"] guards nothing; write a number, or leave it out')
+            if low is not None and high is not None and low >= high:
+                remedy = f"write [{high:g}, {low:g}]" if low > high else 'write "off" for one of them'
+                raise ValueError(
+                    f"limits.{name} = [{low:g}, {high:g}]: the lowest healthy value comes first, and the highest is "
+                    f"above it; {remedy}"
+                )
+        return self
+
     def build(self) -> overlap.Gate:
         """The gate object."""
         return overlap.Collapse(**self.model_dump(exclude={"type"}))
@@ -100,7 +131,7 @@ class AllGate(Section):
     """Advance when every member advances."""
 
     type: Literal["all"]
-    gates: tuple[GateConfig, ...]
+    gates: Annotated[tuple[GateConfig, ...], Field(min_length=1)]
     """The members, a table each."""
 
     def build(self) -> overlap.Gate:
@@ -112,7 +143,7 @@ class AnyGate(Section):
     """Advance when one member advances."""
 
     type: Literal["any"]
-    gates: tuple[GateConfig, ...]
+    gates: Annotated[tuple[GateConfig, ...], Field(min_length=1)]
     """The members, a table each."""
 
     def build(self) -> overlap.Gate:
@@ -145,11 +176,39 @@ def statistics_read(gate: GateConfig) -> list[str]:
 
 def leaves(gate: GateConfig) -> Iterator[GateConfig]:
     """The gates that a combination is made of; a simple gate alone."""
+    for _, leaf in keyed(gate, ""):
+        yield leaf
+
+
+def keyed(gate: GateConfig, where: str) -> Iterator[tuple[str, GateConfig]]:
+    """The simple gates that a gate is made of, by their keys."""
     if isinstance(gate, AllGate | AnyGate):
-        for member in gate.gates:
-            yield from leaves(member)
+        for i, member in enumerate(gate.gates):
+            yield from keyed(member, f"{where}.gates.{i}")
     else:
-        yield gate
+        yield where, gate
+
+
+def _wait(leaf: GateConfig) -> tuple[str, int]:
+    if isinstance(leaf, FixedStepsGate):
+        return "steps", leaf.steps
+    return "min_steps", leaf.min_steps if isinstance(leaf, ThresholdGate | PlateauGate) else 0
+
+
+def too_late(gate: GateConfig, steps: int, where: str) -> list[str]:
+    """Which gates wait for more steps than their stage may take, so that they never open; in words.
+
+    Args:
+        gate: Of the stage.
+        steps: Most that the stage may take.
+        where: Key of the gate.
+    """
+    return [
+        f"{key}.{name} = {value}: the stage has {steps} step{'s' if steps > 1 else ''}, so this gate never opens"
+        for key, leaf in keyed(gate, where)
+        for name, value in (_wait(leaf),)
+        if value > steps
+    ]
 
 
 NEEDS_INTERVALS = (

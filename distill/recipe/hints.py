@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 
@@ -49,6 +50,9 @@ USUAL: dict[str, tuple[str, ...]] = {
 }
 """Our keys, and what TRL, transformers, NeMo, Lightning and others call them."""
 
+BOUND = {"student", "teacher", "eval", "test", "validation", "train", "save", "checkpoint", "lora"}
+"""Words by which a name says which table it belongs to; any other is answered in the table where it stands."""
+
 MOST = 3
 """Places that are named where one name stands in several."""
 
@@ -76,16 +80,31 @@ def usual_key(unknown: str, above: Sequence[str], sections: Sequence[type[Sectio
     here = "".join(f"{'*' if part.isdigit() else part}." for part in above)
     inside = [place for section in sections for place in places(section, here)]
     renamed = [place for place, names in USUAL.items() if unknown.lower() in names]
-    found = [place for place in inside if place in renamed or place.rpartition(".")[2] == unknown]
-    found = found or renamed or [place for place in _all_places() if place.rpartition(".")[2] == unknown]
+    keys = {unknown}
+    if above and BOUND.isdisjoint(re.split("[-_]", unknown.lower())):
+        keys |= {_key(place) for place in renamed}
+    found = [place for place in inside if place in renamed or _key(place) in keys]
+    found = found or renamed or [place for place in _all_places() if _key(place) == unknown]
     if not found:
         return ""
     least = min(place.count(".") for place in found)
     nearest = list(dict.fromkeys(place for place in found if place.count(".") == least))
-    index = next((part for part in above if part.isdigit()), "N")
-    written = " or ".join(place.replace("*", index) for place in nearest[:MOST])
+    written = " or ".join(_numbered(place, above) for place in nearest[:MOST])
     aside = f" ({ASIDE[unknown.lower()]})" if unknown.lower() in ASIDE else ""
     return written + aside
+
+
+def _key(place: str) -> str:
+    return place.rpartition(".")[2]
+
+
+def _numbered(place: str, above: Sequence[str]) -> str:
+    """A place with the indices of the tables that the unknown key is in; N where it is in none of them."""
+    parts = place.split(".")
+    for i, part in enumerate(parts):
+        if part == "*":
+            parts[i] = above[i] if i < len(above) and parts[:i] == [*above[:i]] else "N"
+    return ".".join(parts)
 
 
 @cache

@@ -39,7 +39,7 @@ def resolve(location: str, base: Path, *, must_exist: bool = True) -> str:
     path = base / Path(location).expanduser()
     # The folder alone: a manifest that is a link keeps its name and what stands beside it.
     path = path.parent.resolve() / path.name if path.name not in ("", "..") else path.resolve()
-    return str(path) if must_exist or path.exists() else location
+    return str(path) if must_exist or path.exists() or path.is_symlink() else location
 
 
 def require_files(recipe: Recipe) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +17,9 @@ from pydantic import ValidationError
 
 from .explaining import explain
 from .paths import resolve, shipped_recipe, shipped_recipes
+from .pointless import RecipeWarning, pointless
 from .schema import Model, Recipe, Teacher
+from .vocabularies import larger_than_vocabulary
 
 M = TypeVar("M", bound=Model)
 
@@ -40,7 +43,11 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             index, for instance `stages.1.lr=1e-6`.
 
     Raises:
-        RecipeError: Missing file, malformed TOML, unknown key (with the nearest valid one), invalid value.
+        RecipeError: Missing file, malformed TOML, unknown key (with the nearest valid one), invalid value, top-k sets
+            larger than a vocabulary.
+
+    Warns:
+        RecipeWarning: Settings that never come to anything, such as a warm-up longer than its stage.
     """
     shipped_path = shipped_recipe(str(path))
     path = shipped_path or Path(path)
@@ -61,7 +68,12 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         recipe = recipe_of(data)
     except ValidationError as error:
         raise RecipeError(f"{path}: {explain(error)}") from error
-    return _absolute(recipe, Path.cwd() if shipped_path else path.parent)
+    for problem in pointless(recipe):
+        warnings.warn(f"{path}: {problem}", RecipeWarning, stacklevel=2)
+    recipe = _absolute(recipe, Path.cwd() if shipped_path else path.parent)
+    if problem := larger_than_vocabulary(recipe):
+        raise RecipeError(f"{path}: {problem}")
+    return recipe
 
 
 def recipe_of(data: dict[str, Any]) -> Recipe:

@@ -8,6 +8,7 @@ and the upper one over all teachers that agree with the lists, and each end is a
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 
 import overlap
@@ -22,6 +23,8 @@ UNDECIDED = tuple(name for name in overlap.BOUNDED_STATISTICS if name not in ove
 
 OWN_STATISTICS = ("student_size", "teacher_size", "student_entropy", "student_logprob")
 """Statistics that a served teacher's best tokens decide, or in which it has no part, beside `DECIDED_BY_TOP_K`."""
+
+_HIGHEST_RATE = 2.0
 
 ENDS = ("lower", "upper")
 
@@ -69,21 +72,33 @@ def out_of_reach(gate: GateConfig, ranges: Ranges) -> list[str]:
     found = []
     for leaf in leaves(gate):
         if isinstance(leaf, ThresholdGate):
-            least, most = ranges.limits(leaf.statistic)
+            least, most = _limits(leaf.statistic, ranges)
             for key, level in (("at_least", leaf.at_least), ("at_most", leaf.at_most)):
                 if level is not None and (level > most if key == "at_least" else level < least):
                     between = f"{leaf.statistic} lies between {least:g} and {most:g}"
                     found.append(f"{key} = {level:g}: {between}, so no reading meets it")
         elif isinstance(leaf, CollapseGate):
             for name, (low, high) in leaf.limits.items():
-                least, most = ranges.limits(name)
+                least, most = _limits(name, ranges)
                 written = in_toml(["off" if end is None else end for end in (low, high)])
                 between = f"limits.{name} = {written}: {name} lies between {least:g} and {most:g}"
                 if (low is not None and low > most) or (high is not None and high < least):
                     found.append(f"{between}, so every reading is out")
-                elif (low is None or low < least) and (high is None or high > most):
-                    found.append(f"{between}, so no reading is ever out")
     return found
+
+
+def range_of(reading: str, k: int) -> tuple[float, float]:
+    """Least and largest value of what a gate reads, infinite where there is none.
+
+    Args:
+        reading: Its name, such as `fixed.union_size`.
+        k: Size of the top-k sets.
+    """
+    return _limits(reading, Ranges(k))
+
+
+def _limits(reading: str, ranges: Ranges) -> tuple[float, float]:
+    return (0.0, math.inf) if reading.startswith(OWN) else ranges.limits(reading)
 
 
 def no_such_statistic(name: str, evaluations: Sequence[str], readings: Sequence[str]) -> str:
@@ -101,6 +116,29 @@ def no_such_statistic(name: str, evaluations: Sequence[str], readings: Sequence[
         return f"write {' or '.join(rates)} for the error rate on an evaluation set"
     near = difflib.get_close_matches(name, readings, n=1)
     return f'did you mean "{near[0]}"?' if near else "names are those of overlap.measure, as union_size"
+
+
+def percentages(gate: GateConfig) -> list[str]:
+    """Which levels of error rates are above any that a gate waits for, as where percent were meant; in words.
+
+    Args:
+        gate: As a recipe has it.
+    """
+    found = []
+    for leaf in leaves(gate):
+        if isinstance(leaf, ThresholdGate):
+            levels = {"at_least": leaf.at_least, "at_most": leaf.at_most, "release": leaf.release}
+        elif isinstance(leaf, PlateauGate):
+            levels = {"min_delta": leaf.min_delta}
+        else:
+            continue
+        found += [
+            f"{key} = {level:g} of {leaf.statistic}: an error rate is a proportion, so that this is {level:.0%}; write "
+            f"{level / 100:g} for {level:g} %"
+            for key, level in levels.items()
+            if leaf.statistic.startswith(OWN) and level is not None and level > _HIGHEST_RATE
+        ]
+    return found
 
 
 def _wanted_ends(leaf: GateConfig) -> list[tuple[str, tuple[str, ...]]]:

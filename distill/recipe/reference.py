@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic.fields import FieldInfo
 
-from .filters import Limit
+from .filters import takes_off
 from .schema import Recipe
 from .schema_walk import sections_of, types_of
 from .section import Section
@@ -94,7 +94,7 @@ def _value(annotation: Any, metadata: typing.Sequence[Any] = ()) -> str:
         return _value(inside[0], [*inside[1:], *metadata])
     if origin in (types.UnionType, typing.Union):
         bounded = [_value(one, metadata) for one in inside if one is not types.NoneType]
-        return " or ".join(bounded) + (' or `"off"`' if _may_be_off(metadata) else "")
+        return " or ".join(bounded) + (' or `"off"`' if takes_off(metadata) else "")
     if origin is Literal:
         return ", ".join(f"`{in_toml(one)}`" for one in inside)
     if origin is tuple:
@@ -107,11 +107,6 @@ def _value(annotation: Any, metadata: typing.Sequence[Any] = ()) -> str:
         return f"table; each value: {_value(inside[1])}" if inside[1] is not Any else "table"
     words = {bool: "true or false", int: "whole number", float: "number", str: "string"}[annotation]
     return f"{words}{_bounds(metadata)}"
-
-
-def _may_be_off(metadata: typing.Sequence[Any]) -> bool:
-    off = typing.get_args(Limit)[1]
-    return any(one == off for one in metadata)
 
 
 def _bounds(metadata: typing.Sequence[Any]) -> str:

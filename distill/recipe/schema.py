@@ -8,10 +8,11 @@ from pydantic import Field, PositiveInt, model_validator
 
 from overlap.definitions import Ranges
 
-from .gates import NEEDS_INTERVALS, GateConfig, opens_without_intervals, statistics_read
+from .gates import NEEDS_INTERVALS, GateConfig, opens_without_intervals, statistics_read, too_late
 from .lora import Lora
-from .readings import doubtful_readings, evaluation_reading, no_such_statistic, out_of_reach, statistics_of
-from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, same_file
+from .normalisers import NormaliserName
+from .readings import doubtful_readings, evaluation_reading, no_such_statistic, out_of_reach, percentages, statistics_of
+from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, Threads, same_file
 from .server import Server
 from .stages import StageConfig
 from .toml import in_toml
@@ -92,7 +93,8 @@ class Teacher(Model):
     quantise: Literal["int8"] | None = None
     """Weights of linear layers in 8 bits, a scale each row, through torchao; None leaves them as `dtype` says."""
     url: str | None = None
-    """Of a server that returns log-probabilities of prompts; `model` then names the tokenizer, no weights are read."""
+    """Of a server that returns log-probabilities of prompts; `model` then names the tokenizer, no weights are read. A
+    password or query in it is sent with each request, and shown nowhere but in the run's own `resolved.json`."""
     server: Server = Server()
     """How it is asked."""
 
@@ -128,9 +130,14 @@ class Audio(Section):
     max_seconds: Positive = 30.0
     """Longer utterances are refused, never cut."""
     unusable: Literal["fail", "drop"] = "fail"
-    """Lines that cannot be used (audio that is missing, broken, cut short or too long, times beyond its end, labels
-    that are too long, unknown languages): refuse them all at once before the first step, or run without them. They are
-    then counted, and listed in the run's `unusable.jsonl`."""
+    """Lines that cannot be used (not JSON, values of other types, repeated ids, audio that is missing, broken, cut
+    short or too long, times beyond its end, contexts and labels that are too long or hold control tokens, unknown
+    languages): refuse them all at once before the first step, or run without them. They are then counted, and listed in
+    the run's `unusable.jsonl`, which a resumed run is held against."""
+    check: Literal["decode", "open"] = "decode"
+    """How audio is looked at before the first step: `decode` decodes all of it once, in four threads; `open` reads the
+    files' headers alone, which is faster where there are thousands of hours, and then noise within a file or a sample
+    that is not finite ends the run when it is reached, whatever `unusable` says."""
     cache_mib: NonNegative = 512.0
     """Memory for decoded audio, which training comes back to."""
 
@@ -184,9 +191,9 @@ class Evaluation(Section):
     """The set, with reference texts."""
     name: FileName = "test"
     """What tables and files call it."""
-    normaliser: Text = "basic"
-    """What both sides go through before they are compared: basic, spoken_digits, whisper_basic, whisper_basic_letters,
-    and with the extra `text` whisper_english and mandarin."""
+    normaliser: NormaliserName = "basic"
+    """What both sides go through before they are compared: none (which changes nothing), basic, spoken_digits,
+    whisper_basic, whisper_basic_letters, and with the extra `text` whisper_english and mandarin."""
     batch_size: PositiveInt = 32
     """Utterances at once."""
     max_new_tokens: PositiveInt | None = None
@@ -254,7 +261,7 @@ class Recipe(Section):
     """How often gates may send the run back to teacher data; the next time ends it."""
     precision: Literal["no", "bf16"] = "no"
     """Arithmetic: as the weights are, or bfloat16 over float32 weights."""
-    threads: PositiveInt | None = None
+    threads: Threads | None = None
     """CPU threads of torch; None leaves the default. Bit-exact resumption needs the same number."""
 
     @model_validator(mode="after")
@@ -276,6 +283,8 @@ class Recipe(Section):
                     )
             if stage.gate is not None:
                 self._check_gate(stage.gate, f"stages.{i}.gate")
+                if late := too_late(stage.gate, stage.steps, f"stages.{i}.gate"):
+                    raise ValueError(f"{'; '.join(late)}; lower it, or raise stages.{i}.steps")
         self._check_evaluations()
         if self.teacher is not None and self.teacher.url is not None:
             self._check_server(self.teacher.server)
@@ -344,7 +353,7 @@ class Recipe(Section):
             raise ValueError(f"{where}: {error}") from error
         if not names or self.probe is None:
             return
-        if unreachable := out_of_reach(gate, Ranges(self.support.k)):
+        if unreachable := [*out_of_reach(gate, Ranges(self.support.k)), *percentages(gate)]:
             raise ValueError(f"{where}: {'; '.join(unreachable)}")
         if self.probe.max_utterances == 1 and not opens_without_intervals(gate):
             raise ValueError(f"probe.max_utterances = 1: {where} {NEEDS_INTERVALS}")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import PositiveInt
 
-from .section import Count, Positive, Section
+from .section import Count, Positive, Section, Threads
 
 
 class Server(Section):
@@ -19,7 +19,7 @@ class Server(Section):
     top_logprobs: PositiveInt | None = None
     """Best tokens asked for at each position, at least `support.k`; None asks for a few more than k. Servers have a
     limit (vllm serve --max-logprobs)."""
-    concurrency: PositiveInt = 8
+    concurrency: Threads = 8
     """Requests at once."""
     timeout_seconds: Positive = 120.0
     """Longest time of an attempt, from its beginning to the end of the answer."""

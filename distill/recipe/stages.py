@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
@@ -72,14 +72,15 @@ class StageBase(Section):
     """Noise or masks in the audio of training batches, in this order. Probes, evaluations and the teacher's transcripts
     are always of the audio as it is. What a frozen encoder makes of such audio is new at every step and fills its cache
     in vain."""
-    lr: Positive = 1e-5
-    """Learning rate of AdamW, the highest of the schedule."""
+    lr: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-5
+    """Learning rate of AdamW, the highest of the schedule: about how far a step moves each weight at most."""
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
     """What follows the warm-up: `lr` throughout, or down from it, reaching 0 one step after the stage's last."""
     warmup_steps: Count = 0
     """Steps that lead up to `lr` in equal parts: step n of them, counted from 1, takes n / (warmup_steps + 1) of it."""
     weight_decay: NonNegative = 0.0
-    """Of the matrices; norms, biases and embeddings (an output layer tied to one included) have none."""
+    """Of the matrices; norms, biases and embeddings (an output layer tied to one included) have none. Each step takes
+    lr × weight_decay of a weight away, so that the two together are at most 1."""
     betas: tuple[Decay, Decay] = (0.9, 0.95)
     """Of AdamW: how much of the running means of gradient and squared gradient each step keeps."""
     clip: Positive = 1.0
@@ -91,6 +92,16 @@ class StageBase(Section):
     and a student that has collapsed already is not trained on."""
     when_exhausted: Literal["advance", "stop"] = "stop"
     """What to do when `steps` are spent and the gate has not advanced: go on all the same, or end the run there."""
+
+    @model_validator(mode="after")
+    def _weights_decay_to_no_less_than_nothing(self) -> Self:
+        if self.lr * self.weight_decay > 1:
+            raise ValueError(
+                f"weight_decay = {self.weight_decay:g} with lr = {self.lr:g}: each step takes "
+                f"{self.lr * self.weight_decay:g} times each weight away, which leaves the other sign; lower "
+                "weight_decay, usually 0 to 0.1"
+            )
+        return self
 
     @property
     def objective_name(self) -> str:
@@ -124,7 +135,7 @@ class TeacherDataStage(StageBase):
 class DivergenceObjective(Section):
     """A divergence of the two models on a set of tokens at each position."""
 
-    type: Literal["divergence"]
+    type: Literal["divergence"] = "divergence"
     support: Literal["union", "teacher", "student", "vocabulary"] = "union"
     """The set: the two top-k sets together, one of them, or every token (those that both models have)."""
     divergence: Literal["forward_kl", "reverse_kl", "jensen_shannon"] = "forward_kl"
@@ -170,16 +181,18 @@ class PolicyGradientObjective(Section):
         return f"{self.type}({self.estimator})"
 
 
-NAMED_OBJECTIVES = {"paper": DivergenceObjective(type="divergence", tail=False)}
+NAMED_OBJECTIVES = {"paper": DivergenceObjective(tail=False)}
 """Objectives that one word stands for: that of arXiv 2605.28139, Eq. 1, the forward KL renormalised on the union."""
 
 
 def _named(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {"type": DivergenceObjective.model_fields["type"].default} | value
     if not isinstance(value, str):
         return value
     if value not in NAMED_OBJECTIVES:
         names = ", ".join(f'"{name}"' for name in NAMED_OBJECTIVES)
-        raise ValueError(f'"{value}" is no objective; write {names}, or a table such as {{ type = "divergence" }}')
+        raise ValueError(f'"{value}" is no objective; write {names}, or a table such as {{ support = "teacher" }}')
     return NAMED_OBJECTIVES[value]
 
 
@@ -208,13 +221,12 @@ class OnPolicyStage(StageBase):
     type: Literal["opd"]
     rollout: Decoding = Decoding()
     """How the student writes the transcripts that the teacher judges."""
-    objective: Objective = DivergenceObjective(type="divergence")
-    """How the teacher judges them."""
+    objective: Objective = DivergenceObjective()
+    """How the teacher judges them: a table, of a divergence where it has no type, or `"paper"` for the objective of
+    arXiv 2605.28139: union, forward KL, no tail. All divergences are taken times τ² (`support.temperature`), as there.
+    """
     off_policy: OffPolicy | None = None
     """Take some steps on transcripts that the student did not write; None takes none."""
-    """A table, or `"paper"` for the objective of arXiv 2605.28139: union, forward KL, no tail. All divergences are
-    taken times τ² (`support.temperature`), as there."""
-    off_policy: OffPolicy | None = None
     dropout: bool = False
     """Score the student with what its configuration does in training alone (dropout, layer drop, SpecAugment). Without,
     objective and statistics are of the model that wrote the rollouts; supervised stages always train with it."""

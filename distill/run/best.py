@@ -88,8 +88,26 @@ def save(run: Path, best: Best, recogniser: Any, weights: Mapping | None, data: 
     return target
 
 
+def set_aside(run: Path, best: Best, step: int) -> None:
+    """Keep best weights under a name of their own, since nothing that comes can be held against them.
+
+    Args:
+        run: The run directory.
+        best: What they are.
+        step: Training steps taken, which the new name tells.
+    """
+    folder = directory(run, best)
+    if folder.is_dir():
+        kept = folder.with_name(f"{folder.name}.before-step-{step}")
+        shutil.rmtree(kept, ignore_errors=True)
+        folder.rename(kept)
+
+
 def prune(run: Path) -> None:
-    """Delete best weights of which no checkpoint knows: they were outdone, or are of steps that will be taken anew."""
+    """Delete best weights of which no checkpoint knows: they were outdone, or are of steps that will be taken anew.
+
+    Those that were set aside stay.
+    """
     known: set[str] = set()
     for path in checkpoints(run):
         try:
@@ -99,5 +117,5 @@ def prune(run: Path) -> None:
         if best is not None:
             known.add(directory(run, best).name)
     for folder in (run / FOLDER).glob("step-*"):
-        if folder.name not in known and (folder / ABOUT).is_file():
+        if folder.name not in known and not folder.suffix and (folder / ABOUT).is_file():
             shutil.rmtree(folder)

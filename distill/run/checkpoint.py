@@ -11,20 +11,25 @@ import pickle
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..models.adapters import FOLDER, has_adapters, merged, save_adapters
 from ..models.files import damage
+from .run_directory import LOGS, PROBES
 from .training_data import TrainingData
 from .writing import writing
 
 STATE = "state.json"
 OPTIMISER = "optimiser.pt"
 _NAME = re.compile(r"step-(\d{6,})")
+
+
+Count = Annotated[int, Field(ge=0)]
 
 
 class CheckpointError(ValueError):
@@ -48,16 +53,23 @@ class TrainingState:
         best: The best weights so far, see `distill.run.best`; None without.
     """
 
-    step: int = 0
-    stage: int = 0
-    stage_step: int = 0
-    horizon: int = 0
-    entries: dict[str, int] = field(default_factory=dict)
+    __pydantic_config__: ClassVar = ConfigDict(strict=True, extra="forbid")
+
+    step: Count = 0
+    stage: Count = 0
+    stage_step: Count = 0
+    horizon: Count = 0
+    entries: dict[str, Count] = field(default_factory=dict)
     gate: dict[str, Any] | None = None
-    fallbacks: int = 0
-    rows: dict[str, int] = field(default_factory=dict)
+    fallbacks: Count = 0
+    rows: dict[str, Count] = field(default_factory=dict)
     outcome: str | None = None
     best: dict[str, Any] | None = None
+
+
+_STATES = TypeAdapter(TrainingState)
+_ALWAYS = {one.name for one in fields(TrainingState)} - {"best"}
+"""What every state has; runs that began before best weights were kept have none."""
 
 
 def directory(run: Path, step: int) -> Path:
@@ -133,11 +145,12 @@ def latest(run: Path) -> Path | None:
     return next(reversed(checkpoints(run)), None)
 
 
-def load(path: Path) -> tuple[TrainingState, Mapping | None]:
+def load(path: Path, *, stages: int) -> tuple[TrainingState, Mapping | None]:
     """What a checkpoint was saved with, once all its files are found whole.
 
     Args:
         path: The checkpoint.
+        stages: How many the run has.
 
     Returns:
         The state of the loop, and the optimiser's where the checkpoint is not at the beginning of a stage or the end.
@@ -147,8 +160,12 @@ def load(path: Path) -> tuple[TrainingState, Mapping | None]:
     """
     for folder in (path, path / FOLDER):
         if folder.is_dir() and (found := damage(folder)):
-            raise _lost(path, found)
+            raise lost(path, found)
     state = load_state(path)
+    if state.stage >= stages:
+        raise lost(path, f"{path / STATE}: its stage is {state.stage}, counted from 0, and the run has {stages}")
+    if missing := sorted({*LOGS, PROBES} - state.rows.keys()):
+        raise lost(path, f"{path / STATE}: rows of {', '.join(missing)} are missing")
     return state, load_optimiser(path) if state.stage_step and state.outcome is None else None
 
 
@@ -156,15 +173,23 @@ def load_state(path: Path) -> TrainingState:
     """The state a checkpoint was saved with.
 
     Raises:
-        CheckpointError: It is missing or damaged.
+        CheckpointError: It is missing or damaged, or of another step than the folder's name says.
     """
     file = path / STATE
     try:
-        return TrainingState(**json.loads(file.read_text(encoding="utf-8")))
+        content = file.read_text(encoding="utf-8")
+        tree, state = json.loads(content), _STATES.validate_json(content)
     except FileNotFoundError:
-        raise _lost(path, f"{file} is missing") from None
-    except (TypeError, ValueError) as error:
-        raise _lost(path, f"{file} is cut short or damaged ({error})") from error
+        raise lost(path, f"{file} is missing") from None
+    except ValidationError as error:
+        raise lost(path, f"{file} is cut short or damaged ({_problems(error)})") from error
+    except ValueError as error:
+        raise lost(path, f"{file} is cut short or damaged ({error})") from error
+    if missing := sorted(_ALWAYS - tree.keys()):
+        raise lost(path, f"{file} is cut short or damaged ({', '.join(missing)} missing)")
+    if state.step != _step(path):
+        raise lost(path, f"{file} is the state of step {state.step}, so the folder is a copy or was renamed")
+    return state
 
 
 def load_optimiser(path: Path) -> Mapping:
@@ -175,13 +200,13 @@ def load_optimiser(path: Path) -> Mapping:
     """
     file = path / OPTIMISER
     if not file.exists():
-        raise _lost(path, f"{file} is missing, without which learning rate and momentum would begin anew")
+        raise lost(path, f"{file} is missing, without which learning rate and momentum would begin anew")
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (EOFError, OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        raise _lost(path, f"{file} is cut short or damaged ({type(error).__name__})") from error
+        raise lost(path, f"{file} is cut short or damaged ({type(error).__name__})") from error
     if not isinstance(state, dict) or not {"optimiser", "scheduler"} <= state.keys():
-        raise _lost(path, f"{file} holds no optimizer's state")
+        raise lost(path, f"{file} holds no optimizer's state")
     return state
 
 
@@ -202,7 +227,17 @@ def _step(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
 
 
-def _lost(path: Path, what: str) -> CheckpointError:
+def _problems(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+
+
+def lost(path: Path, what: str) -> CheckpointError:
+    """Why a run cannot go on from a checkpoint, and where it can.
+
+    Args:
+        path: The checkpoint.
+        what: What is wrong with it.
+    """
     earlier = [other for other in checkpoints(path.parent.parent) if _step(other) < _step(path)]
     remedy = (
         f"Restore it from a copy, or delete {path}: the run then goes on from {earlier[-1].name}"

@@ -13,12 +13,12 @@ from typing import Any
 from overlap.version import DISTRIBUTION, __version__
 
 from ..data.backgrounds import background_sha256
-from ..data.findings import Finding
+from ..data.findings import Finding, errors, lines_of
 from ..data.hf.reference import is_dataset
 from ..data.sources import identity
 from ..recipe import Recipe
 from ..recipe.augmentation import Noise
-from .run_directory import write_atomically
+from .run_directory import RunDirectoryError, write_atomically
 
 LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "scipy", "jiwer", "soundfile", "soxr")
 
@@ -49,10 +49,35 @@ UNUSABLE = "unusable.jsonl"
 
 
 def list_findings(run: Path, findings: Iterable[Finding]) -> None:
-    """Write what is wrong with lines of the data into a run directory; nothing where nothing is."""
+    """Write what is wrong with lines of the data into a run directory; no file where nothing is."""
     lines = [json.dumps(finding.to_dict(), ensure_ascii=False) + "\n" for finding in findings]
     if lines:
         write_atomically(run / UNUSABLE, "".join(lines))
+    else:
+        (run / UNUSABLE).unlink(missing_ok=True)
+
+
+def listed_findings(run: Path) -> list[Finding]:
+    """What was wrong with lines of the data when a run began, or when a change was last accepted.
+
+    Raises:
+        RunDirectoryError: The file is damaged.
+    """
+    path = run / UNUSABLE
+    if not path.is_file():
+        return []
+    try:
+        return [Finding(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (ValueError, TypeError) as error:
+        raise RunDirectoryError(
+            f"{path}: cannot be read as a list of findings ({error}); restore the file from a copy, or start a new run"
+        ) from error
+
+
+def dropped_lines(findings: Iterable[Finding]) -> dict[str, int]:
+    """What `resolved.json` says of the lines that a run goes without: how many, where there are any."""
+    dropped = lines_of(errors(findings))
+    return {"unusable_lines": dropped} if dropped else {}
 
 
 def _version(distribution: str) -> str | None:

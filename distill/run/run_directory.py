@@ -231,9 +231,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    """Write a Parquet file so that it is there whole or not at all."""
+    """Write a Parquet file so that it is there whole or not at all; its folder is made if need be."""
     temporary = path.with_name(f".{path.name}.tmp")
     with writing(path, temporary):
+        path.parent.mkdir(parents=True, exist_ok=True)
         frame.to_parquet(temporary, index=False)
         temporary.replace(path)
 

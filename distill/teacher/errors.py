@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 LONGEST_QUOTE = 500
+_HOST = re.compile(r"(\[[^\]]*\]|[^:@]*)(:\d*)?")
 
 
 class ServerError(ValueError):
@@ -16,6 +19,25 @@ class ServerError(ValueError):
     def __init__(self, message: str, *, status: int | None = None, detail: str = "") -> None:
         super().__init__(message)
         self.status, self.detail = status, detail
+
+
+def shown(url: object) -> str:
+    """An address as messages may show it: without the password and the query, in which keys are given.
+
+    >>> shown("http://u:secret@h:8000/v1?token=abc"), shown("http://h/@team"), shown("nowhere")
+    ('http://h:8000/v1?…', 'http://h/@team', 'nowhere')
+    >>> shown("http://u:se/cret@h"), shown("http://u:se?cret@h/v1"), shown("u:secret@h")
+    ('http://h', 'http://h/v1', 'h')
+    """
+    before, slashes, after = str(url).partition("://")
+    scheme, rest = (before, after) if slashes else ("", before)
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        rest = rest[authority.rindex("@") + 1 :]
+    elif not _HOST.fullmatch(authority):  # as where a password holds a character that should have been escaped
+        rest = rest.rpartition("@")[2]
+    address, query, _ = rest.partition("?")
+    return f"{scheme}{slashes}{address}{query and '?…'}"
 
 
 def quoted(value: object, longest: int = LONGEST_QUOTE) -> str:

@@ -14,7 +14,7 @@ from http.cookiejar import DefaultCookiePolicy
 
 import httpx2
 
-from .errors import ServerError
+from .errors import ServerError, shown
 from .proxies import EnvironmentProxy, environment_proxy
 
 LARGEST_PORT = 65_535
@@ -133,18 +133,20 @@ class Exchange:
 
 
 def server_url(given: str) -> httpx2.URL:
-    """The URL of a server, without `/v1`.
+    """The URL of a server, without `/v1` at the end of its path.
 
     Raises:
         ServerError: It is none.
     """
+    address, mark, query = given.partition("#")[0].partition("?")
     try:
-        url = httpx2.URL(given.rstrip("/").removesuffix("/v1"))
+        url = httpx2.URL(address.rstrip("/").removesuffix("/v1") + mark + query)
     except (httpx2.InvalidURL, ValueError) as error:
-        raise ServerError(f"{given!r} is no URL of a server ({error}); {INSTEAD}") from error
+        why = "" if "@" in given else f" ({error})"  # which may quote a password
+        raise ServerError(f"{shown(given)!r} is no URL of a server{why}; {INSTEAD}") from error
     unfit = not url.host or (":" not in url.host and "%" in url.host)  # a name with what no name may hold, or a zone
     if url.scheme not in ("http", "https") or unfit or (url.port or 0) > LARGEST_PORT:
-        raise ServerError(f"{given!r} is no URL of a server; {INSTEAD}")
+        raise ServerError(f"{shown(given)!r} is no URL of a server; {INSTEAD}")
     return url
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import threading
 import time
 import warnings
@@ -13,7 +14,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn, TypeVar
 
-from .errors import LONGEST_QUOTE, ServerError, quoted
+from .errors import LONGEST_QUOTE, ServerError, quoted, shown
 from .exchange import Answer, Exchange, NoAnswerError, server_url
 
 Item = TypeVar("Item")
@@ -41,13 +42,13 @@ class JsonClient:
     """Asks one server, from several threads at once.
 
     Attributes:
-        url: Of the server, without `/v1`.
+        url: Of the server, without `/v1`, and as messages may show it: without password and query.
         retries: Attempts after the first.
         concurrency: Requests at once.
         n_retried: Attempts so far that failed and were repeated.
 
     Args:
-        url: With or without `/v1` at its end.
+        url: With or without `/v1` at its end; a query is sent with every request.
         timeout_seconds: Longest time of an attempt, from its beginning to the end of the answer.
         retries: Attempts after the first, for 429, 5xx, lost connections, silence and broken JSON.
         concurrency: Requests at once.
@@ -69,7 +70,9 @@ class JsonClient:
         server = server_url(url)
         if key is not None and not (key.isascii() and key.isprintable()):
             raise ServerError("the server's key holds a line break or another character that no header may; correct it")
-        self.url = str(server).rstrip("/")
+        address, mark, query = str(server).partition("?")
+        self._address, self._query = address.rstrip("/"), mark + query
+        self.url = shown(self._address)
         self.retries, self.concurrency, self.n_retried = retries, concurrency, 0
         self._abandoned, self._lock = threading.Event(), threading.Lock()
         self._exchange = Exchange(
@@ -129,7 +132,7 @@ class JsonClient:
         url, about = self.url + path, f" for {about}" if about else ""
         for attempt in range(self.retries + 1):
             try:
-                return self._attempt(method, url, body, about)
+                return self._attempt(method, path, body, about)
             except _Passing as failure:
                 if self._abandoned.is_set():
                     raise CancelledError from failure
@@ -156,9 +159,10 @@ class JsonClient:
             )
         return seconds
 
-    def _attempt(self, method: str, url: str, body: Mapping[str, Any] | None, about: str) -> dict[str, Any]:
+    def _attempt(self, method: str, path: str, body: Mapping[str, Any] | None, about: str) -> dict[str, Any]:
+        url, sent = self.url + path, None if body is None else json.dumps(body).encode()
         try:
-            answer = self._exchange.ask(method, url, None if body is None else json.dumps(body).encode())
+            answer = self._exchange.ask(method, f"{self._address}{path}{self._query}", sent)
         except NoAnswerError as error:
             raise _Passing(str(error), remedy=error.remedy) from error
         status = answer.status
@@ -207,7 +211,7 @@ class JsonClient:
             )
         remedy = _remedy(status)
         if 300 <= status < 400:
-            place = quoted(answer.headers.get("Location") or "a place that it does not name", 200)
+            place = quoted(shown(answer.headers.get("Location") or "a place that it does not name"), 200)
             remedy = f"It points to {place}; name the server's own address as url: what is sent follows no redirect."
         raise ServerError(f"{request}: {title}{about}: {detail}. {remedy}", status=status, detail=detail)
 
@@ -259,8 +263,16 @@ def _detail(tree: Any) -> str:
 def _named_status(tree: Mapping[str, Any]) -> int | None:
     """The status that an error in an answer names."""
     inside = tree.get("error")
-    codes = (inside.get("code") if isinstance(inside, dict) else None, tree.get("code"))
-    return next((code for code in codes if type(code) is int and 400 <= code < 600), None)
+    places = [inside, tree] if isinstance(inside, dict) else [tree]
+    codes = (_number(place.get(key)) for place in places for key in ("code", "status", "status_code"))
+    return next((code for code in codes if code is not None and 400 <= code < 600), None)
+
+
+def _number(code: Any) -> int | None:
+    """A status that is written as a number, or as a string of three digits."""
+    if isinstance(code, str) and re.fullmatch(r"[0-9]{3}", code.strip()):
+        return int(code)
+    return code if type(code) is int else None
 
 
 def _remedy(status: int) -> str:

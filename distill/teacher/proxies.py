@@ -11,7 +11,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
-from .errors import ServerError
+from .errors import ServerError, shown
 
 SCHEMES = ("http", "https", "socks5", "socks5h")
 
@@ -31,12 +31,7 @@ class EnvironmentProxy:
     remedy: str
 
     def __str__(self) -> str:
-        return f"the proxy {without_password(self.url)} that {self.variable} names"
-
-
-def without_password(url: httpx2.URL) -> str:
-    """A URL as messages may show it."""
-    return str(url.copy_with(username=None, password=None)) if url.userinfo else str(url)
+        return f"the proxy {shown(self.url)} that {self.variable} names"
 
 
 def environment_proxy(server: httpx2.URL) -> EnvironmentProxy | None:
@@ -60,7 +55,8 @@ def environment_proxy(server: httpx2.URL) -> EnvironmentProxy | None:
     try:
         url = httpx2.URL(given if "://" in given else f"http://{given}")
     except (httpx2.InvalidURL, ValueError) as error:
-        raise ServerError(f"{variable} is not the URL of a proxy ({error}); correct it, or {remedy}") from error
+        why = "" if "@" in given else f" ({error})"  # which may quote a password
+        raise ServerError(f"{variable} is not the URL of a proxy{why}; correct it, or {remedy}") from error
     found = EnvironmentProxy(variable, url, remedy)
     if url.scheme not in SCHEMES or not url.host or (url.port or 0) > 65_535:
         raise ServerError(

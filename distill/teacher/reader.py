@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoConfig, AutoProcessor
 
 from ..models.base import ModelError
-from ..models.load import FAMILIES, loading
+from ..models.load import FAMILIES, check_settings, loading
 from ..models.speech_lm import SpeechLM
 from ..models.tokenizing import check_vocabulary
 from ..models.vocabulary import Tokens
@@ -46,6 +46,7 @@ def load_reader(model: str, *, revision: str | None = None, family: str | None =
     place = located(model)
     with loading(place, revision, "cannot load the tokenizer of", LOCAL_HALF, weights=False):
         config = AutoConfig.from_pretrained(place, revision=revision)
+        check_settings(place, revision)
         processor = AutoProcessor.from_pretrained(place, revision=revision)
     kind = family or config.model_type
     if kind not in REQUESTS:
@@ -55,7 +56,8 @@ def load_reader(model: str, *, revision: str | None = None, family: str | None =
         )
     check_vocabulary(model, getattr(processor, "tokenizer", processor))
     stand_in = Weightless(config)
-    reader = FAMILIES[kind].build(name=model, model=stand_in, generator=stand_in, processor=processor)
+    with loading(place, revision, "cannot use", LOCAL_HALF, weights=False):
+        reader = FAMILIES[kind].build(name=model, model=stand_in, generator=stand_in, processor=processor)
     assert isinstance(reader, SpeechLM)
     return reader
 

@@ -117,6 +117,10 @@ class ServedTeacher:
         for language in languages:
             self.reader.check_languages([language])
 
+    def prompt_tokens(self, read: Any, language: str | None, context: str | None) -> int:
+        """Of the request, as the local processor makes it."""
+        return self.reader.prompt_tokens(read, language, context)
+
     def prepare(
         self,
         inputs: Sequence[Any],
@@ -156,8 +160,7 @@ class ServedTeacher:
         if key not in self._openings:
             written = self._written(question, LONGEST, 0.0)
             text = written.text if written.ids is None else self.tokenizer.decode(written.ids)
-            words, marker, _ = text.partition(opening.marker)
-            self._openings[key] = words + marker if marker and opening.may_begin(words) else ""
+            self._openings[key] = opening.of(text)
         return self._openings[key]
 
     def prompt_text(self, prompt: Prompt, row: int) -> str:

@@ -23,14 +23,16 @@ from ..data.checks import Use, check_audio, check_models
 from ..data.extract import extract_audio
 from ..data.findings import refuse
 from ..data.labels import checked_labels
-from ..data.manifest import Utterance, write_manifest
+from ..data.manifest import Utterance, audio_files, write_manifest
 from ..data.sources import read_utterances
 from ..evaluation.scoring import TranscriptScore, score_transcripts
 from ..limits import settled
 from ..models import Recogniser
+from ..models.recut import is_recut
 from ..models.vocabulary import Tokens
 from ..normalise import normaliser as find_normaliser
 from ..pair.loading import load_teacher
+from ..places import spare
 from ..recipe import Decoding, Filters, Teacher, Transcription
 from ..run.at_work import at_work, refuse_if_at_work
 from ..run.run_directory import write_atomically
@@ -44,6 +46,7 @@ from .journal import Row
 from .labels import TRANSCRIPT, described
 from .summary import Example, FilterCount, TeacherDataSummary
 
+_WRITTEN = ("summary.json", "dropped.jsonl")
 REFERENCE = "reference"
 """A further field of the manifest: the text that stood there before."""
 
@@ -78,9 +81,9 @@ class TeacherData:
         Raises:
             TeacherDataError: Nothing is kept; the other files are written.
         """
-        dropped = _beside(output, "dropped.jsonl")
+        summarized, dropped = (_beside(output, name) for name in _WRITTEN)
         summary = json.dumps(self.summary.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        write_atomically(_beside(output, "summary.json"), summary + "\n")
+        write_atomically(summarized, summary + "\n")
         for path, utterances in ((dropped, self.dropped), (output, self.kept)):
             if utterances:
                 # Audio inside a data set has no path that a manifest could name.
@@ -160,7 +163,10 @@ def teacher_data(
         padding_share=padding_share(job.seconds, job.batches),
         scores=_scores(judged, normaliser) if normaliser else {},
         n_ids_known=len(known),
-        n_recut=sum(row["token_ids"] != ids for row, ids in zip(known, again, strict=True)),
+        n_recut=sum(
+            is_recut(teacher, row["text"], row["token_ids"], ids, row["finished"]) is True
+            for row, ids in zip(known, again, strict=True)
+        ),
     )
     return TeacherData(kept, tuple(item.utterance for item in judged if item.dropped_by), summary)
 
@@ -207,6 +213,8 @@ def transcribe_manifest(
     find_normaliser(normaliser)
     strict = filters.unusable_audio == "fail"
     utterances = read_utterances(manifest, check_audio=False)
+    for written in (output, *(_beside(output, name) for name in (*_WRITTEN, "journal.jsonl"))):
+        spare(written, str(output), [("the manifest", str(manifest)), *audio_files(utterances)])
     if strict:
         refuse(check_audio(utterances, max_seconds), SKIP)
     if isinstance(teacher, str):

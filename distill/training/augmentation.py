@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ class Augmentation:
 
         Raises:
             MissingExtraError: audiomentations is not installed.
-            AugmentationError: No audio where the background noise is said to be.
+            AugmentationError: No audio where the background noise is said to be, or some that cannot be used.
         """
         if not sections:
             return None
@@ -89,7 +90,25 @@ def _noise(library: Any, section: Noise, where: str) -> list[Any]:
     files = background_files(section.background)
     if not files:
         raise AugmentationError(f"{where}.background: no audio files in {section.background}; give a file or a folder")
+    for file in files:
+        _check_background(file, f"{where}.background")
     return [library.AddBackgroundNoise(files, **levels)]
+
+
+def _check_background(file: Path, where: str) -> None:
+    """Refuse a recording that would end the run when noise is first drawn from it."""
+    reader = require("audiomentations.core.audio_loading_utils", extra="augment", purpose=where)
+    remedy = "encode it again, or take it out of there"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the readers that are tried one after another
+            samples, _ = reader.load_sound_file(file, None)
+    except Exception as error:  # whichever of the readers' own
+        raise AugmentationError(
+            f"{where}: {file} cannot be used ({error or type(error).__name__}); {remedy}"
+        ) from error
+    if not len(samples):
+        raise AugmentationError(f"{where}: {file} has no samples; {remedy}")
 
 
 def _masks(library: Any, section: SpecAugment) -> list[Any]:

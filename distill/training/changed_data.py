@@ -1,29 +1,32 @@
-"""Data of a run that is resumed: whether it is what it was, which lines are not, and where it went."""
+"""Data of a run that is resumed: whether it is what it was, and which lines are not."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
+from ..data.findings import Finding, errors
 from ..data.hf.reference import is_dataset
 from ..recipe import Recipe
-from ..recipe.paths import resolve
-from ..run.provenance import resolved_configuration
+from ..run.provenance import dropped_lines, list_findings, listed_findings, resolved_configuration
 from ..run.run_directory import RunDirectory, write_atomically
 from .errors import TrainingError
 from .monitoring import FIXED
+from .moved_data import Request, data_places
+from .set_aside import set_aside
 
 LINES = "data_lines"
 """Folder of a run directory with a digest a line of each manifest, in files named after the manifest's own."""
 CHANGES = "data_changes.jsonl"
 """What changed while the run went on all the same, a manifest a line."""
 
+_SET_ASIDE = re.compile(r"\.before-step-\d+$")
 _SHOWN = 10
 _DIGITS = 12
 _MOST_COMPARED = 4_000_000
@@ -49,67 +52,6 @@ class Change:
     lines: str
 
 
-def data_places(recipe: Recipe) -> dict[str, str]:
-    """Where a recipe's data is, by dotted key."""
-    places = {f"stages.{i}.manifest": stage.manifest for i, stage in enumerate(recipe.stages)}
-    places |= {
-        f"{name}.manifest": section.manifest
-        for name, section in (("probe", recipe.probe), ("evaluation", recipe.evaluation))
-        if section is not None
-    }
-    places |= {f"further_evaluations.{i}.manifest": one.manifest for i, one in enumerate(recipe.further_evaluations)}
-    return places | {
-        f"stages.{i}.augment.{j}.background": background
-        for i, stage in enumerate(recipe.stages)
-        for j, one in enumerate(stage.augment)
-        if (background := getattr(one, "background", None)) is not None
-    }
-
-
-def at_new_places(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
-    """The recipe with data where it is now.
-
-    Args:
-        recipe: As the run was started with.
-        assignments: `dotted.key=path`, relative to the working directory.
-
-    Raises:
-        TrainingError: A key that is not the place of data.
-    """
-    tree, places = recipe.model_dump(mode="json"), data_places(recipe)
-    for assignment in assignments:
-        key, separator, place = assignment.partition("=")
-        key = key.strip()
-        if not separator or key not in places:
-            raise TrainingError(
-                f"--set {assignment!r}: a run is resumed as it was started, with data that may have moved; set "
-                f"{', '.join(places)} to a path, or start a new run"
-            )
-        *parents, last = key.split(".")
-        node: Any = tree
-        for part in parents:
-            node = node[int(part) if part.isdigit() else part]
-        node[last] = resolve(place.strip().strip("\"'"), Path.cwd())
-    return Recipe.model_validate(tree)
-
-
-def check_places(recipe: Recipe, run: Path) -> None:
-    """Refuse to go on without data.
-
-    Raises:
-        TrainingError: Names each key, where its data was, and how to say where it is.
-    """
-    missing = {
-        key: place for key, place in data_places(recipe).items() if not is_dataset(place) and not Path(place).exists()
-    }
-    if missing:
-        was = "\n  ".join(f"{key} was {place}, where nothing is now" for key, place in missing.items())
-        options = " ".join(f"--set {key}=PATH" for key in missing)
-        raise TrainingError(
-            f"cannot resume {run}:\n  {was}\nput it back, or say where it is: distill resume {run} {options}"
-        )
-
-
 def changes(run: RunDirectory, began: Recipe, recipe: Recipe) -> list[Change]:
     """What is not as it was.
 
@@ -128,12 +70,61 @@ def changes(run: RunDirectory, began: Recipe, recipe: Recipe) -> list[Change]:
     return found
 
 
-def refusal(run: Path, found: Sequence[Change]) -> TrainingError:
-    """Why a run does not go on with other data than it began with."""
+def dropped_otherwise(
+    run: RunDirectory, began: Recipe, recipe: Recipe, findings: Sequence[Finding], known: Sequence[Change]
+) -> list[Change]:
+    """Manifests that are what they were, of which other lines than then are left out, as where audio came or went.
+
+    Args:
+        run: The run, with the list of lines that it goes without.
+        began: Its recipe as the run has it.
+        recipe: The same with data where it is now.
+        findings: What is wrong with the data now.
+        known: Manifests that changed themselves; which of their lines are left out is no question of its own.
+    """
+    then, now = _left_out(listed_findings(run.path)), _left_out(findings)
+    digests, old_places = resolved_configuration(recipe)["manifest_sha256"], data_places(began)
+    changed, found = {one.source for one in known}, []
+    for key, place in data_places(recipe).items():
+        before, after = then.get(old_places[key], {}), now.get(place, {})
+        said = [
+            f"{_of_all(lines)} {what}"
+            for lines, what in (
+                ([line for line in after if line not in before], "can no longer be used"),
+                ([line for line in before if line not in after], "can be used now"),
+            )
+            if lines
+        ]
+        reason = next((f" ({why})" for line, why in after.items() if line not in before), "")
+        if said and place not in changed:
+            found.append(Change(key, place, digests[place], digests[place], f"{', '.join(said)}{reason}"))
+    return found
+
+
+def _left_out(findings: Iterable[Finding]) -> dict[str, dict[int | None, str]]:
+    """The first reason for each line that is left out, by file."""
+    found: dict[str, dict[int | None, str]] = {}
+    for one in errors(findings):
+        found.setdefault(one.file, {}).setdefault(one.line, str(one.problem))
+    return found
+
+
+def _of_all(lines: Sequence[int | None]) -> str:
+    numbers = sorted(line for line in lines if line is not None)
+    return _numbers(numbers) if numbers else "all of it"
+
+
+def refusal(request: Request, found: Sequence[Change]) -> TrainingError:
+    """Why a run does not go on with other data than it began with.
+
+    Args:
+        request: How it was asked to go on.
+        found: What changed.
+    """
     what = "\n  ".join(f"{one.source} ({one.key}) changed since the run began: {one.lines}" for one in found)
     return TrainingError(
-        f"cannot resume {run}:\n  {what}\nput it back as it was, start a new run, or go on with it as it is now, which "
-        f"the run then records: distill resume {run} --accept-changed-data"
+        f"cannot resume {request.run}:\n  {what}\nput it back as it was, start a new run, or go on with it as it is "
+        f"now, which the run then records: {request.command(accept_changed_data=True)}"
     )
 
 
@@ -148,38 +139,52 @@ def keep_lines(run: Path, sources: Iterable[str]) -> None:
             write_atomically(folder / f"{name}.txt", "".join(f"{digest}\n" for digest in _digests(content)))
 
 
-def record(run: RunDirectory, recipe: Recipe, found: Sequence[Change], *, step: int, stage: int) -> None:
+def record(
+    run: RunDirectory,
+    recipe: Recipe,
+    found: Sequence[Change],
+    findings: Sequence[Finding],
+    *,
+    step: int,
+    stage: int,
+) -> None:
     """Make the data as it is now the run's own, and set aside what was made from the data before.
 
-    Transcripts of a teacher for the stage that goes on and for later ones, and recorded rollouts of a probe set, are
-    kept under names of their own.
+    Transcripts of a teacher for the stage that goes on and for later ones, recorded rollouts of a probe set, and the
+    best weights on an evaluation set are kept under names of their own; gates that read such a set begin anew. All of
+    that comes first, so that a run that is killed in between finds the change again.
 
     Args:
         run: The run.
         recipe: With data where it is now.
         found: What changed; empty where data only moved.
+        findings: What is wrong with the data now.
         step: Training steps taken.
         stage: The stage that goes on.
     """
-    rows = [json.dumps({"step": step, **asdict(one)}, ensure_ascii=False) + "\n" for one in found]
-    if rows:
-        with (run.path / CHANGES).open("a", encoding="utf-8") as file:
-            file.writelines(rows)
-    now = resolved_configuration(recipe)
-    kept = {name: now[name] for name in ("recipe", "manifest_sha256", "background_sha256", "datasets")}
-    text = json.dumps(run.resolved | kept, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(run.path / "resolved.json", text)
-    keep_lines(run.path, now["manifest_sha256"])
     keys = {one.key for one in found}
     stale = [
         path
         for i, section in enumerate(recipe.stages)
         if i >= stage and f"stages.{i}.manifest" in keys
         for path in run.path.glob(f"teacher-transcripts-{section.name}.*")
+        if not _SET_ASIDE.search(path.name)
     ]
     stale += [run.path / FIXED] if "probe.manifest" in keys and (run.path / FIXED).exists() else []
     for path in stale:
         path.rename(path.with_name(f"{path.name}.before-step-{step}"))
+    set_aside(run.path, recipe, keys, step=step)
+    rows = [json.dumps({"step": step, **asdict(one)}, ensure_ascii=False) + "\n" for one in found]
+    if rows:
+        with (run.path / CHANGES).open("a", encoding="utf-8") as file:
+            file.writelines(rows)
+    now = resolved_configuration(recipe)
+    kept = {name: now[name] for name in ("recipe", "manifest_sha256", "background_sha256", "datasets")}
+    resolved = {name: value for name, value in run.resolved.items() if name != "unusable_lines"}
+    text = json.dumps(resolved | kept | dropped_lines(findings), indent=2, ensure_ascii=False) + "\n"
+    write_atomically(run.path / "resolved.json", text)
+    list_findings(run.path, findings)
+    keep_lines(run.path, now["manifest_sha256"])
 
 
 def _digests(content: bytes) -> list[str]:

@@ -164,8 +164,7 @@ class _Listener(Observer):
         self.inner.decision(row)
 
     def teacher_data(self, stage: str, summary: Any) -> None:
-        self._note(stage)
-        self.inner.teacher_data(stage, summary)
+        self._note(stage)  # and not passed on: a rehearsal keeps every transcript, which the recipe's filters need not
 
     def notice(self, text: str) -> None:
         self.inner.notice(text)

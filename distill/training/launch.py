@@ -12,19 +12,21 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from pydantic import ValidationError
 
-from ..data.findings import errors, lines_of
 from ..data.sampling import micro_batches
 from ..display import display
 from ..ranks import one_voice
 from ..recipe import Recipe, TrackerName, load_recipe
 from ..run import checkpoint
 from ..run.checkpoint import TrainingState
-from ..run.provenance import list_findings, resolved_configuration
+from ..run.provenance import dropped_lines, list_findings, resolved_configuration
 from ..run.run_directory import RunDirectory, RunDirectoryError, occupied
-from .changed_data import at_new_places, changes, check_places, keep_lines, record, refusal
+from .changed_data import changes, dropped_otherwise, keep_lines, record, refusal
 from .errors import TrainingError
 from .heard import resolved, warn_of
+from .moved_data import Request, at_new_places, check_places
 from .observer import Observer
+from .set_aside import measured_anew
+from .set_aside import words as set_aside_words
 from .setup import Setup, prepare_run
 from .tracking import check_trackers, copied, trackers_of
 from .trainer import RunResult, Trainer
@@ -77,9 +79,7 @@ def train(
 def _create(output: str | Path, recipe: Recipe, setup: Setup) -> None:
     """Begin a run directory with all that is known before the first step, and say what its models have heard."""
     warn_of(setup.heard)
-    dropped = lines_of(errors(setup.findings))
-    known = resolved(setup.heard) | {"tokenizers": setup.tokenizers}
-    known |= {"unusable_lines": dropped} if dropped else {}
+    known = resolved(setup.heard) | {"tokenizers": setup.tokenizers} | dropped_lines(setup.findings)
     configuration = resolved_configuration(recipe)
     path = RunDirectory.create(output, configuration | known).path
     list_findings(path, setup.findings)
@@ -120,10 +120,11 @@ def resume(
     check_trackers(names)
     recipe = recipe.model_copy(update={"tracking": recipe.tracking.model_copy(update={"trackers": tuple(names)})})
     began, recipe = recipe, at_new_places(recipe, moved)
-    check_places(recipe, run.path)
+    request = Request(run.path, moved, trackers, accept_changed_data)
+    check_places(recipe, began, request)
     changed = changes(run, began, recipe)
     if changed and not accept_changed_data:
-        raise refusal(run.path, changed)
+        raise refusal(request, changed)
     accelerator = accelerator_for(recipe)
     accelerator.wait_for_everyone()
     newest = checkpoint.latest(run.path)
@@ -135,10 +136,17 @@ def resume(
         accelerator.wait_for_everyone()  # whoever was here before has left
         run = RunDirectory.open(output, writer=accelerator.is_main_process)
         before, newest = run.rows, checkpoint.latest(run.path)
-        state, optimiser = checkpoint.load(newest) if newest else (_beginning(run), None)
-        if run.writer and (changed or began != recipe):
-            record(run, recipe, changed, step=state.step, stage=state.stage)
+        state, optimiser = checkpoint.load(newest, stages=len(recipe.stages)) if newest else (_beginning(run), None)
         setup = prepare_run(recipe, device=accelerator.device, weights=newest)
+        dropped = dropped_otherwise(run, began, recipe, setup.findings, changed)
+        if dropped and not accept_changed_data:
+            raise refusal(request, dropped)
+        accelerator.wait_for_everyone()  # all have read what the first one is about to write
+        if run.writer and (changed or dropped or began != recipe):
+            record(run, recipe, [*changed, *dropped], setup.findings, step=state.step, stage=state.stage)
+        state, earlier = measured_anew(state, recipe, {one.key for one in (*changed, *dropped)}), state
+        for line in set_aside_words(earlier, state):
+            hears.notice(line)
         if setup.findings:
             hears.unusable(setup.findings)
         run.rewind(state.rows)

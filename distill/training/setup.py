@@ -13,11 +13,10 @@ from overlap.definitions import Ranges
 
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource, check_inputs
-from ..data.checks import Use, check_audio, check_models
-from ..data.findings import Finding, errors, refuse
+from ..data.checks import Use, check_models, check_source
+from ..data.findings import Finding, errors, lines_of, refuse
 from ..data.labels import plain_labels
 from ..data.manifest import ManifestError, Utterance, require_text
-from ..data.sources import read_utterances
 from ..limits import settled, token_limit
 from ..models import ModelError, Recogniser
 from ..normalise import normaliser
@@ -27,6 +26,7 @@ from ..recipe import Evaluation, Recipe, StageConfig
 from ..recipe.gates import NEEDS_INTERVALS, opens_without_intervals, statistics_read
 from ..recipe.paths import require_files
 from ..recipe.readings import out_of_reach
+from ..run.checkpoint import lost
 from ..teacher import ServedTeacher
 from .augmentation import Augmentation, AugmentationError
 from .heard import Heard, heard_before
@@ -75,38 +75,33 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     Raises:
         FileNotFoundError, ManifestError, AudioError, AugmentationError, MissingExtraError, ModelError, PairError,
             ServerError: Whatever does not fit, with the remedy.
+        CheckpointError: The weights of the checkpoint cannot be loaded; says where the run can go on.
         ValueError: What lies beside a model's weights about its training is damaged.
     """
     require_files(recipe)
-    stages = tuple(_read(stage.manifest) for stage in recipe.stages)
+    sets, findings = _read(recipe)
+    n = len(recipe.stages)
+    stages, probe_set, evaluations = sets[:n], sets[n], sets[n + 1 :]
     for stage, utterances in zip(recipe.stages, stages, strict=True):
         if stage.type == "sft":
             require_text(utterances, f"supervised training (stage {stage.name!r})")
         elif _learns_labels(stage):
             require_text(utterances, f"training on reference states (stage {stage.name!r})")
-    probe_set: tuple[Utterance, ...] = ()
     if recipe.probe:
-        probe_set = _read(recipe.probe.manifest)[: recipe.probe.max_utterances]
         if "reference" in recipe.probe.states:
             require_text(probe_set, "probing on reference transcripts")
-        gates = ((i, stage.gate) for i, stage in enumerate(recipe.stages) if stage.gate is not None)
-        for i, gate in gates if len(probe_set) == 1 else ():
-            if statistics_read(gate) and not opens_without_intervals(gate):
-                raise ManifestError(f"{recipe.probe.manifest} has one utterance: stages.{i}.gate {NEEDS_INTERVALS}")
+        _check_intervals(recipe, probe_set, findings)
     for section in recipe.evaluations:
         normaliser(section.normaliser)
-    evaluations = tuple(_read(section.manifest) for section in recipe.evaluations)
     for section, utterances in zip(recipe.evaluations, evaluations, strict=True):
         require_text(utterances, f"evaluation {section.name!r}")
-    sets = (*stages, probe_set, *evaluations)
-    findings = _bearable(recipe, [one for used in sets for one in check_audio(used, recipe.audio.max_seconds)])
     sets = tuple(_usable(used, findings) for used in sets)
 
     augmentations = tuple(
         Augmentation.of(stage.augment, f"stages.{i}.augment") for i, stage in enumerate(recipe.stages)
     )
 
-    student = load_student(recipe.student, recipe.seed, device, weights)
+    student = _student(recipe, device, weights)
     pair = None
     if recipe.teacher:
         k = recipe.support.k
@@ -121,8 +116,9 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     sets = tuple(_usable(used, findings) for used in sets)
     uses = _uses(recipe, sets, student, both)
     findings += _bearable(recipe, [one for use in uses for one in check_models(use)])
-    sets, n = tuple(_usable(used, findings) for used in sets), len(recipe.stages)
+    sets = tuple(_usable(used, findings) for used in sets)
     stages, probe_set, evaluations = sets[:n], sets[n], sets[n + 1 :]
+    _check_intervals(recipe, probe_set, findings)
     if student.reads != "audio" and any(augmentations):
         first = next(i for i, augmentation in enumerate(augmentations) if augmentation)
         raise AugmentationError(f"stages.{first}.augment changes audio, and {student.name!r} reads prompts; remove it")
@@ -131,6 +127,30 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     heard = heard_before(recipe, stages, probe_set, evaluations)
     source, listed = AudioSource(cache), tuple(dict.fromkeys(findings))
     return Setup(recipe, student, pair, source, stages, augmentations, probe_set, evaluations, heard, listed)
+
+
+def _check_intervals(recipe: Recipe, probe_set: Sequence[Utterance], findings: Sequence[Finding]) -> None:
+    """Refuse a single probed utterance where gates judge by intervals.
+
+    Raises:
+        ManifestError: Names the manifest, how many of its lines were dropped, the gate and the remedy.
+    """
+    if recipe.probe is None or len(probe_set) != 1:
+        return
+    dropped = lines_of(one for one in errors(findings) if one.file == recipe.probe.manifest)
+    left = f" left, {dropped} could not be used" if dropped else ""
+    for i, stage in enumerate(recipe.stages):
+        if stage.gate is not None and statistics_read(stage.gate) and not opens_without_intervals(stage.gate):
+            raise ManifestError(f"{recipe.probe.manifest} has one utterance{left}: stages.{i}.gate {NEEDS_INTERVALS}")
+
+
+def _student(recipe: Recipe, device: torch.device | str, weights: Path | None) -> Recogniser:
+    try:
+        return load_student(recipe.student, recipe.seed, device, weights)
+    except (ModelError, OSError) as error:
+        if weights is None:
+            raise
+        raise lost(weights, str(error).rstrip(".")) from error
 
 
 def with_evaluations(recipe: Recipe, sections: Sequence[Evaluation]) -> Recipe:
@@ -223,8 +243,25 @@ def _check_levels(recipe: Recipe, pair: Pair) -> None:
             raise PairError(f"stages.{i}.gate: {'; '.join(beyond)} (the two have one vocabulary)")
 
 
-def _read(manifest: str) -> tuple[Utterance, ...]:
-    return tuple(read_utterances(manifest, check_audio=False))  # which is among the checks
+def _read(recipe: Recipe) -> tuple[tuple[tuple[Utterance, ...], ...], list[Finding]]:
+    """The data of stages, probe (empty without one) and evaluations as far as it can be read, and what is wrong there.
+
+    Raises:
+        ManifestError: Lines that cannot be used, unless the recipe drops them, or a set of which nothing is left.
+    """
+    places: list[tuple[str, int | None] | None] = [(stage.manifest, None) for stage in recipe.stages]
+    places.append((recipe.probe.manifest, recipe.probe.max_utterances) if recipe.probe else None)
+    places += [(section.manifest, None) for section in recipe.evaluations]
+    read = {
+        place: check_source(place[0], recipe.audio.max_seconds, first=place[1], decode=recipe.audio.check == "decode")
+        for place in dict.fromkeys(places)
+        if place is not None
+    }
+    findings = _bearable(recipe, [*dict.fromkeys(one for _, found in read.values() for one in found)])
+    for utterances, found in read.values():
+        if not utterances:
+            refuse(found, "and nothing is left without them")
+    return tuple(tuple(read[place][0]) if place is not None else () for place in places), findings
 
 
 def _uses(

@@ -25,6 +25,7 @@ from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTrack
 from ..extras import require
 from ..recipe import Recipe, TrackerName
 from ..run.run_directory import LOGS, PROBES, RunDirectory, read_json, write_atomically
+from ..teacher.errors import shown
 from .observer import Observer, Observers
 
 RECORD = "trackers.json"
@@ -99,6 +100,8 @@ def copied(recipe: Recipe, run: RunDirectory, observer: Observer, *, step: int, 
 def _tracker(name: str, recipe: Recipe, run: Path, id_: str, step: int, new: bool) -> GeneralTracker:
     """One of accelerate's trackers, started; the same `id_` continues the same run of it."""
     section, config = recipe.tracking, recipe.model_dump(mode="json")
+    if recipe.teacher is not None and recipe.teacher.url is not None:
+        config["teacher"]["url"] = shown(recipe.teacher.url)  # what trackers hold goes elsewhere
     title = section.run_name or recipe.name
     if name == "tensorboard":
         tracker: GeneralTracker = TensorBoardTracker("tensorboard", str(run), purge_step=step)

@@ -40,9 +40,13 @@ class Threshold(Gate):
         self.statistic = checked(self.statistic)
         check_settings(on=self.on, patience=self.patience, min_steps=self.min_steps)
         if (self.at_least is None) == (self.at_most is None):
+            received = (
+                "neither"
+                if self.at_least is None
+                else f"at_least={self.at_least} and at_most={self.at_most}; for a corridor combine two with All"
+            )
             raise ValueError(
-                f"threshold on {self.statistic}: expected exactly one of at_least and at_most, received "
-                f"at_least={self.at_least} and at_most={self.at_most}; for a corridor combine two with All"
+                f"threshold on {self.statistic}: expected exactly one of at_least and at_most, received {received}"
             )
         for name in ("at_least", "at_most", "release"):
             if getattr(self, name) is not None:

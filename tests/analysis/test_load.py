@@ -99,7 +99,7 @@ def test_a_run_that_has_only_begun(tmp_path, straight):
     assert tuple(run.evaluations.columns) == EVALUATION_COLUMNS
     assert tuple(run.probes.columns) == PROBE_COLUMNS
     assert not sum(map(len, (run.metrics, run.decisions, run.evaluations, run.probes)))
-    counted = {"words.errors", "words.total"}
+    counted = {"words.errors", "words.total", "normaliser"}
     assert set(run.transcripts.columns) == {"step", "stage", "set", "model", *TRANSCRIPT_COLUMNS, *counted}
     assert tuple(run.traces.columns) == TRACE_COLUMNS
     assert run.positions.empty

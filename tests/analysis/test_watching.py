@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from analysis import load
+from analysis import gate_readings, load
 from analysis.inference import contrast
 from analysis.watching import picture, run_state, watch
 from analysis.watching.plots import bar, columns, sparkline
@@ -161,6 +161,20 @@ def test_a_gate_that_holds_limits_shows_them_with_the_numbers(going):
     text = shown(going)
     assert "repetition 0.640 [0.610, 0.670], limits 0 to 3, n = 1,200/80" in text
     assert "fixed.top1_agreement – –, limits 0.4 to 1, n = 0/80" in text
+
+
+def test_a_side_that_a_gate_leaves_open_is_not_shown(going):
+    held = {"value": 0.64, "low": 0.61, "high": 0.67, "n_positions": 1200, "n_groups": 80}
+    numbers = {"repetition": held | {"limits": [None, 3.0]}, "top1_agreement": held | {"limits": [0.4, None]}}
+    rewrite(going / "decisions.jsonl", lambda row: row | {"numbers": {"statistics": numbers}})
+    text = shown(going)
+    assert "repetition 0.640 [0.610, 0.670], limit at most 3, n = 1,200/80" in text
+    assert "top1_agreement 0.640 [0.610, 0.670], limit at least 0.4, n = 1,200/80" in text
+    levels = gate_readings(load(going))
+    assert set(zip(levels["statistic"], levels["side"], strict=True)) == {
+        ("repetition", "highest"),
+        ("top1_agreement", "lowest"),
+    }
 
 
 def test_a_run_without_probes_gates_and_evaluations_and_one_that_has_not_begun(going):

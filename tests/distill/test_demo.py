@@ -15,6 +15,7 @@ from distill.evaluation.evaluation import evaluate
 from distill.models import load_recogniser
 from distill.recipe import Decoding
 from distill.recipe.paths import packaged
+from distill.recipe.pointless import RecipeWarning
 from distill.run.training_data import AudioIdentities, read_training_data
 from distill.training.setup import prepare_run
 
@@ -39,7 +40,8 @@ def test_error_rates_of_the_shipped_models_are_what_the_readme_says(name):
     # Other processors round differently: a word or three may fall the other way.
     assert abs(score.wer.errors - errors) <= 3
     assert 100 * score.wer.value == pytest.approx(value, abs=0.6)
-    assert low < 100 * score.wer.value < high
+    assert (score.over, score.n_over) == ("speakers", 40)
+    assert (100 * score.wer.low, 100 * score.wer.high) == pytest.approx((low, high), abs=0.8)
 
 
 def test_the_demo_stays_small():
@@ -53,7 +55,8 @@ def test_the_demo_stays_small():
 def test_the_recipe_runs_from_the_package_alone(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     changes = ["total_steps=3", "stages.0.steps=1", "probe.max_utterances=8"]
-    recipe = load_recipe(name, changes).model_copy(update={"evaluation": None})
+    with pytest.warns(RecipeWarning, match=r"stages\.0\.warmup_steps = 50: the stage has 1"):
+        recipe = load_recipe(name, changes).model_copy(update={"evaluation": None})
     pool = tmp_path / "pool.jsonl"
     rows = [json.loads(line) for line in packaged("corpus/pool.jsonl").read_text().splitlines()[:16]]
     for row in rows:
@@ -67,11 +70,11 @@ def test_the_recipe_runs_from_the_package_alone(name, tmp_path, monkeypatch):
 
 
 def test_the_teacher_errs_alike_on_the_pool_and_the_test_set_neither_of_which_it_heard():
-    """A fixed third of the pool, every third utterance of each voice, and the whole test set."""
+    """A fixed third of the pool, every third utterance of each speaker, and the whole test set."""
     pool = read_manifest(packaged("corpus/pool_references.jsonl"))
-    n_voices = len({one.extra["voice"] for one in pool})
-    third = [one for i, one in enumerate(pool) if i // n_voices % 3 == 0]  # voices take turns
-    assert len({one.extra["voice"] for one in third}) == n_voices
+    n_speakers = len({one.extra["speaker"] for one in pool})
+    third = [one for i, one in enumerate(pool) if i // n_speakers % 3 == 0]  # speakers take turns
+    assert len({one.extra["speaker"] for one in third}) == n_speakers
     teacher = str(packaged("teacher"))
     found = compare(count(teacher, third), count(teacher, read_manifest(packaged("corpus/test.jsonl"))))
     assert found.agree, str(found)
@@ -82,7 +85,7 @@ def test_the_teacher_errs_alike_on_the_pool_and_the_test_set_neither_of_which_it
     assert found.test.value == pytest.approx(shipped.test.value, abs=0.005)
     assert found.pool.low < shipped.pool.value < found.pool.high
     pool_words = sum(len((one.text or "").split()) for one in pool)
-    assert (shipped.words, shipped.voices) == ((pool_words, found.words[1]), (n_voices, found.voices[1]))
+    assert (shipped.words, shipped.speakers) == ((pool_words, found.words[1]), (n_speakers, found.speakers[1]))
 
 
 @pytest.mark.parametrize(("name", "said"), [("demo", True), ("demo_matched", True), ("demo_student", False)])
@@ -92,7 +95,7 @@ def test_a_demo_ends_with_its_teacher_s_error_rates(name, said, tmp_path, monkey
     assert (str(written()) in capsys.readouterr().out) is said
 
 
-def test_differences_of_error_rates_are_over_voices_and_told_as_such():
+def test_differences_of_error_rates_are_over_speakers_and_told_as_such():
     alike = {f"v{i}": (2 + i % 2, 20) for i in range(20)}
     known = {f"p{i}": (int(i == 0), 20) for i in range(20)}
     assert compare(alike, {f"w{name}": counts for name, counts in alike.items()}).agree
@@ -101,10 +104,10 @@ def test_differences_of_error_rates_are_over_voices_and_told_as_such():
     assert found.difference.value == pytest.approx(-49 / 400)
     assert not found.agree
     assert "which differ: difference -12.2 %" in str(found)
-    # All errors in one voice of twenty leave the rate open, as independent words would not.
-    one_voice = compare({f"p{i}": (20 * (i == 0), 20) for i in range(20)}, alike).pool
-    assert one_voice.value == pytest.approx(0.05)
-    assert one_voice.high > 0.15
+    # All errors of one speaker of twenty leave the rate open, as independent words would not.
+    one_speaker = compare({f"p{i}": (20 * (i == 0), 20) for i in range(20)}, alike).pool
+    assert one_speaker.value == pytest.approx(0.05)
+    assert one_speaker.high > 0.15
 
 
 @pytest.mark.parametrize("name", ["demo", "demo_matched"])

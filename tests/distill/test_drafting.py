@@ -1,6 +1,7 @@
 """A recipe for two models and two manifests validates, passes a dry run, and takes its sizes from what it was given."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -103,8 +104,20 @@ def test_mistakes_are_told(change, message, manifests, tmp_path, monkeypatch, ca
 def test_a_test_set_without_texts_is_refused(manifests):
     utterances = distill.read_manifest(manifests["test"])
     distill.write_manifest(manifests["test"], [Utterance(u.id, u.audio) for u in utterances])
-    with pytest.raises(distill.ManifestError, match="the test set needs reference text"):
+    with pytest.raises(distill.ManifestError, match="the test set needs reference text") as error:
         distill.draft_recipe(**PAIR, **manifests)
+    _, *lines = str(error.value).split("\n  ")
+    assert lines[4].startswith(f"{manifests['test']}:5: utterance 'test-4' ({utterances[4].audio}")
+
+
+def test_numbers_in_comments_have_no_exponents(tmp_path):
+    lines = (json.dumps({"id": str(i), "audio": "a.wav", "end_time": 123456.7, "text": "one"}) for i in range(4))
+    (tmp_path / "a.wav").touch()  # of which nothing is read, since the lines say how long it is
+    (tmp_path / "m.jsonl").write_text("\n".join(lines))
+    text = distill.draft_recipe(**PAIR, train=str(tmp_path / "m.jsonl"), test=str(tmp_path / "m.jsonl"))
+    assert "steps = 50  # about 200 times through 4 utterances" in text
+    assert "# the longest utterance has 123,457 s" in text
+    assert not re.search(r"#.*\de[+-]\d", text)
 
 
 def test_a_shape_is_the_model_s_own():

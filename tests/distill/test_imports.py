@@ -112,6 +112,12 @@ def test_a_wrong_option_is_told_at_once(verb, tmp_path):
             "--manifest",
         ),
         (("resume", "gone"), "gone holds no run"),
+        (("compare", "gone"), "gone does not exist. Give the --output of `distill train`"),
+        (("compare", "gone", "."), ". holds no run: resolved.json is missing. Give the --output of `distill train`"),
+        (("report", "gone", "--output", "page.html"), "gone does not exist. Give the --output of `distill train`"),
+        (("report", "recipe.tml", "--output", "page.html"), "recipe.tml does not exist (did you mean recipe.toml?)"),
+        (("report", "recipe.toml", "--output", "gone/page.html"), "--output: there is no folder"),
+        (("watch", "gone"), "gone does not exist. Give the --output of `distill train`"),
     ],
 )
 def test_what_is_missing_is_told_before_pytorch_is_loaded(words, expected, tmp_path):
@@ -180,3 +186,12 @@ def test_names_are_the_same_for_readers_type_checkers_and_at_run_time():
 def test_a_name_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'distill' has no attribute 'trian'"):
         _ = distill.trian
+
+
+@pytest.mark.parametrize(
+    "words", [("compare", "--as", "html", "run"), ("report", "run"), ("compare",), ("watch", "run", "--every", "0")]
+)
+def test_wrong_values_of_options_are_told_at_once(words, tmp_path):
+    code, _, said = without_torch(words, tmp_path)
+    assert code == 2
+    assert "Error" in said

@@ -6,9 +6,10 @@ import pytest
 from pydantic import ValidationError
 
 from distill import load_recipe, train
-from distill.recipe import OnPolicyStage, Recipe, RecipeError
+from distill.recipe import DivergenceObjective, OnPolicyStage, Recipe, RecipeError
 from distill.recipe.paths import shipped_recipes
 from overlap.definitions import TOKEN_STATISTICS
+from tests.distill.test_recipe import STAGED
 
 
 def objective(given=None):
@@ -31,6 +32,47 @@ def test_a_tail_of_the_whole_vocabulary_is_nothing_and_an_error_only_where_it_is
     assert objective(whole.model_dump()) == whole  # as resolved.json holds it
     with pytest.raises(ValidationError, match='tail: nothing lies outside support = "vocabulary"'):
         objective({"type": "divergence", "support": "vocabulary", "tail": True})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"support": "vocabulary"},
+        {"support": "teacher"},
+        {"divergence": "reverse_kl"},
+        {"divergence": "jensen_shannon", "beta": 0.3},
+        {"beta": 0.3},
+        {"tail": False},
+    ],
+)
+def test_a_table_without_a_type_is_a_divergence(given):
+    assert objective(given) == objective({"type": "divergence"} | given)
+    assert objective(given) == DivergenceObjective.model_validate(given)
+
+
+def test_a_table_without_a_type_in_a_file_and_on_the_command_line(tmp_path):
+    text = STAGED.replace("[teacher]", '[stages.objective]\nsupport = "vocabulary"\n[teacher]')
+    (tmp_path / "recipe.toml").write_text(text)
+    whole = load_recipe(tmp_path / "recipe.toml").stages[2].objective
+    assert whole.name == "forward_kl(vocabulary)"
+    assert load_recipe("demo", ["stages.2.objective.support=vocabulary"]).stages[2].objective == whole
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            "{typ='policy_gradient'}",
+            r"unknown key stages\.2\.objective\.typ; did you mean stages\.2\.objective\.type\?",
+        ),
+        ("{estimator='k1'}", r'unknown key stages\.2\.objective\.estimator; only type = "policy_gradient" has it'),
+        ("{type='kl'}", r'stages\.2\.objective\.type = "kl" is unknown; write one of "divergence", "policy_gradient"'),
+    ],
+)
+def test_a_table_that_meant_another_type_is_told_so(given, message):
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("demo", [f"stages.2.objective={given}"])
 
 
 def test_the_papers_form_has_a_name():

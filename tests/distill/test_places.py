@@ -114,3 +114,22 @@ def test_what_may_be_a_hub_name_is_left_to_the_hub(location, problem):
     else:
         with pytest.raises(FileNotFoundError, match=f"--model: the model .*{problem}"):
             require_places(manifests={}, models={"--model": location})
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("nosuch.jsonl", "give the path of a JSON Lines file"),
+        ("spks.jsonl", "did you mean spk.jsonl?"),
+        ("spk.json", "did you mean spk.jsonl?"),
+        ("trian.jsonl", "did you mean train.jsonl?"),
+        ("train.toml", "did you mean train.jsonl?"),
+    ],
+)
+def test_an_ending_alone_is_no_likeness(written, words, tmp_path):
+    for name in ("spk.jsonl", "spk.wav", "train.jsonl"):
+        (tmp_path / name).touch()
+    with pytest.raises(FileNotFoundError) as raised:
+        require_places(manifests={"--train": str(tmp_path / written)}, models={})
+    assert words in str(raised.value)
+    assert ("did you mean" in words) is ("did you mean" in str(raised.value))

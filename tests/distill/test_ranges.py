@@ -29,7 +29,7 @@ JOB = ("--teacher", "t", "--manifest", "x.jsonl", "--output", "y.jsonl")
         (("transcribe", *JOB, "--batch-size", "-3"), "--batch-size", "must be at least 1"),
         (("transcribe", *JOB, "--seed", "-1"), "--seed", "must be at least 0"),
         (("transcribe", *JOB, "--max-compression", "nan"), "--max-compression", "must be a finite number"),
-        (("transcribe", *JOB, "--max-repeats", "often"), "--max-repeats", "must be a whole number"),
+        (("transcribe", *JOB, "--max-repeats", "often"), "--max-repeats", 'must be a number or "off"'),
         (("transcribe", *JOB, "--temperature", "0"), "--temperature", "must be above 0"),
         (("demo", "--output", "r", "--seed", "-1"), "--seed", "Must be at least 0"),
         (("watch", "r", "--every", "0"), "--every", "Must be a number above 0"),

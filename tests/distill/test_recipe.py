@@ -127,7 +127,11 @@ def test_recipe_survives_json(tmp_path):
             ["stages.1.gate.statistic=reference.vuss"],
             r'no statistic "reference\.union_size" on its states \["student"',
         ),
-        (STAGED, ["stages.1.gate.at_most=0.9"], r"stages\.1\.gate: threshold on .*exactly one of at_least and at_most"),
+        (
+            STAGED,
+            ["stages.1.gate.at_most=0.9"],
+            r"stages\.1\.gate: at_least = 0\.7 and at_most = 0\.9: .* has one level",
+        ),
         (STAGED, ["probe.states=['fixed']"], 'probe: .*add "student"'),
         (STAGED, ["probe.states=[]"], r"probe\.states: must be an array of 1 or more, not \[\]"),
         (STAGED.replace('"on-policy"', '"base"'), (), "different names"),

@@ -121,7 +121,7 @@ def test_two_mistakes_are_two_lines(tmp_path):
         ("model=x", "write student.model or teacher.model"),
         ("probe.evry=2", "did you mean probe.every?"),
         ("stages.0.leraning_rate=2", "remove it"),
-        ("audio.sampling=16000", "the keys of audio are cache_mib, max_seconds, unusable"),
+        ("audio.sampling=16000", "the keys of audio are cache_mib, check, max_seconds, unusable"),
     ],
 )
 def test_an_unknown_key_is_answered_with_the_right_one(tmp_path, change, line):
@@ -161,7 +161,7 @@ def test_one_probed_utterance_under_a_gate_that_needs_intervals(tmp_path):
     (line,) = said(tmp_path, STAGED, "probe.max_utterances=1")
     assert line.startswith("probe.max_utterances = 1: stages.1.gate judges by intervals")
     load_recipe(write(tmp_path, STAGED), ["probe.max_utterances=1", "stages.1.gate.on=value"])
-    either = "{type='any', gates=[{type='fixed_steps', steps=5}, {type='plateau', statistic='union_size'}]}"
+    either = "{type='any', gates=[{type='fixed_steps', steps=5}, {type='plateau', statistic='union_size', patience=1}]}"
     load_recipe(write(tmp_path, STAGED), ["probe.max_utterances=1", f"stages.1.gate={either}"])
 
 

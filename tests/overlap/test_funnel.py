@@ -69,16 +69,17 @@ def test_printing():
     funnel = Funnel({"used": 1999, "blocked": 1}, used_unfinished=200)
     assert str(funnel).splitlines()[0].split() == ["bin", "positions", "share"]
     assert [line.split() for line in str(funnel).splitlines()[2:]] == [
-        ["empty_rollout", "0", "0.00%"],
         ["blocked", "1", "0.05%"],
         ["misaligned", "0", "0.00%"],
-        ["truncated", "0", "0.00%"],
         ["thin_support", "0", "0.00%"],
         ["used", "1,999", "99.95%"],
         ["unfinished", "200", "10.01%", "of", "used"],
         ["total", "2,000", "100.00%"],
     ]
     assert "1,999" in funnel._repr_html_()
+    assert "truncated" not in funnel._repr_html_()
+    assert "\nempty_rollout          2" in str(Funnel({"used": 1, "empty_rollout": 2}))
+    assert "\ntruncated             3" in str(Funnel({"used": 1, "truncated": 3}))
     assert math.isnan(Funnel.empty().share("used"))
     assert "–" in str(Funnel.empty())
 

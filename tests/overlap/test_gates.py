@@ -311,7 +311,10 @@ def test_a_state_that_is_none():
     ("make", "message"),
     [
         (lambda: FixedSteps(0), "steps: expected a whole number of at least 1, received 0"),
-        (lambda: Threshold("own.x"), "threshold on own.x: expected exactly one of at_least and at_most, received"),
+        (
+            lambda: Threshold("own.x"),
+            "threshold on own.x: expected exactly one of at_least and at_most, received neither$",
+        ),
         (lambda: Threshold("own.x", at_least=1, at_most=2), "for a corridor combine two with All"),
         (
             lambda: Threshold("own.x", at_least=0.4, release=0.5),

@@ -1,10 +1,13 @@
 """What the studies share: arms of one recipe, each a run, and a table of how they ended."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from analysis import load
+from analysis.inference import error_rate_difference
+from analysis.inference.evaluated import cluster_of, student_evaluations, transcripts_of
 from distill import Recipe, resume, train
 
 
@@ -18,11 +21,14 @@ def run(recipe: Recipe, path: Path) -> Path:
 
 
 def results(paths: dict[tuple[str, int], Path]) -> pd.DataFrame:
-    """A row an arm and seed: error rates after Base and after the run, overlap at the switch and at the end."""
+    """A row an arm and seed: error rates after Base and after the run, overlap at the switch and at the end.
+
+    `low` and `high` are ends of the final error rate's 95 % interval, over as many speakers or utterances as it says.
+    """
     rows = []
     for (arm, seed), path in paths.items():
         loaded = load(path)
-        evaluations = loaded.evaluations[loaded.evaluations["model"] == "student"]
+        evaluations = student_evaluations(loaded)
         base, last = evaluations[evaluations["stage"] == "base"].iloc[-1], evaluations.iloc[-1]
         probes = loaded.probes[loaded.probes["states"] == "student"]
 
@@ -33,7 +39,8 @@ def results(paths: dict[tuple[str, int], Path]) -> pd.DataFrame:
         opd = loaded.metrics.index[loaded.metrics["stage"] == "on-policy"]
         switch = int(opd[0]) if len(opd) else None
         row = {"arm": arm, "seed": seed, "switch": switch, "WER Base": base["wer.value"], "WER": last["wer.value"]}
-        row |= {"low": last["wer.low"], "high": last["wer.high"], "n": last["n_utterances"]}
+        row |= {"low": last["wer.low"], "high": last["wer.high"]}
+        row |= {"over": last["over"], "n over": last["n_over"], "utterances": last["n_utterances"]}
         columns = {
             "union_size": "VUSS",
             "top1_agreement": "top-1",
@@ -45,6 +52,30 @@ def results(paths: dict[tuple[str, int], Path]) -> pd.DataFrame:
             for statistic, short in columns.items():
                 row[f"{short} {label}"] = overlap(step, statistic) if step is not None else float("nan")
         rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def differences(paths: dict[tuple[str, int], Path], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """A row a pair and seed: how the second's final error rate differs from the first's, paired.
+
+    Args:
+        paths: Runs by arm and seed.
+        pairs: Arms to compare; `base` is what an arm had when its first stage ended, compared with its own end.
+    """
+    rows = []
+    for first, second in pairs:
+        for seed in sorted({seed for _, seed in paths}):
+            sides = []
+            for arm in (first, second):
+                loaded = load(paths[second if arm == "base" else arm, seed])
+                evaluations = student_evaluations(loaded)
+                chosen = evaluations[evaluations["stage"] == "base"] if arm == "base" else evaluations
+                sides.append(transcripts_of(loaded, chosen.iloc[-1].to_dict()))
+            by = cluster_of(*sides)
+            found = error_rate_difference(*sides, by=by).difference
+            row = {"first": first, "second": second, "seed": seed, "difference": found.value}
+            row |= {"low": found.low, "high": found.high, "over": f"{by or 'utterance'}s", "n over": found.n}
+            rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -2,21 +2,23 @@
 
     pytest -m slow tests/studies/test_staging.py -s
 
-takes about 50 minutes. Runs go to `runs/staging` (or `$STAGING_STUDY`), finished ones are not run again. The table is
-written beside them as `staging.csv`; the one that README quotes is `tests/studies/results/staging.csv`. One arm and
-seed: `python -m tests.studies.test_staging gated 0`.
+takes about 50 minutes. Runs go to `runs/staging` (or `$STAGING_STUDY`), finished ones are not run again. The tables are
+written beside them, `staging.csv` and paired differences in `staging_differences.csv`; those that README quotes are in
+`tests/studies/results`. One arm and seed: `python -m tests.studies.test_staging gated 0`.
 """
 
 import os
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from distill import Recipe, load_recipe
-from tests.studies.arms import results, run
+from tests.studies.arms import differences, results, run
 
 OUTPUT = Path(os.environ.get("STAGING_STUDY", "runs/staging"))
+RESULTS = Path(__file__).parent / "results"
 SEEDS = (0, 1, 2)
 EARLY_SWITCH = 25
 ARMS = {
@@ -25,6 +27,7 @@ ARMS = {
     "direct": "Base → OPD",
     "td": "Base → TD to the end",
 }
+PAIRS = [("base", "direct"), ("base", "early"), ("base", "gated"), ("early", "gated"), ("td", "gated")]
 
 
 def arm_recipe(arm: str, seed: int, name: str = "demo") -> Recipe:
@@ -49,12 +52,30 @@ def run_arm(arm: str, seed: int) -> Path:
 @pytest.mark.slow
 @pytest.mark.timeout(4 * 3600)
 def test_the_gated_run_ends_where_an_early_or_no_switch_does_not():
-    frame = results({(arm, seed): run_arm(arm, seed) for seed in SEEDS for arm in ARMS})
+    paths = {(arm, seed): run_arm(arm, seed) for seed in SEEDS for arm in ARMS}
+    frame, paired = results(paths), differences(paths, PAIRS)
     frame.to_csv(OUTPUT / "staging.csv", index=False)
-    print("\n" + frame.to_string(index=False))
+    paired.to_csv(OUTPUT / "staging_differences.csv", index=False)
+    print("\n" + frame.to_string(index=False) + "\n\n" + paired.to_string(index=False))
     wer = frame.pivot_table(index="seed", columns="arm", values="WER")
     assert (wer["gated"] < wer["direct"]).all()
     assert (wer["gated"] < wer["early"]).all()
+
+
+def test_the_readme_quotes_the_results():
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
+    found, paired = (pd.read_csv(RESULTS / f"{name}.csv") for name in ("staging", "staging_differences"))
+    assert {*zip(found["over"], found["n over"], strict=True)} == {("speakers", 40)}
+    for _, rows in found.groupby("arm"):
+        ends = rows.sort_values("seed")[["WER", "low", "high"]].itertuples(index=False)
+        assert " | ".join(percent(*row) for row in ends) in readme
+    onward = paired[(paired["first"] == "td") & (paired["second"] == "gated")].sort_values("seed")
+    ends = onward[["difference", "low", "high"]].itertuples(index=False)
+    assert ", ".join(percent(*row) for row in ends).replace("-", "−") in readme
+
+
+def percent(value: float, low: float, high: float) -> str:
+    return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 @pytest.mark.parametrize("arm", ARMS)

@@ -109,15 +109,30 @@ def _layout(source: Path | StoredAudio, size: int, changed: int, about: tuple[st
         return _of_unknown_flac(source) if frames == UNKNOWN_FRAMES else _of_flac(source, about)
     with opened(source) as stream:
         start = stream.read(1024)
-        outer: Any = {b"RIFF": "little", b"FORM": "big"}.get(start[:4])
-        if outer and size - int.from_bytes(start[4:8], outer) in (7, 8):
+        by_header = riff.samples(start)
+        if by_header is not None and size - by_header[1] in (0, 1):
             return Layout(frames)
         if start[:4] == b"RIFF" and frames == 0:
             with content_of(source) as content:
                 if (part := riff.streamed(content)) is not None:
                     return Layout(_frames(content, (part,), about), parts=(part,))
+        if kind in _SIZED and frames:
+            with content_of(source) as content:
+                by_header = riff.samples(content)
+                if by_header is not None and by_header[1] <= size:
+                    return Layout(frames, doubt=_doubt_of(riff.unexplained(content, by_header[1])))
         promised = _promised(kind, start, stream, size, frames)
     return Layout(frames, promised, None if promised is None else CUT)
+
+
+def _doubt_of(n_bytes: int) -> str | None:
+    """What bytes behind the samples may be, that are nothing else."""
+    if n_bytes <= riff.TAIL_BYTES:
+        return None
+    return (
+        f"{n_bytes:,} bytes stand behind the samples that its header promises, as where a recorder was stopped before "
+        "it wrote how many there are (`ffmpeg -ignore_length 1 -i in.wav out.wav` takes them in)"
+    )
 
 
 def _of_ogg(content: Content, about: tuple[str, int, int, int]) -> Layout:
@@ -131,13 +146,13 @@ def _of_mpeg(content: Content, about: tuple[str, int, int, int]) -> Layout:
     frames, found = about[1], mpeg.stream(content)
     if found is None:
         return Layout(frames)
-    if found.promised is not None and found.promised > found.frames:
-        promised = max(frames, found.promised) if len(found.parts) > 1 else frames
-        return Layout(_frames(content, found.parts, about), promised, CUT, None, found.parts)
-    doubt = "it ends within a frame" if found.ends_within_frame else None
+    if found.promised > found.frames:
+        there = _frames(content, found.parts, about) if found.parts else 0
+        promised = max(frames, found.promised) if found.is_joined or frames <= there else frames
+        return Layout(there, promised, CUT, None, found.parts)
     if found.as_headed or (len(found.parts) == 1 and frames == found.frames):
-        return Layout(frames, doubt=doubt)
-    return Layout(_frames(content, found.parts, about), doubt=doubt, parts=found.parts)
+        return Layout(frames, doubt=found.doubt)
+    return Layout(_frames(content, found.parts, about), doubt=found.doubt, parts=found.parts)
 
 
 def _of_flac(source: Path | StoredAudio, about: tuple[str, int, int, int]) -> Layout:

@@ -17,6 +17,8 @@ _KBPS = {
 
 _HERTZ = (44100, 48000, 32000)
 _RESYNC_BYTES = 2**16
+_TAIL_BYTES = 2**12
+"""What may stand behind the last frame, as some tags do that are not known here, and is no sign of damage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +27,19 @@ class Stream:
 
     Attributes:
         frames: Samples a channel in frames of sound, those that an encoder padded with among them.
-        promised: Samples a channel that headers promise, padding among them; None where a part has no such header.
+        promised: Samples a channel that headers promise, padding among them, and those of joined files without one.
+        is_joined: Whether it was joined from several files.
         as_headed: Whether it is one part whose header is right, so that a decoder need not guess.
-        ends_within_frame: Whether the last frame is not whole.
-        parts: One an encoder's header, each with one of its own if it has none.
+        doubt: What may have happened to it where no header says how much there was; None where nothing speaks for it.
+        parts: To be decoded one after another, each with a header of its own if it has none. Where there are fewer
+            frames than promised, those alone that stand before what is missing, as far as that shows.
     """
 
     frames: int
-    promised: int | None
+    promised: int
+    is_joined: bool
     as_headed: bool
-    ends_within_frame: bool
+    doubt: str | None
     parts: tuple[Part, ...]
 
 
@@ -60,13 +65,17 @@ class _Frame:
 
 @dataclass(slots=True)
 class _Run:
-    """Frames between two headers of encoders, or between two gaps."""
+    """Frames between two headers of encoders, or between two gaps.
+
+    `goes_on` tells one that a gap parts from the run before: bytes that are neither frames nor tags.
+    """
 
     start: int
     first: _Frame
     promised: int | None
     tag: bytes
     n: int
+    goes_on: bool
     stop: int = 0
 
 
@@ -77,12 +86,13 @@ def stream(content: Content) -> Stream | None:
         What it holds; None where there are no frames that can be followed, as in free format.
     """
     runs: list[_Run] = []
-    size, at, broken = len(content), _after_tags(content, 0), True
+    size, at, broken, tags = len(content), _after_tags(content, 0), True, True
     within_frame = False
     while at < size:
         frame = _frame(content, at)
         if frame is None or (broken and not _confirmed(content, at, frame)):
             behind = _after_tags(content, at)
+            tags = tags or behind > at
             found = behind if behind > at else _next(content, at)
             if found is None:
                 break
@@ -93,33 +103,56 @@ def stream(content: Content) -> Stream | None:
             break
         tagged, promised = _promise(content, at, frame)
         if tagged or broken or frame.kind != runs[-1].first.kind:
-            runs.append(
-                _Run(at, frame, promised, content[at : at + frame.bytes] if tagged else b"", 0 if tagged else 1)
-            )
+            goes_on = broken and not tags and not tagged and frame.kind == runs[-1].first.kind
+            tag = content[at : at + frame.bytes] if tagged else b""
+            runs.append(_Run(at, frame, promised, tag, 0 if tagged else 1, goes_on))
         else:
             runs[-1].n += 1
-        broken = False
+        broken = tags = False
         at += frame.bytes
         runs[-1].stop = at
-    runs = [run for run in runs if run.n]
-    if not runs:
-        return None
-    return _stream(runs, within_frame)
+    files = _files(runs)
+    return _stream(files, within_frame, size - at) if files else None
 
 
-def _stream(runs: list[_Run], within_frame: bool) -> Stream:
-    total = sum(run.n * run.first.samples for run in runs)
-    promised = None
-    if all(run.promised is not None for run in runs):
-        # Some encoders count the frame with their header as one of sound.
-        counts = [run.n if (run.promised or 0) - run.n == 1 and not within_frame else run.promised or 0 for run in runs]
-        promised = sum(n * run.first.samples for n, run in zip(counts, runs, strict=True))
-    parts = []
+def _files(runs: list[_Run]) -> list[list[_Run]]:
+    """The runs of each file of those that were joined."""
+    files: list[list[_Run]] = []
     for run in runs:
-        right = run.tag and run.promised == run.n
-        parts.append(Part(run.start + (0 if right else len(run.tag)), run.stop, b"" if right else _header(run)))
-    as_headed = len(runs) == 1 and runs[0].promised == runs[0].n
-    return Stream(total, promised, as_headed, within_frame, tuple(parts))
+        if run.goes_on:
+            files[-1].append(run)
+        else:
+            files.append([run])
+    return [file for file in files if any(run.n for run in file)]
+
+
+def _stream(files: list[list[_Run]], within_frame: bool, rest: int) -> Stream:
+    total = promised = 0
+    whole: list[_Run] = []
+    doubt = "it ends within a frame" if within_frame else None
+    is_whole = True
+    for file in files:
+        head, n = file[0], sum(run.n for run in file)
+        # Some encoders count the frame with their header as one of sound.
+        counts_header = len(file) == 1 and head.promised == n + 1 and not within_frame
+        expected = n if head.promised is None or counts_header else max(n, head.promised)
+        total += n * head.first.samples
+        promised += expected * head.first.samples
+        if head.promised is None and len(file) > 1:
+            doubt = f"{file[1].start - head.stop:,} bytes within it are no frames of MPEG"
+        elif head.promised is None and file is files[-1] and not within_frame and rest > _TAIL_BYTES:
+            doubt = f"its last {rest:,} bytes are no frames of MPEG"
+        if is_whole:
+            whole += file if expected == n else file[:1]
+        is_whole = is_whole and expected == n
+    parts = []
+    for run in whole:
+        if run.n:
+            right = run.tag and run.promised == run.n
+            parts.append(Part(run.start + (0 if right else len(run.tag)), run.stop, b"" if right else _header(run)))
+    first = files[0][0]
+    as_headed = len(files) == len(files[0]) == 1 and first.promised == first.n
+    return Stream(total, promised, len(files) > 1, as_headed, doubt, tuple(parts))
 
 
 def _frame(content: Content, at: int) -> _Frame | None:

@@ -1,8 +1,21 @@
-"""WAV files whose writer never came back to say how many samples there are."""
+"""WAV, AIFF and AU files whose writer never came back to say how many samples there are, or said it too early."""
 
 from __future__ import annotations
 
+import itertools
+from typing import Literal
+
 from .parts import Content, Part
+
+TAIL_BYTES = 2**12
+"""What may stand behind the samples and be neither chunk nor padding, and is no sign of samples that were left out."""
+
+_STARTS: dict[bytes, tuple[Literal["little", "big"], bytes]] = {
+    b"RIFF": ("little", b"data"),
+    b"RF64": ("little", b"data"),
+    b"FORM": ("big", b"SSND"),
+}
+_BLOCK = 2**16
 
 
 def streamed(content: Content) -> Part | None:
@@ -18,3 +31,54 @@ def streamed(content: Content) -> Part | None:
             return None if length else Part(at + 8, size, header)
         at += 8 + length + length % 2
     return None
+
+
+def samples(content: Content) -> tuple[int, int] | None:
+    """Where a file's samples begin and end by its header.
+
+    Args:
+        content: The file, or its beginning.
+
+    Returns:
+        The first byte and the one behind the last; None where that does not stand there.
+    """
+    if content[:4] == b".snd":
+        start, length = (int.from_bytes(content[at : at + 4], "big") for at in (4, 8))
+        return start, start + length
+    if content[:4] not in _STARTS:
+        return None
+    order, wanted = _STARTS[content[:4]]
+    at, long = 12, None
+    while at + 8 <= len(content):
+        name, length = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], order)
+        if name == b"ds64":  # sizes of more than four bytes
+            long = int.from_bytes(content[at + 16 : at + 24], "little")
+        if name == wanted:
+            return at + 8, at + 8 + (long if long is not None and length == 2**32 - 1 else length)
+        at += 8 + length + length % 2
+    return None
+
+
+def unexplained(content: Content, stop: int) -> int:
+    """How many bytes behind the samples are neither chunks nor padding.
+
+    Args:
+        content: The file.
+        stop: The byte behind the samples, by the header.
+    """
+    order = _STARTS[content[:4]][0] if content[:4] in _STARTS else None
+    starts = [stop + stop % 2, stop] if order else [stop]  # some writers do not pad to even places
+    return min(_behind_chunks(content, start, order) for start in starts)
+
+
+def _behind_chunks(content: Content, at: int, order: Literal["little", "big"] | None) -> int:
+    size = len(content)
+    while order is not None and at + 8 <= size:
+        length = int.from_bytes(content[at + 4 : at + 8], order)
+        is_name = all(32 <= byte < 127 for byte in content[at : at + 4])
+        if not is_name or at + 8 + length > size:
+            break
+        at += 8 + length + length % 2
+    blocks = (content[start : min(start + _BLOCK, size)] for start in itertools.count(at, _BLOCK))
+    is_padding = not any(any(block) for block in itertools.takewhile(len, blocks))
+    return 0 if is_padding else max(0, size - at)

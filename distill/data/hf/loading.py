@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...extras import require
-from ..manifest import ManifestError, Utterance
+from ..findings import Finding, refuse_rows
 from ..stored_audio import StoredAudio
+from ..utterance import ManifestError, Problem, Utterance
 from .reference import DatasetReference
-from .rows import utterances_from
+from .rows import checked_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -21,10 +22,27 @@ def read_dataset(reference: str) -> list[Utterance]:
     """The utterances of a data set named as :mod:`distill.data.hf.reference` describes.
 
     Raises:
-        ManifestError: It cannot be found or loaded, or as :func:`utterances_from`.
+        ManifestError: It cannot be found or loaded, or as :func:`distill.utterances_from`.
         MissingExtraError: `datasets` is not installed.
     """
-    return _load(reference)[1]
+    _, utterances, findings = _load(reference)
+    refuse_rows(findings)
+    return utterances
+
+
+def checked_dataset(reference: str) -> tuple[list[Utterance], list[Finding]]:
+    """The rows of a data set that can be used, and what is wrong with the others, or with the data set as a whole.
+
+    Raises:
+        MissingExtraError: `datasets` is not installed.
+    """
+    try:
+        _, utterances, findings = _load(reference)
+    except ManifestError as error:
+        message, _, remedy = str(error).removeprefix(f"{reference}: ").partition("; ")
+        problem = Problem(None, message, remedy or "name a data set that can be loaded")
+        return [], [Finding.of_line((reference, None), None, problem)]
+    return utterances, findings
 
 
 def dataset_identity(reference: str) -> dict[str, Any]:
@@ -33,7 +51,7 @@ def dataset_identity(reference: str) -> dict[str, Any]:
     The hash is over ids, texts, languages, and sizes or paths of audio files, so it survives a copy of the data to
     another machine, where the fingerprint, of which files' times are part, does not.
     """
-    dataset, utterances = _load(reference)
+    dataset, utterances, _ = _load(reference)
     digest = hashlib.sha256()
     for utterance in utterances:
         audio = utterance.audio.size if isinstance(utterance.audio, StoredAudio) else str(utterance.audio)
@@ -43,7 +61,7 @@ def dataset_identity(reference: str) -> dict[str, Any]:
     return {"sha256": digest.hexdigest(), "n_utterances": len(utterances), "fingerprint": dataset._fingerprint}
 
 
-def _load(text: str) -> tuple[Dataset, list[Utterance]]:
+def _load(text: str) -> tuple[Dataset, list[Utterance], list[Finding]]:
     reference = DatasetReference.parse(text)
     library = require("datasets", extra="datasets", purpose=text)
     options = dict(reference.options)
@@ -80,4 +98,4 @@ def _load(text: str) -> tuple[Dataset, list[Utterance]]:
             raise ManifestError(f"{text}: has splits {', '.join(loaded)}; name one, as in hf:NAME:{next(iter(loaded))}")
         (loaded,) = loaded.values()
     base = folder if folder.is_dir() else None
-    return loaded, utterances_from(loaded, name=text, folder=base, **options)
+    return loaded, *checked_rows(loaded, name=text, folder=base, **options)

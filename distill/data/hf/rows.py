@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute
 
 from ...extras import require
-from ..manifest import MAX_PROBLEMS_SHOWN, ManifestError, Utterance
+from ..findings import Finding, refuse_rows
 from ..stored_audio import StoredAudio
+from ..utterance import LineError, ManifestError, Problem, Utterance
 from .columns import TEXT_COLUMNS, Columns
 
 if TYPE_CHECKING:
@@ -65,6 +66,37 @@ def utterances_from(
             audio; names data set, row, column and remedy.
         MissingExtraError: `datasets` is not installed.
     """
+    utterances, findings = checked_rows(
+        dataset,
+        audio_column=audio_column,
+        text_column=text_column,
+        id_column=id_column,
+        language_column=language_column,
+        language=language,
+        context_column=context_column,
+        name=name,
+        folder=folder,
+    )
+    refuse_rows(findings)
+    return utterances
+
+
+def checked_rows(
+    dataset: Dataset,
+    *,
+    audio_column: str | None = None,
+    text_column: str | None = None,
+    id_column: str | None = None,
+    language_column: str | None = None,
+    language: str | None = None,
+    context_column: str | None = None,
+    name: str | None = None,
+    folder: Path | None = None,
+) -> tuple[list[Utterance], list[Finding]]:
+    """The rows that can be used, and what is wrong with the others.
+
+    Args and errors are those of :func:`utterances_from`, which raises on the first findings.
+    """
     library = require("datasets", extra="datasets", purpose="reading a data set")
     if not isinstance(dataset, library.Dataset):
         what = "a dictionary of splits; give one split" if isinstance(dataset, dict) else "streamed; load it whole"
@@ -85,28 +117,26 @@ def utterances_from(
     contexts = columns.strings("context", context_column)
     extras = columns.extras({audio, text_column, id_column, language_column, context_column, *TEXT_COLUMNS})
     utterances: list[Utterance] = []
-    problems: list[str] = []
+    findings: list[Finding] = []
     for row, found in enumerate(_audio_of(dataset, audio, name, folder or Path())):
-        where = f"{name}, row {row}"
+        place = (name, row)
         if found is None:
-            problems.append(f'{where}: column "{audio}" holds neither bytes nor a path; leave the row out')
+            problem = Problem(audio, "holds neither bytes nor a path", "leave the row out")
+            findings.append(Finding.of_line(place, ids[row], problem))
             continue
         if isinstance(found, Path) and not found.is_file():
-            problems.append(f'{where}: column "{audio}": the file {found} does not exist; correct the path')
+            problem = Problem(audio, f"is {found}, a file that does not exist", "correct the path")
+            findings.append(Finding.of_line(place, ids[row], problem))
+            continue
         values = {key: column[row] for key, column in extras.items() if column[row] is not None}
         try:
             told = contexts[row] or None
-            place = (name, row)
             utterances.append(
                 Utterance(ids[row], found, text[row], language=languages[row], extra=values, context=told, place=place)
             )
-        except ValueError as error:
-            problems.append(f"{where}: {error}")
-    if problems:
-        shown = problems[:MAX_PROBLEMS_SHOWN]
-        more = [f"… and {len(problems) - len(shown)} more"] if len(problems) > len(shown) else []
-        raise ManifestError("\n  ".join([*shown, *more]))
-    return utterances
+        except LineError as error:
+            findings.append(Finding.of_line(place, ids[row], error.problem))
+    return utterances, findings
 
 
 def _audio_of(dataset: Dataset, column: str, name: str, folder: Path) -> Iterator[StoredAudio | Path | None]:

@@ -1,5 +1,6 @@
 """Several runs in one figure, and one run where one is wanted."""
 
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from analysis import figures, load, load_many
 from analysis.figures import overlap_over_training, wer_against_overlap
+from analysis.figures.error_against_overlap import checkpoints
 from analysis.inference import (
     error_rate,
     error_rate_difference,
@@ -17,6 +19,7 @@ from analysis.inference import (
     stage_gains,
     switch_changes,
 )
+from analysis.run.visits import visits
 from tests.analysis.report.conftest import set_probe
 
 
@@ -67,12 +70,107 @@ def test_a_statistic_that_no_run_has_says_so(runs):
     assert [text.get_text() for text in panels[0].texts] == ["not measured in these runs"]
 
 
-@pytest.mark.parametrize("name", ["dashboard", "funnel", "wer_against_overlap", "vuss_decomposition", "strata"])
-def test_figures_of_one_run_say_how_to_choose_it(name, runs):
-    with pytest.raises(ValueError, match=r"run: expected one run, received 2; choose one, such as runs\['short'\]"):
-        getattr(figures, name)(runs)
-    with pytest.raises(ValueError, match=r"run: expected a run, such as load\('runs/0'\), received a str"):
+def test_error_rates_against_overlap_of_several_runs(runs, fell_back):
+    runs = {**runs, "fell back": load(fell_back)}
+    panel = wer_against_overlap(runs)
+    drawn = {line.get_gid(): line for line in panel.lines if line.get_gid() in runs}
+    assert list(drawn) == list(runs)
+    assert len({str(line.get_color()) for line in drawn.values()}) == 3
+    for name, line in drawn.items():
+        points = checkpoints(runs[name], "top1_agreement", "student")
+        np.testing.assert_allclose(np.asarray(line.get_xdata(), dtype=float), points["value"])
+        np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), points["rate"])
+    paths = [
+        line for line in panel.lines if line.get_linestyle() == "-" and len(line.get_xdata()) and not line.get_gid()
+    ]
+    falls = sum(stay.decision == "fall_back" for stay in visits(runs["fell back"]))
+    assert falls
+    of_fallen = [line for line in paths if line.get_color() == drawn["fell back"].get_color()]
+    assert sum(len(line.get_xdata()) for line in of_fallen) == len(
+        checkpoints(runs["fell back"], "top1_agreement", "student")
+    )
+    assert len(of_fallen) == 1 + falls
+    key = [text.get_text() for text in panel.get_legend().get_texts()]
+    assert [line.split(":")[0] for line in key[:3]] == ["short", "long", "fell back"]
+
+
+def test_one_teacher_is_one_line_and_others_are_each_runs(runs, mixed):
+    def teachers(panel):
+        return [line for line in panel.lines if line.get_gid() == "teacher"]
+
+    assert len(teachers(wer_against_overlap(runs))) == 1
+    with pytest.raises(ValueError, match="some have MER and others WER, which share no axis"):
+        wer_against_overlap({"one": runs["short"], "two": load(mixed)})
+    better = load(runs["long"].path)
+    better.evaluations.loc[better.evaluations["model"] == "teacher", ["wer.value", "wer.low", "wer.high"]] /= 2
+    two = wer_against_overlap({"short": runs["short"], "long": better})
+    assert len({str(line.get_color()) for line in teachers(two)}) == 2
+    assert [text.get_text() for text in two.get_legend().get_texts()][-2:] == [
+        "teacher's, in short",
+        "teacher's, in long",
+    ]
+
+
+def test_several_runs_without_a_common_checkpoint_say_so(runs):
+    panel = wer_against_overlap(runs, "top1_agreement", "reference")
+    assert [text.get_text() for text in panel.texts] == ["no checkpoint was both probed and evaluated in these runs"]
+
+
+OF_ONE = {
+    "dashboard": "",
+    "funnel": ", each with its own ax=…",
+    "vuss_decomposition": ", each with its own axes=…",
+    "strata": ", each with its own ax=…",
+    "position_profile": ", each with its own ax=…",
+    "mass_distribution": ", each with its own ax=…",
+    "entropy_density": ", each with its own axes=…",
+}
+OF_SEVERAL = ("overlap_over_training", "wer_against_overlap")
+NOT_OF_RUNS = ("choose_trace", "support_membership", "k_sweep", "temperature_sweep")
+
+
+def test_every_figure_is_of_one_kind():
+    assert set(figures.__all__) == {*OF_ONE, *OF_SEVERAL, *NOT_OF_RUNS}
+
+
+@pytest.mark.parametrize("name", OF_ONE)
+@pytest.mark.parametrize(("given", "first"), [(lambda runs: runs, "'short'"), (lambda runs: [*runs.values()], "0")])
+def test_figures_of_one_run_say_what_to_do_with_several(name, given, first, runs):
+    words = f"run: expected one run, received 2; choose one, such as runs[{first}]; "
+    words += f"{name} draws one run: call it once a run"
+    with pytest.raises(ValueError, match=f"^{re.escape(words + OF_ONE[name])}$"):
+        getattr(figures, name)(given(runs))
+
+
+@pytest.mark.parametrize("name", [*OF_ONE, *OF_SEVERAL])
+def test_figures_of_runs_say_how_to_have_one(name):
+    with pytest.raises(ValueError, match=r"^run: expected a run, such as load\('runs/0'\), received a str$"):
         getattr(figures, name)("runs/0")
+
+
+@pytest.mark.parametrize("name", OF_SEVERAL)
+def test_figures_of_several_runs_take_them_by_name(name, runs):
+    with pytest.raises(
+        ValueError, match=rf"^run: several runs are given by name: {name}\(load_many\(\['.*', '.*'\]\)\)$"
+    ):
+        getattr(figures, name)([*runs.values()])
+    with pytest.raises(ValueError, match=r"^runs\['a'\]: expected a run, such as load\('runs/0'\), received a str$"):
+        getattr(figures, name)({"a": "runs/0"})
+
+
+def test_figures_that_are_not_of_runs_say_what_they_want(runs):
+    with pytest.raises(ValueError, match=r"run: expected one run, received 2; .*; a trace is of one run"):
+        figures.choose_trace(runs)
+    for given in (runs, runs["short"]):
+        with pytest.raises(
+            ValueError, match=r"trace: expected one row of run.traces, such as choose_trace\(run\), rec"
+        ):
+            figures.support_membership(given)
+        for sweep in (figures.k_sweep, figures.temperature_sweep):
+            with pytest.raises(
+                ValueError, match=r"swept: expected the result of one overlap.sweep, by \(k, temperature"
+            ):
+                sweep(given)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +211,7 @@ def test_the_interval_of_a_constant_does_not_fill_its_panel(straight):
 def test_labels_keep_off_the_line_between_checkpoints(make_run):
     stays = [("base", (0, 50), "advance"), ("teacher data", (0, 50), "advance"), ("on-policy", (0, 50), "end")]
     path = make_run(stays)
-    for step, value in ((50, 0.2), (100, 0.5), (150, 0.8)):
+    for step, value in ((50, 0.52), (100, 0.51), (150, 0.5)):
         set_probe(path, "top1_agreement", value, step=step)
     panel = wer_against_overlap(load(path), width=5)
     panel.figure.draw_without_rendering()

@@ -99,7 +99,7 @@ def test_languages_that_a_family_does_not_know_are_found_once_a_line(tmp_path, q
 
 
 def test_what_is_not_known_is_no_language(tmp_path, qwen):
-    path = manifest(tmp_path, *({"language": name} for name in ["auto", "", "und", None]))
+    path = manifest(tmp_path, *({"language": name} for name in ["auto", "", "und", "und-Latn", " Auto ", None]))
     assert check_models(Use(read_manifest(path), (qwen,))) == []
 
 

@@ -157,7 +157,7 @@ class TestRefusedRows:
             ({"text": [1, 2, 3]}, {}, 'column "text" holds int64, not strings; choose another text_column'),
             ({"key": list("aba")}, {"id_column": "key"}, "row 2: column \"key\": 'a' is already used in row 0; choose"),
             ({"key": [0.5, 1, 2]}, {"id_column": "key"}, 'column "key" holds double, not strings or integers; choose'),
-            ({"key": ["a", None, "b"]}, {"id_column": "key"}, 'row 1: field "id" is empty; give the utterance'),
+            ({"key": ["a", None, "b"]}, {"id_column": "key"}, 'row 1: column "id" is empty; give the utterance'),
             ({"locale": list("abc")}, {"language_column": "locale", "language": "x"}, "has language_column=locale and"),
             (
                 {"take": [1, 2, 3]},
@@ -185,7 +185,7 @@ class TestRefusedRows:
             utterances_from(datasets.Dataset.from_dict({"audio": [b"x", None]}), name="corpus")
         gone = datasets.Dataset.from_dict({"audio": ["gone.wav"] * 12})
         with refused(
-            f'corpus, row 0: column "audio": the file {tmp_path}/gone.wav does not exist; correct the path\n'
+            f'corpus, row 0: column "audio" is {tmp_path}/gone.wav, a file that does not exist; correct the path\n'
         ) as e:
             utterances_from(gone, name="corpus", folder=tmp_path)
         assert str(e.value).endswith("… and 2 more")

@@ -132,7 +132,7 @@ def test_a_bad_line_is_named_with_its_field_and_remedy(tmp_path, line, message):
 
 def test_missing_audio_is_named_unless_unchecked(tmp_path):
     path = write_lines(tmp_path, {"audio": "a.wav"}, {"audio": "c.wav"})
-    message = f'{path}:2: field "audio": the file {tmp_path / "c.wav"} does not exist; correct the path'
+    message = f'{path}:2: field "audio" is {tmp_path / "c.wav"}, a file that does not exist; correct the path'
     with pytest.raises(ManifestError, match=re.escape(message)):
         read_manifest(path)
     assert len(read_manifest(path, check_audio=False)) == 2
@@ -140,7 +140,7 @@ def test_missing_audio_is_named_unless_unchecked(tmp_path):
 
 def test_a_repeated_id_names_both_lines(tmp_path):
     path = write_lines(tmp_path, {"id": "u", "audio": "a.wav"}, "", {"id": "u", "audio": "b.wav"})
-    with pytest.raises(ManifestError, match=re.escape(f"{path}:3: field \"id\": 'u' is already used on line 1; give")):
+    with pytest.raises(ManifestError, match=re.escape(f"{path}:3: field \"id\" is 'u', already used on line 1; give")):
         read_manifest(path)
 
 

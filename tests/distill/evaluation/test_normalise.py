@@ -55,6 +55,8 @@ ORIGINAL_ENGLISH = [
         ("", ""),
         # İ is an i: the combining dot that lower-casing leaves is in no other form of the word
         ("İSTANBUL İyi I\u0307zmir ISPARTA", "istanbul iyi izmir isparta"),
+        ("İSTANBUL İyi".lower(), "istanbul iyi"),
+        ("i\u0307\u0301 j\u0307 \u012f\u0307 ȧ ı", "í j į ȧ ı"),
         ("ΟΔΟΣ Straße ẞ", "οδος straße ß"),
         # what stands where an apostrophe belongs is one
         *(
@@ -67,6 +69,14 @@ ORIGINAL_ENGLISH = [
         ),
         ("Hawai\u02bbi \u02bbokina", "hawai'i okina"),
         ("e\u0301t\u00b4 cafe\u0301", "ét café"),
+        # an accent or a vowel sign is part of its letter
+        *(
+            (unicodedata.normalize(form, text.replace("'", sign)), text.lower())
+            for text in ("café's", "Zoë's", "й'я", "l'été'x", "x\u0302's о\u0301'к", "कि's")
+            for form in ("NFC", "NFD")
+            for sign in "'\u2019\u00b4\u02bc"
+        ),
+        ("'e\u0301te\u0301' x\u0302'", "été x\u0302"),
         # a zero-width space is one where scripts have no other
         ("ខ្មែរ\u200bភាសា", "ខ្មែរ ភាសា"),
         ("ພາສາ\u200bລາວ", "ພາສາ ລາວ".replace("ໍາ", "ຳ")),
@@ -91,6 +101,7 @@ def test_basic(text, expected):
         ("1,000.50", "one zero zero zero five zero"),
         ("the '90s x² ３ ٣", "the nine zero s x two three three"),
         ("five", "five"),
+        ("don\u00b4t, 351½ cafe\u0301's", "don't three five one one two café's"),
     ],
 )
 def test_spoken_digits(text, expected):
@@ -120,6 +131,15 @@ def test_properties(name, text):
     assert once == once.lower()
     if name == "spoken_digits":
         assert not any(unicodedata.category(c) == "Nd" for c in once)
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["basic", "spoken_digits"]), st.text(st.sampled_from("aéÉİıiйїかが한αΐ'\u2019\u00b4\u02bb1½²- ."))
+)
+def test_accents_count_alike_in_one_character_and_in_two(name, text):
+    apply = normaliser(name).apply
+    assert apply(unicodedata.normalize("NFD", text)) == apply(text)
 
 
 @settings(deadline=None)
@@ -186,6 +206,7 @@ def test_whisper_basic_is_that_of_transformers_with_its_ends_stripped(text):
         # Numerals inside words are words.
         ("一起去统一，万一不三不四", "一起去统一万一不三不四"),
         ("他说：“It's OK 吗？”《三国》", "他说it's ok吗三国"),
+        ("It\u00b4s 世\u00b4界，cafe\u0301\u2019s", "it's世界café's"),
         ("ＨＥＬＬＯ　Ｗｏｒｌｄ，世'界", "hello world世界"),
         ("聽說讀寫國語", "听说读写国语"),
         ("呃那个花儿啊", "呃那个花儿啊"),

@@ -119,6 +119,12 @@ def mini_of_session(manifests, student_path, teacher_path):
 
 
 class TestRuns:
+    def test_transcripts_say_what_they_were_counted_under(self, trained):
+        rows = [json.loads(line) for line in (trained / "evaluations.jsonl").read_text().splitlines()]
+        (written,) = {row["normaliser_version"] for row in rows}
+        for file in (trained / "transcripts").iterdir():
+            assert set(pd.read_parquet(file)["normaliser"]) == {f"spoken_digits {written}"}
+
     def test_logs_and_reports_have_one_interval(self, trained):
         rows = [json.loads(line) for line in (trained / "evaluations.jsonl").read_text().splitlines()]
         found = evaluated(load(trained))

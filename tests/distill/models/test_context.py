@@ -120,7 +120,7 @@ OTHERS |= {"text": save_qwen3}
 def test_other_families_refuse_it_in_words(family, utterances, tmp_path):
     model = load_recogniser(str(OTHERS[family](tmp_path / family)))
     given = [replace(u, prompt="x") for u in utterances]
-    message = r"takes no context and 1 utterances have one; remove the field \"context\" .*\n  utterance '.*Boris"
+    message = r"takes no context and 1 utterances have one; remove the field .*\n  .*\.jsonl:1: utterance .*Boris"
     with pytest.raises(ManifestError, match=message):
         check_inputs(given, model)
     inputs = ["x", "y"] if model.reads == "prompt" else list(SOURCE.batch(utterances).waveforms)

@@ -13,6 +13,7 @@ from distill import train
 from distill.models import ModelError, load_recogniser
 from distill.models.adapters import add_adapters
 from distill.models.files import damage
+from distill.places import packaged
 from distill.recipe import Recipe
 from distill.teacher.reader import load_reader
 from tests.distill.small_models import save_ark_asr, save_gpt2, save_moonshine, save_qwen3, save_whisper
@@ -177,7 +178,7 @@ class TestFiles:
     def test_without_its_tokenizer(self, whole, tmp_path, name):
         folder = shutil.copytree(whole[name], tmp_path / name)
         (folder / "tokenizer.json").unlink()
-        refused(folder, r"tokenizer\.json \(or .*\) is missing|files of tokenizer or processor")
+        refused(folder, r"tokenizer\.json \(or .*\) is missing|lacks tokenizer\.json \(or ")
 
     def test_the_local_half_of_a_served_teacher(self, student_path, tmp_path):
         folder = shutil.copytree(student_path, tmp_path / "served")
@@ -190,11 +191,6 @@ class TestFiles:
         (folder / "tokenizer.json").unlink()
         with pytest.raises(ModelError, match=r"no vocabulary, .*tokenizer\.json \(or .*\) is missing"):
             load_reader(str(folder))
-
-    def test_speech_without_its_tokenizer_configuration(self, student_path, tmp_path):
-        folder = shutil.copytree(student_path, tmp_path / "student")
-        (folder / "tokenizer_config.json").unlink()
-        refused(folder, "files of tokenizer or processor")
 
     def test_nothing_is_wrong_with_whole_folders(self, copy):
         assert damage(copy) is None
@@ -269,3 +265,30 @@ class TestWhoeverAsks:
         assert "would be random" in err
         assert "Traceback" not in err
         assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("gone", "words"),
+    [
+        (("tokenizer_config.json",), "lacks tokenizer_config.json; copy it there"),
+        (
+            ("tokenizer.json", "tokenizer_config.json"),
+            r"lacks tokenizer.json \(or vocab.json, .*\), tokenizer_config.json;",
+        ),
+        (("processor_config.json",), r"lacks processor_config.json \(or preprocessor_config.json\); copy it there"),
+        (("config.json",), "lacks config.json; copy it there"),
+    ],
+)
+def test_a_file_that_was_not_copied_is_named(gone, words, tmp_path):
+    folder = shutil.copytree(packaged("student"), tmp_path / "student")
+    for name in gone:
+        (folder / name).unlink()
+    refused(folder, words)
+    with pytest.raises(ModelError, match=words):
+        load_reader(str(folder))
+
+
+def test_weights_that_were_not_copied_are_not_blamed_on_the_tokenizer(tmp_path):
+    folder = shutil.copytree(packaged("student"), tmp_path / "student")
+    (folder / "model.safetensors").unlink()
+    assert "lacks" not in refused(folder, "model.safetensors")

@@ -84,6 +84,51 @@ def test_labels_of_the_official_form_name_their_language(models):
     assert plain_labels(plain_lines, models["qwen3_asr"]) == (plain_lines, [])
 
 
+ONE_LANGUAGE = [
+    ("language Norwegian<asr_text>x", "nb"),
+    ("<|no|> x", "nb-NO"),
+    ("language Chinese<asr_text>x", "cmn"),
+    ("language Chinese<asr_text>x", "cmn-Hans-CN"),
+    ("language Mandarin<asr_text>x", "zh-TW"),
+    ("language Cantonese<asr_text>x", "zh-yue"),
+    ("language Chinese<asr_text>x", "zh-yue"),
+    ("<|he|> x", "iw"),
+    ("<|tl|> x", "fil"),
+    ("language Filipino<asr_text>x", "tl-PH"),
+    ("<|tl|> x", "Filipino"),
+    ("<|jw|> x", "jv-ID"),
+    ("language Dutch<asr_text>x", "Flemish"),
+    ("language English<asr_text>x", " EN_us "),
+]
+OTHERS = [
+    ("language Norwegian<asr_text>x", "sv"),
+    ("language Chinese<asr_text>x", "yue"),
+    ("language English<asr_text>x", "Klingon"),
+    ("<|en|> x", "de-AT"),
+]
+
+
+@pytest.mark.parametrize(("text", "language"), ONE_LANGUAGE)
+def test_two_names_of_one_language_do_not_contradict_each_other(models, text, language):
+    lines, findings = plain_labels([Utterance("a", prompt="-", text=text, language=language)], models["qwen3_asr"])
+    assert findings == []
+    assert (lines[0].text, lines[0].language) == ("x", language)
+
+
+@pytest.mark.parametrize(("text", "language"), OTHERS)
+def test_two_languages_do(models, text, language):
+    _, (finding,) = plain_labels([Utterance("a", prompt="-", text=text, language=language)], models["qwen3_asr"])
+    assert f"and the line {language!r}" in finding.message
+
+
+@pytest.mark.parametrize("language", ["auto", "und", "", "UND-Latn", " Unknown ", "mul", None])
+def test_a_field_that_says_that_no_language_is_known_lets_the_label_name_it(models, language):
+    for text, named in (("language English<asr_text>call", "English"), ("<|de|> halt", "de")):
+        lines, findings = plain_labels([Utterance("a", prompt="-", text=text, language=language)], models["qwen3_asr"])
+        assert findings == []
+        assert lines[0].language == named
+
+
 def test_what_cannot_be_used_is_named_with_file_line_field_and_remedy(models, tmp_path):
     manifest = tmp_path / "train.jsonl"
     texts = ("call", "x<|endoftext|>y", "language German<asr_text>halt")

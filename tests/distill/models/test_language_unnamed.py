@@ -108,6 +108,28 @@ def test_multilingual_whispers_guess_for_themselves(tmp_path):
     assert any(not torch.equal(prompts[0], other) for other in prompts[1:])
 
 
+NOT_NAMED = [["auto"] * 3, [""] * 3, ["und"] * 3, [" Unknown "] * 3, ["English", "auto", "English"]]
+
+
+@pytest.mark.parametrize("languages", NOT_NAMED)
+@pytest.mark.parametrize("taught_first", [True, False])
+def test_fields_that_say_that_no_language_is_known_are_no_name(taught, untaught, languages, taught_first):
+    of = batch(languages)
+    for model in (taught, untaught) if taught_first else (untaught, taught):
+        own = model.prepare(WAVEFORMS, [name if name == "English" else None for name in languages])
+        assert torch.equal(of.prompt(model).inputs["input_ids"], own.inputs["input_ids"])
+        assert of.prompt(model) is of.prompt(model)
+
+
+def test_whispers_guess_for_themselves_where_the_field_says_that_nobody_knows(tmp_path):
+    models = [load_recogniser(str(save_whisper(tmp_path / str(s), multilingual=True, seed=s))) for s in range(6)]
+    for languages in NOT_NAMED:
+        of = batch(languages)
+        for model in models:
+            own = model.prepare(WAVEFORMS, [name if name == "English" else None for name in languages])
+            assert torch.equal(of.prompt(model).inputs["decoder_input_ids"], own.inputs["decoder_input_ids"])
+
+
 def test_whisper_guesses_alike_while_it_is_trained(tmp_path):
     model = load_recogniser(str(save_whisper(tmp_path / "w", multilingual=True)))
     model.generator.config.dropout = 0.9
@@ -168,6 +190,10 @@ def test_openings():
         *[True] * 4,
         *[False] * 2,
     ]
+    said = "language German<asr_text>halt <asr_text>"
+    assert [opening.of(text) for text in (said, said[:15], "halt")] == [said[:25], "", ""]
+    named = Opening("lang:", None, "[a-z]{2}")
+    assert [named.of(text) for text in ("lang:en hi", "lang:e", "lang:EN", " lang:en")] == ["lang:en", "", "", ""]
     assert max(len(name) for name in ("Macedonian", "Vietnamese")) + len("language ") < LONGEST
 
 
@@ -187,3 +213,9 @@ def test_the_prompts_ids(untaught, language, context):
     text = turn("system", context or "") + turn("user", audio) + "<|im_start|>assistant\n" + PREFILLS[language]
     found = untaught.request([np.zeros(16_000, np.float32)], [language], [context]).inputs["input_ids"]
     assert found[0].tolist() == tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize("language", ["Filipino", "fil", "fil-PH", "tl", "Tagalog"])
+def test_a_language_that_whispers_table_names_otherwise_is_asked_for(untaught, language):
+    of = batch([language])
+    assert untaught.prompt_text(of.prompt(untaught), 0).endswith("language Filipino<asr_text>")

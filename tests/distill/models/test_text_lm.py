@@ -291,7 +291,7 @@ class TestWrongInputs:
             train(Recipe.model_validate(mini), tmp_path / "run")
         head, first, *_ = str(error.value).split("\n  ")
         assert f'{qwen3!r} (qwen3) reads prompt and 24 utterances have none; add the field "prompt" to' in head
-        assert first.startswith("utterance ")
+        assert ".jsonl:1: utterance " in first
         arguments = ("--student", qwen3, "--teacher", qwen3, "--manifest", manifests["probe"])
         for verb in ("probe", "show"):
             code, _, err = run(verb, *arguments, "--k", 4, capsys=capsys)

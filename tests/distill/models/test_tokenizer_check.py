@@ -34,8 +34,11 @@ FAULT = ("Ġ", "t")
 REAL = Path(os.environ.get("SUPPORT_OVERLAP_TOKENIZERS") or Path(__file__).parents[3] / "build" / "tokenizers")
 
 
-def trained(size=360):
-    """A byte-level BPE, trained here, whose tokens are numbered as GPT-2's: bytes, then merges in their order."""
+def trained(size=360, *, looked_up=False):
+    """A byte-level BPE, trained here, whose tokens are numbered as GPT-2's: bytes, then merges in their order.
+
+    With `looked_up` whole words are looked up before they are merged, as in Llama 3.
+    """
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -43,7 +46,19 @@ def trained(size=360):
     backend.train_from_iterator(
         SAID * 3, trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
     )
+    backend.model.ignore_merges = looked_up
     return backend
+
+
+def listed_by_pairs(backend):
+    """Every pair of tokens that makes one, as files are written that come from a table of tokens (Llama 3, Voxtral)."""
+    tree = json.loads(backend.to_str())
+    ids = tree["model"]["vocab"]
+    pairs = [
+        (token[:i], token[i:]) for token in sorted(ids, key=ids.get) for i in range(1, len(token)) if token[:i] in ids
+    ]
+    tree["model"]["merges"] = [pair for pair in pairs if pair[1] in ids]
+    return Tokenizer.from_str(json.dumps(tree))
 
 
 def merges_of(backend):
@@ -82,9 +97,10 @@ def test_a_missing_merge_is_put_back_where_it_was():
     assert silently(tokenizer).merges == ()
 
 
-def test_every_merge_that_may_be_missing_is_put_back_or_told():
+@pytest.mark.parametrize("looked_up", [False, True])
+def test_every_merge_that_may_be_missing_is_put_back_or_told(looked_up):
     """Put back where one pair makes the token, and then to the very list that the trainer wrote."""
-    whole = trained()
+    whole = trained(looked_up=looked_up)
     all_merges, counts = merges_of(whole), {True: 0, False: 0}
     for merge in all_merges:
         tokenizer = without(whole, merge)
@@ -110,6 +126,52 @@ def test_several_missing_merges_are_put_back_together():
     with pytest.warns(TokenizerWarning, match="lacked 3 of its merges"):
         assert check_tokenizer(tokenizer).merges == tuple(lost)
     assert merges_of(tokenizer.backend_tokenizer) == merges_of(whole)
+
+
+def test_whole_words_that_are_looked_up_do_not_hide_a_missing_merge():
+    whole = trained(looked_up=True)
+    tokenizer = without(whole, FAULT)
+    assert tokenizer(" the", add_special_tokens=False)["input_ids"] == whole.encode(" the").ids  # looked up
+    assert tokenizer(" ttt", add_special_tokens=False)["input_ids"] != whole.encode(" ttt").ids
+    with pytest.warns(TokenizerWarning, match=r"\(Ġ t\), .* never encoded to inside longer words; they were put back"):
+        assert check_tokenizer(tokenizer).merges == (FAULT,)
+    assert tokenizer.backend_tokenizer.model.ignore_merges
+    for text in (*SAID, " the", " ttt", "the tt ttt\n t", " that's theirs"):
+        assert tokenizer(text, add_special_tokens=False)["input_ids"] == whole.encode(text).ids
+
+
+@pytest.mark.parametrize("looked_up", [False, True])
+def test_a_list_of_every_pair_is_whole_and_is_mended_where_one_pair_makes_the_token(looked_up):
+    whole = listed_by_pairs(trained(looked_up=looked_up))
+    tokens = ["".join(merge) for merge in merges_of(whole)]
+    once, twice = (next(token for token in tokens if tokens.count(token) == n) for n in (1, 2))
+    assert len(tokens) > len(set(tokens))
+    assert silently(without(whole)).to_dict()["unreachable"] == 0
+    tokenizer = without(whole, *(merge for merge in merges_of(whole) if "".join(merge) == once))
+    with pytest.warns(TokenizerWarning, match="lacked 1 of its merges"):
+        check_tokenizer(tokenizer)
+    assert merges_of(tokenizer.backend_tokenizer) == merges_of(whole)
+    tokenizer = without(whole, *(merge for merge in merges_of(whole) if "".join(merge) == twice))
+    with pytest.warns(TokenizerWarning, match="what its file lacks is not certain"):
+        assert check_tokenizer(tokenizer).unmade == (whole.token_to_id(twice),)
+
+
+def test_few_tokens_that_only_a_look_up_finds_are_no_fault():
+    """Llama 3 has 588 of 128,000: other merges preempt theirs, and whole words are found without any."""
+    tree = json.loads(trained(looked_up=True).to_str())
+    ids, merges = tree["model"]["vocab"], tree["model"]["merges"]
+    first, second = merges[0]  # merged before all others
+    halves = next((first, b) for b in ids if len(b) > 1 and b[0] == second and first + b not in ids)
+    preempted = "".join(halves)
+    ids[preempted] = len(ids)
+    merges.append(list(halves))
+    backend = Tokenizer.from_str(json.dumps(tree))
+    assert len(backend.model.tokenize(preempted)) == 1
+    tree["model"]["ignore_merges"] = False
+    by_merges = Tokenizer.from_str(json.dumps(tree))
+    assert len(by_merges.model.tokenize(preempted)) > 1
+    found = silently(PreTrainedTokenizerFast(tokenizer_object=backend))
+    assert (found.n_tokens, found.unreachable, found.is_faulty) == (361, (), False)
 
 
 def test_unreachable_tokens_are_those_that_their_text_does_not_encode_to():
@@ -145,8 +207,9 @@ def test_tokens_in_another_order_are_not_mended_but_told():
         assert check_tokenizer(tokenizer).is_faulty
 
 
-def test_merges_in_a_wrong_order_are_told():
-    tree = json.loads(trained().to_str())
+@pytest.mark.parametrize("looked_up", [False, True])
+def test_merges_in_a_wrong_order_are_told(looked_up):
+    tree = json.loads(trained(looked_up=looked_up).to_str())
     tree["model"]["merges"].reverse()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(tree)))
     with pytest.warns(TokenizerWarning, match=r"never encodes to [0-9]+ of its 360"):

@@ -1,11 +1,15 @@
 """Voxtral: prompts as mistral-common asks for transcripts, windows, languages, and what is saved."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from transformers import AutoProcessor, WhisperFeatureExtractor
 
 import overlap
+from distill import Utterance
+from distill.data.batch import Batch
 from distill.models import ModelError, load_recogniser
 from tests.distill.small_models import WINDOW_SECONDS, save_voxtral
 
@@ -80,6 +84,67 @@ def test_tokens_spell_bytes(voxtral):
 
 def test_a_language_that_the_model_names_is_no_part_of_the_text(voxtral):
     assert voxtral.decode(voxtral.encode(["lang:fr bonjour", "a lang:fr"])) == ["bonjour", "a lang:fr"]
+
+
+SAID = {9_000: "lang:fr bonjour", WINDOW + 500: "lang:de halt", 12_000: "call four"}
+"""What a taught model writes by samples of audio where no language is named; the last names none."""
+
+
+@pytest.fixture(scope="module")
+def taught(path):
+    """Taught by transformers' own forward pass, behind the prompt that mistral-common writes."""
+    model = load_recogniser(str(path))
+    generator = np.random.default_rng(1)
+    audio = {samples: generator.standard_normal(samples).astype(np.float32) * 0.1 for samples in SAID}
+    lines = [(model.request([audio[n]], [None]).inputs, model.encode([text]).ids) for n, text in SAID.items()]
+    optimizer, loss = torch.optim.Adam(model.generator.parameters(), lr=1e-2), torch.ones(())
+    for _ in range(500):
+        if loss < 0.15:
+            break
+        loss = torch.zeros(())
+        for inputs, said in lines:
+            ids = torch.cat([inputs["input_ids"], said], dim=1)
+            features = {"input_features": inputs["input_features"], "attention_mask": torch.ones_like(ids)}
+            logits = model.generator(input_ids=ids, **features).logits[0, -said.shape[1] - 1 : -1]
+            loss = loss + torch.nn.functional.cross_entropy(logits, said[0])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.generator.eval()
+    assert loss < 0.15
+    return model, list(audio.values())
+
+
+def test_a_language_that_the_model_names_before_the_text_is_part_of_the_prompt(taught):
+    model, audio = taught
+    prompt = model.prepare(audio, [None] * 3)
+    ends = [model.prompt_text(prompt, row).partition("[TRANSCRIBE]")[2] for row in range(3)]
+    assert ends == ["lang:fr", "lang:de", ""]
+    written = model.rollout(prompt, max_new_tokens=30)
+    texts = model.decode(written)
+    assert texts == ["bonjour", "halt", "call four"]
+    spelled = [model.tokenizer.decode(ids) for ids in written.text_ids]
+    assert [text.strip() for text in spelled] == texts  # the ids as labels are the text as a label
+    own = model.score(prompt, written).log_softmax(-1).gather(-1, written.ids[..., None])[..., 0]
+    assert own[written.mask].exp().min() > 0.3
+
+
+def test_named_utterances_beside_unnamed_ones_keep_their_prompts(taught):
+    model, audio = taught
+    prompt = model.prepare(audio, [None, "en", None])
+    texts = [model.prompt_text(prompt, row) for row in range(3)]
+    assert texts[0].endswith("[TRANSCRIBE]lang:fr")
+    assert texts[1] == model.prompt_text(model.prepare(audio[1:2], ["en"]), 0)
+    assert texts[2].endswith("[TRANSCRIBE]")
+
+
+def test_models_of_the_family_each_name_the_language_themselves(taught, voxtral):
+    model, audio = taught
+    assert model.prompt_key == voxtral.prompt_key
+    of = Batch((Utterance("u", Path("not-read.wav"), language="auto"),), (audio[0],))
+    prompts = [one.prompt_text(of.prompt(one), 0).partition("[TRANSCRIBE]")[2] for one in (voxtral, model)]
+    assert prompts[1] == "lang:fr"
+    assert prompts[0] != "lang:fr"
 
 
 @pytest.mark.parametrize(

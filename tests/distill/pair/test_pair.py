@@ -137,5 +137,5 @@ def test_nothing_in_common(student_path, tmp_path):
 
 def test_k_beyond_what_can_be_written(pairs):
     for pair in pairs:
-        with pytest.raises(PairError, match=r"support\.k = 500 is larger than the \d+ tokens"):
+        with pytest.raises(PairError, match=r"k = 500 \(support\.k of a recipe\) is larger than the \d+ tokens"):
             Pair.of(pair.student, pair.teacher, 500)

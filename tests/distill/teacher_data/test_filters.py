@@ -179,7 +179,7 @@ class TestSettings:
         ("setting", "message"),
         [
             ({"max_compression": False}, 'give a number, or "off"'),
-            ({"max_compression": -1.0}, "greater than 0"),
+            ({"max_compression": -1.0}, "greater than or equal to 1"),
             ({"max_repeats": 2.5}, "valid integer"),
             ({"min_logprob": 0.5}, "less than or equal to 0"),
             ({"min_script_share": 2.0}, "less than or equal to 1"),

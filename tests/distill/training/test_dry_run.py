@@ -1,5 +1,6 @@
 """A rehearsal takes every stage's steps on its longest utterances and leaves nothing behind."""
 
+import io
 import json
 import re
 
@@ -8,6 +9,7 @@ import pytest
 from distill import read_manifest
 from distill.data.audio import duration
 from distill.data.batch import length
+from distill.progress_log import LogProgress
 from distill.recipe import Recipe
 from distill.training.dry_run import STEPS, dry_run
 from distill.training.observer import Observer
@@ -41,8 +43,11 @@ def test_every_stage_takes_its_steps_on_its_longest_utterances(mini, tmp_path, m
 def test_gates_and_filters_do_not_stand_in_the_way(mini):
     stages = [stage | ({"filters": {"min_logprob": 0.0}} if stage["type"] == "td" else {}) for stage in mini["stages"]]
     stages[0] |= {"gate": {"type": "threshold", "statistic": "top1_agreement", "at_least": 1.0}}
-    found = dry_run(Recipe.model_validate(mini | {"stages": stages, "total_steps": 1}))
+    said = io.StringIO()
+    found = dry_run(Recipe.model_validate(mini | {"stages": stages, "total_steps": 1}), observer=LogProgress(said))
     assert len(found.stages) == 3
+    assert "transcripts" in str(found)
+    assert " kept" not in said.getvalue()  # what the recipe's filters keep is said once, and not what a rehearsal does
 
 
 def test_a_stage_that_cannot_take_its_step_fails_here(mini, monkeypatch):

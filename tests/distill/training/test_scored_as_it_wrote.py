@@ -113,6 +113,7 @@ def test_dropout_of_adapters_is_left_out_as_well(tmp_path):
     found = {}
     forward = student.score
     student.score = lambda *given: found.setdefault("scored", forward(*given))
+    student.model.train()  # as a supervised step leaves it
     training_step(stage(**OFF_POLICY), student, pair, batch, Support(k=4), Stopwatch(), draw=0.0)
     assert torch.equal(found["scored"], clean)
 

@@ -1,0 +1,116 @@
+"""Which error rates may be held against each other: of one kind, under one normalizer, on one evaluation set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ..formatting import count
+from ..run.load import Run, normaliser_of
+from ..run.visits import visits
+from .evaluated import UNITS, student_evaluations, transcripts_of
+
+
+@dataclass(frozen=True, eq=False)
+class Rated:
+    """One evaluation of a run's student on its main set.
+
+    Attributes:
+        run: Name of the run.
+        rate: `wer` or `mer`.
+        row: Of `inference.evaluated`.
+        transcripts: A row an utterance; no rows where they were not kept.
+    """
+
+    run: str
+    rate: str
+    row: Mapping[str, Any]
+    transcripts: pd.DataFrame
+
+    @property
+    def step(self) -> int:
+        """Training steps that the run had taken."""
+        return int(self.row["step"])
+
+
+def last_tested(name: str, run: Run, step: int | None = None) -> Rated | None:
+    """The last evaluation of a run's student; None where there is none.
+
+    Args:
+        name: Of the run.
+        run: Finished or not.
+        step: The last at this step is taken, where it was evaluated there.
+    """
+    rows = student_evaluations(run)
+    if rows.empty:
+        return None
+    there = rows.loc[rows["step"] == step]
+    row = {str(key): value for key, value in (there if len(there) else rows).iloc[-1].items()}
+    return Rated(name, run.error_rate, row, transcripts_of(run, row))
+
+
+def unlike(one: Rated, two: Rated) -> str:
+    """Why two error rates cannot be held against each other, in words; empty where they can."""
+    return (
+        _differ("error rate", one, two, one.rate.upper(), two.rate.upper())
+        or _differ("normalizer", one, two, normaliser_of(one.row), normaliser_of(two.row))
+        or _other_set(one, two)
+    )
+
+
+def unlike_runs(runs: Mapping[str, Run]) -> str:
+    """Why the last error rates of runs cannot stand on one axis or in one column, in words; empty where they can."""
+    found = [one for name, run in runs.items() if (one := last_tested(name, run)) is not None]
+    return next((reason for other in found[1:] if (reason := unlike(found[0], other))), "")
+
+
+def paired_with(own: Rated, run: Run, other: str, against: Run, *, control: bool) -> Rated | str:
+    """The evaluation of another run that pairs up with one of this run, utterance by utterance.
+
+    Args:
+        own: Of this run.
+        run: This run.
+        other: Name of the other.
+        against: The other: its evaluation at the same step is taken where there is one, else its last.
+        control: Whether the other is to show what these steps give without OPD.
+
+    Returns:
+        The evaluation, or why there is none, in words.
+    """
+    beside = last_tested(other, against, own.step)
+    if beside is None:
+        return f"{other} was not evaluated"
+    began = next((stay.first_step for stay in visits(run) if stay.kind == "opd" and stay.steps), None)
+    if control and began is not None and beside.step <= began:
+        return (
+            f"{other} was last evaluated at step {count(beside.step)}, and on-policy training of {own.run} began at "
+            f"step {count(began)}: it spent none of those steps"
+        )
+    reason = unlike(own, beside)
+    for one in (own, beside):
+        if not reason and one.transcripts.empty:
+            reason = f"no transcripts of {one.run} were kept"
+    return reason or beside
+
+
+def _differ(what: str, one: Rated, two: Rated, first: Any, second: Any) -> str:
+    return "" if first == second else f"{what} {first or 'unknown'} in {one.run}, {second or 'unknown'} in {two.run}"
+
+
+def _other_set(one: Rated, two: Rated) -> str:
+    """Whether the utterances or their references differ; by their counts where transcripts are missing."""
+    columns = ["reference", f"{UNITS[one.rate]}.total"]
+    if one.transcripts.empty or two.transcripts.empty:
+        sizes = [f"{count(side.row['n_utterances'])} utterances" for side in (one, two)]
+        words = [f"{count(side.row[f'{side.rate}.total'])} {UNITS[side.rate]}" for side in (one, two)]
+        return _differ("evaluation set of", one, two, *(f"{n} in {m}" for n, m in zip(words, sizes, strict=True)))
+    first, second = (side.transcripts.set_index("id")[columns].sort_index() for side in (one, two))
+    if not first.index.equals(second.index):
+        shared = first.index.isin(second.index).sum()
+        sizes = _differ("evaluation set of", one, two, *(f"{count(len(rows))} utterances" for rows in (first, second)))
+        return f"{sizes or f'evaluation sets of {one.run} and {two.run} differ'} ({count(shared)} of them in both)"
+    changed = first.index[(first.to_numpy(dtype=str) != second.to_numpy(dtype=str)).any(1)]
+    return f"the reference of {changed[0]!r} is not the same in {one.run} and {two.run}" if len(changed) else ""

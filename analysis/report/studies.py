@@ -1,0 +1,63 @@
+"""What this project's study of the demo found, read from its results: thresholds and notebooks quote it from here.
+
+`staging.csv` beside this file is the study's own table, put here by `python -m tests.studies.shipped`.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Literal
+
+import pandas as pd
+
+from ..formatting import count, number, plural, signed
+
+BEGUN = ("gated", "early", "direct")
+"""Arms that come to on-policy distillation, the later the more teacher data came before."""
+
+
+def staging() -> pd.DataFrame:
+    """The demo taken four ways (README, *What the switch decides*): a row an arm and seed.
+
+    Returns:
+        `arm` (`gated`: teacher data until the gate opens, then OPD; `early`: a few steps of it; `direct`: none; `td`:
+        teacher data to the end), `seed`, `switch` (step), error rates as shares, `WER Base` and at the end `WER` with
+        its 95 % interval `low` … `high`, `n` utterances, and overlap on the student's own transcripts
+        at the switch and at the end: `VUSS …`, `top-1 …`, `TV …`, `mass …` (the student's on the teacher's set),
+        `entropy …`.
+    """
+    with (resources.files("analysis.report") / "staging.csv").open(encoding="utf-8") as file:
+        return pd.read_csv(file)
+
+
+def began_with(column: Literal["top-1", "mass"]) -> str:
+    """From which level OPD of the demo ended where, in one line.
+
+    Args:
+        column: Of `staging`, whose value at the switch is told.
+
+    Returns:
+        Of each arm the ends over seeds: `error rate after OPD less Base's, points: −15.0 to −10.0 from 0.90, …`.
+    """
+    frame, parts = staging(), []
+    for arm in BEGUN:
+        rows = frame.loc[frame["arm"] == arm]
+        gained, level = 100 * (rows["WER"] - rows["WER Base"]), rows[f"{column} at switch"]
+        parts.append(f"{_ends(gained, 1, sign=True)} from {_ends(level, 2)}")
+    seeds = len(set(frame["seed"].tolist()))
+    return (
+        f"error rate after OPD less Base's, points: {', '.join(parts)} (demo, {count(seeds)} {plural('seed', seeds)})"
+    )
+
+
+def won_back() -> str:
+    """How far below Base's error rate OPD behind the gate ended, in words."""
+    frame = staging()
+    rows = frame.loc[frame["arm"] == "gated"]
+    return f"{_ends(100 * (rows['WER Base'] - rows['WER']), 1)} points below Base on {count(len(rows))} seeds"
+
+
+def _ends(values: pd.Series, digits: int, *, sign: bool = False) -> str:
+    """Smallest and largest, as one where they print alike."""
+    ends = [signed(value, digits) if sign else number(value, digits) for value in (values.min(), values.max())]
+    return " to ".join(dict.fromkeys(ends))

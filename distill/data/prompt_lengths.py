@@ -1,0 +1,74 @@
+"""How much of a model's room is taken before the first token of a transcript."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..models import Transcriber
+from ..models.languages import spoken
+from ..models.speech_lm import SAMPLING_RATE
+from .audio import AudioError, duration
+from .utterance import Utterance
+
+_SILENCE = SAMPLING_RATE // 10
+
+
+class PromptLengths:
+    """Tokens of prompts, those of audio among them, counted on silence as long as the audio.
+
+    Audio takes as many positions whatever is heard. What it takes of a set is counted at its longest first, and one by
+    one only where that would not leave enough room.
+    """
+
+    def __init__(self, model: Transcriber, utterances: Sequence[Utterance]) -> None:
+        """Start with nothing counted.
+
+        Args:
+            model: Whose prompts these are.
+            utterances: The set; of those without audio, or without any that can be read, nothing is counted.
+        """
+        self._model = model
+        self._samples = {} if model.reads == "prompt" else {u.id: n for u in utterances if (n := _samples(u))}
+        self._longest = max(self._samples.values(), default=0)
+        self._bare: dict[tuple[str | None, str | None], int] = {}
+        self._of_audio: dict[int, int] = {}
+
+    def __call__(self, utterance: Utterance, text: int = 1) -> int:
+        """Tokens before an utterance's text: at least these, and exactly where the text might not have room.
+
+        Args:
+            utterance: One of the set.
+            text: Tokens of its text.
+
+        Raises:
+            ModelError: A prompt that cannot be made.
+        """
+        language = spoken(utterance.language)
+        if self._model.reads == "prompt":
+            prompt = utterance.prompt
+            return 0 if prompt is None else self._model.prompt_tokens(prompt, language, utterance.context)
+        asked = language, utterance.context
+        if asked not in self._bare:
+            self._bare[asked] = self._model.prompt_tokens(np.zeros(_SILENCE, np.float32), *asked)
+        bare, room, samples = self._bare[asked], self._model.limits.label_tokens, self._samples.get(utterance.id)
+        if room is None or samples is None or bare + self._beyond_silence(self._longest) + text <= room:
+            return bare
+        return bare + self._beyond_silence(samples)
+
+    def _beyond_silence(self, samples: int) -> int:
+        """What audio takes more than the silence that prompts are first counted with."""
+        if samples not in self._of_audio:
+            of_both = [self._model.prompt_tokens(np.zeros(n, np.float32), None, None) for n in (_SILENCE, samples)]
+            self._of_audio[samples] = of_both[1] - of_both[0]
+        return self._of_audio[samples]
+
+
+def _samples(utterance: Utterance) -> int | None:
+    """Samples that a model hears; None without audio, or where it cannot be read, which is said of the audio."""
+    try:
+        seconds = duration(utterance)
+    except AudioError:
+        return None
+    return round(seconds * SAMPLING_RATE) if utterance.audio is not None else None

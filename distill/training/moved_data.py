@@ -1,0 +1,119 @@
+"""Where the data of a run that is resumed is now, and what to enter to say so."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..data.hf.reference import is_dataset
+from ..recipe import Recipe
+from ..recipe.paths import resolve
+from .errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Request:
+    """How a run was asked to go on.
+
+    Attributes:
+        run: The run directory.
+        moved: `dotted.key=path` of data, as entered.
+        trackers: Further ones than the run's own.
+        accept_changed_data: Whether to go on with data that changed.
+    """
+
+    run: Path
+    moved: Sequence[str] = ()
+    trackers: Sequence[str] = ()
+    accept_changed_data: bool = False
+
+    def command(self, *, unknown: Collection[str] = (), accept_changed_data: bool = False) -> str:
+        """What to enter instead: the same, less what was wrong with it.
+
+        Args:
+            unknown: Keys of data whose place is to be filled in.
+            accept_changed_data: Whether to go on with data that changed, asked before or not.
+        """
+        moved = [one for one in self.moved if _parts(one)[0] not in unknown]
+        words = ["distill", "resume", str(self.run), *(word for name in self.trackers for word in ("--track", name))]
+        words += [word for one in moved for word in ("--set", one)]
+        words += ["--accept-changed-data"] * (accept_changed_data or self.accept_changed_data)
+        return shlex.join(words) + "".join(f" --set {key}=PATH" for key in unknown)
+
+
+def _parts(assignment: str) -> tuple[str, str | None]:
+    key, separator, place = assignment.partition("=")
+    return key.strip(), place.strip().strip("\"'") if separator else None
+
+
+def data_places(recipe: Recipe) -> dict[str, str]:
+    """Where a recipe's data is, by dotted key."""
+    places = {f"stages.{i}.manifest": stage.manifest for i, stage in enumerate(recipe.stages)}
+    places |= {
+        f"{name}.manifest": section.manifest
+        for name, section in (("probe", recipe.probe), ("evaluation", recipe.evaluation))
+        if section is not None
+    }
+    places |= {f"further_evaluations.{i}.manifest": one.manifest for i, one in enumerate(recipe.further_evaluations)}
+    return places | {
+        f"stages.{i}.augment.{j}.background": background
+        for i, stage in enumerate(recipe.stages)
+        for j, one in enumerate(stage.augment)
+        if (background := getattr(one, "background", None)) is not None
+    }
+
+
+def at_new_places(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
+    """The recipe with data where it is now.
+
+    Args:
+        recipe: As the run was started with.
+        assignments: `dotted.key=path`, relative to the working directory.
+
+    Raises:
+        TrainingError: A key that is not the place of data.
+    """
+    tree, places = recipe.model_dump(mode="json"), data_places(recipe)
+    for assignment in assignments:
+        key, place = _parts(assignment)
+        if place is None or key not in places:
+            raise TrainingError(
+                f"--set {assignment!r}: a run is resumed as it was started, with data that may have moved; set "
+                f"{', '.join(places)} to a path, or start a new run"
+            )
+        *parents, last = key.split(".")
+        node: Any = tree
+        for part in parents:
+            node = node[int(part) if part.isdigit() else part]
+        node[last] = resolve(place, Path.cwd())
+    return Recipe.model_validate(tree)
+
+
+def check_places(recipe: Recipe, began: Recipe, request: Request) -> None:
+    """Refuse to go on without data.
+
+    Args:
+        recipe: With data where it is now, as far as that is known.
+        began: The recipe as the run has it.
+        request: How it was asked to go on.
+
+    Raises:
+        TrainingError: Names each key, where its data was or was said to be, and how to say where it is.
+    """
+    old, wrong = data_places(began), {}
+    for key, place in data_places(recipe).items():
+        path = Path(place)
+        if is_dataset(place) or path.is_file() or (path.is_dir() and key.endswith(".background")):
+            continue
+        if place == old[key]:
+            wrong[key] = f"{key} was {place}, where {'a folder' if path.is_dir() else 'nothing'} is now"
+        else:
+            wrong[key] = f"--set {key}={place}: {'a folder is' if path.is_dir() else 'nothing is'} there"
+    if wrong:
+        said = "\n  ".join(wrong.values())
+        raise TrainingError(
+            f"cannot resume {request.run}:\n  {said}\nput it back, or say where it is: {request.command(unknown=wrong)}"
+        )

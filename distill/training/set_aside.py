@@ -1,0 +1,82 @@
+"""What a run measured on data that then changed: it begins anew, since what comes is measured on something else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from overlap.definitions.names import OWN
+
+from ..recipe import Recipe
+from ..recipe.gates import statistics_read
+from ..recipe.readings import evaluation_reading
+from ..run import best, checkpoint
+from ..run.checkpoint import STATE, CheckpointError, TrainingState
+from ..run.run_directory import write_atomically
+
+
+def measured_anew(state: TrainingState, recipe: Recipe, keys: Collection[str]) -> TrainingState:
+    """The state without what was measured on data that changed: the best weights, and what the stage's gate has read.
+
+    Args:
+        state: Where the run stands.
+        recipe: Of the run.
+        keys: Dotted keys of the recipe whose data changed.
+    """
+    sets = set(_changed_sets(recipe, keys))
+    read = statistics_read(recipe.stages[state.stage].effective_gate)
+    stale = [
+        name
+        for name in read
+        if name in {evaluation_reading(one) for one in sets} or ("probe.manifest" in keys and not name.startswith(OWN))
+    ]
+    known = best.best_of(state)
+    return replace(
+        state, gate=None if stale else state.gate, best=None if known is not None and known.set in sets else state.best
+    )
+
+
+def words(before: TrainingState, after: TrainingState) -> list[str]:
+    """What begins anew, a sentence each.
+
+    Args:
+        before: The state that the run was to go on from.
+        after: What :func:`measured_anew` made of it.
+    """
+    said = []
+    if before.best != after.best:
+        said.append(f"the best model so far ({best.best_of(before)}) is set aside: that set is now another")
+    if before.gate != after.gate:
+        said.append("the stage's gate begins anew: what it has read was measured on other data")
+    return said
+
+
+def set_aside(run: Path, recipe: Recipe, keys: Collection[str], *, step: int) -> None:
+    """The same in every checkpoint of a run, so that no later start goes back to it; best weights stay, renamed.
+
+    Args:
+        run: The run directory.
+        recipe: Of the run.
+        keys: Dotted keys of the recipe whose data changed.
+        step: Training steps taken, which the new name tells.
+    """
+    for path in checkpoint.checkpoints(run):
+        try:
+            before = checkpoint.load_state(path)
+        except CheckpointError:  # no run goes on from there either
+            continue
+        after = measured_anew(before, recipe, keys)
+        known = best.best_of(before)
+        if known is not None and after.best is None:
+            best.set_aside(run, known, step)
+        if after != before:
+            write_atomically(path / STATE, json.dumps(asdict(after), indent=2) + "\n")
+
+
+def _changed_sets(recipe: Recipe, keys: Collection[str]) -> Iterator[str]:
+    places = ["evaluation", *(f"further_evaluations.{i}" for i in range(len(recipe.further_evaluations)))]
+    for place, section in zip(places, recipe.evaluations, strict=False):
+        if f"{place}.manifest" in keys:
+            yield section.name
