@@ -113,6 +113,8 @@ def no_such_statistic(name: str, evaluations: Sequence[str], readings: Sequence[
     if name.rpartition(".")[2].lower() in _ERROR_RATES or name.startswith(OWN):
         if not rates:
             return f"an error rate is named {evaluation_reading('NAME')}, of an [evaluation] with that name; add one"
+        if len(rates) > 1 and (near := difflib.get_close_matches(name, rates, n=1)):
+            return f'did you mean "{near[0]}"?'
         return f"write {' or '.join(rates)} for the error rate on an evaluation set"
     near = difflib.get_close_matches(name, readings, n=1)
     return f'did you mean "{near[0]}"?' if near else "names are those of overlap.measure, as union_size"

@@ -122,7 +122,7 @@ def test_probe_prints_summary_and_funnel_and_writes_a_trace(student_path, teache
 
 def test_an_aborted_run_has_its_own_exit_code(mini, tmp_path, capsys):
     del mini["stages"][1]
-    mini["stages"][1]["gate"] = {"type": "collapse", "limits": {"union_size": [100.0, "off"]}, "action": "abort"}
+    mini["stages"][1]["gate"] = {"type": "collapse", "limits": {"student_logprob": [0.0, "off"]}, "action": "abort"}
     (tmp_path / "recipe.toml").write_text(as_toml(mini))
     code, out, _ = run("train", tmp_path / "recipe.toml", "--output", tmp_path / "run", capsys=capsys)
     assert code == 3

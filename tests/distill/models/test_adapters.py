@@ -97,7 +97,7 @@ def lora(mini, tmp_path):
     student |= {"gradient_checkpointing": True, "lora": {"rank": 2, "alpha": 4.0, "dropout": 0.1}}
     mini |= {"student": student, "teacher": {"model": str(save_whisper(tmp_path / "teacher", seed=2))}}
     mini["stages"] = [stage | {"batch_size": 3, "micro_batch_size": 2, "steps": 2} for stage in mini["stages"][1:]]
-    mini["stages"][1]["gate"] = {"type": "collapse", "limits": {"union_size": [100.0, None]}}
+    mini["stages"][1]["gate"] = {"type": "collapse", "limits": {"student_logprob": [0.0, None]}}
     return Recipe.model_validate(
         mini | {"evaluation": None, "checkpoint": {"every": 1}, "probe": mini["probe"] | PROBE}
     )

@@ -203,5 +203,5 @@ class TestSettings:
     def test_a_recipe_names_the_key(self):
         with pytest.raises(RecipeError, match=r"unknown key stages\.1\.filters\.max_repeat; .*max_repeats\?"):
             load_recipe("demo", ["stages.1.filters.max_repeat=3"])
-        with pytest.raises(RecipeError, match=r"stages\.1\.filters\.max_repeats: give a number, or \"off\""):
+        with pytest.raises(RecipeError, match=r'stages\.1\.filters\.max_repeats: must be a number or "off", not false'):
             load_recipe("demo", ["stages.1.filters.max_repeats=false"])

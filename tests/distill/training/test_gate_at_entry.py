@@ -43,7 +43,7 @@ def test_a_stage_that_asks_is_passed_over(satisfied, tmp_path):
 
 @pytest.mark.parametrize("asked", [False, True])
 def test_a_collapsed_student_is_found_at_entry_only_where_asked(satisfied, tmp_path, asked):
-    gate = {"type": "collapse", "limits": {"union_size": [100.0, None]}, "action": "abort"}
+    gate = {"type": "collapse", "limits": {"student_logprob": [0.0, None]}, "action": "abort"}
     satisfied["stages"] = [satisfied["stages"][1] | {"gate": gate, "gate_at_entry": asked}]
     result = train(Recipe.model_validate(satisfied), tmp_path / "run")
     assert result.aborted
@@ -64,7 +64,7 @@ def test_a_plateau_counts_from_the_first_step_on(satisfied, tmp_path):
 
 def test_a_budget_that_is_spent_at_entry_ends_the_run_all_the_same(satisfied, tmp_path):
     """A fall back at the last step enters a stage with nothing left to take."""
-    gate = {"type": "collapse", "limits": {"union_size": [100.0, None]}}
+    gate = {"type": "collapse", "limits": {"student_logprob": [0.0, None]}}
     satisfied["stages"][1] |= {"gate": gate}
     satisfied["stages"][0]["steps"] = 2
     result = train(Recipe.model_validate(satisfied | {"total_steps": 4}), tmp_path / "run")

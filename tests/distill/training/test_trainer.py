@@ -185,7 +185,7 @@ def test_a_gate_that_is_satisfied_at_once_skips_the_stage_where_asked_to(mini, t
 class TestCollapse:
     @pytest.fixture
     def collapsing(self, mini):
-        limits = {"union_size": [100.0, None]}
+        limits = {"student_logprob": [0.0, None]}
         mini["stages"][2]["gate"] = {"type": "collapse", "limits": limits}
         return mini
 
@@ -223,7 +223,7 @@ def test_checkpoints_are_pruned_but_stage_entries_stay(run):
 
 class TestBadInput:
     def test_k_beyond_the_vocabulary(self, mini, tmp_path):
-        with pytest.raises(PairError, match=r"support\.k = 500 is larger than the \d+ tokens"):
+        with pytest.raises(PairError, match=r"k = 500 \(support\.k of a recipe\) is larger than the \d+ tokens"):
             train(variant(mini, support={"k": 500}), tmp_path / "run")
 
     def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(self, recipe, tmp_path, monkeypatch):
