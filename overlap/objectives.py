@@ -102,8 +102,8 @@ def set_divergence(
     check_divergence(kind, beta)
     each = _divergence(student, teacher.detach(), valid, kind, beta)
     with torch.no_grad():
-        sides = (side.masked_fill(~valid, 0.0) for side in (student, teacher))
-        better = torch.where(near_rows(each), near_divergence(*sides, kind, beta) - each, 0.0)
+        near = near_divergence(student.masked_fill(~valid, 0.0), teacher.masked_fill(~valid, 0.0), kind, beta)
+        better = torch.where(near_rows(each), near - each, 0.0)
     return each + better  # of which the gradient is that of the plain sum
 
 

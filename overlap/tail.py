@@ -63,14 +63,15 @@ def kl_with_tail(
     doubtful = (~(moved <= _TOLERATED * (kl + _LEAST)) | kl.isinf()) & ~(none[0] & none[1])
     for part in even_parts(int(doubtful.sum()), max(1, ROW_ELEMENTS // max(side.size for side in sides))):
         rows = doubtful.nonzero()[:, 0][part]
-        anew = []
+        logs, rests = [], []
         for s, i, side, log, z in zip(scores, ids, sides, log_p, log_z, strict=True):
             rest = _outside(s[rows], i[rows], valid[rows], side, temperature) - z[rows]
             inside = log[rows].masked_fill(~valid[rows], -torch.inf)
             # The rest carries a rounding that log z does not: divided by their own sum the two add up to 1 again.
             total = torch.logaddexp(inside.logsumexp(-1), rest)
-            anew.append((inside - total[:, None], rest - total))
-        kl[rows] = _kl(*zip(*anew, strict=True), valid[rows])
+            logs.append(inside - total[:, None])
+            rests.append(rest - total)
+        kl[rows] = _kl(logs, rests, valid[rows])
     return kl
 
 
