@@ -73,6 +73,18 @@ def check_audio(utterances: Sequence[Utterance], max_seconds: float, *, decode: 
     ]
 
 
+def without_text(utterances: Sequence[Utterance], purpose: str) -> list[Finding]:
+    """Utterances without a text, which something needs.
+
+    Args:
+        utterances: The data.
+        purpose: What needs it, such as `evaluation 'test'`.
+    """
+    message = f"is missing, and {purpose} needs it"
+    remedy = "add it, empty where nothing is said, or leave the line out"
+    return [Finding.about(utterance, "text", message, remedy) for utterance in utterances if utterance.text is None]
+
+
 def check_models(use: Use) -> list[Finding]:
     """What the models of a use cannot take: languages, contexts, lengths of audio, prompts and labels.
 

@@ -13,10 +13,10 @@ from overlap.definitions import Ranges
 
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource, check_inputs
-from ..data.checks import Use, check_models, check_source
+from ..data.checks import Use, check_models, check_source, without_text
 from ..data.findings import Finding, errors, lines_of, refuse
 from ..data.labels import plain_labels
-from ..data.manifest import ManifestError, Utterance, require_text
+from ..data.manifest import ManifestError, Utterance
 from ..limits import settled, token_limit
 from ..models import ModelError, Recogniser
 from ..normalise import normaliser
@@ -81,20 +81,10 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     require_files(recipe)
     sets, findings = _read(recipe)
     n = len(recipe.stages)
-    stages, probe_set, evaluations = sets[:n], sets[n], sets[n + 1 :]
-    for stage, utterances in zip(recipe.stages, stages, strict=True):
-        if stage.type == "sft":
-            require_text(utterances, f"supervised training (stage {stage.name!r})")
-        elif _learns_labels(stage):
-            require_text(utterances, f"training on reference states (stage {stage.name!r})")
-    if recipe.probe:
-        if "reference" in recipe.probe.states:
-            require_text(probe_set, "probing on reference transcripts")
-        _check_intervals(recipe, probe_set, findings)
+    sets, textless = _with_text(recipe, sets)
+    _check_intervals(recipe, sets[n], [*findings, *textless])
     for section in recipe.evaluations:
         normaliser(section.normaliser)
-    for section, utterances in zip(recipe.evaluations, evaluations, strict=True):
-        require_text(utterances, f"evaluation {section.name!r}")
     sets = tuple(_usable(used, findings) for used in sets)
 
     augmentations = tuple(
@@ -108,15 +98,17 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         pair = Pair.of(student, load_teacher(recipe.teacher, device, k=k, seed=recipe.seed), k)
         _check_levels(recipe, pair)
     both = (student,) if pair is None else (student, pair.teacher)
-    for stage, utterances in zip((*recipe.stages, None, *(None for _ in evaluations)), sets, strict=True):
+    for stage, utterances in zip((*recipe.stages, None, *(None for _ in recipe.evaluations)), sets, strict=True):
         check_inputs(utterances, *(both if stage is None or stage.type != "sft" else (student,)))
     _check_times(recipe, student, pair)
     sets, found = _with_plain_labels(recipe, sets, student)
-    findings += _bearable(recipe, found)
+    findings += found
     sets = tuple(_usable(used, findings) for used in sets)
     uses = _uses(recipe, sets, student, both)
-    findings += _bearable(recipe, [one for use in uses for one in check_models(use)])
+    findings += [one for use in uses for one in check_models(use)]
+    _refuse_unless_dropped(recipe, [*findings, *textless])
     sets = tuple(_usable(used, findings) for used in sets)
+    findings += textless
     stages, probe_set, evaluations = sets[:n], sets[n], sets[n + 1 :]
     _check_intervals(recipe, probe_set, findings)
     if student.reads != "audio" and any(augmentations):
@@ -247,7 +239,7 @@ def _read(recipe: Recipe) -> tuple[tuple[tuple[Utterance, ...], ...], list[Findi
     """The data of stages, probe (empty without one) and evaluations as far as it can be read, and what is wrong there.
 
     Raises:
-        ManifestError: Lines that cannot be used, unless the recipe drops them, or a set of which nothing is left.
+        ManifestError: A set of which nothing is left.
     """
     places: list[tuple[str, int | None] | None] = [(stage.manifest, None) for stage in recipe.stages]
     places.append((recipe.probe.manifest, recipe.probe.max_utterances) if recipe.probe else None)
@@ -257,7 +249,7 @@ def _read(recipe: Recipe) -> tuple[tuple[tuple[Utterance, ...], ...], list[Findi
         for place in dict.fromkeys(places)
         if place is not None
     }
-    findings = _bearable(recipe, [*dict.fromkeys(one for _, found in read.values() for one in found)])
+    findings = [*dict.fromkeys(one for _, found in read.values() for one in found)]
     for utterances, found in read.values():
         if not utterances:
             refuse(found, "and nothing is left without them")
@@ -282,15 +274,41 @@ def _uses(
     return [*uses, Use(probed, both, student if scored else None), *(Use(used, both) for used in evaluated)]
 
 
-def _bearable(recipe: Recipe, findings: list[Finding]) -> list[Finding]:
-    """Findings that a run can live with; the others are refused.
+def _with_text(
+    recipe: Recipe, sets: Sequence[tuple[Utterance, ...]]
+) -> tuple[tuple[tuple[Utterance, ...], ...], list[Finding]]:
+    """All data without the lines that lack a text which is learned or scored there, and what was left out.
+
+    Elsewhere such lines are of use, so that they are left out of that set alone.
 
     Raises:
-        ManifestError: Lines that cannot be used, unless the recipe drops them.
+        ManifestError: A set of which nothing is left.
+    """
+    purposes: list[str | None] = []
+    for stage in recipe.stages:
+        what = "supervised training" if stage.type == "sft" else "training on reference states"
+        purposes.append(f"{what} (stage {stage.name!r})" if _learns_labels(stage) else None)
+    probed = recipe.probe is not None and "reference" in recipe.probe.states
+    purposes.append("probing on reference transcripts" if probed else None)
+    purposes += [f"evaluation {section.name!r}" for section in recipe.evaluations]
+    kept, findings = [], []
+    for utterances, purpose in zip(sets, purposes, strict=True):
+        found = [] if purpose is None else without_text(utterances, purpose)
+        kept.append(tuple(u for u in utterances if u.text is not None) if found else utterances)
+        if utterances and not kept[-1]:
+            refuse(found, "and nothing is left without them")
+        findings += found
+    return tuple(kept), [*dict.fromkeys(findings)]
+
+
+def _refuse_unless_dropped(recipe: Recipe, findings: list[Finding]) -> None:
+    """Refuse all lines that cannot be used at once, unless the recipe drops them.
+
+    Raises:
+        ManifestError: There are such lines.
     """
     if recipe.audio.unusable == "fail":
-        refuse(findings, 'or run without them: unusable = "drop" in [audio]')
-    return findings
+        refuse(dict.fromkeys(findings), 'or run without them: unusable = "drop" in [audio]')
 
 
 def _usable(utterances: tuple[Utterance, ...], findings: Sequence[Finding]) -> tuple[Utterance, ...]:

@@ -15,6 +15,7 @@ from distill.recipe import Recipe
 from distill.recipe.augmentation import Noise
 from distill.recipe.paths import packaged
 from distill.training.augmentation import Augmentation, AugmentationError
+from distill.training.setup import prepare_run
 from tests.distill.test_cli import run
 from tests.distill.training.test_unusable_lines import Listener, lines, supervised, written
 
@@ -70,21 +71,39 @@ def test_opening_alone_can_be_asked_for(mini, lines, damaged, tmp_path):
     assert (tmp_path / "run").exists()
 
 
-def later_everything_is_said_at_once(mini, lines, tmp_path):
+def test_everything_is_said_at_once(mini, lines, tmp_path):
     wrong = {
         1: {"audio": "/nowhere.wav"},
         2: {"language": "Klingon"},
         3: {"text": "one " * 3000},
         4: {"context": CONTROL},
-        5: {"text": "a<|im_end|>"},
+        5: {"text": CONTROL},
         6: {"end_time": 1e4},
+        7: {"text": None},
     }
     manifest = written(tmp_path / "set.jsonl", [line | wrong.get(n, {}) for n, line in enumerate(lines, 1)])
     with pytest.raises(ManifestError) as refused:
         train(supervised(mini, manifest), tmp_path / "run")
     said = str(refused.value)
-    assert said.startswith("6 lines of the data cannot be used")
+    assert said.startswith("7 lines of the data cannot be used")
     assert all(f"{manifest}:{n}: " in said for n in wrong)
+
+
+def test_a_text_that_is_missing_is_named_and_dropped_only_where_it_is_needed(mini, lines, tmp_path):
+    manifest = written(tmp_path / "set.jsonl", [lines[0], lines[1] | {"text": None}, *lines[2:]])
+    for section in (*mini["stages"][:2], mini["evaluation"]):
+        section["manifest"] = str(manifest)
+    with pytest.raises(ManifestError) as refused:
+        prepare_run(Recipe.model_validate(mini), device="cpu")
+    head, *said = str(refused.value).splitlines()
+    assert head.startswith("1 line of the data cannot be used")
+    missing = f'  {manifest}:2: utterance {lines[1]["id"]!r}: field "text": is missing, and '
+    remedy = " needs it; add it, empty where nothing is said, or leave the line out"
+    assert said == [f"{missing}{what}{remedy}" for what in ("supervised training (stage 'base')", "evaluation 'test'")]
+    setup = prepare_run(Recipe.model_validate(mini | {"audio": {"unusable": "drop"}}), device="cpu")
+    base, taught, _ = setup.stages
+    assert len(taught) == len(base) + 1 == len(setup.evaluations[0]) + 1 == len(lines)
+    assert [(one.line, one.field) for one in setup.findings] == [(2, "text"), (2, "text")]
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "transcribe", "probe"])

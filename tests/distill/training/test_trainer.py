@@ -308,7 +308,7 @@ class TestObjectives:
             line.pop("text", None)
             line["audio"] = str(Path(on_policy["manifest"]).parent / line["audio"])
         silent.write_text("\n".join(map(json.dumps, lines)))
-        with pytest.raises(ValueError, match=r"training on reference states .*needs reference text"):
+        with pytest.raises(ValueError, match=r"training on reference states .* needs it; add it"):
             train(variant(mini, stages=[on_policy | {"manifest": str(silent)}], probe=None), tmp_path / "run")
 
 

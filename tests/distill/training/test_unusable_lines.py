@@ -53,19 +53,14 @@ def test_bad_lines_are_refused_before_the_first_step_and_nothing_is_written(mini
     with pytest.raises(ManifestError) as refused:
         train(supervised(mini, manifest), tmp_path / "run", observer=listener)
     message = str(refused.value)
-    assert message.startswith('2 lines of the data cannot be used (or run without them: unusable = "drop" in [audio]):')
+    assert message.startswith('4 lines of the data cannot be used (or run without them: unusable = "drop" in [audio]):')
     assert f'{manifest}:3: utterance {lines[2]["id"]!r}: field "end_time": ' in message
     assert (
         f'{manifest}:7: utterance {lines[6]["id"]!r}: field "audio": /nowhere.wav: the audio file does not' in message
     )
     assert listener.steps == 0
     assert not (tmp_path / "run").exists()
-    mended = [
-        good if number in (3, 7) else bad
-        for number, (good, bad) in enumerate(zip(lines, broken(lines), strict=True), 1)
-    ]
-    with pytest.raises(ManifestError, match=rf"(?s){manifest}:5: .*Klingon.*{manifest}:9: .*has room for"):
-        train(supervised(mini, written(manifest, mended)), tmp_path / "run")
+    assert re.search(rf"(?s){manifest}:5: .*Klingon.*{manifest}:9: .*has room for", message)
 
 
 def test_bad_lines_are_dropped_counted_and_listed_when_asked(mini, lines, tmp_path):
