@@ -225,9 +225,9 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, by: str | None = None) -> 
         texts = [side["reference"].astype(str) for side in (one, two)]
         changed = one.index[(texts[0] != texts[1]).to_numpy()]
         if len(changed):
-            first, second = (side[changed[0]] for side in texts)
+            text, other = (side[changed[0]] for side in texts)
             raise ValueError(
-                f"utterance {changed[0]!r}: its reference is {first!r} in the first and {second!r} in the second; "
+                f"utterance {changed[0]!r}: its reference is {text!r} in the first and {other!r} in the second; "
                 "compare evaluations of one manifest"
             )
     return one, two
