@@ -33,8 +33,8 @@ def test_labels_that_may_not_be_meant_are_said_in_one_line(tmp_path):
     )
     assert ended.returncode == 0, ended.stderr
     said = [line for line in ended.stderr.splitlines() if "arning" in line]
-    assert said[0].startswith(f"warning: {manifest}: of 2 labels, 2 with timestamps: they are left out")
-    assert said[1].startswith(f"warning: {tmp_path / 'loud.wav'}: its largest sample is 100, where 1 is full scale")
+    assert said[0].startswith(f"warning: {tmp_path / 'loud.wav'}: its largest sample is 100, where 1 is full scale")
+    assert said[1].startswith(f"warning: {manifest}: of 2 labels, 2 with timestamps: they are left out")
     assert len(said) == 2
     for trace in (".py:", "warnings.warn", "utterances = checked_labels"):
         assert trace not in ended.stderr
