@@ -78,7 +78,11 @@ class SpeechLM:
     def _check_request(self) -> None:
         """Refuse a processor that cannot ask, before anyone's data is blamed for it."""
         try:
-            self.request([_SILENCE], [None])
+            asked = self.request([_SILENCE], [None])
+            marker = getattr(self.processor, "audio_token", None)  # transformers 5.15 does not miss it in GLM-ASR's
+            place = None if marker is None else self.tokenizer.convert_tokens_to_ids(marker)
+            if place is not None and not bool((asked.inputs["input_ids"] == place).any()):
+                raise ValueError(f"{marker} has no place in it")
         except ModelError:
             raise
         except ValueError as error:
