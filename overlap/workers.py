@@ -24,8 +24,15 @@ _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
 def count(device: torch.device) -> int:
-    """How many threads `each` uses for tensors on this device: as many as torch may, on a CPU."""
-    return min(MOST, torch.get_num_threads()) if device.type == "cpu" else 1
+    """How many threads `each` uses for tensors on this device: as many as torch may, on a CPU.
+
+    Never more than there are processors for this process: those beyond only wait for each other.
+    """
+    return min(MOST, torch.get_num_threads(), _processors()) if device.type == "cpu" else 1
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def each(work: Callable[[T], None], parts: Sequence[T], device: torch.device) -> None:

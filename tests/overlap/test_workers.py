@@ -62,6 +62,14 @@ def test_the_callers_threads_and_those_to_come_keep_their_number(threads):
     assert (torch.get_num_threads(), found) == (2, [2])
 
 
+def test_no_more_threads_than_processors(threads, monkeypatch):
+    threads(4)
+    monkeypatch.setattr(workers, "_processors", lambda: 3)
+    assert workers.count(CPU) == 3
+    monkeypatch.undo()
+    assert 1 <= workers.count(CPU) <= 4
+
+
 def test_one_thread_is_the_calling_one(threads):
     threads(1)
     found = set()
