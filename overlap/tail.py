@@ -11,7 +11,10 @@ from overlap.positions import even_parts
 from overlap.whole_vocabulary import NEAR, ROW_ELEMENTS
 
 _ROUNDING = 1e-7
-"""Of the sum of all tokens but the best, and of the best one too where that sum is not small."""
+"""Of the partition function."""
+_ROUNDING_OF_REST = 2e-6
+"""Of the sum of all tokens but the best, which lie tens of nats below it where that sum is small: float32 holds such
+differences of scores to 1e-7 of themselves, and exponentials to that many more."""
 _TOLERATED = 1e-4
 """Part of the divergence by which rounding may move it."""
 _LEAST = 1e-6
@@ -55,7 +58,8 @@ def kl_with_tail(
     for top, z in zip(best, log_z, strict=True):
         rest = -torch.expm1(top.double() / temperature - z)
         lost.append(
-            _ROUNDING * torch.where(rest < NEAR, rest, 1.0) + 4 * torch.finfo(torch.float64).eps * (1.0 + z.abs())
+            torch.where(rest < NEAR, _ROUNDING_OF_REST * rest, _ROUNDING)
+            + 4 * torch.finfo(torch.float64).eps * (1.0 + z.abs())
         )
     # An error of log z leaves the members and the rest to add up to 1: it moves the KL by their differences alone.
     ratio = tails[1] - tails[0]
