@@ -94,10 +94,8 @@ def _worsened(changes: pd.DataFrame | None, visit: Visit) -> tuple[Worsened, ...
     for row in () if changes is None else changes.loc[changes["visit"] == visit.number].to_dict("records"):
         label, worse = WORSE.get(str(row["statistic"]), ("", 0))
         if worse * float(row["change"]) > 0 and float(row["p.corrected"]) < CERTAIN:
-            names = ("change", "change.standard_error", "change.low", "change.high")
-            change = Estimate(
-                *(float(row[name]) for name in names), int(row["n_positions.after"]), int(row["n_groups"])
-            )
+            value, error, low, high = (float(row[f"change{end}"]) for end in ("", ".standard_error", ".low", ".high"))
+            change = Estimate(value, error, low, high, int(row["n_positions.after"]), int(row["n_groups"]))
             found.append(Worsened(label, change, float(row["p.corrected"])))
     return tuple(found)
 

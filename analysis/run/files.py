@@ -58,8 +58,9 @@ def read_log(path: Path, required: Sequence[str]) -> pd.DataFrame:
         return pd.DataFrame(columns=list(required))
     frame = pd.json_normalize(rows)
     # JSON has no NaN: a column of nothing but nulls is one of undefined numbers. Infinite ones are written as text.
-    numeric = [name for name in frame if frame[name].isna().all() or _has_infinite(str(name), frame[name].tolist())]
-    return frame.astype(dict.fromkeys(numeric, "float64"))
+    undefined = frame.columns[frame.isna().all()]
+    infinite = [name for name in frame if _has_infinite(str(name), frame[name].tolist())]
+    return frame.astype(dict.fromkeys([*undefined, *infinite], "float64"))
 
 
 def _has_infinite(name: str, values: Sequence[Any]) -> bool:

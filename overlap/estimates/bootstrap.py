@@ -90,9 +90,10 @@ def studentized(
         at = varying[known]
         lows[at], highs[at] = values[at] - low * errors[at], values[at] - high * errors[at]
     sizes = np.maximum(np.nan_to_num(n.sum(0), posinf=0.0), 0.0).min(1)
+    columns = zip(values, errors, lows, highs, sizes, n_clusters, strict=True)
     return [
-        Estimate(*map(float, ends), int(size), int(groups), level=level)
-        for *ends, size, groups in zip(values, errors, lows, highs, sizes, n_clusters, strict=True)
+        Estimate(float(value), float(error), float(low), float(high), int(size), int(groups), level=level)
+        for value, error, low, high, size, groups in columns
     ]
 
 

@@ -39,8 +39,9 @@ class Estimate:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], level: float = 0.95) -> "Estimate":
         """From a record with the numbers of `to_dict`, whatever else it holds."""
-        *ends, n_positions, n_groups, n_undefined = (record[name] for name in RECORDED)
-        return cls(*map(float, ends), int(n_positions), int(n_groups), int(n_undefined), level)
+        numbers: dict[str, Any] = {name: float(record[name]) for name in RECORDED[:4]}
+        numbers |= {name: int(record[name]) for name in RECORDED[4:]}
+        return cls(**numbers, level=level)
 
     def shown(self, digits: int = 2, scale: float = 1.0, *, sign: bool = False) -> str:
         """`value [low, high]`, with a dash for what is undefined.
