@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from overlap.core.divergence import jensen_shannon_terms, kl_terms, total_variation_terms
+
 _TINIEST = -700.0
 """Floor of the log-probabilities where they are exponentiated, so that a ratio to them stays finite."""
 
@@ -124,25 +126,22 @@ class Student:
 
 def forward(log_p: Tensor, q: Tensor) -> Tensor:
     """Contribution q log(q/p) of a token to KL(q‖p)."""
-    return torch.where(q > 0, q * (q.log() - log_p), 0.0)
+    return kl_terms(q, q.log(), log_p)
 
 
 def reverse(log_p: Tensor, q: Tensor) -> Tensor:
     """Contribution p log(p/q) of a token to KL(p‖q)."""
-    return torch.where(log_p != -torch.inf, log_p.exp() * (log_p - q.log()), 0.0)
+    return kl_terms(positive(log_p), log_p, q.log())
 
 
 def shannon(log_p: Tensor, q: Tensor) -> Tensor:
     """Contribution ½ p log(p/m) + ½ q log(q/m), m = (p + q)/2, of a token to the Jensen-Shannon divergence."""
-    p = log_p.exp()
-    mixture = (p + q) / 2
-    mixture = torch.where(mixture > 0, mixture, 1.0)
-    return (torch.xlogy(p, p / mixture) + torch.xlogy(q, q / mixture)) / 2
+    return jensen_shannon_terms(log_p.exp(), q)
 
 
 def variation(log_p: Tensor, q: Tensor) -> Tensor:
     """Contribution ½ |p − q| of a token to the total variation distance."""
-    return (log_p.exp() - q).abs() / 2
+    return total_variation_terms(log_p.exp(), q)
 
 
 _DIVERGENCES: dict[str, tuple[Term, float]] = {

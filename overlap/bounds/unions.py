@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overlap.bounds.polytope import Bounds, solve
+from overlap.bounds.polytope import Bounds, forward, solve
+from overlap.core.divergence import kl_terms
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ class Union:
         end is the share of the known part times its own bound (chain rule), and the upper end +inf.
         """
         q = self.log_q.exp()
-        mass, weighted = q.sum(-1), torch.where(q > 0, q * (self.log_q - self.log_p), 0.0).sum(-1)
+        mass, weighted = q.sum(-1), kl_terms(q, self.log_q, self.log_p).sum(-1)
         log_total = torch.cat([torch.where(self.log_q > -torch.inf, self.log_p, -torch.inf), self.other], -1).logsumexp(
             -1
         )
@@ -89,7 +90,7 @@ class Union:
 
         ratio = torch.minimum(torch.maximum(free, _reaching(total, self.rest[0])), solve(total, self.rest[1]))
         x = torch.minimum(ratio[:, None] * p, cap)
-        return divergence(x.sum(-1), torch.where(x > 0, x * (x.log() - other), 0.0).sum(-1))
+        return divergence(x.sum(-1), forward(other, x).sum(-1))
 
     def _most(self, divergence: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         cap, least, most = self.cap[:, None], self.rest[0][:, None], self.rest[1][:, None]
@@ -97,7 +98,8 @@ class Union:
         used = other < torch.inf
         n = used.sum(-1, keepdim=True)
         counts = torch.arange(other.shape[-1] + 1, device=cap.device).expand(len(other), -1)
-        sums = torch.nn.functional.pad(torch.where(used & (cap > 0), cap * (cap.log() - other), 0.0).cumsum(-1), (1, 0))
+        full = torch.where(used, forward(other, cap.expand_as(other)), 0.0)
+        sums = torch.nn.functional.pad(full.cumsum(-1), (1, 0))
         values = divergence(counts * cap, sums)
         possible = (counts <= n) & (counts * cap <= most) & (counts * cap >= least)
         best = torch.where(possible, values, -torch.inf).amax(-1)
@@ -106,7 +108,7 @@ class Union:
             full = torch.minimum(full, n)
             left = (mass - full * cap).clamp_min(0.0)
             last = torch.nn.functional.pad(other, (0, 1), value=torch.inf).gather(-1, full)
-            more = torch.where((left > 0) & (full < n), left * (left.log() - last), 0.0)
+            more = torch.where(full < n, forward(last, left), 0.0)
             left = torch.where(full < n, left, 0.0)
             best = torch.maximum(best, divergence(full * cap + left, sums.gather(-1, full) + more)[:, 0])
         return best

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from overlap.core.buffers import Scratch
-from overlap.core.divergence import kl_divergence, log_softmax
+from overlap.core.divergence import renormalized_kl
 from overlap.core.topk import Support, intersection, prefix, union
 from overlap.core.topk_kernel import ranked
 from overlap.statistics.full_vocabulary import Columns, measure_whole
@@ -155,7 +155,6 @@ def _supports(
         (pair.student, pair.teacher),
         temperature,
     )
-    shared_p, shared_q = (log_softmax(z[:, :width], i.valid) for z in (z_s, z_t))
     return {
         "student_size": s.size,
         "teacher_size": t.size,
@@ -167,21 +166,12 @@ def _supports(
         "teacher_mass": _mass(q[:, :width], s.valid),
         "student_intersection_mass": _mass(p[:, :width], i.valid),
         "teacher_intersection_mass": _mass(q[:, :width], i.valid),
-        "union_kl": _renormalized_kl(z_t, z_s, u),
+        "union_kl": renormalized_kl(z_t, z_s, u.valid),
         "union_kl_tail": torch.where(u.size > 0, with_tail, torch.nan),
-        "overlap_advantage": torch.where(i.size > 0, 0.0 - kl_divergence(shared_p, shared_q, i.valid), torch.nan),
+        "overlap_advantage": 0.0 - renormalized_kl(z_s[:, :width], z_t[:, :width], i.valid),
         "rank_biased_overlap": rank_biased_overlap(s, t),
         "boundary_tie": u.boundary_tie,
     }
-
-
-def _renormalized_kl(first: Tensor, second: Tensor, on: Support) -> Tensor:
-    """KL of the softmaxes of two rows of scores on a set: NaN where there is nothing or the first allows nothing."""
-    first, second = (scores.masked_fill(~on.valid, -torch.inf) for scores in (first, second))
-    z_first, z_second = first.logsumexp(-1, keepdim=True), second.logsumexp(-1, keepdim=True)
-    nothing = z_first[:, 0] == -torch.inf
-    z_first, z_second = (z.masked_fill(z == -torch.inf, 0.0) for z in (z_first, z_second))
-    return kl_divergence(first - z_first, second - z_second, on.valid).masked_fill(nothing, torch.nan)
 
 
 def _mass(probabilities: Tensor, valid: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from overlap.core.near import near_divergences
 from overlap.vocab.vocab_pair import VocabularyPair
 
 FLOOR = -90.0
@@ -64,7 +65,7 @@ def steps(
 
     Of the student's 2^bits, ``bits`` being the scores' distance from the best one over ln 2 (0 at `FLOOR` and below),
     the sum, and that of 2^bits · bits; of the teacher's the same; of the student's and of the teacher's, the sum over
-    the shared ids; then what `closely` gives.
+    the shared ids; then what `overlap.core.near.near_divergences` gives.
     """
     p_bits, p = _powers(p_scores, p_peak, scale, p_admissible)
     q_bits, q = _powers(q_scores, q_peak, scale, q_admissible)
@@ -74,41 +75,8 @@ def steps(
         p_bits, p, q_bits, q = p_bits[:, p_shared], p[:, p_shared], q_bits[:, q_shared], q[:, q_shared]
         z_p, z_q = p.sum(-1).double(), q.sum(-1).double()
     ratio = (z_p / z_q)[:, None]
-    divergences = closely(p, q * ratio.float(), p_bits - q_bits - ratio.log2().float())
+    divergences = near_divergences(p, q * ratio.float(), p_bits - q_bits - ratio.log2().float())
     return torch.cat([whole, torch.stack([z_p, z_q]), divergences.double()])
-
-
-def closely(p: Tensor, q: Tensor, d: Tensor) -> Tensor:
-    """Reverse and forward KL, Jensen-Shannon and total variation, to a few digits however close p and q are.
-
-    With x = |log p − log q|, M = max(p, q) and v = exp(−x) − 1, so that min(p, q) = M (1 + v), what a token adds is
-    M (x + v) to the KL of the larger one, −M ((1 + v) x + v) to the KL of the smaller one, which is
-    Σ p log(p/q) − p + q token by token: the differences p − q add up to 0, and no term is rounded by more than a part
-    of itself. Likewise Jensen-Shannon is −½ M ((2 + v) log(1 + v/2) + (1 + v) x), total variation −½ M v.
-
-    Args:
-        p: ``[n, m]``, of any sum, which the results are multiples of.
-        q: ``[n, m]`` with the same sum, but for rounding.
-        d: ``[n, m]`` log₂ p − log₂ q, better than p and q tell it.
-
-    Returns:
-        ``[4, n]`` in nats.
-    """
-    largest, minus = torch.maximum(p, q), d.abs() * -math.log(2.0)
-    v = torch.expm1(minus)
-    weighed = torch.addcmul(minus, minus, v)
-    larger, smaller = (v - minus) * largest, (weighed - v) * largest
-    more = d > 0
-    half = v / 2
-    middle = (weighed / 2 - torch.addcmul(half.log1p(), half.log1p(), half)) * largest
-    return torch.stack(
-        [
-            torch.where(more, larger, smaller).sum(-1),
-            torch.where(more, smaller, larger).sum(-1),
-            middle.sum(-1),
-            (v * largest).sum(-1) / -2,
-        ]
-    )
 
 
 def _sum(bits: Tensor, values: Tensor) -> Tensor:

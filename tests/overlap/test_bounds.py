@@ -50,6 +50,16 @@ def assert_inside(bounds, truth, slack=2e-5):
         assert (low <= high).logical_or(low.isnan()).all(), name
 
 
+def test_a_probability_that_underflows_is_one_that_the_teacher_excludes():
+    """A finite mask leaves the student e⁻²⁰⁰⁰, which float64 does not hold: the KL is infinite, not NaN."""
+    student = torch.tensor([[2.0, 1.0, -2000.0, -2000.0]])
+    ids, log_q = torch.tensor([[0, 1, 2]]), torch.tensor([[0.6, 0.4, 0.0]]).log()
+    bounds = measure_bounds(student, ids, log_q, k=2)
+    assert bounds.lower["reverse_kl"].tolist() == bounds.upper["reverse_kl"].tolist() == [math.inf]
+    teacher = torch.tensor([[0.6, 0.4, 0.0, 0.0]]).log()
+    assert measure(student, teacher, k=2).reverse_kl.tolist() == [math.inf]
+
+
 @given(
     seed=st.integers(0, 2**32 - 1),
     m=st.integers(1, 14),
