@@ -54,12 +54,14 @@ def measure_whole(
 ) -> Whole:
     """Entropies and divergences of ``[n, V]`` raw scores of any floating type, at every temperature."""
     n, on_cpu = student.shape[0], scratch.device.type == "cpu"
-    rows = max(1, chunking.ROW_ELEMENTS // max(pair.student.size, pair.teacher.size)) if on_cpu else max(1, n)
+    width = max(pair.student.size, pair.teacher.size)
+    # An accelerator takes the rows at once: it has no cache to stay in, and `Measurement` has bounded their number.
+    parts = chunking.parts_of(n, width, chunking.ROW_ELEMENTS) if on_cpu else [slice(n)]
     maxima: tuple[list[Tensor], list[Tensor]] = ([], [])
     sums: dict[float, list[Sequence[Tensor]]] = {temperature: [] for temperature in temperatures}
-    for start in range(0, n, rows):
-        p_scores = _float(student[start : start + rows], "student scores", scratch)
-        q_scores = _float(teacher[start : start + rows], "teacher scores", scratch)
+    for rows in parts:
+        p_scores = _float(student[rows], "student scores", scratch)
+        q_scores = _float(teacher[rows], "teacher scores", scratch)
         both = (
             block_maxima(p_scores, pair.student.admissible, pair.student.touched),
             block_maxima(q_scores, pair.teacher.admissible, pair.teacher.touched),
@@ -76,13 +78,13 @@ def measure_whole(
     peaks = student_maxima.amax(-1), teacher_maxima.amax(-1)
     at = {
         temperature: _exact_where_needed(
-            _columns([torch.cat(part).double() for part in zip(*parts, strict=True)], peaks, temperature),
+            _columns([torch.cat(part).double() for part in zip(*found, strict=True)], peaks, temperature),
             student,
             teacher,
             pair,
             temperature,
         )
-        for temperature, parts in sums.items()
+        for temperature, found in sums.items()
     }
     return Whole(student_maxima, teacher_maxima, at)
 

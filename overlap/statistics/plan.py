@@ -24,8 +24,6 @@ from overlap.statistics.full_vocabulary import Columns
 from overlap.vocab.vocab_pair import VocabularyPair
 from overlap.vocab.vocabulary_map import UNMAPPED, VocabularyMap
 
-_SLOTS = 2**14  # of all sets of a chunk together
-
 Rows = Callable[[Tensor, Scratch], tuple[Tensor, Tensor]]
 """From flat positions ``[n]``, ascending, to both models' scores ``[n, V]`` there, of any floating type; they may lie
 in the scratch memory. Several threads ask at once."""
@@ -175,7 +173,7 @@ class Measurement:
         """
         width = max(self.pair.student.size, self.pair.teacher.size)
         share = max(-(-n // n_threads), chunking.ROW_ELEMENTS // width)
-        most = min(chunking.CHUNK_ELEMENTS // (width * n_threads), _SLOTS // self.ks[-1], share)
+        most = min(chunking.CHUNK_ELEMENTS // (width * n_threads), chunking.SLOTS // self.ks[-1], share)
         return chunking.even_parts(n, max(1, most))
 
 
