@@ -251,7 +251,7 @@ def logprobs_of(logits: Tensor, ids: Tensor, blocked: Tensor, temperature: float
     """A model's log-probabilities of [batch, length, m] tokens in its own ids, at every position."""
     lowest, rows, wanted = torch.finfo(torch.float32).min, logits.detach().flatten(0, 1), ids.flatten(0, 1)
     found = torch.empty(wanted.shape, device=rows.device)
-    for part in chunking.parts_of(*rows.shape, chunking.CHUNK_ELEMENTS):
+    for part in chunking.parts_of(len(rows), rows.shape[-1], chunking.CHUNK_ELEMENTS):
         scores = (rows[part].float() / temperature).masked_fill(blocked, lowest)
         found[part] = torch.log_softmax(scores, dim=-1).gather(-1, wanted[part])
     return found.view(ids.shape)

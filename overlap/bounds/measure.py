@@ -16,6 +16,7 @@ from overlap.core.topk import Support, top_k
 from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K, Ranges
 from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.group_sums import Groups
+from overlap.vocab.settings import ComparisonSettings
 from overlap.vocab.vocabulary_map import VocabularyMap, check_sizes
 
 _ROUNDING = 1e-9
@@ -168,11 +169,8 @@ def measure_bounds(
         teacher_ids,
         teacher_logprobs,
         None,
-        k=k,
+        ComparisonSettings(k=k, vocabulary=vocabulary, blocked=blocked, teacher_blocked=teacher_blocked),
         mask=mask,
-        vocabulary=vocabulary,
-        blocked=blocked,
-        teacher_blocked=teacher_blocked,
         tolerance=tolerance,
     )
 
@@ -183,12 +181,9 @@ def bounds_given_set(
     teacher_ids: Tensor,
     teacher_logprobs: Tensor,
     student_set: Support | None,
+    settings: ComparisonSettings,
     *,
-    k: int,
     mask: Tensor | None,
-    vocabulary: VocabularyMap | None,
-    blocked: Tensor | Sequence[int] | None,
-    teacher_blocked: Tensor | Sequence[int] | None,
     tolerance: float = 1e-5,
 ) -> OverlapBounds:
     """`measure_bounds` where the student's tokens may be ranked already.
@@ -198,16 +193,14 @@ def bounds_given_set(
         teacher_ids: likewise.
         teacher_logprobs: likewise.
         student_set: ``[..., k]`` the student's top-k set, tokens that the teacher lacks included; None ranks here.
-        k: size of the sets.
+        settings: k and the tokens that take part; bounds are at temperature 1.
         mask: positions that count.
-        vocabulary: the map.
-        blocked: the student's ids to take out.
-        teacher_blocked: the teacher's.
         tolerance: of the log-probabilities.
 
     Raises:
         UserError: as `measure_bounds`.
     """
+    k, vocabulary = settings.k, settings.vocabulary
     student_logits = as_tensor(student_logits, "student_logits")
     check_logits(student_logits, "student_logits")
     shape, device, width = student_logits.shape[:-1], student_logits.device, student_logits.shape[-1]
@@ -218,7 +211,7 @@ def bounds_given_set(
     if isinstance(teacher_ids, Tensor) and isinstance(teacher_logprobs, Tensor):
         teacher_ids, teacher_logprobs = teacher_ids.to(device), teacher_logprobs.detach().to(device)
     check_topk_logprobs(teacher_ids, teacher_logprobs, shape, n_teacher, tolerance, mask)
-    admissible, teacher_admissible = _admissible(blocked, teacher_blocked, table, width, n_teacher, device)
+    admissible, teacher_admissible = _admissible(settings, table, width, n_teacher, device)
     space = Space.from_widths(width, n_teacher, table, admissible, teacher_admissible, device)
     check_k(k, space.n_student, "the student's logits")
     check_k(k, space.n_own, "the teacher's vocabulary")
@@ -265,16 +258,11 @@ def bounds_given_set(
 
 
 def _admissible(
-    blocked: Tensor | Sequence[int] | None,
-    teacher_blocked: Tensor | Sequence[int] | None,
-    table: VocabularyMap | None,
-    width: int,
-    n_teacher: int,
-    device: torch.device,
+    settings: ComparisonSettings, table: VocabularyMap | None, width: int, n_teacher: int, device: torch.device
 ) -> tuple[Tensor | None, Tensor | None]:
     """Ids that are not blocked on either side, in the student's and in the teacher's vocabulary; None for all."""
-    admissible = admissible_ids(blocked, width, device)
-    other = admissible_ids(teacher_blocked, n_teacher, device, name="teacher_blocked", whose="teacher")
+    admissible = admissible_ids(settings.blocked, width, device)
+    other = admissible_ids(settings.teacher_blocked, n_teacher, device, name="teacher_blocked", whose="teacher")
     if other is not None:
         there = torch.arange(width, device=device) if table is None else table.student_to_teacher
         allowed = torch.where(there >= 0, other[there.clamp_min(0)], True)
