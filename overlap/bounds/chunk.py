@@ -65,7 +65,7 @@ class Space:
         )
 
 
-class Chunk:
+class ChunkBounds:
     """The bounds of some positions, everything of one row a position."""
 
     def __init__(

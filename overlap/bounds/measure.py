@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overlap.bounds.chunk import Chunk, Space
+from overlap.bounds.chunk import ChunkBounds, Space
 from overlap.bounds.polytope import Bounds
 from overlap.bounds.summary import BoundsSummary
 from overlap.bounds.topk_logprobs import TopkLogprobs, check_topk_logprobs
@@ -226,7 +226,9 @@ def bounds_given_set(
     start = 0
     for index in chunks(grid, 2 * width):
         rows = slice(start, start + len(index[0]))
-        chunk = Chunk(logits[index].float(), topk[rows], student.ids[rows], student.valid[rows], k, tolerance, space)
+        chunk = ChunkBounds(
+            logits[index].float(), topk[rows], student.ids[rows], student.valid[rows], k, tolerance, space
+        )
         parts.append(chunk.bounds())
         start = rows.stop
 
