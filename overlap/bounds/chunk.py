@@ -104,7 +104,7 @@ class ChunkBounds:
             | self._entropies()
             | self._union()
             | self._tail()
-            | self._whole(student, shared_mass)
+            | self._full_vocabulary(student, shared_mass)
         )
 
     def _sizes(self) -> dict[str, Bounds]:
@@ -165,7 +165,7 @@ class ChunkBounds:
         gap = torch.maximum(low - own, own - high).clamp_min(0.0), torch.maximum((low - own).abs(), (high - own).abs())
         return {"teacher_entropy": (low, high), "entropy_gap": gap}
 
-    def _whole(self, student: Student, shared_mass: Tensor) -> dict[str, Bounds]:
+    def _full_vocabulary(self, student: Student, shared_mass: Tensor) -> dict[str, Bounds]:
         undefined = ~(shared_mass > 0)
         return {
             name: (low.masked_fill(undefined, torch.nan), high.masked_fill(undefined, torch.nan))

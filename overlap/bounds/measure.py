@@ -27,12 +27,12 @@ _ROUNDING = 1e-9
 class OverlapBounds:
     """Both ends of every statistic of every position: float64 tensors of the leading shape ``[...]``.
 
-    NaN where the position is masked or the statistic undefined; ``+inf`` where nothing bounds it from above. Where a
-    list shorter than k leaves open whether a statistic is defined, the ends are those of the teachers for which it is.
+    NaN where the position is masked or the statistic undefined; ``+inf`` where nothing bounds it from above. Where
+    fewer than k tokens leave open whether a statistic is defined, the ends are those of the teachers for which it is.
 
     Attributes:
         lower: by statistic, in the order of `BOUNDED_STATISTICS`.
-        upper: by statistic; equal to the lower end where the list decides the value.
+        upper: by statistic; equal to the lower end where the top-k log-probabilities decide the value.
         topk_size: ``[...]`` long, tokens that the server returned at the position.
         unmapped: ``[...]`` long, those that the student's vocabulary lacks; they are in no set.
         blocked: ``[...]`` long, those taken out as blocked.
@@ -40,7 +40,7 @@ class OverlapBounds:
         k: size of the top-k sets.
         tolerance: nats within which their log-probabilities were taken to be right.
         mask: ``[...]`` bool, True where the position was measured.
-        ranges: what bounds the statistics; of the teacher's own set a list does not show that it has k tokens.
+        ranges: what bounds the statistics; whether the teacher's own set has k tokens is not known.
     """
 
     lower: dict[str, Tensor]
@@ -55,7 +55,7 @@ class OverlapBounds:
     ranges: Ranges
 
     def decided(self) -> dict[str, Tensor]:
-        """Values ``[...]`` of the statistics of `DECIDED_BY_TOP_K`, NaN where the list leaves them open."""
+        """Values ``[...]`` of the statistics of `DECIDED_BY_TOP_K`, NaN where the server leaves them open."""
         return {
             name: torch.where(self.upper[name] - self.lower[name] <= _ROUNDING, self.lower[name], torch.nan)
             for name in DECIDED_BY_TOP_K
@@ -112,9 +112,9 @@ def measure_bounds(
 ) -> OverlapBounds:
     """Bound the statistics of `overlap.measure` when only the teacher's best tokens are known.
 
-    A teacher server returns its own top-m ids and log-probabilities, at temperature 1 over its whole vocabulary. Every
-    other token is at most as likely as the least likely listed one, and all others together have the mass that is
-    missing. The bounds hold for every teacher that agrees with the list:
+    A teacher server returns its own top-m ids and log-probabilities, at temperature 1 over its full vocabulary. Every
+    other token is at most as likely as the least likely of these, and all others together have the mass that is
+    missing. The bounds hold for every teacher that agrees with the top-k log-probabilities:
 
     * With m >= k, the sets, and so ``union_size``, ``intersection_size``, ``overlap_ratio``, ``jaccard``,
       ``top1_agreement``, ``student_mass``, ``student_intersection_mass`` and (within the tolerance)
@@ -122,9 +122,9 @@ def measure_bounds(
       they do most and least.
     * ``teacher_mass``, ``teacher_entropy``, ``entropy_gap``, the four divergences, ``union_kl`` and ``union_kl_tail``
       have ends that some teacher attains (tight), as long as ``tolerance`` is 0 and no probability leaves with an
-      unlisted token (one that is blocked or, for the divergences, one that the student lacks). Otherwise each listed
+      hidden token (one that is blocked or, for the divergences, one that the student lacks). Otherwise each returned
       probability and the missing mass are taken at their worst separately: valid, and looser.
-    * ``reverse_kl`` has no upper end, +inf, where an unlisted token may have probability 0.
+    * ``reverse_kl`` has no upper end, +inf, where a hidden token may have probability 0.
     * With m < k, ``union_kl`` and ``union_kl_tail`` have the upper end +inf, and their lower ends and that of
       ``teacher_intersection_mass`` are valid but not tight.
 
@@ -138,7 +138,7 @@ def measure_bounds(
         >>> student = torch.tensor([[3.0, 2.0, 1.0, 0.0]])
         >>> teacher_ids, teacher_logprobs = torch.tensor([[1, 0]]), torch.tensor([[0.6, 0.3]]).log()
         >>> bounds = measure_bounds(student, teacher_ids, teacher_logprobs, k=2)
-        >>> bounds.lower["union_size"].item(), bounds.upper["union_size"].item()  # the list decides it
+        >>> bounds.lower["union_size"].item(), bounds.upper["union_size"].item()  # both sets are known
         (2.0, 2.0)
         >>> round(bounds.lower["teacher_entropy"].item(), 3), round(bounds.upper["teacher_entropy"].item(), 3)
         (0.898, 0.967)
@@ -146,23 +146,23 @@ def measure_bounds(
     Args:
         student_logits: ``[..., V]`` raw scores.
         teacher_ids: ``[..., m]`` long, in the teacher's vocabulary, in any order; negative where a slot is empty.
-        teacher_logprobs: ``[..., m]`` natural log-probabilities. Only the server's best tokens may be listed: one that
-            it adds beneath them (the sampled token, say) would cap the unlisted ones too low; drop it.
+        teacher_logprobs: ``[..., m]`` natural log-probabilities. Only the server's best tokens may be there: one that
+            it adds beneath them (the sampled token, say) would cap the hidden ones too low; drop it.
         k: size of the top-k sets.
         mask: ``[...]`` bool, True where a position counts.
         vocabulary: the map between the two vocabularies; None when ids agree and the teacher has V of them.
         blocked: the student's ids to take out of both distributions and sets, or a ``[V]`` bool mask of them.
         teacher_blocked: the teacher's ids to take out of both; needed for those that no student id maps to, such as
             its own control tokens and the padding of its logits past the tokenizer.
-        tolerance: nats within which each listed log-probability is right: 1e-5 for float32 computation, half a unit of
+        tolerance: nats within which each log-probability is right: 1e-5 for float32 computation, half a unit of
             the last decimal for rounded text, |log-probability|/256 for bfloat16.
 
     Returns:
         Both ends on the student's device, without gradient.
 
     Raises:
-        UserError: on shapes, dtypes or sizes that do not fit, an id listed twice, NaN or positive log-probabilities,
-            and lists that no distribution has: more mass than 1, or more missing than the unlisted tokens can hold.
+        UserError: on shapes, dtypes or sizes that do not fit, an id given twice, NaN or positive log-probabilities,
+            and what no distribution has: more mass than 1, or more missing than the hidden tokens can hold.
     """
     return bounds_given_set(
         student_logits,

@@ -13,14 +13,14 @@ from overlap.core.divergence import kl_terms
 
 @dataclass(frozen=True, eq=False)
 class Union:
-    """Tokens of S∪T: those that the teacher lists, and those of S that it does not.
+    """Tokens of S∪T: those that the server returned, and those of S that it did not.
 
     Attributes:
-        log_q: ``[n, m]`` listed log-probabilities, −inf in slots that are not in the union.
+        log_q: ``[n, m]`` returned log-probabilities, −inf in slots that are not in the union.
         log_p: ``[n, m]`` the student's, of the same slots.
-        other: ``[n, k]`` the student's log-probabilities of the unlisted tokens, −inf in unused slots.
-        cap: ``[n]``, of each unlisted token.
-        rest: two ``[n]``, the least and the greatest mass of these unlisted tokens together.
+        other: ``[n, k]`` the student's log-probabilities of the hidden tokens, −inf in unused slots.
+        cap: ``[n]``, of each hidden token.
+        rest: two ``[n]``, the least and the greatest mass of these hidden tokens together.
         missing: ``[n]`` long, members of T that are unknown.
         missing_mass: ``[n]``, at most so much mass is on them.
         growing: ``[n]`` bool, some of them may be in the student's vocabulary and not in S.
@@ -38,7 +38,7 @@ class Union:
     def bounds(self, tolerance: float) -> Bounds:
         """Bounds of KL(q̄‖p̄), both renormalized on the union, in nats, ``[n]`` each.
 
-        As a function of the unlisted probabilities x it is quasi-convex: least where x = min(cap, λ·p), and largest at
+        As a function of the hidden probabilities x it is quasi-convex: least where x = min(cap, λ·p), and largest at
         a corner, where the caps are on the tokens that the student finds least likely. Both ends are attained when
         ``tolerance`` is 0 and T is known. Scales cancel, so that blocked tokens cost nothing here.
 
@@ -52,7 +52,7 @@ class Union:
         )
 
         def divergence(x: Tensor, terms: Tensor) -> Tensor:
-            """From the mass of the unlisted tokens and their Σ x log(x/p)."""
+            """From the mass of the hidden tokens and their Σ x log(x/p)."""
             total = mass.reshape(-1, *(1,) * (x.ndim - 1)) + x
             value = (weighted.reshape(-1, *(1,) * (x.ndim - 1)) + terms) / total - total.log()
             return value + log_total.reshape(-1, *(1,) * (x.ndim - 1))

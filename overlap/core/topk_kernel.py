@@ -33,12 +33,12 @@ def block_maxima(scores: Tensor, admissible: Tensor | None, touched: Sequence[in
         ``[n, ceil(V / block)]``; NaN where a block holds one.
     """
     n, vocabulary = scores.shape
-    whole = vocabulary // BLOCK
+    n_full = vocabulary // BLOCK
     maxima = scores.new_empty(n, -(-vocabulary // BLOCK))
-    if whole:
-        torch.amax(scores[:, : whole * BLOCK].unflatten(1, (whole, BLOCK)), -1, out=maxima[:, :whole])
-    if whole * BLOCK < vocabulary:
-        maxima[:, whole] = scores[:, whole * BLOCK :].amax(-1)
+    if n_full:
+        torch.amax(scores[:, : n_full * BLOCK].unflatten(1, (n_full, BLOCK)), -1, out=maxima[:, :n_full])
+    if n_full * BLOCK < vocabulary:
+        maxima[:, n_full] = scores[:, n_full * BLOCK :].amax(-1)
     if admissible is not None:
         for block in touched:
             here = slice(block * BLOCK, (block + 1) * BLOCK)

@@ -1,4 +1,4 @@
-"""A divergence over the whole vocabulary as a training objective, a few rows at a time, with its gradient written out.
+"""A divergence over the full vocabulary as a training objective, a few rows at a time, with its gradient written out.
 
 Autograd through two softmaxes of ``[positions × vocabulary]`` holds half a dozen tensors of that size and walks through
 memory some thirty times. Here every pass is over rows that stay in the processor's cache, backward takes the softmaxes

@@ -1,7 +1,7 @@
 """The training objective from hidden states: KL between teacher and student on the union of their top-k sets.
 
 On a subset of the vocabulary the partition function cancels: the raw logits of both models at the tokens of the union
-give the loss exactly. From hidden states, the whole logits are therefore needed only to choose the sets, without
+give the loss exactly. From hidden states, all logits are therefore needed only to choose the sets, without
 gradients and a chunk at a time; value and gradient need the head's rows of the union alone.
 """
 

@@ -10,7 +10,7 @@ from overlap.core.buffers import Scratch
 from overlap.core.divergence import renormalized_kl
 from overlap.core.topk import Support, intersection, prefix, union
 from overlap.core.topk_kernel import ranked
-from overlap.statistics.full_vocabulary import Columns, measure_whole
+from overlap.statistics.full_vocabulary import Columns, measure_full_vocabulary
 from overlap.statistics.nucleus import nucleus_overlap
 from overlap.statistics.ranking import rank_biased_overlap, rank_of
 from overlap.statistics.with_tail import kl_with_tail
@@ -69,9 +69,9 @@ def measure_chunk(
     Returns:
         By setting, every statistic of `overlap.definitions.TOKEN_STATISTICS`, ``[n]`` each, and what they came from.
     """
-    whole = measure_whole(student, teacher, pair, temperatures, scratch)
-    best_s = _best(student, whole.student_maxima, max(ks), pair.student)
-    best_t = _best(teacher, whole.teacher_maxima, max(ks), pair.teacher)
+    found = measure_full_vocabulary(student, teacher, pair, temperatures, scratch)
+    best_s = _best(student, found.student_maxima, max(ks), pair.student)
+    best_t = _best(teacher, found.teacher_maxima, max(ks), pair.teacher)
     basis = Basis(best_s, best_t, {})
     teacher_tokens = tokens if pair.map is None else pair.map.to_teacher(tokens)
     # The best token is compared before unmapped ones are dropped: a favorite that the student lacks is a disagreement.
@@ -81,7 +81,7 @@ def measure_chunk(
         "teacher_rank": rank_of(teacher_tokens, teacher, best_t, pair.teacher),
     }
     results: dict[Setting, Columns] = {}
-    for temperature, columns in whole.at.items():
+    for temperature, columns in found.at.items():
         columns = dict(columns)
         log_z = basis.log_z[temperature] = columns.pop("student_log_z"), columns.pop("teacher_log_z")
         nucleus = nucleus_overlap((student, teacher), (best_s, best_t), log_z, pair, temperature, top_p, scratch)
@@ -140,14 +140,14 @@ def _supports(
     assert u.boundary_tie is not None  # both sets were ranked one token further
     # Gathered once on the slots of S and T; union and intersection are choices among them.
     ids, width = torch.cat([s.ids, t.ids], -1), s.ids.shape[-1]
-    theirs = pair.to_teacher(ids)
+    teacher_ids = pair.to_teacher(ids)
     z_s = student.gather(-1, ids).float().double() / temperature
-    z_t = teacher.gather(-1, theirs).float().double() / temperature
+    z_t = teacher.gather(-1, teacher_ids).float().double() / temperature
     log_p, log_q = z_s - log_z[0][:, None], z_t - log_z[1][:, None]
     p, q = log_p.exp(), log_q.exp()
     with_tail = kl_with_tail(
         (student, teacher),
-        (ids, theirs),
+        (ids, teacher_ids),
         u.valid,
         (log_p, log_q),
         basis.peaks,

@@ -33,13 +33,13 @@ Columns = dict[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Whole:
+class FullVocabulary:
     """What one pass over rows of both models found.
 
     Attributes:
         student_maxima: ``[n, blocks]`` of `overlap.core.topk_kernel.block_maxima`.
         teacher_maxima: the same of the teacher.
-        at: by temperature, the whole-vocabulary statistics, ``[n]`` each, and the logarithms of both partition
+        at: by temperature, the full-vocabulary statistics, ``[n]`` each, and the logarithms of both partition
             functions in float64, ``student_log_z`` and ``teacher_log_z``: a mass close to 1 is the exponential of a
             small difference of large numbers.
     """
@@ -49,9 +49,9 @@ class Whole:
     at: dict[float, Columns]
 
 
-def measure_whole(
+def measure_full_vocabulary(
     student: Tensor, teacher: Tensor, pair: VocabularyPair, temperatures: Sequence[float], scratch: Scratch
-) -> Whole:
+) -> FullVocabulary:
     """Entropies and divergences of ``[n, V]`` raw scores of any floating type, at every temperature."""
     n, on_cpu = student.shape[0], scratch.device.type == "cpu"
     width = max(pair.student.size, pair.teacher.size)
@@ -86,7 +86,7 @@ def measure_whole(
         )
         for temperature, found in sums.items()
     }
-    return Whole(student_maxima, teacher_maxima, at)
+    return FullVocabulary(student_maxima, teacher_maxima, at)
 
 
 def _float(scores: Tensor, name: str, scratch: Scratch) -> Tensor:

@@ -61,7 +61,7 @@ def steps(
     p_shared: Tensor | None,
     q_shared: Tensor | None,
 ) -> Tensor:
-    """The sums, written out on whole tensors, ``[10, n]``.
+    """The sums, written out on full tensors, ``[10, n]``.
 
     Of the student's 2^bits, ``bits`` being the scores' distance from the best one over ln 2 (0 at `FLOOR` and below),
     the sum, and that of 2^bits · bits; of the teacher's the same; of the student's and of the teacher's, the sum over
@@ -70,13 +70,13 @@ def steps(
     p_bits, p = _powers(p_scores, p_peak, scale, p_admissible)
     q_bits, q = _powers(q_scores, q_peak, scale, q_admissible)
     z_p, z_q = _sum(p_bits, p), _sum(q_bits, q)
-    whole = torch.stack([z_p, (p * p_bits).sum(-1).double(), z_q, (q * q_bits).sum(-1).double()])
+    own = torch.stack([z_p, (p * p_bits).sum(-1).double(), z_q, (q * q_bits).sum(-1).double()])
     if p_shared is not None and q_shared is not None:
         p_bits, p, q_bits, q = p_bits[:, p_shared], p[:, p_shared], q_bits[:, q_shared], q[:, q_shared]
         z_p, z_q = p.sum(-1).double(), q.sum(-1).double()
     ratio = (z_p / z_q)[:, None]
     divergences = near_divergences(p, q * ratio.float(), p_bits - q_bits - ratio.log2().float())
-    return torch.cat([whole, torch.stack([z_p, z_q]), divergences.double()])
+    return torch.cat([own, torch.stack([z_p, z_q]), divergences.double()])
 
 
 def _sum(bits: Tensor, values: Tensor) -> Tensor:

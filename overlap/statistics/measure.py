@@ -152,7 +152,7 @@ def measure(
 
     Probabilities are float32 softmaxes over each model's own admissible vocabulary at ``temperature``. Between
     different vocabularies the supports, and so the masses, keep only tokens that both have, and the four
-    whole-vocabulary divergences are taken over the shared ids, renormalized there; the mapped masses say how much of
+    full-vocabulary divergences are taken over the shared ids, renormalized there; the mapped masses say how much of
     each distribution that is.
 
     The logits may be torch tensors, numpy arrays or anything that speaks DLPack, in half precision, not contiguous, and

@@ -1,4 +1,4 @@
-"""Overlap of top-p sets, from the ranked lists where they reach p and from the whole vocabulary elsewhere."""
+"""Overlap of top-p sets, from the best tokens where they reach p and from the full vocabulary elsewhere."""
 
 import math
 from dataclasses import dataclass
@@ -70,16 +70,16 @@ def _nucleus(
 ) -> Tensor:
     """The top-p set of one row of scores: ``[V]`` float32, 1 for its members, else 0."""
     size, padded = scores.numel(), -(-scores.numel() // BLOCK) * BLOCK
-    whole, above = scratch("mass", 1, padded)[0], scratch(name, 1, padded)[0]
-    whole[size:] = 0.0
-    mass = whole[:size]
+    padded_mass, above = scratch("mass", 1, padded)[0], scratch(name, 1, padded)[0]
+    padded_mass[size:] = 0.0
+    mass = padded_mass[:size]
     # In powers of two, which is the faster function, and in units of the best token's mass, which keeps most digits.
     mass.copy_(scores)
     mass[side.blocked] = -torch.inf  # whatever stands there, NaN included
     peak = mass.max()
     mass.sub_(peak).mul_(1 / (temperature * _LN_2)).exp2_()
     total = float((log_z - peak.double() / temperature).exp())
-    least, last = _cut(whole, p * total, total, above)
+    least, last = _cut(padded_mass, p * total, total, above)
     torch.ge(mass[: last + 1], least, out=above[: last + 1])
     torch.gt(mass[last + 1 :], least, out=above[last + 1 : size])
     return above[:size]

@@ -196,8 +196,8 @@ def of_logits(
 
 def _rows_of_logits(student: Tensor, teacher: Tensor) -> Rows:
     """Rows of ``[..., V]`` logits, without a copy where they lie one behind the other."""
-    ours, theirs = _flat(student.detach(), "student rows"), _flat(teacher.detach(), "teacher rows")
-    return lambda chunk, scratch: (ours(chunk, scratch), theirs(chunk, scratch))
+    student_rows, teacher_rows = _flat(student.detach(), "student rows"), _flat(teacher.detach(), "teacher rows")
+    return lambda chunk, scratch: (student_rows(chunk, scratch), teacher_rows(chunk, scratch))
 
 
 def _flat(logits: Tensor, name: str) -> Callable[[Tensor, Scratch], Tensor]:

@@ -27,7 +27,7 @@ def sweep(
 ) -> dict[Setting, TokenStatistics]:
     """Measure at every k and temperature from one pass over the logits.
 
-    The tokens are ranked once for the largest k, and the statistics of the whole vocabulary are computed once a
+    The tokens are ranked once for the largest k, and the statistics of the full vocabulary are computed once a
     temperature, so seven sizes cost little more than one.
 
     Args:
