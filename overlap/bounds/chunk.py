@@ -73,6 +73,7 @@ class ChunkBounds:
     ) -> None:
         self.k, self.tolerance, self.space, self.topk = k, tolerance, space, topk
         self.scores = scores if space.admissible is None else scores.masked_fill(~space.admissible, -torch.inf)
+        # Float64 from here on: the bounds subtract sums from 1, and their ends must not cross.
         self.normalizer = self.scores.double().logsumexp(-1, keepdim=True)
         self.log_p = self.scores.double() - self.normalizer
         self.best = ids[:, 0]
@@ -138,6 +139,8 @@ class ChunkBounds:
         p_i = torch.where(i.valid, self.log_p.gather(-1, i.ids).exp(), 0.0).sum(-1)
         hidden = torch.where(self.hidden_s.valid, self.log_p.gather(-1, self.hidden_s.ids).exp(), torch.nan)
         few, many = self._shared_members()
+        # T's unknown members are the student's least likely tokens for the lower end, its likeliest for the upper one;
+        # at least so many of them are in its vocabulary as the tokens that it lacks leave over.
         forced = (self.missing - self.n_foreign).clamp_min(0)
         n_tail, slots = self.shared.tail[:, None], torch.arange(self.k, device=p.device)
         ends = student.tail[:, : self.k], student.tail.gather(-1, (n_tail - 1 - slots).clamp_min(0))
@@ -226,6 +229,7 @@ class ChunkBounds:
 
 def _members(ids: Tensor, valid: Tensor, like: Tensor) -> Tensor:
     """``[n, V]`` bool, the ids that stand in a valid slot."""
+    # Added up, not written: an invalid slot holds id 0 and would write over a valid slot of that id.
     counts = torch.zeros(like.shape, dtype=torch.uint8, device=like.device)
     return counts.scatter_add(-1, ids, valid.to(torch.uint8)) > 0
 

@@ -72,6 +72,7 @@ class Box:
         most = torch.maximum(1 - lost[0] - tail_lost_low, least)
         empty = (most <= 0) | ((tail == 0) & ~kept.any(-1))
         least, most = (torch.where(scale > 0, scale, torch.finfo(scale.dtype).tiny) for scale in (least, most))
+        # An interval is widest where what stays has the other end's scale.
         low, high = low / most[:, None], (high / least[:, None]).clamp_max(1.0)
         cap = (raw.cap / least).clamp_max(1.0)
         room = cap * tail
@@ -83,6 +84,7 @@ class Box:
         """The box over the full vocabulary of top-k log-probabilities that are right within a tolerance."""
         tolerance = max(tolerance, _ROUNDING)
         low, high = (log_q - tolerance).exp(), (log_q + tolerance).exp().clamp_max(1.0)
+        # The least likely returned token, at its most: the server's order says that no hidden one is above it.
         cap = torch.where(given, high, 1.0).amin(-1)
         room = cap * tail
         rest = tuple(torch.minimum((1 - side.sum(-1)).clamp_min(0.0), room) for side in (high, low))
@@ -168,10 +170,12 @@ def divergences(student: Student, box: Box) -> dict[str, Bounds]:
     for name, (term, largest) in _DIVERGENCES.items():
         # Terms are homogeneous in (p, q): where q = λ·p the sum of terms is Σp times the term of (1, λ).
         low = term(student.returned, returned).sum(-1) + free * term(one, ratio) + _sum_at_cap(term, capped, box)
+        # Mass that even λ = e⁷⁰⁰ does not place: the student excludes all that could take it. Less is rounding.
         low = low + torch.where(missed > 1e-9, term(nothing, missed), 0.0)
         ends = torch.maximum(term(student.returned, box.low), term(student.returned, box.high)).sum(-1)
         worst = _least_covered(student, box) if term is reverse else _farthest(term, student, box)
         low = low.clamp(0.0, largest)
+        # Two ways to one value may cross by an ulp, which must not make the lower end the larger one.
         bounds[name] = low, torch.maximum((ends + worst).clamp_max(largest), low)
     return {
         name: (torch.where(box.empty, torch.nan, low), torch.where(box.empty, torch.nan, high))
@@ -183,6 +187,7 @@ def _closest(student: Student, box: Box) -> Bounds:
     """λ of q = clip(λ·p, low, high), and how many of the hidden tokens, from the least likely, are below the cap."""
     p = positive(student.returned)
 
+    # Sorted once, a step of the bisection takes log V comparisons a row and one prefix sum, not a pass over V tokens.
     def below(ratio: Tensor) -> Tensor:
         return torch.minimum(torch.searchsorted(student.rising, (box.cap / ratio)[:, None], right=True)[:, 0], box.tail)
 
@@ -201,11 +206,13 @@ def _columns(first: Tensor, last: Tensor, values: Tensor) -> Tensor:
     if not some.any():
         return values[:, :0]
     start, stop = int(first[some].min()), int(last.max())
+    # The tokens at the cap are mostly few: the terms are computed on these columns, not on all V.
     column = torch.arange(start, stop, device=values.device)
     return values[:, start:stop].masked_fill((column < first[:, None]) | (column >= last[:, None]), torch.nan)
 
 
 def _sum_at_cap(term: Term, log_p: Tensor, box: Box) -> Tensor:
+    # NaN marks what is left out, not −inf, which is a token that the student excludes.
     values = term(log_p, box.cap[:, None].expand_as(log_p))
     return torch.where(log_p.isnan(), 0.0, values).sum(-1)
 
@@ -213,6 +220,7 @@ def _sum_at_cap(term: Term, log_p: Tensor, box: Box) -> Tensor:
 def _farthest(term: Term, student: Student, box: Box) -> Tensor:
     """Largest sum of a convex term over the tail: caps on the least likely tokens, a remainder on the next, else 0."""
     first, last = _n_full(box.rest[0], box) + 1, _n_full(box.rest[1], box)
+    # A mass of at most 1 fills 1 / cap tokens: the columns beyond are never reached.
     log_p = student.tail[:, : int(last.max()) + 1]
     nothing = torch.zeros_like(log_p)
     inside = torch.arange(log_p.shape[-1], device=log_p.device) < box.tail[:, None]
@@ -270,6 +278,8 @@ def entropy_bounds(box: Box) -> Bounds:
 
 def solve(total: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
     """The ratio ``[n]`` at which a rising function of it reaches its target, e⁷⁰⁰ where it never does."""
+    # By halves of its logarithm, not Newton's method: the functions are flat where all tokens are at an end of their
+    # interval, and a ratio may be anything that float64 holds.
     low, high = torch.full_like(target, _TINIEST), torch.full_like(target, -_TINIEST)
     for _ in range(80):  # halves 1,400 nats down to the last bit
         middle = (low + high) / 2
@@ -294,6 +304,7 @@ def _at(values: Tensor, column: Tensor) -> Tensor:
 
 def _n_full(mass: Tensor, box: Box) -> Tensor:
     """How many hidden tokens a mass fills to the cap."""
+    # A cap of 0 has nothing to fill, and 0/0 no integer.
     full = torch.where(box.cap > 0, mass / torch.where(box.cap > 0, box.cap, 1.0), 0.0).floor().long()
     return torch.minimum(full, box.tail)
 

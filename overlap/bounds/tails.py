@@ -75,7 +75,9 @@ class UnionAndRest:
         following = torch.nn.functional.pad(other, (0, 1), value=torch.inf)
         least, most = (end[:, None] for end in self.rest)
         log_rest, best = self.log_rest[:, None].expand_as(full), torch.full_like(self.cap, -torch.inf)
-        slack = 2e-12  # rounding of the sums
+        slack = 2e-12  # rounding of the sums, and both ends of an interval that is a point
+        # A corner has all tokens at an end but one, which makes the sum 1. That one is the rest, a hidden token or a
+        # returned one: the three loops. Returned tokens are taken at their worst separately, so their sum has two ends.
         for returned in (self.high.sum(-1, keepdim=True), self.low.sum(-1, keepdim=True)):
             left = (1.0 - returned).clamp_min(0.0) - taken
             fits = possible & (left >= least - slack) & (left <= most + slack)

@@ -83,7 +83,7 @@ class Union:
         level = (weighted[:, None] + capped) / (mass[:, None] + counts * cap)
         settled = torch.nn.functional.pad(ratios, (0, 1), value=torch.inf) >= level
         free = level.gather(-1, settled.to(torch.uint8).argmax(-1, keepdim=True))[:, 0].clamp(-700, 700).exp()
-        p = torch.where(used, other.clamp_min(-700).exp(), 0.0)
+        p = torch.where(used, other.clamp_min(-700).exp(), 0.0)  # as in `positive`: times e⁷⁰⁰ it is still finite
 
         def total(ratio: Tensor) -> Tensor:
             return torch.minimum(ratio[:, None] * p, cap).sum(-1)
@@ -100,6 +100,7 @@ class Union:
         counts = torch.arange(other.shape[-1] + 1, device=cap.device).expand(len(other), -1)
         full = torch.where(used, forward(other, cap.expand_as(other)), 0.0)
         sums = torch.nn.functional.pad(full.cumsum(-1), (1, 0))
+        # Corners of the polytope: n tokens at the cap and at most one between, which the mass at either end leaves.
         values = divergence(counts * cap, sums)
         possible = (counts <= n) & (counts * cap <= most) & (counts * cap >= least)
         best = torch.where(possible, values, -torch.inf).amax(-1)

@@ -29,6 +29,8 @@ from overlap.vocab.vocab_pair import Side, VocabularyPair
 
 _LN_2 = math.log(2.0)
 _LEAST_MASS = 1e-10
+"""Of a model on the shared tokens: with less, these come so near to `full_vocabulary_gpu.FLOOR` that some count as 0."""
+
 Columns = dict[str, Tensor]
 
 
@@ -120,8 +122,10 @@ def _powers(
     """And Σ values · bits, ``[n]``."""
     bits = torch.sub(scores, peak, out=scratch(f"{name} bits", *scores.shape)).mul_(1 / (temperature * _LN_2))
     if side.blocked.numel():
+        # Not −inf, which times a value of 0 would be NaN in the weighted sum.
         bits.index_fill_(1, side.blocked, full_vocabulary_gpu.FLOOR)
     out = scratch(f"{name} values", *scores.shape)
+    # `threshold` compares and chooses in one pass, where a mask would be a third array in the cache.
     values = torch.threshold(bits, full_vocabulary_gpu.FLOOR, -torch.inf, out=out).exp2_()
     weighted = torch.mul(values, bits, out=scratch("product", *scores.shape)).sum(-1)
     return _Powers(bits, values, values.sum(-1)), weighted
@@ -149,6 +153,7 @@ def _sums(
         student, teacher = own.at(pair.shared[0], scratch, "student"), other.at(pair.shared[1], scratch, "teacher")
     product, z, ratio = scratch("product", *student.values.shape), student.z, student.z / teacher.z
     p, q = student.values, teacher.values.mul_(ratio[:, None])  # from here p and q have one sum
+    # From the scores, not from p and q: where the models nearly agree, all digits of log p − log q are in these.
     d = student.bits.sub_(teacher.bits).sub_(ratio.log2()[:, None])
     reverse, forward = torch.mul(p, d, out=product).sum(-1), torch.mul(q, d, out=product).sum(-1).neg_()
     sums, close = [own.z.double(), other.z.double()], None
@@ -156,6 +161,7 @@ def _sums(
     if rows:  # these alone: what a row gives does not depend on those beside it
         p_rows, q_rows, d_rows = (_some(x, rows, scratch, name) for x, name in ((p, "p"), (q, "q"), (d, "d")))
         by = ratio[rows]
+        # The float32 ratio leaves p and q apart by its rounding; exact sums say by how much, and d takes it back.
         exact = p_rows.sum(-1, dtype=torch.float64), q_rows.sum(-1, dtype=torch.float64) / by
         if pair.shared is None:
             sums[0][rows], sums[1][rows] = exact
@@ -167,9 +173,10 @@ def _sums(
     if len(rows) == len(z) and close is not None:
         found = close
     else:
+        # From here arrays are written over that are no longer needed: a fresh one would be fetched into the cache.
         smallest = torch.minimum(p, q, out=product).mul_(d.abs_()).sum(-1)
         largest = torch.maximum(p, q, out=teacher.bits)
-        variation = largest.sum(-1).sub_(z)
+        variation = largest.sum(-1).sub_(z)  # Σ max(p, q) − Σ p = ½ Σ |p − q|, since p and q have one sum
         middle = torch.lerp(p, q, 0.5, out=student.bits)
         middle_bits = largest.div_(middle).log2_().mul_(middle).nansum(-1)  # 0/0: a token that neither has
         found = torch.stack([_LN_2 * reverse, _LN_2 * forward, _LN_2 * (middle_bits - smallest / 2), variation])
@@ -180,6 +187,7 @@ def _sums(
 
 def _careful(reverse: Tensor, forward: Tensor, *sums: Tensor) -> list[int]:
     """The rows where float32 sums are not enough: the models nearly agree, or one of them is nearly sure of a token."""
+    # In Python: for the few rows of a part, a mask and its `nonzero` take longer than this.
     columns = zip(*torch.stack([reverse, forward, *sums]).tolist(), strict=True)
     return [
         row
@@ -209,6 +217,7 @@ def _close(p: Tensor, q: Tensor, d: Tensor, scratch: Scratch) -> Tensor:
     variation = torch.mul(v, largest, out=work).sum(-1) / -2
     smaller = torch.sub(weighed, v, out=work).mul_(largest)
     least, more = smaller.sum(-1), torch.sub(v, minus, out=minus).mul_(largest).sub_(smaller)
+    # `more` is what the larger one's KL has over the smaller one's: one choice a token serves both directions.
     of_p = torch.gt(d, 0.0, out=d).mul_(more)
     reverse, forward = least + of_p.sum(-1), least + more.sub_(of_p).sum(-1)
     log = torch.log1p(v.div_(2), out=work)
@@ -238,6 +247,7 @@ def _columns(sums: Sequence[Tensor], peaks: tuple[Tensor, Tensor], temperature: 
 def _exact_where_needed(
     columns: Columns, student: Tensor, teacher: Tensor, pair: VocabularyPair, temperature: float
 ) -> Columns:
+    # Scores of −inf and NaN show in the sums: nobody has to look for them in the logits, which would take a pass.
     fine = torch.stack([value.isfinite() for value in columns.values()]).all(0)
     fine &= (columns["student_mapped_mass"] > _LEAST_MASS) & (columns["teacher_mapped_mass"] > _LEAST_MASS)
     odd = (~fine).nonzero()[:, 0]

@@ -47,6 +47,7 @@ def sums(
 
 @functools.cache
 def _kernel() -> Callable[..., Tensor]:
+    # Calls differ in the number of rows, and a kernel for each would be compiled again and again.
     return torch.compile(steps, dynamic=True) if importlib.util.find_spec("triton") else steps
 
 
@@ -71,9 +72,12 @@ def steps(
     q_bits, q = _powers(q_scores, q_peak, scale, q_admissible)
     z_p, z_q = _sum(p_bits, p), _sum(q_bits, q)
     own = torch.stack([z_p, (p * p_bits).sum(-1).double(), z_q, (q * q_bits).sum(-1).double()])
+    # Shared tokens are gathered after the exponentials: both models' own sums and the shared ones need the same ones.
     if p_shared is not None and q_shared is not None:
         p_bits, p, q_bits, q = p_bits[:, p_shared], p[:, p_shared], q_bits[:, q_shared], q[:, q_shared]
         z_p, z_q = p.sum(-1).double(), q.sum(-1).double()
+    # Always by the formulas for distributions that nearly agree. They are right for others too, and here arithmetic is
+    # hidden behind the reads: to choose rows, as on a CPU, would send the device's answer back and forth.
     ratio = (z_p / z_q)[:, None]
     divergences = near_divergences(p, q * ratio.float(), p_bits - q_bits - ratio.log2().float())
     return torch.cat([own, torch.stack([z_p, z_q]), divergences.double()])
@@ -88,5 +92,5 @@ def _sum(bits: Tensor, values: Tensor) -> Tensor:
 def _powers(scores: Tensor, peak: Tensor, scale: float, admissible: Tensor | None) -> tuple[Tensor, Tensor]:
     bits = (scores.float() - peak) * scale
     if admissible is not None:
-        bits = torch.where(admissible, bits, FLOOR)
+        bits = torch.where(admissible, bits, FLOOR)  # not −inf, which times 0 would be NaN in the weighted sum
     return bits, torch.where(bits <= FLOOR, -torch.inf, bits).exp2()
