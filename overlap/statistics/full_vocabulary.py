@@ -29,7 +29,7 @@ from overlap.vocab.vocab_pair import Side, VocabularyPair
 
 _LN_2 = math.log(2.0)
 _LEAST_MASS = 1e-10
-"""Of a model on the shared tokens: with less, these come so near to `full_vocabulary_gpu.FLOOR` that some count as 0."""
+"""Of a model on the shared tokens: with less, these come so near to `full_vocabulary_gpu.FLOOR` that some are 0."""
 
 Columns = dict[str, Tensor]
 
