@@ -189,7 +189,7 @@ def test_a_damaged_journal_is_named(write, whole, journal):
     with pytest.raises(ValueError, match=r"journal\.jsonl:4: holds utterances \[.*\] \(4\), not \[.*\]; delete"):
         write()
     for damaged, what in (
-        (b"3", "valid list"),
+        (b"3", "valid array"),
         (b"[3]", "0: .*"),
         (b'[{"text": ""}]', "0: id: "),
         (b'[{"id": []}]', ""),
