@@ -14,7 +14,9 @@ for the worst of them is seldom among the three or four that are seen. What is n
 """
 
 import math
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,6 +30,7 @@ from overlap.estimates.summary import estimate
 from overlap.statistics.gain import rank_correlation
 from tests.analysis.inference.samples import errors, expected_rate, lengths, recipe, two_systems
 
+OUTPUT = Path(os.environ.get("COVERAGE_STUDY", "runs/coverage.csv"))
 RUNS = 2000
 DRAWS = 500
 Ends = tuple[float, float]
@@ -165,6 +168,8 @@ def test_intervals_cover_what_they_say():
             rows.append({"interval of": f"three seeds, spread {between}", "n": n, "ours": held})
     frame = pd.DataFrame(rows)
     print("\n" + frame.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(OUTPUT, index=False)
     room = 2 * math.sqrt(0.95 * 0.05 / RUNS)  # of the simulation
     ours, percentiles = (frame.set_index(["interval of", "n"])[column] for column in ("ours", "percentiles"))
     rare, ended = (

@@ -1,0 +1,33 @@
+"""Regions that quote the committed run of the demo."""
+
+import json
+from pathlib import Path
+
+from analysis import load, stage_table
+from analysis.stages.error_rates import evaluated
+from tests.pages.text import rate
+
+
+def demo_table(path: Path) -> str:
+    """What `distill demo` prints."""
+    return f"```text\n{stage_table(load(path)).to_text()}\n```"
+
+
+def demo_models(teacher: Path, path: Path) -> str:
+    """Error rates of both models as they ship."""
+    run, found = load(path), json.loads(teacher.read_text(encoding="utf-8"))
+    rows = evaluated(run)
+    first = rows.loc[rows["step"] == 0].set_index("model")
+    said = {}
+    for model, row in first.iterrows():
+        value = rate(row["wer.value"], row["wer.low"], row["wer.high"])
+        said[model] = f"{value} ({row['wer.errors']:.0f}/{row['wer.total']:.0f} words"
+    row = first.loc["teacher"]
+    how = f"{row['n_utterances']:.0f} utterances of {row['n_over']:.0f} speakers, normalizer `{row['normalizer']}`"
+    pool, difference = (tuple(found[name][end] for end in ("value", "low", "high")) for name in ("pool", "difference"))
+    return (
+        f"The teacher's WER on `test.jsonl` is {said['teacher']}, {how} {row['normalizer_version']}). It is "
+        f"{rate(*pool)} on the pool, which was not in its training data either; over speakers the two agree: difference "
+        f"{rate(*difference).replace(' %', ' points')}. The student's WER on `test.jsonl` is {said['student']}). Tests "
+        "check all of it. Utterances score the same alone and in any batch."
+    )
