@@ -1,4 +1,4 @@
-"""Run a benchmark and write its tables to `tests/benchmarks/results`: `python -m tests.benchmarks.save NAME [OPTION …]`.
+"""Run a benchmark and write its tables to `tests/benchmarks/results`.
 
 python -m tests.benchmarks.save bench_measure --rounds 3
 """

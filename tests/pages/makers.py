@@ -6,6 +6,7 @@ from tests.pages.regions import Maker
 MAKERS: dict[str, Maker] = {
     "benchmark": measured.benchmark,
     "coverage": studies.coverage,
+    "demo in words": runs.demo_in_words,
     "demo models": runs.demo_models,
     "demo table": runs.demo_table,
     "exit codes": code.exit_codes,

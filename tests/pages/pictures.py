@@ -1,6 +1,7 @@
-"""Draws the pictures of the pages from the committed run of the demo and its models: `python -m tests.pages.pictures`."""
+"""`python -m tests.pages.pictures` draws the pictures of the pages from the committed run of the demo."""
 
 from collections.abc import Callable
+from functools import partial
 
 import matplotlib as mpl
 import numpy as np
@@ -37,7 +38,7 @@ def swept():
 def drawn(run: Run) -> dict[str, Callable[[], object]]:
     """Each figure of `analysis.figures`; `demo` is `overlap_over_training`, which the first page shows."""
     of_run = {
-        name: (lambda draw=getattr(figures, name): draw(run, width=WIDTH))
+        name: partial(getattr(figures, name), run, width=WIDTH)
         for name in figures.__all__
         if not name.startswith(("choose", "dashboard", "overlap_over", "support", "k_", "temperature"))
     }

@@ -37,8 +37,8 @@ def schedules(staging: Path) -> str:
     table = markdown([*heading, "top-1 at the end", "total variation at the end"], rows)
     first = frame.iloc[0]
     return (
-        f"{table}\n\nWER in % [95 % interval over {first['n over']} {first['over']}] on {first['utterances']} utterances; "
-        f"lists are of seeds {', '.join(map(str, seeds))}; overlap on the student's own rollouts."
+        f"{table}\n\nWER in % [95 % interval over {first['n over']} {first['over']}] on {first['utterances']} "
+        f"utterances; lists are of seeds {', '.join(map(str, seeds))}; overlap on the student's own rollouts."
     )
 
 
@@ -75,10 +75,10 @@ def in_short(staging: Path, differences: Path) -> str:
     by = {arm: gained[frame["arm"] == arm] for arm in SCHEDULES}
     alone = _pairs(paired, "td", "gated")
     return (
-        f"Over {len(by['gated'])} seeds, OPD behind the gate ended {span(by['gated'], 1)} points of word error rate (WER) "
-        f"below base. OPD without teacher data ended {span(-by['direct'], 1)} points above it. Agreement is not accuracy: "
-        f"at the switch most agreeing positions are letters inside words. Teacher data to the end was about as good as "
-        f"the gated schedule ({_joined(alone)} points, {_verdict(alone)})."
+        f"Over {len(by['gated'])} seeds, OPD behind the gate ended {span(by['gated'], 1)} points of word error rate "
+        f"(WER) below base. OPD without teacher data ended {span(-by['direct'], 1)} points above it. Agreement is not "
+        f"accuracy: at the switch most agreeing positions are letters inside words. Teacher data to the end was about "
+        f"as good as the gated schedule ({_joined(alone)} points, {_verdict(alone)})."
     )
 
 
@@ -104,9 +104,10 @@ def switch_findings(staging: Path, differences: Path, stage_ends: Path) -> str:
         f"- The gated schedule ends at {wer(arm['gated'])}: {changes('base', 'gated')} points since Base, and "
         f"{changes('early', 'gated')} against the early switch.\n"
         f"- Against teacher data to the end the gated schedule differs by {changes('td', 'gated')} points: "
-        f"{_verdict(_pairs(paired, 'td', 'gated'))}. Unlabeled audio is plentiful here, and a step of OPD takes as long as "
-        f"{span(ratio, 1)} steps of TD.\n"
-        "- In this study overlap decides when OPD may begin, not whether it pays. The corpus is synthetic and small.\n\n"
+        f"{_verdict(_pairs(paired, 'td', 'gated'))}. Unlabeled audio is plentiful here, and a step of OPD takes as "
+        f"long as {span(ratio, 1)} steps of TD.\n"
+        "- In this study overlap decides when OPD may begin, not whether it pays. The corpus is synthetic and small."
+        "\n\n"
         "Differences are paired over speakers, seed by seed, with 95 % intervals."
     )
 
@@ -124,8 +125,8 @@ def saturation(path: Path) -> str:
         f"It also saturates. On this project's demo pair (k = {first['student_size']:.0f}, one seed, the student's own "
         f"rollouts), VUSS was {along('union_size', 1)} after Base, at the switch and at the end, of at most "
         f"{2 * first['student_size']:.0f}. Top-1 agreement was {along('top1_agreement', 2)}, total variation "
-        f"{along('total_variation', 3)}, and the word error rate {along('wer', 0, 100)} %. After the switch, VUSS hardly "
-        f"moved while the other three improved."
+        f"{along('total_variation', 3)}, and the word error rate {along('wer', 0, 100)} %. After the switch, VUSS "
+        f"hardly moved while the other three improved."
     )
 
 
@@ -184,9 +185,9 @@ def interval_coverage(path: Path) -> str:
     usual = frame.loc[~frame["interval of"].str.startswith(special), "ours"]
     rare = frame.loc[(frame["interval of"] == "agreement, rare failures") & (frame["n"] == 60), "ours"]
     return (
-        f"In simulations with 25 or more utterances, 95 % intervals cover the true value in {span(100 * usual, 0)} % of "
-        f"the cases, but in only {number(100 * rare.iloc[0], 0)} % if a few of 60 utterances contain nearly all errors "
-        "(`tests/studies/test_coverage.py`)."
+        f"In simulations with 25 or more utterances, 95 % intervals cover the true value in {span(100 * usual, 0)} % "
+        f"of the cases, but in only {number(100 * rare.iloc[0], 0)} % if a few of 60 utterances contain nearly all "
+        "errors (`tests/studies/test_coverage.py`)."
     )
 
 

@@ -3,8 +3,9 @@
     pytest -m slow tests/studies/test_staging.py -s
 
 takes about 50 minutes. Runs go to `runs/staging` (or `$STAGING_STUDY`), finished ones are not run again. The tables are
-written beside them: `staging.csv`, every stage in `staging_stages.csv` and paired differences in
-`staging_differences.csv`. Those that pages quote are in `tests/studies/results`. One arm and seed: `python -m tests.studies.test_staging gated 0`.
+written beside them: `staging.csv`, every stage in `staging_stages.csv`, and paired differences in
+`staging_differences.csv`. Those that pages quote are in `tests/studies/results`. One arm and seed:
+`python -m tests.studies.test_staging gated 0`.
 """
 
 import os
