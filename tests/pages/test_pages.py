@@ -15,7 +15,7 @@ MEASURED = re.compile(
     r"(?<![\d.])(?!95 ?%)\d+(?:\.\d+)? ?%|\[[−-]?\d+(?:\.\d+)?, [−-]?\d+(?:\.\d+)?\]|\d ×|\d\.\d+ points"
 )
 """What a result looks like: a percentage (but for 95 %, the level of intervals), an interval, a ratio, points."""
-TYPED = ("CONTRIBUTING.md", "CHANGELOG.md", "distill/demo/corpus/README.md", "overlap/STATISTICS.md")
+TYPED = ("CONTRIBUTING.md", "CHANGELOG.md", "distill/demo/corpus/README.md", "distill/recipe/RECIPES.md", "overlap/STATISTICS.md")
 """Pages without results, or printed by modules that other tests hold to their files."""
 
 

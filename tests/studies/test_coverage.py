@@ -1,16 +1,17 @@
-"""Do 95 % intervals hold the truth 95 times of 100? Every kind of interval that the project prints, by simulation.
+"""Do 95 % intervals cover the true value 95 times of 100? Every kind of interval that the project prints, simulated.
 
     pytest -m slow tests/studies/test_coverage.py -s
 
-takes about five minutes. Utterances are made up to behave like real ones (`tests.analysis.inference.samples`): lengths
-are skewed, some utterances are hard for both systems, 3 % of them end in a burst of insertions. The truth is known in
-closed form, or from many utterances. A share of 2,000 simulations has a standard error of half a point. Percentiles of
-the same bootstrap are shown beside ours to say why we use them for rank correlations alone.
+takes about five minutes and writes `runs/coverage.csv` (or `$COVERAGE_STUDY`); what pages quote is
+`tests/studies/results/coverage.csv`. Utterances are made up to behave like real ones
+(`tests.analysis.inference.samples`): lengths are skewed, some utterances are hard for both systems, 3 % of them end in a
+burst of insertions. The true value is known in closed form, or from many utterances. A share of 2,000 simulations has a
+standard error of half a point. Percentiles of the same bootstrap are shown beside ours to say why we use them for rank
+correlations alone.
 
-Ours hold 93 to 97 % with 25, 60 and 200 utterances, jumps at a switch 94 to 98 % from 5 probes a side on. Exceptions:
-rank correlations 92 % with 25; yes-or-no values of one position an utterance 99 % with 25 and 60 where failures are
-few; and agreement that fails in 6 % of the utterances, in each in its own measure, 84 % with 60 (percentiles: 77 %),
-for the worst of them is seldom among the three or four that are seen. What is not in the sample cannot be resampled.
+Exceptions: rank correlations with few utterances cover less; yes-or-no values of one position an utterance cover more
+where failures are few; and agreement that fails in 6 % of the utterances, to a different degree in each, covers less,
+for the worst of them is seldom among the three or four that are in a sample.
 """
 
 import math
