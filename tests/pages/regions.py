@@ -8,7 +8,6 @@ A region stands between two comments, of which the first names its files and the
 """
 
 import re
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ REGION = re.compile(
     r"(?P<begin><!-- from: (?P<files>.+?) as (?P<name>[^>]+?) -->\n)(?P<text>.*?)(?P<end><!-- end from -->)", re.DOTALL
 )
 BEGIN = "<!-- from: "
+FOLDERS = ("overlap", "distill", "analysis", "notebooks", "tests")
 
 
 class PageError(Exception):
@@ -29,9 +29,8 @@ Maker = Callable[..., str]
 
 def pages() -> list[Path]:
     """Every Markdown page of the repository."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "*.md"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return sorted({ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()})
+    found = [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))]
+    return sorted(page for page in found if not any(part.startswith(".") for part in page.relative_to(ROOT).parts))
 
 
 def filled(text: str, makers: Mapping[str, Maker], page: str) -> str:

@@ -6,17 +6,16 @@ from pathlib import Path
 import pytest
 
 from tests.pages.makers import MAKERS
-from tests.pages.regions import BEGIN, REGION, ROOT, PageError, changed, filled, outside, pages
+from tests.pages.regions import BEGIN, FOLDERS, REGION, ROOT, PageError, changed, filled, outside, pages
 
-PACKAGES = ("overlap", "distill", "analysis", "notebooks", "tests")
 NAMES = [page.relative_to(ROOT).as_posix() for page in pages()]
 LINK = re.compile(r"!?\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 MEASURED = re.compile(
     r"(?<![\d.])(?!95 ?%)\d+(?:\.\d+)? ?%|\[[−-]?\d+(?:\.\d+)?, [−-]?\d+(?:\.\d+)?\]|\d ×|\d\.\d+ points"
 )
 """What a result looks like: a percentage (but for 95 %, the level of intervals), an interval, a ratio, points."""
-TYPED = ("CONTRIBUTING.md", "CHANGELOG.md", "distill/demo/corpus/README.md", "distill/recipe/RECIPES.md", "overlap/STATISTICS.md")
-"""Pages without results, or printed by modules that other tests hold to their files."""
+PRINTED = ("distill/demo/corpus/README.md", "distill/recipe/RECIPES.md", "overlap/STATISTICS.md")
+"""Printed by modules that other tests hold to their files."""
 
 
 def words(text: str) -> int:
@@ -67,7 +66,7 @@ def test_regions_that_cannot_be_made_are_refused(text, message):
         filled(text, MAKERS, "page")
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in TYPED])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in PRINTED])
 def test_no_result_is_typed_by_hand(name):
     for line in outside(read(name)).splitlines():
         if "arXiv" not in line:  # a number from a paper stands beside its source
@@ -78,7 +77,7 @@ def test_the_first_page_is_short():
     assert 600 <= words(read("README.md")) <= 900
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", FOLDERS)
 def test_every_package_has_a_page_that_the_first_one_links(package):
     assert (ROOT / package / "README.md").is_file()
     assert f"({package}/README.md" in read("README.md")

@@ -4,10 +4,10 @@
 
 takes about five minutes and writes `runs/coverage.csv` (or `$COVERAGE_STUDY`); what pages quote is
 `tests/studies/results/coverage.csv`. Utterances are made up to behave like real ones
-(`tests.analysis.inference.samples`): lengths are skewed, some utterances are hard for both systems, 3 % of them end in a
-burst of insertions. The true value is known in closed form, or from many utterances. A share of 2,000 simulations has a
-standard error of half a point. Percentiles of the same bootstrap are shown beside ours to say why we use them for rank
-correlations alone.
+(`tests.analysis.inference.samples`): lengths are skewed, some utterances are hard for both systems, 3 % of them end in
+a burst of insertions. The true value is known in closed form, or from many utterances. A share of 2,000 simulations
+has a standard error of half a point. Percentiles of the same bootstrap are shown beside ours to say why we use them for
+rank correlations alone.
 
 Exceptions: rank correlations with few utterances cover less; yes-or-no values of one position an utterance cover more
 where failures are few; and agreement that fails in 6 % of the utterances, to a different degree in each, covers less,
