@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.formatting import count, interval, markdown, number, signed
-from tests.pages.text import span
+from tests.pages.text import rate, span
 
 SCHEDULES = {
     "gated": "Base → TD until the gate opens → OPD",
@@ -45,13 +45,18 @@ def schedules(staging: Path) -> str:
 def stages(path: Path, arm: str = "gated") -> str:
     """Error rate and overlap after each stage."""
     frame = pd.read_csv(path)
+    teacher = frame.loc[frame["model"] == "teacher"].iloc[0]
     frame = frame.loc[(frame["arm"] == arm) & (frame["model"] == "student")]
     rows = []
     for row in frame.to_dict("records"):
         cells = [f"{number(row[n], d)} {interval(row[f'{n}.low'], row[f'{n}.high'], d)}" for n, d in OVERLAP]
         wer = f"{number(100 * row['wer'], 1)} {interval(100 * row['wer.low'], 100 * row['wer.high'], 1)}"
         rows.append([STAGES[row["stage"]], str(row["seed"]), count(row["steps"]), wer, *cells])
-    return markdown(["after", "seed", "steps", "WER %", "VUSS", "top-1 agreement", "total variation"], rows)
+    table = markdown(["after", "seed", "steps", "WER %", "VUSS", "top-1 agreement", "total variation"], rows)
+    return (
+        f"{table}\n\nThe teacher's WER is {rate(teacher['wer'], teacher['wer.low'], teacher['wer.high'])} on the same "
+        f"{count(teacher['n_words'])} words."
+    )
 
 
 OVERLAP = (("union_size", 2), ("top1_agreement", 3), ("total_variation", 3))
