@@ -1,0 +1,100 @@
+"""Makes what the notebooks show: `python -m tests.notebooks.make [--run DIR] [--only-run] [NAME …]`.
+
+Trains the demo (five to seven minutes), keeps of its run directory what a report reads as `notebooks/runs/demo`, draws
+the pictures of the READMEs from it and executes the notebooks, all without names. With `--run` a finished run of the
+demo is taken instead of training one; `--only-run` leaves the notebooks alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import distill
+from analysis import Run, load
+from analysis.figures import overlap_over_training
+from distill.places import PACKAGED, packaged
+from distill.run.provenance import resolved_configuration
+from tests.notebooks import executed
+
+ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "notebooks" / "runs" / "demo"
+FIGURES = ROOT / "notebooks" / "figures"
+LARGEST = 3_000_000
+"""Bytes of the run that is kept, at most."""
+
+FILES = ("visits.jsonl", "decisions.jsonl", "evaluations.jsonl", "round_trip.json")
+FOLDERS = ("probes", "traces", "transcripts")
+EVERY = 10
+"""Of which training steps the overlap of the batch is kept; all else of a step is kept of each."""
+
+
+def portable(resolved: dict[str, Any]) -> dict[str, Any]:
+    """The contents of `resolved.json` with the demo's files as `demo:…`, so that they are the same on every machine."""
+    tree = json.loads(json.dumps(resolved).replace(f"{packaged('').as_posix()}/", PACKAGED))
+    recipe = json.dumps(tree["recipe"], sort_keys=True)
+    return tree | {"recipe_sha256": hashlib.sha256(recipe.encode()).hexdigest()}
+
+
+def expected() -> dict[str, Any]:
+    """What the kept run's `resolved.json` says if it is of today's recipe and data."""
+    return portable(resolved_configuration(distill.load_recipe("demo")))
+
+
+def keep(run: Path, kept: Path = KEPT) -> None:
+    """Put what a report reads of a finished run of the demo where the notebooks look for it."""
+    if (ended := load(run).ended) is None or ended[0] != "finished":
+        raise SystemExit(f"{run}: the run has not finished; give a finished run of the demo")
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(parents=True)
+    for name in FOLDERS:
+        shutil.copytree(run / name, kept / name)
+    for name in FILES:
+        shutil.copy(run / name, kept / name)
+    resolved = portable(json.loads((run / "resolved.json").read_text(encoding="utf-8")))
+    (kept / "resolved.json").write_text(json.dumps(resolved, indent=1) + "\n", encoding="utf-8")
+    with (kept / "metrics.jsonl").open("w", encoding="utf-8") as file:
+        for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            if row["step"] % EVERY:
+                row.pop("overlap", None)
+            file.write(json.dumps(row) + "\n")
+
+
+def size(kept: Path = KEPT) -> int:
+    """Bytes of all files of the kept run."""
+    return sum(path.stat().st_size for path in kept.rglob("*") if path.is_file())
+
+
+def draw(run: Run) -> None:
+    """The pictures that the READMEs show."""
+    panels = overlap_over_training(run)
+    panels[0].figure.savefig(FIGURES / "demo.png", dpi=110)
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="notebooks to execute, all without names")
+    parser.add_argument("--run", type=Path, help="a finished run of the demo, instead of training one")
+    parser.add_argument("--only-run", action="store_true", help="execute no notebook")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        run = given.run
+        if run is None:
+            run = Path(folder) / "demo"
+            distill.train(distill.load_recipe("demo"), run)
+        keep(run)
+    print(f"{KEPT.relative_to(ROOT)}: {size() / 1e6:.2f} MB")
+    draw(load(KEPT))
+    if not given.only_run:
+        executed.main(given.names)
+
+
+if __name__ == "__main__":
+    main()
