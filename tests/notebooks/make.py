@@ -1,8 +1,8 @@
 """Makes what the notebooks show: `python -m tests.notebooks.make [--run DIR] [--only-run] [NAME …]`.
 
-Trains the demo (five to seven minutes), keeps of its run directory what a report reads as `notebooks/runs/demo`, draws
-the pictures of the READMEs from it and executes the notebooks, all without names. With `--run` a finished run of the
-demo is taken instead of training one; `--only-run` leaves the notebooks alone.
+Trains the demo with more traces (five to seven minutes), keeps what a report reads of its run directory as
+`notebooks/runs/demo`, draws the pictures of the READMEs from it, and executes the named notebooks, without names all of
+them. `--run` takes a finished run instead of training one; `--only-run` executes no notebook.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 import distill
 from analysis import Run, load
@@ -30,6 +32,9 @@ LARGEST = 3_000_000
 
 FILES = ("visits.jsonl", "decisions.jsonl", "evaluations.jsonl", "round_trip.json")
 FOLDERS = ("probes", "traces", "transcripts")
+CHANGED = ("probe.trace_utterances=40",)
+"""How the recipe differs from the demo's: views position by position need more than its 16 utterances."""
+
 EVERY = 10
 """Of which training steps the overlap of the batch is kept; all else of a step is kept of each."""
 
@@ -37,23 +42,32 @@ EVERY = 10
 def portable(resolved: dict[str, Any]) -> dict[str, Any]:
     """The contents of `resolved.json` with the demo's files as `demo:…`, so that they are the same on every machine."""
     tree = json.loads(json.dumps(resolved).replace(f"{packaged('').as_posix()}/", PACKAGED))
-    recipe = json.dumps(tree["recipe"], sort_keys=True)
-    return tree | {"recipe_sha256": hashlib.sha256(recipe.encode()).hexdigest()}
+    text = json.dumps(tree["recipe"], sort_keys=True)
+    return tree | {"recipe_sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def recipe() -> distill.Recipe:
+    """The recipe of the run that the notebooks show."""
+    return distill.load_recipe("demo", CHANGED)
 
 
 def expected() -> dict[str, Any]:
-    """What the kept run's `resolved.json` says if it is of today's recipe and data."""
-    return portable(resolved_configuration(distill.load_recipe("demo")))
+    """What the kept run's `resolved.json` says of recipe and data, if it is of today's."""
+    return portable(resolved_configuration(recipe()))
 
 
 def keep(run: Path, kept: Path = KEPT) -> None:
     """Put what a report reads of a finished run of the demo where the notebooks look for it."""
     if (ended := load(run).ended) is None or ended[0] != "finished":
-        raise SystemExit(f"{run}: the run has not finished; give a finished run of the demo")
+        raise SystemExit(f"{run}: the run has not finished; give one that has, made with --set {' '.join(CHANGED)}")
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(parents=True)
     for name in FOLDERS:
-        shutil.copytree(run / name, kept / name)
+        (kept / name).mkdir()
+        for path in sorted((run / name).glob("*.parquet")):
+            # Numbers that hardly repeat: better compressed and without a dictionary, files are a third smaller.
+            smallest = {"compression": "zstd", "compression_level": 19, "use_dictionary": False}
+            pq.write_table(pq.read_table(path), kept / name / path.name, **smallest)
     for name in FILES:
         shutil.copy(run / name, kept / name)
     resolved = portable(json.loads((run / "resolved.json").read_text(encoding="utf-8")))
@@ -88,7 +102,7 @@ def main() -> None:
         run = given.run
         if run is None:
             run = Path(folder) / "demo"
-            distill.train(distill.load_recipe("demo"), run)
+            distill.train(recipe(), run)
         keep(run)
     print(f"{KEPT.relative_to(ROOT)}: {size() / 1e6:.2f} MB")
     draw(load(KEPT))
