@@ -76,9 +76,9 @@ transcripts.head(6)
 funnel
 
 # %%
-share = funnel.share("used")
-state = "nothing to repair" if share > 0.95 else "repair this first and believe nothing below"
-print(f"{share:.1%} of {funnel.total:,} positions used (rule of thumb: above 95 %): {state}.")
+share, enough = funnel.share("used"), READINESS.level("used", "comparable")
+state = "nothing to repair" if share >= enough else "repair this first and believe nothing below"
+print(f"{share:.1%} of {funnel.total:,} positions used (rule of thumb: {enough:.0%} or more): {state}.")
 
 # %% [markdown]
 # *Read:* `misaligned` means tokenizers or prompts that do not fit, `blocked` control tokens inside transcripts;
@@ -243,7 +243,7 @@ after = {
 }
 found = verdict(StageFacts("as it is", "td", first_step=0, last_step=0, after=after), Thresholds())
 go = found.recommendation is Recommendation.GO
-print(found.headline if share > 0.95 else "Repair first: too few positions could be compared", end="\n\n")
+print(found.headline if share >= enough else "Repair first: too few positions could be compared", end="\n\n")
 for reason in found.reasons:
     print("•", reason)
 evidence = [

@@ -26,6 +26,8 @@ from overlap.errors import UserError
 ANY = "any"
 """The setting of levels that are advised for every pair."""
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
 Side = Literal["at_least", "at_most"]
 
 
@@ -129,11 +131,9 @@ class Readiness:
 
     def _table(self, question: Question) -> str:
         lines = ["| setting | statistic | level | evidence | n | source |", "|---|---|---|---|---|---|"]
-        lines += [
-            f"| {row.setting} | `{row.statistic}` | {row.bound} | {row.evidence} | {row.n} | {row.source} |"
-            for row in self
-            if row.question is question
-        ]
+        for row in (row for row in self if row.question is question):
+            bound = row.bound.replace(" ", NO_BREAK)
+            lines.append(f"| {row.setting} | `{row.statistic}` | {bound} | {row.evidence} | {row.n} | {row.source} |")
         return "\n".join(lines)
 
     def __str__(self) -> str:
