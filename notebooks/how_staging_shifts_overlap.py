@@ -64,7 +64,7 @@ def settings(recipe):
 
 outcome, why = run.ended
 print(f"The run {outcome}: {why}.")
-pd.DataFrame({"demo": settings(run.resolved["recipe"])}, dtype=object)
+pd.Series(settings(run.resolved["recipe"]), dtype=object).to_frame("this run")
 
 # %% [markdown]
 # ## The central figure

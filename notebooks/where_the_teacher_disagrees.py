@@ -50,12 +50,13 @@ if TRAIN_MY_OWN:
     distill.train("demo", RUN, overrides=["probe.trace_utterances=40"])
 run, runs = load(RUN), load_many([RUN])
 STAGES = [stage["name"] for stage in run.stages]
-traced = run.positions.groupby(["stage", "step", "states"]).agg(positions=("used", "sum"), utterances=("id", "nunique"))
+by_probe = run.positions.groupby(["stage", "step", "states"], sort=False)
+traced = by_probe.agg(positions=("used", "sum"), utterances=("id", "nunique"))
 traced
 
 # %% [markdown]
-# *Read:* how many positions and utterances each view below rests on: the student's own transcripts (`student`) and the
-# teacher's (`teacher`), at the start of the run and where each stage ended.
+# *Read:* how many positions and utterances each view below rests on: the student's own transcripts (`student`), those
+# that it wrote when Base ended (`fixed`) and the teacher's (`teacher`), where each stage began and where the run ended.
 #
 # ## 1. Along the utterance
 
@@ -72,7 +73,7 @@ plt.show()
 # ## 2. By class of token, and by whether it is right
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+figure, axes = plt.subplots(1, 2, figsize=(11, 6), layout="constrained")
 strata(run, "token_class", "total_variation", ax=axes[0])
 strata(run, "correctness", "total_variation", ax=axes[1])
 plt.show()
@@ -111,7 +112,7 @@ print(
 # set (KL × teacher's mass on it), and `incompatible_kl`, the rest.
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained", sharey=True)
+figure, axes = plt.subplots(1, 2, figsize=(11, 6), layout="constrained", sharey=True)
 strata(run, "correctness", "learnable_kl", ax=axes[0])
 strata(run, "correctness", "incompatible_kl", ax=axes[1])
 plt.show()

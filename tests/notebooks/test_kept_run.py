@@ -50,6 +50,7 @@ def test_it_is_a_full_run_that_the_gate_switched():
 def test_report_works_on_it(tmp_path):
     report = write_report(KEPT, tmp_path / "report.html")
     (section,) = report.sections
-    assert "Go" in section.headline
+    assert "ready for OPD after teacher data" in section.headline
+    assert not section.missing
     assert report.size > 100_000
     assert "top1_agreement" in write_report(KEPT, tmp_path / "report.md").path.read_text(encoding="utf-8")
