@@ -45,12 +45,16 @@ def five_numbers(_: Path) -> str:
     return markdown(["", "number", "in order", "says that"], rows, left=4)
 
 
+def drawing() -> list[str]:
+    """Names of the functions of `analysis.figures` that draw: they take a width or return a figure."""
+    taken = {name: inspect.signature(getattr(drawn, name)) for name in drawn.__all__}
+    return [n for n, found in taken.items() if "width" in found.parameters or "Figure" in str(found.return_annotation)]
+
+
 def figures(_: Path) -> str:
     """Every figure with its picture."""
     rows = []
-    for name in drawn.__all__:
-        if name.startswith("choose"):
-            continue
+    for name in drawing():
         first = (inspect.getdoc(getattr(drawn, name)) or "").split("\n\n")[0]
         sentence = " ".join(first.split()).removeprefix("Draw ")
         picture = PICTURES / f"{OTHERWISE.get(name, name)}.png"

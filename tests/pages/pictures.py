@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 import distill
 from analysis import Run, figures, load
 from overlap import sweep
+from tests.pages.code import drawing
 from tests.pages.regions import ROOT
 
 RUN = ROOT / "notebooks" / "runs" / "demo"
@@ -39,8 +40,8 @@ def drawn(run: Run) -> dict[str, Callable[[], object]]:
     """Each figure of `analysis.figures`; `demo` is `overlap_over_training`, which the first page shows."""
     of_run = {
         name: partial(getattr(figures, name), run, width=WIDTH)
-        for name in figures.__all__
-        if not name.startswith(("choose", "dashboard", "overlap_over", "support", "k_", "temperature"))
+        for name in drawing()
+        if not name.startswith(("dashboard", "overlap_over", "support", "k_", "temperature"))
     }
     return of_run | {
         "demo": lambda: figures.overlap_over_training(run),
