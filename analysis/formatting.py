@@ -31,7 +31,7 @@ def interval(low: float, high: float, digits: int) -> str:
 
 
 def count(value: float) -> str:
-    """Whole number with thousands separated; a dash for NaN."""
+    """An integer with thousands separated; a dash for NaN."""
     return UNDEFINED if math.isnan(value) else f"{int(value):,}"
 
 

@@ -34,8 +34,8 @@ def mixed_model(
 
     An utterance's errors are divided by the mean length of the references, so that a recipe's mean is exactly its
     error rate. Intervals and p-values take the normal distribution and are too short with few seeds, as
-    `over_seeds` is not; what the model adds are the components: how much of the spread is the seed, the utterance,
-    and what only some recipes find hard.
+    `over_seeds` is not; the model adds the components: how much of the variance is due to the seed, the utterance,
+    and their interaction with the recipe.
 
     Args:
         runs: From `load_many`: at least two recipes, one of them with two seeds. Six runs of 200
@@ -112,11 +112,11 @@ def _printed(
     notes = [
         f"Linear mixed model (REML) of {count(observations)} error counts on {count(clusters)} "
         f"{plural(cluster, clusters)}; points of per cent of {unit}.",
-        "[ ] and p from the normal distribution: too short with few seeds.",
-        f"sd: of a random effect on one {cluster} in one run, in the same points; 0 is at the edge of what it can be.",
+        "[ ] and p use the normal distribution; with few seeds they are too small.",
+        f"sd: standard deviation of a random effect on one {cluster} in one run, in the same points.",
     ]
     if running:
-        notes.append(f"Still running, at their last evaluation so far: {', '.join(running)}.")
+        notes.append(f"Still running, at their latest evaluation: {', '.join(running)}.")
     if not converged:
         notes.append("The fit did not converge: do not use these numbers; `recipe_differences` needs no fit.")
     return PrintedTable(frame, ["term", "kind", f"{NAMES[unit]} points [{100 * level:g} %]", "p"], rows, notes, left=2)

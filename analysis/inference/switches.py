@@ -163,7 +163,7 @@ def switch_changes(
     *,
     level: float = 0.95,
 ) -> PrintedTable:
-    """Change of level and slope of probed statistics at every switch of a run, from the stay before to the one after.
+    """Change of level and slope of probed statistics at every switch of a run, between the visits before and after it.
 
     Args:
         run: A run with probes.

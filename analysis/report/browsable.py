@@ -25,7 +25,7 @@ PLACES = {
     "teacher_entropy": 2,
     "teacher_rank": 0,
 }
-"""Statistics of a position that are shown, and decimals kept: numbers are stored as whole ones."""
+"""Statistics of a position that are shown, and decimals kept: numbers are stored as integers."""
 
 LABELS = {
     "student": "student's own transcripts",
@@ -65,9 +65,9 @@ class Group:
 
 
 def groups(run: Run) -> list[Group]:
-    """Everything of a run that can be browsed, the most telling first: own traces, evaluations, other traces."""
+    """Everything of a run that can be browsed, the most useful first: own traces, evaluations, other traces."""
     found = []
-    written = "case and punctuation aside, without a normalizer"
+    written = "ignoring case and punctuation, without a normalizer"
     unit = ERROR_RATES[run.error_rate] if run.error_rate == "wer" else "characters"
     for key, rows in run.traces.groupby(["step", "visit", "stage", "states"], sort=False):
         step, _, stage, states = cast("tuple[int, int, str, str]", key)
@@ -149,7 +149,7 @@ def packed(run: Run, group: Group, candidates: int) -> dict[str, Any]:
         for name, places in PLACES.items():
             if name in row:
                 values = np.where(used, np.asarray(row[name], dtype=np.float64), np.nan)
-                made[name] = _whole(values, places)
+                made[name] = _scaled(values, places)
                 means[name] = _mean(values)
         made["mean"] = means
         made["top"] = [_candidates(at, candidates, strings) for at in _unions(row)]
@@ -172,7 +172,7 @@ def _transcript(run: Run, row: dict[Any, Any]) -> dict[str, Any]:
 def _errors(row: dict[Any, Any], rate: str) -> list[int] | None:
     """Errors of a traced transcript against its reference, as the run counted them under its normalizer.
 
-    Traces of `distill probe` and of earlier runs, and those of runs without an evaluation, know no normalizer.
+    Traces of `distill probe` and of runs without an evaluation have no normalizer: case and punctuation are ignored.
     """
     for unit in ERROR_RATES.values():
         errors, total = (row.get(f"{unit}.{name}", math.nan) for name in ("errors", "total"))
@@ -231,7 +231,7 @@ def _ten_thousandths(logprob: float) -> int | None:
     return round(10_000 * math.exp(logprob)) if math.isfinite(logprob) else None
 
 
-def _whole(values: np.ndarray, places: int) -> list[int | None]:
+def _scaled(values: np.ndarray, places: int) -> list[int | None]:
     return [None if math.isnan(v) else round(v * 10**places) for v in values.tolist()]
 
 

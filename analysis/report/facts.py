@@ -1,4 +1,4 @@
-"""From a run to what its verdicts rest on."""
+"""The facts of a run that its verdicts use."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ NO_CONTROLS: Mapping[str, Run] = MappingProxyType({})
 def stage_facts(
     run: Run, changes: pd.DataFrame | None = None, controls: Mapping[str, Run] = NO_CONTROLS
 ) -> list[StageFacts]:
-    """What is known of each stay of a run in a stage, in order.
+    """What is known of each visit of a stage, in order.
 
     Args:
         run: A run, finished or not.
-        changes: What its stages did on recorded rollouts, the frame of `inference.stage_changes`.
+        changes: How overlap changed on recorded rollouts, the frame of `inference.stage_changes`.
         controls: Runs without OPD to compare its last on-policy stage with, by name.
 
     Raises:
@@ -84,7 +84,7 @@ WORSE = {
 }
 """Statistics of which one direction is worse: label and that direction."""
 CERTAIN = 0.05
-"""Corrected p below which a stage is said to have made a statistic worse."""
+"""Corrected p below which a stage counts as having worsened a statistic."""
 
 
 def _worsened(changes: pd.DataFrame | None, visit: Visit) -> tuple[Worsened, ...]:
@@ -99,7 +99,7 @@ def _worsened(changes: pd.DataFrame | None, visit: Visit) -> tuple[Worsened, ...
 
 
 def _waiting(run: Run, visit: Visit) -> str:
-    """What a gate that reads overlap last said, where it has not opened; a count of steps is no such gate."""
+    """The last reason of a gate that reads overlap and has not opened; a count of steps is no such gate."""
     if visit.decision == "advance" and not visit.exhausted:
         return ""
     mine = run.decisions.loc[run.decisions["visit"] == visit.number]
@@ -116,23 +116,23 @@ def _waiting(run: Run, visit: Visit) -> str:
     last = gates.iloc[-1]
     if last["decision"] != "stay":
         return ""
-    times = "" if stayed == 1 else f" {count(stayed)} times, at last"
-    return f"it said stay{times}: {last['reason']}"
+    times = "" if stayed == 1 else f" {count(stayed)} times, most recently"
+    return f"it decided stay{times}: {last['reason']}"
 
 
 def _controls(run: Run, after: Evaluation | None, others: Mapping[str, Run]) -> list[Control | str]:
-    """This run's error rate against those of runs without OPD, or why it cannot be held against one of them."""
+    """This run's error rate against those of runs without OPD, or why one of them is not comparable."""
     if after is None:
         return []
     own = Rated("this run", run.error_rate, after, transcripts_of(run, after))
     found: list[Control | str] = []
     for name, other in others.items():
-        theirs = paired_with(own, run, name, other, control=True)
-        if isinstance(theirs, str):
-            found.append(f"not compared with {name} ({theirs})")
+        paired = paired_with(own, run, name, other, control=True)
+        if isinstance(paired, str):
+            found.append(f"not compared with {name} ({paired})")
         else:
-            change = _paired(run, theirs.transcripts, own.transcripts, name, "")
-            found.append(Control(name, theirs.step, own.step, change))
+            change = _paired(run, paired.transcripts, own.transcripts, name, "")
+            found.append(Control(name, paired.step, own.step, change))
     return found
 
 
@@ -159,8 +159,8 @@ def _change(
     if before is None or after is None:
         return None
     rate = run.error_rate
-    until = f"at step {count(after['step'])}" if visit.decision == "stay" else ""
-    if normalizer_of(before) != normalizer_of(after):  # the run went on with another version
+    until = f"at step {count(after['step'])}" if visit.ongoing else ""
+    if normalizer_of(before) != normalizer_of(after):  # the run was resumed with another version
         return None
     one, two = (transcripts_of(run, row) for row in (before, after))
     if len(one) and len(two):

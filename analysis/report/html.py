@@ -69,7 +69,7 @@ def page(
 
 
 def _table(table: Any) -> Markup:
-    """A table of ours, which escapes its cells itself."""
+    """A table as HTML; `html_table` escapes its cells."""
     return Markup(_together(table._repr_html_()))
 
 

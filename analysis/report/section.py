@@ -17,7 +17,7 @@ from ..inference.overlap_change import KEY_STATISTICS
 from ..printed import PrintedTable
 from ..run.load import ERROR_RATES, Run, normalizer_of
 from ..run.visits import said
-from ..stages.ends import stays
+from ..stages.ends import traced_visits
 from ..stages.error_rates import evaluated, over_words
 from ..stages.probe_reading import probe_reading
 from ..stages.table import StageTable, stage_table
@@ -62,16 +62,15 @@ class Section:
         state: Whether it has ended, and how.
         headline: The verdict in a sentence.
         tiles: Numbers at a glance.
-        verdicts: A stay each.
+        verdicts: One a visit.
         stages: The table of stages.
-        changes: What each stage did to overlap on fixed rollouts; None where that was not traced.
+        changes: How overlap changed over each stage on fixed rollouts; None where that was not traced.
         reading: Of the trace of a probe, the five numbers to read first; of a run None.
         outside: Tokens outside the teacher's set.
         decisions: A row a gate reading: step, stage, gate, decision, reason.
         about: Names, hashes and versions.
         recipe: As resolved, in JSON.
-        missing: What the run does not hold, and how to get it, and what its tokenizers do not write as their models do,
-            in sentences.
+        missing: Sentences on missing files with a remedy, and on tokenizers that disagree with their models.
     """
 
     name: str
@@ -126,9 +125,9 @@ def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, 
 
 
 def _changes(run: Run) -> PrintedTable | None:
-    """Of the statistics that are traced: of a served teacher those that its lists decide."""
+    """Over the statistics that are traced; a served teacher leaves some undetermined."""
     known = [name for name in KEY_STATISTICS if name in run.positions]
-    if not run.decisions.empty and known and any(True for _ in stays(run, "fixed")):
+    if not run.decisions.empty and known and any(True for _ in traced_visits(run, "fixed")):
         return stage_changes(run, statistics=known)
     return None
 

@@ -72,7 +72,7 @@ def write_report(
     Args:
         runs: Run directories, files that `distill probe --output` wrote, or what `load_many` gave.
         output: `.html` for one self-contained page with the utterance browser, `.md` for Markdown. A file that is there
-            is replaced, at once and whole.
+            is replaced atomically.
         thresholds: Of the verdicts.
         clips: Where the audio of utterances comes from; without it, or in Markdown, there is none.
 
@@ -133,7 +133,7 @@ def _notes(payloads: Mapping[str, Payload], audio: Mapping[str, Audio]) -> tuple
 
 
 def _replace(path: Path, text: str) -> int:
-    """Write beside the file and move it there: a reader never meets half a report."""
+    """Write beside the file and move it there: a reader never sees half a report."""
     data = text.encode("utf-8", errors="replace")
     handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}-")
     try:

@@ -1,7 +1,7 @@
 """Tokens and texts as people read them, in figures, report and notebooks alike.
 
 A space is `␣`, a line break `⏎`, a tab `⇥`; bytes that are no text by themselves are numbers, `⟨E4 BD⟩`; control tokens
-stay as the vocabulary spells them.
+are shown as the vocabulary spells them.
 """
 
 from __future__ import annotations

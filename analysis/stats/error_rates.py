@@ -169,10 +169,10 @@ def gap_recovery(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Interval:
-    """(rate before − rate after) / (rate before − teacher's): which share of the way to the teacher a stage went.
+    """(rate before − rate after) / (rate before − teacher's): the share of the gap to the teacher that a stage closed.
 
-    Undefined where the student was no worse than the teacher to begin with. There is no interval where that gap is
-    itself not told apart from 0 (its own interval reaches 0): the quotient has no bounds then (Fieller 1954).
+    Undefined if the student was no worse than the teacher before. There is no interval if that gap is not significant
+    (its own interval includes 0): the quotient is then unbounded (Fieller 1954).
 
     Args:
         before: Transcripts of the student before.

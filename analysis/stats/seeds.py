@@ -75,7 +75,7 @@ def over_seeds(
     All runs transcribe the same utterances. To draw utterances anew within each seed, as for nested data, would take
     what they have in common for chance and makes intervals far too short; so would a t-interval over the seeds' rates.
 
-    * `t`: variance components of the two-way layout, (MS_seeds + MS_utterances − MS_rest) / (S G), never less than
+    * `t`: variance components of the two-factor layout, (MS_seeds + MS_utterances − MS_rest) / (S G), never less than
       the larger of the first two alone, with Satterthwaite's degrees of freedom. This is the analysis of several
       readers on several cases (Dorfman, Berbaum & Metz 1992; Hillis 2007). It holds its coverage with three seeds.
     * `bootstrap`: seeds and utterances drawn with replacement independently of one another (Owen 2007), percentiles.

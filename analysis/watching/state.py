@@ -31,7 +31,7 @@ class RunState:
 
     Attributes:
         run: Its files as frames.
-        stage: Index of the current stage; the next one's, once a gate has advanced.
+        stage: Index of the current stage in the recipe; the next one's once a gate has advanced.
         stage_step: Steps taken in it since it was last entered.
         step: Steps taken in the run.
         outcome: How the run ended: `finished`, `stopped` or `aborted`; None while it has not.
@@ -101,7 +101,7 @@ def run_state(path: str | Path, now: float | None = None) -> RunState:
     now = time.time() if now is None else now
     run = load(path)
     if run.probed is not None:
-        raise UserError(f"{path} is the trace of a probe, which does not go on; see it with `distill report {path}`")
+        raise UserError(f"{path} is the trace of a probe, not a run; see it with `distill report {path}`")
     process = read_process(run.path, now)
     (stage, stage_step, step), (outcome, reason) = _position(run), run.ended or (None, "")
     written = [p.stat().st_mtime for pattern in (*WRITTEN, "resolved.json") for p in run.path.glob(pattern)]
@@ -125,7 +125,7 @@ def _position(run: Run) -> tuple[int, int, int]:
     entered: dict[str, Any] = run.begun.iloc[-1].to_dict() if len(run.begun) else last
     if entered["visit"] > last["visit"]:
         return names.index(entered["stage"]), 0, int(entered["first_step"])
-    if last["decision"] == "advance" and stage + 1 < len(names):  # what comes between stages is going on
+    if last["decision"] == "advance" and stage + 1 < len(names):  # between two stages
         return stage + 1, 0, step
     return stage, stage_step, step
 
@@ -151,7 +151,7 @@ def _transcripts(run: Run) -> dict[str, dict[str, Any] | int]:
 
 
 def _transcribed(journal: Path) -> int:
-    """Transcripts in the whole lines of a journal, a batch each; the first line says what they are of."""
+    """Transcripts in the complete lines of a journal, a batch each; the first line is a header."""
     lines = journal.read_bytes().splitlines(keepends=True)
     n = 0
     for number, line in enumerate(lines, start=1):

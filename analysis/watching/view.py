@@ -59,14 +59,14 @@ def duration(seconds: float) -> str:
     """In the two largest units, such as `2 h 5 min`; a dash for NaN."""
     if math.isnan(seconds):
         return number(seconds, 0)
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60} s"
+    if rounded < 86400:
+        return f"{rounded // 3600} h {rounded % 3600 // 60} min"
+    return f"{rounded // 86400} d {rounded % 86400 // 3600} h"
 
 
 def _head(state: RunState, width: int) -> Lines:
@@ -82,19 +82,19 @@ def _head(state: RunState, width: int) -> Lines:
     name = Text.assemble((state.run.recipe, "bold"), f" · {state.run.path}")
     place = Text.assemble((stage["name"], "bold cyan"), f" ({stage['type']}), stage {state.stage + 1} of {len(stages)}")
     total = state.total_steps
-    whole = f"run {count(state.step)}" + (f" of {count(total)}" if total else "")
+    run_steps = f"run {count(state.step)}" + (f" of {count(total)}" if total else "")
     share = state.stage_step / state.stage_steps if state.stage_steps else 0.0
-    steps = f" {count(state.stage_step)} of at most {count(state.stage_steps)} · {whole} steps"
+    steps = f" {count(state.stage_step)} of at most {count(state.stage_steps)} · {run_steps} steps"
     progress = Text.assemble((bar(share, max(8, min(40, width - len(steps) - 2))), "cyan"), steps)
     lines = [name, Text(status, color), place, progress]
     if state.interrupted is not None:
-        lines.append(Text(f"it goes on from its newest checkpoint with `distill resume {state.run.path}`", "yellow"))
+        lines.append(Text(f"`distill resume {state.run.path}` continues from its newest checkpoint", "yellow"))
     elif state.stalled:
-        hint = f"a long probe or evaluation, or interrupted: `distill resume {state.run.path}`"
+        hint = f"a long probe or evaluation; if it was interrupted: `distill resume {state.run.path}`"
         lines.append(Text(hint, "yellow"))
     elif state.outcome is None and not math.isnan(state.step_seconds):
         left, each = duration(state.stage_seconds_left), number(state.step_seconds, 2)
-        lines.append(Text(f"at most {left} of steps left in this stage, at {each} s a step (probes come on top)"))
+        lines.append(Text(f"at most {left} left in this stage, at {each} s a step, without probes"))
     return lines
 
 
@@ -104,25 +104,28 @@ def _gate(state: RunState, width: int) -> Lines:
         return []
     last: dict[str, Any] = readings.iloc[-1].to_dict()
     color = {"stay": "", "advance": "green", "stop": "yellow"}.get(last["decision"], "red")
-    spent = last["gate"] == EXHAUSTED  # the stage was left, or the run ended, without its gate having opened
+    spent = last["gate"] == EXHAUSTED  # the stage was left, or the run ended, before its gate opened
     said, where = str(last["decision"]), f" at step {last['step']}, {last['stage']}"
     said, where = ("steps spent", where) if spent else (said, f"{where}: {last['gate']}")
     lines = [Text.assemble(("gate".ljust(LABEL), "bold"), (said, "bold yellow" if spent else f"bold {color}"), where)]
     rows = textwrap.wrap(str(last["reason"]), max(20, width - LABEL))
-    return lines + [Text(" " * LABEL + row) for row in (*rows[:2], *_limits(last)[:3])]
+    return lines + [Text(" " * LABEL + row) for row in (*rows[:2], *_limits(state, last)[:3])]
 
 
-def _limits(decision: Mapping[str, Any]) -> list[str]:
-    """A line a statistic that a gate holds within limits, which its reason names only once they are left."""
-    start, lines = "numbers.statistics.", []
-    for column, limits in decision.items():
-        if column.startswith(start) and column.endswith(".limits") and isinstance(limits, list):
-            at = column.removesuffix(".limits")
-            value, low, high, positions, groups = (
-                _real(decision, f"{at}.{end}") for end in ("value", "low", "high", "n_positions", "n_groups")
-            )
-            estimate = f"{at.removeprefix(start)} {number(value, 3)} {interval(low, high, 3)}"
-            lines.append(f"{estimate}, {_within(*limits)}, n = {count(positions)}/{count(groups)}")
+def _limits(state: RunState, decision: Mapping[str, Any]) -> list[str]:
+    """A line a statistic with healthy limits, which the gate's reason names only when one is crossed."""
+    limits: dict[tuple[str, str], dict[str, float]] = {}
+    for level in decision["levels"]:
+        if level["side"] in ("lowest", "highest") and level["states"]:
+            limits.setdefault((level["states"], level["statistic"]), {})[level["side"]] = level["level"]
+    probes, lines = state.run.probes, []
+    here = probes.loc[(probes["step"] == decision["step"]) & (probes["visit"] == decision["visit"])]
+    for (states, statistic), sides in limits.items():
+        for row in here.loc[(here["states"] == states) & (here["statistic"] == statistic)].to_dict("records"):
+            estimate = f"{number(row['value'], 3)} {interval(row['low'], row['high'], 3)}"
+            n = f"n = {count(row['n_positions'])}/{count(row['n_groups'])}"
+            name = statistic if states == "student" else f"{states}.{statistic}"
+            lines.append(f"{name} {estimate}, {_within(sides.get('lowest'), sides.get('highest'))}, {n}")
     return lines
 
 
@@ -186,11 +189,10 @@ def _stages(state: RunState, width: int) -> list[tuple[str, str]]:
     metrics = state.run.metrics
     if not len(metrics):
         return [(" " * width, "")]
-    stays = (metrics["stage"] != metrics["stage"].shift()).cumsum()
     styles = ("black on cyan", "black on bright_black")
     pieces: list[tuple[str, str]] = []
     at = 0
-    for _, rows in metrics.groupby(stays):
+    for _, rows in metrics.groupby("visit", sort=False):
         last: dict[str, Any] = rows.iloc[-1].to_dict()
         size = max(0, min(width, round(last["step"] * width / max(1, state.step))) - at)
         name = BORDER * bool(pieces) + str(last["stage"])
@@ -204,7 +206,7 @@ def _probe(state: RunState) -> Lines:
     if not len(probes):
         return []
     step = probes["step"].iloc[-1]
-    last = probes[(probes["step"] == step) & (probes["stage"] == probes["stage"].iloc[-1])]
+    last = probes[(probes["step"] == step) & (probes["visit"] == probes["visit"].iloc[-1])]
     lines = []
     for states, rows in last.groupby("states", sort=False):
         values = dict(zip(rows["statistic"].tolist(), rows["value"].tolist(), strict=True))
@@ -217,7 +219,7 @@ def _probe(state: RunState) -> Lines:
         rest = [f"{k} {count(v)}" for k, v in bins.items() if v and k != "used"]
         words = f"{states}: {count(used)} of {count(total)} positions used ({100 * used / total:.1f} %)"
         title = f"probe {step}" if not lines else ""
-        rest += [f"{count(unfinished)} of the used in transcripts that did not end"] if unfinished else []
+        rest += [f"{count(unfinished)} used ones in unfinished transcripts"] if unfinished else []
         words += "" if not rest else f"; {', '.join(rest)}"
         lines.append(Text.assemble((f"{title:<{LABEL}}" + (" " if len(title) >= LABEL else ""), "bold"), words))
     return lines

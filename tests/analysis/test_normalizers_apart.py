@@ -62,7 +62,7 @@ def test_what_was_counted_under_another_normalizer_is_not_paired(make_run, tmp_p
     assert table.notes == [f"Not paired: staged against control ({said.format('staged')})."]
     for text in (str(compare(runs)), compare(runs).to_markdown()):
         assert said.format("staged") in " ".join(text.split())
-        assert "Error rates here cannot be held against each other" in " ".join(text.split())
+        assert "These error rates are not comparable" in " ".join(text.split())
         assert "Paired comparison" not in text
     facts = stage_facts(runs["staged"], controls=controls_of(runs, "staged"))[-1]
     assert facts.controls == ()

@@ -65,7 +65,7 @@ def test_never_ready_where_the_recipes_gate_has_not_opened(make_run, exhausted):
     assert found.recommendation is Recommendation.WAIT
     assert found.headline == "Wait: the recipe's gate has not opened"
     assert found.reasons[0].startswith(
-        "The recipe's gate has not opened: it said stay 2 times, at last: top1_agreement 0.58 [0.55, 0.61] is not"
+        "The recipe's gate has not opened: it decided stay 2 times, most recently: top1_agreement 0.58 [0.55, 0.61] is not"
     )
     assert "not ready" in headline([found])
 
@@ -73,7 +73,7 @@ def test_never_ready_where_the_recipes_gate_has_not_opened(make_run, exhausted):
 @pytest.mark.parametrize(
     ("exhausted", "gate", "table"),
     [
-        ("advance", "Left all the same at step 100: the 100 steps", "left all the same: the 100 steps"),
+        ("advance", "The stage was left without its gate at step 100: the 100 steps", "left without its gate: the 100 steps"),
         ("stop", "The run stopped at step 100: the 100 steps", "the 100 steps"),
     ],
 )
@@ -103,7 +103,7 @@ def test_one_run_shows_what_happened_and_not_why():
     assert found.headline == "Go: WER fell during OPD"
     assert any("needs a control" in reason for reason in found.reasons)
     said = headline([verdict(warm()), found])
-    assert said.endswith("whether it would have under teacher data alone needs a control.")
+    assert said.endswith("Attribution to OPD needs a control run without it.")
     for low, high in ((-0.3, -0.2), (0.1, 0.2), (-0.1, 0.1)):
         one = verdict(on_policy(change(low, high)))
         assert not any(word in text for word in CAUSAL for text in (one.headline, headline([one]), *one.reasons))
@@ -113,9 +113,9 @@ def test_one_run_shows_what_happened_and_not_why():
     ("ends", "recommendation", "words"),
     [
         ((-0.1, -0.02), Recommendation.GO, "Go: WER fell during OPD, and more than without it"),
-        ((-0.05, 0.03), Recommendation.WAIT, "Wait: WER fell, but not certainly more than without OPD"),
+        ((-0.05, 0.03), Recommendation.WAIT, "Wait: WER fell, but not significantly more than without OPD"),
         ((0.02, 0.1), Recommendation.WAIT, "Wait: WER fell, but less than without OPD"),
-        ((math.nan, math.nan), Recommendation.WAIT, "Wait: WER fell, but not certainly more than without OPD"),
+        ((math.nan, math.nan), Recommendation.WAIT, "Wait: WER fell, but not significantly more than without OPD"),
     ],
 )
 def test_a_control_decides_what_the_fall_is_worth(ends, recommendation, words):
@@ -211,5 +211,5 @@ def test_what_got_better_or_is_not_certain_is_not_called_worse():
     worse = (Worsened("total variation", Number(0.195, 0.1, 0.29, 60, "utterance"), 0.002),)
     found = verdict(replace(warm(), worsened=worse))
     assert found.headline == "Go: ready for OPD, but worse on recorded rollouts"
-    assert "made worse: total variation +0.195 [0.100, 0.290] (Holm p 0.0020) (60 utterances)" in found.reasons[-1]
+    assert "worsened the same recorded rollouts: total variation +0.195 [0.100, 0.290] (Holm p 0.0020) (60 utterances)" in found.reasons[-1]
     assert headline([found]).startswith("The pair was ready for OPD after teacher data (step 200); ")
