@@ -41,10 +41,10 @@ def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
 
     Returns:
         A row a visit: `run`, `recipe`, `seed`, `visit`, `stage`, `kind` (`sft`, `td`, `opd`), `first_step`,
-        `last_step`; `normalizer` of the run's evaluations, `wer.before`, `wer.after` and `wer.teacher` as shares (of the mixed error
-        rate where that is a run's), `gain` = before − after, `recovery` = gain / (before − teacher's), NaN where the
-        student was no worse than the teacher; then every statistic that was probed at the first step. A visit
-        after a fall back begins with weights that are not evaluated there: its gain is NaN.
+        `last_step`; `normalizer` of the run's evaluations, `wer.before`, `wer.after` and `wer.teacher` as shares (of
+        the mixed error rate where that is a run's), `gain` = before − after, `recovery` = gain / (before − teacher's),
+        NaN where the student was no worse than the teacher; then every statistic that was probed at the first step. A
+        visit after a fall back begins with weights that are not evaluated there: its gain is NaN.
 
     Raises:
         UserError: No run was probed on these states, though on others.

@@ -73,7 +73,5 @@ def collect(clips: Clips, wanted: Mapping[str, Iterable[str]], budget: int) -> A
         if not left:
             break
     missing = asked - len(found)
-    notes = (
-        (f"{missing} of {asked} utterances have no audio here, to limit the size of the page.",) if missing else ()
-    )
-    return Audio(found, notes)
+    note = f"{missing} of {asked} utterances have no audio here, to limit the size of the page."
+    return Audio(found, (note,) if missing else ())

@@ -98,7 +98,7 @@ def _gate(facts: StageFacts) -> str:
     if facts.decision == "end" and facts.outcome is not None:
         return f"The run {said(facts.outcome, facts.reason)}"
     if facts.exhausted:
-        how = "The stage was left without its gate" if facts.decision == "advance" else "The run stopped"
+        how = "The stage was left with its gate shut" if facts.decision == "advance" else "The run stopped"
         return f"{how} at step {count(facts.last_step)}: {facts.reason}"
     decided = DECIDED.get(facts.decision, "The stage continues")
     at = f" at step {count(facts.last_step)}" if facts.decision in DECIDED else ""
@@ -148,9 +148,7 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
     if missed:
         return Judged(asked, Recommendation.WAIT, "not enough overlap yet", reasons, shown)
     if facts.waiting:
-        waits = (
-            f"The recipe's gate has not opened: {facts.waiting}. The gate decides, even if this report asks less."
-        )
+        waits = f"The recipe's gate has not opened: {facts.waiting}. The gate decides, even if this report asks less."
         met = [sentence_of(row) for row in needed if row.standing is Standing.MET]
         return Judged(asked, Recommendation.WAIT, GATE_SHUT, [waits, *reasons, *met], shown, gate_shut=True)
     if any(row.bounded for row in undecided):

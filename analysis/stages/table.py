@@ -189,7 +189,7 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _why(row: dict[str, Any]) -> str:
     words = {"stay": "not left yet: ", "fall_back": "fell back: ", "advance": "advanced: "}
     if row["decision"] == "advance" and row["gate"] == EXHAUSTED:
-        words = {"advance": "left without its gate: "}
+        words = {"advance": "left with its gate shut: "}
     return words.get(row["decision"], "") + row["reason"]  # the reason of a run's end says itself how it ended
 
 

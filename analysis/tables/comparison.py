@@ -85,10 +85,9 @@ class CompareTable:
         parts = [f"of {' and '.join(map(str.upper, rates))} {over_words(self.frame)}"] if rates else []
         if len(measured := self.frame["n_groups"].dropna()):
             parts.append(f"of overlap over {counts(measured)} utterances")
-        running = ", or at the latest reading and evaluation of a running one" * (
-            "running" in set(self.frame["outcome"])
-        )
-        notes = [f"At the last step of each run{running}; overlap on the student's own transcripts."]
+        running = "running" in set(self.frame["outcome"])
+        latest = ", or at the latest reading and evaluation of a running one" if running else ""
+        notes = [f"At the last step of each run{latest}; overlap on the student's own transcripts."]
         if parts:
             notes.append(f"[ ]: 95 % bootstrap intervals, {', '.join(parts)}, without the variation between seeds.")
         if self.unlike:

@@ -67,7 +67,7 @@ def test_a_running_run_says_where_it_is_and_how_long_the_stage_takes_at_most(goi
     assert "running, last written 5 s ago" in text
     assert "teacher data (td), stage 2 of 3" in text
     assert "50 of at most 200 · run 100 steps" in text
-    assert "at most 5 min 0 s of steps left in this stage, at 2.00 s a step" in text  # 150 steps of 2 s
+    assert "at most 5 min 0 s left in this stage, at 2.00 s a step" in text  # 150 steps of 2 s
     assert re.search(r"gate +stay at step 100, teacher data: gate 1\n +reading 3\n", text)
     assert "2.00 s a step: teacher 1.50, student 0.50" in text
 
@@ -323,7 +323,7 @@ class TestHowItsProcessEnded:
         record("interrupted")
         text = shown(going, later=75)
         assert "NOT RUNNING: interrupted, 1 min 15 s ago" in text
-        assert f"it goes on from its newest checkpoint with `distill resume {going}"[:79] in text
+        assert f"`distill resume {going}"[:79] in text
         assert "running, last" not in text
 
     def test_one_that_is_at_work(self, going, record):

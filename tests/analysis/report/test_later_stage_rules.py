@@ -39,7 +39,7 @@ def test_a_gate_that_never_opened_overrules_the_stage_before_it(make_run, exhaus
     shown = section("run", load(path), Thresholds())
     assert [stage.recommendation for stage in shown.verdicts] == [GO, WAIT]
     assert shown.headline == (
-        "The pair was not ready for OPD after teacher data (step 6): the recipe's gate has not opened; no on-policy "
+        "The pair was not ready for OPD after teacher data (step 6): the recipe's gate has not opened. No on-policy "
         "stage has run."
     )
 

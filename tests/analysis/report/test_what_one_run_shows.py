@@ -65,7 +65,8 @@ def test_never_ready_where_the_recipes_gate_has_not_opened(make_run, exhausted):
     assert found.recommendation is Recommendation.WAIT
     assert found.headline == "Wait: the recipe's gate has not opened"
     assert found.reasons[0].startswith(
-        "The recipe's gate has not opened: it decided stay 2 times, most recently: top1_agreement 0.58 [0.55, 0.61] is not"
+        "The recipe's gate has not opened: it decided stay 2 times, most recently: top1_agreement 0.58 "
+        "[0.55, 0.61] is not"
     )
     assert "not ready" in headline([found])
 
@@ -73,7 +74,11 @@ def test_never_ready_where_the_recipes_gate_has_not_opened(make_run, exhausted):
 @pytest.mark.parametrize(
     ("exhausted", "gate", "table"),
     [
-        ("advance", "The stage was left without its gate at step 100: the 100 steps", "left without its gate: the 100 steps"),
+        (
+            "advance",
+            "The stage was left with its gate shut at step 100: the 100 steps",
+            "left with its gate shut: the 100 steps",
+        ),
         ("stop", "The run stopped at step 100: the 100 steps", "the 100 steps"),
     ],
 )
@@ -203,7 +208,7 @@ def test_what_a_stage_made_worse_on_recorded_rollouts_is_said(straight):
     assert row["p.corrected"] < 0.05
     assert last.headline.endswith(", but worse on recorded rollouts")
     assert any(f"total variation +{row['change']:.3f} [" in reason and "Holm p " in reason for reason in last.reasons)
-    assert "on-policy made recorded rollouts worse: total variation +" in shown.headline
+    assert "Stage on-policy worsened recorded rollouts: total variation +" in shown.headline
 
 
 def test_what_got_better_or_is_not_certain_is_not_called_worse():
@@ -211,5 +216,6 @@ def test_what_got_better_or_is_not_certain_is_not_called_worse():
     worse = (Worsened("total variation", Number(0.195, 0.1, 0.29, 60, "utterance"), 0.002),)
     found = verdict(replace(warm(), worsened=worse))
     assert found.headline == "Go: ready for OPD, but worse on recorded rollouts"
-    assert "worsened the same recorded rollouts: total variation +0.195 [0.100, 0.290] (Holm p 0.0020) (60 utterances)" in found.reasons[-1]
-    assert headline([found]).startswith("The pair was ready for OPD after teacher data (step 200); ")
+    said = "worsened the same recorded rollouts: total variation +0.195 [0.100, 0.290] (Holm p 0.0020) (60 utterances)"
+    assert said in found.reasons[-1]
+    assert headline([found]).startswith("The pair was ready for OPD after teacher data (step 200). ")

@@ -95,7 +95,7 @@ def test_figures_are_in_the_page(traced, page, drawn):
     images = found.all("img")
     assert len(images) == 7
     assert all(image["src"].startswith("data:image/") and image["alt"] for image in images)
-    for title in ("Overlap and error rate through the stages", "VUSS taken apart", "By class of token"):
+    for title in ("Overlap and error rate through the stages", "VUSS and its parts", "By class of token"):
         assert title in found.words
 
 
@@ -146,7 +146,7 @@ def test_markdown_for_pull_requests(traced, tmp_path):
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert text.startswith("# Support overlap\n\n## traced\n\n**The pair was not ready for OPD after teacher data")
     assert "WER fell 50.0 → 15.0 % during on-policy training (on-policy, steps 200 to 300)" in text
-    assert "needs a control; soundness not measured" in text
+    assert "needs a control run without it. Soundness not measured" in text
     assert "| stage | steps | WER % [95 %] |" in text
     assert "<details><summary>Evidence</summary>\n\n| evidence |" in text
     assert "Thresholds are heuristics, not laws: top1_agreement 0.45" in text
@@ -191,7 +191,7 @@ def test_a_run_of_nothing_but_its_recipe(traced, page):
     for file in ("metrics.jsonl", "decisions.jsonl", "evaluations.jsonl", "probes/all.parquet"):
         (traced / file).unlink()
     found = page(traced)
-    assert "No stage can be judged: there are no gate readings (decisions.jsonl) yet." in found.words
+    assert "No stage can be judged yet: decisions.jsonl has no gate readings." in found.words
     assert "No gate has read anything yet." in found.words
 
 
@@ -303,7 +303,7 @@ def test_what_stages_did_on_the_same_rollouts(tmp_path):
     path = write_traced(tmp_path / "run", states=("fixed",))
     write_report(path, tmp_path / "report.md")
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "What each stage did to overlap on the same rollouts" in text
+    assert "Change of overlap over each stage on the same rollouts" in text
     before, after = (
         trace_frame(step, "on-policy", "fixed", 12, 6, 4, seed=step)["student_mass"] for step in (200, 300)
     )
