@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
@@ -14,6 +13,7 @@ from overlap.estimates.funnel import BINS, Funnel
 
 from ..formatting import count, number
 from ..run.load import Run
+from ..stages.probe_reading import funnel_of
 from .glyphs import legible
 from .moments import Moment, moments
 from .panels import check_states, inches, key_below, name_x, one_panel, say, small, tidy
@@ -77,10 +77,8 @@ def funnels(run: Run, states: str) -> list[tuple[Moment, Funnel]]:
     """The funnel of each moment that has one."""
     found = []
     for moment in moments(run, run.probes, states):
-        rows: pd.DataFrame = moment.rows.loc[moment.rows["statistic"].str.startswith("funnel.")]
-        if len(rows):
-            counts = dict(zip(rows["statistic"].str.removeprefix("funnel."), rows["value"].astype(int), strict=True))
-            found.append((moment, Funnel.from_dict(counts)))
+        if (counted := funnel_of(moment.rows)) is not None:
+            found.append((moment, counted))
     return found
 
 

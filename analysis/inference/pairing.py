@@ -82,7 +82,7 @@ def paired_with(own: Rated, run: Run, other: str, against: Run, *, control: bool
     beside = last_tested(other, against, own.step)
     if beside is None:
         return f"{other} was not evaluated"
-    began = next((visit.first_step for visit in run.visits if visit.kind == "opd" and visit.steps), None)
+    began = on_policy_from(run)
     if control and began is not None and beside.step <= began:
         return (
             f"{other} was last evaluated at step {count(beside.step)}, and on-policy training of {own.run} began at "
@@ -93,6 +93,11 @@ def paired_with(own: Rated, run: Run, other: str, against: Run, *, control: bool
         if not reason and one.transcripts.empty:
             reason = f"no transcripts of {one.run} were kept"
     return reason or beside
+
+
+def on_policy_from(run: Run) -> int | None:
+    """Training steps before the first step of OPD; None where a run took none."""
+    return next((visit.first_step for visit in run.visits if visit.kind == "opd" and visit.steps), None)
 
 
 def _differ(what: str, one: Rated, two: Rated, first: Any, second: Any) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..run.load import ERROR_RATES, EVALUATED, Run, error_rate_of
-from ..run.shown import plain, shown_token
+from ..run.shown import STATES, plain, shown_token
 
 PLACES = {
     "overlap_ratio": 3,
@@ -27,12 +27,6 @@ PLACES = {
 }
 """Statistics of a position that are shown, and decimals kept: numbers are stored as integers."""
 
-LABELS = {
-    "student": "student's own transcripts",
-    "fixed": "student's transcripts, fixed",
-    "teacher": "teacher's transcripts",
-    "reference": "references",
-}
 IN_STUDENT, IN_TEACHER = 1, 2
 
 
@@ -71,7 +65,7 @@ def groups(run: Run) -> list[Group]:
     unit = ERROR_RATES[run.error_rate] if run.error_rate == "wer" else "characters"
     for key, rows in run.traces.groupby(["step", "visit", "stage", "states"], sort=False):
         step, _, stage, states = cast("tuple[int, int, str, str]", key)
-        label, counted = LABELS.get(states, states), f"{unit}, {written}"
+        label, counted = STATES.get(states, states), f"{unit}, {written}"
         rules, counts = _rules(rows), _counted(rows)
         if rules is not None and counts is not None:
             counted = f"{counts}, normalizer {rules}"
@@ -82,11 +76,11 @@ def groups(run: Run) -> list[Group]:
         rules = _normalizer(run, name)
         counted = f"{_unit(run, name)}, normalizer {rules}"
         found.append(Group(int(step), stage, f"{name}/{model}", label, False, counted, rows))
-    order = ["student", "fixed", "teacher", "reference"]
+    order = list(STATES)
 
     def rank(group: Group) -> tuple[int, int, int]:
         if not group.traced:
-            return (1, int(group.what.endswith("/teacher")), -group.step)
+            return (1, int(group.frame["model"].iloc[0] == "teacher"), -group.step)
         place = order.index(group.what) if group.what in order else len(order)
         return (0 if place == 0 else 2, place, -group.step)
 

@@ -263,7 +263,11 @@ NAMES = {
     "repetition": "repetition",
     "end_of_text": "transcripts that ended",
     "overlap_ratio": "overlap ratio |I|/k",
+    "union_size": "VUSS",
+    "total_variation": "total variation",
+    "forward_kl": "forward KL",
 }
+"""Statistics in words."""
 
 
 @dataclass(frozen=True)

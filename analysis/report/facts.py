@@ -19,6 +19,7 @@ from ..stages.ends import began_with, left_behind
 from ..stages.error_rates import UNITS, cluster_of, student_evaluations, transcripts_of
 from ..stages.gate_readings import gate_readings
 from ..stats.error_rates import NAMES, error_rate_difference
+from .evidence import NAMES as STATISTICS
 from .evidence import Control, ErrorChange, Number, StageFacts, Worsened
 
 Evaluation = dict[str, Any]
@@ -53,7 +54,7 @@ def stage_facts(
         if best is not None and before is not None and best[1]["step"] != before["step"]:
             baseline = _change(run, best[1], after, best[2], visit)
         if after is not None and visit.decision != "fall_back":
-            ends.append((float(after[f"{run.error_rate}.value"]), after, visit.stage))
+            ends.append((float(after[f"{run.error_rate}.value"]), after, f"the end of {visit.stage}"))
         own, fixed = (probes.loc[(probes["visit"] == visit.number) & (probes["states"] == s)] for s in STATES)
         beside = _controls(run, after, controls) if visit.number == last_opd else []
         facts.append(
@@ -75,14 +76,8 @@ def stage_facts(
 
 
 STATES = ("student", "fixed")
-WORSE = {
-    "total_variation": ("total variation", 1),
-    "forward_kl": ("forward KL", 1),
-    "top1_agreement": ("top-1 agreement", -1),
-    "student_mass": ("student's mass on the teacher's set", -1),
-    "teacher_mass": ("teacher's mass on the student's set", -1),
-}
-"""Statistics of which one direction is worse: label and that direction."""
+WORSE = {"total_variation": 1, "forward_kl": 1, "top1_agreement": -1, "student_mass": -1, "teacher_mass": -1}
+"""Statistics of which one direction is worse, with that direction."""
 CERTAIN = 0.05
 """Corrected p below which a stage counts as having worsened a statistic."""
 
@@ -90,11 +85,11 @@ CERTAIN = 0.05
 def _worsened(changes: pd.DataFrame | None, visit: Visit) -> tuple[Worsened, ...]:
     found = []
     for row in () if changes is None else changes.loc[changes["visit"] == visit.number].to_dict("records"):
-        label, worse = WORSE.get(str(row["statistic"]), ("", 0))
-        if worse * float(row["change"]) > 0 and float(row["p.corrected"]) < CERTAIN:
+        name = str(row["statistic"])
+        if WORSE.get(name, 0) * float(row["change"]) > 0 and float(row["p.corrected"]) < CERTAIN:
             value, low, high = (float(row[name]) for name in ("change", "change.low", "change.high"))
             change = Number(value, low, high, int(row["n_groups"]), "utterance")
-            found.append(Worsened(label, change, float(row["p.corrected"])))
+            found.append(Worsened(STATISTICS[name], change, float(row["p.corrected"])))
     return tuple(found)
 
 

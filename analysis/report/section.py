@@ -16,12 +16,13 @@ from ..inference import stage_changes
 from ..inference.overlap_change import KEY_STATISTICS
 from ..printed import PrintedTable
 from ..run.load import ERROR_RATES, Run, normalizer_of
+from ..run.shown import STATES
 from ..run.visits import said
 from ..stages.ends import traced_visits
 from ..stages.error_rates import evaluated, over_words
 from ..stages.probe_reading import probe_reading
 from ..stages.table import StageTable, stage_table
-from .evidence import StageFacts, StageVerdict, Thresholds
+from .evidence import NAMES, StageFacts, StageVerdict, Thresholds
 from .facts import NO_CONTROLS, stage_facts
 from .headline import headline
 from .outside import outside_table
@@ -29,17 +30,11 @@ from .tokenizers import tokenizer_notes, tokenizer_rows
 from .verdict import verdict
 
 TILES = {
-    "top1_agreement": ("top-1 agreement", 3),
-    "union_size": ("VUSS, tokens (less is more overlap)", 2),
-    "student_mass": ("student's mass on the teacher's set", 3),
+    "top1_agreement": (NAMES["top1_agreement"], 3),
+    "union_size": (f"{NAMES['union_size']}, tokens (less is more overlap)", 2),
+    "student_mass": (NAMES["student_mass"], 3),
 }
 """Overlap seen at a glance: label and decimals."""
-STATES_IN_WORDS = {
-    "student": "the student's own transcripts",
-    "fixed": "recorded transcripts of the student",
-    "teacher": "the teacher's transcripts",
-    "reference": "the references",
-}
 OUTSIDE = 4
 """Tokens named at a glance."""
 
@@ -136,12 +131,14 @@ def _reading_table(reading: FirstReading) -> PrintedTable:
     """The five numbers in the order in which they are read."""
     heading, rows = reading.table()
     frame = pd.DataFrame(reading.to_dict()["numbers"])
-    return PrintedTable(frame, heading, rows, ["Each makes sense only if those before it are in order."], left=5)
+    return PrintedTable(
+        frame, heading, rows, ["Read in order: each number is meaningful only if those before it are good."], left=5
+    )
 
 
 def _state(run: Run) -> str:
     if run.probed is not None:
-        states = " and ".join(STATES_IN_WORDS.get(str(name), str(name)) for name in dict.fromkeys(run.probed["states"]))
+        states = " and ".join(f"the {STATES.get(str(n), n)}" for n in dict.fromkeys(run.probed["states"]))
         return f"one probe of {count(len(run.probed))} utterances, on {states}"
     steps = max(run.metrics["step"].tolist(), default=0)
     return f"still running, {count(steps)} steps taken" if run.ended is None else said(*run.ended)
@@ -214,13 +211,13 @@ def _about(run: Run) -> list[tuple[str, str]]:
 def _missing(run: Run) -> list[str]:
     if run.probed is not None:
         named = "manifest" in (run.resolved["recipe"].get("probe") or {})
-        return [] if named else ["The file does not say which models and manifest it is of: probe again to have them."]
+        return [] if named else ["The file does not name its models and manifest: probe again to record them."]
     found = tokenizer_notes(run)
     traced = any((run.path / "traces").glob("*.parquet"))
     if run.probes.empty and (traced or len(run.decisions)):
         found.append(
-            "No probes: probes/ is missing or empty though the run was probed, so overlap is not known and "
-            "traces are not shown; copy it from where the run was made."
+            "No probes: probes/ is missing or empty, although the run was probed. Copy it from where the run was made "
+            "to see overlap and traces."
         )
     elif run.probes.empty:
         found.append("No probes yet: overlap is measured at the first step of a stage.")
@@ -230,19 +227,19 @@ def _missing(run: Run) -> list[str]:
         found.append("No evaluations: give the recipe an [evaluation] with a labeled manifest to see error rates.")
     elif len(rules := sorted({str(normalizer_of(row)) for row in run.main_evaluations.to_dict("records")})) > 1:
         found.append(
-            f"Error rates were counted under several normalizers ({', '.join(rules)}): those of one cannot be held "
-            "against those of another; evaluate the checkpoints again with `distill evaluate`."
+            f"Error rates were counted under several normalizers ({', '.join(rules)}) and are not comparable. "
+            "Evaluate the checkpoints again with `distill evaluate`."
         )
     elif run.transcripts.empty:
         found.append(
-            "No transcripts of the evaluations were kept: error rates have the intervals stored with them, over "
-            "utterances, and are compared without pairing."
+            "No transcripts of the evaluations were kept: error rates have the intervals stored with them, "
+            "and are compared without pairing."
         )
     if not traced:
         found.append(_no_traces(run))
     elif run.traces.empty and len(run.probes):
         found.append(
-            "No traces: those in traces/ are not of probes in probes/; copy both anew from where the run was made."
+            "No traces: traces/ does not belong to the probes in probes/; copy both again from where the run was made."
         )
     return found
 
@@ -254,6 +251,6 @@ def _no_traces(run: Run) -> str:
     if run.decisions.empty:
         return "No traces yet: they are written with the first probe of a stage."
     return (
-        f"No traces: traces/ is missing or empty though the recipe has trace_utterances = {asked}; copy it from where "
+        f"No traces: traces/ is missing or empty, but the recipe has trace_utterances = {asked}; copy it from where "
         "the run was made to browse utterances token by token."
     )

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..formatting import count, number
 from ..run.visits import said
-from .evidence import Control, Evidence, Recommendation, StageFacts, StageVerdict, Standing, Thresholds
+from .evidence import NAMES, Control, Evidence, Recommendation, StageFacts, StageVerdict, Standing, Thresholds
 from .rows import bar, collapse_signs, context, error_rows, mass_kept, sentence_of
 from .studies import won_back
 
@@ -46,8 +46,8 @@ DECIDED = {
     "end": "The run ended",
 }
 
-MOVED = {"top1_agreement": ("top-1 agreement", 3), "union_size": ("VUSS", 2)}
-"""Overlap whose change over a stage is said, on the student's own transcripts: label and decimals."""
+MOVED = {"top1_agreement": 3, "union_size": 2}
+"""Overlap whose change over a stage is shown, on the student's own transcripts, with its decimals."""
 
 GATE_SHUT = "the recipe's gate has not opened"
 ALONE = (
@@ -117,10 +117,10 @@ def _worse(facts: StageFacts) -> str:
 def _moved(facts: StageFacts) -> str:
     """Error rate and overlap before and after the stage; their intervals are in the table of stages."""
     parts = [] if facts.errors is None else [facts.errors.short()]
-    for name, (label, digits) in MOVED.items():
+    for name, digits in MOVED.items():
         before, after = facts.before.get(name), facts.after.get(name)
         if before is not None and after is not None and facts.last_step > facts.first_step:
-            parts.append(f"{label} {number(before.value, digits)} → {number(after.value, digits)}")
+            parts.append(f"{NAMES[name]} {number(before.value, digits)} → {number(after.value, digits)}")
     return ", ".join(parts)
 
 
@@ -197,7 +197,7 @@ def _payoff(facts: StageFacts, thresholds: Thresholds) -> Judged:
         return Judged(asked, Recommendation.WAIT, answer, [*said, why, *sounds], shown)
     if facts.baseline is not None and not facts.baseline.change.high < 0:  # without an interval as well
         how = "still higher" if facts.baseline.change.low > 0 else "not significantly lower"
-        answer = f"{errors.rate} fell, but is {how} than {_when(facts.baseline.since)}"
+        answer = f"{errors.rate} fell, but is {how} than at {facts.baseline.since}"
         return Judged(asked, Recommendation.WAIT, answer, [*said, f"{answer}.", *sounds], shown)
     beside = [f"{one.sentence()}." for one in facts.controls] or [ALONE]
     beside += [f"{one[0].upper()}{one[1:]}." for one in facts.left_out]
@@ -257,7 +257,3 @@ def _soundness(signs: Sequence[Evidence], facts: StageFacts) -> tuple[str, list[
         )
     how = "not measured" if len(unmeasured) == len(signs) else "measured in part"
     return f"soundness {how}", [f"Not measured: {names}. A collapse would not show: {remedy}.", *unsure]
-
-
-def _when(since: str) -> str:
-    return f"at {since}" if since.startswith("the ") else f"after {since}"

@@ -15,6 +15,7 @@ from ..formatting import count, interval, number, plural
 from ..run.load import ERROR_RATES
 from ..run.visits import EXHAUSTED, RUN, said
 from ..stages.error_rates import with_intervals
+from ..stages.probe_reading import funnel_of
 from .plots import bar, columns, sparkline
 from .state import RunState
 
@@ -80,7 +81,9 @@ def _head(state: RunState, width: int) -> Lines:
     else:
         status, color = f"running, last written {duration(state.quiet_seconds)} ago", "green"
     name = Text.assemble((state.run.recipe, "bold"), f" · {state.run.path}")
-    place = Text.assemble((stage["name"], "bold cyan"), f" ({stage['type']}), stage {state.stage + 1} of {len(stages)}")
+    place = Text.assemble(
+        (state.stage_name, "bold cyan"), f" ({stage['type']}), stage {state.stage + 1} of {len(stages)}"
+    )
     total = state.total_steps
     run_steps = f"run {count(state.step)}" + (f" of {count(total)}" if total else "")
     share = state.stage_step / state.stage_steps if state.stage_steps else 0.0
@@ -209,15 +212,12 @@ def _probe(state: RunState) -> Lines:
     last = probes[(probes["step"] == step) & (probes["visit"] == probes["visit"].iloc[-1])]
     lines = []
     for states, rows in last.groupby("states", sort=False):
-        values = dict(zip(rows["statistic"].tolist(), rows["value"].tolist(), strict=True))
-        bins = {k.removeprefix("funnel."): v for k, v in values.items() if k.startswith("funnel.")}
-        unfinished = bins.pop("used_unfinished", 0.0)
-        total = sum(bins.values())
-        if not total:
+        funnel = funnel_of(rows)
+        if funnel is None or not funnel.total:
             continue
-        used = bins.get("used", 0.0)
-        rest = [f"{k} {count(v)}" for k, v in bins.items() if v and k != "used"]
-        words = f"{states}: {count(used)} of {count(total)} positions used ({100 * used / total:.1f} %)"
+        used, unfinished = funnel["used"], funnel.used_unfinished
+        rest = [f"{name} {count(n)}" for name, n in funnel.counts.items() if n and name != "used"]
+        words = f"{states}: {count(used)} of {count(funnel.total)} positions used ({100 * funnel.share('used'):.1f} %)"
         title = f"probe {step}" if not lines else ""
         rest += [f"{count(unfinished)} used ones in unfinished transcripts"] if unfinished else []
         words += "" if not rest else f"; {', '.join(rest)}"
