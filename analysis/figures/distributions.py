@@ -1,4 +1,4 @@
-"""Distributions behind the averages: entropies of both models, and the mass on each other's sets."""
+"""Distributions over positions: entropies of both models, and the mass on each other's sets."""
 
 from __future__ import annotations
 

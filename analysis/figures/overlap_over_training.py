@@ -1,4 +1,4 @@
-"""How overlap and error rate went through the stages of a run."""
+"""Overlap and error rate over the training steps of a run."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def overlap_over_training(
     """Draw probes and evaluations over training steps, one panel a statistic and a last one for the word error rate.
 
     Lines are means over positions, shades and bars their 95 % bootstrap intervals over utterances; those of the error
-    rate are as `inference.evaluated` has them, over speakers where ten or more are known. The background says
-    which stage the run is in; a vertical line is a switch, dashed and red where a gate fell back. A line is broken
-    where a fall back put earlier weights in place. Where a gate read the statistic, its threshold is a dashed line over
-    the stage, and triangles are the ends of the interval that were held against it, filled where one met it; a dotted
-    red line is a limit beyond which the gate falls back or aborts.
+    rate are as `inference.evaluated` has them, over speakers where ten or more are known. The background shows
+    the stage; a vertical line is a switch, dashed and red after a fall back. A line is broken where a fall back
+    restored earlier weights. If a gate read the statistic, its threshold is a dashed line over the stage, and triangles
+    are the ends of the interval that were compared with it, filled if they satisfy it; a dotted red line is a limit
+    beyond which the gate falls back or aborts.
 
     Of several runs each has a color, on one kind of states; ticks of that color on the axis are its switches. Their
     stages and gates differ, so there is no background and no level. Error rates under several normalizers or on several

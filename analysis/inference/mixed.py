@@ -57,7 +57,7 @@ def mixed_model(
     found = recipe_errors(runs, unit, test_set=test_set, by=by)
     names = list(found)
     if len(names) < 2 or max(len(errors.runs) for errors in found.values()) < 2:
-        raise UserError("a mixed model takes at least two recipes and two seeds of one of them")
+        raise UserError("a mixed model needs at least two recipes, and two seeds of one of them")
     baseline = names[0] if baseline is None else baseline
     if baseline not in found:
         raise UserError(f"baseline: no recipe is called {baseline!r}; there are {', '.join(found)}")
@@ -88,7 +88,7 @@ def mixed_model(
     fixed = {"value": fit.fe_params, "standard_error": fit.bse_fe, "p": fit.pvalues[: len(terms)]}
     columns = {name: np.asarray(values, dtype=float) for name, values in fixed.items()}
     rows = pd.DataFrame({"term": terms, "kind": "fixed", **columns, "low": ends[:, 0], "high": ends[:, 1]})
-    rows.loc[0, ["term", "p"]] = [baseline, np.nan]  # that an error rate is not 0 is no finding
+    rows.loc[0, ["term", "p"]] = [baseline, np.nan]  # testing an error rate against 0 is meaningless
     variances = {**dict(zip(model.exog_vc.names, fit.vcomp, strict=True)), "rest": fit.scale}
     spread = [
         {"term": label.format(plural(by or "utterance", 1)), "kind": "sd", "value": float(np.sqrt(variances[name]))}
@@ -118,5 +118,5 @@ def _printed(
     if running:
         notes.append(f"Still running, at their latest evaluation: {', '.join(running)}.")
     if not converged:
-        notes.append("The fit did not converge: do not use these numbers; `recipe_differences` needs no fit.")
+        notes.append("The fit did not converge: do not use these numbers. `recipe_differences` needs no fit.")
     return PrintedTable(frame, ["term", "kind", f"{NAMES[unit]} points [{100 * level:g} %]", "p"], rows, notes, left=2)

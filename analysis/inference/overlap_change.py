@@ -1,4 +1,4 @@
-"""What a stage did to overlap, utterance by utterance, from traces."""
+"""Change of overlap over a stage, paired by utterance, from traces."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KEY_STATISTICS = (
     "total_variation",
     "forward_kl",
 )
-"""Shown unless others are asked for. VUSS is never alone: it falls with smaller sets too."""
+"""Shown by default. VUSS is never alone: it also falls with smaller sets."""
 
 
 def overlap_change(
@@ -173,7 +173,7 @@ def _printed(frame: pd.DataFrame, states: str, correction: Correction, level: fl
         heading,
         rows,
         [
-            f"Means over positions on {whose} (states {states!r}) of the {count(sampled)} utterances that are traced, "
+            f"Means over positions on {whose} (states {states!r}) of {count(sampled)} traced utterances, "
             f"of {count(probed)} probed.",
             f"[ ]: {HOW} over utterances, paired; p: swap test; g: Hedges', of the utterances' means.",
             correction_note(frame, "p", correction),

@@ -46,7 +46,7 @@ class RecipeErrors:
 
 
 def last_transcripts(runs: Runs, name: str, test_set: str | None = None) -> pd.DataFrame:
-    """What a run's student wrote at its last evaluation.
+    """The student's transcripts at a run's last evaluation.
 
     Args:
         runs: Several runs.
@@ -131,7 +131,7 @@ def recipe_differences(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> PrintedTable:
-    """Differences in error rate between recipes at the end of their runs, over seeds and utterances at once.
+    """Differences in error rate between recipes at the end of their runs, over seeds and utterances.
 
     Args:
         runs: From `load_many`; of each recipe one run or several seeds.
@@ -157,7 +157,7 @@ def recipe_differences(
     want_runs(runs)
     found = recipe_errors(runs, unit, test_set=test_set, by=by)
     if len(found) < 2:
-        raise UserError(f"there is one recipe, {next(iter(found))!r}; load runs of at least two to compare them")
+        raise UserError(f"there is one recipe, {next(iter(found))!r}; load runs of at least two")
     if baseline is not None and baseline not in found:
         raise UserError(f"baseline: no recipe is called {baseline!r}; there are {', '.join(found)}")
     pairs = [(baseline, name) for name in found if name != baseline] if baseline else list(combinations(found, 2))
@@ -242,7 +242,7 @@ def _printed(
     notes = [
         f"{name} of each run's last evaluation, mean over seeds; differences in points of per cent.",
         *([f"Still running, at their latest evaluation: {', '.join(running)}."] if running else []),
-        *(["Runs of one seed are compared with one another."] if pair_seeds else []),
+        *(["Runs are paired by seed."] if pair_seeds else []),
         *(f"[ ]{'' if len(present) == 1 else f' ({method})'}: {how[method]}" for method in present),
         correction_note(frame, "p", correction),
     ]

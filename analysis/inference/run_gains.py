@@ -135,7 +135,7 @@ def gain_correlations(
     rules = sorted(set(rows["normalizer"].dropna())) if "normalizer" in rows else []
     if len(rules) > 1:
         raise UserError(
-            f"gains: error rates were counted under {' and under '.join(rules)}, which do not rank together; take the "
+            f"gains: error rates were counted under {' and under '.join(rules)}, which are not comparable; take the "
             f'rows of one, such as gains.query("normalizer == {rules[0]!r}")'
         )
     if per == "recipe":
@@ -143,7 +143,7 @@ def gain_correlations(
     if len(rows) < 4:
         what = "visit" if per == "run" else "mean over the seeds of a recipe"
         raise UserError(
-            f"a correlation takes at least four rows, here is {len(rows)} (a {what}, {kind or 'all'} stages); load "
+            f"a correlation needs at least four rows, found {len(rows)} (a {what} each, {kind or 'all'} stages); load "
             "more runs, of recipes that begin the stage with different overlap"
         )
     gained, recipes = rows[outcome].to_numpy(dtype=np.float64), rows["recipe"].to_numpy(dtype=str)

@@ -1,4 +1,4 @@
-"""What the utterance browser shows, as compact rows: traces token by token, and transcripts of evaluations."""
+"""Compact rows for the utterance browser: traces token by token, and transcripts of evaluations."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ IN_STUDENT, IN_TEACHER = 1, 2
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """What can be chosen in the browser: one checkpoint on one kind of states, or one evaluation.
+    """An entry of the browser's menus: one checkpoint on one kind of states, or one evaluation.
 
     Attributes:
         step: Training step of the checkpoint.
@@ -221,7 +221,7 @@ def _candidates(at: _Union, most: int, strings: dict[str, int]) -> list[int | No
 
 
 def _ten_thousandths(logprob: float) -> int | None:
-    """A probability to the digits that the page shows; None of a token that a model does not have."""
+    """A probability in 1/10,000; None of a token that a model does not have."""
     return round(10_000 * math.exp(logprob)) if math.isfinite(logprob) else None
 
 

@@ -56,12 +56,12 @@ def _verdict(verdict: StageVerdict) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    """Text, on one line, that Markdown and the HTML in it take as it is."""
+    """Text on one line, escaped for Markdown and the HTML in it."""
     return _escaped(" ".join(text.split()))
 
 
 def _prose(text: str) -> str:
-    """A sentence, what stands between backticks in it as code."""
+    """A sentence, with text in backticks as code."""
     parts = CODE.split(" ".join(text.split()))
     return "".join(f"`{part}`" if i % 2 else _escaped(part) for i, part in enumerate(parts))
 

@@ -1,4 +1,4 @@
-"""What a report says of one run, before it is HTML or Markdown."""
+"""One run's section of a report, before it is HTML or Markdown."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Section:
 
 
 def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, Run] = NO_CONTROLS) -> Section:
-    """Read everything that a report says of a run.
+    """Collect what a report shows of a run.
 
     Args:
         name: Of the run.
@@ -170,7 +170,7 @@ def _tiles(run: Run, facts: list[StageFacts], outside: PrintedTable) -> list[Til
 
 
 def _outside(table: PrintedTable) -> Tile:
-    """Where the student's tokens are still out of the teacher's support, at the end of the last stage."""
+    """The share of tokens outside the teacher's support at the end of the last stage."""
     last = table.frame.to_dict("records")[-1]
     tokens = [f"“{token}”" for token, *_ in last["tokens"][:OUTSIDE]]
     most = f"; most often {', '.join(tokens)}" if tokens else ""

@@ -84,8 +84,7 @@ def error_rate(
 ) -> Interval:
     """Error rate of one evaluation, with an interval; over utterances it is the one that the evaluation itself has.
 
-    Where all have the same rate, the ends are what could have escaped notice
-    (`overlap.estimates.bootstrap.unseen_errors`).
+    If all have the same rate, the ends are bounds for unseen errors (`overlap.estimates.bootstrap.unseen_errors`).
 
     Args:
         transcripts: A row an utterance, from `Run.transcripts` or `distill evaluate --output`.
@@ -114,7 +113,7 @@ def error_rate_difference(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> ErrorRateDifference:
-    """Compare two systems on the same utterances, each with itself: what both find hard cancels.
+    """Compare two systems on the same utterances: difficulty common to both cancels.
 
     Args:
         first: Transcripts of the first system, a row an utterance.

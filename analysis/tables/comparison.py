@@ -1,4 +1,4 @@
-"""Several runs side by side: how each ended, error rates of recipes on test sets, VUSS over on-policy steps."""
+"""Several runs side by side: their ends, error rates of recipes on test sets, VUSS over on-policy steps."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OVERLAP = {"top1_agreement": "top-1 agreement", "total_variation": "total variat
 
 @dataclass(frozen=True, eq=False)
 class CompareTable:
-    """How runs ended, and the tables of a paper.
+    """The ends of runs, and the tables of a paper.
 
     Attributes:
         frame: A row a run, on its last step: `run`, `outcome` (`finished`, `aborted`, `stopped` or `running`), `ending`

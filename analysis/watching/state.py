@@ -1,4 +1,4 @@
-"""Where a run stands, from its directory: the numbers behind the picture."""
+"""The state of a run, from its directory: the numbers behind the picture."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from ..run.process import read_process
 RECENT_STEPS = 50
 """Steps whose mean is a usual step."""
 STALLED_STEPS = 100
-"""A run is stalled when nothing was written for so many usual steps …"""
+"""A run is stalled if nothing was written for so many usual steps …"""
 STALLED_SECONDS = 60.0
-"""… and for so long, as probes, evaluations and checkpoints take their time between steps."""
+"""… and for so long: probes, evaluations and checkpoints take time between steps."""
 WRITTEN = ("*.jsonl", "probes", "teacher-transcripts-*", "traces")
 
 
 @dataclass(frozen=True, eq=False)
 class RunState:
-    """Where a run stands.
+    """The state of a run.
 
     Attributes:
         run: Its files as frames.
@@ -39,8 +39,8 @@ class RunState:
         quiet_seconds: Since anything was written.
         step_seconds: Mean of the last steps of this stage, without probes and evaluations; NaN before the first.
         phase_seconds: The same by phase.
-        transcripts: By stage of teacher data: its summary, or how many transcripts are written while it is at work.
-        interrupted: In words how its process ended before the run did; None while one is at work, or where none says.
+        transcripts: By stage of teacher data: its summary, or the number of transcripts so far.
+        interrupted: How its process ended before the run did, in words; None while it works, or if unknown.
     """
 
     run: Run
@@ -83,13 +83,13 @@ class RunState:
 
     @property
     def stalled(self) -> bool:
-        """Whether nothing was written for longer than steps explain."""
+        """Whether nothing was written for unusually long."""
         usual = 0.0 if math.isnan(self.step_seconds) else self.step_seconds
         return self.outcome is None and self.quiet_seconds > max(STALLED_SECONDS, STALLED_STEPS * usual)
 
 
 def run_state(path: str | Path, now: float | None = None) -> RunState:
-    """Read a run that may be going on.
+    """Read a run, finished or running.
 
     Args:
         path: The run directory.

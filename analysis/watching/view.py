@@ -1,4 +1,4 @@
-"""The picture: what a run is doing, as lines of text that fit a terminal."""
+"""The picture of a run, as lines of text that fit a terminal."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from .plots import bar, columns, sparkline
 from .state import RunState
 
 PLOTTED = {"union_size": ("VUSS", 2), "top1_agreement": ("top-1", 3), "total_variation": ("TV", 3)}
-"""Statistics of probes, with what they are called here and their decimals."""
+"""Statistics of probes, with label and decimals."""
 LABEL = 8
 """Columns of the names on the left."""
 BORDER = "│"
-"""Between stages, where a terminal without colors would run their names together."""
+"""Separates stage names in a terminal without colors."""
 Lines = list[Text]
 
 
 def picture(state: RunState, width: int, height: int) -> Group:
     """The state of a run in at most `height` lines of at most `width` columns.
 
-    What matters least is left out where there is no room for it: first blank lines, then what stands lowest.
+    If there is too little room, blank lines are left out first, then the lowest lines.
     """
     sections = [
         section
@@ -188,7 +188,7 @@ def _statistic(state: RunState, name: str, label: str) -> list[tuple[str, list[f
 
 
 def _stages(state: RunState, width: int) -> list[tuple[str, str]]:
-    """Where the stages lie below the plots: their names, cut to their share of the steps."""
+    """The stages below the plots: their names, cut to their share of the steps."""
     metrics = state.run.metrics
     if not len(metrics):
         return [(" " * width, "")]

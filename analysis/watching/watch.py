@@ -15,7 +15,7 @@ from .view import picture
 
 
 def watch(path: str | Path, *, every: float = 3.0, once: bool = False, console: Console | None = None) -> RunState:
-    """Show where a run stands until it ends or the reader interrupts; the last picture remains on the terminal.
+    """Show the state of a run until it ends or the user interrupts; the last picture remains on the terminal.
 
     Args:
         path: The run directory.
