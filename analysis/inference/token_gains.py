@@ -53,7 +53,8 @@ def token_gains(
     it is not. Pairs are as similar as possible in the ranks of entropy, divergence and position (optimal assignment);
     pairs further apart than the caliper in any of them are left out. The value is the mean gain of the higher position
     minus that of the lower. Short rollouts have few similar positions: trace many utterances (`trace_utterances` in the
-    recipe's [probe]). Intervals and p-values are over utterances. After the analysis of token teachability, arXiv 2605.26844.
+    recipe's [probe]). Intervals and p-values are over utterances. After the analysis of token teachability, arXiv
+    2605.26844.
 
     Args:
         before: Positions at the start of the stage (see `stage_ends`), with a column `run` where there are several: an

@@ -25,7 +25,7 @@ SUFFIXES = (".html", ".md")
 BROWSER_BUDGET = 8_000_000
 """Bytes of traces and transcripts in the page, of all runs together."""
 BUDGET = 12_500_000
-"""The same with audio, which takes what they leave; with figures and tables the page stays below 15 MB."""
+"""The same with audio, which takes what they leave. With figures and tables the page is below 15 MB."""
 
 
 @dataclass(frozen=True)
