@@ -57,7 +57,7 @@ def mixed_model(
     found = recipe_errors(runs, unit, test_set=test_set, by=by)
     names = list(found)
     if len(names) < 2 or max(len(errors.runs) for errors in found.values()) < 2:
-        raise UserError("a mixed model needs at least two recipes, and two seeds of one of them")
+        raise UserError("a mixed model needs at least two recipes and two seeds of one of them")
     baseline = names[0] if baseline is None else baseline
     if baseline not in found:
         raise UserError(f"baseline: no recipe is called {baseline!r}; there are {', '.join(found)}")

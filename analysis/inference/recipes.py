@@ -242,7 +242,7 @@ def _printed(
     notes = [
         f"{name} of each run's last evaluation, mean over seeds; differences in points of per cent.",
         *([f"Still running, at their latest evaluation: {', '.join(running)}."] if running else []),
-        *(["Runs are paired by seed."] if pair_seeds else []),
+        *(["Runs of one seed are compared with each other."] if pair_seeds else []),
         *(f"[ ]{'' if len(present) == 1 else f' ({method})'}: {how[method]}" for method in present),
         correction_note(frame, "p", correction),
     ]

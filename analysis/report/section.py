@@ -216,7 +216,7 @@ def _missing(run: Run) -> list[str]:
     traced = any((run.path / "traces").glob("*.parquet"))
     if run.probes.empty and (traced or len(run.decisions)):
         found.append(
-            "No probes: probes/ is missing or empty, although the run was probed. Copy it from where the run was made "
+            "No probes: probes/ is missing or empty, although the run was probed: copy it from where the run was made "
             "to see overlap and traces."
         )
     elif run.probes.empty:

@@ -40,8 +40,8 @@ def paired_table(runs: Runs) -> PrintedTable:
     Returns:
         Its frame has a row a pair that was evaluated on the same utterances under the same normalizer: `run`, `step`
         and `rate` (a share), the same of the run that it is compared with (`against`), `change` with ends of the 95 %
-        interval, `p` of the swap test and `p.corrected` over the table, counts, and whether the other is a `control`. No
-        rows if no pair is comparable; the notes name the reason for each such pair.
+        interval, `p` of the swap test and `p.corrected` over the table, counts, and whether the other is a `control`.
+        There are no rows if no pair is comparable; notes give the reason for each such pair.
     """
     pairs = [(name, other, True) for name in runs for other in controls_of(runs, name)]
     if not pairs and len(runs) > 1:

@@ -82,7 +82,7 @@ def test_correlations_and_p_values_are_those_of_scipy(gains):
     assert math.isnan(rows.loc["student_size", "rho"])
     assert list(table.frame["statistic"]) == ["union_size", "forward_kl", "student_size"]  # strongest first
     assert "Visits of 4 recipes: runs of one recipe begin alike" in str(table)
-    assert table.heading[-1] == "n stays"
+    assert table.heading[-1] == "n visits"
     assert "p corrected for 2 tests" in str(table)
 
 
@@ -108,7 +108,7 @@ def test_few_rows_for_a_correlation(gains):
     few = gains.loc[gains["recipe"].isin(gains["recipe"].unique()[:3])]
     gain_correlations(few)
     with pytest.raises(
-        ValueError, match=r"four rows, here is 3 \(a mean over the seeds of a recipe, opd stages\); load"
+        ValueError, match=r"four rows, found 3 \(a mean over the seeds of a recipe each, opd stages\); load"
     ):
         gain_correlations(few, per="recipe")
     one = gains.loc[gains["recipe"] == gains["recipe"].iloc[0]]
