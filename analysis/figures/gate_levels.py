@@ -52,7 +52,7 @@ def level_entries(panels: Sequence[Axes]) -> list[tuple[Artist, str]]:
     drawn = {line.get_gid() for panel in panels for line in panel.lines}
     entries: dict[str, tuple[Artist, str]] = {
         "threshold": (Line2D([], [], **THRESHOLD), "threshold of the gate"),
-        "bound": (Line2D([], [], marker="^", **BOUND), "end of the interval compared with it; filled: satisfied"),
+        "bound": (Line2D([], [], marker="^", **BOUND), "bound compared with it (filled: satisfied)"),
         "mark": (Line2D([], [], **MARK), "best value so far, for a plateau gate"),
         "limit": (Line2D([], [], **LIMIT), "limit of a collapse gate"),
     }

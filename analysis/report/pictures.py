@@ -70,7 +70,7 @@ def pictures(run: Run) -> list[Picture]:
             ),
             _picture(
                 "Position funnel",
-                "Positions of the probe set, counted by why they are left out of the comparison, or used.",
+                "Positions of the probe set: used, or left out for one of these reasons.",
                 lambda: funnel(run, width=WIDTH),
             ),
         ]
