@@ -30,7 +30,7 @@ import torch
 import distill
 import overlap
 from analysis.figures import k_sweep, temperature_sweep
-from analysis.report import Number, Recommendation, StageFacts, Thresholds, verdict
+from analysis.report import Recommendation, StageFacts, Thresholds, verdict
 from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
 
 torch.set_num_threads(1)
@@ -236,11 +236,7 @@ print("With k as large as a shared vocabulary it is 1 for any two models.")
 # heuristic threshold by the worse end of its interval; the table says on what little evidence each threshold rests.
 
 # %%
-after = {
-    name: Number(item.value, item.low, item.high, item.n_positions, "utterance" if name in shape else "position")
-    for name, item in summary.items()
-}
-found = verdict(StageFacts("as it is", "td", first_step=0, last_step=0, after=after), Thresholds())
+found = verdict(StageFacts("as it is", "td", first_step=0, last_step=0, after=summary), Thresholds())
 go = found.recommendation is Recommendation.GO
 print(found.headline if share > 0.95 else "Repair first: too few positions could be compared", end="\n\n")
 for reason in found.reasons:

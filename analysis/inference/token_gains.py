@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 from scipy.stats import t as student_t
 
-from overlap import TokenStatistics, fixed_context_gain
+from overlap import Estimate, TokenStatistics, fixed_context_gain
 from overlap.definitions import TOKEN_STATISTICS, Ranges, canonical
 from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
@@ -23,7 +23,7 @@ from overlap.statistics.gain import gain_correlations
 from ..formatting import count, decimals, interval, number, p_text, signed
 from ..printed import PrintedTable
 from ..stages.ends import check_paired, rollout_keys
-from ..stats.bootstrap import Interval, contrast
+from ..stats.bootstrap import contrast
 from ..stats.multiple_testing import CORRECTIONS, Correction, correction_note, strongest_first, with_corrected
 from ..stats.permutation import swap_test
 
@@ -175,7 +175,7 @@ def _assigned(below: np.ndarray, above: np.ndarray, ranks: np.ndarray, caliper: 
     return np.stack([below[one[kept]], above[two[kept]]], 1)
 
 
-def _difference(pairs: _Pairs, utterances: np.ndarray, level: float, draws: int, seed: int) -> tuple[Interval, float]:
+def _difference(pairs: _Pairs, utterances: np.ndarray, level: float, draws: int, seed: int) -> tuple[Estimate, float]:
     names, member = np.unique(utterances[pairs.rows[:, 0]], return_inverse=True)
     sums, counts = np.zeros((len(names), 2)), np.zeros((len(names), 2))
     np.add.at(sums, member, pairs.gain)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import gzip
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from overlap.plain_json import dumps
 
 from ..formatting import count, plural
 from ..run.load import Run
@@ -120,5 +121,5 @@ def _truncation(run: Run, candidates: int) -> Sequence[str]:
 
 def compressed(tree: Any) -> str:
     """gzip of JSON in base64, the same bytes for the same content."""
-    text = json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = dumps(tree, separators=(",", ":"))
     return base64.b64encode(gzip.compress(text.encode("utf-8", errors="replace"), 6, mtime=0)).decode("ascii")

@@ -13,7 +13,17 @@ from typing import NamedTuple
 
 from ..formatting import count, number
 from ..run.visits import said
-from .evidence import NAMES, Control, Evidence, Recommendation, StageFacts, StageVerdict, Standing, Thresholds
+from .evidence import (
+    NAMES,
+    Control,
+    Evidence,
+    Recommendation,
+    StageFacts,
+    StageVerdict,
+    Standing,
+    Thresholds,
+    groups_of,
+)
 from .rows import bar, collapse_signs, context, error_rows, mass_kept, sentence_of
 from .studies import won_back
 
@@ -107,7 +117,7 @@ def _gate(facts: StageFacts) -> str:
 
 def _worse(facts: StageFacts) -> str:
     """How the stage worsened recorded rollouts, which own rollouts hide where they move to easier prefixes."""
-    over = facts.worsened[0].change.counted
+    over = groups_of(facts.worsened[0].change.n_groups, "utterance")
     return (
         f"The stage worsened the same recorded rollouts: {', '.join(one.short() for one in facts.worsened)} ({over}). "
         "This is harmless if the student no longer writes such rollouts. Otherwise the student has forgotten them."

@@ -23,7 +23,6 @@ def funnel_of(probe: pd.DataFrame) -> Funnel | None:
 def probe_reading(run: Run) -> FirstReading:
     """The five numbers to read first of a run that is one probe, on the first of its states."""
     own = run.probes.loc[run.probes["states"] == run.probes["states"].iloc[0]].set_index("statistic")
-    fields = ("value", "standard_error", "low", "high", "n_positions", "n_groups", "n_undefined")
-    estimates = {str(name): Estimate(*(row[field] for field in fields)) for name, row in own.iterrows()}
+    estimates = {str(name): Estimate.from_dict(row.to_dict()) for name, row in own.iterrows()}
     k = int(run.resolved["recipe"]["support"]["k"])
     return first_reading(estimates, funnel_of(own.reset_index()), k)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from overlap.errors import UserError
+from overlap.plain_json import dumps
 
 from ..files import write_atomically, writing
 
@@ -63,14 +64,7 @@ def open_journal(
         _check_settings(path, _parsed(path, 1, lines[0]), settings)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [
-            (
-                json.dumps(
-                    {"author": author} | settings | ({UNREAD: sorted(unread)} if unread else {}), ensure_ascii=False
-                )
-                + "\n"
-            ).encode()
-        ]
+        lines = [(dumps({"author": author} | settings | ({UNREAD: sorted(unread)} if unread else {})) + "\n").encode()]
     done = [_parsed(path, number, line) for number, line in enumerate(lines[1:], start=2)]
     again = set(unread_at_first(path) or ())
     for number, rows in enumerate(done, start=2):
@@ -89,7 +83,7 @@ def open_journal(
 
 def append_batch(path: Path, rows: Sequence[Row]) -> None:
     """Add the rows of one batch, in one line."""
-    line = json.dumps(rows, ensure_ascii=False, allow_nan=False) + "\n"
+    line = dumps(rows) + "\n"
     with writing(path), path.open("a", encoding="utf-8") as file:
         file.write(line)
 

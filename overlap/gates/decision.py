@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Literal, cast
 from overlap.definitions import by_canonical_name
 from overlap.definitions.names import states_of
 from overlap.errors import UserError
-from overlap.estimates.estimate import Estimate
+from overlap.estimates.estimate import RECORDED, Estimate
+from overlap.plain_json import plain
 
 Readings = Mapping[str, Estimate] | Mapping[str, float]
 """What a gate reads, by name or alias: estimates, or plain numbers for gates that judge on the value."""
@@ -127,7 +128,7 @@ class Gate(ABC):
 
     def parameters(self) -> dict[str, Any]:
         """The constructor's arguments, as JSON can hold them."""
-        return {item.name: _plain(getattr(self, item.name)) for item in self._fields(init=True)}
+        return {item.name: plain(getattr(self, item.name)) for item in self._fields(init=True)}
 
     def state_dict(self) -> dict[str, Any]:
         """Kind, parameters and state, as JSON can hold them."""
@@ -153,7 +154,7 @@ class Gate(ABC):
         return [item for item in fields(cast(Any, self)) if item.init is init]
 
     def _refuse(self, state: Mapping[str, Any]) -> None:
-        saved, mine = (state.get("gate"), _plain(state.get("parameters"))), (self.kind, self.parameters())
+        saved, mine = (state.get("gate"), plain(state.get("parameters"))), (self.kind, self.parameters())
         if saved != mine:
             raise UserError(
                 f"gate state: this gate is {mine[0]} with {mine[1]}, the state was saved by {saved[0]} with {saved[1]}"
@@ -225,12 +226,11 @@ class Reading:
         return f"{self.statistic} {item.value:.5g}{interval} over {utterances(item)}"
 
     def numbers(self) -> dict[str, float | int | None]:
-        """The estimate's fields, None where they are not known."""
-        names = [item.name for item in fields(Estimate)]
+        """The estimate's numbers, None where they are not known."""
         if self.estimate is None:
-            return dict.fromkeys(names)
-        known = {name: _plain(getattr(self.estimate, name)) for name in names}
-        return {**dict.fromkeys(names), "value": known["value"]} if self.bare else known
+            return dict.fromkeys(RECORDED)
+        known = plain(self.estimate.to_dict())
+        return {**dict.fromkeys(RECORDED), "value": known["value"]} if self.bare else known
 
 
 def utterances(estimate: Estimate) -> str:
@@ -304,13 +304,3 @@ def _in_python_numbers(estimate: Estimate, statistic: str) -> Estimate:
                 f"{statistic}: expected a number as its Estimate's {name}, received {getattr(estimate, name)!r}"
             )
     return Estimate(**cast(Any, found))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return str(value) if isinstance(value, enum.Enum) else value

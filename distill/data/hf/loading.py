@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...extras import require
+from overlap.extras import require
+
 from ..findings import Finding, refuse_rows
 from ..stored_audio import StoredAudio
 from ..utterance import ManifestError, Problem, Utterance

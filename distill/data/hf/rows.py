@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import pyarrow as pa
 import pyarrow.compute
 
-from ...extras import require
+from overlap.extras import require
+
 from ..findings import Finding, refuse_rows
 from ..stored_audio import StoredAudio
 from ..utterance import LineError, ManifestError, Problem, Utterance

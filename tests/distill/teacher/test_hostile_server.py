@@ -5,6 +5,7 @@ import gzip
 import json
 import math
 import os
+import sys
 import time
 import warnings
 from datetime import UTC, datetime, timedelta
@@ -242,7 +243,7 @@ class TestProxies:
     )
     def test_elsewhere_the_variable_and_the_remedy_are_named(self, monkeypatch, proxy, words):
         monkeypatch.setenv("ALL_PROXY", proxy)
-        monkeypatch.setattr("distill.teacher.proxies.find_spec", lambda _: None)
+        monkeypatch.setitem(sys.modules, "socksio", None)
         with pytest.raises(ServerError, match=words) as caught:
             client.__wrapped__("http://asr.example:8000", timeout=5.0).get("/v1/models")
         assert "add asr.example to NO_PROXY" in str(caught.value)
