@@ -127,7 +127,7 @@ def test_error_rates_of_other_sets_share_no_axis(make_run, kept, said):
                 file.unlink()
     runs = load_many([staged, control])
     panels = overlap_over_training(runs)
-    assert [text.get_text() for text in panels[-1].texts] == [f"not on one axis: {said}"]
+    assert [text.get_text() for text in panels[-1].texts] == [f"not comparable: {said}"]
     assert not [line for line in panels[-1].lines if line.get_gid() in runs]
     assert [line.get_gid() for line in panels[0].lines if line.get_gid()] == ["staged", "control"]
     with pytest.raises(ValueError, match=r"^runs: evaluation set of .*, so their error rates share no axis; draw"):

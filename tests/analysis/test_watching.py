@@ -332,7 +332,7 @@ class TestHowItsProcessEnded:
 
     def test_one_that_was_killed(self, going, record):
         record(None)
-        assert "process 42 on node7 ended without a word: killed" in shown(going, width=100, later=90)
+        assert "process 42 on node7 ended without notice: killed" in shown(going, width=100, later=90)
 
     def test_one_whose_run_came_to_its_end(self, ended, record, going):
         record("done")

@@ -209,7 +209,7 @@ def test_what_is_missing_is_named_with_its_remedy(traced):
     assert "copy it from where the run was made" in note
     pd.read_parquet(io.BytesIO(kept)).assign(step=7).to_parquet(probes)
     (note,) = missing(traced)
-    assert note.startswith("No traces: those in traces/ are not of probes in probes/; copy both")
+    assert note.startswith("No traces: traces/ does not belong to the probes in probes/; copy both")
     probes.write_bytes(kept)
     for file in (traced / "traces").glob("*.parquet"):
         file.unlink()
