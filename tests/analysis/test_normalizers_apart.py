@@ -130,7 +130,7 @@ def test_error_rates_of_other_sets_share_no_axis(make_run, kept, said):
     assert [text.get_text() for text in panels[-1].texts] == [f"not comparable: {said}"]
     assert not [line for line in panels[-1].lines if line.get_gid() in runs]
     assert [line.get_gid() for line in panels[0].lines if line.get_gid()] == ["staged", "control"]
-    with pytest.raises(ValueError, match=r"^runs: evaluation set of .*, so their error rates share no axis; draw"):
+    with pytest.raises(ValueError, match=r"^runs: evaluation set of .*, so their error rates are not comparable; draw"):
         wer_against_overlap(runs)
     assert paired_table(runs).notes[0].startswith("Not paired: staged against control (evaluation set of")
 

@@ -218,7 +218,7 @@ def test_what_is_missing_is_named_with_its_remedy(traced):
     )
     resolve(traced, probe={"trace_utterances": 16})
     (note,) = missing(traced)
-    assert "traces/ is missing or empty though the recipe has trace_utterances = 16; copy it" in note
+    assert "traces/ is missing or empty, but the recipe has trace_utterances = 16; copy it" in note
     (traced / "decisions.jsonl").unlink()
     probes.unlink()
     assert "No traces yet: they are written with the first probe of a stage." in missing(traced)
@@ -254,7 +254,7 @@ def test_traces_without_candidates(straight, page):
 def test_an_output_that_is_there_is_replaced_whole(traced, tmp_path, monkeypatch):
     output = tmp_path / "report.md"
     output.write_text("old")
-    monkeypatch.setattr("os.fdopen", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr("pathlib.Path.write_bytes", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         write_report(traced, output)
     assert output.read_text() == "old"
