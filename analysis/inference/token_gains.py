@@ -18,7 +18,7 @@ from overlap import Estimate, TokenStatistics, fixed_context_gain
 from overlap.definitions import TOKEN_STATISTICS, Ranges, canonical
 from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
-from overlap.statistics.gain import gain_correlations
+from overlap.statistics.gain import position_gain_correlations
 
 from ..formatting import count, decimals, interval, number, p_text, signed
 from ..printed import PrintedTable
@@ -47,7 +47,7 @@ def token_gains(
     """Correlate statistics before a stage with the fall of a divergence over it, position by position.
 
     There are two measures of each statistic. ρ is Spearman's over all positions
-    (`overlap.statistics.gain.gain_correlations`). It includes that a large divergence can fall further, that late
+    (`overlap.statistics.gain.position_gain_correlations`). It includes that a large divergence can fall further, that late
     positions differ from early ones, and that some utterances are hard. The matched difference removes these: within
     each rollout, positions where the statistic is above the rollout's median are paired one to one with positions where
     it is not. Pairs are as similar as possible in the ranks of entropy, divergence and position (optimal assignment);
@@ -92,7 +92,7 @@ def token_gains(
     utterances = old["id"].to_numpy(dtype=str)
     settings = {"groups": utterances, "level": level, "draws": draws, "seed": seed}
     gain = fixed_context_gain(earlier, later, statistic=outcome, **settings)
-    correlations = gain_correlations(earlier, gain, statistics=names, **settings)
+    correlations = position_gain_correlations(earlier, gain, statistics=names, **settings)
     rollouts = old.groupby(rollout_keys(old)).ngroup().to_numpy()
     fall = np.asarray(gain.values, dtype=np.float64)
     rows = []
