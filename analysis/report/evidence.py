@@ -84,12 +84,16 @@ class ErrorChange:
 
     def short(self) -> str:
         """`WER 56.4 → 25.9 %`, and where that is not the end of the stage, ` at step 1,000`."""
-        rates = f"{self.rate} {number(100 * self.before.value, 1)} → {number(100 * self.after.value, 1)} %"
+        return f"{self.rate} {self.rates()}"
+
+    def rates(self) -> str:
+        """`56.4 → 25.9 %`, likewise."""
+        rates = f"{number(100 * self.before.value, 1)} → {number(100 * self.after.value, 1)} %"
         return f"{rates} {self.until}".rstrip()
 
     def sentence(self) -> str:
         """`WER 56.4 → 25.9 %, −30.5 points [−35.5, −25.5] …`."""
-        how = "paired" if self.paired else "not paired, for want of transcripts"
+        how = "paired" if self.paired else "not paired: transcripts are missing"
         return f"{self.short()} since {self.since}: {self.points} points ({how}, {self.counted})"
 
     @property
@@ -133,7 +137,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Worsened:
-    """A statistic that a stage made certainly worse on the same recorded rollouts.
+    """A statistic that a stage significantly worsened on the same recorded rollouts.
 
     Attributes:
         name: In words.
@@ -152,28 +156,28 @@ class Worsened:
 
 @dataclass(frozen=True)
 class StageFacts:
-    """What is known of one stay in a stage.
+    """What is known of one visit of a stage.
 
     Attributes:
         stage: Its name.
         kind: `sft`, `td` or `opd`.
         first_step: Training steps taken before it.
         last_step: Training steps when it was left, or at its last reading.
-        decision: What its gate decided: `advance`, `fall_back`, `abort`, `stop`, `end`, or `stay` where it goes on.
+        decision: What its gate decided: `advance`, `fall_back`, `abort`, `stop`, `end`, or `stay` so far.
         reason: Why, in the gate's words.
         outcome: How the run ended in it: `finished`, `stopped` or `aborted`; None where it did not.
         before: Statistics at its start on the student's own transcripts.
         after: The same at its end.
-        fixed_before: At its start on transcripts that stay the same.
+        fixed_before: At its start on the student's recorded transcripts.
         fixed_after: At its end.
         errors: Error rate since its start; None where that was not evaluated.
         baseline: Error rate since the best end of an earlier stage; None where that is its own start.
         start_evaluated: Whether the weights that it began with were evaluated.
         exhausted: Whether its steps were spent without its gate having opened.
-        waiting: What its gate said at its last reading, where that reads overlap and has not opened; else empty.
-        worsened: What the stage made worse on recorded rollouts.
+        waiting: The last reason of a gate that reads overlap and has not opened; else empty.
+        worsened: Statistics that it worsened on recorded rollouts.
         controls: Runs without OPD beside this one, where this is its last on-policy stage.
-        left_out: Why further runs without OPD are no controls of it, in words.
+        left_out: Why further runs without OPD do not serve as its controls.
     """
 
     stage: str
@@ -251,7 +255,11 @@ NAMES = {
     "repetition": "repetition",
     "end_of_text": "transcripts that ended",
     "overlap_ratio": "overlap ratio |I|/k",
+    "union_size": "VUSS",
+    "total_variation": "total variation",
+    "forward_kl": "forward KL",
 }
+"""Statistics in words."""
 
 
 @dataclass(frozen=True)
@@ -263,7 +271,7 @@ class Evidence:
         states: On whose states or transcripts.
         shown: The number as printed, with its interval.
         counted: What it rests on.
-        threshold: What it is held against; empty where it is not judged.
+        threshold: What it is compared with; empty where it is not judged.
         standing: How it stands to that.
         source: Where the threshold comes from.
         bounded: Whether the number has an interval.
@@ -281,7 +289,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class StageVerdict:
-    """What one stay in a stage comes to.
+    """The judgment of one visit of a stage.
 
     Attributes:
         stage: Name of the stage.
@@ -294,12 +302,16 @@ class StageVerdict:
         reasons: Why, in sentences.
         evidence: The numbers.
         gate: What the run's own gate decided there, and why, in words.
-        ongoing: Whether the stage goes on.
-        moved: From where to where it took the error rate and overlap.
+        ongoing: Whether the run is still in the stage.
+        answer: The headline without the recommendation in front of it.
+        soundness: Why a collapse is not ruled out, in a few words; empty where it is.
+        gate_shut: Whether only the recipe's own gate stands against going on.
+        not_yet: Whether the stage cannot be judged before it ends.
+        moved: Error rate and overlap before and after it.
         errors: How the error rate changed over it; None where that is not known.
-        worsened: What it made worse on recorded rollouts.
+        worsened: Statistics that it worsened on recorded rollouts.
         controls: Runs without OPD that it was compared with.
-        left_out: Why it was not compared with further ones, in words.
+        left_out: Why it was not compared with further ones.
     """
 
     stage: str
@@ -313,6 +325,10 @@ class StageVerdict:
     evidence: tuple[Evidence, ...]
     gate: str
     ongoing: bool
+    answer: str = ""
+    soundness: str = ""
+    gate_shut: bool = False
+    not_yet: bool = False
     moved: str = ""
     errors: ErrorChange | None = None
     worsened: tuple[Worsened, ...] = ()

@@ -1,4 +1,4 @@
-"""Numbers held against their thresholds: the rows of evidence behind a verdict."""
+"""Numbers compared with their thresholds: the rows of evidence behind a verdict."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def mass_kept(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
 def bar(
     numbers: Mapping[str, Estimate], name: str, *, at_least: float | None = None, at_most: float | None = None
 ) -> Evidence:
-    """A number held against a threshold by the conservative end of its interval; without that, nothing is decided."""
+    """A number compared with a threshold by the conservative end of its interval; without one, nothing is decided."""
     found = numbers.get(name)
     threshold = f"≥ {at_least:.2f}" if at_least is not None else f"≤ {at_most:.2f}" if at_most is not None else ""
     if found is None or math.isnan(found.value):
@@ -62,7 +62,7 @@ def _stand(met: bool, missed: bool) -> Standing:
 
 
 def context(facts: StageFacts) -> list[Evidence]:
-    """Numbers that are shown beside the judged ones: before the stage, and on states that stayed the same."""
+    """Numbers shown beside the judged ones: before the stage, and on recorded transcripts."""
     rows = [bar(facts.after, "overlap_ratio")] if "overlap_ratio" in facts.after else []
     ends = (("student's own, at the start", facts.before), ("fixed, at the start", facts.fixed_before))
     for states, numbers in (*ends, ("fixed, at the end", facts.fixed_after)):
@@ -75,7 +75,7 @@ def context(facts: StageFacts) -> list[Evidence]:
 
 
 def error_rows(facts: StageFacts) -> list[Evidence]:
-    """How the error rate changed; judged of an on-policy stage alone."""
+    """How the error rate changed; judged only for an on-policy stage."""
     rows = []
     judged = facts.kind == "opd"
     for change in (facts.errors, facts.baseline):
@@ -96,8 +96,8 @@ def sentence_of(row: Evidence) -> str:
     if row.standing is Standing.UNMEASURED:
         return f"{row.name[0].upper()}{row.name[1:]}: {row.shown}, needed {row.threshold}."
     words = {
-        Standing.MET: "meets",
-        Standing.MISSED: "certainly misses",
-        Standing.UNDECIDED: "is not certainly on the right side of" if row.bounded else "cannot be held against",
+        Standing.MET: "satisfies",
+        Standing.MISSED: "does not satisfy",
+        Standing.UNDECIDED: "does not certainly satisfy" if row.bounded else "cannot be compared with",
     }
     return f"{row.name[0].upper()}{row.name[1:]} {row.shown} {words[row.standing]} {row.threshold} ({row.counted})."

@@ -24,7 +24,7 @@ SUFFIXES = (".html", ".md")
 BROWSER_BUDGET = 8_000_000
 """Bytes of traces and transcripts in the page, of all runs together."""
 BUDGET = 12_500_000
-"""The same with audio, which takes what they leave; with figures and tables the page stays below 15 MB."""
+"""The same with audio, which takes what they leave. With figures and tables the page is below 15 MB."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def write_report(
     Args:
         runs: Run directories, files that `distill probe --output` wrote, or what `load_many` gave.
         output: `.html` for one self-contained page with the utterance browser, `.md` for Markdown. A file that is there
-            is replaced, at once and whole.
+            is replaced atomically.
         thresholds: Of the verdicts.
         clips: Where the audio of utterances comes from; without it, or in Markdown, there is none.
 
@@ -121,7 +121,7 @@ def _notes(payloads: Mapping[str, Payload], audio: Mapping[str, Audio]) -> tuple
 
 
 def _replace(path: Path, text: str) -> int:
-    """Write beside the file and move it there: a reader never meets half a report."""
+    """Write beside the file and move it there: a reader never sees half a report."""
     data = text.encode("utf-8", errors="replace")
     with replacing(path) as temporary:
         temporary.write_bytes(data)

@@ -14,7 +14,7 @@ from overlap.plain_json import INFINITE
 
 
 def read_parquet(path: Path, required: Sequence[str], by: str = "distill train") -> pd.DataFrame:
-    """A Parquet file of ours; the trainer replaces such files whole: a reader never meets half of one.
+    """A Parquet file of a run. Trainers write such files atomically, so it is complete.
 
     Args:
         path: The file.

@@ -85,8 +85,7 @@ def error_rate(
 ) -> Estimate:
     """Error rate of one evaluation, with an interval; over utterances it is the one that the evaluation itself has.
 
-    Where all have the same rate, the ends are what could have escaped notice
-    (`overlap.estimates.bootstrap.unseen_errors`).
+    If all have the same rate, the ends are bounds for unseen errors (`overlap.estimates.bootstrap.unseen_errors`).
 
     Args:
         transcripts: A row an utterance, from `Run.transcripts` or `distill evaluate --output`.
@@ -115,7 +114,7 @@ def error_rate_difference(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> ErrorRateDifference:
-    """Compare two systems on the same utterances, each with itself: what both find hard cancels.
+    """Compare two systems on the same utterances: difficulty common to both cancels.
 
     Args:
         first: Transcripts of the first system, a row an utterance.
@@ -170,10 +169,10 @@ def gap_recovery(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Estimate:
-    """(rate before − rate after) / (rate before − teacher's): which share of the way to the teacher a stage went.
+    """(rate before − rate after) / (rate before − teacher's): the share of the gap to the teacher that a stage closed.
 
-    Undefined where the student was no worse than the teacher to begin with. There is no interval where that gap is
-    itself not told apart from 0 (its own interval reaches 0): the quotient has no bounds then (Fieller 1954).
+    Undefined if the student was no worse than the teacher before. There is no interval if that gap is not significant
+    (its own interval includes 0): the quotient is then unbounded (Fieller 1954).
 
     Args:
         before: Transcripts of the student before.

@@ -1,4 +1,4 @@
-"""Several seeds on one test set: runs and utterances are crossed, and both are samples of something larger."""
+"""Several seeds on one test set: runs and utterances are crossed random factors."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def over_seeds(
 ) -> OverSeeds:
     """Mean error rate over seeds, or the difference of two, with an interval over seeds and utterances at once.
 
-    All runs transcribe the same utterances. To draw utterances anew within each seed, as for nested data, would take
-    what they have in common for chance and makes intervals far too short; so would a t-interval over the seeds' rates.
+    All runs transcribe the same utterances. Resampling utterances within each seed, as for nested data, would ignore
+    this and make intervals far too short; so would a t-interval over the seeds' rates.
 
-    * `t`: variance components of the two-way layout, (MS_seeds + MS_utterances − MS_rest) / (S G), never less than
+    * `t`: variance components of the two-factor layout, (MS_seeds + MS_utterances − MS_rest) / (S G), never less than
       the larger of the first two alone, with Satterthwaite's degrees of freedom. This is the analysis of several
       readers on several cases (Dorfman, Berbaum & Metz 1992; Hillis 2007). It holds its coverage with three seeds.
     * `bootstrap`: seeds and utterances drawn with replacement independently of one another (Owen 2007), percentiles.

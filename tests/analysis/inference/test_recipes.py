@@ -59,8 +59,8 @@ def test_runs_that_go_on_are_named(arms, errors):
     log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
     again = load_many([run.path for run in runs.values()])
     assert again.running == ["a-1"]
-    assert "Still running, at their last evaluation so far: a-1." in str(recipe_differences(again))
-    assert "Still running, at their last evaluation so far: a-1." in str(mixed_model(again))
+    assert "Still running, at their latest evaluation: a-1." in str(recipe_differences(again))
+    assert "Still running, at their latest evaluation: a-1." in str(mixed_model(again))
 
 
 def test_paired_seeds(arms, errors):
@@ -87,7 +87,7 @@ def test_one_seed_is_compared_over_utterances_and_says_so(arms, errors):
     assert row["difference"] == pytest.approx((sums[:, 1] - sums[:, 0]).mean() / 10)
     assert row["p"] == swap_test(sums, np.full((N, 2), 10.0))
     assert (row["n_seeds.first"], row["n_seeds.second"]) == (1, 3)
-    assert "What other seeds would do is not in it" in str(table)
+    assert "Other seeds are not included" in str(table)
     assert math.isnan(row["df"])
 
 
@@ -166,7 +166,7 @@ def test_the_mixed_model_agrees_with_the_analysis_of_variance(arms):
     assert rows.loc["rest", "value"] == pytest.approx(math.sqrt(square_rest), rel=0.02)
     assert rows.loc["run (seed)", "value"] == pytest.approx(math.sqrt((square_run - square_rest) / N), rel=0.1)
     assert "recipe × utterance" in str(table)
-    assert "too short with few seeds" in str(table)
+    assert "with few seeds they are too small" in str(table)
     assert max(map(len, str(table).splitlines())) <= 110
 
 

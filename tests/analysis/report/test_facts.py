@@ -54,7 +54,7 @@ def test_with_transcripts_differences_are_paired(straight):
     assert opd.errors.paired
     assert opd.errors.change.low == pytest.approx(expected.difference.low)
     assert (opd.errors.change.n_groups, opd.errors.unit, opd.errors.total) == (4, "utterance", 40)
-    assert opd.baseline.since == "base"
+    assert opd.baseline.since == "the end of base"
     assert opd.baseline.change.value == pytest.approx((8 - 18) / 40)
 
 

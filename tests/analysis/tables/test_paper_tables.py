@@ -120,7 +120,10 @@ def test_speakers_are_what_intervals_are_over_from_ten_on(runs):
     text = " ".join(table.to_text().split())
     assert "[ ] of several runs: their mean, 95 % t-interval over seeds and 12 speakers at once." in text
     # The teacher's transcripts were not kept.
-    assert "interval over 12 speakers or over 120 utterances (stored: no transcripts were kept);" in text
+    assert (
+        "interval over 12 speakers or over 120 utterances (stored: no transcripts were kept), for this seed only."
+        in text
+    )
 
 
 def test_vuss_says_which_runs_go_on_and_which_share_a_seed(make_run):
