@@ -46,7 +46,7 @@ DECIDED = {
 }
 
 NEEDED = ("top1_agreement", "student_mass", "teacher_mass")
-"""Overlap that is held against the least from which OPD has been seen to pay."""
+"""Overlap that is compared with the least levels of `overlap.gates.READINESS`."""
 
 MOVED = {"top1_agreement": ("top-1 agreement", 3), "union_size": ("VUSS", 2)}
 """Overlap whose change over a stage is said, on the student's own transcripts: label and decimals."""
@@ -144,7 +144,8 @@ def _cautious(facts: StageFacts) -> list[str]:
     more = [f"{NAMES[row.statistic]} {row.bound}" for row in levels if not facts.after[row.statistic].low >= row.level]
     if not more:
         return []
-    return [f"From these levels on OPD has paid in every run so far. A cautious gate waits for {', '.join(more)}."]
+    least = "From these levels on every run so far ended OPD with fewer errors than Base."
+    return [f"{least} A cautious gate waits for {', '.join(more)}."]
 
 
 def _payoff(facts: StageFacts, thresholds: Thresholds) -> Judged:
