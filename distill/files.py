@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and what a full disk leaves: an error that names the file."""
+"""Files of a run, there whole or not at all, and what a full disk leaves: an error that names the file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
+
+from overlap.files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,11 +27,11 @@ class WriteError(OSError):
 
 @contextmanager
 def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Name the file or folder that cannot be written, and leave nothing half written where it is written aside first.
+    """Name the file or folder that cannot be written, and leave no folder half written that is written aside first.
 
     Args:
         path: What is written.
-        temporary: Where it is written first.
+        temporary: The folder that it is written to first.
 
     Raises:
         WriteError: The operating system refuses; names `path`.
@@ -38,7 +40,7 @@ def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
         if temporary is not None:
-            shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink(missing_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)
         reason = _reason(error)
         if reason is None:
             raise
@@ -47,24 +49,16 @@ def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with writing(path, temporary):
-        with temporary.open("wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+    with writing(path), replacing(path) as temporary:
+        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
     """Write a Parquet file so that it is there whole or not at all; its folder is made if need be."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with writing(path, temporary):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        frame.to_parquet(temporary, index=False)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            frame.to_parquet(temporary, index=False)
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any] | None = None) -> None:

@@ -30,7 +30,7 @@ import torch
 import distill
 import overlap
 from analysis.figures import k_sweep, temperature_sweep
-from analysis.report import Number, Recommendation, StageFacts, Thresholds, verdict
+from analysis.report import Recommendation, StageFacts, Thresholds, verdict
 from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
 from overlap.gates import READINESS
 
@@ -237,11 +237,7 @@ print("With k as large as a shared vocabulary it is 1 for any two models.")
 # by the worse end of its interval. The second table has every level of this project, with the little evidence for it.
 
 # %%
-after = {
-    name: Number(item.value, item.low, item.high, item.n_positions, "utterance" if name in shape else "position")
-    for name, item in summary.items()
-}
-found = verdict(StageFacts("as it is", "td", first_step=0, last_step=0, after=after), Thresholds())
+found = verdict(StageFacts("as it is", "td", first_step=0, last_step=0, after=summary), Thresholds())
 go = found.recommendation is Recommendation.GO
 print(found.headline if share >= enough else "Repair first: too few positions could be compared", end="\n\n")
 for reason in found.reasons:

@@ -14,13 +14,13 @@ Everything is a pure function of frames; the same input and seed give the same n
 
 from ..stages.ends import stage_ends
 from ..stages.error_rates import evaluated
-from ..stats.bootstrap import Interval, contrast
+from ..stats.bootstrap import contrast
 from ..stats.effects import PairedEffect, paired_effect
 from ..stats.error_rates import ErrorRateDifference, error_rate, error_rate_difference, gap_recovery
 from ..stats.mapsswe import Mapsswe, mapsswe
 from ..stats.multiple_testing import corrected
 from ..stats.permutation import swap_test
-from ..stats.seeds import SeedInterval, Side, over_seeds
+from ..stats.seeds import OverSeeds, Side, over_seeds
 from .mixed import mixed_model
 from .overlap_change import overlap_change, stage_changes
 from .recipes import last_transcripts, recipe_differences
@@ -30,10 +30,9 @@ from .token_gains import token_gains
 
 __all__ = [
     "ErrorRateDifference",
-    "Interval",
     "Mapsswe",
+    "OverSeeds",
     "PairedEffect",
-    "SeedInterval",
     "Side",
     "SwitchChange",
     "change_at",

@@ -22,7 +22,7 @@ from ..stats.bootstrap import contrast
 from ..stats.error_rates import NAMES, Unit, clustered, columns_of, paired
 from ..stats.multiple_testing import CORRECTIONS, Correction, correction_note, with_corrected
 from ..stats.permutation import swap_test
-from ..stats.seeds import SeedInterval, SeedMethod, Side, over_seeds
+from ..stats.seeds import OverSeeds, SeedMethod, Side, over_seeds
 
 ONE_SEED = "one seed"
 """Method of an interval over utterances alone."""
@@ -176,14 +176,13 @@ def _rate(found: RecipeErrors) -> float:
     return float(found.errors.mean(0).sum() / found.totals.sum())
 
 
-def _difference(one: RecipeErrors, two: RecipeErrors, pair_seeds: bool, settings: Mapping[str, Any]) -> SeedInterval:
+def _difference(one: RecipeErrors, two: RecipeErrors, pair_seeds: bool, settings: Mapping[str, Any]) -> OverSeeds:
     totals, sizes = one.totals, (len(one.runs), len(two.runs))
     if min(sizes) < 2:
         sums, counts = np.stack([one.errors.mean(0), two.errors.mean(0)], 1), np.stack([totals, totals], 1)
         over = contrast(sums, counts, (-1.0, 1.0), **{key: settings[key] for key in ("level", "draws", "seed")})
         p = swap_test(sums, counts, seed=settings["seed"])
-        ends = (over.value, over.standard_error, over.low, over.high, p, np.nan)
-        return SeedInterval(*ends, sizes, over.n, ONE_SEED, over.level)
+        return OverSeeds(over, p, np.nan, sizes, ONE_SEED)
     if not pair_seeds:
         return over_seeds([Side(one.errors, -1.0), Side(two.errors)], totals, **settings)
     shared = [s for s in one.seeds if s is not None and s in two.seeds]
@@ -196,16 +195,16 @@ def _difference(one: RecipeErrors, two: RecipeErrors, pair_seeds: bool, settings
     return over_seeds([Side(two.errors[rows[1]] - one.errors[rows[0]])], totals, **settings)
 
 
-def _row(over: SeedInterval) -> dict[str, Any]:
+def _row(over: OverSeeds) -> dict[str, Any]:
     return {
-        "difference": over.value,
-        "difference.low": over.low,
-        "difference.high": over.high,
+        "difference": over.estimate.value,
+        "difference.low": over.estimate.low,
+        "difference.high": over.estimate.high,
         "p": over.p_value,
         "df": over.df,
         "n_seeds.first": over.n_seeds[0],
         "n_seeds.second": over.n_seeds[-1],
-        "n_clusters": over.n_clusters,
+        "n_clusters": over.estimate.n_groups,
         "method": over.method,
     }
 

@@ -4,7 +4,7 @@ The page is read offline: figures, data and audio are inside it, and it asks no 
 """
 
 from .audio import Clips
-from .evidence import Evidence, Number, Recommendation, StageFacts, StageVerdict, Thresholds
+from .evidence import Evidence, Recommendation, StageFacts, StageVerdict, Thresholds
 from .facts import stage_facts
 from .studies import staging
 from .verdict import verdict
@@ -13,7 +13,6 @@ from .write import Report, write_report
 __all__ = [
     "Clips",
     "Evidence",
-    "Number",
     "Recommendation",
     "Report",
     "StageFacts",

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from overlap import Estimate
+from overlap.definitions import SEQUENCE_STATISTICS
 from overlap.gates import READINESS, Question
 
-from ..formatting import count, interval, number, p_text, plural, signed
+from ..formatting import count, number, p_text, plural, signed
 from .studies import began_with
 
 
@@ -32,48 +34,26 @@ class Standing(StrEnum):
     SHOWN = "shown, not judged"
 
 
-@dataclass(frozen=True)
-class Number:
-    """An estimate with the ends of its 95 % interval; ends are NaN where there is none.
+def in_words(estimate: Estimate, digits: int = 3, scale: float = 1.0, *, sign: bool = False) -> str:
+    """`value [low, high]`; says so where it is undefined or has no interval."""
+    if math.isnan(estimate.value):
+        return "undefined"
+    if math.isnan(estimate.low) or math.isnan(estimate.high):
+        return f"{(signed if sign else number)(scale * estimate.value, digits)} (no interval)"
+    return estimate.shown(digits, scale, sign=sign)
 
-    Attributes:
-        value: The estimate; NaN where it is undefined.
-        low: Lower end.
-        high: Upper end.
-        n: Positions, utterances or speakers that it rests on.
-        unit: What `n` counts, in the singular.
-        utterances: How many utterances the positions are of, which the interval is over; None where `n` says it.
-    """
 
-    value: float
-    low: float
-    high: float
-    n: int
-    unit: str = "position"
-    utterances: int | None = None
+def positions_of(statistic: str, estimate: Estimate) -> str:
+    """What a statistic of a probe rests on: `1,164 positions in 80 utterances`, or `80 transcripts`."""
+    if statistic in SEQUENCE_STATISTICS:
+        return groups_of(estimate.n_positions, "transcript")
+    counted = groups_of(estimate.n_positions, "position")
+    return f"{counted} in {groups_of(estimate.n_groups, 'utterance')}" if estimate.n_groups else counted
 
-    def shown(self, digits: int = 3, scale: float = 1.0, sign: bool = False) -> str:
-        """`value [low, high]`; says so where it is undefined or has no interval."""
-        if math.isnan(self.value):
-            return "undefined"
-        value = signed(scale * self.value, digits) if sign else number(scale * self.value, digits)
-        if math.isnan(self.low) or math.isnan(self.high):
-            return f"{value} (no interval)"
-        return f"{value} {interval(scale * self.low, scale * self.high, digits)}"
 
-    @property
-    def counted(self) -> str:
-        """`1,164 positions in 80 utterances`."""
-        counted = f"{count(self.n)} {plural(self.unit, self.n)}"
-        if self.utterances is None:
-            return counted
-        return f"{counted} in {count(self.utterances)} {plural('utterance', self.utterances)}"
-
-    @property
-    def over(self) -> str:
-        """What the interval is over: `80 utterances`."""
-        n, unit = (self.n, self.unit) if self.utterances is None else (self.utterances, "utterance")
-        return f"{count(n)} {plural(unit, n)}"
+def groups_of(n: int, unit: str) -> str:
+    """`80 utterances`: what an interval is over."""
+    return f"{count(n)} {plural(unit, n)}"
 
 
 @dataclass(frozen=True)
@@ -89,16 +69,18 @@ class ErrorChange:
         total: Words or tokens of the references.
         paired: False where transcripts are missing; the ends then add up both intervals, which is wider than needed.
         until: Where the later one is, in words, if that is not the end of the stage.
+        unit: What the intervals are over, in the singular.
     """
 
     rate: str
-    before: Number
-    after: Number
-    change: Number
+    before: Estimate
+    after: Estimate
+    change: Estimate
     since: str
     total: int
     paired: bool = True
     until: str = ""
+    unit: str = "utterance"
 
     def short(self) -> str:
         """`WER 56.4 → 25.9 %`, and where that is not the end of the stage, ` at step 1,000`."""
@@ -108,8 +90,17 @@ class ErrorChange:
     def sentence(self) -> str:
         """`WER 56.4 → 25.9 %, −30.5 points [−35.5, −25.5] …`."""
         how = "paired" if self.paired else "not paired, for want of transcripts"
-        points = self.change.shown(1, 100, sign=True)
-        return f"{self.short()} since {self.since}: {points} points ({how}, {self.change.counted})"
+        return f"{self.short()} since {self.since}: {self.points} points ({how}, {self.counted})"
+
+    @property
+    def points(self) -> str:
+        """The change with its interval, in points of per cent."""
+        return in_words(self.change, 1, 100, sign=True)
+
+    @property
+    def counted(self) -> str:
+        """What the interval is over: `40 speakers`."""
+        return groups_of(self.change.n_groups, self.unit)
 
 
 @dataclass(frozen=True)
@@ -134,10 +125,9 @@ class Control:
         steps = f"step {count(self.step)}"
         if self.step != self.own_step:
             steps += f", not the {count(self.own_step)} of this run"
-        points = self.change.change.shown(1, 100, sign=True)
         return (
-            f"{self.change.rate} {after} % against {before} % of the control {self.name} (no OPD, {steps}): {points} "
-            f"points (paired, {self.change.change.counted})"
+            f"{self.change.rate} {after} % against {before} % of the control {self.name} (no OPD, {steps}): "
+            f"{self.change.points} points (paired, {self.change.counted})"
         )
 
 
@@ -152,12 +142,12 @@ class Worsened:
     """
 
     name: str
-    change: Number
+    change: Estimate
     p: float
 
     def short(self) -> str:
         """`total variation +0.195 [0.120, 0.270] (Holm p 0.002)`."""
-        return f"{self.name} {self.change.shown(3, sign=True)} (Holm p {p_text(self.p)})"
+        return f"{self.name} {in_words(self.change, 3, sign=True)} (Holm p {p_text(self.p)})"
 
 
 @dataclass(frozen=True)
@@ -192,10 +182,10 @@ class StageFacts:
     last_step: int
     decision: str = "stay"
     reason: str = ""
-    before: Mapping[str, Number] = field(default_factory=dict)
-    after: Mapping[str, Number] = field(default_factory=dict)
-    fixed_before: Mapping[str, Number] = field(default_factory=dict)
-    fixed_after: Mapping[str, Number] = field(default_factory=dict)
+    before: Mapping[str, Estimate] = field(default_factory=dict)
+    after: Mapping[str, Estimate] = field(default_factory=dict)
+    fixed_before: Mapping[str, Estimate] = field(default_factory=dict)
+    fixed_after: Mapping[str, Estimate] = field(default_factory=dict)
     errors: ErrorChange | None = None
     baseline: ErrorChange | None = None
     start_evaluated: bool = False

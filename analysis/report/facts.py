@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
+from overlap import Estimate
 from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
 
 from ..formatting import count
@@ -19,7 +21,7 @@ from ..stages.ends import began_with, left_behind
 from ..stages.error_rates import UNITS, cluster_of, student_evaluations, transcripts_of
 from ..stages.gate_readings import gate_readings
 from ..stats.error_rates import NAMES, error_rate_difference
-from .evidence import Control, ErrorChange, Number, StageFacts, Worsened
+from .evidence import Control, ErrorChange, StageFacts, Worsened
 
 Evaluation = dict[str, Any]
 """A row of `Run.evaluations`."""
@@ -92,8 +94,8 @@ def _worsened(changes: pd.DataFrame | None, visit: Visit) -> tuple[Worsened, ...
     for row in () if changes is None else changes.loc[changes["visit"] == visit.number].to_dict("records"):
         label, worse = WORSE.get(str(row["statistic"]), ("", 0))
         if worse * float(row["change"]) > 0 and float(row["p.corrected"]) < CERTAIN:
-            value, low, high = (float(row[name]) for name in ("change", "change.low", "change.high"))
-            change = Number(value, low, high, int(row["n_groups"]), "utterance")
+            value, error, low, high = (float(row[f"change{end}"]) for end in ("", ".standard_error", ".low", ".high"))
+            change = Estimate(value, error, low, high, int(row["n_positions.after"]), int(row["n_groups"]))
             found.append(Worsened(label, change, float(row["p.corrected"])))
     return tuple(found)
 
@@ -136,16 +138,13 @@ def _controls(run: Run, after: Evaluation | None, others: Mapping[str, Run]) -> 
     return found
 
 
-def _numbers(probes: pd.DataFrame, step: int) -> dict[str, Number]:
+def _numbers(probes: pd.DataFrame, step: int) -> dict[str, Estimate]:
     """Statistics of a probe; the bins of the funnel, which are in the same file, are none."""
     found = {}
     for row in probes.loc[probes["step"] == step].to_dict("records"):
         name = str(row["statistic"]).split(".")[0]  # `forward_kl.lower` is an end of a statistic
         if name in SEQUENCE_STATISTICS or name in TOKEN_STATISTICS:
-            whole = name in SEQUENCE_STATISTICS
-            unit, groups = "transcript" if whole else "position", None if whole else int(row["n_groups"])
-            ends = float(row["value"]), float(row["low"]), float(row["high"])
-            found[str(row["statistic"])] = Number(*ends, int(row["n_positions"]), unit, groups)
+            found[str(row["statistic"])] = Estimate.from_dict(row)
     return found
 
 
@@ -166,21 +165,19 @@ def _change(
     if len(one) and len(two):
         return _paired(run, one, two, since, until)
     first, second = (_rate(row, rate) for row in (before, after))
-    ends = (second.value - first.value, second.low - first.high, second.high - first.low)
-    change, total = Number(*ends, second.n, second.unit), int(after[f"{rate}.total"])
-    return ErrorChange(NAMES[ERROR_RATES[rate]], first, second, change, since, total, paired=False, until=until)
+    ends = {"value": second.value - first.value, "low": second.low - first.high, "high": second.high - first.low}
+    change, unit = replace(second, **ends), str(after["over"]).removesuffix("s")
+    names = NAMES[ERROR_RATES[rate]], first, second, change, since, second.n_positions
+    return ErrorChange(*names, paired=False, until=until, unit=unit)
 
 
 def _paired(run: Run, one: pd.DataFrame, two: pd.DataFrame, since: str, until: str) -> ErrorChange:
     unit = UNITS[run.error_rate]
-    by = cluster_of(one, two)
-    found = error_rate_difference(one, two, unit, by=by)
-    first, second, change = (
-        Number(i.value, i.low, i.high, i.n, by or "utterance") for i in (found.first, found.second, found.difference)
-    )
-    return ErrorChange(NAMES[unit], first, second, change, since, found.total, until=until)
+    found = error_rate_difference(one, two, unit, by=cluster_of(one, two))
+    rates = found.first, found.second, found.difference
+    return ErrorChange(NAMES[unit], *rates, since, found.total, until=until, unit=found.cluster)
 
 
-def _rate(evaluation: Evaluation, rate: str) -> Number:
+def _rate(evaluation: Evaluation, rate: str) -> Estimate:
     value, low, high = (float(evaluation[f"{rate}.{end}"]) for end in ("value", "low", "high"))
-    return Number(value, low, high, int(evaluation["n_over"]), str(evaluation["over"]).removesuffix("s"))
+    return Estimate(value, math.nan, low, high, int(evaluation[f"{rate}.total"]), int(evaluation["n_over"]))

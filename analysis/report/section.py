@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
@@ -21,7 +21,7 @@ from ..stages.ends import stays
 from ..stages.error_rates import evaluated, over_words
 from ..stages.probe_reading import probe_reading
 from ..stages.table import StageTable, stage_table
-from .evidence import StageFacts, StageVerdict, Thresholds
+from .evidence import StageFacts, StageVerdict, Thresholds, groups_of, positions_of
 from .facts import NO_CONTROLS, stage_facts
 from .headline import headline
 from .outside import outside_table
@@ -136,7 +136,7 @@ def _changes(run: Run) -> PrintedTable | None:
 def _reading_table(reading: FirstReading) -> PrintedTable:
     """The five numbers in the order in which they are read."""
     heading, rows = reading.table()
-    frame = pd.DataFrame(reading.to_dict()["numbers"])
+    frame = pd.DataFrame([asdict(one) | {"standing": one.standing.value} for one in reading.numbers])
     return PrintedTable(frame, heading, rows, ["Each makes sense only if those before it are in order."], left=5)
 
 
@@ -166,7 +166,10 @@ def _tiles(run: Run, facts: list[StageFacts], outside: PrintedTable) -> list[Til
             found, start = last.after.get(name), (first.before or first.after).get(name)
             if found is not None:
                 was = "" if start is None else f"; from {number(start.value, digits)} at step {count(first.first_step)}"
-                detail = f"{interval(found.low, found.high, digits)}, 95 % over {found.over}; {found.counted}{was}"
+                over = groups_of(found.n_groups, "utterance")
+                detail = (
+                    f"{interval(found.low, found.high, digits)}, 95 % over {over}; {positions_of(name, found)}{was}"
+                )
                 tiles.append(Tile(f"{label} {at}", number(found.value, digits), detail))
     if len(outside.frame):
         tiles.append(_outside(outside))

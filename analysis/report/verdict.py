@@ -14,7 +14,17 @@ from overlap.gates import READINESS, Question
 
 from ..formatting import count, number
 from ..run.visits import said
-from .evidence import NAMES, Control, Evidence, Recommendation, StageFacts, StageVerdict, Standing, Thresholds
+from .evidence import (
+    NAMES,
+    Control,
+    Evidence,
+    Recommendation,
+    StageFacts,
+    StageVerdict,
+    Standing,
+    Thresholds,
+    groups_of,
+)
 from .rows import bar, collapse_signs, context, error_rows, mass_kept, sentence_of
 from .studies import won_back
 
@@ -79,7 +89,7 @@ def _gate(facts: StageFacts) -> str:
 
 def _worse(facts: StageFacts) -> str:
     """What the stage did to the same recorded rollouts: the sign that own rollouts hide by moving to easier places."""
-    over = facts.worsened[0].change.counted
+    over = groups_of(facts.worsened[0].change.n_groups, "utterance")
     return (
         f"On the same recorded rollouts it made worse: {', '.join(one.short() for one in facts.worsened)} ({over}). "
         "That is no harm where the student would no longer write those rollouts; elsewhere it unlearned."

@@ -85,7 +85,7 @@ def _rows(traces: pd.DataFrame, states: str, ranges: Ranges) -> Iterator[dict[st
         references=[text if isinstance(text, str) else None for text in traces["reference"]],
     )
     for name, item in found.items():
-        yield {"step": 0, "visit": 0, "stage": STAGE, "states": states, "statistic": name} | vars(item)
+        yield {"step": 0, "visit": 0, "stage": STAGE, "states": states, "statistic": name} | item.to_dict()
 
 
 def _funnel_rows(funnel: Funnel, states: str, utterances: int) -> Iterator[dict[str, Any]]:

@@ -114,7 +114,8 @@ def _intervals(run: Run, row: Mapping[Any, Any]) -> dict[str, Any]:
     for rate, unit in UNITS.items():
         if f"{rate}.value" in row and _counts_all(written, unit):
             over = error_rate(written, unit, by=by)
-            found |= {f"{rate}.value": over.value, f"{rate}.low": over.low, f"{rate}.high": over.high, "n_over": over.n}
+            found |= {f"{rate}.value": over.value, f"{rate}.low": over.low, f"{rate}.high": over.high}
+            found["n_over"] = over.n_groups
     return found | {"over": f"{by or 'utterance'}s", "stored": False}
 
 

@@ -81,7 +81,7 @@ def _pair(runs: Runs, name: str, other: str, control: bool) -> Mapping[str, obje
             (*COLUMNS, *COUNTS),
             (
                 *(name, last.step, other, beside.step, found.second.value, found.first.value),
-                *(change.value, change.low, change.high, found.p_value, found.n_utterances, change.n),
+                *(change.value, change.low, change.high, found.p_value, found.n_utterances, change.n_groups),
                 *(by or "utterance", last.rate, control),
             ),
             strict=True,

@@ -171,8 +171,8 @@ def _rate(runs: Runs, recipe: str, last: pd.DataFrame, rate: Rate) -> dict[str, 
         errors = recipe_errors(runs, RATES[rate][1], test_set=test_set, by=by)[recipe]
     except ValueError:  # without transcripts of every run, or of other utterances: nothing is paired
         return result | nothing
-    over = over_seeds([Side(errors.errors)], errors.totals)
-    found = {"over": f"seeds and {by or 'utterance'}s", "n_over": over.n_clusters, "stored": False}
+    over = over_seeds([Side(errors.errors)], errors.totals).estimate
+    found = {"over": f"seeds and {by or 'utterance'}s", "n_over": over.n_groups, "stored": False}
     return result | {"low": max(over.low, 0.0), "high": over.high} | found  # t does not know that no rate is below 0
 
 

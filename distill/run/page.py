@@ -10,9 +10,9 @@ from .schema import SCHEMA, File
 INTRODUCTION = f"""# Run directory, schema {SCHEMA}
 
 `distill train --output DIR` writes these files; `analysis`, `distill report` and `distill watch` read them and nothing
-else. Logs (`.jsonl`) hold an object a line and are appended to as things happen; undefined numbers are null. A last
-line without its end is being written. Every row says in which stay in a stage (`visit`) it was taken. A resumed run
-cuts the logs back to its checkpoint, so that no row is lost or doubled.
+else. Logs (`.jsonl`) hold an object a line and are appended to as things happen; undefined numbers are null, infinite
+ones the texts `"inf"` and `"-inf"`. A last line without its end is being written. Every row says in which stay in a
+stage (`visit`) it was taken. A resumed run cuts the logs back to its checkpoint, so that no row is lost or doubled.
 
 **Files of another trainer.** `analysis.load` reads a directory with `resolved.json` and whichever other files there
 are, with the columns that are marked *yes* below; further columns are welcome. `visits.jsonl` and `decisions.jsonl`

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from overlap.definitions.readiness import READINESS, Question
 from overlap.estimates.estimate import Estimate
 from overlap.estimates.table import html_table, text_table
+from overlap.plain_json import plain
 
 if TYPE_CHECKING:
     from overlap.estimates.funnel import Funnel
@@ -143,10 +144,9 @@ class FirstReading:
         return {n.standing for n in self.numbers} <= {Standing.IN_ORDER, Standing.TREND}
 
     def to_dict(self) -> dict[str, Any]:
-        """For machines; NaN as None."""
+        """A tree that JSON can hold, see `overlap.plain_json`."""
         rows = [asdict(n) | {"standing": n.standing.value} for n in self.numbers]
-        plain = [{k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows]
-        return {"ready": self.ready, "verdict": self.verdict, "advice": self.advice, "numbers": plain}
+        return plain({"ready": self.ready, "verdict": self.verdict, "advice": self.advice, "numbers": rows})
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Heading and rows of cells."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.demo.error_rates import Rate, written
+from distill.demo.error_rates import written
 from distill.drafting import draft_recipe
 from distill.normalize import normalizer
 from distill.recipe import load_recipe
@@ -29,7 +29,7 @@ def test_readme_names_normalizers_with_their_versions():
     assert len(VERSION.findall((ROOT / "README.md").read_text("utf-8"))) >= 2
 
 
-def percent(rate: Rate) -> str:
+def percent(rate: Estimate) -> str:
     return f"{100 * rate.value:.1f} % [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
 
 

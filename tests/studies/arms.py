@@ -74,7 +74,7 @@ def differences(paths: dict[tuple[str, int], Path], pairs: Sequence[tuple[str, s
             by = cluster_of(*sides)
             found = error_rate_difference(*sides, by=by).difference
             row = {"first": first, "second": second, "seed": seed, "difference": found.value}
-            row |= {"low": found.low, "high": found.high, "over": f"{by or 'utterance'}s", "n over": found.n}
+            row |= {"low": found.low, "high": found.high, "over": f"{by or 'utterance'}s", "n over": found.n_groups}
             rows.append(row)
     return pd.DataFrame(rows)
 

@@ -46,7 +46,9 @@ def test_differences_over_seeds(arms, errors):
     assert (row["first"], row["second"], row["n_seeds.first"], row["n_clusters"]) == ("a", "b", 3, N)
     assert row["rate.first"] == pytest.approx(errors["a"].mean() / 10)
     assert row["difference"] == pytest.approx((errors["b"].mean() - errors["a"].mean()) / 10)
-    assert [row["difference.low"], row["p"], row["df"]] == pytest.approx([expected.low, expected.p_value, expected.df])
+    assert [row["difference.low"], row["p"], row["df"]] == pytest.approx(
+        [expected.estimate.low, expected.p_value, expected.df]
+    )
     assert row["p.corrected"] == row["p"]
 
 
@@ -65,7 +67,7 @@ def test_paired_seeds(arms, errors):
     runs = arms(errors)
     (row,) = recipe_differences(runs, pair_seeds=True).frame.to_dict("records")
     expected = over_seeds([Side(errors["b"] - errors["a"])], np.full(N, 10.0))
-    assert [row["difference.low"], row["p"]] == pytest.approx([expected.low, expected.p_value])
+    assert [row["difference.low"], row["p"]] == pytest.approx([expected.estimate.low, expected.p_value])
     assert "Runs of one seed are compared" in str(recipe_differences(runs, pair_seeds=True))
 
 
@@ -75,7 +77,7 @@ def test_speakers_are_clusters(arms, errors):
     merged = [side.reshape(3, -1, 4).sum(-1) for side in errors.values()]
     expected = over_seeds([Side(merged[0], -1.0), Side(merged[1])], np.full(N // 4, 40.0))
     assert row["n_clusters"] == N // 4
-    assert row["difference.low"] == pytest.approx(expected.low)
+    assert row["difference.low"] == pytest.approx(expected.estimate.low)
 
 
 def test_one_seed_is_compared_over_utterances_and_says_so(arms, errors):
@@ -155,7 +157,7 @@ def test_the_mixed_model_agrees_with_the_analysis_of_variance(arms):
     difference = rows.loc["b − a"]
     assert difference["value"] == pytest.approx((errors["b"].mean() - errors["a"].mean()) / 10)
     expected = over_seeds([Side(errors["a"], -1.0), Side(errors["b"])], np.full(N, 10.0))
-    assert difference["standard_error"] == pytest.approx(expected.standard_error, rel=0.03)
+    assert difference["standard_error"] == pytest.approx(expected.estimate.standard_error, rel=0.03)
     assert rows.loc["a", "value"] == pytest.approx(errors["a"].mean() / 10)
     y = np.stack([errors["a"], errors["b"]]) / 10
     rest = y - y.mean(1, keepdims=True) - y.mean(2, keepdims=True) + y.mean((1, 2), keepdims=True)

@@ -3,9 +3,10 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.report import Number, Recommendation, StageFacts, Thresholds, verdict
+from analysis.report import Recommendation, StageFacts, Thresholds, verdict
 from analysis.report.evidence import ErrorChange, Standing
 from analysis.report.headline import headline
+from overlap import Estimate
 from overlap.gates import READINESS
 
 NAN, INF = math.nan, math.inf
@@ -13,7 +14,7 @@ READY = {"top1_agreement": 0.9, "student_mass": 0.9, "teacher_mass": 0.9, "repet
 
 
 def numbers(half=0.02, **values):
-    return {name: Number(value, value - half, value + half, 1000) for name, value in values.items()}
+    return {name: Estimate(value, NAN, value - half, value + half, 1000, 0) for name, value in values.items()}
 
 
 def warm(**after):
@@ -22,9 +23,9 @@ def warm(**after):
 
 def change(low, high, since="its start", paired=True):
     value = (low + high) / 2
-    before = Number(0.5, 0.45, 0.55, 200, "utterance")
-    after = Number(0.5 + value, 0.45 + value, 0.55 + value, 200, "utterance")
-    return ErrorChange("WER", before, after, Number(value, low, high, 200, "utterance"), since, 617, paired)
+    before = Estimate(0.5, NAN, 0.45, 0.55, 617, 200)
+    after = Estimate(0.5 + value, NAN, 0.45 + value, 0.55 + value, 617, 200)
+    return ErrorChange("WER", before, after, Estimate(value, NAN, low, high, 617, 200), since, 617, paired)
 
 
 def on_policy(errors=None, *, decision="end", before=None, **after):
@@ -107,8 +108,8 @@ def test_what_was_not_measured_is_said_and_not_zero():
     assert rows[0].standing is rows[1].standing is Standing.UNMEASURED
 
 
-def with_number(facts, name, *ends):
-    return replace(facts, after={**facts.after, name: Number(*ends, 1)})
+def with_number(facts, name, value, low, high):
+    return replace(facts, after={**facts.after, name: Estimate(value, NAN, low, high, 1, 0)})
 
 
 @pytest.mark.parametrize("value", [0.1, 0.9])

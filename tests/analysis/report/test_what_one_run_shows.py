@@ -11,11 +11,12 @@ import pytest
 from analysis import compare, load, load_many
 from analysis.inference import error_rate_difference, stage_changes
 from analysis.report import Recommendation, Thresholds, stage_facts, verdict, write_report
-from analysis.report.evidence import Control, Number, Worsened
+from analysis.report.evidence import Control, Worsened
 from analysis.report.headline import headline
 from analysis.report.section import section
 from analysis.stages.table import stage_table
 from analysis.tables.paired import controls_of, paired_table
+from overlap import Estimate
 from tests.analysis.conftest import resolve, trace_rows, write_transcripts
 from tests.analysis.report.conftest import set_probe
 from tests.analysis.report.test_verdict import change, on_policy, warm
@@ -208,7 +209,7 @@ def test_what_a_stage_made_worse_on_recorded_rollouts_is_said(straight):
 
 def test_what_got_better_or_is_not_certain_is_not_called_worse():
     assert verdict(on_policy(change(-0.3, -0.2))).worsened == ()
-    worse = (Worsened("total variation", Number(0.195, 0.1, 0.29, 60, "utterance"), 0.002),)
+    worse = (Worsened("total variation", Estimate(0.195, math.nan, 0.1, 0.29, 1000, 60), 0.002),)
     found = verdict(replace(warm(), worsened=worse))
     assert found.headline == "Go: ready for OPD, but worse on recorded rollouts"
     assert "made worse: total variation +0.195 [0.100, 0.290] (Holm p 0.0020) (60 utterances)" in found.reasons[-1]

@@ -239,7 +239,7 @@ def test_infinite_ends(traced, page, drawn):
     assert not re.search(r"\binf\b|nan", found.words)
     report = write_report(traced, traced / "report.md")
     tree = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-    assert tree["runs"][0]["stages"][1]["errors"]["after"]["high"] == "Infinity"
+    assert tree["runs"][0]["stages"][1]["errors"]["after"]["high"] == "inf"
 
 
 def test_one_utterance(tmp_path, page):

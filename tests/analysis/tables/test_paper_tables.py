@@ -84,8 +84,8 @@ def test_seeds_with_transcripts_have_an_interval_over_both(runs):
     row = table.frame.query("recipe == 'a' and rate == 'wer'").iloc[0]
     expected = over_seeds([Side(errors)], np.full(30, 10.0))
     assert (row["low"], row["high"], row["over"]) == (
-        pytest.approx(expected.low),
-        pytest.approx(expected.high),
+        pytest.approx(expected.estimate.low),
+        pytest.approx(expected.estimate.high),
         "seeds and utterances",
     )
     assert "t-interval over seeds and 30 utterances at once" in table.to_text()
@@ -110,7 +110,7 @@ def test_speakers_are_what_intervals_are_over_from_ten_on(runs):
     rows = table.frame.query("model == 'student' and rate == 'wer'").set_index("recipe")
     by_speaker = errors.reshape(3, 3, 12).sum(1)
     expected = over_seeds([Side(by_speaker[:2])], np.full(12, 30.0))
-    assert rows.loc["a", ["low", "high"]].tolist() == pytest.approx([expected.low, expected.high])
+    assert rows.loc["a", ["low", "high"]].tolist() == pytest.approx([expected.estimate.low, expected.estimate.high])
     one = contrast(by_speaker[2][:, None], np.full((12, 1), 30.0))
     assert rows.loc["b", ["low", "high"]].tolist() == pytest.approx([one.low, one.high])
     assert rows[["over", "n_over"]].to_dict("index") == {

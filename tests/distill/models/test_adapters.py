@@ -11,12 +11,12 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from distill import resume, train
-from distill.extras import MissingExtraError
 from distill.models import ModelError, load_recognizer
 from distill.models.lora import add_adapters, load_adapters
 from distill.recipe import Recipe
 from distill.run import checkpoint
 from distill.run.checkpoint import TrainingState
+from overlap.extras import MissingExtraError
 from tests.distill.small_models import save_glm_asr, save_gpt2, save_moonshine, save_qwen3, save_whisper
 from tests.distill.test_cli import run as run_cli
 from tests.distill.training.test_trainer import _Interrupt, rows
