@@ -59,7 +59,7 @@ DECIDED = {
 }
 
 NEEDED = ("top1_agreement", "student_mass", "teacher_mass")
-"""Overlap that is held against the least from which OPD has been seen to pay."""
+"""Overlap that is compared with the least levels of `overlap.gates.READINESS`."""
 
 MOVED = {"top1_agreement": 3, "union_size": 2}
 """Overlap whose change over a stage is shown, on the student's own transcripts, with its decimals."""
@@ -187,7 +187,8 @@ def _cautious(facts: StageFacts) -> list[str]:
     more = [f"{NAMES[row.statistic]} {row.bound}" for row in levels if not facts.after[row.statistic].low >= row.level]
     if not more:
         return []
-    return [f"From these levels on OPD has paid in every run so far. A cautious gate waits for {', '.join(more)}."]
+    least = "From these levels on every run so far ended OPD with fewer errors than Base."
+    return [f"{least} A cautious gate waits for {', '.join(more)}."]
 
 
 def _payoff(facts: StageFacts, thresholds: Thresholds) -> Judged:

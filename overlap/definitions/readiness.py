@@ -49,8 +49,8 @@ _ASKED = {
     Question.comparable: "Can the two models be compared? Asked by `distill probe` and `distill report`.",
     Question.switch: "At which level does a cautious gate open on-policy training? Asked by `distill probe` and by the "
     "gates of shipped recipes and of `distill new`.",
-    Question.least: "From which level on has on-policy training paid in every run so far? Asked by the verdict of "
-    "`distill report`.",
+    Question.least: "From which level on has every run so far ended on-policy training with fewer errors than Base? "
+    "Asked by the verdict of `distill report`.",
     Question.collapse: "Which level does a sound student keep? Asked by collapse gates and by `distill report`.",
 }
 

@@ -70,8 +70,8 @@ NUMBERS = (
         _wanted(Question.switch, "top1_agreement", "total_variation"),
         "Not yet: the student does not write what the teacher would",
         "Train longer on teacher transcripts; read ten pairs to check that labels and teacher write in the same form "
-        "(case, numerals, punctuation). The level is a cautious one: on-policy training has paid in every run "
-        f"from {_LEAST.level:g} on ({_LEAST.evidence}). `distill report` asks for no more.",
+        f"(case, numerals, punctuation). The level is a cautious one: from {_LEAST.level:g} on every run so far "
+        f"ended on-policy training with fewer errors than Base ({_LEAST.evidence}). `distill report` asks for no more.",
     ),
     _Number(
         "mass on the other's set",
