@@ -35,8 +35,8 @@ def draw_levels(panel: Axes, readings: pd.DataFrame, stays: Sequence[Visit], end
         span = (stay.first_step, max(right, stay.first_step))
         if side in ("at_least", "at_most"):
             panel.plot(span, (level, level), zorder=2.5, gid="threshold", **THRESHOLD)
-            for meets, part in rows.groupby("meets"):
-                face = INK if meets else "white"
+            for satisfied, part in rows.groupby("satisfied"):
+                face = INK if satisfied else "white"
                 marker = "^" if side == "at_least" else "v"
                 panel.plot(
                     part["step"], part["bound"], marker=marker, markerfacecolor=face, zorder=4, gid="bound", **BOUND

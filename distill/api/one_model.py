@@ -65,7 +65,7 @@ def evaluate(
         prompt_format: How text models read prompts.
         chat_template_kwargs: Further variables of text models' chat templates.
         timestamps: Let Whisper write points in time; they are not scored.
-        observer: Hears of progress.
+        observer: Is told of progress.
         quiet: Without an observer, show none.
 
     Raises:
@@ -80,7 +80,7 @@ def evaluate(
     data = read_for(Purpose("evaluation"), manifest, max_seconds=max_seconds)
     recognizer = loaded(model, loading(trust_remote_code, prompt_format, chat_template_kwargs, timestamps))
     utterances = data.checked_one(recognizer)
-    with observed(observer, quiet=quiet) as hears:
+    with observed(observer, quiet=quiet) as watcher:
         return evaluate_checked(
             recognizer,
             AudioSource(AudioCache(max_seconds=max_seconds)),
@@ -88,7 +88,7 @@ def evaluate(
             normalizer=normalizer,
             decoding=decoding,
             batch_size=batch_size,
-            progress=lambda done, total: hears.work("transcribing", done, total),
+            progress=lambda done, total: watcher.work("transcribing", done, total),
         )
 
 
@@ -125,7 +125,7 @@ def transcribe(
         server: How the server is asked.
         max_seconds: Longer utterances cannot be used.
         normalizer: Under which the texts are scored against the references that there are.
-        observer: Hears of progress.
+        observer: Is told of progress.
         quiet: Without an observer, show none.
 
     Raises:
@@ -140,7 +140,7 @@ def transcribe(
         require_models(teacher=teacher)
         about = {"revision": revision, "dtype": dtype, "url": teacher_url, "server": server or Server()}
         teacher = section(Teacher, model=str(teacher), **about)
-    with observed(observer, quiet=quiet) as hears:
+    with observed(observer, quiet=quiet) as watcher:
         return transcribe_manifest(
             teacher,
             manifest,
@@ -150,7 +150,7 @@ def transcribe(
             device=usable_device(device),
             max_seconds=max_seconds,
             normalizer=normalizer,
-            progress=lambda done, total: hears.work("transcribing", done, total),
+            progress=lambda done, total: watcher.work("transcribing", done, total),
         )
 
 
@@ -178,7 +178,7 @@ def preflight(
         max_new_tokens: Longest transcript, in tokens; from the longest audio unless told.
         max_utterances: Use the first so many; 8 unless told.
         max_seconds: Longer utterances are refused.
-        observer: Hears of progress.
+        observer: Is told of progress.
         quiet: Without an observer, show none.
 
     Raises:
@@ -188,12 +188,12 @@ def preflight(
     require_positive(k=k, max_new_tokens=max_new_tokens, max_utterances=max_utterances, max_seconds=max_seconds)
     (utterances,) = read_for(Purpose(first=max_utterances or PREFLIGHT_CLIPS), manifest, max_seconds=max_seconds).sets
     served = served_teacher(teacher, teacher_url, server, k)
-    with observed(observer, quiet=quiet) as hears:
+    with observed(observer, quiet=quiet) as watcher:
         return preflights.preflight(
             served,
             AudioSource(AudioCache(max_seconds=max_seconds)),
             utterances,
             k,
             max_new_tokens=max_new_tokens or token_limit(utterances),
-            progress=lambda done, total: hears.work("asking", done, total),
+            progress=lambda done, total: watcher.work("asking", done, total),
         )

@@ -107,7 +107,7 @@ def probe(
         max_utterances: Use the first so many.
         max_seconds: Longer utterances are refused.
         traced: How many utterances, from the first, have a trace; None: all, 0: none, which saves time and memory.
-        observer: Hears of progress.
+        observer: Is told of progress.
         quiet: Without an observer, show none.
 
     Raises:
@@ -124,7 +124,7 @@ def probe(
         raise UserError("temperature: a server's log-probabilities are at temperature 1; leave it out")
     utterances = data.checked_one(pair.student, pair.teacher)
     source = AudioSource(AudioCache(max_seconds=max_seconds))
-    with observed(observer, quiet=quiet) as hears:
+    with observed(observer, quiet=quiet) as watcher:
         probed = probes.probe(
             pair,
             source,
@@ -133,7 +133,7 @@ def probe(
             decoding,
             batch_size=batch_size,
             traced=len(utterances) if traced is None else traced,
-            progress=lambda done, total: hears.work("probing", done, total),
+            progress=lambda done, total: watcher.work("probing", done, total),
         )
         trip = round_trip(
             pair.teacher,
@@ -141,7 +141,7 @@ def probe(
             utterances,
             decoding,
             batch_size=batch_size,
-            progress=lambda done, total: hears.work("teacher's tokens", done, total),
+            progress=lambda done, total: watcher.work("teacher's tokens", done, total),
         )
     sources = {"student": pair.student.name, "teacher": pair.teacher.name, "manifest": name_of(manifest)}
     cached = None

@@ -92,7 +92,7 @@ class DataSets:
             found += about if purpose.needs_text else []
         labeled = replace(self, sets=tuple(plain)).with_findings(found).usable()
         uses = [
-            Use(utterances, models, student if purpose.is_scored else None, taught=purpose.is_supervised)
+            Use(utterances, models, student if purpose.is_scored else None, trained_on=purpose.is_supervised)
             for utterances, models, purpose in zip(labeled.sets, readers, self.purposes, strict=True)
         ]
         return labeled.with_findings([finding for use in uses for finding in check_models(use)])

@@ -76,7 +76,7 @@ class Moonshine(EncoderDecoder):
         encoder = self.generator.get_encoder()
         return [encoder(value[None]).last_hidden_state[0] for value in values]
 
-    def _heard(self, prompt: Prompt) -> Prompt:
+    def _encoded(self, prompt: Prompt) -> Prompt:
         """The prompt with what the encoder makes of it now, where that was not computed beforehand."""
         if seq2seq.ENCODED in prompt.inputs:
             return prompt
@@ -95,9 +95,9 @@ class Moonshine(EncoderDecoder):
     ) -> Transcripts:
         """Greedy or sampled transcripts; as long as the decoder has positions for at most."""
         with torch.no_grad():
-            heard = self._heard(prompt)
-        return super().rollout(heard, max_new_tokens=max_new_tokens, sample=sample, temperature=temperature)
+            encoded = self._encoded(prompt)
+        return super().rollout(encoded, max_new_tokens=max_new_tokens, sample=sample, temperature=temperature)
 
     def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:
         """[batch, length, vocabulary] logits; position t predicts transcript token t."""
-        return super().score(self._heard(prompt), transcripts)
+        return super().score(self._encoded(prompt), transcripts)

@@ -41,7 +41,7 @@ class Opening:
         """Whether a text is such words, or could still become some."""
         return self.words.startswith(text) or text.startswith(self.words)
 
-    def of(self, text: str) -> str:
+    def found_in(self, text: str) -> str:
         """The words at the beginning of a text, with what ends them; empty where there are none."""
         found = re.match(f"{re.escape(self.words)}{self.name}{re.escape(self.marker or '')}", text)
         return found[0] if found else ""
@@ -56,7 +56,7 @@ class _SettledOrGivenUp(StoppingCriteria):
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
         del scores, kwargs
         texts = self.tokenizer.batch_decode(input_ids[:, self.start :], clean_up_tokenization_spaces=False)
-        stops = [bool(self.opening.of(text)) or not self.opening.may_begin(text) for text in texts]
+        stops = [bool(self.opening.found_in(text)) or not self.opening.may_begin(text) for text in texts]
         return torch.tensor(stops, device=input_ids.device)
 
 
@@ -104,7 +104,7 @@ def _words(ids: list[int], tokenizer: Any, opening: Opening) -> list[int]:
     """The tokens that spell the words and nothing else; none where there are no such."""
     for n in range(1, len(ids) + 1):
         text = tokenizer.decode(ids[:n], clean_up_tokenization_spaces=False)
-        if text and opening.of(text) == text:
+        if text and opening.found_in(text) == text:
             return ids[:n]
     return []
 

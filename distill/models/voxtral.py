@@ -89,7 +89,7 @@ def _code(language: str) -> str:
 def read(processor: Any, rows: list[list[int]]) -> list[str]:
     """The transcripts, without a language that the model named once more."""
     texts = processor.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return [text.removeprefix(OPENING.of(text)) for text in texts]
+    return [text.removeprefix(OPENING.found_in(text)) for text in texts]
 
 
 OPENING = Opening("lang:", None, "[a-z]{2}")

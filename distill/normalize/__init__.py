@@ -95,11 +95,11 @@ def _made(
     """One whose library is loaded when it is first wanted, and named in its version, as it may change what it does."""
 
     @functools.cache
-    def of() -> Normalizer:
+    def load() -> Normalizer:
         apply, libraries = make()
         return Normalizer(name, f"{version} ({libraries})", apply, rate)
 
-    return of
+    return load
 
 
 NORMALIZERS: Mapping[str, Callable[[], Normalizer]] = MappingProxyType(

@@ -69,9 +69,9 @@ class ProbeResult:
     @property
     def transcripts(self) -> list[dict[str, str | None]]:
         """A row an utterance: `id`, `reference`, `student`, and `teacher` of the first 32, which it was asked for."""
-        taught = self.round_trip.texts
+        read_back = self.round_trip.texts
         return [
-            {"id": id_, "reference": self.references[id_], "student": text, "teacher": taught.get(id_)}
+            {"id": id_, "reference": self.references[id_], "student": text, "teacher": read_back.get(id_)}
             for id_, text in self.probed.texts.items()
         ]
 

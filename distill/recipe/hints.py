@@ -1,4 +1,4 @@
-"""What other trainers call the settings that a recipe has: an unknown key is answered with ours."""
+"""Names of settings in other trainers. The error for an unknown key suggests the recipe's own key."""
 
 from __future__ import annotations
 
@@ -48,8 +48,9 @@ USUAL: dict[str, tuple[str, ...]] = {
     "stages.*.off_policy.fraction": ("lmbda", "lambda", "lam"),
     "stages.*.rollout.max_new_tokens": ("max_completion_length", "generation_max_length", "max_tokens"),
     "stages.*.rollout.sample": ("do_sample",),
+    "stages.*.teacher_audio": ("teacher_hears",),
 }
-"""Our keys, and what TRL, transformers, NeMo, Lightning and others call them."""
+"""Keys of recipes, and their names in TRL, transformers, NeMo, Lightning, other trainers and earlier versions."""
 
 BOUND = {"student", "teacher", "eval", "test", "validation", "train", "save", "checkpoint", "lora"}
 """Words by which a name says which table it belongs to; any other is answered in the table where it stands."""

@@ -236,7 +236,7 @@ class OnPolicyStage(StageBase):
     """An empty rollout has one position, the immediate end of text: score it (the teacher can object) or drop it."""
     mask_truncated: bool = False
     """Leave out every position of a rollout that ran into `max_new_tokens`."""
-    teacher_hears: Literal["clean", "augmented"] = "clean"
+    teacher_audio: Literal["clean", "augmented"] = "clean"
     """With `augment`: which audio the teacher judges by. The student always writes and learns on the augmented; a
     teacher that hears the clean audio tells it what it would have understood."""
 
@@ -247,8 +247,8 @@ class OnPolicyStage(StageBase):
 
     @model_validator(mode="after")
     def _there_is_other_audio_to_hear(self) -> OnPolicyStage:
-        if self.teacher_hears == "augmented" and not self.augment:
-            raise UserError('teacher_hears = "augmented": the stage augments nothing; add [[stages.augment]]')
+        if self.teacher_audio == "augmented" and not self.augment:
+            raise UserError('teacher_audio = "augmented": the stage augments nothing; add [[stages.augment]]')
         return self
 
     @model_validator(mode="after")

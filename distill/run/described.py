@@ -31,7 +31,7 @@ RESOLVED = File(
         Column("seed", "integer", "of weights, order of the data and intervals"),
         Column("python", "text", "version of Python"),
         Column("versions.*", "text or null", "version of each library, this one first"),
-        Column("heard_before", "list of objects", "how many utterances of each set a model was trained on before"),
+        Column("seen_in_training", "list of objects", "how many utterances of each set a model was trained on before"),
         Column("tokenizers.*", "any", "what was found of each model's tokenizer"),
         Column("unusable_lines.*", "list of integers", "lines that the run goes without, by manifest"),
     ),
@@ -92,7 +92,7 @@ DECISIONS = File(
             "every level that the reading was held against: `statistic`; `states` on whose transcripts (null of a "
             "number of the user's own); `side`, which is `at_least` or `at_most` of a threshold, `lowest` or `highest` "
             "healthy value, or `best`, the mark of a plateau; `level`; `bound`, the end of the interval that was "
-            "compared, or null; `meets`, whether it reaches the threshold, keeps within the limit or improves on the "
+            "compared, or null; `satisfied`, whether it reaches the threshold, keeps within the limit or improves on the "
             "mark",
         ),
     ),

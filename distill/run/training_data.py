@@ -1,7 +1,7 @@
-"""What a model was trained on, in a file beside its weights, so that others can tell which audio it has heard.
+"""What a model was trained on, in a file beside its weights, so that others can tell which audio it was trained on.
 
 `training_data.json` names the recipe and its manifests, and holds the stretches of audio of every utterance that the
-model may have been trained on, by any stage: labeled, taught or on-policy. A model that was trained from another takes
+model may have been trained on, by any stage: labeled, transcribed by a teacher, or on-policy. A model that was trained from another takes
 over what that one was trained on.
 
 Audio is known by the contents of its file and by time, so that copies, links, other paths, other ids and other cuts of
@@ -55,7 +55,7 @@ class TrainingData:
     audio: Mapping[str, tuple[Stretch, ...]] = field(default_factory=dict)
     sources: tuple[Mapping[str, Any], ...] = ()
 
-    def heard(self, utterances: Iterable[Utterance], identities: Identify) -> int:
+    def count_seen(self, utterances: Iterable[Utterance], identities: Identify) -> int:
         """How many of the utterances are, wholly or in part, among the training audio."""
         return sum(self._holds(*_stretch(utterance, identities)) for utterance in utterances if utterance.audio)
 

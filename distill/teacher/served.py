@@ -160,7 +160,7 @@ class ServedTeacher:
         if key not in self._openings:
             written = self._written(question, LONGEST, 0.0)
             text = written.text if written.ids is None else self.tokenizer.decode(written.ids)
-            self._openings[key] = opening.of(text)
+            self._openings[key] = opening.found_in(text)
         return self._openings[key]
 
     def prompt_text(self, prompt: Prompt, row: int) -> str:

@@ -25,10 +25,10 @@ from ..run.provenance import resolved_configuration
 from ..run.run_directory import RunDirectory
 from ..teacher_data.making import teacher_data
 from ..teacher_data.summary import TeacherDataSummary
-from .heard import Heard, resolved
+from .seen_in_training import SeenInTraining, resolved
 from .launch import accelerator_for
 from .setup import Setup, prepare_run, with_evaluations
-from .stage_data import taught_by, transcripts_of
+from .stage_data import teacher_section, transcripts_of
 from .trainer import Trainer
 
 STEPS = 2
@@ -36,7 +36,7 @@ STEPS = 2
 
 BRIEF = 8
 """Tokens that probes and evaluations write: nobody reads them, and writing takes their time. What a training step
-writes has its whole length."""
+writes has its full length."""
 
 EVERYTHING = Filters(
     empty="keep",
@@ -89,7 +89,7 @@ class DryRun:
 
     stages: tuple[StageCost, ...]
     device: str
-    heard: tuple[Heard, ...] = ()
+    seen_in_training: tuple[SeenInTraining, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """A tree that JSON can hold."""
@@ -101,7 +101,7 @@ class DryRun:
                 | {"teacher_data": None if cost.teacher_data is None else cost.teacher_data.to_dict()}
                 for cost in self.stages
             ],
-            **resolved(self.heard),
+            **resolved(self.seen_in_training),
         }
 
     def __str__(self) -> str:
@@ -129,7 +129,7 @@ class DryRun:
             f"{table}\n\nOne step on the longest utterances of each stage (n = 1), on {self.device}: at most, if the "
             "machine is quiet.\nProbes, evaluations and teacher's transcripts take time on top; the memory "
             f"holds them, but probes and evaluations with texts of {BRIEF} tokens.{filtered}"
-            + "".join(f"\n\nWarning: {one}" for one in self.heard if one.heard)
+            + "".join(f"\n\nWarning: {one}" for one in self.seen_in_training if one.seen)
         )
 
 
@@ -190,7 +190,7 @@ def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
 
     Args:
         recipe: With absolute paths.
-        observer: Hears what happens; silent without one.
+        observer: Is told what happens; silent without one.
 
     Raises:
         RecipeError, ManifestError, AudioError, ModelError, PairError, TrainingError: As `train`.
@@ -199,16 +199,16 @@ def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
     short = recipe.model_copy(update={"stages": stages, "total_steps": None})
     with one_voice():
         accelerator = accelerator_for(short)
-        whole = prepare_run(short, device=accelerator.device)
-        setup = _longest_first(whole)
-        heard_by = _Listener(observer or Observer(), accelerator.device)
+        full = prepare_run(short, device=accelerator.device)
+        setup = _longest_first(full)
+        listener = _Listener(observer or Observer(), accelerator.device)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(broadcast_object_list([folder])[0]) / "run"  # the first process's, for all
             if accelerator.is_main_process:
                 RunDirectory.create(path, resolved_configuration(recipe))
             accelerator.wait_for_everyone()
             run = RunDirectory.open(path, writer=accelerator.is_main_process)
-            trainer = Trainer(setup, run, accelerator, heard_by, TrainingState())
+            trainer = Trainer(setup, run, accelerator, listener, TrainingState())
             trainer.monitor.decoding = Decoding(max_new_tokens=BRIEF)
             trainer.run()
             kept = [_filtered(stage, setup, index, run) for index, stage in enumerate(recipe.stages)]
@@ -221,13 +221,13 @@ def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
             max(map(length, utterances)),
             length_unit(utterances[0]),
             stage.steps,
-            heard_by.seconds[stage.name],
-            heard_by.peaks[stage.name],
+            listener.seconds[stage.name],
+            listener.peaks[stage.name],
             summary,
         )
-        for stage, utterances, summary in zip(recipe.stages, whole.stages, kept, strict=True)
+        for stage, utterances, summary in zip(recipe.stages, full.stages, kept, strict=True)
     ]
-    return DryRun(tuple(costs), str(accelerator.device), whole.heard)
+    return DryRun(tuple(costs), str(accelerator.device), full.seen_in_training)
 
 
 def _rehearsed(stage: StageConfig) -> StageConfig:
@@ -243,8 +243,8 @@ def _rehearsed(stage: StageConfig) -> StageConfig:
 
 def _filtered(stage: StageConfig, setup: Setup, index: int, run: RunDirectory) -> TeacherDataSummary | None:
     """What the filters of a stage make of the transcripts that its rehearsal had written."""
-    taught = taught_by(stage)
-    if taught is None:
+    section = teacher_section(stage)
+    if section is None:
         return None
     assert setup.teacher is not None
     return teacher_data(
@@ -252,8 +252,8 @@ def _filtered(stage: StageConfig, setup: Setup, index: int, run: RunDirectory) -
         setup.teacher,
         setup.source,
         setup.stages[index],
-        taught.transcription,
-        taught.filters,
+        section.transcription,
+        section.filters,
     ).summary
 
 

@@ -23,7 +23,7 @@ from ..run.provenance import dropped_lines, list_findings, resolved_configuratio
 from ..run.run_directory import RunDirectory, RunDirectoryError, occupied
 from .changed_data import changes, dropped_otherwise, keep_lines, record, refusal
 from .errors import TrainingError
-from .heard import resolved, warn_of
+from .seen_in_training import resolved, warn_of
 from .moved_data import Request, at_new_places, check_places
 from .set_aside import measured_anew
 from .set_aside import words as set_aside_words
@@ -46,7 +46,7 @@ def train(
         recipe: A recipe, a TOML file, or the name of a shipped recipe.
         output: Directory to create; an existing run is never overwritten.
         overrides: `dotted.key=value` changes, when the recipe is a file.
-        observer: Hears what happens, in the place of the display of progress.
+        observer: Is told what happens, in the place of the display of progress.
         quiet: Without an observer, show no progress. It is shown live in a terminal, as bars in a notebook, as lines on
             standard error elsewhere, and by the first process alone.
 
@@ -60,7 +60,7 @@ def train(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides)
     check_trackers(recipe.tracking.trackers)
-    with one_voice(), observed(observer, quiet=quiet) as hears:
+    with one_voice(), observed(observer, quiet=quiet) as watcher:
         accelerator = accelerator_for(recipe)
         if accelerator.is_main_process:
             RunDirectory.check_vacant(output)
@@ -71,15 +71,15 @@ def train(
             accelerator.wait_for_everyone()
             run = RunDirectory.open(output, writer=accelerator.is_main_process)
             if setup.findings:
-                hears.unusable(setup.findings)
-            with copied(recipe, run, hears, step=0, before=run.rows) as heard_by:
-                return Trainer(setup, run, accelerator, heard_by, TrainingState()).run()
+                watcher.unusable(setup.findings)
+            with copied(recipe, run, watcher, step=0, before=run.rows) as copying:
+                return Trainer(setup, run, accelerator, copying, TrainingState()).run()
 
 
 def _create(output: str | Path, recipe: Recipe, setup: Setup) -> None:
-    """Begin a run directory with all that is known before the first step, and say what its models have heard."""
-    warn_of(setup.heard)
-    known = resolved(setup.heard) | {"tokenizers": setup.tokenizers} | dropped_lines(setup.findings)
+    """Begin a run directory with all that is known before the first step, and say what its models were trained on."""
+    warn_of(setup.seen_in_training)
+    known = resolved(setup.seen_in_training) | {"tokenizers": setup.tokenizers} | dropped_lines(setup.findings)
     configuration = resolved_configuration(recipe)
     path = RunDirectory.create(output, configuration | known).path
     list_findings(path, setup.findings)
@@ -102,7 +102,7 @@ def resume(
         trackers: Further ones than the run's own; they get what the run directory holds, if the run goes on or not.
         moved: `dotted.key=path` of data that is no longer where it was, such as `stages.0.manifest=new.jsonl`.
         accept_changed_data: Go on with data that changed, and record in the run what did.
-        observer: Hears what happens, in the place of the display of progress.
+        observer: Is told what happens, in the place of the display of progress.
         quiet: Without an observer, show no progress; see `train`.
 
     Raises:
@@ -132,7 +132,7 @@ def resume(
         run.writer = accelerator.is_main_process
         with copied(recipe, run, Observer(), step=state.step + 1, before=run.rows):
             return RunResult.from_state(run.path, newest, state)
-    with one_voice(), observed(observer, quiet=quiet) as hears, _alone(run.path, accelerator):
+    with one_voice(), observed(observer, quiet=quiet) as watcher, _alone(run.path, accelerator):
         accelerator.wait_for_everyone()  # whoever was here before has left
         run = RunDirectory.open(output, writer=accelerator.is_main_process)
         before, newest = run.rows, checkpoint.latest(run.path)
@@ -146,13 +146,13 @@ def resume(
             record(run, recipe, [*changed, *dropped], setup.findings, step=state.step, stage=state.stage)
         state, earlier = measured_anew(state, recipe, {one.key for one in (*changed, *dropped)}), state
         for line in set_aside_words(earlier, state):
-            hears.notice(line)
+            watcher.notice(line)
         if setup.findings:
-            hears.unusable(setup.findings)
+            watcher.unusable(setup.findings)
         run.rewind(state.rows)
         accelerator.wait_for_everyone()
-        with copied(recipe, run, hears, step=state.step, before=before) as heard_by:
-            return Trainer(setup, run, accelerator, heard_by, state, optimizer).run()
+        with copied(recipe, run, watcher, step=state.step, before=before) as copying:
+            return Trainer(setup, run, accelerator, copying, state, optimizer).run()
 
 
 @contextmanager

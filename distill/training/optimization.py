@@ -25,7 +25,7 @@ from .parameter_groups import parameter_groups
 from .schedule import share_of_lr
 
 # Gathered from all shards, so that a run may resume on another number of processes.
-WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 class Optimization:
@@ -63,7 +63,7 @@ class Optimization:
                     f"version makes {len(groups)}: it was written when weight decay reached norms, biases and "
                     'embeddings. Resume with the version that resolved.json names under "versions", or start a new run'
                 )
-            set_optimizer_state_dict(model, self._optimizer, state["optimizer"], options=WHOLE)
+            set_optimizer_state_dict(model, self._optimizer, state["optimizer"], options=FULL)
             self._scheduler.load_state_dict(state["scheduler"])
         self._prepared = accelerator.prepare_optimizer(self._optimizer)
         self._loss, self._positions = 0.0, 0
@@ -120,7 +120,7 @@ class Optimization:
 
     def state_dict(self) -> dict[str, Any]:
         """State of optimizer and schedule."""
-        tensors = get_optimizer_state_dict(self._model, self._optimizer, options=WHOLE)
+        tensors = get_optimizer_state_dict(self._model, self._optimizer, options=FULL)
         return {"optimizer": tensors, "scheduler": self._scheduler.state_dict()}
 
     def _reduced(self, tensor: Tensor, reduction: str) -> Tensor:
@@ -128,6 +128,6 @@ class Optimization:
         return cast(Tensor, self._accelerator.reduce(tensor, reduction=reduction))
 
 
-def whole_weights(model: nn.Module) -> dict[str, Any]:
+def full_weights(model: nn.Module) -> dict[str, Any]:
     """All weights on the CPU, by the names that `from_pretrained` knows."""
-    return get_model_state_dict(model, options=WHOLE)
+    return get_model_state_dict(model, options=FULL)

@@ -28,14 +28,14 @@ from ..scoring.loading import load_student, load_teacher
 from ..scoring.pair import Pair, PairError
 from ..teacher import ServedTeacher
 from .augmentation import Augmentation, AugmentationError
-from .heard import Heard, heard_before
+from .seen_in_training import SeenInTraining, seen_in_training
 
 
 @dataclass(frozen=True)
 class Setup:
     """Models and data of a run; the pair is None without a teacher.
 
-    `stages[i]` are the i-th stage's utterances, `augmentations[i]` is what it does to their audio. `heard` says which
+    `stages[i]` are the i-th stage's utterances, `augmentations[i]` is what it does to their audio. `seen_in_training` says which
     of the data the models were trained on before; `findings` says what is doubtful about its lines, and of those that
     were dropped why.
     """
@@ -48,7 +48,7 @@ class Setup:
     augmentations: tuple[Augmentation | None, ...]
     probe: tuple[Utterance, ...]
     evaluations: tuple[tuple[Utterance, ...], ...]
-    heard: tuple[Heard, ...]
+    seen_in_training: tuple[SeenInTraining, ...]
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -106,9 +106,9 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         raise AugmentationError(f"stages.{first}.augment changes audio, and {student.name!r} reads prompts; remove it")
     cache = AudioCache(max_mib=recipe.audio.cache_mib, max_seconds=recipe.audio.max_seconds)
     recipe = _settled(recipe, stages, evaluations)
-    heard = heard_before(recipe, stages, probe_set, evaluations)
+    seen = seen_in_training(recipe, stages, probe_set, evaluations)
     source, listed = AudioSource(cache), data.all_findings
-    return Setup(recipe, student, pair, source, stages, augmentations, probe_set, evaluations, heard, listed)
+    return Setup(recipe, student, pair, source, stages, augmentations, probe_set, evaluations, seen, listed)
 
 
 def _check_intervals(recipe: Recipe, data: DataSets) -> None:

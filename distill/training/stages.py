@@ -84,7 +84,7 @@ def training_step(
     """
     if stage.type == "opd":
         assert pair is not None
-        teachers = clean if stage.teacher_hears == "clean" else None
+        teachers = clean if stage.teacher_audio == "clean" else None
         return on_policy_step(pair, batch, stage, support, clock, draw, teachers)
     return supervised_step(student, batch, clock)
 

@@ -30,9 +30,9 @@ from ..run.training_data import TrainingData
 from ..scoring.loading import load_student
 from ..timing import Stopwatch
 from .errors import TrainingError
-from .heard import TrainedOn
+from .seen_in_training import TrainedOn
 from .monitoring import Monitor, Place, error_rate_read
-from .optimization import Optimization, whole_weights
+from .optimization import Optimization, full_weights
 from .setup import Setup
 from .stage_data import stage_sampler, stage_utterances
 from .stages import Seen, step_metrics, training_step
@@ -223,7 +223,7 @@ class Trainer:
         found = gathered(best.better(rows[0], best.best_of(state)) if rows else None)[0]
         if found is None:
             return
-        weights = whole_weights(self.accelerator.unwrap_model(self.student.model))
+        weights = full_weights(self.accelerator.unwrap_model(self.student.model))
         if self.accelerator.is_main_process:
             best.save(self.directory.path, found, self.student, weights, self._learned_from())
         state.best = asdict(found)
@@ -382,7 +382,7 @@ class Trainer:
         if state.stage_step and state.outcome is None:
             state.gate = self.gate.state_dict()
             optimizer = self.optimization.state_dict()
-        weights = whole_weights(self.accelerator.unwrap_model(self.student.model))
+        weights = full_weights(self.accelerator.unwrap_model(self.student.model))
         if self.accelerator.is_main_process:
             checkpoint.save(self.directory.path, self.student, state, weights, optimizer, self._learned_from())
             checkpoint.prune(self.directory.path, self.recipe.checkpoint.keep, set(state.entries.values()))

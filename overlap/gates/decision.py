@@ -42,7 +42,7 @@ class Level:
             of a plateau after the reading.
         level: in the statistic's unit.
         bound: the end of the interval (or the value) that was compared; None where nothing could be judged.
-        meets: whether it reaches the threshold, keeps within the limit, or improves on the mark before it.
+        satisfied: whether it reaches the threshold, keeps within the limit, or improves on the mark before it.
     """
 
     statistic: str
@@ -50,13 +50,13 @@ class Level:
     side: Side
     level: float
     bound: float | None
-    meets: bool
+    satisfied: bool
 
     @classmethod
-    def from_reading(cls, name: str, side: Side, level: float, bound: float | None, meets: bool) -> "Level":
+    def from_reading(cls, name: str, side: Side, level: float, bound: float | None, satisfied: bool) -> "Level":
         """A level for a reading by the name that the gate has for it, such as ``fixed.union_size``."""
         states, statistic = states_of(name)
-        return cls(statistic, states, side, level, bound, meets)
+        return cls(statistic, states, side, level, bound, satisfied)
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ def test_a_side_that_a_gate_leaves_open_is_not_shown(going):
     held = {"value": 0.64, "low": 0.61, "high": 0.67, "n_positions": 1200, "n_groups": 80}
     numbers = {"repetition": held | {"limits": [None, 3.0]}, "top1_agreement": held | {"limits": [0.4, None]}}
     levels = [
-        {"statistic": name, "states": "student", "side": side, "level": level, "bound": bound, "meets": True}
+        {"statistic": name, "states": "student", "side": side, "level": level, "bound": bound, "satisfied": True}
         for name, side, level, bound in (("repetition", "highest", 3.0, 0.61), ("top1_agreement", "lowest", 0.4, 0.67))
     ]
     rewrite(going / "decisions.jsonl", lambda row: row | {"numbers": {"statistics": numbers}, "levels": levels})

@@ -88,7 +88,7 @@ def wrong(file: File, names: set[str]):
             yield f"{column.name} is missing"
 
 
-OPTIONAL = {"heard_before", "normalizer"}
+OPTIONAL = {"seen_in_training", "normalizer"}
 
 
 def test_every_file_of_a_run_holds_the_columns_of_the_page_and_nothing_else(mini, tmp_path):

@@ -92,7 +92,7 @@ def test_a_run_from_beginning_to_end(served, tmp_path):
     assert "forward_kl" not in last.index
     decisions = [json.loads(line) for line in (tmp_path / "run" / "decisions.jsonl").read_text().splitlines()]
     read = [row["reason"] for row in decisions if row["gate"] == "threshold(total_variation.upper)"]
-    assert any("meets at most 1.1" in reason for reason in read)
+    assert any("satisfies at most 1.1" in reason for reason in read)
     steps = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     onward = [row for row in steps if row["stage"] == "on-policy"]
     assert all(0 < row["objective"]["teacher_mass"] <= 1 and row["loss"] > 0 for row in onward)

@@ -18,12 +18,12 @@ from ..run.training_data import FILE, AudioIdentities, TrainingData, read_traini
 Role = Literal["teacher", "student"]
 
 
-class HeardBefore(UserWarning):
+class SeenInTrainingWarning(UserWarning):
     """A model was trained on audio that a run has for it as if it were new."""
 
 
 @dataclass(frozen=True)
-class Heard:
+class SeenInTraining:
     """How much of a manifest's audio a model was trained on before the run, by the file beside its weights.
 
     Attributes:
@@ -31,7 +31,7 @@ class Heard:
         folder: Folder of its weights.
         purpose: What the run has the manifest for: `stage 'NAME'`, `probe` or `evaluation`.
         manifest: The manifest.
-        heard: Utterances that are, wholly or in part, among its training audio.
+        seen: Utterances that are, wholly or in part, among its training audio.
         utterances: Utterances of the manifest that have audio.
     """
 
@@ -39,7 +39,7 @@ class Heard:
     folder: str
     purpose: str
     manifest: str
-    heard: int
+    seen: int
     utterances: int
 
     def __str__(self) -> str:
@@ -49,18 +49,18 @@ class Heard:
             else "error rates and agreement are better there than on new audio"
         )
         return (
-            f"the {self.model} was trained on {self.heard:,} of {self.utterances:,} utterances of {self.purpose} "
-            f"({self.manifest}), as {self.folder}/{FILE} says: {what}. Give audio that it has not heard, or another "
+            f"the {self.model} was trained on {self.seen:,} of {self.utterances:,} utterances of {self.purpose} "
+            f"({self.manifest}), as {self.folder}/{FILE} says: {what}. Give audio that it has not been trained on, or another "
             f"{self.model}."
         )
 
 
-def heard_before(
+def seen_in_training(
     recipe: Recipe,
     stages: Sequence[Sequence[Utterance]],
     probe: Sequence[Utterance],
     evaluations: Sequence[Sequence[Utterance]],
-) -> tuple[Heard, ...]:
+) -> tuple[SeenInTraining, ...]:
     """Compare a run's audio with what its models say they were trained on; audio is read only where one says so.
 
     Args:
@@ -89,25 +89,25 @@ def heard_before(
         )
         if section
     ]
-    taught = [
+    transcribed = [
         (f"stage {stage.name!r}", stage.manifest, utterances)
         for stage, utterances in zip(recipe.stages, stages, strict=True)
         if stage.type != "sft"
     ]
     trained: list[tuple[Role, str, list[tuple[str, str, Sequence[Utterance]]]]] = []
     if recipe.teacher and not recipe.teacher.from_scratch:
-        trained.append(("teacher", recipe.teacher.model, [*taught, *tested]))
+        trained.append(("teacher", recipe.teacher.model, [*transcribed, *tested]))
     if not recipe.student.from_scratch:
         trained.append(("student", recipe.student.model, tested))
     identities = AudioIdentities()
-    found: list[Heard] = []
+    found: list[SeenInTraining] = []
     for role, folder, uses in trained:
         known = read_training_data(folder)
         if known is None:
             continue
         for purpose, manifest, utterances in uses:
             if n := sum(utterance.audio is not None for utterance in utterances):
-                found.append(Heard(role, folder, purpose, manifest, known.heard(utterances, identities), n))
+                found.append(SeenInTraining(role, folder, purpose, manifest, known.count_seen(utterances, identities), n))
     return tuple(found)
 
 
@@ -160,14 +160,14 @@ def _short(manifest: str) -> str:
     return manifest if is_dataset(manifest) else Path(manifest).name
 
 
-def warn_of(found: Iterable[Heard]) -> None:
-    """Warn of each model that has heard some of a manifest, once."""
+def warn_of(found: Iterable[SeenInTraining]) -> None:
+    """Warn of each model that was trained on some of a manifest, once."""
     for one in found:
-        if one.heard:
-            warnings.warn(str(one), HeardBefore, stacklevel=3)
+        if one.seen:
+            warnings.warn(str(one), SeenInTrainingWarning, stacklevel=3)
 
 
-def resolved(found: Iterable[Heard]) -> dict[str, Any]:
+def resolved(found: Iterable[SeenInTraining]) -> dict[str, Any]:
     """What `resolved.json` says of it."""
     rows: list[Mapping[str, Any]] = [asdict(one) for one in found]
-    return {"heard_before": rows}
+    return {"seen_in_training": rows}
