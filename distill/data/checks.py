@@ -173,7 +173,9 @@ def _labels(use: Use) -> Iterator[Finding]:
         for utterance, length in zip(some, lengths, strict=True):
             if use.trained_on and not (utterance.text or "").strip():
                 remedy = "remove the field if what is said there is not known"
-                yield Finding.about(utterance, "text", "is empty: the model is trained to write nothing", remedy, warn=True)
+                yield Finding.about(
+                    utterance, "text", "is empty: the model is trained to write nothing", remedy, warn=True
+                )
             try:
                 before = prompts(utterance, length)
             except ModelError:  # said of the prompt

@@ -125,7 +125,7 @@ def _bin(scores: Scores, alignment: Alignment | None, position: int) -> str:
         return "used"
     if scores.pair.blocked[scores.transcripts.ids[0, position]]:
         return "blocked"
-    return "misaligned" if alignment is not None and alignment.misaligned[0, position] else "thin_support"
+    return "misaligned" if alignment is not None and alignment.misaligned[0, position] else "low_support"
 
 
 def _probability(logprob: torch.Tensor) -> float | None:

@@ -19,7 +19,7 @@ Statistic = Annotated[Text, AfterValidator(canonical)]
 
 
 class FixedStepsGate(Section):
-    """Advance after a fixed number of steps, whatever the overlap (the way of arXiv 2605.28139)."""
+    """Advance after a fixed number of steps, whatever the overlap (as in arXiv 2605.28139)."""
 
     type: Literal["fixed_steps"]
     steps: PositiveInt
@@ -45,7 +45,7 @@ class ThresholdGate(Section):
     on: Literal["bound", "value"] = "bound"
     """Judge by the interval's end, or by the value itself."""
     patience: PositiveInt = 1
-    """Readings in a row that must meet the level."""
+    """Consecutive readings that must reach the level."""
     release: float | None = None
     """Looser level: readings between the two neither add to the row nor end it; None: the level itself."""
     min_steps: Count = 0
@@ -99,7 +99,7 @@ class CollapseGate(Section):
     limits: dict[Text, tuple[Limit[float], Limit[float]]]
     """Lowest and highest healthy value of each statistic, "off" for an open side: `{ repetition = ["off", 3.0] }`."""
     patience: PositiveInt = 1
-    """Readings in a row before the gate acts."""
+    """Consecutive readings before the gate acts."""
     action: Literal["fall_back", "abort"] = "fall_back"
     """Go back to the teacher data before this stage, or end the run."""
 
@@ -213,8 +213,8 @@ def too_late(gate: GateConfig, steps: int, where: str) -> list[str]:
 
 
 NEEDS_INTERVALS = (
-    "judges by intervals, which one utterance does not give, so it would never open; probe two utterances or more (25 "
-    'for intervals that hold what they say), or write on = "value" for a threshold'
+    "needs intervals, which one utterance does not give, so it would never open; probe two utterances or more (25 "
+    'for intervals with the stated coverage), or write on = "value" for a threshold'
 )
 
 

@@ -92,8 +92,8 @@ DECISIONS = File(
             "every level that the reading was held against: `statistic`; `states` on whose transcripts (null of a "
             "number of the user's own); `side`, which is `at_least` or `at_most` of a threshold, `lowest` or `highest` "
             "healthy value, or `best`, the mark of a plateau; `level`; `bound`, the end of the interval that was "
-            "compared, or null; `satisfied`, whether it reaches the threshold, keeps within the limit or improves on the "
-            "mark",
+            "compared, or null; `satisfied`, whether it reaches the threshold, keeps within the limit or improves on "
+            "the mark",
         ),
     ),
 )

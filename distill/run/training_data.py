@@ -1,8 +1,8 @@
 """What a model was trained on, in a file beside its weights, so that others can tell which audio it was trained on.
 
 `training_data.json` names the recipe and its manifests, and holds the stretches of audio of every utterance that the
-model may have been trained on, by any stage: labeled, transcribed by a teacher, or on-policy. A model that was trained from another takes
-over what that one was trained on.
+model may have been trained on, by any stage: labeled, transcribed by a teacher, or on-policy. A model that was trained
+from another takes over what that one was trained on.
 
 Audio is known by the contents of its file and by time, so that copies, links, other paths, other ids and other cuts of
 the same file are recognized. A file that was encoded anew is another.

@@ -83,7 +83,10 @@ class Pair:
             PairError: If no token is shared, or k is larger than the tokens that a transcript can hold.
         """
         student_tokens, teacher_tokens = student.tokens, teacher.tokens
-        same = (student_tokens.strings, student_tokens.end_of_text) == (teacher_tokens.strings, teacher_tokens.end_of_text)
+        same = (student_tokens.strings, student_tokens.end_of_text) == (
+            teacher_tokens.strings,
+            teacher_tokens.end_of_text,
+        )
         if same and not _reads_text(teacher):
             blocked = student_tokens.blocked | teacher_tokens.blocked.to(student_tokens.blocked.device)
             pair = cls(student, teacher, None, blocked, blocked, None, k=k)
@@ -93,7 +96,8 @@ class Pair:
         if k > writable:
             raise PairError(
                 f"k = {k} (support.k of a recipe) is larger than the {writable} tokens that a transcript can hold, of "
-                f"{student_tokens.size:,} in the vocabulary of the student and {teacher_tokens.size:,} in the teacher's; lower it"
+                f"{student_tokens.size:,} in the vocabulary of the student and {teacher_tokens.size:,} in the "
+                "teacher's; lower it"
             )
         return pair
 
@@ -115,7 +119,10 @@ class Pair:
         same_text = student.text_prefix == teacher.text_prefix and all(
             bool((table[_text_ids(side, tokens)] >= 0).all())
             for table, side, tokens in zip(
-                (vocabulary.student_to_teacher, vocabulary.teacher_to_student), spelled, (student_tokens, teacher_tokens), strict=True
+                (vocabulary.student_to_teacher, vocabulary.teacher_to_student),
+                spelled,
+                (student_tokens, teacher_tokens),
+                strict=True,
             )
         )
         blocked, teacher_blocked = student_tokens.blocked.clone(), teacher_tokens.blocked.to(device, copy=True)

@@ -52,7 +52,7 @@ class Positions:
 
     def account(self, union: Support) -> tuple[overlap.Funnel, Tensor]:
         """Where every position goes, and [batch, length] bool, which are used: those with two tokens in the union."""
-        reasons = self._reasons() | {"thin_support": union.size < 2}
+        reasons = self._reasons() | {"low_support": union.size < 2}
         unfinished = ~self.transcripts.finished.unsqueeze(-1)
         return overlap.account(self.transcripts.mask, reasons, unfinished=unfinished)
 

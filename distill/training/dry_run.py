@@ -25,8 +25,8 @@ from ..run.provenance import resolved_configuration
 from ..run.run_directory import RunDirectory
 from ..teacher_data.making import teacher_data
 from ..teacher_data.summary import TeacherDataSummary
-from .seen_in_training import SeenInTraining, resolved
 from .launch import accelerator_for
+from .seen_in_training import SeenInTraining, resolved
 from .setup import Setup, prepare_run, with_evaluations
 from .stage_data import teacher_section, transcripts_of
 from .trainer import Trainer

@@ -23,8 +23,8 @@ from ..run.provenance import dropped_lines, list_findings, resolved_configuratio
 from ..run.run_directory import RunDirectory, RunDirectoryError, occupied
 from .changed_data import changes, dropped_otherwise, keep_lines, record, refusal
 from .errors import TrainingError
-from .seen_in_training import resolved, warn_of
 from .moved_data import Request, at_new_places, check_places
+from .seen_in_training import resolved, warn_of
 from .set_aside import measured_anew
 from .set_aside import words as set_aside_words
 from .setup import Setup, prepare_run

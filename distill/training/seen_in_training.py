@@ -50,8 +50,8 @@ class SeenInTraining:
         )
         return (
             f"the {self.model} was trained on {self.seen:,} of {self.utterances:,} utterances of {self.purpose} "
-            f"({self.manifest}), as {self.folder}/{FILE} says: {what}. Give audio that it has not been trained on, or another "
-            f"{self.model}."
+            f"({self.manifest}), as {self.folder}/{FILE} says: {what}. Give audio that it has not been trained on, or "
+            f"another {self.model}."
         )
 
 
@@ -107,7 +107,9 @@ def seen_in_training(
             continue
         for purpose, manifest, utterances in uses:
             if n := sum(utterance.audio is not None for utterance in utterances):
-                found.append(SeenInTraining(role, folder, purpose, manifest, known.count_seen(utterances, identities), n))
+                found.append(
+                    SeenInTraining(role, folder, purpose, manifest, known.count_seen(utterances, identities), n)
+                )
     return tuple(found)
 
 

@@ -30,9 +30,9 @@ from ..run.training_data import TrainingData
 from ..scoring.loading import load_student
 from ..timing import Stopwatch
 from .errors import TrainingError
-from .seen_in_training import TrainedOn
 from .monitoring import Monitor, Place, error_rate_read
 from .optimization import Optimization, full_weights
+from .seen_in_training import TrainedOn
 from .setup import Setup
 from .stage_data import stage_sampler, stage_utterances
 from .stages import Seen, step_metrics, training_step

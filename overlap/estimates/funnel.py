@@ -10,7 +10,7 @@ from torch import Tensor
 from overlap.errors import UserError
 from overlap.estimates.table import html_table, text_table
 
-BINS = ("empty_rollout", "blocked", "misaligned", "truncated", "thin_support", "used")
+BINS = ("empty_rollout", "blocked", "misaligned", "truncated", "low_support", "used")
 """In order: a position belongs to the first that applies. A thin support has fewer than 2 union tokens.
 
 `empty_rollout` and `truncated` are for training that leaves such rollouts out. A probe uses their positions: they are

@@ -11,10 +11,10 @@ import pytest
 from distill import read_manifest, write_manifest
 from distill.recipe import Recipe
 from distill.run.training_data import FILE, AudioIdentities, TrainingData, read_training_data
-from distill.training import heard
+from distill.training import seen_in_training
 from distill.training.dry_run import dry_run
-from distill.training.seen_in_training import SeenInTrainingWarning
 from distill.training.launch import resume, train
+from distill.training.seen_in_training import SeenInTrainingWarning
 from distill.training.setup import prepare_run
 
 
@@ -55,7 +55,7 @@ def test_a_pool_that_the_teacher_was_trained_on_is_said_everywhere(mini, trained
     found = {one.purpose: (one.seen, one.utterances) for one in prepare_run(recipe, device="cpu").seen_in_training}
     taught = [stage["name"] for stage in mini["stages"] if stage["type"] != "sft"]
     assert found == {f"stage {name!r}": (12, 24) for name in taught} | {"probe": (0, 8), "evaluation": (0, 10)}
-    message = r"the teacher was trained on 12 of 24 utterances of stage .*pool\.jsonl.*Give audio that it has not been trained on"
+    message = r"the teacher was trained on 12 of 24 utterances of stage .*pool\.jsonl.*Give audio that it has not been "
     with pytest.warns(SeenInTrainingWarning, match=message) as warned:
         train(recipe, tmp_path / "run")
     assert len(warned) == len(taught)
