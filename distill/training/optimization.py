@@ -1,4 +1,5 @@
-"""The optimization of one stage: AdamW, its learning-rate schedule, and the update that all processes take together."""
+"""The optimization of one stage: AdamW, its learning-rate schedule, and updates that are synchronized over all
+processes."""
 
 from __future__ import annotations
 
@@ -29,17 +30,17 @@ FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 class Optimization:
-    """Optimizer and schedule of a stage, made anew when the stage is entered.
+    """Optimizer and schedule of a stage, created when the stage is entered.
 
     Args:
         model: The student, as prepared by the accelerator.
         stage: Learning rate, schedule and the rest.
         horizon: Steps that the schedule spans.
         accelerator: Joins the processes.
-        state: A `state_dict` to go on from.
+        state: A `state_dict` to continue from.
 
     Raises:
-        TrainingError: A state of another version, whose parameters were grouped otherwise.
+        TrainingError: The state is of another version with other groups of parameters.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Optimization:
             if saved != len(groups):
                 raise TrainingError(
                     f"the checkpoint's optimizer state has {saved} group{'s' if saved > 1 else ''} of parameters, this "
-                    f"version makes {len(groups)}: it was written when weight decay reached norms, biases and "
+                    f"version makes {len(groups)}: it was written when weight decay applied to norms, biases and "
                     'embeddings. Resume with the version that resolved.json names under "versions", or start a new run'
                 )
             set_optimizer_state_dict(model, self._optimizer, state["optimizer"], options=FULL)
@@ -70,7 +71,8 @@ class Optimization:
 
     @contextmanager
     def part(self, *, last: bool) -> Iterator[None]:
-        """Around forward pass and `backward` of a part of a step; processes exchange gradients in the last alone."""
+        """Context of forward pass and `backward` of a part of a step; processes exchange gradients only in the last
+        one."""
         with nullcontext() if last else self._accelerator.no_sync(self._model):
             yield
 
@@ -79,16 +81,16 @@ class Optimization:
 
         Args:
             loss: Scalar with a graph, summed over the part's positions, in nats.
-            positions: How many they are.
+            positions: Number of these positions.
         """
         self._accelerator.backward(loss)
         self._loss, self._positions = self._loss + float(loss.detach()), self._positions + positions
 
     def gradients(self) -> tuple[float, float, int]:
-        """Make what was added up the gradients of the mean loss over all positions of all processes, and clip them.
+        """Turn the summed gradients into those of the mean loss over all positions of all processes, and clip them.
 
-        The sum is divided once, at the end, by all positions: a mean of the parts' means would count a position of a
-        short part for more than one of a long part.
+        The sum is divided once, at the end, by all positions: a mean of the parts' means would weight positions of
+        short parts more.
 
         Returns:
             Mean loss in nats a position, gradient norm before clipping, and positions of all processes.
@@ -100,7 +102,7 @@ class Optimization:
         for parameter in self._model.parameters():
             if parameter.grad is not None:
                 parameter.grad.mul_(accelerator.num_processes / max(total, 1))  # processes have averaged their sums
-        # Typed as optional for DeepSpeed, which clips inside its engine and is not offered here.
+        # Optional in its type for DeepSpeed, which clips inside its engine and is not supported here.
         norm = cast(Tensor, accelerator.clip_grad_norm_(self._model.parameters(), self._clip))
         return loss / total if total else math.nan, float(norm), int(total)
 
@@ -108,10 +110,10 @@ class Optimization:
         """Update the weights with the gradients at hand; returns the learning rate that was used.
 
         Args:
-            update: Without it the schedule alone goes on: momentum would move weights where nothing was learned from.
+            update: False only advances the schedule: without positions, momentum would still move the weights.
         """
         if not update:
-            self._optimizer.zero_grad(set_to_none=True)  # a parameter without a gradient stays as it is
+            self._optimizer.zero_grad(set_to_none=True)  # so that a parameter without a gradient does not change
         self._prepared.step()
         lr = float(self._scheduler.get_last_lr()[0])
         self._scheduler.step()

@@ -1,4 +1,4 @@
-"""Whether the models of a run have already been trained on the audio that it has for them."""
+"""Warns if models were trained on a run's audio before the run."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Role = Literal["teacher", "student"]
 
 
 class SeenInTrainingWarning(UserWarning):
-    """A model was trained on audio that a run has for it as if it were new."""
+    """A model was trained on audio that should be new to it."""
 
 
 @dataclass(frozen=True)
 class SeenInTraining:
-    """How much of a manifest's audio a model was trained on before the run, by the file beside its weights.
+    """How much of a manifest's audio a model was trained on before the run, according to the file beside its weights.
 
     Attributes:
-        model: Whose training.
+        model: The model.
         folder: Folder of its weights.
-        purpose: What the run has the manifest for: `stage 'NAME'`, `probe` or `evaluation`.
+        purpose: Use of the manifest: `stage 'NAME'`, `probe` or `evaluation`.
         manifest: The manifest.
         seen: Utterances that are, wholly or in part, among its training audio.
         utterances: Utterances of the manifest that have audio.
@@ -44,7 +44,7 @@ class SeenInTraining:
 
     def __str__(self) -> str:
         what = (
-            "transcripts of what it was trained on are nearly its labels, and it is surer of them than of new audio"
+            "on such audio its transcripts are close to its labels, and it is more confident than on new audio"
             if self.purpose.startswith("stage")
             else "error rates and agreement are better there than on new audio"
         )
@@ -61,7 +61,8 @@ def seen_in_training(
     probe: Sequence[Utterance],
     evaluations: Sequence[Sequence[Utterance]],
 ) -> tuple[SeenInTraining, ...]:
-    """Compare a run's audio with what its models say they were trained on; audio is read only where one says so.
+    """Compare a run's audio with the audio that its models were trained on; audio is read only if a model has such a
+    file.
 
     Args:
         recipe: With absolute paths.
@@ -70,9 +71,9 @@ def seen_in_training(
         evaluations: Utterances of each evaluation set.
 
     Returns:
-        One for each model with such a file and each manifest that should be new to it: for both what is probed and
-        evaluated, for the teacher the stages that it teaches. Zero counts are among them; manifests without audio, such
-        as of prompts for text models, are not, since prompts are not recorded.
+        One for each model with such a file and each manifest that should be new to it: for both models the probe and
+        evaluation sets, for the teacher also the stages that it transcribes or scores. Zero counts are included.
+        Manifests without audio (prompts of text models) are not, because prompts are not recorded.
 
     Raises:
         UserError: The file of a model is damaged.
@@ -117,7 +118,7 @@ class TrainedOn:
     """What the student of a run was trained on, before and in it; audio is read when a stage is first asked for."""
 
     def __init__(self, recipe: Recipe, utterances: Sequence[Sequence[Utterance]]) -> None:
-        """Start from what lies beside the student's weights.
+        """Start from the file beside the student's weights.
 
         Args:
             recipe: With absolute paths.
@@ -134,7 +135,7 @@ class TrainedOn:
             entered: Indices of the stages, in order.
 
         Raises:
-            UserError: What lies beside the student's weights is damaged.
+            UserError: The file beside the student's weights is damaged.
             AudioError: Audio cannot be read.
         """
         key = tuple(entered)
@@ -158,7 +159,7 @@ class TrainedOn:
 
 
 def _short(manifest: str) -> str:
-    """A manifest's name: whoever gets the weights has nothing of the folders here."""
+    """A manifest's name without its folder, which means nothing to others who get the weights."""
     return manifest if is_dataset(manifest) else Path(manifest).name
 
 
@@ -170,6 +171,6 @@ def warn_of(found: Iterable[SeenInTraining]) -> None:
 
 
 def resolved(found: Iterable[SeenInTraining]) -> dict[str, Any]:
-    """What `resolved.json` says of it."""
+    """The field of `resolved.json`."""
     rows: list[Mapping[str, Any]] = [asdict(one) for one in found]
     return {"seen_in_training": rows}

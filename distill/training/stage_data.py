@@ -1,4 +1,4 @@
-"""What a stage trains on: its utterances, with the teacher's text where that is the lesson, and their order."""
+"""Training data of a stage: its utterances, with the teacher's text if the stage is trained on it, and their order."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .setup import Setup
 
 
 def stage_utterances(setup: Setup, index: int, run: RunDirectory, observer: Observer) -> Sequence[Utterance]:
-    """Utterances of a stage, with the teacher's text where it learns from that, less those that its filters drop.
+    """Utterances of a stage, with the teacher's text if it is trained on that, without those that its filters drop.
 
     Args:
         setup: Models and data of the run.
         index: Which stage.
-        run: Where the teacher data is written, with what was dropped and why.
-        observer: Is told how far the teacher is, how much was kept, and how many labels are its own tokens.
+        run: The teacher data is written there, with dropped utterances and the reasons.
+        observer: Is told of progress, how much was kept, and how many labels are the teacher's own tokens.
 
     Returns:
         The utterances, at least one.

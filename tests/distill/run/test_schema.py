@@ -128,7 +128,7 @@ def check_visits(run: Path) -> None:
             assert visits[row["visit"]]["first_step"] + row.get("stage_step", 0) <= row["step"] or "set" in row
     end = rows(run, "decisions")[-1]
     assert (end["decision"], end["outcome"]) == ("end", "aborted")
-    assert end["reason"].endswith("(1 fall backs already)")
+    assert end["reason"].endswith("(1 fallbacks already)")
 
 
 TAKEN = 3

@@ -135,7 +135,7 @@ class TestCheckpoints:
         with pytest.raises(KeyboardInterrupt) as error:
             train(short, tmp_path / "run", observer=Early())
         assert error.value.__notes__ == [
-            f"There is no checkpoint yet; begin again with `distill resume {tmp_path / 'run'}`"
+            f"There is no checkpoint yet; start again with `distill resume {tmp_path / 'run'}`"
         ]
         assert len(rows(tmp_path / "run", "evaluations")) == 1
         result = resume(tmp_path / "run")
@@ -254,7 +254,7 @@ class TestFullDisk:
         with pytest.raises(WriteError, match=r"cannot write .*metrics\.jsonl: the disk is full; make room") as error:
             train(short, path, observer=_Until(3, fill))
         assert error.value.__notes__ == [
-            f"What was written up to step-000002 is safe; go on from there with `distill resume {path}`"
+            f"Everything up to step-000002 is saved; continue from there with `distill resume {path}`"
         ]
         (path / "metrics.jsonl").unlink()
         shutil.move(saved, path / "metrics.jsonl")
