@@ -13,8 +13,8 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
 
     Args:
         module: Its import name.
-        extra: The extra of this distribution that brings it.
-        purpose: What needs it, to begin the message with.
+        extra: The extra of this distribution that installs it.
+        purpose: What needs it, for the message.
 
     Returns:
         The module.

@@ -271,7 +271,7 @@ class Trainer:
             outcome = "finished" if self._in_last_stage else "stopped"
             self._finish(outcome, f"the run's {state.step} steps are spent in stage {self.stage.name!r}")
         elif self._spent() and self._in_last_stage and not self.gate.can_advance:
-            self._finish("finished", f"the {self.stage.steps} steps of stage {self.stage.name!r} were used up")
+            self._finish("finished", f"the {self.stage.steps} steps of stage {self.stage.name!r} are spent")
         elif self._spent():
             reason = (
                 f"the {self.stage.steps} steps of stage {self.stage.name!r} are spent and its gate has not advanced"

@@ -80,14 +80,14 @@ def refused(run, kind, match):
     return str(error.value)
 
 
-GO_BACK = r"Restore it from a copy, or delete .*step-000004: the run then goes on from step-000002"
+GO_BACK = r"Restore it from a copy, or delete .*step-000004: the run then continues from step-000002"
 
 
 class TestCheckpoints:
     @pytest.mark.parametrize("name", ["optimizer.pt", "state.json"])
     def test_a_file_that_is_missing(self, run, newest, weights, name):
         (newest / name).unlink()
-        refused(run, CheckpointError, rf"cannot go on from step-000004: .*{re.escape(name)} is missing.*{GO_BACK}")
+        refused(run, CheckpointError, rf"cannot continue from step-000004: .*{re.escape(name)} is missing.*{GO_BACK}")
         shutil.rmtree(newest)
         assert (resume(run).model / "model.safetensors").read_bytes() == weights  # the remedy works
 
