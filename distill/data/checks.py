@@ -1,4 +1,4 @@
-"""Every line of a data set against the models that are to read it, before any of them does."""
+"""Checks every line of a data set against the models, before they read it."""
 
 from __future__ import annotations
 

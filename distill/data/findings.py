@@ -21,9 +21,9 @@ class Finding:
         severity: `error` where the line cannot be used, `warning` where it can and may not be meant so.
         file: The manifest, or the data set.
         line: Of the manifest, from 1, or row of the data set, from 0; None where it is not known, or where the finding
-            is about the file as a whole.
+            is about the entire file.
         id: The utterance's; None where it cannot be read.
-        field: Of the line; None where it is about more than one, or the line as a whole.
+        field: Of the line; None where it is about more than one, or the entire line.
         message: What is wrong.
         remedy: What to do.
     """

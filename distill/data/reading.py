@@ -1,7 +1,7 @@
 """A manifest read and checked for a purpose: its lines before any model is loaded, then against the models.
 
-The one way for verbs, which refuse lines that cannot be used as soon as they are found (`read_for`), and for runs,
-which collect them over all of their manifests (`read_sets`).
+Verbs use `read_for`, which refuses unusable lines immediately; runs use `read_sets`, which collects them over all
+manifests.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ METRICS = File(
 
 DECISIONS = File(
     "decisions.jsonl",
-    "One row per gate reading, and one (`decision` is `end`) at the end of the run. Visits without a row are not shown.",
+    "One row per gate reading, and one (`decision` is `end`) at the end of the run. Visits without a row are hidden.",
     (
         *PLACE,
         STAGE_STEP,

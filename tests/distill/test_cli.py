@@ -229,7 +229,7 @@ class TestTranscribe:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            (["--batch-size", "9"], "batch_size is 32, not 9; delete it to write everything anew"),
+            (["--batch-size", "9"], "batch_size is 32, not 9; delete it to start again"),
             (["--min-characters-per-second", "99"], "nothing is left: 0 of 30 transcripts"),
             (["--device", "nowhere"], "--device nowhere cannot be used"),
         ],

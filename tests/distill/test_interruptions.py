@@ -98,7 +98,9 @@ def test_ctrl_c_while_a_teacher_writes(text_manifests, tmp_path, monkeypatch, ca
     arguments += ("--min-logprob", "off", "--max-compression", "off", "--max-repeats", "off", "--empty", "keep")
     code, _, err = run("transcribe", *arguments, capsys=capsys)
     assert code == 130
-    hint = f"Whole batches are safe in {tmp_path / 'out.journal.jsonl'}; the same command again goes on behind them"
+    hint = (
+        f"Finished batches are saved in {tmp_path / 'out.journal.jsonl'}; the same command again continues after them"
+    )
     assert err.splitlines()[-2:] == ["interrupted", hint]
     monkeypatch.setattr(job, "append_batch", lambda path, rows: (original(path, rows), calls.append(len(rows))))
     code, _, _ = run("transcribe", *arguments, capsys=capsys)

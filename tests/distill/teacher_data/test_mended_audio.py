@@ -137,7 +137,9 @@ def test_a_full_disk_names_the_journal_and_what_is_safe(audio, teacher):
             write(audio, teacher)
     finally:
         teacher.rollout = original
-    assert error.value.__notes__ == [f"Whole batches are safe in {journal}; the same command again goes on behind them"]
+    assert error.value.__notes__ == [
+        f"Finished batches are saved in {journal}; the same command again continues after them"
+    ]
     journal.unlink()
     shutil.move(audio / "kept", journal)
     write(audio, teacher)
