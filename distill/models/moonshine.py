@@ -2,7 +2,7 @@
 
 The decoder's prompt is its start token; the model knows the one language it was trained on, which is not named.
 Utterances are encoded one by one: the encoder normalizes over time (`GroupNorm`), so that the padding of a batch would
-change what it makes of the shorter ones, and its mask would let them hear some of that padding.
+change what it makes of the shorter ones, and its mask would let them use some of that padding.
 """
 
 from __future__ import annotations

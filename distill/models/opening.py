@@ -1,8 +1,8 @@
-"""How the answer begins where no language was named: some models then write a name before the text, and a marker.
+"""Opening of the answer if no language was given: some models then write a language name and a marker before the text.
 
-These words are made into the prompt, as if the language had been named there. The sequence that a model reads is the
-one that it would write by itself, and transcripts hold text alone whether or not a language is named: labels, decoded
-text, the teacher's scores and the positions that are measured are of one form.
+These words become part of the prompt, as if the language had been given. The model reads the sequence that it would
+write itself, and transcripts contain only text, with or without a given language: labels, decoded text, the teacher's
+scores and the measured positions have the same form.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def opened(
     """
     ends = {tokens.end_of_text} | ({tokenizer.convert_tokens_to_ids(opening.marker)} if opening.marker else set())
     length = prompt.inputs["input_ids"].shape[1]
-    # Inputs that are no rows, such as the windows of long audio, cannot be told apart here: then all utterances write.
+    # Inputs that are not rows, such as windows of long audio, cannot be selected by utterance: then all utterances
+    # write.
     apart = all(len(value) == prompt.batch_size for value in prompt.inputs.values())
     asked = rows if apart else list(range(prompt.batch_size))
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}

@@ -1,11 +1,11 @@
-"""An average with what is known about its error: what summaries hold and gates read."""
+"""An average with its uncertainty, as in summaries and gates."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A micro-average over positions and what is known about its error.
+    """A micro-average over positions with its uncertainty.
 
     Attributes:
         value: sum over defined positions / their number; NaN where there is none.

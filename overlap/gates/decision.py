@@ -33,11 +33,11 @@ Side = Literal["at_least", "at_most", "lowest", "highest", "best"]
 
 @dataclass(frozen=True)
 class Level:
-    """A level that a gate held a reading against.
+    """A level that a gate compared a reading with.
 
     Attributes:
         statistic: what was read, without its states.
-        states: on whose transcripts: ``student``, ``fixed``, …; None for a number that the user brings.
+        states: on whose transcripts: ``student``, ``fixed``, …; None for a number of your own.
         side: ``at_least`` or ``at_most`` of a threshold, ``lowest`` or ``highest`` healthy value, or ``best``: the mark
             of a plateau after the reading.
         level: in the statistic's unit.
@@ -68,7 +68,7 @@ class Decision:
         reason: why, in words with the numbers.
         gate: which gate says so.
         numbers: what was read and compared, as JSON can hold it (an undefined number is None).
-        levels: every level that a reading was held against; none for a gate that counts steps.
+        levels: every level that a reading was compared with; none for a gate that counts steps.
     """
 
     action: Action
@@ -103,8 +103,8 @@ class Gate(ABC):
 
         Args:
             summary: estimates by name, such as an `OverlapSummary`. A statistic that is missing or undefined is no
-                evidence: the gate stays, says so, and keeps its state; the first time that one is missing, it warns.
-                A gate that judges on the value takes plain numbers as well.
+                evidence: the decision is ``stay``, with a reason, and the state is unchanged; the first time that one
+                is missing, it warns. A gate that judges on the value takes plain numbers as well.
             step: optimization steps done in this stage.
 
         Raises:
@@ -135,7 +135,7 @@ class Gate(ABC):
         return {"gate": self.kind, "parameters": self.parameters(), "state": state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state.
+        """Continue from a saved state.
 
         Raises:
             UserError: if the state was saved by another kind of gate or with other parameters.

@@ -147,6 +147,6 @@ class TestLinksToNowhere:
         (tmp_path / "student").symlink_to("checkpoints/last")
         place = resolve("student", tmp_path, must_exist=False)
         with pytest.raises(
-            FileNotFoundError, match=r"student\.model: the model .* is a link to checkpoints/last, where"
+            FileNotFoundError, match=r"student\.model: the model .* is a link to checkpoints/last, which"
         ):
             require_places(manifests={}, models={"student.model": place})
