@@ -91,9 +91,9 @@ def weights(before: Path, after: Path) -> Iterator[tuple[str, float]]:
     for path in sorted((before / "checkpoints").glob("*/model.safetensors")):
         other = after / path.relative_to(before)
         if other.exists():
-            ours, theirs = load_file(path), load_file(other)
-            alike = set(ours) == set(theirs)
-            yield path.parent.name, max(_relative(ours[n], theirs[n]) for n in ours) if alike else np.inf
+            old, new = load_file(path), load_file(other)
+            alike = set(old) == set(new)
+            yield path.parent.name, max(_relative(old[n], new[n]) for n in old) if alike else np.inf
 
 
 def _difference(before: pd.Series, after: pd.Series) -> float:
@@ -105,6 +105,9 @@ def _difference(before: pd.Series, after: pd.Series) -> float:
 
 def _object(value: object, other: object) -> float:
     if isinstance(value, np.ndarray | list) and isinstance(other, np.ndarray | list):
+        if any(isinstance(item, np.ndarray | list) for item in value):  # lists of numbers, not all of one length
+            alike = len(value) == len(other)
+            return max((_object(*pair) for pair in zip(value, other, strict=True)), default=0.0) if alike else np.inf
         first, second = np.asarray(value), np.asarray(other)
         if first.dtype.kind in "fiub" and second.dtype.kind in "fiub":
             return _relative(first.astype(np.float64), second.astype(np.float64))

@@ -18,10 +18,10 @@ def paths(make_run):
 
 def add_probe(path, statistic, n_positions, n_groups, value):
     """A statistic of every probe of the student's transcripts, over so many positions and utterances."""
-    probes = pd.read_parquet(path / "probes.parquet")
+    probes = pd.read_parquet(path / "probes/all.parquet")
     rows = probes.loc[(probes["states"] == "student") & (probes["statistic"] == "union_size")]
     rows = rows.assign(statistic=statistic, n_positions=n_positions, n_groups=n_groups, value=value)
-    pd.concat([probes, rows], ignore_index=True).to_parquet(path / "probes.parquet", index=False)
+    pd.concat([probes, rows], ignore_index=True).to_parquet(path / "probes/all.parquet", index=False)
 
 
 def key(panels):

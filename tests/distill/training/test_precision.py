@@ -12,11 +12,11 @@ import torch
 from pydantic import ValidationError
 from torch.testing import assert_close
 
-import overlap
 from distill import train
 from distill.extras import MissingExtraError
 from distill.models import ModelError, Prompt, load_recognizer
 from distill.recipe import Recipe, Student
+from distill.scoring import local
 from distill.scoring.loading import load_student, load_teacher
 from tests.distill.small_models import save_glm_asr, save_qwen3, save_whisper
 
@@ -67,8 +67,8 @@ def test_a_run_in_bfloat16_keeps_float32_weights_and_measures_its_logits_in_floa
             seen.append((student.clone(), teacher.clone(), options))
         return measured
 
-    original = overlap.measure
-    monkeypatch.setattr(overlap, "measure", spy)
+    original = local.measure_with_sets
+    monkeypatch.setattr(local, "measure_with_sets", spy)
     recipe = texts | {"precision": "bf16", "stages": [stage], "probe": probe}
     result = train(Recipe.model_validate(recipe), tmp_path / "run")
     monkeypatch.undo()
