@@ -175,7 +175,7 @@ def read_for(
 def read_sets(wanted: Sequence[tuple[Purpose, str]], *, max_seconds: float, decode: bool) -> DataSets:
     """Read manifests as far as they can be, and collect what shows to be wrong without a model.
 
-    A line without a text that its set needs is left out of that set; any other line that cannot be used stays until
+    A line without a text that its set needs is left out of that set; any other unusable line is kept until
     `DataSets.usable`.
 
     Args:

@@ -221,7 +221,7 @@ def score_transcripts(
     counts = {"wer": words, "mer": mixed, "cer": characters}
     named = _named(ids, speakers)
     over = resampled(named)
-    # Utterances stay in the order of their ids, which resampling uses; speakers are sorted by name.
+    # Utterances keep the order of their ids, which resampling uses; speakers are sorted by name.
     names, member = (
         np.unique(list(map(str, named)), return_inverse=True) if over == "speakers" else (ids, range(len(ids)))
     )

@@ -56,7 +56,7 @@ def list_findings(run: Path, findings: Iterable[Finding]) -> None:
         (run / UNUSABLE).unlink(missing_ok=True)
 
 
-def listed_findings(run: Path) -> list[Finding]:
+def read_findings(run: Path) -> list[Finding]:
     """Findings about lines of the data at the start of a run, or when a change was last accepted.
 
     Raises:

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..data.findings import Finding, errors
 from ..data.hf.reference import is_dataset
 from ..recipe import Recipe
-from ..run.provenance import dropped_lines, list_findings, listed_findings, resolved_configuration
+from ..run.provenance import dropped_lines, list_findings, read_findings, resolved_configuration
 from ..run.run_directory import RunDirectory, write_atomically
 from .errors import TrainingError
 from .monitoring import FIXED
@@ -82,7 +82,7 @@ def dropped_otherwise(
         findings: What is wrong with the data now.
         known: Manifests that changed themselves, which are not reported again.
     """
-    then, now = _left_out(listed_findings(run.path)), _left_out(findings)
+    then, now = _left_out(read_findings(run.path)), _left_out(findings)
     digests, old_places = resolved_configuration(recipe)["manifest_sha256"], data_places(began)
     changed, found = {one.source for one in known}, []
     for key, place in data_places(recipe).items():

@@ -107,8 +107,8 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
     cache = AudioCache(max_mib=recipe.audio.cache_mib, max_seconds=recipe.audio.max_seconds)
     recipe = _settled(recipe, stages, evaluations)
     seen = seen_in_training(recipe, stages, probe_set, evaluations)
-    source, listed = AudioSource(cache), data.all_findings
-    return Setup(recipe, student, pair, source, stages, augmentations, probe_set, evaluations, seen, listed)
+    source, findings = AudioSource(cache), data.all_findings
+    return Setup(recipe, student, pair, source, stages, augmentations, probe_set, evaluations, seen, findings)
 
 
 def _check_intervals(recipe: Recipe, data: DataSets) -> None:

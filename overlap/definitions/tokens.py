@@ -55,7 +55,7 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … 1",
         undefined=_NEVER,
         source=f"{_RETHINKING}, Eq. 6",
-        reading="Published, k = 16: a successful run rose from 0.72 to 0.91, a failing one stayed flat "
+        reading="Published, k = 16: a successful run rose from 0.72 to 0.91, a failing one remained flat "
         f"({_RETHINKING}); the trend is more informative than the level. The last of the k tokens are chosen among "
         "nearly equal tail tokens, so values near 1 are rare for a large k: compare only equal k.",
     ),

@@ -26,7 +26,7 @@ def read(tmp_path, stage='"base"', set_='"test"', encoding="utf-8"):
 
 
 BAD = {
-    "a/b": r"stages\.0\.name: 'a/b' has '/'; files are named after it, so leave out control characters and any of /",
+    "a/b": r"stages\.0\.name: 'a/b' has '/'; it is part of file names, so leave out control characters and any of /",
     r"a\\b": r"stages\.0\.name: .*has",
     "..": r"stages\.0\.name: '\.\.' is empty, or begins or ends with a blank or a dot",
     "../up": r"stages\.0\.name: ",

@@ -108,7 +108,7 @@ def test_gates_that_wait_for_longer_than_their_stage_are_refused(recipe, gate, m
             "stages.0.curriculum={ steps = 301 }",
             "stages.0.curriculum.steps = 301: the stage has 300, so its longest utt",
         ),
-        ("checkpoint.every=551", "checkpoint.every = 551: the stages have 550 steps, so their entries alone"),
+        ("checkpoint.every=551", "checkpoint.every = 551: the stages have 550 steps, so only their entries"),
         ("total_steps=1101", "total_steps = 1101: the stages have 550, so it is never reached; lower or remove it"),
         ("total_steps=300", "stages.1 (on-policy) never begins: those before it take 300 steps and total_steps is 300"),
     ],

@@ -1,6 +1,6 @@
 """Rows of a data set in memory as utterances.
 
-The audio stays where the library keeps it, memory-mapped, until an utterance is decoded, and is decoded as any other
+The audio remains memory-mapped in the library until an utterance is decoded, and is decoded as any other
 file: the library's own decoder (torchcodec) is not needed.
 """
 
@@ -59,7 +59,7 @@ def utterances_from(
         folder: What relative paths of audio files are relative to; the working directory if not given.
 
     Returns:
-        The utterances, at least one. Ids stay the same for as long as the data set does.
+        The utterances, at least one. Ids are the same as long as the data set is.
 
     Raises:
         ManifestError: No rows, a missing or ambiguous column, values that do not fit, a repeated id, a row without

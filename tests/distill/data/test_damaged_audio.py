@@ -101,9 +101,7 @@ def test_an_ogg_without_a_last_page_is_heard_and_said(tmp_path):
     path = recording(tmp_path, "OGG", "VORBIS", np.tile(SPEECH, 6))
     content = path.read_bytes()
     path.write_bytes(content[: content.rfind(b"OggS")])
-    with pytest.warns(
-        AudioWarning, match=rf"{re.escape(str(path))}: it has no last page: .*; it is decoded to"
-    ):
+    with pytest.warns(AudioWarning, match=rf"{re.escape(str(path))}: it has no last page: .*; it is decoded to"):
         assert 1 < len(load_audio(Utterance("u", path))) / RATE < 18
 
 

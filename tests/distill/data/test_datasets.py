@@ -403,7 +403,7 @@ class TestRuns:
         datasets.load_from_disk(folder).select(range(23)).save_to_disk(tmp_path / "fewer")
         shutil.rmtree(folder)
         (tmp_path / "fewer").rename(folder)
-        where = f"cannot resume {run.path}:\n  hf:{folder} (stages.0.manifest) changed since the run began: the changed part"
+        where = f"cannot resume {run.path}:\n  hf:{folder} (stages.0.manifest) changed since the run began: the"
         with pytest.raises(TrainingError, match=re.escape(where)):
             distill.resume(run.path)
 

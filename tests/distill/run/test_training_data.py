@@ -44,7 +44,8 @@ def test_copies_links_other_names_and_stored_audio_are_the_same(tmp_path):
         stored,
     ]
     data = trained_on(Utterance("x", original))
-    assert data.count_seen([Utterance(f"{i}", place) for i, place in enumerate(places)], AudioIdentities()) == len(places)
+    copies = [Utterance(f"{i}", place) for i, place in enumerate(places)]
+    assert data.count_seen(copies, AudioIdentities()) == len(places)
     assert data.count_seen([Utterance("x", wav(tmp_path / "c.wav", 1))], AudioIdentities()) == 0
 
 

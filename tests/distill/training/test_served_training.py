@@ -128,7 +128,7 @@ def test_a_run_ends_with_the_servers_error_and_what_it_wrote_stays(served, serve
         (lambda r: r["support"].update(temperature=2.0), r"support\.temperature = 2: a server's .* temperature 1"),
         (lambda r: r["teacher"]["server"].update(top_logprobs=3), r"top_logprobs = 3 is fewer than support\.k = 4"),
         (lambda r: r["teacher"].update(dtype="bfloat16"), "dtype: the server decides that"),
-        (lambda r: r["teacher"].pop("url"), "server: says how a server is asked; give its url"),
+        (lambda r: r["teacher"].pop("url"), "server: these are settings of a server's requests; give its url"),
     ],
 )
 def test_what_a_recipe_may_not_ask_of_a_server(served, change, words):
