@@ -12,7 +12,7 @@ _QUOTED = re.compile(r"\{\{(.+?)\}\}")
 
 
 def page() -> str:
-    """The whole page: how to read the statistics, then each definition."""
+    """The page: how to read the statistics, then each definition."""
     introduction = quoted(Path(__file__).with_name("introduction.md").read_text("utf-8"))
     sections = (
         ("Statistics of one position", "`overlap.measure`", TOKEN_STATISTICS),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Standing(StrEnum):
-    """How a number stands to what is wanted; by the whole of its interval."""
+    """How a number compares with what is wanted, judged by its entire interval."""
 
     IN_ORDER = "in order"
     NOT_IN_ORDER = "not in order"
@@ -99,7 +99,7 @@ class ReadNumber:
         place: Which of the five, from 1.
         name: What the number is about.
         statistic: Name of the statistic; `used` is the funnel's share.
-        value: Its value; NaN where a server's lists leave it open or it was not measured.
+        value: Its value; NaN if a served teacher gives only bounds or it was not measured.
         low: Lower end of its 95 % interval, NaN without one; of what is left open, the lowest that it can be.
         high: Upper end.
         wanted: The bound, in words.
@@ -167,13 +167,13 @@ class FirstReading:
 def first_reading(estimates: Mapping[str, Estimate], funnel: Funnel | None, k: int) -> FirstReading:
     """Read the five numbers of a probe.
 
-    A number is in order where the whole of its 95 % interval is, and not in order where none of it is. Without an
+    A number is in order if its entire 95 % interval is, and not in order if no part of it is. Without an
     interval nothing is certain, but for the funnel's share, which is a count.
 
     Args:
-        estimates: By statistic, of positions and of whole sequences; of what a server's lists leave open both ends,
+        estimates: By statistic, of positions and of entire sequences; for a served teacher's bounds both ends,
             `total_variation.lower` and `total_variation.upper`.
-        funnel: Where the positions went; None where that is not known.
+        funnel: Position funnel; None if it is not known.
         k: Size of the top-k sets.
     """
     numbers = tuple(
@@ -193,18 +193,18 @@ def _read(
     value, low, high = _ends(statistic, estimates, funnel)
     if least is not None:
         words = f"≥ {least:g}" + (f" (k = {k})" if scale > 1 else "")
-        met, missed = low >= least, high < least
+        reached, missed = low >= least, high < least
     elif wanted.at_most is not None:
         words = f"≤ {wanted.at_most:g}"
-        met, missed = high <= wanted.at_most, low > wanted.at_most
+        reached, missed = high <= wanted.at_most, low > wanted.at_most
     else:
-        words, met, missed = "rising", False, False
+        words, reached, missed = "rising", False, False
     if math.isnan(value) and math.isnan(low):
         standing = Standing.NOT_MEASURED
     elif least is None and wanted.at_most is None:
         standing = Standing.TREND
     else:
-        standing = Standing.IN_ORDER if met else Standing.NOT_IN_ORDER if missed else Standing.NOT_CERTAIN
+        standing = Standing.IN_ORDER if reached else Standing.NOT_IN_ORDER if missed else Standing.NOT_CERTAIN
     return ReadNumber(place, name, statistic, value, low, high, words, standing)
 
 
