@@ -254,7 +254,7 @@ def test_traces_without_candidates(straight, page):
 def test_an_output_that_is_there_is_replaced_whole(traced, tmp_path, monkeypatch):
     output = tmp_path / "report.md"
     output.write_text("old")
-    monkeypatch.setattr("os.fdopen", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr("pathlib.Path.write_bytes", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         write_report(traced, output)
     assert output.read_text() == "old"
