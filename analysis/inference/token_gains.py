@@ -18,7 +18,7 @@ from overlap import Estimate, TokenStatistics, fixed_context_gain
 from overlap.definitions import TOKEN_STATISTICS, Ranges, canonical
 from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
-from overlap.statistics.gain import gain_correlations
+from overlap.statistics.gain import position_gain_correlations
 
 from ..formatting import count, decimals, interval, number, p_text, signed
 from ..printed import PrintedTable
@@ -46,14 +46,15 @@ def token_gains(
 ) -> PrintedTable:
     """Statistics before a stage against the fall of a divergence over it, position by position of the same rollouts.
 
-    Two readings of each statistic. ρ is Spearman's over all positions (`overlap.statistics.gain.gain_correlations`). It
-    has in it that a large divergence has far to fall, that late positions differ from early ones, that some utterances
-    are hard. The matched difference takes these out: within each rollout, positions where the statistic is above the
-    rollout's median are paired with positions where it is not, one to one, so that the pairs are as alike as can be in
-    the ranks of entropy, divergence and position (optimal assignment); pairs further apart than the caliper in any of
-    them are left out. Its value is the mean gain of the higher position minus that of the lower. Short rollouts have
-    few positions that are alike: trace many utterances (`trace_utterances` in the recipe's [probe]). Intervals and
-    p-values are over utterances. After the analysis of token teachability, arXiv 2605.26844.
+    Two readings of each statistic. ρ is Spearman's over all positions
+    (`overlap.statistics.gain.position_gain_correlations`). It has in it that a large divergence has far to fall,
+    that late positions differ from early ones, that some utterances are hard. The matched difference takes these
+    out: within each rollout, positions where the statistic is above the rollout's median are paired with positions
+    where it is not, one to one, so that the pairs are as alike as can be in the ranks of entropy, divergence and
+    position (optimal assignment); pairs further apart than the caliper in any of them are left out. Its value is
+    the mean gain of the higher position minus that of the lower. Short rollouts have few positions that are alike:
+    trace many utterances (`trace_utterances` in the recipe's [probe]). Intervals and p-values are over utterances.
+    After the analysis of token teachability, arXiv 2605.26844.
 
     Args:
         before: Positions at the start of the stage (see `stage_ends`), with a column `run` where there are several: an
@@ -91,7 +92,7 @@ def token_gains(
     utterances = old["id"].to_numpy(dtype=str)
     settings = {"groups": utterances, "level": level, "draws": draws, "seed": seed}
     gain = fixed_context_gain(earlier, later, statistic=outcome, **settings)
-    correlations = gain_correlations(earlier, gain, statistics=names, **settings)
+    correlations = position_gain_correlations(earlier, gain, statistics=names, **settings)
     rollouts = old.groupby(rollout_keys(old)).ngroup().to_numpy()
     fall = np.asarray(gain.values, dtype=np.float64)
     rows = []

@@ -21,7 +21,7 @@ BYTES_A_CANDIDATE = 13
 
 
 @dataclass(frozen=True)
-class Chunk:
+class PackedGroup:
     """A group in the page.
 
     Attributes:
@@ -44,7 +44,7 @@ class Payload:
         left_out: What did not fit, in sentences.
     """
 
-    chunks: tuple[Chunk, ...]
+    chunks: tuple[PackedGroup, ...]
     candidates: int
     notes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ def payload(run: Run, budget: int) -> Payload:
     candidates = next(fits, CANDIDATES[-1])
     left: int = budget
     notes: list[str] = []
-    chosen: list[tuple[Group, Chunk]] = []
+    chosen: list[tuple[Group, PackedGroup]] = []
     for group in found:
         chunk, shown = _fitted(run, group, candidates, left if chosen else budget, not chosen)
         if chunk is None:
@@ -90,14 +90,14 @@ def payload(run: Run, budget: int) -> Payload:
     return Payload(tuple(chunk for _, chunk in chosen), candidates, tuple(_truncation(run, candidates)), said)
 
 
-def _fitted(run: Run, group: Group, candidates: int, room: int, must: bool) -> tuple[Chunk | None, int]:
+def _fitted(run: Run, group: Group, candidates: int, room: int, must: bool) -> tuple[PackedGroup | None, int]:
     """A chunk within the room; the first group is cut until it fits, any other is left out whole."""
     n = len(group.frame)
     while True:
         part = Group(**{**vars(group), "frame": group.frame.iloc[:n]})
         data = compressed(packed(run, part, candidates))
         if len(data) <= room:
-            return Chunk(_about(group, n), data), n
+            return PackedGroup(_about(group, n), data), n
         if not must or n <= 1:
             return None, 0
         n = max(1, min(n - 1, int(0.95 * n * room / len(data))))

@@ -10,9 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from overlap.gates import READINESS, Question
+
 from ..formatting import count, number
 from ..run.visits import said
-from .evidence import Control, Evidence, Recommendation, StageFacts, StageVerdict, Standing, Thresholds, groups_of
+from .evidence import (
+    NAMES,
+    Control,
+    Evidence,
+    Recommendation,
+    StageFacts,
+    StageVerdict,
+    Standing,
+    Thresholds,
+    groups_of,
+)
 from .rows import bar, collapse_signs, context, error_rows, mass_kept, sentence_of
 from .studies import won_back
 
@@ -42,6 +54,9 @@ DECIDED = {
     "stop": "The stage stopped",
     "end": "The run ended",
 }
+
+NEEDED = ("top1_agreement", "student_mass", "teacher_mass")
+"""Overlap that is held against the least from which OPD has been seen to pay."""
 
 MOVED = {"top1_agreement": ("top-1 agreement", 3), "union_size": ("VUSS", 2)}
 """Overlap whose change over a stage is said, on the student's own transcripts: label and decimals."""
@@ -93,10 +108,7 @@ def _moved(facts: StageFacts) -> str:
 
 def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
     asked = "Is the pair ready for OPD after this stage?"
-    needed = [
-        bar(facts.after, name, at_least=getattr(thresholds, name))
-        for name in ("top1_agreement", "student_mass", "teacher_mass")
-    ]
+    needed = [bar(facts.after, name, at_least=getattr(thresholds, name)) for name in NEEDED]
     signs = collapse_signs(facts, thresholds)
     shared = [
         bar(facts.after, name, at_least=thresholds.mapped_mass)
@@ -127,6 +139,7 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
         return asked, Recommendation.UNKNOWN, "Not measured", reasons, shown
     sound, sounds = _soundness(signs, facts)
     reasons = [*sounds, *map(sentence_of, needed)] if sound else [*map(sentence_of, needed), *sounds]
+    reasons += _cautious(facts)
     if facts.errors is not None and facts.errors.change.low > 0:
         reasons.append(
             f"{facts.errors.sentence()}. That alone does not speak against OPD: in this project's study of the demo, "
@@ -135,10 +148,19 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
     return asked, Recommendation.GO, f"{READY}{sound}", reasons, shown
 
 
+def _cautious(facts: StageFacts) -> list[str]:
+    """What a cautious gate still waits for."""
+    levels = [READINESS[f"any/{Question.switch}/{name}"] for name in NEEDED]
+    more = [f"{NAMES[row.statistic]} {row.bound}" for row in levels if not facts.after[row.statistic].low >= row.level]
+    if not more:
+        return []
+    return [f"From these levels on OPD has paid in every run so far. A cautious gate waits for {', '.join(more)}."]
+
+
 def _payoff(facts: StageFacts, thresholds: Thresholds) -> Judged:
     asked = "Did the error rate fall during OPD, and did the student stay sound?"
     signs = [*collapse_signs(facts, thresholds), *mass_kept(facts, thresholds)]
-    overlap = [bar(facts.after, name) for name in ("top1_agreement", "student_mass", "teacher_mass")]
+    overlap = [bar(facts.after, name) for name in NEEDED]
     shown = [*error_rows(facts), *signs, *overlap, *context(facts)]
     alarms = [sentence_of(row) for row in signs if row.standing is Standing.MISSED]
     errors = facts.errors

@@ -13,11 +13,13 @@ from overlap.core.topk import Support
 from overlap.errors import UserError
 from overlap.vocab.alignment import Alignment
 from overlap.vocab.coverage import Coverage
+from overlap.vocab.settings import ComparisonSettings
 from overlap.vocab.token_bytes import TokenBytes, token_bytes
 
 from ..models import Recognizer, Transcriber, Transcripts
 from ..models.base import pack
 from ..models.vocabulary import Tokens
+from ..recipe import SupportSettings
 from ..teacher import ServedTeacher
 
 
@@ -82,10 +84,13 @@ class Pair:
         Raises:
             PairError: If no token is shared, or k is larger than the tokens that a transcript can hold.
         """
-        ours, theirs = student.tokens, teacher.tokens
-        same = (ours.strings, ours.end_of_text) == (theirs.strings, theirs.end_of_text)
+        student_tokens, teacher_tokens = student.tokens, teacher.tokens
+        same = (student_tokens.strings, student_tokens.end_of_text) == (
+            teacher_tokens.strings,
+            teacher_tokens.end_of_text,
+        )
         if same and not _reads_text(teacher):
-            blocked = ours.blocked | theirs.blocked.to(ours.blocked.device)
+            blocked = student_tokens.blocked | teacher_tokens.blocked.to(student_tokens.blocked.device)
             pair = cls(student, teacher, None, blocked, blocked, None, k=k)
         else:
             pair = cls._mapped(student, teacher, k)
@@ -93,19 +98,20 @@ class Pair:
         if k > writable:
             raise PairError(
                 f"k = {k} (support.k of a recipe) is larger than the {writable} tokens that a transcript can hold, of "
-                f"{ours.size:,} in the vocabulary of the student and {theirs.size:,} in the teacher's; lower it"
+                f"{student_tokens.size:,} in the vocabulary of the student and {teacher_tokens.size:,} in the "
+                "teacher's; lower it"
             )
         return pair
 
     @classmethod
     def _mapped(cls, student: Recognizer, teacher: Recognizer | ServedTeacher, k: int) -> Pair:
-        ours, theirs = student.tokens, teacher.tokens
-        spelled, device = (_bytes(student), _bytes(teacher)), ours.blocked.device
+        student_tokens, teacher_tokens = student.tokens, teacher.tokens
+        spelled, device = (_bytes(student), _bytes(teacher)), student_tokens.blocked.device
         vocabulary = overlap.VocabularyMap.from_bytes(
             *spelled,
-            roles={"end_of_text": (ours.end_of_text, theirs.end_of_text)},
-            student_size=ours.size,
-            teacher_size=theirs.size,
+            roles={"end_of_text": (student_tokens.end_of_text, teacher_tokens.end_of_text)},
+            student_size=student_tokens.size,
+            teacher_size=teacher_tokens.size,
         ).to(device)
         if vocabulary.n_shared < 2:
             raise PairError(
@@ -115,14 +121,27 @@ class Pair:
         same_text = student.text_prefix == teacher.text_prefix and all(
             bool((table[_text_ids(side, tokens)] >= 0).all())
             for table, side, tokens in zip(
-                (vocabulary.student_to_teacher, vocabulary.teacher_to_student), spelled, (ours, theirs), strict=True
+                (vocabulary.student_to_teacher, vocabulary.teacher_to_student),
+                spelled,
+                (student_tokens, teacher_tokens),
+                strict=True,
             )
         )
-        blocked, teacher_blocked = ours.blocked.clone(), theirs.blocked.to(device, copy=True)
+        blocked, teacher_blocked = student_tokens.blocked.clone(), teacher_tokens.blocked.to(device, copy=True)
         ids, teacher_ids = vocabulary.shared()
         lost = blocked[ids] | teacher_blocked[teacher_ids]
         blocked[ids[lost]] = teacher_blocked[teacher_ids[lost]] = True
         return cls(student, teacher, vocabulary, blocked, teacher_blocked, spelled, same_text, k)
+
+    def settings(self, support: SupportSettings) -> ComparisonSettings:
+        """What the two are compared by."""
+        return ComparisonSettings(
+            k=support.k,
+            temperature=support.temperature,
+            vocabulary=self.vocabulary,
+            blocked=self.blocked,
+            teacher_blocked=self.teacher_blocked,
+        )
 
     def view(self, transcripts: Transcripts) -> TeacherView:
         """The student's transcripts in the teacher's tokens; what was cut off has no end on either side.

@@ -4,6 +4,7 @@ A server shows its best tokens and no logits: what depends on more comes as boun
 """
 
 from .errors import ServerError
-from .served import ServedTeacher, load_served_teacher
+from .loading import load_served_teacher
+from .served import ServedTeacher
 
 __all__ = ["ServedTeacher", "ServerError", "load_served_teacher"]

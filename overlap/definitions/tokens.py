@@ -1,6 +1,7 @@
 """Statistics of one position."""
 
 from overlap.definitions.definition import Definition
+from overlap.definitions.readiness import READINESS
 
 _RETHINKING = "arXiv 2604.13016"
 _DATA_EFFICIENT = "arXiv 2605.28139"
@@ -98,8 +99,9 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         undefined=_NEVER,
         source="this library",
         reading="Whether greedy decoding would write the same token. It goes on improving where VUSS has saturated, "
-        "yet it is no accuracy: positions inside words are easy, and the teacher errs as well. Rule of thumb: below "
-        "0.5 the teacher judges contexts that it would not have come to, so warm up longer; above 0.85 switch.",
+        "yet it is no accuracy: positions inside words are easy, and the teacher errs as well. Rule of thumb: "
+        f"above {READINESS.level('top1_agreement'):g} switch. On-policy training has been seen to pay from "
+        f"{READINESS.level('top1_agreement', 'least'):g} as well; see *Readiness* above.",
     ),
     "student_mass": Definition(
         unit="probability",
@@ -116,8 +118,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … 1",
         undefined=_NEVER,
         source="learnable share of the teacher's signal, arXiv 2605.26844",
-        reading="How much of what the teacher wants is within the student's reach. Rule of thumb: below 0.9 warm up "
-        "longer before the switch.",
+        reading="How much of what the teacher wants is within the student's reach. Rule of thumb: below "
+        f"{READINESS.level('teacher_mass'):g} warm up longer before the switch.",
     ),
     "student_intersection_mass": Definition(
         unit="probability",
@@ -197,7 +199,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         undefined=_NOT_SHARED,
         source="standard; at most √(KL / 2) by Pinsker's inequality",
         reading="The least probability with which a token drawn from each must differ, however the draws are coupled; "
-        "like `top1_agreement` it goes on improving where VUSS has saturated. Rule of thumb: above 0.5 warm up longer.",
+        "like `top1_agreement` it goes on improving where VUSS has saturated. Rule of thumb: "
+        f"switch below {READINESS.level('total_variation'):g}.",
     ),
     "learnable_kl": Definition(
         unit="nats",

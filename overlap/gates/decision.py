@@ -2,7 +2,6 @@
 
 import enum
 import math
-import numbers
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from overlap.definitions import by_canonical_name
 from overlap.definitions.names import states_of
 from overlap.errors import UserError
 from overlap.estimates.estimate import RECORDED, Estimate
+from overlap.gates.settings import as_number
 from overlap.plain_json import plain
 
 Readings = Mapping[str, Estimate] | Mapping[str, float]
@@ -83,7 +83,7 @@ class Gate(ABC):
     """Reads probe summaries and decides when a stage is over.
 
     A kind of gate is a dataclass: the arguments of its constructor are its parameters, fields with ``init=False`` its
-    state.
+    state. Recipes derive their keys from the parameters: from annotation, default, description and minimum.
     """
 
     kind: ClassVar[str]
@@ -198,7 +198,7 @@ class Reading:
     @classmethod
     def _of_number(cls, statistic: str, number: Any, on: str) -> "Reading":
         """A number that comes without interval and counts."""
-        found = _number(number)
+        found = as_number(number)
         if found is None:
             raise UserError(f"{statistic}: expected an Estimate or a number, received {type(number).__name__}")
         value = float(found)
@@ -249,55 +249,14 @@ def check_step(step: int) -> None:
         raise UserError(f"step: expected the whole number of steps done in the stage, received {step!r}")
 
 
-def check_settings(*, on: str, patience: int, min_steps: int) -> None:
-    """Refuse settings out of range, naming what is allowed."""
-    if on not in ("bound", "value"):
-        raise UserError(f'on: expected "bound" (of the interval) or "value", received {on!r}')
-    if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
-        raise UserError(f"patience: expected a whole number of readings of at least 1, received {patience!r}")
-    if isinstance(min_steps, bool) or not isinstance(min_steps, int) or min_steps < 0:
-        raise UserError(f"min_steps: expected a whole number of steps of at least 0, received {min_steps!r}")
-
-
-def level(value: Any, what: str, least: float = -math.inf) -> float:
-    """A level that a gate compares with, as a Python number: JSON holds it, and every reading is above or below it.
-
-    Args:
-        value: a number, or one element of an array or tensor.
-        what: says in an error which level it is.
-        least: the lowest one allowed.
-
-    Raises:
-        UserError: if it is no number, not finite, or too low.
-    """
-    number = _number(value)
-    if number is None or not math.isfinite(number) or number < least:
-        wanted = "a finite number" if least == -math.inf else f"a number of at least {least:g}"
-        raise UserError(f"{what}: expected {wanted}, received {value!r}")
-    return number
-
-
 def too_early(step: int, min_steps: int) -> str:
     """What to add to a reason while the stage is too young to advance, empty afterwards."""
     return f", but step {step} is before the {min_steps} steps the stage must have" if step < min_steps else ""
 
 
-def _number(value: Any) -> int | float | None:
-    """A real number as Python's own; one element of an array or tensor is one as well. None for anything else."""
-    if not isinstance(value, int | float | str | bytes) and getattr(value, "ndim", None) == 0:
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        return None
-    try:
-        as_float = float(value)
-    except OverflowError:  # a whole number beyond all floats
-        return None
-    return value if type(value) is int else as_float
-
-
 def _in_python_numbers(estimate: Estimate, statistic: str) -> Estimate:
     """The same estimate as JSON can hold it, whatever numbers a user made it of."""
-    found = {item.name: _number(getattr(estimate, item.name)) for item in fields(Estimate)}
+    found = {item.name: as_number(getattr(estimate, item.name)) for item in fields(Estimate)}
     for name, number in found.items():
         if number is None:
             raise UserError(

@@ -84,7 +84,7 @@ def fixed_context_gain(
     return FixedContextGain(statistic, gain, ends["before"], ends["after"], values, before.mask)
 
 
-def gain_correlations(
+def position_gain_correlations(
     before: TokenStatistics,
     gain: FixedContextGain,
     *,

@@ -19,7 +19,7 @@ _OF_CHUNK = {"equal": "correct", "substitute": "substituted", "insert": "inserte
 _PRECEDENCE = ("substituted", "inserted", "near_deletion", "correct")
 
 
-class Chunk(Protocol):
+class EditChunk(Protocol):
     """A run of one kind of edit, as jiwer's ``AlignmentChunk`` gives it: equal, substitute, insert or delete."""
 
     @property
@@ -39,7 +39,7 @@ class EditAlignment:
         spans: ``[n, 2]`` the bytes, first and after last, of each of those words in the transcript's own bytes.
     """
 
-    chunks: Sequence[Chunk]
+    chunks: Sequence[EditChunk]
     spans: np.ndarray
 
     def __post_init__(self) -> None:

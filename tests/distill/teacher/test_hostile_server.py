@@ -22,8 +22,9 @@ from distill.places import packaged
 from distill.teacher import ServerError, http, load_served_teacher
 from distill.teacher.cache import TopkCache
 from distill.teacher.http import JsonClient, ServerAsksToWait
+from distill.teacher.loading import served_models
 from distill.teacher.reader import load_reader
-from distill.teacher.served import ServedPrompt, ServedTeacher, served_models
+from distill.teacher.served import ServedPrompt, ServedTeacher
 from distill.teacher.sglang import Sglang
 from distill.teacher.topk_logprobs import Reply, ReplyError, TopkLogprobs
 from distill.teacher.vllm import Vllm
@@ -219,6 +220,25 @@ class TestWhatAServerAsks:
     def test_nonsense_is_no_pause(self, hostile, value):
         hostile.will(Act(answer(b"busy", "503 Busy", (("Retry-After", value),))), Act(answer(b"{}")))
         assert client(hostile.url, retries=1).get("/v1/models") == {}
+
+    def test_another_requests_failure_ends_the_pause(self, hostile, monkeypatch):
+        monkeypatch.setattr(http, "FIRST_WAIT_SECONDS", 600.0)
+        monkeypatch.setattr(http, "LONGEST_WAIT_SECONDS", 600.0)
+        hostile.will(Act(answer(b"busy", "503 Busy")))
+        asked = client.__wrapped__(hostile.url, retries=9)
+
+        def ask(item):
+            if item == "first":
+                return asked.get("/v1/models")
+            while not asked.n_retried:
+                time.sleep(0.01)
+            raise KeyError(item)
+
+        start = time.monotonic()
+        with pytest.raises(KeyError, match="second"):
+            asked.many(ask, ["first", "second"])
+        assert time.monotonic() - start < PATIENCE
+        assert asked.n_retried == 1
 
 
 class TestProxies:
