@@ -2,7 +2,8 @@
 
 Trains the demo with more traces (five to seven minutes), keeps what a report reads of its run directory as
 `notebooks/runs/demo`, draws the pictures of the READMEs from it, and executes the named notebooks, without names all of
-them. `--run` takes a finished run instead of training one; `--only-run` executes no notebook.
+them. `--run` takes a finished run instead of training one; `--only-run` executes no notebook. `python -m tests.pages`
+then fills the pages that quote the run.
 """
 
 from __future__ import annotations
@@ -18,15 +19,14 @@ from typing import Any
 import pyarrow.parquet as pq
 
 import distill
-from analysis import Run, load
-from analysis.figures import overlap_over_training
+from analysis import load
 from distill.places import PACKAGED, packaged
 from distill.run.provenance import resolved_configuration
 from tests.notebooks import executed
+from tests.pages import pictures
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "notebooks" / "runs" / "demo"
-FIGURES = ROOT / "notebooks" / "figures"
 LARGEST = 3_000_000
 """Bytes of the run that is kept, at most."""
 
@@ -85,12 +85,6 @@ def size(kept: Path = KEPT) -> int:
     return sum(path.stat().st_size for path in kept.rglob("*") if path.is_file())
 
 
-def draw(run: Run) -> None:
-    """The pictures that the READMEs show."""
-    panels = overlap_over_training(run)
-    panels[0].figure.savefig(FIGURES / "demo.png", dpi=110)
-
-
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -105,7 +99,7 @@ def main() -> None:
             distill.train(recipe(), run)
         keep(run)
     print(f"{KEPT.relative_to(ROOT)}: {size() / 1e6:.2f} MB")
-    draw(load(KEPT))
+    pictures.main()
     if not given.only_run:
         executed.main(given.names)
 
