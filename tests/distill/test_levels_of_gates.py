@@ -93,6 +93,6 @@ def test_a_union_smaller_than_its_sets_is_refused_once_the_pair_is_known(mini, l
     if level >= least:
         assert prepare_run(recipe, device="cpu").pair is not None
         return
-    said = rf"stages.1.gate: at_most = 3.9: union_size lies between {least} and {most}, .* \(the models share one voc"
+    said = rf"stages.1.gate: at_most = 3.9: union_size lies between {least} and {most}, .* \(the models share one"
     with pytest.raises(PairError, match=said):
         prepare_run(recipe, device="cpu")

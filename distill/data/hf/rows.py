@@ -1,7 +1,7 @@
 """Rows of a data set in memory as utterances.
 
-The audio remains memory-mapped in the library until an utterance is decoded, and is decoded as any other
-file: the library's own decoder (torchcodec) is not needed.
+The audio remains memory-mapped in the library until an utterance is decoded, and is decoded as any other file: the
+library's own decoder (torchcodec) is not needed.
 """
 
 from __future__ import annotations
