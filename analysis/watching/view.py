@@ -209,7 +209,7 @@ def _probe(state: RunState) -> Lines:
     if not len(probes):
         return []
     step = probes["step"].iloc[-1]
-    last = probes[(probes["step"] == step) & (probes["visit"] == probes["visit"].iloc[-1])]
+    last = probes.loc[(probes["step"] == step) & (probes["visit"] == probes["visit"].iloc[-1])]
     lines = []
     for states, rows in last.groupby("states", sort=False):
         funnel = funnel_of(rows)

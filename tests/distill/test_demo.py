@@ -113,12 +113,12 @@ def test_differences_of_error_rates_are_over_speakers_and_told_as_such():
 @pytest.mark.parametrize("name", ["demo", "demo_matched"])
 def test_the_demo_s_models_have_heard_none_of_its_data(name):
     recipe = load_recipe(name)
-    found = prepare_run(recipe, device="cpu").heard
+    found = prepare_run(recipe, device="cpu").seen_in_training
     assert {(one.model, one.purpose) for one in found} >= {("teacher", "evaluation"), ("student", "evaluation")}
-    assert [one.heard for one in found] == [0] * len(found)
+    assert [one.seen for one in found] == [0] * len(found)
     base = read_manifest(recipe.stages[0].manifest)
     for model in ("teacher", "student"):
         known = read_training_data(packaged(model))
         assert known is not None
-        assert known.heard(base, AudioIdentities()) == 0
+        assert known.count_seen(base, AudioIdentities()) == 0
         assert sum(map(len, known.audio.values())) == {"teacher": 4800, "student": 2400}[model]

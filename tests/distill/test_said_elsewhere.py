@@ -66,4 +66,4 @@ def test_one_level_of_agreement_for_the_switch(tmp_path):
         assert level(load_recipe(name).model_dump()) == wanted()
     page = (ROOT / "overlap" / "STATISTICS.md").read_text("utf-8")
     assert f"agreement above {wanted():g}," in page
-    assert f"above {wanted():g} switch" in page
+    assert f"switch above {wanted():g}." in page

@@ -125,7 +125,7 @@ OF_ONE = {
     "entropy_density": ", each with its own axes=…",
 }
 OF_SEVERAL = ("overlap_over_training", "wer_against_overlap")
-NOT_OF_RUNS = ("choose_trace", "support_membership", "k_sweep", "temperature_sweep")
+NOT_OF_RUNS = ("choose_trace", "strata_frames", "support_membership", "k_sweep", "temperature_sweep")
 
 
 def test_every_figure_is_of_one_kind():
