@@ -22,12 +22,35 @@
 # 1.1 million that writes `call three five one`, on 80 held-out utterances of synthetic speech. Half a minute on one
 # core. Statistics and their formulas: `overlap/STATISTICS.md`.
 
+# %% [markdown]
+# ## The pair: put yours in here
+#
+# Hub names or directories, such as `"Qwen/Qwen3-ASR-0.6B-hf", "Qwen/Qwen3-ASR-1.7B-hf"`, and your own manifest. The two
+# may have different tokenizers. k is 8 because the demo has 65 tokens that a transcript can hold; 16 to 64 suit a
+# vocabulary of 150,000.
+
+# %%
+import distill
+
+pair = distill.load_pair("demo:student", "demo:teacher", k=8)
+probed = distill.probe(pair, "demo:corpus/probe.jsonl", max_new_tokens=48, quiet=True)
+print(probed.first_reading)
+
+# %% [markdown]
+# *Read:* from the top; each number makes sense only if those above it are in order. The rest of this notebook shows
+# what stands behind them. It reads all logits at once, from `distill.score`, which holds those of all utterances in memory
+# where `distill.probe` holds those of one batch: with many utterances, score the first hundred (`max_utterances=100`).
+#
+# **Two tensors of logits instead of two models?** Replace the next cell: `student_logits`, `teacher_logits` of shape
+# `[utterances, positions, vocabulary]` at the same tokens; `used`, bool `[utterances, positions]`, False at padding;
+# `tokens`, the ids written there, or None; `funnel = overlap.account(used, {})[0]`; `names`, one an utterance;
+# `shape = {}`; `vocabulary = None`; `blocked = {"blocked": [...], "teacher_blocked": [...]}`, ids of control tokens.
+
 # %%
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-import distill
 import overlap
 from analysis.figures import k_sweep, temperature_sweep
 from analysis.report import Recommendation, StageFacts, Thresholds, verdict
@@ -35,26 +58,8 @@ from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
 from overlap.gates import READINESS
 
 torch.set_num_threads(1)
-
-# %% [markdown]
-# ## The pair: put yours in here
-#
-# - **Two models.** Hub names or directories, such as
-#   `STUDENT, TEACHER = "Qwen/Qwen3-ASR-0.6B-hf", "Qwen/Qwen3-ASR-1.7B-hf"`, and your own manifest. The two may have
-#   different tokenizers. `distill.score` holds the logits of all utterances in memory, `distill.probe` those of one
-#   batch: with many utterances, score the first hundred (`max_utterances=100`).
-# - **Two tensors of logits.** Replace the next cell: `student_logits`, `teacher_logits` of shape
-#   `[utterances, positions, vocabulary]` at the same tokens; `used`, bool `[utterances, positions]`, False at padding;
-#   `tokens`, the ids written there, or None; `funnel = overlap.account(used, {})[0]`; `names`, one an utterance;
-#   `shape = {}`; `vocabulary = None`; `blocked = {"blocked": [...], "teacher_blocked": [...]}`, ids of control tokens.
-
-# %%
-STUDENT, TEACHER, MANIFEST = "demo:student", "demo:teacher", "demo:corpus/probe.jsonl"
-K = 8  # the demo has 65 tokens that a transcript can hold; 16 to 64 for a vocabulary of 150,000
-
-pair = distill.load_pair(STUDENT, TEACHER, k=K)
-probed = distill.probe(pair, MANIFEST, max_new_tokens=48, quiet=True)
-own = distill.score(pair, MANIFEST, max_new_tokens=48)
+K = 8
+own = distill.score(pair, "demo:corpus/probe.jsonl", max_new_tokens=48)
 
 student_logits, teacher_logits, used = own.student_logits, own.teacher_logits, own.used
 tokens, funnel = own.transcripts.ids, own.funnel
@@ -67,7 +72,7 @@ transcripts.head(6)
 # %% [markdown]
 # *Read:* a few transcripts before any number. Do both models write the same language, case, numerals and punctuation?
 #
-# ## 1. Positions: where did they go?
+# ## 1. The position funnel
 #
 # A position counts when both models could be asked at it. The funnel puts every other one into one bin, with its
 # reason.
