@@ -38,8 +38,9 @@ print(probed.first_reading)
 
 # %% [markdown]
 # *Read:* from the top; each number makes sense only if those above it are in order. The rest of this notebook shows
-# what stands behind them. It reads all logits at once, from `distill.score`, which holds those of all utterances in memory
-# where `distill.probe` holds those of one batch: with many utterances, score the first hundred (`max_utterances=100`).
+# what stands behind them. It reads all logits at once, from `distill.score`, which holds those of all utterances in
+# memory where `distill.probe` holds those of one batch: with many utterances, score the first hundred
+# (`max_utterances=100`).
 #
 # **Two tensors of logits instead of two models?** Replace the next cell: `student_logits`, `teacher_logits` of shape
 # `[utterances, positions, vocabulary]` at the same tokens; `used`, bool `[utterances, positions]`, False at padding;
