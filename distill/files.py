@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and what a full disk leaves: an error that names the file."""
+"""Atomic writing of a run's files, and an error that names the file if the disk is full."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
+from overlap.files import replacing
+
 if TYPE_CHECKING:
     import pandas as pd
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
-"""What operating systems call a full disk, and a used-up share of one."""
+"""Error numbers of a full disk and of an exceeded quota."""
 
 
 class WriteError(OSError):
-    """A file that cannot be written, as on a full disk; the message names it. What was there before is untouched."""
+    """A file that cannot be written, for instance on a full disk; the message names it. An existing file is
+    unchanged."""
 
 
 @contextmanager
 def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Name the file or folder that cannot be written, and leave nothing half written where it is written aside first.
+    """Turn write errors into one that names the file or folder, and delete a partial temporary folder.
 
     Args:
-        path: What is written.
-        temporary: Where it is written first.
+        path: The file or folder.
+        temporary: The folder that is written first.
 
     Raises:
         WriteError: The operating system refuses; names `path`.
@@ -38,7 +41,7 @@ def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
         if temporary is not None:
-            shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink(missing_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)
         reason = _reason(error)
         if reason is None:
             raise
@@ -46,29 +49,21 @@ def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with writing(path, temporary):
-        with temporary.open("wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+    """Write a file atomically."""
+    with writing(path), replacing(path) as temporary:
+        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    """Write a Parquet file so that it is there whole or not at all; its folder is made if need be."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with writing(path, temporary):
+    """Write a Parquet file atomically; its folder is created if needed."""
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        frame.to_parquet(temporary, index=False)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            frame.to_parquet(temporary, index=False)
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any] | None = None) -> None:
-    """Write rows to a Parquet file, and in its metadata what they are of."""
+    """Write rows to a Parquet file, with a description in its metadata."""
     import pandas as pd  # takes longer to load than all else here
 
     frame = pd.DataFrame(rows)
@@ -77,7 +72,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], about: Mapping[str
 
 
 def _reason(error: OSError | SafetensorError | RuntimeError) -> str | None:
-    """What the operating system refused, which libraries wrap in kinds of their own; None where it was not that."""
+    """The reason of an operating system error, which libraries wrap in their own kinds; None for other errors."""
     system = next((e for e in (error, error.__context__) if isinstance(e, OSError)), None)
     if system is None and isinstance(error, RuntimeError):
         return None
@@ -88,5 +83,5 @@ def _reason(error: OSError | SafetensorError | RuntimeError) -> str | None:
 
 
 def first_line(error: Exception) -> str:
-    """The beginning of an error's message, or its kind where it has none."""
+    """First line of an error's message, or its kind if it has none."""
     return str(error).strip().split("\n")[0] or type(error).__name__

@@ -1,7 +1,6 @@
-"""Audio of utterances: decoding a stretch of a file to mono float32 samples at the model's rate, with a cache."""
+"""Audio of utterances: decoding a segment of a file to mono float32 samples at the model's rate, with a cache."""
 
 import math
-from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from overlap.errors import UserError
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 FULL_SCALE_EXCESS = 2.0
-"""The largest sample that is taken without a word: decoders of MP3 and Vorbis overshoot 1, never by so much."""
+"""Largest sample without a warning: decoders of MP3 and Vorbis overshoot 1, but never by this much."""
 
 _THREADS = 4
 
@@ -54,9 +54,9 @@ def load_audio(utterance: Utterance, *, sampling_rate: int = 16000, max_seconds:
     between ``begin_time`` and ``end_time`` is decoded, and a little before it where a codec's frames depend on earlier
     ones; Ogg Vorbis from the start of the file, so short segments of long files are faster in any other format.
     Channels are averaged; another rate is converted by the band-limited resampler of soxr at its high quality.
-    Files that were joined (MP3, Ogg, FLAC) are heard one after another, and refused in other formats. Of a file that
-    was cut short, stretches that end before the cut can be had. Where a header does not say how long the file is, it is
-    heard to its end.
+    Joined files (MP3, Ogg, FLAC) are decoded one after another, and refused in other formats. In a truncated file,
+    segments that end before the cut can be decoded. If a header does not give the length of the file, it is decoded to
+    its end.
 
     Args:
         utterance: What to decode.
@@ -145,7 +145,7 @@ def duration(utterance: Utterance) -> float:
 def find_unusable(
     utterances: Sequence[Utterance], max_seconds: float, *, decode: bool = False
 ) -> dict[int, AudioError]:
-    """What is wrong with audio as far as it can be told from each file's headers, or from its samples as well.
+    """Find unusable audio, from each file's headers or also from its samples.
 
     Args:
         utterances: Those without audio are passed over.
@@ -185,8 +185,8 @@ def find_unusable(
     with ThreadPoolExecutor(_THREADS) as pool:  # libsndfile and the disk work outside the interpreter's lock
         wrong = {i: error for found in pool.map(look, places.values()) for i, error in found.items()}
         left = [i for indices in places.values() for i in indices if decode and i not in wrong]
-        heard = zip(left, pool.map(listen, left), strict=True)
-        return wrong | {i: error for i, error in heard if error is not None}
+        checked = zip(left, pool.map(listen, left), strict=True)
+        return wrong | {i: error for i, error in checked if error is not None}
 
 
 class AudioCache:
@@ -217,13 +217,14 @@ class AudioCache:
         self.max_seconds = max_seconds
         self.hits = 0
         self.misses = 0
-        self._kept: OrderedDict[tuple[str, float, float], NDArray[np.float32]] = OrderedDict()
-        self._bytes = 0
+        self._kept: LRUCache[tuple[str, float, float], NDArray[np.float32]] = LRUCache(
+            max_mib * 2**20, getsizeof=lambda samples: samples.nbytes
+        )
 
     @property
     def size_mib(self) -> float:
         """Memory that the kept samples take, in MiB."""
-        return self._bytes / 2**20
+        return self._kept.currsize / 2**20
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -242,18 +243,13 @@ class AudioCache:
         """
         key = (str(utterance.audio), utterance.begin_time, utterance.end_time)
         if (kept := self._kept.get(key)) is not None:
-            self._kept.move_to_end(key)
             self.hits += 1
             return kept.copy()
         samples = load_audio(utterance, sampling_rate=self.sampling_rate, max_seconds=self.max_seconds)
         self.misses += 1
-        limit = self.max_mib * 2**20
-        if samples.nbytes > limit:
+        if samples.nbytes > self._kept.maxsize:
             return samples
         self._kept[key] = samples
-        self._bytes += samples.nbytes
-        while self._bytes > limit:
-            self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return samples.copy()
 
 

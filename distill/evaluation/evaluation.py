@@ -1,4 +1,4 @@
-"""Evaluation of a recognizer: let it transcribe a labeled set, and score what it wrote."""
+"""Evaluation of a recognizer: transcribe a labeled set, and score the transcripts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .transcribe import Progress, transcribe
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a recognizer did on a labeled set.
+    """Result of a recognizer on a labeled set.
 
     Attributes:
         score: Error rates over the set.
@@ -52,46 +52,27 @@ def evaluate(
     decoding: Decoding,
     batch_size: int = 32,
     progress: Progress | None = None,
+    checked: bool = False,
 ) -> Evaluation:
     """Corpus word and character error rates of a recognizer, with intervals over speakers or utterances.
 
     Args:
-        recognizer: Who writes.
+        recognizer: The model.
         source: Reads the audio.
         utterances: The set; each has a reference, which may be empty.
         normalizer: Name of the normalizer applied to both sides.
-        decoding: How the recognizer writes.
+        decoding: Settings of its decoding.
         batch_size: Utterances at once.
         progress: Called after each batch.
+        checked: The utterances were read for it: each has a reference, and it is plain text.
 
     Raises:
         ManifestError: An utterance without reference text, or with control tokens in it that are no known form.
         UserError: An unknown normalizer, or no utterances.
     """
-    require_text(utterances, "evaluation")
-    utterances = checked_labels(utterances, recognizer)
-    return evaluate_checked(
-        recognizer,
-        source,
-        utterances,
-        normalizer=normalizer,
-        decoding=decoding,
-        batch_size=batch_size,
-        progress=progress,
-    )
-
-
-def evaluate_checked(
-    recognizer: Transcriber,
-    source: AudioSource,
-    utterances: Sequence[Utterance],
-    *,
-    normalizer: str,
-    decoding: Decoding,
-    batch_size: int = 32,
-    progress: Progress | None = None,
-) -> Evaluation:
-    """The same for utterances that were read for it: each has a reference, and it is plain text."""
+    if not checked:
+        require_text(utterances, "evaluation")
+        utterances = checked_labels(utterances, recognizer)
     references = {utterance.id: utterance.text or "" for utterance in utterances}
     texts = transcribe(recognizer, source, utterances, decoding, batch_size=batch_size, progress=progress)
     speakers = {utterance.id: utterance.extra.get("speaker") for utterance in utterances}
@@ -144,5 +125,5 @@ def _row(utterance: Utterance, text: str, score: TranscriptScore, i: int) -> dic
 
 
 def _name(value: Any) -> str | None:
-    """A field that manifests may hold as text here and as a number there, which a column of a table cannot."""
+    """A field that is text in some manifests and a number in others, converted to text for a column of a table."""
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -10,7 +10,7 @@ from overlap.definitions import Ranges
 from overlap.errors import UserError
 
 from .gates import NEEDS_INTERVALS, GateConfig, opens_without_intervals, statistics_read, too_late
-from .lora import Lora
+from .models import Student, Teacher
 from .normalizers import NormalizerName
 from .readings import doubtful_readings, evaluation_reading, no_such_statistic, out_of_reach, percentages, statistics_of
 from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, Threads, same_file
@@ -21,126 +21,22 @@ from .toml import in_toml
 States = Literal["student", "fixed", "teacher", "reference"]
 
 
-class Model(Section):
-    """A recognizer or text model: a directory or Hub name that `from_pretrained` accepts."""
-
-    model: Text
-    """Directory, relative to the recipe, `demo:teacher` or `demo:student`, or a name on the Hub."""
-    revision: str | None = None
-    """Branch, tag or commit on the Hub; None takes the main branch."""
-    from_scratch: bool = False
-    """Use the configuration only and draw the weights at random from the recipe's seed."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Type of the weights; a student that is trained whole has float32."""
-    family: str | None = None
-    """Adapter name; None picks it from the checkpoint's configuration: `text` for causal language models."""
-    trust_remote_code: bool = False
-    """Run Python code that the checkpoint brings, as Ark-ASR's does. Read it first: it may do all that you may."""
-    end_of_text: str | None = None
-    """The token that ends a text, where the checkpoint's own choice is not wanted; not for encoder-decoders."""
-    prompt_format: Literal["auto", "chat", "plain"] | None = None
-    """How a text model reads prompts that are strings: wrapped in its chat template, or as they are; `auto`, the
-    default, wraps them where the tokenizer has a template (those of base models often have one too)."""
-    chat_template_kwargs: dict[str, Any] | None = None
-    """Further variables of a text model's chat template, such as `{ enable_thinking = false }`."""
-    timestamps: bool | None = None
-    """Points in time in the transcripts, as in `<|0.00|> call four<|2.00|>`, which labels then hold: they are learned,
-    written and compared like other tokens and left out of what is scored; Whisper only, student and teacher alike."""
-    window_seconds: PositiveInt | None = None
-    """A shorter audio window than the checkpoint's, cheaper for short utterances; Whisper only."""
-    keep_decoder_layers: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
-    """Cut the text decoder down to these layers: a student that needs teaching before it writes sense."""
-    freeze_encoder: bool = False
-    """Train the text side alone (students; a teacher is never trained)."""
-    encoder_cache_mib: NonNegative = 1024.0
-    """Memory for what a frozen encoder made of utterances, which training comes back to; Whisper and Moonshine."""
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Settings of the family's adapter that were made."""
-        names = ("end_of_text", "prompt_format", "chat_template_kwargs", "timestamps")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
-
-
-class Student(Model):
-    """Who learns."""
-
-    gradient_checkpointing: bool = False
-    """Compute activations of each layer again in the backward pass instead of keeping them: about a third slower, and
-    memory for longer audio or larger batches."""
-    lora: Lora | None = None
-    """Train low-rank adapters alone."""
-
-    @model_validator(mode="after")
-    def _updates_do_not_vanish(self) -> Student:
-        if self.lora is None and self.dtype != "float32":
-            raise UserError(
-                f'dtype = "{self.dtype}": its weights are too coarse for updates of common learning rates, which would '
-                'vanish. For arithmetic in half precision set precision = "bf16" at the top of the recipe and leave '
-                "dtype out; or train [student.lora], whose adapters are float32"
-            )
-        if self.lora is not None and self.from_scratch:
-            raise UserError(
-                "lora: adapters change trained weights a little, and from_scratch draws them at random; remove one"
-            )
-        return self
-
-
-class Teacher(Model):
-    """The recognizer that is learned from: here, or behind a server at `url`."""
-
-    device: str | None = None
-    """Where its weights are, such as "cpu" or "cuda:1"; None puts them beside the student's."""
-    quantize: Literal["int8"] | None = None
-    """Weights of linear layers in 8 bits, a scale each row, through torchao; None leaves them as `dtype` says."""
-    url: str | None = None
-    """Of a server that returns log-probabilities of prompts; `model` then names the tokenizer, no weights are read. A
-    password or query in it is sent with each request, and shown nowhere but in the run's own `resolved.json`."""
-    server: Server = Server()
-    """How it is asked."""
-
-    @model_validator(mode="after")
-    def _either_here_or_there(self) -> Teacher:
-        if self.quantize is not None and self.from_scratch:
-            raise UserError("quantize: there are no weights to read with from_scratch = true; remove one of them")
-        if self.url is None:
-            if self.server != Server():
-                raise UserError("server: says how a server is asked; give its url as well, or remove the table")
-            return self
-        # Compared with the defaults, since a recipe that is read back from a run names every field.
-        local = (
-            "from_scratch",
-            "dtype",
-            "window_seconds",
-            "keep_decoder_layers",
-            "freeze_encoder",
-            "device",
-            "quantize",
-        )
-        given = [name for name in local if getattr(self, name) != type(self).model_fields[name].default]
-        if given:
-            raise UserError(
-                f"{', '.join(given)}: the server decides that; remove them, or remove url for a local teacher"
-            )
-        return self
-
-
 class Audio(Section):
     """How audio is read."""
 
     max_seconds: Positive = 30.0
     """Longer utterances are refused, never cut."""
     unusable: Literal["fail", "drop"] = "fail"
-    """Lines that cannot be used (not JSON, values of other types, repeated ids, audio that is missing, broken, cut
-    short or too long, times beyond its end, contexts and labels that are too long or hold control tokens, unknown
-    languages): refuse them all at once before the first step, or run without them. They are then counted, and listed in
-    the run's `unusable.jsonl`, which a resumed run is held against."""
+    """Lines that cannot be used (not JSON, wrong types, repeated ids, missing, broken, truncated or too long audio,
+    times beyond its end, contexts and labels that are too long or contain control tokens, unknown languages): refuse
+    them all before the first step, or run without them. Dropped lines are counted and written to the run's
+    `unusable.jsonl`, and a resumed run must drop the same ones."""
     check: Literal["decode", "open"] = "decode"
-    """How audio is looked at before the first step: `decode` decodes all of it once, in four threads; `open` reads the
-    files' headers alone, which is faster where there are thousands of hours, and then noise within a file or a sample
-    that is not finite ends the run when it is reached, whatever `unusable` says."""
+    """How audio is checked before the first step: `decode` decodes all of it once, in four threads; `open` reads only
+    the files' headers, which is faster for thousands of hours. With `open`, a damaged part of a file or a sample that
+    is not finite ends the run when it is read, whatever `unusable` is."""
     cache_mib: NonNegative = 512.0
-    """Memory for decoded audio, which training comes back to."""
+    """Memory for cached decoded audio."""
 
 
 class SupportSettings(Section):
@@ -149,22 +45,22 @@ class SupportSettings(Section):
     k: PositiveInt = 32
     """Tokens in a set."""
     temperature: Positive = 1.0
-    """Of the probabilities, in statistics and objective alike."""
+    """Temperature of the probabilities in statistics and objective."""
 
 
 class Probe(Section):
     """Overlap on a fixed held-out set during training."""
 
     manifest: Text
-    """The set, held out of training; text is needed for states "reference" alone."""
+    """The set, held out of training; only the states "reference" need text."""
     every: PositiveInt = 50
     """Steps between probes; gates are read at each."""
     batch_size: PositiveInt = 32
     """Utterances at once."""
     max_utterances: PositiveInt | None = None
-    """Use the first so many; None uses all."""
+    """Use only the first ones; None uses all."""
     states: Annotated[tuple[States, ...], Field(min_length=1)] = ("student", "fixed", "teacher")
-    """Whose transcripts the statistics are taken on; `fixed` are the rollouts recorded as supervised training ended."""
+    """Whose transcripts are measured; `fixed` are the rollouts recorded when supervised training ended."""
     trace_utterances: Count = 16
     """Utterances whose positions are written to `traces/` at the end of each stage."""
 
@@ -181,7 +77,7 @@ class Probe(Section):
     @model_validator(mode="after")
     def _fixed_states_are_the_students(self) -> Probe:
         if "fixed" in self.states and "student" not in self.states:
-            raise UserError('states: "fixed" are recorded when the student\'s own are probed: add "student"')
+            raise UserError('states: "fixed" are recorded when the states "student" are probed; add "student"')
         return self
 
 
@@ -191,77 +87,77 @@ class Evaluation(Section):
     manifest: Text
     """The set, with reference texts."""
     name: FileName = "test"
-    """What tables and files call it."""
+    """Name of the set in tables and files."""
     normalizer: NormalizerName = "basic"
-    """What both sides go through before they are compared: none (which changes nothing), basic, spoken_digits,
-    whisper_basic, whisper_basic_letters, and with the extra `text` whisper_english and mandarin."""
+    """Text normalizer of reference and hypothesis: none (no change), basic, spoken_digits, whisper_basic,
+    whisper_basic_letters, and with the extra `text` whisper_english and mandarin."""
     batch_size: PositiveInt = 32
     """Utterances at once."""
     max_new_tokens: PositiveInt | None = None
-    """Longest transcript, in tokens; None: from the longest audio of the set, 20 a second."""
+    """Longest transcript, in tokens; None computes it from the longest audio of the set, 20 tokens a second."""
     every: PositiveInt | None = None
-    """Also evaluate every so many steps; None evaluates at the end of each stage only."""
+    """Also evaluate at this interval, in steps; None evaluates only at the end of each stage."""
 
 
 class Checkpoints(Section):
-    """When the run is saved. Stage entries are always saved and kept."""
+    """When the run is saved. Checkpoints of stage entries are always saved and kept."""
 
     every: PositiveInt = 500
-    """Steps between checkpoints, from which a run is resumed."""
+    """Steps between checkpoints; a run is resumed from the newest."""
     keep: PositiveInt = 2
-    """Newest ones that stay, beside the stages' entries."""
+    """Number of newest checkpoints to keep, besides the stages' entries."""
     best: Text | None = None
-    """Name of an evaluation set: the weights with the least error rate on it stay in `best/` of the run, beside the
-    last ones. It should not be the set that results are reported on; None keeps none."""
+    """Name of an evaluation set: the weights with the lowest error rate on it are kept in `best/` of the run. Do not
+    report results on the same set. None keeps no best weights."""
 
 
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
 
 
 class Tracking(Section):
-    """Trackers that get a copy of what the run directory holds, which stays the truth."""
+    """Trackers mirror the run directory, which remains the source of truth."""
 
     trackers: tuple[TrackerName, ...] = ()
-    """Each needs the extra of its name. TensorBoard and W&B write into the run directory, trackio to its own place."""
+    """Each needs the extra of its name. TensorBoard and W&B write into the run directory, trackio to its own folder."""
     project: str = "support-overlap"
-    """What W&B and trackio gather runs under."""
+    """Project of the run in W&B and trackio."""
     run_name: str | None = None
-    """What they call this one; None: as the recipe."""
+    """Name of the run there; None uses the recipe's name."""
 
 
 class Recipe(Section):
-    """One run, whole."""
+    """An entire run."""
 
     name: Text = "run"
-    """What tables call the recipe; runs of one name are its seeds."""
+    """Name of the recipe in tables; runs of the same name are seeds of one recipe."""
     seed: Seed = 0
-    """Of weights drawn at random, the order of the data, and the intervals."""
+    """Seed of random weights, of the order of the data, and of the intervals."""
     student: Student
-    """Who learns."""
+    """The model that is trained."""
     teacher: Teacher | None = None
-    """Whom it learns from; only stages of type "sft" can do without."""
+    """The model that it learns from; only stages of type "sft" need none."""
     audio: Audio = Audio()
     """How audio is read."""
     support: SupportSettings = SupportSettings()
     """The top-k sets that are compared."""
     probe: Probe | None = None
-    """Overlap during training; None measures it on training batches alone, and no gate can read it."""
+    """Overlap during training; None measures it only on training batches, which gates cannot read."""
     evaluation: Evaluation | None = None
-    """Error rates during training; None measures none. Tables, figures and verdicts show those of this set."""
+    """Error rates during training; None measures none. Tables, figures and verdicts use this set."""
     further_evaluations: tuple[Evaluation, ...] = ()
-    """More sets, each under its own name and normalizer: a `[[further_evaluations]]` table each."""
+    """More sets, each with its own name and normalizer: one `[[further_evaluations]]` table per set."""
     checkpoint: Checkpoints = Checkpoints()
     """When the run is saved."""
     tracking: Tracking = Tracking()
-    """Copies of what the run directory holds."""
+    """Mirrors of the run directory in trackers."""
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
-    """What is trained, in order: a `[[stages]]` table each."""
+    """The stages in order: one `[[stages]]` table per stage."""
     total_steps: PositiveInt | None = None
-    """End the run after so many steps, whatever the stages have left: equal budgets for compared recipes."""
+    """End the run after this many steps, even if stages remain: equal budgets for compared recipes."""
     max_fallbacks: Count = 1
-    """How often gates may send the run back to teacher data; the next time ends it."""
+    """How often gates may send the run back to teacher data; the next such decision ends the run."""
     precision: Literal["no", "bf16"] = "no"
-    """Arithmetic: as the weights are, or bfloat16 over float32 weights."""
+    """Arithmetic: in the type of the weights, or in bfloat16 with float32 weights."""
     threads: Threads | None = None
     """CPU threads of torch; None leaves the default. Bit-exact resumption needs the same number."""
 
@@ -269,7 +165,9 @@ class Recipe(Section):
     def _consistent(self) -> Recipe:
         names = [stage.name for stage in self.stages]
         if len(set(map(same_file, names))) != len(names):
-            raise UserError(f"stages must have different names, and not by capitals alone; theirs are {in_toml(names)}")
+            raise UserError(
+                f"names of stages must differ in more than capital letters; the stages are {in_toml(names)}"
+            )
         for i, stage in enumerate(self.stages):
             if stage.type in ("td", "opd") and self.teacher is None:
                 raise UserError(f"stages.{i} ({stage.type}) needs a teacher: add a [teacher] table with its model")
@@ -277,8 +175,8 @@ class Recipe(Section):
                 drawn, read = stage.rollout.temperature, self.support.temperature
                 if drawn != read:
                     raise UserError(
-                        f"stages.{i}.rollout.temperature = {drawn:g}, support.temperature = {read:g}: the tokens of a "
-                        '"policy_gradient" objective are drawn from the distribution that it is about; make them equal'
+                        f"stages.{i}.rollout.temperature = {drawn:g}, support.temperature = {read:g}: tokens of a "
+                        '"policy_gradient" objective must be drawn from the compared distribution; make them equal'
                     )
             if stage.gate is not None:
                 self._check_gate(stage.gate, f"stages.{i}.gate")
@@ -302,8 +200,7 @@ class Recipe(Section):
         names = [section.name for section in self.evaluations]
         if len(set(map(same_file, names))) != len(names):
             raise UserError(
-                "evaluation and further_evaluations must have different names, and not by capitals alone; theirs are "
-                f"{in_toml(names)}"
+                f"names of evaluation sets must differ in more than capital letters; the sets are {in_toml(names)}"
             )
         best = self.checkpoint.best
         if best is not None and best not in names:
@@ -311,7 +208,7 @@ class Recipe(Section):
             raise UserError(f"checkpoint.best: no evaluation set is named {in_toml(best)}; {there}")
 
     def _check_server(self, server: Server) -> None:
-        """Refuse what a server's lists of best tokens cannot give."""
+        """Refuse settings that a server's top-k log-probabilities do not support."""
         k, temperature, m = self.support.k, self.support.temperature, server.top_logprobs
         if temperature != 1.0:
             raise UserError(
@@ -332,7 +229,7 @@ class Recipe(Section):
                 )
 
     def _check_gate(self, gate: GateConfig, where: str) -> None:
-        """Refuse before the run what its gates would otherwise refuse, or wait for in vain, hours into it."""
+        """Refuse gates that would fail, or never open, hours into the run."""
         names, sets = statistics_read(gate), [section.name for section in self.evaluations]
         if names and self.probe is None:
             raise UserError(f"{where} reads probes: add a [probe] table with a manifest")

@@ -1,9 +1,10 @@
 """Teachers behind a server that returns log-probabilities of prompts (vLLM, SGLang).
 
-A server shows its best tokens and no logits: what depends on more comes as bounds (`overlap.measure_bounds`).
+A server returns its best tokens and no logits: statistics that need more are bounds (`overlap.measure_bounds`).
 """
 
 from .errors import ServerError
-from .served import ServedTeacher, load_served_teacher
+from .loading import load_served_teacher
+from .served import ServedTeacher
 
 __all__ = ["ServedTeacher", "ServerError", "load_served_teacher"]

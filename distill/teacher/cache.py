@@ -1,4 +1,4 @@
-"""Answers of a server on disk, by the content of what was asked."""
+"""Cached responses of a server on disk, by the content of the request."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
+
+from overlap.files import replacing
 
 from .topk_logprobs import TopkLogprobs
 
@@ -21,11 +22,10 @@ from .topk_logprobs import TopkLogprobs
 class TopkCache:
     """A directory of `TopkLogprobs`; several processes may use it at once.
 
-    An entry is written beside its place and moved there whole. One that cannot be read (after a power cut) is written
-    anew.
+    Entries are written atomically. One that cannot be read (after a power cut) is replaced.
 
     Attributes:
-        directory: Where; made when needed.
+        directory: The folder, created when needed.
         hits: Answers read from it.
         misses: Answers that were not there.
     """
@@ -50,9 +50,8 @@ class TopkCache:
         """Keep best tokens under a key."""
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
+        with replacing(path, sync=False) as temporary, temporary.open("wb") as file:
             np.savez(file, ids=tokens.ids, logprobs=tokens.logprobs)
-        Path(file.name).replace(path)
 
     def _path(self, key: str) -> Path:
         return self.directory / key[:2] / f"{key}.npz"

@@ -2,34 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 from overlap.errors import UserError
+from overlap.estimates.estimate import Estimate
 
 DRAWS = 2000
 _DRAWS_AT_ONCE = 2**22  # cluster indices drawn together: 32 MiB
-
-
-@dataclass(frozen=True, eq=False)
-class Intervals:
-    """S estimates with standard errors and ends, each ``[S]`` float64, NaN where there is none.
-
-    Attributes:
-        values: the estimates.
-        standard_errors: from the spread between clusters, to first order; NaN with fewer than two.
-        lows: lower ends; NaN where nothing varies between clusters.
-        highs: upper ends.
-        n_clusters: int64, clusters that have a part in them.
-    """
-
-    values: np.ndarray
-    standard_errors: np.ndarray
-    lows: np.ndarray
-    highs: np.ndarray
-    n_clusters: np.ndarray
 
 
 def check(level: float, draws: int) -> None:
@@ -52,20 +33,20 @@ def studentized(
     level: float = 0.95,
     draws: int = DRAWS,
     seed: int = 0,
-) -> Intervals:
+) -> list[Estimate]:
     """Weighted sums of ratios, Σ_k c_k Σ_i x_ik / Σ_i n_ik, with intervals from clusters drawn with replacement.
 
     The bootstrap-t (Efron & Tibshirani 1993, chapter 12): every resample's distance from the estimate is divided by
-    that resample's own standard error, and the quantiles of these distances take the place of Student's. It holds its
-    coverage on skewed values, such as errors that come in bursts, where percentiles fall short; the numbers are in
+    that resample's own standard error, and the quantiles of these distances take the place of Student's. It keeps its
+    coverage on skewed values, such as bursts of errors, where percentile intervals are too short; the numbers are in
     `tests/studies/test_coverage.py`. All S estimates share the resamples, and the K ratios of one share their
     clusters, so that a difference (weights 1 and −1) is paired.
 
-    Where few clusters differ from the rest, many resamples hold none of these, vary hardly and would lie infinitely
-    far. A resample's standard error is therefore not taken below a part of the estimate's own, which is chosen so that
-    one, two or three deviating clusters leave open what as many events leave open in a Poisson variable (up to 5.6, 7.2
-    or 8.8 events at 95 %), and a handful of clusters what Student's t leaves open.
-    Resamples in which a ratio is undefined are left out, and there is no interval where these are most.
+    If few clusters differ from the rest, many resamples contain none of them, hardly vary, and would be infinitely far
+    away. A resample's standard error therefore has a lower limit, a fraction of the estimate's own. It is chosen so
+    that the interval for one, two or three deviating clusters is that of as many events of a Poisson variable (up to
+    5.6, 7.2 or 8.8 events at 95 %), and for very few clusters that of Student's t.
+    Resamples in which a ratio is undefined are left out; if these are the majority, there is no interval.
 
     Args:
         sums: ``[G, S, K]`` numerators of each cluster, such as errors.
@@ -74,6 +55,10 @@ def studentized(
         level: coverage, between 0 and 1.
         draws: number of resamples, at least 2.
         seed: of the resampling; the same seed and number of clusters draw the same resamples.
+
+    Returns:
+        S estimates, without an interval where nothing varies between clusters. ``n_positions`` is the denominator, the
+        least of several, and 0 if it is negative; ``n_groups`` the clusters that have a part.
 
     Raises:
         UserError: if shapes differ, or level or draws is out of range.
@@ -104,15 +89,20 @@ def studentized(
         low, high = np.nanquantile(distances[:, known], [(1 + level) / 2, (1 - level) / 2], axis=0)
         at = varying[known]
         lows[at], highs[at] = values[at] - low * errors[at], values[at] - high * errors[at]
-    return Intervals(values, errors, lows, highs, n_clusters)
+    sizes = np.maximum(np.nan_to_num(n.sum(0), posinf=0.0), 0.0).min(1)
+    columns = zip(values, errors, lows, highs, sizes, n_clusters, strict=True)
+    return [
+        Estimate(float(value), float(error), float(low), float(high), int(size), int(groups), level=level)
+        for value, error, low, high, size, groups in columns
+    ]
 
 
 def unseen_share(n_clusters: int, n_positions: float, level: float) -> float:
-    """The largest share of deviating positions at which seeing none is still credible: 0.06 for 60 of their own.
+    """The largest share of deviating positions that is compatible with observing none: 0.06 for 60 independent ones.
 
-    The end of Clopper & Pearson's interval (1934) for no event in as many positions as these are worth after the
-    correction of Korn & Graubard (1998) for few clusters, (t_{N−1} / t_{G−1})² N. Where no position deviates, nothing
-    is known of how deviations would cluster: if whole utterances fail together, the share may be larger.
+    The upper end of the Clopper–Pearson interval (1934) for no event in the effective number of positions after the
+    correction of Korn & Graubard (1998) for few clusters, (t_{N−1} / t_{G−1})² N. If no position deviates, the
+    clustering of deviations is unknown: if entire utterances fail together, the share may be larger.
 
     Args:
         n_clusters: G, at least 2.
@@ -125,7 +115,7 @@ def unseen_share(n_clusters: int, n_positions: float, level: float) -> float:
 
 
 def unseen_errors(value: float, n_clusters: int, n_words: float, level: float) -> tuple[float, float]:
-    """Ends of an error rate that no cluster departs from: the words that could have escaped notice differ by one error.
+    """Ends of an error rate that all clusters share: the words that could have deviated unobserved differ by one error.
 
     Args:
         value: the error rate, errors a word.
@@ -158,8 +148,8 @@ def _least_share(deviating: np.ndarray, n_clusters: np.ndarray, level: float) ->
     """Least standard error of a resample, in those of the estimate.
 
     With m events, a resample without any lies m / (m^½ f) away in units of the least share f, so the end m / f beyond
-    m; the Poisson variable's end is half a quantile of χ² with 2m + 2 degrees of freedom. Few clusters
-    make up such resamples all the time, so the floor is not above 1 / t_{G−1}, about a half where they are many.
+    m; the Poisson variable's end is half a quantile of χ² with 2m + 2 degrees of freedom. With few
+    clusters such resamples are frequent, so the floor is at most 1 / t_{G−1}, about a half for many clusters.
     """
     m, tail = np.maximum(deviating, 1.0), (1 + level) / 2
     return np.minimum(m / (stats.chi2.ppf(tail, 2 * m + 2) / 2 - m), 1 / stats.t.ppf(tail, n_clusters - 1))
@@ -174,7 +164,7 @@ def _linearised(
     """
     ratios, slope = _slope(totals, c)
     squares = np.einsum("...i,...ij,...j->...", slope, moments, slope)
-    # Rounding may leave a little where every cluster has the same ratio.
+    # Rounding may leave a small value if every cluster has the same ratio.
     size = np.einsum("...i,...ii,...i->...", slope, moments, slope)
     squares = np.where(squares > 1e-12 * size, squares, 0.0 * squares)
     with np.errstate(divide="ignore", invalid="ignore"):

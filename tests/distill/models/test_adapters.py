@@ -11,12 +11,12 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from distill import resume, train
-from distill.extras import MissingExtraError
 from distill.models import ModelError, load_recognizer
 from distill.models.lora import add_adapters, load_adapters
 from distill.recipe import Recipe
 from distill.run import checkpoint
 from distill.run.checkpoint import TrainingState
+from overlap.extras import MissingExtraError
 from tests.distill.small_models import save_glm_asr, save_gpt2, save_moonshine, save_qwen3, save_whisper
 from tests.distill.test_cli import run as run_cli
 from tests.distill.training.test_trainer import _Interrupt, rows
@@ -106,7 +106,7 @@ def lora(mini, tmp_path):
 def test_a_run_falls_back_to_earlier_adapters_and_ends_the_same_when_cut(lora, tmp_path, manifests, capsys):
     whole = train(lora, tmp_path / "whole")
     assert [row["stage"] for row in rows(whole.path, "metrics")].count("teacher data") == 4
-    assert "1 fall backs already" in whole.reason
+    assert "1 fallbacks already" in whole.reason
     with pytest.raises(KeyboardInterrupt):
         train(lora, tmp_path / "cut", observer=_Interrupt(4))
     again = resume(tmp_path / "cut")

@@ -16,7 +16,6 @@ from distill.data.audio import load_audio
 from distill.data.backgrounds import background_sha256
 from distill.data.batch import Batch
 from distill.evaluation.evaluation import evaluate
-from distill.extras import MissingExtraError
 from distill.models import load_recognizer
 from distill.recipe import Decoding, Recipe, RecipeError, load_recipe
 from distill.recipe.augmentation import Noise, SpecAugment
@@ -25,6 +24,7 @@ from distill.training.augmentation import Augmentation, AugmentationError
 from distill.training.errors import TrainingError
 from distill.training.setup import prepare_run
 from distill.training.stages import training_step
+from overlap.extras import MissingExtraError
 from tests.distill.small_models import save_whisper
 from tests.distill.test_recipe import STAGED, write
 
@@ -228,7 +228,7 @@ class TestRuns:
 
     @pytest.mark.parametrize("hears", ["clean", "augmented"])
     def test_who_hears_what_on_policy(self, mini, hears):
-        mini["stages"][2] |= {"augment": [NOISE], "teacher_hears": hears}
+        mini["stages"][2] |= {"augment": [NOISE], "teacher_audio": hears}
         recipe = Recipe.model_validate(mini)
         setup, stage = prepare_run(recipe, device="cpu"), recipe.stages[2]
         clean = setup.source.batch(setup.stages[2][:3])
@@ -283,7 +283,7 @@ class TestMistakes:
                 'stages.0.augment=[{typ="noise"}]',
                 'stages.0.augment.0.type is missing; write one of "noise", "spec_augment"',
             ),
-            ('stages.2.teacher_hears="augmented"', "stages.2: teacher_hears = .augmented.: the stage augments nothing"),
+            ('stages.2.teacher_audio="augmented"', "stages.2: teacher_audio = .augmented.: the stage augments nothing"),
         ],
     )
     def test_values(self, tmp_path, override, message):

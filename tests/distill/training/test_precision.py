@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from torch.testing import assert_close
 
 from distill import train
-from distill.extras import MissingExtraError
 from distill.models import ModelError, Prompt, load_recognizer
 from distill.recipe import Recipe, Student
 from distill.scoring import local
 from distill.scoring.loading import load_student, load_teacher
+from overlap.extras import MissingExtraError
 from tests.distill.small_models import save_glm_asr, save_qwen3, save_whisper
 
 RNG = np.random.default_rng(0)
