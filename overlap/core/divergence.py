@@ -102,11 +102,10 @@ def renormalized_kl(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
         ``[...]`` in nats; NaN where the set is empty or the first allows nothing in it, +inf where the second excludes
         what the first allows.
     """
-    first, second = (scores.masked_fill(~valid, -torch.inf) for scores in (first, second))
-    z_first, z_second = first.logsumexp(-1, keepdim=True), second.logsumexp(-1, keepdim=True)
-    nothing = z_first.squeeze(-1) == -torch.inf
-    z_first, z_second = (z.masked_fill(z == -torch.inf, 0.0) for z in (z_first, z_second))
-    return kl_divergence(first - z_first, second - z_second, valid).masked_fill(nothing, torch.nan)
+    nothing, excluded = (~(valid & (scores > -torch.inf)).any(-1) for scores in (first, second))
+    # `log_softmax` shifts by the best score before it subtracts: of scores of hundreds, `logsumexp` would keep less.
+    log_p, log_q = log_softmax(first, valid), log_softmax(second, valid).masked_fill(excluded[..., None], -torch.inf)
+    return kl_divergence(log_p, log_q, valid).masked_fill(nothing, torch.nan)
 
 
 def jensen_shannon(log_p: Tensor, log_q: Tensor, admissible: Tensor | None = None) -> Tensor:
