@@ -47,14 +47,14 @@ def token_gains(
     """Correlate statistics before a stage with the fall of a divergence over it, position by position.
 
     There are two measures of each statistic. ρ is Spearman's over all positions
-    (`overlap.statistics.gain.position_gain_correlations`). It includes that a large divergence can fall further, that late
-    positions differ from early ones, and that some utterances are hard. The matched difference removes these: within
-    each rollout, positions where the statistic is above the rollout's median are paired one to one with positions where
-    it is not. Pairs are as similar as possible in the ranks of entropy, divergence and position (optimal assignment);
-    pairs further apart than the caliper in any of them are left out. The value is the mean gain of the higher position
-    minus that of the lower. Short rollouts have few similar positions: trace many utterances (`trace_utterances` in the
-    recipe's [probe]). Intervals and p-values are over utterances. After the analysis of token teachability, arXiv
-    2605.26844.
+    (`overlap.statistics.gain.position_gain_correlations`). It includes that a large divergence can fall further, that
+    late positions differ from early ones, and that some utterances are hard. The matched difference removes these:
+    within each rollout, positions where the statistic is above the rollout's median are paired one to one with
+    positions where it is not. Pairs are as similar as possible in the ranks of entropy, divergence and position
+    (optimal assignment); pairs further apart than the caliper in any of them are left out. The value is the mean gain
+    of the higher position minus that of the lower. Short rollouts have few similar positions: trace many utterances
+    (`trace_utterances` in the recipe's [probe]). Intervals and p-values are over utterances. After the analysis of
+    token teachability, arXiv 2605.26844.
 
     Args:
         before: Positions at the start of the stage (see `stage_ends`), with a column `run` where there are several: an

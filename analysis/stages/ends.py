@@ -56,8 +56,9 @@ def began_with(run: Run, rows: pd.DataFrame, visit: Visit) -> pd.DataFrame:
 
 def fall_backs_before(run: Run, rows: pd.DataFrame) -> pd.Series:
     """How many fall backs came before each row: weights continue from row to row only between two of them."""
-    falls = run.begun.set_index("visit")["started_from"].eq("entry").cumsum()
-    return rows["visit"].map(falls).fillna(0).astype("int64")  # without visits.jsonl no fall back is known
+    falls = dict(zip(run.begun["visit"], run.begun["started_from"].eq("entry").cumsum(), strict=True))
+    before = [falls.get(visit, 0) for visit in rows["visit"]]  # without visits.jsonl no fall back is known
+    return pd.Series(before, index=rows.index, dtype="int64")
 
 
 def traced_visits(run: Run, states: str) -> Iterator[tuple[Visit, pd.DataFrame, pd.DataFrame]]:

@@ -17,10 +17,10 @@ from ..printed import PrintedTable
 from ..run.load import ERROR_RATES, Run, normalizer_of
 from ..run.runs import Runs
 from ..stages.error_rates import OVER, UNITS, cluster_of, evaluated, over_words
-from ..stats.error_rates import NAMES
+from ..stats.error_rates import NAMES, Unit
 from ..stats.seeds import Side, over_seeds
 
-RATES = {rate: (NAMES[unit], unit) for rate, unit in UNITS.items()}
+RATES: dict[str, tuple[str, Unit]] = {rate: (NAMES[unit], unit) for rate, unit in UNITS.items()}
 """What each error rate is called, and what it counts."""
 SIZES = ("student_size", "teacher_size", "intersection_size")
 
