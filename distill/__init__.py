@@ -7,13 +7,13 @@
 >>> result = distill.train(recipe, "runs/demo")  # doctest: +SKIP
 
 The run directory then holds metrics, probes, decisions, evaluations and checkpoints (see `distill.run.run_directory`).
-What the other verbs do, functions do as well (see `distill.api`):
+The other verbs are functions too (see `distill.api`):
 
 >>> pair = distill.load_pair("demo:student", "demo:teacher", k=8)  # doctest: +SKIP
 >>> distill.probe(pair, "demo:corpus/probe.jsonl")  # doctest: +SKIP
 
-Names are imported when they are first asked for: PyTorch and transformers take seconds, which the command's help or a
-report has no use for.
+Names are imported at first use, because PyTorch and transformers take seconds to import, and the command's help or a
+report does not need them.
 """
 
 from importlib import import_module

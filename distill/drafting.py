@@ -1,4 +1,4 @@
-"""A first recipe for two models and two manifests: sizes from the audio and the models, with comments."""
+"""Drafts a commented recipe for two models and two manifests, with sizes from the audio and the models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from overlap.estimates.first_reading import AGREEMENT
+from overlap.gates import READINESS
 
 from .data.audio import duration
 from .data.manifest import Utterance, require_text
@@ -23,14 +23,15 @@ from .recipe.reading import recipe_of
 from .recipe.toml import in_toml
 
 BATCH = 16
+AGREEMENT, LOOPS = READINESS["any/switch/top1_agreement"], READINESS["any/collapse/repetition"]
 LARGE_VOCABULARY = 10_000
-"""Tokens from which on sets of 32 are small beside the vocabulary; below, 8 are."""
+"""Smallest vocabulary for k = 32; below, k is 8."""
 
 POSITIONS_PER_SECOND = 25
-"""Of audio in the text side of a model that takes it there; most have 12.5 to 25."""
+"""Positions per second of audio in a decoder that reads audio as tokens; most have 12.5 to 25."""
 
 WINDOW = 30
-"""Seconds that Whisper hears unless its window is shortened."""
+"""Seconds of Whisper's full window."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ class _Facts:
     train: Sequence[Utterance]
     test: Sequence[Utterance]
     longest: float
-    """Seconds; 0 where nothing is audio."""
+    """Seconds; 0 without audio."""
     micro_batch: int
-    """Utterances whose training fits into memory at once, by a rough count."""
+    """Utterances whose training fits into memory together, by a rough estimate."""
 
     @property
     def labeled(self) -> bool:
@@ -62,16 +63,16 @@ def draft_recipe(
     name: str = "run",
     trust_remote_code: bool = False,
 ) -> str:
-    """Write a recipe that can be run as it is, for someone to change.
+    """Write a recipe that runs without changes, as a starting point.
 
     Args:
-        student: Directory or Hub name of the model that learns, or `demo:student`.
+        student: Directory or Hub name of the model to train, or `demo:student`.
         teacher: Of the model that it learns from.
-        train: Manifest of training audio: with texts on every line the recipe begins with supervised training.
-        test: Manifest with texts, of which error rates and overlap are taken.
+        train: Manifest of training audio; with a text on every line, the recipe begins with supervised training.
+        test: Manifest with texts, for error rates and overlap.
         folder: Where the recipe will stand, for relative paths.
-        name: What the recipe is called.
-        trust_remote_code: Run code that a checkpoint brings.
+        name: Name of the recipe.
+        trust_remote_code: Run Python code of the checkpoints.
 
     Returns:
         The TOML text.
@@ -98,7 +99,7 @@ def _top(facts: _Facts, places: dict[str, str], name: str, trusted: bool) -> lis
     student, teacher = facts.student, facts.teacher
     code = ["trust_remote_code = true"] if trusted else []
     lines = [
-        "# Every field, with its default: `python -m distill.recipe`. Try it first: `distill train RECIPE --dry-run`.",
+        "# All fields with their defaults: `python -m distill.recipe`. Try it first: `distill train RECIPE --dry-run`.",
         f"name = {in_toml(name)}",
         "seed = 0",
         "",
@@ -127,7 +128,7 @@ def _top(facts: _Facts, places: dict[str, str], name: str, trusted: bool) -> lis
         "[support]",
         f"k = {32 if vocabulary >= LARGE_VOCABULARY else 8}  # tokens in a set, of a vocabulary of {vocabulary:,}",
         "",
-        "# Overlap, which gates read. Better on utterances that are in no other set: here the first of the test set.",
+        "# Overlap, which gates read; here on the first utterances of the test set. A separate set is better.",
         "[probe]",
         f"manifest = {in_toml(places['test'])}",
         f"max_utterances = {probed}",
@@ -138,7 +139,7 @@ def _top(facts: _Facts, places: dict[str, str], name: str, trusted: bool) -> lis
         f"manifest = {in_toml(places['test'])}",
         'normalizer = "basic"  # others are in the reference; with the extra `text`: whisper_english, mandarin',
         f"batch_size = {_at_once(facts)}",
-        f"# max_new_tokens = {token_limit(facts.test)}  # is taken from the longest audio, here as in the stages",
+        f"# max_new_tokens = {token_limit(facts.test)}  # computed from the longest audio, here and in the stages",
         "",
         "[checkpoint]",
         f"every = {max(50, _steps(facts, 4) // 4)}",
@@ -150,7 +151,7 @@ def _top(facts: _Facts, places: dict[str, str], name: str, trusted: bool) -> lis
 def _stages(facts: _Facts, train: str) -> list[str]:
     rate = 1e-3 if facts.student.parameters < 10e6 else 1e-4 if facts.student.parameters < 100e6 else 1e-5
     micro = (
-        [f"micro_batch_size = {facts.micro_batch}  # as far as memory goes, roughly"]
+        [f"micro_batch_size = {facts.micro_batch}  # a rough estimate of what fits into memory"]
         if facts.micro_batch < BATCH
         else []
     )
@@ -165,7 +166,7 @@ def _stages(facts: _Facts, train: str) -> list[str]:
             f"steps = {steps}  # about {_rounded(steps * BATCH / n)} times through {n:,} utterances",
             f"batch_size = {BATCH}",
             *micro,
-            f"lr = {rate}  # by the student's size; worth a search",
+            f"lr = {rate}  # a guess from the student's size; worth a search",
             f"warmup_steps = {min(50, steps // 10)}",
             *more,
             "",
@@ -175,21 +176,21 @@ def _stages(facts: _Facts, train: str) -> list[str]:
     return [
         "# Supervised training on the manifest's texts."
         if base
-        else "# Not every line has a text: no supervised stage.",
+        else "# Not every line has a text, so there is no supervised stage.",
         *base,
-        "# The teacher's transcripts, until the two models share enough for on-policy training.",
+        "# Training on the teacher's transcripts, until the overlap is high enough for on-policy training.",
         *stage("td", "teacher data", 4, 'schedule = "constant"'),
         "[stages.gate]",
         'type = "threshold"',
         'statistic = "top1_agreement"',
-        f"at_least = {AGREEMENT}  # the rule of thumb of `distill probe`, judged at the lower end of the interval",
+        f"at_least = {AGREEMENT.level}  # {AGREEMENT.name} of overlap.gates.READINESS, as `distill probe` judges it",
         "",
-        "# The teacher's judgment of the student's own transcripts.",
+        "# The teacher scores the student's own transcripts.",
         *stage("opd", "on-policy", 4),
-        "# Goes back to teacher data where the student begins to loop.",
+        "# Falls back to teacher data if the student begins to loop.",
         "[stages.gate]",
         'type = "collapse"',
-        'limits = { repetition = ["off", 3.0] }',
+        f'limits = {{ repetition = ["off", {LOOPS.level}] }}  # {LOOPS.name}',
         "",
     ]
 
@@ -200,7 +201,7 @@ def _rounded(number: float) -> str:
 
 
 def _steps(facts: _Facts, epochs: int) -> int:
-    """Steps of some times through the training set, in tens, from 50 to 4,000."""
+    """Steps of some epochs of the training set, in tens, from 50 to 4,000."""
     return min(4000, max(50, round(epochs * len(facts.train) / BATCH / 10) * 10))
 
 
@@ -211,7 +212,7 @@ def _at_once(facts: _Facts) -> int:
 def _window(shape: Shape, longest: float) -> list[str]:
     if shape.family != "whisper" or not 0 < math.ceil(longest) < WINDOW:
         return []
-    return [f"window_seconds = {math.ceil(longest)}  # of {WINDOW}: less to compute"]
+    return [f"window_seconds = {math.ceil(longest)}  # instead of {WINDOW}, to save computation"]
 
 
 def _fitting(student: Shape, teacher: Shape, longest: float, tokens: int) -> int:
@@ -233,7 +234,7 @@ def _memory() -> float:
 
 
 def _relative(place: str, folder: Path) -> str:
-    """A location as it is found from a folder: relative below it, else absolute; Hub names stay."""
+    """A location as seen from a folder: relative below it, else absolute; Hub names are unchanged."""
     path = Path(place).expanduser()
     if place.startswith((PACKAGED, DATASET)) or not path.exists():
         return place

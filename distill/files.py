@@ -1,4 +1,4 @@
-"""Files of a run, there whole or not at all, and what a full disk leaves: an error that names the file."""
+"""Atomic writing of a run's files, and an error that names the file if the disk is full."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
-"""What operating systems call a full disk, and a used-up share of one."""
+"""Error numbers of a full disk and of an exceeded quota."""
 
 
 class WriteError(OSError):
-    """A file that cannot be written, as on a full disk; the message names it. What was there before is untouched."""
+    """A file that cannot be written, for instance on a full disk; the message names it. An existing file is
+    unchanged."""
 
 
 @contextmanager
 def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Name the file or folder that cannot be written, and leave no folder half written that is written aside first.
+    """Turn write errors into one that names the file or folder, and delete a partial temporary folder.
 
     Args:
-        path: What is written.
-        temporary: The folder that it is written to first.
+        path: The file or folder.
+        temporary: The folder that is written first.
 
     Raises:
         WriteError: The operating system refuses; names `path`.
@@ -48,13 +49,13 @@ def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
+    """Write a file atomically."""
     with writing(path), replacing(path) as temporary:
         temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    """Write a Parquet file so that it is there whole or not at all; its folder is made if need be."""
+    """Write a Parquet file atomically; its folder is created if needed."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
@@ -62,7 +63,7 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> None:
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any] | None = None) -> None:
-    """Write rows to a Parquet file, and in its metadata what they are of."""
+    """Write rows to a Parquet file, with a description in its metadata."""
     import pandas as pd  # takes longer to load than all else here
 
     frame = pd.DataFrame(rows)
@@ -71,7 +72,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], about: Mapping[str
 
 
 def _reason(error: OSError | SafetensorError | RuntimeError) -> str | None:
-    """What the operating system refused, which libraries wrap in kinds of their own; None where it was not that."""
+    """The reason of an operating system error, which libraries wrap in their own kinds; None for other errors."""
     system = next((e for e in (error, error.__context__) if isinstance(e, OSError)), None)
     if system is None and isinstance(error, RuntimeError):
         return None
@@ -82,5 +83,5 @@ def _reason(error: OSError | SafetensorError | RuntimeError) -> str | None:
 
 
 def first_line(error: Exception) -> str:
-    """The beginning of an error's message, or its kind where it has none."""
+    """First line of an error's message, or its kind if it has none."""
     return str(error).strip().split("\n")[0] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Where manifests and models are found, and what to say where they are not, before anything heavy is loaded."""
+"""Finds manifests and models, and reports missing ones, before anything heavy is loaded."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tempfile import TemporaryFile
 from overlap.errors import UserError
 
 PACKAGED = "demo:"
-"""What begins the name of a file or folder of the embedded demo: `demo:teacher`, `demo:corpus/test.jsonl`."""
+"""Prefix of files and folders of the embedded demo: `demo:teacher`, `demo:corpus/test.jsonl`."""
 
 DATASET = "hf:"
-"""What begins the name of a data set, see `distill.data.hf.reference`."""
+"""Prefix of data sets, see `distill.data.hf.reference`."""
 
-LINKED = "get its content, as with `git annex get`, `dvc pull` or `hf download`, or link it anew"
-"""What to do about a link that leads nowhere."""
+LINKED = "get its content, as with `git annex get`, `dvc pull` or `hf download`, or renew the link"
+"""Remedy for a broken link."""
 
 
 def packaged(path: str) -> Path:
@@ -26,7 +26,7 @@ def packaged(path: str) -> Path:
 
 
 def located(location: str | Path) -> str:
-    """A location that libraries can open: `demo:…` and `~` are replaced, any other is as it is written.
+    """A location that libraries can open: `demo:…` and `~` are replaced; others are unchanged.
 
     Raises:
         FileNotFoundError: The demo has no such file or folder.
@@ -42,18 +42,18 @@ def located(location: str | Path) -> str:
 
 
 def dangling(path: Path) -> str:
-    """What to say of a link that leads nowhere, to be read behind its name; empty for anything else."""
+    """Description of a broken link, to follow its name in a message; empty for anything else."""
     if path.exists() or not path.is_symlink():
         return ""
-    return f"is a link to {path.readlink()}, where nothing is"
+    return f"is a link to {path.readlink()}, which does not exist"
 
 
 def require_places(*, manifests: Mapping[str, str], models: Mapping[str, str | None]) -> None:
-    """Refuse manifests and model folders that are not there, all at once; nothing is read or asked of the Hub.
+    """Refuse missing manifests and model folders, all at once; nothing is read or requested from the Hub.
 
     Args:
         manifests: Locations by the key or flag that names them; data sets (`hf:…`) are passed over.
-        models: Likewise; None is passed over, and so is what may be a Hub name.
+        models: Likewise; None and possible Hub names are passed over.
 
     Raises:
         FileNotFoundError: Names every key, its location and the remedy.
@@ -93,12 +93,12 @@ def _meant(path: Path) -> str:
 def require_writable(
     output: str | Path, key: str, *, makes_folders: bool = False, inputs: Mapping[str, str | None] | None = None
 ) -> None:
-    """Refuse a file that could not be written, before the work whose result it is to hold.
+    """Refuse an output file that cannot be written, before the work begins.
 
     Args:
-        output: The file; one that is there will be replaced.
+        output: The file; an existing one will be replaced.
         key: The key or flag that names it.
-        makes_folders: Whether missing folders on the way will be made.
+        makes_folders: Whether missing parent folders will be created.
         inputs: Locations that the work reads, by the key or flag that names them; None is passed over.
 
     Raises:
@@ -125,12 +125,13 @@ def require_writable(
 
 
 def spare(output: Path, key: str, inputs: Iterable[tuple[str, str | Path | None]]) -> None:
-    """Refuse to replace what the work reads.
+    """Refuse to replace an input.
 
     Args:
-        output: A file; one that is not there yet replaces nothing.
+        output: A file; a new one replaces nothing.
         key: The key or flag that names it.
-        inputs: What names each input, and its location; None is passed over, and so is what is no file or folder here.
+        inputs: What names each input, and its location; None is passed over, and so is what is not a local file or
+            folder.
 
     Raises:
         UserError: It is an input, by whatever path, or lies in the folder of one.
@@ -182,7 +183,7 @@ def _beside(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f"there is no folder {folder}"
-    # By the names before the endings: what two manifests have in common is ".jsonl".
+    # Compare names without extensions: all manifests have ".jsonl" in common.
     others = sorted(folder.iterdir())
     alike = difflib.get_close_matches(path.stem, {other.stem for other in others}, n=1)
     names = [other.name for other in others if [other.stem] == alike]

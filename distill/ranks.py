@@ -1,4 +1,4 @@
-"""Which of several processes this is, and how those after the first keep still."""
+"""Rank of this process, and silence in processes after the first."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 
 def is_first() -> bool:
-    """Whether this process speaks for all; by the variable that torchrun and `accelerate launch` set."""
+    """Whether this is the first process; by the variable that torchrun and `accelerate launch` set."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
 def one_voice() -> Iterator[None]:
-    """In processes after the first, without warnings until the end of the block: the first gives the same ones."""
+    """Suppress warnings in processes after the first until the end of the block: the first gives the same ones."""
     if is_first():
         yield
         return

@@ -12,7 +12,7 @@ import torch
 
 @dataclass
 class Stopwatch:
-    """Adds up wall-clock seconds by phase; waits for the accelerator, whose kernels return before they are done."""
+    """Adds up wall-clock seconds by phase; waits for the accelerator, whose kernels run asynchronously."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 

@@ -32,6 +32,7 @@ import overlap
 from analysis.figures import k_sweep, temperature_sweep
 from analysis.report import Recommendation, StageFacts, Thresholds, verdict
 from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
+from overlap.gates import READINESS
 
 torch.set_num_threads(1)
 
@@ -75,9 +76,9 @@ transcripts.head(6)
 funnel
 
 # %%
-share = funnel.share("used")
-state = "nothing to repair" if share > 0.95 else "repair this first and believe nothing below"
-print(f"{share:.1%} of {funnel.total:,} positions used (rule of thumb: above 95 %): {state}.")
+share, enough = funnel.share("used"), READINESS.level("used", "comparable")
+state = "nothing to repair" if share >= enough else "repair this first and believe nothing below"
+print(f"{share:.1%} of {funnel.total:,} positions used (rule of thumb: {enough:.0%} or more): {state}.")
 
 # %% [markdown]
 # *Read:* `misaligned` means tokenizers or prompts that do not fit, `blocked` control tokens inside transcripts;
@@ -232,13 +233,13 @@ print("With k as large as a shared vocabulary it is 1 for any two models.")
 #
 # ## 6. Go or wait
 #
-# The verdict that `distill report` gives after a stage, here of the pair as it is. Each number is held against a
-# heuristic threshold by the worse end of its interval; the table says on what little evidence each threshold rests.
+# The verdict that `distill report` gives after a stage, here of the pair as it is. Each number is compared with a level
+# by the worse end of its interval. The second table has every level of this project, with the little evidence for it.
 
 # %%
 found = verdict(StageFacts("as it is", "td", first_step=0, last_step=0, after=summary), Thresholds())
 go = found.recommendation is Recommendation.GO
-print(found.headline if share > 0.95 else "Repair first: too few positions could be compared", end="\n\n")
+print(found.headline if share >= enough else "Repair first: too few positions could be compared", end="\n\n")
 for reason in found.reasons:
     print("•", reason)
 evidence = [
@@ -250,6 +251,9 @@ left = pd.DataFrame(evidence).style.hide(axis="index").set_properties(**{"text-a
 left.set_table_styles([{"selector": "th", "props": "text-align: left"}])
 
 # %%
+READINESS
+
+# %%
 if go:
     print("Next: begin on-policy distillation, and keep reading these numbers.")
 else:
@@ -259,10 +263,10 @@ else:
     print("teacher's transcripts, or one written form for labels and teacher.")
 
 # %% [markdown]
-# *Read:* the first number that missed, from the top. *Do not conclude* that a pair below a threshold must fail, or that
-# one above must gain: between the levels that *why there* names nothing was run, and one of the two studies is
-# synthetic. A run's own gates may ask for more (`STATISTICS.md` has 0.85 as a rule of thumb, the demo's level).
-# Thresholds are arguments: `Thresholds(top1_agreement=0.6)`.
+# *Read:* the first number that missed, from the top. *Do not conclude* that a pair below a level must fail, or that one
+# above must gain: the evidence beside each level is small, and one of the two studies is synthetic. The verdict asks
+# for the level of the question `least`; a cautious gate waits for that of `switch`. Levels are arguments:
+# `Thresholds(top1_agreement=…)`.
 #
 # **Next.** `how_staging_shifts_overlap` follows this pair from here through teacher data to on-policy training,
 # `where_the_teacher_disagrees` looks at single tokens, `gates_in_your_trainer` puts gates into your own loop.

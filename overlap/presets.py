@@ -1,9 +1,9 @@
 """The overlap numbers that other systems log, under their names and with their quirks.
 
-For comparing a run with what another trainer printed. Each preset takes both models' raw logits in one vocabulary and
-returns plain floats; its docstring says where the number differs from `overlap.measure`, which is what to use for
-anything else. One thing is not reproduced: equal scores at the boundary of a top-k set go to the lower id here, while
-the systems leave them to ``torch.topk``, which promises no order.
+They are for comparing a run with the output of another trainer. Each preset takes both models' raw logits in one
+vocabulary and returns plain floats; its docstring says how the number differs from `overlap.measure`, which you should
+use for anything else. One thing is not reproduced: equal scores at the boundary of a top-k set go to the lower id here,
+while the systems leave them to ``torch.topk``, which guarantees no order.
 
 Nothing of the size ``[positions × V]`` is kept: log-probabilities are gathered chunk by chunk.
 """
@@ -72,14 +72,14 @@ def verl(
     Quirks, and what `overlap.measure` does instead:
 
     * The advantage of a position is the mean over I of −q (log q − log p): weighted by the teacher and not
-      renormalized, hence no divergence and not the paper's Eq. 7. Ours is −KL(p̄‖q̄), renormalized on I.
-    * It is taken after log-probabilities were clamped from below, masses before. We clamp nothing.
-    * Without a single overlapping token it is 0.0, the best value it can have. Ours is NaN and counted.
-    * ``student_mass`` and ``teacher_mass`` are both taken on T. Our ``teacher_mass`` is Σ_S q.
+      renormalized, hence no divergence and not the paper's Eq. 7. `measure` returns −KL(p̄‖q̄), renormalized on I.
+    * It is taken after log-probabilities were clamped from below, masses before. `measure` clamps nothing.
+    * Without a single overlapping token it is 0.0, the best possible value. `measure` returns NaN and counts it.
+    * ``student_mass`` and ``teacher_mass`` are both taken on T. ``teacher_mass`` of `measure` is Σ_S q.
     * The loss is the forward KL over T, not renormalized, so it may be negative; it is clamped at 0 position by
-      position, which biases the mean upward. Ours renormalizes on S∪T (``union_kl``) or uses the whole vocabulary.
+      position, which biases the mean upward. `measure` renormalizes on S∪T (``union_kl``) or uses the full vocabulary.
     * Student log-probabilities, and the mean of their masses, are rounded to the dtype of the logits: three digits with
-      bfloat16. We work in float32 from there on.
+      bfloat16. `measure` uses float32 from there on.
 
     Args:
         student_logits: ``[..., V]`` raw scores.
@@ -138,13 +138,15 @@ def thunlp(
     Quirks, and what `overlap.measure` does instead:
 
     * The advantage is the training reward −(log p − log q)·w with w = softmax of log p over the support (S, or S∪T):
-      the weights are not renormalized on I and the log-ratio is raw, so it is not the paper's Eq. 7. Ours is −KL(p̄‖q̄).
-    * It is pooled over all (position, token) pairs, so positions with a large intersection count more. Ours averages
-      positions.
-    * Masses on I are averaged over positions with an overlap only, which hides the empty ones. Ours counts them as 0.
+      the weights are not renormalized on I and the log-ratio is raw, so it is not the paper's Eq. 7. `measure` returns
+      −KL(p̄‖q̄).
+    * It is pooled over all (position, token) pairs, so positions with a large intersection count more. `measure`
+      averages over positions.
+    * Masses on I are averaged over positions with an overlap only, which hides the empty ones. `measure` counts them as
+    0.
     * Entropies are logged as two means. The difference of means is a lower bound of the paper's entropy gap and another
-      quantity: gaps of opposite sign cancel. Ours is |H(q) − H(p)| position by position.
-    * Where no token is shared (or none is not), the keys concerned are left out. Ours is NaN and counted.
+      quantity: gaps of opposite sign cancel. `measure` has |H(q) − H(p)| position by position.
+    * Where no token is shared (or none is not), the keys concerned are left out. `measure` returns NaN and counts it.
 
     Args:
         student_logits: ``[..., V]`` raw scores.
@@ -208,14 +210,14 @@ def ark(
 
     * **Mixed scales in one softmax**: on the teacher's own top-k the loss takes raw logits, on student-only tokens
       log-probabilities. Those tokens lose a factor exp(−logsumexp) of the teacher's mass, so that ``opd_loss`` is not
-      Eq. 1; ``eq1_loss`` is. Its integrand is our ``union_kl``.
-    * End-of-text ids leave the student's set after its top-k was taken and stay in the teacher's, so the sets differ
-      where both models agree to stop. Ours removes ``blocked`` ids from both before the choice.
-    * The generated token is put first where the student's set lacks it (a stop id comes back that way), then the set
-      is cut to k. Ours is the top-k set.
+      Eq. 1; ``eq1_loss`` is. Its integrand is ``union_kl`` of `measure`.
+    * End-of-text ids leave the student's set after its top-k was taken and remain in the teacher's, so the sets differ
+      where both models agree to stop. `measure` removes ``blocked`` ids from both before the choice.
+    * The generated token is put first where the student's set lacks it (which restores a stop id), then the set
+      is cut to k. `measure` uses the top-k set.
     * A position whose union has fewer than 2 tokens is dropped without a count, so ``opd_valid_topk_mean`` (VUSS) is an
-      average over the rest; with none left everything is 0.0. Ours averages all positions.
-    * Student scores and log-probabilities stay in the dtype of the logits. Ours are float32.
+      average over the rest; with none left everything is 0.0. `measure` averages all positions.
+    * Student scores and log-probabilities keep the dtype of the logits. `measure` uses float32.
 
     Not reproduced: mapping of ids between two vocabularies, re-tokenization, and the mean of one rank only.
 
@@ -254,7 +256,8 @@ def ark(
     kept = u.size >= 2
     raw_p, _ = _gathered(student_logits, u.ids, chosen)
     raw_q, normalizer = _gathered(teacher_logits, u.ids, chosen, admissible)
-    # A blocked id comes back where it is the generated token: it has no teacher value and leaves its row, which stays.
+    # A blocked id comes back where it is the generated token: it has no teacher value and leaves its row, which is
+    # kept.
     valid = u.valid & (raw_q > float("-inf"))
     if admissible is not None:
         valid = valid & admissible[u.ids]

@@ -35,7 +35,7 @@ def draw_levels(panel: Axes, readings: pd.DataFrame, visits: Sequence[Visit], en
         span = (visit.first_step, max(right, visit.first_step))
         if side in ("at_least", "at_most"):
             panel.plot(span, (level, level), zorder=2.5, gid="threshold", **THRESHOLD)
-            for met, part in rows.groupby("meets"):
+            for met, part in rows.groupby("satisfied"):
                 face = INK if met else "white"
                 marker = "^" if side == "at_least" else "v"
                 panel.plot(

@@ -6,6 +6,7 @@ The page is read offline: figures, data and audio are inside it, and it asks no 
 from .audio import Clips
 from .evidence import Evidence, Recommendation, StageFacts, StageVerdict, Thresholds
 from .facts import stage_facts
+from .studies import staging
 from .verdict import verdict
 from .write import Report, write_report
 
@@ -18,6 +19,7 @@ __all__ = [
     "StageVerdict",
     "Thresholds",
     "stage_facts",
+    "staging",
     "verdict",
     "write_report",
 ]

@@ -11,6 +11,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from overlap.gates import READINESS, Question
+
 from ..formatting import count, number
 from ..run.visits import said
 from .evidence import (
@@ -55,6 +57,9 @@ DECIDED = {
     "stop": "The stage stopped",
     "end": "The run ended",
 }
+
+NEEDED = ("top1_agreement", "student_mass", "teacher_mass")
+"""Overlap that is compared with the least levels of `overlap.gates.READINESS`."""
 
 MOVED = {"top1_agreement": 3, "union_size": 2}
 """Overlap whose change over a stage is shown, on the student's own transcripts, with its decimals."""
@@ -136,10 +141,7 @@ def _moved(facts: StageFacts) -> str:
 
 def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
     asked = "Is the pair ready for OPD after this stage?"
-    needed = [
-        bar(facts.after, name, at_least=getattr(thresholds, name))
-        for name in ("top1_agreement", "student_mass", "teacher_mass")
-    ]
+    needed = [bar(facts.after, name, at_least=getattr(thresholds, name)) for name in NEEDED]
     signs = collapse_signs(facts, thresholds)
     shared = [
         bar(facts.after, name, at_least=thresholds.mapped_mass)
@@ -170,6 +172,7 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
         return Judged(asked, Recommendation.UNKNOWN, "", reasons, shown, label="Not measured")
     sound, sounds = _soundness(signs, facts)
     reasons = [*sounds, *map(sentence_of, needed)] if sound else [*map(sentence_of, needed), *sounds]
+    reasons += _cautious(facts)
     if facts.errors is not None and facts.errors.change.low > 0:
         reasons.append(
             f"{facts.errors.sentence()}. A rise before OPD does not rule it out: in this project's study of the demo, "
@@ -178,10 +181,20 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
     return Judged(asked, Recommendation.GO, "ready for OPD", reasons, shown, sound)
 
 
+def _cautious(facts: StageFacts) -> list[str]:
+    """What a cautious gate still waits for."""
+    levels = [READINESS[f"any/{Question.switch}/{name}"] for name in NEEDED]
+    more = [f"{NAMES[row.statistic]} {row.bound}" for row in levels if not facts.after[row.statistic].low >= row.level]
+    if not more:
+        return []
+    least = "From these levels on every run so far ended OPD with fewer errors than Base."
+    return [f"{least} A cautious gate waits for {', '.join(more)}."]
+
+
 def _payoff(facts: StageFacts, thresholds: Thresholds) -> Judged:
     asked = "Did the error rate fall during OPD, without a collapse?"
     signs = [*collapse_signs(facts, thresholds), *mass_kept(facts, thresholds)]
-    overlap = [bar(facts.after, name) for name in ("top1_agreement", "student_mass", "teacher_mass")]
+    overlap = [bar(facts.after, name) for name in NEEDED]
     shown = [*error_rows(facts), *signs, *overlap, *context(facts)]
     alarms = [sentence_of(row) for row in signs if row.standing is Standing.MISSED]
     errors = facts.errors

@@ -7,7 +7,7 @@ import pandas as pd
 from ..run.checks import want_run
 from ..run.load import Run
 
-COLUMNS = ("visit", "step", "stage", "gate", "statistic", "states", "side", "level", "bound", "meets", "decision")
+COLUMNS = ("visit", "step", "stage", "gate", "statistic", "states", "side", "level", "bound", "satisfied", "decision")
 
 
 def gate_readings(run: Run) -> pd.DataFrame:
@@ -18,7 +18,7 @@ def gate_readings(run: Run) -> pd.DataFrame:
         whose transcripts (None of a number of the user's own); `side` is `at_least` or `at_most` (a threshold),
         `lowest` or `highest` (a healthy limit, beyond which the gate falls back or aborts), or `best` (the mark of a
         plateau after the reading); `bound` is the end of the interval that was compared, NaN where there was none;
-        `meets` is whether the bound satisfies the threshold or limit, or improves on the mark before. Gates
+        `satisfied` is whether the bound satisfies the threshold or limit, or improves on the mark before. Gates
         that count steps alone have no rows.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the verbs do, as functions: `load_pair`, `probe`, `preflight`, `show`, `score`, `evaluate`, `transcribe`.
+"""The verbs as functions: `load_pair`, `probe`, `preflight`, `show`, `score`, `evaluate`, `transcribe`.
 
 >>> import distill
 >>> pair = distill.load_pair("demo:student", "demo:teacher", k=8)
@@ -6,10 +6,10 @@
 >>> result.funnel["used"] == result.funnel.total
 True
 
-Everything that can be checked is checked before anything is computed, and before a model is loaded where a model is
-given by its name. Models are directories, Hub names, `demo:student`, `demo:teacher`, or loaded; manifests are paths,
-`hf:NAME:CONFIG:SPLIT`, `demo:corpus/…`, or lists of utterances. Progress is shown live in a terminal, as bars in a
-notebook, as lines on standard error elsewhere, unless an `observer` hears it or `quiet` is set.
+All checks are done before anything is computed, and before a model is loaded if it is given by name. Models are
+directories, Hub names, `demo:student`, `demo:teacher`, or loaded; manifests are paths, `hf:NAME:CONFIG:SPLIT`,
+`demo:corpus/…`, or lists of utterances. Progress is shown live in a terminal, as bars in a notebook, as lines on
+standard error elsewhere, unless an `observer` is given or `quiet` is set.
 """
 
 from .arguments import usable_device

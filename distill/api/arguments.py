@@ -1,4 +1,4 @@
-"""What the arguments of the functions here name: models, servers, settings; and what is wrong with them."""
+"""Resolves and checks arguments of the API: models, servers, settings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Loaded = TypeVar("Loaded")
 
 
 def require_models(**given: object) -> None:
-    """Refuse models by a name of a folder that is not there; loaded ones are passed over.
+    """Refuse names of missing model folders; loaded models are passed over.
 
     Raises:
         FileNotFoundError: Names every argument, its location and the remedy.
@@ -37,7 +37,7 @@ def require_models(**given: object) -> None:
 
 
 def require_positive(**given: float | None) -> None:
-    """Refuse numbers of which nothing could be done so often, so long or so many; None is passed over.
+    """Refuse numbers that are not positive; None is passed over.
 
     Raises:
         UserError: Names the argument.
@@ -48,10 +48,10 @@ def require_positive(**given: float | None) -> None:
 
 
 def section(kind: type[Section], **given: Any) -> Section:
-    """A section of a recipe made of arguments.
+    """A section of a recipe from arguments.
 
     Raises:
-        UserError: A value that it does not take, in a line that names the argument.
+        UserError: An invalid value; the message names the argument.
     """
     try:
         return kind(**given)
@@ -65,7 +65,7 @@ def loading(
     chat_template_kwargs: Mapping[str, Any] | None,
     timestamps: bool,
 ) -> dict[str, Any]:
-    """How models are loaded, as `load_recognizer` takes it."""
+    """Options for `load_recognizer`."""
     options: dict[str, Any] = {"prompt_format": prompt_format, "timestamps": timestamps or None}
     options["chat_template_kwargs"] = None if chat_template_kwargs is None else dict(chat_template_kwargs)
     said = {name: value for name, value in options.items() if value is not None}
@@ -73,7 +73,7 @@ def loading(
 
 
 def loaded(model: str | Path | Loaded, how: Mapping[str, Any]) -> Recognizer | Loaded:
-    """The model of a name, or one that is loaded as it is.
+    """Load a model by name; a loaded one is returned unchanged.
 
     Raises:
         ModelError: It cannot be loaded.
@@ -85,7 +85,7 @@ def served_teacher(teacher: object, url: str | None, server: Server | None, k: i
     """The teacher behind a server.
 
     Raises:
-        ModelError, ServerError: It cannot be asked.
+        ModelError, ServerError: It cannot be reached.
         UserError: A server's settings without its URL, or a URL for a teacher that is loaded.
     """
     if not isinstance(teacher, str | Path):
@@ -94,7 +94,7 @@ def served_teacher(teacher: object, url: str | None, server: Server | None, k: i
 
 
 def name_of(manifest: Manifest) -> str:
-    """What messages and files call a manifest: its location, or of a list where its utterances were read."""
+    """Name of a manifest in messages and files: its location, or for a list the origin of its utterances."""
     if isinstance(manifest, str | Path):
         return str(manifest)
     files = dict.fromkeys(utterance.place[0] for utterance in manifest if utterance.place)

@@ -35,7 +35,7 @@ from .arguments import (
 )
 
 PREFLIGHT_CLIPS = 8
-"""Utterances that a preflight asks about unless told."""
+"""Default number of utterances of a preflight."""
 
 
 def evaluate(
@@ -56,21 +56,21 @@ def evaluate(
     """Word and character error rate of a model on a manifest, with intervals.
 
     Args:
-        model: Who transcribes.
+        model: The model.
         manifest: Audio, or prompts for a text model, with texts.
         normalizer: Text normalizer applied to both sides; its name and version are part of the result.
-        batch_size: Utterances at once.
-        max_new_tokens: Longest transcript, in tokens; from the longest audio unless told.
+        batch_size: Utterances in a batch.
+        max_new_tokens: Longest transcript, in tokens; by default from the longest audio.
         max_seconds: Longer utterances are refused.
         trust_remote_code: As for `load_pair`, like the next three.
         prompt_format: How text models read prompts.
-        chat_template_kwargs: Further variables of text models' chat templates.
-        timestamps: Let Whisper write points in time; they are not scored.
-        observer: Hears of progress.
+        chat_template_kwargs: More variables of text models' chat templates.
+        timestamps: Let Whisper write timestamps; error rates ignore them.
+        observer: Is told of progress.
         quiet: Without an observer, show none.
 
     Raises:
-        FileNotFoundError, ManifestError: A manifest or lines that cannot be used; says why and what to do.
+        FileNotFoundError, ManifestError: A manifest or lines that cannot be used; the message says why and what to do.
         ModelError: A model that cannot be loaded.
         UserError: An unknown normalizer, or a setting out of its range.
     """
@@ -81,7 +81,7 @@ def evaluate(
     data = read_for(Purpose("evaluation"), manifest, max_seconds=max_seconds)
     recognizer = loaded(model, loading(trust_remote_code, prompt_format, chat_template_kwargs, timestamps))
     utterances = data.checked_one(recognizer)
-    with observed(observer, quiet=quiet) as hears:
+    with observed(observer, quiet=quiet) as watcher:
         return evaluate_utterances(
             recognizer,
             AudioSource(AudioCache(max_seconds=max_seconds)),
@@ -89,7 +89,7 @@ def evaluate(
             normalizer=normalizer,
             decoding=decoding,
             batch_size=batch_size,
-            progress=lambda done, total: hears.work("transcribing", done, total),
+            progress=lambda done, total: watcher.work("transcribing", done, total),
             checked=True,
         )
 
@@ -111,23 +111,23 @@ def transcribe(
     observer: Observer | None = None,
     quiet: bool = False,
 ) -> TeacherData:
-    """Make teacher data of a manifest, or finish what an interrupted call began.
+    """Make teacher data from a manifest, or finish an interrupted call.
 
     Args:
-        teacher: Who writes; also as the `[teacher]` table of a recipe.
-        manifest: What is transcribed; only audio is needed.
-        output: The manifest to write. Beside it stand what was dropped and why, a summary, and the journal that
-            resumes.
-        transcription: How the teacher writes, and in which batches; None takes the defaults, like the next.
-        filters: What is dropped.
-        revision: Hub revision of a teacher that is given by its name, like the next.
-        dtype: Type of its weights.
-        device: Where it runs, such as "cuda:1"; None: an accelerator if there is one, else the CPU.
+        teacher: The model that transcribes; also as the `[teacher]` table of a recipe.
+        manifest: Audio to transcribe; nothing else is needed.
+        output: The manifest to write. Next to it: what was dropped and why, a summary, and the journal for
+            resuming.
+        transcription: The teacher's decoding and batches; None uses the defaults, also for `filters`.
+        filters: Which transcripts are dropped.
+        revision: Hub revision, for a teacher that is given by name, like `dtype` and `device`.
+        dtype: Type of the weights.
+        device: Device, such as "cuda:1"; None uses an accelerator if there is one, else the CPU.
         teacher_url: A server (vLLM, SGLang) that runs it.
-        server: How the server is asked.
+        server: Settings of the server's requests.
         max_seconds: Longer utterances cannot be used.
-        normalizer: Under which the texts are scored against the references that there are.
-        observer: Hears of progress.
+        normalizer: Text normalizer of the error rates, if the manifest has references.
+        observer: Is told of progress.
         quiet: Without an observer, show none.
 
     Raises:
@@ -142,7 +142,7 @@ def transcribe(
         require_models(teacher=teacher)
         about = {"revision": revision, "dtype": dtype, "url": teacher_url, "server": server or Server()}
         teacher = section(Teacher, model=str(teacher), **about)
-    with observed(observer, quiet=quiet) as hears:
+    with observed(observer, quiet=quiet) as watcher:
         return transcribe_manifest(
             teacher,
             manifest,
@@ -152,7 +152,7 @@ def transcribe(
             device=usable_device(device),
             max_seconds=max_seconds,
             normalizer=normalizer,
-            progress=lambda done, total: hears.work("transcribing", done, total),
+            progress=lambda done, total: watcher.work("transcribing", done, total),
         )
 
 
@@ -169,18 +169,18 @@ def preflight(
     observer: Observer | None = None,
     quiet: bool = False,
 ) -> preflights.Preflight:
-    """Ask a teacher's server what it can do, how fast, and how near it is to local weights.
+    """Check what a teacher's server supports, its speed, and how far it deviates from local weights.
 
     Args:
-        teacher: Where the teacher's tokenizer is, and for the comparison its weights.
-        manifest: What it is asked about.
+        teacher: The teacher's tokenizer, and for the comparison its weights.
+        manifest: Utterances of the requests.
         teacher_url: The server (vLLM, SGLang).
-        server: How it is asked.
+        server: Settings of the requests.
         k: Size of the top-k sets.
-        max_new_tokens: Longest transcript, in tokens; from the longest audio unless told.
-        max_utterances: Use the first so many; 8 unless told.
+        max_new_tokens: Longest transcript, in tokens; by default from the longest audio.
+        max_utterances: Use only the first ones; the default is 8.
         max_seconds: Longer utterances are refused.
-        observer: Hears of progress.
+        observer: Is told of progress.
         quiet: Without an observer, show none.
 
     Raises:
@@ -190,12 +190,12 @@ def preflight(
     require_positive(k=k, max_new_tokens=max_new_tokens, max_utterances=max_utterances, max_seconds=max_seconds)
     (utterances,) = read_for(Purpose(first=max_utterances or PREFLIGHT_CLIPS), manifest, max_seconds=max_seconds).sets
     served = served_teacher(teacher, teacher_url, server, k)
-    with observed(observer, quiet=quiet) as hears:
+    with observed(observer, quiet=quiet) as watcher:
         return preflights.preflight(
             served,
             AudioSource(AudioCache(max_seconds=max_seconds)),
             utterances,
             k,
             max_new_tokens=max_new_tokens or token_limit(utterances),
-            progress=lambda done, total: hears.work("asking", done, total),
+            progress=lambda done, total: watcher.work("asking", done, total),
         )

@@ -1,4 +1,4 @@
-"""Functions over a pair of models: load it, probe it, look at single utterances and at all of its scores."""
+"""Functions of a pair of models: load and probe it, show single utterances, and return all of its scores."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ def load_pair(
     chat_template_kwargs: Mapping[str, Any] | None = None,
     timestamps: bool = False,
 ) -> Pair:
-    """Load two models whose distributions are to be compared.
+    """Load two models to compare their distributions.
 
     Args:
         student: The model that writes.
         teacher: The model that scores; with `teacher_url`, where its tokenizer is.
         k: Size of the top-k sets.
         teacher_url: A server (vLLM, SGLang) that runs the teacher.
-        server: How the server is asked.
-        trust_remote_code: Run Python code that checkpoints bring, as Ark-ASR's do; read it first.
-        prompt_format: How text models read prompts; None wraps them in the chat template where there is one.
-        chat_template_kwargs: Further variables of text models' chat templates.
-        timestamps: Let Whisper write points in time.
+        server: Settings of the server's requests.
+        trust_remote_code: Run Python code of the checkpoints, as Ark-ASR needs; read it first.
+        prompt_format: How text models read prompts; None uses the chat template if there is one.
+        chat_template_kwargs: More variables of text models' chat templates.
+        timestamps: Let Whisper write timestamps.
 
     Raises:
-        FileNotFoundError: A folder or a model of the demo that is not there.
+        FileNotFoundError: A folder or a model of the demo does not exist.
         ModelError, ServerError: A model that cannot be loaded or asked.
         PairError: They share no token, or k is larger than the tokens that a transcript can hold.
     """
@@ -93,25 +93,25 @@ def probe(
     observer: Observer | None = None,
     quiet: bool = False,
 ) -> ProbeResult:
-    """Measure support overlap at the states of the student's own rollouts.
+    """Measure support overlap on the student's own rollouts.
 
-    The teacher also transcribes the first 32 utterances: how many of its own transcripts its tokenizer cuts otherwise
-    than it wrote them is part of the result.
+    The teacher also transcribes the first 32 utterances, to report how many of its own transcripts its tokenizer
+    encodes to other tokens than it wrote.
 
     Args:
         pair: The two models, or a function that loads them once the manifest has been read.
-        manifest: What is transcribed; only audio is needed, or a prompt for text models.
-        temperature: Of the probabilities.
-        max_new_tokens: Longest rollout, in tokens; from the longest audio unless told.
-        batch_size: Utterances at once.
-        max_utterances: Use the first so many.
+        manifest: Audio to transcribe; nothing else is needed, or a prompt for text models.
+        temperature: Temperature of the probabilities.
+        max_new_tokens: Longest rollout, in tokens; by default from the longest audio.
+        batch_size: Utterances in a batch.
+        max_utterances: Use only the first ones.
         max_seconds: Longer utterances are refused.
-        traced: How many utterances, from the first, have a trace; None: all, 0: none, which saves time and memory.
-        observer: Hears of progress.
+        traced: Number of first utterances with a trace; None traces all, 0 none, which saves time and memory.
+        observer: Is told of progress.
         quiet: Without an observer, show none.
 
     Raises:
-        FileNotFoundError, ManifestError: A manifest or lines that cannot be used; says why and what to do.
+        FileNotFoundError, ManifestError: A manifest or lines that cannot be used; the message says why and what to do.
         ServerError: No answer, or not what was asked for.
         UserError: A setting out of its range.
     """
@@ -124,7 +124,7 @@ def probe(
         raise UserError("temperature: a server's log-probabilities are at temperature 1; leave it out")
     utterances = data.checked_one(pair.student, pair.teacher)
     source = AudioSource(AudioCache(max_seconds=max_seconds))
-    with observed(observer, quiet=quiet) as hears:
+    with observed(observer, quiet=quiet) as watcher:
         probed = probes.probe(
             pair,
             source,
@@ -133,7 +133,7 @@ def probe(
             decoding,
             batch_size=batch_size,
             traced=len(utterances) if traced is None else traced,
-            progress=lambda done, total: hears.work("probing", done, total),
+            progress=lambda done, total: watcher.work("probing", done, total),
         )
         trip = round_trip(
             pair.teacher,
@@ -141,7 +141,7 @@ def probe(
             utterances,
             decoding,
             batch_size=batch_size,
-            progress=lambda done, total: hears.work("teacher's tokens", done, total),
+            progress=lambda done, total: watcher.work("teacher's tokens", done, total),
         )
     sources = {"student": pair.student.name, "teacher": pair.teacher.name, "manifest": name_of(manifest)}
     cached = None
@@ -166,13 +166,13 @@ def show(
     Args:
         pair: The two models, or a function that loads them once the manifest has been read.
         manifest: The utterance itself, or where it is.
-        utterance: Its id; the manifest's first unless told.
+        utterance: Its id; by default the manifest's first.
         states: Whose transcript is scored.
-        max_new_tokens: Longest transcript, in tokens; from the longest audio unless told.
+        max_new_tokens: Longest transcript, in tokens; by default from the longest audio.
         max_seconds: Longer utterances are refused.
 
     Raises:
-        FileNotFoundError, ManifestError: A manifest or a line that cannot be used; says why and what to do.
+        FileNotFoundError, ManifestError: A manifest or a line that cannot be used; the message says why and what to do.
         UserError: No such utterance, or a teacher behind a server, which does not show all of its scores.
     """
     require_positive(max_seconds=max_seconds)
@@ -196,25 +196,25 @@ def score(
     max_utterances: int | None = None,
     max_seconds: float = 30.0,
 ) -> LogitsScores:
-    """Both models' logits at every position of transcripts, for statistics of your own.
+    """Both models' logits at every position of transcripts, for your own statistics.
 
     All of them are in memory at once, [utterances, positions, vocabulary]: for some hundred short utterances, or one
     batch of many.
 
     Args:
         pair: The two models, or a function that loads them once the manifest has been read.
-        manifest: What is transcribed.
+        manifest: Audio to transcribe.
         states: Whose transcripts are scored.
         temperature: Of the probabilities that the result's own statistics are of.
-        max_new_tokens: Longest transcript, in tokens; from the longest audio unless told.
-        max_utterances: Use the first so many.
+        max_new_tokens: Longest transcript, in tokens; by default from the longest audio.
+        max_utterances: Use only the first ones.
         max_seconds: Longer utterances are refused.
 
     Returns:
         `student_logits`, `teacher_logits`, the `transcripts`, which positions are `used`, and the `funnel`.
 
     Raises:
-        FileNotFoundError, ManifestError: A manifest or lines that cannot be used; says why and what to do.
+        FileNotFoundError, ManifestError: A manifest or lines that cannot be used; the message says why and what to do.
         UserError: A teacher behind a server, which does not show all of its scores.
     """
     require_positive(max_utterances=max_utterances, max_seconds=max_seconds)
@@ -242,7 +242,7 @@ def _with_local_teacher(pair: Pair | Callable[[], Pair]) -> Pair:
     pair = pair if isinstance(pair, Pair) else pair()
     if pair.server is not None:
         raise UserError(
-            f"the teacher {pair.teacher.name!r} is behind a server, which shows its best tokens alone; load its "
+            f"the teacher {pair.teacher.name!r} is behind a server, which returns only its best tokens; load its "
             "weights, or probe the pair"
         )
     return pair

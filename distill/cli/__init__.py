@@ -1,4 +1,4 @@
-"""The command line: verbs only. Each is a thin call of something that Python can call as well.
+"""The command line: verbs only. Each verb calls a function of the Python API.
 
 What a verb calls is imported when it runs: transformers and the trainer take seconds to load, and neither help nor the
 verbs that only read runs have a use for them.

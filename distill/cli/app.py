@@ -34,7 +34,7 @@ from .exit_codes import EPILOGUE, ExitCode
 
 
 def _worded(error: CycloptsError) -> Any:
-    """A mistake in the words of flags; those that are fields of recipes are checked by pydantic, which has its own."""
+    """A usage error that names flags; pydantic checks flags that are recipe fields and names the fields instead."""
     cause = error.__cause__ or error.__context__
     if isinstance(cause, ValidationError):
         flags = [
@@ -49,13 +49,13 @@ app = App(
     version=lambda: import_module("overlap.version").__version__,
     help="Distil a speech recognizer on-policy, in stages gated on support overlap.",
     help_epilogue=EPILOGUE,
-    suppress_keyboard_interrupt=False,  # or Ctrl-C would end a command without a word on how to go on
+    suppress_keyboard_interrupt=False,  # or Ctrl-C would end a command without saying how to continue
     error_formatter=_worded,
 )
 
 
 class PipedConsole(Console):
-    """One that leaves it to `main` how a command ends whose output nobody reads; rich would end it with code 1."""
+    """A console that leaves broken pipes to `main`; rich would exit with code 1."""
 
     def on_broken_pipe(self) -> None:
         """Pass on the error that is being handled."""
@@ -88,7 +88,7 @@ Seed = Annotated[int, Parameter(validator=_not_negative)]
 
 
 def require_server(server: Server, url: str | None) -> None:
-    """Refuse flags that say how a server is asked where none is.
+    """Refuse flags of a server's requests without a server.
 
     Args:
         server: The flags.
@@ -100,7 +100,7 @@ def require_server(server: Server, url: str | None) -> None:
     changed = [name for name in type(server).model_fields if getattr(server, name) != getattr(Server(), name)]
     if changed and url is None:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
-        raise UserError(f"{flags}: only a server is asked so; give its --teacher-url as well, or leave that out")
+        raise UserError(f"{flags}: this needs a server; give its --teacher-url as well, or leave it out")
 
 
 def spare_audio(output: Path, manifest: str) -> None:
@@ -126,10 +126,10 @@ class Loading:
     """How the models of a command are loaded.
 
     Attributes:
-        trust_remote_code: Run Python code that checkpoints bring, as Ark-ASR's do; read it first.
-        prompt_format: How text models read prompts: auto wraps them in the chat template where there is one.
+        trust_remote_code: Run Python code of the checkpoints, as Ark-ASR needs; read it first.
+        prompt_format: How text models read prompts: auto uses the chat template if there is one.
         chat_template_kwargs: Further variables of text models' chat templates, as JSON.
-        timestamps: Let Whisper write points in time, as a model that was trained with them does; they are not scored.
+        timestamps: Let Whisper write timestamps, for models trained with them; error rates ignore them.
     """
 
     trust_remote_code: bool = False
@@ -160,8 +160,8 @@ AS_THEY_ARE = Loading()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; a user's mistake is one message. Ends the process with one of `ExitCode`.
 
-    Ctrl-C is exit code 130, another signal 128 and its number, and both say how to go on. With `--debug`, anywhere
-    among the words, a mistake is shown with its traceback as well; what is no user's mistake always is.
+    Ctrl-C exits with code 130, another signal with 128 plus its number; both say how to continue. With `--debug`,
+    anywhere in the command, a mistake is shown with its traceback; other errors always are.
 
     Args:
         arguments: Words of the command line; None takes the process's own.
@@ -206,7 +206,7 @@ def _say_error(error: BaseException, debug: bool, words: str, *remedy: str) -> N
 
 
 def _words_of(error: BaseException) -> str:
-    """An error in one message; those of the operating system begin with the file, as all of ours do."""
+    """An error in one message; those of the operating system begin with the file, like all others."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return str(error)
@@ -214,7 +214,7 @@ def _words_of(error: BaseException) -> str:
 
 @contextmanager
 def _warning_in_a_line() -> Iterator[None]:
-    """Print warnings that are meant for users by their message alone; where in the code it was found helps nobody."""
+    """Print only the message of warnings for users, without the place in the code."""
     usual = warnings.formatwarning
 
     def formatted(message: Warning | str, category: type[Warning], *place: Any) -> str:
@@ -235,7 +235,7 @@ def _say(*lines: str) -> None:
 
 
 def _notes(error: BaseException) -> list[str]:
-    """What was added to an error on its way up, such as how to go on."""
+    """Notes that were added to an error, such as how to continue."""
     return [escape(note) for note in getattr(error, "__notes__", [])]
 
 
@@ -245,7 +245,7 @@ def _flush() -> None:
 
 
 def _let_go_of_output() -> None:
-    """What cannot be written any more is dropped, or Python would complain of it as it ends."""
+    """Drop output that cannot be written any more, or Python would print an error at exit."""
     try:
         _flush()
     except OSError:
@@ -255,9 +255,9 @@ def _let_go_of_output() -> None:
 
 @contextmanager
 def _ending_softly() -> Iterator[None]:
-    """Let a scheduler's or a closed terminal's signal end work as Ctrl-C does, with a word on how it ended.
+    """Handle a scheduler's or a closed terminal's signal like Ctrl-C, and say how the command ended.
 
-    Not in the further processes of a run: one that waits for the others in a collective call would not hear it.
+    Only in the first process of a run: a process that waits in a collective call would not receive it.
     """
     numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
     before = {number: signal.getsignal(number) for number in numbers}
@@ -278,13 +278,13 @@ def _terminate(number: int, _: object) -> None:
 
 
 def _take_what_the_encoding_lacks() -> None:
-    """Replace characters that a console or file of another encoding than UTF-8 cannot hold, rather than end in them."""
+    """Replace characters that a console or file in another encoding than UTF-8 cannot represent, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):  # the C locale's
             stream.reconfigure(errors="replace")
 
 
 def print_json(tree: Mapping[str, Any]) -> None:
-    """Print one JSON object; characters that standard output cannot hold are escaped, never replaced."""
+    """Print one JSON object; characters that standard output cannot represent are escaped, never replaced."""
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
     print(dumps(tree, ensure_ascii=not encoding.startswith("utf")))

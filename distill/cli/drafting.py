@@ -1,4 +1,4 @@
-"""The verb that begins a recipe: `new`."""
+"""The verb that drafts a recipe: `new`."""
 
 from __future__ import annotations
 
@@ -23,17 +23,15 @@ def new(
     """Write a commented recipe for two models, with window, lengths and batch sizes from the audio and the models.
 
     Args:
-        student: Directory or Hub name of the model that learns.
+        student: Directory or Hub name of the model to train.
         teacher: Directory or Hub name of the model that it learns from.
         train: Manifest of training audio; with a text on every line, the recipe begins with supervised training.
         test: Manifest with texts, for error rates and overlap.
-        output: TOML file to write, which must not be there yet; without it, the recipe is printed.
-        trust_remote_code: Run Python code that checkpoints bring; read it first.
+        output: TOML file to write, which must not exist; without it, the recipe is printed.
+        trust_remote_code: Run Python code of the checkpoints; read it first.
     """
     if output is not None and output.exists():
-        raise UserError(
-            f"--output: {output} exists, and a recipe may hold someone's work; give another name or move it"
-        )
+        raise UserError(f"--output: {output} exists and is not overwritten; give another name or move it")
     if output is not None and not output.absolute().parent.is_dir():
         raise UserError(f"--output: there is no folder {output.absolute().parent}")
     require_places(manifests={"--train": train, "--test": test}, models={"--student": student, "--teacher": teacher})

@@ -1,4 +1,4 @@
-"""How the command line ends: every exit code, and what each says."""
+"""Exit codes of the command line, with their meanings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What `distill` hands back to the shell."""
+    """Exit codes of `distill`."""
 
     DONE = 0
     MISTAKE = 1
@@ -24,19 +24,19 @@ class ExitCode(IntEnum):
 
 
 _MEANINGS = {
-    ExitCode.DONE: "done; of a run: its last stage ended as the recipe says",
-    ExitCode.MISTAKE: "an error, which the message names; of a preflight: the server has a problem",
-    ExitCode.USAGE: "the command itself was wrong",
+    ExitCode.DONE: "done; after a run: its last stage ended as the recipe says",
+    ExitCode.MISTAKE: "an error, which the message describes; after a preflight: the server has a problem",
+    ExitCode.USAGE: "wrong usage of the command",
     ExitCode.ABORTED: "a gate aborted the run",
     ExitCode.STOPPED: "the run stopped before its end: a stage's gate did not open within its steps, or total_steps "
     "were spent before the last stage",
-    ExitCode.INTERRUPTED: "interrupted (Ctrl-C); goes on with distill resume",
-    ExitCode.NOBODY_READS: "whoever read the output left, as after | head",
-    ExitCode.TERMINATED: "ended by a scheduler's signal (others likewise: 128 and their number); goes on with distill "
-    "resume",
+    ExitCode.INTERRUPTED: "interrupted (Ctrl-C); distill resume continues the run",
+    ExitCode.NOBODY_READS: "the reader of the output closed it, as | head does",
+    ExitCode.TERMINATED: "terminated by a scheduler's signal (other signals: 128 plus their number); distill resume "
+    "continues the run",
 }
 
-EPILOGUE = "Every command takes `--debug`: an error is then shown with its traceback.\n\nExit codes:\n\n" + "\n".join(
+EPILOGUE = "Every command takes `--debug`, which shows errors with their traceback.\n\nExit codes:\n\n" + "\n".join(
     f"- {code.value}: {code.meaning}" for code in ExitCode
 )
 """Below the help of every command."""

@@ -1,4 +1,4 @@
-"""Verbs that look at a pair of models: `probe`, `show`."""
+"""Verbs that measure a pair of models: `probe`, `show`."""
 
 from __future__ import annotations
 
@@ -35,33 +35,33 @@ def probe(
     loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> int:
-    """Support overlap of two models over a manifest, at the states of the student's own rollouts.
+    """Support overlap of two models on a manifest, on the student's own rollouts.
 
-    Ends with the five numbers to read first and what they come to. The teacher also transcribes up to 32 of the
-    utterances: how many of its own transcripts its tokenizer cuts otherwise than it wrote them is told beside.
+    It ends with five numbers to read first and a verdict. The teacher also transcribes up to 32 of the utterances, to
+    report how many of its own transcripts its tokenizer encodes to other tokens than it wrote.
 
     Args:
         student: Directory or Hub name of the model that writes; a preflight needs none.
-        teacher: Directory or Hub name of the model that scores; with --teacher-url of its tokenizer.
-        manifest: JSON lines, or a data set such as hf:NAME:CONFIG:SPLIT; only audio is needed, or a prompt for text
-            models.
+        teacher: Directory or Hub name of the model that scores; with --teacher-url, of its tokenizer.
+        manifest: JSON lines, or a data set such as hf:NAME:CONFIG:SPLIT; only audio is needed (text models:
+            only a prompt).
         k: Size of the top-k sets.
-        temperature: Of the probabilities.
-        max_new_tokens: Longest rollout, in tokens; from the longest audio unless told.
-        batch_size: Utterances at once.
-        max_utterances: Use the first so many; a preflight uses 8 unless told.
+        temperature: Temperature of the probabilities.
+        max_new_tokens: Longest rollout, in tokens; by default from the longest audio.
+        batch_size: Utterances in a batch.
+        max_utterances: Use only the first ones; the default is all, or 8 for a preflight.
         max_seconds: Longer utterances are refused.
-        output: Write a trace there (Parquet, a row an utterance), which distill report and analysis.load open.
-        teacher_url: A server (vLLM, SGLang) that runs the teacher; statistics that its best tokens do not decide come
-            as bounds.
-        server: How the server is asked.
-        preflight: Report what the server can do, how fast, and how near it is to local weights; exit code 1 on a
-            problem.
+        output: Parquet file for traces, one row per utterance; distill report and analysis.load read it.
+        teacher_url: A server (vLLM, SGLang) that runs the teacher. Statistics that cannot be computed from its top-m
+            tokens are reported as lower and upper bounds.
+        server: Settings of the server's requests.
+        preflight: Report what the server supports, its speed, and how far it deviates from local weights; the exit code
+            is 1 on a problem.
         loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
     if preflight and teacher_url is None:
-        raise UserError("--preflight asks a server: give its --teacher-url")
+        raise UserError("--preflight checks a server: give its --teacher-url")
     if student is None and not preflight:
         raise UserError("--student is missing: the model whose rollouts are measured")
     require_server(server, teacher_url)
@@ -133,16 +133,16 @@ def show(
     loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> None:
-    """Both models' prompts and tokens of one utterance, position by position: a pair that does not fit shows at once.
+    """Both models' prompts and tokens of one utterance, position by position, to check that a pair fits.
 
     Args:
-        student: Directory or Hub name of the model whose positions these are.
+        student: Directory or Hub name of the model that defines the positions.
         teacher: Directory or Hub name of the model that scores.
         manifest: JSON lines, or a data set such as hf:NAME:CONFIG:SPLIT.
-        utterance: Its id; the manifest's first if not given.
+        utterance: Id of the utterance; by default the manifest's first.
         states: Whose transcript is scored.
         k: Size of the top-k sets.
-        max_new_tokens: Longest transcript, in tokens; from the longest audio unless told.
+        max_new_tokens: Longest transcript, in tokens; by default from the longest audio.
         max_seconds: Longer utterances are refused.
         loading: How the models are loaded.
         json_: Print one JSON object to standard output and nothing else there.

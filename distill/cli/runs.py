@@ -59,12 +59,12 @@ def train(
         output: Run directory to create.
         set_: dotted.key=value changes to the recipe, for instance stages.1.lr=1e-6.
         track: Also copy the run to tensorboard, wandb or trackio, instead of the recipe's own tracking.trackers.
-        dry_run: Write nothing: take two steps of every stage on its longest utterances, and print seconds and memory.
+        dry_run: Take two steps of every stage on its longest utterances and print seconds and memory; write nothing.
         json_: With --dry-run, print one JSON object to standard output and nothing else there.
     """
     if not dry_run:
         if json_:
-            raise UserError("--json belongs to --dry-run: add that, or leave it out")
+            raise UserError("--json needs --dry-run: add that, or leave --json out")
         if output is None:
             raise UserError("--output is missing: the run directory to create (--dry-run needs none)")
         return _train(recipe, output, set_, track)
@@ -96,9 +96,9 @@ def resume(
 
     Args:
         run: Run directory.
-        track: Copy the run to these as well: tensorboard, wandb or trackio. They also take a run that has ended.
-        set_: Where data is that has moved, such as stages.0.manifest=new.jsonl; what it holds must be the same.
-        accept_changed_data: Go on with manifests that changed since the run began; the run records which lines did.
+        track: Also copy the run to tensorboard, wandb or trackio; this works for finished runs too.
+        set_: New places of moved data, such as stages.0.manifest=new.jsonl; its contents must be the same.
+        accept_changed_data: Continue with manifests that changed since the run began; the run records which lines.
     """
     from ..run.run_directory import RunDirectory
 
@@ -114,7 +114,7 @@ def resume(
 
 @app.command
 def recipes() -> None:
-    """List the shipped recipes."""
+    """Print the names of the shipped recipes."""
     for name in shipped_recipes():
         print(name)
 

@@ -26,7 +26,7 @@ def report(
         runs: Run directories, finished or not, or files that probe wrote with --output. A run with OPD beside one
             without is compared with it, paired by utterance.
         output: A .html file that opens offline, or .md for a pull request; replaced if it is there.
-        audio: Put the utterances' audio into the page, as far as it stays small.
+        audio: Embed the utterances' audio in the page, up to a size limit.
         json_: Print one JSON object to standard output and nothing else there.
     """
     require_runs(runs)

@@ -32,10 +32,10 @@ def evaluate(
         manifest: JSON lines with audio, or a prompt for a text model, and text; or a data set such as
             hf:NAME:CONFIG:SPLIT.
         normalizer: Text normalizer applied to both sides; its name and version are part of the result.
-        batch_size: Utterances at once.
-        max_new_tokens: Longest transcript, in tokens; from the longest audio unless told.
+        batch_size: Utterances in a batch.
+        max_new_tokens: Longest transcript, in tokens; by default from the longest audio.
         max_seconds: Longer utterances are refused.
-        output: Write transcripts with their errors there (Parquet, a row an utterance).
+        output: Parquet file for transcripts with their errors, one row per utterance.
         loading: How the model is loaded.
         json_: Print one JSON object to standard output and nothing else there.
     """
@@ -84,21 +84,21 @@ def transcribe(
 ) -> None:
     """Teacher data: transcripts of a manifest with their confidence, filtered.
 
-    The same command again resumes a job that was interrupted; with other filters, it transcribes nothing a second time.
+    The same command resumes an interrupted job; with other filters, nothing is transcribed again.
 
     Args:
         teacher: Directory or Hub name of the model that writes.
         manifest: JSON lines, or a data set such as hf:NAME:CONFIG:SPLIT; only audio is needed.
-        output: Manifest to write. Beside it stand what was dropped and why, a summary, and the journal that resumes.
-        transcription: How the teacher writes, and in which batches.
-        filters: What is dropped.
+        output: Manifest to write. Next to it: what was dropped and why, a summary, and the journal for resuming.
+        transcription: The teacher's decoding and batches.
+        filters: Which transcripts are dropped.
         revision: Hub revision of the teacher.
-        dtype: Type of its weights.
-        device: Where it runs, such as cuda:1; an accelerator if there is one, else the CPU.
+        dtype: Type of the weights.
+        device: Device, such as cuda:1; by default an accelerator if there is one, else the CPU.
         teacher_url: A server (vLLM, SGLang) that runs the teacher.
-        server: How the server is asked.
+        server: Settings of the server's requests.
         max_seconds: Longer utterances cannot be used.
-        normalizer: Text normalizer of the error rates, where the manifest has references.
+        normalizer: Text normalizer of the error rates, if the manifest has references.
         json_: Print one JSON object to standard output and nothing else there.
     """
     require_server(server, teacher_url)

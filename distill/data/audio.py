@@ -1,4 +1,4 @@
-"""Audio of utterances: decoding a stretch of a file to mono float32 samples at the model's rate, with a cache."""
+"""Audio of utterances: decoding a segment of a file to mono float32 samples at the model's rate, with a cache."""
 
 import math
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 FULL_SCALE_EXCESS = 2.0
-"""The largest sample that is taken without a word: decoders of MP3 and Vorbis overshoot 1, never by so much."""
+"""Largest sample without a warning: decoders of MP3 and Vorbis overshoot 1, but never by this much."""
 
 _THREADS = 4
 
@@ -54,9 +54,9 @@ def load_audio(utterance: Utterance, *, sampling_rate: int = 16000, max_seconds:
     between ``begin_time`` and ``end_time`` is decoded, and a little before it where a codec's frames depend on earlier
     ones; Ogg Vorbis from the start of the file, so short segments of long files are faster in any other format.
     Channels are averaged; another rate is converted by the band-limited resampler of soxr at its high quality.
-    Files that were joined (MP3, Ogg, FLAC) are heard one after another, and refused in other formats. Of a file that
-    was cut short, stretches that end before the cut can be had. Where a header does not say how long the file is, it is
-    heard to its end.
+    Joined files (MP3, Ogg, FLAC) are decoded one after another, and refused in other formats. In a truncated file,
+    segments that end before the cut can be decoded. If a header does not give the length of the file, it is decoded to
+    its end.
 
     Args:
         utterance: What to decode.
@@ -145,7 +145,7 @@ def duration(utterance: Utterance) -> float:
 def find_unusable(
     utterances: Sequence[Utterance], max_seconds: float, *, decode: bool = False
 ) -> dict[int, AudioError]:
-    """What is wrong with audio as far as it can be told from each file's headers, or from its samples as well.
+    """Find unusable audio, from each file's headers or also from its samples.
 
     Args:
         utterances: Those without audio are passed over.
@@ -185,8 +185,8 @@ def find_unusable(
     with ThreadPoolExecutor(_THREADS) as pool:  # libsndfile and the disk work outside the interpreter's lock
         wrong = {i: error for found in pool.map(look, places.values()) for i, error in found.items()}
         left = [i for indices in places.values() for i in indices if decode and i not in wrong]
-        heard = zip(left, pool.map(listen, left), strict=True)
-        return wrong | {i: error for i, error in heard if error is not None}
+        checked = zip(left, pool.map(listen, left), strict=True)
+        return wrong | {i: error for i, error in checked if error is not None}
 
 
 class AudioCache:

@@ -1,4 +1,4 @@
-"""Where the audio of a manifest is: beside it, and where that is a link, beside each file that it leads over."""
+"""Finds the audio of a manifest: beside it, and if it is a link, beside each file on the chain of links."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _MOST_LINKS = 40
-"""As many as systems follow."""
+"""Most links that operating systems follow."""
 
 
 def audio_folders(manifest: Path) -> tuple[Path, ...]:

@@ -1,4 +1,4 @@
-"""Every line of a data set against the models that are to read it, before any of them does."""
+"""Checks every line of a data set against the models, before they read it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Use:
 
     Attributes:
         utterances: The data.
-        readers: Models that hear it, or read its prompts.
+        readers: Models that read its audio or its prompts.
         learner: The one that scores the data's own text; None where nobody does.
-        taught: Whether the text is what the learner is taught, so that an empty one may be a mistake.
+        trained_on: Whether the learner is trained on the text, so that an empty one may be a mistake.
     """
 
     utterances: Sequence[Utterance]
     readers: tuple[Transcriber, ...] = ()
     learner: Transcriber | None = None
-    taught: bool = False
+    trained_on: bool = False
 
 
 def check_source(
@@ -171,9 +171,11 @@ def _labels(use: Use) -> Iterator[Finding]:
         some = labeled[start : start + _TEXTS_AT_ONCE]
         lengths = model.encode([utterance.text or "" for utterance in some]).mask.sum(-1).tolist()
         for utterance, length in zip(some, lengths, strict=True):
-            if use.taught and not (utterance.text or "").strip():
+            if use.trained_on and not (utterance.text or "").strip():
                 remedy = "remove the field if what is said there is not known"
-                yield Finding.about(utterance, "text", "is empty: silence is taught", remedy, warn=True)
+                yield Finding.about(
+                    utterance, "text", "is empty: the model is trained to write nothing", remedy, warn=True
+                )
             try:
                 before = prompts(utterance, length)
             except ModelError:  # said of the prompt

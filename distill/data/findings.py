@@ -21,9 +21,9 @@ class Finding:
         severity: `error` where the line cannot be used, `warning` where it can and may not be meant so.
         file: The manifest, or the data set.
         line: Of the manifest, from 1, or row of the data set, from 0; None where it is not known, or where the finding
-            is about the file as a whole.
+            is about the entire file.
         id: The utterance's; None where it cannot be read.
-        field: Of the line; None where it is about more than one, or the line as a whole.
+        field: Of the line; None where it is about more than one, or the entire line.
         message: What is wrong.
         remedy: What to do.
     """
@@ -77,7 +77,7 @@ def errors(findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.severity == "error"]
 
 
-def listing(findings: Sequence[Finding]) -> str:
+def first_lines(findings: Sequence[Finding]) -> str:
     """The first findings, a line each, and how many more there are."""
     more = [f"… and {len(findings) - SHOWN} more"] if len(findings) > SHOWN else []
     return "\n  ".join([*map(str, findings[:SHOWN]), *more])
@@ -93,7 +93,7 @@ def words(findings: Sequence[Finding]) -> str:
     wrong = errors(findings)
     doubtful = [finding for finding in findings if finding.severity == "warning"]
     parts = [
-        f"{lines_of(some)} line{'s' if lines_of(some) > 1 else ''} of the data {what}:\n  {listing(some)}"
+        f"{lines_of(some)} line{'s' if lines_of(some) > 1 else ''} of the data {what}:\n  {first_lines(some)}"
         for some, what in ((wrong, "left out"), (doubtful, "may not be meant so"))
         if some
     ]
@@ -114,7 +114,7 @@ def refuse(findings: Iterable[Finding], remedy: str = "") -> None:
     if wrong:
         lines = lines_of(wrong)
         head = f"{lines} line{'s' if lines > 1 else ''} of the data cannot be used" + (f" ({remedy})" if remedy else "")
-        raise ManifestError(f"{head}:\n  {listing(wrong)}")
+        raise ManifestError(f"{head}:\n  {first_lines(wrong)}")
 
 
 def refuse_rows(findings: Sequence[Finding]) -> None:

@@ -1,7 +1,7 @@
-"""Manifest lines in the words of other tools: NeMo's, those of Hugging Face data sets, lhotse's.
+"""Manifest lines with field names of other tools: NeMo, Hugging Face data sets, lhotse.
 
-What says which audio is heard, or what is said in it, is taken by the names that these use, or refused; it is never
-left unread. Other fields are the line's own business, and so are all of lines for text models, which have a prompt.
+Fields that select the audio or hold its text are read under these names, or refused; they are never ignored. Other
+fields are free, and so are all fields of lines for text models, which have a prompt.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def translated(record: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
     source, target = record.get("source_lang"), record.get("target_lang")
     if source is not None and target is not None and source != target:
         message = f'is {target!r} and "source_lang" {source!r}: a translation'
-        problems.append(Problem("target_lang", message, "leave the line out, models are taught what is said"))
+        problems.append(Problem("target_lang", message, "leave the line out; models learn what is said"))
     for name, others in NAMES.items():
         found = [other for other in others if isinstance(record.get(other), str)]
         if _given(record, name) or not found:
@@ -95,4 +95,4 @@ def _half_characters(value: Any, name: str | None = None) -> Iterator[Problem]:
             yield from _half_characters(inner, name)
     elif isinstance(value, str) and (half := _SURROGATE.search(value)):
         message = f"has half a character (\\u{ord(half[0]):04x}) at position {half.start() + 1}"
-        yield Problem(name, message, "write the whole one, or remove it")
+        yield Problem(name, message, "write the complete character, or remove it")

@@ -1,4 +1,4 @@
-"""What is found in the labels of a manifest before they are used, and the utterances with their labels made plain."""
+"""Checks the labels of a manifest, and converts them to plain text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def plain_labels(
     taken where the line has none.
 
     Args:
-        utterances: Of a manifest; those without text stay as they are.
+        utterances: Of a manifest; those without text are unchanged.
         recognizer: Who learns or is scored.
         learned: Whether it learns them: a model that writes points in time learns those too, and is scored without.
 

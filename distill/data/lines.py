@@ -53,7 +53,7 @@ def parse_line(
     problems += [*_of_other_types(known), *_without_input(known)]
     if problems:
         return None, name, problems
-    # Manifests of other trainers write −1 for both ends of a whole file.
+    # Manifests of other trainers have −1 for both ends of an entire file.
     begin = 0.0 if known["begin_time"] in (None, -1) else float(known["begin_time"])
     end = -1.0 if known["end_time"] is None else float(known["end_time"])
     audio, prompt = known["audio"], known["prompt"]

@@ -1,4 +1,4 @@
-"""How much of a model's room is taken before the first token of a transcript."""
+"""Length of prompts, which reduces the room for a transcript."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _SILENCE = SAMPLING_RATE // 10
 class PromptLengths:
     """Tokens of prompts, those of audio among them, counted on silence as long as the audio.
 
-    Audio takes as many positions whatever is heard. What it takes of a set is counted at its longest first, and one by
-    one only where that would not leave enough room.
+    The number of audio positions does not depend on the content. A set is counted at its longest audio first, and one
+    by one only if that would not leave enough room.
     """
 
     def __init__(self, model: Transcriber, utterances: Sequence[Utterance]) -> None:
@@ -66,7 +66,7 @@ class PromptLengths:
 
 
 def _samples(utterance: Utterance) -> int | None:
-    """Samples that a model hears; None without audio, or where it cannot be read, which is said of the audio."""
+    """Number of samples for a model; None without audio, or if it cannot be read, which is reported separately."""
     try:
         seconds = duration(utterance)
     except AudioError:

@@ -1,7 +1,7 @@
 """A manifest read and checked for a purpose: its lines before any model is loaded, then against the models.
 
-The one way for verbs, which refuse lines that cannot be used as soon as they are found (`read_for`), and for runs,
-which collect them over all of their manifests (`read_sets`).
+Verbs use `read_for`, which refuses unusable lines immediately; runs use `read_sets`, which collects them over all
+manifests.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class DataSets:
             found += about if purpose.needs_text else []
         labeled = replace(self, sets=tuple(plain)).with_findings(found).usable()
         uses = [
-            Use(utterances, models, student if purpose.is_scored else None, taught=purpose.is_supervised)
+            Use(utterances, models, student if purpose.is_scored else None, trained_on=purpose.is_supervised)
             for utterances, models, purpose in zip(labeled.sets, readers, self.purposes, strict=True)
         ]
         return labeled.with_findings([finding for use in uses for finding in check_models(use)])
@@ -175,7 +175,7 @@ def read_for(
 def read_sets(wanted: Sequence[tuple[Purpose, str]], *, max_seconds: float, decode: bool) -> DataSets:
     """Read manifests as far as they can be, and collect what shows to be wrong without a model.
 
-    A line without a text that its set needs is left out of that set; any other line that cannot be used stays until
+    A line without a text that its set needs is left out of that set; any other unusable line is kept until
     `DataSets.usable`.
 
     Args:

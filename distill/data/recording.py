@@ -109,13 +109,13 @@ def recording(utterance: Utterance) -> Iterator[tuple[soundfile.SoundFile, Layou
         except soundfile.SoundFileError as error:
             fail(utterance, f"cannot be decoded ({error})", AGAIN)
         if found.doubt is not None:
-            ends = f"it is heard to where it ends, {found.frames / file.samplerate:.3f} s"
+            ends = f"it is decoded to its end at {found.frames / file.samplerate:.3f} s"
             doubt(f"{source}: {found.doubt}; {ends}")
         yield file, found
 
 
 def safe_start(begin: int, file: soundfile.SoundFile) -> int:
-    """The frame to start reading at, so that from `begin` on the samples are those of the whole file's decoding."""
+    """The frame to start reading at, so that from `begin` on the samples are those of decoding the entire file."""
     if file.subtype == "VORBIS" or not file.seekable():
         return 0  # seeking in Vorbis can be off by a block (libsndfile issue 885)
     if file.subtype.startswith("MPEG_LAYER"):

@@ -20,8 +20,8 @@ class BatchSampler:
     During a curriculum, batches are drawn without replacement from the shortest utterances, the admitted share growing
     linearly from `start_fraction` to 1.
 
-    With `bucket_batches`, so many batches of an epoch at a time are dealt out anew: their utterances by duration, the
-    batches in random order. What an epoch visits stays the same, and so does a batch that two epochs share.
+    With `bucket_batches`, groups of this many batches of an epoch are rearranged: their utterances by duration, the
+    batches in random order. The utterances of an epoch are the same, and so is a batch that two epochs share.
 
     Attributes:
         durations: Seconds of each utterance (or any other measure of its length).
@@ -59,7 +59,7 @@ class BatchSampler:
     def _bucketed(self, step: int) -> np.ndarray:
         n, size = len(self.durations), self.batch_size
         epoch = step * size // n
-        first, end = -(-epoch * n // size), (epoch + 1) * n // size  # the steps that lie in the epoch whole
+        first, end = -(-epoch * n // size), (epoch + 1) * n // size  # the steps that are entirely in the epoch
         if not first <= step < end:
             return self._plain(step, step + 1)[0]
         start = step - (step - first) % self.bucket_batches
@@ -70,11 +70,11 @@ class BatchSampler:
 
 
 def micro_batches(indices: Sequence[int], size: int | None, rank: int = 0, processes: int = 1) -> list[list[int]]:
-    """A process's share of a batch in parts, as many in every process: processes meet in each part.
+    """A process's share of a batch in parts, the same number in every process: processes are synchronized in each part.
 
     Args:
         indices: The batch, at least one for each process.
-        size: Most utterances of a part; None leaves the share whole.
+        size: Most utterances of a part; None does not divide the share.
         rank: Which process.
         processes: How many there are.
 

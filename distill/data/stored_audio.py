@@ -1,4 +1,4 @@
-"""Audio files that lie inside something else, such as a column of a data set."""
+"""Audio files inside another file, such as a column of a data set."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ class StoredAudio:
     """An encoded audio file (WAV, FLAC, MP3 …) that has no path of its own, read only when it is opened.
 
     Attributes:
-        name: What tells it apart from all others, in messages and in caches; equality and hash are the name's.
+        name: Unique name, for messages, caches, equality and hash.
         size: Bytes of the file.
         open: Opens it for reading.
     """

@@ -1,7 +1,7 @@
-"""Which stretch of a file, and which channel, a line in the words of other tools means.
+"""The segment and channel that a line of another tool selects.
 
-A stretch is taken where it is said in one known way. What looks like a time, a channel or a translation and is not read
-is refused: passed over, the whole file would be heard in its place.
+Segments are read in the known formats only. Other fields that look like a time, a channel or a translation are refused:
+if they were ignored, the entire file would be used.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ def check_words(record: dict[str, Any]) -> Iterator[Problem]:
             yield Problem(name, "is not read", 'write its numbers as "begin_time" and "end_time", in seconds')
         elif plain == "segments" and _are_stretches(record, value) and not said:
             remedy = 'write a line with "begin_time", "end_time" and "text" for each of them'
-            yield Problem(name, "is not read, so the whole file would be heard", remedy)
+            yield Problem(name, "is not read, so the entire file would be used", remedy)
         elif plain in _CHANNEL_WORDS and _is_channel(value):
             yield Problem(name, "cannot be taken: channels are averaged", "write one channel to a file")
         elif plain in _TASK_WORDS and isinstance(value, str) and _is_translation(value):
-            yield Problem(name, f"is {value!r}: a translation", "leave the line out, models are taught what is said")
+            yield Problem(name, f"is {value!r}: a translation", "leave the line out; models learn what is said")
 
 
 def take_stretch(record: dict[str, Any]) -> Iterator[Problem]:
@@ -142,7 +142,7 @@ def _is_pair(value: Any) -> bool:
 
 
 def _are_stretches(record: dict[str, Any], value: Any) -> bool:
-    """Whether segments say what is to be heard; beside the text of the whole file, those with texts are its parts."""
+    """Whether segments select the audio; next to the text of the entire file, segments with texts are its parts."""
     if not isinstance(value, list) or not value:
         return False
     return record.get("text") is None or not all(isinstance(one, dict) and "text" in one for one in value)

@@ -24,7 +24,7 @@ class Problem:
     """Why a line cannot be used.
 
     Attributes:
-        field: Of the line; None where it is about more than one, or the line as a whole.
+        field: Of the line; None where it is about more than one, or the entire line.
         message: What is wrong, to be read behind the field's name.
         remedy: What to do.
     """

@@ -1,7 +1,7 @@
-"""The demo teacher's error rates on pool and test set: `python -m distill.demo.error_rates` writes them down.
+"""The demo teacher's error rates on pool and test set: `python -m distill.demo.error_rates` writes the file.
 
-It has heard neither, so they should agree: if it knew the pool better, teacher data would be labels by another name.
-Intervals are over speakers (the synthetic voices), since utterances of one speaker fail together.
+It was trained on neither, so they should agree: if it were better on the pool, teacher data would be close to labels.
+Intervals are over speakers (the synthetic voices), because errors of one speaker are correlated.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Counts = dict[str, tuple[int, int]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A model's word error rates on two sets that it has not heard, as proportions, with intervals over speakers.
+    """A model's word error rates on two sets that it was not trained on, as proportions, with intervals over speakers.
 
     Attributes:
         pool: On the pool, or a part of it.
@@ -63,7 +63,7 @@ class Comparison:
 
     @property
     def agree(self) -> bool:
-        """Whether the interval of the difference holds zero."""
+        """Whether the interval of the difference contains zero."""
         return self.difference.low <= 0 <= self.difference.high
 
     def __str__(self) -> str:
@@ -72,7 +72,7 @@ class Comparison:
 
         (pool_words, test_words), (pool_speakers, test_speakers) = self.words, self.speakers
         return (
-            "The teacher heard neither pool nor test set: WER "
+            "The teacher was trained on neither pool nor test set: WER "
             f"{percent(self.pool)} on the pool ({pool_words:,} words, {pool_speakers} speakers), "
             f"{percent(self.test)} on the test set ({test_words:,} words, {test_speakers} speakers), which "
             f"{'agree' if self.agree else 'differ'}: difference {percent(self.difference)} (95 %, over speakers)."
@@ -122,7 +122,7 @@ def _rate(counts: Counts) -> Estimate:
 
 
 def written() -> Comparison:
-    """What the shipped file says of the shipped teacher."""
+    """The error rates in the shipped file of the shipped teacher."""
     read = json.loads((packaged(WRITTEN)).read_text(encoding="utf-8"))
     sizes = [*zip(read["words"], read["speakers"], strict=True)]
     sizes.append((min(read["words"]), sum(read["speakers"])))
@@ -134,7 +134,7 @@ def written() -> Comparison:
 
 
 def main() -> None:
-    """Measure the shipped teacher on the whole pool and the test set, and write the file."""
+    """Measure the shipped teacher on the entire pool and the test set, and write the file."""
     pool, test = (
         count(str(packaged("teacher")), read_manifest(packaged(f"corpus/{name}.jsonl")))
         for name in ("pool_references", "test")

@@ -1,1 +1,1 @@
-"""What a recognizer wrote against what was said: error rates with intervals."""
+"""Error rates of transcripts, with intervals."""

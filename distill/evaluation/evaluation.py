@@ -1,4 +1,4 @@
-"""Evaluation of a recognizer: let it transcribe a labeled set, and score what it wrote."""
+"""Evaluation of a recognizer: transcribe a labeled set, and score the transcripts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .transcribe import Progress, transcribe
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a recognizer did on a labeled set.
+    """Result of a recognizer on a labeled set.
 
     Attributes:
         score: Error rates over the set.
@@ -57,11 +57,11 @@ def evaluate(
     """Corpus word and character error rates of a recognizer, with intervals over speakers or utterances.
 
     Args:
-        recognizer: Who writes.
+        recognizer: The model.
         source: Reads the audio.
         utterances: The set; each has a reference, which may be empty.
         normalizer: Name of the normalizer applied to both sides.
-        decoding: How the recognizer writes.
+        decoding: Settings of its decoding.
         batch_size: Utterances at once.
         progress: Called after each batch.
         checked: The utterances were read for it: each has a reference, and it is plain text.
@@ -125,5 +125,5 @@ def _row(utterance: Utterance, text: str, score: TranscriptScore, i: int) -> dic
 
 
 def _name(value: Any) -> str | None:
-    """A field that manifests may hold as text here and as a number there, which a column of a table cannot."""
+    """A field that is text in some manifests and a number in others, converted to text for a column of a table."""
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,7 +1,7 @@
 """Scoring of transcripts: corpus word, mixed and character error rates with intervals.
 
 The corpus error rate is the sum of all errors over the sum of all reference lengths, not a mean of rates: short
-utterances would otherwise weigh as much as long ones. Edit counts are those of jiwer.
+utterances would otherwise count as much as long ones. Edit counts are those of jiwer.
 """
 
 import math
@@ -101,7 +101,7 @@ class TranscriptScore:
         mer: Mixed error rate: each Chinese character or Japanese kana is a token, and each word of other scripts. For
             Mandarin it is what most publish as character error rate.
         cer: Character error rate, spaces between words counted.
-        rate: Which of `wer` and `mer` the normalizer asks to be read and reported.
+        rate: Which of `wer` and `mer` to report, by the normalizer.
         ids: Utterance ids, in the order of the counts.
         words: Edit counts in words, per utterance.
         mixed: Edit counts in mixed tokens, per utterance.
@@ -111,8 +111,8 @@ class TranscriptScore:
         n_empty_references: Utterances whose normalized reference is empty: all of their hypothesis is inserted.
         n_empty_hypotheses: Utterances whose normalized hypothesis is empty.
         level: Level of the intervals.
-        over: What they are over, see :func:`overlap.estimates.clusters.resampled`.
-        n_over: How many of these there are.
+        over: Unit of the bootstrap, see :func:`overlap.estimates.clusters.resampled`.
+        n_over: Number of these units.
     """
 
     wer: ErrorRate
@@ -194,7 +194,8 @@ def score_transcripts(
     one and there are enough (:func:`overlap.estimates.clusters.resampled`), and else from utterances (Bisani & Ney,
     ICASSP 2004), the same ones for every rate, with the studentized ends that every overlap statistic has
     (:func:`overlap.estimates.summary.estimate`). Where all of them have the same rate, such as none or all of their
-    words, the ends are what could have escaped notice (:func:`overlap.estimates.bootstrap.unseen_errors`).
+    words, the ends are the rates that could have remained unobserved
+    (:func:`overlap.estimates.bootstrap.unseen_errors`).
 
     Args:
         references: Reference transcripts by utterance id, or in order.
@@ -230,7 +231,7 @@ def score_transcripts(
     counts = {"wer": words, "mer": mixed, "cer": characters}
     named = _named(ids, speakers)
     over = resampled(named)
-    # Utterances stay in the order of their ids, which resampling goes by; speakers are taken in that of their names.
+    # Utterances keep the order of their ids, which resampling uses; speakers are sorted by name.
     names, member = (
         np.unique(list(map(str, named)), return_inverse=True) if over == "speakers" else (ids, range(len(ids)))
     )
@@ -255,7 +256,7 @@ def score_transcripts(
 
 
 def _named(ids: list[str], speakers: Mapping[str, Any] | Sequence[Any] | None) -> list[Any]:
-    """The speaker of each utterance, None where nobody says."""
+    """The speaker of each utterance, None if not known."""
     if speakers is None:
         return [None] * len(ids)
     if isinstance(speakers, Mapping):
@@ -336,7 +337,7 @@ def _error_rates(
 
 
 def _error_rate(edits: EditCounts, found: Estimate, level: float) -> ErrorRate:
-    if found.standard_error == 0:  # an error rate has no greatest value, so `estimate` leaves both ends at it
+    if found.standard_error == 0:  # an error rate has no upper limit, so `estimate` sets both ends to the value
         low, high = unseen_errors(found.value, found.n_groups, found.n_positions, level)
         found = replace(found, low=low, high=high)
     names = ("substitutions", "deletions", "insertions")

@@ -2,7 +2,7 @@
 
 The prompt is ``<|user|><|begin_of_audio|>``, a place for every merged frame, ``<|end_of_audio|>Please transcribe this
 audio.<|assistant|>``, made by the checkpoint's own processor; it names no language. Transcripts end in ``<|im_end|>``.
-Its encoder hears padding, for which it has no mask; features span the whole window, whatever stands beside an
+Its encoder also reads padding, for which it has no mask; features span the whole window, whatever stands beside an
 utterance in a batch, so that they are a function of the utterance alone.
 """
 

@@ -251,7 +251,7 @@ def quiet() -> Iterator[None]:
 
 
 def weights_digest(network: nn.Module) -> str:
-    """What tells one set of weights from another, whatever it is called: 32 hexadecimal digits."""
+    """Digest of the weights, independent of their name: 32 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=16)
     for name, weight in network.state_dict().items():
         digest.update(name.encode())

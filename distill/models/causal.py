@@ -55,7 +55,7 @@ def remembers(generator: Any) -> bool:
     """Whether the forward pass takes the keys and values of earlier positions by the name that this transformers gives.
 
     That was `past_key_values` until 5.24 named them `cache`; code that a checkpoint brings keeps the name of its day,
-    and then every token is written from the whole text before it: slower, and the same.
+    and then every token is computed from the full prefix: slower, with the same result.
     """
     name = next(iter(getattr(generation_utils, "ALL_CACHE_NAMES", ["past_key_values"])))
     parameters = inspect.signature(generator.forward).parameters.values()

@@ -34,7 +34,7 @@ _WEIGHTS = (".safetensors", ".bin", ".pt")
 
 
 def damage(folder: Path, *, weights: bool = True) -> str | None:
-    """What is wrong with a file of a checkpoint, with the remedy; None where all files seem whole.
+    """What is wrong with a file of a checkpoint, with the remedy; None if all files seem complete.
 
     Headers and sizes are looked at, not every byte: weights that were changed in place pass.
 
@@ -94,7 +94,7 @@ def _nowhere(link: Path) -> str:
 
 
 def file_damage(path: Path) -> str | None:
-    """What is wrong with a file, with the remedy; None where it seems whole."""
+    """What is wrong with a file, with the remedy; None if it seems complete."""
     with path.open("rb") as file:
         start = file.read(64)
     for pointer, what in POINTERS.items():

@@ -119,7 +119,7 @@ def load_recognizer(
         FileNotFoundError: The embedded demo has no such model.
         MissingExtraError: Weights in 8 bits without torchao.
     """
-    # Said either way: without a word transformers asks at the terminal.
+    # Always passed: otherwise transformers asks at the terminal.
     place, source = located(model), {"revision": revision, "trust_remote_code": trust_remote_code}
     if (Path(place) / _ADAPTER).is_file():
         raise ModelError(_adapter_words(place))
@@ -272,7 +272,7 @@ def _eight_bits() -> Any:
 
 
 def _is_text(config: Any) -> bool:
-    """Whether this is a language model that hears nothing; one that also hears can be named `text` by hand."""
+    """Whether this is a language model without audio; for one with audio, set the family `text` explicitly."""
     return config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not hasattr(config, "audio_config")
 
 

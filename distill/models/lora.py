@@ -1,7 +1,7 @@
-"""LoRA adapters in a student, through peft: layers are replaced in place, the model stays of its class.
+"""LoRA adapters in a student, through peft: layers are replaced in place, and the model keeps its class.
 
 A checkpoint holds the merged weights, which `from_pretrained` loads without peft, and beside them in `adapter/` the
-factors in peft's own format, from which training goes on: merging rounds, and what it rounds cannot be taken back.
+factors in peft's own format, from which training continues: merging rounds the weights, which cannot be undone.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def merged(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tenso
 
     Args:
         network: With adapters.
-        weights: Its whole state, on one device.
+        weights: Its full state, on one device.
     """
     own = {name.replace(".base_layer.", "."): weight for name, weight in weights.items() if not _is_factor(name)}
     for path, layer in network.named_modules():
@@ -138,7 +138,7 @@ def save_adapters(network: Any, weights: Mapping[str, Tensor], directory: Path) 
 
     Args:
         network: With adapters.
-        weights: Its whole state.
+        weights: Its full state.
         directory: Created.
     """
     directory.mkdir(parents=True)
@@ -155,7 +155,7 @@ def load_adapters(network: nn.Module, directory: Path) -> None:
     """
     path = directory / _WEIGHTS
     if not path.is_file():
-        raise ModelError(f"{path} is missing: a run with student.lora goes on from its factors; start a new run")
+        raise ModelError(f"{path} is missing: a run with student.lora continues from its factors; start a new run")
     if found := file_damage(path):
         raise ModelError(found)
     stored = {name.removeprefix(_PREFIX): weight for name, weight in load_file(path).items()}

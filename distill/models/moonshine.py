@@ -2,7 +2,7 @@
 
 The decoder's prompt is its start token; the model knows the one language it was trained on, which is not named.
 Utterances are encoded one by one: the encoder normalizes over time (`GroupNorm`), so that the padding of a batch would
-change what it makes of the shorter ones, and its mask would let them hear some of that padding.
+change what it makes of the shorter ones, and its mask would let them use some of that padding.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Moonshine(EncoderDecoder):
         encoder = self.generator.get_encoder()
         return [encoder(value[None]).last_hidden_state[0] for value in values]
 
-    def _heard(self, prompt: Prompt) -> Prompt:
+    def _encoded(self, prompt: Prompt) -> Prompt:
         """The prompt with what the encoder makes of it now, where that was not computed beforehand."""
         if seq2seq.ENCODED in prompt.inputs:
             return prompt
@@ -95,9 +95,9 @@ class Moonshine(EncoderDecoder):
     ) -> Transcripts:
         """Greedy or sampled transcripts; as long as the decoder has positions for at most."""
         with torch.no_grad():
-            heard = self._heard(prompt)
-        return super().rollout(heard, max_new_tokens=max_new_tokens, sample=sample, temperature=temperature)
+            encoded = self._encoded(prompt)
+        return super().rollout(encoded, max_new_tokens=max_new_tokens, sample=sample, temperature=temperature)
 
     def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:
         """[batch, length, vocabulary] logits; position t predicts transcript token t."""
-        return super().score(self._heard(prompt), transcripts)
+        return super().score(self._encoded(prompt), transcripts)

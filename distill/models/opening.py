@@ -1,8 +1,8 @@
-"""How the answer begins where no language was named: some models then write a name before the text, and a marker.
+"""Opening of the answer if no language was given: some models then write a language name and a marker before the text.
 
-These words are made into the prompt, as if the language had been named there. The sequence that a model reads is the
-one that it would write by itself, and transcripts hold text alone whether or not a language is named: labels, decoded
-text, the teacher's scores and the positions that are measured are of one form.
+These words become part of the prompt, as if the language had been given. The model reads the sequence that it would
+write itself, and transcripts contain only text, with or without a given language: labels, decoded text, the teacher's
+scores and the measured positions have the same form.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Opening:
         """Whether a text is such words, or could still become some."""
         return self.words.startswith(text) or text.startswith(self.words)
 
-    def of(self, text: str) -> str:
+    def found_in(self, text: str) -> str:
         """The words at the beginning of a text, with what ends them; empty where there are none."""
         found = re.match(f"{re.escape(self.words)}{self.name}{re.escape(self.marker or '')}", text)
         return found[0] if found else ""
@@ -56,7 +56,7 @@ class _SettledOrGivenUp(StoppingCriteria):
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
         del scores, kwargs
         texts = self.tokenizer.batch_decode(input_ids[:, self.start :], clean_up_tokenization_spaces=False)
-        stops = [bool(self.opening.of(text)) or not self.opening.may_begin(text) for text in texts]
+        stops = [bool(self.opening.found_in(text)) or not self.opening.may_begin(text) for text in texts]
         return torch.tensor(stops, device=input_ids.device)
 
 
@@ -80,7 +80,8 @@ def opened(
     """
     ends = {tokens.end_of_text} | ({tokenizer.convert_tokens_to_ids(opening.marker)} if opening.marker else set())
     length = prompt.inputs["input_ids"].shape[1]
-    # Inputs that are no rows, such as the windows of long audio, cannot be told apart here: then all utterances write.
+    # Inputs that are not rows, such as windows of long audio, cannot be selected by utterance: then all utterances
+    # write.
     apart = all(len(value) == prompt.batch_size for value in prompt.inputs.values())
     asked = rows if apart else list(range(prompt.batch_size))
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
@@ -104,7 +105,7 @@ def _words(ids: list[int], tokenizer: Any, opening: Opening) -> list[int]:
     """The tokens that spell the words and nothing else; none where there are no such."""
     for n in range(1, len(ids) + 1):
         text = tokenizer.decode(ids[:n], clean_up_tokenization_spaces=False)
-        if text and opening.of(text) == text:
+        if text and opening.found_in(text) == text:
             return ids[:n]
     return []
 

@@ -7,7 +7,7 @@ position that is measured hold text alone. Before 5.15 transformers named the la
 checkpoints were not trained on. The context of an utterance (names, hotwords) stands in the system turn.
 
 Features are extracted one by one. In a batch, transformers' extractor pads waveforms before it takes their spectrum:
-whether the part of a frame at the end counts, what the last frames hear and what stands behind them would depend on the
+whether the part of a frame at the end counts, what the last frames contain and what follows them would depend on the
 longest. Alone, the part of a frame is dropped and zeros follow.
 """
 

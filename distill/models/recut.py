@@ -1,4 +1,4 @@
-"""Whether a tokenizer cuts what its model wrote as the model did."""
+"""Whether a tokenizer encodes a transcript to the tokens that its model wrote."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from .base import Transcriber
 def is_recut(
     writer: Transcriber, text: str, written: Sequence[int], encoded: Sequence[int], finished: bool
 ) -> bool | None:
-    """Whether a transcript comes back in other tokens from the tokenizer of the model that wrote it.
+    """Whether the tokenizer of a model encodes its transcript to other tokens than the model wrote.
 
-    Points in time are left out, as decoding leaves them out. White space at the end of a transcript that was cut off is
-    no difference either: what would have followed it is not known, and decoding takes it away.
+    Timestamps are ignored, as in decoding. White space at the end of a truncated transcript is ignored too: what would
+    have followed is not known, and decoding removes it.
 
     Args:
         writer: The model.
         text: Its transcript, decoded.
-        written: In which tokens it wrote it, end of text not among them.
-        encoded: The text's tokens by its tokenizer, end of text not among them.
+        written: Its tokens as written, without end of text.
+        encoded: The tokens of the text by its tokenizer, without end of text.
         finished: Whether it ended by itself.
 
     Returns:
-        None where it was cut off inside a character, which no text can hold.
+        None if it was truncated inside a character, which no text can represent.
     """
     spelled, again = ([i for i in ids if i not in writer.tokens.times] for ids in (written, encoded))
     if finished:

@@ -148,7 +148,7 @@ class SpeechLM:
         """
         try:
             self.kind.request(self.processor, [_SILENCE] * len(languages), languages, [None] * len(languages))
-        except ValueError as error:  # the processor's own, or ours
+        except ValueError as error:  # of the processor, or of this module
             raise ModelError(str(error)) from error
 
     def prompt_tokens(self, read: np.ndarray, language: str | None, context: str | None) -> int:

@@ -60,10 +60,10 @@ def shorten_window(network: Any, processor: Any, seconds: int, name: str) -> Non
     table = getattr(encoder, "embed_positions", None)
     if table is None or not hasattr(network.config, "max_source_positions"):
         raise ModelError(f"{name}: window_seconds shortens Whisper's window; a {network.config.model_type} has none")
-    whole = extractor.n_samples // extractor.sampling_rate
-    if not seconds < whole:
-        raise ModelError(f"{name}: window_seconds = {seconds}; its window is {whole} s, give less")
-    positions = table.num_embeddings * seconds // whole
+    window = extractor.n_samples // extractor.sampling_rate
+    if not seconds < window:
+        raise ModelError(f"{name}: window_seconds = {seconds}; its window is {window} s, give less")
+    positions = table.num_embeddings * seconds // window
     table.weight = nn.Parameter(table.weight[:positions].clone(), requires_grad=table.weight.requires_grad)
     table.num_embeddings = network.config.max_source_positions = encoder.max_source_positions = positions
     extractor.chunk_length, extractor.n_samples = seconds, seconds * extractor.sampling_rate

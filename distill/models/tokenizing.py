@@ -1,4 +1,4 @@
-"""Whether a tokenizer is whole and is its model's."""
+"""Whether a tokenizer is complete and belongs to its model."""
 
 from __future__ import annotations
 

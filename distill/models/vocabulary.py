@@ -26,7 +26,7 @@ class Tokens:
         digest: Of which id is which token, control tokens but the end of text apart: what one model wrote, another with
             the same digest can be given as it stands. 32 hexadecimal digits.
         check: What was found of the tokenizer.
-        times: Ids of points in time, which transcripts hold between pieces of text; none where a model writes text
+        times: Ids of timestamps, which transcripts hold between pieces of text; none where a model writes text
             alone.
     """
 
@@ -55,11 +55,11 @@ class Tokens:
         Args:
             tokenizer: The model's; mended in place where merges are missing for certain (`check_tokenizer`).
             width: Of the model's logits.
-            end_of_text: The id that stays.
+            end_of_text: The id that is not blocked.
             device: Of `blocked`.
             suppressed: Further ids to block.
             added: Let added tokens that are not special be written, such as `<think>` in the texts of a chat model.
-            times: Ids of points in time that transcripts hold.
+            times: Ids of timestamps that transcripts hold.
         """
         check, size = check_tokenizer(tokenizer), min(len(tokenizer), width)
         marks = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special or not added}

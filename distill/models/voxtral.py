@@ -3,7 +3,7 @@
 The prompt is the transcription request of mistral-common: ``<s>[INST][BEGIN_AUDIO]``, an ``[AUDIO]`` for every merged
 frame, ``[/INST]``, with a known language ``lang:en``, then ``[TRANSCRIBE]``. Where none is known a model may write
 ``lang:en`` itself before the text (`distill.models.opening`). Transcripts end in ``</s>``. Audio is padded with
-silence to whole windows, which the encoder hears, so that features are a function of the utterance alone.
+silence to full windows, which the encoder reads, so that features are a function of the utterance alone.
 
 transformers reads the checkpoint's ``tekken.json`` into a tokenizer of its own, which knows its special tokens and its
 merges; that is the one used here, whether or not mistral-common is installed.
@@ -67,7 +67,7 @@ def request(
 
 
 def _windows(extractor: Any, waveform: np.ndarray) -> torch.Tensor:
-    """[windows, mel bins, frames] of a waveform, padded to whole windows; normalized over all of them together."""
+    """[windows, mel bins, frames] of a waveform, padded to full windows; normalized over all of them together."""
     made = extractor(
         waveform,
         sampling_rate=SAMPLING_RATE,
@@ -89,7 +89,7 @@ def _code(language: str) -> str:
 def read(processor: Any, rows: list[list[int]]) -> list[str]:
     """The transcripts, without a language that the model named once more."""
     texts = processor.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return [text.removeprefix(OPENING.of(text)) for text in texts]
+    return [text.removeprefix(OPENING.found_in(text)) for text in texts]
 
 
 OPENING = Opening("lang:", None, "[a-z]{2}")

@@ -82,7 +82,7 @@ def check_fit(
             + (
                 f"They are there under names that begin with {prefix!r}: {WRAPPED}"
                 if prefix
-                else "Save the whole model again, or take the config.json that belongs to these weights"
+                else "Save the entire model again, or take the config.json that belongs to these weights"
                 + (f" (they have {len(unexpected)} others, such as {min(unexpected)})" if unexpected else "")
             )
         )
@@ -112,8 +112,8 @@ def _parts(weight: Tensor) -> Iterator[Tensor]:
 
 def _finite(weight: Tensor) -> bool:
     # A sum costs no memory; it may overflow where its terms do not, and is then asked again.
-    whole = weight.float() if weight.element_size() < 2 else weight
-    return bool(whole.sum(dtype=torch.float32).isfinite()) or bool(whole.isfinite().all())
+    wide = weight.float() if weight.element_size() < 2 else weight
+    return bool(wide.sum(dtype=torch.float32).isfinite()) or bool(wide.isfinite().all())
 
 
 def _has_nan(weight: Tensor) -> bool:

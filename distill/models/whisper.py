@@ -4,7 +4,7 @@ The decoder's prompt is ``<|startoftranscript|>``, for multilingual models langu
 ``<|notimestamps|>``. Transcripts begin with a space, as the model was trained (Radford et al. 2022), and end in
 ``<|endoftext|>``. Symbols that its generation settings suppress (music notes, brackets of sound events) are blocked.
 
-With `timestamps` the prompt has no ``<|notimestamps|>``, and transcripts hold the points in time that the model was
+With `timestamps` the prompt has no ``<|notimestamps|>``, and transcripts hold the timestamps that the model was
 trained to write, as in ``<|0.00|> call four<|1.36|><|1.36|> five<|2.00|>``: they are learned, written and measured like
 other tokens, and decoding leaves them out, so that error rates and a teacher's text are of the words.
 """
@@ -36,7 +36,7 @@ class Whisper(EncoderDecoder):
     """A Whisper checkpoint behind the recognizer's protocol.
 
     Attributes:
-        timestamps: Whether transcripts hold points in time.
+        timestamps: Whether transcripts hold timestamps.
     """
 
     timestamps: bool = field(default=False, kw_only=True)
@@ -55,7 +55,7 @@ class Whisper(EncoderDecoder):
             self._multilingual = "<|zh|>" in tokenizer.get_vocab() and end != 50256
 
     def _times(self, width: int) -> range:
-        """Ids of points in time, 20 ms apart: those behind ``<|notimestamps|>``. Older tokenizers do not list them."""
+        """Ids of timestamps, 20 ms apart: those behind ``<|notimestamps|>``. Older tokenizers do not list them."""
         first = self.tokenizer.convert_tokens_to_ids("<|notimestamps|>") + 1
         names = [f"<|{i / 50:.2f}|>" for i in range(width - first)]
         if len(self.tokenizer) == first:
@@ -155,7 +155,7 @@ class Whisper(EncoderDecoder):
         known = torch.tensor([-1 if code is None else ids(f"<|{code}|>") for code in wanted], device=self._device)
         if None in wanted:
             was_training = self.generator.training
-            self.generator.eval()  # what it hears while it is trained must not be a matter of dropout
+            self.generator.eval()  # the detected language must not depend on dropout
             guess = self.generator.detect_language(
                 **{name: (value,) if name == seq2seq.ENCODED else value for name, value in inputs.items()}
             )
@@ -173,7 +173,7 @@ class Whisper(EncoderDecoder):
         return pack([[*ids, end] for ids in encoded], end, self._device)
 
     def decode(self, transcripts: Transcripts) -> list[str]:
-        """Transcripts as text, points in time left out."""
+        """Transcripts as text, without timestamps."""
         times = (transcripts.ids >= self.tokens.times.start) & (transcripts.ids < self.tokens.times.stop)
         return super().decode(Transcripts(transcripts.ids, transcripts.mask & ~times, transcripts.finished))
 

@@ -111,6 +111,6 @@ def _begins_at_zero(network: Any, module: nn.Module, name: str) -> bool:
     if not weight.is_floating_point():
         return False
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        weight.fill_(torch.nan)  # what initialization passes over stays so
+        weight.fill_(torch.nan)  # weights that initialization skips remain NaN
         initialize(fresh)
     return not bool(weight.any())

@@ -1,8 +1,8 @@
-"""Text normalizers: what is made of transcripts before they are compared.
+"""Text normalizers, applied to transcripts before they are compared.
 
-Error rates under different normalizers are not comparable, so each normalizer has a name and a version, and both stand
-beside every error rate. The version rises whenever a change could alter a result, and names the libraries that do the
-work.
+Error rates under different normalizers are not comparable, so each normalizer has a name and a version, and both are
+reported with every error rate. The version increases with every change that could alter a result, and names the
+libraries used.
 """
 
 import functools
@@ -23,7 +23,7 @@ class Normalizer:
 
     Attributes:
         name: Its name.
-        version: Rises with every change of what it does; names the libraries that do the work, with their versions.
+        version: Increases with every change of behavior; names the libraries used, with their versions.
         apply: The function from a transcript to its normalized form.
         rate: The error rate that its texts are compared by: ``wer`` counts words between spaces, ``mer`` (mixed error
             rate) each Chinese character or Japanese kana and each word of other scripts.
@@ -47,7 +47,7 @@ def normalizer(name: str) -> Normalizer:
       Thai and their like, where it parts words, becomes a space; fractions and powers are parted from the numeral
       beside them (``1½`` is ``1 1 2``); runs of white space become one space;
       spaces beside Chinese characters and Japanese kana are dropped, because they carry nothing there and would count
-      in the character error rate. Diacritics stay. ``Twenty-one, please!`` → ``twenty one please``.
+      in the character error rate. Diacritics are kept. ``Twenty-one, please!`` → ``twenty one please``.
     * ``spoken_digits``: ``basic``, with each decimal digit read out by its English word, one by one:
       ``CALL 351`` → ``call three five one``.
     * ``whisper_english``: the English normalizer of Whisper, under which most English results are published: fillers
@@ -61,10 +61,10 @@ def normalizer(name: str) -> Normalizer:
       Thai, Lao and Burmese are word error rates under it. ``你好吗`` → ``你 好 吗``.
     * ``mandarin``: the spoken form of AISHELL's and WenetSpeech's references: Unicode NFKC (full width to half width);
       traditional characters as simplified, one by one; digits read out in Chinese numerals, 〇 as 零; then ``basic``,
-      without apostrophes beside a Chinese character. Chinese numerals stay (一 in 一起 is safe). Limits: a number
-      that can be read in two ways (*110* as 幺幺零 or 一百一十) is read in the likelier one, by the grammar; units
-      after digits are read out in Chinese (*3kg* as 三千克); fillers and erhua stay, and 乾, 著 and their like, because
-      what they become depends on the word. Texts are compared by the mixed error rate.
+      without apostrophes beside a Chinese character. Chinese numerals are kept (一 in 一起 is safe). Limits: a number
+      with two possible readings (*110* as 幺幺零 or 一百一十) is read as the grammar decides; units
+      after digits are read out in Chinese (*3kg* as 三千克); fillers and erhua are kept, and so are 乾, 著
+      and similar ones, because their simplified form depends on the word. Texts are compared by the mixed error rate.
       ``我2018年買了2個 iPhone 15！`` → ``我二零一八年买了两个iphone十五``. Needs the extra ``text``.
 
     Args:
@@ -74,7 +74,7 @@ def normalizer(name: str) -> Normalizer:
         The normalizer.
 
     Raises:
-        UserError: There is none of that name; the message lists those there are.
+        UserError: There is no normalizer of that name; the message gives the names.
         MissingExtraError: It needs a library that is not installed.
     """
     if name not in NORMALIZERS:
@@ -92,14 +92,14 @@ def _made(
     make: Callable[[], tuple[Callable[[str], str], str]],
     rate: Literal["wer", "mer"] = "wer",
 ) -> Callable[[], Normalizer]:
-    """One whose library is loaded when it is first wanted, and named in its version, as it may change what it does."""
+    """A normalizer whose library is loaded at first use, and is part of its version because it affects the result."""
 
     @functools.cache
-    def of() -> Normalizer:
+    def load() -> Normalizer:
         apply, libraries = make()
         return Normalizer(name, f"{version} ({libraries})", apply, rate)
 
-    return of
+    return load
 
 
 NORMALIZERS: Mapping[str, Callable[[], Normalizer]] = MappingProxyType(
@@ -115,4 +115,4 @@ NORMALIZERS: Mapping[str, Callable[[], Normalizer]] = MappingProxyType(
         "mandarin": _made("mandarin", "2", mandarin, "mer"),
     }
 )
-"""What makes each normalizer, by its name."""
+"""Functions that make the normalizers, by name."""

@@ -1,6 +1,6 @@
 """Mandarin transcripts in the spoken form of AISHELL's and WenetSpeech's references.
 
-Numbers go from digits to Chinese numerals, never back: the numerals in words (一 in 一起, 统一) then stay untouched. A
+Numbers go from digits to Chinese numerals, never back: the numerals in words (一 in 一起, 统一) are then unchanged. A
 grammar reads the digits, since how they are read depends on what they count: years and telephone numbers digit by
 digit, quantities by place, 2 as 两 before a measure word. The grammars are those of WeTextProcessing, of the WeNet
 project.
@@ -28,7 +28,7 @@ def mandarin() -> tuple[Callable[[str], str], str]:
         MissingExtraError: wetext is not installed.
     """
     library = require("wetext", extra="text", purpose="the text normalizer mandarin")
-    # Half-width forms come from NFKC below, punctuation goes by its Unicode category; erhua and interjections stay.
+    # Half-width forms come from NFKC below, punctuation goes by its Unicode category; erhua and interjections are kept.
     grammar = library.Normalizer(lang="zh", operator="tn", traditional_to_simple=True)
     return functools.partial(_apply, grammar.normalize), versions("wetext")
 

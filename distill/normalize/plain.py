@@ -1,4 +1,4 @@
-"""Normalizers that know no language, and digits read out in English."""
+"""Language-independent normalizers, and digits read out in English."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""What stands in a normalizer's version for the libraries behind it."""
+"""The part of a normalizer's version that names its libraries."""
 
 from importlib import metadata
 

@@ -1,7 +1,7 @@
-"""What to know of a teacher's server before a run: its limits, prompt and pace, and how near it is to local weights.
+"""Checks a teacher's server before a run: limits, prompts, speed, and deviation from local weights.
 
-Two engines that run one model do not agree to the last bit. The overlap between them is the ceiling of any student's,
-and the difference of their log-probabilities the noise in which a statistic's movement can be seen.
+Two engines that run one model do not agree to the last bit. The overlap between them is the upper limit for any
+student, and the difference of their log-probabilities is the noise level of the statistics.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ..scoring.served import TopkScores
 from ..teacher import ServedTeacher, ServerError
 
 CEILING = 1024
-"""Most log-probabilities a position that the search for the server's limit asks for, of one short clip."""
+"""Most log-probabilities per position to request in the search for the server's limit."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class EngineNoise:
 
 @dataclass(frozen=True)
 class Preflight:
-    """What was found.
+    """Results of a preflight.
 
     Attributes:
         url: Of the server.
@@ -81,10 +81,10 @@ class Preflight:
         asked: Log-probabilities a position that a probe would ask for.
         k: Size of the top-k sets.
         same_prompts: Clips whose prompt is, token by token, that of the local processor.
-        n_clips: Clips heard.
+        n_clips: Number of clips.
         latency: Of requests.
         noise: Against local weights; None where there are none.
-        problems: What would fail or mislead, with the remedy; empty if nothing.
+        problems: Problems with their remedies; empty if there are none.
     """
 
     url: str
@@ -117,7 +117,7 @@ class Preflight:
             ["server", f"{self.url} ({self.api})", ""],
             ["model", f"{self.served_name!r} is served", ""],
             ["context", length, ""],
-            ["audio", "heard", f"{self.n_clips} clips"],
+            ["audio", "transcribed", f"{self.n_clips} clips"],
             ["log-probabilities", f"{limit}; {self.asked} are asked for, k = {self.k}", ""],
             ["prompt", f"{self.same_prompts} as the local processor's", f"{self.n_clips} clips"],
             [
@@ -151,7 +151,7 @@ def preflight(
     max_new_tokens: int = 256,
     progress: Callable[[int, int], None] | None = None,
 ) -> Preflight:
-    """Ask a server what a run will ask of it, of a few clips.
+    """Send the requests of a run to a server, for a few clips.
 
     Args:
         teacher: The server, and the local tokenizer.
@@ -224,7 +224,7 @@ def engine_noise(
     *,
     max_new_tokens: int = 256,
 ) -> EngineNoise:
-    """One model here and behind a server, on the server's transcripts, an utterance at a time.
+    """Compare a local model with the same model behind a server, on the server's transcripts, one utterance at a time.
 
     Batches would add the local engine's own noise: padding changes what an audio encoder computes.
 
@@ -258,7 +258,7 @@ def engine_noise(
 
 
 def has_weights(model: str) -> bool:
-    """Whether a directory holds weights, and not a tokenizer alone."""
+    """Whether a directory has weights, not only a tokenizer."""
     return any(any(Path(model).glob(f"*.{ending}")) for ending in ("safetensors", "bin"))
 
 
@@ -281,7 +281,7 @@ def _limit(teacher: ServedTeacher, source: AudioSource, utterance: Utterance) ->
     said = re.search(r"max(?:imum)? allowed[^0-9]{0,3}([0-9]{1,9})", refused.detail)
     if said and 1 <= int(said[1]) < ceiling and refusal(int(said[1])) is None:
         return int(said[1]), False
-    if (first := refusal(1)) is not None:  # it is not the number that it objects to
+    if (first := refusal(1)) is not None:  # the number is not the problem
         raise first
     low, high = 1, ceiling
     while high - low > 1:
@@ -291,7 +291,7 @@ def _limit(teacher: ServedTeacher, source: AudioSource, utterance: Utterance) ->
 
 
 def _difference(received: Sequence[int | None], expected: Sequence[int], spelled: Sequence[str]) -> str:
-    """Where two prompts part, in words; empty where they do not."""
+    """First difference of two prompts, in words; empty if they are equal."""
     at = next((i for i, (a, b) in enumerate(zip(received, expected, strict=False)) if a not in (b, None)), None)
     if at is None and len(received) == len(expected):
         return ""
@@ -299,8 +299,8 @@ def _difference(received: Sequence[int | None], expected: Sequence[int], spelled
     sides = (f"{_name(side, at, spelled)} ({len(side)} tokens)" for side in (received, expected))
     there, here = sides
     return (
-        f"token {at} is {there} at the server and {here} here. Different audio-token counts or chat templates ask the "
-        "teacher another question than its local engine is asked; serve the checkpoint with its own template"
+        f"token {at} is {there} at the server and {here} here. The server and the local engine then score different "
+        "prompts (number of audio tokens, chat template); serve the checkpoint with its own template"
     )
 
 

@@ -1,4 +1,4 @@
-"""Overlap of a teacher-student pair on a set of utterances, on named states, with every position accounted for."""
+"""Overlap of a teacher-student pair on a set of utterances, on named states, with a position funnel."""
 
 from __future__ import annotations
 
@@ -39,13 +39,12 @@ class StateProbe:
 
     Attributes:
         states: `student`, `fixed`, `teacher` or `reference`.
-        estimates: Token and sequence statistics with intervals; of a served teacher what its best tokens decide.
-        funnel: Where every position went.
-        coverage: What the map between two vocabularies covers; None where they are one.
+        estimates: Token and sequence statistics with intervals; for a served teacher, the exact ones.
+        funnel: Position funnel.
+        coverage: Coverage of the map between two vocabularies; None if there is only one.
         rollouts: The transcripts that were scored, by utterance id.
-        traces: Rows for `traces/`, one an utterance asked for.
-        bounds: Lower and upper ends of what a served teacher's best tokens decide and of what they do not; None where
-            the teacher is here.
+        traces: Rows for `traces/`, one per traced utterance.
+        bounds: Lower and upper bounds of all statistics of a served teacher; None for a local one.
         texts: The transcripts as text, by utterance id.
     """
 
@@ -60,19 +59,19 @@ class StateProbe:
 
     @property
     def readings(self) -> dict[str, overlap.Estimate]:
-        """The estimates, and of each statistic that has bounds alone both ends: `forward_kl.lower` and `.upper`."""
+        """The estimates, and both bounds of each inexact statistic: `forward_kl.lower` and `.upper`."""
         ends = {} if self.bounds is None else self.bounds.ends()
         return {**self.estimates, **{name: end for name, end in ends.items() if name.split(".")[0] in UNDECIDED}}
 
     @property
     def first_reading(self) -> FirstReading:
-        """The five numbers to read first and what they come to."""
+        """The five numbers to read first, with a verdict."""
         ends = {} if self.bounds is None else self.bounds.ends()
         return overlap.first_reading({**ends, **self.estimates}, self.funnel, self.estimates.k or 0)
 
     @property
     def about(self) -> dict[str, Any]:
-        """What a file of its traces says of itself: version, states, settings, and where positions went."""
+        """Metadata of a file of traces: version, states, settings, and the position funnel."""
         settings = {
             "schema": SCHEMA,
             "versions": {DISTRIBUTION: __version__},
@@ -105,7 +104,7 @@ def probe(
         support: k and temperature.
         decoding: How transcripts are written (states `student` and `teacher`).
         states: Whose transcripts: the student's now, the teacher's, the references, or `fixed` recorded ones.
-        recorded: Transcripts for `fixed`; for other states, reuse of ones already written.
+        recorded: Transcripts for `fixed`; for other states, existing ones to reuse.
         batch_size: Utterances at once.
         traced: How many utterances, from the first, get a trace.
         progress: Called after each batch.
@@ -145,13 +144,13 @@ def probe(
 
 
 def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding) -> Transcripts:
-    """The transcripts of a batch whose states are looked at, in the student's tokens.
+    """The transcripts of a batch that are scored, in the student's tokens.
 
     Args:
         pair: The two recognizers.
         batch: The utterances.
-        states: Who writes: `student`, `teacher`, or `reference` for the manifest's text.
-        decoding: How.
+        states: Whose: `student`, `teacher`, or `reference` for the manifest's text.
+        decoding: Settings of the decoding.
     """
     if states == "reference":
         return labels(pair.student, batch.utterances)
@@ -179,7 +178,7 @@ def _replay(rows: Sequence[tuple[Sequence[int], bool]], student: Recognizer) -> 
 def _sequence_estimates(
     utterances: Sequence[Utterance], texts: Mapping[str, str], rollouts: Rollouts, recut: Sequence[float]
 ) -> dict[str, overlap.Estimate]:
-    """Repetition, length, endings and cut of the transcripts, over utterances."""
+    """Repetition, length, endings and recut share of the transcripts, over utterances."""
     written = [texts[u.id] for u in utterances]
     return overlap.sequence_estimates(
         texts=written,

@@ -1,4 +1,4 @@
-"""What a probe of a pair finds, as a notebook, a terminal and a file hold it."""
+"""Result of a probe, for notebooks, terminals and files."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class ProbeResult:
     Attributes:
         sources: Names of student, teacher and manifest, and the teacher's server where there is one.
         probed: What was measured.
-        round_trip: Whether the teacher's own transcripts survive being read again.
+        round_trip: Whether the teacher's own transcripts are encoded to the same tokens again.
         references: Texts of the manifest by utterance id, None where it has none.
-        cached: Of a teacher's server that keeps answers: how many of them were there, and how many in all.
+        cached: With a server's cache: number of cached responses, and of all.
     """
 
     sources: Mapping[str, str]
@@ -43,35 +43,35 @@ class ProbeResult:
 
     @property
     def funnel(self) -> overlap.Funnel:
-        """Where every position went."""
+        """Position funnel."""
         return self.probed.funnel
 
     @property
     def first_reading(self) -> FirstReading:
-        """The five numbers to read first and what they come to."""
+        """The five numbers to read first, with a verdict."""
         return self.probed.first_reading
 
     @property
     def coverage(self) -> Coverage | None:
-        """What the map between two vocabularies covers; None where they are one."""
+        """Coverage of the map between two vocabularies; None if there is only one."""
         return self.probed.coverage
 
     @property
     def bounds(self) -> BoundsSummary | None:
-        """Lower and upper ends of the statistics, where a server shows the teacher's best tokens alone; else None."""
+        """Lower and upper bounds of the statistics with a served teacher; else None."""
         return self.probed.bounds
 
     @property
     def traces(self) -> list[dict[str, Any]]:
-        """Both models' view of every position, a row an utterance; columns as `distill.probing.trace` has them."""
+        """Both models' view of every position, one row per utterance, with the columns of `distill.probing.trace`."""
         return self.probed.traces
 
     @property
     def transcripts(self) -> list[dict[str, str | None]]:
-        """A row an utterance: `id`, `reference`, `student`, and `teacher` of the first 32, which it was asked for."""
-        taught = self.round_trip.texts
+        """A row an utterance: `id`, `reference`, `student`, and `teacher` for the first 32."""
+        read_back = self.round_trip.texts
         return [
-            {"id": id_, "reference": self.references[id_], "student": text, "teacher": taught.get(id_)}
+            {"id": id_, "reference": self.references[id_], "student": text, "teacher": read_back.get(id_)}
             for id_, text in self.probed.texts.items()
         ]
 
@@ -106,7 +106,7 @@ class ProbeResult:
         return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:
-        """The five numbers first, the whole table folded away."""
+        """The five numbers first, with the full table folded."""
         lines = "".join(f"<p>{escape(line)}</p>" for line in (self._source_line, f"teacher: {self.round_trip.line}"))
         tables = (self.summary, self.bounds, self.coverage)
         folded = "".join(table._repr_html_() for table in tables if table is not None)

@@ -1,6 +1,6 @@
-"""Whether a model's own transcripts survive being read again: decoded to text, and encoded by its own tokenizer.
+"""Whether a model's own transcripts, decoded to text and encoded again by its tokenizer, have the same tokens.
 
-What does not survive cannot be given to anyone as text without becoming something that the model would not write.
+If not, the text is encoded to tokens that the model would not write.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from ..models.recut import is_recut
 from ..recipe import Decoding
 
 LIMIT = 32
-"""Utterances that are enough to see a tokenizer that does not fit: where one merge is missing, it is half of them."""
+"""Enough utterances to detect a wrong tokenizer: one missing merge affects half of them."""
 
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """How many of a model's transcripts its tokenizer cuts otherwise than the model did.
+    """How many of a model's transcripts its tokenizer encodes to other tokens.
 
     Attributes:
         n: Transcripts written.
-        n_judged: Those of them whose tokens are known, and which do not end in the middle of a character.
-        share: Of the judged ones that come back in other tokens, with its interval over transcripts; NaN without any.
-        example: The first such: utterance, the first token that differs as written, and in its place as encoded.
+        n_judged: Transcripts with known tokens that do not end inside a character.
+        share: Share of the judged ones with other tokens, with its interval over transcripts; NaN if there are none.
+        example: The first one: utterance, and the first different token as written and as encoded.
         texts: The transcripts, by utterance id.
     """
 
@@ -45,15 +45,15 @@ class RoundTrip:
 
     @property
     def n_recut(self) -> int:
-        """Transcripts that come back in other tokens."""
+        """Transcripts that are encoded to other tokens."""
         return round(self.share.value * self.n_judged) if self.n_judged else 0
 
     @property
     def line(self) -> str:
-        """All of it in words."""
+        """The result in words."""
         if not self.n_judged:
-            return f"of {self.n} of its own transcripts it is not known in which tokens they were written"
-        said = f"{self.n_recut} of {self.n_judged} of its own transcripts come back in other tokens from its tokenizer"
+            return f"the tokens of its {self.n} own transcripts are not known"
+        said = f"{self.n_recut} of {self.n_judged} of its own transcripts are encoded to other tokens by its tokenizer"
         if self.example is None:
             return said
         utterance, written, encoded = self.example
@@ -76,7 +76,7 @@ def round_trip(
     batch_size: int = LIMIT,
     progress: Progress | None = None,
 ) -> RoundTrip:
-    """Let a model transcribe the first `LIMIT` utterances and look which transcripts survive.
+    """Let a model transcribe the first `LIMIT` utterances and encode the transcripts again.
 
     Args:
         writer: The model.

@@ -1,4 +1,4 @@
-"""Both models' views of one utterance side by side, so that a prompt or tokenizer that does not fit is seen at once."""
+"""Both models' views of one utterance side by side, to find wrong prompts or tokenizers."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class View:
     """One utterance as both models read it.
 
     Attributes:
-        utterance: Which.
+        utterance: Its id.
         prompts: The student's and the teacher's prompt, markers written out.
         text: The transcript.
         rows: A position each, by `COLUMNS`: the token of either side, the funnel's bin, both probabilities of the
-            student's token, and the token that each model finds likeliest. The teacher's side is empty where it has no
-            boundary at that place.
+            student's token, and the token that each model finds likeliest. The teacher's side is empty if it has no
+            token boundary there.
     """
 
     utterance: Utterance
@@ -81,12 +81,12 @@ def show(
     *,
     states: str = "student",
 ) -> View:
-    """Let one transcript be written and score it with both models.
+    """Score one transcript with both models.
 
     Args:
         pair: The two recognizers.
         source: Reads the audio.
-        utterance: Which; `reference` states need its text.
+        utterance: The utterance; `reference` states need its text.
         support: k and temperature.
         decoding: How the transcript is written.
         states: Whose transcript: the student's, the teacher's, or the reference.
@@ -125,7 +125,7 @@ def _bin(scores: Scores, alignment: Alignment | None, position: int) -> str:
         return "used"
     if scores.pair.blocked[scores.transcripts.ids[0, position]]:
         return "blocked"
-    return "misaligned" if alignment is not None and alignment.misaligned[0, position] else "thin_support"
+    return "misaligned" if alignment is not None and alignment.misaligned[0, position] else "low_support"
 
 
 def _probability(logprob: torch.Tensor) -> float | None:

@@ -1,4 +1,4 @@
-"""What a probe adds up over batches: exact statistics, and both ends of those that are not known exactly."""
+"""Sums of a probe over batches: exact statistics, and both bounds of inexact ones."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Tally:
         return overlap.OverlapSummary.from_group_sums(GroupSums.merged(self._exact), k=self._k, ranges=self._ranges)
 
     def bounds(self) -> BoundsSummary | None:
-        """Averages of both ends; None where every statistic is exact."""
+        """Averages of both bounds; None if every statistic is exact."""
         if not self._ends:
             return None
         lower, upper = (GroupSums.merged(parts) for parts in zip(*self._ends, strict=True))

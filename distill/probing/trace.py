@@ -1,4 +1,4 @@
-"""Traces: a row an utterance, with both models' view of every position, for the utterance browser and for study."""
+"""Traces: one row per utterance, with both models' view of every position, for the utterance browser."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def trace_rows(
     writer: Transcriber,
     states: str,
 ) -> list[dict[str, Any]]:
-    """One row an utterance; per-position columns are lists as long as the transcript.
+    """One row per utterance; per-position columns are lists as long as the transcript.
 
-    RUN_DIRECTORY.md describes the columns; beside them one a statistic of `Scores.values`, [batch, length] each. A
-    served teacher's log-probabilities are over its whole vocabulary, blocked tokens included, and NaN where the server
+    RUN_DIRECTORY.md describes the columns; there is also one per statistic of `Scores.values`, [batch, length] each. A
+    served teacher's log-probabilities are over its full vocabulary, blocked tokens included, and NaN where the server
     did not return them. `writer` is the student, whose tokens the columns name.
     """
     strings, spelled = writer.tokens.strings, _spelling(writer.tokenizer, writer.tokens.times)
@@ -80,9 +80,9 @@ def trace_rows(
 
 @lru_cache(maxsize=4)
 def _spelling(tokenizer: Any, times: range) -> Callable[[int], bytes | None]:
-    """The bytes of a token id; None of control tokens and points in time.
+    """The bytes of a token id; None for control tokens and timestamps.
 
-    Where a tokenizer does not say which bytes its tokens hold, they are those of the text that it decodes one alone to.
+    If a tokenizer does not give the bytes of its tokens, they are those of the decoded single token.
     """
     try:
         table = token_bytes(tokenizer, control=times)

@@ -1,1 +1,1 @@
-"""What a person sees while work goes on: who is told what, bars on a terminal, lines in a log."""
+"""Progress: observers of events, bars on a terminal, lines in a log."""

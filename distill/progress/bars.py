@@ -54,10 +54,10 @@ class TerminalProgress(Observer):
         self._bars.update(self._work_bar, visible=False)
         self._live.__exit__(kind, error, trace)
         if not self.console.is_terminal:
-            self.console.line()  # the last picture has no end there, and what is said next would stand on its line
+            self.console.line()  # the live display ends without a line break, and the next output would be on its line
 
     def stage(self, name: str, kind: str, step: int, steps: int) -> None:
-        """Start the stage's bar anew."""
+        """Reset the stage's bar."""
         self._bars.reset(self._stage_bar, description=f"{name} ({kind})", total=steps, visible=True, note="")
 
     def step(self, row: Mapping[str, Any]) -> None:
@@ -87,7 +87,7 @@ class TerminalProgress(Observer):
         self.console.print(Text(evaluation_line(row)))
 
     def teacher_data(self, stage: str, summary: TeacherDataSummary) -> None:
-        """Print how much was kept, and why not all."""
+        """Print how much was kept, and the reasons of drops."""
         self.console.print(Text(f"{stage}: {summary.line}"))
 
     def notice(self, text: str) -> None:
@@ -95,7 +95,7 @@ class TerminalProgress(Observer):
         self.console.print(Text(text))
 
     def unusable(self, findings: Sequence[Finding]) -> None:
-        """Print how many lines are left out and which are doubtful, the first of them each by itself."""
+        """Print the number of dropped lines and of doubtful ones, with the first of each."""
         from ..data.findings import words
 
         self.console.print(Text(words(findings)))
@@ -149,7 +149,7 @@ class NotebookProgress(Observer):
         self._tqdm.write(f"{stage}: {summary.line}")
 
     def close(self) -> None:
-        """Leave the bars as they are; what comes next begins new ones."""
+        """Close the bars; later work begins new ones."""
         for bar in (self._work, self._bar):
             if bar is not None:
                 bar.close()
@@ -222,8 +222,10 @@ def _cell(row: Mapping[str, Any]) -> str:
 
 def decision_words(row: Mapping[str, Any]) -> tuple[str, str]:
     """Where a decision fell and what it is, and its reason."""
-    # A stage may be left without its gate having opened: then the reason says so, and the gate did not advance.
-    what = "left all the same" if (row["decision"], row["gate"]) == ("advance", "exhausted") else row["decision"]
+    # A stage may end although its gate did not open: the reason says so, and the gate did not advance.
+    what = (
+        "continued without its gate" if (row["decision"], row["gate"]) == ("advance", "exhausted") else row["decision"]
+    )
     why = ": ".join(filter(None, (row.get("outcome"), row["reason"])))
     return f"step {row['step']} · {row['stage']} · {what}", why
 

@@ -1,4 +1,4 @@
-"""What progress looks like where this process runs: a live display, bars in a notebook, or lines in a log."""
+"""Chooses the progress display of this process: a live display, bars in a notebook, or lines in a log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def display(*, quiet: bool = False) -> Iterator[Observer]:
         quiet: Show nothing. Processes after the first show nothing either.
 
     Yields:
-        Who is to hear what happens.
+        The observer of the display.
     """
     console = Console(stderr=True)
     if quiet or not is_first():
@@ -40,10 +40,10 @@ def display(*, quiet: bool = False) -> Iterator[Observer]:
 
 
 def observed(observer: Observer | None, *, quiet: bool = False) -> AbstractContextManager[Observer]:
-    """Who hears what happens until the end of the block: whoever is given, or else a display.
+    """The observer until the end of the block: the given one, or else a display.
 
     Args:
-        observer: Whoever is given.
+        observer: The given one.
         quiet: Without an observer, show nothing.
     """
     return display(quiet=quiet) if observer is None else nullcontext(observer)

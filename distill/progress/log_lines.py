@@ -1,4 +1,4 @@
-"""Progress where there is no terminal: whole lines, as a log file keeps them."""
+"""Progress without a terminal: complete lines, for log files."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from ..teacher_data.summary import TeacherDataSummary
 
 PAUSE_SECONDS = 30.0
-"""Least time between two lines of the same kind about steps or other work; firsts and lasts come at once."""
+"""Shortest time between two lines of the same kind about steps or other work, except first and last ones."""
 
 
 class LogProgress(Observer):
-    """A line for every event; of steps and other work the first, the last and one in a while.
+    """A line for every event; for steps and other work the first, the last and some in between.
 
     Args:
-        file: Where they go; None takes standard error, as it is when the first line comes.
+        file: Destination; None is standard error at the time of the first line.
         clock: Seconds, from any beginning.
     """
 
@@ -31,7 +31,7 @@ class LogProgress(Observer):
         self._steps, self._last = 0, {"step": -float("inf"), "work": -float("inf")}
 
     def stage(self, name: str, kind: str, step: int, steps: int) -> None:
-        """A stage begins or goes on."""
+        """A stage begins or continues."""
         self._steps, self._last["step"] = steps, -float("inf")
         self._line(f"step {step} · {name} ({kind}) · begins, at most {steps:,} steps")
 
@@ -43,7 +43,7 @@ class LogProgress(Observer):
             self._line(f"{where} · loss {row['loss']:.4f} · lr {row['lr']:.3g} · {seconds:.2f} s")
 
     def work(self, what: str, done: int, total: int) -> None:
-        """How far something else is."""
+        """Progress of other work."""
         if done and self._due("work", last=done >= total):
             self._line(f"{what} · {done:,}/{total:,}")
 
@@ -61,7 +61,7 @@ class LogProgress(Observer):
         self._line(evaluation_line(row))
 
     def notice(self, text: str) -> None:
-        """As it is."""
+        """The text."""
         self._line(text)
 
     def unusable(self, findings: Sequence[Finding]) -> None:

@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it. The trainer is silent; the command line and notebooks show what they hear."""
+"""Observers of a run's events. The trainer prints nothing; the command line and notebooks show the events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """Hears every event of a run; this one ignores them all."""
+    """Receives every event of a run; this base class ignores them."""
 
     def stage(self, name: str, kind: str, step: int, steps: int) -> None:
         """A stage of at most `steps` steps begins, or continues, at `step`."""
@@ -32,17 +32,17 @@ class Observer:
         """A stage of teacher data has its transcripts."""
 
     def notice(self, text: str) -> None:
-        """Something that whoever reads the log should know, in a sentence."""
+        """A message for readers of the log, in a sentence."""
 
     def unusable(self, findings: Sequence[Finding]) -> None:
-        """Lines that the run goes without, and others that it takes and that may not be meant so."""
+        """Lines that the run drops, and doubtful ones that it uses."""
 
     def work(self, what: str, done: int, total: int) -> None:
         """Progress of something other than training steps, such as teacher transcripts."""
 
 
 class Observers(Observer):
-    """Several of them, told everything in turn."""
+    """Several observers, which receive every event in turn."""
 
     def __init__(self, *observers: Observer) -> None:
         self.observers = observers

@@ -1,4 +1,4 @@
-"""What is done to the audio of training batches, one section a kind; nothing else in a run hears it."""
+"""Augmentation of the audio of training batches, one section per kind; nothing else in a run uses augmented audio."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Noise(Section):
 
     type: Literal["noise"]
     min_snr_db: float = 5.0
-    """Least ratio of the utterance's power to the noise's, in dB."""
+    """Lowest ratio of the utterance's power to the noise's, in dB."""
     max_snr_db: float = 30.0
-    """Greatest; each utterance's is drawn evenly between the two."""
+    """Highest ratio; each utterance's is drawn uniformly between the two."""
     background: str | None = None
-    """An audio file, or a folder of them, that the noise is taken from; white noise without one. Files at 16 kHz are
-    read fastest."""
+    """An audio file, or a folder of them, as the source of noise; None adds white noise. Files at 16 kHz are read
+    fastest."""
     probability: Probability = 1.0
-    """Share of the utterances that get any."""
+    """Share of the utterances with noise."""
 
     @model_validator(mode="after")
     def _a_range(self) -> Noise:
@@ -35,20 +35,20 @@ class Noise(Section):
 
 
 class SpecAugment(Section):
-    """The masks of SpecAugment (arXiv 1904.08779) laid on the waveform: stretches and frequency bands fall silent.
+    """The masks of SpecAugment (arXiv 1904.08779) applied to the waveform: they silence time spans and frequency bands.
 
-    Models of every family hear them so, also those that take no spectrogram. There is no warping of time.
+    They work for models of every family, also those that take no spectrogram. There is no time warping.
     """
 
     type: Literal["spec_augment"]
     time_masks: Count = 2
-    """Stretches."""
+    """Number of time spans."""
     max_time_share: Share = 0.1
-    """Longest of them, as a share of the utterance; each is drawn evenly up to it."""
+    """Longest time span, as a share of the utterance; each length is drawn uniformly up to it."""
     frequency_masks: Count = 2
-    """Bands, centered evenly on the mel scale between 200 and 7000 Hz."""
+    """Number of bands; their centers are uniform on the mel scale between 200 and 7000 Hz."""
     max_bandwidth: Share = 0.5
-    """Broadest of them, as a share of the frequency in its middle; each is drawn evenly from a tenth of it up."""
+    """Widest band, as a share of its center frequency; each width is drawn uniformly from a tenth of it up."""
     probability: Probability = 1.0
     """Share of the utterances that are masked."""
 

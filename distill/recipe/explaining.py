@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, in the words of the file and not of the library that checks it."""
+"""Errors of a recipe in terms of its file, not of the library that checks it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .schema_walk import Location, keys_of, sections_at, types_of
 from .toml import described, in_toml
 
 MOST_KEYS = 12
-"""Of which an unknown key's neighbors are listed; longer lists are in the reference."""
+"""Most valid keys that an error about an unknown key shows."""
 
 
 def explain(error: ValidationError) -> str:
-    """Every mistake in a line of its own: its dotted key, what is wrong, and what to write instead."""
+    """Every mistake on its own line: its dotted key, what is wrong, and what to write instead."""
     problems = error.errors(include_url=False)
     places = [tuple(problem["loc"]) for problem in problems]
     lines = []
@@ -63,7 +63,7 @@ def _may_be_off(place: Location) -> bool:
 
 
 def _wanted(kind: str, context: Mapping[str, Any]) -> str | None:
-    """What a value must be, by pydantic's kinds of errors; None for one that recipes do not meet."""
+    """What a value must be, by pydantic's kinds of errors; None for a kind that recipes do not raise."""
     if kind == "literal_error":
         return "one of " + context["expected"].replace("'", '"').replace(" or ", ", ")
     if kind in ("string_too_short", "too_short"):

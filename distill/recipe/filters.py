@@ -1,9 +1,9 @@
-"""Which of a teacher's transcripts are taken for teacher data: the settings of the filters and their defaults.
+"""Filters of teacher data: their settings and defaults.
 
-The limits on compression and log-probability are those by which Whisper refuses a transcript of its own (Radford et al.
+The limits on compression and log-probability are those by which Whisper refuses its own transcripts (Radford et al.
 2022, section 4.5). Readers of 17 languages speak 4 to 9 syllables a second (Coupé et al. 2019, doi
-10.1126/sciadv.aaw2594), of which each is written with one to about four letters. Qwen3-ASR's own post-processing mends
-what follows itself 20 times (`qwen_asr.inference.utils`). Set the limits by the quantiles that the summary shows.
+10.1126/sciadv.aaw2594), and a syllable has one to about four letters. Qwen3-ASR's own post-processing removes
+repetitions from 20 on (`qwen_asr.inference.utils`). Set the limits by the quantiles that the summary shows.
 """
 
 from __future__ import annotations
@@ -45,28 +45,28 @@ def takes_off(metadata: Sequence[Any]) -> bool:
 
 
 class Filters(Section):
-    """What is dropped. Each filter judges alone, and what it cannot judge it keeps."""
+    """Which transcripts are dropped. Filters are independent; a filter keeps what it cannot judge."""
 
     empty: Literal["drop", "keep"] = "drop"
-    """Transcripts without a letter or digit; where they are kept, they teach silence."""
+    """Transcripts without a letter or digit; if they are kept, the student is trained to write nothing there."""
     unfinished: Literal["drop", "keep"] = "drop"
-    """Transcripts that ran into max_new_tokens."""
+    """Transcripts that reached max_new_tokens."""
     max_compression: Limit[Annotated[float, Field(ge=1.0)]] = 2.4
-    """Bytes of the text over its bytes after zlib, or "off". Loops compress well; sentences without any have about
-    1."""
+    """Largest ratio of the text's bytes to its bytes after zlib, or "off". Loops compress well; sentences without loops
+    have about 1."""
     max_repeats: Limit[PositiveInt] = 10
-    """How often a letter, word or phrase may stand in a row, or "off". Finds the short loop that ends a long text."""
+    """Most consecutive repetitions of a letter, word or phrase, or "off". Finds a short loop at the end of a text."""
     min_characters_per_second: Limit[NonNegative] = 0.5
-    """Fewest letters and digits a second of audio, or "off". With fewer, most of the audio was not heard."""
+    """Fewest letters and digits per second of audio, or "off". With fewer, most of the audio was not transcribed."""
     max_characters_per_second: Limit[Positive] = 40.0
-    """Most letters and digits a second of audio, or "off". More cannot be spoken."""
+    """Most letters and digits per second of audio, or "off". Nobody speaks faster."""
     min_logprob: Limit[Annotated[float, Field(le=0.0)]] = -1.0
     """Lowest mean log-probability of the tokens, in nats, or "off"."""
     min_script_share: Limit[Probability] = 0.5
     """Smallest share of words in the scripts of the manifest's language, or "off"."""
     unusable_audio: Literal["fail", "drop"] = "fail"
-    """Audio that is missing, broken or too long: stop, or drop the utterance. (A recipe is checked for missing and for
-    too long audio before it runs.)"""
+    """Missing, broken or too long audio: stop, or drop the utterance. (Recipes are checked for missing and too long
+    audio before they run.)"""
 
     @model_validator(mode="after")
     def _some_rate_is_kept(self) -> Filters:

@@ -214,8 +214,8 @@ def too_late(gate: GateConfig, steps: int, where: str) -> list[str]:
 
 
 NEEDS_INTERVALS = (
-    "judges by intervals, which one utterance does not give, so it would never open; probe two utterances or more (25 "
-    'for intervals that hold what they say), or write on = "value"'
+    "needs intervals, which one utterance does not give, so it would never open; probe two utterances or more (25 "
+    'for intervals with the stated coverage), or write on = "value"'
 )
 
 

@@ -1,4 +1,4 @@
-"""What other trainers call the settings that a recipe has: an unknown key is answered with ours."""
+"""Names of settings in other trainers. The error for an unknown key suggests the recipe's own key."""
 
 from __future__ import annotations
 
@@ -48,30 +48,31 @@ USUAL: dict[str, tuple[str, ...]] = {
     "stages.*.off_policy.fraction": ("lmbda", "lambda", "lam"),
     "stages.*.rollout.max_new_tokens": ("max_completion_length", "generation_max_length", "max_tokens"),
     "stages.*.rollout.sample": ("do_sample",),
+    "stages.*.teacher_audio": ("teacher_hears",),
 }
-"""Our keys, and what TRL, transformers, NeMo, Lightning and others call them."""
+"""Keys of recipes, and their names in TRL, transformers, NeMo, Lightning, other trainers and earlier versions."""
 
 BOUND = {"student", "teacher", "eval", "test", "validation", "train", "save", "checkpoint", "lora"}
-"""Words by which a name says which table it belongs to; any other is answered in the table where it stands."""
+"""Words in a name that say to which table it belongs; other names are looked up in their own table first."""
 
 MOST = 3
-"""Places that are named where one name stands in several."""
+"""Most places that an error names."""
 
 ASIDE = {
     "num_train_epochs": "in steps: epochs × utterances / batch_size",
     "epochs": "in steps: epochs × utterances / batch_size",
-    "gradient_accumulation_steps": "batch_size stays the whole step's",
-    "accumulate_grad_batches": "batch_size stays the whole step's",
+    "gradient_accumulation_steps": "batch_size is that of the entire step",
+    "accumulate_grad_batches": "batch_size is that of the entire step",
     "warmup_ratio": "in steps",
     "bf16": '"bf16" or "no"',
     "fp16": '"bf16" or "no"',
-    "lmbda": "its share of steps off the policy is 1 − lmbda",
+    "lmbda": "off-policy share = 1 − lmbda",
 }
-"""Where the value means something else as well."""
+"""Notes for settings whose value also has another meaning."""
 
 
 def usual_key(unknown: str, above: Sequence[str], sections: Sequence[type[Section]]) -> str:
-    """Where the setting is that another trainer, or another table of the recipe, calls by this name; empty for none.
+    """The key of a setting that another trainer, or another table of the recipe, calls by this name; empty for none.
 
     Args:
         unknown: The key.

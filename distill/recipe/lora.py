@@ -10,18 +10,18 @@ from .section import Positive, Section
 
 
 class Lora(Section):
-    """Train low-rank changes of linear layers and leave the weights as they are (Hu et al. 2021, arXiv 2106.09685).
+    """Train low-rank changes of linear layers and keep the weights unchanged (Hu et al. 2021, arXiv 2106.09685).
 
-    Optimizer state shrinks to that of the adapters, which are float32 whatever the weights are. Learning rates are
-    about ten times those of whole weights.
+    The optimizer only has the state of the adapters, which are float32 whatever the weights are. Learning rates are
+    about ten times those of full fine-tuning.
     """
 
     rank: PositiveInt = 16
-    """Of the change of each layer."""
+    """Rank of the change of each layer."""
     alpha: Positive = 32.0
     """The change is alpha / rank times the product of the two factors."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Of the adapters' inputs."""
+    """Dropout of the adapters' inputs."""
     target_modules: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Linear layers by name or the end of it, such as ["q_proj", "v_proj"]; None takes every linear layer of what is
-    trained (with `freeze_encoder` the text side alone), except the output layer."""
+    """Linear layers by name or the end of it, such as ["q_proj", "v_proj"]; None takes every trained linear layer
+    (with `freeze_encoder` only the text decoder's), except the output layer."""

@@ -19,4 +19,4 @@ def _known(name: str) -> str:
 
 
 NormalizerName = Annotated[Text, AfterValidator(_known)]
-"""One of `distill.normalize.NORMALIZERS`; whether its library is installed shows when it is first used."""
+"""One of `distill.normalize.NORMALIZERS`; its library is imported at first use."""

@@ -68,7 +68,7 @@ def absolute(section: S, base: Path) -> S:
 
 
 def require_files(recipe: Recipe) -> None:
-    """Refuse manifests and model folders of a recipe that are not there, all at once and before anything is loaded.
+    """Refuse missing manifests and model folders of a recipe, all at once and before anything is loaded.
 
     Raises:
         FileNotFoundError: Names each key with its location and the remedy.

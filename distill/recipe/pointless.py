@@ -1,4 +1,4 @@
-"""What a recipe asks for in vain: settings that are allowed, each alone, and never come to anything together."""
+"""Settings of a recipe that are valid one by one but have no effect together."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from .stages import StageConfig
 
 
 class RecipeWarning(UserWarning):
-    """A recipe that can be run, and may not be meant so."""
+    """A recipe that can be run but has settings without effect."""
 
 
 def pointless(recipe: Recipe) -> list[str]:
-    """What will never come to anything, a sentence each, with key and remedy."""
+    """Settings without effect, a sentence each, with key and remedy."""
     return [*_of_stages(recipe), *_of_budgets(recipe)]
 
 
@@ -61,8 +61,8 @@ def _of_gate(recipe: Recipe, stage: StageConfig, gate: GateConfig, where: str) -
                 ):
                     if beyond:
                         yield (
-                            f"{key}.limits.{statistic}: {level:g} is never crossed, for no value lies outside "
-                            f'{least:g} to {most:g}; write "off" in its place'
+                            f"{key}.limits.{statistic}: {level:g} is never crossed, because all values lie between "
+                            f'{least:g} and {most:g}; write "off" instead'
                         )
         yield from _of_error_rates(key, leaf)
         needed = _needed(leaf)
@@ -75,7 +75,7 @@ def _of_gate(recipe: Recipe, stage: StageConfig, gate: GateConfig, where: str) -
 
 
 def _of_error_rates(key: str, leaf: GateConfig) -> Iterator[str]:
-    """Levels of error rates that are likely percent; those of thresholds are refused where they are higher still."""
+    """Levels of error rates that are probably percent; even higher ones of thresholds are refused."""
     levels: dict[str, float | None] = {}
     if isinstance(leaf, ThresholdGate) and leaf.statistic.startswith(OWN):
         levels = {f"{key}.at_most": leaf.at_most}
@@ -119,6 +119,6 @@ def _of_budgets(recipe: Recipe) -> Iterator[str]:
     # Evaluations beyond the run's end are how an override turns them off, and a budget is cut to try things out.
     if "every" in recipe.checkpoint.model_fields_set and recipe.checkpoint.every > sum_of_steps:
         yield (
-            f"checkpoint.every = {recipe.checkpoint.every}: the stages have {sum_of_steps} steps, so their entries "
-            "alone are saved; lower it"
+            f"checkpoint.every = {recipe.checkpoint.every}: the stages have {sum_of_steps} steps, so only their "
+            "entries are saved; lower it"
         )

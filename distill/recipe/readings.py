@@ -1,8 +1,8 @@
-"""What gates can read of a probe, by the kind of teacher.
+"""Statistics that gates can read from a probe, by the kind of teacher.
 
-A served teacher shows its best tokens alone. Statistics that these do not decide are known between two ends, the lower
-and the upper one over all teachers that agree with the lists, and each end is a reading of its own: `forward_kl.lower`,
-`forward_kl.upper`. A gate reads the end that leaves no doubt: `at_least` the lower one, `at_most` the upper.
+A server returns only the teacher's best tokens. Statistics that these do not determine have a lower and an upper bound
+over all teachers with these top-k log-probabilities. Each bound is a reading of its own: `forward_kl.lower`,
+`forward_kl.upper`. A gate must read the conservative one: the lower for `at_least`, the upper for `at_most`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from .gates import CollapseGate, GateConfig, PlateauGate, ThresholdGate, leaves
 from .toml import in_toml
 
 UNDECIDED = tuple(name for name in BOUNDED_STATISTICS if name not in DECIDED_BY_TOP_K)
-"""Statistics of which the best tokens of a served teacher give bounds alone."""
+"""Statistics for which a served teacher's best tokens give only bounds."""
 
 OWN_STATISTICS = ("student_size", "teacher_size", "student_entropy", "student_logprob")
-"""Statistics that a served teacher's best tokens decide, or in which it has no part, beside `DECIDED_BY_TOP_K`."""
+"""More statistics that are exact with a served teacher, besides `DECIDED_BY_TOP_K`."""
 
 _HIGHEST_RATE = 2.0
 
@@ -48,7 +48,7 @@ def evaluation_reading(name: str) -> str:
 
 
 def doubtful_readings(gate: GateConfig) -> list[str]:
-    """What is wrong with each reading of an undecided statistic that is not the end that leaves no doubt; in words."""
+    """What is wrong with each reading of a bounded statistic that is not the conservative bound; in words."""
     found = []
     for leaf in leaves(gate):
         for name, wanted in _wanted_ends(leaf):
@@ -56,13 +56,13 @@ def doubtful_readings(gate: GateConfig) -> list[str]:
             end = parts.pop() if parts[-1] in ENDS else None
             if parts[-1] in UNDECIDED and end not in wanted:
                 base = ".".join(parts)
-                remedy = f"here read {wanted[0]!r} of it: {base}.{wanted[0]}" if wanted else "give one limit, not two"
-                found.append(f"the best tokens of a served teacher give only bounds of {base}; {remedy}")
+                remedy = f"read the {wanted[0]} bound here: {base}.{wanted[0]}" if wanted else "give one limit, not two"
+                found.append(f"a served teacher's best tokens give only bounds of {base}; {remedy}")
     return found
 
 
 def out_of_reach(gate: GateConfig, ranges: Ranges) -> list[str]:
-    """Which levels lie beyond the range of their statistic, so that no reading, or every one, is past them; in words.
+    """Levels beyond the range of their statistic, which no reading or every reading passes; in words.
 
     Args:
         gate: As a recipe has it.
@@ -75,14 +75,14 @@ def out_of_reach(gate: GateConfig, ranges: Ranges) -> list[str]:
             for key, level in (("at_least", leaf.at_least), ("at_most", leaf.at_most)):
                 if level is not None and (level > most if key == "at_least" else level < least):
                     between = f"{leaf.statistic} lies between {least:g} and {most:g}"
-                    found.append(f"{key} = {level:g}: {between}, so no reading meets it")
+                    found.append(f"{key} = {level:g}: {between}, so no reading reaches it")
         elif isinstance(leaf, CollapseGate):
             for name, (low, high) in leaf.limits.items():
                 least, most = _limits(name, ranges)
                 written = in_toml(["off" if end is None else end for end in (low, high)])
                 between = f"limits.{name} = {written}: {name} lies between {least:g} and {most:g}"
                 if (low is not None and low > most) or (high is not None and high < least):
-                    found.append(f"{between}, so every reading is out")
+                    found.append(f"{between}, so every reading is outside")
     return found
 
 
@@ -101,7 +101,7 @@ def _limits(reading: str, ranges: Ranges) -> tuple[float, float]:
 
 
 def no_such_statistic(name: str, evaluations: Sequence[str], readings: Sequence[str]) -> str:
-    """What to write instead of a name that gates cannot read, in words.
+    """What to write instead of a name that gates cannot read.
 
     Args:
         name: As the recipe has it.
@@ -111,16 +111,16 @@ def no_such_statistic(name: str, evaluations: Sequence[str], readings: Sequence[
     rates = [evaluation_reading(one) for one in evaluations]
     if name.rpartition(".")[2].lower() in _ERROR_RATES or name.startswith(OWN):
         if not rates:
-            return f"an error rate is named {evaluation_reading('NAME')}, of an [evaluation] with that name; add one"
+            return f"an error rate is named {evaluation_reading('NAME')} after an [evaluation] of that name; add one"
         if len(rates) > 1 and (near := difflib.get_close_matches(name, rates, n=1)):
             return f'did you mean "{near[0]}"?'
         return f"write {' or '.join(rates)} for the error rate on an evaluation set"
     near = difflib.get_close_matches(name, readings, n=1)
-    return f'did you mean "{near[0]}"?' if near else "names are those of overlap.measure, as union_size"
+    return f'did you mean "{near[0]}"?' if near else "use a name of overlap.measure, such as union_size"
 
 
 def percentages(gate: GateConfig) -> list[str]:
-    """Which levels of error rates are above any that a gate waits for, as where percent were meant; in words.
+    """Levels of error rates that are so high that percent were probably meant; in words.
 
     Args:
         gate: As a recipe has it.
@@ -134,7 +134,7 @@ def percentages(gate: GateConfig) -> list[str]:
         else:
             continue
         found += [
-            f"{key} = {level:g} of {leaf.statistic}: an error rate is a proportion, so that this is {level:.0%}; write "
+            f"{key} = {level:g} of {leaf.statistic}: an error rate is a proportion, so this is {level:.0%}; write "
             f"{level / 100:g} for {level:g} %"
             for key, level in levels.items()
             if leaf.statistic.startswith(OWN) and level is not None and level > _HIGHEST_RATE
@@ -143,7 +143,7 @@ def percentages(gate: GateConfig) -> list[str]:
 
 
 def _wanted_ends(leaf: GateConfig) -> list[tuple[str, tuple[str, ...]]]:
-    """Each statistic of a gate and the ends of it that leave no doubt."""
+    """Each statistic of a gate and its conservative ends."""
     if isinstance(leaf, ThresholdGate):
         return [(leaf.statistic, ("lower",) if leaf.at_least is not None else ("upper",))]
     if isinstance(leaf, PlateauGate):

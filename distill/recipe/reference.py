@@ -1,4 +1,4 @@
-"""The page of all fields of a recipe, in Markdown: what each is, may be, and is unless said."""
+"""The page of all fields of a recipe, in Markdown: meaning, allowed values and default of each."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .toml import described, in_toml
 
 INTRODUCTION = """# Recipes
 
-A recipe is one TOML file. `distill new` writes one for two models and two manifests, `distill recipes` lists those
-that ship, `distill train RECIPE --dry-run` tries one, and `--set stages.1.lr=1e-6` changes a field from the command
-line (arrays of tables by number, from 0). Paths are relative to the recipe's folder, those of shipped recipes to the
-current one; `demo:teacher`, `demo:student` and `demo:corpus/…` are in the package, `hf:NAME:CONFIG:SPLIT` is a data set
-of the Hub.
+A recipe is one TOML file. `distill new` writes one for two models and two manifests. `distill recipes` shows the
+shipped ones. `distill train RECIPE --dry-run` tries one. `--set stages.1.lr=1e-6` changes a field from the command line
+(arrays of tables are numbered from 0). Paths are relative to the recipe's folder, or for shipped recipes to the current
+folder. `demo:teacher`, `demo:student` and `demo:corpus/…` are in the package; `hf:NAME:CONFIG:SPLIT` is a data set of
+the Hub.
 
 The smallest recipe has a student and a stage:
 
@@ -36,13 +36,13 @@ manifest = "demo:corpus/base.jsonl"
 steps = 100
 ```
 
-A field is required, or has the default that stands beside it; unset is what a field is that the recipe leaves out.
-(Made from the schema by `python -m distill.recipe > distill/recipe/RECIPES.md`.)
+A field is required or has the default shown; "unset" means that the recipe does not give the field.
+(Generated from the schema by `python -m distill.recipe > distill/recipe/RECIPES.md`.)
 """
 
 
 def page() -> str:
-    """The whole page: a table for each section, those of the top first."""
+    """The page: a table for each section, those of the top first."""
     lines = [INTRODUCTION]
     for section, where in _sections():
         tag = "".join(f', `type = "{name}"`' for name in types_of(section))
@@ -55,7 +55,7 @@ def page() -> str:
 
 
 def _sections() -> Iterator[tuple[type[Section], str]]:
-    """Every section with the header of its table, in the order of their fields; each stands once."""
+    """Every section once, with the header of its table, in the order of their fields."""
     found: dict[type[Section], list[str]] = {Recipe: ["the top of the file"]}
     waiting: list[tuple[type[Section], str]] = [(Recipe, "")]
     while waiting:

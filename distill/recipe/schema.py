@@ -27,16 +27,16 @@ class Audio(Section):
     max_seconds: Positive = 30.0
     """Longer utterances are refused, never cut."""
     unusable: Literal["fail", "drop"] = "fail"
-    """Lines that cannot be used (not JSON, values of other types, repeated ids, audio that is missing, broken, cut
-    short or too long, times beyond its end, contexts and labels that are too long or hold control tokens, unknown
-    languages): refuse them all at once before the first step, or run without them. They are then counted, and listed in
-    the run's `unusable.jsonl`, which a resumed run is held against."""
+    """Lines that cannot be used (not JSON, wrong types, repeated ids, missing, broken, truncated or too long audio,
+    times beyond its end, contexts and labels that are too long or contain control tokens, unknown languages): refuse
+    them all before the first step, or run without them. Dropped lines are counted and written to the run's
+    `unusable.jsonl`, and a resumed run must drop the same ones."""
     check: Literal["decode", "open"] = "decode"
-    """How audio is looked at before the first step: `decode` decodes all of it once, in four threads; `open` reads the
-    files' headers alone, which is faster where there are thousands of hours, and then noise within a file or a sample
-    that is not finite ends the run when it is reached, whatever `unusable` says."""
+    """How audio is checked before the first step: `decode` decodes all of it once, in four threads; `open` reads only
+    the files' headers, which is faster for thousands of hours. With `open`, a damaged part of a file or a sample that
+    is not finite ends the run when it is read, whatever `unusable` is."""
     cache_mib: NonNegative = 512.0
-    """Memory for decoded audio, which training comes back to."""
+    """Memory for cached decoded audio."""
 
 
 class SupportSettings(Section):
@@ -45,22 +45,22 @@ class SupportSettings(Section):
     k: PositiveInt = 32
     """Tokens in a set."""
     temperature: Positive = 1.0
-    """Of the probabilities, in statistics and objective alike."""
+    """Temperature of the probabilities in statistics and objective."""
 
 
 class Probe(Section):
     """Overlap on a fixed held-out set during training."""
 
     manifest: Text
-    """The set, held out of training; text is needed for states "reference" alone."""
+    """The set, held out of training; only the states "reference" need text."""
     every: PositiveInt = 50
     """Steps between probes; gates are read at each."""
     batch_size: PositiveInt = 32
     """Utterances at once."""
     max_utterances: PositiveInt | None = None
-    """Use the first so many; None uses all."""
+    """Use only the first ones; None uses all."""
     states: Annotated[tuple[States, ...], Field(min_length=1)] = ("student", "fixed", "teacher")
-    """Whose transcripts the statistics are taken on; `fixed` are the rollouts recorded as supervised training ended."""
+    """Whose transcripts are measured; `fixed` are the rollouts recorded when supervised training ended."""
     trace_utterances: Count = 16
     """Utterances whose positions are written to `traces/` at the end of each stage."""
 
@@ -77,7 +77,7 @@ class Probe(Section):
     @model_validator(mode="after")
     def _fixed_states_are_the_students(self) -> Probe:
         if "fixed" in self.states and "student" not in self.states:
-            raise UserError('states: "fixed" are recorded when the student\'s own are probed: add "student"')
+            raise UserError('states: "fixed" are recorded when the states "student" are probed; add "student"')
         return self
 
 
@@ -87,77 +87,77 @@ class Evaluation(Section):
     manifest: Text
     """The set, with reference texts."""
     name: FileName = "test"
-    """What tables and files call it."""
+    """Name of the set in tables and files."""
     normalizer: NormalizerName = "basic"
-    """What both sides go through before they are compared: none (which changes nothing), basic, spoken_digits,
-    whisper_basic, whisper_basic_letters, and with the extra `text` whisper_english and mandarin."""
+    """Text normalizer of reference and hypothesis: none (no change), basic, spoken_digits, whisper_basic,
+    whisper_basic_letters, and with the extra `text` whisper_english and mandarin."""
     batch_size: PositiveInt = 32
     """Utterances at once."""
     max_new_tokens: PositiveInt | None = None
-    """Longest transcript, in tokens; None: from the longest audio of the set, 20 a second."""
+    """Longest transcript, in tokens; None computes it from the longest audio of the set, 20 tokens a second."""
     every: PositiveInt | None = None
-    """Also evaluate every so many steps; None evaluates at the end of each stage only."""
+    """Also evaluate at this interval, in steps; None evaluates only at the end of each stage."""
 
 
 class Checkpoints(Section):
-    """When the run is saved. Stage entries are always saved and kept."""
+    """When the run is saved. Checkpoints of stage entries are always saved and kept."""
 
     every: PositiveInt = 500
-    """Steps between checkpoints, from which a run is resumed."""
+    """Steps between checkpoints; a run is resumed from the newest."""
     keep: PositiveInt = 2
-    """Newest ones that stay, beside the stages' entries."""
+    """Number of newest checkpoints to keep, besides the stages' entries."""
     best: Text | None = None
-    """Name of an evaluation set: the weights with the least error rate on it stay in `best/` of the run, beside the
-    last ones. It should not be the set that results are reported on; None keeps none."""
+    """Name of an evaluation set: the weights with the lowest error rate on it are kept in `best/` of the run. Do not
+    report results on the same set. None keeps no best weights."""
 
 
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
 
 
 class Tracking(Section):
-    """Trackers that get a copy of what the run directory holds, which stays the truth."""
+    """Trackers mirror the run directory, which remains the source of truth."""
 
     trackers: tuple[TrackerName, ...] = ()
-    """Each needs the extra of its name. TensorBoard and W&B write into the run directory, trackio to its own place."""
+    """Each needs the extra of its name. TensorBoard and W&B write into the run directory, trackio to its own folder."""
     project: str = "support-overlap"
-    """What W&B and trackio gather runs under."""
+    """Project of the run in W&B and trackio."""
     run_name: str | None = None
-    """What they call this one; None: as the recipe."""
+    """Name of the run there; None uses the recipe's name."""
 
 
 class Recipe(Section):
-    """One run, whole."""
+    """An entire run."""
 
     name: Text = "run"
-    """What tables call the recipe; runs of one name are its seeds."""
+    """Name of the recipe in tables; runs of the same name are seeds of one recipe."""
     seed: Seed = 0
-    """Of weights drawn at random, the order of the data, and the intervals."""
+    """Seed of random weights, of the order of the data, and of the intervals."""
     student: Student
-    """Who learns."""
+    """The model that is trained."""
     teacher: Teacher | None = None
-    """Whom it learns from; only stages of type "sft" can do without."""
+    """The model that it learns from; only stages of type "sft" need none."""
     audio: Audio = Audio()
     """How audio is read."""
     support: SupportSettings = SupportSettings()
     """The top-k sets that are compared."""
     probe: Probe | None = None
-    """Overlap during training; None measures it on training batches alone, and no gate can read it."""
+    """Overlap during training; None measures it only on training batches, which gates cannot read."""
     evaluation: Evaluation | None = None
-    """Error rates during training; None measures none. Tables, figures and verdicts show those of this set."""
+    """Error rates during training; None measures none. Tables, figures and verdicts use this set."""
     further_evaluations: tuple[Evaluation, ...] = ()
-    """More sets, each under its own name and normalizer: a `[[further_evaluations]]` table each."""
+    """More sets, each with its own name and normalizer: one `[[further_evaluations]]` table per set."""
     checkpoint: Checkpoints = Checkpoints()
     """When the run is saved."""
     tracking: Tracking = Tracking()
-    """Copies of what the run directory holds."""
+    """Mirrors of the run directory in trackers."""
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
-    """What is trained, in order: a `[[stages]]` table each."""
+    """The stages in order: one `[[stages]]` table per stage."""
     total_steps: PositiveInt | None = None
-    """End the run after so many steps, whatever the stages have left: equal budgets for compared recipes."""
+    """End the run after this many steps, even if stages remain: equal budgets for compared recipes."""
     max_fallbacks: Count = 1
-    """How often gates may send the run back to teacher data; the next time ends it."""
+    """How often gates may send the run back to teacher data; the next such decision ends the run."""
     precision: Literal["no", "bf16"] = "no"
-    """Arithmetic: as the weights are, or bfloat16 over float32 weights."""
+    """Arithmetic: in the type of the weights, or in bfloat16 with float32 weights."""
     threads: Threads | None = None
     """CPU threads of torch; None leaves the default. Bit-exact resumption needs the same number."""
 
@@ -165,7 +165,9 @@ class Recipe(Section):
     def _consistent(self) -> Recipe:
         names = [stage.name for stage in self.stages]
         if len(set(map(same_file, names))) != len(names):
-            raise UserError(f"stages must have different names, and not by capitals alone; theirs are {in_toml(names)}")
+            raise UserError(
+                f"names of stages must differ in more than capital letters; the stages are {in_toml(names)}"
+            )
         for i, stage in enumerate(self.stages):
             if stage.type in ("td", "opd") and self.teacher is None:
                 raise UserError(f"stages.{i} ({stage.type}) needs a teacher: add a [teacher] table with its model")
@@ -173,8 +175,8 @@ class Recipe(Section):
                 drawn, read = stage.rollout.temperature, self.support.temperature
                 if drawn != read:
                     raise UserError(
-                        f"stages.{i}.rollout.temperature = {drawn:g}, support.temperature = {read:g}: the tokens of a "
-                        '"policy_gradient" objective are drawn from the distribution that it is about; make them equal'
+                        f"stages.{i}.rollout.temperature = {drawn:g}, support.temperature = {read:g}: tokens of a "
+                        '"policy_gradient" objective must be drawn from the compared distribution; make them equal'
                     )
             if stage.gate is not None:
                 self._check_gate(stage.gate, f"stages.{i}.gate")
@@ -198,8 +200,7 @@ class Recipe(Section):
         names = [section.name for section in self.evaluations]
         if len(set(map(same_file, names))) != len(names):
             raise UserError(
-                "evaluation and further_evaluations must have different names, and not by capitals alone; theirs are "
-                f"{in_toml(names)}"
+                f"names of evaluation sets must differ in more than capital letters; the sets are {in_toml(names)}"
             )
         best = self.checkpoint.best
         if best is not None and best not in names:
@@ -207,7 +208,7 @@ class Recipe(Section):
             raise UserError(f"checkpoint.best: no evaluation set is named {in_toml(best)}; {there}")
 
     def _check_server(self, server: Server) -> None:
-        """Refuse what a server's lists of best tokens cannot give."""
+        """Refuse settings that a server's top-k log-probabilities do not support."""
         k, temperature, m = self.support.k, self.support.temperature, server.top_logprobs
         if temperature != 1.0:
             raise UserError(
@@ -228,7 +229,7 @@ class Recipe(Section):
                 )
 
     def _check_gate(self, gate: GateConfig, where: str) -> None:
-        """Refuse before the run what its gates would otherwise refuse, or wait for in vain, hours into it."""
+        """Refuse gates that would fail, or never open, hours into the run."""
         names, sets = statistics_read(gate), [section.name for section in self.evaluations]
         if names and self.probe is None:
             raise UserError(f"{where} reads probes: add a [probe] table with a manifest")

@@ -1,4 +1,4 @@
-"""What may stand where in a recipe, found by walking the fields of its sections."""
+"""Sections and keys that are allowed at a location of a recipe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Location = tuple[int | str, ...]
 
 
 def sections_at(location: Location) -> list[type[Section]]:
-    """The sections that may stand at a place: several where a `type` tells them apart, none where a value stands."""
+    """The sections that may stand at a place: several if a `type` distinguishes them, none for a value."""
     return _walk(location)[0]
 
 
@@ -25,7 +25,7 @@ def keys_of(location: Location) -> list[str | int]:
 def _walk(location: Location) -> tuple[list[type[Section]], list[str | int]]:
     sections: list[type[Section]] = [Recipe]
     keys: list[str | int] = []
-    type_follows = False  # in the location, where sections are told apart by it
+    type_follows = False  # in the location, if it distinguishes sections
     for part in location:
         if isinstance(part, str) and type_follows and any(part in types_of(section) for section in sections):
             sections, type_follows = [section for section in sections if part in types_of(section)], False
@@ -46,7 +46,7 @@ def sections_of(annotation: typing.Any) -> list[type[Section]]:
 
 
 def types_of(section: type[Section]) -> tuple[str, ...]:
-    """The value of a section's `type`, by which it is told from others; empty where it has none."""
+    """The value of a section's `type`, which distinguishes it from others; empty if it has none."""
     field = section.model_fields.get("type")
     return typing.get_args(field.annotation) if field is not None else ()
 

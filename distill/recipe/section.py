@@ -1,4 +1,4 @@
-"""What every part of a recipe is made of."""
+"""Base class and field types of recipe sections."""
 
 import unicodedata
 from typing import Annotated
@@ -17,7 +17,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Text = Annotated[str, Field(min_length=1)]
 
 LONGEST_NAME = 100
-"""Bytes of a name, since two of them stand in the names of files."""
+"""Longest name in bytes; file names contain up to two of them."""
 _RESERVED = '/\\:*?"<>|[]'
 _JOINERS = "\u200c\u200d"  # invisible, and letters of some scripts are not the same without
 
@@ -25,21 +25,21 @@ _JOINERS = "\u200c\u200d"  # invisible, and letters of some scripts are not the 
 def _file_name(name: str) -> str:
     """A name that can stand in the names of files everywhere, and as text on every page."""
     if not name.strip() or name != name.strip() or name.strip(".") != name:
-        raise UserError(f"{name!r} is empty, or begins or ends with a blank or a dot; files are named after it")
+        raise UserError(f"{name!r} is empty, or begins or ends with a blank or a dot; it is part of file names")
     for character in name:
         hidden = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in _JOINERS
         if hidden or character in _RESERVED:
             what = f"the control character U+{ord(character):04X}" if hidden else repr(character)
             raise UserError(
-                f"{name!r} has {what}; files are named after it, so leave out control characters and any of {_RESERVED}"
+                f"{name!r} has {what}; it is part of file names, so leave out control characters and any of {_RESERVED}"
             )
     if len(name.encode()) > LONGEST_NAME:
-        raise UserError(f"{name[:20]!r}… is longer than {LONGEST_NAME} bytes; files are named after it")
+        raise UserError(f"{name[:20]!r}… is longer than {LONGEST_NAME} bytes; it is part of file names")
     return name
 
 
 def same_file(name: str) -> str:
-    """What names have in common that some file systems do not tell apart."""
+    """Key that is equal for names that some file systems do not distinguish."""
     return unicodedata.normalize("NFC", name).casefold()
 
 

@@ -10,22 +10,22 @@ from .section import Count, Positive, Section, Threads
 
 
 class Server(Section):
-    """How a teacher's server is asked."""
+    """Requests to a teacher's server."""
 
     api: Literal["vllm", "sglang"] = "vllm"
     """The OpenAI protocol with vLLM's prompt log-probabilities, or SGLang's own `/generate`."""
     served_name: str | None = None
-    """What the server calls the model; None: as `model`, which then names tokenizer and served model alike."""
+    """Name of the model on the server; None uses `model` for both tokenizer and served model."""
     top_logprobs: PositiveInt | None = None
-    """Best tokens asked for at each position, at least `support.k`; None asks for a few more than k. Servers have a
-    limit (vllm serve --max-logprobs)."""
+    """Number of best tokens to request at each position, at least `support.k`; None requests a few more than k. Servers
+    have a limit (vllm serve --max-logprobs)."""
     concurrency: Threads = 8
-    """Requests at once."""
+    """Number of concurrent requests."""
     timeout_seconds: Positive = 120.0
-    """Longest time of an attempt, from its beginning to the end of the answer."""
+    """Time limit of an attempt, until the end of the response."""
     retries: Count = 5
-    """Attempts after the first."""
+    """Number of attempts after the first."""
     cache: str | None = None
-    """Directory in which answers are kept, one for each checkpoint that is served; None keeps none."""
+    """Directory for cached responses; use one per served checkpoint. None does not cache."""
     key_variable: str | None = None
-    """Environment variable that holds the server's key; the key itself is nowhere written."""
+    """Environment variable with the server's key; the key itself is never written to a file."""

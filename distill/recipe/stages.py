@@ -22,9 +22,9 @@ class Decoding(Section):
     sample: bool = False
     """Draw from the distribution instead of taking the likeliest token."""
     temperature: Positive = 1.0
-    """Of the draw."""
+    """Temperature of the draw."""
     max_new_tokens: PositiveInt | None = None
-    """Longest transcript, in tokens; None: from the longest audio of the manifest, 20 a second."""
+    """Longest transcript, in tokens; None computes it from the longest audio of the manifest, 20 tokens a second."""
 
     @property
     def limit(self) -> int:
@@ -34,14 +34,14 @@ class Decoding(Section):
 
 
 class Transcription(Decoding):
-    """How a teacher writes transcripts: its decoding, and the batches, on which their last bits depend."""
+    """How a teacher writes transcripts: its decoding, and the batches, which affect their last bits."""
 
     seed: Seed = 0
-    """Of the draws."""
+    """Seed of the draws."""
     batch_size: PositiveInt = 32
-    """Most utterances at once."""
+    """Largest number of utterances in a batch."""
     batch_seconds: Limit[Positive] = 120.0
-    """Most seconds of audio at once, what is padded included, or "off"."""
+    """Most seconds of audio in a batch, padding included, or "off"."""
 
 
 class Curriculum(Section):
@@ -50,58 +50,58 @@ class Curriculum(Section):
     steps: PositiveInt
     """Steps after which every utterance is admitted."""
     start_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
-    """Share of the utterances, the shortest, that it begins with."""
+    """Share of the utterances, the shortest ones, to begin with."""
 
 
 class StageBase(Section):
     """What every stage has."""
 
     name: FileName
-    """What figures, tables and files call the stage; no other may have it."""
+    """Name of the stage in figures, tables and files; it must be unique."""
     manifest: Text
-    """What it trains on: JSON Lines relative to the recipe, `demo:corpus/…`, or a data set such as
+    """Training data: a JSON Lines file relative to the recipe, `demo:corpus/…`, or a data set such as
     `hf:NAME:CONFIG:SPLIT`."""
     steps: PositiveInt
-    """Most steps the stage may take."""
+    """Largest number of steps of the stage."""
     batch_size: PositiveInt = 16
-    """Utterances a step, over all processes together."""
+    """Utterances in a step, over all processes."""
     micro_batch_size: PositiveInt | None = None
-    """Most utterances at once in a process, whose gradients add up to the step's; None takes its whole share. Saves
-    memory and nothing else: the batch and its mean over positions stay the same."""
+    """Most utterances in one backward pass of a process; their gradients are summed. None takes the process's entire
+    share. It only saves memory: the batch and its mean over positions are the same."""
     bucket_batches: Count = 0
-    """Group utterances by duration within so many batches of an epoch, so that less is padded; 0 does not group."""
+    """Group utterances by duration within this many batches of an epoch, for less padding; 0 does not group."""
     augment: tuple[AugmentationConfig, ...] = ()
     """Noise or masks in the audio of training batches, in this order. Probes, evaluations and the teacher's transcripts
-    are always of the audio as it is. What a frozen encoder makes of such audio is new at every step and fills its cache
-    in vain."""
+    always use the original audio. A frozen encoder's cache does not help with augmented audio, which is new at every
+    step."""
     lr: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-5
-    """Learning rate of AdamW, the highest of the schedule: about how far a step moves each weight at most."""
+    """Peak learning rate of AdamW: a step changes each weight by at most about this much."""
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
-    """What follows the warm-up: `lr` throughout, or down from it, reaching 0 one step after the stage's last."""
+    """After the warm-up: `lr` throughout, or a decay from it that would reach 0 one step after the stage's last."""
     warmup_steps: Count = 0
-    """Steps that lead up to `lr` in equal parts: step n of them, counted from 1, takes n / (warmup_steps + 1) of it."""
+    """Steps of linear warm-up: step n, counted from 1, uses n / (warmup_steps + 1) of `lr`."""
     weight_decay: NonNegative = 0.0
-    """Of the matrices; norms, biases and embeddings (an output layer tied to one included) have none. Each step takes
-    lr × weight_decay of a weight away, so that the two together are at most 1."""
+    """Weight decay of matrices; norms, biases and embeddings (and an output layer tied to one) have none. Each step
+    reduces a weight by the factor lr × weight_decay, which must be at most 1."""
     betas: tuple[Decay, Decay] = (0.9, 0.95)
-    """Of AdamW: how much of the running means of gradient and squared gradient each step keeps."""
+    """Decay rates of AdamW's running means of the gradient and the squared gradient."""
     clip: Positive = 1.0
-    """Largest norm of the gradient; a longer one is scaled down to it."""
+    """Largest norm of the gradient; larger ones are scaled down to it."""
     gate: GateConfig | None = None
     """None is a fixed-steps gate at `steps`."""
     gate_at_entry: bool = False
-    """Let the gate read before the stage's first step as well, so that a stage which has nothing to do is passed over
-    and a student that has collapsed already is not trained on."""
+    """Also read the gate before the stage's first step: a stage whose gate is already satisfied is skipped, and a
+    student that has already collapsed is not trained."""
     when_exhausted: Literal["advance", "stop"] = "stop"
-    """What to do when `steps` are spent and the gate has not advanced: go on all the same, or end the run there."""
+    """What happens if the gate has not advanced after `steps`: continue with the next stage, or end the run."""
 
     @model_validator(mode="after")
     def _weights_decay_to_no_less_than_nothing(self) -> Self:
         if self.lr * self.weight_decay > 1:
             raise UserError(
-                f"weight_decay = {self.weight_decay:g} with lr = {self.lr:g}: each step takes "
-                f"{self.lr * self.weight_decay:g} times each weight away, which leaves the other sign; lower "
-                "weight_decay, usually 0 to 0.1"
+                f"weight_decay = {self.weight_decay:g} with lr = {self.lr:g}: each step subtracts "
+                f"{self.lr * self.weight_decay:g} times each weight, which changes its sign; lower weight_decay, "
+                "usually 0 to 0.1"
             )
         return self
 
@@ -121,7 +121,7 @@ class SupervisedStage(StageBase):
 
     type: Literal["sft"]
     curriculum: Curriculum | None = None
-    """Begin with the shortest utterances; None takes all from the first step."""
+    """Begin with the shortest utterances; None uses all from the first step."""
 
 
 class TeacherDataStage(StageBase):
@@ -129,9 +129,9 @@ class TeacherDataStage(StageBase):
 
     type: Literal["td"]
     transcription: Transcription = Transcription()
-    """How the teacher writes them, once, before the stage begins."""
+    """How the teacher writes the transcripts, once, before the stage begins."""
     filters: Filters = Filters()
-    """Which of them are left out, and with them their audio."""
+    """Which transcripts are left out, with their audio."""
 
 
 class DivergenceObjective(Section):
@@ -139,16 +139,16 @@ class DivergenceObjective(Section):
 
     type: Literal["divergence"] = "divergence"
     support: Literal["union", "teacher", "student", "vocabulary"] = "union"
-    """The set: the two top-k sets together, one of them, or every token (those that both models have)."""
+    """The set: the union of both top-k sets, one of them, or all tokens that both models have."""
     divergence: Literal["forward_kl", "reverse_kl", "jensen_shannon"] = "forward_kl"
     """KL of the teacher's distribution from the student's, of the student's from the teacher's, or the generalized
     Jensen-Shannon divergence of GKD (arXiv 2306.13649)."""
     beta: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
-    """Of `jensen_shannon`: towards 0 it acts as the forward KL, towards 1 as the reverse."""
+    """Weight of `jensen_shannon`: towards 0 it behaves like the forward KL, towards 1 like the reverse KL."""
     tail: bool = True
-    """Count what lies outside the set as one more token. Without it both models are renormalized on the set, and mass
-    that the student moves out of it costs nothing: in a vocabulary of tens of thousands, it goes. Nothing lies outside
-    `support = "vocabulary"`, where it is false."""
+    """Count everything outside the set as one more token. Without it both models are renormalized on the set, and
+    probability outside the set is not penalized: with a vocabulary of tens of thousands, mass leaks out of the set. It
+    is false for `support = "vocabulary"`, which has no outside."""
 
     @property
     def name(self) -> str:
@@ -166,12 +166,12 @@ class DivergenceObjective(Section):
     @model_validator(mode="after")
     def _something_lies_outside(self) -> DivergenceObjective:
         if self.tail and self.support == "vocabulary":
-            raise UserError('tail: nothing lies outside support = "vocabulary"; leave tail out')
+            raise UserError('tail: support = "vocabulary" has no tokens outside the set; leave tail out')
         return self
 
 
 class PolicyGradientObjective(Section):
-    """The reverse KL over the whole vocabulary, estimated from the token that the student drew at each position."""
+    """The reverse KL over the full vocabulary, estimated from the token that the student sampled at each position."""
 
     type: Literal["policy_gradient"]
     estimator: Literal["k1", "k3"] = "k1"
@@ -184,7 +184,7 @@ class PolicyGradientObjective(Section):
 
 
 NAMED_OBJECTIVES = {"paper": DivergenceObjective(tail=False)}
-"""Objectives that one word stands for: that of arXiv 2605.28139, Eq. 1, the forward KL renormalized on the union."""
+"""Objectives by name: `paper` is arXiv 2605.28139, Eq. 1, the forward KL renormalized on the union."""
 
 
 def _named(value: Any) -> Any:
@@ -204,41 +204,39 @@ Objective = Annotated[
 
 
 class OffPolicy(Section):
-    """Steps taken on transcripts that the student did not write, as GKD's 1 − λ (arXiv 2306.13649)."""
+    """Steps on transcripts that the student did not write, like GKD's 1 − λ (arXiv 2306.13649)."""
 
     fraction: Annotated[float, Field(gt=0.0, le=1.0)]
-    """Probability of such a step, drawn anew at each (at each micro-batch, where there are some)."""
+    """Probability of such a step, drawn for each step (for each micro-batch, if there are any)."""
     states: Literal["reference", "teacher"]
     """Whose transcripts: the manifest's, or the teacher's, written once before the stage begins."""
     transcription: Transcription = Transcription()
     """How the teacher writes them."""
     filters: Filters = Filters()
-    """Which of them are left out, and with them their audio."""
+    """Which transcripts are left out, with their audio."""
 
 
 class OnPolicyStage(StageBase):
-    """The teacher's judgment of the student's own transcripts; by default the forward KL on the union of both top-k
-    sets, what lies outside counted as one more token."""
+    """The teacher scores the student's own transcripts; the default objective is the forward KL on the union of both
+    top-k sets, with everything outside as one more token."""
 
     type: Literal["opd"]
     rollout: Decoding = Decoding()
-    """How the student writes the transcripts that the teacher judges."""
+    """How the student writes the transcripts that the teacher scores."""
     objective: Objective = DivergenceObjective()
-    """How the teacher judges them: a table, of a divergence where it has no type, or `"paper"` for the objective of
-    arXiv 2605.28139: union, forward KL, no tail. All divergences are taken times τ² (`support.temperature`), as there.
-    """
+    """The loss: a table (a divergence if it has no type), or `"paper"` for the objective of arXiv 2605.28139: union,
+    forward KL, no tail. All divergences are multiplied by τ² (`support.temperature`), as in that paper."""
     off_policy: OffPolicy | None = None
-    """Take some steps on transcripts that the student did not write; None takes none."""
+    """Take some steps on transcripts that the student did not write; None takes no such steps."""
     dropout: bool = False
-    """Score the student with what its configuration does in training alone (dropout, layer drop, SpecAugment). Without,
-    objective and statistics are of the model that wrote the rollouts; supervised stages always train with it."""
+    """Score the student in training mode (dropout, layer drop, SpecAugment of its configuration). Otherwise objective
+    and statistics are those of the model that wrote the rollouts. Supervised stages always use training mode."""
     empty_rollout: Literal["score", "drop"] = "score"
-    """An empty rollout has one position, the immediate end of text: score it (the teacher can object) or drop it."""
+    """An empty rollout has one position, its end of text: score it (the teacher can disagree) or drop it."""
     mask_truncated: bool = False
-    """Leave out every position of a rollout that ran into `max_new_tokens`."""
-    teacher_hears: Literal["clean", "augmented"] = "clean"
-    """With `augment`: which audio the teacher judges by. The student always writes and learns on the augmented; a
-    teacher that hears the clean audio tells it what it would have understood."""
+    """Leave out every position of a rollout that reached `max_new_tokens`."""
+    teacher_audio: Literal["clean", "augmented"] = "clean"
+    """With `augment`: which audio the teacher scores with. The student always uses the augmented audio."""
 
     @property
     def objective_name(self) -> str:
@@ -247,8 +245,8 @@ class OnPolicyStage(StageBase):
 
     @model_validator(mode="after")
     def _there_is_other_audio_to_hear(self) -> OnPolicyStage:
-        if self.teacher_hears == "augmented" and not self.augment:
-            raise UserError('teacher_hears = "augmented": the stage augments nothing; add [[stages.augment]]')
+        if self.teacher_audio == "augmented" and not self.augment:
+            raise UserError('teacher_audio = "augmented": the stage augments nothing; add [[stages.augment]]')
         return self
 
     @model_validator(mode="after")

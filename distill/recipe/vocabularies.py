@@ -1,4 +1,4 @@
-"""Whether top-k sets can be as large as a recipe asks, as far as configurations tell with no model loaded."""
+"""Whether the vocabularies are large enough for a recipe's top-k sets, before any model is loaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .schema import Recipe
 def larger_than_vocabulary(recipe: Recipe) -> str:
     """What is wrong with `support.k`, with the remedy; empty where it may be right.
 
-    How many tokens of a vocabulary can stand in a transcript, which are fewer, is known once the models are loaded.
+    Fewer tokens than these can be in a transcript; their number is known once the models are loaded.
 
     Args:
         recipe: With absolute paths; models of the Hub are passed over.
@@ -27,7 +27,7 @@ def larger_than_vocabulary(recipe: Recipe) -> str:
 
 
 def _tokens(path: Path) -> int:
-    """The largest vocabulary that a configuration names; 0 without one, which is not for the recipe to complain of."""
+    """The largest vocabulary that a configuration names; 0 without one, which is not an error of the recipe."""
     try:
         tree = json.loads(path.read_bytes())
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
-"""One process at a time in a place that is written to: it says who it is and since when, and afterwards how it left.
+"""Lets one process at a time write to a place; a record says which process, since when, and how it ended.
 
-The lock is the operating system's, which lets go of it when a process dies, however it dies. Where machines share a
-folder without sharing locks, a process shows that it lives by writing its record again and again: one on another
-machine whose record no longer changes is dead.
+The lock is the operating system's, which releases it whenever a process ends. Where machines share a folder without
+sharing locks, a process updates its record regularly: a process on another machine whose record no longer changes is
+dead.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from overlap.errors import UserError
 from overlap.files import replacing
 
 BEAT_SECONDS = 5.0
-"""Between two signs of life."""
+"""Seconds between two updates of the record."""
 PATIENCE_SECONDS = 30.0
-"""For a sign of life of a process on another machine, longer than network file systems keep what they read."""
+"""Seconds to wait for an update by another machine, longer than network file systems cache reads."""
 
 
 class AtWorkError(UserError):
-    """Another process is at work there; the message says which, since when, and what to do."""
+    """Another process works there; the message says which, since when, and what to do."""
 
 
 class Terminated(KeyboardInterrupt):
-    """A signal other than Ctrl-C's asked this process to end.
+    """A signal other than that of Ctrl-C terminates this process.
 
     Attributes:
         signal: Its number.
@@ -49,15 +49,15 @@ class Terminated(KeyboardInterrupt):
 
 @dataclass(frozen=True)
 class Process:
-    """Who works in a place, or did last.
+    """The process that works in a place, or did last.
 
     Attributes:
         host: Name of the machine.
-        machine: What tells machines of one name apart, and a machine from itself before it was started anew.
+        machine: Distinguishes machines with the same name, and restarts of a machine.
         pid: The process there.
-        since: When it began, in UTC.
-        beat: Signs of life so far.
-        left: How it left; None while it is there, or if it died.
+        since: Its start, in UTC.
+        beat: Number of updates so far.
+        left: How it ended; None while it runs, or if it was killed.
     """
 
     host: str
@@ -69,12 +69,12 @@ class Process:
 
     @classmethod
     def own(cls) -> Process:
-        """This one, from now on."""
+        """A record of this process, from now on."""
         return cls(platform.node(), _machine(), os.getpid(), datetime.now(UTC).isoformat(timespec="seconds"))
 
     @classmethod
     def read(cls, path: Path) -> Process | None:
-        """From a record; None where there is none that can be read."""
+        """Read a record; None if there is none that can be read."""
         try:
             tree: Mapping[str, Any] = json.loads(path.read_bytes())
             return cls(**{name: tree[name] for name in cls.__dataclass_fields__})
@@ -82,7 +82,7 @@ class Process:
             return None
 
     def write(self, path: Path) -> None:
-        """Replace the record; a disk that is full or gone does not end the work over this."""
+        """Replace the record; a full or missing disk does not end the work."""
         with suppress(OSError), replacing(path, sync=False) as temporary:
             temporary.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
 
@@ -93,13 +93,13 @@ class Process:
 
 @contextmanager
 def at_work(lock: Path, record: Path, place: str, *, keep: bool = True) -> Iterator[None]:
-    """Be the only process that works in a place, and leave a record of how this ended.
+    """Be the only process that works in a place, and record how it ended.
 
     Args:
-        lock: File that is locked; its folder exists.
-        record: File that says who is there.
-        place: What both are of, for messages.
-        keep: Leave the record; without, both files go with the process.
+        lock: File to lock; its folder exists.
+        record: File with the record.
+        place: The place, for messages.
+        keep: Keep the record at the end; otherwise both files are deleted.
 
     Raises:
         AtWorkError: Another process is there.
@@ -113,7 +113,7 @@ def at_work(lock: Path, record: Path, place: str, *, keep: bool = True) -> Itera
     except (NotImplementedError, OSError):
         if not os.access(lock.parent, os.W_OK):
             raise
-        shared = False  # a file system without locks: the record alone decides
+        shared = False  # a file system without locks: only the record decides
     try:
         _wait_for_the_dead(record, place, locked=shared)
         own, gone = Process.own(), Event()
@@ -147,7 +147,7 @@ def _beat(own: Process, record: Path, gone: Event) -> None:
 
 
 def _wait_for_the_dead(record: Path, place: str, *, locked: bool) -> None:
-    """Refuse a process that lives where this machine's lock does not reach."""
+    """Refuse if a process lives that this machine's lock does not cover."""
     last = Process.read(record)
     if last is None or last.left is not None or (locked and last.machine == _machine()):
         return
@@ -160,7 +160,7 @@ def _wait_for_the_dead(record: Path, place: str, *, locked: bool) -> None:
 
 
 def refuse_if_at_work(lock: Path, record: Path, place: str) -> None:
-    """Refuse, without taking it, a place where a process of this machine is at work.
+    """Refuse a place where a process of this machine works, without locking it.
 
     Raises:
         AtWorkError: One is.
@@ -194,7 +194,7 @@ def _leaving(error: BaseException) -> str:
 
 def _machine() -> str:
     try:
-        # Anew with every start, and the same in all containers of a machine, as the reach of its locks is.
+        # New at every boot, and the same in all containers of a machine, like the scope of its locks.
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return f"{platform.node()}-{uuid.getnode():012x}"

@@ -1,7 +1,7 @@
-"""The weights with the least error rate so far, in `best/` of the run directory beside the checkpoints.
+"""The weights with the lowest error rate so far, in `best/` of the run directory beside the checkpoints.
 
-They are a model and no checkpoint: an evaluation falls between a checkpoint and the next, where a run cannot be taken
-up. Every checkpoint says which ones were the best when it was saved, so those of an abandoned continuation go.
+They are a model, not a checkpoint: evaluations happen between checkpoints, where a run cannot be resumed. Every
+checkpoint records the best weights when it was saved, so those of an abandoned continuation are deleted.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ FOLDER, ABOUT = "best", "best.json"
 
 @dataclass(frozen=True)
 class Best:
-    """What the best weights are.
+    """Description of the best weights.
 
     Attributes:
-        step: Training step that they are of.
+        step: Their training step.
         stage: Its stage.
         set: Evaluation set.
-        rate: `wer` or `mer`, as the set's normalizer asks.
+        rate: `wer` or `mer`, depending on the set's normalizer.
         value: The error rate, a proportion.
     """
 
@@ -44,17 +44,17 @@ class Best:
 
 
 def directory(run: Path, best: Best) -> Path:
-    """Where the best weights lie."""
+    """Folder of the best weights."""
     return run / FOLDER / f"step-{best.step:06d}"
 
 
 def best_of(state: TrainingState) -> Best | None:
-    """The best so far, as a checkpoint knows it."""
+    """The best weights so far, as recorded in a checkpoint."""
     return None if state.best is None else Best(**state.best)
 
 
 def better(row: Mapping[str, Any], than: Best | None) -> Best | None:
-    """What an evaluation makes the best weights, None where it does not; of equal ones the earlier stay.
+    """The new best weights after an evaluation, None if they are not better; ties keep the earlier ones.
 
     Args:
         row: Of `evaluations.jsonl`.
@@ -68,13 +68,13 @@ def better(row: Mapping[str, Any], than: Best | None) -> Best | None:
 
 
 def save(run: Path, best: Best, recognizer: Any, weights: Mapping | None, data: TrainingData | None) -> Path:
-    """Write weights as the best ones, there whole or not at all; earlier ones stay until `prune`.
+    """Write the best weights atomically; earlier ones are kept until `prune`.
 
     Args:
         run: The run directory.
-        best: What they are.
+        best: Their description.
         recognizer: Student.
-        weights: Of the student, where they are not simply its own.
+        weights: Of the student, if they are not its own.
         data: What the student was trained on, if that is known.
     """
     target = directory(run, best)
@@ -89,12 +89,12 @@ def save(run: Path, best: Best, recognizer: Any, weights: Mapping | None, data: 
 
 
 def set_aside(run: Path, best: Best, step: int) -> None:
-    """Keep best weights under a name of their own, since nothing that comes can be held against them.
+    """Keep best weights under another name, because later ones cannot be compared with them.
 
     Args:
         run: The run directory.
-        best: What they are.
-        step: Training steps taken, which the new name tells.
+        best: Their description.
+        step: Training steps so far, for the new name.
     """
     folder = directory(run, best)
     if folder.is_dir():
@@ -104,15 +104,15 @@ def set_aside(run: Path, best: Best, step: int) -> None:
 
 
 def prune(run: Path) -> None:
-    """Delete best weights of which no checkpoint knows: they were outdone, or are of steps that will be taken anew.
+    """Delete best weights that no checkpoint records: they are no longer the best, or of steps that are repeated.
 
-    Those that were set aside stay.
+    Weights that were set aside are kept.
     """
     known: set[str] = set()
     for path in checkpoints(run):
         try:
             best = best_of(load_state(path))
-        except CheckpointError:  # what it knew is not known: let everything stay
+        except CheckpointError:  # its record is not known: keep everything
             return
         if best is not None:
             known.add(directory(run, best).name)

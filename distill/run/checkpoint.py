@@ -1,4 +1,4 @@
-"""Checkpoints: weights for `from_pretrained`, the optimizer, and the state of the loop, there whole or not at all.
+"""Checkpoints: weights for `from_pretrained`, the optimizer, and the state of the loop, written atomically.
 
 Random numbers are a function of (seed, stage, step), so there is no generator state to save.
 """
@@ -28,7 +28,7 @@ from .schema import SCHEMA, foreign_schema
 from .training_data import TrainingData
 
 Outcome = Literal["finished", "stopped", "aborted"]
-"""How a run ends: as its recipe says, because a gate did not open in time, or by a gate's alarm."""
+"""How a run ends: at the end of its recipe, because a gate did not open in time, or aborted by a gate."""
 STATE = "state.json"
 OPTIMIZER = "optimizer.pt"
 _NAME = re.compile(r"step-(\d{6,})")
@@ -38,26 +38,26 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class CheckpointError(UserError):
-    """A checkpoint that a run cannot go on from; the message names the file, and where the run can go on."""
+    """A checkpoint from which a run cannot continue; the message names the file, and a usable checkpoint."""
 
 
 @dataclass
 class TrainingState:
-    """Where a run stands.
+    """State of a run.
 
     Attributes:
         step: Training steps taken in the run.
         stage: Index of the current stage.
         stage_step: Steps taken in it since it was last entered.
         horizon: Steps that the stage's learning-rate schedule spans.
-        entries: Steps at which stages were entered, by stage index: where a fall back returns to.
+        entries: Steps at which stages were entered, by stage index: the targets of fallbacks.
         gate: State of the stage's gate.
-        fallbacks: Fall backs so far.
+        fallbacks: Fallbacks so far.
         rows: Rows of each log when this was saved.
-        visit: Number of the current stay in a stage, from 0: a stage that a gate falls back to is visited again.
+        visit: Number of the current visit, from 0: a stage that a gate falls back to is visited again.
         outcome: None while running, else how the run ended.
         reason: Why it ended, in words; empty while running.
-        best: The best weights so far, see `distill.run.best`; None without.
+        best: The best weights so far, see `distill.run.best`; None if there are none.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(strict=True, extra="forbid")
@@ -78,11 +78,11 @@ class TrainingState:
 
 _STATES = TypeAdapter(TrainingState)
 _ALWAYS = {one.name for one in fields(TrainingState)} - {"best"}
-"""What every state has; a run that keeps no best weights may leave those out."""
+"""Fields of every state; those of the best weights are optional."""
 
 
 def directory(run: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies."""
+    """Folder of the checkpoint of a step."""
     return run / "checkpoints" / f"step-{step:06d}"
 
 
@@ -99,10 +99,10 @@ def save(
     Args:
         run: The run directory.
         recognizer: Student.
-        state: Where the run stands.
-        weights: Of the student, where they are not simply its own.
-        optimizer: Its state, unless the checkpoint opens a stage.
-        training_data: What the student was trained on, if that is known.
+        state: State of the run.
+        weights: Of the student, if they are not its own.
+        optimizer: Its state, except at the start of a stage.
+        training_data: The record of its training data, if known.
 
     Returns:
         The checkpoint's folder.
@@ -113,7 +113,7 @@ def save(
     with writing(target, temporary):
         save_model(temporary, recognizer, weights, training_data)
         if optimizer is not None:
-            with (temporary / OPTIMIZER).open("wb") as file:  # given a path, torch hides why it cannot write
+            with (temporary / OPTIMIZER).open("wb") as file:  # with a path, torch hides the reason of a failure
                 torch.save(optimizer, file)
         write_state(temporary, state)
         # The logs too: after a power cut, a checkpoint must not count rows that never reached the disk.
@@ -121,7 +121,7 @@ def save(
             with path.open("rb") as file:
                 os.fsync(file.fileno())
     if target.exists():
-        # Same step saved again (a stage entered where the last ended): the newer state replaces the older.
+        # The same step is saved again if a stage starts where the last one ended: the newer state replaces the older.
         stale = target.with_name(f".{target.name}.stale")
         shutil.rmtree(stale, ignore_errors=True)
         target.rename(stale)
@@ -133,18 +133,18 @@ def save(
 
 
 def write_state(folder: Path, state: TrainingState) -> None:
-    """Write the state of the loop into a checkpoint, there whole or not at all."""
+    """Write the state of the loop into a checkpoint, atomically."""
     write_atomically(folder / STATE, json.dumps({"schema": SCHEMA} | asdict(state), indent=2) + "\n")
 
 
 def save_model(folder: Path, recognizer: Any, weights: Mapping | None, training_data: TrainingData | None) -> None:
-    """Write a student for `from_pretrained`, its adapters apart as well, and what it was trained on.
+    """Write a student for `from_pretrained`, its adapters also separately, and the record of its training data.
 
     Args:
-        folder: Where; made.
+        folder: The folder, which is created.
         recognizer: Student.
-        weights: Of the student, where they are not simply its own.
-        training_data: What it was trained on, if that is known.
+        weights: Of the student, if they are not its own.
+        training_data: The record of its training data, if known.
     """
     if weights is not None and has_adapters(recognizer.generator):
         save_adapters(recognizer.generator, weights, folder / FOLDER)
@@ -160,14 +160,14 @@ def latest(run: Path) -> Path | None:
 
 
 def load(path: Path, *, stages: int) -> tuple[TrainingState, Mapping | None]:
-    """What a checkpoint was saved with, once all its files are found whole.
+    """The state in a checkpoint, after all its files were checked.
 
     Args:
         path: The checkpoint.
-        stages: How many the run has.
+        stages: Number of stages of the run.
 
     Returns:
-        The state of the loop, and the optimizer's where the checkpoint is not at the beginning of a stage or the end.
+        The state of the loop, and of the optimizer unless the checkpoint is at the start of a stage or the end.
 
     Raises:
         CheckpointError: A file is missing or damaged; names it, and the checkpoint before this one.
@@ -212,7 +212,7 @@ def load_state(path: Path) -> TrainingState:
 
 
 def _resolved(run: Path) -> Mapping[str, Any]:
-    """What is known of a run; nothing where that cannot be read."""
+    """`resolved.json` of a run; empty if it cannot be read."""
     try:
         tree = json.loads((run / "resolved.json").read_bytes())
     except (OSError, ValueError):
@@ -228,7 +228,7 @@ def load_optimizer(path: Path) -> Mapping:
     """
     file = path / OPTIMIZER
     if not file.exists():
-        raise lost(path, f"{file} is missing, without which learning rate and momentum would begin anew")
+        raise lost(path, f"{file} is missing, without which learning rate and momentum would be reset")
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (EOFError, OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
@@ -239,14 +239,14 @@ def load_optimizer(path: Path) -> Mapping:
 
 
 def prune(run: Path, keep: int, protected: set[int]) -> None:
-    """Delete all but the newest `keep` checkpoints and those of protected steps; what is no checkpoint stays."""
+    """Delete all but the newest `keep` checkpoints and those of protected steps; other folders are kept."""
     for path in checkpoints(run)[:-keep]:
         if _step(path) not in protected:
             shutil.rmtree(path)
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """The checkpoints of a run in the order of their steps; folders of other names are somebody else's."""
+    """The checkpoints of a run in the order of their steps; folders with other names are ignored."""
     paths = (run / "checkpoints").glob("step-*")
     return sorted((path for path in paths if _NAME.fullmatch(path.name) and path.is_dir()), key=_step)
 
@@ -260,7 +260,7 @@ def _problems(error: ValidationError) -> str:
 
 
 def lost(path: Path, what: str) -> CheckpointError:
-    """Why a run cannot go on from a checkpoint, and where it can.
+    """The error for a checkpoint from which a run cannot continue, with the remedy.
 
     Args:
         path: The checkpoint.
@@ -268,8 +268,8 @@ def lost(path: Path, what: str) -> CheckpointError:
     """
     earlier = [other for other in checkpoints(path.parent.parent) if _step(other) < _step(path)]
     remedy = (
-        f"Restore it from a copy, or delete {path}: the run then goes on from {earlier[-1].name}"
+        f"Restore it from a copy, or delete {path}: the run then continues from {earlier[-1].name}"
         if earlier
         else "Restore it from a copy, or start a new run: there is no earlier checkpoint"
     )
-    return CheckpointError(f"cannot go on from {path.name}: {what}. {remedy}")
+    return CheckpointError(f"cannot continue from {path.name}: {what}. {remedy}")

@@ -44,11 +44,11 @@ def resolved_configuration(recipe: Recipe) -> dict[str, Any]:
 
 
 UNUSABLE = "unusable.jsonl"
-"""In a run directory: lines that the run goes without, and those that it doubts, a finding a line."""
+"""File of dropped and doubtful lines in a run directory, one finding per line."""
 
 
 def list_findings(run: Path, findings: Iterable[Finding]) -> None:
-    """Write what is wrong with lines of the data into a run directory; no file where nothing is."""
+    """Write findings about lines of the data into a run directory; no file if there are none."""
     lines = [json.dumps(finding.to_dict(), ensure_ascii=False) + "\n" for finding in findings]
     if lines:
         write_atomically(run / UNUSABLE, "".join(lines))
@@ -56,8 +56,8 @@ def list_findings(run: Path, findings: Iterable[Finding]) -> None:
         (run / UNUSABLE).unlink(missing_ok=True)
 
 
-def listed_findings(run: Path) -> list[Finding]:
-    """What was wrong with lines of the data when a run began, or when a change was last accepted.
+def read_findings(run: Path) -> list[Finding]:
+    """Findings about lines of the data at the start of a run, or when a change was last accepted.
 
     Raises:
         RunDirectoryError: The file is damaged.
@@ -74,7 +74,7 @@ def listed_findings(run: Path) -> list[Finding]:
 
 
 def dropped_lines(findings: Iterable[Finding]) -> dict[str, int]:
-    """What `resolved.json` says of the lines that a run goes without: how many, where there are any."""
+    """The dropped lines for `resolved.json`, if there are any."""
     dropped = lines_of(errors(findings))
     return {"unusable_lines": dropped} if dropped else {}
 

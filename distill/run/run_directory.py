@@ -1,7 +1,7 @@
-"""The run directory: the one interface between training and analysis, and the truth that trackers copy.
+"""The run directory: the only interface between training and analysis, and the source of truth for trackers.
 
-Logs are JSON lines, one object a line, appended and flushed as they happen; probes are a folder of Parquet files, one a
-probe. `rewind` cuts them back to the row counts that a checkpoint recorded, so that a resumed run neither loses nor
+Logs are JSON lines, one object a line, appended and flushed as they happen; probes are a folder of Parquet files, one
+per probe. `rewind` cuts them back to the row counts that a checkpoint recorded, so that a resumed run neither loses nor
 doubles a row. One process at a time works on a run (`process.json` says which); any may read.
 """
 
@@ -28,11 +28,11 @@ from .schema import SCHEMA, foreign_schema
 LOGS = ("visits", "metrics", "decisions", "evaluations")
 PROBES = "probes"
 LOCK, PROCESS = ".lock", "process.json"
-"""What a process that works on a run locks, and where it says who it is."""
+"""Lock file and record of the process that works on a run."""
 
 
 class RunDirectoryError(UserError):
-    """A directory that cannot take or give a run; the message says why and what to do."""
+    """A run directory that cannot be created or read; the message says why and what to do."""
 
 
 class RunDirectory:
@@ -41,7 +41,7 @@ class RunDirectory:
     Attributes:
         path: The directory.
         rows: Rows of each log so far.
-        writer: Whether this process writes. In a run of several processes one does; the others only count along.
+        writer: Whether this process writes. In a run of several processes only one does; the others only count rows.
     """
 
     def __init__(self, path: Path, rows: dict[str, int], *, writer: bool = True) -> None:
@@ -69,12 +69,12 @@ class RunDirectory:
 
     @classmethod
     def check_vacant(cls, path: str | Path) -> None:
-        """Refuse a directory that holds anything but the mark of a process that works there, or cannot be made.
+        """Refuse a directory that cannot be created or has files other than a process's lock and record.
 
         Raises:
             RunDirectoryError: It exists and is not empty.
             OSError: Nothing can be written there.
-            AtWorkError: A process of this machine is at work there.
+            AtWorkError: A process of this machine works there.
         """
         path = Path(path)
         refuse_if_at_work(path / LOCK, path / PROCESS, str(path))
@@ -126,15 +126,15 @@ class RunDirectory:
         """Add a probe's rows, as a Parquet file of their own.
 
         Args:
-            name: Of the file; names sort as probes follow one another.
-            rows: What was measured; nothing is written of a probe without any.
+            name: Of the file; names sort by time.
+            rows: The measurements; without any, nothing is written.
         """
         self.rows[PROBES] += len(rows)
         if self.writer and rows:
             write_parquet(self.path / PROBES / f"{name}.parquet", pd.DataFrame(list(rows)))
 
     def probes(self) -> pd.DataFrame:
-        """Every probe so far, a row a kind of states and statistic, in the order of the run."""
+        """All probes so far, one row per kind of states and statistic, in the order of the run."""
         parts = [_read_probes(part) for part in _parts(self.path)]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
@@ -173,7 +173,7 @@ class RunDirectory:
                 except ValueError as error:
                     raise RunDirectoryError(f"{path}:{number}: not a line of JSON ({error}); {_RESTORE}") from error
         counts = [0, *accumulate(len(_read_probes(part)) for part in _parts(self.path))]
-        within = max(count for count in counts if count <= rows[PROBES])  # a probe of which a part is gone is lost
+        within = max(count for count in counts if count <= rows[PROBES])  # a probe with a missing part is lost
         _check_number(self.path / PROBES, within, rows[PROBES])
 
 
@@ -187,8 +187,8 @@ def _check_empty(path: Path) -> None:
 
 
 _RESTORE = (
-    "restore it from a copy, or start a new run, which may begin from this one's last weights: as student.model give "
-    "the newest folder in its checkpoints/"
+    "restore it from a copy, or start a new run; to start it from the last weights here, set student.model to the "
+    "newest folder in checkpoints/"
 )
 
 

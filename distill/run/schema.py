@@ -1,6 +1,6 @@
-"""What a run directory holds, as data: its version, and what a file and a column are.
+"""Schema of a run directory: its version, and descriptions of files and columns.
 
-The files themselves are in `described`; `python -m distill.run` makes RUN_DIRECTORY.md of them.
+The files are described in `described`; `python -m distill.run` generates RUN_DIRECTORY.md from them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from overlap.version import DISTRIBUTION
 
 SCHEMA = 2
-"""Version of the files of a run: it is raised with every change that readers must know of."""
+"""Version of the files of a run; every change that affects readers increases it."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class File:
     Attributes:
         path: In the run directory; a star stands for any name, and in the last part of a path for any files below.
         about: What it is, and when it is written.
-        columns: Of a table, a column each; of JSON, its fields. Empty where the file is somebody else's kind.
-        required: Whether `analysis` needs it. Required columns of a file that is not are those of a file that is there.
+        columns: Of a table, a column each; of JSON, its fields. Empty for files in other formats.
+        required: Whether `analysis` needs it. An optional file has its own required columns.
     """
 
     path: str
@@ -50,7 +50,7 @@ class File:
 
 
 def foreign_schema(found: Mapping[str, Any], writer: Mapping[str, Any]) -> str | None:
-    """Why files cannot be read here, in words; None where their schema is the one of today.
+    """Why files cannot be read, in words; None if they have the current schema.
 
     Args:
         found: `resolved.json` of a run or `state.json` of a checkpoint.

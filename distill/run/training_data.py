@@ -1,11 +1,11 @@
-"""What a model was trained on, in a file beside its weights, so that others can tell which audio it has heard.
+"""Record of a model's training audio in a file beside its weights.
 
-`training_data.json` names the recipe and its manifests, and holds the stretches of audio of every utterance that the
-model may have been trained on, by any stage: labeled, taught or on-policy. A model that was trained from another takes
-over what that one was trained on.
+`training_data.json` names the recipe and its manifests, and the segments of audio of every utterance that the
+model may have been trained on, by any stage: labeled, transcribed by a teacher, or on-policy. A model that was trained
+from another takes over what that one was trained on.
 
 Audio is known by the contents of its file and by time, so that copies, links, other paths, other ids and other cuts of
-the same file are recognized. A file that was encoded anew is another.
+the same file are recognized. A re-encoded file counts as another file.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ FILE = "training_data.json"
 FORMAT = 1
 
 BLOCK_BYTES = 1 << 16
-"""Of a file, its first, middle and last block are hashed, and its size: long files cost no more than short ones."""
+"""The size and the first, middle and last block of a file are hashed, so long files take no longer."""
 
 TOLERANCE_SECONDS = 0.05
-"""Stretches that share no more than this are neighbors, cut by rounded times."""
+"""Segments that overlap no more than this are neighbors with rounded times."""
 
 Identify = Callable[[Path | StoredAudio], str]
-"""Names an audio file by its contents, as `AudioIdentities` does."""
+"""Identifies an audio file by its contents, like `AudioIdentities`."""
 
 Stretch = tuple[float, float]
-"""Begin and end in seconds; the end of a whole file is infinite."""
+"""Begin and end in seconds; the end of an entire file is infinite."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class TrainingData:
     audio: Mapping[str, tuple[Stretch, ...]] = field(default_factory=dict)
     sources: tuple[Mapping[str, Any], ...] = ()
 
-    def heard(self, utterances: Iterable[Utterance], identities: Identify) -> int:
+    def count_seen(self, utterances: Iterable[Utterance], identities: Identify) -> int:
         """How many of the utterances are, wholly or in part, among the training audio."""
         return sum(self._holds(*_stretch(utterance, identities)) for utterance in utterances if utterance.audio)
 
@@ -109,8 +109,8 @@ def read_training_data(model: str | Path) -> TrainingData | None:
         return TrainingData(audio, tuple(read["sources"]))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise UserError(
-            f"{path}: cannot be read as a model's training data ({error}); restore the file, or remove it if "
-            "nothing is to be known of what the model was trained on"
+            f"{path}: cannot be read as a model's training data ({error}); restore the file, or remove it "
+            "to treat the model's training data as unknown"
         ) from error
 
 

@@ -15,7 +15,7 @@ from .served import TopkScores
 
 
 def kind_of(teacher: Recognizer | ServedTeacher) -> type[Scores]:
-    """How a teacher shows its scores."""
+    """The implementation of scores for a teacher."""
     return TopkScores if isinstance(teacher, ServedTeacher) else LogitsScores
 
 

@@ -15,16 +15,16 @@ from ..teacher import ServedTeacher, load_served_teacher
 
 
 def load_teacher(section: Teacher, device: torch.device | str, *, k: int, seed: int = 0) -> Recognizer | ServedTeacher:
-    """A teacher, here or behind its server; it is never trained.
+    """A teacher, local or behind its server; it is never trained.
 
     Args:
-        section: Where it is.
-        device: Where one goes that is here and whose section does not say.
-        k: Size of the top-k sets that a server must show.
+        section: Of the recipe.
+        device: Device of a local teacher, unless its section has one.
+        k: Size of the top-k sets that a server must return.
         seed: Of weights drawn at random.
 
     Raises:
-        ModelError, ServerError: It cannot be had.
+        ModelError, ServerError: It cannot be loaded.
     """
     if section.url is not None:
         return load_served_teacher(section, k)
@@ -38,20 +38,20 @@ def load_teacher(section: Teacher, device: torch.device | str, *, k: int, seed: 
 def load_student(
     section: Student, seed: int = 0, device: torch.device | str = "cpu", weights: Path | None = None
 ) -> Recognizer:
-    """A student, ready to be trained: what is frozen is, adapters are in place.
+    """A student that is ready for training, with frozen parts and adapters.
 
     Args:
-        section: Where it is, and how it is trained.
+        section: Of the recipe.
         seed: Of weights and adapters drawn at random.
         device: Where it goes.
         weights: A checkpoint of a run whose weights it takes instead.
 
     Raises:
-        ModelError: It cannot be had, or not be trained like that.
+        ModelError: It cannot be loaded, or not be trained with these settings.
         MissingExtraError: Adapters without peft.
     """
     adapted = section.lora is not None
-    # Adapters go on from where they were, over the weights that they were made for.
+    # Adapters continue from their saved state, on the weights that they were trained for.
     student = load_model(section, seed, device, None if adapted else weights)
     if section.freeze_encoder:
         student.freeze_encoder(section.encoder_cache_mib)
@@ -65,9 +65,9 @@ def load_student(
 
 
 def identity(teacher: Recognizer | ServedTeacher) -> dict[str, Any]:
-    """Who a teacher is: its name, its revision on the Hub if it came from there, and a digest of its weights.
+    """Identity of a teacher: its name, its revision if it is from the Hub, and a digest of its weights.
 
-    Of weights behind a server nothing is known but what the server calls them and where it has them from.
+    Of weights behind a server only the name and source that the server reports are known.
     """
     if isinstance(teacher, ServedTeacher):
         weights = f"served as {teacher.served_name} from {teacher.root}"

@@ -1,4 +1,4 @@
-"""Scores of a teacher that runs here: all its logits at the student's positions."""
+"""Scores of a local teacher: all its logits at the student's positions."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class LogitsScores(Scores):
     def own_logprobs(
         cls, teacher: Recognizer, batch: Batch, written: Transcripts, texts: Sequence[str]
     ) -> list[float | None]:
-        """Of the tokens as they were written; see `Scores`."""
+        """Uses the tokens as they were written; see `Scores`."""
         means = mean_logprobs(teacher.score(batch.prompt(teacher), written), written, teacher.tokens.blocked)
         if wrong := [u.id for u, mean in zip(batch.utterances, means, strict=True) if math.isnan(mean)]:
             raise LogitsError(
@@ -94,7 +94,7 @@ class LogitsScores(Scores):
 
     @property
     def ranges(self) -> Ranges:
-        """How far the statistics can go."""
+        """Possible values of the statistics."""
         return self.measured.ranges
 
     def statistics(self) -> dict[str, Tensor]:
@@ -124,7 +124,7 @@ class LogitsScores(Scores):
         )
 
     def full_vocabulary_divergence(self, objective: DivergenceObjective) -> Tensor:
-        """[n] the divergence on every token that both models have, in few passes over the logits."""
+        """[n] the divergence on all tokens that both models have, in few passes over the logits."""
         pair, exists, ids = self.pair, self.pair.of_both, None
         if not bool(exists.all()) or pair.vocabulary is not None:
             chosen = exists.nonzero().squeeze(-1)
@@ -146,7 +146,7 @@ def mean_logprobs(logits: Tensor, written: Transcripts, blocked: Tensor) -> list
     Args:
         logits: [batch, length, vocabulary] of the model that wrote them.
         written: The transcripts.
-        blocked: [vocabulary] bool, tokens that no transcript contains: they have no probability, as when writing.
+        blocked: [vocabulary] bool, tokens that no transcript contains: their probability is 0, as in decoding.
 
     Returns:
         One number a transcript; NaN for one without a token, and where a score is NaN or +inf.

@@ -1,4 +1,4 @@
-"""A student and its teacher: which token of the one is which of the other, and which positions can be compared."""
+"""A student and its teacher: the map between their tokens, and the positions where they can be compared."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class TeacherView:
 
     Attributes:
         transcripts: In the teacher's tokens.
-        texts: As text, where the teacher cut it into tokens itself; empty where the two have one vocabulary.
-        alignment: Which of its positions is which of the student's; None where the two have one vocabulary.
+        texts: As text, if the teacher tokenizes it itself; empty if both have one vocabulary.
+        alignment: Map of its positions to the student's; None if both have one vocabulary.
     """
 
     transcripts: Transcripts
@@ -42,7 +42,7 @@ class TeacherView:
     alignment: Alignment | None
 
     def at_student(self, values: Tensor) -> Tensor:
-        """What the teacher says at its own positions, [batch, M, ...], at the student's, [batch, length, ...]."""
+        """The teacher's values at its own positions, [batch, M, ...], moved to the student's, [batch, length, ...]."""
         return values if self.alignment is None else self.alignment.gather(values)
 
 
@@ -51,15 +51,15 @@ class Pair:
     """Two recognizers whose distributions can be compared.
 
     Attributes:
-        student: Who writes and learns; everything is in its ids.
-        teacher: Who scores. A served one reads the student's text and cuts it into tokens itself, so that positions are
-            aligned even where the two have one vocabulary.
+        student: The model that writes and is trained; everything is in its ids.
+        teacher: The model that scores. A served one tokenizes the student's text itself, so positions are aligned even
+            if both have one vocabulary.
         vocabulary: The map between their ids; None where ids agree.
         blocked: [student vocabulary] bool, ids that no transcript of either model contains.
         teacher_blocked: [teacher vocabulary] bool, likewise.
-        spelled: Bytes by student id and by teacher id; None where the teacher takes the student's ids.
-        same_text: Whether the two have the same tokens of text, whatever their ids: tokens that one wrote are then the
-            other's as they stand.
+        spelled: Bytes by student id and by teacher id; None if the teacher reads the student's ids.
+        same_text: Whether both have the same text tokens, whatever their ids: the tokens of one can then be mapped to
+            the other's.
         k: Size of the top-k sets that it is compared by, unless a recipe says otherwise.
     """
 
@@ -74,7 +74,7 @@ class Pair:
 
     @property
     def server(self) -> ServedTeacher | None:
-        """The server that runs the teacher; None where its weights are here."""
+        """The teacher's server; None for a local teacher."""
         return self.teacher if isinstance(self.teacher, ServedTeacher) else None
 
     @classmethod
@@ -116,7 +116,7 @@ class Pair:
         if vocabulary.n_shared < 2:
             raise PairError(
                 f"student {student.name!r} and teacher {teacher.name!r} share no token but the end of text; choose "
-                "a teacher whose tokenizer cuts text into pieces of the same kind"
+                "a teacher with a similar tokenizer"
             )
         same_text = student.text_prefix == teacher.text_prefix and all(
             bool((table[_text_ids(side, tokens)] >= 0).all())
@@ -144,11 +144,11 @@ class Pair:
         )
 
     def view(self, transcripts: Transcripts) -> TeacherView:
-        """The student's transcripts in the teacher's tokens; what was cut off has no end on either side.
+        """The student's transcripts in the teacher's tokens; truncated ones have no end on either side.
 
-        Where both have the same tokens of text, those that the student wrote are handed over, and so they are where a
-        teacher's tokenizer cannot encode to one of them. Otherwise the teacher cuts the text as it is used to: tokens
-        of another's cut are histories that it would not write, even where it has each of them.
+        If both have the same text tokens, the teacher reads the student's tokens, also those that its own tokenizer
+        would not produce. Otherwise the teacher's tokenizer encodes the text: the student's segmentation would be a
+        prefix that the teacher does not write, even if it has all of these tokens.
         """
         if self.spelled is None:
             return TeacherView(transcripts, (), None)
@@ -159,7 +159,7 @@ class Pair:
         return TeacherView(read, tuple(texts), self._aligned(transcripts, read))
 
     def in_students_ids(self, transcripts: Transcripts, writer: Transcriber) -> Transcripts:
-        """Transcripts that either of the two wrote, in the student's tokens."""
+        """Transcripts of either model in the student's tokens."""
         if writer is self.student:
             return transcripts
         if self.vocabulary is None:
@@ -168,11 +168,11 @@ class Pair:
         return self._given(writer.decode(transcripts), transcripts, self.student, table)
 
     def recut(self, transcripts: Transcripts) -> Tensor:
-        """[batch, length] bool, positions before which the teacher's tokenizer cuts the text otherwise than is written.
+        """[batch, length] bool, positions whose prefix the teacher's tokenizer would tokenize differently.
 
         Args:
-            transcripts: In the student's tokens. The teacher reads histories there that it would not write where it is
-                handed these tokens, and histories that the student did not write where it cuts the text itself.
+            transcripts: In the student's tokens. At these positions, a teacher that reads these tokens has a prefix
+                that it would not write, and one that encodes the text has a prefix that the student did not write.
         """
         own = _encoded(self.student.decode(transcripts), transcripts, self.teacher).to(transcripts.ids.device)
         if self.spelled is not None:
@@ -203,7 +203,7 @@ class Pair:
         encoded = _encoded(texts, transcripts, reader)
         if table is None:
             return encoded
-        # Servers do not suppress control tokens: a text that holds one is told without it.
+        # Servers do not suppress control tokens: leave them out of the text.
         blocked = reader.tokens.blocked.to(table.device)
         counterparts = table.masked_fill((table >= 0) & blocked[table.clamp_min(0)], -1).tolist()
         faults = set(reader.tokens.check.unreachable)
@@ -223,7 +223,7 @@ class Pair:
         return overlap.coverage(self.vocabulary, *self.spelled, masses=masses)
 
     def teacher_ids(self, ids: Tensor) -> Tensor:
-        """Teacher ids of student ids; where there is none, any that is safe to gather."""
+        """Teacher ids of student ids; for tokens without one, any id that is safe to gather."""
         return ids if self.vocabulary is None else self.vocabulary.to_teacher(ids).clamp_min(0)
 
     def shared_sets(self, student: Support, teacher: Support) -> tuple[Support, Support]:
@@ -239,12 +239,12 @@ class Pair:
 
 
 def _reads_text(teacher: Recognizer | ServedTeacher) -> bool:
-    """Whether a teacher is given texts and cuts them into tokens itself."""
+    """Whether a teacher reads texts and tokenizes them itself."""
     return isinstance(teacher, ServedTeacher)
 
 
 def _encoded(texts: Sequence[str], transcripts: Transcripts, reader: Transcriber) -> Transcripts:
-    """The texts of transcripts as a reader's tokenizer cuts them, without an end where the writer was cut off."""
+    """The texts of transcripts in a reader's own tokens, without an end for truncated ones."""
     written = reader.encode(texts)
     finished, mask = transcripts.finished.to(written.ids.device), written.mask.clone()
     mask.scatter_(1, mask.sum(-1, keepdim=True) - 1, finished[:, None])
@@ -252,7 +252,7 @@ def _encoded(texts: Sequence[str], transcripts: Transcripts, reader: Transcriber
 
 
 def _cut_otherwise(alignment: Alignment, mask: Tensor) -> Tensor:
-    """[batch, length] bool, positions before which the two sides' tokens do not end at the same places."""
+    """[batch, length] bool, positions whose prefix has different token boundaries on both sides."""
     found = torch.zeros_like(mask)
     for row, (kept, there, index) in enumerate(
         zip(mask.tolist(), alignment.comparable.tolist(), alignment.teacher_index.tolist(), strict=True)
@@ -262,7 +262,7 @@ def _cut_otherwise(alignment: Alignment, mask: Tensor) -> Tensor:
         for position in (i for i, keep in enumerate(kept) if keep):
             at = (position, index[position])
             if not there[position]:
-                same = same and before is None and position == 0  # where a prefix is predicted that one side lacks
+                same = same and before is None and position == 0  # one side lacks the prefix
             elif before is None:
                 same = same and max(at) <= 1
             else:
@@ -273,7 +273,7 @@ def _cut_otherwise(alignment: Alignment, mask: Tensor) -> Tensor:
 
 
 def _text_ids(spelled: TokenBytes, tokens: Tokens) -> list[int]:
-    """Ids of tokens of text, less the spare spellings of others and what no transcript holds."""
+    """Ids of text tokens, without duplicate spellings and tokens that no transcript contains."""
     blocked = tokens.blocked.tolist()
     return [i for i, bytes_ in enumerate(spelled) if bytes_ is not None and i not in spelled.spare and not blocked[i]]
 

@@ -1,4 +1,4 @@
-"""The student's side of a comparison: its logits, which positions may count, and where the others go."""
+"""The student's side of a comparison: its logits, and the position funnel."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Positions:
         return kept
 
     def account(self, union: Support) -> tuple[overlap.Funnel, Tensor]:
-        """Where every position goes, and [batch, length] bool, which are used: those with two tokens in the union."""
-        reasons = self._reasons() | {"thin_support": union.size < 2}
+        """The position funnel, and [batch, length] bool, the used positions: those with two tokens in the union."""
+        reasons = self._reasons() | {"low_support": union.size < 2}
         unfinished = ~self.transcripts.finished.unsqueeze(-1)
         return overlap.account(self.transcripts.mask, reasons, unfinished=unfinished)
 
@@ -60,7 +60,7 @@ class Positions:
         """A model's top-k sets at all aligned positions.
 
         Args:
-            ranked: Those at the eligible positions; at the others, which traces show, they are chosen here.
+            ranked: Those at the eligible positions; those at other positions are computed here for traces.
             logits: [batch, length, vocabulary] of the model.
             blocked: [vocabulary] bool.
         """

@@ -1,7 +1,7 @@
-"""One interface for a teacher's scores of the student's transcripts, whether it runs here or behind a server.
+"""One interface for a teacher's scores of the student's transcripts, local or behind a server.
 
-A teacher here shows all its logits (`distill.scoring.local`), a server its best tokens (`distill.scoring.served`).
-Training, probes and traces ask for statistics, sums, log-probabilities and the terms of a loss, and know neither.
+A local teacher has all its logits (`distill.scoring.local`), a server only its best tokens (`distill.scoring.served`).
+Training, probes and traces use statistics, sums, log-probabilities and loss terms of this interface.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Scores(ABC):
         sets: The student's and the teacher's top-k sets in the student's ids, without tokens that the other lacks.
         union: Of the two.
         used: [batch, length] bool, positions that count, n of them.
-        funnel: Where the others went.
+        funnel: Position funnel.
         support: k and temperature.
     """
 
@@ -66,7 +66,7 @@ class Scores(ABC):
     @classmethod
     @abstractmethod
     def ask(cls, teacher: Any, prompt: Prompt, view: TeacherView) -> tuple[Tensor, ...]:
-        """What a teacher of this kind says of the transcripts as it reads them: [batch, teacher's length, ...] each.
+        """A teacher's scores of the transcripts at its own positions: [batch, teacher's length, ...] each.
 
         Raises:
             ServerError: A server did not answer, or not with what was asked for.
@@ -75,12 +75,12 @@ class Scores(ABC):
     @classmethod
     @abstractmethod
     def from_answer(cls, positions: Positions, answer: Sequence[Tensor]) -> Self:
-        """The comparison, from what the teacher says at the student's positions, [batch, length, ...]."""
+        """The comparison, from the teacher's scores at the student's positions, [batch, length, ...]."""
 
     @classmethod
     @abstractmethod
     def check_answer(cls, teacher: Any, batch: Batch, view: TeacherView, answer: Sequence[Tensor]) -> None:
-        """Refuse an answer that holds no numbers.
+        """Refuse scores that are not finite.
 
         Raises:
             LogitsError: Names the model, the utterance and the position.
@@ -108,7 +108,7 @@ class Scores(ABC):
     @property
     @abstractmethod
     def ranges(self) -> Ranges:
-        """How far the statistics can go."""
+        """Possible values of the statistics."""
 
     @abstractmethod
     def statistics(self) -> dict[str, Tensor]:
@@ -116,7 +116,7 @@ class Scores(ABC):
 
     @abstractmethod
     def bounds(self) -> overlap.OverlapBounds | None:
-        """Lower and upper ends of the statistics that are not known exactly; None where all are."""
+        """Lower and upper bounds of the statistics that are not exact; None if all are."""
 
     @abstractmethod
     def teacher_logprobs(self, ids: Tensor) -> Tensor:
@@ -124,10 +124,10 @@ class Scores(ABC):
 
     @abstractmethod
     def check_objective(self, objective: Objective) -> None:
-        """Refuse an objective for which these scores do not suffice.
+        """Refuse an objective that these scores do not support.
 
         Raises:
-            UserError: Says what they suffice for.
+            UserError: Names the objectives that they support.
         """
 
     @abstractmethod
@@ -144,7 +144,7 @@ class Scores(ABC):
 
     @abstractmethod
     def full_vocabulary_divergence(self, objective: DivergenceObjective) -> Tensor:
-        """[n] the divergence of an objective on every token that both models have, in nats, without the factor τ²."""
+        """[n] the divergence of an objective on all tokens that both models have, in nats, without the factor τ²."""
 
     def student_on_set(self, chosen: Support, *, tail: bool) -> tuple[Tensor, Tensor]:
         """`teacher_on_set` of the student, with its graph."""
@@ -166,7 +166,7 @@ class Scores(ABC):
         return self.statistics() | self._ends()
 
     def sums(self) -> GroupSums:
-        """Sums and counts over the used positions, as one group; of statistics that are not known, of their ends."""
+        """Sums and counts over the used positions, as one group; for inexact statistics, of their bounds."""
         ends = {name: value for name, value in self._ends().items() if name.rsplit(".", 1)[0] in UNDECIDED}
         group = torch.zeros(len(self.used), dtype=torch.long)
         return GroupSums.from_values(self.statistics() | ends, group, mask=self.used)
@@ -196,7 +196,7 @@ def score(
     """Score the same transcripts with both models and account for every position.
 
     Args:
-        kind: How the teacher shows its scores.
+        kind: The implementation for the teacher.
         pair: The two models; transcripts are in the student's ids.
         batch: Utterances and their audio.
         transcripts: Tokens at whose positions the models are compared.
@@ -204,7 +204,7 @@ def score(
         gradients: Keep the student's graph.
         drop_empty: Put the only position of an empty rollout in its own bin instead of using it.
         drop_truncated: Likewise the positions of rollouts that did not end.
-        teachers_batch: The same utterances as the teacher hears them, where it hears them otherwise.
+        teachers_batch: The same utterances with the teacher's audio, if it differs.
         clock: Takes the seconds of the phases `teacher`, `student` and `measure`.
 
     Raises:
@@ -230,7 +230,7 @@ def score(
 def on_set(
     logits: Tensor, chosen: Support, *, tail: bool, temperature: float, blocked: Tensor, log_partition: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """A model's log-probabilities on a set, see `overlap.set_logprobs`, and what it puts on the set.
+    """A model's log-probabilities on a set, see `overlap.set_logprobs`, and its mass on the set.
 
     Args:
         logits: [n, vocabulary].

@@ -1,4 +1,4 @@
-"""Scores of a teacher behind a server: the log-probabilities of its best tokens, and bounds of what they leave open."""
+"""Scores of a teacher behind a server: log-probabilities of its best tokens, and bounds of inexact statistics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .positions import Positions
 from .scores import Scores
 
 ROUNDING = 1e-7
-"""Least mass of the tail of a served teacher: that of float32 sums."""
+"""Smallest mass of a served teacher's tail: the error of float32 sums."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class TopkScores(Scores):
 
     Attributes:
         topk_ids: [batch, length, m] in the teacher's ids, best first, −1 in empty slots.
-        topk_logprobs: [batch, length, m] float64, over the teacher's whole vocabulary.
+        topk_logprobs: [batch, length, m] float64, over the teacher's full vocabulary.
         student_set: The student's top-k set, tokens that the teacher lacks included.
         student_statistics: The student against itself, of which entropy and log-probabilities are its own.
     """
@@ -55,7 +55,7 @@ class TopkScores(Scores):
 
     @classmethod
     def check_answer(cls, teacher: ServedTeacher, batch: Batch, view: TeacherView, answer: Sequence[Tensor]) -> None:
-        """A server's answers are checked where they come in."""
+        """Nothing to do: a server's responses are checked on arrival."""
 
     @classmethod
     def from_answer(cls, positions: Positions, answer: Sequence[Tensor]) -> Self:
@@ -89,7 +89,7 @@ class TopkScores(Scores):
     def own_logprobs(
         cls, teacher: ServedTeacher, batch: Batch, written: Transcripts, texts: Sequence[str]
     ) -> list[float | None]:
-        """Of the tokens that the texts are made of, over its whole vocabulary.
+        """Of the tokens of the texts, over the full vocabulary.
 
         None for a transcript with a token that is not among the server's best, or without any; see `Scores`.
         """
@@ -97,11 +97,11 @@ class TopkScores(Scores):
 
     @property
     def ranges(self) -> Ranges:
-        """How far the statistics can go."""
+        """Possible values of the statistics."""
         return self.bounds().ranges
 
     def statistics(self) -> dict[str, Tensor]:
-        """The statistics that the best tokens decide, or the student alone; see `Scores`."""
+        """The statistics that the best tokens or the student determine; see `Scores`."""
         ids = self.topk_ids
         known = ((ids >= 0) & ~self.pair.teacher_blocked[ids.clamp_min(0)]).sum(-1) >= self.support.k
         sizes = [chosen.size.double() for chosen in self.sets]
@@ -132,7 +132,7 @@ class TopkScores(Scores):
         return _looked_up(self.pair.teacher_ids(ids), self.topk_ids, self.topk_logprobs)
 
     def check_objective(self, objective: Objective) -> None:
-        """Refuse objectives on tokens other than the teacher's top-k set, the only ones that are surely known.
+        """Refuse objectives on tokens other than the teacher's top-k set, which are the only known ones.
 
         Raises:
             UserError: Names what the objective looks at.
@@ -144,7 +144,7 @@ class TopkScores(Scores):
     def teacher_on_set(self, chosen: Support, *, tail: bool) -> tuple[Tensor, Tensor]:
         """The teacher's log-probabilities on its top-k set and their mass; see `Scores`.
 
-        Blocked tokens that the server returned have no probability; others stay in the tail.
+        Blocked tokens that the server returned have probability 0; other blocked tokens remain in the tail.
         """
         ids, logprobs = self.topk_ids[self.used], self.topk_logprobs[self.used]
         blocked = (ids >= 0) & self.pair.teacher_blocked[ids.clamp_min(0)]
@@ -157,13 +157,13 @@ class TopkScores(Scores):
         return torch.cat([own, (1 - mass).clamp_min(ROUNDING).log()[:, None]], -1), mass
 
     def full_vocabulary_divergence(self, objective: DivergenceObjective) -> Tensor:
-        """Not known.
+        """Not supported.
 
         Raises:
             UserError: Always.
         """
         self.check_objective(objective)
-        raise UserError("objective: a served teacher shows its best tokens, not its whole vocabulary")
+        raise UserError("objective: a served teacher has only its best tokens, not the full vocabulary")
 
 
 def topk_set(pair: Pair, ids: Tensor, k: int) -> Support:

@@ -1,4 +1,4 @@
-"""What is asked of a server, whichever protocol it speaks."""
+"""Requests to a server, for any protocol."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .topk_logprobs import Reply
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """An utterance to be heard.
+    """An utterance to transcribe or score.
 
     Attributes:
         name: The utterance's id, for messages.
         waveform: Mono, 16 kHz, float32.
-        conversation: What is said before the transcript.
+        conversation: The messages before the transcript.
     """
 
     name: str
@@ -36,8 +36,8 @@ class Written:
     """A transcript by the server.
 
     Attributes:
-        text: What it wrote, control tokens left out.
-        ids: Its tokens, None where the server does not say.
+        text: Its text without control tokens.
+        ids: Its tokens, None if the server does not return them.
         finished: Whether it ended by itself.
     """
 
@@ -51,7 +51,7 @@ class Api(Protocol):
 
     @property
     def name(self) -> str:
-        """As recipes call it."""
+        """Its name in recipes."""
         ...
 
     def score(self, client: JsonClient, model: str, question: Question, text: str, n_tokens: int, m: int) -> Reply:
@@ -89,14 +89,14 @@ class Api(Protocol):
 
 
 def wav(waveform: np.ndarray) -> bytes:
-    """A WAV file of float32 samples, the very ones that a local model would hear."""
+    """A WAV file of float32 samples, the same as for a local model."""
     buffer = BytesIO()
     scipy.io.wavfile.write(buffer, SAMPLING_RATE, waveform.astype(np.float32))
     return buffer.getvalue()
 
 
 def value_at(tree: Mapping[str, Any], *path: str | int) -> Any:
-    """A value deep in a JSON tree; None where the way to it breaks off."""
+    """A value deep in a JSON tree; None if its path does not exist."""
     node: Any = tree
     for key in path:
         try:

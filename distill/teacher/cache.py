@@ -1,4 +1,4 @@
-"""Answers of a server on disk, by the content of what was asked."""
+"""Cached responses of a server on disk, by the content of the request."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ from .topk_logprobs import TopkLogprobs
 class TopkCache:
     """A directory of `TopkLogprobs`; several processes may use it at once.
 
-    An entry is written beside its place and moved there whole. One that cannot be read (after a power cut) is written
-    anew.
+    Entries are written atomically. One that cannot be read (after a power cut) is replaced.
 
     Attributes:
-        directory: Where; made when needed.
+        directory: The folder, created when needed.
         hits: Answers read from it.
         misses: Answers that were not there.
     """

@@ -1,7 +1,7 @@
-"""The transcription request as a conversation: a server renders the prompt itself, from messages.
+"""The transcription request as chat messages, from which a server renders the prompt.
 
-What the user says is a family's own; how the answer begins is what the local processor writes beyond it, so that server
-and local engine are asked the same.
+The user's message depends on the family. The assistant's message begins with the rest of the local processor's prompt,
+so that server and local engine have the same prompt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..models.base import ModelError
 from ..models.speech_lm import SAMPLING_RATE, SpeechLM
 
 AUDIO = {"type": "audio"}
-"""Stands for the utterance among the parts of the user's message."""
+"""Placeholder of the audio in the user's message."""
 
 REQUESTS: dict[str, Callable[[Any], tuple[dict[str, str], ...]]] = {
     "glmasr": lambda processor: (AUDIO, {"type": "text", "text": processor.default_transcription_prompt}),
@@ -28,11 +28,11 @@ REQUESTS: dict[str, Callable[[Any], tuple[dict[str, str], ...]]] = {
 
 @dataclass(frozen=True)
 class Conversation:
-    """What is said before the transcript.
+    """The messages before the transcript.
 
     Attributes:
         parts: The user's message, text parts and `AUDIO`.
-        prefill: How the assistant's message begins.
+        prefill: Beginning of the assistant's message.
         context: The system's message; None for none.
     """
 
@@ -52,7 +52,7 @@ class Conversation:
 
 
 def conversation(reader: SpeechLM, language: str | None, context: str | None = None) -> Conversation:
-    """The conversation that asks for what the local processor asks for.
+    """The conversation with the same prompt as the local processor's.
 
     Args:
         reader: The family's adapter, which needs no weights for this.
@@ -67,10 +67,10 @@ def conversation(reader: SpeechLM, language: str | None, context: str | None = N
     placeholder = reader.tokenizer.convert_tokens_to_ids(reader.processor.audio_token)
     runs = groupby(prompt.inputs["input_ids"][0].tolist())
     ids = [token for token, run in runs for token in ([token] if token == placeholder else run)]
-    whole, start = reader.tokenizer.decode(ids, skip_special_tokens=False), asked.rendered(reader.processor, "")
-    if not whole.startswith(start):
+    prompt, start = reader.tokenizer.decode(ids, skip_special_tokens=False), asked.rendered(reader.processor, "")
+    if not prompt.startswith(start):
         raise ModelError(
-            f"{reader.name}: its processor asks for a transcript with {whole!r}, its chat template with {start!r}. "
+            f"{reader.name}: its processor asks for a transcript with {prompt!r}, its chat template with {start!r}. "
             "A server renders the chat template; use a local teacher, or a checkpoint whose template fits."
         )
-    return replace(asked, prefill=whole[len(start) :], context=context)
+    return replace(asked, prefill=prompt[len(start) :], context=context)

@@ -1,4 +1,4 @@
-"""What goes wrong with a server, in words that hold what was received."""
+"""Errors of servers, with what was received."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _HOST = re.compile(r"(\[[^\]]*\]|[^:@]*)(:\d*)?")
 
 
 class ServerError(UserError):
-    """A server that did not answer as it should; the message names URL, status, utterance and remedy.
+    """A server that did not answer correctly; the message names URL, status, utterance and remedy.
 
     Attributes:
-        status: HTTP status of the last answer, None where there was none or its content was wrong.
+        status: HTTP status of the last response, None if there was none or its content was wrong.
         detail: The server's own words.
     """
 
@@ -36,14 +36,14 @@ def shown(url: object) -> str:
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if "@" in authority:
         rest = rest[authority.rindex("@") + 1 :]
-    elif not _HOST.fullmatch(authority):  # as where a password holds a character that should have been escaped
+    elif not _HOST.fullmatch(authority):  # for instance a password with a character that should have been escaped
         rest = rest.rpartition("@")[2]
     address, query, _ = rest.partition("?")
     return f"{scheme}{slashes}{address}{query and '?…'}"
 
 
 def quoted(value: object, longest: int = LONGEST_QUOTE) -> str:
-    """What a server sent, on one line, cut to a length, without characters that a terminal would obey.
+    """What a server sent, on one line, cut to a length, without terminal control characters.
 
     >>> quoted("no  such\\nmodel")
     'no such model'

@@ -1,7 +1,7 @@
-"""One request and its whole answer over HTTP, within a time that nothing a server does can stretch.
+"""One HTTP request and its complete response, within a hard time limit.
 
-Requests run in an event loop of their own thread: there, an attempt can be ended wherever it stands, in the middle of
-an answer that comes a byte at a time as well.
+Requests run in an event loop of their own thread, where an attempt can be cancelled at any time, also in the middle of
+a slow response.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ LARGEST_PORT = 65_535
 INSTEAD = "give one such as http://localhost:8000"
 LONGEST_CONNECT_SECONDS = 10.0
 LARGEST_ANSWER_BYTES = 2**29
-"""Lists of a thousand tokens at thousands of positions are below; what is longer is no answer to what is asked."""
+"""Above the size of a thousand tokens at thousands of positions; a larger response is an error."""
 
 
 class NoAnswerError(Exception):
-    """An attempt that ended without a whole answer.
+    """An attempt that ended without a complete response.
 
     Attributes:
         remedy: What may help.
@@ -38,12 +38,12 @@ class NoAnswerError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back.
+    """A response.
 
     Attributes:
         status: HTTP status.
-        headers: Of the answer.
-        content: Its whole body, decompressed.
+        headers: Of the response.
+        content: Its complete body, decompressed.
     """
 
     status: int
@@ -55,11 +55,11 @@ class Exchange:
     """Connections to one server, for several threads at once.
 
     Attributes:
-        proxy: Of the environment, between here and there; None where there is none.
+        proxy: Proxy of the environment; None if there is none.
 
     Args:
         server: Its URL.
-        timeout_seconds: Longest time from the beginning of a request to the end of its answer.
+        timeout_seconds: Time limit from the start of a request to the end of its response.
         connections: At once.
         headers: Sent with each request.
 
@@ -80,7 +80,7 @@ class Exchange:
         self._client = httpx2.AsyncClient(
             transport=transport, timeout=httpx2.Timeout(None, connect=connect), headers=headers
         )
-        # No answer may shape a later request; a cookie that is no ASCII would even end it.
+        # No response may change later requests; a cookie that is not ASCII would even fail them.
         self._client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._loop = asyncio.new_event_loop()
         thread = threading.Thread(target=_run, args=(self._loop, self._client), name="requests", daemon=True)
@@ -92,11 +92,11 @@ class Exchange:
 
         Args:
             method: Of HTTP.
-            url: Where.
+            url: The address.
             body: JSON; None sends none.
 
         Raises:
-            NoAnswerError: None came, not in time, or not whole.
+            NoAnswerError: No response, not in time, or incomplete.
         """
         return asyncio.run_coroutine_threadsafe(self._ask(method, url, body), self._loop).result()
 

@@ -1,4 +1,4 @@
-"""The local half of a served teacher: its tokenizer and processor behind the family's adapter, without weights."""
+"""The local half of a served teacher: its tokenizer and processor in the model class of its family, without weights."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..places import located
 from .conversation import REQUESTS
 
 LOCAL_HALF = (
-    "Name a served teacher by a directory with config.json and the processor's files, or by a Hub name; only its "
-    "weights are elsewhere."
+    "Give a served teacher as a directory with config.json and the processor's files, or as a Hub name; only its "
+    "weights are on the server."
 )
 
 
 class Weightless(nn.Module):
-    """Stands where an adapter looks for a model's configuration, type and device."""
+    """Stand-in for a model, with its configuration, type and device."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -33,12 +33,12 @@ class Weightless(nn.Module):
 
 
 def load_reader(model: str, *, revision: str | None = None, family: str | None = None) -> SpeechLM:
-    """The adapter of a checkpoint's family around its processor; reads the configuration and the tokenizer's files.
+    """The model class of a checkpoint's family with its processor; reads the configuration and the tokenizer's files.
 
     Args:
         model: Directory or Hub name; its weights are not read and need not be there.
         revision: Hub revision.
-        family: Adapter name; None takes it from the configuration's `model_type`.
+        family: Family name; None takes it from the configuration's `model_type`.
 
     Raises:
         ModelError: Nothing loadable there, or a family that servers cannot score.
@@ -51,8 +51,8 @@ def load_reader(model: str, *, revision: str | None = None, family: str | None =
     kind = family or config.model_type
     if kind not in REQUESTS:
         raise ModelError(
-            f"{model!r} is a {kind!r} model; servers return log-probabilities of transcripts for models that are asked "
-            f"in a chat: {sorted(REQUESTS)}. Use it as a local teacher (without url)."
+            f"{model!r} is a {kind!r} model; servers return log-probabilities of transcripts only for chat models: "
+            f"{sorted(REQUESTS)}. Use it as a local teacher (without url)."
         )
     check_vocabulary(model, getattr(processor, "tokenizer", processor))
     stand_in = Weightless(config)
@@ -63,7 +63,7 @@ def load_reader(model: str, *, revision: str | None = None, family: str | None =
 
 
 def served_tokens(reader: SpeechLM) -> Tokens:
-    """Its tokens with the ids that pad its logits, blocked: a server's probabilities are over all of them."""
+    """Its tokens with the padding ids of its logits, which are blocked: a server's probabilities include them."""
     tokens, width = reader.tokens, reader.generator.config.text_config.vocab_size
     padding = width - tokens.size
     blocked = torch.cat([tokens.blocked, torch.ones(padding, dtype=torch.bool)])

@@ -1,4 +1,4 @@
-"""A teacher behind a server: it writes, and it shows its best tokens at each position of a transcript."""
+"""A teacher behind a server: it transcribes, and returns its best tokens at each position of a transcript."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .topk_logprobs import Reply, ReplyError, TopkLogprobs
 
 @dataclass(frozen=True)
 class ServedPrompt(Prompt):
-    """Utterances as a server is sent them."""
+    """Utterances as they are sent to a server."""
 
     waveforms: tuple[np.ndarray, ...] = ()
     conversations: tuple[Conversation, ...] = ()
@@ -45,7 +45,7 @@ class ServedTeacher:
         client: Asks the server.
         api: The server's protocol.
         served_name: What the server calls the model.
-        root: Where the server has it from, as far as it says; part of the cache's keys.
+        root: The model's source as reported by the server; part of the cache's keys.
         n_topk: Best tokens asked for at a position.
         cache: Answers on disk; None keeps none.
         max_length: Tokens that prompt and transcript may have together; None where the server does not say.
@@ -100,7 +100,7 @@ class ServedTeacher:
 
     @property
     def limits(self) -> Limits:
-        """What its server says that it can take, audio among it."""
+        """Limits that the server reports, audio included."""
         return Limits(label_tokens=self.max_length)
 
     def check_languages(self, languages: Sequence[str | None]) -> None:
@@ -113,7 +113,7 @@ class ServedTeacher:
             self.reader.check_languages([language])
 
     def prompt_tokens(self, read: Any, language: str | None, context: str | None) -> int:
-        """Of the request, as the local processor makes it."""
+        """Key of the request of the local processor."""
         return self.reader.prompt_tokens(read, language, context)
 
     def prepare(
@@ -155,7 +155,7 @@ class ServedTeacher:
         if key not in self._openings:
             written = self._written(question, LONGEST, 0.0)
             text = written.text if written.ids is None else self.tokenizer.decode(written.ids)
-            self._openings[key] = opening.of(text)
+            self._openings[key] = opening.found_in(text)
         return self._openings[key]
 
     def prompt_text(self, prompt: Prompt, row: int) -> str:
@@ -200,7 +200,7 @@ class ServedTeacher:
             transcripts: The same in the local tokenizer's tokens.
 
         Returns:
-            [batch, length, m] ids, −1 where there is no position, and float64 log-probabilities over the whole
+            [batch, length, m] ids, −1 where there is no position, and float64 log-probabilities over the full
             vocabulary at temperature 1, best first.
 
         Raises:
@@ -223,7 +223,7 @@ class ServedTeacher:
         return ids, logprobs
 
     def reply(self, question: Question, text: str, n_tokens: int, m: int) -> Reply:
-        """What the server says of one transcript, not checked and not cached.
+        """The server's scores of one transcript, not checked and not cached.
 
         Raises:
             ServerError: No answer in the protocol's form.

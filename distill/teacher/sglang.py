@@ -1,7 +1,7 @@
 """SGLang's own protocol: its OpenAI routes return no log-probabilities of prompts, `/generate` does.
 
-The prompt is text with the audio's placeholder, as the local chat template renders it. Of each prompt token SGLang
-lists (log-probability, id, text) of the best m, and apart from them the prompt's own (docs.sglang.io, native API).
+The prompt is text with the audio's placeholder, as the local chat template renders it. For each prompt token SGLang
+returns (log-probability, id, text) of the best m, and separately of the prompt's own (docs.sglang.io, native API).
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Sglang:
         tree = client.post(GENERATE, body, f"utterance {question.name!r}")
         own, best = (value_at(tree, "meta_info", name) for name in ("input_token_logprobs", "input_top_logprobs"))
         after = value_at(tree, "meta_info", "output_top_logprobs", 0)
-        whole = isinstance(own, list) and isinstance(best, list) and own and len(own) == len(best)
-        if not whole or after is None or len(best) < n_tokens:
+        complete = isinstance(own, list) and isinstance(best, list) and own and len(own) == len(best)
+        if not complete or after is None or len(best) < n_tokens:
             raise ReplyError("no input_top_logprobs of the whole prompt. SGLang returns them; check the api")
         tail = best[len(best) - n_tokens :]
         return Reply([token_id(value_at(item, 1)) for item in own], [_by_id(row) for row in (*tail, after)])

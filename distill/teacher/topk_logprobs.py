@@ -1,4 +1,4 @@
-"""A server's best tokens at the positions of a transcript: what it said, checked, as arrays."""
+"""A server's best tokens at the positions of a transcript, checked, as arrays."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MASS_SLACK = 1e-3
 
 
 class ReplyError(UserError):
-    """A server's reply that is not what was asked for; whoever asked adds URL and utterance."""
+    """A server's reply that is not what was requested; the caller adds URL and utterance."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a server said of a prompt that ends in a transcript.
+    """A server's scores of a prompt that ends in a transcript.
 
     Attributes:
         prompt_ids: The prompt as the server tokenized it, the transcript at its end; None where it names no id.
@@ -39,7 +39,7 @@ class TopkLogprobs:
 
     Attributes:
         ids: [n + 1, m] int64, in the teacher's vocabulary.
-        logprobs: [n + 1, m] float64, natural logarithms over the whole vocabulary at temperature 1.
+        logprobs: [n + 1, m] float64, natural logarithms over the full vocabulary at temperature 1.
     """
 
     ids: NDArray[np.int64]
@@ -67,7 +67,7 @@ class TopkLogprobs:
             spelled: The local tokenizer's names of the ids, for messages.
 
         Raises:
-            ReplyError: Other tokens, another number of them, or what are no log-probabilities.
+            ReplyError: Other tokens, a wrong number of them, or invalid log-probabilities.
         """
         n = len(expected)
         _check_tokens(reply.prompt_ids[len(reply.prompt_ids) - n :], expected, spelled)
@@ -91,8 +91,8 @@ def _check_tokens(received: Sequence[int | None], expected: Sequence[int], spell
         if token != wanted:
             raise ReplyError(
                 f"token {position} of the transcript's {len(expected)} is {token} ({name(token)}) there and {wanted} "
-                f"({name(wanted)}) in the local tokenizer: they cut the text differently. Name as teacher the "
-                "tokenizer of the model that is served"
+                f"({name(wanted)}) in the local tokenizer: they tokenize the text differently. Name as teacher "
+                "the tokenizer of the model that is served"
             )
 
 

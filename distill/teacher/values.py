@@ -1,4 +1,4 @@
-"""Values in a server's answers, taken only where they are what the protocol has in their place."""
+"""Values in a server's responses, checked against the protocol."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def token_ids(value: Any) -> list[int]:
 
 
 def log_probability(value: Any) -> float:
-    """A number; what it may be, is checked where a whole position is known.
+    """A number; its range is checked later, with all values of a position.
 
     Raises:
         ReplyError: Something else.

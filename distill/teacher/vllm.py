@@ -1,8 +1,8 @@
 """The OpenAI protocol as vLLM extends it: chat completions with audio, `prompt_logprobs` and token ids.
 
-The transcript is the beginning of the assistant's message, which the server is to continue. Its tokens are at the end
-of the prompt; what would come after it is the first generated token. Of each prompt token vLLM lists the m best by id,
-and the prompt's own token where it is not among them (vllm/entrypoints/openai/chat_completion/protocol.py; its limit is
+The transcript is the beginning of the assistant's message, which the server continues. Its tokens are at the end of the
+prompt; the token after it is the first generated one. For each prompt token vLLM returns the m best by id, and the
+prompt's own token if it is not among them (vllm/entrypoints/openai/chat_completion/protocol.py; its limit is
 `--max-logprobs`, 20 unless set).
 """
 
@@ -25,7 +25,7 @@ PLAIN = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 
 @dataclass(frozen=True)
 class Vllm:
-    """vLLM, and what speaks like it."""
+    """vLLM and compatible servers."""
 
     name: str = "vllm"
 

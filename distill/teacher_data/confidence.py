@@ -1,4 +1,4 @@
-"""Transcripts with their confidence: how probable a teacher finds what it wrote."""
+"""Transcripts with the teacher's confidence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..teacher import ServedTeacher
 
 @dataclass(frozen=True)
 class Transcript:
-    """What a teacher wrote for one utterance.
+    """A teacher's transcript of one utterance.
 
     Attributes:
         text: The text.
@@ -24,8 +24,8 @@ class Transcript:
             temperature 1; None where it is not known.
         n_tokens: Tokens of text, end of text not counted.
         finished: Whether it ended by itself, not by the limit on its length.
-        token_ids: What it wrote, in its own tokens, end of text not among them; None where that is not known: rows of
-            older journals, and servers that return text alone.
+        token_ids: Its own tokens, without end of text; None if they are not known: in rows of older journals, and
+            from servers that return only text.
     """
 
     text: str
@@ -37,7 +37,7 @@ class Transcript:
 
 @torch.no_grad()
 def transcripts(teacher: Recognizer | ServedTeacher, batch: Batch, decoding: Decoding) -> list[Transcript]:
-    """Transcripts of a batch with their confidence, which costs one forward pass, or one more question to a server.
+    """Transcripts of a batch with their confidence, which takes one forward pass, or one more request to a server.
 
     Raises:
         LogitsError: The teacher's scores are not numbers.

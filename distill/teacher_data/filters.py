@@ -1,4 +1,4 @@
-"""What the filters of teacher data look at, and whom they drop."""
+"""Values that the filters of teacher data check, and the utterances that they drop."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LONGEST_PHRASE = 50
 
 
 def measures(transcript: Transcript | None, seconds: float, language: str | None) -> dict[str, float]:
-    """What each filter looks at, by the filter's name.
+    """Values that the filters check, by the filter's name.
 
     Args:
-        transcript: What was written; None for audio that could not be used.
+        transcript: The transcript; None for audio that could not be used.
         seconds: Duration of the audio; NaN if unknown.
-        language: What the manifest says is spoken.
+        language: Language in the manifest.
 
     Returns:
         Numbers, flags as 0 or 1; NaN where undefined: rates and repetitions of an empty text, the script of a text
@@ -69,13 +69,13 @@ def dropped_by(measured: Mapping[str, float], filters: Filters) -> dict[str, flo
 
 
 def repeats(text: str) -> int:
-    """How often a letter, word or phrase stands in a row at most, case and punctuation aside.
+    """Largest number of consecutive repetitions of a letter, word or phrase, ignoring case and punctuation.
 
     Examples:
         >>> repeats("No, no, no!"), repeats("thank you thank you"), repeats("hahaha"), repeats("one two")
         (3, 2, 3, 1)
     """
-    # Every word is followed by a space, so that the last of a row counts as the others do.
+    # A space after every word makes the last repetition match like the others.
     characters = np.frombuffer(f"{normalizer('basic').apply(text)} ".encode("utf-32-le"), np.uint32)
     most = 1
     for period in range(1, min(LONGEST_PHRASE, len(characters) // 2) + 1):

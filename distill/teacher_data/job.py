@@ -1,4 +1,4 @@
-"""Transcripts of many utterances by a teacher, batch by batch into a journal that any interruption leaves whole."""
+"""Transcribes utterances with a teacher in batches, with a journal that survives interruptions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SKIP = 'or leave such utterances out with the filter unusable_audio = "drop" (--
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a job wrote.
+    """Transcripts of a job.
 
     Attributes:
         rows: By utterance id, the fields of a `Transcript`, or an `error`.
@@ -53,14 +53,14 @@ def run_job(
     skip_unusable: bool = False,
     progress: Progress | None = None,
 ) -> JobResult:
-    """Transcribe what the journal does not hold yet.
+    """Transcribe the utterances that are not in the journal.
 
     Args:
-        journal: Written batch by batch, and resumed from.
-        teacher: Who writes.
+        journal: Written after each batch, for resuming.
+        teacher: The model.
         source: Reads the audio.
-        utterances: What is transcribed, with different ids.
-        transcription: How, and in which batches.
+        utterances: To transcribe, with unique ids.
+        transcription: Decoding and batches.
         weights: Digest of the teacher's weights.
         skip_unusable: Record audio that cannot be used, instead of stopping there.
         progress: Called with utterances done, at the start and after each batch.
@@ -72,12 +72,12 @@ def run_job(
     seconds, rows = _durations(utterances, skip_unusable)
     usable = [utterance for utterance in utterances if utterance.id in seconds]
     unread = unread_at_first(journal)
-    # What was mended since waits for the end: the batches that were planned stay as they are.
+    # Repaired utterances come at the end: the planned batches are unchanged.
     planned = [u for u in usable if unread is None or u.id not in unread]
     if unread is not None and (lost := sorted(rows.keys() - unread)):
         raise AudioError(
-            f"{rows[lost[0]]['error']}; it could be read when {journal} was begun: put it back as it was, or delete "
-            "the journal to write everything anew"
+            f"{rows[lost[0]]['error']}; it could be read when {journal} was begun: restore it, or delete "
+            "the journal to transcribe everything again"
         )
     plan = _plan(planned, seconds, transcription)
     batches = [[u.id for u in batch] for batch in plan]
@@ -87,14 +87,14 @@ def run_job(
     if not skip_unusable:
         for utterance in usable:
             if "error" in rows.get(utterance.id, ()):
-                _heard_again(source, utterance)
+                _refuse_still_unusable(source, utterance)
     if progress:
         progress(len(rows), len(utterances))
 
     def write(number: int, batch: Sequence[Utterance], *, again: bool) -> None:
         with _drawn_by(transcription, number, teacher.tokens.blocked.device):
             written = _written(teacher, source, batch, transcription, skip_unusable)
-        # An error that stays is in the journal already.
+        # A remaining error is in the journal already.
         if kept := [row for row in written if not again or "error" not in row]:
             append_batch(journal, kept)
         rows.update({row["id"]: row for row in written})
@@ -103,7 +103,7 @@ def run_job(
 
     for number, batch in enumerate(plan[len(done) :], start=len(done)):
         write(number, batch, again=False)
-    # Only what was found damaged before: what failed just now would fail again.
+    # Only utterances that were damaged before: what failed just now would fail again.
     before = {row["id"] for line in done for row in line} | (unread or set())
     failed = [u for u in usable if u.id in before and "error" in rows.get(u.id, {"error": None})]
     further = _plan(failed, seconds, transcription)
@@ -117,18 +117,18 @@ def run_job(
 def _plan(
     utterances: Sequence[Utterance], seconds: Mapping[str, float], transcription: Transcription
 ) -> list[list[Utterance]]:
-    """Which utterances are done together."""
-    heard = all(u.audio is not None for u in utterances)
+    """Utterances by batch."""
+    has_audio = all(u.audio is not None for u in utterances)
     plan = duration_batches(
-        [seconds[u.id] if heard else length(u) for u in utterances],
+        [seconds[u.id] if has_audio else length(u) for u in utterances],
         size=transcription.batch_size,
-        seconds=transcription.batch_seconds if heard else None,
+        seconds=transcription.batch_seconds if has_audio else None,
     )
     return [[utterances[i] for i in batch] for batch in plan]
 
 
-def _heard_again(source: AudioSource, utterance: Utterance) -> None:
-    """Refuse audio that could not be used before and cannot be now."""
+def _refuse_still_unusable(source: AudioSource, utterance: Utterance) -> None:
+    """Refuse audio that still cannot be used."""
     try:
         source.cache.load(utterance)
     except AudioError as error:
@@ -174,7 +174,7 @@ def _written(
 
 @contextmanager
 def _drawn_by(transcription: Transcription, number: int, device: torch.device) -> Iterator[None]:
-    """Draws here depend on the seed and on the batch's number alone, and leave the caller's random state as it was."""
+    """Random draws that depend only on seed and batch number; the caller's random state is restored."""
     if not transcription.sample:
         yield
         return
@@ -185,7 +185,7 @@ def _drawn_by(transcription: Transcription, number: int, device: torch.device) -
 
 
 def _digest(utterances: Sequence[Utterance]) -> str:
-    """Of what is heard and asked for; folders are left out, so that a corpus may be moved."""
+    """Digest of audio and settings, without folders, so that a corpus may be moved."""
     digest = hashlib.blake2b(digest_size=16)
     for u in utterances:
         line = [u.id, u.audio and u.audio.name, u.begin_time, u.end_time, u.language, u.prompt]

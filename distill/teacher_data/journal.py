@@ -1,8 +1,8 @@
-"""Work in batches that survives any interruption: a file of one line a batch, after a line that says what they are.
+"""Work in batches that survives interruptions: a file with one line per batch, after a line with the settings.
 
-A line is whole or it is not: what a killed job left of one is cut off, and that batch is done again. So batches, and
-with them padding and arithmetic, are the same however often the job was interrupted. Utterances that could not be read
-and were mended since are done in further batches, behind those that were planned.
+An incomplete line of a killed job is cut off, and its batch is repeated. Batches, and with them padding and arithmetic,
+are therefore the same after any interruption. Utterances that could not be read and were repaired since are done in
+additional batches at the end.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ..files import write_atomically, writing
 Row = dict[str, Any]
 T = TypeVar("T")
 UNREAD = "unread"
-"""Of the first line: ids of the utterances that could not be read when the journal was begun."""
+"""Field of the first line: ids of the utterances that could not be read when the journal was created."""
 
 
 def unread_at_first(path: Path) -> frozenset[str] | None:
-    """Ids of the utterances that could not be read when a journal was begun; None where there is no journal.
+    """Ids of the utterances that could not be read when a journal was created; None without a journal.
 
     Raises:
         UserError: Its first line is damaged.
@@ -45,17 +45,17 @@ def open_journal(
     author: str,
     unread: Collection[str] = (),
 ) -> list[list[Row]]:
-    """The batches that a journal holds; it is begun if there is none, and cut back to whole lines.
+    """The batches in a journal; it is created if there is none, and cut back to complete lines.
 
     Args:
         path: The journal.
-        settings: What its results depend on, as JSON can hold it.
+        settings: Everything that the results depend on, as JSON.
         batches: Ids of the utterances by batch.
-        author: Who writes, for readers; another name with the same settings is no other author.
-        unread: Ids of the utterances in no batch, since they cannot be read; kept where the journal is begun.
+        author: Name of the teacher, for readers; it may differ if the settings are the same.
+        unread: Ids of the utterances in no batch because they cannot be read; stored in a new journal.
 
     Returns:
-        Rows of each batch done, each with its `id`: the planned ones, then those of utterances that were mended.
+        Rows of each finished batch, each with its `id`: the planned ones, then those of repaired utterances.
 
     Raises:
         UserError: It was written under other settings or for other batches, or is damaged; names file, line and field.
@@ -101,7 +101,7 @@ class _Row(BaseModel):
 
 
 _ANYTHING, _BATCH = TypeAdapter(Any), TypeAdapter(list[_Row])
-_REMEDY = "delete it to write everything anew, or choose another output"
+_REMEDY = "delete it to start again, or choose another output"
 
 
 def _parsed(path: Path, number: int, line: bytes, kind: TypeAdapter[T]) -> T:

@@ -1,6 +1,6 @@
-"""What a student learns of a line: the tokens that a teacher wrote where the line has them, else its text, encoded.
+"""Labels of a line: the teacher's own tokens if the line has them, else its text, encoded.
 
-Decoding and encoding again is not the way back: a model may write a text in other tokens than its tokenizer would.
+Decoding and encoding again may not restore the tokens: a model may write a text in other tokens than its tokenizer.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from ..models.base import pack
 from ..models.vocabulary import Tokens
 
 TRANSCRIPT = "transcript"
-"""The further field of teacher data: what is known of the teacher's text."""
+"""Extra field of teacher data that describes the teacher's text."""
 
 Source = Literal["text", "written", "no ids", "other vocabulary", "changed text", "control tokens"]
-"""Where a label comes from: a `text` that no model wrote, the ids as `written`, or why those are not used."""
+"""Source of a label: a `text` that no model wrote, the teacher's ids (`written`), or why those are not used."""
 
 WORDS: dict[Source, str] = {
     "no ids": "the line holds no token_ids",
     "other vocabulary": "they were written in another vocabulary",
     "changed text": "the text was changed since",
-    "control tokens": "they hold what is no text",
+    "control tokens": "they contain control tokens",
 }
 
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """How many lines of a set are labeled from where."""
+    """Number of labels of a set by source."""
 
     counts: Mapping[Source, int]
 
     @property
     def n_written(self) -> int:
-        """Lines whose label is the very tokens that a teacher wrote."""
+        """Lines whose label has the teacher's own tokens."""
         return self.counts.get("written", 0)
 
     @property
@@ -48,7 +48,7 @@ class LabelCounts:
 
     @property
     def line(self) -> str:
-        """All of it in one line; empty where no teacher wrote."""
+        """The counts in one line; empty without a teacher."""
         if not self.n_written + self.n_encoded:
             return ""
         why = ", ".join(f"{self.counts[source]:,}: {words}" for source, words in WORDS.items() if source in self.counts)
@@ -60,9 +60,9 @@ def described(text: str, token_ids: Sequence[int] | None, tokens: Tokens) -> dic
     """The fields of a line of teacher data by which its tokens can be used later.
 
     Args:
-        text: What the teacher wrote.
-        token_ids: In which tokens, end of text not among them; None where that is not known.
-        tokens: The teacher's.
+        text: The teacher's text.
+        token_ids: Its tokens without end of text; None if not known.
+        tokens: Vocabulary of the teacher.
     """
     if token_ids is None:
         return {}
@@ -70,14 +70,14 @@ def described(text: str, token_ids: Sequence[int] | None, tokens: Tokens) -> dic
 
 
 def label(utterance: Utterance, tokens: Tokens) -> tuple[list[int] | None, Source]:
-    """The tokens that a teacher wrote for an utterance, in a student's ids; None where its text is to be encoded.
+    """The teacher's own tokens of an utterance, in a student's ids; None if its text must be encoded.
 
     Args:
         utterance: A line of a manifest.
         tokens: The student's.
 
     Returns:
-        The ids, end of text not among them, and where the label comes from.
+        The ids without end of text, and the source of the label.
     """
     about = utterance.extra.get(TRANSCRIPT)
     if not isinstance(about, Mapping):
@@ -93,25 +93,26 @@ def label(utterance: Utterance, tokens: Tokens) -> tuple[list[int] | None, Sourc
 
 
 def labels(student: Recognizer, utterances: Sequence[Utterance]) -> Transcripts:
-    """The labels of a batch in the student's tokens, each closed by the end of text unless its teacher was cut off."""
+    """The labels of a batch in the student's tokens, each with the end of text unless the teacher's transcript was
+    truncated."""
     known = [label(utterance, student.tokens) for utterance in utterances]
     encoded = student.encode([utterance.text or "" for utterance in utterances])
     end, rows = student.tokens.end_of_text, []
     for utterance, (ids, source), plain in zip(utterances, known, encoded.text_ids, strict=True):
         text = plain if ids is None else ids
-        # Who changed a text has finished it.
+        # A changed text counts as complete.
         cut_off = source not in ("text", "changed text") and utterance.extra[TRANSCRIPT].get("finished") is False
         rows.append(text if cut_off and text else [*text, end])
     return pack(rows, end, encoded.ids.device)
 
 
 def label_counts(utterances: Iterable[Utterance], tokens: Tokens) -> LabelCounts:
-    """Count where the labels of a set come from, for a student with these tokens."""
+    """Count the labels of a set by source, for a student with these tokens."""
     return LabelCounts(Counter(label(utterance, tokens)[1] for utterance in utterances))
 
 
 def _writable(ids: Any, tokens: Tokens) -> bool:
-    """Whether these are ids that a transcript can hold."""
+    """Whether a transcript can contain these ids."""
     if not isinstance(ids, list) or not all(type(i) is int and 0 <= i < tokens.size for i in ids):
         return False
     return tokens.end_of_text not in ids and not bool(tokens.blocked[ids].any()) if ids else True

@@ -1,8 +1,8 @@
 """Which scripts a language is written in, and how much of a text is in them.
 
-It tells Chinese from English, not German from English: languages that share a script look alike, and so do translations
-into one, romanised text, and Chinese written for Japanese. Digits and punctuation belong to every language. What cannot
-be judged (no letters, a language that is missing or not in the table) is undefined.
+It distinguishes Chinese from English, not German from English: languages with the same script look alike, and so do
+translations into one, romanized text, and Chinese instead of Japanese. Digits and punctuation belong to every language.
+Without letters, or for a language that is missing or not in the table, the share is undefined.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def scripts(language: str | None) -> tuple[str, ...]:
 def script_share(text: str, language: str | None) -> float:
     r"""The share of words that are in a script of the language.
 
-    A letter counts as a word where scripts put no spaces between words: one Chinese character weighs as much as one
+    A letter counts as a word in scripts without spaces between words: one Chinese character counts as much as one
     English word, so that a name in Latin letters does not outweigh the sentence around it.
 
     Returns:
@@ -77,7 +77,7 @@ def script_share(text: str, language: str | None) -> float:
         (0.5, 0.0, 1.0)
     """
     own = _letters(language)
-    # Letters that all scripts share, such as the kana's lengthening mark, are nobody's.
+    # Letters that all scripts share, such as the kana's lengthening mark, count for none.
     words = [word for word in _WORD.findall(text) if regex.search(r"[^\p{Common}\p{Inherited}]", word)]
     return sum(bool(own.search(word)) for word in words) / len(words) if own and words else math.nan
 

@@ -1,8 +1,8 @@
-"""Teacher data: audio with a teacher's transcripts, less those that the filters drop.
+"""Teacher data: audio with a teacher's transcripts, without those that the filters drop.
 
-Beside the manifest `out.jsonl` stand `out.dropped.jsonl` (the same, with the filters that dropped each utterance),
-`out.summary.json`, and `out.journal.jsonl`, which holds every transcript as it was written. The filters come after it,
-so that other limits cost no second transcription.
+Next to the manifest `out.jsonl` are `out.dropped.jsonl` (dropped utterances with their filters), `out.summary.json`,
+and `out.journal.jsonl` with all unfiltered transcripts. The filters are applied afterwards, so other limits need no new
+transcription.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ from .summary import Example, FilterCount, TeacherDataSummary
 
 _WRITTEN = ("summary.json", "dropped.jsonl")
 REFERENCE = "reference"
-"""A further field of the manifest: the text that stood there before."""
+"""Extra field of the manifest with its original text."""
 
 
 class TeacherDataError(UserError):
-    """Teacher data that cannot be had; the message says why and what to do."""
+    """Teacher data that cannot be made; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,7 @@ class TeacherData:
                 path.unlink(missing_ok=True)
         if not self.kept:
             raise TeacherDataError(
-                f"nothing is left: {self.summary.line}. Look at {dropped}, then loosen the filters or take another "
-                "teacher"
+                f"nothing is left: {self.summary.line}. Check {dropped}, then loosen the filters or use another teacher"
             )
 
 
@@ -106,7 +105,7 @@ def teacher_data(
     normalizer: str | None = None,
     progress: Progress | None = None,
 ) -> TeacherData:
-    """Let a teacher transcribe, and filter what it wrote; the journal beside `output` is the only file written.
+    """Let a teacher transcribe, and filter its transcripts; only the journal beside `output` is written.
 
     An interrupted job continues where it stopped, with the same result to the last bit.
 
@@ -180,7 +179,7 @@ def transcribe_manifest(
     normalizer: str = "basic",
     progress: Progress | None = None,
 ) -> TeacherData:
-    """Make teacher data of a manifest, or finish what an interrupted call began.
+    """Make teacher data from a manifest, or finish an interrupted call.
 
     Args:
         teacher: A recognizer, or where one is: a directory or Hub name, or the `[teacher]` table of a recipe.
@@ -197,10 +196,10 @@ def transcribe_manifest(
         What was written.
 
     Raises:
-        TeacherDataError: The output is a file of something else, or nothing is left; what was written stays.
+        TeacherDataError: The output is a file of something else, or nothing is left; existing files are kept.
         ManifestError, AudioError, ModelError, ServerError: What cannot be read or asked.
         AtWorkError: Another process writes to that output.
-        WriteError: The disk is full; the same call again goes on.
+        WriteError: The disk is full; the same call again continues.
         UserError: The journal is another job's or damaged; names file, line and field.
     """
     output, filters = Path(output), filters or Filters()
@@ -236,14 +235,14 @@ def transcribe_manifest(
             made.write(output)
         except (KeyboardInterrupt, OSError) as error:
             error.add_note(
-                f"Whole batches are safe in {journal_of(output)}; the same command again goes on behind them"
+                f"Finished batches are saved in {journal_of(output)}; the same command again continues after them"
             )
             raise
     return made
 
 
 def _marks(output: Path) -> tuple[Path, Path]:
-    """What a process that writes an output locks, and where it says who it is; both go when it leaves."""
+    """Lock file and record of the process that writes an output; both are deleted at its end."""
     return _beside(output, "lock"), _beside(output, "process.json")
 
 
@@ -254,7 +253,7 @@ def _known_sum(seconds: Iterable[float]) -> float:
 
 
 def journal_of(output: Path) -> Path:
-    """Where the journal of some teacher data stands."""
+    """Path of the journal of teacher data."""
     return _beside(output, "journal.jsonl")
 
 
@@ -278,7 +277,7 @@ def _judge(
     text, token_ids = result.pop("text", None), result.pop("token_ids", None)
     written = described(text or "", token_ids, tokens)
     transcript = {**about, **result, **written, **({"dropped_by": dropped} if dropped else {})}
-    # The text of earlier teacher data is no reference; its own reference stays.
+    # The text of earlier teacher data is not a reference; its own reference is kept.
     known = utterance.text is not None and TRANSCRIPT not in utterance.extra
     extra = {**utterance.extra, **({REFERENCE: utterance.text} if known else {}), TRANSCRIPT: transcript}
     return _Judged(replace(utterance, text=text, extra=extra), measured, dropped)

@@ -1,4 +1,4 @@
-"""How many of a teacher's transcripts were dropped, by which filter, and what the filters saw."""
+"""Summary of teacher data: dropped transcripts by filter, with the values that the filters checked."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Example:
 
 @dataclass(frozen=True)
 class FilterCount:
-    """What one filter did.
+    """Result of one filter.
 
     Attributes:
         name: Its key in the settings.
@@ -96,10 +96,10 @@ class FilterCount:
 
 @dataclass(frozen=True)
 class TeacherDataSummary:
-    """What became of the utterances of a job.
+    """Kept and dropped utterances of a job.
 
     Attributes:
-        teacher: Who wrote, in words.
+        teacher: Description of the teacher.
         n: Utterances.
         n_kept: Of them kept.
         seconds: Their audio, where its duration is known; NaN where nothing is audio.
@@ -107,8 +107,8 @@ class TeacherDataSummary:
         filters: What each filter did.
         padding_share: Share of the batches' seconds that was padding.
         scores: Error rates against references, of `all` utterances that have one and of the `kept` ones among them.
-        n_ids_known: Transcripts of which it is known in which tokens they were written.
-        n_recut: Those of them that the teacher's tokenizer cuts otherwise: encoded, their texts are not what it writes.
+        n_ids_known: Transcripts with known tokens.
+        n_recut: Those of them whose text the teacher's tokenizer encodes to other tokens.
     """
 
     teacher: str
@@ -134,7 +134,7 @@ class TeacherDataSummary:
 
     @property
     def line(self) -> str:
-        """All of it in one line."""
+        """The summary in one line."""
         return f"{self.n_kept:,} of {self.n:,} transcripts of {self.teacher} kept; dropped: {self.reasons}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -173,21 +173,22 @@ class TeacherDataSummary:
         ]
         dropped = self.n - self.n_kept
         rows.append(["any of them", "", f"{dropped:,}", f"{dropped / self.n:.2%}", "", "", "", ""])
-        heard = not math.isnan(self.seconds)
-        hours = f", {self.seconds_kept / 3600:.2f} of {self.seconds / 3600:.2f} hours" if heard else ""
+        has_audio = not math.isnan(self.seconds)
+        hours = f", {self.seconds_kept / 3600:.2f} of {self.seconds / 3600:.2f} hours" if has_audio else ""
         lines = [
             f"teacher data of {self.teacher}: {self.n_kept:,} of {self.n:,} utterances kept "
             f"({self.n_kept / self.n:.2%}){hours}",
             text_table(header, rows, left=(0, 1)),
-            "undefined: what a filter cannot judge, and keeps; %: quantiles of what it looked at, over all utterances",
+            "undefined: kept because the filter cannot judge it; %: quantiles of the checked values, over all "
+            "utterances",
         ]
         if not math.isnan(self.padding_share):
             lines.append(f"padding was {self.padding_share:.1%} of the seconds in batches")
         lines += [f"dropped by {f.name}: {'; '.join(map(str, f.examples))}" for f in self.filters if f.examples]
         if self.n_recut:
             lines.append(
-                f"{self.n_recut:,} of {self.n_ids_known:,} of them come back in other tokens from the teacher's "
-                "tokenizer; labels are the tokens that it wrote, wherever a student has the same"
+                f"{self.n_recut:,} of {self.n_ids_known:,} of them are encoded to other tokens by the teacher's "
+                "tokenizer; labels are its own tokens if the student has the same vocabulary"
             )
         lines += [f"{name} with a reference: {score}" for name, score in self.scores.items()]
         return "\n".join(lines)

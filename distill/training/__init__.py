@@ -1,1 +1,1 @@
-"""Stages of training in order, with probes between steps and gates that say when to move on."""
+"""Stages of training in order, with probes between steps and gates that decide when a stage is over."""

@@ -30,7 +30,7 @@ class AugmentationError(UserError):
 
 @dataclass(frozen=True, eq=False)
 class Augmentation:
-    """What a stage does to the audio that it trains on.
+    """The augmentation of a stage's training audio.
 
     Attributes:
         transforms: Of audiomentations, in order.
@@ -48,7 +48,7 @@ class Augmentation:
 
         Raises:
             MissingExtraError: audiomentations is not installed.
-            AugmentationError: No audio where the background noise is said to be, or some that cannot be used.
+            AugmentationError: The background noise has no audio files, or some that cannot be used.
         """
         if not sections:
             return None
@@ -56,10 +56,10 @@ class Augmentation:
         return cls(tuple(_transform(library, section, f"{where}.{i}") for i, section in enumerate(sections)))
 
     def __call__(self, batch: Batch, *key: int) -> Batch:
-        """The batch with other audio.
+        """The batch with augmented audio.
 
-        What an utterance gets depends on its id and the key, on nothing else: not on the process, nor on which
-        utterances stand beside it. An interrupted run therefore goes on as it would have gone.
+        The augmentation of an utterance depends only on its id and the key, not on the process or on the other
+        utterances. A resumed run therefore has the same result as an uninterrupted one.
 
         Args:
             batch: Of utterances with audio.
@@ -100,7 +100,7 @@ def _noise(library: Any, section: Noise, where: str) -> list[Any]:
 def _check_background(file: Path, where: str) -> None:
     """Refuse a recording that would end the run when noise is first drawn from it."""
     reader = require("audiomentations.core.audio_loading_utils", extra="augment", purpose=where)
-    remedy = "encode it again, or take it out of there"
+    remedy = "encode it again, or remove it"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the readers that are tried one after another
@@ -133,7 +133,7 @@ def _number(name: str) -> int:
 
 @contextmanager
 def _drawing(seed: int) -> Iterator[None]:
-    """The global generators that audiomentations draws from, seeded, and afterwards as they were."""
+    """Seed the global generators that audiomentations uses, and restore them afterwards."""
     python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002

@@ -1,4 +1,4 @@
-"""Data of a run that is resumed: whether it is what it was, and which lines are not."""
+"""Data of a resumed run: whether it changed, and which lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from ..data.findings import Finding, errors
 from ..data.hf.reference import is_dataset
 from ..recipe import Recipe
-from ..run.provenance import dropped_lines, list_findings, listed_findings, resolved_configuration
+from ..run.provenance import dropped_lines, list_findings, read_findings, resolved_configuration
 from ..run.run_directory import RunDirectory, write_atomically
 from .errors import TrainingError
 from .monitoring import FIXED
@@ -22,27 +22,27 @@ from .moved_data import Request, data_places
 from .set_aside import set_aside
 
 LINES = "data_lines"
-"""Folder of a run directory with a digest a line of each manifest, in files named after the manifest's own."""
+"""Folder of a run directory with a digest of each manifest line, in files named after the manifest's own digest."""
 CHANGES = "data_changes.jsonl"
-"""What changed while the run went on all the same, a manifest a line."""
+"""Changes of the data that the run accepted, one manifest per line."""
 
 _SET_ASIDE = re.compile(r"\.before-step-\d+$")
 _SHOWN = 10
 _DIGITS = 12
 _MOST_COMPARED = 4_000_000
-"""Pairs of lines that are compared at most, which takes seconds."""
+"""Most pairs of lines to compare, which takes seconds."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A manifest, data set or folder of noise that is not what it was.
+    """A manifest, data set or folder of noise that changed.
 
     Attributes:
         key: Of the recipe.
         source: Where it is.
         was: Its digest when the run began, or when a change was last accepted.
         now: Its digest.
-        lines: Which lines are others, in words.
+        lines: Which lines changed, in words.
     """
 
     key: str
@@ -53,7 +53,7 @@ class Change:
 
 
 def changes(run: RunDirectory, began: Recipe, recipe: Recipe) -> list[Change]:
-    """What is not as it was.
+    """Data that changed.
 
     Args:
         run: The run.
@@ -73,16 +73,16 @@ def changes(run: RunDirectory, began: Recipe, recipe: Recipe) -> list[Change]:
 def dropped_otherwise(
     run: RunDirectory, began: Recipe, recipe: Recipe, findings: Sequence[Finding], known: Sequence[Change]
 ) -> list[Change]:
-    """Manifests that are what they were, of which other lines than then are left out, as where audio came or went.
+    """Unchanged manifests of which other lines are dropped than before, for instance because audio was added or lost.
 
     Args:
-        run: The run, with the list of lines that it goes without.
+        run: The run, with its list of dropped lines.
         began: Its recipe as the run has it.
         recipe: The same with data where it is now.
         findings: What is wrong with the data now.
-        known: Manifests that changed themselves; which of their lines are left out is no question of its own.
+        known: Manifests that changed themselves, which are not reported again.
     """
-    then, now = _left_out(listed_findings(run.path)), _left_out(findings)
+    then, now = _left_out(read_findings(run.path)), _left_out(findings)
     digests, old_places = resolved_configuration(recipe)["manifest_sha256"], data_places(began)
     changed, found = {one.source for one in known}, []
     for key, place in data_places(recipe).items():
@@ -102,7 +102,7 @@ def dropped_otherwise(
 
 
 def _left_out(findings: Iterable[Finding]) -> dict[str, dict[int | None, str]]:
-    """The first reason for each line that is left out, by file."""
+    """The first reason for each dropped line, by file."""
     found: dict[str, dict[int | None, str]] = {}
     for one in errors(findings):
         found.setdefault(one.file, {}).setdefault(one.line, str(one.problem))
@@ -115,21 +115,21 @@ def _of_all(lines: Sequence[int | None]) -> str:
 
 
 def refusal(request: Request, found: Sequence[Change]) -> TrainingError:
-    """Why a run does not go on with other data than it began with.
+    """Why a run is not continued with changed data.
 
     Args:
-        request: How it was asked to go on.
+        request: The call that continues it.
         found: What changed.
     """
     what = "\n  ".join(f"{one.source} ({one.key}) changed since the run began: {one.lines}" for one in found)
     return TrainingError(
-        f"cannot resume {request.run}:\n  {what}\nput it back as it was, start a new run, or go on with it as it is "
-        f"now, which the run then records: {request.command(accept_changed_data=True)}"
+        f"cannot resume {request.run}:\n  {what}\nrestore the data, start a new run, or continue with the data as it "
+        f"is now, which the run then records: {request.command(accept_changed_data=True)}"
     )
 
 
 def keep_lines(run: Path, sources: Iterable[str]) -> None:
-    """Write a digest a line of each manifest into a run directory, so that changes can be told by their lines."""
+    """Write a digest of each manifest line into a run directory, so that changed lines can be named later."""
     folder = run / LINES
     folder.mkdir(exist_ok=True)
     for source in sources:
@@ -148,11 +148,11 @@ def record(
     step: int,
     stage: int,
 ) -> None:
-    """Make the data as it is now the run's own, and set aside what was made from the data before.
+    """Accept the changed data, and set aside results of the old data.
 
-    Transcripts of a teacher for the stage that goes on and for later ones, recorded rollouts of a probe set, and the
-    best weights on an evaluation set are kept under names of their own; gates that read such a set begin anew. All of
-    that comes first, so that a run that is killed in between finds the change again.
+    Teacher transcripts of the current and later stages, recorded rollouts of a probe set, and the best weights on an
+    evaluation set are kept under other names; gates that read such a set are reset. All of this is done first, so that
+    a run that is killed in between finds the change again.
 
     Args:
         run: The run.
@@ -160,7 +160,7 @@ def record(
         found: What changed; empty where data only moved.
         findings: What is wrong with the data now.
         step: Training steps taken.
-        stage: The stage that goes on.
+        stage: The current stage.
     """
     keys = {one.key for one in found}
     stale = [
@@ -192,15 +192,15 @@ def _digests(content: bytes) -> list[str]:
 
 
 def _compared(run: Path, was: str, source: str) -> str:
-    """Which lines of a manifest are others than they were, in words."""
+    """Which lines of a manifest changed, in words."""
     before = run / LINES / f"{was}.txt"
     if is_dataset(source) or not before.is_file() or not Path(source).is_file():
-        return "which part of it is not known"
+        return "the changed part is not known"
     return changed_lines(before.read_text().split(), _digests(Path(source).read_bytes()))
 
 
 def changed_lines(before: Sequence[str], after: Sequence[str]) -> str:
-    """Which lines differ, in words; numbers of removed lines are those of before.
+    """Which lines differ, in words; removed lines have their old numbers.
 
     Examples:
         >>> changed_lines(["a", "b", "c"], ["a", "x", "c"]), changed_lines(["a", "b"], ["a", "n", "m", "b"])

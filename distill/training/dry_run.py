@@ -1,4 +1,4 @@
-"""A rehearsal before a run: every stage takes two steps on its longest utterances, and says what they cost."""
+"""Dry run: every stage takes two steps on its longest utterances, and time and memory are reported."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ from ..run.provenance import resolved_configuration
 from ..run.run_directory import RunDirectory
 from ..teacher_data.making import teacher_data
 from ..teacher_data.summary import TeacherDataSummary
-from .heard import Heard, resolved
 from .launch import accelerator_for
+from .seen_in_training import SeenInTraining, resolved
 from .setup import Setup, prepare_run, with_evaluations
-from .stage_data import taught_by, transcripts_of
+from .stage_data import teacher_section, transcripts_of
 from .trainer import Trainer
 
 STEPS = 2
-"""The second step is the first with the optimizer's state in memory."""
+"""The second step is the first that has the optimizer's state in memory."""
 
 BRIEF = 8
-"""Tokens that probes and evaluations write: nobody reads them, and writing takes their time. What a training step
-writes has its whole length."""
+"""Length of transcripts in probes and evaluations, to save time. Rollouts of training steps have their full length."""
 
 EVERYTHING = Filters(
     empty="keep",
@@ -48,23 +47,23 @@ EVERYTHING = Filters(
     min_logprob=None,
     min_script_share=None,
 )
-"""Drops nothing: a few utterances must not be lost where only their size matters."""
+"""Filters that drop nothing: only the size of the utterances matters."""
 
 
 @dataclass(frozen=True)
 class StageCost:
-    """What a stage takes.
+    """Time and memory of a stage.
 
     Attributes:
         stage: Its name.
         kind: Its type.
-        batch_size: Utterances a step.
+        batch_size: Utterances per step.
         longest: Length of its longest utterance, in `unit`.
         unit: Seconds of audio (`s`), or `characters` of prompt and text.
-        steps: How many it may take; the recipe's `total_steps` may end the run before.
-        seconds: Of its second step, by phase.
-        peak_gib: Most memory in use while it ran: of the accelerator, or of the process on a CPU.
-        teacher_data: What the stage's filters would make of these utterances, where the teacher transcribes them.
+        steps: Its largest number of steps; the recipe's `total_steps` may end the run earlier.
+        seconds: Seconds of its second step, by phase.
+        peak_gib: Peak memory: of the accelerator, or of the process on a CPU.
+        teacher_data: Result of the stage's filters on these utterances, if the teacher transcribes them.
     """
 
     stage: str
@@ -85,11 +84,11 @@ class StageCost:
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a run would take at most, stage by stage, and which of its data its models were trained on before."""
+    """Upper bounds of a run's time and memory by stage, and the data that its models were trained on before."""
 
     stages: tuple[StageCost, ...]
     device: str
-    heard: tuple[Heard, ...] = ()
+    seen_in_training: tuple[SeenInTraining, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """A tree that JSON can hold."""
@@ -101,11 +100,21 @@ class DryRun:
                 | {"teacher_data": None if cost.teacher_data is None else cost.teacher_data.to_dict()}
                 for cost in self.stages
             ],
-            **resolved(self.heard),
+            **resolved(self.seen_in_training),
         }
 
     def __str__(self) -> str:
-        header = ["stage", "type", "batch", "longest", "seconds a step", "most of it", "steps", "hours", "peak GiB"]
+        header = [
+            "stage",
+            "type",
+            "batch",
+            "longest",
+            "seconds per step",
+            "slowest phase",
+            "steps",
+            "hours",
+            "peak GiB",
+        ]
         rows = []
         for cost in self.stages:
             phase = max(cost.seconds, key=lambda name: cost.seconds[name])
@@ -126,16 +135,16 @@ class DryRun:
             if cost.teacher_data is not None
         )
         return (
-            f"{table}\n\nOne step on the longest utterances of each stage (n = 1), on {self.device}: at most, if the "
-            "machine is quiet.\nProbes, evaluations and teacher's transcripts take time on top; the memory "
-            f"holds them, but probes and evaluations with texts of {BRIEF} tokens.{filtered}"
-            + "".join(f"\n\nWarning: {one}" for one in self.heard if one.heard)
+            f"{table}\n\nOne step on the longest utterances of each stage (n = 1), on {self.device}: upper bounds on "
+            "an idle machine.\nProbes, evaluations and teacher transcripts take additional time; the memory includes "
+            f"them, with texts of {BRIEF} tokens in probes and evaluations.{filtered}"
+            + "".join(f"\n\nWarning: {one}" for one in self.seen_in_training if one.seen)
         )
 
 
 @dataclass
 class _Listener(Observer):
-    """Keeps what steps cost, and passes everything on."""
+    """Records time and memory of steps, and passes everything on."""
 
     inner: Observer
     device: torch.device
@@ -164,7 +173,7 @@ class _Listener(Observer):
         self.inner.decision(row)
 
     def teacher_data(self, stage: str, summary: Any) -> None:
-        self._note(stage)  # and not passed on: a rehearsal keeps every transcript, which the recipe's filters need not
+        self._note(stage)  # not passed on: a dry run keeps every transcript, unlike the recipe's filters
 
     def notice(self, text: str) -> None:
         self.inner.notice(text)
@@ -185,12 +194,12 @@ class _Listener(Observer):
 def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
     """Take two steps of every stage on its longest utterances, with probe, evaluation and checkpoint, and keep nothing.
 
-    It goes the way of a run, gates apart, so what would fail at step 2 of stage 3 fails here. On a CPU the
-    memory is the process's own peak so far, which a later stage cannot lower.
+    It runs the code of a real run, except gates, so errors of later stages appear here. On a CPU, memory is the
+    process's own peak so far, which never falls from stage to stage.
 
     Args:
         recipe: With absolute paths.
-        observer: Hears what happens; silent without one.
+        observer: Is told what happens; None is silent.
 
     Raises:
         RecipeError, ManifestError, AudioError, ModelError, PairError, TrainingError: As `train`.
@@ -199,16 +208,16 @@ def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
     short = recipe.model_copy(update={"stages": stages, "total_steps": None})
     with one_voice():
         accelerator = accelerator_for(short)
-        whole = prepare_run(short, device=accelerator.device)
-        setup = _longest_first(whole)
-        heard_by = _Listener(observer or Observer(), accelerator.device)
+        full = prepare_run(short, device=accelerator.device)
+        setup = _longest_first(full)
+        listener = _Listener(observer or Observer(), accelerator.device)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(broadcast_object_list([folder])[0]) / "run"  # the first process's, for all
             if accelerator.is_main_process:
                 RunDirectory.create(path, resolved_configuration(recipe))
             accelerator.wait_for_everyone()
             run = RunDirectory.open(path, writer=accelerator.is_main_process)
-            trainer = Trainer(setup, run, accelerator, heard_by, TrainingState())
+            trainer = Trainer(setup, run, accelerator, listener, TrainingState())
             trainer.monitor.decoding = Decoding(max_new_tokens=BRIEF)
             trainer.run()
             kept = [_filtered(stage, setup, index, run) for index, stage in enumerate(recipe.stages)]
@@ -221,13 +230,13 @@ def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
             max(map(length, utterances)),
             length_unit(utterances[0]),
             stage.steps,
-            heard_by.seconds[stage.name],
-            heard_by.peaks[stage.name],
+            listener.seconds[stage.name],
+            listener.peaks[stage.name],
             summary,
         )
-        for stage, utterances, summary in zip(recipe.stages, whole.stages, kept, strict=True)
+        for stage, utterances, summary in zip(recipe.stages, full.stages, kept, strict=True)
     ]
-    return DryRun(tuple(costs), str(accelerator.device), whole.heard)
+    return DryRun(tuple(costs), str(accelerator.device), full.seen_in_training)
 
 
 def _rehearsed(stage: StageConfig) -> StageConfig:
@@ -242,9 +251,9 @@ def _rehearsed(stage: StageConfig) -> StageConfig:
 
 
 def _filtered(stage: StageConfig, setup: Setup, index: int, run: RunDirectory) -> TeacherDataSummary | None:
-    """What the filters of a stage make of the transcripts that its rehearsal had written."""
-    taught = taught_by(stage)
-    if taught is None:
+    """Result of a stage's filters on the transcripts of its dry run."""
+    section = teacher_section(stage)
+    if section is None:
         return None
     assert setup.teacher is not None
     return teacher_data(
@@ -252,13 +261,13 @@ def _filtered(stage: StageConfig, setup: Setup, index: int, run: RunDirectory) -
         setup.teacher,
         setup.source,
         setup.stages[index],
-        taught.transcription,
-        taught.filters,
+        section.transcription,
+        section.filters,
     ).summary
 
 
 def _longest_first(setup: Setup) -> Setup:
-    """The same with a batch of the longest utterances in each place, and evaluations that write little."""
+    """The setup with one batch of the longest utterances for each purpose, and short transcripts in evaluations."""
 
     def longest(utterances: Sequence[Utterance], batch_size: int) -> tuple[Utterance, ...]:
         return tuple(sorted(utterances, key=length, reverse=True)[:batch_size])

@@ -1,4 +1,4 @@
-"""What ends a run before its time, apart from what runs it: whoever reports it need not load that."""
+"""The error that ends a run early, in a module of its own so that reporting it does not import the trainer."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from overlap.errors import UserError
 
 
 class TrainingError(UserError):
-    """A run that cannot go on; what it wrote so far stays."""
+    """A run that cannot continue; its files so far are kept."""

@@ -1,4 +1,4 @@
-"""Where runs begin: a recipe into a new run directory, or an interrupted run from its newest checkpoint."""
+"""Start a recipe in a new run directory, or resume an interrupted run from its newest checkpoint."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from ..run.provenance import dropped_lines, list_findings, resolved_configuratio
 from ..run.run_directory import RunDirectory, RunDirectoryError, occupied
 from .changed_data import changes, dropped_otherwise, keep_lines, record, refusal
 from .errors import TrainingError
-from .heard import resolved, warn_of
 from .moved_data import Request, at_new_places, check_places
 from .result import RunResult
+from .seen_in_training import resolved, warn_of
 from .set_aside import measured_anew
 from .set_aside import words as set_aside_words
 from .setup import Setup, prepare_run
@@ -47,21 +47,21 @@ def train(
         recipe: A recipe, a TOML file, or the name of a shipped recipe.
         output: Directory to create; an existing run is never overwritten.
         overrides: `dotted.key=value` changes, when the recipe is a file.
-        observer: Hears what happens, in the place of the display of progress.
+        observer: Is told what happens, instead of the progress display.
         quiet: Without an observer, show no progress. It is shown live in a terminal, as bars in a notebook, as lines on
             standard error elsewhere, and by the first process alone.
 
     Raises:
         RecipeError, ManifestError, AudioError, ModelError, PairError, RunDirectoryError: Before the first step.
-        AtWorkError: Another process is at work in that directory.
-        WriteError: The disk is full; what was written stays, and the run can be resumed.
+        AtWorkError: Another process uses that directory.
+        WriteError: The disk is full; files written so far are kept, and the run can be resumed.
         MissingExtraError: A tracker of the recipe is not installed.
         TrainingError: Loss or gradient stopped being finite.
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides)
     check_trackers(recipe.tracking.trackers)
-    with one_voice(), observed(observer, quiet=quiet) as hears:
+    with one_voice(), observed(observer, quiet=quiet) as watcher:
         accelerator = accelerator_for(recipe)
         if accelerator.is_main_process:
             RunDirectory.check_vacant(output)
@@ -72,15 +72,15 @@ def train(
             accelerator.wait_for_everyone()
             run = RunDirectory.open(output, writer=accelerator.is_main_process)
             if setup.findings:
-                hears.unusable(setup.findings)
-            with copied(recipe, run, hears, step=0, before=run.rows) as heard_by:
-                return Trainer(setup, run, accelerator, heard_by, TrainingState()).run()
+                watcher.unusable(setup.findings)
+            with copied(recipe, run, watcher, step=0, before=run.rows) as copying:
+                return Trainer(setup, run, accelerator, copying, TrainingState()).run()
 
 
 def _create(output: str | Path, recipe: Recipe, setup: Setup) -> None:
-    """Begin a run directory with all that is known before the first step, and say what its models have heard."""
-    warn_of(setup.heard)
-    known = resolved(setup.heard) | {"tokenizers": setup.tokenizers} | dropped_lines(setup.findings)
+    """Create the run directory with everything known before the first step; warn of audio seen in training."""
+    warn_of(setup.seen_in_training)
+    known = resolved(setup.seen_in_training) | {"tokenizers": setup.tokenizers} | dropped_lines(setup.findings)
     configuration = resolved_configuration(recipe)
     path = RunDirectory.create(output, configuration | known).path
     list_findings(path, setup.findings)
@@ -100,20 +100,20 @@ def resume(
 
     Args:
         output: The run directory.
-        trackers: Further ones than the run's own; they get what the run directory holds, if the run goes on or not.
+        trackers: More trackers than the run's own; they mirror the run directory even if the run has ended.
         moved: `dotted.key=path` of data that is no longer where it was, such as `stages.0.manifest=new.jsonl`.
-        accept_changed_data: Go on with data that changed, and record in the run what did.
-        observer: Hears what happens, in the place of the display of progress.
+        accept_changed_data: Continue with changed data, and record the changes in the run.
+        observer: Is told what happens, instead of the progress display.
         quiet: Without an observer, show no progress; see `train`.
 
     Raises:
         MissingExtraError: A tracker is not installed.
         RunDirectoryError: No run there, or one whose files are damaged or whose checkpoints are gone.
-        CheckpointError: The newest checkpoint is damaged; says from which the run can go on.
-        AtWorkError: Another process is at work there.
-        WriteError: The disk is full; what was written stays, and the run can be resumed.
-        TrainingError: The recipe's data changed since the run began, or is no longer there; says which lines did, and
-            which keys it had.
+        CheckpointError: The newest checkpoint is damaged; names the one from which the run can continue.
+        AtWorkError: Another process uses that directory.
+        WriteError: The disk is full; files written so far are kept, and the run can be resumed.
+        TrainingError: The recipe's data changed since the run began, or is missing; names the changed lines, and the
+            keys of missing data.
     """
     run = RunDirectory.open(output)
     recipe = _recipe_of(run)
@@ -133,8 +133,8 @@ def resume(
         run.writer = accelerator.is_main_process
         with copied(recipe, run, Observer(), step=state.step + 1, before=run.rows):
             return RunResult.from_state(run.path, newest, state)
-    with one_voice(), observed(observer, quiet=quiet) as hears, _alone(run.path, accelerator):
-        accelerator.wait_for_everyone()  # whoever was here before has left
+    with one_voice(), observed(observer, quiet=quiet) as watcher, _alone(run.path, accelerator):
+        accelerator.wait_for_everyone()  # other users of the directory have left
         run = RunDirectory.open(output, writer=accelerator.is_main_process)
         before, newest = run.rows, checkpoint.latest(run.path)
         state, optimizer = checkpoint.load(newest, stages=len(recipe.stages)) if newest else (_beginning(run), None)
@@ -142,23 +142,23 @@ def resume(
         dropped = dropped_otherwise(run, began, recipe, setup.findings, changed)
         if dropped and not accept_changed_data:
             raise refusal(request, dropped)
-        accelerator.wait_for_everyone()  # all have read what the first one is about to write
+        accelerator.wait_for_everyone()  # all have read what the first process is about to write
         if run.writer and (changed or dropped or began != recipe):
             record(run, recipe, [*changed, *dropped], setup.findings, step=state.step, stage=state.stage)
         state, earlier = measured_anew(state, recipe, {one.key for one in (*changed, *dropped)}), state
         for line in set_aside_words(earlier, state):
-            hears.notice(line)
+            watcher.notice(line)
         if setup.findings:
-            hears.unusable(setup.findings)
+            watcher.unusable(setup.findings)
         run.rewind(state.rows)
         accelerator.wait_for_everyone()
-        with copied(recipe, run, hears, step=state.step, before=before) as heard_by:
-            return Trainer(setup, run, accelerator, heard_by, state, optimizer).run()
+        with copied(recipe, run, watcher, step=state.step, before=before) as copying:
+            return Trainer(setup, run, accelerator, copying, state, optimizer).run()
 
 
 @contextmanager
 def _alone(path: Path, accelerator: Accelerator) -> Iterator[None]:
-    """Hold a run directory, the first process for all of them; whoever is interrupted there is told how to go on."""
+    """Lock a run directory, in the first process for all of them; an interruption says how to continue."""
     if not accelerator.is_main_process:
         yield
         return
@@ -168,11 +168,11 @@ def _alone(path: Path, accelerator: Accelerator) -> Iterator[None]:
         except (KeyboardInterrupt, OSError) as error:
             newest = checkpoint.latest(path)
             if newest is not None:
-                where = f"What was written up to {newest.name} is safe; go on from there"
+                where = f"Everything up to {newest.name} is saved; continue from there"
                 error.add_note(f"{where} with `{shlex.join(['distill', 'resume', str(path)])}`")
             elif (path / "resolved.json").exists():
                 error.add_note(
-                    f"There is no checkpoint yet; begin again with `distill resume {shlex.quote(str(path))}`"
+                    f"There is no checkpoint yet; start again with `distill resume {shlex.quote(str(path))}`"
                 )
             raise
 
@@ -192,7 +192,7 @@ def _beginning(run: RunDirectory) -> TrainingState:
     """The state of a run that was interrupted before its first checkpoint, when its first visit had at most begun.
 
     Raises:
-        RunDirectoryError: It was at work for longer: its checkpoints are gone.
+        RunDirectoryError: It ran for longer, and its checkpoints are gone.
     """
     if lost := {log: n for log, n in run.rows.items() if n and log not in ("visits", "evaluations")}:
         counted = ", ".join(f"{n} rows of {log}" for log, n in lost.items())
@@ -204,15 +204,15 @@ def _beginning(run: RunDirectory) -> TrainingState:
 
 
 def accelerator_for(recipe: Recipe) -> Accelerator:
-    """What joins the processes of a run, with its threads and precision set.
+    """The accelerator of a run, with its threads and precision set.
 
     Raises:
         TrainingError: More processes than a stage has utterances a step.
     """
-    AcceleratorState._reset_state()  # or an earlier run's precision would be this one's, or refuse it
-    # Without being told, accelerate takes processes on a machine without an accelerator for as many separate runs.
+    AcceleratorState._reset_state()  # or this run would use an earlier run's precision, or be refused
+    # Otherwise accelerate treats processes on a machine without an accelerator as separate runs.
     accelerator = Accelerator(mixed_precision=recipe.precision, cpu=not torch.accelerator.is_available())
-    if recipe.threads:  # after accelerate, which gives processes on the CPU a number of threads of its own
+    if recipe.threads:  # after accelerate, which sets its own number of threads for processes on the CPU
         torch.set_num_threads(recipe.threads)
     n = accelerator.num_processes
     for stage in recipe.stages:

@@ -1,4 +1,4 @@
-"""What happens between steps: probes on every kind of states, and evaluations; both written to the run directory."""
+"""Probes on all kinds of states and evaluations, between steps; both are written to the run directory."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ FIXED, ROUND_TRIP = "fixed_rollouts.json", "round_trip.json"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run stands, as every row of its logs says.
+    """Progress of a run, as in every row of its logs.
 
     Attributes:
         step: Training steps so far.
-        visit: Number of the stay in a stage.
+        visit: Number of the visit to a stage.
         stage: Name of the stage.
     """
 
@@ -43,12 +43,12 @@ class Place:
 
     @property
     def file(self) -> str:
-        """What the files of this place are called; they sort as they were written."""
+        """Name of the files of this place; names sort by time."""
         return f"step-{self.step:06d}-visit-{self.visit:03d}"
 
 
 class Monitor:
-    """Measures a run at a step and writes what it saw."""
+    """Measures a run at a step and writes the results."""
 
     def __init__(self, setup: Setup, run: RunDirectory, observer: Observer) -> None:
         self.setup = setup
@@ -63,12 +63,12 @@ class Monitor:
         """Probe on every configured kind of states.
 
         Args:
-            place: Where the run stands.
-            record_fixed: Keep the student's rollouts of this probe as the fixed ones, unless there are some already.
+            place: Progress of the run.
+            record_fixed: Record the student's rollouts of this probe as the fixed ones, unless they exist.
             trace: Also write the positions of the first utterances to `traces/`.
 
         Returns:
-            Estimates by name for the gates: those on the student's own states plainly, others as `fixed.union_size`.
+            Estimates by name for the gates: plain names for the student's own states, `fixed.union_size` for others.
         """
         config, pair = self.setup.recipe.probe, self.setup.pair
         if config is None or pair is None:
@@ -108,7 +108,7 @@ class Monitor:
         return readings
 
     def round_trip(self) -> None:
-        """Whether the teacher's own transcripts survive being encoded again, of some utterances."""
+        """Whether some of the teacher's own transcripts are encoded to the same tokens again."""
         setup = self.setup
         if setup.teacher is None:
             return
@@ -127,20 +127,20 @@ class Monitor:
         self.observer.notice(f"teacher {setup.teacher.name!r}: {found.line}")
 
     def _scored(self, traces: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Traces with the errors that an evaluation would count in them; as they are where there is none."""
+        """Traces with the errors that an evaluation would count in them; unchanged without an evaluation."""
         config = self.setup.recipe.evaluation
         return traces if config is None else counted(traces, config.normalizer)
 
     def evaluate(
         self, place: Place, recognizer: Transcriber, model: str = "student", due: Collection[str] | None = None
     ) -> list[dict[str, Any]]:
-        """Word and character error rates of a model on the evaluation sets, and what it wrote.
+        """Word and character error rates of a model on the evaluation sets, with its transcripts.
 
         Args:
             place: Where the run stands.
-            recognizer: Who writes.
-            model: What files call it.
-            due: Names of the sets; None takes all.
+            recognizer: The model.
+            model: Its name in files.
+            due: Names of the sets; None evaluates all.
 
         Returns:
             Rows of `evaluations.jsonl`.
@@ -191,14 +191,14 @@ def _read_rollouts(path: Path) -> Rollouts:
 
 
 def probe_decoding(recipe: Recipe) -> Decoding:
-    """Probes write greedily, with the length limit of the on-policy stage so that both see the same states."""
+    """Probes write greedily, with the length limit of the on-policy stage so that both visit the same states."""
     limits = [stage.rollout.limit for stage in recipe.stages if stage.type == "opd"]
     return Decoding(max_new_tokens=max(limits)) if limits else Decoding()
 
 
 def probe_rows(result: StateProbe, place: Place) -> list[dict[str, Any]]:
-    """Rows of `probes/`: one a statistic, one a bin of the funnel (`funnel.used`, …; value = positions), and how
-    many of the used positions are of rollouts that did not end (`funnel.used_unfinished`)."""
+    """Rows of `probes/`: one per statistic, one per bin of the funnel (`funnel.used`, …; value = positions), and the
+    number of used positions in rollouts that did not end (`funnel.used_unfinished`)."""
     common = {**asdict(place), "states": result.states}
     rows = [
         common

@@ -1,4 +1,4 @@
-"""Where the data of a run that is resumed is now, and what to enter to say so."""
+"""New places of a resumed run's data, and the command that gives them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .errors import TrainingError
 
 @dataclass(frozen=True)
 class Request:
-    """How a run was asked to go on.
+    """The call that continues a run.
 
     Attributes:
         run: The run directory.
         moved: `dotted.key=path` of data, as entered.
-        trackers: Further ones than the run's own.
-        accept_changed_data: Whether to go on with data that changed.
+        trackers: More trackers than the run's own.
+        accept_changed_data: Whether to continue with changed data.
     """
 
     run: Path
@@ -31,11 +31,11 @@ class Request:
     accept_changed_data: bool = False
 
     def command(self, *, unknown: Collection[str] = (), accept_changed_data: bool = False) -> str:
-        """What to enter instead: the same, less what was wrong with it.
+        """The corrected command.
 
         Args:
             unknown: Keys of data whose place is to be filled in.
-            accept_changed_data: Whether to go on with data that changed, asked before or not.
+            accept_changed_data: Whether to continue with changed data, in addition to the call.
         """
         moved = [one for one in self.moved if _parts(one)[0] not in unknown]
         words = ["distill", "resume", str(self.run), *(word for name in self.trackers for word in ("--track", name))]
@@ -50,7 +50,7 @@ def _parts(assignment: str) -> tuple[str, str | None]:
 
 
 def data_places(recipe: Recipe) -> dict[str, str]:
-    """Where a recipe's data is, by dotted key."""
+    """Places of a recipe's data, by dotted key."""
     places = {f"stages.{i}.manifest": stage.manifest for i, stage in enumerate(recipe.stages)}
     places |= {
         f"{name}.manifest": section.manifest
@@ -67,21 +67,21 @@ def data_places(recipe: Recipe) -> dict[str, str]:
 
 
 def at_new_places(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
-    """The recipe with data where it is now.
+    """The recipe with the new places of its data.
 
     Args:
-        recipe: As the run was started with.
+        recipe: The one that the run was started with.
         assignments: `dotted.key=path`, relative to the working directory.
 
     Raises:
-        TrainingError: A key that is not the place of data.
+        TrainingError: A key is not the place of data.
     """
     tree, places = recipe.model_dump(mode="json"), data_places(recipe)
     for assignment in assignments:
         key, place = _parts(assignment)
         if place is None or key not in places:
             raise TrainingError(
-                f"--set {assignment!r}: a run is resumed as it was started, with data that may have moved; set "
+                f"--set {assignment!r}: a resumed run can only change the places of its data; set "
                 f"{', '.join(places)} to a path, or start a new run"
             )
         *parents, last = key.split(".")
@@ -93,15 +93,15 @@ def at_new_places(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
 
 
 def check_places(recipe: Recipe, began: Recipe, request: Request) -> None:
-    """Refuse to go on without data.
+    """Refuse to continue without data.
 
     Args:
         recipe: With data where it is now, as far as that is known.
         began: The recipe as the run has it.
-        request: How it was asked to go on.
+        request: The call that continues the run.
 
     Raises:
-        TrainingError: Names each key, where its data was or was said to be, and how to say where it is.
+        TrainingError: Names each key, the place where its data is missing, and the command with new places.
     """
     old, wrong = data_places(began), {}
     for key, place in data_places(recipe).items():
@@ -115,5 +115,6 @@ def check_places(recipe: Recipe, began: Recipe, request: Request) -> None:
     if wrong:
         said = "\n  ".join(wrong.values())
         raise TrainingError(
-            f"cannot resume {request.run}:\n  {said}\nput it back, or say where it is: {request.command(unknown=wrong)}"
+            f"cannot resume {request.run}:\n  {said}\nput the data back, or give its new place: "
+            f"{request.command(unknown=wrong)}"
         )

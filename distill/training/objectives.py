@@ -28,14 +28,14 @@ def cross_entropy(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class ObjectiveValue:
-    """An objective at the positions that count, n of them.
+    """An objective at the n counted positions.
 
     Attributes:
-        loss: Scalar in nats with the student's graph, summed over positions (0 where none counts).
+        loss: Scalar in nats with the student's graph, summed over positions (0 if none counts).
         positions: n.
-        student_mass: [n] what the student puts on the tokens that the objective looks at; what it puts elsewhere is
-            one bucket with a tail, and unseen without.
-        teacher_mass: [n] likewise.
+        student_mass: [n] the student's probability on the tokens of the objective. With a tail, the rest is one more
+            token; without, it is ignored.
+        teacher_mass: [n] the teacher's.
     """
 
     loss: Tensor
@@ -48,30 +48,30 @@ def on_policy_objective(scores: Scores, objective: Objective) -> ObjectiveValue:
     """The objective of an on-policy stage, τ² times the divergence at every used position.
 
     =================  ==============================================  =====================================
-    objective          tokens looked at                                probabilities normalized over
+    objective          tokens                                          probabilities normalized over
     =================  ==============================================  =====================================
-    union (default)    both top-k sets; forward KL without a tail      with `tail` (default) the whole
+    union (default)    both top-k sets; forward KL without a tail      with `tail` (default) the full
                        is Eq. 1 of arXiv 2605.28139, "paper"           vocabulary, the rest as one token;
                                                                        without, those tokens
     teacher, student   one model's top-k set                           as above
     vocabulary         every token that both models have               those tokens
-    policy_gradient    the token drawn                                 the whole vocabulary
+    policy_gradient    the sampled token                               the full vocabulary
     =================  ==============================================  =====================================
 
-    Blocked tokens are in no set and in no normalization, as far as the teacher's scores show them. Gradients reach the
-    student only. A policy gradient takes τ as that of the draw, without the factor τ².
+    Blocked tokens are in no set and in no normalization, as far as the teacher's scores include them. Only the student
+    receives gradients. For a policy gradient, τ is the temperature of sampling, and there is no factor τ².
 
     Args:
         scores: Both models at the same positions, with the student's graph.
-        objective: Which.
+        objective: The objective.
 
     Raises:
-        UserError: The teacher's scores do not suffice for it.
+        UserError: The teacher's scores are not sufficient for it.
     """
     scores.check_objective(objective)
     if isinstance(objective, DivergenceObjective) and objective.support == "vocabulary":
         return _full_vocabulary(scores, objective)
-    # Chosen at the counted rows: masked positions must not enter the arithmetic, not even multiplied by zero.
+    # Select the counted rows: masked positions must not enter the arithmetic, not even multiplied by zero.
     looked_at = _tokens(scores, objective)
     tail = isinstance(objective, PolicyGradientObjective) or objective.tail
     log_p, student_mass = scores.student_on_set(looked_at, tail=tail)
@@ -86,7 +86,7 @@ def on_policy_objective(scores: Scores, objective: Objective) -> ObjectiveValue:
 
 
 def _tokens(scores: Scores, objective: Objective) -> Support:
-    """[n, m] what the objective looks at, in the student's ids."""
+    """[n, m] tokens of the objective, in the student's ids."""
     rows = scores.used
     if isinstance(objective, DivergenceObjective):
         assert objective.support != "vocabulary"
@@ -97,7 +97,7 @@ def _tokens(scores: Scores, objective: Objective) -> Support:
 
 
 def _full_vocabulary(scores: Scores, objective: DivergenceObjective) -> ObjectiveValue:
-    """The divergence on every token that both models have, which is what is measured as the mapped mass."""
+    """The divergence on all tokens that both models have; their probability is the mapped mass."""
     each, measured = scores.full_vocabulary_divergence(objective), scores.statistics()
     masses = (measured[f"{side}_mapped_mass"][scores.used] for side in ("student", "teacher"))
     return ObjectiveValue(scores.support.temperature**2 * each.sum(), len(each), *masses)

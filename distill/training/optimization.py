@@ -1,4 +1,5 @@
-"""The optimization of one stage: AdamW, its learning-rate schedule, and the update that all processes take together."""
+"""The optimization of one stage: AdamW, its learning-rate schedule, and updates that are synchronized over all
+processes."""
 
 from __future__ import annotations
 
@@ -25,21 +26,21 @@ from .parameter_groups import parameter_groups
 from .schedule import share_of_lr
 
 # Gathered from all shards, so that a run may resume on another number of processes.
-WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 class Optimization:
-    """Optimizer and schedule of a stage, made anew when the stage is entered.
+    """Optimizer and schedule of a stage, created when the stage is entered.
 
     Args:
         model: The student, as prepared by the accelerator.
         stage: Learning rate, schedule and the rest.
         horizon: Steps that the schedule spans.
         accelerator: Joins the processes.
-        state: A `state_dict` to go on from.
+        state: A `state_dict` to continue from.
 
     Raises:
-        TrainingError: A state of another version, whose parameters were grouped otherwise.
+        TrainingError: The state is of another version with other groups of parameters.
     """
 
     def __init__(
@@ -60,17 +61,18 @@ class Optimization:
             if saved != len(groups):
                 raise TrainingError(
                     f"the checkpoint's optimizer state has {saved} group{'s' if saved > 1 else ''} of parameters, this "
-                    f"version makes {len(groups)}: it was written when weight decay reached norms, biases and "
+                    f"version makes {len(groups)}: it was written when weight decay applied to norms, biases and "
                     'embeddings. Resume with the version that resolved.json names under "versions", or start a new run'
                 )
-            set_optimizer_state_dict(model, self._optimizer, state["optimizer"], options=WHOLE)
+            set_optimizer_state_dict(model, self._optimizer, state["optimizer"], options=FULL)
             self._scheduler.load_state_dict(state["scheduler"])
         self._prepared = accelerator.prepare_optimizer(self._optimizer)
         self._loss, self._positions = 0.0, 0
 
     @contextmanager
     def part(self, *, last: bool) -> Iterator[None]:
-        """Around forward pass and `backward` of a part of a step; processes exchange gradients in the last alone."""
+        """Context of forward pass and `backward` of a part of a step; processes exchange gradients only in the last
+        one."""
         with nullcontext() if last else self._accelerator.no_sync(self._model):
             yield
 
@@ -79,16 +81,16 @@ class Optimization:
 
         Args:
             loss: Scalar with a graph, summed over the part's positions, in nats.
-            positions: How many they are.
+            positions: Number of these positions.
         """
         self._accelerator.backward(loss)
         self._loss, self._positions = self._loss + float(loss.detach()), self._positions + positions
 
     def gradients(self) -> tuple[float, float, int]:
-        """Make what was added up the gradients of the mean loss over all positions of all processes, and clip them.
+        """Turn the summed gradients into those of the mean loss over all positions of all processes, and clip them.
 
-        The sum is divided once, at the end, by all positions: a mean of the parts' means would count a position of a
-        short part for more than one of a long part.
+        The sum is divided once, at the end, by all positions: a mean of the parts' means would weight positions of
+        short parts more.
 
         Returns:
             Mean loss in nats a position, gradient norm before clipping, and positions of all processes.
@@ -100,7 +102,7 @@ class Optimization:
         for parameter in self._model.parameters():
             if parameter.grad is not None:
                 parameter.grad.mul_(accelerator.num_processes / max(total, 1))  # processes have averaged their sums
-        # Typed as optional for DeepSpeed, which clips inside its engine and is not offered here.
+        # Optional in its type for DeepSpeed, which clips inside its engine and is not supported here.
         norm = cast(Tensor, accelerator.clip_grad_norm_(self._model.parameters(), self._clip))
         return loss / total if total else math.nan, float(norm), int(total)
 
@@ -108,10 +110,10 @@ class Optimization:
         """Update the weights with the gradients at hand; returns the learning rate that was used.
 
         Args:
-            update: Without it the schedule alone goes on: momentum would move weights where nothing was learned from.
+            update: False only advances the schedule: without positions, momentum would still move the weights.
         """
         if not update:
-            self._optimizer.zero_grad(set_to_none=True)  # a parameter without a gradient stays as it is
+            self._optimizer.zero_grad(set_to_none=True)  # so that a parameter without a gradient does not change
         self._prepared.step()
         lr = float(self._scheduler.get_last_lr()[0])
         self._scheduler.step()
@@ -120,7 +122,7 @@ class Optimization:
 
     def state_dict(self) -> dict[str, Any]:
         """State of optimizer and schedule."""
-        tensors = get_optimizer_state_dict(self._model, self._optimizer, options=WHOLE)
+        tensors = get_optimizer_state_dict(self._model, self._optimizer, options=FULL)
         return {"optimizer": tensors, "scheduler": self._scheduler.state_dict()}
 
     def _reduced(self, tensor: Tensor, reduction: str) -> Tensor:
@@ -128,6 +130,6 @@ class Optimization:
         return cast(Tensor, self._accelerator.reduce(tensor, reduction=reduction))
 
 
-def whole_weights(model: nn.Module) -> dict[str, Any]:
+def full_weights(model: nn.Module) -> dict[str, Any]:
     """All weights on the CPU, by the names that `from_pretrained` knows."""
-    return get_model_state_dict(model, options=WHOLE)
+    return get_model_state_dict(model, options=FULL)

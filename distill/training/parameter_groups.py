@@ -1,4 +1,4 @@
-"""Which parameters weight decay reaches: matrices, and not norms, biases or embeddings."""
+"""Parameter groups: weight decay applies to matrices, not to norms, biases or embeddings."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _WITHOUT = re.compile(r"bias|embed", re.IGNORECASE)  # matrices by shape: biases
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Groups of a model's trained parameters for an optimizer: those that decay, and those that do not.
+    """Groups of a model's trained parameters for an optimizer: with and without weight decay.
 
-    Decay pulls a weight to zero, where a norm's scale or a rare token's embedding has no reason to be. No decay for
+    Decay pulls weights to zero, which is wrong for a norm's scale or a rare token's embedding. There is no decay for
     parameters of fewer than two dimensions, of modules that are norms by their type, and of embeddings; an output layer
     that shares an embedding's weight is that embedding. LoRA factors are matrices and decay.
 
     Args:
-        model: Whole or in shards, whose names and dimensions are those of the whole.
-        weight_decay: Of the first group.
+        model: Unsharded, or in shards with the same names and dimensions.
+        weight_decay: Weight decay of the first group.
 
     Returns:
         At most two groups, each `{"params": [...], "weight_decay": ...}` in the order of `model.parameters()`; a group

@@ -1,4 +1,4 @@
-"""What a run comes to."""
+"""The result of a run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class RunResult:
         path: The run directory.
         model: The last checkpoint, loadable with `from_pretrained`.
         step: Training steps taken.
-        outcome: `finished`; `stopped` where a gate did not open in time, so that it ended before its last stage did; or
-            `aborted`, by a gate.
+        outcome: `finished`; `stopped` if a gate did not open in time, so that the run ended before its last stage; or
+            `aborted` by a gate.
         reason: Why, in words.
-        best: The weights with the least error rate, where the recipe has them kept.
+        best: The weights with the lowest error rate, if the recipe keeps them.
         best_model: Their folder, loadable likewise.
     """
 
@@ -35,7 +35,7 @@ class RunResult:
 
     @classmethod
     def from_state(cls, path: Path, model: Path, state: TrainingState) -> RunResult:
-        """The result that the state of an ended run stands for."""
+        """The result from the state of a run that has ended."""
         assert state.outcome is not None
         found = best.best_of(state)
         return cls(

@@ -9,17 +9,17 @@ from typing import Literal
 def share_of_lr(
     step: int, *, schedule: Literal["constant", "cosine", "linear"], warmup_steps: int, horizon: int
 ) -> float:
-    """Share of the stage's learning rate that a step takes.
+    """Factor of the stage's learning rate at a step.
 
-    From the end of the warm-up on these are the schedules that `transformers.get_scheduler` has under the same names.
-    Its warm-up begins at 0, a step for nothing (and `"constant"` has none there); this one takes
-    (step + 1) / (warmup_steps + 1), and so reaches 1 at the same step.
+    After the warm-up these are the schedules of the same names in `transformers.get_scheduler`. Its warm-up begins at
+    0, which wastes a step (and its `"constant"` has no warm-up); this one is (step + 1) / (warmup_steps + 1), and
+    reaches 1 at the same step.
 
     Args:
-        step: Steps taken before in this stage.
+        step: Earlier steps of this stage.
         schedule: What follows the warm-up.
-        warmup_steps: Its steps.
-        horizon: Steps that the whole schedule spans; the share would be 0 at this one, unless constant.
+        warmup_steps: Steps of the warm-up.
+        horizon: Steps of the entire schedule; the factor would be 0 at this step, unless constant.
 
     Returns:
         Between 0 and 1.

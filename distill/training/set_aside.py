@@ -1,4 +1,4 @@
-"""What a run measured on data that then changed: it begins anew, since what comes is measured on something else."""
+"""Resets what a run measured on data that changed since, because later measurements would not be comparable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def measured_anew(state: TrainingState, recipe: Recipe, keys: Collection[str]) -
     """The state without what was measured on data that changed: the best weights, and what the stage's gate has read.
 
     Args:
-        state: Where the run stands.
+        state: State of the run.
         recipe: Of the run.
         keys: Dotted keys of the recipe whose data changed.
     """
@@ -37,33 +37,33 @@ def measured_anew(state: TrainingState, recipe: Recipe, keys: Collection[str]) -
 
 
 def words(before: TrainingState, after: TrainingState) -> list[str]:
-    """What begins anew, a sentence each.
+    """What is reset, a sentence each.
 
     Args:
-        before: The state that the run was to go on from.
-        after: What :func:`measured_anew` made of it.
+        before: The state before the reset.
+        after: The result of :func:`measured_anew`.
     """
     said = []
     if before.best != after.best:
-        said.append(f"the best model so far ({best.best_of(before)}) is set aside: that set is now another")
+        said.append(f"the best model so far ({best.best_of(before)}) is set aside: its evaluation set changed")
     if before.gate != after.gate:
-        said.append("the stage's gate begins anew: what it has read was measured on other data")
+        said.append("the stage's gate is reset: its readings were measured on other data")
     return said
 
 
 def set_aside(run: Path, recipe: Recipe, keys: Collection[str], *, step: int) -> None:
-    """The same in every checkpoint of a run, so that no later start goes back to it; best weights stay, renamed.
+    """Reset every checkpoint of a run, so that no later start uses the old state; best weights are renamed.
 
     Args:
         run: The run directory.
         recipe: Of the run.
         keys: Dotted keys of the recipe whose data changed.
-        step: Training steps taken, which the new name tells.
+        step: Training steps so far, for the new name.
     """
     for path in checkpoint.checkpoints(run):
         try:
             before = checkpoint.load_state(path)
-        except CheckpointError:  # no run goes on from there either
+        except CheckpointError:  # no run continues from there either
             continue
         after = measured_anew(before, recipe, keys)
         known = best.best_of(before)

@@ -1,4 +1,4 @@
-"""Everything a run needs, loaded and checked before the first step, so that mistakes surface in seconds."""
+"""Loads and checks everything a run needs before the first step, so that mistakes appear in seconds."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from ..scoring.loading import load_student, load_teacher
 from ..scoring.pair import Pair, PairError
 from ..teacher import ServedTeacher
 from .augmentation import Augmentation, AugmentationError
-from .heard import Heard, heard_before
+from .seen_in_training import SeenInTraining, seen_in_training
 
 
 @dataclass(frozen=True)
 class Setup:
     """Models and data of a run; the pair is None without a teacher.
 
-    `stages[i]` are the i-th stage's utterances, `augmentations[i]` is what it does to their audio. `heard` says which
-    of the data the models were trained on before; `findings` says what is doubtful about its lines, and of those that
-    were dropped why.
+    `stages[i]` are the i-th stage's utterances, `augmentations[i]` its augmentation. `seen_in_training`
+    says which data the models were trained on before; `findings` says what is doubtful about its lines, and of those
+    that were dropped why.
     """
 
     recipe: Recipe
@@ -48,7 +48,7 @@ class Setup:
     augmentations: tuple[Augmentation | None, ...]
     probe: tuple[Utterance, ...]
     evaluations: tuple[tuple[Utterance, ...], ...]
-    heard: tuple[Heard, ...]
+    seen_in_training: tuple[SeenInTraining, ...]
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -58,7 +58,7 @@ class Setup:
 
     @property
     def tokenizers(self) -> dict[str, Any]:
-        """What was found of each model's tokenizer, and which merges were put back, as `resolved.json` holds it."""
+        """Findings about each model's tokenizer and restored merges, for `resolved.json`."""
         models = {"student": self.student} | ({} if self.teacher is None else {"teacher": self.teacher})
         return {role: {"vocabulary": m.tokens.digest} | m.tokens.check.to_dict() for role, m in models.items()}
 
@@ -68,14 +68,14 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
 
     Args:
         recipe: With absolute paths.
-        device: Where both models go.
+        device: Device of both models.
         weights: A checkpoint of this run whose weights the student takes instead of the recipe's.
 
     Raises:
         FileNotFoundError, ManifestError, AudioError, AugmentationError, MissingExtraError, ModelError, PairError,
-            ServerError: Whatever does not fit, with the remedy.
-        CheckpointError: The weights of the checkpoint cannot be loaded; says where the run can go on.
-        UserError: What lies beside a model's weights about its training is damaged.
+            ServerError: Something does not fit; the message has the remedy.
+        CheckpointError: The weights of the checkpoint cannot be loaded; names one from which the run can continue.
+        UserError: The record of training data beside a model's weights is damaged.
     """
     require_files(recipe)
     data = read_sets(_wanted(recipe), max_seconds=recipe.audio.max_seconds, decode=recipe.audio.check == "decode")
@@ -106,13 +106,13 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         raise AugmentationError(f"stages.{first}.augment changes audio, and {student.name!r} reads prompts; remove it")
     cache = AudioCache(max_mib=recipe.audio.cache_mib, max_seconds=recipe.audio.max_seconds)
     recipe = _settled(recipe, stages, evaluations)
-    heard = heard_before(recipe, stages, probe_set, evaluations)
-    source, listed = AudioSource(cache), data.all_findings
-    return Setup(recipe, student, pair, source, stages, augmentations, probe_set, evaluations, heard, listed)
+    seen = seen_in_training(recipe, stages, probe_set, evaluations)
+    source, findings = AudioSource(cache), data.all_findings
+    return Setup(recipe, student, pair, source, stages, augmentations, probe_set, evaluations, seen, findings)
 
 
 def _check_intervals(recipe: Recipe, data: DataSets) -> None:
-    """Refuse a single probed utterance where gates judge by intervals.
+    """Refuse a single probed utterance if gates need intervals.
 
     Raises:
         ManifestError: Names the manifest, how many of its lines were dropped, the gate and the remedy.
@@ -136,7 +136,7 @@ def _student(recipe: Recipe, device: torch.device | str, weights: Path | None) -
 
 
 def with_evaluations(recipe: Recipe, sections: Sequence[Evaluation]) -> Recipe:
-    """The recipe with other settings of its evaluation sets.
+    """The recipe with new settings of its evaluation sets.
 
     Args:
         recipe: Any.
@@ -149,7 +149,7 @@ def with_evaluations(recipe: Recipe, sections: Sequence[Evaluation]) -> Recipe:
 def _settled(
     recipe: Recipe, stages: Sequence[Sequence[Utterance]], evaluations: Sequence[Sequence[Utterance]]
 ) -> Recipe:
-    """The recipe with every longest transcript that it leaves to the audio."""
+    """The recipe with every `max_new_tokens` that it leaves to the audio."""
 
     def stage(section: StageConfig, utterances: Sequence[Utterance]) -> StageConfig:
         if section.type == "td":
@@ -170,7 +170,7 @@ def _settled(
 
 
 def _wanted(recipe: Recipe) -> list[tuple[Purpose, str]]:
-    """What the recipe's manifests are for: those of the stages, of the probe if there is one, of the evaluations."""
+    """Uses of the recipe's manifests: of the stages, of the probe if there is one, of the evaluations."""
     wanted = []
     for stage in recipe.stages:
         learned = _learns_labels(stage)
@@ -202,7 +202,7 @@ def _learns_labels(stage: StageConfig) -> bool:
 
 
 def _check_times(recipe: Recipe, student: Recognizer, pair: Pair | None) -> None:
-    """Refuse what has no place for points in time.
+    """Refuse timestamps that a model or stage does not support.
 
     Raises:
         ModelError: One model writes them and its counterpart or a stage does not.
@@ -211,24 +211,24 @@ def _check_times(recipe: Recipe, student: Recognizer, pair: Pair | None) -> None
     if pair is not None and times != bool(pair.teacher.tokens.times):
         has, lacks = ("student", "teacher") if times else ("teacher", "student")
         raise ModelError(
-            f"{has}.timestamps is set and {lacks}.timestamps is not: their transcripts differ in every point in time; "
-            "set it in both sections (Whisper) or in neither"
+            f"{has}.timestamps is set and {lacks}.timestamps is not: their transcripts would differ in every "
+            "timestamp; set it in both sections (Whisper) or in neither"
         )
     for i, stage in enumerate(recipe.stages if times else ()):
         if stage.type == "td" or (stage.type == "opd" and stage.off_policy and stage.off_policy.states == "teacher"):
             raise ModelError(
-                f"student.timestamps is set and stages.{i} ({stage.name!r}) learns from the teacher's text, which has "
-                "no points in time; remove timestamps, or teach them in sft and on-policy stages alone"
+                f"student.timestamps is set and stages.{i} ({stage.name!r}) is trained on the teacher's text, which "
+                "has no timestamps; remove timestamps, or use only sft and on-policy stages"
             )
 
 
 def _check_levels(recipe: Recipe, pair: Pair) -> None:
-    """Refuse what the recipe alone cannot show: levels beyond what a pair with one vocabulary can read.
+    """Refuse levels that the pair cannot reach because both models have one vocabulary.
 
     Raises:
-        PairError: No reading can meet a gate's level.
+        PairError: No reading can reach a gate's level.
     """
     ranges = Ranges(recipe.support.k, one_vocabulary=pair.vocabulary is None)
     for i, stage in enumerate(recipe.stages):
         if stage.gate is not None and (beyond := out_of_reach(stage.gate, ranges)):
-            raise PairError(f"stages.{i}.gate: {'; '.join(beyond)} (the two have one vocabulary)")
+            raise PairError(f"stages.{i}.gate: {'; '.join(beyond)} (the models share one vocabulary)")

@@ -1,4 +1,4 @@
-"""What a stage trains on: its utterances, with the teacher's text where that is the lesson, and their order."""
+"""Training data of a stage: its utterances, with the teacher's text if the stage is trained on it, and their order."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .setup import Setup
 
 
 def stage_utterances(setup: Setup, index: int, run: RunDirectory, observer: Observer) -> Sequence[Utterance]:
-    """Utterances of a stage, with the teacher's text where it learns from that, less those that its filters drop.
+    """Utterances of a stage, with the teacher's text if it is trained on that, without those that its filters drop.
 
     Args:
         setup: Models and data of the run.
         index: Which stage.
-        run: Where the teacher data is written, with what was dropped and why.
-        observer: Hears how far the teacher is, how much was kept, and how many labels are its own tokens.
+        run: The teacher data is written there, with dropped utterances and the reasons.
+        observer: Is told of progress, how much was kept, and how many labels are the teacher's own tokens.
 
     Returns:
         The utterances, at least one.
@@ -32,7 +32,7 @@ def stage_utterances(setup: Setup, index: int, run: RunDirectory, observer: Obse
         TeacherDataError: The filters dropped everything.
         UserError: The transcripts kept there are another teacher's or of other utterances.
     """
-    utterances = _taught(setup, index, run, observer)
+    utterances = _with_teacher_text(setup, index, run, observer)
     stage = setup.recipe.stages[index]
     if stage.type != "opd" or stage.off_policy:
         counts = label_counts(utterances, setup.student.tokens)
@@ -41,10 +41,10 @@ def stage_utterances(setup: Setup, index: int, run: RunDirectory, observer: Obse
     return utterances
 
 
-def _taught(setup: Setup, index: int, run: RunDirectory, observer: Observer) -> Sequence[Utterance]:
+def _with_teacher_text(setup: Setup, index: int, run: RunDirectory, observer: Observer) -> Sequence[Utterance]:
     stage, utterances = setup.recipe.stages[index], setup.stages[index]
-    taught = taught_by(stage)
-    if taught is None:
+    section = teacher_section(stage)
+    if section is None:
         return utterances
     assert setup.teacher is not None
     output = transcripts_of(run, stage)
@@ -53,8 +53,8 @@ def _taught(setup: Setup, index: int, run: RunDirectory, observer: Observer) -> 
         setup.teacher,
         setup.source,
         utterances,
-        taught.transcription,
-        taught.filters,
+        section.transcription,
+        section.filters,
         progress=lambda done, total: observer.work("teacher transcripts", done, total),
     )
     if run.writer:
@@ -63,7 +63,7 @@ def _taught(setup: Setup, index: int, run: RunDirectory, observer: Observer) -> 
     return data.kept
 
 
-def taught_by(stage: StageConfig) -> TeacherDataStage | OffPolicy | None:
+def teacher_section(stage: StageConfig) -> TeacherDataStage | OffPolicy | None:
     """The part of a stage that says how the teacher transcribes its audio; None where it does not."""
     if stage.type == "td":
         return stage

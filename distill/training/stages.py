@@ -1,4 +1,4 @@
-"""What one training step of each stage computes: SFT and TD learn given transcripts, OPD the student's own."""
+"""One training step of each kind of stage: SFT and TD train on given transcripts, OPD on the student's own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StepOutcome:
     Attributes:
         loss: Scalar with a graph, in nats, summed over positions.
         positions: How many positions the sum is over.
-        seen: What was measured on the way; None where nothing is.
+        seen: What was measured; None if nothing was.
     """
 
     loss: Tensor
@@ -44,12 +44,12 @@ class Seen:
     """What an on-policy step measured on a process's share of a batch, or on a part of it.
 
     Attributes:
-        states: Whose transcripts they were.
-        sums: Of the token statistics.
-        funnel: Where positions went.
+        states: Whose transcripts were scored.
+        sums: Sums of the token statistics.
+        funnel: Position funnel.
         lengths: [rollouts] tokens of text.
         finished: [rollouts] bool.
-        masses: [positions, 2] what student and teacher put on the tokens that the objective looks at.
+        masses: [positions, 2] probability of student and teacher on the tokens of the objective.
     """
 
     states: str
@@ -70,29 +70,29 @@ def training_step(
     draw: float = 1.0,
     clean: Batch | None = None,
 ) -> StepOutcome:
-    """The step of a stage, whichever its type.
+    """The step of a stage of any type.
 
     Args:
         stage: Its configuration.
-        student: Who learns.
+        student: The model that is trained.
         pair: The student with its teacher; needed on-policy only.
         batch: This process's share of the batch or a part of it, with text unless on-policy.
         support: k and temperature.
         clock: Takes the seconds by phase.
         draw: Between 0 and 1; off-policy states are taken below their fraction.
-        clean: The same utterances before the stage's augmentation, where there is one.
+        clean: The same utterances before the stage's augmentation, if it has one.
     """
     if stage.type == "opd":
         assert pair is not None
-        teachers = clean if stage.teacher_hears == "clean" else None
+        teachers = clean if stage.teacher_audio == "clean" else None
         return on_policy_step(pair, batch, stage, support, clock, draw, teachers)
     return supervised_step(student, batch, clock)
 
 
 def supervised_step(student: Recognizer, batch: Batch, clock: Stopwatch) -> StepOutcome:
-    """Cross-entropy on the labels of a batch: references in SFT, what the teacher wrote in TD.
+    """Cross-entropy on the labels of a batch: references in SFT, teacher transcripts in TD.
 
-    The student is left in training mode, in which what is computed again in the backward pass must find it.
+    The student remains in training mode, which recomputation in the backward pass needs.
     """
     with clock("student"):
         targets, prompt = labels(student, batch.utterances), batch.prompt(student)
@@ -113,22 +113,22 @@ def on_policy_step(
 ) -> StepOutcome:
     """Roll out, score with both models, and take the stage's objective at the positions that count.
 
-    The student is scored in evaluation mode, as it wrote, unless the stage asks for dropout; it is then left in
-    training mode, as by `supervised_step`.
+    The student is scored in evaluation mode, as it wrote, unless the stage asks for dropout; it then remains
+    in training mode, as after `supervised_step`.
 
     Args:
         pair: The two models.
-        batch: As the student hears it.
+        batch: The student's audio.
         stage: Rollouts and objective.
         support: k and temperature.
         clock: Takes the seconds by phase.
         draw: Between 0 and 1; off-policy states are taken below their fraction.
-        teachers_batch: As the teacher hears it, where that differs.
+        teachers_batch: The teacher's audio, if it differs.
     """
     with clock("rollout"):
         writer, transcripts = _transcripts(pair.student, batch, stage, draw)
     with clock("student"):
-        batch.prompt(pair.student)  # made in evaluation mode: Whisper may listen for the language
+        batch.prompt(pair.student)  # made in evaluation mode: Whisper may detect the language
         pair.student.model.train(stage.dropout)
     scores = compare(
         pair,
@@ -156,10 +156,10 @@ def on_policy_step(
 
 
 def step_metrics(seen: Sequence[Seen]) -> dict[str, Any]:
-    """What the row of a step in `metrics.jsonl` holds of what was measured, over all processes; every one must call it.
+    """Measured fields of a step's row in `metrics.jsonl`, over all processes; each process must call it.
 
     Args:
-        seen: By this process, a part of its share each; empty where nothing is measured.
+        seen: Measurements of this process, one for each part of its share; empty if nothing is measured.
     """
     parts = [part for share in gathered(tuple(seen)) for part in share]
     if not parts:
@@ -175,7 +175,7 @@ def step_metrics(seen: Sequence[Seen]) -> dict[str, Any]:
 
 
 def _transcripts(student: Recognizer, batch: Batch, stage: OnPolicyStage, draw: float) -> tuple[str, Transcripts]:
-    """Whose transcripts this step is taken on, and those."""
+    """Whose transcripts this step uses, and the transcripts."""
     other = stage.off_policy
     if other is not None and draw < other.fraction:
         return other.states, labels(student, batch.utterances)
@@ -189,7 +189,7 @@ def _transcripts(student: Recognizer, batch: Batch, stage: OnPolicyStage, draw: 
 
 
 def means(sums: GroupSums) -> dict[str, float]:
-    """Means over all positions; NaN where a statistic is defined at none."""
+    """Means over all positions; NaN if a statistic is defined at none."""
     totals, counts = sums.sums.sum(0), sums.counts.sum(0)
     return {
         name: float(total / n) if n else math.nan for name, total, n in zip(sums.names, totals, counts, strict=True)
@@ -197,7 +197,7 @@ def means(sums: GroupSums) -> dict[str, float]:
 
 
 def batch_summary(lengths: Tensor, finished: Tensor) -> dict[str, float]:
-    """Counts of a batch of rollouts: how many, empty, not ended, and tokens of text a rollout."""
+    """Counts of a batch of rollouts: all, empty, not ended, and text tokens per rollout."""
     return {
         "n": len(lengths),
         "n_empty": int(((lengths == 0) & finished).sum()),

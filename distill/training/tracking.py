@@ -1,8 +1,8 @@
 """Copies of a run for TensorBoard, Weights & Biases and trackio.
 
-The run directory is the truth. What goes wrong in a tracker is said once, and the run goes on; each tracker is fed by a
-thread of its own, so that training never waits for it. A run that is resumed goes on in the same copies. TensorBoard
-forgets the steps that are taken again; the others cannot, and keep what they were told of them the first time.
+The run directory is the source of truth. A tracker failure is reported once and never stops training; each tracker has
+its own thread, so training does not wait for it. A resumed run continues in the same copies. TensorBoard forgets the
+steps that are repeated; the other trackers cannot, and keep their first values.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from ..run.run_directory import PROBES, RunDirectory, read_json, write_atomicall
 from ..teacher.errors import shown
 
 COPIED = ("metrics", "evaluations", PROBES, "decisions")
-"""Logs that trackers get, those of one step in this order."""
+"""Logs that are sent to trackers; those of one step are sent in this order."""
 RECORD = "trackers.json"
-"""Which runs of trackers are copies of this one, and how many rows of each log they may hold."""
+"""File with the trackers' runs that mirror this one, and the number of rows of each log that they may have."""
 PLACE = ("step", "visit")
-"""Fields of a row that say where it belongs, and are no measurements."""
+"""Fields of a row that identify it and are not measurements."""
 PATIENCE_SECONDS = 60.0
-"""How long the end of a run waits for a tracker that is behind."""
+"""How long the end of a run waits for a slow tracker."""
 
 Rows = dict[str, int]
 """Numbers of rows, by log."""
@@ -59,13 +59,13 @@ def trackers_of(run: Path) -> tuple[TrackerName, ...]:
 
 @contextmanager
 def copied(recipe: Recipe, run: RunDirectory, observer: Observer, *, step: int, before: Rows) -> Iterator[Observer]:
-    """Copy what happens inside to the recipe's trackers, after whatever they lack of what the run directory holds.
+    """Copy all events inside to the recipe's trackers, after the rows of the run directory that they lack.
 
     Args:
         recipe: Names the trackers.
-        run: The run directory, cut back to where training goes on; nothing is copied unless this process writes to it.
-        observer: Who listens besides.
-        step: Training steps taken.
+        run: The run directory, cut back to where training continues; only the process that writes it copies.
+        observer: Is also told what happens.
+        step: Training steps so far.
         before: Rows of each log before it was cut back.
 
     Yields:
@@ -79,10 +79,10 @@ def copied(recipe: Recipe, run: RunDirectory, observer: Observer, *, step: int, 
     copies: list[_Copy] = []
     for name in recipe.tracking.trackers:
         known = record["rows"].get(name)
-        failed = name in record.get("failed", ())  # then what it holds is known, and it lacks the rest
+        failed = name in record.get("failed", ())  # then its rows are known, and it lacks the rest
         least = dict.fromkeys(before, 0) if failed else before
         held = {log: max(known[log], least[log]) if known else 0 for log in COPIED}
-        if name == "tensorboard" and known:  # forgets what came later, which the others cannot
+        if name == "tensorboard" and known:  # forgets later rows, which the others cannot
             held = {log: sum(row["step"] < step for row in _rows(run, log)) for log in COPIED}
         record["rows"][name] = held
         copies.append(
@@ -105,7 +105,7 @@ def _tracker(name: str, recipe: Recipe, run: Path, id_: str, step: int, new: boo
     """One of accelerate's trackers, started; the same `id_` continues the same run of it."""
     section, config = recipe.tracking, recipe.model_dump(mode="json")
     if recipe.teacher is not None and recipe.teacher.url is not None:
-        config["teacher"]["url"] = shown(recipe.teacher.url)  # what trackers hold goes elsewhere
+        config["teacher"]["url"] = shown(recipe.teacher.url)  # data of trackers may leave the machine
     title = section.run_name or recipe.name
     if name == "tensorboard":
         tracker: GeneralTracker = TensorBoardTracker("tensorboard", str(run), purge_step=step)
@@ -116,7 +116,7 @@ def _tracker(name: str, recipe: Recipe, run: Path, id_: str, step: int, new: boo
     if name == "wandb":
         import wandb
 
-        # W&B would otherwise take over standard output, which progress is shown on.
+        # W&B would otherwise capture standard output, which shows progress.
         settings = wandb.Settings(console="off", quiet=True)
         options = {"name": title, "id": id_, "resume": "allow", "dir": str(run), "config": config, "settings": settings}
         tracker = WandBTracker(section.project, **options)
@@ -129,9 +129,9 @@ def _tracker(name: str, recipe: Recipe, run: Path, id_: str, step: int, new: boo
 
 
 def _quieten_trackio() -> None:
-    """What trackio has to say goes to standard error: standard output is the run's own.
+    """Send trackio's output to standard error: standard output is the run's own.
 
-    It prints, without a setting against it, and from this thread, beside which others may print.
+    It always prints, from this thread; other threads may print at the same time.
     """
     import trackio
     from trackio import run, utils
@@ -146,7 +146,7 @@ def _to_stderr(*words: object, **options: Any) -> None:
 
 
 class _Copy(Observer):
-    """One tracker's copy: rows it lacks of the run directory, then those that come, but for those it holds already."""
+    """One tracker's copy: first the rows that it lacks, then new ones, without those it already has."""
 
     def __init__(self, name: str, start: Callable[[], GeneralTracker], held: Rows, run: RunDirectory) -> None:
         self.name = name
@@ -173,7 +173,7 @@ class _Copy(Observer):
         self._hear("evaluations", [row])
 
     def close(self) -> None:
-        """Wait until all is copied, but not forever."""
+        """Wait until everything is copied, up to a time limit."""
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join(PATIENCE_SECONDS)
@@ -204,14 +204,14 @@ class _Copy(Observer):
     def _fail(self, error: Exception) -> None:
         self.failed = True
         print(
-            f"{self.name} gets no more copies of this run ({type(error).__name__}: {error}); training goes on, and the "
-            "run directory holds everything",
+            f"{self.name} gets no more copies of this run ({type(error).__name__}: {error}); training continues, and "
+            "the run directory is complete",
             file=sys.stderr,
         )
 
 
 def tracked_values(log: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What trackers are given of rows of a log: finite numbers by name, and decisions as text.
+    """Values of log rows for trackers: finite numbers by name, and decisions as text.
 
     Names are paths: `train/overlap/union_size`, `probe/student/union_size/low`, `evaluation/test/student/wer/value`,
     `decisions/teacher data/advance`.
@@ -233,7 +233,7 @@ def tracked_values(log: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any
 
 
 def _numbers(name: str, value: Any) -> dict[str, float]:
-    """Leaves that are finite numbers; what is undefined is left out, as trackers know no gaps."""
+    """Leaves that are finite numbers; undefined values are left out, because trackers cannot store gaps."""
     if isinstance(value, Mapping):
         return {k: v for key, inner in value.items() for k, v in _numbers(f"{name}/{key}", inner).items()}
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -241,7 +241,7 @@ def _numbers(name: str, value: Any) -> dict[str, float]:
 
 
 def _lacking(run: RunDirectory, held: Rows) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Rows past those that are held, of one log, step and stage each, in the order of their steps."""
+    """Rows that a tracker lacks, grouped by log, step and stage, in the order of their steps."""
     groups: list[tuple[str, list[dict[str, Any]]]] = []
     for log in COPIED:
         rows = _rows(run, log)[held[log] : run.rows[log]]

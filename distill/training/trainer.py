@@ -1,4 +1,4 @@
-"""The one training loop: stages in order, probes between steps, gates that say when to move on, fall back or stop."""
+"""The one training loop: stages in order, probes between steps, gates that advance, fall back or stop."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from ..run.training_data import TrainingData
 from ..scoring.loading import load_student
 from ..timing import Stopwatch
 from .errors import TrainingError
-from .heard import TrainedOn
 from .monitoring import Monitor, Place, error_rate_read
-from .optimization import Optimization, whole_weights
+from .optimization import Optimization, full_weights
 from .result import RunResult
+from .seen_in_training import TrainedOn
 from .setup import Setup
 from .stage_data import stage_sampler, stage_utterances
 from .stages import Seen, step_metrics, training_step
@@ -41,13 +41,13 @@ NO_NUMBERS: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Start:
-    """The weights with which a stay in a stage begins.
+    """The weights with which a visit to a stage begins.
 
     Attributes:
-        started_from: `model` of the recipe, `previous` where the visit before ended, or `entry`: after a fall back
-            those with which the visit that was left had begun.
-        source_visit: The visit that had them; None for the recipe's model.
-        source_step: The training step that they are of.
+        started_from: `model` of the recipe, `previous` for the end of the visit before, or `entry` after a fall back:
+            the weights at the start of the visit that was left.
+        source_visit: The visit that these weights are from; None for the recipe's model.
+        source_step: Their training step.
     """
 
     started_from: Literal["model", "previous", "entry"]
@@ -56,7 +56,7 @@ class Start:
 
 
 class Trainer:
-    """One run. `run()` goes from the given state to the end."""
+    """One run. `run()` trains from the given state to the end."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Trainer:
         return self.state.stage == len(self.recipe.stages) - 1
 
     def _opening(self) -> None:
-        """What is measured once: the teacher, and a student that has been trained before."""
+        """Evaluate once: the teacher, and a student that has been trained before."""
         self.monitor.round_trip()
         if self.setup.teacher is not None:
             self.monitor.evaluate(self._place, self.setup.teacher, model="teacher")
@@ -124,7 +124,7 @@ class Trainer:
             state.entries[str(state.stage)] = state.step
             if self.directory.rows["visits"] == state.visit:  # a resumed run may have this row
                 self.directory.append("visits", self._begun())
-        # One process has the teacher write; the others find its transcripts finished and only read them.
+        # One process runs the teacher; the others wait and read its transcripts.
         with self.accelerator.main_process_first():
             self.utterances = stage_utterances(self.setup, state.stage, self.directory, self.observer)
         self.sampler = stage_sampler(stage, self.utterances, (self.recipe.seed, state.stage, state.fallbacks))
@@ -139,7 +139,7 @@ class Trainer:
             self._save()
 
     def _begun(self) -> dict[str, Any]:
-        """The row of `visits.jsonl` of the current stay."""
+        """The row of `visits.jsonl` of the current visit."""
         row = {"visit": self.state.visit, "stage": self.stage.name, "type": self.stage.type}
         return row | {"first_step": self.state.step, **asdict(self._started_from)}
 
@@ -149,15 +149,15 @@ class Trainer:
         return step % every == 0 or step in fixed_steps(self.stage.effective_gate) or self._spent()
 
     def _evaluations_due(self) -> list[str]:
-        """Names of the sets whose turn it is between stages' ends."""
+        """Names of the sets that are due between the ends of stages."""
         step = self.state.step if self.state.stage_step else None
         sets = self.recipe.evaluations
         return [one.name for one in sets if step is not None and one.every is not None and step % one.every == 0]
 
     def _evaluate(self, due: Collection[str] | None = None) -> None:
-        """Evaluate the student, on all sets unless told, and keep its weights if they are the best so far.
+        """Evaluate the student, by default on all sets, and keep its weights if they are the best so far.
 
-        A set is evaluated once at a step of a stage, whether a gate reads it or its turn has come.
+        A set is evaluated once per step of a stage, even if both a gate and its interval ask for it.
         """
         state, place = self.state, self._place
         names = [one.name for one in self.recipe.evaluations] if due is None else due
@@ -169,18 +169,18 @@ class Trainer:
         if self.recipe.checkpoint.best is None:
             return
         rows = [row for row in rows if row["set"] == self.recipe.checkpoint.best]
-        # Processes may differ in the last bit of what they measured, and must not part ways over it.
+        # Measurements of processes may differ in the last bit; decisions must be the same in all of them.
         found = gathered(best.better(rows[0], best.best_of(state)) if rows else None)[0]
         if found is None:
             return
-        weights = whole_weights(self.accelerator.unwrap_model(self.student.model))
+        weights = full_weights(self.accelerator.unwrap_model(self.student.model))
         if self.accelerator.is_main_process:
             best.save(self.directory.path, found, self.student, weights, self._learned_from())
         state.best = asdict(found)
         self.accelerator.wait_for_everyone()
 
     def _error_rates(self) -> dict[str, overlap.Estimate]:
-        """Error rates that the stage's gate reads, by the names that it has for them."""
+        """Error rates that the stage's gate reads, by their names in the gate."""
         wanted = statistics_read(self.stage.gate) if self.stage.gate else []
         sets = {evaluation_reading(one.name): one.name for one in self.recipe.evaluations}
         read = {name: sets[name] for name in wanted if name in sets}
@@ -199,7 +199,7 @@ class Trainer:
         readings = self.monitor.probe(
             self._place, record_fixed=stage.type != "sft", trace=state.stage_step == 0 or self._spent()
         )
-        # Processes may differ in the last bit of what they measured, and must not part ways over it.
+        # Measurements of processes may differ in the last bit; decisions must be the same in all of them.
         readings = gathered(readings | self._error_rates())[0]
         if state.stage_step == 0 and not stage.gate_at_entry:
             decision = overlap.Decision(overlap.Action.stay, "its gate reads from the stage's first step on", "entry")
@@ -255,7 +255,7 @@ class Trainer:
         state = self.state
         earlier = [i for i in range(state.stage) if self.recipe.stages[i].type == "td"]
         if not earlier or state.fallbacks >= self.recipe.max_fallbacks:
-            why = "no teacher-data stage to return to" if not earlier else f"{state.fallbacks} fall backs already"
+            why = "no teacher-data stage to return to" if not earlier else f"{state.fallbacks} fallbacks already"
             self._finish("aborted", f"{reason} ({why})")
             return
         self._evaluate()
@@ -332,7 +332,7 @@ class Trainer:
         if state.stage_step and state.outcome is None:
             state.gate = self.gate.state_dict()
             optimizer = self.optimization.state_dict()
-        weights = whole_weights(self.accelerator.unwrap_model(self.student.model))
+        weights = full_weights(self.accelerator.unwrap_model(self.student.model))
         if self.accelerator.is_main_process:
             checkpoint.save(self.directory.path, self.student, state, weights, optimizer, self._learned_from())
             checkpoint.prune(self.directory.path, self.recipe.checkpoint.keep, set(state.entries.values()))

@@ -1,4 +1,4 @@
-"""Which statistics have bounds where a teacher shows only its best tokens."""
+"""Which statistics have bounds if a server returns only the teacher's best tokens."""
 
 BOUNDED_STATISTICS = (
     "union_size",
@@ -30,4 +30,4 @@ DECIDED_BY_TOP_K = (
     "student_mass",
     "student_intersection_mass",
 )
-"""Those whose two ends meet where the list holds k tokens that are not blocked, whatever probability is not listed."""
+"""Those whose two bounds coincide if the server returns k tokens that are not blocked, whatever the tail holds."""

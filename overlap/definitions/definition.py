@@ -14,7 +14,7 @@ class Definition:
         formula: p and S are the student's distribution and top-k set, q and T the teacher's; I = S∩T, U = S∪T, a bar
             renormalizes on that set.
         range: the values it can take, as ``"low … high"`` or ``"a or b"``; k is the set size, V the vocabulary's.
-        undefined: where it has no value, so is NaN and counted.
+        undefined: where it has no value; it is then NaN and counted.
         source: the publication that defines it, with the equation where it has a number.
         reading: what is a good value and what is a warning. A threshold is either published, with its source, or said
             to be a rule of thumb.

@@ -18,8 +18,8 @@ SEQUENCE_STATISTICS: dict[str, Definition] = {
         range="0 … ∞",
         undefined="without a reference or with an empty one",
         source="standard; length inflation, arXiv 2604.08527",
-        reading="1 is right. The mean over utterances weighs short references as much as long ones, so that one loop "
-        "shows. Rule of thumb: below 0.8 deletions rule, above 1.2 insertions or loops do.",
+        reading="The target is 1. The mean over utterances weights short and long references equally, so a single loop "
+        "is visible. Rule of thumb: below 0.8 deletions dominate, above 1.2 insertions or loops.",
     ),
     "n_tokens": Definition(
         unit="tokens",
@@ -27,7 +27,7 @@ SEQUENCE_STATISTICS: dict[str, Definition] = {
         range="0 … ∞",
         undefined="never",
         source="standard",
-        reading="Has no good value of its own; a trend at unchanged audio is length inflation or shrinking.",
+        reading="It has no target value; a trend on the same audio is length inflation or shrinking.",
     ),
     "token_rate": Definition(
         unit="tokens/s",
@@ -35,8 +35,8 @@ SEQUENCE_STATISTICS: dict[str, Definition] = {
         range="0 … ∞",
         undefined="for audio without duration",
         source="standard",
-        reading="Needs no reference: compare with the teacher's transcripts of the same audio. Speech has only so many "
-        "tokens a second, so an outlier is a loop or a lost utterance.",
+        reading="It needs no reference: compare with the teacher's transcripts of the same audio. The number of tokens "
+        "per second of speech is limited, so an outlier is a loop or a lost utterance.",
     ),
     "end_of_text": Definition(
         unit="share",
@@ -44,8 +44,8 @@ SEQUENCE_STATISTICS: dict[str, Definition] = {
         range="0 or 1",
         undefined="never",
         source="standard; one minus it is the truncation rate of arXiv 2604.08527",
-        reading="1 is right, 1 − value is the truncated share. Rule of thumb: below 0.98 look at the truncated "
-        "transcripts, for each fills the batch with positions after the point where it went wrong.",
+        reading="The target is 1; 1 − value is the truncated share. Rule of thumb: below 0.98 check the truncated "
+        "transcripts, because each fills the batch with positions after its first error.",
     ),
     "empty": Definition(
         unit="share",
@@ -53,21 +53,20 @@ SEQUENCE_STATISTICS: dict[str, Definition] = {
         range="0 or 1",
         undefined="never",
         source="this library",
-        reading="The other way to collapse: such an utterance gives one position, that of its end, so that means over "
-        "positions hardly show it. 0 is right where there is speech.",
+        reading="The second form of collapse: an empty utterance has one position, its end, so means over positions "
+        "hardly show it. The target is 0 for audio with speech.",
     ),
     "recut": Definition(
         unit="share",
-        formula="positions of the transcript before which the teacher's tokenizer cuts the text otherwise than it is "
-        "written / positions",
+        formula="positions whose prefix the teacher's tokenizer would tokenize differently / positions",
         range="0 … 1",
         undefined="for a transcript without positions",
         source="this library",
-        reading="0 is right for two models with the same tokens. There a transcript is handed over in the tokens that "
-        "were written: behind another cut the teacher reads a history that it would not write, and its distribution is "
-        "not the one that it was trained to have. A large share says that a tokenizer's file is not the one that the "
-        "model was trained with. With other tokens the teacher cuts the text itself, and a share above 0 is as it "
-        "should be. The mean over utterances weighs short transcripts as much as long ones.",
+        reading="The target is 0 for two models with the same tokens. The teacher then reads the student's tokens: if "
+        "it would tokenize the text differently, it reads a prefix that it would not write, unlike its training data. "
+        "A large share means that a tokenizer file is not the one that the model was trained with. With different "
+        "tokens the teacher tokenizes the text itself, and shares above 0 are normal. The mean over utterances "
+        "weights short and long transcripts equally.",
     ),
 }
 """Statistics of one sequence, see `overlap.estimates.sequences`."""
@@ -75,13 +74,13 @@ SEQUENCE_STATISTICS: dict[str, Definition] = {
 CHECKPOINT_STATISTICS: dict[str, Definition] = {
     "fixed_context_gain": Definition(
         unit="of the divergence",
-        formula="divergence before − divergence after, at one and the same recorded context (audio and prefix)",
+        formula="divergence before − divergence after, at the same recorded context (audio and prefix)",
         range="−∞ … ∞",
         undefined="where the divergence is undefined or infinite in both checkpoints, or undefined in either",
         source="arXiv 2605.26844",
-        reading="Above 0 the student came closer to the teacher at this context. It is the token-level outcome against "
-        "which every other statistic's worth is judged. A position with a large divergence has more to lose: a "
-        "divergence before correlates with its own gain by noise alone.",
+        reading="Above 0, the student came closer to the teacher at this context. It is the token-level outcome that "
+        "other statistics should predict. A position with a large divergence can fall further: an earlier divergence "
+        "correlates with its own gain by noise alone.",
     ),
 }
 """Statistics between two checkpoints, see `overlap.statistics.gain`."""

@@ -1,6 +1,7 @@
 """Statistics of one position."""
 
 from overlap.definitions.definition import Definition
+from overlap.definitions.readiness import READINESS
 
 _RETHINKING = "arXiv 2604.13016"
 _DATA_EFFICIENT = "arXiv 2605.28139"
@@ -18,8 +19,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … k",
         undefined=_NEVER,
         source="this library",
-        reading="k is normal. Below k, the teacher lacks tokens that the student favors: the vocabulary map is at "
-        "fault, and every count that is built on S shrinks with it.",
+        reading="The normal value is k. Below k, the teacher lacks tokens that the student favors: the vocabulary map "
+        "is the cause, and every count based on S shrinks with it.",
     ),
     "teacher_size": Definition(
         unit="tokens",
@@ -27,7 +28,7 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … k",
         undefined=_NEVER,
         source="this library",
-        reading="As `student_size`, for tokens that the student lacks and so can never learn to write.",
+        reading="As `student_size`, for tokens that the student lacks and therefore can never learn to write.",
     ),
     "union_size": Definition(
         unit="tokens",
@@ -35,8 +36,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … 2k",
         undefined=_NEVER,
         source=f"valid union support size, {_DATA_EFFICIENT}",
-        reading="Smaller is more overlap at equal k and equal set sizes: k when the sets are the same, 2k when they "
-        "are disjoint. It also falls when sets lose invalid tokens, so it says nothing without both sizes beside it. "
+        reading="At equal k and equal set sizes, smaller means more overlap: k when the sets are the same, 2k when "
+        "they are disjoint. It also falls when sets lose invalid tokens, so always report both sizes with it. "
         f"Published, k = 32, during on-policy distillation: 53.06 without and 51.61 with adaptation to teacher "
         f"transcripts ({_DATA_EFFICIENT}).",
         alias="VUSS",
@@ -47,7 +48,7 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … k",
         undefined=_NEVER,
         source=f"{_RETHINKING}, numerator of Eq. 6",
-        reading="|S| + |T| − |U|: the part of VUSS that overlap explains.",
+        reading="|S| + |T| − |U|: the reduction of VUSS that is due to overlap.",
     ),
     "overlap_ratio": Definition(
         unit="share",
@@ -55,9 +56,9 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … 1",
         undefined=_NEVER,
         source=f"{_RETHINKING}, Eq. 6",
-        reading="Published, k = 16: a successful run rose from 0.72 to 0.91, a failing one stayed flat "
-        f"({_RETHINKING}); the trend tells more than the level. The last of k tokens are chosen among near-equal tail "
-        "tokens, so a large k seldom comes near 1: compare only equal k.",
+        reading="Published, k = 16: a successful run rose from 0.72 to 0.91, a failing one remained flat "
+        f"({_RETHINKING}); the trend is more informative than the level. The last of the k tokens are chosen among "
+        "nearly equal tail tokens, so values near 1 are rare for a large k: compare only equal k.",
     ),
     "jaccard": Definition(
         unit="share",
@@ -65,7 +66,7 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … 1",
         undefined="where U is empty",
         source="Jaccard 1912",
-        reading="As `overlap_ratio`, and less sensitive to invalid tokens, for they leave both sides of the fraction.",
+        reading="As `overlap_ratio`, but less sensitive to invalid tokens, which leave numerator and denominator.",
     ),
     "rank_biased_overlap": Definition(
         unit="share",
@@ -76,20 +77,20 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         undefined="where S or T is empty",
         source="extrapolated rank-biased overlap, Webber, Moffat and Zobel 2010, Eq. 32; with k tokens on both sides "
         "(X_k / k) r^k + (1 − r) / r Σ_{d=1…k} (X_d / d) r^d",
-        reading="Overlap in which the order counts and the first ranks count most (at 0.9 the ten best carry 86 % of "
-        "the weight). Well below `overlap_ratio`: the sets agree, the order does not. The tail that makes "
-        "`overlap_ratio` depend on k hardly moves it, so it compares better across k.",
+        reading="Overlap weighted by rank: the first ranks count most (at 0.9 the ten best have 86 % of the weight). "
+        "Well below `overlap_ratio`, the sets agree and the order does not. The tail that makes `overlap_ratio` "
+        "depend on k hardly changes it, so it is more comparable across k.",
     ),
     "nucleus_overlap": Definition(
         unit="share",
         formula="Jaccard index of the top-p sets: on each side the fewest most probable tokens whose probability "
         "reaches 0.95",
         range="0 … 1",
-        undefined="where both sets have no token that both vocabularies have",
+        undefined="where neither set has a token of both vocabularies",
         source="nucleus of Holtzman et al. 2020 (arXiv 1904.09751), compared by Jaccard's index",
-        reading="Overlap at the size that each model itself uses: where both are sure of one token, it is the same "
-        "token (1) or not (0), and the tail tokens that fill the top-k sets do not count. Compare with "
-        "`top1_agreement`: lower means that the models agree on the favorite but not on its rivals.",
+        reading="Overlap at the set size that each model needs. Where both are confident of one token, the value is 1 "
+        "(same token) or 0; the tail tokens that fill the top-k sets do not count. Below `top1_agreement`, the models "
+        "agree on the best token but not on its alternatives.",
     ),
     "top1_agreement": Definition(
         unit="share",
@@ -97,9 +98,10 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 or 1",
         undefined=_NEVER,
         source="this library",
-        reading="Whether greedy decoding would write the same token. It goes on improving where VUSS has saturated, "
-        "yet it is no accuracy: positions inside words are easy, and the teacher errs as well. Rule of thumb: below "
-        "0.5 the teacher judges contexts that it would not have come to, so warm up longer; above 0.85 switch.",
+        reading="Whether greedy decoding would write the same token. It keeps improving after VUSS saturates. It is "
+        "not accuracy: word-internal positions are easy, and the teacher makes errors too. Rule of thumb: switch "
+        f"above {READINESS.level('top1_agreement'):g}. In every run so far, a switch at "
+        f"{READINESS.level('top1_agreement', 'least'):g} or above ended with fewer errors than Base; see *Readiness*.",
     ),
     "student_mass": Definition(
         unit="probability",
@@ -107,8 +109,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … 1",
         undefined=_NEVER,
         source="logged by verl as the student's mass on the teacher's top-k",
-        reading="How much of the student lives where the teacher's best tokens are. Falling while a truncated reverse "
-        "KL improves means that mass escapes from the support that the loss can see.",
+        reading="The student's probability on the teacher's best tokens. If it falls while a truncated reverse KL "
+        "improves, mass leaves the support that the loss covers.",
     ),
     "teacher_mass": Definition(
         unit="probability",
@@ -116,8 +118,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … 1",
         undefined=_NEVER,
         source="learnable share of the teacher's signal, arXiv 2605.26844",
-        reading="How much of what the teacher wants is within the student's reach. Rule of thumb: below 0.9 warm up "
-        "longer before the switch.",
+        reading="The teacher's probability on tokens within the student's reach. Rule of thumb: below "
+        f"{READINESS.level('teacher_mass'):g} warm up longer before the switch.",
     ),
     "student_intersection_mass": Definition(
         unit="probability",
@@ -126,7 +128,7 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         undefined=_NEVER,
         source=f"{_RETHINKING}, Eqs. 9–10",
         reading=f"Published: 0.97–0.99 in successful runs ({_RETHINKING}). High mass with a low `overlap_ratio` is "
-        "harmless: the sets differ in their tails alone.",
+        "harmless: the sets differ only in their tails.",
     ),
     "teacher_intersection_mass": Definition(
         unit="probability",
@@ -134,8 +136,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … 1",
         undefined=_NEVER,
         source=f"{_RETHINKING}, Eqs. 9–10",
-        reading="As `student_intersection_mass`. Below the student's: the teacher spreads over tokens that the student "
-        "does not consider.",
+        reading="As `student_intersection_mass`. Below the student's, the teacher has probability on tokens that the "
+        "student does not consider.",
     ),
     "student_entropy": Definition(
         unit="nats",
@@ -143,8 +145,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … ln V",
         undefined=_NEVER,
         source="Shannon 1948",
-        reading="Has no good value of its own: compare with `teacher_entropy`. A steady fall towards 0 while the error "
-        "rate stays is collapse; a rise while the top-k loss falls is growth of the unseen tail (arXiv 2608.14728).",
+        reading="It has no target value: compare with `teacher_entropy`. A steady fall towards 0 at an unchanged error "
+        "rate is collapse; a rise while the top-k loss falls is growth of the tail (arXiv 2608.14728).",
     ),
     "teacher_entropy": Definition(
         unit="nats",
@@ -152,8 +154,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … ln V",
         undefined=_NEVER,
         source="Shannon 1948",
-        reading="The teacher is frozen, so on fixed rollouts it must not move; if it does, the contexts differ. On the "
-        "student's own rollouts a rise says that the student leads the teacher where the teacher is lost.",
+        reading="The teacher is frozen, so on fixed rollouts it must not change; if it does, the contexts differ. A "
+        "rise on the student's rollouts means that the student visits prefixes on which the teacher is uncertain.",
     ),
     "entropy_gap": Definition(
         unit="nats",
@@ -161,8 +163,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … ln V",
         undefined=_NEVER,
         source=f"{_RETHINKING}, Eq. 8",
-        reading="Should fall along a run. A gap that stays while `overlap_ratio` rises means that the student matches "
-        "the teacher's ranking, not its confidence.",
+        reading="It should fall during a run. If it does not while `overlap_ratio` rises, the student matches the "
+        "teacher's ranking, not its confidence.",
     ),
     "forward_kl": Definition(
         unit="nats",
@@ -170,8 +172,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … ∞",
         undefined=f"{_NOT_SHARED}; +∞ where p excludes what q allows",
         source=_KULLBACK,
-        reading="Large where the student misses what the teacher wants. Few positions rule its mean: look at it by "
-        "stratum, or at `total_variation`, before calling a run bad.",
+        reading="Large where the student gives little probability to tokens that the teacher prefers. Few positions "
+        "dominate its mean: check the strata, or `total_variation`, before you call a run bad.",
     ),
     "reverse_kl": Definition(
         unit="nats",
@@ -179,8 +181,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … ∞",
         undefined=f"{_NOT_SHARED}; +∞ where q excludes what p allows",
         source=_KULLBACK,
-        reading="Large where the student puts probability on what the teacher thinks impossible. Far above the forward "
-        "KL it means stray probability, far below it means missed alternatives.",
+        reading="Large where the student has probability on tokens that the teacher considers impossible. Far above "
+        "the forward KL, the student has stray probability; far below, it misses alternatives.",
     ),
     "jensen_shannon": Definition(
         unit="nats",
@@ -196,8 +198,9 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … 1",
         undefined=_NOT_SHARED,
         source="standard; at most √(KL / 2) by Pinsker's inequality",
-        reading="The least probability with which a token drawn from each must differ, however the draws are coupled; "
-        "like `top1_agreement` it goes on improving where VUSS has saturated. Rule of thumb: above 0.5 warm up longer.",
+        reading="The smallest probability, over all couplings, that tokens drawn from p and from q differ. Like "
+        "`top1_agreement`, it keeps improving after VUSS saturates. Rule of thumb: "
+        f"switch below {READINESS.level('total_variation'):g}.",
     ),
     "learnable_kl": Definition(
         unit="nats",
@@ -206,8 +209,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         undefined=f"{_NOT_SHARED}; +∞ where p excludes what q allows",
         source=f"token teachability, {_TEACHABILITY}",
         reading="Disagreement about tokens within the student's reach. Published: it predicts the gain at a fixed "
-        f"context better than raw KL does ({_TEACHABILITY}). Close to `forward_kl`: there is much to learn from this "
-        "teacher now.",
+        f"context better than raw KL does ({_TEACHABILITY}). Close to `forward_kl`, most of the disagreement can be "
+        "learned now.",
     ),
     "incompatible_kl": Definition(
         unit="nats",
@@ -215,8 +218,9 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … ∞",
         undefined=f"{_NOT_SHARED}; +∞ where p excludes what q allows",
         source=f"token teachability, {_TEACHABILITY}",
-        reading="Disagreement about tokens beyond the student's top-k, which feedback on its own states hardly "
-        "teaches. Rule of thumb: above `learnable_kl` the pair is not ready for on-policy distillation; warm up.",
+        reading="Disagreement about tokens beyond the student's top-k. The student hardly learns them from feedback "
+        "on its own states. Rule of thumb: above `learnable_kl` the pair is not ready for on-policy distillation; "
+        "warm up.",
     ),
     "union_kl": Definition(
         unit="nats",
@@ -224,21 +228,21 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … ∞",
         undefined="where U is empty, or q excludes all of it; +∞ where p excludes what q allows",
         source=f"integrand of the training objective, {_DATA_EFFICIENT}, Eq. 1 (there times τ²)",
-        reading='What the paper trains, and a recipe with `objective = "paper"`; by default recipes train the form '
-        "with a tail, `union_kl_tail`. If this one falls while that, `forward_kl` or the masses do not improve, the "
-        "loss is being gained by moving probability outside the union.",
+        reading='The objective of the paper and of a recipe with `objective = "paper"`; by default recipes train the '
+        "form with a tail, `union_kl_tail`. If this one falls while `union_kl_tail`, `forward_kl` or the masses do "
+        "not improve, the student lowers the loss by moving probability outside the union.",
     ),
     "union_kl_tail": Definition(
         unit="nats",
         formula="Σ_U q (log q − log p) + q_r (log q_r − log p_r), p_r = 1 − Σ_U p and q_r = 1 − Σ_U q over each "
         "model's own vocabulary, at the stated temperature",
         range="0 … ∞",
-        undefined="where U is empty; +∞ where p excludes what q allows, or all that is outside U while q does not",
+        undefined="where U is empty; +∞ where p excludes what q allows, or everything outside U while q does not",
         source="this library: the integrand of the training objective with a tail (`tail = true`, there times τ²); "
         "the bucket of a truncated KL's remainder, as in arXiv 2608.14728",
-        reading="What is trained with a tail: everything outside the union counts as one more token, so that "
-        "probability that leaves it costs what it weighs. Where ids agree, never above `forward_kl`; close to it: "
-        "nothing that matters happens outside. Far above `union_kl`: the models disagree on how much is outside.",
+        reading="The objective with a tail: everything outside the union counts as one more token, so probability that "
+        "leaves the union is penalized. Where ids agree, it is never above `forward_kl`; if it is close, the tokens "
+        "outside hardly matter. Far above `union_kl`, the models disagree on how much probability is outside.",
     ),
     "overlap_advantage": Definition(
         unit="nats",
@@ -246,8 +250,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="−∞ … 0",
         undefined="where I is empty",
         source=f"{_RETHINKING}, Eq. 7, without its division by |I|",
-        reading="0 where both rank and weigh the shared tokens alike; rises towards 0 along a successful run. Read it "
-        "with its number of undefined positions: disjoint positions are left out, so few shared tokens flatter it.",
+        reading="0 where both models rank and weight the shared tokens alike; it rises towards 0 during a successful "
+        "run. Read it with its number of undefined positions: disjoint positions are left out, which biases it upward.",
     ),
     "student_logprob": Definition(
         unit="nats",
@@ -255,7 +259,7 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="−∞ … 0",
         undefined="where that token is blocked or not given",
         source="standard",
-        reading="The student's confidence in what it wrote; on its own sampled states its mean is about "
+        reading="The student's confidence in its own tokens; on its own sampled states its mean is about "
         "−`student_entropy`. On reference or fixed states it is the log-likelihood of that text.",
     ),
     "teacher_logprob": Definition(
@@ -264,18 +268,19 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="−∞ … 0",
         undefined="where that token is blocked, unmapped or not given",
         source="standard",
-        reading="The teacher's opinion of what was written: the only statistic that a server with prompt "
-        "log-probabilities can always give. Very negative runs of it mark the point where a rollout left the teacher.",
+        reading="The teacher's score of the generated token: the only statistic that a server with prompt "
+        "log-probabilities can always give. A run of very negative values marks where a rollout left the teacher's "
+        "distribution.",
     ),
     "teacher_rank": Definition(
         unit="rank",
-        formula="rank of the generated token in the teacher's ordering of its admissible tokens, 1 = its favorite, "
-        "ties, those of excluded tokens too, to the lower id",
+        formula="rank of the generated token in the teacher's ordering of its admissible tokens, 1 = the best; ties, "
+        "those of excluded tokens too, go to the lower id",
         range="1 … V",
         undefined=_NO_TOKEN,
         source="this library",
-        reading="1 where the teacher would have written the same. Its mean is ruled by few huge ranks: read it by "
-        "stratum, or look at the share of positions above k.",
+        reading="1 where the teacher would have written the same token. A few huge ranks dominate its mean: read it by "
+        "stratum, or as the share of positions above k.",
     ),
     "reverse_kl_k1": Definition(
         unit="nats",
@@ -284,8 +289,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         undefined=_NO_TOKEN,
         source=f"estimator k1 of {_SCHULMAN}",
         reading="Its mean is an unbiased estimate of `reverse_kl` only where tokens are sampled from p at this "
-        "temperature: after greedy decoding, and on reference or fixed states, it is not. Compare with `reverse_kl`, "
-        "which is exact, to see how noisy a trainer that uses one token a position is.",
+        "temperature, not after greedy decoding nor on reference or fixed states. Compare it with the exact "
+        "`reverse_kl` to see how noisy a trainer is that uses one token a position.",
     ),
     "reverse_kl_k3": Definition(
         unit="nats",
@@ -293,8 +298,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … ∞",
         undefined=_NO_TOKEN,
         source=f"estimator k3 of {_SCHULMAN}",
-        reading="As `reverse_kl_k1`, never negative and usually less noisy; a token that the student finds very "
-        "unlikely and the teacher does not gives huge values.",
+        reading="As `reverse_kl_k1`, never negative and usually less noisy. Tokens that are very unlikely for the "
+        "student and not for the teacher give huge values.",
     ),
     "boundary_tie": Definition(
         unit="share",
@@ -302,8 +307,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 or 1",
         undefined=_NEVER,
         source="this library",
-        reading="Where it is 1 the set was chosen by the tie rule (lower id first). Above a few per cent (rule of "
-        "thumb) half-precision logits blur the sets: compute the head in float32 or choose a smaller k.",
+        reading="At 1, the tie rule (lower id first) decided the set. Above a few per cent (rule of thumb), "
+        "half-precision logits make the sets arbitrary: compute the head in float32 or choose a smaller k.",
     ),
     "student_mapped_mass": Definition(
         unit="probability",
@@ -311,8 +316,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … 1",
         undefined=_NEVER,
         source="this library",
-        reading="1 where ids agree. Rule of thumb: below 0.99 the whole-vocabulary divergences describe only part of "
-        "the student, for they are renormalized on the shared ids.",
+        reading="1 where ids agree. Rule of thumb: below 0.99 the full-vocabulary divergences describe only part of "
+        "the student, because they are renormalized on the shared ids.",
     ),
     "teacher_mapped_mass": Definition(
         unit="probability",
@@ -320,8 +325,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … 1",
         undefined=_NEVER,
         source="this library",
-        reading="As `student_mapped_mass`: what is missing from 1 is what the teacher wants to write in tokens that "
-        "the student does not have.",
+        reading="As `student_mapped_mass`: 1 minus the value is the teacher's probability on tokens that the student "
+        "does not have.",
     ),
 }
 """Statistics of one position, see `overlap.measure`."""

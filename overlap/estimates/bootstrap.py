@@ -37,16 +37,16 @@ def studentized(
     """Weighted sums of ratios, Σ_k c_k Σ_i x_ik / Σ_i n_ik, with intervals from clusters drawn with replacement.
 
     The bootstrap-t (Efron & Tibshirani 1993, chapter 12): every resample's distance from the estimate is divided by
-    that resample's own standard error, and the quantiles of these distances take the place of Student's. It holds its
-    coverage on skewed values, such as errors that come in bursts, where percentiles fall short; the numbers are in
+    that resample's own standard error, and the quantiles of these distances take the place of Student's. It keeps its
+    coverage on skewed values, such as bursts of errors, where percentile intervals are too short; the numbers are in
     `tests/studies/test_coverage.py`. All S estimates share the resamples, and the K ratios of one share their
     clusters, so that a difference (weights 1 and −1) is paired.
 
-    Where few clusters differ from the rest, many resamples hold none of these, vary hardly and would lie infinitely
-    far. A resample's standard error is therefore not taken below a part of the estimate's own, which is chosen so that
-    one, two or three deviating clusters leave open what as many events leave open in a Poisson variable (up to 5.6, 7.2
-    or 8.8 events at 95 %), and a handful of clusters what Student's t leaves open.
-    Resamples in which a ratio is undefined are left out, and there is no interval where these are most.
+    If few clusters differ from the rest, many resamples contain none of them, hardly vary, and would be infinitely far
+    away. A resample's standard error therefore has a lower limit, a fraction of the estimate's own. It is chosen so
+    that the interval for one, two or three deviating clusters is that of as many events of a Poisson variable (up to
+    5.6, 7.2 or 8.8 events at 95 %), and for very few clusters that of Student's t.
+    Resamples in which a ratio is undefined are left out; if these are the majority, there is no interval.
 
     Args:
         sums: ``[G, S, K]`` numerators of each cluster, such as errors.
@@ -98,11 +98,11 @@ def studentized(
 
 
 def unseen_share(n_clusters: int, n_positions: float, level: float) -> float:
-    """The largest share of deviating positions at which seeing none is still credible: 0.06 for 60 of their own.
+    """The largest share of deviating positions that is compatible with observing none: 0.06 for 60 independent ones.
 
-    The end of Clopper & Pearson's interval (1934) for no event in as many positions as these are worth after the
-    correction of Korn & Graubard (1998) for few clusters, (t_{N−1} / t_{G−1})² N. Where no position deviates, nothing
-    is known of how deviations would cluster: if whole utterances fail together, the share may be larger.
+    The upper end of the Clopper–Pearson interval (1934) for no event in the effective number of positions after the
+    correction of Korn & Graubard (1998) for few clusters, (t_{N−1} / t_{G−1})² N. If no position deviates, the
+    clustering of deviations is unknown: if entire utterances fail together, the share may be larger.
 
     Args:
         n_clusters: G, at least 2.
@@ -115,7 +115,7 @@ def unseen_share(n_clusters: int, n_positions: float, level: float) -> float:
 
 
 def unseen_errors(value: float, n_clusters: int, n_words: float, level: float) -> tuple[float, float]:
-    """Ends of an error rate that no cluster departs from: the words that could have escaped notice differ by one error.
+    """Ends of an error rate that all clusters share: the words that could have deviated unobserved differ by one error.
 
     Args:
         value: the error rate, errors a word.
@@ -148,8 +148,8 @@ def _least_share(deviating: np.ndarray, n_clusters: np.ndarray, level: float) ->
     """Least standard error of a resample, in those of the estimate.
 
     With m events, a resample without any lies m / (m^½ f) away in units of the least share f, so the end m / f beyond
-    m; the Poisson variable's end is half a quantile of χ² with 2m + 2 degrees of freedom. Few clusters
-    make up such resamples all the time, so the floor is not above 1 / t_{G−1}, about a half where they are many.
+    m; the Poisson variable's end is half a quantile of χ² with 2m + 2 degrees of freedom. With few
+    clusters such resamples are frequent, so the floor is at most 1 / t_{G−1}, about a half for many clusters.
     """
     m, tail = np.maximum(deviating, 1.0), (1 + level) / 2
     return np.minimum(m / (stats.chi2.ppf(tail, 2 * m + 2) / 2 - m), 1 / stats.t.ppf(tail, n_clusters - 1))
@@ -164,7 +164,7 @@ def _linearised(
     """
     ratios, slope = _slope(totals, c)
     squares = np.einsum("...i,...ij,...j->...", slope, moments, slope)
-    # Rounding may leave a little where every cluster has the same ratio.
+    # Rounding may leave a small value if every cluster has the same ratio.
     size = np.einsum("...i,...ii,...i->...", slope, moments, slope)
     squares = np.where(squares > 1e-12 * size, squares, 0.0 * squares)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,4 +1,4 @@
-"""What the interval of an error rate is over, by the one rule of whoever shows one."""
+"""The rule for the bootstrap unit of error rates, used wherever one is shown."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 Over = Literal["speakers", "utterances"]
 ENOUGH_SPEAKERS = 10
-"""From so many on, intervals are over speakers: utterances of a speaker are not independent. Fewer make none."""
+"""Least number of speakers for intervals over speakers, because utterances of a speaker are not independent."""
 
 
 def resampled(speakers: Sequence[Any]) -> Over:
-    """What is drawn with replacement: speakers where every utterance names one and there are enough, else utterances.
+    """The bootstrap unit: speakers if every utterance names one and there are enough, else utterances.
 
     Args:
         speakers: Of each utterance; None or NaN where it names none.

@@ -1,4 +1,4 @@
-"""What all processes of a distributed run hold, the same on each."""
+"""Values of all processes of a distributed run, the same on each."""
 
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 def gathered(value: T, group: Any = None) -> list[T]:
     """One process's value and everyone else's, by rank; `[value]` where torch.distributed is not initialized.
 
-    Every rank of the group must call it, those that have seen no data as well: none returns before all have called.
+    Every rank of the group must call it, also ranks without data: none returns before all have called.
 
     Args:
         value: anything that pickles, of any size on each rank. With NCCL the rank's CUDA device must have been set

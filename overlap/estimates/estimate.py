@@ -10,7 +10,7 @@ from overlap.estimates.text import count, decimals, interval, number, plural, si
 
 @dataclass(frozen=True)
 class Estimate:
-    """A ratio of sums over groups, such as an average over positions, and what is known about its error.
+    """A ratio of sums over groups, such as an average over positions, with its uncertainty.
 
     Attributes:
         value: sum over defined positions / their number; NaN where there is none.

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from overlap.definitions.readiness import READINESS, Question
 from overlap.estimates.estimate import Estimate
 from overlap.estimates.table import html_table, text_table
 from overlap.plain_json import plain
@@ -18,15 +19,9 @@ from overlap.plain_json import plain
 if TYPE_CHECKING:
     from overlap.estimates.funnel import Funnel
 
-AGREEMENT = 0.85
-"""Rule of thumb: least top-1 agreement at which on-policy training may begin, and where drafted gates open."""
-
-FULL = 0.95
-"""Rule of thumb: least share of positions used, and of k that either set holds on average."""
-
 
 class Standing(StrEnum):
-    """How a number stands to what is wanted; by the whole of its interval."""
+    """How a number compares with what is wanted, judged by its entire interval."""
 
     IN_ORDER = "in order"
     NOT_IN_ORDER = "not in order"
@@ -44,6 +39,11 @@ class _Wanted:
     at_most: float | None = None
 
 
+def _wanted(question: Question, *statistics: str) -> tuple[_Wanted, ...]:
+    rows = [READINESS[f"any/{question}/{statistic}"] for statistic in statistics]
+    return tuple(_Wanted(row.statistic, **{row.side: row.level}) for row in rows)
+
+
 @dataclass(frozen=True)
 class _Number:
     """One of the five."""
@@ -55,25 +55,27 @@ class _Number:
     advice: str
 
 
+_LEAST = READINESS["any/least/top1_agreement"]
+
 NUMBERS = (
     _Number(
         "positions",
-        (_Wanted("used", FULL), _Wanted("student_size", FULL), _Wanted("teacher_size", FULL)),
+        _wanted(Question.comparable, "used", "student_size", "teacher_size"),
         "Repair first, believe nothing below",
         "Sizes under k: the vocabulary map. Positions misaligned: tokenizers or prompts differ; `distill show` prints "
         "both models' view of one utterance.",
     ),
     _Number(
         "agreement",
-        (_Wanted("top1_agreement", AGREEMENT), _Wanted("total_variation", at_most=0.2)),
+        _wanted(Question.switch, "top1_agreement", "total_variation"),
         "Not yet: the student does not write what the teacher would",
         "Train longer on teacher transcripts; read ten pairs to check that labels and teacher write in the same form "
-        "(case, numerals, punctuation). The bound is a rule of thumb: in this project's studies on-policy training "
-        "paid from far less as well (recorded speech, one seed).",
+        f"(case, numerals, punctuation). The level is a cautious one: from {_LEAST.level:g} on every run so far "
+        f"ended on-policy training with fewer errors than Base ({_LEAST.evidence}). `distill report` asks for no more.",
     ),
     _Number(
         "mass on the other's set",
-        (_Wanted("teacher_mass", 0.9), _Wanted("student_mass", 0.9)),
+        _wanted(Question.switch, "teacher_mass", "student_mass"),
         "Not yet: too much probability lies outside the other's set",
         "Low teacher's mass: what the teacher wants is out of reach; warm up, or use prompts that the teacher knows. "
         "Low student's mass: keep the tail in the objective, or train on the union.",
@@ -81,7 +83,7 @@ NUMBERS = (
     _Number("overlap ratio", (_Wanted("overlap_ratio"),), "", ""),
     _Number(
         "endings",
-        (_Wanted("end_of_text", 0.9), _Wanted("repetition", at_most=2.4), _Wanted("empty", at_most=0.1)),
+        _wanted(Question.switch, "end_of_text", "repetition", "empty"),
         "Collapse: transcripts loop, do not end, or are empty",
         "Go back to the last good checkpoint, warm up longer, lower the learning rate; do not raise the limit on "
         "length first.",
@@ -97,7 +99,7 @@ class ReadNumber:
         place: Which of the five, from 1.
         name: What the number is about.
         statistic: Name of the statistic; `used` is the funnel's share.
-        value: Its value; NaN where a server's lists leave it open or it was not measured.
+        value: Its value; NaN if a served teacher gives only bounds or it was not measured.
         low: Lower end of its 95 % interval, NaN without one; of what is left open, the lowest that it can be.
         high: Upper end.
         wanted: The bound, in words.
@@ -165,13 +167,13 @@ class FirstReading:
 def first_reading(estimates: Mapping[str, Estimate], funnel: Funnel | None, k: int) -> FirstReading:
     """Read the five numbers of a probe.
 
-    A number is in order where the whole of its 95 % interval is, and not in order where none of it is. Without an
+    A number is in order if its entire 95 % interval is, and not in order if no part of it is. Without an
     interval nothing is certain, but for the funnel's share, which is a count.
 
     Args:
-        estimates: By statistic, of positions and of whole sequences; of what a server's lists leave open both ends,
+        estimates: By statistic, of positions and of entire sequences; for a served teacher's bounds both ends,
             `total_variation.lower` and `total_variation.upper`.
-        funnel: Where the positions went; None where that is not known.
+        funnel: Position funnel; None if it is not known.
         k: Size of the top-k sets.
     """
     numbers = tuple(
@@ -191,18 +193,18 @@ def _read(
     value, low, high = _ends(statistic, estimates, funnel)
     if least is not None:
         words = f"≥ {least:g}" + (f" (k = {k})" if scale > 1 else "")
-        met, missed = low >= least, high < least
+        reached, missed = low >= least, high < least
     elif wanted.at_most is not None:
         words = f"≤ {wanted.at_most:g}"
-        met, missed = high <= wanted.at_most, low > wanted.at_most
+        reached, missed = high <= wanted.at_most, low > wanted.at_most
     else:
-        words, met, missed = "rising", False, False
+        words, reached, missed = "rising", False, False
     if math.isnan(value) and math.isnan(low):
         standing = Standing.NOT_MEASURED
     elif least is None and wanted.at_most is None:
         standing = Standing.TREND
     else:
-        standing = Standing.IN_ORDER if met else Standing.NOT_IN_ORDER if missed else Standing.NOT_CERTAIN
+        standing = Standing.IN_ORDER if reached else Standing.NOT_IN_ORDER if missed else Standing.NOT_CERTAIN
     return ReadNumber(place, name, statistic, value, low, high, words, standing)
 
 

@@ -1,4 +1,4 @@
-"""Where positions went: each one is counted in exactly one bin between the rollout and the loss."""
+"""Position funnel: every position is counted in exactly one bin between the rollout and the loss."""
 
 import math
 from collections.abc import Mapping
@@ -10,15 +10,15 @@ from torch import Tensor
 from overlap.errors import UserError
 from overlap.estimates.table import html_table, text_table
 
-BINS = ("empty_rollout", "blocked", "misaligned", "truncated", "thin_support", "used")
-"""In order: a position belongs to the first that applies. A thin support has fewer than 2 union tokens.
+BINS = ("empty_rollout", "blocked", "misaligned", "truncated", "low_support", "used")
+"""In order: a position belongs to the first that applies. `low_support` means fewer than 2 union tokens.
 
-`empty_rollout` and `truncated` are for training that leaves such rollouts out. A probe uses their positions: they are
-states that the student visits, and `Funnel.used_unfinished` counts those of rollouts that did not end."""
+Training may leave out `empty_rollout` and `truncated` positions. A probe uses them: they are states that the student
+visits, and `Funnel.used_unfinished` counts those of rollouts that did not end."""
 OF_TRAINING = ("empty_rollout", "truncated")
-"""The bins that a probe never fills; they are printed where they hold positions."""
+"""Bins that a probe never fills; they are printed only if they have positions."""
 NO_POSITION = -1
-"""Stands for an element that is no position at all (padding)."""
+"""Value for an element that is not a position (padding)."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def assign_bins(positions: Tensor, reasons: Mapping[str, Tensor]) -> Tensor:
 
     Args:
         positions: ``[...]`` bool, True where there is a position to account for.
-        reasons: bool masks by bin, broadcastable to the positions; a bin without a mask stays empty. With a mask for
+        reasons: bool masks by bin, broadcastable to the positions; a bin without a mask is empty. With a mask for
             ``used`` the caller states which positions were used, and it must be the rest exactly.
 
     Returns:

@@ -130,8 +130,8 @@ def packed_groups(*, position_ids: Tensor | None = None, cu_seqlens: Tensor | No
         tensor([0, 0, 0, 1, 1])
 
     Args:
-        position_ids: ``[..., L]`` integers that begin anew with each utterance, as a model takes them; a row begins one
-            whatever its first number is.
+        position_ids: ``[..., L]`` integers that restart with each utterance, as for a model; a row begins a new
+            utterance whatever its first number is.
         cu_seqlens: ``[n + 1]`` ascending integers, where each of n utterances begins and the last one ends, as kernels
             for variable lengths take them.
 

@@ -1,4 +1,4 @@
-"""Statistics of whole sequences: the early signs of collapse that no single position shows."""
+"""Statistics of entire sequences: early signs of collapse that single positions do not show."""
 
 import math
 import zlib
@@ -55,12 +55,12 @@ def sequence_values(
         finished: whether it ended by an end-of-text token, not by the limit on its length.
         references: the right transcripts, None where there is none; without any, no ``length_ratio`` is given.
         seconds: durations of the audio; without them, no ``token_rate`` is given.
-        recut: the share of its positions before which the teacher's tokenizer cuts the text otherwise than it is
-            written, NaN without positions; without them, no ``recut`` is given.
+        recut: the share of its positions whose prefix the teacher's tokenizer would tokenize differently, NaN without
+            positions; without these shares, no ``recut`` is given.
 
     Returns:
         ``repetition``, ``n_tokens``, ``end_of_text``, ``empty``, and ``length_ratio``, ``token_rate`` and ``recut``
-        where they can be had.
+        if they can be computed.
 
     Raises:
         UserError: if the lengths differ.
@@ -104,7 +104,7 @@ def sequence_estimates(
         finished: whether each ended by itself.
         references: the right transcripts.
         seconds: durations of the audio.
-        recut: the share of each one's positions whose history the teacher's tokenizer cuts otherwise.
+        recut: the share of each one's positions whose prefix the teacher's tokenizer would tokenize differently.
         level: coverage of the interval.
         draws: bootstrap resamples.
         seed: of the resampling.

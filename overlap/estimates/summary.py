@@ -1,4 +1,4 @@
-"""How averages and their intervals are made of sums, and the summary that carries them."""
+"""Averages and intervals from sums, and the summary that holds them."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -162,10 +162,10 @@ def estimate(
     """Ratio of sums over all positions, with an interval from a bootstrap of the groups.
 
     The interval is that of `overlap.estimates.bootstrap.studentized`, cut off at the statistic's limits; all statistics
-    share the resamples. Where no group differs from another, resampling shows nothing: a statistic between two finite
-    limits may then be as far from its value as the deviating positions that could have escaped notice
-    (`overlap.estimates.bootstrap.unseen_share`) would move it, and any other has both ends at its value, as has one
-    that is the same everywhere by definition. Where a group's sum is infinite there is no interval.
+    share the resamples. If all groups are equal, resampling gives no width. For a statistic between two finite limits,
+    the interval then extends as far as the deviating positions that could have remained unobserved
+    (`overlap.estimates.bootstrap.unseen_share`) would move it. Any other statistic has both ends at its value, and so
+    has one that is the same everywhere by definition. If a group's sum is infinite, there is no interval.
 
     Args:
         sums: per-group sufficient statistics.
@@ -204,7 +204,7 @@ def estimate(
 
 
 def _number(value: float) -> str:
-    """Five significant digits, without an exponent where a reader can do without."""
+    """Five significant digits, without an exponent if possible."""
     if math.isnan(value):
         return "–"
     return f"{value:.5g}"

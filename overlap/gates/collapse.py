@@ -1,4 +1,4 @@
-"""The gate that pulls the cord."""
+"""The gate that detects collapse."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,9 +25,10 @@ Limits = tuple[float | None, float | None]
 class Collapse(Gate):
     """Fall back or abort when any statistic has certainly left its healthy range for some readings; never advances.
 
-    A statistic is out when its whole interval is: the upper end below the lower limit or the lower end above the upper
-    limit. A reading with any statistic out adds to the streak; one in which at least one statistic can be judged and
-    none is out resets it; one in which nothing can be judged leaves it. What cannot be judged is named in the reason.
+    A statistic is outside if its entire interval is: the upper end below the lower limit or the lower end above the
+    upper limit. A reading with any statistic out adds to the streak; one in which at least one statistic can be judged
+    and none is out resets it; one in which nothing can be judged leaves it. What cannot be judged is named in the
+    reason.
 
     Attributes:
         limits: (lowest, highest) healthy value by statistic (named as in `Threshold`, each once), None for an open

@@ -9,7 +9,7 @@ from overlap.gates.decision import Action, Decision, Gate, Readings
 
 
 class _Combination(Gate):
-    """Members read every summary, so that all streaks go on; abort, then fall back, win over the rest."""
+    """Members read every summary, so that all streaks continue; abort, then fall back, win over the rest."""
 
     def __init__(self, *gates: Gate) -> None:
         if not gates:
@@ -41,7 +41,7 @@ class _Combination(Gate):
             voters = (decision for decision, gate in zip(decisions, self.gates, strict=True) if gate.can_advance)
             votes = [decision.action is Action.advance for decision in voters]
             action = Action.advance if self._advances(votes) else Action.stay
-        # Those who brought the decision about come first.
+        # The members that caused the decision come first.
         ordered = sorted(decisions, key=lambda decision: decision.action is not action)
         reason = "; ".join(f"{decision.gate} says {decision.action}: {decision.reason}" for decision in ordered)
         members = [
@@ -67,7 +67,7 @@ class _Combination(Gate):
         }
 
     def load_state_dict(self, state: Mapping) -> None:
-        """Go on from a saved state.
+        """Continue from a saved state.
 
         Raises:
             UserError: if it was saved by another combination.
@@ -85,9 +85,10 @@ class _Combination(Gate):
 class AllOf(_Combination):
     """Advance when every member says advance at one and the same reading.
 
-    Members do not latch: a condition that held earlier and holds no longer does not count. `Threshold` and `Plateau` go
-    on saying advance as long as their condition lasts (see ``release`` for how long that is), and `FixedSteps` for ever
-    after. A member that can never advance (`Collapse`) has no vote, so that it guards the others without blocking them.
+    Members do not latch: a condition that held earlier and holds no longer does not count. `Threshold` and `Plateau`
+    keep saying advance as long as their condition holds (until ``release`` is passed), and `FixedSteps` always
+    afterwards. A member that can never advance (`Collapse`) has no vote, so that it guards the others without blocking
+    them.
     """
 
     kind: ClassVar[str] = "all"

@@ -34,16 +34,16 @@ Side = Literal["at_least", "at_most", "lowest", "highest", "best"]
 
 @dataclass(frozen=True)
 class Level:
-    """A level that a gate held a reading against.
+    """A level that a gate compared a reading with.
 
     Attributes:
         statistic: what was read, without its states.
-        states: on whose transcripts: ``student``, ``fixed``, …; None for a number that the user brings.
+        states: on whose transcripts: ``student``, ``fixed``, …; None for a number of your own.
         side: ``at_least`` or ``at_most`` of a threshold, ``lowest`` or ``highest`` healthy value, or ``best``: the mark
             of a plateau after the reading.
         level: in the statistic's unit.
         bound: the end of the interval (or the value) that was compared; None where nothing could be judged.
-        meets: whether it reaches the threshold, keeps within the limit, or improves on the mark before it.
+        satisfied: whether it reaches the threshold, keeps within the limit, or improves on the mark before it.
     """
 
     statistic: str
@@ -51,13 +51,13 @@ class Level:
     side: Side
     level: float
     bound: float | None
-    meets: bool
+    satisfied: bool
 
     @classmethod
-    def from_reading(cls, name: str, side: Side, level: float, bound: float | None, meets: bool) -> "Level":
+    def from_reading(cls, name: str, side: Side, level: float, bound: float | None, satisfied: bool) -> "Level":
         """A level for a reading by the name that the gate has for it, such as ``fixed.union_size``."""
         states, statistic = states_of(name)
-        return cls(statistic, states, side, level, bound, meets)
+        return cls(statistic, states, side, level, bound, satisfied)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Decision:
         reason: why, in words with the numbers.
         gate: which gate says so.
         numbers: what was read and compared, as JSON can hold it (an undefined number is None).
-        levels: every level that a reading was held against; none for a gate that counts steps.
+        levels: every level that a reading was compared with; none for a gate that counts steps.
     """
 
     action: Action
@@ -104,8 +104,8 @@ class Gate(ABC):
 
         Args:
             summary: estimates by name, such as an `OverlapSummary`. A statistic that is missing or undefined is no
-                evidence: the gate stays, says so, and keeps its state; the first time that one is missing, it warns.
-                A gate that judges on the value takes plain numbers as well.
+                evidence: the decision is ``stay``, with a reason, and the state is unchanged; the first time that one
+                is missing, it warns. A gate that judges on the value takes plain numbers as well.
             step: optimization steps done in this stage.
 
         Raises:
@@ -136,7 +136,7 @@ class Gate(ABC):
         return {"gate": self.kind, "parameters": self.parameters(), "state": state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state.
+        """Continue from a saved state.
 
         Raises:
             UserError: if the state was saved by another kind of gate or with other parameters.

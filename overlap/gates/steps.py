@@ -1,4 +1,4 @@
-"""The gate that looks at nothing but the clock."""
+"""The gate that only counts steps."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -9,7 +9,7 @@ from overlap.gates.settings import check_settings, minimum
 
 @dataclass
 class FixedSteps(Gate):
-    """Advance once a number of steps is done, whatever the overlap: the way of arXiv 2605.28139, and the control.
+    """Advance once a number of steps is done, whatever the overlap, as in arXiv 2605.28139; the control condition.
 
     Attributes:
         steps: of the stage.

@@ -23,7 +23,7 @@ class Threshold(Gate):
     """Advance when a statistic has certainly passed a level for some readings.
 
     ``at_least`` is judged on the interval's lower end and ``at_most`` on its upper end, so that chance alone does not
-    end a stage. A reading that meets the level adds to the streak and one that does not resets it. With ``release`` a
+    end a stage. A reading that reaches the level adds to the streak and one that does not resets it. With ``release`` a
     streak that has begun survives readings between the level and ``release``: these neither add nor reset. After the
     streak is complete the gate says advance at every reading until a reset.
 
@@ -32,7 +32,7 @@ class Threshold(Gate):
         at_least: the level that the interval's lower end must reach; give this or at_most.
         at_most: the level that the interval's upper end must not exceed.
         on: judge on the ``"bound"`` (the interval's end) or on the ``"value"`` itself.
-        patience: readings in a row that must meet the level.
+        patience: consecutive readings that must reach the level.
         release: the looser level, past which a streak is reset; by default the level itself.
         min_steps: steps that the stage must have before it may advance.
     """
@@ -94,7 +94,7 @@ class Threshold(Gate):
         bound = reading.bound("low" if self._rising else "high", self.on)
         if self._reaches(bound, self._level):
             self.streak += 1
-            verdict = "meets"
+            verdict = "satisfies"
         elif self.streak and self.release is not None and self._reaches(bound, self.release):
             verdict = f"misses, but is not past the release at {self.release:g},"
         else:
@@ -109,9 +109,9 @@ class Threshold(Gate):
         return Decision(action, reason, self.name, numbers, self._held_against(bound))
 
     def _held_against(self, bound: float | None) -> tuple[Level]:
-        meets = bound is not None and self._reaches(bound, self._level)
+        satisfied = bound is not None and self._reaches(bound, self._level)
         side = "at_least" if self._rising else "at_most"
-        return (Level.from_reading(self.statistic, side, self._level, bound, meets),)
+        return (Level.from_reading(self.statistic, side, self._level, bound, satisfied),)
 
     def _reaches(self, bound: float, mark: float) -> bool:
         return bound >= mark if self._rising else bound <= mark

@@ -2,7 +2,7 @@
 
 Functions such as `position_bins` and `token_classes` give every position a label; `by` averages within each label and
 returns a tidy frame. A position without a label is in the stratum "unlabeled": no position is dropped, so the strata
-always add up to the whole.
+always partition all positions.
 
 >>> import torch
 >>> from overlap import measure

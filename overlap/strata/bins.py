@@ -36,8 +36,8 @@ def position_bins(rollout: Tensor | np.ndarray, edges: Sequence[int] = POSITION_
 def relative_position_bins(rollout: Tensor | np.ndarray, n: int = 10) -> Labels:
     """Relative position: which n-th of its utterance a token stands in (deciles by default).
 
-    A token is placed by its middle, (i + ½) / L, so that the bins of long utterances fill alike from both ends and the
-    only token of an utterance is in the middle.
+    A token is placed by its middle, (i + ½) / L, so that the bins of long utterances are symmetric and the only token
+    of an utterance is in the middle.
 
     Args:
         rollout: as in `position_bins`.

@@ -13,7 +13,7 @@ from overlap.strata.spans import Pieces, Spans, rows_of
 TOKEN_CLASSES = ("end_of_text", "cjk", "digit", "punctuation", "word_initial", "continuation", "space", "control")
 """In order of precedence, see `token_classes`."""
 
-# Letters and marks of Chinese, Japanese and Korean, by Unicode block; their punctuation is told apart beforehand.
+# Letters and marks of Chinese, Japanese and Korean, by Unicode block; their punctuation is handled before.
 _CJK = (
     (0x1100, 0x11FF),  # Hangul Jamo
     (0x2E80, 0x31FF),  # radicals, kana, Bopomofo, compatibility Jamo

@@ -158,7 +158,7 @@ def test_after_a_fall_back_the_run_is_in_teacher_data_again(make_run):
 
 
 def level(statistic, side, value, states="student"):
-    return {"statistic": statistic, "states": states, "side": side, "level": value, "bound": 0.61, "meets": True}
+    return {"statistic": statistic, "states": states, "side": side, "level": value, "bound": 0.61, "satisfied": True}
 
 
 def probed(path, states, statistic, **numbers):

@@ -69,7 +69,7 @@ class TestPair:
             distill.load_pair("demo:student", "demo:teacher", timestamps=True)
 
     def test_a_server_and_its_settings_belong_together(self, student_path, pair):
-        with pytest.raises(UserError, match="server: says how a server is asked; give its url as well"):
+        with pytest.raises(UserError, match=r"server: these are settings of a server's requests; give teacher\.url"):
             distill.load_pair(student_path, "demo:teacher", server=Server(concurrency=2))
         with pytest.raises(UserError, match="teacher_url: the teacher is loaded"):
             distill.load_pair(pair.student, pair.teacher, teacher_url="http://localhost:1")
@@ -117,7 +117,7 @@ class TestProbe:
         with pytest.raises(UserError, match="temperature: a server's log-probabilities are at temperature 1"):
             distill.probe(pair, manifests["probe"], temperature=2.0, quiet=True)
         for function in (distill.show, distill.score):
-            with pytest.raises(UserError, match="is behind a server, which shows its best tokens alone"):
+            with pytest.raises(UserError, match="is behind a server, which returns only its best tokens"):
                 function(pair, manifests["probe"])
 
     def test_mistakes_are_found_before_anything_is_written(self, nothing_is_written, pair, manifests):
@@ -227,7 +227,7 @@ class TestTranscribe:
         for wrong, message in (
             ({"device": "nowhere"}, "device nowhere cannot be used"),
             ({"normalizer": "bassic"}, "no text normalizer 'bassic'"),
-            ({"server": Server(concurrency=2)}, "server: says how a server is asked"),
+            ({"server": Server(concurrency=2)}, "server: these are settings of a server's requests"),
             ({"dtype": "bfloat16", "teacher_url": "http://localhost:1"}, "dtype"),
             ({"max_seconds": -1.0}, "max_seconds = -1.0: must be above 0"),
         ):

@@ -93,7 +93,7 @@ def test_probe_prints_summary_and_funnel_and_writes_a_trace(student_path, teache
     code, out, _ = run("probe", *arguments, "--output", tmp_path / "trace.parquet", capsys=capsys)
     assert code == 0
     assert "VUSS" in out
-    assert "thin_support" in out
+    assert "low_support" in out
     assert (tmp_path / "trace.parquet").is_file()
     named = f"student {student_path}, teacher {teacher_path}, manifest {manifests['probe']}: "
     closing = out[out.index(named) :]
@@ -229,7 +229,7 @@ class TestTranscribe:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            (["--batch-size", "9"], "batch_size is 32, not 9; delete it to write everything anew"),
+            (["--batch-size", "9"], "batch_size is 32, not 9; delete it to start again"),
             (["--min-characters-per-second", "99"], "nothing is left: 0 of 30 transcripts"),
             (["--device", "nowhere"], "--device nowhere cannot be used"),
         ],

@@ -19,14 +19,14 @@ from distill.recipe.pointless import RecipeWarning
 from distill.run.training_data import AudioIdentities, read_training_data
 from distill.training.setup import prepare_run
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[2] / "distill" / "README.md"
 
 
 @pytest.mark.parametrize("name", ["teacher", "student"])
 def test_error_rates_of_the_shipped_models_are_what_the_readme_says(name):
     statement = rf"{name}'s WER on `test.jsonl` is\s+(\S+) % \[(\S+), (\S+)\] \((\d+)/(\d+) words"
     stated = re.search(statement, README.read_text(encoding="utf-8"))
-    assert stated, f"README.md no longer states the {name}'s WER"
+    assert stated, f"distill/README.md no longer states the {name}'s WER"
     value, low, high, errors, total = map(float, stated.groups())
     score = evaluate(
         load_recognizer(str(packaged(name))),

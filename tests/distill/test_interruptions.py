@@ -60,7 +60,7 @@ def test_a_signal_says_how_to_go_on_and_the_run_says_that_it_was_interrupted(
     ended, out, err = run("train", toml, "--output", path, capsys=capsys)
     assert ended == code
     assert out == ""
-    hint = f"What was written up to step-000002 is safe; go on from there with `distill resume '{path}'`"
+    hint = f"Everything up to step-000002 is saved; continue from there with `distill resume '{path}'`"
     assert err.splitlines()[-2:] == [words, hint]
     assert {one: signal.getsignal(one) for one in SIGNALS} == handlers
     state = run_state(path)
@@ -98,7 +98,9 @@ def test_ctrl_c_while_a_teacher_writes(text_manifests, tmp_path, monkeypatch, ca
     arguments += ("--min-logprob", "off", "--max-compression", "off", "--max-repeats", "off", "--empty", "keep")
     code, _, err = run("transcribe", *arguments, capsys=capsys)
     assert code == 130
-    hint = f"Whole batches are safe in {tmp_path / 'out.journal.jsonl'}; the same command again goes on behind them"
+    hint = (
+        f"Finished batches are saved in {tmp_path / 'out.journal.jsonl'}; the same command again continues after them"
+    )
     assert err.splitlines()[-2:] == ["interrupted", hint]
     monkeypatch.setattr(job, "append_batch", lambda path, rows: (original(path, rows), calls.append(len(rows))))
     code, _, _ = run("transcribe", *arguments, capsys=capsys)
@@ -135,7 +137,7 @@ def test_a_full_disk_is_one_message(toml, tmp_path, monkeypatch, capsys):
     assert code == 1
     assert err.splitlines()[-2:] == [
         f"error: cannot write {path / 'metrics.jsonl'}: the disk is full; make room",
-        f"What was written up to step-000003 is safe; go on from there with `distill resume {path}`",
+        f"Everything up to step-000003 is saved; continue from there with `distill resume {path}`",
     ]
     (path / "metrics.jsonl").unlink()
     (tmp_path / "kept").rename(path / "metrics.jsonl")

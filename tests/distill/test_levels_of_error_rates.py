@@ -32,7 +32,7 @@ def any_of(gate: str) -> str:
         (threshold("at_most = 0.2, release = 25"), r"release = 25 .* write 0\.25 for 25 %"),
         (
             threshold("at_most = -1"),
-            r"at_most = -1: own\.test\.error_rate lies between 0 .* no reading meets it",
+            r"at_most = -1: own\.test\.error_rate lies between 0 .* no reading reaches it",
         ),
         (
             '{ type = "plateau", statistic = "own.test.error_rate", mode = "min", min_delta = 5 }',

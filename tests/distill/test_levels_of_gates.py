@@ -18,7 +18,7 @@ COLLAPSE = "stages.2.gate={type='collapse', limits={%s}}"
     ("gate", "message"),
     [
         ("statistic='fixed.end_of_text', at_least=1.2", "fixed.end_of_text lies between 0 and 1, so no reading"),
-        ("statistic='end_of_text', at_least=1.2", "end_of_text lies between 0 and 1, so no reading meets it"),
+        ("statistic='end_of_text', at_least=1.2", "end_of_text lies between 0 and 1, so no reading reaches it"),
         ("statistic='fixed.repetition', at_most=-1", "fixed.repetition lies between 0 and inf"),
         ("statistic='fixed.vuss', at_least=65", "fixed.union_size lies between 0 and 64"),
         ("statistic='overlap_ratio', at_least=nan", "must be a finite number"),
@@ -50,7 +50,7 @@ def test_limits_that_always_act_or_come_twice_are_refused(tmp_path, limits, mess
     [
         ("'fixed.end_of_text'=['off', 1.2]", "fixed.end_of_text: 1.2 is never crossed"),
         ("end_of_text=['off', 1.01]", "end_of_text: 1.01 is never crossed"),
-        ("vuss=['off', 65.0]", "65 is never crossed, for no value lies outside 0 to 64"),
+        ("vuss=['off', 65.0]", "65 is never crossed, because all values lie between 0 and 64"),
     ],
 )
 def test_limits_that_guard_nothing_are_said(tmp_path, limits, message):
@@ -76,7 +76,7 @@ def test_an_error_rate_by_another_name_is_answered_with_one_that_is_taken(tmp_pa
 def test_without_an_evaluation_the_answer_says_what_to_add(mini):
     mini["evaluation"] = None
     mini["stages"][1]["gate"] = {"type": "threshold", "statistic": "wer", "at_most": 0.2}
-    with pytest.raises(ValueError, match=r"own\.NAME\.error_rate, of an \[evaluation\] with that name; add one"):
+    with pytest.raises(ValueError, match=r"own\.NAME\.error_rate after an \[evaluation\] of that name; add one"):
         Recipe.model_validate(mini)
 
 
@@ -93,8 +93,6 @@ def test_a_union_smaller_than_its_sets_is_refused_once_the_pair_is_known(mini, l
     if level >= least:
         assert prepare_run(recipe, device="cpu").pair is not None
         return
-    said = (
-        rf"stages.1.gate: at_most = 3.9: union_size lies between {least} and {most}, .* \(the two have one vocabulary"
-    )
+    said = rf"stages.1.gate: at_most = 3.9: union_size lies between {least} and {most}, .* \(the models share one"
     with pytest.raises(PairError, match=said):
         prepare_run(recipe, device="cpu")

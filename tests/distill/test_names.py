@@ -26,7 +26,7 @@ def read(tmp_path, stage='"base"', set_='"test"', encoding="utf-8"):
 
 
 BAD = {
-    "a/b": r"stages\.0\.name: 'a/b' has '/'; files are named after it, so leave out control characters and any of /",
+    "a/b": r"stages\.0\.name: 'a/b' has '/'; it is part of file names, so leave out control characters and any of /",
     r"a\\b": r"stages\.0\.name: .*has",
     "..": r"stages\.0\.name: '\.\.' is empty, or begins or ends with a blank or a dot",
     "../up": r"stages\.0\.name: ",
@@ -72,7 +72,7 @@ def test_the_longest_names_name_files(mini, tmp_path):
 @pytest.mark.parametrize(("one", "other"), [("Base", "base"), ("é", "e\u0301")])
 def test_stages_that_some_file_systems_do_not_tell_apart(mini, one, other):
     mini["stages"] = [mini["stages"][0] | {"name": name} for name in (one, other)]
-    with pytest.raises(ValueError, match="must have different names, and not by capitals alone"):
+    with pytest.raises(ValueError, match="must differ in more than capital letters"):
         Recipe.model_validate(mini)
 
 

@@ -30,7 +30,7 @@ def test_a_tail_of_the_whole_vocabulary_is_nothing_and_an_error_only_where_it_is
     assert not whole.tail
     assert objective({"type": "divergence", "support": "vocabulary", "tail": False}) == whole
     assert objective(whole.model_dump()) == whole  # as resolved.json holds it
-    with pytest.raises(ValidationError, match='tail: nothing lies outside support = "vocabulary"'):
+    with pytest.raises(ValidationError, match='tail: support = "vocabulary" has no tokens outside the set'):
         objective({"type": "divergence", "support": "vocabulary", "tail": True})
 
 

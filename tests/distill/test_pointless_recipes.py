@@ -93,11 +93,12 @@ def test_gates_that_wait_for_longer_than_their_stage_are_refused(recipe, gate, m
         ),
         (
             'stages.1.gate={ type = "collapse", limits = { top1_agreement = [0.4, 1.01] } }',
-            'stages.1.gate.limits.top1_agreement: 1.01 is never crossed, for no value lies outside 0 to 1; write "off',
+            "stages.1.gate.limits.top1_agreement: 1.01 is never crossed, because all values lie between 0 and 1; "
+            'write "off',
         ),
         (
             'stages.1.gate={ type = "collapse", limits = { repetition = [0.0, 3.0] } }',
-            "stages.1.gate.limits.repetition: 0 is never crossed, for no value lies outside 0 to ",
+            "stages.1.gate.limits.repetition: 0 is never crossed, because all values lie between 0 and ",
         ),
         (
             "stages.0.warmup_steps=300",
@@ -107,7 +108,7 @@ def test_gates_that_wait_for_longer_than_their_stage_are_refused(recipe, gate, m
             "stages.0.curriculum={ steps = 301 }",
             "stages.0.curriculum.steps = 301: the stage has 300, so its longest utt",
         ),
-        ("checkpoint.every=551", "checkpoint.every = 551: the stages have 550 steps, so their entries alone"),
+        ("checkpoint.every=551", "checkpoint.every = 551: the stages have 550 steps, so only their entries"),
         ("total_steps=1101", "total_steps = 1101: the stages have 550, so it is never reached; lower or remove it"),
         ("total_steps=300", "stages.1 (on-policy) never begins: those before it take 300 steps and total_steps is 300"),
     ],

@@ -57,7 +57,7 @@ def single(mini, tmp_path):
 
 def test_one_probed_utterance_is_refused_where_a_gate_needs_intervals(single, monkeypatch):
     monkeypatch.setattr("distill.training.setup.load_student", lambda *_: pytest.fail("a model was loaded"))
-    with pytest.raises(ManifestError, match=r"one\.jsonl has one utterance: stages\.1\.gate judges by intervals"):
+    with pytest.raises(ManifestError, match=r"one\.jsonl has one utterance: stages\.1\.gate needs intervals"):
         prepare_run(Recipe.model_validate(single), device="cpu")
 
 

@@ -134,13 +134,17 @@ def test_recipe_survives_json(tmp_path):
         ),
         (STAGED, ["probe.states=['fixed']"], 'probe: .*add "student"'),
         (STAGED, ["probe.states=[]"], r"probe\.states: must be an array of 1 or more, not \[\]"),
-        (STAGED.replace('"on-policy"', '"base"'), (), "different names"),
+        (STAGED.replace('"on-policy"', '"base"'), (), "names of stages must differ"),
         (
             STAGED,
             [OBJECTIVE % '"divergence", tial = true'],
             r"unknown key stages\.2\.objective\.tial; .*objective\.tail\?",
         ),
-        (STAGED, [OBJECTIVE % '"divergence", support = "vocabulary", tail = true'], "tail: nothing lies outside"),
+        (
+            STAGED,
+            [OBJECTIVE % '"divergence", support = "vocabulary", tail = true'],
+            "has no tokens outside the set",
+        ),
         (STAGED, [OBJECTIVE % '"policy_gradient"'], "an average over drawn tokens; set rollout.sample = true"),
         (
             STAGED,

@@ -85,7 +85,7 @@ def test_a_wrong_value_is_one_line(tmp_path, change, line):
 
 def test_what_is_missing_is_said_with_its_meaning(tmp_path):
     assert said(tmp_path, MINIMAL.replace("steps = 10", "")) == [
-        "stages.0.steps is missing: Most steps the stage may take."
+        "stages.0.steps is missing: Largest number of steps of the stage."
     ]
 
 
@@ -105,7 +105,7 @@ def test_two_mistakes_are_two_lines(tmp_path):
         ("stages.1.max_new_tokens=9", "write stages.1.transcription.max_new_tokens"),
         ("stages.2.temperature=0.7", "write stages.2.rollout.temperature"),
         ("stages.2.tail=true", "write stages.2.objective.tail"),
-        ("stages.2.lmbda=0.5", "write stages.2.off_policy.fraction (its share of steps off the policy is 1 − lmbda)"),
+        ("stages.2.lmbda=0.5", "write stages.2.off_policy.fraction (off-policy share = 1 − lmbda)"),
         ("stages.0.per_device_train_batch_size=8", "write stages.0.batch_size"),
         (
             "stages.0.num_train_epochs=3",
@@ -159,7 +159,7 @@ def test_a_level_at_the_end_of_the_range_is_taken(tmp_path, gate):
 
 def test_one_probed_utterance_under_a_gate_that_needs_intervals(tmp_path):
     (line,) = said(tmp_path, STAGED, "probe.max_utterances=1")
-    assert line.startswith("probe.max_utterances = 1: stages.1.gate judges by intervals")
+    assert line.startswith("probe.max_utterances = 1: stages.1.gate needs intervals")
     load_recipe(write(tmp_path, STAGED), ["probe.max_utterances=1", "stages.1.gate.on=value"])
     either = "{type='any', gates=[{type='fixed_steps', steps=5}, {type='plateau', statistic='union_size', patience=1}]}"
     load_recipe(write(tmp_path, STAGED), ["probe.max_utterances=1", f"stages.1.gate={either}"])

@@ -22,10 +22,12 @@ def test_a_learning_rate_that_no_weight_survives(recipe, value):
 
 def test_a_decay_that_turns_weights_over(recipe):
     with pytest.raises(
-        RecipeError, match=r"stages\.1: weight_decay = 1e\+09 with lr = 1e-05: each step takes 10000 times"
+        RecipeError, match=r"stages\.1: weight_decay = 1e\+09 with lr = 1e-05: each step subtracts 10000 times"
     ):
         load_recipe(recipe, ["stages.1.weight_decay=1e9"])
-    with pytest.raises(RecipeError, match=r"stages\.0: weight_decay = 11 with lr = 0\.1: each step takes 1\.1 times"):
+    with pytest.raises(
+        RecipeError, match=r"stages\.0: weight_decay = 11 with lr = 0\.1: each step subtracts 1\.1 times"
+    ):
         load_recipe(recipe, ["stages.0.weight_decay=11", "stages.0.lr=0.1"])
     assert load_recipe(recipe, ["stages.0.weight_decay=10", "stages.0.lr=0.1"]).stages[0].weight_decay == 10
 
@@ -53,7 +55,7 @@ class TestOneProbedUtteranceIsLeft:
         return mini
 
     def test_it_is_refused_where_a_gate_needs_intervals(self, dropping, tmp_path):
-        words = r"probe\.jsonl has one utterance left, 1 could not be used: stages\.1\.gate judges by intervals"
+        words = r"probe\.jsonl has one utterance left, 1 could not be used: stages\.1\.gate needs intervals"
         with pytest.raises(ManifestError, match=words):
             train(Recipe.model_validate(dropping), tmp_path / "run")
         assert not (tmp_path / "run").exists()

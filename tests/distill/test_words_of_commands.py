@@ -35,7 +35,7 @@ def test_flags_of_a_server_without_one(verb, words, flags, capsys, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     code, out, err = run(*verb, *words, capsys=capsys)
     assert (code, out) == (1, "")
-    assert err == f"error: {flags}: only a server is asked so; give its --teacher-url as well, or leave that out\n"
+    assert err == f"error: {flags}: this needs a server; give its --teacher-url as well, or leave it out\n"
     assert list(tmp_path.iterdir()) == []
 
 

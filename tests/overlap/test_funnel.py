@@ -72,7 +72,7 @@ def test_printing():
     assert [line.split() for line in str(funnel).splitlines()[2:]] == [
         ["blocked", "1", "0.05%"],
         ["misaligned", "0", "0.00%"],
-        ["thin_support", "0", "0.00%"],
+        ["low_support", "0", "0.00%"],
         ["used", "1,999", "99.95%"],
         ["unfinished", "200", "10.01%", "of", "used"],
         ["total", "2,000", "100.00%"],

@@ -94,7 +94,7 @@ NUMBERS = (
 def test_plain_numbers_are_taken_on_the_value(number):
     decision = Threshold("own.wer", at_least=0.5, on="value").read({"own.wer": number}, 3)
     assert decision.action is Action.advance
-    assert decision.reason == f"own.wer {float(number):.5g} meets at least 0.5 (1 reading of 1 needed)"
+    assert decision.reason == f"own.wer {float(number):.5g} satisfies at least 0.5 (1 reading of 1 needed)"
     assert decision.numbers["n_positions"] is None  # of a plain number, nothing is known of what it rests on
     json.dumps(decision.numbers, allow_nan=False)
     assert Plateau("own.wer", on="value", patience=1).read({"own.wer": number}, 1).action is Action.stay

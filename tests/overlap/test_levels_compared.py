@@ -29,13 +29,13 @@ def test_a_limit_is_left_when_the_far_end_is_beyond_it():
         Level("forward_kl.lower", "teacher", "highest", 1.0, 0.5, True),
     )
     on_value = Collapse({"repetition": (0.5, 3.0)}, on="value").read({"repetition": 4.0}, 0)
-    assert [(level.bound, level.meets) for level in on_value.levels] == [(4.0, True), (4.0, False)]
+    assert [(level.bound, level.satisfied) for level in on_value.levels] == [(4.0, True), (4.0, False)]
 
 
 def test_a_plateau_has_its_mark_after_the_reading():
     gate = Plateau("jaccard")
     levels = [gate.read({"jaccard": reading(low, low + 0.1, 0.9)}, 0).levels[0] for low in (0.3, 0.35, 0.5)]
-    assert [(level.level, level.bound, level.meets) for level in levels] == [
+    assert [(level.level, level.bound, level.satisfied) for level in levels] == [
         (0.4, 0.3, False),
         (0.4, 0.35, False),
         (0.6, 0.5, True),
@@ -47,7 +47,7 @@ def test_what_is_not_judged_meets_nothing():
     gates = (Threshold("jaccard", at_least=0.5), Collapse({"jaccard": (0.1, None)}))
     for gate in gates:
         (level,) = gate.read({}, 0).levels
-        assert (level.bound, level.meets) == (None, False)
+        assert (level.bound, level.satisfied) == (None, False)
     assert Plateau("jaccard").read({}, 0).levels == ()
 
 

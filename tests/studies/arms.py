@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import load
+from analysis import load, stage_table
 from analysis.inference import error_rate_difference
 from analysis.stages.error_rates import cluster_of, student_evaluations, transcripts_of
 from distill import Recipe, resume, train
@@ -53,6 +53,23 @@ def results(paths: dict[tuple[str, int], Path]) -> pd.DataFrame:
                 row[f"{short} {label}"] = overlap(step, statistic) if step is not None else float("nan")
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def stage_ends(paths: dict[tuple[str, int], Path]) -> pd.DataFrame:
+    """A row a stage of each arm and seed, after the teacher's: error rate and overlap where it was left.
+
+    `seconds_a_step` is the median over the stage's steps.
+    """
+    frames = []
+    for (arm, seed), path in paths.items():
+        loaded = load(path)
+        frame = stage_table(loaded).frame.drop(columns=["reason", "gate", "stored"])
+        seconds = loaded.metrics.filter(like="seconds.").sum(axis=1).groupby(loaded.metrics["stage"]).median()
+        frame["seconds_a_step"] = frame["stage"].map(seconds.round(4))
+        frame.insert(0, "arm", arm)
+        frame.insert(1, "seed", seed)
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
 
 
 def differences(paths: dict[tuple[str, int], Path], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:

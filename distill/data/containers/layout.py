@@ -1,7 +1,7 @@
 """How long a recording really is, where its container promises more or where libsndfile would read less.
 
-libsndfile takes what is there for the whole: of a WAV that was cut short, of an MP3 whose length nobody wrote down, of
-files that were joined one after another. So sizes in headers, pages of Ogg and frames of MPEG are counted here, without
+libsndfile treats what is there as the entire recording: in a truncated WAV, in an MP3 without a length, in files that
+were joined. So sizes in headers, pages of Ogg and frames of MPEG are counted here, without
 decoding, and what libsndfile would read wrongly is cut into parts that it reads rightly, each by itself.
 """
 

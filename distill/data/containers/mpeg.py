@@ -67,7 +67,7 @@ class _Frame:
 class _Run:
     """Frames between two headers of encoders, or between two gaps.
 
-    `goes_on` tells one that a gap parts from the run before: bytes that are neither frames nor tags.
+    `continues` marks a run after a gap: bytes that are neither frames nor tags.
     """
 
     start: int
@@ -75,7 +75,7 @@ class _Run:
     promised: int | None
     tag: bytes
     n: int
-    goes_on: bool
+    continues: bool
     stop: int = 0
 
 
@@ -103,9 +103,9 @@ def stream(content: Content) -> Stream | None:
             break
         tagged, promised = _promise(content, at, frame)
         if tagged or broken or frame.kind != runs[-1].first.kind:
-            goes_on = broken and not tags and not tagged and frame.kind == runs[-1].first.kind
+            continues = broken and not tags and not tagged and frame.kind == runs[-1].first.kind
             tag = content[at : at + frame.bytes] if tagged else b""
-            runs.append(_Run(at, frame, promised, tag, 0 if tagged else 1, goes_on))
+            runs.append(_Run(at, frame, promised, tag, 0 if tagged else 1, continues))
         else:
             runs[-1].n += 1
         broken = tags = False
@@ -119,7 +119,7 @@ def _files(runs: list[_Run]) -> list[list[_Run]]:
     """The runs of each file of those that were joined."""
     files: list[list[_Run]] = []
     for run in runs:
-        if run.goes_on:
+        if run.continues:
             files[-1].append(run)
         else:
             files.append([run])

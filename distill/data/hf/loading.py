@@ -32,7 +32,7 @@ def read_dataset(reference: str) -> list[Utterance]:
 
 
 def checked_dataset(reference: str) -> tuple[list[Utterance], list[Finding]]:
-    """The rows of a data set that can be used, and what is wrong with the others, or with the data set as a whole.
+    """The rows of a data set that can be used, and what is wrong with the others, or with the entire data set.
 
     Raises:
         MissingExtraError: `datasets` is not installed.

@@ -1,7 +1,7 @@
 """Rows of a data set in memory as utterances.
 
-The audio stays where the library keeps it, memory-mapped, until an utterance is decoded, and is decoded as any other
-file: the library's own decoder (torchcodec) is not needed.
+The audio remains memory-mapped in the library until an utterance is decoded, and is decoded as any other file: the
+library's own decoder (torchcodec) is not needed.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def utterances_from(
         findings: Takes what is wrong with rows, which are then left out; if not given, they are refused.
 
     Returns:
-        The utterances, at least one unless findings are taken. Ids stay the same for as long as the data set does.
+        The utterances, at least one unless findings are taken. Ids are the same as long as the data set is.
 
     Raises:
         ManifestError: No rows, a missing or ambiguous column, values that do not fit, a repeated id, a row without

@@ -107,14 +107,14 @@ def write_full_run(path):
     for row in rows[3:6]:
         bound = {100: 0.51, 150: 0.52, 200: 0.56}[row["step"]]
         level = {"statistic": "top1_agreement", "states": "student", "side": "at_least", "level": 0.55}
-        level |= {"bound": bound, "meets": bound >= 0.55}
+        level |= {"bound": bound, "satisfied": bound >= 0.55}
         row |= {"gate": "threshold(top1_agreement)", "levels": [level]}
     for row in rows[6:9]:
         levels = [
             {"statistic": "top1_agreement", "states": "student", "side": side, "level": limit, "bound": bound}
             for side, limit, bound in (("lowest", 0.525, 0.6), ("highest", 1.1, 0.5))
         ]
-        row |= {"gate": "collapse(top1_agreement)", "levels": [level | {"meets": True} for level in levels]}
+        row |= {"gate": "collapse(top1_agreement)", "levels": [level | {"satisfied": True} for level in levels]}
     log.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 

@@ -27,7 +27,7 @@ def test_a_gate_that_never_opened_overrules_the_stage_before_it(make_run, exhaus
         set_probe(path, name, 0.962)
     reason = "top1_agreement 0.962 [0.952, 0.972] is not certainly at least 0.99"
     level = {"statistic": "top1_agreement", "states": "student", "side": "at_least", "level": 0.99}
-    levels = [level | {"bound": 0.952, "meets": False}]
+    levels = [level | {"bound": 0.952, "satisfied": False}]
     edit(path, "teacher data", gate="threshold(top1_agreement)", levels=levels, reason=reason)
     spent = "the 4 steps of stage 'teacher data' are spent and its gate has not advanced"
     row = {"step": 6, "visit": 1, "stage": "teacher data", "stage_step": 4, "gate": "exhausted", "numbers": {}}

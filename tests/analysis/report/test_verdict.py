@@ -7,6 +7,7 @@ from analysis.report import Recommendation, StageFacts, Thresholds, verdict
 from analysis.report.evidence import ErrorChange, Standing
 from analysis.report.headline import headline
 from overlap import Estimate
+from overlap.gates import READINESS
 
 NAN, INF = math.nan, math.inf
 READY = {"top1_agreement": 0.9, "student_mass": 0.9, "teacher_mass": 0.9, "repetition": 0.7, "end_of_text": 1.0}
@@ -81,6 +82,16 @@ def test_thresholds_are_arguments():
     assert verdict(warm(student_mass=0.5), Thresholds(student_mass=0.4)).recommendation is Recommendation.GO
     drained = on_policy(change(-0.3, -0.2), student_mass=0.7)
     assert verdict(drained, Thresholds(mass_loss=0.3)).recommendation is Recommendation.GO
+
+
+def test_a_go_says_what_a_cautious_gate_would_still_wait_for():
+    found = verdict(warm(top1_agreement=0.6, student_mass=0.95))
+    (said,) = (reason for reason in found.reasons if "cautious" in reason)
+    top, mass = (READINESS[f"any/switch/{name}"].bound for name in ("top1_agreement", "teacher_mass"))
+    words = f"A cautious gate waits for top-1 agreement {top}, teacher's mass on the student's set {mass}."
+    assert said.endswith(words)
+    sure = warm(top1_agreement=0.95, student_mass=0.95, teacher_mass=0.95)
+    assert not any("cautious" in reason for reason in verdict(sure).reasons)
 
 
 def test_evidence_shows_value_interval_count_and_threshold():

@@ -40,7 +40,7 @@ def waiting_run(make_run, *, exhausted=None):
     for name, value in (("top1_agreement", 0.58), ("student_mass", 0.9), ("teacher_mass", 0.9)):
         set_probe(path, name, value, half=0.03)
     level = {"statistic": "top1_agreement", "states": "student", "side": "at_least", "level": 0.65}
-    levels = [level | {"bound": 0.55, "meets": False}]
+    levels = [level | {"bound": 0.55, "satisfied": False}]
     reason = "top1_agreement 0.58 [0.55, 0.61] is not certainly at least 0.65"
     edit(path, "teacher data", gate="threshold(top1_agreement)", levels=levels, reason=reason)
     if exhausted:

@@ -61,7 +61,7 @@ def test_a_run_without_readings(straight):
     [
         ("finished", "", "reading 1"),
         ("stopped", "the run's 50 steps are spent", "reading 1; stopped: the run's 50 steps are spent"),
-        ("aborted", "reading 1 (2 fall backs already)", "aborted: reading 1 (2 fall backs already)"),
+        ("aborted", "reading 1 (2 fallbacks already)", "aborted: reading 1 (2 fallbacks already)"),
     ],
 )
 def test_the_end_of_a_run_adds_to_the_gates_reason(make_run, outcome, ended, reason):
@@ -86,7 +86,7 @@ def test_a_refused_fall_back_is_an_abort(fell_back):
     lines = log.read_text().splitlines(keepends=True)
     lines[-2] = lines[-2].replace("advance", "fall_back")
     lines[-1] = lines[-1].replace("finished", "aborted")
-    lines[-1] = lines[-1].replace('"reason": ""', '"reason": "reading 11 (1 fall backs already)"')
+    lines[-1] = lines[-1].replace('"reason": ""', '"reason": "reading 11 (1 fallbacks already)"')
     log.write_text("".join(lines))
     last = load(fell_back).visits[-1]
-    assert (last.decision, last.why) == ("abort", "aborted: reading 11 (1 fall backs already)")
+    assert (last.decision, last.why) == ("abort", "aborted: reading 11 (1 fallbacks already)")

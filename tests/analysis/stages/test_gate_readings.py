@@ -7,9 +7,9 @@ from analysis import load
 from analysis.stages.gate_readings import COLUMNS, gate_readings
 
 
-def level(statistic, side, level, bound, meets, states="student"):
+def level(statistic, side, level, bound, satisfied, states="student"):
     about = {"statistic": statistic, "states": states, "side": side}
-    return about | {"level": level, "bound": bound, "meets": meets}
+    return about | {"level": level, "bound": bound, "satisfied": satisfied}
 
 
 THRESHOLD = [level("top1_agreement", "at_least", 0.85, 0.86, True)]
@@ -35,7 +35,7 @@ def test_levels_and_bounds_of_every_kind_of_gate(straight):
     ]
     frame = readings(straight, gates)
     assert list(frame.columns) == list(COLUMNS)
-    shown = frame[["visit", "statistic", "states", "side", "level", "meets"]].to_numpy().tolist()
+    shown = frame[["visit", "statistic", "states", "side", "level", "satisfied"]].to_numpy().tolist()
     assert shown == [
         [0, "top1_agreement", "student", "at_least", 0.85, True],
         [0, "union_size", "fixed", "highest", 51.0, True],
@@ -53,7 +53,7 @@ def test_members_of_a_combination(straight):
         level("repetition", "highest", 3.0, 3.5, False),
     ]
     frame = readings(straight, [("all(threshold(union_size), collapse(repetition))", members)])
-    assert frame[["statistic", "side", "level", "bound", "meets"]].to_numpy().tolist() == [
+    assert frame[["statistic", "side", "level", "bound", "satisfied"]].to_numpy().tolist() == [
         ["union_size", "at_most", 40.0, 45.0, False],
         ["repetition", "lowest", 0.1, 4.0, True],
         ["repetition", "highest", 3.0, 3.5, False],
@@ -63,7 +63,7 @@ def test_members_of_a_combination(straight):
 @pytest.mark.parametrize("bound", [None, 0.2])
 def test_an_undefined_bound_meets_nothing(straight, bound):
     frame = readings(straight, [("threshold(jaccard)", [level("jaccard", "at_least", 0.5, bound, False)])])
-    assert frame["meets"].tolist() == [False]
+    assert frame["satisfied"].tolist() == [False]
     assert frame["bound"].isna().tolist() == [bound is None]
 
 

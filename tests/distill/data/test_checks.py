@@ -161,7 +161,7 @@ def test_prompts_and_completions_beyond_the_context_are_found(tmp_path):
 
 def test_empty_labels_are_doubted_where_they_are_taught(tmp_path, qwen):
     lines = read_manifest(manifest(tmp_path, {"text": "one"}, {"text": " "}, {"text": ""}))
-    assert [(one.line, one.severity) for one in check_models(Use(lines, (qwen,), qwen, taught=True))] == [
+    assert [(one.line, one.severity) for one in check_models(Use(lines, (qwen,), qwen, trained_on=True))] == [
         (2, "warning"),
         (3, "warning"),
     ]

@@ -101,7 +101,7 @@ def test_an_ogg_without_a_last_page_is_heard_and_said(tmp_path):
     path = recording(tmp_path, "OGG", "VORBIS", np.tile(SPEECH, 6))
     content = path.read_bytes()
     path.write_bytes(content[: content.rfind(b"OggS")])
-    with pytest.warns(AudioWarning, match=rf"{re.escape(str(path))}: it has no last page: .*; it is heard to where it"):
+    with pytest.warns(AudioWarning, match=rf"{re.escape(str(path))}: it has no last page: .*; it is decoded to"):
         assert 1 < len(load_audio(Utterance("u", path))) / RATE < 18
 
 
@@ -174,7 +174,7 @@ def test_an_mp3_that_ends_within_a_frame_is_heard_and_said(tmp_path):
     path = recording(tmp_path, "MP3", "MPEG_LAYER_III", bitrate_mode="VARIABLE")
     content = path.read_bytes()
     path.write_bytes(content[first_frame_bytes(content) : -20])
-    with pytest.warns(AudioWarning, match="it ends within a frame; it is heard to where it ends"):
+    with pytest.warns(AudioWarning, match="it ends within a frame; it is decoded to its end at"):
         assert len(load_audio(Utterance("u", path))) / RATE > SECONDS - 0.1
 
 

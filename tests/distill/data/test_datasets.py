@@ -397,13 +397,13 @@ class TestRuns:
         assert about["n_utterances"] == 24
         assert re.fullmatch("[0-9a-f]+", about["fingerprint"])
         assert resolved["manifest_sha256"] == {f"hf:{folder}": about["sha256"]}
-        loaded = {"heard_before": [], "tokenizers": resolved["tokenizers"], "schema": SCHEMA}
+        loaded = {"seen_in_training": [], "tokenizers": resolved["tokenizers"], "schema": SCHEMA}
         assert resolved == json.loads(json.dumps(resolved_configuration(recipe))) | loaded
         assert distill.resume(run.path).outcome == run.outcome
         datasets.load_from_disk(folder).select(range(23)).save_to_disk(tmp_path / "fewer")
         shutil.rmtree(folder)
         (tmp_path / "fewer").rename(folder)
-        where = f"cannot resume {run.path}:\n  hf:{folder} (stages.0.manifest) changed since the run began: which"
+        where = f"cannot resume {run.path}:\n  hf:{folder} (stages.0.manifest) changed since the run began: the"
         with pytest.raises(TrainingError, match=re.escape(where)):
             distill.resume(run.path)
 

@@ -106,7 +106,7 @@ def test_one_that_promises_nothing_is_heard_and_the_gap_said(tmp_path, fill):
 def test_an_end_of_something_else_is_said(tmp_path, n):
     path = tmp_path / "a.mp3"
     path.write_bytes(without_header(tmp_path / "whole") + bytes(n))
-    with pytest.warns(AudioWarning, match=rf"its last {n:,} bytes are no frames of MPEG; it is heard to where it ends"):
+    with pytest.warns(AudioWarning, match=rf"its last {n:,} bytes are no frames of MPEG; it is decoded to its end at"):
         assert 12 <= len(load_audio(Utterance("u", path))) / RATE < 12.2
 
 

@@ -120,7 +120,7 @@ class TestLinksToLinks:
 
 
 class TestLinksToNowhere:
-    MESSAGE = r"is a link to latest/train\.jsonl, where nothing is; get its content, as with .*, or link it anew"
+    MESSAGE = r"is a link to latest/train\.jsonl, which does not exist; get its content, as with .*, or renew the link"
 
     @pytest.fixture
     def broken(self, tmp_path) -> Path:
@@ -135,18 +135,18 @@ class TestLinksToNowhere:
     def test_the_command_line(self, broken, capsys):
         code, _, err = run("evaluate", "--model", "demo:student", "--manifest", broken, capsys=capsys)
         assert code != 0
-        assert f"the manifest {broken} is a link to latest/train.jsonl, where nothing is" in err
+        assert f"the manifest {broken} is a link to latest/train.jsonl, which does not exist" in err
 
     def test_one_that_leads_to_itself(self, tmp_path):
         (tmp_path / "a.jsonl").symlink_to("b.jsonl")
         (tmp_path / "b.jsonl").symlink_to("a.jsonl")
-        with pytest.raises(FileNotFoundError, match=r"is a link to b\.jsonl, where nothing is"):
+        with pytest.raises(FileNotFoundError, match=r"is a link to b\.jsonl, which does not exist"):
             read_manifest(tmp_path / "a.jsonl")
 
     def test_a_model_of_a_recipe(self, tmp_path):
         (tmp_path / "student").symlink_to("checkpoints/last")
         place = resolve("student", tmp_path, must_exist=False)
         with pytest.raises(
-            FileNotFoundError, match=r"student\.model: the model .* is a link to checkpoints/last, where"
+            FileNotFoundError, match=r"student\.model: the model .* is a link to checkpoints/last, which"
         ):
             require_places(manifests={}, models={"student.model": place})

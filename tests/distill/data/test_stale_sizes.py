@@ -33,7 +33,7 @@ def said(path: Path, n: int) -> None:
     """Half a second is heard, and how much was not is said."""
     for source in (path, stored(path)):
         words = f"{source}: {n:,} bytes stand behind the samples that its header promises"
-        with pytest.warns(AudioWarning, match=re.escape(words) + r".*-ignore_length 1.*, 0\.500 s"):
+        with pytest.warns(AudioWarning, match=re.escape(words) + r".*-ignore_length 1.*at 0\.500 s"):
             loaded = load_audio(Utterance("u", source))
         assert len(loaded) == STALE
         np.testing.assert_allclose(loaded, SPEECH[:STALE], atol=1e-4)

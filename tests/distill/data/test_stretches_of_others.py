@@ -125,7 +125,7 @@ class TestChannelsAndTasks:
 
     @pytest.mark.parametrize("line", [{"task": "translate"}, {"taskname": "s2t_translation"}, {"task_name": "ast"}])
     def test_translations(self, tmp_path, line):
-        refused(tmp_path, "a translation; leave the line out, models are taught what is said", **line)
+        refused(tmp_path, "a translation; leave the line out; models learn what is said", **line)
 
     def test_transcriptions(self, tmp_path):
         assert only(tmp_path, task="transcribe").extra == {"task": "transcribe"}

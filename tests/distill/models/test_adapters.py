@@ -106,7 +106,7 @@ def lora(mini, tmp_path):
 def test_a_run_falls_back_to_earlier_adapters_and_ends_the_same_when_cut(lora, tmp_path, manifests, capsys):
     whole = train(lora, tmp_path / "whole")
     assert [row["stage"] for row in rows(whole.path, "metrics")].count("teacher data") == 4
-    assert "1 fall backs already" in whole.reason
+    assert "1 fallbacks already" in whole.reason
     with pytest.raises(KeyboardInterrupt):
         train(lora, tmp_path / "cut", observer=_Interrupt(4))
     again = resume(tmp_path / "cut")

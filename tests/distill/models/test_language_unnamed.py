@@ -191,9 +191,9 @@ def test_openings():
         *[False] * 2,
     ]
     said = "language German<asr_text>halt <asr_text>"
-    assert [opening.of(text) for text in (said, said[:15], "halt")] == [said[:25], "", ""]
+    assert [opening.found_in(text) for text in (said, said[:15], "halt")] == [said[:25], "", ""]
     named = Opening("lang:", None, "[a-z]{2}")
-    assert [named.of(text) for text in ("lang:en hi", "lang:e", "lang:EN", " lang:en")] == ["lang:en", "", "", ""]
+    assert [named.found_in(text) for text in ("lang:en hi", "lang:e", "lang:EN", " lang:en")] == ["lang:en", "", "", ""]
     assert max(len(name) for name in ("Macedonian", "Vietnamese")) + len("language ") < LONGEST
 
 

@@ -123,7 +123,7 @@ class TestAccounting:
     def test_k_of_one_with_full_agreement_is_too_thin_a_support(self, pair, batch, transcripts):
         student = pair.student
         comparison = compare(Pair.from_models(student, student, 1), batch, transcripts, SupportSettings(k=1))
-        assert comparison.funnel == overlap.Funnel({"thin_support": 6})
+        assert comparison.funnel == overlap.Funnel({"low_support": 6})
 
     def test_blocked_tokens_are_in_neither_set(self, pair, batch, transcripts):
         comparison = compare(pair, batch, transcripts, SUPPORT)

@@ -64,7 +64,7 @@ def test_counts_by_hand(model):
     assert (found.n, found.n_judged, found.n_recut) == (6, 5, 2)
     assert found.share.value == pytest.approx(0.4)
     assert found.example == ("u1", "Ġ", "Ġth")
-    assert found.line.startswith("2 of 5 of its own transcripts come back in other tokens from its tokenizer (40% [")
+    assert found.line.startswith("2 of 5 of its own transcripts are encoded to other tokens by its tokenizer (40% [")
     assert found.line.endswith("first of 'u1': 'Ġ' as 'Ġth'")
     tree = found.to_dict()
     assert (tree["n"], tree["n_judged"], tree["n_recut"], tree["share"]) == (6, 5, 2, 0.4)
@@ -74,11 +74,11 @@ def test_counts_by_hand(model):
 def test_none_and_not_known(model):
     clean = round_trip(written(model, ROWS[:1]), SOURCE, UTTERANCES, Decoding())
     assert (clean.n_recut, clean.share.value, clean.example) == (0, 0.0, None)
-    assert clean.line == "0 of 6 of its own transcripts come back in other tokens from its tokenizer"
+    assert clean.line == "0 of 6 of its own transcripts are encoded to other tokens by its tokenizer"
     hidden = round_trip(written(model, ROWS, is_encoded=True), SOURCE, UTTERANCES, Decoding())
     assert (hidden.n_judged, hidden.n_recut) == (0, 0)
     assert math.isnan(hidden.share.value)
-    assert hidden.line == "of 6 of its own transcripts it is not known in which tokens they were written"
+    assert hidden.line == "the tokens of its 6 own transcripts are not known"
     assert hidden.to_dict()["share"] is None
 
 
@@ -109,7 +109,7 @@ def test_a_run_says_it_at_its_start_and_in_its_report(texts, text_manifests, tmp
     recipe = texts | {"stages": texts["stages"][:1], "probe": probe}
     train(Recipe.model_validate(recipe), tmp_path / "run", observer=Heard())
     teacher = recipe["teacher"]["model"]
-    assert said[0].startswith(f"teacher {teacher!r}: 8 of 8 of its own transcripts come back in other tokens")
+    assert said[0].startswith(f"teacher {teacher!r}: 8 of 8 of its own transcripts are encoded to other tokens")
     kept = json.loads((tmp_path / "run" / "round_trip.json").read_text(encoding="utf-8"))
     assert (kept["teacher"]["n_judged"], kept["teacher"]["n_recut"]) == (8, 8)
     run = load(tmp_path / "run")
@@ -154,7 +154,7 @@ def test_probe_prints_it(tmp_path, text_manifests, wild, capsys):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 0
-    assert "teacher: 8 of 8 of its own transcripts come back in other tokens" in capsys.readouterr().out
+    assert "teacher: 8 of 8 of its own transcripts are encoded to other tokens" in capsys.readouterr().out
     with pytest.raises(SystemExit) as ended:
         main([*arguments, "--json"])
     assert ended.value.code == 0

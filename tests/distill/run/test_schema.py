@@ -88,7 +88,7 @@ def wrong(file: File, names: set[str]):
             yield f"{column.name} is missing"
 
 
-OPTIONAL = {"heard_before", "normalizer"}
+OPTIONAL = {"seen_in_training", "normalizer"}
 
 
 def test_every_file_of_a_run_holds_the_columns_of_the_page_and_nothing_else(mini, tmp_path):
@@ -128,7 +128,7 @@ def check_visits(run: Path) -> None:
             assert visits[row["visit"]]["first_step"] + row.get("stage_step", 0) <= row["step"] or "set" in row
     end = rows(run, "decisions")[-1]
     assert (end["decision"], end["outcome"]) == ("end", "aborted")
-    assert end["reason"].endswith("(1 fall backs already)")
+    assert end["reason"].endswith("(1 fallbacks already)")
 
 
 TAKEN = 3

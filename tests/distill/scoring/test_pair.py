@@ -131,7 +131,9 @@ def test_nothing_in_common(student_path, tmp_path):
     (other / "tokenizer.json").write_text(json.dumps(tokenizer))
     with pytest.warns(TokenizerWarning, match="never encodes to 64 of its 64 text tokens"):
         student, teacher = load_recognizer(str(student_path)), load_recognizer(str(other))
-    with pytest.raises(PairError, match="share no token but the end of text; choose a teacher whose tokenizer"):
+    with pytest.raises(
+        PairError, match="share no token but the end of text; choose a teacher with a similar tokenizer"
+    ):
         Pair.from_models(student, teacher, 4)
 
 

@@ -207,7 +207,7 @@ def test_teacher_data_hold_what_the_teacher_wrote(tmp_path, wild, student, writt
         assert (about["token_ids"], about["tokenizer"]) == (written, student.tokens.digest)
         assert label(utterance, student.tokens) == (written, "written")
     assert (data.summary.n_recut, data.summary.n_ids_known) == (3, 3)
-    assert "3 of 3 of them come back in other tokens" in str(data.summary)
+    assert "3 of 3 of them are encoded to other tokens" in str(data.summary)
     assert json.loads((tmp_path / "out.summary.json").read_text())["round_trip"] == {"n_judged": 3, "n_recut": 3}
 
 

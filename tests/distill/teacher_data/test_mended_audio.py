@@ -102,7 +102,7 @@ def test_one_that_is_still_damaged_stops_a_job_that_does_not_skip(audio, teacher
 def test_one_that_was_whole_when_the_job_began_is_named(audio, teacher):
     write(audio, teacher)
     shorten(audio, 2)
-    with pytest.raises(AudioError, match=r"2\.wav.*it could be read when .*out\.journal\.jsonl was begun: put it back"):
+    with pytest.raises(AudioError, match=r"2\.wav.*it could be read when .*out\.journal\.jsonl was begun: restore it"):
         write(audio, teacher)
 
 
@@ -137,7 +137,9 @@ def test_a_full_disk_names_the_journal_and_what_is_safe(audio, teacher):
             write(audio, teacher)
     finally:
         teacher.rollout = original
-    assert error.value.__notes__ == [f"Whole batches are safe in {journal}; the same command again goes on behind them"]
+    assert error.value.__notes__ == [
+        f"Finished batches are saved in {journal}; the same command again continues after them"
+    ]
     journal.unlink()
     shutil.move(audio / "kept", journal)
     write(audio, teacher)

@@ -228,7 +228,7 @@ class TestRuns:
 
     @pytest.mark.parametrize("hears", ["clean", "augmented"])
     def test_who_hears_what_on_policy(self, mini, hears):
-        mini["stages"][2] |= {"augment": [NOISE], "teacher_hears": hears}
+        mini["stages"][2] |= {"augment": [NOISE], "teacher_audio": hears}
         recipe = Recipe.model_validate(mini)
         setup, stage = prepare_run(recipe, device="cpu"), recipe.stages[2]
         clean = setup.source.batch(setup.stages[2][:3])
@@ -283,7 +283,7 @@ class TestMistakes:
                 'stages.0.augment=[{typ="noise"}]',
                 'stages.0.augment.0.type is missing; write one of "noise", "spec_augment"',
             ),
-            ('stages.2.teacher_hears="augmented"', "stages.2: teacher_hears = .augmented.: the stage augments nothing"),
+            ('stages.2.teacher_audio="augmented"', "stages.2: teacher_audio = .augmented.: the stage augments nothing"),
         ],
     )
     def test_values(self, tmp_path, override, message):

@@ -48,14 +48,14 @@ def test_a_state_of_nothing(run, newest, content):
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
 def test_a_file_of_the_model_that_is_gone(run, newest, weights, name):
     (newest / name).unlink()
-    refused(run, CheckpointError, rf"(?s)cannot go on from step-000004: .*{GO_BACK}")
+    refused(run, CheckpointError, rf"(?s)cannot continue from step-000004: .*{GO_BACK}")
     shutil.rmtree(newest)
     assert (resume(run).model / "model.safetensors").read_bytes() == weights
 
 
 def test_a_copy_under_the_name_of_a_later_step(run, newest, weights):
     copy = shutil.copytree(newest, newest.with_name("step-000050"))
-    words = rf"{re.escape(str(copy))}.*is the state of step 4, so the folder is a copy .*goes on from step-000004"
+    words = rf"{re.escape(str(copy))}.*is the state of step 4, so the folder is a copy .*continues from step-000004"
     refused(run, CheckpointError, words)
     shutil.rmtree(copy)
     finished = resume(run)

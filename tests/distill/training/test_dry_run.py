@@ -82,7 +82,7 @@ def test_json_without_a_dry_run_is_refused(mini, tmp_path, capsys):
     toml.write_text(as_toml(mini))
     code, out, err = run("train", toml, "--output", tmp_path / "run", "--json", capsys=capsys)
     assert (code, out) == (1, "")
-    assert "--json belongs to --dry-run: add that, or leave it out" in err
+    assert "--json needs --dry-run: add that, or leave --json out" in err
     assert not (tmp_path / "run").exists()
 
 

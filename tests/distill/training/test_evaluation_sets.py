@@ -70,7 +70,7 @@ class TestRecipe:
             ({"evaluation": None}, "make one of these sets the main one"),
             (
                 {"further_evaluations": [{"name": "Test", "manifest": "x"}], "checkpoint": {}},
-                "must have different names",
+                "must differ in more than capital letters",
             ),
             ({"checkpoint": {"best": "deev"}}, r'checkpoint\.best: no evaluation set is named "deev"; there are'),
             ({"evaluation": None, "further_evaluations": []}, r"checkpoint\.best: no evaluation set .* add an \[evalu"),

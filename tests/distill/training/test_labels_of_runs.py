@@ -125,5 +125,5 @@ def test_times_on_one_side_alone_are_refused(mini, manifests, tmp_path):
 
 
 def test_a_teachers_text_has_no_times_to_learn(mini, manifests, tmp_path):
-    with pytest.raises(ModelError, match=r"stages.1 \('teacher data'\) learns from the teacher's text, which has"):
+    with pytest.raises(ModelError, match=r"stages.1 \('teacher data'\) is trained on the teacher's text, which has"):
         prepare_run(timed(mini, manifests, tmp_path, stages=(0, 1, 2)), device="cpu")

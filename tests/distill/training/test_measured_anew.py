@@ -67,8 +67,8 @@ def test_the_best_weights_on_another_set_are_set_aside_and_kept(interrupted):
     assert sorted(path.name for path in (run / "best").iterdir()) == sorted(
         [f"step-{step:06d}.before-step-3", f"step-{result.best.step:06d}"]
     )
-    assert any("the best model so far" in line and "that set is now another" in line for line in seen.said)
-    assert any("the stage's gate begins anew" in line for line in seen.said)
+    assert any("the best model so far" in line and "its evaluation set changed" in line for line in seen.said)
+    assert any("the stage's gate is reset" in line for line in seen.said)
     decisions = [json.loads(line) for line in (run / "decisions.jsonl").read_text().splitlines()]
     assert "is the first mark" in next(row["reason"] for row in decisions if row["step"] > 3)
 

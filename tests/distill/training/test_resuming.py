@@ -80,14 +80,14 @@ def refused(run, kind, match):
     return str(error.value)
 
 
-GO_BACK = r"Restore it from a copy, or delete .*step-000004: the run then goes on from step-000002"
+GO_BACK = r"Restore it from a copy, or delete .*step-000004: the run then continues from step-000002"
 
 
 class TestCheckpoints:
     @pytest.mark.parametrize("name", ["optimizer.pt", "state.json"])
     def test_a_file_that_is_missing(self, run, newest, weights, name):
         (newest / name).unlink()
-        refused(run, CheckpointError, rf"cannot go on from step-000004: .*{re.escape(name)} is missing.*{GO_BACK}")
+        refused(run, CheckpointError, rf"cannot continue from step-000004: .*{re.escape(name)} is missing.*{GO_BACK}")
         shutil.rmtree(newest)
         assert (resume(run).model / "model.safetensors").read_bytes() == weights  # the remedy works
 
@@ -135,7 +135,7 @@ class TestCheckpoints:
         with pytest.raises(KeyboardInterrupt) as error:
             train(short, tmp_path / "run", observer=Early())
         assert error.value.__notes__ == [
-            f"There is no checkpoint yet; begin again with `distill resume {tmp_path / 'run'}`"
+            f"There is no checkpoint yet; start again with `distill resume {tmp_path / 'run'}`"
         ]
         assert len(rows(tmp_path / "run", "evaluations")) == 1
         result = resume(tmp_path / "run")
@@ -254,7 +254,7 @@ class TestFullDisk:
         with pytest.raises(WriteError, match=r"cannot write .*metrics\.jsonl: the disk is full; make room") as error:
             train(short, path, observer=_Until(3, fill))
         assert error.value.__notes__ == [
-            f"What was written up to step-000002 is safe; go on from there with `distill resume {path}`"
+            f"Everything up to step-000002 is saved; continue from there with `distill resume {path}`"
         ]
         (path / "metrics.jsonl").unlink()
         shutil.move(saved, path / "metrics.jsonl")

@@ -92,7 +92,7 @@ def test_a_run_from_beginning_to_end(served, tmp_path):
     assert "forward_kl" not in last.index
     decisions = [json.loads(line) for line in (tmp_path / "run" / "decisions.jsonl").read_text().splitlines()]
     read = [row["reason"] for row in decisions if row["gate"] == "threshold(total_variation.upper)"]
-    assert any("meets at most 1.1" in reason for reason in read)
+    assert any("satisfies at most 1.1" in reason for reason in read)
     steps = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     onward = [row for row in steps if row["stage"] == "on-policy"]
     assert all(0 < row["objective"]["teacher_mass"] <= 1 and row["loss"] > 0 for row in onward)
@@ -128,7 +128,7 @@ def test_a_run_ends_with_the_servers_error_and_what_it_wrote_stays(served, serve
         (lambda r: r["support"].update(temperature=2.0), r"support\.temperature = 2: a server's .* temperature 1"),
         (lambda r: r["teacher"]["server"].update(top_logprobs=3), r"top_logprobs = 3 is fewer than support\.k = 4"),
         (lambda r: r["teacher"].update(dtype="bfloat16"), "dtype: the server decides that"),
-        (lambda r: r["teacher"].pop("url"), "server: says how a server is asked; give its url"),
+        (lambda r: r["teacher"].pop("url"), "server: these are settings of a server's requests; give its url"),
     ],
 )
 def test_what_a_recipe_may_not_ask_of_a_server(served, change, words):

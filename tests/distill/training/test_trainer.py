@@ -194,7 +194,7 @@ class TestCollapse:
         stages = [row["stage"] for row in rows(result.path, "metrics")]
         assert stages.count("teacher data") == 8
         assert result.aborted
-        assert "1 fall backs already" in result.reason
+        assert "1 fallbacks already" in result.reason
 
     def test_aborts_where_there_is_nothing_to_return_to(self, collapsing, tmp_path):
         del collapsing["stages"][1]

@@ -1,4 +1,4 @@
-"""Whether the models of a run have already been trained on the audio that it has for them."""
+"""Warns if models were trained on a run's audio before the run."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ..run.training_data import FILE, AudioIdentities, TrainingData, read_traini
 Role = Literal["teacher", "student"]
 
 
-class HeardBefore(UserWarning):
-    """A model was trained on audio that a run has for it as if it were new."""
+class SeenInTrainingWarning(UserWarning):
+    """A model was trained on audio that should be new to it."""
 
 
 @dataclass(frozen=True)
-class Heard:
-    """How much of a manifest's audio a model was trained on before the run, by the file beside its weights.
+class SeenInTraining:
+    """How much of a manifest's audio a model was trained on before the run, according to the file beside its weights.
 
     Attributes:
-        model: Whose training.
+        model: The model.
         folder: Folder of its weights.
-        purpose: What the run has the manifest for: `stage 'NAME'`, `probe` or `evaluation`.
+        purpose: Use of the manifest: `stage 'NAME'`, `probe` or `evaluation`.
         manifest: The manifest.
-        heard: Utterances that are, wholly or in part, among its training audio.
+        seen: Utterances that are, wholly or in part, among its training audio.
         utterances: Utterances of the manifest that have audio.
     """
 
@@ -39,29 +39,30 @@ class Heard:
     folder: str
     purpose: str
     manifest: str
-    heard: int
+    seen: int
     utterances: int
 
     def __str__(self) -> str:
         what = (
-            "transcripts of what it was trained on are nearly its labels, and it is surer of them than of new audio"
+            "on such audio its transcripts are close to its labels, and it is more confident than on new audio"
             if self.purpose.startswith("stage")
             else "error rates and agreement are better there than on new audio"
         )
         return (
-            f"the {self.model} was trained on {self.heard:,} of {self.utterances:,} utterances of {self.purpose} "
-            f"({self.manifest}), as {self.folder}/{FILE} says: {what}. Give audio that it has not heard, or another "
-            f"{self.model}."
+            f"the {self.model} was trained on {self.seen:,} of {self.utterances:,} utterances of {self.purpose} "
+            f"({self.manifest}), as {self.folder}/{FILE} says: {what}. Give audio that it has not been trained on, or "
+            f"another {self.model}."
         )
 
 
-def heard_before(
+def seen_in_training(
     recipe: Recipe,
     stages: Sequence[Sequence[Utterance]],
     probe: Sequence[Utterance],
     evaluations: Sequence[Sequence[Utterance]],
-) -> tuple[Heard, ...]:
-    """Compare a run's audio with what its models say they were trained on; audio is read only where one says so.
+) -> tuple[SeenInTraining, ...]:
+    """Compare a run's audio with the audio that its models were trained on; audio is read only if a model has such a
+    file.
 
     Args:
         recipe: With absolute paths.
@@ -70,9 +71,9 @@ def heard_before(
         evaluations: Utterances of each evaluation set.
 
     Returns:
-        One for each model with such a file and each manifest that should be new to it: for both what is probed and
-        evaluated, for the teacher the stages that it teaches. Zero counts are among them; manifests without audio, such
-        as of prompts for text models, are not, since prompts are not recorded.
+        One for each model with such a file and each manifest that should be new to it: for both models the probe and
+        evaluation sets, for the teacher also the stages that it transcribes or scores. Zero counts are included.
+        Manifests without audio (prompts of text models) are not, because prompts are not recorded.
 
     Raises:
         UserError: The file of a model is damaged.
@@ -89,25 +90,27 @@ def heard_before(
         )
         if section
     ]
-    taught = [
+    transcribed = [
         (f"stage {stage.name!r}", stage.manifest, utterances)
         for stage, utterances in zip(recipe.stages, stages, strict=True)
         if stage.type != "sft"
     ]
     trained: list[tuple[Role, str, list[tuple[str, str, Sequence[Utterance]]]]] = []
     if recipe.teacher and not recipe.teacher.from_scratch:
-        trained.append(("teacher", recipe.teacher.model, [*taught, *tested]))
+        trained.append(("teacher", recipe.teacher.model, [*transcribed, *tested]))
     if not recipe.student.from_scratch:
         trained.append(("student", recipe.student.model, tested))
     identities = AudioIdentities()
-    found: list[Heard] = []
+    found: list[SeenInTraining] = []
     for role, folder, uses in trained:
         known = read_training_data(folder)
         if known is None:
             continue
         for purpose, manifest, utterances in uses:
             if n := sum(utterance.audio is not None for utterance in utterances):
-                found.append(Heard(role, folder, purpose, manifest, known.heard(utterances, identities), n))
+                found.append(
+                    SeenInTraining(role, folder, purpose, manifest, known.count_seen(utterances, identities), n)
+                )
     return tuple(found)
 
 
@@ -115,7 +118,7 @@ class TrainedOn:
     """What the student of a run was trained on, before and in it; audio is read when a stage is first asked for."""
 
     def __init__(self, recipe: Recipe, utterances: Sequence[Sequence[Utterance]]) -> None:
-        """Start from what lies beside the student's weights.
+        """Start from the file beside the student's weights.
 
         Args:
             recipe: With absolute paths.
@@ -132,7 +135,7 @@ class TrainedOn:
             entered: Indices of the stages, in order.
 
         Raises:
-            UserError: What lies beside the student's weights is damaged.
+            UserError: The file beside the student's weights is damaged.
             AudioError: Audio cannot be read.
         """
         key = tuple(entered)
@@ -156,18 +159,18 @@ class TrainedOn:
 
 
 def _short(manifest: str) -> str:
-    """A manifest's name: whoever gets the weights has nothing of the folders here."""
+    """A manifest's name without its folder, which means nothing to others who get the weights."""
     return manifest if is_dataset(manifest) else Path(manifest).name
 
 
-def warn_of(found: Iterable[Heard]) -> None:
-    """Warn of each model that has heard some of a manifest, once."""
+def warn_of(found: Iterable[SeenInTraining]) -> None:
+    """Warn of each model that was trained on some of a manifest, once."""
     for one in found:
-        if one.heard:
-            warnings.warn(str(one), HeardBefore, stacklevel=3)
+        if one.seen:
+            warnings.warn(str(one), SeenInTrainingWarning, stacklevel=3)
 
 
-def resolved(found: Iterable[Heard]) -> dict[str, Any]:
-    """What `resolved.json` says of it."""
+def resolved(found: Iterable[SeenInTraining]) -> dict[str, Any]:
+    """The field of `resolved.json`."""
     rows: list[Mapping[str, Any]] = [asdict(one) for one in found]
-    return {"heard_before": rows}
+    return {"seen_in_training": rows}
