@@ -119,7 +119,7 @@ for before, after in itertools.pairwise(stages):
 # %% [markdown]
 # *Read:* each stage's last probe on the student's own transcripts. *Do not conclude* from VUSS alone: its parts follow.
 #
-# ## VUSS taken apart, on own and on fixed transcripts
+# ## VUSS and its parts, on own and on fixed transcripts
 
 # %%
 vuss_decomposition(run, ("student", "fixed"), width=9.0)

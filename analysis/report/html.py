@@ -14,11 +14,11 @@ from markupsafe import Markup
 from ..run.runs import Runs
 from ..tables.comparison import compare
 from .audio import Audio
-from .evidence import SOURCES, Thresholds
 from .markdown import CODE
 from .payload import Payload
 from .pictures import pictures
 from .section import Section
+from .thresholds import SOURCES, Thresholds
 
 ASSETS = resources.files("analysis.report") / "assets"
 

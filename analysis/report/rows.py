@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from overlap import Estimate
 
 from ..formatting import count, number
-from .evidence import NAMES, SOURCES, Evidence, StageFacts, Standing, Thresholds, in_words, positions_of
+from .evidence import Evidence, StageFacts, Standing, in_words, positions_of
+from .thresholds import NAMES, SOURCES, Thresholds
 
 
 def collapse_signs(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:

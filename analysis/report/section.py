@@ -22,10 +22,11 @@ from ..stages.ends import traced_visits
 from ..stages.error_rates import evaluated, over_words
 from ..stages.probe_reading import probe_reading
 from ..stages.table import StageTable, stage_table
-from .evidence import NAMES, StageFacts, StageVerdict, Thresholds, groups_of, positions_of
+from .evidence import StageFacts, StageVerdict, groups_of, positions_of
 from .facts import NO_CONTROLS, stage_facts
 from .headline import headline
 from .outside import outside_table
+from .thresholds import NAMES, Thresholds
 from .tokenizers import tokenizer_notes, tokenizer_rows
 from .verdict import verdict
 

@@ -14,11 +14,11 @@ from overlap.plain_json import plain
 from ..run.runs import Runs, load_many
 from ..tables.paired import controls_of
 from .audio import Audio, Clips, collect
-from .evidence import Thresholds
 from .html import page
 from .markdown import document
 from .payload import Payload, payload
 from .section import Section, section
+from .thresholds import Thresholds
 
 SUFFIXES = (".html", ".md")
 BROWSER_BUDGET = 8_000_000

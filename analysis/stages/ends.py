@@ -56,10 +56,9 @@ def began_with(run: Run, rows: pd.DataFrame, visit: Visit) -> pd.DataFrame:
 
 def fall_backs_before(run: Run, rows: pd.DataFrame) -> pd.Series:
     """How many fall backs came before each row: weights continue from row to row only between two of them."""
-    begun = run.begun
-    falls = dict(zip(begun["visit"], (begun["started_from"] == "entry").cumsum(), strict=True))
-    # Without visits.jsonl no fall back is known.
-    return pd.Series([falls.get(visit, 0) for visit in rows["visit"]], rows.index, dtype="int64")
+    falls = dict(zip(run.begun["visit"], run.begun["started_from"].eq("entry").cumsum(), strict=True))
+    before = [falls.get(visit, 0) for visit in rows["visit"]]  # without visits.jsonl no fall back is known
+    return pd.Series(before, index=rows.index, dtype="int64")
 
 
 def traced_visits(run: Run, states: str) -> Iterator[tuple[Visit, pd.DataFrame, pd.DataFrame]]:

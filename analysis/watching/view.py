@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
+import pandas as pd
 from rich.console import Group
 from rich.text import Text
 
@@ -212,7 +213,7 @@ def _probe(state: RunState) -> Lines:
     last = probes.loc[(probes["step"] == step) & (probes["visit"] == probes["visit"].iloc[-1])]
     lines = []
     for states, rows in last.groupby("states", sort=False):
-        funnel = funnel_of(rows)
+        funnel = funnel_of(pd.DataFrame(rows))
         if funnel is None or not funnel.total:
             continue
         used, unfinished = funnel["used"], funnel.used_unfinished

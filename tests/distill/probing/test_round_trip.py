@@ -7,8 +7,8 @@ import math
 import pytest
 
 from analysis import load
-from analysis.report.evidence import Thresholds
 from analysis.report.section import section
+from analysis.report.thresholds import Thresholds
 from analysis.report.write import write_report
 from distill import Utterance, train
 from distill.cli.app import main
