@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from overlap.estimates.text import UNDEFINED, count, counts, decimals, interval, number, plural, signed
+from overlap.estimates.number_formatting import UNDEFINED, count, counts, decimals, interval, number, plural, signed
 
 __all__ = [
     "UNDEFINED",

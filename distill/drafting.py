@@ -17,8 +17,8 @@ from .data.audio import duration
 from .data.manifest import Utterance, require_text
 from .data.sources import read_utterances
 from .limits import token_limit
-from .models.shape import Shape, shape_of
-from .places import DATASET, PACKAGED, require_places
+from .locations import DATASET, PACKAGED, require_places
+from .models.model_size import Shape, shape_of
 from .recipe.reading import recipe_of
 from .recipe.toml import in_toml
 

@@ -278,7 +278,7 @@ if decision.action is Action.fall_back:
 # %%
 from transformers import AutoTokenizer, PrinterCallback, Qwen3Config, Qwen3ForCausalLM, TrainerCallback
 
-from distill.places import packaged
+from distill.locations import packaged
 
 tokenizer = AutoTokenizer.from_pretrained(packaged("teacher"), padding_side="left")
 labels, words = (distill.read_manifest(f"demo:corpus/{name}.jsonl") for name in ("base", "base_matched"))

@@ -15,15 +15,15 @@ from ..stages.error_rates import evaluated
 from .decomposition import vuss_decomposition
 from .distributions import entropy_density, mass_distribution
 from .error_against_overlap import wer_against_overlap
+from .fonts import legible
 from .funnel import funnel
-from .glyphs import legible
 from .membership import choose_trace, support_membership
-from .moments import moments, rests_on
 from .overlap_over_training import overlap_over_training
 from .panels import intervals_over, say, small, span, text_style
 from .profiles import position_profile
 from .strata import strata
 from .style import BOTH, INK, STUDENT_ONLY, TEACHER_ONLY
+from .visit_ends import moments, rests_on
 
 POINTS = 7.0
 SETS = {"in both sets": BOTH, "in the student's alone": STUDENT_ONLY, "in the teacher's alone": TEACHER_ONLY}

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from ..formatting import count, interval, number
 from ..run.load import Run
-from .glyphs import legible
-from .moments import Moment, moments
+from .fonts import legible
 from .panels import (
     NARROW,
     check_states,
@@ -31,6 +30,7 @@ from .panels import (
     tidy,
 )
 from .style import BOTH, INK, STATES, STUDENT_ONLY, TEACHER_ONLY
+from .visit_ends import Moment, moments
 
 SIZES = ("student_size", "teacher_size", "intersection_size", "union_size")
 HEIGHT = 0.5

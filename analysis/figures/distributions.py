@@ -20,10 +20,10 @@ from overlap.estimates.summary import estimate
 
 from ..formatting import count
 from ..run.load import Run
-from .glyphs import legible
-from .moments import Moment, measured, moments, rests_on
+from .fonts import legible
 from .panels import NARROW, check_states, given_panels, inches, key_below, new_panels, one_panel, say, small, tidy
 from .style import INK, axis_label
+from .visit_ends import Moment, measured, moments, rests_on
 
 FLOOR = 1e-4
 """Nats: entropies below are drawn here."""

@@ -18,8 +18,7 @@ from ..formatting import count, plural
 from ..run.load import ERROR_RATES, Run
 from ..stages.ends import fall_backs_before
 from ..stages.error_rates import OVER, evaluated, student_evaluations
-from .glyphs import legible
-from .moments import Moment, repeats
+from .fonts import legible
 from .panels import (
     check_states,
     finite,
@@ -35,6 +34,7 @@ from .panels import (
 )
 from .several_runs import check_like, draw_several_against, shared_rate
 from .style import INK, STATES, axis_label
+from .visit_ends import Moment, repeats
 
 PLACES = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
 """Where a label may stand by its point, best first: right or left, above or below."""

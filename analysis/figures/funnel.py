@@ -14,10 +14,10 @@ from overlap.estimates.funnel import BINS, Funnel
 from ..formatting import count, number
 from ..run.load import Run
 from ..stages.probe_reading import funnel_of
-from .glyphs import legible
-from .moments import Moment, moments
+from .fonts import legible
 from .panels import check_states, inches, key_below, name_x, one_panel, say, small, tidy
 from .style import INK, STATES
+from .visit_ends import Moment, moments
 
 GAP = 0.7
 """Between bins, in bars."""

@@ -18,9 +18,9 @@ from matplotlib.patches import Patch, Rectangle
 from overlap.errors import UserError
 
 from ..run.checks import want_run
+from ..run.display_text import shown_token
 from ..run.load import Run
-from ..run.shown import shown_token
-from .glyphs import drawable, families, legible
+from .fonts import drawable, families, legible
 from .panels import check_states, inches, key_below, one_panel, say, small
 from .style import BOTH, INK, STATES, STUDENT_ONLY, TEACHER_ONLY
 

@@ -22,8 +22,8 @@ from ..run.visits import Visit
 from ..stages.ends import fall_backs_before
 from ..stages.error_rates import evaluated
 from ..stages.gate_readings import gate_readings
+from .fonts import legible
 from .gate_levels import draw_levels, level_entries
-from .glyphs import legible
 from .panels import (
     check_states,
     finite,

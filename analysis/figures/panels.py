@@ -22,7 +22,7 @@ from overlap.errors import UserError
 
 from ..formatting import counts
 from ..stages.error_rates import over_words
-from .glyphs import drawable, families
+from .fonts import drawable, families
 from .style import INK, LABEL_SIZE, STATES
 
 NOT_MEASURED = "not measured in this run"

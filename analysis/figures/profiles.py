@@ -15,10 +15,10 @@ from overlap.strata import Labels, by, position_bins, relative_position_bins
 
 from ..formatting import plural
 from ..run.load import Run
-from .glyphs import legible
-from .moments import Moment, measured, moments, reached, rests_on
+from .fonts import legible
 from .panels import check_states, key_below, one_panel, say, tidy
 from .style import axis_label
+from .visit_ends import Moment, measured, moments, reached, rests_on
 
 DODGE = 0.05
 """Distance between the lines' marks, in bins."""

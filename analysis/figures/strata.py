@@ -15,12 +15,12 @@ from overlap.errors import UserError
 from overlap.strata import CORRECTNESS, TOKEN_CLASSES, Labels, align_to_reference, by, correctness, token_classes
 
 from ..formatting import count
+from ..run.display_text import plain
 from ..run.load import Run
-from ..run.shown import plain
-from .glyphs import legible
-from .moments import Moment, moments, reached, rests_on
+from .fonts import legible
 from .panels import check_states, key_below, one_panel, say, small, tidy
 from .style import INK, axis_label
+from .visit_ends import Moment, moments, reached, rests_on
 
 STRATA = {"token_class": TOKEN_CLASSES, "correctness": CORRECTNESS}
 

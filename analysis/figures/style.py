@@ -9,7 +9,7 @@ import seaborn as sns
 from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
 from overlap.errors import UserError
 
-from ..run.shown import STATES as LABEL
+from ..run.display_text import STATES as LABEL
 
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE = sns.color_palette("colorblind").as_hex()[:5]
 

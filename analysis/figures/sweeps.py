@@ -17,10 +17,10 @@ from overlap.estimates.group_sums import Groups
 from overlap.estimates.summary import OverlapSummary
 from overlap.statistics.measure import TokenStatistics
 
-from .glyphs import legible
-from .moments import measured
+from .fonts import legible
 from .panels import NARROW, key_below, one_panel, say, span, tidy
 from .style import axis_label
+from .visit_ends import measured
 
 Swept = Mapping[tuple[int, float], TokenStatistics | OverlapSummary]
 """By (k, temperature)."""

@@ -25,7 +25,7 @@ from .mixed import mixed_model
 from .overlap_change import overlap_change, stage_changes
 from .recipes import last_transcripts, recipe_differences
 from .run_gains import gain_correlations, stage_gains
-from .switches import SwitchChange, change_at, switch_changes
+from .stage_switches import SwitchChange, change_at, switch_changes
 from .token_gains import token_gains
 
 __all__ = [

@@ -11,7 +11,7 @@ import pandas as pd
 from overlap.errors import UserError
 
 from ..formatting import count, decimals, interval, number, p_text, plural, signed
-from ..printed import PrintedTable
+from ..printed_table import PrintedTable
 from ..run.checks import want_runs
 from ..run.runs import Runs
 from ..stats.error_rates import NAMES, Unit

@@ -13,7 +13,7 @@ from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
 
 from ..formatting import count, decimals, interval, number, p_text, signed
-from ..printed import PrintedTable
+from ..printed_table import PrintedTable
 from ..run.checks import want_frame, want_run
 from ..run.load import Run
 from ..stages.ends import SAME_ROLLOUTS, check_paired, traced_visits

@@ -14,7 +14,7 @@ from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
 
 from ..formatting import count, interval, number, p_text, plural, signed
-from ..printed import PrintedTable
+from ..printed_table import PrintedTable
 from ..run.checks import want_runs
 from ..run.runs import Runs
 from ..stages.error_rates import transcripts_of

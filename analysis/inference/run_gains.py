@@ -13,7 +13,7 @@ from overlap.definitions import TOKEN_STATISTICS, canonical
 from overlap.errors import UserError
 
 from ..formatting import count, interval, p_text, plural, signed
-from ..printed import PrintedTable
+from ..printed_table import PrintedTable
 from ..run.checks import want_frame, want_runs
 from ..run.load import normalizer_of
 from ..run.runs import Runs

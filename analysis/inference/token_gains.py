@@ -21,7 +21,7 @@ from overlap.estimates.bootstrap import DRAWS
 from overlap.statistics.gain import position_gain_correlations
 
 from ..formatting import count, decimals, interval, number, p_text, signed
-from ..printed import PrintedTable
+from ..printed_table import PrintedTable
 from ..stages.ends import check_paired, rollout_keys
 from ..stats.bootstrap import contrast
 from ..stats.multiple_testing import CORRECTIONS, Correction, correction_note, strongest_first, with_corrected

@@ -4,11 +4,11 @@ The page is read offline: figures, data and audio are inside it, and it asks no 
 """
 
 from .audio import Clips
-from .evidence import Evidence, Recommendation, StageFacts, StageVerdict
 from .facts import stage_facts
-from .studies import staging
+from .staging_study import staging
 from .thresholds import Thresholds
 from .verdict import verdict
+from .verdict_types import Evidence, Recommendation, StageFacts, StageVerdict
 from .write import Report, write_report
 
 __all__ = [

@@ -21,8 +21,8 @@ from ..stages.ends import began_with, left_behind
 from ..stages.error_rates import UNITS, cluster_of, student_evaluations, transcripts_of
 from ..stages.gate_readings import gate_readings
 from ..stats.error_rates import NAMES, error_rate_difference
-from .evidence import Control, ErrorChange, StageFacts, Worsened
 from .thresholds import NAMES as STATISTICS
+from .verdict_types import Control, ErrorChange, StageFacts, Worsened
 
 Evaluation = dict[str, Any]
 """A row of `Run.evaluations`."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from ..formatting import count
-from .evidence import Recommendation, StageVerdict, Standing
 from .verdict import GATE_SHUT
+from .verdict_types import Recommendation, StageVerdict, Standing
 
 SHORT = (Standing.MISSED, Standing.UNDECIDED)
 """Standings of a number that does not certainly satisfy its threshold."""

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from ..formatting import count, markdown
 from ..run.runs import Runs
 from ..tables.comparison import compare
-from .evidence import StageVerdict
 from .section import Section
 from .thresholds import Thresholds
+from .verdict_types import StageVerdict
 
 CODE = re.compile(r"(?<!`)`([^`\s](?:[^`\n]*[^`\s])?)`(?!`)")
 """Code inside sentences."""

@@ -12,7 +12,7 @@ from overlap.plain_json import dumps
 
 from ..formatting import count, plural
 from ..run.load import Run
-from .browsable import Group, groups, packed
+from .browser_rows import Group, groups, packed
 
 CANDIDATES = (8, 5, 3)
 """How many of each model's top-k are kept at a position, from the best case down."""

@@ -14,21 +14,21 @@ from overlap.estimates.first_reading import FirstReading
 from ..formatting import count, interval, number
 from ..inference import stage_changes
 from ..inference.overlap_change import KEY_STATISTICS
-from ..printed import PrintedTable
+from ..printed_table import PrintedTable
+from ..run.display_text import STATES
 from ..run.load import ERROR_RATES, Run, normalizer_of
-from ..run.shown import STATES
 from ..run.visits import said
 from ..stages.ends import traced_visits
 from ..stages.error_rates import evaluated, over_words
 from ..stages.probe_reading import probe_reading
 from ..stages.table import StageTable, stage_table
-from .evidence import StageFacts, StageVerdict, groups_of, positions_of
 from .facts import NO_CONTROLS, stage_facts
 from .headline import headline
-from .outside import outside_table
+from .outside_teachers_set import outside_table
 from .thresholds import NAMES, Thresholds
 from .tokenizers import tokenizer_notes, tokenizer_rows
 from .verdict import verdict
+from .verdict_types import StageFacts, StageVerdict, groups_of, positions_of
 
 TILES = {
     "top1_agreement": (NAMES["top1_agreement"], 3),

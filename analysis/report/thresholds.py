@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from overlap.gates import READINESS, Question
 
-from .studies import began_with
+from .staging_study import began_with
 
 
 def _level(statistic: str, question: Question) -> float:

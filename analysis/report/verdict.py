@@ -15,10 +15,10 @@ from overlap.gates import READINESS, Question
 
 from ..formatting import count, number
 from ..run.visits import said
-from .evidence import Control, Evidence, Recommendation, StageFacts, StageVerdict, Standing, groups_of
-from .rows import bar, collapse_signs, context, error_rows, mass_kept, sentence_of
-from .studies import won_back
+from .evidence_rows import bar, collapse_signs, context, error_rows, mass_kept, sentence_of
+from .staging_study import won_back
 from .thresholds import NAMES, Thresholds
+from .verdict_types import Control, Evidence, Recommendation, StageFacts, StageVerdict, Standing, groups_of
 
 
 def verdict(facts: StageFacts, thresholds: Thresholds = Thresholds()) -> StageVerdict:  # noqa: B008 (frozen)

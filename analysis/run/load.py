@@ -14,7 +14,7 @@ import pandas as pd
 from overlap.errors import UserError
 
 from .files import read_log, read_object, read_parquet
-from .probed import read_probe
+from .probe_output import read_probe
 from .schema import check_schema
 from .traces import positions, read_traces
 from .visits import Visit, visits_of

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from overlap.estimates.table import html_table
+from overlap.estimates.table_formatting import html_table
 
 from ..formatting import WIDTH, aligned, count, counts, interval, markdown, number
 from ..run.load import ERROR_RATES, Run

@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 
 from overlap.errors import UserError
-from overlap.estimates.table import html_table
+from overlap.estimates.table_formatting import html_table
 
 from ..formatting import WIDTH, aligned, count, counts, interval, latex, markdown, number
 from ..inference.pairing import unlike_runs
-from ..printed import PrintedTable
+from ..printed_table import PrintedTable
 from ..run.load import ERROR_RATES, Run
 from ..run.runs import Runs, recipes_of
 from ..run.visits import said

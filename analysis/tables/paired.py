@@ -9,7 +9,7 @@ import pandas as pd
 from ..formatting import count, number, p_text, plural, signed
 from ..formatting import interval as ends
 from ..inference.pairing import last_tested, on_policy_from, paired_with
-from ..printed import PrintedTable
+from ..printed_table import PrintedTable
 from ..run.load import Run
 from ..run.runs import Runs
 from ..stages.error_rates import UNITS, cluster_of

@@ -13,7 +13,7 @@ from overlap.estimates.funnel import BINS
 
 from ..formatting import count, counts, interval, number, plural
 from ..inference.recipes import last_transcripts, recipe_errors
-from ..printed import PrintedTable
+from ..printed_table import PrintedTable
 from ..run.load import ERROR_RATES, Run, normalizer_of
 from ..run.runs import Runs
 from ..stages.error_rates import OVER, UNITS, cluster_of, evaluated, over_words

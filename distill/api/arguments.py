@@ -12,9 +12,9 @@ from pydantic import BaseModel, ValidationError
 from overlap.errors import UserError
 
 from .. import models
-from ..data.reading import Manifest
+from ..data.data_sets import Manifest
+from ..locations import require_places
 from ..models import Recognizer
-from ..places import require_places
 from ..recipe import Server, Teacher
 from ..recipe.explaining import explain
 from ..teacher import ServedTeacher, load_served_teacher

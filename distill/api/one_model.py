@@ -10,12 +10,12 @@ import torch
 
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
-from ..data.reading import Manifest, Purpose, read_for
+from ..data.data_sets import Manifest, Purpose, read_for
 from ..evaluation.evaluation import Evaluation
 from ..evaluation.evaluation import evaluate as evaluate_utterances
 from ..limits import token_limit
+from ..locations import require_writable
 from ..normalize import normalizer as find_normalizer
-from ..places import require_writable
 from ..probing import preflight as preflights
 from ..progress.display import observed
 from ..progress.observer import Observer

@@ -10,8 +10,8 @@ from overlap.errors import UserError
 
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
+from ..data.data_sets import Manifest, Purpose, read_for
 from ..data.manifest import Utterance
-from ..data.reading import Manifest, Purpose, read_for
 from ..data.sources import read_utterances
 from ..limits import settled
 from ..probing import probe as probes

@@ -4,7 +4,7 @@ What a verb calls is imported when it runs: transformers and the trainer take se
 verbs that only read runs have a use for them.
 """
 
-from . import drafting, models, runs, seeing, transcripts
+from . import drafting, models, reports, training, transcripts
 from .app import main
 
-__all__ = ["drafting", "main", "models", "runs", "seeing", "transcripts"]
+__all__ = ["drafting", "main", "models", "reports", "training", "transcripts"]

@@ -25,11 +25,11 @@ from overlap.errors import UserError
 from overlap.extras import MissingExtraError
 from overlap.plain_json import dumps
 
-from ..places import spare
-from ..ranks import is_first
+from ..locations import spare
+from ..process_rank import is_first
 from ..recipe import Server
 from ..recipe.explaining import explain
-from ..run.at_work import Terminated
+from ..run.process_lock import Terminated
 from .exit_codes import EPILOGUE, ExitCode
 
 

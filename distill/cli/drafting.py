@@ -6,7 +6,7 @@ from pathlib import Path
 
 from overlap.errors import UserError
 
-from ..places import require_places
+from ..locations import require_places
 from .app import app
 
 

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from overlap.errors import UserError
 
-from ..places import require_places, require_writable
+from ..locations import require_places, require_writable
 from ..recipe import Server
 from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, require_server, spare_audio, stderr
 from .exit_codes import ExitCode

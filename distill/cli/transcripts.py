@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from ..places import require_places, require_writable
+from ..locations import require_places, require_writable
 from ..recipe import Filters, Server, Transcription
 from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, require_server, spare_audio
 

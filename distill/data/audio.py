@@ -15,7 +15,7 @@ from overlap.errors import UserError
 
 from .containers import read_parts
 from .manifest import Utterance
-from .recording import (
+from .open_audio import (
     AGAIN,
     EMPTY,
     END_TOLERANCE_SECONDS,

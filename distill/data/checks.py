@@ -9,7 +9,7 @@ from pathlib import Path
 from ..models import ModelError, Transcriber
 from ..models.languages import spoken
 from .audio import AudioError, duration, find_unusable
-from .findings import Finding
+from .line_findings import Finding
 from .manifest import Utterance
 from .prompt_lengths import PromptLengths
 from .sources import checked_utterances

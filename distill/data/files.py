@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from ..places import LINKED, dangling
+from ..locations import LINKED, dangling
 from .stored_audio import StoredAudio
 
 Reason = tuple[str, str]

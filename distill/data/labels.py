@@ -11,7 +11,7 @@ from ..models import Transcriber
 from ..models.labels import Label, read_labels
 from ..models.languages import same_language, spoken
 from ..models.whisper import TIMESTAMP
-from .findings import Finding, refuse
+from .line_findings import Finding, refuse
 from .manifest import Utterance
 
 

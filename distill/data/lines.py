@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 
 from overlap.errors import UserError
 
-from .beside import found_beside
-from .foreign import translated
+from .find_audio import found_beside
+from .other_formats import translated
 from .utterance import FIELDS, LineError, Problem, Utterance
 
 _WHOLE = "write one complete JSON object a line"

@@ -6,7 +6,7 @@ end), ``language`` (a name such as ``English``), ``context`` (what it may be abo
 models whose prompt has a place for it, which Qwen3-ASR's has). Lines for text models have, instead of ``audio`` or
 beside it, ``prompt``: a string, or a list of chat messages ``{"role", "content"}``; ``text`` is then the completion.
 Other fields are kept in :attr:`Utterance.extra`; ``null`` means absent. Names of other tools are read too
-(:mod:`.foreign`).
+(:mod:`.other_formats`).
 """
 
 import functools
@@ -18,12 +18,12 @@ from typing import Any, Literal, NoReturn
 
 from overlap.files import replacing
 
-from ..places import LINKED, dangling, located
-from .beside import audio_folders
+from ..locations import LINKED, dangling, located
 from .files import missing_words
-from .findings import Finding
-from .foreign import doubtful
+from .find_audio import audio_folders
+from .line_findings import Finding
 from .lines import parse_line
+from .other_formats import doubtful
 from .stored_audio import StoredAudio
 from .utterance import FIELDS, ManifestError, Message, Problem, Utterance
 

@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from ..places import located
-from .findings import Finding
+from ..locations import located
 from .hf.loading import checked_dataset, dataset_identity, read_dataset
 from .hf.reference import is_dataset
+from .line_findings import Finding
 from .manifest import Utterance, checked_manifest, read_manifest
 
 

@@ -26,18 +26,18 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from overlap.extras import MissingExtraError, require
 
-from ..places import located
+from ..locations import located
 from . import ark_asr, glm_asr, qwen3_asr, surgery, voxtral
 from .base import ModelError, Recognizer
 from .files import AGAIN, CHAT_TEMPLATE, check_passed_over, damage, lacking
 from .moonshine import Moonshine
 from .speech_lm import SpeechLM
-from .surplus import check_number_types
+from .surplus_weights import check_number_types
 from .text_lm import TextLM
 from .tokenizing import check_tokenizer
 from .weights import IS_ADAPTER, load_weights
 from .whisper import Whisper
-from .zeros import check_zeros
+from .zeroed_weights import check_zeros
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import endings, seq2seq
+from . import end_tokens, seq2seq
 from .base import Prompt, Transcripts, pack, refuse_context
 from .encoder_decoder import EncoderDecoder
 from .vocabulary import Tokens, added_space
@@ -32,7 +32,7 @@ class Moonshine(EncoderDecoder):
     """A Moonshine checkpoint behind the recognizer's protocol."""
 
     def __post_init__(self) -> None:
-        end = endings.end_of_text(self.name, self.tokenizer, None, self.tokenizer.eos_token_id)
+        end = end_tokens.end_of_text(self.name, self.tokenizer, None, self.tokenizer.eos_token_id)
         self.tokens = Tokens.from_tokenizer(self.tokenizer, self.generator.config.vocab_size, end, self._device)
         self.text_prefix = added_space(self.tokenizer)
 

@@ -2,8 +2,8 @@
 
 The prompt is the processor's own transcription request, which ends in `language X<asr_text>`; the transcript follows,
 closed by `<|im_end|>`. Where the language is known it is named there. Where it is not, the model writes these words
-itself (`distill.models.opening`): they belong to the prompt in either case, so that transcripts, labels and every
-position that is measured hold text alone. Before 5.15 transformers named the language in the system turn, which
+itself (`distill.models.language_prefix`): they belong to the prompt in either case, so that transcripts, labels and
+every position that is measured hold text alone. Before 5.15 transformers named the language in the system turn, which
 checkpoints were not trained on. The context of an utterance (names, hotwords) stands in the system turn.
 
 Features are extracted one by one. In a batch, transformers' extractor pads waveforms before it takes their spectrum:
@@ -24,8 +24,8 @@ from transformers import BatchFeature
 from transformers.models.qwen3_asr.processing_qwen3_asr import LANGUAGE_CODE_TO_NAME
 
 from .base import InputError, ModelError
+from .language_prefix import Opening
 from .languages import same_language
-from .opening import Opening
 from .speech_lm import SAMPLING_RATE, Family
 
 

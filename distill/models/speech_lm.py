@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from overlap.errors import UserError
 
-from . import causal, endings
+from . import causal, end_tokens
 from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack, quiet, refuse_context
-from .opening import Opening, opened
+from .language_prefix import Opening, opened
 from .vocabulary import Tokens
 
 SAMPLING_RATE = 16_000
@@ -69,7 +69,7 @@ class SpeechLM:
 
     def __post_init__(self) -> None:
         tokenizer, wanted = self.tokenizer, self.end_of_text or self.kind.end_of_text
-        end = endings.end_of_text(self.name, tokenizer, wanted, tokenizer.eos_token_id)
+        end = end_tokens.end_of_text(self.name, tokenizer, wanted, tokenizer.eos_token_id)
         self.tokens = Tokens.from_tokenizer(tokenizer, self._width, end, self._device)
         self._asked = causal.askable(self.generator)
         features, template = self.processor.feature_extractor.to_json_string(), self.processor.chat_template

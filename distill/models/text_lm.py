@@ -19,7 +19,7 @@ import torch
 from jinja2 import TemplateError, TemplateSyntaxError
 from torch import Tensor, nn
 
-from . import causal, endings
+from . import causal, end_tokens
 from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack, quiet, refuse_context
 from .vocabulary import Tokens, added_space
 
@@ -62,9 +62,9 @@ class TextLM:
         self._chat = template is not None and self.prompt_format != "plain"
         if self._chat:
             self._check_template()
-        turn = endings.turn_end(tokenizer, self.chat_template_kwargs) if self._chat else None
-        others = (turn, tokenizer.eos_token_id, endings.generation_end(self.generator))
-        end = endings.end_of_text(self.name, tokenizer, self.end_of_text, *others)
+        turn = end_tokens.turn_end(tokenizer, self.chat_template_kwargs) if self._chat else None
+        others = (turn, tokenizer.eos_token_id, end_tokens.generation_end(self.generator))
+        end = end_tokens.end_of_text(self.name, tokenizer, self.end_of_text, *others)
         self.tokens = Tokens.from_tokenizer(tokenizer, self._width, end, self._device, added=True)
         self._asked = causal.askable(self.generator)
         self.text_prefix = added_space(tokenizer)

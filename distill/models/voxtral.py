@@ -2,7 +2,7 @@
 
 The prompt is the transcription request of mistral-common: ``<s>[INST][BEGIN_AUDIO]``, an ``[AUDIO]`` for every merged
 frame, ``[/INST]``, with a known language ``lang:en``, then ``[TRANSCRIBE]``. Where none is known a model may write
-``lang:en`` itself before the text (`distill.models.opening`). Transcripts end in ``</s>``. Audio is padded with
+``lang:en`` itself before the text (`distill.models.language_prefix`). Transcripts end in ``</s>``. Audio is padded with
 silence to full windows, which the encoder reads, so that features are a function of the utterance alone.
 
 transformers reads the checkpoint's ``tekken.json`` into a tokenizer of its own, which knows its special tokens and its
@@ -19,8 +19,8 @@ import torch
 from transformers import PreTrainedTokenizerFast, VoxtralProcessor, WhisperFeatureExtractor
 
 from .base import ModelError
+from .language_prefix import Opening
 from .languages import language_code
-from .opening import Opening
 from .speech_lm import SAMPLING_RATE, Family
 
 FRAMES_A_POSITION = 8

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import ModelError, quiet
-from .surplus import check_layers
+from .surplus_weights import check_layers
 
 SHOWN = 4
 """Names of weights in a message."""

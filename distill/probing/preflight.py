@@ -20,7 +20,7 @@ import torch
 import overlap
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
-from overlap.estimates.table import text_table
+from overlap.estimates.table_formatting import text_table
 from overlap.plain_json import plain
 
 from ..data.audio import duration

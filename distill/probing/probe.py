@@ -23,7 +23,7 @@ from ..models import Recognizer, Transcripts
 from ..recipe import Decoding, SupportSettings
 from ..recipe.readings import UNDECIDED
 from ..run.schema import SCHEMA
-from ..scoring.compare import compare
+from ..scoring.local_or_served import compare
 from ..scoring.pair import Pair
 from ..teacher_data.labels import labels
 from .tally import Tally

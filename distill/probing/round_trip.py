@@ -18,7 +18,7 @@ from ..data.manifest import Utterance
 from ..evaluation.transcribe import Progress, write
 from ..limits import settled
 from ..models import Transcriber
-from ..models.recut import is_recut
+from ..models.retokenization import is_recut
 from ..recipe import Decoding
 
 LIMIT = 32

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from overlap.estimates.table import text_table
+from overlap.estimates.table_formatting import text_table
 from overlap.vocab.alignment import Alignment
 
 from ..data.batch import AudioSource

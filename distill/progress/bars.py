@@ -18,7 +18,7 @@ from ..recipe.readings import ENDS
 from .observer import Observer
 
 if TYPE_CHECKING:
-    from ..data.findings import Finding
+    from ..data.line_findings import Finding
     from ..teacher_data.summary import TeacherDataSummary
 
 SHOWN = {"union_size": "VUSS", "intersection_size": "|I|", "top1_agreement": "top-1", "total_variation": "TV"}
@@ -96,7 +96,7 @@ class TerminalProgress(Observer):
 
     def unusable(self, findings: Sequence[Finding]) -> None:
         """Print the number of dropped lines and of doubtful ones, with the first of each."""
-        from ..data.findings import words
+        from ..data.line_findings import words
 
         self.console.print(Text(words(findings)))
 
@@ -161,7 +161,7 @@ class NotebookProgress(Observer):
 
     def unusable(self, findings: Sequence[Finding]) -> None:
         """Write how many lines are left out and which are doubtful above the bar."""
-        from ..data.findings import words
+        from ..data.line_findings import words
 
         self._tqdm.write(words(findings))
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from rich.console import Console
 
-from ..ranks import is_first
+from ..process_rank import is_first
 from .bars import NotebookProgress, TerminalProgress
 from .log_lines import LogProgress
 from .observer import Observer

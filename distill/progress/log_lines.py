@@ -11,7 +11,7 @@ from .bars import decision_words, evaluation_line, probe_lines
 from .observer import Observer
 
 if TYPE_CHECKING:
-    from ..data.findings import Finding
+    from ..data.line_findings import Finding
     from ..teacher_data.summary import TeacherDataSummary
 
 PAUSE_SECONDS = 30.0
@@ -66,7 +66,7 @@ class LogProgress(Observer):
 
     def unusable(self, findings: Sequence[Finding]) -> None:
         """How many lines of the data are left out and how many are doubtful, and the first of them."""
-        from ..data.findings import words
+        from ..data.line_findings import words
 
         self._line(words(findings))
 

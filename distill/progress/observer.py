@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..data.findings import Finding
+    from ..data.line_findings import Finding
     from ..teacher_data.summary import TeacherDataSummary
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..data.hf.reference import DatasetReference, is_dataset
-from ..places import PACKAGED, packaged, require_places
+from ..locations import PACKAGED, packaged, require_places
 from .schema import Recipe
 from .section import Section
 

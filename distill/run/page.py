@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .described import FILES
+from .columns import FILES
 from .schema import SCHEMA, File
 
 INTRODUCTION = f"""# Run directory, schema {SCHEMA}

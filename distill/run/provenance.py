@@ -13,8 +13,8 @@ from typing import Any
 from overlap.version import DISTRIBUTION, __version__
 
 from ..data.backgrounds import background_sha256
-from ..data.findings import Finding, errors, lines_of
 from ..data.hf.reference import is_dataset
+from ..data.line_findings import Finding, errors, lines_of
 from ..data.sources import identity
 from ..recipe import Recipe
 from ..recipe.augmentation import Noise

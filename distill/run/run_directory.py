@@ -21,8 +21,8 @@ from overlap.errors import UserError
 from overlap.plain_json import dumps
 
 from ..files import first_line, write_atomically, write_parquet, writing
-from ..places import require_writable
-from .at_work import at_work, refuse_if_at_work
+from ..locations import require_writable
+from .process_lock import at_work, refuse_if_at_work
 from .schema import SCHEMA, foreign_schema
 
 LOGS = ("visits", "metrics", "decisions", "evaluations")

@@ -1,6 +1,6 @@
 """Schema of a run directory: its version, and descriptions of files and columns.
 
-The files are described in `described`; `python -m distill.run` generates RUN_DIRECTORY.md from them.
+The files are described in `columns`; `python -m distill.run` generates RUN_DIRECTORY.md from them.
 """
 
 from __future__ import annotations

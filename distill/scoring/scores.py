@@ -1,6 +1,7 @@
 """One interface for a teacher's scores of the student's transcripts, local or behind a server.
 
 A local teacher has all its logits (`distill.scoring.local`), a server only its best tokens (`distill.scoring.served`).
+`distill.scoring.local_or_served` decides which of the two a teacher gets.
 Training, probes and traces use statistics, sums, log-probabilities and loss terms of this interface.
 """
 

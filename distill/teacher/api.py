@@ -12,7 +12,7 @@ import scipy.io.wavfile
 
 from ..models.speech_lm import SAMPLING_RATE
 from .conversation import Conversation
-from .http import JsonClient
+from .json_client import JsonClient
 from .topk_logprobs import Reply
 
 

@@ -11,8 +11,8 @@ from ..recipe import Teacher
 from .api import value_at
 from .cache import TopkCache
 from .errors import ServerError, quoted
-from .http import JsonClient
-from .reader import load_reader
+from .json_client import JsonClient
+from .local_tokenizer import load_reader
 from .served import ServedTeacher
 from .sglang import Sglang
 from .vllm import Vllm

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from ..models.base import Limits, Prompt, Transcripts, pack, refuse_context
-from ..models.opening import LONGEST
+from ..models.language_prefix import LONGEST
 from ..models.speech_lm import SpeechLM
 from ..models.vocabulary import Tokens
 from .api import Api, Question, Written
 from .cache import TopkCache, key_of
 from .conversation import Conversation, conversation
 from .errors import ServerError
-from .http import JsonClient
-from .reader import served_tokens
+from .json_client import JsonClient
+from .local_tokenizer import served_tokens
 from .topk_logprobs import Reply, ReplyError, TopkLogprobs
 
 

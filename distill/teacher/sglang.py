@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .api import Question, Written, value_at, wav
-from .http import JsonClient
+from .json_client import JsonClient
+from .response_values import array, by_id, log_probability, token_id, token_ids, written_text
 from .topk_logprobs import Reply, ReplyError
-from .values import array, by_id, log_probability, token_id, token_ids, written_text
 
 GENERATE = "/generate"
 PLAIN = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}

@@ -10,7 +10,7 @@ from ..data.batch import Batch
 from ..evaluation.transcribe import write
 from ..models import Recognizer
 from ..recipe import Decoding
-from ..scoring.compare import kind_of
+from ..scoring.local_or_served import kind_of
 from ..teacher import ServedTeacher
 
 

@@ -21,20 +21,20 @@ from overlap.plain_json import dumps
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.batching import padding_share
+from ..data.data_sets import Manifest, Purpose, read_for
 from ..data.extract import extract_audio
 from ..data.manifest import Utterance, audio_files, write_manifest
-from ..data.reading import Manifest, Purpose, read_for
 from ..evaluation.scoring import TranscriptScore, score_transcripts
 from ..evaluation.transcribe import Progress
 from ..files import write_atomically, writing
 from ..limits import settled
+from ..locations import spare
 from ..models import Recognizer
-from ..models.recut import is_recut
+from ..models.retokenization import is_recut
 from ..models.vocabulary import Tokens
 from ..normalize import normalizer as find_normalizer
-from ..places import spare
 from ..recipe import Decoding, Filters, Teacher, Transcription
-from ..run.at_work import at_work, refuse_if_at_work
+from ..run.process_lock import at_work, refuse_if_at_work
 from ..scoring.loading import identity, load_teacher
 from ..teacher import ServedTeacher
 from .confidence import Transcript

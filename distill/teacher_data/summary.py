@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from overlap.estimates.table import text_table
+from overlap.estimates.table_formatting import text_table
 from overlap.plain_json import plain
 
 from ..evaluation.scoring import TranscriptScore

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from accelerate.utils import broadcast_object_list
 
-import overlap.estimates.table
+import overlap.estimates.table_formatting
 
 from ..data.batch import length, length_unit
 from ..data.manifest import Utterance
+from ..process_rank import one_voice
 from ..progress.observer import Observer
-from ..ranks import one_voice
 from ..recipe import Decoding, Filters, Recipe, StageConfig
 from ..run.checkpoint import TrainingState
 from ..run.provenance import resolved_configuration
@@ -128,7 +128,7 @@ class DryRun:
             ]
             row += [f"{phase} {cost.seconds[phase]:.3g}", f"{cost.steps:,}", f"{hours:.2f}", f"{cost.peak_gib:.2f}"]
             rows.append(row)
-        table = overlap.estimates.table.text_table(header, rows, left=(0, 1))
+        table = overlap.estimates.table_formatting.text_table(header, rows, left=(0, 1))
         filtered = "".join(
             f"\n{cost.stage}: of these, {cost.teacher_data.line}"
             for cost in self.stages

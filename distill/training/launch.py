@@ -13,21 +13,21 @@ from accelerate.state import AcceleratorState
 from pydantic import ValidationError
 
 from ..data.sampling import micro_batches
+from ..process_rank import one_voice
 from ..progress.display import observed
 from ..progress.observer import Observer
-from ..ranks import one_voice
 from ..recipe import Recipe, TrackerName, load_recipe
 from ..run import checkpoint
 from ..run.checkpoint import TrainingState
 from ..run.provenance import dropped_lines, list_findings, resolved_configuration
 from ..run.run_directory import RunDirectory, RunDirectoryError, occupied
-from .changed_data import changes, dropped_otherwise, keep_lines, record, refusal
 from .errors import TrainingError
-from .moved_data import Request, at_new_places, check_places
+from .reset_measurements import measured_anew
+from .reset_measurements import words as set_aside_words
 from .result import RunResult
+from .resume_changed_data import changes, dropped_otherwise, keep_lines, record, refusal
+from .resume_moved_data import Request, at_new_places, check_places
 from .seen_in_training import resolved, warn_of
-from .set_aside import measured_anew
-from .set_aside import words as set_aside_words
 from .setup import Setup, prepare_run
 from .tracking import check_trackers, copied, trackers_of
 from .trainer import Trainer

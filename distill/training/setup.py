@@ -13,9 +13,9 @@ from overlap.definitions import Ranges
 
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
-from ..data.findings import Finding, errors, lines_of
+from ..data.data_sets import DataSets, Purpose, read_sets
+from ..data.line_findings import Finding, errors, lines_of
 from ..data.manifest import ManifestError, Utterance
-from ..data.reading import DataSets, Purpose, read_sets
 from ..limits import settled, token_limit
 from ..models import ModelError, Recognizer
 from ..normalize import normalizer

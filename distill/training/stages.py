@@ -17,7 +17,7 @@ from overlap.estimates.group_sums import GroupSums
 from ..data.batch import Batch
 from ..models import Recognizer, Transcripts
 from ..recipe import OnPolicyStage, StageConfig, SupportSettings
-from ..scoring.compare import compare
+from ..scoring.local_or_served import compare
 from ..scoring.pair import Pair
 from ..teacher_data.labels import labels
 from ..timing import Stopwatch

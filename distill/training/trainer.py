@@ -28,8 +28,8 @@ from ..run.training_data import TrainingData
 from ..scoring.loading import load_student
 from ..timing import Stopwatch
 from .errors import TrainingError
-from .monitoring import Monitor, Place, error_rate_read
 from .optimization import Optimization, full_weights
+from .probes_and_evaluations import Monitor, Place, error_rate_read
 from .result import RunResult
 from .seen_in_training import TrainedOn
 from .setup import Setup

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overlap.bounds.chunk import ChunkBounds, Space
-from overlap.bounds.polytope import Bounds
+from overlap.bounds.chunk_bounds import ChunkBounds, Space
+from overlap.bounds.extremes import Bounds
 from overlap.bounds.summary import BoundsSummary
 from overlap.bounds.topk_logprobs import TopkLogprobs, check_topk_logprobs
 from overlap.core.checks import admissible_ids, as_tensor, check_k, check_logits, check_mask

@@ -10,7 +10,7 @@ from overlap.definitions import Ranges, label_of, unit_of
 from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.group_sums import Groups, GroupSums
 from overlap.estimates.summary import Estimate, OverlapSummary, estimate
-from overlap.estimates.table import html_table, text_table
+from overlap.estimates.table_formatting import html_table, text_table
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overlap.bounds.polytope import Bounds, forward, positive, solve
+from overlap.bounds.extremes import Bounds, forward, positive, solve
 
 
 @dataclass(frozen=True, eq=False)

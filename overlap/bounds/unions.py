@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overlap.bounds.polytope import Bounds, forward, solve
+from overlap.bounds.extremes import Bounds, forward, solve
 from overlap.core.divergence import kl_terms
 
 

@@ -1,8 +1,8 @@
 """Divergences between token distributions, from log-probabilities, in nats.
 
 `kl_terms`, `jensen_shannon_terms` and `total_variation_terms` are what one token adds. Statistics, losses and bounds
-sum these. Exceptions are `overlap.core.near`, for distributions that nearly agree, and the kernels over the full
-vocabulary in `overlap.losses.full_vocabulary` and `overlap.statistics.full_vocabulary`, which are fused by hand.
+sum these. Exceptions are `overlap.core.nearly_equal`, for distributions that nearly agree, and the kernels over the
+full vocabulary in `overlap.losses.full_vocabulary` and `overlap.statistics.full_vocabulary`, fused by hand.
 
 The divergences are over the last axis. ``admissible`` is a bool mask, broadcastable to the log-probabilities, of the
 tokens that exist; the rest contribute nothing. Identical inputs give exactly zero, a zero probability contributes zero

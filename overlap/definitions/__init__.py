@@ -3,12 +3,13 @@
 ``python -m overlap.definitions`` prints them as a page, which is kept as ``overlap/STATISTICS.md``.
 """
 
-from overlap.definitions.bounded import BOUNDED_STATISTICS, DECIDED_BY_TOP_K
+from overlap.definitions.bounded_statistics import BOUNDED_STATISTICS, DECIDED_BY_TOP_K
+from overlap.definitions.checkpoint_statistics import CHECKPOINT_STATISTICS
 from overlap.definitions.definition import Definition
 from overlap.definitions.names import ALL, by_canonical_name, canonical, checked
-from overlap.definitions.others import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS
-from overlap.definitions.ranges import Ranges
-from overlap.definitions.tokens import TOKEN_STATISTICS
+from overlap.definitions.sequence_statistics import SEQUENCE_STATISTICS
+from overlap.definitions.token_statistics import TOKEN_STATISTICS
+from overlap.definitions.value_ranges import Ranges
 
 __all__ = [
     "BOUNDED_STATISTICS",

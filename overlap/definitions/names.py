@@ -4,8 +4,9 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from overlap.definitions.others import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS
-from overlap.definitions.tokens import TOKEN_STATISTICS
+from overlap.definitions.checkpoint_statistics import CHECKPOINT_STATISTICS
+from overlap.definitions.sequence_statistics import SEQUENCE_STATISTICS
+from overlap.definitions.token_statistics import TOKEN_STATISTICS
 from overlap.errors import UserError
 
 STATES = ("student", "teacher", "reference", "fixed")

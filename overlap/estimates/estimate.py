@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from overlap.estimates.text import count, decimals, interval, number, plural, signed
+from overlap.estimates.number_formatting import count, decimals, interval, number, plural, signed
 
 
 @dataclass(frozen=True)

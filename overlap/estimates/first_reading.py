@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from overlap.definitions.readiness import READINESS, Question
 from overlap.estimates.estimate import Estimate
-from overlap.estimates.table import html_table, text_table
+from overlap.estimates.table_formatting import html_table, text_table
 from overlap.plain_json import plain
 
 if TYPE_CHECKING:

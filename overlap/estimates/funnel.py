@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from overlap.errors import UserError
-from overlap.estimates.table import html_table, text_table
+from overlap.estimates.table_formatting import html_table, text_table
 
 BINS = ("empty_rollout", "blocked", "misaligned", "truncated", "low_support", "used")
 """In order: a position belongs to the first that applies. `low_support` means fewer than 2 union tokens.

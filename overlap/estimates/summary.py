@@ -10,7 +10,7 @@ from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS, studentized, unseen_share
 from overlap.estimates.estimate import RECORDED, Estimate
 from overlap.estimates.group_sums import GroupSums
-from overlap.estimates.table import html_table, text_table
+from overlap.estimates.table_formatting import html_table, text_table
 from overlap.plain_json import number, plain
 
 

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from overlap.core import chunking
 from overlap.core.divergence import kl_terms
-from overlap.core.near import near_divergence, near_rows
+from overlap.core.nearly_equal import near_divergence, near_rows
 from overlap.errors import UserError
 
 Divergence = Literal["forward_kl", "reverse_kl", "jensen_shannon"]

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from overlap.core import chunking, threads
-from overlap.core.near import near_divergence, near_rows
+from overlap.core.nearly_equal import near_divergence, near_rows
 from overlap.losses.divergence_on_set import Divergence, check_divergence
 
 _LEAST = 1e-37

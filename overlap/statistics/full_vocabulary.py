@@ -7,8 +7,8 @@ step. That is for CPUs; an accelerator takes the same sums from `overlap.statist
 
 Two kinds of rows need more than float32 sums. Where a model is nearly sure of a token, whose mass here is 1, the others
 are lost beside it: such rows are summed in float64. Where the models nearly agree, a divergence is smaller than the
-rounding of the probabilities in it: it is taken from the scores' differences, as in `overlap.core.near`. Where a row
-leaves the range of all this (a score of −inf, shared tokens of almost no mass)
+rounding of the probabilities in it: it is taken from the scores' differences, as in `overlap.core.nearly_equal`. Where
+a row leaves the range of all this (a score of −inf, shared tokens of almost no mass)
 `overlap.statistics.full_vocabulary_float64` takes over.
 """
 
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from overlap.core import chunking
 from overlap.core.buffers import Scratch
-from overlap.core.near import NEAR
+from overlap.core.nearly_equal import NEAR
 from overlap.core.topk_kernel import block_maxima
 from overlap.statistics import full_vocabulary_gpu
 from overlap.statistics.full_vocabulary_float64 import exact_columns
@@ -204,7 +204,7 @@ def _some(x: Tensor, rows: list[int], scratch: Scratch, name: str) -> Tensor:
 
 
 def _close(p: Tensor, q: Tensor, d: Tensor, scratch: Scratch) -> Tensor:
-    """`overlap.core.near.near_divergences`, writing over its arguments.
+    """`overlap.core.nearly_equal.near_divergences`, writing over its arguments.
 
     Written out again, for it takes all four divergences from one walk over rows that stay in the cache: functions that
     make their results anew touch three times the memory.

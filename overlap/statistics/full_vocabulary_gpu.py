@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from overlap.core.near import near_divergences
+from overlap.core.nearly_equal import near_divergences
 from overlap.vocab.vocab_pair import VocabularyPair
 
 FLOOR = -90.0
@@ -66,7 +66,7 @@ def steps(
 
     Of the student's 2^bits, ``bits`` being the scores' distance from the best one over ln 2 (0 at `FLOOR` and below),
     the sum, and that of 2^bits · bits; of the teacher's the same; of the student's and of the teacher's, the sum over
-    the shared ids; then what `overlap.core.near.near_divergences` gives.
+    the shared ids; then what `overlap.core.nearly_equal.near_divergences` gives.
     """
     p_bits, p = _powers(p_scores, p_peak, scale, p_admissible)
     q_bits, q = _powers(q_scores, q_peak, scale, q_admissible)

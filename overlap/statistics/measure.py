@@ -12,7 +12,7 @@ from overlap.definitions import TOKEN_STATISTICS, Ranges
 from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.group_sums import Groups, GroupSums
 from overlap.estimates.summary import OverlapSummary
-from overlap.statistics.chunk import Setting
+from overlap.statistics.chunk_statistics import Setting
 from overlap.statistics.plan import Measurement, Rows, Watch, of_logits
 from overlap.vocab.settings import ComparisonKeywords, ComparisonSettings
 

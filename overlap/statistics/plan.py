@@ -18,7 +18,7 @@ from overlap.core.checks import (
 )
 from overlap.definitions import TOKEN_STATISTICS
 from overlap.errors import UserError
-from overlap.statistics.chunk import Basis, Setting, measure_chunk
+from overlap.statistics.chunk_statistics import Basis, Setting, measure_chunk
 from overlap.statistics.full_vocabulary import Columns
 from overlap.vocab.settings import ComparisonSettings
 from overlap.vocab.vocab_pair import VocabularyPair

@@ -5,7 +5,7 @@ from typing import Unpack
 
 from overlap.core.checks import TensorLike
 from overlap.errors import UserError
-from overlap.statistics.chunk import Setting
+from overlap.statistics.chunk_statistics import Setting
 from overlap.statistics.measure import TokenStatistics
 from overlap.statistics.plan import of_logits
 from overlap.vocab.settings import TOP_P, ComparisonSettings, VocabularyKeywords

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from overlap.core.topk import Support, prefix
-from overlap.statistics.chunk import Basis
+from overlap.statistics.chunk_statistics import Basis
 from overlap.statistics.measure import TokenStatistics
 from overlap.statistics.plan import of_logits
 from overlap.vocab.settings import ComparisonSettings

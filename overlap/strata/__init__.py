@@ -20,10 +20,10 @@ position  value  n_positions  n_groups
 pandas is imported when a frame is made and jiwer when texts are aligned, so that measuring needs neither.
 """
 
+from overlap.strata.averages import StratumSums, by
 from overlap.strata.bins import length_bins, position_bins, relative_position_bins
 from overlap.strata.classes import TOKEN_CLASSES, token_classes
 from overlap.strata.correctness import CORRECTNESS, EditAlignment, align_to_reference, correctness
-from overlap.strata.frame import StratumSums, by
 from overlap.strata.labels import UNLABELED, Labels
 
 __all__ = [

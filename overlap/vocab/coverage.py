@@ -8,7 +8,7 @@ from torch import Tensor
 
 from overlap.errors import UserError
 from overlap.estimates.estimate import Estimate
-from overlap.estimates.table import html_table, text_table
+from overlap.estimates.table_formatting import html_table, text_table
 from overlap.vocab.vocabulary_map import VocabularyMap
 
 KINDS = ("text", "special", "padding")

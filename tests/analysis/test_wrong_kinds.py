@@ -9,8 +9,8 @@ import analysis
 from analysis import inference, load, load_many
 from analysis.inference import Side
 from analysis.report import verdict, write_report
-from analysis.report.evidence import Worsened
 from analysis.report.headline import headline
+from analysis.report.verdict_types import Worsened
 from overlap import Estimate
 from tests.analysis.report.test_verdict import change, on_policy
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from overlap.estimates.table import text_table
+from overlap.estimates.table_formatting import text_table
 
 
 def pin_threads(n: int) -> None:

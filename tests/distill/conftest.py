@@ -11,7 +11,7 @@ from distill import Utterance, read_manifest, write_manifest
 from distill.models import load_recognizer
 from distill.recipe import Recipe
 from distill.recipe.paths import packaged
-from distill.teacher import http
+from distill.teacher import json_client
 from tests.distill.served import TeacherServer
 from tests.distill.small_models import save_glm_asr, save_qwen3
 from tests.distill.taught import save_taught
@@ -111,7 +111,7 @@ def teacher_server(served_models) -> Iterator[TeacherServer]:
 @pytest.fixture
 def server(teacher_server, monkeypatch) -> TeacherServer:
     """The server of small models as new, and retries without long waits."""
-    monkeypatch.setattr(http, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(json_client, "FIRST_WAIT_SECONDS", 0.01)
     teacher_server.control(max_logprobs=100)
     return teacher_server
 

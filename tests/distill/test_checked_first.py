@@ -12,7 +12,7 @@ import pytest
 
 from distill import normalize as normalize
 from distill.cli import app as cli_app
-from distill.places import packaged
+from distill.locations import packaged
 from distill.run.run_directory import RunDirectory
 from overlap.errors import UserError
 from overlap.extras import MissingExtraError

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from distill import load_recipe, read_manifest, train
-from distill.cli import runs
+from distill.cli import training
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
 from distill.demo.error_rates import compare, count, written
@@ -90,8 +90,8 @@ def test_the_teacher_errs_alike_on_the_pool_and_the_test_set_neither_of_which_it
 
 @pytest.mark.parametrize(("name", "said"), [("demo", True), ("demo_matched", True), ("demo_student", False)])
 def test_a_demo_ends_with_its_teacher_s_error_rates(name, said, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(runs, "_train", lambda *_: 0)
-    assert runs.demo(output=tmp_path / "run", recipe=name) == 0
+    monkeypatch.setattr(training, "_train", lambda *_: 0)
+    assert training.demo(output=tmp_path / "run", recipe=name) == 0
     assert (str(written()) in capsys.readouterr().out) is said
 
 

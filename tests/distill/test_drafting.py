@@ -14,7 +14,7 @@ from distill.cli import main
 from distill.data.manifest import Utterance
 from distill.drafting import _fitting
 from distill.limits import SPARE_TOKENS, WITHOUT_AUDIO, settled, token_limit
-from distill.models.shape import Shape, shape_of
+from distill.models.model_size import Shape, shape_of
 from distill.recipe import Decoding, load_recipe
 from tests.distill.test_cli import run
 

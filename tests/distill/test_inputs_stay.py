@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from distill.places import packaged, spare
+from distill.locations import packaged, spare
 from distill.teacher_data.making import transcribe_manifest
 from tests.distill.test_checked_first import nothing_loads
 from tests.distill.test_cli import run

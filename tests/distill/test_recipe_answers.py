@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from distill.locations import packaged
 from distill.models import load_recognizer
 from distill.normalize import NORMALIZERS
-from distill.places import packaged
 from distill.recipe import RecipeError, load_recipe
 from distill.recipe.reading import REFERENCE
 from distill.recipe.reference import page

@@ -21,7 +21,7 @@ def said(monkeypatch, capsys, error, *words):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("distill.cli.runs.shipped_recipes", fail)
+    monkeypatch.setattr("distill.cli.training.shipped_recipes", fail)
     with pytest.raises(SystemExit) as ended:
         main(["recipes", *words])
     return ended.value.code, capsys.readouterr().err

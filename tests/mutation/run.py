@@ -266,7 +266,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="faults at once")
     parser.add_argument(
-        "--only", nargs="+", default=[], metavar="FILE", help="files, such as overlap/statistics/chunk.py"
+        "--only", nargs="+", default=[], metavar="FILE", help="files, such as overlap/statistics/chunk_statistics.py"
     )
     parser.add_argument("--tests", nargs="+", default=["tests/overlap"], help="all of them, or a few files")
     parser.add_argument("--at-least", type=float, default=0.9, help="share to be noticed")

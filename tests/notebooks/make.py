@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 import distill
 from analysis import load
-from distill.places import PACKAGED, packaged
+from distill.locations import PACKAGED, packaged
 from distill.run.provenance import resolved_configuration
 from tests.notebooks import executed
 from tests.pages import pictures

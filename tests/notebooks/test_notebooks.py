@@ -11,7 +11,7 @@ from tests.notebooks.executed import SOURCES, WIDGET, executed
 LARGEST = 1.5e6  # bytes of a committed notebook
 FACES = {"distill", "overlap", "overlap.definitions", "overlap.gates"}
 FACES |= {"analysis", "analysis.figures", "analysis.inference", "analysis.report"}
-PARTS = {"distill.data.audio", "distill.data.batch", "distill.places"}
+PARTS = {"distill.data.audio", "distill.data.batch", "distill.locations"}
 """What a trainer of one's own needs to make batches of the demo's audio, which no function does."""
 
 by_name = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)

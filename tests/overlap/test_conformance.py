@@ -8,7 +8,7 @@ import torch
 from scipy.special import log_softmax
 
 from overlap import measure, presets
-from overlap.estimates.table import text_table
+from overlap.estimates.table_formatting import text_table
 
 K, STOP = 16, 0
 

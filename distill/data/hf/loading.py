@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from overlap.extras import require
 
-from ..findings import Finding, refuse_rows
+from ..line_findings import Finding, refuse_rows
 from ..stored_audio import StoredAudio
 from ..utterance import ManifestError, Problem, Utterance
 from .reference import DatasetReference

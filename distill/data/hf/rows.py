@@ -16,7 +16,7 @@ import pyarrow.compute
 
 from overlap.extras import require
 
-from ..findings import Finding, refuse_rows
+from ..line_findings import Finding, refuse_rows
 from ..stored_audio import StoredAudio
 from ..utterance import LineError, ManifestError, Problem, Utterance
 from .columns import TEXT_COLUMNS, Columns

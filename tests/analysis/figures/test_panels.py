@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from analysis import figures, load
-from analysis.figures import glyphs
+from analysis.figures import fonts
 from analysis.figures.panels import fitted, intervals_over, key_below, one_panel, text_width
 from analysis.figures.style import STAGE_COLORS, STAGE_MARKERS, STAGE_TINTS
 from analysis.run.load import EVALUATED
@@ -321,9 +321,9 @@ def test_traces_whose_spelling_is_unknown_are_unlabeled(full, tmp_path):
 
 
 def test_letters_that_no_font_has_are_written_as_code_points(full, monkeypatch):
-    monkeypatch.setattr(glyphs.fontManager, "ttflist", [f for f in glyphs.fontManager.ttflist if "DejaVu" in f.name])
-    glyphs._family.cache_clear()
-    assert glyphs.drawable("two 四") == "two U+56DB"
+    monkeypatch.setattr(fonts.fontManager, "ttflist", [f for f in fonts.fontManager.ttflist if "DejaVu" in f.name])
+    fonts._family.cache_clear()
+    assert fonts.drawable("two 四") == "two U+56DB"
     trace = figures.choose_trace(full, "u5").to_dict()
     trace |= {"text": "四 five", "union_bytes": [["四".encode()] * len(ids) for ids in trace["union_ids"]]}
     panel = figures.support_membership(trace, width=8.0)

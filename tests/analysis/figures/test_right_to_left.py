@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from analysis.figures.glyphs import legible
+from analysis.figures.fonts import legible
 from analysis.figures.panels import text_width
 
 GREETING = "سلام"

@@ -10,7 +10,7 @@ from matplotlib.font_manager import fontManager
 from matplotlib.text import Text
 
 from analysis import load
-from analysis.figures import dashboard, funnel, glyphs, overlap_over_training, vuss_decomposition, wer_against_overlap
+from analysis.figures import dashboard, fonts, funnel, overlap_over_training, vuss_decomposition, wer_against_overlap
 from tests.analysis import conftest
 from tests.analysis.conftest import Stay, write_run
 
@@ -24,9 +24,9 @@ def forget():
     """What was found of fonts is looked for anew, before and after."""
 
     def clear():
-        glyphs._family.cache_clear()
-        glyphs._signs.cache_clear()
-        glyphs._said.clear()
+        fonts._family.cache_clear()
+        fonts._signs.cache_clear()
+        fonts._said.clear()
 
     clear()
     yield
@@ -120,17 +120,17 @@ def test_without_such_a_font_names_are_code_points_and_the_package_is_named_once
 
 
 def test_signs_that_the_default_font_has_stay_in_it(forget):
-    assert glyphs.families("Ünïcode → Ελλάδα") == glyphs.families()
-    assert glyphs.drawable("|S| − |I| ≥ 0.5") == "|S| − |I| ≥ 0.5"
+    assert fonts.families("Ünïcode → Ελλάδα") == fonts.families()
+    assert fonts.drawable("|S| − |I| ≥ 0.5") == "|S| − |I| ≥ 0.5"
 
 
 @pytest.mark.parametrize(
     ("sign", "package"), [("四", "fonts-noto-cjk"), ("한", "fonts-noto-cjk"), ("ប", "fonts-noto-core")]
 )
 def test_the_package_is_that_of_the_script(sign, package, no_fonts, caplog):
-    assert glyphs.drawable(f"a{sign}") == f"aU+{ord(sign):04X}"
+    assert fonts.drawable(f"a{sign}") == f"aU+{ord(sign):04X}"
     assert caplog.messages[0].endswith(package)
 
 
 def test_a_sign_that_no_font_has(forget):
-    assert glyphs.drawable(UNASSIGNED) == "U+E1234"
+    assert fonts.drawable(UNASSIGNED) == "U+E1234"

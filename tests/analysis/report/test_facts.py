@@ -9,8 +9,8 @@ from analysis import compare, load, load_many, stage_table
 from analysis.figures.error_against_overlap import checkpoints
 from analysis.inference import error_rate, error_rate_difference
 from analysis.report import Thresholds, stage_facts
-from analysis.report.evidence import positions_of
 from analysis.report.section import section
+from analysis.report.verdict_types import positions_of
 from analysis.tables.paper import error_rate_table
 from tests.analysis.conftest import evaluation_row, write_transcripts
 

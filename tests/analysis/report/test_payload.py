@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis import load
-from analysis.report.browsable import groups, packed
+from analysis.report.browser_rows import groups, packed
 from analysis.report.payload import compressed, payload
 from tests.analysis.conftest import write_traces
 from tests.analysis.report.conftest import trace_frame, write_traced

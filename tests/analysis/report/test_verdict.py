@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 
 from analysis.report import Recommendation, StageFacts, Thresholds, verdict
-from analysis.report.evidence import ErrorChange, Standing
 from analysis.report.headline import headline
+from analysis.report.verdict_types import ErrorChange, Standing
 from overlap import Estimate
 from overlap.gates import READINESS
 

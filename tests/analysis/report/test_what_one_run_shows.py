@@ -11,9 +11,9 @@ import pytest
 from analysis import compare, load, load_many
 from analysis.inference import error_rate_difference, stage_changes
 from analysis.report import Recommendation, Thresholds, stage_facts, verdict, write_report
-from analysis.report.evidence import Control, Worsened
 from analysis.report.headline import headline
 from analysis.report.section import section
+from analysis.report.verdict_types import Control, Worsened
 from analysis.stages.table import stage_table
 from analysis.tables.paired import controls_of, paired_table
 from overlap import Estimate

@@ -15,7 +15,7 @@ from analysis import load, load_many
 from analysis.report import Thresholds, write_report
 from analysis.report.pictures import data_uri
 from analysis.report.section import section
-from analysis.report.studies import began_with
+from analysis.report.staging_study import began_with
 from tests.analysis.conftest import resolve, write_traces
 from tests.analysis.report.conftest import IMAGE, SCRIPT, set_probe, trace_frame, write_traced
 

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from distill.data.checks import Use, check_audio, check_models
-from distill.data.findings import Finding, errors, refuse, words
+from distill.data.line_findings import Finding, errors, refuse, words
 from distill.data.manifest import ManifestError, read_manifest
 from distill.models import load_recognizer
 from distill.models.languages import spoken

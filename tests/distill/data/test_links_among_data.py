@@ -9,7 +9,7 @@ import soundfile
 
 from distill.data.audio import load_audio
 from distill.data.manifest import ManifestError, read_manifest, write_manifest
-from distill.places import require_places
+from distill.locations import require_places
 from distill.recipe.paths import resolve
 from tests.distill.test_cli import run
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis import load
-from analysis.report.browsable import groups, packed
+from analysis.report.browser_rows import groups, packed
 from analysis.stages.error_rates import evaluated
 from analysis.stats.error_rates import error_rate
 from distill import train

@@ -17,7 +17,7 @@ from distill.recipe import Decoding, Recipe, SupportSettings, Transcription
 from distill.scoring.pair import Pair
 from distill.teacher.api import Question
 from distill.teacher.conversation import conversation
-from distill.teacher.reader import load_reader
+from distill.teacher.local_tokenizer import load_reader
 from distill.teacher.vllm import _body
 from distill.teacher_data.job import run_job
 from distill.training.setup import prepare_run

@@ -10,12 +10,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from distill import train
+from distill.locations import packaged
 from distill.models import ModelError, load_recognizer
 from distill.models.files import damage
 from distill.models.lora import add_adapters
-from distill.places import packaged
 from distill.recipe import Recipe
-from distill.teacher.reader import load_reader
+from distill.teacher.local_tokenizer import load_reader
 from tests.distill.small_models import save_ark_asr, save_gpt2, save_moonshine, save_qwen3, save_whisper
 from tests.distill.test_cli import run
 

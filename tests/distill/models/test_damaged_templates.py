@@ -9,7 +9,7 @@ import pytest
 from distill.data.checks import Use, check_models
 from distill.data.manifest import Utterance
 from distill.models import ModelError, load_recognizer
-from distill.teacher.reader import load_reader
+from distill.teacher.local_tokenizer import load_reader
 from tests.distill.small_models import save_ark_asr, save_glm_asr, save_qwen3
 from tests.distill.test_cli import run
 

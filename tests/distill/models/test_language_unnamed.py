@@ -13,9 +13,9 @@ from distill.data.batch import AudioSource, Batch
 from distill.evaluation.evaluation import evaluate
 from distill.models import InputError, load_recognizer
 from distill.models.base import pack
-from distill.models.opening import LONGEST, Opening
+from distill.models.language_prefix import LONGEST, Opening
 from distill.recipe import Decoding, SupportSettings
-from distill.scoring.compare import compare
+from distill.scoring.local_or_served import compare
 from distill.scoring.pair import Pair
 from overlap.estimates.sequences import repetition
 from tests.distill.small_models import save_whisper

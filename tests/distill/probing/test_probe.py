@@ -13,9 +13,9 @@ from distill.models import load_recognizer
 from distill.models.base import pack
 from distill.probing.probe import probe
 from distill.recipe import Decoding, SupportSettings
-from distill.scoring.compare import compare
+from distill.scoring.local_or_served import compare
 from distill.scoring.pair import Pair
-from distill.training.monitoring import Place, probe_rows
+from distill.training.probes_and_evaluations import Place, probe_rows
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 
 from distill import resume, train
+from distill.process_rank import one_voice
 from distill.progress.bars import NotebookProgress, TerminalProgress
 from distill.progress.display import display
 from distill.progress.log_lines import PAUSE_SECONDS, LogProgress
 from distill.progress.observer import Observer
-from distill.ranks import one_voice
 from distill.recipe import Recipe
 from distill.training.dry_run import dry_run
 from tests.distill.progress.test_bars import DECISION, EVALUATION, probe_rows

@@ -14,7 +14,7 @@ from analysis.run.load import DECISION_COLUMNS, EVALUATION_COLUMNS, METRIC_COLUM
 from analysis.run.traces import TRACE_COLUMNS
 from distill import train
 from distill.recipe import Recipe
-from distill.run import described
+from distill.run import columns
 from distill.run.page import page
 from distill.run.schema import SCHEMA, File
 from overlap.definitions import TOKEN_STATISTICS
@@ -28,13 +28,13 @@ def test_the_page_is_up_to_date():
 @pytest.mark.parametrize(
     ("file", "columns"),
     [
-        (described.VISITS, reading.VISIT_COLUMNS),
-        (described.METRICS, METRIC_COLUMNS),
-        (described.DECISIONS, DECISION_COLUMNS),
-        (described.EVALUATIONS, EVALUATION_COLUMNS),
-        (described.PROBES, PROBE_COLUMNS),
-        (described.TRACES, TRACE_COLUMNS),
-        (described.TRANSCRIPTS, TRANSCRIPT_COLUMNS),
+        (columns.VISITS, reading.VISIT_COLUMNS),
+        (columns.METRICS, METRIC_COLUMNS),
+        (columns.DECISIONS, DECISION_COLUMNS),
+        (columns.EVALUATIONS, EVALUATION_COLUMNS),
+        (columns.PROBES, PROBE_COLUMNS),
+        (columns.TRACES, TRACE_COLUMNS),
+        (columns.TRANSCRIPTS, TRANSCRIPT_COLUMNS),
     ],
 )
 def test_analysis_needs_what_the_page_says(file, columns):
@@ -50,13 +50,13 @@ def undescribed(run: Path) -> list[str]:
     problems, seen = [], set()
     for path in sorted(path for path in run.rglob("*") if path.is_file()):
         name = path.relative_to(run).as_posix()
-        file = next((file for file in described.FILES if fnmatchcase(name, file.path)), None)
+        file = next((file for file in columns.FILES if fnmatchcase(name, file.path)), None)
         if file is None:
             problems.append(f"{name} is no file of a run directory")
         elif file.columns:
             problems += [f"{name}: {problem}" for problem in wrong(file, found(path, file))]
             seen.add(file.path)
-    always = {file.path for file in described.FILES if file.columns} - {"best/step-*/best.json"}
+    always = {file.path for file in columns.FILES if file.columns} - {"best/step-*/best.json"}
     return problems + [f"there is no {path}" for path in sorted(always - seen)]
 
 

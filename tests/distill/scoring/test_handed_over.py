@@ -13,7 +13,7 @@ from distill.models.base import pack
 from distill.models.tokenizer_check import TokenizerWarning
 from distill.probing.probe import probe
 from distill.recipe import Decoding, SupportSettings
-from distill.scoring.compare import compare
+from distill.scoring.local_or_served import compare
 from distill.scoring.pair import Pair
 from tests.distill.scoring.test_pair import shuffled
 from tests.distill.small_models import save_llama, save_moonshine, save_qwen3, save_whisper

@@ -15,7 +15,7 @@ from distill.scoring.served import TopkScores
 from distill.training.objectives import on_policy_objective
 from overlap.core import topk
 from overlap.errors import UserError
-from overlap.statistics import chunk
+from overlap.statistics import chunk_statistics
 
 SIZES = {"one vocabulary": (13, 13), "mapped": (13, 15)}
 SHUT = (2, 9)
@@ -169,7 +169,7 @@ def test_tokens_are_ranked_once_a_step(served, rankings, monkeypatch):
 
         return ranked
 
-    monkeypatch.setattr(chunk, "ranked", counted(chunk.ranked, "measured"))
+    monkeypatch.setattr(chunk_statistics, "ranked", counted(chunk_statistics.ranked, "measured"))
     monkeypatch.setattr(topk, "ranked", counted(topk.ranked, "apart"))
     given, teacher = positions("mapped")
     given.transcripts.ids[1, 2] = 0  # what is blocked is ranked for traces, apart

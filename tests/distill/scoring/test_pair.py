@@ -15,7 +15,7 @@ from distill.models.base import pack
 from distill.models.tokenizer_check import TokenizerWarning
 from distill.probing.probe import probe
 from distill.recipe import Decoding, Objective, SupportSettings
-from distill.scoring.compare import compare
+from distill.scoring.local_or_served import compare
 from distill.scoring.pair import Pair, PairError
 from distill.training.objectives import on_policy_objective
 

@@ -17,13 +17,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from distill.locations import packaged
 from distill.models.base import pack
-from distill.places import packaged
-from distill.teacher import ServerError, http, load_served_teacher
+from distill.teacher import ServerError, json_client, load_served_teacher
 from distill.teacher.cache import TopkCache
-from distill.teacher.http import JsonClient, ServerAsksToWait
+from distill.teacher.json_client import JsonClient, ServerAsksToWait
 from distill.teacher.loading import served_models
-from distill.teacher.reader import load_reader
+from distill.teacher.local_tokenizer import load_reader
 from distill.teacher.served import ServedPrompt, ServedTeacher
 from distill.teacher.sglang import Sglang
 from distill.teacher.topk_logprobs import Reply, ReplyError, TopkLogprobs
@@ -62,8 +62,8 @@ def hostile():
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch):
-    monkeypatch.setattr(http, "FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(http, "LONGEST_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(json_client, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(json_client, "LONGEST_WAIT_SECONDS", 0.05)
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
 
@@ -156,7 +156,7 @@ class TestTransport:
             client(hostile.url, timeout=3.0).get("/v1/models")
 
     def test_an_answer_beyond_all_measure(self, hostile, monkeypatch):
-        monkeypatch.setattr("distill.teacher.exchange.LARGEST_ANSWER_BYTES", 1000)
+        monkeypatch.setattr("distill.teacher.http_request.LARGEST_ANSWER_BYTES", 1000)
         packed = gzip.compress(b" " * 10_000_000)
         hostile.will(Act(answer(packed, headers=(("Content-Encoding", "gzip"),))))
         with pytest.raises(ServerError, match="an answer of more than 1,000 bytes"):
@@ -222,8 +222,8 @@ class TestWhatAServerAsks:
         assert client(hostile.url, retries=1).get("/v1/models") == {}
 
     def test_another_requests_failure_ends_the_pause(self, hostile, monkeypatch):
-        monkeypatch.setattr(http, "FIRST_WAIT_SECONDS", 600.0)
-        monkeypatch.setattr(http, "LONGEST_WAIT_SECONDS", 600.0)
+        monkeypatch.setattr(json_client, "FIRST_WAIT_SECONDS", 600.0)
+        monkeypatch.setattr(json_client, "LONGEST_WAIT_SECONDS", 600.0)
         hostile.will(Act(answer(b"busy", "503 Busy")))
         asked = client.__wrapped__(hostile.url, retries=9)
 

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from distill.recipe import Recipe
-from distill.teacher import ServerError, http
-from distill.teacher.http import JsonClient
+from distill.teacher import ServerError, json_client
+from distill.teacher.json_client import JsonClient
 from distill.training import tracking
 from tests.distill.teacher.hostile_server import Act, HostileServer
 from tests.distill.teacher.hostile_server import http as answer
@@ -19,7 +19,7 @@ GOOD = Act(answer(b"{}"))
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(http, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(json_client, "FIRST_WAIT_SECONDS", 0.01)
     listening = HostileServer()
     yield listening
     listening.stop()

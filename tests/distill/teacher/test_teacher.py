@@ -16,10 +16,10 @@ from distill.models.base import pack
 from distill.probing.probe import probe
 from distill.recipe import Decoding, SupportSettings, Teacher
 from distill.recipe.readings import OWN_STATISTICS
-from distill.scoring.compare import compare
+from distill.scoring.local_or_served import compare
 from distill.scoring.pair import Pair
 from distill.teacher import ServerError, conversation, load_served_teacher
-from distill.teacher.reader import load_reader
+from distill.teacher.local_tokenizer import load_reader
 from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K
 from tests.distill.small_models import save_whisper
 

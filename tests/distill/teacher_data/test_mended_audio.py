@@ -13,7 +13,7 @@ from distill.data.manifest import Utterance
 from distill.files import WriteError
 from distill.models import load_recognizer
 from distill.recipe import Transcription
-from distill.run.at_work import AtWorkError, at_work
+from distill.run.process_lock import AtWorkError, at_work
 from distill.teacher_data.making import _marks, journal_of, transcribe_manifest
 from tests.distill.conftest import ONLY_EMPTY
 

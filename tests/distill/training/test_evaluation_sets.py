@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from analysis import load, stage_table
-from analysis.report.browsable import groups, packed
+from analysis.report.browser_rows import groups, packed
 from analysis.stages.error_rates import evaluated
 from distill import resume, train
-from distill.cli.runs import _conclude
+from distill.cli.training import _conclude
 from distill.data.manifest import read_manifest, write_manifest
 from distill.evaluation.evaluation import evaluate
 from distill.models import load_recognizer

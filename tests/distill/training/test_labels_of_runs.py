@@ -10,7 +10,7 @@ from distill import Utterance, read_manifest, train, write_manifest
 from distill.cli import main
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
-from distill.data.findings import words
+from distill.data.line_findings import words
 from distill.data.manifest import ManifestError
 from distill.evaluation.evaluation import evaluate
 from distill.models import ModelError, load_recognizer

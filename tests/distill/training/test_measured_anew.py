@@ -8,7 +8,7 @@ from distill import Observer, TrainingError, read_manifest, resume, train, write
 from distill.recipe import Recipe
 from distill.run import checkpoint
 from distill.run.checkpoint import TrainingState
-from distill.training.set_aside import measured_anew
+from distill.training.reset_measurements import measured_anew
 from distill.training.trainer import Trainer
 
 BEST = {"step": 0, "stage": "base", "set": "dev", "rate": "wer", "value": 0.4}
@@ -96,7 +96,7 @@ def test_a_run_killed_while_the_change_was_recorded_asks_again(interrupted, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("distill.training.changed_data.write_atomically", killed)
+        patch.setattr("distill.training.resume_changed_data.write_atomically", killed)
         with pytest.raises(KeyboardInterrupt):
             resume(run, accept_changed_data=True, observer=Stops())
     with pytest.raises(TrainingError, match=r"dev\.jsonl \(evaluation\.manifest\) changed since the run began"):

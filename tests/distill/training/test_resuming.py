@@ -14,8 +14,8 @@ from distill import Observer, resume, train
 from distill.files import WriteError
 from distill.recipe import Recipe
 from distill.run import checkpoint
-from distill.run.at_work import AtWorkError
 from distill.run.checkpoint import CheckpointError
+from distill.run.process_lock import AtWorkError
 from distill.run.run_directory import LOGS, RunDirectoryError, occupied
 from distill.run.schema import SCHEMA
 from overlap.version import __version__

@@ -60,7 +60,7 @@ def test_the_interval_of_independent_noise_is_near_that_of_ordinary_least_square
 def test_the_interval_of_a_known_autocorrelation_is_that_of_generalized_least_squares(monkeypatch):
     """Against statsmodels' GLS, when the average runs over the one correlation that it is told."""
     steps, values = series(np.random.default_rng(4), noise=0.5, n=12)
-    monkeypatch.setattr("analysis.inference.switches.AUTOCORRELATIONS", np.array([0.5]))
+    monkeypatch.setattr("analysis.inference.stage_switches.AUTOCORRELATIONS", np.array([0.5]))
     found = change_at(steps, values, 100)
     after, time = (steps > 100).astype(float), steps - 100.0
     covariance = 0.5 ** (np.abs(time[:, None] - time) / 10)

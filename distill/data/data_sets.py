@@ -14,8 +14,8 @@ from typing import Literal
 from ..models import Transcriber
 from .batch import check_inputs
 from .checks import Use, check_audio, check_models, check_source, without_text
-from .findings import Finding, errors, refuse
 from .labels import plain_labels, warn_of_labels
+from .line_findings import Finding, errors, refuse
 from .manifest import ManifestError, Utterance, require_text
 from .sources import read_utterances
 

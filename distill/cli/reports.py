@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from ..places import require_runs, require_writable
+from ..locations import require_runs, require_writable
 from .app import Amount, JsonFlag, PipedConsole, app, print_json
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from analysis.report import Recommendation, verdict
-from analysis.report.studies import began_with, staging, won_back
+from analysis.report.staging_study import began_with, staging, won_back
 from analysis.report.thresholds import SOURCES
 from tests.analysis.report.test_verdict import change, warm
 from tests.studies.shipped import RESULTS, SHIPPED

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .stretches import TIMES, check_words, take_stretch
+from .segment_fields import TIMES, check_words, take_stretch
 from .utterance import Problem
 
 NAMES = {

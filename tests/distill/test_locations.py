@@ -7,8 +7,8 @@ import pytest
 import distill
 from distill.cli import main
 from distill.data.sources import identity
+from distill.locations import located, packaged, require_places
 from distill.models import load_recognizer
-from distill.places import located, packaged, require_places
 from distill.recipe import Student, Teacher, Transcription, load_recipe
 from distill.recipe.paths import require_files
 

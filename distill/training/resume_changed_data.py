@@ -11,15 +11,15 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 
-from ..data.findings import Finding, errors
 from ..data.hf.reference import is_dataset
+from ..data.line_findings import Finding, errors
 from ..recipe import Recipe
 from ..run.provenance import dropped_lines, list_findings, read_findings, resolved_configuration
 from ..run.run_directory import RunDirectory, write_atomically
 from .errors import TrainingError
-from .monitoring import FIXED
-from .moved_data import Request, data_places
-from .set_aside import set_aside
+from .probes_and_evaluations import FIXED
+from .reset_measurements import set_aside
+from .resume_moved_data import Request, data_places
 
 LINES = "data_lines"
 """Folder of a run directory with a digest of each manifest line, in files named after the manifest's own digest."""

@@ -9,9 +9,9 @@ from cyclopts import Parameter
 
 from overlap.errors import UserError
 
-from ..places import packaged
+from ..locations import packaged
+from ..process_rank import is_first
 from ..progress.display import display
-from ..ranks import is_first
 from ..recipe import TrackerName, load_recipe
 from ..recipe.paths import require_files, shipped_recipes
 from .app import JsonFlag, Seed, app, print_json

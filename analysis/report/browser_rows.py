@@ -11,8 +11,8 @@ import jiwer
 import numpy as np
 import pandas as pd
 
+from ..run.display_text import STATES, plain, shown_token
 from ..run.load import ERROR_RATES, EVALUATED, Run, error_rate_of
-from ..run.shown import STATES, plain, shown_token
 
 PLACES = {
     "overlap_ratio": 3,

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 import tenacity
 
 from .errors import ServerError, quoted, shown
-from .exchange import Answer, Exchange, NoAnswerError, server_url
+from .http_request import Answer, Exchange, NoAnswerError, server_url
 from .refusals import PASSING, detail_of, named_status, remedy_of, retry_after, words_of
 
 Item = TypeVar("Item")

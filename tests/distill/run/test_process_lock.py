@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import pytest
 
-from distill.run import at_work as module
-from distill.run.at_work import AtWorkError, Process, Terminated, at_work, refuse_if_at_work
+from distill.run import process_lock as module
+from distill.run.process_lock import AtWorkError, Process, Terminated, at_work, refuse_if_at_work
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from distill.run.at_work import at_work
+from distill.run.process_lock import at_work
 with at_work(Path(sys.argv[1]), Path(sys.argv[2]), "the place"):
     print("here", flush=True)
     time.sleep(60)

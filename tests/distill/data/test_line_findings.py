@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from distill.data.checks import check_source
-from distill.data.findings import refuse
+from distill.data.line_findings import refuse
 from distill.data.manifest import ManifestError, read_manifest
 
 DEEP = "[" * 100_000

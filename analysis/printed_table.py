@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from overlap.estimates.table import html_table
+from overlap.estimates.table_formatting import html_table
 
 from .formatting import WIDTH, aligned, latex, markdown
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from overlap import Estimate
 
 from ..formatting import count, number
-from .evidence import Evidence, StageFacts, Standing, in_words, positions_of
 from .thresholds import NAMES, SOURCES, Thresholds
+from .verdict_types import Evidence, StageFacts, Standing, in_words, positions_of
 
 
 def collapse_signs(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:

@@ -1,4 +1,4 @@
-"""Student and teacher on the same transcripts, wherever the teacher runs."""
+"""Chooses the scores of a local or a served teacher, and scores transcripts with both models."""
 
 from __future__ import annotations
 

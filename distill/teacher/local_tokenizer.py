@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoProcessor
 
+from ..locations import located
 from ..models.base import ModelError
 from ..models.load import FAMILIES, check_settings, loading
 from ..models.speech_lm import SpeechLM
 from ..models.tokenizing import check_vocabulary
 from ..models.vocabulary import Tokens
-from ..places import located
 from .conversation import REQUESTS
 
 LOCAL_HALF = (

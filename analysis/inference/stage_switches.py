@@ -15,7 +15,7 @@ from overlap.definitions import canonical
 from overlap.errors import UserError
 
 from ..formatting import count, decimals, interval, number, signed
-from ..printed import PrintedTable
+from ..printed_table import PrintedTable
 from ..run.checks import numbers, want_run
 from ..run.load import Run
 

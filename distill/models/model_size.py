@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from transformers import AutoConfig
 
-from ..places import located
+from ..locations import located
 from .base import ModelError, quiet
 from .load import FAMILIES, adapter_of
 

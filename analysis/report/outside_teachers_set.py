@@ -11,9 +11,9 @@ from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
 
 from ..formatting import count, interval, number
-from ..printed import PrintedTable
+from ..printed_table import PrintedTable
+from ..run.display_text import shown_token
 from ..run.load import Run
-from ..run.shown import shown_token
 from ..run.visits import Visit
 from ..stages.ends import left_behind
 

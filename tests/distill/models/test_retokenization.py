@@ -9,7 +9,7 @@ from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
 from distill.models import load_recognizer
 from distill.models.base import pack
-from distill.models.recut import is_recut
+from distill.models.retokenization import is_recut
 from distill.probing.round_trip import round_trip
 from distill.recipe import Decoding
 from distill.recipe.paths import packaged

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from distill.models import ModelError, load_recognizer
-from distill.models.zeros import check_zeros, zero_end
+from distill.models.zeroed_weights import check_zeros, zero_end
 from tests.distill.small_models import save_gpt2, save_moonshine, save_qwen3, save_whisper
 
 SAVED = {"whisper": save_whisper, "moonshine": save_moonshine, "qwen3": save_qwen3, "gpt2": save_gpt2}

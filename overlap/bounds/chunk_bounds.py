@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overlap.bounds.polytope import Bounds, Box, Student, divergences, entropy_bounds
+from overlap.bounds.extremes import Bounds, Box, Student, divergences, entropy_bounds
 from overlap.bounds.tails import UnionAndRest
 from overlap.bounds.topk_logprobs import TopkLogprobs
 from overlap.bounds.unions import Union

@@ -1,6 +1,6 @@
 import pytest
 
-from analysis.run.shown import shown, shown_token
+from analysis.run.display_text import shown, shown_token
 
 
 @pytest.mark.parametrize(
