@@ -13,7 +13,12 @@ standard error elsewhere, unless an `observer` is given or `quiet` is set.
 """
 
 from .arguments import usable_device
-from .one_model import evaluate, preflight, transcribe
-from .pairs import load_pair, probe, score, show
+from .evaluate import evaluate
+from .load_pair import load_pair
+from .preflight import preflight
+from .probe import probe
+from .score import score
+from .show import show
+from .transcribe import transcribe
 
 __all__ = ["evaluate", "load_pair", "preflight", "probe", "score", "show", "transcribe", "usable_device"]

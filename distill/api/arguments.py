@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,12 +17,15 @@ from ..locations import require_places
 from ..models import Recognizer
 from ..recipe import Server, Teacher
 from ..recipe.explaining import explain
+from ..scoring.pair import Pair
 from ..teacher import ServedTeacher, load_served_teacher
 
 Model = str | Path | Recognizer
 """A directory, a Hub name, `demo:student` or `demo:teacher`, or a model that is loaded."""
 
 PromptFormat = Literal["auto", "chat", "plain"]
+States = Literal["student", "teacher", "reference"]
+"""Whose transcripts are scored."""
 Section = TypeVar("Section", bound=BaseModel)
 Loaded = TypeVar("Loaded")
 
@@ -118,3 +121,18 @@ def usable_device(device: torch.device | str | None, key: str = "device") -> tor
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"{key} {device} cannot be used: {reason}") from error
+
+
+def with_local_teacher(pair: Pair | Callable[[], Pair]) -> Pair:
+    """The pair, loaded if it is a function.
+
+    Raises:
+        UserError: Its teacher is behind a server.
+    """
+    pair = pair if isinstance(pair, Pair) else pair()
+    if pair.server is not None:
+        raise UserError(
+            f"the teacher {pair.teacher.name!r} is behind a server, which returns only its best tokens; load its "
+            "weights, or probe the pair"
+        )
+    return pair

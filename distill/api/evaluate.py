@@ -1,0 +1,74 @@
+"""`distill.evaluate`: error rates of a model on a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..data.audio import AudioCache
+from ..data.batch import AudioSource
+from ..data.data_sets import Manifest, Purpose, read_for
+from ..evaluation.evaluation import Evaluation
+from ..evaluation.evaluation import evaluate as evaluate_utterances
+from ..normalize import normalizer as find_normalizer
+from ..progress.display import observed
+from ..progress.observer import Observer
+from ..recipe import Decoding
+from ..teacher import ServedTeacher
+from .arguments import Model, PromptFormat, loaded, loading, require_models, require_positive, section
+
+
+def evaluate(
+    model: Model | ServedTeacher,
+    manifest: Manifest,
+    *,
+    normalizer: str = "basic",
+    batch_size: int = 16,
+    max_new_tokens: int | None = None,
+    max_seconds: float = 30.0,
+    trust_remote_code: bool = False,
+    prompt_format: PromptFormat | None = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+    timestamps: bool = False,
+    observer: Observer | None = None,
+    quiet: bool = False,
+) -> Evaluation:
+    """Word and character error rate of a model on a manifest, with intervals.
+
+    Args:
+        model: The model.
+        manifest: Audio, or prompts for a text model, with texts.
+        normalizer: Text normalizer applied to both sides; its name and version are part of the result.
+        batch_size: Utterances in a batch.
+        max_new_tokens: Longest transcript, in tokens; by default from the longest audio.
+        max_seconds: Longer utterances are refused.
+        trust_remote_code: As for `load_pair`, like the next three.
+        prompt_format: How text models read prompts.
+        chat_template_kwargs: More variables of text models' chat templates.
+        timestamps: Let Whisper write timestamps; error rates ignore them.
+        observer: Is told of progress.
+        quiet: Without an observer, show none.
+
+    Raises:
+        FileNotFoundError, ManifestError: A manifest or lines that cannot be used; the message says why and what to do.
+        ModelError: A model that cannot be loaded.
+        UserError: An unknown normalizer, or a setting out of its range.
+    """
+    require_models(model=model)
+    find_normalizer(normalizer)
+    require_positive(batch_size=batch_size, max_seconds=max_seconds)
+    decoding = section(Decoding, max_new_tokens=max_new_tokens)
+    data = read_for(Purpose("evaluation"), manifest, max_seconds=max_seconds)
+    recognizer = loaded(model, loading(trust_remote_code, prompt_format, chat_template_kwargs, timestamps))
+    utterances = data.checked_one(recognizer)
+    with observed(observer, quiet=quiet) as watcher:
+        return evaluate_utterances(
+            recognizer,
+            AudioSource(AudioCache(max_seconds=max_seconds)),
+            utterances,
+            normalizer=normalizer,
+            decoding=decoding,
+            batch_size=batch_size,
+            progress=lambda done, total: watcher.work("transcribing", done, total),
+            checked=True,
+        )

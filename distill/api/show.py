@@ -1,0 +1,61 @@
+"""`distill.show`: one utterance, position by position."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from overlap.errors import UserError
+
+from ..data.audio import AudioCache
+from ..data.batch import AudioSource
+from ..data.data_sets import Manifest, Purpose, read_for
+from ..data.manifest import Utterance
+from ..data.sources import read_utterances
+from ..probing import show as views
+from ..recipe import Decoding, SupportSettings
+from ..scoring.pair import Pair
+from .arguments import States, name_of, require_positive, section, with_local_teacher
+
+
+def show(
+    pair: Pair | Callable[[], Pair],
+    manifest: Utterance | Manifest,
+    utterance: str | None = None,
+    *,
+    states: States = "student",
+    max_new_tokens: int | None = None,
+    max_seconds: float = 30.0,
+) -> views.View:
+    """Both models' prompts and tokens of one utterance, position by position.
+
+    Args:
+        pair: The two models, or a function that loads them once the manifest has been read.
+        manifest: The utterance itself, or where it is.
+        utterance: Its id; by default the manifest's first.
+        states: Whose transcript is scored.
+        max_new_tokens: Longest transcript, in tokens; by default from the longest audio.
+        max_seconds: Longer utterances are refused.
+
+    Raises:
+        FileNotFoundError, ManifestError: A manifest or a line that cannot be used; the message says why and what to do.
+        UserError: No such utterance, or a teacher behind a server, which does not show all of its scores.
+    """
+    require_positive(max_seconds=max_seconds)
+    decoding = section(Decoding, max_new_tokens=max_new_tokens)
+    chosen = manifest if isinstance(manifest, Utterance) else _chosen(manifest, utterance)
+    needs = "scoring the reference" if states == "reference" else ""
+    data = read_for(Purpose(needs, is_scored=bool(needs)), [chosen], max_seconds=max_seconds)
+    pair = with_local_teacher(pair)
+    (chosen,) = data.checked_one(pair.student, pair.teacher)
+    source = AudioSource(AudioCache(max_seconds=max_seconds))
+    return views.show(pair, source, chosen, SupportSettings(k=pair.k), decoding, states=states)
+
+
+def _chosen(manifest: Manifest, id_: str | None) -> Utterance:
+    utterances = read_utterances(manifest, check_audio=False) if isinstance(manifest, str | Path) else manifest
+    for one in utterances:
+        if id_ in (None, one.id):
+            return one
+    first = f"; its first is {utterances[0].id!r}" if utterances else ""
+    raise UserError(f"{name_of(manifest)} has no utterance {id_!r}{first}")

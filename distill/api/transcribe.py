@@ -1,0 +1,79 @@
+"""`distill.transcribe`: a teacher's transcripts as teacher data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from ..data.data_sets import Manifest
+from ..locations import require_writable
+from ..progress.display import observed
+from ..progress.observer import Observer
+from ..recipe import Filters, Server, Teacher, Transcription
+from ..teacher import ServedTeacher
+from ..teacher_data.making import TeacherData, transcribe_manifest
+from .arguments import Model, require_models, require_positive, section, usable_device
+
+
+def transcribe(
+    teacher: Model | Teacher | ServedTeacher,
+    manifest: Manifest,
+    output: str | Path,
+    *,
+    transcription: Transcription | None = None,
+    filters: Filters | None = None,
+    revision: str | None = None,
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    device: torch.device | str | None = None,
+    teacher_url: str | None = None,
+    server: Server | None = None,
+    max_seconds: float = 30.0,
+    normalizer: str = "basic",
+    observer: Observer | None = None,
+    quiet: bool = False,
+) -> TeacherData:
+    """Make teacher data from a manifest, or finish an interrupted call.
+
+    Args:
+        teacher: The model that transcribes; also as the `[teacher]` table of a recipe.
+        manifest: Audio to transcribe; nothing else is needed.
+        output: The manifest to write. Next to it: what was dropped and why, a summary, and the journal for
+            resuming.
+        transcription: The teacher's decoding and batches; None uses the defaults, also for `filters`.
+        filters: Which transcripts are dropped.
+        revision: Hub revision, for a teacher that is given by name, like `dtype` and `device`.
+        dtype: Type of the weights.
+        device: Device, such as "cuda:1"; None uses an accelerator if there is one, else the CPU.
+        teacher_url: A server (vLLM, SGLang) that runs it.
+        server: Settings of the server's requests.
+        max_seconds: Longer utterances cannot be used.
+        normalizer: Text normalizer of the error rates, if the manifest has references.
+        observer: Is told of progress.
+        quiet: Without an observer, show none.
+
+    Raises:
+        FileNotFoundError, ManifestError, AudioError, ModelError, ServerError: What cannot be read or asked.
+        TeacherDataError, AtWorkError, WriteError: As `distill.teacher_data.making.transcribe_manifest`.
+        UserError: A device that this machine lacks, an unknown normalizer, settings that contradict each other, or a
+            journal that is another job's or damaged.
+    """
+    require_positive(max_seconds=max_seconds)
+    require_writable(output, "output", makes_folders=True)
+    if isinstance(teacher, str | Path):
+        require_models(teacher=teacher)
+        about = {"revision": revision, "dtype": dtype, "url": teacher_url, "server": server or Server()}
+        teacher = section(Teacher, model=str(teacher), **about)
+    with observed(observer, quiet=quiet) as watcher:
+        return transcribe_manifest(
+            teacher,
+            manifest,
+            output,
+            transcription=transcription,
+            filters=filters,
+            device=usable_device(device),
+            max_seconds=max_seconds,
+            normalizer=normalizer,
+            progress=lambda done, total: watcher.work("transcribing", done, total),
+        )
