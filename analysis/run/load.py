@@ -15,7 +15,7 @@ from overlap.errors import UserError
 
 from .files import read_log, read_object, read_parquet
 from .probe_output import read_probe
-from .schema import check_schema
+from .schema import check_schema, check_support
 from .traces import positions, read_traces
 from .visits import Visit, visits_of
 
@@ -218,6 +218,7 @@ def load(path: str | Path) -> Run:
         )
     tree = read_object(resolved.read_bytes(), str(resolved), ("recipe",))
     check_schema(path, tree)
+    check_support(resolved, tree["recipe"])
     if not isinstance(tree["recipe"], dict) or not isinstance(tree["recipe"].get("stages"), list):
         raise UserError(f"{resolved}: field `recipe.stages` is missing; it was not written by `distill train`")
     return Run(

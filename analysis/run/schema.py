@@ -31,3 +31,18 @@ def check_schema(path: Path, resolved: Mapping[str, Any]) -> None:
         f"{path}: written by {DISTRIBUTION} {version or 'of an unknown version'} {schema}; this version reads schema "
         f"{SCHEMA}. Use the version that wrote it, or make the run again"
     )
+
+
+def check_support(file: Path, recipe: Any) -> None:
+    """Refuse a recipe without the size of the top-k sets.
+
+    Args:
+        file: The run's `resolved.json`.
+        recipe: What it holds as `recipe`; anything but an object is passed over.
+
+    Raises:
+        UserError: Names the file and the field.
+    """
+    support = recipe.get("support") if isinstance(recipe, dict) else {"k": None}
+    if not isinstance(support, dict) or "k" not in support:
+        raise UserError(f"{file}: field `recipe.support.k` is missing; add it as RUN_DIRECTORY.md describes")

@@ -18,7 +18,10 @@ visit to a stage (`visit`). A resumed run cuts the logs back to its checkpoint, 
 columns marked *yes* below are required; more columns are allowed. `visits.jsonl` and `decisions.jsonl` define the
 stages: the latter needs a row at the end of each visit and one at the end of the run (a trainer without gates writes
 `advance` and `end`). Probes add overlap, evaluations error rates, transcripts paired tests and speakers, and traces the
-changes at each position. Run directories and checkpoints without a schema version, or of another one, are refused.
+changes at each position. `distill report` needs no more than `resolved.json` with `recipe.stages` and
+`recipe.support`; a verdict on a stage needs `visits.jsonl`, `decisions.jsonl` and a probe at the stage's end, and its
+change in error rate `evaluations.jsonl`. The report names what is missing. Run directories and checkpoints without a
+schema version, or of another one, are refused.
 
 (Generated from the schema by `python -m distill.run > distill/run/RUN_DIRECTORY.md`.)
 """

@@ -10,6 +10,7 @@ from analysis import compare, gate_readings, load, load_many, stage_table
 from analysis.figures import overlap_over_training, strata, wer_against_overlap
 from analysis.inference import stage_changes
 from analysis.report import write_report
+from overlap.errors import UserError
 
 UTTERANCES = {f"call-{i}": ("call two five", "call two five" if i % 3 else "call two nine") for i in range(8)}
 SPELLED = [b"call", b" two", b" five", None]
@@ -145,3 +146,24 @@ def test_another_schema_is_refused_in_one_line(foreign, change, said):
             read(foreign)
         assert str(error.value).startswith(f"{foreign}: written by support-overlap ")
         assert "this version reads schema 2. Use the version that wrote it, or make the run again" in str(error.value)
+
+
+@pytest.mark.parametrize("support", [None, {}, {"temperature": 1.0}])
+def test_a_recipe_without_the_size_of_the_sets_is_refused_in_one_line(foreign, support):
+    resolved = json.loads((foreign / "resolved.json").read_text(encoding="utf-8"))
+    resolved["recipe"].pop("support")
+    if support is not None:
+        resolved["recipe"]["support"] = support
+    (foreign / "resolved.json").write_text(json.dumps(resolved), encoding="utf-8")
+    with pytest.raises(UserError, match=r"resolved\.json: field `recipe\.support\.k` is missing; add it"):
+        load(foreign)
+
+
+def test_a_report_needs_no_more_than_a_resolved_recipe(foreign, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "resolved.json").write_bytes((foreign / "resolved.json").read_bytes())
+    report = write_report([bare], tmp_path / "report.md")
+    assert "No stage can be judged yet" in str(report)
+    said = report.path.read_text(encoding="utf-8")
+    assert all(words in said for words in ("No probes", "decisions.jsonl"))
