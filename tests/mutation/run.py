@@ -2,7 +2,7 @@
 
     python tests/mutation/run.py --list                          # the faults, without running anything
     python tests/mutation/run.py --sample 300 --seed 0 --jobs 2  # a random sample of them
-    python tests/mutation/run.py --only overlap/estimates/group_sums.py --tests tests/overlap/test_meter.py  # every fault of a file
+    python tests/mutation/run.py --only overlap/estimates/group_sums.py --tests tests/overlap/statistics/test_meter.py  # every fault of a file
 
 On two busy cores the traced run takes five minutes and a fault twelve seconds: a sample of 250 is done in an hour.
 

@@ -24,7 +24,7 @@ from overlap.vocab.coverage import coverage
 from overlap.vocab.token_bytes import token_bytes
 from overlap.vocab.vocabulary_map import VocabularyMap
 
-FOLDER = Path(os.environ.get("SUPPORT_OVERLAP_TOKENIZERS") or Path(__file__).parents[2] / "build" / "tokenizers")
+FOLDER = Path(os.environ.get("SUPPORT_OVERLAP_TOKENIZERS") or Path(__file__).parents[3] / "build" / "tokenizers")
 FILES = {
     "qwen3": "qwen3.json",
     "gemma3": "gemma3.json",

@@ -14,7 +14,7 @@ from overlap.errors import UserError
 from overlap.estimates.first_reading import NUMBERS
 from overlap.gates import READINESS, Question
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RECIPES = sorted((ROOT / "distill" / "recipes").glob("*.toml"))
 STUDY = ROOT / "tests" / "studies" / "results" / "staging.csv"
 ROW = re.compile(r"\b\w+/(?:switch|collapse|least|comparable)/[\w.]+")
