@@ -99,7 +99,7 @@ class TestQuantizedTeacher:
     def test_random_weights_and_servers_have_none(self, mini):
         with pytest.raises(ValidationError, match="no weights to read with from_scratch"):
             section(mini, "x", quantize="int8", from_scratch=True)
-        with pytest.raises(ValidationError, match="device, quantize: the server decides that"):
+        with pytest.raises(ValidationError, match="device, quantize: the server sets this"):
             section(mini, "x", quantize="int8", device="cpu", url="http://localhost:1/v1")
 
 

@@ -127,8 +127,8 @@ def test_a_run_ends_with_the_servers_error_and_what_it_wrote_stays(served, serve
         ),
         (lambda r: r["support"].update(temperature=2.0), r"support\.temperature = 2: a server's .* temperature 1"),
         (lambda r: r["teacher"]["server"].update(top_logprobs=3), r"top_logprobs = 3 is fewer than support\.k = 4"),
-        (lambda r: r["teacher"].update(dtype="bfloat16"), "dtype: the server decides that"),
-        (lambda r: r["teacher"].pop("url"), "server: these are settings of a server's requests; give its url"),
+        (lambda r: r["teacher"].update(dtype="bfloat16"), "dtype: the server sets this"),
+        (lambda r: r["teacher"].pop("url"), "server: these are settings of a server's requests; give teacher.url"),
     ],
 )
 def test_what_a_recipe_may_not_ask_of_a_server(served, change, words):
@@ -142,21 +142,21 @@ def test_what_a_recipe_may_not_ask_of_a_server(served, change, words):
     [
         (
             {"type": "threshold", "statistic": "forward_kl", "at_most": 1.0},
-            "give only bounds of forward_kl; here read 'upper' of it: forward_kl.upper",
+            "give only bounds of forward_kl; read the upper bound here: forward_kl.upper",
         ),
         (
             {"type": "threshold", "statistic": "fixed.teacher_mass.upper", "at_least": 0.5},
-            "bounds of fixed.teacher_mass; here read 'lower' of it: fixed.teacher_mass.lower",
+            "bounds of fixed.teacher_mass; read the lower bound here: fixed.teacher_mass.lower",
         ),
         (
             {"type": "plateau", "statistic": "union_kl.lower", "mode": "min"},
-            "bounds of union_kl; here read 'upper' of it: union_kl.upper",
+            "bounds of union_kl; read the upper bound here: union_kl.upper",
         ),
         (
             {"type": "collapse", "limits": {"teacher_entropy.lower": [0.1, 5.0]}},
             "bounds of teacher_entropy; give one limit, not two",
         ),
-        ({"type": "collapse", "limits": {"teacher_mass.lower": [0.1, None]}}, "here read 'upper' of it"),
+        ({"type": "collapse", "limits": {"teacher_mass.lower": [0.1, None]}}, "read the upper bound here"),
         ({"type": "threshold", "statistic": "nucleus_overlap", "at_least": 0.5}, 'no statistic "nucleus_overlap"'),
     ],
 )
