@@ -2,50 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-UNDEFINED = "–"
+from overlap.estimates.text import UNDEFINED, count, counts, decimals, interval, number, plural, signed
+
+__all__ = [
+    "UNDEFINED",
+    "WIDTH",
+    "aligned",
+    "count",
+    "counts",
+    "decimals",
+    "interval",
+    "latex",
+    "latex_escaped",
+    "markdown",
+    "number",
+    "p_text",
+    "plural",
+    "signed",
+]
+
 WIDTH = 110
 """Characters of a line of plain text."""
-
-
-def number(value: float, digits: int) -> str:
-    """Fixed decimals; a dash for NaN."""
-    return UNDEFINED if math.isnan(value) else _fixed(f"{value:z.{digits}f}")
-
-
-def signed(value: float, digits: int) -> str:
-    """Fixed decimals with the sign in front; a dash for NaN."""
-    return UNDEFINED if math.isnan(value) else _fixed(f"{value:+z.{digits}f}")
-
-
-def _fixed(text: str) -> str:
-    return text.replace("-", "−").replace("inf", "∞")
-
-
-def interval(low: float, high: float, digits: int) -> str:
-    """`[low, high]`; a dash where an end is NaN."""
-    ends = number(low, digits), number(high, digits)
-    return UNDEFINED if UNDEFINED in ends else f"[{', '.join(ends)}]"
-
-
-def count(value: float) -> str:
-    """Whole number with thousands separated; a dash for NaN."""
-    return UNDEFINED if math.isnan(value) else f"{int(value):,}"
-
-
-def counts(values: Iterable[float]) -> str:
-    """Smallest and largest count, as one number where they are the same; a dash where all are NaN."""
-    known = [value for value in values if not math.isnan(value)]
-    return "–".join(dict.fromkeys([count(min(known)), count(max(known))])) if known else UNDEFINED
-
-
-def decimals(error: float, otherwise: int = 3) -> int:
-    """Decimals that show two significant digits of a standard error, at most four; another number without one."""
-    if not math.isfinite(error) or error <= 0:
-        return otherwise
-    return min(4, max(0, 1 - math.floor(math.log10(error))))
 
 
 def p_text(p: float, sign: str = "") -> str:
@@ -54,11 +33,6 @@ def p_text(p: float, sign: str = "") -> str:
         return "< 0.0001"
     digits = 4 if p < 0.01 else 2
     return f"{sign} {number(p, digits)}".strip()
-
-
-def plural(noun: str, n: int) -> str:
-    """The noun as it stands after that number."""
-    return noun if n == 1 else f"{noun}s"
 
 
 def aligned(lines: Sequence[Sequence[str]], heading: int, left: int = 1) -> str:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .training.dry_run import dry_run
     from .training.errors import TrainingError
     from .training.launch import resume, train
-    from .training.trainer import RunResult
+    from .training.result import RunResult
 
 __version__: str
 """As `overlap.version` reads it."""
@@ -87,7 +87,7 @@ _MODULES = {
     "training.errors": ("TrainingError",),
     "training.launch": ("resume", "train"),
     "progress.observer": ("Observer",),
-    "training.trainer": ("RunResult",),
+    "training.result": ("RunResult",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

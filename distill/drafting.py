@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from overlap.estimates.first_reading import AGREEMENT
+from overlap.gates import READINESS
 
 from .data.audio import duration
 from .data.manifest import Utterance, require_text
@@ -23,6 +23,7 @@ from .recipe.reading import recipe_of
 from .recipe.toml import in_toml
 
 BATCH = 16
+AGREEMENT, LOOPS = READINESS["any/switch/top1_agreement"], READINESS["any/collapse/repetition"]
 LARGE_VOCABULARY = 10_000
 """Smallest vocabulary for k = 32; below, k is 8."""
 
@@ -182,14 +183,14 @@ def _stages(facts: _Facts, train: str) -> list[str]:
         "[stages.gate]",
         'type = "threshold"',
         'statistic = "top1_agreement"',
-        f"at_least = {AGREEMENT}  # the rule of thumb of `distill probe`; the interval's lower end must reach it",
+        f"at_least = {AGREEMENT.level}  # {AGREEMENT.name} of overlap.gates.READINESS, as `distill probe` judges it",
         "",
         "# The teacher scores the student's own transcripts.",
         *stage("opd", "on-policy", 4),
         "# Falls back to teacher data if the student begins to loop.",
         "[stages.gate]",
         'type = "collapse"',
-        'limits = { repetition = ["off", 3.0] }',
+        f'limits = {{ repetition = ["off", {LOOPS.level}] }}  # {LOOPS.name}',
         "",
     ]
 

@@ -1,4 +1,4 @@
-"""Atomic writing of files, and an error that names the file if the disk is full."""
+"""Atomic writing of a run's files, and an error that names the file if the disk is full."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
+
+from overlap.files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,11 +28,11 @@ class WriteError(OSError):
 
 @contextmanager
 def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Turn write errors into one that names the file or folder, and delete a partial temporary file.
+    """Turn write errors into one that names the file or folder, and delete a partial temporary folder.
 
     Args:
         path: The file or folder.
-        temporary: The place where it is written first.
+        temporary: The folder that is written first.
 
     Raises:
         WriteError: The operating system refuses; names `path`.
@@ -39,7 +41,7 @@ def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
         if temporary is not None:
-            shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink(missing_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)
         reason = _reason(error)
         if reason is None:
             raise
@@ -48,24 +50,16 @@ def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file atomically."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with writing(path, temporary):
-        with temporary.open("wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+    with writing(path), replacing(path) as temporary:
+        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
     """Write a Parquet file atomically; its folder is created if needed."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with writing(path, temporary):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        frame.to_parquet(temporary, index=False)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            frame.to_parquet(temporary, index=False)
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any] | None = None) -> None:

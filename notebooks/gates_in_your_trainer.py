@@ -39,6 +39,7 @@ from tqdm.auto import tqdm
 
 import overlap
 from overlap import Action, AnyOf, Collapse, OverlapMeter, Threshold, measure
+from overlap.gates import READINESS
 
 torch.set_num_threads(1)
 folder = Path(tempfile.mkdtemp())  # checkpoints
@@ -51,25 +52,23 @@ folder = Path(tempfile.mkdtemp())  # checkpoints
 # (transcribe), `encode` (text to tokens), `score` (logits at given tokens), `decode`.
 
 # %%
-from distill import read_manifest
+import distill
 from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
-from distill.models import load_recognizer
-from distill.recipe.paths import packaged
 
-student, teacher = (load_recognizer(str(packaged(name))) for name in ("student", "teacher"))
-teacher.generator.requires_grad_(False)
-source = AudioSource(AudioCache(max_seconds=30))
-pool = read_manifest(packaged("corpus/pool.jsonl"))[:240]  # audio without text
-held_out = read_manifest(packaged("corpus/probe.jsonl"))  # other voices and sentences
 K = 8
+pair = distill.load_pair("demo:student", "demo:teacher", k=K)
+student, teacher = pair.student, pair.teacher
+source = AudioSource(AudioCache(max_seconds=30))
+pool = distill.read_manifest("demo:corpus/pool.jsonl")[:240]  # audio without text
+held_out = distill.read_manifest("demo:corpus/probe.jsonl")  # other voices and sentences
 
 # The teacher transcribes the pool once: the teacher data (TD).
-taught = {}
+teacher_texts = {}
 for batch in source.batches(sorted(pool, key=lambda u: u.end_time - u.begin_time), 40):
     texts = teacher.decode(teacher.rollout(batch.prompt(teacher), max_new_tokens=48))
-    taught |= {utterance.id: text for utterance, text in zip(batch.utterances, texts, strict=True)}
-print(f"{len(taught)} transcripts by the teacher, such as {taught[pool[0].id]!r}")
+    teacher_texts |= {utterance.id: text for utterance, text in zip(batch.utterances, texts, strict=True)}
+print(f"{len(teacher_texts)} transcripts by the teacher, such as {teacher_texts[pool[0].id]!r}")
 
 # %% [markdown]
 # ### The reading
@@ -113,15 +112,18 @@ chosen(reading())
 #
 # ### The gates
 #
-# `Threshold` is met when the *worse end* of the 95 % interval meets it. `patience=2` asks for two readings in a row.
-# `Collapse` only guards: it never opens a stage, it ends one. `AnyOf` lets each of its members act.
-
+# `Threshold` opens when the *worse end* of the 95 % interval reaches its level. `patience=2` asks for two readings in a
+# row. `Collapse` only guards: it never opens a stage, it ends one. `AnyOf` lets each of its members act.
 
 # %%
+AGREEMENT = READINESS.level("top1_agreement", "least")
+LOOPS, LEAST_MASS = (READINESS.level(name, "collapse") for name in ("repetition", "student_mass"))
+
+
 def gates() -> list[overlap.Gate]:
-    guard = {"repetition": (None, 3.0), "empty": (None, 0.5), "student_mass": (0.4, None)}
+    guard = {"repetition": (None, LOOPS), "empty": (None, 0.5), "student_mass": (LEAST_MASS, None)}
     return [
-        Threshold("top1_agreement", at_least=0.5, patience=2),
+        Threshold("top1_agreement", at_least=AGREEMENT, patience=2),
         AnyOf(Threshold("total_variation", at_most=0.3), Collapse(guard)),
     ]
 
@@ -140,19 +142,22 @@ gates()
 
 # %%
 def teacher_data_loss(batch):
-    target = student.encode([taught[utterance.id] for utterance in batch.utterances])
+    target = student.encode([teacher_texts[utterance.id] for utterance in batch.utterances])
     logits = student.score(batch.prompt(student), target)
     return torch.nn.functional.cross_entropy(logits[target.mask], target.ids[target.mask])
 
 
 def on_policy_loss(batch):
     rollout, blocked = student.rollout(batch.prompt(student), max_new_tokens=48), student.tokens.blocked
-    mine = student.score(batch.prompt(student), rollout)[rollout.mask]
+    student_logits = student.score(batch.prompt(student), rollout)[rollout.mask]
     with torch.no_grad():
-        theirs = teacher.score(batch.prompt(teacher), rollout)[rollout.mask]
-    both = overlap.union(*(overlap.top_k(logits.detach(), K, blocked=blocked) for logits in (mine, theirs)))
+        teacher_logits = teacher.score(batch.prompt(teacher), rollout)[rollout.mask]
+    both = overlap.union(
+        *(overlap.top_k(logits.detach(), K, blocked=blocked) for logits in (student_logits, teacher_logits))
+    )
     log_p, log_q = (
-        overlap.set_logprobs(logits, both.ids, both.valid, tail=True, admissible=~blocked) for logits in (mine, theirs)
+        overlap.set_logprobs(logits, both.ids, both.valid, tail=True, admissible=~blocked)
+        for logits in (student_logits, teacher_logits)
     )
     counted = torch.cat([both.valid, torch.ones(len(both.valid), 1, dtype=torch.bool)], -1)
     return overlap.set_divergence(log_p, log_q, counted).mean()
@@ -232,9 +237,9 @@ chosen(reading())
 
 # %% [markdown]
 # *Read:* in the table, which end of which interval decided, and over how many utterances. In the last table, what moved
-# since the first: $|I|$, the agreement and the mass beside VUSS (`union_size`). *Do not conclude* that 0.5 is the level
-# for your pair. This one keeps the notebook short; the demo waits for 0.85. And do not read success from overlap alone:
-# evaluate the error rate beside it.
+# since the first: $|I|$, the agreement and the mass beside VUSS (`union_size`). *Do not conclude* that this level fits
+# your pair. It is the least in `READINESS`, which keeps the notebook short; the demo waits for
+# `READINESS.level("top1_agreement")`. And do not read success from overlap alone: evaluate the error rate as well.
 #
 # ### A collapse
 #
@@ -273,8 +278,10 @@ if decision.action is Action.fall_back:
 # %%
 from transformers import AutoTokenizer, PrinterCallback, Qwen3Config, Qwen3ForCausalLM, TrainerCallback
 
+from distill.places import packaged
+
 tokenizer = AutoTokenizer.from_pretrained(packaged("teacher"), padding_side="left")
-labels, words = (read_manifest(packaged(f"corpus/{name}.jsonl")) for name in ("base", "base_matched"))
+labels, words = (distill.read_manifest(f"demo:corpus/{name}.jsonl") for name in ("base", "base_matched"))
 pairs = sorted({(label.text + "\n", word.text) for label, word in zip(labels, words, strict=True)})
 random.Random(0).shuffle(pairs)
 held_out_pairs, pairs = pairs[:100], pairs[100:]
@@ -409,7 +416,7 @@ def read(model):
 
 
 def opening():
-    return Threshold("top1_agreement", at_least=0.4, patience=2)
+    return Threshold("top1_agreement", at_least=AGREEMENT, patience=2)
 
 
 interrupted = GateCallback(opening(), read, every=20)
@@ -428,7 +435,8 @@ table(interrupted.log + warm_up.log)
 # %%
 on_policy = GateCallback(
     AnyOf(
-        Threshold("total_variation", at_most=0.2), Collapse({"repetition": (None, 3.0), "student_mass": (0.4, None)})
+        Threshold("total_variation", at_most=0.2),
+        Collapse({"repetition": (None, LOOPS), "student_mass": (LEAST_MASS, None)}),
     ),
     read,
     every=20,

@@ -18,15 +18,13 @@
 # **OPD** (on-policy distillation): what did each stage do to the overlap of student and teacher, on the student's own
 # transcripts and on fixed ones, when and why did the gate switch, and what became of the error rate?
 #
-# The run here is the embedded demo, shortened to about a minute and a half on one core, one seed. It shows how to read
-# a run; what the demo at full length does over three seeds is in the README (*What the switch decides*). To read a run
-# of your own, give its directory to `load` below.
+# The run is the embedded demo at full length, one seed: 1,200 steps of a student of 0.17 million parameters on
+# synthetic speech. It is kept beside this notebook in `runs/demo`, without checkpoints. To read a run of your own, give
+# its directory to `load` below.
 
 # %%
 import itertools
-import tempfile
 import textwrap
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -35,65 +33,38 @@ import distill
 from analysis import load, stage_table
 from analysis.figures import overlap_over_training, vuss_decomposition, wer_against_overlap
 from analysis.inference import error_rate_difference, gap_recovery, stage_changes
-from analysis.report import stage_facts, verdict
-from analysis.report.studies import staging
-from distill import read_manifest, write_manifest
-from distill.progress.bars import NotebookProgress
-from distill.recipe.paths import packaged
-
-folder = Path(tempfile.mkdtemp())
-
-# %% [markdown]
-# ## The recipe, and how the short one differs
-#
-# Base learns labels in upper case and numerals (`CALL 351`), the teacher writes `call three five one`: between Base and
-# the teacher there is next to nothing in common.
-
-# %%
-write_manifest(folder / "pool.jsonl", read_manifest(packaged("corpus/pool.jsonl"))[:320])
-short = {
-    "stages.0.steps": 40,
-    "stages.0.warmup_steps": 10,
-    "stages.1.manifest": str(folder / "pool.jsonl"),
-    "stages.1.steps": 240,
-    "stages.1.gate.at_least": 0.75,
-    "stages.2.manifest": str(folder / "pool.jsonl"),
-    "stages.2.steps": 90,
-    "total_steps": 330,
-    "probe.every": 40,
-    "probe.max_utterances": 60,
-    "probe.trace_utterances": 60,
-    "evaluation.every": 1000,
-}
-full, recipe = (
-    distill.load_recipe("demo"),
-    distill.load_recipe("demo", [f"{key}={value}" for key, value in short.items()]),
-)
-
-
-def settings(recipe):
-    base, td, opd = recipe.stages
-    return {
-        "Base, steps": base.steps,
-        "TD, steps at most": td.steps,
-        "gate: lower end of top-1 agreement at least": td.gate.at_least,
-        "OPD, steps at most": opd.steps,
-        "all steps": recipe.total_steps,
-        "utterances in the pool of TD and OPD": len(read_manifest(td.manifest, check_audio=False)),
-        "utterances probed": recipe.probe.max_utterances or len(read_manifest(recipe.probe.manifest)),
-        "steps between probes": recipe.probe.every,
-    }
-
-
-pd.DataFrame({"demo": settings(full), "here": settings(recipe)}, dtype=object)
+from analysis.report import stage_facts, staging, verdict
 
 # %% [markdown]
 # ## The run
+#
+# Base learns labels in upper case and numerals (`CALL 351`), the teacher writes `call three five one`: when Base ends,
+# the two have next to nothing in common. The gate of TD opens on-policy training once the lower end of the interval of
+# top-1 agreement reaches its level.
 
 # %%
-result = distill.train(recipe, folder / "run", observer=NotebookProgress())
-run = load(folder / "run")
-print(result.outcome)
+TRAIN_MY_OWN = False  # True: trains the demo here, which takes five to seven minutes on one core
+if TRAIN_MY_OWN:
+    distill.train("demo", "runs/mine")
+run = load("runs/mine" if TRAIN_MY_OWN else "runs/demo")
+
+
+def settings(recipe):
+    base, td, opd = recipe["stages"]
+    return {
+        "Base, steps": base["steps"],
+        "TD, steps at most": td["steps"],
+        "gate: lower end of top-1 agreement at least": td["gate"]["at_least"],
+        "OPD, steps at most": opd["steps"],
+        "all steps": recipe["total_steps"],
+        "k of the top-k sets": recipe["support"]["k"],
+        "steps between probes": recipe["probe"]["every"],
+    }
+
+
+outcome, why = run.ended
+print(f"The run {outcome}: {why}.")
+pd.Series(settings(run.resolved["recipe"]), dtype=object).to_frame("this run")
 
 # %% [markdown]
 # ## The central figure
@@ -106,8 +77,8 @@ plt.show()
 # *Read:* the background says which stage the run was in; points are probes, shades their 95 % intervals over
 # utterances. Where the gate read a statistic its level is the dashed line, and a filled triangle is the end of the
 # interval that met it. Look at the three kinds of states apart: `student` (what it writes now), `fixed` (what Base
-# wrote when it ended), `teacher` (what the teacher writes). *Do not conclude* from the error rate at the switch that TD
-# did harm for good: look at where it ends.
+# wrote when it ended), `teacher` (what the teacher writes). *Do not conclude* from the error rate within TD that it did
+# harm for good: the student is learning another written form, and OPD ends below Base.
 #
 # ## The central table
 
@@ -148,14 +119,14 @@ for before, after in itertools.pairwise(stages):
 # %% [markdown]
 # *Read:* each stage's last probe on the student's own transcripts. *Do not conclude* from VUSS alone: its parts follow.
 #
-# ## VUSS taken apart, on own and on fixed transcripts
+# ## VUSS and its parts, on own and on fixed transcripts
 
 # %%
 vuss_decomposition(run, ("student", "fixed"), width=9.0)
 plt.show()
 
 # %%
-k = recipe.support.k
+k = run.resolved["recipe"]["support"]["k"]
 for states in ("student", "fixed"):
     for before, after in itertools.pairwise(stages):
         if (ends[before], states, "union_size") not in probes.index:
@@ -215,7 +186,7 @@ if len(switch):
     row = switch.iloc[0]
     print(f"OPD began at step {row['step']}, after {row['stage_step']} steps of TD: {row['reason']}.")
 else:
-    print(f"The gate of TD never opened; the run ended as: {result.outcome}.")
+    print("The gate of TD never opened.")
 
 # %% [markdown]
 # ## What does it come to?
@@ -230,8 +201,8 @@ for facts in stage_facts(run):
         print(textwrap.fill(reason, 110, initial_indent="  • ", subsequent_indent="    "))
 
 # %% [markdown]
-# *Read:* the answer, then the numbers behind it. *Do not conclude* that a threshold is a law: each is a heuristic, see
-# `analysis.report.Thresholds` for the evidence.
+# *Read:* the answer, then the numbers behind it. *Do not conclude* that a level is a law: `overlap.gates.READINESS`
+# says what each rests on.
 #
 # ## And the error rate?
 
@@ -251,32 +222,34 @@ wer_against_overlap(run, width=6.0)
 plt.show()
 
 # %% [markdown]
-# *Read:* paired differences, for both systems find the same speakers hard; over speakers, for utterances of one fail
-# together. The figure asks whether the error rate
-# followed the agreement. *Do not conclude* from a handful of points on one path that overlap causes the error rate, or
-# from this short run whether OPD pays: it has a fraction of the demo's OPD steps.
+# *Read:* the differences are paired, because both systems find the same speakers hard, and intervals are over speakers,
+# because utterances of one fail together. The figure asks whether the error rate followed the agreement. *Do not
+# conclude* from a handful of points of one run that overlap causes the error rate, or from this run that OPD paid: the
+# same steps of teacher data are the control that it lacks.
 #
-# ## The same at full length
+# ## Other schedules, other seeds
 #
-# `distill demo` takes 1,200 steps. Its study took them four ways over three seeds (README, *What the switch decides*):
-# teacher data until the gate opens and then OPD (`gated`), a few steps of it (`early`), none (`direct`), and teacher
-# data to the end (`td`). WER in % [95 % over speakers], VUSS (k = 8), top-1 agreement and total variation on the
-# student's own transcripts, at the switch to OPD and at the end.
+# The study of the demo compares four schedules of 1,200 steps over three seeds: teacher data until the gate opens and
+# then OPD (`gated`, as above), 25 steps of teacher data and then OPD (`early`), OPD straight from Base (`direct`), and
+# teacher data to the end (`td`). WER in % [95 % over speakers], VUSS (k = 8), top-1 agreement and total variation on
+# the student's own transcripts, at the switch to OPD and at the end.
 
 # %%
-ways = staging().sort_values("arm", kind="stable")
-shown = pd.DataFrame({"way": ways["arm"], "seed": ways["seed"], "switch at step": ways["switch"].map("{:,.0f}".format)})
-shown["WER % of Base"] = (100 * ways["WER Base"]).map("{:.1f}".format)
+study = staging().sort_values("arm", kind="stable")
+shown = pd.DataFrame(
+    {"schedule": study["arm"], "seed": study["seed"], "switch at step": study["switch"].map("{:,.0f}".format)}
+)
+shown["WER % of Base"] = (100 * study["WER Base"]).map("{:.1f}".format)
 shown["WER % at the end"] = [
-    f"{100 * row['WER']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]" for _, row in ways.iterrows()
+    f"{100 * row['WER']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]" for _, row in study.iterrows()
 ]
 for name, digits in {"VUSS": 2, "top-1": 3, "TV": 3}.items():
     for when in ("at switch", "at end"):
-        shown[f"{name} {when}"] = ways[f"{name} {when}"].map(f"{{:.{digits}f}}".format)
+        shown[f"{name} {when}"] = study[f"{name} {when}"].map(f"{{:.{digits}f}}".format)
 shown.replace("nan", "–").style.hide(axis="index")
 
 # %% [markdown]
-# *Read:* behind the gate VUSS hardly moves from the switch to the end, while agreement and total variation go on with
+# *Read:* behind the gate VUSS hardly moves from the switch to the end, while agreement and total variation improve with
 # the error rate: read the parts and the top of the distributions, not VUSS alone. OPD ends below Base on each seed
-# behind the gate, above it without teacher data. *Do not conclude* that OPD beat teacher data: given the same steps,
-# teacher data alone (`td`) ends close to it. The corpus is synthetic and small.
+# behind the gate, and above it without teacher data. *Do not conclude* that OPD beat teacher data: given the same
+# steps, teacher data alone (`td`) ends close to it. The corpus is synthetic and small.

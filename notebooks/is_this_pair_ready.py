@@ -22,38 +22,45 @@
 # 1.1 million that writes `call three five one`, on 80 held-out utterances of synthetic speech. Half a minute on one
 # core. Statistics and their formulas: `overlap/STATISTICS.md`.
 
+# %% [markdown]
+# ## The pair: put yours in here
+#
+# Hub names or directories, such as `"Qwen/Qwen3-ASR-0.6B-hf", "Qwen/Qwen3-ASR-1.7B-hf"`, and your own manifest. The two
+# may have different tokenizers. k is 8 because the demo has 65 tokens that a transcript can hold; 16 to 64 suit a
+# vocabulary of 150,000.
+
+# %%
+import distill
+
+pair = distill.load_pair("demo:student", "demo:teacher", k=8)
+probed = distill.probe(pair, "demo:corpus/probe.jsonl", max_new_tokens=48, quiet=True)
+print(probed.first_reading)
+
+# %% [markdown]
+# *Read:* from the top; each number makes sense only if those above it are in order. The rest of this notebook shows
+# what stands behind them. It reads all logits at once, from `distill.score`, which holds those of all utterances in
+# memory where `distill.probe` holds those of one batch: with many utterances, score the first hundred
+# (`max_utterances=100`).
+#
+# **Two tensors of logits instead of two models?** Replace the next cell: `student_logits`, `teacher_logits` of shape
+# `[utterances, positions, vocabulary]` at the same tokens; `used`, bool `[utterances, positions]`, False at padding;
+# `tokens`, the ids written there, or None; `funnel = overlap.account(used, {})[0]`; `names`, one an utterance;
+# `shape = {}`; `vocabulary = None`; `blocked = {"blocked": [...], "teacher_blocked": [...]}`, ids of control tokens.
+
 # %%
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-import distill
 import overlap
 from analysis.figures import k_sweep, temperature_sweep
-from analysis.report import Number, Recommendation, StageFacts, Thresholds, verdict
+from analysis.report import Recommendation, StageFacts, Thresholds, verdict
 from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
+from overlap.gates import READINESS
 
 torch.set_num_threads(1)
-
-# %% [markdown]
-# ## The pair: put yours in here
-#
-# - **Two models.** Hub names or directories, such as
-#   `STUDENT, TEACHER = "Qwen/Qwen3-ASR-0.6B-hf", "Qwen/Qwen3-ASR-1.7B-hf"`, and your own manifest. The two may have
-#   different tokenizers. `distill.score` holds the logits of all utterances in memory, `distill.probe` those of one
-#   batch: with many utterances, score the first hundred (`max_utterances=100`).
-# - **Two tensors of logits.** Replace the next cell: `student_logits`, `teacher_logits` of shape
-#   `[utterances, positions, vocabulary]` at the same tokens; `used`, bool `[utterances, positions]`, False at padding;
-#   `tokens`, the ids written there, or None; `funnel = overlap.account(used, {})[0]`; `names`, one an utterance;
-#   `shape = {}`; `vocabulary = None`; `blocked = {"blocked": [...], "teacher_blocked": [...]}`, ids of control tokens.
-
-# %%
-STUDENT, TEACHER, MANIFEST = "demo:student", "demo:teacher", "demo:corpus/probe.jsonl"
-K = 8  # the demo has 65 tokens that a transcript can hold; 16 to 64 for a vocabulary of 150,000
-
-pair = distill.load_pair(STUDENT, TEACHER, k=K)
-probed = distill.probe(pair, MANIFEST, max_new_tokens=48, quiet=True)
-own = distill.score(pair, MANIFEST, max_new_tokens=48)
+K = 8
+own = distill.score(pair, "demo:corpus/probe.jsonl", max_new_tokens=48)
 
 student_logits, teacher_logits, used = own.student_logits, own.teacher_logits, own.used
 tokens, funnel = own.transcripts.ids, own.funnel
@@ -66,7 +73,7 @@ transcripts.head(6)
 # %% [markdown]
 # *Read:* a few transcripts before any number. Do both models write the same language, case, numerals and punctuation?
 #
-# ## 1. Positions: where did they go?
+# ## 1. The position funnel
 #
 # A position counts when both models could be asked at it. The funnel puts every other one into one bin, with its
 # reason.
@@ -75,9 +82,9 @@ transcripts.head(6)
 funnel
 
 # %%
-share = funnel.share("used")
-state = "nothing to repair" if share > 0.95 else "repair this first and believe nothing below"
-print(f"{share:.1%} of {funnel.total:,} positions used (rule of thumb: above 95 %): {state}.")
+share, enough = funnel.share("used"), READINESS.level("used", "comparable")
+state = "nothing to repair" if share >= enough else "repair this first and believe nothing below"
+print(f"{share:.1%} of {funnel.total:,} positions used (rule of thumb: {enough:.0%} or more): {state}.")
 
 # %% [markdown]
 # *Read:* `misaligned` means tokenizers or prompts that do not fit, `blocked` control tokens inside transcripts;
@@ -232,17 +239,13 @@ print("With k as large as a shared vocabulary it is 1 for any two models.")
 #
 # ## 6. Go or wait
 #
-# The verdict that `distill report` gives after a stage, here of the pair as it is. Each number is held against a
-# heuristic threshold by the worse end of its interval; the table says on what little evidence each threshold rests.
+# The verdict that `distill report` gives after a stage, here of the pair as it is. Each number is compared with a level
+# by the worse end of its interval. The second table has every level of this project, with the little evidence for it.
 
 # %%
-after = {
-    name: Number(item.value, item.low, item.high, item.n_positions, "utterance" if name in shape else "position")
-    for name, item in summary.items()
-}
-found = verdict(StageFacts("as it is", "td", first_step=0, last_step=0, after=after), Thresholds())
+found = verdict(StageFacts("as it is", "td", first_step=0, last_step=0, after=summary), Thresholds())
 go = found.recommendation is Recommendation.GO
-print(found.headline if share > 0.95 else "Repair first: too few positions could be compared", end="\n\n")
+print(found.headline if share >= enough else "Repair first: too few positions could be compared", end="\n\n")
 for reason in found.reasons:
     print("•", reason)
 evidence = [
@@ -254,6 +257,9 @@ left = pd.DataFrame(evidence).style.hide(axis="index").set_properties(**{"text-a
 left.set_table_styles([{"selector": "th", "props": "text-align: left"}])
 
 # %%
+READINESS
+
+# %%
 if go:
     print("Next: begin on-policy distillation, and keep reading these numbers.")
 else:
@@ -263,10 +269,10 @@ else:
     print("teacher's transcripts, or one written form for labels and teacher.")
 
 # %% [markdown]
-# *Read:* the first number that missed, from the top. *Do not conclude* that a pair below a threshold must fail, or that
-# one above must gain: between the levels that *why there* names nothing was run, and one of the two studies is
-# synthetic. A run's own gates may ask for more (`STATISTICS.md` has 0.85 as a rule of thumb, the demo's level).
-# Thresholds are arguments: `Thresholds(top1_agreement=0.6)`.
+# *Read:* the first number that missed, from the top. *Do not conclude* that a pair below a level must fail, or that one
+# above must gain: the evidence beside each level is small, and one of the two studies is synthetic. The verdict asks
+# for the level of the question `least`; a cautious gate waits for that of `switch`. Levels are arguments:
+# `Thresholds(top1_agreement=…)`.
 #
 # **Next.** `how_staging_shifts_overlap` follows this pair from here through teacher data to on-policy training,
 # `where_the_teacher_disagrees` looks at single tokens, `gates_in_your_trainer` puts gates into your own loop.

@@ -16,12 +16,11 @@
 #
 # A mean over positions says that two models differ, not where. This study takes the disagreement apart: by position, by
 # class of token, by whether the token is right; into what the student can learn from the teacher and what is out of its
-# reach; and asks which statistic foresaw what on-policy training then taught. It ends at single utterances and at the
+# reach; and asks which statistic predicted what on-policy training then taught. It ends at single utterances and at the
 # kinds of errors that are left.
 #
-# The run is the demo's pair on a short way of its own: some teacher data, then on-policy, about a minute on one core,
-# one seed. Everything below `load` works on any run directory with traces (`trace_utterances` in the recipe's
-# `[probe]`).
+# The run is the embedded demo at full length, one seed, kept beside this notebook in `runs/demo`; 40 utterances were
+# traced. Everything below works on any run directory with traces (`trace_utterances` in the recipe's `[probe]`).
 
 # %%
 import tempfile
@@ -33,35 +32,31 @@ import pandas as pd
 
 import distill
 from analysis import load, load_many
-from analysis.figures import choose_trace, entropy_density, position_profile, strata, support_membership
-from analysis.figures.strata import strata_frames
+from analysis.figures import (
+    choose_trace,
+    entropy_density,
+    position_profile,
+    strata,
+    strata_frames,
+    support_membership,
+)
 from analysis.inference import contrast, stage_ends, token_gains
 from analysis.report import write_report
-from distill import read_manifest, write_manifest
-from distill.progress.bars import NotebookProgress
-from distill.recipe import Recipe
-from distill.recipe.paths import packaged
-
-folder = Path(tempfile.mkdtemp())
 
 # %%
-write_manifest(folder / "pool.jsonl", read_manifest(packaged("corpus/pool.jsonl"))[:280])
-demo = distill.load_recipe("demo").model_dump()
-td, opd = demo["stages"][1:]
-td |= {"manifest": str(folder / "pool.jsonl"), "steps": 140, "gate": {"type": "fixed_steps", "steps": 140}}
-opd |= {"manifest": str(folder / "pool.jsonl"), "steps": 60, "gate": None}
-demo["probe"] |= {"every": 1000, "states": ("student", "teacher"), "max_utterances": 60, "trace_utterances": 60}
-demo["evaluation"]["every"] = None
-demo |= {"stages": [td, opd], "total_steps": None}
-result = distill.train(Recipe.model_validate(demo), folder / "run", observer=NotebookProgress())
-run = load(folder / "run")
+TRAIN_MY_OWN = False  # True: trains the demo here, which takes five to seven minutes on one core
+RUN = "runs/mine" if TRAIN_MY_OWN else "runs/demo"
+if TRAIN_MY_OWN:
+    distill.train("demo", RUN, overrides=["probe.trace_utterances=40"])
+run, runs = load(RUN), load_many([RUN])
 STAGES = [stage["name"] for stage in run.stages]
-traced = run.positions.groupby(["stage", "step", "states"]).agg(positions=("used", "sum"), utterances=("id", "nunique"))
+by_probe = run.positions.groupby(["stage", "step", "states"], sort=False)
+traced = by_probe.agg(positions=("used", "sum"), utterances=("id", "nunique"))
 traced
 
 # %% [markdown]
-# *Read:* how many positions and utterances each view below rests on: the student's own transcripts (`student`) and the
-# teacher's (`teacher`), at the start of the run and where each stage ended.
+# *Read:* how many positions and utterances each view below rests on: the student's own transcripts (`student`), those
+# that it wrote when Base ended (`fixed`) and the teacher's (`teacher`), where each stage began and where the run ended.
 #
 # ## 1. Along the utterance
 
@@ -78,7 +73,7 @@ plt.show()
 # ## 2. By class of token, and by whether it is right
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+figure, axes = plt.subplots(1, 2, figsize=(11, 6), layout="constrained")
 strata(run, "token_class", "total_variation", ax=axes[0])
 strata(run, "correctness", "total_variation", ax=axes[1])
 plt.show()
@@ -117,15 +112,14 @@ print(
 # set (KL × teacher's mass on it), and `incompatible_kl`, the rest.
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained", sharey=True)
+figure, axes = plt.subplots(1, 2, figsize=(11, 6), layout="constrained", sharey=True)
 strata(run, "correctness", "learnable_kl", ax=axes[0])
 strata(run, "correctness", "incompatible_kl", ax=axes[1])
 plt.show()
 
 # %%
 for stage in STAGES:
-    found = run.positions.query("states == 'student' and stage == @stage and used")
-    found = found.loc[found["step"] == found["step"].max()]
+    found = stage_ends(runs, stage, "student")[1].query("used")
     sums = found.groupby("id")[["incompatible_kl", "forward_kl"]].sum().to_numpy()
     ratio = contrast(sums[:, :1], sums[:, 1:], limits=(0, 1))
     print(
@@ -143,18 +137,18 @@ plt.show()
 # the student is less sure than the teacher. *Do not conclude* from the split that learnable divergence will be learned;
 # the next section looks.
 #
-# ## 4. What on-policy training taught, and which statistic foresaw it
+# ## 4. What on-policy training taught, and which statistic predicted it
 #
 # At the *same* recorded contexts, the teacher's own transcripts, before and after the on-policy stage: the fall of the
 # forward KL is the fixed-context gain.
 
 # %%
-before, after = stage_ends(load_many([folder / "run"]), STAGES[-1], "teacher")
-FORESAW = [
+before, after = stage_ends(runs, STAGES[-1], "teacher")
+PREDICTORS = [
     "top1_agreement", "overlap_ratio", "teacher_mass", "student_mass", "total_variation", "forward_kl", "learnable_kl",
     "incompatible_kl", "student_entropy", "teacher_entropy", "entropy_gap",
 ]  # fmt: skip
-gains = token_gains(before, after, statistics=FORESAW, draws=1000)
+gains = token_gains(before, after, statistics=PREDICTORS, draws=1000)
 gains
 
 # %%
@@ -169,7 +163,7 @@ print(
     f"[{ceiling['rho.low']:+.2f}, {ceiling['rho.high']:+.2f}]."
 )
 held = frame.loc[frame["matched.p.corrected"] < 0.05, "statistic"].tolist()
-print("After matching, told apart from no difference:", ", ".join(held) or "none", f"(of {len(frame)})")
+print("After matching, significantly different from zero:", ", ".join(held) or "none", f"(of {len(frame)})")
 few = frame.loc[frame["n_pairs"] < 20, "statistic"].tolist()
 print("Fewer than 20 pairs, so that the matched difference says nothing:", ", ".join(few) or "none")
 
@@ -204,7 +198,7 @@ plt.show()
 # page that opens offline: sort by error rate, overlap or divergence, and see both models' top-k at every token.
 
 # %%
-report = write_report(folder / "run", folder / "report.html")
+report = write_report(RUN, Path(tempfile.mkdtemp()) / "report.html")
 print(f"{report.path.name}, {report.size / 1e6:.1f} MB: open it in a browser")
 for section in report.sections:
     print(section.headline)
@@ -250,4 +244,4 @@ errors.sort_values("student's errors", ascending=False).head(8)
 
 # %% [markdown]
 # *Read:* which kind of error went, which stayed, and how many of those that stayed are the teacher's too. *Do not
-# conclude* from this short run about speech: the corpus is synthetic, the set small, the seed one.
+# conclude* anything about natural speech: the corpus is synthetic, the test set small, the seed one.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from overlap.core.checks import admissible_ids, as_tensor, check_logits, check_mask
 from overlap.core.chunking import chunks
-from overlap.core.divergence import entropy, log_softmax
+from overlap.core.divergence import entropy, kl_terms, log_softmax
 from overlap.core.topk import Support, intersection, top_k, union
 from overlap.errors import UserError
 from overlap.statistics.measure import measure
@@ -108,7 +108,7 @@ def verl(
     masses = {"student_mass": log_p.exp().sum(-1), "teacher_mass": log_q.exp().sum(-1)}
     if log_prob_min_clamp is not None:
         log_p, log_q = log_p.clamp_min(log_prob_min_clamp), log_q.clamp_min(log_prob_min_clamp)
-    terms = log_q.exp() * (log_q - log_p.float())
+    terms = kl_terms(log_q.exp(), log_q, log_p.float())
     loss = terms.sum(-1).clamp_min(0.0)
     count = shared.sum(-1)
     some = count > 0
@@ -266,7 +266,7 @@ def ark(
 
     def loss(log_q: Tensor, log_p: Tensor) -> float:
         # Not `kl_divergence`, which knows that a divergence is never negative: this one may be, after rounding.
-        terms = torch.where(valid, log_q.exp() * (log_q - log_p), 0.0)[kept]
+        terms = torch.where(valid, kl_terms(log_q.exp(), log_q, log_p), 0.0)[kept]
         return float(terms.sum(-1).mean() * temperature**2) if len(terms) else 0.0
 
     rows = float(kept.sum())

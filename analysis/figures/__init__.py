@@ -8,7 +8,7 @@ from .funnel import funnel
 from .membership import choose_trace, support_membership
 from .overlap_over_training import overlap_over_training
 from .profiles import position_profile
-from .strata import strata
+from .strata import strata, strata_frames
 from .sweeps import k_sweep, temperature_sweep
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "overlap_over_training",
     "position_profile",
     "strata",
+    "strata_frames",
     "support_membership",
     "temperature_sweep",
     "vuss_decomposition",

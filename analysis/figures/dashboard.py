@@ -35,7 +35,7 @@ SIZE = (8.27, 11.69)
 def dashboard(run: Run) -> Figure:
     """Draw the figures of a run on one page, on the student's own transcripts.
 
-    What was not measured says so in its place. The key at the foot is that of all panels but the first three.
+    A panel without data says so. The key at the foot serves all panels but the first three.
 
     Args:
         run: A run, finished or still being written.
@@ -54,7 +54,7 @@ def dashboard(run: Run) -> Figure:
                 (
                     "VUSS and its parts",
                     f"{run.error_rate.upper()} against overlap",
-                    "Where positions went",
+                    "Position funnel",
                     "Along the utterance",
                     "Teacher's mass on the student's set",
                     "Entropies",
@@ -100,14 +100,12 @@ def _head(panel: Axes, title: str) -> None:
 
 
 def _title(run: Run) -> str:
-    stays = run.visits
     seed = "" if run.seed is None else f", seed {run.seed}"
-    if not stays:
-        return f"Run {run.recipe}{seed}: no gate has read anything yet"
-    way = " → ".join(stay.stage for stay in stays)
-    steps = f"{count(stays[-1].last_step)} steps"
-    state = steps if "end" in set(run.decisions["decision"]) else f"going on after {steps}"
-    return f"Run {run.recipe}{seed}: {way}, {state}"
+    if not run.visits:
+        return f"Run {run.recipe}{seed}: no gate readings yet"
+    stages = " → ".join(visit.stage for visit in run.visits)
+    steps = f"{count(run.visits[-1].last_step)} steps"
+    return f"Run {run.recipe}{seed}: {stages}, {f'still running after {steps}' if run.ended is None else steps}"
 
 
 def _draw_key(figure: Figure, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""VUSS taken apart: what it owes to overlap, and what to sets that are not full."""
+"""VUSS and its parts: overlap, and sets with fewer than k tokens."""
 
 from __future__ import annotations
 
@@ -128,17 +128,17 @@ def _describe(panel: Axes, row: int, table: pd.DataFrame, rows: int, k: int) -> 
     )
     invalid = number(100 * (2 * k - student - teacher) / (2 * k), 1)
     parts = f"|S| {number(student, 2)}, |T| {number(teacher, 2)}, |I| {number(both, 2)}, invalid {invalid} %"
-    whole = f"|U| {number(union, 2)} {interval(low, high, 2)}"
+    union_text = f"|U| {number(union, 2)} {interval(low, high, 2)}"
     rest = f"n {count(positions)} / {count(utterances)}"
     across = 72 * inches(panel)
     size = 0.92 * small(panel)
     room = 72 * panel.get_window_extent().height / panel.figure.dpi / rows * (1 - HEIGHT)
-    if text_width(line := f"{parts}, {whole}, {rest}", size) < across:
+    if text_width(line := f"{parts}, {union_text}, {rest}", size) < across:
         text = line
-    elif room > 2.7 * size and max(text_width(line, size) for line in (parts, f"{whole}, {rest}")) < across:
-        text = f"{parts}\n{whole}, {rest}"
+    elif room > 2.7 * size and max(text_width(line, size) for line in (parts, f"{union_text}, {rest}")) < across:
+        text = f"{parts}\n{union_text}, {rest}"
     else:
-        text = whole
+        text = union_text
     panel.annotate(
         text, (0, row - HEIGHT / 2), (1, 1), textcoords="offset points", fontsize=size, color=INK, va="bottom"
     )

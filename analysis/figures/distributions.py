@@ -1,4 +1,4 @@
-"""Distributions behind the averages: entropies of both models, and the mass on each other's sets."""
+"""Distributions over positions: entropies of both models, and the mass on each other's sets."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def entropy_density(
     last: int | None = None,
     width: float = 8.0,
 ) -> NDArray[np.object_]:
-    """Draw how often the student's entropy meets which entropy of the teacher, a panel for the start and each stage.
+    """Draw the joint distribution of the student's and teacher's entropy, a panel for the start and each stage.
 
     Every traced position counts in one hexagon, both axes logarithmic; the title says n positions / n utterances. On
     the diagonal the models are equally sure; above it the student is less sure than the teacher.
@@ -82,7 +82,7 @@ def entropy_density(
             # Of the panels below and to the left alone, so that there is room.
             panel.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= number)
     else:
-        panels = given_panels(axes, number, "one for the start of the run and each stay in a stage that was traced")
+        panels = given_panels(axes, number, "one for the start of the run and each traced visit of a stage")
     if not found:
         say(panels[0])
         return panels
@@ -196,7 +196,7 @@ def _draw_density(panel: Axes, moment: Moment, top: float) -> PolyCollection:
         gid=moment.name,
         zorder=2,
     )
-    low, high = low / cell, high * cell  # whole cells, also at the edges
+    low, high = low / cell, high * cell  # complete cells, also at the edges
     panel.plot((low, high), (low, high), color=INK, linewidth=0.8, linestyle="--", zorder=3, gid="diagonal")
     panel.set_xlim(low, high)
     panel.set_ylim(low, high)

@@ -1,4 +1,4 @@
-"""Did the error rate follow overlap?"""
+"""The error rate against overlap, over checkpoints."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from overlap.definitions import canonical
 
 from ..formatting import count, plural
 from ..run.load import ERROR_RATES, Run
-from ..stages.error_rates import OVER, evaluated
+from ..stages.ends import fall_backs_before
+from ..stages.error_rates import OVER, evaluated, student_evaluations
 from .glyphs import legible
-from .moments import Moment
+from .moments import Moment, repeats
 from .panels import (
     check_states,
     finite,
@@ -50,7 +51,7 @@ def wer_against_overlap(
 ) -> Axes:
     """Draw the student's error rate against a statistic, a point an evaluated checkpoint, joined in order.
 
-    Bars are 95 % bootstrap intervals both ways, of overlap over utterances and of the error rate as
+    Bars are 95 % bootstrap intervals on both axes, of overlap over utterances and of the error rate as
     `inference.evaluated` has them, over speakers where ten or more are known; numbers beside points are training
     steps. The dotted line is the teacher's error rate, its shade the interval. The line is broken where a gate fell
     back. Of several runs each has a color, and its last checkpoint a larger point; there are no numbers of steps.
@@ -77,25 +78,24 @@ def wer_against_overlap(
     panel.set_ylabel(f"{rate.upper()} (%)")
     if several:
         check_like(run)
-        every = {name: _with_parts(one, checkpoints(one, statistic, states)) for name, one in run.items()}
+        every = {name: checkpoints(one, statistic, states) for name, one in run.items()}
         if all(part.empty for part in every.values()):
             say(panel, "no checkpoint was both probed and evaluated in these runs")
         else:
             draw_several_against(panel, run, every)
         return panel
-    points = _with_parts(run, checkpoints(run, statistic, states))
+    points = checkpoints(run, statistic, states)
     if points.empty:
         say(panel, "no checkpoint was both probed and evaluated in this run")
         return panel
-    stays = run.visits
     for _, part in points.groupby("part"):
         panel.plot(part["value"], part["rate"], color=INK, linewidth=0.8, zorder=2, gid="path")
     entries: list[tuple[Artist, str]] = []
     kinds = dict(zip(run.begun["visit"], run.begun["type"], strict=True))
     for visit, part in points.groupby("visit", sort=False):
-        kind = kinds[visit]
-        repeat = sum(stay.kind == kind for stay in stays[: int(str(visit))])
-        style: dict[str, Any] = Moment("", 0, kind, repeat, part).line | {"linestyle": ""}
+        kind = kinds.get(visit, "start")  # without visits.jsonl the stages' types are not known
+        moment = Moment("", 0, kind, repeats(run, int(str(visit)), kind), part)
+        style: dict[str, Any] = moment.line | {"linestyle": ""}
         errors: dict[str, Any] = {
             "xerr": [part["value"] - part["low"], part["high"] - part["value"]],
             "yerr": [part["rate"] - part["rate_low"], part["rate_high"] - part["rate"]],
@@ -117,22 +117,16 @@ def wer_against_overlap(
     panel.set_ylim(0, 1.05 * panel.get_ylim()[1])
     _label_steps(panel, points)
     tidy(panel, grid="both")
-    words, heard = span(points, "total"), span(points, "n_utterances")
-    title = f"{intervals_over(points, rate)}; {rate.upper()}: {words} {ERROR_RATES[rate]} / {heard} utterances"
+    words, utterances = span(points, "total"), span(points, "n_utterances")
+    title = f"{intervals_over(points, rate)}; {rate.upper()}: {words} {ERROR_RATES[rate]} / {utterances} utterances"
     left_out = len(evaluations.loc[evaluations["model"] == "student"]) - len(points)
     omitted = f"; {count(left_out)} {plural('evaluation', left_out)} without a probe left out" if left_out else ""
     key_below(panel, entries, f"{title}; overlap: n positions / n utterances{omitted}")
     return panel
 
 
-def _with_parts(run: Run, points: pd.DataFrame) -> pd.DataFrame:
-    """The points with how many fall backs came before each, as `part`: the weights go on only within one."""
-    falls = np.cumsum([0, *(stay.decision == "fall_back" for stay in run.visits)])
-    return points.assign(part=points["visit"].map(lambda visit: falls[min(visit, len(falls) - 1)]))
-
-
 def _label_steps(panel: Axes, points: pd.DataFrame) -> None:
-    """The step beside each point, where there is room; the first and the last points of a stay choose first."""
+    """The step beside each point, where there is room; the first and the last points of a visit choose first."""
     size, scale = 0.9 * small(panel), 72 / panel.figure.dpi
     inside = Bbox(scale * panel.get_window_extent().get_points())
     at, low, high = (
@@ -165,17 +159,19 @@ def _label_steps(panel: Axes, points: pd.DataFrame) -> None:
 
 
 def checkpoints(run: Run, statistic: str, states: str) -> pd.DataFrame:
-    """The points of `wer_against_overlap`, error rates in per cent: a row an evaluation of the student with a probe."""
+    """The points of `wer_against_overlap`, error rates in per cent: a row an evaluation of the student with a probe.
+
+    `part` counts the fall backs before it: weights continue only within a part.
+    """
     rate = run.error_rate
-    students = evaluated(run)
-    students = students.loc[students["model"] == "student"]
+    students = student_evaluations(run)
     columns = ["step", "stage", "visit", "rate", "rate_low", "rate_high", "total", "n_utterances", *OVER]
     if students.empty:
-        return pd.DataFrame(columns=columns)
-    students = students.copy()
+        return pd.DataFrame(columns=[*columns, "part"])
     for name, field in {"rate": "value", "rate_low": "low", "rate_high": "high"}.items():
         students[name] = 100 * students[f"{rate}.{field}"].astype(float)
     students["total"] = students[f"{rate}.total"]
     probes = run.probes.loc[(run.probes["statistic"] == statistic) & (run.probes["states"] == states)]
     measured = probes[["step", "visit", "value", "low", "high", "n_positions", "n_groups"]]
-    return finite(students[columns].merge(measured.dropna(subset="value"), on=["step", "visit"], how="inner"))
+    found = finite(students[columns].merge(measured.dropna(subset="value"), on=["step", "visit"], how="inner"))
+    return found.assign(part=fall_backs_before(run, found))

@@ -1,10 +1,9 @@
-"""Where the positions of a probe went."""
+"""The position funnel of a probe."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
@@ -14,6 +13,7 @@ from overlap.estimates.funnel import BINS, Funnel
 
 from ..formatting import count, number
 from ..run.load import Run
+from ..stages.probe_reading import funnel_of
 from .glyphs import legible
 from .moments import Moment, moments
 from .panels import check_states, inches, key_below, name_x, one_panel, say, small, tidy
@@ -27,10 +27,10 @@ PITCH = 0.14
 
 @legible
 def funnel(run: Run, states: str = "student", ax: Axes | None = None, *, width: float = 8.0) -> Axes:
-    """Draw how many positions of the probe set fell into each bin between the transcripts and the loss.
+    """Draw the position funnel: positions of the probe set, counted by why they are left out, or used.
 
     A bar a bin, for the run's start and for the end of each stage, with count and share of all positions. A bin that
-    nothing ever fell into is one line that says 0. Beside the used positions stands how many are of transcripts that
+    is always empty is one line that says 0. Beside the used positions stands how many are of transcripts that
     did not end.
 
     Args:
@@ -69,7 +69,7 @@ def funnel(run: Run, states: str = "student", ax: Axes | None = None, *, width: 
     tidy(panel, grid="x")
     panel.tick_params(axis="y", length=0)
     entries: list[tuple[Artist, str]] = [(Patch(facecolor=moment.color), moment.name) for moment, _ in found]
-    key_below(panel, entries, "Counts and shares of all positions; each is in one bin")
+    key_below(panel, entries, "Counts and shares of all positions; each position is in one bin")
     return panel
 
 
@@ -77,10 +77,8 @@ def funnels(run: Run, states: str) -> list[tuple[Moment, Funnel]]:
     """The funnel of each moment that has one."""
     found = []
     for moment in moments(run, run.probes, states):
-        rows: pd.DataFrame = moment.rows.loc[moment.rows["statistic"].str.startswith("funnel.")]
-        if len(rows):
-            counts = dict(zip(rows["statistic"].str.removeprefix("funnel."), rows["value"].astype(int), strict=True))
-            found.append((moment, Funnel.from_dict(counts)))
+        if (counted := funnel_of(moment.rows)) is not None:
+            found.append((moment, counted))
     return found
 
 

@@ -1,4 +1,4 @@
-"""The levels that gates held a statistic against, and what they read."""
+"""The levels that gates compared a statistic with, and the bounds they compared."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ LIMIT: dict[str, Any] = {"color": ALARM, "linestyle": (0, (1, 1.5)), "linewidth"
 BOUND: dict[str, Any] = {"color": INK, "linestyle": "", "markersize": 5, "markeredgewidth": 0.8}
 
 
-def draw_levels(panel: Axes, readings: pd.DataFrame, stays: Sequence[Visit], end: int) -> None:
-    """Lines over the stays in which gates read this statistic, and the bounds that thresholds were compared with.
+def draw_levels(panel: Axes, readings: pd.DataFrame, visits: Sequence[Visit], end: int) -> None:
+    """Lines over the visits in which gates read this statistic, and the bounds that thresholds were compared with.
 
     Args:
         panel: Of one statistic, drawn already: a limit far away does not change its scale.
         readings: Rows of `gate_readings` of that statistic.
-        stays: Of the run.
+        visits: Of the run.
         end: Last training step.
     """
     for key, rows in readings.groupby(["visit", "side", "level"], sort=False):
-        visit, side, level = cast(tuple[int, str, float], key)
-        stay = stays[visit]
-        right = end if stay.decision == "stay" else stay.last_step
-        span = (stay.first_step, max(right, stay.first_step))
+        number, side, level = cast(tuple[int, str, float], key)
+        visit = visits[number]
+        right = end if visit.ongoing else visit.last_step
+        span = (visit.first_step, max(right, visit.first_step))
         if side in ("at_least", "at_most"):
             panel.plot(span, (level, level), zorder=2.5, gid="threshold", **THRESHOLD)
-            for satisfied, part in rows.groupby("satisfied"):
-                face = INK if satisfied else "white"
+            for met, part in rows.groupby("satisfied"):
+                face = INK if met else "white"
                 marker = "^" if side == "at_least" else "v"
                 panel.plot(
                     part["step"], part["bound"], marker=marker, markerfacecolor=face, zorder=4, gid="bound", **BOUND
@@ -51,9 +51,9 @@ def level_entries(panels: Sequence[Axes]) -> list[tuple[Artist, str]]:
     """Entries of the key for what `draw_levels` drew."""
     drawn = {line.get_gid() for panel in panels for line in panel.lines}
     entries: dict[str, tuple[Artist, str]] = {
-        "threshold": (Line2D([], [], **THRESHOLD), "level that the gate waits for"),
-        "bound": (Line2D([], [], marker="^", **BOUND), "end of the interval that it read, filled: met"),
-        "mark": (Line2D([], [], **MARK), "mark that the gate sees improved or not"),
-        "limit": (Line2D([], [], **LIMIT), "limit beyond which the gate acts"),
+        "threshold": (Line2D([], [], **THRESHOLD), "threshold of the gate"),
+        "bound": (Line2D([], [], marker="^", **BOUND), "bound compared with it (filled: satisfied)"),
+        "mark": (Line2D([], [], **MARK), "best value so far, for a plateau gate"),
+        "limit": (Line2D([], [], **LIMIT), "limit of a collapse gate"),
     }
     return [entry for name, entry in entries.items() if name in drawn]

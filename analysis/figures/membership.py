@@ -1,4 +1,4 @@
-"""Which tokens of one utterance are in whose set."""
+"""Membership of tokens in both models' sets along one utterance."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def support_membership(
 
 
 def _cells(trace: pd.Series | Mapping[str, Any], position: int) -> list[tuple[str, str, float, bool]]:
-    """Token, owner, larger probability, and whether it was written: best first."""
+    """Token, owner, larger probability, and whether it is in the transcript: best first."""
     logs = np.array(
         [np.asarray(trace[name][position], dtype=float) for name in ("student_logprobs", "teacher_logprobs")]
     )
@@ -170,7 +170,7 @@ def _write_titles(panel: Axes, trace: pd.Series | Mapping[str, Any], shown: rang
     for name, color in COLORS.items():
         shades = tuple(Patch(facecolor=_mixed(color, probability)) for probability in SHADES)
         entries.append((cast(Artist, shades), f"in {name}"))
-    entries.append((Patch(facecolor="white", edgecolor="black", linewidth=1.2), "the token that was written"))
+    entries.append((Patch(facecolor="white", edgecolor="black", linewidth=1.2), "token in the transcript"))
     length = len(trace["token_ids"])
     parts = [f"k = {trace['k']}", f"shades: probability {', '.join(f'{shade:g}' for shade in SHADES)} or less"]
     if drawn < deepest:

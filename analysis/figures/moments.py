@@ -1,4 +1,4 @@
-"""The moments of a run that figures compare: its start, and what each stay in a stage left behind."""
+"""The moments of a run that figures compare: its start, and the end of each visit of a stage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Moment:
         label: Such as `start` or `after base`.
         step: Training steps taken.
         kind: `sft`, `td` or `opd`: of the stage that was left; `start` for what the run began with.
-        repeat: How many stays of this kind came before.
+        repeat: How many visits of this kind came before.
         rows: Of the frame that the moments are of.
     """
 
@@ -45,7 +45,7 @@ class Moment:
 
     @property
     def line(self) -> dict[str, Any]:
-        """Color, marker and dashes of a line, different for a stay that repeats a stage."""
+        """Color, marker and dashes of a line, different for a repeated stage."""
         dashes = "-" if self.repeat == 0 else (0, (4, 1.5)) if self.repeat == 1 else (0, (1, 1))
         face = "white" if self.repeat or self.kind == "start" else self.color
         mark = {"marker": STAGE_MARKERS.get(self.kind, "D"), "markerfacecolor": face, "markeredgecolor": self.color}
@@ -53,9 +53,9 @@ class Moment:
 
 
 def moments(run: Run, rows: pd.DataFrame, states: str) -> list[Moment]:
-    """Rows of a frame at the start of the run and at the end of every stay in a stage, in order.
+    """Rows of a frame at the start of the run and at the end of every visit of a stage, in order.
 
-    A stay that is going on counts with its gate's last reading. Moments without rows are left out.
+    A visit that has not ended counts with its gate's last reading. Moments without rows are left out.
 
     Args:
         run: Whose stages.
@@ -71,13 +71,17 @@ def moments(run: Run, rows: pd.DataFrame, states: str) -> list[Moment]:
         step = int(rows["step"].iloc[0])
         at = rows.loc[(rows["step"] == step) & (rows["visit"] == rows["visit"].iloc[0])]
         found.append(Moment("start", step, "start", 0, at))
-    for number, visit in enumerate(run.visits):
-        if not visit.steps:
-            continue
-        repeat = sum(earlier.kind == visit.kind and earlier.steps > 0 for earlier in run.visits[:number])
-        label = f"{visit.stage} so far" if visit.decision == "stay" else f"after {visit.stage}"
-        found.append(Moment(label, visit.last_step, visit.kind, repeat, left_behind(run, rows, visit)))
+    for visit in run.visits:
+        if visit.steps:
+            label, repeat = "{} so far" if visit.ongoing else "after {}", repeats(run, visit.number, visit.kind)
+            rest = visit.last_step, visit.kind, repeat, left_behind(run, rows, visit)
+            found.append(Moment(label.format(visit.stage), *rest))
     return [moment for moment in found if len(moment.rows)]
+
+
+def repeats(run: Run, visit: int, kind: str) -> int:
+    """How many visits of a kind took steps before a visit."""
+    return sum(one.kind == kind and one.steps > 0 for one in run.visits if one.number < visit)
 
 
 def measured(rows: pd.DataFrame, column: str) -> bool:

@@ -1,4 +1,4 @@
-"""How overlap and error rate went through the stages of a run."""
+"""Overlap and error rate over the training steps of a run."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from overlap.errors import UserError
 
 from ..run.load import ERROR_RATES, Run
 from ..run.visits import Visit
+from ..stages.ends import fall_backs_before
 from ..stages.error_rates import evaluated
 from ..stages.gate_readings import gate_readings
 from .gate_levels import draw_levels, level_entries
@@ -55,11 +56,11 @@ def overlap_over_training(
     """Draw probes and evaluations over training steps, one panel a statistic and a last one for the word error rate.
 
     Lines are means over positions, shades and bars their 95 % bootstrap intervals over utterances; those of the error
-    rate are as `inference.evaluated` has them, over speakers where ten or more are known. The background says
-    which stage the run is in; a vertical line is a switch, dashed and red where a gate fell back. A line is broken
-    where a fall back put earlier weights in place. Where a gate read the statistic, its threshold is a dashed line over
-    the stage, and triangles are the ends of the interval that were held against it, filled where one met it; a dotted
-    red line is a limit beyond which the gate falls back or aborts.
+    rate are as `inference.evaluated` has them, over speakers where ten or more are known. The background shows
+    the stage; a vertical line is a switch, dashed and red after a fall back. A line is broken where a fall back
+    restored earlier weights. If a gate read the statistic, its threshold is a dashed line over the stage, and triangles
+    are the ends of the interval that were compared with it, filled if they satisfy it; a dotted red line is a limit
+    beyond which the gate falls back or aborts.
 
     Of several runs each has a color, on one kind of states; ticks of that color on the axis are its switches. Their
     stages and gates differ, so there is no background and no level. Error rates under several normalizers or on several
@@ -101,29 +102,29 @@ def overlap_over_training(
             panel.set_ylabel(label)
         draw_several(panels, run, statistics, states[0])
         return panels
-    stays = run.visits
+    visits = run.visits
     shown = [name for name in states if name in set(run.probes["states"])]
     for panel, statistic, label in zip(panels, statistics, labels, strict=False):
         panel.set_ylabel(label)
-        _draw_statistic(panel, run, stays, statistic, shown)
-    _draw_error_rate(panels[-1], run, stays)
+        _draw_statistic(panel, run, visits, statistic, shown)
+    _draw_error_rate(panels[-1], run, visits)
     end = max(
         (int(step) for log in (run.metrics, run.probes, run.evaluations) for step in log["step"].tail(1)), default=0
     )
     readings = gate_readings(run)
     readings = readings.loc[readings["states"].isin(shown)]
     for panel, statistic in zip(panels, statistics, strict=False):
-        draw_levels(panel, readings.loc[readings["statistic"] == statistic], stays, end)
+        draw_levels(panel, readings.loc[readings["statistic"] == statistic], visits, end)
     for panel in panels:
-        _draw_stages(panel, stays, end)
-    _label_stages(panels[0], stays)
+        _draw_stages(panel, visits, end)
+    _label_stages(panels[0], visits)
     panels[-1].set_xlabel("Training step")
-    _draw_legend(panels, run, stays, statistics, shown)
+    _draw_legend(panels, run, visits, statistics, shown)
     return panels
 
 
-def _draw_statistic(panel: Axes, run: Run, stays: Sequence[Visit], statistic: str, states: Sequence[str]) -> None:
-    probes = run.probes.assign(part=_part(run.probes, stays))
+def _draw_statistic(panel: Axes, run: Run, visits: Sequence[Visit], statistic: str, states: Sequence[str]) -> None:
+    probes = run.probes.assign(part=fall_backs_before(run, run.probes))
     drawn, spans = False, []
     for name in states:
         rows, style = probes.loc[(probes["statistic"] == statistic) & (probes["states"] == name)], STATES[name]
@@ -154,7 +155,7 @@ def _give_room(panel: Axes, drawn: Sequence[NDArray[np.float64]]) -> None:
         panel.set_ylim(bottom - 2 * (top - bottom), top + 2 * (top - bottom))
 
 
-def _draw_error_rate(panel: Axes, run: Run, stays: Sequence[Visit]) -> None:
+def _draw_error_rate(panel: Axes, run: Run, visits: Sequence[Visit]) -> None:
     panel.set_ylabel(f"{run.error_rate.upper()}\n(%)")
     evaluations = evaluated(run)
     students, teachers = (evaluations.loc[evaluations["model"] == model] for model in ("student", "teacher"))
@@ -162,7 +163,7 @@ def _draw_error_rate(panel: Axes, run: Run, stays: Sequence[Visit]) -> None:
         say(panel, "not evaluated in this run")
         return
     columns = [f"{run.error_rate}.{field}" for field in ("value", "low", "high")]
-    step, value, low, high = _broken(finite(students[["step", *columns]]), _part(students, stays))
+    step, value, low, high = _broken(finite(students[["step", *columns]]), fall_backs_before(run, students))
     value, low, high = 100 * value, 100 * low, 100 * high
     panel.vlines(step, low, high, color=INK, linewidth=1.2, zorder=3)
     for end in (low, high):
@@ -175,25 +176,18 @@ def _draw_error_rate(panel: Axes, run: Run, stays: Sequence[Visit]) -> None:
     panel.set_ylim(0, 1.05 * panel.get_ylim()[1])
 
 
-def _part(rows: pd.DataFrame, stays: Sequence[Visit]) -> pd.Series:
-    """How many fall backs came before each row; the weights go on from one row to the next only within a part."""
-    falls = np.cumsum([0, *(stay.decision == "fall_back" for stay in stays)])
-    # A row may be of a stay whose first gate reading is not written yet.
-    return pd.Series(falls[np.minimum(rows["visit"].to_numpy(dtype=int), len(falls) - 1)], index=rows.index)
-
-
 def _broken(columns: pd.DataFrame, part: pd.Series) -> NDArray[np.float64]:
     """Columns as rows of an array, with NaN between parts, so that a line breaks there."""
     breaks = np.flatnonzero(np.diff(part.to_numpy(dtype=int))) + 1
     return np.insert(columns.to_numpy(dtype=float).T, breaks, np.nan, axis=1)
 
 
-def _draw_stages(panel: Axes, stays: Sequence[Visit], end: int) -> None:
-    for stay in stays:
-        left = end if stay.decision == "stay" else stay.last_step
-        panel.axvspan(stay.first_step, left, color=STAGE_TINTS[stay.kind], linewidth=0, zorder=0)
-    for stay in stays[:-1]:
-        panel.axvline(stay.last_step, zorder=1, **(FALL_BACK if stay.decision == "fall_back" else SWITCH))
+def _draw_stages(panel: Axes, visits: Sequence[Visit], end: int) -> None:
+    for visit in visits:
+        left = end if visit.ongoing else visit.last_step
+        panel.axvspan(visit.first_step, left, color=STAGE_TINTS[visit.kind], linewidth=0, zorder=0)
+    for visit in visits[:-1]:
+        panel.axvline(visit.last_step, zorder=1, **(FALL_BACK if visit.decision == "fall_back" else SWITCH))
     panel.set_xlim(-0.015 * max(end, 1), 1.015 * max(end, 1))
     panel.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=NICE))
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
@@ -203,20 +197,20 @@ def _draw_stages(panel: Axes, stays: Sequence[Visit], end: int) -> None:
     sns.despine(ax=panel)
 
 
-def _label_stages(panel: Axes, stays: Sequence[Visit]) -> None:
+def _label_stages(panel: Axes, visits: Sequence[Visit]) -> None:
     """Names above the stages; where they would touch, each goes to the lowest free line."""
     size = small(panel)
     start, end = panel.get_xlim()
     points = 72 * inches(panel)
     taken: list[float] = []  # right end of the last label on each line, as a share of the panel's width
-    for stay in stays:
-        half = text_width(stay.stage, size) / 2 / points
-        center = ((stay.first_step + stay.last_step) / 2 - start) / (end - start)
+    for visit in visits:
+        half = text_width(visit.stage, size) / 2 / points
+        center = ((visit.first_step + visit.last_step) / 2 - start) / (end - start)
         center = min(max(center, half), 1 - half)
         line = next((i for i, right in enumerate(taken) if right < center - half), len(taken))
         taken[line : line + 1] = [center + half + 4 / points]
         panel.annotate(
-            stay.stage,
+            visit.stage,
             (center, 1),
             (0, 3 + 1.3 * size * line),
             xycoords="axes fraction",
@@ -230,7 +224,7 @@ def _label_stages(panel: Axes, stays: Sequence[Visit]) -> None:
 
 
 def _draw_legend(
-    panels: NDArray[np.object_], run: Run, stays: Sequence[Visit], statistics: Sequence[str], states: Sequence[str]
+    panels: NDArray[np.object_], run: Run, visits: Sequence[Visit], statistics: Sequence[str], states: Sequence[str]
 ) -> None:
     """One key for all panels, below the last, with how much each line rests on."""
     last = panels[-1]
@@ -247,7 +241,7 @@ def _draw_legend(
             total, utterances = (span(run.main_evaluations, column) for column in (f"{rate}.total", "n_utterances"))
             entries.append((line, f"{rate.upper()} of the {line.get_gid()}: {total} {unit} / {utterances}"))
     entries += level_entries(list(panels))
-    if any(stay.decision == "fall_back" for stay in stays):
+    if any(visit.decision == "fall_back" for visit in visits):
         entries.append((Line2D([], [], **FALL_BACK), "gate fell back to earlier weights"))
     k = run.resolved["recipe"]["support"]["k"]
     over = intervals_over(evaluated(run), run.error_rate)

@@ -90,7 +90,7 @@ def text_width(text: str, size: float) -> float:
 def fitted(text: str, size: float, width: float) -> str:
     """Text on as few lines as fit a width in points, broken at semicolons, and at spaces where those are not enough.
 
-    A number stays beside its sign: there is no break at `95 %`, `k = 8` or `n positions / n utterances`.
+    A number keeps its sign: there is no break at `95 %`, `k = 8` or `n positions / n utterances`.
     """
     lines: list[str] = []
     for part in text.split("; "):

@@ -57,13 +57,13 @@ def draw_several(panels: NDArray, runs: Mapping[str, Run], statistics: Sequence[
             panels[-1].vlines(tested["step"], low, high, color=color, linewidth=1.2)
             panels[-1].plot(tested["step"], value, **style)
         for panel in panels:
-            for stay in run.visits[:-1]:  # where this run was switched: a tick of its color on the axis
-                panel.plot(stay.last_step, 0.03, "|", color=color, markersize=9, transform=panel.get_xaxis_transform())
+            for visit in run.visits[:-1]:  # where this run was switched: a tick of its color on the axis
+                panel.plot(visit.last_step, 0.03, "|", color=color, markersize=9, transform=panel.get_xaxis_transform())
         drawn = own.loc[own["statistic"].isin(statistics) & own["value"].notna()]
         label = f"{name}{differing.get(name, '')}: {span(drawn, 'n_positions')} / {span(drawn, 'n_groups')}"
         entries.append((Line2D([], [], color=color, marker=marker, markersize=3.5, linewidth=1.2), label))
     if unlike:
-        say(panels[-1], f"not on one axis: {unlike}")
+        say(panels[-1], f"not comparable: {unlike}")
     for panel in panels[:-1] if unlike else panels:
         _finish(panel)
     panels[-1].set_ylim(bottom=0)
@@ -81,8 +81,8 @@ def draw_several_against(panel: Axes, runs: Mapping[str, Run], points: Mapping[s
     Args:
         panel: Where.
         runs: By the name that stands in the key.
-        points: Of each run a row a checkpoint: `value`, `rate`, their ends, counts, and `part`, which says between
-            which checkpoints its weights went on.
+        points: Of each run a row a checkpoint: `value`, `rate`, their ends, counts, and `part`: weights
+            continue only within one.
     """
     entries: list[tuple[Artist, str]] = []
     teachers: dict[tuple[float, ...], str] = {}
@@ -99,7 +99,7 @@ def draw_several_against(panel: Axes, runs: Mapping[str, Run], points: Mapping[s
         sizes: dict[str, Any] = {"markersize": 4, "elinewidth": 0.8, "capsize": 1.5, "zorder": 3}
         bars = panel.errorbar(rows["value"], rows["rate"], **errors, **sizes, color=color, marker=marker, linestyle="")
         bars.lines[0].set_gid(name)
-        if len(rows):  # whichever way it came, it ended here
+        if len(rows):  # its last checkpoint
             last = rows.iloc[-1]
             panel.plot(
                 last["value"], last["rate"], marker, color=color, markersize=7, markeredgecolor="black", zorder=4
@@ -132,7 +132,7 @@ def draw_several_against(panel: Axes, runs: Mapping[str, Run], points: Mapping[s
 
 
 def _measured_at(runs: Mapping[str, Run]) -> tuple[str, dict[str, str]]:
-    """k and temperature of overlap: words for the title where runs share them, and for each run where they do not."""
+    """k and temperature of overlap: for the title if all runs share them, else for each run."""
     shared, differing = "", dict.fromkeys(runs, "")
     for name, sign in (("k", " = "), ("temperature", " ")):
         values = {label: run.resolved["recipe"]["support"][name] for label, run in runs.items()}
@@ -144,13 +144,13 @@ def _measured_at(runs: Mapping[str, Run]) -> tuple[str, dict[str, str]]:
 
 
 def check_like(runs: Mapping[str, Run]) -> None:
-    """Refuse runs whose error rates share no axis.
+    """Refuse runs whose error rates are not comparable.
 
     Raises:
         UserError: Normalizers or evaluation sets differ; says how.
     """
     if unlike := unlike_runs(runs):
-        raise UserError(f"runs: {unlike}, so their error rates share no axis; draw them apart")
+        raise UserError(f"runs: {unlike}, so their error rates are not comparable; draw them separately")
 
 
 def shared_rate(runs: Mapping[str, Run], states: Sequence[str]) -> str:
@@ -165,7 +165,7 @@ def shared_rate(runs: Mapping[str, Run], states: Sequence[str]) -> str:
         raise UserError(f"states: several runs take one kind of states, received {', '.join(states)}")
     rates = {run.error_rate.upper() for run in runs.values() if len(run.evaluations)}
     if len(rates) > 1:
-        raise UserError(f"runs: some have {' and others '.join(sorted(rates))}, which share no axis; draw them apart")
+        raise UserError(f"runs: some have {' and others '.join(sorted(rates))}, not comparable; draw them separately")
     return next(iter(rates), "WER")
 
 

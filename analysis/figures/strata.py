@@ -88,7 +88,7 @@ def strata(
         panel.axhline(edge, color="#d0d0d0", linewidth=0.5, zorder=0.4)
     tidy(panel, grid="x")
     panel.tick_params(axis="y", length=0)
-    aside = " (correct: case and punctuation aside)" if labels == "correctness" else ""
+    aside = " (correct: ignoring case and punctuation)" if labels == "correctness" else ""
     key_below(
         panel,
         entries,

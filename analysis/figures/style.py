@@ -9,6 +9,8 @@ import seaborn as sns
 from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
 from overlap.errors import UserError
 
+from ..run.shown import STATES as LABEL
+
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE = sns.color_palette("colorblind").as_hex()[:5]
 
 INK = "#404040"
@@ -21,7 +23,7 @@ LABEL_SIZE = 0.9
 STAGE_TINTS = {"sft": "#edf0f2", "td": "#fbf0d0", "opd": "#dceefb"}
 """Background of a stage by its type, so that one type looks alike in all runs."""
 STAGE_COLORS = {"sft": "#6f7c87", "td": "#c98200", "opd": "#0173b2"}
-"""Lines and marks of what a stage left behind, by its type: its tint at full strength."""
+"""Lines and marks at the end of a stage, by its type: its tint at full strength."""
 STAGE_MARKERS = {"sft": "o", "td": "s", "opd": "^"}
 START_COLOR = "#303030"
 """Of what a run began with."""
@@ -42,10 +44,10 @@ class StateStyle:
 
 
 STATES = {
-    "student": StateStyle("student's own transcripts", _BLUE, "o", "-"),
-    "fixed": StateStyle("student's transcripts, fixed", _ORANGE, "s", (0, (4, 1.5))),
-    "teacher": StateStyle("teacher's transcripts", _GREEN, "^", (0, (1, 1))),
-    "reference": StateStyle("references", _PURPLE, "D", (0, (4, 1, 1, 1))),
+    "student": StateStyle(LABEL["student"], _BLUE, "o", "-"),
+    "fixed": StateStyle(LABEL["fixed"], _ORANGE, "s", (0, (4, 1.5))),
+    "teacher": StateStyle(LABEL["teacher"], _GREEN, "^", (0, (1, 1))),
+    "reference": StateStyle(LABEL["reference"], _PURPLE, "D", (0, (4, 1, 1, 1))),
 }
 """By kind of states, as probes name them."""
 

@@ -1,26 +1,26 @@
-"""Is it more than luck? Tests and intervals for what runs show, one file a topic.
+"""Tests and intervals for results of runs, one file a topic.
 
 * `error_rate_difference`, `gap_recovery`, `mapsswe`: two systems on the same utterances.
 * `evaluated`: a run's evaluations with the intervals that everything here shows.
 * `recipe_differences`, `mixed_model`: recipes over several seeds.
-* `stage_changes`, `overlap_change`: what a stage did to overlap on the same recorded rollouts.
+* `stage_changes`, `overlap_change`: how overlap changed over a stage on the same recorded rollouts.
 * `switch_changes`, `change_at`: a jump or bend at a stage switch.
-* `stage_gains` with `gain_correlations`, `stage_ends` with `token_gains`: which statistic foretells the gain, over runs
+* `stage_gains` with `gain_correlations`, `stage_ends` with `token_gains`: which statistic predicts the gain, over runs
   and over tokens.
-* `contrast`, `over_seeds`, `swap_test`, `paired_effect`, `corrected`: what these are made of, for numbers of your own.
+* `contrast`, `over_seeds`, `swap_test`, `paired_effect`, `corrected`: the parts of these, for your own numbers.
 
 Everything is a pure function of frames; the same input and seed give the same numbers.
 """
 
 from ..stages.ends import stage_ends
 from ..stages.error_rates import evaluated
-from ..stats.bootstrap import Interval, contrast
+from ..stats.bootstrap import contrast
 from ..stats.effects import PairedEffect, paired_effect
 from ..stats.error_rates import ErrorRateDifference, error_rate, error_rate_difference, gap_recovery
 from ..stats.mapsswe import Mapsswe, mapsswe
 from ..stats.multiple_testing import corrected
 from ..stats.permutation import swap_test
-from ..stats.seeds import SeedInterval, Side, over_seeds
+from ..stats.seeds import OverSeeds, Side, over_seeds
 from .mixed import mixed_model
 from .overlap_change import overlap_change, stage_changes
 from .recipes import last_transcripts, recipe_differences
@@ -30,10 +30,9 @@ from .token_gains import token_gains
 
 __all__ = [
     "ErrorRateDifference",
-    "Interval",
     "Mapsswe",
+    "OverSeeds",
     "PairedEffect",
-    "SeedInterval",
     "Side",
     "SwitchChange",
     "change_at",

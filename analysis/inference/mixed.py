@@ -34,8 +34,8 @@ def mixed_model(
 
     An utterance's errors are divided by the mean length of the references, so that a recipe's mean is exactly its
     error rate. Intervals and p-values take the normal distribution and are too short with few seeds, as
-    `over_seeds` is not; what the model adds are the components: how much of the spread is the seed, the utterance,
-    and what only some recipes find hard.
+    `over_seeds` is not; the model adds the components: how much of the variance is due to the seed, the utterance,
+    and their interaction with the recipe.
 
     Args:
         runs: From `load_many`: at least two recipes, one of them with two seeds. Six runs of 200
@@ -57,7 +57,7 @@ def mixed_model(
     found = recipe_errors(runs, unit, test_set=test_set, by=by)
     names = list(found)
     if len(names) < 2 or max(len(errors.runs) for errors in found.values()) < 2:
-        raise UserError("a mixed model takes at least two recipes and two seeds of one of them")
+        raise UserError("a mixed model needs at least two recipes and two seeds of one of them")
     baseline = names[0] if baseline is None else baseline
     if baseline not in found:
         raise UserError(f"baseline: no recipe is called {baseline!r}; there are {', '.join(found)}")
@@ -88,7 +88,7 @@ def mixed_model(
     fixed = {"value": fit.fe_params, "standard_error": fit.bse_fe, "p": fit.pvalues[: len(terms)]}
     columns = {name: np.asarray(values, dtype=float) for name, values in fixed.items()}
     rows = pd.DataFrame({"term": terms, "kind": "fixed", **columns, "low": ends[:, 0], "high": ends[:, 1]})
-    rows.loc[0, ["term", "p"]] = [baseline, np.nan]  # that an error rate is not 0 is no finding
+    rows.loc[0, ["term", "p"]] = [baseline, np.nan]  # testing an error rate against 0 is meaningless
     variances = {**dict(zip(model.exog_vc.names, fit.vcomp, strict=True)), "rest": fit.scale}
     spread = [
         {"term": label.format(plural(by or "utterance", 1)), "kind": "sd", "value": float(np.sqrt(variances[name]))}
@@ -112,11 +112,11 @@ def _printed(
     notes = [
         f"Linear mixed model (REML) of {count(observations)} error counts on {count(clusters)} "
         f"{plural(cluster, clusters)}; points of per cent of {unit}.",
-        "[ ] and p from the normal distribution: too short with few seeds.",
-        f"sd: of a random effect on one {cluster} in one run, in the same points; 0 is at the edge of what it can be.",
+        "[ ] and p use the normal distribution; with few seeds they are too small.",
+        f"sd: standard deviation of a random effect on one {cluster} in one run, in the same points.",
     ]
     if running:
-        notes.append(f"Still running, at their last evaluation so far: {', '.join(running)}.")
+        notes.append(f"Still running, at their latest evaluation: {', '.join(running)}.")
     if not converged:
-        notes.append("The fit did not converge: do not use these numbers; `recipe_differences` needs no fit.")
+        notes.append("The fit did not converge: do not use these numbers. `recipe_differences` needs no fit.")
     return PrintedTable(frame, ["term", "kind", f"{NAMES[unit]} points [{100 * level:g} %]", "p"], rows, notes, left=2)

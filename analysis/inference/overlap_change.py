@@ -1,4 +1,4 @@
-"""What a stage did to overlap, utterance by utterance, from traces."""
+"""Change of overlap over a stage, paired by utterance, from traces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..formatting import count, decimals, interval, number, p_text, signed
 from ..printed import PrintedTable
 from ..run.checks import want_frame, want_run
 from ..run.load import Run
-from ..stages.ends import SAME_ROLLOUTS, check_paired, stays
+from ..stages.ends import SAME_ROLLOUTS, check_paired, traced_visits
 from ..stats.bootstrap import HOW, contrast
 from ..stats.effects import paired_effect
 from ..stats.multiple_testing import CORRECTIONS, Correction, correction_note, with_corrected
@@ -35,7 +35,7 @@ KEY_STATISTICS = (
     "total_variation",
     "forward_kl",
 )
-"""Shown unless others are asked for. VUSS is never alone: it falls with smaller sets too."""
+"""Shown by default. VUSS is never alone: it also falls with smaller sets."""
 
 
 def overlap_change(
@@ -113,14 +113,14 @@ def stage_changes(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> PrintedTable:
-    """What every stay in a stage did to overlap, on the sampled utterances of the traces.
+    """How overlap changed over each visit of a stage, on the traced utterances.
 
     Args:
         run: A run with traces.
         states: `fixed` (the rollouts recorded when Base ended), `teacher` or `reference` are the same throughout;
             `student` compares each checkpoint's own rollouts.
         statistics: Names.
-        correction: Of the p-values of the whole table.
+        correction: Of all p-values of the table.
         level: Coverage.
         draws: Resamples.
         seed: Of the resampling.
@@ -132,7 +132,7 @@ def stage_changes(
     statistics = [canonical(name) for name in statistics]
     settings = {"level": level, "draws": draws, "seed": seed}
     parts = []
-    for visit, before, after in stays(run, states):
+    for visit, before, after in traced_visits(run, states):
         found = overlap_change(before, after, statistics, same_rollouts=states in SAME_ROLLOUTS, **settings)
         place = {"stage": visit.stage, "visit": visit.number, "first_step": visit.first_step}
         parts.append(found.assign(**place, last_step=visit.last_step)[[*place, "last_step", *found.columns]])
@@ -173,7 +173,7 @@ def _printed(frame: pd.DataFrame, states: str, correction: Correction, level: fl
         heading,
         rows,
         [
-            f"Means over positions on {whose} (states {states!r}) of the {count(sampled)} utterances that are traced, "
+            f"Means over positions on {whose} (states {states!r}) of {count(sampled)} traced utterances, "
             f"of {count(probed)} probed.",
             f"[ ]: {HOW} over utterances, paired; p: swap test; g: Hedges', of the utterances' means.",
             correction_note(frame, "p", correction),

@@ -1,4 +1,4 @@
-"""Which error rates may be held against each other: of one kind, under one normalizer, on one evaluation set."""
+"""Which error rates are comparable: of one kind, under one normalizer, on one evaluation set."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def last_tested(name: str, run: Run, step: int | None = None) -> Rated | None:
 
 
 def unlike(one: Rated, two: Rated) -> str:
-    """Why two error rates cannot be held against each other, in words; empty where they can."""
+    """Why two error rates are not comparable, in words; empty where they are."""
     return (
         _differ("error rate", one, two, one.rate.upper(), two.rate.upper())
         or _differ("normalizer", one, two, normalizer_of(one.row), normalizer_of(two.row))
@@ -61,7 +61,7 @@ def unlike(one: Rated, two: Rated) -> str:
 
 
 def unlike_runs(runs: Mapping[str, Run]) -> str:
-    """Why the last error rates of runs cannot stand on one axis or in one column, in words; empty where they can."""
+    """Why the last error rates of runs are not comparable, in words; empty where they are."""
     found = [one for name, run in runs.items() if (one := last_tested(name, run)) is not None]
     return next((reason for other in found[1:] if (reason := unlike(found[0], other))), "")
 
@@ -82,17 +82,22 @@ def paired_with(own: Rated, run: Run, other: str, against: Run, *, control: bool
     beside = last_tested(other, against, own.step)
     if beside is None:
         return f"{other} was not evaluated"
-    began = next((stay.first_step for stay in run.visits if stay.kind == "opd" and stay.steps), None)
+    began = on_policy_from(run)
     if control and began is not None and beside.step <= began:
         return (
             f"{other} was last evaluated at step {count(beside.step)}, and on-policy training of {own.run} began at "
-            f"step {count(began)}: it spent none of those steps"
+            f"step {count(began)}: it took none of those steps"
         )
     reason = unlike(own, beside)
     for one in (own, beside):
         if not reason and one.transcripts.empty:
             reason = f"no transcripts of {one.run} were kept"
     return reason or beside
+
+
+def on_policy_from(run: Run) -> int | None:
+    """Training steps before the first step of OPD; None where a run took none."""
+    return next((visit.first_step for visit in run.visits if visit.kind == "opd" and visit.steps), None)
 
 
 def _differ(what: str, one: Rated, two: Rated, first: Any, second: Any) -> str:

@@ -22,7 +22,7 @@ from ..stats.bootstrap import contrast
 from ..stats.error_rates import NAMES, Unit, clustered, columns_of, paired
 from ..stats.multiple_testing import CORRECTIONS, Correction, correction_note, with_corrected
 from ..stats.permutation import swap_test
-from ..stats.seeds import SeedInterval, SeedMethod, Side, over_seeds
+from ..stats.seeds import OverSeeds, SeedMethod, Side, over_seeds
 
 ONE_SEED = "one seed"
 """Method of an interval over utterances alone."""
@@ -30,7 +30,7 @@ ONE_SEED = "one seed"
 
 @dataclass(frozen=True, eq=False)
 class RecipeErrors:
-    """What the runs of a recipe got wrong at their last evaluation.
+    """Errors of the runs of a recipe at their last evaluation.
 
     Attributes:
         runs: Names, in the order of the seeds.
@@ -46,7 +46,7 @@ class RecipeErrors:
 
 
 def last_transcripts(runs: Runs, name: str, test_set: str | None = None) -> pd.DataFrame:
-    """What a run's student wrote at its last evaluation.
+    """The student's transcripts at a run's last evaluation.
 
     Args:
         runs: Several runs.
@@ -70,7 +70,7 @@ def last_transcripts(runs: Runs, name: str, test_set: str | None = None) -> pd.D
     chosen = transcripts_of(run, last)
     if chosen.empty:
         raise UserError(
-            f"run {name!r} has no transcripts of its last evaluation, so nothing is known by utterance; write them: "
+            f"run {name!r} has no transcripts of its last evaluation, which this needs by utterance; write them: "
             f"`distill evaluate --model {run.path}/checkpoints/step-{last['step']:06d} --manifest … --normalizer "
             f"{last.get('normalizer', '…')} --output '{run.path}/{last['transcripts']}'`"
         )
@@ -131,7 +131,7 @@ def recipe_differences(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> PrintedTable:
-    """Differences in error rate between recipes at the end of their runs, over seeds and utterances at once.
+    """Differences in error rate between recipes at the end of their runs, over seeds and utterances.
 
     Args:
         runs: From `load_many`; of each recipe one run or several seeds.
@@ -139,8 +139,8 @@ def recipe_differences(
         unit: `words` or `characters`.
         test_set: Which set, where there are several.
         by: A column whose values are one cluster, such as `speaker`.
-        pair_seeds: Whether the same seed of two recipes belongs together (one Base, one order of the data). It takes
-            out what the seed does to both, and costs degrees of freedom.
+        pair_seeds: Whether the same seed of two recipes belongs together (one Base, one order of the data). It removes
+            what the seed does to both, and costs degrees of freedom.
         method: See `over_seeds`. Where a recipe has one run, seeds are left out: the interval is over utterances.
         correction: Of the p-values for their number, `holm` or `bh`.
         level: Coverage of the intervals, which are not corrected.
@@ -157,7 +157,7 @@ def recipe_differences(
     want_runs(runs)
     found = recipe_errors(runs, unit, test_set=test_set, by=by)
     if len(found) < 2:
-        raise UserError(f"there is one recipe, {next(iter(found))!r}; load runs of at least two to compare them")
+        raise UserError(f"there is one recipe, {next(iter(found))!r}; load runs of at least two")
     if baseline is not None and baseline not in found:
         raise UserError(f"baseline: no recipe is called {baseline!r}; there are {', '.join(found)}")
     pairs = [(baseline, name) for name in found if name != baseline] if baseline else list(combinations(found, 2))
@@ -176,14 +176,13 @@ def _rate(found: RecipeErrors) -> float:
     return float(found.errors.mean(0).sum() / found.totals.sum())
 
 
-def _difference(one: RecipeErrors, two: RecipeErrors, pair_seeds: bool, settings: Mapping[str, Any]) -> SeedInterval:
+def _difference(one: RecipeErrors, two: RecipeErrors, pair_seeds: bool, settings: Mapping[str, Any]) -> OverSeeds:
     totals, sizes = one.totals, (len(one.runs), len(two.runs))
     if min(sizes) < 2:
         sums, counts = np.stack([one.errors.mean(0), two.errors.mean(0)], 1), np.stack([totals, totals], 1)
         over = contrast(sums, counts, (-1.0, 1.0), **{key: settings[key] for key in ("level", "draws", "seed")})
         p = swap_test(sums, counts, seed=settings["seed"])
-        ends = (over.value, over.standard_error, over.low, over.high, p, np.nan)
-        return SeedInterval(*ends, sizes, over.n, ONE_SEED, over.level)
+        return OverSeeds(over, p, np.nan, sizes, ONE_SEED)
     if not pair_seeds:
         return over_seeds([Side(one.errors, -1.0), Side(two.errors)], totals, **settings)
     shared = [s for s in one.seeds if s is not None and s in two.seeds]
@@ -196,16 +195,16 @@ def _difference(one: RecipeErrors, two: RecipeErrors, pair_seeds: bool, settings
     return over_seeds([Side(two.errors[rows[1]] - one.errors[rows[0]])], totals, **settings)
 
 
-def _row(over: SeedInterval) -> dict[str, Any]:
+def _row(over: OverSeeds) -> dict[str, Any]:
     return {
-        "difference": over.value,
-        "difference.low": over.low,
-        "difference.high": over.high,
+        "difference": over.estimate.value,
+        "difference.low": over.estimate.low,
+        "difference.high": over.estimate.high,
         "p": over.p_value,
         "df": over.df,
         "n_seeds.first": over.n_seeds[0],
         "n_seeds.second": over.n_seeds[-1],
-        "n_clusters": over.n_clusters,
+        "n_clusters": over.estimate.n_groups,
         "method": over.method,
     }
 
@@ -234,15 +233,15 @@ def _printed(
         for row in frame.to_dict("records")
     ]
     how = {
-        "t": f"t over seeds and {clusters} at once: other seeds and other {clusters} would fall within it.",
-        "bootstrap": f"percentiles of a bootstrap that draws seeds and {clusters} independently; no p.",
-        ONE_SEED: f"studentized bootstrap over {clusters}; p of the swap test. What other seeds would do is not in it.",
+        "t": f"t-interval over seeds and {clusters}, for other seeds and other {clusters}.",
+        "bootstrap": f"percentile bootstrap that draws seeds and {clusters} independently; no p.",
+        ONE_SEED: f"studentized bootstrap over {clusters}; p of the swap test. Other seeds are not included.",
     }
     present = list(dict.fromkeys(frame["method"]))
     notes = [
         f"{name} of each run's last evaluation, mean over seeds; differences in points of per cent.",
-        *([f"Still running, at their last evaluation so far: {', '.join(running)}."] if running else []),
-        *(["Runs of one seed are compared with one another."] if pair_seeds else []),
+        *([f"Still running, at their latest evaluation: {', '.join(running)}."] if running else []),
+        *(["Runs of one seed are compared with each other."] if pair_seeds else []),
         *(f"[ ]{'' if len(present) == 1 else f' ({method})'}: {how[method]}" for method in present),
         correction_note(frame, "p", correction),
     ]

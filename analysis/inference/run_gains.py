@@ -1,4 +1,4 @@
-"""Which statistic, where a stage begins, goes with what the stage then gains in error rate? A row a stay."""
+"""Which statistic at the start of a stage predicts its gain in error rate? A row a visit."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ MEASURED = ("normalizer", "wer.before", "wer.after", "wer.teacher", "gain", "rec
 
 
 def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
-    """What every stay in a stage gained, beside the overlap that it began with.
+    """The gain of every visit of a stage, beside the overlap at its start.
 
     Args:
         runs: From `load_many`.
         states: On whose transcripts the statistics were probed.
 
     Returns:
-        A row a stay: `run`, `recipe`, `seed`, `visit`, `stage`, `kind` (`sft`, `td`, `opd`), `first_step`, `last_step`;
-        `normalizer` of the run's evaluations, `wer.before`, `wer.after` and `wer.teacher` as shares (of the mixed error
-        rate where that is a run's), `gain` = before − after, `recovery` = gain / (before − teacher's), NaN where the
-        student was no worse than the teacher; then every statistic that was probed at the first step. A stay after a
-        fall back began with weights that were not evaluated there: its gain is NaN.
+        A row a visit: `run`, `recipe`, `seed`, `visit`, `stage`, `kind` (`sft`, `td`, `opd`), `first_step`,
+        `last_step`; `normalizer` of the run's evaluations, `wer.before`, `wer.after` and `wer.teacher` as shares (of
+        the mixed error rate where that is a run's), `gain` = before − after, `recovery` = gain / (before − teacher's),
+        NaN where the student was no worse than the teacher; then every statistic that was probed at the first step. A
+        visit after a fall back begins with weights that are not evaluated there: its gain is NaN.
 
     Raises:
         UserError: No run was probed on these states, though on others.
@@ -62,17 +62,17 @@ def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
         tested, probes = student_evaluations(run), run.probes.loc[run.probes["states"] == states]
         rules = sorted({str(normalizer_of(row)) for row in run.main_evaluations.to_dict("records")})
         students = table.loc[table["model"] == "student"].to_dict("records")
-        for visit, stay in zip(run.visits, students, strict=True):
+        for visit, left in zip(run.visits, students, strict=True):
             evaluations = began_with(run, tested, visit)
             before = float(evaluations[f"{rate}.value"].iloc[-1]) if len(evaluations) else np.nan
             at_start = began_with(run, probes, visit)
             measured = at_start.loc[at_start["statistic"].isin(TOKEN_STATISTICS)].set_index("statistic")["value"]
-            gain, gap = before - stay[rate], before - teacher
+            gain, gap = before - left[rate], before - teacher
             rows.append(
                 {"run": name, "recipe": runs.recipes[name], "seed": run.seed, "kind": visit.kind}
-                | {key: stay[key] for key in ("visit", "stage", "first_step", "last_step")}
+                | {key: left[key] for key in ("visit", "stage", "first_step", "last_step")}
                 | {"normalizer": ", ".join(rules) or None}
-                | {"wer.before": before, "wer.after": stay[rate], "wer.teacher": teacher, "gain": gain}
+                | {"wer.before": before, "wer.after": left[rate], "wer.teacher": teacher, "gain": gain}
                 | {"recovery": gain / gap if gap > 0 else np.nan}
                 | {str(statistic): value for statistic, value in measured.items()}
             )
@@ -95,10 +95,10 @@ def gain_correlations(
 ) -> PrintedTable:
     """Spearman's correlation of each statistic at a stage's start with what the stage gained.
 
-    A gain has the WER before in it: what begins badly has most to gain, and every statistic that tells a bad start goes
-    with the gain for that alone. Look at `wer.after` as well. Runs of one recipe begin the stage with much the same
-    overlap: they are not as many independent trials as there are runs, and p-values over runs are too small where
-    recipes differ in more than overlap. `per="recipe"` averages over seeds first.
+    A gain contains the WER before: a stage that begins badly has most to gain, so every sign of a bad start correlates
+    with it. Look at `wer.after` as well. Runs of one recipe begin the stage with much the same overlap, so they are not
+    independent trials; p-values over runs are too small where recipes differ in more than overlap. `per="recipe"`
+    averages over seeds first.
 
     Args:
         gains: From `stage_gains`.
@@ -116,7 +116,7 @@ def gain_correlations(
         `n_recipes`, `n_undefined`. NaN where a statistic is the same everywhere.
 
     Raises:
-        UserError: Unknown names, error rates under several normalizers, or fewer than four stays.
+        UserError: Unknown names, error rates under several normalizers, or fewer than four rows.
     """
     example = "stage_gains(load_many(['runs/0', 'runs/1']))"
     if outcome not in OUTCOMES:
@@ -131,19 +131,19 @@ def gain_correlations(
         raise UserError(f"statistics: {unknown[0]!r} was not probed; there are {', '.join(there)}")
     kinds = list(dict.fromkeys(gains["kind"]))
     if kind is not None and kind not in kinds:
-        raise UserError(f"kind: no stay is in a stage of kind {kind!r}; there are {', '.join(kinds)}")
+        raise UserError(f"kind: no visit is of a stage of kind {kind!r}; there are {', '.join(kinds)}")
     rules = sorted(set(rows["normalizer"].dropna())) if "normalizer" in rows else []
     if len(rules) > 1:
         raise UserError(
-            f"gains: error rates were counted under {' and under '.join(rules)}, which do not rank together; take the "
+            f"gains: error rates were counted under {' and under '.join(rules)}, which are not comparable; take the "
             f'rows of one, such as gains.query("normalizer == {rules[0]!r}")'
         )
     if per == "recipe":
         rows = pd.DataFrame(rows.groupby(["recipe", "stage"], as_index=False, sort=False)[[outcome, *names]].mean())
     if len(rows) < 4:
-        what = "stay" if per == "run" else "mean over the seeds of a recipe"
+        what = "visit" if per == "run" else "mean over the seeds of a recipe"
         raise UserError(
-            f"a correlation takes at least four rows, here is {len(rows)} (a {what}, {kind or 'all'} stages); load "
+            f"a correlation needs at least four rows, found {len(rows)} (a {what} each, {kind or 'all'} stages); load "
             "more runs, of recipes that begin the stage with different overlap"
         )
     gained, recipes = rows[outcome].to_numpy(dtype=np.float64), rows["recipe"].to_numpy(dtype=str)
@@ -188,7 +188,7 @@ def _ends(rho: float, n: int, level: float) -> tuple[float, float]:
 def _printed(
     frame: pd.DataFrame, outcome: Outcome, kind: str | None, per: str, correction: Correction, level: float
 ) -> PrintedTable:
-    unit = "stays" if per == "run" else "means"
+    unit = "visits" if per == "run" else "means"
     heading = ["statistic at the start", f"ρ [{100 * level:g} %]", "p", f"p {CORRECTIONS[correction]}", f"n {unit}"]
     rows = []
     for row in frame.to_dict("records"):
@@ -198,11 +198,11 @@ def _printed(
     recipes = max(frame["n_recipes"].tolist())
     notes = [
         f"Spearman's ρ with the {OUTCOMES[outcome]}; {kind or 'all'} stages; p by permutation.",
-        "A gain has the WER before in it: what begins badly has most to gain."
+        "A gain contains the WER before: a stage that begins badly has most to gain."
         if outcome == "gain"
-        else "A statistic that is the same everywhere has no ρ.",
-        f"Stays of {count(recipes)} {plural('recipe', recipes)}: runs of one recipe begin alike, so there are fewer "
-        "trials than stays; see per='recipe'."
+        else "A constant statistic has no ρ.",
+        f"Visits of {count(recipes)} {plural('recipe', recipes)}: runs of one recipe begin alike, so there are fewer "
+        "independent trials than visits; see per='recipe'."
         if per == "run"
         else "Means over the seeds of each recipe and stage.",
         correction_note(frame, "p", correction),

@@ -1,4 +1,4 @@
-"""Does a quantity change at a stage switch more than it was changing anyway?"""
+"""Jumps and changes of slope at a stage switch."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ..run.checks import numbers, want_run
 from ..run.load import Run
 
 AUTOCORRELATIONS = np.linspace(0, 0.95, 20)
-"""Of the noise of two readings as far apart as neighbors mostly are."""
+"""Of the noise of two readings at the median distance."""
 LEAST = 4
-"""Points on a side below which the wiggle around its line is not known."""
+"""Points on a side below which the noise around its line is not estimated."""
 
 
 @dataclass(frozen=True)
 class SwitchChange:
-    """Two straight lines that meet, or do not, at a switch.
+    """Two straight lines, before and after a switch.
 
     Attributes:
         jump: What the later line gives at the switch minus what the earlier gives there.
@@ -63,12 +63,11 @@ def change_at(
 ) -> SwitchChange:
     """Fit a line on either side of a known switch, and the jump between them, by least squares.
 
-    The interval takes into account that neighboring readings wiggle together, by an amount that so few of them hardly
-    show: it is that of lines with first-order autoregressive noise of equal width on both sides, averaged over every
-    autocorrelation from 0 to 0.95 by how well the readings bear it out (Zellner & Tiao, JASA 1964, with a uniform prior
-    there and the usual flat ones for lines and width). `tests/studies/test_coverage.py` says how often it holds. It
-    says what other wiggles of this run would have given, not what other utterances or seeds would. A curve that is not
-    straight shows as a jump, so look at the series and keep to a window around the switch.
+    The interval accounts for correlated noise of neighboring readings. It assumes lines with first-order
+    autoregressive noise of equal variance on both sides, and averages over autocorrelations from 0 to 0.95, weighted by
+    their likelihood (Zellner & Tiao, JASA 1964, with a uniform prior there and flat priors for lines and variance).
+    `tests/studies/test_coverage.py` measures its coverage. It covers other noise of this run, not other utterances or
+    seeds. A curved series shows as a jump: look at the series, and use a window around the switch.
 
     Args:
         steps: `[n]` training steps of the readings, no two alike.
@@ -123,7 +122,7 @@ def _design(times: np.ndarray) -> np.ndarray:
 
 
 def _ends(t: np.ndarray, y: np.ndarray, fitted: np.ndarray, level: float) -> list[float]:
-    """Both ends of the jump's interval and of the bend's."""
+    """Both ends of the jump's interval and of the change of slope's."""
     lines = _design(t)
     design = np.concatenate([lines, lines * (t > 0)[:, None]], 1)
     if np.square(y - design @ fitted).sum() <= 1e-20 * np.square(y).sum():  # on the lines to the last digit
@@ -163,7 +162,7 @@ def switch_changes(
     *,
     level: float = 0.95,
 ) -> PrintedTable:
-    """Change of level and slope of probed statistics at every switch of a run, from the stay before to the one after.
+    """Change of level and slope of probed statistics at every switch of a run, between the visits before and after it.
 
     Args:
         run: A run with probes.
@@ -213,8 +212,8 @@ def _printed(frame: pd.DataFrame, states: str, level: float) -> PrintedTable:
         )
     notes = [
         f"A line through the probes of the stage before a switch and one through those after it, states {states!r}; "
-        "slopes are a change in 100 steps. A curve that is not straight shows as a jump: look at the figure as well.",
-        f"[ ]: for wiggles of which neighboring probes share an unknown part; – with fewer than {LEAST} probes on a "
-        "side. Other utterances or seeds are not in it: see stage_changes.",
+        "slopes are a change in 100 steps. A curved series shows as a jump: look at the figure as well.",
+        f"[ ]: for correlated noise of neighboring probes; – with fewer than {LEAST} probes on a side. Other "
+        "utterances or seeds are not included: see stage_changes.",
     ]
     return PrintedTable(frame, heading, rows, notes, left=3)

@@ -1,4 +1,4 @@
-"""Which statistic of a position tells what a stage will gain there, at the same recorded context?"""
+"""Which statistic of a position predicts the gain of a stage there, at the same recorded context?"""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 from scipy.stats import t as student_t
 
-from overlap import TokenStatistics, fixed_context_gain
+from overlap import Estimate, TokenStatistics, fixed_context_gain
 from overlap.definitions import TOKEN_STATISTICS, Ranges, canonical
 from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
-from overlap.statistics.gain import gain_correlations
+from overlap.statistics.gain import position_gain_correlations
 
 from ..formatting import count, decimals, interval, number, p_text, signed
 from ..printed import PrintedTable
 from ..stages.ends import check_paired, rollout_keys
-from ..stats.bootstrap import Interval, contrast
+from ..stats.bootstrap import contrast
 from ..stats.multiple_testing import CORRECTIONS, Correction, correction_note, strongest_first, with_corrected
 from ..stats.permutation import swap_test
 
@@ -44,16 +44,17 @@ def token_gains(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> PrintedTable:
-    """Statistics before a stage against the fall of a divergence over it, position by position of the same rollouts.
+    """Correlate statistics before a stage with the fall of a divergence over it, position by position.
 
-    Two readings of each statistic. ρ is Spearman's over all positions (`overlap.statistics.gain.gain_correlations`). It
-    has in it that a large divergence has far to fall, that late positions differ from early ones, that some utterances
-    are hard. The matched difference takes these out: within each rollout, positions where the statistic is above the
-    rollout's median are paired with positions where it is not, one to one, so that the pairs are as alike as can be in
-    the ranks of entropy, divergence and position (optimal assignment); pairs further apart than the caliper in any of
-    them are left out. Its value is the mean gain of the higher position minus that of the lower. Short rollouts have
-    few positions that are alike: trace many utterances (`trace_utterances` in the recipe's [probe]). Intervals and
-    p-values are over utterances. After the analysis of token teachability, arXiv 2605.26844.
+    There are two measures of each statistic. ρ is Spearman's over all positions
+    (`overlap.statistics.gain.position_gain_correlations`). It includes that a large divergence can fall further, that
+    late positions differ from early ones, and that some utterances are hard. The matched difference removes these:
+    within each rollout, positions where the statistic is above the rollout's median are paired one to one with
+    positions where it is not. Pairs are as similar as possible in the ranks of entropy, divergence and position
+    (optimal assignment); pairs further apart than the caliper in any of them are left out. The value is the mean gain
+    of the higher position minus that of the lower. Short rollouts have few similar positions: trace many utterances
+    (`trace_utterances` in the recipe's [probe]). Intervals and p-values are over utterances. After the analysis of
+    token teachability, arXiv 2605.26844.
 
     Args:
         before: Positions at the start of the stage (see `stage_ends`), with a column `run` where there are several: an
@@ -63,7 +64,7 @@ def token_gains(
         statistics: Names; without them, all that vary.
         matched_on: Columns to match on; a statistic is not matched on itself.
         caliper: Largest difference within a pair, as a share of all positions by rank.
-        correction: Of the p-values, for each of the two readings.
+        correction: Of the p-values, for each of the two measures.
         level: Coverage of the intervals.
         draws: Bootstrap resamples.
         seed: Of the resampling and the tests.
@@ -71,7 +72,7 @@ def token_gains(
     Returns:
         A row a statistic, the largest |ρ| first: `rho`, `rho.low`, `rho.high`, `rho.p`, `rho.p.corrected`; `matched`
         (in the outcome's unit) with `.low`, `.high`, `.p`, `.p.corrected`; `imbalance`, the largest standardized mean
-        difference that is left between the sides of the pairs (above 0.1 they are not alike); `n_positions`,
+        difference that remains between the sides of the pairs (above 0.1 they are not similar); `n_positions`,
         `n_pairs`, `n_groups`, `n_undefined`.
 
     Raises:
@@ -91,7 +92,7 @@ def token_gains(
     utterances = old["id"].to_numpy(dtype=str)
     settings = {"groups": utterances, "level": level, "draws": draws, "seed": seed}
     gain = fixed_context_gain(earlier, later, statistic=outcome, **settings)
-    correlations = gain_correlations(earlier, gain, statistics=names, **settings)
+    correlations = position_gain_correlations(earlier, gain, statistics=names, **settings)
     rollouts = old.groupby(rollout_keys(old)).ngroup().to_numpy()
     fall = np.asarray(gain.values, dtype=np.float64)
     rows = []
@@ -164,7 +165,7 @@ def _imbalance(ranks: np.ndarray, pairs: np.ndarray) -> float:
 
 
 def _assigned(below: np.ndarray, above: np.ndarray, ranks: np.ndarray, caliper: float) -> np.ndarray:
-    """The pairs that are closest together, as many as fit within the caliper."""
+    """The closest pairs, as many as fit within the caliper."""
     apart = np.abs(ranks[below][:, None] - ranks[above][None])
     too_far = np.asarray((apart > caliper).any(-1))
     # One pair too far apart costs more than all others together.
@@ -174,7 +175,7 @@ def _assigned(below: np.ndarray, above: np.ndarray, ranks: np.ndarray, caliper: 
     return np.stack([below[one[kept]], above[two[kept]]], 1)
 
 
-def _difference(pairs: _Pairs, utterances: np.ndarray, level: float, draws: int, seed: int) -> tuple[Interval, float]:
+def _difference(pairs: _Pairs, utterances: np.ndarray, level: float, draws: int, seed: int) -> tuple[Estimate, float]:
     names, member = np.unique(utterances[pairs.rows[:, 0]], return_inverse=True)
     sums, counts = np.zeros((len(names), 2)), np.zeros((len(names), 2))
     np.add.at(sums, member, pairs.gain)
@@ -218,10 +219,10 @@ def _printed(
     unit = TOKEN_STATISTICS[outcome].unit
     notes = [
         f"Gain: fall of {outcome}, from {number(ends[0], 3)} to {number(ends[1], 3)} {unit}, at the same recorded "
-        f"contexts of {count(max(frame['n_groups'].tolist()))} utterances. {outcome} goes with its own gain even where "
-        "every change is noise: compare statistics with one another.",
-        "Matched: gain where the statistic is above its median minus where it is not, in pairs within a rollout that "
-        f"are alike in {', '.join(matched_on)} (ranks within {caliper:g}). Imbalance above 0.1: not alike enough.",
+        f"contexts of {count(max(frame['n_groups'].tolist()))} utterances. {outcome} correlates with its own gain "
+        "even if every change is noise: compare statistics with one another.",
+        "Matched: gain where the statistic is above its median minus where it is not, in pairs within a rollout of "
+        f"similar {', '.join(matched_on)} (ranks within {caliper:g}). Imbalance above 0.1: not similar enough.",
         "[ ] and p over utterances (ρ: percentiles and t; matched: studentized bootstrap and swap test).",
         f"In each column, {correction_note(frame, 'rho.p', correction)}",
     ]

@@ -4,21 +4,23 @@ The page is read offline: figures, data and audio are inside it, and it asks no 
 """
 
 from .audio import Clips
-from .evidence import Evidence, Number, Recommendation, StageFacts, StageVerdict, Thresholds
+from .evidence import Evidence, Recommendation, StageFacts, StageVerdict
 from .facts import stage_facts
+from .studies import staging
+from .thresholds import Thresholds
 from .verdict import verdict
 from .write import Report, write_report
 
 __all__ = [
     "Clips",
     "Evidence",
-    "Number",
     "Recommendation",
     "Report",
     "StageFacts",
     "StageVerdict",
     "Thresholds",
     "stage_facts",
+    "staging",
     "verdict",
     "write_report",
 ]

@@ -1,4 +1,4 @@
-"""Audio of utterances, small enough to travel in the page."""
+"""Audio of utterances, compressed for the page."""
 
 from __future__ import annotations
 
@@ -73,5 +73,5 @@ def collect(clips: Clips, wanted: Mapping[str, Iterable[str]], budget: int) -> A
         if not left:
             break
     missing = asked - len(found)
-    notes = (f"{missing} of {asked} utterances have no audio here, so that the page stays small.",) if missing else ()
-    return Audio(found, notes)
+    note = f"{missing} of {asked} utterances have no audio here, to limit the size of the page."
+    return Audio(found, (note,) if missing else ())

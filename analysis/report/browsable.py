@@ -1,4 +1,4 @@
-"""What the utterance browser shows, as compact rows: traces token by token, and transcripts of evaluations."""
+"""Compact rows for the utterance browser: traces token by token, and transcripts of evaluations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..run.load import ERROR_RATES, EVALUATED, Run, error_rate_of
-from ..run.shown import plain, shown_token
+from ..run.shown import STATES, plain, shown_token
 
 PLACES = {
     "overlap_ratio": 3,
@@ -25,20 +25,14 @@ PLACES = {
     "teacher_entropy": 2,
     "teacher_rank": 0,
 }
-"""Statistics of a position that are shown, and decimals kept: numbers are stored as whole ones."""
+"""Statistics of a position that are shown, and decimals kept: numbers are stored as integers."""
 
-LABELS = {
-    "student": "student's own transcripts",
-    "fixed": "student's transcripts, fixed",
-    "teacher": "teacher's transcripts",
-    "reference": "references",
-}
 IN_STUDENT, IN_TEACHER = 1, 2
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """What can be chosen in the browser: one checkpoint on one kind of states, or one evaluation.
+    """An entry of the browser's menus: one checkpoint on one kind of states, or one evaluation.
 
     Attributes:
         step: Training step of the checkpoint.
@@ -65,13 +59,13 @@ class Group:
 
 
 def groups(run: Run) -> list[Group]:
-    """Everything of a run that can be browsed, the most telling first: own traces, evaluations, other traces."""
+    """Everything of a run that can be browsed, the most useful first: own traces, evaluations, other traces."""
     found = []
-    written = "case and punctuation aside, without a normalizer"
+    written = "ignoring case and punctuation, without a normalizer"
     unit = ERROR_RATES[run.error_rate] if run.error_rate == "wer" else "characters"
     for key, rows in run.traces.groupby(["step", "visit", "stage", "states"], sort=False):
         step, _, stage, states = cast("tuple[int, int, str, str]", key)
-        label, counted = LABELS.get(states, states), f"{unit}, {written}"
+        label, counted = STATES.get(states, states), f"{unit}, {written}"
         rules, counts = _rules(rows), _counted(rows)
         if rules is not None and counts is not None:
             counted = f"{counts}, normalizer {rules}"
@@ -82,11 +76,11 @@ def groups(run: Run) -> list[Group]:
         rules = _normalizer(run, name)
         counted = f"{_unit(run, name)}, normalizer {rules}"
         found.append(Group(int(step), stage, f"{name}/{model}", label, False, counted, rows))
-    order = ["student", "fixed", "teacher", "reference"]
+    order = list(STATES)
 
     def rank(group: Group) -> tuple[int, int, int]:
         if not group.traced:
-            return (1, int(group.what.endswith("/teacher")), -group.step)
+            return (1, int(group.frame["model"].iloc[0] == "teacher"), -group.step)
         place = order.index(group.what) if group.what in order else len(order)
         return (0 if place == 0 else 2, place, -group.step)
 
@@ -149,7 +143,7 @@ def packed(run: Run, group: Group, candidates: int) -> dict[str, Any]:
         for name, places in PLACES.items():
             if name in row:
                 values = np.where(used, np.asarray(row[name], dtype=np.float64), np.nan)
-                made[name] = _whole(values, places)
+                made[name] = _scaled(values, places)
                 means[name] = _mean(values)
         made["mean"] = means
         made["top"] = [_candidates(at, candidates, strings) for at in _unions(row)]
@@ -172,7 +166,7 @@ def _transcript(run: Run, row: dict[Any, Any]) -> dict[str, Any]:
 def _errors(row: dict[Any, Any], rate: str) -> list[int] | None:
     """Errors of a traced transcript against its reference, as the run counted them under its normalizer.
 
-    Traces of `distill probe` and of earlier runs, and those of runs without an evaluation, know no normalizer.
+    Traces of `distill probe` and of runs without an evaluation have no normalizer: case and punctuation are ignored.
     """
     for unit in ERROR_RATES.values():
         errors, total = (row.get(f"{unit}.{name}", math.nan) for name in ("errors", "total"))
@@ -227,11 +221,11 @@ def _candidates(at: _Union, most: int, strings: dict[str, int]) -> list[int | No
 
 
 def _ten_thousandths(logprob: float) -> int | None:
-    """A probability to the digits that the page shows; None of a token that a model does not have."""
+    """A probability in 1/10,000; None of a token that a model does not have."""
     return round(10_000 * math.exp(logprob)) if math.isfinite(logprob) else None
 
 
-def _whole(values: np.ndarray, places: int) -> list[int | None]:
+def _scaled(values: np.ndarray, places: int) -> list[int | None]:
     return [None if math.isnan(v) else round(v * 10**places) for v in values.tolist()]
 
 

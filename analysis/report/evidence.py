@@ -1,4 +1,4 @@
-"""What verdicts are made of: numbers, the facts of a stage, thresholds, evidence, and the verdict itself."""
+"""The parts of a verdict: the facts of a stage, evidence, and the verdict itself."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ..formatting import count, interval, number, p_text, plural, signed
-from .studies import began_with
+from overlap import Estimate
+from overlap.definitions import SEQUENCE_STATISTICS
+
+from ..formatting import count, number, p_text, plural, signed
 
 
 class Recommendation(StrEnum):
@@ -30,48 +32,26 @@ class Standing(StrEnum):
     SHOWN = "shown, not judged"
 
 
-@dataclass(frozen=True)
-class Number:
-    """An estimate with the ends of its 95 % interval; ends are NaN where there is none.
+def in_words(estimate: Estimate, digits: int = 3, scale: float = 1.0, *, sign: bool = False) -> str:
+    """`value [low, high]`; says so where it is undefined or has no interval."""
+    if math.isnan(estimate.value):
+        return "undefined"
+    if math.isnan(estimate.low) or math.isnan(estimate.high):
+        return f"{(signed if sign else number)(scale * estimate.value, digits)} (no interval)"
+    return estimate.shown(digits, scale, sign=sign)
 
-    Attributes:
-        value: The estimate; NaN where it is undefined.
-        low: Lower end.
-        high: Upper end.
-        n: Positions, utterances or speakers that it rests on.
-        unit: What `n` counts, in the singular.
-        utterances: How many utterances the positions are of, which the interval is over; None where `n` says it.
-    """
 
-    value: float
-    low: float
-    high: float
-    n: int
-    unit: str = "position"
-    utterances: int | None = None
+def positions_of(statistic: str, estimate: Estimate) -> str:
+    """What a statistic of a probe rests on: `1,164 positions in 80 utterances`, or `80 transcripts`."""
+    if statistic in SEQUENCE_STATISTICS:
+        return groups_of(estimate.n_positions, "transcript")
+    counted = groups_of(estimate.n_positions, "position")
+    return f"{counted} in {groups_of(estimate.n_groups, 'utterance')}" if estimate.n_groups else counted
 
-    def shown(self, digits: int = 3, scale: float = 1.0, sign: bool = False) -> str:
-        """`value [low, high]`; says so where it is undefined or has no interval."""
-        if math.isnan(self.value):
-            return "undefined"
-        value = signed(scale * self.value, digits) if sign else number(scale * self.value, digits)
-        if math.isnan(self.low) or math.isnan(self.high):
-            return f"{value} (no interval)"
-        return f"{value} {interval(scale * self.low, scale * self.high, digits)}"
 
-    @property
-    def counted(self) -> str:
-        """`1,164 positions in 80 utterances`."""
-        counted = f"{count(self.n)} {plural(self.unit, self.n)}"
-        if self.utterances is None:
-            return counted
-        return f"{counted} in {count(self.utterances)} {plural('utterance', self.utterances)}"
-
-    @property
-    def over(self) -> str:
-        """What the interval is over: `80 utterances`."""
-        n, unit = (self.n, self.unit) if self.utterances is None else (self.utterances, "utterance")
-        return f"{count(n)} {plural(unit, n)}"
+def groups_of(n: int, unit: str) -> str:
+    """`80 utterances`: what an interval is over."""
+    return f"{count(n)} {plural(unit, n)}"
 
 
 @dataclass(frozen=True)
@@ -87,27 +67,42 @@ class ErrorChange:
         total: Words or tokens of the references.
         paired: False where transcripts are missing; the ends then add up both intervals, which is wider than needed.
         until: Where the later one is, in words, if that is not the end of the stage.
+        unit: What the intervals are over, in the singular.
     """
 
     rate: str
-    before: Number
-    after: Number
-    change: Number
+    before: Estimate
+    after: Estimate
+    change: Estimate
     since: str
     total: int
     paired: bool = True
     until: str = ""
+    unit: str = "utterance"
 
     def short(self) -> str:
         """`WER 56.4 → 25.9 %`, and where that is not the end of the stage, ` at step 1,000`."""
-        rates = f"{self.rate} {number(100 * self.before.value, 1)} → {number(100 * self.after.value, 1)} %"
+        return f"{self.rate} {self.rates()}"
+
+    def rates(self) -> str:
+        """`56.4 → 25.9 %`, likewise."""
+        rates = f"{number(100 * self.before.value, 1)} → {number(100 * self.after.value, 1)} %"
         return f"{rates} {self.until}".rstrip()
 
     def sentence(self) -> str:
         """`WER 56.4 → 25.9 %, −30.5 points [−35.5, −25.5] …`."""
-        how = "paired" if self.paired else "not paired, for want of transcripts"
-        points = self.change.shown(1, 100, sign=True)
-        return f"{self.short()} since {self.since}: {points} points ({how}, {self.change.counted})"
+        how = "paired" if self.paired else "not paired: transcripts are missing"
+        return f"{self.short()} since {self.since}: {self.points} points ({how}, {self.counted})"
+
+    @property
+    def points(self) -> str:
+        """The change with its interval, in points of per cent."""
+        return in_words(self.change, 1, 100, sign=True)
+
+    @property
+    def counted(self) -> str:
+        """What the interval is over: `40 speakers`."""
+        return groups_of(self.change.n_groups, self.unit)
 
 
 @dataclass(frozen=True)
@@ -132,16 +127,15 @@ class Control:
         steps = f"step {count(self.step)}"
         if self.step != self.own_step:
             steps += f", not the {count(self.own_step)} of this run"
-        points = self.change.change.shown(1, 100, sign=True)
         return (
-            f"{self.change.rate} {after} % against {before} % of the control {self.name} (no OPD, {steps}): {points} "
-            f"points (paired, {self.change.change.counted})"
+            f"{self.change.rate} {after} % against {before} % of the control {self.name} (no OPD, {steps}): "
+            f"{self.change.points} points (paired, {self.change.counted})"
         )
 
 
 @dataclass(frozen=True)
 class Worsened:
-    """A statistic that a stage made certainly worse on the same recorded rollouts.
+    """A statistic that a stage significantly worsened on the same recorded rollouts.
 
     Attributes:
         name: In words.
@@ -150,38 +144,38 @@ class Worsened:
     """
 
     name: str
-    change: Number
+    change: Estimate
     p: float
 
     def short(self) -> str:
         """`total variation +0.195 [0.120, 0.270] (Holm p 0.002)`."""
-        return f"{self.name} {self.change.shown(3, sign=True)} (Holm p {p_text(self.p)})"
+        return f"{self.name} {in_words(self.change, 3, sign=True)} (Holm p {p_text(self.p)})"
 
 
 @dataclass(frozen=True)
 class StageFacts:
-    """What is known of one stay in a stage.
+    """What is known of one visit of a stage.
 
     Attributes:
         stage: Its name.
         kind: `sft`, `td` or `opd`.
         first_step: Training steps taken before it.
         last_step: Training steps when it was left, or at its last reading.
-        decision: What its gate decided: `advance`, `fall_back`, `abort`, `stop`, `end`, or `stay` where it goes on.
+        decision: What its gate decided: `advance`, `fall_back`, `abort`, `stop`, `end`, or `stay` so far.
         reason: Why, in the gate's words.
         outcome: How the run ended in it: `finished`, `stopped` or `aborted`; None where it did not.
         before: Statistics at its start on the student's own transcripts.
         after: The same at its end.
-        fixed_before: At its start on transcripts that stay the same.
+        fixed_before: At its start on the student's recorded transcripts.
         fixed_after: At its end.
         errors: Error rate since its start; None where that was not evaluated.
         baseline: Error rate since the best end of an earlier stage; None where that is its own start.
         start_evaluated: Whether the weights that it began with were evaluated.
         exhausted: Whether its steps were spent without its gate having opened.
-        waiting: What its gate said at its last reading, where that reads overlap and has not opened; else empty.
-        worsened: What the stage made worse on recorded rollouts.
+        waiting: The last reason of a gate that reads overlap and has not opened; else empty.
+        worsened: Statistics that it worsened on recorded rollouts.
         controls: Runs without OPD beside this one, where this is its last on-policy stage.
-        left_out: Why further runs without OPD are no controls of it, in words.
+        left_out: Why further runs without OPD do not serve as its controls.
     """
 
     stage: str
@@ -190,10 +184,10 @@ class StageFacts:
     last_step: int
     decision: str = "stay"
     reason: str = ""
-    before: Mapping[str, Number] = field(default_factory=dict)
-    after: Mapping[str, Number] = field(default_factory=dict)
-    fixed_before: Mapping[str, Number] = field(default_factory=dict)
-    fixed_after: Mapping[str, Number] = field(default_factory=dict)
+    before: Mapping[str, Estimate] = field(default_factory=dict)
+    after: Mapping[str, Estimate] = field(default_factory=dict)
+    fixed_before: Mapping[str, Estimate] = field(default_factory=dict)
+    fixed_after: Mapping[str, Estimate] = field(default_factory=dict)
     errors: ErrorChange | None = None
     baseline: ErrorChange | None = None
     start_evaluated: bool = False
@@ -206,63 +200,6 @@ class StageFacts:
 
 
 @dataclass(frozen=True)
-class Thresholds:
-    """Heuristics, each with the little evidence that it rests on; set your own where you know better.
-
-    Attributes:
-        top1_agreement: Least top-1 agreement to begin OPD: a little below the lowest from which OPD is known to have
-            ended below Base, on recorded speech (one seed; README, *Recorded speech*). What the demo did from higher
-            and lower levels is in `studies.staging`; nothing was run between those.
-        student_mass: Least mass of the student on the teacher's set: a little below what was enough on recorded speech
-            (one seed). Successful runs of arXiv 2604.13016 (language models) have 97–99 % of probability on the
-            intersection.
-        teacher_mass: Least mass of the teacher on the student's set: a little below what was enough on recorded speech
-            (one seed).
-        mapped_mass: Least mass on tokens that have a counterpart in the other vocabulary; below a half, statistics are
-            about the smaller part of what the models say. A convention.
-        repetition: Highest compression ratio of transcripts; loops lie far above (arXiv 2604.08527). The limit of the
-            shipped recipes' collapse gates.
-        end_of_text: Least share of transcripts that end by themselves. A convention.
-        mass_loss: How far the student's mass on the teacher's set may fall during OPD. In this project's study on
-            recorded speech it fell by more where the objective left the tail out, while VUSS and top-1 agreement
-            improved (README, *Recorded speech*).
-    """
-
-    top1_agreement: float = 0.45
-    student_mass: float = 0.75
-    teacher_mass: float = 0.65
-    mapped_mass: float = 0.5
-    repetition: float = 3.0
-    end_of_text: float = 0.9
-    mass_loss: float = 0.1
-
-
-SOURCES = {
-    "top1_agreement": f"{began_with('top-1')}; just above the threshold was enough on recorded speech (one seed)",
-    "student_mass": f"{began_with('mass')}; just above the threshold was enough on recorded speech (one seed); 97–99 % "
-    "on the intersection in arXiv 2604.13016",
-    "teacher_mass": "just above the threshold was enough on recorded speech (one seed)",
-    "mapped_mass": "below a half, the smaller part of what is said is compared; a convention",
-    "mass_loss": "it fell by more where an objective left the tail out (recorded speech, one seed)",
-    "repetition": "limit of the shipped collapse gates; arXiv 2604.08527",
-    "end_of_text": "share of transcripts that end by themselves; a convention",
-    "overlap_ratio": "not judged, it depends on k; 72 % → 91 % in a successful run of arXiv 2604.13016",
-}
-"""Why each threshold is where it is, in one line."""
-
-NAMES = {
-    "top1_agreement": "top-1 agreement",
-    "student_mass": "student's mass on the teacher's set",
-    "teacher_mass": "teacher's mass on the student's set",
-    "student_mapped_mass": "student's mass on shared tokens",
-    "teacher_mapped_mass": "teacher's mass on shared tokens",
-    "repetition": "repetition",
-    "end_of_text": "transcripts that ended",
-    "overlap_ratio": "overlap ratio |I|/k",
-}
-
-
-@dataclass(frozen=True)
 class Evidence:
     """One number behind a verdict.
 
@@ -271,7 +208,7 @@ class Evidence:
         states: On whose states or transcripts.
         shown: The number as printed, with its interval.
         counted: What it rests on.
-        threshold: What it is held against; empty where it is not judged.
+        threshold: What it is compared with; empty where it is not judged.
         standing: How it stands to that.
         source: Where the threshold comes from.
         bounded: Whether the number has an interval.
@@ -289,7 +226,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class StageVerdict:
-    """What one stay in a stage comes to.
+    """The judgment of one visit of a stage.
 
     Attributes:
         stage: Name of the stage.
@@ -302,12 +239,16 @@ class StageVerdict:
         reasons: Why, in sentences.
         evidence: The numbers.
         gate: What the run's own gate decided there, and why, in words.
-        ongoing: Whether the stage goes on.
-        moved: From where to where it took the error rate and overlap.
+        ongoing: Whether the run is still in the stage.
+        answer: The headline without the recommendation in front of it.
+        soundness: Why a collapse is not ruled out, in a few words; empty where it is.
+        gate_shut: Whether only the recipe's own gate stands against going on.
+        not_yet: Whether the stage cannot be judged before it ends.
+        moved: Error rate and overlap before and after it.
         errors: How the error rate changed over it; None where that is not known.
-        worsened: What it made worse on recorded rollouts.
+        worsened: Statistics that it worsened on recorded rollouts.
         controls: Runs without OPD that it was compared with.
-        left_out: Why it was not compared with further ones, in words.
+        left_out: Why it was not compared with further ones.
     """
 
     stage: str
@@ -321,6 +262,10 @@ class StageVerdict:
     evidence: tuple[Evidence, ...]
     gate: str
     ongoing: bool
+    answer: str = ""
+    soundness: str = ""
+    gate_shut: bool = False
+    not_yet: bool = False
     moved: str = ""
     errors: ErrorChange | None = None
     worsened: tuple[Worsened, ...] = ()

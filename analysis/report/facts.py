@@ -1,14 +1,16 @@
-"""From a run to what its verdicts rest on."""
+"""The facts of a run that its verdicts use."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
+from overlap import Estimate
 from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
 
 from ..formatting import count
@@ -19,7 +21,8 @@ from ..stages.ends import began_with, left_behind
 from ..stages.error_rates import UNITS, cluster_of, student_evaluations, transcripts_of
 from ..stages.gate_readings import gate_readings
 from ..stats.error_rates import NAMES, error_rate_difference
-from .evidence import Control, ErrorChange, Number, StageFacts, Worsened
+from .evidence import Control, ErrorChange, StageFacts, Worsened
+from .thresholds import NAMES as STATISTICS
 
 Evaluation = dict[str, Any]
 """A row of `Run.evaluations`."""
@@ -29,11 +32,11 @@ NO_CONTROLS: Mapping[str, Run] = MappingProxyType({})
 def stage_facts(
     run: Run, changes: pd.DataFrame | None = None, controls: Mapping[str, Run] = NO_CONTROLS
 ) -> list[StageFacts]:
-    """What is known of each stay of a run in a stage, in order.
+    """What is known of each visit of a stage, in order.
 
     Args:
         run: A run, finished or not.
-        changes: What its stages did on recorded rollouts, the frame of `inference.stage_changes`.
+        changes: How overlap changed on recorded rollouts, the frame of `inference.stage_changes`.
         controls: Runs without OPD to compare its last on-policy stage with, by name.
 
     Raises:
@@ -53,7 +56,7 @@ def stage_facts(
         if best is not None and before is not None and best[1]["step"] != before["step"]:
             baseline = _change(run, best[1], after, best[2], visit)
         if after is not None and visit.decision != "fall_back":
-            ends.append((float(after[f"{run.error_rate}.value"]), after, visit.stage))
+            ends.append((float(after[f"{run.error_rate}.value"]), after, f"the end of {visit.stage}"))
         own, fixed = (probes.loc[(probes["visit"] == visit.number) & (probes["states"] == s)] for s in STATES)
         beside = _controls(run, after, controls) if visit.number == last_opd else []
         facts.append(
@@ -75,31 +78,25 @@ def stage_facts(
 
 
 STATES = ("student", "fixed")
-WORSE = {
-    "total_variation": ("total variation", 1),
-    "forward_kl": ("forward KL", 1),
-    "top1_agreement": ("top-1 agreement", -1),
-    "student_mass": ("student's mass on the teacher's set", -1),
-    "teacher_mass": ("teacher's mass on the student's set", -1),
-}
-"""Statistics of which one direction is worse: label and that direction."""
+WORSE = {"total_variation": 1, "forward_kl": 1, "top1_agreement": -1, "student_mass": -1, "teacher_mass": -1}
+"""Statistics of which one direction is worse, with that direction."""
 CERTAIN = 0.05
-"""Corrected p below which a stage is said to have made a statistic worse."""
+"""Corrected p below which a stage counts as having worsened a statistic."""
 
 
 def _worsened(changes: pd.DataFrame | None, visit: Visit) -> tuple[Worsened, ...]:
     found = []
     for row in () if changes is None else changes.loc[changes["visit"] == visit.number].to_dict("records"):
-        label, worse = WORSE.get(str(row["statistic"]), ("", 0))
-        if worse * float(row["change"]) > 0 and float(row["p.corrected"]) < CERTAIN:
-            value, low, high = (float(row[name]) for name in ("change", "change.low", "change.high"))
-            change = Number(value, low, high, int(row["n_groups"]), "utterance")
-            found.append(Worsened(label, change, float(row["p.corrected"])))
+        name = str(row["statistic"])
+        if WORSE.get(name, 0) * float(row["change"]) > 0 and float(row["p.corrected"]) < CERTAIN:
+            value, error, low, high = (float(row[f"change{end}"]) for end in ("", ".standard_error", ".low", ".high"))
+            change = Estimate(value, error, low, high, int(row["n_positions.after"]), int(row["n_groups"]))
+            found.append(Worsened(STATISTICS[name], change, float(row["p.corrected"])))
     return tuple(found)
 
 
 def _waiting(run: Run, visit: Visit) -> str:
-    """What a gate that reads overlap last said, where it has not opened; a count of steps is no such gate."""
+    """The last reason of a gate that reads overlap and has not opened; a count of steps is no such gate."""
     if visit.decision == "advance" and not visit.exhausted:
         return ""
     mine = run.decisions.loc[run.decisions["visit"] == visit.number]
@@ -116,36 +113,33 @@ def _waiting(run: Run, visit: Visit) -> str:
     last = gates.iloc[-1]
     if last["decision"] != "stay":
         return ""
-    times = "" if stayed == 1 else f" {count(stayed)} times, at last"
-    return f"it said stay{times}: {last['reason']}"
+    times = "" if stayed == 1 else f" {count(stayed)} times, most recently"
+    return f"it decided stay{times}: {last['reason']}"
 
 
 def _controls(run: Run, after: Evaluation | None, others: Mapping[str, Run]) -> list[Control | str]:
-    """This run's error rate against those of runs without OPD, or why it cannot be held against one of them."""
+    """This run's error rate against those of runs without OPD, or why one of them is not comparable."""
     if after is None:
         return []
     own = Rated("this run", run.error_rate, after, transcripts_of(run, after))
     found: list[Control | str] = []
     for name, other in others.items():
-        theirs = paired_with(own, run, name, other, control=True)
-        if isinstance(theirs, str):
-            found.append(f"not compared with {name} ({theirs})")
+        paired = paired_with(own, run, name, other, control=True)
+        if isinstance(paired, str):
+            found.append(f"not compared with {name} ({paired})")
         else:
-            change = _paired(run, theirs.transcripts, own.transcripts, name, "")
-            found.append(Control(name, theirs.step, own.step, change))
+            change = _paired(run, paired.transcripts, own.transcripts, name, "")
+            found.append(Control(name, paired.step, own.step, change))
     return found
 
 
-def _numbers(probes: pd.DataFrame, step: int) -> dict[str, Number]:
+def _numbers(probes: pd.DataFrame, step: int) -> dict[str, Estimate]:
     """Statistics of a probe; the bins of the funnel, which are in the same file, are none."""
     found = {}
     for row in probes.loc[probes["step"] == step].to_dict("records"):
         name = str(row["statistic"]).split(".")[0]  # `forward_kl.lower` is an end of a statistic
         if name in SEQUENCE_STATISTICS or name in TOKEN_STATISTICS:
-            whole = name in SEQUENCE_STATISTICS
-            unit, groups = "transcript" if whole else "position", None if whole else int(row["n_groups"])
-            ends = float(row["value"]), float(row["low"]), float(row["high"])
-            found[str(row["statistic"])] = Number(*ends, int(row["n_positions"]), unit, groups)
+            found[str(row["statistic"])] = Estimate.from_dict(row)
     return found
 
 
@@ -159,28 +153,26 @@ def _change(
     if before is None or after is None:
         return None
     rate = run.error_rate
-    until = f"at step {count(after['step'])}" if visit.decision == "stay" else ""
-    if normalizer_of(before) != normalizer_of(after):  # the run went on with another version
+    until = f"at step {count(after['step'])}" if visit.ongoing else ""
+    if normalizer_of(before) != normalizer_of(after):  # the run was resumed with another version
         return None
     one, two = (transcripts_of(run, row) for row in (before, after))
     if len(one) and len(two):
         return _paired(run, one, two, since, until)
     first, second = (_rate(row, rate) for row in (before, after))
-    ends = (second.value - first.value, second.low - first.high, second.high - first.low)
-    change, total = Number(*ends, second.n, second.unit), int(after[f"{rate}.total"])
-    return ErrorChange(NAMES[ERROR_RATES[rate]], first, second, change, since, total, paired=False, until=until)
+    ends = {"value": second.value - first.value, "low": second.low - first.high, "high": second.high - first.low}
+    change, unit = replace(second, **ends), str(after["over"]).removesuffix("s")
+    names = NAMES[ERROR_RATES[rate]], first, second, change, since, second.n_positions
+    return ErrorChange(*names, paired=False, until=until, unit=unit)
 
 
 def _paired(run: Run, one: pd.DataFrame, two: pd.DataFrame, since: str, until: str) -> ErrorChange:
     unit = UNITS[run.error_rate]
-    by = cluster_of(one, two)
-    found = error_rate_difference(one, two, unit, by=by)
-    first, second, change = (
-        Number(i.value, i.low, i.high, i.n, by or "utterance") for i in (found.first, found.second, found.difference)
-    )
-    return ErrorChange(NAMES[unit], first, second, change, since, found.total, until=until)
+    found = error_rate_difference(one, two, unit, by=cluster_of(one, two))
+    rates = found.first, found.second, found.difference
+    return ErrorChange(NAMES[unit], *rates, since, found.total, until=until, unit=found.cluster)
 
 
-def _rate(evaluation: Evaluation, rate: str) -> Number:
+def _rate(evaluation: Evaluation, rate: str) -> Estimate:
     value, low, high = (float(evaluation[f"{rate}.{end}"]) for end in ("value", "low", "high"))
-    return Number(value, low, high, int(evaluation["n_over"]), str(evaluation["over"]).removesuffix("s"))
+    return Estimate(value, math.nan, low, high, int(evaluation[f"{rate}.total"]), int(evaluation["n_over"]))

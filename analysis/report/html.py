@@ -14,11 +14,11 @@ from markupsafe import Markup
 from ..run.runs import Runs
 from ..tables.comparison import compare
 from .audio import Audio
-from .evidence import SOURCES, Thresholds
 from .markdown import CODE
 from .payload import Payload
 from .pictures import pictures
 from .section import Section
+from .thresholds import SOURCES, Thresholds
 
 ASSETS = resources.files("analysis.report") / "assets"
 
@@ -69,23 +69,23 @@ def page(
 
 
 def _table(table: Any) -> Markup:
-    """A table of ours, which escapes its cells itself."""
+    """A table as HTML; `html_table` escapes its cells."""
     return Markup(_together(table._repr_html_()))
 
 
 def _together(text: str) -> str:
-    """Text in which a line does not end between a number and its unit."""
+    """Text with non-breaking spaces between numbers and units."""
     return text.replace("[ ]", "[\u00a0]").replace(" %", "\u00a0%")
 
 
 def _prose(text: str) -> Markup:
-    """A sentence, what stands between backticks in it as code."""
+    """A sentence, with text in backticks as code."""
     parts = CODE.split(_together(text))
     return Markup("").join(Markup("<code>{}</code>").format(one) if i % 2 else one for i, one in enumerate(parts))
 
 
 def _browser(payloads: Mapping[str, Payload], audio: Mapping[str, Audio]) -> list[dict[str, Any]]:
-    """What the browser knows before a group is opened."""
+    """The browser's index of groups."""
     return [
         {
             "run": name,

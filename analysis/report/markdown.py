@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from ..formatting import count, markdown
 from ..run.runs import Runs
 from ..tables.comparison import compare
-from .evidence import StageVerdict, Thresholds
+from .evidence import StageVerdict
 from .section import Section
+from .thresholds import Thresholds
 
 CODE = re.compile(r"(?<!`)`([^`\s](?:[^`\n]*[^`\s])?)`(?!`)")
-"""What our sentences set apart as code."""
+"""Code inside sentences."""
 
 
 def document(runs: Runs, sections: Sequence[Section], thresholds: Thresholds) -> str:
@@ -33,14 +34,14 @@ def document(runs: Runs, sections: Sequence[Section], thresholds: Thresholds) ->
             parts += ["### Tokens outside the teacher's set", _cells(one.outside.to_markdown())]
         if one.changes is not None:
             table = _cells(one.changes.to_markdown())
-            parts.append(_folded("What each stage did to overlap on the same rollouts", table))
+            parts.append(_folded("Change of overlap over each stage on the same rollouts", table))
         rows = [list(row) for row in one.decisions]
         decisions = _cells(markdown(["step", "stage", "gate", "decision", "reason"], rows, left=5))
         parts.append(_folded("Every gate reading", decisions))
         about = _cells(markdown(["", ""], [list(row) for row in one.about], left=2))
         parts.append(_folded("Recipe, versions, hashes", f"{about}\n\n{_fenced(one.recipe)}"))
     values = ", ".join(f"{name} {value:g}" for name, value in vars(thresholds).items())
-    parts.append(f"Thresholds are heuristics, not laws: {values}. [ ]: 95 % intervals, of one run each.")
+    parts.append(f"Thresholds are heuristics: {values}. [ ]: 95 % intervals, of one run each.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -56,12 +57,12 @@ def _verdict(verdict: StageVerdict) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    """Text, on one line, that Markdown and the HTML in it take as it is."""
+    """Text on one line, escaped for Markdown and the HTML in it."""
     return _escaped(" ".join(text.split()))
 
 
 def _prose(text: str) -> str:
-    """A sentence, what stands between backticks in it as code."""
+    """A sentence, with text in backticks as code."""
     parts = CODE.split(" ".join(text.split()))
     return "".join(f"`{part}`" if i % 2 else _escaped(part) for i, part in enumerate(parts))
 

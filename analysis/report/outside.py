@@ -1,4 +1,4 @@
-"""Which tokens does the student still write that are not in the teacher's set?"""
+"""Tokens of the student that are not in the teacher's set."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def outside_table(run: Run) -> PrintedTable:
     """Tokens of the student's own transcripts that the teacher does not rank among its k best, where each stage ended.
 
     Returns:
-        Its frame has a row a stay that was traced at its end: `stage`, `step`, `share` of positions outside with `.low`
-        and `.high` (bootstrap over utterances), `n_positions`, `n_groups`, `k`, and `tokens`, the most frequent ones as
+        Its frame has a row a visit traced at its end: `stage`, `step`, `share` of positions outside with `.low` and
+        `.high` (bootstrap over utterances), `n_positions`, `n_groups`, `k`, and `tokens`, the most frequent ones as
         (token, times outside, times written). No rows without traces.
     """
     rows = []
@@ -66,14 +66,14 @@ def outside_table(run: Run) -> PrintedTable:
         share, counts = f"{number(100 * row['share'], 1)} {ends}", [count(row[n]) for n in ("n_positions", "n_groups")]
         printed.append([row["stage"], count(row["step"]), share, *counts, frequent])
     notes = [
-        "Positions of the student's own transcripts where the token it wrote is not among the teacher's k best, in the "
-        "traced utterances; ␣ is a space. [ ]: studentized bootstrap over utterances.",
+        "Positions of the traced student transcripts whose token is not among the teacher's k best; ␣ is a space. "
+        "[ ]: studentized bootstrap over utterances.",
     ]
     return PrintedTable(frame, heading, printed, notes if len(frame) else [])
 
 
 def _ends(run: Run) -> Iterator[tuple[Visit, pd.DataFrame]]:
-    """Stays and the traced positions of the student's own transcripts where they ended."""
+    """Visits, and the traced positions of the student's own transcripts at their ends."""
     positions = run.positions
     if positions.empty or "teacher_rank" not in positions:
         return

@@ -1,13 +1,14 @@
-"""The browser's data inside the page: compressed a group at a time, within a budget that is kept by leaving out."""
+"""The browser's data inside the page: compressed a group at a time, within a budget."""
 
 from __future__ import annotations
 
 import base64
 import gzip
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from overlap.plain_json import dumps
 
 from ..formatting import count, plural
 from ..run.load import Run
@@ -20,7 +21,7 @@ BYTES_A_CANDIDATE = 13
 
 
 @dataclass(frozen=True)
-class Chunk:
+class PackedGroup:
     """A group in the page.
 
     Attributes:
@@ -43,7 +44,7 @@ class Payload:
         left_out: What did not fit, in sentences.
     """
 
-    chunks: tuple[Chunk, ...]
+    chunks: tuple[PackedGroup, ...]
     candidates: int
     notes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -70,7 +71,7 @@ def payload(run: Run, budget: int) -> Payload:
     candidates = next(fits, CANDIDATES[-1])
     left: int = budget
     notes: list[str] = []
-    chosen: list[tuple[Group, Chunk]] = []
+    chosen: list[tuple[Group, PackedGroup]] = []
     for group in found:
         chunk, shown = _fitted(run, group, candidates, left if chosen else budget, not chosen)
         if chunk is None:
@@ -85,18 +86,18 @@ def payload(run: Run, budget: int) -> Payload:
         chosen.append((group, chunk))
     order = {id(group): place for place, group in enumerate(found)}
     chosen.sort(key=lambda pair: (pair[0].step, order[id(pair[0])]))
-    said = (f"Left out, so that the page stays small: {'; '.join(notes)}.",) if notes else ()
+    said = (f"Left out to limit the size of the page: {'; '.join(notes)}.",) if notes else ()
     return Payload(tuple(chunk for _, chunk in chosen), candidates, tuple(_truncation(run, candidates)), said)
 
 
-def _fitted(run: Run, group: Group, candidates: int, room: int, must: bool) -> tuple[Chunk | None, int]:
-    """A chunk within the room; the first group is cut until it fits, any other is left out whole."""
+def _fitted(run: Run, group: Group, candidates: int, room: int, must: bool) -> tuple[PackedGroup | None, int]:
+    """A group packed within the room; the first group is cut until it fits, any other is left out."""
     n = len(group.frame)
     while True:
         part = Group(**{**vars(group), "frame": group.frame.iloc[:n]})
         data = compressed(packed(run, part, candidates))
         if len(data) <= room:
-            return Chunk(_about(group, n), data), n
+            return PackedGroup(_about(group, n), data), n
         if not must or n <= 1:
             return None, 0
         n = max(1, min(n - 1, int(0.95 * n * room / len(data))))
@@ -114,11 +115,11 @@ def _truncation(run: Run, candidates: int) -> Sequence[str]:
     k = " and ".join(str(k) for k in ks)
     return (
         f"Of each model's top-k sets (k = {k}) the {candidates} most probable tokens are shown at a position; every "
-        "statistic is over the whole sets.",
+        "statistic uses the complete sets.",
     )
 
 
 def compressed(tree: Any) -> str:
     """gzip of JSON in base64, the same bytes for the same content."""
-    text = json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = dumps(tree, separators=(",", ":"))
     return base64.b64encode(gzip.compress(text.encode("utf-8", errors="replace"), 6, mtime=0)).decode("ascii")

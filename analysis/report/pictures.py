@@ -54,8 +54,8 @@ def pictures(run: Run) -> list[Picture]:
         found.append(
             _picture(
                 "Overlap and error rate through the stages",
-                "Statistics of overlap and the error rate over training steps, with 95 % intervals. The ground says "
-                "which stage the run is in, vertical lines are switches, dashed where a gate fell back.",
+                "Overlap and error rate over training steps, with 95 % intervals. The background shows the stage, "
+                "vertical lines are switches, dashed where a gate fell back.",
                 lambda: overlap_over_training(run)[0],
                 wide=True,
             )
@@ -63,14 +63,14 @@ def pictures(run: Run) -> list[Picture]:
     if len(run.probes):
         found += [
             _picture(
-                "VUSS taken apart",
-                "The mean union of the two top-k sets before and after each stage: student's alone, shared, teacher's "
-                "alone. VUSS also falls where sets are small.",
+                "VUSS and its parts",
+                "The mean union of the two top-k sets before and after each stage: student's only, shared, teacher's "
+                "only. VUSS also falls when sets are smaller.",
                 lambda: vuss_decomposition(run, ("student",), width=WIDTH)[0],
             ),
             _picture(
-                "Where positions went",
-                "Positions of the probe set on their way from the transcripts to those that were compared.",
+                "Position funnel",
+                "Positions of the probe set: used, or left out for one of these reasons.",
                 lambda: funnel(run, width=WIDTH),
             ),
         ]
@@ -78,7 +78,7 @@ def pictures(run: Run) -> list[Picture]:
         found.append(
             _picture(
                 f"{run.error_rate.upper()} against overlap",
-                "The student's error rate against top-1 agreement, a point an evaluated checkpoint, in order.",
+                "The student's error rate against top-1 agreement, a point per evaluated checkpoint, in order.",
                 lambda: wer_against_overlap(run, width=WIDTH),
             )
         )
@@ -94,12 +94,12 @@ def _of_traces(run: Run) -> list[Picture]:
         ),
         _picture(
             "Teacher's mass on the student's set",
-            "The share of traced positions with at most that mass, at the start and after each stage.",
+            "Share of traced positions with at most this mass, at the start and after each stage.",
             lambda: mass_distribution(run, width=WIDTH),
         ),
         _picture(
             "By class of token",
-            "Top-1 agreement by the class of the token that was written, with 95 % intervals.",
+            "Top-1 agreement by the class of the student's token, with 95 % intervals.",
             lambda: strata(run, width=WIDTH),
         ),
     ]

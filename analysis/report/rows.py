@@ -1,12 +1,15 @@
-"""Numbers held against their thresholds: the rows of evidence behind a verdict."""
+"""Numbers compared with their thresholds: the rows of evidence behind a verdict."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 
+from overlap import Estimate
+
 from ..formatting import count, number
-from .evidence import NAMES, SOURCES, Evidence, Number, StageFacts, Standing, Thresholds
+from .evidence import Evidence, StageFacts, Standing, in_words, positions_of
+from .thresholds import NAMES, SOURCES, Thresholds
 
 
 def collapse_signs(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
@@ -25,7 +28,7 @@ def mass_kept(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
         shown, counted, standing = "not measured at both ends", "", Standing.UNMEASURED
         least = f"≥ its start − {loss:g}"
     else:
-        shown, counted = after.shown(), after.counted
+        shown, counted = in_words(after), positions_of("student_mass", after)
         # Both ends are estimates: what is certain is certain wherever the start lies in its interval.
         standing = _stand(after.low >= before.high - loss, after.high < before.low - loss)
         least = f"≥ {before.value - loss:.2f} ({number(before.value, 3)} at the start − {loss:g})"
@@ -34,16 +37,16 @@ def mass_kept(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
 
 
 def bar(
-    numbers: Mapping[str, Number], name: str, *, at_least: float | None = None, at_most: float | None = None
+    numbers: Mapping[str, Estimate], name: str, *, at_least: float | None = None, at_most: float | None = None
 ) -> Evidence:
-    """A number held against a threshold by the conservative end of its interval; without that, nothing is decided."""
+    """A number compared with a threshold by the conservative end of its interval; without one, nothing is decided."""
     found = numbers.get(name)
     threshold = f"≥ {at_least:.2f}" if at_least is not None else f"≤ {at_most:.2f}" if at_most is not None else ""
     if found is None or math.isnan(found.value):
-        shown, counted = ("not measured", "") if found is None else ("undefined", found.counted)
+        shown, counted = ("not measured", "") if found is None else ("undefined", positions_of(name, found))
         standing = Standing.UNMEASURED if threshold else Standing.SHOWN
     else:
-        shown, counted = found.shown(), found.counted
+        shown, counted = in_words(found), positions_of(name, found)
         if at_least is not None:
             standing = _stand(found.low >= at_least, found.high < at_least)
         elif at_most is not None:
@@ -60,18 +63,20 @@ def _stand(met: bool, missed: bool) -> Standing:
 
 
 def context(facts: StageFacts) -> list[Evidence]:
-    """Numbers that are shown beside the judged ones: before the stage, and on states that stayed the same."""
+    """Numbers shown beside the judged ones: before the stage, and on recorded transcripts."""
     rows = [bar(facts.after, "overlap_ratio")] if "overlap_ratio" in facts.after else []
     ends = (("student's own, at the start", facts.before), ("fixed, at the start", facts.fixed_before))
     for states, numbers in (*ends, ("fixed, at the end", facts.fixed_after)):
         for name in ("top1_agreement", "student_mass"):
             if (found := numbers.get(name)) is not None:
-                rows.append(Evidence(NAMES[name], states, found.shown(), found.counted, "", Standing.SHOWN))
+                rows.append(
+                    Evidence(NAMES[name], states, in_words(found), positions_of(name, found), "", Standing.SHOWN)
+                )
     return rows
 
 
 def error_rows(facts: StageFacts) -> list[Evidence]:
-    """How the error rate changed; judged of an on-policy stage alone."""
+    """How the error rate changed; judged only for an on-policy stage."""
     rows = []
     judged = facts.kind == "opd"
     for change in (facts.errors, facts.baseline):
@@ -81,10 +86,9 @@ def error_rows(facts: StageFacts) -> list[Evidence]:
         standing = Standing.SHOWN
         if judged:
             standing = _stand(change.change.high < 0, change.change.low > 0)
-        shown = change.change.shown(1, 100, sign=True)
         states = "paired by utterance" if change.paired else "not paired"
-        counted = f"{change.change.counted}, {count(change.total)} {'words' if change.rate == 'WER' else 'tokens'}"
-        rows.append(Evidence(name, states, shown, counted, "< 0" if judged else "", standing))
+        counted = f"{change.counted}, {count(change.total)} {'words' if change.rate == 'WER' else 'tokens'}"
+        rows.append(Evidence(name, states, change.points, counted, "< 0" if judged else "", standing))
     return rows
 
 
@@ -93,8 +97,8 @@ def sentence_of(row: Evidence) -> str:
     if row.standing is Standing.UNMEASURED:
         return f"{row.name[0].upper()}{row.name[1:]}: {row.shown}, needed {row.threshold}."
     words = {
-        Standing.MET: "meets",
-        Standing.MISSED: "certainly misses",
-        Standing.UNDECIDED: "is not certainly on the right side of" if row.bounded else "cannot be held against",
+        Standing.MET: "satisfies",
+        Standing.MISSED: "does not satisfy",
+        Standing.UNDECIDED: "does not certainly satisfy" if row.bounded else "cannot be compared with",
     }
     return f"{row.name[0].upper()}{row.name[1:]} {row.shown} {words[row.standing]} {row.threshold} ({row.counted})."

@@ -1,10 +1,10 @@
-"""What a report says of one run, before it is HTML or Markdown."""
+"""One run's section of a report, before it is HTML or Markdown."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
@@ -16,30 +16,26 @@ from ..inference import stage_changes
 from ..inference.overlap_change import KEY_STATISTICS
 from ..printed import PrintedTable
 from ..run.load import ERROR_RATES, Run, normalizer_of
+from ..run.shown import STATES
 from ..run.visits import said
-from ..stages.ends import stays
+from ..stages.ends import traced_visits
 from ..stages.error_rates import evaluated, over_words
 from ..stages.probe_reading import probe_reading
 from ..stages.table import StageTable, stage_table
-from .evidence import StageFacts, StageVerdict, Thresholds
+from .evidence import StageFacts, StageVerdict, groups_of, positions_of
 from .facts import NO_CONTROLS, stage_facts
 from .headline import headline
 from .outside import outside_table
+from .thresholds import NAMES, Thresholds
 from .tokenizers import tokenizer_notes, tokenizer_rows
 from .verdict import verdict
 
 TILES = {
-    "top1_agreement": ("top-1 agreement", 3),
-    "union_size": ("VUSS, tokens (less is more overlap)", 2),
-    "student_mass": ("student's mass on the teacher's set", 3),
+    "top1_agreement": (NAMES["top1_agreement"], 3),
+    "union_size": (f"{NAMES['union_size']}, tokens (less is more overlap)", 2),
+    "student_mass": (NAMES["student_mass"], 3),
 }
 """Overlap seen at a glance: label and decimals."""
-STATES_IN_WORDS = {
-    "student": "the student's own transcripts",
-    "fixed": "recorded transcripts of the student",
-    "teacher": "the teacher's transcripts",
-    "reference": "the references",
-}
 OUTSIDE = 4
 """Tokens named at a glance."""
 
@@ -62,16 +58,15 @@ class Section:
         state: Whether it has ended, and how.
         headline: The verdict in a sentence.
         tiles: Numbers at a glance.
-        verdicts: A stay each.
+        verdicts: One a visit.
         stages: The table of stages.
-        changes: What each stage did to overlap on fixed rollouts; None where that was not traced.
+        changes: How overlap changed over each stage on fixed rollouts; None where that was not traced.
         reading: Of the trace of a probe, the five numbers to read first; of a run None.
         outside: Tokens outside the teacher's set.
         decisions: A row a gate reading: step, stage, gate, decision, reason.
         about: Names, hashes and versions.
         recipe: As resolved, in JSON.
-        missing: What the run does not hold, and how to get it, and what its tokenizers do not write as their models do,
-            in sentences.
+        missing: Sentences on missing files with a remedy, and on tokenizers that disagree with their models.
     """
 
     name: str
@@ -90,7 +85,7 @@ class Section:
 
 
 def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, Run] = NO_CONTROLS) -> Section:
-    """Read everything that a report says of a run.
+    """Collect what a report shows of a run.
 
     Args:
         name: Of the run.
@@ -126,9 +121,9 @@ def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, 
 
 
 def _changes(run: Run) -> PrintedTable | None:
-    """Of the statistics that are traced: of a served teacher those that its lists decide."""
+    """Over the statistics that are traced; a served teacher leaves some undetermined."""
     known = [name for name in KEY_STATISTICS if name in run.positions]
-    if not run.decisions.empty and known and any(True for _ in stays(run, "fixed")):
+    if not run.decisions.empty and known and any(True for _ in traced_visits(run, "fixed")):
         return stage_changes(run, statistics=known)
     return None
 
@@ -136,13 +131,14 @@ def _changes(run: Run) -> PrintedTable | None:
 def _reading_table(reading: FirstReading) -> PrintedTable:
     """The five numbers in the order in which they are read."""
     heading, rows = reading.table()
-    frame = pd.DataFrame(reading.to_dict()["numbers"])
-    return PrintedTable(frame, heading, rows, ["Each makes sense only if those before it are in order."], left=5)
+    frame = pd.DataFrame([asdict(one) | {"standing": one.standing.value} for one in reading.numbers])
+    note = "Read in order: each number is meaningful only if those before it are good."
+    return PrintedTable(frame, heading, rows, [note], left=5)
 
 
 def _state(run: Run) -> str:
     if run.probed is not None:
-        states = " and ".join(STATES_IN_WORDS.get(str(name), str(name)) for name in dict.fromkeys(run.probed["states"]))
+        states = " and ".join(f"the {STATES.get(str(n), n)}" for n in dict.fromkeys(run.probed["states"]))
         return f"one probe of {count(len(run.probed))} utterances, on {states}"
     steps = max(run.metrics["step"].tolist(), default=0)
     return f"still running, {count(steps)} steps taken" if run.ended is None else said(*run.ended)
@@ -166,7 +162,10 @@ def _tiles(run: Run, facts: list[StageFacts], outside: PrintedTable) -> list[Til
             found, start = last.after.get(name), (first.before or first.after).get(name)
             if found is not None:
                 was = "" if start is None else f"; from {number(start.value, digits)} at step {count(first.first_step)}"
-                detail = f"{interval(found.low, found.high, digits)}, 95 % over {found.over}; {found.counted}{was}"
+                over = groups_of(found.n_groups, "utterance")
+                detail = (
+                    f"{interval(found.low, found.high, digits)}, 95 % over {over}; {positions_of(name, found)}{was}"
+                )
                 tiles.append(Tile(f"{label} {at}", number(found.value, digits), detail))
     if len(outside.frame):
         tiles.append(_outside(outside))
@@ -174,7 +173,7 @@ def _tiles(run: Run, facts: list[StageFacts], outside: PrintedTable) -> list[Til
 
 
 def _outside(table: PrintedTable) -> Tile:
-    """Where the student's tokens are still out of the teacher's support, at the end of the last stage."""
+    """The share of tokens outside the teacher's support at the end of the last stage."""
     last = table.frame.to_dict("records")[-1]
     tokens = [f"“{token}”" for token, *_ in last["tokens"][:OUTSIDE]]
     most = f"; most often {', '.join(tokens)}" if tokens else ""
@@ -215,13 +214,13 @@ def _about(run: Run) -> list[tuple[str, str]]:
 def _missing(run: Run) -> list[str]:
     if run.probed is not None:
         named = "manifest" in (run.resolved["recipe"].get("probe") or {})
-        return [] if named else ["The file does not say which models and manifest it is of: probe again to have them."]
+        return [] if named else ["The file does not name its models and manifest: probe again to record them."]
     found = tokenizer_notes(run)
     traced = any((run.path / "traces").glob("*.parquet"))
     if run.probes.empty and (traced or len(run.decisions)):
         found.append(
-            "No probes: probes/ is missing or empty though the run was probed, so overlap is not known and "
-            "traces are not shown; copy it from where the run was made."
+            "No probes: probes/ is missing or empty, although the run was probed: copy it from where the run was made "
+            "to see overlap and traces."
         )
     elif run.probes.empty:
         found.append("No probes yet: overlap is measured at the first step of a stage.")
@@ -231,19 +230,19 @@ def _missing(run: Run) -> list[str]:
         found.append("No evaluations: give the recipe an [evaluation] with a labeled manifest to see error rates.")
     elif len(rules := sorted({str(normalizer_of(row)) for row in run.main_evaluations.to_dict("records")})) > 1:
         found.append(
-            f"Error rates were counted under several normalizers ({', '.join(rules)}): those of one cannot be held "
-            "against those of another; evaluate the checkpoints again with `distill evaluate`."
+            f"Error rates were counted under several normalizers ({', '.join(rules)}) and are not comparable. "
+            "Evaluate the checkpoints again with `distill evaluate`."
         )
     elif run.transcripts.empty:
         found.append(
-            "No transcripts of the evaluations were kept: error rates have the intervals stored with them, over "
-            "utterances, and are compared without pairing."
+            "No transcripts of the evaluations were kept: error rates have the intervals stored with them, "
+            "and are compared without pairing."
         )
     if not traced:
         found.append(_no_traces(run))
     elif run.traces.empty and len(run.probes):
         found.append(
-            "No traces: those in traces/ are not of probes in probes/; copy both anew from where the run was made."
+            "No traces: traces/ does not belong to the probes in probes/; copy both again from where the run was made."
         )
     return found
 
@@ -255,6 +254,6 @@ def _no_traces(run: Run) -> str:
     if run.decisions.empty:
         return "No traces yet: they are written with the first probe of a stage."
     return (
-        f"No traces: traces/ is missing or empty though the recipe has trace_utterances = {asked}; copy it from where "
+        f"No traces: traces/ is missing or empty, but the recipe has trace_utterances = {asked}; copy it from where "
         "the run was made to browse utterances token by token."
     )

@@ -17,7 +17,7 @@ BEGUN = ("gated", "early", "direct")
 
 
 def staging() -> pd.DataFrame:
-    """The demo taken four ways (README, *What the switch decides*): a row an arm and seed.
+    """The four schedules of the demo (README, *What the switch decides*): a row a schedule and seed.
 
     Returns:
         `arm` (`gated`: teacher data until the gate opens, then OPD; `early`: a few steps of it; `direct`: none; `td`:

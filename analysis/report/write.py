@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from overlap.errors import UserError
+from overlap.files import replacing
+from overlap.plain_json import plain
 
 from ..run.runs import Runs, load_many
 from ..tables.paired import controls_of
 from .audio import Audio, Clips, collect
-from .evidence import Thresholds
 from .html import page
 from .markdown import document
 from .payload import Payload, payload
 from .section import Section, section
+from .thresholds import Thresholds
 
 SUFFIXES = (".html", ".md")
 BROWSER_BUDGET = 8_000_000
 """Bytes of traces and transcripts in the page, of all runs together."""
 BUDGET = 12_500_000
-"""The same with audio, which takes what they leave; with figures and tables the page stays below 15 MB."""
+"""The same with audio, which takes what they leave. With figures and tables the page is below 15 MB."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,8 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """For machines: verdicts with their reasons and evidence."""
         runs = [
-            {"run": s.name, "verdict": s.headline, "stages": [_defined(asdict(verdict)) for verdict in s.verdicts]}
-            | ({} if s.reading is None else {"first_reading": _defined(s.reading.frame.to_dict("records"))})
+            {"run": s.name, "verdict": s.headline, "stages": [plain(asdict(verdict)) for verdict in s.verdicts]}
+            | ({} if s.reading is None else {"first_reading": plain(s.reading.frame.to_dict("records"))})
             for s in self.sections
         ]
         return {"output": str(self.path), "bytes": self.size, "runs": runs, "left_out": list(self.notes)}
@@ -72,7 +71,7 @@ def write_report(
     Args:
         runs: Run directories, files that `distill probe --output` wrote, or what `load_many` gave.
         output: `.html` for one self-contained page with the utterance browser, `.md` for Markdown. A file that is there
-            is replaced, at once and whole.
+            is replaced atomically.
         thresholds: Of the verdicts.
         clips: Where the audio of utterances comes from; without it, or in Markdown, there is none.
 
@@ -106,17 +105,6 @@ def _check(output: Path) -> None:
         raise FileNotFoundError(f"{output}: the folder {output.parent} does not exist; create it, or write elsewhere")
 
 
-def _defined(tree: Any) -> Any:
-    """Undefined numbers as null, infinite ones as words: JSON has neither."""
-    if isinstance(tree, dict):
-        return {key: _defined(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_defined(item) for item in tree]
-    if isinstance(tree, float) and not math.isfinite(tree):
-        return None if math.isnan(tree) else "Infinity" if tree > 0 else "-Infinity"
-    return tree
-
-
 def _wanted(recipe: Mapping[str, Any], run: Any) -> dict[str, list[str]]:
     """Ids by manifest: traced utterances first."""
     found: dict[str, list[str]] = {}
@@ -133,17 +121,8 @@ def _notes(payloads: Mapping[str, Payload], audio: Mapping[str, Audio]) -> tuple
 
 
 def _replace(path: Path, text: str) -> int:
-    """Write beside the file and move it there: a reader never meets half a report."""
+    """Write beside the file and move it there: a reader never sees half a report."""
     data = text.encode("utf-8", errors="replace")
-    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)  # temporary files are for their owner alone
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
     return len(data)

@@ -1,1 +1,1 @@
-"""From run directories to frames: files, one run or several, traces, stays in stages, readings of gates."""
+"""From run directories to frames: files, one run or several, traces, visits of stages."""

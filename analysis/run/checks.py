@@ -1,4 +1,4 @@
-"""Refuse in words what is not what a function takes: a path for a run, one run for several, a run for its frame."""
+"""Errors for arguments of the wrong kind: a path for a run, one run for several, a run for its frame."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .runs import Runs
 
 
 def want_run(value: Any, name: str = "run", *, remedy: str = "") -> None:
-    """Raises a ValueError that says how to have one run, where the value is none.
+    """Refuse a value that is not one run, and say how to load one.
 
     Args:
         value: What was given.
@@ -32,7 +32,7 @@ def want_run(value: Any, name: str = "run", *, remedy: str = "") -> None:
 
 
 def want_runs(value: Any, name: str = "runs") -> None:
-    """Raises a ValueError that says how to have several runs, where the value is not those."""
+    """Refuse a value that is not several runs, and say how to load them."""
     if isinstance(value, Run):
         raise UserError(f"{name}: expected several runs, such as load_many([{str(value.path)!r}]), received one run")
     if not isinstance(value, Runs):
@@ -41,7 +41,7 @@ def want_runs(value: Any, name: str = "runs") -> None:
 
 
 def want_run_or_several(value: Any, function: str) -> None:
-    """Raises a ValueError that says how to give a run, or several by name, where the value is neither.
+    """Refuse a value that is neither a run nor several by name, and say how to give them.
 
     Args:
         value: What was given.
@@ -62,7 +62,7 @@ def _are_runs(value: Any) -> bool:
 
 
 def want_frame(value: Any, name: str, what: str, example: str, columns: Sequence[str] = ()) -> None:
-    """Raises a ValueError that says which frame is wanted, where the value is no frame, or one without its columns.
+    """Refuse a value that is not a frame with the columns, and say which frame is expected.
 
     Args:
         value: What was given.
@@ -87,7 +87,7 @@ def numbers(value: Any, name: str, example: str) -> np.ndarray:
         example: Code that gives such numbers.
 
     Raises:
-        UserError: They are no numbers; says how to have some.
+        UserError: They are no numbers; shows an example.
     """
     try:
         return np.asarray(value, dtype=np.float64)

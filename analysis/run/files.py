@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from overlap.errors import UserError
+from overlap.plain_json import INFINITE
 
 
 def read_parquet(path: Path, required: Sequence[str], by: str = "distill train") -> pd.DataFrame:
-    """A Parquet file of ours; the trainer replaces such files whole: a reader never meets half of one.
+    """A Parquet file of a run. Trainers write such files atomically, so it is complete.
 
     Args:
         path: The file.
@@ -56,8 +57,19 @@ def read_log(path: Path, required: Sequence[str]) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame(columns=list(required))
     frame = pd.json_normalize(rows)
-    # JSON has no NaN: a column of nothing but nulls is one of undefined numbers.
-    return frame.astype(dict.fromkeys(frame.columns[frame.isna().all()], "float64"))
+    # JSON has no NaN: a column of nothing but nulls is one of undefined numbers. Infinite ones are written as text.
+    undefined = frame.columns[frame.isna().all()]
+    infinite = [name for name in frame if _has_infinite(str(name), frame[name].tolist())]
+    return frame.astype(dict.fromkeys([*undefined, *infinite], "float64"))
+
+
+def _has_infinite(name: str, values: Sequence[Any]) -> bool:
+    """Whether these are numbers, some of them infinite; where all are "inf", only a nested field is one of numbers."""
+    texts = {value for value in values if isinstance(value, str)}
+    rest = [value for value in values if not isinstance(value, str) and value is not None]
+    if not texts or not texts <= set(INFINITE):
+        return False
+    return all(isinstance(value, float) or type(value) is int for value in rest) and (bool(rest) or "." in name)
 
 
 def read_object(text: bytes, where: str, required: Sequence[str]) -> dict[str, Any]:

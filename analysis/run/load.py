@@ -62,10 +62,10 @@ class Run:
     Attributes:
         path: The run directory.
         resolved: Recipe, seeds, versions and hashes.
-        begun: A row a stay in a stage, of `visits.jsonl`: when it began, and with which weights.
+        begun: A row a visit of a stage, of `visits.jsonl`: when it began, and with which weights.
         metrics: A row a training step; nested columns are flattened with dots (`overlap.union_size`).
         probes: A row a probe, kind of states and statistic, with interval and counts.
-        decisions: A row a gate reading, with the levels that it was held against, and one where the run ended.
+        decisions: A row a gate reading, with the levels that it was compared with, and one where the run ended.
         evaluations: A row an evaluation, with `wer.value`, `wer.low`, `wer.high`, …; `mer.value`, … instead where the
             normalizer counts mixed tokens, as for Mandarin.
         probed: Of the file of one `distill probe` its traces, where this is no run of training: there are no metrics,
@@ -93,18 +93,18 @@ class Run:
 
     @cached_property
     def visits(self) -> tuple[Visit, ...]:
-        """The stays of the run in its stages, in order; the last one may be going on."""
+        """The visits of the run to its stages, in order; the last one may be ongoing."""
         return visits_of(self.begun, self.decisions)
 
     @property
     def ended(self) -> tuple[str, str] | None:
-        """How the run ended (`finished`, `stopped` or `aborted`) and why; None while it goes on."""
+        """How the run ended (`finished`, `stopped` or `aborted`) and why; None while it is running."""
         ends = self.decisions.loc[self.decisions["decision"] == "end", ["outcome", "reason"]]
         return None if ends.empty else (str(ends.iloc[-1, 0]), str(ends.iloc[-1, 1]))
 
     @property
     def main_set(self) -> str | None:
-        """The set of `[evaluation]`, which is shown where one is; in older runs the first. None without evaluations."""
+        """The set of the recipe's `[evaluation]`, or the first where it names none. None without evaluations."""
         if self.evaluations.empty:
             return None
         names = self.evaluations["set"].tolist()
@@ -162,7 +162,7 @@ class Run:
 
     @cached_property
     def traces(self) -> pd.DataFrame:
-        """A row a sampled utterance and kind of states, with lists of what was seen at each of its positions.
+        """A row a traced utterance and kind of states, with lists of what was measured at each of its positions.
 
         Read when first asked for. Both models' log-probabilities on the union of their top-k sets are in
         `student_logprobs` and `teacher_logprobs`, a list a position.
@@ -203,7 +203,7 @@ def load(path: str | Path) -> Run:
     Raises:
         FileNotFoundError: No `resolved.json` there, and no such file.
         UserError: No path, or a file is damaged; names it, and the line and field where it has them. The last line of
-            a log may be half written: the run is going on.
+            a log may be half written while the run is going.
     """
     if not isinstance(path, str | PathLike):
         raise UserError(f"path: expected a run directory, such as load('runs/0'), received a {type(path).__name__}")

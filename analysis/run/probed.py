@@ -22,7 +22,7 @@ from .traces import LIST_COLUMNS, check_lengths
 STAGE = "probe"
 """Stands for a stage in the frames of a run that is one probe, at step 0."""
 COLUMNS = ("id", "states", "k", "temperature", "text", "reference", "finished", *LIST_COLUMNS)
-WHOLE = {"k", "temperature"}
+CONSTANT = ("k", "temperature")
 WRITER = "distill probe --output"
 
 
@@ -43,7 +43,7 @@ def read_probe(path: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     check_lengths(frame, path)
     if frame.empty:
         raise UserError(f"{path} holds no utterance; make it again with `distill probe --output {path}`")
-    for name in WHOLE:
+    for name in CONSTANT:
         if len(set(frame[name])) > 1:
             raise UserError(f"{path}: its rows differ in {name}; keep those of one probe")
     frame.attrs.clear()
@@ -85,7 +85,7 @@ def _rows(traces: pd.DataFrame, states: str, ranges: Ranges) -> Iterator[dict[st
         references=[text if isinstance(text, str) else None for text in traces["reference"]],
     )
     for name, item in found.items():
-        yield {"step": 0, "visit": 0, "stage": STAGE, "states": states, "statistic": name} | vars(item)
+        yield {"step": 0, "visit": 0, "stage": STAGE, "states": states, "statistic": name} | item.to_dict()
 
 
 def _funnel_rows(funnel: Funnel, states: str, utterances: int) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Who works on a run, or did last, from the record that the trainer keeps in the run directory."""
+"""The process that works on a run, or did last, from the trainer's record in the run directory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .files import read_object
 
 FILE = "process.json"
 SILENT_SECONDS = 60.0
-"""A process writes its record every few seconds; one that has not for so long is dead."""
+"""A process writes its record every few seconds; after so long without, it counts as dead."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Process:
 
     @property
     def ended(self) -> str | None:
-        """In words how it ended; None while it is at work."""
+        """How it ended, in words; None while it works."""
         if self.left is not None:
             return self.left
         if self.silent_seconds > SILENT_SECONDS:
-            return f"process {self.pid} on {self.host} ended without a word: killed, or its machine went down"
+            return f"process {self.pid} on {self.host} ended without notice: killed, or its machine went down"
         return None
 
 

@@ -67,7 +67,7 @@ class Runs(Mapping[str, Run]):
 
     @property
     def running(self) -> list[str]:
-        """Names of the runs that go on: no reading says that they ended."""
+        """Names of the runs whose decisions do not say that they ended."""
         return [name for name, run in self.runs.items() if run.ended is None]
 
     @cached_property
@@ -125,9 +125,9 @@ def load_many(paths: str | Path | Sequence[str | Path] | Mapping[str, str | Path
             `load_many({"gated": ["runs/gated-0", "runs/gated-1"], "direct": "runs/direct-0"})`.
 
     Returns:
-        The runs by the name of their directory, with as many folders before it as it takes to tell them apart. Without
+        The runs by the name of their directory, with as many parent folders as make them unique. Without
         recipes given, runs are of one recipe where their files call it by one name and agree in everything but the
-        seed; recipes of one name that do not agree are told apart by their first run: `demo (wide-0)`.
+        seed; recipes of one name that differ carry the name of their first run: `demo (wide-0)`.
 
     Raises:
         FileNotFoundError: A directory holds no run.
@@ -180,13 +180,13 @@ def matching(pattern: str) -> list[Path]:
 def _names(folders: Sequence[Path]) -> list[str]:
     if not folders:
         raise UserError("there are no runs to load; give at least one run directory")
-    whole = [folder.resolve() for folder in folders]
-    twice = [str(folder) for folder, times in Counter(whole).items() if times > 1]
+    resolved = [folder.resolve() for folder in folders]
+    twice = [str(folder) for folder, times in Counter(resolved).items() if times > 1]
     if twice:
         raise UserError(f"{twice[0]} is given more than once; give each run once")
     depth = 1
     while True:
-        names = ["/".join(folder.parts[-depth:]) for folder in whole]
+        names = ["/".join(folder.parts[-depth:]) for folder in resolved]
         if len(set(names)) == len(names):
             return names
         depth += 1

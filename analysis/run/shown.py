@@ -1,13 +1,20 @@
-"""Tokens and texts as people read them, in figures, report and notebooks alike.
+"""Tokens, texts and kinds of states as people read them, in figures, report and notebooks.
 
 A space is `␣`, a line break `⏎`, a tab `⇥`; bytes that are no text by themselves are numbers, `⟨E4 BD⟩`; control tokens
-stay as the vocabulary spells them.
+are shown as the vocabulary spells them.
 """
 
 from __future__ import annotations
 
 import re
 
+STATES = {
+    "student": "student's own transcripts",
+    "fixed": "student's transcripts, fixed",
+    "teacher": "teacher's transcripts",
+    "reference": "references",
+}
+"""By kind of states, as probes name them."""
 MARKS = str.maketrans({" ": "␣", "\n": "⏎", "\t": "⇥"})
 _EDGES = re.compile(r"^[\W_]+|[\W_]+$")
 

@@ -1,4 +1,4 @@
-"""The stays of a run in its stages. A stage that a gate fell back to is visited twice."""
+"""The visits of a run to its stages. A stage that a gate fell back to is visited twice."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 import pandas as pd
 
 EXHAUSTED, ENTRY, RUN = "exhausted", "entry", "run"
-"""What stands for a gate in readings of none: the stage's steps are spent, it has only begun, the run has ended."""
+"""Stand for a gate in `decisions.jsonl` where none read: the steps are spent, the stage has begun, the run ended."""
 
 
 @dataclass(frozen=True)
 class Visit:
-    """One stay in a stage.
+    """One visit of a stage.
 
     Attributes:
         number: From 0, in the order of the run.
         stage: Name of the stage.
         kind: `sft`, `td` or `opd`.
         first_step: Training steps taken before it.
-        last_step: Training steps when it was left; of a stage not left yet, at its gate's last reading.
-        decision: `advance`, `fall_back`, `abort`, `stop`, `end`, or `stay` where the run is still in the stage.
+        last_step: Training steps when it was left; before that, at its gate's last reading.
+        decision: `advance`, `fall_back`, `abort`, `stop`, `end`, or `stay` while the run is in it.
         gate: Which gate decided.
         reason: Why, in words.
         outcome: How the run ended in it: `finished`, `stopped` or `aborted`; None where it did not.
-        started_from: The weights it began with: the `model` of the recipe, `previous` where the visit before ended, or
-            `entry`: after a fall back those with which the visit that was left had begun.
+        started_from: The weights it began with: the `model` of the recipe, `previous` for those at the end of the visit
+            before, or `entry`: after a fall back, those with which the visit that was left had begun.
         source_visit: The visit that had them; None for the recipe's model.
         source_step: Training step that they are of, likewise.
     """
@@ -46,17 +46,22 @@ class Visit:
 
     @property
     def steps(self) -> int:
-        """Training steps of this stay."""
+        """Training steps of this visit."""
         return self.last_step - self.first_step
 
     @property
+    def ongoing(self) -> bool:
+        """Whether the run is in it."""
+        return self.decision == "stay"
+
+    @property
     def exhausted(self) -> bool:
-        """Whether it was left because its steps were spent, its gate not having opened."""
+        """Whether it was left because its steps were spent, before its gate opened."""
         return self.gate == EXHAUSTED
 
     @property
     def why(self) -> str:
-        """The reason, behind how the run ended where that ended this visit."""
+        """The reason, with the outcome in front where the run ended in this visit."""
         advanced = self.decision == "advance" and self.outcome != "aborted"
         return self.reason if self.outcome is None or advanced else said(self.outcome, self.reason)
 
@@ -71,7 +76,7 @@ def said(outcome: str, reason: str) -> str:
 
 
 def visits_of(begun: pd.DataFrame, decisions: pd.DataFrame) -> tuple[Visit, ...]:
-    """The stays of a run whose gates have read something, in order; the last one may be going on.
+    """The visits of a run with gate readings, in order; the last one may be ongoing.
 
     Args:
         begun: Rows of `visits.jsonl`.
@@ -90,7 +95,7 @@ def visits_of(begun: pd.DataFrame, decisions: pd.DataFrame) -> tuple[Visit, ...]
 
 
 def _end(readings: pd.DataFrame) -> dict[str, Any]:
-    """When, how and why a stay was left."""
+    """When, how and why a visit was left."""
     last = readings.iloc[-1]
     decisive = readings[readings["decision"] != "stay"]
     chosen = decisive.iloc[0] if len(decisive) else last

@@ -1,1 +1,1 @@
-"""What each stay in a stage left behind: its visits, ends, error rates and gate readings."""
+"""Stages of a run: ends of visits, error rates, gate readings and the stage table."""

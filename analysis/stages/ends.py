@@ -1,4 +1,4 @@
-"""What a stay in a stage began with and what it left behind: rows of probes, traces or evaluations at its two ends."""
+"""The two ends of a visit: rows of probes, traces or evaluations of the weights it began with and left behind."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ SAME_ROLLOUTS = ("fixed", "teacher", "reference")
 
 
 def left_behind(run: Run, rows: pd.DataFrame, visit: Visit, *, latest: bool = False) -> pd.DataFrame:
-    """Rows of the weights that a stay left behind.
+    """Rows of the weights that a visit left behind.
 
-    What was not measured when it ended is taken from where the next stay began with the same weights, which it does
-    unless the gate fell back.
+    What was not measured at its end is taken from the start of the next visit with the same weights. There is none
+    after a fall back.
 
     Args:
         run: The run.
         rows: Of its probes, traces, positions or evaluations.
-        visit: The stay; one that goes on ends with its gate's last reading.
-        latest: Take of a stay that goes on the last row since it began instead.
+        visit: The visit; one that has not ended counts with its gate's last reading.
+        latest: For a visit that has not ended, take the last row since it began instead.
     """
-    if latest and visit.decision == "stay":
+    if latest and visit.ongoing:
         return rows.loc[(rows["visit"] == visit.number) & (rows["step"] > visit.first_step)].tail(1)
     found = _at(rows, visit.number, visit.last_step)
     following = next((one for one in run.visits if one.source_visit == visit.number), None)
@@ -39,23 +39,30 @@ def left_behind(run: Run, rows: pd.DataFrame, visit: Visit, *, latest: bool = Fa
 
 
 def began_with(run: Run, rows: pd.DataFrame, visit: Visit) -> pd.DataFrame:
-    """Rows of the weights that a stay began with, or of the same weights where the stay before ended.
+    """Rows of the weights that a visit began with, or of the same weights at the end of the visit before.
 
-    After a fall back, only what was measured in the stay itself.
+    After a fall back, only rows of the visit itself.
 
     Args:
         run: The run.
         rows: Of its probes, traces, positions or evaluations.
-        visit: The stay.
+        visit: The visit.
     """
     found = _at(rows, visit.number, visit.first_step)
-    if found.empty and visit.started_from == "previous" and visit.source_visit is not None:
-        return _at(rows, visit.source_visit, visit.first_step)
+    if found.empty and visit.started_from == "previous":
+        return _at(rows, visit.source_visit, visit.source_step)
     return found
 
 
-def stays(run: Run, states: str) -> Iterator[tuple[Visit, pd.DataFrame, pd.DataFrame]]:
-    """Each stay of a run that was traced on these states at both ends, with the positions there."""
+def fall_backs_before(run: Run, rows: pd.DataFrame) -> pd.Series:
+    """How many fall backs came before each row: weights continue from row to row only between two of them."""
+    falls = dict(zip(run.begun["visit"], run.begun["started_from"].eq("entry").cumsum(), strict=True))
+    before = [falls.get(visit, 0) for visit in rows["visit"]]  # without visits.jsonl no fall back is known
+    return pd.Series(before, index=rows.index, dtype="int64")
+
+
+def traced_visits(run: Run, states: str) -> Iterator[tuple[Visit, pd.DataFrame, pd.DataFrame]]:
+    """Each visit that was traced on these states at both ends, with the positions there."""
     positions = run.positions.loc[run.positions["states"] == states]
     for visit in run.visits:
         before, after = began_with(run, positions, visit), left_behind(run, positions, visit)
@@ -68,7 +75,7 @@ def stage_ends(runs: Runs, stage: str, states: str = "fixed") -> tuple[pd.DataFr
 
     Args:
         runs: From `load_many`.
-        stage: Its name. Of a stage visited more than once, the last stay.
+        stage: Its name. Of a stage visited more than once, the last visit.
         states: `fixed`, `teacher` or `reference`.
 
     Returns:
@@ -81,7 +88,7 @@ def stage_ends(runs: Runs, stage: str, states: str = "fixed") -> tuple[pd.DataFr
     found = {
         name: ends
         for name, run in runs.items()
-        if (ends := [(before, after) for visit, before, after in stays(run, states) if visit.stage == stage])
+        if (ends := [(before, after) for visit, before, after in traced_visits(run, states) if visit.stage == stage])
     }
     if not found:
         raise UserError(
@@ -132,7 +139,7 @@ def rollout_keys(positions: pd.DataFrame) -> list[str]:
     return [name for name in ("run", "id") if name in positions]
 
 
-def _at(rows: pd.DataFrame, visit: int, step: int) -> pd.DataFrame:
+def _at(rows: pd.DataFrame, visit: int | None, step: int | None) -> pd.DataFrame:
     return rows.loc[(rows["visit"] == visit) & (rows["step"] == step)]
 
 

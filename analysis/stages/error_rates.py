@@ -41,10 +41,10 @@ def transcripts_of(run: Run, evaluation: Mapping[Any, Any]) -> pd.DataFrame:
 
 
 def evaluated(run: Run, *, all_sets: bool = False) -> pd.DataFrame:
-    """The evaluations of a run with intervals over speakers, or over utterances where speakers are few or not known.
+    """The evaluations of a run with intervals over speakers, or over utterances where speakers are few or unknown.
 
     Intervals are those of `error_rate` on the transcripts, as in `error_rate_difference`, so that a rate has one
-    interval wherever it is shown. Without transcripts the one stored with the evaluation stays, over what it says.
+    interval wherever it is shown. Without transcripts the interval stored with the evaluation is kept.
 
     Args:
         run: A run, finished or not.
@@ -65,7 +65,7 @@ def evaluated(run: Run, *, all_sets: bool = False) -> pd.DataFrame:
 
 
 def student_evaluations(run: Run) -> pd.DataFrame:
-    """The student's evaluations on the run's main set, with the stay that each belongs to."""
+    """The student's evaluations on the run's main set, as `evaluated` returns them."""
     rows = evaluated(run)
     return rows.loc[rows["model"] == "student"]
 
@@ -103,7 +103,7 @@ def over_words(rows: pd.DataFrame) -> str:
 def _intervals(run: Run, row: Mapping[Any, Any]) -> dict[str, Any]:
     written = transcripts_of(run, row)
     if written.empty:
-        over, n = row.get("interval.over"), row.get("interval.n")  # runs of before it was stored: over utterances
+        over, n = row.get("interval.over"), row.get("interval.n")  # optional in the schema: over utterances
         known = isinstance(over, str)
         return {
             "over": over if known else "utterances",
@@ -114,7 +114,8 @@ def _intervals(run: Run, row: Mapping[Any, Any]) -> dict[str, Any]:
     for rate, unit in UNITS.items():
         if f"{rate}.value" in row and _counts_all(written, unit):
             over = error_rate(written, unit, by=by)
-            found |= {f"{rate}.value": over.value, f"{rate}.low": over.low, f"{rate}.high": over.high, "n_over": over.n}
+            found |= {f"{rate}.value": over.value, f"{rate}.low": over.low, f"{rate}.high": over.high}
+            found["n_over"] = over.n_groups
     return found | {"over": f"{by or 'utterance'}s", "stored": False}
 
 

@@ -1,4 +1,4 @@
-"""What the gates of a run read, and the levels they held it against."""
+"""What the gates of a run read, and the levels they compared it with."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ COLUMNS = ("visit", "step", "stage", "gate", "statistic", "states", "side", "lev
 
 
 def gate_readings(run: Run) -> pd.DataFrame:
-    """Every level that a statistic was held against at a gate reading, in the order of the run.
+    """Every level that a statistic was compared with at a gate reading, in the order of the run.
 
     Returns:
-        A row a reading and level. `visit` is the number of the stay; `statistic` and `states` say what was read on
+        A row a reading and level. `visit` is the number of the visit; `statistic` and `states` say what was read on
         whose transcripts (None of a number of the user's own); `side` is `at_least` or `at_most` (a threshold),
         `lowest` or `highest` (a healthy limit, beyond which the gate falls back or aborts), or `best` (the mark of a
         plateau after the reading); `bound` is the end of the interval that was compared, NaN where there was none;
-        `satisfied` is whether the bound met the threshold, kept within the limit, or improved on the mark before. Gates
+        `satisfied` is whether the bound satisfies the threshold or limit, or improves on the mark before. Gates
         that count steps alone have no rows.
 
     Raises:

@@ -1,18 +1,28 @@
-"""The numbers to read first of a run that is one probe."""
+"""The funnel of a probe, and the numbers to read first of a run that is one probe."""
 
 from __future__ import annotations
+
+import pandas as pd
 
 from overlap import Estimate, Funnel, first_reading
 from overlap.estimates.first_reading import FirstReading
 
 from ..run.load import Run
 
+FUNNEL = "funnel."
+"""In front of the bins among the statistics of a probe."""
+
+
+def funnel_of(probe: pd.DataFrame) -> Funnel | None:
+    """The funnel among the rows of one probe on one kind of states; None where it has none."""
+    bins = probe.loc[probe["statistic"].str.startswith(FUNNEL)]
+    counts = zip(bins["statistic"].str.removeprefix(FUNNEL), bins["value"].astype(int), strict=True)
+    return Funnel.from_dict(dict(counts)) if len(bins) else None
+
 
 def probe_reading(run: Run) -> FirstReading:
     """The five numbers to read first of a run that is one probe, on the first of its states."""
     own = run.probes.loc[run.probes["states"] == run.probes["states"].iloc[0]].set_index("statistic")
-    counts = {str(n).removeprefix("funnel."): int(v) for n, v in own["value"].items() if str(n).startswith("funnel.")}
-    fields = ("value", "standard_error", "low", "high", "n_positions", "n_groups", "n_undefined")
-    estimates = {str(name): Estimate(*(row[field] for field in fields)) for name, row in own.iterrows()}
+    estimates = {str(name): Estimate.from_dict(row.to_dict()) for name, row in own.iterrows()}
     k = int(run.resolved["recipe"]["support"]["k"])
-    return first_reading(estimates, Funnel.from_dict(counts) if counts else None, k)
+    return first_reading(estimates, funnel_of(own.reset_index()), k)

@@ -1,4 +1,4 @@
-"""What each stage of a run did: steps, error rate, overlap, and why it was left."""
+"""The stage table of a run: steps, error rate, overlap, and why each stage was left."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ WHY = ("decision", "gate", "reason")
 
 @dataclass(frozen=True, eq=False)
 class StageTable:
-    """What each stage of a run did.
+    """The stages of a run.
 
     Attributes:
-        frame: A row a stay in a stage, after the teacher's if its error rate is known. Error rates are shares (`wer`
+        frame: A row a visit of a stage, after the teacher's if its error rate is known. Error rates are shares (`wer`
             over `n_words`, or `mer` over `n_tokens`, of the evaluation at step `evaluated`), overlap was taken on the
-            student's own transcripts: both where the stage was left, or the latest of a stage that goes on. Columns
+            student's own transcripts: both at the end of the visit, or the latest while it is ongoing. Columns
             ending in `.low` and `.high` are ends of 95 % intervals; those of the error rate are over `n_over` speakers
             or utterances (`over`), and were stored with the evaluation where no transcripts were kept (`stored`). What
             was not measured is NaN.
@@ -106,7 +106,7 @@ class StageTable:
 
 
 def stage_table(run: Run) -> StageTable:
-    """Steps, error rate, overlap and the gate's reason of every stay in a stage, and the teacher's error rate."""
+    """Steps, error rate, overlap and the gate's reason of every visit of a stage, and the teacher's error rate."""
     evaluations = evaluated(run)
     students, teachers = (evaluations.loc[evaluations["model"] == model] for model in ("student", "teacher"))
     probes = run.probes.loc[run.probes["states"] == "student"]
@@ -165,14 +165,14 @@ def _notes(run: Run, frame: pd.DataFrame) -> tuple[str, ...]:
             f"{count(last['n_utterances'])} utterances, normalizer {last['normalizer']} {last['normalizer_version']}."
         )
         for row in _rows(frame.loc[(frame["decision"] == "stay") & frame[rate].notna()]):
-            notes.append(f"{row['stage']} goes on: {rate.upper()} at step {count(row['evaluated'])}.")
+            notes.append(f"{row['stage']} is ongoing: {rate.upper()} at step {count(row['evaluated'])}.")
         intervals.append(f"of {rate.upper()} {over_words(frame)}")
     if len(frame.dropna(subset="union_size")):
         support = run.resolved["recipe"]["support"]
         notes.append(
             "Overlap: on the student's own transcripts of the probe set (n positions, n utterances), k = "
             f"{support['k']}, temperature {support['temperature']:g}; sizes in tokens. "
-            "VUSS falls with more overlap, but also where |S| or |T| fall."
+            "VUSS falls with more overlap, but also with smaller |S| or |T|."
         )
         for row in _rows(frame.loc[frame["n_undefined"] > 0]):
             notes.append(f"{row['stage']}: undefined at {count(row['n_undefined'])} more positions.")
@@ -189,7 +189,7 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _why(row: dict[str, Any]) -> str:
     words = {"stay": "not left yet: ", "fall_back": "fell back: ", "advance": "advanced: "}
     if row["decision"] == "advance" and row["gate"] == EXHAUSTED:
-        words = {"advance": "left all the same: "}
+        words = {"advance": "left with its gate shut: "}
     return words.get(row["decision"], "") + row["reason"]  # the reason of a run's end says itself how it ended
 
 

@@ -4,48 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
 from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS, studentized
+from overlap.estimates.estimate import Estimate
 
-from ..formatting import count, decimals, interval, number, plural
 from ..run.checks import numbers
 
 HOW = "studentized bootstrap"
 """The kind of these intervals, as tables name it."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and what is known about its error.
-
-    Attributes:
-        value: The estimate; NaN where it is undefined.
-        standard_error: From the spread between clusters (linearised); NaN with fewer than two.
-        low: Lower end; NaN where there is none.
-        high: Upper end.
-        n: Clusters (utterances, or speakers).
-        level: Coverage aimed at.
-    """
-
-    value: float
-    standard_error: float
-    low: float
-    high: float
-    n: int
-    level: float = 0.95
-
-    def __str__(self) -> str:
-        digits = decimals(self.standard_error)
-        return f"{self.shown(digits)}, {100 * self.level:g} % interval over {count(self.n)} {plural('cluster', self.n)}"
-
-    def shown(self, digits: int = 2, scale: float = 1.0) -> str:
-        """`value [low, high]`, such as in per cent with a scale of 100."""
-        ends = interval(scale * self.low, scale * self.high, digits)
-        return f"{number(scale * self.value, digits)} {ends}" if math.isfinite(self.value) else number(math.nan, digits)
 
 
 def contrast(
@@ -57,7 +27,7 @@ def contrast(
     level: float = 0.95,
     draws: int = DRAWS,
     seed: int = 0,
-) -> Interval:
+) -> Estimate:
     """A weighted sum of ratios, Σ_k c_k Σ_i x_ik / Σ_i n_ik, with the interval of
     `overlap.estimates.bootstrap.studentized`.
 
@@ -73,6 +43,9 @@ def contrast(
         draws: Resamples, at least 2.
         seed: Of the resampling; the same seed and number of clusters draw the same resamples.
 
+    Returns:
+        The estimate; `n_groups` counts all clusters, `n_positions` is the denominator, the least of several.
+
     Raises:
         UserError: No numbers, shapes differ, or level or draws is out of range.
     """
@@ -83,6 +56,5 @@ def contrast(
             f"expected sums and counts [clusters, ratios] and a weight a ratio, received {list(x.shape)}, "
             f"{list(n.shape)} and {[len(weights)]}"
         )
-    found = studentized(x[:, None], n[:, None], weights, level=level, draws=draws, seed=seed)
-    value, error, low, high = (float(end[0]) for end in (found.values, found.standard_errors, found.lows, found.highs))
-    return Interval(value, error, max(low, limits[0]), min(high, limits[1]), len(x), level)
+    (found,) = studentized(x[:, None], n[:, None], weights, level=level, draws=draws, seed=seed)
+    return replace(found, low=max(found.low, limits[0]), high=min(found.high, limits[1]), n_groups=len(x))

@@ -1,4 +1,4 @@
-"""How large a paired difference is, beside whether there is one."""
+"""Effect size of a paired difference."""
 
 from __future__ import annotations
 

@@ -12,10 +12,11 @@ import pandas as pd
 
 from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS, unseen_errors
+from overlap.estimates.estimate import Estimate
 
-from ..formatting import WIDTH, count, interval, number, p_text, plural, signed
+from ..formatting import WIDTH, count, interval, number, p_text, plural
 from ..run.checks import want_frame
-from .bootstrap import HOW, Interval, contrast
+from .bootstrap import HOW, contrast
 from .effects import PairedEffect, paired_effect
 from .mapsswe import Mapsswe, mapsswe
 from .permutation import swap_test
@@ -43,10 +44,10 @@ class ErrorRateDifference:
     """
 
     unit: Unit
-    first: Interval
-    second: Interval
-    difference: Interval
-    reduction: Interval
+    first: Estimate
+    second: Estimate
+    difference: Estimate
+    reduction: Estimate
     p_value: float
     mapsswe: Mapsswe
     effect: PairedEffect
@@ -56,12 +57,12 @@ class ErrorRateDifference:
 
     def __str__(self) -> str:
         name, level = NAMES[self.unit], f"{100 * self.difference.level:g} %"
-        over, cluster = self.difference, plural(self.cluster, self.difference.n)
-        change = f"{signed(100 * over.value, 1)} {interval(100 * over.low, 100 * over.high, 1)}"
+        over, cluster = self.difference, plural(self.cluster, self.difference.n_groups)
         lines = [
             f"{name} of the first {self.first.shown(1, 100)} %, of the second {self.second.shown(1, 100)} %",
-            f"second − first: {change} points, p {p_text(self.p_value, '=')} (swap test over {count(over.n)} "
-            f"{cluster}); relative reduction {self.reduction.shown(1, 100)} %",
+            f"second − first: {over.shown(1, 100, sign=True)} points, "
+            f"p {p_text(self.p_value, '=')} (swap test over {count(over.n_groups)} {cluster}); "
+            f"relative reduction {self.reduction.shown(1, 100)} %",
             str(self.mapsswe),
             f"fewer errors in {count(self.effect.lower)}, more in {count(self.effect.higher)}, as many in "
             f"{count(self.effect.same)} of {count(self.n_utterances)} utterances ({count(self.total)} {self.unit}); "
@@ -81,11 +82,10 @@ def error_rate(
     level: float = 0.95,
     draws: int = DRAWS,
     seed: int = 0,
-) -> Interval:
+) -> Estimate:
     """Error rate of one evaluation, with an interval; over utterances it is the one that the evaluation itself has.
 
-    Where all have the same rate, the ends are what could have escaped notice
-    (`overlap.estimates.bootstrap.unseen_errors`).
+    If all have the same rate, the ends are bounds for unseen errors (`overlap.estimates.bootstrap.unseen_errors`).
 
     Args:
         transcripts: A row an utterance, from `Run.transcripts` or `distill evaluate --output`.
@@ -114,7 +114,7 @@ def error_rate_difference(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> ErrorRateDifference:
-    """Compare two systems on the same utterances, each with itself: what both find hard cancels.
+    """Compare two systems on the same utterances: difficulty common to both cancels.
 
     Args:
         first: Transcripts of the first system, a row an utterance.
@@ -150,10 +150,10 @@ def error_rate_difference(
     )
 
 
-def _rate(errors: np.ndarray, totals: np.ndarray, *, level: float, draws: int, seed: int) -> Interval:
+def _rate(errors: np.ndarray, totals: np.ndarray, *, level: float, draws: int, seed: int) -> Estimate:
     found = contrast(errors, totals, limits=(0.0, math.inf), level=level, draws=draws, seed=seed)
     if found.standard_error == 0:
-        low, high = unseen_errors(found.value, found.n, totals.sum(), level)
+        low, high = unseen_errors(found.value, found.n_groups, totals.sum(), level)
         return replace(found, low=low, high=high)
     return found
 
@@ -168,11 +168,11 @@ def gap_recovery(
     level: float = 0.95,
     draws: int = DRAWS,
     seed: int = 0,
-) -> Interval:
-    """(rate before − rate after) / (rate before − teacher's): which share of the way to the teacher a stage went.
+) -> Estimate:
+    """(rate before − rate after) / (rate before − teacher's): the share of the gap to the teacher that a stage closed.
 
-    Undefined where the student was no worse than the teacher to begin with. There is no interval where that gap is
-    itself not told apart from 0 (its own interval reaches 0): the quotient has no bounds then (Fieller 1954).
+    Undefined if the student was no worse than the teacher before. There is no interval if that gap is not significant
+    (its own interval includes 0): the quotient is then unbounded (Fieller 1954).
 
     Args:
         before: Transcripts of the student before.
@@ -195,9 +195,9 @@ def gap_recovery(
     recovery = contrast(*clustered([e1 - e2], [e1 - e3], one, by), **settings)
     nan = float("nan")
     if not gap.value > 0:
-        return Interval(nan, nan, nan, nan, recovery.n, level)
+        return replace(recovery, value=nan, standard_error=nan, low=nan, high=nan)
     if not gap.low > 0:
-        return Interval(recovery.value, nan, nan, nan, recovery.n, level)
+        return replace(recovery, standard_error=nan, low=nan, high=nan)
     return recovery
 
 

@@ -1,4 +1,4 @@
-"""Correction of p-values for how many there are."""
+"""Correction of p-values for multiple tests."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ..run.checks import numbers
 Correction = Literal["holm", "bh"]
 CORRECTIONS = {"holm": "Holm", "bh": "BH"}
 GUARDS = {
-    "holm": "Holm: where those below 0.05 are taken for findings, the chance that any of them is false is below 0.05",
-    "bh": "Benjamini-Hochberg: of those below 0.05, an expected share below 0.05 is false",
+    "holm": "Holm: the chance of any false positive among those below 0.05 is below 0.05",
+    "bh": "Benjamini-Hochberg: the expected share of false positives among those below 0.05 is below 0.05",
 }
 
 
@@ -27,8 +27,8 @@ def corrected(p_values: Sequence[float] | np.ndarray, method: Correction = "holm
 
     Args:
         p_values: `[m]`; NaN where there is no test, which does not count as one.
-        method: `holm` bounds the chance of any false finding (Holm 1979), `bh` the expected
-            share of false ones among the findings (Benjamini & Hochberg 1995).
+        method: `holm` bounds the chance of any false positive (Holm 1979), `bh` the expected share of false positives
+            among the positives (Benjamini & Hochberg 1995).
 
     Returns:
         `[m]`, NaN where there is no test.

@@ -1,4 +1,4 @@
-"""Is a paired difference more than the luck of which system had which utterance?"""
+"""The swap test of a paired difference."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def swap_test(sums: np.ndarray, counts: np.ndarray, *, draws: int = DRAWS, seed:
     """Two-sided p-value of a difference of two ratios of sums, by swapping the two sides of clusters at random.
 
     Under the null hypothesis the two sides of a cluster (two systems on an utterance, two checkpoints on a rollout)
-    could as well be the other way round. Also known as approximate randomization or the paired permutation test
+    are exchangeable. Also known as approximate randomization or the paired permutation test
     (Noreen 1989). The observed arrangement counts as one of those drawn, so that p is at least 1 / (draws + 1) and the
     test never rejects too often.
 

@@ -1,4 +1,4 @@
-"""Several seeds on one test set: runs and utterances are crossed, and both are samples of something larger."""
+"""Several seeds on one test set: runs and utterances are crossed random factors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from scipy import stats
 
 from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS, check
+from overlap.estimates.estimate import Estimate
 
 from ..run.checks import numbers
 
@@ -20,32 +21,24 @@ SEED_METHODS: tuple[SeedMethod, ...] = ("t", "bootstrap")
 
 
 @dataclass(frozen=True)
-class SeedInterval:
-    """A mean over seeds, or a difference of two, and its error with respect to other seeds and other utterances.
+class OverSeeds:
+    """A mean over seeds, or a difference of two, and how it was tested.
 
     Attributes:
-        value: The estimate.
-        standard_error: From variance components (`t`), or the bootstrap's standard deviation.
-        low: Lower end; NaN with fewer than two seeds or clusters.
-        high: Upper end.
+        estimate: Its error is with respect to other seeds and other utterances, from variance components (`t`) or as
+            the bootstrap's standard deviation; no interval with fewer than two seeds or clusters. `n_groups` counts
+            utterances, or speakers, `n_positions` words.
         p_value: Of a value of 0; NaN for the bootstrap.
         df: Degrees of freedom of `t`; NaN for the bootstrap.
         n_seeds: Runs, of each side.
-        n_clusters: Utterances, or speakers.
         method: `t` or `bootstrap`.
-        level: Coverage aimed at.
     """
 
-    value: float
-    standard_error: float
-    low: float
-    high: float
+    estimate: Estimate
     p_value: float
     df: float
     n_seeds: tuple[int, ...]
-    n_clusters: int
     method: str
-    level: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +62,13 @@ def over_seeds(
     level: float = 0.95,
     draws: int = DRAWS,
     seed: int = 0,
-) -> SeedInterval:
+) -> OverSeeds:
     """Mean error rate over seeds, or the difference of two, with an interval over seeds and utterances at once.
 
-    All runs transcribe the same utterances. To draw utterances anew within each seed, as for nested data, would take
-    what they have in common for chance and makes intervals far too short; so would a t-interval over the seeds' rates.
+    All runs transcribe the same utterances. Resampling utterances within each seed, as for nested data, would ignore
+    this and make intervals far too short; so would a t-interval over the seeds' rates.
 
-    * `t`: variance components of the two-way layout, (MS_seeds + MS_utterances − MS_rest) / (S G), never less than
+    * `t`: variance components of the two-factor layout, (MS_seeds + MS_utterances − MS_rest) / (S G), never less than
       the larger of the first two alone, with Satterthwaite's degrees of freedom. This is the analysis of several
       readers on several cases (Dorfman, Berbaum & Metz 1992; Hillis 2007). It holds its coverage with three seeds.
     * `bootstrap`: seeds and utterances drawn with replacement independently of one another (Owen 2007), percentiles.
@@ -104,23 +97,26 @@ def over_seeds(
             raise UserError(f"expected errors [seeds, {len(w)} clusters], received {list(errors.shape)}")
     signs = [side.sign for side in sides]
     n_seeds, groups, nan = tuple(len(errors) for errors in runs), len(w), math.nan
+
+    def found(value: float, error: float, low: float, high: float, p: float = nan, df: float = nan) -> OverSeeds:
+        return OverSeeds(Estimate(value, error, low, high, int(w.sum()), groups, level=level), p, df, n_seeds, method)
+
     if not w.sum() > 0 or not all(n_seeds):
-        return SeedInterval(nan, nan, nan, nan, nan, nan, n_seeds, groups, method, level)
+        return found(nan, nan, nan, nan)
     value = float(sum(sign * errors.sum() / (len(errors) * w.sum()) for sign, errors in zip(signs, runs, strict=True)))
     if min(n_seeds) < 2 or groups < 2:
-        return SeedInterval(value, nan, nan, nan, nan, nan, n_seeds, groups, method, level)
+        return found(value, nan, nan, nan)
     if method == "bootstrap":
         drawn = _resampled(runs, signs, w, draws, seed)
         drawn = drawn[np.isfinite(drawn)]
         low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-        error = float(drawn.std(ddof=1))
-        return SeedInterval(value, error, float(low), float(high), nan, nan, n_seeds, groups, method, level)
+        return found(value, float(drawn.std(ddof=1)), float(low), float(high))
     variance, df = _components(runs, signs, w)
     if not variance > 0:
-        return SeedInterval(value, 0.0, nan, nan, nan, nan, n_seeds, groups, method, level)
+        return found(value, 0.0, nan, nan)
     error = math.sqrt(variance)
     reach, p = float(stats.t.ppf((1 + level) / 2, df)) * error, float(2 * stats.t.sf(abs(value) / error, df))
-    return SeedInterval(value, error, value - reach, value + reach, p, df, n_seeds, groups, method, level)
+    return found(value, error, value - reach, value + reach, p, df)
 
 
 def _name(value: object) -> str:

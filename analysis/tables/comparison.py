@@ -1,4 +1,4 @@
-"""Several runs side by side: how each ended, error rates of recipes on test sets, VUSS over on-policy steps."""
+"""Several runs side by side: their ends, error rates of recipes on test sets, VUSS over on-policy steps."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OVERLAP = {"top1_agreement": "top-1 agreement", "total_variation": "total variat
 
 @dataclass(frozen=True, eq=False)
 class CompareTable:
-    """How runs ended, and the tables of a paper.
+    """The ends of runs, and the tables of a paper.
 
     Attributes:
         frame: A row a run, on its last step: `run`, `outcome` (`finished`, `aborted`, `stopped` or `running`), `ending`
@@ -40,7 +40,7 @@ class CompareTable:
         error_rates: Recipes × test sets, see `paper_tables.error_rate_table`.
         vuss: VUSS over on-policy steps, see `paper_tables.vuss_table`.
         paired: Error rates paired by utterance, against controls where there are such, see `paired.paired_table`.
-        unlike: Why the error rates of these runs cannot be held against each other; empty where they can.
+        unlike: Why the error rates of these runs are not comparable; empty where they are.
     """
 
     frame: pd.DataFrame
@@ -50,15 +50,15 @@ class CompareTable:
     unlike: str
 
     def to_text(self) -> str:
-        """Plain text: how each run ended, with its way below, then both tables."""
+        """Plain text: how each run ended, its stages below, then the other tables."""
         heading, rows = self._flat()
         keep = [i for i, name in enumerate(heading) if name != "stages left at step"]
         table = aligned([[line[i] for i in keep] for line in (heading, *rows)], heading=1, left=2)
-        ways = []
+        runs = []
         for row in self.frame.to_dict("records"):
-            way = "".join(f"{stage} until step {count(step)}, then " for stage, step in row["switches"])
-            ways.append(f"{row['run']}: {way}{row['ending']}")
-        wrapped = [textwrap.fill(text, WIDTH, subsequent_indent="  ") for text in (*ways, self._note())]
+            stages = "".join(f"{stage} until step {count(step)}, then " for stage, step in row["switches"])
+            runs.append(f"{row['run']}: {stages}{row['ending']}")
+        wrapped = [textwrap.fill(text, WIDTH, subsequent_indent="  ") for text in (*runs, self._note())]
         return "\n".join([table, "", *wrapped, *("\n" + part.to_text() for part in self._parts())])
 
     def to_markdown(self) -> str:
@@ -85,13 +85,13 @@ class CompareTable:
         parts = [f"of {' and '.join(map(str.upper, rates))} {over_words(self.frame)}"] if rates else []
         if len(measured := self.frame["n_groups"].dropna()):
             parts.append(f"of overlap over {counts(measured)} utterances")
-        intervals = f" [ ]: 95 % bootstrap intervals, {', '.join(parts)}, of one run: they do not hold what differs "
-        about = "On each run's last step; overlap on the student's own transcripts."
-        if "running" in set(self.frame["outcome"]):
-            about = about.replace(";", ", or at its latest reading and evaluation where it is running;")
-        notes = [about + (f"{intervals}between seeds." if parts else "")]
+        running = "running" in set(self.frame["outcome"])
+        latest = ", or at the latest reading and evaluation of a running one" if running else ""
+        notes = [f"At the last step of each run{latest}; overlap on the student's own transcripts."]
+        if parts:
+            notes.append(f"[ ]: 95 % bootstrap intervals, {', '.join(parts)}, without the variation between seeds.")
         if self.unlike:
-            notes.append(f"Error rates here cannot be held against each other: {self.unlike}.")
+            notes.append(f"These error rates are not comparable: {self.unlike}.")
         if self.paired.frame.empty:
             notes += self.paired.notes
         return " ".join(notes)
@@ -142,11 +142,11 @@ def compare(runs: Runs | Mapping[str, Run]) -> CompareTable:
 
 def _summary(name: str, run: Run) -> dict[str, Any]:
     table = stage_table(run).frame
-    stays = table[table["model"] == "student"]
+    visits = table[table["model"] == "student"]
     outcome, ending = ("running", "running") if run.ended is None else (run.ended[0], said(*run.ended))
     row: dict[str, Any] = {"run": name, "outcome": outcome, "ending": ending}
-    left = stays.loc[stays["decision"] != "stay"] if run.ended is None else stays.iloc[:-1]
-    row["switches"] = tuple((str(stay["stage"]), int(stay["last_step"])) for _, stay in left.iterrows())
+    left = [visit for visit in run.visits if not visit.ongoing] if run.ended is None else run.visits[:-1]
+    row["switches"] = tuple((visit.stage, visit.last_step) for visit in left)
     rate = run.error_rate
     numbers = [f"{statistic}{end}" for statistic in (rate, *OVERLAP) for end in ("", ".low", ".high")]
     numbers += [f"n_{ERROR_RATES[rate]}", "n_positions", "n_groups", *OVER]
@@ -157,9 +157,9 @@ def _summary(name: str, run: Run) -> dict[str, Any]:
             | dict.fromkeys(numbers, math.nan)
             | _once(run)
         )
-    if stays.empty:
+    if visits.empty:
         return row | {"step": 0} | dict.fromkeys(numbers, math.nan)
-    last = stays.iloc[-1]
+    last = visits.iloc[-1]
     return row | {"step": int(last["last_step"])} | {n: last[n] for n in numbers}
 
 

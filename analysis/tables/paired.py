@@ -1,4 +1,4 @@
-"""Runs of one report against each other, utterance by utterance: those with OPD against controls without it."""
+"""Runs compared utterance by utterance: those with OPD against controls without it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..formatting import count, number, p_text, plural, signed
 from ..formatting import interval as ends
-from ..inference.pairing import last_tested, paired_with
+from ..inference.pairing import last_tested, on_policy_from, paired_with
 from ..printed import PrintedTable
 from ..run.load import Run
 from ..run.runs import Runs
@@ -27,16 +27,11 @@ def controls_of(runs: Runs, name: str) -> dict[str, Run]:
         runs: Several runs.
         name: One of them.
     """
-    if not on_policy(runs[name]):
+    if on_policy_from(runs[name]) is None:
         return {}
-    found = {other: run for other, run in runs.items() if run.probed is None and not on_policy(run)}
+    found = {other: run for other, run in runs.items() if run.probed is None and on_policy_from(run) is None}
     same = {other: run for other, run in found.items() if run.seed is not None and run.seed == runs[name].seed}
     return same or found
-
-
-def on_policy(run: Run) -> bool:
-    """Whether a run took steps of OPD."""
-    return any(visit.kind == "opd" and visit.steps for visit in run.visits)
 
 
 def paired_table(runs: Runs) -> PrintedTable:
@@ -44,9 +39,9 @@ def paired_table(runs: Runs) -> PrintedTable:
 
     Returns:
         Its frame has a row a pair that was evaluated on the same utterances under the same normalizer: `run`, `step`
-        and `rate` (a share), the same of the run that it is held `against`, `change` with ends of the 95 % interval,
-        `p` of the swap test and `p.corrected` over the table, counts, and whether the other is a `control`. No rows
-        where nothing pairs up; the notes say of every pair that does not why.
+        and `rate` (a share), the same of the run that it is compared with (`against`), `change` with ends of the 95 %
+        interval, `p` of the swap test and `p.corrected` over the table, counts, and whether the other is a `control`.
+        There are no rows if no pair is comparable; notes give the reason for each such pair.
     """
     pairs = [(name, other, True) for name in runs for other in controls_of(runs, name)]
     if not pairs and len(runs) > 1:
@@ -81,7 +76,7 @@ def _pair(runs: Runs, name: str, other: str, control: bool) -> Mapping[str, obje
             (*COLUMNS, *COUNTS),
             (
                 *(name, last.step, other, beside.step, found.second.value, found.first.value),
-                *(change.value, change.low, change.high, found.p_value, found.n_utterances, change.n),
+                *(change.value, change.low, change.high, found.p_value, found.n_utterances, change.n_groups),
                 *(by or "utterance", last.rate, control),
             ),
             strict=True,
@@ -105,9 +100,9 @@ def _printed(frame: pd.DataFrame, left_out: Sequence[str]) -> PrintedTable:
         for row in frame.to_dict("records")
     ]
     notes = [
-        f"{rate} at each run's last evaluation, of the other at the same step where it was evaluated there; paired by "
-        "utterance, below 0 the run makes fewer errors. Intervals and p (swap test) are of these runs: what other "
-        "seeds would give is not in them.",
+        f"{rate} at each run's last evaluation; of the other run at the same step, if it was evaluated there. Paired "
+        "by utterance: below 0 the run makes fewer errors. Intervals and p (swap test) are of these runs and do not "
+        "include the variation between seeds.",
         correction_note(frame, "p", "holm"),
         *left_out,
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,18 +14,14 @@ from overlap.estimates.funnel import BINS
 from ..formatting import count, counts, interval, number, plural
 from ..inference.recipes import last_transcripts, recipe_errors
 from ..printed import PrintedTable
-from ..run.load import ERROR_RATES, normalizer_of
+from ..run.load import ERROR_RATES, Run, normalizer_of
 from ..run.runs import Runs
-from ..stages.error_rates import OVER, cluster_of, evaluated, over_words
-from ..stats.error_rates import Unit
+from ..stages.error_rates import OVER, UNITS, cluster_of, evaluated, over_words
+from ..stats.error_rates import NAMES, Unit
 from ..stats.seeds import Side, over_seeds
 
-Rate = Literal["wer", "mer", "cer"]
-RATES: dict[Rate, tuple[str, Unit]] = {
-    "wer": ("WER", "words"),
-    "mer": ("MER", "tokens"),
-    "cer": ("CER", "characters"),
-}
+RATES: dict[str, tuple[str, Unit]] = {rate: (NAMES[unit], unit) for rate, unit in UNITS.items()}
+"""What each error rate is called, and what it counts."""
 SIZES = ("student_size", "teacher_size", "intersection_size")
 
 
@@ -44,7 +40,7 @@ def error_rate_table(runs: Runs) -> PrintedTable:
         `n_over` (utterances or speakers), `stored` (whether it was stored with the evaluation, for want of
         transcripts). Shares, not per cent.
     """
-    evaluations = _sets_told_apart(runs.joined(lambda run: evaluated(run, all_sets=True)))
+    evaluations = _distinct_sets(runs.joined(lambda run: evaluated(run, all_sets=True)))
     rows = _teachers(evaluations)
     for recipe in dict.fromkeys(runs.recipes[name] for name in runs):
         students = evaluations.loc[(evaluations["recipe"] == recipe) & (evaluations["model"] == "student")]
@@ -69,12 +65,10 @@ def vuss_table(runs: Runs) -> PrintedTable:
         `intersection_size` in tokens, `k`, `used` (share of rollout positions that were used), `n_steps`, `n_runs`.
         Recipes without on-policy steps are left out.
     """
-    metrics, rows, counted = runs.metrics, [], []
+    metrics, rows, counted = runs.joined(_on_policy_steps), [], []
     for recipe in dict.fromkeys(runs.recipes[name] for name in runs):
         members = runs.of_recipe(recipe)
-        kinds = {stage["name"]: stage["type"] for run in members.values() for stage in run.stages}
-        on_policy = [name for name, kind in kinds.items() if kind == "opd"]
-        steps = metrics.loc[(metrics["recipe"] == recipe) & metrics["stage"].isin(on_policy)]
+        steps = metrics.loc[metrics["recipe"] == recipe]
         steps = steps.dropna(subset="overlap.union_size") if "overlap.union_size" in steps else steps.iloc[:0]
         if steps.empty:
             continue
@@ -104,22 +98,27 @@ def vuss_table(runs: Runs) -> PrintedTable:
         for row in frame.to_dict("records")
     ]
     notes = [
-        "Over on-policy training steps: means of each batch's positions, in tokens. VUSS = mean |U| falls with more "
-        "overlap, but also where |S| or |T| fall. used: share of rollout positions that the loss was taken on.",
+        "Means over the positions of each on-policy training step, in tokens. VUSS = mean |U| falls with more overlap, "
+        "but also with smaller |S| or |T|. used: share of rollout positions in the loss.",
         *_cautions(runs, counted, "over their steps"),
     ]
     return PrintedTable(frame, heading, printed, notes)
 
 
-def _sets_told_apart(evaluations: pd.DataFrame) -> pd.DataFrame:
-    """Sets of one name with other numbers of words or under other normalizers are not one; `name` keeps their name."""
-    told = evaluations["set"].tolist()
+def _on_policy_steps(run: Run) -> pd.DataFrame:
+    visits = run.begun.loc[run.begun["type"] == "opd", "visit"]
+    return run.metrics.loc[run.metrics["visit"].isin(visits)]
+
+
+def _distinct_sets(evaluations: pd.DataFrame) -> pd.DataFrame:
+    """Distinguish sets of one name by size or normalizer where these differ; `name` keeps the original name."""
+    sets = evaluations["set"].tolist()
     for name, rows in evaluations.groupby("set"):
         columns = [[kind(row) for row in rows.to_dict("records")] for kind in (_size, normalizer_of)]
         differ = [column for column in columns if len(set(column)) > 1]
         for place, *parts in zip(evaluations.index.get_indexer(rows.index), *differ, strict=True):
-            told[place] = f"{name} ({', '.join(map(str, parts))})" if parts else name
-    return evaluations.assign(name=evaluations["set"], set=pd.Series(told, index=evaluations.index, dtype=object))
+            sets[place] = f"{name} ({', '.join(map(str, parts))})" if parts else name
+    return evaluations.assign(name=evaluations["set"], set=pd.Series(sets, index=evaluations.index, dtype=object))
 
 
 def _size(row: Mapping[Any, Any]) -> str:
@@ -144,7 +143,7 @@ def _teachers(evaluations: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _measured(row: Mapping[Any, Any], rate: Rate) -> dict[str, Any]:
+def _measured(row: Mapping[Any, Any], rate: str) -> dict[str, Any]:
     value, low, high, total = (float(row.get(f"{rate}.{name}", math.nan)) for name in ("value", "low", "high", "total"))
     return {
         **{"rate": rate, "value": value, "low": low, "high": high, "min": value, "max": value},
@@ -153,7 +152,7 @@ def _measured(row: Mapping[Any, Any], rate: Rate) -> dict[str, Any]:
     }
 
 
-def _rate(runs: Runs, recipe: str, last: pd.DataFrame, rate: Rate) -> dict[str, Any]:
+def _rate(runs: Runs, recipe: str, last: pd.DataFrame, rate: str) -> dict[str, Any]:
     """The mean over seeds, and what interval there is; of the runs of the recipe and their last evaluations."""
     found = [_measured(row, rate) for row in last.to_dict("records")]
     if len(found) == 1:
@@ -171,13 +170,13 @@ def _rate(runs: Runs, recipe: str, last: pd.DataFrame, rate: Rate) -> dict[str, 
         errors = recipe_errors(runs, RATES[rate][1], test_set=test_set, by=by)[recipe]
     except ValueError:  # without transcripts of every run, or of other utterances: nothing is paired
         return result | nothing
-    over = over_seeds([Side(errors.errors)], errors.totals)
-    found = {"over": f"seeds and {by or 'utterance'}s", "n_over": over.n_clusters, "stored": False}
+    over = over_seeds([Side(errors.errors)], errors.totals).estimate
+    found = {"over": f"seeds and {by or 'utterance'}s", "n_over": over.n_groups, "stored": False}
     return result | {"low": max(over.low, 0.0), "high": over.high} | found  # t does not know that no rate is below 0
 
 
 def _cautions(runs: Runs, names: Sequence[str], where: str) -> list[str]:
-    """What a reader of means over these runs must know: which go on, and which are not independent."""
+    """Notes on means over these runs: which are still running, and which are not independent."""
     running = [name for name in names if name in runs.running]
     notes = [f"Still running, {where} so far: {', '.join(running)}."] if running else []
     for recipe in dict.fromkeys(runs.recipes[name] for name in names):
@@ -202,7 +201,7 @@ def _error_rates_printed(frame: pd.DataFrame, evaluations: pd.DataFrame, caution
     notes = [f"{name}: {_about(frame, evaluations, name)}." for name in sets] + cautions
     several = frame["over"].str.startswith("seeds")
     if len(one := frame.loc[~several & (frame["over"] != "")]):
-        notes.append(f"[ ] of one run: 95 % bootstrap interval {_over(one)}; other seeds are not in it.")
+        notes.append(f"[ ] of one run: 95 % bootstrap interval {_over(one)}, for this seed only.")
     if len(many := frame.loc[several]):
         notes.append(f"[ ] of several runs: their mean, 95 % t-interval {_over(many)} at once.")
     if "" in set(frame["over"]):

@@ -1,4 +1,4 @@
-"""Where a run stands, from its directory: the numbers behind the picture."""
+"""The state of a run, from its directory: the numbers behind the picture."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from ..run.process import read_process
 RECENT_STEPS = 50
 """Steps whose mean is a usual step."""
 STALLED_STEPS = 100
-"""A run is stalled when nothing was written for so many usual steps …"""
+"""A run is stalled if nothing was written for so many usual steps …"""
 STALLED_SECONDS = 60.0
-"""… and for so long, as probes, evaluations and checkpoints take their time between steps."""
+"""… and for so long: probes, evaluations and checkpoints take time between steps."""
 WRITTEN = ("*.jsonl", "probes", "teacher-transcripts-*", "traces")
 
 
 @dataclass(frozen=True, eq=False)
 class RunState:
-    """Where a run stands.
+    """The state of a run.
 
     Attributes:
         run: Its files as frames.
-        stage: Index of the current stage; the next one's, once a gate has advanced.
+        stage: Index of the current stage in the recipe; the next one's once a gate has advanced.
         stage_step: Steps taken in it since it was last entered.
         step: Steps taken in the run.
         outcome: How the run ended: `finished`, `stopped` or `aborted`; None while it has not.
@@ -39,8 +39,8 @@ class RunState:
         quiet_seconds: Since anything was written.
         step_seconds: Mean of the last steps of this stage, without probes and evaluations; NaN before the first.
         phase_seconds: The same by phase.
-        transcripts: By stage of teacher data: its summary, or how many transcripts are written while it is at work.
-        interrupted: In words how its process ended before the run did; None while one is at work, or where none says.
+        transcripts: By stage of teacher data: its summary, or the number of transcripts so far.
+        interrupted: How its process ended before the run did, in words; None while it works, or if unknown.
     """
 
     run: Run
@@ -83,13 +83,13 @@ class RunState:
 
     @property
     def stalled(self) -> bool:
-        """Whether nothing was written for longer than steps explain."""
+        """Whether nothing was written for unusually long."""
         usual = 0.0 if math.isnan(self.step_seconds) else self.step_seconds
         return self.outcome is None and self.quiet_seconds > max(STALLED_SECONDS, STALLED_STEPS * usual)
 
 
 def run_state(path: str | Path, now: float | None = None) -> RunState:
-    """Read a run that may be going on.
+    """Read a run, finished or running.
 
     Args:
         path: The run directory.
@@ -101,7 +101,7 @@ def run_state(path: str | Path, now: float | None = None) -> RunState:
     now = time.time() if now is None else now
     run = load(path)
     if run.probed is not None:
-        raise UserError(f"{path} is the trace of a probe, which does not go on; see it with `distill report {path}`")
+        raise UserError(f"{path} is the trace of a probe, not a run; see it with `distill report {path}`")
     process = read_process(run.path, now)
     (stage, stage_step, step), (outcome, reason) = _position(run), run.ended or (None, "")
     written = [p.stat().st_mtime for pattern in (*WRITTEN, "resolved.json") for p in run.path.glob(pattern)]
@@ -125,7 +125,7 @@ def _position(run: Run) -> tuple[int, int, int]:
     entered: dict[str, Any] = run.begun.iloc[-1].to_dict() if len(run.begun) else last
     if entered["visit"] > last["visit"]:
         return names.index(entered["stage"]), 0, int(entered["first_step"])
-    if last["decision"] == "advance" and stage + 1 < len(names):  # what comes between stages is going on
+    if last["decision"] == "advance" and stage + 1 < len(names):  # between two stages
         return stage + 1, 0, step
     return stage, stage_step, step
 
@@ -151,7 +151,7 @@ def _transcripts(run: Run) -> dict[str, dict[str, Any] | int]:
 
 
 def _transcribed(journal: Path) -> int:
-    """Transcripts in the whole lines of a journal, a batch each; the first line says what they are of."""
+    """Transcripts in the complete lines of a journal, a batch each; the first line is a header."""
     lines = journal.read_bytes().splitlines(keepends=True)
     n = 0
     for number, line in enumerate(lines, start=1):

@@ -1,4 +1,4 @@
-"""The picture: what a run is doing, as lines of text that fit a terminal."""
+"""The picture of a run, as lines of text that fit a terminal."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
+import pandas as pd
 from rich.console import Group
 from rich.text import Text
 
@@ -15,22 +16,23 @@ from ..formatting import count, interval, number, plural
 from ..run.load import ERROR_RATES
 from ..run.visits import EXHAUSTED, RUN, said
 from ..stages.error_rates import with_intervals
+from ..stages.probe_reading import funnel_of
 from .plots import bar, columns, sparkline
 from .state import RunState
 
 PLOTTED = {"union_size": ("VUSS", 2), "top1_agreement": ("top-1", 3), "total_variation": ("TV", 3)}
-"""Statistics of probes, with what they are called here and their decimals."""
+"""Statistics of probes, with label and decimals."""
 LABEL = 8
 """Columns of the names on the left."""
 BORDER = "│"
-"""Between stages, where a terminal without colors would run their names together."""
+"""Separates stage names in a terminal without colors."""
 Lines = list[Text]
 
 
 def picture(state: RunState, width: int, height: int) -> Group:
     """The state of a run in at most `height` lines of at most `width` columns.
 
-    What matters least is left out where there is no room for it: first blank lines, then what stands lowest.
+    If there is too little room, blank lines are left out first, then the lowest lines.
     """
     sections = [
         section
@@ -59,14 +61,14 @@ def duration(seconds: float) -> str:
     """In the two largest units, such as `2 h 5 min`; a dash for NaN."""
     if math.isnan(seconds):
         return number(seconds, 0)
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60} s"
+    if rounded < 86400:
+        return f"{rounded // 3600} h {rounded % 3600 // 60} min"
+    return f"{rounded // 86400} d {rounded % 86400 // 3600} h"
 
 
 def _head(state: RunState, width: int) -> Lines:
@@ -80,21 +82,23 @@ def _head(state: RunState, width: int) -> Lines:
     else:
         status, color = f"running, last written {duration(state.quiet_seconds)} ago", "green"
     name = Text.assemble((state.run.recipe, "bold"), f" · {state.run.path}")
-    place = Text.assemble((stage["name"], "bold cyan"), f" ({stage['type']}), stage {state.stage + 1} of {len(stages)}")
+    place = Text.assemble(
+        (state.stage_name, "bold cyan"), f" ({stage['type']}), stage {state.stage + 1} of {len(stages)}"
+    )
     total = state.total_steps
-    whole = f"run {count(state.step)}" + (f" of {count(total)}" if total else "")
+    run_steps = f"run {count(state.step)}" + (f" of {count(total)}" if total else "")
     share = state.stage_step / state.stage_steps if state.stage_steps else 0.0
-    steps = f" {count(state.stage_step)} of at most {count(state.stage_steps)} · {whole} steps"
+    steps = f" {count(state.stage_step)} of at most {count(state.stage_steps)} · {run_steps} steps"
     progress = Text.assemble((bar(share, max(8, min(40, width - len(steps) - 2))), "cyan"), steps)
     lines = [name, Text(status, color), place, progress]
     if state.interrupted is not None:
-        lines.append(Text(f"it goes on from its newest checkpoint with `distill resume {state.run.path}`", "yellow"))
+        lines.append(Text(f"`distill resume {state.run.path}` continues from its newest checkpoint", "yellow"))
     elif state.stalled:
-        hint = f"a long probe or evaluation, or interrupted: `distill resume {state.run.path}`"
+        hint = f"a long probe or evaluation; if it was interrupted: `distill resume {state.run.path}`"
         lines.append(Text(hint, "yellow"))
     elif state.outcome is None and not math.isnan(state.step_seconds):
         left, each = duration(state.stage_seconds_left), number(state.step_seconds, 2)
-        lines.append(Text(f"at most {left} of steps left in this stage, at {each} s a step (probes come on top)"))
+        lines.append(Text(f"at most {left} left in this stage, at {each} s a step, without probes"))
     return lines
 
 
@@ -104,25 +108,28 @@ def _gate(state: RunState, width: int) -> Lines:
         return []
     last: dict[str, Any] = readings.iloc[-1].to_dict()
     color = {"stay": "", "advance": "green", "stop": "yellow"}.get(last["decision"], "red")
-    spent = last["gate"] == EXHAUSTED  # the stage was left, or the run ended, without its gate having opened
+    spent = last["gate"] == EXHAUSTED  # the stage was left, or the run ended, before its gate opened
     said, where = str(last["decision"]), f" at step {last['step']}, {last['stage']}"
     said, where = ("steps spent", where) if spent else (said, f"{where}: {last['gate']}")
     lines = [Text.assemble(("gate".ljust(LABEL), "bold"), (said, "bold yellow" if spent else f"bold {color}"), where)]
     rows = textwrap.wrap(str(last["reason"]), max(20, width - LABEL))
-    return lines + [Text(" " * LABEL + row) for row in (*rows[:2], *_limits(last)[:3])]
+    return lines + [Text(" " * LABEL + row) for row in (*rows[:2], *_limits(state, last)[:3])]
 
 
-def _limits(decision: Mapping[str, Any]) -> list[str]:
-    """A line a statistic that a gate holds within limits, which its reason names only once they are left."""
-    start, lines = "numbers.statistics.", []
-    for column, limits in decision.items():
-        if column.startswith(start) and column.endswith(".limits") and isinstance(limits, list):
-            at = column.removesuffix(".limits")
-            value, low, high, positions, groups = (
-                _real(decision, f"{at}.{end}") for end in ("value", "low", "high", "n_positions", "n_groups")
-            )
-            estimate = f"{at.removeprefix(start)} {number(value, 3)} {interval(low, high, 3)}"
-            lines.append(f"{estimate}, {_within(*limits)}, n = {count(positions)}/{count(groups)}")
+def _limits(state: RunState, decision: Mapping[str, Any]) -> list[str]:
+    """A line a statistic with healthy limits, which the gate's reason names only when one is crossed."""
+    limits: dict[tuple[str, str], dict[str, float]] = {}
+    for level in decision["levels"]:
+        if level["side"] in ("lowest", "highest") and level["states"]:
+            limits.setdefault((level["states"], level["statistic"]), {})[level["side"]] = level["level"]
+    probes, lines = state.run.probes, []
+    here = probes.loc[(probes["step"] == decision["step"]) & (probes["visit"] == decision["visit"])]
+    for (states, statistic), sides in limits.items():
+        for row in here.loc[(here["states"] == states) & (here["statistic"] == statistic)].to_dict("records"):
+            estimate = f"{number(row['value'], 3)} {interval(row['low'], row['high'], 3)}"
+            n = f"n = {count(row['n_positions'])}/{count(row['n_groups'])}"
+            name = statistic if states == "student" else f"{states}.{statistic}"
+            lines.append(f"{name} {estimate}, {_within(sides.get('lowest'), sides.get('highest'))}, {n}")
     return lines
 
 
@@ -182,15 +189,14 @@ def _statistic(state: RunState, name: str, label: str) -> list[tuple[str, list[f
 
 
 def _stages(state: RunState, width: int) -> list[tuple[str, str]]:
-    """Where the stages lie below the plots: their names, cut to their share of the steps."""
+    """The stages below the plots: their names, cut to their share of the steps."""
     metrics = state.run.metrics
     if not len(metrics):
         return [(" " * width, "")]
-    stays = (metrics["stage"] != metrics["stage"].shift()).cumsum()
     styles = ("black on cyan", "black on bright_black")
     pieces: list[tuple[str, str]] = []
     at = 0
-    for _, rows in metrics.groupby(stays):
+    for _, rows in metrics.groupby("visit", sort=False):
         last: dict[str, Any] = rows.iloc[-1].to_dict()
         size = max(0, min(width, round(last["step"] * width / max(1, state.step))) - at)
         name = BORDER * bool(pieces) + str(last["stage"])
@@ -204,20 +210,17 @@ def _probe(state: RunState) -> Lines:
     if not len(probes):
         return []
     step = probes["step"].iloc[-1]
-    last = probes[(probes["step"] == step) & (probes["stage"] == probes["stage"].iloc[-1])]
+    last = probes.loc[(probes["step"] == step) & (probes["visit"] == probes["visit"].iloc[-1])]
     lines = []
     for states, rows in last.groupby("states", sort=False):
-        values = dict(zip(rows["statistic"].tolist(), rows["value"].tolist(), strict=True))
-        bins = {k.removeprefix("funnel."): v for k, v in values.items() if k.startswith("funnel.")}
-        unfinished = bins.pop("used_unfinished", 0.0)
-        total = sum(bins.values())
-        if not total:
+        funnel = funnel_of(pd.DataFrame(rows))
+        if funnel is None or not funnel.total:
             continue
-        used = bins.get("used", 0.0)
-        rest = [f"{k} {count(v)}" for k, v in bins.items() if v and k != "used"]
-        words = f"{states}: {count(used)} of {count(total)} positions used ({100 * used / total:.1f} %)"
+        used, unfinished = funnel["used"], funnel.used_unfinished
+        rest = [f"{name} {count(n)}" for name, n in funnel.counts.items() if n and name != "used"]
+        words = f"{states}: {count(used)} of {count(funnel.total)} positions used ({100 * funnel.share('used'):.1f} %)"
         title = f"probe {step}" if not lines else ""
-        rest += [f"{count(unfinished)} of the used in transcripts that did not end"] if unfinished else []
+        rest += [f"{count(unfinished)} used ones in unfinished transcripts"] if unfinished else []
         words += "" if not rest else f"; {', '.join(rest)}"
         lines.append(Text.assemble((f"{title:<{LABEL}}" + (" " if len(title) >= LABEL else ""), "bold"), words))
     return lines

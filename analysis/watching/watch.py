@@ -1,4 +1,4 @@
-"""The picture of a run, again and again until it ends."""
+"""The picture of a run, updated until it ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .view import picture
 
 
 def watch(path: str | Path, *, every: float = 3.0, once: bool = False, console: Console | None = None) -> RunState:
-    """Show where a run stands until it ends or the reader interrupts; the last picture stays on the terminal.
+    """Show the state of a run until it ends or the user interrupts; the last picture remains on the terminal.
 
     Args:
         path: The run directory.

@@ -11,7 +11,8 @@ import torch
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.reading import Manifest, Purpose, read_for
-from ..evaluation.evaluation import Evaluation, evaluate_checked
+from ..evaluation.evaluation import Evaluation
+from ..evaluation.evaluation import evaluate as evaluate_utterances
 from ..limits import token_limit
 from ..normalize import normalizer as find_normalizer
 from ..places import require_writable
@@ -81,7 +82,7 @@ def evaluate(
     recognizer = loaded(model, loading(trust_remote_code, prompt_format, chat_template_kwargs, timestamps))
     utterances = data.checked_one(recognizer)
     with observed(observer, quiet=quiet) as watcher:
-        return evaluate_checked(
+        return evaluate_utterances(
             recognizer,
             AudioSource(AudioCache(max_seconds=max_seconds)),
             utterances,
@@ -89,6 +90,7 @@ def evaluate(
             decoding=decoding,
             batch_size=batch_size,
             progress=lambda done, total: watcher.work("transcribing", done, total),
+            checked=True,
         )
 
 

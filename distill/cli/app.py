@@ -22,8 +22,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from overlap.errors import UserError
+from overlap.extras import MissingExtraError
+from overlap.plain_json import dumps
 
-from ..extras import MissingExtraError
 from ..places import spare
 from ..ranks import is_first
 from ..recipe import Server
@@ -286,4 +287,4 @@ def _take_what_the_encoding_lacks() -> None:
 def print_json(tree: Mapping[str, Any]) -> None:
     """Print one JSON object; characters that standard output cannot represent are escaped, never replaced."""
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
-    print(json.dumps(tree, ensure_ascii=not encoding.startswith("utf"), allow_nan=False))
+    print(dumps(tree, ensure_ascii=not encoding.startswith("utf")))

@@ -18,7 +18,7 @@ from .app import JsonFlag, Seed, app, print_json
 from .exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from ..training.trainer import RunResult
+    from ..training.result import RunResult
 
 Track = Annotated[tuple[TrackerName, ...], Parameter(name="--track")]
 

@@ -1,7 +1,6 @@
 """Audio of utterances: decoding a segment of a file to mono float32 samples at the model's rate, with a cache."""
 
 import math
-from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from overlap.errors import UserError
@@ -217,13 +217,14 @@ class AudioCache:
         self.max_seconds = max_seconds
         self.hits = 0
         self.misses = 0
-        self._kept: OrderedDict[tuple[str, float, float], NDArray[np.float32]] = OrderedDict()
-        self._bytes = 0
+        self._kept: LRUCache[tuple[str, float, float], NDArray[np.float32]] = LRUCache(
+            max_mib * 2**20, getsizeof=lambda samples: samples.nbytes
+        )
 
     @property
     def size_mib(self) -> float:
         """Memory that the kept samples take, in MiB."""
-        return self._bytes / 2**20
+        return self._kept.currsize / 2**20
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -242,18 +243,13 @@ class AudioCache:
         """
         key = (str(utterance.audio), utterance.begin_time, utterance.end_time)
         if (kept := self._kept.get(key)) is not None:
-            self._kept.move_to_end(key)
             self.hits += 1
             return kept.copy()
         samples = load_audio(utterance, sampling_rate=self.sampling_rate, max_seconds=self.max_seconds)
         self.misses += 1
-        limit = self.max_mib * 2**20
-        if samples.nbytes > limit:
+        if samples.nbytes > self._kept.maxsize:
             return samples
         self._kept[key] = samples
-        self._bytes += samples.nbytes
-        while self._bytes > limit:
-            self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return samples.copy()
 
 

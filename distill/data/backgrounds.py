@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from ..extras import require
+from overlap.extras import require
 
 
 def background_files(place: str) -> list[Path]:

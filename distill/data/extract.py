@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 import soundfile
 
+from overlap.files import replacing
+
 from .audio import AudioError
 from .manifest import Utterance
 from .stored_audio import StoredAudio
@@ -45,7 +47,6 @@ def _extracted(utterance: Utterance, audio: StoredAudio, folder: Path) -> Path:
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{quote(utterance.id, safe='')}.{suffix}"
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(audio.open().read())
-    partial.replace(path)
+    with replacing(path, sync=False) as temporary:
+        temporary.write_bytes(audio.open().read())
     return path

@@ -11,11 +11,12 @@ Other fields are kept in :attr:`Utterance.extra`; ``null`` means absent. Names o
 
 import functools
 import json
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
+
+from overlap.files import replacing
 
 from ..places import LINKED, dangling, located
 from .beside import audio_folders
@@ -165,12 +166,8 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
     if not lines:
         raise ManifestError(f"{path}: there are no utterances to write; a manifest holds at least one")
     folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text("".join(lines.values()), encoding="utf-8", newline="\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text("".join(lines.values()), encoding="utf-8", newline="\n")
 
 
 def audio_files(utterances: Iterable[Utterance]) -> Iterator[tuple[str, Path]]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from overlap.estimates.bootstrap import studentized
+from overlap.estimates.estimate import Estimate
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
 
@@ -29,37 +31,35 @@ from ..recipe.paths import packaged
 WRITTEN = "teacher_error_rates.json"
 DECODING = Decoding(max_new_tokens=48)
 NORMALIZER = "spoken_digits"
+RATES = ("pool", "test", "difference")
 
 Counts = dict[str, tuple[int, int]]
 """Word errors and reference words, by speaker."""
 
 
 @dataclass(frozen=True)
-class Rate:
-    """An error rate, or a difference of two, with its 95 % interval over speakers; proportions."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Comparison:
-    """A model's word error rates on two sets that it was not trained on.
+    """A model's word error rates on two sets that it was not trained on, as proportions, with intervals over speakers.
 
     Attributes:
         pool: On the pool, or a part of it.
         test: On the test set.
         difference: Pool minus test.
-        words: Reference words of pool and test.
-        speakers: Speakers of pool and test.
     """
 
-    pool: Rate
-    test: Rate
-    difference: Rate
-    words: tuple[int, int]
-    speakers: tuple[int, int]
+    pool: Estimate
+    test: Estimate
+    difference: Estimate
+
+    @property
+    def words(self) -> tuple[int, int]:
+        """Reference words of pool and test."""
+        return self.pool.n_positions, self.test.n_positions
+
+    @property
+    def speakers(self) -> tuple[int, int]:
+        """Speakers of pool and test."""
+        return self.pool.n_groups, self.test.n_groups
 
     @property
     def agree(self) -> bool:
@@ -67,7 +67,7 @@ class Comparison:
         return self.difference.low <= 0 <= self.difference.high
 
     def __str__(self) -> str:
-        def percent(rate: Rate) -> str:
+        def percent(rate: Estimate) -> str:
             return f"{100 * rate.value:.1f} % [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
 
         (pool_words, test_words), (pool_speakers, test_speakers) = self.words, self.speakers
@@ -111,24 +111,26 @@ def compare(pool: Counts, test: Counts) -> Comparison:
     table = np.zeros((len(pool) + len(test), 2, 2))  # speaker, errors or words, set
     table[: len(pool), :, 0] = list(pool.values())
     table[len(pool) :, :, 1] = list(test.values())
-    found = studentized(table[:, :1], table[:, 1:], (1.0, -1.0))
-    difference = Rate(*(float(one[0]) for one in (found.values, found.lows, found.highs)))
-    words = table[:, 1].sum(0).astype(int).tolist()
-    return Comparison(_rate(pool), _rate(test), difference, (words[0], words[1]), (len(pool), len(test)))
+    (difference,) = studentized(table[:, :1], table[:, 1:], (1.0, -1.0))
+    return Comparison(_rate(pool), _rate(test), difference)
 
 
-def _rate(counts: Counts) -> Rate:
+def _rate(counts: Counts) -> Estimate:
     errors, words = np.array(list(counts.values())).T[:, :, None]
     sums = GroupSums(("wer",), tuple(counts), errors.astype(np.float64), words, np.zeros_like(words))
-    found = estimate(sums, limits=(0.0, math.inf))["wer"]
-    return Rate(found.value, found.low, found.high)
+    return estimate(sums, limits=(0.0, math.inf))["wer"]
 
 
 def written() -> Comparison:
     """The error rates in the shipped file of the shipped teacher."""
     read = json.loads((packaged(WRITTEN)).read_text(encoding="utf-8"))
-    rates = [Rate(**read[name]) for name in ("pool", "test", "difference")]
-    return Comparison(*rates, words=tuple(read["words"]), speakers=tuple(read["speakers"]))
+    sizes = [*zip(read["words"], read["speakers"], strict=True)]
+    sizes.append((min(read["words"]), sum(read["speakers"])))
+    rates = [
+        Estimate(standard_error=math.nan, n_positions=words, n_groups=speakers, **read[name])
+        for name, (words, speakers) in zip(RATES, sizes, strict=True)
+    ]
+    return Comparison(*rates)
 
 
 def main() -> None:
@@ -138,7 +140,10 @@ def main() -> None:
         for name in ("pool_references", "test")
     )
     found = compare(pool, test)
-    Path(packaged(WRITTEN)).write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
+    rates = {name: getattr(found, name) for name in RATES}
+    tree: dict[str, Any] = {name: {"value": r.value, "low": r.low, "high": r.high} for name, r in rates.items()}
+    tree |= {"words": found.words, "speakers": found.speakers}
+    Path(packaged(WRITTEN)).write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
     print(found)
 
 

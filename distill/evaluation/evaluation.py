@@ -52,6 +52,7 @@ def evaluate(
     decoding: Decoding,
     batch_size: int = 32,
     progress: Progress | None = None,
+    checked: bool = False,
 ) -> Evaluation:
     """Corpus word and character error rates of a recognizer, with intervals over speakers or utterances.
 
@@ -63,35 +64,15 @@ def evaluate(
         decoding: Settings of its decoding.
         batch_size: Utterances at once.
         progress: Called after each batch.
+        checked: The utterances were read for it: each has a reference, and it is plain text.
 
     Raises:
         ManifestError: An utterance without reference text, or with control tokens in it that are no known form.
         UserError: An unknown normalizer, or no utterances.
     """
-    require_text(utterances, "evaluation")
-    utterances = checked_labels(utterances, recognizer)
-    return evaluate_checked(
-        recognizer,
-        source,
-        utterances,
-        normalizer=normalizer,
-        decoding=decoding,
-        batch_size=batch_size,
-        progress=progress,
-    )
-
-
-def evaluate_checked(
-    recognizer: Transcriber,
-    source: AudioSource,
-    utterances: Sequence[Utterance],
-    *,
-    normalizer: str,
-    decoding: Decoding,
-    batch_size: int = 32,
-    progress: Progress | None = None,
-) -> Evaluation:
-    """`evaluate` for checked utterances: each has a plain-text reference."""
+    if not checked:
+        require_text(utterances, "evaluation")
+        utterances = checked_labels(utterances, recognizer)
     references = {utterance.id: utterance.text or "" for utterance in utterances}
     texts = transcribe(recognizer, source, utterances, decoding, batch_size=batch_size, progress=progress)
     speakers = {utterance.id: utterance.extra.get("speaker") for utterance in utterances}

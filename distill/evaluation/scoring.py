@@ -7,7 +7,7 @@ utterances would otherwise count as much as long ones. Edit counts are those of 
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jiwer
@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS, unseen_errors
 from overlap.estimates.clusters import Over, resampled
+from overlap.estimates.estimate import Estimate
 from overlap.estimates.group_sums import GroupSums
-from overlap.estimates.summary import Estimate, estimate
+from overlap.estimates.summary import estimate
+from overlap.plain_json import plain
 
 from .. import normalize as normalize
 from ..normalize import Normalizer
@@ -57,29 +59,37 @@ class EditCounts:
         return self.hits + self.substitutions + self.deletions
 
 
-@dataclass(frozen=True)
-class ErrorRate:
-    """A corpus error rate with its interval.
+@dataclass(frozen=True, kw_only=True)
+class ErrorRate(Estimate):
+    """A corpus error rate with its interval, and the counts that it comes from.
+
+    The value is a proportion that insertions can bring above 1, and NaN without tokens in the references. The interval
+    is that of `score_transcripts`, NaN with fewer than two non-empty references.
 
     Attributes:
-        value: Errors over total, a proportion that insertions can bring above 1; NaN if the total is 0.
-        low: Lower end of the interval, see `score_transcripts`; NaN with fewer than two non-empty references.
-        high: Upper end.
-        errors: Substitutions + deletions + insertions.
-        total: Tokens of all references.
         substitutions: Reference tokens replaced.
         deletions: Reference tokens left out.
         insertions: Hypothesis tokens without counterpart.
     """
 
-    value: float
-    low: float
-    high: float
-    errors: int
-    total: int
     substitutions: int
     deletions: int
     insertions: int
+
+    @property
+    def errors(self) -> int:
+        """Substitutions + deletions + insertions."""
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def total(self) -> int:
+        """Tokens of all references."""
+        return self.n_positions
+
+    def to_dict(self) -> dict[str, float | int]:
+        """The numbers that `evaluations.jsonl` holds, by name."""
+        names = ("value", "low", "high", "errors", "total", "substitutions", "deletions", "insertions")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +139,8 @@ class TranscriptScore:
     def to_dict(self) -> dict[str, Any]:
         """Rates and counts of the corpus as JSON can hold them, NaN as ``None``; of `wer` and `mer` only `rate`."""
         return {
-            self.rate: _json_safe(getattr(self, self.rate)),
-            "cer": _json_safe(self.cer),
+            self.rate: plain(getattr(self, self.rate).to_dict()),
+            "cer": plain(self.cer.to_dict()),
             "normalizer": self.normalizer,
             "normalizer_version": self.normalizer_version,
             "interval": {"over": self.over, "n": self.n_over},
@@ -327,20 +337,8 @@ def _error_rates(
 
 
 def _error_rate(edits: EditCounts, found: Estimate, level: float) -> ErrorRate:
-    low, high = found.low, found.high
     if found.standard_error == 0:  # an error rate has no upper limit, so `estimate` sets both ends to the value
         low, high = unseen_errors(found.value, found.n_groups, found.n_positions, level)
-    return ErrorRate(
-        value=found.value,
-        low=low,
-        high=high,
-        errors=int(edits.errors.sum()),
-        total=int(edits.reference_lengths.sum()),
-        substitutions=int(edits.substitutions.sum()),
-        deletions=int(edits.deletions.sum()),
-        insertions=int(edits.insertions.sum()),
-    )
-
-
-def _json_safe(rate: ErrorRate) -> dict[str, float | int | None]:
-    return {name: None if math.isnan(value) else value for name, value in asdict(rate).items()}
+        found = replace(found, low=low, high=high)
+    names = ("substitutions", "deletions", "insertions")
+    return ErrorRate(**vars(found), **{name: int(getattr(edits, name).sum()) for name in names})

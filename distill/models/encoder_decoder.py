@@ -98,7 +98,7 @@ class EncoderDecoder(ABC):
     def freeze_encoder(self, cache_mib: float) -> None:
         """Take the encoder out of training and keep its outputs, up to so many MiB of them."""
         self.generator.get_encoder().requires_grad_(False)
-        self.encodings.max_mib = cache_mib
+        self.encodings = EncoderCache(cache_mib)
 
     def _encoder_key(self) -> str | None:
         """Names a frozen encoder, whose outputs are inputs; computed once, since its weights do not change."""

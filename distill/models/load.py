@@ -24,7 +24,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.utils.hub import cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from ..extras import MissingExtraError, require
+from overlap.extras import MissingExtraError, require
+
 from ..places import located
 from . import ark_asr, glm_asr, qwen3_asr, surgery, voxtral
 from .base import ModelError, Recognizer

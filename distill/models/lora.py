@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from ..extras import require
+from overlap.extras import require
+
 from .base import ModelError, Recognizer
 from .files import file_damage
 

@@ -11,7 +11,8 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from ..extras import require
+from overlap.extras import require
+
 from .plain import UNSPACED, basic, drop_spaces_beside_unspaced
 from .versions import versions
 

@@ -10,7 +10,8 @@ import json
 from collections.abc import Callable
 from importlib import resources
 
-from ..extras import require
+from overlap.extras import require
+
 from .versions import versions
 
 

@@ -21,6 +21,7 @@ import overlap
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
 from overlap.estimates.table import text_table
+from overlap.plain_json import plain
 
 from ..data.audio import duration
 from ..data.batch import AudioSource
@@ -105,9 +106,8 @@ class Preflight:
         tree = asdict(self)
         if self.noise is not None:
             names = ("overlap_ratio", "top1_agreement", "difference")
-            estimates = overlap.OverlapSummary({name: getattr(self.noise, name) for name in names}, k=self.k)
-            tree["noise"] |= estimates.to_dict()["estimates"]
-        return tree
+            tree["noise"] |= {name: getattr(self.noise, name).to_dict() for name in names}
+        return plain(tree)
 
     def __str__(self) -> str:
         length = "not said" if self.max_length is None else f"{self.max_length:,} tokens"

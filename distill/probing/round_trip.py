@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import overlap
+from overlap.plain_json import plain
 
 from ..data.batch import AudioSource
 from ..data.manifest import Utterance
@@ -62,9 +63,8 @@ class RoundTrip:
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
         ends = {"share": self.share.value, "low": self.share.low, "high": self.share.high}
-        tree: dict[str, Any] = {"n": self.n, "n_judged": self.n_judged, "n_recut": self.n_recut}
-        tree |= {name: None if math.isnan(value) else value for name, value in ends.items()}
-        return tree | {"example": None if self.example is None else list(self.example)}
+        counts = {"n": self.n, "n_judged": self.n_judged, "n_recut": self.n_recut}
+        return plain(counts | ends | {"example": self.example})
 
 
 def round_trip(

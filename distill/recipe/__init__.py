@@ -8,8 +8,9 @@
 
 from .filters import Filters
 from .gates import GateConfig, fixed_steps
+from .models import Model, Student, Teacher
 from .reading import RecipeError, load_recipe
-from .schema import Evaluation, Model, Recipe, Student, SupportSettings, Teacher, TrackerName
+from .schema import Evaluation, Recipe, SupportSettings, TrackerName
 from .server import Server
 from .stages import (
     Decoding,

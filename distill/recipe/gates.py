@@ -1,56 +1,88 @@
-"""Gates as recipes write them, one section a kind; each builds its gate of `overlap`."""
+"""Gates as recipes write them: a section for each gate of `overlap`, derived from its dataclass."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, get_type_hints
 
-from pydantic import AfterValidator, Field, PositiveInt, field_validator, model_validator
+from docstring_parser import parse
+from pydantic import AfterValidator, Field, create_model, field_validator, model_validator
 
 import overlap
 from overlap.definitions import by_canonical_name, canonical
 from overlap.errors import UserError
 
 from .filters import Limit
-from .section import Count, NonNegative, Section, Text
+from .section import Section, Text
 
 Statistic = Annotated[Text, AfterValidator(canonical)]
 """A statistic's name or its alias."""
 
+WRITTEN: dict[str, tuple[Any, str]] = {
+    "statistic": (
+        Statistic,
+        "Which: a name of `overlap/STATISTICS.md`, of the student's own states; with `fixed.` before it of those. The "
+        "error rate on an evaluation set is `own.NAME.error_rate`, with the set's name, as a proportion: 0.2 is 20 %; "
+        "the set is evaluated whenever the gate reads.",
+    ),
+    "limits": (
+        dict[Text, tuple[Limit[float], Limit[float]]],
+        'Lowest and highest healthy value of each statistic, "off" for an open side: `{ repetition = ["off", 3.0] }`.',
+    ),
+}
+"""Settings that a file writes otherwise than Python: annotation and description."""
 
-class FixedStepsGate(Section):
-    """Advance after a fixed number of steps, whatever the overlap (as in arXiv 2605.28139)."""
 
-    type: Literal["fixed_steps"]
-    steps: PositiveInt
-    """Of the stage."""
+class _Gate(Section):
+    gate: ClassVar[type[overlap.Gate]]
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """A setting, which type checkers cannot see."""
 
     def build(self) -> overlap.Gate:
         """The gate object."""
-        return overlap.FixedSteps(self.steps)
+        return self.gate(**self.model_dump(exclude={"type"}))
 
 
-class ThresholdGate(Section):
-    """Advance when the conservative end of a statistic's interval has passed a level."""
+S = TypeVar("S", bound=_Gate)
 
-    type: Literal["threshold"]
-    statistic: Statistic
-    """Which: a name of `overlap/STATISTICS.md`, of the student's own states; with `fixed.` before it of those. The
-    error rate on an evaluation set is `own.NAME.error_rate`, with the set's name, as a proportion: 0.2 is 20 %; the set
-    is evaluated whenever the gate reads."""
-    at_least: float | None = None
-    """Level that the interval's lower end must reach; give this or at_most."""
-    at_most: float | None = None
-    """Level that the interval's upper end must not exceed."""
-    on: Literal["bound", "value"] = "bound"
-    """Judge by the interval's end, or by the value itself."""
-    patience: PositiveInt = 1
-    """Consecutive readings that must reach the level."""
-    release: float | None = None
-    """Looser level: readings between the two neither add to the row nor end it; None: the level itself."""
-    min_steps: Count = 0
-    """Steps that the stage must have had."""
 
+def _of(gate: type[overlap.Gate]) -> Callable[[type[S]], type[S]]:
+    """Add the settings of a gate to its section: names, types, defaults, bounds and descriptions."""
+    about = parse(gate.__doc__ or "")
+    meanings = {each.arg_name: each.description or "" for each in about.params}
+    types = get_type_hints(gate)
+    settings: dict[str, Any] = {"type": (Literal[gate.kind], ...)}
+    for item in dataclasses.fields(gate):  # pyright: ignore[reportArgumentType]  # all that have a section are dataclasses
+        if item.init:
+            annotation, meaning = WRITTEN.get(item.name, (types[item.name], _sentence(meanings[item.name])))
+            default = ... if item.default is dataclasses.MISSING else item.default
+            settings[item.name] = annotation, Field(default, description=meaning, ge=item.metadata.get("ge"))
+
+    def decorate(section: type[S]) -> type[S]:
+        section.gate = gate
+        doc = _sentence(about.short_description or "")
+        return create_model(section.__name__, __base__=section, __module__=__name__, __doc__=doc, **settings)
+
+    return decorate
+
+
+def _sentence(text: str) -> str:
+    """A description as Markdown has it, from its first letter on."""
+    text = text.replace("``", "`")
+    return text[:1].upper() + text[1:]
+
+
+@_of(overlap.FixedSteps)
+class FixedStepsGate(_Gate):  # noqa: D101  # described by its gate
+    pass
+
+
+@_of(overlap.Threshold)
+class ThresholdGate(_Gate):  # noqa: D101
     @model_validator(mode="after")
     def _has_one_level(self) -> ThresholdGate:
         low, high, release = self.at_least, self.at_most, self.release
@@ -67,43 +99,15 @@ class ThresholdGate(Section):
             raise UserError(f"release = {release:g} is below at_most = {high:g}; it is the looser level, so raise it")
         return self
 
-    def build(self) -> overlap.Gate:
-        """The gate object."""
-        return overlap.Threshold(**self.model_dump(exclude={"type"}))
+
+@_of(overlap.Plateau)
+class PlateauGate(_Gate):  # noqa: D101
+    pass
 
 
-class PlateauGate(Section):
-    """Advance when a statistic has stopped improving."""
-
-    type: Literal["plateau"]
-    statistic: Statistic
-    """Which, as of a threshold."""
-    min_delta: NonNegative = 0.0
-    """Improvement too small to wait for, in the statistic's unit."""
-    patience: PositiveInt = 3
-    """Readings without improvement before the gate advances."""
-    mode: Literal["max", "min"] = "max"
-    """Whether more or less of it is better."""
-    min_steps: Count = 0
-    """Steps that the stage must have had."""
-
-    def build(self) -> overlap.Gate:
-        """The gate object."""
-        return overlap.Plateau(**self.model_dump(exclude={"type"}))
-
-
-class CollapseGate(Section):
-    """Fall back or abort when a statistic has certainly left its healthy range."""
-
-    type: Literal["collapse"]
-    limits: dict[Text, tuple[Limit[float], Limit[float]]]
-    """Lowest and highest healthy value of each statistic, "off" for an open side: `{ repetition = ["off", 3.0] }`."""
-    patience: PositiveInt = 1
-    """Consecutive readings before the gate acts."""
-    action: Literal["fall_back", "abort"] = "fall_back"
-    """Go back to the teacher data before this stage, or end the run."""
-
-    @field_validator("limits")
+@_of(overlap.Collapse)
+class CollapseGate(_Gate):  # noqa: D101
+    @field_validator("limits", check_fields=False)  # the field comes with the gate's settings
     @classmethod
     def _once(cls, limits: dict[str, Any]) -> dict[str, Any]:
         return by_canonical_name(limits, "limits")
@@ -123,33 +127,30 @@ class CollapseGate(Section):
                 )
         return self
 
+
+Members = Annotated[tuple["GateConfig", ...], Field(min_length=1, description="The members, a table each.")]
+
+
+class _Combination(_Gate):
     def build(self) -> overlap.Gate:
         """The gate object."""
-        return overlap.Collapse(**self.model_dump(exclude={"type"}))
+        return self.gate(*(gate.build() for gate in self.gates))
 
 
-class AllGate(Section):
+class AllGate(_Combination):
     """Advance when every member advances."""
 
+    gate: ClassVar[type[overlap.Gate]] = overlap.AllOf
     type: Literal["all"]
-    gates: Annotated[tuple[GateConfig, ...], Field(min_length=1)]
-    """The members, a table each."""
-
-    def build(self) -> overlap.Gate:
-        """The gate object."""
-        return overlap.AllOf(*(gate.build() for gate in self.gates))
+    gates: Members
 
 
-class AnyGate(Section):
+class AnyGate(_Combination):
     """Advance when one member advances."""
 
+    gate: ClassVar[type[overlap.Gate]] = overlap.AnyOf
     type: Literal["any"]
-    gates: Annotated[tuple[GateConfig, ...], Field(min_length=1)]
-    """The members, a table each."""
-
-    def build(self) -> overlap.Gate:
-        """The gate object."""
-        return overlap.AnyOf(*(gate.build() for gate in self.gates))
+    gates: Members
 
 
 GateConfig = Annotated[
@@ -214,7 +215,7 @@ def too_late(gate: GateConfig, steps: int, where: str) -> list[str]:
 
 NEEDS_INTERVALS = (
     "needs intervals, which one utterance does not give, so it would never open; probe two utterances or more (25 "
-    'for intervals with the stated coverage), or write on = "value" for a threshold'
+    'for intervals with the stated coverage), or write on = "value"'
 )
 
 
@@ -227,4 +228,6 @@ def opens_without_intervals(gate: GateConfig) -> bool:
         return any(opens_without_intervals(member) for member in gate.gates)
     if isinstance(gate, AllGate):
         return all(opens_without_intervals(member) for member in gate.gates)
-    return isinstance(gate, FixedStepsGate) or (isinstance(gate, ThresholdGate) and gate.on == "value")
+    if isinstance(gate, CollapseGate):
+        return False
+    return isinstance(gate, FixedStepsGate) or gate.on == "value"

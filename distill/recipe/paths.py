@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, TypeVar
 
 from ..data.hf.reference import DatasetReference, is_dataset
 from ..places import PACKAGED, packaged, require_places
 from .schema import Recipe
 from .section import Section
 
+S = TypeVar("S", bound=Section)
+
 _RECIPES = packaged("").with_name("recipes")
+_PATHS = {"manifest": True, "background": True, "cache": True, "model": False}
+"""Fields that hold locations, and whether these are paths in any case; a model may be a name on the Hub."""
 
 
 def shipped_recipe(name: str) -> Path | None:
@@ -40,6 +45,26 @@ def resolve(location: str, base: Path, *, must_exist: bool = True) -> str:
     # The folder alone: a manifest that is a link keeps its name and what stands beside it.
     path = path.parent.resolve() / path.name if path.name not in ("", "..") else path.resolve()
     return str(path) if must_exist or path.exists() or path.is_symlink() else location
+
+
+def absolute(section: S, base: Path) -> S:
+    """The same section with every path in it and below it absolute.
+
+    Args:
+        section: The recipe, or a part of it.
+        base: The recipe's directory.
+    """
+
+    def resolved(name: str, value: Any) -> Any:
+        if isinstance(value, Section):
+            return absolute(value, base)
+        if isinstance(value, tuple):
+            return tuple(resolved("", item) for item in value)
+        return resolve(value, base, must_exist=_PATHS[name]) if name in _PATHS and value else value
+
+    values = {name: getattr(section, name) for name in type(section).model_fields}
+    changed = {name: new for name, value in values.items() if (new := resolved(name, value)) != value}
+    return section.model_copy(update=changed)
 
 
 def require_files(recipe: Recipe) -> None:

@@ -11,19 +11,17 @@ import tomllib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 
 from overlap.errors import UserError
 
 from .explaining import explain
-from .paths import resolve, shipped_recipe, shipped_recipes
+from .paths import absolute, shipped_recipe, shipped_recipes
 from .pointless import RecipeWarning, pointless
-from .schema import Model, Recipe, Teacher
+from .schema import Recipe
 from .vocabularies import larger_than_vocabulary
-
-M = TypeVar("M", bound=Model)
 
 REFERENCE = Path(__file__).with_name("RECIPES.md")
 """The page of all fields, see `distill.recipe.reference`."""
@@ -72,7 +70,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: {explain(error)}") from error
     for problem in pointless(recipe):
         warnings.warn(f"{path}: {problem}", RecipeWarning, stacklevel=2)
-    recipe = _absolute(recipe, Path.cwd() if shipped_path else path.parent)
+    recipe = absolute(recipe, Path.cwd() if shipped_path else path.parent)
     if problem := larger_than_vocabulary(recipe):
         raise RecipeError(f"{path}: {problem}")
     return recipe
@@ -86,40 +84,6 @@ def recipe_of(data: dict[str, Any]) -> Recipe:
     """
     # As JSON, because there pydantic takes an array for a tuple and yet no text for a number, nor true for 1.
     return Recipe.model_validate_json(json.dumps(data, default=str), strict=True)
-
-
-def _absolute(recipe: Recipe, base: Path) -> Recipe:
-    """The same recipe with manifests and local model directories as absolute paths."""
-
-    def model(section: M) -> M:
-        return section.model_copy(update={"model": resolve(section.model, base, must_exist=False)})
-
-    def teacher(section: Teacher) -> Teacher:
-        if section.server.cache is None:
-            return model(section)
-        cache = resolve(section.server.cache, base)
-        return model(section).model_copy(update={"server": section.server.model_copy(update={"cache": cache})})
-
-    def manifest(section: Any) -> Any:
-        return section.model_copy(update={"manifest": resolve(section.manifest, base)})
-
-    def augmentation(section: Any) -> Any:
-        background = getattr(section, "background", None)
-        return section.model_copy(update={"background": resolve(background, base)}) if background else section
-
-    def stage(section: Any) -> Any:
-        return manifest(section).model_copy(update={"augment": tuple(augmentation(one) for one in section.augment)})
-
-    return recipe.model_copy(
-        update={
-            "student": model(recipe.student),
-            "teacher": teacher(recipe.teacher) if recipe.teacher else None,
-            "probe": manifest(recipe.probe) if recipe.probe else None,
-            "evaluation": manifest(recipe.evaluation) if recipe.evaluation else None,
-            "further_evaluations": tuple(manifest(section) for section in recipe.further_evaluations),
-            "stages": tuple(stage(section) for section in recipe.stages),
-        }
-    )
 
 
 def _assign(data: dict[str, Any], assignment: str) -> None:

@@ -113,7 +113,7 @@ class StageBase(Section):
     @property
     def effective_gate(self) -> GateConfig:
         """The stage's gate, or the one that stands for none."""
-        return self.gate or FixedStepsGate(type="fixed_steps", steps=self.steps)
+        return self.gate or FixedStepsGate.model_validate({"type": "fixed_steps", "steps": self.steps})
 
 
 class SupervisedStage(StageBase):

@@ -23,6 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from overlap.errors import UserError
+from overlap.files import replacing
 
 BEAT_SECONDS = 5.0
 """Seconds between two updates of the record."""
@@ -82,10 +83,8 @@ class Process:
 
     def write(self, path: Path) -> None:
         """Replace the record; a full or missing disk does not end the work."""
-        temporary = path.with_name(f".{path.name}.tmp")
-        with suppress(OSError):
+        with suppress(OSError), replacing(path, sync=False) as temporary:
             temporary.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
-            temporary.replace(path)
 
     def __str__(self) -> str:
         where = "this machine" if self.machine == _machine() else self.host

@@ -10,9 +10,9 @@ from .schema import SCHEMA, File
 INTRODUCTION = f"""# Run directory, schema {SCHEMA}
 
 `distill train --output DIR` writes these files; `analysis`, `distill report` and `distill watch` read nothing else.
-Logs (`.jsonl`) have one object per line and are only appended to; undefined numbers are null. A last line without a
-line end is still being written. Every row has the number of its visit to a stage (`visit`). A resumed run cuts the logs
-back to its checkpoint, so that no row is lost or doubled.
+Logs (`.jsonl`) have one object per line and are only appended to; undefined numbers are null, infinite ones
+the texts `"inf"` and `"-inf"`. A last line without a line end is still being written. Every row has the number of its
+visit to a stage (`visit`). A resumed run cuts the logs back to its checkpoint, so that no row is lost or doubled.
 
 **Files of another trainer.** `analysis.load` reads a directory with `resolved.json` and any of the other files. Their
 columns marked *yes* below are required; more columns are allowed. `visits.jsonl` and `decisions.jsonl` define the

@@ -8,7 +8,6 @@ doubles a row. One process at a time works on a run (`process.json` says which);
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
@@ -19,6 +18,7 @@ import pandas as pd
 from pyarrow import parquet
 
 from overlap.errors import UserError
+from overlap.plain_json import dumps
 
 from ..files import first_line, write_atomically, write_parquet, writing
 from ..places import require_writable
@@ -64,7 +64,7 @@ class RunDirectory:
         for name in LOGS:
             (path / f"{name}.jsonl").touch()
         tree = {"schema": SCHEMA, **resolved}
-        write_atomically(path / "resolved.json", json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
+        write_atomically(path / "resolved.json", dumps(tree, indent=2) + "\n")
         return cls(path, dict.fromkeys((*LOGS, PROBES), 0))
 
     @classmethod
@@ -113,11 +113,11 @@ class RunDirectory:
         return tree
 
     def append(self, log: str, row: Mapping[str, Any]) -> None:
-        """Add one row to a log; NaN becomes null."""
+        """Add one row to a log; NaN becomes null, infinities text (`overlap.plain_json`)."""
         self.rows[log] += 1
         if not self.writer:
             return
-        line = json.dumps(_plain(row), ensure_ascii=False, allow_nan=False) + "\n"
+        line = dumps(row) + "\n"
         path = self.path / f"{log}.jsonl"
         with writing(path), path.open("a", encoding="utf-8") as file:
             file.write(line)
@@ -245,13 +245,3 @@ def occupied(path: Path) -> Iterator[None]:
     path.mkdir(parents=True, exist_ok=True)
     with at_work(path / LOCK, path / PROCESS, str(path)):
         yield
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -55,13 +55,9 @@ class LogitsScores(Scores):
         found = measure_with_sets(
             student_logits.detach(),
             teacher_logits,
-            k=support.k,
-            temperature=support.temperature,
+            pair.settings(support),
             mask=positions.eligible,
             tokens=transcripts.ids,
-            blocked=pair.blocked,
-            teacher_blocked=pair.teacher_blocked,
-            vocabulary=pair.vocabulary,
         )
         student = positions.with_others(found.student, student_logits.detach(), pair.blocked)
         teacher = positions.with_others(found.teacher, teacher_logits, pair.teacher_blocked)

@@ -13,11 +13,13 @@ from overlap.core.topk import Support
 from overlap.errors import UserError
 from overlap.vocab.alignment import Alignment
 from overlap.vocab.coverage import Coverage
+from overlap.vocab.settings import ComparisonSettings
 from overlap.vocab.token_bytes import TokenBytes, token_bytes
 
 from ..models import Recognizer, Transcriber, Transcripts
 from ..models.base import pack
 from ..models.vocabulary import Tokens
+from ..recipe import SupportSettings
 from ..teacher import ServedTeacher
 
 
@@ -130,6 +132,16 @@ class Pair:
         lost = blocked[ids] | teacher_blocked[teacher_ids]
         blocked[ids[lost]] = teacher_blocked[teacher_ids[lost]] = True
         return cls(student, teacher, vocabulary, blocked, teacher_blocked, spelled, same_text, k)
+
+    def settings(self, support: SupportSettings) -> ComparisonSettings:
+        """What the two are compared by."""
+        return ComparisonSettings(
+            k=support.k,
+            temperature=support.temperature,
+            vocabulary=self.vocabulary,
+            blocked=self.blocked,
+            teacher_blocked=self.teacher_blocked,
+        )
 
     def view(self, transcripts: Transcripts) -> TeacherView:
         """The student's transcripts in the teacher's tokens; truncated ones have no end on either side.

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 import overlap
+from overlap.core import chunking
 from overlap.core.topk import Support
 from overlap.definitions import Ranges
 from overlap.errors import UserError
@@ -248,9 +249,12 @@ def on_set(
 
 def logprobs_of(logits: Tensor, ids: Tensor, blocked: Tensor, temperature: float) -> Tensor:
     """A model's log-probabilities of [batch, length, m] tokens in its own ids, at every position."""
-    lowest = torch.finfo(torch.float32).min
-    scores = (logits.detach().float() / temperature).masked_fill(blocked, lowest)
-    return torch.log_softmax(scores, dim=-1).gather(-1, ids)
+    lowest, rows, wanted = torch.finfo(torch.float32).min, logits.detach().flatten(0, 1), ids.flatten(0, 1)
+    found = torch.empty(wanted.shape, device=rows.device)
+    for part in chunking.parts_of(len(rows), rows.shape[-1], chunking.CHUNK_ELEMENTS):
+        scores = (rows[part].float() / temperature).masked_fill(blocked, lowest)
+        found[part] = torch.log_softmax(scores, dim=-1).gather(-1, wanted[part])
+    return found.view(ids.shape)
 
 
 def refuse_undefined(logits: Tensor, role: str, recognizer: Recognizer, batch: Batch, transcripts: Transcripts) -> None:

@@ -16,6 +16,7 @@ from overlap.core.topk import Support
 from overlap.definitions import Ranges
 from overlap.errors import UserError
 from overlap.statistics.with_sets import measure_with_sets
+from overlap.vocab.settings import ComparisonSettings
 
 from ..data.batch import Batch
 from ..models import Prompt, Transcripts
@@ -62,9 +63,8 @@ class TopkScores(Scores):
         (ids, logprobs), pair, support = answer, positions.pair, positions.support
         logits, transcripts = positions.student_logits.detach(), positions.transcripts
         ids = ids.masked_fill(~positions.aligned[..., None], -1)
-        alone = measure_with_sets(
-            logits, logits, k=support.k, mask=positions.eligible, tokens=transcripts.ids, blocked=pair.blocked
-        )
+        settings = ComparisonSettings(k=support.k, blocked=pair.blocked)
+        alone = measure_with_sets(logits, logits, settings, mask=positions.eligible, tokens=transcripts.ids)
         student = positions.with_others(alone.student, logits, pair.blocked)
         sets = pair.shared_sets(student, topk_set(pair, ids, support.k))
         union = overlap.union(*sets)
@@ -118,17 +118,13 @@ class TopkScores(Scores):
 
     @cached_property
     def _bounds(self) -> overlap.OverlapBounds:
-        pair = self.pair
         return bounds_given_set(
             self.student_logits.detach(),
             self.topk_ids,
             self.topk_logprobs,
             self.student_set,
-            k=self.support.k,
+            self.pair.settings(self.support),
             mask=self.used,
-            vocabulary=pair.vocabulary,
-            blocked=pair.blocked,
-            teacher_blocked=pair.teacher_blocked,
         )
 
     def teacher_logprobs(self, ids: Tensor) -> Tensor:

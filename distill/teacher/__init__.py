@@ -4,6 +4,7 @@ A server returns its best tokens and no logits: statistics that need more are bo
 """
 
 from .errors import ServerError
-from .served import ServedTeacher, load_served_teacher
+from .loading import load_served_teacher
+from .served import ServedTeacher
 
 __all__ = ["ServedTeacher", "ServerError", "load_served_teacher"]

@@ -9,10 +9,11 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
+
+from overlap.files import replacing
 
 from .topk_logprobs import TopkLogprobs
 
@@ -49,9 +50,8 @@ class TopkCache:
         """Keep best tokens under a key."""
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
+        with replacing(path, sync=False) as temporary, temporary.open("wb") as file:
             np.savez(file, ids=tokens.ids, logprobs=tokens.logprobs)
-        Path(file.name).replace(path)
 
     def _path(self, key: str) -> Path:
         return self.directory / key[:2] / f"{key}.npz"

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
-import random
-import re
 import threading
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
-from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn, TypeVar
 
-from .errors import LONGEST_QUOTE, ServerError, quoted, shown
+import tenacity
+
+from .errors import ServerError, quoted, shown
 from .exchange import Answer, Exchange, NoAnswerError, server_url
+from .refusals import PASSING, detail_of, named_status, remedy_of, retry_after, words_of
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -129,35 +127,40 @@ class JsonClient:
         return [future.result() for future in futures]
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, about: str) -> dict[str, Any]:
-        url, about = self.url + path, f" for {about}" if about else ""
-        for attempt in range(self.retries + 1):
-            try:
-                return self._attempt(method, path, body, about)
-            except _Passing as failure:
-                if self._abandoned.is_set():
-                    raise CancelledError from failure
-                if attempt == self.retries:
-                    tries = f"{attempt + 1} attempt{'s' if attempt else ''}"
-                    raise ServerError(
-                        f"{method} {url}: {failure}{about}, {tries}. {failure.remedy}", status=failure.status
-                    ) from failure
-                with self._lock:
-                    self.n_retried += 1
-                self._abandoned.wait(self._pause(failure, attempt, f"{method} {url}"))
-        raise AssertionError("unreachable")
+        request, about = f"{method} {self.url}{path}", f" for {about}" if about else ""
 
-    def _pause(self, failure: _Passing, attempt: int, request: str) -> float:
-        """Seconds until the next attempt: what the server asks for or the back-off, and never more than the longest."""
-        seconds = min(LONGEST_WAIT_SECONDS, max(failure.wait, _back_off(attempt)))
-        if failure.wait >= SAID_FROM_SECONDS:
-            asked = f"asks to wait {failure.wait:g} s"
-            taken = "" if failure.wait <= seconds else f", {seconds:g} s are waited at most"
+        def given_up(state: tenacity.RetryCallState) -> NoReturn:
+            failure = _failure(state)
+            if self._abandoned.is_set():
+                raise CancelledError from failure
+            tries = f"{state.attempt_number} attempt{'s' if state.attempt_number > 1 else ''}"
+            raise ServerError(
+                f"{request}: {failure}{about}, {tries}. {failure.remedy}", status=failure.status
+            ) from failure
+
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_Passing),
+            stop=tenacity.stop_after_attempt(self.retries + 1) | tenacity.stop_when_event_set(self._abandoned),
+            wait=_pause,
+            before_sleep=lambda state: self._count(state, request),
+            sleep=tenacity.sleep_using_event(self._abandoned),
+            retry_error_callback=given_up,
+        )
+        return attempts(self._attempt, method, path, body, about)
+
+    def _count(self, state: tenacity.RetryCallState, request: str) -> None:
+        """Count an attempt that is repeated, and tell a long pause that the server asks for."""
+        with self._lock:
+            self.n_retried += 1
+        asked, taken = _failure(state).wait, state.upcoming_sleep
+        if asked >= SAID_FROM_SECONDS:
+            limited = "" if asked <= taken else f", {taken:g} s are waited at most"
             warnings.warn(
-                f"{request}: the server {asked}{taken}; then attempt {attempt + 2} of {self.retries + 1}",
+                f"{request}: the server asks to wait {asked:g} s{limited}; then attempt {state.attempt_number + 1} of "
+                f"{self.retries + 1}",
                 ServerAsksToWait,
-                stacklevel=4,
+                stacklevel=2,
             )
-        return seconds
 
     def _attempt(self, method: str, path: str, body: Mapping[str, Any] | None, about: str) -> dict[str, Any]:
         url, sent = self.url + path, None if body is None else json.dumps(body).encode()
@@ -167,7 +170,7 @@ class JsonClient:
             raise _Passing(str(error), remedy=error.remedy) from error
         status = answer.status
         if status != 200:
-            self._refuse(f"{method} {url}", about, answer, status, f"status {status}", _words(answer.content))
+            self._refuse(f"{method} {url}", about, answer, status, f"status {status}", words_of(answer.content))
         try:
             tree = json.loads(answer.content)
         except (ValueError, RecursionError) as error:
@@ -184,9 +187,14 @@ class JsonClient:
                 status=status,
             )
         if tree.get("error") or tree.get("object") == "error":
-            said = _named_status(tree)
+            said = named_status(tree)
             self._refuse(
-                f"{method} {url}", about, answer, said or status, f"status {status}, but an error in it", _detail(tree)
+                f"{method} {url}",
+                about,
+                answer,
+                said or status,
+                f"status {status}, but an error in it",
+                detail_of(tree),
             )
         return tree
 
@@ -202,84 +210,32 @@ class JsonClient:
             detail: The server's words.
         """
         if status in PASSING or status >= 500:
-            wait = _retry_after(answer.headers.get("Retry-After"))
+            wait = retry_after(answer.headers.get("Retry-After"))
             raise _Passing(
                 f"{title}: {detail}" + (f" (it asks to wait {wait:g} s)" if wait else ""),
                 status=status,
                 wait=wait,
                 remedy="Lower concurrency or raise retries; the server's log says why.",
             )
-        remedy = _remedy(status)
+        remedy = remedy_of(status)
         if 300 <= status < 400:
             place = quoted(shown(answer.headers.get("Location") or "a place that it does not name"), 200)
             remedy = f"It points to {place}; name the server's own address as url: what is sent follows no redirect."
         raise ServerError(f"{request}: {title}{about}: {detail}. {remedy}", status=status, detail=detail)
 
 
-PASSING = (408, 425, 429)
-"""Statuses below 500 that another attempt may not meet: too slow, too early, too many (RFC 9110, 8470, 6585)."""
+def _failure(state: tenacity.RetryCallState) -> _Passing:
+    """Why an attempt is repeated, or was the last."""
+    failure = state.outcome.exception() if state.outcome else None
+    assert isinstance(failure, _Passing)
+    return failure
 
 
-def _back_off(attempt: int) -> float:
-    """Seconds to wait: exponential, with the jitter that keeps clients from coming back together."""
-    longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2**attempt)
-    return longest * random.uniform(0.5, 1.0)
+def _pause(state: tenacity.RetryCallState) -> float:
+    """Seconds until the next attempt: what the server asks for or the back-off, and never more than the longest.
 
-
-def _retry_after(value: str | None) -> float:
-    """Seconds that a Retry-After header asks for (RFC 9110, section 10.2.3: seconds or a date); 0 where it is neither.
-
-    >>> [_retry_after(value) for value in ("2", "0.5", "inf", "nan", "-3", "soon", None)]
-    [2.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0]
+    Half of the back-off is drawn at random, so that clients do not come back together.
     """
-    if not value:
-        return 0.0
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (IndexError, OverflowError, TypeError, ValueError):
-            return 0.0
-    return max(0.0, seconds) if math.isfinite(seconds) else 0.0
-
-
-def _words(content: bytes) -> str:
-    """What the body of a refusal says."""
-    try:
-        return _detail(json.loads(content))
-    except (ValueError, RecursionError):
-        return quoted(content[: 4 * LONGEST_QUOTE].decode(errors="replace")) or "no words"
-
-
-def _detail(tree: Any) -> str:
-    """What the server says is wrong, from the places where servers say it."""
-    for key in ("error", "message", "detail"):
-        if isinstance(tree, dict) and tree.get(key):
-            tree = tree[key]
-    return quoted(tree) or "no words"
-
-
-def _named_status(tree: Mapping[str, Any]) -> int | None:
-    """The status that an error in an answer names."""
-    inside = tree.get("error")
-    places = [inside, tree] if isinstance(inside, dict) else [tree]
-    codes = (_number(place.get(key)) for place in places for key in ("code", "status", "status_code"))
-    return next((code for code in codes if code is not None and 400 <= code < 600), None)
-
-
-def _number(code: Any) -> int | None:
-    """A status that is written as a number, or as a string of three digits."""
-    if isinstance(code, str) and re.fullmatch(r"[0-9]{3}", code.strip()):
-        return int(code)
-    return code if type(code) is int else None
-
-
-def _remedy(status: int) -> str:
-    if status in (401, 403):
-        return "Name the environment variable that holds the server's key (key_variable, --key-variable)."
-    if status == 404:
-        return "Check the URL, the api (vllm or sglang) and the served model's name (served_name)."
-    if status == 413:
-        return "The audio is too long for the server's limit on requests; raise the limit there or split the utterance."
-    return "The request will not do better a second time; change what the server objects to."
+    half = {"multiplier": FIRST_WAIT_SECONDS / 2, "max": LONGEST_WAIT_SECONDS / 2}
+    back_off = tenacity.wait_exponential(**half) + tenacity.wait_random_exponential(**half)
+    return min(LONGEST_WAIT_SECONDS, max(_failure(state).wait, back_off(state)))

@@ -6,10 +6,11 @@ import ipaddress
 import os
 import socket
 from dataclasses import dataclass
-from importlib.util import find_spec
 from urllib.request import getproxies, proxy_bypass
 
 import httpx2
+
+from overlap.extras import MissingExtraError, require
 
 from .errors import ServerError, shown
 
@@ -63,8 +64,11 @@ def environment_proxy(server: httpx2.URL) -> EnvironmentProxy | None:
             f"{found} cannot be used: it needs one of the schemes {', '.join(SCHEMES)}, a host and a port "
             f"below 65,536; correct it, or {remedy}"
         )
-    if url.scheme.startswith("socks") and find_spec("socksio") is None:
-        raise ServerError(f"{found} is a SOCKS proxy, which needs a package: pip install socksio; or {remedy}")
+    if url.scheme.startswith("socks"):
+        try:
+            require("socksio", purpose=f"{found} is a SOCKS proxy, which")
+        except MissingExtraError as error:
+            raise ServerError(f"{error}; or {remedy}") from error
     return found
 
 

@@ -7,16 +7,19 @@ additional batches at the end.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from overlap.errors import UserError
+from overlap.plain_json import dumps
 
 from ..files import write_atomically, writing
 
 Row = dict[str, Any]
+T = TypeVar("T")
 UNREAD = "unread"
 """Field of the first line: ids of the utterances that could not be read when the journal was created."""
 
@@ -30,7 +33,7 @@ def unread_at_first(path: Path) -> frozenset[str] | None:
     first = path.read_bytes().split(b"\n", 1) if path.exists() else []
     if len(first) < 2:
         return None
-    about = _parsed(path, 1, first[0])
+    about = _parsed(path, 1, first[0], _ANYTHING)
     return frozenset(about.get(UNREAD, ())) if isinstance(about, dict) else frozenset()
 
 
@@ -60,26 +63,22 @@ def open_journal(
     content = path.read_bytes() if path.exists() else b""
     lines = [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
     if lines:
-        _check_settings(path, _parsed(path, 1, lines[0]), settings)
+        _check_settings(path, _parsed(path, 1, lines[0], _ANYTHING), settings)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [
-            (
-                json.dumps(
-                    {"author": author} | settings | ({UNREAD: sorted(unread)} if unread else {}), ensure_ascii=False
-                )
-                + "\n"
-            ).encode()
-        ]
-    done = [_parsed(path, number, line) for number, line in enumerate(lines[1:], start=2)]
+        lines = [(dumps({"author": author} | settings | ({UNREAD: sorted(unread)} if unread else {})) + "\n").encode()]
+    done = [
+        [row.model_dump() for row in _parsed(path, number, line, _BATCH)]
+        for number, line in enumerate(lines[1:], start=2)
+    ]
     again = set(unread_at_first(path) or ())
     for number, rows in enumerate(done, start=2):
-        ids = [row.get("id") for row in rows] if isinstance(rows, list) else None
+        ids = [row["id"] for row in rows]
         if number - 2 < len(batches):
             expected = list(batches[number - 2])
             again |= {row["id"] for row in rows if "error" in row} if ids == expected else set()
         else:
-            expected = [id_ for id_ in ids or () if id_ in again]
+            expected = [id_ for id_ in ids if id_ in again]
         if ids != expected:
             raise UserError(f"{path}:{number}: holds utterances {_short(ids)}, not {_short(expected)}; {_REMEDY}")
     if (kept := b"".join(lines)) != content:
@@ -89,19 +88,30 @@ def open_journal(
 
 def append_batch(path: Path, rows: Sequence[Row]) -> None:
     """Add the rows of one batch, in one line."""
-    line = json.dumps(rows, ensure_ascii=False, allow_nan=False) + "\n"
+    line = dumps(rows) + "\n"
     with writing(path), path.open("a", encoding="utf-8") as file:
         file.write(line)
 
 
+class _Row(BaseModel):
+    """What a batch holds of an utterance: its id, and whatever was found."""
+
+    model_config = ConfigDict(extra="allow")
+    id: str
+
+
+_ANYTHING, _BATCH = TypeAdapter(Any), TypeAdapter(list[_Row])
 _REMEDY = "delete it to start again, or choose another output"
 
 
-def _parsed(path: Path, number: int, line: bytes) -> Any:
+def _parsed(path: Path, number: int, line: bytes, kind: TypeAdapter[T]) -> T:
     try:
-        return json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{path}:{number}: not a line of JSON ({error}); {_REMEDY}") from error
+        return kind.validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        what = "not a line of JSON" if first["type"] == "json_invalid" else "not the rows of a batch"
+        where = "".join(f"{part}: " for part in first["loc"])
+        raise UserError(f"{path}:{number}: {what} ({where}{first['msg']}); {_REMEDY}") from error
 
 
 def _check_settings(path: Path, found: Any, settings: dict[str, Any]) -> None:
@@ -114,7 +124,7 @@ def _check_settings(path: Path, found: Any, settings: dict[str, Any]) -> None:
             )
 
 
-def _short(ids: Sequence[Any] | None) -> str:
+def _short(ids: Sequence[str]) -> str:
     if not ids:
         return "[]"
     return f"{list(ids)}" if len(ids) < 4 else f"[{ids[0]!r}, {ids[1]!r}, …, {ids[-1]!r}] ({len(ids)})"

@@ -7,7 +7,6 @@ transcription.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from overlap.errors import UserError
+from overlap.plain_json import dumps
 
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
@@ -80,8 +80,7 @@ class TeacherData:
             TeacherDataError: Nothing is kept; the other files are written.
         """
         summarized, dropped = (_beside(output, name) for name in _WRITTEN)
-        summary = json.dumps(self.summary.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        write_atomically(summarized, summary + "\n")
+        write_atomically(summarized, dumps(self.summary.to_dict(), indent=2) + "\n")
         for path, utterances in ((dropped, self.dropped), (output, self.kept)):
             if utterances:
                 # Audio inside a data set has no path that a manifest could name.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from overlap.estimates.table import text_table
+from overlap.plain_json import plain
 
 from ..evaluation.scoring import TranscriptScore
 from ..recipe import Filters
@@ -137,30 +138,31 @@ class TeacherDataSummary:
         return f"{self.n_kept:,} of {self.n:,} transcripts of {self.teacher} kept; dropped: {self.reasons}"
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it, undefined and infinite numbers as None."""
-        return {
+        """A tree that JSON can hold, see `overlap.plain_json`."""
+        tree = {
             "teacher": self.teacher,
             "n": self.n,
             "n_kept": self.n_kept,
             "n_dropped": self.n - self.n_kept,
             "share_kept": self.n_kept / self.n,
-            "hours": _number(self.seconds / 3600),
-            "hours_kept": _number(self.seconds_kept / 3600),
+            "hours": self.seconds / 3600,
+            "hours_kept": self.seconds_kept / 3600,
             "filters": {
                 f.name: {
                     "setting": f.setting,
                     "n_dropped": f.n_dropped,
                     "share_dropped": f.n_dropped / self.n,
                     "n_undefined": f.n_undefined,
-                    "quantiles": {f"{q:g}": _number(value) for q, value in zip(QUANTILES, f.quantiles, strict=True)},
-                    "examples": [{"id": e.id, "value": _number(e.value), "text": e.text} for e in f.examples],
+                    "quantiles": {f"{q:g}": value for q, value in zip(QUANTILES, f.quantiles, strict=True)},
+                    "examples": [{"id": e.id, "value": e.value, "text": e.text} for e in f.examples],
                 }
                 for f in self.filters
             },
-            "padding_share": _number(self.padding_share),
+            "padding_share": self.padding_share,
             "round_trip": {"n_judged": self.n_ids_known, "n_recut": self.n_recut},
             "scores": {name: score.to_dict() for name, score in self.scores.items()},
         }
+        return plain(tree)
 
     def __str__(self) -> str:
         header = ["filter", "setting", "drops", "share", "undefined", *(f"{100 * q:g} %" for q in QUANTILES)]
@@ -190,7 +192,3 @@ class TeacherDataSummary:
             )
         lines += [f"{name} with a reference: {score}" for name, score in self.scores.items()]
         return "\n".join(lines)
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None

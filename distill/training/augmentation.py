@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from overlap.errors import UserError
+from overlap.extras import require
 
 from ..data.backgrounds import background_files
 from ..data.batch import Batch
 from ..data.sampling import seed_of
-from ..extras import require
 from ..recipe.augmentation import AugmentationConfig, Noise, SpecAugment
 
 SAMPLING_RATE = 16_000

@@ -24,12 +24,13 @@ from ..run.run_directory import RunDirectory, RunDirectoryError, occupied
 from .changed_data import changes, dropped_otherwise, keep_lines, record, refusal
 from .errors import TrainingError
 from .moved_data import Request, at_new_places, check_places
+from .result import RunResult
 from .seen_in_training import resolved, warn_of
 from .set_aside import measured_anew
 from .set_aside import words as set_aside_words
 from .setup import Setup, prepare_run
 from .tracking import check_trackers, copied, trackers_of
-from .trainer import RunResult, Trainer
+from .trainer import Trainer
 
 
 def train(

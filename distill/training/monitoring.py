@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 import overlap
+from overlap.plain_json import dumps, number
 
 from ..data.manifest import Utterance
 from ..evaluation.evaluation import counted, evaluate
@@ -122,7 +123,7 @@ class Monitor:
         )
         if self.run.writer:
             tree = {"teacher": found.to_dict()}
-            write_atomically(self.run.path / ROUND_TRIP, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
+            write_atomically(self.run.path / ROUND_TRIP, dumps(tree, indent=2) + "\n")
         self.observer.notice(f"teacher {setup.teacher.name!r}: {found.line}")
 
     def _scored(self, traces: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -180,7 +181,7 @@ class Monitor:
 def error_rate_read(row: Mapping[str, Any]) -> overlap.Estimate:
     """The error rate of a row of `evaluations.jsonl`, as gates read it."""
     rate = row["mer" if "mer" in row else "wer"]
-    value, low, high = (math.nan if rate[end] is None else float(rate[end]) for end in ("value", "low", "high"))
+    value, low, high = (number(rate[end]) for end in ("value", "low", "high"))
     undefined = int(math.isnan(value))
     return overlap.Estimate(value, math.nan, low, high, rate["total"], row["interval"]["n"], undefined)
 
@@ -203,13 +204,7 @@ def probe_rows(result: StateProbe, place: Place) -> list[dict[str, Any]]:
         common
         | {
             "statistic": name,
-            "value": estimate.value,
-            "standard_error": estimate.standard_error,
-            "low": estimate.low,
-            "high": estimate.high,
-            "n_positions": estimate.n_positions,
-            "n_groups": estimate.n_groups,
-            "n_undefined": estimate.n_undefined,
+            **estimate.to_dict(),
         }
         for name, estimate in result.readings.items()
     ]

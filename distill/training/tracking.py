@@ -21,7 +21,8 @@ from typing import Any
 
 from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTracker, WandBTracker
 
-from ..extras import require
+from overlap.extras import require
+
 from ..progress.observer import Observer, Observers
 from ..recipe import Recipe, TrackerName
 from ..run.run_directory import PROBES, RunDirectory, read_json, write_atomically

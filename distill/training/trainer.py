@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -23,7 +22,6 @@ from ..recipe import StageConfig, fixed_steps
 from ..recipe.gates import statistics_read
 from ..recipe.readings import evaluation_reading
 from ..run import best, checkpoint
-from ..run.best import Best
 from ..run.checkpoint import Outcome, TrainingState
 from ..run.run_directory import RunDirectory
 from ..run.training_data import TrainingData
@@ -32,6 +30,7 @@ from ..timing import Stopwatch
 from .errors import TrainingError
 from .monitoring import Monitor, Place, error_rate_read
 from .optimization import Optimization, full_weights
+from .result import RunResult
 from .seen_in_training import TrainedOn
 from .setup import Setup
 from .stage_data import stage_sampler, stage_utterances
@@ -54,55 +53,6 @@ class Start:
     started_from: Literal["model", "previous", "entry"]
     source_visit: int | None
     source_step: int | None
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """How a run ended.
-
-    Attributes:
-        path: The run directory.
-        model: The last checkpoint, loadable with `from_pretrained`.
-        step: Training steps taken.
-        outcome: `finished`; `stopped` if a gate did not open in time, so that the run ended before its last stage; or
-            `aborted` by a gate.
-        reason: Why, in words.
-        best: The weights with the lowest error rate, if the recipe keeps them.
-        best_model: Their folder, loadable likewise.
-    """
-
-    path: Path
-    model: Path
-    step: int
-    outcome: Outcome
-    reason: str
-    best: Best | None = None
-    best_model: Path | None = None
-
-    @classmethod
-    def from_state(cls, path: Path, model: Path, state: TrainingState) -> RunResult:
-        """The result from the state of a run that has ended."""
-        assert state.outcome is not None
-        found = best.best_of(state)
-        return cls(
-            path,
-            model,
-            state.step,
-            state.outcome,
-            state.reason,
-            found,
-            None if found is None else best.directory(path, found),
-        )
-
-    @property
-    def aborted(self) -> bool:
-        """Whether a gate aborted the run."""
-        return self.outcome == "aborted"
-
-    @property
-    def stopped(self) -> bool:
-        """Whether a gate did not open in time."""
-        return self.outcome == "stopped"
 
 
 class Trainer:

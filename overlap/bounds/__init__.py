@@ -1,7 +1,7 @@
 """What can be said of a teacher that shows only its best tokens.
 
 A server returns its own top-m log-probabilities and nothing else. Every statistic of `overlap.measure` that needs more
-then has a lower and an upper end; `measure_bounds` computes both, and they meet when the list is complete.
+then has a lower and an upper end; `measure_bounds` computes both. They are equal when the server returns all tokens.
 """
 
 from overlap.bounds.measure import OverlapBounds, measure_bounds

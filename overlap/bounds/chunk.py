@@ -65,7 +65,7 @@ class Space:
         )
 
 
-class Chunk:
+class ChunkBounds:
     """The bounds of some positions, everything of one row a position."""
 
     def __init__(
@@ -73,6 +73,7 @@ class Chunk:
     ) -> None:
         self.k, self.tolerance, self.space, self.topk = k, tolerance, space, topk
         self.scores = scores if space.admissible is None else scores.masked_fill(~space.admissible, -torch.inf)
+        # Float64 from here on: the bounds subtract sums from 1, and their ends must not cross.
         self.normalizer = self.scores.double().logsumexp(-1, keepdim=True)
         self.log_p = self.scores.double() - self.normalizer
         self.best = ids[:, 0]
@@ -104,7 +105,7 @@ class Chunk:
             | self._entropies()
             | self._union()
             | self._tail()
-            | self._whole(student, shared_mass)
+            | self._full_vocabulary(student, shared_mass)
         )
 
     def _sizes(self) -> dict[str, Bounds]:
@@ -138,6 +139,8 @@ class Chunk:
         p_i = torch.where(i.valid, self.log_p.gather(-1, i.ids).exp(), 0.0).sum(-1)
         hidden = torch.where(self.hidden_s.valid, self.log_p.gather(-1, self.hidden_s.ids).exp(), torch.nan)
         few, many = self._shared_members()
+        # T's unknown members are the student's least likely tokens for the lower end, its likeliest for the upper one;
+        # at least so many of them are in its vocabulary as the tokens that it lacks leave over.
         forced = (self.missing - self.n_foreign).clamp_min(0)
         n_tail, slots = self.shared.tail[:, None], torch.arange(self.k, device=p.device)
         ends = student.tail[:, : self.k], student.tail.gather(-1, (n_tail - 1 - slots).clamp_min(0))
@@ -165,7 +168,7 @@ class Chunk:
         gap = torch.maximum(low - own, own - high).clamp_min(0.0), torch.maximum((low - own).abs(), (high - own).abs())
         return {"teacher_entropy": (low, high), "entropy_gap": gap}
 
-    def _whole(self, student: Student, shared_mass: Tensor) -> dict[str, Bounds]:
+    def _full_vocabulary(self, student: Student, shared_mass: Tensor) -> dict[str, Bounds]:
         undefined = ~(shared_mass > 0)
         return {
             name: (low.masked_fill(undefined, torch.nan), high.masked_fill(undefined, torch.nan))
@@ -226,6 +229,7 @@ class Chunk:
 
 def _members(ids: Tensor, valid: Tensor, like: Tensor) -> Tensor:
     """``[n, V]`` bool, the ids that stand in a valid slot."""
+    # Added up, not written: an invalid slot holds id 0 and would write over a valid slot of that id.
     counts = torch.zeros(like.shape, dtype=torch.uint8, device=like.device)
     return counts.scatter_add(-1, ids, valid.to(torch.uint8)) > 0
 

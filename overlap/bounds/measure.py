@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overlap.bounds.chunk import Chunk, Space
+from overlap.bounds.chunk import ChunkBounds, Space
 from overlap.bounds.polytope import Bounds
 from overlap.bounds.summary import BoundsSummary
 from overlap.bounds.topk_logprobs import TopkLogprobs, check_topk_logprobs
@@ -16,6 +16,7 @@ from overlap.core.topk import Support, top_k
 from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K, Ranges
 from overlap.estimates.bootstrap import DRAWS
 from overlap.estimates.group_sums import Groups
+from overlap.vocab.settings import ComparisonSettings
 from overlap.vocab.vocabulary_map import VocabularyMap, check_sizes
 
 _ROUNDING = 1e-9
@@ -26,12 +27,12 @@ _ROUNDING = 1e-9
 class OverlapBounds:
     """Both ends of every statistic of every position: float64 tensors of the leading shape ``[...]``.
 
-    NaN where the position is masked or the statistic undefined; ``+inf`` where nothing bounds it from above. Where a
-    list shorter than k leaves open whether a statistic is defined, the ends are those of the teachers for which it is.
+    NaN where the position is masked or the statistic undefined; ``+inf`` where nothing bounds it from above. Where
+    fewer than k tokens leave open whether a statistic is defined, the ends are those of the teachers for which it is.
 
     Attributes:
         lower: by statistic, in the order of `BOUNDED_STATISTICS`.
-        upper: by statistic; equal to the lower end where the list decides the value.
+        upper: by statistic; equal to the lower end where the top-k log-probabilities decide the value.
         topk_size: ``[...]`` long, tokens that the server returned at the position.
         unmapped: ``[...]`` long, those that the student's vocabulary lacks; they are in no set.
         blocked: ``[...]`` long, those taken out as blocked.
@@ -39,7 +40,7 @@ class OverlapBounds:
         k: size of the top-k sets.
         tolerance: nats within which their log-probabilities were taken to be right.
         mask: ``[...]`` bool, True where the position was measured.
-        ranges: what bounds the statistics; of the teacher's own set a list does not show that it has k tokens.
+        ranges: what bounds the statistics; whether the teacher's own set has k tokens is not known.
     """
 
     lower: dict[str, Tensor]
@@ -54,7 +55,7 @@ class OverlapBounds:
     ranges: Ranges
 
     def decided(self) -> dict[str, Tensor]:
-        """Values ``[...]`` of the statistics of `DECIDED_BY_TOP_K`, NaN where the list leaves them open."""
+        """Values ``[...]`` of the statistics of `DECIDED_BY_TOP_K`, NaN where the server leaves them open."""
         return {
             name: torch.where(self.upper[name] - self.lower[name] <= _ROUNDING, self.lower[name], torch.nan)
             for name in DECIDED_BY_TOP_K
@@ -111,9 +112,9 @@ def measure_bounds(
 ) -> OverlapBounds:
     """Bound the statistics of `overlap.measure` when only the teacher's best tokens are known.
 
-    A teacher server returns its own top-m ids and log-probabilities, at temperature 1 over its whole vocabulary. Every
-    other token is at most as likely as the least likely listed one, and all others together have the mass that is
-    missing. The bounds hold for every teacher that agrees with the list:
+    A teacher server returns its own top-m ids and log-probabilities, at temperature 1 over its full vocabulary. Every
+    other token is at most as likely as the least likely of these, and all others together have the mass that is
+    missing. The bounds hold for every teacher that agrees with the top-k log-probabilities:
 
     * With m >= k, the sets, and so ``union_size``, ``intersection_size``, ``overlap_ratio``, ``jaccard``,
       ``top1_agreement``, ``student_mass``, ``student_intersection_mass`` and (within the tolerance)
@@ -121,9 +122,9 @@ def measure_bounds(
       they do most and least.
     * ``teacher_mass``, ``teacher_entropy``, ``entropy_gap``, the four divergences, ``union_kl`` and ``union_kl_tail``
       have ends that some teacher attains (tight), as long as ``tolerance`` is 0 and no probability leaves with an
-      unlisted token (one that is blocked or, for the divergences, one that the student lacks). Otherwise each listed
+      hidden token (one that is blocked or, for the divergences, one that the student lacks). Otherwise each returned
       probability and the missing mass are taken at their worst separately: valid, and looser.
-    * ``reverse_kl`` has no upper end, +inf, where an unlisted token may have probability 0.
+    * ``reverse_kl`` has no upper end, +inf, where a hidden token may have probability 0.
     * With m < k, ``union_kl`` and ``union_kl_tail`` have the upper end +inf, and their lower ends and that of
       ``teacher_intersection_mass`` are valid but not tight.
 
@@ -137,7 +138,7 @@ def measure_bounds(
         >>> student = torch.tensor([[3.0, 2.0, 1.0, 0.0]])
         >>> teacher_ids, teacher_logprobs = torch.tensor([[1, 0]]), torch.tensor([[0.6, 0.3]]).log()
         >>> bounds = measure_bounds(student, teacher_ids, teacher_logprobs, k=2)
-        >>> bounds.lower["union_size"].item(), bounds.upper["union_size"].item()  # the list decides it
+        >>> bounds.lower["union_size"].item(), bounds.upper["union_size"].item()  # both sets are known
         (2.0, 2.0)
         >>> round(bounds.lower["teacher_entropy"].item(), 3), round(bounds.upper["teacher_entropy"].item(), 3)
         (0.898, 0.967)
@@ -145,34 +146,31 @@ def measure_bounds(
     Args:
         student_logits: ``[..., V]`` raw scores.
         teacher_ids: ``[..., m]`` long, in the teacher's vocabulary, in any order; negative where a slot is empty.
-        teacher_logprobs: ``[..., m]`` natural log-probabilities. Only the server's best tokens may be listed: one that
-            it adds beneath them (the sampled token, say) would cap the unlisted ones too low; drop it.
+        teacher_logprobs: ``[..., m]`` natural log-probabilities. Only the server's best tokens may be there: one that
+            it adds beneath them (the sampled token, say) would cap the hidden ones too low; drop it.
         k: size of the top-k sets.
         mask: ``[...]`` bool, True where a position counts.
         vocabulary: the map between the two vocabularies; None when ids agree and the teacher has V of them.
         blocked: the student's ids to take out of both distributions and sets, or a ``[V]`` bool mask of them.
         teacher_blocked: the teacher's ids to take out of both; needed for those that no student id maps to, such as
             its own control tokens and the padding of its logits past the tokenizer.
-        tolerance: nats within which each listed log-probability is right: 1e-5 for float32 computation, half a unit of
+        tolerance: nats within which each log-probability is right: 1e-5 for float32 computation, half a unit of
             the last decimal for rounded text, |log-probability|/256 for bfloat16.
 
     Returns:
         Both ends on the student's device, without gradient.
 
     Raises:
-        UserError: on shapes, dtypes or sizes that do not fit, an id listed twice, NaN or positive log-probabilities,
-            and lists that no distribution has: more mass than 1, or more missing than the unlisted tokens can hold.
+        UserError: on shapes, dtypes or sizes that do not fit, an id given twice, NaN or positive log-probabilities,
+            and what no distribution has: more mass than 1, or more missing than the hidden tokens can hold.
     """
     return bounds_given_set(
         student_logits,
         teacher_ids,
         teacher_logprobs,
         None,
-        k=k,
+        ComparisonSettings(k=k, vocabulary=vocabulary, blocked=blocked, teacher_blocked=teacher_blocked),
         mask=mask,
-        vocabulary=vocabulary,
-        blocked=blocked,
-        teacher_blocked=teacher_blocked,
         tolerance=tolerance,
     )
 
@@ -183,12 +181,9 @@ def bounds_given_set(
     teacher_ids: Tensor,
     teacher_logprobs: Tensor,
     student_set: Support | None,
+    settings: ComparisonSettings,
     *,
-    k: int,
     mask: Tensor | None,
-    vocabulary: VocabularyMap | None,
-    blocked: Tensor | Sequence[int] | None,
-    teacher_blocked: Tensor | Sequence[int] | None,
     tolerance: float = 1e-5,
 ) -> OverlapBounds:
     """`measure_bounds` where the student's tokens may be ranked already.
@@ -198,16 +193,14 @@ def bounds_given_set(
         teacher_ids: likewise.
         teacher_logprobs: likewise.
         student_set: ``[..., k]`` the student's top-k set, tokens that the teacher lacks included; None ranks here.
-        k: size of the sets.
+        settings: k and the tokens that take part; bounds are at temperature 1.
         mask: positions that count.
-        vocabulary: the map.
-        blocked: the student's ids to take out.
-        teacher_blocked: the teacher's.
         tolerance: of the log-probabilities.
 
     Raises:
         UserError: as `measure_bounds`.
     """
+    k, vocabulary = settings.k, settings.vocabulary
     student_logits = as_tensor(student_logits, "student_logits")
     check_logits(student_logits, "student_logits")
     shape, device, width = student_logits.shape[:-1], student_logits.device, student_logits.shape[-1]
@@ -218,7 +211,7 @@ def bounds_given_set(
     if isinstance(teacher_ids, Tensor) and isinstance(teacher_logprobs, Tensor):
         teacher_ids, teacher_logprobs = teacher_ids.to(device), teacher_logprobs.detach().to(device)
     check_topk_logprobs(teacher_ids, teacher_logprobs, shape, n_teacher, tolerance, mask)
-    admissible, teacher_admissible = _admissible(blocked, teacher_blocked, table, width, n_teacher, device)
+    admissible, teacher_admissible = _admissible(settings, table, width, n_teacher, device)
     space = Space.from_widths(width, n_teacher, table, admissible, teacher_admissible, device)
     check_k(k, space.n_student, "the student's logits")
     check_k(k, space.n_own, "the teacher's vocabulary")
@@ -233,7 +226,9 @@ def bounds_given_set(
     start = 0
     for index in chunks(grid, 2 * width):
         rows = slice(start, start + len(index[0]))
-        chunk = Chunk(logits[index].float(), topk[rows], student.ids[rows], student.valid[rows], k, tolerance, space)
+        chunk = ChunkBounds(
+            logits[index].float(), topk[rows], student.ids[rows], student.valid[rows], k, tolerance, space
+        )
         parts.append(chunk.bounds())
         start = rows.stop
 
@@ -265,16 +260,11 @@ def bounds_given_set(
 
 
 def _admissible(
-    blocked: Tensor | Sequence[int] | None,
-    teacher_blocked: Tensor | Sequence[int] | None,
-    table: VocabularyMap | None,
-    width: int,
-    n_teacher: int,
-    device: torch.device,
+    settings: ComparisonSettings, table: VocabularyMap | None, width: int, n_teacher: int, device: torch.device
 ) -> tuple[Tensor | None, Tensor | None]:
     """Ids that are not blocked on either side, in the student's and in the teacher's vocabulary; None for all."""
-    admissible = admissible_ids(blocked, width, device)
-    other = admissible_ids(teacher_blocked, n_teacher, device, name="teacher_blocked", whose="teacher")
+    admissible = admissible_ids(settings.blocked, width, device)
+    other = admissible_ids(settings.teacher_blocked, n_teacher, device, name="teacher_blocked", whose="teacher")
     if other is not None:
         there = torch.arange(width, device=device) if table is None else table.student_to_teacher
         allowed = torch.where(there >= 0, other[there.clamp_min(0)], True)

@@ -1,7 +1,7 @@
-"""Extremes of statistics over all teachers that agree with a list.
+"""Extremes of statistics over all teachers that agree with given top-k log-probabilities.
 
-The teachers that agree with a list are the points of a polytope: each listed probability lies in its interval, each of
-the others is at most as likely as the least likely listed token, and all add up to 1. Over it
+These teachers are the points of a polytope: each returned probability lies in its interval, each of the others is at
+most as likely as the least likely returned token, and all add up to 1. Over it
 
 * every f-divergence from the student's p (both KLs, Jensen-Shannon, total variation) is smallest at one and the same
   point, q = clip(λ·p, low, high), because the optimality conditions fix the ratio q/p wherever no constraint binds;
@@ -9,7 +9,7 @@ the others is at most as likely as the least likely listed token, and all add up
   tokens of the worst corner are those that the student finds least likely, because ∂²(p·f(q/p))/∂p∂q ≤ 0;
 * the entropy is largest at q = clip(λ, low, high) and smallest at a corner.
 
-All in float64. Sums over the vocabulary work on the unlisted tokens sorted by the student's score, once a position.
+All in float64. Sums over the vocabulary work on the hidden tokens sorted by the student's score, once a position.
 """
 
 from collections.abc import Callable
@@ -18,11 +18,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from overlap.core.divergence import jensen_shannon_terms, kl_terms, total_variation_terms
+
 _TINIEST = -700.0
 """Floor of the log-probabilities where they are exponentiated, so that a ratio to them stays finite."""
 
 _ROUNDING = 1e-12
-"""Least tolerance, in nats: a missing mass of this size is lost in the sum of the listed ones."""
+"""Least tolerance, in nats: a missing mass of this size is lost in the sum of the returned ones."""
 
 Bounds = tuple[Tensor, Tensor]
 
@@ -35,11 +37,11 @@ class Box:
     """Intervals for the teacher's probabilities on some tokens, renormalized there.
 
     Attributes:
-        low: ``[n, m]`` of the listed tokens, 0 in slots that are left out.
+        low: ``[n, m]`` of the returned tokens, 0 in slots that are left out.
         high: ``[n, m]``.
-        cap: ``[n]``, of each unlisted token (the least is 0).
-        tail: ``[n]`` long, number of unlisted tokens.
-        rest: two ``[n]``, the least and the greatest mass of all unlisted tokens together.
+        cap: ``[n]``, of each hidden token (the least is 0).
+        tail: ``[n]`` long, number of hidden tokens.
+        rest: two ``[n]``, the least and the greatest mass of all hidden tokens together.
         empty: ``[n]`` bool, there is nothing to renormalize.
     """
 
@@ -54,13 +56,13 @@ class Box:
     def from_raw(cls, raw: "Box", kept: Tensor, tail: Tensor) -> "Box":
         """The box of the distribution renormalized on the kept tokens.
 
-        The mass that leaves with unlisted tokens is known only within an interval, and so is the scale of what stays;
+        The mass that leaves with hidden tokens is known only within an interval, and so is the scale of what stays;
         each probability gets the interval that follows, as if their scales were independent.
 
         Args:
-            raw: intervals over the whole vocabulary.
-            kept: ``[n, m]`` bool, the listed tokens that stay.
-            tail: ``[n]`` long, the number of unlisted tokens that stay.
+            raw: intervals over the full vocabulary.
+            kept: ``[n, m]`` bool, the returned tokens that stay.
+            tail: ``[n]`` long, the number of hidden tokens that stay.
         """
         low, high = torch.where(kept, raw.low, 0.0), torch.where(kept, raw.high, 0.0)
         lost = raw.low.sum(-1) - low.sum(-1), raw.high.sum(-1) - high.sum(-1)
@@ -70,6 +72,7 @@ class Box:
         most = torch.maximum(1 - lost[0] - tail_lost_low, least)
         empty = (most <= 0) | ((tail == 0) & ~kept.any(-1))
         least, most = (torch.where(scale > 0, scale, torch.finfo(scale.dtype).tiny) for scale in (least, most))
+        # An interval is widest where what stays has the other end's scale.
         low, high = low / most[:, None], (high / least[:, None]).clamp_max(1.0)
         cap = (raw.cap / least).clamp_max(1.0)
         room = cap * tail
@@ -78,22 +81,23 @@ class Box:
 
     @classmethod
     def raw(cls, log_q: Tensor, given: Tensor, tail: Tensor, tolerance: float) -> "Box":
-        """The box over the whole vocabulary of a list whose log-probabilities are right within a tolerance."""
+        """The box over the full vocabulary of top-k log-probabilities that are right within a tolerance."""
         tolerance = max(tolerance, _ROUNDING)
         low, high = (log_q - tolerance).exp(), (log_q + tolerance).exp().clamp_max(1.0)
+        # The least likely returned token, at its most: the server's order says that no hidden one is above it.
         cap = torch.where(given, high, 1.0).amin(-1)
         room = cap * tail
         rest = tuple(torch.minimum((1 - side.sum(-1)).clamp_min(0.0), room) for side in (high, low))
         return cls(low, high, cap, tail, (rest[0], rest[1]), torch.zeros_like(tail, dtype=torch.bool))
 
-    def mass(self, members: Tensor, n_unlisted: Tensor) -> Bounds:
-        """Mass of the listed ``members`` ``[n, m]`` and of ``n_unlisted`` ``[n]`` others; both ends attained."""
+    def mass(self, members: Tensor, n_hidden: Tensor) -> Bounds:
+        """Mass of the returned ``members`` ``[n, m]`` and of ``n_hidden`` ``[n]`` others; both ends attained."""
         inside, outside = (
             tuple(torch.where(which, side, 0.0).sum(-1) for side in (self.low, self.high))
             for which in (members, ~members)
         )
-        low = torch.maximum(inside[0], 1 - outside[1] - self.cap * (self.tail - n_unlisted))
-        high = torch.minimum(inside[1] + self.cap * n_unlisted, 1 - outside[0])
+        low = torch.maximum(inside[0], 1 - outside[1] - self.cap * (self.tail - n_hidden))
+        high = torch.minimum(inside[1] + self.cap * n_hidden, 1 - outside[0])
         return low.clamp(0.0, 1.0), torch.maximum(low, high).clamp(0.0, 1.0)
 
 
@@ -102,47 +106,44 @@ class Student:
     """The student's distribution on the box's tokens.
 
     Attributes:
-        listed: ``[n, m]`` log-probabilities of the listed tokens, −inf in slots that are left out.
-        tail: ``[n, V]`` log-probabilities of the unlisted tokens, ascending; −inf beyond their number.
+        returned: ``[n, m]`` log-probabilities of the returned tokens, −inf in slots that are left out.
+        tail: ``[n, V]`` log-probabilities of the hidden tokens, ascending; −inf beyond their number.
         sums: ``[n, V + 1]`` probability of the first 0, 1, 2, … of them.
-        rising: ``[n, V]`` probabilities of the unlisted tokens, ascending; +inf beyond their number.
+        rising: ``[n, V]`` probabilities of the hidden tokens, ascending; +inf beyond their number.
     """
 
-    listed: Tensor
+    returned: Tensor
     tail: Tensor
     sums: Tensor
     rising: Tensor
 
     @classmethod
-    def from_returned(cls, listed: Tensor, tail: Tensor, n_tail: Tensor) -> "Student":
+    def from_returned(cls, returned: Tensor, tail: Tensor, n_tail: Tensor) -> "Student":
         """From log-probabilities; those of ``tail`` beyond the first ``n_tail`` of a row are not looked at."""
         inside = torch.arange(tail.shape[-1], device=tail.device) < n_tail[:, None]
         p = positive(tail)
         sums = _prefix(torch.where(inside, p, 0.0))
-        return cls(listed, tail.masked_fill(~inside, -torch.inf), sums, p.masked_fill_(~inside, torch.inf))
+        return cls(returned, tail.masked_fill(~inside, -torch.inf), sums, p.masked_fill_(~inside, torch.inf))
 
 
 def forward(log_p: Tensor, q: Tensor) -> Tensor:
     """Contribution q log(q/p) of a token to KL(q‖p)."""
-    return torch.where(q > 0, q * (q.log() - log_p), 0.0)
+    return kl_terms(q, q.log(), log_p)
 
 
 def reverse(log_p: Tensor, q: Tensor) -> Tensor:
     """Contribution p log(p/q) of a token to KL(p‖q)."""
-    return torch.where(log_p != -torch.inf, log_p.exp() * (log_p - q.log()), 0.0)
+    return kl_terms(positive(log_p), log_p, q.log())
 
 
 def shannon(log_p: Tensor, q: Tensor) -> Tensor:
     """Contribution ½ p log(p/m) + ½ q log(q/m), m = (p + q)/2, of a token to the Jensen-Shannon divergence."""
-    p = log_p.exp()
-    mixture = (p + q) / 2
-    mixture = torch.where(mixture > 0, mixture, 1.0)
-    return (torch.xlogy(p, p / mixture) + torch.xlogy(q, q / mixture)) / 2
+    return jensen_shannon_terms(log_p.exp(), q)
 
 
 def variation(log_p: Tensor, q: Tensor) -> Tensor:
     """Contribution ½ |p − q| of a token to the total variation distance."""
-    return (log_p.exp() - q).abs() / 2
+    return total_variation_terms(log_p.exp(), q)
 
 
 _DIVERGENCES: dict[str, tuple[Term, float]] = {
@@ -154,25 +155,27 @@ _DIVERGENCES: dict[str, tuple[Term, float]] = {
 
 
 def divergences(student: Student, box: Box) -> dict[str, Bounds]:
-    """Bounds of the four whole-vocabulary divergences, ``[n]`` each.
+    """Bounds of the four full-vocabulary divergences, ``[n]`` each.
 
-    Lower ends are attained. Upper ends are attained where the box is exact (each listed interval a point); otherwise
-    each listed token and the rest are taken at their worst separately, which is looser.
+    Lower ends are attained. Upper ends are attained where the box is exact (each returned interval a point); otherwise
+    each returned token and the rest are taken at their worst separately, which is looser.
     """
     ratio, within = _closest(student, box)
-    listed = (ratio[:, None] * positive(student.listed)).clamp(box.low, box.high)
+    returned = (ratio[:, None] * positive(student.returned)).clamp(box.low, box.high)
     free = _at(student.sums, within)
     capped = _columns(within, box.tail, student.tail)
-    missed = (1 - listed.sum(-1) - ratio * free - box.cap * (box.tail - within)).clamp_min(0.0)
+    missed = (1 - returned.sum(-1) - ratio * free - box.cap * (box.tail - within)).clamp_min(0.0)
     nothing, one = torch.full_like(missed, -torch.inf), torch.zeros_like(missed)
     bounds = {}
     for name, (term, largest) in _DIVERGENCES.items():
         # Terms are homogeneous in (p, q): where q = λ·p the sum of terms is Σp times the term of (1, λ).
-        low = term(student.listed, listed).sum(-1) + free * term(one, ratio) + _sum_at_cap(term, capped, box)
+        low = term(student.returned, returned).sum(-1) + free * term(one, ratio) + _sum_at_cap(term, capped, box)
+        # Mass that even λ = e⁷⁰⁰ does not place: the student excludes all that could take it. Less is rounding.
         low = low + torch.where(missed > 1e-9, term(nothing, missed), 0.0)
-        ends = torch.maximum(term(student.listed, box.low), term(student.listed, box.high)).sum(-1)
+        ends = torch.maximum(term(student.returned, box.low), term(student.returned, box.high)).sum(-1)
         worst = _least_covered(student, box) if term is reverse else _farthest(term, student, box)
         low = low.clamp(0.0, largest)
+        # Two ways to one value may cross by an ulp, which must not make the lower end the larger one.
         bounds[name] = low, torch.maximum((ends + worst).clamp_max(largest), low)
     return {
         name: (torch.where(box.empty, torch.nan, low), torch.where(box.empty, torch.nan, high))
@@ -181,9 +184,10 @@ def divergences(student: Student, box: Box) -> dict[str, Bounds]:
 
 
 def _closest(student: Student, box: Box) -> Bounds:
-    """λ of q = clip(λ·p, low, high), and how many of the unlisted tokens, from the least likely, are below the cap."""
-    p = positive(student.listed)
+    """λ of q = clip(λ·p, low, high), and how many of the hidden tokens, from the least likely, are below the cap."""
+    p = positive(student.returned)
 
+    # Sorted once, a step of the bisection takes log V comparisons a row and one prefix sum, not a pass over V tokens.
     def below(ratio: Tensor) -> Tensor:
         return torch.minimum(torch.searchsorted(student.rising, (box.cap / ratio)[:, None], right=True)[:, 0], box.tail)
 
@@ -202,18 +206,21 @@ def _columns(first: Tensor, last: Tensor, values: Tensor) -> Tensor:
     if not some.any():
         return values[:, :0]
     start, stop = int(first[some].min()), int(last.max())
+    # The tokens at the cap are mostly few: the terms are computed on these columns, not on all V.
     column = torch.arange(start, stop, device=values.device)
     return values[:, start:stop].masked_fill((column < first[:, None]) | (column >= last[:, None]), torch.nan)
 
 
 def _sum_at_cap(term: Term, log_p: Tensor, box: Box) -> Tensor:
+    # NaN marks what is left out, not −inf, which is a token that the student excludes.
     values = term(log_p, box.cap[:, None].expand_as(log_p))
     return torch.where(log_p.isnan(), 0.0, values).sum(-1)
 
 
 def _farthest(term: Term, student: Student, box: Box) -> Tensor:
     """Largest sum of a convex term over the tail: caps on the least likely tokens, a remainder on the next, else 0."""
-    first, last = _whole(box.rest[0], box) + 1, _whole(box.rest[1], box)
+    first, last = _n_full(box.rest[0], box) + 1, _n_full(box.rest[1], box)
+    # A mass of at most 1 fills 1 / cap tokens: the columns beyond are never reached.
     log_p = student.tail[:, : int(last.max()) + 1]
     nothing = torch.zeros_like(log_p)
     inside = torch.arange(log_p.shape[-1], device=log_p.device) < box.tail[:, None]
@@ -221,7 +228,7 @@ def _farthest(term: Term, student: Student, box: Box) -> Tensor:
     gains = _prefix(gain)
 
     def filled(mass: Tensor) -> Tensor:
-        full = _whole(mass, box)
+        full = _n_full(mass, box)
         left = (mass - full * box.cap).clamp_min(0.0)
         next_p = _at(log_p, full.clamp_max(log_p.shape[-1] - 1))
         more = torch.where(full < box.tail, term(next_p, left) - term(next_p, torch.zeros_like(left)), 0.0)
@@ -257,11 +264,11 @@ def entropy_bounds(box: Box) -> Bounds:
     high = even + box.tail * _surprise(torch.minimum(level, box.cap))
 
     def filled(mass: Tensor) -> Tensor:
-        full = _whole(mass, box)
+        full = _n_full(mass, box)
         return full * _surprise(box.cap) + _surprise((mass - full * box.cap).clamp(0.0, 1.0))
 
     # Between multiples of the cap the entropy of the tail is concave in its mass, so it is least at one of these.
-    first = _whole(box.rest[0], box) + 1
+    first = _n_full(box.rest[0], box) + 1
     between = torch.where(first * box.cap <= box.rest[1], first * _surprise(box.cap), torch.inf)
     ends = torch.minimum(_surprise(box.low), _surprise(box.high)).sum(-1)
     low = ends + torch.minimum(torch.minimum(filled(box.rest[0]), filled(box.rest[1])), between)
@@ -271,6 +278,8 @@ def entropy_bounds(box: Box) -> Bounds:
 
 def solve(total: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
     """The ratio ``[n]`` at which a rising function of it reaches its target, e⁷⁰⁰ where it never does."""
+    # By halves of its logarithm, not Newton's method: the functions are flat where all tokens are at an end of their
+    # interval, and a ratio may be anything that float64 holds.
     low, high = torch.full_like(target, _TINIEST), torch.full_like(target, -_TINIEST)
     for _ in range(80):  # halves 1,400 nats down to the last bit
         middle = (low + high) / 2
@@ -293,8 +302,9 @@ def _at(values: Tensor, column: Tensor) -> Tensor:
     return values.gather(-1, column[:, None])[:, 0]
 
 
-def _whole(mass: Tensor, box: Box) -> Tensor:
-    """How many unlisted tokens a mass fills to the cap."""
+def _n_full(mass: Tensor, box: Box) -> Tensor:
+    """How many hidden tokens a mass fills to the cap."""
+    # A cap of 0 has nothing to fill, and 0/0 no integer.
     full = torch.where(box.cap > 0, mass / torch.where(box.cap > 0, box.cap, 1.0), 0.0).floor().long()
     return torch.minimum(full, box.tail)
 

@@ -10,14 +10,14 @@ from overlap.bounds.polytope import Bounds, forward, positive, solve
 
 @dataclass(frozen=True, eq=False)
 class UnionAndRest:
-    """Tokens of S∪T, those that the teacher lists and those of S that it does not, and all others together.
+    """Tokens of S∪T, those that the server returned and those of S that it did not, and all others together.
 
     Attributes:
-        low: ``[n, m]`` least probability of the listed tokens of the union, 0 in other slots.
+        low: ``[n, m]`` least probability of the returned tokens of the union, 0 in other slots.
         high: ``[n, m]`` their greatest.
         log_p: ``[n, m]`` the student's log-probabilities, −inf in other slots.
-        other: ``[n, k]`` the student's log-probabilities of the unlisted tokens of S, −inf in unused slots.
-        cap: ``[n]``, of each unlisted token.
+        other: ``[n, k]`` the student's log-probabilities of the hidden tokens of S, −inf in unused slots.
+        cap: ``[n]``, of each hidden token.
         rest: two ``[n]``, the least and the greatest probability outside the union.
         log_rest: ``[n]`` the student's log-probability outside it.
         unknown: ``[n]`` bool, T has members that are not known.
@@ -35,7 +35,7 @@ class UnionAndRest:
     defined: Tensor
 
     def bounds(self) -> Bounds:
-        """Bounds in nats, ``[n]`` each, both attained where each listed probability is a point and T is known.
+        """Bounds in nats, ``[n]`` each, both attained where each returned probability is a point and T is known.
 
         The divergence is convex: least at q = clip(λ·p, low, high), greatest at a corner, where the tokens that the
         student finds least likely are at the cap. Where members of T are unknown, they are one with the rest at the
@@ -56,8 +56,8 @@ class UnionAndRest:
             )
 
         ratio = solve(lambda x: sum((q.reshape(len(q), -1).sum(-1) for q in parts(x)), torch.zeros_like(x)), self.one)
-        listed, unlisted, outside = parts(ratio)
-        terms = forward(self.log_p, listed).sum(-1) + forward(self.other, unlisted).sum(-1)
+        returned, hidden, outside = parts(ratio)
+        terms = forward(self.log_p, returned).sum(-1) + forward(self.other, hidden).sum(-1)
         return terms + forward(self.log_rest, outside)
 
     @property
@@ -75,9 +75,11 @@ class UnionAndRest:
         following = torch.nn.functional.pad(other, (0, 1), value=torch.inf)
         least, most = (end[:, None] for end in self.rest)
         log_rest, best = self.log_rest[:, None].expand_as(full), torch.full_like(self.cap, -torch.inf)
-        slack = 2e-12  # rounding of the sums
-        for listed in (self.high.sum(-1, keepdim=True), self.low.sum(-1, keepdim=True)):
-            left = (1.0 - listed).clamp_min(0.0) - taken
+        slack = 2e-12  # rounding of the sums, and both ends of an interval that is a point
+        # A corner has all tokens at an end but one, which makes the sum 1. That one is the rest, a hidden token or a
+        # returned one: the three loops. Returned tokens are taken at their worst separately, so their sum has two ends.
+        for returned in (self.high.sum(-1, keepdim=True), self.low.sum(-1, keepdim=True)):
+            left = (1.0 - returned).clamp_min(0.0) - taken
             fits = possible & (left >= least - slack) & (left <= most + slack)
             values = full + forward(log_rest, torch.minimum(torch.maximum(left, least), most))
             best = torch.maximum(best, torch.where(fits, values, -torch.inf).amax(-1))
@@ -89,7 +91,7 @@ class UnionAndRest:
                 values = full + more + forward(log_rest, end.expand_as(full))
                 best = torch.maximum(best, torch.where(fits, values, -torch.inf).amax(-1))
         room = 1.0 - self.high.sum(-1, keepdim=True) - slack, 1.0 - self.low.sum(-1, keepdim=True) + slack
-        for end in (least, most):  # between what the listed tokens may leave
+        for end in (least, most):  # between what the returned tokens may leave
             fits = possible & (taken + end >= room[0]) & (taken + end <= room[1])
             values = full + forward(log_rest, end.expand_as(full))
             best = torch.maximum(best, torch.where(fits, values, -torch.inf).amax(-1))

@@ -84,7 +84,7 @@ def check_topk_logprobs(
             received = f"{tensor.dtype} {list(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
             raise UserError(
                 f"{name}: expected a {kind} tensor of shape {[*shape, 'm']} with m >= 1 slots a position, "
-                f"received {received}; pad shorter lists with id -1"
+                f"received {received}; pad shorter ones with id -1"
             )
     if ids.shape != log_q.shape:
         raise UserError(
@@ -99,23 +99,23 @@ def check_topk_logprobs(
     )
     ordered = torch.where(given, ids, -1).sort(dim=-1).values
     twice = (ordered[..., 1:] == ordered[..., :-1]) & (ordered[..., 1:] >= 0)
-    _refuse(twice, "teacher_ids: a token is listed twice; keep it once")
+    _refuse(twice, "teacher_ids: a token is there twice; keep it once")
     _refuse(
         log_q.isnan() | (log_q > tolerance + _SLACK), "teacher_logprobs: NaN or above 0; pass natural log-probabilities"
     )
     low, high = (log_q - tolerance).exp().sum(-1), (log_q + tolerance).exp().sum(-1)
     _refuse(
         (low > 1 + _SLACK)[..., None],
-        f"teacher_logprobs: the listed probabilities add up to more than 1 (tolerance {tolerance:g} nats); pass "
-        "log-probabilities over the whole vocabulary at temperature 1, or state how coarsely the server rounds",
+        f"teacher_logprobs: the probabilities add up to more than 1 (tolerance {tolerance:g} nats); pass "
+        "log-probabilities over the full vocabulary at temperature 1, or state how coarsely the server rounds",
     )
     least = torch.where(given, log_q + tolerance, torch.inf).amin(-1).clamp_max(0.0).exp()
     room = least * (n_teacher - given.sum(-1))
     _refuse(
         (mask & (1 - high > room + _SLACK))[..., None],
-        "teacher_logprobs: the tokens that are not listed cannot hold the missing mass, each being at most as likely "
-        "as the least likely listed one; pass only the server's own best tokens (no sampled token beneath them), "
-        "normalized over the whole vocabulary",
+        "teacher_logprobs: the tokens that are not given cannot hold the missing mass, each being at most as likely "
+        "as the least likely given one; pass only the server's own best tokens (no sampled token beneath them), "
+        "normalized over the full vocabulary",
     )
 
 

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overlap.bounds.polytope import Bounds, solve
+from overlap.bounds.polytope import Bounds, forward, solve
+from overlap.core.divergence import kl_terms
 
 
 @dataclass(frozen=True, eq=False)
 class Union:
-    """Tokens of S∪T: those that the teacher lists, and those of S that it does not.
+    """Tokens of S∪T: those that the server returned, and those of S that it did not.
 
     Attributes:
-        log_q: ``[n, m]`` listed log-probabilities, −inf in slots that are not in the union.
+        log_q: ``[n, m]`` returned log-probabilities, −inf in slots that are not in the union.
         log_p: ``[n, m]`` the student's, of the same slots.
-        other: ``[n, k]`` the student's log-probabilities of the unlisted tokens, −inf in unused slots.
-        cap: ``[n]``, of each unlisted token.
-        rest: two ``[n]``, the least and the greatest mass of these unlisted tokens together.
+        other: ``[n, k]`` the student's log-probabilities of the hidden tokens, −inf in unused slots.
+        cap: ``[n]``, of each hidden token.
+        rest: two ``[n]``, the least and the greatest mass of these hidden tokens together.
         missing: ``[n]`` long, members of T that are unknown.
         missing_mass: ``[n]``, at most so much mass is on them.
         growing: ``[n]`` bool, some of them may be in the student's vocabulary and not in S.
@@ -37,7 +38,7 @@ class Union:
     def bounds(self, tolerance: float) -> Bounds:
         """Bounds of KL(q̄‖p̄), both renormalized on the union, in nats, ``[n]`` each.
 
-        As a function of the unlisted probabilities x it is quasi-convex: least where x = min(cap, λ·p), and largest at
+        As a function of the hidden probabilities x it is quasi-convex: least where x = min(cap, λ·p), and largest at
         a corner, where the caps are on the tokens that the student finds least likely. Both ends are attained when
         ``tolerance`` is 0 and T is known. Scales cancel, so that blocked tokens cost nothing here.
 
@@ -45,13 +46,13 @@ class Union:
         end is the share of the known part times its own bound (chain rule), and the upper end +inf.
         """
         q = self.log_q.exp()
-        mass, weighted = q.sum(-1), torch.where(q > 0, q * (self.log_q - self.log_p), 0.0).sum(-1)
+        mass, weighted = q.sum(-1), kl_terms(q, self.log_q, self.log_p).sum(-1)
         log_total = torch.cat([torch.where(self.log_q > -torch.inf, self.log_p, -torch.inf), self.other], -1).logsumexp(
             -1
         )
 
         def divergence(x: Tensor, terms: Tensor) -> Tensor:
-            """From the mass of the unlisted tokens and their Σ x log(x/p)."""
+            """From the mass of the hidden tokens and their Σ x log(x/p)."""
             total = mass.reshape(-1, *(1,) * (x.ndim - 1)) + x
             value = (weighted.reshape(-1, *(1,) * (x.ndim - 1)) + terms) / total - total.log()
             return value + log_total.reshape(-1, *(1,) * (x.ndim - 1))
@@ -82,14 +83,14 @@ class Union:
         level = (weighted[:, None] + capped) / (mass[:, None] + counts * cap)
         settled = torch.nn.functional.pad(ratios, (0, 1), value=torch.inf) >= level
         free = level.gather(-1, settled.to(torch.uint8).argmax(-1, keepdim=True))[:, 0].clamp(-700, 700).exp()
-        p = torch.where(used, other.clamp_min(-700).exp(), 0.0)
+        p = torch.where(used, other.clamp_min(-700).exp(), 0.0)  # as in `positive`: times e⁷⁰⁰ it is still finite
 
         def total(ratio: Tensor) -> Tensor:
             return torch.minimum(ratio[:, None] * p, cap).sum(-1)
 
         ratio = torch.minimum(torch.maximum(free, _reaching(total, self.rest[0])), solve(total, self.rest[1]))
         x = torch.minimum(ratio[:, None] * p, cap)
-        return divergence(x.sum(-1), torch.where(x > 0, x * (x.log() - other), 0.0).sum(-1))
+        return divergence(x.sum(-1), forward(other, x).sum(-1))
 
     def _most(self, divergence: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         cap, least, most = self.cap[:, None], self.rest[0][:, None], self.rest[1][:, None]
@@ -97,7 +98,9 @@ class Union:
         used = other < torch.inf
         n = used.sum(-1, keepdim=True)
         counts = torch.arange(other.shape[-1] + 1, device=cap.device).expand(len(other), -1)
-        sums = torch.nn.functional.pad(torch.where(used & (cap > 0), cap * (cap.log() - other), 0.0).cumsum(-1), (1, 0))
+        full = torch.where(used, forward(other, cap.expand_as(other)), 0.0)
+        sums = torch.nn.functional.pad(full.cumsum(-1), (1, 0))
+        # Corners of the polytope: n tokens at the cap and at most one between, which the mass at either end leaves.
         values = divergence(counts * cap, sums)
         possible = (counts <= n) & (counts * cap <= most) & (counts * cap >= least)
         best = torch.where(possible, values, -torch.inf).amax(-1)
@@ -106,7 +109,7 @@ class Union:
             full = torch.minimum(full, n)
             left = (mass - full * cap).clamp_min(0.0)
             last = torch.nn.functional.pad(other, (0, 1), value=torch.inf).gather(-1, full)
-            more = torch.where((left > 0) & (full < n), left * (left.log() - last), 0.0)
+            more = torch.where(full < n, forward(last, left), 0.0)
             left = torch.where(full < n, left, 0.0)
             best = torch.maximum(best, divergence(full * cap + left, sums.gather(-1, full) + more)[:, 0])
         return best

@@ -23,6 +23,9 @@ SET_ELEMENTS = 2**24
 TAIL_ELEMENTS = 2**22
 """Of logits that an output layer makes, forward and backward, for the mass outside a set."""
 
+SLOTS = 2**14
+"""Of the top-k sets of all positions that are measured at once: their unions and ranks take dozens of temporaries."""
+
 Index = tuple[Tensor, ...]
 """Where positions are: one tensor of indices an axis."""
 
@@ -33,15 +36,10 @@ def even_parts(n: int, most: int) -> list[slice]:
     return [slice(n * part // parts, n * (part + 1) // parts) for part in range(parts)]
 
 
-def parts_of(n: int, width: int, elements: int) -> list[slice]:
-    """Cut n rows of so many columns into parts of at most so many elements each, or of one row."""
-    return even_parts(n, max(1, elements // width))
-
-
-def slices(n: int, width: int, start: int = 0) -> list[slice]:
-    """Cut n rows, from `start` on, into slices of `CHUNK_ELEMENTS` elements, or of one row; the last is shorter."""
-    size = max(1, CHUNK_ELEMENTS // width)
-    return [slice(first, min(first + size, start + n)) for first in range(start, start + n, size)]
+def parts_of(n: int, width: int, elements: int, start: int = 0) -> list[slice]:
+    """Cut n rows of so many columns, from `start` on, into parts of at most so many elements each, or of one row."""
+    parts = even_parts(n, max(1, elements // width))
+    return [slice(start + part.start, start + part.stop) for part in parts]
 
 
 def chunks(mask: Tensor, vocabulary: int) -> Iterator[Index]:
@@ -49,11 +47,11 @@ def chunks(mask: Tensor, vocabulary: int) -> Iterator[Index]:
 
     Args:
         mask: bool with at least one axis.
-        vocabulary: V; a chunk holds max(1, `CHUNK_ELEMENTS` // V) positions.
+        vocabulary: V; a chunk holds at most max(1, `CHUNK_ELEMENTS` // V) positions.
 
     Yields:
         Index tensors, one an axis, that select ``[chunk, V]`` from logits of shape ``[*mask.shape, V]``.
     """
     where = mask.nonzero(as_tuple=True)
-    for part in slices(where[0].numel(), vocabulary):
+    for part in parts_of(where[0].numel(), vocabulary, CHUNK_ELEMENTS):
         yield tuple(axis[part] for axis in where)

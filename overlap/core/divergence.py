@@ -1,18 +1,19 @@
 """Divergences between token distributions, from log-probabilities, in nats.
 
-Pure functions over the last axis. ``admissible`` is a bool mask, broadcastable to the log-probabilities, of the tokens
-that exist; the rest contribute nothing. Identical inputs give exactly zero, a zero probability contributes zero where
-it weighs, and KL is +inf where the second distribution excludes what the first allows. Results are clamped to their
-mathematical range, which rounding may leave by an ulp.
+`kl_terms`, `jensen_shannon_terms` and `total_variation_terms` are what one token adds. Statistics, losses and bounds
+sum these. Exceptions are `overlap.core.near`, for distributions that nearly agree, and the kernels over the full
+vocabulary in `overlap.losses.full_vocabulary` and `overlap.statistics.full_vocabulary`, which are fused by hand.
+
+The divergences are over the last axis. ``admissible`` is a bool mask, broadcastable to the log-probabilities, of the
+tokens that exist; the rest contribute nothing. Identical inputs give exactly zero, a zero probability contributes zero
+where it weighs, and KL is +inf where the second distribution excludes what the first allows. Results are clamped to
+their mathematical range, which rounding may leave by an ulp.
 """
 
 import math
 
 import torch
 from torch import Tensor
-
-NEAR = 2e-3
-"""Of the smaller KL, in nats: below it the rounding of float32 probabilities may be more than 1e-4 of it."""
 
 
 def log_softmax(logits: Tensor, admissible: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
@@ -50,6 +51,29 @@ def entropy(log_p: Tensor, admissible: Tensor | None = None) -> Tensor:
     return (0.0 - (p * torch.where(p > 0, log_p, 0.0)).sum(-1)).clamp_min(0.0)
 
 
+def kl_terms(p: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
+    """What each token adds to KL(p‖q), p (log p − log q): 0 where p is 0, +inf where q is 0 and p is not.
+
+    Differentiable in all three, without NaN in the gradient where p is 0.
+    """
+    # The difference is replaced, not the product: p times a difference of infinities would be NaN in p's gradient.
+    return p * torch.where(p > 0, log_p - log_q, 0.0)
+
+
+def jensen_shannon_terms(p: Tensor, q: Tensor) -> Tensor:
+    """What each token adds to the Jensen-Shannon divergence, ½ p log(p/m) + ½ q log(q/m), m = (p + q) / 2."""
+    # The ratio to the mixture is exactly 1 where p = q, which a difference of logarithms would miss. Half of the
+    # smallest positive number is 0, so the mixture may vanish where p does not.
+    mixture = (p + q) / 2
+    mixture = torch.where(mixture > 0, mixture, 1.0)
+    return (torch.xlogy(p, p / mixture) + torch.xlogy(q, q / mixture)) / 2
+
+
+def total_variation_terms(p: Tensor, q: Tensor) -> Tensor:
+    """What each token adds to the total variation distance, ½ |p − q|."""
+    return (p - q).abs() / 2
+
+
 def kl_divergence(log_p: Tensor, log_q: Tensor, admissible: Tensor | None = None) -> Tensor:
     """Kullback-Leibler divergence KL(p‖q) = Σ p (log p − log q), ``[..., n]`` → ``[...]``.
 
@@ -60,24 +84,40 @@ def kl_divergence(log_p: Tensor, log_q: Tensor, admissible: Tensor | None = None
     excluded = (log_q == -torch.inf) & (log_p > -torch.inf)
     if admissible is not None:
         excluded = excluded & admissible
-    kl = (p * torch.where(p > 0, log_p - log_q, 0.0)).sum(-1).clamp_min(0.0)
+    kl = kl_terms(p, log_p, log_q).sum(-1).clamp_min(0.0)
     return kl.masked_fill(excluded.any(-1), torch.inf)
+
+
+def renormalized_kl(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
+    """KL of the softmaxes of two rows of scores on a set of tokens.
+
+    The partition function over all tokens cancels, so gathered raw logits give it.
+
+    Args:
+        first: ``[..., m]`` scores; −inf means probability zero.
+        second: ``[..., m]`` scores of the same tokens.
+        valid: ``[..., m]`` bool, slots of the set.
+
+    Returns:
+        ``[...]`` in nats; NaN where the set is empty or the first allows nothing in it, +inf where the second excludes
+        what the first allows.
+    """
+    nothing, excluded = (~(valid & (scores > -torch.inf)).any(-1) for scores in (first, second))
+    # `log_softmax` shifts by the best score before it subtracts: of scores of hundreds, `logsumexp` would keep less.
+    log_p, log_q = log_softmax(first, valid), log_softmax(second, valid).masked_fill(excluded[..., None], -torch.inf)
+    return kl_divergence(log_p, log_q, valid).masked_fill(nothing, torch.nan)
 
 
 def jensen_shannon(log_p: Tensor, log_q: Tensor, admissible: Tensor | None = None) -> Tensor:
     """Jensen-Shannon divergence ½ KL(p‖m) + ½ KL(q‖m), m = (p + q) / 2, ``[..., n]`` → ``[...]``, from 0 to ln 2."""
     p, q = _probabilities(log_p, admissible), _probabilities(log_q, admissible)
-    # The ratio to the mixture is exactly 1 where p = q, which a difference of logarithms would miss. Half of the
-    # smallest positive number is 0, so the mixture may vanish where p does not.
-    mixture = (p + q) / 2
-    mixture = torch.where(mixture > 0, mixture, 1.0)
-    return ((torch.xlogy(p, p / mixture) + torch.xlogy(q, q / mixture)).sum(-1) / 2).clamp(0.0, math.log(2.0))
+    return jensen_shannon_terms(p, q).sum(-1).clamp(0.0, math.log(2.0))
 
 
 def total_variation(log_p: Tensor, log_q: Tensor, admissible: Tensor | None = None) -> Tensor:
     """Total variation distance ½ Σ |p − q|, ``[..., n]`` → ``[...]``, from 0 to 1."""
-    difference = _probabilities(log_p, admissible) - _probabilities(log_q, admissible)
-    return (difference.abs().sum(-1) / 2).clamp_max(1.0)
+    p, q = _probabilities(log_p, admissible), _probabilities(log_q, admissible)
+    return total_variation_terms(p, q).sum(-1).clamp_max(1.0)
 
 
 def _probabilities(log_p: Tensor, admissible: Tensor | None) -> Tensor:

@@ -103,15 +103,15 @@ def before_the_layer(model: nn.Module, layer: nn.Module) -> list[str]:
     for depth in reversed(range(len(steps))):
         prefix = ".".join(steps[:depth])
         module = model.get_submodule(prefix)
-        whole = hasattr(module, "get_output_embeddings")
-        base = getattr(module, "base_model", module) if whole else None
+        is_model = hasattr(module, "get_output_embeddings")
+        base = getattr(module, "base_model", module) if is_model else None
         if base is module:
             return []
         if base is not None:  # whole models beside it are no transform either: a codec, an encoder of another kind
             models = [base, *(one for one in module.children() if hasattr(one, "get_output_embeddings"))]
             own |= {id(parameter) for one in models for parameter in one.parameters()}
         found = [f"{prefix}.{name}".lstrip(".") for name, one in module.named_parameters() if id(one) not in own]
-        if found or whole:
+        if found or is_model:
             return found
     return []
 

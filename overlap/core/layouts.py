@@ -32,7 +32,7 @@ def plain(tensor: Tensor, name: str) -> Tensor:
     if not isinstance(tensor, Tensor):
         raise UserError(f"{name}: expected a torch.Tensor, received {type(tensor).__name__}")
     if _is_distributed(tensor):
-        tensor = _whole(tensor, name)
+        tensor = _gathered(tensor, name)
     if tensor.is_nested:
         raise UserError(
             f"{name}: received a nested tensor; pass torch.nested.to_padded_tensor(…, padding=0.0) with a mask, or its "
@@ -61,7 +61,7 @@ def _is_distributed(tensor: Tensor) -> "TypeGuard[DTensor]":
     return module is not None and isinstance(tensor, module.DTensor)
 
 
-def _whole(tensor: "DTensor", name: str) -> Tensor:
+def _gathered(tensor: "DTensor", name: str) -> Tensor:
     from torch.distributed.tensor import Replicate, Shard
 
     if all(isinstance(placement, Replicate) for placement in tensor.placements):

@@ -6,8 +6,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from overlap.core import chunking
 from overlap.core.buffers import Scratch
-from overlap.core.chunking import slices
 from overlap.core.head_rules import after_the_layer, before_the_layer
 from overlap.core.layouts import plain_parameter
 from overlap.errors import UserError
@@ -171,7 +171,7 @@ class _LogitsAt(torch.autograd.Function):
         ctx.save_for_backward(hidden, weight, ids)
         ctx.bias_dtype = None if bias is None else bias.dtype
         result = torch.empty(ids.shape, dtype=_precision(hidden, weight), device=weight.device)
-        for part in slices(ids.shape[0], ids.shape[1] * weight.shape[1]):
+        for part in _parts(ids.shape[0], ids.shape[1] * weight.shape[1]):
             rows = weight[ids[part]].to(result.dtype)
             result[part] = rows.mul_(hidden[part].unsqueeze(1)).sum(-1)
         return result if bias is None else result.add_(bias[ids])
@@ -186,7 +186,7 @@ class _LogitsAt(torch.autograd.Function):
         to_hidden = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
             to_hidden = torch.empty_like(hidden)
-            for part in slices(ids.shape[0], ids.shape[1] * weight.shape[1]):
+            for part in _parts(ids.shape[0], ids.shape[1] * weight.shape[1]):
                 to_hidden[part] = weight[ids[part]].to(slope.dtype).mul_(slope[part].unsqueeze(-1)).sum(1)
         if ctx.needs_input_grad[1]:
             to_weight = _weight_gradient(slope, ids, hidden, weight)
@@ -206,17 +206,21 @@ def _weight_gradient(slope: Tensor, ids: Tensor, hidden: Tensor, weight: Tensor)
     token, order = ids[position, slot].sort(stable=True)
     position, factor = position[order], slope[position, slot][order].unsqueeze(-1)
     result = torch.zeros_like(weight)
-    tiles = list(slices(*weight.shape))
+    tiles = _parts(*weight.shape)
     starts = torch.tensor([tile.start for tile in tiles] + [weight.shape[0]], device=token.device)
     bounds = torch.searchsorted(token, starts).tolist()
     for tile, first, last in zip(tiles, bounds[:-1], bounds[1:], strict=True):
         if first == last:
             continue
         rows = torch.zeros(result[tile].shape, dtype=slope.dtype, device=slope.device)
-        for part in slices(last - first, weight.shape[1], first):
+        for part in _parts(last - first, weight.shape[1], first):
             rows.index_add_(0, token[part] - tile.start, hidden[position[part]].to(slope.dtype).mul_(factor[part]))
         result[tile] = rows
     return result
+
+
+def _parts(n: int, width: int, start: int = 0) -> list[slice]:
+    return chunking.parts_of(n, width, chunking.CHUNK_ELEMENTS, start)
 
 
 def _precision(*tensors: Tensor) -> torch.dtype:

@@ -80,7 +80,7 @@ def each(work: Callable[[T], None], parts: Sequence[T], device: torch.device) ->
     finally:
         stop.set()
         for future in futures:
-            future.exception()  # nobody may still write when the caller goes on
+            future.exception()  # nobody may still write when the caller continues
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:

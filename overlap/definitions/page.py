@@ -1,21 +1,34 @@
 """The page of all definitions, with how to read them, in Markdown."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from overlap.definitions import CHECKPOINT_STATISTICS, SEQUENCE_STATISTICS, TOKEN_STATISTICS, label_of
 from overlap.definitions.definition import Definition
+from overlap.definitions.readiness import READINESS
+
+_QUOTED = re.compile(r"\{\{(.+?)\}\}")
 
 
 def page() -> str:
     """The page: how to read the statistics, then each definition."""
-    introduction = Path(__file__).with_name("introduction.md").read_text("utf-8")
+    introduction = quoted(Path(__file__).with_name("introduction.md").read_text("utf-8"))
     sections = (
         ("Statistics of one position", "`overlap.measure`", TOKEN_STATISTICS),
         ("Statistics of one sequence", "`overlap.estimates.sequences`", SEQUENCE_STATISTICS),
         ("Statistics between two checkpoints", "`overlap.statistics.gain`", CHECKPOINT_STATISTICS),
     )
     return "\n".join([introduction, *(line for section in sections for line in _section(*section))])
+
+
+def quoted(text: str) -> str:
+    """A text with the level of a row for `{{any/switch/top1_agreement}}`, and for `{{table}}` all rows."""
+    return _QUOTED.sub(lambda found: _quoted(found[1]), text)
+
+
+def _quoted(name: str) -> str:
+    return READINESS.to_markdown() if name == "table" else f"{READINESS[name].level:g}"
 
 
 def _section(title: str, where: str, definitions: Mapping[str, Definition]) -> Iterable[str]:

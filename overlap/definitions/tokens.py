@@ -1,6 +1,7 @@
 """Statistics of one position."""
 
 from overlap.definitions.definition import Definition
+from overlap.definitions.readiness import READINESS
 
 _RETHINKING = "arXiv 2604.13016"
 _DATA_EFFICIENT = "arXiv 2605.28139"
@@ -98,8 +99,9 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         undefined=_NEVER,
         source="this library",
         reading="Whether greedy decoding would write the same token. It keeps improving after VUSS saturates. It is "
-        "not accuracy: word-internal positions are easy, and the teacher makes errors too. Rule of thumb: below "
-        "0.5 the teacher scores prefixes that it would rarely produce, so warm up longer; above 0.85 switch.",
+        "not accuracy: word-internal positions are easy, and the teacher makes errors too. Rule of thumb: switch "
+        f"above {READINESS.level('top1_agreement'):g}. In every run so far, a switch at "
+        f"{READINESS.level('top1_agreement', 'least'):g} or above ended with fewer errors than Base; see *Readiness*.",
     ),
     "student_mass": Definition(
         unit="probability",
@@ -116,8 +118,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … 1",
         undefined=_NEVER,
         source="learnable share of the teacher's signal, arXiv 2605.26844",
-        reading="The teacher's probability on tokens within the student's reach. Rule of thumb: below 0.9 warm up "
-        "longer before the switch.",
+        reading="The teacher's probability on tokens within the student's reach. Rule of thumb: below "
+        f"{READINESS.level('teacher_mass'):g} warm up longer before the switch.",
     ),
     "student_intersection_mass": Definition(
         unit="probability",
@@ -197,7 +199,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         undefined=_NOT_SHARED,
         source="standard; at most √(KL / 2) by Pinsker's inequality",
         reading="The smallest probability, over all couplings, that tokens drawn from p and from q differ. Like "
-        "`top1_agreement`, it keeps improving after VUSS saturates. Rule of thumb: above 0.5 warm up longer.",
+        "`top1_agreement`, it keeps improving after VUSS saturates. Rule of thumb: "
+        f"switch below {READINESS.level('total_variation'):g}.",
     ),
     "learnable_kl": Definition(
         unit="nats",

@@ -2,34 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 from overlap.errors import UserError
+from overlap.estimates.estimate import Estimate
 
 DRAWS = 2000
 _DRAWS_AT_ONCE = 2**22  # cluster indices drawn together: 32 MiB
-
-
-@dataclass(frozen=True, eq=False)
-class Intervals:
-    """S estimates with standard errors and ends, each ``[S]`` float64, NaN where there is none.
-
-    Attributes:
-        values: the estimates.
-        standard_errors: from the spread between clusters, to first order; NaN with fewer than two.
-        lows: lower ends; NaN where nothing varies between clusters.
-        highs: upper ends.
-        n_clusters: int64, clusters in each estimate.
-    """
-
-    values: np.ndarray
-    standard_errors: np.ndarray
-    lows: np.ndarray
-    highs: np.ndarray
-    n_clusters: np.ndarray
 
 
 def check(level: float, draws: int) -> None:
@@ -52,7 +33,7 @@ def studentized(
     level: float = 0.95,
     draws: int = DRAWS,
     seed: int = 0,
-) -> Intervals:
+) -> list[Estimate]:
     """Weighted sums of ratios, Σ_k c_k Σ_i x_ik / Σ_i n_ik, with intervals from clusters drawn with replacement.
 
     The bootstrap-t (Efron & Tibshirani 1993, chapter 12): every resample's distance from the estimate is divided by
@@ -74,6 +55,10 @@ def studentized(
         level: coverage, between 0 and 1.
         draws: number of resamples, at least 2.
         seed: of the resampling; the same seed and number of clusters draw the same resamples.
+
+    Returns:
+        S estimates, without an interval where nothing varies between clusters. ``n_positions`` is the denominator, the
+        least of several, and 0 if it is negative; ``n_groups`` the clusters that have a part.
 
     Raises:
         UserError: if shapes differ, or level or draws is out of range.
@@ -104,7 +89,12 @@ def studentized(
         low, high = np.nanquantile(distances[:, known], [(1 + level) / 2, (1 - level) / 2], axis=0)
         at = varying[known]
         lows[at], highs[at] = values[at] - low * errors[at], values[at] - high * errors[at]
-    return Intervals(values, errors, lows, highs, n_clusters)
+    sizes = np.maximum(np.nan_to_num(n.sum(0), posinf=0.0), 0.0).min(1)
+    columns = zip(values, errors, lows, highs, sizes, n_clusters, strict=True)
+    return [
+        Estimate(float(value), float(error), float(low), float(high), int(size), int(groups), level=level)
+        for value, error, low, high, size, groups in columns
+    ]
 
 
 def unseen_share(n_clusters: int, n_positions: float, level: float) -> float:

@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from overlap.definitions import Ranges, by_canonical_name, canonical, label_of, unit_of
 from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS, studentized, unseen_share
-from overlap.estimates.estimate import Estimate
+from overlap.estimates.estimate import RECORDED, Estimate
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.table import html_table, text_table
+from overlap.plain_json import number, plain
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -95,16 +96,8 @@ class OverlapSummary(Mapping[str, Estimate]):
 
     def to_dict(self) -> dict[str, Any]:
         """A tree that JSON can hold: NaN becomes None, infinities the strings "inf" and "-inf"."""
-        return {
-            "states": self.states,
-            "k": self.k,
-            "temperature": self.temperature,
-            "level": self.level,
-            "estimates": {
-                name: {field: _to_json(value) for field, value in asdict(item).items()}
-                for name, item in self.estimates.items()
-            },
-        }
+        tree = {"states": self.states, "k": self.k, "temperature": self.temperature, "level": self.level}
+        return plain(tree | {"estimates": {name: item.to_dict() for name, item in self.estimates.items()}})
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> "OverlapSummary":
@@ -115,13 +108,11 @@ class OverlapSummary(Mapping[str, Estimate]):
         """
         expected = {"states", "k", "temperature", "level", "estimates"}
         _check_fields(tree, expected, "summary")
-        known = {field.name for field in fields(Estimate)}
         estimates = {}
         for name, item in tree["estimates"].items():
-            _check_fields(item, known, f"estimate {name!r}")
-            numbers = {field: _from_json(item[field]) for field in ("value", "standard_error", "low", "high")}
-            counts = {field: int(item[field]) for field in ("n_positions", "n_groups", "n_undefined")}
-            estimates[name] = Estimate(**numbers, **counts)
+            _check_fields(item, set(RECORDED), f"estimate {name!r}")
+            numbers = {field: number(value) for field, value in item.items()}
+            estimates[name] = Estimate.from_dict(numbers, tree["level"])
         return cls(estimates, k=tree["k"], temperature=tree["temperature"], states=tree["states"], level=tree["level"])
 
     def _title(self) -> str:
@@ -191,23 +182,23 @@ def estimate(
     found = studentized(sums.sums[:, :, None], sums.counts[:, :, None], level=level, draws=draws, seed=seed)
     n_positions, n_groups = sums.counts.sum(0), (sums.counts > 0).sum(0)
     result = {}
-    for column, name in enumerate(sums.names):
+    for column, (name, one) in enumerate(zip(sums.names, found, strict=True)):
         least, most = limits or ranges.limits(name)
-        value, error = float(found.values[column]), float(found.standard_errors[column])
-        low, high = float(found.lows[column]), float(found.highs[column])
-        if error == 0:
+        value, low, high = one.value, one.low, one.high
+        if one.standard_error == 0:
             low = high = value
             if math.isfinite(most - least) and not ranges.certain(name):
                 share = unseen_share(n_groups[column], n_positions[column], level)
                 low, high = value - share * (value - least), value + share * (most - value)
         result[name] = Estimate(
             value,
-            error,
+            one.standard_error,
             max(low, least),
             min(high, most),
             int(n_positions[column]),
             int(n_groups[column]),
             int(sums.undefined[:, column].sum()),
+            level,
         )
     return result
 
@@ -217,16 +208,6 @@ def _number(value: float) -> str:
     if math.isnan(value):
         return "–"
     return f"{value:.5g}"
-
-
-def _to_json(value: float) -> float | str | None:
-    if math.isnan(value):
-        return None
-    return ("inf" if value > 0 else "-inf") if math.isinf(value) else value
-
-
-def _from_json(value: float | str | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 def _check_fields(tree: Mapping[str, Any], expected: set[str], what: str) -> None:

@@ -10,9 +10,12 @@ A gate reads estimates and the number of steps done in the stage; any trainer ca
 ...         print(step, decision.reason.split(" over ")[0])
 200 threshold(overlap_ratio) says advance: overlap_ratio 0.45 [0.43, 0.47]
 
+`READINESS` is the table of levels, with the evidence for each: ``READINESS.level("top1_agreement")``.
+
 Save ``gate.state_dict()`` with a checkpoint; ``load_state_dict`` refuses the state of another gate.
 """
 
+from overlap.definitions.readiness import READINESS, Question, Readiness, ReadinessLevel
 from overlap.gates.collapse import Collapse
 from overlap.gates.combine import AllOf, AnyOf
 from overlap.gates.decision import Action, Decision, Gate, Level
@@ -20,4 +23,19 @@ from overlap.gates.plateau import Plateau
 from overlap.gates.steps import FixedSteps
 from overlap.gates.threshold import Threshold
 
-__all__ = ["Action", "AllOf", "AnyOf", "Collapse", "Decision", "FixedSteps", "Gate", "Level", "Plateau", "Threshold"]
+__all__ = [
+    "READINESS",
+    "Action",
+    "AllOf",
+    "AnyOf",
+    "Collapse",
+    "Decision",
+    "FixedSteps",
+    "Gate",
+    "Level",
+    "Plateau",
+    "Question",
+    "Readiness",
+    "ReadinessLevel",
+    "Threshold",
+]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from overlap.definitions import by_canonical_name, checked
 from overlap.errors import UserError
@@ -13,11 +13,10 @@ from overlap.gates.decision import (
     Level,
     Reading,
     Readings,
-    check_settings,
     check_step,
     count,
-    level,
 )
+from overlap.gates.settings import check_settings, level, minimum
 
 Limits = tuple[float | None, float | None]
 
@@ -34,23 +33,20 @@ class Collapse(Gate):
     Attributes:
         limits: (lowest, highest) healthy value by statistic (named as in `Threshold`, each once), None for an open
             side.
-        patience: consecutive readings before the gate acts.
-        action: ``"fall_back"`` or ``"abort"``.
-        on: ``"bound"`` of the interval, or the ``"value"``.
+        patience: readings in a row before the gate acts.
+        action: ``"fall_back"`` to the teacher data before this stage, or ``"abort"`` the run.
+        on: judge on the ``"bound"`` (the interval's end) or on the ``"value"`` itself.
     """
 
     kind: ClassVar[str] = "collapse"
     limits: Mapping[str, Limits]
-    patience: int = 1
-    action: Action | str = Action.fall_back
-    on: str = "bound"
+    patience: int = field(default=1, metadata=minimum(1, "readings"))
+    action: Literal["fall_back", "abort"] = "fall_back"
+    on: Literal["bound", "value"] = "bound"
     streak: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        check_settings(on=self.on, patience=self.patience, min_steps=0)
-        if self.action not in (Action.fall_back, Action.abort):
-            raise UserError(f'action: expected "fall_back" or "abort", received {str(self.action)!r}')
-        self.action = Action(self.action)
+        check_settings(self)
         if not self.limits:
             raise UserError("limits: expected at least one statistic with its (low, high), received none")
         for statistic in self.limits:

@@ -2,7 +2,6 @@
 
 import enum
 import math
-import numbers
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -12,7 +11,9 @@ from typing import Any, ClassVar, Literal, cast
 from overlap.definitions import by_canonical_name
 from overlap.definitions.names import states_of
 from overlap.errors import UserError
-from overlap.estimates.estimate import Estimate
+from overlap.estimates.estimate import RECORDED, Estimate
+from overlap.gates.settings import as_number
+from overlap.plain_json import plain
 
 Readings = Mapping[str, Estimate] | Mapping[str, float]
 """What a gate reads, by name or alias: estimates, or plain numbers for gates that judge on the value."""
@@ -82,7 +83,7 @@ class Gate(ABC):
     """Reads probe summaries and decides when a stage is over.
 
     A kind of gate is a dataclass: the arguments of its constructor are its parameters, fields with ``init=False`` its
-    state.
+    state. Recipes derive their keys from the parameters: from annotation, default, description and minimum.
     """
 
     kind: ClassVar[str]
@@ -127,7 +128,7 @@ class Gate(ABC):
 
     def parameters(self) -> dict[str, Any]:
         """The constructor's arguments, as JSON can hold them."""
-        return {item.name: _plain(getattr(self, item.name)) for item in self._fields(init=True)}
+        return {item.name: plain(getattr(self, item.name)) for item in self._fields(init=True)}
 
     def state_dict(self) -> dict[str, Any]:
         """Kind, parameters and state, as JSON can hold them."""
@@ -153,7 +154,7 @@ class Gate(ABC):
         return [item for item in fields(cast(Any, self)) if item.init is init]
 
     def _refuse(self, state: Mapping[str, Any]) -> None:
-        saved, mine = (state.get("gate"), _plain(state.get("parameters"))), (self.kind, self.parameters())
+        saved, mine = (state.get("gate"), plain(state.get("parameters"))), (self.kind, self.parameters())
         if saved != mine:
             raise UserError(
                 f"gate state: this gate is {mine[0]} with {mine[1]}, the state was saved by {saved[0]} with {saved[1]}"
@@ -197,7 +198,7 @@ class Reading:
     @classmethod
     def _of_number(cls, statistic: str, number: Any, on: str) -> "Reading":
         """A number that comes without interval and counts."""
-        found = _number(number)
+        found = as_number(number)
         if found is None:
             raise UserError(f"{statistic}: expected an Estimate or a number, received {type(number).__name__}")
         value = float(found)
@@ -225,12 +226,11 @@ class Reading:
         return f"{self.statistic} {item.value:.5g}{interval} over {utterances(item)}"
 
     def numbers(self) -> dict[str, float | int | None]:
-        """The estimate's fields, None where they are not known."""
-        names = [item.name for item in fields(Estimate)]
+        """The estimate's numbers, None where they are not known."""
         if self.estimate is None:
-            return dict.fromkeys(names)
-        known = {name: _plain(getattr(self.estimate, name)) for name in names}
-        return {**dict.fromkeys(names), "value": known["value"]} if self.bare else known
+            return dict.fromkeys(RECORDED)
+        known = plain(self.estimate.to_dict())
+        return {**dict.fromkeys(RECORDED), "value": known["value"]} if self.bare else known
 
 
 def utterances(estimate: Estimate) -> str:
@@ -249,68 +249,17 @@ def check_step(step: int) -> None:
         raise UserError(f"step: expected the whole number of steps done in the stage, received {step!r}")
 
 
-def check_settings(*, on: str, patience: int, min_steps: int) -> None:
-    """Refuse settings out of range, naming what is allowed."""
-    if on not in ("bound", "value"):
-        raise UserError(f'on: expected "bound" (of the interval) or "value", received {on!r}')
-    if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
-        raise UserError(f"patience: expected a whole number of readings of at least 1, received {patience!r}")
-    if isinstance(min_steps, bool) or not isinstance(min_steps, int) or min_steps < 0:
-        raise UserError(f"min_steps: expected a whole number of steps of at least 0, received {min_steps!r}")
-
-
-def level(value: Any, what: str, least: float = -math.inf) -> float:
-    """A level that a gate compares with, as a Python number: JSON holds it, and every reading is above or below it.
-
-    Args:
-        value: a number, or one element of an array or tensor.
-        what: says in an error which level it is.
-        least: the lowest one allowed.
-
-    Raises:
-        UserError: if it is no number, not finite, or too low.
-    """
-    number = _number(value)
-    if number is None or not math.isfinite(number) or number < least:
-        wanted = "a finite number" if least == -math.inf else f"a number of at least {least:g}"
-        raise UserError(f"{what}: expected {wanted}, received {value!r}")
-    return number
-
-
 def too_early(step: int, min_steps: int) -> str:
     """What to add to a reason while the stage is too young to advance, empty afterwards."""
     return f", but step {step} is before the {min_steps} steps the stage must have" if step < min_steps else ""
 
 
-def _number(value: Any) -> int | float | None:
-    """A real number as Python's own; one element of an array or tensor is one as well. None for anything else."""
-    if not isinstance(value, int | float | str | bytes) and getattr(value, "ndim", None) == 0:
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        return None
-    try:
-        as_float = float(value)
-    except OverflowError:  # a whole number beyond all floats
-        return None
-    return value if type(value) is int else as_float
-
-
 def _in_python_numbers(estimate: Estimate, statistic: str) -> Estimate:
     """The same estimate as JSON can hold it, whatever numbers a user made it of."""
-    found = {item.name: _number(getattr(estimate, item.name)) for item in fields(Estimate)}
+    found = {item.name: as_number(getattr(estimate, item.name)) for item in fields(Estimate)}
     for name, number in found.items():
         if number is None:
             raise UserError(
                 f"{statistic}: expected a number as its Estimate's {name}, received {getattr(estimate, name)!r}"
             )
     return Estimate(**cast(Any, found))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return str(value) if isinstance(value, enum.Enum) else value

@@ -4,19 +4,17 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from overlap.definitions import checked
-from overlap.errors import UserError
 from overlap.gates.decision import (
     Action,
     Decision,
     Gate,
     Level,
     Readings,
-    check_settings,
     check_step,
     count,
-    level,
     too_early,
 )
+from overlap.gates.settings import check_settings, minimum
 
 
 @dataclass
@@ -34,26 +32,23 @@ class Plateau(Gate):
         min_delta: improvement too small to wait for, in the statistic's unit, at least 0.
         patience: readings without improvement before the gate advances.
         mode: ``"max"`` when larger is better, ``"min"`` when smaller is.
-        on: ``"bound"`` of the interval, or the ``"value"``.
+        on: judge on the ``"bound"`` (the interval's end) or on the ``"value"`` itself.
         min_steps: steps that the stage must have before it may advance.
     """
 
     kind: ClassVar[str] = "plateau"
     statistic: str
-    min_delta: float = 0.0
-    patience: int = 3
+    min_delta: float = field(default=0.0, metadata=minimum(0))
+    patience: int = field(default=3, metadata=minimum(1, "readings"))
     mode: Literal["max", "min"] = "max"
     on: Literal["bound", "value"] = "bound"
-    min_steps: int = 0
+    min_steps: int = field(default=0, metadata=minimum(0, "steps"))
     best: float | None = field(default=None, init=False)
     since: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.statistic = checked(self.statistic)
-        check_settings(on=self.on, patience=self.patience, min_steps=self.min_steps)
-        if self.mode not in ("max", "min"):
-            raise UserError(f'mode: expected "max" or "min", received {self.mode!r}')
-        self.min_delta = level(self.min_delta, "min_delta", least=0)
+        check_settings(self)
 
     @property
     def name(self) -> str:

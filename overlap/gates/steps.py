@@ -1,10 +1,10 @@
 """The gate that only counts steps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from overlap.errors import UserError
 from overlap.gates.decision import Action, Decision, Gate, Readings, check_step
+from overlap.gates.settings import check_settings, minimum
 
 
 @dataclass
@@ -12,15 +12,14 @@ class FixedSteps(Gate):
     """Advance once a number of steps is done, whatever the overlap, as in arXiv 2605.28139; the control condition.
 
     Attributes:
-        steps: at least 1.
+        steps: of the stage.
     """
 
     kind: ClassVar[str] = "fixed_steps"
-    steps: int
+    steps: int = field(metadata=minimum(1))
 
     def __post_init__(self) -> None:
-        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise UserError(f"steps: expected a whole number of at least 1, received {self.steps!r}")
+        check_settings(self)
 
     @property
     def name(self) -> str:

@@ -11,12 +11,11 @@ from overlap.gates.decision import (
     Gate,
     Level,
     Readings,
-    check_settings,
     check_step,
     count,
-    level,
     too_early,
 )
+from overlap.gates.settings import check_settings, level, minimum
 
 
 @dataclass
@@ -30,10 +29,10 @@ class Threshold(Gate):
 
     Attributes:
         statistic: name in the summary, its alias, or ``own.`` and a name for a number of your own.
-        at_least: the level to reach from below, finite; exactly one of the two must be given.
-        at_most: the level to reach from above.
-        on: ``"bound"`` of the interval, or the ``"value"``.
-        patience: readings that must reach the level.
+        at_least: the level that the interval's lower end must reach; give this or at_most.
+        at_most: the level that the interval's upper end must not exceed.
+        on: judge on the ``"bound"`` (the interval's end) or on the ``"value"`` itself.
+        patience: consecutive readings that must reach the level.
         release: the looser level, past which a streak is reset; by default the level itself.
         min_steps: steps that the stage must have before it may advance.
     """
@@ -43,14 +42,14 @@ class Threshold(Gate):
     at_least: float | None = None
     at_most: float | None = None
     on: Literal["bound", "value"] = "bound"
-    patience: int = 1
+    patience: int = field(default=1, metadata=minimum(1, "readings"))
     release: float | None = None
-    min_steps: int = 0
+    min_steps: int = field(default=0, metadata=minimum(0, "steps"))
     streak: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.statistic = checked(self.statistic)
-        check_settings(on=self.on, patience=self.patience, min_steps=self.min_steps)
+        check_settings(self)
         if (self.at_least is None) == (self.at_most is None):
             received = (
                 "neither"

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from overlap.core import chunking
+from overlap.core.divergence import kl_terms
+from overlap.core.near import near_divergence, near_rows
 from overlap.errors import UserError
-from overlap.losses.near import near_divergence, near_rows
 
 Divergence = Literal["forward_kl", "reverse_kl", "jensen_shannon"]
 Estimator = Literal["k1", "k3"]
@@ -270,10 +271,9 @@ def _divergence(student: Tensor, teacher: Tensor, valid: Tensor, kind: Divergenc
 
 
 def _kl(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
-    counted = valid & (first.detach().exp() > 0)
-    # Filled before the arithmetic: a difference of infinities would reach the gradient even where it does not count.
-    first, second = first.masked_fill(~counted, 0.0), second.masked_fill(~counted, 0.0)
-    return (first.exp() * (first - second)).masked_fill(~counted, 0.0).sum(-1)
+    # Not `kl_divergence`: its clamp at 0 would take the gradient of a row that rounding has put below.
+    first = first.masked_fill(~valid, -torch.inf)
+    return kl_terms(first.exp(), first, second).sum(-1)
 
 
 def _with_gradient(value: Tensor, surrogate: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A divergence over the whole vocabulary as a training objective, a few rows at a time, with its gradient written out.
+"""A divergence over the full vocabulary as a training objective, a few rows at a time, with its gradient written out.
 
 Autograd through two softmaxes of ``[positions × vocabulary]`` holds half a dozen tensors of that size and walks through
 memory some thirty times. Here every pass is over rows that stay in the processor's cache, backward takes the softmaxes
@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from overlap.core import chunking, threads
+from overlap.core.near import near_divergence, near_rows
 from overlap.losses.divergence_on_set import Divergence, check_divergence
-from overlap.losses.near import near_divergence, near_rows
 
 _LEAST = 1e-37
 """Of a mixture: below it float32 has no full precision, and no term weighs anything."""
@@ -150,6 +150,7 @@ def _log_mixture(p: Tensor, q: Tensor, beta: float) -> Tensor:
 
 
 def _kl(log_first: Tensor, first: Tensor, log_second: Tensor) -> Tensor:
+    # `overlap.core.divergence.kl_terms` in three passes instead of five: a token that must be left out is rare.
     terms = torch.sub(log_first, log_second).mul_(first)
     total = terms.sum(-1)
     if total.isnan().any():  # a token that the first excludes, whose term is 0 · ∞

@@ -1,7 +1,7 @@
 """The training objective from hidden states: KL between teacher and student on the union of their top-k sets.
 
 On a subset of the vocabulary the partition function cancels: the raw logits of both models at the tokens of the union
-give the loss exactly. From hidden states, the whole logits are therefore needed only to choose the sets, without
+give the loss exactly. From hidden states, all logits are therefore needed only to choose the sets, without
 gradients and a chunk at a time; value and gradient need the head's rows of the union alone.
 """
 
@@ -14,14 +14,15 @@ from torch import Tensor, nn
 
 from overlap.core import chunking
 from overlap.core.buffers import Scratch
-from overlap.core.checks import check_k, check_leading, check_mask, refuse_undefined
+from overlap.core.checks import check_leading, check_mask, refuse_undefined
 from overlap.core.layouts import plain
 from overlap.core.lm_head import Head
 from overlap.core.topk import Support, select, union
 from overlap.errors import UserError
 from overlap.losses.divergence_on_set import support_kl
 from overlap.losses.tail import log_outside
-from overlap.vocab.vocab_pair import Side, VocabularyPair
+from overlap.vocab.settings import ComparisonSettings
+from overlap.vocab.vocab_pair import Side
 from overlap.vocab.vocabulary_map import VocabularyMap
 
 
@@ -102,15 +103,12 @@ def union_kl(
     student_hidden, teacher_hidden = plain(student_hidden, "student_hidden"), plain(teacher_hidden, "teacher_hidden")
     shape, device = student_hidden.shape[:-1], student_hidden.device
     check_leading(teacher_hidden, "teacher_hidden", shape)
-    if not 0 < temperature < float("inf"):
-        raise UserError(f"temperature: expected a finite number above 0, received {temperature!r}")
     if reduction not in ("mean", "sum", "none"):
         raise UserError(f'reduction: expected "mean", "sum" or "none", received {reduction!r}')
-    pair = VocabularyPair.from_sizes(
-        student.vocabulary, teacher.vocabulary, vocabulary, blocked, teacher_blocked, device
+    settings = ComparisonSettings(
+        k=k, temperature=temperature, vocabulary=vocabulary, blocked=blocked, teacher_blocked=teacher_blocked
     )
-    check_k(k, pair.student.n_admissible, "the student's logits")
-    check_k(k, pair.teacher.n_admissible, "the teacher's logits")
+    pair = settings.pair(student.vocabulary, teacher.vocabulary, device)
     counted = check_mask(mask, shape, device)
 
     # Masked positions must not enter the arithmetic, not even multiplied by zero.
@@ -122,12 +120,12 @@ def union_kl(
         s = pair.student_support(_top_k(hidden, student, k, pair.student, grid, "student"))
         t = pair.teacher_support(_top_k(teacher_rows, teacher, k, pair.teacher, grid, "teacher"))
         u = union(s, t)
-        theirs = Support(pair.to_teacher(u.ids), u.valid)
-        teacher_scores = teacher.logits_at(teacher_rows, theirs.ids).to(device)
+        in_teacher = Support(pair.to_teacher(u.ids), u.valid)
+        teacher_scores = teacher.logits_at(teacher_rows, in_teacher.ids).to(device)
     student_scores = student.logits_at(hidden, u.ids)
     if tail:
         with torch.no_grad():
-            beyond = _log_outside(teacher, teacher_rows, theirs, pair.teacher, temperature).to(device)
+            beyond = _log_outside(teacher, teacher_rows, in_teacher, pair.teacher, temperature).to(device)
         rest = _log_outside(student, hidden, u, pair.student, temperature)
         each = support_kl(student_scores, teacher_scores, u.valid, temperature=temperature, tails=(rest, beyond))
     else:

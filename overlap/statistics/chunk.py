@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from overlap.core.buffers import Scratch
-from overlap.core.divergence import kl_divergence, log_softmax
+from overlap.core.divergence import renormalized_kl
 from overlap.core.topk import Support, intersection, prefix, union
 from overlap.core.topk_kernel import ranked
-from overlap.statistics.full_vocabulary import Columns, measure_whole
+from overlap.statistics.full_vocabulary import Columns, measure_full_vocabulary
 from overlap.statistics.nucleus import nucleus_overlap
 from overlap.statistics.ranking import rank_biased_overlap, rank_of
 from overlap.statistics.with_tail import kl_with_tail
@@ -69,9 +69,9 @@ def measure_chunk(
     Returns:
         By setting, every statistic of `overlap.definitions.TOKEN_STATISTICS`, ``[n]`` each, and what they came from.
     """
-    whole = measure_whole(student, teacher, pair, temperatures, scratch)
-    best_s = _best(student, whole.student_maxima, max(ks), pair.student)
-    best_t = _best(teacher, whole.teacher_maxima, max(ks), pair.teacher)
+    found = measure_full_vocabulary(student, teacher, pair, temperatures, scratch)
+    best_s = _best(student, found.student_maxima, max(ks), pair.student)
+    best_t = _best(teacher, found.teacher_maxima, max(ks), pair.teacher)
     basis = Basis(best_s, best_t, {})
     teacher_tokens = tokens if pair.map is None else pair.map.to_teacher(tokens)
     # The best token is compared before unmapped ones are dropped: a favorite that the student lacks is a disagreement.
@@ -81,7 +81,7 @@ def measure_chunk(
         "teacher_rank": rank_of(teacher_tokens, teacher, best_t, pair.teacher),
     }
     results: dict[Setting, Columns] = {}
-    for temperature, columns in whole.at.items():
+    for temperature, columns in found.at.items():
         columns = dict(columns)
         log_z = basis.log_z[temperature] = columns.pop("student_log_z"), columns.pop("teacher_log_z")
         nucleus = nucleus_overlap((student, teacher), (best_s, best_t), log_z, pair, temperature, top_p, scratch)
@@ -140,14 +140,14 @@ def _supports(
     assert u.boundary_tie is not None  # both sets were ranked one token further
     # Gathered once on the slots of S and T; union and intersection are choices among them.
     ids, width = torch.cat([s.ids, t.ids], -1), s.ids.shape[-1]
-    theirs = pair.to_teacher(ids)
+    teacher_ids = pair.to_teacher(ids)
     z_s = student.gather(-1, ids).float().double() / temperature
-    z_t = teacher.gather(-1, theirs).float().double() / temperature
+    z_t = teacher.gather(-1, teacher_ids).float().double() / temperature
     log_p, log_q = z_s - log_z[0][:, None], z_t - log_z[1][:, None]
     p, q = log_p.exp(), log_q.exp()
     with_tail = kl_with_tail(
         (student, teacher),
-        (ids, theirs),
+        (ids, teacher_ids),
         u.valid,
         (log_p, log_q),
         basis.peaks,
@@ -155,7 +155,6 @@ def _supports(
         (pair.student, pair.teacher),
         temperature,
     )
-    shared_p, shared_q = (log_softmax(z[:, :width], i.valid) for z in (z_s, z_t))
     return {
         "student_size": s.size,
         "teacher_size": t.size,
@@ -167,21 +166,12 @@ def _supports(
         "teacher_mass": _mass(q[:, :width], s.valid),
         "student_intersection_mass": _mass(p[:, :width], i.valid),
         "teacher_intersection_mass": _mass(q[:, :width], i.valid),
-        "union_kl": _renormalized_kl(z_t, z_s, u),
+        "union_kl": renormalized_kl(z_t, z_s, u.valid),
         "union_kl_tail": torch.where(u.size > 0, with_tail, torch.nan),
-        "overlap_advantage": torch.where(i.size > 0, 0.0 - kl_divergence(shared_p, shared_q, i.valid), torch.nan),
+        "overlap_advantage": 0.0 - renormalized_kl(z_s[:, :width], z_t[:, :width], i.valid),
         "rank_biased_overlap": rank_biased_overlap(s, t),
         "boundary_tie": u.boundary_tie,
     }
-
-
-def _renormalized_kl(first: Tensor, second: Tensor, on: Support) -> Tensor:
-    """KL of the softmaxes of two rows of scores on a set: NaN where there is nothing or the first allows nothing."""
-    first, second = (scores.masked_fill(~on.valid, -torch.inf) for scores in (first, second))
-    z_first, z_second = first.logsumexp(-1, keepdim=True), second.logsumexp(-1, keepdim=True)
-    nothing = z_first[:, 0] == -torch.inf
-    z_first, z_second = (z.masked_fill(z == -torch.inf, 0.0) for z in (z_first, z_second))
-    return kl_divergence(first - z_first, second - z_second, on.valid).masked_fill(nothing, torch.nan)
 
 
 def _mass(probabilities: Tensor, valid: Tensor) -> Tensor:

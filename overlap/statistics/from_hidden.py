@@ -1,7 +1,8 @@
 """Overlap from hidden states: the logits exist a chunk at a time and are never kept."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,9 @@ from overlap.core import chunking
 from overlap.core.buffers import Scratch
 from overlap.core.checks import TensorLike, as_tensor, check_leading
 from overlap.core.lm_head import Head
-from overlap.statistics.measure import TOP_P, TokenStatistics
+from overlap.statistics.measure import TokenStatistics
 from overlap.statistics.plan import Measurement, Rows
-from overlap.vocab.vocabulary_map import VocabularyMap
+from overlap.vocab.settings import ComparisonKeywords, ComparisonSettings
 
 
 def measure_hidden(
@@ -21,14 +22,9 @@ def measure_hidden(
     teacher_hidden: TensorLike,
     teacher_head: Head | nn.Module | Tensor,
     *,
-    k: int = 32,
     mask: TensorLike | None = None,
-    vocabulary: VocabularyMap | None = None,
     tokens: TensorLike | None = None,
-    temperature: float = 1.0,
-    blocked: Tensor | Sequence[int] | None = None,
-    teacher_blocked: Tensor | Sequence[int] | None = None,
-    top_p: float = TOP_P,
+    **settings: Unpack[ComparisonKeywords],
 ) -> TokenStatistics:
     """What `overlap.measure` gives on both models' logits, without ever holding more than a chunk of either.
 
@@ -40,14 +36,9 @@ def measure_hidden(
             the weight ``[V, H]`` of one that does nothing to them; or `overlap.Head` with what it does.
         teacher_hidden: ``[..., H_teacher]`` at the same positions.
         teacher_head: the teacher's.
-        k: size of the top-k sets.
         mask: ``[...]`` bool, True where a position counts; elsewhere nothing is looked at.
-        vocabulary: the map between the two vocabularies; None when ids agree.
         tokens: ``[...]`` long, the generated ids in the student's vocabulary, negative where there is none.
-        temperature: divides both sides' logits in every probability.
-        blocked: the student's ids to take out, or a ``[V]`` bool mask of them.
-        teacher_blocked: the teacher's ids to take out; needed for those that no student id maps to.
-        top_p: mass of the sets of ``nucleus_overlap``.
+        settings: ``k``, ``temperature`` and the others of `overlap.measure`.
 
     Returns:
         Statistics on the student's device, without gradient.
@@ -69,22 +60,13 @@ def measure_hidden(
     student.check(student_hidden, "student_hidden")
     teacher.check(teacher_hidden, "teacher_hidden")
     check_leading(teacher_hidden, "teacher_hidden", student_hidden.shape[:-1])
-    measurement = Measurement.from_arguments(
-        (student.vocabulary, teacher.vocabulary),
-        student_hidden.shape[:-1],
-        student_hidden.device,
-        ks=(k,),
-        temperatures=(temperature,),
-        mask=mask,
-        vocabulary=vocabulary,
-        tokens=tokens,
-        blocked=blocked,
-        teacher_blocked=teacher_blocked,
-        top_p=top_p,
+    sizes, points = (student.vocabulary, teacher.vocabulary), [ComparisonSettings(**settings)]
+    measurement = Measurement.from_settings(
+        sizes, student_hidden.shape[:-1], student_hidden.device, points, mask, tokens
     )
-    own = student_hidden.detach().reshape(-1, student.size)
-    other = teacher_hidden.detach().reshape(-1, teacher.size)
-    mine, theirs = Scratch(student.weight.device), Scratch(teacher.weight.device)
+    student_rows = student_hidden.detach().reshape(-1, student.size)
+    teacher_rows = teacher_hidden.detach().reshape(-1, teacher.size)
+    scratch, teacher_scratch = Scratch(student.weight.device), Scratch(teacher.weight.device)
 
     def portions() -> Iterator[tuple[Tensor, Rows]]:
         where = measurement.where
@@ -92,12 +74,13 @@ def measure_hidden(
         for part in chunking.parts_of(where.numel(), width, chunking.HEAD_ELEMENTS):
             here = where[part]
             logits = (
-                student.logits(own[here], mine),
-                teacher.logits(other[here.to(other.device)], theirs),
+                student.logits(student_rows[here], scratch),
+                teacher.logits(teacher_rows[here.to(teacher_rows.device)], teacher_scratch),
             )
             yield here, functools.partial(_rows, logits, here)
 
-    return TokenStatistics.from_measurement(measurement, portions())[k, float(temperature)]
+    (statistics,) = TokenStatistics.from_measurement(measurement, portions()).values()
+    return statistics
 
 
 def _rows(logits: tuple[Tensor, Tensor], here: Tensor, chunk: Tensor, _: Scratch) -> tuple[Tensor, Tensor]:

@@ -7,9 +7,9 @@ step. That is for CPUs; an accelerator takes the same sums from `overlap.statist
 
 Two kinds of rows need more than float32 sums. Where a model is nearly sure of a token, whose mass here is 1, the others
 are lost beside it: such rows are summed in float64. Where the models nearly agree, a divergence is smaller than the
-rounding of the probabilities in it: it is taken from the scores' differences, as
-`overlap.statistics.full_vocabulary_gpu.closely` does. Where a row leaves the range of all this (a score of −inf, shared
-tokens of almost no mass) `overlap.statistics.full_vocabulary_float64` takes over.
+rounding of the probabilities in it: it is taken from the scores' differences, as in `overlap.core.near`. Where a row
+leaves the range of all this (a score of −inf, shared tokens of almost no mass)
+`overlap.statistics.full_vocabulary_float64` takes over.
 """
 
 import math
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from overlap.core import chunking
 from overlap.core.buffers import Scratch
-from overlap.core.divergence import NEAR
+from overlap.core.near import NEAR
 from overlap.core.topk_kernel import block_maxima
 from overlap.statistics import full_vocabulary_gpu
 from overlap.statistics.full_vocabulary_float64 import exact_columns
@@ -29,17 +29,19 @@ from overlap.vocab.vocab_pair import Side, VocabularyPair
 
 _LN_2 = math.log(2.0)
 _LEAST_MASS = 1e-10
+"""Of a model on the shared tokens: with less, these come so near to `full_vocabulary_gpu.FLOOR` that some are 0."""
+
 Columns = dict[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Whole:
+class FullVocabulary:
     """What one pass over rows of both models found.
 
     Attributes:
         student_maxima: ``[n, blocks]`` of `overlap.core.topk_kernel.block_maxima`.
         teacher_maxima: the same of the teacher.
-        at: by temperature, the whole-vocabulary statistics, ``[n]`` each, and the logarithms of both partition
+        at: by temperature, the full-vocabulary statistics, ``[n]`` each, and the logarithms of both partition
             functions in float64, ``student_log_z`` and ``teacher_log_z``: a mass close to 1 is the exponential of a
             small difference of large numbers.
     """
@@ -49,17 +51,19 @@ class Whole:
     at: dict[float, Columns]
 
 
-def measure_whole(
+def measure_full_vocabulary(
     student: Tensor, teacher: Tensor, pair: VocabularyPair, temperatures: Sequence[float], scratch: Scratch
-) -> Whole:
+) -> FullVocabulary:
     """Entropies and divergences of ``[n, V]`` raw scores of any floating type, at every temperature."""
     n, on_cpu = student.shape[0], scratch.device.type == "cpu"
-    rows = max(1, chunking.ROW_ELEMENTS // max(pair.student.size, pair.teacher.size)) if on_cpu else max(1, n)
+    width = max(pair.student.size, pair.teacher.size)
+    # An accelerator takes the rows at once: it has no cache to stay in, and `Measurement` has bounded their number.
+    parts = chunking.parts_of(n, width, chunking.ROW_ELEMENTS) if on_cpu else [slice(n)]
     maxima: tuple[list[Tensor], list[Tensor]] = ([], [])
     sums: dict[float, list[Sequence[Tensor]]] = {temperature: [] for temperature in temperatures}
-    for start in range(0, n, rows):
-        p_scores = _float(student[start : start + rows], "student scores", scratch)
-        q_scores = _float(teacher[start : start + rows], "teacher scores", scratch)
+    for rows in parts:
+        p_scores = _float(student[rows], "student scores", scratch)
+        q_scores = _float(teacher[rows], "teacher scores", scratch)
         both = (
             block_maxima(p_scores, pair.student.admissible, pair.student.touched),
             block_maxima(q_scores, pair.teacher.admissible, pair.teacher.touched),
@@ -76,15 +80,15 @@ def measure_whole(
     peaks = student_maxima.amax(-1), teacher_maxima.amax(-1)
     at = {
         temperature: _exact_where_needed(
-            _columns([torch.cat(part).double() for part in zip(*parts, strict=True)], peaks, temperature),
+            _columns([torch.cat(part).double() for part in zip(*found, strict=True)], peaks, temperature),
             student,
             teacher,
             pair,
             temperature,
         )
-        for temperature, parts in sums.items()
+        for temperature, found in sums.items()
     }
-    return Whole(student_maxima, teacher_maxima, at)
+    return FullVocabulary(student_maxima, teacher_maxima, at)
 
 
 def _float(scores: Tensor, name: str, scratch: Scratch) -> Tensor:
@@ -118,8 +122,10 @@ def _powers(
     """And Σ values · bits, ``[n]``."""
     bits = torch.sub(scores, peak, out=scratch(f"{name} bits", *scores.shape)).mul_(1 / (temperature * _LN_2))
     if side.blocked.numel():
+        # Not −inf, which times a value of 0 would be NaN in the weighted sum.
         bits.index_fill_(1, side.blocked, full_vocabulary_gpu.FLOOR)
     out = scratch(f"{name} values", *scores.shape)
+    # `threshold` compares and chooses in one pass, where a mask would be a third array in the cache.
     values = torch.threshold(bits, full_vocabulary_gpu.FLOOR, -torch.inf, out=out).exp2_()
     weighted = torch.mul(values, bits, out=scratch("product", *scores.shape)).sum(-1)
     return _Powers(bits, values, values.sum(-1)), weighted
@@ -147,6 +153,7 @@ def _sums(
         student, teacher = own.at(pair.shared[0], scratch, "student"), other.at(pair.shared[1], scratch, "teacher")
     product, z, ratio = scratch("product", *student.values.shape), student.z, student.z / teacher.z
     p, q = student.values, teacher.values.mul_(ratio[:, None])  # from here p and q have one sum
+    # From the scores, not from p and q: where the models nearly agree, all digits of log p − log q are in these.
     d = student.bits.sub_(teacher.bits).sub_(ratio.log2()[:, None])
     reverse, forward = torch.mul(p, d, out=product).sum(-1), torch.mul(q, d, out=product).sum(-1).neg_()
     sums, close = [own.z.double(), other.z.double()], None
@@ -154,6 +161,7 @@ def _sums(
     if rows:  # these alone: what a row gives does not depend on those beside it
         p_rows, q_rows, d_rows = (_some(x, rows, scratch, name) for x, name in ((p, "p"), (q, "q"), (d, "d")))
         by = ratio[rows]
+        # The float32 ratio leaves p and q apart by its rounding; exact sums say by how much, and d takes it back.
         exact = p_rows.sum(-1, dtype=torch.float64), q_rows.sum(-1, dtype=torch.float64) / by
         if pair.shared is None:
             sums[0][rows], sums[1][rows] = exact
@@ -165,9 +173,10 @@ def _sums(
     if len(rows) == len(z) and close is not None:
         found = close
     else:
+        # From here arrays are written over that are no longer needed: a fresh one would be fetched into the cache.
         smallest = torch.minimum(p, q, out=product).mul_(d.abs_()).sum(-1)
         largest = torch.maximum(p, q, out=teacher.bits)
-        variation = largest.sum(-1).sub_(z)
+        variation = largest.sum(-1).sub_(z)  # Σ max(p, q) − Σ p = ½ Σ |p − q|, since p and q have one sum
         middle = torch.lerp(p, q, 0.5, out=student.bits)
         middle_bits = largest.div_(middle).log2_().mul_(middle).nansum(-1)  # 0/0: a token that neither has
         found = torch.stack([_LN_2 * reverse, _LN_2 * forward, _LN_2 * (middle_bits - smallest / 2), variation])
@@ -178,6 +187,7 @@ def _sums(
 
 def _careful(reverse: Tensor, forward: Tensor, *sums: Tensor) -> list[int]:
     """The rows where float32 sums are not enough: the models nearly agree, or one of them is nearly sure of a token."""
+    # In Python: for the few rows of a part, a mask and its `nonzero` take longer than this.
     columns = zip(*torch.stack([reverse, forward, *sums]).tolist(), strict=True)
     return [
         row
@@ -194,7 +204,11 @@ def _some(x: Tensor, rows: list[int], scratch: Scratch, name: str) -> Tensor:
 
 
 def _close(p: Tensor, q: Tensor, d: Tensor, scratch: Scratch) -> Tensor:
-    """`overlap.statistics.full_vocabulary_gpu.closely` in scratch memory, writing over its arguments."""
+    """`overlap.core.near.near_divergences`, writing over its arguments.
+
+    Written out again, for it takes all four divergences from one walk over rows that stay in the cache: functions that
+    make their results anew touch three times the memory.
+    """
     n, width = p.shape
     largest, minus = torch.maximum(p, q, out=p), torch.abs(d, out=q).mul_(-_LN_2)
     v = torch.expm1(minus, out=scratch("product", n, width))
@@ -203,6 +217,7 @@ def _close(p: Tensor, q: Tensor, d: Tensor, scratch: Scratch) -> Tensor:
     variation = torch.mul(v, largest, out=work).sum(-1) / -2
     smaller = torch.sub(weighed, v, out=work).mul_(largest)
     least, more = smaller.sum(-1), torch.sub(v, minus, out=minus).mul_(largest).sub_(smaller)
+    # `more` is what the larger one's KL has over the smaller one's: one choice a token serves both directions.
     of_p = torch.gt(d, 0.0, out=d).mul_(more)
     reverse, forward = least + of_p.sum(-1), least + more.sub_(of_p).sum(-1)
     log = torch.log1p(v.div_(2), out=work)
@@ -232,6 +247,7 @@ def _columns(sums: Sequence[Tensor], peaks: tuple[Tensor, Tensor], temperature: 
 def _exact_where_needed(
     columns: Columns, student: Tensor, teacher: Tensor, pair: VocabularyPair, temperature: float
 ) -> Columns:
+    # Scores of −inf and NaN show in the sums: nobody has to look for them in the logits, which would take a pass.
     fine = torch.stack([value.isfinite() for value in columns.values()]).all(0)
     fine &= (columns["student_mapped_mass"] > _LEAST_MASS) & (columns["teacher_mapped_mass"] > _LEAST_MASS)
     odd = (~fine).nonzero()[:, 0]

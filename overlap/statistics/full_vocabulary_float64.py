@@ -1,4 +1,4 @@
-"""Whole-vocabulary statistics of a few rows in float64, for scores that float32 sums cannot hold."""
+"""Full-vocabulary statistics of a few rows in float64, for scores that float32 sums cannot hold."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from overlap.vocab.vocab_pair import Side, VocabularyPair
 
 
 def exact_columns(student: Tensor, teacher: Tensor, pair: VocabularyPair, temperature: float) -> dict[str, Tensor]:
-    """The columns of `full_vocabulary.measure_whole`, by the definitions of `overlap.core.divergence`.
+    """The columns of `full_vocabulary.measure_full_vocabulary`, by the definitions of `overlap.core.divergence`.
 
     On the shared ids both sides are renormalized from their scores, however little probability they have there.
 

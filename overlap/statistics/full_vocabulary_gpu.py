@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from overlap.core.near import near_divergences
 from overlap.vocab.vocab_pair import VocabularyPair
 
 FLOOR = -90.0
@@ -46,6 +47,7 @@ def sums(
 
 @functools.cache
 def _kernel() -> Callable[..., Tensor]:
+    # Calls differ in the number of rows, and a kernel for each would be compiled again and again.
     return torch.compile(steps, dynamic=True) if importlib.util.find_spec("triton") else steps
 
 
@@ -60,55 +62,25 @@ def steps(
     p_shared: Tensor | None,
     q_shared: Tensor | None,
 ) -> Tensor:
-    """The sums, written out on whole tensors, ``[10, n]``.
+    """The sums, written out on full tensors, ``[10, n]``.
 
     Of the student's 2^bits, ``bits`` being the scores' distance from the best one over ln 2 (0 at `FLOOR` and below),
     the sum, and that of 2^bits · bits; of the teacher's the same; of the student's and of the teacher's, the sum over
-    the shared ids; then what `closely` gives.
+    the shared ids; then what `overlap.core.near.near_divergences` gives.
     """
     p_bits, p = _powers(p_scores, p_peak, scale, p_admissible)
     q_bits, q = _powers(q_scores, q_peak, scale, q_admissible)
     z_p, z_q = _sum(p_bits, p), _sum(q_bits, q)
-    whole = torch.stack([z_p, (p * p_bits).sum(-1).double(), z_q, (q * q_bits).sum(-1).double()])
+    own = torch.stack([z_p, (p * p_bits).sum(-1).double(), z_q, (q * q_bits).sum(-1).double()])
+    # Shared tokens are gathered after the exponentials: both models' own sums and the shared ones need the same ones.
     if p_shared is not None and q_shared is not None:
         p_bits, p, q_bits, q = p_bits[:, p_shared], p[:, p_shared], q_bits[:, q_shared], q[:, q_shared]
         z_p, z_q = p.sum(-1).double(), q.sum(-1).double()
+    # Always by the formulas for distributions that nearly agree. They are right for others too, and here arithmetic is
+    # hidden behind the reads: to choose rows, as on a CPU, would send the device's answer back and forth.
     ratio = (z_p / z_q)[:, None]
-    divergences = closely(p, q * ratio.float(), p_bits - q_bits - ratio.log2().float())
-    return torch.cat([whole, torch.stack([z_p, z_q]), divergences.double()])
-
-
-def closely(p: Tensor, q: Tensor, d: Tensor) -> Tensor:
-    """Reverse and forward KL, Jensen-Shannon and total variation, to a few digits however close p and q are.
-
-    With x = |log p − log q|, M = max(p, q) and v = exp(−x) − 1, so that min(p, q) = M (1 + v), what a token adds is
-    M (x + v) to the KL of the larger one, −M ((1 + v) x + v) to the KL of the smaller one, which is
-    Σ p log(p/q) − p + q token by token: the differences p − q add up to 0, and no term is rounded by more than a part
-    of itself. Likewise Jensen-Shannon is −½ M ((2 + v) log(1 + v/2) + (1 + v) x), total variation −½ M v.
-
-    Args:
-        p: ``[n, m]``, of any sum, which the results are multiples of.
-        q: ``[n, m]`` with the same sum, but for rounding.
-        d: ``[n, m]`` log₂ p − log₂ q, better than p and q tell it.
-
-    Returns:
-        ``[4, n]`` in nats.
-    """
-    largest, minus = torch.maximum(p, q), d.abs() * -math.log(2.0)
-    v = torch.expm1(minus)
-    weighed = torch.addcmul(minus, minus, v)
-    larger, smaller = (v - minus) * largest, (weighed - v) * largest
-    more = d > 0
-    half = v / 2
-    middle = (weighed / 2 - torch.addcmul(half.log1p(), half.log1p(), half)) * largest
-    return torch.stack(
-        [
-            torch.where(more, larger, smaller).sum(-1),
-            torch.where(more, smaller, larger).sum(-1),
-            middle.sum(-1),
-            (v * largest).sum(-1) / -2,
-        ]
-    )
+    divergences = near_divergences(p, q * ratio.float(), p_bits - q_bits - ratio.log2().float())
+    return torch.cat([own, torch.stack([z_p, z_q]), divergences.double()])
 
 
 def _sum(bits: Tensor, values: Tensor) -> Tensor:
@@ -120,5 +92,5 @@ def _sum(bits: Tensor, values: Tensor) -> Tensor:
 def _powers(scores: Tensor, peak: Tensor, scale: float, admissible: Tensor | None) -> tuple[Tensor, Tensor]:
     bits = (scores.float() - peak) * scale
     if admissible is not None:
-        bits = torch.where(admissible, bits, FLOOR)
+        bits = torch.where(admissible, bits, FLOOR)  # not −inf, which times 0 would be NaN in the weighted sum
     return bits, torch.where(bits <= FLOOR, -torch.inf, bits).exp2()

@@ -84,7 +84,7 @@ def fixed_context_gain(
     return FixedContextGain(statistic, gain, ends["before"], ends["after"], values, before.mask)
 
 
-def gain_correlations(
+def position_gain_correlations(
     before: TokenStatistics,
     gain: FixedContextGain,
     *,
@@ -158,7 +158,9 @@ def rank_correlation(
         error = drawn.std(ddof=1)
         low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     value = _spearman(*pair, np.ones(len(own)))
-    return Estimate(value, float(error), float(low), float(high), len(own), n_defined, int(both.size - both.sum()))
+    return Estimate(
+        value, float(error), float(low), float(high), len(own), n_defined, int(both.size - both.sum()), level
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,8 @@
 """Per-position overlap and divergence statistics of a teacher-student pair."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -13,10 +14,7 @@ from overlap.estimates.group_sums import Groups, GroupSums
 from overlap.estimates.summary import OverlapSummary
 from overlap.statistics.chunk import Setting
 from overlap.statistics.plan import Measurement, Rows, Watch, of_logits
-from overlap.vocab.vocabulary_map import VocabularyMap
-
-TOP_P = 0.95
-"""Mass of the sets of ``nucleus_overlap``, unless said otherwise."""
+from overlap.vocab.settings import ComparisonKeywords, ComparisonSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,20 +144,15 @@ def measure(
     student_logits: TensorLike,
     teacher_logits: TensorLike,
     *,
-    k: int = 32,
     mask: TensorLike | None = None,
-    vocabulary: VocabularyMap | None = None,
     tokens: TensorLike | None = None,
-    temperature: float = 1.0,
-    blocked: Tensor | Sequence[int] | None = None,
-    teacher_blocked: Tensor | Sequence[int] | None = None,
-    top_p: float = TOP_P,
+    **settings: Unpack[ComparisonKeywords],
 ) -> TokenStatistics:
     """Measure support overlap and divergences at every position.
 
     Probabilities are float32 softmaxes over each model's own admissible vocabulary at ``temperature``. Between
     different vocabularies the supports, and so the masses, keep only tokens that both have, and the four
-    whole-vocabulary divergences are taken over the shared ids, renormalized there; the mapped masses say how much of
+    full-vocabulary divergences are taken over the shared ids, renormalized there; the mapped masses say how much of
     each distribution that is.
 
     The logits may be torch tensors, numpy arrays or anything that speaks DLPack, in half precision, not contiguous, and
@@ -170,16 +163,19 @@ def measure(
     Args:
         student_logits: ``[..., V]`` raw scores. A score of −inf means probability zero.
         teacher_logits: ``[..., V_teacher]`` raw scores at the same positions.
-        k: size of the top-k sets.
         mask: ``[...]`` bool, True where a position counts; elsewhere the logits are not looked at and the result is
             NaN.
-        vocabulary: the map between the two vocabularies; None when ids agree.
         tokens: ``[...]`` integers, the generated ids in the student's vocabulary, negative where there is none.
-        temperature: divides both sides' logits in every probability.
-        blocked: the student's ids to take out of both distributions and sets (control tokens, padded ids), or a ``[V]``
-            bool mask of them.
-        teacher_blocked: the teacher's ids to take out of both; needed for those that no student id maps to.
-        top_p: mass of the sets of ``nucleus_overlap``, between 0 and 1.
+        settings: those of `overlap.vocab.settings.ComparisonSettings`, as keywords:
+
+            * ``k`` (32): size of the top-k sets;
+            * ``temperature`` (1.0): divides both sides' logits in every probability;
+            * ``vocabulary`` (None): the map between the two vocabularies; None when ids agree;
+            * ``blocked`` (None): the student's ids to take out of both distributions and sets (control tokens, padded
+              ids), or a ``[V]`` bool mask of them;
+            * ``teacher_blocked`` (None): the teacher's ids to take out of both; needed for those that no student id
+              maps to;
+            * ``top_p`` (0.95): mass of the sets of ``nucleus_overlap``, between 0 and 1.
 
     Returns:
         Statistics on the student's device, without gradient.
@@ -188,16 +184,7 @@ def measure(
         UserError: on shapes, dtypes or sizes that do not fit, and on NaN, +inf or only −inf at an unmasked position;
             says what was received, what is expected and what to do.
     """
-    measurement, rows = of_logits(
-        student_logits,
-        teacher_logits,
-        ks=(k,),
-        temperatures=(temperature,),
-        mask=mask,
-        vocabulary=vocabulary,
-        tokens=tokens,
-        blocked=blocked,
-        teacher_blocked=teacher_blocked,
-        top_p=top_p,
-    )
-    return TokenStatistics.from_measurement(measurement, [(measurement.where, rows)])[k, float(temperature)]
+    point = ComparisonSettings(**settings)
+    measurement, rows = of_logits(student_logits, teacher_logits, [point], mask, tokens)
+    (statistics,) = TokenStatistics.from_measurement(measurement, [(measurement.where, rows)]).values()
+    return statistics

@@ -129,7 +129,7 @@ class OverlapMeter:
     def reduce(self, group: Any = None) -> "OverlapMeter":
         """A new meter with what all ranks hold, the same on each; a copy where torch.distributed is not initialized.
 
-        This meter is left as it is, so that nothing is counted twice when accumulation goes on. However the positions
+        This meter is left as it is, so that nothing is counted twice when accumulation continues. However the positions
         are spread over ranks, counts are the same bits. So are the sums of an utterance that one rank has to itself;
         where ranks share it, the order of addition is another and its sums are equal to 1e-12.
 

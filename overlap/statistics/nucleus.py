@@ -1,4 +1,4 @@
-"""Overlap of top-p sets, from the ranked lists where they reach p and from the whole vocabulary elsewhere."""
+"""Overlap of top-p sets, from the best tokens where they reach p and from the full vocabulary elsewhere."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,11 @@ from overlap.core.topk import Support, intersection
 from overlap.core.topk_kernel import BLOCK
 from overlap.vocab.vocab_pair import Side, VocabularyPair
 
-_SORTED, _SAMPLE = 2048, 1024
+_SORTED = 2048
+"""Tokens that are sorted at once: that many take less time than another pass over the vocabulary."""
+_SAMPLE = 1024
+"""Tokens of a sample, of which a rank errs by about √1024 = 32."""
+
 _LN_2 = math.log(2.0)
 
 
@@ -42,6 +46,7 @@ def nucleus_overlap(
         ``[n]``, NaN where both sets are empty.
     """
     undefined = ~(log_z[0].isfinite() & log_z[1].isfinite())  # a row without a softmax is refused elsewhere
+    # A recognizer's nuclei are mostly within its ranked tokens, all rows at once; the others go row by row below.
     supports, narrow = [], torch.ones_like(undefined)
     for (values, ids), z in zip(ranked, log_z, strict=True):
         mass = (values.double() / temperature - z[:, None]).exp()
@@ -49,6 +54,7 @@ def nucleus_overlap(
         member = before < p
         supports.append(Support(ids.masked_fill(~member, 0), member))
         narrow &= (mass.sum(-1) >= p) | undefined
+    # Slots past the longest nucleus are cut off: in a small vocabulary the ranking is much longer than that.
     longest = torch.maximum(supports[0].size, supports[1].size)[narrow]
     width = int(longest.max()) if longest.numel() else 0
     supports = [Support(support.ids[:, :width], support.valid[:, :width]) for support in supports]
@@ -60,6 +66,7 @@ def nucleus_overlap(
         teacher = _nucleus(scores[1][row], log_z[1][row], pair.teacher, temperature, p, scratch, "teacher nucleus")
         if pair.shared is not None:
             student, teacher = student[pair.shared[0]], teacher[pair.shared[1]]
+        # Sets as vectors of 0 and 1: a dot product counts the tokens of both, where boolean masks are summed slowly.
         both = torch.dot(student, teacher)
         result[row] = both / (student.sum() + teacher.sum() - both)
     return result
@@ -70,16 +77,18 @@ def _nucleus(
 ) -> Tensor:
     """The top-p set of one row of scores: ``[V]`` float32, 1 for its members, else 0."""
     size, padded = scores.numel(), -(-scores.numel() // BLOCK) * BLOCK
-    whole, above = scratch("mass", 1, padded)[0], scratch(name, 1, padded)[0]
-    whole[size:] = 0.0
-    mass = whole[:size]
+    padded_mass, above = scratch("mass", 1, padded)[0], scratch(name, 1, padded)[0]
+    padded_mass[size:] = 0.0
+    mass = padded_mass[:size]
     # In powers of two, which is the faster function, and in units of the best token's mass, which keeps most digits.
     mass.copy_(scores)
     mass[side.blocked] = -torch.inf  # whatever stands there, NaN included
     peak = mass.max()
     mass.sub_(peak).mul_(1 / (temperature * _LN_2)).exp2_()
+    # From log z, which is known and was summed with care where one token has nearly all of the mass.
     total = float((log_z - peak.double() / temperature).exp())
-    least, last = _cut(whole, p * total, total, above)
+    least, last = _cut(padded_mass, p * total, total, above)
+    # Equal masses are members up to the last id that the goal needs: ties go to the lower id, as in a sort.
     torch.ge(mass[: last + 1], least, out=above[: last + 1])
     torch.gt(mass[last + 1 :], least, out=above[last + 1 : size])
     return above[:size]
@@ -90,6 +99,7 @@ def _cut(mass: Tensor, goal: float, total: float, above: Tensor) -> tuple[float,
     bracket = _Bracket.around(mass, goal, total, above)
     ids = bracket.doubtful()
     ordered, order = mass[ids].sort(descending=True, stable=True)
+    # In float64: the goal is compared with sums of thousands of small masses.
     before = ordered.double().cumsum(0) - ordered.double() + bracket.above_high[1]
     place = int((before < goal).sum()) - 1
     return float(ordered[place]), int(ids[order[place]])
@@ -128,6 +138,8 @@ class _Bracket:
         for place in (at - margin, at + margin):
             if bracket.open:
                 bracket.look(float(sample[min(max(place, 0), sample.numel() - 1)]))
+        # Interpolation may stick at one end where the masses have gaps: without half the width gone, the middle is
+        # tried as well, so that the loop ends.
         while bracket.open:
             width = bracket.width
             margin = (bracket.above_low[1] - bracket.above_high[1]) / 32
@@ -141,6 +153,7 @@ class _Bracket:
     @property
     def open(self) -> bool:
         """Whether many tokens, of more than one mass, lie between."""
+        # Masses within 1e-6 of each other are a few of float32's numbers: such tokens are equal, or sorted in any case.
         return self.above_low[0] - self.above_high[0] > _SORTED and self.width > 1e-6
 
     @property
@@ -157,6 +170,7 @@ class _Bracket:
 
     def look(self, mass: float) -> None:
         """Move one end to a mass between them."""
+        # Comparisons go to the float buffer, not to a mask: it is multiplied with the masses next.
         torch.gt(self.mass, mass, out=self.above)
         found = int(self.above.sum()), float(self.above.mul_(self.mass).sum())
         if found[1] >= self.goal and mass > self.low:
@@ -171,6 +185,7 @@ class _Bracket:
 
     def doubtful(self) -> Tensor:
         """Ids of the tokens between, ascending: they are looked for in the blocks that have one."""
+        # `nonzero` over the vocabulary takes longer than a maximum a block and `nonzero` over the blocks that count.
         band = torch.le(self.mass, self.high, out=self.above).mul_(self.mass).view(-1, BLOCK)
         blocks = (band.amax(-1) > self.low).nonzero()[:, 0]
         found = (band.index_select(0, blocks).view(-1) > self.low).nonzero()[:, 0]

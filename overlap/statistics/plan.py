@@ -11,7 +11,6 @@ from overlap.core.buffers import Scratch
 from overlap.core.checks import (
     TensorLike,
     as_tensor,
-    check_k,
     check_leading,
     check_logits,
     check_mask,
@@ -21,10 +20,9 @@ from overlap.definitions import TOKEN_STATISTICS
 from overlap.errors import UserError
 from overlap.statistics.chunk import Basis, Setting, measure_chunk
 from overlap.statistics.full_vocabulary import Columns
+from overlap.vocab.settings import ComparisonSettings
 from overlap.vocab.vocab_pair import VocabularyPair
-from overlap.vocab.vocabulary_map import UNMAPPED, VocabularyMap
-
-_SLOTS = 2**14  # of all sets of a chunk together
+from overlap.vocab.vocabulary_map import UNMAPPED
 
 Rows = Callable[[Tensor, Scratch], tuple[Tensor, Tensor]]
 """From flat positions ``[n]``, ascending, to both models' scores ``[n, V]`` there, of any floating type; they may lie
@@ -55,43 +53,39 @@ class Measurement:
     top_p: float
 
     @classmethod
-    def from_arguments(
+    def from_settings(
         cls,
         sizes: tuple[int, int],
         shape: torch.Size,
         device: torch.device,
-        *,
-        ks: Sequence[int],
-        temperatures: Sequence[float],
+        points: Sequence[ComparisonSettings],
         mask: TensorLike | None,
-        vocabulary: VocabularyMap | None,
         tokens: TensorLike | None,
-        blocked: Tensor | Sequence[int] | None,
-        teacher_blocked: Tensor | Sequence[int] | None,
-        top_p: float,
     ) -> "Measurement":
         """Check everything against the widths of both models' logits and the leading shape.
+
+        Args:
+            sizes: widths of the student's and the teacher's logits.
+            shape: the leading shape.
+            device: the student's.
+            points: what to measure by; they differ in k and temperature alone.
+            mask: positions that count.
+            tokens: the generated ids.
 
         Raises:
             UserError: on what does not fit; says what was received, what is expected and what to do.
         """
-        for temperature in temperatures:
-            if not temperature > 0 or temperature == float("inf"):
-                raise UserError(f"temperature: expected a finite number above 0, received {temperature!r}")
-        if not 0 < top_p < 1:
-            raise UserError(f"top_p: expected a number between 0 and 1, received {top_p!r}")
-        pair = VocabularyPair.from_sizes(*sizes, vocabulary, blocked, teacher_blocked, device)
-        for k in ks:
-            check_k(k, pair.student.n_admissible, "the student's logits")
-            check_k(k, pair.teacher.n_admissible, "the teacher's logits")
+        pair = points[0].pair(*sizes, device)
+        for point in points:
+            point.check_k(pair)
         checked = check_mask(None if mask is None else as_tensor(mask, "mask"), shape, device)
         return cls(
             pair,
             checked,
             _check_tokens(tokens, checked, sizes[0]),
-            tuple(sorted(set(ks))),
-            tuple(dict.fromkeys(float(t) for t in temperatures)),
-            float(top_p),
+            tuple(sorted({point.k for point in points})),
+            tuple(dict.fromkeys(float(point.temperature) for point in points)),
+            float(points[0].top_p),
         )
 
     @property
@@ -175,24 +169,18 @@ class Measurement:
         """
         width = max(self.pair.student.size, self.pair.teacher.size)
         share = max(-(-n // n_threads), chunking.ROW_ELEMENTS // width)
-        most = min(chunking.CHUNK_ELEMENTS // (width * n_threads), _SLOTS // self.ks[-1], share)
+        most = min(chunking.CHUNK_ELEMENTS // (width * n_threads), chunking.SLOTS // self.ks[-1], share)
         return chunking.even_parts(n, max(1, most))
 
 
 def of_logits(
     student_logits: TensorLike,
     teacher_logits: TensorLike,
-    *,
-    ks: Sequence[int],
-    temperatures: Sequence[float],
+    points: Sequence[ComparisonSettings],
     mask: TensorLike | None,
-    vocabulary: VocabularyMap | None,
     tokens: TensorLike | None,
-    blocked: Tensor | Sequence[int] | None,
-    teacher_blocked: Tensor | Sequence[int] | None,
-    top_p: float,
 ) -> tuple[Measurement, Rows]:
-    """What to measure on ``[..., V]`` logits of both models, and where its rows come from.
+    """What to measure on ``[..., V]`` logits of both models, and where its rows come from; see `Measurement`.
 
     Raises:
         UserError: on what does not fit; says what was received, what is expected and what to do.
@@ -201,26 +189,15 @@ def of_logits(
     check_logits(student, "student_logits")
     check_logits(teacher, "teacher_logits")
     check_leading(teacher, "teacher_logits", student.shape[:-1])
-    measurement = Measurement.from_arguments(
-        (student.shape[-1], teacher.shape[-1]),
-        student.shape[:-1],
-        student.device,
-        ks=ks,
-        temperatures=temperatures,
-        mask=mask,
-        vocabulary=vocabulary,
-        tokens=tokens,
-        blocked=blocked,
-        teacher_blocked=teacher_blocked,
-        top_p=top_p,
-    )
+    sizes = student.shape[-1], teacher.shape[-1]
+    measurement = Measurement.from_settings(sizes, student.shape[:-1], student.device, points, mask, tokens)
     return measurement, _rows_of_logits(student, teacher)
 
 
 def _rows_of_logits(student: Tensor, teacher: Tensor) -> Rows:
     """Rows of ``[..., V]`` logits, without a copy where they lie one behind the other."""
-    ours, theirs = _flat(student.detach(), "student rows"), _flat(teacher.detach(), "teacher rows")
-    return lambda chunk, scratch: (ours(chunk, scratch), theirs(chunk, scratch))
+    student_rows, teacher_rows = _flat(student.detach(), "student rows"), _flat(teacher.detach(), "teacher rows")
+    return lambda chunk, scratch: (student_rows(chunk, scratch), teacher_rows(chunk, scratch))
 
 
 def _flat(logits: Tensor, name: str) -> Callable[[Tensor, Scratch], Tensor]:

@@ -7,7 +7,7 @@ from overlap.core.topk import Support
 from overlap.vocab.vocab_pair import Side
 
 PERSISTENCE = 0.9
-"""Of `rank_biased_overlap`: the chance of a reader to go on to the next rank."""
+"""Of `rank_biased_overlap`: the chance of a reader to continue to the next rank."""
 
 
 def rank_of(tokens: Tensor, scores: Tensor, ranked: tuple[Tensor, Tensor], side: Side) -> Tensor:
@@ -25,7 +25,7 @@ def rank_of(tokens: Tensor, scores: Tensor, ranked: tuple[Tensor, Tensor], side:
     known = tokens >= 0
     if side.admissible is not None:
         known = known & side.admissible[tokens.clamp_min(0)]
-    # Among scores of −inf the list does not tell blocked tokens from others.
+    # Among scores of −inf the ranking does not tell blocked tokens from others.
     hit = (ranked[1] == tokens[:, None]) & (ranked[0] > -torch.inf)
     rank = torch.where(hit.any(-1), hit.float().argmax(-1) + 1.0, 0.0)
     for row in (known & (rank == 0)).nonzero()[:, 0].tolist():  # a row at a time, so that memory stays that of one
@@ -49,17 +49,17 @@ def rank_biased_overlap(student: Support, teacher: Support, persistence: float =
         ``[n]``, 1 for equal lists, 0 for disjoint ones, NaN where either list is empty.
     """
     n, k = student.ids.shape
-    lists = torch.cat([student.ids, teacher.ids], -1)
+    ids = torch.cat([student.ids, teacher.ids], -1)
     valid = torch.cat([student.valid, teacher.valid], -1)
     depth = torch.cat([student.valid.cumsum(-1), teacher.valid.cumsum(-1)], -1)
-    ordered, order = lists.masked_fill(~valid, -1).sort(dim=-1, stable=True)
+    ordered, order = ids.masked_fill(~valid, -1).sort(dim=-1, stable=True)
     depth = depth.gather(-1, order)
     twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
     deeper = torch.maximum(depth[:, 1:], depth[:, :-1])
-    common = torch.zeros(n, k + 1, dtype=torch.float64, device=lists.device)
+    common = torch.zeros(n, k + 1, dtype=torch.float64, device=ids.device)
     common.scatter_add_(1, torch.where(twice, deeper, 0), twice.double())
     common = common[:, 1:].cumsum(-1)  # X_d, the tokens that both lists have within their first d
-    d = torch.arange(1, k + 1, dtype=torch.float64, device=lists.device)
+    d = torch.arange(1, k + 1, dtype=torch.float64, device=ids.device)
     short = torch.minimum(student.size, teacher.size).double()[:, None]
     long = torch.maximum(student.size, teacher.size).double()[:, None]
     at_short = common.gather(-1, (short.long() - 1).clamp_min(0))

@@ -4,7 +4,6 @@ Ranking the vocabulary and summing its exponentials takes most of the time of a 
 its loss and to say which positions count, and `measure` needs both for the statistics.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +11,9 @@ from torch import Tensor
 
 from overlap.core.topk import Support, prefix
 from overlap.statistics.chunk import Basis
-from overlap.statistics.measure import TOP_P, TokenStatistics
+from overlap.statistics.measure import TokenStatistics
 from overlap.statistics.plan import of_logits
-from overlap.vocab.vocabulary_map import VocabularyMap
+from overlap.vocab.settings import ComparisonSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,39 +38,24 @@ class MeasuredSets:
 def measure_with_sets(
     student_logits: Tensor,
     teacher_logits: Tensor,
+    settings: ComparisonSettings,
     *,
-    k: int,
-    temperature: float = 1.0,
     mask: Tensor | None = None,
-    vocabulary: VocabularyMap | None = None,
     tokens: Tensor | None = None,
-    blocked: Tensor | Sequence[int] | None = None,
-    teacher_blocked: Tensor | Sequence[int] | None = None,
 ) -> MeasuredSets:
     """`overlap.measure` with its sets and partition functions; for the arguments see there.
 
     >>> student, teacher = torch.tensor([[3.0, 2.0, 1.0, 0.0]]), torch.tensor([[0.0, 3.0, 2.0, 1.0]])
-    >>> found = measure_with_sets(student, teacher, k=2)
+    >>> found = measure_with_sets(student, teacher, ComparisonSettings(k=2))
     >>> found.student.ids, found.teacher.ids, found.statistics.union_size
     (tensor([[0, 1]]), tensor([[1, 2]]), tensor([3.]))
 
     Raises:
         UserError: as `overlap.measure`.
     """
-    measurement, rows = of_logits(
-        student_logits,
-        teacher_logits,
-        ks=(k,),
-        temperatures=(temperature,),
-        mask=mask,
-        vocabulary=vocabulary,
-        tokens=tokens,
-        blocked=blocked,
-        teacher_blocked=teacher_blocked,
-        top_p=TOP_P,
-    )
+    measurement, rows = of_logits(student_logits, teacher_logits, [settings], mask, tokens)
     shape, device = measurement.mask.shape, measurement.mask.device
-    n, setting = measurement.mask.numel(), (k, float(temperature))
+    n, k, temperature = measurement.mask.numel(), settings.k, float(settings.temperature)
     ids = [torch.zeros(n, k, dtype=torch.long, device=device) for _ in range(2)]
     valid = [torch.zeros(n, k, dtype=torch.bool, device=device) for _ in range(2)]
     log_z = [torch.full((n,), torch.nan, dtype=torch.float64, device=device) for _ in range(2)]
@@ -80,8 +64,8 @@ def measure_with_sets(
         for side, best in enumerate((basis.student_best, basis.teacher_best)):
             chosen = prefix(*best, k)
             ids[side][chunk], valid[side][chunk] = chosen.ids, chosen.valid
-            log_z[side][chunk] = basis.log_z[setting[1]][side]
+            log_z[side][chunk] = basis.log_z[temperature][side]
 
-    statistics = TokenStatistics.from_measurement(measurement, [(measurement.where, rows)], keep)[setting]
+    (statistics,) = TokenStatistics.from_measurement(measurement, [(measurement.where, rows)], keep).values()
     student, teacher = (Support(i.reshape(*shape, k), v.reshape(*shape, k)) for i, v in zip(ids, valid, strict=True))
     return MeasuredSets(statistics, student, teacher, log_z[0].reshape(shape), log_z[1].reshape(shape))

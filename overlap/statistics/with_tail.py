@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from overlap.core import chunking
-from overlap.core.divergence import NEAR, kl_divergence
+from overlap.core.divergence import kl_divergence
+from overlap.core.near import NEAR
 from overlap.vocab.vocab_pair import Side
 
 _ROUNDING = 1e-7

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from overlap.errors import UserError
+from overlap.extras import require
 from overlap.strata.labels import NO_LABEL, Labels
 from overlap.strata.spans import Pieces, Spans, rows_of
 
@@ -18,7 +19,7 @@ _OF_CHUNK = {"equal": "correct", "substitute": "substituted", "insert": "inserte
 _PRECEDENCE = ("substituted", "inserted", "near_deletion", "correct")
 
 
-class Chunk(Protocol):
+class EditChunk(Protocol):
     """A run of one kind of edit, as jiwer's ``AlignmentChunk`` gives it: equal, substitute, insert or delete."""
 
     @property
@@ -38,7 +39,7 @@ class EditAlignment:
         spans: ``[n, 2]`` the bytes, first and after last, of each of those words in the transcript's own bytes.
     """
 
-    chunks: Sequence[Chunk]
+    chunks: Sequence[EditChunk]
     spans: np.ndarray
 
     def __post_init__(self) -> None:
@@ -75,7 +76,7 @@ def align_to_reference(
 
     Raises:
         UserError: if there is not one reference a row, or the unit is not known.
-        ImportError: without jiwer.
+        MissingExtraError: without jiwer.
     """
     if unit not in ("word", "character"):
         raise UserError(f"unit: expected 'word' or 'character', received {unit!r}")
@@ -202,11 +203,7 @@ def _sources(raw: str, text: str) -> np.ndarray:
 
 
 def _chunks(reference: list[str], hypothesis: list[str]) -> Sequence[Any]:
-    try:
-        import jiwer
-    except ImportError as error:
-        raise ImportError("aligning transcripts needs jiwer; install it with `pip install jiwer`") from error
+    jiwer: Any = require("jiwer", purpose="aligning transcripts")
     # An empty chain of transforms: the units are made here, and jiwer neither strips nor splits them again.
-    as_given: Any = jiwer.Compose([])
-    process: Any = jiwer.process_words  # typed for text, while its own transforms turn text into what is given here
-    return process([reference], [hypothesis], as_given, as_given).alignments[0]
+    as_given = jiwer.Compose([])
+    return jiwer.process_words([reference], [hypothesis], as_given, as_given).alignments[0]

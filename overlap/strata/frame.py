@@ -2,8 +2,8 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -11,8 +11,10 @@ from torch import Tensor
 from overlap.definitions import Ranges, unit_of
 from overlap.errors import UserError
 from overlap.estimates.bootstrap import DRAWS
+from overlap.estimates.estimate import RECORDED
 from overlap.estimates.group_sums import Groups, GroupSums, array_of, members_of
-from overlap.estimates.summary import Estimate, estimate
+from overlap.estimates.summary import estimate
+from overlap.extras import require
 from overlap.statistics.measure import TokenStatistics
 from overlap.strata.labels import UNLABELED, Labels
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 Cell = tuple[int, ...]
 Values = Mapping[str, Tensor | np.ndarray]
 
-_COLUMNS = ("statistic", "unit", *(field.name for field in fields(Estimate)), "states")
+_COLUMNS = ("statistic", "unit", *RECORDED, "states")
 
 
 def by(
@@ -51,12 +53,12 @@ def by(
 
     Returns:
         One row a stratum and statistic: a column for each set of labels (categorical, in the order of its levels,
-        "unlabeled" last), ``statistic``, ``unit``, the fields of `Estimate`, and ``states``. Strata without any
+        "unlabeled" last), ``statistic``, ``unit``, the numbers of `Estimate`, and ``states``. Strata without any
         position have no row.
 
     Raises:
         UserError: if shapes do not fit, or labels share a name or take that of another column.
-        ImportError: without pandas.
+        MissingExtraError: without pandas.
     """
     return StratumSums.from_values(statistics, labels, groups, mask=mask).frame(
         states=states, level=level, draws=draws, seed=seed
@@ -158,18 +160,15 @@ class StratumSums:
 
         Raises:
             UserError: if level or draws is out of range.
-            ImportError: without pandas.
+            MissingExtraError: without pandas.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError("frames of strata need pandas; install it with `pip install pandas`") from error
+        pd: Any = require("pandas", purpose="a frame of strata")
         cells, rows = [], []
         for cell in sorted(self.cells):
             found = estimate(self.cells[cell], ranges=self.ranges, level=level, draws=draws, seed=seed)
             for name, item in found.items():
                 cells.append(cell)
-                rows.append({"statistic": name, "unit": unit_of(name), **asdict(item), "states": states})
+                rows.append({"statistic": name, "unit": unit_of(name), **item.to_dict(), "states": states})
         frame = pd.DataFrame(rows, columns=list(_COLUMNS))
         for column, (name, levels) in enumerate(zip(self.names, self.levels, strict=True)):
             codes = [cell[column] for cell in cells]

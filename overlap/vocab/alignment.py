@@ -92,20 +92,21 @@ def match(
             where they are predicted is not comparable.
         teacher_prefix: the same of the teacher.
     """
-    ours, ours_at = _prefix_lengths(student)
-    theirs, theirs_at = _prefix_lengths(teacher)
+    student_text, student_places = _prefix_lengths(student)
+    teacher_text, teacher_places = _prefix_lengths(teacher)
     skips = [
         (a, b)
-        for a in {0, len(student_prefix) if ours.startswith(student_prefix) else 0}
-        for b in {0, len(teacher_prefix) if theirs.startswith(teacher_prefix) else 0}
+        for a in {0, len(student_prefix) if student_text.startswith(student_prefix) else 0}
+        for b in {0, len(teacher_prefix) if teacher_text.startswith(teacher_prefix) else 0}
     ]
     common, skip, teacher_skip = max(
-        ((_common(ours[a:], theirs[b:]), a, b) for a, b in skips), key=lambda found: (found[0], found[1] + found[2])
+        ((_common(student_text[a:], teacher_text[b:]), a, b) for a, b in skips),
+        key=lambda found: (found[0], found[1] + found[2]),
     )
-    position_at = {at - teacher_skip: j for j, at in theirs_at}
+    position_at = {at - teacher_skip: j for j, at in teacher_places}
     pairs = []
     drift = len(student)
-    for i, at in ours_at:
+    for i, at in student_places:
         if at - skip > common:
             drift = i
             break
@@ -158,15 +159,19 @@ def align(
         ("student", student_ids, student_mask, student_bytes),
         ("teacher", teacher_ids, teacher_mask, teacher_bytes),
     )
-    ours, theirs = (
+    student_rows, teacher_rows = (
         _spelled(name, ids, mask, table, None if end_of_text is None else end_of_text[side])
         for side, (name, ids, mask, table) in enumerate(sides)
     )
-    if len(ours) != len(theirs):
-        raise UserError(f"teacher_ids: expected {len(ours)} utterances as in student_ids, received {len(theirs)}")
+    if len(student_rows) != len(teacher_rows):
+        raise UserError(
+            f"teacher_ids: expected {len(student_rows)} utterances as in student_ids, received {len(teacher_rows)}"
+        )
     index = torch.zeros(student_ids.shape, dtype=torch.long)
     positions, comparable, drifted, same = (torch.zeros(student_ids.shape, dtype=torch.bool) for _ in range(4))
-    for row, ((columns, student), (teacher_columns, teacher)) in enumerate(zip(ours, theirs, strict=True)):
+    for row, ((columns, student), (teacher_columns, teacher)) in enumerate(
+        zip(student_rows, teacher_rows, strict=True)
+    ):
         found = match(student, teacher, student_prefix=student_prefix, teacher_prefix=teacher_prefix)
         positions[row, columns] = True
         drifted[row, columns[found.drift :]] = True

@@ -182,9 +182,9 @@ def _read_description(tree: Mapping[str, Any], special: Iterable[int]) -> _Decla
         if model.get("byte_fallback") or any(step["type"] == "ByteFallback" for step in steps):
             matches = ((i, _BYTE_PIECE.fullmatch(piece)) for piece, i in own)
             byte_pieces = {i: bytes([int(match[1], 16)]) for i, match in matches if match}
-        # Pieces such as "▁▁" are listed as added tokens as well; their spaces are written in the model's way.
-        listed = set(own)
-        added = [token for token in added if token not in listed]
+        # Pieces such as "▁▁" appear among the added tokens as well; their spaces are written in the model's way.
+        known = set(own)
+        added = [token for token in added if token not in known]
     pieces = [(i, byte_pieces.get(i) or spell(piece)) for piece, i in own]
     return _Declared(pieces, set(byte_pieces), [(i, text) for text, i in added], control)
 

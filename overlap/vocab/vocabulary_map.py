@@ -154,9 +154,9 @@ class VocabularyMap:
                 )
         if student_size == teacher_size and list(student) == list(teacher) and all(s == t for s, t in named):
             return cls.identity(student_size)
-        ours = _first_ids(student, {s for s, _ in named})
-        theirs = _first_ids(teacher, {t for _, t in named})
-        pairs = named + [(i, theirs[spelled]) for spelled, i in ours.items() if spelled in theirs]
+        student_ids = _first_ids(student, {s for s, _ in named})
+        teacher_ids = _first_ids(teacher, {t for _, t in named})
+        pairs = named + [(i, teacher_ids[spelled]) for spelled, i in student_ids.items() if spelled in teacher_ids]
         return cls.from_pairs(
             torch.tensor(pairs, dtype=torch.long).reshape(-1, 2), student_size=student_size, teacher_size=teacher_size
         )

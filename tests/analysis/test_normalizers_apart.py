@@ -62,12 +62,12 @@ def test_what_was_counted_under_another_normalizer_is_not_paired(make_run, tmp_p
     assert table.notes == [f"Not paired: staged against control ({said.format('staged')})."]
     for text in (str(compare(runs)), compare(runs).to_markdown()):
         assert said.format("staged") in " ".join(text.split())
-        assert "Error rates here cannot be held against each other" in " ".join(text.split())
+        assert "These error rates are not comparable" in " ".join(text.split())
         assert "Paired comparison" not in text
     facts = stage_facts(runs["staged"], controls=controls_of(runs, "staged"))[-1]
     assert facts.controls == ()
     said_first = write_report(runs, tmp_path / "report.md").sections[0].headline
-    assert f"needs a control; not compared with control ({said.format('this run')})" in said_first
+    assert f"needs a control run without it. Not compared with control ({said.format('this run')})" in said_first
     assert "against" not in said_first
     assert any(reason.startswith("Not compared with control (normalizer") for reason in verdict(facts).reasons)
 
@@ -127,10 +127,10 @@ def test_error_rates_of_other_sets_share_no_axis(make_run, kept, said):
                 file.unlink()
     runs = load_many([staged, control])
     panels = overlap_over_training(runs)
-    assert [text.get_text() for text in panels[-1].texts] == [f"not on one axis: {said}"]
+    assert [text.get_text() for text in panels[-1].texts] == [f"not comparable: {said}"]
     assert not [line for line in panels[-1].lines if line.get_gid() in runs]
     assert [line.get_gid() for line in panels[0].lines if line.get_gid()] == ["staged", "control"]
-    with pytest.raises(ValueError, match=r"^runs: evaluation set of .*, so their error rates share no axis; draw"):
+    with pytest.raises(ValueError, match=r"^runs: evaluation set of .*, so their error rates are not comparable; draw"):
         wer_against_overlap(runs)
     assert paired_table(runs).notes[0].startswith("Not paired: staged against control (evaluation set of")
 
@@ -150,10 +150,10 @@ def test_a_run_that_spent_none_of_the_steps_is_no_control(make_run, tmp_path):
     short = make_run([("base", (0, 4), "end")], name="short", outcome="stopped", reason="at step 4")
     write_transcripts(short, 4, "base", dict.fromkeys(IDS, 8))
     runs = load_many([staged, short])
-    said = "short was last evaluated at step 4, and on-policy training of {} began at step 100: it spent none of those"
+    said = "short was last evaluated at step 4, and on-policy training of {} began at step 100: it took none of those"
     assert said.format("staged") in paired_table(runs).notes[0]
     said_first = write_report(runs, tmp_path / "report.md").sections[0].headline
-    assert f"needs a control; not compared with short ({said.format('this run')} steps)" in said_first
+    assert f"needs a control run without it. Not compared with short ({said.format('this run')} steps)" in said_first
     assert "of the control short" not in said_first
     later = make_run([("base", (0, 101), "end")], name="later")
     write_transcripts(later, 101, "base", dict.fromkeys(IDS, 8))
@@ -184,5 +184,5 @@ def test_a_run_that_went_on_under_another_version_says_so(make_run, tmp_path):
 
 def test_what_was_left_out_stands_beside_what_was_compared():
     found = verdict(replace(on_policy(change(-0.3, -0.2)), left_out=("not compared with b (normalizer x 1 in b)",)))
-    assert headline([found]).endswith("needs a control; not compared with b (normalizer x 1 in b).")
+    assert headline([found]).endswith("needs a control run without it. Not compared with b (normalizer x 1 in b).")
     assert "Not compared with b (normalizer x 1 in b)." in found.reasons

@@ -6,6 +6,7 @@ import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -66,7 +67,7 @@ def test_a_running_run_says_where_it_is_and_how_long_the_stage_takes_at_most(goi
     assert "running, last written 5 s ago" in text
     assert "teacher data (td), stage 2 of 3" in text
     assert "50 of at most 200 · run 100 steps" in text
-    assert "at most 5 min 0 s of steps left in this stage, at 2.00 s a step" in text  # 150 steps of 2 s
+    assert "at most 5 min 0 s left in this stage, at 2.00 s a step" in text  # 150 steps of 2 s
     assert re.search(r"gate +stay at step 100, teacher data: gate 1\n +reading 3\n", text)
     assert "2.00 s a step: teacher 1.50, student 0.50" in text
 
@@ -156,24 +157,39 @@ def test_after_a_fall_back_the_run_is_in_teacher_data_again(make_run):
     assert (state.stage_name, state.stage_step, state.step) == ("teacher data", 0, 150)
 
 
+def level(statistic, side, value, states="student"):
+    return {"statistic": statistic, "states": states, "side": side, "level": value, "bound": 0.61, "satisfied": True}
+
+
+def probed(path, states, statistic, **numbers):
+    """Replace a statistic in every probe of these states."""
+    probes = pd.read_parquet(path / "probes/all.parquet")
+    places = probes.loc[probes["states"] == states, ["step", "visit", "stage", "states"]].drop_duplicates()
+    made = places.assign(statistic=statistic, **{"standard_error": 0.01, "n_undefined": 0} | numbers)
+    kept = probes.loc[(probes["states"] != states) | (probes["statistic"] != statistic)]
+    pd.concat([kept, made]).to_parquet(path / "probes/all.parquet", index=False)
+
+
+HELD = {"value": 0.64, "low": 0.61, "high": 0.67, "n_positions": 1200, "n_groups": 80}
+
+
 def test_a_gate_that_holds_limits_shows_them_with_the_numbers(going):
-    held = {"value": 0.64, "low": 0.61, "high": 0.67, "n_positions": 1200, "n_groups": 80, "limits": [0.0, 3.0]}
-    undefined = dict.fromkeys(("value", "low", "high")) | {"n_positions": 0, "n_groups": 80, "limits": [0.4, 1.0]}
-    numbers = {"statistics": {"repetition": held, "fixed.top1_agreement": undefined}}
-    rewrite(going / "decisions.jsonl", lambda row: row | {"numbers": numbers})
+    levels = [level("repetition", "lowest", 0.0), level("repetition", "highest", 3.0)]
+    levels += [level("top1_agreement", side, value, "fixed") for side, value in (("lowest", 0.4), ("highest", 1.0))]
+    undefined = dict.fromkeys(("value", "low", "high"), np.nan) | {"n_positions": 0, "n_groups": 80}
+    probed(going, "student", "repetition", **HELD)
+    probed(going, "fixed", "top1_agreement", **undefined)
+    rewrite(going / "decisions.jsonl", lambda row: row | {"levels": levels})
     text = shown(going)
     assert "repetition 0.640 [0.610, 0.670], limits 0 to 3, n = 1,200/80" in text
     assert "fixed.top1_agreement – –, limits 0.4 to 1, n = 0/80" in text
 
 
 def test_a_side_that_a_gate_leaves_open_is_not_shown(going):
-    held = {"value": 0.64, "low": 0.61, "high": 0.67, "n_positions": 1200, "n_groups": 80}
-    numbers = {"repetition": held | {"limits": [None, 3.0]}, "top1_agreement": held | {"limits": [0.4, None]}}
-    levels = [
-        {"statistic": name, "states": "student", "side": side, "level": level, "bound": bound, "satisfied": True}
-        for name, side, level, bound in (("repetition", "highest", 3.0, 0.61), ("top1_agreement", "lowest", 0.4, 0.67))
-    ]
-    rewrite(going / "decisions.jsonl", lambda row: row | {"numbers": {"statistics": numbers}, "levels": levels})
+    levels = [level("repetition", "highest", 3.0), level("top1_agreement", "lowest", 0.4)]
+    for name in ("repetition", "top1_agreement"):
+        probed(going, "student", name, **HELD)
+    rewrite(going / "decisions.jsonl", lambda row: row | {"levels": levels})
     text = shown(going)
     assert "repetition 0.640 [0.610, 0.670], limit at most 3, n = 1,200/80" in text
     assert "top1_agreement 0.640 [0.610, 0.670], limit at least 0.4, n = 1,200/80" in text
@@ -307,7 +323,7 @@ class TestHowItsProcessEnded:
         record("interrupted")
         text = shown(going, later=75)
         assert "NOT RUNNING: interrupted, 1 min 15 s ago" in text
-        assert f"it goes on from its newest checkpoint with `distill resume {going}"[:79] in text
+        assert f"`distill resume {going}"[:79] in text
         assert "running, last" not in text
 
     def test_one_that_is_at_work(self, going, record):
@@ -316,7 +332,7 @@ class TestHowItsProcessEnded:
 
     def test_one_that_was_killed(self, going, record):
         record(None)
-        assert "process 42 on node7 ended without a word: killed" in shown(going, width=100, later=90)
+        assert "process 42 on node7 ended without notice: killed" in shown(going, width=100, later=90)
 
     def test_one_whose_run_came_to_its_end(self, ended, record, going):
         record("done")

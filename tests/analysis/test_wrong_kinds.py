@@ -1,5 +1,6 @@
 """What is not of the kind that a function takes is refused in words, whatever the function."""
 
+import math
 import re
 
 import pytest
@@ -8,8 +9,9 @@ import analysis
 from analysis import inference, load, load_many
 from analysis.inference import Side
 from analysis.report import verdict, write_report
-from analysis.report.evidence import Number, Worsened
+from analysis.report.evidence import Worsened
 from analysis.report.headline import headline
+from overlap import Estimate
 from tests.analysis.report.test_verdict import change, on_policy
 
 WRONG = {
@@ -72,7 +74,7 @@ def test_how_to_have_the_right_kind_is_said(straight):
 
 
 def test_bad_news_goes_on_with_and():
-    worse = (Worsened("total variation", Number(0.2, 0.1, 0.3, 60, "utterance"), 0.002),)
+    worse = (Worsened("total variation", Estimate(0.2, math.nan, 0.1, 0.3, 1000, 60), 0.002),)
     for ends, joint in (((0.1, 0.2), "and"), ((-0.1, 0.1), "and"), ((-0.3, -0.2), "but")):
         facts = on_policy(change(*ends))
         found = verdict(type(facts)(**{**vars(facts), "worsened": worse}))

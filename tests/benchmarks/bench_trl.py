@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 from unittest import mock
 
 import numpy as np
@@ -32,6 +32,7 @@ from torch import Tensor
 from distill.scoring import local
 from overlap import TokenStatistics, top_k, union
 from overlap.statistics.with_sets import MeasuredSets
+from overlap.vocab.settings import ComparisonSettings
 from tests.benchmarks.harness import pin_threads, show, spread
 from tests.distill.training.beside_trl import (
     Comparison,
@@ -50,15 +51,15 @@ def without_statistics(comparison: Comparison, output: Path) -> Course:
     """`distill.train` that measures nothing but what it has at hand."""
 
     def ranked(
-        student: Tensor, teacher: Tensor, *, k: int, temperature: float, mask: Tensor, **pair: Any
+        student: Tensor, teacher: Tensor, settings: ComparisonSettings, *, mask: Tensor, tokens: Tensor
     ) -> MeasuredSets:
-        shut = ("blocked", "teacher_blocked")
-        sides = [(logits, pair[name]) for logits, name in zip((student, teacher), shut, strict=True)]
+        k, temperature = settings.k, settings.temperature
+        sides = (student, cast("Tensor", settings.blocked)), (teacher, cast("Tensor", settings.teacher_blocked))
         sets = [top_k(logits, k, blocked=blocked, mask=mask) for logits, blocked in sides]
         log_z = [(logits / temperature).masked_fill(blocked, -torch.inf).logsumexp(-1) for logits, blocked in sides]
         size = union(*sets).size.float()
         known = SimpleNamespace(values=lambda: {"union_size": size})
-        return MeasuredSets(cast("TokenStatistics", known), *sets, *log_z)
+        return MeasuredSets(cast("TokenStatistics", known), sets[0], sets[1], log_z[0], log_z[1])
 
     with mock.patch.object(local, "measure_with_sets", ranked):
         return ours(comparison, output)

@@ -90,6 +90,11 @@ def machine() -> str:
     )
 
 
+SHOWN: list[dict[str, object]] = []
+"""The tables of this process, in order."""
+
+
 def show(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table with its title and machine."""
+    """Print a table with its title and machine, and keep it for whoever saves it."""
+    SHOWN.append({"title": title, "machine": machine(), "header": list(header), "rows": [list(row) for row in rows]})
     print(f"{title}\n{machine()}\n\n{text_table(list(header), [list(row) for row in rows])}", flush=True)

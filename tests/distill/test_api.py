@@ -69,7 +69,7 @@ class TestPair:
             distill.load_pair("demo:student", "demo:teacher", timestamps=True)
 
     def test_a_server_and_its_settings_belong_together(self, student_path, pair):
-        with pytest.raises(UserError, match="server: these are settings of a server's requests; give"):
+        with pytest.raises(UserError, match=r"server: these are settings of a server's requests; give teacher\.url"):
             distill.load_pair(student_path, "demo:teacher", server=Server(concurrency=2))
         with pytest.raises(UserError, match="teacher_url: the teacher is loaded"):
             distill.load_pair(pair.student, pair.teacher, teacher_url="http://localhost:1")

@@ -12,10 +12,10 @@ import pytest
 
 from distill import normalize as normalize
 from distill.cli import app as cli_app
-from distill.extras import MissingExtraError
 from distill.places import packaged
 from distill.run.run_directory import RunDirectory
 from overlap.errors import UserError
+from overlap.extras import MissingExtraError
 from tests.distill.test_cli import run
 
 CORPUS = packaged("corpus/test.jsonl")

@@ -19,14 +19,14 @@ from distill.recipe.pointless import RecipeWarning
 from distill.run.training_data import AudioIdentities, read_training_data
 from distill.training.setup import prepare_run
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[2] / "distill" / "README.md"
 
 
 @pytest.mark.parametrize("name", ["teacher", "student"])
 def test_error_rates_of_the_shipped_models_are_what_the_readme_says(name):
     statement = rf"{name}'s WER on `test.jsonl` is\s+(\S+) % \[(\S+), (\S+)\] \((\d+)/(\d+) words"
     stated = re.search(statement, README.read_text(encoding="utf-8"))
-    assert stated, f"README.md no longer states the {name}'s WER"
+    assert stated, f"distill/README.md no longer states the {name}'s WER"
     value, low, high, errors, total = map(float, stated.groups())
     score = evaluate(
         load_recognizer(str(packaged(name))),
@@ -113,12 +113,12 @@ def test_differences_of_error_rates_are_over_speakers_and_told_as_such():
 @pytest.mark.parametrize("name", ["demo", "demo_matched"])
 def test_the_demo_s_models_have_heard_none_of_its_data(name):
     recipe = load_recipe(name)
-    found = prepare_run(recipe, device="cpu").heard
+    found = prepare_run(recipe, device="cpu").seen_in_training
     assert {(one.model, one.purpose) for one in found} >= {("teacher", "evaluation"), ("student", "evaluation")}
-    assert [one.heard for one in found] == [0] * len(found)
+    assert [one.seen for one in found] == [0] * len(found)
     base = read_manifest(recipe.stages[0].manifest)
     for model in ("teacher", "student"):
         known = read_training_data(packaged(model))
         assert known is not None
-        assert known.heard(base, AudioIdentities()) == 0
+        assert known.count_seen(base, AudioIdentities()) == 0
         assert sum(map(len, known.audio.values())) == {"teacher": 4800, "student": 2400}[model]

@@ -1,6 +1,7 @@
-"""Executes notebooks from their sources; as a program, renews the outputs that are committed.
+"""Executes notebooks from their sources. As a program, renews the outputs that are committed.
 
-`python -m tests.notebooks.executed [NAME …]` takes a few minutes for all of them.
+`python -m tests.notebooks.executed [NAME …]` takes a few minutes for all of them. `tests.notebooks.make` does it too,
+after it has made the run that they show.
 """
 
 import os
@@ -22,8 +23,12 @@ TORCHAO = ("torchao/", "torch/utils/_pytree.py")
 
 
 def executed(source: Path, folder: Path) -> NotebookNode:
-    """The notebook of a source with its outputs, run by a kernel of this environment in a folder of its own."""
+    """The notebook of a source with its outputs, run by a kernel of this environment in a folder of its own.
+
+    The folder is given the runs that stand beside the notebook.
+    """
     notebook = jupytext.read(source)
+    (folder / "runs").symlink_to(source.parent / "runs", target_is_directory=True)
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     client = NotebookClient(
         notebook,

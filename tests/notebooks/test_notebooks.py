@@ -1,5 +1,7 @@
 """The worked studies run from their sources without error or noise, and what is committed is what the sources say."""
 
+import re
+
 import jupytext
 import nbformat
 import pytest
@@ -7,6 +9,10 @@ import pytest
 from tests.notebooks.executed import SOURCES, WIDGET, executed
 
 LARGEST = 1.5e6  # bytes of a committed notebook
+FACES = {"distill", "overlap", "overlap.definitions", "overlap.gates"}
+FACES |= {"analysis", "analysis.figures", "analysis.inference", "analysis.report"}
+PARTS = {"distill.data.audio", "distill.data.batch", "distill.places"}
+"""What a trainer of one's own needs to make batches of the demo's audio, which no function does."""
 
 by_name = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
 
@@ -39,6 +45,12 @@ def test_committed_pair_agrees(source):
     assert not noise(written)
     assert not any(WIDGET in output.get("data", {}) for _, output in outputs(written))
     assert source.with_suffix(".ipynb").stat().st_size < LARGEST
+
+
+@by_name
+def test_imports_are_those_of_users(source):
+    found = set(re.findall(r"^(?:from|import) ((?:distill|overlap|analysis)[.\w]*)", source.read_text("utf-8"), re.M))
+    assert found <= FACES | (PARTS if source.stem == "gates_in_your_trainer" else set())
 
 
 @by_name

@@ -12,8 +12,8 @@ from tests.overlap import bootstrap_t
 
 def ends(sums, counts, weights=(1.0,), **options):
     """Value, standard error, low and high of one estimate from `[G, K]`."""
-    found = studentized(np.asarray(sums)[:, None], np.asarray(counts)[:, None], weights, **options)
-    return tuple(float(part[0]) for part in (found.values, found.standard_errors, found.lows, found.highs))
+    (found,) = studentized(np.asarray(sums)[:, None], np.asarray(counts)[:, None], weights, **options)
+    return found.value, found.standard_error, found.low, found.high
 
 
 def clusters(n=40, ratios=2, seed=1):
@@ -81,7 +81,7 @@ def test_a_handful_of_clusters_is_held_as_by_students_t(n):
     """Of normal clusters, whose mean resamples alone would hold 70 times of 100 with two of them."""
     values = np.random.default_rng(0).normal(size=(n, 400))
     found = studentized(values[:, :, None], np.ones((n, 400, 1)), draws=500)
-    assert np.mean((found.lows <= 0) & (found.highs >= 0)) > 0.88
+    assert np.mean([one.low <= 0 <= one.high for one in found]) > 0.88
 
 
 def test_without_deviation_the_end_is_that_of_clopper_and_pearson():
@@ -119,9 +119,9 @@ def test_estimates_beside_others_are_what_they_are_alone(seed):
     together = studentized(sums[:, :, None], counts[:, :, None], draws=50, seed=4)
     for column in range(3):
         alone = studentized(sums[:, column, None, None], counts[:, column, None, None], draws=50, seed=4)
-        for name in ("values", "standard_errors", "lows", "highs"):
-            assert getattr(together, name)[column] == pytest.approx(getattr(alone, name)[0], nan_ok=True)
-        assert together.n_clusters[column] == alone.n_clusters[0]
+        for name in ("value", "standard_error", "low", "high"):
+            assert getattr(together[column], name) == pytest.approx(getattr(alone[0], name), nan_ok=True)
+        assert together[column].n_groups == alone[0].n_groups
 
 
 def test_pieces_are_the_whole(monkeypatch):
@@ -153,16 +153,16 @@ def test_an_infinite_estimate_does_not_touch_its_neighbors():
     alone = ends(sums[:, :1], counts[:, :1])
     sums[3, 1] = math.inf
     found = studentized(sums[:, :, None], counts[:, :, None])
-    assert (found.values[0], found.lows[0], found.highs[0]) == pytest.approx((alone[0], *alone[2:]))
-    assert found.values[1] == math.inf
-    assert math.isnan(found.highs[1])
+    assert (found[0].value, found[0].low, found[0].high) == pytest.approx((alone[0], *alone[2:]))
+    assert found[1].value == math.inf
+    assert math.isnan(found[1].high)
 
 
 def test_resamples_without_a_denominator_are_left_out():
     sums, counts = np.array([[3.0], [1.0], [0.0], [0.0]]), np.array([[10.0], [8.0], [0.0], [0.0]])
-    found = studentized(sums[:, None], counts[:, None])
-    assert found.n_clusters[0] == 2
-    assert found.lows[0] < found.values[0] < found.highs[0]
+    (found,) = studentized(sums[:, None], counts[:, None])
+    assert (found.n_groups, found.n_positions) == (2, 18)
+    assert found.low < found.value < found.high
     many = np.zeros((40, 1))
     rest = np.concatenate([sums[:2], many]), np.concatenate([counts[:2], many])
     assert math.isfinite(ends(*rest)[2])  # 13 % of the resamples have neither

@@ -50,6 +50,16 @@ def assert_inside(bounds, truth, slack=2e-5):
         assert (low <= high).logical_or(low.isnan()).all(), name
 
 
+def test_a_probability_that_underflows_is_one_that_the_teacher_excludes():
+    """A finite mask leaves the student e⁻²⁰⁰⁰, which float64 does not hold: the KL is infinite, not NaN."""
+    student = torch.tensor([[2.0, 1.0, -2000.0, -2000.0]])
+    ids, log_q = torch.tensor([[0, 1, 2]]), torch.tensor([[0.6, 0.4, 0.0]]).log()
+    bounds = measure_bounds(student, ids, log_q, k=2)
+    assert bounds.lower["reverse_kl"].tolist() == bounds.upper["reverse_kl"].tolist() == [math.inf]
+    teacher = torch.tensor([[0.6, 0.4, 0.0, 0.0]]).log()
+    assert measure(student, teacher, k=2).reverse_kl.tolist() == [math.inf]
+
+
 @given(
     seed=st.integers(0, 2**32 - 1),
     m=st.integers(1, 14),
@@ -514,13 +524,13 @@ LOGS = torch.full((2, 3, 3), -math.log(8.0))
     [
         ((ZEROS.long(), IDS, LOGS), {}, "student_logits: expected floating-point logits"),
         ((ZEROS, IDS.float(), LOGS), {}, r"teacher_ids: expected a torch.int64 tensor of shape \[2, 3, 'm'\]"),
-        ((ZEROS, IDS[0], LOGS), {}, r"received torch.int64 \[3, 3\]; pad shorter lists with id -1"),
+        ((ZEROS, IDS[0], LOGS), {}, r"received torch.int64 \[3, 3\]; pad shorter ones with id -1"),
         ((ZEROS, IDS.tolist(), LOGS), {}, "teacher_ids: expected a torch.int64 tensor .* received list"),
         ((ZEROS, IDS, IDS), {}, "teacher_logprobs: expected a floating-point tensor"),
         ((ZEROS, IDS, LOGS[..., :2]), {}, r"teacher_logprobs: expected the shape of teacher_ids \[2, 3, 3\]"),
         ((ZEROS, IDS[..., :0], LOGS[..., :0]), {}, "with m >= 1 slots a position"),
         ((ZEROS, IDS + 6, LOGS), {}, "ids must be below 8, the width of the teacher's vocabulary; 6 positions, the fi"),
-        ((ZEROS, IDS * 0, LOGS), {}, "a token is listed twice; keep it once; 6 positions"),
+        ((ZEROS, IDS * 0, LOGS), {}, "a token is there twice; keep it once; 6 positions"),
         ((ZEROS, IDS, LOGS * math.nan), {}, "NaN or above 0; pass natural log-probabilities"),
         ((ZEROS, IDS, -LOGS), {}, "NaN or above 0"),
         ((ZEROS, IDS, LOGS / 3), {}, r"add up to more than 1 \(tolerance 1e-05 nats\); pass log-probabilities over"),

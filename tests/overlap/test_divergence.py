@@ -10,7 +10,15 @@ from scipy.special import log_softmax as reference_log_softmax
 from scipy.special import rel_entr
 from scipy.stats import entropy as reference_entropy
 
-from overlap.core.divergence import entropy, jensen_shannon, kl_divergence, log_softmax, total_variation
+from overlap.core.divergence import (
+    entropy,
+    jensen_shannon,
+    kl_divergence,
+    kl_terms,
+    log_softmax,
+    renormalized_kl,
+    total_variation,
+)
 
 LN2 = math.log(2.0)
 rows = arrays(np.float32, (2, 9), elements=st.floats(-30, 30, width=32))
@@ -96,3 +104,25 @@ def test_small_temperatures_keep_their_precision():
     logits = torch.tensor([30.0, 30.01, 12.0], dtype=torch.float32)
     expected = reference_log_softmax(logits.double().numpy() / 0.001)
     np.testing.assert_allclose(log_softmax(logits, temperature=0.001), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_terms_of_tokens_without_probability_leave_the_gradient_alone():
+    inf = math.inf
+    log_p = torch.tensor([0.5, 0.5, 0.0, 0.0]).log().requires_grad_()
+    log_q = torch.tensor([0.25, 0.5, 0.25, 0.0]).log().requires_grad_()
+    terms = kl_terms(log_p.exp(), log_p, log_q)
+    assert terms.tolist() == pytest.approx([0.5 * LN2, 0.0, 0.0, 0.0])
+    to_p, to_q = torch.autograd.grad(terms.sum(), (log_p, log_q))
+    assert to_p.tolist() == pytest.approx([0.5 * LN2 + 0.5, 0.5, 0.0, 0.0])
+    assert to_q.tolist() == [-0.5, -0.5, 0.0, 0.0]
+    assert kl_terms(torch.tensor([1.0]), torch.tensor([0.0]), torch.tensor([-inf])).tolist() == [inf]
+
+
+def test_renormalized_on_a_set():
+    scores = torch.tensor([[1.0, 2.0, 7.0], [0.0, -math.inf, 0.0], [0.0, 1.0, 2.0]], dtype=torch.float64)
+    other = torch.tensor([[2.0, 2.0, -9.0], [0.0, 1.0, 0.0], [-math.inf, 1.0, 2.0]], dtype=torch.float64)
+    valid = torch.tensor([[True, True, False], [False, True, False], [True, True, True]])
+    p, q = np.exp([1.0, 2.0]), np.ones(2)
+    expected = [reference_entropy(p, q), math.nan, math.inf]
+    np.testing.assert_allclose(renormalized_kl(scores, other, valid), expected, rtol=1e-12)
+    assert renormalized_kl(scores, other, torch.zeros_like(valid)).isnan().all()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from overlap import measure
-from overlap.statistics.gain import FixedContextGain, fixed_context_gain, gain_correlations
+from overlap.statistics.gain import FixedContextGain, fixed_context_gain, position_gain_correlations
 
 
 def checkpoints(shape=(7, 5), seed=0, mask=None, step=0.6):
@@ -83,7 +83,7 @@ def test_correlation_against_scipy():
     mask = torch.rand(30, 6, generator=torch.Generator().manual_seed(1)) < 0.8
     before, after = checkpoints((30, 6), mask=mask)
     gain = fixed_context_gain(before, after)
-    found = gain_correlations(before, gain, draws=50)
+    found = position_gain_correlations(before, gain, draws=50)
     assert list(found) == list(before.values())
     outcome = gain.values[mask].numpy()
     for name in ("forward_kl", "teacher_mass", "intersection_size", "overlap_advantage"):
@@ -108,7 +108,9 @@ def test_interval_is_scipys_correlation_on_each_resample(seed, n, distinct):
     before = replace(checkpoints((4 * n,))[0], jaccard=torch.tensor(score))
     whole = fixed_context_gain(before, before)
     gain = replace(whole, values=torch.tensor(outcome))
-    found = gain_correlations(before, gain, statistics=["jaccard"], groups=member, draws=20, seed=seed)["jaccard"]
+    found = position_gain_correlations(before, gain, statistics=["jaccard"], groups=member, draws=20, seed=seed)[
+        "jaccard"
+    ]
     keys, number = np.unique(member, return_inverse=True)
     again = np.random.default_rng(seed)
     drawn = []
@@ -134,9 +136,9 @@ def test_interval_covers_the_true_correlation():
         x, y = shared[:, 0], 0.5 * shared[:, 0] + math.sqrt(0.75) * shared[:, 1]
         before = replace(template, jaccard=torch.tensor(x))
         gain = replace(fixed_context_gain(before, before), values=torch.tensor(y))
-        item = gain_correlations(before, gain, statistics=["jaccard"], groups=groups, draws=200, level=0.9, seed=trial)[
-            "jaccard"
-        ]
+        item = position_gain_correlations(
+            before, gain, statistics=["jaccard"], groups=groups, draws=200, level=0.9, seed=trial
+        )["jaccard"]
         covered += item.low <= truth <= item.high
     assert 0.82 <= covered / 150 <= 0.96
 
@@ -146,10 +148,10 @@ def test_correlation_refusals():
     gain = fixed_context_gain(before, after)
     assert isinstance(gain, FixedContextGain)
     with pytest.raises(ValueError, match="before: expected the positions of the gain"):
-        gain_correlations(checkpoints((7, 4))[0], gain)
+        position_gain_correlations(checkpoints((7, 4))[0], gain)
     with pytest.raises(ValueError, match="statistic: 'x' is unknown"):
-        gain_correlations(before, gain, statistics=["x"])
+        position_gain_correlations(before, gain, statistics=["x"])
     with pytest.raises(ValueError, match="level: expected a coverage between 0 and 1"):
-        gain_correlations(before, gain, level=95)
+        position_gain_correlations(before, gain, level=95)
     with pytest.raises(ValueError, match="draws: expected at least 2 resamples, received 1"):
-        gain_correlations(before, gain, draws=1)
+        position_gain_correlations(before, gain, draws=1)

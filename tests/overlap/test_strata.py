@@ -165,5 +165,5 @@ def test_refusals():
 
 def test_without_pandas_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ImportError, match="frames of strata need pandas; install it with"):
+    with pytest.raises(ImportError, match="a frame of strata needs the Python package pandas; install it with"):
         by(statistics(), Labels("x", ("a",), np.zeros(6, int)))

@@ -243,5 +243,5 @@ def test_refusals(monkeypatch):
     with pytest.raises(ValueError, match="chunks: expected equal, substitute, insert or delete, received 'swap'"):
         EditAlignment([SimpleNamespace(type="swap", hyp_start_idx=0, hyp_end_idx=0)], np.zeros((0, 2), int))
     monkeypatch.setitem(sys.modules, "jiwer", None)
-    with pytest.raises(ImportError, match="aligning transcripts needs jiwer; install it with"):
+    with pytest.raises(ImportError, match="aligning transcripts needs the Python package jiwer; install it with"):
         align_to_reference(tokens, pieces, ["one"])

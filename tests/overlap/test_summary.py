@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from scipy.stats import binomtest
 
 from overlap import Estimate, OverlapSummary, measure, utterance_estimates
 from overlap.definitions import TOKEN_STATISTICS
+from overlap.estimates.estimate import RECORDED
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
 from tests.overlap import bootstrap_t
@@ -196,6 +198,23 @@ def test_dictionary_round_trip_through_json():
     assert back["x"].value == math.inf
     assert isinstance(back["x"].n_positions, int)
     assert back != statistics((1, 4)).summary(states="student")
+
+
+def test_an_estimate_and_its_record():
+    made = Estimate(0.25, 0.011, 0.2, math.inf, 1200, 40, 3, level=0.9)
+    assert list(made.to_dict()) == list(RECORDED) == [f.name for f in fields(Estimate) if f.name != "level"]
+    assert Estimate.from_dict(made.to_dict() | {"step": 3}, level=0.9) == made
+    assert made.shown(1, 100) == "25.0 [20.0, ∞]"
+    assert made.shown(3, sign=True) == "+0.250 [0.200, ∞]"
+    assert str(made) == "0.250 [0.200, ∞], 90 % interval over 40 clusters"
+    assert Estimate(math.nan, *(3 * [math.nan]), 0, 0, 8).shown() == "–"
+    assert Estimate(0.5, 0.0, math.nan, math.nan, 8, 1).shown(1) == "0.5 –"
+
+
+def test_the_level_of_a_summary_is_that_of_its_estimates():
+    summary = statistics((1, 4)).summary(level=0.8)
+    assert {item.level for item in summary.values()} == {0.8}
+    assert OverlapSummary.from_dict(summary.to_dict())["jaccard"].level == 0.8
 
 
 def test_printing():

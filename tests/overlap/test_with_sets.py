@@ -6,6 +6,7 @@ import torch
 from overlap import VocabularyMap, measure, set_logprobs, top_k
 from overlap.losses.divergence_on_set import set_mass
 from overlap.statistics.with_sets import measure_with_sets
+from overlap.vocab.settings import ComparisonSettings
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
@@ -20,10 +21,11 @@ def test_statistics_are_measures_and_sets_are_those_of_top_k(mapped, temperature
         else None
     )
     mask = torch.rand(4, 6, generator=generator) < 0.7
-    options = {"k": 5, "temperature": temperature, "mask": mask, "blocked": [3, 8], "vocabulary": table}
+    options = {"k": 5, "temperature": temperature, "blocked": [3, 8], "vocabulary": table}
     teacher_shut = [301, 306] if mapped else [3, 8]
-    found = measure_with_sets(student, teacher, **options, teacher_blocked=teacher_shut)
-    expected = measure(student, teacher, **options, teacher_blocked=teacher_shut)
+    settings = ComparisonSettings(**options, teacher_blocked=teacher_shut)
+    found = measure_with_sets(student, teacher, settings, mask=mask)
+    expected = measure(student, teacher, mask=mask, **options, teacher_blocked=teacher_shut)
     for name, value in expected.values().items():
         assert torch.equal(found.statistics.values()[name].nan_to_num(-1), value.nan_to_num(-1))
     sides = [(found.student, student, [3, 8]), (found.teacher, teacher, teacher_shut)]

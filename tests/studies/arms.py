@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import load
+from analysis import load, stage_table
 from analysis.inference import error_rate_difference
 from analysis.stages.error_rates import cluster_of, student_evaluations, transcripts_of
 from distill import Recipe, resume, train
@@ -55,6 +55,23 @@ def results(paths: dict[tuple[str, int], Path]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def stage_ends(paths: dict[tuple[str, int], Path]) -> pd.DataFrame:
+    """A row a stage of each arm and seed, after the teacher's: error rate and overlap where it was left.
+
+    `seconds_a_step` is the median over the stage's steps.
+    """
+    frames = []
+    for (arm, seed), path in paths.items():
+        loaded = load(path)
+        frame = stage_table(loaded).frame.drop(columns=["reason", "gate", "stored"])
+        seconds = loaded.metrics.filter(like="seconds.").sum(axis=1).groupby(loaded.metrics["stage"]).median()
+        frame["seconds_a_step"] = frame["stage"].map(seconds.round(4))
+        frame.insert(0, "arm", arm)
+        frame.insert(1, "seed", seed)
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
 def differences(paths: dict[tuple[str, int], Path], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """A row a pair and seed: how the second's final error rate differs from the first's, paired.
 
@@ -74,7 +91,7 @@ def differences(paths: dict[tuple[str, int], Path], pairs: Sequence[tuple[str, s
             by = cluster_of(*sides)
             found = error_rate_difference(*sides, by=by).difference
             row = {"first": first, "second": second, "seed": seed, "difference": found.value}
-            row |= {"low": found.low, "high": found.high, "over": f"{by or 'utterance'}s", "n over": found.n}
+            row |= {"low": found.low, "high": found.high, "over": f"{by or 'utterance'}s", "n over": found.n_groups}
             rows.append(row)
     return pd.DataFrame(rows)
 

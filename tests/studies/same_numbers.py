@@ -20,8 +20,13 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file
 
-RENAMED = {"normaliser": "normalizer", "normaliser_version": "normalizer_version"}
-"""Columns of older runs, by their names of today."""
+RENAMED = {
+    "normaliser": "normalizer",
+    "normaliser_version": "normalizer_version",
+    "funnel.thin_support": "funnel.low_support",
+    "meets": "satisfied",
+}
+"""Columns, statistics and keys of older runs, by their names of today."""
 DURATIONS = ("seconds", "time", "wall")
 PROSE = ("reason",)
 """Sentences: they may say the same numbers in other words."""
@@ -60,7 +65,7 @@ def logs(before: Path, after: Path) -> Iterator[tuple[str, pd.DataFrame, pd.Data
 
 def compared(before: pd.DataFrame, after: pd.DataFrame, tolerance: float) -> tuple[list[str], bool]:
     """What is to be said of one log, and whether anything differs that should not."""
-    before, after = (frame.rename(columns=RENAMED) for frame in (before, after))
+    before, after = (_renamed(frame) for frame in (before, after))
     before = before[[name for name in before if not str(name).startswith(DURATIONS) and name not in PROSE]]
     lines, differs = [], False
     if len(before) != len(after):
@@ -94,6 +99,16 @@ def weights(before: Path, after: Path) -> Iterator[tuple[str, float]]:
             old, new = load_file(path), load_file(other)
             alike = set(old) == set(new)
             yield path.parent.name, max(_relative(old[n], new[n]) for n in old) if alike else np.inf
+
+
+def _renamed(frame: pd.DataFrame) -> pd.DataFrame:
+    frame = frame.rename(columns=RENAMED)
+    if "statistic" in frame:
+        frame = frame.assign(statistic=frame["statistic"].replace(RENAMED))
+    if "levels" in frame:
+        levels = frame["levels"].map(lambda rows: [{RENAMED.get(k, k): v for k, v in row.items()} for row in rows])
+        frame = frame.assign(levels=levels)
+    return frame
 
 
 def _difference(before: pd.Series, after: pd.Series) -> float:

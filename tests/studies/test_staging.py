@@ -3,8 +3,9 @@
     pytest -m slow tests/studies/test_staging.py -s
 
 takes about 50 minutes. Runs go to `runs/staging` (or `$STAGING_STUDY`), finished ones are not run again. The tables are
-written beside them, `staging.csv` and paired differences in `staging_differences.csv`; those that README quotes are in
-`tests/studies/results`. One arm and seed: `python -m tests.studies.test_staging gated 0`.
+written beside them: `staging.csv`, every stage in `staging_stages.csv`, and paired differences in
+`staging_differences.csv`. Those that pages quote are in `tests/studies/results`. One arm and seed:
+`python -m tests.studies.test_staging gated 0`.
 """
 
 import os
@@ -15,7 +16,7 @@ import pandas as pd
 import pytest
 
 from distill import Recipe, load_recipe
-from tests.studies.arms import differences, results, run
+from tests.studies.arms import differences, results, run, stage_ends
 
 OUTPUT = Path(os.environ.get("STAGING_STUDY", "runs/staging"))
 RESULTS = Path(__file__).parent / "results"
@@ -56,6 +57,7 @@ def test_the_gated_run_ends_where_an_early_or_no_switch_does_not():
     frame, paired = results(paths), differences(paths, PAIRS)
     frame.to_csv(OUTPUT / "staging.csv", index=False)
     paired.to_csv(OUTPUT / "staging_differences.csv", index=False)
+    stage_ends(paths).to_csv(OUTPUT / "staging_stages.csv", index=False)
     print("\n" + frame.to_string(index=False) + "\n\n" + paired.to_string(index=False))
     wer = frame.pivot_table(index="seed", columns="arm", values="WER")
     assert (wer["gated"] < wer["direct"]).all()
@@ -63,7 +65,7 @@ def test_the_gated_run_ends_where_an_early_or_no_switch_does_not():
 
 
 def test_the_readme_quotes_the_results():
-    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
+    readme = " ".join((Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split())
     found, paired = (pd.read_csv(RESULTS / f"{name}.csv") for name in ("staging", "staging_differences"))
     assert {*zip(found["over"], found["n over"], strict=True)} == {("speakers", 40)}
     for _, rows in found.groupby("arm"):

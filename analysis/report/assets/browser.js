@@ -59,10 +59,10 @@ function arrange() {
 function legend() {
   const color = COLORS[state.color];
   if (!state.group.traced) {
-    control("legend").replaceChildren("Underlined: words without a counterpart in the other text, whatever the case; errors are counted after normalization.");
+    control("legend").replaceChildren("Underlined: words without a counterpart in the other text, ignoring case. Errors are counted after normalization.");
     return;
   }
-  control("legend").replaceChildren(`Color, ${color.label}: ${color.ends[0]}`, make("span", { className: "swatch" }), `${color.ends[1]}. Dotted: not comparable. ◂ the token that was written.`);
+  control("legend").replaceChildren(`Color, ${color.label}: ${color.ends[0]}`, make("span", { className: "swatch" }), `${color.ends[1]}. Dotted: not comparable. ◂ the token in the transcript.`);
 }
 
 function choose(place) {

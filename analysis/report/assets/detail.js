@@ -54,7 +54,7 @@ function showPosition(state, row, position) {
   const panel = document.getElementById("panel");
   const title = make("h3", { textContent: `Token ${position + 1} of ${row.tok.length}: ${tokenText(row, position)}` });
   if (!row.use[position]) {
-    const why = "This position is not comparable (misaligned, blocked or cut off): nothing is measured here.";
+    const why = "This position is not comparable (misaligned, blocked or truncated), so it has no statistics.";
     panel.replaceChildren(title, make("p", { className: "facts", textContent: why }));
     return;
   }
@@ -76,12 +76,12 @@ function drawCandidates(row, position) {
   for (let i = 0; i < flat.length; i += 4) {
     const [token, student, teacher, sets] = flat.slice(i, i + 4);
     const written = token === row.tok[position];
-    const where = { 1: "student's alone", 2: "teacher's alone", 3: "shared" }[sets];
+    const where = { 1: "student's only", 2: "teacher's only", 3: "shared" }[sets];
     body.append(
       make(
         "tr",
         { className: written ? "written" : "" },
-        make("td", { dir: "auto", textContent: row.strings[token] + (written ? " ◂" : ""), title: written ? "the token that was written" : "" }),
+        make("td", { dir: "auto", textContent: row.strings[token] + (written ? " ◂" : ""), title: written ? "the token in the transcript" : "" }),
         probability("student", student),
         probability("teacher", teacher),
         make("td", {}, make("span", { className: sets === 3 ? "pill shared" : "pill", textContent: where })),
@@ -108,10 +108,10 @@ function probability(side, tenThousandths) {
 function compared(text, other) {
   const words = text.split(/(\s+)/);
   if (other == null) return [text];
-  const mine = words.filter((word) => word.trim());
-  const theirs = other.split(/\s+/).filter(Boolean);
-  if (mine.length * theirs.length > 250000) return [text];
-  const kept = common(mine.map(plain), theirs.map(plain));
+  const own = words.filter((word) => word.trim());
+  const others = other.split(/\s+/).filter(Boolean);
+  if (own.length * others.length > 250000) return [text];
+  const kept = common(own.map(plain), others.map(plain));
   let place = 0;
   return words.map((word) => {
     if (!word.trim()) return word;

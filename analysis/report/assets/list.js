@@ -15,7 +15,7 @@ function negative(value) {
   return value == null ? null : -value;
 }
 
-// Ascending; what is undefined comes last, ties stay in the order of the files.
+// Ascending; undefined values come last, ties keep the order of the files.
 function sorted(rows, sort) {
   const key = SORTS[sort].key;
   const keyed = rows.map((row) => [key(row) ?? Infinity, row]);

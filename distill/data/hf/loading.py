@@ -7,12 +7,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...extras import require
+from overlap.extras import require
+
 from ..findings import Finding, refuse_rows
 from ..stored_audio import StoredAudio
 from ..utterance import ManifestError, Problem, Utterance
 from .reference import DatasetReference
-from .rows import checked_rows
+from .rows import utterances_from
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -98,4 +99,6 @@ def _load(text: str) -> tuple[Dataset, list[Utterance], list[Finding]]:
             raise ManifestError(f"{text}: has splits {', '.join(loaded)}; name one, as in hf:NAME:{next(iter(loaded))}")
         (loaded,) = loaded.values()
     base = folder if folder.is_dir() else None
-    return loaded, *checked_rows(loaded, name=text, folder=base, **options)
+    findings: list[Finding] = []
+    utterances = utterances_from(loaded, name=text, folder=base, findings=findings, **options)
+    return loaded, utterances, findings

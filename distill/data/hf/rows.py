@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import pyarrow as pa
 import pyarrow.compute
 
-from ...extras import require
+from overlap.extras import require
+
 from ..findings import Finding, refuse_rows
 from ..stored_audio import StoredAudio
 from ..utterance import LineError, ManifestError, Problem, Utterance
@@ -37,6 +38,7 @@ def utterances_from(
     context_column: str | None = None,
     name: str | None = None,
     folder: Path | None = None,
+    findings: list[Finding] | None = None,
 ) -> list[Utterance]:
     """The rows of a Hugging Face `datasets.Dataset` as utterances, in their order.
 
@@ -57,45 +59,15 @@ def utterances_from(
             there are.
         name: What messages call the data set; its fingerprint if not given.
         folder: What relative paths of audio files are relative to; the working directory if not given.
+        findings: Takes what is wrong with rows, which are then left out; if not given, they are refused.
 
     Returns:
-        The utterances, at least one. Ids are the same as long as the data set is.
+        The utterances, at least one unless findings are taken. Ids are the same as long as the data set is.
 
     Raises:
         ManifestError: No rows, a missing or ambiguous column, values that do not fit, a repeated id, a row without
             audio; names data set, row, column and remedy.
         MissingExtraError: `datasets` is not installed.
-    """
-    utterances, findings = checked_rows(
-        dataset,
-        audio_column=audio_column,
-        text_column=text_column,
-        id_column=id_column,
-        language_column=language_column,
-        language=language,
-        context_column=context_column,
-        name=name,
-        folder=folder,
-    )
-    refuse_rows(findings)
-    return utterances
-
-
-def checked_rows(
-    dataset: Dataset,
-    *,
-    audio_column: str | None = None,
-    text_column: str | None = None,
-    id_column: str | None = None,
-    language_column: str | None = None,
-    language: str | None = None,
-    context_column: str | None = None,
-    name: str | None = None,
-    folder: Path | None = None,
-) -> tuple[list[Utterance], list[Finding]]:
-    """The rows that can be used, and what is wrong with the others.
-
-    Args and errors are those of :func:`utterances_from`, which raises on the first findings.
     """
     library = require("datasets", extra="datasets", purpose="reading a data set")
     if not isinstance(dataset, library.Dataset):
@@ -117,16 +89,16 @@ def checked_rows(
     contexts = columns.strings("context", context_column)
     extras = columns.extras({audio, text_column, id_column, language_column, context_column, *TEXT_COLUMNS})
     utterances: list[Utterance] = []
-    findings: list[Finding] = []
+    wrong: list[Finding] = []
     for row, found in enumerate(_audio_of(dataset, audio, name, folder or Path())):
         place = (name, row)
         if found is None:
             problem = Problem(audio, "holds neither bytes nor a path", "leave the row out")
-            findings.append(Finding.of_line(place, ids[row], problem))
+            wrong.append(Finding.of_line(place, ids[row], problem))
             continue
         if isinstance(found, Path) and not found.is_file():
             problem = Problem(audio, f"is {found}, a file that does not exist", "correct the path")
-            findings.append(Finding.of_line(place, ids[row], problem))
+            wrong.append(Finding.of_line(place, ids[row], problem))
             continue
         values = {key: column[row] for key, column in extras.items() if column[row] is not None}
         try:
@@ -135,8 +107,12 @@ def checked_rows(
                 Utterance(ids[row], found, text[row], language=languages[row], extra=values, context=told, place=place)
             )
         except LineError as error:
-            findings.append(Finding.of_line(place, ids[row], error.problem))
-    return utterances, findings
+            wrong.append(Finding.of_line(place, ids[row], error.problem))
+    if findings is None:
+        refuse_rows(wrong)
+    else:
+        findings += wrong
+    return utterances
 
 
 def _audio_of(dataset: Dataset, column: str, name: str, folder: Path) -> Iterator[StoredAudio | Path | None]:

@@ -286,4 +286,4 @@ def test_thresholds_limits_and_what_gates_read(full):
     assert missed.get_markerfacecolor() == "white"
     assert met.get_markerfacecolor() != "white"
     assert panels[1].get_ylim()[1] < 1.1  # a limit far away does not press the data flat
-    assert {"level that the gate waits for", "limit beyond which the gate acts"} <= set(key(panels[-1]))
+    assert {"threshold of the gate", "limit of a collapse gate"} <= set(key(panels[-1]))

@@ -191,7 +191,9 @@ def test_other_requests_that_cannot_be_met(full, begun):
         figures.k_sweep(summaries, groups=[0, 1, 2])
     with pytest.raises(ValueError, match=r"axes: expected 2, one a kind of states, got 1"):
         figures.vuss_decomposition(full, axes=[plt.gca()])
-    with pytest.raises(ValueError, match=r"axes: expected 4, one for the start of the run and each stay .*, got 1"):
+    with pytest.raises(
+        ValueError, match=r"axes: expected 4, one for the start of the run and each traced visit .*, got 1"
+    ):
         figures.entropy_density(full, axes=[plt.gca()])
     with pytest.raises(ValueError, match=r"last: expected at least 1 moment, received 0"):
         figures.entropy_density(full, last=0)
@@ -270,7 +272,7 @@ def test_dashboard_of_a_run_that_has_only_begun(begun):
     figure.draw_without_rendering()
     assert all("in this run" in text for text in said(figure.axes))
     assert len(said(figure.axes)) == len(figure.axes) == 12
-    assert figure.get_suptitle() == "Run made up: no gate has read anything yet"
+    assert figure.get_suptitle() == "Run made up: no gate readings yet"
 
 
 def test_dashboard_of_a_run_that_goes_on_without_traces(full):
@@ -279,9 +281,9 @@ def test_dashboard_of_a_run_that_goes_on_without_traces(full):
     figure = figures.dashboard(early)
     figure.draw_without_rendering()
     assert said(figure.axes).count("not measured in this run") == 6
-    assert figure.get_suptitle().endswith("base → teacher data, going on after 150 steps")
+    assert figure.get_suptitle().endswith("base → teacher data, still running after 150 steps")
     switched = replace(full, decisions=full.decisions.iloc[:6])  # the next stage has no reading yet
-    assert figures.dashboard(switched).get_suptitle().endswith("base → teacher data, going on after 200 steps")
+    assert figures.dashboard(switched).get_suptitle().endswith("base → teacher data, still running after 200 steps")
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert "teacher data so far, step 150: 1,204 / 40 (not traced)" in labels
 

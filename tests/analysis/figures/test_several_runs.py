@@ -58,7 +58,7 @@ def test_a_second_run_does_not_go_into_the_first_ones_axes(runs):
 def test_what_several_runs_do_not_share_is_refused(runs, mixed):
     with pytest.raises(ValueError, match="several runs take one kind of states, received student, fixed"):
         overlap_over_training(runs, states=("student", "fixed"))
-    with pytest.raises(ValueError, match="some have MER and others WER, which share no axis"):
+    with pytest.raises(ValueError, match="some have MER and others WER, not comparable"):
         overlap_over_training({"one": runs["short"], "two": load(mixed)})
     with pytest.raises(ValueError, match="runs: expected at least one"):
         overlap_over_training({})
@@ -98,7 +98,7 @@ def test_one_teacher_is_one_line_and_others_are_each_runs(runs, mixed):
         return [line for line in panel.lines if line.get_gid() == "teacher"]
 
     assert len(teachers(wer_against_overlap(runs))) == 1
-    with pytest.raises(ValueError, match="some have MER and others WER, which share no axis"):
+    with pytest.raises(ValueError, match="some have MER and others WER, not comparable"):
         wer_against_overlap({"one": runs["short"], "two": load(mixed)})
     better = load(runs["long"].path)
     better.evaluations.loc[better.evaluations["model"] == "teacher", ["wer.value", "wer.low", "wer.high"]] /= 2
@@ -125,7 +125,7 @@ OF_ONE = {
     "entropy_density": ", each with its own axes=…",
 }
 OF_SEVERAL = ("overlap_over_training", "wer_against_overlap")
-NOT_OF_RUNS = ("choose_trace", "support_membership", "k_sweep", "temperature_sweep")
+NOT_OF_RUNS = ("choose_trace", "strata_frames", "support_membership", "k_sweep", "temperature_sweep")
 
 
 def test_every_figure_is_of_one_kind():

@@ -81,8 +81,8 @@ def test_correlations_and_p_values_are_those_of_scipy(gains):
     assert (rows.loc["forward_kl", "n"], rows.loc["forward_kl", "n_undefined"]) == (11, 1)
     assert math.isnan(rows.loc["student_size", "rho"])
     assert list(table.frame["statistic"]) == ["union_size", "forward_kl", "student_size"]  # strongest first
-    assert "Stays of 4 recipes: runs of one recipe begin alike" in str(table)
-    assert table.heading[-1] == "n stays"
+    assert "Visits of 4 recipes: runs of one recipe begin alike" in str(table)
+    assert table.heading[-1] == "n visits"
     assert "p corrected for 2 tests" in str(table)
 
 
@@ -108,11 +108,11 @@ def test_few_rows_for_a_correlation(gains):
     few = gains.loc[gains["recipe"].isin(gains["recipe"].unique()[:3])]
     gain_correlations(few)
     with pytest.raises(
-        ValueError, match=r"four rows, here is 3 \(a mean over the seeds of a recipe, opd stages\); load"
+        ValueError, match=r"four rows, found 3 \(a mean over the seeds of a recipe each, opd stages\); load"
     ):
         gain_correlations(few, per="recipe")
     one = gains.loc[gains["recipe"] == gains["recipe"].iloc[0]]
-    with pytest.raises(ValueError, match=rf"here is {len(one)} \(a stay, all stages\)"):
+    with pytest.raises(ValueError, match=rf"found {len(one)} \(a visit each, all stages\)"):
         gain_correlations(one, kind=None)
 
 
@@ -136,7 +136,7 @@ def test_the_interval_covers_a_correlation_over_runs():
     [
         ({"outcome": "loss"}, "outcome: expected one of gain, recovery, wer.after, received 'loss'"),
         ({"statistics": ["vus"]}, "statistics: 'vus' was not probed; there are student_size"),
-        ({"kind": "td"}, "kind: no stay is in a stage of kind 'td'; there are opd"),
+        ({"kind": "td"}, "kind: no visit is of a stage of kind 'td'; there are opd"),
     ],
 )
 def test_wrong_requests(gains, options, message):

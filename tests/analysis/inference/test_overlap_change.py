@@ -113,7 +113,7 @@ def test_a_row_a_stage_and_statistic(run):
 
 def test_text(run):
     text = stage_changes(run, statistics=["union_size", "forward_kl"]).to_text()
-    assert "of the 8 utterances that are traced, of 40 probed" in text.replace("\n  ", " ")
+    assert "of 8 traced utterances, of 40 probed" in text.replace("\n  ", " ")
     assert "p corrected for 4 tests" in text
     assert text.count("teacher data") == 1
     assert r"100--200" in stage_changes(run, statistics=["union_size"]).to_latex()

@@ -46,7 +46,9 @@ def test_differences_over_seeds(arms, errors):
     assert (row["first"], row["second"], row["n_seeds.first"], row["n_clusters"]) == ("a", "b", 3, N)
     assert row["rate.first"] == pytest.approx(errors["a"].mean() / 10)
     assert row["difference"] == pytest.approx((errors["b"].mean() - errors["a"].mean()) / 10)
-    assert [row["difference.low"], row["p"], row["df"]] == pytest.approx([expected.low, expected.p_value, expected.df])
+    assert [row["difference.low"], row["p"], row["df"]] == pytest.approx(
+        [expected.estimate.low, expected.p_value, expected.df]
+    )
     assert row["p.corrected"] == row["p"]
 
 
@@ -57,15 +59,15 @@ def test_runs_that_go_on_are_named(arms, errors):
     log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
     again = load_many([run.path for run in runs.values()])
     assert again.running == ["a-1"]
-    assert "Still running, at their last evaluation so far: a-1." in str(recipe_differences(again))
-    assert "Still running, at their last evaluation so far: a-1." in str(mixed_model(again))
+    assert "Still running, at their latest evaluation: a-1." in str(recipe_differences(again))
+    assert "Still running, at their latest evaluation: a-1." in str(mixed_model(again))
 
 
 def test_paired_seeds(arms, errors):
     runs = arms(errors)
     (row,) = recipe_differences(runs, pair_seeds=True).frame.to_dict("records")
     expected = over_seeds([Side(errors["b"] - errors["a"])], np.full(N, 10.0))
-    assert [row["difference.low"], row["p"]] == pytest.approx([expected.low, expected.p_value])
+    assert [row["difference.low"], row["p"]] == pytest.approx([expected.estimate.low, expected.p_value])
     assert "Runs of one seed are compared" in str(recipe_differences(runs, pair_seeds=True))
 
 
@@ -75,7 +77,7 @@ def test_speakers_are_clusters(arms, errors):
     merged = [side.reshape(3, -1, 4).sum(-1) for side in errors.values()]
     expected = over_seeds([Side(merged[0], -1.0), Side(merged[1])], np.full(N // 4, 40.0))
     assert row["n_clusters"] == N // 4
-    assert row["difference.low"] == pytest.approx(expected.low)
+    assert row["difference.low"] == pytest.approx(expected.estimate.low)
 
 
 def test_one_seed_is_compared_over_utterances_and_says_so(arms, errors):
@@ -85,7 +87,7 @@ def test_one_seed_is_compared_over_utterances_and_says_so(arms, errors):
     assert row["difference"] == pytest.approx((sums[:, 1] - sums[:, 0]).mean() / 10)
     assert row["p"] == swap_test(sums, np.full((N, 2), 10.0))
     assert (row["n_seeds.first"], row["n_seeds.second"]) == (1, 3)
-    assert "What other seeds would do is not in it" in str(table)
+    assert "Other seeds are not included" in str(table)
     assert math.isnan(row["df"])
 
 
@@ -155,7 +157,7 @@ def test_the_mixed_model_agrees_with_the_analysis_of_variance(arms):
     difference = rows.loc["b − a"]
     assert difference["value"] == pytest.approx((errors["b"].mean() - errors["a"].mean()) / 10)
     expected = over_seeds([Side(errors["a"], -1.0), Side(errors["b"])], np.full(N, 10.0))
-    assert difference["standard_error"] == pytest.approx(expected.standard_error, rel=0.03)
+    assert difference["standard_error"] == pytest.approx(expected.estimate.standard_error, rel=0.03)
     assert rows.loc["a", "value"] == pytest.approx(errors["a"].mean() / 10)
     y = np.stack([errors["a"], errors["b"]]) / 10
     rest = y - y.mean(1, keepdims=True) - y.mean(2, keepdims=True) + y.mean((1, 2), keepdims=True)
@@ -164,7 +166,7 @@ def test_the_mixed_model_agrees_with_the_analysis_of_variance(arms):
     assert rows.loc["rest", "value"] == pytest.approx(math.sqrt(square_rest), rel=0.02)
     assert rows.loc["run (seed)", "value"] == pytest.approx(math.sqrt((square_run - square_rest) / N), rel=0.1)
     assert "recipe × utterance" in str(table)
-    assert "too short with few seeds" in str(table)
+    assert "with few seeds they are too small" in str(table)
     assert max(map(len, str(table).splitlines())) <= 110
 
 

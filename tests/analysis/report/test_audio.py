@@ -34,10 +34,10 @@ def test_clips_are_collected_by_manifest_until_the_budget_is_spent():
     one = len(base64.b64encode(encoded(TONE)))
     whole = collect(tones, {"probe": ["a", "silent", "b"], "test": ["b", "c"]}, 10**6)
     assert list(whole.clips) == ["a", "b", "c"]
-    assert whole.notes == ("1 of 4 utterances have no audio here, so that the page stays small.",)
+    assert whole.notes == ("1 of 4 utterances have no audio here, to limit the size of the page.",)
     part = collect(tones, {"probe": ["a", "b", "c"]}, 2 * one + 10)
     assert list(part.clips) == ["a", "b"]
-    assert part.notes == ("1 of 3 utterances have no audio here, so that the page stays small.",)
+    assert part.notes == ("1 of 3 utterances have no audio here, to limit the size of the page.",)
     assert decoded(part.clips["a"])[1] == RATE
 
 

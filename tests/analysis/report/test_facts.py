@@ -9,6 +9,7 @@ from analysis import compare, load, load_many, stage_table
 from analysis.figures.error_against_overlap import checkpoints
 from analysis.inference import error_rate, error_rate_difference
 from analysis.report import Thresholds, stage_facts
+from analysis.report.evidence import positions_of
 from analysis.report.section import section
 from analysis.tables.paper import error_rate_table
 from tests.analysis.conftest import evaluation_row, write_transcripts
@@ -22,7 +23,8 @@ def test_numbers_at_both_ends_of_a_stay(straight):
     # The n-th reading of a made-up run has top-1 agreement 0.5 + 0.01 n; a stay has three.
     assert data.before["top1_agreement"].value == pytest.approx(0.53)
     assert data.after["top1_agreement"].value == pytest.approx(0.55)
-    assert (data.after["top1_agreement"].n, data.after["top1_agreement"].unit) == (1205, "position")
+    assert data.after["top1_agreement"].n_positions == 1205
+    assert positions_of("top1_agreement", data.after["top1_agreement"]).startswith("1,205 positions in ")
     assert data.fixed_after["top1_agreement"].value == pytest.approx(0.55)
     assert not base.fixed_after
     assert "funnel.used" not in data.after
@@ -51,8 +53,8 @@ def test_with_transcripts_differences_are_paired(straight):
     expected = error_rate_difference(one, two)
     assert opd.errors.paired
     assert opd.errors.change.low == pytest.approx(expected.difference.low)
-    assert (opd.errors.change.n, opd.errors.change.unit, opd.errors.total) == (4, "utterance", 40)
-    assert opd.baseline.since == "base"
+    assert (opd.errors.change.n_groups, opd.errors.unit, opd.errors.total) == (4, "utterance", 40)
+    assert opd.baseline.since == "the end of base"
     assert opd.baseline.change.value == pytest.approx((8 - 18) / 40)
 
 
@@ -60,8 +62,8 @@ def test_many_speakers_are_what_intervals_are_over(straight):
     speakers = {f"u{i}": f"s{i % 11}" for i in range(33)}
     for step, stage in ((100, "base"), (200, "teacher data")):
         write_transcripts(straight, step, stage, {name: 3 for name in speakers}, speakers=speakers)
-    change = stage_facts(load(straight))[1].errors.change
-    assert (change.n, change.unit) == (11, "speaker")
+    errors = stage_facts(load(straight))[1].errors
+    assert (errors.change.n_groups, errors.unit) == (11, "speaker")
 
 
 def test_one_interval_for_one_error_rate(straight):
@@ -100,7 +102,7 @@ def test_a_probe_of_one_utterance_has_numbers_without_intervals(straight):
     probes.assign(n_groups=1, **nothing).to_parquet(straight / "probes/all.parquet")
     after = stage_facts(load(straight))[1].after
     assert after["top1_agreement"].value == pytest.approx(0.55)
-    assert after["top1_agreement"].counted == "1,205 positions in 1 utterance"
+    assert positions_of("top1_agreement", after["top1_agreement"]) == "1,205 positions in 1 utterance"
     assert math.isnan(after["top1_agreement"].low)
     assert "funnel.used" not in after
 

@@ -9,7 +9,6 @@ from analysis import load
 from analysis.report import Recommendation, Thresholds, verdict
 from analysis.report.headline import headline
 from analysis.report.section import section
-from analysis.report.verdict import GATE_SHUT
 from tests.analysis.conftest import resolve
 from tests.analysis.report.conftest import set_probe
 from tests.analysis.report.test_verdict import change, on_policy, warm
@@ -40,7 +39,7 @@ def test_a_gate_that_never_opened_overrules_the_stage_before_it(make_run, exhaus
     shown = section("run", load(path), Thresholds())
     assert [stage.recommendation for stage in shown.verdicts] == [GO, WAIT]
     assert shown.headline == (
-        "The pair was not ready for OPD after teacher data (step 6): the recipe's gate has not opened; no on-policy "
+        "The pair was not ready for OPD after teacher data (step 6): the recipe's gate has not opened. No on-policy "
         "stage has run."
     )
 
@@ -68,6 +67,6 @@ def test_the_last_stage_that_is_judged_rules(judged, said):
 
 
 def test_a_gate_that_opened_at_last_is_ready():
-    shut = replace(verdict(warm()), recommendation=WAIT, headline=GATE_SHUT)
+    shut = replace(verdict(warm()), recommendation=WAIT, gate_shut=True)
     assert headline([shut, verdict(warm())]).startswith("The pair was ready for OPD after teacher data")
     assert "the recipe's gate has not opened" in headline([verdict(warm()), shut])

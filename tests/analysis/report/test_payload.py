@@ -30,7 +30,7 @@ def test_groups_come_most_telling_first(traced):
         ("test/student", 300), ("test/student", 200), ("test/student", 100),
         ("fixed", 300), ("fixed", 200),
     ]  # fmt: skip
-    assert found[0].errors == "words, case and punctuation aside, without a normalizer"
+    assert found[0].errors == "words, ignoring case and punctuation, without a normalizer"
     assert found[2].errors == "words, normalizer basic 1"
 
 

@@ -3,16 +3,18 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.report import Number, Recommendation, StageFacts, Thresholds, verdict
+from analysis.report import Recommendation, StageFacts, Thresholds, verdict
 from analysis.report.evidence import ErrorChange, Standing
 from analysis.report.headline import headline
+from overlap import Estimate
+from overlap.gates import READINESS
 
 NAN, INF = math.nan, math.inf
 READY = {"top1_agreement": 0.9, "student_mass": 0.9, "teacher_mass": 0.9, "repetition": 0.7, "end_of_text": 1.0}
 
 
 def numbers(half=0.02, **values):
-    return {name: Number(value, value - half, value + half, 1000) for name, value in values.items()}
+    return {name: Estimate(value, NAN, value - half, value + half, 1000, 0) for name, value in values.items()}
 
 
 def warm(**after):
@@ -21,9 +23,9 @@ def warm(**after):
 
 def change(low, high, since="its start", paired=True):
     value = (low + high) / 2
-    before = Number(0.5, 0.45, 0.55, 200, "utterance")
-    after = Number(0.5 + value, 0.45 + value, 0.55 + value, 200, "utterance")
-    return ErrorChange("WER", before, after, Number(value, low, high, 200, "utterance"), since, 617, paired)
+    before = Estimate(0.5, NAN, 0.45, 0.55, 617, 200)
+    after = Estimate(0.5 + value, NAN, 0.45 + value, 0.55 + value, 617, 200)
+    return ErrorChange("WER", before, after, Estimate(value, NAN, low, high, 617, 200), since, 617, paired)
 
 
 def on_policy(errors=None, *, decision="end", before=None, **after):
@@ -82,6 +84,16 @@ def test_thresholds_are_arguments():
     assert verdict(drained, Thresholds(mass_loss=0.3)).recommendation is Recommendation.GO
 
 
+def test_a_go_says_what_a_cautious_gate_would_still_wait_for():
+    found = verdict(warm(top1_agreement=0.6, student_mass=0.95))
+    (said,) = (reason for reason in found.reasons if "cautious" in reason)
+    top, mass = (READINESS[f"any/switch/{name}"].bound for name in ("top1_agreement", "teacher_mass"))
+    words = f"A cautious gate waits for top-1 agreement {top}, teacher's mass on the student's set {mass}."
+    assert said.endswith(words)
+    sure = warm(top1_agreement=0.95, student_mass=0.95, teacher_mass=0.95)
+    assert not any("cautious" in reason for reason in verdict(sure).reasons)
+
+
 def test_evidence_shows_value_interval_count_and_threshold():
     rows = {(row.name, row.states): row for row in verdict(warm(top1_agreement=0.46)).evidence}
     row = rows["top-1 agreement", "student's own"]
@@ -96,8 +108,8 @@ def test_what_was_not_measured_is_said_and_not_zero():
     assert rows[0].standing is rows[1].standing is Standing.UNMEASURED
 
 
-def with_number(facts, name, *ends):
-    return replace(facts, after={**facts.after, name: Number(*ends, 1)})
+def with_number(facts, name, value, low, high):
+    return replace(facts, after={**facts.after, name: Estimate(value, NAN, low, high, 1, 0)})
 
 
 @pytest.mark.parametrize("value", [0.1, 0.9])
@@ -106,12 +118,12 @@ def test_a_number_without_an_interval_decides_nothing_and_says_so(value):
     assert found.evidence[0].standing is Standing.UNDECIDED
     assert found.recommendation is Recommendation.UNKNOWN
     assert found.headline == "Unknown: no interval, so nothing is certain"
-    assert f"{value:.3f} (no interval) cannot be held against ≥ 0.45 (1 position)" in found.reasons[0]
+    assert f"{value:.3f} (no interval) cannot be compared with ≥ 0.45 (1 position)" in found.reasons[0]
     assert "probe more" in found.reasons[-1]
     sign = verdict(with_number(on_policy(change(-0.3, -0.2)), "repetition", 8.0, NAN, NAN))
     assert sign.recommendation is Recommendation.GO  # one transcript is no certain collapse
     assert sign.headline == "Go: WER fell during OPD, but soundness not certain"
-    assert "Repetition 8.000 (no interval) cannot be held against" in sign.reasons[0]
+    assert "Repetition 8.000 (no interval) cannot be compared with" in sign.reasons[0]
 
 
 @pytest.mark.parametrize(
@@ -152,10 +164,10 @@ def test_a_good_verdict_says_that_soundness_was_not_measured():
         'not show: run `distill probe` on the checkpoint of step 900; later runs need "student" among the `states` of '
         "the recipe's [probe]."
     )
-    assert headline([blind]).endswith("needs a control; soundness not measured.")
+    assert headline([blind]).endswith("needs a control run without it. Soundness not measured.")
     part = verdict(replace(without(paid, "student_mass"), before={}))
     assert part.headline == "Go: WER fell during OPD, but soundness measured in part"
-    assert "a server's lists do not tell it" in part.reasons[0]
+    assert "a server's top-k log-probabilities do not determine it" in part.reasons[0]
     begun = verdict(replace(paid, before={}))
     assert "the checkpoint of step 200" in begun.reasons[0]
     ready = verdict(without(warm(), "repetition", "end_of_text"))
@@ -183,12 +195,12 @@ def test_a_stage_that_goes_on_is_not_judged_before_it_is_evaluated():
     assert judged.headline == "Go: WER fell during OPD"
     assert "WER 50.0 → 25.0 % at step 800 since its start" in judged.reasons[0]
     assert headline([judged]).startswith(
-        "WER fell 50.0 → 25.0 % at step 800 during on-policy training (on-policy, steps 200 to 900 so far); "
+        "WER fell 50.0 → 25.0 % at step 800 during on-policy training (on-policy, steps 200 to 900 so far). "
     )
     assert verdict(on_policy(None)).headline == "Unknown: not evaluated at its start"
     ended = verdict(replace(on_policy(None), start_evaluated=True))
     assert ended.headline == "Unknown: not evaluated at its end"
-    assert "whether the error rate fell is not known: not evaluated at its end (on-policy" in headline(
+    assert "It is not known whether the error rate fell: not evaluated at its end (on-policy" in headline(
         [verdict(warm()), ended]
     )
 
@@ -200,7 +212,7 @@ def test_a_stage_that_goes_on_is_not_judged_before_it_is_evaluated():
         ("end", "finished", "", "The run finished"),
         ("abort", "aborted", "loops (no way back)", "The gate aborted the run at step 200: loops (no way back)"),
         ("advance", None, "0.9: at least 0.8", "The gate advanced at step 200: 0.9: at least 0.8"),
-        ("stay", None, "", "The stage goes on"),
+        ("stay", None, "", "The stage continues"),
     ],
 )
 def test_what_the_gate_decided_is_said_once(decision, outcome, reason, expected):
@@ -234,22 +246,24 @@ def test_fixed_states_and_the_start_are_context():
 def test_headlines():
     ready, paid = verdict(warm()), verdict(on_policy(change(-0.3, -0.2)))
     assert headline([ready, paid]) == (
-        "The pair was ready for OPD after teacher data (step 200); "
-        "WER fell 50.0 → 25.0 % during on-policy training (on-policy, steps 200 to 900); "
-        "whether it would have under teacher data alone needs a control."
+        "The pair was ready for OPD after teacher data (step 200). "
+        "WER fell 50.0 → 25.0 % during on-policy training (on-policy, steps 200 to 900). "
+        "Attribution to OPD needs a control run without it."
     )
     assert headline([verdict(warm(top1_agreement=0.1))]) == (
-        "The pair was not ready for OPD after teacher data (step 200); no on-policy stage has run."
+        "The pair was not ready for OPD after teacher data (step 200): top-1 agreement 0.100 [0.080, 0.120], needed "
+        "≥ 0.45. No on-policy stage has run."
     )
     unknown = verdict(StageFacts("base", "sft", 0, 100, "advance"))
     assert headline([unknown]).startswith("It is not known whether the pair was ready for OPD after base")
     assert verdict(on_policy(change(NAN, NAN))).headline == "Unknown: no interval on the change"
     going = verdict(replace(warm(top1_agreement=0.1), decision="stay"))
     assert headline([going]) == (
-        "The pair is not ready for OPD (teacher data, step 200 so far); no on-policy stage has run yet."
+        "The pair is not ready for OPD (teacher data, step 200 so far): top-1 agreement 0.100 [0.080, 0.120], needed "
+        "≥ 0.45. No on-policy stage has run yet."
     )
     going = verdict(replace(warm(), decision="stay"))
-    assert headline([going]).startswith("The pair is ready for OPD (teacher data, step 200 so far); ")
+    assert headline([going]).startswith("The pair is ready for OPD (teacher data, step 200 so far). ")
     unsure = verdict(without(warm(), "repetition"))
-    assert "ready for OPD after teacher data (step 200), but soundness measured in part; " in headline([unsure])
-    assert headline([]) == "No stage can be judged: there are no gate readings (decisions.jsonl) yet."
+    assert "ready for OPD after teacher data (step 200), but soundness measured in part. " in headline([unsure])
+    assert headline([]) == "No stage can be judged yet: decisions.jsonl has no gate readings."

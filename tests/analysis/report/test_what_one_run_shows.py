@@ -11,11 +11,12 @@ import pytest
 from analysis import compare, load, load_many
 from analysis.inference import error_rate_difference, stage_changes
 from analysis.report import Recommendation, Thresholds, stage_facts, verdict, write_report
-from analysis.report.evidence import Control, Number, Worsened
+from analysis.report.evidence import Control, Worsened
 from analysis.report.headline import headline
 from analysis.report.section import section
 from analysis.stages.table import stage_table
 from analysis.tables.paired import controls_of, paired_table
+from overlap import Estimate
 from tests.analysis.conftest import resolve, trace_rows, write_transcripts
 from tests.analysis.report.conftest import set_probe
 from tests.analysis.report.test_verdict import change, on_policy, warm
@@ -65,7 +66,8 @@ def test_never_ready_where_the_recipes_gate_has_not_opened(make_run, exhausted):
     assert found.recommendation is Recommendation.WAIT
     assert found.headline == "Wait: the recipe's gate has not opened"
     assert found.reasons[0].startswith(
-        "The recipe's gate has not opened: it said stay 2 times, at last: top1_agreement 0.58 [0.55, 0.61] is not"
+        "The recipe's gate has not opened: it decided stay 2 times, most recently: top1_agreement 0.58 "
+        "[0.55, 0.61] is not"
     )
     assert "not ready" in headline([found])
 
@@ -73,7 +75,11 @@ def test_never_ready_where_the_recipes_gate_has_not_opened(make_run, exhausted):
 @pytest.mark.parametrize(
     ("exhausted", "gate", "table"),
     [
-        ("advance", "Left all the same at step 100: the 100 steps", "left all the same: the 100 steps"),
+        (
+            "advance",
+            "The stage was left with its gate shut at step 100: the 100 steps",
+            "left with its gate shut: the 100 steps",
+        ),
         ("stop", "The run stopped at step 100: the 100 steps", "the 100 steps"),
     ],
 )
@@ -103,7 +109,7 @@ def test_one_run_shows_what_happened_and_not_why():
     assert found.headline == "Go: WER fell during OPD"
     assert any("needs a control" in reason for reason in found.reasons)
     said = headline([verdict(warm()), found])
-    assert said.endswith("whether it would have under teacher data alone needs a control.")
+    assert said.endswith("Attribution to OPD needs a control run without it.")
     for low, high in ((-0.3, -0.2), (0.1, 0.2), (-0.1, 0.1)):
         one = verdict(on_policy(change(low, high)))
         assert not any(word in text for word in CAUSAL for text in (one.headline, headline([one]), *one.reasons))
@@ -113,9 +119,9 @@ def test_one_run_shows_what_happened_and_not_why():
     ("ends", "recommendation", "words"),
     [
         ((-0.1, -0.02), Recommendation.GO, "Go: WER fell during OPD, and more than without it"),
-        ((-0.05, 0.03), Recommendation.WAIT, "Wait: WER fell, but not certainly more than without OPD"),
+        ((-0.05, 0.03), Recommendation.WAIT, "Wait: WER fell, but not significantly more than without OPD"),
         ((0.02, 0.1), Recommendation.WAIT, "Wait: WER fell, but less than without OPD"),
-        ((math.nan, math.nan), Recommendation.WAIT, "Wait: WER fell, but not certainly more than without OPD"),
+        ((math.nan, math.nan), Recommendation.WAIT, "Wait: WER fell, but not significantly more than without OPD"),
     ],
 )
 def test_a_control_decides_what_the_fall_is_worth(ends, recommendation, words):
@@ -203,13 +209,14 @@ def test_what_a_stage_made_worse_on_recorded_rollouts_is_said(straight):
     assert row["p.corrected"] < 0.05
     assert last.headline.endswith(", but worse on recorded rollouts")
     assert any(f"total variation +{row['change']:.3f} [" in reason and "Holm p " in reason for reason in last.reasons)
-    assert "on-policy made recorded rollouts worse: total variation +" in shown.headline
+    assert "Stage on-policy worsened recorded rollouts: total variation +" in shown.headline
 
 
 def test_what_got_better_or_is_not_certain_is_not_called_worse():
     assert verdict(on_policy(change(-0.3, -0.2))).worsened == ()
-    worse = (Worsened("total variation", Number(0.195, 0.1, 0.29, 60, "utterance"), 0.002),)
+    worse = (Worsened("total variation", Estimate(0.195, math.nan, 0.1, 0.29, 1000, 60), 0.002),)
     found = verdict(replace(warm(), worsened=worse))
     assert found.headline == "Go: ready for OPD, but worse on recorded rollouts"
-    assert "made worse: total variation +0.195 [0.100, 0.290] (Holm p 0.0020) (60 utterances)" in found.reasons[-1]
-    assert headline([found]).startswith("The pair was ready for OPD after teacher data (step 200); ")
+    said = "worsened the same recorded rollouts: total variation +0.195 [0.100, 0.290] (Holm p 0.0020) (60 utterances)"
+    assert said in found.reasons[-1]
+    assert headline([found]).startswith("The pair was ready for OPD after teacher data (step 200). ")

@@ -111,6 +111,16 @@ def test_figures_and_inference_take_it(foreign):
     assert "end of text" in labels
 
 
+def test_a_run_that_does_not_know_its_stages_is_drawn_all_the_same(foreign, tmp_path):
+    (foreign / "visits.jsonl").unlink()
+    (foreign / "decisions.jsonl").unlink()
+    run = load(foreign)
+    assert run.visits == ()
+    assert wer_against_overlap(run).lines
+    assert len(overlap_over_training(run)) == 4
+    assert write_report(foreign, tmp_path / "report.md").size
+
+
 def test_it_may_hold_its_overlap_alone(foreign):
     for name in ("metrics", "evaluations"):
         (foreign / f"{name}.jsonl").unlink(missing_ok=True)

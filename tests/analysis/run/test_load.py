@@ -1,12 +1,15 @@
 import json
+import math
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from analysis import load
+from analysis.run.files import read_log
 from analysis.run.load import DECISION_COLUMNS, EVALUATION_COLUMNS, METRIC_COLUMNS, PROBE_COLUMNS, TRANSCRIPT_COLUMNS
 from analysis.run.traces import POSITION_COLUMNS, TRACE_COLUMNS, positions
+from overlap.plain_json import dumps
 from tests.analysis.conftest import write_traces, write_transcripts
 
 
@@ -18,6 +21,15 @@ def test_frames_hold_what_was_written(straight):
     assert run.evaluations.iloc[0][["model", "wer.value", "wer.errors"]].tolist() == ["teacher", 0.1, 100]
     assert set(run.probes["states"]) == {"student", "fixed", "teacher"}
     pd.testing.assert_frame_equal(run.probes, pd.read_parquet(straight / "probes/all.parquet"))
+
+
+def test_infinite_numbers_of_a_log_are_numbers(tmp_path):
+    rows = [{"stage": "inf", "wer": {"high": "inf", "low": "-inf"}}, {"stage": "inf", "wer": {"high": 2, "low": None}}]
+    (tmp_path / "x.jsonl").write_text("".join(dumps(row) + "\n" for row in rows))
+    frame = read_log(tmp_path / "x.jsonl", ["stage"])
+    assert frame["wer.high"].tolist() == [math.inf, 2.0]
+    assert frame["wer.low"].dtype == "float64"
+    assert frame["stage"].tolist() == ["inf", "inf"]  # a text stays one
 
 
 def test_a_column_of_nulls_is_one_of_undefined_numbers(straight):

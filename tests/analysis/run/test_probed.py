@@ -72,7 +72,7 @@ def test_figures_and_comparison_take_it(tmp_path):
 def test_a_trace_from_before_it_named_its_models_says_so(tmp_path):
     path = write_trace(tmp_path / "trace.parquet", about=False)
     (section,) = write_report(path, tmp_path / "report.md").sections
-    assert section.missing[0].startswith("The file does not say which models and manifest it is of")
+    assert section.missing[0].startswith("The file does not name its models and manifest")
     assert "not measured: used" in section.headline or "Nor" in section.headline or "number" in section.headline
 
 
@@ -113,5 +113,5 @@ def test_a_trace_of_another_version_is_refused_before_its_columns_are_looked_at(
 
 def test_a_trace_is_not_watched(tmp_path):
     path = write_trace(tmp_path / "trace.parquet")
-    with pytest.raises(ValueError, match="is the trace of a probe, which does not go on; see it with `distill report"):
+    with pytest.raises(ValueError, match="is the trace of a probe, not a run; see it with `distill report"):
         watch(path)

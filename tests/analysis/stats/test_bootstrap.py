@@ -47,7 +47,7 @@ def test_the_interval_against_the_bootstrap_written_out(paired):
     found = contrast(*paired, (-1, 1), draws=20_000)
     theirs = bootstrap_t.interval(*paired, (-1, 1), draws=4000, rng=3)
     assert (found.low, found.high) == pytest.approx(theirs, abs=0.25 * found.standard_error)
-    assert found.n == 40
+    assert found.n_groups == 40
 
 
 def test_the_interval_is_near_scipys_bca(paired):
@@ -122,7 +122,7 @@ def test_order_of_clusters_does_not_move_value_or_error(seed):
 
 def test_where_there_is_no_interval():
     alone = contrast(np.array([[1.0]]), np.array([[4.0]]))
-    assert (alone.value, alone.n) == (0.25, 1)
+    assert (alone.value, alone.n_groups) == (0.25, 1)
     assert math.isnan(alone.low)
     same = contrast(np.array([[1.0], [2.0], [4.0]]), np.array([[2.0], [4.0], [8.0]]))
     assert (same.value, same.standard_error) == (0.5, 0.0)

@@ -72,7 +72,7 @@ def test_by_speaker_is_the_same_with_speakers_as_utterances(systems):
     by_hand = error_rate_difference(*merged)
     assert found.difference == by_hand.difference
     assert found.p_value == by_hand.p_value
-    assert found.difference.n == N // 5
+    assert found.difference.n_groups == N // 5
     assert found.n_utterances == N
     assert "over 12 speakers" in str(found)
 

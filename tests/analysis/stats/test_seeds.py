@@ -30,17 +30,17 @@ def test_components_are_those_of_an_analysis_of_variance():
     parts = squares.to_numpy() / (s * g)
     df = variance**2 / (parts**2 / np.array([s - 1, g - 1, (s - 1) * (g - 1)])).sum()
     found = over_seeds([Side(errors)], words)
-    assert found.value == pytest.approx(rate)
-    assert found.standard_error == pytest.approx(math.sqrt(variance))
+    assert found.estimate.value == pytest.approx(rate)
+    assert found.estimate.standard_error == pytest.approx(math.sqrt(variance))
     assert found.df == pytest.approx(df)
-    assert found.high - found.value == pytest.approx(stats.t.ppf(0.975, df) * math.sqrt(variance))
+    assert found.estimate.high - found.estimate.value == pytest.approx(stats.t.ppf(0.975, df) * math.sqrt(variance))
 
 
 def test_a_difference_of_paired_seeds_is_one_side_of_differences():
     words, (one, two) = draw(np.random.default_rng(1))
     paired = over_seeds([Side(two - one)], words)
     apart = over_seeds([Side(one, -1.0), Side(two)], words)
-    assert paired.value == pytest.approx(apart.value)
+    assert paired.estimate.value == pytest.approx(apart.estimate.value)
     assert paired.n_seeds == (3,)
     assert apart.n_seeds == (3, 3)
     assert apart.df > paired.df
@@ -51,7 +51,7 @@ def test_where_seeds_are_the_same_utterances_are_what_is_left():
     words, (one, _) = draw(np.random.default_rng(2), seeds=1, n=60)
     found = over_seeds([Side(np.repeat(one, 3, axis=0))], words)
     z = (one[0] - one.sum() / words.sum() * words) / words.mean()
-    assert found.standard_error == pytest.approx(z.std(ddof=1) / math.sqrt(60))
+    assert found.estimate.standard_error == pytest.approx(z.std(ddof=1) / math.sqrt(60))
     assert found.df == pytest.approx(59)
 
 
@@ -66,8 +66,8 @@ def test_the_bootstrap_by_hand():
         ]
         drawn.append(rates[1] - rates[0])
     low, high = np.quantile(drawn, [0.025, 0.975])
-    assert (found.low, found.high) == pytest.approx((low, high), abs=0.12 * np.std(drawn))
-    assert found.standard_error == pytest.approx(np.std(drawn), rel=0.05)
+    assert (found.estimate.low, found.estimate.high) == pytest.approx((low, high), abs=0.12 * np.std(drawn))
+    assert found.estimate.standard_error == pytest.approx(np.std(drawn), rel=0.05)
     assert math.isnan(found.p_value)
 
 
@@ -79,9 +79,9 @@ def test_intervals_hold_their_coverage_with_three_seeds(between):
     for seed in range(400):
         words, (errors, _) = draw(np.random.default_rng(seed), between=between)
         found = over_seeds([Side(errors)], words)
-        held += found.low <= truth <= found.high
+        held += found.estimate.low <= truth <= found.estimate.high
         reach = stats.t.ppf(0.975, 2) * (errors.sum(1) / words.sum()).std(ddof=1) / math.sqrt(3)
-        nested += abs(found.value - truth) <= reach
+        nested += abs(found.estimate.value - truth) <= reach
     assert 0.92 <= held / 400 <= 0.985
     assert nested < held  # a t-interval over the seeds' rates takes the utterances for all there are
 
@@ -89,12 +89,12 @@ def test_intervals_hold_their_coverage_with_three_seeds(between):
 def test_without_two_seeds_or_utterances_there_is_no_interval():
     words, (errors, _) = draw(np.random.default_rng(0))
     for found in (over_seeds([Side(errors[:1])], words), over_seeds([Side(errors[:, :1])], words[:1])):
-        assert math.isfinite(found.value)
-        assert math.isnan(found.low)
-    assert math.isnan(over_seeds([Side(errors[:0])], words).value)
-    assert math.isnan(over_seeds([Side(0 * errors)], 0 * words).value)
+        assert math.isfinite(found.estimate.value)
+        assert math.isnan(found.estimate.low)
+    assert math.isnan(over_seeds([Side(errors[:0])], words).estimate.value)
+    assert math.isnan(over_seeds([Side(0 * errors)], 0 * words).estimate.value)
     none = over_seeds([Side(0 * errors)], words)
-    assert (none.value, none.standard_error) == (0, 0)
+    assert (none.estimate.value, none.estimate.standard_error) == (0, 0)
     assert math.isnan(none.p_value)
 
 

@@ -84,8 +84,8 @@ def test_seeds_with_transcripts_have_an_interval_over_both(runs):
     row = table.frame.query("recipe == 'a' and rate == 'wer'").iloc[0]
     expected = over_seeds([Side(errors)], np.full(30, 10.0))
     assert (row["low"], row["high"], row["over"]) == (
-        pytest.approx(expected.low),
-        pytest.approx(expected.high),
+        pytest.approx(expected.estimate.low),
+        pytest.approx(expected.estimate.high),
         "seeds and utterances",
     )
     assert "t-interval over seeds and 30 utterances at once" in table.to_text()
@@ -110,7 +110,7 @@ def test_speakers_are_what_intervals_are_over_from_ten_on(runs):
     rows = table.frame.query("model == 'student' and rate == 'wer'").set_index("recipe")
     by_speaker = errors.reshape(3, 3, 12).sum(1)
     expected = over_seeds([Side(by_speaker[:2])], np.full(12, 30.0))
-    assert rows.loc["a", ["low", "high"]].tolist() == pytest.approx([expected.low, expected.high])
+    assert rows.loc["a", ["low", "high"]].tolist() == pytest.approx([expected.estimate.low, expected.estimate.high])
     one = contrast(by_speaker[2][:, None], np.full((12, 1), 30.0))
     assert rows.loc["b", ["low", "high"]].tolist() == pytest.approx([one.low, one.high])
     assert rows[["over", "n_over"]].to_dict("index") == {
@@ -120,7 +120,10 @@ def test_speakers_are_what_intervals_are_over_from_ten_on(runs):
     text = " ".join(table.to_text().split())
     assert "[ ] of several runs: their mean, 95 % t-interval over seeds and 12 speakers at once." in text
     # The teacher's transcripts were not kept.
-    assert "interval over 12 speakers or over 120 utterances (stored: no transcripts were kept);" in text
+    assert (
+        "interval over 12 speakers or over 120 utterances (stored: no transcripts were kept), for this seed only."
+        in text
+    )
 
 
 def test_vuss_says_which_runs_go_on_and_which_share_a_seed(make_run):

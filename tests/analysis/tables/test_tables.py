@@ -150,10 +150,10 @@ def test_a_stage_that_goes_on_has_its_latest_error_rate(make_run):
     table = stage_table(load(path))
     last = table.frame.iloc[-1]
     assert (last["wer"], last["evaluated"], last["last_step"]) == (0.4, 120, 150)
-    assert "teacher data goes on: WER at step 120." in table.to_text()
+    assert "teacher data is ongoing: WER at step 120." in table.to_text()
     side_by_side = compare({"it": load(path)})
     assert side_by_side.frame.loc[0, "wer"] == 0.4
-    assert "at its latest reading and evaluation where it is running" in " ".join(side_by_side.to_text().split())
+    assert "at the latest reading and evaluation of a running one" in " ".join(side_by_side.to_text().split())
 
 
 def test_markdown_is_a_table_of_equal_rows(fell_back):

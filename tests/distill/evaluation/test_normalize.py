@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.models.whisper.english_normalizer import BasicTextNormalizer
 
-from distill.extras import MissingExtraError
 from distill.normalize import NORMALIZERS, Normalizer, normalizer, whisper
 from distill.normalize.mandarin import mandarin
+from overlap.extras import MissingExtraError
 
 # What openai-whisper 20250625 itself makes of the text, ends stripped.
 ORIGINAL_ENGLISH = [

@@ -43,7 +43,7 @@ class TestRule:
         references, hypotheses, speakers = _set(20)
         score = score_transcripts(references, hypotheses, normalizer="basic", speakers=speakers)
         expected = error_rate(_rows(score, speakers), by="speaker")
-        assert (score.over, score.n_over) == ("speakers", expected.n) == ("speakers", 20)
+        assert (score.over, score.n_over) == ("speakers", expected.n_groups) == ("speakers", 20)
         assert (score.wer.low, score.wer.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
         narrow = score_transcripts(references, hypotheses, normalizer="basic")
         assert narrow.wer.value == score.wer.value

@@ -74,7 +74,7 @@ def test_a_frozen_encoder_runs_once_an_utterance(recognizer, tmp_path, monkeypat
     expected = recognizer.prepare(WAVEFORMS, ["English"] * 3)
     targets = recognizer.encode(["a", "b", "c"])
     frozen.generator.get_encoder().requires_grad_(False)
-    frozen.encodings.max_mib = 10.0
+    frozen.encodings = EncoderCache(10.0)
     encoded = frozen.prepare(WAVEFORMS, ["English"] * 3)
     assert "input_features" not in encoded.inputs
     torch.testing.assert_close(frozen.score(encoded, targets), recognizer.score(expected, targets))

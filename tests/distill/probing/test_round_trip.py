@@ -7,8 +7,8 @@ import math
 import pytest
 
 from analysis import load
-from analysis.report.evidence import Thresholds
 from analysis.report.section import section
+from analysis.report.thresholds import Thresholds
 from analysis.report.write import write_report
 from distill import Utterance, train
 from distill.cli.app import main
@@ -116,13 +116,13 @@ def test_a_run_says_it_at_its_start_and_in_its_report(texts, text_manifests, tmp
     rows = run.probes.loc[(run.probes["statistic"] == "recut") & (run.probes["states"] == "student")]
     assert rows["value"].tolist() == pytest.approx([3 / 4] * len(rows))  # behind Ġ, t and h
     about = dict(section("run", run, Thresholds()).about)
-    assert about["teacher's own transcripts that its tokenizer cuts otherwise"] == "8 of 8 (100 %)"
+    assert about["teacher's own transcripts that its tokenizer splits differently"] == "8 of 8 (100 %)"
     assert about["teacher's tokenizer"] == about["student's tokenizer"] == "0 of 260 text tokens never encoded to"
     for name in ("report.md", "report.html"):
         write_report(tmp_path / "run", tmp_path / name)
         text = (tmp_path / name).read_text(encoding="utf-8")
         assert "8 of 8 (100" in text
-        assert "come back in other tokens" in text
+        assert "are encoded into other tokens than the teacher wrote" in text
 
 
 def test_resolved_json_says_what_was_mended(texts, tmp_path):
@@ -143,8 +143,8 @@ def test_resolved_json_says_what_was_mended(texts, tmp_path):
         }
     assert load_recognizer(str(result.model)).tokens.check.merges == ()  # warnings are errors here
     one = section("run", run, Thresholds())
-    assert "The student's tokenizer lacked merges that were put back: Ġ t; checkpoints save it so." in one.missing
-    assert dict(one.about)["student's tokenizer"].endswith("never encoded to, 1 missing merges put back")
+    assert "The student's tokenizer lacked merges, now restored: Ġ t. Checkpoints save them." in one.missing
+    assert dict(one.about)["student's tokenizer"].endswith("never encoded to, 1 missing merges restored")
 
 
 def test_probe_prints_it(tmp_path, text_manifests, wild, capsys):

@@ -28,7 +28,7 @@ def test_nan_is_null_and_text_is_kept(run):
     run.append("metrics", {"loss": float("nan"), "nested": {"x": [float("inf"), 1.5]}, "text": "三五一"})
     assert json.loads((run.path / "metrics.jsonl").read_text()) == {
         "loss": None,
-        "nested": {"x": [None, 1.5]},
+        "nested": {"x": ["inf", 1.5]},
         "text": "三五一",
     }
 

@@ -5,6 +5,7 @@ import gzip
 import json
 import math
 import os
+import sys
 import time
 import warnings
 from datetime import UTC, datetime, timedelta
@@ -21,8 +22,9 @@ from distill.places import packaged
 from distill.teacher import ServerError, http, load_served_teacher
 from distill.teacher.cache import TopkCache
 from distill.teacher.http import JsonClient, ServerAsksToWait
+from distill.teacher.loading import served_models
 from distill.teacher.reader import load_reader
-from distill.teacher.served import ServedPrompt, ServedTeacher, served_models
+from distill.teacher.served import ServedPrompt, ServedTeacher
 from distill.teacher.sglang import Sglang
 from distill.teacher.topk_logprobs import Reply, ReplyError, TopkLogprobs
 from distill.teacher.vllm import Vllm
@@ -219,6 +221,25 @@ class TestWhatAServerAsks:
         hostile.will(Act(answer(b"busy", "503 Busy", (("Retry-After", value),))), Act(answer(b"{}")))
         assert client(hostile.url, retries=1).get("/v1/models") == {}
 
+    def test_another_requests_failure_ends_the_pause(self, hostile, monkeypatch):
+        monkeypatch.setattr(http, "FIRST_WAIT_SECONDS", 600.0)
+        monkeypatch.setattr(http, "LONGEST_WAIT_SECONDS", 600.0)
+        hostile.will(Act(answer(b"busy", "503 Busy")))
+        asked = client.__wrapped__(hostile.url, retries=9)
+
+        def ask(item):
+            if item == "first":
+                return asked.get("/v1/models")
+            while not asked.n_retried:
+                time.sleep(0.01)
+            raise KeyError(item)
+
+        start = time.monotonic()
+        with pytest.raises(KeyError, match="second"):
+            asked.many(ask, ["first", "second"])
+        assert time.monotonic() - start < PATIENCE
+        assert asked.n_retried == 1
+
 
 class TestProxies:
     @pytest.mark.parametrize("variable", ["ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"])
@@ -242,7 +263,7 @@ class TestProxies:
     )
     def test_elsewhere_the_variable_and_the_remedy_are_named(self, monkeypatch, proxy, words):
         monkeypatch.setenv("ALL_PROXY", proxy)
-        monkeypatch.setattr("distill.teacher.proxies.find_spec", lambda _: None)
+        monkeypatch.setitem(sys.modules, "socksio", None)
         with pytest.raises(ServerError, match=words) as caught:
             client.__wrapped__("http://asr.example:8000", timeout=5.0).get("/v1/models")
         assert "add asr.example to NO_PROXY" in str(caught.value)

@@ -188,6 +188,15 @@ def test_a_damaged_journal_is_named(write, whole, journal):
     journal.write_bytes(b"".join([*lines[:3], lines[2], *lines[3:]]))
     with pytest.raises(ValueError, match=r"journal\.jsonl:4: holds utterances \[.*\] \(4\), not \[.*\]; delete"):
         write()
+    for damaged, what in (
+        (b"3", "valid array"),
+        (b"[3]", "0: .*"),
+        (b'[{"text": ""}]', "0: id: "),
+        (b'[{"id": []}]', ""),
+    ):
+        journal.write_bytes(b"".join([*lines[:2], damaged, b"\n", *lines[3:]]))
+        with pytest.raises(ValueError, match=rf"journal\.jsonl:3: not the rows of a batch \(.*{what}.*\); delete it"):
+            write()
     journal.write_bytes(b"[]\n")
     with pytest.raises(ValueError, match=r"journal\.jsonl:1: written by None under other settings: weights is None"):
         write()

@@ -16,7 +16,6 @@ from distill.data.audio import load_audio
 from distill.data.backgrounds import background_sha256
 from distill.data.batch import Batch
 from distill.evaluation.evaluation import evaluate
-from distill.extras import MissingExtraError
 from distill.models import load_recognizer
 from distill.recipe import Decoding, Recipe, RecipeError, load_recipe
 from distill.recipe.augmentation import Noise, SpecAugment
@@ -25,6 +24,7 @@ from distill.training.augmentation import Augmentation, AugmentationError
 from distill.training.errors import TrainingError
 from distill.training.setup import prepare_run
 from distill.training.stages import training_step
+from overlap.extras import MissingExtraError
 from tests.distill.small_models import save_whisper
 from tests.distill.test_recipe import STAGED, write
 

@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from torch.testing import assert_close
 
 from distill import train
-from distill.extras import MissingExtraError
 from distill.models import ModelError, Prompt, load_recognizer
 from distill.recipe import Recipe, Student
 from distill.scoring import local
 from distill.scoring.loading import load_student, load_teacher
+from overlap.extras import MissingExtraError
 from tests.distill.small_models import save_glm_asr, save_qwen3, save_whisper
 
 RNG = np.random.default_rng(0)
@@ -61,10 +61,10 @@ def test_a_run_in_bfloat16_keeps_float32_weights_and_measures_its_logits_in_floa
     stage = texts["stages"][2] | {"steps": 2}
     seen = []
 
-    def spy(student, teacher, **options):
-        mask, measured = options["mask"], original(student, teacher, **options)
+    def spy(student, teacher, settings, **options):
+        mask, measured = options["mask"], original(student, teacher, settings, **options)
         if len(seen) < 2 and mask.shape[0] == 8:  # the batch of a probe
-            seen.append((student.clone(), teacher.clone(), options))
+            seen.append((student.clone(), teacher.clone(), settings, options))
         return measured
 
     original = local.measure_with_sets
@@ -76,11 +76,11 @@ def test_a_run_in_bfloat16_keeps_float32_weights_and_measures_its_logits_in_floa
     assert result.outcome == "finished"
     assert np.isfinite(losses).all()
     assert {p.dtype for p in load_recognizer(str(result.model)).generator.parameters()} == {torch.float32}
-    student, teacher, options = seen[0]
+    student, teacher, settings, options = seen[0]
     assert_close(student, student.bfloat16().float(), atol=0, rtol=0)  # bfloat16 values
     log_p, log_q = (
-        x.float().masked_fill(options[key], -torch.inf).log_softmax(-1)
-        for x, key in ((student, "blocked"), (teacher, "teacher_blocked"))
+        x.float().masked_fill(blocked, -torch.inf).log_softmax(-1)
+        for x, blocked in ((student, settings.blocked), (teacher, settings.teacher_blocked))
     )
     kl = (log_q.exp() * (log_q - log_p)).nan_to_num(0.0).sum(-1)[options["mask"]]
     probes = pd.read_parquet(result.path / "probes")

@@ -12,9 +12,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from distill import Observer, resume, train
-from distill.extras import MissingExtraError
 from distill.recipe import Recipe, RecipeError, load_recipe
 from distill.training import tracking
+from overlap.extras import MissingExtraError
 from tests.distill.test_cli import as_toml
 from tests.distill.test_cli import run as command
 

@@ -1,0 +1,208 @@
+"""The levels that statistics are held against before and during on-policy training, with the evidence for each.
+
+`READINESS` is the only place where such a level is written: the first reading of a probe, drafted recipes, the report's
+verdicts and the pages read it, and a shipped recipe names the row that its own level is. A new study adds rows or
+replaces their values.
+
+>>> from overlap.gates import READINESS
+>>> READINESS.level("top1_agreement")
+0.85
+>>> READINESS.level("top1_agreement", "least")
+0.45
+>>> READINESS["whisper_tiny_en/switch/top1_agreement"].bound
+'≥ 0.65'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import Literal
+
+from overlap.errors import UserError
+
+ANY = "any"
+"""The setting of levels that are advised for every pair."""
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+Side = Literal["at_least", "at_most"]
+
+
+class Question(StrEnum):
+    """What a level answers. One statistic may have one level for each question."""
+
+    comparable = "comparable"
+    switch = "switch"
+    least = "least"
+    collapse = "collapse"
+
+    @property
+    def asked(self) -> str:
+        """The question in words, and who asks it."""
+        return _ASKED[self]
+
+
+_ASKED = {
+    Question.comparable: "Can the two models be compared? Asked by `distill probe` and `distill report`.",
+    Question.switch: "At which level does a cautious gate open on-policy training? Asked by `distill probe` and by the "
+    "gates of shipped recipes and of `distill new`.",
+    Question.least: "From which level on has every run so far ended on-policy training with fewer errors than Base? "
+    "Asked by the verdict of `distill report`.",
+    Question.collapse: "Which level does a sound student keep? Asked by collapse gates and by `distill report`.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadinessLevel:
+    """One row of the table.
+
+    Attributes:
+        question: What the level answers.
+        setting: Name of the recipe whose runs are the evidence, or `any` for what is advised for every pair.
+        statistic: Name as in `overlap.definitions`; `used` is the funnel's share and `student_mass.fall` how far
+            `student_mass` fell during a stage.
+        side: Whether the statistic should be at least or at most the level.
+        level: In the statistic's unit; of `student_size` and `teacher_size` in units of k.
+        evidence: What the level rests on, in words.
+        n: Runs of this project that it rests on, each with its own seed; 0 for a convention or others' results.
+        source: Where the evidence is.
+        states: Whose prefixes the statistic is read at.
+    """
+
+    question: Question
+    setting: str = ANY
+    statistic: str
+    side: Side = "at_least"
+    level: float
+    evidence: str
+    n: int = 0
+    source: str = "convention"
+    states: str = "student"
+
+    @property
+    def name(self) -> str:
+        """`setting/question/statistic`, by which recipes and pages name the row."""
+        return f"{self.setting}/{self.question}/{self.statistic}"
+
+    @property
+    def bound(self) -> str:
+        """`≥ 0.85`."""
+        unit = " k" if self.statistic.endswith("_size") else ""
+        return f"{'≥' if self.side == 'at_least' else '≤'} {self.level:g}{unit}"
+
+
+class Readiness:
+    """All rows, in order; prints as a table in Markdown."""
+
+    def __init__(self, rows: tuple[ReadinessLevel, ...]) -> None:
+        self._rows = {row.name: row for row in rows}
+        assert len(self._rows) == len(rows), "two rows have one name"
+
+    def __iter__(self) -> Iterator[ReadinessLevel]:
+        return iter(self._rows.values())
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, name: str) -> ReadinessLevel:
+        """The row of a name, `setting/question/statistic`.
+
+        Raises:
+            UserError: No row has this name.
+        """
+        if name not in self._rows:
+            raise UserError(f"expected one of {', '.join(self._rows)}, received {name!r}")
+        return self._rows[name]
+
+    def level(self, statistic: str, question: Question | str = Question.switch, setting: str = ANY) -> float:
+        """The level of a statistic; by default the one at which a gate of any pair opens on-policy training."""
+        return self[f"{setting}/{question}/{statistic}"].level
+
+    def to_markdown(self) -> str:
+        """The table of each question, under the question."""
+        return "\n\n".join(
+            f"**{question}**: {question.asked}\n\n{self._table(question)}"
+            for question in Question
+            if any(row.question is question for row in self)
+        )
+
+    def _table(self, question: Question) -> str:
+        lines = ["| setting | statistic | level | evidence | n | source |", "|---|---|---|---|---|---|"]
+        for row in (row for row in self if row.question is question):
+            bound = row.bound.replace(" ", NO_BREAK)
+            lines.append(f"| {row.setting} | `{row.statistic}` | {bound} | {row.evidence} | {row.n} | {row.source} |")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.to_markdown()
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
+
+
+_DEMO = "tests/studies/test_staging.py"
+_SPEECH = "tests/studies/test_recorded_speech.py"
+_SHARED = "arXiv 2604.13016"
+_LOST = "smaller sets have lost tokens, most often to the vocabulary map"
+_ONE_SEED = "just above the level was enough on recorded speech, one seed"
+
+
+def _comparable() -> Iterator[ReadinessLevel]:
+    row = partial(ReadinessLevel, question=Question.comparable)
+    yield row(statistic="used", level=0.95, evidence="share of positions that are used")
+    yield row(statistic="student_size", level=0.95, evidence=_LOST)
+    yield row(statistic="teacher_size", level=0.95, evidence=_LOST)
+    for side in ("student", "teacher"):
+        less = f"below a half, most of the {side}'s probability is not compared"
+        yield row(statistic=f"{side}_mapped_mass", level=0.5, evidence=less)
+
+
+def _switch() -> Iterator[ReadinessLevel]:
+    row = partial(ReadinessLevel, question=Question.switch)
+    carried = "the demo's level, advised for any pair; no gate of another pair was set to it"
+    yield row(statistic="top1_agreement", level=0.85, evidence=carried, n=3, source=_DEMO)
+    below = "the demo's runs were below it when their gate opened; no gate read it"
+    yield row(statistic="total_variation", side="at_most", level=0.2, evidence=below, n=3, source=_DEMO)
+    shared = "successful runs had 0.97–0.99 of the probability on the shared tokens; no gate of this project read it"
+    yield row(statistic="teacher_mass", level=0.9, evidence=shared, source=_SHARED)
+    high = f"{shared}; high mass alone is no sign of health: runs that collapsed elsewhere had the highest"
+    yield row(statistic="student_mass", level=0.9, evidence=high, source=_SHARED)
+    yield row(statistic="end_of_text", level=0.9, evidence="share of transcripts that end by themselves")
+    loop = "Whisper's decoder takes more as a loop"
+    yield row(statistic="repetition", side="at_most", level=2.4, evidence=loop, source="Whisper's decoding")
+    yield row(statistic="empty", side="at_most", level=0.1, evidence="share of transcripts without text")
+
+    row = partial(row, statistic="top1_agreement")
+    paid = "on-policy training that began there ended below Base on each seed"
+    demo = f"{paid}; begun with hardly any agreement it did so on some or none; nothing between was run"
+    yield row(setting="demo", level=0.85, evidence=demo, n=3, source=_DEMO)
+    matched = "on-policy training that began there ended below Base; no other level was tried"
+    yield row(setting="demo_matched", level=0.85, evidence=matched, n=1, source="one run of the recipe")
+    speech = f"{paid}; on one seed it did so straight from Base as well; teacher data alone levels off a little above"
+    yield row(setting="whisper_tiny_en", level=0.65, evidence=speech, n=2, source=_SPEECH)
+
+
+def _least() -> Iterator[ReadinessLevel]:
+    row = partial(ReadinessLevel, question=Question.least, evidence=_ONE_SEED, n=1, source=_SPEECH)
+    yield row(statistic="top1_agreement", level=0.45)
+    yield row(statistic="student_mass", level=0.75)
+    yield row(statistic="teacher_mass", level=0.65)
+
+
+def _collapse() -> Iterator[ReadinessLevel]:
+    row = partial(ReadinessLevel, question=Question.collapse)
+    loops = "loops lie far above"
+    yield row(statistic="repetition", side="at_most", level=3.0, evidence=loops, source="arXiv 2604.08527")
+    yield row(statistic="end_of_text", level=0.9, evidence="share of transcripts that end by themselves")
+    far = "far below what runs behind a gate had"
+    yield row(statistic="student_mass", level=0.4, evidence=far)
+    yield row(statistic="top1_agreement", level=0.4, evidence=far)
+    tail = "it fell by more where an objective left the tail out, one seed"
+    yield row(statistic="student_mass.fall", side="at_most", level=0.1, evidence=tail, n=1, source=_SPEECH)
+
+
+READINESS = Readiness((*_comparable(), *_switch(), *_least(), *_collapse()))
+"""Every level, with its evidence."""

@@ -1,0 +1,84 @@
+"""What two models are compared by, the same at every position: set size, temperature, and the tokens that take part."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+
+from overlap.core.checks import check_k
+from overlap.errors import UserError
+from overlap.vocab.vocab_pair import VocabularyPair
+from overlap.vocab.vocabulary_map import VocabularyMap
+
+TOP_P = 0.95
+"""Mass of the sets of ``nucleus_overlap``, unless said otherwise."""
+
+
+class VocabularyKeywords(TypedDict, total=False):
+    """Keywords that say which tokens take part; see `ComparisonSettings`."""
+
+    vocabulary: VocabularyMap | None
+    blocked: Tensor | Sequence[int] | None
+    teacher_blocked: Tensor | Sequence[int] | None
+
+
+class ComparisonKeywords(VocabularyKeywords, total=False):
+    """`ComparisonSettings` as keywords of a call."""
+
+    k: int
+    temperature: float
+    top_p: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ComparisonSettings:
+    """What `overlap.measure` takes beside the logits of a batch.
+
+    Attributes:
+        k: size of the top-k sets.
+        temperature: divides both sides' logits in every probability; the sets do not depend on it.
+        vocabulary: the map between the two vocabularies; None when ids agree.
+        blocked: the student's ids to take out of both distributions and sets (control tokens, padded ids), or a ``[V]``
+            bool mask of them.
+        teacher_blocked: the teacher's ids to take out of both; needed for those that no student id maps to.
+        top_p: mass of the sets of ``nucleus_overlap``, between 0 and 1.
+
+    Raises:
+        UserError: on a temperature or mass out of range.
+    """
+
+    k: int = 32
+    temperature: float = 1.0
+    vocabulary: VocabularyMap | None = None
+    blocked: Tensor | Sequence[int] | None = None
+    teacher_blocked: Tensor | Sequence[int] | None = None
+    top_p: float = TOP_P
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0 or self.temperature == float("inf"):
+            raise UserError(f"temperature: expected a finite number above 0, received {self.temperature!r}")
+        if not 0 < self.top_p < 1:
+            raise UserError(f"top_p: expected a number between 0 and 1, received {self.top_p!r}")
+
+    def pair(self, student_size: int, teacher_size: int, device: torch.device) -> VocabularyPair:
+        """Both vocabularies, of logits of these widths.
+
+        Raises:
+            UserError: if the widths do not fit the map, blocked ids their vocabulary, or k what is left of either.
+        """
+        pair = VocabularyPair.from_sizes(
+            student_size, teacher_size, self.vocabulary, self.blocked, self.teacher_blocked, device
+        )
+        self.check_k(pair)
+        return pair
+
+    def check_k(self, pair: VocabularyPair) -> None:
+        """Refuse a k above what either vocabulary has.
+
+        Raises:
+            UserError: naming k and the number of admissible tokens.
+        """
+        check_k(self.k, pair.student.n_admissible, "the student's logits")
+        check_k(self.k, pair.teacher.n_admissible, "the teacher's logits")

@@ -1,0 +1,25 @@
+"""What makes each region, by its name."""
+
+from tests.pages import code, measured, runs, studies
+from tests.pages.regions import Maker
+
+MAKERS: dict[str, Maker] = {
+    "benchmark": measured.benchmark,
+    "coverage": studies.coverage,
+    "demo in words": runs.demo_in_words,
+    "demo models": runs.demo_models,
+    "demo table": runs.demo_table,
+    "exit codes": code.exit_codes,
+    "figures": code.figures,
+    "five numbers": code.five_numbers,
+    "gated stages": studies.stages,
+    "interval coverage": studies.interval_coverage,
+    "matched stages": studies.matched,
+    "recorded speech": studies.recorded_speech,
+    "saturation": studies.saturation,
+    "schedules": studies.schedules,
+    "step shares": measured.step_shares,
+    "switch findings": studies.switch_findings,
+    "tail": studies.tail,
+    "what the switch decides": studies.in_short,
+}
