@@ -277,6 +277,7 @@ def utterances(draw):
     )
 
 
+@pytest.mark.filterwarnings("ignore:.* is not read; is .* meant:UserWarning")  # such as a field "WAV"
 @settings(deadline=None)
 @given(st.lists(utterances(), min_size=1, max_size=5, unique_by=lambda u: u.id))
 def test_written_manifests_read_back_the_same(tmp_path_factory, items):
