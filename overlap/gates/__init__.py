@@ -18,6 +18,7 @@ Save ``gate.state_dict()`` with a checkpoint; ``load_state_dict`` refuses the st
 from overlap.definitions.readiness import READINESS, Question, Readiness, ReadinessLevel
 from overlap.gates.collapse import Collapse
 from overlap.gates.combine import AllOf, AnyOf
+from overlap.gates.criteria import Amount, Criterion, Wait
 from overlap.gates.decision import Action, Decision, Gate, Level
 from overlap.gates.plateau import Plateau
 from overlap.gates.steps import FixedSteps
@@ -27,8 +28,10 @@ __all__ = [
     "READINESS",
     "Action",
     "AllOf",
+    "Amount",
     "AnyOf",
     "Collapse",
+    "Criterion",
     "Decision",
     "FixedSteps",
     "Gate",
@@ -38,4 +41,5 @@ __all__ = [
     "Readiness",
     "ReadinessLevel",
     "Threshold",
+    "Wait",
 ]
