@@ -25,6 +25,7 @@ from overlap.gates.steps import FixedSteps
 from overlap.gates.threshold import Threshold
 
 __all__ = [
+    "KINDS",
     "READINESS",
     "Action",
     "AllOf",
@@ -43,3 +44,10 @@ __all__ = [
     "Threshold",
     "Wait",
 ]
+
+KINDS: dict[str, type[Gate]] = {
+    one.kind: one
+    for name, one in list(globals().items())
+    if name in __all__ and isinstance(one, type) and issubclass(one, Gate) and one is not Gate
+}
+"""Every kind of gate by its name, as states and recipes have it."""
