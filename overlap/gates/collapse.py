@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from overlap.definitions import by_canonical_name, checked
 from overlap.errors import UserError
-from overlap.gates.criteria import Amount, Criterion, End, Side
+from overlap.gates.criteria import Amount, Criterion, End
 from overlap.gates.decision import Action, Decision, Gate, Level, check_step, count
 from overlap.gates.reading import Reading, Readings
 from overlap.gates.settings import check_settings, level, minimum
@@ -116,10 +116,15 @@ class Collapse(Gate):
 
 
 def _criterion(statistic: str, low: float | None, high: float | None) -> Criterion:
-    sides: tuple[tuple[Side, float | None, End], ...] = (("lowest", low, "high"), ("highest", high, "low"))
-    given = [(side, limit, end) for side, limit, end in sides if limit is not None]
-    amounts = tuple(Amount(("limits", statistic), limit, side) for side, limit, _ in given)
-    return Criterion(statistic, tuple(end for _, _, end in given), amounts)
+    ends: list[End] = []
+    amounts = []
+    if low is not None:
+        ends.append("high")
+        amounts.append(Amount(("limits", statistic), low, "lowest"))
+    if high is not None:
+        ends.append("low")
+        amounts.append(Amount(("limits", statistic), high, "highest"))
+    return Criterion(statistic, tuple(ends), tuple(amounts))
 
 
 def _pair(statistic: str, limits: object) -> Limits:

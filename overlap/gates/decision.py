@@ -112,12 +112,12 @@ class Gate(ABC):
     @property
     def first_reading(self) -> Wait:
         """At which reading of a stage, counted from 1, the gate can act at the earliest."""
-        return Wait(self.patience, "patience") if hasattr(self, "patience") else Wait(1)
+        return Wait(getattr(self, "patience", 1), "patience" if hasattr(self, "patience") else "")
 
     @property
     def first_step(self) -> Wait:
         """After how many steps of a stage the gate can advance at the earliest."""
-        return Wait(self.min_steps, "min_steps") if hasattr(self, "min_steps") else Wait(0)
+        return Wait(getattr(self, "min_steps", 0), "min_steps" if hasattr(self, "min_steps") else "")
 
     @property
     def due_steps(self) -> frozenset[int]:
