@@ -19,15 +19,15 @@ class Stopwatch:
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
         """Time the body as part of `phase`."""
-        _synchronise()
+        _synchronize()
         start = time.perf_counter()
         try:
             yield
         finally:
-            _synchronise()
+            _synchronize()
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
 
 
-def _synchronise() -> None:
+def _synchronize() -> None:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.synchronize()

@@ -159,7 +159,7 @@ def _label_steps(panel: Axes, points: pd.DataFrame) -> None:
 
 
 def checkpoints(run: Run, statistic: str, states: str) -> pd.DataFrame:
-    """The points of `wer_against_overlap`, error rates in per cent: a row an evaluation of the student with a probe.
+    """The points of `wer_against_overlap`, error rates in percent: a row an evaluation of the student with a probe.
 
     `part` counts the fall backs before it: weights continue only within a part.
     """

@@ -66,7 +66,7 @@ def moments(run: Run, rows: pd.DataFrame, states: str) -> list[Moment]:
     found: list[Moment] = []
     if run.visits:
         first = run.visits[0]
-        found.append(Moment("start", first.first_step, "start", 0, began_with(run, rows, first)))
+        found.append(Moment("start", first.first_step, "start", 0, began_with(rows, first)))
     elif len(rows):
         step = int(rows["step"].iloc[0])
         at = rows.loc[(rows["step"] == step) & (rows["visit"] == rows["visit"].iloc[0])]

@@ -106,8 +106,8 @@ def overlap_over_training(
     shown = [name for name in states if name in set(run.probes["states"])]
     for panel, statistic, label in zip(panels, statistics, labels, strict=False):
         panel.set_ylabel(label)
-        _draw_statistic(panel, run, visits, statistic, shown)
-    _draw_error_rate(panels[-1], run, visits)
+        _draw_statistic(panel, run, statistic, shown)
+    _draw_error_rate(panels[-1], run)
     end = max(
         (int(step) for log in (run.metrics, run.probes, run.evaluations) for step in log["step"].tail(1)), default=0
     )
@@ -123,7 +123,7 @@ def overlap_over_training(
     return panels
 
 
-def _draw_statistic(panel: Axes, run: Run, visits: Sequence[Visit], statistic: str, states: Sequence[str]) -> None:
+def _draw_statistic(panel: Axes, run: Run, statistic: str, states: Sequence[str]) -> None:
     probes = run.probes.assign(part=fall_backs_before(run, run.probes))
     drawn, spans = False, []
     for name in states:
@@ -155,7 +155,7 @@ def _give_room(panel: Axes, drawn: Sequence[NDArray[np.float64]]) -> None:
         panel.set_ylim(bottom - 2 * (top - bottom), top + 2 * (top - bottom))
 
 
-def _draw_error_rate(panel: Axes, run: Run, visits: Sequence[Visit]) -> None:
+def _draw_error_rate(panel: Axes, run: Run) -> None:
     panel.set_ylabel(f"{run.error_rate.upper()}\n(%)")
     evaluations = evaluated(run)
     students, teachers = (evaluations.loc[evaluations["model"] == model] for model in ("student", "teacher"))

@@ -111,7 +111,7 @@ def _printed(
     observations, clusters, cluster = counts
     notes = [
         f"Linear mixed model (REML) of {count(observations)} error counts on {count(clusters)} "
-        f"{plural(cluster, clusters)}; points of per cent of {unit}.",
+        f"{plural(cluster, clusters)}; percentage points of {unit}.",
         "[ ] and p use the normal distribution; with few seeds they are too small.",
         f"sd: standard deviation of a random effect on one {cluster} in one run, in the same points.",
     ]

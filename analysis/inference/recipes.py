@@ -149,7 +149,7 @@ def recipe_differences(
 
     Returns:
         A row a pair: `first`, `second`, both rates, `difference` (second − first) with `.low` and `.high`, `p`,
-        `p.corrected`, `df`, numbers of seeds and clusters. Shares, not per cent.
+        `p.corrected`, `df`, numbers of seeds and clusters. Shares, not percentages.
 
     Raises:
         UserError: Fewer than two recipes, an unknown baseline, or what `recipe_errors` raises.
@@ -239,7 +239,7 @@ def _printed(
     }
     present = list(dict.fromkeys(frame["method"]))
     notes = [
-        f"{name} of each run's last evaluation, mean over seeds; differences in points of per cent.",
+        f"{name} of each run's last evaluation, mean over seeds; differences in percentage points.",
         *([f"Still running, at their latest evaluation: {', '.join(running)}."] if running else []),
         *(["Runs of one seed are compared with each other."] if pair_seeds else []),
         *(f"[ ]{'' if len(present) == 1 else f' ({method})'}: {how[method]}" for method in present),

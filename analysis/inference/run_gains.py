@@ -63,9 +63,9 @@ def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
         rules = sorted({str(normalizer_of(row)) for row in run.main_evaluations.to_dict("records")})
         students = table.loc[table["model"] == "student"].to_dict("records")
         for visit, left in zip(run.visits, students, strict=True):
-            evaluations = began_with(run, tested, visit)
+            evaluations = began_with(tested, visit)
             before = float(evaluations[f"{rate}.value"].iloc[-1]) if len(evaluations) else np.nan
-            at_start = began_with(run, probes, visit)
+            at_start = began_with(probes, visit)
             measured = at_start.loc[at_start["statistic"].isin(TOKEN_STATISTICS)].set_index("statistic")["value"]
             gain, gap = before - left[rate], before - teacher
             rows.append(

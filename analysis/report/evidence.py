@@ -96,7 +96,7 @@ class ErrorChange:
 
     @property
     def points(self) -> str:
-        """The change with its interval, in points of per cent."""
+        """The change with its interval, in percentage points."""
         return in_words(self.change, 1, 100, sign=True)
 
     @property

@@ -48,7 +48,7 @@ def stage_facts(
     last_opd = max((visit.number for visit in run.visits if visit.kind == "opd"), default=-1)
     facts, ends = [], []
     for visit in run.visits:
-        before = _last(began_with(run, tested, visit))
+        before = _last(began_with(tested, visit))
         if visit.number == 0 and before is not None:
             ends.append((float(before[f"{run.error_rate}.value"]), before, "the run's start"))
         after = _last(left_behind(run, tested, visit, latest=True))

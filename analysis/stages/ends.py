@@ -38,14 +38,13 @@ def left_behind(run: Run, rows: pd.DataFrame, visit: Visit, *, latest: bool = Fa
     return found
 
 
-def began_with(run: Run, rows: pd.DataFrame, visit: Visit) -> pd.DataFrame:
+def began_with(rows: pd.DataFrame, visit: Visit) -> pd.DataFrame:
     """Rows of the weights that a visit began with, or of the same weights at the end of the visit before.
 
     After a fall back, only rows of the visit itself.
 
     Args:
-        run: The run.
-        rows: Of its probes, traces, positions or evaluations.
+        rows: Of the run's probes, traces, positions or evaluations.
         visit: The visit.
     """
     found = _at(rows, visit.number, visit.first_step)
@@ -65,7 +64,7 @@ def traced_visits(run: Run, states: str) -> Iterator[tuple[Visit, pd.DataFrame, 
     """Each visit that was traced on these states at both ends, with the positions there."""
     positions = run.positions.loc[run.positions["states"] == states]
     for visit in run.visits:
-        before, after = began_with(run, positions, visit), left_behind(run, positions, visit)
+        before, after = began_with(positions, visit), left_behind(run, positions, visit)
         if len(before) and len(after) and visit.steps:
             yield visit, before, after
 

@@ -38,7 +38,7 @@ def error_rate_table(runs: Runs) -> PrintedTable:
         `value`, `low`, `high`, `min`, `max`, `n_runs`, `n_utterances`, `total` (words, tokens or characters), `over`
         (what the interval is over: `utterances`, `speakers`, `seeds and utterances`, `seeds and speakers`, or nothing),
         `n_over` (utterances or speakers), `stored` (whether it was stored with the evaluation, for want of
-        transcripts). Shares, not per cent.
+        transcripts). Shares, not percentages.
     """
     evaluations = _distinct_sets(runs.joined(lambda run: evaluated(run, all_sets=True)))
     rows = _teachers(evaluations)

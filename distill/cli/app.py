@@ -47,7 +47,7 @@ def _worded(error: CycloptsError) -> Any:
 app = App(
     name="distill",
     version=lambda: import_module("overlap.version").__version__,
-    help="Distil a speech recognizer on-policy, in stages gated on support overlap.",
+    help="Distill a speech recognizer on-policy, in stages gated on support overlap.",
     help_epilogue=EPILOGUE,
     suppress_keyboard_interrupt=False,  # or Ctrl-C would end a command without saying how to continue
     error_formatter=_worded,

@@ -53,7 +53,7 @@ def plain_labels(
             continue
         if utterance.text is not None:
             problem = "holds half of a character (a lone surrogate)"
-            findings.append(Finding.about(utterance, "text", problem, "write the text anew, in UTF-8"))
+            findings.append(Finding.about(utterance, "text", problem, "write the text again, in UTF-8"))
         plain.append(utterance)
     return plain, findings
 

@@ -95,7 +95,7 @@ def _without_input(known: Mapping[str, Any]) -> Iterator[Problem]:
         remedy = 'give the path of the audio file, relative to the manifest, or a "prompt" for text models'
         yield Problem("audio", f"is {'missing' if audio is None else 'empty'}", remedy)
     if isinstance(audio, str) and "\0" in audio:
-        yield Problem("audio", "holds a null character, which no path does", "write the path anew")
+        yield Problem("audio", "holds a null character, which no path does", "write the path again")
     if prompt is not None and (problem := _prompt_problem(prompt)):
         yield problem
 

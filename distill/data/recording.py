@@ -105,7 +105,7 @@ def recording(utterance: Utterance) -> Iterator[tuple[soundfile.SoundFile, Layou
             if (part := part_file(source, found)) is not None:
                 file, found = stack.enter_context(part), replace(found, parts=())
         except UnreadableParts as error:
-            fail(utterance, str(error), "join them anew at one rate and number of channels, or take them apart")
+            fail(utterance, str(error), "join them again at one rate and number of channels, or take them apart")
         except soundfile.SoundFileError as error:
             fail(utterance, f"cannot be decoded ({error})", AGAIN)
         if found.doubt is not None:

@@ -1,1 +1,1 @@
-"""Embedded demonstration: synthetic speech and two small Qwen3-ASR configurations to distil on a CPU."""
+"""Embedded demonstration: synthetic speech and two small Qwen3-ASR configurations to distill on a CPU."""

@@ -194,7 +194,7 @@ words are in the three that are trained on with text, and in all three. Each utt
 babble (of its own split's voices) in random proportions at `snr_db`, drawn uniformly between {SNR_DB[0]:g} and
 {SNR_DB[1]:g} dB: mean power of the speech over that of the noise beneath it.
 
-Voices are eSpeak NG's with variants of our own: accent, pitch, formants, vocal tract, phonation and tempo of each are
+Voices are eSpeak NG's with own variants: accent, pitch, formants, vocal tract, phonation and tempo of each are
 drawn from one distribution for all splits, stratified within each. What differs between voices is no more than that:
 they are one synthesizer's.
 

@@ -144,7 +144,7 @@ class DivergenceObjective(Section):
     """KL of the teacher's distribution from the student's, of the student's from the teacher's, or the generalized
     Jensen-Shannon divergence of GKD (arXiv 2306.13649)."""
     beta: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
-    """Weight of `jensen_shannon`: towards 0 it behaves like the forward KL, towards 1 like the reverse KL."""
+    """Weight of `jensen_shannon`: toward 0 it behaves like the forward KL, toward 1 like the reverse KL."""
     tail: bool = True
     """Count everything outside the set as one more token. Without it both models are renormalized on the set, and
     probability outside the set is not penalized: with a vocabulary of tens of thousands, mass leaks out of the set. It

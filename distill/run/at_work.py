@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from overlap.errors import UserError
 from overlap.files import replacing
+from overlap.plain_json import dumps
 
 BEAT_SECONDS = 5.0
 """Seconds between two updates of the record."""
@@ -84,7 +85,7 @@ class Process:
     def write(self, path: Path) -> None:
         """Replace the record; a full or missing disk does not end the work."""
         with suppress(OSError), replacing(path, sync=False) as temporary:
-            temporary.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+            temporary.write_text(dumps(asdict(self), ensure_ascii=True) + "\n", encoding="utf-8")
 
     def __str__(self) -> str:
         where = "this machine" if self.machine == _machine() else self.host

@@ -6,13 +6,14 @@ checkpoint records the best weights when it was saved, so those of an abandoned 
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from overlap.plain_json import dumps
 
 from ..files import writing
 from .checkpoint import CheckpointError, TrainingState, checkpoints, load_state, save_model
@@ -82,7 +83,7 @@ def save(run: Path, best: Best, recognizer: Any, weights: Mapping | None, data: 
     shutil.rmtree(temporary, ignore_errors=True)
     with writing(target, temporary):
         save_model(temporary, recognizer, weights, data)
-        (temporary / ABOUT).write_text(json.dumps(asdict(best), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (temporary / ABOUT).write_text(dumps(asdict(best), indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     temporary.rename(target)
     return target

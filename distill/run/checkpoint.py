@@ -19,6 +19,7 @@ import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from overlap.errors import UserError
+from overlap.plain_json import dumps
 
 from ..files import writing
 from ..models.files import damage
@@ -134,7 +135,7 @@ def save(
 
 def write_state(folder: Path, state: TrainingState) -> None:
     """Write the state of the loop into a checkpoint, atomically."""
-    write_atomically(folder / STATE, json.dumps({"schema": SCHEMA} | asdict(state), indent=2) + "\n")
+    write_atomically(folder / STATE, dumps({"schema": SCHEMA} | asdict(state), ensure_ascii=True, indent=2) + "\n")
 
 
 def save_model(folder: Path, recognizer: Any, weights: Mapping | None, training_data: TrainingData | None) -> None:

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from overlap.plain_json import dumps
 from overlap.version import DISTRIBUTION, __version__
 
 from ..data.backgrounds import background_sha256
@@ -49,7 +50,7 @@ UNUSABLE = "unusable.jsonl"
 
 def list_findings(run: Path, findings: Iterable[Finding]) -> None:
     """Write findings about lines of the data into a run directory; no file if there are none."""
-    lines = [json.dumps(finding.to_dict(), ensure_ascii=False) + "\n" for finding in findings]
+    lines = [dumps(finding.to_dict()) + "\n" for finding in findings]
     if lines:
         write_atomically(run / UNUSABLE, "".join(lines))
     else:

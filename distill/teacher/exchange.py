@@ -1,6 +1,6 @@
 """One HTTP request and its complete response, within a hard time limit.
 
-Requests run in an event loop of their own thread, where an attempt can be cancelled at any time, also in the middle of
+Requests run in an event loop of their own thread, where an attempt can be canceled at any time, also in the middle of
 a slow response.
 """
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
+
+from overlap.plain_json import dumps
 
 from ..data.findings import Finding, errors
 from ..data.hf.reference import is_dataset
@@ -174,14 +175,14 @@ def record(
     for path in stale:
         path.rename(path.with_name(f"{path.name}.before-step-{step}"))
     set_aside(run.path, recipe, keys, step=step)
-    rows = [json.dumps({"step": step, **asdict(one)}, ensure_ascii=False) + "\n" for one in found]
+    rows = [dumps({"step": step, **asdict(one)}) + "\n" for one in found]
     if rows:
         with (run.path / CHANGES).open("a", encoding="utf-8") as file:
             file.writelines(rows)
     now = resolved_configuration(recipe)
     kept = {name: now[name] for name in ("recipe", "manifest_sha256", "background_sha256", "datasets")}
     resolved = {name: value for name, value in run.resolved.items() if name != "unusable_lines"}
-    text = json.dumps(resolved | kept | dropped_lines(findings), indent=2, ensure_ascii=False) + "\n"
+    text = dumps(resolved | kept | dropped_lines(findings), indent=2) + "\n"
     write_atomically(run.path / "resolved.json", text)
     list_findings(run.path, findings)
     keep_lines(run.path, now["manifest_sha256"])

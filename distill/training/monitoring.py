@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -94,7 +93,7 @@ class Monitor:
             if states == "student" and record_fixed and self._fixed_rollouts is None:
                 self._fixed_rollouts = result.rollouts
                 if self.run.writer:
-                    write_atomically(self.run.path / FIXED, json.dumps(result.rollouts))
+                    write_atomically(self.run.path / FIXED, dumps(result.rollouts, ensure_ascii=True))
             if states == "teacher":
                 self._teacher_rollouts = result.rollouts
             prefix = "" if states == "student" else f"{states}."

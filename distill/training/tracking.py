@@ -22,6 +22,7 @@ from typing import Any
 from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTracker, WandBTracker
 
 from overlap.extras import require
+from overlap.plain_json import dumps
 
 from ..progress.observer import Observer, Observers
 from ..recipe import Recipe, TrackerName
@@ -89,7 +90,7 @@ def copied(recipe: Recipe, run: RunDirectory, observer: Observer, *, step: int, 
             _Copy(name, lambda n=name, new=not known: _tracker(n, recipe, run.path, record["id"], step, new), held, run)
         )
     record["failed"] = []
-    write_atomically(path, json.dumps(record) + "\n")
+    write_atomically(path, dumps(record, ensure_ascii=True) + "\n")
     try:
         yield Observers(*copies, observer)
     finally:
@@ -98,7 +99,7 @@ def copied(recipe: Recipe, run: RunDirectory, observer: Observer, *, step: int, 
         failed = [copy for copy in copies if copy.failed]
         record["failed"] = [copy.name for copy in failed]
         record["rows"] |= {copy.name: copy.arrived for copy in failed}
-        write_atomically(path, json.dumps(record) + "\n")
+        write_atomically(path, dumps(record, ensure_ascii=True) + "\n")
 
 
 def _tracker(name: str, recipe: Recipe, run: Path, id_: str, step: int, new: bool) -> GeneralTracker:

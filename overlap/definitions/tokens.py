@@ -145,7 +145,7 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … ln V",
         undefined=_NEVER,
         source="Shannon 1948",
-        reading="It has no target value: compare with `teacher_entropy`. A steady fall towards 0 at an unchanged error "
+        reading="It has no target value: compare with `teacher_entropy`. A steady fall toward 0 at an unchanged error "
         "rate is collapse; a rise while the top-k loss falls is growth of the tail (arXiv 2608.14728).",
     ),
     "teacher_entropy": Definition(
@@ -250,7 +250,7 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="−∞ … 0",
         undefined="where I is empty",
         source=f"{_RETHINKING}, Eq. 7, without its division by |I|",
-        reading="0 where both models rank and weight the shared tokens alike; it rises towards 0 during a successful "
+        reading="0 where both models rank and weight the shared tokens alike; it rises toward 0 during a successful "
         "run. Read it with its number of undefined positions: disjoint positions are left out, which biases it upward.",
     ),
     "student_logprob": Definition(
@@ -307,7 +307,7 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 or 1",
         undefined=_NEVER,
         source="this library",
-        reading="At 1, the tie rule (lower id first) decided the set. Above a few per cent (rule of thumb), "
+        reading="At 1, the tie rule (lower id first) decided the set. Above a few percent (rule of thumb), "
         "half-precision logits make the sets arbitrary: compute the head in float32 or choose a smaller k.",
     ),
     "student_mapped_mass": Definition(

@@ -77,7 +77,7 @@ def studentized(
         infinite = _ratios(x.sum(0), n.sum(0)) @ c
     table = np.concatenate([np.where(finite[:, None], x, 0.0), n], axis=2)
     moments = table[:, :, :, None] * table[:, :, None, :]
-    values, errors = _linearised(table.sum(0), moments.sum(0), c, n_clusters)
+    values, errors = _linearized(table.sum(0), moments.sum(0), c, n_clusters)
     values, errors = np.where(finite, values, infinite), np.where(finite, errors, np.nan)
     lows, highs = np.full_like(values, np.nan), np.full_like(values, np.nan)
     varying = np.flatnonzero(errors > 0)
@@ -155,7 +155,7 @@ def _least_share(deviating: np.ndarray, n_clusters: np.ndarray, level: float) ->
     return np.minimum(m / (stats.chi2.ppf(tail, 2 * m + 2) / 2 - m), 1 / stats.t.ppf(tail, n_clusters - 1))
 
 
-def _linearised(
+def _linearized(
     totals: np.ndarray, moments: np.ndarray, c: np.ndarray, n_clusters: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Values and standard errors ``[…]``, from totals ``[…, 2K]`` and second moments ``[…, 2K, 2K]`` of the clusters.
@@ -192,7 +192,7 @@ def _distances(
         drawn = generator.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
         times = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
         sums = (times.astype(np.float64) @ both).reshape(size, len(values), -1)
-        found, error = _linearised(
+        found, error = _linearized(
             sums[:, :, :width], sums[:, :, width:].reshape(size, len(values), width, width), c, n_clusters
         )
         parts.append((found - values) / np.maximum(error, least))

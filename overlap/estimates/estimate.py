@@ -51,7 +51,7 @@ class Estimate:
 
         Args:
             digits: decimals.
-            scale: factor, such as 100 for per cent.
+            scale: factor, such as 100 for percent.
             sign: whether a positive value has its sign.
         """
         value = (signed if sign else number)(scale * self.value, digits)

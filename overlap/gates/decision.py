@@ -190,7 +190,7 @@ class Gate(ABC):
         if saved != mine:
             raise UserError(
                 f"gate state: this gate is {mine[0]} with {mine[1]}, the state was saved by {saved[0]} with {saved[1]}"
-                "; resume with the gate of the saved run, or start the stage anew without its state"
+                "; resume with the gate of the saved run, or start the stage again without its state"
             )
 
 

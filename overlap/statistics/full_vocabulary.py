@@ -207,7 +207,7 @@ def _close(p: Tensor, q: Tensor, d: Tensor, scratch: Scratch) -> Tensor:
     """`overlap.core.near.near_divergences`, writing over its arguments.
 
     Written out again, for it takes all four divergences from one walk over rows that stay in the cache: functions that
-    make their results anew touch three times the memory.
+    make their results again touch three times the memory.
     """
     n, width = p.shape
     largest, minus = torch.maximum(p, q, out=p), torch.abs(d, out=q).mul_(-_LN_2)

@@ -34,7 +34,7 @@ def pages() -> list[Path]:
 
 
 def filled(text: str, makers: Mapping[str, Maker], page: str) -> str:
-    """The text of a page with its regions made anew.
+    """The text of a page with its regions made again.
 
     Raises:
         PageError: A region that is not closed, whose function is not known, or one of whose files is missing.

@@ -16,7 +16,7 @@ def found(rows):
 
 def ends(run):
     positions = run.positions
-    return [(found(began_with(run, positions, v)), found(left_behind(run, positions, v))) for v in run.visits]
+    return [(found(began_with(positions, v)), found(left_behind(run, positions, v))) for v in run.visits]
 
 
 def test_what_was_not_traced_at_an_end_is_taken_from_the_next_beginning_with_the_same_weights(fell_back):

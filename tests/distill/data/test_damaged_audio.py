@@ -123,7 +123,7 @@ def test_joined_files_of_different_rates_are_refused(tmp_path, kind):
     first = recording(tmp_path, kind, JOINED[kind]).read_bytes()
     path = recording(tmp_path, kind, JOINED[kind], rate=24000)
     path.write_bytes(first + path.read_bytes())
-    refused(path, "is joined from recordings of 16000 and 24000 Hz; join them anew at one rate and number of channels")
+    refused(path, "is joined from recordings of 16000 and 24000 Hz; join them again at one rate and number of channels")
 
 
 @pytest.mark.parametrize("kind", ["WAV", "AIFF"])
