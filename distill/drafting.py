@@ -19,7 +19,7 @@ from .data.sources import read_utterances
 from .limits import token_limit
 from .locations import DATASET, PACKAGED, require_places
 from .models.model_size import Shape, shape_of
-from .recipe.reading import recipe_of
+from .recipe.loading import recipe_of
 from .recipe.toml import in_toml
 
 BATCH = 16

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +12,8 @@ import pandas as pd
 
 from overlap import Estimate
 from overlap.definitions import SEQUENCE_STATISTICS, TOKEN_STATISTICS
+from overlap.errors import UserError
+from overlap.gates import KINDS
 
 from ..formatting import count
 from ..inference.pairing import Rated, paired_with
@@ -104,8 +106,7 @@ def _waiting(run: Run, visit: Visit) -> str:
     stage = next(stage for stage in run.stages if stage["name"] == visit.stage)
     levels = gate_readings(run)
     levels = levels.loc[(levels["visit"] == visit.number) & levels["side"].isin(("at_least", "at_most", "best"))]
-    reads = len(levels) > 0 or ((stage.get("gate") or {}).get("type") in ("threshold", "plateau") and gates.empty)
-    if not reads:
+    if levels.empty and not (gates.empty and _opens_on_statistics(stage.get("gate") or {})):
         return ""
     if gates.empty:
         return "it has not read yet"
@@ -115,6 +116,18 @@ def _waiting(run: Run, visit: Visit) -> str:
         return ""
     times = "" if stayed == 1 else f" {count(stayed)} times, most recently"
     return f"it decided stay{times}: {last['reason']}"
+
+
+def _opens_on_statistics(settings: Mapping[str, Any]) -> bool:
+    """Whether a gate opens on statistics, by its table of the recipe; False for combinations and where that fails."""
+    kind = KINDS.get(str(settings.get("type")))
+    if kind is None or not dataclasses.is_dataclass(kind):
+        return False
+    try:
+        gate = kind(**{name: value for name, value in settings.items() if name != "type"})
+    except (TypeError, UserError):  # written by another trainer
+        return False
+    return gate.can_advance and bool(gate.statistics)
 
 
 def _controls(run: Run, after: Evaluation | None, others: Mapping[str, Run]) -> list[Control | str]:
@@ -161,7 +174,7 @@ def _change(
         return _paired(run, one, two, since, until)
     first, second = (_rate(row, rate) for row in (before, after))
     ends = {"value": second.value - first.value, "low": second.low - first.high, "high": second.high - first.low}
-    change, unit = replace(second, **ends), str(after["over"]).removesuffix("s")
+    change, unit = dataclasses.replace(second, **ends), str(after["over"]).removesuffix("s")
     names = NAMES[ERROR_RATES[rate]], first, second, change, since, second.n_positions
     return ErrorChange(*names, paired=False, until=until, unit=unit)
 

@@ -21,7 +21,7 @@ from ..evaluation.transcribe import Progress
 from ..limits import settled
 from ..models import Recognizer, Transcripts
 from ..recipe import Decoding, SupportSettings
-from ..recipe.readings import UNDECIDED
+from ..recipe.gate_statistics import UNDECIDED
 from ..run.schema import SCHEMA
 from ..scoring.local_or_served import compare
 from ..scoring.pair import Pair

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from ..recipe.readings import ENDS
+from ..recipe.gate_statistics import ENDS
 from .observer import Observer
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@
 """
 
 from .filters import Filters
-from .gates import GateConfig, fixed_steps
+from .gates import GateConfig
+from .loading import RecipeError, load_recipe
 from .models import Model, Student, Teacher
-from .reading import RecipeError, load_recipe
 from .schema import Evaluation, Recipe, SupportSettings, TrackerName
 from .server import Server
 from .stages import (
@@ -45,6 +45,5 @@ __all__ = [
     "TeacherDataStage",
     "TrackerName",
     "Transcription",
-    "fixed_steps",
     "load_recipe",
 ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, get_type_hints
+from collections.abc import Iterator
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_type_hints
 
 from docstring_parser import parse
 from pydantic import AfterValidator, Field, create_model, field_validator, model_validator
@@ -34,7 +36,9 @@ WRITTEN: dict[str, tuple[Any, str]] = {
 """Settings that a file writes otherwise than Python: annotation and description."""
 
 
-class _Gate(Section):
+class GateSection(Section):
+    """A gate as a file has it; what it reads and needs, its gate object says."""
+
     gate: ClassVar[type[overlap.Gate]]
 
     if TYPE_CHECKING:
@@ -43,15 +47,21 @@ class _Gate(Section):
             """A setting, which type checkers cannot see."""
 
     def build(self) -> overlap.Gate:
-        """The gate object."""
+        """The gate object.
+
+        Raises:
+            UserError: A statistic that does not exist (`UnknownStatisticError`), or settings that the gate refuses.
+        """
         return self.gate(**self.model_dump(exclude={"type"}))
 
 
-S = TypeVar("S", bound=_Gate)
+def section_of(gate: type[overlap.Gate], base: type[GateSection] = GateSection) -> type[GateSection]:
+    """The section of a gate: names, types, defaults, bounds and descriptions of its settings.
 
-
-def _of(gate: type[overlap.Gate]) -> Callable[[type[S]], type[S]]:
-    """Add the settings of a gate to its section: names, types, defaults, bounds and descriptions."""
+    Args:
+        gate: A dataclass.
+        base: Section with checks of its own, in the words of a file.
+    """
     about = parse(gate.__doc__ or "")
     meanings = {each.arg_name: each.description or "" for each in about.params}
     types = get_type_hints(gate)
@@ -61,13 +71,10 @@ def _of(gate: type[overlap.Gate]) -> Callable[[type[S]], type[S]]:
             annotation, meaning = WRITTEN.get(item.name, (types[item.name], _sentence(meanings[item.name])))
             default = ... if item.default is dataclasses.MISSING else item.default
             settings[item.name] = annotation, Field(default, description=meaning, ge=item.metadata.get("ge"))
-
-    def decorate(section: type[S]) -> type[S]:
-        section.gate = gate
-        doc = _sentence(about.short_description or "")
-        return create_model(section.__name__, __base__=section, __module__=__name__, __doc__=doc, **settings)
-
-    return decorate
+    doc = _sentence(about.short_description or "")
+    made = create_model(f"{gate.__name__}Gate", __base__=base, __module__=__name__, __doc__=doc, **settings)
+    made.gate = gate
+    return made
 
 
 def _sentence(text: str) -> str:
@@ -76,15 +83,9 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-@_of(overlap.FixedSteps)
-class FixedStepsGate(_Gate):  # noqa: D101  # described by its gate
-    pass
-
-
-@_of(overlap.Threshold)
-class ThresholdGate(_Gate):  # noqa: D101
+class _Threshold(GateSection):
     @model_validator(mode="after")
-    def _has_one_level(self) -> ThresholdGate:
+    def _has_one_level(self) -> _Threshold:
         low, high, release = self.at_least, self.at_most, self.release
         if low is None and high is None:
             raise UserError("a threshold needs a level; write at_least, or at_most where less is better")
@@ -100,20 +101,14 @@ class ThresholdGate(_Gate):  # noqa: D101
         return self
 
 
-@_of(overlap.Plateau)
-class PlateauGate(_Gate):  # noqa: D101
-    pass
-
-
-@_of(overlap.Collapse)
-class CollapseGate(_Gate):  # noqa: D101
+class _Collapse(GateSection):
     @field_validator("limits", check_fields=False)  # the field comes with the gate's settings
     @classmethod
     def _once(cls, limits: dict[str, Any]) -> dict[str, Any]:
         return by_canonical_name(limits, "limits")
 
     @model_validator(mode="after")
-    def _limits_hold_something(self) -> CollapseGate:
+    def _limits_hold_something(self) -> _Collapse:
         if not self.limits:
             raise UserError('limits is empty; write a statistic with its limits, as { repetition = ["off", 3.0] }')
         for name, (low, high) in self.limits.items():
@@ -131,7 +126,7 @@ class CollapseGate(_Gate):  # noqa: D101
 Members = Annotated[tuple["GateConfig", ...], Field(min_length=1, description="The members, a table each.")]
 
 
-class _Combination(_Gate):
+class _Combination(GateSection):
     def build(self) -> overlap.Gate:
         """The gate object."""
         return self.gate(*(gate.build() for gate in self.gates))
@@ -153,51 +148,48 @@ class AnyGate(_Combination):
     gates: Members
 
 
-GateConfig = Annotated[
-    FixedStepsGate | ThresholdGate | PlateauGate | CollapseGate | AllGate | AnyGate, Field(discriminator="type")
-]
+FixedStepsGate = section_of(overlap.FixedSteps)
+
+SECTIONS: tuple[type[GateSection], ...] = (
+    FixedStepsGate,
+    section_of(overlap.Threshold, _Threshold),
+    section_of(overlap.Plateau),
+    section_of(overlap.Collapse, _Collapse),
+    AllGate,
+    AnyGate,
+)
+"""Every kind of gate, in the order of the page of fields."""
+globals().update({section.__name__: section for section in SECTIONS})  # where pickle looks for classes
+
+if TYPE_CHECKING:
+    GateConfig = GateSection
+else:
+    GateConfig = Annotated[reduce(or_, SECTIONS), Field(discriminator="type")]
+
 AllGate.model_rebuild()  # of their members' types, until here, the fields know the name alone
 AnyGate.model_rebuild()
 
 
-def fixed_steps(gate: GateConfig) -> set[int]:
-    """Steps of a stage at which its gate must be read, whenever probes are due: those of fixed-steps gates in it."""
-    return {leaf.steps for leaf in leaves(gate) if isinstance(leaf, FixedStepsGate)}
+def fixed_steps(gate: GateConfig) -> frozenset[int]:
+    """Steps of a stage at which its gate must be read, whenever probes are due."""
+    return gate.build().due_steps
 
 
-def statistics_read(gate: GateConfig) -> list[str]:
-    """Names of the probe statistics that a gate reads, such as `union_size` or `fixed.union_size`."""
-    names: list[str] = []
-    for leaf in leaves(gate):
-        if isinstance(leaf, CollapseGate):
-            names += leaf.limits
-        elif isinstance(leaf, ThresholdGate | PlateauGate):
-            names.append(leaf.statistic)
-    return names
-
-
-def leaves(gate: GateConfig) -> Iterator[GateConfig]:
+def leaves(gate: overlap.Gate) -> Iterator[overlap.Gate]:
     """The gates that a combination is made of; a simple gate alone."""
     for _, leaf in keyed(gate, ""):
         yield leaf
 
 
-def keyed(gate: GateConfig, where: str) -> Iterator[tuple[str, GateConfig]]:
+def keyed(gate: overlap.Gate, where: str) -> Iterator[tuple[str, overlap.Gate]]:
     """The simple gates that a gate is made of, by their keys."""
-    if isinstance(gate, AllGate | AnyGate):
-        for i, member in enumerate(gate.gates):
-            yield from keyed(member, f"{where}.gates.{i}")
-    else:
+    if not gate.members:
         yield where, gate
+    for i, member in enumerate(gate.members):
+        yield from keyed(member, f"{where}.gates.{i}")
 
 
-def _wait(leaf: GateConfig) -> tuple[str, int]:
-    if isinstance(leaf, FixedStepsGate):
-        return "steps", leaf.steps
-    return "min_steps", leaf.min_steps if isinstance(leaf, ThresholdGate | PlateauGate) else 0
-
-
-def too_late(gate: GateConfig, steps: int, where: str) -> list[str]:
+def too_late(gate: overlap.Gate, steps: int, where: str) -> list[str]:
     """Which gates wait for more steps than their stage may take, so that they never open; in words.
 
     Args:
@@ -205,11 +197,12 @@ def too_late(gate: GateConfig, steps: int, where: str) -> list[str]:
         steps: Most that the stage may take.
         where: Key of the gate.
     """
+    waits = [(key, leaf.first_step) for key, leaf in keyed(gate, where)]
+    has = f"the stage has {steps} step{'s' if steps > 1 else ''}"
     return [
-        f"{key}.{name} = {value}: the stage has {steps} step{'s' if steps > 1 else ''}, so this gate never opens"
-        for key, leaf in keyed(gate, where)
-        for name, value in (_wait(leaf),)
-        if value > steps
+        f"{key}.{wait.setting} = {wait.count}: {has}, so this gate never opens"
+        for key, wait in waits
+        if wait.count > steps
     ]
 
 
@@ -217,17 +210,3 @@ NEEDS_INTERVALS = (
     "needs intervals, which one utterance does not give, so it would never open; probe two utterances or more (25 "
     'for intervals with the stated coverage), or write on = "value"'
 )
-
-
-def opens_without_intervals(gate: GateConfig) -> bool:
-    """Whether a gate's decision can be had from readings without intervals, as those of a single utterance are.
-
-    A gate that only guards, a collapse gate, never opens; without intervals it guards nothing.
-    """
-    if isinstance(gate, AnyGate):
-        return any(opens_without_intervals(member) for member in gate.gates)
-    if isinstance(gate, AllGate):
-        return all(opens_without_intervals(member) for member in gate.gates)
-    if isinstance(gate, CollapseGate):
-        return False
-    return isinstance(gate, FixedStepsGate) or gate.on == "value"

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
+import overlap
 from overlap.definitions import Ranges
+from overlap.definitions.names import UnknownStatisticError
 from overlap.errors import UserError
 
-from .gates import NEEDS_INTERVALS, GateConfig, opens_without_intervals, statistics_read, too_late
+from .gate_statistics import (
+    doubtful_readings,
+    evaluation_reading,
+    no_such_statistic,
+    out_of_reach,
+    percentages,
+    statistics_of,
+)
+from .gates import NEEDS_INTERVALS, GateConfig, too_late
 from .models import Student, Teacher
 from .normalizers import NormalizerName
-from .readings import doubtful_readings, evaluation_reading, no_such_statistic, out_of_reach, percentages, statistics_of
 from .section import Count, FileName, NonNegative, Positive, Section, Seed, Text, Threads, same_file
 from .server import Server
 from .stages import StageConfig
@@ -179,8 +189,8 @@ class Recipe(Section):
                         '"policy_gradient" objective must be drawn from the compared distribution; make them equal'
                     )
             if stage.gate is not None:
-                self._check_gate(stage.gate, f"stages.{i}.gate")
-                if late := too_late(stage.gate, stage.steps, f"stages.{i}.gate"):
+                gate = self._checked_gate(stage.gate, f"stages.{i}.gate")
+                if late := too_late(gate, stage.steps, f"stages.{i}.gate"):
                     raise UserError(f"{'; '.join(late)}; lower it, or raise stages.{i}.steps")
         self._check_evaluations()
         if self.teacher is not None and self.teacher.url is not None:
@@ -228,28 +238,36 @@ class Recipe(Section):
                     "(remove teacher.url)"
                 )
 
-    def _check_gate(self, gate: GateConfig, where: str) -> None:
-        """Refuse gates that would fail, or never open, hours into the run."""
-        names, sets = statistics_read(gate), [section.name for section in self.evaluations]
-        if names and self.probe is None:
-            raise UserError(f"{where} reads probes: add a [probe] table with a manifest")
-        served = self.teacher is not None and self.teacher.url is not None
-        if served and (doubts := doubtful_readings(gate)):
-            raise UserError(f"{where}: {'; '.join(doubts)}")
-        if self.probe is not None:
-            readings = self.probe.readings(served=served) + tuple(evaluation_reading(one) for one in sets)
-            for name in (one for one in names if one not in readings):
-                states, instead = in_toml(self.probe.states), no_such_statistic(name, sets, readings)
-                raise UserError(
-                    f"{where}: the probe has no statistic {in_toml(name)} on its states {states}; {instead}"
-                )
+    def _checked_gate(self, section: GateConfig, where: str) -> overlap.Gate:
+        """The gate object; refuses gates that would fail, or never open, hours into the run."""
         try:
-            gate.build()
+            gate = section.build()
+        except UnknownStatisticError as error:
+            self._check_names([error.statistic], where)
+            raise UserError(f"{where}: {error}") from error
         except ValueError as error:
             raise UserError(f"{where}: {error}") from error
-        if not names or self.probe is None:
-            return
+        served = self.teacher is not None and self.teacher.url is not None
+        if gate.statistics and self.probe is not None and served and (doubts := doubtful_readings(gate)):
+            raise UserError(f"{where}: {'; '.join(doubts)}")
+        self._check_names(gate.statistics, where)
+        if self.probe is None or not gate.statistics:
+            return gate
         if unreachable := [*out_of_reach(gate, Ranges(self.support.k)), *percentages(gate)]:
             raise UserError(f"{where}: {'; '.join(unreachable)}")
-        if self.probe.max_utterances == 1 and not opens_without_intervals(gate):
+        if self.probe.max_utterances == 1 and not gate.opens_without_intervals:
             raise UserError(f"probe.max_utterances = 1: {where} {NEEDS_INTERVALS}")
+        return gate
+
+    def _check_names(self, names: Sequence[str], where: str) -> None:
+        """Refuse statistics that the probe does not have."""
+        if names and self.probe is None:
+            raise UserError(f"{where} reads probes: add a [probe] table with a manifest")
+        if self.probe is None:
+            return
+        served = self.teacher is not None and self.teacher.url is not None
+        sets = [section.name for section in self.evaluations]
+        readings = self.probe.readings(served=served) + tuple(evaluation_reading(one) for one in sets)
+        for name in (one for one in names if one not in readings):
+            states, instead = in_toml(self.probe.states), no_such_statistic(name, sets, readings)
+            raise UserError(f"{where}: the probe has no statistic {in_toml(name)} on its states {states}; {instead}")

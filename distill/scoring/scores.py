@@ -27,7 +27,7 @@ from overlap.losses.divergence_on_set import set_mass
 from ..data.batch import Batch
 from ..models import Prompt, Recognizer, Transcripts
 from ..recipe import DivergenceObjective, Objective, SupportSettings
-from ..recipe.readings import ENDS, UNDECIDED
+from ..recipe.gate_statistics import ENDS, UNDECIDED
 from ..timing import Stopwatch
 from .pair import Pair, TeacherView
 from .positions import Positions

@@ -9,8 +9,7 @@ from pathlib import Path
 from overlap.definitions.names import OWN
 
 from ..recipe import Recipe
-from ..recipe.gates import statistics_read
-from ..recipe.readings import evaluation_reading
+from ..recipe.gate_statistics import evaluation_reading
 from ..run import best, checkpoint
 from ..run.checkpoint import CheckpointError, TrainingState
 
@@ -24,7 +23,7 @@ def measured_anew(state: TrainingState, recipe: Recipe, keys: Collection[str]) -
         keys: Dotted keys of the recipe whose data changed.
     """
     sets = set(_changed_sets(recipe, keys))
-    read = statistics_read(recipe.stages[state.stage].effective_gate)
+    read = recipe.stages[state.stage].effective_gate.build().statistics
     stale = [
         name
         for name in read

@@ -20,9 +20,9 @@ from ..limits import settled, token_limit
 from ..models import ModelError, Recognizer
 from ..normalize import normalizer
 from ..recipe import Evaluation, Recipe, StageConfig
-from ..recipe.gates import NEEDS_INTERVALS, opens_without_intervals, statistics_read
+from ..recipe.gate_statistics import out_of_reach
+from ..recipe.gates import NEEDS_INTERVALS
 from ..recipe.paths import require_files
-from ..recipe.readings import out_of_reach
 from ..run.checkpoint import lost
 from ..scoring.loading import load_student, load_teacher
 from ..scoring.pair import Pair, PairError
@@ -122,7 +122,8 @@ def _check_intervals(recipe: Recipe, data: DataSets) -> None:
     dropped = lines_of(one for one in errors(data.all_findings) if one.file == recipe.probe.manifest)
     left = f" left, {dropped} could not be used" if dropped else ""
     for i, stage in enumerate(recipe.stages):
-        if stage.gate is not None and statistics_read(stage.gate) and not opens_without_intervals(stage.gate):
+        gate = stage.effective_gate.build()
+        if gate.statistics and not gate.opens_without_intervals:
             raise ManifestError(f"{recipe.probe.manifest} has one utterance{left}: stages.{i}.gate {NEEDS_INTERVALS}")
 
 
@@ -230,5 +231,5 @@ def _check_levels(recipe: Recipe, pair: Pair) -> None:
     """
     ranges = Ranges(recipe.support.k, one_vocabulary=pair.vocabulary is None)
     for i, stage in enumerate(recipe.stages):
-        if stage.gate is not None and (beyond := out_of_reach(stage.gate, ranges)):
+        if stage.gate is not None and (beyond := out_of_reach(stage.gate.build(), ranges)):
             raise PairError(f"stages.{i}.gate: {'; '.join(beyond)} (the models share one vocabulary)")

@@ -18,9 +18,8 @@ from overlap.gates import Level
 
 from ..data.sampling import micro_batches, seed_of
 from ..progress.observer import Observer
-from ..recipe import StageConfig, fixed_steps
-from ..recipe.gates import statistics_read
-from ..recipe.readings import evaluation_reading
+from ..recipe import StageConfig
+from ..recipe.gate_statistics import evaluation_reading
 from ..run import best, checkpoint
 from ..run.checkpoint import Outcome, TrainingState
 from ..run.run_directory import RunDirectory
@@ -146,7 +145,7 @@ class Trainer:
     def _reading_due(self) -> bool:
         every = self.recipe.probe.every if self.recipe.probe else self.stage.steps
         step = self.state.stage_step
-        return step % every == 0 or step in fixed_steps(self.stage.effective_gate) or self._spent()
+        return step % every == 0 or step in self.gate.due_steps or self._spent()
 
     def _evaluations_due(self) -> list[str]:
         """Names of the sets that are due between the ends of stages."""
@@ -181,9 +180,8 @@ class Trainer:
 
     def _error_rates(self) -> dict[str, overlap.Estimate]:
         """Error rates that the stage's gate reads, by their names in the gate."""
-        wanted = statistics_read(self.stage.gate) if self.stage.gate else []
         sets = {evaluation_reading(one.name): one.name for one in self.recipe.evaluations}
-        read = {name: sets[name] for name in wanted if name in sets}
+        read = {name: sets[name] for name in self.gate.statistics if name in sets}
         self._evaluate(read.values())
         return {name: error_rate_read(self._evaluated[of]) for name, of in read.items()}
 

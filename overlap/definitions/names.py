@@ -66,6 +66,14 @@ def by_canonical_name(values: Mapping[str, Any], what: str) -> dict[str, Any]:
     return {one: values[name] for one, name in spelled.items()}
 
 
+class UnknownStatisticError(UserError):
+    """A statistic that this library does not have."""
+
+    def __init__(self, message: str, statistic: str) -> None:
+        super().__init__(message)
+        self.statistic = statistic
+
+
 def checked(name: str) -> str:
     """The canonical name of a statistic that exists.
 
@@ -73,7 +81,7 @@ def checked(name: str) -> str:
         name: as in `canonical`, or ``own.`` and any name for a number that a user brings.
 
     Raises:
-        UserError: if this library has no such statistic; names those that are spelled alike.
+        UnknownStatisticError: if this library has no such statistic; names those that are spelled alike.
     """
     if not isinstance(name, str):
         raise UserError(f"statistic: expected a name, received {name!r}")
@@ -84,9 +92,10 @@ def checked(name: str) -> str:
     if base not in ALL:
         alike = difflib.get_close_matches(base.lower(), [*ALL, *_BY_ALIAS], n=1)
         hint = f'did you mean "{alike[0]}"?' if alike else "overlap/STATISTICS.md lists them"
-        raise UserError(
+        raise UnknownStatisticError(
             f'statistic: there is no "{name}"; {hint} A number of your own is named "{OWN}{base or "name"}", here and '
-            "in what the gate reads"
+            "in what the gate reads",
+            found,
         )
     return found
 

@@ -18,17 +18,21 @@ Save ``gate.state_dict()`` with a checkpoint; ``load_state_dict`` refuses the st
 from overlap.definitions.readiness import READINESS, Question, Readiness, ReadinessLevel
 from overlap.gates.collapse import Collapse
 from overlap.gates.combine import AllOf, AnyOf
+from overlap.gates.criteria import Amount, Criterion, Wait
 from overlap.gates.decision import Action, Decision, Gate, Level
 from overlap.gates.plateau import Plateau
 from overlap.gates.steps import FixedSteps
 from overlap.gates.threshold import Threshold
 
 __all__ = [
+    "KINDS",
     "READINESS",
     "Action",
     "AllOf",
+    "Amount",
     "AnyOf",
     "Collapse",
+    "Criterion",
     "Decision",
     "FixedSteps",
     "Gate",
@@ -38,4 +42,12 @@ __all__ = [
     "Readiness",
     "ReadinessLevel",
     "Threshold",
+    "Wait",
 ]
+
+KINDS: dict[str, type[Gate]] = {
+    one.kind: one
+    for name, one in list(globals().items())
+    if name in __all__ and isinstance(one, type) and issubclass(one, Gate) and one is not Gate
+}
+"""Every kind of gate by its name, as states and recipes have it."""

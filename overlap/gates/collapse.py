@@ -6,16 +6,9 @@ from typing import ClassVar, Literal
 
 from overlap.definitions import by_canonical_name, checked
 from overlap.errors import UserError
-from overlap.gates.decision import (
-    Action,
-    Decision,
-    Gate,
-    Level,
-    Reading,
-    Readings,
-    check_step,
-    count,
-)
+from overlap.gates.criteria import Amount, Criterion, End
+from overlap.gates.decision import Action, Decision, Gate, Level, check_step, count
+from overlap.gates.reading import Reading, Readings
 from overlap.gates.settings import check_settings, level, minimum
 
 Limits = tuple[float | None, float | None]
@@ -26,15 +19,16 @@ class Collapse(Gate):
     """Fall back or abort when any statistic has certainly left its healthy range for some readings; never advances.
 
     A statistic is outside if its entire interval is: the upper end below the lower limit or the lower end above the
-    upper limit. A reading with any statistic out adds to the streak; one in which at least one statistic can be judged
-    and none is out resets it; one in which nothing can be judged leaves it. What cannot be judged is named in the
-    reason.
+    upper limit. A reading with any statistic outside adds to the streak. A reading with no statistic outside resets
+    the streak. A reading in which nothing can be judged leaves the streak as it is. The reason names statistics that
+    could not be judged.
 
     Attributes:
         limits: (lowest, highest) healthy value by statistic (named as in `Threshold`, each once), None for an open
             side.
         patience: readings in a row before the gate acts.
-        action: ``"fall_back"`` to the teacher data before this stage, or ``"abort"`` the run.
+        action: ``"fall_back"`` to the teacher data before this stage (a recipe's ``max_fallbacks`` limits how often),
+            or ``"abort"`` the run.
         on: judge on the ``"bound"`` (the interval's end) or on the ``"value"`` itself.
     """
 
@@ -58,6 +52,11 @@ class Collapse(Gate):
                 raise UserError(f"limits: {statistic} has neither a low nor a high limit; give one or leave it out")
             if low is not None and high is not None and not low < high:
                 raise UserError(f"limits: {statistic} expects low < high, received ({low:g}, {high:g})")
+
+    @property
+    def criteria(self) -> tuple[Criterion, ...]:
+        """The statistics with limits: the far end of the interval shows that a limit is left."""
+        return tuple(_criterion(statistic, low, high) for statistic, (low, high) in self.limits.items())
 
     @property
     def can_advance(self) -> bool:
@@ -114,6 +113,18 @@ class Collapse(Gate):
         if high is not None and reading.bound("low", self.on) > high:
             return f"above {high:g}"
         return ""
+
+
+def _criterion(statistic: str, low: float | None, high: float | None) -> Criterion:
+    ends: list[End] = []
+    amounts = []
+    if low is not None:
+        ends.append("high")
+        amounts.append(Amount(("limits", statistic), low, "lowest"))
+    if high is not None:
+        ends.append("low")
+        amounts.append(Amount(("limits", statistic), high, "highest"))
+    return Criterion(statistic, tuple(ends), tuple(amounts))
 
 
 def _pair(statistic: str, limits: object) -> Limits:

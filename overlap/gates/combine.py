@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from overlap.errors import UserError
-from overlap.gates.decision import Action, Decision, Gate, Readings
+from overlap.gates.criteria import Criterion
+from overlap.gates.decision import Action, Decision, Gate
+from overlap.gates.reading import Readings
 
 
 class _Combination(Gate):
@@ -20,9 +22,29 @@ class _Combination(Gate):
         self.gates = gates
 
     @property
+    def members(self) -> tuple[Gate, ...]:
+        """The gates, in the order given."""
+        return self.gates
+
+    @property
+    def criteria(self) -> tuple[Criterion, ...]:
+        """Those of all members."""
+        return tuple(criterion for gate in self.gates for criterion in gate.criteria)
+
+    @property
     def can_advance(self) -> bool:
         """Whether a member can."""
         return any(gate.can_advance for gate in self.gates)
+
+    @property
+    def opens_without_intervals(self) -> bool:
+        """Whether enough members do."""
+        return self._advances([gate.opens_without_intervals for gate in self.gates])
+
+    @property
+    def due_steps(self) -> frozenset[int]:
+        """Those of all members."""
+        return frozenset().union(*(gate.due_steps for gate in self.gates))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.gates))})"

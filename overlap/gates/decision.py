@@ -1,22 +1,17 @@
 """What a gate answers, and what every gate can do."""
 
 import enum
-import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, cast
 
-from overlap.definitions import by_canonical_name
 from overlap.definitions.names import states_of
 from overlap.errors import UserError
-from overlap.estimates.estimate import RECORDED, Estimate
-from overlap.gates.settings import as_number
+from overlap.gates.criteria import Criterion, Side, Wait
+from overlap.gates.reading import Reading, Readings
 from overlap.plain_json import plain
-
-Readings = Mapping[str, Estimate] | Mapping[str, float]
-"""What a gate reads, by name or alias: estimates, or plain numbers for gates that judge on the value."""
 
 
 class Action(enum.StrEnum):
@@ -26,10 +21,6 @@ class Action(enum.StrEnum):
     advance = "advance"
     fall_back = "fall_back"
     abort = "abort"
-
-
-Side = Literal["at_least", "at_most", "lowest", "highest", "best"]
-"""What a level is: a threshold to reach, a healthy limit, or the mark that is to be improved on."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +75,54 @@ class Gate(ABC):
 
     A kind of gate is a dataclass: the arguments of its constructor are its parameters, fields with ``init=False`` its
     state. Recipes derive their keys from the parameters: from annotation, default, description and minimum.
+
+    To add a kind, write the dataclass with `kind`, `name`, `read` and, if it reads statistics, `criteria`; export it
+    here and in `overlap`; add a line to ``SECTIONS`` of ``distill/recipe/gates.py``. Override a property below where
+    its default is wrong for the kind. In every kind, fields named ``on``, ``patience`` and ``min_steps`` have the
+    meaning that `Threshold` gives them.
     """
 
     kind: ClassVar[str]
 
     @property
+    def criteria(self) -> tuple[Criterion, ...]:
+        """What the gate reads, a criterion for each statistic; none if it looks at no statistic."""
+        return ()
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """Names of the statistics that the gate reads."""
+        return tuple(criterion.statistic for criterion in self.criteria)
+
+    @property
+    def members(self) -> "tuple[Gate, ...]":
+        """The gates that a combination is made of; none for a simple gate."""
+        return ()
+
+    @property
     def can_advance(self) -> bool:
         """Whether the gate can ever say advance; one that cannot only guards others (see `AllOf`)."""
         return True
+
+    @property
+    def opens_without_intervals(self) -> bool:
+        """Whether the gate can say advance on readings without intervals, such as those of a single utterance."""
+        return self.can_advance and (not self.criteria or getattr(self, "on", "bound") == "value")
+
+    @property
+    def first_reading(self) -> Wait:
+        """At which reading of a stage, counted from 1, the gate can act at the earliest."""
+        return Wait(getattr(self, "patience", 1), "patience" if hasattr(self, "patience") else "")
+
+    @property
+    def first_step(self) -> Wait:
+        """After how many steps of a stage the gate can advance at the earliest."""
+        return Wait(getattr(self, "min_steps", 0), "min_steps" if hasattr(self, "min_steps") else "")
+
+    @property
+    def due_steps(self) -> frozenset[int]:
+        """Steps of a stage at which the gate must be read, even if no probe is due."""
+        return frozenset()
 
     @property
     @abstractmethod
@@ -115,6 +146,7 @@ class Gate(ABC):
 
     def _look_up(self, summary: Readings, statistic: str, on: str) -> "Reading":
         """The reading of a statistic; warns the first time that it is missing."""
+        assert statistic in self.statistics, f"{type(self).__name__}.criteria lacks {statistic}, which the gate reads"
         reading = Reading.from_summary(summary, statistic, on)
         missed: set[str] = vars(cast(Any, self)).setdefault("_missed", set())
         if reading.estimate is None and statistic not in missed:
@@ -162,82 +194,6 @@ class Gate(ABC):
             )
 
 
-@dataclass(frozen=True)
-class Reading:
-    """One statistic of one reading, or why there is nothing to read.
-
-    Attributes:
-        estimate: None when the statistic is missing.
-        problem: why it cannot be judged, empty when it can.
-        bare: whether it is a plain number, of which no counts are known.
-    """
-
-    statistic: str
-    estimate: Estimate | None
-    problem: str
-    bare: bool = False
-
-    @classmethod
-    def from_summary(cls, summary: Readings, statistic: str, on: str) -> "Reading":
-        """Look up a statistic that is to be judged on its interval's ``"bound"`` or on its ``"value"``."""
-        named = by_canonical_name(summary, "reading")
-        if statistic not in named:
-            return cls(statistic, None, f"{statistic} is missing from the reading")
-        found = named[statistic]
-        if not isinstance(found, Estimate):
-            return cls._of_number(statistic, found, on)
-        found = _in_python_numbers(found, statistic)
-        if math.isnan(found.value):
-            problem = f"{statistic} is undefined ({found.n_undefined} positions without a value)"
-        elif on == "bound" and (math.isnan(found.low) or math.isnan(found.high)):
-            problem = f"{statistic} is {found.value:.5g} without an interval ({utterances(found)})"
-        else:
-            problem = ""
-        return cls(statistic, found, problem)
-
-    @classmethod
-    def _of_number(cls, statistic: str, number: Any, on: str) -> "Reading":
-        """A number that comes without interval and counts."""
-        found = as_number(number)
-        if found is None:
-            raise UserError(f"{statistic}: expected an Estimate or a number, received {type(number).__name__}")
-        value = float(found)
-        if on == "bound":
-            raise UserError(
-                f"{statistic}: received the plain number {value:g}, and the gate judges on the interval's "
-                'bound. Pass an Estimate (as summary() gives it), or make the gate with on="value"'
-            )
-        problem = f"{statistic} is undefined" if math.isnan(value) else ""
-        return cls(statistic, Estimate(value, math.nan, math.nan, math.nan, 0, 0, 0), problem, bare=True)
-
-    def bound(self, side: str, on: str) -> float:
-        """The ``"low"`` or ``"high"`` end of the interval, or the value itself where the gate judges on the value."""
-        assert self.estimate is not None
-        return self.estimate.value if on == "value" else getattr(self.estimate, side)
-
-    def words(self) -> str:
-        """The estimate with its interval and what it rests on."""
-        item = self.estimate
-        if item is None or self.problem:
-            return self.problem
-        if self.bare:
-            return f"{self.statistic} {item.value:.5g}"
-        interval = "" if math.isnan(item.low) else f" [{item.low:.5g}, {item.high:.5g}]"
-        return f"{self.statistic} {item.value:.5g}{interval} over {utterances(item)}"
-
-    def numbers(self) -> dict[str, float | int | None]:
-        """The estimate's numbers, None where they are not known."""
-        if self.estimate is None:
-            return dict.fromkeys(RECORDED)
-        known = plain(self.estimate.to_dict())
-        return {**dict.fromkeys(RECORDED), "value": known["value"]} if self.bare else known
-
-
-def utterances(estimate: Estimate) -> str:
-    """How much an estimate rests on, in words."""
-    return f"{estimate.n_groups} utterance{'s' if estimate.n_groups != 1 else ''}, {estimate.n_positions} positions"
-
-
 def count(streak: int, patience: int) -> str:
     """A streak in words."""
     return f"{streak} reading{'s' if streak != 1 else ''} of {patience} needed"
@@ -252,14 +208,3 @@ def check_step(step: int) -> None:
 def too_early(step: int, min_steps: int) -> str:
     """What to add to a reason while the stage is too young to advance, empty afterwards."""
     return f", but step {step} is before the {min_steps} steps the stage must have" if step < min_steps else ""
-
-
-def _in_python_numbers(estimate: Estimate, statistic: str) -> Estimate:
-    """The same estimate as JSON can hold it, whatever numbers a user made it of."""
-    found = {item.name: as_number(getattr(estimate, item.name)) for item in fields(Estimate)}
-    for name, number in found.items():
-        if number is None:
-            raise UserError(
-                f"{statistic}: expected a number as its Estimate's {name}, received {getattr(estimate, name)!r}"
-            )
-    return Estimate(**cast(Any, found))

@@ -4,16 +4,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from overlap.definitions import checked
-from overlap.gates.decision import (
-    Action,
-    Decision,
-    Gate,
-    Level,
-    Readings,
-    check_step,
-    count,
-    too_early,
-)
+from overlap.gates.criteria import Amount, Criterion, End, Wait
+from overlap.gates.decision import Action, Decision, Gate, Level, check_step, count, too_early
+from overlap.gates.reading import Readings
 from overlap.gates.settings import check_settings, minimum
 
 
@@ -55,6 +48,20 @@ class Plateau(Gate):
         """``plateau(statistic)``."""
         return f"{self.kind}({self.statistic})"
 
+    @property
+    def criteria(self) -> tuple[Criterion, ...]:
+        """The statistic, by its near end."""
+        return (Criterion(self.statistic, (self._end,), (Amount(("min_delta",), self.min_delta, None),)),)
+
+    @property
+    def first_reading(self) -> Wait:
+        """One more than ``patience``: the first reading is the mark."""
+        return Wait(self.patience + 1, "patience")
+
+    @property
+    def _end(self) -> End:
+        return "low" if self.mode == "max" else "high"
+
     def read(self, summary: Readings, step: int) -> Decision:
         """Compare the reading with the mark; see the class."""
         check_step(step)
@@ -64,7 +71,7 @@ class Plateau(Gate):
             numbers |= {"best": self.best, "since": self.since}
             return Decision(Action.stay, reading.problem, self.name, numbers, self._held_against(None, False))
         sign = 1.0 if self.mode == "max" else -1.0
-        bound = reading.bound("low" if self.mode == "max" else "high", self.on)
+        bound = reading.bound(self._end, self.on)
         mark, improves = self.best, False
         if mark is None:
             self.best, self.since, verdict = reading.estimate.value, 0, "is the first mark"

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from overlap.gates.decision import Action, Decision, Gate, Readings, check_step
+from overlap.gates.criteria import Wait
+from overlap.gates.decision import Action, Decision, Gate, check_step
+from overlap.gates.reading import Readings
 from overlap.gates.settings import check_settings, minimum
 
 
@@ -25,6 +27,16 @@ class FixedSteps(Gate):
     def name(self) -> str:
         """``fixed_steps``."""
         return self.kind
+
+    @property
+    def first_step(self) -> Wait:
+        """``steps``."""
+        return Wait(self.steps, "steps")
+
+    @property
+    def due_steps(self) -> frozenset[int]:
+        """``steps``."""
+        return frozenset({self.steps})
 
     def read(self, summary: Readings, step: int) -> Decision:
         """Advance at ``steps`` and after; the summary is not looked at."""

@@ -5,16 +5,9 @@ from typing import ClassVar, Literal
 
 from overlap.definitions import checked
 from overlap.errors import UserError
-from overlap.gates.decision import (
-    Action,
-    Decision,
-    Gate,
-    Level,
-    Readings,
-    check_step,
-    count,
-    too_early,
-)
+from overlap.gates.criteria import Amount, Criterion, End, Side
+from overlap.gates.decision import Action, Decision, Gate, Level, check_step, count, too_early
+from overlap.gates.reading import Readings
 from overlap.gates.settings import check_settings, level, minimum
 
 
@@ -74,6 +67,22 @@ class Threshold(Gate):
         return f"{self.kind}({self.statistic})"
 
     @property
+    def criteria(self) -> tuple[Criterion, ...]:
+        """The statistic, by the end that must pass the level."""
+        amounts = [Amount((self._side,), self._level, self._side)]
+        if self.release is not None:
+            amounts.append(Amount(("release",), self.release, None))
+        return (Criterion(self.statistic, (self._end,), tuple(amounts)),)
+
+    @property
+    def _side(self) -> Side:
+        return "at_least" if self._rising else "at_most"
+
+    @property
+    def _end(self) -> End:
+        return "low" if self._rising else "high"
+
+    @property
     def _rising(self) -> bool:
         return self.at_least is not None
 
@@ -91,7 +100,7 @@ class Threshold(Gate):
         if reading.problem:
             numbers |= {"bound": None, "streak": self.streak}
             return Decision(Action.stay, reading.problem, self.name, numbers, self._held_against(None))
-        bound = reading.bound("low" if self._rising else "high", self.on)
+        bound = reading.bound(self._end, self.on)
         if self._reaches(bound, self._level):
             self.streak += 1
             verdict = "satisfies"
@@ -110,8 +119,7 @@ class Threshold(Gate):
 
     def _held_against(self, bound: float | None) -> tuple[Level]:
         satisfied = bound is not None and self._reaches(bound, self._level)
-        side = "at_least" if self._rising else "at_most"
-        return (Level.from_reading(self.statistic, side, self._level, bound, satisfied),)
+        return (Level.from_reading(self.statistic, self._side, self._level, bound, satisfied),)
 
     def _reaches(self, bound: float, mark: float) -> bool:
         return bound >= mark if self._rising else bound <= mark

@@ -15,7 +15,7 @@ from distill.evaluation.evaluation import evaluate
 from distill.models import load_recognizer
 from distill.recipe import Decoding
 from distill.recipe.paths import packaged
-from distill.recipe.pointless import RecipeWarning
+from distill.recipe.without_effect import RecipeWarning
 from distill.run.training_data import AudioIdentities, read_training_data
 from distill.training.setup import prepare_run
 

@@ -5,8 +5,8 @@ import warnings
 import pytest
 
 from distill.recipe import RecipeError, load_recipe
-from distill.recipe.pointless import RecipeWarning
-from distill.recipe.readings import range_of
+from distill.recipe.gate_statistics import range_of
+from distill.recipe.without_effect import RecipeWarning
 from tests.distill.test_pointless_recipes import recipe
 
 __all__ = ["recipe"]

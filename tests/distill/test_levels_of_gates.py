@@ -3,7 +3,7 @@
 import pytest
 
 from distill.recipe import Recipe, load_recipe
-from distill.recipe.pointless import RecipeWarning
+from distill.recipe.without_effect import RecipeWarning
 from distill.scoring.pair import PairError
 from distill.training.setup import prepare_run
 from tests.distill.test_recipe import STAGED, write

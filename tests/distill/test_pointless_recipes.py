@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from distill.recipe import RecipeError, load_recipe
+from distill.recipe.gate_statistics import range_of
 from distill.recipe.paths import shipped_recipes
-from distill.recipe.pointless import RecipeWarning
-from distill.recipe.readings import range_of
+from distill.recipe.without_effect import RecipeWarning
 from overlap import Estimate
 
 BASE = """

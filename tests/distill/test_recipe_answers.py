@@ -14,7 +14,7 @@ from distill.locations import packaged
 from distill.models import load_recognizer
 from distill.normalize import NORMALIZERS
 from distill.recipe import RecipeError, load_recipe
-from distill.recipe.reading import REFERENCE
+from distill.recipe.loading import REFERENCE
 from distill.recipe.reference import page
 from distill.recipe.schema_walk import places
 from distill.scoring.pair import Pair, PairError

@@ -6,7 +6,7 @@ import pytest
 
 from distill.recipe import Recipe, RecipeError, load_recipe
 from distill.recipe.hints import ASIDE, USUAL
-from distill.recipe.reading import REFERENCE
+from distill.recipe.loading import REFERENCE
 from distill.recipe.reference import page
 from distill.recipe.schema_walk import places
 from distill.recipe.toml import in_toml

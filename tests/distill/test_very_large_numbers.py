@@ -6,7 +6,7 @@ import pytest
 
 from distill.recipe import Recipe, RecipeError, load_recipe
 from distill.recipe.gates import fixed_steps
-from distill.recipe.pointless import _readings, pointless
+from distill.recipe.without_effect import _readings, settings_without_effect
 from tests.distill.test_cli import run
 from tests.distill.test_pointless_recipes import recipe
 
@@ -39,7 +39,7 @@ def test_a_budget_without_an_end_is_checked_in_no_time(recipe):
     tracemalloc.start()
     try:
         read = load_recipe(recipe, ["stages.1.steps=1000000000", "probe.every=1", f"stages.1.gate={gate}"])
-        assert pointless(read) == []
+        assert settings_without_effect(read) == []
         assert tracemalloc.get_traced_memory()[1] < 20e6
     finally:
         tracemalloc.stop()

@@ -96,12 +96,24 @@ def test_a_gate_that_opened_and_a_count_of_steps_wait_for_nothing(straight):
     assert [fact.waiting for fact in stage_facts(load(straight))] == ["", "", ""]
 
 
-def test_a_gate_that_has_not_read_yet_is_not_open(make_run):
+@pytest.mark.parametrize(
+    ("gate", "waiting"),
+    [
+        (THRESHOLD, "it has not read yet"),
+        ({"type": "plateau", "statistic": "union_size", "mode": "min"}, "it has not read yet"),
+        ({"type": "collapse", "limits": {"repetition": [None, 3.0]}}, ""),
+        ({"type": "fixed_steps", "steps": 9}, ""),
+        ({"type": "of another trainer", "statistic": "union_size"}, ""),
+        ({"type": "plateau", "settings": "of another trainer"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_gate_that_has_not_read_yet_is_not_open(make_run, gate, waiting):
     path = make_run([("teacher data", (0,), "stay")])
-    resolve(path, stages=[{"name": "teacher data", "type": "td", "gate": THRESHOLD}])
+    resolve(path, stages=[{"name": "teacher data", "type": "td", "gate": gate}])
     edit(path, "teacher data", gate="entry", reason="its gate reads from the stage's first step on")
     (facts,) = stage_facts(load(path))
-    assert facts.waiting == "it has not read yet"
+    assert facts.waiting == waiting
 
 
 def test_one_run_shows_what_happened_and_not_why():

@@ -15,7 +15,7 @@ from distill.models import ModelError, load_recognizer
 from distill.models.base import pack
 from distill.probing.probe import probe
 from distill.recipe import Decoding, SupportSettings, Teacher
-from distill.recipe.readings import OWN_STATISTICS
+from distill.recipe.gate_statistics import OWN_STATISTICS
 from distill.scoring.local_or_served import compare
 from distill.scoring.pair import Pair
 from distill.teacher import ServerError, conversation, load_served_teacher

@@ -19,9 +19,9 @@ from overlap.errors import UserError
 
 from .explaining import explain
 from .paths import absolute, shipped_recipe, shipped_recipes
-from .pointless import RecipeWarning, pointless
 from .schema import Recipe
 from .vocabularies import larger_than_vocabulary
+from .without_effect import RecipeWarning, settings_without_effect
 
 REFERENCE = Path(__file__).with_name("RECIPES.md")
 """The page of all fields, see `distill.recipe.reference`."""
@@ -68,7 +68,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         recipe = recipe_of(data)
     except ValidationError as error:
         raise RecipeError(f"{path}: {explain(error)}") from error
-    for problem in pointless(recipe):
+    for problem in settings_without_effect(recipe):
         warnings.warn(f"{path}: {problem}", RecipeWarning, stacklevel=2)
     recipe = absolute(recipe, Path.cwd() if shipped_path else path.parent)
     if problem := larger_than_vocabulary(recipe):

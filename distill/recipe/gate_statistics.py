@@ -1,4 +1,4 @@
-"""Statistics that gates can read from a probe, by the kind of teacher.
+"""Statistics that gates can read from a probe, by the kind of teacher, and levels of gates that make no sense for them.
 
 A server returns only the teacher's best tokens. Statistics that these do not determine have a lower and an upper bound
 over all teachers with these top-k log-probabilities. Each bound is a reading of its own: `forward_kl.lower`,
@@ -10,11 +10,13 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import overlap
 from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K, SEQUENCE_STATISTICS, TOKEN_STATISTICS, Ranges
 from overlap.definitions.names import OWN
 
-from .gates import CollapseGate, GateConfig, PlateauGate, ThresholdGate, leaves
+from .gates import leaves
 from .toml import in_toml
 
 UNDECIDED = tuple(name for name in BOUNDED_STATISTICS if name not in DECIDED_BY_TOP_K)
@@ -24,8 +26,11 @@ OWN_STATISTICS = ("student_size", "teacher_size", "student_entropy", "student_lo
 """More statistics that are exact with a served teacher, besides `DECIDED_BY_TOP_K`."""
 
 _HIGHEST_RATE = 2.0
+_ONE_LIMIT = "give one limit, not two"
 
 ENDS = ("lower", "upper")
+_CONSERVATIVE = {"low": "lower", "high": "upper"}
+"""The bound to read where a gate decides on an end of the interval."""
 
 _ERROR_RATES = ("wer", "cer", "error_rate", "word_error_rate", "character_error_rate")
 
@@ -47,43 +52,48 @@ def evaluation_reading(name: str) -> str:
     return f"{OWN}{name}.error_rate"
 
 
-def doubtful_readings(gate: GateConfig) -> list[str]:
+def doubtful_readings(gate: overlap.Gate) -> list[str]:
     """What is wrong with each reading of a bounded statistic that is not the conservative bound; in words."""
     found = []
-    for leaf in leaves(gate):
-        for name, wanted in _wanted_ends(leaf):
-            parts = name.split(".")
-            end = parts.pop() if parts[-1] in ENDS else None
-            if parts[-1] in UNDECIDED and end not in wanted:
-                base = ".".join(parts)
-                remedy = f"read the {wanted[0]} bound here: {base}.{wanted[0]}" if wanted else "give one limit, not two"
-                found.append(f"a served teacher's best tokens give only bounds of {base}; {remedy}")
+    for criterion in gate.criteria:
+        wanted = [_CONSERVATIVE[end] for end in criterion.ends]
+        parts = criterion.statistic.split(".")
+        end = parts.pop() if parts[-1] in ENDS else None
+        if parts[-1] in UNDECIDED and [end] != wanted:
+            base = ".".join(parts)
+            remedy = f"read the {wanted[0]} bound here: {base}.{wanted[0]}" if len(wanted) == 1 else _ONE_LIMIT
+            found.append(f"a served teacher's best tokens give only bounds of {base}; {remedy}")
     return found
 
 
-def out_of_reach(gate: GateConfig, ranges: Ranges) -> list[str]:
+def out_of_reach(gate: overlap.Gate, ranges: Ranges) -> list[str]:
     """Levels beyond the range of their statistic, which no reading or every reading passes; in words.
 
     Args:
-        gate: As a recipe has it.
+        gate: Of a stage.
         ranges: What is known of the pair: the size of the top-k sets at least.
     """
     found = []
     for leaf in leaves(gate):
-        if isinstance(leaf, ThresholdGate):
-            least, most = _limits(leaf.statistic, ranges)
-            for key, level in (("at_least", leaf.at_least), ("at_most", leaf.at_most)):
-                if level is not None and (level > most if key == "at_least" else level < least):
-                    between = f"{leaf.statistic} lies between {least:g} and {most:g}"
-                    found.append(f"{key} = {level:g}: {between}, so no reading reaches it")
-        elif isinstance(leaf, CollapseGate):
-            for name, (low, high) in leaf.limits.items():
-                least, most = _limits(name, ranges)
-                written = in_toml(["off" if end is None else end for end in (low, high)])
-                between = f"limits.{name} = {written}: {name} lies between {least:g} and {most:g}"
-                if (low is not None and low > most) or (high is not None and high < least):
+        for criterion in leaf.criteria:
+            least, most = _limits(criterion.statistic, ranges)
+            for amount in criterion.amounts:
+                above, below = amount.value > most, amount.value < least
+                setting = f"{'.'.join(amount.key)} = {_written(leaf, amount)}"
+                between = f"{setting}: {criterion.statistic} lies between {least:g} and {most:g}"
+                if (amount.side == "at_least" and above) or (amount.side == "at_most" and below):
+                    found.append(f"{between}, so no reading reaches it")
+                elif (amount.side == "lowest" and above) or (amount.side == "highest" and below):
                     found.append(f"{between}, so every reading is outside")
     return found
+
+
+def _written(gate: overlap.Gate, amount: overlap.gates.Amount) -> str:
+    """The value of the setting that an amount is in, as the file has it: a number, or both sides of a range."""
+    value: Any = gate.parameters()
+    for key in amount.key:
+        value = value[key]
+    return in_toml(["off" if end is None else end for end in value]) if isinstance(value, list) else f"{value:g}"
 
 
 def range_of(reading: str, k: int) -> tuple[float, float]:
@@ -119,37 +129,20 @@ def no_such_statistic(name: str, evaluations: Sequence[str], readings: Sequence[
     return f'did you mean "{near[0]}"?' if near else "use a name of overlap.measure, such as union_size"
 
 
-def percentages(gate: GateConfig) -> list[str]:
+def percentages(gate: overlap.Gate) -> list[str]:
     """Levels of error rates that are so high that percent were probably meant; in words.
 
+    Healthy limits are not refused: `without_effect` warns of them.
+
     Args:
-        gate: As a recipe has it.
+        gate: Of a stage.
     """
-    found = []
-    for leaf in leaves(gate):
-        if isinstance(leaf, ThresholdGate):
-            levels = {"at_least": leaf.at_least, "at_most": leaf.at_most, "release": leaf.release}
-        elif isinstance(leaf, PlateauGate):
-            levels = {"min_delta": leaf.min_delta}
-        else:
-            continue
-        found += [
-            f"{key} = {level:g} of {leaf.statistic}: an error rate is a proportion, so this is {level:.0%}; write "
-            f"{level / 100:g} for {level:g} %"
-            for key, level in levels.items()
-            if leaf.statistic.startswith(OWN) and level is not None and level > _HIGHEST_RATE
-        ]
-    return found
-
-
-def _wanted_ends(leaf: GateConfig) -> list[tuple[str, tuple[str, ...]]]:
-    """Each statistic of a gate and its conservative ends."""
-    if isinstance(leaf, ThresholdGate):
-        return [(leaf.statistic, ("lower",) if leaf.at_least is not None else ("upper",))]
-    if isinstance(leaf, PlateauGate):
-        return [(leaf.statistic, ("lower",) if leaf.mode == "max" else ("upper",))]
-    if isinstance(leaf, CollapseGate):
-        # Out of its limits is what certainly is: the upper end below the lowest, or the lower end above the highest.
-        sides = {(True, False): ("upper",), (False, True): ("lower",)}
-        return [(name, sides.get((low is not None, high is not None), ())) for name, (low, high) in leaf.limits.items()]
-    return []
+    return [
+        f"{'.'.join(amount.key)} = {amount.value:g} of {criterion.statistic}: an error rate is a proportion, so this "
+        f"is {amount.value:.0%}; write {amount.value / 100:g} for {amount.value:g} %"
+        for criterion in gate.criteria
+        for amount in criterion.amounts
+        if criterion.statistic.startswith(OWN)
+        and amount.side not in ("lowest", "highest")
+        and amount.value > _HIGHEST_RATE
+    ]

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import overlap
 from overlap.definitions.names import OWN
 
-from .gates import (
-    AllGate,
-    AnyGate,
-    CollapseGate,
-    FixedStepsGate,
-    GateConfig,
-    PlateauGate,
-    ThresholdGate,
-    fixed_steps,
-    keyed,
-)
-from .readings import range_of
+from .gate_statistics import range_of
+from .gates import GateConfig, fixed_steps, keyed
 from .schema import Recipe
 from .stages import StageConfig
 
@@ -26,7 +17,7 @@ class RecipeWarning(UserWarning):
     """A recipe that can be run but has settings without effect."""
 
 
-def pointless(recipe: Recipe) -> list[str]:
+def settings_without_effect(recipe: Recipe) -> list[str]:
     """Settings without effect, a sentence each, with key and remedy."""
     return [*_of_stages(recipe), *_of_budgets(recipe)]
 
@@ -51,48 +42,43 @@ def _of_stages(recipe: Recipe) -> Iterator[str]:
 
 def _of_gate(recipe: Recipe, stage: StageConfig, gate: GateConfig, where: str) -> Iterator[str]:
     readings = _readings(recipe, stage, gate)
-    for key, leaf in keyed(gate, where):
-        if isinstance(leaf, CollapseGate):
-            for statistic, (low, high) in leaf.limits.items():
-                least, most = range_of(statistic, recipe.support.k)
-                for level, beyond in (
-                    (low, low is not None and low <= least),
-                    (high, high is not None and high >= most),
-                ):
-                    if beyond:
-                        yield (
-                            f"{key}.limits.{statistic}: {level:g} is never crossed, because all values lie between "
-                            f'{least:g} and {most:g}; write "off" instead'
-                        )
+    for key, leaf in keyed(gate.build(), where):
+        yield from _never_crossed(key, leaf, recipe.support.k)
         yield from _of_error_rates(key, leaf)
-        needed = _needed(leaf)
+        needed, setting = leaf.first_reading.count, leaf.first_reading.setting
         if needed > readings:
             yield (
-                f"{key}.patience = {getattr(leaf, 'patience', 1)} takes {needed} readings, and probe.every = "
+                f"{key}.{setting} = {leaf.parameters()[setting]} takes {needed} readings, and probe.every = "
                 f"{recipe.probe.every if recipe.probe else stage.steps} gives {readings} in the {stage.steps} steps of "
-                "the stage, so this gate never acts; lower patience or probe.every"
+                f"the stage, so this gate never acts; lower {setting} or probe.every"
             )
 
 
-def _of_error_rates(key: str, leaf: GateConfig) -> Iterator[str]:
+def _never_crossed(key: str, leaf: overlap.Gate, k: int) -> Iterator[str]:
+    """Healthy limits that all values are within."""
+    for criterion in leaf.criteria:
+        least, most = range_of(criterion.statistic, k)
+        for amount in criterion.amounts:
+            level = amount.value
+            if (amount.side == "lowest" and level <= least) or (amount.side == "highest" and level >= most):
+                yield (
+                    f"{key}.{'.'.join(amount.key)}: {level:g} is never crossed, because all values lie between "
+                    f'{least:g} and {most:g}; write "off" instead'
+                )
+
+
+_PROBABLY_PERCENT = {"at_most": 1.0, "highest": 2.0}
+"""Error rates that hardly anyone means as a proportion, by the side of the level."""
+
+
+def _of_error_rates(key: str, leaf: overlap.Gate) -> Iterator[str]:
     """Levels of error rates that are probably percent; even higher ones of thresholds are refused."""
-    levels: dict[str, float | None] = {}
-    if isinstance(leaf, ThresholdGate) and leaf.statistic.startswith(OWN):
-        levels = {f"{key}.at_most": leaf.at_most}
-    elif isinstance(leaf, CollapseGate):
-        rates = {name: limits for name, limits in leaf.limits.items() if name.startswith(OWN)}
-        levels = {f"{key}.limits.{name}": high for name, (_, high) in rates.items()}
-    for what, level in levels.items():
-        if level is not None and level >= (1 if isinstance(leaf, ThresholdGate) else 2):
-            is_proportion = f"{level:g} is {level:.0%}, since error rates are proportions"
-            yield f"{what}: {is_proportion}; for {level:g} % write {level / 100:g}"
-
-
-def _needed(leaf: GateConfig) -> int:
-    """Readings until a gate can act: the first of a plateau is its mark."""
-    if isinstance(leaf, FixedStepsGate | AllGate | AnyGate):
-        return 1
-    return leaf.patience + isinstance(leaf, PlateauGate)
+    for criterion in leaf.criteria:
+        for amount in criterion.amounts if criterion.statistic.startswith(OWN) else ():
+            level = amount.value
+            if amount.side in _PROBABLY_PERCENT and level >= _PROBABLY_PERCENT[amount.side]:
+                is_proportion = f"{level:g} is {level:.0%}, since error rates are proportions"
+                yield f"{key}.{'.'.join(amount.key)}: {is_proportion}; for {level:g} % write {level / 100:g}"
 
 
 def _readings(recipe: Recipe, stage: StageConfig, gate: GateConfig) -> int:
