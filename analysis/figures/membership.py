@@ -63,7 +63,7 @@ def choose_trace(
         chosen = rows if value is None else rows.loc[rows[column] == value]
         if chosen.empty:
             there = ", ".join(map(str, list(dict.fromkeys(rows[column]))[:8])) or "no traces in this run"
-            raise UserError(f"no trace has {column} {value!r}; choose of: {there}")
+            raise UserError(f"no trace has {column} = {value!r}; choose one of: {there}")
         rows = chosen
     return rows.iloc[0]
 

@@ -141,7 +141,7 @@ def _draw_statistic(panel: Axes, run: Run, visits: Sequence[Visit], statistic: s
 
 
 def _give_room(panel: Axes, drawn: Sequence[NDArray[np.float64]]) -> None:
-    """Where nothing moves, its interval takes a fifth of the panel and does not fill it.
+    """If a statistic does not change, widen the axis so that its interval takes a fifth of the panel.
 
     Args:
         panel: Of one statistic, drawn already.

@@ -73,8 +73,8 @@ def paired_with(own: Rated, run: Run, other: str, against: Run, *, control: bool
         own: Of this run.
         run: This run.
         other: Name of the other.
-        against: The other: its evaluation at the same step is taken where there is one, else its last.
-        control: Whether the other is to show what these steps give without OPD.
+        against: The other run. Its evaluation at the same step is used if there is one, otherwise its last.
+        control: True if the other run shows what the same steps give without OPD.
 
     Returns:
         The evaluation, or why there is none, in words.

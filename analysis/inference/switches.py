@@ -82,13 +82,16 @@ def change_at(
         raise UserError(f"level: expected a coverage between 0 and 1, such as 0.95, received {level!r}")
     t, y = numbers(steps, "steps", "rows['step']"), numbers(values, "values", "rows['value']")
     if t.ndim != 1 or t.shape != y.shape:
-        raise UserError(f"expected a value a step, received {list(t.shape)} steps and {list(y.shape)} values")
+        raise UserError(
+            f"expected one value for each step, received {list(t.shape)} steps and {list(y.shape)} "
+            "values; give both the same length"
+        )
     t, y = t[~np.isnan(y)] - switch, y[~np.isnan(y)]
     order = np.argsort(t, kind="stable")
     t, y = t[order], y[order]
     twice = t[1:][np.diff(t) == 0]
     if len(twice):
-        raise UserError(f"steps: {twice[0] + switch:g} is there twice; give one reading a step")
+        raise UserError(f"steps: {twice[0] + switch:g} occurs twice; give one reading for each step")
     sides = [t <= 0, t > 0]
     (level_before, slope_before), (level_after, slope_after) = (_line(t[side], y[side]) for side in sides)
     jump, bend = level_after - level_before, slope_after - slope_before

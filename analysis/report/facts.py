@@ -37,7 +37,7 @@ def stage_facts(
     Args:
         run: A run, finished or not.
         changes: How overlap changed on recorded rollouts, the frame of `inference.stage_changes`.
-        controls: Runs without OPD to compare its last on-policy stage with, by name.
+        controls: Runs without OPD, by name, to compare this run's last on-policy stage with.
 
     Raises:
         UserError: Transcripts of two evaluations are not of the same utterances, or a file is damaged.

@@ -37,7 +37,7 @@ def require_columns(frame: pd.DataFrame, path: Path, required: Sequence[str], by
     """Refuse a file that lacks columns, see `read_parquet`."""
     missing = [column for column in required if column not in frame]
     if missing:
-        raise UserError(f"{path}: columns {missing} are missing; it was not written by `{by}`")
+        raise UserError(f"{path}: columns {missing} are missing; write them as `{by}` does, see RUN_DIRECTORY.md")
 
 
 def read_log(path: Path, required: Sequence[str]) -> pd.DataFrame:
@@ -83,7 +83,7 @@ def read_object(text: bytes, where: str, required: Sequence[str]) -> dict[str, A
         raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
     missing = [name for name in required if name not in row]
     if missing:
-        raise UserError(f"{where}: fields {missing} are missing; it was not written by `distill train`")
+        raise UserError(f"{where}: fields {missing} are missing; add them as RUN_DIRECTORY.md describes")
     return row
 
 

@@ -219,7 +219,9 @@ def load(path: str | Path) -> Run:
     tree = read_object(resolved.read_bytes(), str(resolved), ("recipe",))
     check_schema(path, tree)
     if not isinstance(tree["recipe"], dict) or not isinstance(tree["recipe"].get("stages"), list):
-        raise UserError(f"{resolved}: field `recipe.stages` is missing; it was not written by `distill train`")
+        raise UserError(
+            f"{resolved}: field `recipe.stages` is missing or not a list; add it as RUN_DIRECTORY.md describes"
+        )
     return Run(
         path,
         tree,
@@ -252,5 +254,5 @@ def _evaluations(path: Path) -> pd.DataFrame:
     frame = read_log(path, EVALUATION_COLUMNS)
     if len(frame) and not any(f"{name}.value" in frame for name in ERROR_RATES):
         names = " or ".join(f"`{name}`" for name in ERROR_RATES)
-        raise UserError(f"{path}: field {names} is missing; it was not written by `distill train`")
+        raise UserError(f"{path}: field {names} is missing; add it as RUN_DIRECTORY.md describes")
     return frame

@@ -127,7 +127,7 @@ def _prompt_problem(prompt: Any) -> Problem | None:
 
 
 def _refuse_constant(constant: str) -> NoReturn:
-    raise UserError(f"{constant} is not a JSON number")
+    raise UserError(f"{constant} is not a JSON number; write null or leave the field out")
 
 
 def _json_type(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Weights that a checkpoint holds and its architecture would cut off, or read as what they are not."""
+"""Checkpoint weights that the architecture would drop or misinterpret."""
 
 from __future__ import annotations
 

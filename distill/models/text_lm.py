@@ -180,12 +180,12 @@ class TextLM:
             why = "has no chat template" if self.tokenizer.chat_template is None else 'has prompt_format = "plain"'
             raise InputError(row, f"its prompt is a list of chat messages and {self.name} {why}; write it as a string")
         if not ids:
-            raise InputError(row, f"its prompt is no token to {self.name}; write something for the model to read")
+            raise InputError(row, f"{self.name}'s tokenizer makes no tokens of this prompt; write a non-empty prompt")
         if self._context is not None and len(ids) >= self._context:
             raise InputError(
                 row,
-                f"its prompt has {len(ids)} tokens and {self.name} a context of {self._context}; shorten it or leave "
-                "it out: prompts are never cut silently",
+                f"its prompt has {len(ids)} tokens, the context of {self.name} only {self._context}; shorten the "
+                "prompt or leave the utterance out (prompts are never truncated silently)",
             )
         return ids
 

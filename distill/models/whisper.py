@@ -93,14 +93,17 @@ class Whisper(EncoderDecoder):
         return replace(super().limits, window_seconds=self.processor.feature_extractor.n_samples / SAMPLING_RATE)
 
     def check_languages(self, languages: Sequence[str | None]) -> None:
-        """Refuse languages that it has no token for.
+        """Refuse languages for which the model has no token.
 
         Raises:
             ModelError: Says which.
         """
         codes = {language: language_code(language, "Whisper") for language in languages if language is not None}
         if not self._multilingual and (others := sorted(name for name, code in codes.items() if code != "en")):
-            raise ModelError(f"{self.name} knows English only; the manifest has utterances in {others}")
+            raise ModelError(
+                f"{self.name} knows English only; the manifest has utterances in {others}; leave them "
+                "out or take a multilingual model"
+            )
         vocabulary = self.tokenizer.get_vocab() if self._multilingual else {}
         for language, code in codes.items():
             if self._multilingual and f"<|{code}|>" not in vocabulary:

@@ -17,9 +17,10 @@ from overlap.estimates.table import html_table, text_table
 class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
     """Averages of the lower and the upper ends by statistic; prints as a table.
 
-    ``[lower, upper]`` are bounds, not a confidence interval: the average over these very positions lies between them
-    whatever the teacher's hidden tail, and more utterances do not bring them closer. The bootstrap interval that runs
-    from the lower end's lower limit to the upper end's upper limit adds the doubt about other utterances.
+    ``[lower, upper]`` are bounds, not a confidence interval: the average over these positions lies between them
+    whatever the teacher's hidden tail is, and more utterances do not narrow them. The bootstrap interval also covers
+    the variation between utterances; it runs from the lower limit of the lower bound to the upper limit of the upper
+    bound.
 
     Attributes:
         estimates: by statistic, of the lower and of the upper end.

@@ -22,7 +22,7 @@ class Union:
         cap: ``[n]``, of each hidden token.
         rest: two ``[n]``, the least and the greatest mass of these hidden tokens together.
         missing: ``[n]`` long, members of T that are unknown.
-        missing_mass: ``[n]``, at most so much mass is on them.
+        missing_mass: ``[n]``, the largest mass that the missing members can have.
         growing: ``[n]`` bool, some of them may be in the student's vocabulary and not in S.
     """
 

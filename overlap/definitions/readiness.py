@@ -162,7 +162,7 @@ def _comparable() -> Iterator[ReadinessLevel]:
 
 def _switch() -> Iterator[ReadinessLevel]:
     row = partial(ReadinessLevel, question=Question.switch)
-    carried = "the demo's level, advised for any pair; no gate of another pair was set to it"
+    carried = "the demo's level; advised for every pair, tried only on the demo"
     yield row(statistic="top1_agreement", level=0.85, evidence=carried, n=3, source=_DEMO)
     below = "the demo's runs were below it when their gate opened; no gate read it"
     yield row(statistic="total_variation", side="at_most", level=0.2, evidence=below, n=3, source=_DEMO)

@@ -64,9 +64,9 @@ def union_kl(
     the scores on them are float32 sums even where the models are half precision. Gradients reach the student's hidden
     states, weight and bias.
 
-    Renormalized on the union, the loss does not see where the rest of the student's mass goes, and in a large
-    vocabulary it drains out of the union. With a tail everything outside is one more token; forward and backward then
-    make the student's logits once more each, in chunks.
+    A loss renormalized on the union ignores mass outside it. In a large vocabulary the student's mass then leaves the
+    union. With a tail, all tokens outside the union count as one more token; forward and backward then each compute the
+    student's logits once more, in chunks.
 
     >>> student, teacher = torch.nn.Linear(8, 50), torch.nn.Linear(16, 50)
     >>> result = union_kl(torch.randn(2, 5, 8), student, torch.randn(2, 5, 16), teacher, k=4)

@@ -120,7 +120,9 @@ def position_gain_correlations(
         UserError: if a statistic is unknown or the positions are not those of the gain, and as `estimate`.
     """
     if before.mask.shape != gain.mask.shape or not bool((before.mask == gain.mask.to(before.mask.device)).all()):
-        raise UserError("before: expected the positions of the gain; pass the statistics that the gain was made from")
+        raise UserError(
+            "before: has other positions than the gain; pass the 'before' statistics that you computed the gain from"
+        )
     check(level, draws)
     names = list(before.values()) if statistics is None else list(statistics)
     keep = before.mask.cpu().numpy()

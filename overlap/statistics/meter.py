@@ -94,10 +94,10 @@ class OverlapMeter:
         self._widen(statistics.ranges)
 
     def merge(self, other: "OverlapMeter") -> None:
-        """Add all that another meter holds.
+        """Add everything that another meter holds.
 
-        Values and counts do not depend on the order in which meters are merged; where utterances have no names, ends of
-        intervals do within the error of the resampling.
+        Values and counts do not depend on the order in which meters are merged. Without utterance names, interval ends
+        change with the order, by no more than the bootstrap's random error.
 
         Raises:
             UserError: if its k, temperature or states differ.
