@@ -66,13 +66,14 @@ class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
         draws: int = DRAWS,
         seed: int = 0,
     ) -> "BoundsSummary":
-        """The same from the sums of both ends, which add up batch by batch; without ranges, k alone bounds."""
+        """The same from the sums of both ends, which can be added over batches; without ranges, limits follow from k
+        alone."""
         ranges = ranges or Ranges(k)
         low, high = (estimate(sums, ranges=ranges, level=level, draws=draws, seed=seed) for sums in (lower, upper))
         return cls({name: (low[name], high[name]) for name in low}, k=k, states=states, level=level)
 
     def ends(self) -> dict[str, Estimate]:
-        """Both ends as estimates of their own, ``name.lower`` and ``name.upper``."""
+        """Both ends as separate estimates, ``name.lower`` and ``name.upper``."""
         return {
             f"{name}.{end}": item
             for name, pair in self.estimates.items()
@@ -80,7 +81,7 @@ class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
         }
 
     def to_summary(self) -> OverlapSummary:
-        """`ends` with the settings under which they were taken; its `to_dict` is what JSON can hold."""
+        """`ends` with the settings of the measurement; its `to_dict` can be written as JSON."""
         return OverlapSummary(self.ends(), k=self.k, temperature=1.0, states=self.states, level=self.level)
 
     def __getitem__(self, name: str) -> tuple[Estimate, Estimate]:
