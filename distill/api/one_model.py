@@ -131,7 +131,7 @@ def transcribe(
         quiet: Without an observer, show none.
 
     Raises:
-        FileNotFoundError, ManifestError, AudioError, ModelError, ServerError: What cannot be read or asked.
+        FileNotFoundError, ManifestError, AudioError, ModelError, ServerError: Something cannot be read or reached.
         TeacherDataError, AtWorkError, WriteError: As `distill.teacher_data.making.transcribe_manifest`.
         UserError: A device that this machine lacks, an unknown normalizer, settings that contradict each other, or a
             journal that is another job's or damaged.
@@ -184,7 +184,7 @@ def preflight(
         quiet: Without an observer, show none.
 
     Raises:
-        FileNotFoundError, ManifestError, ModelError, ServerError: What cannot be read or asked.
+        FileNotFoundError, ManifestError, ModelError, ServerError: Something cannot be read or reached.
     """
     require_models(teacher=teacher)
     require_positive(k=k, max_new_tokens=max_new_tokens, max_utterances=max_utterances, max_seconds=max_seconds)

@@ -67,7 +67,7 @@ def load_pair(
 
     Raises:
         FileNotFoundError: A folder or a model of the demo does not exist.
-        ModelError, ServerError: A model that cannot be loaded or asked.
+        ModelError, ServerError: A model that cannot be loaded or reached.
         PairError: They share no token, or k is larger than the tokens that a transcript can hold.
     """
     require_models(student=student, teacher=teacher)
@@ -165,7 +165,7 @@ def show(
 
     Args:
         pair: The two models, or a function that loads them once the manifest has been read.
-        manifest: The utterance itself, or where it is.
+        manifest: The utterance itself, or its manifest.
         utterance: Its id; by default the manifest's first.
         states: Whose transcript is scored.
         max_new_tokens: Longest transcript, in tokens; by default from the longest audio.
@@ -198,14 +198,14 @@ def score(
 ) -> LogitsScores:
     """Both models' logits at every position of transcripts, for your own statistics.
 
-    All of them are in memory at once, [utterances, positions, vocabulary]: for some hundred short utterances, or one
-    batch of many.
+    All of them are in memory at once, [utterances, positions, vocabulary]: use it for up to some hundred short
+    utterances, or for one batch.
 
     Args:
         pair: The two models, or a function that loads them once the manifest has been read.
         manifest: Audio to transcribe.
         states: Whose transcripts are scored.
-        temperature: Of the probabilities that the result's own statistics are of.
+        temperature: Of the probabilities in the result's statistics.
         max_new_tokens: Longest transcript, in tokens; by default from the longest audio.
         max_utterances: Use only the first ones.
         max_seconds: Longer utterances are refused.
@@ -215,7 +215,7 @@ def score(
 
     Raises:
         FileNotFoundError, ManifestError: A manifest or lines that cannot be used; the message says why and what to do.
-        UserError: A teacher behind a server, which does not show all of its scores.
+        UserError: A teacher behind a server, which does not return all scores.
     """
     require_positive(max_utterances=max_utterances, max_seconds=max_seconds)
     decoding = section(Decoding, max_new_tokens=max_new_tokens)
