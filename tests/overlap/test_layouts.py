@@ -79,7 +79,7 @@ REFUSED = [
         "nested tensor; pass",
     ),
     (lambda: STUDENT.to_sparse(), r"layout torch.sparse_coo; pass its to_dense\(\)"),
-    (lambda: STUDENT.to(torch.float8_e4m3fn), "received torch.float8_e4m3fn, whose scale is kept elsewhere"),
+    (lambda: STUDENT.to(torch.float8_e4m3fn), "torch.float8_e4m3fn stores its scale in a separate tensor"),
     (lambda: STUDENT.to("meta"), "meta device, which holds no numbers"),
     (lambda: torch.complex(STUDENT, STUDENT), "expected floating-point logits, received torch.complex64"),
 ]
