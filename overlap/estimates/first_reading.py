@@ -68,7 +68,7 @@ NUMBERS = (
     _Number(
         "agreement",
         _wanted(Question.switch, "top1_agreement", "total_variation"),
-        "Not yet: the student's transcripts are not what the teacher would write",
+        "Not yet: the student does not transcribe like the teacher",
         "Train longer on teacher transcripts; read ten pairs to check that labels and teacher write in the same form "
         f"(case, numerals, punctuation). The level is cautious: from {_LEAST.level:g} on every run so far "
         f"ended on-policy training with fewer errors than Base ({_LEAST.evidence}). `distill report` asks for no more.",

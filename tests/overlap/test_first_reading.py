@@ -45,8 +45,8 @@ def test_in_order():
     ("values", "place", "words"),
     [
         ({"student_size": 7.0}, 1, "Repair this first; the numbers below mean nothing yet"),
-        ({"top1_agreement": 0.5}, 2, "Not yet: the student's transcripts are not"),
-        ({"total_variation": 0.5}, 2, "Not yet: the student's transcripts are not"),
+        ({"top1_agreement": 0.5}, 2, "Not yet: the student does not transcribe like"),
+        ({"total_variation": 0.5}, 2, "Not yet: the student does not transcribe like"),
         ({"teacher_mass": 0.5}, 3, "Not yet: too much probability"),
         ({"student_mass": 0.5}, 3, "Not yet: too much probability"),
         ({"end_of_text": 0.5}, 5, "Collapse"),
