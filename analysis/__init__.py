@@ -1,6 +1,6 @@
 """Tables and figures of finished or running runs, from run directories alone.
 
-Figures are in `analysis.figures`, apart so that tables need no plotting library to load.
+Figures are in `analysis.figures`, so tables do not load a plotting library.
 """
 
 from overlap.version import __version__ as __version__

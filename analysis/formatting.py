@@ -28,7 +28,7 @@ WIDTH = 110
 
 
 def p_text(p: float, sign: str = "") -> str:
-    """A p-value, never as 0, after a sign such as `=` where it stands in a sentence; a dash for NaN."""
+    """A p-value, never as 0; in sentences after a sign such as `=`; a dash for NaN."""
     if p < 0.0001:
         return "< 0.0001"
     digits = 4 if p < 0.01 else 2
@@ -91,12 +91,12 @@ _LATEX = {
 
 
 def latex_escaped(text: str) -> str:
-    """Text as LaTeX sets it in any font encoding: `|`, `<` and `>` are other characters in the default one."""
+    """Text escaped for LaTeX in any font encoding: `|`, `<` and `>` are other characters in the default one."""
     return "".join(_LATEX.get(character, character) for character in text)
 
 
 def latex(heading: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, notes: Sequence[str] = ()) -> str:
-    """A `tabular` with the rules of the booktabs package, and the notes below it, for a `table` of the caller's."""
+    """A `tabular` with the rules of the booktabs package, and the notes below it, to be put into a `table`."""
 
     def line(cells: Sequence[str]) -> str:
         # After a line break, an opening bracket or a star would be taken for its argument.

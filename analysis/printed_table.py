@@ -1,4 +1,4 @@
-"""A frame together with how it is read: the one kind of table that comparisons and inference return."""
+"""A frame with its printed form: the type of table that comparisons and inference return."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class PrintedTable:
         frame: The numbers, unrounded, with names that code can rely on.
         heading: Of the columns as they are printed.
         rows: Their cells.
-        notes: What a reader of the numbers must know.
-        left: How many columns are set flush left.
+        notes: Notes on the numbers.
+        left: Number of left-aligned columns.
         title: Above the plain text, and the caption in notebooks.
     """
 
@@ -44,7 +44,7 @@ class PrintedTable:
         return f"{markdown(self.heading, self.rows, self.left)}\n\n{' '.join(self.notes)}".rstrip()
 
     def to_latex(self) -> str:
-        """A `tabular` in the manner of booktabs (`\\usepackage{booktabs}`), the notes below it."""
+        """A `tabular` for booktabs (`\\usepackage{booktabs}`), the notes below it."""
         return latex(self.heading, self.rows, self.left, self.notes)
 
     def __str__(self) -> str:

@@ -22,8 +22,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class WriteError(OSError):
-    """A file that cannot be written, for instance on a full disk; the message names it. An existing file is
-    unchanged."""
+    """A file cannot be written, for instance on a full disk; the message names it. An existing file is unchanged."""
 
 
 @contextmanager
@@ -64,7 +63,7 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> None:
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any] | None = None) -> None:
     """Write rows to a Parquet file, with a description in its metadata."""
-    import pandas as pd  # takes longer to load than all else here
+    import pandas as pd  # slow to import
 
     frame = pd.DataFrame(rows)
     frame.attrs.update(about or {})

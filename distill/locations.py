@@ -179,7 +179,7 @@ def _path(location: str) -> Path:
 
 
 def _beside(path: Path) -> str:
-    """What was probably meant by a path that does not exist, or which of its folders is missing; empty for neither."""
+    """The path that was probably meant, or the missing folder of a path; empty if neither is found."""
     folder = path.parent
     if not folder.is_dir():
         return f"there is no folder {folder}"

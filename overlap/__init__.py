@@ -10,7 +10,7 @@ tensor([[1., 0.]])
 >>> statistics.summary(states="student")["union_size"].value  # VUSS
 3.0
 
-Names are imported when they are first asked for: the gates and the definitions need no PyTorch, which takes seconds.
+Names are imported at their first use: the gates and the definitions do not need PyTorch, whose import takes seconds.
 """
 
 from importlib import import_module

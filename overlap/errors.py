@@ -1,9 +1,9 @@
-"""What is raised where the user can mend it."""
+"""The error for mistakes that the user can correct."""
 
 
 class UserError(ValueError):
-    """A mistake in what was given: arguments, recipes, data, files. The message says where it is and what to do.
+    """A mistake in the input: arguments, recipes, data, files. The message says where it is and what to do.
 
-    Errors of `distill` and `analysis` that a user can mend derive from it; their command line shows such an error as
-    one message, and any other with its traceback.
+    User errors of `distill` and `analysis` derive from it; the command line shows them as one message, other errors
+    with a traceback.
     """

@@ -15,8 +15,8 @@ def require(module: str, *, purpose: str, extra: str | None = None) -> ModuleTyp
 
     Args:
         module: its import name.
-        purpose: what needs it, to begin the message with.
-        extra: the extra of this distribution that brings it; without one, the library itself is to be installed.
+        purpose: what needs it, the first words of the message.
+        extra: the extra of this distribution that installs it; without one, the library itself is installed.
 
     Returns:
         The module.

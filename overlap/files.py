@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writing of files."""
 
 import os
 import secrets
@@ -9,14 +9,15 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
-    """A path to write to, whose file takes another's place when the block ends; if that raises, nothing is left.
+    """A temporary path to write to; its file replaces `path` atomically when the block ends. If the block raises, it is
+    removed.
 
-    The path is beside the other and nobody else's: several threads and processes may write the same file.
+    The temporary path is unique and in the same folder: several threads and processes may write the same file.
 
     Args:
-        path: the file that is made or replaced; its folder exists.
-        sync: whether the content reaches the disk first, so that a power cut leaves the old file or the new one. What
-            can be made again goes without.
+        path: the file to create or replace; its folder must exist.
+        sync: whether to flush to disk before replacing; a power cut then leaves the old or the new file. Not needed for
+            files that can be made again.
     """
     temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.tmp")
     try:

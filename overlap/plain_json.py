@@ -25,7 +25,7 @@ def plain(value: Any) -> Any:
 
 
 def number(value: float | str | None) -> float:
-    """What `plain` made of a number, as that number.
+    """The inverse of `plain` for a number.
 
     >>> [number(value) for value in (None, "-inf", 2.5)]
     [nan, -inf, 2.5]

@@ -1,6 +1,6 @@
-"""The overlap numbers that other systems log, under their names and with their quirks.
+"""The overlap numbers that other systems log, with their names and quirks.
 
-They are for comparing a run with the output of another trainer. Each preset takes both models' raw logits in one
+Use them to compare a run with the output of another trainer. Each preset takes both models' raw logits in one
 vocabulary and returns plain floats; its docstring says how the number differs from `overlap.measure`, which you should
 use for anything else. One thing is not reproduced: equal scores at the boundary of a top-k set go to the lower id here,
 while the systems leave them to ``torch.topk``, which guarantees no order.
@@ -28,7 +28,7 @@ Ids = Tensor | Sequence[int]
 def paper(student_logits: Tensor, teacher_logits: Tensor, *, k: int, mask: Tensor | None = None) -> dict[str, float]:
     """The diagnostics of *Rethinking On-Policy Distillation* (arXiv 2604.13016, Eq. 6 to 10), as printed there.
 
-    Means over positions. Against `overlap.measure`: the advantage of a position is divided by |I|
+    Means over positions. Difference from `overlap.measure`: the advantage of a position is divided by |I|
     (``overlap_advantage`` is the plain sum, minus a KL divergence, which does not shrink when the intersection grows).
     The other numbers are the same: ``overlap_ratio``, ``student_intersection_mass``, ``teacher_intersection_mass`` and
     ``entropy_gap``.
@@ -213,8 +213,8 @@ def ark(
       Eq. 1; ``eq1_loss`` is. Its integrand is ``union_kl`` of `measure`.
     * End-of-text ids leave the student's set after its top-k was taken and remain in the teacher's, so the sets differ
       where both models agree to stop. `measure` removes ``blocked`` ids from both before the choice.
-    * The generated token is put first where the student's set lacks it (which restores a stop id), then the set
-      is cut to k. `measure` uses the top-k set.
+    * If the student's set lacks the generated token, it is put first (this restores a stop id); the set is then cut to
+      k. `measure` uses the top-k set.
     * A position whose union has fewer than 2 tokens is dropped without a count, so ``opd_valid_topk_mean`` (VUSS) is an
       average over the rest; with none left everything is 0.0. `measure` averages all positions.
     * Student scores and log-probabilities keep the dtype of the logits. `measure` uses float32.
@@ -256,7 +256,7 @@ def ark(
     kept = u.size >= 2
     raw_p, _ = _gathered(student_logits, u.ids, chosen)
     raw_q, normalizer = _gathered(teacher_logits, u.ids, chosen, admissible)
-    # A blocked id comes back where it is the generated token: it has no teacher value and leaves its row, which is
+    # A blocked id returns if it is the generated token: it has no teacher value and is removed from its row; the row is
     # kept.
     valid = u.valid & (raw_q > float("-inf"))
     if admissible is not None:
@@ -265,7 +265,7 @@ def ark(
     rounded = (raw_p.to(student_logits.dtype) / temperature).float()
 
     def loss(log_q: Tensor, log_p: Tensor) -> float:
-        # Not `kl_divergence`, which knows that a divergence is never negative: this one may be, after rounding.
+        # Not `kl_divergence`, which clamps at 0: this value may be negative after rounding.
         terms = torch.where(valid, kl_terms(log_q.exp(), log_q, log_p), 0.0)[kept]
         return float(terms.sum(-1).mean() * temperature**2) if len(terms) else 0.0
 
@@ -296,8 +296,8 @@ def _check(student_logits: Tensor, teacher_logits: Tensor, mask: Tensor | None) 
     if teacher_logits.shape != student_logits.shape:
         raise UserError(
             f"teacher_logits: expected the student's shape {list(student_logits.shape)}, received "
-            f"{list(teacher_logits.shape)}; the systems reproduced here compare models that share one vocabulary, use "
-            "overlap.measure with a VocabularyMap for others"
+            f"{list(teacher_logits.shape)}; the systems reproduced here compare models with one vocabulary; for "
+            "others, use overlap.measure with a VocabularyMap"
         )
     return check_mask(mask, student_logits.shape[:-1], student_logits.device)
 
@@ -315,7 +315,9 @@ def _generated(tokens: Tensor, mask: Tensor, vocabulary: int) -> Tensor:
 
 def _refuse_nothing(mask: Tensor) -> None:
     if not mask.any():
-        raise UserError("mask: no position is left, and this system defines no value for that; leave the batch out")
+        raise UserError(
+            "mask: no position is left, and this system defines no value for this case; leave the batch out"
+        )
 
 
 def _sets(logits: Tensor, k: int, mask: Tensor, name: str, blocked: Ids | None = None) -> Support:

@@ -8,7 +8,7 @@ DISTRIBUTION = "support-overlap"
 
 
 def _version() -> str:
-    # What is installed may be older than a checkout that is run in its place.
+    # The installed version may be older than a checkout that is run instead of it.
     checkout = Path(__file__).parents[1] / "pyproject.toml"
     if checkout.is_file():
         project = tomllib.loads(checkout.read_text("utf-8")).get("project", {})

@@ -1,4 +1,4 @@
-"""Figures of runs. Each function returns matplotlib Axes; saving them, and the style around them, is the caller's."""
+"""Figures of runs. Each function returns matplotlib Axes; the caller saves them and sets the style."""
 
 from .dashboard import dashboard
 from .decomposition import vuss_decomposition

@@ -66,7 +66,7 @@ def dashboard(run: Run) -> Figure:
         }
     parts, against, lost, along, mass, entropies, classes, right, one = panels.values()
     overlap_over_training(run, ("union_size", "top1_agreement"), axes=over)
-    for panel, name in zip(over, ("VUSS", "Top-1"), strict=False):  # low panels have no room for longer ones
+    for panel, name in zip(over, ("VUSS", "Top-1"), strict=False):  # small panels have no room for longer ones
         panel.set_ylabel(f"{name}\n{panel.get_ylabel().splitlines()[-1]}")
     vuss_decomposition(run, ("student",), [parts])
     wer_against_overlap(run, ax=against)
@@ -94,7 +94,7 @@ def dashboard(run: Run) -> Figure:
 
 
 def _head(panel: Axes, title: str) -> None:
-    """A title above what stands there."""
+    """A title above existing text."""
     below = panel.get_title(loc="left")
     panel.set_title(f"{title}\n{below}".strip(), loc="left", fontsize=small(panel), parse_math=False)
 
@@ -109,7 +109,7 @@ def _title(run: Run) -> str:
 
 
 def _draw_key(figure: Figure, run: Run) -> None:
-    """The moments, and how much each rests on."""
+    """The moments, with counts for each."""
     traced = {moment.name: rests_on(moment.rows) for moment in moments(run, run.traces, "student")}
     entries: list[tuple[Artist, str]] = []
     for moment in moments(run, run.probes, "student"):

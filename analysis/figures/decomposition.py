@@ -34,7 +34,7 @@ from .visit_ends import Moment, moments
 
 SIZES = ("student_size", "teacher_size", "intersection_size", "union_size")
 HEIGHT = 0.5
-"""Of a bar, as a share of its row; the rest is for its numbers."""
+"""Height of a bar, as a share of its row; the rest is for its numbers."""
 INVALID: dict[str, Any] = {"facecolor": "white", "edgecolor": INK, "hatch": "////", "linewidth": 0.4}
 PARTS = {"student alone, |S| − |I|": STUDENT_ONLY, "both, |I|": BOTH, "teacher alone, |T| − |I|": TEACHER_ONLY}
 
@@ -50,14 +50,14 @@ def vuss_decomposition(
     """Draw the mean union of the two top-k sets, cut into its parts, before and after each stage.
 
     A bar is as long as |U| = (|S| − |I|) + |I| + (|T| − |I|) = |S| + |T| − |I|, with the 95 % interval of |U| at its
-    end; the hatched part behind it, 2k − |S| − |T|, are places in the two sets that invalid tokens left empty. VUSS may
-    fall because |I| grows, which is overlap, or because the hatched part does, which is not. Own transcripts change
-    from bar to bar, fixed ones do not.
+    end; the hatched part after it, 2k − |S| − |T|, is the number of slots in both sets that are empty because of
+    invalid tokens. VUSS may fall because |I| grows, which is overlap, or because the hatched part grows, which is not.
+    The student's own transcripts differ between bars, fixed ones do not.
 
     Args:
         run: A run, finished or not.
-        states: On whose transcripts, a panel each: `student`, `fixed`, `teacher` or `reference`.
-        axes: Where to draw: one a kind of states. Without them a figure is made.
+        states: On whose transcripts, one panel for each: `student`, `fixed`, `teacher` or `reference`.
+        axes: Where to draw: one for each kind of states. Without them a figure is made.
         width: Of the figure that is made, in inches.
 
     Returns:
@@ -86,7 +86,7 @@ def vuss_decomposition(
         parts.append((Line2D([], [], color="black", marker="|", linewidth=1.2), "95 % interval of |U|"))
         key_below(panels[-1], parts, f"k = {k}, intervals over utterances; n positions / n utterances")
     if axes is None:
-        panels[-1].figure.draw_without_rendering()  # so that it is known how wide the panels come out
+        panels[-1].figure.draw_without_rendering()  # to compute the width of the panels
     for panel, bars in zip(panels, found.values(), strict=True):
         for row, (_, table) in enumerate(bars):
             _describe(panel, row, table, len(bars), k)
@@ -121,7 +121,7 @@ def _draw(panel: Axes, found: Sequence[tuple[Moment, pd.DataFrame]], k: int) -> 
 
 
 def _describe(panel: Axes, row: int, table: pd.DataFrame, rows: int, k: int) -> None:
-    """The numbers of a bar above it, in as many words as there is room for."""
+    """The numbers of a bar above it, as detailed as the room allows."""
     student, teacher, both, union = (float(table.loc[name, "value"]) for name in SIZES)
     low, high, positions, utterances = (
         float(table.loc["union_size", name]) for name in ("low", "high", "n_positions", "n_groups")

@@ -55,12 +55,12 @@ def entropy_density(
     Args:
         run: A run with traces.
         states: On whose transcripts.
-        axes: Where to draw: one a moment. Without them a figure is made.
-        last: Draw the last so many moments alone.
+        axes: Where to draw: one for each moment. Without them a figure is made.
+        last: Draw only so many last moments.
         width: Of the figure that is made, in inches.
 
     Returns:
-        The axes, of shape [moments]; one that says so where nothing was traced.
+        The axes, of shape [moments]; one with a note if nothing was traced.
 
     Raises:
         UserError: An unknown kind of states, or a wrong number of axes.
@@ -79,7 +79,7 @@ def entropy_density(
             spare.remove()
         panels = panels[:number]
         for place, panel in enumerate(panels):
-            # Of the panels below and to the left alone, so that there is room.
+            # Only for the lowest and leftmost panels, to save room.
             panel.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= number)
     else:
         panels = given_panels(axes, number, "one for the start of the run and each traced visit of a stage")
@@ -133,12 +133,12 @@ def mass_distribution(
         width: Of the figure that is made, in inches.
 
     Raises:
-        UserError: A statistic that is unknown or no probability, or an unknown kind of states.
+        UserError: A statistic that is unknown or not a probability, or an unknown kind of states.
     """
     statistic = canonical(statistic)
     label = axis_label(statistic)
     if "(probability)" not in label:
-        raise UserError(f"{statistic} is no probability; choose one, such as {' or '.join(MASSES)}")
+        raise UserError(f"{statistic} is not a probability; choose one, such as {' or '.join(MASSES)}")
     check_states([states])
     panel = one_panel(ax, width, 3.0 if width > 5 else 3.4)
     panel.set_xlabel(label.replace("\n", " "))

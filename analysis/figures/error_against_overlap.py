@@ -37,7 +37,7 @@ from .style import INK, STATES, axis_label
 from .visit_ends import Moment, repeats
 
 PLACES = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
-"""Where a label may stand by its point, best first: right or left, above or below."""
+"""Possible places of a label beside its point, best first: right or left, above or below."""
 
 
 @legible
@@ -49,7 +49,7 @@ def wer_against_overlap(
     *,
     width: float = 8.0,
 ) -> Axes:
-    """Draw the student's error rate against a statistic, a point an evaluated checkpoint, joined in order.
+    """Draw the student's error rate against a statistic, one point for each evaluated checkpoint, connected in order.
 
     Bars are 95 % bootstrap intervals on both axes, of overlap over utterances and of the error rate as
     `inference.evaluated` has them, over speakers where ten or more are known; numbers beside points are training
@@ -151,7 +151,7 @@ def _label_steps(panel: Axes, points: pd.DataFrame) -> None:
             box = Bbox.from_bounds(at[i, 0] + left, at[i, 1] + bottom, width, height)
             gaps = np.hypot(*(at - (box.x0 + width / 2, box.y0 + height / 2)).T)
             free = inside.x0 < box.x0 and box.x1 < inside.x1 and not any(box.overlaps(other) for other in taken)
-            if free and gaps[i] == gaps.min():  # so that no label seems to be another point's
+            if free and gaps[i] == gaps.min():  # no label should seem to belong to another point
                 taken.append(box.padded(1))
                 where = (float(points["value"].iloc[i]), float(points["rate"].iloc[i]))
                 panel.annotate(text, where, (left, bottom), textcoords="offset points", fontsize=size, color=INK)

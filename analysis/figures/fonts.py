@@ -1,6 +1,6 @@
-"""Text in scripts that the default font does not have: names and transcripts in Chinese, Japanese, Korean, Arabic …
+"""Fonts for scripts that the default font lacks: names and transcripts in Chinese, Japanese, Korean, Arabic …
 
-Letters that join, and text from right to left, are matplotlib's own business from 3.11 on; here are the fonts.
+Joined letters and right-to-left text are handled by matplotlib itself from 3.11 on.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ PREFERRED = (
     *("Apple SD Gothic", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "SimHei", "WenQuanYi", "Droid Sans Fallback"),
     *("Noto Sans", "Noto Naskh", "Arial Unicode MS"),
 )
-"""First words of families with many signs; others that are installed are tried after them."""
+"""First words of families with many characters; other installed ones are tried after them."""
 WIDE, OTHERS = "fonts-noto-cjk", "fonts-noto-core"
-"""Packages of Debian and Ubuntu: of Chinese, Japanese and Korean signs, which are wide, and of other scripts."""
+"""Debian and Ubuntu packages: for Chinese, Japanese and Korean characters, which are wide, and for other scripts."""
 
 OF_SEVERAL = ("overlap_over_training", "wer_against_overlap")
 """Figures that take several runs by name as well."""
@@ -42,7 +42,7 @@ _said: set[str] = set()
 
 
 def families(text: str = "") -> list[str]:
-    """The families in use, and after them installed ones that have the signs of the text which those lack."""
+    """The families in use, followed by installed ones with characters of the text that those lack."""
     found = list(mpl.rcParams["font.family"])
     for letter in dict.fromkeys(text):
         if (family := _family(letter, tuple(mpl.rcParams["font.family"]))) is not None and family not in found:
@@ -51,9 +51,9 @@ def families(text: str = "") -> list[str]:
 
 
 def drawable(text: str) -> str:
-    """The text with signs that no installed font has as their code points, such as `U+56DB`.
+    """The text, with characters that no installed font has replaced by code points, such as `U+56DB`.
 
-    What would have to be installed is logged, once a package.
+    The package to install is logged, once for each.
     """
     base = tuple(mpl.rcParams["font.family"])
     missing = {letter for letter in text if not letter.isspace() and _family(letter, base) is None}
@@ -69,9 +69,9 @@ def drawable(text: str) -> str:
 
 
 def legible(draw: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a figure's function: whatever it wrote is in fonts that have its signs.
+    """Wrap a figure's function: its text gets fonts that have all characters.
 
-    Where it draws one run, anything else is refused in words.
+    A function that draws one run refuses anything else.
     """
     parameters = inspect.signature(draw).parameters
     of_run = next(iter(parameters)) == "run"
@@ -119,7 +119,7 @@ def _choose_fonts(figure: Figure) -> None:
 
 @functools.lru_cache(maxsize=4096)
 def _family(letter: str, base: tuple[str, ...]) -> str | None:
-    """The first family that has a sign: of those in use, the preferred, or any that is installed."""
+    """The first family with a character: of those in use, of the preferred ones, or of all installed ones."""
     if any(ord(letter) in _signs(findfont(FontProperties(family=[name]))) for name in base):
         return base[0]
     upright = (

@@ -27,11 +27,10 @@ PITCH = 0.14
 
 @legible
 def funnel(run: Run, states: str = "student", ax: Axes | None = None, *, width: float = 8.0) -> Axes:
-    """Draw the position funnel: positions of the probe set, counted by why they are left out, or used.
+    """Draw the position funnel: positions of the probe set, used or left out, by reason.
 
-    A bar a bin, for the run's start and for the end of each stage, with count and share of all positions. A bin that
-    is always empty is one line that says 0. Beside the used positions stands how many are of transcripts that
-    did not end.
+    One bar for each bin, for the run's start and the end of each stage, with count and share of all positions. A bin
+    that is always empty is one line with 0. The used positions also have the number in transcripts that did not end.
 
     Args:
         run: A run, finished or not.
@@ -83,7 +82,7 @@ def funnels(run: Run, states: str) -> list[tuple[Moment, Funnel]]:
 
 
 def _draw_bars(panel: Axes, name: str, found: Sequence[tuple[Moment, Funnel]], top: float, size: float) -> None:
-    """A bar a moment, the first at the height `top`."""
+    """One bar for each moment, the first at the height `top`."""
     for row, (moment, counted) in enumerate(found):
         n = counted.total if name == "positions" else counted[name]
         panel.barh(top + row, n, height=0.9, color=moment.color, zorder=2, gid=f"{name}, {moment.name}")

@@ -26,9 +26,9 @@ from .style import BOTH, INK, STATES, STUDENT_ONLY, TEACHER_ONLY
 
 COLORS = {"both sets": BOTH, "student's alone": STUDENT_ONLY, "teacher's alone": TEACHER_ONLY}
 FAINT = 1e-4
-"""Probabilities up to this one are drawn palest."""
+"""Probabilities up to this one have the palest color."""
 CELL = 3.2
-"""Least width of a cell, in sizes of its text."""
+"""Least width of a cell, in multiples of its text size."""
 SHADES = (1.0, 0.1, 0.01, 0.001, FAINT)
 """Probabilities in the key."""
 
@@ -45,13 +45,13 @@ def choose_trace(
 
     Args:
         run: A run with traces.
-        utterance: Its id; without it the first.
+        utterance: Its id; by default the first.
         states: On whose transcripts.
-        step: Training step; without it the last that was traced.
-        stage: Stage; without it the last at that step.
+        step: Training step; by default the last that was traced.
+        stage: Stage; by default the last at that step.
 
     Raises:
-        UserError: Several runs, or nothing like it was traced; says what was.
+        UserError: Several runs, or there is no such trace; names those there are.
     """
     want_run(run, remedy="; a trace is of one run")
     check_states([states])
@@ -63,7 +63,7 @@ def choose_trace(
         chosen = rows if value is None else rows.loc[rows[column] == value]
         if chosen.empty:
             there = ", ".join(map(str, list(dict.fromkeys(rows[column]))[:8])) or "no traces in this run"
-            raise UserError(f"no trace has {column} {value!r}; choose of: {there}")
+            raise UserError(f"no trace has {column} = {value!r}; choose one of: {there}")
         rows = chosen
     return rows.iloc[0]
 
@@ -80,19 +80,19 @@ def support_membership(
 ) -> Axes:
     """Draw the union of both models' sets at every token of one utterance, the most probable tokens on top.
 
-    Color says in whose set a token is, strength the larger of both models' probabilities on a logarithmic scale. The
-    token that was written is framed where it is among those shown.
+    Color shows whose set a token is in, its strength the larger of both models' probabilities on a logarithmic scale.
+    The written token is framed if it is shown.
 
     Args:
         trace: A row of `run.traces`, see `choose_trace`.
         ax: Where to draw. Without it a figure is made.
         rows: Union tokens shown at each position.
         first: Position to begin at.
-        columns: Positions shown; without it as many as have room for a short token.
+        columns: Positions shown; by default as many as have room for a short token.
         width: Of the figure that is made, in inches.
 
     Raises:
-        UserError: Something that is no trace, nothing at `first`, or rows or columns are not at least 1.
+        UserError: Not a trace, no position at `first`, or rows or columns are not at least 1.
     """
     if not isinstance(trace, pd.Series | Mapping) or "token_ids" not in trace:
         what = f"received a {type(trace).__name__}"
@@ -181,7 +181,7 @@ def _write_titles(panel: Axes, trace: pd.Series | Mapping[str, Any], shown: rang
 
 
 def _mixed(color: str, probability: float) -> tuple[float, float, float]:
-    """White with as much of the color as the probability has of the logarithmic scale."""
+    """A mixture of white and the color, by the probability on the logarithmic scale."""
     share = 1 - min(1.0, math.log(max(probability, FAINT)) / math.log(FAINT)) if probability > 0 else 0.0
     weight = 0.15 + 0.85 * share
     red, green, blue = (1 - weight * (1 - part) for part in to_rgb(color))
@@ -194,7 +194,7 @@ def _readable(color: tuple[float, float, float]) -> str:
 
 
 def _fitting(panel: Axes, columns: int) -> tuple[float, int]:
-    """Size of text in the cells, in points, and how many characters then fit."""
+    """Size of text in the cells, in points, and the number of characters that fit."""
     cell = 72 * inches(panel) / columns
     size = min(small(panel), max(5.0, cell / 3))
     return size, max(2, int(cell / (0.62 * size)))

@@ -53,7 +53,8 @@ def overlap_over_training(
     *,
     width: float = 8.0,
 ) -> NDArray[np.object_]:
-    """Draw probes and evaluations over training steps, one panel a statistic and a last one for the word error rate.
+    """Draw probes and evaluations over training steps, one panel for each statistic and a last one for the word error
+    rate.
 
     Lines are means over positions, shades and bars their 95 % bootstrap intervals over utterances; those of the error
     rate are as `inference.evaluated` has them, over speakers where ten or more are known. The background shows
@@ -69,9 +70,9 @@ def overlap_over_training(
     Args:
         run: A run, finished or not; or several by name, from `load_many`.
         statistics: Names as in `run.probes`, such as `union_size` (VUSS, in tokens).
-        states: On whose transcripts: `student`, `fixed`, `teacher`, `reference`; without those that were not probed.
-            None is the first three, of several runs `student`; those take one kind.
-        axes: Where to draw: one more than statistics, with nothing on them yet. Without them a figure is made.
+        states: On whose transcripts: `student`, `fixed`, `teacher`, `reference`; those not probed are left out. None
+            means the first three, or `student` for several runs, which need a single kind.
+        axes: Where to draw: one more than statistics, all empty. Without them a figure is made.
         width: Of the figure that is made, in inches: 8 for a page, 3.5 for a column. Text is as legible in both.
 
     Returns:
@@ -141,7 +142,7 @@ def _draw_statistic(panel: Axes, run: Run, statistic: str, states: Sequence[str]
 
 
 def _give_room(panel: Axes, drawn: Sequence[NDArray[np.float64]]) -> None:
-    """Where nothing moves, its interval takes a fifth of the panel and does not fill it.
+    """If a statistic does not change, widen the axis so that its interval takes a fifth of the panel.
 
     Args:
         panel: Of one statistic, drawn already.
@@ -177,7 +178,7 @@ def _draw_error_rate(panel: Axes, run: Run) -> None:
 
 
 def _broken(columns: pd.DataFrame, part: pd.Series) -> NDArray[np.float64]:
-    """Columns as rows of an array, with NaN between parts, so that a line breaks there."""
+    """Columns as rows of an array, with NaN between parts to break lines."""
     breaks = np.flatnonzero(np.diff(part.to_numpy(dtype=int))) + 1
     return np.insert(columns.to_numpy(dtype=float).T, breaks, np.nan, axis=1)
 
@@ -198,7 +199,7 @@ def _draw_stages(panel: Axes, visits: Sequence[Visit], end: int) -> None:
 
 
 def _label_stages(panel: Axes, visits: Sequence[Visit]) -> None:
-    """Names above the stages; where they would touch, each goes to the lowest free line."""
+    """Names above the stages; if they would touch, each is placed on the lowest free line."""
     size = small(panel)
     start, end = panel.get_xlim()
     points = 72 * inches(panel)
@@ -226,7 +227,7 @@ def _label_stages(panel: Axes, visits: Sequence[Visit]) -> None:
 def _draw_legend(
     panels: NDArray[np.object_], run: Run, visits: Sequence[Visit], statistics: Sequence[str], states: Sequence[str]
 ) -> None:
-    """One key for all panels, below the last, with how much each line rests on."""
+    """One key for all panels, below the last, with counts for each line."""
     last = panels[-1]
     drawn = run.probes["statistic"].isin(statistics) & run.probes["value"].notna()
     entries: list[tuple[Artist, str]] = []

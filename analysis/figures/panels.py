@@ -1,4 +1,4 @@
-"""What all figures are drawn on: panels of the right size and text, keys, rules, and words where there is no data."""
+"""Common parts of all figures: panels, text sizes, keys, rules, and messages for missing data."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from .style import INK, LABEL_SIZE, STATES
 
 NOT_MEASURED = "not measured in this run"
 NARROW = 5.0
-"""Inches: a panel below is in a single column."""
+"""Inches: narrower panels are for a single column."""
 
 
 def new_panels(rows: int, columns: int, size: tuple[float, float], **options: Any) -> NDArray[np.object_]:
-    """Axes of a new figure, of shape [rows · columns], with text that is as legible in a column as on a page.
+    """Axes of a new figure, of shape [rows · columns], with text legible in a column or on a page.
 
     Args:
         rows: Of panels.
@@ -41,13 +41,13 @@ def new_panels(rows: int, columns: int, size: tuple[float, float], **options: An
     """
     with plt.rc_context(text_style(7.5 if size[0] < 6 else 9.0)):
         figure, made = plt.subplots(rows, columns, squeeze=False, figsize=size, layout="constrained", **options)
-        if columns == 1:  # alignment holds on to panels, also to those that the caller removes
+        if columns == 1:  # alignment keeps references to panels, even if the caller removes them
             figure.align_ylabels()
     return made.ravel()
 
 
 def text_style(points: float) -> dict[Any, Any]:
-    """Settings for panels whose text has that size."""
+    """Settings for panels with this text size."""
     sizes = dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize"), points)
     ticks = dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), LABEL_SIZE * points)
     return {**sizes, **ticks, "axes.linewidth": 0.6}
@@ -62,7 +62,7 @@ def given_panels(axes: Sequence[Axes] | NDArray[np.object_], number: int, what: 
     """The caller's axes.
 
     Raises:
-        UserError: There are too few or too many; says how many of what.
+        UserError: There are too few or too many; the message has the required number.
     """
     given = np.asarray(axes, dtype=object).ravel()
     if len(given) != number:
@@ -108,7 +108,7 @@ def fitted(text: str, size: float, width: float) -> str:
 
 
 def name_x(panel: Axes, name: str, rest: str) -> None:
-    """Label the x axis `name, rest`, on two lines where it is too long for one."""
+    """Label the x axis `name, rest`, on two lines if it is too long for one."""
     line = f"{name}, {rest}"
     size = panel.xaxis.label.get_fontproperties().get_size_in_points()
     panel.set_xlabel(line if text_width(line, size) < 72 * inches(panel) else line.replace(", ", ",\n", 1))
@@ -124,7 +124,7 @@ def tidy(panel: Axes, grid: str = "y") -> None:
 
 
 def say(panel: Axes, text: str = NOT_MEASURED) -> None:
-    """Words where there is nothing to draw, so that nothing looks like zero."""
+    """Write a message if there is nothing to draw, so missing data does not look like zero."""
     panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color=INK, wrap=True)
     panel.set_yticks([])
     if len(panel.get_shared_x_axes().get_siblings(panel)) == 1:
@@ -139,7 +139,7 @@ def key_below(
     Args:
         panel: Below which.
         entries: What is drawn, and what it is.
-        title: Above the entries; broken where it is wider than the panel, see `fitted`.
+        title: Above the entries; wrapped if it is wider than the panel, see `fitted`.
         lines: Lines of text that the panel has below itself: ticks and a label of one line.
         **options: Of `Axes.legend`.
     """
@@ -179,17 +179,18 @@ def check_states(names: Iterable[str]) -> None:
 
 
 def intervals_over(evaluations: pd.DataFrame, rate: str) -> str:
-    """What 95 % intervals of overlap and of an error rate are over; of the rate from rows of `inference.evaluated`."""
+    """Bootstrap units of 95 % intervals, in words: of overlap, and of an error rate from rows of
+    `inference.evaluated`."""
     if set(evaluations["over"].dropna()) <= {"utterances"}:
         return "95 % intervals over utterances"
     return f"95 % intervals of overlap over utterances, of {rate.upper()} {over_words(evaluations)}"
 
 
 def finite(ends: pd.DataFrame) -> pd.DataFrame:
-    """Numbers with NaN where they are infinite: an end that is nowhere is not drawn."""
+    """Numbers with infinite ones replaced by NaN, which is not drawn."""
     return ends.replace([np.inf, -np.inf], np.nan)
 
 
 def span(rows: pd.DataFrame, column: str) -> str:
-    """Smallest and largest count in a column, as one number where they are the same."""
+    """Smallest and largest count in a column, as one number if equal."""
     return counts(rows[column].astype(float)) if len(rows) else "0"

@@ -23,7 +23,7 @@ from .visit_ends import Moment, measured, moments, reached, rests_on
 DODGE = 0.05
 """Distance between the lines' marks, in bins."""
 LEAST = 8
-"""Utterances that a bin must have to be drawn."""
+"""Least number of utterances of a bin that is drawn."""
 
 
 @legible
@@ -49,7 +49,7 @@ def position_profile(
         states: On whose transcripts.
         ax: Where to draw. Without it a figure is made.
         relative: Over the share of the utterance that has been written, rather than the number of tokens.
-        bins: How many, of relative positions. Absolute ones get wider along the utterance.
+        bins: Number of bins of relative positions. Bins of absolute positions get wider along the utterance.
         least: Utterances that a bin must have.
         width: Of the figure that is made, in inches.
 
@@ -78,7 +78,7 @@ def position_profile(
         left_out += len(frame) - len(enough)
         by_bin = enough.set_index(enough["bin"].astype(str))[["value", "low", "high"]].reindex(levels)
         value, low, high = by_bin.to_numpy(dtype=float).T
-        # Beside each other, so that equal values do not hide one another.
+        # Side by side, because equal values would hide each other.
         x = np.arange(len(levels)) + DODGE * (number - (len(found) - 1) / 2)
         panel.fill_between(x, low, high, color=moment.color, alpha=0.2, linewidth=0, zorder=2)
         (line,) = panel.plot(x, value, markersize=4, linewidth=1.3, zorder=3, gid=moment.name, **moment.line)
@@ -92,7 +92,7 @@ def position_profile(
 
 
 def profiles(run: Run, statistic: str, states: str, *, relative: bool, bins: int) -> list[tuple[Moment, pd.DataFrame]]:
-    """The numbers behind `position_profile`: of each moment a row a `bin`, with value, interval and counts."""
+    """The numbers of `position_profile`: for each moment, one row for each `bin`, with value, interval and counts."""
     found = []
     for moment in moments(run, run.positions, states):
         rows = moment.rows.sort_values(["id", "position"], kind="stable")

@@ -1,4 +1,4 @@
-"""Several runs in one figure: one color a run, and a key with their names."""
+"""Several runs in one figure: one color for each run, and a key with their names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NICE = (1, 2, 2.5, 5, 10)
 
 
 def draw_several(panels: NDArray, runs: Mapping[str, Run], statistics: Sequence[str], states: str) -> None:
-    """Draw into panels that have their labels: a statistic each, and the error rate in the last.
+    """Draw into labeled panels: one for each statistic, and a last one for the error rate.
 
     Args:
         panels: One more than statistics.
@@ -81,8 +81,8 @@ def draw_several_against(panel: Axes, runs: Mapping[str, Run], points: Mapping[s
     Args:
         panel: Where.
         runs: By the name that stands in the key.
-        points: Of each run a row a checkpoint: `value`, `rate`, their ends, counts, and `part`: weights
-            continue only within one.
+        points: For each run one row for each checkpoint: `value`, `rate`, their ends, counts, and `part`, within which
+            weights are continuous.
     """
     entries: list[tuple[Artist, str]] = []
     teachers: dict[tuple[float, ...], str] = {}

@@ -1,4 +1,4 @@
-"""Statistics by class of token and by whether the token is right."""
+"""Statistics by class of token and by correctness of the token."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def strata(
     *,
     width: float = 8.0,
 ) -> Axes:
-    """Draw a statistic by stratum, a dot with an interval for the run's start and for the end of each stage.
+    """Draw a statistic by stratum, one dot with an interval for the run's start and the end of each stage.
 
     Dots are means over the traced positions of the stratum, bars their 95 % bootstrap intervals over utterances (none
     where a single utterance has such positions), the numbers on the right n positions.
@@ -98,7 +98,8 @@ def strata(
 
 
 def strata_frames(run: Run, parted: str, statistic: str, states: str) -> list[tuple[Moment, pd.DataFrame]]:
-    """The numbers behind `strata`: of each moment a row a stratum with positions, with value, interval and counts."""
+    """The numbers of `strata`: for each moment, one row for each stratum with positions, with value, interval and
+    counts."""
     found = []
     for moment in moments(run, run.traces, states):
         if statistic not in moment.rows:
@@ -124,7 +125,7 @@ def _labels(traces: pd.DataFrame, parted: str) -> tuple[Labels, np.ndarray, np.n
 
 
 def _codes(pieces: Sequence[bytes], text: str, reference: str | None, finished: bool, parted: str) -> np.ndarray:
-    """Labels of the tokens of a transcript; -1 where it is not what its tokens spell."""
+    """Labels of the tokens of a transcript; -1 if its text differs from its tokens."""
     if b"".join(pieces).decode("utf-8", "replace").strip() != text.strip():
         return np.full(len(pieces), -1, dtype=np.int32)
     ids = np.arange(len(pieces))[None]

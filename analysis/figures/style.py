@@ -21,12 +21,12 @@ LABEL_SIZE = 0.9
 """Size of ticks, keys and labels inside panels, relative to the font's."""
 
 STAGE_TINTS = {"sft": "#edf0f2", "td": "#fbf0d0", "opd": "#dceefb"}
-"""Background of a stage by its type, so that one type looks alike in all runs."""
+"""Background of a stage by its type, the same in all runs."""
 STAGE_COLORS = {"sft": "#6f7c87", "td": "#c98200", "opd": "#0173b2"}
 """Lines and marks at the end of a stage, by its type: its tint at full strength."""
 STAGE_MARKERS = {"sft": "o", "td": "s", "opd": "^"}
 START_COLOR = "#303030"
-"""Of what a run began with."""
+"""Color of a run's start."""
 
 
 STUDENT_ONLY, BOTH, TEACHER_ONLY = "#56b4e9", "#029e73", "#de8f05"
@@ -35,7 +35,7 @@ STUDENT_ONLY, BOTH, TEACHER_ONLY = "#56b4e9", "#029e73", "#de8f05"
 
 @dataclass(frozen=True)
 class StateStyle:
-    """How the states of one kind of transcripts are drawn and named."""
+    """Style and name of one kind of states."""
 
     label: str
     color: str

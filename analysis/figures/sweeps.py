@@ -36,7 +36,7 @@ def k_sweep(
     groups: Groups | None = None,
     width: float = 8.0,
 ) -> Axes:
-    """Draw a statistic against k, a line a temperature; one line where the temperature does not matter.
+    """Draw a statistic against k, one line for each temperature; a single line if temperature does not matter.
 
     Shades are 95 % bootstrap intervals over utterances.
 
@@ -66,7 +66,8 @@ def temperature_sweep(
     groups: Groups | None = None,
     width: float = 8.0,
 ) -> Axes:
-    """Draw a statistic against the temperature, a line a k; one line where k does not matter. See `k_sweep`."""
+    """Draw a statistic against the temperature, one line for each k; a single line if k does not matter. See
+    `k_sweep`."""
     frame = sweep_frame(swept, statistic, groups)
     panel = _draw(frame, statistic, ax, width, x="temperature", line="k", label="k = {:g}")
     panel.set_xlabel("Temperature (divides both models' logits)")
@@ -74,7 +75,7 @@ def temperature_sweep(
 
 
 def sweep_frame(swept: Swept, statistic: str, groups: Groups | None = None) -> pd.DataFrame:
-    """The numbers behind the curves: `k`, `temperature`, `value`, `low`, `high` and counts, a row a setting."""
+    """The numbers of the curves: `k`, `temperature`, `value`, `low`, `high` and counts, one row for each setting."""
     axis_label(statistic)
     if not isinstance(swept, Mapping) or not all(isinstance(key, tuple) and len(key) == 2 for key in swept):
         what = f"received a {type(swept).__name__}"

@@ -17,7 +17,7 @@ from .style import STAGE_COLORS, STAGE_MARKERS, START_COLOR
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """What was measured at one moment.
+    """Measurements at one moment.
 
     Attributes:
         label: Such as `start` or `after base`.
@@ -40,7 +40,7 @@ class Moment:
 
     @property
     def color(self) -> str:
-        """The stage's; nearly black for the start."""
+        """The stage's color; nearly black for the start."""
         return STAGE_COLORS.get(self.kind, START_COLOR)
 
     @property
@@ -85,7 +85,7 @@ def repeats(run: Run, visit: int, kind: str) -> int:
 
 
 def measured(rows: pd.DataFrame, column: str) -> bool:
-    """Whether a column is there and holds a number."""
+    """Whether a column exists and has a number."""
     return column in rows and not bool(np.isnan(rows[column].to_numpy(dtype=float)).all())
 
 

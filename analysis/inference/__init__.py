@@ -1,13 +1,13 @@
-"""Tests and intervals for results of runs, one file a topic.
+"""Tests and intervals for results of runs, one file per topic.
 
 * `error_rate_difference`, `gap_recovery`, `mapsswe`: two systems on the same utterances.
-* `evaluated`: a run's evaluations with the intervals that everything here shows.
+* `evaluated`: a run's evaluations with the intervals used everywhere.
 * `recipe_differences`, `mixed_model`: recipes over several seeds.
 * `stage_changes`, `overlap_change`: how overlap changed over a stage on the same recorded rollouts.
 * `switch_changes`, `change_at`: a jump or bend at a stage switch.
 * `stage_gains` with `gain_correlations`, `stage_ends` with `token_gains`: which statistic predicts the gain, over runs
   and over tokens.
-* `contrast`, `over_seeds`, `swap_test`, `paired_effect`, `corrected`: the parts of these, for your own numbers.
+* `contrast`, `over_seeds`, `swap_test`, `paired_effect`, `corrected`: building blocks of these, for your own numbers.
 
 Everything is a pure function of frames; the same input and seed give the same numbers.
 """

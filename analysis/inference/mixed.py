@@ -33,22 +33,22 @@ def mixed_model(
     """Fit errors ~ recipe + (1 | run) + (1 | utterance) + (1 | recipe × utterance) by REML, with statsmodels.
 
     An utterance's errors are divided by the mean length of the references, so that a recipe's mean is exactly its
-    error rate. Intervals and p-values take the normal distribution and are too short with few seeds, as
-    `over_seeds` is not; the model adds the components: how much of the variance is due to the seed, the utterance,
-    and their interaction with the recipe.
+    error rate. Intervals and p-values use the normal distribution and are too small with few seeds, unlike
+    `over_seeds`. The model adds variance components: the variance due to the seed, the utterance, and their interaction
+    with the recipe.
 
     Args:
         runs: From `load_many`: at least two recipes, one of them with two seeds. Six runs of 200
             utterances take seconds, twelve a minute or two.
-        baseline: The recipe that the others are compared with; the first without it.
+        baseline: The recipe that the others are compared with; by default the first.
         unit: `words` or `characters`.
         test_set: Which set, where there are several.
         by: A column whose values are one cluster, such as `speaker`.
         level: Coverage of the intervals.
 
     Returns:
-        A row a term: `term`, `kind` (`fixed`, or `sd` of a random effect), `value` as a share of the reference's words,
-        and for fixed ones `standard_error`, `low`, `high` and `p`.
+        One row for each term: `term`, `kind` (`fixed`, or `sd` of a random effect), `value` as a share of the
+        reference's words, and for fixed ones `standard_error`, `low`, `high` and `p`.
 
     Raises:
         UserError: Too few recipes or seeds, or what `recipe_errors` raises.
@@ -79,9 +79,10 @@ def mixed_model(
         vc_formula={name: f"0 + C({name})" for name in COMPONENTS if name != "rest"},
     )
     with warnings.catch_warnings():
-        # A component estimated as 0 lies on the boundary: that is an answer. What does not converge is noted below.
+        # A component estimated as 0 lies on the boundary, which is a valid result. A fit that does not converge is
+        # noted below.
         warnings.simplefilter("ignore")
-        # The gradient methods that statsmodels tries first stop short where a component is near 0; Powell's does not.
+        # The gradient methods that statsmodels tries first stop early if a component is near 0; Powell's does not.
         fit = model.fit(reml=True, method=["powell"])
     terms = ["intercept", *(f"{name} − {baseline}" for name in names[1:])]
     ends = fit.conf_int(alpha=1 - level)[: len(terms)].to_numpy()

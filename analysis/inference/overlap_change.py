@@ -35,7 +35,7 @@ KEY_STATISTICS = (
     "total_variation",
     "forward_kl",
 )
-"""Shown by default. VUSS is never alone: it also falls with smaller sets."""
+"""Statistics shown by default. VUSS is shown with set sizes, because it also falls with smaller sets."""
 
 
 def overlap_change(
@@ -55,18 +55,18 @@ def overlap_change(
         after: Of the later one, on the same utterances.
         statistics: Names.
         same_rollouts: Refuse tokens that differ. With False, each side may be on its own rollouts; the difference then
-            mixes what the student learned with where it now goes.
+            mixes what the student learned with a change of its prefixes.
         level: Coverage.
         draws: Resamples.
         seed: Of the resampling.
 
     Returns:
-        A row a statistic: means `before` and `after` over positions, `change` with `.low`, `.high` and
+        One row for each statistic: means `before` and `after` over positions, `change` with `.low`, `.high` and
         `.standard_error`, `p` (swap test over utterances), `g` (Hedges, of the utterances' means) with ends, `n_groups`
         utterances, and `n_positions` and `n_undefined` on both sides.
 
     Raises:
-        UserError: The utterances or their tokens differ, a name is unknown, or no position is there.
+        UserError: The utterances or their tokens differ, a name is unknown, or there are no positions.
     """
     for name, frame in (("before", before), ("after", after)):
         want_frame(frame, name, "positions of one checkpoint", "run.positions", ("id", "position"))
@@ -93,7 +93,7 @@ def overlap_change(
         rows.append(
             {"statistic": name, "before": total[0], "after": total[1], "change": over.value}
             | {"change.low": over.low, "change.high": over.high, "change.standard_error": over.standard_error}
-            # Nothing varies, nothing is tested: a size that is k everywhere does not count among the tests.
+            # A constant statistic is not tested: a size that is k everywhere does not count among the tests.
             | {"p": swap_test(sums, counts, seed=seed) if over.standard_error > 0 else np.nan}
             | {"g": effect.g, "g.low": effect.low, "g.high": effect.high}
             | {"n_groups": int((counts.sum(1) > 0).sum())}
@@ -113,7 +113,7 @@ def stage_changes(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> PrintedTable:
-    """How overlap changed over each visit of a stage, on the traced utterances.
+    """Change of overlap over each visit of a stage, on the traced utterances.
 
     Args:
         run: A run with traces.

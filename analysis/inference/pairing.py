@@ -21,7 +21,7 @@ class Rated:
         run: Name of the run.
         rate: `wer` or `mer`.
         row: Of `inference.evaluated`.
-        transcripts: A row an utterance; no rows where they were not kept.
+        transcripts: One row for each utterance; empty if they were not kept.
     """
 
     run: str
@@ -36,12 +36,12 @@ class Rated:
 
 
 def last_tested(name: str, run: Run, step: int | None = None) -> Rated | None:
-    """The last evaluation of a run's student; None where there is none.
+    """The last evaluation of a run's student; None if there is none.
 
     Args:
         name: Of the run.
         run: Finished or not.
-        step: The last at this step is taken, where it was evaluated there.
+        step: Take the last at this step, if there is one.
     """
     rows = student_evaluations(run)
     if rows.empty:
@@ -52,7 +52,7 @@ def last_tested(name: str, run: Run, step: int | None = None) -> Rated | None:
 
 
 def unlike(one: Rated, two: Rated) -> str:
-    """Why two error rates are not comparable, in words; empty where they are."""
+    """Why two error rates are not comparable, in words; empty if they are."""
     return (
         _differ("error rate", one, two, one.rate.upper(), two.rate.upper())
         or _differ("normalizer", one, two, normalizer_of(one.row), normalizer_of(two.row))
@@ -61,20 +61,20 @@ def unlike(one: Rated, two: Rated) -> str:
 
 
 def unlike_runs(runs: Mapping[str, Run]) -> str:
-    """Why the last error rates of runs are not comparable, in words; empty where they are."""
+    """Why the last error rates of runs are not comparable, in words; empty if they are."""
     found = [one for name, run in runs.items() if (one := last_tested(name, run)) is not None]
     return next((reason for other in found[1:] if (reason := unlike(found[0], other))), "")
 
 
 def paired_with(own: Rated, run: Run, other: str, against: Run, *, control: bool) -> Rated | str:
-    """The evaluation of another run that pairs up with one of this run, utterance by utterance.
+    """The evaluation of another run that can be paired with one of this run by utterance.
 
     Args:
         own: Of this run.
         run: This run.
         other: Name of the other.
-        against: The other: its evaluation at the same step is taken where there is one, else its last.
-        control: Whether the other is to show what these steps give without OPD.
+        against: The other run. Its evaluation at the same step is used if there is one, otherwise its last.
+        control: True if the other run shows what the same steps give without OPD.
 
     Returns:
         The evaluation, or why there is none, in words.
@@ -96,7 +96,7 @@ def paired_with(own: Rated, run: Run, other: str, against: Run, *, control: bool
 
 
 def on_policy_from(run: Run) -> int | None:
-    """Training steps before the first step of OPD; None where a run took none."""
+    """Training steps before the first step of OPD; None if a run took none."""
     return next((visit.first_step for visit in run.visits if visit.kind == "opd" and visit.steps), None)
 
 
@@ -105,7 +105,7 @@ def _differ(what: str, one: Rated, two: Rated, first: Any, second: Any) -> str:
 
 
 def _other_set(one: Rated, two: Rated) -> str:
-    """Whether the utterances or their references differ; by their counts where transcripts are missing."""
+    """How the utterances or their references differ, in words; by their counts if transcripts are missing."""
     columns = ["reference", f"{UNITS[one.rate]}.total"]
     if one.transcripts.empty or two.transcripts.empty:
         sizes = [f"{count(side.row['n_utterances'])} utterances" for side in (one, two)]

@@ -1,4 +1,4 @@
-"""Recipes against each other: error rates over several seeds and one test set."""
+"""Comparison of recipes: error rates over several seeds and one test set."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def last_transcripts(runs: Runs, name: str, test_set: str | None = None) -> pd.D
     Args:
         runs: Several runs.
         name: One of them.
-        test_set: Which set; the only one where there is one.
+        test_set: The set; may be omitted if there is only one.
 
     Raises:
-        UserError: There is no such evaluation, or no transcripts of it; says how to make them.
+        UserError: There is no such evaluation, or it has no transcripts; the message says how to make them.
     """
     want_runs(runs)
     run = runs[name]
@@ -139,17 +139,17 @@ def recipe_differences(
         unit: `words` or `characters`.
         test_set: Which set, where there are several.
         by: A column whose values are one cluster, such as `speaker`.
-        pair_seeds: Whether the same seed of two recipes belongs together (one Base, one order of the data). It removes
-            what the seed does to both, and costs degrees of freedom.
-        method: See `over_seeds`. Where a recipe has one run, seeds are left out: the interval is over utterances.
+        pair_seeds: Whether the same seed of two recipes belongs together (one Base, one order of the data). This
+            removes the effect of the seed on both, but costs degrees of freedom.
+        method: See `over_seeds`. If a recipe has only one run, the interval is over utterances only.
         correction: Of the p-values for their number, `holm` or `bh`.
         level: Coverage of the intervals, which are not corrected.
         draws: Resamples.
         seed: Of the resampling.
 
     Returns:
-        A row a pair: `first`, `second`, both rates, `difference` (second − first) with `.low` and `.high`, `p`,
-        `p.corrected`, `df`, numbers of seeds and clusters. Shares, not percentages.
+        One row for each pair: `first`, `second`, both rates, `difference` (second − first) with `.low` and `.high`,
+        `p`, `p.corrected`, `df`, numbers of seeds and clusters. Shares, not percentages.
 
     Raises:
         UserError: Fewer than two recipes, an unknown baseline, or what `recipe_errors` raises.

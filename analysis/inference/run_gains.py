@@ -1,4 +1,4 @@
-"""Which statistic at the start of a stage predicts its gain in error rate? A row a visit."""
+"""Which statistic at the start of a stage predicts its gain in error rate? One row for each visit."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ MEASURED = ("normalizer", "wer.before", "wer.after", "wer.teacher", "gain", "rec
 
 
 def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
-    """The gain of every visit of a stage, beside the overlap at its start.
+    """The gain of every visit of a stage, with the overlap at its start.
 
     Args:
         runs: From `load_many`.
         states: On whose transcripts the statistics were probed.
 
     Returns:
-        A row a visit: `run`, `recipe`, `seed`, `visit`, `stage`, `kind` (`sft`, `td`, `opd`), `first_step`,
+        One row for each visit: `run`, `recipe`, `seed`, `visit`, `stage`, `kind` (`sft`, `td`, `opd`), `first_step`,
         `last_step`; `normalizer` of the run's evaluations, `wer.before`, `wer.after` and `wer.teacher` as shares (of
-        the mixed error rate where that is a run's), `gain` = before − after, `recovery` = gain / (before − teacher's),
-        NaN where the student was no worse than the teacher; then every statistic that was probed at the first step. A
-        visit after a fall back begins with weights that are not evaluated there: its gain is NaN.
+        the mixed error rate if a run has that), `gain` = before − after, `recovery` = gain / (before − teacher's), NaN
+        where the student was no worse than the teacher; then every statistic that was probed at the first step. The
+        first weights of a visit after a fall back are not evaluated; its gain is NaN.
 
     Raises:
-        UserError: No run was probed on these states, though on others.
+        UserError: No run was probed on these states, but some on others.
     """
     want_runs(runs)
     probed = list(dict.fromkeys(kind for run in runs.values() for kind in run.probes["states"]))
@@ -93,27 +93,27 @@ def gain_correlations(
     draws: int = 9999,
     seed: int = 0,
 ) -> PrintedTable:
-    """Spearman's correlation of each statistic at a stage's start with what the stage gained.
+    """Spearman's correlation of each statistic at a stage's start with the stage's gain.
 
     A gain contains the WER before: a stage that begins badly has most to gain, so every sign of a bad start correlates
-    with it. Look at `wer.after` as well. Runs of one recipe begin the stage with much the same overlap, so they are not
-    independent trials; p-values over runs are too small where recipes differ in more than overlap. `per="recipe"`
-    averages over seeds first.
+    with it. Look at `wer.after` as well. Runs of one recipe begin the stage with similar overlap and are not
+    independent trials; p-values over runs are too small if recipes differ in more than overlap. `per="recipe"` averages
+    over seeds first.
 
     Args:
         gains: From `stage_gains`.
         outcome: `gain` (fall in WER), `recovery` (gap recovery) or `wer.after`.
         kind: Kind of the stages: `sft`, `td` or `opd`; None for all.
         statistics: Names; without them, all.
-        per: What a row is.
+        per: The unit of a row.
         correction: Of the p-values.
         level: Coverage of the intervals (Bonett & Wright 2000).
-        draws: Permutations; all are tried where there are not more.
+        draws: Number of permutations; if there are no more than this, all are used.
         seed: Of the permutations.
 
     Returns:
-        A row a statistic, the strongest first: `rho`, `low`, `high`, `p` (permutation), `p.corrected`, `n`,
-        `n_recipes`, `n_undefined`. NaN where a statistic is the same everywhere.
+        One row for each statistic, the strongest first: `rho`, `low`, `high`, `p` (permutation), `p.corrected`, `n`,
+        `n_recipes`, `n_undefined`. NaN if a statistic is constant.
 
     Raises:
         UserError: Unknown names, error rates under several normalizers, or fewer than four rows.

@@ -20,9 +20,9 @@ from ..run.checks import numbers, want_run
 from ..run.load import Run
 
 AUTOCORRELATIONS = np.linspace(0, 0.95, 20)
-"""Of the noise of two readings at the median distance."""
+"""Autocorrelations of the noise of two readings at the median distance."""
 LEAST = 4
-"""Points on a side below which the noise around its line is not estimated."""
+"""Least number of points on a side for estimating the noise around its line."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class SwitchChange:
     """Two straight lines, before and after a switch.
 
     Attributes:
-        jump: What the later line gives at the switch minus what the earlier gives there.
+        jump: Value of the later line at the switch minus that of the earlier line.
         jump_low: Lower end of its interval; NaN with fewer than four points on either side.
         jump_high: Upper end.
-        slope_before: Change a step of the earlier line.
+        slope_before: Change per step of the earlier line.
         slope_after: Of the later.
         slope_change: slope_after − slope_before.
         slope_low: Lower end of the interval of the change of slope.
@@ -67,28 +67,31 @@ def change_at(
     autoregressive noise of equal variance on both sides, and averages over autocorrelations from 0 to 0.95, weighted by
     their likelihood (Zellner & Tiao, JASA 1964, with a uniform prior there and flat priors for lines and variance).
     `tests/studies/test_coverage.py` measures its coverage. It covers other noise of this run, not other utterances or
-    seeds. A curved series shows as a jump: look at the series, and use a window around the switch.
+    seeds. A curved series also appears as a jump: look at the series, and use a window around the switch.
 
     Args:
         steps: `[n]` training steps of the readings, no two alike.
         values: `[n]` readings; NaN is left out.
-        switch: Step of the switch. A reading at the switch itself counts as before: no step was taken since.
+        switch: Step of the switch. A reading at the switch itself counts as before, because no step was taken since.
         level: Coverage.
 
     Raises:
-        UserError: No numbers, steps and values differ in length, a step is there twice, or the level is out of range.
+        UserError: No numbers, steps and values differ in length, a step occurs twice, or the level is out of range.
     """
     if not 0 < level < 1:
         raise UserError(f"level: expected a coverage between 0 and 1, such as 0.95, received {level!r}")
     t, y = numbers(steps, "steps", "rows['step']"), numbers(values, "values", "rows['value']")
     if t.ndim != 1 or t.shape != y.shape:
-        raise UserError(f"expected a value a step, received {list(t.shape)} steps and {list(y.shape)} values")
+        raise UserError(
+            f"expected one value for each step, received {list(t.shape)} steps and {list(y.shape)} "
+            "values; give both the same length"
+        )
     t, y = t[~np.isnan(y)] - switch, y[~np.isnan(y)]
     order = np.argsort(t, kind="stable")
     t, y = t[order], y[order]
     twice = t[1:][np.diff(t) == 0]
     if len(twice):
-        raise UserError(f"steps: {twice[0] + switch:g} is there twice; give one reading a step")
+        raise UserError(f"steps: {twice[0] + switch:g} occurs twice; give one reading for each step")
     sides = [t <= 0, t > 0]
     (level_before, slope_before), (level_after, slope_after) = (_line(t[side], y[side]) for side in sides)
     jump, bend = level_after - level_before, slope_after - slope_before
@@ -122,10 +125,10 @@ def _design(times: np.ndarray) -> np.ndarray:
 
 
 def _ends(t: np.ndarray, y: np.ndarray, fitted: np.ndarray, level: float) -> list[float]:
-    """Both ends of the jump's interval and of the change of slope's."""
+    """Both ends of the intervals of the jump and of the change of slope."""
     lines = _design(t)
     design = np.concatenate([lines, lines * (t > 0)[:, None]], 1)
-    if np.square(y - design @ fitted).sum() <= 1e-20 * np.square(y).sum():  # on the lines to the last digit
+    if np.square(y - design @ fitted).sum() <= 1e-20 * np.square(y).sum():  # the points are exactly on the lines
         return [float(fitted[2])] * 2 + [float(fitted[3])] * 2
     free = len(t) - design.shape[1]
     apart = np.abs(t[:, None] - t) / np.median(np.diff(t))

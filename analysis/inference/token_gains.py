@@ -1,4 +1,4 @@
-"""Which statistic of a position predicts the gain of a stage there, at the same recorded context?"""
+"""Which statistic of a position predicts the gain of a stage at the same recorded context?"""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def token_gains(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> PrintedTable:
-    """Correlate statistics before a stage with the fall of a divergence over it, position by position.
+    """Correlate statistics before a stage with the decrease of a divergence over it, position by position.
 
     There are two measures of each statistic. ρ is Spearman's over all positions
-    (`overlap.statistics.gain.position_gain_correlations`). It includes that a large divergence can fall further, that
-    late positions differ from early ones, and that some utterances are hard. The matched difference removes these:
+    (`overlap.statistics.gain.position_gain_correlations`). It includes three other effects: a large divergence can fall
+    further, late positions differ from early ones, and some utterances are hard. The matched difference removes them:
     within each rollout, positions where the statistic is above the rollout's median are paired one to one with
     positions where it is not. Pairs are as similar as possible in the ranks of entropy, divergence and position
     (optimal assignment); pairs further apart than the caliper in any of them are left out. The value is the mean gain
@@ -57,10 +57,10 @@ def token_gains(
     token teachability, arXiv 2605.26844.
 
     Args:
-        before: Positions at the start of the stage (see `stage_ends`), with a column `run` where there are several: an
+        before: Positions at the start of the stage (see `stage_ends`), with a column `run` if there are several; an
             utterance in several runs is one cluster.
         after: The same positions at its end.
-        outcome: The divergence whose fall is the gain.
+        outcome: The divergence whose decrease is the gain.
         statistics: Names; without them, all that vary.
         matched_on: Columns to match on; a statistic is not matched on itself.
         caliper: Largest difference within a pair, as a share of all positions by rank.
@@ -70,10 +70,10 @@ def token_gains(
         seed: Of the resampling and the tests.
 
     Returns:
-        A row a statistic, the largest |ρ| first: `rho`, `rho.low`, `rho.high`, `rho.p`, `rho.p.corrected`; `matched`
-        (in the outcome's unit) with `.low`, `.high`, `.p`, `.p.corrected`; `imbalance`, the largest standardized mean
-        difference that remains between the sides of the pairs (above 0.1 they are not similar); `n_positions`,
-        `n_pairs`, `n_groups`, `n_undefined`.
+        One row for each statistic, the largest |ρ| first: `rho`, `rho.low`, `rho.high`, `rho.p`, `rho.p.corrected`;
+        `matched` (in the outcome's unit) with `.low`, `.high`, `.p`, `.p.corrected`; `imbalance`, the largest
+        standardized mean difference that remains between the sides of the pairs (above 0.1 they are not similar);
+        `n_positions`, `n_pairs`, `n_groups`, `n_undefined`.
 
     Raises:
         UserError: The rollouts or the teachers of the two sides differ, or a name is unknown.
@@ -126,7 +126,7 @@ def _statistics(positions: pd.DataFrame) -> TokenStatistics:
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
-    """Positions of one rollout that are alike but for a statistic.
+    """Pairs of similar positions of one rollout that differ in a statistic.
 
     Attributes:
         rows: `[P, 2]` where the statistic is low and where it is high.
@@ -168,7 +168,7 @@ def _assigned(below: np.ndarray, above: np.ndarray, ranks: np.ndarray, caliper: 
     """The closest pairs, as many as fit within the caliper."""
     apart = np.abs(ranks[below][:, None] - ranks[above][None])
     too_far = np.asarray((apart > caliper).any(-1))
-    # One pair too far apart costs more than all others together.
+    # One pair beyond the caliper costs more than all others together.
     cost = np.where(too_far, ranks.shape[1] * (1.0 + len(below) + len(above)), (apart**2).sum(-1))
     one, two = linear_sum_assignment(cost)
     kept = ~too_far[one, two]

@@ -1,6 +1,6 @@
-"""A report of runs in one file, with a verdict a stage: `write_report`.
+"""A report of runs in one file, with a verdict for each stage: `write_report`.
 
-The page is read offline: figures, data and audio are inside it, and it asks no server for anything.
+The page is self-contained and readable offline: figures, data and audio are inside it.
 """
 
 from .audio import Clips

@@ -14,7 +14,7 @@ import soundfile
 RATE = 16_000
 """Samples a second, mono."""
 COMPRESSION = 0.975
-"""Of libsndfile for Opus: about 12 kbit/s, enough to judge a transcript by."""
+"""Compression level of libsndfile for Opus: about 12 kbit/s, enough to check a transcript."""
 
 
 class Clips(Protocol):
@@ -36,7 +36,7 @@ class Audio:
 
     Attributes:
         clips: Ogg Opus in base64 by utterance id.
-        notes: What was left out, in sentences.
+        notes: Sentences on omitted audio.
     """
 
     clips: Mapping[str, str]
@@ -55,7 +55,7 @@ def collect(clips: Clips, wanted: Mapping[str, Iterable[str]], budget: int) -> A
 
     Args:
         clips: Where audio comes from.
-        wanted: Ids by manifest, the most wanted first.
+        wanted: Ids by manifest, the most important first.
         budget: Bytes in the page at most.
     """
     found: dict[str, str] = {}
@@ -66,7 +66,7 @@ def collect(clips: Clips, wanted: Mapping[str, Iterable[str]], budget: int) -> A
         for name, samples in clips(manifest, rest):
             text = base64.b64encode(encoded(samples)).decode("ascii")
             if len(text) > left:
-                left = 0  # later clips may be shorter; a gap in the middle would be harder to explain than an end
+                left = 0  # stop here although later clips may be shorter: gaps in the middle would be harder to explain
                 break
             left -= len(text)
             found[name] = text

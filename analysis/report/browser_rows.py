@@ -25,7 +25,7 @@ PLACES = {
     "teacher_entropy": 2,
     "teacher_rank": 0,
 }
-"""Statistics of a position that are shown, and decimals kept: numbers are stored as integers."""
+"""Statistics of a position that are shown, with decimals; numbers are stored as integers."""
 
 IN_STUDENT, IN_TEACHER = 1, 2
 
@@ -39,8 +39,8 @@ class Group:
         stage: Its stage.
         what: States of traces (`student`, …), or `set/model` of an evaluation.
         label: The same in words.
-        traced: Whether there are tokens, or transcripts alone.
-        errors: How errors were counted, in words.
+        traced: Whether there are tokens, or only transcripts.
+        errors: Unit and normalizer of the errors, in words.
         frame: Rows of `Run.traces` or `Run.transcripts`.
     """
 
@@ -59,7 +59,7 @@ class Group:
 
 
 def groups(run: Run) -> list[Group]:
-    """Everything of a run that can be browsed, the most useful first: own traces, evaluations, other traces."""
+    """All groups of a run that can be browsed, the most useful first: own traces, evaluations, other traces."""
     found = []
     written = "ignoring case and punctuation, without a normalizer"
     unit = ERROR_RATES[run.error_rate] if run.error_rate == "wer" else "characters"
@@ -88,13 +88,13 @@ def groups(run: Run) -> list[Group]:
 
 
 def _rules(traces: pd.DataFrame) -> str | None:
-    """The normalizer that errors of traces were counted under; None where they were not."""
+    """The normalizer of the error counts of traces; None without counts."""
     names = [] if "normalizer" not in traces else traces["normalizer"].dropna().tolist()
     return str(names[0]) if names else None
 
 
 def _counted(traces: pd.DataFrame) -> str | None:
-    """What their errors count; None where no reference was known."""
+    """The unit of their errors; None without references."""
     for unit in ERROR_RATES.values():
         column = f"{unit}.errors"
         if column in traces and not all(map(pd.isna, traces[column].tolist())):
@@ -103,7 +103,7 @@ def _counted(traces: pd.DataFrame) -> str | None:
 
 
 def _unit(run: Run, name: str) -> str:
-    """What the error rate of an evaluation set counts."""
+    """The unit of an evaluation set's error rate."""
     return ERROR_RATES[error_rate_of(run.evaluations.loc[run.evaluations["set"] == name])]
 
 
@@ -113,19 +113,19 @@ def _normalizer(run: Run, name: str) -> str:
 
 
 def packed(run: Run, group: Group, candidates: int) -> dict[str, Any]:
-    """A group as JSON can hold it, small.
+    """A group as compact data for JSON.
 
     Args:
         run: Its run.
         group: One of `groups(run)`.
-        candidates: Of each model's top-k, so many best are kept at a position.
+        candidates: Number of best tokens of each model's top-k that are kept at a position.
 
     Returns:
         `strings` (tokens, once each) and `rows`. A row has `id`, `text`, `ref`, `err` ([errors, total] or null), `sec`,
-        and with traces `tok` (indices into strings), `use` (0 or 1), a list a statistic named as in `PLACES` (null
-        where undefined), `mean` of each over the positions where it is defined, and `top`: a position's candidates as
-        flat fours of string index, 10,000 p of student and teacher (null: not in its vocabulary), and 1 for in the
-        student's set + 2 for in the teacher's.
+        and with traces `tok` (indices into strings), `use` (0 or 1), one list for each statistic, named as in `PLACES`
+        (null where undefined), `mean` of each over the positions where it is defined, and `top`: a position's
+        candidates as flat fours of string index, 10,000 p of student and teacher (null: not in its vocabulary), and 1
+        for in the student's set + 2 for in the teacher's.
     """
     if not group.traced:
         return {"strings": [], "rows": [_transcript(run, row) for row in group.frame.to_dict("records")]}
@@ -202,7 +202,7 @@ def _unions(row: dict[Any, Any]) -> Iterator[_Union]:
     if any(name not in row for name in names):
         return
     for spelled, tokens, student, teacher, in_student, in_teacher in zip(*(row[name] for name in names), strict=True):
-        # Lists, because a union is too short for arrays to pay.
+        # Lists, because a union is too short for arrays to be faster.
         p, q = ([-math.inf if math.isnan(x) else x for x in np.asarray(s, float).tolist()] for s in (student, teacher))
         yield _Union(list(map(shown_token, spelled, tokens)), p, q, list(in_student), list(in_teacher))
 
@@ -221,7 +221,7 @@ def _candidates(at: _Union, most: int, strings: dict[str, int]) -> list[int | No
 
 
 def _ten_thousandths(logprob: float) -> int | None:
-    """A probability in 1/10,000; None of a token that a model does not have."""
+    """A probability in 1/10,000; None for a token that a model lacks."""
     return round(10_000 * math.exp(logprob)) if math.isfinite(logprob) else None
 
 

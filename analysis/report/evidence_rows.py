@@ -21,7 +21,7 @@ def collapse_signs(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
 
 
 def mass_kept(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
-    """The student's mass on the teacher's set, against where the stage began."""
+    """The student's mass on the teacher's set, compared with the start of the stage."""
     before, after = facts.before.get("student_mass"), facts.after.get("student_mass")
     loss = thresholds.mass_loss
     if before is None or after is None or math.isnan(before.value) or math.isnan(after.value):
@@ -29,7 +29,7 @@ def mass_kept(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
         least = f"≥ its start − {loss:g}"
     else:
         shown, counted = in_words(after), positions_of("student_mass", after)
-        # Both ends are estimates: what is certain is certain wherever the start lies in its interval.
+        # Both ends are estimates: a result is certain only if it holds for every start within its interval.
         standing = _stand(after.low >= before.high - loss, after.high < before.low - loss)
         least = f"≥ {before.value - loss:.2f} ({number(before.value, 3)} at the start − {loss:g})"
     name = "mass on the teacher's set kept"
@@ -39,7 +39,7 @@ def mass_kept(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
 def bar(
     numbers: Mapping[str, Estimate], name: str, *, at_least: float | None = None, at_most: float | None = None
 ) -> Evidence:
-    """A number compared with a threshold by the conservative end of its interval; without one, nothing is decided."""
+    """Compare a number with a threshold by the conservative end of its interval; without one, the result is open."""
     found = numbers.get(name)
     threshold = f"≥ {at_least:.2f}" if at_least is not None else f"≤ {at_most:.2f}" if at_most is not None else ""
     if found is None or math.isnan(found.value):
@@ -76,7 +76,7 @@ def context(facts: StageFacts) -> list[Evidence]:
 
 
 def error_rows(facts: StageFacts) -> list[Evidence]:
-    """How the error rate changed; judged only for an on-policy stage."""
+    """The change of the error rate; judged only for an on-policy stage."""
     rows = []
     judged = facts.kind == "opd"
     for change in (facts.errors, facts.baseline):

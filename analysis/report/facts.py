@@ -34,12 +34,12 @@ NO_CONTROLS: Mapping[str, Run] = MappingProxyType({})
 def stage_facts(
     run: Run, changes: pd.DataFrame | None = None, controls: Mapping[str, Run] = NO_CONTROLS
 ) -> list[StageFacts]:
-    """What is known of each visit of a stage, in order.
+    """Facts of each visit of a stage, in order.
 
     Args:
         run: A run, finished or not.
-        changes: How overlap changed on recorded rollouts, the frame of `inference.stage_changes`.
-        controls: Runs without OPD to compare its last on-policy stage with, by name.
+        changes: Changes of overlap on recorded rollouts, the frame of `inference.stage_changes`.
+        controls: Runs without OPD, by name, to compare this run's last on-policy stage with.
 
     Raises:
         UserError: Transcripts of two evaluations are not of the same utterances, or a file is damaged.
@@ -98,7 +98,7 @@ def _worsened(changes: pd.DataFrame | None, visit: Visit) -> tuple[Worsened, ...
 
 
 def _waiting(run: Run, visit: Visit) -> str:
-    """The last reason of a gate that reads overlap and has not opened; a count of steps is no such gate."""
+    """The last reason of a gate that reads overlap and has not opened; gates that only count steps are ignored."""
     if visit.decision == "advance" and not visit.exhausted:
         return ""
     mine = run.decisions.loc[run.decisions["visit"] == visit.number]
@@ -147,7 +147,7 @@ def _controls(run: Run, after: Evaluation | None, others: Mapping[str, Run]) -> 
 
 
 def _numbers(probes: pd.DataFrame, step: int) -> dict[str, Estimate]:
-    """Statistics of a probe; the bins of the funnel, which are in the same file, are none."""
+    """Statistics of a probe, without the bins of the funnel, which are in the same file."""
     found = {}
     for row in probes.loc[probes["step"] == step].to_dict("records"):
         name = str(row["statistic"]).split(".")[0]  # `forward_kl.lower` is an end of a statistic

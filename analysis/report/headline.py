@@ -14,7 +14,7 @@ SHORT = (Standing.MISSED, Standing.UNDECIDED)
 
 
 def _ready(stage: StageVerdict) -> str:
-    """Whether the pair was ready for OPD after a stage, or is by now while the run is in it."""
+    """Whether the pair was ready for OPD after a stage, or is so far if the stage is ongoing."""
     was, step = "is" if stage.ongoing else "was", count(stage.last_step)
     where = f"({stage.stage}, step {step} so far)" if stage.ongoing else f"after {stage.stage} (step {step})"
     if stage.recommendation is Recommendation.GO:
@@ -34,7 +34,7 @@ def _ruling(warm: Sequence[StageVerdict]) -> StageVerdict:
 
 
 def _during(last: StageVerdict, steps: str) -> list[str]:
-    """The change of the error rate during an on-policy stage, and what it takes to attribute it."""
+    """The change of the error rate during an on-policy stage, and what its attribution requires."""
     assert last.errors is not None
     rates, change = last.errors.rates(), last.errors.change
     verb = "fell" if change.high < 0 else "rose" if change.low > 0 else "did not change significantly:"

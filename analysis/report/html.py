@@ -44,7 +44,7 @@ def page(
     audio: Mapping[str, Audio],
     thresholds: Thresholds,
 ) -> str:
-    """The page as text. Whatever comes from a run is escaped; styles and scripts are this package's own."""
+    """The page as text. All content of runs is escaped; styles and scripts are from this package."""
     names = list(runs)
     return (
         _environment()

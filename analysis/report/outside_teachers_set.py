@@ -18,16 +18,16 @@ from ..run.visits import Visit
 from ..stages.ends import left_behind
 
 SHOWN = 12
-"""Tokens named a stage."""
+"""Number of tokens named for each stage."""
 
 
 def outside_table(run: Run) -> PrintedTable:
-    """Tokens of the student's own transcripts that the teacher does not rank among its k best, where each stage ended.
+    """Tokens of the student's own transcripts that are not among the teacher's k best, at the end of each stage.
 
     Returns:
-        Its frame has a row a visit traced at its end: `stage`, `step`, `share` of positions outside with `.low` and
-        `.high` (bootstrap over utterances), `n_positions`, `n_groups`, `k`, and `tokens`, the most frequent ones as
-        (token, times outside, times written). No rows without traces.
+        Its frame has one row for each visit traced at its end: `stage`, `step`, `share` of positions outside with
+        `.low` and `.high` (bootstrap over utterances), `n_positions`, `n_groups`, `k`, and `tokens`, the most frequent
+        ones as (token, times outside, times written). No rows without traces.
     """
     rows = []
     for visit, positions in _ends(run):

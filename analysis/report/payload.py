@@ -1,4 +1,4 @@
-"""The browser's data inside the page: compressed a group at a time, within a budget."""
+"""The browser's data inside the page: compressed by group, within a budget."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ..run.load import Run
 from .browser_rows import Group, groups, packed
 
 CANDIDATES = (8, 5, 3)
-"""How many of each model's top-k are kept at a position, from the best case down."""
+"""Possible numbers of top-k tokens of each model kept at a position, from the best case down."""
 BYTES_A_CANDIDATE = 13
-"""What a candidate takes in the page, about: both models have one, so two of them a rank."""
+"""Approximate bytes of a candidate in the page; each rank has two, one for each model."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class PackedGroup:
     """A group in the page.
 
     Attributes:
-        about: What the browser knows of it before it is opened.
+        about: Its entry in the browser's index.
         data: gzip of JSON, in base64.
     """
 
@@ -35,13 +35,13 @@ class PackedGroup:
 
 @dataclass(frozen=True)
 class Payload:
-    """What the browser of one run holds.
+    """Data of the browser for one run.
 
     Attributes:
         chunks: In the order of training.
         candidates: Kept of each model's top-k at a position.
-        notes: What a reader of the candidates must know.
-        left_out: What did not fit, in sentences.
+        notes: Notes on the candidates.
+        left_out: Sentences on data that did not fit.
     """
 
     chunks: tuple[PackedGroup, ...]
@@ -58,8 +58,8 @@ class Payload:
 def payload(run: Run, budget: int) -> Payload:
     """Traces and transcripts of a run for the browser.
 
-    The student's own traces come first, the latest before earlier ones, then evaluations, then other states. What does
-    not fit is left out and said so.
+    The student's own traces come first, the latest before earlier ones, then evaluations, then other states. Data that
+    does not fit is left out, with a note.
 
     Args:
         run: A run, finished or not.
@@ -91,7 +91,7 @@ def payload(run: Run, budget: int) -> Payload:
 
 
 def _fitted(run: Run, group: Group, candidates: int, room: int, must: bool) -> tuple[PackedGroup | None, int]:
-    """A group packed within the room; the first group is cut until it fits, any other is left out."""
+    """A group packed to fit the room; the first group is shortened until it fits, any other is left out."""
     n = len(group.frame)
     while True:
         part = Group(**{**vars(group), "frame": group.frame.iloc[:n]})

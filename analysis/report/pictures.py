@@ -27,16 +27,16 @@ from ..run.load import Run
 WIDTH = 5.0
 """Inches of figures that stand side by side."""
 LARGEST_SVG = 400_000
-"""Bytes from which a picture is stored as pixels instead: densities of many points."""
+"""Size in bytes above which a picture is stored as pixels: densities of many points."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with what it says.
+    """A figure with its description.
 
     Attributes:
         title: Above it.
-        text: What it shows, for those who do not see it, and below it for all.
+        text: Its description, used as alternative text and caption.
         uri: The picture, as `data:` of SVG or PNG on a transparent ground.
         wide: Whether it takes the page's width; others stand side by side.
     """
@@ -48,7 +48,7 @@ class Picture:
 
 
 def pictures(run: Run) -> list[Picture]:
-    """The figures of a run, in the order they are read: what there is nothing to draw of is left out."""
+    """The figures of a run in reading order; figures without data are left out."""
     found = []
     if run.probed is None:
         found.append(
@@ -120,7 +120,7 @@ def _drawn(draw: Callable[[], Axes]) -> str:
 
 
 def data_uri(figure: Figure) -> str:
-    """A figure as SVG, or as PNG where that would be large."""
+    """A figure as SVG, or as PNG if the SVG would be large."""
     vector = io.BytesIO()
     figure.savefig(vector, format="svg", metadata={"Date": None}, bbox_inches="tight")
     kind, drawn = "svg+xml", vector.getvalue()

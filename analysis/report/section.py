@@ -1,4 +1,4 @@
-"""One run's section of a report, before it is HTML or Markdown."""
+"""One run's section of a report, independent of HTML and Markdown."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ class Section:
         state: Whether it has ended, and how.
         headline: The verdict in a sentence.
         tiles: Numbers at a glance.
-        verdicts: One a visit.
+        verdicts: One for each visit.
         stages: The table of stages.
-        changes: How overlap changed over each stage on fixed rollouts; None where that was not traced.
-        reading: Of the trace of a probe, the five numbers to read first; of a run None.
+        changes: Changes of overlap over each stage on fixed rollouts; None if these were not traced.
+        reading: The five numbers to read first, for the trace of a probe; None for a run.
         outside: Tokens outside the teacher's set.
-        decisions: A row a gate reading: step, stage, gate, decision, reason.
+        decisions: One row for each gate reading: step, stage, gate, decision, reason.
         about: Names, hashes and versions.
         recipe: As resolved, in JSON.
         missing: Sentences on missing files with a remedy, and on tokenizers that disagree with their models.
@@ -85,7 +85,7 @@ class Section:
 
 
 def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, Run] = NO_CONTROLS) -> Section:
-    """Collect what a report shows of a run.
+    """Collect the contents of a report on a run.
 
     Args:
         name: Of the run.
@@ -129,10 +129,10 @@ def _changes(run: Run) -> PrintedTable | None:
 
 
 def _reading_table(reading: FirstReading) -> PrintedTable:
-    """The five numbers in the order in which they are read."""
+    """The five numbers in reading order."""
     heading, rows = reading.table()
     frame = pd.DataFrame([asdict(one) | {"standing": one.standing.value} for one in reading.numbers])
-    note = "Read in order: each number is meaningful only if those before it are good."
+    note = "Read in order: read a number only if all numbers before it are in order."
     return PrintedTable(frame, heading, rows, [note], left=5)
 
 

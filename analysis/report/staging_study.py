@@ -1,6 +1,6 @@
-"""What this project's study of the demo found, read from its results: thresholds and notebooks quote it from here.
+"""Results of this project's study of the demo, quoted by thresholds and notebooks.
 
-`staging.csv` beside this file is the study's own table, put here by `python -m tests.studies.shipped`.
+`staging.csv` beside this file is a copy of the study's table, made by `python -m tests.studies.shipped`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pandas as pd
 from ..formatting import count, number, plural, signed
 
 BEGUN = ("gated", "early", "direct")
-"""Arms that come to on-policy distillation, the later the more teacher data came before."""
+"""Arms with on-policy distillation, ordered by decreasing amount of teacher data before it."""
 
 
 def staging() -> pd.DataFrame:
@@ -31,7 +31,7 @@ def staging() -> pd.DataFrame:
 
 
 def began_with(column: Literal["top-1", "mass"]) -> str:
-    """From which level OPD of the demo ended where, in one line.
+    """Results of the demo's OPD by the level at which it began, in one line.
 
     Args:
         column: Of `staging`, whose value at the switch is told.
@@ -51,13 +51,13 @@ def began_with(column: Literal["top-1", "mass"]) -> str:
 
 
 def won_back() -> str:
-    """How far below Base's error rate OPD behind the gate ended, in words."""
+    """Distance below Base's error rate at the end of gated OPD, in words."""
     frame = staging()
     rows = frame.loc[frame["arm"] == "gated"]
     return f"{_ends(100 * (rows['WER Base'] - rows['WER']), 1)} points below Base on {count(len(rows))} seeds"
 
 
 def _ends(values: pd.Series, digits: int, *, sign: bool = False) -> str:
-    """Smallest and largest, as one where they print alike."""
+    """Smallest and largest value; one number if they print the same."""
     ends = [signed(value, digits) if sign else number(value, digits) for value in (values.min(), values.max())]
     return " to ".join(dict.fromkeys(ends))

@@ -1,4 +1,4 @@
-"""Thresholds of the verdicts, the source of each, and what statistics are called."""
+"""Thresholds of the verdicts with their sources, and names of statistics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _level(statistic: str, question: Question) -> float:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Levels of the verdicts, by default those of `overlap.gates.READINESS`; set your own where you know better.
+    """Levels of the verdicts, by default those of `overlap.gates.READINESS`; pass your own if you have better ones.
 
     Attributes:
         top1_agreement: Least top-1 agreement to begin OPD: from here on every run so far ended OPD with fewer errors
@@ -52,7 +52,7 @@ SOURCES = {
     "end_of_text": _source("any/collapse/end_of_text"),
     "overlap_ratio": "not judged, it depends on k; 72 % → 91 % in a successful run of arXiv 2604.13016",
 }
-"""Why each threshold is where it is, in one line: the evidence and source of its row."""
+"""Justification of each threshold in one line: evidence and source of its row."""
 
 NAMES = {
     "top1_agreement": "top-1 agreement",

@@ -12,7 +12,7 @@ ROUND_TRIP = "round_trip.json"
 
 
 def tokenizer_rows(run: Run) -> list[tuple[str, str]]:
-    """Names and values for the table of what a run was made from; none for runs that did not look.
+    """Names and values for the table of a run's provenance; empty for runs that did not check.
 
     Raises:
         UserError: The file of the round trip is damaged; names it.

@@ -1,4 +1,4 @@
-"""Go, wait or stop: what a stage's numbers say, as pure functions of them.
+"""Verdicts on stages (go, wait or stop), as pure functions of their numbers.
 
 After a stage of supervised training or teacher data the question is whether the pair is ready for on-policy
 distillation (OPD). After an on-policy stage it is whether OPD paid, and whether the student collapsed. Numbers are
@@ -22,7 +22,8 @@ from .verdict_types import Control, Evidence, Recommendation, StageFacts, StageV
 
 
 def verdict(facts: StageFacts, thresholds: Thresholds = Thresholds()) -> StageVerdict:  # noqa: B008 (frozen)
-    """Is the pair ready for OPD after this stage; or, of an on-policy stage, did it pay and did it collapse?"""
+    """Judge whether the pair is ready for OPD after this stage or, for an on-policy stage, whether it paid or
+    collapsed."""
     judged = _payoff(facts, thresholds) if facts.kind == "opd" else _readiness(facts, thresholds)
     reasons = [*judged.reasons, _worse(facts)] if facts.worsened else judged.reasons
     return StageVerdict(
@@ -74,8 +75,8 @@ class Judged(NamedTuple):
         reasons: Sentences.
         evidence: The numbers.
         soundness: Why a collapse is not ruled out, in a few words; empty where it is.
-        label: Stands in front of the answer; empty for the recommendation.
-        gate_shut: Whether the recipe's gate alone stands against going on.
+        label: Text before the answer; empty to use the recommendation.
+        gate_shut: Whether only the recipe's gate has prevented continuing.
     """
 
     question: str
@@ -89,7 +90,7 @@ class Judged(NamedTuple):
 
 
 def _headline(judged: Judged, facts: StageFacts) -> str:
-    """What to do and why, in a few words."""
+    """The recommendation and its reason, in a few words."""
     label = judged.label or judged.recommendation.capitalize()
     words = f"{label}: {judged.answer}" if judged.answer else label
     if judged.soundness:
@@ -100,7 +101,7 @@ def _headline(judged: Judged, facts: StageFacts) -> str:
 
 
 def _gate(facts: StageFacts) -> str:
-    """What the run's own gate decided, without saying twice that the run ended."""
+    """The decision of the run's own gate, without repeating that the run ended."""
     if facts.decision == "end" and facts.outcome is not None:
         return f"The run {said(facts.outcome, facts.reason)}"
     if facts.exhausted:
@@ -112,7 +113,8 @@ def _gate(facts: StageFacts) -> str:
 
 
 def _worse(facts: StageFacts) -> str:
-    """How the stage worsened recorded rollouts, which own rollouts hide where they move to easier prefixes."""
+    """How the stage worsened recorded rollouts; the student's own rollouts hide this if they move to easier
+    prefixes."""
     over = groups_of(facts.worsened[0].change.n_groups, "utterance")
     return (
         f"The stage worsened the same recorded rollouts: {', '.join(one.short() for one in facts.worsened)} ({over}). "
@@ -173,12 +175,12 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
 
 
 def _cautious(facts: StageFacts) -> list[str]:
-    """What a cautious gate still waits for."""
+    """Levels that a cautious gate still waits for."""
     levels = [READINESS[f"any/{Question.switch}/{name}"] for name in NEEDED]
     more = [f"{NAMES[row.statistic]} {row.bound}" for row in levels if not facts.after[row.statistic].low >= row.level]
     if not more:
         return []
-    least = "From these levels on every run so far ended OPD with fewer errors than Base."
+    least = "So far, every run that began OPD at these levels ended with fewer errors than Base."
     return [f"{least} A cautious gate waits for {', '.join(more)}."]
 
 

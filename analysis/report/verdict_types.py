@@ -23,7 +23,7 @@ class Recommendation(StrEnum):
 
 
 class Standing(StrEnum):
-    """How a number stands to its threshold."""
+    """Comparison of a number with its threshold."""
 
     MET = "met"
     UNDECIDED = "undecided"
@@ -33,7 +33,7 @@ class Standing(StrEnum):
 
 
 def in_words(estimate: Estimate, digits: int = 3, scale: float = 1.0, *, sign: bool = False) -> str:
-    """`value [low, high]`; says so where it is undefined or has no interval."""
+    """`value [low, high]`; with a note if it is undefined or has no interval."""
     if math.isnan(estimate.value):
         return "undefined"
     if math.isnan(estimate.low) or math.isnan(estimate.high):
@@ -42,7 +42,7 @@ def in_words(estimate: Estimate, digits: int = 3, scale: float = 1.0, *, sign: b
 
 
 def positions_of(statistic: str, estimate: Estimate) -> str:
-    """What a statistic of a probe rests on: `1,164 positions in 80 utterances`, or `80 transcripts`."""
+    """Counts behind a statistic of a probe: `1,164 positions in 80 utterances`, or `80 transcripts`."""
     if statistic in SEQUENCE_STATISTICS:
         return groups_of(estimate.n_positions, "transcript")
     counted = groups_of(estimate.n_positions, "position")
@@ -56,17 +56,17 @@ def groups_of(n: int, unit: str) -> str:
 
 @dataclass(frozen=True)
 class ErrorChange:
-    """How an error rate changed between two evaluations of the same utterances, in shares.
+    """Change of an error rate between two evaluations of the same utterances, in shares.
 
     Attributes:
         rate: `WER` or `MER`.
         before: The earlier error rate.
         after: The later one.
         change: Later − earlier; below 0 there are fewer errors.
-        since: What it is compared with, in words.
+        since: The earlier evaluation, in words.
         total: Words or tokens of the references.
-        paired: False where transcripts are missing; the ends then add up both intervals, which is wider than needed.
-        until: Where the later one is, in words, if that is not the end of the stage.
+        paired: False if transcripts are missing; the interval then adds up both intervals and is wider than necessary.
+        until: Step of the later one, in words, if it is not the end of the stage.
         unit: What the intervals are over, in the singular.
     """
 
@@ -81,7 +81,7 @@ class ErrorChange:
     unit: str = "utterance"
 
     def short(self) -> str:
-        """`WER 56.4 → 25.9 %`, and where that is not the end of the stage, ` at step 1,000`."""
+        """`WER 56.4 → 25.9 %`, followed by ` at step 1,000` if that is not the end of the stage."""
         return f"{self.rate} {self.rates()}"
 
     def rates(self) -> str:
@@ -154,7 +154,7 @@ class Worsened:
 
 @dataclass(frozen=True)
 class StageFacts:
-    """What is known of one visit of a stage.
+    """Facts of one visit of a stage.
 
     Attributes:
         stage: Its name.
@@ -163,19 +163,19 @@ class StageFacts:
         last_step: Training steps when it was left, or at its last reading.
         decision: What its gate decided: `advance`, `fall_back`, `abort`, `stop`, `end`, or `stay` so far.
         reason: Why, in the gate's words.
-        outcome: How the run ended in it: `finished`, `stopped` or `aborted`; None where it did not.
+        outcome: How the run ended in it: `finished`, `stopped` or `aborted`; None if it did not.
         before: Statistics at its start on the student's own transcripts.
         after: The same at its end.
         fixed_before: At its start on the student's recorded transcripts.
         fixed_after: At its end.
-        errors: Error rate since its start; None where that was not evaluated.
-        baseline: Error rate since the best end of an earlier stage; None where that is its own start.
+        errors: Change of the error rate since its start; None if that was not evaluated.
+        baseline: Change of the error rate since the best end of an earlier stage; None if that is its own start.
         start_evaluated: Whether the weights that it began with were evaluated.
-        exhausted: Whether its steps were spent without its gate having opened.
+        exhausted: Whether its steps were spent before its gate opened.
         waiting: The last reason of a gate that reads overlap and has not opened; else empty.
         worsened: Statistics that it worsened on recorded rollouts.
-        controls: Runs without OPD beside this one, where this is its last on-policy stage.
-        left_out: Why further runs without OPD do not serve as its controls.
+        controls: Control runs without OPD, if this is the last on-policy stage.
+        left_out: Why further runs without OPD are not its controls.
     """
 
     stage: str
@@ -207,9 +207,9 @@ class Evidence:
         name: What was measured, in words.
         states: On whose states or transcripts.
         shown: The number as printed, with its interval.
-        counted: What it rests on.
-        threshold: What it is compared with; empty where it is not judged.
-        standing: How it stands to that.
+        counted: The counts behind it.
+        threshold: The threshold in words; empty if it is not judged.
+        standing: How it compares with the threshold.
         source: Where the threshold comes from.
         bounded: Whether the number has an interval.
     """
@@ -233,19 +233,19 @@ class StageVerdict:
         kind: `sft`, `td` or `opd`.
         first_step: Training steps taken before it.
         last_step: Training steps at its end, or so far.
-        question: What was asked.
+        question: The question.
         recommendation: The answer.
         headline: The answer in a few words.
         reasons: Why, in sentences.
         evidence: The numbers.
         gate: What the run's own gate decided there, and why, in words.
         ongoing: Whether the run is still in the stage.
-        answer: The headline without the recommendation in front of it.
-        soundness: Why a collapse is not ruled out, in a few words; empty where it is.
-        gate_shut: Whether only the recipe's own gate stands against going on.
+        answer: The headline without the recommendation before it.
+        soundness: Why a collapse is not ruled out, in a few words; empty if it is ruled out.
+        gate_shut: Whether only the recipe's own gate has prevented continuing.
         not_yet: Whether the stage cannot be judged before it ends.
         moved: Error rate and overlap before and after it.
-        errors: How the error rate changed over it; None where that is not known.
+        errors: Change of the error rate over it; None if not known.
         worsened: Statistics that it worsened on recorded rollouts.
         controls: Runs without OPD that it was compared with.
         left_out: Why it was not compared with further ones.

@@ -24,7 +24,7 @@ SUFFIXES = (".html", ".md")
 BROWSER_BUDGET = 8_000_000
 """Bytes of traces and transcripts in the page, of all runs together."""
 BUDGET = 12_500_000
-"""The same with audio, which takes what they leave. With figures and tables the page is below 15 MB."""
+"""The same including audio, which uses the remaining bytes. With figures and tables the page is below 15 MB."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,14 @@ def write_report(
 ) -> Report:
     """Write a report of one or several runs, finished or not, or of traces of probes.
 
-    A run with OPD is compared, paired by utterance, with those that are given beside it and have none: its controls.
+    A run with OPD is compared with its controls, the other given runs without OPD, paired by utterance.
 
     Args:
-        runs: Run directories, files that `distill probe --output` wrote, or what `load_many` gave.
-        output: `.html` for one self-contained page with the utterance browser, `.md` for Markdown. A file that is there
-            is replaced atomically.
+        runs: Run directories, files that `distill probe --output` wrote, or the result of `load_many`.
+        output: `.html` for one self-contained page with the utterance browser, `.md` for Markdown. An existing file is
+            replaced atomically.
         thresholds: Of the verdicts.
-        clips: Where the audio of utterances comes from; without it, or in Markdown, there is none.
+        clips: Source of the utterances' audio; without it, or in Markdown, there is none.
 
     Raises:
         FileNotFoundError: A directory holds no run, or the output's folder does not exist.
@@ -121,7 +121,7 @@ def _notes(payloads: Mapping[str, Payload], audio: Mapping[str, Audio]) -> tuple
 
 
 def _replace(path: Path, text: str) -> int:
-    """Write beside the file and move it there: a reader never sees half a report."""
+    """Replace the file atomically."""
     data = text.encode("utf-8", errors="replace")
     with replacing(path) as temporary:
         temporary.write_bytes(data)

@@ -1,1 +1,1 @@
-"""From run directories to frames: files, one run or several, traces, visits of stages."""
+"""Reads run directories as frames: files, one run or several, traces, visits of stages."""

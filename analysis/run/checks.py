@@ -20,7 +20,7 @@ def want_run(value: Any, name: str = "run", *, remedy: str = "") -> None:
     Args:
         value: What was given.
         name: Of the argument.
-        remedy: Further words where several runs were given.
+        remedy: Added to the message if several runs were given.
     """
     if isinstance(value, Mapping) and value and all(isinstance(one, Run) for one in value.values()):
         first = next(iter(value))
@@ -67,9 +67,9 @@ def want_frame(value: Any, name: str, what: str, example: str, columns: Sequence
     Args:
         value: What was given.
         name: Of the argument.
-        what: Is wanted, in words.
+        what: Description of the expected frame.
         example: Code that gives it.
-        columns: That it must have.
+        columns: Required columns.
     """
     if not isinstance(value, pd.DataFrame):
         raise UserError(f"{name}: expected {what}, such as {example}, received a {type(value).__name__}")
@@ -87,7 +87,7 @@ def numbers(value: Any, name: str, example: str) -> np.ndarray:
         example: Code that gives such numbers.
 
     Raises:
-        UserError: They are no numbers; shows an example.
+        UserError: They are not numbers; shows an example.
     """
     try:
         return np.asarray(value, dtype=np.float64)

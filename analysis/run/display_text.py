@@ -1,7 +1,7 @@
-"""Tokens, texts and kinds of states as people read them, in figures, report and notebooks.
+"""Tokens, texts and kinds of states in readable form, for figures, report and notebooks.
 
-A space is `␣`, a line break `⏎`, a tab `⇥`; bytes that are no text by themselves are numbers, `⟨E4 BD⟩`; control tokens
-are shown as the vocabulary spells them.
+A space is `␣`, a line break `⏎`, a tab `⇥`; bytes that are not text by themselves are numbers, `⟨E4 BD⟩`; control
+tokens are shown as the vocabulary spells them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def shown_token(spelled: bytes | None, token: str) -> str:
     """A token of a trace.
 
     Args:
-        spelled: The bytes that it stands for; None of a control token.
+        spelled: Its bytes; None for a control token.
         token: As the vocabulary spells it.
 
     >>> shown_token(b" the", "Ġthe"), shown_token(None, "</s>")
@@ -45,7 +45,7 @@ def shown(piece: bytes) -> str:
 
 
 def plain(text: str) -> str:
-    """Words in lower case without the punctuation around them, where no normalizer of an evaluation is known.
+    """Words in lower case without surrounding punctuation, for use without an evaluation's normalizer.
 
     >>> plain("I have 35 dollars, don't I?")
     "i have 35 dollars don't i"

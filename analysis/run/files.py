@@ -37,15 +37,15 @@ def require_columns(frame: pd.DataFrame, path: Path, required: Sequence[str], by
     """Refuse a file that lacks columns, see `read_parquet`."""
     missing = [column for column in required if column not in frame]
     if missing:
-        raise UserError(f"{path}: columns {missing} are missing; it was not written by `{by}`")
+        raise UserError(f"{path}: columns {missing} are missing; write them as `{by}` does, see RUN_DIRECTORY.md")
 
 
 def read_log(path: Path, required: Sequence[str]) -> pd.DataFrame:
-    """JSON lines, one object a line; nested fields become columns with dots. Without the file, a frame without rows.
+    """Read JSON lines; nested fields become columns with dots. A missing file gives a frame without rows.
 
     Raises:
-        UserError: A line is damaged; names it and the field. A last line without its end is being written right now
-            and is left for later.
+        UserError: A line is damaged; names it and the field. A last line without a line end is still being written and
+            is ignored.
     """
     if not path.exists():
         return pd.DataFrame(columns=list(required))
@@ -57,14 +57,14 @@ def read_log(path: Path, required: Sequence[str]) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame(columns=list(required))
     frame = pd.json_normalize(rows)
-    # JSON has no NaN: a column of nothing but nulls is one of undefined numbers. Infinite ones are written as text.
+    # JSON has no NaN: a column of only nulls contains undefined numbers. Infinite ones are written as text.
     undefined = frame.columns[frame.isna().all()]
     infinite = [name for name in frame if _has_infinite(str(name), frame[name].tolist())]
     return frame.astype(dict.fromkeys([*undefined, *infinite], "float64"))
 
 
 def _has_infinite(name: str, values: Sequence[Any]) -> bool:
-    """Whether these are numbers, some of them infinite; where all are "inf", only a nested field is one of numbers."""
+    """Whether these are numbers, some of them infinite; if all are "inf", only a nested field counts as numbers."""
     texts = {value for value in values if isinstance(value, str)}
     rest = [value for value in values if not isinstance(value, str) and value is not None]
     if not texts or not texts <= set(INFINITE):
@@ -76,22 +76,22 @@ def read_object(text: bytes, where: str, required: Sequence[str]) -> dict[str, A
     """A JSON object that has certain fields.
 
     Raises:
-        UserError: It is not one; names where it stands.
+        UserError: It is not one; names its place.
     """
     row = read_json(text, where)
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
     missing = [name for name in required if name not in row]
     if missing:
-        raise UserError(f"{where}: fields {missing} are missing; it was not written by `distill train`")
+        raise UserError(f"{where}: fields {missing} are missing; add them as RUN_DIRECTORY.md describes")
     return row
 
 
 def read_json(text: bytes, where: str) -> Any:
-    """Whatever a piece of JSON holds.
+    """The value of a JSON text.
 
     Raises:
-        UserError: It is none; names where it stands.
+        UserError: It is not JSON; names its place.
     """
     try:
         return json.loads(text)

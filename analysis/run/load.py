@@ -1,4 +1,4 @@
-"""From a run directory to tidy data frames. Works on a run that is still being written."""
+"""Reads a run directory as tidy data frames, also while the run is still being written."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ VISIT_COLUMNS = ("visit", "stage", "type", "first_step", "started_from", "source
 METRIC_COLUMNS = ("step", "visit", "stage", "stage_step", "loss")
 DECISION_COLUMNS = ("step", "visit", "stage", "stage_step", "gate", "decision", "outcome", "reason", "levels")
 EVALUATED = ("step", "visit", "stage", "set", "model")
-"""What names an evaluation."""
+"""Columns that identify an evaluation."""
 EVALUATION_COLUMNS = (*EVALUATED, "normalizer", "normalizer_version", "n_utterances", "transcripts")
 ERROR_RATES = {"wer": "words", "mer": "tokens"}
-"""What an evaluation holds one of, by its normalizer: word or mixed error rate, and what each counts."""
+"""An evaluation has one of these, depending on its normalizer: word or mixed error rate, with the unit that it
+counts."""
 
 PROBE_COLUMNS = (
     "step",
@@ -52,7 +53,7 @@ TRANSCRIPT_COLUMNS = (
     "characters.errors",
     "characters.total",
 )
-"""Beside them `words.errors` and `words.total`, or `tokens.…` where the mixed error rate counts those."""
+"""In addition, `words.errors` and `words.total`, or `tokens.…` for the mixed error rate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,14 +63,15 @@ class Run:
     Attributes:
         path: The run directory.
         resolved: Recipe, seeds, versions and hashes.
-        begun: A row a visit of a stage, of `visits.jsonl`: when it began, and with which weights.
-        metrics: A row a training step; nested columns are flattened with dots (`overlap.union_size`).
-        probes: A row a probe, kind of states and statistic, with interval and counts.
-        decisions: A row a gate reading, with the levels that it was compared with, and one where the run ended.
-        evaluations: A row an evaluation, with `wer.value`, `wer.low`, `wer.high`, …; `mer.value`, … instead where the
-            normalizer counts mixed tokens, as for Mandarin.
-        probed: Of the file of one `distill probe` its traces, where this is no run of training: there are no metrics,
-            gates or evaluations then, and one probe, of step 0.
+        begun: One row for each visit of a stage, of `visits.jsonl`: when it began, and with which weights.
+        metrics: One row for each training step; nested columns are flattened with dots (`overlap.union_size`).
+        probes: One row for each probe, kind of states and statistic, with interval and counts.
+        decisions: One row for each gate reading, with the levels that it was compared with, and one for the end of the
+            run.
+        evaluations: One row for each evaluation, with `wer.value`, `wer.low`, `wer.high`, …; `mer.value`, … instead if
+            the normalizer counts mixed tokens, as for Mandarin.
+        probed: If this is the file of a `distill probe` instead of a training run, its traces. There are then no
+            metrics, gates or evaluations, and a single probe at step 0.
     """
 
     path: Path
@@ -104,7 +106,7 @@ class Run:
 
     @property
     def main_set(self) -> str | None:
-        """The set of the recipe's `[evaluation]`, or the first where it names none. None without evaluations."""
+        """The set of the recipe's `[evaluation]`, or the first if it names none. None without evaluations."""
         if self.evaluations.empty:
             return None
         names = self.evaluations["set"].tolist()
@@ -128,17 +130,16 @@ class Run:
 
     @property
     def seed(self) -> int | None:
-        """What the run was seeded with; None where its files do not say."""
+        """The run's seed; None if its files do not contain it."""
         return self.resolved.get("seed")
 
     @cached_property
     def transcripts(self) -> pd.DataFrame:
-        """A row an utterance of every evaluation, read when first asked for.
+        """One row for each utterance of every evaluation, read at first access.
 
         Columns: `step`, `visit`, `stage`, `set`, `model` of the evaluation; `id`, `reference`, `text`, `seconds`,
         `language`, `speaker`; `words.errors`, `words.total` and their kinds after normalization, and likewise
-        `characters`; `normalizer`, what errors were counted under, with its version. No rows where transcripts were not
-        kept.
+        `characters`; `normalizer` of the error counts, with its version. No rows if transcripts were not kept.
 
         Raises:
             UserError: A file is damaged; names it and the columns.
@@ -162,10 +163,10 @@ class Run:
 
     @cached_property
     def traces(self) -> pd.DataFrame:
-        """A row a traced utterance and kind of states, with lists of what was measured at each of its positions.
+        """One row for each traced utterance and kind of states, with lists of values at its positions.
 
-        Read when first asked for. Both models' log-probabilities on the union of their top-k sets are in
-        `student_logprobs` and `teacher_logprobs`, a list a position.
+        Read at first access. Both models' log-probabilities on the union of their top-k sets are in `student_logprobs`
+        and `teacher_logprobs`, one list for each position.
 
         Raises:
             UserError: A file is damaged; names it and the columns.
@@ -174,7 +175,7 @@ class Run:
 
     @cached_property
     def positions(self) -> pd.DataFrame:
-        """The traces with a row a position, see `analysis.traces.positions`."""
+        """The traces with one row for each position, see `analysis.traces.positions`."""
         return positions(self.traces)
 
 
@@ -185,7 +186,7 @@ def error_rate_of(evaluations: pd.DataFrame) -> str:
 
 
 def normalizer_of(evaluation: Mapping[Any, Any]) -> str | None:
-    """Name and version of what an evaluation's errors were counted under, such as `basic 1`; None if it does not say.
+    """Name and version of an evaluation's normalizer, such as `basic 1`; None if unknown.
 
     Args:
         evaluation: A row of `Run.evaluations`.
@@ -198,12 +199,12 @@ def load(path: str | Path) -> Run:
     """Read a run directory, finished or not, or the trace of a probe.
 
     Args:
-        path: What `distill train --output` was given, or the Parquet file that `distill probe --output` was.
+        path: A run directory (`distill train --output`), or a Parquet file that `distill probe --output` wrote.
 
     Raises:
         FileNotFoundError: No `resolved.json` there, and no such file.
-        UserError: No path, or a file is damaged; names it, and the line and field where it has them. The last line of
-            a log may be half written while the run is going.
+        UserError: No path, or a file is damaged; names it, with line and field if possible. The last line of a log may
+            be incomplete while the run continues.
     """
     if not isinstance(path, str | PathLike):
         raise UserError(f"path: expected a run directory, such as load('runs/0'), received a {type(path).__name__}")
@@ -220,7 +221,9 @@ def load(path: str | Path) -> Run:
     check_schema(path, tree)
     check_support(resolved, tree["recipe"])
     if not isinstance(tree["recipe"], dict) or not isinstance(tree["recipe"].get("stages"), list):
-        raise UserError(f"{resolved}: field `recipe.stages` is missing; it was not written by `distill train`")
+        raise UserError(
+            f"{resolved}: field `recipe.stages` is missing or not a list; add it as RUN_DIRECTORY.md describes"
+        )
     return Run(
         path,
         tree,
@@ -242,7 +245,7 @@ def _probed(path: Path) -> Run:
 
 
 def _probes(folder: Path) -> pd.DataFrame:
-    """Every probe of a run, each of which is a file, in the order of the run."""
+    """All probes of a run, one file each, in the order of the run."""
     parts = [read_parquet(path, PROBE_COLUMNS) for path in sorted(folder.glob("*.parquet"))]
     if not parts:
         return pd.DataFrame(columns=list(PROBE_COLUMNS))
@@ -253,5 +256,5 @@ def _evaluations(path: Path) -> pd.DataFrame:
     frame = read_log(path, EVALUATION_COLUMNS)
     if len(frame) and not any(f"{name}.value" in frame for name in ERROR_RATES):
         names = " or ".join(f"`{name}`" for name in ERROR_RATES)
-        raise UserError(f"{path}: field {names} is missing; it was not written by `distill train`")
+        raise UserError(f"{path}: field {names} is missing; add it as RUN_DIRECTORY.md describes")
     return frame

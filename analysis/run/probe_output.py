@@ -1,4 +1,4 @@
-"""The trace that `distill probe --output` writes, as a run of one probe, so that figures and report take it."""
+"""Reads the trace that `distill probe --output` writes as a run with one probe, for figures and reports."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from .schema import check_schema
 from .traces import LIST_COLUMNS, check_lengths
 
 STAGE = "probe"
-"""Stands for a stage in the frames of a run that is one probe, at step 0."""
+"""Name of the stage in the frames of a run with only one probe, at step 0."""
 COLUMNS = ("id", "states", "k", "temperature", "text", "reference", "finished", *LIST_COLUMNS)
 CONSTANT = ("k", "temperature")
 WRITER = "distill probe --output"
 
 
 def read_probe(path: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
-    """What stands for `resolved.json`, `Run.probes` and `Run.traces` of a run.
+    """The equivalents of `resolved.json`, `Run.probes` and `Run.traces` of a run.
 
     Args:
-        path: A Parquet file with a row an utterance.
+        path: A Parquet file with one row for each utterance.
 
     Raises:
         UserError: Not such a file, or damaged; names it and the columns.
@@ -62,14 +62,14 @@ def read_probe(path: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
 
 
 def _full_sets(traces: pd.DataFrame, k: int) -> bool:
-    """Whether both sets have k tokens at every position used, as far as sizes were traced."""
+    """Whether both sets have k tokens at every used position, if sizes were traced."""
     used = np.concatenate([np.asarray(row, dtype=bool) for row in traces["used"]])
     sizes = (traces[name] for name in ("student_size", "teacher_size") if name in traces)
     return all(bool((np.concatenate([np.asarray(r, dtype=float) for r in size])[used] == k).all()) for size in sizes)
 
 
 def _rows(traces: pd.DataFrame, states: str, ranges: Ranges) -> Iterator[dict[str, Any]]:
-    """As the probes of a run have them: a row a statistic."""
+    """Rows in the format of a run's probes: one for each statistic."""
     lengths = traces["token_ids"].map(len).to_numpy(dtype=np.int64)
     used = np.concatenate([np.asarray(row, dtype=bool) for row in traces["used"]])
     ids = np.repeat(traces["id"].to_numpy(dtype=str), lengths)[used]

@@ -9,7 +9,7 @@ from .files import read_object
 
 FILE = "process.json"
 SILENT_SECONDS = 60.0
-"""A process writes its record every few seconds; after so long without, it counts as dead."""
+"""Seconds without an update of its record after which a process counts as dead; updates come every few seconds."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Process:
     Attributes:
         host: Name of its machine.
         pid: Its number there.
-        left: How it left, such as `interrupted`; None while it is there, or if it died.
-        silent_seconds: Since it last gave a sign of life.
+        left: How it ended, such as `interrupted`; None while it works, or if it was killed.
+        silent_seconds: Since the last update of its record.
     """
 
     host: str
@@ -39,7 +39,7 @@ class Process:
 
 
 def read_process(run: Path, now: float) -> Process | None:
-    """The last process of a run; None where no record was kept.
+    """The last process of a run; None without a record.
 
     Args:
         run: The run directory.

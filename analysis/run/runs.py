@@ -1,4 +1,4 @@
-"""Several runs as one: frames with a column that says which run, of which recipe and seed."""
+"""Several runs together: frames with columns for run, recipe and seed."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from .load import Run, load
 
 EXAMPLE = "load_many(['runs/0', 'runs/1'])"
 PLACES = ("manifest", "model", "background")
-"""Fields of a recipe that differ between machines; the hashes of manifests say whether the data do."""
+"""Fields of a recipe that differ between machines; the hashes of manifests show whether the data differ."""
 
 
 @dataclass(frozen=True, eq=False)
 class Runs(Mapping[str, Run]):
-    """Runs by name, and their frames one below the other, with the columns `run`, `recipe` and `seed` in front.
+    """Runs by name, and their concatenated frames with the first columns `run`, `recipe` and `seed`.
 
     Attributes:
         runs: By name.
-        recipes: Which recipe each run is of: runs of one recipe differ in their seed alone.
+        recipes: The recipe of each run: runs of one recipe differ only in their seed.
     """
 
     runs: Mapping[str, Run]
@@ -67,7 +67,7 @@ class Runs(Mapping[str, Run]):
 
     @property
     def running(self) -> list[str]:
-        """Names of the runs whose decisions do not say that they ended."""
+        """Names of the runs that have not ended according to their decisions."""
         return [name for name, run in self.runs.items() if run.ended is None]
 
     @cached_property
@@ -106,7 +106,7 @@ class Runs(Mapping[str, Run]):
         return self.joined(attrgetter("positions"))
 
     def joined(self, frame: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:
-        """What a function gives of each run, one below the other, behind `run`, `recipe` and `seed`."""
+        """The concatenated results of a function for each run, after the columns `run`, `recipe` and `seed`."""
         parts = []
         for name, run in self.runs.items():
             part = frame(run)
@@ -120,19 +120,19 @@ def load_many(paths: str | Path | Sequence[str | Path] | Mapping[str, str | Path
     """Read several run directories, finished or not.
 
     Args:
-        paths: Run directories; or a pattern, `load_many("runs/*")`, of whose matches those that hold no run are left
-            out; or by recipe, the directory of its run or those of its seeds:
-            `load_many({"gated": ["runs/gated-0", "runs/gated-1"], "direct": "runs/direct-0"})`.
+        paths: Run directories; or a pattern, `load_many("runs/*")`, in which matches without a run are ignored; or by
+            recipe, the directory of its run or those of its seeds: `load_many({"gated": ["runs/gated-0",
+            "runs/gated-1"], "direct": "runs/direct-0"})`.
 
     Returns:
-        The runs by the name of their directory, with as many parent folders as make them unique. Without
-        recipes given, runs are of one recipe where their files call it by one name and agree in everything but the
-        seed; recipes of one name that differ carry the name of their first run: `demo (wide-0)`.
+        The runs by the name of their directory, with as many parent folders as make them unique. If recipes are not
+        given, runs have the same recipe if its name and everything except the seed agree. Different recipes with the
+        same name also get the name of their first run: `demo (wide-0)`.
 
     Raises:
         FileNotFoundError: A directory holds no run.
-        UserError: No directories, something that is none, nothing that a pattern matches holds a run, a directory is
-            given twice, or a file is damaged.
+        UserError: No directories, a value that is not a directory, a pattern that matches no run, a directory given
+            twice, or a damaged file.
     """
     if isinstance(paths, str | Path):
         paths = matching(str(paths))
@@ -159,10 +159,10 @@ def load_many(paths: str | Path | Sequence[str | Path] | Mapping[str, str | Path
 
 
 def matching(pattern: str) -> list[Path]:
-    """Runs and traces of probes that a pattern such as `runs/*` matches, in the order of their names.
+    """Runs and traces of probes that match a pattern such as `runs/*`, in the order of their names.
 
     Raises:
-        UserError: None does, or it is no pattern.
+        UserError: There is no match, or it is not a pattern.
     """
     if not has_magic(pattern):
         raise UserError(
@@ -193,7 +193,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 
 def recipes_of(runs: Mapping[str, Run]) -> dict[str, str]:
-    """Which recipe each run is of, see `load_many`."""
+    """The recipe of each run, see `load_many`."""
     contents = {name: json.dumps(_content(run), sort_keys=True) for name, run in runs.items()}
     first: dict[tuple[str, str], str] = {}
     for name, run in runs.items():
@@ -206,7 +206,7 @@ def recipes_of(runs: Mapping[str, Run]) -> dict[str, str]:
 
 
 def _content(run: Run) -> list[Any]:
-    """What a run does, without its seed and without where its files lie."""
+    """The content of a run's recipe, without seed and paths."""
     recipe = {key: value for key, value in run.resolved["recipe"].items() if key not in ("name", "seed", "tracking")}
     digests = [sorted(run.resolved.get(kind, {}).values()) for kind in ("manifest_sha256", "background_sha256")]
     return [_without_places(recipe), *digests]

@@ -16,8 +16,8 @@ def check_schema(path: Path, resolved: Mapping[str, Any]) -> None:
     """Refuse a run directory, or the trace of a probe, of another version.
 
     Args:
-        path: Of it.
-        resolved: What it says of itself.
+        path: Of the directory or file.
+        resolved: Its `resolved.json` or metadata.
 
     Raises:
         UserError: Names the run, the version that wrote it, and what to do.

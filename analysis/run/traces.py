@@ -14,17 +14,17 @@ from .files import read_parquet
 
 UTTERANCE_COLUMNS = ("step", "visit", "stage", "id", "states", "k", "temperature", "finished")
 LIST_COLUMNS = {"token_ids": "token_id", "tokens": "token", "token_bytes": "bytes", "used": "used"}
-"""Lists as long as the transcript, and their names where a row is a position."""
+"""Columns with lists as long as the transcript, and their names in frames with one row for each position."""
 TRACE_COLUMNS = (*UTTERANCE_COLUMNS, "text", "reference", *LIST_COLUMNS)
 POSITION_COLUMNS = (*UTTERANCE_COLUMNS, "position", *LIST_COLUMNS.values())
 
 
 def read_traces(folder: Path, probes: pd.DataFrame) -> pd.DataFrame:
-    """Every trace of a run, a row an utterance and kind of states.
+    """All traces of a run, one row for each utterance and kind of states.
 
     Args:
         folder: `traces` of a run directory; it may be absent.
-        probes: The run's probes. A file of a step that they do not have is left over from before a resumption.
+        probes: The run's probes. Files of steps without a probe are left over from before a resumption and are ignored.
 
     Raises:
         UserError: A file is damaged; names it and the columns.
@@ -41,10 +41,10 @@ def read_traces(folder: Path, probes: pd.DataFrame) -> pd.DataFrame:
 
 
 def positions(traces: pd.DataFrame) -> pd.DataFrame:
-    """Traces with a row a position.
+    """Traces with one row for each position.
 
     Args:
-        traces: From `Run.traces`, or what `distill probe --output` wrote.
+        traces: From `Run.traces`, or from a file that `distill probe --output` wrote.
 
     Returns:
         The columns of the utterance (`step`, `visit`, `stage`, `id`, `states`, `k`, `temperature`, `finished`; those
@@ -62,7 +62,7 @@ def positions(traces: pd.DataFrame) -> pd.DataFrame:
 
 
 def _joined(traces: pd.DataFrame, column: str) -> np.ndarray:
-    kind = object if column == "token_bytes" else None  # numpy would cut bytes at their zeros
+    kind = object if column == "token_bytes" else None  # numpy would truncate bytes at zeros
     return np.concatenate([np.asarray(values, dtype=kind) for values in traces[column]]) if len(traces) else np.zeros(0)
 
 

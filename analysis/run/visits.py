@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 EXHAUSTED, ENTRY, RUN = "exhausted", "entry", "run"
-"""Stand for a gate in `decisions.jsonl` where none read: the steps are spent, the stage has begun, the run ended."""
+"""Values instead of a gate in `decisions.jsonl` if no gate was read: the steps are spent, the stage has begun, the run
+ended."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,9 @@ class Visit:
         first_step: Training steps taken before it.
         last_step: Training steps when it was left; before that, at its gate's last reading.
         decision: `advance`, `fall_back`, `abort`, `stop`, `end`, or `stay` while the run is in it.
-        gate: Which gate decided.
+        gate: The gate that decided.
         reason: Why, in words.
-        outcome: How the run ended in it: `finished`, `stopped` or `aborted`; None where it did not.
+        outcome: How the run ended in it: `finished`, `stopped` or `aborted`; None if it did not.
         started_from: The weights it began with: the `model` of the recipe, `previous` for those at the end of the visit
             before, or `entry`: after a fall back, those with which the visit that was left had begun.
         source_visit: The visit that had them; None for the recipe's model.
@@ -51,7 +52,7 @@ class Visit:
 
     @property
     def ongoing(self) -> bool:
-        """Whether the run is in it."""
+        """Whether it has not ended."""
         return self.decision == "stay"
 
     @property
@@ -61,7 +62,7 @@ class Visit:
 
     @property
     def why(self) -> str:
-        """The reason, with the outcome in front where the run ended in this visit."""
+        """The reason, after the outcome if the run ended in this visit."""
         advanced = self.decision == "advance" and self.outcome != "aborted"
         return self.reason if self.outcome is None or advanced else said(self.outcome, self.reason)
 
@@ -95,7 +96,7 @@ def visits_of(begun: pd.DataFrame, decisions: pd.DataFrame) -> tuple[Visit, ...]
 
 
 def _end(readings: pd.DataFrame) -> dict[str, Any]:
-    """When, how and why a visit was left."""
+    """Time, decision and reason of the end of a visit."""
     last = readings.iloc[-1]
     decisive = readings[readings["decision"] != "stay"]
     chosen = decisive.iloc[0] if len(decisive) else last
@@ -106,7 +107,7 @@ def _end(readings: pd.DataFrame) -> dict[str, Any]:
             reason = f"{reason}; {said(outcome, last['reason'])}"
         elif outcome != "finished":
             reason = last["reason"]
-        # The trainer refuses to fall back where there is nowhere to go, or too often.
+        # The trainer refuses to fall back without a stage to return to, or too often.
         decision = "abort" if decision == "fall_back" else decision
     return {
         "last_step": int(chosen["step"]),

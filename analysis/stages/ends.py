@@ -20,8 +20,8 @@ SAME_ROLLOUTS = ("fixed", "teacher", "reference")
 def left_behind(run: Run, rows: pd.DataFrame, visit: Visit, *, latest: bool = False) -> pd.DataFrame:
     """Rows of the weights that a visit left behind.
 
-    What was not measured at its end is taken from the start of the next visit with the same weights. There is none
-    after a fall back.
+    If they were not measured at its end, rows of the next visit's start are used, which has the same weights. After a
+    fall back it has not, and there are no rows.
 
     Args:
         run: The run.
@@ -54,14 +54,14 @@ def began_with(rows: pd.DataFrame, visit: Visit) -> pd.DataFrame:
 
 
 def fall_backs_before(run: Run, rows: pd.DataFrame) -> pd.Series:
-    """How many fall backs came before each row: weights continue from row to row only between two of them."""
+    """Number of fall backs before each row: weights are continuous only between two of them."""
     falls = dict(zip(run.begun["visit"], run.begun["started_from"].eq("entry").cumsum(), strict=True))
-    before = [falls.get(visit, 0) for visit in rows["visit"]]  # without visits.jsonl no fall back is known
+    before = [falls.get(visit, 0) for visit in rows["visit"]]  # without visits.jsonl, fall backs are unknown
     return pd.Series(before, index=rows.index, dtype="int64")
 
 
 def traced_visits(run: Run, states: str) -> Iterator[tuple[Visit, pd.DataFrame, pd.DataFrame]]:
-    """Each visit that was traced on these states at both ends, with the positions there."""
+    """Each visit that was traced on these states at both ends, with its positions at both."""
     positions = run.positions.loc[run.positions["states"] == states]
     for visit in run.visits:
         before, after = began_with(positions, visit), left_behind(run, positions, visit)
@@ -74,7 +74,7 @@ def stage_ends(runs: Runs, stage: str, states: str = "fixed") -> tuple[pd.DataFr
 
     Args:
         runs: From `load_many`.
-        stage: Its name. Of a stage visited more than once, the last visit.
+        stage: Its name. If it was visited more than once, the last visit is used.
         states: `fixed`, `teacher` or `reference`.
 
     Returns:
@@ -116,8 +116,8 @@ def check_paired(before: pd.DataFrame, after: pd.DataFrame, same_rollouts: bool)
         twice = frame.loc[frame.duplicated([*keys, "position"]), "id"].tolist()
         if twice:
             raise UserError(
-                f"{name}: utterance {twice[0]!r} is there more than once; choose one step, stage and states, such "
-                "as positions.query(\"step == 300 and stage == 'on-policy' and states == 'fixed'\")"
+                f"{name}: utterance {twice[0]!r} occurs more than once; choose one step, stage and states, such as "
+                "positions.query(\"step == 300 and stage == 'on-policy' and states == 'fixed'\")"
             )
     one, two = (_tokens(frame, keys) for frame in (before, after))
     alone = sorted(one.keys() ^ two.keys())
@@ -134,7 +134,7 @@ def check_paired(before: pd.DataFrame, after: pd.DataFrame, same_rollouts: bool)
 
 
 def rollout_keys(positions: pd.DataFrame) -> list[str]:
-    """Columns that name a rollout: an utterance, or an utterance of a run where there are several."""
+    """Columns that identify a rollout: an utterance, or run and utterance if there are several runs."""
     return [name for name in ("run", "id") if name in positions]
 
 

@@ -1,4 +1,4 @@
-"""Error rates of a run's evaluations with the one interval that tables, figures, tiles and verdicts show."""
+"""Error rates of a run's evaluations with the interval that all tables, figures, tiles and verdicts show."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from ..run.load import EVALUATED, Run
 from ..stats.error_rates import Unit, error_rate
 
 UNITS: dict[str, Unit] = {"wer": "words", "mer": "tokens", "cer": "characters"}
-"""What each error rate counts."""
+"""Unit of each error rate."""
 OVER = ("over", "n_over", "stored")
-"""Columns that say what an interval is over."""
+"""Columns with the bootstrap unit of an interval."""
 _found: WeakKeyDictionary[Run, pd.DataFrame] = WeakKeyDictionary()
 
 
 def cluster_of(*transcripts: pd.DataFrame) -> str | None:
-    """What is resampled together in these transcripts: `speaker`, or None for utterances.
+    """The bootstrap unit of these transcripts: `speaker`, or None for utterances.
 
     Args:
-        transcripts: Rows of `Run.transcripts`, a frame an evaluation, of those that are shown or compared together.
+        transcripts: Rows of `Run.transcripts`, one frame for each evaluation that is shown or compared together.
     """
     return "speaker" if all(map(_by_speaker, transcripts)) else None
 
 
 def transcripts_of(run: Run, evaluation: Mapping[Any, Any]) -> pd.DataFrame:
-    """The transcripts of a row of `Run.evaluations`; no rows where they were not kept."""
+    """The transcripts of a row of `Run.evaluations`; empty if they were not kept."""
     written = run.transcripts
     chosen = pd.Series(True, index=written.index)
     for place in EVALUATED:
@@ -41,14 +41,14 @@ def transcripts_of(run: Run, evaluation: Mapping[Any, Any]) -> pd.DataFrame:
 
 
 def evaluated(run: Run, *, all_sets: bool = False) -> pd.DataFrame:
-    """The evaluations of a run with intervals over speakers, or over utterances where speakers are few or unknown.
+    """The evaluations of a run with intervals over speakers, or over utterances if speakers are few or unknown.
 
-    Intervals are those of `error_rate` on the transcripts, as in `error_rate_difference`, so that a rate has one
-    interval wherever it is shown. Without transcripts the interval stored with the evaluation is kept.
+    Intervals are those of `error_rate` on the transcripts, as in `error_rate_difference`; a rate therefore has the same
+    interval everywhere. Without transcripts the interval stored with the evaluation is kept.
 
     Args:
         run: A run, finished or not.
-        all_sets: Those on every set, and not on the main one alone.
+        all_sets: Include those on all sets, not only on the main one.
 
     Returns:
         `Run.evaluations`, with value and ends of `wer` (or `mer`) and `cer` from the transcripts, and the columns
@@ -71,7 +71,7 @@ def student_evaluations(run: Run) -> pd.DataFrame:
 
 
 def with_intervals(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
-    """As `evaluated`, of some rows of `Run.evaluations` alone: for a view that is drawn again and again.
+    """As `evaluated`, but only for some rows of `Run.evaluations`: for a view that is redrawn often.
 
     Args:
         run: The run that they are of.
@@ -85,7 +85,7 @@ def with_intervals(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def over_words(rows: pd.DataFrame) -> str:
-    """What the intervals of these rows are over, such as `over 25 speakers`; where transcripts are missing, says so.
+    """The bootstrap unit of these rows' intervals, such as `over 25 speakers`; mentions missing transcripts.
 
     Args:
         rows: Of `evaluated`, or of another frame with its columns `over`, `n_over` and `stored`.
@@ -120,7 +120,7 @@ def _intervals(run: Run, row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _counts_all(transcripts: pd.DataFrame, unit: str) -> bool:
-    """Whether every transcript has this count; those of another set of the run may have others."""
+    """Whether every transcript has this count; transcripts of other sets may have other counts."""
     column = f"{unit}.errors"
     return column in transcripts and not any(map(pd.isna, transcripts[column].tolist()))
 

@@ -1,4 +1,4 @@
-"""What the gates of a run read, and the levels they compared it with."""
+"""Readings of a run's gates, and the levels that they were compared with."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def gate_readings(run: Run) -> pd.DataFrame:
     """Every level that a statistic was compared with at a gate reading, in the order of the run.
 
     Returns:
-        A row a reading and level. `visit` is the number of the visit; `statistic` and `states` say what was read on
-        whose transcripts (None of a number of the user's own); `side` is `at_least` or `at_most` (a threshold),
-        `lowest` or `highest` (a healthy limit, beyond which the gate falls back or aborts), or `best` (the mark of a
-        plateau after the reading); `bound` is the end of the interval that was compared, NaN where there was none;
-        `satisfied` is whether the bound satisfies the threshold or limit, or improves on the mark before. Gates
-        that count steps alone have no rows.
+        One row for each reading and level. `visit` is the number of the visit; `statistic` was read on transcripts of
+        `states` (None for a user's own number); `side` is `at_least` or `at_most` (a threshold), `lowest` or `highest`
+        (a healthy limit, beyond which the gate falls back or aborts), or `best` (the mark of a plateau after the
+        reading); `bound` is the end of the interval that was compared, NaN where there was none; `satisfied` is whether
+        the bound satisfies the threshold or limit, or improves on the mark before. Gates that only count steps have no
+        rows.
 
     Raises:
         UserError: No run.

@@ -44,7 +44,7 @@ class StageTable:
             or utterances (`over`), and were stored with the evaluation where no transcripts were kept (`stored`). What
             was not measured is NaN.
         error_rate: `wer` or `mer`.
-        notes: What a reader of the numbers must know: sets, counts, k, undefined positions.
+        notes: Notes on the numbers: sets, counts, k, undefined positions.
     """
 
     frame: pd.DataFrame
@@ -190,7 +190,7 @@ def _why(row: dict[str, Any]) -> str:
     words = {"stay": "not left yet: ", "fall_back": "fell back: ", "advance": "advanced: "}
     if row["decision"] == "advance" and row["gate"] == EXHAUSTED:
         words = {"advance": "left with its gate shut: "}
-    return words.get(row["decision"], "") + row["reason"]  # the reason of a run's end says itself how it ended
+    return words.get(row["decision"], "") + row["reason"]  # the reason already contains how the run ended
 
 
 def _wrapped(text: str) -> str:

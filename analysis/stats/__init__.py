@@ -1,1 +1,1 @@
-"""Statistics of samples: intervals, tests and corrections, which know no run."""
+"""Statistics of samples, independent of runs: intervals, tests and corrections."""

@@ -15,7 +15,7 @@ from overlap.estimates.estimate import Estimate
 from ..run.checks import numbers
 
 HOW = "studentized bootstrap"
-"""The kind of these intervals, as tables name it."""
+"""The kind of these intervals, for tables."""
 
 
 def contrast(
@@ -31,7 +31,7 @@ def contrast(
     """A weighted sum of ratios, Σ_k c_k Σ_i x_ik / Σ_i n_ik, with the interval of
     `overlap.estimates.bootstrap.studentized`.
 
-    All ratios share the clusters, so a difference (weights 1 and −1) is paired. Where nothing varies there is no
+    All ratios share the clusters, so a difference (weights 1 and −1) is paired. If nothing varies, there is no
     interval.
 
     Args:
@@ -44,7 +44,7 @@ def contrast(
         seed: Of the resampling; the same seed and number of clusters draw the same resamples.
 
     Returns:
-        The estimate; `n_groups` counts all clusters, `n_positions` is the denominator, the least of several.
+        The estimate; `n_groups` counts all clusters, `n_positions` is the denominator, the smallest of several.
 
     Raises:
         UserError: No numbers, shapes differ, or level or draws is out of range.
@@ -53,7 +53,7 @@ def contrast(
     n = numbers(counts, "counts", "transcripts[['words.total']]")
     if x.ndim != 2 or x.shape != n.shape or len(weights) != x.shape[1]:
         raise UserError(
-            f"expected sums and counts [clusters, ratios] and a weight a ratio, received {list(x.shape)}, "
+            f"expected sums and counts [clusters, ratios] and one weight for each ratio, received {list(x.shape)}, "
             f"{list(n.shape)} and {[len(weights)]}"
         )
     (found,) = studentized(x[:, None], n[:, None], weights, level=level, draws=draws, seed=seed)

@@ -27,7 +27,7 @@ NAMES = {"words": "WER", "tokens": "MER", "characters": "CER"}
 
 @dataclass(frozen=True)
 class ErrorRateDifference:
-    """How the error rate of a second system differs from a first one's on the same utterances.
+    """Difference of the error rates of two systems on the same utterances.
 
     Attributes:
         unit: `words`, `tokens` (of the mixed error rate) or `characters`.
@@ -83,12 +83,12 @@ def error_rate(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Estimate:
-    """Error rate of one evaluation, with an interval; over utterances it is the one that the evaluation itself has.
+    """Error rate of one evaluation, with an interval; over utterances it is the evaluation's own interval.
 
     If all have the same rate, the ends are bounds for unseen errors (`overlap.estimates.bootstrap.unseen_errors`).
 
     Args:
-        transcripts: A row an utterance, from `Run.transcripts` or `distill evaluate --output`.
+        transcripts: One row for each utterance, from `Run.transcripts` or `distill evaluate --output`.
         unit: `words`, `tokens` (of the mixed error rate) or `characters`.
         by: A column whose values are resampled together, such as `speaker`. Without it, utterances.
         level: Coverage.
@@ -96,7 +96,7 @@ def error_rate(
         seed: Of the resampling.
 
     Raises:
-        UserError: An utterance is there twice, or the column is absent or has no value somewhere.
+        UserError: An utterance occurs twice, or the column is absent or has missing values.
     """
     rows = _checked(transcripts, "transcripts", by)
     errors, totals = _columns(rows, unit)
@@ -117,7 +117,7 @@ def error_rate_difference(
     """Compare two systems on the same utterances: difficulty common to both cancels.
 
     Args:
-        first: Transcripts of the first system, a row an utterance.
+        first: Transcripts of the first system, one row for each utterance.
         second: Of the second.
         unit: `words`, `tokens` (of the mixed error rate) or `characters`.
         by: A column whose values are resampled together, such as `speaker`: utterances of a speaker are not
@@ -205,8 +205,8 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, by: str | None = None) -> 
     """The rows of two sets of transcripts in the order of their ids, checked to be of the same utterances.
 
     Raises:
-        UserError: They are not, and says which utterances are missing on which side; or a reference or, where the
-            transcripts say it, the normalizer is another.
+        UserError: They are not (names the utterances missing on each side), or a reference or a known normalizer
+            differs.
     """
     one, two = _checked(first, "first", by), _checked(second, "second", None)
     if not one.index.equals(two.index):
@@ -239,11 +239,13 @@ def _checked(transcripts: pd.DataFrame, name: str, by: str | None) -> pd.DataFra
     want_frame(transcripts, name, "transcripts with a row an utterance", "run.transcripts")
     missing = [column for column in ("id", by or "id") if column not in transcripts]
     if missing:
-        raise UserError(f"{name}: there is no column {missing[0]!r}; expected transcripts with a row an utterance")
+        raise UserError(
+            f"{name}: there is no column {missing[0]!r}; expected transcripts with one row for each utterance"
+        )
     twice = [str(id_) for id_ in transcripts.loc[transcripts.duplicated("id"), "id"]]
     if twice:
         raise UserError(
-            f"{name}: utterance {twice[0]!r} is there more than once; choose one evaluation, such as "
+            f"{name}: utterance {twice[0]!r} occurs more than once; choose one evaluation, such as "
             "transcripts.query(\"step == 1200 and model == 'student'\")"
         )
     rows = transcripts.set_index("id").sort_index()
@@ -284,7 +286,7 @@ def _columns(rows: pd.DataFrame, unit: str) -> tuple[np.ndarray, np.ndarray]:
 def clustered(
     sums: list[np.ndarray], counts: list[np.ndarray], rows: pd.DataFrame, by: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`[G, K]` sums and counts of the clusters, which are the rows themselves without a column to go by."""
+    """`[G, K]` sums and counts of the clusters; without a column, each row is a cluster."""
     x, n = np.stack(sums, 1), np.stack(counts, 1)
     if by is None:
         return x, n

@@ -19,9 +19,9 @@ class Mapsswe:
     """Result of the matched-pairs sentence-segment word error test.
 
     Attributes:
-        z: Mean difference in errors a segment over its standard error; above 0 the second system has more.
-        p_value: Two-sided, from the normal distribution; NaN where no two segments differ in their difference.
-        mean: Mean difference in errors, second − first, a segment.
+        z: Mean difference in errors per segment, divided by its standard error; above 0 the second system has more.
+        p_value: Two-sided, from the normal distribution; NaN if all segments have the same difference.
+        mean: Mean difference in errors per segment, second − first.
         n_segments: Segments: here, utterances.
     """
 
@@ -38,20 +38,20 @@ class Mapsswe:
 
 
 def mapsswe(first: np.ndarray, second: np.ndarray) -> Mapsswe:
-    """Test whether two systems make as many errors, segment by segment (Gillick & Cox, ICASSP 1989, section 4).
+    """Test whether two systems make equally many errors, segment by segment (Gillick & Cox, ICASSP 1989, section 4).
 
-    A segment here is an utterance. The authors cut longer recordings where both systems are right for a while, so that
-    errors in one segment do not reach into the next; NIST's sc_stats cuts after two words that both have right, and
-    counts only segments with an error. Utterances without any error leave the sum of the differences as it is and
-    hardly change z, as long as the difference is small beside its spread. Where an utterance holds minutes of speech,
-    cut it beforehand; where a few speakers spoke all utterances, take `error_rate_difference(…, by="speaker")` instead.
+    A segment here is an utterance. The authors divide longer recordings where both systems are correct for a while, so
+    that errors do not extend into the next segment; NIST's sc_stats divides after two words that both have correct, and
+    counts only segments with an error. Utterances without errors do not change the sum of the differences and hardly
+    change z, if the difference is small relative to its spread. Divide utterances of several minutes beforehand; if few
+    speakers spoke all utterances, use `error_rate_difference(…, by="speaker")` instead.
 
     Args:
         first: `[n]` errors of the first system in each segment.
         second: `[n]` of the second.
 
     Raises:
-        UserError: No numbers, or the two have not the same number of segments.
+        UserError: No numbers, or the numbers of segments differ.
     """
     a, b = (numbers(e, name, "transcripts['words.errors']") for e, name in ((first, "first"), (second, "second")))
     if a.ndim != 1 or a.shape != b.shape:

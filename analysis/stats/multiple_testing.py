@@ -48,14 +48,15 @@ def corrected(p_values: Sequence[float] | np.ndarray, method: Correction = "holm
     if method == "bh":
         result[tested] = false_discovery_control(p[tested], method="bh")
     else:
-        from statsmodels.stats.multitest import multipletests  # a second, which only this needs
+        from statsmodels.stats.multitest import multipletests  # takes a second to import
 
         result[tested] = multipletests(p[tested], method="holm")[1]
     return result
 
 
 def with_corrected(frame: pd.DataFrame, column: str, method: Correction) -> pd.DataFrame:
-    """The frame with corrected p-values right of a column of p-values, called like it with `.corrected` at the end."""
+    """The frame with corrected p-values to the right of a column of p-values, named like it with `.corrected`
+    appended."""
     p_values = frame[column].to_numpy(dtype=np.float64)
     names = list(frame.columns)
     names.insert(names.index(column) + 1, f"{column}.corrected")
@@ -63,13 +64,13 @@ def with_corrected(frame: pd.DataFrame, column: str, method: Correction) -> pd.D
 
 
 def strongest_first(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The rows by the size of a number, whatever its sign; undefined ones last."""
+    """The rows ordered by absolute value of a column; undefined ones last."""
     size = np.abs(frame[column].to_numpy(dtype=np.float64))
     return frame.iloc[np.argsort(-size, kind="stable")].reset_index(drop=True)
 
 
 def correction_note(frame: pd.DataFrame, column: str, method: Correction) -> str:
-    """What a reader must know of the corrected p-values of a column."""
+    """The note on the corrected p-values of a column."""
     n = int(frame[column].notna().to_numpy().sum())
     if not n:
         return "no p here to correct; intervals are not corrected."

@@ -17,14 +17,14 @@ def swap_test(sums: np.ndarray, counts: np.ndarray, *, draws: int = DRAWS, seed:
 
     Under the null hypothesis the two sides of a cluster (two systems on an utterance, two checkpoints on a rollout)
     are exchangeable. Also known as approximate randomization or the paired permutation test
-    (Noreen 1989). The observed arrangement counts as one of those drawn, so that p is at least 1 / (draws + 1) and the
-    test never rejects too often.
+    (Noreen 1989). The observed arrangement counts as one of the samples: p is at least 1 / (draws + 1), and the test
+    never rejects too often.
 
     Args:
         sums: `[G, 2]` numerators of each cluster on either side.
         counts: `[G, 2]` denominators.
-        draws: Arrangements drawn.
-        seed: Of the drawing.
+        draws: Number of sampled arrangements.
+        seed: Of the sampling.
 
     Returns:
         p; NaN where either ratio is undefined.
@@ -46,7 +46,8 @@ def swap_test(sums: np.ndarray, counts: np.ndarray, *, draws: int = DRAWS, seed:
         first_x = x[:, 0].sum() + swapped @ (x[:, 1] - x[:, 0])
         first_n = n[:, 0].sum() + swapped @ (n[:, 1] - n[:, 0])
         drawn = _difference(np.stack([first_x, both - first_x], 1), np.stack([first_n, total - first_n], 1))
-        # An arrangement that leaves one side without a denominator has no difference: it counts against the finding.
+        # An arrangement without a denominator on one side has no difference; it counts as not smaller than the observed
+        # one.
         found += int((~(np.abs(drawn) < observed - tolerance)).sum())
     return (1 + found) / (1 + draws)
 

@@ -47,7 +47,7 @@ class Side:
 
     Attributes:
         errors: `[S, G]` of each run (seed) in each cluster (utterance).
-        sign: What it counts for: 1, or −1 where it is subtracted.
+        sign: Its weight: 1, or −1 if it is subtracted.
     """
 
     errors: np.ndarray
@@ -63,16 +63,16 @@ def over_seeds(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> OverSeeds:
-    """Mean error rate over seeds, or the difference of two, with an interval over seeds and utterances at once.
+    """Mean error rate over seeds, or the difference of two, with an interval over both seeds and utterances.
 
     All runs transcribe the same utterances. Resampling utterances within each seed, as for nested data, would ignore
     this and make intervals far too short; so would a t-interval over the seeds' rates.
 
     * `t`: variance components of the two-factor layout, (MS_seeds + MS_utterances − MS_rest) / (S G), never less than
       the larger of the first two alone, with Satterthwaite's degrees of freedom. This is the analysis of several
-      readers on several cases (Dorfman, Berbaum & Metz 1992; Hillis 2007). It holds its coverage with three seeds.
+      readers on several cases (Dorfman, Berbaum & Metz 1992; Hillis 2007). It keeps its coverage with three seeds.
     * `bootstrap`: seeds and utterances drawn with replacement independently of one another (Owen 2007), percentiles.
-      Somewhat too wide where seeds do not matter, too short where they matter most and are few.
+      Slightly too wide if seeds do not matter, too short if they matter most and are few.
 
     Args:
         sides: One, or two with opposite signs.
@@ -138,7 +138,7 @@ def _components(runs: Sequence[np.ndarray], signs: Sequence[float], w: np.ndarra
     between, within = sum(part for part, _ in seeds), sum(part for part, _ in rest)
     parts = [*seeds, shared, *rest]
     variance = between + shared[0] - within
-    if variance < max(between, shared[0]):  # by chance the rest was estimated as larger than it is
+    if variance < max(between, shared[0]):  # the rest was overestimated by chance
         variance, parts = max((between, seeds), (shared[0], [shared]), key=lambda part: part[0])
     spread = sum(part**2 / df for part, df in parts)
     return float(variance), float(variance**2 / spread) if spread else math.nan

@@ -1,1 +1,1 @@
-"""Tables of runs: a row a stage, the tables of a paper, several runs side by side."""
+"""Tables of runs: comparison of several runs, and the tables of a paper."""

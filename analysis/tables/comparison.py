@@ -33,14 +33,14 @@ class CompareTable:
     """The ends of runs, and the tables of a paper.
 
     Attributes:
-        frame: A row a run, on its last step: `run`, `outcome` (`finished`, `aborted`, `stopped` or `running`), `ending`
-            in words, `step`, `switches` (pairs of a stage left for another and the step), error rate as a share (`wer`
-            or `mer`) and overlap on the student's own transcripts with `.low` and `.high` ends of 95 % intervals,
-            counts, and `over`, `n_over`, `stored` of the error rate's interval, as in `StageTable`.
+        frame: One row for each run, at its last step: `run`, `outcome` (`finished`, `aborted`, `stopped` or `running`),
+            `ending` in words, `step`, `switches` (pairs of a stage that was left and the step), error rate as a share
+            (`wer` or `mer`) and overlap on the student's own transcripts with `.low` and `.high` ends of 95 %
+            intervals, counts, and `over`, `n_over`, `stored` of the error rate's interval, as in `StageTable`.
         error_rates: Recipes × test sets, see `paper_tables.error_rate_table`.
         vuss: VUSS over on-policy steps, see `paper_tables.vuss_table`.
-        paired: Error rates paired by utterance, against controls where there are such, see `paired.paired_table`.
-        unlike: Why the error rates of these runs are not comparable; empty where they are.
+        paired: Error rates paired by utterance, against controls if there are any, see `paired.paired_table`.
+        unlike: Why the error rates of these runs are not comparable; empty if they are.
     """
 
     frame: pd.DataFrame
@@ -67,7 +67,7 @@ class CompareTable:
         return "\n\n".join([first, *(part.to_markdown() for part in self._parts())])
 
     def to_latex(self) -> str:
-        """Tables in the manner of booktabs (`\\usepackage{booktabs}`), notes below each."""
+        """Tables for booktabs (`\\usepackage{booktabs}`), notes below each."""
         first = latex(*self._flat(), left=2, notes=[self._note()])
         return "\n\n".join([first, *(part.to_latex() for part in self._parts())])
 
@@ -164,7 +164,7 @@ def _summary(name: str, run: Run) -> dict[str, Any]:
 
 
 def _once(run: Run) -> dict[str, Any]:
-    """The overlap of a run that is one probe."""
+    """The overlap of a run with one probe."""
     own = run.probes.loc[run.probes["states"] == "student"].set_index("statistic")
     found: dict[str, Any] = {}
     for name in OVERLAP:

@@ -1,4 +1,4 @@
-"""Runs compared utterance by utterance: those with OPD against controls without it."""
+"""Comparison of runs by utterance: those with OPD against controls without it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COUNTS = ("p", "n_utterances", "n_over", "over", "error_rate", "control")
 
 
 def controls_of(runs: Runs, name: str) -> dict[str, Run]:
-    """The runs that can serve a run with OPD as a control: those without, of its seed where there are such.
+    """The runs that are controls for a run with OPD: those without OPD, with the same seed if there are any.
 
     Args:
         runs: Several runs.
@@ -35,13 +35,14 @@ def controls_of(runs: Runs, name: str) -> dict[str, Run]:
 
 
 def paired_table(runs: Runs) -> PrintedTable:
-    """Error rates of runs at their ends, paired by utterance: against controls, or without one against the first run.
+    """Error rates of runs at their ends, paired by utterance: against controls, or against the first run if there are
+    none.
 
     Returns:
-        Its frame has a row a pair that was evaluated on the same utterances under the same normalizer: `run`, `step`
-        and `rate` (a share), the same of the run that it is compared with (`against`), `change` with ends of the 95 %
-        interval, `p` of the swap test and `p.corrected` over the table, counts, and whether the other is a `control`.
-        There are no rows if no pair is comparable; notes give the reason for each such pair.
+        Its frame has one row for each pair that was evaluated on the same utterances under the same normalizer: `run`,
+        `step` and `rate` (a share), the same of the run that it is compared with (`against`), `change` with ends of the
+        95 % interval, `p` of the swap test and `p.corrected` over the table, counts, and whether the other is a
+        `control`. There are no rows if no pair is comparable; notes give the reason for each such pair.
     """
     pairs = [(name, other, True) for name in runs for other in controls_of(runs, name)]
     if not pairs and len(runs) > 1:
@@ -61,7 +62,7 @@ def paired_table(runs: Runs) -> PrintedTable:
 
 
 def _pair(runs: Runs, name: str, other: str, control: bool) -> Mapping[str, object] | str:
-    """A row, or why there is none."""
+    """A row, or the reason why there is none."""
     last = last_tested(name, runs[name])
     if last is None:
         return f"{name} was not evaluated"

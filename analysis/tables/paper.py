@@ -21,24 +21,23 @@ from ..stats.error_rates import NAMES, Unit
 from ..stats.seeds import Side, over_seeds
 
 RATES: dict[str, tuple[str, Unit]] = {rate: (NAMES[unit], unit) for rate, unit in UNITS.items()}
-"""What each error rate is called, and what it counts."""
+"""Name and unit of each error rate."""
 SIZES = ("student_size", "teacher_size", "intersection_size")
 
 
 def error_rate_table(runs: Runs) -> PrintedTable:
-    """Error rates of each recipe at the end of its runs, a column a test set and rate, the teacher's first.
+    """Error rates of each recipe at the end of its runs, one column for each test set and rate, the teacher's first.
 
     With one run of a recipe the interval is that of `inference.evaluated`. With several seeds the value is their mean,
-    and the interval is over seeds and utterances at once, or over seeds and speakers where each has ten or more
-    (`inference.over_seeds`), if every run kept its transcripts; where not, the smallest and largest of the seeds stand
-    in its place.
+    and the interval is over both seeds and utterances, or seeds and speakers if there are ten or more
+    (`inference.over_seeds`). If a run has no transcripts, the smallest and largest of the seeds are shown instead.
 
     Returns:
-        Its frame has a row a recipe, test set and rate: `recipe`, `model`, `set`, `rate` (`wer` or `mer`, `cer`),
-        `value`, `low`, `high`, `min`, `max`, `n_runs`, `n_utterances`, `total` (words, tokens or characters), `over`
-        (what the interval is over: `utterances`, `speakers`, `seeds and utterances`, `seeds and speakers`, or nothing),
-        `n_over` (utterances or speakers), `stored` (whether it was stored with the evaluation, for want of
-        transcripts). Shares, not percentages.
+        Its frame has one row for each recipe, test set and rate: `recipe`, `model`, `set`, `rate` (`wer` or `mer`,
+        `cer`), `value`, `low`, `high`, `min`, `max`, `n_runs`, `n_utterances`, `total` (words, tokens or characters),
+        `over` (what the interval is over: `utterances`, `speakers`, `seeds and utterances`, `seeds and speakers`, or
+        nothing), `n_over` (utterances or speakers), `stored` (whether it was stored with the evaluation because
+        transcripts are missing). Shares, not percentages.
     """
     evaluations = _distinct_sets(runs.joined(lambda run: evaluated(run, all_sets=True)))
     rows = _teachers(evaluations)
@@ -55,13 +54,13 @@ def error_rate_table(runs: Runs) -> PrintedTable:
 
 
 def vuss_table(runs: Runs) -> PrintedTable:
-    """VUSS over the steps of on-policy training, as mean (min–max) (arXiv 2605.28139), beside the sizes it is made of.
+    """VUSS over the steps of on-policy training, as mean (min–max) (arXiv 2605.28139), with the set sizes.
 
     Means of a step are over the positions of its batch; the mean over steps gives every step the same weight, those of
     all seeds together. The smallest and largest step depend on the batch size as well.
 
     Returns:
-        Its frame has a row a recipe: `vuss`, `vuss.min`, `vuss.max`, `student_size`, `teacher_size`,
+        Its frame has one row for each recipe: `vuss`, `vuss.min`, `vuss.max`, `student_size`, `teacher_size`,
         `intersection_size` in tokens, `k`, `used` (share of rollout positions that were used), `n_steps`, `n_runs`.
         Recipes without on-policy steps are left out.
     """
@@ -122,13 +121,13 @@ def _distinct_sets(evaluations: pd.DataFrame) -> pd.DataFrame:
 
 
 def _size(row: Mapping[Any, Any]) -> str:
-    """How much a test set holds, in words or in the tokens of the mixed error rate."""
+    """Size of a test set, in words or in tokens of the mixed error rate."""
     rate = "mer" if math.isnan(row.get("wer.total", math.nan)) else "wer"
     return f"{count(row[f'{rate}.total'])} {ERROR_RATES[rate]}"
 
 
 def _teachers(evaluations: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row a set and rate; one for each recipe where their teachers differ."""
+    """One row for each set and rate; also for each recipe if their teachers differ."""
     rows: list[dict[str, Any]] = []
     teachers = evaluations.loc[evaluations["model"] == "teacher"]
     for test_set in dict.fromkeys(teachers["set"]):
@@ -153,7 +152,7 @@ def _measured(row: Mapping[Any, Any], rate: str) -> dict[str, Any]:
 
 
 def _rate(runs: Runs, recipe: str, last: pd.DataFrame, rate: str) -> dict[str, Any]:
-    """The mean over seeds, and what interval there is; of the runs of the recipe and their last evaluations."""
+    """The mean over seeds, with an interval if possible, from the last evaluations of the recipe's runs."""
     found = [_measured(row, rate) for row in last.to_dict("records")]
     if len(found) == 1:
         return found[0] | {"n_runs": 1}
@@ -163,16 +162,18 @@ def _rate(runs: Runs, recipe: str, last: pd.DataFrame, rate: str) -> dict[str, A
     if math.isnan(result["value"]):  # the runs count another rate
         return result | nothing
     for run in runs.values():
-        _ = run.transcripts  # read here, so that a damaged file is not taken for a missing one
+        _ = run.transcripts  # read here, to distinguish a damaged file from a missing one
     test_set = str(last["name"].iloc[0])
     try:
         by = cluster_of(*(last_transcripts(runs, name, test_set) for name in runs))
         errors = recipe_errors(runs, RATES[rate][1], test_set=test_set, by=by)[recipe]
-    except ValueError:  # without transcripts of every run, or of other utterances: nothing is paired
+    except ValueError:  # no pairing: transcripts are missing, or of other utterances
         return result | nothing
     over = over_seeds([Side(errors.errors)], errors.totals).estimate
     found = {"over": f"seeds and {by or 'utterance'}s", "n_over": over.n_groups, "stored": False}
-    return result | {"low": max(over.low, 0.0), "high": over.high} | found  # t does not know that no rate is below 0
+    return (
+        result | {"low": max(over.low, 0.0), "high": over.high} | found
+    )  # a t-interval may extend below 0, but rates do not
 
 
 def _cautions(runs: Runs, names: Sequence[str], where: str) -> list[str]:
@@ -210,7 +211,7 @@ def _error_rates_printed(frame: pd.DataFrame, evaluations: pd.DataFrame, caution
 
 
 def _over(frame: pd.DataFrame) -> str:
-    """What intervals are over, set by set where the sets differ in it."""
+    """Bootstrap units of the intervals, for each set if they differ."""
     words = {name: over_words(rows) for name, rows in frame.groupby("set", sort=False)}
     if len(set(words.values())) == 1:
         return next(iter(words.values()))

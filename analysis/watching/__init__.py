@@ -1,4 +1,4 @@
-"""A running run at a glance, in a terminal."""
+"""Shows a run's state in a terminal."""
 
 from .state import RunState, run_state
 from .view import picture

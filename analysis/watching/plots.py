@@ -1,4 +1,4 @@
-"""Plots of one line: a column a span of steps, in eight heights."""
+"""Plots of one line: one column for each span of steps, in eight heights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def columns(steps: Sequence[float], values: Sequence[float], last_step: int, width: int) -> list[float]:
-    """Means over equal spans of steps from 0 to the last; a span without a value keeps the one before it.
+    """Means over equal spans of steps from 0 to the last; a span without a value repeats the one before it.
 
     Args:
         steps: Where the values were taken, ascending.
@@ -20,7 +20,7 @@ def columns(steps: Sequence[float], values: Sequence[float], last_step: int, wid
         width: How many spans.
 
     Returns:
-        A number a span; NaN before the first value.
+        One number for each span; NaN before the first value.
     """
     taken = [(s, v) for s, v in zip(steps, values, strict=True) if not math.isnan(v)]
     if not taken:
@@ -36,11 +36,11 @@ def columns(steps: Sequence[float], values: Sequence[float], last_step: int, wid
 
 
 def sparkline(values: Sequence[float], least: float = 0.0) -> str:
-    """Blocks from the lowest value to the highest; a space for NaN, a middle line where all are the same.
+    """Blocks from the lowest value to the highest; a space for NaN, a middle line if all are equal.
 
     Args:
         values: In order.
-        least: The span from the lowest block to the highest at least, so that what hardly moves looks so.
+        least: Least difference between the lowest and highest block, so that nearly constant values look constant.
     """
     known = [value for value in values if not math.isnan(value)]
     if not known:

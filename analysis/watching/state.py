@@ -1,4 +1,4 @@
-"""The state of a run, from its directory: the numbers behind the picture."""
+"""The state of a run, from its directory: the numbers of the view."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..run.load import Run, load
 from ..run.process import read_process
 
 RECENT_STEPS = 50
-"""Steps whose mean is a usual step."""
+"""Number of steps over which the usual time of a step is averaged."""
 STALLED_STEPS = 100
-"""A run is stalled if nothing was written for so many usual steps …"""
+"""A run is stalled if nothing was written for the time of so many usual steps …"""
 STALLED_SECONDS = 60.0
-"""… and for so long: probes, evaluations and checkpoints take time between steps."""
+"""… and for so many seconds: probes, evaluations and checkpoints take time between steps."""
 WRITTEN = ("*.jsonl", "probes", "teacher-transcripts-*", "traces")
 
 
@@ -36,7 +36,7 @@ class RunState:
         step: Steps taken in the run.
         outcome: How the run ended: `finished`, `stopped` or `aborted`; None while it has not.
         reason: Why it ended, in words.
-        quiet_seconds: Since anything was written.
+        quiet_seconds: Seconds since the last write.
         step_seconds: Mean of the last steps of this stage, without probes and evaluations; NaN before the first.
         phase_seconds: The same by phase.
         transcripts: By stage of teacher data: its summary, or the number of transcripts so far.
@@ -62,18 +62,18 @@ class RunState:
 
     @property
     def stage_steps(self) -> int:
-        """Most steps that the current stage takes: its own, or what is left of the run's."""
+        """Maximum number of steps of the current stage: its own, or the remaining steps of the run."""
         own, total = int(self.run.stages[self.stage]["steps"]), self.total_steps
         return own if total is None else min(own, self.stage_step + total - self.step)
 
     @property
     def total_steps(self) -> int | None:
-        """Steps after which the run ends whatever its stages have left; None without such a limit."""
+        """Total number of steps after which the run ends in any stage; None without such a limit."""
         return self.run.resolved["recipe"].get("total_steps")
 
     @property
     def stage_seconds_left(self) -> float:
-        """Seconds of steps that the stage takes at most from here; NaN before its first step."""
+        """Maximum remaining seconds of the stage's steps; NaN before its first step."""
         return self.step_seconds * max(0, self.stage_steps - self.stage_step)
 
     @property
@@ -93,7 +93,7 @@ def run_state(path: str | Path, now: float | None = None) -> RunState:
 
     Args:
         path: The run directory.
-        now: Seconds since the epoch; None asks the clock.
+        now: Seconds since the epoch; None uses the current time.
 
     Raises:
         FileNotFoundError, ValueError: See `analysis.run.load`; a trace of a probe is refused.

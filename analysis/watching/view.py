@@ -1,4 +1,4 @@
-"""The picture of a run, as lines of text that fit a terminal."""
+"""The view of a run, as lines of text that fit a terminal."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _gate(state: RunState, width: int) -> Lines:
 
 
 def _limits(state: RunState, decision: Mapping[str, Any]) -> list[str]:
-    """A line a statistic with healthy limits, which the gate's reason names only when one is crossed."""
+    """One line for each statistic with healthy limits; the gate's reason names these only if one is crossed."""
     limits: dict[tuple[str, str], dict[str, float]] = {}
     for level in decision["levels"]:
         if level["side"] in ("lowest", "highest") and level["states"]:
@@ -173,7 +173,7 @@ def _plots(state: RunState, width: int) -> Lines:
 
 
 def _statistic(state: RunState, name: str, label: str) -> list[tuple[str, list[float], list[float]]]:
-    """Of probes on the student's own states, both ends where a teacher gives bounds; without probes, of steps."""
+    """Values from probes on the student's own states (both bounds for a served teacher); without probes, from steps."""
     probes, metrics = state.run.probes, state.run.metrics
     own = probes[probes["states"] == "student"]
     ends = {name: label, f"{name}.lower": f"{label} ≥", f"{name}.upper": f"{label} ≤"}
@@ -240,7 +240,7 @@ def _evaluations(state: RunState, most: int) -> Lines:
         errors, total = (count(_real(row, f"{rate}.{what}")) for what in ("errors", "total"))
         n = f"{errors}/{total} {ERROR_RATES[rate]}, {count(_real(row, 'n_over'))} {row['over']}"
         words = f"{number(value, 1):>5} % {interval(low, high, 1):<12}  step {row['step']:<4} {row['model']}  "
-        # The set's name has its place below that of the rate.
+        # The set's name is below that of the rate.
         title = {0: rate.upper(), 1: str(row["set"])[: LABEL - 1]}.get(len(lines), "")
         lines.append(Text.assemble((title.ljust(LABEL), "bold"), words, (n, "dim")))
     return lines

@@ -1,4 +1,4 @@
-"""The picture of a run, updated until it ends."""
+"""The view of a run, updated until it ends."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .view import picture
 
 
 def watch(path: str | Path, *, every: float = 3.0, once: bool = False, console: Console | None = None) -> RunState:
-    """Show the state of a run until it ends or the user interrupts; the last picture remains on the terminal.
+    """Show the state of a run until it ends or the user interrupts; the last view remains on the terminal.
 
     Args:
         path: The run directory.
-        every: Seconds between pictures.
-        once: Show one picture only, as always where the output is no terminal.
+        every: Seconds between updates.
+        once: Show the state only once, as always if the output is not a terminal.
         console: Where to; None takes standard output.
 
     Returns:

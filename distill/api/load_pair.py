@@ -38,7 +38,7 @@ def load_pair(
 
     Raises:
         FileNotFoundError: A folder or a model of the demo does not exist.
-        ModelError, ServerError: A model that cannot be loaded or asked.
+        ModelError, ServerError: A model that cannot be loaded or reached.
         PairError: They share no token, or k is larger than the tokens that a transcript can hold.
     """
     require_models(student=student, teacher=teacher)

@@ -46,7 +46,7 @@ def preflight(
         quiet: Without an observer, show none.
 
     Raises:
-        FileNotFoundError, ManifestError, ModelError, ServerError: What cannot be read or asked.
+        FileNotFoundError, ManifestError, ModelError, ServerError: Something cannot be read or reached.
     """
     require_models(teacher=teacher)
     require_positive(k=k, max_new_tokens=max_new_tokens, max_utterances=max_utterances, max_seconds=max_seconds)

@@ -28,14 +28,14 @@ def score(
 ) -> LogitsScores:
     """Both models' logits at every position of transcripts, for your own statistics.
 
-    All of them are in memory at once, [utterances, positions, vocabulary]: for some hundred short utterances, or one
-    batch of many.
+    All of them are in memory at once, [utterances, positions, vocabulary]: use it for up to some hundred short
+    utterances, or for one batch.
 
     Args:
         pair: The two models, or a function that loads them once the manifest has been read.
         manifest: Audio to transcribe.
         states: Whose transcripts are scored.
-        temperature: Of the probabilities that the result's own statistics are of.
+        temperature: Of the probabilities in the result's statistics.
         max_new_tokens: Longest transcript, in tokens; by default from the longest audio.
         max_utterances: Use only the first ones.
         max_seconds: Longer utterances are refused.
@@ -45,7 +45,7 @@ def score(
 
     Raises:
         FileNotFoundError, ManifestError: A manifest or lines that cannot be used; the message says why and what to do.
-        UserError: A teacher behind a server, which does not show all of its scores.
+        UserError: A teacher behind a server, which does not return all scores.
     """
     require_positive(max_utterances=max_utterances, max_seconds=max_seconds)
     decoding = section(Decoding, max_new_tokens=max_new_tokens)

@@ -31,7 +31,7 @@ def show(
 
     Args:
         pair: The two models, or a function that loads them once the manifest has been read.
-        manifest: The utterance itself, or where it is.
+        manifest: The utterance itself, or its manifest.
         utterance: Its id; by default the manifest's first.
         states: Whose transcript is scored.
         max_new_tokens: Longest transcript, in tokens; by default from the longest audio.
@@ -39,7 +39,7 @@ def show(
 
     Raises:
         FileNotFoundError, ManifestError: A manifest or a line that cannot be used; the message says why and what to do.
-        UserError: No such utterance, or a teacher behind a server, which does not show all of its scores.
+        UserError: No such utterance, or a teacher behind a server, which does not return all scores.
     """
     require_positive(max_seconds=max_seconds)
     decoding = section(Decoding, max_new_tokens=max_new_tokens)

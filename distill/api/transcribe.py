@@ -54,7 +54,7 @@ def transcribe(
         quiet: Without an observer, show none.
 
     Raises:
-        FileNotFoundError, ManifestError, AudioError, ModelError, ServerError: What cannot be read or asked.
+        FileNotFoundError, ManifestError, AudioError, ModelError, ServerError: Something cannot be read or reached.
         TeacherDataError, AtWorkError, WriteError: As `distill.teacher_data.making.transcribe_manifest`.
         UserError: A device that this machine lacks, an unknown normalizer, settings that contradict each other, or a
             journal that is another job's or damaged.

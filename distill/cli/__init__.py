@@ -1,7 +1,7 @@
 """The command line: verbs only. Each verb calls a function of the Python API.
 
-What a verb calls is imported when it runs: transformers and the trainer take seconds to load, and neither help nor the
-verbs that only read runs have a use for them.
+A verb's function is imported when it runs: transformers and the trainer take seconds to load, and neither help nor
+verbs that only read runs need them.
 """
 
 from . import drafting, models, reports, training, transcripts

@@ -1,4 +1,4 @@
-"""The command `distill` itself, and what its verbs share."""
+"""The command `distill`, and the common part of its verbs."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _say_error(error, debug, _words_of(error))
             code = ExitCode.MISTAKE
         except (MemoryError, RuntimeError) as error:
-            torch = sys.modules.get("torch")  # which need not be loaded to say that it ran out of memory
+            torch = sys.modules.get("torch")  # torch need not be loaded here
             if not isinstance(error, MemoryError if torch is None else (MemoryError, torch.OutOfMemoryError)):
                 raise
             remedy = "lower the stage's micro_batch_size or batch_size, or set student.gradient_checkpointing = true"
@@ -228,9 +228,9 @@ def _warning_in_a_line() -> Iterator[None]:
 
 
 def _say(*lines: str) -> None:
-    if not is_first():  # the others' errors are the same
+    if not is_first():  # other processes' errors are the same
         return
-    with suppress(OSError):  # standard error may be a pipe that nobody reads
+    with suppress(OSError):  # standard error may be a closed pipe
         stderr.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
@@ -278,7 +278,7 @@ def _terminate(number: int, _: object) -> None:
 
 
 def _take_what_the_encoding_lacks() -> None:
-    """Replace characters that a console or file in another encoding than UTF-8 cannot represent, instead of failing."""
+    """Replace characters that the encoding of a console or file cannot represent, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):  # the C locale's
             stream.reconfigure(errors="replace")

@@ -23,8 +23,8 @@ def report(
     """A report of runs in one file: verdicts with their evidence, figures, tables, and a browser of utterances.
 
     Args:
-        runs: Run directories, finished or not, or files that probe wrote with --output. A run with OPD beside one
-            without is compared with it, paired by utterance.
+        runs: Run directories, finished or not, or files that probe wrote with --output. A run with OPD is compared with
+            runs without it, paired by utterance.
         output: A .html file that opens offline, or .md for a pull request; replaced if it is there.
         audio: Embed the utterances' audio in the page, up to a size limit.
         json_: Print one JSON object to standard output and nothing else there.
@@ -44,15 +44,15 @@ def report(
 
 @app.command
 def watch(run: Path, *, every: Amount = 3.0, once: bool = False) -> None:
-    """Show where a run stands, live until it ends: stage, gate, overlap, loss, error rates, time.
+    """Show a run's progress, live until it ends: stage, gate, overlap, loss, error rates, time.
 
-    A run that was killed, or whose machine went down, is told as running until its process has given no sign of life
-    for a minute.
+    A run that was killed, or whose machine failed, is shown as running until its process has not updated its record for
+    a minute.
 
     Args:
         run: Run directory.
-        every: Seconds between pictures.
-        once: One picture only, as always where the output is no terminal.
+        every: Seconds between updates.
+        once: Print the state once, as always if the output is not a terminal.
     """
     require_runs([run])
     from analysis import watching
@@ -64,7 +64,7 @@ def watch(run: Path, *, every: Amount = 3.0, once: bool = False) -> None:
 def compare(
     runs: list[Path], /, *, form: Annotated[Literal["text", "markdown", "latex"], Parameter(name="--as")] = "text"
 ) -> None:
-    """Runs side by side: how each ended, error rates of recipes on test sets over seeds, VUSS over on-policy steps.
+    """Compare runs: their ends, error rates of recipes on test sets over seeds, VUSS over on-policy steps.
 
     Args:
         runs: Run directories, finished or not.

@@ -48,15 +48,14 @@ _THREADS = 4
 
 
 def load_audio(utterance: Utterance, *, sampling_rate: int = 16000, max_seconds: float = 30.0) -> NDArray[np.float32]:
-    """Decode an utterance to mono samples; nothing is ever cut or padded silently.
+    """Decode an utterance to mono samples; nothing is truncated or padded silently.
 
-    Files may be in any format of libsndfile: WAV, FLAC, MP3, Ogg Vorbis, Opus and more, at any rate. Only the stretch
-    between ``begin_time`` and ``end_time`` is decoded, and a little before it where a codec's frames depend on earlier
-    ones; Ogg Vorbis from the start of the file, so short segments of long files are faster in any other format.
-    Channels are averaged; another rate is converted by the band-limited resampler of soxr at its high quality.
-    Joined files (MP3, Ogg, FLAC) are decoded one after another, and refused in other formats. In a truncated file,
-    segments that end before the cut can be decoded. If a header does not give the length of the file, it is decoded to
-    its end.
+    Files may be in any format of libsndfile: WAV, FLAC, MP3, Ogg Vorbis, Opus and more, at any rate. Only the segment
+    between ``begin_time`` and ``end_time`` is decoded, and a little before it if a codec's frames depend on earlier
+    ones. Ogg Vorbis is decoded from the start of the file; other formats are faster for short segments of long files.
+    Channels are averaged; other rates are resampled by soxr at high quality. Joined files (MP3, Ogg, FLAC) are decoded
+    one after another, and refused in other formats. In a truncated file, segments that end before the cut can be
+    decoded. If a header does not give the length of the file, it is decoded to its end.
 
     Args:
         utterance: What to decode.
@@ -72,7 +71,7 @@ def load_audio(utterance: Utterance, *, sampling_rate: int = 16000, max_seconds:
         UserError: ``sampling_rate`` or ``max_seconds`` is not positive.
 
     Warns:
-        AudioWarning: Samples far above full scale, or a file that may have been cut short or holds more than it says.
+        AudioWarning: Samples far above full scale, or a file that may be truncated or longer than its header says.
     """
     _check_options(sampling_rate, max_seconds)
     mono, rate = _decoded(utterance, max_seconds)
@@ -114,8 +113,8 @@ def _decoded(utterance: Utterance, max_seconds: float) -> tuple[NDArray[np.float
         fail(utterance, f"has {count} samples that are NaN or infinite", "encode the file again or leave it out")
     if len(channels) and (peak := float(np.abs(channels).max())) > FULL_SCALE_EXCESS:
         doubt(
-            f"{utterance.audio}: its largest sample is {peak:.4g}, where 1 is full scale; models are given what it "
-            "holds. Divide the samples by their scale, such as 32768, and write the file again"
+            f"{utterance.audio}: its largest sample is {peak:.4g}, where 1 is full scale; models get these samples "
+            "unchanged. Divide the samples by their scale, such as 32768, and write the file again"
         )
     return channels.mean(axis=1), rate
 
@@ -123,7 +122,7 @@ def _decoded(utterance: Utterance, max_seconds: float) -> tuple[NDArray[np.float
 def duration(utterance: Utterance) -> float:
     """Length of an utterance in seconds.
 
-    The file is looked at, and not decoded, if ``end_time`` is −1; otherwise the manifest's times are believed.
+    If ``end_time`` is −1, the file's headers are read, without decoding; otherwise the manifest's times are used.
 
     Args:
         utterance: What to measure.
@@ -148,13 +147,13 @@ def find_unusable(
     """Find unusable audio, from each file's headers or also from its samples.
 
     Args:
-        utterances: Those without audio are passed over.
+        utterances: Those without audio are skipped.
         max_seconds: The longest utterance allowed.
-        decode: Whether to decode every utterance, as :func:`load_audio` will, and so find noise within a file and
-            samples that are not finite. Otherwise each file is opened once, whatever number of utterances it holds.
+        decode: Whether to decode every utterance, as :func:`load_audio` will, to find damage within a file and samples
+            that are not finite. Otherwise each file is opened once, for any number of utterances.
 
     Returns:
-        The reason why :func:`load_audio` would fail, by the place of the utterance among those given.
+        The reason why :func:`load_audio` would fail, by index of the utterance.
     """
     places: dict[Path | StoredAudio, list[int]] = {}
     for i, utterance in enumerate(utterances):
@@ -182,7 +181,7 @@ def find_unusable(
             return error
         return None
 
-    with ThreadPoolExecutor(_THREADS) as pool:  # libsndfile and the disk work outside the interpreter's lock
+    with ThreadPoolExecutor(_THREADS) as pool:  # libsndfile and disk reads release the GIL
         wrong = {i: error for found in pool.map(look, places.values()) for i, error in found.items()}
         left = [i for indices in places.values() for i in indices if decode and i not in wrong]
         checked = zip(left, pool.map(listen, left), strict=True)
@@ -190,10 +189,10 @@ def find_unusable(
 
 
 class AudioCache:
-    """Decoded audio kept in memory, the least recently used given up first.
+    """Decoded audio in memory; the least recently used is dropped first.
 
-    For training, which visits every utterance many times. Utterances that share a stretch of a file share an entry,
-    whatever their ids and texts. Each process needs its own; it is not made for several threads at once.
+    For training, which uses every utterance many times. Utterances with the same segment of a file share an entry. Each
+    process needs its own cache; it is not thread-safe.
 
     Args:
         max_mib: Memory for samples, in MiB; 0 keeps nothing. One MiB holds 16.4 s at 16 kHz.
@@ -201,8 +200,8 @@ class AudioCache:
         max_seconds: As of :func:`load_audio`.
 
     Attributes:
-        hits: Loads answered from memory.
-        misses: Loads that decoded a file.
+        hits: Number of loads from memory.
+        misses: Number of loads that decoded a file.
 
     Raises:
         UserError: A negative ``max_mib``, or another option that :func:`load_audio` refuses.

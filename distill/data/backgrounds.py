@@ -1,4 +1,4 @@
-"""Recordings that noise is taken from: which they are, and whether they are still the same."""
+"""Recordings of background noise: finds them and computes a digest to detect changes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from overlap.extras import require
 
 
 def background_files(place: str) -> list[Path]:
-    """Audio files at a place, a file or a folder with all below it, in an order that every machine shares.
+    """Audio files at a path (a file or a folder, recursively), in the same order on every machine.
 
     Args:
         place: Where they are.
 
     Returns:
-        Their paths; an empty list where there is no audio.
+        Their paths; empty if there is no audio.
 
     Raises:
         MissingExtraError: audiomentations, which reads them, is not installed.
@@ -26,7 +26,7 @@ def background_files(place: str) -> list[Path]:
 
 
 def background_sha256(place: str) -> str:
-    """A digest of what the files are called below the place, and of what they hold.
+    """A digest of the files' names below the path, and of their content.
 
     Args:
         place: A file or a folder.

@@ -23,17 +23,17 @@ class Batch:
     _prompts: dict[Hashable, Prompt] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def prompt(self, recognizer: Transcriber) -> Prompt:
-        """The batch as inputs of a recognizer; made once for all recognizers that take the same inputs.
+        """The batch as inputs of a recognizer; computed once for all recognizers with the same inputs.
 
         A step needs it for the rollout and for both models' scores, and features cost as much as a small forward pass.
 
         Raises:
-            ManifestError: An utterance without what the recognizer reads.
+            ManifestError: An utterance without the field that the recognizer reads.
             ModelError: An utterance that it cannot take.
         """
         key, languages = recognizer.prompt_key, [spoken(utterance.language) for utterance in self.utterances]
         if recognizer.names_language and None in languages:
-            key = key, id(recognizer)  # what one model takes the language for is not the other's opinion
+            key = key, id(recognizer)  # a language that one model detects must not be used for the other
         if key not in self._prompts:
             check_inputs(self.utterances, recognizer)
             read: Sequence[Any] = self.waveforms
@@ -50,12 +50,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class AudioSource:
-    """Reads utterances through a bounded cache, since training comes back to each many times."""
+    """Reads utterances through a bounded cache, because training uses each many times."""
 
     cache: AudioCache
 
     def batch(self, utterances: Sequence[Utterance]) -> Batch:
-        """Load the audio of some utterances, where they have any."""
+        """Load the audio of some utterances, if they have any."""
         waveforms = (None if utterance.audio is None else self.cache.load(utterance) for utterance in utterances)
         return Batch(tuple(utterances), tuple(waveforms))
 
@@ -79,7 +79,7 @@ def check_inputs(utterances: Sequence[Utterance], *recognizers: Transcriber) -> 
 
 
 def length(utterance: Utterance) -> float:
-    """How long an utterance is beside others of its manifest: seconds of audio, or characters of prompt and text."""
+    """Length of an utterance relative to others of its manifest: seconds of audio, or characters of prompt and text."""
     if utterance.audio is not None:
         return duration(utterance)
     prompt, text = utterance.prompt or "", utterance.text or ""
@@ -87,5 +87,5 @@ def length(utterance: Utterance) -> float:
 
 
 def length_unit(utterance: Utterance) -> str:
-    """What `length` counts."""
+    """The unit of `length`."""
     return "characters" if utterance.audio is None else "s"

@@ -1,4 +1,4 @@
-"""Batches of utterances of similar length: what is padded up to the longest of a batch is computed in vain."""
+"""Batches of utterances of similar length, to avoid computation on padding."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 
 def duration_batches(durations: Sequence[float], *, size: int, seconds: float | None = None) -> list[list[int]]:
-    """Cut utterances into batches, the longest first, so that a lack of memory shows in the first batch.
+    """Divide utterances into batches, the longest first: if memory is insufficient, the first batch shows it.
 
-    A pure function of its arguments: a job that is started again forms the same batches.
+    A pure function of its arguments: a restarted job forms the same batches.
 
     Args:
         durations: Seconds of each utterance.
-        size: Most utterances of a batch.
-        seconds: Most seconds of a batch as it is computed, that is its number of utterances times its longest; None is
-            no limit. A single utterance may be longer.
+        size: Maximum number of utterances of a batch.
+        seconds: Maximum padded seconds of a batch: number of utterances times the longest; None is no limit. A single
+            utterance may be longer.
 
     Returns:
         Indices by batch; each utterance is in exactly one. Equally long ones keep their order.
@@ -35,10 +35,10 @@ def duration_batches(durations: Sequence[float], *, size: int, seconds: float | 
 
 
 def padding_share(durations: Mapping[Any, float] | Sequence[float], batches: Sequence[Sequence[Any]]) -> float:
-    """The share of the seconds in batches that is padding, from 0 to below 1; NaN without audio.
+    """The share of padding in the seconds of batches, from 0 to below 1; NaN without audio.
 
     Args:
-        durations: Seconds, by whatever the batches name utterances by.
+        durations: Seconds, by the keys that `batches` uses.
         batches: Utterances by batch.
     """
     computed = sum(len(batch) * max(durations[i] for i in batch) for batch in batches)

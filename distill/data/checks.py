@@ -20,13 +20,13 @@ _ROUNDING_SECONDS = 1e-4
 
 @dataclass(frozen=True)
 class Use:
-    """A data set and what is to be done with it.
+    """A data set and its use.
 
     Attributes:
         utterances: The data.
         readers: Models that read its audio or its prompts.
-        learner: The one that scores the data's own text; None where nobody does.
-        trained_on: Whether the learner is trained on the text, so that an empty one may be a mistake.
+        learner: The model that scores the data's own text; None if no model does.
+        trained_on: Whether the learner is trained on the text; an empty text may then be a mistake.
     """
 
     utterances: Sequence[Utterance]
@@ -38,16 +38,16 @@ class Use:
 def check_source(
     source: str | Path, max_seconds: float, *, first: int | None = None, decode: bool = False
 ) -> tuple[list[Utterance], list[Finding]]:
-    """Everything that is wrong with a source and shows without a model: lines that cannot be read, audio that cannot.
+    """All problems of a source that can be found without a model: lines or audio that cannot be read.
 
     Args:
         source: Path of a manifest, `demo:corpus/…` or `hf:…`.
         max_seconds: The longest utterance allowed.
-        first: Audio is looked at, and utterances are returned, of the first so many that can be read; all by default.
+        first: Check and return only the first so many readable utterances; all by default.
         decode: As of :func:`check_audio`.
 
     Returns:
-        The utterances that can be read, those with unusable audio among them; and what was found.
+        The utterances that can be read, including those with unusable audio; and the findings.
 
     Raises:
         MissingExtraError: A data set, and `datasets` is not installed.
@@ -58,13 +58,13 @@ def check_source(
 
 
 def check_audio(utterances: Sequence[Utterance], max_seconds: float, *, decode: bool = False) -> list[Finding]:
-    """What is wrong with audio: times, lengths, files.
+    """Problems of audio: times, lengths, files.
 
     Args:
-        utterances: The data; those without audio are passed over.
+        utterances: The data; those without audio are skipped.
         max_seconds: The longest utterance allowed.
-        decode: Whether to decode it all, and so find what headers do not tell: noise within a file, samples that are
-            not finite.
+        decode: Whether to decode all audio, to find problems that headers do not show: damage within a file, samples
+            that are not finite.
     """
     found = sorted(find_unusable(utterances, max_seconds, decode=decode).items())
     return [
@@ -74,7 +74,7 @@ def check_audio(utterances: Sequence[Utterance], max_seconds: float, *, decode: 
 
 
 def without_text(utterances: Sequence[Utterance], purpose: str) -> list[Finding]:
-    """Utterances without a text, which something needs.
+    """Utterances that lack a needed text.
 
     Args:
         utterances: The data.
@@ -86,13 +86,13 @@ def without_text(utterances: Sequence[Utterance], purpose: str) -> list[Finding]
 
 
 def check_models(use: Use) -> list[Finding]:
-    """What the models of a use cannot take: languages, contexts, lengths of audio, prompts and labels.
+    """Problems for the models of a use: languages, contexts, lengths of audio, prompts and labels.
 
     Args:
         use: Data and models.
 
     Raises:
-        ModelError: A model refuses whatever it is given, so that no line is to blame.
+        ModelError: A model refuses every input, so no single line is the cause.
     """
     found = [finding for model in use.readers for finding in (*_languages(use, model), *_inputs(use, model))]
     return [*dict.fromkeys([*found, *_labels(use)])]
@@ -122,7 +122,7 @@ def _languages(use: Use, model: Transcriber) -> Iterator[Finding]:
 def _refusal(model: Transcriber, languages: list[str | None]) -> str | None:
     problem = _said_of(model, languages)
     if problem is not None and languages != [None] and problem == _said_of(model, [None]):
-        raise ModelError(f"{model.name!r}: {problem}")  # whatever the language
+        raise ModelError(f"{model.name!r}: {problem}")  # with any language
     return problem
 
 
@@ -141,22 +141,22 @@ def _inputs(use: Use, model: Transcriber) -> Iterator[Finding]:
         try:
             before = prompts(utterance)
         except ModelError as error:
-            if field == "prompt" or _refusal(model, [spoken(utterance.language)]) is None:  # which says it itself
-                yield Finding.about(utterance, field, str(error), "mend it, or leave the line out")
+            if field == "prompt" or _refusal(model, [spoken(utterance.language)]) is None:  # it has its own finding
+                yield Finding.about(utterance, field, str(error), "correct it, or leave the line out")
             continue
         if room is not None and before >= room:
             whose = f"is {before} tokens" if field == "prompt" else f"and the audio are {before} tokens together"
-            message = f"{whose}, {model.name!r} has room for {room}, the transcript among them"
-            yield Finding.about(utterance, field, message, "shorten it or leave the line out; nothing is ever cut")
+            message = f"{whose}, {model.name!r} has room for {room}, including the transcript"
+            yield Finding.about(utterance, field, message, "shorten it or leave the line out; nothing is truncated")
     window = model.limits.window_seconds
     for utterance in use.utterances if window is not None else ():
         try:
             seconds = duration(utterance)
-        except AudioError:  # said of the audio
+        except AudioError:  # reported for the audio
             continue
         if window is not None and seconds > window + _ROUNDING_SECONDS:
             message = f"{utterance.audio} lasts {seconds:.3f} s, the window of {model.name!r} is {window:g} s"
-            remedy = "split it by begin_time and end_time, or leave the line out; audio is never cut silently"
+            remedy = "split it by begin_time and end_time, or leave the line out; audio is never truncated silently"
             yield Finding.about(utterance, "audio", message, remedy)
 
 
@@ -172,13 +172,13 @@ def _labels(use: Use) -> Iterator[Finding]:
         lengths = model.encode([utterance.text or "" for utterance in some]).mask.sum(-1).tolist()
         for utterance, length in zip(some, lengths, strict=True):
             if use.trained_on and not (utterance.text or "").strip():
-                remedy = "remove the field if what is said there is not known"
+                remedy = "remove the field if the transcript is not known"
                 yield Finding.about(
-                    utterance, "text", "is empty: the model is trained to write nothing", remedy, warn=True
+                    utterance, "text", "is empty: the model would be trained to write nothing", remedy, warn=True
                 )
             try:
                 before = prompts(utterance, length)
-            except ModelError:  # said of the prompt
+            except ModelError:  # reported for the prompt
                 before = 0
             if room is not None and before < room < before + length:
                 with_prompt = f" and what stands before it {before}" if before else ""

@@ -11,14 +11,14 @@ from .sources import read_utterances
 
 
 def manifest_clips(manifest: str, ids: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Ids and mono samples at 16 kHz of utterances, in the order asked for; those without audio are left out.
+    """Ids and mono samples at 16 kHz of utterances, in the order of `ids`; those without audio are left out.
 
     Args:
         manifest: Path of a manifest, or a data set such as `hf:NAME:CONFIG:SPLIT`.
         ids: Utterances asked for.
 
     Raises:
-        FileNotFoundError: The manifest is no longer where the run found it.
+        FileNotFoundError: The manifest no longer exists at its path.
         ManifestError: It cannot be read.
         AudioError: Its audio cannot be read; names the utterance.
     """

@@ -1,4 +1,4 @@
-"""A manifest read and checked for a purpose: its lines before any model is loaded, then against the models.
+"""Reads and checks manifests for a purpose: lines before any model is loaded, then against the models.
 
 Verbs use `read_for`, which refuses unusable lines immediately; runs use `read_sets`, which collects them over all
 manifests.
@@ -22,20 +22,20 @@ from .sources import read_utterances
 NOTHING_LEFT = "and nothing is left without them"
 
 Manifest = str | Path | Sequence[Utterance]
-"""A path, `demo:corpus/…`, `hf:NAME:CONFIG:SPLIT`, or utterances that were read or made elsewhere."""
+"""A path, `demo:corpus/…`, `hf:NAME:CONFIG:SPLIT`, or utterances from elsewhere."""
 
 
 @dataclass(frozen=True)
 class Purpose:
-    """What the utterances of a manifest are for, and so what their lines must hold.
+    """The use of a manifest's utterances, which determines required fields.
 
     Attributes:
-        needs_text: What needs a text on every line, to begin messages with, as in "evaluation"; empty where nothing
-            does. What is found in texts that nothing needs is not said.
-        first: Use the first so many lines; None uses all.
-        is_scored: Whether models score the text, which must then fit into the student.
-        is_learned: Whether it is a transcript as the student should write it, points in time included.
-        is_supervised: Whether the student alone is trained on it, without the teacher.
+        needs_text: What needs a text on every line, the first words of messages, as in "evaluation"; empty if nothing
+            does. Findings in unneeded texts are not reported.
+        first: Use only so many first lines; None uses all.
+        is_scored: Whether models score the text, which must then fit into the student's context.
+        is_learned: Whether the text is a transcript as the student should write it, including timestamps.
+        is_supervised: Whether only the student reads it, without the teacher.
     """
 
     needs_text: str = ""
@@ -47,15 +47,15 @@ class Purpose:
 
 @dataclass(frozen=True)
 class DataSets:
-    """Utterances for their purposes, as far as they are checked.
+    """Utterances for several purposes, with the findings so far.
 
     Attributes:
-        purposes: One a set.
+        purposes: One for each set.
         sets: The utterances.
-        findings: What was found in them so far.
-        textless: Lines left out of a set that needs their text; elsewhere they are of use.
-        is_strict: Whether a check refuses lines that cannot be used. Otherwise checks collect them, `usable` leaves
-            them out, and `refuse` says all at once.
+        findings: Findings so far.
+        textless: Lines left out of a set because they lack a text; other sets may use them.
+        is_strict: Whether a check refuses unusable lines immediately. Otherwise checks collect them, `usable` leaves
+            them out, and `refuse` reports all.
     """
 
     purposes: tuple[Purpose, ...]
@@ -66,19 +66,19 @@ class DataSets:
 
     @property
     def all_findings(self) -> tuple[Finding, ...]:
-        """Everything that was found, each once."""
+        """All findings, each once."""
         return tuple(dict.fromkeys((*self.findings, *self.textless)))
 
     def checked(self, student: Transcriber, teacher: Transcriber | None = None) -> DataSets:
         """Check the sets against the models that read them, and make their texts plain (`distill.data.labels`).
 
         Args:
-            student: Whose transcripts the texts are.
+            student: The model that learns the texts or is scored against them.
             teacher: Reads every set that is not for supervised training.
 
         Raises:
             ManifestError: Utterances without what a model reads; if strict, lines that cannot be used.
-            ModelError: A model refuses whatever it is given.
+            ModelError: A model refuses every input.
         """
         readers = [
             (student,) if teacher is None or purpose.is_supervised else (student, teacher) for purpose in self.purposes
@@ -98,7 +98,7 @@ class DataSets:
         return labeled.with_findings([finding for use in uses for finding in check_models(use)])
 
     def checked_one(self, student: Transcriber, teacher: Transcriber | None = None) -> list[Utterance]:
-        """The utterances of the only set, checked against the models; warns once of labels that may not be meant so.
+        """The utterances of the only set, checked against the models; warns once of labels that may be mistakes.
 
         Raises:
             ManifestError, ModelError: As `checked`.
@@ -108,11 +108,11 @@ class DataSets:
         return list(found.sets[0])
 
     def with_findings(self, found: Iterable[Finding], remedy: str = "") -> DataSets:
-        """The same with more findings, which are refused if strict.
+        """The same with additional findings; refuses unusable lines if strict.
 
         Args:
-            found: What was found.
-            remedy: What else can be done with lines that cannot be used.
+            found: The findings.
+            remedy: A further remedy for unusable lines.
 
         Raises:
             ManifestError: Lines that cannot be used.
@@ -123,7 +123,7 @@ class DataSets:
         return replace(self, findings=(*self.findings, *found))
 
     def usable(self) -> DataSets:
-        """The same without the lines that cannot be used.
+        """The same without unusable lines.
 
         Raises:
             ManifestError: A set of which nothing is left.
@@ -131,10 +131,10 @@ class DataSets:
         return replace(self, sets=tuple(_usable(used, self.findings) for used in self.sets))
 
     def refuse(self, remedy: str) -> None:
-        """Refuse every line that cannot be used, all at once.
+        """Refuse all unusable lines in one error.
 
         Args:
-            remedy: What else can be done with them.
+            remedy: A further remedy for them.
 
         Raises:
             ManifestError: There are such lines.
@@ -150,14 +150,14 @@ def read_for(
     audio: Literal["decoded", "headers", "unread"] = "decoded",
     remedy: str = "",
 ) -> DataSets:
-    """Read one manifest, and refuse what shows to be wrong without a model: fields, texts, audio.
+    """Read one manifest, and refuse problems that can be found without a model: fields, texts, audio.
 
     Args:
-        purpose: What the utterances are for.
-        manifest: Where they are, or they themselves.
+        purpose: The use of the utterances.
+        manifest: Their source, or the utterances themselves.
         max_seconds: The longest utterance allowed.
-        audio: How it is checked: all of it, only its headers, or not at all.
-        remedy: What else can be done with lines whose audio cannot be used.
+        audio: How to check audio: completely, only headers, or not at all.
+        remedy: A further remedy for lines with unusable audio.
 
     Raises:
         FileNotFoundError: The manifest does not exist.
@@ -173,13 +173,13 @@ def read_for(
 
 
 def read_sets(wanted: Sequence[tuple[Purpose, str]], *, max_seconds: float, decode: bool) -> DataSets:
-    """Read manifests as far as they can be, and collect what shows to be wrong without a model.
+    """Read manifests, and collect problems that can be found without a model.
 
     A line without a text that its set needs is left out of that set; any other unusable line is kept until
     `DataSets.usable`.
 
     Args:
-        wanted: What for, and where.
+        wanted: Purpose and source of each set.
         max_seconds: The longest utterance allowed.
         decode: Whether audio is decoded to be checked, or only its headers are read.
 

@@ -1,4 +1,4 @@
-"""Stored audio as files, for whatever reads manifests and not data sets."""
+"""Writes stored audio to files, for tools that read manifests but not data sets."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .stored_audio import StoredAudio
 
 
 def extract_audio(utterances: Iterable[Utterance], folder: str | Path) -> list[Utterance]:
-    """Write audio that is stored inside a data set to files, byte for byte, one an utterance.
+    """Write audio that is stored inside a data set to files, unchanged, one for each utterance.
 
     Args:
-        utterances: Any; those whose audio has a path already are returned as they are.
-        folder: Where to write files named after ids, such as `a%2F1.flac` for `a/1`; made if need be.
+        utterances: Any; those whose audio has a path are returned unchanged.
+        folder: Where to write files named after ids, such as `a%2F1.flac` for `a/1`; created if missing.
 
     Returns:
         The utterances, all with paths, so that :func:`write_manifest` can write them.

@@ -1,4 +1,4 @@
-"""Why an audio file cannot be opened, and what to do, in words."""
+"""Explains why an audio file cannot be opened, with a remedy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..locations import LINKED, dangling
 from .stored_audio import StoredAudio
 
 Reason = tuple[str, str]
-"""What is wrong, and the remedy."""
+"""The problem and the remedy."""
 
 _POINTER = b"version https://git-lfs"
 _FORMATS = (
@@ -19,7 +19,7 @@ _FORMATS = (
 
 
 def why_missing(path: Path) -> Reason | None:
-    """Why there is no file at a path; None where there is one."""
+    """Why there is no file at a path; None if there is one."""
     if path.is_file():
         return None
     if broken := dangling(path):
@@ -30,7 +30,7 @@ def why_missing(path: Path) -> Reason | None:
 
 
 def missing_words(path: Path) -> Reason:
-    """What to say of a manifest's path at which there is no file."""
+    """The message for a manifest's path without a file."""
     reason = why_missing(path)
     if reason is not None and path.is_symlink():
         return f"is {path}: {reason[0]}", reason[1]
@@ -39,11 +39,11 @@ def missing_words(path: Path) -> Reason:
 
 
 def why_unreadable(source: Path | StoredAudio, error: str) -> Reason:
-    """Why a file is no audio.
+    """Why a file is not audio.
 
     Args:
         source: The file.
-        error: What libsndfile says.
+        error: libsndfile's message.
     """
     with source.open("rb") if isinstance(source, Path) else source.open() as stream:
         start = stream.read(len(_POINTER))
@@ -59,7 +59,7 @@ def why_unreadable(source: Path | StoredAudio, error: str) -> Reason:
 
 
 def _is_joined(stream: BinaryIO, start: bytes) -> bool:
-    """Whether another WAV or AIFF follows where the first one ends by its header."""
+    """Whether another WAV or AIFF follows the end of the first one according to its header."""
     kind = start[:4]
     if kind not in (b"RIFF", b"FORM"):
         return False

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _MOST_LINKS = 40
-"""Most links that operating systems follow."""
+"""Maximum number of links that operating systems follow."""
 
 
 def audio_folders(manifest: Path) -> tuple[Path, ...]:
-    """Folders that a manifest's paths may be relative to, the first that holds a file being right.
+    """Folders that a manifest's paths may be relative to; the first that contains a file is used.
 
-    Snapshots of the Hub's cache, DVC and git-annex lay data out as links into a store, whose files have hashes for
-    names and stand in no folders.
+    Snapshots of the Hub's cache, DVC and git-annex are links into a store, in which files are named by hashes, without
+    folders.
     """
     folders: dict[Path, Path] = {}
     for path in _links(manifest.absolute()):
@@ -25,7 +25,7 @@ def audio_folders(manifest: Path) -> tuple[Path, ...]:
 
 
 def _links(path: Path) -> Iterator[Path]:
-    """A path, what it is a link to, and so on to what is none."""
+    """A path and, as long as it is a link, its target, and so on."""
     yield path
     for _ in range(_MOST_LINKS):
         if not path.is_symlink():
@@ -35,14 +35,14 @@ def _links(path: Path) -> Iterator[Path]:
 
 
 def found_beside(audio: str, folders: Sequence[Path]) -> Path:
-    """The absolute path of a file that a manifest names; where there is none, as it would be beside the manifest."""
-    # Not resolve(): it costs several system calls a line, and would hide the names in a folder of links.
+    """The absolute path of a file in a manifest; if there is no such file, its path beside the manifest."""
+    # Not resolve(): it costs several system calls for each line, and would hide the names in a folder of links.
     paths = [_without_detours(folder / audio) for folder in folders]
     return next((path for path in paths[1:] if not os.path.lexists(paths[0]) and path.is_file()), paths[0])
 
 
 def _without_detours(path: Path) -> Path:
-    """A path without `name/..`, but where the name is a link: what is above its target is another folder."""
+    """A path without `name/..`, unless the name is a link: the parent of its target is another folder."""
     if ".." not in path.parts:
         return path
     kept = Path(path.anchor)

@@ -16,21 +16,21 @@ from .manifest import Utterance
 
 
 class LabelWarning(UserWarning):
-    """Labels that can be used and may not be what was meant."""
+    """Usable labels that may be mistakes."""
 
 
 def plain_labels(
     utterances: Sequence[Utterance], recognizer: Transcriber, *, learned: bool = False
 ) -> tuple[list[Utterance], list[Finding]]:
-    """Utterances with the labels that a recognizer learns or is scored against, and what was found in them.
+    """Utterances with plain labels for training or scoring, and findings about the labels.
 
-    A label in a form that models write (`distill.models.labels`) becomes the text alone; a language that it names is
-    taken where the line has none.
+    A label in a form that models write (`distill.models.labels`) becomes plain text; the language that it names is used
+    if the line has none.
 
     Args:
         utterances: Of a manifest; those without text are unchanged.
         recognizer: Who learns or is scored.
-        learned: Whether it learns them: a model that writes points in time learns those too, and is scored without.
+        learned: Whether it learns them: a model with timestamps learns timestamps too, but is scored without them.
 
     Returns:
         The utterances in their order, and the findings in the order of the utterances.
@@ -45,7 +45,7 @@ def plain_labels(
         if label := labels.get(i):
             findings += _found(utterance, label, recognizer.name)
             if timed and label.text.strip() and not TIMESTAMP.search(label.text):
-                problem = f"has no timestamps, which {recognizer.name!r} is to learn (timestamps = true)"
+                problem = f"has no timestamps, which {recognizer.name!r} would learn (timestamps = true)"
                 remedy = "write them as in <|0.00|> call four<|2.00|>, or remove timestamps from the recipe"
                 findings.append(Finding.about(utterance, "text", problem, remedy))
             language = utterance.language if spoken(utterance.language) else label.language
@@ -61,12 +61,12 @@ def plain_labels(
 def checked_labels(
     utterances: Sequence[Utterance], recognizer: Transcriber, *, needed: bool = True, learned: bool = False
 ) -> list[Utterance]:
-    """The same, with errors raised and the rest said once, by counts.
+    """The same, but raises errors and warns of the rest once, with counts.
 
     Args:
         utterances: Of one manifest.
         recognizer: Who learns or is scored.
-        needed: Whether the labels are used; otherwise none of them is a reason to stop.
+        needed: Whether the labels are used; otherwise they raise no error.
         learned: Whether the recognizer learns them.
 
     Raises:
@@ -81,7 +81,7 @@ def checked_labels(
 
 
 def warn_of_labels(utterances: Sequence[Utterance], findings: Iterable[Finding]) -> None:
-    """Say once, by counts, what was found in the labels of a manifest that can be used.
+    """Warn once, with counts, of findings in the usable labels of a manifest.
 
     Args:
         utterances: Of the manifest.

@@ -1,4 +1,4 @@
-"""What is wrong with lines of manifests: found before work starts, and said all at once."""
+"""Problems of manifest lines, found before work starts and reported together."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any, Literal
 from .utterance import ManifestError, Problem, Utterance
 
 SHOWN = 20
-"""Findings that a message holds; the others are counted."""
+"""Maximum number of findings in a message; the others are counted."""
 _ROWS_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about a line of a manifest.
+    """A problem of a line of a manifest.
 
     Attributes:
-        severity: `error` where the line cannot be used, `warning` where it can and may not be meant so.
+        severity: `error` if the line cannot be used, `warning` if it may be a mistake.
         file: The manifest, or the data set.
-        line: Of the manifest, from 1, or row of the data set, from 0; None where it is not known, or where the finding
-            is about the entire file.
-        id: The utterance's; None where it cannot be read.
-        field: Of the line; None where it is about more than one, or the entire line.
+        line: Of the manifest, from 1, or row of the data set, from 0; None if not known, or if the finding is about the
+            entire file.
+        id: The utterance's; None if it cannot be read.
+        field: Of the line; None if several fields or the entire line are concerned.
         message: What is wrong.
         remedy: What to do.
     """
@@ -40,24 +40,24 @@ class Finding:
     def about(
         cls, utterance: Utterance, field: str | None, message: str, remedy: str, *, warn: bool = False
     ) -> Finding:
-        """A finding about an utterance, which knows its place."""
+        """A finding about an utterance, at its place."""
         file, line = utterance.place or ("", None)
         return cls("warning" if warn else "error", file, line, utterance.id, field, message, remedy)
 
     @classmethod
     def of_line(cls, place: tuple[str, int | None], name: str | None, problem: Problem) -> Finding:
-        """A finding about a line, or a file, that no utterance could be made of.
+        """A finding about a line or file that is not an utterance.
 
         Args:
             place: File and line.
-            name: The utterance's id, as far as it is known.
-            problem: What keeps it from being used.
+            name: The utterance's id, if known.
+            problem: Why it cannot be used.
         """
         return cls("error", *place, name, problem.field, problem.message, problem.remedy)
 
     @property
     def problem(self) -> Problem:
-        """What it says, without its place."""
+        """The problem, without its place."""
         return Problem(self.field, self.message, self.remedy)
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,23 +73,23 @@ class Finding:
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:
-    """Those that keep a line from being used."""
+    """The findings with severity `error`."""
     return [finding for finding in findings if finding.severity == "error"]
 
 
 def first_lines(findings: Sequence[Finding]) -> str:
-    """The first findings, a line each, and how many more there are."""
+    """The first findings, one per line, and the number of others."""
     more = [f"… and {len(findings) - SHOWN} more"] if len(findings) > SHOWN else []
     return "\n  ".join([*map(str, findings[:SHOWN]), *more])
 
 
 def lines_of(findings: Iterable[Finding]) -> int:
-    """How many lines findings are about."""
+    """Number of lines with findings."""
     return len({(finding.file, finding.line, finding.id) for finding in findings})
 
 
 def words(findings: Sequence[Finding]) -> str:
-    """How many lines are left out and how many are doubtful, and the first of them."""
+    """Numbers of lines that are left out and that may be mistakes, with the first of them."""
     wrong = errors(findings)
     doubtful = [finding for finding in findings if finding.severity == "warning"]
     parts = [
@@ -101,11 +101,11 @@ def words(findings: Sequence[Finding]) -> str:
 
 
 def refuse(findings: Iterable[Finding], remedy: str = "") -> None:
-    """Refuse lines that cannot be used.
+    """Refuse unusable lines.
 
     Args:
         findings: Of any severity.
-        remedy: What else can be done with all of them.
+        remedy: A further remedy for all of them.
 
     Raises:
         ManifestError: There are errors among them; lists the first.

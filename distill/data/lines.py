@@ -1,4 +1,4 @@
-"""A line of a manifest as an utterance, or as everything that is wrong with it."""
+"""Parses a line of a manifest to an utterance, or to all of its problems."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def parse_line(
     """Read a line.
 
     Args:
-        raw: As it stands in the manifest, not empty.
+        raw: The bytes in the manifest, not empty.
         place: Manifest and line, from 1.
-        folders: What a relative path of audio may be relative to.
+        folders: Folders that relative audio paths may be relative to.
 
     Returns:
-        The utterance, None where the line cannot be used; its id, as far as it is known; and what is wrong with it.
+        The utterance (None if the line cannot be used); its id, if known; and its problems.
     """
     try:
         record = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_each_once)
@@ -53,7 +53,7 @@ def parse_line(
     problems += [*_of_other_types(known), *_without_input(known)]
     if problems:
         return None, name, problems
-    # Manifests of other trainers have −1 for both ends of an entire file.
+    # Manifests of other trainers use −1 for both ends of an entire file.
     begin = 0.0 if known["begin_time"] in (None, -1) else float(known["begin_time"])
     end = -1.0 if known["end_time"] is None else float(known["end_time"])
     audio, prompt = known["audio"], known["prompt"]
@@ -67,7 +67,7 @@ def parse_line(
             language=known["language"],
             extra={field: value for field, value in record.items() if field not in FIELDS},
             prompt=tuple(prompt) if isinstance(prompt, list) else prompt,
-            context=known["context"] or None,  # an empty one says nothing
+            context=known["context"] or None,  # an empty one means unknown
             place=place,
         )
     except LineError as error:
@@ -95,7 +95,7 @@ def _without_input(known: Mapping[str, Any]) -> Iterator[Problem]:
         remedy = 'give the path of the audio file, relative to the manifest, or a "prompt" for text models'
         yield Problem("audio", f"is {'missing' if audio is None else 'empty'}", remedy)
     if isinstance(audio, str) and "\0" in audio:
-        yield Problem("audio", "holds a null character, which no path does", "write the path again")
+        yield Problem("audio", "contains a null character, which is not allowed in paths", "write the path again")
     if prompt is not None and (problem := _prompt_problem(prompt)):
         yield problem
 
@@ -127,7 +127,7 @@ def _prompt_problem(prompt: Any) -> Problem | None:
 
 
 def _refuse_constant(constant: str) -> NoReturn:
-    raise UserError(f"{constant} is not a JSON number")
+    raise UserError(f"{constant} is not a JSON number; write null or leave the field out")
 
 
 def _json_type(value: object) -> str:

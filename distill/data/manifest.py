@@ -2,11 +2,10 @@
 
 Fields, of which only ``audio`` is required: ``id`` (string), ``audio`` (path, relative to the manifest), ``text``
 (reference transcript), ``begin_time`` and ``end_time`` (seconds within the audio file; −1 stands for its start and its
-end), ``language`` (a name such as ``English``), ``context`` (what it may be about: names, hotwords, a sentence; for
-models whose prompt has a place for it, which Qwen3-ASR's has). Lines for text models have, instead of ``audio`` or
-beside it, ``prompt``: a string, or a list of chat messages ``{"role", "content"}``; ``text`` is then the completion.
-Other fields are kept in :attr:`Utterance.extra`; ``null`` means absent. Names of other tools are read too
-(:mod:`.other_formats`).
+end), ``language`` (a name such as ``English``), ``context`` (hints such as names, hotwords or a sentence; for models
+whose prompt has a place for it, such as Qwen3-ASR). Lines for text models have, instead of ``audio`` or beside it,
+``prompt``: a string, or a list of chat messages ``{"role", "content"}``; ``text`` is then the completion. Other fields
+are kept in :attr:`Utterance.extra`; ``null`` means absent. Names of other tools are read too (:mod:`.other_formats`).
 """
 
 import functools
@@ -47,8 +46,8 @@ MAX_PROBLEMS_SHOWN = 10
 def read_manifest(path: str | Path, *, check_audio: bool = True) -> list[Utterance]:
     """Read a JSON Lines manifest (UTF-8, blank lines skipped).
 
-    An utterance without ``id`` is named after the manifest and its line, as in ``train-000017``, so that it keeps its
-    name for as long as the file is unchanged.
+    An utterance without ``id`` is named after the manifest and its line, as in ``train-000017``; the name is stable as
+    long as the file is unchanged.
 
     Args:
         path: The manifest; `demo:corpus/…` is one of the embedded demo.
@@ -59,8 +58,7 @@ def read_manifest(path: str | Path, *, check_audio: bool = True) -> list[Utteran
 
     Raises:
         FileNotFoundError: The manifest does not exist.
-        ManifestError: Anything else wrong with it; the message lists up to ten problems, each with file, line, field
-            and remedy.
+        ManifestError: Any other problem; the message lists up to ten, each with file, line, field and remedy.
     """
     path = Path(located(path))
     if missing := _no_file(path):
@@ -76,15 +74,15 @@ def read_manifest(path: str | Path, *, check_audio: bool = True) -> list[Utteran
 
 
 def checked_manifest(path: str | Path, *, check_audio: bool = True) -> tuple[list[Utterance], list[Finding]]:
-    """Read a manifest as far as it can be, with everything that is wrong with its lines.
+    """Read the usable lines of a manifest, and collect the problems of the others.
 
     Args:
         path: As for :func:`read_manifest`.
         check_audio: Likewise.
 
     Returns:
-        The utterances of the lines that can be used, in the order of the file, and the findings in that order: of a
-        repeated id, those behind the first. A field that may be misspelled is a warning, on the first line that has it.
+        The utterances of usable lines and the findings, both in the order of the file. A repeated id is a finding on
+        each line after the first. A field that may be misspelled is a warning, on the first line that has it.
     """
     try:
         path = Path(located(path))
@@ -144,13 +142,13 @@ def _misspelled(utterances: Sequence[Utterance]) -> Iterator[Finding]:
 
 
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
-    """Write a manifest that :func:`read_manifest` gives back; readers see the old file or the new one, never a part.
+    """Write a manifest that :func:`read_manifest` can read, atomically.
 
-    An audio path below the manifest's folder is written relative to it, so that both can be moved together; any other
-    is written absolute, so that the manifest can be moved alone.
+    Audio paths below the manifest's folder are written relative to it, so both can be moved together; others are
+    absolute, so the manifest can be moved alone.
 
     Args:
-        path: The manifest, replaced if it exists; missing folders are made.
+        path: The manifest, replaced if it exists; missing folders are created.
         utterances: At least one, with unique ids.
 
     Raises:
@@ -171,18 +169,18 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
 
 
 def audio_files(utterances: Iterable[Utterance]) -> Iterator[tuple[str, Path]]:
-    """What names each audio file, in words, and the file; audio that is stored elsewhere is passed over."""
+    """A description of each audio file, and its path; stored audio is skipped."""
     for utterance in utterances:
         if isinstance(utterance.audio, Path):
             yield f"the audio of utterance {utterance.id!r}", utterance.audio
 
 
 def require_text(utterances: Iterable[Utterance], purpose: str) -> None:
-    """Refuse utterances without reference text (an empty text is a reference: nothing is said).
+    """Refuse utterances without reference text (an empty text is a reference for silence).
 
     Args:
         utterances: The utterances that need text.
-        purpose: What needs it, to begin the message with, as in ``"stage 1 (sft)"``.
+        purpose: What needs it, the first words of the message, as in ``"stage 1 (sft)"``.
 
     Raises:
         ManifestError: At least one has none.
@@ -192,11 +190,11 @@ def require_text(utterances: Iterable[Utterance], purpose: str) -> None:
 
 
 def require_input(utterances: Iterable[Utterance], field: Literal["audio", "prompt"], model: str) -> None:
-    """Refuse utterances without what a model reads.
+    """Refuse utterances without the input of a model.
 
     Args:
         utterances: The utterances that the model is to write or score.
-        field: What it reads.
+        field: The field that it reads.
         model: Its name and kind, to begin the message with, as in ``"'distil' (whisper)"``.
 
     Raises:
@@ -234,7 +232,7 @@ def _require(utterances: Iterable[Utterance], field: str, headline: str, remedy:
 
 
 def _placed(utterance: Utterance) -> str:
-    """An utterance by its id, behind manifest and line where it was read from one."""
+    """The id of an utterance, after its manifest and line if known."""
     where = "" if utterance.place is None else f"{utterance.place[0]}:{utterance.place[1]}: "
     return f"{where}utterance {utterance.id!r}"
 

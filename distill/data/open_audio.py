@@ -1,4 +1,4 @@
-"""An utterance's recording: opened, with what it holds, and the stretch of it that the manifest means."""
+"""Opens an utterance's recording and finds the segment that the manifest selects."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from .manifest import Utterance
 from .stored_audio import StoredAudio
 
 END_TOLERANCE_SECONDS = 0.010
-"""How far an utterance may reach past the end of its file: annotators round times and codecs pad or drop frames."""
+"""Seconds by which an utterance may exceed the end of its file: annotators round times and codecs pad or drop
+frames."""
 
 # An MP3 frame keeps part of its data in up to 511 bytes of the frames before it; a decoder that starts in between
 # writes garbage. Forty frames of 1152 samples reach further back than that at the lowest bit rates.
 _MPEG_PREROLL = 40 * 1152
 
-# An Opus decoder that starts in between converges to what it would have given. The 80 ms that libsndfile allows it
-# leave errors up to 0.02 at 16 kHz, two seconds 0.01; after four there were none.
+# An Opus decoder that starts in between converges to the correct output. After the 80 ms that libsndfile uses, errors
+# are up to 0.02 at 16 kHz; after two seconds up to 0.01; after four there were none.
 _OPUS_PREROLL_SECONDS = 4
 
 
@@ -46,14 +47,14 @@ class AudioError(UserError):
 
 
 class AudioWarning(UserWarning):
-    """Audio that is used, and may not be what was meant; said once a file."""
+    """Usable audio that may be a mistake; reported once for each file."""
 
 
 _SAID: dict[Any, Any] = {}
 
 
 def doubt(words: str) -> None:
-    """Warn of audio that is used all the same, once in a process wherever it is read.
+    """Warn of doubtful audio that is used, once in each process.
 
     Warns:
         AudioWarning: Says the words.
@@ -66,7 +67,7 @@ EMPTY = "has no samples", "correct the times in the manifest or leave it out"
 
 
 def fail(utterance: Utterance, problem: str, remedy: str, field: str = "audio") -> NoReturn:
-    """Refuse an utterance's audio."""
+    """Raise an `AudioError` about an utterance."""
     message = f"utterance {utterance.id!r} ({utterance.audio}): {problem}; {remedy}"
     raise AudioError(message, problem, remedy, field)
 
@@ -78,7 +79,7 @@ def check_length(utterance: Utterance, seconds: float, max_seconds: float) -> No
             utterance,
             f"lasts {seconds:.3f} s, longer than the limit of {max_seconds:g} s",
             "split it by begin_time and end_time, leave it out, or raise max_seconds if the model takes longer audio: "
-            "it is never cut silently",
+            "it is never truncated silently",
         )
 
 
@@ -91,7 +92,7 @@ def source_of(utterance: Utterance) -> Path | StoredAudio:
 
 @contextmanager
 def recording(utterance: Utterance) -> Iterator[tuple[soundfile.SoundFile, Layout]]:
-    """The file, open, and what it holds."""
+    """The open file and its content."""
     source = source_of(utterance)
     if isinstance(source, Path) and (missing := why_missing(source)):
         fail(utterance, *missing)
@@ -115,7 +116,7 @@ def recording(utterance: Utterance) -> Iterator[tuple[soundfile.SoundFile, Layou
 
 
 def safe_start(begin: int, file: soundfile.SoundFile) -> int:
-    """The frame to start reading at, so that from `begin` on the samples are those of decoding the entire file."""
+    """The frame from which to read to get, from `begin` on, the same samples as decoding the entire file."""
     if file.subtype == "VORBIS" or not file.seekable():
         return 0  # seeking in Vorbis can be off by a block (libsndfile issue 885)
     if file.subtype.startswith("MPEG_LAYER"):
@@ -158,7 +159,7 @@ def segment(utterance: Utterance, file: soundfile.SoundFile, found: Layout) -> t
         )
     begin = math.floor(utterance.begin_time * file.samplerate + 0.5)
     available = found.frames - begin
-    # Rounding the length, not the end, keeps an utterance of exactly max_seconds within the limit wherever it begins.
+    # Rounding the length instead of the end keeps an utterance of exactly max_seconds within the limit.
     wanted = math.floor((utterance.end_time - utterance.begin_time) * file.samplerate + 0.5)
     frames = available if utterance.end_time == -1 else min(wanted, available)
     if frames < 1:

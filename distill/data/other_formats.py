@@ -19,7 +19,7 @@ NAMES = {
     "text": ("sentence", "transcription", "transcript", "txt"),
     "language": ("lang", "locale", "source_lang", "target_lang"),
 }
-"""Fields by the names that other tools have for them, the first of which is taken where there are several."""
+"""Names of fields in other tools; of several in a line, the first is used."""
 
 _LHOTSE_KEYS = ("recording", "supervisions", "recording_id", "sources")
 _LHOTSE = (
@@ -30,13 +30,13 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def translated(record: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
-    """A line under the manifest's own names.
+    """Translate a line to the manifest's own field names.
 
     Args:
         record: As it was read.
 
     Returns:
-        The line, and what keeps it from being used.
+        The line, and why it cannot be used, if so.
     """
     problems = [*_half_characters(record)]
     if _given(record, "prompt"):
@@ -66,7 +66,7 @@ def translated(record: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
 
 
 def doubtful(names: Iterable[str], fields: Iterable[str]) -> dict[str, str]:
-    """Names that look like misspelled fields, each with the field that may be meant.
+    """Names that look like misspelled fields, each with the likely field.
 
     Args:
         names: Of fields that were not read.
@@ -86,7 +86,7 @@ def _given(record: dict[str, Any], name: str) -> bool:
 
 
 def _half_characters(value: Any, name: str | None = None) -> Iterator[Problem]:
-    """Halves of surrogate pairs, which are no text in any encoding."""
+    """Find halves of surrogate pairs, which cannot be encoded as text."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _half_characters(inner, name or key)

@@ -1,4 +1,4 @@
-"""Length of prompts, which reduces the room for a transcript."""
+"""Lengths of prompts, which share the context with transcripts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SILENCE = SAMPLING_RATE // 10
 
 
 class PromptLengths:
-    """Tokens of prompts, those of audio among them, counted on silence as long as the audio.
+    """Numbers of prompt tokens including audio, counted on silence of the same length.
 
     The number of audio positions does not depend on the content. A set is counted at its longest audio first, and one
     by one only if that would not leave enough room.
@@ -26,8 +26,8 @@ class PromptLengths:
         """Start with nothing counted.
 
         Args:
-            model: Whose prompts these are.
-            utterances: The set; of those without audio, or without any that can be read, nothing is counted.
+            model: The model of the prompts.
+            utterances: The set; those without readable audio are not counted.
         """
         self._model = model
         self._samples = {} if model.reads == "prompt" else {u.id: n for u in utterances if (n := _samples(u))}
@@ -36,7 +36,7 @@ class PromptLengths:
         self._of_audio: dict[int, int] = {}
 
     def __call__(self, utterance: Utterance, text: int = 1) -> int:
-        """Tokens before an utterance's text: at least these, and exactly where the text might not have room.
+        """Number of tokens before an utterance's text: a lower bound, exact if the text might not fit.
 
         Args:
             utterance: One of the set.
@@ -58,7 +58,7 @@ class PromptLengths:
         return bare + self._beyond_silence(samples)
 
     def _beyond_silence(self, samples: int) -> int:
-        """What audio takes more than the silence that prompts are first counted with."""
+        """Tokens of audio beyond those of the silence with which prompts are first counted."""
         if samples not in self._of_audio:
             of_both = [self._model.prompt_tokens(np.zeros(n, np.float32), None, None) for n in (_SILENCE, samples)]
             self._of_audio[samples] = of_both[1] - of_both[0]

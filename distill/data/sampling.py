@@ -1,4 +1,4 @@
-"""Which utterances a step trains on: a pure function of seed, stage and step, so that there is no state to resume."""
+"""Selects the utterances of a step, as a pure function of seed, stage and step: resuming needs no state."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from overlap.errors import UserError
 class BatchSampler:
     """Batches over the utterances of a stage.
 
-    Epochs are seeded permutations and batches run across their borders, so every utterance is visited equally often.
-    During a curriculum, batches are drawn without replacement from the shortest utterances, the admitted share growing
-    linearly from `start_fraction` to 1.
+    Epochs are seeded permutations, and batches cross their borders, so every utterance is used equally often. During a
+    curriculum, batches are sampled without replacement from the shortest utterances; their share grows linearly from
+    `start_fraction` to 1.
 
-    With `bucket_batches`, groups of this many batches of an epoch are rearranged: their utterances by duration, the
-    batches in random order. The utterances of an epoch are the same, and so is a batch that two epochs share.
+    With `bucket_batches`, groups of this many batches of an epoch are rearranged: utterances by duration, batches in
+    random order. An epoch keeps its utterances; a batch that crosses epochs is unchanged.
 
     Attributes:
         durations: Seconds of each utterance (or any other measure of its length).
-        batch_size: Utterances a step.
+        batch_size: Utterances per step.
         key: Integers that seed the order, for instance (seed, stage).
         curriculum_steps: Length of the curriculum in steps; 0 is none.
         start_fraction: Share of the utterances admitted at step 0.
-        bucket_batches: Batches among which utterances are grouped by duration; 0 does not group.
+        bucket_batches: Number of batches in which utterances are grouped by duration; 0 does not group.
     """
 
     durations: tuple[float, ...]
@@ -70,16 +70,16 @@ class BatchSampler:
 
 
 def micro_batches(indices: Sequence[int], size: int | None, rank: int = 0, processes: int = 1) -> list[list[int]]:
-    """A process's share of a batch in parts, the same number in every process: processes are synchronized in each part.
+    """A process's share of a batch in parts; every process has the same number, because parts are synchronized.
 
     Args:
         indices: The batch, at least one for each process.
-        size: Most utterances of a part; None does not divide the share.
-        rank: Which process.
-        processes: How many there are.
+        size: Maximum number of utterances of a part; None does not divide the share.
+        rank: Index of the process.
+        processes: Number of processes.
 
     Raises:
-        UserError: A part of a smaller share would be empty; only where `size` is 1.
+        UserError: A part of a smaller share would be empty; happens only if `size` is 1.
 
     Examples:
         >>> micro_batches([7, 2, 5, 3, 9], 2, rank=0, processes=2), micro_batches([7, 2, 5, 3, 9], 2, 1, 2)

@@ -29,7 +29,7 @@ TIMES = {
     **dict.fromkeys(("frame_end", "sample_end", "to_time", "time_end"), _END),
     **{f"{name}_{unit}": name for name in (_BEGIN, _END, "offset", "duration") for unit in _UNITS},
 }
-"""Names of times whose unit and meaning differ between tools, and the field that may be meant."""
+"""Names of times whose unit and meaning differ between tools, with the likely field."""
 
 _IF_NUMBERS = {"from": _BEGIN, "to": _END, "t0": _BEGIN, "t1": _END}
 _OWN = (_BEGIN, _END, "offset", "duration")
@@ -43,7 +43,7 @@ _MOST_SECONDS = 10**15
 
 
 def check_words(record: dict[str, Any]) -> Iterator[Problem]:
-    """What a line says about time, channel and task in words that are not read.
+    """Problems of unsupported fields about time, channel and task.
 
     Args:
         record: The line.
@@ -69,18 +69,18 @@ def check_words(record: dict[str, Any]) -> Iterator[Problem]:
 
 
 def take_stretch(record: dict[str, Any]) -> Iterator[Problem]:
-    """Put `offset` and `duration` in the place of times.
+    """Replace `offset` and `duration` by times.
 
     Args:
-        record: The line, which is changed.
+        record: The line, changed in place.
 
     Yields:
-        What cannot be taken.
+        Problems of its times.
     """
     own = [name for name in (_BEGIN, _END) if record.get(name) is not None]
     numbers = {name: record[name] for name in ("offset", "duration") if record.get(name) is not None}
     if not numbers or (len(own) == 2 and "offset" not in numbers):
-        return  # a duration beside both times is for readers
+        return  # a duration beside both times is only informative
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
             yield Problem(name, f"is {value!r}", "give seconds, 0 or more")
@@ -113,7 +113,7 @@ def take_stretch(record: dict[str, Any]) -> Iterator[Problem]:
 
 @lru_cache(maxsize=2**12)
 def _plain(name: str) -> str:
-    """A name without case, and without what stands between its words."""
+    """A name in lower case without separators."""
     return re.sub(r"[\W_]", "", name).lower()
 
 
@@ -129,7 +129,7 @@ def _unread_time(name: str, meant: str, plain: str) -> Problem:
         return Problem(name, "is not read", f'write it as "{meant}"')
     only_length = ", or remove it if it only says how long the file is" if meant == "duration" else ""
     remedy = f'write it as "{meant}", in seconds{only_length}'
-    return Problem(name, "cannot be taken, for its unit is not known", remedy)
+    return Problem(name, "cannot be used, because its unit is not known", remedy)
 
 
 def _is_number(value: Any) -> bool:

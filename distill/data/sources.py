@@ -1,4 +1,4 @@
-"""Utterances from wherever a recipe or a command says they are: a manifest, or a Hugging Face data set."""
+"""Reads the source of a recipe or command: a manifest or a Hugging Face data set."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_utterances(source: str | Path, *, check_audio: bool = True) -> list[Utt
 
 
 def checked_utterances(source: str | Path) -> tuple[list[Utterance], list[Finding]]:
-    """Read a source as far as it can be, with everything that is wrong with its lines; audio is not looked for.
+    """Read the usable lines of a source, and collect problems of the others; audio files are not checked.
 
     Args:
         source: As for :func:`read_utterances`.
@@ -44,7 +44,7 @@ def checked_utterances(source: str | Path) -> tuple[list[Utterance], list[Findin
 
 
 def identity(source: str) -> dict[str, Any]:
-    """What tells whether a source is still the same: `sha256`, and for a data set some more about it."""
+    """Values that identify a source: `sha256`, and more for a data set."""
     if is_dataset(source):
         return dataset_identity(source)
     return {"sha256": hashlib.sha256(Path(located(source)).read_bytes()).hexdigest()}

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 @dataclass(frozen=True, slots=True)
 class StoredAudio:
-    """An encoded audio file (WAV, FLAC, MP3 …) that has no path of its own, read only when it is opened.
+    """An encoded audio file (WAV, FLAC, MP3 …) without its own path, read only when it is opened.
 
     Attributes:
         name: Unique name, for messages, caches, equality and hash.

@@ -1,4 +1,4 @@
-"""An utterance: what a line of a manifest, or a row of a data set, says of it."""
+"""An utterance of a manifest line or a data set row."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from overlap.errors import UserError
 from .stored_audio import StoredAudio
 
 FIELDS = ("id", "audio", "prompt", "text", "begin_time", "end_time", "language", "context")
-"""Of a line of a manifest."""
+"""Fields of a line of a manifest."""
 
 Message = Mapping[str, Any]
-"""A turn of a chat: ``role`` and ``content``, both strings, and whatever else a chat template reads."""
+"""A turn of a chat: ``role`` and ``content``, both strings, and other keys that a chat template reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Problem:
     """Why a line cannot be used.
 
     Attributes:
-        field: Of the line; None where it is about more than one, or the entire line.
-        message: What is wrong, to be read behind the field's name.
+        field: Of the line; None if several fields or the entire line are concerned.
+        message: The problem, a predicate of the field's name.
         remedy: What to do.
     """
 
@@ -38,7 +38,7 @@ class Problem:
 
 
 class LineError(UserError):
-    """What an utterance cannot be made of."""
+    """A line that is not a valid utterance."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
@@ -51,23 +51,23 @@ class ManifestError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One utterance: a stretch of an audio file, or a prompt for text models, and what is known about it.
+    """One utterance: a segment of an audio file, or a prompt for text models, and its annotations.
 
     Attributes:
         id: Unique name within a data set.
-        audio: Absolute path of the audio file, or where else it is stored; ``None`` where there is a prompt alone.
+        audio: Absolute path of the audio file, or the stored audio; ``None`` if there is only a prompt.
         text: Reference transcript or completion; ``None`` if unlabeled, empty if nothing is said.
         begin_time: Start within the file, in seconds.
         end_time: End within the file, in seconds; −1 for the file's end.
         language: Name of the language, ``None`` if unknown.
         extra: Further fields of the manifest line.
-        prompt: What a text model reads: a string or the messages of a chat; ``None`` where there is audio alone.
-        context: What a recognizer is told beforehand, such as names that may occur; ``None`` if nothing.
+        prompt: Input of a text model: a string or the messages of a chat; ``None`` if there is only audio.
+        context: Hints for a recognizer, such as names that may occur; ``None`` if there are none.
         place: Manifest and line, or data set and row, for messages.
 
     Raises:
         LineError: An empty id, neither audio nor prompt, a time that is not finite, a negative begin, an end at or
-            before the begin, or an extra field with the name of a field of its own.
+            before the begin, or an extra field with the name of another field.
     """
 
     id: str

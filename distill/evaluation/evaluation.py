@@ -26,9 +26,9 @@ class Evaluation:
 
     Attributes:
         score: Error rates over the set.
-        rows: An utterance each: `id`, `reference` and `text` as written, `seconds`, the manifest's `language` and
-            `speaker` (None without; as text), and of words (mixed tokens where the normalizer asks for their rate) and
-            characters after normalization `words.errors`, `words.total`, `words.substitutions`, `words.deletions`,
+        rows: One for each utterance: `id`, `reference` and `text` as written, `seconds`, the manifest's `language` and
+            `speaker` (as text, or None); and for words (mixed tokens if the normalizer requires them) and characters
+            after normalization, `words.errors`, `words.total`, `words.substitutions`, `words.deletions`,
             `words.insertions`, `tokens.errors`, `characters.errors` and so on.
     """
 
@@ -64,10 +64,10 @@ def evaluate(
         decoding: Settings of its decoding.
         batch_size: Utterances at once.
         progress: Called after each batch.
-        checked: The utterances were read for it: each has a reference, and it is plain text.
+        checked: The utterances are already checked: each has a plain-text reference.
 
     Raises:
-        ManifestError: An utterance without reference text, or with control tokens in it that are no known form.
+        ManifestError: An utterance without reference text, or with unknown control tokens in it.
         UserError: An unknown normalizer, or no utterances.
     """
     if not checked:
@@ -82,15 +82,15 @@ def evaluate(
 
 
 def counted(rows: Sequence[Mapping[str, Any]], normalizer: str) -> list[dict[str, Any]]:
-    """Rows that hold a `text` and mostly a `reference`, with the errors between them.
+    """Add error counts to rows with a `text` and possibly a `reference`.
 
     Args:
         rows: Of traces.
         normalizer: Name of the normalizer applied to both sides.
 
     Returns:
-        The rows, with `words.errors` and `words.total`, or `tokens.…` where the normalizer asks for the mixed error
-        rate (None without a reference), and `normalizer` with its version.
+        The rows, with `words.errors` and `words.total`, or `tokens.…` if the normalizer requires the mixed error rate
+        (None without a reference), and `normalizer` with its version.
 
     Raises:
         UserError: An unknown normalizer.

@@ -1,4 +1,4 @@
-"""Recognizers: one small file a family, behind one protocol of four verbs."""
+"""Recognizers: one small file for each family, all with the same protocol of four verbs."""
 
 from .base import InputError, ModelError, Prompt, Recognizer, Transcriber, Transcripts, weights_digest
 from .load import load_recognizer

@@ -1,9 +1,9 @@
 """Ark-ASR: Whisper-style encoder, adapter that merges four frames, Qwen2 decoder (arXiv 2605.28139); remote code.
 
-The prompt is ``<|user|><|begin_of_audio|>``, a place for every merged frame, ``<|end_of_audio|>Please transcribe this
-audio.<|assistant|>``, made by the checkpoint's own processor; it names no language. Transcripts end in ``<|im_end|>``.
-Its encoder also reads padding, for which it has no mask; features span the whole window, whatever stands beside an
-utterance in a batch, so that they are a function of the utterance alone.
+The prompt is ``<|user|><|begin_of_audio|>``, one position for every merged frame, ``<|end_of_audio|>Please transcribe
+this audio.<|assistant|>``, made by the checkpoint's own processor; it names no language. Transcripts end in
+``<|im_end|>``. Its encoder has no mask and reads padding too. Features therefore always span the whole window and do
+not depend on other utterances of the batch.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def request(
             raise InputError(
                 row,
                 f"audio of {len(waveform) / SAMPLING_RATE:.2f} s, its window is {window / SAMPLING_RATE:g} s. Split "
-                "the utterance; audio is never cut silently.",
+                "the utterance; audio is never truncated silently.",
             )
     made = [_one(processor, waveform, window) for waveform in waveforms]
     rows, end = [one["input_ids"][0] for one in made], processor.tokenizer.eos_token_id

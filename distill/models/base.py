@@ -1,4 +1,4 @@
-"""What every recognizer family offers the trainer, and the two batches that pass between them."""
+"""The protocol of recognizer families, and the two kinds of batches that they exchange with the trainer."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .vocabulary import Tokens
 
 
 class ModelError(UserError):
-    """A checkpoint that cannot serve; the message names it and the remedy."""
+    """A checkpoint that cannot be used; the message names it and the remedy."""
 
 
 class InputError(ModelError):
-    """An utterance that a model cannot take; whoever knows the batch puts the utterance's name before the message.
+    """An utterance that a model cannot read; code that knows the batch prefixes the utterance's name to the message.
 
     Attributes:
-        row: Which of the batch it is.
+        row: Its index in the batch.
     """
 
     def __init__(self, row: int, message: str) -> None:
@@ -37,13 +37,15 @@ class InputError(ModelError):
 
 @dataclass(frozen=True)
 class Transcripts:
-    """A batch of token sequences in one recognizer's vocabulary, right-padded, with end of text where it was written.
+    """A batch of token sequences in one recognizer's vocabulary, right-padded; end of text is included if it was
+    written.
 
     Attributes:
         ids: [batch, length] token ids, padding filled with the end-of-text id.
         mask: [batch, length] bool, True at real positions.
         finished: [batch] bool, True where the sequence ends in end of text.
-        is_encoded: Whether some of the ids were encoded from a text, because who wrote it did not say in which tokens.
+        is_encoded: Whether some of the ids were encoded from a text, because the tokens that the writer used are
+            unknown.
     """
 
     ids: Tensor
@@ -62,17 +64,17 @@ class Transcripts:
 
     @property
     def text_ids(self) -> list[list[int]]:
-        """The tokens of each text, end of text not among them."""
+        """The tokens of each text, without end of text."""
         return [row[:n].tolist() for row, n in zip(self.ids, self.lengths.tolist(), strict=True)]
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """Model inputs of a batch of utterances, everything before the first transcript token, left-padded.
+    """Model inputs of a batch of utterances: everything before the first transcript token, left-padded.
 
     Attributes:
         inputs: Tensors by name.
-        utterances: Ids of the utterances where they are known, for messages.
+        utterances: Ids of the utterances if known, for messages.
     """
 
     inputs: dict[str, Tensor]
@@ -86,12 +88,12 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a model can take.
+    """Limits of a model's inputs.
 
     Attributes:
-        window_seconds: Longest audio; None where there is no limit of its own.
-        label_tokens: Tokens of the longest transcript that it can score, end of text among them, and with it those that
-            `Transcriber.prompt_tokens` counts; None where there is no limit.
+        window_seconds: Longest audio; None if the model has no limit of its own.
+        label_tokens: Maximum number of tokens that it can score: transcript, end of text, and the tokens that
+            `Transcriber.prompt_tokens` counts; None if there is no limit.
     """
 
     window_seconds: float | None = None
@@ -99,13 +101,13 @@ class Limits:
 
 
 class Transcriber(Protocol):
-    """What writes transcripts, wherever its weights are: prepare, rollout, encode, decode.
+    """A model that writes transcripts, local or served: prepare, rollout, encode, decode.
 
-    `reads` says which of an utterance's fields is its input; a text model is one that reads prompts.
+    `reads` names the field of an utterance that is its input; a text model reads prompts.
 
-    `text_prefix` is what it writes before each text and `decode` takes away, such as a space. Blocked tokens are left
-    out of every top-k set on both sides. Transcribers with the same `prompt_key` prepare the same inputs, on the same
-    device and of the same type.
+    `text_prefix` is written before each text and removed by `decode`, such as a space. Blocked tokens are excluded from
+    all top-k sets of both models. Transcribers with the same `prompt_key` prepare the same inputs, on the same device
+    and of the same type.
     """
 
     name: str
@@ -125,7 +127,7 @@ class Transcriber(Protocol):
 
     @property
     def prompt_key(self) -> Hashable:
-        """What the inputs depend on."""
+        """Key of everything that the inputs depend on."""
         ...
 
     @property
@@ -135,7 +137,7 @@ class Transcriber(Protocol):
 
     @property
     def names_language(self) -> bool:
-        """Whether it names the language itself where nobody else does, so that such a prompt is its own."""
+        """Whether it names the language itself if none is given; such a prompt depends on this model."""
         ...
 
     def prepare(
@@ -146,13 +148,13 @@ class Transcriber(Protocol):
     ) -> Prompt:
         """Model inputs for what it reads: mono waveforms at 16 kHz, or text prompts (`manifest.Utterance.prompt`).
 
-        The language is named in the prompt where the family has a place for it: by the model where it is not known.
+        If the family's prompt names the language and it is not known, the model names it.
 
         Args:
             inputs: Of each utterance.
             languages: By name or code; None where it is not known.
-            contexts: What an utterance may be about, such as names; None where nothing is said. A model without a place
-                for it refuses it.
+            contexts: Hints for an utterance, such as names; None if there is none. Models whose prompt has no place for
+                it refuse it.
 
         Raises:
             InputError: An utterance that it cannot take.
@@ -165,7 +167,7 @@ class Transcriber(Protocol):
         ...
 
     def check_languages(self, languages: Sequence[str | None]) -> None:
-        """Refuse languages that the prompts of one batch cannot name.
+        """Refuse languages that prompts in one batch cannot name.
 
         Raises:
             ModelError: Says which.
@@ -173,7 +175,7 @@ class Transcriber(Protocol):
         ...
 
     def prompt_tokens(self, read: Any, language: str | None, context: str | None) -> int:
-        """Tokens of a prompt that share `limits.label_tokens` with the text behind it; the weights are not asked.
+        """Number of prompt tokens that share `limits.label_tokens` with the text after them; computed without weights.
 
         Args:
             read: A waveform, or a text prompt.
@@ -186,7 +188,7 @@ class Transcriber(Protocol):
         ...
 
     def prompt_text(self, prompt: Prompt, row: int) -> str:
-        """What the model reads before the first transcript token, markers written out, audio shortened."""
+        """The prompt as text, with markers spelled out and audio abbreviated."""
         ...
 
     def encode(self, texts: Sequence[str]) -> Transcripts:
@@ -196,7 +198,7 @@ class Transcriber(Protocol):
     def rollout(
         self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
     ) -> Transcripts:
-        """Let the model write, without gradients."""
+        """Generate transcripts, without gradients."""
         ...
 
     def decode(self, transcripts: Transcripts) -> list[str]:
@@ -205,7 +207,7 @@ class Transcriber(Protocol):
 
 
 class Recognizer(Transcriber, Protocol):
-    """A transcriber whose weights are here: it scores and learns.
+    """A transcriber with local weights: it can score and be trained.
 
     `model` is called for forward passes and may be wrapped for distributed training; `generator` is the same weights
     unwrapped. Blocked tokens are suppressed in rollouts.
@@ -215,7 +217,7 @@ class Recognizer(Transcriber, Protocol):
     generator: Any
 
     def freeze_encoder(self, cache_mib: float) -> None:
-        """Leave the audio encoder as it is, and keep what it makes of utterances where the family can."""
+        """Freeze the audio encoder, and cache its outputs if the family supports it."""
         ...
 
     def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:
@@ -228,7 +230,7 @@ class Recognizer(Transcriber, Protocol):
 
 
 def refuse_context(name: str, contexts: Sequence[str | None] | None) -> None:
-    """For models whose prompt has no place for a context.
+    """Refuse contexts, for models whose prompt has no place for one.
 
     Raises:
         InputError: There is one.
@@ -240,7 +242,7 @@ def refuse_context(name: str, contexts: Sequence[str | None] | None) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' own progress bars, which break every other display."""
+    """Disable transformers' own progress bars, which disturb other displays."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
@@ -255,7 +257,7 @@ def weights_digest(network: nn.Module) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, weight in network.state_dict().items():
         digest.update(name.encode())
-        # Quantized weights are wrapped around plain tensors.
+        # Quantized weights wrap plain tensors.
         inner = getattr(weight, "__tensor_flatten__", None)
         parts = [getattr(weight, part) for part in inner()[0]] if inner else [weight]
         for part in parts:
@@ -265,13 +267,13 @@ def weights_digest(network: nn.Module) -> str:
 
 @contextmanager
 def unsettled(generator: Any, **kept: Any) -> Iterator[None]:
-    """In evaluation mode, and without the checkpoint's own generation settings, until the end of the block.
+    """Evaluation mode without the checkpoint's generation settings, until the end of the block.
 
-    A repetition penalty or the like would draw from another distribution than the one that is measured.
+    With a repetition penalty, for example, samples would not come from the measured distribution.
 
     Args:
         generator: The model.
-        kept: Settings that there are all the same.
+        kept: Settings to keep.
     """
     was_training, settings = generator.training, generator.generation_config
     generator.eval()

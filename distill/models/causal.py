@@ -32,8 +32,8 @@ def rollout(
         tokens: Its tokens.
         width: Of its logits.
         max_new_tokens: Longest transcript.
-        sample: Draw from the distribution instead of taking the likeliest.
-        temperature: Of the draw.
+        sample: Sample instead of greedy decoding.
+        temperature: Of sampling.
     """
     with unsettled(generator):
         generated = generator.generate(
@@ -52,10 +52,10 @@ def rollout(
 
 
 def remembers(generator: Any) -> bool:
-    """Whether the forward pass takes the keys and values of earlier positions by the name that this transformers gives.
+    """Whether the forward pass accepts the KV cache under the name that this version of transformers uses.
 
-    That was `past_key_values` until 5.24 named them `cache`; code that a checkpoint brings keeps the name of its day,
-    and then every token is computed from the full prefix: slower, with the same result.
+    It was `past_key_values` before 5.24 and is `cache` since. A checkpoint's own code may use the other name; then
+    every token is computed from the full prefix, slower, with the same result.
     """
     name = next(iter(getattr(generation_utils, "ALL_CACHE_NAMES", ["past_key_values"])))
     parameters = inspect.signature(generator.forward).parameters.values()
@@ -63,10 +63,10 @@ def remembers(generator: Any) -> bool:
 
 
 def askable(generator: Any) -> frozenset[str]:
-    """Which of the inputs that scoring gives where it can the model's forward pass takes; remote code often lacks some.
+    """The optional inputs of scoring that the model's forward pass accepts; remote code often lacks some.
 
-    `position_ids` discount the padding on the left, which rotary positions do not see in any case. Without
-    `logits_to_keep` there are logits of the prompt as well.
+    `position_ids` account for padding on the left, which does not affect rotary positions. Without `logits_to_keep`,
+    logits of the prompt are computed too.
     """
     parameters = inspect.signature(generator.forward).parameters.values()
     anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)

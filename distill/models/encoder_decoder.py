@@ -1,4 +1,4 @@
-"""What recognizers with an audio encoder and a text decoder have in common, whatever their features and prompts."""
+"""The common part of recognizers with an audio encoder and a text decoder."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class EncoderDecoder(ABC):
 
     Attributes:
         processor: Feature extractor and tokenizer.
-        text_prefix: What transcripts begin with and `decode` takes away.
+        text_prefix: Text at the start of transcripts that `decode` removes.
         tokens: Set by the family.
-        encodings: What the encoder made of utterances, once it is frozen.
+        encodings: Cached encoder outputs, once it is frozen.
     """
 
     name: str
@@ -45,12 +45,12 @@ class EncoderDecoder(ABC):
 
     @property
     def takes_context(self) -> bool:
-        """Its prompt has no place for any."""
+        """False: the prompt has no place for a context."""
         return False
 
     @property
     def names_language(self) -> bool:
-        """Only where a family says so."""
+        """False unless a family overrides it."""
         return False
 
     @property
@@ -60,7 +60,7 @@ class EncoderDecoder(ABC):
 
     @property
     def _parameter(self) -> nn.Parameter:
-        """Any, for device and type."""
+        """Any parameter, for device and dtype."""
         return next(self.generator.parameters())
 
     @property
@@ -70,7 +70,7 @@ class EncoderDecoder(ABC):
     @property
     @abstractmethod
     def _positions(self) -> int:
-        """Positions of the decoder, those of its prompt among them."""
+        """Positions of the decoder, including its prompt."""
 
     @property
     def _prompt_tokens(self) -> int:
@@ -79,15 +79,15 @@ class EncoderDecoder(ABC):
 
     @property
     def limits(self) -> Limits:
-        """What it can take: the last token of a transcript is only predicted."""
+        """Limits of inputs. The last token of a transcript is only predicted and takes no position."""
         return Limits(label_tokens=self._positions - self._prompt_tokens + 1)
 
     def check_languages(self, languages: Sequence[str | None]) -> None:
-        """Nothing to refuse where no language is named."""
+        """No language is refused, because prompts name none."""
         del languages
 
     def prompt_tokens(self, read: Any, language: str | None, context: str | None) -> int:
-        """None: audio is the encoder's, and `limits` has taken the decoder's prompt off."""
+        """0: audio is read by the encoder, and `limits` already excludes the decoder's prompt."""
         del read, language, context
         return 0
 
@@ -96,12 +96,12 @@ class EncoderDecoder(ABC):
         return not any(parameter.requires_grad for parameter in self.generator.get_encoder().parameters())
 
     def freeze_encoder(self, cache_mib: float) -> None:
-        """Take the encoder out of training and keep its outputs, up to so many MiB of them."""
+        """Freeze the encoder and cache its outputs, up to `cache_mib` MiB."""
         self.generator.get_encoder().requires_grad_(False)
         self.encodings = EncoderCache(cache_mib)
 
     def _encoder_key(self) -> str | None:
-        """Names a frozen encoder, whose outputs are inputs; computed once, since its weights do not change."""
+        """Key of a frozen encoder, because its outputs are inputs; computed once, because its weights do not change."""
         if not self._encoder_frozen:
             return None
         if not hasattr(self, "_digest"):
@@ -115,7 +115,7 @@ class EncoderDecoder(ABC):
         def encode(new: Sequence[np.ndarray]) -> Sequence[Tensor] | Tensor:
             encoder = self.generator.get_encoder()
             was_training = encoder.training
-            encoder.eval()  # frozen layers have no use for dropout
+            encoder.eval()  # no dropout in frozen layers
             hidden = self._encode(new)
             encoder.train(was_training)
             return hidden
@@ -127,13 +127,13 @@ class EncoderDecoder(ABC):
         """[frames, hidden] of each waveform, computed now."""
 
     def prompt_text(self, prompt: Prompt, row: int) -> str:
-        """The decoder's prompt; the audio is the encoder's."""
+        """The decoder's prompt; audio is read by the encoder."""
         return self.tokenizer.decode(prompt.inputs[seq2seq.DECODER_PROMPT][row].tolist(), skip_special_tokens=False)
 
     def rollout(
         self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
     ) -> Transcripts:
-        """Greedy or sampled transcripts; as long as the decoder has positions for at most."""
+        """Greedy or sampled transcripts, limited by the positions of the decoder."""
         room = self._positions - prompt.inputs[seq2seq.DECODER_PROMPT].shape[1]
         return seq2seq.rollout(
             self.generator,

@@ -1,4 +1,4 @@
-"""What frozen audio encoders made of utterances, and which weights made it."""
+"""A cache of the outputs of frozen audio encoders."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 
 
 class EncoderCache:
-    """What a frozen encoder made of utterances, the least recently used given up first.
+    """Outputs of a frozen encoder; the least recently used are dropped first.
 
-    Training comes back to each utterance many times, and the encoder of a small recognizer costs more than its decoder.
+    Training uses each utterance many times, and the encoder of a small recognizer costs more than its decoder.
 
     Args:
         max_mib: Memory for hidden states, in MiB; 0 keeps nothing.
@@ -31,6 +31,6 @@ class EncoderCache:
         fresh = dict(zip(new, encode([waveforms[i] for i in new]), strict=True)) if new else {}
         rows = [fresh[i] if i in fresh else self._kept[key] for i, key in enumerate(keys)]
         for key, row in zip(keys, rows, strict=True):
-            if row.nbytes <= self._kept.maxsize and self._kept.get(key) is None:  # which makes it the latest used
+            if row.nbytes <= self._kept.maxsize and self._kept.get(key) is None:  # marks it as the most recently used
                 self._kept[key] = row.clone()
         return rows

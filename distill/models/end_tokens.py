@@ -1,4 +1,4 @@
-"""Which token ends a text: the recipe's choice, or the first of what tokenizer and checkpoint name."""
+"""Selects the token that ends a text: the recipe's choice, or the first that tokenizer or checkpoint name."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def end_of_text(name: str, tokenizer: Any, wanted: str | None, *otherwise: int |
     Args:
         name: Of the checkpoint, for messages.
         tokenizer: Its tokenizer.
-        wanted: The token to take; None leaves the choice to the others.
-        otherwise: Ids in order of preference, None where there is no such id.
+        wanted: The token to use; None uses `otherwise`.
+        otherwise: Candidate ids in order of preference; None entries are skipped.
 
     Raises:
         ModelError: The tokenizer has no such token, or there is no id at all.
@@ -44,7 +44,7 @@ def generation_end(generator: Any) -> int | None:
 
 
 def turn_end(tokenizer: Any, arguments: Mapping[str, Any]) -> int | None:
-    """The special token that the chat template writes after what the assistant said; None if it writes none there.
+    """The special token that the chat template writes after the assistant's message; None if it writes none.
 
     Args:
         tokenizer: With a chat template.
@@ -59,7 +59,7 @@ def turn_end(tokenizer: Any, arguments: Mapping[str, Any]) -> int | None:
         after = tokenizer.apply_chat_template(chat, tokenize=False, **arguments).rpartition(said)[2]
     except TemplateSyntaxError:
         raise
-    except TemplateError:  # a template for chats of another shape
+    except TemplateError:  # a template for chats of another form
         return None
     special = set(tokenizer.all_special_ids) | {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
     return next((i for i in tokenizer(after, add_special_tokens=False)["input_ids"] if i in special), None)

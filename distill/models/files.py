@@ -1,6 +1,6 @@
-"""Files of a checkpoint that are not what their names say: pointers in their place, cut downloads, missing shards.
+"""Finds damaged files of a checkpoint: pointers of Git LFS or git-annex, truncated downloads, missing shards.
 
-Libraries say of such files what they stumbled over ("header too large"). Here the file is named, with what to do.
+Errors of libraries on such files are obscure ("header too large"); here the message names the file and the remedy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ POINTERS = {
     b"version https://hawser": "a pointer of Git LFS in place of the file; run `git lfs pull` where it was cloned",
     b"/annex/objects/": "a pointer of git-annex in place of the file; run `git annex get` where it was cloned",
 }
-"""How files begin that stand for others, and what they are."""
+"""First bytes of pointer files, and what they are."""
 
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "tekken.json")
 _PROCESSORS = ("processor_config.json", "preprocessor_config.json")
@@ -27,7 +27,7 @@ _PROCESSORS = ("processor_config.json", "preprocessor_config.json")
 AGAIN = "download or copy it again"
 CHAT_TEMPLATE = "chat_template.jinja"
 _PASSED_OVER = (CHAT_TEMPLATE, "chat_template.json", "generation_config.json")
-"""Files without which a model loads, and then is another one: transformers says nothing of those that are damaged."""
+"""Files that transformers ignores silently if they are damaged; the loaded model would then be different."""
 
 _INDEX = ".index.json"
 _WEIGHTS = (".safetensors", ".bin", ".pt")
@@ -36,11 +36,11 @@ _WEIGHTS = (".safetensors", ".bin", ".pt")
 def damage(folder: Path, *, weights: bool = True) -> str | None:
     """What is wrong with a file of a checkpoint, with the remedy; None if all files seem complete.
 
-    Headers and sizes are looked at, not every byte: weights that were changed in place pass.
+    Only headers and sizes are checked: weights that were changed in place pass.
 
     Args:
-        folder: The checkpoint's; other folders below it are not looked into.
-        weights: Look at files of weights as well.
+        folder: The checkpoint's folder; subfolders are not searched.
+        weights: Also check files of weights.
     """
     for path in sorted(folder.iterdir()):
         if not weights and any(suffix in path.suffixes for suffix in _WEIGHTS):
@@ -53,9 +53,9 @@ def damage(folder: Path, *, weights: bool = True) -> str | None:
 
 
 def lacking(folder: Path, *, processor: bool) -> str | None:
-    """Which files of a tokenizer or processor are not in a checkpoint, with the remedy; None where all are.
+    """Files of a tokenizer or processor that a checkpoint lacks, with the remedy; None if it has all.
 
-    For checkpoints that could not be read: some families do without one of them.
+    Only for checkpoints that could not be read, because some families do not need all of these files.
 
     Args:
         folder: The checkpoint's.
@@ -63,7 +63,7 @@ def lacking(folder: Path, *, processor: bool) -> str | None:
     """
     there = {path.name for path in folder.iterdir()}
     wanted = [("config.json",), _VOCABULARIES, *([_PROCESSORS] if processor else [])]
-    if "tekken.json" not in there:  # Mistral's, which holds its settings as well
+    if "tekken.json" not in there:  # Mistral's; it contains the settings as well
         wanted.insert(2, ("tokenizer_config.json",))
     missing = [
         names[0] + (f" (or {', '.join(names[1:])})" if names[1:] else "") for names in wanted if there.isdisjoint(names)
@@ -74,7 +74,7 @@ def lacking(folder: Path, *, processor: bool) -> str | None:
 
 
 def check_passed_over(folder: Path) -> None:
-    """Refuse damaged files that transformers would do without.
+    """Refuse damaged files that transformers would ignore.
 
     Args:
         folder: The checkpoint's.
@@ -139,7 +139,7 @@ def _json(path: Path) -> str | None:
 
 
 def _any_text(path: Path) -> None:
-    del path  # what a template says shows when it is rendered
+    del path  # the content of a template is checked when it is rendered
 
 
 _CHECKS: dict[str, Callable[[Path], str | None]] = {

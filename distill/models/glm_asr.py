@@ -20,7 +20,7 @@ def request(
     languages: Sequence[str | None],
     contexts: Sequence[str | None],
 ) -> Mapping[str, Any]:
-    """The transcription request; the model finds the language itself."""
+    """The transcription request; the model detects the language itself."""
     del languages, contexts
     return processor.apply_transcription_request(
         audio=list(waveforms), processor_kwargs={"audio_kwargs": {"sampling_rate": SAMPLING_RATE}}

@@ -1,10 +1,10 @@
-"""Labels as a recognizer can learn and score them: the text alone, without the control tokens that data sets bring.
+"""Converts labels of data sets to plain text that a recognizer can learn and score, without control tokens.
 
 Fine-tuning data of recognizers is often written as the model writes it: `language English<asr_text>call four` for
-Qwen3-ASR, `<|startoftranscript|><|en|><|transcribe|><|0.00|> call four<|2.00|>` for Whisper, with an end of text behind
-it. Those forms are taken off, whichever model reads the label, and the language that they name is kept: the prompt says
-it. Any other control token is a fault of the label: a transcript never holds one, so that training on it teaches what
-the model may not write, and scoring against it counts words that nobody says.
+Qwen3-ASR, `<|startoftranscript|><|en|><|transcribe|><|0.00|> call four<|2.00|>` for Whisper, followed by an end of
+text. These forms are removed for every model, and the language that they name is kept for the prompt. Any other control
+token is an error in the label. A transcript never contains one: training on it would teach the model a token that it
+may not write, and scoring against it would count words that were not said.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .base import Transcriber
 from .whisper import TIMESTAMP
 
 CHUNK = 1024
-"""Labels that are encoded at once."""
+"""Number of labels to encode at once."""
 
 _ENDS = ("<|endoftext|>", "<|im_end|>", "</s>")
 _QWEN3_ASR = re.compile(r"\s*(?:language\s+([^<>\n]*?)\s*)?<asr_text>")
@@ -35,11 +35,10 @@ class Label:
 
     Attributes:
         text: What is said.
-        language: What the label named it, by name or code; None where it named none.
-        removed: Names of the forms that were taken off.
-        control: Control tokens that are left, spelled; such a label cannot be used.
-        barred: How many of its tokens the model never writes for another reason: those that its generation settings
-            suppress.
+        language: Language named in the label, by name or code; None if it names none.
+        removed: Names of the forms that were removed.
+        control: Remaining control tokens, as text; such a label cannot be used.
+        barred: Number of its tokens that the model never writes because its generation settings suppress them.
     """
 
     text: str
@@ -50,15 +49,15 @@ class Label:
 
 
 def read_labels(texts: Sequence[str], recognizer: Transcriber, *, timestamps: bool = False) -> list[Label]:
-    """Labels without what is known to stand around a text, and what is wrong with the others.
+    """Labels without known markup, and problems of those that have other control tokens.
 
     Args:
         texts: Labels as a manifest has them.
-        recognizer: Whose they are to be.
-        timestamps: Leave those in that are its tokens.
+        recognizer: The model that learns them or is scored against them.
+        timestamps: Keep timestamps that are tokens of the recognizer.
 
     Returns:
-        A label each, in the order given.
+        One label for each text, in order.
     """
     tokenizer, tokens = recognizer.tokenizer, recognizer.tokens
     keep = timestamps and bool(tokens.times)
@@ -86,7 +85,7 @@ def plain(text: str, *, timestamps: bool = False) -> Label:
 
     Args:
         text: As a manifest has it.
-        timestamps: Leave them in.
+        timestamps: Keep them.
 
     Examples:
         >>> plain("language English<asr_text>call four")
@@ -113,7 +112,7 @@ def plain(text: str, *, timestamps: bool = False) -> Label:
 
 
 def _without_timestamps(text: str) -> str:
-    """The pieces between timestamps; where nothing else parts two of them a space does, in scripts that have spaces."""
+    """The pieces between timestamps, joined with spaces where needed, in scripts that use spaces."""
     joined = ""
     for piece in TIMESTAMP.split(text)[::2]:
         touching = joined and piece and not joined[-1].isspace() and not piece[0].isspace()

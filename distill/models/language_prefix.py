@@ -20,16 +20,16 @@ from .base import Prompt, unsettled
 from .vocabulary import Tokens
 
 LONGEST = 32
-"""Tokens of the longest such beginning; whoever has not ended it by then is not writing one."""
+"""Maximum number of tokens of an opening; a longer beginning is not one."""
 
 
 @dataclass(frozen=True)
 class Opening:
-    """Words that name a language.
+    """The words with which a model names a language.
 
     Attributes:
         words: What they begin with.
-        marker: The control token that ends them; None where the name does.
+        marker: The control token that ends them; None if the name ends them.
         name: How languages are named, as a regular expression.
     """
 
@@ -38,17 +38,17 @@ class Opening:
     name: str = ".*?"
 
     def may_begin(self, text: str) -> bool:
-        """Whether a text is such words, or could still become some."""
+        """Whether a text is an opening or could still become one."""
         return self.words.startswith(text) or text.startswith(self.words)
 
     def found_in(self, text: str) -> str:
-        """The words at the beginning of a text, with what ends them; empty where there are none."""
+        """The opening of a text with its marker; empty if there is none."""
         found = re.match(f"{re.escape(self.words)}{self.name}{re.escape(self.marker or '')}", text)
         return found[0] if found else ""
 
 
 class _SettledOrGivenUp(StoppingCriteria):
-    """Stops the rows that have written such words, and those that write something else."""
+    """Stops rows that have written an opening, and rows that write something else."""
 
     def __init__(self, opening: Opening, tokenizer: Any, start: int) -> None:
         self.opening, self.tokenizer, self.start = opening, tokenizer, start
@@ -64,10 +64,10 @@ class _SettledOrGivenUp(StoppingCriteria):
 def opened(
     generator: Any, prompt: Prompt, tokens: Tokens, tokenizer: Any, opening: Opening, rows: list[int], width: int
 ) -> Prompt:
-    """A prompt in which the model has written the opening of some utterances itself, the likeliest one.
+    """The prompt, extended for some utterances by the opening that the model writes by greedy decoding.
 
-    An utterance whose answer begins otherwise is left as it is: a model that was not trained to name languages writes
-    its text at once.
+    An utterance whose answer begins otherwise is unchanged: a model that was not trained to name languages writes its
+    text at once.
 
     Args:
         generator: The model, unwrapped.
@@ -80,8 +80,8 @@ def opened(
     """
     ends = {tokens.end_of_text} | ({tokenizer.convert_tokens_to_ids(opening.marker)} if opening.marker else set())
     length = prompt.inputs["input_ids"].shape[1]
-    # Inputs that are not rows, such as windows of long audio, cannot be selected by utterance: then all utterances
-    # write.
+    # Inputs that are not rows, such as windows of long audio, cannot be selected by utterance: then all utterances are
+    # generated.
     apart = all(len(value) == prompt.batch_size for value in prompt.inputs.values())
     asked = rows if apart else list(range(prompt.batch_size))
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
@@ -102,7 +102,7 @@ def opened(
 
 
 def _words(ids: list[int], tokenizer: Any, opening: Opening) -> list[int]:
-    """The tokens that spell the words and nothing else; none where there are no such."""
+    """The tokens that spell exactly the opening; empty if there are none."""
     for n in range(1, len(ids) + 1):
         text = tokenizer.decode(ids[:n], clean_up_tokenization_spaces=False)
         if text and opening.found_in(text) == text:

@@ -1,4 +1,4 @@
-"""Codes of languages that prompts name."""
+"""Codes of languages in prompts."""
 
 import re
 
@@ -7,14 +7,14 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGU
 from .base import ModelError
 
 OTHER_CODES = {"cmn": "zh", "fil": "tl", "filipino": "tl", "iw": "he", "jv": "jw", "nb": "no"}
-"""Codes for which Whisper's table has another."""
+"""Codes that differ in Whisper's table."""
 
 _UNKNOWN = ("auto", "und", "unknown", "none", "null", "mul")
-"""What manifests write where the language is not known, alone or as a tag's first part (`und-Latn`)."""
+"""Values in manifests for an unknown language, alone or as the first part of a tag (`und-Latn`)."""
 
 
 def spoken(language: str | None) -> str | None:
-    """The language that a prompt names: of a tag (BCP 47) its code, None where the field says that it is not known.
+    """The language to name in a prompt: the code of a BCP 47 tag; None if the field says that it is unknown.
 
     Args:
         language: A name, a code or a tag, as a manifest has it.
@@ -28,7 +28,7 @@ def spoken(language: str | None) -> str | None:
         return None
     if name.lower() in LANGUAGES or name.lower() in TO_LANGUAGE_CODE:
         return name
-    for subtag in reversed(_subtags(name)[:2]):  # an extended language, as in zh-yue, says more
+    for subtag in reversed(_subtags(name)[:2]):  # an extended language, as in zh-yue, is more specific
         code = OTHER_CODES.get(subtag, subtag)
         if code in LANGUAGES and (subtag == name.lower()[: len(subtag)] or len(subtag) == 3):
             return code
@@ -40,7 +40,7 @@ def language_code(language: str, family: str) -> str:
 
     Args:
         language: Code or English name.
-        family: Which model asks, for the message.
+        family: Name of the model family, for the message.
 
     Raises:
         ModelError: No such language.
@@ -54,9 +54,9 @@ def language_code(language: str, family: str) -> str:
 
 
 def same_language(one: str, other: str) -> bool:
-    """Whether two names, codes or tags are of one language, as far as the table of Whisper's languages tells.
+    """Whether two names, codes or tags mean the same language, by the table of Whisper's languages.
 
-    A tag of an extended language (`zh-yue`) is of that and of the one that it extends.
+    A tag with an extended language (`zh-yue`) means both this language and the one that it extends.
 
     Examples:
         >>> same_language("en", "English"), same_language("English", "German"), same_language("zh-CN", "Chinese")

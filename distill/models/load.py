@@ -1,4 +1,4 @@
-"""From a checkpoint's configuration to the adapter of its family."""
+"""Loads checkpoints with the adapter of their family."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ from .zeroed_weights import check_zeros
 
 @dataclass(frozen=True)
 class Adapter:
-    """How a family is loaded.
+    """How to load a family.
 
     Attributes:
-        build: Puts the adapter around model and processor.
+        build: Makes the adapter from model and processor.
         architecture: The class of transformers that loads the weights.
-        processor: The class that loads the processor, or the tokenizer alone.
+        processor: The class that loads the processor, or only the tokenizer.
         options: Names of the adapter's own settings.
     """
 
@@ -58,7 +58,7 @@ class Adapter:
 
 
 TEXT = "text"
-"""The family of every causal language model that has no adapter of its own."""
+"""The family of causal language models without their own adapter."""
 
 WHOLE = (
     "Give a directory with config.json, the weights and the files of tokenizer or processor, or a Hub name; original "
@@ -95,12 +95,12 @@ def load_recognizer(
     trust_remote_code: bool = False,
     device: torch.device | str = "cpu",
 ) -> Recognizer:
-    """Load a checkpoint and its processor, and put the family's adapter around it.
+    """Load a checkpoint and its processor in the adapter of its family.
 
     Args:
         model: Directory or Hub name, or `demo:teacher` or `demo:student`.
         revision: Hub revision.
-        from_scratch: Read the configuration only and draw the weights at random.
+        from_scratch: Read only the configuration and initialize the weights randomly.
         dtype: Weight type, a torch dtype's name.
         family: Adapter name; None takes it from the configuration's `model_type`, and `text` for language models.
         seed: Seed of random weights.
@@ -109,13 +109,13 @@ def load_recognizer(
         window_seconds: A shorter audio window (Whisper).
         keep_decoder_layers: Which layers of the text decoder to keep, all if None.
         options: The adapter's own settings, such as `end_of_text`.
-        trust_remote_code: Run code that the checkpoint brings, as Ark-ASR's does; never otherwise.
+        trust_remote_code: Run Python code of the checkpoint, as Ark-ASR needs; never run otherwise.
         device: Where the model goes.
 
     Raises:
-        ModelError: Nothing loadable there, files that are damaged or missing, weights that do not fill the model,
-            are not finite or never arrived, code of its own that is not trusted, a family without an adapter, or one
-            without such a setting.
+        ModelError: Nothing loadable there, files that are damaged or missing, weights that do not fill the model, are
+            not finite or were not downloaded completely, own code that is not trusted, a family without an adapter, or
+            an unknown setting.
         FileNotFoundError: The embedded demo has no such model.
         MissingExtraError: Weights in 8 bits without torchao.
     """
@@ -150,13 +150,13 @@ def load_recognizer(
 
 
 def _adapter(model: str, config: Any, family: str | None, options: Mapping[str, Any]) -> Adapter:
-    """The adapter of a checkpoint, which must know the options."""
+    """The adapter of a checkpoint; refuses options that it does not have."""
     kind = adapter_of(model, config, family)
     adapter = FAMILIES[kind]
     for name in options:
         if name not in adapter.options:
             known = f"settings {sorted(adapter.options)}" if adapter.options else "no such settings"
-            raise ModelError(f"{model!r}: {name} is nothing to a {kind!r} model, which has {known}; remove it")
+            raise ModelError(f"{model!r}: a {kind!r} model has no setting {name}, only {known}; remove it")
     return adapter
 
 
@@ -175,7 +175,7 @@ def adapter_of(model: str, config: Any, family: str | None = None) -> str:
 
 
 def check_settings(model: str, revision: str | None) -> None:
-    """Refuse damaged files that transformers would pass over in silence.
+    """Refuse damaged files that transformers would ignore silently.
 
     Args:
         model: Directory or Hub name, whose configuration has been read.
@@ -192,24 +192,24 @@ def check_settings(model: str, revision: str | None) -> None:
 def loading(
     model: str, revision: str | None, what: str, remedy: str, *, weights: bool = True, tokenizer: bool = True
 ) -> Iterator[None]:
-    """Whatever libraries raise over a checkpoint becomes an error that names the file and the remedy.
+    """Turn any error of a library about a checkpoint into one that names the file and the remedy.
 
     Args:
         model: Directory or Hub name.
         revision: Hub revision.
-        what: Cannot be done, to begin the message with.
-        remedy: Where no file is at fault.
-        weights: Whether it is also about files of weights.
-        tokenizer: Whether it is also about those of tokenizer and processor.
+        what: First words of the message, what cannot be done.
+        remedy: Used if no damaged file is found.
+        weights: Also check files of weights.
+        tokenizer: Also check files of tokenizer and processor.
 
     Raises:
-        ModelError: Instead of anything else but a missing extra and memory that is spent.
+        ModelError: Instead of any error except a missing extra or lack of memory.
     """
     try:
         yield
     except (ModelError, MissingExtraError, MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # tokenizers and safetensors raise kinds of their own, below nothing else
+    except Exception as error:  # tokenizers and safetensors raise their own kinds, derived directly from Exception
         raise ModelError(_reason(model, revision, what, remedy, error, weights, tokenizer)) from error
 
 
@@ -218,7 +218,7 @@ def _reason(
 ) -> str:
     if "trust_remote_code" in str(error):
         return (
-            f"{model!r} brings Python code of its own, which runs with all that you may do here. Read it; then set "
+            f"{model!r} contains Python code, which would run with your permissions. Read it; then set "
             "trust_remote_code = true in the model's section of the recipe, or give --trust-remote-code"
         )
     if isinstance(error, ImportError):
@@ -240,18 +240,18 @@ def _reason(
 
 
 def _folder(model: str, revision: str | None) -> Path | None:
-    """Where the files of a checkpoint are on this machine, as far as they are."""
+    """The folder of a checkpoint's files on this machine; None if there is none."""
     if Path(model).is_dir():
         return Path(model)
     try:
         found = cached_file(model, "config.json", revision=revision, local_files_only=True)
-    except OSError:  # not even a name that the Hub could know
+    except OSError:  # not a valid Hub name
         return None
     return None if found is None else Path(found).parent
 
 
 def _is_adapter_on_hub(model: str, revision: str | None) -> bool:
-    """Whether a name of the Hub is that of an adapter."""
+    """Whether a Hub name is that of an adapter."""
     try:
         return find_adapter_config_file(model, revision=revision) is not None
     except OSError:
@@ -261,12 +261,12 @@ def _is_adapter_on_hub(model: str, revision: str | None) -> bool:
 def _adapter_words(model: str) -> str:
     merged = Path(model).absolute().parent
     if (merged / "config.json").is_file():  # as in a checkpoint of a run
-        return f"{model!r} holds a LoRA adapter, not a model; the model with it merged in is {str(merged)!r}, give that"
+        return f"{model!r} holds a LoRA adapter, not a model; give the merged model {str(merged)!r}"
     return f"{model!r} {IS_ADAPTER}"
 
 
 def _eight_bits() -> Any:
-    """Transformers' configuration of weights in 8 bits, activations as they are; on any device."""
+    """Transformers' configuration for 8-bit weights with unquantized activations, on any device."""
     torchao: Any = require("torchao.quantization", extra="quantized", purpose='quantize = "int8"')
     return TorchAoConfig(torchao.Int8WeightOnlyConfig(set_inductor_config=False))
 

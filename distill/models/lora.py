@@ -1,7 +1,7 @@
 """LoRA adapters in a student, through peft: layers are replaced in place, and the model keeps its class.
 
-A checkpoint holds the merged weights, which `from_pretrained` loads without peft, and beside them in `adapter/` the
-factors in peft's own format, from which training continues: merging rounds the weights, which cannot be undone.
+A checkpoint contains the merged weights, which `from_pretrained` loads without peft, and in `adapter/` the factors in
+peft's own format. Training continues from the factors, because merging rounds the weights irreversibly.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .base import ModelError, Recognizer
 from .files import file_damage
 
 FOLDER = "adapter"
-_NAME = "default"  # peft's, where there is one adapter
+_NAME = "default"  # peft's name if there is one adapter
 _WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."  # of names in peft's files
 
@@ -35,14 +35,14 @@ def add_adapters(
     target_modules: Sequence[str] | None = None,
     seed: int = 0,
 ) -> None:
-    """Put adapters into a recognizer and freeze everything else; it writes and scores as before until they are trained.
+    """Add adapters to a recognizer and freeze everything else; its outputs do not change until they are trained.
 
     Args:
-        recognizer: Whose; layers that are frozen already get none.
+        recognizer: The model; layers that are already frozen get no adapter.
         rank: Of the factors.
-        alpha: Their product counts alpha / rank times.
+        alpha: Their product is scaled by alpha / rank.
         dropout: Of their inputs.
-        target_modules: Linear layers by name or the end of it; None takes all that are trained but the output layer.
+        target_modules: Linear layers by name or its ending; None takes all trained ones except the output layer.
         seed: Of the first factor; the second begins at zero.
 
     Raises:
@@ -83,20 +83,22 @@ def _targets(network: Any, wanted: Sequence[str] | None, name: str) -> list[str]
         for target in wanted:
             if any(_ends_in(path, target) for path in heads):
                 raise ModelError(
-                    f"{name}: student.lora.target_modules has {target!r}, the output layer, which takes no adapter: it "
-                    "is often the embeddings' own weight, and what both models think is read from it; leave it out"
+                    f"{name}: student.lora.target_modules has {target!r}, the output layer, which takes no adapter: "
+                    "it often shares its weight with the embeddings, and both models' distributions are "
+                    "computed with it; leave it out"
                 )
             if not any(_ends_in(path, target) for path in linear):
                 ends = sorted({path.rpartition(".")[2] for path in linear})
                 raise ModelError(
-                    f"{name}: student.lora.target_modules has {target!r}, which no linear layer is called; they end in "
+                    f"{name}: student.lora.target_modules has {target!r}, but no linear layer has this name; they end "
+                    "in "
                     f"{', '.join(ends)}"
                 )
         chosen = {path: m for path, m in linear.items() if any(_ends_in(path, target) for target in wanted)}
     trained = [path for path, module in chosen.items() if any(p.requires_grad for p in module.parameters())]
     if not trained:
         raise ModelError(
-            f"{name}: student.lora.target_modules names layers of the encoder alone, which student.freeze_encoder "
+            f"{name}: student.lora.target_modules names only layers of the encoder, which student.freeze_encoder "
             "freezes; name others, or remove freeze_encoder"
         )
     return trained
@@ -107,14 +109,15 @@ def _ends_in(path: str, target: str) -> bool:
 
 
 def has_adapters(network: nn.Module) -> bool:
-    """Whether `add_adapters` was here."""
+    """Whether the network has adapters."""
     return hasattr(network, "peft_config")
 
 
 def merged(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All weights by the names they had without adapters, each adapter added to its layer.
+    """All weights under their names without adapters, each adapter added to its layer.
 
-    From a state dictionary, since the layers' own may be in shards; sums are float32, results of the layer's type.
+    Uses a state dictionary, because the layers' own weights may be sharded; sums are float32, results have the layer's
+    dtype.
 
     Args:
         network: With adapters.
@@ -148,7 +151,7 @@ def save_adapters(network: Any, weights: Mapping[str, Tensor], directory: Path) 
 
 
 def load_adapters(network: nn.Module, directory: Path) -> None:
-    """Take the factors that `save_adapters` wrote.
+    """Load the factors that `save_adapters` wrote.
 
     Raises:
         ModelError: They are not those of these adapters, or damaged.

@@ -1,4 +1,4 @@
-"""How large a model is, from its configuration alone: no weights are read."""
+"""Size of a model from its configuration, without reading weights."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .load import FAMILIES, adapter_of
 
 @dataclass(frozen=True)
 class Shape:
-    """What a model's configuration says.
+    """Sizes from a model's configuration.
 
     Attributes:
         family: Name of its adapter, such as `whisper`.
-        parameters: How many it has.
+        parameters: Number of parameters.
         vocabulary: Tokens of its output.
         hidden: Width of its text side.
         layers: Of its text side.
@@ -36,7 +36,7 @@ def shape_of(model: str, *, trust_remote_code: bool = False) -> Shape:
 
     Args:
         model: Directory, `demo:teacher` or `demo:student`, or Hub name.
-        trust_remote_code: Run code that the checkpoint brings.
+        trust_remote_code: Run Python code of the checkpoint.
 
     Raises:
         ModelError: No configuration there, or a family without an adapter.

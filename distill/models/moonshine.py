@@ -1,8 +1,8 @@
 """Moonshine: an encoder of raw waveforms and a text decoder (`MoonshineForConditionalGeneration`).
 
-The decoder's prompt is its start token; the model knows the one language it was trained on, which is not named.
-Utterances are encoded one by one: the encoder normalizes over time (`GroupNorm`), so that the padding of a batch would
-change what it makes of the shorter ones, and its mask would let them use some of that padding.
+The decoder's prompt is its start token; the model knows one language, which is not named. Utterances are encoded one by
+one: the encoder normalizes over time (`GroupNorm`), so padding in a batch would change the outputs of shorter
+utterances, and its mask does not exclude all padding.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .vocabulary import Tokens, added_space
 
 SAMPLING_RATE = 16_000
 SHORTEST = 127 + 64 * (7 + 3 * (3 - 1) - 1)
-"""Samples that the three convolutions of the encoder span (56 ms): shorter utterances are padded with silence."""
+"""Samples spanned by the three convolutions of the encoder (56 ms); shorter utterances are padded with silence."""
 
 WAVEFORMS, LENGTHS = "input_values", "lengths"
 """Inputs of an encoder that is trained: [batch, samples] waveforms padded on the right, [batch] samples of each."""
@@ -38,7 +38,7 @@ class Moonshine(EncoderDecoder):
 
     @property
     def prompt_key(self) -> Hashable:
-        """Same waveforms, same start token, and where encoders are frozen, the same encoder."""
+        """Waveforms, start token, and the encoder if it is frozen."""
         features = self.processor.feature_extractor.to_json_string()
         kind = (self.family, self._parameter.dtype, str(self._device))
         return hash((features, self.generator.config.decoder_start_token_id, *kind, self._encoder_key()))
@@ -53,7 +53,7 @@ class Moonshine(EncoderDecoder):
         languages: Sequence[str | None],
         contexts: Sequence[str | None] | None = None,
     ) -> Prompt:
-        """Waveforms, or what a frozen encoder makes of them, and the decoder's start token."""
+        """Waveforms or the outputs of a frozen encoder, and the decoder's start token."""
         del languages
         refuse_context(self.name, contexts)
         start = self.generator.config.decoder_start_token_id
@@ -77,7 +77,7 @@ class Moonshine(EncoderDecoder):
         return [encoder(value[None]).last_hidden_state[0] for value in values]
 
     def _encoded(self, prompt: Prompt) -> Prompt:
-        """The prompt with what the encoder makes of it now, where that was not computed beforehand."""
+        """The prompt with encoder outputs, computed now unless they are already there."""
         if seq2seq.ENCODED in prompt.inputs:
             return prompt
         values = [row[:n] for row, n in zip(prompt.inputs[WAVEFORMS], prompt.inputs[LENGTHS].tolist(), strict=True)]
@@ -93,7 +93,7 @@ class Moonshine(EncoderDecoder):
     def rollout(
         self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
     ) -> Transcripts:
-        """Greedy or sampled transcripts; as long as the decoder has positions for at most."""
+        """Greedy or sampled transcripts, limited by the positions of the decoder."""
         with torch.no_grad():
             encoded = self._encoded(prompt)
         return super().rollout(encoded, max_new_tokens=max_new_tokens, sample=sample, temperature=temperature)

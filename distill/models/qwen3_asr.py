@@ -1,14 +1,13 @@
 """Qwen3-ASR: audio encoder, projector and Qwen3 decoder (`Qwen3ASRForConditionalGeneration`, transformers ≥ 5.15).
 
 The prompt is the processor's own transcription request, which ends in `language X<asr_text>`; the transcript follows,
-closed by `<|im_end|>`. Where the language is known it is named there. Where it is not, the model writes these words
-itself (`distill.models.language_prefix`): they belong to the prompt in either case, so that transcripts, labels and
-every position that is measured hold text alone. Before 5.15 transformers named the language in the system turn, which
-checkpoints were not trained on. The context of an utterance (names, hotwords) stands in the system turn.
+closed by `<|im_end|>`. A known language is named there; otherwise the model writes these words itself
+(`distill.models.language_prefix`). In either case they belong to the prompt; transcripts, labels and measured positions
+contain only text. Before 5.15, transformers named the language in the system turn, which differs from the training of the
+checkpoints. The context of an utterance (names, hotwords) stands in the system turn.
 
-Features are extracted one by one. In a batch, transformers' extractor pads waveforms before it takes their spectrum:
-whether the part of a frame at the end counts, what the last frames contain and what follows them would depend on the
-longest. Alone, the part of a frame is dropped and zeros follow.
+Features are extracted one by one. In a batch, transformers' extractor pads waveforms before computing spectra, so the
+last frames would depend on the longest utterance. Alone, the incomplete last frame is dropped and zeros follow.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from .speech_lm import SAMPLING_RATE, Family
 
 @dataclass(frozen=True)
 class OneByOne:
-    """A feature extractor's features of each utterance by itself, padded with zeros to the longest's frames."""
+    """A feature extractor that processes utterances one by one and pads features with zeros to the longest."""
 
     extractor: Any
 
@@ -50,7 +49,7 @@ def _padded(rows: torch.Tensor, frames: int) -> torch.Tensor:
 
 
 MARKER = "<asr_text>"
-"""Ends the words that name the language."""
+"""The token that ends the words that name the language."""
 
 
 def request(
@@ -63,7 +62,8 @@ def request(
 
     Raises:
         InputError: A language that the processor does not know, or a context that holds a control token.
-        ModelError: Another prompt than the family's, by a transformers before 5.15 or a chat template of its own.
+        ModelError: A prompt that differs from the family's, because of transformers before 5.15 or another chat
+            template.
     """
     languages = [None if language is None else _named(row, language) for row, language in enumerate(languages)]
     for row, context in enumerate(contexts):
@@ -95,7 +95,7 @@ def request(
 
 
 def _named(row: int, language: str) -> str:
-    """A language as the processor takes it: its name or code there, which need not be the code of Whisper's table."""
+    """A language as the processor accepts it: its name or code, which may differ from the code in Whisper's table."""
     names = {name.lower() for name in LANGUAGE_CODE_TO_NAME.values()}
     if language.lower() in names | LANGUAGE_CODE_TO_NAME.keys():
         return language
@@ -113,12 +113,12 @@ def _check_context(row: int, context: str, tokenizer: Any) -> None:
     for token in tokenizer.added_tokens_decoder.values():
         if (token.special or token.content == MARKER) and token.content in context:
             raise InputError(
-                row, f"its context holds the control token {token.content!r}; remove it, it would end the turn"
+                row, f"its context contains the control token {token.content!r}, which would end the turn; remove it"
             )
 
 
 def _joined(made: Sequence[tuple[list[int], Mapping[str, torch.Tensor]]], padding: int) -> Mapping[str, torch.Tensor]:
-    """Parts of a batch as one: texts padded on the left, features on the right, rows in their order."""
+    """Join single inputs into a batch: texts padded on the left, features on the right, rows in order."""
     order = torch.tensor([row for rows, _ in made for row in rows]).argsort()
     joined = {}
     for name in made[0][1]:
@@ -134,10 +134,10 @@ def _joined(made: Sequence[tuple[list[int], Mapping[str, torch.Tensor]]], paddin
 
 
 def read(processor: Any, rows: list[list[int]]) -> list[str]:
-    """The transcripts alone: what follows the marker of a language that was named beside it.
+    """The transcripts: the text after the marker, if a language was named.
 
-    Not by the processor's `transcription_only`, which shortens what repeats more than twenty times: a loop has to be
-    seen by whoever measures, filters or scores it.
+    The processor's `transcription_only` is not used, because it shortens text that repeats more than twenty times;
+    measurements, filters and scores must see loops.
     """
     marker = processor.tokenizer.convert_tokens_to_ids(MARKER)
     texts = [row[row.index(marker) + 1 :] if marker in row else row for row in rows]

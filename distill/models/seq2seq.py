@@ -17,14 +17,14 @@ from .vocabulary import Tokens
 
 DECODER_PROMPT = "decoder_input_ids"
 ENCODED = "encoder_outputs"
-"""Input that holds the encoder's last hidden states where they were computed beforehand."""
+"""Input with the encoder's last hidden states, if they are already computed."""
 ENCODED_MASK = "encoder_mask"
-"""Which of them are no padding, where utterances have different numbers of them."""
+"""Mask of hidden states that are not padding, if utterances have different numbers of frames."""
 
 
 @dataclass
 class EncoderOutput(BaseModelOutput):
-    """Last hidden states, and which of them are no padding."""
+    """Last hidden states, and a mask of those that are not padding."""
 
     attention_mask: Tensor | None = None
 
@@ -48,21 +48,21 @@ def rollout(
 ) -> Transcripts:
     """Greedy or sampled transcripts without blocked tokens.
 
-    Generation is that of transformers for any encoder-decoder, not a family's own: Whisper's adds rules of its own at
-    the first position, and a rollout must be drawn from the distribution that is measured.
+    Uses transformers' generic generation for encoder-decoders: Whisper's own adds rules at the first position, but a
+    rollout must come from the distribution that is measured.
 
     Args:
         generator: The model, unwrapped.
-        prompt: Its inputs, among them the decoder's prompt, of one length in all rows.
+        prompt: Its inputs, including the decoder's prompt, which has the same length in all rows.
         tokens: Its tokens.
         width: Of its logits.
         max_new_tokens: Longest transcript.
-        sample: Draw from the distribution instead of taking the likeliest.
-        temperature: Of the draw.
+        sample: Sample instead of greedy decoding.
+        temperature: Of sampling.
     """
     before = prompt.inputs[DECODER_PROMPT]
     inputs = _inputs(prompt)
-    # Nothing is padding, which generation would otherwise look for and warn that it cannot tell.
+    # Nothing is padding; without a mask, generation would warn that it cannot determine padding.
     inputs["attention_mask"] = torch.ones_like(before)
     with unsettled(generator, decoder_start_token_id=int(before[0, 0])):
         generated = GenerationMixin.generate(  # pyright: ignore[reportAttributeAccessIssue]: typed for whole models
@@ -86,7 +86,7 @@ def score(model: nn.Module, prompt: Prompt, transcripts: Transcripts, tokens: To
     transcripts = transcripts.to(before.device)
     if transcripts.ids.shape[1] == 0:
         return torch.empty(prompt.batch_size, 0, tokens.size, device=tokens.blocked.device)
-    # The decoder is causal and transcripts are padded on the right, so what follows a row's end changes nothing in it.
+    # The decoder is causal and transcripts are padded on the right, so padding does not change a row's scores.
     written = torch.cat([before, transcripts.ids[:, :-1]], dim=1)
     output = model(**_inputs(prompt) | {DECODER_PROMPT: written}, use_cache=False)
     return output.logits[:, before.shape[1] - 1 :, : tokens.size]

@@ -1,6 +1,6 @@
-"""Recognizers that are a language model with ears: one sequence of a chat prompt, audio in it, and the transcript.
+"""Recognizers that are language models with audio input: one sequence of chat prompt, audio and transcript.
 
-A family is what differs between them: how the prompt is asked for, which token ends a transcript, and how it is read.
+A family defines the differences: the request to the processor, the token that ends a transcript, and its decoding.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Family:
     Attributes:
         name: The `model_type` of their configurations.
         end_of_text: The token that closes a transcript; None takes the tokenizer's own end of sequence.
-        request: The processor's inputs for waveforms, languages and contexts; raises `ModelError` for what it cannot
-            ask.
-        read: Texts of token sequences, by the processor: all that was written, no control tokens.
+        request: The processor's inputs for waveforms, languages and contexts; raises `ModelError` if there can be no
+            such request.
+        read: Decodes token sequences with the processor: complete texts without control tokens.
         encoder: The model's audio encoder; None asks transformers for it.
-        opening: What the model writes before the text where no language is named; None where it writes nothing.
+        opening: The text that the model writes first if no language is named; None if it writes nothing.
         takes_context: Whether the request has a place for an utterance's context.
-        window_seconds: Its processor's longest audio; None where there is no limit.
+        window_seconds: Its processor's longest audio; None if there is no limit.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Family:
 
 @dataclass
 class SpeechLM:
-    """A checkpoint of such a family behind the recognizer's protocol; `end_of_text` overrules the family's."""
+    """A checkpoint of such a family with the recognizer's protocol; `end_of_text` overrides the family's."""
 
     name: str
     model: nn.Module
@@ -78,19 +78,21 @@ class SpeechLM:
         self._check_request()
 
     def _check_request(self) -> None:
-        """Refuse a processor that cannot ask, before anyone's data is blamed for it."""
+        """Refuse a processor that cannot make requests, before its error is attributed to an utterance."""
         try:
             asked = self.request([_SILENCE], [None])
-            marker = getattr(self.processor, "audio_token", None)  # transformers 5.15 does not miss it in GLM-ASR's
+            marker = getattr(
+                self.processor, "audio_token", None
+            )  # transformers 5.15 does not notice that it is missing in GLM-ASR's
             place = None if marker is None else self.tokenizer.convert_tokens_to_ids(marker)
             if place is not None and not bool((asked.inputs["input_ids"] == place).any()):
                 raise UserError(f"{marker} has no place in it")
         except ModelError:
             raise
         except ValueError as error:
-            why = f"its processor and chat template cannot ask ({error})"
+            why = f"its processor and chat template cannot make a request ({error})"
             if self.processor.chat_template is None:
-                why = "its processor has no chat template to ask with"
+                why = "its processor has no chat template"
             raise ModelError(
                 f"{self.name}: {why}; copy chat_template.jinja again from the model that it was made from"
             ) from error
@@ -114,13 +116,13 @@ class SpeechLM:
         return self.generator.config.get_text_config().vocab_size
 
     def freeze_encoder(self, cache_mib: float) -> None:
-        """Take the audio encoder out of training; its outputs are made within the forward pass and cannot be kept."""
+        """Freeze the audio encoder; its outputs are computed within the forward pass and cannot be cached."""
         del cache_mib
         if self.kind.encoder is not None:
             self.kind.encoder(self.generator).requires_grad_(False)
             return
         encoder = self.generator.get_encoder(modality="audio")
-        if encoder is self.generator or encoder is self.generator.base_model:  # what it gives where it finds none
+        if encoder is self.generator or encoder is self.generator.base_model:  # returned if it finds none
             raise ModelError(f"{self.name}: transformers names no audio encoder in a {self.kind.name} model")
         encoder.requires_grad_(False)
 
@@ -131,17 +133,17 @@ class SpeechLM:
 
     @property
     def names_language(self) -> bool:
-        """Whether it names the language itself where nobody else does."""
+        """Whether it names the language itself if none is given."""
         return self.kind.opening is not None
 
     @property
     def limits(self) -> Limits:
-        """What it can take; of the context, audio takes a part."""
+        """Limits of inputs; audio takes part of the context."""
         window, text = self.kind.window_seconds, self.generator.config.get_text_config()
         return Limits(window and window(self.processor), getattr(text, "max_position_embeddings", None))
 
     def check_languages(self, languages: Sequence[str | None]) -> None:
-        """Refuse languages that the processor cannot ask for.
+        """Refuse languages that the processor does not support.
 
         Raises:
             ModelError: Says which.
@@ -152,7 +154,7 @@ class SpeechLM:
             raise ModelError(str(error)) from error
 
     def prompt_tokens(self, read: np.ndarray, language: str | None, context: str | None) -> int:
-        """Of the request, audio among them; without the words that the model names a language with.
+        """Tokens of the request including audio, without an opening that the model writes.
 
         Raises:
             ModelError: A request that cannot be made.
@@ -185,7 +187,7 @@ class SpeechLM:
         languages: Sequence[str | None],
         contexts: Sequence[str | None] | None = None,
     ) -> Prompt:
-        """What it is asked, before it writes anything; needs no weights."""
+        """The request before the model writes anything; needs no weights."""
         try:
             made = self.kind.request(self.processor, inputs, languages, contexts or [None] * len(inputs))
         except InputError as error:
@@ -202,7 +204,7 @@ class SpeechLM:
         )
 
     def prompt_text(self, prompt: Prompt, row: int) -> str:
-        """The chat prompt; a run of audio positions stands there once, with their number."""
+        """The chat prompt; a run of audio positions is written once, with their number."""
         kept = prompt.inputs["attention_mask"][row].bool()
         ids = prompt.inputs["input_ids"][row][kept].tolist()
         parts = []

@@ -1,4 +1,4 @@
-"""What is done to a student before it is trained: fewer decoder layers, a shorter audio window, less kept memory."""
+"""Changes to a student before training: fewer decoder layers, a shorter audio window, gradient checkpointing."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .base import ModelError
 
 
 def keep_decoder_layers(network: Any, layers: Sequence[int], name: str) -> None:
-    """Keep some layers of the text decoder, in this order; what is left needs training before it writes sense.
+    """Keep some layers of the text decoder, in this order; the result needs training before it writes meaningful text.
 
     Args:
         network: A model of transformers whose decoder has `layers`.
-        layers: Which, 0 for the first.
+        layers: Indices, 0 for the first.
         name: Of the checkpoint, for messages.
 
     Raises:
@@ -45,7 +45,7 @@ def keep_decoder_layers(network: Any, layers: Sequence[int], name: str) -> None:
 
 
 def shorten_window(network: Any, processor: Any, seconds: int, name: str) -> None:
-    """Let Whisper listen to a shorter window than 30 s, by the first rows of its encoder's position table.
+    """Shorten Whisper's audio window from 30 s, by keeping the first rows of its encoder's position table.
 
     Args:
         network: The model.
@@ -73,17 +73,17 @@ def shorten_window(network: Any, processor: Any, seconds: int, name: str) -> Non
 def checkpoint_gradients(network: Any, name: str) -> None:
     """Keep only each layer's inputs in the forward pass and compute the rest again in the backward pass.
 
-    Transformers' own switch works in training mode alone, and on-policy steps score in evaluation mode.
+    Transformers' own switch works only in training mode, but on-policy steps score in evaluation mode.
 
     Args:
         network: A model of transformers.
         name: Of the checkpoint, for messages.
 
     Raises:
-        ModelError: Its layers are not made for that.
+        ModelError: Its layers do not support it.
     """
     layers = [module for module in network.modules() if isinstance(module, GradientCheckpointingLayer)]
-    # Code that checkpoints bring may call on transformers' switch itself, around layers of its own.
+    # Code in checkpoints may use transformers' switch itself, around its own layers.
     alone = {
         type(module).__name__
         for module in network.modules()
@@ -103,5 +103,5 @@ def checkpoint_gradients(network: Any, name: str) -> None:
 def _computed_again(forward: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
     if not torch.is_grad_enabled():
         return forward(*inputs, **options)
-    # The reentrant kind finds no gradients behind frozen inputs.
+    # The reentrant variant computes no gradients if its inputs are frozen.
     return checkpoint(forward, *inputs, use_reentrant=False, **options)

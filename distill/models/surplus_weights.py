@@ -1,4 +1,4 @@
-"""Weights that a checkpoint holds and its architecture would cut off, or read as what they are not."""
+"""Checkpoint weights that the architecture would drop or misinterpret."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from .base import ModelError
 
 _LAYER = re.compile(r"\.(\d+)\.")
 _MORE = ("num_nextn_predict_layers", "num_mtp_layers")
-"""Settings that count layers for predicting several tokens, which some checkpoints number on behind the decoder's."""
+"""Settings with the number of multi-token prediction layers, which some checkpoints number after the decoder's
+layers."""
 _FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Names of weights in the order in which transformers looks for them."""
 _WHOLE_NUMBERS = re.compile(r"[IU]\d+|u?int\d+")
@@ -24,10 +25,10 @@ _EIGHT_BITS = re.compile(r"F8_|float8_")
 
 
 def check_layers(model: str, network: Any, unexpected: Collection[str]) -> None:
-    """Refuse a checkpoint with more layers than its architecture, which would be cut off.
+    """Refuse a checkpoint with more layers than its architecture; the additional ones would be dropped.
 
-    Other names that an architecture does not have are left to transformers, which reports those that it does not know
-    to be harmless: heads that nobody asked for, tables that are computed now.
+    Other unexpected names are left to transformers, which reports them unless they are known to be harmless, such as
+    unused heads or tables that are now computed.
 
     Args:
         model: Its name, for messages.
@@ -42,7 +43,7 @@ def check_layers(model: str, network: Any, unexpected: Collection[str]) -> None:
     found: dict[str, int] = {}
     for name in unexpected:
         for match in _LAYER.finditer(name):
-            # Of the model below an output layer, saved alone, the names lack its beginning.
+            # If the model below the output layer was saved alone, the names lack their prefix.
             paths = (name[: match.start()], f"{network.base_model_prefix}.{name[: match.start()]}")
             path = next((path for path in paths if path in stacks), None)
             if path is not None and int(match[1]) >= stacks[path] + more:
@@ -50,14 +51,14 @@ def check_layers(model: str, network: Any, unexpected: Collection[str]) -> None:
     if found:
         counts = ", ".join(f"{path} has {n} in the files, {stacks[path]} by config.json" for path, n in found.items())
         raise ModelError(
-            f"{model!r}: its files hold more layers than its config.json says, and what the model learned with them "
-            f"would be cut off: {counts}. Take the config.json that belongs to these weights; a student of fewer "
-            "layers is made by keep_decoder_layers"
+            f"{model!r}: its files hold more layers than its config.json says, and the additional ones would be "
+            f"dropped: {counts}. Take the config.json that belongs to these weights; for a student with fewer "
+            "layers, use keep_decoder_layers"
         )
 
 
 def check_number_types(model: str, config: Any, folder: Path | None) -> None:
-    """Refuse quantized weights without the settings that say how they are read: they would be taken as they are.
+    """Refuse quantized weights without quantization settings: their integers would be used as weights.
 
     Args:
         model: Its name, for messages.
@@ -78,7 +79,7 @@ def check_number_types(model: str, config: Any, folder: Path | None) -> None:
         if is_weight and (_WHOLE_NUMBERS.match(kind) or (_EIGHT_BITS.match(kind) and name in scaled)):
             raise ModelError(
                 f"{model!r}: its files hold quantized weights, such as {name} as {kind}, and its config.json has no "
-                "quantization_config to read them by: they would be taken for the weights themselves. Take the "
+                "quantization_config: the quantized numbers would be used as weights. Take the "
                 "config.json that belongs to these weights, or a checkpoint that is not quantized"
             )
 
@@ -89,7 +90,7 @@ def _more_layers(config: Any) -> int:
 
 
 def _stored_types(folder: Path) -> Iterator[tuple[str, str]]:
-    """Names of weights and the types of their numbers in the files, as far as headers say."""
+    """Names and number types of weights, from the headers of the files."""
     first = next((folder / name for name in _FILES if (folder / name).is_file()), None)
     if first is None:
         return

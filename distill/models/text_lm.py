@@ -1,10 +1,10 @@
-"""Causal language models without ears (`AutoModelForCausalLM`): the completion continues a text prompt.
+"""Causal language models without audio (`AutoModelForCausalLM`): the completion continues a text prompt.
 
-A prompt is a string or the messages of a chat. Each model wraps it in its own chat template, so that student and
-teacher may speak different formats. A completion ends in one token: the one that the chat template closes the
-assistant's turn with or, where prompts are read as they are or the template closes nothing, the tokenizer's end of
-sequence, then the first that the generation settings stop at. Other special tokens, among them the other ends that a
-checkpoint may list, are blocked; tokens that are only added, such as `<think>`, can be written.
+A prompt is a string or the messages of a chat. Each model wraps it in its own chat template; student and teacher may
+use different formats. A completion ends in one token: the one with which the chat template closes the assistant's turn.
+For plain prompts, or if the template closes nothing, it is the tokenizer's end of sequence, or else the first stop
+token of the generation settings. Other special tokens, including other stop tokens of a checkpoint, are blocked; added
+tokens that are not special, such as `<think>`, can be written.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class TextLM:
 
     Attributes:
         processor: Its tokenizer.
-        prompt_format: `chat` wraps prompts in the chat template, `plain` reads strings as they are, `auto` is `chat`
-            where the tokenizer has a template.
+        prompt_format: `chat` wraps prompts in the chat template, `plain` reads strings as they are, `auto` is `chat` if
+            the tokenizer has a template.
         chat_template_kwargs: Further variables of the template, such as `enable_thinking`.
-        end_of_text: The token that ends a completion; None takes the one that the format implies.
+        end_of_text: The token that ends a completion; None takes the one of the format.
     """
 
     name: str
@@ -74,7 +74,7 @@ class TextLM:
         self.prompt_key = hash((*wrapping, self.tokens.strings, end, str(self._device)))
 
     def _check_template(self) -> None:
-        """Refuse a template that leaves out what the user says, as one does that was cut short."""
+        """Refuse a template that omits the user's message, for example because it is truncated."""
         said, cut = "0123456789", "is cut short or another model's: copy chat_template.jinja again"
         try:
             read = self.tokenizer.apply_chat_template(
@@ -88,7 +88,7 @@ class TextLM:
         except TemplateError:  # a template for chats of another shape
             return
         if said not in read:
-            raise ModelError(f"{self.name}: its chat template leaves out what the user says in {read[:60]!r}; it {cut}")
+            raise ModelError(f"{self.name}: its chat template omits the user's message in {read[:60]!r}; it {cut}")
 
     @property
     def family(self) -> str:
@@ -97,17 +97,17 @@ class TextLM:
 
     @property
     def takes_context(self) -> bool:
-        """What there is to say stands in the prompt."""
+        """False: the prompt already contains everything."""
         return False
 
     @property
     def names_language(self) -> bool:
-        """Languages are not used."""
+        """False: languages are not used."""
         return False
 
     @property
     def tokenizer(self) -> Any:
-        """The processor is one."""
+        """The processor itself."""
         return self.processor
 
     @property
@@ -124,7 +124,7 @@ class TextLM:
         return getattr(self.generator.config.get_text_config(), "max_position_embeddings", None)
 
     def freeze_encoder(self, cache_mib: float) -> None:
-        """There is no audio encoder: the text side is all there is."""
+        """Does nothing: there is no audio encoder."""
         del cache_mib
 
     @property
@@ -133,11 +133,11 @@ class TextLM:
         return Limits(label_tokens=self._context)
 
     def check_languages(self, languages: Sequence[str | None]) -> None:
-        """Nothing to refuse: prompts name no language."""
+        """No language is refused, because prompts name none."""
         del languages
 
     def prompt_tokens(self, read: Any, language: str | None, context: str | None) -> int:
-        """Of a prompt in the model's own format.
+        """Number of tokens of a prompt in the model's format.
 
         Raises:
             ModelError: As :meth:`prepare`.
@@ -157,7 +157,7 @@ class TextLM:
         Args:
             inputs: Strings, or the messages of chats.
             languages: Of the same length.
-            contexts: None: what there is to say stands in the prompt.
+            contexts: Must be None; the prompt contains everything.
 
         Raises:
             InputError: A context, a chat without a template, one that the template refuses, or a prompt that fills the
@@ -180,26 +180,27 @@ class TextLM:
             why = "has no chat template" if self.tokenizer.chat_template is None else 'has prompt_format = "plain"'
             raise InputError(row, f"its prompt is a list of chat messages and {self.name} {why}; write it as a string")
         if not ids:
-            raise InputError(row, f"its prompt is no token to {self.name}; write something for the model to read")
+            raise InputError(row, f"{self.name}'s tokenizer makes no tokens of this prompt; write a non-empty prompt")
         if self._context is not None and len(ids) >= self._context:
             raise InputError(
                 row,
-                f"its prompt has {len(ids)} tokens and {self.name} a context of {self._context}; shorten it or leave "
-                "it out: prompts are never cut silently",
+                f"its prompt has {len(ids)} tokens, the context of {self.name} only {self._context}; shorten the "
+                "prompt or leave the utterance out (prompts are never truncated silently)",
             )
         return ids
 
     def _plain_ids(self, prompt: str) -> list[int]:
-        """A prompt with what the tokenizer puts before a text, and without what it puts after: that would end it."""
+        """A prompt with the tokens that the tokenizer adds before a text, without those it adds after: they would end
+        it."""
         own = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        text = own or self.tokenizer("a", add_special_tokens=False)["input_ids"]  # nothing stands between the two
+        text = own or self.tokenizer("a", add_special_tokens=False)["input_ids"]  # nothing is between the two
         whole = self.tokenizer(prompt if own else "a")["input_ids"]
         starts = (i for i in range(len(whole) - len(text) + 1) if whole[i : i + len(text)] == text)
         start = next(starts, None)
         return whole if start is None else whole[: start + len(own)]
 
     def _chat_ids(self, row: int, messages: Sequence[Mapping[str, Any]]) -> list[int]:
-        goes_on = messages[-1]["role"] == "assistant"  # its beginning is given, the model continues it
+        goes_on = messages[-1]["role"] == "assistant"  # the answer's beginning is given, the model continues it
         try:
             encoded = self.tokenizer.apply_chat_template(
                 [dict(message) for message in messages],
@@ -218,7 +219,7 @@ class TextLM:
         return self.tokenizer.decode(prompt.inputs["input_ids"][row][kept].tolist(), skip_special_tokens=False)
 
     def encode(self, texts: Sequence[str]) -> Transcripts:
-        """Token ids of the completions, as they are, each closed by the end of text."""
+        """Token ids of the completions, unchanged, each closed by the end of text."""
         end = self.tokens.end_of_text
         encoded = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
         return pack([[*ids, end] for ids in encoded], end, self._device)
@@ -226,7 +227,7 @@ class TextLM:
     def rollout(
         self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
     ) -> Transcripts:
-        """Greedy or sampled completions, as long as the context has room for at most."""
+        """Greedy or sampled completions, limited by the context."""
         room = max_new_tokens
         if self._context is not None:
             room = min(room, self._context - prompt.inputs["input_ids"].shape[1])

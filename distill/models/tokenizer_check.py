@@ -1,12 +1,12 @@
-"""Whether a tokenizer can write what its model writes: text tokens that no text is encoded to.
+"""Checks whether a tokenizer fits its model: finds text tokens to which no text is encoded.
 
-A model was trained on some tokenizer's ids; the file beside its weights may be another's. Multilingual Whisper
+A model was trained with some tokenizer; the file beside its weights may be another one. Multilingual Whisper
 checkpoints ship without the merge ``Ġ t``: " the" encodes as ``Ġ``, ``the``, which the model never writes.
 
-Each token is judged by the model of its tokenizer alone (merges, or the pieces' scores), on the token's own spelling:
-normalizers, pre-tokenizers and prefixes take no part, and neither need a token's bytes be whole characters. Nor does
-the look-up of whole words before any merge (`ignore_merges`, as Llama 3 and Voxtral have it): it finds a token that
-stands alone whatever merges are missing, and inside a longer word it finds nothing.
+Each token is checked on its own spelling with only the merges, or the pieces' scores, of the tokenizer: without
+normalizers, pre-tokenizers and prefixes, and even if its bytes are not complete characters. The look-up of whole words
+before merging (`ignore_merges` in Llama 3 and Voxtral) is not used either: it finds a separate word even if merges are
+missing, but nothing inside a longer word.
 """
 
 from __future__ import annotations
@@ -28,27 +28,28 @@ TOLERATED = 1e-3
 """Share of unreachable tokens that published vocabularies may have by design: trained merges can preempt each other."""
 
 TOLERATED_LOOKED_UP = 1e-2
-"""The same where whole words are looked up first, so that merges need not make them: of Llama 3's tokens 0.5 %."""
+"""The same share if whole words are looked up first and need no merges: 0.5 % of Llama 3's tokens."""
 
 EXAMPLES = 4
 _BYTE_PIECE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 
 class TokenizerWarning(UserWarning):
-    """A tokenizer that was mended, or that does not encode texts as its model writes them."""
+    """A tokenizer that was repaired, or that does not encode texts as its model writes them."""
 
 
 @dataclass(frozen=True)
 class TokenizerCheck:
-    """What was found of a tokenizer when it was loaded, and done.
+    """Result of checking, and possibly repairing, a tokenizer when it was loaded.
 
     Attributes:
-        n_tokens: Text tokens that were judged, control and added tokens apart; 0 for kinds that cannot be judged.
-        unreachable: Ids of those that their own spelling is not encoded to, after mending; where whole words are looked
-            up first, of those that merges do not make, if they are more than published vocabularies have.
-        unmade: Ids of those among them that no merge makes, which is a fault of the file.
-        merges: The merges that were missing and were put back.
-        kind: `BPE`, `Unigram`, …; a Unigram model may well prefer two pieces to one, which is no fault.
+        n_tokens: Number of text tokens that were checked, without control and added tokens; 0 for kinds that cannot be
+            checked.
+        unreachable: Ids of tokens to which their own spelling is not encoded, after repair. If whole words are looked
+            up first: those that merges do not make, if they are more than in published vocabularies.
+        unmade: Ids of unreachable tokens that no merge makes, which is an error in the file.
+        merges: The missing merges that were restored.
+        kind: `BPE`, `Unigram`, …; a Unigram model may prefer two pieces to one, which is not an error.
     """
 
     n_tokens: int
@@ -59,7 +60,7 @@ class TokenizerCheck:
 
     @property
     def is_faulty(self) -> bool:
-        """Whether texts are encoded otherwise than the model was trained to write, as far as the file shows."""
+        """Whether the file shows that texts are encoded differently from the model's training."""
         return bool(self.unmade) or (self.kind == "BPE" and len(self.unreachable) > TOLERATED * self.n_tokens)
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,7 +74,7 @@ class TokenizerCheck:
 
 
 def check_tokenizer(tokenizer: Any) -> TokenizerCheck:
-    """Judge every text token of a tokenizer, and mend it in place where what is missing is certain.
+    """Check every text token of a tokenizer, and repair it in place if the missing merges are certain.
 
     Certain means: merges make their tokens in the order of the tokens' ids, for each token that no merge makes there is
     exactly one pair of existing tokens that spells it, and with these merges, each at the place of its token's id,
@@ -81,13 +82,13 @@ def check_tokenizer(tokenizer: Any) -> TokenizerCheck:
     as many as published vocabularies have).
 
     Args:
-        tokenizer: Of transformers; what it saves from then on is mended.
+        tokenizer: Of transformers; files that it saves afterwards are repaired too.
 
     Returns:
-        What was found and done.
+        The result.
 
     Warns:
-        TokenizerWarning: It was mended, or is faulty and cannot be mended for certain.
+        TokenizerWarning: It was repaired, or is faulty and cannot be repaired with certainty.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if not isinstance(backend, Tokenizer):
@@ -138,7 +139,7 @@ def _text_pieces(tree: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _unreachable(backend: Tokenizer, pieces: Mapping[str, int]) -> dict[str, int]:
-    """The tokens that merges, or the pieces' scores, do not make of their own spelling."""
+    """The tokens that merges, or the pieces' scores, do not make from their own spelling."""
     model: Any = backend.model
     looked_up = getattr(model, "ignore_merges", False)
     if looked_up:
@@ -157,9 +158,9 @@ def _merges(described: Iterable[Any]) -> list[Merge]:
 
 
 def _certain(vocabulary: Mapping[str, int], merges: Sequence[Merge], unmade: Mapping[str, int]) -> list[Merge]:
-    """The merges that are missing; none unless there is one way to make each token, and one place to put it."""
+    """The missing merges; empty unless there is exactly one merge for each token and one place for it."""
     ids = [vocabulary.get(left + right, -1) for left, right in merges]
-    # Tokenizers made from tables of tokens list every pair that makes a token, one behind the other.
+    # Tokenizers made from tables of tokens list all pairs that make a token, one after the other.
     if not unmade or -1 in ids or any(first > second for first, second in pairwise(ids)):
         return []
     found = []
@@ -173,7 +174,7 @@ def _certain(vocabulary: Mapping[str, int], merges: Sequence[Merge], unmade: Map
 
 
 def _with(tree: Mapping[str, Any], merges: Sequence[Merge], missing: Sequence[Merge]) -> Tokenizer:
-    """The tokenizer with further merges, each where the id of its token belongs."""
+    """The tokenizer with additional merges, each in the order of its token's id."""
     vocabulary = tree["model"]["vocab"]
     ranked = sorted((*merges, *missing), key=lambda merge: vocabulary[merge[0] + merge[1]])
     model = {**tree["model"], "merges": [list(merge) for merge in ranked]}

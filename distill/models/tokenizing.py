@@ -1,4 +1,4 @@
-"""Whether a tokenizer is complete and belongs to its model."""
+"""Checks that a tokenizer is complete and fits its model."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from .base import ModelError
 
 
 def check_vocabulary(model: str, tokenizer: Any) -> None:
-    """Refuse a tokenizer whose files are missing, which some kinds do not mind.
+    """Refuse a tokenizer without its vocabulary; some kinds load without their files.
 
     Raises:
-        ModelError: It has added tokens alone.
+        ModelError: It has only added tokens.
     """
     added = tokenizer.added_tokens_decoder
     if len(tokenizer.get_vocab()) <= len(added):
@@ -24,7 +24,8 @@ def check_vocabulary(model: str, tokenizer: Any) -> None:
 def check_tokenizer(model: str, tokenizer: Any, network: Any) -> None:
     """Refuse a tokenizer without its vocabulary, or with tokens that the model cannot write.
 
-    Control tokens past the model's logits pass: they are never written, and published checkpoints have such.
+    Control tokens beyond the model's logits are accepted: they are never written, and some published checkpoints have
+    them.
 
     Args:
         model: Name of the checkpoint, for messages.
@@ -32,7 +33,7 @@ def check_tokenizer(model: str, tokenizer: Any, network: Any) -> None:
         network: Its weights.
 
     Raises:
-        ModelError: It is one of these.
+        ModelError: It is such a tokenizer.
     """
     check_vocabulary(model, tokenizer)
     ids, added = tokenizer.get_vocab(), tokenizer.added_tokens_decoder

@@ -1,4 +1,4 @@
-"""What an adapter knows of its tokens: which there are, which end a transcript, and which no transcript contains."""
+"""The token ids of an adapter: names, end of text, and ids that no transcript contains."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ class Tokens:
     """The ids that a model's transcripts are made of.
 
     Attributes:
-        size: Ids that name tokens; logits of real checkpoints are often padded past them.
+        size: Number of token ids; logits of real checkpoints are often padded beyond it.
         end_of_text: The id that closes a transcript.
         blocked: [size] bool, ids that no transcript contains.
         strings: The tokenizer's own names of the ids.
-        digest: Of which id is which token, control tokens but the end of text apart: what one model wrote, another with
-            the same digest can be given as it stands. 32 hexadecimal digits.
-        check: What was found of the tokenizer.
-        times: Ids of timestamps, which transcripts hold between pieces of text; none where a model writes text
-            alone.
+        digest: Hash of the token of each id, without control tokens except the end of text. Models with the same digest
+            can exchange token ids directly. 32 hexadecimal digits.
+        check: Result of the tokenizer check.
+        times: Ids of timestamps between pieces of text; empty if the model writes only text.
     """
 
     size: int
@@ -53,7 +52,7 @@ class Tokens:
         """Block added tokens (chat, audio, language and tool markers, other ends of text): transcripts hold none.
 
         Args:
-            tokenizer: The model's; mended in place where merges are missing for certain (`check_tokenizer`).
+            tokenizer: The model's; repaired in place if missing merges are certain (`check_tokenizer`).
             width: Of the model's logits.
             end_of_text: The id that is not blocked.
             device: Of `blocked`.
@@ -71,7 +70,7 @@ class Tokens:
         return cls(size, end_of_text, blocked, strings, digest, check, times)
 
     def suppressed(self, width: int) -> list[int] | None:
-        """The ids below `width` that generation must not write; None where there are none."""
+        """The ids below `width` that generation must not write; None if there are none."""
         return (self.blocked.nonzero().squeeze(-1).tolist() + list(range(self.size, width))) or None
 
 
@@ -82,6 +81,6 @@ def _digest(strings: tuple[str, ...], control: set[int], end_of_text: int) -> st
 
 
 def added_space(tokenizer: Any) -> bytes:
-    """The space that some sentencepiece tokenizers write before every text and take away again; empty for others."""
+    """The space that some sentencepiece tokenizers add before every text and remove when decoding; empty for others."""
     ids = tokenizer("a", add_special_tokens=False)["input_ids"]
     return b" " if tokenizer.convert_ids_to_tokens(ids)[0].startswith("▁") and tokenizer.decode(ids) == "a" else b""

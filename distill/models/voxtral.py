@@ -1,12 +1,12 @@
 """Voxtral: Whisper-style encoder, projector that merges four frames, Mistral decoder (arXiv 2507.13264).
 
 The prompt is the transcription request of mistral-common: ``<s>[INST][BEGIN_AUDIO]``, an ``[AUDIO]`` for every merged
-frame, ``[/INST]``, with a known language ``lang:en``, then ``[TRANSCRIBE]``. Where none is known a model may write
+frame, ``[/INST]``, ``lang:en`` if the language is known, then ``[TRANSCRIBE]``. If it is not known, the model may write
 ``lang:en`` itself before the text (`distill.models.language_prefix`). Transcripts end in ``</s>``. Audio is padded with
-silence to full windows, which the encoder reads, so that features are a function of the utterance alone.
+silence to full windows, which the encoder reads; features therefore depend only on the utterance.
 
-transformers reads the checkpoint's ``tekken.json`` into a tokenizer of its own, which knows its special tokens and its
-merges; that is the one used here, whether or not mistral-common is installed.
+transformers reads the checkpoint's ``tekken.json`` into its own tokenizer, with special tokens and merges; it is used
+here even if mistral-common is installed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ FRAMES_A_POSITION = 8
 """Log-mel frames of an ``[AUDIO]`` position: the encoder halves them, the projector merges four."""
 
 NAMES: dict[str, Any] = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
-"""Of special tokens, which the tokenizer's file lists without their roles."""
+"""Roles of special tokens, which the tokenizer's file does not contain."""
 
 
 class Processor:
-    """Loads what `AutoProcessor` would, with the tokenizer of transformers."""
+    """Loads the same as `AutoProcessor`, but with the tokenizer of transformers."""
 
     @staticmethod
     def from_pretrained(model: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Any:
@@ -87,7 +87,7 @@ def _code(language: str) -> str:
 
 
 def read(processor: Any, rows: list[list[int]]) -> list[str]:
-    """The transcripts, without a language that the model named once more."""
+    """The transcripts, without a language that the model repeated."""
     texts = processor.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return [text.removeprefix(OPENING.found_in(text)) for text in texts]
 

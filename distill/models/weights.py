@@ -1,4 +1,4 @@
-"""Weights into an architecture, all of them or none: what a checkpoint lacks is never filled with random numbers."""
+"""Loads weights into an architecture completely: missing weights are never initialized randomly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .base import ModelError, quiet
 from .surplus_weights import check_layers
 
 SHOWN = 4
-"""Names of weights in a message."""
+"""Number of names of weights in a message."""
 WRAPPED = "it was saved from inside a wrapper: save the model itself, or take that beginning off the names"
 
 
@@ -29,7 +29,7 @@ def load_weights(architecture: Any, model: str, **options: Any) -> Any:
         ModelError: Weights are missing, of other shapes, of more layers, or not finite; names them and the remedy.
     """
     with quiet():
-        # Other shapes are listed instead of ending in an error without names, and refused here.
+        # Mismatched shapes are collected and refused here, because transformers' own error has no names.
         network, found = architecture.from_pretrained(
             model, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
@@ -60,12 +60,12 @@ def check_fit(
 
     Args:
         model: Its name, for messages.
-        missing: Names of weights that it lacks; those that are tied to others are none.
+        missing: Names of weights that it lacks; tied weights are not missing.
         unexpected: Names that the architecture does not have.
         mismatched: Name, shape in the checkpoint, and shape in the architecture.
 
     Raises:
-        ModelError: Anything is missing or of another shape.
+        ModelError: A weight is missing or has another shape.
     """
     if mismatched:
         shapes = sorted((name, list(found), list(expected)) for name, found, expected in mismatched)
@@ -89,7 +89,7 @@ def check_fit(
 
 
 def check_finite(model: str, network: nn.Module) -> None:
-    """Refuse weights that are NaN or infinite, which would read as a model that errs everywhere.
+    """Refuse weights that are NaN or infinite; the model would seem to make errors everywhere.
 
     Raises:
         ModelError: There are some; names them.
@@ -98,20 +98,20 @@ def check_finite(model: str, network: nn.Module) -> None:
     broken += [name for name, weight in network.named_buffers() if weight.is_floating_point() and _has_nan(weight)]
     if broken:
         raise ModelError(
-            f"{model!r}: weights that hold NaN or infinite numbers: {_some(broken)}. Training went astray before it "
-            "was saved, or numbers overflowed as they were converted; take an earlier checkpoint"
+            f"{model!r}: weights that hold NaN or infinite numbers: {_some(broken)}. Training diverged before it was "
+            "saved, or numbers overflowed in a conversion; take an earlier checkpoint"
         )
 
 
 def _parts(weight: Tensor) -> Iterator[Tensor]:
-    """The plain tensors of a weight, of which quantized ones have several."""
+    """The plain tensors of a weight; quantized weights have several."""
     inner = getattr(weight, "__tensor_flatten__", None)
     parts: Iterable[Tensor] = [getattr(weight, part) for part in inner()[0]] if inner else [weight.detach()]
     return (part for part in parts if part.is_floating_point())
 
 
 def _finite(weight: Tensor) -> bool:
-    # A sum costs no memory; it may overflow where its terms do not, and is then asked again.
+    # A sum needs no memory; if it overflows although its terms do not, the terms are checked.
     wide = weight.float() if weight.element_size() < 2 else weight
     return bool(wide.sum(dtype=torch.float32).isfinite()) or bool(wide.isfinite().all())
 
@@ -121,12 +121,12 @@ def _has_nan(weight: Tensor) -> bool:
 
 
 def _prefix(missing: list[str], unexpected: Collection[str]) -> str | None:
-    """What most missing names begin with in the file, such as `module.`; None if that is not what is wrong."""
+    """The prefix of most missing names in the file, such as `module.`; None if a prefix is not the problem."""
     beginnings = Counter(there.removesuffix(name) for there in unexpected for name in missing if there.endswith(name))
     if not beginnings:
         return None
     prefix, times = beginnings.most_common(1)[0]
-    return prefix if 2 * times > len(missing) else None  # not all: weights tied to others are in no file
+    return prefix if 2 * times > len(missing) else None  # not all: tied weights are in no file
 
 
 def _some(names: list[str]) -> str:

@@ -1,12 +1,12 @@
 """Whisper: audio encoder and text decoder, English-only or multilingual (`WhisperForConditionalGeneration`).
 
-The decoder's prompt is ``<|startoftranscript|>``, for multilingual models language and ``<|transcribe|>``, then
+The decoder's prompt is ``<|startoftranscript|>``, then language and ``<|transcribe|>`` for multilingual models, then
 ``<|notimestamps|>``. Transcripts begin with a space, as the model was trained (Radford et al. 2022), and end in
 ``<|endoftext|>``. Symbols that its generation settings suppress (music notes, brackets of sound events) are blocked.
 
 With `timestamps` the prompt has no ``<|notimestamps|>``, and transcripts hold the timestamps that the model was
 trained to write, as in ``<|0.00|> call four<|1.36|><|1.36|> five<|2.00|>``: they are learned, written and measured like
-other tokens, and decoding leaves them out, so that error rates and a teacher's text are of the words.
+other tokens. Decoding removes them: error rates and a teacher's text contain only words.
 """
 
 from __future__ import annotations
@@ -55,28 +55,28 @@ class Whisper(EncoderDecoder):
             self._multilingual = "<|zh|>" in tokenizer.get_vocab() and end != 50256
 
     def _times(self, width: int) -> range:
-        """Ids of timestamps, 20 ms apart: those behind ``<|notimestamps|>``. Older tokenizers do not list them."""
+        """Ids of timestamps, 20 ms apart: those after ``<|notimestamps|>``. Older tokenizers do not list them."""
         first = self.tokenizer.convert_tokens_to_ids("<|notimestamps|>") + 1
         names = [f"<|{i / 50:.2f}|>" for i in range(width - first)]
         if len(self.tokenizer) == first:
             self.tokenizer.add_tokens([AddedToken(name, normalized=False) for name in names])
         if not names or self.tokenizer.convert_tokens_to_ids(names) != list(range(first, width)):
             raise ModelError(
-                f"{self.name}: its tokenizer has other ids than {names[:1]} and what follows behind <|notimestamps|>; "
+                f"{self.name}: its tokenizer lacks the timestamps, from {names[:1]} on, after <|notimestamps|>; "
                 "remove timestamps, or take a published checkpoint"
             )
         return range(first, width)
 
     @property
     def prompt_key(self) -> Hashable:
-        """Same features, same decoder prompt, and where encoders are frozen, the same encoder."""
+        """Features, decoder prompt, and the encoder if it is frozen."""
         features, strings = self.processor.feature_extractor.to_json_string(), self.tokens.strings
         kind = (self._parameter.dtype, str(self._device), self.timestamps)
         return hash((features, self._multilingual, strings, *kind, self._encoder_key()))
 
     @property
     def names_language(self) -> bool:
-        """Where no language is named, multilingual models guess it."""
+        """Multilingual models detect the language if none is named."""
         return bool(self._multilingual)
 
     @property
@@ -93,18 +93,23 @@ class Whisper(EncoderDecoder):
         return replace(super().limits, window_seconds=self.processor.feature_extractor.n_samples / SAMPLING_RATE)
 
     def check_languages(self, languages: Sequence[str | None]) -> None:
-        """Refuse languages that it has no token for.
+        """Refuse languages for which the model has no token.
 
         Raises:
             ModelError: Says which.
         """
         codes = {language: language_code(language, "Whisper") for language in languages if language is not None}
         if not self._multilingual and (others := sorted(name for name, code in codes.items() if code != "en")):
-            raise ModelError(f"{self.name} knows English only; the manifest has utterances in {others}")
+            raise ModelError(
+                f"{self.name} knows English only; the manifest has utterances in {others}; leave them "
+                "out or take a multilingual model"
+            )
         vocabulary = self.tokenizer.get_vocab() if self._multilingual else {}
         for language, code in codes.items():
             if self._multilingual and f"<|{code}|>" not in vocabulary:
-                raise ModelError(f"{self.name} has no language {language!r}")
+                raise ModelError(
+                    f"{self.name} has no language {language!r}; write another one, or leave the language out"
+                )
 
     def prepare(
         self,
@@ -112,7 +117,7 @@ class Whisper(EncoderDecoder):
         languages: Sequence[str | None],
         contexts: Sequence[str | None] | None = None,
     ) -> Prompt:
-        """Log-mel features, or what a frozen encoder makes of them, and the decoder's prompt.
+        """Log-mel features or the outputs of a frozen encoder, and the decoder's prompt.
 
         Raises:
             InputError: A waveform longer than the window, or a context.
@@ -124,7 +129,8 @@ class Whisper(EncoderDecoder):
                 raise InputError(
                     row,
                     f"{self.name}: audio of {len(waveform) / SAMPLING_RATE:.2f} s, its window is "
-                    f"{extractor.n_samples / SAMPLING_RATE:g} s. Split the utterance; audio is never cut silently.",
+                    f"{extractor.n_samples / SAMPLING_RATE:g} s. Split the utterance; audio is never truncated "
+                    "silently.",
                 )
         if self._encoder_frozen:
             made = {seq2seq.ENCODED: torch.stack(self._listened(inputs))}
@@ -139,8 +145,8 @@ class Whisper(EncoderDecoder):
         return features.to(self._device, self._parameter.dtype)
 
     def _encode(self, waveforms: Sequence[np.ndarray]) -> Tensor:
-        # One by one: the last bits of a batch depend on its size, and what is kept must not depend on what it was
-        # computed beside, or a resumed run would differ from one that was not interrupted.
+        # One by one: the last bits of results depend on the batch size. Cached outputs must not depend on the batch, or
+        # a resumed run would differ from an uninterrupted one.
         encoder = self.generator.get_encoder()
         return torch.cat([encoder(self._features([waveform])).last_hidden_state for waveform in waveforms])
 
@@ -166,7 +172,7 @@ class Whisper(EncoderDecoder):
         return rows
 
     def encode(self, texts: Sequence[str]) -> Transcripts:
-        """Token ids of the texts, each piece begun with a space, all closed by ``<|endoftext|>``."""
+        """Token ids of the texts, each piece with a space before it, all closed by ``<|endoftext|>``."""
         spaced = ["".join(map(_spaced, TIMESTAMP.split(text) if self.timestamps else [text])) for text in texts]
         encoded = self.processor.tokenizer(spaced, add_special_tokens=False)["input_ids"]
         end = self.tokens.end_of_text

@@ -1,4 +1,4 @@
-"""Weights that are zeros because they never arrived: a file made at its full size whose download was not completed."""
+"""Finds weights that are zero because a download was not completed after its file was allocated at full size."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .files import AGAIN
 
 _CHUNK = 1 << 20
 _PART = 64
-"""Bytes of a tensor that are taken for more than small numbers' zero bytes."""
+"""Number of zero bytes at a tensor's end above which they are not the zero bytes of small numbers."""
 _SHOWN = 4
 
 
 def check_zeros(model: str, network: nn.Module, folder: Path | None) -> None:
-    """Refuse, or doubt, matrices of zeros.
+    """Refuse matrices of zeros, or warn of them.
 
-    A file that ends in zeros over several of its tensors was never completed. Elsewhere a matrix of zeros may be meant,
-    as in layers that were added to a model and do nothing yet, and is a warning.
+    A file that ends in zeros over several of its tensors was never completed. Elsewhere a matrix of zeros may be
+    intended, as in layers added to a model, and gives only a warning.
 
     Args:
         model: Its name, for messages.
@@ -47,21 +47,21 @@ def check_zeros(model: str, network: nn.Module, folder: Path | None) -> None:
     for path, (n_bytes, tensors) in found.items():
         if tensors > 1:
             raise ModelError(
-                f"{path} ends in {n_bytes:,} bytes of zeros, over {tensors} of its tensors: space was made for it and "
-                f"its download never completed. So {some} hold zeros alone, wholly or in their second half; {AGAIN}"
+                f"{path} ends in {n_bytes:,} bytes of zeros, over {tensors} of its tensors: its download was not "
+                f"completed. So {some} contain only zeros, entirely or in their second half; {AGAIN}"
             )
     where = next(
         (f"{path}, which ends in {n:,} bytes of zeros" for path, (n, tensors) in found.items() if tensors), model
     )
     warnings.warn(
-        f"{where}: matrices that hold zeros alone, wholly or in their second half: {some}. A trained model hardly has "
-        f"any; unless they are meant so, {AGAIN}",
+        f"{where}: matrices that contain only zeros, entirely or in their second half: {some}. Trained models rarely "
+        f"have any; unless this is intended, {AGAIN}",
         stacklevel=3,
     )
 
 
 def zero_end(path: Path) -> tuple[int, int]:
-    """How many bytes of zeros a safetensors file ends in, and over how many of its tensors they reach."""
+    """Number of zero bytes at the end of a safetensors file, and of tensors that they cover."""
     with path.open("rb") as file:
         start = 8 + int.from_bytes(file.read(8), "little")
         header: dict[str, Any] = json.loads(file.read(start - 8))
@@ -80,8 +80,8 @@ def zero_end(path: Path) -> tuple[int, int]:
 
 
 def _zero_matrices(network: nn.Module) -> Iterator[str]:
-    """Names of matrices that are zeros, wholly where their initialization is not, or in their second half."""
-    seen: set[int] = set()  # tied ones have several names
+    """Names of matrices that are zero: entirely, if their initialization is not, or in their second half."""
+    seen: set[int] = set()  # tied weights have several names
     for prefix, module in network.named_modules():
         for name, weight in module.named_parameters(recurse=False):
             if id(weight) in seen:
@@ -95,14 +95,14 @@ def _zero_matrices(network: nn.Module) -> Iterator[str]:
 
 
 def _values(weight: Tensor) -> Tensor:
-    """The numbers of a weight; of a quantized one, those that its scales multiply."""
+    """The numbers of a weight; for a quantized one, its integers without scales."""
     inner = getattr(weight, "__tensor_flatten__", None)
     parts = [getattr(weight, part) for part in inner()[0]] if inner else []
     return next((part for part in parts if part.shape == weight.shape), weight).detach()
 
 
 def _begins_at_zero(network: Any, module: nn.Module, name: str) -> bool:
-    """Whether a model's own initialization sets a weight to zero, as it does with those of some gates."""
+    """Whether the model's own initialization sets a weight to zero, as for some gates."""
     initialize = getattr(network, "_init_weights", None)
     if initialize is None:
         return False

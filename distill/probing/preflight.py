@@ -74,16 +74,16 @@ class Preflight:
     Attributes:
         url: Of the server.
         api: Its protocol.
-        served_name: What it calls the model.
-        max_length: Tokens of prompt and transcript together; None where it does not say.
-        max_logprobs: Log-probabilities a position that it returns; a lower end where `at_least`.
+        served_name: Its name of the model.
+        max_length: Maximum tokens of prompt and transcript together; None if not reported.
+        max_logprobs: Log-probabilities that it returns at each position; a lower bound if `at_least`.
         at_least: Whether the search ended before the limit.
-        asked: Log-probabilities a position that a probe would ask for.
+        asked: Log-probabilities that a probe would request at each position.
         k: Size of the top-k sets.
-        same_prompts: Clips whose prompt is, token by token, that of the local processor.
+        same_prompts: Number of clips whose prompt has exactly the tokens of the local processor's.
         n_clips: Number of clips.
         latency: Of requests.
-        noise: Against local weights; None where there are none.
+        noise: Comparison with local weights; None if there are none.
         problems: Problems with their remedies; empty if there are none.
     """
 
@@ -263,7 +263,8 @@ def has_weights(model: str) -> bool:
 
 
 def _limit(teacher: ServedTeacher, source: AudioSource, utterance: Utterance) -> tuple[int, bool]:
-    """Most log-probabilities a position, and whether there may be more: the server's own word, or by halving."""
+    """Maximum log-probabilities at a position, and whether there may be more; from the server's message or by
+    bisection."""
     [question] = teacher.questions(source.batch([utterance]).prompt(teacher))
 
     def refusal(m: int) -> ServerError | None:

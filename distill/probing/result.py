@@ -23,9 +23,9 @@ class ProbeResult:
     """Support overlap of a pair at the states of the student's own rollouts.
 
     Attributes:
-        sources: Names of student, teacher and manifest, and the teacher's server where there is one.
+        sources: Names of student, teacher and manifest, and the teacher's server, if any.
         probed: What was measured.
-        round_trip: Whether the teacher's own transcripts are encoded to the same tokens again.
+        round_trip: The check whether the teacher's own transcripts are encoded to the same tokens again.
         references: Texts of the manifest by utterance id, None where it has none.
         cached: With a server's cache: number of cached responses, and of all.
     """
@@ -68,7 +68,7 @@ class ProbeResult:
 
     @property
     def transcripts(self) -> list[dict[str, str | None]]:
-        """A row an utterance: `id`, `reference`, `student`, and `teacher` for the first 32."""
+        """One row for each utterance: `id`, `reference`, `student`, and `teacher` for the first 32."""
         read_back = self.round_trip.texts
         return [
             {"id": id_, "reference": self.references[id_], "student": text, "teacher": read_back.get(id_)}

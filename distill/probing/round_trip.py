@@ -27,7 +27,7 @@ LIMIT = 32
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """How many of a model's transcripts its tokenizer encodes to other tokens.
+    """Counts of a model's transcripts that its tokenizer encodes to other tokens.
 
     Attributes:
         n: Transcripts written.
@@ -82,7 +82,7 @@ def round_trip(
         writer: The model.
         source: Reads the audio.
         utterances: At least one.
-        decoding: How it writes.
+        decoding: Settings of its decoding.
         batch_size: Utterances at once.
         progress: Called after each batch.
 

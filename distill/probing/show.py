@@ -40,9 +40,9 @@ class View:
         utterance: Its id.
         prompts: The student's and the teacher's prompt, markers written out.
         text: The transcript.
-        rows: A position each, by `COLUMNS`: the token of either side, the funnel's bin, both probabilities of the
-            student's token, and the token that each model finds likeliest. The teacher's side is empty if it has no
-            token boundary there.
+        rows: One for each position, by `COLUMNS`: the token of each side, the funnel's bin, both probabilities of the
+            student's token, and the most likely token of each model. The teacher's side is empty if it has no token
+            boundary there.
     """
 
     utterance: Utterance

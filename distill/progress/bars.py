@@ -105,7 +105,7 @@ class TerminalProgress(Observer):
 
 
 class NotebookProgress(Observer):
-    """One tqdm bar a stage and one for work between steps, and a line for each decision and evaluation."""
+    """One tqdm bar for each stage and one for work between steps, and a line for each decision and evaluation."""
 
     def __init__(self) -> None:
         from tqdm.auto import tqdm
@@ -145,7 +145,7 @@ class NotebookProgress(Observer):
         self._tqdm.write(evaluation_line(row))
 
     def teacher_data(self, stage: str, summary: TeacherDataSummary) -> None:
-        """Write how much was kept above the bar, and why not all."""
+        """Write the kept share and the reasons of drops above the bar."""
         self._tqdm.write(f"{stage}: {summary.line}")
 
     def close(self) -> None:
@@ -160,14 +160,14 @@ class NotebookProgress(Observer):
         self._tqdm.write(text)
 
     def unusable(self, findings: Sequence[Finding]) -> None:
-        """Write how many lines are left out and which are doubtful above the bar."""
+        """Write the numbers of dropped and doubtful lines above the bar."""
         from ..data.line_findings import words
 
         self._tqdm.write(words(findings))
 
 
 def probe_table(rows: list[dict[str, Any]]) -> Table | None:
-    """A row a kind of states: the statistics shown, with intervals, and what they rest on; None without rows."""
+    """One row for each kind of states: statistics with intervals and counts; None without rows."""
     if not rows:
         return None
     table = Table(
@@ -190,7 +190,7 @@ def probe_table(rows: list[dict[str, Any]]) -> Table | None:
 
 
 def probe_lines(rows: list[dict[str, Any]]) -> list[str]:
-    """The same as lines, one a kind of states."""
+    """The same as lines, one for each kind of states."""
     lines = []
     for states in dict.fromkeys(row["states"] for row in rows):
         mine = {row["statistic"]: row for row in rows if row["states"] == states}
@@ -204,7 +204,7 @@ def probe_lines(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _shown(rows: Mapping[str, Mapping[str, Any]], name: str) -> str:
-    """A statistic with its interval, or both ends where a served teacher gives bounds."""
+    """A statistic with its interval, or both bounds for a served teacher."""
     if name in rows:
         return _cell(rows[name])
     low, high = (rows[f"{name}.{end}"]["value"] for end in ENDS)
@@ -221,8 +221,8 @@ def _cell(row: Mapping[str, Any]) -> str:
 
 
 def decision_words(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Where a decision fell and what it is, and its reason."""
-    # A stage may end although its gate did not open: the reason says so, and the gate did not advance.
+    """Place and kind of a decision, and its reason."""
+    # A stage may end although its gate did not open; the reason then says so.
     what = (
         "continued without its gate" if (row["decision"], row["gate"]) == ("advance", "exhausted") else row["decision"]
     )

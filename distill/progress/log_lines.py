@@ -53,7 +53,7 @@ class LogProgress(Observer):
             self._line(line)
 
     def decision(self, row: Mapping[str, Any]) -> None:
-        """Every reading of a gate, whatever it decides."""
+        """Every reading of a gate."""
         self._line(": ".join(decision_words(row)))
 
     def evaluation(self, row: Mapping[str, Any]) -> None:
@@ -65,13 +65,13 @@ class LogProgress(Observer):
         self._line(text)
 
     def unusable(self, findings: Sequence[Finding]) -> None:
-        """How many lines of the data are left out and how many are doubtful, and the first of them."""
+        """Numbers of dropped and doubtful lines, with the first of each."""
         from ..data.line_findings import words
 
         self._line(words(findings))
 
     def teacher_data(self, stage: str, summary: TeacherDataSummary) -> None:
-        """How much was kept, and why not all."""
+        """The kept share, and the reasons of drops."""
         self._line(f"{stage}: {summary.line}")
 
     def _due(self, kind: str, *, last: bool) -> bool:

@@ -185,7 +185,7 @@ def load(path: Path, *, stages: int) -> tuple[TrainingState, Mapping | None]:
 
 
 def load_state(path: Path) -> TrainingState:
-    """The state a checkpoint was saved with.
+    """The state of the loop in a checkpoint.
 
     Raises:
         CheckpointError: It is missing, damaged, of another schema version, or of another step than the folder's name
@@ -229,13 +229,13 @@ def load_optimizer(path: Path) -> Mapping:
     """
     file = path / OPTIMIZER
     if not file.exists():
-        raise lost(path, f"{file} is missing, without which learning rate and momentum would be reset")
+        raise lost(path, f"{file} is missing; without it, learning rate and momentum would be reset")
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (EOFError, OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         raise lost(path, f"{file} is cut short or damaged ({type(error).__name__})") from error
     if not isinstance(state, dict) or not {"optimizer", "scheduler"} <= state.keys():
-        raise lost(path, f"{file} holds no optimizer's state")
+        raise lost(path, f"{file} contains no optimizer state")
     return state
 
 

@@ -1,8 +1,8 @@
 """Lets one process at a time write to a place; a record says which process, since when, and how it ended.
 
-The lock is the operating system's, which releases it whenever a process ends. Where machines share a folder without
-sharing locks, a process updates its record regularly: a process on another machine whose record no longer changes is
-dead.
+The lock is the operating system's, which releases it whenever a process ends. Machines may share a folder without
+sharing locks. A process therefore updates its record regularly; a process on another machine whose record no longer
+changes is dead.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Process:
 
 @contextmanager
 def at_work(lock: Path, record: Path, place: str, *, keep: bool = True) -> Iterator[None]:
-    """Be the only process that works in a place, and record how it ended.
+    """Lock a place for this process, and record how the process ended.
 
     Args:
         lock: File to lock; its folder exists.
@@ -103,7 +103,7 @@ def at_work(lock: Path, record: Path, place: str, *, keep: bool = True) -> Itera
         keep: Keep the record at the end; otherwise both files are deleted.
 
     Raises:
-        AtWorkError: Another process is there.
+        AtWorkError: Another process works there.
     """
     held = FileLock(lock)
     shared = True
@@ -148,7 +148,7 @@ def _beat(own: Process, record: Path, gone: Event) -> None:
 
 
 def _wait_for_the_dead(record: Path, place: str, *, locked: bool) -> None:
-    """Refuse if a process lives that this machine's lock does not cover."""
+    """Refuse if a process of another machine, which the lock does not cover, is alive."""
     last = Process.read(record)
     if last is None or last.left is not None or (locked and last.machine == _machine()):
         return
@@ -164,7 +164,7 @@ def refuse_if_at_work(lock: Path, record: Path, place: str) -> None:
     """Refuse a place where a process of this machine works, without locking it.
 
     Raises:
-        AtWorkError: One is.
+        AtWorkError: There is one.
     """
     if not lock.exists():
         return
@@ -179,8 +179,8 @@ def refuse_if_at_work(lock: Path, record: Path, place: str) -> None:
 
 def _refusal(who: Process | None, place: str) -> AtWorkError:
     return AtWorkError(
-        f"{who or 'another process'} is at work on {place}; nothing was touched. Wait until it has ended, or end it, "
-        "then give the same command again"
+        f"{who or 'another process'} is working on {place}; nothing was changed. Wait until it has ended, or end it, "
+        "then repeat the command"
     )
 
 

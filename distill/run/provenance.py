@@ -1,4 +1,4 @@
-"""What a run was made from: recipe, seeds, library versions, hashes of recipe and data."""
+"""Provenance of a run: recipe, seeds, library versions, hashes of recipe and data."""
 
 from __future__ import annotations
 

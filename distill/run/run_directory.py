@@ -1,8 +1,8 @@
 """The run directory: the only interface between training and analysis, and the source of truth for trackers.
 
-Logs are JSON lines, one object a line, appended and flushed as they happen; probes are a folder of Parquet files, one
-per probe. `rewind` cuts them back to the row counts that a checkpoint recorded, so that a resumed run neither loses nor
-doubles a row. One process at a time works on a run (`process.json` says which); any may read.
+Logs are JSON lines, appended and flushed immediately; probes are a folder of Parquet files, one for each probe.
+`rewind` cuts them back to the row counts that a checkpoint recorded, so a resumed run neither loses nor duplicates a
+row. One process at a time works on a run (`process.json` says which); any may read.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: str | Path, resolved: Mapping[str, Any]) -> RunDirectory:
-        """A new run; refuses a directory that holds anything already.
+        """Create a new run; refuses a directory that is not empty.
 
         Raises:
             RunDirectoryError: The directory exists and is not empty.
@@ -106,7 +106,7 @@ class RunDirectory:
 
     @property
     def resolved(self) -> dict[str, Any]:
-        """What the run was started with: recipe, versions, hashes."""
+        """The contents of `resolved.json`: recipe, versions, hashes."""
         tree = read_json(self.path / "resolved.json")
         if not isinstance(tree, dict) or "recipe" not in tree:
             raise RunDirectoryError(f"{self.path / 'resolved.json'}: its recipe is missing; {_RESTORE}")
@@ -234,13 +234,13 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def occupied(path: Path) -> Iterator[None]:
-    """Be the only process that works on a run.
+    """Lock a run directory for this process.
 
     Args:
-        path: Its directory, made if it is not there.
+        path: Its directory, created if missing.
 
     Raises:
-        AtWorkError: Another process does.
+        AtWorkError: Another process works on it.
     """
     path.mkdir(parents=True, exist_ok=True)
     with at_work(path / LOCK, path / PROCESS, str(path)):

@@ -2,9 +2,9 @@
 
 `training_data.json` names the recipe and its manifests, and the segments of audio of every utterance that the
 model may have been trained on, by any stage: labeled, transcribed by a teacher, or on-policy. A model that was trained
-from another takes over what that one was trained on.
+from another includes the other's record.
 
-Audio is known by the contents of its file and by time, so that copies, links, other paths, other ids and other cuts of
+Audio is identified by the contents of its file and by time: copies, links, other paths, other ids and other segments of
 the same file are recognized. A re-encoded file counts as another file.
 """
 
@@ -45,7 +45,7 @@ Stretch = tuple[float, float]
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a model was trained on.
+    """The audio and recipes that a model was trained on.
 
     Attributes:
         audio: Stretches of each file, sorted and without overlaps, by the file's identity.
@@ -56,7 +56,7 @@ class TrainingData:
     sources: tuple[Mapping[str, Any], ...] = ()
 
     def count_seen(self, utterances: Iterable[Utterance], identities: Identify) -> int:
-        """How many of the utterances are, wholly or in part, among the training audio."""
+        """Number of utterances of which at least a part is in the training audio."""
         return sum(self._holds(*_stretch(utterance, identities)) for utterance in utterances if utterance.audio)
 
     def _holds(self, file: str, stretch: Stretch) -> bool:
@@ -90,7 +90,7 @@ class TrainingData:
 
 
 def read_training_data(model: str | Path) -> TrainingData | None:
-    """What the model in a folder was trained on, or None where that is not written there.
+    """The record of training data of the model in a folder; None if there is none.
 
     Raises:
         UserError: The file is damaged or of a newer version.

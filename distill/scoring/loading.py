@@ -1,4 +1,4 @@
-"""The two models of a pair, as the sections of a recipe name them."""
+"""Loads the two models of a pair from the sections of a recipe."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def load_student(
 
     Args:
         section: Of the recipe.
-        seed: Of weights and adapters drawn at random.
+        seed: Of random weights and adapters.
         device: Where it goes.
         weights: A checkpoint of a run whose weights it takes instead.
 

@@ -40,7 +40,7 @@ class TopkScores(Scores):
         topk_ids: [batch, length, m] in the teacher's ids, best first, −1 in empty slots.
         topk_logprobs: [batch, length, m] float64, over the teacher's full vocabulary.
         student_set: The student's top-k set, tokens that the teacher lacks included.
-        student_statistics: The student against itself, of which entropy and log-probabilities are its own.
+        student_statistics: The student compared with itself; used for its entropy and log-probabilities.
     """
 
     topk_ids: Tensor
@@ -50,7 +50,7 @@ class TopkScores(Scores):
 
     @classmethod
     def ask(cls, teacher: ServedTeacher, prompt: Prompt, view: TeacherView) -> tuple[Tensor, ...]:
-        """Ids and log-probabilities [batch, teacher's length, m] of the server's best tokens."""
+        """Ids and log-probabilities of the server's best tokens, [batch, teacher's length, m] each."""
         return teacher.topk_logprobs(prompt, view.texts, view.transcripts)
 
     @classmethod
@@ -167,7 +167,7 @@ class TopkScores(Scores):
 
 
 def topk_set(pair: Pair, ids: Tensor, k: int) -> Support:
-    """The k best of a server's tokens that are not blocked, in the teacher's ids.
+    """The k best unblocked tokens of a server, in the teacher's ids.
 
     Args:
         pair: The two models.
@@ -180,20 +180,20 @@ def topk_set(pair: Pair, ids: Tensor, k: int) -> Support:
 
 
 def _looked_up(wanted: Tensor, ids: Tensor, logprobs: Tensor) -> Tensor:
-    """Log-probabilities [..., n] of [..., n] tokens among [..., m] ones, NaN where they are not among them."""
-    found = (ids[..., None, :] == wanted[..., :, None]).double()  # at most one a token
+    """Log-probabilities [..., n] of [..., n] tokens, looked up among [..., m] known ones; NaN where not found."""
+    found = (ids[..., None, :] == wanted[..., :, None]).double()  # at most one match per token
     return torch.where(found.any(-1), (found * logprobs[..., None, :]).sum(-1), torch.nan)
 
 
 def mean_topk_logprobs(
     teacher: ServedTeacher, batch: Batch, texts: Sequence[str], finished: Sequence[bool]
 ) -> list[float | None]:
-    """Mean log-probability, in nats, of the tokens that texts are made of.
+    """Mean log-probability, in nats, of the tokens of texts.
 
     Args:
         teacher: Behind its server.
         batch: The utterances.
-        texts: A transcript an utterance.
+        texts: One transcript for each utterance.
         finished: Whether its end of text counts.
 
     Returns:

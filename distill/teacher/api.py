@@ -62,8 +62,8 @@ class Api(Protocol):
             model: The served name.
             question: The utterance.
             text: The transcript.
-            n_tokens: How many tokens the transcript has.
-            m: How many best tokens a position.
+            n_tokens: Number of tokens of the transcript.
+            m: Number of best tokens at each position.
 
         Raises:
             ServerError: There was no answer.

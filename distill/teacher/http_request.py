@@ -116,9 +116,9 @@ class Exchange:
                         )
                 return Answer(response.status_code, response.headers, bytes(content))
         except TimeoutError as error:
-            came = f"no whole answer within {self._seconds:g} s ({len(content):,} bytes came)"
+            came = f"no complete answer within {self._seconds:g} s ({len(content):,} bytes received)"
             raise NoAnswerError(
-                came if content else f"no answer within {self._seconds:g} s (nothing came)",
+                came if content else f"no answer within {self._seconds:g} s (nothing received)",
                 "Raise timeout_seconds, or lower concurrency if the server is busy.",
             ) from error
         except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
@@ -136,17 +136,17 @@ def server_url(given: str) -> httpx2.URL:
     """The URL of a server, without `/v1` at the end of its path.
 
     Raises:
-        ServerError: It is none.
+        ServerError: It is not a URL of a server.
     """
     address, mark, query = given.partition("#")[0].partition("?")
     try:
         url = httpx2.URL(address.rstrip("/").removesuffix("/v1") + mark + query)
     except (httpx2.InvalidURL, ValueError) as error:
         why = "" if "@" in given else f" ({error})"  # which may quote a password
-        raise ServerError(f"{shown(given)!r} is no URL of a server{why}; {INSTEAD}") from error
-    unfit = not url.host or (":" not in url.host and "%" in url.host)  # a name with what no name may hold, or a zone
+        raise ServerError(f"{shown(given)!r} is not the URL of a server{why}; {INSTEAD}") from error
+    unfit = not url.host or (":" not in url.host and "%" in url.host)  # a name with invalid characters, or a zone
     if url.scheme not in ("http", "https") or unfit or (url.port or 0) > LARGEST_PORT:
-        raise ServerError(f"{shown(given)!r} is no URL of a server; {INSTEAD}")
+        raise ServerError(f"{shown(given)!r} is not the URL of a server; {INSTEAD}")
     return url
 
 

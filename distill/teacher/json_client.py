@@ -19,17 +19,17 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 60.0
-"""Back-off doubles from the first to the longest; a pause that a server asks for is at most the longest as well."""
+"""Back-off doubles from the first to the longest; pauses that a server asks for are limited to the longest too."""
 SAID_FROM_SECONDS = 5.0
-"""Pauses that a server asks for are told from here on."""
+"""Shortest pause requested by a server that is reported."""
 
 
 class ServerAsksToWait(UserWarning):
-    """A server wants to be left alone for longer than a usual pause between attempts."""
+    """A server asks for a longer pause than usual between attempts."""
 
 
 class _Passing(Exception):
-    """A failure that another attempt may not meet."""
+    """A failure that may not occur in another attempt."""
 
     def __init__(self, problem: str, *, status: int | None = None, wait: float = 0.0, remedy: str = "") -> None:
         super().__init__(problem)
@@ -40,20 +40,20 @@ class JsonClient:
     """Asks one server, from several threads at once.
 
     Attributes:
-        url: Of the server, without `/v1`, and as messages may show it: without password and query.
+        url: Of the server, for messages: without `/v1`, password and query.
         retries: Attempts after the first.
         concurrency: Requests at once.
         n_retried: Attempts so far that failed and were repeated.
 
     Args:
         url: With or without `/v1` at its end; a query is sent with every request.
-        timeout_seconds: Longest time of an attempt, from its beginning to the end of the answer.
-        retries: Attempts after the first, for 429, 5xx, lost connections, silence and broken JSON.
+        timeout_seconds: Time limit of an attempt, from its start to the end of the answer.
+        retries: Attempts after the first, for 429, 5xx, lost connections, time-outs and invalid JSON.
         concurrency: Requests at once.
         key: Sent as a bearer token.
 
     Raises:
-        ServerError: A URL, a key or a proxy of the environment that cannot be used.
+        ServerError: The URL, the key or a proxy of the environment cannot be used.
     """
 
     def __init__(
@@ -67,7 +67,9 @@ class JsonClient:
     ) -> None:
         server = server_url(url)
         if key is not None and not (key.isascii() and key.isprintable()):
-            raise ServerError("the server's key holds a line break or another character that no header may; correct it")
+            raise ServerError(
+                "the server's key contains a line break or another character that is not allowed in headers; correct it"
+            )
         address, mark, query = str(server).partition("?")
         self._address, self._query = address.rstrip("/"), mark + query
         self.url = shown(self._address)
@@ -89,7 +91,7 @@ class JsonClient:
         return self._ask("GET", path, None, "")
 
     def post(self, path: str, body: Mapping[str, Any], about: str) -> dict[str, Any]:
-        """The JSON object that answers a body.
+        """Send a body; returns the JSON object of the answer.
 
         Args:
             path: Such as `/v1/chat/completions`.
@@ -102,7 +104,7 @@ class JsonClient:
         return self._ask("POST", path, body, about)
 
     def many(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """The function of every item, in order, `concurrency` at once; the first failure ends them all."""
+        """Apply the function to every item, in order, `concurrency` at once; the first failure ends all."""
         self._abandoned.clear()
 
         def guarded(item: Item) -> Result:
@@ -118,7 +120,7 @@ class JsonClient:
             futures = [pool.submit(guarded, item) for item in items]
             try:
                 wait(futures)
-            except BaseException:  # an interruption: let nothing begin, nor wait for another attempt
+            except BaseException:  # interrupted: start nothing more, and do not wait for other attempts
                 self._abandoned.set()
                 raise
         errors = [error for future in futures if (error := future.exception()) is not None]
@@ -149,12 +151,12 @@ class JsonClient:
         return attempts(self._attempt, method, path, body, about)
 
     def _count(self, state: tenacity.RetryCallState, request: str) -> None:
-        """Count an attempt that is repeated, and tell a long pause that the server asks for."""
+        """Count a repeated attempt, and warn of a long pause that the server asks for."""
         with self._lock:
             self.n_retried += 1
         asked, taken = _failure(state).wait, state.upcoming_sleep
         if asked >= SAID_FROM_SECONDS:
-            limited = "" if asked <= taken else f", {taken:g} s are waited at most"
+            limited = "" if asked <= taken else f", the limit is {taken:g} s"
             warnings.warn(
                 f"{request}: the server asks to wait {asked:g} s{limited}; then attempt {state.attempt_number + 1} of "
                 f"{self.retries + 1}",
@@ -178,7 +180,7 @@ class JsonClient:
                 f"status {status}, but {len(answer.content)} bytes that are not JSON ({quoted(error, 100)}), "
                 f"beginning with {quoted(repr(answer.content[:40]))}",
                 status=status,
-                remedy="If it stays so, something between here and the server cuts its answers off.",
+                remedy="If it persists, something between this machine and the server truncates its answers.",
             ) from error
         if not isinstance(tree, dict):
             raise ServerError(
@@ -199,13 +201,13 @@ class JsonClient:
         return tree
 
     def _refuse(self, request: str, about: str, answer: Answer, status: int, title: str, detail: str) -> NoReturn:
-        """Raise what an answer that is none deserves.
+        """Raise the error for a refusal.
 
         Args:
             request: Method and URL.
-            about: What it was about.
+            about: What the request was about.
             answer: The answer.
-            status: Its own, or what the error inside it names.
+            status: Its own, or that of the error in it.
             title: How the message begins.
             detail: The server's words.
         """
@@ -219,22 +221,22 @@ class JsonClient:
             )
         remedy = remedy_of(status)
         if 300 <= status < 400:
-            place = quoted(shown(answer.headers.get("Location") or "a place that it does not name"), 200)
-            remedy = f"It points to {place}; name the server's own address as url: what is sent follows no redirect."
+            place = quoted(shown(answer.headers.get("Location") or "an unnamed place"), 200)
+            remedy = f"It redirects to {place}; redirects are not followed: set url to the server's own address."
         raise ServerError(f"{request}: {title}{about}: {detail}. {remedy}", status=status, detail=detail)
 
 
 def _failure(state: tenacity.RetryCallState) -> _Passing:
-    """Why an attempt is repeated, or was the last."""
+    """The reason why an attempt failed."""
     failure = state.outcome.exception() if state.outcome else None
     assert isinstance(failure, _Passing)
     return failure
 
 
 def _pause(state: tenacity.RetryCallState) -> float:
-    """Seconds until the next attempt: what the server asks for or the back-off, and never more than the longest.
+    """Seconds until the next attempt: the server's request or the back-off, up to the longest.
 
-    Half of the back-off is drawn at random, so that clients do not come back together.
+    Half of the back-off is random, so that clients do not retry simultaneously.
     """
     half = {"multiplier": FIRST_WAIT_SECONDS / 2, "max": LONGEST_WAIT_SECONDS / 2}
     back_off = tenacity.wait_exponential(**half) + tenacity.wait_random_exponential(**half)

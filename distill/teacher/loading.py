@@ -1,4 +1,4 @@
-"""A served teacher from a recipe's settings: its tokenizer read here, itself found at its server."""
+"""Loads a served teacher from a recipe's settings: reads its tokenizer here, and finds the model at its server."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .sglang import Sglang
 from .vllm import Vllm
 
 MORE = 8
-"""How many more tokens than k are asked for: control tokens among the best are in no set."""
+"""Number of tokens requested beyond k, because control tokens among the best are in no set."""
 
 
 def load_served_teacher(teacher: Teacher, k: int) -> ServedTeacher:
-    """Read a teacher's tokenizer, and find the teacher at its server.
+    """Read a teacher's tokenizer, and find the model at its server.
 
     Args:
-        teacher: With the server's `url`. Its `model` names the tokenizer, and unless `server.served_name` does, the
-            served model.
-        k: Size of the top-k sets; `MORE` tokens beyond it are asked for unless the server settings say how many.
+        teacher: With the server's `url`. Its `model` names the tokenizer, and also the served model unless
+            `server.served_name` does.
+        k: Size of the top-k sets; `MORE` tokens beyond it are requested unless the server settings give a number.
 
     Raises:
         ModelError: No tokenizer there, or a family that servers cannot score.
@@ -72,7 +72,7 @@ def load_served_teacher(teacher: Teacher, k: int) -> ServedTeacher:
 
 
 def served_models(client: JsonClient) -> dict[str, dict[str, Any]]:
-    """What a server says of each model that it serves, by name.
+    """The server's description of each model that it serves, by name.
 
     Raises:
         ServerError: No list of models.

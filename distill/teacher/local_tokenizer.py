@@ -1,4 +1,4 @@
-"""The local half of a served teacher: its tokenizer and processor in the model class of its family, without weights."""
+"""The local part of a served teacher: its tokenizer and processor in the model class of its family, without weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which proxy of the environment stands between here and a server, if any."""
+"""Finds the proxy that the environment names for a server."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class EnvironmentProxy:
     """A proxy that the environment names for a server.
 
     Attributes:
-        variable: Which variable does, or the system's settings.
+        variable: The variable that names it, or the system's settings.
         url: With its password, which messages do not show.
-        remedy: How to go without it.
+        remedy: How to avoid it.
     """
 
     variable: str
@@ -36,7 +36,7 @@ class EnvironmentProxy:
 
 
 def environment_proxy(server: httpx2.URL) -> EnvironmentProxy | None:
-    """The proxy that the environment names for a server; addresses of this machine go without.
+    """The proxy that the environment names for a server; addresses of this machine need none.
 
     Args:
         server: The server's URL.
@@ -90,7 +90,7 @@ def is_here(host: str) -> bool:
 
 
 def _excepted(host: str) -> bool:
-    """Whether NO_PROXY names a host: by name, by ending, or, as curl and Go read it, by network."""
+    """Whether NO_PROXY names a host: by name, by ending, or by network, as curl and Go read it."""
     if proxy_bypass(host):
         return True
     address = _address(host)

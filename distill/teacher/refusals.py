@@ -1,4 +1,4 @@
-"""Why a server refused, in its own words: what they say, the status that they name, the pause they ask for."""
+"""Reads a server's refusal: its message, status, and requested pause."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 from .errors import LONGEST_QUOTE, quoted
 
 PASSING = (408, 425, 429)
-"""Statuses below 500 that another attempt may not meet: too slow, too early, too many (RFC 9110, 8470, 6585)."""
+"""Statuses below 500 for which another attempt may succeed: too slow, too early, too many (RFC 9110, 8470, 6585)."""
 
 
 def retry_after(value: str | None) -> float:
-    """Seconds that a Retry-After header asks for (RFC 9110, section 10.2.3: seconds or a date); 0 where it is neither.
+    """Seconds requested by a Retry-After header (RFC 9110, section 10.2.3: seconds or a date); 0 if it is neither.
 
     >>> [retry_after(value) for value in ("2", "0.5", "inf", "nan", "-3", "soon", None)]
     [2.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0]
@@ -35,7 +35,7 @@ def retry_after(value: str | None) -> float:
 
 
 def words_of(content: bytes) -> str:
-    """What the body of a refusal says."""
+    """The message in the body of a refusal."""
     try:
         return detail_of(json.loads(content))
     except (ValueError, RecursionError):
@@ -43,7 +43,7 @@ def words_of(content: bytes) -> str:
 
 
 def detail_of(tree: Any) -> str:
-    """What the server says is wrong, from the places where servers say it."""
+    """The server's error message, from the fields that servers use."""
     for key in ("error", "message", "detail"):
         if isinstance(tree, dict) and tree.get(key):
             tree = tree[key]
@@ -51,7 +51,7 @@ def detail_of(tree: Any) -> str:
 
 
 def named_status(tree: Mapping[str, Any]) -> int | None:
-    """The status that an error in an answer names."""
+    """The status in the error of an answer."""
     inside = tree.get("error")
     places = [inside, tree] if isinstance(inside, dict) else [tree]
     codes = (_number(place.get(key)) for place in places for key in ("code", "status", "status_code"))
@@ -66,11 +66,11 @@ def _number(code: Any) -> int | None:
 
 
 def remedy_of(status: int) -> str:
-    """What to do about a status that another attempt meets again."""
+    """The remedy for a status that would occur again."""
     if status in (401, 403):
         return "Name the environment variable that holds the server's key (key_variable, --key-variable)."
     if status == 404:
         return "Check the URL, the api (vllm or sglang) and the served model's name (served_name)."
     if status == 413:
         return "The audio is too long for the server's limit on requests; raise the limit there or split the utterance."
-    return "The request will not do better a second time; change what the server objects to."
+    return "Repeating the request will not help; change what the server objects to."

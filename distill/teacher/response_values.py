@@ -94,5 +94,5 @@ def by_id(pairs: list[tuple[int, float]]) -> dict[int, float]:
     found = dict(pairs)
     if len(found) != len(pairs):
         twice = next(token for i, (token, _) in enumerate(pairs) if token in {t for t, _ in pairs[:i]})
-        raise ReplyError(f"token {twice} stands twice at one position; check the server")
+        raise ReplyError(f"token {twice} occurs twice at one position; check the server")
     return found

@@ -25,7 +25,7 @@ from .topk_logprobs import Reply, ReplyError, TopkLogprobs
 
 @dataclass(frozen=True)
 class ServedPrompt(Prompt):
-    """Utterances as they are sent to a server."""
+    """Utterances in the form in which they are sent to a server."""
 
     waveforms: tuple[np.ndarray, ...] = ()
     conversations: tuple[Conversation, ...] = ()
@@ -44,11 +44,11 @@ class ServedTeacher:
         reader: Its tokenizer and processor.
         client: Asks the server.
         api: The server's protocol.
-        served_name: What the server calls the model.
+        served_name: The server's name of the model.
         root: The model's source as reported by the server; part of the cache's keys.
-        n_topk: Best tokens asked for at a position.
+        n_topk: Best tokens requested at each position.
         cache: Answers on disk; None keeps none.
-        max_length: Tokens that prompt and transcript may have together; None where the server does not say.
+        max_length: Maximum tokens of prompt and transcript together; None if the server does not report it.
     """
 
     reader: SpeechLM
@@ -85,7 +85,7 @@ class ServedTeacher:
 
     @property
     def prompt_key(self) -> Hashable:
-        """Waveforms are sent as they are."""
+        """Waveforms are sent unchanged."""
         return "served", self.client.url, self.name
 
     @property
@@ -95,7 +95,7 @@ class ServedTeacher:
 
     @property
     def names_language(self) -> bool:
-        """Whether it names the language itself where nobody else does."""
+        """Whether it names the language itself if none is given."""
         return self.reader.names_language
 
     @property
@@ -104,7 +104,7 @@ class ServedTeacher:
         return Limits(label_tokens=self.max_length)
 
     def check_languages(self, languages: Sequence[str | None]) -> None:
-        """Refuse languages that the local processor cannot ask for, one by one, as the server is asked.
+        """Refuse languages that the local processor does not support, one by one, because requests are single.
 
         Raises:
             ModelError: Says which.
@@ -113,7 +113,7 @@ class ServedTeacher:
             self.reader.check_languages([language])
 
     def prompt_tokens(self, read: Any, language: str | None, context: str | None) -> int:
-        """Key of the request of the local processor."""
+        """Number of tokens of the local processor's request."""
         return self.reader.prompt_tokens(read, language, context)
 
     def prepare(
@@ -122,13 +122,13 @@ class ServedTeacher:
         languages: Sequence[str | None],
         contexts: Sequence[str | None] | None = None,
     ) -> ServedPrompt:
-        """What is sent: waveforms, and the conversation of each one's language and context.
+        """The data to send: waveforms, and a conversation with language and context for each.
 
-        Where no language is named and the family names it before the text, the server is asked once an utterance how it
-        begins, so that it reads transcripts behind its own words.
+        If no language is given and the family names it before the text, the server is first asked for the opening of
+        each utterance; it then reads transcripts after its own opening.
 
         Raises:
-            InputError: A context where the family takes none.
+            InputError: A context that the family does not support.
             ServerError: No answer.
         """
         if not self.takes_context:
@@ -148,7 +148,7 @@ class ServedTeacher:
         return replace(prompt, conversations=tuple(found))
 
     def _begun(self, question: Question) -> str:
-        """The words that the server names the language with before the text; empty where it does not."""
+        """The opening with which the server names the language before the text; empty if it does not."""
         opening = self.reader.kind.opening
         assert opening is not None
         key = key_of({"conversation": asdict(question.conversation)}, question.waveform)
@@ -180,7 +180,7 @@ class ServedTeacher:
     def rollout(
         self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
     ) -> Transcripts:
-        """The server's own transcripts, in ordinary generation: control tokens are not suppressed there.
+        """The server's own transcripts, by ordinary generation, which does not suppress control tokens.
 
         Raises:
             ServerError: An utterance without a transcript.
@@ -196,7 +196,7 @@ class ServedTeacher:
 
         Args:
             prompt: The utterances.
-            texts: The transcripts as text, which is what the server is sent.
+            texts: The transcripts as text, in which form they are sent.
             transcripts: The same in the local tokenizer's tokens.
 
         Returns:
@@ -210,7 +210,7 @@ class ServedTeacher:
         rows = [row[keep].tolist() for row, keep in zip(transcripts.ids, transcripts.mask, strict=True)]
         tokens = [
             row[:-1] if end else row for row, end in zip(rows, transcripts.finished.tolist(), strict=True)
-        ]  # there are best tokens after the text whether or not the text ends there
+        ]  # best tokens after the text exist even if the text is truncated
         asked = list(zip(questions, texts, tokens, strict=True))
         answers = self.client.many(lambda each: self._topk_logprobs(*each), asked)
         length = transcripts.ids.shape[1]
@@ -248,7 +248,7 @@ class ServedTeacher:
             "format": 1,
             "api": self.api.name,
             "model": [self.served_name, self.root],
-            "listed": self.n_topk,  # part of the key of every answer kept so far
+            "listed": self.n_topk,  # part of the key of all cached answers
             "conversation": {name: value for name, value in asdict(question.conversation).items() if value is not None},
             "text": text,
             "tokens": tokens,
@@ -268,7 +268,7 @@ class ServedTeacher:
         return best
 
     def _ids(self, written: Written) -> list[int]:
-        """The tokens written, up to the first end of text, with the end where it is one."""
+        """The tokens written, up to and including the first end of text."""
         end = self.tokens.end_of_text
         ids = written.ids
         if ids is None:
@@ -284,7 +284,7 @@ class ServedTeacher:
 
 
 def _check_written(ids: Sequence[int], most: int, size: int) -> None:
-    """Refuse a transcript's tokens that its model cannot have written."""
+    """Refuse tokens that the model cannot have written."""
     if len(ids) > most:
         raise ReplyError(f"a transcript of {len(ids)} tokens, asked for at most {most}; check the server")
     for place, token in enumerate(ids):

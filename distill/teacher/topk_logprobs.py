@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from overlap.errors import UserError
 
 MASS_SLACK = 1e-3
-"""By how much the best tokens' probabilities may exceed 1: servers compute in half precision and round the output."""
+"""Tolerance by which the sum of probabilities may exceed 1: servers compute in half precision and round the output."""
 
 
 class ReplyError(UserError):
@@ -24,7 +24,8 @@ class Reply:
     """A server's scores of a prompt that ends in a transcript.
 
     Attributes:
-        prompt_ids: The prompt as the server tokenized it, the transcript at its end; None where it names no id.
+        prompt_ids: The prompt as the server tokenized it, with the transcript at its end; None for tokens without an
+            id.
         rows: Log-probabilities by id at each of the transcript's tokens and at the position after them. A row may hold
             the prompt's own token beside the best ones.
     """
@@ -50,7 +51,7 @@ class TopkLogprobs:
 
         Args:
             n_tokens: Of the transcript.
-            m: Tokens a position.
+            m: Tokens at each position.
             size: Of the vocabulary.
         """
         shape = (n_tokens + 1, m)
@@ -63,7 +64,7 @@ class TopkLogprobs:
         Args:
             reply: The server's.
             expected: The transcript in the tokens of the local tokenizer.
-            m: How many tokens were asked for a position.
+            m: Number of tokens requested at each position.
             spelled: The local tokenizer's names of the ids, for messages.
 
         Raises:
@@ -97,7 +98,7 @@ def _check_tokens(received: Sequence[int | None], expected: Sequence[int], spell
 
 
 def _best(row: Mapping[int, float] | None, m: int, own: int | None, where: str, size: int) -> list[tuple[int, float]]:
-    """The m best of a row, best first, equal ones by id, without the prompt's own token beneath them."""
+    """The m best of a row, best first, equal ones by id, without a less likely token of the prompt."""
     if row is None:
         raise ReplyError(
             f"no log-probabilities at {where}. Some servers have none for cached prefixes: start it without prefix "

@@ -20,8 +20,8 @@ class Transcript:
 
     Attributes:
         text: The text.
-        logprob: Mean log-probability of its tokens in nats, end of text included where it was written, at
-            temperature 1; None where it is not known.
+        logprob: Mean log-probability of its tokens in nats, including end of text if it was written, at temperature 1;
+            None if not known.
         n_tokens: Tokens of text, end of text not counted.
         finished: Whether it ended by itself, not by the limit on its length.
         token_ids: Its own tokens, without end of text; None if they are not known: in rows of older journals, and

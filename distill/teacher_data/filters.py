@@ -15,7 +15,7 @@ from .confidence import Transcript
 from .languages import script_share
 
 LONGEST_PHRASE = 50
-"""Characters of the longest phrase whose repetitions are counted; zlib finds longer ones as well."""
+"""Maximum number of characters of a phrase whose repetitions are counted; zlib also finds longer ones."""
 
 
 def measures(transcript: Transcript | None, seconds: float, language: str | None) -> dict[str, float]:
@@ -49,7 +49,7 @@ def measures(transcript: Transcript | None, seconds: float, language: str | None
 
 
 def kept_range(filters: Filters, name: str) -> tuple[float, float] | None:
-    """The lowest and the highest value that a filter keeps; None where it is off."""
+    """The lowest and the highest value that a filter keeps; None if it is off."""
     setting = getattr(filters, name)
     if setting is None or setting == "keep":
         return None

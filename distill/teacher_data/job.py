@@ -174,7 +174,7 @@ def _written(
 
 @contextmanager
 def _drawn_by(transcription: Transcription, number: int, device: torch.device) -> Iterator[None]:
-    """Random draws that depend only on seed and batch number; the caller's random state is restored."""
+    """Random numbers that depend only on seed and batch number; the caller's random state is restored."""
     if not transcription.sample:
         yield
         return

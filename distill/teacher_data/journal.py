@@ -94,7 +94,7 @@ def append_batch(path: Path, rows: Sequence[Row]) -> None:
 
 
 class _Row(BaseModel):
-    """What a batch holds of an utterance: its id, and whatever was found."""
+    """An utterance in a batch: its id and its result."""
 
     model_config = ConfigDict(extra="allow")
     id: str

@@ -1,4 +1,4 @@
-"""Which scripts a language is written in, and how much of a text is in them.
+"""Scripts of languages, and the share of a text in the scripts of its language.
 
 It distinguishes Chinese from English, not German from English: languages with the same script look alike, and so do
 translations into one, romanized text, and Chinese instead of Japanese. Digits and punctuation belong to every language.
@@ -46,15 +46,15 @@ _WRITTEN_IN = {
     "Thai": "th",
     "Tibetan": "bo",
 }
-"""Languages by script, in Whisper's codes, with every script that is in wide use today."""
+"""Languages by script, in Whisper's codes, with all scripts that are widely used today."""
 
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Khmer}\p{Lao}\p{Myanmar}\p{Thai}\p{Tibetan}"
 _WORD = regex.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[\p{{L}}\p{{M}}])+")
-"""A letter of a script that puts no spaces between words, or a run of letters of any other."""
+"""A letter of a script without spaces between words, or a run of letters of any other."""
 
 
 def scripts(language: str | None) -> tuple[str, ...]:
-    """The scripts of a language, given by name, code or tag (`Chinese`, `zh`, `zh-CN`); none where it is not known."""
+    """The scripts of a language, given by name, code or tag (`Chinese`, `zh`, `zh-CN`); empty if unknown."""
     if language is None:
         return ()
     name = language.strip().lower()
@@ -66,8 +66,8 @@ def scripts(language: str | None) -> tuple[str, ...]:
 def script_share(text: str, language: str | None) -> float:
     r"""The share of words that are in a script of the language.
 
-    A letter counts as a word in scripts without spaces between words: one Chinese character counts as much as one
-    English word, so that a name in Latin letters does not outweigh the sentence around it.
+    A letter counts as a word in scripts without spaces between words: one Chinese character counts like one English
+    word. A name in Latin letters therefore does not outweigh the sentence around it.
 
     Returns:
         From 0 to 1; NaN without letters, and where the language is not known.
@@ -77,7 +77,7 @@ def script_share(text: str, language: str | None) -> float:
         (0.5, 0.0, 1.0)
     """
     own = _letters(language)
-    # Letters that all scripts share, such as the kana's lengthening mark, count for none.
+    # Letters that scripts share, such as the kana's lengthening mark, are ignored.
     words = [word for word in _WORD.findall(text) if regex.search(r"[^\p{Common}\p{Inherited}]", word)]
     return sum(bool(own.search(word)) for word in words) / len(words) if own and words else math.nan
 

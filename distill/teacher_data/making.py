@@ -50,7 +50,7 @@ REFERENCE = "reference"
 
 
 class TeacherDataError(UserError):
-    """Teacher data that cannot be made; the message says why and what to do."""
+    """Teacher data that cannot be made; the message gives the reason and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,14 @@ class TeacherData:
     """Utterances with a teacher's text, in the order of their manifest.
 
     The extra field `transcript` says who wrote it (`teacher`, `revision`, `weights`) and how (`decoding`), its mean
-    `logprob` in nats a token, `n_tokens`, whether it is `finished`, and of dropped ones by which filters (`dropped_by`,
-    each with the value that it looked at); `token_ids` are the tokens that it wrote, where they are known, of which
-    `tokenizer` names the vocabulary and `text_hash` the text (see `labels`). The field `reference` is the text that the
-    manifest had.
+    `logprob` in nats a token, `n_tokens`, whether it is `finished`, and the filters that dropped it (`dropped_by`, each
+    with the checked value). `token_ids` are the tokens that the teacher wrote, if known; `tokenizer` identifies their
+    vocabulary and `text_hash` their text (see `labels`). The field `reference` is the manifest's text.
 
     Attributes:
-        kept: What the filters keep.
-        dropped: What they drop.
-        summary: How many, and why.
+        kept: Utterances that the filters keep.
+        dropped: Utterances that they drop.
+        summary: Counts and reasons.
     """
 
     kept: tuple[Utterance, ...]
@@ -105,23 +104,23 @@ def teacher_data(
     normalizer: str | None = None,
     progress: Progress | None = None,
 ) -> TeacherData:
-    """Let a teacher transcribe, and filter its transcripts; only the journal beside `output` is written.
+    """Transcribe with a teacher and filter the transcripts; writes only the journal beside `output`.
 
     An interrupted job continues where it stopped, with the same result to the last bit.
 
     Args:
-        output: Where the data will be written: the journal stands beside it.
-        teacher: Who writes.
+        output: Path of the data; the journal is beside it.
+        teacher: The model that transcribes.
         source: Reads the audio.
-        utterances: What is transcribed, with different ids.
-        transcription: How, and in which batches.
+        utterances: To transcribe, with unique ids.
+        transcription: Decoding and batches.
         filters: What is dropped.
-        normalizer: Score the texts against the references that there are, under this normalizer; None does not.
+        normalizer: Normalizer for scoring the texts against existing references; None does not score.
         progress: Called with utterances done, at the start and after each batch.
 
     Raises:
         UserError: The journal is another job's or damaged; names file, line and field.
-        AudioError: Audio that cannot be used, unless the filters drop it.
+        AudioError: Unusable audio, unless the filters drop it.
     """
     who, transcription = identity(teacher), settled(transcription, utterances)
     job = run_job(
@@ -182,22 +181,22 @@ def transcribe_manifest(
     """Make teacher data from a manifest, or finish an interrupted call.
 
     Args:
-        teacher: A recognizer, or where one is: a directory or Hub name, or the `[teacher]` table of a recipe.
+        teacher: A recognizer, a directory or Hub name, or the `[teacher]` table of a recipe.
         manifest: JSON lines, a data set such as `hf:NAME:CONFIG:SPLIT`, or utterances; only audio is needed.
-        output: The manifest to write; its journal, the dropped utterances and the summary stand beside it.
-        transcription: How the teacher writes, and in which batches; None takes the defaults, like the next.
+        output: The manifest to write; its journal, the dropped utterances and the summary are beside it.
+        transcription: The teacher's decoding and batches; None uses the defaults, also for `filters`.
         filters: What is dropped.
-        device: Where a teacher is put that is loaded here.
+        device: Device of a teacher that is loaded here.
         max_seconds: Longer utterances cannot be used.
-        normalizer: Under which the texts are scored against the references that there are.
+        normalizer: Normalizer for scoring the texts against existing references.
         progress: Called with utterances done, at the start and after each batch.
 
     Returns:
         What was written.
 
     Raises:
-        TeacherDataError: The output is a file of something else, or nothing is left; existing files are kept.
-        ManifestError, AudioError, ModelError, ServerError: What cannot be read or asked.
+        TeacherDataError: The output is another file, or nothing is left; existing files are kept.
+        ManifestError, AudioError, ModelError, ServerError: Something cannot be read or reached.
         AtWorkError: Another process writes to that output.
         WriteError: The disk is full; the same call again continues.
         UserError: The journal is another job's or damaged; names file, line and field.
@@ -215,7 +214,7 @@ def transcribe_manifest(
     if isinstance(teacher, str):
         teacher = Teacher(model=teacher)
     if isinstance(teacher, Teacher):
-        # Its encoder's outputs are shared by rollout and score, and then no longer needed.
+        # Rollout and score share the encoder's outputs, which are not needed afterwards.
         teacher = load_teacher(teacher.model_copy(update={"encoder_cache_mib": 0.0}), device, k=1)
     utterances = data.checked_one(teacher)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -247,7 +246,7 @@ def _marks(output: Path) -> tuple[Path, Path]:
 
 
 def _known_sum(seconds: Iterable[float]) -> float:
-    """Of the durations that there are; NaN where nothing is audio."""
+    """Sum of the known durations; NaN if there are none."""
     known = [value for value in seconds if not math.isnan(value)]
     return sum(known) if known else math.nan
 

@@ -18,10 +18,10 @@ from ..recipe import Filters
 QUANTILES = (0.05, 0.5, 0.95)
 
 N_EXAMPLES = 3
-"""Dropped utterances that a summary shows of each filter."""
+"""Number of dropped utterances that a summary shows for each filter."""
 
 _SHOWN = 40
-"""Characters of an example's text in a line."""
+"""Maximum number of characters of an example's text in a line."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Example:
 
     Attributes:
         id: Of the utterance.
-        value: What the filter looked at.
-        text: What the teacher wrote; None for audio that could not be used.
+        value: The value that the filter checked.
+        text: The teacher's transcript; None for unusable audio.
     """
 
     id: str
@@ -53,10 +53,10 @@ class FilterCount:
     Attributes:
         name: Its key in the settings.
         setting: Its limit, None if it is off; a word where it has none.
-        n_dropped: Utterances it drops, others dropping some of them too.
-        n_undefined: Utterances it cannot judge, and keeps.
-        quantiles: Of what it looked at, at `QUANTILES`; NaN where that is no number.
-        examples: `N_EXAMPLES` of the dropped at most, the worst first.
+        n_dropped: Utterances that it drops; other filters may drop them too.
+        n_undefined: Utterances with an undefined value, which it keeps.
+        quantiles: Quantiles of the checked values, at `QUANTILES`; NaN if they are not numbers.
+        examples: At most `N_EXAMPLES` dropped utterances, the worst first.
     """
 
     name: str
@@ -70,13 +70,13 @@ class FilterCount:
     def from_values(
         cls, name: str, filters: Filters, values: Sequence[float], dropped: Sequence[Example]
     ) -> FilterCount:
-        """Count what a filter saw.
+        """Count the results of a filter.
 
         Args:
             name: Its key in the settings.
             filters: The settings.
-            values: A number an utterance, NaN where undefined.
-            dropped: Those that it drops.
+            values: One number for each utterance, NaN where undefined.
+            dropped: Utterances that it drops.
         """
         setting = getattr(filters, name)
         defined = [value for value in values if not math.isnan(value)]
@@ -88,7 +88,7 @@ class FilterCount:
 
     @property
     def rule(self) -> str:
-        """What it keeps, in words."""
+        """The rule by which it keeps utterances, in words."""
         if self.setting is None or isinstance(self.setting, str):
             return self.setting or "off"
         return f"{'≥' if self.name.startswith('min_') else '≤'} {self.setting:g}"
@@ -101,10 +101,10 @@ class TeacherDataSummary:
     Attributes:
         teacher: Description of the teacher.
         n: Utterances.
-        n_kept: Of them kept.
-        seconds: Their audio, where its duration is known; NaN where nothing is audio.
-        seconds_kept: Of it kept.
-        filters: What each filter did.
+        n_kept: Kept utterances.
+        seconds: Known seconds of audio; NaN without audio.
+        seconds_kept: Seconds of kept audio.
+        filters: Result of each filter.
         padding_share: Share of the batches' seconds that was padding.
         scores: Error rates against references, of `all` utterances that have one and of the `kept` ones among them.
         n_ids_known: Transcripts with known tokens.
@@ -124,7 +124,7 @@ class TeacherDataSummary:
 
     @property
     def reasons(self) -> str:
-        """Which filters dropped how many, each with its share and the worst example, in words."""
+        """Numbers dropped by each filter, with share and worst example, in words."""
         dropped = (
             f"{f.name} {f.n_dropped:,} ({f.n_dropped / self.n:.1%}, such as {f.examples[0]})"
             for f in self.filters

@@ -40,7 +40,7 @@ class Augmentation:
 
     @classmethod
     def from_sections(cls, sections: Sequence[AugmentationConfig], where: str = "augment") -> Augmentation | None:
-        """The augmentation that a stage's sections describe, None where there are none.
+        """The augmentation of a stage's sections; None if there are none.
 
         Args:
             sections: Of the recipe.
@@ -98,7 +98,7 @@ def _noise(library: Any, section: Noise, where: str) -> list[Any]:
 
 
 def _check_background(file: Path, where: str) -> None:
-    """Refuse a recording that would end the run when noise is first drawn from it."""
+    """Refuse a recording that would end the run when it is first used as noise."""
     reader = require("audiomentations.core.audio_loading_utils", extra="augment", purpose=where)
     remedy = "encode it again, or remove it"
     try:

@@ -136,7 +136,7 @@ class Monitor:
         """Word and character error rates of a model on the evaluation sets, with its transcripts.
 
         Args:
-            place: Where the run stands.
+            place: Progress of the run.
             recognizer: The model.
             model: Its name in files.
             due: Names of the sets; None evaluates all.

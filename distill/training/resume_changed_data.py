@@ -40,10 +40,10 @@ class Change:
 
     Attributes:
         key: Of the recipe.
-        source: Where it is.
+        source: Its path or name.
         was: Its digest when the run began, or when a change was last accepted.
         now: Its digest.
-        lines: Which lines changed, in words.
+        lines: Description of the changed lines.
     """
 
     key: str

@@ -24,14 +24,14 @@ class SeenInTrainingWarning(UserWarning):
 
 @dataclass(frozen=True)
 class SeenInTraining:
-    """How much of a manifest's audio a model was trained on before the run, according to the file beside its weights.
+    """Share of a manifest's audio that a model was trained on before the run, by the file beside its weights.
 
     Attributes:
         model: The model.
         folder: Folder of its weights.
         purpose: Use of the manifest: `stage 'NAME'`, `probe` or `evaluation`.
         manifest: The manifest.
-        seen: Utterances that are, wholly or in part, among its training audio.
+        seen: Utterances of which at least a part is in its training audio.
         utterances: Utterances of the manifest that have audio.
     """
 

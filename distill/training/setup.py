@@ -35,9 +35,8 @@ from .seen_in_training import SeenInTraining, seen_in_training
 class Setup:
     """Models and data of a run; the pair is None without a teacher.
 
-    `stages[i]` are the i-th stage's utterances, `augmentations[i]` its augmentation. `seen_in_training`
-    says which data the models were trained on before; `findings` says what is doubtful about its lines, and of those
-    that were dropped why.
+    `stages[i]` are the i-th stage's utterances, `augmentations[i]` its augmentation. `seen_in_training` says which data
+    the models were trained on before; `findings` are doubtful and dropped lines, with reasons.
     """
 
     recipe: Recipe

@@ -30,7 +30,7 @@ class StepOutcome:
 
     Attributes:
         loss: Scalar with a graph, in nats, summed over positions.
-        positions: How many positions the sum is over.
+        positions: Number of positions in the sum.
         seen: What was measured; None if nothing was.
     """
 
@@ -111,7 +111,7 @@ def on_policy_step(
     draw: float = 1.0,
     teachers_batch: Batch | None = None,
 ) -> StepOutcome:
-    """Roll out, score with both models, and take the stage's objective at the positions that count.
+    """Roll out, score with both models, and compute the stage's objective at the positions that count.
 
     The student is scored in evaluation mode, as it wrote, unless the stage asks for dropout; it then remains
     in training mode, as after `supervised_step`.

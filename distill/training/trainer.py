@@ -310,7 +310,7 @@ class Trainer:
             if positions and not (math.isfinite(loss) and math.isfinite(norm)):
                 raise TrainingError(
                     f"step {state.step} of stage {stage.name!r}: loss {loss}, gradient norm {norm}. Lower the stage's "
-                    "lr, or look at the models' logits; the last checkpoint is untouched."
+                    "lr, or look at the models' logits; the last checkpoint is unchanged."
                 )
             lr = self.optimization.step(update=positions > 0)
         state.step += 1

@@ -1,4 +1,4 @@
-"""What can be said of a teacher that shows only its best tokens.
+"""Bounds of statistics when only the teacher's best tokens are known.
 
 A server returns its own top-m log-probabilities and nothing else. Every statistic of `overlap.measure` that needs more
 then has a lower and an upper end; `measure_bounds` computes both. They are equal when the server returns all tokens.

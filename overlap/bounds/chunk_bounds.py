@@ -15,7 +15,7 @@ from overlap.vocab.vocabulary_map import VocabularyMap
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """How many ids there are of each kind, and which of the student's take part.
+    """Numbers of ids of each kind, and the student's ids that take part.
 
     Attributes:
         admissible: ``[V]`` bool, the student's ids that are not blocked; None when none is.
@@ -66,7 +66,7 @@ class Space:
 
 
 class ChunkBounds:
-    """The bounds of some positions, everything of one row a position."""
+    """The bounds of a chunk; all tensors have one row for each position."""
 
     def __init__(
         self, scores: Tensor, topk: TopkLogprobs, ids: Tensor, valid: Tensor, k: int, tolerance: float, space: Space
@@ -84,14 +84,16 @@ class ChunkBounds:
         self.t = Support(topk.ids.masked_fill(~(self.in_t & topk.shared), 0), self.in_t & topk.shared)
         self.in_s = topk.shared & _members(self.s.ids, self.s.valid, self.log_p).gather(-1, topk.ids)
         self.returned = _members(topk.ids, topk.shared, self.log_p)
-        self.hidden_s = self.s.keep(~self.returned.gather(-1, self.s.ids))  # of S, what the server did not return
+        self.hidden_s = self.s.keep(
+            ~self.returned.gather(-1, self.s.ids)
+        )  # members of S that the server did not return
         self.missing = k - self.in_t.sum(-1)  # members of T that are not known
         tail = space.n_teacher - topk.given.sum(-1)
         raw = Box.raw(topk.log_q, topk.given, tail, tolerance)
         self.raw = raw
         self.own = Box.from_raw(raw, topk.own, space.n_own - topk.own.sum(-1))
         self.shared = Box.from_raw(raw, topk.shared, space.n_shared - topk.shared.sum(-1))
-        # Of the tokens that neither is known to rank in T: those in S, other shared ones, and those the student lacks.
+        # Tokens that may be unknown members of T: those in S, other shared ones, and those that the student lacks.
         self.n_s = self.hidden_s.size
         self.n_other = self.shared.tail - self.n_s
         self.n_foreign = self.own.tail - self.shared.tail
@@ -130,7 +132,7 @@ class ChunkBounds:
         }
 
     def _shared_members(self) -> tuple[Tensor, Tensor]:
-        """How many of T's unknown members are in S, at least and at most."""
+        """Least and greatest number of T's unknown members that are in S."""
         return (self.missing - self.n_other - self.n_foreign).clamp_min(0), torch.minimum(self.missing, self.n_s)
 
     def _masses(self, student: Student, shared_mass: Tensor) -> dict[str, Bounds]:
@@ -139,8 +141,8 @@ class ChunkBounds:
         p_i = torch.where(i.valid, self.log_p.gather(-1, i.ids).exp(), 0.0).sum(-1)
         hidden = torch.where(self.hidden_s.valid, self.log_p.gather(-1, self.hidden_s.ids).exp(), torch.nan)
         few, many = self._shared_members()
-        # T's unknown members are the student's least likely tokens for the lower end, its likeliest for the upper one;
-        # at least so many of them are in its vocabulary as the tokens that it lacks leave over.
+        # T's unknown members are the student's least likely tokens for the lower end and its likeliest for the upper
+        # one. Those that exceed the number of tokens that the student lacks must be in its vocabulary.
         forced = (self.missing - self.n_foreign).clamp_min(0)
         n_tail, slots = self.shared.tail[:, None], torch.arange(self.k, device=p.device)
         ends = student.tail[:, : self.k], student.tail.gather(-1, (n_tail - 1 - slots).clamp_min(0))
@@ -181,7 +183,7 @@ class ChunkBounds:
         log_mass = common.logsumexp(-1) if self.space.common is not None else torch.zeros_like(self.log_p[:, 0])
         scale = torch.where(log_mass > -torch.inf, log_mass, 0.0)[:, None]
         absent = self.returned if self.space.common is None else self.returned | ~self.space.common
-        # Sorted as float32, which the scores came in: twice as fast.
+        # Sorted in float32, the precision of the scores: twice as fast.
         tail = self.scores.masked_fill(absent, torch.inf).sort(dim=-1).values.double() - (self.normalizer + scale)
         returned = torch.where(self.topk.shared, common.gather(-1, self.topk.ids) - scale, -torch.inf)
         return Student.from_returned(returned, tail, self.shared.tail), log_mass.exp()
@@ -228,8 +230,8 @@ class ChunkBounds:
 
 
 def _members(ids: Tensor, valid: Tensor, like: Tensor) -> Tensor:
-    """``[n, V]`` bool, the ids that stand in a valid slot."""
-    # Added up, not written: an invalid slot holds id 0 and would write over a valid slot of that id.
+    """``[n, V]`` bool, the ids in valid slots."""
+    # Added up, not assigned: an invalid slot holds id 0 and would overwrite a valid slot of that id.
     counts = torch.zeros(like.shape, dtype=torch.uint8, device=like.device)
     return counts.scatter_add(-1, ids, valid.to(torch.uint8)) > 0
 

@@ -1,15 +1,16 @@
 """Extremes of statistics over all teachers that agree with given top-k log-probabilities.
 
-These teachers are the points of a polytope: each returned probability lies in its interval, each of the others is at
-most as likely as the least likely returned token, and all add up to 1. Over it
+These teachers are the points of a polytope: each returned probability lies in its interval, each hidden token is at
+most as likely as the least likely returned token, and all probabilities add up to 1. On this polytope
 
-* every f-divergence from the student's p (both KLs, Jensen-Shannon, total variation) is smallest at one and the same
-  point, q = clip(λ·p, low, high), because the optimality conditions fix the ratio q/p wherever no constraint binds;
-* every f-divergence is largest at one and the same corner: a convex function is largest at a corner, and the capped
-  tokens of the worst corner are those that the student finds least likely, because ∂²(p·f(q/p))/∂p∂q ≤ 0;
+* every f-divergence from the student's p (both KLs, Jensen-Shannon, total variation) is smallest at the same point, q =
+  clip(λ·p, low, high), because the optimality conditions fix the ratio q/p wherever no constraint binds;
+* every f-divergence is largest at the same corner: a convex function is largest at a corner, and the capped tokens of
+  the worst corner are those that the student finds least likely, because ∂²(p·f(q/p))/∂p∂q ≤ 0;
 * the entropy is largest at q = clip(λ, low, high) and smallest at a corner.
 
-All in float64. Sums over the vocabulary work on the hidden tokens sorted by the student's score, once a position.
+All computations are in float64. Sums over the vocabulary use the hidden tokens, sorted once at each position by the
+student's score.
 """
 
 from collections.abc import Callable
@@ -24,12 +25,13 @@ _TINIEST = -700.0
 """Floor of the log-probabilities where they are exponentiated, so that a ratio to them stays finite."""
 
 _ROUNDING = 1e-12
-"""Least tolerance, in nats: a missing mass of this size is lost in the sum of the returned ones."""
+"""Least tolerance, in nats: a missing mass of this size disappears in the rounding of the returned sum."""
 
 Bounds = tuple[Tensor, Tensor]
 
 Term = Callable[[Tensor, Tensor], Tensor]
-"""A token's contribution to a divergence, from log p and q; homogeneous: p and q times c give c times as much."""
+"""A token's contribution to a divergence, from log p and q; homogeneous: multiplying p and q by c multiplies it by
+c."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +58,8 @@ class Box:
     def from_raw(cls, raw: "Box", kept: Tensor, tail: Tensor) -> "Box":
         """The box of the distribution renormalized on the kept tokens.
 
-        The mass that leaves with hidden tokens is known only within an interval, and so is the scale of what stays;
-        each probability gets the interval that follows, as if their scales were independent.
+        The mass of the excluded hidden tokens is known only within an interval, and so is the scale of the kept tokens.
+        Each probability gets the resulting interval, as if the scales were independent.
 
         Args:
             raw: intervals over the full vocabulary.
@@ -72,7 +74,7 @@ class Box:
         most = torch.maximum(1 - lost[0] - tail_lost_low, least)
         empty = (most <= 0) | ((tail == 0) & ~kept.any(-1))
         least, most = (torch.where(scale > 0, scale, torch.finfo(scale.dtype).tiny) for scale in (least, most))
-        # An interval is widest where what stays has the other end's scale.
+        # Each end of an interval is scaled by the other end of the kept mass: this gives the widest interval.
         low, high = low / most[:, None], (high / least[:, None]).clamp_max(1.0)
         cap = (raw.cap / least).clamp_max(1.0)
         room = cap * tail
@@ -84,7 +86,7 @@ class Box:
         """The box over the full vocabulary of top-k log-probabilities that are right within a tolerance."""
         tolerance = max(tolerance, _ROUNDING)
         low, high = (log_q - tolerance).exp(), (log_q + tolerance).exp().clamp_max(1.0)
-        # The least likely returned token, at its most: the server's order says that no hidden one is above it.
+        # The largest value of the least likely returned token: by the server's order, no hidden token is above it.
         cap = torch.where(given, high, 1.0).amin(-1)
         room = cap * tail
         rest = tuple(torch.minimum((1 - side.sum(-1)).clamp_min(0.0), room) for side in (high, low))
@@ -119,7 +121,7 @@ class Student:
 
     @classmethod
     def from_returned(cls, returned: Tensor, tail: Tensor, n_tail: Tensor) -> "Student":
-        """From log-probabilities; those of ``tail`` beyond the first ``n_tail`` of a row are not looked at."""
+        """From log-probabilities; those of ``tail`` beyond the first ``n_tail`` of a row are ignored."""
         inside = torch.arange(tail.shape[-1], device=tail.device) < n_tail[:, None]
         p = positive(tail)
         sums = _prefix(torch.where(inside, p, 0.0))
@@ -157,8 +159,8 @@ _DIVERGENCES: dict[str, tuple[Term, float]] = {
 def divergences(student: Student, box: Box) -> dict[str, Bounds]:
     """Bounds of the four full-vocabulary divergences, ``[n]`` each.
 
-    Lower ends are attained. Upper ends are attained where the box is exact (each returned interval a point); otherwise
-    each returned token and the rest are taken at their worst separately, which is looser.
+    Lower ends are attained. Upper ends are attained if the box is exact (each returned interval is a point). Otherwise
+    the worst case is taken separately for each returned token and the rest, which is looser.
     """
     ratio, within = _closest(student, box)
     returned = (ratio[:, None] * positive(student.returned)).clamp(box.low, box.high)
@@ -170,12 +172,13 @@ def divergences(student: Student, box: Box) -> dict[str, Bounds]:
     for name, (term, largest) in _DIVERGENCES.items():
         # Terms are homogeneous in (p, q): where q = λ·p the sum of terms is Σp times the term of (1, λ).
         low = term(student.returned, returned).sum(-1) + free * term(one, ratio) + _sum_at_cap(term, capped, box)
-        # Mass that even λ = e⁷⁰⁰ does not place: the student excludes all that could take it. Less is rounding.
+        # Mass that even λ = e⁷⁰⁰ does not place: the student gives 0 to all tokens that could have it. Less is
+        # rounding.
         low = low + torch.where(missed > 1e-9, term(nothing, missed), 0.0)
         ends = torch.maximum(term(student.returned, box.low), term(student.returned, box.high)).sum(-1)
         worst = _least_covered(student, box) if term is reverse else _farthest(term, student, box)
         low = low.clamp(0.0, largest)
-        # Two ways to one value may cross by an ulp, which must not make the lower end the larger one.
+        # Rounding may make the lower end larger than the upper one by an ulp.
         bounds[name] = low, torch.maximum((ends + worst).clamp_max(largest), low)
     return {
         name: (torch.where(box.empty, torch.nan, low), torch.where(box.empty, torch.nan, high))
@@ -184,10 +187,11 @@ def divergences(student: Student, box: Box) -> dict[str, Bounds]:
 
 
 def _closest(student: Student, box: Box) -> Bounds:
-    """λ of q = clip(λ·p, low, high), and how many of the hidden tokens, from the least likely, are below the cap."""
+    """λ of q = clip(λ·p, low, high), and the number of hidden tokens below the cap, counted from the least likely."""
     p = positive(student.returned)
 
-    # Sorted once, a step of the bisection takes log V comparisons a row and one prefix sum, not a pass over V tokens.
+    # Because tokens are sorted, a bisection step takes log V comparisons and one prefix sum for each row, not V
+    # operations.
     def below(ratio: Tensor) -> Tensor:
         return torch.minimum(torch.searchsorted(student.rising, (box.cap / ratio)[:, None], right=True)[:, 0], box.tail)
 
@@ -206,13 +210,13 @@ def _columns(first: Tensor, last: Tensor, values: Tensor) -> Tensor:
     if not some.any():
         return values[:, :0]
     start, stop = int(first[some].min()), int(last.max())
-    # The tokens at the cap are mostly few: the terms are computed on these columns, not on all V.
+    # Usually few tokens are at the cap: the terms are computed on these columns, not on all V.
     column = torch.arange(start, stop, device=values.device)
     return values[:, start:stop].masked_fill((column < first[:, None]) | (column >= last[:, None]), torch.nan)
 
 
 def _sum_at_cap(term: Term, log_p: Tensor, box: Box) -> Tensor:
-    # NaN marks what is left out, not −inf, which is a token that the student excludes.
+    # NaN marks excluded columns; −inf would mean a token with probability 0.
     values = term(log_p, box.cap[:, None].expand_as(log_p))
     return torch.where(log_p.isnan(), 0.0, values).sum(-1)
 
@@ -220,7 +224,7 @@ def _sum_at_cap(term: Term, log_p: Tensor, box: Box) -> Tensor:
 def _farthest(term: Term, student: Student, box: Box) -> Tensor:
     """Largest sum of a convex term over the tail: caps on the least likely tokens, a remainder on the next, else 0."""
     first, last = _n_full(box.rest[0], box) + 1, _n_full(box.rest[1], box)
-    # A mass of at most 1 fills 1 / cap tokens: the columns beyond are never reached.
+    # A mass of at most 1 fills 1 / cap tokens; later columns are never reached.
     log_p = student.tail[:, : int(last.max()) + 1]
     nothing = torch.zeros_like(log_p)
     inside = torch.arange(log_p.shape[-1], device=log_p.device) < box.tail[:, None]
@@ -235,7 +239,7 @@ def _farthest(term: Term, student: Student, box: Box) -> Tensor:
         return _at(gains, full) + more
 
     ends = torch.maximum(*(filled(mass) for mass in box.rest))
-    # Gains fall with p, so that the sum rises and then falls: its top may lie between the two ends.
+    # Gains fall with p: the sum rises and then falls, and its maximum may lie between the two ends.
     top = torch.minimum(torch.maximum((gain > 0).sum(-1), first), last)
     between = torch.where(first <= last, _at(gains, top), -torch.inf)
     base = _at(student.sums, box.tail) * term(torch.zeros_like(box.cap), torch.zeros_like(box.cap))
@@ -243,7 +247,8 @@ def _farthest(term: Term, student: Student, box: Box) -> Tensor:
 
 
 def _least_covered(student: Student, box: Box) -> Tensor:
-    """Largest Σ p log(p/q) over the tail: all at the cap but the student's favorite, which gets what is left."""
+    """Largest Σ p log(p/q) over the tail: all at the cap except the student's most likely token, which gets the
+    remainder."""
     left = (box.rest[0] - box.cap * (box.tail - 1)).clamp_min(0.0)
     favorite = _at(student.tail, (box.tail - 1).clamp_min(0))
     uncovered = torch.where(favorite > -torch.inf, torch.inf, 0.0)
@@ -277,11 +282,11 @@ def entropy_bounds(box: Box) -> Bounds:
 
 
 def solve(total: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
-    """The ratio ``[n]`` at which a rising function of it reaches its target, e⁷⁰⁰ where it never does."""
-    # By halves of its logarithm, not Newton's method: the functions are flat where all tokens are at an end of their
-    # interval, and a ratio may be anything that float64 holds.
+    """The ratio ``[n]`` at which an increasing function reaches its target; e⁷⁰⁰ where it never does."""
+    # By bisection of its logarithm, not Newton's method: the functions are flat where all tokens are at an end of their
+    # interval, and a ratio may be any float64.
     low, high = torch.full_like(target, _TINIEST), torch.full_like(target, -_TINIEST)
-    for _ in range(80):  # halves 1,400 nats down to the last bit
+    for _ in range(80):  # bisects 1,400 nats down to the last bit
         middle = (low + high) / 2
         above = total(middle.exp()) >= target
         low, high = torch.where(above, low, middle), torch.where(above, middle, high)
@@ -303,8 +308,8 @@ def _at(values: Tensor, column: Tensor) -> Tensor:
 
 
 def _n_full(mass: Tensor, box: Box) -> Tensor:
-    """How many hidden tokens a mass fills to the cap."""
-    # A cap of 0 has nothing to fill, and 0/0 no integer.
+    """Number of hidden tokens that a mass fills to the cap."""
+    # With a cap of 0 nothing is filled, and 0/0 is not an integer.
     full = torch.where(box.cap > 0, mass / torch.where(box.cap > 0, box.cap, 1.0), 0.0).floor().long()
     return torch.minimum(full, box.tail)
 

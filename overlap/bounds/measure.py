@@ -20,15 +20,15 @@ from overlap.vocab.settings import ComparisonSettings
 from overlap.vocab.vocabulary_map import VocabularyMap, check_sizes
 
 _ROUNDING = 1e-9
-"""By how much two ends of one value may differ because they come by different ways."""
+"""Maximum difference of the two ends of one value when they are computed in different ways."""
 
 
 @dataclass(frozen=True, eq=False)
 class OverlapBounds:
     """Both ends of every statistic of every position: float64 tensors of the leading shape ``[...]``.
 
-    NaN where the position is masked or the statistic undefined; ``+inf`` where nothing bounds it from above. Where
-    fewer than k tokens leave open whether a statistic is defined, the ends are those of the teachers for which it is.
+    NaN where the position is masked or the statistic undefined; ``+inf`` where there is no upper bound. With fewer than
+    k tokens it may be unknown whether a statistic is defined; the ends then cover the teachers for which it is.
 
     Attributes:
         lower: by statistic, in the order of `BOUNDED_STATISTICS`.
@@ -36,11 +36,11 @@ class OverlapBounds:
         topk_size: ``[...]`` long, tokens that the server returned at the position.
         unmapped: ``[...]`` long, those that the student's vocabulary lacks; they are in no set.
         blocked: ``[...]`` long, those taken out as blocked.
-        topk_mass: ``[...]``, what their probabilities add up to.
+        topk_mass: ``[...]``, the sum of the returned probabilities.
         k: size of the top-k sets.
-        tolerance: nats within which their log-probabilities were taken to be right.
+        tolerance: assumed maximum error of the log-probabilities, in nats.
         mask: ``[...]`` bool, True where the position was measured.
-        ranges: what bounds the statistics; whether the teacher's own set has k tokens is not known.
+        ranges: limits of the statistics; it is unknown whether the teacher's own set has k tokens.
     """
 
     lower: dict[str, Tensor]
@@ -113,26 +113,26 @@ def measure_bounds(
     """Bound the statistics of `overlap.measure` when only the teacher's best tokens are known.
 
     A teacher server returns its own top-m ids and log-probabilities, at temperature 1 over its full vocabulary. Every
-    other token is at most as likely as the least likely of these, and all others together have the mass that is
-    missing. The bounds hold for every teacher that agrees with the top-k log-probabilities:
+    hidden token is at most as likely as the least likely returned one, and all hidden tokens together have the missing
+    mass. The bounds hold for every teacher that agrees with the top-k log-probabilities:
 
     * With m >= k, the sets, and so ``union_size``, ``intersection_size``, ``overlap_ratio``, ``jaccard``,
       ``top1_agreement``, ``student_mass``, ``student_intersection_mass`` and (within the tolerance)
       ``teacher_intersection_mass`` are known: both ends are equal. With m < k the unknown members of T are placed where
-      they do most and least.
+      their effect is largest and smallest.
     * ``teacher_mass``, ``teacher_entropy``, ``entropy_gap``, the four divergences, ``union_kl`` and ``union_kl_tail``
-      have ends that some teacher attains (tight), as long as ``tolerance`` is 0 and no probability leaves with an
-      hidden token (one that is blocked or, for the divergences, one that the student lacks). Otherwise each returned
-      probability and the missing mass are taken at their worst separately: valid, and looser.
-    * ``reverse_kl`` has no upper end, +inf, where a hidden token may have probability 0.
+      have ends that some teacher attains (tight), as long as ``tolerance`` is 0 and no hidden token is excluded
+      (because it is blocked or, for the divergences, because the student lacks it). Otherwise the worst case is taken
+      separately for each returned probability and for the missing mass: valid, but looser.
+    * ``reverse_kl`` has the upper end +inf where a hidden token may have probability 0.
     * With m < k, ``union_kl`` and ``union_kl_tail`` have the upper end +inf, and their lower ends and that of
       ``teacher_intersection_mass`` are valid but not tight.
 
-    T is what the server says it is: ordered by the log-probabilities as given, equal ones by the lower id. Where its
-    rounding hides an order or breaks a tie at the boundary, `overlap.measure` may choose another set.
+    T follows the server's numbers: ordered by log-probability, ties by the lower id. If the server's rounding hides the
+    order or breaks a tie at the boundary, `overlap.measure` may choose another set.
 
-    Time is dominated by one sort of the student's scores a position; the temporaries are float64, and of no more
-    positions at once than half of what `overlap.core.chunking.CHUNK_ELEMENTS` allows.
+    Most time is spent on one sort of the student's scores at each position. The temporaries are float64, for at most
+    half as many positions at once as `overlap.core.chunking.CHUNK_ELEMENTS` allows.
 
     Example:
         >>> student = torch.tensor([[3.0, 2.0, 1.0, 0.0]])
@@ -146,23 +146,23 @@ def measure_bounds(
     Args:
         student_logits: ``[..., V]`` raw scores.
         teacher_ids: ``[..., m]`` long, in the teacher's vocabulary, in any order; negative where a slot is empty.
-        teacher_logprobs: ``[..., m]`` natural log-probabilities. Only the server's best tokens may be there: one that
-            it adds beneath them (the sampled token, say) would cap the hidden ones too low; drop it.
+        teacher_logprobs: ``[..., m]`` natural log-probabilities. Pass only the server's best tokens: an additional less
+            likely one (such as the sampled token) would give hidden tokens too low a cap; drop it.
         k: size of the top-k sets.
         mask: ``[...]`` bool, True where a position counts.
         vocabulary: the map between the two vocabularies; None when ids agree and the teacher has V of them.
         blocked: the student's ids to take out of both distributions and sets, or a ``[V]`` bool mask of them.
-        teacher_blocked: the teacher's ids to take out of both; needed for those that no student id maps to, such as
-            its own control tokens and the padding of its logits past the tokenizer.
-        tolerance: nats within which each log-probability is right: 1e-5 for float32 computation, half a unit of
-            the last decimal for rounded text, |log-probability|/256 for bfloat16.
+        teacher_blocked: the teacher's ids to take out of both; needed for ids without a student id, such as its own
+            control tokens and the padding of its logits beyond the tokenizer.
+        tolerance: maximum error of each log-probability, in nats: 1e-5 for float32 computation, half a unit of the last
+            decimal for rounded text, |log-probability|/256 for bfloat16.
 
     Returns:
         Both ends on the student's device, without gradient.
 
     Raises:
-        UserError: on shapes, dtypes or sizes that do not fit, an id given twice, NaN or positive log-probabilities,
-            and what no distribution has: more mass than 1, or more missing than the hidden tokens can hold.
+        UserError: on shapes, dtypes or sizes that do not fit, an id given twice, NaN or positive log-probabilities, a
+            mass above 1, or more missing mass than the hidden tokens can have.
     """
     return bounds_given_set(
         student_logits,
@@ -186,13 +186,13 @@ def bounds_given_set(
     mask: Tensor | None,
     tolerance: float = 1e-5,
 ) -> OverlapBounds:
-    """`measure_bounds` where the student's tokens may be ranked already.
+    """`measure_bounds` with the student's top-k set, if it is already known.
 
     Args:
         student_logits: as for `measure_bounds`, and so is the rest.
         teacher_ids: likewise.
         teacher_logprobs: likewise.
-        student_set: ``[..., k]`` the student's top-k set, tokens that the teacher lacks included; None ranks here.
+        student_set: ``[..., k]`` the student's top-k set, including tokens that the teacher lacks; None computes it.
         settings: k and the tokens that take part; bounds are at temperature 1.
         mask: positions that count.
         tolerance: of the log-probabilities.
@@ -246,7 +246,7 @@ def bounds_given_set(
     }
     return OverlapBounds(
         lower={name: spread(low, torch.nan) for name, (low, _) in ends.items()},
-        # The two ends of one value come by different ways and may cross by an ulp.
+        # The two ends of one value are computed in different ways and may cross by an ulp.
         upper={name: spread(torch.maximum(low, high), torch.nan) for name, (low, high) in ends.items()},
         topk_size=spread(topk.given.sum(-1), 0),
         unmapped=spread((topk.own & ~topk.shared).sum(-1), 0),

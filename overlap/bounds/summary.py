@@ -17,9 +17,10 @@ from overlap.estimates.table_formatting import html_table, text_table
 class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
     """Averages of the lower and the upper ends by statistic; prints as a table.
 
-    ``[lower, upper]`` are bounds, not a confidence interval: the average over these very positions lies between them
-    whatever the teacher's hidden tail, and more utterances do not bring them closer. The bootstrap interval that runs
-    from the lower end's lower limit to the upper end's upper limit adds the doubt about other utterances.
+    ``[lower, upper]`` are bounds, not a confidence interval: the average over these positions lies between them
+    whatever the teacher's hidden tail is, and more utterances do not narrow them. The bootstrap interval also covers
+    the variation between utterances; it runs from the lower limit of the lower bound to the upper limit of the upper
+    bound.
 
     Attributes:
         estimates: by statistic, of the lower and of the upper end.
@@ -65,13 +66,14 @@ class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
         draws: int = DRAWS,
         seed: int = 0,
     ) -> "BoundsSummary":
-        """The same from the sums of both ends, which add up batch by batch; without ranges, k alone bounds."""
+        """The same from the sums of both ends, which can be added over batches; without ranges, limits follow from k
+        alone."""
         ranges = ranges or Ranges(k)
         low, high = (estimate(sums, ranges=ranges, level=level, draws=draws, seed=seed) for sums in (lower, upper))
         return cls({name: (low[name], high[name]) for name in low}, k=k, states=states, level=level)
 
     def ends(self) -> dict[str, Estimate]:
-        """Both ends as estimates of their own, ``name.lower`` and ``name.upper``."""
+        """Both ends as separate estimates, ``name.lower`` and ``name.upper``."""
         return {
             f"{name}.{end}": item
             for name, pair in self.estimates.items()
@@ -79,7 +81,7 @@ class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
         }
 
     def to_summary(self) -> OverlapSummary:
-        """`ends` with the settings under which they were taken; its `to_dict` is what JSON can hold."""
+        """`ends` with the settings of the measurement; its `to_dict` can be written as JSON."""
         return OverlapSummary(self.ends(), k=self.k, temperature=1.0, states=self.states, level=self.level)
 
     def __getitem__(self, name: str) -> tuple[Estimate, Estimate]:

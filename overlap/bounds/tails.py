@@ -1,4 +1,4 @@
-"""Bounds of the KL on the union of both top-k sets and on everything outside it as one more token."""
+"""Bounds of the KL on the union of both top-k sets, with all tokens outside it as one more token."""
 
 from dataclasses import dataclass
 
@@ -38,8 +38,8 @@ class UnionAndRest:
         """Bounds in nats, ``[n]`` each, both attained where each returned probability is a point and T is known.
 
         The divergence is convex: least at q = clip(λ·p, low, high), greatest at a corner, where the tokens that the
-        student finds least likely are at the cap. Where members of T are unknown, they are one with the rest at the
-        lower end, for a coarser partition has the smaller divergence; the upper end is +inf.
+        student finds least likely are at the cap. Unknown members of T count as part of the rest at the lower end,
+        because a coarser partition has a smaller divergence; the upper end is then +inf.
         """
         low = self._least().clamp_min(0.0)
         high = torch.where(self.unknown, torch.inf, torch.maximum(self._most(), low))
@@ -75,9 +75,10 @@ class UnionAndRest:
         following = torch.nn.functional.pad(other, (0, 1), value=torch.inf)
         least, most = (end[:, None] for end in self.rest)
         log_rest, best = self.log_rest[:, None].expand_as(full), torch.full_like(self.cap, -torch.inf)
-        slack = 2e-12  # rounding of the sums, and both ends of an interval that is a point
-        # A corner has all tokens at an end but one, which makes the sum 1. That one is the rest, a hidden token or a
-        # returned one: the three loops. Returned tokens are taken at their worst separately, so their sum has two ends.
+        slack = 2e-12  # allows for rounding of the sums, and for intervals that are a point
+        # At a corner all tokens but one are at an end, and that one makes the sum 1: the rest, a hidden token or a
+        # returned one (the three loops). The worst case of each returned token is taken separately, so their sum has
+        # two ends.
         for returned in (self.high.sum(-1, keepdim=True), self.low.sum(-1, keepdim=True)):
             left = (1.0 - returned).clamp_min(0.0) - taken
             fits = possible & (left >= least - slack) & (left <= most + slack)

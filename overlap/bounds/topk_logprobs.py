@@ -1,4 +1,4 @@
-"""The best tokens of a teacher server, checked and brought to the student's ids."""
+"""The best tokens of a teacher server, checked and mapped to the student's ids."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from overlap.errors import UserError
 from overlap.vocab.vocabulary_map import VocabularyMap
 
 _SLACK = 1e-6
-"""By how much their mass may miss what is possible, beyond the stated tolerance: rounding of the sums."""
+"""Rounding of the sums: allowed error of the mass beyond the stated tolerance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class TopkLogprobs:
         log_q = torch.where(given, log_q.double(), -torch.inf)
         order = ids.sort(dim=-1).indices
         order = order.gather(-1, log_q.gather(-1, order).sort(dim=-1, descending=True, stable=True).indices)
-        # A token of probability zero must not fall behind the empty slots.
+        # A token of probability zero must be sorted before the empty slots.
         order = order.gather(-1, (~given.gather(-1, order)).to(torch.uint8).sort(dim=-1, stable=True).indices)
         ids, log_q, given = ids.gather(-1, order), log_q.gather(-1, order), given.gather(-1, order)
         own_ids = ids.clamp_min(0)
@@ -71,7 +71,7 @@ class TopkLogprobs:
 def check_topk_logprobs(
     ids: Tensor, log_q: Tensor, shape: torch.Size, n_teacher: int, tolerance: float, mask: Tensor
 ) -> None:
-    """Refuse what cannot be the best tokens of a distribution.
+    """Refuse values that cannot be the best tokens of a distribution.
 
     Raises:
         UserError: naming what was received, the first position concerned and the remedy.
@@ -83,7 +83,7 @@ def check_topk_logprobs(
         if not fits or tensor.ndim == 0 or tensor.shape[:-1] != shape or tensor.shape[-1] == 0:
             received = f"{tensor.dtype} {list(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
             raise UserError(
-                f"{name}: expected a {kind} tensor of shape {[*shape, 'm']} with m >= 1 slots a position, "
+                f"{name}: expected a {kind} tensor of shape {[*shape, 'm']} with m >= 1 slots for each position, "
                 f"received {received}; pad shorter ones with id -1"
             )
     if ids.shape != log_q.shape:
@@ -113,9 +113,9 @@ def check_topk_logprobs(
     room = least * (n_teacher - given.sum(-1))
     _refuse(
         (mask & (1 - high > room + _SLACK))[..., None],
-        "teacher_logprobs: the tokens that are not given cannot hold the missing mass, each being at most as likely "
-        "as the least likely given one; pass only the server's own best tokens (no sampled token beneath them), "
-        "normalized over the full vocabulary",
+        "teacher_logprobs: the hidden tokens cannot have the missing mass if each is at most as likely as the least "
+        "likely given one; pass only the server's own best tokens (no additional sampled token), normalized "
+        "over the full vocabulary",
     )
 
 

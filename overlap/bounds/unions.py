@@ -22,7 +22,7 @@ class Union:
         cap: ``[n]``, of each hidden token.
         rest: two ``[n]``, the least and the greatest mass of these hidden tokens together.
         missing: ``[n]`` long, members of T that are unknown.
-        missing_mass: ``[n]``, at most so much mass is on them.
+        missing_mass: ``[n]``, the largest mass that the missing members can have.
         growing: ``[n]`` bool, some of them may be in the student's vocabulary and not in S.
     """
 
@@ -38,12 +38,12 @@ class Union:
     def bounds(self, tolerance: float) -> Bounds:
         """Bounds of KL(q̄‖p̄), both renormalized on the union, in nats, ``[n]`` each.
 
-        As a function of the hidden probabilities x it is quasi-convex: least where x = min(cap, λ·p), and largest at
-        a corner, where the caps are on the tokens that the student finds least likely. Both ends are attained when
-        ``tolerance`` is 0 and T is known. Scales cancel, so that blocked tokens cost nothing here.
+        As a function of the hidden probabilities x it is quasi-convex: smallest at x = min(cap, λ·p), and largest at a
+        corner where the student's least likely tokens are at the cap. Both ends are attained when ``tolerance`` is 0
+        and T is known. Scales cancel; blocked tokens do not loosen these bounds.
 
-        A tolerance adds to both ends how far the divergence can move with it. Where members of T are unknown the lower
-        end is the share of the known part times its own bound (chain rule), and the upper end +inf.
+        A tolerance widens both ends by the largest change that it can cause. If members of T are unknown, the lower end
+        is the share of the known part times its own bound (chain rule), and the upper end is +inf.
         """
         q = self.log_q.exp()
         mass, weighted = q.sum(-1), kl_terms(q, self.log_q, self.log_p).sum(-1)
@@ -59,7 +59,7 @@ class Union:
 
         low = self._least(mass, weighted, divergence).clamp_min(0.0)
         high = torch.maximum(self._most(divergence), low)
-        # The known part alone may be empty: any shape on S is possible then, and none worse than all on one token.
+        # The known part may be empty. Any distribution on S is then possible; the worst has all mass on one token.
         some = (self.other > -torch.inf).any(-1)
         single = log_total - torch.where(self.other > -torch.inf, self.other, torch.inf).amin(-1)
         low, high = torch.where(mass > 0, low, 0.0), torch.where(mass > 0, high, single)
@@ -100,7 +100,8 @@ class Union:
         counts = torch.arange(other.shape[-1] + 1, device=cap.device).expand(len(other), -1)
         full = torch.where(used, forward(other, cap.expand_as(other)), 0.0)
         sums = torch.nn.functional.pad(full.cumsum(-1), (1, 0))
-        # Corners of the polytope: n tokens at the cap and at most one between, which the mass at either end leaves.
+        # Corners of the polytope: n tokens at the cap and at most one in between, with the remaining mass of either
+        # end.
         values = divergence(counts * cap, sums)
         possible = (counts <= n) & (counts * cap <= most) & (counts * cap >= least)
         best = torch.where(possible, values, -torch.inf).amax(-1)
@@ -120,10 +121,10 @@ def _reaching(total: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
 
 
 def _shift(divergence: Tensor, tolerance: float) -> Tensor:
-    """How far KL(q̄‖p̄) moves when each log q moves by up to a tolerance.
+    """How much KL(q̄‖p̄) changes when each log q changes by up to a tolerance.
 
-    Its derivative along the way is the covariance of the move with log(q̄/p̄), at most twice the tolerance times the mean
-    absolute value of the latter, which is at most KL + 2/e (the parts below 0 add up to at most 1/e).
+    Its derivative is the covariance of the change with log(q̄/p̄), at most twice the tolerance times the mean absolute
+    value of the latter, which is at most KL + 2/e (the parts below 0 add up to at most 1/e).
     """
     growth = 2 * tolerance * math.exp(2 * tolerance)
     return torch.where(divergence.isfinite(), growth * (divergence + 2 / math.e + 2 * tolerance), 0.0)

@@ -1,1 +1,1 @@
-"""Tensors, top-k sets, divergences and output layers: what every statistic and loss is made of."""
+"""The basis of all statistics and losses: tensor checks, top-k sets, divergences, output layers."""

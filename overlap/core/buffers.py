@@ -1,4 +1,4 @@
-"""Memory that is made once and worked in again and again."""
+"""Buffers that are allocated once and reused."""
 
 from dataclasses import dataclass, field
 
@@ -8,13 +8,13 @@ from torch import Tensor
 
 @dataclass(eq=False)
 class Scratch:
-    """Named buffers, made when first asked for."""
+    """Named buffers, allocated at their first use."""
 
     device: torch.device
     _buffers: dict[str, Tensor] = field(default_factory=dict)
 
     def __call__(self, name: str, rows: int, width: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
-        """``[rows, width]`` with anything in it; a name keeps its dtype."""
+        """An uninitialized buffer ``[rows, width]``; a name keeps its dtype."""
         if name not in self._buffers or self._buffers[name].numel() < rows * width:
             self._buffers[name] = torch.empty(rows * width, dtype=dtype, device=self.device)
         return self._buffers[name][: rows * width].view(rows, width)

@@ -1,4 +1,4 @@
-"""What is asked of tensors before anything is computed: kinds, shapes, masks, set sizes, blocked ids.
+"""Checks of arguments before any computation: tensor kinds, shapes, masks, set sizes, blocked ids.
 
 A position is an index into the leading shape of ``[..., V]`` logits.
 """
@@ -75,7 +75,7 @@ def check_leading(logits: Tensor, name: str, shape: torch.Size) -> None:
 
 
 def check_mask(mask: Tensor | None, shape: torch.Size, device: torch.device) -> Tensor:
-    """Return the mask of the positions to look at, all of them when none is given.
+    """Return the mask of the positions to measure; without a mask, all positions.
 
     Args:
         mask: bool, of the leading shape ``[...]``; True where the position counts.
@@ -93,7 +93,7 @@ def check_mask(mask: Tensor | None, shape: torch.Size, device: torch.device) -> 
     if mask.shape != shape:
         raise UserError(
             f"mask: expected the logits' leading shape {list(shape)}, received {list(mask.shape)}; "
-            "give one boolean a position"
+            "give one boolean for each position"
         )
     return mask.to(device)
 
@@ -124,12 +124,12 @@ def admissible_ids(
     """Turn blocked token ids into a mask over the vocabulary.
 
     Args:
-        blocked: ids (one axis, integers) that no support may hold and no probability counts, or a ``[V]`` bool mask of
-            them, or None.
+        blocked: ids (one axis, integers) to remove from all supports and probabilities, or a ``[V]`` bool mask of them,
+            or None.
         vocabulary: V.
         device: of the mask.
         name: of the argument, for messages.
-        whose: vocabulary it is.
+        whose: "student" or "teacher", for messages.
 
     Returns:
         ``[V]`` bool, True where the token is admissible; None when nothing is blocked.

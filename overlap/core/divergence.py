@@ -4,10 +4,10 @@
 sum these. Exceptions are `overlap.core.nearly_equal`, for distributions that nearly agree, and the kernels over the
 full vocabulary in `overlap.losses.full_vocabulary` and `overlap.statistics.full_vocabulary`, fused by hand.
 
-The divergences are over the last axis. ``admissible`` is a bool mask, broadcastable to the log-probabilities, of the
-tokens that exist; the rest contribute nothing. Identical inputs give exactly zero, a zero probability contributes zero
-where it weighs, and KL is +inf where the second distribution excludes what the first allows. Results are clamped to
-their mathematical range, which rounding may leave by an ulp.
+The divergences are over the last axis. ``admissible`` is a bool mask of tokens, broadcastable to the log-probabilities;
+other tokens contribute nothing. Identical inputs give exactly zero. A token whose weight is zero contributes zero. KL
+is +inf where the second distribution gives zero to a token to which the first does not. Results are clamped to their
+mathematical range, because rounding may exceed it by an ulp.
 """
 
 import math
@@ -28,12 +28,13 @@ def log_softmax(logits: Tensor, admissible: Tensor | None = None, *, temperature
         temperature: divides the logits.
 
     Returns:
-        ``[..., n]`` float32 (float64 for such logits); an inadmissible token gets a hugely negative but finite number,
-        so that no later difference is NaN. Where nothing is admissible the values are meaningless: mask the position.
+        ``[..., n]`` float32 (float64 for such logits); an inadmissible token gets a very large negative but finite
+        number, because differences of infinities would be NaN. Where nothing is admissible the values are meaningless:
+        mask the position.
     """
     scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if temperature != 1.0:
-        # Shifting first keeps the precision of the differences when a small temperature blows the scores up.
+        # Shifting first keeps the precision of differences: a small temperature makes the scores large.
         scores = (scores - _peak(scores, admissible)) / temperature
     if admissible is not None:
         scores = torch.where(admissible, scores, torch.finfo(scores.dtype).min)
@@ -77,8 +78,8 @@ def total_variation_terms(p: Tensor, q: Tensor) -> Tensor:
 def kl_divergence(log_p: Tensor, log_q: Tensor, admissible: Tensor | None = None) -> Tensor:
     """Kullback-Leibler divergence KL(p‖q) = Σ p (log p − log q), ``[..., n]`` → ``[...]``.
 
-    With the teacher first this is the forward KL of distillation, with the student first the reverse KL. It is +inf
-    where q excludes a token that p does not, be p there as small as it may.
+    With the teacher first this is the forward KL of distillation, with the student first the reverse KL. It is +inf if
+    q is 0 for a token for which p is not, however small p is there.
     """
     p = _probabilities(log_p, admissible)
     excluded = (log_q == -torch.inf) & (log_p > -torch.inf)
@@ -99,11 +100,12 @@ def renormalized_kl(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
         valid: ``[..., m]`` bool, slots of the set.
 
     Returns:
-        ``[...]`` in nats; NaN where the set is empty or the first allows nothing in it, +inf where the second excludes
-        what the first allows.
+        ``[...]`` in nats; NaN where the set is empty or the first is 0 on all of it, +inf where the second is 0 for a
+        token and the first is not.
     """
     nothing, excluded = (~(valid & (scores > -torch.inf)).any(-1) for scores in (first, second))
-    # `log_softmax` shifts by the best score before it subtracts: of scores of hundreds, `logsumexp` would keep less.
+    # `log_softmax` shifts by the best score before it subtracts; `logsumexp` would lose digits of scores in the
+    # hundreds.
     log_p, log_q = log_softmax(first, valid), log_softmax(second, valid).masked_fill(excluded[..., None], -torch.inf)
     return kl_divergence(log_p, log_q, valid).masked_fill(nothing, torch.nan)
 

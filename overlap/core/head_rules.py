@@ -1,4 +1,4 @@
-"""What models do before their output layer and to its logits, as their modules and configurations say it."""
+"""Rules for what models do before and after their output layer, from their modules and configurations."""
 
 import re
 from collections.abc import Iterator
@@ -41,21 +41,21 @@ _RULES: dict[str, tuple[str, str]] = (
         "xLSTMForCausalLM": ("output_logit_soft_cap", "cap"),
     }
 )
-"""By a model's class, the one key of its configuration that changes its logits, and how. The same key multiplies in one
-family and divides in another, and some classes leave unused what their configuration has."""
+"""For each model class, the one configuration key that changes its logits, and how. The same key multiplies in one
+family and divides in another, and some classes ignore their key."""
 
 _SCALED_BEFORE = ("t5", "mt5", "umt5", "longt5", "switch_transformers", "udop", "pop2piano")
-"""Families that may scale the hidden states before their layer, by what the configuration alone does not say."""
+"""Families that may scale the hidden states before their layer; their configuration does not tell whether they do."""
 
 _SUSPECT = re.compile(r"(logit|lm_head|output|mup).*(scal|mult|cap|temper|factor)|^dim_model_base$|^mup")
 _ELSEWHERE = re.compile(r"attn|attention|router|gate|expert|init|contrastive|audio|vision|image|mlp|mamba|ssm|rope")
 
 
 def after_the_layer(model: Any) -> tuple[float, float | None]:
-    """By what a model multiplies the output of its layer, and where it caps it then (None: nowhere).
+    """The factor by which a model multiplies the output of its layer, and the cap applied afterwards (None: no cap).
 
     Raises:
-        UserError: if a key of its configuration looks as if it did something to the logits and its class is not known.
+        UserError: if a configuration key seems to change the logits and the model's class is not known.
     """
     name, configs = type(model).__name__, list(_configs(model.config))
     known = _RULES.get(name)
@@ -76,24 +76,24 @@ def after_the_layer(model: Any) -> tuple[float, float | None]:
     if doubtful or family in _SCALED_BEFORE:
         said = ", ".join(f"{key} = {value!r}" for key, value in doubtful.items()) or f"its family, {family}"
         raise UserError(
-            f"head: {name} may scale or cap its logits ({said}) in a way that is not known here; compare its logits "
-            "with its layer's output, and pass overlap.Head(weight, bias, scale=…, softcap=…)"
+            f"head: {name} may scale or cap its logits ({said}) in an unknown way; compare its logits with its "
+            "layer's output, and pass overlap.Head(weight, bias, scale=…, softcap=…)"
         )
     return 1.0, None
 
 
 def before_the_layer(model: nn.Module, layer: nn.Module) -> list[str]:
-    """Names of the parameters that a model holds beside its output layer and outside the whole models in it.
+    """Names of a model's parameters that belong neither to its output layer nor to a complete model inside it.
 
-    They are those of a transform that the last hidden states go through before the layer, such as the dense layer and
-    the norm of BERT's heads: what the layer takes is then not ``last_hidden_state``.
+    Such parameters transform the last hidden states before the layer, such as the dense layer and the norm of BERT's
+    heads. The layer's input is then not ``last_hidden_state``.
 
     Args:
-        model: the whole model, wrapped in others or not.
+        model: the complete model, wrapped or not.
         layer: its output layer.
 
     Returns:
-        The names within the model; none where the base model cannot be told, or the layer is not among its modules.
+        The names within the model; empty if the base model cannot be found or the layer is not among its modules.
     """
     path = next((name for name, module in model.named_modules() if module is layer), None)
     if path is None:
@@ -107,7 +107,7 @@ def before_the_layer(model: nn.Module, layer: nn.Module) -> list[str]:
         base = getattr(module, "base_model", module) if is_model else None
         if base is module:
             return []
-        if base is not None:  # whole models beside it are no transform either: a codec, an encoder of another kind
+        if base is not None:  # complete models beside it (a codec, another encoder) are not a transform either
             models = [base, *(one for one in module.children() if hasattr(one, "get_output_embeddings"))]
             own |= {id(parameter) for one in models for parameter in one.parameters()}
         found = [f"{prefix}.{name}".lstrip(".") for name, one in module.named_parameters() if id(one) not in own]

@@ -1,4 +1,4 @@
-"""Tensors whose numbers do not lie plainly in memory: brought there where that is certain, else refused in words."""
+"""Converts tensors with special memory layouts to plain ones if that is safe, and refuses others."""
 
 import sys
 from typing import TYPE_CHECKING, TypeGuard
@@ -15,19 +15,19 @@ _SCALED = tuple(getattr(torch, name) for name in dir(torch) if name.startswith((
 
 
 def plain(tensor: Tensor, name: str) -> Tensor:
-    """The tensor with all of its numbers here, differentiable where it was.
+    """A plain local tensor with all values, differentiable if the input is.
 
-    A tensor of `torch.distributed.tensor` that every rank has whole gives its own copy; one whose last axis is parted
-    over ranks (a head under tensor parallelism, logits of one) is gathered, for which all ranks must call. Positions
-    parted over ranks are refused: gathered, each rank would count those of all.
+    A replicated DTensor returns the local copy. A DTensor sharded on its last axis (the head under tensor parallelism,
+    or its logits) is gathered; all ranks must call. A DTensor sharded over positions is refused, because each rank
+    would count the positions of all ranks.
 
     Args:
         tensor: anything.
         name: of the argument, for messages.
 
     Raises:
-        UserError: if it is nested, sparse, quantized, in a format of 8 bits or fewer, without memory (on the meta
-            device), or parted along an axis of positions; says what to pass instead.
+        UserError: if it is nested, sparse, quantized, in a format of 8 bits or fewer, on the meta device, or sharded
+            along an axis of positions; says what to pass instead.
     """
     if not isinstance(tensor, Tensor):
         raise UserError(f"{name}: expected a torch.Tensor, received {type(tensor).__name__}")
@@ -42,8 +42,8 @@ def plain(tensor: Tensor, name: str) -> Tensor:
         raise UserError(f"{name}: received a tensor of layout {tensor.layout}; pass its to_dense()")
     if tensor.is_quantized or tensor.dtype in _SCALED:
         raise UserError(
-            f"{name}: received {tensor.dtype}, whose scale is kept elsewhere; undo the scale in torch.bfloat16 or "
-            "torch.float32 and pass that"
+            f"{name}: {tensor.dtype} stores its scale in a separate tensor; multiply by it, convert to torch.bfloat16 "
+            "or torch.float32, and pass the result"
         )
     if tensor.is_meta:
         raise UserError(f"{name}: received a tensor on the meta device, which holds no numbers; load the model first")
@@ -51,12 +51,13 @@ def plain(tensor: Tensor, name: str) -> Tensor:
 
 
 def plain_parameter(tensor: Tensor, name: str) -> Tensor:
-    """The same of a weight, which has no positions: whole, however it is parted (FSDP2 parts the first axis)."""
+    """The same for a weight, which has no positions: gathered on any axis (FSDP2 shards the first axis)."""
     return plain(tensor.full_tensor() if _is_distributed(tensor) else tensor, name)
 
 
 def _is_distributed(tensor: Tensor) -> "TypeGuard[DTensor]":
-    # Who has such a tensor has imported the module, which takes its time and is not in every build of PyTorch.
+    # A caller with such a tensor has already imported the module. Importing it is slow, and some builds of PyTorch lack
+    # it.
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(tensor, module.DTensor)
 
@@ -70,7 +71,7 @@ def _gathered(tensor: "DTensor", name: str) -> Tensor:
     parted = [axis for axis in axes if axis != tensor.ndim - 1]
     if parted:
         raise UserError(
-            f"{name}: received a DTensor whose axis {parted[0]} is parted over ranks; pass its to_local() with this "
-            "rank's mask and tokens, and add the ranks up with OverlapMeter.reduce()"
+            f"{name}: received a DTensor that is sharded over axis {parted[0]}; pass its to_local() with this rank's "
+            "mask and tokens, and add up the ranks with OverlapMeter.reduce()"
         )
     return tensor.full_tensor()

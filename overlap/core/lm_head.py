@@ -1,4 +1,5 @@
-"""Output heads: the matrix from hidden states to logits, applied whole to a chunk or at a few tokens a position."""
+"""Output heads: the matrix from hidden states to logits, for the full vocabulary or for a few tokens at each
+position."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -15,7 +16,7 @@ from overlap.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """An output head, z = a (W h + b), or c tanh(a (W h + b) / c) where it is capped.
+    """An output head, z = a (W h + b), or c tanh(a (W h + b) / c) if it is capped.
 
     Attributes:
         weight: ``[V, H]``, H the size of the hidden states.
@@ -42,7 +43,7 @@ class Head:
             )
         for name, value in (("scale", self.scale), ("softcap", self.softcap)):
             if value is not None and not 0 < value < float("inf"):
-                raise UserError(f"head: expected a {name} that is a finite number above 0, received {value!r}")
+                raise UserError(f"head: {name} must be a finite number above 0, received {value!r}")
 
     @classmethod
     def from_layer(cls, head: "Head | nn.Module | Tensor", name: str) -> "Head":
@@ -62,22 +63,22 @@ class Head:
             return cls.from_model(head)
         raise UserError(
             f"{name}: expected a model, torch.nn.Linear, a weight [V, H] or overlap.Head(weight, bias), received "
-            f"{type(head).__name__}; a head that is not linear has to give its logits"
+            f"{type(head).__name__}; for a head that is not linear, pass its logits to overlap.measure"
         )
 
     @classmethod
     def from_model(cls, model: Any) -> "Head":
-        """The whole head of a transformers model, with what it does to the logits after its output layer.
+        """The complete head of a transformers model, including changes to the logits after its output layer.
 
-        That is, by its class and configuration: a scale (Cohere, Granite, Falcon-H1, MiniCPM3, HyperCLOVA X), a soft
-        cap (Gemma 2 to 4, RecurrentGemma, PaliGemma, T5Gemma, xLSTM, nanochat) or a bias kept beside the layer
-        (BART's ``final_logits_bias``). The hidden states it takes are the model's last, ``last_hidden_state`` of its
+        These changes follow from its class and configuration: a scale (Cohere, Granite, Falcon-H1, MiniCPM3, HyperCLOVA
+        X), a soft cap (Gemma 2 to 4, RecurrentGemma, PaliGemma, T5Gemma, xLSTM, nanochat) or a bias kept beside the
+        layer (BART's ``final_logits_bias``). Its input is the model's last hidden states, ``last_hidden_state`` of its
         decoder.
 
         Raises:
-            UserError: if the model has no output layer, one that is not linear, one that takes something else than
-                the last hidden states (BERT's and its relatives' heads transform them first), or a key in its
-                configuration that looks as if it changed the logits while its class is not known.
+            UserError: if the model has no output layer, or one that is not linear or whose input is not the last hidden
+                states (heads of BERT and similar models transform them first), or if a configuration key seems to
+                change the logits and the model's class is not known.
         """
         layer = model.get_output_embeddings()
         if not isinstance(layer, nn.Linear):
@@ -88,8 +89,8 @@ class Head:
         between = before_the_layer(model, layer)
         if between:
             raise UserError(
-                f"head: the output layer of {type(model).__name__} does not take its last hidden states: they go "
-                f"through {', '.join(between[:3])}{' …' if len(between) > 3 else ''} first; give its logits to "
+                f"head: the output layer of {type(model).__name__} does not take its last hidden states: they pass "
+                f"{', '.join(between[:3])}{' …' if len(between) > 3 else ''} first; give its logits to "
                 "overlap.measure, or overlap.Head(weight, bias) and the hidden states that come out of that"
             )
         head = cls.from_layer(layer, "head")
@@ -127,8 +128,8 @@ class Head:
     def logits(self, hidden: Tensor, scratch: Scratch) -> Tensor:
         """All logits ``[n, V]`` of hidden states ``[n, H]``, in the dtype of the weight, as the model has them.
 
-        They lie in the scratch memory, which the next call writes over: fresh pages cost as much as the product of a
-        few rows.
+        They are in the scratch memory, and the next call overwrites them: allocating new pages costs as much as the
+        product of a few rows.
         """
         out = scratch("logits", hidden.shape[0], self.vocabulary, dtype=self.weight.dtype)
         rows, columns = hidden.to(self.weight.dtype), self.weight.T
@@ -141,20 +142,20 @@ class Head:
         return out if self.softcap is None else out.div_(self.softcap).tanh_().mul_(self.softcap)
 
     def slope(self, logits: Tensor) -> Tensor | float:
-        """The derivative of logits by the output of the layer, where they have these values; −inf counts as 0."""
+        """The derivative of the logits with respect to the layer's output, at these logits; −inf counts as 0."""
         if self.softcap is None:
             return self.scale
         return (1.0 - (logits / self.softcap).nan_to_num(neginf=1.0).square_()).mul_(self.scale)
 
     def logits_at(self, hidden: Tensor, ids: Tensor) -> Tensor:
-        """The logits of a few tokens a position, differentiable, without the rest.
+        """The logits of a few tokens at each position only, differentiable.
 
         Neither forward nor backward holds more than `overlap.core.chunking.CHUNK_ELEMENTS` gathered elements at once.
         Sums over H, and over positions in the gradient of the head, are float32 at least, whatever the inputs are.
 
         Args:
             hidden: ``[n, H]``.
-            ids: ``[n, m]`` long; a token may come twice.
+            ids: ``[n, m]`` long; a token may be repeated.
 
         Returns:
             ``[n, m]``, float32 (float64 where the hidden states or the weight are).
@@ -164,7 +165,8 @@ class Head:
 
 
 class _LogitsAt(torch.autograd.Function):
-    """z[i, j] = W[ids[i, j]] · h[i] + b[ids[i, j]], by elementwise products, whose precision autocast leaves alone."""
+    """z[i, j] = W[ids[i, j]] · h[i] + b[ids[i, j]], by elementwise products: autocast does not lower their
+    precision."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, ids: Tensor) -> Tensor:
@@ -199,8 +201,8 @@ class _LogitsAt(torch.autograd.Function):
 def _weight_gradient(slope: Tensor, ids: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
     """Σ slope[i, j] h[i] over all (i, j) with ids[i, j] = v, for every v, ``[V, H]``.
 
-    Tokens are taken in ascending order, a tile of the vocabulary at a time, so that a row of a half-precision head is
-    rounded once, after its sum is complete.
+    Tokens are processed in ascending order, one tile of the vocabulary at a time. A row of a half-precision head is
+    then rounded only once, after its sum is complete.
     """
     position, slot = slope.nonzero(as_tuple=True)  # slots that are not in the set have no slope
     token, order = ids[position, slot].sort(stable=True)

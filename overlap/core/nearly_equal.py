@@ -1,8 +1,9 @@
-"""Divergences of distributions that nearly agree, from log-probabilities that carry float32's rounding.
+"""Divergences of distributions that nearly agree, from log-probabilities rounded to float32.
 
-A divergence may then be smaller than what rounding takes from 1 in the sum of either distribution, and that enters the
-plain KL in full. To what a token adds, p log(p/q), this adds q − p, whose sum is 0 where both sum to 1: what the sums
-are wrong by is then felt by its square alone, and no term is rounded by more than a part of itself.
+Rounding makes the sum of each distribution differ from 1, and the plain KL contains this error in full; the divergence
+itself may be smaller. Here each token's term p log(p/q) gets q − p added. The sum of these is 0 if both distributions
+sum to 1. The error of the sums then enters only by its square, and the rounding error of each term is small relative to
+the term.
 
 With x = |log p − log q|, M = max(p, q) and v = exp(−x) − 1, so that min(p, q) = M (1 + v), a token adds
 
@@ -18,14 +19,14 @@ import torch
 from torch import Tensor
 
 NEAR = 2e-3
-"""Of the smaller KL, in nats: below it the rounding of float32 probabilities may be more than 1e-4 of it."""
+"""Limit for the smaller KL, in nats: below it, float32 rounding of probabilities may exceed 1e-4 of the KL."""
 
 _FARTHEST = 1e37
-"""Nats: an infinite distance stands for itself only in divergences that are infinite, which are not near."""
+"""Nats, in place of an infinite distance: a divergence with an infinite distance is infinite or not near."""
 
 
 def near_rows(values: Tensor) -> Tensor:
-    """Which divergences ``[n]`` are so small that float32's rounding may show in them; bool ``[n]``."""
+    """Divergences ``[n]`` that are small enough to be affected by float32 rounding, as bool ``[n]``."""
     return values < NEAR if values.dtype == torch.float32 else torch.zeros_like(values, dtype=torch.bool)
 
 
@@ -33,7 +34,7 @@ def near_divergence(log_p: Tensor, log_q: Tensor, kind: str, beta: float) -> Ten
     """A divergence of q, the teacher's, and p; for the kinds see `overlap.losses.divergence_on_set.set_divergence`.
 
     Args:
-        log_p: ``[n, m]`` log-probabilities; where both are equal, nothing is added, whatever they are.
+        log_p: ``[n, m]`` log-probabilities; a token for which both are equal adds nothing.
         log_q: ``[n, m]``.
         kind: which divergence.
         beta: of ``jensen_shannon``.
@@ -46,7 +47,7 @@ def near_divergence(log_p: Tensor, log_q: Tensor, kind: str, beta: float) -> Ten
     d = (first - second).nan_to_num_(nan=0.0, posinf=_FARTHEST, neginf=-_FARTHEST)  # NaN: −inf on both sides
     minus = d.abs().neg_()
     v, weighed = _parts(minus)
-    is_larger = torch.gt(d, 0.0, out=d)  # as a number: to choose by a mask costs more than all the rest
+    is_larger = torch.gt(d, 0.0, out=d)  # multiplied as a number: selecting by a mask costs more than all the rest
     if kind == "jensen_shannon":
         weight = is_larger.mul_(1 - 2 * beta).add_(beta)  # in the mixture, of the smaller of the two
         terms = _shannon(v, weighed, weight)
@@ -57,12 +58,12 @@ def near_divergence(log_p: Tensor, log_q: Tensor, kind: str, beta: float) -> Ten
 
 
 def near_divergences(p: Tensor, q: Tensor, d: Tensor) -> Tensor:
-    """Reverse and forward KL, Jensen-Shannon and total variation, to a few digits however close p and q are.
+    """Reverse and forward KL, Jensen-Shannon and total variation, with a few correct digits however close p and q are.
 
     Args:
-        p: ``[n, m]``, of any sum, which the results are multiples of.
-        q: ``[n, m]`` with the same sum, but for rounding.
-        d: ``[n, m]`` log₂ p − log₂ q, better than p and q tell it.
+        p: ``[n, m]``, with any sum; the results are proportional to it.
+        q: ``[n, m]`` with the same sum, up to rounding.
+        d: ``[n, m]`` log₂ p − log₂ q, more exact than computed from p and q.
 
     Returns:
         ``[4, n]`` in nats.

@@ -1,9 +1,9 @@
-"""Work on a CPU spread over threads that each compute by themselves.
+"""Spread CPU work over threads that compute independently.
 
-The passes here run over rows that stay in a processor's cache, some hundred microseconds each. Were torch to split each
-of them among its threads, the calling thread would wait hundreds of times a second for the slowest, and on a machine
-with other work that is one that is not scheduled. So a thread takes whole parts, in which torch does not split further,
-and the threads meet once, at the end of a call.
+The passes here run over rows that stay in a processor's cache, about a hundred microseconds each. If torch split each
+pass among its threads, the calling thread would wait for the slowest one hundreds of times a second. On a busy machine
+the slowest thread is often one that the system has not scheduled. Therefore each thread takes whole parts, torch does
+not split them further, and the threads are joined once, at the end of a call.
 """
 
 import os
@@ -17,16 +17,16 @@ import torch
 T = TypeVar("T")
 
 MOST = 8
-"""Threads at work at once; each has scratch memory of its own."""
+"""Maximum number of threads at once; each has its own scratch memory."""
 
 _lock = threading.Lock()
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
 def count(device: torch.device) -> int:
-    """How many threads `each` uses for tensors on this device: as many as torch may, on a CPU.
+    """Number of threads that `each` uses for tensors on this device: on a CPU, as many as torch may use.
 
-    Never more than there are processors for this process: those beyond only wait for each other.
+    Never more than the processors available to this process: more threads would only wait for each other.
     """
     return min(MOST, torch.get_num_threads(), _processors()) if device.type == "cpu" else 1
 
@@ -36,10 +36,10 @@ def _processors() -> int:
 
 
 def each(work: Callable[[T], None], parts: Sequence[T], device: torch.device) -> None:
-    """Call ``work`` on every part: in the calling thread where torch has one, or the device is an accelerator.
+    """Call ``work`` on every part; in the calling thread if torch has one thread or the device is an accelerator.
 
-    Threads take the next part when they are done with one, so that one that the machine delays has fewer. They have the
-    caller's gradient and inference modes, and neither its autocast nor its other contexts.
+    Each thread takes the next part when it has finished one; a delayed thread therefore gets fewer parts. Threads
+    inherit the caller's gradient and inference modes, but neither its autocast nor its other contexts.
 
     Args:
         work: what to do; parts must not write to the same memory.
@@ -47,7 +47,7 @@ def each(work: Callable[[T], None], parts: Sequence[T], device: torch.device) ->
         device: where the tensors are.
 
     Raises:
-        Exception: whatever ``work`` raised first; parts that have not begun are left out.
+        Exception: the first exception that ``work`` raised; parts not yet begun are skipped.
     """
     threads = count(device)
     if threads == 1:
@@ -80,11 +80,11 @@ def each(work: Callable[[T], None], parts: Sequence[T], device: torch.device) ->
     finally:
         stop.set()
         for future in futures:
-            future.exception()  # nobody may still write when the caller continues
+            future.exception()  # no thread may still write when the caller continues
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """The threads of this process, made when first asked for; a forked child has none of its parent's."""
+    """The threads of this process, started at their first use; a forked child has none of its parent's."""
     key = os.getpid(), threads
     with _lock:
         if key not in _pools:
@@ -93,13 +93,13 @@ def _pool(threads: int) -> ThreadPoolExecutor:
             for _ in range(threads):
                 pool.submit(_alone, ready)
             ready.wait()
-            # A thread's number is its own, but torch gives the number last set to every thread that is new to it.
+            # torch keeps its number of threads per thread, but gives each new thread the number that was set last.
             torch.set_num_threads(torch.get_num_threads())
             _pools[key] = pool
         return _pools[key]
 
 
 def _alone(ready: threading.Barrier) -> None:
-    torch.get_num_threads()  # the first question in a thread sets its number to that of all, over what was set before
+    torch.get_num_threads()  # the first query in a thread resets its number to the global one, so query before setting
     torch.set_num_threads(1)
     ready.wait()

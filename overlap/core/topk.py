@@ -1,7 +1,7 @@
 """Top-k supports: the token sets on which teacher and student are compared.
 
-Sets come from raw logits in float32 (so a half-precision model is compared on what it computed, and a temperature
-changes nothing), are deterministic (equal scores go to the lower id) and never hold a blocked token.
+Sets are chosen from raw logits in float32, so temperature does not change them. They are deterministic (of equal
+scores, the lower id is chosen) and never contain a blocked token.
 """
 
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ class Support:
         ids: ``[..., k]`` long. The valid ids of a position are distinct; an invalid slot holds 0, so that
             ``logits.gather(-1, ids)`` is always safe.
         valid: ``[..., k]`` bool, True where the slot holds a member of the set.
-        boundary_tie: ``[...]`` bool, True where the k-th and (k+1)-th admissible scores are equal, so that only the tie
-            rule chose the set; None when the scores beyond the k-th are unknown.
+        boundary_tie: ``[...]`` bool, True where the k-th and (k+1)-th admissible scores are equal and only the tie rule
+            decided; None when the scores beyond the k-th are unknown.
     """
 
     ids: Tensor
@@ -60,7 +60,7 @@ def top_k(
             zero: such a token is in no set.
         k: set size.
         blocked: ids removed before the choice, or a ``[V]`` bool mask of them.
-        mask: ``[...]`` bool; a masked position is not looked at and gets an empty set.
+        mask: ``[...]`` bool; a masked position is not read and gets an empty set.
 
     Returns:
         A support of width k on the logits' device, without gradient.

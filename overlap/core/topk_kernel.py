@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 NONE = float("-inf")
-"""Marks a score that must lose every comparison; it is compared, never added or multiplied."""
+"""A score that loses every comparison; it is only compared, never added or multiplied."""
 BLOCK = 64
-"""Tokens of a block. V / BLOCK maxima and m · BLOCK candidates are ranked, least of both at BLOCK = √(V / m): 68 for
-V = 151,936 and m = 33."""
+"""Tokens of a block. V / BLOCK maxima and m · BLOCK candidates are ranked. Their sum is smallest at BLOCK = √(V / m):
+68 for V = 151,936 and m = 33."""
 
 
 def touched_blocks(admissible: Tensor | None) -> list[int]:
@@ -63,7 +63,7 @@ def ranked(scores: Tensor, maxima: Tensor, m: int, admissible: Tensor | None) ->
     """
     n, vocabulary = scores.shape
     if m * BLOCK < vocabulary:
-        # Ascending, so that the candidates stand in the order of their ids.
+        # Ascending, to keep the candidates in the order of their ids.
         chosen = stable_topk(maxima, m).sort(dim=-1).values
         ids = (chosen[:, :, None] * BLOCK + torch.arange(BLOCK, device=scores.device)).reshape(n, -1)
         beyond = ids >= vocabulary
@@ -83,14 +83,15 @@ def ranked(scores: Tensor, maxima: Tensor, m: int, admissible: Tensor | None) ->
 def stable_topk(scores: Tensor, m: int) -> Tensor:
     """Indices ``[n, m]`` of the m largest of ``[n, width]`` float32 scores, in order, the lower first among equals.
 
-    Each score and its place become one integer that sorts alike, since `torch.topk` leaves the order of equals open.
+    Each score and its index become one integer with the same order, because `torch.topk` leaves the order of equals
+    open.
     """
     width = scores.shape[-1]
     bits = (scores + 0.0).view(torch.int32)  # adding zero makes -0.0 and 0.0 one
-    # A negative float's bits grow with its magnitude: all but the sign are turned over, and integers sort as floats do.
+    # A negative float's bits grow with its magnitude. With all bits but the sign inverted, integers sort as floats do.
     bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     bits = bits.masked_fill(scores.isnan(), 0x7FFFFFFF)
     backwards = torch.arange(width - 1, -1, -1, device=scores.device)
-    # Places backwards in the lower half: among equal scores the larger key is then that of the lower id.
+    # The lower half is the reversed index: among equal scores, the lower id then has the larger key.
     keys = (bits.long() << 32) | backwards
     return width - 1 - (keys.topk(m, dim=-1).values & 0xFFFFFFFF)

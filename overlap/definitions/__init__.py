@@ -1,4 +1,4 @@
-"""What every statistic is: unit, formula, range, where it is undefined, source and reading, in the order shown.
+"""Definitions of all statistics: unit, formula, range, where undefined, source and reading, in the order shown.
 
 ``python -m overlap.definitions`` prints them as a page, which is kept as ``overlap/STATISTICS.md``.
 """

@@ -30,4 +30,4 @@ DECIDED_BY_TOP_K = (
     "student_mass",
     "student_intersection_mass",
 )
-"""Those whose two bounds coincide if the server returns k tokens that are not blocked, whatever the tail holds."""
+"""Statistics whose two bounds coincide if the server returns k tokens that are not blocked."""

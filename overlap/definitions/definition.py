@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """What a statistic is.
+    """Definition of a statistic.
 
     Attributes:
         unit: of one position's value (or one sequence's).
@@ -16,8 +16,8 @@ class Definition:
         range: the values it can take, as ``"low … high"`` or ``"a or b"``; k is the set size, V the vocabulary's.
         undefined: where it has no value; it is then NaN and counted.
         source: the publication that defines it, with the equation where it has a number.
-        reading: what is a good value and what is a warning. A threshold is either published, with its source, or said
-            to be a rule of thumb.
+        reading: what is a good value and what is a warning. A threshold is either published, with its source, or marked
+            as a rule of thumb.
         alias: the name it goes by in the literature, if another.
     """
 
@@ -30,7 +30,7 @@ class Definition:
     alias: str | None = None
 
     def limits(self, k: int | None = None, vocabulary: int | None = None) -> tuple[float, float]:
-        """Both ends of `range` as numbers: infinite where they are, or where they depend on what is not given.
+        """Both ends of `range` as numbers; infinite also if they depend on an argument that is not given.
 
         Args:
             k: size of the top-k sets.

@@ -14,20 +14,20 @@ STATES = ("student", "teacher", "reference", "fixed")
 ENDS = ("lower", "upper")
 """Ends of a bound that a reading may name behind it, as in ``forward_kl.lower``."""
 OWN = "own."
-"""What a name begins with that a user brings, such as ``own.wer``."""
+"""Prefix of names for a user's own numbers, such as ``own.wer``."""
 
 ALL = TOKEN_STATISTICS | SEQUENCE_STATISTICS | CHECKPOINT_STATISTICS
 _BY_ALIAS = {one.alias.lower(): name for name, one in ALL.items() if one.alias}
 
 
 def canonical(name: str) -> str:
-    """The name under which a statistic is kept: aliases from the literature, in any case, are resolved.
+    """The canonical name of a statistic; resolves aliases from the literature, in upper or lower case.
 
     Args:
-        name: a statistic, with or without its states before it and the end of a bound behind it.
+        name: a statistic, optionally with states before it and the end of a bound after it.
 
     Returns:
-        The same with the alias replaced; a name that is not known is returned as it is.
+        The name with its alias replaced; an unknown name is returned unchanged.
 
     Example:
         >>> canonical("VUSS"), canonical("fixed.vuss"), canonical("top1_agreement")
@@ -38,7 +38,7 @@ def canonical(name: str) -> str:
 
 
 def statistic_of(name: str) -> str:
-    """The statistic alone, without states before it and an end of a bound behind it, under its canonical name.
+    """The canonical name of the statistic, without states before it or the end of a bound after it.
 
     Example:
         >>> statistic_of("fixed.vuss.lower"), statistic_of("own.dev.error_rate")
@@ -48,14 +48,14 @@ def statistic_of(name: str) -> str:
 
 
 def by_canonical_name(values: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """A mapping from statistics, however they are named, under their canonical names and in its order.
+    """The mapping with canonical names of statistics, in the same order.
 
     Args:
         values: by name, as in `canonical`.
-        what: says in an error which mapping it is.
+        what: name of the mapping, for messages.
 
     Raises:
-        UserError: if two of the names are one statistic; names both.
+        UserError: if two of the names mean one statistic; names both.
     """
     spelled: dict[str, str] = {}
     for name in values:
@@ -78,7 +78,7 @@ def checked(name: str) -> str:
     """The canonical name of a statistic that exists.
 
     Args:
-        name: as in `canonical`, or ``own.`` and any name for a number that a user brings.
+        name: as in `canonical`, or ``own.`` and any name for a user's own number.
 
     Raises:
         UnknownStatisticError: if this library has no such statistic; names those that are spelled alike.
@@ -101,11 +101,10 @@ def checked(name: str) -> str:
 
 
 def states_of(name: str) -> tuple[str | None, str]:
-    """On whose states a reading was taken, and the name of the statistic without them.
+    """The states of a reading, and the name of the statistic without them.
 
     Args:
-        name: as gates read it; without states before it, it is on the student's own. A number that a user brings is on
-            none.
+        name: as gates read it; without states before it, they are the student's. A user's own number has no states.
 
     Example:
         >>> states_of("union_size"), states_of("fixed.forward_kl.lower"), states_of("own.dev.error_rate")

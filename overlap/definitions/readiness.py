@@ -1,8 +1,7 @@
-"""The levels that statistics are held against before and during on-policy training, with the evidence for each.
+"""Levels with which statistics are compared before and during on-policy training, with the evidence for each.
 
-`READINESS` is the only place where such a level is written: the first reading of a probe, drafted recipes, the report's
-verdicts and the pages read it, and a shipped recipe names the row that its own level is. A new study adds rows or
-replaces their values.
+`READINESS` is the only place with such levels. The first reading of a probe, drafted recipes, the report's verdicts and
+the pages read it; a shipped recipe names the row of its own level. A new study adds rows or replaces their values.
 
 >>> from overlap.gates import READINESS
 >>> READINESS.level("top1_agreement")
@@ -32,7 +31,7 @@ Side = Literal["at_least", "at_most"]
 
 
 class Question(StrEnum):
-    """What a level answers. One statistic may have one level for each question."""
+    """The question that a level answers. A statistic may have one level for each question."""
 
     comparable = "comparable"
     switch = "switch"
@@ -51,7 +50,7 @@ _ASKED = {
     "gates of shipped recipes and of `distill new`.",
     Question.least: "From which level on has every run so far ended on-policy training with fewer errors than Base? "
     "Asked by the verdict of `distill report`.",
-    Question.collapse: "Which level does a sound student keep? Asked by collapse gates and by `distill report`.",
+    Question.collapse: "Which level does a healthy student keep? Asked by collapse gates and by `distill report`.",
 }
 
 
@@ -65,7 +64,7 @@ class ReadinessLevel:
         statistic: Name as in `overlap.definitions`; `used` is the funnel's share and `student_mass.fall` how far
             `student_mass` fell during a stage.
         side: Whether the statistic should be at least or at most the level.
-        level: In the statistic's unit; of `student_size` and `teacher_size` in units of k.
+        level: In the statistic's unit; for `student_size` and `teacher_size` in units of k.
         evidence: What the level rests on, in words.
         n: Runs of this project that it rests on, each with its own seed; 0 for a convention or others' results.
         source: Where the evidence is.
@@ -84,7 +83,7 @@ class ReadinessLevel:
 
     @property
     def name(self) -> str:
-        """`setting/question/statistic`, by which recipes and pages name the row."""
+        """`setting/question/statistic`, the name of the row in recipes and pages."""
         return f"{self.setting}/{self.question}/{self.statistic}"
 
     @property
@@ -108,7 +107,7 @@ class Readiness:
         return len(self._rows)
 
     def __getitem__(self, name: str) -> ReadinessLevel:
-        """The row of a name, `setting/question/statistic`.
+        """The row with a name, `setting/question/statistic`.
 
         Raises:
             UserError: No row has this name.
@@ -162,13 +161,13 @@ def _comparable() -> Iterator[ReadinessLevel]:
 
 def _switch() -> Iterator[ReadinessLevel]:
     row = partial(ReadinessLevel, question=Question.switch)
-    carried = "the demo's level, advised for any pair; no gate of another pair was set to it"
+    carried = "the demo's level; advised for every pair, tried only on the demo"
     yield row(statistic="top1_agreement", level=0.85, evidence=carried, n=3, source=_DEMO)
     below = "the demo's runs were below it when their gate opened; no gate read it"
     yield row(statistic="total_variation", side="at_most", level=0.2, evidence=below, n=3, source=_DEMO)
     shared = "successful runs had 0.97–0.99 of the probability on the shared tokens; no gate of this project read it"
     yield row(statistic="teacher_mass", level=0.9, evidence=shared, source=_SHARED)
-    high = f"{shared}; high mass alone is no sign of health: runs that collapsed elsewhere had the highest"
+    high = f"{shared}; high mass alone does not indicate a healthy run: collapsed runs elsewhere had the highest"
     yield row(statistic="student_mass", level=0.9, evidence=high, source=_SHARED)
     yield row(statistic="end_of_text", level=0.9, evidence="share of transcripts that end by themselves")
     loop = "Whisper's decoder takes more as a loop"
@@ -177,11 +176,13 @@ def _switch() -> Iterator[ReadinessLevel]:
 
     row = partial(row, statistic="top1_agreement")
     paid = "on-policy training that began there ended below Base on each seed"
-    demo = f"{paid}; begun with hardly any agreement it did so on some or none; nothing between was run"
+    demo = f"{paid}. When it began with almost no agreement, it ended below Base on some seeds in one schedule and on "
+    "none in the other. Levels in between were not tried"
     yield row(setting="demo", level=0.85, evidence=demo, n=3, source=_DEMO)
     matched = "on-policy training that began there ended below Base; no other level was tried"
     yield row(setting="demo_matched", level=0.85, evidence=matched, n=1, source="one run of the recipe")
-    speech = f"{paid}; on one seed it did so straight from Base as well; teacher data alone levels off a little above"
+    speech = f"{paid}. On one seed, OPD straight from Base also ended below Base. Teacher data alone levels off "
+    "slightly above this level"
     yield row(setting="whisper_tiny_en", level=0.65, evidence=speech, n=2, source=_SPEECH)
 
 
@@ -197,10 +198,10 @@ def _collapse() -> Iterator[ReadinessLevel]:
     loops = "loops lie far above"
     yield row(statistic="repetition", side="at_most", level=3.0, evidence=loops, source="arXiv 2604.08527")
     yield row(statistic="end_of_text", level=0.9, evidence="share of transcripts that end by themselves")
-    far = "far below what runs behind a gate had"
+    far = "far below the values of runs behind a gate"
     yield row(statistic="student_mass", level=0.4, evidence=far)
     yield row(statistic="top1_agreement", level=0.4, evidence=far)
-    tail = "it fell by more where an objective left the tail out, one seed"
+    tail = "it fell by more with an objective without tail, one seed"
     yield row(statistic="student_mass.fall", side="at_most", level=0.1, evidence=tail, n=1, source=_SPEECH)
 
 

@@ -19,8 +19,8 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … k",
         undefined=_NEVER,
         source="this library",
-        reading="The normal value is k. Below k, the teacher lacks tokens that the student favors: the vocabulary map "
-        "is the cause, and every count based on S shrinks with it.",
+        reading="The normal value is k. Below k, the vocabulary map has no teacher token for some of the student's "
+        "best tokens; every count based on S shrinks as well.",
     ),
     "teacher_size": Definition(
         unit="tokens",

@@ -1,4 +1,4 @@
-"""How far a statistic can go, given what was measured."""
+"""Limits of statistics, given the settings of a measurement."""
 
 import math
 from dataclasses import dataclass
@@ -12,14 +12,15 @@ _SETS = {"union_size": (1, 2), "intersection_size": (0, 1)}
 
 @dataclass(frozen=True)
 class Ranges:
-    """What bounds every statistic of one measurement.
+    """Settings that determine the limits of every statistic of one measurement.
 
     Attributes:
         k: size of the top-k sets, None if it is not known.
-        vocabulary: V, the tokens that the larger of both distributions is over; None if it is not known.
-        one_vocabulary: whether both models have the same tokens, under whatever ids: by definition all mass is mapped.
-        full_sets: whether both sets have k tokens at every position looked at. In one vocabulary they then have by
-            definition; without it where scores are −inf, for such a token is in no set.
+        vocabulary: V, the number of tokens of the larger distribution; None if it is not known.
+        one_vocabulary: whether both models have the same tokens, even with different ids; all mass is then mapped by
+            definition.
+        full_sets: whether both sets have k tokens at every measured position. False if scores are −inf, because such a
+            token is in no set.
     """
 
     k: int | None = None
@@ -28,9 +29,9 @@ class Ranges:
     full_sets: bool = True
 
     def limits(self, name: str) -> tuple[float, float]:
-        """Least and largest value of a statistic, on whatever states and at either end of a bound.
+        """Least and largest value of a statistic, for any states and either end of a bound.
 
-        Both are infinite where none is known, or the name is not defined here.
+        Both are infinite if no limit is known or the name is not defined here.
         """
         name = statistic_of(name)
         if name in _SETS and self._sets_of_k and self.k is not None:

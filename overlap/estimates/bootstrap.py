@@ -57,8 +57,8 @@ def studentized(
         seed: of the resampling; the same seed and number of clusters draw the same resamples.
 
     Returns:
-        S estimates, without an interval where nothing varies between clusters. ``n_positions`` is the denominator, the
-        least of several, and 0 if it is negative; ``n_groups`` the clusters that have a part.
+        S estimates, without an interval where nothing varies between clusters. ``n_positions`` is the denominator (the
+        smallest of several; 0 if negative), ``n_groups`` the number of clusters with a nonzero denominator.
 
     Raises:
         UserError: if shapes differ, or level or draws is out of range.
@@ -68,7 +68,8 @@ def studentized(
     c = np.asarray(weights, dtype=np.float64)
     if x.ndim != 3 or x.shape != n.shape or c.shape != x.shape[2:]:
         raise UserError(
-            f"expected sums and counts [clusters, estimates, ratios] and a weight a ratio, received {list(x.shape)}, "
+            f"expected sums and counts [clusters, estimates, ratios] and one weight for each ratio, received "
+            f"{list(x.shape)}, "
             f"{list(n.shape)} and {list(c.shape)}"
         )
     n_clusters = ((x != 0) | (n != 0)).any(2).sum(0)
@@ -115,10 +116,11 @@ def unseen_share(n_clusters: int, n_positions: float, level: float) -> float:
 
 
 def unseen_errors(value: float, n_clusters: int, n_words: float, level: float) -> tuple[float, float]:
-    """Ends of an error rate that all clusters share: the words that could have deviated unobserved differ by one error.
+    """Ends of an error rate that all clusters share: the words that could deviate unobserved then have one error more
+    or less.
 
     Args:
-        value: the error rate, errors a word.
+        value: the error rate, errors per word.
         n_clusters: at least 2.
         n_words: of the references.
         level: coverage of the interval.
@@ -132,20 +134,21 @@ def _ratios(x: np.ndarray, n: np.ndarray) -> np.ndarray:
 
 
 def _slope(totals: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ratios ``[…, K]``, and what a unit more in each total ``[…, 2K]`` adds to their weighted sum."""
+    """Ratios ``[…, K]``, and the derivative of their weighted sum with respect to each total ``[…, 2K]``."""
     x, counts = np.split(totals, 2, axis=-1)
     ratios, one = _ratios(x, counts), _ratios(np.ones_like(counts), counts)
     return ratios, np.concatenate([c * one, -c * ratios * one], axis=-1)
 
 
 def _deviating(table: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """How many clusters make up the spread, ``[S]``: (Σ z²)² / Σ z⁴ of their shares z, so m where m of many deviate."""
+    """Effective number of deviating clusters, ``[S]``: (Σ z²)² / Σ z⁴ of their contributions z; m if m of many
+    deviate."""
     squares = np.square((table * _slope(table.sum(0), c)[1]).sum(2))
     return np.square(squares.sum(0)) / np.square(squares).sum(0)
 
 
 def _least_share(deviating: np.ndarray, n_clusters: np.ndarray, level: float) -> np.ndarray:
-    """Least standard error of a resample, in those of the estimate.
+    """Least standard error of a resample, as a share of the estimate's standard error.
 
     With m events, a resample without any lies m / (m^½ f) away in units of the least share f, so the end m / f beyond
     m; the Poisson variable's end is half a quantile of χ² with 2m + 2 degrees of freedom. With few

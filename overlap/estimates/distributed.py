@@ -1,4 +1,4 @@
-"""Values of all processes of a distributed run, the same on each."""
+"""Collects values of all processes of a distributed run; each process gets the same result."""
 
 from typing import Any, TypeVar
 
@@ -11,9 +11,9 @@ T = TypeVar("T")
 
 
 def gathered(value: T, group: Any = None) -> list[T]:
-    """One process's value and everyone else's, by rank; `[value]` where torch.distributed is not initialized.
+    """The values of all processes, by rank; `[value]` if torch.distributed is not initialized.
 
-    Every rank of the group must call it, also ranks without data: none returns before all have called.
+    Every rank of the group must call it, also ranks without data: no call returns before all ranks have called.
 
     Args:
         value: anything that pickles, of any size on each rank. With NCCL the rank's CUDA device must have been set

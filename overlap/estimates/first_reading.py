@@ -1,6 +1,6 @@
-"""The five numbers to read first, of one probe, with what they come to. Bounds and order are those of the page.
+"""The five numbers to read first in a probe, and their verdict. Levels and order are those of the page.
 
-The page is `overlap/definitions/introduction.md`; each number makes sense only if those before it are in order.
+The page is `overlap/definitions/introduction.md`; read a number only if all numbers before it are in order.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is wanted of a statistic: at least or at most so much, or neither of what only a trend tells."""
+    """The level that a statistic should reach: at least or at most; neither if only its trend counts."""
 
     statistic: str
     at_least: float | None = None
@@ -51,7 +51,7 @@ class _Number:
     name: str
     wanted: tuple[_Wanted, ...]
     otherwise: str
-    """First words of the verdict where it is not in order."""
+    """First words of the verdict if the number is not in order."""
     advice: str
 
 
@@ -61,24 +61,25 @@ NUMBERS = (
     _Number(
         "positions",
         _wanted(Question.comparable, "used", "student_size", "teacher_size"),
-        "Repair first, believe nothing below",
+        "Repair this first; the numbers below mean nothing yet",
         "Sizes under k: the vocabulary map. Positions misaligned: tokenizers or prompts differ; `distill show` prints "
         "both models' view of one utterance.",
     ),
     _Number(
         "agreement",
         _wanted(Question.switch, "top1_agreement", "total_variation"),
-        "Not yet: the student does not write what the teacher would",
+        "Not yet: the student does not transcribe like the teacher",
         "Train longer on teacher transcripts; read ten pairs to check that labels and teacher write in the same form "
-        f"(case, numerals, punctuation). The level is a cautious one: from {_LEAST.level:g} on every run so far "
+        f"(case, numerals, punctuation). The level is cautious: from {_LEAST.level:g} on every run so far "
         f"ended on-policy training with fewer errors than Base ({_LEAST.evidence}). `distill report` asks for no more.",
     ),
     _Number(
         "mass on the other's set",
         _wanted(Question.switch, "teacher_mass", "student_mass"),
         "Not yet: too much probability lies outside the other's set",
-        "Low teacher's mass: what the teacher wants is out of reach; warm up, or use prompts that the teacher knows. "
-        "Low student's mass: keep the tail in the objective, or train on the union.",
+        "Low teacher mass: the teacher's likely tokens are not in the student's set; warm up, or use prompts that the "
+        "teacher knows. "
+        "Low student mass: keep the tail in the objective, or train on the union.",
     ),
     _Number("overlap ratio", (_Wanted("overlap_ratio"),), "", ""),
     _Number(
@@ -100,10 +101,10 @@ class ReadNumber:
         name: What the number is about.
         statistic: Name of the statistic; `used` is the funnel's share.
         value: Its value; NaN if a served teacher gives only bounds or it was not measured.
-        low: Lower end of its 95 % interval, NaN without one; of what is left open, the lowest that it can be.
+        low: Lower end of its 95 % interval, NaN without one; for a served teacher's bounds, the lowest possible value.
         high: Upper end.
-        wanted: The bound, in words.
-        standing: How it stands to that.
+        wanted: The level, in words.
+        standing: How the number compares with it.
     """
 
     place: int
@@ -117,7 +118,7 @@ class ReadNumber:
 
     @property
     def shown(self) -> str:
-        """`0.912 [0.893, 0.929]`; both ends where the value is open."""
+        """`0.912 [0.893, 0.929]`; both ends if only bounds are known."""
         if math.isnan(self.value) and math.isnan(self.low):
             return "–"
         ends = "" if math.isnan(self.low) else f"[{self.low:.3f}, {self.high:.3f}]"
@@ -130,7 +131,7 @@ class FirstReading:
 
     Attributes:
         numbers: The statistics, in order.
-        verdict: What they come to, in a sentence.
+        verdict: The conclusion, in a sentence.
         advice: What to do, in sentences.
     """
 
@@ -140,7 +141,7 @@ class FirstReading:
 
     @property
     def ready(self) -> bool:
-        """Whether everything is certainly in order."""
+        """True if all numbers are certainly in order."""
         return {n.standing for n in self.numbers} <= {Standing.IN_ORDER, Standing.TREND}
 
     def to_dict(self) -> dict[str, Any]:
@@ -167,11 +168,11 @@ class FirstReading:
 def first_reading(estimates: Mapping[str, Estimate], funnel: Funnel | None, k: int) -> FirstReading:
     """Read the five numbers of a probe.
 
-    A number is in order if its entire 95 % interval is, and not in order if no part of it is. Without an
-    interval nothing is certain, but for the funnel's share, which is a count.
+    A number is in order if its entire 95 % interval is, and not in order if no part of it is. Without an interval no
+    number is certain, except the funnel's share, which is a count.
 
     Args:
-        estimates: By statistic, of positions and of entire sequences; for a served teacher's bounds both ends,
+        estimates: By statistic, of positions and of entire sequences; for a served teacher, both bounds,
             `total_variation.lower` and `total_variation.upper`.
         funnel: Position funnel; None if it is not known.
         k: Size of the top-k sets.
@@ -209,7 +210,7 @@ def _read(
 
 
 def _ends(statistic: str, estimates: Mapping[str, Estimate], funnel: Funnel | None) -> tuple[float, float, float]:
-    """Value and both ends; the share of positions used has no doubt about it."""
+    """Value and both ends; the share of positions used is exact."""
     if statistic == "used":
         share = math.nan if funnel is None else funnel.share("used")
         return share, share, share
@@ -232,7 +233,7 @@ def _verdict(numbers: tuple[ReadNumber, ...]) -> tuple[str, str]:
         return f"{first.otherwise} (number {wrong[0].place}: {_named(here)}).{also}", first.advice
     unsure = [n for n in numbers if n.standing is Standing.NOT_CERTAIN]
     if unsure:
-        return f"Not certain: {_named(unsure)}.", "Probe more utterances: an interval takes at least two that differ."
+        return f"Not certain: {_named(unsure)}.", "Probe more utterances: an interval needs at least two that differ."
     missing = [n.statistic for n in numbers if n.standing is Standing.NOT_MEASURED]
     if missing:
         return f"In order as far as it was measured; not measured: {', '.join(missing)}.", ""
@@ -247,7 +248,7 @@ def _named(numbers: list[ReadNumber]) -> str:
 
 
 def _changes(numbers: tuple[ReadNumber, ...]) -> Iterator[bool]:
-    """Whether each is the first of its place."""
+    """For each number, whether it is the first with its place."""
     before = 0
     for n in numbers:
         yield n.place != before

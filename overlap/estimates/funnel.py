@@ -11,7 +11,7 @@ from overlap.errors import UserError
 from overlap.estimates.table_formatting import html_table, text_table
 
 BINS = ("empty_rollout", "blocked", "misaligned", "truncated", "low_support", "used")
-"""In order: a position belongs to the first that applies. `low_support` means fewer than 2 union tokens.
+"""In order: a position belongs to the first bin that applies. `low_support` means fewer than 2 union tokens.
 
 Training may leave out `empty_rollout` and `truncated` positions. A probe uses them: they are states that the student
 visits, and `Funnel.used_unfinished` counts those of rollouts that did not end."""

@@ -48,7 +48,7 @@ class GroupSums:
 
         Args:
             values: tensors or arrays of one shape ``[...]``, NaN where undefined.
-            groups: integers or strings, of that shape, or of its first axes, or with axes of length 1.
+            groups: integers or strings, of that shape, of its first axes, or broadcastable to it by axes of length 1.
             mask: ``[...]`` bool, False where a position does not count at all.
 
         Raises:
@@ -83,7 +83,8 @@ class GroupSums:
 
     @classmethod
     def joined(cls, parts: Sequence["GroupSums"], names: Sequence[str]) -> "GroupSums":
-        """Every group of every part as one of its own, numbered; of the statistics `names`, also without any part."""
+        """All groups of all parts, kept apart by numbering them; with the statistics `names`, also if there are no
+        parts."""
         if not parts:
             return cls.empty(names)
         sums, counts, undefined = (
@@ -103,7 +104,7 @@ class GroupSums:
             if part.names != names:
                 raise UserError(
                     f"sums: expected the statistics {list(names)}, received {list(part.names)}; "
-                    "merge only like with like"
+                    "merge only sums of the same statistics"
                 )
         keys = sorted({key for part in parts for key in part.keys}, key=sort_key)
         row = {key: i for i, key in enumerate(keys)}
@@ -119,7 +120,7 @@ class GroupSums:
 
 
 def packed_groups(*, position_ids: Tensor | None = None, cu_seqlens: Tensor | None = None) -> Tensor:
-    """The utterance of each position of rows into which several were packed one behind the other.
+    """The utterance of each position, for rows that contain several packed utterances.
 
     Example:
         >>> import torch
@@ -132,14 +133,14 @@ def packed_groups(*, position_ids: Tensor | None = None, cu_seqlens: Tensor | No
     Args:
         position_ids: ``[..., L]`` integers that restart with each utterance, as for a model; a row begins a new
             utterance whatever its first number is.
-        cu_seqlens: ``[n + 1]`` ascending integers, where each of n utterances begins and the last one ends, as kernels
-            for variable lengths take them.
+        cu_seqlens: ``[n + 1]`` ascending integers: the start of each of n utterances and the end of the last, as
+            variable-length kernels take them.
 
     Returns:
         Long, of the shape of position_ids or ``[cu_seqlens[-1]]``.
 
     Raises:
-        UserError: if not exactly one is given, or it is no such tensor.
+        UserError: if not exactly one is given, or it is not such a tensor.
     """
     if (position_ids is None) == (cu_seqlens is None):
         raise UserError("packed_groups: expected position_ids or cu_seqlens, one of the two")
@@ -183,9 +184,9 @@ def members_of(groups: Groups, shape: tuple[int, ...], keep: np.ndarray) -> tupl
     if named.ndim > len(axes) or any(mine not in (1, wanted) for mine, wanted in zip(named.shape, axes, strict=False)):
         raise UserError(
             f"groups: expected the leading shape {list(shape)} or its first axes, received {list(named.shape)}; "
-            "name one utterance a row ([B] for [B, L]) or one a position"
+            "name one utterance for each row ([B] for [B, L]) or for each position"
         )
-    # Names are sorted before they are spread over the positions: there are far fewer of them.
+    # Names are sorted before they are broadcast to positions: there are far fewer names.
     keys, number = np.unique(named, return_inverse=True)
     number = number.reshape(*named.shape, *(1,) * (len(axes) - named.ndim))
     member = np.broadcast_to(number, axes).reshape(shape)[keep]

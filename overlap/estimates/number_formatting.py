@@ -38,12 +38,13 @@ def counts(values: Iterable[float]) -> str:
 
 
 def decimals(error: float, otherwise: int = 3) -> int:
-    """Decimals that show two significant digits of a standard error, at most four; another number without one."""
+    """Number of decimals that shows two significant digits of a standard error, at most four; `otherwise` without
+    one."""
     if not math.isfinite(error) or error <= 0:
         return otherwise
     return min(4, max(0, 1 - math.floor(math.log10(error))))
 
 
 def plural(noun: str, n: int) -> str:
-    """The noun as it stands after that number."""
+    """The noun in singular or plural, as the number requires."""
     return noun if n == 1 else f"{noun}s"

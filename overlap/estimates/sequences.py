@@ -53,7 +53,7 @@ def sequence_values(
         texts: the transcript of each utterance.
         n_tokens: its number of generated tokens, the end-of-text token not counted.
         finished: whether it ended by an end-of-text token, not by the limit on its length.
-        references: the right transcripts, None where there is none; without any, no ``length_ratio`` is given.
+        references: the reference transcripts, None where there is none; without any, no ``length_ratio`` is given.
         seconds: durations of the audio; without them, no ``token_rate`` is given.
         recut: the share of its positions whose prefix the teacher's tokenizer would tokenize differently, NaN without
             positions; without these shares, no ``recut`` is given.
@@ -102,7 +102,7 @@ def sequence_estimates(
         texts: as in `sequence_values`, like the next five.
         n_tokens: generated tokens of each utterance.
         finished: whether each ended by itself.
-        references: the right transcripts.
+        references: the reference transcripts.
         seconds: durations of the audio.
         recut: the share of each one's positions whose prefix the teacher's tokenizer would tokenize differently.
         level: coverage of the interval.
@@ -129,7 +129,7 @@ def utterance_estimates(
     """Means over utterances of any per-utterance values, with a bootstrap over utterances.
 
     Args:
-        values: by statistic, one number an utterance, NaN where undefined.
+        values: by statistic, one number for each utterance, NaN where undefined.
         groups: names to resample by, if not the utterance itself (a speaker, say).
         level: coverage of the interval.
         draws: bootstrap resamples.

@@ -18,8 +18,8 @@ from overlap.plain_json import number, plain
 class OverlapSummary(Mapping[str, Estimate]):
     """Estimates by statistic, with the settings under which they were taken.
 
-    Behaves as a read-only mapping from name to `Estimate`; a statistic answers to its alias too (``summary["vuss"]``).
-    Prints as a table.
+    Behaves as a read-only mapping from name to `Estimate`; a statistic is also found by its alias
+    (``summary["vuss"]``). Prints as a table.
 
     Attributes:
         estimates: by name, or by alias, which then becomes the name; no statistic twice.
@@ -51,7 +51,8 @@ class OverlapSummary(Mapping[str, Estimate]):
         draws: int = DRAWS,
         seed: int = 0,
     ) -> "OverlapSummary":
-        """Average over positions and bootstrap over groups, see `estimate`; without ranges, k alone bounds."""
+        """Average over positions and bootstrap over groups, see `estimate`; without ranges, limits follow from k
+        alone."""
         return cls(
             estimate(sums, ranges=ranges or Ranges(k), level=level, draws=draws, seed=seed),
             k=k,
@@ -78,7 +79,7 @@ class OverlapSummary(Mapping[str, Estimate]):
         return len(self.estimates)
 
     def __eq__(self, other: object) -> bool:
-        # By content and with NaN equal to NaN: a summary read back is the summary that was written.
+        # Compared by content, NaN equal to NaN: a summary that is read back equals the one that was written.
         return self.to_dict() == other.to_dict() if isinstance(other, OverlapSummary) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]
@@ -164,12 +165,12 @@ def estimate(
     The interval is that of `overlap.estimates.bootstrap.studentized`, cut off at the statistic's limits; all statistics
     share the resamples. If all groups are equal, resampling gives no width. For a statistic between two finite limits,
     the interval then extends as far as the deviating positions that could have remained unobserved
-    (`overlap.estimates.bootstrap.unseen_share`) would move it. Any other statistic has both ends at its value, and so
-    has one that is the same everywhere by definition. If a group's sum is infinite, there is no interval.
+    (`overlap.estimates.bootstrap.unseen_share`) would move it. For other statistics, and for those that are constant by
+    definition, both ends equal the value. If a group's sum is infinite, there is no interval.
 
     Args:
         sums: per-group sufficient statistics.
-        ranges: what bounds the statistics of `overlap.definitions`; by default what holds for any k and vocabulary.
+        ranges: limits of the statistics of `overlap.definitions`; by default those that hold for any k and vocabulary.
         limits: least and largest value of each of the statistics instead.
         level: coverage, between 0 and 1.
         draws: number of resamples, at least 2.

@@ -34,5 +34,5 @@ def html_table(header: list[str], rows: list[list[str]], *, left: tuple[int, ...
 
 
 def _direction(cell: str) -> str:
-    """Cells with letters that are written from right to left are set as their first letter says."""
+    """Cells with right-to-left letters take their direction from their first letter."""
     return ' dir="auto"' if any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in cell) else ""

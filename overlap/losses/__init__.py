@@ -1,1 +1,1 @@
-"""What a student is trained on: divergences on a set of tokens or the full vocabulary, with their gradients."""
+"""Training objectives: divergences on a set of tokens or the full vocabulary, with their gradients."""

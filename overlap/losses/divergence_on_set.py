@@ -1,8 +1,9 @@
-"""Objectives of on-policy distillation at a position: a divergence on a set of tokens, or an estimate from one drawn.
+"""Objectives of on-policy distillation at a position: a divergence on a set of tokens, or an estimate from one sampled
+token.
 
-A set is read in one of two ways. Renormalized on the set, as in arXiv 2605.28139, a model's mass elsewhere is not seen:
-the loss can fall while the student's probability drains out of the set. With a tail, everything outside is one more
-token: the probabilities are the models' own, and mass that leaves the set costs what it weighs.
+There are two ways to normalize on a set. Renormalized on the set, as in arXiv 2605.28139, the loss ignores mass
+outside: it can fall while the student's probability leaves the set. With a tail, all tokens outside count as one more
+token: probabilities are the models' own, and mass that leaves the set is penalized.
 """
 
 from typing import Any, Literal, get_args
@@ -49,8 +50,8 @@ def set_logprobs(
 
     Returns:
         ``[n, m]``, or ``[n, m + 1]`` with a tail, in nats, float32 (float64 for such logits). Slots that are not valid,
-        and a tail without a token in it, hold the lowest finite number. With a tail, backward holds nothing
-        of the size of the logits but their gradient.
+        and a tail without tokens, hold the lowest finite number. With a tail, backward allocates only the gradient at
+        the size of the logits.
     """
     if tail:
         return _WithTail.apply(logits, ids, valid, temperature, admissible)  # pyright: ignore[reportReturnType]
@@ -67,7 +68,7 @@ def set_mass(
     admissible: Tensor | None = None,
     log_partition: Tensor | None = None,
 ) -> Tensor:
-    """What a model puts on a set of tokens: how much of it an objective on that set sees.
+    """Probability of a set of tokens under a model: the share that an objective on that set covers.
 
     Args:
         logits: ``[n, V]`` raw scores.
@@ -75,7 +76,7 @@ def set_mass(
         valid: ``[n, m]`` bool, True in slots of the set.
         temperature: τ, divides the scores.
         admissible: ``[V]`` bool, the tokens that exist; None for all.
-        log_partition: ``[n]`` log Σ exp(z/τ) over the admissible tokens, where it is known already.
+        log_partition: ``[n]`` log Σ exp(z/τ) over the admissible tokens, if already known.
 
     Returns:
         ``[n]`` probability, float32 (float64 for such logits).
@@ -94,7 +95,7 @@ def set_divergence(
 
     ``forward_kl`` is KL(q‖p), teacher against student; ``reverse_kl`` KL(p‖q). ``jensen_shannon`` is the generalized
     one of Agarwal et al. (GKD, arXiv 2306.13649), β KL(q‖m) + (1 − β) KL(p‖m) with m = β q + (1 − β) p: near β = 0 it
-    goes like β times the forward KL, near 1 like 1 − β times the reverse.
+    is about β times the forward KL, near 1 about 1 − β times the reverse KL.
 
     Args:
         student: ``[n, m]`` log p, with the student's graph.
@@ -104,8 +105,8 @@ def set_divergence(
         beta: β of `jensen_shannon`, within (0, 1).
 
     Returns:
-        ``[n]`` in nats; +inf where the other distribution excludes a token that the first one allows. Down to 1e-6 a
-        value is right to a thousandth, for its own float32 scores. Gradients reach the student only.
+        ``[n]`` in nats; +inf where the second distribution gives 0 to a token and the first does not. From 1e-6 on, the
+        relative error is below 1e-3 for the given float32 scores. Gradients reach the student only.
 
     Raises:
         UserError: an unknown kind, or β out of range.
@@ -115,11 +116,11 @@ def set_divergence(
     with torch.no_grad():
         near = near_divergence(student.masked_fill(~valid, 0.0), teacher.masked_fill(~valid, 0.0), kind, beta)
         better = torch.where(near_rows(each), near - each, 0.0)
-    return each + better  # of which the gradient is that of the plain sum
+    return each + better  # the gradient is that of the plain sum
 
 
 def check_divergence(kind: str, beta: float) -> None:
-    """Refuse what no divergence is called, and a β that `jensen_shannon` does not have.
+    """Refuse an unknown kind of divergence, and a β outside the range of `jensen_shannon`.
 
     Raises:
         UserError: naming what was received.
@@ -131,20 +132,20 @@ def check_divergence(kind: str, beta: float) -> None:
 
 
 def sampled_reverse_kl(student: Tensor, teacher: Tensor, *, estimator: Estimator = "k1") -> Tensor:
-    """Reverse KL of the next token, estimated at the token that the student drew, with its policy gradient.
+    """Reverse KL of the next token, estimated at the token that the student sampled, with its policy gradient.
 
     With r = q/p at that token, ``k1`` = −log r and ``k3`` = r − 1 − log r (Schulman 2020, "Approximating KL
     divergence"); both have the expectation KL(p‖q). The gradient is that of the expectation under p, estimated at the
     token: the score function of k1, whose own gradient has the expectation 0, and for k3 the score function and the
-    gradient of k3 itself. One without the other would be the gradient of something else.
+    gradient of k3 itself. Either part alone would be the gradient of another quantity.
 
     Args:
-        student: log p of the drawn tokens, any shape, with a graph. The draw must be from p itself.
+        student: log p of the sampled tokens, any shape, with a graph. They must be sampled from p itself.
         teacher: log q of the same tokens.
         estimator: which.
 
     Returns:
-        Estimates of the same shape in nats; single ones of k1 may be negative.
+        Estimates of the same shape in nats; single values of k1 may be negative.
 
     Raises:
         UserError: an unknown estimator.
@@ -173,12 +174,12 @@ def support_kl(
         teacher_scores: ``[..., m]`` the teacher's, of the same tokens.
         valid: ``[..., m]`` bool, False in slots that are not in the set.
         temperature: τ.
-        tails: log Σ exp(z/τ) of the student and of the teacher over the tokens outside, ``[...]`` each, which then
-            count as one more token; None renormalizes on the set.
+        tails: log Σ exp(z/τ) of the student and of the teacher over the tokens outside, ``[...]`` each, counted as one
+            more token; None renormalizes on the set.
 
     Returns:
         ``[...]`` in nats, float32 (float64 for such scores); 0 where the set has fewer than 2 tokens, +inf where the
-        student excludes a token that the teacher allows. Gradients reach the student only.
+        student gives 0 to a token and the teacher does not. Gradients reach the student only.
     """
     if tails is None:
         log_p, log_q = (_log_softmax(scores, valid, temperature) for scores in (student_scores, teacher_scores))
@@ -200,7 +201,7 @@ class _WithTail(torch.autograd.Function):
         ctx: Any, logits: Tensor, ids: Tensor, valid: Tensor, temperature: float, admissible: Tensor | None
     ) -> Tensor:
         inside = _scores(logits.gather(-1, ids), temperature, None)
-        # Tokens outside are summed relative to the set: beside a number of the size of the scores digits are lost.
+        # Tokens outside are summed relative to the set: adding numbers as large as the scores would lose digits.
         own = inside.double().masked_fill(~valid, -torch.inf).logsumexp(-1)
         anchor = own.masked_fill(~own.isfinite(), 0.0).to(inside.dtype)
         outside, slots = torch.empty_like(anchor), _slots(ids, valid, logits.shape[-1])
@@ -225,7 +226,7 @@ class _WithTail(torch.autograd.Function):
         none_outside = log_tail == -torch.inf
         of_set = gradient[:, :-1].masked_fill(~valid, 0.0)
         of_tail = gradient[:, -1].masked_fill(none_outside, 0.0)
-        # What rounding takes from the total goes to the factor of its exponential.
+        # The factor of the exponential corrects for the rounding of the total.
         total = exact.to(gradient.dtype)
         factor = (total - exact).exp().to(gradient.dtype)
         everything, of_tail = (of_set.sum(-1) + of_tail) * factor, of_tail * factor
@@ -271,7 +272,7 @@ def _divergence(student: Tensor, teacher: Tensor, valid: Tensor, kind: Divergenc
 
 
 def _kl(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
-    # Not `kl_divergence`: its clamp at 0 would take the gradient of a row that rounding has put below.
+    # Not `kl_divergence`: its clamp at 0 would remove the gradient of a row that rounding made negative.
     first = first.masked_fill(~valid, -torch.inf)
     return kl_terms(first.exp(), first, second).sum(-1)
 
@@ -285,6 +286,6 @@ def _log_softmax(scores: Tensor, valid: Tensor, temperature: float) -> Tensor:
 
 
 def _masked(scores: Tensor, valid: Tensor, temperature: float) -> Tensor:
-    """Scores over τ; slots that are not valid get a hugely negative but finite number."""
+    """Scores over τ; slots that are not valid get a very large negative but finite number."""
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) / temperature
     return scores.masked_fill(~valid, torch.finfo(scores.dtype).min)

@@ -1,4 +1,4 @@
-"""The mass outside a set of tokens, from hidden states: the one sum of a tail that needs every logit."""
+"""The mass outside a set of tokens, from hidden states; the only part of a tail that needs all logits."""
 
 from typing import Any, cast
 
@@ -15,8 +15,8 @@ def log_outside(
 ) -> Tensor:
     """log Σ exp(z_v / τ) over the admissible tokens v outside a set, differentiable, a chunk of logits at a time.
 
-    Backward makes the logits again instead of keeping them. They have the dtype of the weight, as the model's own;
-    sums over the vocabulary are float32 at least.
+    Backward recomputes the logits instead of keeping them. They have the dtype of the weight, like the model's own;
+    sums over the vocabulary are at least float32.
 
     Args:
         head: the output layer.

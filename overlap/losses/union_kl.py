@@ -1,8 +1,8 @@
 """The training objective from hidden states: KL between teacher and student on the union of their top-k sets.
 
 On a subset of the vocabulary the partition function cancels: the raw logits of both models at the tokens of the union
-give the loss exactly. From hidden states, all logits are therefore needed only to choose the sets, without
-gradients and a chunk at a time; value and gradient need the head's rows of the union alone.
+determine the loss exactly. All logits are therefore needed only to choose the sets, without gradients and in chunks;
+value and gradient need only the head's rows of the union.
 """
 
 from collections.abc import Sequence
@@ -28,11 +28,11 @@ from overlap.vocab.vocabulary_map import VocabularyMap
 
 @dataclass(frozen=True, eq=False)
 class UnionKL:
-    """The loss and what it was taken over.
+    """The loss and the positions and sets it was computed on.
 
     Attributes:
-        loss: in nats, with the student's graph: a scalar, or ``[...]`` where nothing was reduced.
-        n_used: positions with at least 2 union tokens, those that the mean is over.
+        loss: in nats, with the student's graph: a scalar, or ``[...]`` without reduction.
+        n_used: positions with at least 2 union tokens; the mean is over these.
         union_size: ``[...]`` float32, valid tokens in the union; NaN where masked. Its mean over positions is VUSS.
     """
 
@@ -58,15 +58,15 @@ def union_kl(
 ) -> UnionKL:
     """τ² KL(teacher ‖ student) on the union of both top-k sets, from hidden states, differentiable.
 
-    Neither forward nor backward holds ``[positions × V]``: forward makes one chunk of
-    `overlap.core.chunking.SET_ELEMENTS` logits of one model at a time, to choose the sets; backward makes none, it
-    touches only the rows of the head that are in a set. The sets are those of `overlap.measure` on the models' logits;
-    the scores on them are float32 sums even where the models are half precision. Gradients reach the student's hidden
-    states, weight and bias.
+    Neither forward nor backward holds ``[positions × V]``: forward computes chunks of
+    `overlap.core.chunking.SET_ELEMENTS` logits of one model at a time, to choose the sets; backward computes none and
+    uses only the rows of the head that are in a set. The sets are those of `overlap.measure` on the models' logits;
+    scores on them are float32 sums also for half-precision models. Gradients reach the student's hidden states, weight
+    and bias.
 
-    Renormalized on the union, the loss does not see where the rest of the student's mass goes, and in a large
-    vocabulary it drains out of the union. With a tail everything outside is one more token; forward and backward then
-    make the student's logits once more each, in chunks.
+    A loss renormalized on the union ignores mass outside it. In a large vocabulary the student's mass then leaves the
+    union. With a tail, all tokens outside the union count as one more token; forward and backward then each compute the
+    student's logits once more, in chunks.
 
     >>> student, teacher = torch.nn.Linear(8, 50), torch.nn.Linear(16, 50)
     >>> result = union_kl(torch.randn(2, 5, 8), student, torch.randn(2, 5, 16), teacher, k=4)
@@ -75,23 +75,23 @@ def union_kl(
     (10, torch.Size([2, 5]), torch.Size([50, 8]))
 
     Args:
-        student_hidden: ``[..., H]`` what the student's output layer takes (after the last norm).
-        student_head: the model, whose class and configuration say what it does to its logits; or its output layer or
-            the weight ``[V, H]`` of one that does nothing to them; or `overlap.Head` with what it does.
+        student_hidden: ``[..., H]`` the input of the student's output layer (after the last norm).
+        student_head: the model (scale and cap of its logits follow from its class and configuration); its output layer
+            or weight ``[V, H]``, if the model does not change the logits afterwards; or an `overlap.Head`.
         teacher_hidden: ``[..., H_teacher]`` at the same positions.
         teacher_head: the teacher's.
         k: size of the top-k sets.
-        mask: ``[...]`` bool, True where a position counts; elsewhere nothing is looked at.
+        mask: ``[...]`` bool, True where a position counts; other positions are not read.
         vocabulary: the map between the two vocabularies; None when ids agree.
         temperature: τ; the sets do not depend on it.
         blocked: the student's ids to take out of both models' sets, or a ``[V]`` bool mask of them.
-        teacher_blocked: the teacher's ids to take out of both; needed for those that no student id maps to.
+        teacher_blocked: the teacher's ids to take out of both; needed for ids without a student id.
         tail: keep the models' own probabilities, and count all tokens outside the union as one.
         reduction: ``"mean"`` over the positions with at least 2 union tokens; ``"sum"``, for means over several
-            processes or batches; ``"none"``, for weights of one's own: ``[...]`` with 0 where a position is not used.
+            processes or batches; ``"none"``, for your own weights: ``[...]`` with 0 where a position is not used.
 
     Returns:
-        The loss, 0 with a graph where no position is used, and what it was taken over.
+        The loss (0 with a graph if no position is used), and the positions and sets it was computed on.
 
     Raises:
         UserError: on arguments that do not fit each other, and where logits at a position that counts are NaN, +inf
@@ -149,7 +149,7 @@ def _log_outside(head: Head, hidden: Tensor, chosen: Support, side: Side, temper
 
 
 def _top_k(hidden: Tensor, head: Head, k: int, side: Side, grid: Tensor, name: str) -> Support:
-    """The best tokens at every row of ``[n, H]``, on the grid's device; the grid says which positions the rows are."""
+    """The best tokens of every row of ``[n, H]``, on the grid's device; the grid gives the rows' positions."""
     ids = torch.empty(hidden.shape[0], k, dtype=torch.long, device=grid.device)
     valid = torch.empty_like(ids, dtype=torch.bool)
     peaks = torch.empty(hidden.shape[0], device=grid.device)

@@ -1,1 +1,1 @@
-"""What is measured at each position: the plan of a call, its kernels, meters, sweeps and gains."""
+"""Measurements at each position: the plan of a call, its kernels, meters, sweeps and gains."""

@@ -24,11 +24,11 @@ Setting = tuple[int, float]
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """What the statistics of a chunk were computed from.
+    """Intermediate results from which the statistics of a chunk were computed.
 
     Attributes:
-        student_best: the student's best scores and ids in order, ``[n, m]`` each, m above the largest k unless the
-            vocabulary has no more.
+        student_best: the student's best scores and ids in order, ``[n, m]`` each; m exceeds the largest k unless the
+            vocabulary is smaller.
         teacher_best: the teacher's, in its own ids.
         log_z: by temperature, the logarithms of the student's and the teacher's partition function, ``[n]`` float64.
     """
@@ -67,14 +67,15 @@ def measure_chunk(
         scratch: memory to work in.
 
     Returns:
-        By setting, every statistic of `overlap.definitions.TOKEN_STATISTICS`, ``[n]`` each, and what they came from.
+        By setting, every statistic of `overlap.definitions.TOKEN_STATISTICS`, ``[n]`` each, and their basis.
     """
     found = measure_full_vocabulary(student, teacher, pair, temperatures, scratch)
     best_s = _best(student, found.student_maxima, max(ks), pair.student)
     best_t = _best(teacher, found.teacher_maxima, max(ks), pair.teacher)
     basis = Basis(best_s, best_t, {})
     teacher_tokens = tokens if pair.map is None else pair.map.to_teacher(tokens)
-    # The best token is compared before unmapped ones are dropped: a favorite that the student lacks is a disagreement.
+    # The best tokens are compared before unmapped ones are dropped: if the student lacks the teacher's best, they
+    # disagree.
     favorite = best_t[1][:, 0] if pair.map is None else pair.map.to_student(best_t[1][:, 0])
     fixed = {
         "top1_agreement": best_s[1][:, 0] == favorite,
@@ -109,7 +110,7 @@ def measure_chunk(
                 pair,
             )
             kl, within = columns["forward_kl"], sets["teacher_mass"]
-            reach = {  # infinite together with it, even where a mass is 0 after rounding
+            reach = {  # infinite if the KL is, even if a mass is 0 after rounding
                 "learnable_kl": torch.where(kl.isinf(), kl, kl * within),
                 "incompatible_kl": torch.where(kl.isinf(), kl, kl * (1.0 - within)),
             }
@@ -118,9 +119,11 @@ def measure_chunk(
 
 
 def _best(scores: Tensor, maxima: Tensor, k: int, side: Side) -> tuple[Tensor, Tensor]:
-    """Scores and ids of the best tokens in order: one beyond the set, which shows a tie at its boundary, or more.
+    """Scores and ids of the best tokens in order: the set, one more to detect a tie at its boundary, and possibly
+    further ones.
 
-    Ranks and nuclei within the list cost nothing, beyond it a pass each; in a small vocabulary a long list is cheap.
+    Ranks and nuclei within this ranking cost nothing, beyond it a pass each; in a small vocabulary a long ranking is
+    cheap.
     """
     wanted = k + 1 if side.size > _SMALL else max(k + 1, _RANKED_IN_SMALL)
     return ranked(scores, maxima, min(wanted, side.size), side.admissible)
@@ -134,10 +137,10 @@ def _supports(
     temperature: float,
     pair: VocabularyPair,
 ) -> Columns:
-    """Everything that is about the two sets."""
+    """All statistics of the two sets."""
     (student, teacher), (s, t), log_z = scores, supports, basis.log_z[temperature]
     u, i = union(s, t), intersection(s, t)
-    assert u.boundary_tie is not None  # both sets were ranked one token further
+    assert u.boundary_tie is not None  # both rankings contain one token more than the set
     # Gathered once on the slots of S and T; union and intersection are choices among them.
     ids, width = torch.cat([s.ids, t.ids], -1), s.ids.shape[-1]
     teacher_ids = pair.to_teacher(ids)
@@ -187,7 +190,7 @@ def _log_probability(scores: Tensor, tokens: Tensor, side: Side, log_z: Tensor, 
 
 
 def _generated(log_p: Tensor, log_q: Tensor) -> Columns:
-    """What the generated token shows: log-probabilities and the sampled estimates of reverse KL."""
+    """Statistics of the generated token: log-probabilities and the sampled estimates of reverse KL."""
     log_ratio = log_q - log_p
     return {
         "student_logprob": log_p,

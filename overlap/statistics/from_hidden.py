@@ -1,4 +1,4 @@
-"""Overlap from hidden states: the logits exist a chunk at a time and are never kept."""
+"""Overlap from hidden states: logits are computed in chunks and not kept."""
 
 import functools
 from collections.abc import Iterator
@@ -26,17 +26,17 @@ def measure_hidden(
     tokens: TensorLike | None = None,
     **settings: Unpack[ComparisonKeywords],
 ) -> TokenStatistics:
-    """What `overlap.measure` gives on both models' logits, without ever holding more than a chunk of either.
+    """The result of `overlap.measure` on both models' logits, without keeping more than a chunk of them.
 
     A chunk is `overlap.core.chunking.HEAD_ELEMENTS` logits of each model.
 
     Args:
-        student_hidden: ``[..., H]`` what the student's output layer takes (after the last norm).
-        student_head: the model, whose class and configuration say what it does to its logits; or its output layer or
-            the weight ``[V, H]`` of one that does nothing to them; or `overlap.Head` with what it does.
+        student_hidden: ``[..., H]`` the input of the student's output layer (after the last norm).
+        student_head: the model (scale and cap of its logits follow from its class and configuration); its output layer
+            or weight ``[V, H]``, if the model does not change the logits afterwards; or an `overlap.Head`.
         teacher_hidden: ``[..., H_teacher]`` at the same positions.
         teacher_head: the teacher's.
-        mask: ``[...]`` bool, True where a position counts; elsewhere nothing is looked at.
+        mask: ``[...]`` bool, True where a position counts; other positions are not read.
         tokens: ``[...]`` long, the generated ids in the student's vocabulary, negative where there is none.
         settings: ``k``, ``temperature`` and the others of `overlap.measure`.
 
@@ -84,6 +84,6 @@ def measure_hidden(
 
 
 def _rows(logits: tuple[Tensor, Tensor], here: Tensor, chunk: Tensor, _: Scratch) -> tuple[Tensor, Tensor]:
-    """The rows of some of the positions that these are the logits of; the ones asked for lie one behind the other."""
+    """Rows of some of the positions of these logits; the requested positions are consecutive."""
     first = int(torch.searchsorted(here, chunk[0]))
     return logits[0][first : first + chunk.numel()], logits[1][first : first + chunk.numel()]

@@ -1,15 +1,15 @@
 """Statistics that need every token's probability, in few passes over a few rows at a time.
 
-A row of 151,936 scores is 0.6 MB. Everything here works on `overlap.core.chunking.ROW_ELEMENTS` scores of either model,
-in scratch memory that is made once: the passes run in the processor's cache, and each exponential is taken once and
-serves every statistic. They are powers of two, which is the faster function, so logarithms are in bits until the last
-step. That is for CPUs; an accelerator takes the same sums from `overlap.statistics.full_vocabulary_gpu`.
+A row of 151,936 scores is 0.6 MB. Everything here works on `overlap.core.chunking.ROW_ELEMENTS` scores of each model,
+in scratch memory that is allocated once: the passes run in the processor's cache, and each exponential is computed once
+for all statistics. Powers of two are faster, so logarithms are in bits until the last step. This is for CPUs;
+accelerators compute the same sums in `overlap.statistics.full_vocabulary_gpu`.
 
-Two kinds of rows need more than float32 sums. Where a model is nearly sure of a token, whose mass here is 1, the others
-are lost beside it: such rows are summed in float64. Where the models nearly agree, a divergence is smaller than the
-rounding of the probabilities in it: it is taken from the scores' differences, as in `overlap.core.nearly_equal`. Where
-a row leaves the range of all this (a score of −inf, shared tokens of almost no mass)
-`overlap.statistics.full_vocabulary_float64` takes over.
+Two kinds of rows need more than float32 sums. If a model is nearly certain of a token, the other tokens are lost in
+rounding beside it: such rows are summed in float64. If the models nearly agree, a divergence is smaller than the
+rounding of its probabilities: it is computed from differences of scores, as in `overlap.core.nearly_equal`. Rows
+outside the range of both methods (a score of −inf, shared tokens with almost no mass) are computed in
+`overlap.statistics.full_vocabulary_float64`.
 """
 
 import math
@@ -29,14 +29,15 @@ from overlap.vocab.vocab_pair import Side, VocabularyPair
 
 _LN_2 = math.log(2.0)
 _LEAST_MASS = 1e-10
-"""Of a model on the shared tokens: with less, these come so near to `full_vocabulary_gpu.FLOOR` that some are 0."""
+"""Least mass of a model on the shared tokens: with less, some of them fall below `full_vocabulary_gpu.FLOOR` and are
+0."""
 
 Columns = dict[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class FullVocabulary:
-    """What one pass over rows of both models found.
+    """Results of one pass over rows of both models.
 
     Attributes:
         student_maxima: ``[n, blocks]`` of `overlap.core.topk_kernel.block_maxima`.
@@ -57,7 +58,7 @@ def measure_full_vocabulary(
     """Entropies and divergences of ``[n, V]`` raw scores of any floating type, at every temperature."""
     n, on_cpu = student.shape[0], scratch.device.type == "cpu"
     width = max(pair.student.size, pair.teacher.size)
-    # An accelerator takes the rows at once: it has no cache to stay in, and `Measurement` has bounded their number.
+    # An accelerator processes the rows at once: there is no cache to fit, and `Measurement` has limited their number.
     parts = chunking.parts_of(n, width, chunking.ROW_ELEMENTS) if on_cpu else [slice(n)]
     maxima: tuple[list[Tensor], list[Tensor]] = ([], [])
     sums: dict[float, list[Sequence[Tensor]]] = {temperature: [] for temperature in temperatures}
@@ -101,8 +102,7 @@ def _float(scores: Tensor, name: str, scratch: Scratch) -> Tensor:
 class _Powers:
     """2^bits and their sums ``[n]``; ``bits``, the scores' distance from the best one over ln 2, are at most zero.
 
-    At `overlap.statistics.full_vocabulary_gpu.FLOOR` and below a value is exactly zero: however far down a mask puts a
-    score, it weighs nothing.
+    At `overlap.statistics.full_vocabulary_gpu.FLOOR` and below a value is exactly zero: a masked score adds nothing.
     """
 
     bits: Tensor
@@ -125,7 +125,7 @@ def _powers(
         # Not −inf, which times a value of 0 would be NaN in the weighted sum.
         bits.index_fill_(1, side.blocked, full_vocabulary_gpu.FLOOR)
     out = scratch(f"{name} values", *scores.shape)
-    # `threshold` compares and chooses in one pass, where a mask would be a third array in the cache.
+    # `threshold` compares and selects in one pass; a mask would be a third array in the cache.
     values = torch.threshold(bits, full_vocabulary_gpu.FLOOR, -torch.inf, out=out).exp2_()
     weighted = torch.mul(values, bits, out=scratch("product", *scores.shape)).sum(-1)
     return _Powers(bits, values, values.sum(-1)), weighted
@@ -139,11 +139,11 @@ def _sums(
     temperature: float,
     scratch: Scratch,
 ) -> list[Tensor]:
-    """The sums over the vocabulary that `_columns` takes, ten of ``[n]``: those of
+    """The ten sums over the vocabulary for `_columns`, ``[n]`` each: those of
     `overlap.statistics.full_vocabulary_gpu.steps`.
 
-    With d = log₂ p − log₂ q and m = ½ (p + q), Jensen-Shannon is Σ m log₂(max(p, q) / m) − ½ Σ min(p, q) |d| bits,
-    whose first logarithm lies between 0 and 1 for every token.
+    With d = log₂ p − log₂ q and m = ½ (p + q), Jensen-Shannon is Σ m log₂(max(p, q) / m) − ½ Σ min(p, q) |d| bits; its
+    first logarithm lies between 0 and 1 for every token.
     """
     peaks = maxima[0].amax(-1, keepdim=True), maxima[1].amax(-1, keepdim=True)
     own, own_bits = _powers(p_scores, peaks[0], pair.student, temperature, scratch, "student")
@@ -152,16 +152,17 @@ def _sums(
     if pair.shared is not None:
         student, teacher = own.at(pair.shared[0], scratch, "student"), other.at(pair.shared[1], scratch, "teacher")
     product, z, ratio = scratch("product", *student.values.shape), student.z, student.z / teacher.z
-    p, q = student.values, teacher.values.mul_(ratio[:, None])  # from here p and q have one sum
-    # From the scores, not from p and q: where the models nearly agree, all digits of log p − log q are in these.
+    p, q = student.values, teacher.values.mul_(ratio[:, None])  # from here on, p and q have the same sum
+    # From the scores, not from p and q: if the models nearly agree, only the scores have all digits of log p − log q.
     d = student.bits.sub_(teacher.bits).sub_(ratio.log2()[:, None])
     reverse, forward = torch.mul(p, d, out=product).sum(-1), torch.mul(q, d, out=product).sum(-1).neg_()
     sums, close = [own.z.double(), other.z.double()], None
     rows = _careful(reverse, forward, z, own.z, other.z)
-    if rows:  # these alone: what a row gives does not depend on those beside it
+    if rows:  # only these: the result of a row must not depend on other rows
         p_rows, q_rows, d_rows = (_some(x, rows, scratch, name) for x, name in ((p, "p"), (q, "q"), (d, "d")))
         by = ratio[rows]
-        # The float32 ratio leaves p and q apart by its rounding; exact sums say by how much, and d takes it back.
+        # The float32 ratio makes the sums of p and q differ by rounding; exact sums give the difference, and d is
+        # corrected by it.
         exact = p_rows.sum(-1, dtype=torch.float64), q_rows.sum(-1, dtype=torch.float64) / by
         if pair.shared is None:
             sums[0][rows], sums[1][rows] = exact
@@ -173,12 +174,13 @@ def _sums(
     if len(rows) == len(z) and close is not None:
         found = close
     else:
-        # From here arrays are written over that are no longer needed: a fresh one would be fetched into the cache.
+        # From here on, arrays that are no longer needed are overwritten: a new array would have to be loaded into the
+        # cache.
         smallest = torch.minimum(p, q, out=product).mul_(d.abs_()).sum(-1)
         largest = torch.maximum(p, q, out=teacher.bits)
-        variation = largest.sum(-1).sub_(z)  # Σ max(p, q) − Σ p = ½ Σ |p − q|, since p and q have one sum
+        variation = largest.sum(-1).sub_(z)  # Σ max(p, q) − Σ p = ½ Σ |p − q|, because p and q have the same sum
         middle = torch.lerp(p, q, 0.5, out=student.bits)
-        middle_bits = largest.div_(middle).log2_().mul_(middle).nansum(-1)  # 0/0: a token that neither has
+        middle_bits = largest.div_(middle).log2_().mul_(middle).nansum(-1)  # 0/0: a token with probability 0 in both
         found = torch.stack([_LN_2 * reverse, _LN_2 * forward, _LN_2 * (middle_bits - smallest / 2), variation])
         if close is not None:
             found[:, rows] = close
@@ -186,8 +188,8 @@ def _sums(
 
 
 def _careful(reverse: Tensor, forward: Tensor, *sums: Tensor) -> list[int]:
-    """The rows where float32 sums are not enough: the models nearly agree, or one of them is nearly sure of a token."""
-    # In Python: for the few rows of a part, a mask and its `nonzero` take longer than this.
+    """The rows for which float32 sums are not enough: the models nearly agree, or one is nearly certain of a token."""
+    # In Python: for the few rows of a part, a mask and its `nonzero` would take longer.
     columns = zip(*torch.stack([reverse, forward, *sums]).tolist(), strict=True)
     return [
         row
@@ -204,10 +206,10 @@ def _some(x: Tensor, rows: list[int], scratch: Scratch, name: str) -> Tensor:
 
 
 def _close(p: Tensor, q: Tensor, d: Tensor, scratch: Scratch) -> Tensor:
-    """`overlap.core.nearly_equal.near_divergences`, writing over its arguments.
+    """`overlap.core.nearly_equal.near_divergences`, overwriting its arguments.
 
-    Written out again, for it takes all four divergences from one walk over rows that stay in the cache: functions that
-    make their results again touch three times the memory.
+    A separate implementation, because it computes all four divergences in one pass over rows in the cache: functions
+    that allocate their results use three times the memory.
     """
     n, width = p.shape
     largest, minus = torch.maximum(p, q, out=p), torch.abs(d, out=q).mul_(-_LN_2)
@@ -217,7 +219,8 @@ def _close(p: Tensor, q: Tensor, d: Tensor, scratch: Scratch) -> Tensor:
     variation = torch.mul(v, largest, out=work).sum(-1) / -2
     smaller = torch.sub(weighed, v, out=work).mul_(largest)
     least, more = smaller.sum(-1), torch.sub(v, minus, out=minus).mul_(largest).sub_(smaller)
-    # `more` is what the larger one's KL has over the smaller one's: one choice a token serves both directions.
+    # `more` is the excess of the larger one's KL over the smaller one's: one selection per token serves both
+    # directions.
     of_p = torch.gt(d, 0.0, out=d).mul_(more)
     reverse, forward = least + of_p.sum(-1), least + more.sub_(of_p).sum(-1)
     log = torch.log1p(v.div_(2), out=work)
@@ -247,7 +250,7 @@ def _columns(sums: Sequence[Tensor], peaks: tuple[Tensor, Tensor], temperature: 
 def _exact_where_needed(
     columns: Columns, student: Tensor, teacher: Tensor, pair: VocabularyPair, temperature: float
 ) -> Columns:
-    # Scores of −inf and NaN show in the sums: nobody has to look for them in the logits, which would take a pass.
+    # Scores of −inf and NaN show in the sums; searching the logits for them would take another pass.
     fine = torch.stack([value.isfinite() for value in columns.values()]).all(0)
     fine &= (columns["student_mapped_mass"] > _LEAST_MASS) & (columns["teacher_mapped_mass"] > _LEAST_MASS)
     odd = (~fine).nonzero()[:, 0]

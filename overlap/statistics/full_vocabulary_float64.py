@@ -10,7 +10,7 @@ from overlap.vocab.vocab_pair import Side, VocabularyPair
 def exact_columns(student: Tensor, teacher: Tensor, pair: VocabularyPair, temperature: float) -> dict[str, Tensor]:
     """The columns of `full_vocabulary.measure_full_vocabulary`, by the definitions of `overlap.core.divergence`.
 
-    On the shared ids both sides are renormalized from their scores, however little probability they have there.
+    On the shared ids both sides are renormalized from their scores, even if they have little probability there.
 
     Args:
         student: ``[n, V]`` raw scores of any floating type.
@@ -19,7 +19,7 @@ def exact_columns(student: Tensor, teacher: Tensor, pair: VocabularyPair, temper
         temperature: divides the scores.
 
     Returns:
-        ``[n]`` float64 each. Divergences are NaN where a side excludes every shared id.
+        ``[n]`` float64 each. Divergences are NaN where a side gives 0 to every shared id.
     """
     z_s, z_t = _scores(student, pair.student, temperature), _scores(teacher, pair.teacher, temperature)
     log_z_s, log_z_t = z_s.logsumexp(-1), z_t.logsumexp(-1)
@@ -45,7 +45,7 @@ def exact_columns(student: Tensor, teacher: Tensor, pair: VocabularyPair, temper
         "jensen_shannon": jensen_shannon(log_p, log_q),
         "total_variation": total_variation(log_p, log_q),
     }
-    # Where a side has nothing on the shared ids there is nothing to renormalize.
+    # If a side has no mass on the shared ids, it cannot be renormalized.
     return columns | {name: value.masked_fill(empty, torch.nan) for name, value in divergences.items()}
 
 

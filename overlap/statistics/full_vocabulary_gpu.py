@@ -1,6 +1,6 @@
 """The sums of `overlap.statistics.full_vocabulary` as one pure function that compilers can fuse, for accelerators.
 
-On a CPU the passes over scratch memory there are faster, even than this compiled; they are the reference.
+On a CPU the passes over scratch memory there are faster, even if this function is compiled; they are the reference.
 """
 
 import functools
@@ -16,7 +16,7 @@ from overlap.vocab.vocab_pair import VocabularyPair
 
 FLOOR = -90.0
 """In bits: 2^−90 = 1e-27 of the best token's mass, far below float32's 1e-7, far above its subnormal numbers. A token
-there or below counts as zero, not as that: times a score of −1e30, as masks have them, even 1e-27 would be too much."""
+at the floor or below counts as exactly zero: multiplied by a masked score of −1e30, even 1e-27 would be too large."""
 
 
 def sums(
@@ -28,7 +28,7 @@ def sums(
     *,
     kernel: Callable[..., Tensor] | None = None,
 ) -> Tensor:
-    """What `overlap.statistics.full_vocabulary` sums over the vocabulary, ``[10, n]``; see `steps`.
+    """The sums of `overlap.statistics.full_vocabulary` over the vocabulary, ``[10, n]``; see `steps`.
 
     Args:
         p_scores: ``[n, V]`` the student's scores, of any floating type.
@@ -36,7 +36,7 @@ def sums(
         maxima: ``[n, blocks]`` the best scores of either, see `overlap.core.topk_kernel.block_maxima`.
         pair: both vocabularies.
         temperature: divides the scores.
-        kernel: what computes them; by default compiled where Triton is there to compile for, else step by step.
+        kernel: the function that computes them; by default compiled if Triton is available, otherwise eager.
     """
     kernel = kernel or _kernel()
     scale = 1 / (temperature * math.log(2.0))
@@ -47,7 +47,7 @@ def sums(
 
 @functools.cache
 def _kernel() -> Callable[..., Tensor]:
-    # Calls differ in the number of rows, and a kernel for each would be compiled again and again.
+    # Calls differ in the number of rows; without dynamic shapes each number would compile its own kernel.
     return torch.compile(steps, dynamic=True) if importlib.util.find_spec("triton") else steps
 
 
@@ -72,19 +72,21 @@ def steps(
     q_bits, q = _powers(q_scores, q_peak, scale, q_admissible)
     z_p, z_q = _sum(p_bits, p), _sum(q_bits, q)
     own = torch.stack([z_p, (p * p_bits).sum(-1).double(), z_q, (q * q_bits).sum(-1).double()])
-    # Shared tokens are gathered after the exponentials: both models' own sums and the shared ones need the same ones.
+    # Shared tokens are gathered after the exponentials: a model's own sum and its shared sum need the same
+    # exponentials.
     if p_shared is not None and q_shared is not None:
         p_bits, p, q_bits, q = p_bits[:, p_shared], p[:, p_shared], q_bits[:, q_shared], q[:, q_shared]
         z_p, z_q = p.sum(-1).double(), q.sum(-1).double()
-    # Always by the formulas for distributions that nearly agree. They are right for others too, and here arithmetic is
-    # hidden behind the reads: to choose rows, as on a CPU, would send the device's answer back and forth.
+    # Always by the formulas for distributions that nearly agree. They are valid for others too, and on a GPU arithmetic
+    # is hidden behind memory reads; selecting rows, as on a CPU, would synchronize with the host.
     ratio = (z_p / z_q)[:, None]
     divergences = near_divergences(p, q * ratio.float(), p_bits - q_bits - ratio.log2().float())
     return torch.cat([own, torch.stack([z_p, z_q]), divergences.double()])
 
 
 def _sum(bits: Tensor, values: Tensor) -> Tensor:
-    """The sum of the values in float64, the best tokens apart, whose 1 would cost the others their digits."""
+    """The sum of the values in float64, with the best tokens (1) added separately, because beside them the others lose
+    digits."""
     best = bits == 0
     return torch.where(best, 0.0, values).sum(-1).double() + best.sum(-1)
 

@@ -1,4 +1,4 @@
-"""Fixed-context gain: what a stage of training did at one and the same recorded context."""
+"""Fixed-context gain: what a stage of training changed at the same recorded context."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,21 +12,22 @@ from overlap.estimates.group_sums import Groups, GroupSums, members_of
 from overlap.estimates.summary import Estimate, estimate
 from overlap.statistics.measure import TokenStatistics
 
-_SAME_TEACHER = 0.05  # nats; half-precision scoring in other batches moves an entropy by far less
+_SAME_TEACHER = 0.05  # nats; half-precision scoring in other batches changes an entropy by far less
 
 
 @dataclass(frozen=True, eq=False)
 class FixedContextGain:
-    """Fall of a divergence between two checkpoints, position by position.
+    """Decrease of a divergence between two checkpoints, position by position.
 
     Attributes:
         statistic: the divergence.
-        estimate: mean fall, with a cluster bootstrap over utterances; above 0 the student came closer to the teacher.
-        before: mean of the divergence before, over the positions that the gain is defined at.
+        estimate: mean decrease, with a cluster bootstrap over utterances; above 0 the student came closer to the
+            teacher.
+        before: mean of the divergence before, over the positions with a defined gain.
         after: mean of it after, over the same positions.
         values: ``[...]`` float32, before − after; NaN where masked, and where the divergence is undefined in either
             checkpoint or infinite in both.
-        mask: ``[...]`` bool, the positions looked at.
+        mask: ``[...]`` bool, the positions compared.
     """
 
     statistic: str
@@ -51,22 +52,22 @@ def fixed_context_gain(
     """Compare two checkpoints of a student at recorded contexts (audio and prefix), pair by pair.
 
     Both must have been measured on the same recorded rollouts with the same teacher: with each checkpoint's own
-    rollouts, a difference mixes what the student learned with where it now goes. Source: arXiv 2605.26844.
+    rollouts, a difference would mix what the student learned with a change of its prefixes. Source: arXiv 2605.26844.
 
     Args:
         before: statistics of the earlier checkpoint, ``[...]``.
         after: of the later one, at the same positions.
-        statistic: the divergence whose fall is the gain.
+        statistic: the divergence whose decrease is the gain.
         groups: the utterance of each position, as in `TokenStatistics.summary`.
-        same_teacher: how far, in nats, the median position may differ in ``teacher_entropy``. A frozen teacher's
-            entropy at a context is always the same, so more than rounding shows that the contexts are not. None to
-            compare whatever is given.
+        same_teacher: how much, in nats, the median position may differ in ``teacher_entropy``. A frozen teacher has the
+            same entropy at the same context; a difference beyond rounding means that the contexts differ. None skips
+            this check.
         level: coverage of the intervals.
         draws: bootstrap resamples.
         seed: of the resampling.
 
     Raises:
-        UserError: if the statistic is unknown; if shapes, masks, k or temperature differ; if the teacher does.
+        UserError: if the statistic is unknown; if shapes, masks, k, temperature or the teacher differ.
     """
     _check_paired(before, after, same_teacher)
     old, new = (_statistic(part, statistic) for part in (before, after))
@@ -96,12 +97,12 @@ def position_gain_correlations(
 ) -> dict[str, Estimate]:
     """How well each statistic before a stage predicts the gain of the stage, position by position.
 
-    Spearman's rank correlation (Pearson's of quantile-normalized scores), with a cluster bootstrap over utterances
-    that ranks again in every resample. After the analysis of token teachability, arXiv 2605.26844.
+    Spearman's rank correlation (Pearson's of quantile-normalized scores), with a cluster bootstrap over utterances;
+    every resample is ranked anew. After the analysis of token teachability, arXiv 2605.26844.
 
-    Beware of what is built in: the gain is before − after, so the divergence before, and all that is made of it, such
-    as ``learnable_kl``, correlates with its own gain even where every change is noise. Compare statistics with one
-    another, and with that divergence itself, not with 0.
+    Beware of a built-in correlation: the gain is before − after. The divergence before, and statistics derived from it
+    such as ``learnable_kl``, correlate with its own gain even if every change is noise. Compare statistics with each
+    other, and with that divergence itself, not with 0.
 
     Args:
         before: statistics of the earlier checkpoint, at the positions of the gain.
@@ -120,7 +121,9 @@ def position_gain_correlations(
         UserError: if a statistic is unknown or the positions are not those of the gain, and as `estimate`.
     """
     if before.mask.shape != gain.mask.shape or not bool((before.mask == gain.mask.to(before.mask.device)).all()):
-        raise UserError("before: expected the positions of the gain; pass the statistics that the gain was made from")
+        raise UserError(
+            "before: has other positions than the gain; pass the 'before' statistics that you computed the gain from"
+        )
     check(level, draws)
     names = list(before.values()) if statistics is None else list(statistics)
     keep = before.mask.cpu().numpy()
@@ -136,9 +139,9 @@ def position_gain_correlations(
 def rank_correlation(
     x: np.ndarray, y: np.ndarray, member: np.ndarray, n_groups: int, *, level: float, draws: int, seed: int
 ) -> Estimate:
-    """Spearman's ρ of values ``[N]``, percentiles of resamples of the groups; where either is NaN it is undefined.
+    """Spearman's ρ of values ``[N]`` with a percentile bootstrap over groups; undefined where either value is NaN.
 
-    Ranks are bounded, so that percentiles hold their coverage here (`tests/studies/test_coverage.py`).
+    Ranks are bounded, so percentile intervals keep their coverage here (`tests/studies/test_coverage.py`).
 
     Args:
         x: values of one statistic.
@@ -165,7 +168,7 @@ def rank_correlation(
 
 @dataclass(frozen=True, eq=False)
 class _Ranked:
-    """Numbers by the rank of their value among the distinct values."""
+    """Values as indices into their sorted distinct values."""
 
     dense: np.ndarray
     n: int
@@ -176,23 +179,24 @@ class _Ranked:
         return cls(dense, len(distinct))
 
     def ranks(self, weights: np.ndarray) -> tuple[np.ndarray, bool]:
-        """Mean rank of each value where it occurs that many times, and whether there are two values at all."""
+        """Mean rank of each value, with `weights` as numbers of occurrences, and whether there are at least two
+        values."""
         occurring = np.bincount(self.dense, weights, minlength=self.n)
         return (occurring.cumsum() - occurring / 2)[self.dense], bool(np.count_nonzero(occurring) > 1)
 
 
 def _spearman(x: _Ranked, y: _Ranked, weights: np.ndarray) -> float:
-    """Spearman's ρ where each pair occurs as often as its weight says; NaN if either is constant."""
+    """Spearman's ρ with weights as numbers of occurrences; NaN if either is constant."""
     (a, a_varies), (b, b_varies) = x.ranks(weights), y.ranks(weights)
     if not (a_varies and b_varies):
         return np.nan
-    # Every rank's mean is half the number of pairs, whatever the ties.
+    # The mean rank is half the number of pairs, with any ties.
     a, b = a - weights.sum() / 2, b - weights.sum() / 2
     return float((weights * a * b).sum() / np.sqrt((weights * a * a).sum() * (weights * b * b).sum()))
 
 
 def _resampled(pair: tuple[_Ranked, _Ranked], member: np.ndarray, n: int, draws: int, seed: int) -> np.ndarray:
-    """ρ of every resample of the n groups, without those in which it is undefined."""
+    """ρ of every resample of the n groups; undefined resamples are left out."""
     generator = np.random.default_rng(seed)
     times = (np.bincount(generator.integers(n, size=n), minlength=n).astype(np.float64) for _ in range(draws))
     found = np.array([_spearman(*pair, drawn[member]) for drawn in times]) if n > 1 else np.zeros(0)

@@ -29,7 +29,7 @@ class TokenStatistics:
         temperature: at which every probability was taken (the top-k sets do not depend on it).
         top_p: mass of the sets of ``nucleus_overlap``.
         mask: ``[...]`` bool, True where the position was measured.
-        ranges: how far each statistic can go.
+        ranges: limits of each statistic.
     """
 
     student_size: Tensor
@@ -95,7 +95,7 @@ class TokenStatistics:
         return {name: getattr(self, name) for name in TOKEN_STATISTICS}
 
     def default_groups(self) -> Tensor:
-        """One utterance a row of the first axis, or one a position where there is a single axis."""
+        """One utterance for each row of the first axis; with a single axis, one for each position."""
         n = self.mask.shape[0] if self.mask.ndim else 1
         return torch.arange(n)
 
@@ -152,19 +152,18 @@ def measure(
 
     Probabilities are float32 softmaxes over each model's own admissible vocabulary at ``temperature``. Between
     different vocabularies the supports, and so the masses, keep only tokens that both have, and the four
-    full-vocabulary divergences are taken over the shared ids, renormalized there; the mapped masses say how much of
-    each distribution that is.
+    full-vocabulary divergences are computed on the shared ids, renormalized there; the mapped masses give the covered
+    share of each distribution.
 
     The logits may be torch tensors, numpy arrays or anything that speaks DLPack, in half precision, not contiguous, and
-    on different devices. On a CPU as many threads as torch has, at most `overlap.core.threads.MOST`, take positions of
-    their own. At V = 151,936 the temporaries stay below 64 MiB, however many the positions; see `overlap.sweep` for
-    several k and temperatures from one pass, `overlap.measure_hidden` to go without logits.
+    on different devices. On a CPU the positions are distributed over as many threads as torch has, at most
+    `overlap.core.threads.MOST`. At V = 151,936 the temporaries stay below 64 MiB for any number of positions. See
+    `overlap.sweep` for several k and temperatures from one pass, and `overlap.measure_hidden` to avoid keeping logits.
 
     Args:
         student_logits: ``[..., V]`` raw scores. A score of −inf means probability zero.
         teacher_logits: ``[..., V_teacher]`` raw scores at the same positions.
-        mask: ``[...]`` bool, True where a position counts; elsewhere the logits are not looked at and the result is
-            NaN.
+        mask: ``[...]`` bool, True where a position counts; elsewhere the logits are not read and the result is NaN.
         tokens: ``[...]`` integers, the generated ids in the student's vocabulary, negative where there is none.
         settings: those of `overlap.vocab.settings.ComparisonSettings`, as keywords:
 

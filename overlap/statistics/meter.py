@@ -16,11 +16,11 @@ from overlap.statistics.measure import TokenStatistics
 
 
 class OverlapMeter:
-    """Adds up `TokenStatistics` batch by batch and gives the same summary as all of them at once.
+    """Accumulates `TokenStatistics` over batches; the summary is the same as from all positions at once.
 
     Sums are float64 and counts int64, kept by utterance, so meters merge in any order and the interval still resamples
-    whole utterances. Each row of each batch is an utterance of its own, on whatever rank, unless `update` is told
-    otherwise: names are only for whoever splits an utterance over several batches.
+    whole utterances. Each row of each batch on each rank is a separate utterance, unless `update` gets groups or names.
+    Names are needed only if an utterance is split over several batches.
 
     Example:
         >>> import torch
@@ -59,7 +59,7 @@ class OverlapMeter:
 
     @property
     def sums(self) -> GroupSums:
-        """Everything added so far, by utterance: those without a name first, numbered as they came."""
+        """Everything added so far, by utterance: first those without a name, numbered in order of arrival."""
         named = self._named()
         rows = GroupSums.joined(self._rows, named.names)
         if not named.keys:
@@ -75,8 +75,8 @@ class OverlapMeter:
             groups: the utterance of each position *within this batch*, as in `TokenStatistics.summary`: default the
                 first axis; of packed rows see `overlap.packed_groups`. The same number in another batch is another
                 utterance.
-            names: instead of groups, names of utterances that hold for all batches, meters and ranks: positions of one
-                name are one utterance wherever they come from.
+            names: instead of groups, names of utterances that are valid for all batches, meters and ranks: all
+                positions with one name belong to one utterance.
 
         Raises:
             UserError: if k or temperature differ, groups or names do not fit, or both are given.
@@ -94,10 +94,10 @@ class OverlapMeter:
         self._widen(statistics.ranges)
 
     def merge(self, other: "OverlapMeter") -> None:
-        """Add all that another meter holds.
+        """Add everything that another meter holds.
 
-        Values and counts do not depend on the order in which meters are merged; where utterances have no names, ends of
-        intervals do within the error of the resampling.
+        Values and counts do not depend on the order in which meters are merged. Without utterance names, interval ends
+        change with the order, by no more than the bootstrap's random error.
 
         Raises:
             UserError: if its k, temperature or states differ.
@@ -127,14 +127,15 @@ class OverlapMeter:
         )
 
     def reduce(self, group: Any = None) -> "OverlapMeter":
-        """A new meter with what all ranks hold, the same on each; a copy where torch.distributed is not initialized.
+        """A new meter with the positions of all ranks, the same on each; a copy if torch.distributed is not
+        initialized.
 
-        This meter is left as it is, so that nothing is counted twice when accumulation continues. However the positions
-        are spread over ranks, counts are the same bits. So are the sums of an utterance that one rank has to itself;
-        where ranks share it, the order of addition is another and its sums are equal to 1e-12.
+        This meter does not change, so accumulation can continue without counting positions twice. Counts do not depend
+        on the distribution over ranks. Nor do the sums of an utterance that is on one rank; if ranks share an
+        utterance, the order of addition changes its sums by up to 1e-12, relatively.
 
         Args:
-            group: process group, the default one if None. Every rank of it must call, those without data as well.
+            group: process group, the default one if None. Every rank of it must call, also ranks without data.
 
         Raises:
             UserError: if this rank is not in the group, or the ranks' meters differ in k, temperature or states.
@@ -152,7 +153,7 @@ class OverlapMeter:
         self._rows: list[GroupSums] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been added, as numbers, strings, lists and tensors, which `torch.load` reads by default."""
+        """Everything added, as numbers, strings, lists and tensors that `torch.load` reads by default."""
         named = self._named()
         held = GroupSums.joined([*self._rows, named], named.names)
         return {
@@ -200,7 +201,7 @@ class OverlapMeter:
         return self._parts[0]
 
     def _add_named(self, part: GroupSums) -> None:
-        # Merging sorts all utterances, so it waits until as many rows have come as there are already.
+        # Merging sorts all utterances; to amortize this, it waits until the number of rows has doubled.
         self._parts.append(part)
         if sum(len(late.keys) for late in self._parts[1:]) > max(1024, len(self._parts[0].keys)):
             self._parts = [GroupSums.merged(self._parts)]

@@ -13,9 +13,9 @@ from overlap.core.topk_kernel import BLOCK
 from overlap.vocab.vocab_pair import Side, VocabularyPair
 
 _SORTED = 2048
-"""Tokens that are sorted at once: that many take less time than another pass over the vocabulary."""
+"""Number of tokens to sort directly: this takes less time than another pass over the vocabulary."""
 _SAMPLE = 1024
-"""Tokens of a sample, of which a rank errs by about √1024 = 32."""
+"""Size of a sample of tokens; ranks in it have an error of about √1024 = 32."""
 
 _LN_2 = math.log(2.0)
 
@@ -31,7 +31,7 @@ def nucleus_overlap(
 ) -> Tensor:
     """Jaccard index of both models' top-p sets: the smallest sets of most probable tokens whose mass reaches p.
 
-    Tokens that the other vocabulary does not have are dropped from a set once it is chosen, as from the supports.
+    Tokens that the other vocabulary lacks are dropped after a set is chosen, as from the supports.
 
     Args:
         scores: the student's and the teacher's raw scores, ``[n, V]`` of any floating type.
@@ -46,7 +46,8 @@ def nucleus_overlap(
         ``[n]``, NaN where both sets are empty.
     """
     undefined = ~(log_z[0].isfinite() & log_z[1].isfinite())  # a row without a softmax is refused elsewhere
-    # A recognizer's nuclei are mostly within its ranked tokens, all rows at once; the others go row by row below.
+    # Most nuclei of speech recognizers are within the ranked tokens: all rows at once. The others are processed row by
+    # row below.
     supports, narrow = [], torch.ones_like(undefined)
     for (values, ids), z in zip(ranked, log_z, strict=True):
         mass = (values.double() / temperature - z[:, None]).exp()
@@ -54,7 +55,7 @@ def nucleus_overlap(
         member = before < p
         supports.append(Support(ids.masked_fill(~member, 0), member))
         narrow &= (mass.sum(-1) >= p) | undefined
-    # Slots past the longest nucleus are cut off: in a small vocabulary the ranking is much longer than that.
+    # Slots beyond the longest nucleus are dropped: in a small vocabulary the ranking is much longer.
     longest = torch.maximum(supports[0].size, supports[1].size)[narrow]
     width = int(longest.max()) if longest.numel() else 0
     supports = [Support(support.ids[:, :width], support.valid[:, :width]) for support in supports]
@@ -66,7 +67,7 @@ def nucleus_overlap(
         teacher = _nucleus(scores[1][row], log_z[1][row], pair.teacher, temperature, p, scratch, "teacher nucleus")
         if pair.shared is not None:
             student, teacher = student[pair.shared[0]], teacher[pair.shared[1]]
-        # Sets as vectors of 0 and 1: a dot product counts the tokens of both, where boolean masks are summed slowly.
+        # Sets as vectors of 0 and 1: a dot product counts common tokens; summing boolean masks is slow.
         both = torch.dot(student, teacher)
         result[row] = both / (student.sum() + teacher.sum() - both)
     return result
@@ -80,15 +81,15 @@ def _nucleus(
     padded_mass, above = scratch("mass", 1, padded)[0], scratch(name, 1, padded)[0]
     padded_mass[size:] = 0.0
     mass = padded_mass[:size]
-    # In powers of two, which is the faster function, and in units of the best token's mass, which keeps most digits.
+    # Powers of two are faster, and units of the best token's mass keep most digits.
     mass.copy_(scores)
-    mass[side.blocked] = -torch.inf  # whatever stands there, NaN included
+    mass[side.blocked] = -torch.inf  # whatever the value is, including NaN
     peak = mass.max()
     mass.sub_(peak).mul_(1 / (temperature * _LN_2)).exp2_()
-    # From log z, which is known and was summed with care where one token has nearly all of the mass.
+    # From log z, which is accurate even if one token has nearly all of the mass.
     total = float((log_z - peak.double() / temperature).exp())
     least, last = _cut(padded_mass, p * total, total, above)
-    # Equal masses are members up to the last id that the goal needs: ties go to the lower id, as in a sort.
+    # Of tokens with equal mass, the lower ids are members, up to the last one needed for the goal, as in a stable sort.
     torch.ge(mass[: last + 1], least, out=above[: last + 1])
     torch.gt(mass[last + 1 :], least, out=above[last + 1 : size])
     return above[:size]
@@ -107,12 +108,12 @@ def _cut(mass: Tensor, goal: float, total: float, above: Tensor) -> tuple[float,
 
 @dataclass
 class _Bracket:
-    """Two masses around the one that is looked for: the tokens above ``low`` reach the goal, those above ``high`` not.
+    """Two masses around the one sought: the tokens above ``low`` reach the goal, those above ``high`` do not.
 
     Attributes:
         mass: ``[V]`` of every token.
         goal: what the set has to reach.
-        above: ``[V]`` to work in.
+        above: ``[V]`` a buffer.
         low: the lower mass.
         high: the upper mass.
         above_low: how many tokens lie above the lower mass, and their sum.
@@ -129,17 +130,18 @@ class _Bracket:
 
     @classmethod
     def around(cls, mass: Tensor, goal: float, total: float, above: Tensor) -> "_Bracket":
-        """Narrowed until few tokens lie between, first by a sample of the tokens, then by interpolation."""
+        """Narrow the bracket until few tokens lie between, first by a sample of the tokens, then by interpolation."""
         bracket = cls(mass, goal, above, 0.0, float(mass.max()), (mass.numel(), total))
-        # The tokens outside are light and many: a sample says much more about them than about those inside.
+        # The tokens outside have little mass and are many: a sample is more informative about them than about those
+        # inside.
         step = max(1, mass.numel() // _SAMPLE)
         sample = mass[::step].sort().values
         at, margin = int(torch.searchsorted(step * sample.cumsum(0), total - goal)), sample.numel() // 32
         for place in (at - margin, at + margin):
             if bracket.open:
                 bracket.look(float(sample[min(max(place, 0), sample.numel() - 1)]))
-        # Interpolation may stick at one end where the masses have gaps: without half the width gone, the middle is
-        # tried as well, so that the loop ends.
+        # Interpolation may get stuck at one end if the masses have gaps: unless the width has halved, the middle is
+        # tried as well. This guarantees that the loop ends.
         while bracket.open:
             width = bracket.width
             margin = (bracket.above_low[1] - bracket.above_high[1]) / 32
@@ -152,13 +154,13 @@ class _Bracket:
 
     @property
     def open(self) -> bool:
-        """Whether many tokens, of more than one mass, lie between."""
-        # Masses within 1e-6 of each other are a few of float32's numbers: such tokens are equal, or sorted in any case.
+        """Whether many tokens with different masses lie between."""
+        # Masses within 1e-6 of each other differ by a few float32 steps: such tokens are equal or will be sorted.
         return self.above_low[0] - self.above_high[0] > _SORTED and self.width > 1e-6
 
     @property
     def width(self) -> float:
-        """Logarithm of the ratio of the two masses, a lower one of nothing taken for 1e-9 of the upper one."""
+        """Logarithm of the ratio of the two masses; a lower mass of 0 counts as 1e-9 of the upper one."""
         return math.log(self.high / max(self.low, 1e-9 * self.high))
 
     def where(self, reached: float | None) -> float:
@@ -179,13 +181,13 @@ class _Bracket:
             self.high, self.above_high = mass, found
 
     def step(self) -> None:
-        """Look at the largest mass between: many tokens may have just that one."""
+        """Try the largest mass between: many tokens may have exactly this mass."""
         self.high = float(torch.le(self.mass, self.high, out=self.above).mul_(self.mass).max())
         self.look(float(np.nextafter(np.float32(self.high), np.float32(0.0))))
 
     def doubtful(self) -> Tensor:
-        """Ids of the tokens between, ascending: they are looked for in the blocks that have one."""
-        # `nonzero` over the vocabulary takes longer than a maximum a block and `nonzero` over the blocks that count.
+        """Ids of the tokens between, ascending; only blocks with such a token are searched."""
+        # `nonzero` over the vocabulary takes longer than block maxima followed by `nonzero` over the relevant blocks.
         band = torch.le(self.mass, self.high, out=self.above).mul_(self.mass).view(-1, BLOCK)
         blocks = (band.amax(-1) > self.low).nonzero()[:, 0]
         found = (band.index_select(0, blocks).view(-1) > self.low).nonzero()[:, 0]

@@ -1,4 +1,4 @@
-"""One pass over all positions: what is asked, checked, and walked through in chunks of bounded memory."""
+"""The plan of one pass over all positions: checked settings, processed in chunks of bounded memory."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ from overlap.vocab.vocab_pair import VocabularyPair
 from overlap.vocab.vocabulary_map import UNMAPPED
 
 Rows = Callable[[Tensor, Scratch], tuple[Tensor, Tensor]]
-"""From flat positions ``[n]``, ascending, to both models' scores ``[n, V]`` there, of any floating type; they may lie
-in the scratch memory. Several threads ask at once."""
+"""From flat positions ``[n]``, ascending, to both models' scores ``[n, V]`` there, of any floating type; they may be in
+the scratch memory. Called from several threads."""
 
 Watch = Callable[[Tensor, Basis], None]
-"""Is told flat positions ``[n]`` and what their statistics came from; several threads call at once."""
+"""Receives flat positions ``[n]`` and the basis of their statistics; called from several threads."""
 
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """What is to be measured.
+    """A measurement to run.
 
     Attributes:
         pair: both vocabularies.
@@ -68,7 +68,7 @@ class Measurement:
             sizes: widths of the student's and the teacher's logits.
             shape: the leading shape.
             device: the student's.
-            points: what to measure by; they differ in k and temperature alone.
+            points: settings of the measurement; they differ only in k and temperature.
             mask: positions that count.
             tokens: the generated ids.
 
@@ -98,8 +98,8 @@ class Measurement:
         """Measure at every position of the mask.
 
         Args:
-            portions: flat positions that count, and where their scores come from: each position in one portion. A
-                portion is done with before the next one is asked for.
+            portions: flat positions that count, and a function for their scores; each position is in one portion. A
+                portion is completed before the next is requested.
             watch: called with every chunk of positions.
 
         Returns:
@@ -144,7 +144,7 @@ class Measurement:
         results: dict[Setting, Columns],
         peaks: tuple[Tensor, Tensor],
     ) -> Basis:
-        """Measure at a few positions, and write what is found to their places."""
+        """Measure at a few positions and write the results to their places."""
         student, teacher = rows(chunk, scratch)
         measured, basis = measure_chunk(
             student,
@@ -163,9 +163,10 @@ class Measurement:
         return basis
 
     def _parts(self, n: int, n_threads: int) -> list[slice]:
-        """Slices of n positions for `_measure`: all threads together hold no more scores than one alone.
+        """Slices of n positions for `_measure`; all threads together keep no more scores than a single thread would.
+        Few rows get only one thread.
 
-        A few rows are not worth a second thread.
+
         """
         width = max(self.pair.student.size, self.pair.teacher.size)
         share = max(-(-n // n_threads), chunking.ROW_ELEMENTS // width)
@@ -180,7 +181,7 @@ def of_logits(
     mask: TensorLike | None,
     tokens: TensorLike | None,
 ) -> tuple[Measurement, Rows]:
-    """What to measure on ``[..., V]`` logits of both models, and where its rows come from; see `Measurement`.
+    """The measurement on ``[..., V]`` logits of both models, and the function for its rows; see `Measurement`.
 
     Raises:
         UserError: on what does not fit; says what was received, what is expected and what to do.
@@ -195,7 +196,7 @@ def of_logits(
 
 
 def _rows_of_logits(student: Tensor, teacher: Tensor) -> Rows:
-    """Rows of ``[..., V]`` logits, without a copy where they lie one behind the other."""
+    """Rows of ``[..., V]`` logits, without a copy if they are contiguous."""
     student_rows, teacher_rows = _flat(student.detach(), "student rows"), _flat(teacher.detach(), "teacher rows")
     return lambda chunk, scratch: (student_rows(chunk, scratch), teacher_rows(chunk, scratch))
 
@@ -204,7 +205,7 @@ def _flat(logits: Tensor, name: str) -> Callable[[Tensor, Scratch], Tensor]:
     shape, width = logits.shape[:-1], logits.shape[-1]
     try:
         flat = logits.view(-1, width) if logits.numel() else logits.reshape(-1, width)
-    except RuntimeError:  # the leading axes do not merge: gather, for reshape would copy everything
+    except RuntimeError:  # the leading axes cannot be merged: gather, because reshape would copy everything
         return lambda chunk, _: logits[torch.unravel_index(chunk.to(logits.device), shape)]
 
     def rows(chunk: Tensor, scratch: Scratch) -> Tensor:
@@ -227,7 +228,7 @@ def _check_tokens(tokens: TensorLike | None, mask: Tensor, vocabulary: int) -> T
     if ids.shape != mask.shape:
         raise UserError(
             f"tokens: expected the logits' leading shape {list(mask.shape)}, received {list(ids.shape)}; "
-            "give one id a position, negative where there is none"
+            "give one id for each position, negative where there is none"
         )
     ids = ids.to(mask.device, torch.long)
     outside = ids[mask & (ids >= vocabulary)]

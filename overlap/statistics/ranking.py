@@ -7,11 +7,11 @@ from overlap.core.topk import Support
 from overlap.vocab.vocab_pair import Side
 
 PERSISTENCE = 0.9
-"""Of `rank_biased_overlap`: the chance of a reader to continue to the next rank."""
+"""Persistence of `rank_biased_overlap`: the probability that a reader continues to the next rank."""
 
 
 def rank_of(tokens: Tensor, scores: Tensor, ranked: tuple[Tensor, Tensor], side: Side) -> Tensor:
-    """Place of a token in a model's order of all admissible tokens, 1 for the best, equal scores by ascending id.
+    """Rank of a token among all admissible tokens of a model, 1 for the best, equal scores by ascending id.
 
     Args:
         tokens: ``[n]`` ids, negative where there is none.
@@ -25,10 +25,10 @@ def rank_of(tokens: Tensor, scores: Tensor, ranked: tuple[Tensor, Tensor], side:
     known = tokens >= 0
     if side.admissible is not None:
         known = known & side.admissible[tokens.clamp_min(0)]
-    # Among scores of −inf the ranking does not tell blocked tokens from others.
+    # Among scores of −inf the ranking does not distinguish blocked tokens from others.
     hit = (ranked[1] == tokens[:, None]) & (ranked[0] > -torch.inf)
     rank = torch.where(hit.any(-1), hit.float().argmax(-1) + 1.0, 0.0)
-    for row in (known & (rank == 0)).nonzero()[:, 0].tolist():  # a row at a time, so that memory stays that of one
+    for row in (known & (rank == 0)).nonzero()[:, 0].tolist():  # one row at a time, to limit memory
         token, values = int(tokens[row]), scores[row].float()
         before = (values > values[token]).float()
         before[:token] += (values[:token] == values[token]).float()
@@ -58,7 +58,7 @@ def rank_biased_overlap(student: Support, teacher: Support, persistence: float =
     deeper = torch.maximum(depth[:, 1:], depth[:, :-1])
     common = torch.zeros(n, k + 1, dtype=torch.float64, device=ids.device)
     common.scatter_add_(1, torch.where(twice, deeper, 0), twice.double())
-    common = common[:, 1:].cumsum(-1)  # X_d, the tokens that both lists have within their first d
+    common = common[:, 1:].cumsum(-1)  # X_d, the number of tokens that both rankings share in their first d
     d = torch.arange(1, k + 1, dtype=torch.float64, device=ids.device)
     short = torch.minimum(student.size, teacher.size).double()[:, None]
     long = torch.maximum(student.size, teacher.size).double()[:, None]
@@ -68,4 +68,4 @@ def rank_biased_overlap(student: Support, teacher: Support, persistence: float =
     within = torch.where(d <= long, agreement * persistence**d, 0.0).sum(-1, keepdim=True)
     tail = ((at_long - at_short) / long + at_short / short) * persistence**long
     result = (1 - persistence) / persistence * within + tail
-    return result[:, 0].float()  # an empty list makes 0/0 of it
+    return result[:, 0].float()  # 0/0 if a ranking is empty

@@ -11,7 +11,7 @@ from overlap.statistics.plan import of_logits
 from overlap.vocab.settings import TOP_P, ComparisonSettings, VocabularyKeywords
 
 KS = (1, 2, 4, 8, 16, 32, 64)
-"""Sizes that show where overlap begins and where the tail takes over."""
+"""Sizes that show where overlap begins and where the tail dominates."""
 
 
 def sweep(
@@ -27,8 +27,8 @@ def sweep(
 ) -> dict[Setting, TokenStatistics]:
     """Measure at every k and temperature from one pass over the logits.
 
-    The tokens are ranked once for the largest k, and the statistics of the full vocabulary are computed once a
-    temperature, so seven sizes cost little more than one.
+    The tokens are ranked once for the largest k, and the statistics of the full vocabulary are computed once for each
+    temperature; seven sizes cost little more than one.
 
     Args:
         student_logits: ``[..., V]`` raw scores, as for `overlap.measure`.
@@ -41,7 +41,7 @@ def sweep(
         vocabularies: ``vocabulary``, ``blocked`` and ``teacher_blocked``.
 
     Returns:
-        By ``(k, temperature)``, what `overlap.measure` gives there; ks ascending within each temperature.
+        By ``(k, temperature)``, the result of `overlap.measure`; ks ascending within each temperature.
 
     Raises:
         UserError: as `overlap.measure`, and if ``ks`` or ``temperatures`` is empty.

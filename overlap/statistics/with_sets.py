@@ -1,7 +1,7 @@
-"""Statistics together with what they were computed from, so that a loss on the same logits does not compute it again.
+"""Statistics together with their sets and partition functions, for a loss on the same logits.
 
-Ranking the vocabulary and summing its exponentials takes most of the time of a position. A training step needs both for
-its loss and to say which positions count, and `measure` needs both for the statistics.
+Ranking the vocabulary and summing its exponentials takes most of the time of a position, and both a training step and
+`measure` need the results. Here they are computed once.
 """
 
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from overlap.vocab.settings import ComparisonSettings
 
 @dataclass(frozen=True, eq=False)
 class MeasuredSets:
-    """Statistics at positions ``[...]``, and the sets and partition functions that they come from.
+    """Statistics at positions ``[...]``, with the sets and partition functions that they were computed from.
 
     Attributes:
-        statistics: what `overlap.measure` gives.
-        student: the student's own top-k set, tokens that the teacher does not have included; empty where masked.
+        statistics: the result of `overlap.measure`.
+        student: the student's own top-k set, including tokens that the teacher lacks; empty where masked.
         teacher: the teacher's own, in the teacher's ids.
         student_log_partition: ``[...]`` float64, log Σ exp(z/τ) over the student's admissible tokens; NaN where masked.
         teacher_log_partition: likewise of the teacher.

@@ -1,4 +1,4 @@
-"""Divergence on a set of tokens with everything outside it as one more token."""
+"""Divergence on a set of tokens, with all tokens outside it as one more token."""
 
 from collections.abc import Sequence
 
@@ -16,9 +16,9 @@ _ROUNDING_OF_REST = 2e-6
 """Of the sum of all tokens but the best, which lie tens of nats below it where that sum is small: float32 holds such
 differences of scores to 1e-7 of themselves, and exponentials to that many more."""
 _TOLERATED = 1e-4
-"""Part of the divergence by which rounding may move it."""
+"""Allowed rounding error, as a share of the divergence."""
 _LEAST = 1e-6
-"""In nats: a divergence below it is only so exact."""
+"""Allowed absolute error of smaller divergences, in nats."""
 
 
 def kl_with_tail(
@@ -33,7 +33,7 @@ def kl_with_tail(
 ) -> Tensor:
     """KL(q‖p) over the members of a set and over the rest as one token, from both models' own probabilities.
 
-    The rest is 1 less the set's probability. Where that leaves too few digits it is summed over the tokens outside.
+    The rest is 1 minus the set's probability. If this leaves too few digits, it is summed over the tokens outside.
 
     Args:
         scores: the student's and the teacher's raw scores, ``[n, V]`` of any floating type.
@@ -46,7 +46,7 @@ def kl_with_tail(
         temperature: divides the scores.
 
     Returns:
-        ``[n]`` float64 in nats; +inf where the student excludes what the teacher allows.
+        ``[n]`` float64 in nats; +inf where the student gives 0 to a token and the teacher does not.
     """
     none = [valid.sum(-1) == side.n_admissible for side in sides]
     outside = [1.0 - torch.where(valid, log.exp(), 0.0).sum(-1) for log in log_p]
@@ -61,7 +61,7 @@ def kl_with_tail(
             torch.where(rest < NEAR, _ROUNDING_OF_REST * rest, _ROUNDING)
             + 4 * torch.finfo(torch.float64).eps * (1.0 + z.abs())
         )
-    # An error of log z leaves the members and the rest to add up to 1: it moves the KL by their differences alone.
+    # An error of log z does not change that members and rest add up to 1: it affects the KL only by their differences.
     ratio = tails[1] - tails[0]
     moved = lost[0] * ratio.expm1().abs() + lost[1] * ratio.abs()
     doubtful = (~(moved <= _TOLERATED * (kl + _LEAST)) | kl.isinf()) & ~(none[0] & none[1])
@@ -71,7 +71,8 @@ def kl_with_tail(
         for s, i, side, log, z in zip(scores, ids, sides, log_p, log_z, strict=True):
             rest = _outside(s[rows], i[rows], valid[rows], side, temperature) - z[rows]
             inside = log[rows].masked_fill(~valid[rows], -torch.inf)
-            # The rest carries a rounding that log z does not: divided by their own sum the two add up to 1 again.
+            # The rest has a rounding error that log z lacks: divided by their own sum, members and rest add up to 1
+            # again.
             total = torch.logaddexp(inside.logsumexp(-1), rest)
             logs.append(inside - total[:, None])
             rests.append(rest - total)

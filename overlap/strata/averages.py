@@ -45,16 +45,16 @@ def by(
             `FixedContextGain.values` or `sequence_values`, NaN where undefined.
         labels: one set of labels, or several to be crossed.
         groups: the utterance of each position, as in `TokenStatistics.summary`.
-        mask: ``[...]`` bool, positions to look at; default and at most the statistics' own mask.
+        mask: ``[...]`` bool, positions to use, within the statistics' own mask (the default).
         states: whose states these are, for the column of that name.
         level: coverage of the intervals.
         draws: bootstrap resamples in each stratum; utterances without a position in it are not resampled.
         seed: of the resampling.
 
     Returns:
-        One row a stratum and statistic: a column for each set of labels (categorical, in the order of its levels,
-        "unlabeled" last), ``statistic``, ``unit``, the numbers of `Estimate`, and ``states``. Strata without any
-        position have no row.
+        One row for each stratum and statistic: a column for each set of labels (categorical, in the order of its
+        levels, "unlabeled" last), ``statistic``, ``unit``, the numbers of `Estimate`, and ``states``. Strata without
+        any position have no row.
 
     Raises:
         UserError: if shapes do not fit, or labels share a name or take that of another column.
@@ -67,13 +67,13 @@ def by(
 
 @dataclass(frozen=True, eq=False)
 class StratumSums:
-    """Per-utterance sums in every stratum: what `by` needs, and what adds up over batches and ranks.
+    """Per-utterance sums in every stratum: the input of `by`; they can be added over batches and ranks.
 
     Attributes:
         names: of the sets of labels.
         levels: of each set.
         cells: sums by stratum; a stratum is one code for each set of labels, len(levels) for "unlabeled".
-        ranges: how far each statistic can go.
+        ranges: limits of each statistic.
     """
 
     names: tuple[str, ...]
@@ -115,7 +115,7 @@ class StratumSums:
         codes = [one.spread(shape)[keep] for one in labels]
         own = [np.where(code < 0, size - 1, code) for code, size in zip(codes, sizes, strict=True)]
         numbers, stratum = np.unique(np.ravel_multi_index(own, sizes), return_inverse=True)
-        # One pass sums every pair of stratum and utterance; the strata are then cut out of it.
+        # One pass sums every pair of stratum and utterance; the strata are then selected from it.
         sums = GroupSums.from_values(
             {name: array[keep] for name, array in arrays.items()}, stratum * max(1, len(keys)) + member
         )

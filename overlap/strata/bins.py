@@ -1,4 +1,4 @@
-"""Labels by number: where a position stands in its utterance, and how long the utterance is."""
+"""Labels by number: position within the utterance, and length of the utterance."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,12 +15,12 @@ POSITION_EDGES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 def position_bins(rollout: Tensor | np.ndarray, edges: Sequence[int] = POSITION_EDGES) -> Labels:
-    """Absolute position: how many tokens of the utterance come before.
+    """Absolute position: number of tokens before it in the utterance.
 
     Args:
         rollout: ``[..., L]`` bool, one utterance a row, True where it has a token. Pass the mask of the *rollout*:
-            where `measure` was given a mask that leaves out tokens in the middle, counting in that one would move
-            every token after them.
+            in a mask for `measure` that leaves out tokens in the middle, all later tokens would be counted at wrong
+            positions.
         edges: first position of each bin, ascending; the last bin has no end.
 
     Returns:
@@ -34,7 +34,7 @@ def position_bins(rollout: Tensor | np.ndarray, edges: Sequence[int] = POSITION_
 
 
 def relative_position_bins(rollout: Tensor | np.ndarray, n: int = 10) -> Labels:
-    """Relative position: which n-th of its utterance a token stands in (deciles by default).
+    """Relative position: the n-th part of the utterance that contains a token (deciles by default).
 
     A token is placed by its middle, (i + ½) / L, so that the bins of long utterances are symmetric and the only token
     of an utterance is in the middle.
@@ -71,20 +71,20 @@ def length_bins(
     Args:
         lengths: ``[B]`` (or of any first axes) one number an utterance; NaN means no label.
         n: number of quantile bins; fewer where lengths repeat.
-        edges: smallest length of each bin, ascending, the last bin without end; instead of quantiles. To merge batches
-            their edges must be the same, so give them.
-        name: of the column; put the unit into it (``"seconds"``, ``"tokens"``).
+        edges: instead of quantiles, the smallest length of each bin, ascending; the last bin has no end. Needed to
+            merge batches, which must have the same edges.
+        name: of the column; include the unit (``"seconds"``, ``"tokens"``).
 
     Returns:
-        Labels whose bins hold their lower edge; unlabeled below the first edge. Quantile edges of fractional lengths
-        are rounded to 0.01.
+        Labels; a bin includes its lower edge, and lengths below the first edge are unlabeled. Quantile edges of
+        fractional lengths are rounded to 0.01.
 
     Raises:
         UserError: if lengths are not numbers, n is not at least 1, or the edges do not ascend.
     """
     values = array_of(lengths if isinstance(lengths, Tensor) else np.asarray(lengths))
     if values.dtype.kind not in "iuf":
-        raise UserError(f"{name}: expected numbers, one an utterance, received {values.dtype}")
+        raise UserError(f"{name}: expected one number for each utterance, received {values.dtype}")
     whole = values.dtype.kind in "iu"
     values = values.astype(np.float64)
     if edges is None:

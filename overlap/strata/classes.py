@@ -28,11 +28,11 @@ _CJK = (
 
 
 def token_classes(tokens: Tensor | np.ndarray, pieces: Pieces, *, end_of_text: Collection[int] = ()) -> Labels:
-    """Class of the generated token, from the characters that it has bytes of. The first that applies counts:
+    """Class of the generated token, from the characters of which it has bytes. The first that applies counts:
 
     * ``end_of_text``: one of those ids;
-    * ``cjk``: holds any byte of a Chinese, Japanese or Korean letter (Han, kana, Bopomofo, Hangul). A piece of a
-      character that several tokens spell counts by the character that they complete together;
+    * ``cjk``: holds any byte of a Chinese, Japanese or Korean letter (Han, kana, Bopomofo, Hangul). If several tokens
+      together spell a character, each counts by this character;
     * ``digit``: holds a digit or another number of any script;
     * ``punctuation``: holds punctuation or symbols (emoji too) and no letter;
     * ``word_initial``: holds the first byte of a word's first letter. A word begins after white space, after a CJK
@@ -42,7 +42,7 @@ def token_classes(tokens: Tensor | np.ndarray, pieces: Pieces, *, end_of_text: C
     * ``space``: holds white space alone;
     * ``control``: has no text.
 
-    A token of incomplete characters alone has no label.
+    A token of only incomplete characters has no label.
 
     >>> token_classes(np.array([[3, 0, 1, 4, 5, 2]]), [b"he", b"llo", None, b" ", b", ", b"7"], end_of_text=[2]).codes
     array([[6, 4, 5, 3, 2, 0]], dtype=int32)

@@ -35,7 +35,7 @@ class EditAlignment:
     """A transcript aligned with its reference.
 
     Attributes:
-        chunks: edits in order, whose indices count the transcript's words (or characters).
+        chunks: edits in order; their indices count the transcript's words (or characters).
         spans: ``[n, 2]`` the bytes, first and after last, of each of those words in the transcript's own bytes.
     """
 
@@ -69,10 +69,10 @@ def align_to_reference(
     Args:
         tokens: ``[..., L]`` ids, one utterance a row, negative where there is none.
         pieces: bytes by id; None where an id has no text.
-        references: the right transcript of each row; None where there is none.
+        references: the reference transcript of each row; None where there is none.
         unit: what is aligned: words between white space, or characters other than white space.
-        normalize: applied to transcript and reference before they are compared, as for scoring. What it keeps is traced
-            back to the transcript's bytes by another alignment, of characters; what it drops belongs to no word.
+        normalize: applied to transcript and reference before they are compared, as for scoring. Text that it keeps is
+            traced back to the transcript's bytes by an alignment of characters; text that it drops belongs to no word.
 
     Raises:
         UserError: if there is not one reference a row, or the unit is not known.
@@ -96,12 +96,12 @@ def correctness(
     *,
     end_of_text: Collection[int] = (),
 ) -> Labels:
-    """Whether the generated token is right; the first that applies counts:
+    """Whether the generated token is correct; the first that applies counts:
 
-    * ``substituted``, ``inserted``: has bytes of a word (or character) that is;
+    * ``substituted``, ``inserted``: has bytes of a substituted or inserted word (or character);
     * ``near_deletion``: the last token before, or the first after, a place where words of the reference are missing.
-      After the last word that is the end-of-text token, which came too early;
-    * ``correct``: has bytes of a right word. An end-of-text token after which nothing is missing is correct as well.
+      After the last word, this is the end-of-text token, because it came too early;
+    * ``correct``: has bytes of a correct word. An end-of-text token after which nothing is missing is correct as well.
 
     Other tokens (white space, control tokens, what a normalizer drops) and rows without an alignment have no label.
 
@@ -136,7 +136,7 @@ def correctness(
 
 
 def _labeled(row: list[int], spans: Spans, alignment: EditAlignment, ends: frozenset[int]) -> dict[int, set[str]]:
-    """All that is true of each token."""
+    """All labels that apply to each token."""
     found: dict[int, set[str]] = {}
     spelled = np.flatnonzero(spans.ends > spans.starts)
     first = spelled[np.searchsorted(spans.ends[spelled], alignment.spans[:, 0], side="right")]
@@ -164,7 +164,7 @@ def _align(spans: Spans, reference: str, unit: str, normalize: Callable[[str], s
     text, kept = spans.text, np.stack([spans.characters[:-1], spans.characters[1:]], axis=-1)
     if normalize is not None:
         reference = normalize(reference)
-        text = normalize(spans.text) if spans.text else ""  # whatever would be made of nothing has no bytes
+        text = normalize(spans.text) if spans.text else ""  # text that a normalizer adds to an empty one has no bytes
         kept = kept[_sources(spans.text, text)]
     words = _words(text) if unit == "word" else [(i, i + 1) for i, c in enumerate(text) if not c.isspace()]
     own = [(kept[start:end, 0].min(), kept[start:end, 1].max()) for start, end in words]
@@ -190,7 +190,7 @@ def _words(text: str) -> list[tuple[int, int]]:
 def _sources(raw: str, text: str) -> np.ndarray:
     """For each character of the normalized text, the character of the raw one that it comes from.
 
-    A character that the normalizer made up comes from its neighbor on the left, or the first there is.
+    A character that the normalizer added comes from its neighbor on the left, or else from the first character.
     """
     sources = np.zeros(len(text), dtype=np.int64)
     for chunk in _chunks(list(raw), list(text)):

@@ -16,7 +16,7 @@ NO_LABEL = -1
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """One label a position, as numbers into a list of levels.
+    """One label for each position, as indices into a list of levels.
 
     Attributes:
         name: of the column that holds the labels in a frame.
@@ -79,6 +79,6 @@ class Labels:
         if not fits:
             raise UserError(
                 f"{self.name}: expected the leading shape {list(shape)} or its first axes, received "
-                f"{list(codes.shape)}; label one utterance a row ([B] for [B, L]) or one position each"
+                f"{list(codes.shape)}; give one label for each row ([B] for [B, L]) or for each position"
             )
         return np.broadcast_to(codes.reshape(*codes.shape, *(1,) * (len(shape) - codes.ndim)), shape)

@@ -1,4 +1,4 @@
-"""Where the tokens of an utterance lie in its text."""
+"""The bytes of an utterance's text that each token stands for."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,12 +18,12 @@ class Spans:
     """One utterance: its text, and the bytes of it that each token stands for.
 
     Attributes:
-        text: of all tokens together; a byte that is no valid UTF-8 is one lone surrogate (Python's
-            ``surrogateescape``), so that every character has its bytes.
+        text: of all tokens together; a byte that is not valid UTF-8 is one lone surrogate (Python's
+            ``surrogateescape``); every character then has its bytes.
         starts: ``[L]`` first byte of each token.
         ends: ``[L]`` byte after its last; equal to the start where the token has no text or there is none.
         characters: ``[len(text) + 1]`` first byte of each character, and the end of the text.
-        first: ``[L]`` first character that each token has bytes of.
+        first: ``[L]`` first character of which each token has bytes.
         last: ``[L]`` character after the last such.
     """
 
@@ -52,7 +52,7 @@ class Spans:
 
 
 def rows_of(tokens: Tensor | np.ndarray, pieces: Pieces) -> tuple[np.ndarray, Iterator[tuple[list[int], Spans]]]:
-    """Look at every utterance in turn.
+    """Compute the spans of every utterance.
 
     Args:
         tokens: ``[..., L]`` ids, one utterance a row, negative where there is no token.

@@ -1,1 +1,1 @@
-"""Two vocabularies as one: the map between token ids, tokens' bytes, alignment of texts, coverage."""
+"""Comparing two vocabularies: map between token ids, bytes of tokens, alignment of tokenizations, coverage."""

@@ -1,14 +1,14 @@
-"""Which positions of two tokenizations of one text can be compared: those that have the same bytes behind them.
+"""Finds the positions of two tokenizations of one text that can be compared: those with the same bytes before them.
 
-Positions are counted as everywhere in this package: position i is where token i is predicted, having read the tokens
-before it. A student's position i and a teacher's position j are comparable where the tokens before i and those before j
-are the same bytes. That fails where the other side has no token boundary (inside one of its tokens, as when a character
-is split on one side only), and from the first differing byte on (drift: the teacher's tokenizer normalized the text, or
-an incomplete character was replaced when the text was decoded).
+As everywhere in this package, position i is where token i is predicted from the tokens before it. A student's position
+i and a teacher's position j are comparable where the tokens before i and those before j are the same bytes. A position
+has no counterpart where the other side has no token boundary (for example if a character is split on one side only),
+and from the first differing byte on (drift: the teacher's tokenizer normalized the text, or decoding replaced an
+incomplete character).
 
-Control tokens have no bytes. They leave the prefix of what follows as it is, but a position where one is written has no
-counterpart, and neither has anything after the end of text. The position where the end of text is written is one like
-any other: two complete tokenizations of the same text meet there, and a tokenization that was cut off has none.
+Control tokens have no bytes: they do not change the prefix of later positions. A position where a control token is
+written has no counterpart, and neither has any position after the end of text. The position where the end of text is
+written can be compared like any other: complete tokenizations of the same text both have it, a truncated one does not.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from torch import Tensor
 from overlap.errors import UserError
 
 END = b""
-"""In a sequence of token bytes: the end of text, which adds no bytes but is predicted at a position of its own."""
+"""The end of text in a sequence of token bytes; it adds no bytes but is predicted at its own position."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Match:
     Attributes:
         pairs: (student position, teacher position), both ascending.
         drift: the first student position with a differing byte before it, or with more text before it than the teacher
-            has; the number of student positions where there is none.
+            has; without such a position, the number of student positions.
     """
 
     pairs: tuple[tuple[int, int], ...]
@@ -46,10 +46,10 @@ class Alignment:
         teacher_index: long, the teacher's position to compare with; 0 where there is none, so that it can be gathered.
         comparable: bool, True where there is one.
         misaligned: bool, positions of the transcript without a counterpart: the funnel's bin of that name.
-        drifted: bool, those of them with a differing byte before them; the others lack a token boundary on the
-            teacher's side, as is the way of two tokenizers, or write a control token. Drift in more than a few
-            utterances says that the teacher was not given the student's text.
-        same_token: bool, comparable positions where the token generated is the same bytes on both sides (or both ends).
+        drifted: bool, misaligned positions with a differing byte before them. The other misaligned ones lack a token
+            boundary on the teacher's side, which is normal for two tokenizers, or write a control token. Drift in more
+            than a few utterances means that the teacher did not get the student's text.
+        same_token: bool, comparable positions where the generated tokens have the same bytes (or both end the text).
     """
 
     teacher_index: Tensor
@@ -86,9 +86,9 @@ def match(
     Args:
         student: bytes of each token in order, None for a control token, `END` for the end of text.
         teacher: the same of the teacher's tokens.
-        student_prefix: bytes that the student writes before a text and that are no part of it: ``b" "`` for a
+        student_prefix: bytes that the student writes before a text and that do not belong to it: ``b" "`` for a
             sentencepiece model that adds a leading space, or for a recognizer whose transcripts begin with one. They
-            are left out where a text begins with them, unless the two texts agree further with them; the position
+            are removed from a text that begins with them, unless the two texts agree further with them; the position
             where they are predicted is not comparable.
         teacher_prefix: the same of the teacher.
     """
@@ -224,7 +224,7 @@ def _spelled(
         if outside:
             raise UserError(
                 f"{name}_ids: id {tokens[outside[0]]} of utterance {row} at position {outside[0]} is outside the table "
-                f"of {len(table)} ids; mask padding, and give the table of the {name}'s own tokenizer"
+                f"of {len(table)} ids; mask padding, or pass the table of the {name}'s tokenizer"
             )
         spelled = (END if tokens[column] == end else table[tokens[column]] for column in columns)
         rows.append((columns, list(spelled)))

@@ -1,4 +1,4 @@
-"""How much of two vocabularies a map covers: ids by kind, probability mass, and what is left out."""
+"""Coverage of two vocabularies by a map: ids by kind, probability mass, and ids without counterpart."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from overlap.estimates.table_formatting import html_table, text_table
 from overlap.vocab.vocabulary_map import VocabularyMap
 
 KINDS = ("text", "special", "padding")
-"""Ids that stand for bytes; ids of the table without (control and unknown tokens, holes); logits beyond the table."""
+"""Kinds of ids: with bytes; without bytes (control and unknown tokens, holes); logits beyond the table."""
 _MASSES = {"student": "student_mapped_mass", "teacher": "teacher_mapped_mass"}
 
 
@@ -22,8 +22,8 @@ class SideCoverage:
 
     Attributes:
         ids: number of ids by kind.
-        mapped: those that have a counterpart.
-        examples: (id, bytes) of the first text ids without one.
+        mapped: number of ids with a counterpart, by kind.
+        examples: (id, bytes) of the first text ids without a counterpart.
         mass: mean probability of the mapped ids over positions; None where no measurement was given.
     """
 
@@ -78,8 +78,8 @@ def coverage(
 ) -> Coverage:
     """Count what a map covers.
 
-    The share of ids says little by itself, since most ids are rare; the share of probability says what the comparison
-    of two distributions rests on.
+    The share of ids alone says little, because most ids are rare; the share of probability is what a comparison of
+    distributions covers.
 
     Args:
         vocabulary: the map.
@@ -108,7 +108,8 @@ def _side(
 ) -> SideCoverage:
     if len(table) > mapped.numel():
         raise UserError(
-            f"{name}: the table has {len(table)} ids, the map {mapped.numel()}; pass the table that the map was made of"
+            f"{name}: the table has {len(table)} ids, the map {mapped.numel()}; pass the table that the map was built "
+            "from"
         )
     mapped = mapped.cpu()
     text = torch.zeros(mapped.numel(), dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""What two models are compared by, the same at every position: set size, temperature, and the tokens that take part."""
+"""Settings of a comparison, the same at every position: set size, temperature, and the tokens that take part."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class ComparisonKeywords(VocabularyKeywords, total=False):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ComparisonSettings:
-    """What `overlap.measure` takes beside the logits of a batch.
+    """Arguments of `overlap.measure` other than the logits of a batch.
 
     Attributes:
         k: size of the top-k sets.
@@ -42,7 +42,7 @@ class ComparisonSettings:
         vocabulary: the map between the two vocabularies; None when ids agree.
         blocked: the student's ids to take out of both distributions and sets (control tokens, padded ids), or a ``[V]``
             bool mask of them.
-        teacher_blocked: the teacher's ids to take out of both; needed for those that no student id maps to.
+        teacher_blocked: the teacher's ids to take out of both; needed for ids without a student id.
         top_p: mass of the sets of ``nucleus_overlap``, between 0 and 1.
 
     Raises:
@@ -66,7 +66,8 @@ class ComparisonSettings:
         """Both vocabularies, of logits of these widths.
 
         Raises:
-            UserError: if the widths do not fit the map, blocked ids their vocabulary, or k what is left of either.
+            UserError: if the widths do not fit the map, blocked ids are outside their vocabulary, or k exceeds the
+                admissible tokens.
         """
         pair = VocabularyPair.from_sizes(
             student_size, teacher_size, self.vocabulary, self.blocked, self.teacher_blocked, device

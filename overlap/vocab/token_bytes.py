@@ -1,8 +1,8 @@
 """The bytes that each token id of a tokenizer stands for.
 
-Vocabularies meet in bytes: ``Ġthe`` of a byte-level BPE and ``▁the`` of a sentencepiece model are both ``b" the"``. How
-a tokenizer spells bytes is read from what it declares about itself (its decoder, pre-tokenizer and model), never
-guessed from the look of its tokens, and a kind that is not known is refused. No tokenizer library is imported here.
+Vocabularies are matched by bytes: ``Ġthe`` of a byte-level BPE and ``▁the`` of a sentencepiece model are both ``b"
+the"``. How a tokenizer encodes bytes is read from its own description (decoder, pre-tokenizer and model), never guessed
+from its tokens. Unknown kinds are refused. No tokenizer library is imported here.
 """
 
 import json
@@ -36,7 +36,7 @@ class TokenBytes(tuple[bytes | None, ...]):
 
 @dataclass(frozen=True)
 class _Declared:
-    """What a tokenizer says of its ids; a later line overrules an earlier one."""
+    """Token ids as a tokenizer describes them; later entries override earlier ones."""
 
     pieces: Sequence[tuple[int, bytes | None]]
     byte_pieces: set[int] = field(default_factory=set)
@@ -57,7 +57,7 @@ def token_bytes(tokenizer: Any, *, control: Iterable[int] = ()) -> TokenBytes:
     * a mapping from bytes to rank, such as a ``.tiktoken`` file holds.
 
     The tokens of a text add up to the text *as the tokenizer normalizes it*: after NFC for Qwen, with a leading space
-    for sentencepiece models that add one, with every literal ``▁`` a space where that is how spaces are written. Added
+    for sentencepiece models that add one, with every literal ``▁`` a space if the tokenizer writes spaces so. Added
     tokens that are not special keep the UTF-8 of their text.
 
     >>> token_bytes({b"a": 0, b" b": 2})
@@ -108,14 +108,14 @@ def _read(tokenizer: Any) -> _Declared:
         ids = range(tokenizer.get_piece_size())
         pieces = [(i, _sentencepiece(tokenizer, i)) for i in ids]
         return _Declared(pieces, {i for i in ids if tokenizer.is_byte(i)})
-    raise UserError(f"tokenizer: a {type(tokenizer).__name__} is of no known kind; {_REMEDY}")
+    raise UserError(f"tokenizer: {type(tokenizer).__name__} is not a known kind; {_REMEDY}")
 
 
 def _read_ranks(ranks: Mapping[bytes, int]) -> _Declared:
     if not all(isinstance(token, bytes) for token in ranks):
         raise UserError(
-            "tokenizer: a mapping must go from the bytes of each token to its id, strings alone do not say which "
-            f"bytes they stand for; {_REMEDY}"
+            "tokenizer: a mapping must go from the bytes of each token to its id; strings do not determine bytes; "
+            "{_REMEDY}"
         )
     return _Declared([(i, token) for token, i in ranks.items()])
 
@@ -190,7 +190,7 @@ def _read_description(tree: Mapping[str, Any], special: Iterable[int]) -> _Decla
 
 
 def _decoder(tree: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The steps of the declared decoder, or the pre-tokenizer's that it would undo where there is no decoder."""
+    """The steps of the declared decoder; without a decoder, the steps of the pre-tokenizer that it would undo."""
 
     def steps(part: Mapping[str, Any] | None, inner: str) -> list[Mapping[str, Any]]:
         if part is None:
@@ -220,7 +220,7 @@ def _escaped(space: str) -> Callable[[str], bytes]:
 
 def _byte_level(alphabet: Mapping[str, int]) -> Callable[[str], bytes]:
     def spell(piece: str) -> bytes:
-        # A piece with any other character is no spelling of bytes: byte-level decoders then take its text.
+        # A piece with any other character does not encode bytes: byte-level decoders then use its text.
         known = all(character in alphabet for character in piece)
         return bytes(alphabet[character] for character in piece) if known else piece.encode()
 
@@ -230,7 +230,7 @@ def _byte_level(alphabet: Mapping[str, int]) -> Callable[[str], bytes]:
 def _alphabet() -> dict[str, int]:
     """The characters that byte-level BPE writes for the 256 bytes (GPT-2, Radford et al. 2019).
 
-    Printable characters of Latin-1 stand for themselves; the other bytes take the characters from U+0100 on, in order.
+    Printable Latin-1 characters represent themselves; the other bytes get the characters from U+0100 on, in order.
     """
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = [byte for byte in range(256) if byte not in printable]

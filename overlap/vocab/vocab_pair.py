@@ -20,7 +20,7 @@ class Side:
         size: width of its logits.
         admissible: ``[size]`` bool, or None when nothing is blocked.
         blocked: the blocked ids.
-        touched: the blocks of `overlap.core.topk_kernel` that hold one.
+        touched: the blocks of `overlap.core.topk_kernel` with a blocked id.
     """
 
     size: int
@@ -66,7 +66,7 @@ class VocabularyPair:
         teacher_blocked: Tensor | Sequence[int] | None,
         device: torch.device,
     ) -> "VocabularyPair":
-        """Bring a map and the blocked ids of either side to both sides.
+        """Apply a map and the blocked ids of each side to both sides.
 
         Raises:
             UserError: if the sizes do not fit the map, or blocked ids their vocabulary.
@@ -96,7 +96,7 @@ class VocabularyPair:
 
     @property
     def one_vocabulary(self) -> bool:
-        """Whether both models have the same admissible tokens, under whatever ids."""
+        """Whether both models have the same admissible tokens, even if their ids differ."""
         if self.shared is None:
             return True
         return self.shared[0].numel() == self.student.n_admissible == self.teacher.n_admissible

@@ -1,4 +1,4 @@
-"""Two-way maps between the token ids of a student and of a teacher; the student's ids are the common currency."""
+"""Two-way maps between the token ids of a student and of a teacher; comparisons use the student's ids."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -119,9 +119,9 @@ class VocabularyMap:
     ) -> "VocabularyMap":
         """Pair the ids that stand for identical bytes; control tokens are paired by their role alone.
 
-        Where several ids of a side have the same bytes, the lowest of each side are paired, a spare one (see
-        `overlap.vocab.token_bytes.TokenBytes`) only if there is no other. Ids with a role pair with nothing else. Where
-        the two tables, their sizes and the roles' ids agree, the two models share one vocabulary: the map is the
+        If several ids of a side have the same bytes, the lowest is paired; a spare one (see
+        `overlap.vocab.token_bytes.TokenBytes`) only if there is no other. Ids with a role are paired by role only.
+        Where the two tables, their sizes and the roles' ids agree, the two models share one vocabulary: the map is the
         identity, control tokens and padding included.
 
         >>> student, teacher = [b"a", b" the", None], [None, b" the", b"b"]
@@ -272,7 +272,7 @@ def _check_table(table: Sequence[bytes | None], size: int | None, side: str) -> 
 
 
 def _first_ids(table: Sequence[bytes | None], taken: set[int]) -> dict[bytes, int]:
-    """The id that speaks for each spelling: the lowest one, spare ids last."""
+    """The id that represents each byte string: the lowest one, spare ids last."""
     spare = table.spare if isinstance(table, TokenBytes) else frozenset()
     first: dict[bytes, int] = {}
     for wanted in (False, True) if spare else (False,):

@@ -65,7 +65,7 @@ class TestPair:
             distill.load_pair("demo:student", "demo:teacher", k=0)
 
     def test_options_reach_the_models(self):
-        with pytest.raises(ModelError, match="timestamps is nothing to a 'qwen3_asr' model"):
+        with pytest.raises(ModelError, match="a 'qwen3_asr' model has no setting timestamps"):
             distill.load_pair("demo:student", "demo:teacher", timestamps=True)
 
     def test_a_server_and_its_settings_belong_together(self, student_path, pair):

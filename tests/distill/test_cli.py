@@ -159,7 +159,7 @@ def test_audio_beyond_the_limit_is_refused_before_training(toml, tmp_path, capsy
     code, _, err = run("train", toml, "--output", tmp_path / "run", "--set", "audio.max_seconds=0.2", capsys=capsys)
     assert code == 1
     assert "longer than the limit of 0.2 s" in err
-    assert "never cut silently" in err.replace("\n", " ")
+    assert "never truncated silently" in err.replace("\n", " ")
 
 
 def test_resume_of_nothing(tmp_path, capsys):

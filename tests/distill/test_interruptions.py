@@ -119,7 +119,7 @@ def test_a_second_process_is_told_who_is_at_work(toml, tmp_path, capsys):
             code, out, err = run(*command, capsys=capsys)
             assert (code, out) == (1, "")
             assert f"process {os.getpid()} on this machine, since " in err
-            assert "is at work on" in err
+            assert "is working on" in err
         for command in (("watch", path), ("compare", path), ("report", path, "-o", tmp_path / "page.md")):
             assert run(*command, capsys=capsys)[0] == 0  # whoever only reads may
     assert (path / "metrics.jsonl").read_bytes() == before

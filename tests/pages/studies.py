@@ -65,10 +65,11 @@ OVERLAP = (("union_size", 2), ("top1_agreement", 3), ("total_variation", 3))
 def matched(path: Path) -> str:
     """The demo whose Base learns the teacher's form."""
     frame = pd.read_csv(path)
-    base = frame.loc[frame["stage"] == "base"].iloc[0]
+    base, data = (frame.loc[frame["stage"] == stage].iloc[0] for stage in ("base", "teacher data"))
     return (
         f"In the recipe `demo_matched`, Base learns the teacher's own form. One seed. Base ends with top-1 agreement "
-        f"{number(base['top1_agreement'], 2)}, so the gate opens early. OPD straight from this Base was not run.\n\n"
+        f"{number(base['top1_agreement'], 2)}. The gate opens after {count(data['steps'])} steps of TD, at "
+        f"{number(data['top1_agreement'], 2)}. OPD straight from this Base was not run.\n\n"
         f"{stages(path)}"
     )
 

@@ -1,4 +1,4 @@
-"""How long recordings really are, whatever their headers say."""
+"""Actual lengths of recordings, independent of their headers."""
 
 from .layout import Layout, layout, part_file, read_parts
 from .parts import UnreadableParts

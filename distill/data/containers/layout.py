@@ -1,8 +1,8 @@
-"""How long a recording really is, where its container promises more or where libsndfile would read less.
+"""Actual length of a recording, if its header promises more or libsndfile would read less.
 
-libsndfile treats what is there as the entire recording: in a truncated WAV, in an MP3 without a length, in files that
-were joined. So sizes in headers, pages of Ogg and frames of MPEG are counted here, without
-decoding, and what libsndfile would read wrongly is cut into parts that it reads rightly, each by itself.
+libsndfile silently takes a truncated WAV, an MP3 without a length, or the first of joined files as the entire
+recording. Here sizes in headers, pages of Ogg and frames of MPEG are counted without decoding. Files that libsndfile
+would read wrongly are divided into parts that it reads correctly.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .parts import Content, Part, UnreadableParts, content_of, opened
 
 CUT = "it was cut short"
 UNKNOWN_FRAMES = 2**63 - 1
-"""What libsndfile says of a FLAC that does not say how long it is."""
+"""Length that libsndfile reports for a FLAC without a length."""
 
 _BLOCK = 2**20
 _STEP = 2**10
@@ -32,20 +32,20 @@ _READ_AHEAD = 2**17
 _FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _PRETENDED_BYTES = 2**40
 _SIZED = ("WAV", "WAVEX", "RF64", "AIFF", "AU")
-"""Formats whose header has a size that libsndfile reads, and corrects by what is there."""
+"""Formats whose header has a size that libsndfile corrects by the file's actual size."""
 _BYTES_A_SAMPLE = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a file holds.
+    """Content of a file.
 
     Attributes:
         frames: Frames that can be decoded.
         promised: Frames that its header promises, if more.
-        damage: What happened to its end, in words; None where nothing is known to have.
-        doubt: What may have happened to its end; None where nothing speaks for it.
-        parts: What to decode, one after another, instead of the file as it is; empty for the file as it is.
+        damage: Damage at its end, in words; None if none is known.
+        doubt: Possible damage at its end; None if there is no sign of it.
+        parts: Parts to decode one after another instead of the file; empty to decode the file as it is.
     """
 
     frames: int
@@ -56,7 +56,7 @@ class Layout:
 
 
 def layout(source: Path | StoredAudio, file: soundfile.SoundFile) -> Layout:
-    """What a file holds; found out once for as long as it is unchanged.
+    """Content of a file; cached as long as it is unchanged.
 
     Args:
         source: The file.
@@ -87,7 +87,7 @@ def read_parts(source: Path | StoredAudio, parts: tuple[Part, ...]) -> np.ndarra
 
 
 def part_file(source: Path | StoredAudio, found: Layout) -> soundfile.SoundFile | None:
-    """A file's one part, open, in which one can seek; None where that is the file as it is, or there are several."""
+    """The single part of a file, open and seekable; None if it is the file itself or there are several parts."""
     if len(found.parts) != 1:
         return None
     with content_of(source) as content:
@@ -100,7 +100,7 @@ def part_file(source: Path | StoredAudio, found: Layout) -> soundfile.SoundFile 
 
 @lru_cache(maxsize=2**17)
 def _layout(source: Path | StoredAudio, size: int, changed: int, about: tuple[str, int, int, int]) -> Layout:
-    del changed  # only makes the entry another
+    del changed  # only part of the cache key
     kind, frames, _, _ = about
     if kind in ("OGG", "MP3"):
         with content_of(source) as content:
@@ -126,12 +126,12 @@ def _layout(source: Path | StoredAudio, size: int, changed: int, about: tuple[st
 
 
 def _doubt_of(n_bytes: int) -> str | None:
-    """What bytes behind the samples may be, that are nothing else."""
+    """A doubt about unexplained bytes after the samples; None if there are none."""
     if n_bytes <= riff.TAIL_BYTES:
         return None
     return (
-        f"{n_bytes:,} bytes stand behind the samples that its header promises, as where a recorder was stopped before "
-        "it wrote how many there are (`ffmpeg -ignore_length 1 -i in.wav out.wav` takes them in)"
+        f"{n_bytes:,} bytes follow the samples that its header promises, as if a recorder was stopped before it wrote "
+        "their number (`ffmpeg -ignore_length 1 -i in.wav out.wav` includes them)"
     )
 
 
@@ -156,7 +156,7 @@ def _of_mpeg(content: Content, about: tuple[str, int, int, int]) -> Layout:
 
 
 def _of_flac(source: Path | StoredAudio, about: tuple[str, int, int, int]) -> Layout:
-    """Whether the last frame of a FLAC is there, and another file behind it; a seek to it takes 0.2 ms."""
+    """Check whether the last frame of a FLAC is present, and whether another file follows; the seek takes 0.2 ms."""
     frames = about[1]
     with opened(source) as stream:
         try:
@@ -190,7 +190,7 @@ def _decodable(stream: BinaryIO) -> int:
 
 
 def _of_unknown_flac(source: Path | StoredAudio) -> Layout:
-    """A FLAC that says it is as long as can be: libsndfile reads as far as there is something, and must to count it."""
+    """A FLAC with the maximum length in its header: its frames can only be counted by decoding to the end."""
     with content_of(source) as content:
         at = content.find(b"fLaC")
         # 36 bits of the stream's description are its number of frames (RFC 9639, 8.2).
@@ -202,7 +202,7 @@ def _of_unknown_flac(source: Path | StoredAudio) -> Layout:
 
 
 def _blocks(stream: io.BytesIO) -> Iterator[np.ndarray]:
-    """What there is to decode, whatever the header promises."""
+    """Decode all samples that are present, whatever the header promises."""
     with _Forwards(stream) as file:
         while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
             yield block
@@ -223,8 +223,8 @@ def _frames(content: Content, parts: tuple[Part, ...], about: tuple[str, int, in
 
 
 def _promised(kind: str, start: bytes, stream: BinaryIO, size: int, frames: int) -> int | None:
-    """Frames that a header promises, where they are more than there are and it was written when they were known."""
-    if start[:7] == b"NIST_1A":  # libsndfile goes by the file's size
+    """Frames that a header promises, if it was completed and promises more than the file contains."""
+    if start[:7] == b"NIST_1A":  # libsndfile uses the file's size
         count = re.search(rb"sample_count -i (\d+)", start)
         return int(count[1]) if count and int(count[1]) > frames else None
     if start[:4] == b"riff":  # Wave64, likewise; its header counts all bytes
@@ -235,7 +235,7 @@ def _promised(kind: str, start: bytes, stream: BinaryIO, size: int, frames: int)
     longer: Any = _Longer(stream)
     with soundfile.SoundFile(longer) as file:
         promised, width = file.frames, file.channels * _BYTES_A_SAMPLE.get(file.subtype, 1)
-    # Writers that cannot go back put the largest size there is, less what stands before the samples.
+    # Writers that cannot seek back write the maximum size, minus the bytes before the samples.
     unknown = width * promised >= _PRETENDED_BYTES // 2 or any(
         limit - 4096 <= width * promised <= limit for limit in (2**31, 2**32)
     )
@@ -243,14 +243,14 @@ def _promised(kind: str, start: bytes, stream: BinaryIO, size: int, frames: int)
 
 
 class _Forwards(soundfile.SoundFile):
-    """A recording that is read from its start to its end, without the seek that soundfile makes after each read."""
+    """A recording that is read sequentially, without the seek that soundfile makes after each read."""
 
     def seekable(self) -> bool:
         return False
 
 
 class _Longer(io.BufferedIOBase):
-    """A file that says it is longer than any header promises, and holds no more than it does."""
+    """A file that reports a larger size than any header promises, without having more bytes."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self._at = stream, 0

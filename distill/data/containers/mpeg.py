@@ -1,4 +1,4 @@
-"""MPEG audio (MP3 and its elder layers): frames, and the headers in which encoders say how many there are."""
+"""MPEG audio (layers I to III): frames, and encoder headers with the number of frames."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ _KBPS = {
 _HERTZ = (44100, 48000, 32000)
 _RESYNC_BYTES = 2**16
 _TAIL_BYTES = 2**12
-"""What may stand behind the last frame, as some tags do that are not known here, and is no sign of damage."""
+"""Maximum number of unknown bytes after the last frame, such as unknown tags, that are not a sign of damage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What an MPEG file holds.
+    """Content of an MPEG file.
 
     Attributes:
-        frames: Samples a channel in frames of sound, those that an encoder padded with among them.
-        promised: Samples a channel that headers promise, padding among them, and those of joined files without one.
+        frames: Samples per channel in frames of sound, including encoder padding.
+        promised: Samples per channel that headers promise, including padding, plus those of joined files without a
+            header.
         is_joined: Whether it was joined from several files.
-        as_headed: Whether it is one part whose header is right, so that a decoder need not guess.
-        doubt: What may have happened to it where no header says how much there was; None where nothing speaks for it.
-        parts: To be decoded one after another, each with a header of its own if it has none. Where there are fewer
-            frames than promised, those alone that stand before what is missing, as far as that shows.
+        as_headed: Whether it is one part with a correct header, so a decoder need not estimate.
+        doubt: Possible damage if no header gives the length; None if there is no sign of it.
+        parts: Parts to decode one after another; a header is added to those without one. If frames are missing, only
+            the parts before the gap, if it can be located.
     """
 
     frames: int
@@ -80,10 +81,10 @@ class _Run:
 
 
 def stream(content: Content) -> Stream | None:
-    """Go through the frames of a file, without decoding them.
+    """Count the frames of a file without decoding them.
 
     Returns:
-        What it holds; None where there are no frames that can be followed, as in free format.
+        Its content; None if frames cannot be followed, as in free format.
     """
     runs: list[_Run] = []
     size, at, broken, tags = len(content), _after_tags(content, 0), True, True
@@ -116,7 +117,7 @@ def stream(content: Content) -> Stream | None:
 
 
 def _files(runs: list[_Run]) -> list[list[_Run]]:
-    """The runs of each file of those that were joined."""
+    """The runs of each of the joined files."""
     files: list[list[_Run]] = []
     for run in runs:
         if run.continues:
@@ -133,7 +134,7 @@ def _stream(files: list[list[_Run]], within_frame: bool, rest: int) -> Stream:
     is_whole = True
     for file in files:
         head, n = file[0], sum(run.n for run in file)
-        # Some encoders count the frame with their header as one of sound.
+        # Some encoders include the frame with their header in the count.
         counts_header = len(file) == 1 and head.promised == n + 1 and not within_frame
         expected = n if head.promised is None or counts_header else max(n, head.promised)
         total += n * head.first.samples
@@ -172,14 +173,14 @@ def _frame(content: Content, at: int) -> _Frame | None:
 
 
 def _confirmed(content: Content, at: int, frame: _Frame) -> bool:
-    """Whether a frame of the same kind, or the end, follows: four bytes alone look like a header by chance."""
+    """Whether a frame of the same kind or the end follows: four bytes may look like a header by chance."""
     after = at + frame.bytes
     following = _frame(content, after)
     return after >= len(content) or (following is not None and following.kind == frame.kind)
 
 
 def _next(content: Content, at: int) -> int | None:
-    """Where the next frame may begin, not far off; None where what follows is no sound."""
+    """Start of the next possible frame nearby; None if the following bytes are not sound."""
     found = content.find(b"\xff", at + 1, at + _RESYNC_BYTES)
     while found >= 0:
         frame = _frame(content, found)
@@ -190,7 +191,7 @@ def _next(content: Content, at: int) -> int | None:
 
 
 def _after_tags(content: Content, at: int) -> int:
-    """Behind the tags (ID3, APE) that stand at a place."""
+    """The position after tags (ID3, APE)."""
     while True:
         start = content[at : at + 32]
         if start[:3] == b"ID3" and len(start) > 10:
@@ -217,14 +218,14 @@ def _promise(content: Content, at: int, frame: _Frame) -> tuple[bool, int | None
 
 
 def _header(run: _Run) -> bytes:
-    """A frame without sound that says how many frames follow, for a decoder that would otherwise guess."""
+    """A frame without sound that contains the number of frames, for decoders that would otherwise estimate it."""
     frame, count = run.first, run.n.to_bytes(4, "big")
     if frame.layer != 3:
         return b""
     at = frame.side_bytes
     if run.promised is not None and run.tag[at : at + 4] in (b"Xing", b"Info"):  # it knows the encoder's delay
         return run.tag[: at + 8] + count + run.tag[at + 12 :]
-    # No checksum, and a bit rate at which the frame has room: 128 or 64 kbit/s.
+    # No checksum, and a bit rate with enough room in the frame: 128 or 64 kbit/s.
     rate = 9 if frame.version == 1 else 8
     header = bytes([frame.header[0], frame.header[1] | 1, rate << 4 | frame.header[2] & 0x0C, frame.header[3]])
     made = _frame(header, 0)

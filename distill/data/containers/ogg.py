@@ -1,4 +1,4 @@
-"""Ogg: pages, and the logical streams that they are of (RFC 3533)."""
+"""Ogg: pages and their logical streams (RFC 3533)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _CONTINUED, _FIRST, _LAST = 1, 2, 4
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """What an Ogg file holds, one after another.
+    """Content of an Ogg file.
 
     Attributes:
-        parts: Its links: recordings with headers of their own.
-        damage: Whether it was cut within a page, in words.
-        doubt: Whether a stream has no last page, in words.
+        parts: Its links: consecutive recordings with their own headers.
+        damage: Truncation within a page, in words; None otherwise.
+        doubt: A stream without a last page, in words; None otherwise.
     """
 
     parts: tuple[Part, ...]
@@ -26,7 +26,7 @@ class Links:
 
 
 def links(content: Content) -> Links:
-    """Go through the pages of a file, without looking into them.
+    """Read the page headers of a file.
 
     A link begins where a stream begins after the pages of an earlier one: streams that begin together are one link.
     """

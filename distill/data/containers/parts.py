@@ -1,4 +1,4 @@
-"""Stretches of a file that are decoded each by itself."""
+"""Parts of a file that are decoded separately."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from overlap.errors import UserError
 from ..stored_audio import StoredAudio
 
 Content = bytes | mmap.mmap
-"""All bytes of a file; of one with a path, those alone are read that are looked at."""
+"""The bytes of a file; for a file with a path, only accessed bytes are read."""
 
 
 class UnreadableParts(UserError):
-    """Parts of a file that are no single recording; the message says what it is joined from."""
+    """Parts of a file that do not form a single recording; the message says what they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A stretch of a file that is a file of its own, perhaps with a header in place of the one that it has.
+    """A part of a file that is a complete file, possibly with a replaced header.
 
     Attributes:
         start: First byte.
         stop: The byte after its last.
-        prefix: What stands before it.
+        prefix: Bytes to put before it.
     """
 
     start: int
@@ -50,7 +50,7 @@ def opened(source: Path | StoredAudio) -> Iterator[BinaryIO]:
 
 @contextmanager
 def content_of(source: Path | StoredAudio) -> Iterator[Content]:
-    """The bytes of a file that holds some."""
+    """The bytes of a file that is not empty."""
     with opened(source) as stream:
         if not isinstance(source, Path):
             yield stream.read()

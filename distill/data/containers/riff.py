@@ -1,4 +1,4 @@
-"""WAV, AIFF and AU files whose writer never came back to say how many samples there are, or said it too early."""
+"""WAV, AIFF and AU files whose header has no number of samples, or one that was written too early."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from .parts import Content, Part
 
 TAIL_BYTES = 2**12
-"""What may stand behind the samples and be neither chunk nor padding, and is no sign of samples that were left out."""
+"""Maximum number of unknown bytes after the samples that are not a sign of more samples."""
 
 _STARTS: dict[bytes, tuple[Literal["little", "big"], bytes]] = {
     b"RIFF": ("little", b"data"),
@@ -19,7 +19,8 @@ _BLOCK = 2**16
 
 
 def streamed(content: Content) -> Part | None:
-    """The file with sizes in its header, where they are 0 and there are samples; None where it is as it should be."""
+    """The file with corrected sizes in its header if they are 0 although there are samples; None if they are
+    correct."""
     size, at = len(content), 12
     if 8 + int.from_bytes(content[4:8], "little") == size:
         return None
@@ -34,13 +35,13 @@ def streamed(content: Content) -> Part | None:
 
 
 def samples(content: Content) -> tuple[int, int] | None:
-    """Where a file's samples begin and end by its header.
+    """Start and end of a file's samples according to its header.
 
     Args:
         content: The file, or its beginning.
 
     Returns:
-        The first byte and the one behind the last; None where that does not stand there.
+        The first byte and the one after the last; None if the header does not contain them.
     """
     if content[:4] == b".snd":
         start, length = (int.from_bytes(content[at : at + 4], "big") for at in (4, 8))
@@ -60,11 +61,11 @@ def samples(content: Content) -> tuple[int, int] | None:
 
 
 def unexplained(content: Content, stop: int) -> int:
-    """How many bytes behind the samples are neither chunks nor padding.
+    """Number of bytes after the samples that are neither chunks nor padding.
 
     Args:
         content: The file.
-        stop: The byte behind the samples, by the header.
+        stop: The byte after the samples, according to the header.
     """
     order = _STARTS[content[:4]][0] if content[:4] in _STARTS else None
     starts = [stop + stop % 2, stop] if order else [stop]  # some writers do not pad to even places

@@ -1,4 +1,4 @@
-"""The columns of a data set: which holds what, and their values."""
+"""Finds the columns of a data set and reads their values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 TEXT_COLUMNS = ("text", "sentence", "transcription", "transcript")
-"""Where reference text is looked for."""
+"""Column names for reference text."""
 
 
 class Columns:
@@ -35,7 +35,7 @@ class Columns:
         return given
 
     def one_of(self, what: str, candidates: Sequence[str]) -> str | None:
-        """The one column of some that there is."""
+        """The only existing column among candidates."""
         found = [column for column in candidates if column in self.dataset.column_names]
         if len(found) > 1:
             names = ", ".join(found)

@@ -1,4 +1,4 @@
-"""Data sets by their names: on the Hub, or in a folder."""
+"""Loads data sets by name, from the Hub or a folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_dataset(reference: str) -> list[Utterance]:
 
 
 def checked_dataset(reference: str) -> tuple[list[Utterance], list[Finding]]:
-    """The rows of a data set that can be used, and what is wrong with the others, or with the entire data set.
+    """The usable rows of a data set, and problems of the others or of the entire data set.
 
     Raises:
         MissingExtraError: `datasets` is not installed.
@@ -47,10 +47,10 @@ def checked_dataset(reference: str) -> tuple[list[Utterance], list[Finding]]:
 
 
 def dataset_identity(reference: str) -> dict[str, Any]:
-    """What tells whether a data set is still the same: a hash of its rows, their number, the library's fingerprint.
+    """Values that identify a data set: a hash of its rows, their number, the library's fingerprint.
 
-    The hash is over ids, texts, languages, and sizes or paths of audio files, so it survives a copy of the data to
-    another machine, where the fingerprint, of which files' times are part, does not.
+    The hash is over ids, texts, languages, and sizes or paths of audio files, so it is the same after copying the data
+    to another machine. The fingerprint is not, because it includes file times.
     """
     dataset, utterances, _ = _load(reference)
     digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""How recipes and commands name a data set of the Hugging Face Hub, or a folder that its library reads.
+"""Names of data sets in recipes and commands: on the Hugging Face Hub, or in a folder that its library reads.
 
 ``hf:NAME[:CONFIG][:SPLIT][?OPTIONS]``, for instance::
 
@@ -40,7 +40,7 @@ class DatasetReference:
         name: Hub name or folder.
         config: Configuration (subset), if it has several.
         split: Split, which may be sliced; None only for a folder with one split.
-        options: Which columns hold what, the language, the revision.
+        options: Columns, language and revision.
     """
 
     name: str
@@ -71,7 +71,7 @@ class DatasetReference:
         return cls(match["name"], match["config"], match["split"], options)
 
     def relative_to(self, folder: Path) -> DatasetReference:
-        """The same data set with the absolute path of its folder, if it is one below (or beside) `folder`."""
+        """The same data set with the absolute path of its folder, if its name is a folder relative to `folder`."""
         path = (folder / Path(self.name).expanduser()).resolve()
         return replace(self, name=str(path)) if path.is_dir() else self
 
@@ -82,5 +82,5 @@ class DatasetReference:
 
 
 def is_dataset(source: str | Path) -> bool:
-    """Whether a manifest's place names a data set instead."""
+    """Whether the source names a data set instead of a manifest."""
     return str(source).startswith(PREFIX)

@@ -1,7 +1,7 @@
 """Rows of a data set in memory as utterances.
 
-The audio remains memory-mapped in the library until an utterance is decoded, and is decoded as any other file: the
-library's own decoder (torchcodec) is not needed.
+The audio remains memory-mapped until an utterance is decoded, and is decoded like other files: the library's own
+decoder (torchcodec) is not needed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .columns import TEXT_COLUMNS, Columns
 if TYPE_CHECKING:
     from datasets import Dataset
 
-pc: Any = pyarrow.compute  # its functions are made as it is imported, where no type checker sees them
+pc: Any = pyarrow.compute  # its functions are created during import, invisible to type checkers
 
 
 def utterances_from(
@@ -49,20 +49,18 @@ def utterances_from(
         dataset: One split, not streamed.
         audio_column: Encoded audio files or their paths; if not given, the one column with the feature `Audio`, or
             `audio`.
-        text_column: Reference transcripts; if not given, the one of `text`, `sentence`, `transcription` and
-            `transcript` that there is. Rows with null, and all rows of a data set without such a column, are
-            unlabeled.
-        id_column: Unique strings or integers; if not given, `id` where it is unique, otherwise rows are numbered.
-        language_column: Names or codes of languages, or class labels; if not given, `language` where there is one.
+        text_column: Reference transcripts; if not given, the existing one of `text`, `sentence`, `transcription` and
+            `transcript`. Rows with null, and all rows of a data set without such a column, are unlabeled.
+        id_column: Unique strings or integers; if not given, `id` if it is unique, otherwise rows are numbered.
+        language_column: Names or codes of languages, or class labels; if not given, `language` if it exists.
         language: The language of all rows instead.
-        context_column: What a recognizer is told beforehand, such as names; nothing if not given, whatever columns
-            there are.
+        context_column: Hints for a recognizer, such as names; if not given, there are none.
         name: What messages call the data set; its fingerprint if not given.
         folder: What relative paths of audio files are relative to; the working directory if not given.
-        findings: Takes what is wrong with rows, which are then left out; if not given, they are refused.
+        findings: Collects problems of rows, which are then left out; if not given, such rows are refused.
 
     Returns:
-        The utterances, at least one unless findings are taken. Ids are the same as long as the data set is.
+        The utterances, at least one unless findings are taken. Ids are stable as long as the data set is unchanged.
 
     Raises:
         ManifestError: No rows, a missing or ambiguous column, values that do not fit, a repeated id, a row without
@@ -132,7 +130,7 @@ def _audio_of(dataset: Dataset, column: str, name: str, folder: Path) -> Iterato
 
 
 def _parts(chunk: Any, where: str) -> tuple[Sequence[int | None], Sequence[str | None]]:
-    """Sizes of the bytes and paths of some rows of audio; None where there are none."""
+    """Sizes and paths of some rows of audio; None where missing."""
     kind, nothing = chunk.type, [None] * len(chunk)
     if pa.types.is_struct(kind) and {"bytes", "path"} <= {field.name for field in kind}:
         sizes, _ = _parts(pc.struct_field(chunk, "bytes"), where)

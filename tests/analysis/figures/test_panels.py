@@ -178,7 +178,9 @@ def test_unknown_statistics(full, draw):
 
 
 def test_other_requests_that_cannot_be_met(full, begun):
-    with pytest.raises(ValueError, match=r"union_size is no probability; choose one, such as student_mass or teacher"):
+    with pytest.raises(
+        ValueError, match=r"union_size is not a probability; choose one, such as student_mass or teacher"
+    ):
         figures.mass_distribution(full, "union_size")
     with pytest.raises(ValueError, match=r"no strata are called 'class'; there are token_class, correctness"):
         figures.strata(full, "class")
@@ -200,13 +202,13 @@ def test_other_requests_that_cannot_be_met(full, begun):
 
 
 def test_traces_that_are_not_there(full, begun):
-    with pytest.raises(ValueError, match=r"no trace has id 'u77'; choose of: u0, u1, u2"):
+    with pytest.raises(ValueError, match=r"no trace has id = 'u77'; choose one of: u0, u1, u2"):
         figures.choose_trace(full, "u77")
-    with pytest.raises(ValueError, match=r"no trace has step 7; choose of: 0, 100, 200, 300"):
+    with pytest.raises(ValueError, match=r"no trace has step = 7; choose one of: 0, 100, 200, 300"):
         figures.choose_trace(full, step=7)
-    with pytest.raises(ValueError, match=r"no trace has states 'fixed'; choose of: student, teacher"):
+    with pytest.raises(ValueError, match=r"no trace has states = 'fixed'; choose one of: student, teacher"):
         figures.choose_trace(full, states="fixed")
-    with pytest.raises(ValueError, match=r"choose of: no traces in this run"):
+    with pytest.raises(ValueError, match=r"choose one of: no traces in this run"):
         figures.choose_trace(begun)
     trace = figures.choose_trace(full, "u5")
     with pytest.raises(ValueError, match=r"first: the utterance has positions 0 to 2, received 3"):

@@ -78,7 +78,7 @@ def test_own_rollouts_need_not_be_as_long():
     ("change", "message"),
     [
         (lambda f: f.iloc[:0], "after: there are no positions"),
-        (lambda f: pd.concat([f, f]), r"after: utterance 'u0' is there more than once.*positions\.query"),
+        (lambda f: pd.concat([f, f]), r"after: utterance 'u0' occurs more than once.*positions\.query"),
         (lambda f: f[f["id"] != "u0"], r"1 utterances are on one side alone \(such as 'u0'\)"),
         (
             lambda f: f.drop(columns="union_size"),

@@ -84,8 +84,8 @@ def test_undefined_readings_and_short_sides():
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (([1, 2], [1], 1), {}, r"a value a step, received \[2\] steps and \[1\] values"),
-        (([1, 2, 2], [1, 2, 3], 1), {}, "steps: 2 is there twice; give one reading a step"),
+        (([1, 2], [1], 1), {}, r"one value for each step, received \[2\] steps and \[1\] values"),
+        (([1, 2, 2], [1, 2, 3], 1), {}, "steps: 2 occurs twice; give one reading for each step"),
         (([1, 2], [1, 2], 1), {"level": 95}, "level: expected a coverage between 0 and 1"),
     ],
 )

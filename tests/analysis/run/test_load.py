@@ -100,7 +100,9 @@ def test_damaged_probes_are_named(straight):
 def test_evaluations_without_an_error_rate_are_refused(straight):
     log = straight / "evaluations.jsonl"
     log.write_text(log.read_text().replace('"wer"', '"ter"'))
-    with pytest.raises(ValueError, match=r"evaluations\.jsonl: field `wer` or `mer` is missing; it was not written by"):
+    with pytest.raises(
+        ValueError, match=r"evaluations\.jsonl: field `wer` or `mer` is missing; add it as RUN_DIRECTORY"
+    ):
         load(straight)
 
 

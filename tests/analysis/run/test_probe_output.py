@@ -78,9 +78,7 @@ def test_a_trace_from_before_it_named_its_models_says_so(tmp_path):
 
 def test_other_files_are_refused_in_words(tmp_path):
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
-    with pytest.raises(
-        ValueError, match=r"other\.parquet: columns .* are missing; it was not written by `distill probe"
-    ):
+    with pytest.raises(ValueError, match=r"other\.parquet: columns .* are missing; write them as `distill probe"):
         load(tmp_path / "other.parquet")
     (tmp_path / "text.parquet").write_text("no")
     with pytest.raises(

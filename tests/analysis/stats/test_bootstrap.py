@@ -140,7 +140,7 @@ def test_where_there_is_no_interval():
     [
         ({"level": 95}, "level: expected a coverage between 0 and 1"),
         ({"draws": 1}, "draws: expected at least 2"),
-        ({"weights": (1, 2)}, r"a weight a ratio, received \[3, 1\], \[3, 1\] and \[2\]"),
+        ({"weights": (1, 2)}, r"one weight for each ratio, received \[3, 1\], \[3, 1\] and \[2\]"),
     ],
 )
 def test_wrong_settings(options, message):

@@ -157,7 +157,7 @@ def test_the_interval_of_a_recovery_covers_it():
             {},
             r"60 are in the first alone \('u000', 'u001', 'u002', …\) and 60 are",
         ),
-        (lambda f: pd.concat([f, f]), {}, "second: utterance 'u000' is there more than once; choose one evaluation"),
+        (lambda f: pd.concat([f, f]), {}, "second: utterance 'u000' occurs more than once; choose one evaluation"),
         (
             lambda f: f.assign(**{"words.total": f["words.total"] + 1}),
             {},

@@ -245,7 +245,7 @@ def test_samples_far_above_full_scale_are_said_with_file_and_peak_once(tmp_path)
         for _ in range(2):
             load_audio(Utterance("u", path))
     assert [str(one.message) for one in said] == [
-        f"{path}: its largest sample is 2e+04, where 1 is full scale; models are given what it holds. Divide the "
+        f"{path}: its largest sample is 2e+04, where 1 is full scale; models get these samples unchanged. Divide the "
         "samples by their scale, such as 32768, and write the file again"
     ]
     soundfile.write(path, 1.5 * SPEECH / np.abs(SPEECH).max(), RATE, subtype="FLOAT")  # as decoders overshoot

@@ -90,7 +90,10 @@ def test_all_bad_lines_are_found_at_once_with_place_id_field_and_remedy(tmp_path
             '{"audio": "a.wav", "text": "one", "text": "two"}',
             'field "text" stands twice in the line; keep the one that',
         ),
-        ({"audio": "a\0.wav"}, 'field "audio" holds a null character, which no path does; write the path again'),
+        (
+            {"audio": "a\0.wav"},
+            'field "audio" contains a null character, which is not allowed in paths; write the path again',
+        ),
     ],
     ids=["deep", "huge end", "huge duration", "twice", "null character"],
 )

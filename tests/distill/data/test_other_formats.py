@@ -67,7 +67,7 @@ def test_offsets_that_are_no_seconds_are_refused(tmp_path, name, value):
     ("name", "meant"), [("start", "begin_time"), ("end", "end_time"), ("start_time", "begin_time")]
 )
 def test_times_of_unknown_units_are_refused(tmp_path, name, meant):
-    with pytest.raises(ManifestError, match=rf'field "{name}" cannot be taken, .*; write it as "{meant}", in seconds'):
+    with pytest.raises(ManifestError, match=rf'field "{name}" cannot be used, .*; write it as "{meant}", in seconds'):
         only(tmp_path, audio="a.wav", **{name: 500})
     assert only(tmp_path, audio="a.wav", **{meant: 0.5, name: 500}).extra == {name: 500}
 

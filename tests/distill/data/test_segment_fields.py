@@ -74,7 +74,7 @@ UNREAD = {
 class TestUnreadTimes:
     @pytest.mark.parametrize(("name", "meant"), [(name, meant) for meant, names in UNREAD.items() for name in names])
     def test_alone(self, tmp_path, name, meant):
-        refused(tmp_path, f'field "{name}" (is not read|cannot be taken, .*unit.*); write it as "{meant}"', **{name: 1})
+        refused(tmp_path, f'field "{name}" (is not read|cannot be used, .*unit.*); write it as "{meant}"', **{name: 1})
 
     def test_a_name_in_other_letters_is_not_said_to_be_of_unknown_unit(self, tmp_path):
         refused(tmp_path, 'field "Offset" is not read; write it as "offset"', Offset=0.5)

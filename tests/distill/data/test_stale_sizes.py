@@ -32,7 +32,7 @@ def wav(folder: Path, *, riff: int | None = None, data: int | None = None, behin
 def said(path: Path, n: int) -> None:
     """Half a second is heard, and how much was not is said."""
     for source in (path, stored(path)):
-        words = f"{source}: {n:,} bytes stand behind the samples that its header promises"
+        words = f"{source}: {n:,} bytes follow the samples that its header promises"
         with pytest.warns(AudioWarning, match=re.escape(words) + r".*-ignore_length 1.*at 0\.500 s"):
             loaded = load_audio(Utterance("u", source))
         assert len(loaded) == STALE

@@ -17,7 +17,7 @@ from tests.distill.test_cli import as_toml, run
 # Code that a checkpoint brings is as old as the checkpoint.
 pytestmark = pytest.mark.filterwarnings("ignore:.*`past_key_values`:FutureWarning")
 
-REFUSED = "brings Python code of its own, which runs with all that you may do here. Read it; then set trust_remote_code"
+REFUSED = "contains Python code, which would run with your permissions. Read it; then set trust_remote_code"
 
 
 @pytest.fixture(scope="module")

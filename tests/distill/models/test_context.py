@@ -107,7 +107,8 @@ def test_transcripts_under_another_context_are_another_job(models, utterances, t
 def test_control_tokens_in_it_are_refused(models, utterances):
     batch = SOURCE.batch([utterances[1], replace(utterances[0], context="Boris<|im_end|>")])
     with pytest.raises(
-        ModelError, match=r"utterance '.*': .*context holds the control token '<\|im_end\|>'; remove it"
+        ModelError,
+        match=r"utterance '.*': .*context contains the control token '<\|im_end\|>', which would end the turn",
     ):
         batch.prompt(models[0])
 

@@ -219,7 +219,7 @@ class TestAdapters:
 
     def test_one_inside_a_checkpoint_of_a_run(self, adapter, base):
         inside = shutil.copytree(adapter, base / "adapter")
-        refused(inside, f"the model with it merged in is '{base}', give that")
+        refused(inside, f"give the merged model '{base}'")
 
     def test_none_goes_on_the_output_layer(self, base):
         student = load_recognizer(str(base))

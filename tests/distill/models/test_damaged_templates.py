@@ -63,7 +63,7 @@ def test_a_link_to_nowhere(copy):
 def test_one_that_is_missing(whole, tmp_path, name):
     folder = shutil.copytree(whole[name], tmp_path / "model")
     (folder / TEMPLATE).unlink()
-    refused(folder, rf"has no chat template to ask with; copy {TEMPLATE} again from the model that it was made from")
+    refused(folder, rf"has no chat template; copy {TEMPLATE} again from the model that it was made from")
 
 
 @pytest.mark.parametrize("name", ["glm", "text"])
@@ -72,10 +72,11 @@ def test_one_that_was_cut_where_it_still_is_a_template(whole, tmp_path, name):
     (folder / TEMPLATE).write_text("{%- for message in messages -%}<|im_start|>{{ message.role }}{% endfor %}")
     if name == "glm":
         refused(
-            folder, rf"its processor and chat template cannot ask \(.*\); copy {TEMPLATE} again from the model that"
+            folder,
+            rf"its processor and chat template cannot make a request \(.*\); copy {TEMPLATE} again from the model that",
         )
     else:
-        refused(folder, rf"leaves out what the user says in '.*'; it is cut short or another model's: copy {TEMPLATE}")
+        refused(folder, rf"omits the user's message in '.*'; it is cut short or another model's: copy {TEMPLATE}")
 
 
 def test_one_for_chats_of_another_shape_passes(whole, tmp_path):
@@ -93,7 +94,7 @@ def test_the_local_half_of_a_served_teacher(whole, tmp_path):
         with pytest.raises(ModelError, match=rf"{TEMPLATE} {match}"):
             load_reader(str(folder))
     (folder / TEMPLATE).unlink()
-    with pytest.raises(ModelError, match="has no chat template to ask with"):
+    with pytest.raises(ModelError, match="has no chat template"):
         load_reader(str(folder))
 
 
@@ -102,7 +103,7 @@ def test_the_command_line(whole, manifests, tmp_path, capsys):
     (folder / TEMPLATE).unlink()
     code, out, err = run("evaluate", "--model", folder, "--manifest", manifests["test"], capsys=capsys)
     assert (code, out) == (1, "")
-    assert "has no chat template to ask with" in err
+    assert "has no chat template" in err
     assert "field" not in err
 
 

@@ -84,7 +84,7 @@ class TestPrompts:
                 'prompt_format = "plain"; write it as a s',
             ),
             ([{"role": "judge", "content": "?"}], {}, "refuses its prompt: no role judge"),
-            ("x" * 500, {}, r"its prompt has 5\d\d tokens and .* a context of 320; shorten it"),
+            ("x" * 500, {}, r"its prompt has 5\d\d tokens, the context of .* only 320; shorten the prompt"),
         ],
     )
     def test_a_prompt_that_a_model_cannot_take_is_named(self, qwen3, prompt, options, message):
@@ -310,7 +310,7 @@ class TestWrongInputs:
             batch.prompt(load_recognizer(str(student_path)))
 
     def test_a_setting_that_a_family_does_not_have(self, student_path):
-        with pytest.raises(ModelError, match=r"prompt_format is nothing to a 'qwen3_asr' model, which has settings \["):
+        with pytest.raises(ModelError, match=r"a 'qwen3_asr' model has no setting prompt_format, only settings \["):
             load_recognizer(str(student_path), options={"prompt_format": "plain"})
 
     def test_a_model_whose_scores_depend_on_padding(self, gpt2, tmp_path):

@@ -47,7 +47,7 @@ def test_a_matrix_of_zeros_in_the_middle_is_doubted_by_name(model):
     tensors[name].zero_()
     save_file(tensors, path, metadata={"format": "pt"})
     with pytest.warns(
-        UserWarning, match=rf"matrices that hold zeros alone, wholly or in their second half: .*{name}\."
+        UserWarning, match=rf"matrices that contain only zeros, entirely or in their second half: .*{name}\."
     ):
         load_recognizer(str(model))
 
@@ -102,7 +102,7 @@ def test_gates_that_begin_at_zero_pass_and_others_do_not(tmp_path):
     state = torch.random.get_rng_state()
     check_zeros("gated", network, tmp_path)
     nn.init.zeros_(network.inner.weight)
-    with pytest.warns(UserWarning, match=r"^gated: matrices .*: inner\.weight\. A trained model hardly has any"):
+    with pytest.warns(UserWarning, match=r"^gated: matrices .*: inner\.weight\. Trained models rarely have any"):
         check_zeros("gated", network, tmp_path)
     assert torch.equal(state, torch.random.get_rng_state())
     assert not network.inner.weight.any()

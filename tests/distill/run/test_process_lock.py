@@ -54,7 +54,7 @@ def read(marks) -> Process:
 
 def test_another_process_is_named_and_one_that_was_killed_holds_nobody(marks, holder):
     pattern = (
-        rf"process {holder.pid} on this machine, since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC is at work on the place"
+        rf"process {holder.pid} on this machine, since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC is working on the place"
     )
     with pytest.raises(AtWorkError, match=pattern), at_work(*marks, "the place"):
         pytest.fail("went in")

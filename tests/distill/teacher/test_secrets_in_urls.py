@@ -81,7 +81,7 @@ def test_errors_do_not_show_it(server, act):
     ["http://u:secretpw@h:99999", "ftp://u:secretpw@h", "http://u:secret/pw@h", "u:secretpw@h", "http://u:secretpw@"],
 )
 def test_urls_that_are_none_do_not_show_it(url):
-    with pytest.raises(ServerError, match="is no URL of a server") as refused:
+    with pytest.raises(ServerError, match="is not the URL of a server") as refused:
         JsonClient(url)
     assert "secret" not in str(refused.value)
 

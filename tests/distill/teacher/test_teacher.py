@@ -202,7 +202,7 @@ class TestBadTransport:
             lists(teacher(retries=1, timeout_seconds=0.3 if "sleep" in fault else 60.0), utterances[:1])
 
     @pytest.mark.parametrize(
-        ("status", "words"), [(400, "will not do better a second time"), (401, "key_variable"), (413, "too long")]
+        ("status", "words"), [(400, "Repeating the request will not help"), (401, "key_variable"), (413, "too long")]
     )
     def test_what_is_refused_is_not_asked_again(self, server, teacher, utterances, status, words):
         server.control(max_logprobs=100, faults=[{"status": status}])
@@ -228,7 +228,7 @@ class TestBadTransport:
             load_served_teacher(section, K)
 
     def test_no_url(self, served_models):
-        with pytest.raises(ServerError, match="'localhost:8000' is no URL of a server; give one such as http://"):
+        with pytest.raises(ServerError, match="'localhost:8000' is not the URL of a server; give one such as http://"):
             load_served_teacher(Teacher(model=str(served_models["teacher"]), url="localhost:8000"), K)
 
     def test_a_url_may_end_in_v1_and_another_model_is_not_taken(self, server, served_models):

@@ -109,7 +109,7 @@ def test_one_that_was_whole_when_the_job_began_is_named(audio, teacher):
 def test_two_jobs_for_one_output(audio, teacher):
     lock, record = _marks(audio / "out.jsonl")
     with at_work(lock, record, "the first"):
-        with pytest.raises(AtWorkError, match=r"is at work on .*out\.jsonl; nothing was touched"):
+        with pytest.raises(AtWorkError, match=r"is working on .*out\.jsonl; nothing was changed"):
             write(audio, teacher)
         assert not journal_of(audio / "out.jsonl").exists()
     write(audio, teacher)

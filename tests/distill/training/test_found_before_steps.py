@@ -192,7 +192,7 @@ class TestRoomOfSpeechModels:
         (utterance,) = self.one(tmp_path, 16000, context="names " * 2000, text="one")
         (found,) = check_models(Use([utterance], (student,), student))
         assert found.field == "context"
-        assert "has room for 1024, the transcript among them" in found.message
+        assert "has room for 1024, including the transcript" in found.message
 
     def test_an_unknown_language_is_said_once(self, student, tmp_path):
         (utterance,) = self.one(tmp_path, 16000, language="Klingon", context="names", text="one")

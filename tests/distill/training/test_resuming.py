@@ -101,7 +101,7 @@ class TestCheckpoints:
 
     def test_an_optimizer_that_is_none(self, run, newest):
         torch.save([1, 2], newest / "optimizer.pt")
-        refused(run, CheckpointError, rf"optimizer\.pt holds no optimizer's state\. {GO_BACK}")
+        refused(run, CheckpointError, rf"optimizer\.pt contains no optimizer state\. {GO_BACK}")
 
     def test_a_state_of_something_else(self, run, newest):
         (newest / "state.json").write_text('{"epoch": 3}')
@@ -211,9 +211,9 @@ class TestOneAtATime:
     def test_a_second_resume_and_a_second_train_are_refused_before_anything(self, run, short):
         before = contents(run)
         with occupied(run):
-            with pytest.raises(AtWorkError, match=rf"is at work on {run}; nothing was touched"):
+            with pytest.raises(AtWorkError, match=rf"is working on {run}; nothing was changed"):
                 resume(run)
-            with pytest.raises(AtWorkError, match=rf"is at work on {run}; nothing was touched"):
+            with pytest.raises(AtWorkError, match=rf"is working on {run}; nothing was changed"):
                 train(short, run)
         assert contents(run) == before
         assert resume(run).step == 6

@@ -528,7 +528,7 @@ LOGS = torch.full((2, 3, 3), -math.log(8.0))
         ((ZEROS, IDS.tolist(), LOGS), {}, "teacher_ids: expected a torch.int64 tensor .* received list"),
         ((ZEROS, IDS, IDS), {}, "teacher_logprobs: expected a floating-point tensor"),
         ((ZEROS, IDS, LOGS[..., :2]), {}, r"teacher_logprobs: expected the shape of teacher_ids \[2, 3, 3\]"),
-        ((ZEROS, IDS[..., :0], LOGS[..., :0]), {}, "with m >= 1 slots a position"),
+        ((ZEROS, IDS[..., :0], LOGS[..., :0]), {}, "with m >= 1 slots for each position"),
         ((ZEROS, IDS + 6, LOGS), {}, "ids must be below 8, the width of the teacher's vocabulary; 6 positions, the fi"),
         ((ZEROS, IDS * 0, LOGS), {}, "a token is there twice; keep it once; 6 positions"),
         ((ZEROS, IDS, LOGS * math.nan), {}, "NaN or above 0; pass natural log-probabilities"),
@@ -537,7 +537,7 @@ LOGS = torch.full((2, 3, 3), -math.log(8.0))
         (
             (ZEROS, IDS, LOGS - torch.tensor([0.0, 0.0, 5.0])),
             {},
-            "cannot hold the missing mass, .* pass only the server's own best tokens",
+            "cannot have the missing mass .* pass only the server's own best tokens",
         ),
         ((ZEROS, IDS, LOGS), {"tolerance": -1.0}, "tolerance: expected nats from 0 to below 1, received -1.0"),
         ((ZEROS, IDS, LOGS), {"k": 9}, "k: received 9, but the student's logits have only 8 admissible"),

@@ -209,7 +209,7 @@ def test_layers_that_are_not_linear_are_refused():
     with pytest.raises(ValueError, match=r"head: expected a model whose get_output_embeddings.* Model with Embedding"):
         Head.from_layer(Model(nn.Embedding(4, 9)), "student_head")
     for value in (0.0, -1.0, math.inf, math.nan):
-        with pytest.raises(ValueError, match="head: expected a scale that is a finite number above 0"):
+        with pytest.raises(ValueError, match="head: scale must be a finite number above 0"):
             Head(torch.zeros(3, 2), scale=value)
-        with pytest.raises(ValueError, match="head: expected a softcap that is a finite number above 0"):
+        with pytest.raises(ValueError, match="head: softcap must be a finite number above 0"):
             Head(torch.zeros(3, 2), softcap=value)

@@ -87,7 +87,9 @@ def test_what_the_layer_does_not_take_is_not_taken_for_it(name):
     layer = model.get_output_embeddings()
     found = from_last_states(model, Head.from_layer(layer, "head"))
     assert found is None or not torch.allclose(*found, rtol=1e-3, atol=1e-2)  # it would be wrong
-    said = rf"head: the output layer of {name} does not take its last hidden states: they go through .*dense|transform"
+    said = (
+        rf"head: the output layer of {name} does not take its last hidden states: they pass through .*dense|transform"
+    )
     with pytest.raises(ValueError, match=said):
         Head.from_model(model)
     hidden = torch.zeros(1, 2, 16)
@@ -133,7 +135,9 @@ class Listener(nn.Module):
 
 def test_parts_before_the_decoder_are_no_transform():
     assert Head.from_model(Listener(Decoder())).vocabulary == 9
-    with pytest.raises(ValueError, match=r"they go through language_model.between.weight, language_model.between.bias"):
+    with pytest.raises(
+        ValueError, match=r"they pass through language_model.between.weight, language_model.between.bias"
+    ):
         Head.from_model(Listener(Decoder(nn.LayerNorm(4))))
 
 

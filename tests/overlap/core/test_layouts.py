@@ -39,7 +39,7 @@ def test_logits_that_are_whole_or_parted_by_tokens(mesh, axis):
 @pytest.mark.parametrize("axis", [0, 1])
 def test_positions_parted_over_ranks_are_this_ranks_own(mesh, axis):
     parted = distributed(STUDENT, mesh, axis)
-    with pytest.raises(ValueError, match=rf"student_logits: .* axis {axis} is parted .* to_local\(\).*reduce\(\)"):
+    with pytest.raises(ValueError, match=rf"student_logits: .* sharded over axis {axis};.* to_local\(\).*reduce\(\)"):
         measure(parted, TEACHER, k=4)
 
 
@@ -79,7 +79,7 @@ REFUSED = [
         "nested tensor; pass",
     ),
     (lambda: STUDENT.to_sparse(), r"layout torch.sparse_coo; pass its to_dense\(\)"),
-    (lambda: STUDENT.to(torch.float8_e4m3fn), "received torch.float8_e4m3fn, whose scale is kept elsewhere"),
+    (lambda: STUDENT.to(torch.float8_e4m3fn), "torch.float8_e4m3fn stores its scale in a separate tensor"),
     (lambda: STUDENT.to("meta"), "meta device, which holds no numbers"),
     (lambda: torch.complex(STUDENT, STUDENT), "expected floating-point logits, received torch.complex64"),
 ]

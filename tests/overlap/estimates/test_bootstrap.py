@@ -173,5 +173,5 @@ def test_errors():
         ends(*clusters(), (1, 1), level=95)
     with pytest.raises(ValueError, match="draws: expected at least 2 resamples, received 1"):
         ends(*clusters(), (1, 1), draws=1)
-    with pytest.raises(ValueError, match=r"a weight a ratio, received \[40, 1, 2\], \[40, 1, 2\] and \[1\]"):
+    with pytest.raises(ValueError, match=r"one weight for each ratio, received \[40, 1, 2\], \[40, 1, 2\] and \[1\]"):
         ends(*clusters())

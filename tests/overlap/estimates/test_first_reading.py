@@ -44,9 +44,9 @@ def test_in_order():
 @pytest.mark.parametrize(
     ("values", "place", "words"),
     [
-        ({"student_size": 7.0}, 1, "Repair first, believe nothing below"),
-        ({"top1_agreement": 0.5}, 2, "Not yet: the student does not write"),
-        ({"total_variation": 0.5}, 2, "Not yet: the student does not write"),
+        ({"student_size": 7.0}, 1, "Repair this first; the numbers below mean nothing yet"),
+        ({"top1_agreement": 0.5}, 2, "Not yet: the student does not transcribe like"),
+        ({"total_variation": 0.5}, 2, "Not yet: the student does not transcribe like"),
         ({"teacher_mass": 0.5}, 3, "Not yet: too much probability"),
         ({"student_mass": 0.5}, 3, "Not yet: too much probability"),
         ({"end_of_text": 0.5}, 5, "Collapse"),
@@ -64,7 +64,9 @@ def test_the_first_that_is_not_in_order_is_the_verdict(values, place, words):
 
 def test_positions_that_are_not_used_come_first_and_the_others_are_named():
     found = reading(funnel=Funnel({"used": 50, "misaligned": 50}), top1_agreement=0.1, repetition=9.0)
-    assert found.verdict.startswith("Repair first, believe nothing below (number 1: used 0.500 [0.500, 0.500], wanted")
+    assert found.verdict.startswith(
+        "Repair this first; the numbers below mean nothing yet (number 1: used 0.500 [0.500, 0.500], wanted"
+    )
     assert "Nor is number 2 and 5." in found.verdict
 
 

@@ -287,5 +287,5 @@ def test_errors():
         GroupSums.from_values({"x": np.zeros(3), "y": np.zeros(2)}, np.arange(3))
     with pytest.raises(ValueError, match=r"counts: expected shape \[1, 1\] \(groups × statistics\), received \[2, 1\]"):
         GroupSums(("x",), (1,), np.zeros((1, 1)), np.zeros((2, 1)), np.zeros((1, 1)))
-    with pytest.raises(ValueError, match=r"sums: expected the statistics \['x'\], received \['y'\]; merge only like"):
+    with pytest.raises(ValueError, match=r"sums: expected the statistics \['x'\], received \['y'\]; merge only sums"):
         GroupSums.merged([GroupSums.empty(["x"]), GroupSums.empty(["y"])])

@@ -147,7 +147,7 @@ def test_correlation_refusals():
     before, after = checkpoints()
     gain = fixed_context_gain(before, after)
     assert isinstance(gain, FixedContextGain)
-    with pytest.raises(ValueError, match="before: expected the positions of the gain"):
+    with pytest.raises(ValueError, match="before: has other positions than the gain"):
         position_gain_correlations(checkpoints((7, 4))[0], gain)
     with pytest.raises(ValueError, match="statistic: 'x' is unknown"):
         position_gain_correlations(before, gain, statistics=["x"])

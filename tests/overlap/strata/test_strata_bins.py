@@ -84,7 +84,7 @@ def test_refusals():
         position_bins(torch.ones(2, dtype=torch.bool), edges=(0, 0))
     with pytest.raises(ValueError, match="edges: expected finite numbers in ascending order"):
         length_bins([1, 2], edges=())
-    with pytest.raises(ValueError, match="seconds: expected numbers, one an utterance, received <U1"):
+    with pytest.raises(ValueError, match="seconds: expected one number for each utterance, received <U1"):
         length_bins(["a"], name="seconds")
     with pytest.raises(ValueError, match="n: expected a whole number of bins of at least 1, received 0"):
         length_bins([1, 2], 0)

@@ -325,8 +325,11 @@ def _changed(tokenizer, **parts):
 @pytest.mark.parametrize(
     ("tokenizer", "message"),
     [
-        (object(), "tokenizer: a object is of no known kind; pass the table of bytes instead: a list of the bytes"),
-        ({"the": 0}, "tokenizer: a mapping must go from the bytes of each token to its id, strings alone"),
+        (object(), "tokenizer: object is not a known kind; pass the table of bytes instead: a list of the bytes"),
+        (
+            {"the": 0},
+            "tokenizer: a mapping must go from the bytes of each token to its id; strings do not determine bytes",
+        ),
         ({b"a": -1}, "expected token ids that are integers of at least 0, received -1"),
         ({b"a": 0.0}, "expected token ids that are integers of at least 0, received 0.0"),
         ({b"a": 3, b"b": 3}, "tokenizer: id 3 has 2 tokens; pass the table of bytes"),
