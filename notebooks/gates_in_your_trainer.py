@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Gates in your own trainer
 #
-# A staged distillation asks twice: may on-policy training begin, and should it go on? A *gate* answers from overlap and
-# its interval. Gates and statistics are in the package `overlap`, which knows no trainer. Here two trainers that are
-# not ours are driven by them:
+# A staged distillation asks twice: may on-policy training begin, and should it continue? A *gate* answers from overlap and
+# its interval. Gates and statistics are in the package `overlap`, which knows no trainer. Here they drive two
+# trainers of other projects:
 #
 # 1. a plain PyTorch loop over a pair of speech recognizers: teacher data until the gate opens, then on-policy, with an
 #    interruption in between and a collapse that is provoked;
@@ -429,7 +429,7 @@ table(interrupted.log + warm_up.log)
 # %% [markdown]
 # ### On-policy, by TRL's DistillationTrainer
 #
-# `beta=0` is the forward KL over the whole vocabulary on sampled completions. The gate ends it when the whole interval
+# `beta=0` is the forward KL over the full vocabulary on sampled completions. The gate ends it when the entire interval
 # of the total variation lies below 0.2, and guards against collapse.
 
 # %%

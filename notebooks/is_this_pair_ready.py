@@ -83,7 +83,7 @@ funnel
 
 # %%
 share, enough = funnel.share("used"), READINESS.level("used", "comparable")
-state = "nothing to repair" if share >= enough else "repair this first and believe nothing below"
+state = "nothing to repair" if share >= enough else "repair this first; the numbers below mean nothing yet"
 print(f"{share:.1%} of {funnel.total:,} positions used (rule of thumb: {enough:.0%} or more): {state}.")
 
 # %% [markdown]

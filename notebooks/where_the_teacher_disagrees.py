@@ -16,7 +16,7 @@
 #
 # A mean over positions says that two models differ, not where. This study takes the disagreement apart: by position, by
 # class of token, by whether the token is right; into what the student can learn from the teacher and what is out of its
-# reach; and asks which statistic predicted what on-policy training then taught. It ends at single utterances and at the
+# reach; and asks which statistic predicted the gain of on-policy training. It ends at single utterances and at the
 # kinds of errors that are left.
 #
 # The run is the embedded demo at full length, one seed, kept beside this notebook in `runs/demo`; 40 utterances were
@@ -137,7 +137,7 @@ plt.show()
 # the student is less sure than the teacher. *Do not conclude* from the split that learnable divergence will be learned;
 # the next section looks.
 #
-# ## 4. What on-policy training taught, and which statistic predicted it
+# ## 4. The gain of on-policy training, and which statistic predicted it
 #
 # At the *same* recorded contexts, the teacher's own transcripts, before and after the on-policy stage: the fall of the
 # forward KL is the fixed-context gain.

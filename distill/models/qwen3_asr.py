@@ -2,9 +2,9 @@
 
 The prompt is the processor's own transcription request, which ends in `language X<asr_text>`; the transcript follows,
 closed by `<|im_end|>`. A known language is named there; otherwise the model writes these words itself
-(`distill.models.language_prefix`). In either case they belong to the prompt; transcripts, labels and measured
-positions contain only text. Before 5.15, transformers named the language in the system turn, which differs from the training of the
-checkpoints. The context of an utterance (names, hotwords) stands in the system turn.
+(`distill.models.language_prefix`). In either case they belong to the prompt; transcripts, labels and measured positions
+contain only text. Before 5.15, transformers named the language in the system turn, which differs from the training of
+the checkpoints. The context of an utterance (names, hotwords) stands in the system turn.
 
 Features are extracted one by one. In a batch, transformers' extractor pads waveforms before computing spectra, so the
 last frames would depend on the longest utterance. Alone, the incomplete last frame is dropped and zeros follow.
