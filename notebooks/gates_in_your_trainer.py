@@ -15,8 +15,8 @@
 # # Gates in your own trainer
 #
 # A staged distillation asks twice: may on-policy training begin, and should it continue? A *gate* answers from overlap
-# and its interval. Gates and statistics are in the package `overlap`, which knows no trainer. Here they drive two trainers
-# of other projects:
+# and its interval. Gates and statistics are in the package `overlap`, which knows no trainer. Here they drive two
+# trainers of other projects:
 #
 # 1. a plain PyTorch loop over a pair of speech recognizers: teacher data until the gate opens, then on-policy, with an
 #    interruption in between and a collapse that is provoked;

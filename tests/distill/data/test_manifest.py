@@ -92,7 +92,7 @@ def test_audio_is_absolute_and_relative_to_the_manifest(tmp_path, monkeypatch):
     ("line", "message"),
     [
         ('{"audio": "a.wav"', "column 18: malformed JSON (Expecting ',' delimiter); write one complete JSON object"),
-        ('{"audio": "a.wav", "end_time": NaN}', "malformed JSON (NaN is not a JSON number); write one complete"),
+        ('{"audio": "a.wav", "end_time": NaN}', "malformed JSON (NaN is not a JSON number; write null"),
         ('["a.wav"]', 'a JSON list, not an object; write {"audio": …, "text": …}'),
         ("null", "a JSON null, not an object"),
         ({"text": "x"}, 'field "audio" is missing; give the path of the audio file, relative to the manifest'),
