@@ -90,7 +90,7 @@ class Head:
         if between:
             raise UserError(
                 f"head: the output layer of {type(model).__name__} does not take its last hidden states: they pass "
-                f"{', '.join(between[:3])}{' …' if len(between) > 3 else ''} first; give its logits to "
+                f"through {', '.join(between[:3])}{' …' if len(between) > 3 else ''} first; give its logits to "
                 "overlap.measure, or overlap.Head(weight, bias) and the hidden states that come out of that"
             )
         head = cls.from_layer(layer, "head")

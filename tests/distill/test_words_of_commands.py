@@ -94,4 +94,4 @@ def test_doubts_about_audio_are_said_once_wherever_it_is_read(loud):
 
 def test_watch_says_when_a_killed_run_is_known_to_be_one():
     help_ = subprocess.run([sys.executable, "-m", "distill.cli", "watch", "--help"], capture_output=True, text=True)
-    assert "no sign of life for a minute" in " ".join(help_.stdout.replace("\n", " ").split())
+    assert "not updated its record for a minute" in " ".join(help_.stdout.replace("\n", " ").split())

@@ -181,7 +181,7 @@ class TestQuantizedWithoutItsSettings:
 
         rewrite(folder, quantized)
         assert name in refused(
-            folder, "quantized weights, such as .* no quantization_config .*a checkpoint that is not"
+            folder, "quantized weights, such as .* no quantization_config.*a checkpoint that is not"
         )
 
     def test_eight_bit_floats_beside_their_scales(self, tmp_path):

@@ -125,7 +125,7 @@ def test_commands_find_a_context_with_control_tokens_before_they_work(verb, line
     assert (code, out) == (1, "")
     assert f"{manifest}:2: utterance" in err
     assert 'field "context": ' in err
-    assert "control token '<|im_end|>'; remove it" in err
+    assert "control token '<|im_end|>', which would end the turn; remove it" in err
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "probe"])
