@@ -15,6 +15,7 @@ from typing import Any
 import overlap
 from overlap.definitions import BOUNDED_STATISTICS, DECIDED_BY_TOP_K, SEQUENCE_STATISTICS, TOKEN_STATISTICS, Ranges
 from overlap.definitions.names import OWN
+from overlap.gates import Amount
 
 from .gates import leaves
 from .toml import in_toml
@@ -88,7 +89,7 @@ def out_of_reach(gate: overlap.Gate, ranges: Ranges) -> list[str]:
     return found
 
 
-def _written(gate: overlap.Gate, amount: overlap.gates.Amount) -> str:
+def _written(gate: overlap.Gate, amount: Amount) -> str:
     """The value of the setting that an amount is in, as the file has it: a number, or both sides of a range."""
     value: Any = gate.parameters()
     for key in amount.key:

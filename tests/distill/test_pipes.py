@@ -30,7 +30,9 @@ def ended(words, cwd, *, closed: str) -> tuple[int, str]:
 )
 def test_nobody_reads_the_output(words, tmp_path):
     stage = {"name": "base", "type": "sft", "manifest": "train.jsonl", "steps": 10}
-    RunDirectory.create(tmp_path / "run", {"recipe": {"name": "r", "stages": [stage]}})
+    RunDirectory.create(
+        tmp_path / "run", {"recipe": {"name": "r", "stages": [stage], "support": {"k": 4, "temperature": 1.0}}}
+    )
     assert ended(words, tmp_path, closed="stdout") == (141, "")
 
 

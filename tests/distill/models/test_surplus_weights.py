@@ -180,9 +180,7 @@ class TestQuantizedWithoutItsSettings:
             tensors[name] = (tensors[name] / scale).round().abs().to(kind)
 
         rewrite(folder, quantized)
-        assert name in refused(
-            folder, "quantized weights, such as .* no quantization_config.*a checkpoint that is not"
-        )
+        assert name in refused(folder, "quantized weights, such as .* no quantization_config.*a checkpoint that is not")
 
     def test_eight_bit_floats_beside_their_scales(self, tmp_path):
         folder = save_qwen3(tmp_path / "model")
