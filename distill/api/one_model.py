@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import torch
 
+from overlap.arguments import checked_arguments
+
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.reading import Manifest, Purpose, read_for
@@ -38,6 +40,7 @@ PREFLIGHT_CLIPS = 8
 """Default number of utterances of a preflight."""
 
 
+@checked_arguments
 def evaluate(
     model: Model | ServedTeacher,
     manifest: Manifest,
@@ -94,6 +97,7 @@ def evaluate(
         )
 
 
+@checked_arguments
 def transcribe(
     teacher: Model | Teacher | ServedTeacher,
     manifest: Manifest,
@@ -156,6 +160,7 @@ def transcribe(
         )
 
 
+@checked_arguments
 def preflight(
     teacher: str | Path,
     manifest: Manifest,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from overlap.arguments import checked_arguments, require_kind
 from overlap.errors import UserError
 
 from ..data.audio import AudioCache
@@ -40,6 +41,7 @@ from .arguments import (
 States = Literal["student", "teacher", "reference"]
 
 
+@checked_arguments
 def load_pair(
     student: Model,
     teacher: Model | ServedTeacher,
@@ -80,6 +82,7 @@ def load_pair(
     return Pair.from_models(loaded(student, how), scorer, k)
 
 
+@checked_arguments
 def probe(
     pair: Pair | Callable[[], Pair],
     manifest: Manifest,
@@ -116,10 +119,12 @@ def probe(
         UserError: A setting out of its range.
     """
     require_positive(batch_size=batch_size, max_utterances=max_utterances, max_seconds=max_seconds)
+    if traced is not None and traced < 0:
+        raise UserError(f"traced = {traced}: must be at least 0; None traces all")
     decoding = section(Decoding, max_new_tokens=max_new_tokens)
     support = section(SupportSettings, temperature=temperature)
     data = read_for(Purpose(first=max_utterances), manifest, max_seconds=max_seconds)
-    pair = pair if isinstance(pair, Pair) else pair()
+    pair = _called(pair)
     if pair.server is not None and temperature != 1.0:
         raise UserError("temperature: a server's log-probabilities are at temperature 1; leave it out")
     utterances = data.checked_one(pair.student, pair.teacher)
@@ -152,6 +157,7 @@ def probe(
     return ProbeResult(sources, probed, trip, {u.id: u.text for u in utterances}, cached)
 
 
+@checked_arguments
 def show(
     pair: Pair | Callable[[], Pair],
     manifest: Utterance | Manifest,
@@ -186,6 +192,7 @@ def show(
     return views.show(pair, source, chosen, SupportSettings(k=pair.k), decoding, states=states)
 
 
+@checked_arguments
 def score(
     pair: Pair | Callable[[], Pair],
     manifest: Manifest,
@@ -231,15 +238,25 @@ def score(
 
 def _chosen(manifest: Manifest, id_: str | None) -> Utterance:
     utterances = read_utterances(manifest, check_audio=False) if isinstance(manifest, str | Path) else manifest
+    if not utterances:
+        raise UserError(f"{name_of(manifest)} holds no utterance; give at least one")
     for one in utterances:
         if id_ in (None, one.id):
             return one
-    first = f"; its first is {utterances[0].id!r}" if utterances else ""
-    raise UserError(f"{name_of(manifest)} has no utterance {id_!r}{first}")
+    raise UserError(f"{name_of(manifest)} has no utterance {id_!r}; its first is {utterances[0].id!r}")
+
+
+def _called(pair: Pair | Callable[[], Pair]) -> Pair:
+    """The pair, loaded if it is a function."""
+    if isinstance(pair, Pair):
+        return pair
+    found = pair()
+    require_kind("pair, from the function given", found, Pair)
+    return found
 
 
 def _with_local_teacher(pair: Pair | Callable[[], Pair]) -> Pair:
-    pair = pair if isinstance(pair, Pair) else pair()
+    pair = _called(pair)
     if pair.server is not None:
         raise UserError(
             f"the teacher {pair.teacher.name!r} is behind a server, which returns only its best tokens; load its "

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from overlap.arguments import checked_arguments
 from overlap.errors import UserError
 
 from .explaining import explain
@@ -34,6 +35,7 @@ class RecipeError(UserError):
         return f"{super().__str__()}\n  all fields: {REFERENCE}"
 
 
+@checked_arguments
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read, override and validate a recipe; its paths come back absolute.
 

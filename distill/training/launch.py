@@ -12,6 +12,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from pydantic import ValidationError
 
+from overlap.arguments import checked_arguments
+
 from ..data.sampling import micro_batches
 from ..progress.display import observed
 from ..progress.observer import Observer
@@ -33,6 +35,7 @@ from .tracking import check_trackers, copied, trackers_of
 from .trainer import Trainer
 
 
+@checked_arguments
 def train(
     recipe: Recipe | str | Path,
     output: str | Path,
@@ -87,6 +90,7 @@ def _create(output: str | Path, recipe: Recipe, setup: Setup) -> None:
     keep_lines(path, configuration["manifest_sha256"])
 
 
+@checked_arguments
 def resume(
     output: str | Path,
     *,
