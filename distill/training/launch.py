@@ -13,18 +13,21 @@ from accelerate.state import AcceleratorState
 from pydantic import ValidationError
 
 from overlap.arguments import checked_arguments
+from overlap.errors import UserError
 
 from ..data.sampling import micro_batches
 from ..progress.display import observed
 from ..progress.observer import Observer
 from ..ranks import one_voice
 from ..recipe import Recipe, TrackerName, load_recipe
+from ..recipe.explaining import explain
 from ..run import checkpoint
 from ..run.checkpoint import TrainingState
 from ..run.provenance import dropped_lines, list_findings, resolved_configuration
 from ..run.run_directory import RunDirectory, RunDirectoryError, occupied
 from .changed_data import changes, dropped_otherwise, keep_lines, record, refusal
 from .errors import TrainingError
+from .monitoring import fixed_rollouts
 from .moved_data import Request, at_new_places, check_places
 from .result import RunResult
 from .seen_in_training import resolved, warn_of
@@ -142,6 +145,7 @@ def resume(
         run = RunDirectory.open(output, writer=accelerator.is_main_process)
         before, newest = run.rows, checkpoint.latest(run.path)
         state, optimizer = checkpoint.load(newest, stages=len(recipe.stages)) if newest else (_beginning(run), None)
+        fixed_rollouts(run.path)
         setup = prepare_run(recipe, device=accelerator.device, weights=newest)
         dropped = dropped_otherwise(run, began, recipe, setup.findings, changed)
         if dropped and not accept_changed_data:
@@ -154,7 +158,9 @@ def resume(
             watcher.notice(line)
         if setup.findings:
             watcher.unusable(setup.findings)
-        run.rewind(state.rows)
+        if newest:
+            _check_gate(newest, state, recipe)
+        run.rewind(state.rows, until=(state.visit, state.step))
         accelerator.wait_for_everyone()
         with copied(recipe, run, watcher, step=state.step, before=before) as copying:
             return Trainer(setup, run, accelerator, copying, state, optimizer).run()
@@ -185,11 +191,26 @@ def _recipe_of(run: RunDirectory) -> Recipe:
     try:
         return Recipe.model_validate(run.resolved["recipe"])
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        problems = explain(error).replace("\n  ", "; ")
         raise RunDirectoryError(
             f"{run.path / 'resolved.json'}: its recipe is not valid here: {problems}. Restore the file from a copy, or "
             "resume with the version of this package that it names"
         ) from error
+
+
+def _check_gate(newest: Path, state: TrainingState, recipe: Recipe) -> None:
+    """Refuse a checkpoint whose state of the stage's gate is none, before anything is written.
+
+    Raises:
+        CheckpointError: Names the file.
+    """
+    if state.gate is None:
+        return
+    try:
+        recipe.stages[state.stage].effective_gate.build().load_state_dict(state.gate)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        why = str(error) if isinstance(error, UserError) else f"not a state of the stage's gate ({error!r})"
+        raise checkpoint.lost(newest, f"{newest / checkpoint.STATE}: gate: {why}") from error
 
 
 def _beginning(run: RunDirectory) -> TrainingState:
