@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from overlap.arguments import checked_arguments
 from overlap.gates import READINESS
 
 from .data.audio import duration
@@ -53,6 +54,7 @@ class _Facts:
         return all(utterance.text is not None for utterance in self.train)
 
 
+@checked_arguments
 def draft_recipe(
     student: str,
     teacher: str,

@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from overlap.arguments import require_kind
 from overlap.errors import UserError
 
 from .load import Run, load
@@ -137,8 +138,10 @@ def load_many(paths: str | Path | Sequence[str | Path] | Mapping[str, str | Path
     if isinstance(paths, str | Path):
         paths = matching(str(paths))
     if isinstance(paths, Mapping):
+        for label, of in paths.items():
+            require_kind(f"paths[{label!r}]", of, str | PathLike | Sequence[str | PathLike])
         grouped = {
-            label: [Path(of)] if isinstance(of, str | Path) else [Path(one) for one in of]
+            label: [Path(of)] if isinstance(of, str | PathLike) else [Path(one) for one in of]
             for label, of in paths.items()
         }
         labels = [label for label, of in grouped.items() for _ in of]

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from pydantic import BaseModel, ValidationError
 
+from overlap.arguments import require_kind
 from overlap.errors import UserError
 
 from .. import models
@@ -123,13 +124,22 @@ def usable_device(device: torch.device | str | None, key: str = "device") -> tor
         raise UserError(f"{key} {device} cannot be used: {reason}") from error
 
 
+def called(pair: Pair | Callable[[], Pair]) -> Pair:
+    """The pair, loaded if it is a function."""
+    if isinstance(pair, Pair):
+        return pair
+    found = pair()
+    require_kind("pair, from the function given", found, Pair)
+    return found
+
+
 def with_local_teacher(pair: Pair | Callable[[], Pair]) -> Pair:
     """The pair, loaded if it is a function.
 
     Raises:
         UserError: Its teacher is behind a server.
     """
-    pair = pair if isinstance(pair, Pair) else pair()
+    pair = called(pair)
     if pair.server is not None:
         raise UserError(
             f"the teacher {pair.teacher.name!r} is behind a server, which returns only its best tokens; load its "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from overlap.arguments import checked_arguments
+
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.data_sets import Manifest, Purpose, read_for
@@ -18,6 +20,7 @@ from ..teacher import ServedTeacher
 from .arguments import Model, PromptFormat, loaded, loading, require_models, require_positive, section
 
 
+@checked_arguments
 def evaluate(
     model: Model | ServedTeacher,
     manifest: Manifest,

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from overlap.arguments import checked_arguments
+
 from ..recipe import Server
 from ..scoring.pair import Pair
 from ..teacher import ServedTeacher
 from .arguments import Model, PromptFormat, loaded, loading, require_models, require_positive, served_teacher
 
 
+@checked_arguments
 def load_pair(
     student: Model,
     teacher: Model | ServedTeacher,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from overlap.arguments import checked_arguments
+
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.data_sets import Manifest, Purpose, read_for
@@ -18,6 +20,7 @@ PREFLIGHT_CLIPS = 8
 """Default number of utterances of a preflight."""
 
 
+@checked_arguments
 def preflight(
     teacher: str | Path,
     manifest: Manifest,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from overlap.arguments import checked_arguments
 from overlap.errors import UserError
 
 from ..data.audio import AudioCache
@@ -16,9 +17,10 @@ from ..progress.display import observed
 from ..progress.observer import Observer
 from ..recipe import Decoding, SupportSettings
 from ..scoring.pair import Pair
-from .arguments import name_of, require_positive, section
+from .arguments import called, name_of, require_positive, section
 
 
+@checked_arguments
 def probe(
     pair: Pair | Callable[[], Pair],
     manifest: Manifest,
@@ -55,10 +57,12 @@ def probe(
         UserError: A setting out of its range.
     """
     require_positive(batch_size=batch_size, max_utterances=max_utterances, max_seconds=max_seconds)
+    if traced is not None and traced < 0:
+        raise UserError(f"traced = {traced}: must be at least 0; None traces all")
     decoding = section(Decoding, max_new_tokens=max_new_tokens)
     support = section(SupportSettings, temperature=temperature)
     data = read_for(Purpose(first=max_utterances), manifest, max_seconds=max_seconds)
-    pair = pair if isinstance(pair, Pair) else pair()
+    pair = called(pair)
     if pair.server is not None and temperature != 1.0:
         raise UserError("temperature: a server's log-probabilities are at temperature 1; leave it out")
     utterances = data.checked_one(pair.student, pair.teacher)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from overlap.arguments import checked_arguments
+
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.data_sets import Manifest, Purpose, read_for
@@ -16,6 +18,7 @@ from ..scoring.scores import score as score_with
 from .arguments import States, require_positive, section, with_local_teacher
 
 
+@checked_arguments
 def score(
     pair: Pair | Callable[[], Pair],
     manifest: Manifest,

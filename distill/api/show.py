@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from overlap.arguments import checked_arguments
 from overlap.errors import UserError
 
 from ..data.audio import AudioCache
@@ -18,6 +19,7 @@ from ..scoring.pair import Pair
 from .arguments import States, name_of, require_positive, section, with_local_teacher
 
 
+@checked_arguments
 def show(
     pair: Pair | Callable[[], Pair],
     manifest: Utterance | Manifest,
@@ -54,8 +56,9 @@ def show(
 
 def _chosen(manifest: Manifest, id_: str | None) -> Utterance:
     utterances = read_utterances(manifest, check_audio=False) if isinstance(manifest, str | Path) else manifest
+    if not utterances:
+        raise UserError(f"{name_of(manifest)} holds no utterance; give at least one")
     for one in utterances:
         if id_ in (None, one.id):
             return one
-    first = f"; its first is {utterances[0].id!r}" if utterances else ""
-    raise UserError(f"{name_of(manifest)} has no utterance {id_!r}{first}")
+    raise UserError(f"{name_of(manifest)} has no utterance {id_!r}; its first is {utterances[0].id!r}")

@@ -7,6 +7,8 @@ from typing import Literal
 
 import torch
 
+from overlap.arguments import checked_arguments
+
 from ..data.data_sets import Manifest
 from ..locations import require_writable
 from ..progress.display import observed
@@ -17,6 +19,7 @@ from ..teacher_data.making import TeacherData, transcribe_manifest
 from .arguments import Model, require_models, require_positive, section, usable_device
 
 
+@checked_arguments
 def transcribe(
     teacher: Model | Teacher | ServedTeacher,
     manifest: Manifest,

@@ -28,7 +28,7 @@ from overlap.plain_json import dumps
 from ..locations import spare
 from ..process_rank import is_first
 from ..recipe import Server
-from ..recipe.explaining import explain
+from ..recipe.explaining import explain, is_of_recipe
 from ..run.process_lock import Terminated
 from .exit_codes import EPILOGUE, ExitCode
 
@@ -36,7 +36,7 @@ from .exit_codes import EPILOGUE, ExitCode
 def _worded(error: CycloptsError) -> Any:
     """A usage error that names flags; pydantic checks flags that are recipe fields and names the fields instead."""
     cause = error.__cause__ or error.__context__
-    if isinstance(cause, ValidationError):
+    if isinstance(cause, ValidationError) and is_of_recipe(cause):
         flags = [
             f"--{line.replace('_', '-', line.partition(':')[0].count('_'))}" for line in explain(cause).split("\n  ")
         ]
@@ -63,6 +63,11 @@ class PipedConsole(Console):
 
 
 stderr = PipedConsole(stderr=True)
+
+_TRAINING = ("lower the stage's micro_batch_size or batch_size, or set student.gradient_checkpointing = true",)
+_SMALLER = dict.fromkeys(("demo", "train", "resume"), _TRAINING)
+_SMALLER |= dict.fromkeys(("probe", "evaluate", "transcribe"), ("lower --batch-size",))
+"""How a verb takes less memory; the others have no setting for it."""
 
 JsonFlag = Annotated[bool, Parameter(name="--json")]
 
@@ -177,17 +182,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except BrokenPipeError:
             code = ExitCode.NOBODY_READS
         except ValidationError as error:
+            if not is_of_recipe(error):
+                raise
             _say_error(error, debug, explain(error))
             code = ExitCode.MISTAKE
         except (MissingExtraError, OSError, UserError) as error:
+            if not str(error):
+                raise
             _say_error(error, debug, _words_of(error))
             code = ExitCode.MISTAKE
         except (MemoryError, RuntimeError) as error:
             torch = sys.modules.get("torch")  # torch need not be loaded here
             if not isinstance(error, MemoryError if torch is None else (MemoryError, torch.OutOfMemoryError)):
                 raise
-            remedy = "lower the stage's micro_batch_size or batch_size, or set student.gradient_checkpointing = true"
-            _say_error(error, debug, f"out of memory: {error}", remedy)
+            verb = next((word for word in words if not word.startswith("-")), "")
+            _say_error(error, debug, f"out of memory: {error}".removesuffix(": "), *_SMALLER.get(verb, ()))
             code = ExitCode.MISTAKE
         except Terminated as error:
             _say(f"interrupted by signal {error.signal}", *_notes(error))
@@ -209,6 +218,8 @@ def _words_of(error: BaseException) -> str:
     """An error in one message; those of the operating system begin with the file, like all others."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: the system does not say of which file; --debug shows what was done"
     return str(error)
 
 

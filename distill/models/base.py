@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -206,6 +206,7 @@ class Transcriber(Protocol):
         ...
 
 
+@runtime_checkable
 class Recognizer(Transcriber, Protocol):
     """A transcriber with local weights: it can score and be trained.
 

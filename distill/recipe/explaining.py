@@ -3,31 +3,55 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from .filters import takes_off
 from .hints import usual_key
 from .schema_walk import Location, keys_of, sections_at, types_of
+from .section import Section
 from .toml import described, in_toml
 
 MOST_KEYS = 12
 """Most valid keys that an error about an unknown key shows."""
 
 
+def is_of_recipe(error: ValidationError) -> bool:
+    """Whether an error is of a recipe or one of its sections, and so a user's; any other model's is a fault here."""
+    return error.title in set(_names(Section))
+
+
+def _names(section: type[Section]) -> Iterator[str]:
+    for below in section.__subclasses__():
+        yield below.__name__
+        yield from _names(below)
+
+
 def explain(error: ValidationError) -> str:
     """Every mistake on its own line: its dotted key, what is wrong, and what to write instead."""
+    lines = (
+        _line(tuple(problem["loc"]), problem["type"], problem["input"], problem.get("ctx", {}))
+        for problem in _mistakes(error)
+    )
+    return "\n  ".join(lines)
+
+
+def wrong_keys(error: ValidationError) -> list[str]:
+    """The dotted key of every mistake; that of the recipe as a whole is empty."""
+    return [_dotted(tuple(problem["loc"])) for problem in _mistakes(error)]
+
+
+def _mistakes(error: ValidationError) -> Iterator[ErrorDetails]:
     problems = error.errors(include_url=False)
     places = [tuple(problem["loc"]) for problem in problems]
-    lines = []
     for place, problem in zip(places, problems, strict=True):
         # What is wrong inside an array also makes it too short, as only what is right counts.
         inside = any(len(other) > len(place) and other[: len(place)] == place for other in places)
         if problem["type"] != "too_short" or not inside:
-            lines.append(_line(place, problem["type"], problem["input"], problem.get("ctx", {})))
-    return "\n  ".join(lines)
+            yield problem
 
 
 def _line(place: Location, kind: str, value: Any, context: Mapping[str, Any]) -> str:

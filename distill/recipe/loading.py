@@ -15,9 +15,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from overlap.arguments import checked_arguments
 from overlap.errors import UserError
 
-from .explaining import explain
+from .explaining import explain, wrong_keys
 from .paths import absolute, shipped_recipe, shipped_recipes
 from .schema import Recipe
 from .vocabularies import larger_than_vocabulary
@@ -34,6 +35,7 @@ class RecipeError(UserError):
         return f"{super().__str__()}\n  all fields: {REFERENCE}"
 
 
+@checked_arguments
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read, override and validate a recipe; its paths come back absolute.
 
@@ -67,13 +69,24 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         recipe = recipe_of(data)
     except ValidationError as error:
-        raise RecipeError(f"{path}: {explain(error)}") from error
+        raise RecipeError(f"{_source(path, overrides, error)}: {explain(error)}") from error
     for problem in settings_without_effect(recipe):
         warnings.warn(f"{path}: {problem}", RecipeWarning, stacklevel=2)
     recipe = absolute(recipe, Path.cwd() if shipped_path else path.parent)
     if problem := larger_than_vocabulary(recipe):
         raise RecipeError(f"{path}: {problem}")
     return recipe
+
+
+def _source(path: Path, overrides: Sequence[str], error: ValidationError) -> str:
+    """Where mistakes are: the file, the assignments of `overrides` that made them, or both."""
+    wrong = wrong_keys(error)
+    keys = {one: f"{one.partition('=')[0].strip()}." for one in overrides}
+    blamed = {one: [key for key in wrong if f"{key}.".startswith(keys[one])] for one in overrides}
+    said = [f"--set {one}" for one, found in blamed.items() if found]
+    if set(wrong) - {key for found in blamed.values() for key in found}:
+        said.insert(0, str(path))
+    return ", ".join(said)
 
 
 def recipe_of(data: dict[str, Any]) -> Recipe:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +107,12 @@ class RunDirectory:
     def resolved(self) -> dict[str, Any]:
         """The contents of `resolved.json`: recipe, versions, hashes."""
         tree = read_json(self.path / "resolved.json")
-        if not isinstance(tree, dict) or "recipe" not in tree:
-            raise RunDirectoryError(f"{self.path / 'resolved.json'}: its recipe is missing; {_RESTORE}")
+        for name in ("recipe", "manifest_sha256"):
+            if not isinstance(tree, dict) or name not in tree:
+                raise RunDirectoryError(f"{self.path / 'resolved.json'}: its {name} is missing; {_RESTORE}")
+        for name in ("recipe", "manifest_sha256", "background_sha256"):
+            if not isinstance(tree.get(name, {}), dict):
+                raise RunDirectoryError(f"{self.path / 'resolved.json'}: its {name} is no object; {_RESTORE}")
         return tree
 
     def append(self, log: str, row: Mapping[str, Any]) -> None:
@@ -138,14 +141,19 @@ class RunDirectory:
         parts = [_read_probes(part) for part in _parts(self.path)]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
-    def rewind(self, rows: Mapping[str, int]) -> None:
-        """Cut every log back to the given number of rows; processes that do not write must wait for the one that does.
+    def rewind(self, rows: Mapping[str, int], *, until: tuple[int, int]) -> None:
+        """Cut every log back to a checkpoint; processes that do not write must wait for the one that does.
+
+        Args:
+            rows: Rows of each log that the checkpoint recorded.
+            until: Its visit and step: probes from there on are deleted, wherever their files sort.
 
         Raises:
-            RunDirectoryError: A log holds fewer rows than that, or damaged ones; nothing is cut.
+            RunDirectoryError: A log holds fewer rows than that, or damaged ones, or probes that are not the run's;
+                nothing is cut.
         """
         if self.writer:
-            self._check_rows(rows)
+            self._check_rows(rows, until)
         self.rows = dict(rows)
         if not self.writer:
             return
@@ -155,26 +163,38 @@ class RunDirectory:
             complete = [line for line in lines if line.endswith(b"\n")]
             if len(lines) != rows[log]:
                 write_atomically(path, b"".join(complete[: rows[log]]))
-        kept = 0
         for part in _parts(self.path):
-            kept += _rows_of(part)
-            if kept > rows[PROBES]:
+            if _place_of(part) >= until:
                 part.unlink()
                 (self.path / "traces" / part.name).unlink(missing_ok=True)  # of the same probe
 
-    def _check_rows(self, rows: Mapping[str, int]) -> None:
+    def _check_rows(self, rows: Mapping[str, int], until: tuple[int, int]) -> None:
         for log in LOGS:
             path = self.path / f"{log}.jsonl"
             lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
             _check_number(path, len(lines), rows[log])
             for number, line in enumerate(lines[: rows[log]], start=1):
                 try:
-                    json.loads(line)
+                    row = json.loads(line)
                 except ValueError as error:
                     raise RunDirectoryError(f"{path}:{number}: not a line of JSON ({error}); {_RESTORE}") from error
-        counts = [0, *accumulate(len(_read_probes(part)) for part in _parts(self.path))]
-        within = max(count for count in counts if count <= rows[PROBES])  # a probe with a missing part is lost
-        _check_number(self.path / PROBES, within, rows[PROBES])
+                if not isinstance(row, dict):
+                    raise RunDirectoryError(f"{path}:{number}: not an object; {_RESTORE}")
+        places: dict[tuple[int, int], Path] = {}
+        for part in _parts(self.path):
+            other = places.setdefault(place := _place_of(part), part)
+            if other != part:
+                raise RunDirectoryError(
+                    f"{part}: of visit {place[0]}, step {place[1]}, as {other.name}; one of them is a copy or of "
+                    "another run: remove it"
+                )
+        found = sum(_rows_of(part) for place, part in places.items() if place < until)
+        _check_number(self.path / PROBES, found, rows[PROBES])
+        if found > rows[PROBES]:
+            raise RunDirectoryError(
+                f"{self.path / PROBES} has {found} rows, the checkpoint recorded {rows[PROBES]}; remove the files that "
+                "are not of this run"
+            )
 
 
 def _check_empty(path: Path) -> None:
@@ -185,6 +205,9 @@ def _check_empty(path: Path) -> None:
     if path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} - {LOCK, PROCESS}):
         raise RunDirectoryError(f"{path} exists and is not an empty directory. Choose another --output.")
 
+
+_NEEDED = ("step", "visit", "states", "statistic")
+"""Columns of probes without which a run cannot continue."""
 
 _RESTORE = (
     "restore it from a copy, or start a new run; to start it from the last weights here, set student.model to the "
@@ -207,6 +230,18 @@ def _read_probes(path: Path) -> pd.DataFrame:
         return pd.read_parquet(path)
 
 
+def _place_of(path: Path) -> tuple[int, int]:
+    """Visit and step of a probe, as its rows have them."""
+    with _undamaged(path):
+        table = parquet.read_table(path)
+    if missing := [name for name in _NEEDED if name not in table.column_names]:
+        raise RunDirectoryError(f"{path}: {', '.join(missing)} missing among its columns; {_RESTORE}")
+    places = {(row["visit"], row["step"]) for row in table.select(["visit", "step"]).to_pylist()}
+    if len(places) != 1 or not all(isinstance(number, int) for place in places for number in place):
+        raise RunDirectoryError(f"{path}: its rows are not of one visit and step; {_RESTORE}")
+    return places.pop()
+
+
 def _rows_of(path: Path) -> int:
     with _undamaged(path):
         return parquet.read_metadata(path).num_rows
@@ -217,7 +252,17 @@ def _undamaged(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        raise RunDirectoryError(f"{path} is cut short or damaged ({first_line(error)}); {_RESTORE}") from error
+        raise damaged(path, first_line(error)) from error
+
+
+def damaged(path: Path, why: str) -> RunDirectoryError:
+    """The error for a file of a run that cannot be used, with the remedy.
+
+    Args:
+        path: The file.
+        why: What is wrong with it.
+    """
+    return RunDirectoryError(f"{path} is cut short or damaged ({why}); {_RESTORE}")
 
 
 def read_json(path: Path) -> Any:
@@ -229,7 +274,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:
-        raise RunDirectoryError(f"{path} is cut short or damaged (not JSON: {error}); {_RESTORE}") from error
+        raise damaged(path, f"not JSON: {error}") from error
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import torch
 from accelerate.utils import broadcast_object_list
 
 import overlap.estimates.table_formatting
+from overlap.arguments import checked_arguments
 
 from ..data.batch import length, length_unit
 from ..data.manifest import Utterance
@@ -191,6 +192,7 @@ class _Listener(Observer):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
+@checked_arguments
 def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
     """Take two steps of every stage on its longest utterances, with probe, evaluation and checkpoint, and keep nothing.
 

@@ -12,16 +12,21 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from pydantic import ValidationError
 
+from overlap.arguments import checked_arguments
+from overlap.errors import UserError
+
 from ..data.sampling import micro_batches
 from ..process_rank import one_voice
 from ..progress.display import observed
 from ..progress.observer import Observer
 from ..recipe import Recipe, TrackerName, load_recipe
+from ..recipe.explaining import explain
 from ..run import checkpoint
 from ..run.checkpoint import TrainingState
 from ..run.provenance import dropped_lines, list_findings, resolved_configuration
 from ..run.run_directory import RunDirectory, RunDirectoryError, occupied
 from .errors import TrainingError
+from .probes_and_evaluations import fixed_rollouts
 from .reset_measurements import measured_anew
 from .reset_measurements import words as set_aside_words
 from .result import RunResult
@@ -33,6 +38,7 @@ from .tracking import check_trackers, copied, trackers_of
 from .trainer import Trainer
 
 
+@checked_arguments
 def train(
     recipe: Recipe | str | Path,
     output: str | Path,
@@ -87,6 +93,7 @@ def _create(output: str | Path, recipe: Recipe, setup: Setup) -> None:
     keep_lines(path, configuration["manifest_sha256"])
 
 
+@checked_arguments
 def resume(
     output: str | Path,
     *,
@@ -138,6 +145,7 @@ def resume(
         run = RunDirectory.open(output, writer=accelerator.is_main_process)
         before, newest = run.rows, checkpoint.latest(run.path)
         state, optimizer = checkpoint.load(newest, stages=len(recipe.stages)) if newest else (_beginning(run), None)
+        fixed_rollouts(run.path)
         setup = prepare_run(recipe, device=accelerator.device, weights=newest)
         dropped = dropped_otherwise(run, began, recipe, setup.findings, changed)
         if dropped and not accept_changed_data:
@@ -150,7 +158,9 @@ def resume(
             watcher.notice(line)
         if setup.findings:
             watcher.unusable(setup.findings)
-        run.rewind(state.rows)
+        if newest:
+            _check_gate(newest, state, recipe)
+        run.rewind(state.rows, until=(state.visit, state.step))
         accelerator.wait_for_everyone()
         with copied(recipe, run, watcher, step=state.step, before=before) as copying:
             return Trainer(setup, run, accelerator, copying, state, optimizer).run()
@@ -181,11 +191,26 @@ def _recipe_of(run: RunDirectory) -> Recipe:
     try:
         return Recipe.model_validate(run.resolved["recipe"])
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        problems = explain(error).replace("\n  ", "; ")
         raise RunDirectoryError(
             f"{run.path / 'resolved.json'}: its recipe is not valid here: {problems}. Restore the file from a copy, or "
             "resume with the version of this package that it names"
         ) from error
+
+
+def _check_gate(newest: Path, state: TrainingState, recipe: Recipe) -> None:
+    """Refuse a checkpoint whose state of the stage's gate is none, before anything is written.
+
+    Raises:
+        CheckpointError: Names the file.
+    """
+    if state.gate is None:
+        return
+    try:
+        recipe.stages[state.stage].effective_gate.build().load_state_dict(state.gate)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        why = str(error) if isinstance(error, UserError) else f"not a state of the stage's gate ({error!r})"
+        raise checkpoint.lost(newest, f"{newest / checkpoint.STATE}: gate: {why}") from error
 
 
 def _beginning(run: RunDirectory) -> TrainingState:

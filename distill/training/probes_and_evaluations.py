@@ -6,9 +6,10 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
+from pydantic import Field, TypeAdapter, ValidationError
 
 import overlap
 from overlap.plain_json import dumps, number
@@ -20,10 +21,11 @@ from ..probing.probe import Rollouts, StateProbe, probe
 from ..probing.round_trip import round_trip
 from ..progress.observer import Observer
 from ..recipe import Decoding, Evaluation, Recipe
-from ..run.run_directory import RunDirectory, read_json, write_atomically, write_parquet
+from ..run.run_directory import RunDirectory, damaged, read_json, write_atomically, write_parquet
 from .setup import Setup
 
 FIXED, ROUND_TRIP = "fixed_rollouts.json", "round_trip.json"
+_ROLLOUTS = TypeAdapter(dict[str, tuple[list[Annotated[int, Field(ge=0)]], bool]])
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,7 @@ class Monitor:
         self.observer = observer
         self.decoding = probe_decoding(setup.recipe)
         self._teacher_rollouts: Rollouts | None = None
-        recorded = run.path / FIXED
-        self._fixed_rollouts = _read_rollouts(recorded) if recorded.exists() else None
+        self._fixed_rollouts = fixed_rollouts(run.path)
 
     def probe(self, place: Place, *, record_fixed: bool, trace: bool = False) -> dict[str, overlap.Estimate]:
         """Probe on every configured kind of states.
@@ -185,8 +186,21 @@ def error_rate_read(row: Mapping[str, Any]) -> overlap.Estimate:
     return overlap.Estimate(value, math.nan, low, high, rate["total"], row["interval"]["n"], undefined)
 
 
-def _read_rollouts(path: Path) -> Rollouts:
-    return {id_: (ids, bool(end)) for id_, (ids, end) in read_json(path).items()}
+def fixed_rollouts(run: Path) -> Rollouts | None:
+    """The recorded transcripts of a run; None before there are any.
+
+    Raises:
+        RunDirectoryError: The file holds something else; names it and where.
+    """
+    path = run / FIXED
+    if not path.exists():
+        return None
+    try:
+        return _ROLLOUTS.validate_python(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise damaged(path, f"{where}: {first['msg']}" if where else first["msg"]) from error
 
 
 def probe_decoding(recipe: Recipe) -> Decoding:

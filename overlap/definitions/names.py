@@ -91,7 +91,7 @@ def checked(name: str) -> str:
     base = _parts(found)[1]
     if base not in ALL:
         alike = difflib.get_close_matches(base.lower(), [*ALL, *_BY_ALIAS], n=1)
-        hint = f'did you mean "{alike[0]}"?' if alike else "overlap/STATISTICS.md lists them"
+        hint = f'did you mean "{alike[0]}"?' if alike else "overlap/STATISTICS.md lists them."
         raise UnknownStatisticError(
             f'statistic: there is no "{name}"; {hint} A number of your own is named "{OWN}{base or "name"}", here and '
             "in what the gate reads",

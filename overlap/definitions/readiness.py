@@ -14,6 +14,7 @@ the pages read it; a shipped recipe names the row of its own level. A new study 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -113,7 +114,9 @@ class Readiness:
             UserError: No row has this name.
         """
         if name not in self._rows:
-            raise UserError(f"expected one of {', '.join(self._rows)}, received {name!r}")
+            near = difflib.get_close_matches(name, self._rows, n=1)
+            meant = f"did you mean {near[0]!r}?" if near else "print(READINESS) shows all"
+            raise UserError(f"readiness: expected setting/question/statistic, received {name!r}; {meant}")
         return self._rows[name]
 
     def level(self, statistic: str, question: Question | str = Question.switch, setting: str = ANY) -> float:

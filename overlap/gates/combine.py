@@ -18,7 +18,8 @@ class _Combination(Gate):
             raise UserError(f"{self.kind}: expected at least one gate, received none")
         for gate in gates:
             if not isinstance(gate, Gate):
-                raise UserError(f"{self.kind}: expected gates, received {type(gate).__name__}")
+                unpack = f"; write {type(self).__name__}(*gates)" if isinstance(gate, list | tuple) else ""
+                raise UserError(f"{self.kind}: expected gates, received {type(gate).__name__}{unpack}")
         self.gates = gates
 
     @property

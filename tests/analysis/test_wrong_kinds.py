@@ -56,6 +56,11 @@ def test_another_kind_is_refused_in_words(name, kind, straight):
 def test_how_to_have_the_right_kind_is_said(straight):
     run = load(straight)
     for call, words in (
+        (
+            lambda: load_many({"a": None}),
+            "paths['a']: expected a string, a path or a list of strings or paths, received",
+        ),
+        (lambda: load_many({"a": [None]}), "paths['a']: expected a string, a path or a list of strings or paths, rec"),
         (lambda: inference.gain_correlations(run), "gains: expected gains of stages, such as stage_gains(load_many("),
         (lambda: inference.gain_correlations(run.probes), "gains: there is no column 'recipe'; expected gains of"),
         (lambda: inference.corrected(run), "p_values: expected numbers, such as table.frame['p'], received a Run"),

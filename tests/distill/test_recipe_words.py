@@ -14,11 +14,12 @@ from tests.distill.test_recipe import MINIMAL, STAGED, write
 
 
 def said(tmp_path, text, *overrides) -> list[str]:
-    """The lines of what is said, without the file's name and the page's."""
+    """The lines of what is said, without what is blamed (the file or the assignments) and the page's name."""
     path = write(tmp_path, text)
     with pytest.raises(RecipeError) as raised:
         load_recipe(path, overrides)
-    *lines, last = str(raised.value).removeprefix(f"{path}: ").split("\n  ")
+    assigned = ", ".join(f"--set {one}" for one in overrides)
+    *lines, last = str(raised.value).removeprefix(f"{path}: ").removeprefix(f"{assigned}: ").split("\n  ")
     assert last == f"all fields: {REFERENCE}"
     return lines
 
@@ -87,6 +88,24 @@ def test_what_is_missing_is_said_with_its_meaning(tmp_path):
     assert said(tmp_path, MINIMAL.replace("steps = 10", "")) == [
         "stages.0.steps is missing: Largest number of steps of the stage."
     ]
+
+
+def test_a_wrong_assignment_is_blamed_and_not_the_file(tmp_path):
+    path = write(tmp_path, MINIMAL)
+    for text, overrides, words in (
+        (MINIMAL, ["seed=1", "stages.0.lr=abc"], "--set stages.0.lr=abc: stages.0.lr: must be a number, not "),
+        (MINIMAL, ["student={modle=1}"], "--set student={modle=1}: student.model is missing: "),
+        ("sed = 1\n" + MINIMAL, ["stages.0.lr=abc"], f"{path}, --set stages.0.lr=abc: "),
+        ("sed = 1\n" + MINIMAL, ["seed=1"], f"{path}: unknown key sed; "),
+    ):
+        with pytest.raises(RecipeError) as error:
+            load_recipe(write(tmp_path, text), overrides)
+        assert str(error.value).startswith(words)
+
+
+def test_a_gate_without_a_statistic(tmp_path):
+    with pytest.raises(RecipeError, match=r"stages\.1\.gate\.statistic is missing: A name of `overlap/STATISTICS"):
+        load_recipe(write(tmp_path, STAGED), ['stages.1.gate={type="threshold", at_least=0.5}'])
 
 
 def test_two_mistakes_are_two_lines(tmp_path):

@@ -1,12 +1,15 @@
 import errno
+import sys
 
 import pytest
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 import analysis
 import distill
 import overlap
 from distill.cli import main
 from distill.models.base import ModelError
+from distill.recipe import Filters
 from overlap.errors import UserError
 
 RAISED = {
@@ -41,6 +44,53 @@ def test_what_the_system_refuses_begins_with_the_file(monkeypatch, capsys):
 def test_anything_else_is_not_taken_for_a_users_mistake(monkeypatch, capsys):
     with pytest.raises(ValueError, match="nobody foresaw"):
         said(monkeypatch, capsys, RAISED["ours"])
+
+
+class _Own(BaseModel):
+    number: int
+
+
+@pytest.mark.parametrize("check", [lambda: TypeAdapter(int).validate_python("x"), lambda: _Own.model_validate({})])
+def test_another_models_error_is_not_taken_for_a_recipes(monkeypatch, capsys, check):
+    with pytest.raises(ValidationError) as error:
+        check()
+    with pytest.raises(ValidationError) as passed:
+        said(monkeypatch, capsys, error.value)
+    assert passed.value is error.value
+
+
+def test_a_recipes_error_is_explained(monkeypatch, capsys):
+    with pytest.raises(ValidationError) as error:
+        Filters.model_validate({"novelty": 1})
+    code, words = said(monkeypatch, capsys, error.value)
+    assert code == 1
+    assert words.startswith("error: unknown key novelty; ")
+
+
+def test_an_error_of_the_system_without_a_file_says_so(monkeypatch, capsys):
+    code, words = said(monkeypatch, capsys, OSError(errno.ENOSPC, "No space left on device"))
+    assert (code, words) == (
+        1,
+        "error: No space left on device: the system does not say of which file; --debug shows what was done\n",
+    )
+    with pytest.raises(TimeoutError):
+        said(monkeypatch, capsys, TimeoutError())
+
+
+def test_out_of_memory_has_the_verbs_own_remedy(monkeypatch, capsys):
+    assert said(monkeypatch, capsys, MemoryError()) == (1, "error: out of memory\n")
+    for verb, remedy in (("resume", "lower the stage's micro_batch_size"), ("evaluate", "lower --batch-size")):
+        monkeypatch.setattr(sys.modules["distill.cli.app"], "app", raising(MemoryError("8 GiB")))
+        with pytest.raises(SystemExit):
+            main([verb])
+        assert f"error: out of memory: 8 GiB\n{remedy}" in capsys.readouterr().err
+
+
+def raising(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
 
 
 def test_debug_shows_the_traceback_as_well(monkeypatch, capsys):

@@ -31,6 +31,7 @@ def changed(newest, **values):
         ({"gate": ..., "rows": ...}, r"\(gate, rows missing\)"),
         ({"rows": {"metrics": 4}}, "rows of decisions, evaluations, probes, visits are missing"),
         ({"stage": 1}, "its stage is 1, counted from 0, and the run has 1"),
+        ({"gate": {"a": 1}}, "gate: "),
         ({"step": 2}, "is the state of step 2, so the folder is a copy or was renamed"),
     ],
 )

@@ -203,8 +203,37 @@ class TestLogs:
     def test_a_configuration_of_another_version(self, run):
         tree = json.loads((run / "resolved.json").read_text())
         tree["recipe"]["novelty"] = 1
+        stage = tree["recipe"]["stages"][0]
+        stage["learning_rate"] = stage.pop("lr")
+        del stage["steps"]
         (run / "resolved.json").write_text(json.dumps(tree))
-        refused(run, RunDirectoryError, r"resolved\.json: its recipe is not valid here: novelty: .*\. Restore the file")
+        said = refused(run, RunDirectoryError, r"resolved\.json: its recipe is not valid here: .*\. Restore the file")
+        for words in (
+            "unknown key novelty; ",
+            "unknown key stages.0.learning_rate; write stages.0.lr",
+            "stages.0.steps is missing: Largest number of steps of the stage",
+        ):
+            assert words in said
+        assert said.count("\n") == 0
+
+    @pytest.mark.parametrize("wrong", [None, [1]])
+    def test_a_configuration_without_digests_of_its_data(self, run, wrong):
+        tree = json.loads((run / "resolved.json").read_text()) | {"manifest_sha256": wrong}
+        (run / "resolved.json").write_text(json.dumps(tree))
+        refused(run, RunDirectoryError, r"resolved\.json: its manifest_sha256 is no object; restore it from a copy")
+
+    @pytest.mark.parametrize(
+        ("content", "where"), [("[]", "Input should be"), ('{"a": [1, true]}', "a.0: "), ('{"a": [[1]]}', "a.1: ")]
+    )
+    def test_recorded_rollouts_that_are_none(self, run, content, where):
+        (run / "fixed_rollouts.json").write_text(content)
+        words = rf"fixed_rollouts\.json is cut short or damaged \({re.escape(where)}.*; restore it from a copy"
+        refused(run, RunDirectoryError, words)
+
+    def test_decisions_that_are_no_objects(self, run):
+        lines = (run / "decisions.jsonl").read_text().splitlines()
+        (run / "decisions.jsonl").write_text("[1]\n" * len(lines))
+        refused(run, RunDirectoryError, r"decisions\.jsonl:1: not an object; restore it from a copy")
 
 
 class TestOneAtATime:

@@ -36,6 +36,14 @@ def test_rows_have_names_and_evidence():
         assert statistic in TOKEN_STATISTICS or statistic in SEQUENCE_STATISTICS or statistic == "used"
     with pytest.raises(UserError, match="received 'any/switch/vuss'"):
         READINESS["any/switch/vuss"]
+    for wrong, words in (
+        (("top1_agrement",), "received 'any/switch/top1_agrement'; did you mean 'any/switch/top1_agreement'?"),
+        (("top1_agreement", "swich"), "did you mean 'any/switch/top1_agreement'?"),
+        (("zzz", "zzz", "zzz"), "received 'zzz/zzz/zzz'; print(READINESS) shows all"),
+    ):
+        with pytest.raises(UserError, match=re.escape(words)) as error:
+            READINESS.level(*wrong)
+        assert len(str(error.value)) < 150
 
 
 def test_one_level_for_one_question():

@@ -343,7 +343,7 @@ def test_a_state_that_is_none():
             'expected "fall_back" or "abort", received \'advance\'',
         ),
         (lambda: AllOf(), "all: expected at least one gate, received none"),
-        (lambda: AnyOf([FixedSteps(1)]), "any: expected gates, received list"),
+        (lambda: AnyOf([FixedSteps(1)]), r"any: expected gates, received list; write AnyOf\(\*gates\)"),
         (lambda: FixedSteps(1).read({}, -1), "step: expected the whole number of steps done in the stage, received -1"),
         (lambda: Plateau("own.x").read({}, 1.5), "step: expected .* received 1.5"),
     ],
