@@ -65,8 +65,10 @@ class PipedConsole(Console):
 stderr = PipedConsole(stderr=True)
 
 _TRAINING = ("lower the stage's micro_batch_size or batch_size, or set student.gradient_checkpointing = true",)
-_SMALLER = dict.fromkeys(("demo", "train", "resume"), _TRAINING)
-_SMALLER |= dict.fromkeys(("probe", "evaluate", "transcribe"), ("lower --batch-size",))
+_SMALLER: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("demo", "train", "resume"), _TRAINING),
+    **dict.fromkeys(("probe", "evaluate", "transcribe"), ("lower --batch-size",)),
+}
 """How a verb takes less memory; the others have no setting for it."""
 
 JsonFlag = Annotated[bool, Parameter(name="--json")]
