@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,9 @@ EVALUATED = ("step", "visit", "stage", "set", "model")
 EVALUATION_COLUMNS = (*EVALUATED, "normalizer", "normalizer_version", "n_utterances", "transcripts")
 ERROR_RATES = {"wer": "words", "mer": "tokens"}
 """What an evaluation holds one of, by its normalizer: word or mixed error rate, and what each counts."""
+
+RATE_FIELDS = ("value", "low", "high", "errors", "total")
+"""Numbers of an error rate; an evaluation without interval has no ends, and one whose rate is null none of them."""
 
 PROBE_COLUMNS = (
     "step",
@@ -113,8 +117,10 @@ class Run:
 
     @property
     def main_evaluations(self) -> pd.DataFrame:
-        """The evaluations on the main set."""
-        return self.evaluations.loc[self.evaluations["set"] == self.main_set]
+        """The evaluations on the main set that measured its error rate."""
+        rows = self.evaluations.loc[self.evaluations["set"] == self.main_set]
+        total = f"{error_rate_of(rows)}.total"
+        return rows.dropna(subset=total) if total in rows else rows
 
     @property
     def error_rate(self) -> str:
@@ -250,7 +256,15 @@ def _probes(folder: Path) -> pd.DataFrame:
 
 def _evaluations(path: Path) -> pd.DataFrame:
     frame = read_log(path, EVALUATION_COLUMNS)
-    if len(frame) and not any(f"{name}.value" in frame for name in ERROR_RATES):
+    if frame.empty:
+        return frame
+    measured = [rate for rate in (*ERROR_RATES, "cer") if f"{rate}.value" in frame]
+    if not {*ERROR_RATES, "cer"} & {str(name).split(".")[0] for name in frame}:
         names = " or ".join(f"`{name}`" for name in ERROR_RATES)
         raise UserError(f"{path}: field {names} is missing; it was not written by `distill train`")
-    return frame
+    if not {*measured} & {*ERROR_RATES}:
+        measured.append("wer")  # which nothing measured: a column of undefined numbers
+    fields = [f"{rate}.{field}" for rate in measured for field in RATE_FIELDS]
+    unmeasured = [rate for rate in (*ERROR_RATES, "cer") if rate in frame]  # null, in some row or in all
+    frame = frame.drop(columns=unmeasured)
+    return frame.assign(**{name: math.nan for name in fields if name not in frame})

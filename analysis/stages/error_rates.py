@@ -48,10 +48,10 @@ def evaluated(run: Run, *, all_sets: bool = False) -> pd.DataFrame:
 
     Args:
         run: A run, finished or not.
-        all_sets: Those on every set, and not on the main one alone.
+        all_sets: Those on every set, and not on the main one alone, with its error rate.
 
     Returns:
-        `Run.evaluations`, with value and ends of `wer` (or `mer`) and `cer` from the transcripts, and the columns
+        `Run.evaluations`, with value, ends and counts of `wer` (or `mer`) and `cer` from the transcripts, and the columns
         `over` (`speakers` or `utterances`), `n_over` (how many) and `stored` (whether transcripts are missing).
 
     Raises:
@@ -61,7 +61,7 @@ def evaluated(run: Run, *, all_sets: bool = False) -> pd.DataFrame:
     if run not in _found:
         _found[run] = with_intervals(run, run.evaluations)
     rows = _found[run]
-    return rows.copy() if all_sets else rows.loc[rows["set"] == run.main_set].copy()
+    return rows.copy() if all_sets else rows.loc[run.main_evaluations.index].copy()
 
 
 def student_evaluations(run: Run) -> pd.DataFrame:
@@ -115,6 +115,7 @@ def _intervals(run: Run, row: Mapping[Any, Any]) -> dict[str, Any]:
         if f"{rate}.value" in row and _counts_all(written, unit):
             over = error_rate(written, unit, by=by)
             found |= {f"{rate}.value": over.value, f"{rate}.low": over.low, f"{rate}.high": over.high}
+            found |= {f"{rate}.{field}": int(written[f"{unit}.{field}"].sum()) for field in ("errors", "total")}
             found["n_over"] = over.n_groups
     return found | {"over": f"{by or 'utterance'}s", "stored": False}
 

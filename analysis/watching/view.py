@@ -87,8 +87,9 @@ def _head(state: RunState, width: int) -> Lines:
     )
     total = state.total_steps
     run_steps = f"run {count(state.step)}" + (f" of {count(total)}" if total else "")
-    share = state.stage_step / state.stage_steps if state.stage_steps else 0.0
-    steps = f" {count(state.stage_step)} of at most {count(state.stage_steps)} · {run_steps} steps"
+    most = state.stage_steps
+    share = state.stage_step / most if most else 0.0
+    steps = f" {count(state.stage_step)}{'' if most is None else f' of at most {count(most)}'} · {run_steps} steps"
     progress = Text.assemble((bar(share, max(8, min(40, width - len(steps) - 2))), "cyan"), steps)
     lines = [name, Text(status, color), place, progress]
     if state.interrupted is not None:
@@ -97,8 +98,9 @@ def _head(state: RunState, width: int) -> Lines:
         hint = f"a long probe or evaluation; if it was interrupted: `distill resume {state.run.path}`"
         lines.append(Text(hint, "yellow"))
     elif state.outcome is None and not math.isnan(state.step_seconds):
-        left, each = duration(state.stage_seconds_left), number(state.step_seconds, 2)
-        lines.append(Text(f"at most {left} left in this stage, at {each} s a step, without probes"))
+        each = f"{number(state.step_seconds, 2)} s a step, without probes"
+        left = duration(state.stage_seconds_left)
+        lines.append(Text(each if most is None else f"at most {left} left in this stage, at {each}"))
     return lines
 
 

@@ -99,6 +99,10 @@ DECISIONS = File(
 )
 
 _COUNTS = "`errors`, `total`, `substitutions`, `deletions`, `insertions`"
+_RATE = (
+    "word error rate: `value` (a share, null if undefined), `errors` and `total`, which are required in a rate; "
+    "`low`, `high` (95 %), `substitutions`, `deletions`, `insertions`; null instead of a rate: not measured"
+)
 EVALUATIONS = File(
     "evaluations.jsonl",
     "One row per evaluation of a model on a set: the teacher once, the student during and at the end of a visit.",
@@ -106,9 +110,9 @@ EVALUATIONS = File(
         *PLACE,
         _required("set", "text", "name of the evaluation set"),
         _required("model", "text", "`student` or `teacher`"),
-        Column("wer.*", "number or null", f"word error rate: `value`, `low`, `high` (95 %) as shares, {_COUNTS}"),
-        Column("mer.*", "number or null", "mixed error rate instead, if the normalizer counts mixed tokens"),
-        Column("cer.*", "number or null", "character error rate, likewise"),
+        Column("wer.*", "number or null", _RATE),
+        Column("mer.*", "number or null", "mixed error rate instead, likewise, if the normalizer counts mixed tokens"),
+        Column("cer.*", "number or null", "character error rate, likewise; one of the three is required"),
         _required("normalizer", "text", "of both reference and transcript"),
         _required("normalizer_version", "text", "of the normalizer"),
         Column("interval.over", "text", "unit of the bootstrap: `speakers` or `utterances`"),
