@@ -14,49 +14,26 @@ import pandas as pd
 
 from overlap.errors import UserError
 
-from .files import read_log, read_object, read_parquet
+from .columns import (
+    DECISION_COLUMNS,
+    ENDS,
+    EVALUATED,
+    EVALUATION_COLUMNS,
+    METRIC_COLUMNS,
+    PROBE_COLUMNS,
+    RATE_FIELDS,
+    TRANSCRIPT_COLUMNS,
+    VISIT_COLUMNS,
+)
+from .files import read_log, read_parquet
 from .probed import read_probe
-from .schema import check_schema
+from .records import RATES, check_places, check_stages
+from .schema import read_resolved
 from .traces import positions, read_traces
 from .visits import Visit, visits_of
 
-VISIT_COLUMNS = ("visit", "stage", "type", "first_step", "started_from", "source_visit", "source_step")
-METRIC_COLUMNS = ("step", "visit", "stage", "stage_step", "loss")
-DECISION_COLUMNS = ("step", "visit", "stage", "stage_step", "gate", "decision", "outcome", "reason", "levels")
-EVALUATED = ("step", "visit", "stage", "set", "model")
-"""What names an evaluation."""
-EVALUATION_COLUMNS = (*EVALUATED, "normalizer", "normalizer_version", "n_utterances", "transcripts")
 ERROR_RATES = {"wer": "words", "mer": "tokens"}
 """What an evaluation holds one of, by its normalizer: word or mixed error rate, and what each counts."""
-
-RATE_FIELDS = ("value", "low", "high", "errors", "total")
-"""Numbers of an error rate; an evaluation without interval has no ends, and one whose rate is null none of them."""
-
-PROBE_COLUMNS = (
-    "step",
-    "visit",
-    "stage",
-    "states",
-    "statistic",
-    "value",
-    "standard_error",
-    "low",
-    "high",
-    "n_positions",
-    "n_groups",
-    "n_undefined",
-)
-TRANSCRIPT_COLUMNS = (
-    "id",
-    "reference",
-    "text",
-    "seconds",
-    "language",
-    "speaker",
-    "characters.errors",
-    "characters.total",
-)
-"""Beside them `words.errors` and `words.total`, or `tokens.…` where the mixed error rate counts those."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +76,13 @@ class Run:
     def visits(self) -> tuple[Visit, ...]:
         """The visits of the run to its stages, in order; the last one may be ongoing."""
         return visits_of(self.begun, self.decisions)
+
+    @property
+    def unvisited(self) -> str | None:
+        """Why the visits of a run with gate readings are unknown, in words; None where they are known."""
+        if self.decisions.empty or not self.begun.empty:
+            return None
+        return "visits.jsonl is missing or empty, so that the stages of decisions.jsonl are unknown"
 
     @property
     def ended(self) -> tuple[str, str] | None:
@@ -155,14 +139,13 @@ class Run:
         for row in evaluations.to_dict("records"):
             unit, path = units[row["set"]], self.path / str(row["transcripts"])
             if path.exists():
-                frame = read_parquet(path, (*TRANSCRIPT_COLUMNS, f"{unit}.errors", f"{unit}.total"))
+                frame = read_parquet(path, TRANSCRIPT_COLUMNS | dict.fromkeys(counted_by(unit), "integer"))
                 for place, name in enumerate(EVALUATED):
                     frame.insert(place, name, row[name])
                 frame["normalizer"] = normalizer_of(row)
                 frames.append(frame)
         if not frames:
-            unit = ERROR_RATES[self.error_rate]
-            counted = (f"{unit}.errors", f"{unit}.total")
+            counted = counted_by(ERROR_RATES[self.error_rate])
             return pd.DataFrame(columns=[*EVALUATED, *TRANSCRIPT_COLUMNS, *counted, "normalizer"])
         return pd.concat(frames, ignore_index=True)
 
@@ -182,6 +165,11 @@ class Run:
     def positions(self) -> pd.DataFrame:
         """The traces with a row a position, see `analysis.traces.positions`."""
         return positions(self.traces)
+
+
+def counted_by(unit: str) -> tuple[str, str]:
+    """The columns of transcripts with an error rate's counts."""
+    return f"{unit}.errors", f"{unit}.total"
 
 
 def error_rate_of(evaluations: pd.DataFrame) -> str:
@@ -216,25 +204,27 @@ def load(path: str | Path) -> Run:
     path = Path(path)
     if path.is_file():
         return _probed(path)
-    resolved = path / "resolved.json"
-    if not resolved.is_file():
+    if not (path / "resolved.json").is_file():
         raise FileNotFoundError(
             f"{path} holds no run: resolved.json is missing. Give the --output of `distill train`, "
             "or the file that `distill probe --output` wrote."
         )
-    tree = read_object(resolved.read_bytes(), str(resolved), ("recipe",))
-    check_schema(path, tree)
-    if not isinstance(tree["recipe"], dict) or not isinstance(tree["recipe"].get("stages"), list):
-        raise UserError(f"{resolved}: field `recipe.stages` is missing; it was not written by `distill train`")
-    return Run(
+    resolved = read_resolved(path)
+    run = Run(
         path,
-        tree,
+        resolved,
         read_log(path / "visits.jsonl", VISIT_COLUMNS),
         read_log(path / "metrics.jsonl", METRIC_COLUMNS),
         _probes(path / "probes"),
         read_log(path / "decisions.jsonl", DECISION_COLUMNS),
         _evaluations(path / "evaluations.jsonl"),
     )
+    check_places(path, run.stages, run.begun)
+    stages = {stage["name"]: stage for stage in run.stages}
+    for name in ("metrics", "decisions", "evaluations"):
+        check_stages(path / f"{name}.jsonl", getattr(run, name), stages)
+    check_stages(path / "probes", run.probes, stages, "row")
+    return run
 
 
 def _probed(path: Path) -> Run:
@@ -258,13 +248,15 @@ def _evaluations(path: Path) -> pd.DataFrame:
     frame = read_log(path, EVALUATION_COLUMNS)
     if frame.empty:
         return frame
-    measured = [rate for rate in (*ERROR_RATES, "cer") if f"{rate}.value" in frame]
-    if not {*ERROR_RATES, "cer"} & {str(name).split(".")[0] for name in frame}:
+    if not {*ERROR_RATES} & {str(name).split(".")[0] for name in frame}:
         names = " or ".join(f"`{name}`" for name in ERROR_RATES)
-        raise UserError(f"{path}: field {names} is missing; it was not written by `distill train`")
+        raise UserError(
+            f"{path}: field {names} is missing; it was not written by `distill train`. Write null for what was not "
+            "measured"
+        )
+    measured = [rate for rate in RATES if f"{rate}.value" in frame]
     if not {*measured} & {*ERROR_RATES}:
         measured.append("wer")  # which nothing measured: a column of undefined numbers
-    fields = [f"{rate}.{field}" for rate in measured for field in RATE_FIELDS]
-    unmeasured = [rate for rate in (*ERROR_RATES, "cer") if rate in frame]  # null, in some row or in all
-    frame = frame.drop(columns=unmeasured)
+    fields = [f"{rate}.{field}" for rate in measured for field in (*RATE_FIELDS, *ENDS)]
+    frame = frame.drop(columns=[rate for rate in RATES if rate in frame])  # those that are null
     return frame.assign(**{name: math.nan for name in fields if name not in frame})

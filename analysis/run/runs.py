@@ -67,8 +67,8 @@ class Runs(Mapping[str, Run]):
 
     @property
     def running(self) -> list[str]:
-        """Names of the runs whose decisions do not say that they ended."""
-        return [name for name, run in self.runs.items() if run.ended is None]
+        """Names of the runs of training whose decisions do not say that they ended."""
+        return [name for name, run in self.runs.items() if run.ended is None and run.probed is None]
 
     @cached_property
     def metrics(self) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -51,7 +52,7 @@ def evaluated(run: Run, *, all_sets: bool = False) -> pd.DataFrame:
         all_sets: Those on every set, and not on the main one alone, with its error rate.
 
     Returns:
-        `Run.evaluations`, with value, ends and counts of `wer` (or `mer`) and `cer` from the transcripts, and the columns
+        `Run.evaluations`, with `wer` (or `mer`) and `cer` of the transcripts: value, ends and counts; and the columns
         `over` (`speakers` or `utterances`), `n_over` (how many) and `stored` (whether transcripts are missing).
 
     Raises:
@@ -68,6 +69,15 @@ def student_evaluations(run: Run) -> pd.DataFrame:
     """The student's evaluations on the run's main set, as `evaluated` returns them."""
     rows = evaluated(run)
     return rows.loc[rows["model"] == "student"]
+
+
+def with_counts(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
+    """Some rows of `Run.evaluations` with the value and counts of their transcripts, where those were kept.
+
+    As `with_intervals`, without intervals, which take long for many rows.
+    """
+    made = [row | _counted(transcripts_of(run, row), row) for row in rows.to_dict("records")]
+    return pd.DataFrame(made, columns=rows.columns).set_axis(rows.index)
 
 
 def with_intervals(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
@@ -110,14 +120,24 @@ def _intervals(run: Run, row: Mapping[Any, Any]) -> dict[str, Any]:
             "n_over": n if known else row.get("n_utterances"),
             "stored": True,
         }
-    by, found = cluster_of(written), {}
+    by, found = cluster_of(written), _counted(written, row)
     for rate, unit in UNITS.items():
         if f"{rate}.value" in row and _counts_all(written, unit):
             over = error_rate(written, unit, by=by)
             found |= {f"{rate}.value": over.value, f"{rate}.low": over.low, f"{rate}.high": over.high}
-            found |= {f"{rate}.{field}": int(written[f"{unit}.{field}"].sum()) for field in ("errors", "total")}
             found["n_over"] = over.n_groups
     return found | {"over": f"{by or 'utterance'}s", "stored": False}
+
+
+def _counted(written: pd.DataFrame, row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Values and counts of an evaluation's error rates from its transcripts; nothing where there are none."""
+    found: dict[str, Any] = {}
+    for rate, unit in UNITS.items():
+        if len(written) and f"{rate}.value" in row and _counts_all(written, unit):
+            errors, total = (int(written[f"{unit}.{field}"].sum()) for field in ("errors", "total"))
+            value = errors / total if total else math.nan
+            found |= {f"{rate}.value": value, f"{rate}.errors": errors, f"{rate}.total": total}
+    return found
 
 
 def _counts_all(transcripts: pd.DataFrame, unit: str) -> bool:

@@ -177,9 +177,11 @@ def _rate(runs: Runs, recipe: str, last: pd.DataFrame, rate: str) -> dict[str, A
 
 
 def _cautions(runs: Runs, names: Sequence[str], where: str) -> list[str]:
-    """Notes on means over these runs: which are still running, and which are not independent."""
+    """Notes on means over these runs: which are still running, which are probes, and which are not independent."""
     running = [name for name in names if name in runs.running]
     notes = [f"Still running, {where} so far: {', '.join(running)}."] if running else []
+    probes = [name for name in names if runs[name].probed is not None]
+    notes += [f"Probes, which have no error rates: {', '.join(probes)}."] if probes else []
     for recipe in dict.fromkeys(runs.recipes[name] for name in names):
         seeds = [runs[name].seed for name in names if runs.recipes[name] == recipe]
         if len(set(seeds)) < len(seeds):

@@ -15,7 +15,7 @@ from rich.text import Text
 from ..formatting import count, interval, number, plural
 from ..run.load import ERROR_RATES
 from ..run.visits import EXHAUSTED, RUN, said
-from ..stages.error_rates import with_intervals
+from ..stages.error_rates import with_counts, with_intervals
 from ..stages.probe_reading import funnel_of
 from .plots import bar, columns, sparkline
 from .state import RunState
@@ -155,8 +155,7 @@ def _plots(state: RunState, width: int) -> Lines:
             series.append((title, steps, values, digits, ""))
     if len(run.metrics):
         series.append(("loss", run.metrics["step"].tolist(), run.metrics["loss"].astype(float).tolist(), 3, ""))
-    mine = run.main_evaluations
-    mine = mine[mine["model"] == "student"]
+    mine = with_counts(run, run.main_evaluations[run.main_evaluations["model"] == "student"])
     rate = run.error_rate
     if len(mine) and f"{rate}.value" in mine:
         percent = (100 * mine[f"{rate}.value"].astype(float)).tolist()

@@ -11,6 +11,7 @@ import pytest
 from analysis import compare, load, load_many, stage_table
 from analysis.report import write_report
 from distill.cli import main
+from overlap.errors import UserError
 
 RATE = {"value": 0.25, "low": 0.1, "high": 0.4, "errors": 6, "total": 24}
 
@@ -107,9 +108,8 @@ def test_stages_may_have_their_names_and_types_alone(small, capsys):
         {"wer": {"value": 0.25, "low": None, "high": None, "errors": 6, "total": 24}},
         {"mer": {"value": 0.25, "errors": 6, "total": 24}},
         {"wer": None, "cer": RATE},
-        {"cer": RATE},
     ],
-    ids=["no interval", "undefined interval", "mixed", "no words", "characters alone"],
+    ids=["no interval", "undefined interval", "mixed", "no words"],
 )
 def test_an_error_rate_may_lack_its_interval_or_not_be_measured(tmp_path, capsys, rates):
     path = write_run(tmp_path / "run", **rates)
@@ -119,3 +119,155 @@ def test_an_error_rate_may_lack_its_interval_or_not_be_measured(tmp_path, capsys
     stage_table(run).to_text()
     for arguments in (["report", path, "--output", tmp_path / "r.md"], ["watch", path, "--once"], ["compare", path]):
         shown(capsys, *arguments)
+
+
+def resolved(edit):
+    def apply(path):
+        tree = json.loads((path / "resolved.json").read_text("utf-8"))
+        edit(tree)
+        (path / "resolved.json").write_text(json.dumps(tree), "utf-8")
+
+    return apply
+
+
+def log(name, at, **fields):
+    return lambda path: change(path / f"{name}.jsonl", at, **fields)
+
+
+def level(**fields):
+    whole = {"statistic": "x", "states": None, "side": "at_least", "level": 1.0, "bound": None, "satisfied": True}
+    return {name: value for name, value in (whole | fields).items() if value != "gone"}
+
+
+def table(pattern, **columns):
+    def apply(path):
+        (file, *_) = sorted(path.glob(pattern))
+        pd.read_parquet(file).assign(**columns).to_parquet(file)
+
+    return apply
+
+
+WRONG = [
+    (resolved(lambda tree: tree["recipe"].pop("name")), "resolved.json: field `recipe.name` is missing"),
+    (resolved(lambda tree: tree["recipe"].pop("support")), "resolved.json: field `recipe.support` is missing"),
+    (resolved(lambda tree: tree["recipe"]["support"].pop("temperature")), "`recipe.support.temperature` is missing"),
+    (resolved(lambda tree: tree["recipe"]["support"].update(k="8")), "`recipe.support.k` is the text '8'; expected an"),
+    (
+        resolved(lambda tree: tree["recipe"].update(stages=["a"])),
+        "`recipe.stages` is a list with the text 'a' as item 0",
+    ),
+    (resolved(lambda tree: tree["recipe"]["stages"][1].pop("type")), "field `recipe.stages[1].type` is missing"),
+    (resolved(lambda tree: tree["recipe"]["stages"][0].pop("name")), "field `recipe.stages[0].name` is missing"),
+    (resolved(lambda tree: tree.update(recipe=None)), "field `recipe` is null; expected an object"),
+    (resolved(lambda tree: tree.update(seed="abc")), "field `seed` is the text 'abc'; expected an integer"),
+    (resolved(lambda tree: tree.update(versions=["x"])), "field `versions` is a list; expected an object"),
+    (resolved(lambda tree: tree.update(schema="2")), "its schema is the text '2'; expected the number 2"),
+    (log("visits", 0, visit="zero"), "visits.jsonl, line 1: field `visit` is the text 'zero'; expected an integer"),
+    (log("visits", 1, first_step=None), "visits.jsonl, line 2: field `first_step` is null; expected an integer"),
+    (log("visits", 0, type="rlhf"), "field `type` is the text 'rlhf'; expected one of `sft`, `td`, `opd`"),
+    (log("visits", 0, type="td"), "field `type` is `td`, but stage 'labels' of the recipe is `sft`"),
+    (
+        log("visits", 0, stage="elsewhere"),
+        "line 1: field `stage` is 'elsewhere'; the recipe's stages are 'labels', 'ro",
+    ),
+    (log("visits", 1, started_from="moon"), "field `started_from` is the text 'moon'; expected one of `model`"),
+    (log("visits", 1, visit=0), "visits.jsonl, line 2: field `visit` is 0, as of an earlier line"),
+    (log("visits", 1, source_visit="a"), "field `source_visit` is the text 'a'; expected an integer or null"),
+    (log("visits", 1, source_visit=99), "line 2: field `source_visit` is 99, which is no earlier visit"),
+    (log("decisions", 0, step="four"), "decisions.jsonl, line 1: field `step` is the text 'four'; expected an integer"),
+    (log("decisions", 0, levels=None), "field `levels` is null; expected a list of objects"),
+    (log("decisions", 0, levels=["x"]), "field `levels` is a list with the text 'x' as item 0; expected a list of obj"),
+    (log("decisions", 0, levels=[level(level="gone")]), "field `levels[0].level` is missing"),
+    (log("decisions", 0, levels=[level(bound="x")]), "field `levels[0].bound` is the text 'x'; expected a number or"),
+    (log("decisions", 0, levels=[level(side="near")]), "field `levels[0].side` is the text 'near'; expected one of"),
+    (log("decisions", 0, decision="leave"), "field `decision` is the text 'leave'; expected one of `stay`, `advance`"),
+    (log("decisions", 0, reason=["x"]), "field `reason` is a list; expected a text"),
+    (
+        log("decisions", 1, outcome="crashed"),
+        "line 2: field `outcome` is the text 'crashed'; expected one of `finished`",
+    ),
+    (log("decisions", 1, outcome=None), "line 2: field `outcome` is null; an `end` says how the run ended"),
+    (log("decisions", 0, stage="x"), "decisions.jsonl, line 1: field `stage` is 'x'; the recipe's stages are"),
+    (log("evaluations", 1, wer=0.3), "evaluations.jsonl, line 2: field `wer` is 0.3; expected an object"),
+    (log("evaluations", 1, wer=RATE | {"value": "bad"}), "field `wer.value` is the text 'bad'; expected a number or"),
+    (log("evaluations", 1, wer={"value": 0.3}), "field `wer.errors` is missing; a rate has `value`, `errors`, `total`"),
+    (log("evaluations", 1, model="pupil"), "field `model` is the text 'pupil'; expected one of `student`, `teacher`"),
+    (log("evaluations", 1, transcripts=3), "field `transcripts` is 3; expected a text or null"),
+    (log("metrics", 2, loss="bad"), "metrics.jsonl, line 3: field `loss` is the text 'bad'; expected a number or null"),
+    (log("metrics", 2, loss={"a": 1}), "metrics.jsonl, line 3: field `loss` is an object; expected a number or null"),
+    (log("metrics", 2, overlap="x"), "metrics.jsonl, line 3: field `overlap` is the text 'x'; expected an object"),
+    (log("metrics", 2, overlap={"a": "x"}), "metrics.jsonl, line 3: field `overlap.a` is the text 'x'; expected a num"),
+    (table("probes/*", value="x"), "probes/0.parquet, row 1: field `value` is the text 'x'; expected a number"),
+    (table("probes/*", step="x"), "probes/0.parquet, row 1: field `step` is the text 'x'; expected an integer"),
+    (table("probes/*", n_groups=None), "probes/0.parquet, row 1: field `n_groups` is null; expected an integer"),
+]
+
+
+@pytest.mark.parametrize(("edit", "said"), WRONG, ids=[said for _, said in WRONG])
+def test_wrong_records_are_refused_where_they_are_read(small, edit, said):
+    edit(small)
+    with pytest.raises(UserError, match=re.escape(said)) as error:
+        load(small)
+    assert str(small) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert "write it as RUN_DIRECTORY.md says, or restore the file from a copy" in str(error.value)
+
+
+def test_every_command_refuses_them(small, capsys):
+    change(small / "decisions.jsonl", 0, levels=None)
+    for arguments in (["report", small, "--output", small / "r.md"], ["watch", small, "--once"], ["compare", small]):
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        assert ended.value.code == 1
+        assert "decisions.jsonl, line 1: field `levels` is null" in capsys.readouterr().err
+
+
+def test_missing_visits_are_said_to_be_missing(small, tmp_path):
+    (small / "visits.jsonl").unlink()
+    report = write_report(small, tmp_path / "report.md")
+    assert "visits.jsonl is missing" in report.sections[0].headline
+    assert "no gate readings" not in (tmp_path / "report.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("steps", [[0], [0, 1, 2, 3]], ids=["first", "all"])
+def test_an_infinite_loss_is_a_number(small, capsys, steps):
+    for step in steps:
+        change(small / "metrics.jsonl", step, loss="inf")
+    loss = load(small).metrics["loss"]
+    assert loss.dtype == "float64"
+    assert loss[0] == math.inf
+    (line,) = [line for line in shown(capsys, "watch", small, "--once").splitlines() if line.startswith("loss")]
+    assert "█" in line
+    assert "∞" in line or "inf" in line
+
+
+def test_a_trace_of_a_run_is_not_a_probe(small, capsys):
+    (small / "traces").mkdir()
+    file = small / "traces" / "0.parquet"
+    row = {"step": 0, "visit": 0, "stage": "labels", "id": "a", "states": "fixed", "k": 4, "temperature": 1.0}
+    row |= {"text": "two", "reference": "two", "token_ids": [1], "tokens": ["two"], "token_bytes": [b"two"]}
+    pd.DataFrame([row | {"used": [True], "finished": True}]).to_parquet(file)
+    for arguments in (["report", file, "--output", small / "r.md"], ["watch", file, "--once"], ["compare", file]):
+        with pytest.raises(SystemExit):
+            main([str(argument) for argument in arguments])
+        assert f"0.parquet: a trace of a run; give the run, {small}" in " ".join(capsys.readouterr().err.split("\n"))
+    probe = small.parent / "probe.parquet"
+    pd.read_parquet(file).drop(columns=["step", "visit", "stage"]).to_parquet(probe)
+    words = compare(load_many([small, probe])).to_text()
+    assert "Still running" not in words
+    assert "Probes, which have no error rates: probe.parquet." in words
+
+
+def test_counts_are_of_the_transcripts_wherever_they_are_shown(small, capsys):
+    """An evaluation says 6 of 24; its transcripts hold 8 of 16."""
+    (small / "transcripts").mkdir()
+    about = {"reference": "two five", "text": "two nine", "seconds": 1.0, "language": None, "speaker": None}
+    counted = {"words.errors": 1, "words.total": 2, "characters.errors": 3, "characters.total": 7}
+    rows = [{"id": f"call-{i}"} | about | counted for i in range(8)]
+    for at in range(4):
+        pd.DataFrame(rows).to_parquet(small / "transcripts" / f"{at}.parquet")
+        change(small / "evaluations.jsonl", at, transcripts=f"transcripts/{at}.parquet")
+    out = shown(capsys, "watch", small, "--once")
+    assert "8/16 words" in out
+    assert "6/24" not in out
+    assert "50.0 → 50.0 %" in out

@@ -8,10 +8,8 @@ import pandas as pd
 import pytest
 
 import distill.run
-from analysis.run import load as reading
+from analysis.run import columns as reading
 from analysis.run import schema
-from analysis.run.load import DECISION_COLUMNS, EVALUATION_COLUMNS, METRIC_COLUMNS, PROBE_COLUMNS, TRANSCRIPT_COLUMNS
-from analysis.run.traces import TRACE_COLUMNS
 from distill import train
 from distill.recipe import Recipe
 from distill.run import described
@@ -26,19 +24,46 @@ def test_the_page_is_up_to_date():
 
 
 @pytest.mark.parametrize(
-    ("file", "columns"),
+    ("described_columns", "columns"),
     [
-        (described.VISITS, reading.VISIT_COLUMNS),
-        (described.METRICS, METRIC_COLUMNS),
-        (described.DECISIONS, DECISION_COLUMNS),
-        (described.EVALUATIONS, EVALUATION_COLUMNS),
-        (described.PROBES, PROBE_COLUMNS),
-        (described.TRACES, TRACE_COLUMNS),
-        (described.TRANSCRIPTS, TRANSCRIPT_COLUMNS),
+        (described.RESOLVED.columns, reading.RESOLVED_FIELDS),
+        (described.RECIPE_STAGE, reading.STAGE_FIELDS),
+        (described.SUPPORT, reading.SUPPORT_FIELDS),
+        (described.VISITS.columns, reading.VISIT_COLUMNS),
+        (described.METRICS.columns, reading.METRIC_COLUMNS),
+        (described.DECISIONS.columns, reading.DECISION_COLUMNS),
+        (described.LEVEL, reading.LEVEL_FIELDS),
+        (described.EVALUATIONS.columns, reading.EVALUATION_COLUMNS),
+        (described.RATE, reading.RATE_FIELDS),
+        (described.PROBES.columns, reading.PROBE_COLUMNS),
+        (described.TRACES.columns, reading.TRACE_COLUMNS),
+        (described.TRANSCRIPTS.columns, reading.TRANSCRIPT_COLUMNS),
     ],
 )
-def test_analysis_needs_what_the_page_says(file, columns):
-    assert {column.name for column in file.columns if column.required} == set(columns)
+def test_analysis_needs_what_the_page_says(described_columns, columns):
+    assert {column.name: column.type for column in described_columns if column.required} == columns
+
+
+@pytest.mark.parametrize(
+    ("described_columns", "columns"),
+    [
+        (described.RESOLVED.columns, reading.OPTIONAL["resolved.json"]),
+        (described.METRICS.columns, reading.OPTIONAL["metrics.jsonl"]),
+        (described.EVALUATIONS.columns, reading.OPTIONAL["evaluations.jsonl"]),
+        (described.RATE, reading.ENDS),
+    ],
+)
+def test_what_may_be_absent_has_the_kinds_of_the_page(described_columns, columns):
+    described_kinds = {column.name: column.type for column in described_columns if not column.required}
+    assert columns.items() <= described_kinds.items()
+
+
+def test_the_page_names_every_word():
+    text = page()
+    for file, fields in reading.WORDS.items():
+        assert f"## `{file}`" in text
+        for words in fields.values():
+            assert all(f"`{word}`" in text for word in words)
 
 
 def test_both_sides_are_of_one_version():
