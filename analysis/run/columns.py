@@ -262,7 +262,7 @@ def optional(kinds: Mapping[str, str]) -> dict[str, str]:
 
 def _wrong(where: str, name: str, kind: str, value: Any) -> UserError:
     is_list = kind.startswith("list of ") and isinstance(value, list | tuple | np.ndarray)
-    found = _misfit(value, kind) if is_list else _found(value)
+    found = _misfit(list(value), kind) if is_list else _found(value)
     return UserError(f"{where}: field `{name}` is {found}; expected {_expected(kind)}; {REMEDY}")
 
 

@@ -67,8 +67,9 @@ def check_places(path: Path, stages: Sequence[Mapping[str, Any]], begun: pd.Data
     kinds = {stage["name"]: stage["type"] for stage in stages}
     check_stages(path / "visits.jsonl", begun, kinds)
     seen: set[int] = set()
-    for line, row in enumerate(begun.to_dict("records"), start=1):
-        where, number, source = f"{path / 'visits.jsonl'}, line {line}", int(row["visit"]), row["source_visit"]
+    sources = begun["source_visit"].astype(object).where(begun["source_visit"].notna(), None).tolist()
+    for line, (row, source) in enumerate(zip(begun.to_dict("records"), sources, strict=True), start=1):
+        where, number = f"{path / 'visits.jsonl'}, line {line}", int(row["visit"])
         if row["type"] != kinds[row["stage"]]:
             raise UserError(
                 f"{where}: field `type` is `{row['type']}`, but stage {row['stage']!r} of the recipe is "
@@ -76,7 +77,7 @@ def check_places(path: Path, stages: Sequence[Mapping[str, Any]], begun: pd.Data
             )
         if number in seen:
             raise UserError(f"{where}: field `visit` is {number}, as of an earlier line; each visit has one; {REMEDY}")
-        if not pd.isna(source) and int(source) not in seen:
+        if source is not None and int(source) not in seen:
             raise UserError(f"{where}: field `source_visit` is {int(source)}, which is no earlier visit; {REMEDY}")
         seen.add(number)
 

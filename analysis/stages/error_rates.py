@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import pandas as pd
 
 from overlap.estimates.clusters import resampled
@@ -134,7 +135,7 @@ def _counted(written: pd.DataFrame, row: Mapping[Any, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for rate, unit in UNITS.items():
         if len(written) and f"{rate}.value" in row and _counts_all(written, unit):
-            errors, total = (int(written[f"{unit}.{field}"].sum()) for field in ("errors", "total"))
+            errors, total = (int(np.sum(written[f"{unit}.{field}"].to_numpy())) for field in ("errors", "total"))
             value = errors / total if total else math.nan
             found |= {f"{rate}.value": value, f"{rate}.errors": errors, f"{rate}.total": total}
     return found

@@ -155,7 +155,7 @@ def _plots(state: RunState, width: int) -> Lines:
             series.append((title, steps, values, digits, ""))
     if len(run.metrics):
         series.append(("loss", run.metrics["step"].tolist(), run.metrics["loss"].astype(float).tolist(), 3, ""))
-    mine = with_counts(run, run.main_evaluations[run.main_evaluations["model"] == "student"])
+    mine = with_counts(run, run.main_evaluations.loc[run.main_evaluations["model"] == "student"])
     rate = run.error_rate
     if len(mine) and f"{rate}.value" in mine:
         percent = (100 * mine[f"{rate}.value"].astype(float)).tolist()
