@@ -84,9 +84,9 @@ def check_places(path: Path, stages: Sequence[Mapping[str, Any]], begun: pd.Data
 
 def check_stages(path: Path, rows: pd.DataFrame, stages: Mapping[str, Any], noun: str = "line") -> None:
     """Refuse rows of a stage that the recipe does not have; see `check_places`."""
-    unknown = ~rows["stage"].isin(list(stages))
+    unknown = ~rows["stage"].isin(list(stages)).to_numpy(dtype=bool)
     if unknown.any():
-        number = int(unknown.to_numpy().argmax())
+        number = int(unknown.argmax())
         names = ", ".join(repr(name) for name in stages) or "none"
         raise UserError(
             f"{path}, {noun} {number + 1}: field `stage` is {rows['stage'].iloc[number]!r}; the recipe's stages are "

@@ -53,7 +53,7 @@ def evaluated(run: Run, *, all_sets: bool = False) -> pd.DataFrame:
         all_sets: Those on every set, and not on the main one alone, with its error rate.
 
     Returns:
-        `Run.evaluations`, with `wer` (or `mer`) and `cer` of the transcripts: value, ends and counts; and the columns
+        `Run.evaluations`, with value and ends of `wer` (or `mer`) and `cer` from the transcripts, and the columns
         `over` (`speakers` or `utterances`), `n_over` (how many) and `stored` (whether transcripts are missing).
 
     Raises:
@@ -121,7 +121,7 @@ def _intervals(run: Run, row: Mapping[Any, Any]) -> dict[str, Any]:
             "n_over": n if known else row.get("n_utterances"),
             "stored": True,
         }
-    by, found = cluster_of(written), _counted(written, row)
+    by, found = cluster_of(written), {}
     for rate, unit in UNITS.items():
         if f"{rate}.value" in row and _counts_all(written, unit):
             over = error_rate(written, unit, by=by)

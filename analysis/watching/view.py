@@ -234,7 +234,8 @@ def _evaluations(state: RunState, most: int) -> Lines:
     teacher = evaluations[evaluations["model"] == "teacher"].tail(1)
     students = evaluations[evaluations["model"] != "teacher"].tail(most - len(teacher))
     chosen = [*students.index[::-1], *teacher.index]
-    rows: list[dict[str, Any]] = with_intervals(state.run, evaluations.loc[chosen]).to_dict("records")  # pyright: ignore
+    counted = with_counts(state.run, evaluations.loc[chosen])
+    rows: list[dict[str, Any]] = with_intervals(state.run, counted).to_dict("records")  # pyright: ignore
     lines = []
     for row in rows:
         value, low, high = (100 * _real(row, f"{rate}.{end}") for end in ("value", "low", "high"))
