@@ -102,7 +102,7 @@ def _head(panel: Axes, title: str) -> None:
 def _title(run: Run) -> str:
     seed = "" if run.seed is None else f", seed {run.seed}"
     if not run.visits:
-        return f"Run {run.recipe}{seed}: no gate readings yet"
+        return f"Run {run.recipe}{seed}: {run.unvisited or 'no gate readings yet'}"
     stages = " → ".join(visit.stage for visit in run.visits)
     steps = f"{count(run.visits[-1].last_step)} steps"
     return f"Run {run.recipe}{seed}: {stages}, {f'still running after {steps}' if run.ended is None else steps}"

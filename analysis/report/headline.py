@@ -12,6 +12,8 @@ from .verdict_types import Recommendation, StageVerdict, Standing
 SHORT = (Standing.MISSED, Standing.UNDECIDED)
 """Standings of a number that does not certainly satisfy its threshold."""
 
+NO_READINGS = "decisions.jsonl has no gate readings"
+
 
 def _ready(stage: StageVerdict) -> str:
     """Whether the pair was ready for OPD after a stage, or is so far if the stage is ongoing."""
@@ -46,10 +48,15 @@ def _during(last: StageVerdict, steps: str) -> list[str]:
     return [*parts, *last.left_out, *filter(None, [last.soundness])]
 
 
-def headline(verdicts: Sequence[StageVerdict]) -> str:
-    """Whether the pair of a run was ready for OPD, after which stage, and how its OPD ended."""
+def headline(verdicts: Sequence[StageVerdict], unknown: str = NO_READINGS) -> str:
+    """Whether the pair of a run was ready for OPD, after which stage, and how its OPD ended.
+
+    Args:
+        verdicts: One a visit.
+        unknown: Why there is none, if so.
+    """
     if not verdicts:
-        return "No stage can be judged yet: decisions.jsonl has no gate readings."
+        return f"No stage can be judged yet: {unknown}."
     parts = []
     warm = [v for v in verdicts if v.kind != "opd"]
     if warm:

@@ -23,7 +23,7 @@ from ..stages.error_rates import evaluated, over_words
 from ..stages.probe_reading import probe_reading
 from ..stages.table import StageTable, stage_table
 from .facts import NO_CONTROLS, stage_facts
-from .headline import headline
+from .headline import NO_READINGS, headline
 from .outside_teachers_set import outside_table
 from .thresholds import NAMES, Thresholds
 from .tokenizers import tokenizer_notes, tokenizer_rows
@@ -100,7 +100,9 @@ def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, 
     return Section(
         name=name,
         state=_state(run),
-        headline=headline(verdicts) if reading is None else f"{reading.verdict} {reading.advice}".strip(),
+        headline=headline(verdicts, run.unvisited or NO_READINGS)
+        if reading is None
+        else f"{reading.verdict} {reading.advice}".strip(),
         tiles=tuple(_tiles(run, facts, outside)),
         verdicts=verdicts,
         stages=stage_table(run),
@@ -226,6 +228,8 @@ def _missing(run: Run) -> list[str]:
         found.append("No probes yet: overlap is measured at the first step of a stage.")
     if run.decisions.empty:
         found.append("No gate has read anything yet.")
+    if run.unvisited is not None:
+        found.append(f"No stages: {run.unvisited}; copy it from where the run was made.")
     if run.evaluations.empty:
         found.append("No evaluations: give the recipe an [evaluation] with a labeled manifest to see error rates.")
     elif len(rules := sorted({str(normalizer_of(row)) for row in run.main_evaluations.to_dict("records")})) > 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,20 @@ import pandas as pd
 from overlap.errors import UserError
 from overlap.plain_json import INFINITE
 
+from .columns import check_column
+from .records import check_record
 
-def read_parquet(path: Path, required: Sequence[str], by: str = "distill train") -> pd.DataFrame:
+
+def read_parquet(path: Path, required: Mapping[str, str], by: str = "distill train") -> pd.DataFrame:
     """A Parquet file of a run. Trainers write such files atomically, so it is complete.
 
     Args:
         path: The file.
-        required: Columns that it must have.
+        required: Columns that it must have, with their kinds.
         by: The command that writes such files.
 
     Raises:
-        UserError: Not Parquet, or columns are missing; names the file and them.
+        UserError: Not Parquet, columns are missing, or hold something else; names the file and them.
     """
     try:
         frame = pd.read_parquet(path)
@@ -33,14 +36,16 @@ def read_parquet(path: Path, required: Sequence[str], by: str = "distill train")
     return frame
 
 
-def require_columns(frame: pd.DataFrame, path: Path, required: Sequence[str], by: str) -> None:
-    """Refuse a file that lacks columns, see `read_parquet`."""
+def require_columns(frame: pd.DataFrame, path: Path, required: Mapping[str, str], by: str) -> None:
+    """Refuse a file that lacks columns, or where they hold something else, see `read_parquet`."""
     missing = [column for column in required if column not in frame]
     if missing:
         raise UserError(f"{path}: columns {missing} are missing; write them as `{by}` does, see RUN_DIRECTORY.md")
+    for name, kind in required.items():
+        check_column(frame[name].to_numpy(), kind, str(path), name)
 
 
-def read_log(path: Path, required: Sequence[str]) -> pd.DataFrame:
+def read_log(path: Path, required: Mapping[str, str]) -> pd.DataFrame:
     """Read JSON lines; nested fields become columns with dots. A missing file gives a frame without rows.
 
     Raises:
@@ -49,30 +54,35 @@ def read_log(path: Path, required: Sequence[str]) -> pd.DataFrame:
     """
     if not path.exists():
         return pd.DataFrame(columns=list(required))
-    rows = [
-        read_object(line, f"{path}, line {number}", required)
-        for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1)
-        if line.endswith(b"\n")
-    ]
+    rows = []
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        if line.endswith(b"\n"):
+            rows.append(row := read_object(line, where := f"{path}, line {number}", required))
+            check_record(row, path.name, required, where)
     if not rows:
         return pd.DataFrame(columns=list(required))
     frame = pd.json_normalize(rows)
     # JSON has no NaN: a column of only nulls contains undefined numbers. Infinite ones are written as text.
     undefined = frame.columns[frame.isna().all()]
-    infinite = [name for name in frame if _has_infinite(str(name), frame[name].tolist())]
+    infinite = [name for name in frame if _has_infinite(frame[name].tolist(), known=_is_number(str(name), required))]
     return frame.astype(dict.fromkeys([*undefined, *infinite], "float64"))
 
 
-def _has_infinite(name: str, values: Sequence[Any]) -> bool:
-    """Whether these are numbers, some of them infinite; if all are "inf", only a nested field counts as numbers."""
+def _is_number(name: str, required: Mapping[str, str]) -> bool:
+    """Whether a column must be one of numbers, as a nested field is if it has nothing but infinite ones."""
+    return "." in name or required.get(name, "").startswith("number")
+
+
+def _has_infinite(values: Sequence[Any], *, known: bool) -> bool:
+    """Whether these are numbers, some of them infinite; where all are "inf", it must be known that they are numbers."""
     texts = {value for value in values if isinstance(value, str)}
     rest = [value for value in values if not isinstance(value, str) and value is not None]
     if not texts or not texts <= set(INFINITE):
         return False
-    return all(isinstance(value, float) or type(value) is int for value in rest) and (bool(rest) or "." in name)
+    return all(isinstance(value, float) or type(value) is int for value in rest) and (bool(rest) or known)
 
 
-def read_object(text: bytes, where: str, required: Sequence[str]) -> dict[str, Any]:
+def read_object(text: bytes, where: str, required: Iterable[str]) -> dict[str, Any]:
     """A JSON object that has certain fields.
 
     Raises:

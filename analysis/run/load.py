@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,47 +14,27 @@ import pandas as pd
 
 from overlap.errors import UserError
 
-from .files import read_log, read_object, read_parquet
+from .columns import (
+    DECISION_COLUMNS,
+    ENDS,
+    EVALUATED,
+    EVALUATION_COLUMNS,
+    METRIC_COLUMNS,
+    PROBE_COLUMNS,
+    RATE_FIELDS,
+    TRANSCRIPT_COLUMNS,
+    VISIT_COLUMNS,
+)
+from .files import read_log, read_parquet
 from .probe_output import read_probe
-from .schema import check_schema, check_support
+from .records import RATES, check_places, check_stages
+from .schema import read_resolved
 from .traces import positions, read_traces
 from .visits import Visit, visits_of
 
-VISIT_COLUMNS = ("visit", "stage", "type", "first_step", "started_from", "source_visit", "source_step")
-METRIC_COLUMNS = ("step", "visit", "stage", "stage_step", "loss")
-DECISION_COLUMNS = ("step", "visit", "stage", "stage_step", "gate", "decision", "outcome", "reason", "levels")
-EVALUATED = ("step", "visit", "stage", "set", "model")
-"""Columns that identify an evaluation."""
-EVALUATION_COLUMNS = (*EVALUATED, "normalizer", "normalizer_version", "n_utterances", "transcripts")
 ERROR_RATES = {"wer": "words", "mer": "tokens"}
 """An evaluation has one of these, depending on its normalizer: word or mixed error rate, with the unit that it
 counts."""
-
-PROBE_COLUMNS = (
-    "step",
-    "visit",
-    "stage",
-    "states",
-    "statistic",
-    "value",
-    "standard_error",
-    "low",
-    "high",
-    "n_positions",
-    "n_groups",
-    "n_undefined",
-)
-TRANSCRIPT_COLUMNS = (
-    "id",
-    "reference",
-    "text",
-    "seconds",
-    "language",
-    "speaker",
-    "characters.errors",
-    "characters.total",
-)
-"""In addition, `words.errors` and `words.total`, or `tokens.…` for the mixed error rate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +80,13 @@ class Run:
         return visits_of(self.begun, self.decisions)
 
     @property
+    def unvisited(self) -> str | None:
+        """Why the visits of a run with gate readings are unknown, in words; None where they are known."""
+        if self.decisions.empty or not self.begun.empty:
+            return None
+        return "visits.jsonl is missing or empty, so that the stages of decisions.jsonl are unknown"
+
+    @property
     def ended(self) -> tuple[str, str] | None:
         """How the run ended (`finished`, `stopped` or `aborted`) and why; None while it is running."""
         ends = self.decisions.loc[self.decisions["decision"] == "end", ["outcome", "reason"]]
@@ -115,8 +103,10 @@ class Run:
 
     @property
     def main_evaluations(self) -> pd.DataFrame:
-        """The evaluations on the main set."""
-        return self.evaluations.loc[self.evaluations["set"] == self.main_set]
+        """The evaluations on the main set that measured its error rate."""
+        rows = self.evaluations.loc[self.evaluations["set"] == self.main_set]
+        total = f"{error_rate_of(rows)}.total"
+        return rows.dropna(subset=total) if total in rows else rows
 
     @property
     def error_rate(self) -> str:
@@ -150,14 +140,13 @@ class Run:
         for row in evaluations.to_dict("records"):
             unit, path = units[row["set"]], self.path / str(row["transcripts"])
             if path.exists():
-                frame = read_parquet(path, (*TRANSCRIPT_COLUMNS, f"{unit}.errors", f"{unit}.total"))
+                frame = read_parquet(path, TRANSCRIPT_COLUMNS | dict.fromkeys(counted_by(unit), "integer"))
                 for place, name in enumerate(EVALUATED):
                     frame.insert(place, name, row[name])
                 frame["normalizer"] = normalizer_of(row)
                 frames.append(frame)
         if not frames:
-            unit = ERROR_RATES[self.error_rate]
-            counted = (f"{unit}.errors", f"{unit}.total")
+            counted = counted_by(ERROR_RATES[self.error_rate])
             return pd.DataFrame(columns=[*EVALUATED, *TRANSCRIPT_COLUMNS, *counted, "normalizer"])
         return pd.concat(frames, ignore_index=True)
 
@@ -177,6 +166,11 @@ class Run:
     def positions(self) -> pd.DataFrame:
         """The traces with one row for each position, see `analysis.traces.positions`."""
         return positions(self.traces)
+
+
+def counted_by(unit: str) -> tuple[str, str]:
+    """The columns of transcripts with an error rate's counts."""
+    return f"{unit}.errors", f"{unit}.total"
 
 
 def error_rate_of(evaluations: pd.DataFrame) -> str:
@@ -211,28 +205,27 @@ def load(path: str | Path) -> Run:
     path = Path(path)
     if path.is_file():
         return _probed(path)
-    resolved = path / "resolved.json"
-    if not resolved.is_file():
+    if not (path / "resolved.json").is_file():
         raise FileNotFoundError(
             f"{path} holds no run: resolved.json is missing. Give the --output of `distill train`, "
             "or the file that `distill probe --output` wrote."
         )
-    tree = read_object(resolved.read_bytes(), str(resolved), ("recipe",))
-    check_schema(path, tree)
-    check_support(resolved, tree["recipe"])
-    if not isinstance(tree["recipe"], dict) or not isinstance(tree["recipe"].get("stages"), list):
-        raise UserError(
-            f"{resolved}: field `recipe.stages` is missing or not a list; add it as RUN_DIRECTORY.md describes"
-        )
-    return Run(
+    resolved = read_resolved(path)
+    run = Run(
         path,
-        tree,
+        resolved,
         read_log(path / "visits.jsonl", VISIT_COLUMNS),
         read_log(path / "metrics.jsonl", METRIC_COLUMNS),
         _probes(path / "probes"),
         read_log(path / "decisions.jsonl", DECISION_COLUMNS),
         _evaluations(path / "evaluations.jsonl"),
     )
+    check_places(path, run.stages, run.begun)
+    stages = {stage["name"]: stage for stage in run.stages}
+    for name in ("metrics", "decisions", "evaluations"):
+        check_stages(path / f"{name}.jsonl", getattr(run, name), stages)
+    check_stages(path / "probes", run.probes, stages, "row")
+    return run
 
 
 def _probed(path: Path) -> Run:
@@ -254,7 +247,16 @@ def _probes(folder: Path) -> pd.DataFrame:
 
 def _evaluations(path: Path) -> pd.DataFrame:
     frame = read_log(path, EVALUATION_COLUMNS)
-    if len(frame) and not any(f"{name}.value" in frame for name in ERROR_RATES):
+    if frame.empty:
+        return frame
+    if not {*ERROR_RATES} & {str(name).split(".")[0] for name in frame}:
         names = " or ".join(f"`{name}`" for name in ERROR_RATES)
-        raise UserError(f"{path}: field {names} is missing; add it as RUN_DIRECTORY.md describes")
-    return frame
+        raise UserError(
+            f"{path}: field {names} is missing; add it as RUN_DIRECTORY.md describes, null if it was not measured"
+        )
+    measured = [rate for rate in RATES if f"{rate}.value" in frame]
+    if not {*measured} & {*ERROR_RATES}:
+        measured.append("wer")  # which nothing measured: a column of undefined numbers
+    fields = [f"{rate}.{field}" for rate in measured for field in (*RATE_FIELDS, *ENDS)]
+    frame = frame.drop(columns=[rate for rate in RATES if rate in frame])  # those that are null
+    return frame.assign(**{name: math.nan for name in fields if name not in frame})

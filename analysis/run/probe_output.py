@@ -15,13 +15,15 @@ from overlap.errors import UserError
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
 
+from .columns import TRACE_COLUMNS
 from .files import read_parquet, require_columns
 from .schema import check_schema
-from .traces import LIST_COLUMNS, check_lengths
+from .traces import check_lengths
 
 STAGE = "probe"
 """Name of the stage in the frames of a run with only one probe, at step 0."""
-COLUMNS = ("id", "states", "k", "temperature", "text", "reference", "finished", *LIST_COLUMNS)
+PLACE = ("step", "visit", "stage")
+COLUMNS = {name: kind for name, kind in TRACE_COLUMNS.items() if name not in PLACE}
 CONSTANT = ("k", "temperature")
 WRITER = "distill probe --output"
 
@@ -35,7 +37,11 @@ def read_probe(path: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     Raises:
         UserError: Not such a file, or damaged; names it and the columns.
     """
-    frame = read_parquet(path, (), WRITER)
+    frame = read_parquet(path, {}, WRITER)
+    if {*PLACE} <= {*frame}:
+        folder = path.absolute().parent.parent
+        known = f", {folder}" if (folder / "resolved.json").is_file() else ""
+        raise UserError(f"{path}: a trace of a run; give the run{known}")
     about: Mapping[str, Any] = frame.attrs.get("probe", {})
     if about:
         check_schema(path, about)

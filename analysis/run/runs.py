@@ -68,8 +68,8 @@ class Runs(Mapping[str, Run]):
 
     @property
     def running(self) -> list[str]:
-        """Names of the runs that have not ended according to their decisions."""
-        return [name for name, run in self.runs.items() if run.ended is None]
+        """Names of the training runs that have not ended according to their decisions."""
+        return [name for name, run in self.runs.items() if run.ended is None and run.probed is None]
 
     @cached_property
     def metrics(self) -> pd.DataFrame:

@@ -9,7 +9,48 @@ from typing import Any
 from overlap.errors import UserError
 from overlap.version import DISTRIBUTION
 
+from .columns import (
+    OPTIONAL,
+    REMEDY,
+    RESOLVED_FIELDS,
+    STAGE_FIELDS,
+    SUPPORT_FIELDS,
+    check_fields,
+    check_objects,
+    check_words,
+    optional,
+)
+from .files import read_object
+
 SCHEMA = 2
+
+
+def read_resolved(run: Path) -> dict[str, Any]:
+    """The `resolved.json` of a run directory, with its fields checked.
+
+    Raises:
+        UserError: Of another version, or damaged; names it and the field.
+    """
+    path = run / "resolved.json"
+    where = str(path)
+    tree = read_object(path.read_bytes(), where, ("recipe",))
+    check_schema(run, tree)
+    for name in RESOLVED_FIELDS:
+        parent, _, field = name.partition(".")
+        inside = tree.get(parent)
+        if field and isinstance(inside, dict) and field not in inside:
+            raise UserError(f"{where}: field `{name}` is missing; {REMEDY}")
+    check_fields(tree, {"recipe": "object"} | RESOLVED_FIELDS, where)
+    check_fields(tree, optional(OPTIONAL[path.name]), where)
+    recipe = tree["recipe"]
+    check_objects(recipe["stages"], STAGE_FIELDS, where, "recipe.stages")
+    for number, stage in enumerate(recipe["stages"]):
+        check_words(stage, path.name, where, f"recipe.stages[{number}].")
+    for field in SUPPORT_FIELDS:
+        if field not in recipe["support"]:
+            raise UserError(f"{where}: field `recipe.support.{field}` is missing; {REMEDY}")
+    check_fields(recipe["support"], SUPPORT_FIELDS, where, "recipe.support.")
+    return tree
 
 
 def check_schema(path: Path, resolved: Mapping[str, Any]) -> None:
@@ -22,8 +63,11 @@ def check_schema(path: Path, resolved: Mapping[str, Any]) -> None:
     Raises:
         UserError: Names the run, the version that wrote it, and what to do.
     """
-    if resolved.get("schema") == SCHEMA:
+    found = resolved.get("schema")
+    if found == SCHEMA and not isinstance(found, bool):
         return
+    if isinstance(found, str):
+        raise UserError(f"{path}: its schema is the text {found!r}; expected the number {SCHEMA}; {REMEDY}")
     schema = f"in schema {resolved['schema']}" if "schema" in resolved else "before files had a schema version"
     versions = resolved.get("versions")
     version = versions.get(DISTRIBUTION) if isinstance(versions, dict) else None
@@ -31,18 +75,3 @@ def check_schema(path: Path, resolved: Mapping[str, Any]) -> None:
         f"{path}: written by {DISTRIBUTION} {version or 'of an unknown version'} {schema}; this version reads schema "
         f"{SCHEMA}. Use the version that wrote it, or make the run again"
     )
-
-
-def check_support(file: Path, recipe: Any) -> None:
-    """Refuse a recipe without the size of the top-k sets.
-
-    Args:
-        file: The run's `resolved.json`.
-        recipe: What it holds as `recipe`; anything but an object is passed over.
-
-    Raises:
-        UserError: Names the file and the field.
-    """
-    support = recipe.get("support") if isinstance(recipe, dict) else {"k": None}
-    if not isinstance(support, dict) or "k" not in support:
-        raise UserError(f"{file}: field `recipe.support.k` is missing; add it as RUN_DIRECTORY.md describes")

@@ -10,12 +10,11 @@ import pandas as pd
 from overlap.definitions import TOKEN_STATISTICS
 from overlap.errors import UserError
 
+from .columns import TRACE_COLUMNS, UTTERANCE_COLUMNS
 from .files import read_parquet
 
-UTTERANCE_COLUMNS = ("step", "visit", "stage", "id", "states", "k", "temperature", "finished")
 LIST_COLUMNS = {"token_ids": "token_id", "tokens": "token", "token_bytes": "bytes", "used": "used"}
 """Columns with lists as long as the transcript, and their names in frames with one row for each position."""
-TRACE_COLUMNS = (*UTTERANCE_COLUMNS, "text", "reference", *LIST_COLUMNS)
 POSITION_COLUMNS = (*UTTERANCE_COLUMNS, "position", *LIST_COLUMNS.values())
 
 

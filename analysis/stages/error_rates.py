@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import pandas as pd
 
 from overlap.estimates.clusters import resampled
@@ -48,7 +50,7 @@ def evaluated(run: Run, *, all_sets: bool = False) -> pd.DataFrame:
 
     Args:
         run: A run, finished or not.
-        all_sets: Include those on all sets, not only on the main one.
+        all_sets: Include those on all sets, not only on the main one with its error rate.
 
     Returns:
         `Run.evaluations`, with value and ends of `wer` (or `mer`) and `cer` from the transcripts, and the columns
@@ -61,13 +63,22 @@ def evaluated(run: Run, *, all_sets: bool = False) -> pd.DataFrame:
     if run not in _found:
         _found[run] = with_intervals(run, run.evaluations)
     rows = _found[run]
-    return rows.copy() if all_sets else rows.loc[rows["set"] == run.main_set].copy()
+    return rows.copy() if all_sets else rows.loc[run.main_evaluations.index].copy()
 
 
 def student_evaluations(run: Run) -> pd.DataFrame:
     """The student's evaluations on the run's main set, as `evaluated` returns them."""
     rows = evaluated(run)
     return rows.loc[rows["model"] == "student"]
+
+
+def with_counts(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
+    """Some rows of `Run.evaluations` with the value and counts of their transcripts, where those were kept.
+
+    As `with_intervals`, without intervals, which take long for many rows.
+    """
+    made = [row | _counted(transcripts_of(run, row), row) for row in rows.to_dict("records")]
+    return pd.DataFrame(made, columns=rows.columns).set_axis(rows.index)
 
 
 def with_intervals(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
@@ -117,6 +128,17 @@ def _intervals(run: Run, row: Mapping[Any, Any]) -> dict[str, Any]:
             found |= {f"{rate}.value": over.value, f"{rate}.low": over.low, f"{rate}.high": over.high}
             found["n_over"] = over.n_groups
     return found | {"over": f"{by or 'utterance'}s", "stored": False}
+
+
+def _counted(written: pd.DataFrame, row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Values and counts of an evaluation's error rates from its transcripts; nothing where there are none."""
+    found: dict[str, Any] = {}
+    for rate, unit in UNITS.items():
+        if len(written) and f"{rate}.value" in row and _counts_all(written, unit):
+            errors, total = (int(np.sum(written[f"{unit}.{field}"].to_numpy())) for field in ("errors", "total"))
+            value = errors / total if total else math.nan
+            found |= {f"{rate}.value": value, f"{rate}.errors": errors, f"{rate}.total": total}
+    return found
 
 
 def _counts_all(transcripts: pd.DataFrame, unit: str) -> bool:

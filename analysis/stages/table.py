@@ -158,8 +158,9 @@ def _overlap(probe: pd.DataFrame) -> dict[str, float]:
 
 def _notes(run: Run, frame: pd.DataFrame) -> tuple[str, ...]:
     notes, intervals = [], []
-    if len(run.evaluations):
-        last, rate = run.main_evaluations.iloc[-1], run.error_rate
+    evaluations = evaluated(run)
+    if len(evaluations):
+        last, rate = evaluations.iloc[-1], run.error_rate
         notes.append(
             f"{rate.upper()}: set {last['set']!r}, {count(last[f'{rate}.total'])} {ERROR_RATES[rate]} in "
             f"{count(last['n_utterances'])} utterances, normalizer {last['normalizer']} {last['normalizer_version']}."

@@ -14,7 +14,7 @@ from overlap.estimates.funnel import BINS
 from ..formatting import count, counts, interval, number, plural
 from ..inference.recipes import last_transcripts, recipe_errors
 from ..printed_table import PrintedTable
-from ..run.load import ERROR_RATES, Run, normalizer_of
+from ..run.load import Run, normalizer_of
 from ..run.runs import Runs
 from ..stages.error_rates import OVER, UNITS, cluster_of, evaluated, over_words
 from ..stats.error_rates import NAMES, Unit
@@ -121,9 +121,9 @@ def _distinct_sets(evaluations: pd.DataFrame) -> pd.DataFrame:
 
 
 def _size(row: Mapping[Any, Any]) -> str:
-    """Size of a test set, in words or in tokens of the mixed error rate."""
-    rate = "mer" if math.isnan(row.get("wer.total", math.nan)) else "wer"
-    return f"{count(row[f'{rate}.total'])} {ERROR_RATES[rate]}"
+    """Size of a test set, in words, in tokens of the mixed error rate, or in characters."""
+    totals = {unit: row.get(f"{rate}.total", math.nan) for rate, unit in UNITS.items()}
+    return next((f"{count(total)} {unit}" for unit, total in totals.items() if not math.isnan(total)), "not counted")
 
 
 def _teachers(evaluations: pd.DataFrame) -> list[dict[str, Any]]:
@@ -132,8 +132,9 @@ def _teachers(evaluations: pd.DataFrame) -> list[dict[str, Any]]:
     teachers = evaluations.loc[evaluations["model"] == "teacher"]
     for test_set in dict.fromkeys(teachers["set"]):
         here = teachers.loc[teachers["set"] == test_set]
-        one = len(here.drop_duplicates(["cer.errors", "cer.total"])) == 1
-        for row in here.drop_duplicates("cer.total" if one else "recipe").to_dict("records"):
+        counted = [name for rate in RATES for name in (f"{rate}.errors", f"{rate}.total") if name in here]
+        one = len(here.drop_duplicates(counted)) == 1
+        for row in (here.head(1) if one else here.drop_duplicates("recipe")).to_dict("records"):
             name = "(teacher)" if one else f"(teacher of {row['recipe']})"
             rows += [
                 {"recipe": name, "model": "teacher", "set": test_set, **_measured(row, rate), "n_runs": 1}
@@ -177,9 +178,11 @@ def _rate(runs: Runs, recipe: str, last: pd.DataFrame, rate: str) -> dict[str, A
 
 
 def _cautions(runs: Runs, names: Sequence[str], where: str) -> list[str]:
-    """Notes on means over these runs: which are still running, and which are not independent."""
+    """Notes on means over these runs: which are still running, which are probes, and which are not independent."""
     running = [name for name in names if name in runs.running]
     notes = [f"Still running, {where} so far: {', '.join(running)}."] if running else []
+    probes = [name for name in names if runs[name].probed is not None]
+    notes += [f"Probes, which have no error rates: {', '.join(probes)}."] if probes else []
     for recipe in dict.fromkeys(runs.recipes[name] for name in names):
         seeds = [runs[name].seed for name in names if runs.recipes[name] == recipe]
         if len(set(seeds)) < len(seeds):

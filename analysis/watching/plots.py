@@ -28,15 +28,18 @@ def columns(steps: Sequence[float], values: Sequence[float], last_step: int, wid
     spans = np.array([min(width - 1, int(step * width / max(1, last_step))) for step, _ in taken])
     numbers = np.array([value for _, value in taken])
     means, before = [], math.nan
-    for span in range(width):
-        here = numbers[spans == span]
-        before = float(here.mean()) if len(here) else before
-        means.append(before)
+    with np.errstate(invalid="ignore"):  # both infinities in a span have no mean
+        for span in range(width):
+            here = numbers[spans == span]
+            before = float(here.mean()) if len(here) else before
+            means.append(before)
     return means
 
 
 def sparkline(values: Sequence[float], least: float = 0.0) -> str:
     """Blocks from the lowest value to the highest; a space for NaN, a middle line if all are equal.
+
+    An infinite value is the lowest or highest block, above what is finite.
 
     Args:
         values: In order.
@@ -45,7 +48,8 @@ def sparkline(values: Sequence[float], least: float = 0.0) -> str:
     known = [value for value in values if not math.isnan(value)]
     if not known:
         return " " * len(values)
-    low, high = min(known), max(known)
+    finite = [value for value in known if math.isfinite(value)] or [0.0]
+    low, high = min(finite), max(finite)
     if 0 < high - low < least:
         low, high = (low + high - least) / 2, (low + high + least) / 2
     top = len(BLOCKS) - 1
@@ -53,6 +57,8 @@ def sparkline(values: Sequence[float], least: float = 0.0) -> str:
     def block(value: float) -> str:
         if math.isnan(value):
             return " "
+        if math.isinf(value):
+            return BLOCKS[top if value > 0 else 0]
         return BLOCKS[round(top * (value - low) / (high - low))] if high > low else BLOCKS[top // 2]
 
     return "".join(map(block, values))

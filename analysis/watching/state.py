@@ -61,10 +61,12 @@ class RunState:
         return self.run.stages[self.stage]["name"]
 
     @property
-    def stage_steps(self) -> int:
-        """Maximum number of steps of the current stage: its own, or the remaining steps of the run."""
-        own, total = int(self.run.stages[self.stage]["steps"]), self.total_steps
-        return own if total is None else min(own, self.stage_step + total - self.step)
+    def stage_steps(self) -> int | None:
+        """Maximum number of steps of the current stage: its own, or the run's remaining steps; None if not known."""
+        own, total = self.run.stages[self.stage].get("steps"), self.total_steps
+        limits = [] if own is None else [int(own)]
+        limits += [] if total is None else [self.stage_step + total - self.step]
+        return min(limits, default=None)
 
     @property
     def total_steps(self) -> int | None:
@@ -73,7 +75,9 @@ class RunState:
 
     @property
     def stage_seconds_left(self) -> float:
-        """Maximum remaining seconds of the stage's steps; NaN before its first step."""
+        """Maximum remaining seconds of the stage's steps; NaN before its first step or without a limit."""
+        if self.stage_steps is None:
+            return math.nan
         return self.step_seconds * max(0, self.stage_steps - self.stage_step)
 
     @property

@@ -15,7 +15,7 @@ from rich.text import Text
 from ..formatting import count, interval, number, plural
 from ..run.load import ERROR_RATES
 from ..run.visits import EXHAUSTED, RUN, said
-from ..stages.error_rates import with_intervals
+from ..stages.error_rates import with_counts, with_intervals
 from ..stages.probe_reading import funnel_of
 from .plots import bar, columns, sparkline
 from .state import RunState
@@ -87,8 +87,9 @@ def _head(state: RunState, width: int) -> Lines:
     )
     total = state.total_steps
     run_steps = f"run {count(state.step)}" + (f" of {count(total)}" if total else "")
-    share = state.stage_step / state.stage_steps if state.stage_steps else 0.0
-    steps = f" {count(state.stage_step)} of at most {count(state.stage_steps)} · {run_steps} steps"
+    most = state.stage_steps
+    share = state.stage_step / most if most else 0.0
+    steps = f" {count(state.stage_step)}{'' if most is None else f' of at most {count(most)}'} · {run_steps} steps"
     progress = Text.assemble((bar(share, max(8, min(40, width - len(steps) - 2))), "cyan"), steps)
     lines = [name, Text(status, color), place, progress]
     if state.interrupted is not None:
@@ -97,8 +98,9 @@ def _head(state: RunState, width: int) -> Lines:
         hint = f"a long probe or evaluation; if it was interrupted: `distill resume {state.run.path}`"
         lines.append(Text(hint, "yellow"))
     elif state.outcome is None and not math.isnan(state.step_seconds):
-        left, each = duration(state.stage_seconds_left), number(state.step_seconds, 2)
-        lines.append(Text(f"at most {left} left in this stage, at {each} s a step, without probes"))
+        each = f"{number(state.step_seconds, 2)} s a step, without probes"
+        left = duration(state.stage_seconds_left)
+        lines.append(Text(each if most is None else f"at most {left} left in this stage, at {each}"))
     return lines
 
 
@@ -153,8 +155,7 @@ def _plots(state: RunState, width: int) -> Lines:
             series.append((title, steps, values, digits, ""))
     if len(run.metrics):
         series.append(("loss", run.metrics["step"].tolist(), run.metrics["loss"].astype(float).tolist(), 3, ""))
-    mine = run.main_evaluations
-    mine = mine[mine["model"] == "student"]
+    mine = with_counts(run, run.main_evaluations.loc[run.main_evaluations["model"] == "student"])
     rate = run.error_rate
     if len(mine) and f"{rate}.value" in mine:
         percent = (100 * mine[f"{rate}.value"].astype(float)).tolist()
@@ -233,7 +234,8 @@ def _evaluations(state: RunState, most: int) -> Lines:
     teacher = evaluations[evaluations["model"] == "teacher"].tail(1)
     students = evaluations[evaluations["model"] != "teacher"].tail(most - len(teacher))
     chosen = [*students.index[::-1], *teacher.index]
-    rows: list[dict[str, Any]] = with_intervals(state.run, evaluations.loc[chosen]).to_dict("records")  # pyright: ignore
+    counted = with_counts(state.run, evaluations.loc[chosen])
+    rows: list[dict[str, Any]] = with_intervals(state.run, counted).to_dict("records")  # pyright: ignore
     lines = []
     for row in rows:
         value, low, high = (100 * _real(row, f"{rate}.{end}") for end in ("value", "low", "high"))

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from .schema import Column, File
 
 
 def _required(name: str, type_: str, meaning: str) -> Column:
     return Column(name, type_, meaning, required=True)
 
+
+def fields(columns: Iterable[Column]) -> str:
+    """The fields of an object in words, those that may be absent in brackets."""
+    shown = (
+        (f"`{c.name}` ({c.type})" if c.required else f"[`{c.name}` ({c.type})]") + f" {c.meaning}" for c in columns
+    )
+    return "; ".join(shown)
+
+
+RECIPE_STAGE = (_required("name", "text", "of the stage"), _required("type", "text", "`sft`, `td` or `opd`"))
+"""Of an object in `recipe.stages`."""
+SUPPORT = (_required("k", "integer", "size of the sets"), _required("temperature", "number", "of both models"))
+"""Of `recipe.support`."""
 
 STEP = _required("step", "integer", "training steps taken in the run")
 VISIT = _required("visit", "integer", "number of the visit to a stage, as in `visits.jsonl`")
@@ -21,8 +36,8 @@ RESOLVED = File(
     (
         _required("schema", "integer", "version of this schema; files of another version are refused"),
         _required("recipe.name", "text", "runs of one recipe are compared over their seeds"),
-        _required("recipe.stages", "list of objects", "one per stage, with `name` and `type` (`sft`, `td`, `opd`)"),
-        _required("recipe.support", "object", "`k` and `temperature` of the top-k sets"),
+        _required("recipe.stages", "list of objects", f"one per stage: {fields(RECIPE_STAGE)}"),
+        _required("recipe.support", "object", f"the top-k sets: {fields(SUPPORT)}"),
         Column("recipe.*", "any", "the rest of the recipe, with all its defaults, see RECIPES.md"),
         Column("recipe_sha256", "text", "digest of the recipe"),
         Column("manifest_sha256.*", "text", "digest of each manifest"),
@@ -75,6 +90,22 @@ METRICS = File(
     ),
 )
 
+LEVEL = (
+    _required("statistic", "text", "name as in STATISTICS.md, or of a number of the user's own"),
+    _required("states", "text or null", "on whose transcripts; null for a number of the user's own"),
+    _required(
+        "side",
+        "text",
+        "`at_least` or `at_most` of a threshold, `lowest` or `highest` healthy value, or `best`, the mark of a plateau",
+    ),
+    _required("level", "number or null", "that was compared with"),
+    _required("bound", "number or null", "the end of the interval that was compared"),
+    _required(
+        "satisfied", "boolean", "whether it reaches the threshold, keeps within the limit or improves on the mark"
+    ),
+)
+"""Of an object in `levels`."""
+
 DECISIONS = File(
     "decisions.jsonl",
     "One row per gate reading, and one (`decision` is `end`) at the end of the run. Visits without a row are hidden.",
@@ -89,16 +120,21 @@ DECISIONS = File(
         _required(
             "levels",
             "list of objects",
-            "every level that the reading was compared with: `statistic`; `states` (null for a number of the "
-            "user's own); `side`, which is `at_least` or `at_most` of a threshold, `lowest` or `highest` "
-            "healthy value, or `best`, the mark of a plateau; `level`; `bound`, the end of the interval that was "
-            "compared, or null; `satisfied`, whether it reaches the threshold, keeps within the limit or improves on "
-            "the mark",
+            f"every level that the reading was compared with, an object each: {fields(LEVEL)}",
         ),
     ),
 )
 
 _COUNTS = "`errors`, `total`, `substitutions`, `deletions`, `insertions`"
+RATE = (
+    _required("value", "number or null", "as a share"),
+    _required("errors", "integer", "substitutions, deletions and insertions"),
+    _required("total", "integer", "of what is counted, in the references"),
+    Column("low", "number or null", "lower end of the 95 % interval"),
+    Column("high", "number or null", "upper end"),
+    *(Column(name, "integer", f"{name} alone") for name in ("substitutions", "deletions", "insertions")),
+)
+"""Of an error rate."""
 EVALUATIONS = File(
     "evaluations.jsonl",
     "One row per evaluation of a model on a set: the teacher once, the student during and at the end of a visit.",
@@ -106,8 +142,12 @@ EVALUATIONS = File(
         *PLACE,
         _required("set", "text", "name of the evaluation set"),
         _required("model", "text", "`student` or `teacher`"),
-        Column("wer.*", "number or null", f"word error rate: `value`, `low`, `high` (95 %) as shares, {_COUNTS}"),
-        Column("mer.*", "number or null", "mixed error rate instead, if the normalizer counts mixed tokens"),
+        Column(
+            "wer.*",
+            "number or null",
+            f"word error rate; null if it was not measured, but `wer` or `mer` is there. Its fields: {fields(RATE)}",
+        ),
+        Column("mer.*", "number or null", "mixed error rate instead, likewise, if the normalizer counts mixed tokens"),
         Column("cer.*", "number or null", "character error rate, likewise"),
         _required("normalizer", "text", "of both reference and transcript"),
         _required("normalizer_version", "text", "of the normalizer"),

@@ -89,7 +89,7 @@ def test_error_rates_have_the_interval_over_speakers_that_tables_show(going):
     ends = contrast(np.array([27.0] * 3 + [3.0] * 9)[:, None], np.full((12, 1), 30.0))
     text = shown(going, width=100)
     assert f"30.0 % [{100 * ends.low:.1f}, {100 * ends.high:.1f}]" in text
-    assert re.search(r"500/1,000 words, 12 speakers", text)
+    assert re.search(r"108/360 words, 12 speakers", text)
     assert re.search(r"teacher .* words, 120 utterances", text)  # no transcripts were kept of it
 
 

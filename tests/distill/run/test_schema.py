@@ -8,10 +8,8 @@ import pandas as pd
 import pytest
 
 import distill.run
-from analysis.run import load as reading
+from analysis.run import columns as reading
 from analysis.run import schema
-from analysis.run.load import DECISION_COLUMNS, EVALUATION_COLUMNS, METRIC_COLUMNS, PROBE_COLUMNS, TRANSCRIPT_COLUMNS
-from analysis.run.traces import TRACE_COLUMNS
 from distill import train
 from distill.recipe import Recipe
 from distill.run import columns
@@ -26,19 +24,46 @@ def test_the_page_is_up_to_date():
 
 
 @pytest.mark.parametrize(
-    ("file", "columns"),
+    ("described_columns", "columns"),
     [
-        (columns.VISITS, reading.VISIT_COLUMNS),
-        (columns.METRICS, METRIC_COLUMNS),
-        (columns.DECISIONS, DECISION_COLUMNS),
-        (columns.EVALUATIONS, EVALUATION_COLUMNS),
-        (columns.PROBES, PROBE_COLUMNS),
-        (columns.TRACES, TRACE_COLUMNS),
-        (columns.TRANSCRIPTS, TRANSCRIPT_COLUMNS),
+        (columns.RESOLVED.columns, reading.RESOLVED_FIELDS),
+        (columns.RECIPE_STAGE, reading.STAGE_FIELDS),
+        (columns.SUPPORT, reading.SUPPORT_FIELDS),
+        (columns.VISITS.columns, reading.VISIT_COLUMNS),
+        (columns.METRICS.columns, reading.METRIC_COLUMNS),
+        (columns.DECISIONS.columns, reading.DECISION_COLUMNS),
+        (columns.LEVEL, reading.LEVEL_FIELDS),
+        (columns.EVALUATIONS.columns, reading.EVALUATION_COLUMNS),
+        (columns.RATE, reading.RATE_FIELDS),
+        (columns.PROBES.columns, reading.PROBE_COLUMNS),
+        (columns.TRACES.columns, reading.TRACE_COLUMNS),
+        (columns.TRANSCRIPTS.columns, reading.TRANSCRIPT_COLUMNS),
     ],
 )
-def test_analysis_needs_what_the_page_says(file, columns):
-    assert {column.name for column in file.columns if column.required} == set(columns)
+def test_analysis_needs_what_the_page_says(described_columns, columns):
+    assert {column.name: column.type for column in described_columns if column.required} == columns
+
+
+@pytest.mark.parametrize(
+    ("described_columns", "columns"),
+    [
+        (columns.RESOLVED.columns, reading.OPTIONAL["resolved.json"]),
+        (columns.METRICS.columns, reading.OPTIONAL["metrics.jsonl"]),
+        (columns.EVALUATIONS.columns, reading.OPTIONAL["evaluations.jsonl"]),
+        (columns.RATE, reading.ENDS),
+    ],
+)
+def test_what_may_be_absent_has_the_kinds_of_the_page(described_columns, columns):
+    described_kinds = {column.name: column.type for column in described_columns if not column.required}
+    assert columns.items() <= described_kinds.items()
+
+
+def test_the_page_names_every_word():
+    text = page()
+    for file, fields in reading.WORDS.items():
+        assert f"## `{file}`" in text
+        for words in fields.values():
+            assert all(f"`{word}`" in text for word in words)
 
 
 def test_both_sides_are_of_one_version():
