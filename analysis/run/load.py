@@ -27,7 +27,7 @@ from .columns import (
 )
 from .files import read_log, read_parquet
 from .probe_output import read_probe
-from .records import RATES, check_places, check_stages
+from .records import RATES, check_places
 from .schema import read_resolved
 from .traces import positions, read_traces
 from .visits import Visit, visits_of
@@ -221,10 +221,6 @@ def load(path: str | Path) -> Run:
         _evaluations(path / "evaluations.jsonl"),
     )
     check_places(path, run.stages, run.begun)
-    stages = {stage["name"]: stage for stage in run.stages}
-    for name in ("metrics", "decisions", "evaluations"):
-        check_stages(path / f"{name}.jsonl", getattr(run, name), stages)
-    check_stages(path / "probes", run.probes, stages, "row")
     return run
 
 

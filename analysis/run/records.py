@@ -65,7 +65,7 @@ def check_places(path: Path, stages: Sequence[Mapping[str, Any]], begun: pd.Data
         UserError: Names the file, its line, the field, and what to do.
     """
     kinds = {stage["name"]: stage["type"] for stage in stages}
-    check_stages(path / "visits.jsonl", begun, kinds)
+    _check_stages(path / "visits.jsonl", begun, kinds)
     seen: set[int] = set()
     sources = begun["source_visit"].astype(object).where(begun["source_visit"].notna(), None).tolist()
     for line, (row, source) in enumerate(zip(begun.to_dict("records"), sources, strict=True), start=1):
@@ -82,13 +82,13 @@ def check_places(path: Path, stages: Sequence[Mapping[str, Any]], begun: pd.Data
         seen.add(number)
 
 
-def check_stages(path: Path, rows: pd.DataFrame, stages: Mapping[str, Any], noun: str = "line") -> None:
+def _check_stages(path: Path, rows: pd.DataFrame, stages: Mapping[str, Any]) -> None:
     """Refuse rows of a stage that the recipe does not have; see `check_places`."""
     unknown = ~rows["stage"].isin(list(stages)).to_numpy(dtype=bool)
     if unknown.any():
         number = int(unknown.argmax())
         names = ", ".join(repr(name) for name in stages) or "none"
         raise UserError(
-            f"{path}, {noun} {number + 1}: field `stage` is {rows['stage'].iloc[number]!r}; the recipe's stages are "
+            f"{path}, line {number + 1}: field `stage` is {rows['stage'].iloc[number]!r}; the recipe's stages are "
             f"{names}; {REMEDY}"
         )

@@ -36,7 +36,7 @@ from .exit_codes import EPILOGUE, ExitCode
 def _worded(error: CycloptsError) -> Any:
     """A usage error that names flags; pydantic checks flags that are recipe fields and names the fields instead."""
     cause = error.__cause__ or error.__context__
-    if isinstance(cause, ValidationError) and is_of_recipe(cause):
+    if isinstance(cause, ValidationError):
         flags = [
             f"--{line.replace('_', '-', line.partition(':')[0].count('_'))}" for line in explain(cause).split("\n  ")
         ]

