@@ -220,8 +220,6 @@ def _words_of(error: BaseException) -> str:
     """An error in one message; those of the operating system begin with the file, like all others."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: the system does not say of which file; --debug shows what was done"
     return str(error)
 
 

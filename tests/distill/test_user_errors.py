@@ -67,16 +67,6 @@ def test_a_recipes_error_is_explained(monkeypatch, capsys):
     assert words.startswith("error: unknown key novelty; ")
 
 
-def test_an_error_of_the_system_without_a_file_says_so(monkeypatch, capsys):
-    code, words = said(monkeypatch, capsys, OSError(errno.ENOSPC, "No space left on device"))
-    assert (code, words) == (
-        1,
-        "error: No space left on device: the system does not say of which file; --debug shows what was done\n",
-    )
-    with pytest.raises(TimeoutError):
-        said(monkeypatch, capsys, TimeoutError())
-
-
 def test_out_of_memory_has_the_verbs_own_remedy(monkeypatch, capsys):
     assert said(monkeypatch, capsys, MemoryError()) == (1, "error: out of memory\n")
     for verb, remedy in (("resume", "lower the stage's micro_batch_size"), ("evaluate", "lower --batch-size")):
