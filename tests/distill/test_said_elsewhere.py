@@ -28,8 +28,7 @@ def test_normalizers_have_the_version_that_pages_name(page):
 
 
 def test_readmes_name_normalizers_with_their_versions():
-    for page in ("README.md", "distill/README.md"):
-        assert VERSION.findall((ROOT / page).read_text("utf-8")), page
+    assert len(VERSION.findall((ROOT / "distill" / "README.md").read_text("utf-8"))) >= 2
 
 
 def percent(rate: Estimate) -> str:
