@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from overlap import presets, strata
+    from overlap import other_trainers, strata
     from overlap.bounds import OverlapBounds, measure_bounds
     from overlap.core.lm_head import Head
     from overlap.core.topk import top_k, union
@@ -68,8 +68,8 @@ __all__ = [
     "measure",
     "measure_bounds",
     "measure_hidden",
+    "other_trainers",
     "packed_groups",
-    "presets",
     "sampled_reverse_kl",
     "sequence_estimates",
     "set_divergence",

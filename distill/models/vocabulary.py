@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .tokenizer_check import TokenizerCheck, check_tokenizer
+from .tokenizer_fits_model import TokenizerCheck, check_tokenizer
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ from ..run.schema import SCHEMA
 from ..scoring.local_or_served import compare
 from ..scoring.pair import Pair
 from ..teacher_data.labels import labels
-from .tally import Tally
+from .probe_sums import ProbeSums
 from .trace import trace_rows
 
 Rollouts = Mapping[str, tuple[Sequence[int], bool]]
@@ -110,7 +110,7 @@ def probe(
         progress: Called after each batch.
     """
     student, decoding = pair.student, settled(decoding, utterances)
-    tally = Tally(support.k, states)
+    sums = ProbeSums(support.k, states)
     funnel = overlap.Funnel.empty()
     rollouts: dict[str, tuple[Sequence[int], bool]] = {}
     texts: dict[str, str] = {}
@@ -122,7 +122,7 @@ def probe(
         else:
             transcripts = _replay([recorded[utterance.id] for utterance in batch.utterances], student)
         scores = compare(pair, batch, transcripts, support)
-        tally.add(scores, [utterance.id for utterance in batch.utterances])
+        sums.add(scores, [utterance.id for utterance in batch.utterances])
         funnel = funnel + scores.funnel
         n_positions = transcripts.mask.sum(-1).double()
         recut += (pair.recut(transcripts).sum(-1) / n_positions).tolist()
@@ -136,9 +136,9 @@ def probe(
             texts[utterance.id] = decoded[row]
         if progress:
             progress(len(rollouts), len(utterances))
-    estimates = {**tally.estimates(), **_sequence_estimates(utterances, texts, rollouts, recut)}
+    estimates = {**sums.estimates(), **_sequence_estimates(utterances, texts, rollouts, recut)}
     summary = overlap.OverlapSummary(estimates, k=support.k, temperature=support.temperature, states=states)
-    bounds = tally.bounds()
+    bounds = sums.bounds()
     found = pair.coverage(estimates if bounds is None else None)
     return StateProbe(states, summary, funnel, found, rollouts, traces, bounds, texts)
 

@@ -33,7 +33,7 @@ from .result import RunResult
 from .seen_in_training import TrainedOn
 from .setup import Setup
 from .stage_data import stage_sampler, stage_utterances
-from .stages import Seen, step_metrics, training_step
+from .steps import Seen, step_metrics, training_step
 
 NO_NUMBERS: Mapping[str, Any] = MappingProxyType({})
 

@@ -144,7 +144,7 @@ def test_functions_are_not_hidden_by_the_files_that_hold_them():
         "from overlap import coverage, measure, sweep\n"
         "functions = overlap.coverage, overlap.sweep, overlap.measure, coverage, sweep, measure\n"
         "assert all(map(callable, functions))\n"
-        "assert overlap.strata.by and overlap.presets.paper and overlap.estimates.table_formatting.text_table"
+        "assert overlap.strata.by and overlap.other_trainers.paper and overlap.estimates.table_formatting.text_table"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=TREE, check=False).returncode == 0
 

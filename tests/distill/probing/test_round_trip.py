@@ -17,11 +17,11 @@ from distill.data.batch import AudioSource
 from distill.models import load_recognizer
 from distill.models.base import pack
 from distill.models.text_lm import TextLM
-from distill.models.tokenizer_check import TokenizerWarning
+from distill.models.tokenizer_fits_model import TokenizerWarning
 from distill.probing.round_trip import LIMIT, round_trip
 from distill.progress.observer import Observer
 from distill.recipe import Decoding, Recipe
-from tests.distill.models.test_tokenizer_check import faulty
+from tests.distill.models.test_tokenizer_fits_model import faulty
 from tests.distill.small_models import save_qwen3
 
 SOURCE = AudioSource(AudioCache())

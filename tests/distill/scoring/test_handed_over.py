@@ -10,7 +10,7 @@ from distill.data.audio import AudioCache
 from distill.data.batch import AudioSource
 from distill.models import load_recognizer
 from distill.models.base import pack
-from distill.models.tokenizer_check import TokenizerWarning
+from distill.models.tokenizer_fits_model import TokenizerWarning
 from distill.probing.probe import probe
 from distill.recipe import Decoding, SupportSettings
 from distill.scoring.local_or_served import compare

@@ -20,7 +20,7 @@ from distill.teacher_data.confidence import Transcript
 from distill.teacher_data.labels import described, label, label_counts, labels
 from distill.teacher_data.making import journal_of, teacher_data
 from distill.timing import Stopwatch
-from distill.training.stages import on_policy_step, supervised_step
+from distill.training.steps import on_policy_step, supervised_step
 from tests.distill.scoring.test_pair import shuffled
 from tests.distill.small_models import save_qwen3, save_whisper
 from tests.distill.teacher_data.test_teacher_data import ALL

@@ -23,7 +23,7 @@ from distill.timing import Stopwatch
 from distill.training.augmentation import Augmentation, AugmentationError
 from distill.training.errors import TrainingError
 from distill.training.setup import prepare_run
-from distill.training.stages import training_step
+from distill.training.steps import training_step
 from overlap.extras import MissingExtraError
 from tests.distill.small_models import save_whisper
 from tests.distill.test_recipe import STAGED, write

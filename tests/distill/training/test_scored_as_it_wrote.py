@@ -18,7 +18,7 @@ from distill.recipe import Recipe, Student, SupportSettings
 from distill.scoring.loading import load_student
 from distill.scoring.pair import Pair
 from distill.timing import Stopwatch
-from distill.training.stages import training_step
+from distill.training.steps import training_step
 from tests.distill.small_models import (
     save_glm_asr,
     save_gpt2,

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-import distill.training.stages
+import distill.training.steps
 from distill import Observer, TrainingError, resume, train
 from distill.models import load_recognizer
 from distill.normalize import normalizer
@@ -225,7 +225,7 @@ class TestBadInput:
             train(variant(mini, support={"k": 500}), tmp_path / "run")
 
     def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(self, recipe, tmp_path, monkeypatch):
-        original = distill.training.stages.supervised_step
+        original = distill.training.steps.supervised_step
 
         def poisoned(student, batch, clock):
             outcome = original(student, batch, clock)
@@ -233,7 +233,7 @@ class TestBadInput:
             return outcome if poisoned.calls < 4 else type(outcome)(outcome.loss * torch.nan, outcome.positions)
 
         poisoned.calls = 0
-        monkeypatch.setattr(distill.training.stages, "supervised_step", poisoned)
+        monkeypatch.setattr(distill.training.steps, "supervised_step", poisoned)
         with pytest.raises(TrainingError, match=r"step 3 of stage 'base': loss nan.*Lower"):
             train(recipe, tmp_path / "run")
         monkeypatch.undo()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from overlap import measure, presets
+from overlap import measure, other_trainers
 from overlap.estimates.table_formatting import text_table
 
 K, STOP = 16, 0
@@ -57,9 +57,9 @@ def rows():
     student, teacher, tokens = pair()
     ours = {name: estimate.value for name, estimate in measure(student, teacher, k=K).summary(draws=2).items()}
     true = oracle(student, teacher)
-    paper, verl = presets.paper(student, teacher, k=K), presets.verl(student, teacher, k=K)
-    thunlp, ark = presets.thunlp(student, teacher, k=K), presets.ark(student, teacher, k=K)
-    stopped = presets.ark(student, teacher, k=K, tokens=tokens, stop=[STOP])
+    paper, verl = other_trainers.paper(student, teacher, k=K), other_trainers.verl(student, teacher, k=K)
+    thunlp, ark = other_trainers.thunlp(student, teacher, k=K), other_trainers.ark(student, teacher, k=K)
+    stopped = other_trainers.ark(student, teacher, k=K, tokens=tokens, stop=[STOP])
     gap = abs(thunlp["actor/entropy"] - thunlp["teacher/entropy"])
     same, other = True, False
     return [

@@ -7,7 +7,7 @@ import torch
 
 import overlap
 from distill.models.base import Transcripts
-from distill.probing.tally import Tally
+from distill.probing.probe_sums import ProbeSums
 from distill.recipe import SupportSettings
 from distill.scoring.pair import Pair
 from distill.scoring.positions import Positions
@@ -27,7 +27,7 @@ def served(student, teacher):
 
 def test_no_interval_leaves_its_range():
     generator = torch.Generator().manual_seed(0)
-    tally = Tally(4, "student")
+    sums = ProbeSums(4, "student")
     for i in range(3):
         student, teacher = torch.zeros(1, 3, 60), torch.zeros(1, 3, 60)
         student[..., :4] = 5 + torch.randn(3, 4, generator=generator).abs()
@@ -36,12 +36,12 @@ def test_no_interval_leaves_its_range():
             student, teacher = teacher, teacher
         if i == 2:
             teacher = torch.zeros(1, 3, 60)
-        tally.add(served(student, teacher), [f"u{i}"])
+        sums.add(served(student, teacher), [f"u{i}"])
     ranges = overlap.definitions.Ranges(4, 60)
-    bounds = tally.bounds()
-    assert {"union_size", "student_size", "student_entropy"} <= set(tally.estimates())
-    for name, item in {**tally.estimates(), **bounds.ends()}.items():
+    bounds = sums.bounds()
+    assert {"union_size", "student_size", "student_entropy"} <= set(sums.estimates())
+    for name, item in {**sums.estimates(), **bounds.ends()}.items():
         least, most = ranges.limits(name)
         assert math.isnan(item.low) or least <= item.low <= item.high <= most, (name, item)
-    assert tally.estimates()["union_size"].high <= 8.0
+    assert sums.estimates()["union_size"].high <= 8.0
     assert bounds["teacher_entropy"][1].high <= math.log(60)

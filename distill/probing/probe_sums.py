@@ -12,7 +12,7 @@ from overlap.estimates.group_sums import GroupSums
 from ..scoring.scores import Scores
 
 
-class Tally:
+class ProbeSums:
     """Sums by utterance of every batch so far.
 
     Args:

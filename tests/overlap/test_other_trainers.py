@@ -1,4 +1,4 @@
-"""The presets against the systems' formulas, written again with Python sets and float64 loops."""
+"""The numbers of other trainers against the systems' formulas, written again with Python sets and float64 loops."""
 
 import math
 
@@ -9,10 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax, logsumexp
 
-from overlap import measure, presets
+from overlap import measure, other_trainers
 from overlap.core import chunking
 
-SYSTEMS = {"paper": presets.paper, "verl": presets.verl, "thunlp": presets.thunlp, "ark": presets.ark}
+SYSTEMS = {
+    "paper": other_trainers.paper,
+    "verl": other_trainers.verl,
+    "thunlp": other_trainers.thunlp,
+    "ark": other_trainers.ark,
+}
 
 
 def pair(kind, shape=(3, 5, 40), seed=1):
@@ -176,14 +181,18 @@ def agree(got, wanted, rtol=2e-5):
 
 def check_all(student, teacher, k, mask=None, half=False):
     z_s, z_t = rows(student, teacher, mask)
-    agree(presets.paper(student, teacher, k=k, mask=mask), paper_oracle(z_s, z_t, k))
+    agree(other_trainers.paper(student, teacher, k=k, mask=mask), paper_oracle(z_s, z_t, k))
     # one unit in the last place of a bfloat16 mean is 0.4 %
-    agree(presets.verl(student, teacher, k=k, mask=mask), verl_oracle(z_s, z_t, k, half=half), 4e-3 if half else 2e-5)
+    agree(
+        other_trainers.verl(student, teacher, k=k, mask=mask),
+        verl_oracle(z_s, z_t, k, half=half),
+        4e-3 if half else 2e-5,
+    )
     for strategy in ("only_stu", "union"):
-        got = presets.thunlp(student, teacher, k=k, mask=mask, top_k_strategy=strategy)
+        got = other_trainers.thunlp(student, teacher, k=k, mask=mask, top_k_strategy=strategy)
         agree(got, thunlp_oracle(z_s, z_t, k, strategy))
     agree(
-        presets.ark(student, teacher, k=k, mask=mask),
+        other_trainers.ark(student, teacher, k=k, mask=mask),
         ark_oracle(z_s, z_t, k, half=bf16 if half else None),
         1e-3 if half else 2e-5,
     )
@@ -205,7 +214,10 @@ def test_bfloat16(kind):
 
 def test_bfloat16_costs_verl_its_digits():
     student, teacher = pair("random", (40, 200))
-    exact, rounded = presets.verl(student, teacher, k=8), presets.verl(student.bfloat16(), teacher.bfloat16(), k=8)
+    exact, rounded = (
+        other_trainers.verl(student, teacher, k=8),
+        other_trainers.verl(student.bfloat16(), teacher.bfloat16(), k=8),
+    )
     mass = rounded["distillation/student_mass"]
     assert mass == float(torch.tensor(mass).bfloat16())
     assert mass != exact["distillation/student_mass"]
@@ -230,7 +242,7 @@ def test_ark_with_generated_blocked_and_stop_ids(seed, k, temperature):
     blocked, stop = [2, 9], [0, 5]
     student[:, 0] += 3 * torch.from_numpy(rng.random(8) < 0.5)
     teacher[:, 0] += 3
-    got = presets.ark(
+    got = other_trainers.ark(
         student, teacher, k=k, tokens=tokens, blocked=blocked, stop=torch.tensor(stop), temperature=temperature
     )
     agree(got, ark_oracle(*rows(student, teacher, None), k, tokens.numpy(), blocked, stop, temperature))
@@ -243,14 +255,14 @@ def test_verl_clamps():
         arguments = {"log_prob_min_clamp": low, "loss_max_clamp": high}
         if math.isinf(low):
             arguments = dict.fromkeys(arguments)
-        agree(presets.verl(student, teacher, k=5, **arguments), verl_oracle(z_s, z_t, 5, low, high), 1e-4)
+        agree(other_trainers.verl(student, teacher, k=5, **arguments), verl_oracle(z_s, z_t, 5, low, high), 1e-4)
 
 
 def test_nothing_shared():
     student, teacher = pair("apart")
-    assert math.isnan(presets.paper(student, teacher, k=4)["overlap_token_advantage"])
-    assert presets.verl(student, teacher, k=4)["distillation/overlap_token_advantage"] == 0.0
-    assert "val-topk/adv_intersection" not in presets.thunlp(student, teacher, k=4)
+    assert math.isnan(other_trainers.paper(student, teacher, k=4)["overlap_token_advantage"])
+    assert other_trainers.verl(student, teacher, k=4)["distillation/overlap_token_advantage"] == 0.0
+    assert "val-topk/adv_intersection" not in other_trainers.thunlp(student, teacher, k=4)
     assert measure(student, teacher, k=4).summary()["overlap_advantage"].n_undefined == 15
 
 
@@ -259,10 +271,10 @@ def test_mixed_scales_starve_tokens_that_only_the_student_has():
     generator = torch.Generator().manual_seed(0)
     student = 2 * torch.randn(200, 500, generator=generator) + 8  # a partition function far from 1, as models have
     teacher = student + 0.3 * torch.randn(200, 500, generator=generator)
-    logged = presets.ark(student, teacher, k=16)
+    logged = other_trainers.ark(student, teacher, k=16)
     assert logged["opd_loss"] > 2 * logged["eq1_loss"]
     np.testing.assert_allclose(logged["eq1_loss"], measure(student, teacher, k=16).union_kl.mean(), rtol=1e-5)
-    same = presets.ark(student, student, k=16)
+    same = other_trainers.ark(student, student, k=16)
     assert same["opd_loss"] == pytest.approx(0, abs=1e-6)  # without student-only tokens the scales do not meet
 
 
@@ -280,7 +292,7 @@ def test_ark_on_ties_and_offsets_of_half_precision(seed, dtype, offsets, tempera
     k, tokens = int(rng.integers(1, 18)), torch.from_numpy(rng.integers(-1, 20, size=3))
     blocked, stop = (rng.permutation(20)[: rng.integers(0, 3)].tolist() for _ in range(2))
     options = {"tokens": tokens, "blocked": blocked, "stop": stop, "temperature": temperature}
-    got = presets.ark(student, teacher, k=k, **options)
+    got = other_trainers.ark(student, teacher, k=k, **options)
     z_s, z_t = rows(student, teacher, None)
     wanted = ark_oracle(
         z_s, z_t, k, tokens.numpy(), blocked, stop, temperature,
@@ -290,7 +302,7 @@ def test_ark_on_ties_and_offsets_of_half_precision(seed, dtype, offsets, tempera
 
 
 def test_k_of_one_leaves_ark_nothing():
-    logged = presets.ark(*pair("random"), k=1)
+    logged = other_trainers.ark(*pair("random"), k=1)
     assert set(logged.values()) == {0.0}
 
 

@@ -1,6 +1,6 @@
 """The overlap numbers that other systems log, with their names and quirks.
 
-Use them to compare a run with the output of another trainer. Each preset takes both models' raw logits in one
+Use them to compare a run with the output of another trainer. Each function takes both models' raw logits in one
 vocabulary and returns plain floats; its docstring says how the number differs from `overlap.measure`, which you should
 use for anything else. One thing is not reproduced: equal scores at the boundary of a top-k set go to the lower id here,
 while the systems leave them to ``torch.topk``, which guarantees no order.

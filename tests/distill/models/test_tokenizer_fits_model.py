@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast, WhisperTokenize
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from distill.models import load_recognizer
-from distill.models.tokenizer_check import TokenizerWarning, check_tokenizer
+from distill.models.tokenizer_fits_model import TokenizerWarning, check_tokenizer
 from tests.distill.small_models import (
     save_glm_asr,
     save_gpt2,
