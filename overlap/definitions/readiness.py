@@ -178,14 +178,18 @@ def _switch() -> Iterator[ReadinessLevel]:
     yield row(statistic="empty", side="at_most", level=0.1, evidence="share of transcripts without text")
 
     row = partial(row, statistic="top1_agreement")
-    paid = "on-policy training that began there ended below Base on each seed"
-    demo = f"{paid}. When it began with almost no agreement, it ended below Base on some seeds in one schedule and on "
-    "none in the other. Levels in between were not tried"
+    paid = "on-policy training that began there ended with fewer errors than Base on"
+    demo = (
+        f"{paid} all three seeds. When it began with almost no agreement, it ended with fewer on some seeds in one "
+        "schedule and on none in the other. Levels in between were not tried"
+    )
     yield row(setting="demo", level=0.85, evidence=demo, n=3, source=_DEMO)
-    matched = "on-policy training that began there ended below Base; no other level was tried"
+    matched = "on-policy training that began there ended with fewer errors than Base; no other level was tried"
     yield row(setting="demo_matched", level=0.85, evidence=matched, n=1, source="one run of the recipe")
-    speech = f"{paid}. On one seed, OPD straight from Base also ended below Base. Teacher data alone levels off "
-    "slightly above this level"
+    speech = (
+        f"{paid} both seeds. On one seed, OPD straight from Base also ended with fewer. Teacher data alone levels off "
+        "slightly above this level"
+    )
     yield row(setting="whisper_tiny_en", level=0.65, evidence=speech, n=2, source=_SPEECH)
 
 

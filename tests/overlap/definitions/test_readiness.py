@@ -46,6 +46,19 @@ def test_rows_have_names_and_evidence():
         assert len(str(error.value)) < 150
 
 
+OPEN = re.compile(r".*\b(?:a|also|an|and|as|at|below|but|by|for|from|in|no|not|of|on|or|than|that|the|their|to|with)")
+"""Words that no sentence and no phrase of the table ends in."""
+
+
+def test_evidence_is_not_cut_short():
+    for row in READINESS:
+        assert row.evidence == " ".join(row.evidence.split()), row.name
+        assert re.fullmatch(r".*[\w%)]", row.evidence), row.name
+        assert not OPEN.fullmatch(row.evidence), row.name
+    assert READINESS["demo/switch/top1_agreement"].evidence.endswith("Levels in between were not tried")
+    assert READINESS["whisper_tiny_en/switch/top1_agreement"].evidence.endswith("slightly above this level")
+
+
 def test_one_level_for_one_question():
     assert READINESS.level("top1_agreement") == READINESS["any/switch/top1_agreement"].level
     assert READINESS.level("top1_agreement", "least") < READINESS.level("top1_agreement")
