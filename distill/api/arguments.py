@@ -25,6 +25,7 @@ Model = str | Path | Recognizer
 """A directory, a Hub name, `demo:student` or `demo:teacher`, or a model that is loaded."""
 
 PromptFormat = Literal["auto", "chat", "plain"]
+Dtype = Literal["float32", "bfloat16", "float16"]
 States = Literal["student", "teacher", "reference"]
 """Whose transcripts are scored."""
 Section = TypeVar("Section", bound=BaseModel)
@@ -64,16 +65,23 @@ def section(kind: type[Section], **given: Any) -> Section:
 
 
 def loading(
+    dtype: Dtype,
+    device: torch.device | str | None,
     trust_remote_code: bool,
     prompt_format: PromptFormat | None,
     chat_template_kwargs: Mapping[str, Any] | None,
     timestamps: bool,
 ) -> dict[str, Any]:
-    """Options for `load_recognizer`."""
+    """Options for `load_recognizer`.
+
+    Raises:
+        UserError: A device that this machine lacks.
+    """
     options: dict[str, Any] = {"prompt_format": prompt_format, "timestamps": timestamps or None}
     options["chat_template_kwargs"] = None if chat_template_kwargs is None else dict(chat_template_kwargs)
     said = {name: value for name, value in options.items() if value is not None}
-    return {"options": said, "trust_remote_code": trust_remote_code}
+    about = {"dtype": dtype, "device": usable_device(device)}
+    return {"options": said, "trust_remote_code": trust_remote_code} | about
 
 
 def loaded(model: str | Path | Loaded, how: Mapping[str, Any]) -> Recognizer | Loaded:
@@ -109,16 +117,20 @@ def usable_device(device: torch.device | str | None, key: str = "device") -> tor
     """A device of this machine.
 
     Args:
-        device: Its name; None takes an accelerator if there is one, else the CPU.
+        device: Its name; None takes an accelerator if there is one, else the CPU. Apple's GPUs are passed over: they
+            lack float64, which statistics need.
         key: What names it in the message.
 
     Raises:
         UserError: It cannot be used.
     """
     if device is None:
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return torch.device("cpu") if found is None or found.type == "mps" else found
     try:
-        return torch.empty(0, device=device).device
+        place = torch.zeros(1, device=device)
+        place.item()  # the meta device holds no values
+        return place.device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"{key} {device} cannot be used: {reason}") from error

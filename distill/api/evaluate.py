@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from overlap.arguments import checked_arguments
 
 from ..data.audio import AudioCache
@@ -17,7 +19,7 @@ from ..progress.display import observed
 from ..progress.observer import Observer
 from ..recipe import Decoding
 from ..teacher import ServedTeacher
-from .arguments import Model, PromptFormat, loaded, loading, require_models, require_positive, section
+from .arguments import Dtype, Model, PromptFormat, loaded, loading, require_models, require_positive, section
 
 
 @checked_arguments
@@ -29,6 +31,8 @@ def evaluate(
     batch_size: int = 16,
     max_new_tokens: int | None = None,
     max_seconds: float = 30.0,
+    dtype: Dtype = "float32",
+    device: torch.device | str | None = None,
     trust_remote_code: bool = False,
     prompt_format: PromptFormat | None = None,
     chat_template_kwargs: Mapping[str, Any] | None = None,
@@ -45,7 +49,9 @@ def evaluate(
         batch_size: Utterances in a batch.
         max_new_tokens: Longest transcript, in tokens; by default from the longest audio.
         max_seconds: Longer utterances are refused.
-        trust_remote_code: As for `load_pair`, like the next three.
+        dtype: As for `load_pair`, like the next five.
+        device: Device; None uses an accelerator if there is one, else the CPU.
+        trust_remote_code: Run Python code of the checkpoint.
         prompt_format: How text models read prompts.
         chat_template_kwargs: More variables of text models' chat templates.
         timestamps: Let Whisper write timestamps; error rates ignore them.
@@ -55,14 +61,15 @@ def evaluate(
     Raises:
         FileNotFoundError, ManifestError: A manifest or lines that cannot be used; the message says why and what to do.
         ModelError: A model that cannot be loaded.
-        UserError: An unknown normalizer, or a setting out of its range.
+        UserError: A device that this machine lacks, an unknown normalizer, or a setting out of its range.
     """
     require_models(model=model)
     find_normalizer(normalizer)
     require_positive(batch_size=batch_size, max_seconds=max_seconds)
     decoding = section(Decoding, max_new_tokens=max_new_tokens)
+    how = loading(dtype, device, trust_remote_code, prompt_format, chat_template_kwargs, timestamps)
     data = read_for(Purpose("evaluation"), manifest, max_seconds=max_seconds)
-    recognizer = loaded(model, loading(trust_remote_code, prompt_format, chat_template_kwargs, timestamps))
+    recognizer = loaded(model, how)
     utterances = data.checked_one(recognizer)
     with observed(observer, quiet=quiet) as watcher:
         return evaluate_utterances(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from overlap.arguments import checked_arguments
 
 from ..recipe import Server
 from ..scoring.pair import Pair
 from ..teacher import ServedTeacher
-from .arguments import Model, PromptFormat, loaded, loading, require_models, require_positive, served_teacher
+from .arguments import Dtype, Model, PromptFormat, loaded, loading, require_models, require_positive, served_teacher
 
 
 @checked_arguments
@@ -19,6 +21,8 @@ def load_pair(
     teacher: Model | ServedTeacher,
     *,
     k: int = 32,
+    dtype: Dtype = "float32",
+    device: torch.device | str | None = None,
     teacher_url: str | None = None,
     server: Server | None = None,
     trust_remote_code: bool = False,
@@ -32,6 +36,8 @@ def load_pair(
         student: The model that writes.
         teacher: The model that scores; with `teacher_url`, where its tokenizer is.
         k: Size of the top-k sets.
+        dtype: Type of the weights, for models that are given by name, like the next; statistics are in float32.
+        device: Device, such as "cuda:1"; None uses an accelerator if there is one, else the CPU.
         teacher_url: A server (vLLM, SGLang) that runs the teacher.
         server: Settings of the server's requests.
         trust_remote_code: Run Python code of the checkpoints, as Ark-ASR needs; read it first.
@@ -43,10 +49,11 @@ def load_pair(
         FileNotFoundError: A folder or a model of the demo does not exist.
         ModelError, ServerError: A model that cannot be loaded or reached.
         PairError: They share no token, or k is larger than the tokens that a transcript can hold.
+        UserError: A device that this machine lacks, or a setting out of its range.
     """
     require_models(student=student, teacher=teacher)
     require_positive(k=k)
-    how = loading(trust_remote_code, prompt_format, chat_template_kwargs, timestamps)
+    how = loading(dtype, device, trust_remote_code, prompt_format, chat_template_kwargs, timestamps)
     if teacher_url is None and server in (None, Server()):
         scorer = loaded(teacher, how)
     else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from overlap.arguments import checked_arguments
 
 from ..data.audio import AudioCache
@@ -14,7 +16,7 @@ from ..probing import preflight as preflights
 from ..progress.display import observed
 from ..progress.observer import Observer
 from ..recipe import Server
-from .arguments import require_models, require_positive, served_teacher
+from .arguments import Dtype, require_models, require_positive, served_teacher, usable_device
 
 PREFLIGHT_CLIPS = 8
 """Default number of utterances of a preflight."""
@@ -28,6 +30,8 @@ def preflight(
     teacher_url: str,
     server: Server | None = None,
     k: int = 32,
+    dtype: Dtype = "float32",
+    device: torch.device | str | None = None,
     max_new_tokens: int | None = None,
     max_utterances: int | None = None,
     max_seconds: float = 30.0,
@@ -42,6 +46,8 @@ def preflight(
         teacher_url: The server (vLLM, SGLang).
         server: Settings of the requests.
         k: Size of the top-k sets.
+        dtype: Type of the local weights.
+        device: Their device, such as "cuda:1"; None uses an accelerator if there is one, else the CPU.
         max_new_tokens: Longest transcript, in tokens; by default from the longest audio.
         max_utterances: Use only the first ones; the default is 8.
         max_seconds: Longer utterances are refused.
@@ -50,9 +56,11 @@ def preflight(
 
     Raises:
         FileNotFoundError, ManifestError, ModelError, ServerError: Something cannot be read or reached.
+        UserError: A device that this machine lacks, or a setting out of its range.
     """
     require_models(teacher=teacher)
     require_positive(k=k, max_new_tokens=max_new_tokens, max_utterances=max_utterances, max_seconds=max_seconds)
+    place = usable_device(device)
     (utterances,) = read_for(Purpose(first=max_utterances or PREFLIGHT_CLIPS), manifest, max_seconds=max_seconds).sets
     served = served_teacher(teacher, teacher_url, server, k)
     with observed(observer, quiet=quiet) as watcher:
@@ -62,5 +70,7 @@ def preflight(
             utterances,
             k,
             max_new_tokens=max_new_tokens or token_limit(utterances),
+            dtype=dtype,
+            device=place,
             progress=lambda done, total: watcher.work("asking", done, total),
         )

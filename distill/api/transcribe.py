@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -16,7 +15,7 @@ from ..progress.observer import Observer
 from ..recipe import Filters, Server, Teacher, Transcription
 from ..teacher import ServedTeacher
 from ..teacher_data.making import TeacherData, transcribe_manifest
-from .arguments import Model, require_models, require_positive, section, usable_device
+from .arguments import Dtype, Model, require_models, require_positive, section, usable_device
 
 
 @checked_arguments
@@ -28,7 +27,7 @@ def transcribe(
     transcription: Transcription | None = None,
     filters: Filters | None = None,
     revision: str | None = None,
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    dtype: Dtype = "float32",
     device: torch.device | str | None = None,
     teacher_url: str | None = None,
     server: Server | None = None,

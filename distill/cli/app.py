@@ -67,10 +67,12 @@ stderr = PipedConsole(stderr=True)
 _TRAINING = ("lower the stage's micro_batch_size or batch_size, or set student.gradient_checkpointing = true",)
 _SMALLER: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("demo", "train", "resume"), _TRAINING),
-    **dict.fromkeys(("probe", "evaluate", "transcribe"), ("lower --batch-size",)),
+    **dict.fromkeys(("probe", "evaluate", "transcribe"), ("lower --batch-size, or give --dtype bfloat16",)),
+    "show": ("give --dtype bfloat16",),
 }
 """How a verb takes less memory; the others have no setting for it."""
 
+Dtype = Literal["float32", "bfloat16", "float16"]
 JsonFlag = Annotated[bool, Parameter(name="--json")]
 
 
@@ -133,12 +135,16 @@ class Loading:
     """How the models of a command are loaded.
 
     Attributes:
+        dtype: Type of the weights.
+        device: Device, such as cuda:1; by default an accelerator if there is one, else the CPU.
         trust_remote_code: Run Python code of the checkpoints, as Ark-ASR needs; read it first.
         prompt_format: How text models read prompts: auto uses the chat template if there is one.
         chat_template_kwargs: Further variables of text models' chat templates, as JSON.
         timestamps: Let Whisper write timestamps, for models trained with them; error rates ignore them.
     """
 
+    dtype: Dtype = "float32"
+    device: str | None = None
     trust_remote_code: bool = False
     prompt_format: Literal["auto", "chat", "plain"] | None = None
     chat_template_kwargs: str | None = None
@@ -147,7 +153,10 @@ class Loading:
     @property
     def arguments(self) -> dict[str, Any]:
         """The same as arguments of the functions of `distill.api`."""
-        return asdict(self) | {"chat_template_kwargs": self._template_variables()}
+        from ..api import usable_device
+
+        place = usable_device(self.device, "--device")
+        return asdict(self) | {"device": place, "chat_template_kwargs": self._template_variables()}
 
     def _template_variables(self) -> dict[str, Any] | None:
         if self.chat_template_kwargs is None:

@@ -74,6 +74,7 @@ def probe(
         spare_audio(output, manifest)
     from .. import api
 
+    how = loading.arguments
     if preflight:
         assert teacher_url is not None
         found = api.preflight(
@@ -82,6 +83,8 @@ def probe(
             teacher_url=teacher_url,
             server=server,
             k=k,
+            dtype=loading.dtype,
+            device=how["device"],
             max_new_tokens=max_new_tokens,
             max_utterances=max_utterances,
             max_seconds=max_seconds,
@@ -96,7 +99,7 @@ def probe(
         return ExitCode.MISTAKE if found.problems else ExitCode.DONE
     assert student is not None
     result = api.probe(
-        partial(api.load_pair, student, teacher, k=k, teacher_url=teacher_url, server=server, **loading.arguments),
+        partial(api.load_pair, student, teacher, k=k, teacher_url=teacher_url, server=server, **how),
         manifest,
         temperature=temperature,
         max_new_tokens=max_new_tokens,

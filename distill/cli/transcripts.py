@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from ..locations import require_places, require_writable
 from ..recipe import Filters, Server, Transcription
-from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, require_server, spare_audio
+from .app import AS_THEY_ARE, Amount, Count, Dtype, JsonFlag, Loading, app, print_json, require_server, spare_audio
 
 
 @app.command
@@ -74,7 +74,7 @@ def transcribe(
     transcription: Annotated[Transcription, Parameter(name="*")] = Transcription(),  # noqa: B008 (frozen)
     filters: Annotated[Filters, Parameter(name="*", group="Filters")] = Filters(),  # noqa: B008 (frozen)
     revision: str | None = None,
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    dtype: Dtype = "float32",
     device: str | None = None,
     teacher_url: str | None = None,
     server: Annotated[Server, Parameter(name="*", group="Server")] = Server(),  # noqa: B008 (frozen)

@@ -149,6 +149,8 @@ def preflight(
     k: int,
     *,
     max_new_tokens: int = 256,
+    dtype: str = "float32",
+    device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> Preflight:
     """Send the requests of a run to a server, for a few clips.
@@ -159,6 +161,8 @@ def preflight(
         utterances: The clips.
         k: Size of the top-k sets.
         max_new_tokens: Longest transcript.
+        dtype: Type of the local weights.
+        device: Their device.
         progress: Called after each clip.
 
     Raises:
@@ -196,7 +200,7 @@ def preflight(
     audio = statistics.median(duration(utterance) for utterance in utterances)
     noise = None
     if has_weights(teacher.reader.name) and limit >= teacher.n_topk:
-        local = load_recognizer(teacher.reader.name)
+        local = load_recognizer(teacher.reader.name, dtype=dtype, device=device)
         noise = engine_noise(local, teacher, source, utterances, k, max_new_tokens=max_new_tokens)
     return Preflight(
         url=teacher.client.url,
