@@ -7,6 +7,8 @@ Each token is checked on its own spelling with only the merges, or the pieces' s
 normalizers, pre-tokenizers and prefixes, and even if its bytes are not complete characters. The look-up of whole words
 before merging (`ignore_merges` in Llama 3 and Voxtral) is not used either: it finds a separate word even if merges are
 missing, but nothing inside a longer word.
+
+Tokenizers of student and teacher are compared in `distill.scoring.pair`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Every file and column of a run directory."""
+"""Every file and column of a run directory.
+
+`distill.training.trainer` writes the rows: a step's in `_train_step`, from `distill.training.steps.step_metrics`.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 On a subset of the vocabulary the partition function cancels: the raw logits of both models at the tokens of the union
 determine the loss exactly. All logits are therefore needed only to choose the sets, without gradients and in chunks;
 value and gradient need only the head's rows of the union.
+
+For other trainers: `distill`, which has logits, takes `divergence_on_set` (in `distill.training.objectives`).
 """
 
 from collections.abc import Sequence

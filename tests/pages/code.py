@@ -7,6 +7,7 @@ from analysis import figures as drawn
 from analysis.formatting import markdown
 from distill.cli.exit_codes import ExitCode
 from overlap.estimates.first_reading import NUMBERS
+from overlap.gates import READINESS
 
 PICTURES = Path("notebooks/figures")
 OTHERWISE = {"overlap_over_training": "demo"}
@@ -43,6 +44,18 @@ def five_numbers(_: Path) -> str:
             wanted.append(f"{name}{level or ' rising'}")
         rows.append([str(place), number.name, ", ".join(wanted), WHY[number.name]])
     return markdown(["", "number", "in order", "says that"], rows, left=4)
+
+
+def levels_of_agreement(_: Path) -> str:
+    """The levels of one statistic, and who asks for which."""
+    advised, least = (READINESS.level("top1_agreement", question) for question in ("switch", "least"))
+    whisper = READINESS.level("top1_agreement", setting="whisper_tiny_en")
+    return (
+        f"Three levels of `top1_agreement` differ because they answer different questions. {advised:g} is cautious: "
+        f"`distill probe` and the gates of `distill new` ask for it. {least:g} is the least: from there on, every run "
+        f"so far ended OPD with fewer errors than Base, and `distill report` asks for no more. {whisper:g} is the gate "
+        "of the recipe `whisper_tiny_en`: on its recorded speech, teacher data alone levels off slightly above it."
+    )
 
 
 def drawing() -> list[str]:

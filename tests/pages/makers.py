@@ -14,6 +14,7 @@ MAKERS: dict[str, Maker] = {
     "five numbers": code.five_numbers,
     "gated stages": studies.stages,
     "interval coverage": studies.interval_coverage,
+    "levels of agreement": code.levels_of_agreement,
     "matched stages": studies.matched,
     "recorded speech": studies.recorded_speech,
     "saturation": studies.saturation,
