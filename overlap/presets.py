@@ -99,7 +99,7 @@ def verl(
         UserError: on logits, mask or k that do not fit, or where no position is left (verl has nothing to average).
     """
     chosen = _check(student_logits, teacher_logits, mask)
-    _refuse_nothing(chosen)
+    _check_any_position(chosen)
     s = _sets(student_logits, k, chosen, "student_logits")
     t = _sets(teacher_logits, k, chosen, "teacher_logits")
     shared = intersection(t, s).valid
@@ -166,7 +166,7 @@ def thunlp(
     if top_k_strategy not in ("only_stu", "union"):
         raise UserError(f"top_k_strategy: expected 'only_stu' or 'union', received {top_k_strategy!r}")
     chosen = _check(student_logits, teacher_logits, mask)
-    _refuse_nothing(chosen)
+    _check_any_position(chosen)
     s = _sets(student_logits, k, chosen, "student_logits")
     t = _sets(teacher_logits, k, chosen, "teacher_logits")
     support = union(s, t) if top_k_strategy == "union" else s
@@ -313,7 +313,7 @@ def _generated(tokens: Tensor, mask: Tensor, vocabulary: int) -> Tensor:
     return tokens
 
 
-def _refuse_nothing(mask: Tensor) -> None:
+def _check_any_position(mask: Tensor) -> None:
     if not mask.any():
         raise UserError(
             "mask: no position is left, and this system defines no value for this case; leave the batch out"

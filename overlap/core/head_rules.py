@@ -51,7 +51,7 @@ _SUSPECT = re.compile(r"(logit|lm_head|output|mup).*(scal|mult|cap|temper|factor
 _ELSEWHERE = re.compile(r"attn|attention|router|gate|expert|init|contrastive|audio|vision|image|mlp|mamba|ssm|rope")
 
 
-def after_the_layer(model: Any) -> tuple[float, float | None]:
+def scale_and_cap(model: Any) -> tuple[float, float | None]:
     """The factor by which a model multiplies the output of its layer, and the cap applied afterwards (None: no cap).
 
     Raises:
@@ -82,7 +82,7 @@ def after_the_layer(model: Any) -> tuple[float, float | None]:
     return 1.0, None
 
 
-def before_the_layer(model: nn.Module, layer: nn.Module) -> list[str]:
+def parameters_before_layer(model: nn.Module, layer: nn.Module) -> list[str]:
     """Names of a model's parameters that belong neither to its output layer nor to a complete model inside it.
 
     Such parameters transform the last hidden states before the layer, such as the dense layer and the norm of BERT's

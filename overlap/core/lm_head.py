@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from overlap.core import chunking
 from overlap.core.buffers import Scratch
-from overlap.core.head_rules import after_the_layer, before_the_layer
+from overlap.core.head_rules import parameters_before_layer, scale_and_cap
 from overlap.core.layouts import plain_parameter
 from overlap.errors import UserError
 
@@ -86,7 +86,7 @@ class Head:
                 f"head: expected a model whose get_output_embeddings() is torch.nn.Linear, received "
                 f"{type(model).__name__} with {type(layer).__name__}; pass overlap.Head(weight, bias, …)"
             )
-        between = before_the_layer(model, layer)
+        between = parameters_before_layer(model, layer)
         if between:
             raise UserError(
                 f"head: the output layer of {type(model).__name__} does not take its last hidden states: they pass "
@@ -94,7 +94,7 @@ class Head:
                 "overlap.measure, or overlap.Head(weight, bias) and the hidden states that come out of that"
             )
         head = cls.from_layer(layer, "head")
-        scale, softcap = after_the_layer(model)
+        scale, softcap = scale_and_cap(model)
         bias, beside = head.bias, getattr(model, "final_logits_bias", None)
         if isinstance(beside, Tensor) and bool(beside.any()):
             bias = beside.reshape(-1).to(head.weight) if bias is None else bias + beside.reshape(-1).to(bias)

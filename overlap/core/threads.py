@@ -91,7 +91,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
             ready = threading.Barrier(threads + 1)
             pool = ThreadPoolExecutor(threads, "overlap")
             for _ in range(threads):
-                pool.submit(_alone, ready)
+                pool.submit(_use_one_thread, ready)
             ready.wait()
             # torch keeps its number of threads per thread, but gives each new thread the number that was set last.
             torch.set_num_threads(torch.get_num_threads())
@@ -99,7 +99,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
         return _pools[key]
 
 
-def _alone(ready: threading.Barrier) -> None:
+def _use_one_thread(ready: threading.Barrier) -> None:
     torch.get_num_threads()  # the first query in a thread resets its number to the global one, so query before setting
     torch.set_num_threads(1)
     ready.wait()

@@ -139,7 +139,7 @@ def union(student: Support, teacher: Support) -> Support:
         UserError: if the leading shapes differ.
     """
     ids, valid = _joined(student, teacher)
-    return Support(ids, valid, _either_tie(student, teacher)).keep(~_repeated(ids, valid))
+    return Support(ids, valid, _combine_boundary_ties(student, teacher)).keep(~_mark_repeated(ids, valid))
 
 
 def intersection(student: Support, teacher: Support) -> Support:
@@ -155,8 +155,8 @@ def intersection(student: Support, teacher: Support) -> Support:
     Raises:
         UserError: if the leading shapes differ.
     """
-    shared = _repeated(*_joined(teacher, student))[..., teacher.ids.shape[-1] :]
-    return Support(student.ids, student.valid, _either_tie(student, teacher)).keep(shared)
+    shared = _mark_repeated(*_joined(teacher, student))[..., teacher.ids.shape[-1] :]
+    return Support(student.ids, student.valid, _combine_boundary_ties(student, teacher)).keep(shared)
 
 
 def _joined(first: Support, second: Support) -> tuple[Tensor, Tensor]:
@@ -168,7 +168,7 @@ def _joined(first: Support, second: Support) -> tuple[Tensor, Tensor]:
     return torch.cat([first.ids, second.ids], -1), torch.cat([first.valid, second.valid], -1)
 
 
-def _repeated(ids: Tensor, valid: Tensor) -> Tensor:
+def _mark_repeated(ids: Tensor, valid: Tensor) -> Tensor:
     """Mark each valid slot whose id stands in an earlier valid slot; memory is linear in the width."""
     ordered, order = ids.masked_fill(~valid, -1).sort(dim=-1, stable=True)
     same = torch.zeros_like(valid)
@@ -176,7 +176,7 @@ def _repeated(ids: Tensor, valid: Tensor) -> Tensor:
     return torch.zeros_like(valid).scatter(-1, order, same)
 
 
-def _either_tie(student: Support, teacher: Support) -> Tensor | None:
+def _combine_boundary_ties(student: Support, teacher: Support) -> Tensor | None:
     if student.boundary_tie is None or teacher.boundary_tie is None:
         return None
     return student.boundary_tie | teacher.boundary_tie

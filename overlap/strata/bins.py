@@ -29,7 +29,7 @@ def position_bins(rollout: Tensor | np.ndarray, edges: Sequence[int] = POSITION_
     Raises:
         UserError: if the mask is not boolean, or the edges do not ascend.
     """
-    present = _present(rollout)
+    present = _check_rollout(rollout)
     return _binned("position", np.where(present, present.cumsum(-1) - 1, np.nan), edges, whole=True)
 
 
@@ -49,7 +49,7 @@ def relative_position_bins(rollout: Tensor | np.ndarray, n: int = 10) -> Labels:
     Raises:
         UserError: if the mask is not boolean, or n is not a whole number from 1 to 100.
     """
-    present = _present(rollout)
+    present = _check_rollout(rollout)
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 100:
         raise UserError(f"n: expected a whole number of bins from 1 to 100, received {n!r}")
     index, length = present.cumsum(-1) - 1, present.sum(-1, keepdims=True)
@@ -98,7 +98,7 @@ def length_bins(
     return _binned(name, values, edges, whole=whole)
 
 
-def _present(rollout: Tensor | np.ndarray) -> np.ndarray:
+def _check_rollout(rollout: Tensor | np.ndarray) -> np.ndarray:
     present = array_of(rollout)
     if present.dtype != np.bool_ or present.ndim == 0:
         raise UserError(
