@@ -24,10 +24,10 @@ from .panels import (
     inches,
     key_below,
     new_panels,
-    say,
     small,
     text_width,
     tidy,
+    write_message,
 )
 from .style import BOTH, INK, STATES, STUDENT_ONLY, TEACHER_ONLY
 from .visit_ends import Moment, moments
@@ -101,7 +101,7 @@ def _sizes(found: Sequence[Moment]) -> list[tuple[Moment, pd.DataFrame]]:
 
 def _draw(panel: Axes, found: Sequence[tuple[Moment, pd.DataFrame]], k: int) -> None:
     if not found:
-        say(panel)
+        write_message(panel)
         return
     for row, (_, table) in enumerate(found):
         student, teacher, both, union = (float(table.loc[name, "value"]) for name in SIZES)

@@ -120,7 +120,7 @@ def _choose_fonts(figure: Figure) -> None:
 @functools.lru_cache(maxsize=4096)
 def _family(letter: str, base: tuple[str, ...]) -> str | None:
     """The first family with a character: of those in use, of the preferred ones, or of all installed ones."""
-    if any(ord(letter) in _signs(findfont(FontProperties(family=[name]))) for name in base):
+    if any(ord(letter) in _characters(findfont(FontProperties(family=[name]))) for name in base):
         return base[0]
     upright = (
         font for font in fontManager.ttflist if font.style == "normal" and not font.name.startswith("Last Resort")
@@ -130,11 +130,11 @@ def _family(letter: str, base: tuple[str, ...]) -> str | None:
     def rank(name: str) -> tuple[int, str]:
         return next((i for i, start in enumerate(PREFERRED) if name.startswith(start)), len(PREFERRED)), name
 
-    return next((name for name in sorted(fonts, key=rank) if ord(letter) in _signs(fonts[name])), None)
+    return next((name for name in sorted(fonts, key=rank) if ord(letter) in _characters(fonts[name])), None)
 
 
 @functools.lru_cache(maxsize=256)
-def _signs(path: str) -> frozenset[int]:
+def _characters(path: str) -> frozenset[int]:
     try:
         return frozenset(get_font(path).get_charmap())
     except (OSError, RuntimeError):  # a font that FreeType cannot read has none

@@ -15,7 +15,7 @@ from ..formatting import count, number
 from ..run.load import Run
 from ..stages.probe_reading import funnel_of
 from .fonts import legible
-from .panels import check_states, inches, key_below, name_x, one_panel, say, small, tidy
+from .panels import check_states, inches, key_below, name_x, one_panel, small, tidy, write_message
 from .style import INK, STATES
 from .visit_ends import Moment, moments
 
@@ -49,7 +49,7 @@ def funnel(run: Run, states: str = "student", ax: Axes | None = None, *, width: 
     panel = one_panel(ax, width, PITCH * max(lines, 12) + 0.8 + (0.09 if width > 5 else 0.18) * len(found))
     name_x(panel, "Positions", f"on {STATES[states].label}")
     if not found:
-        say(panel)
+        write_message(panel)
         return panel
     size = min(0.9 * small(panel), 0.85 * 72 * panel.get_window_extent().height / panel.figure.dpi / lines)
     top, middles = 0.0, []

@@ -29,13 +29,13 @@ from .panels import (
     finite,
     given_panels,
     inches,
-    intervals_over,
+    interval_units_text,
     key_below,
     new_panels,
-    say,
     small,
     span,
     text_width,
+    write_message,
 )
 from .several_runs import NICE, draw_several, shared_rate
 from .style import ALARM, INK, STAGE_TINTS, STATES, axis_label
@@ -136,12 +136,12 @@ def _draw_statistic(panel: Axes, run: Run, statistic: str, states: Sequence[str]
         panel.plot(step, value, marker=style.marker, markersize=size, markeredgewidth=0, gid=name, **line)
         drawn |= len(rows) > 0
         spans.append(np.stack([value, low, high]))
-    _give_room(panel, spans)
+    _widen_flat_axis(panel, spans)
     if not drawn:
-        say(panel)
+        write_message(panel)
 
 
-def _give_room(panel: Axes, drawn: Sequence[NDArray[np.float64]]) -> None:
+def _widen_flat_axis(panel: Axes, drawn: Sequence[NDArray[np.float64]]) -> None:
     """If a statistic does not change, widen the axis so that its interval takes a fifth of the panel.
 
     Args:
@@ -161,7 +161,7 @@ def _draw_error_rate(panel: Axes, run: Run) -> None:
     evaluations = evaluated(run)
     students, teachers = (evaluations.loc[evaluations["model"] == model] for model in ("student", "teacher"))
     if run.evaluations.empty:
-        say(panel, "not evaluated in this run")
+        write_message(panel, "not evaluated in this run")
         return
     columns = [f"{run.error_rate}.{field}" for field in ("value", "low", "high")]
     step, value, low, high = _broken(finite(students[["step", *columns]]), fall_backs_before(run, students))
@@ -245,6 +245,6 @@ def _draw_legend(
     if any(visit.decision == "fall_back" for visit in visits):
         entries.append((Line2D([], [], **FALL_BACK), "gate fell back to earlier weights"))
     k = run.resolved["recipe"]["support"]["k"]
-    over = intervals_over(evaluated(run), run.error_rate)
+    over = interval_units_text(evaluated(run), run.error_rate)
     title = f"Means with {over}, k = {k}; in the key: n positions / n utterances"
     key_below(last, entries, title)

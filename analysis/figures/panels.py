@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from overlap.errors import UserError
 
 from ..formatting import counts
-from ..stages.error_rates import over_words
+from ..stages.error_rates import bootstrap_unit_text
 from .fonts import drawable, families
 from .style import INK, LABEL_SIZE, STATES
 
@@ -123,7 +123,7 @@ def tidy(panel: Axes, grid: str = "y") -> None:
     sns.despine(ax=panel)
 
 
-def say(panel: Axes, text: str = NOT_MEASURED) -> None:
+def write_message(panel: Axes, text: str = NOT_MEASURED) -> None:
     """Write a message if there is nothing to draw, so missing data does not look like zero."""
     panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color=INK, wrap=True)
     panel.set_yticks([])
@@ -178,12 +178,12 @@ def check_states(names: Iterable[str]) -> None:
         raise UserError(f"no states are called {unknown}; there are {', '.join(STATES)}")
 
 
-def intervals_over(evaluations: pd.DataFrame, rate: str) -> str:
+def interval_units_text(evaluations: pd.DataFrame, rate: str) -> str:
     """Bootstrap units of 95 % intervals, in words: of overlap, and of an error rate from rows of
     `inference.evaluated`."""
     if set(evaluations["over"].dropna()) <= {"utterances"}:
         return "95 % intervals over utterances"
-    return f"95 % intervals of overlap over utterances, of {rate.upper()} {over_words(evaluations)}"
+    return f"95 % intervals of overlap over utterances, of {rate.upper()} {bootstrap_unit_text(evaluations)}"
 
 
 def finite(ends: pd.DataFrame) -> pd.DataFrame:

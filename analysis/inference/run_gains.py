@@ -17,7 +17,7 @@ from ..printed_table import PrintedTable
 from ..run.checks import want_frame, want_runs
 from ..run.load import normalizer_of
 from ..run.runs import Runs
-from ..stages.ends import began_with
+from ..stages.ends import rows_at_start
 from ..stages.error_rates import student_evaluations
 from ..stages.table import stage_table
 from ..stats.multiple_testing import CORRECTIONS, Correction, correction_note, strongest_first, with_corrected
@@ -63,9 +63,9 @@ def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
         rules = sorted({str(normalizer_of(row)) for row in run.main_evaluations.to_dict("records")})
         students = table.loc[table["model"] == "student"].to_dict("records")
         for visit, left in zip(run.visits, students, strict=True):
-            evaluations = began_with(tested, visit)
+            evaluations = rows_at_start(tested, visit)
             before = float(evaluations[f"{rate}.value"].iloc[-1]) if len(evaluations) else np.nan
-            at_start = began_with(probes, visit)
+            at_start = rows_at_start(probes, visit)
             measured = at_start.loc[at_start["statistic"].isin(TOKEN_STATISTICS)].set_index("statistic")["value"]
             gain, gap = before - left[rate], before - teacher
             rows.append(

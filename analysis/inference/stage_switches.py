@@ -148,11 +148,11 @@ def _ends(t: np.ndarray, y: np.ndarray, fitted: np.ndarray, level: float) -> lis
     far = stats.t.ppf(1 - (1 - level) / 100, free) * width
     brackets = np.stack([(middle - far).min(0), (middle + far).max(0)], 1)
 
-    def beyond(x: float, of: int, tail: float) -> float:
+    def probability_minus_tail(x: float, of: int, tail: float) -> float:
         return float(weight @ stats.t.cdf((x - middle[:, of]) / width[:, of], free)) - tail
 
     return [
-        float(optimize.root_scalar(beyond, args=(of, tail), bracket=tuple(brackets[of])).root)
+        float(optimize.root_scalar(probability_minus_tail, args=(of, tail), bracket=tuple(brackets[of])).root)
         for of in (0, 1)
         for tail in ((1 - level) / 2, (1 + level) / 2)
     ]

@@ -19,7 +19,7 @@ from ..formatting import count
 from ..inference.pairing import Rated, paired_with
 from ..run.load import ERROR_RATES, Run, normalizer_of
 from ..run.visits import ENTRY, EXHAUSTED, RUN, Visit
-from ..stages.ends import began_with, left_behind
+from ..stages.ends import rows_at_end, rows_at_start
 from ..stages.error_rates import UNITS, cluster_of, student_evaluations, transcripts_of
 from ..stages.gate_readings import gate_readings
 from ..stats.error_rates import NAMES, error_rate_difference
@@ -48,10 +48,10 @@ def stage_facts(
     last_opd = max((visit.number for visit in run.visits if visit.kind == "opd"), default=-1)
     facts, ends = [], []
     for visit in run.visits:
-        before = _last(began_with(tested, visit))
+        before = _last(rows_at_start(tested, visit))
         if visit.number == 0 and before is not None:
             ends.append((float(before[f"{run.error_rate}.value"]), before, "the run's start"))
-        after = _last(left_behind(run, tested, visit, latest=True))
+        after = _last(rows_at_end(run, tested, visit, latest=True))
         errors = _change(run, before, after, "its start", visit)
         best = min((end for end in ends if not math.isnan(end[0])), key=lambda end: end[0], default=None)
         baseline = None
@@ -70,8 +70,8 @@ def stage_facts(
                 outcome=visit.outcome,
                 start_evaluated=before is not None,
                 exhausted=visit.exhausted,
-                waiting=_waiting(run, visit),
-                worsened=_worsened(changes, visit),
+                waiting=_waiting_reason(run, visit),
+                worsened=_worsened_statistics(changes, visit),
                 controls=tuple(one for one in beside if not isinstance(one, str)),
                 left_out=tuple(one for one in beside if isinstance(one, str)),
             )
@@ -86,7 +86,7 @@ CERTAIN = 0.05
 """Corrected p below which a stage counts as having worsened a statistic."""
 
 
-def _worsened(changes: pd.DataFrame | None, visit: Visit) -> tuple[Worsened, ...]:
+def _worsened_statistics(changes: pd.DataFrame | None, visit: Visit) -> tuple[Worsened, ...]:
     found = []
     for row in () if changes is None else changes.loc[changes["visit"] == visit.number].to_dict("records"):
         name = str(row["statistic"])
@@ -97,7 +97,7 @@ def _worsened(changes: pd.DataFrame | None, visit: Visit) -> tuple[Worsened, ...
     return tuple(found)
 
 
-def _waiting(run: Run, visit: Visit) -> str:
+def _waiting_reason(run: Run, visit: Visit) -> str:
     """The last reason of a gate that reads overlap and has not opened; gates that only count steps are ignored."""
     if visit.decision == "advance" and not visit.exhausted:
         return ""

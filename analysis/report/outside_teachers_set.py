@@ -15,7 +15,7 @@ from ..printed_table import PrintedTable
 from ..run.display_text import shown_token
 from ..run.load import Run
 from ..run.visits import Visit
-from ..stages.ends import left_behind
+from ..stages.ends import rows_at_end
 
 SHOWN = 12
 """Number of tokens named for each stage."""
@@ -79,5 +79,5 @@ def _ends(run: Run) -> Iterator[tuple[Visit, pd.DataFrame]]:
         return
     positions = positions.loc[positions["states"] == "student"]
     for visit in run.visits:
-        if len(found := left_behind(run, positions, visit)):
+        if len(found := rows_at_end(run, positions, visit)):
             yield visit, found

@@ -19,7 +19,7 @@ from ..run.display_text import STATES
 from ..run.load import ERROR_RATES, Run, normalizer_of
 from ..run.visits import said
 from ..stages.ends import traced_visits
-from ..stages.error_rates import evaluated, over_words
+from ..stages.error_rates import bootstrap_unit_text, evaluated
 from ..stages.probe_reading import probe_reading
 from ..stages.table import StageTable, stage_table
 from .facts import NO_CONTROLS, stage_facts
@@ -190,7 +190,7 @@ def _outside(table: PrintedTable) -> Tile:
 def _rate(label: str, row: pd.DataFrame, rate: str, more: str = "") -> Tile:
     """The error rate of one evaluation, a frame of one row."""
     value, low, high, total = (row[f"{rate}.{name}"].iloc[0] for name in ("value", "low", "high", "total"))
-    ends = f"{interval(100 * low, 100 * high, 1)}, 95 % {over_words(row)}; {count(total)} {ERROR_RATES[rate]}"
+    ends = f"{interval(100 * low, 100 * high, 1)}, 95 % {bootstrap_unit_text(row)}; {count(total)} {ERROR_RATES[rate]}"
     return Tile(label, f"{number(100 * value, 1)} %", f"{ends}{more}")
 
 

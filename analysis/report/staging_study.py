@@ -30,7 +30,7 @@ def staging() -> pd.DataFrame:
         return pd.read_csv(file)
 
 
-def began_with(column: Literal["top-1", "mass"]) -> str:
+def results_by_start(column: Literal["top-1", "mass"]) -> str:
     """Results of the demo's OPD by the level at which it began, in one line.
 
     Args:
@@ -50,7 +50,7 @@ def began_with(column: Literal["top-1", "mass"]) -> str:
     )
 
 
-def won_back() -> str:
+def gated_improvement() -> str:
     """Distance below Base's error rate at the end of gated OPD, in words."""
     frame = staging()
     rows = frame.loc[frame["arm"] == "gated"]

@@ -15,8 +15,8 @@ from overlap.gates import READINESS, Question
 
 from ..formatting import count, number
 from ..run.visits import said
-from .evidence_rows import bar, collapse_signs, context, error_rows, mass_kept, sentence_of
-from .staging_study import won_back
+from .evidence_rows import collapse_rows, compare_with_threshold, context_rows, error_rows, mass_rows, sentence_of
+from .staging_study import gated_improvement
 from .thresholds import NAMES, Thresholds
 from .verdict_types import Control, Evidence, Recommendation, StageFacts, StageVerdict, Standing, groups_of
 
@@ -25,7 +25,7 @@ def verdict(facts: StageFacts, thresholds: Thresholds = Thresholds()) -> StageVe
     """Judge whether the pair is ready for OPD after this stage or, for an on-policy stage, whether it paid or
     collapsed."""
     judged = _payoff(facts, thresholds) if facts.kind == "opd" else _readiness(facts, thresholds)
-    reasons = [*judged.reasons, _worse(facts)] if facts.worsened else judged.reasons
+    reasons = [*judged.reasons, _describe_worsened(facts)] if facts.worsened else judged.reasons
     return StageVerdict(
         *(facts.stage, facts.kind, facts.first_step, facts.last_step),
         *(judged.question, judged.recommendation, _headline(judged, facts), tuple(reasons), tuple(judged.evidence)),
@@ -34,7 +34,7 @@ def verdict(facts: StageFacts, thresholds: Thresholds = Thresholds()) -> StageVe
         soundness=judged.soundness,
         gate_shut=judged.gate_shut,
         not_yet=judged.label == NOT_YET,
-        moved=_moved(facts),
+        moved=_describe_change(facts),
         errors=facts.errors,
         worsened=facts.worsened,
         controls=facts.controls,
@@ -112,7 +112,7 @@ def _gate(facts: StageFacts) -> str:
     return ": ".join(filter(None, (f"{decided}{at}", facts.reason)))
 
 
-def _worse(facts: StageFacts) -> str:
+def _describe_worsened(facts: StageFacts) -> str:
     """How the stage worsened recorded rollouts; the student's own rollouts hide this if they move to easier
     prefixes."""
     over = groups_of(facts.worsened[0].change.n_groups, "utterance")
@@ -122,7 +122,7 @@ def _worse(facts: StageFacts) -> str:
     )
 
 
-def _moved(facts: StageFacts) -> str:
+def _describe_change(facts: StageFacts) -> str:
     """Error rate and overlap before and after the stage; their intervals are in the table of stages."""
     parts = [] if facts.errors is None else [facts.errors.short()]
     for name, digits in MOVED.items():
@@ -134,14 +134,14 @@ def _moved(facts: StageFacts) -> str:
 
 def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
     asked = "Is the pair ready for OPD after this stage?"
-    needed = [bar(facts.after, name, at_least=getattr(thresholds, name)) for name in NEEDED]
-    signs = collapse_signs(facts, thresholds)
+    needed = [compare_with_threshold(facts.after, name, at_least=getattr(thresholds, name)) for name in NEEDED]
+    signs = collapse_rows(facts, thresholds)
     shared = [
-        bar(facts.after, name, at_least=thresholds.mapped_mass)
+        compare_with_threshold(facts.after, name, at_least=thresholds.mapped_mass)
         for name in ("student_mapped_mass", "teacher_mapped_mass")
         if name in facts.after
     ]
-    shown = [*needed, *signs, *shared, *context(facts), *error_rows(facts)]
+    shown = [*needed, *signs, *shared, *context_rows(facts), *error_rows(facts)]
     alarms = [row for row in (*signs, *shared) if row.standing is Standing.MISSED]
     if alarms:
         what = "the student has collapsed" if alarms[0] in signs else "the vocabularies share too little"
@@ -165,16 +165,16 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
         return Judged(asked, Recommendation.UNKNOWN, "", reasons, shown, label="Not measured")
     sound, sounds = _soundness(signs, facts)
     reasons = [*sounds, *map(sentence_of, needed)] if sound else [*map(sentence_of, needed), *sounds]
-    reasons += _cautious(facts)
+    reasons += _cautious_levels(facts)
     if facts.errors is not None and facts.errors.change.low > 0:
         reasons.append(
             f"{facts.errors.sentence()}. A rise before OPD does not rule it out: in this project's study of the demo, "
-            f"gated OPD ended {won_back()}."
+            f"gated OPD ended {gated_improvement()}."
         )
     return Judged(asked, Recommendation.GO, "ready for OPD", reasons, shown, sound)
 
 
-def _cautious(facts: StageFacts) -> list[str]:
+def _cautious_levels(facts: StageFacts) -> list[str]:
     """Levels that a cautious gate still waits for."""
     levels = [READINESS[f"any/{Question.switch}/{name}"] for name in NEEDED]
     more = [f"{NAMES[row.statistic]} {row.bound}" for row in levels if not facts.after[row.statistic].low >= row.level]
@@ -186,9 +186,9 @@ def _cautious(facts: StageFacts) -> list[str]:
 
 def _payoff(facts: StageFacts, thresholds: Thresholds) -> Judged:
     asked = "Did the error rate fall during OPD, without a collapse?"
-    signs = [*collapse_signs(facts, thresholds), *mass_kept(facts, thresholds)]
-    overlap = [bar(facts.after, name) for name in NEEDED]
-    shown = [*error_rows(facts), *signs, *overlap, *context(facts)]
+    signs = [*collapse_rows(facts, thresholds), *mass_rows(facts, thresholds)]
+    overlap = [compare_with_threshold(facts.after, name) for name in NEEDED]
+    shown = [*error_rows(facts), *signs, *overlap, *context_rows(facts)]
     alarms = [sentence_of(row) for row in signs if row.standing is Standing.MISSED]
     errors = facts.errors
     said = [f"{change.sentence()}." for change in (errors, facts.baseline) if change is not None]
@@ -218,11 +218,11 @@ def _payoff(facts: StageFacts, thresholds: Thresholds) -> Judged:
     beside = [f"{one.sentence()}." for one in facts.controls] or [ALONE]
     beside += [f"{one[0].upper()}{one[1:]}." for one in facts.left_out]
     reasons = [*sounds, *said, *beside] if sound else [*said, *beside, *sounds]
-    recommendation, against = _against(errors.rate, facts.controls)
+    recommendation, against = _compare_with_controls(errors.rate, facts.controls)
     return Judged(asked, recommendation, against, reasons, shown, sound)
 
 
-def _against(rate: str, controls: Sequence[Control]) -> tuple[Recommendation, str]:
+def _compare_with_controls(rate: str, controls: Sequence[Control]) -> tuple[Recommendation, str]:
     """Recommendation and answer after a fall in the error rate, given the least favorable control."""
     changes = [one.change.change for one in controls]
     if not changes:

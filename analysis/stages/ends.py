@@ -17,7 +17,7 @@ SAME_ROLLOUTS = ("fixed", "teacher", "reference")
 """States whose transcripts do not change while the student trains."""
 
 
-def left_behind(run: Run, rows: pd.DataFrame, visit: Visit, *, latest: bool = False) -> pd.DataFrame:
+def rows_at_end(run: Run, rows: pd.DataFrame, visit: Visit, *, latest: bool = False) -> pd.DataFrame:
     """Rows of the weights that a visit left behind.
 
     If they were not measured at its end, rows of the next visit's start are used, which has the same weights. After a
@@ -31,14 +31,14 @@ def left_behind(run: Run, rows: pd.DataFrame, visit: Visit, *, latest: bool = Fa
     """
     if latest and visit.ongoing:
         return rows.loc[(rows["visit"] == visit.number) & (rows["step"] > visit.first_step)].tail(1)
-    found = _at(rows, visit.number, visit.last_step)
+    found = _rows_at(rows, visit.number, visit.last_step)
     following = next((one for one in run.visits if one.source_visit == visit.number), None)
     if found.empty and following is not None and following.started_from == "previous":
-        return _at(rows, following.number, following.first_step)
+        return _rows_at(rows, following.number, following.first_step)
     return found
 
 
-def began_with(rows: pd.DataFrame, visit: Visit) -> pd.DataFrame:
+def rows_at_start(rows: pd.DataFrame, visit: Visit) -> pd.DataFrame:
     """Rows of the weights that a visit began with, or of the same weights at the end of the visit before.
 
     After a fall back, only rows of the visit itself.
@@ -47,9 +47,9 @@ def began_with(rows: pd.DataFrame, visit: Visit) -> pd.DataFrame:
         rows: Of the run's probes, traces, positions or evaluations.
         visit: The visit.
     """
-    found = _at(rows, visit.number, visit.first_step)
+    found = _rows_at(rows, visit.number, visit.first_step)
     if found.empty and visit.started_from == "previous":
-        return _at(rows, visit.source_visit, visit.source_step)
+        return _rows_at(rows, visit.source_visit, visit.source_step)
     return found
 
 
@@ -64,7 +64,7 @@ def traced_visits(run: Run, states: str) -> Iterator[tuple[Visit, pd.DataFrame, 
     """Each visit that was traced on these states at both ends, with its positions at both."""
     positions = run.positions.loc[run.positions["states"] == states]
     for visit in run.visits:
-        before, after = began_with(positions, visit), left_behind(run, positions, visit)
+        before, after = rows_at_start(positions, visit), rows_at_end(run, positions, visit)
         if len(before) and len(after) and visit.steps:
             yield visit, before, after
 
@@ -138,7 +138,7 @@ def rollout_keys(positions: pd.DataFrame) -> list[str]:
     return [name for name in ("run", "id") if name in positions]
 
 
-def _at(rows: pd.DataFrame, visit: int | None, step: int | None) -> pd.DataFrame:
+def _rows_at(rows: pd.DataFrame, visit: int | None, step: int | None) -> pd.DataFrame:
     return rows.loc[(rows["visit"] == visit) & (rows["step"] == step)]
 
 

@@ -95,7 +95,7 @@ def with_intervals(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(made, columns=[*rows.columns, *OVER]).set_axis(rows.index)
 
 
-def over_words(rows: pd.DataFrame) -> str:
+def bootstrap_unit_text(rows: pd.DataFrame) -> str:
     """The bootstrap unit of these rows' intervals, such as `over 25 speakers`; mentions missing transcripts.
 
     Args:

@@ -14,8 +14,8 @@ from overlap.estimates.table_formatting import html_table
 from ..formatting import WIDTH, aligned, count, counts, interval, markdown, number
 from ..run.load import ERROR_RATES, Run
 from ..run.visits import EXHAUSTED
-from .ends import left_behind
-from .error_rates import OVER, evaluated, over_words
+from .ends import rows_at_end
+from .error_rates import OVER, bootstrap_unit_text, evaluated
 
 STATISTICS = {
     "union_size": ("VUSS", "= mean |U|", 2, True),
@@ -124,8 +124,8 @@ def stage_table(run: Run) -> StageTable:
                 "last_step": visit.last_step,
                 "steps": visit.steps,
             }
-            | _error_rate(left_behind(run, students, visit, latest=True), rate)
-            | _overlap(left_behind(run, probes, visit))
+            | _error_rate(rows_at_end(run, students, visit, latest=True), rate)
+            | _overlap(rows_at_end(run, probes, visit))
             | {"decision": visit.decision, "gate": visit.gate, "reason": visit.why}
         )
     estimates = [f"{name}{end}" for name in (rate, *STATISTICS) for end in ("", ".low", ".high")]
@@ -167,7 +167,7 @@ def _notes(run: Run, frame: pd.DataFrame) -> tuple[str, ...]:
         )
         for row in _rows(frame.loc[(frame["decision"] == "stay") & frame[rate].notna()]):
             notes.append(f"{row['stage']} is ongoing: {rate.upper()} at step {count(row['evaluated'])}.")
-        intervals.append(f"of {rate.upper()} {over_words(frame)}")
+        intervals.append(f"of {rate.upper()} {bootstrap_unit_text(frame)}")
     if len(frame.dropna(subset="union_size")):
         support = run.resolved["recipe"]["support"]
         notes.append(

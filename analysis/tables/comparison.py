@@ -14,12 +14,12 @@ from overlap.errors import UserError
 from overlap.estimates.table_formatting import html_table
 
 from ..formatting import WIDTH, aligned, count, counts, interval, latex, markdown, number
-from ..inference.pairing import unlike_runs
+from ..inference.pairing import why_runs_not_comparable
 from ..printed_table import PrintedTable
 from ..run.load import ERROR_RATES, Run
 from ..run.runs import Runs, recipes_of
 from ..run.visits import said
-from ..stages.error_rates import OVER, over_words
+from ..stages.error_rates import OVER, bootstrap_unit_text
 from ..stages.table import stage_table
 from .paired import paired_table
 from .paper import error_rate_table, vuss_table
@@ -82,7 +82,7 @@ class CompareTable:
 
     def _note(self) -> str:
         rates = [rate for rate in ERROR_RATES if rate in self.frame and len(self.frame.dropna(subset=rate))]
-        parts = [f"of {' and '.join(map(str.upper, rates))} {over_words(self.frame)}"] if rates else []
+        parts = [f"of {' and '.join(map(str.upper, rates))} {bootstrap_unit_text(self.frame)}"] if rates else []
         if len(measured := self.frame["n_groups"].dropna()):
             parts.append(f"of overlap over {counts(measured)} utterances")
         running = "running" in set(self.frame["outcome"])
@@ -137,7 +137,7 @@ def compare(runs: Runs | Mapping[str, Run]) -> CompareTable:
     several = runs if isinstance(runs, Runs) else Runs(runs, recipes_of(runs))
     frame = pd.DataFrame([_summary(name, run) for name, run in several.items()])
     tables = error_rate_table(several), vuss_table(several), paired_table(several)
-    return CompareTable(frame, *tables, unlike_runs(several))
+    return CompareTable(frame, *tables, why_runs_not_comparable(several))
 
 
 def _summary(name: str, run: Run) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def _summary(name: str, run: Run) -> dict[str, Any]:
             row
             | {"outcome": "probe", "ending": "probed once", "step": 0}
             | dict.fromkeys(numbers, math.nan)
-            | _once(run)
+            | _probe_overlap(run)
         )
     if visits.empty:
         return row | {"step": 0} | dict.fromkeys(numbers, math.nan)
@@ -163,7 +163,7 @@ def _summary(name: str, run: Run) -> dict[str, Any]:
     return row | {"step": int(last["last_step"])} | {n: last[n] for n in numbers}
 
 
-def _once(run: Run) -> dict[str, Any]:
+def _probe_overlap(run: Run) -> dict[str, Any]:
     """The overlap of a run with one probe."""
     own = run.probes.loc[run.probes["states"] == "student"].set_index("statistic")
     found: dict[str, Any] = {}

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..formatting import count, number, p_text, plural, signed
 from ..formatting import interval as ends
-from ..inference.pairing import last_tested, on_policy_from, paired_with
+from ..inference.pairing import last_rated, on_policy_from, paired_with
 from ..printed_table import PrintedTable
 from ..run.load import Run
 from ..run.runs import Runs
@@ -63,7 +63,7 @@ def paired_table(runs: Runs) -> PrintedTable:
 
 def _pair(runs: Runs, name: str, other: str, control: bool) -> Mapping[str, object] | str:
     """A row, or the reason why there is none."""
-    last = last_tested(name, runs[name])
+    last = last_rated(name, runs[name])
     if last is None:
         return f"{name} was not evaluated"
     beside = paired_with(last, runs[name], other, runs[other], control=control)

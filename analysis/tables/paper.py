@@ -16,7 +16,7 @@ from ..inference.recipes import last_transcripts, recipe_errors
 from ..printed_table import PrintedTable
 from ..run.load import Run, normalizer_of
 from ..run.runs import Runs
-from ..stages.error_rates import OVER, UNITS, cluster_of, evaluated, over_words
+from ..stages.error_rates import OVER, UNITS, bootstrap_unit_text, cluster_of, evaluated
 from ..stats.error_rates import NAMES, Unit
 from ..stats.seeds import Side, over_seeds
 
@@ -49,7 +49,7 @@ def error_rate_table(runs: Runs) -> PrintedTable:
             rows += [place | _rate(Runs(runs.of_recipe(recipe), runs.recipes), recipe, last, rate) for rate in RATES]
     columns = ["recipe", "model", "set", "rate", "value", "low", "high", "min", "max", "n_runs", "n_utterances"]
     frame = pd.DataFrame(rows, columns=[*columns, "total", *OVER])
-    cautions = _cautions(runs, list(runs), "at their last evaluation")
+    cautions = _notes_on_runs(runs, list(runs), "at their last evaluation")
     return _error_rates_printed(frame.loc[frame["total"].notna()], evaluations, cautions)
 
 
@@ -99,7 +99,7 @@ def vuss_table(runs: Runs) -> PrintedTable:
     notes = [
         "Means over the positions of each on-policy training step, in tokens. VUSS = mean |U| falls with more overlap, "
         "but also with smaller |S| or |T|. used: share of rollout positions in the loss.",
-        *_cautions(runs, counted, "over their steps"),
+        *_notes_on_runs(runs, counted, "over their steps"),
     ]
     return PrintedTable(frame, heading, printed, notes)
 
@@ -177,7 +177,7 @@ def _rate(runs: Runs, recipe: str, last: pd.DataFrame, rate: str) -> dict[str, A
     )  # a t-interval may extend below 0, but rates do not
 
 
-def _cautions(runs: Runs, names: Sequence[str], where: str) -> list[str]:
+def _notes_on_runs(runs: Runs, names: Sequence[str], where: str) -> list[str]:
     """Notes on means over these runs: which are still running, which are probes, and which are not independent."""
     running = [name for name in names if name in runs.running]
     notes = [f"Still running, {where} so far: {', '.join(running)}."] if running else []
@@ -205,17 +205,17 @@ def _error_rates_printed(frame: pd.DataFrame, evaluations: pd.DataFrame, caution
     notes = [f"{name}: {_about(frame, evaluations, name)}." for name in sets] + cautions
     several = frame["over"].str.startswith("seeds")
     if len(one := frame.loc[~several & (frame["over"] != "")]):
-        notes.append(f"[ ] of one run: 95 % bootstrap interval {_over(one)}, for this seed only.")
+        notes.append(f"[ ] of one run: 95 % bootstrap interval {_bootstrap_units(one)}, for this seed only.")
     if len(many := frame.loc[several]):
-        notes.append(f"[ ] of several runs: their mean, 95 % t-interval {_over(many)} at once.")
+        notes.append(f"[ ] of several runs: their mean, 95 % t-interval {_bootstrap_units(many)} at once.")
     if "" in set(frame["over"]):
         notes.append("( ): smallest and largest of the seeds; without transcripts there is no interval of their mean.")
     return PrintedTable(frame, heading, rows, notes)
 
 
-def _over(frame: pd.DataFrame) -> str:
+def _bootstrap_units(frame: pd.DataFrame) -> str:
     """Bootstrap units of the intervals, for each set if they differ."""
-    words = {name: over_words(rows) for name, rows in frame.groupby("set", sort=False)}
+    words = {name: bootstrap_unit_text(rows) for name, rows in frame.groupby("set", sort=False)}
     if len(set(words.values())) == 1:
         return next(iter(words.values()))
     return ", ".join(f"{over} on {name}" for name, over in words.items())
