@@ -89,7 +89,7 @@ def draft_recipe(
     shapes = [shape_of(model, trust_remote_code=trust_remote_code) for model in models.values()]
     known = [duration(utterance) for utterance in (*trained, *tested) if utterance.audio is not None]
     longest = max(known, default=0.0)
-    micro_batch = _fitting(shapes[0], shapes[1], longest, token_limit((*trained, *tested)))
+    micro_batch = _largest_micro_batch(shapes[0], shapes[1], longest, token_limit((*trained, *tested)))
     facts = _Facts(shapes[0], shapes[1], trained, tested, longest, micro_batch)
     places = {key: _relative(place, Path(folder)) for key, place in {**models, "train": train, "test": test}.items()}
     text = "\n".join([*_top(facts, places, name, trust_remote_code), *_stages(facts, places["train"])])
@@ -135,12 +135,12 @@ def _top(facts: _Facts, places: dict[str, str], name: str, trusted: bool) -> lis
         f"manifest = {in_toml(places['test'])}",
         f"max_utterances = {probed}",
         f"every = {max(10, _steps(facts, 4) // 10)}",
-        f"batch_size = {_at_once(facts)}",
+        f"batch_size = {_evaluation_batch(facts)}",
         "",
         "[evaluation]",
         f"manifest = {in_toml(places['test'])}",
         'normalizer = "basic"  # others are in the reference; with the extra `text`: whisper_english, mandarin',
-        f"batch_size = {_at_once(facts)}",
+        f"batch_size = {_evaluation_batch(facts)}",
         f"# max_new_tokens = {token_limit(facts.test)}  # computed from the longest audio, here and in the stages",
         "",
         "[checkpoint]",
@@ -207,7 +207,7 @@ def _steps(facts: _Facts, epochs: int) -> int:
     return min(4000, max(50, round(epochs * len(facts.train) / BATCH / 10) * 10))
 
 
-def _at_once(facts: _Facts) -> int:
+def _evaluation_batch(facts: _Facts) -> int:
     return min(32, 2 * facts.micro_batch)
 
 
@@ -217,7 +217,7 @@ def _window(shape: Shape, longest: float) -> list[str]:
     return [f"window_seconds = {math.ceil(longest)}  # instead of {WINDOW}, to save computation"]
 
 
-def _fitting(student: Shape, teacher: Shape, longest: float, tokens: int) -> int:
+def _largest_micro_batch(student: Shape, teacher: Shape, longest: float, tokens: int) -> int:
     """Utterances, at most a batch, whose training probably fits into this machine's memory at once."""
     fixed = 16 * student.parameters + 4 * teacher.parameters  # weights, gradients, two moments; the teacher's weights
     logits = (

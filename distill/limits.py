@@ -35,7 +35,7 @@ def token_limit(utterances: Iterable[Utterance]) -> int:
     return SPARE_TOKENS + math.ceil(TOKENS_PER_SECOND * longest) if longest else WITHOUT_AUDIO
 
 
-def settled(decoding: D, utterances: Iterable[Utterance]) -> D:
+def with_token_limit(decoding: D, utterances: Iterable[Utterance]) -> D:
     """The same decoding with `max_new_tokens` filled in."""
     if decoding.max_new_tokens is not None:
         return decoding

@@ -14,7 +14,7 @@ def is_first() -> bool:
 
 
 @contextmanager
-def one_voice() -> Iterator[None]:
+def warn_in_first_process_only() -> Iterator[None]:
     """Suppress warnings in processes after the first until the end of the block: the first gives the same ones."""
     if is_first():
         yield

@@ -124,7 +124,7 @@ def usable_device(device: torch.device | str | None, key: str = "device") -> tor
         raise UserError(f"{key} {device} cannot be used: {reason}") from error
 
 
-def called(pair: Pair | Callable[[], Pair]) -> Pair:
+def resolve_pair(pair: Pair | Callable[[], Pair]) -> Pair:
     """The pair, loaded if it is a function."""
     if isinstance(pair, Pair):
         return pair
@@ -133,13 +133,13 @@ def called(pair: Pair | Callable[[], Pair]) -> Pair:
     return found
 
 
-def with_local_teacher(pair: Pair | Callable[[], Pair]) -> Pair:
+def resolve_local_pair(pair: Pair | Callable[[], Pair]) -> Pair:
     """The pair, loaded if it is a function.
 
     Raises:
         UserError: Its teacher is behind a server.
     """
-    pair = called(pair)
+    pair = resolve_pair(pair)
     if pair.server is not None:
         raise UserError(
             f"the teacher {pair.teacher.name!r} is behind a server, which returns only its best tokens; load its "

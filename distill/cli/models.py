@@ -12,7 +12,18 @@ from overlap.errors import UserError
 
 from ..locations import require_places, require_writable
 from ..recipe import Server
-from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, require_server, spare_audio, stderr
+from .app import (
+    AS_THEY_ARE,
+    Amount,
+    Count,
+    JsonFlag,
+    Loading,
+    app,
+    print_json,
+    refuse_to_replace_audio,
+    require_server,
+    stderr,
+)
 from .exit_codes import ExitCode
 
 
@@ -71,7 +82,7 @@ def probe(
     if output:
         inputs = {"--manifest": manifest, "--student": student, "--teacher": teacher}
         require_writable(output, "--output", inputs=inputs)
-        spare_audio(output, manifest)
+        refuse_to_replace_audio(output, manifest)
     from .. import api
 
     if preflight:

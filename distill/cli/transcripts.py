@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from ..locations import require_places, require_writable
 from ..recipe import Filters, Server, Transcription
-from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, require_server, spare_audio
+from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, refuse_to_replace_audio, require_server
 
 
 @app.command
@@ -42,7 +42,7 @@ def evaluate(
     require_places(manifests={"--manifest": manifest}, models={"--model": model})
     if output:
         require_writable(output, "--output", inputs={"--manifest": manifest, "--model": model})
-        spare_audio(output, manifest)
+        refuse_to_replace_audio(output, manifest)
     from ..normalize import normalizer as find_normalizer
 
     find_normalizer(normalizer)

@@ -22,12 +22,12 @@ from .open_audio import (
     AudioError,
     AudioWarning,
     check_length,
-    doubt,
     fail,
     recording,
     safe_start,
     segment,
     source_of,
+    warn_of_audio,
 )
 from .stored_audio import StoredAudio
 
@@ -112,7 +112,7 @@ def _decoded(utterance: Utterance, max_seconds: float) -> tuple[NDArray[np.float
         count = int((~np.isfinite(channels)).sum())
         fail(utterance, f"has {count} samples that are NaN or infinite", "encode the file again or leave it out")
     if len(channels) and (peak := float(np.abs(channels).max())) > FULL_SCALE_EXCESS:
-        doubt(
+        warn_of_audio(
             f"{utterance.audio}: its largest sample is {peak:.4g}, where 1 is full scale; models get these samples "
             "unchanged. Divide the samples by their scale, such as 32768, and write the file again"
         )

@@ -73,7 +73,7 @@ def check_audio(utterances: Sequence[Utterance], max_seconds: float, *, decode: 
     ]
 
 
-def without_text(utterances: Sequence[Utterance], purpose: str) -> list[Finding]:
+def check_text(utterances: Sequence[Utterance], purpose: str) -> list[Finding]:
     """Utterances that lack a needed text.
 
     Args:
@@ -120,13 +120,13 @@ def _languages(use: Use, model: Transcriber) -> Iterator[Finding]:
 
 
 def _refusal(model: Transcriber, languages: list[str | None]) -> str | None:
-    problem = _said_of(model, languages)
-    if problem is not None and languages != [None] and problem == _said_of(model, [None]):
+    problem = _language_problem(model, languages)
+    if problem is not None and languages != [None] and problem == _language_problem(model, [None]):
         raise ModelError(f"{model.name!r}: {problem}")  # with any language
     return problem
 
 
-def _said_of(model: Transcriber, languages: list[str | None]) -> str | None:
+def _language_problem(model: Transcriber, languages: list[str | None]) -> str | None:
     try:
         model.check_languages(languages)
     except ModelError as error:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ..models import Transcriber
 from .batch import check_inputs
-from .checks import Use, check_audio, check_models, check_source, without_text
+from .checks import Use, check_audio, check_models, check_source, check_text
 from .labels import plain_labels, warn_of_labels
 from .line_findings import Finding, errors, refuse
 from .manifest import ManifestError, Utterance, require_text
@@ -195,7 +195,7 @@ def read_sets(wanted: Sequence[tuple[Purpose, str]], *, max_seconds: float, deco
     sets, textless = [], []
     for purpose, source in wanted:
         utterances = tuple(read[source, purpose.first][0])
-        missing = without_text(utterances, purpose.needs_text) if purpose.needs_text else []
+        missing = check_text(utterances, purpose.needs_text) if purpose.needs_text else []
         sets.append(tuple(u for u in utterances if u.text is not None) if missing else utterances)
         if not sets[-1]:
             refuse(missing, NOTHING_LEFT)

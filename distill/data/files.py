@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from ..locations import LINKED, dangling
+from ..locations import LINKED, describe_broken_link
 from .stored_audio import StoredAudio
 
 Reason = tuple[str, str]
@@ -22,7 +22,7 @@ def why_missing(path: Path) -> Reason | None:
     """Why there is no file at a path; None if there is one."""
     if path.is_file():
         return None
-    if broken := dangling(path):
+    if broken := describe_broken_link(path):
         return f"the audio file {broken}", LINKED
     if path.is_dir():
         return "the audio file is a folder", "name a file in it"

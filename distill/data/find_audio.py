@@ -37,11 +37,11 @@ def _links(path: Path) -> Iterator[Path]:
 def found_beside(audio: str, folders: Sequence[Path]) -> Path:
     """The absolute path of a file in a manifest; if there is no such file, its path beside the manifest."""
     # Not resolve(): it costs several system calls for each line, and would hide the names in a folder of links.
-    paths = [_without_detours(folder / audio) for folder in folders]
+    paths = [_remove_parent_steps(folder / audio) for folder in folders]
     return next((path for path in paths[1:] if not os.path.lexists(paths[0]) and path.is_file()), paths[0])
 
 
-def _without_detours(path: Path) -> Path:
+def _remove_parent_steps(path: Path) -> Path:
     """A path without `name/..`, unless the name is a link: the parent of its target is another folder."""
     if ".." not in path.parts:
         return path

@@ -53,7 +53,7 @@ class AudioWarning(UserWarning):
 _SAID: dict[Any, Any] = {}
 
 
-def doubt(words: str) -> None:
+def warn_of_audio(words: str) -> None:
     """Warn of doubtful audio that is used, once in each process.
 
     Warns:
@@ -111,7 +111,7 @@ def recording(utterance: Utterance) -> Iterator[tuple[soundfile.SoundFile, Layou
             fail(utterance, f"cannot be decoded ({error})", AGAIN)
         if found.doubt is not None:
             ends = f"it is decoded to its end at {found.frames / file.samplerate:.3f} s"
-            doubt(f"{source}: {found.doubt}; {ends}")
+            warn_of_audio(f"{source}: {found.doubt}; {ends}")
         yield file, found
 
 

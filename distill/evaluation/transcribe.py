@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ..data.batch import AudioSource, Batch
 from ..data.manifest import Utterance
-from ..limits import settled
+from ..limits import with_token_limit
 from ..models import Transcriber, Transcripts
 from ..recipe import Decoding
 
@@ -25,7 +25,7 @@ def transcribe(
 ) -> dict[str, str]:
     """Texts by utterance id, in the order given."""
     texts: dict[str, str] = {}
-    decoding = settled(decoding, utterances)
+    decoding = with_token_limit(decoding, utterances)
     for batch in source.batches(utterances, batch_size):
         written = write(recognizer, batch, decoding)
         texts.update(zip((u.id for u in batch.utterances), recognizer.decode(written), strict=True))

@@ -242,7 +242,7 @@ def refuse_context(name: str, contexts: Sequence[str | None] | None) -> None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def without_progress_bars() -> Iterator[None]:
     """Disable transformers' own progress bars, which disturb other displays."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
@@ -267,7 +267,7 @@ def weights_digest(network: nn.Module) -> str:
 
 
 @contextmanager
-def unsettled(generator: Any, **kept: Any) -> Iterator[None]:
+def without_generation_settings(generator: Any, **kept: Any) -> Iterator[None]:
     """Evaluation mode without the checkpoint's generation settings, until the end of the block.
 
     With a repetition penalty, for example, samples would not come from the measured distribution.

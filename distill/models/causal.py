@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers.generation import utils as generation_utils
 
-from .base import Prompt, Transcripts, cut_at_end, unsettled
+from .base import Prompt, Transcripts, cut_at_end, without_generation_settings
 from .vocabulary import Tokens
 
 
@@ -35,11 +35,11 @@ def rollout(
         sample: Sample instead of greedy decoding.
         temperature: Of sampling.
     """
-    with unsettled(generator):
+    with without_generation_settings(generator):
         generated = generator.generate(
             **prompt.inputs,
             max_new_tokens=max_new_tokens,
-            use_cache=remembers(generator),
+            use_cache=accepts_cache(generator),
             do_sample=sample,
             temperature=temperature if sample else None,
             top_k=None,
@@ -51,7 +51,7 @@ def rollout(
     return cut_at_end(generated[:, prompt.inputs["input_ids"].shape[1] :], tokens.end_of_text)
 
 
-def remembers(generator: Any) -> bool:
+def accepts_cache(generator: Any) -> bool:
     """Whether the forward pass accepts the KV cache under the name that this version of transformers uses.
 
     It was `past_key_values` before 5.24 and is `cache` since. A checkpoint's own code may use the other name; then
@@ -62,7 +62,7 @@ def remembers(generator: Any) -> bool:
     return any(parameter.name == name or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
-def askable(generator: Any) -> frozenset[str]:
+def accepted_inputs(generator: Any) -> frozenset[str]:
     """The optional inputs of scoring that the model's forward pass accepts; remote code often lacks some.
 
     `position_ids` account for padding on the left, which does not affect rotary positions. Without `logits_to_keep`,
@@ -82,7 +82,7 @@ def score(model: nn.Module, prompt: Prompt, transcripts: Transcripts, tokens: To
         prompt: Its inputs, `input_ids` left-padded.
         transcripts: Right-padded.
         tokens: Its tokens.
-        asked: What it takes, by `askable`.
+        asked: What it takes, by `accepted_inputs`.
     """
     transcripts = transcripts.to(tokens.blocked.device)
     length = transcripts.ids.shape[1]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from . import seq2seq
-from .base import Limits, Prompt, Transcripts, quiet, weights_digest
+from .base import Limits, Prompt, Transcripts, weights_digest, without_progress_bars
 from .encodings import EncoderCache
 from .vocabulary import Tokens
 
@@ -108,7 +108,7 @@ class EncoderDecoder(ABC):
             self._digest = weights_digest(self.generator.get_encoder())
         return self._digest
 
-    def _listened(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+    def _cached_encoder_outputs(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
         """[frames, hidden] of each waveform by the frozen encoder."""
 
         @torch.no_grad()
@@ -157,6 +157,6 @@ class EncoderDecoder(ABC):
 
     def save(self, directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
         """`save_pretrained` of model and processor."""
-        with quiet():
+        with without_progress_bars():
             self.generator.save_pretrained(directory, state_dict=state_dict)
             self.processor.save_pretrained(directory)

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from . import causal
-from .base import Prompt, unsettled
+from .base import Prompt, without_generation_settings
 from .vocabulary import Tokens
 
 LONGEST = 32
@@ -47,7 +47,7 @@ class Opening:
         return found[0] if found else ""
 
 
-class _SettledOrGivenUp(StoppingCriteria):
+class _StopAfterOpening(StoppingCriteria):
     """Stops rows that have written an opening, and rows that write something else."""
 
     def __init__(self, opening: Opening, tokenizer: Any, start: int) -> None:
@@ -86,16 +86,16 @@ def opened(
     asked = rows if apart else list(range(prompt.batch_size))
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     barred = special | set(tokenizer.all_special_ids) | set(range(tokens.size, width))
-    with unsettled(generator):
+    with without_generation_settings(generator):
         written = generator.generate(
             **{name: value[asked] if apart else value for name, value in prompt.inputs.items()},
             max_new_tokens=LONGEST,
-            use_cache=causal.remembers(generator),
+            use_cache=causal.accepts_cache(generator),
             do_sample=False,
             suppress_tokens=sorted(barred - ends) or None,
             eos_token_id=sorted(ends),
             pad_token_id=tokens.end_of_text,
-            stopping_criteria=StoppingCriteriaList([_SettledOrGivenUp(opening, tokenizer, length)]),
+            stopping_criteria=StoppingCriteriaList([_StopAfterOpening(opening, tokenizer, length)]),
         )[:, length:].tolist()
     begun = {row: _words(ids, tokenizer, opening) for row, ids in zip(asked, written, strict=True) if row in rows}
     return _extended(prompt, {row: ids for row, ids in begun.items() if ids}, tokens.end_of_text)

@@ -29,7 +29,7 @@ from overlap.extras import MissingExtraError, require
 from ..locations import located
 from . import ark_asr, glm_asr, qwen3_asr, surgery, voxtral
 from .base import ModelError, Recognizer
-from .files import AGAIN, CHAT_TEMPLATE, check_passed_over, damage, lacking
+from .files import AGAIN, CHAT_TEMPLATE, check_ignored_files, damage, missing_files
 from .moonshine import Moonshine
 from .speech_lm import SpeechLM
 from .surplus_weights import check_number_types
@@ -185,7 +185,7 @@ def check_settings(model: str, revision: str | None) -> None:
         ModelError: There is one; names it, with the remedy.
     """
     if (folder := _folder(model, revision)) is not None:
-        check_passed_over(folder)
+        check_ignored_files(folder)
 
 
 @contextmanager
@@ -232,7 +232,7 @@ def _reason(
     if folder is not None and (found := damage(folder, weights=weights)):
         return f"{what} {model!r}: {found}"
     processor = "preprocessor_config.json" in str(error)
-    if tokenizer and Path(model).is_dir() and (found := lacking(Path(model), processor=processor)):
+    if tokenizer and Path(model).is_dir() and (found := missing_files(Path(model), processor=processor)):
         return f"{what} {model!r}: {found} ({_first_line(error)})"
     if _is_adapter_on_hub(model, revision):
         return f"{model!r} {IS_ADAPTER}"

@@ -59,7 +59,7 @@ class Moonshine(EncoderDecoder):
         start = self.generator.config.decoder_start_token_id
         prompt = {seq2seq.DECODER_PROMPT: torch.full((len(inputs), 1), start, device=self._device)}
         if self._encoder_frozen:
-            return Prompt(prompt | seq2seq.encoded(self._listened(inputs)))
+            return Prompt(prompt | seq2seq.encoded(self._cached_encoder_outputs(inputs)))
         values = [self._values(waveform) for waveform in inputs]
         lengths = torch.tensor([len(value) for value in values])
         return Prompt(prompt | {WAVEFORMS: torch.nn.utils.rnn.pad_sequence(values, batch_first=True), LENGTHS: lengths})

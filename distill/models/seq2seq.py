@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput
 
-from .base import Prompt, Transcripts, cut_at_end, unsettled
+from .base import Prompt, Transcripts, cut_at_end, without_generation_settings
 from .vocabulary import Tokens
 
 DECODER_PROMPT = "decoder_input_ids"
@@ -64,7 +64,7 @@ def rollout(
     inputs = _inputs(prompt)
     # Nothing is padding; without a mask, generation would warn that it cannot determine padding.
     inputs["attention_mask"] = torch.ones_like(before)
-    with unsettled(generator, decoder_start_token_id=int(before[0, 0])):
+    with without_generation_settings(generator, decoder_start_token_id=int(before[0, 0])):
         generated = GenerationMixin.generate(  # pyright: ignore[reportAttributeAccessIssue]: typed for whole models
             generator,
             **inputs,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from overlap.errors import UserError
 
 from . import causal, end_tokens
-from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack, quiet, refuse_context
+from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack, refuse_context, without_progress_bars
 from .language_prefix import Opening, opened
 from .vocabulary import Tokens
 
@@ -71,7 +71,7 @@ class SpeechLM:
         tokenizer, wanted = self.tokenizer, self.end_of_text or self.kind.end_of_text
         end = end_tokens.end_of_text(self.name, tokenizer, wanted, tokenizer.eos_token_id)
         self.tokens = Tokens.from_tokenizer(tokenizer, self._width, end, self._device)
-        self._asked = causal.askable(self.generator)
+        self._asked = causal.accepted_inputs(self.generator)
         features, template = self.processor.feature_extractor.to_json_string(), self.processor.chat_template
         parameter = next(self.generator.parameters())
         self.prompt_key = hash((features, template, self.tokens.strings, parameter.dtype, str(parameter.device)))
@@ -244,6 +244,6 @@ class SpeechLM:
 
     def save(self, directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
         """`save_pretrained` of model and processor."""
-        with quiet():
+        with without_progress_bars():
             self.generator.save_pretrained(directory, state_dict=state_dict)
             self.processor.save_pretrained(directory)

@@ -20,7 +20,7 @@ from jinja2 import TemplateError, TemplateSyntaxError
 from torch import Tensor, nn
 
 from . import causal, end_tokens
-from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack, quiet, refuse_context
+from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack, refuse_context, without_progress_bars
 from .vocabulary import Tokens, added_space
 
 PromptFormat = Literal["auto", "chat", "plain"]
@@ -66,7 +66,7 @@ class TextLM:
         others = (turn, tokenizer.eos_token_id, end_tokens.generation_end(self.generator))
         end = end_tokens.end_of_text(self.name, tokenizer, self.end_of_text, *others)
         self.tokens = Tokens.from_tokenizer(tokenizer, self._width, end, self._device, added=True)
-        self._asked = causal.askable(self.generator)
+        self._asked = causal.accepted_inputs(self.generator)
         self.text_prefix = added_space(tokenizer)
         wrapping = (
             (template, repr(self.chat_template_kwargs)) if self._chat else (tuple(tokenizer("a b")["input_ids"]),)
@@ -265,6 +265,6 @@ class TextLM:
 
     def save(self, directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
         """`save_pretrained` of model and tokenizer."""
-        with quiet():
+        with without_progress_bars():
             self.generator.save_pretrained(directory, state_dict=state_dict)
             self.tokenizer.save_pretrained(directory)

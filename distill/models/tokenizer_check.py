@@ -106,8 +106,8 @@ def check_tokenizer(tokenizer: Any) -> TokenizerCheck:
         merges = _merges(description["merges"])
         made = {left + right for left, right in merges}
         unmade = {piece: i for piece, i in unreachable.items() if piece not in made and len(piece) > 1}
-        missing = _certain(description["vocab"], merges, unmade)
-        mended = _with(tree, merges, missing) if missing else None
+        missing = _certain_merges(description["vocab"], merges, unmade)
+        mended = _with_merges(tree, merges, missing) if missing else None
         if mended is not None and len(_unreachable(mended, pieces)) <= by_design:
             backend.model = mended.model
             found = TokenizerCheck(len(pieces), merges=tuple(missing), kind=kind)
@@ -115,7 +115,7 @@ def check_tokenizer(tokenizer: Any) -> TokenizerCheck:
             found = TokenizerCheck(len(pieces), tuple(unreachable.values()), tuple(unmade.values()), kind=kind)
         else:
             found = TokenizerCheck(len(pieces), kind=kind)
-    _tell(tokenizer, found, len(unreachable), looked_up)
+    _warn_of_findings(tokenizer, found, len(unreachable), looked_up)
     return found
 
 
@@ -157,7 +157,7 @@ def _merges(described: Iterable[Any]) -> list[Merge]:
     return [(left, right) for left, right in pairs]
 
 
-def _certain(vocabulary: Mapping[str, int], merges: Sequence[Merge], unmade: Mapping[str, int]) -> list[Merge]:
+def _certain_merges(vocabulary: Mapping[str, int], merges: Sequence[Merge], unmade: Mapping[str, int]) -> list[Merge]:
     """The missing merges; empty unless there is exactly one merge for each token and one place for it."""
     ids = [vocabulary.get(left + right, -1) for left, right in merges]
     # Tokenizers made from tables of tokens list all pairs that make a token, one after the other.
@@ -173,7 +173,7 @@ def _certain(vocabulary: Mapping[str, int], merges: Sequence[Merge], unmade: Map
     return found
 
 
-def _with(tree: Mapping[str, Any], merges: Sequence[Merge], missing: Sequence[Merge]) -> Tokenizer:
+def _with_merges(tree: Mapping[str, Any], merges: Sequence[Merge], missing: Sequence[Merge]) -> Tokenizer:
     """The tokenizer with additional merges, each in the order of its token's id."""
     vocabulary = tree["model"]["vocab"]
     ranked = sorted((*merges, *missing), key=lambda merge: vocabulary[merge[0] + merge[1]])
@@ -181,7 +181,7 @@ def _with(tree: Mapping[str, Any], merges: Sequence[Merge], missing: Sequence[Me
     return Tokenizer.from_str(json.dumps({**tree, "model": model}))
 
 
-def _tell(tokenizer: Any, found: TokenizerCheck, before: int, looked_up: bool) -> None:
+def _warn_of_findings(tokenizer: Any, found: TokenizerCheck, before: int, looked_up: bool) -> None:
     inside = " inside longer words" if looked_up else ""
     name, n = getattr(tokenizer, "name_or_path", "") or "a tokenizer", found.n_tokens
     if found.merges:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import ModelError, quiet
+from .base import ModelError, without_progress_bars
 from .surplus_weights import check_layers
 
 SHOWN = 4
@@ -28,7 +28,7 @@ def load_weights(architecture: Any, model: str, **options: Any) -> Any:
     Raises:
         ModelError: Weights are missing, of other shapes, of more layers, or not finite; names them and the remedy.
     """
-    with quiet():
+    with without_progress_bars():
         # Mismatched shapes are collected and refused here, because transformers' own error has no names.
         network, found = architecture.from_pretrained(
             model, output_loading_info=True, ignore_mismatched_sizes=True, **options

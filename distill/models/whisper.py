@@ -133,7 +133,7 @@ class Whisper(EncoderDecoder):
                     "silently.",
                 )
         if self._encoder_frozen:
-            made = {seq2seq.ENCODED: torch.stack(self._listened(inputs))}
+            made = {seq2seq.ENCODED: torch.stack(self._cached_encoder_outputs(inputs))}
         else:
             made = {"input_features": self._features(inputs)}
         return Prompt(made | {seq2seq.DECODER_PROMPT: self._decoder_prompt(made, languages)})

@@ -90,7 +90,7 @@ def _zero_matrices(network: nn.Module) -> Iterator[str]:
             values = _values(weight)
             if values.dim() < 2 or not values.numel() or bool(values[len(values) // 2 :].any()):
                 continue
-            if values.any() or not _begins_at_zero(network, module, name):
+            if values.any() or not _is_initialized_to_zero(network, module, name):
                 yield f"{prefix}.{name}" if prefix else name
 
 
@@ -101,7 +101,7 @@ def _values(weight: Tensor) -> Tensor:
     return next((part for part in parts if part.shape == weight.shape), weight).detach()
 
 
-def _begins_at_zero(network: Any, module: nn.Module, name: str) -> bool:
+def _is_initialized_to_zero(network: Any, module: nn.Module, name: str) -> bool:
     """Whether the model's own initialization sets a weight to zero, as for some gates."""
     initialize = getattr(network, "_init_weights", None)
     if initialize is None:

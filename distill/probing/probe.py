@@ -18,7 +18,7 @@ from ..data.audio import duration
 from ..data.batch import AudioSource, Batch
 from ..data.manifest import Utterance
 from ..evaluation.transcribe import Progress
-from ..limits import settled
+from ..limits import with_token_limit
 from ..models import Recognizer, Transcripts
 from ..recipe import Decoding, SupportSettings
 from ..recipe.gate_statistics import UNDECIDED
@@ -109,7 +109,7 @@ def probe(
         traced: How many utterances, from the first, get a trace.
         progress: Called after each batch.
     """
-    student, decoding = pair.student, settled(decoding, utterances)
+    student, decoding = pair.student, with_token_limit(decoding, utterances)
     tally = Tally(support.k, states)
     funnel = overlap.Funnel.empty()
     rollouts: dict[str, tuple[Sequence[int], bool]] = {}

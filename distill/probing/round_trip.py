@@ -16,7 +16,7 @@ from overlap.plain_json import plain
 from ..data.batch import AudioSource
 from ..data.manifest import Utterance
 from ..evaluation.transcribe import Progress, write
-from ..limits import settled
+from ..limits import with_token_limit
 from ..models import Transcriber
 from ..models.retokenization import is_recut
 from ..recipe import Decoding
@@ -92,7 +92,7 @@ def round_trip(
     values: list[float] = []
     written_texts: dict[str, str] = {}
     example = None
-    chosen, decoding = utterances[:LIMIT], settled(decoding, utterances)
+    chosen, decoding = utterances[:LIMIT], with_token_limit(decoding, utterances)
     for batch in source.batches(chosen, batch_size):
         written = write(writer, batch, decoding)
         texts = writer.decode(written)

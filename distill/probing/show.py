@@ -12,7 +12,7 @@ from overlap.vocab.alignment import Alignment
 
 from ..data.batch import AudioSource
 from ..data.manifest import Utterance
-from ..limits import settled
+from ..limits import with_token_limit
 from ..recipe import Decoding, SupportSettings
 from ..scoring.local import LogitsScores
 from ..scoring.pair import Pair
@@ -92,7 +92,7 @@ def show(
         states: Whose transcript: the student's, the teacher's, or the reference.
     """
     batch = source.batch([utterance])
-    transcripts = write_transcripts(pair, batch, states, settled(decoding, batch.utterances))
+    transcripts = write_transcripts(pair, batch, states, with_token_limit(decoding, batch.utterances))
     scores = score(LogitsScores, pair, batch, transcripts, support)
     view = pair.view(transcripts)
     statistics = scores.statistics()

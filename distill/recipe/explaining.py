@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from .filters import takes_off
+from .filters import is_limit
 from .hints import usual_key
 from .schema_walk import Location, keys_of, sections_at, types_of
 from .section import Section
@@ -56,9 +56,9 @@ def _mistakes(error: ValidationError) -> Iterator[ErrorDetails]:
 
 def _line(place: Location, kind: str, value: Any, context: Mapping[str, Any]) -> str:
     if kind == "extra_forbidden":
-        return f"unknown key {_dotted(place)}; {_instead(place)}"
+        return f"unknown key {_dotted(place)}; {_suggest_key(place)}"
     if kind in ("union_tag_not_found", "union_tag_invalid"):
-        return f"{_dotted(place)}.type {_untold(place, value)}"
+        return f"{_dotted(place)}.type {_describe_type_problem(place, value)}"
     if kind == "missing" and place and isinstance(place[-1], int):
         return f"{_dotted(place[:-1])}: must have {place[-1] + 1} items or more, not {in_toml(value)}"
     if kind == "missing":
@@ -74,19 +74,19 @@ def _line(place: Location, kind: str, value: Any, context: Mapping[str, Any]) ->
     if kind == "value_error":
         own = str(context["error"])
         return f"{_dotted(place)}: {own}" if place else own
-    wanted = _wanted(kind, context)
+    wanted = _expected_value(kind, context)
     if wanted is None:
         return f"{_dotted(place)}: {context.get('error', kind)}; it is {in_toml(value)}"
-    off = ' or "off"' if kind != "number_or_off" and _may_be_off(place) else ""
-    return f"{_dotted(place)}: must be {wanted}{off}, not {in_toml(value)}{_slip(kind, value, context)}"
+    off = ' or "off"' if kind != "number_or_off" and _accepts_off(place) else ""
+    return f"{_dotted(place)}: must be {wanted}{off}, not {in_toml(value)}{_remedy_for_near_miss(kind, value, context)}"
 
 
-def _may_be_off(place: Location) -> bool:
+def _accepts_off(place: Location) -> bool:
     fields = (section.model_fields.get(str(place[-1])) for section in sections_at(place[:-1]))
-    return any(takes_off(field.metadata) for field in fields if field is not None)
+    return any(is_limit(field.metadata) for field in fields if field is not None)
 
 
-def _wanted(kind: str, context: Mapping[str, Any]) -> str | None:
+def _expected_value(kind: str, context: Mapping[str, Any]) -> str | None:
     """What a value must be, by pydantic's kinds of errors; None for a kind that recipes do not raise."""
     if kind == "literal_error":
         return "one of " + context["expected"].replace("'", '"').replace(" or ", ", ")
@@ -118,7 +118,7 @@ def _wanted(kind: str, context: Mapping[str, Any]) -> str | None:
     return next((words for words, kinds in names.items() if kind in kinds), None)
 
 
-def _slip(kind: str, value: Any, context: Mapping[str, Any]) -> str:
+def _remedy_for_near_miss(kind: str, value: Any, context: Mapping[str, Any]) -> str:
     """The remedy for a value that is nearly right; empty where it is not."""
     if isinstance(value, str):
         if kind == "literal_error":
@@ -143,7 +143,7 @@ def _dotted(place: Location) -> str:
     return ".".join(map(str, keys_of(place)))
 
 
-def _instead(place: Location) -> str:
+def _suggest_key(place: Location) -> str:
     """What was probably meant by an unknown key, or which keys there are."""
     *above, unknown = map(str, keys_of(place))
     sections = sections_at(place[:-1])
@@ -166,7 +166,7 @@ def _types_with(key: str, table: Location) -> list[str]:
     return [name for section in sections_at(table[:-1]) if key in section.model_fields for name in types_of(section)]
 
 
-def _untold(place: Location, table: Mapping[str, Any]) -> str:
+def _describe_type_problem(place: Location, table: Mapping[str, Any]) -> str:
     """What is wrong with the `type` of a table, and what it may be."""
     types = sorted({name for section in sections_at(place) for name in types_of(section)})
     given = table.get("type")

@@ -86,7 +86,7 @@ def usual_key(unknown: str, above: Sequence[str], sections: Sequence[type[Sectio
     if above and BOUND.isdisjoint(re.split("[-_]", unknown.lower())):
         keys |= {_key(place) for place in renamed}
     found = [place for place in inside if place in renamed or _key(place) in keys]
-    found = found or renamed or [place for place in _all_places() if _key(place) == unknown]
+    found = found or renamed or [place for place in _all_keys() if _key(place) == unknown]
     if not found:
         return ""
     least = min(place.count(".") for place in found)
@@ -110,5 +110,5 @@ def _numbered(place: str, above: Sequence[str]) -> str:
 
 
 @cache
-def _all_places() -> tuple[str, ...]:
+def _all_keys() -> tuple[str, ...]:
     return tuple(places())

@@ -73,10 +73,10 @@ def require_files(recipe: Recipe) -> None:
     Raises:
         FileNotFoundError: Names each key with its location and the remedy.
     """
-    require_places(manifests=_named("manifest", recipe), models=_named("model", recipe))
+    require_places(manifests=_values_by_key("manifest", recipe), models=_values_by_key("model", recipe))
 
 
-def _named(field: str, section: Section, prefix: str = "") -> dict[str, str]:
+def _values_by_key(field: str, section: Section, prefix: str = "") -> dict[str, str]:
     """The values of a field in a section and those below it, by their dotted keys."""
     found: dict[str, str] = {}
     for name in type(section).model_fields:
@@ -84,8 +84,8 @@ def _named(field: str, section: Section, prefix: str = "") -> dict[str, str]:
         if name == field:
             found[f"{prefix}{name}"] = value
         elif isinstance(value, Section):
-            found |= _named(field, value, f"{prefix}{name}.")
+            found |= _values_by_key(field, value, f"{prefix}{name}.")
         elif isinstance(value, tuple):
             for i, item in enumerate(value):
-                found |= _named(field, item, f"{prefix}{name}.{i}.") if isinstance(item, Section) else {}
+                found |= _values_by_key(field, item, f"{prefix}{name}.{i}.") if isinstance(item, Section) else {}
     return found

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic.fields import FieldInfo
 
-from .filters import takes_off
+from .filters import is_limit
 from .schema import Recipe
 from .schema_walk import sections_of, types_of
 from .section import Section
@@ -94,7 +94,7 @@ def _value(annotation: Any, metadata: typing.Sequence[Any] = ()) -> str:
         return _value(inside[0], [*inside[1:], *metadata])
     if origin in (types.UnionType, typing.Union):
         bounded = [_value(one, metadata) for one in inside if one is not types.NoneType]
-        return " or ".join(bounded) + (' or `"off"`' if takes_off(metadata) else "")
+        return " or ".join(bounded) + (' or `"off"`' if is_limit(metadata) else "")
     if origin is Literal:
         return ", ".join(f"`{in_toml(one)}`" for one in inside)
     if origin is tuple:

@@ -85,7 +85,7 @@ class Probe(Section):
         return tuple(f"{prefix}{name}" for prefix in prefixes for name in names)
 
     @model_validator(mode="after")
-    def _fixed_states_are_the_students(self) -> Probe:
+    def _check_states(self) -> Probe:
         if "fixed" in self.states and "student" not in self.states:
             raise UserError('states: "fixed" are recorded when the states "student" are probed; add "student"')
         return self
@@ -172,7 +172,7 @@ class Recipe(Section):
     """CPU threads of torch; None leaves the default. Bit-exact resumption needs the same number."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> Recipe:
+    def _check_sections(self) -> Recipe:
         names = [stage.name for stage in self.stages]
         if len(set(map(same_file, names))) != len(names):
             raise UserError(

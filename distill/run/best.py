@@ -54,7 +54,7 @@ def best_of(state: TrainingState) -> Best | None:
     return None if state.best is None else Best(**state.best)
 
 
-def better(row: Mapping[str, Any], than: Best | None) -> Best | None:
+def new_best(row: Mapping[str, Any], than: Best | None) -> Best | None:
     """The new best weights after an evaluation, None if they are not better; ties keep the earlier ones.
 
     Args:
@@ -89,7 +89,7 @@ def save(run: Path, best: Best, recognizer: Any, weights: Mapping | None, data: 
     return target
 
 
-def set_aside(run: Path, best: Best, step: int) -> None:
+def rename_best(run: Path, best: Best, step: int) -> None:
     """Keep best weights under another name, because later ones cannot be compared with them.
 
     Args:

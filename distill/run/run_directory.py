@@ -226,13 +226,13 @@ def _parts(path: Path) -> list[Path]:
 
 
 def _read_probes(path: Path) -> pd.DataFrame:
-    with _undamaged(path):
+    with _report_damage(path):
         return pd.read_parquet(path)
 
 
 def _place_of(path: Path) -> tuple[int, int]:
     """Visit and step of a probe, as its rows have them."""
-    with _undamaged(path):
+    with _report_damage(path):
         table = parquet.read_table(path)
     if missing := [name for name in _NEEDED if name not in table.column_names]:
         raise RunDirectoryError(f"{path}: {', '.join(missing)} missing among its columns; {_RESTORE}")
@@ -243,12 +243,12 @@ def _place_of(path: Path) -> tuple[int, int]:
 
 
 def _rows_of(path: Path) -> int:
-    with _undamaged(path):
+    with _report_damage(path):
         return parquet.read_metadata(path).num_rows
 
 
 @contextmanager
-def _undamaged(path: Path) -> Iterator[None]:
+def _report_damage(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:

@@ -28,7 +28,7 @@ def load_teacher(section: Teacher, device: torch.device | str, *, k: int, seed: 
     """
     if section.url is not None:
         return load_served_teacher(section, k)
-    place = device if section.device is None else _present(section.device)
+    place = device if section.device is None else _check_device(section.device)
     teacher = load_model(section, seed, place, quantize=section.quantize)
     teacher.generator.requires_grad_(False)
     teacher.freeze_encoder(section.encoder_cache_mib)
@@ -120,7 +120,7 @@ def load_model(
     )
 
 
-def _present(name: str) -> torch.device:
+def _check_device(name: str) -> torch.device:
     """The device of that name.
 
     Raises:

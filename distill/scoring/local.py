@@ -59,8 +59,8 @@ class LogitsScores(Scores):
             mask=positions.eligible,
             tokens=transcripts.ids,
         )
-        student = positions.with_others(found.student, student_logits.detach(), pair.blocked)
-        teacher = positions.with_others(found.teacher, teacher_logits, pair.teacher_blocked)
+        student = positions.sets_at_aligned(found.student, student_logits.detach(), pair.blocked)
+        teacher = positions.sets_at_aligned(found.teacher, teacher_logits, pair.teacher_blocked)
         sets = pair.shared_sets(student, teacher)
         union = overlap.union(*sets)
         funnel, used = positions.account(union)
@@ -125,7 +125,7 @@ class LogitsScores(Scores):
 
     def full_vocabulary_divergence(self, objective: DivergenceObjective) -> Tensor:
         """[n] the divergence on all tokens that both models have, in few passes over the logits."""
-        pair, exists, ids = self.pair, self.pair.of_both, None
+        pair, exists, ids = self.pair, self.pair.shared_tokens, None
         if not bool(exists.all()) or pair.vocabulary is not None:
             chosen = exists.nonzero().squeeze(-1)
             ids = chosen, pair.teacher_ids(chosen)

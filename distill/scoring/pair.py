@@ -155,7 +155,7 @@ class Pair:
         texts = self.student.decode(transcripts)
         assert self.vocabulary is not None
         table = None if _reads_text(self.teacher) else self.vocabulary.student_to_teacher
-        read = self._given(texts, transcripts, self.teacher, table).to(transcripts.ids.device)
+        read = self._transcripts_in_tokens_of(texts, transcripts, self.teacher, table).to(transcripts.ids.device)
         return TeacherView(read, tuple(texts), self._aligned(transcripts, read))
 
     def in_students_ids(self, transcripts: Transcripts, writer: Transcriber) -> Transcripts:
@@ -165,7 +165,7 @@ class Pair:
         if self.vocabulary is None:
             return transcripts.to(self.blocked.device)
         table = self.vocabulary.teacher_to_student
-        return self._given(writer.decode(transcripts), transcripts, self.student, table)
+        return self._transcripts_in_tokens_of(writer.decode(transcripts), transcripts, self.student, table)
 
     def recut(self, transcripts: Transcripts) -> Tensor:
         """[batch, length] bool, positions whose prefix the teacher's tokenizer would tokenize differently.
@@ -176,7 +176,7 @@ class Pair:
         """
         own = _encoded(self.student.decode(transcripts), transcripts, self.teacher).to(transcripts.ids.device)
         if self.spelled is not None:
-            return _cut_otherwise(self._aligned(transcripts, own), transcripts.mask)
+            return _different_boundaries(self._aligned(transcripts, own), transcripts.mask)
         length = transcripts.ids.shape[1]
         again = torch.nn.functional.pad(own.ids.masked_fill(~own.mask, -1), (0, length), value=-1)[:, :length]
         differs = (again != transcripts.ids).long()
@@ -196,7 +196,7 @@ class Pair:
             teacher_prefix=self.teacher.text_prefix,
         )
 
-    def _given(
+    def _transcripts_in_tokens_of(
         self, texts: Sequence[str], transcripts: Transcripts, reader: Transcriber, table: Tensor | None
     ) -> Transcripts:
         """Transcripts in a reader's tokens: the writer's own by the table of ids where they stand, else encoded."""
@@ -233,7 +233,7 @@ class Pair:
         return self.vocabulary.student_support(student), self.vocabulary.teacher_support(teacher)
 
     @property
-    def of_both(self) -> Tensor:
+    def shared_tokens(self) -> Tensor:
         """[student's vocabulary] bool, tokens that both models may write."""
         return ~self.blocked if self.vocabulary is None else ~self.blocked & (self.vocabulary.student_to_teacher >= 0)
 
@@ -251,7 +251,7 @@ def _encoded(texts: Sequence[str], transcripts: Transcripts, reader: Transcriber
     return Transcripts(written.ids, mask, finished)
 
 
-def _cut_otherwise(alignment: Alignment, mask: Tensor) -> Tensor:
+def _different_boundaries(alignment: Alignment, mask: Tensor) -> Tensor:
     """[batch, length] bool, positions whose prefix has different token boundaries on both sides."""
     found = torch.zeros_like(mask)
     for row, (kept, there, index) in enumerate(

@@ -56,7 +56,7 @@ class Positions:
         unfinished = ~self.transcripts.finished.unsqueeze(-1)
         return overlap.account(self.transcripts.mask, reasons, unfinished=unfinished)
 
-    def with_others(self, ranked: Support, logits: Tensor, blocked: Tensor) -> Support:
+    def sets_at_aligned(self, ranked: Support, logits: Tensor, blocked: Tensor) -> Support:
         """A model's top-k sets at all aligned positions.
 
         Args:

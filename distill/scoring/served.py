@@ -65,7 +65,7 @@ class TopkScores(Scores):
         ids = ids.masked_fill(~positions.aligned[..., None], -1)
         settings = ComparisonSettings(k=support.k, blocked=pair.blocked)
         alone = measure_with_sets(logits, logits, settings, mask=positions.eligible, tokens=transcripts.ids)
-        student = positions.with_others(alone.student, logits, pair.blocked)
+        student = positions.sets_at_aligned(alone.student, logits, pair.blocked)
         sets = pair.shared_sets(student, topk_set(pair, ids, support.k))
         union = overlap.union(*sets)
         funnel, used = positions.account(union)

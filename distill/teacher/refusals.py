@@ -34,7 +34,7 @@ def retry_after(value: str | None) -> float:
     return max(0.0, seconds) if math.isfinite(seconds) else 0.0
 
 
-def words_of(content: bytes) -> str:
+def refusal_message(content: bytes) -> str:
     """The message in the body of a refusal."""
     try:
         return detail_of(json.loads(content))

@@ -142,12 +142,12 @@ class ServedTeacher:
         unnamed = [row for row, language in enumerate(languages) if language is None]
         if self.names_language and unnamed:
             questions = self.questions(prompt)
-            begun = self.client.many(self._begun, [questions[row] for row in unnamed])
+            begun = self.client.many(self._opening, [questions[row] for row in unnamed])
             for row, words in zip(unnamed, begun, strict=True):
                 found[row] = replace(found[row], prefill=found[row].prefill + words)
         return replace(prompt, conversations=tuple(found))
 
-    def _begun(self, question: Question) -> str:
+    def _opening(self, question: Question) -> str:
         """The opening with which the server names the language before the text; empty if it does not."""
         opening = self.reader.kind.opening
         assert opening is not None
@@ -231,7 +231,7 @@ class ServedTeacher:
         try:
             return self.api.score(self.client, self.served_name, question, text, n_tokens, m)
         except ReplyError as error:
-            raise self._wrong(error, question) from error
+            raise self._server_error(error, question) from error
 
     def _written(self, question: Question, max_new_tokens: int, heat: float) -> Written:
         """The server's transcript of one utterance, its tokens checked."""
@@ -240,7 +240,7 @@ class ServedTeacher:
             if written.ids is not None:
                 _check_written(written.ids, max_new_tokens, self.tokens.size)
         except ReplyError as error:
-            raise self._wrong(error, question) from error
+            raise self._server_error(error, question) from error
         return written
 
     def _topk_logprobs(self, question: Question, text: str, tokens: list[int]) -> TopkLogprobs:
@@ -262,7 +262,7 @@ class ServedTeacher:
         try:
             best = TopkLogprobs.from_reply(reply, tokens, self.n_topk, self.tokens.strings)
         except ReplyError as error:
-            raise self._wrong(error, question) from error
+            raise self._server_error(error, question) from error
         if self.cache is not None:
             self.cache.save(key, best)
         return best
@@ -279,7 +279,7 @@ class ServedTeacher:
             ids.pop()
         return [*ids, end] if written.finished else ids
 
-    def _wrong(self, error: ReplyError, question: Question) -> ServerError:
+    def _server_error(self, error: ReplyError, question: Question) -> ServerError:
         return ServerError(f"{self.client.url} ({self.api.name}), utterance {question.name!r}: {error}.")
 
 

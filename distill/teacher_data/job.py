@@ -22,7 +22,7 @@ from ..models import Recognizer
 from ..recipe import Transcription
 from ..teacher import ServedTeacher
 from .confidence import transcripts
-from .journal import Row, append_batch, open_journal, unread_at_first
+from .journal import Row, append_batch, open_journal, unreadable_ids
 
 SKIP = 'or leave such utterances out with the filter unusable_audio = "drop" (--unusable-audio drop)'
 
@@ -71,7 +71,7 @@ def run_job(
     """
     seconds, rows = _durations(utterances, skip_unusable)
     usable = [utterance for utterance in utterances if utterance.id in seconds]
-    unread = unread_at_first(journal)
+    unread = unreadable_ids(journal)
     # Repaired utterances come at the end: the planned batches are unchanged.
     planned = [u for u in usable if unread is None or u.id not in unread]
     if unread is not None and (lost := sorted(rows.keys() - unread)):
@@ -92,7 +92,7 @@ def run_job(
         progress(len(rows), len(utterances))
 
     def write(number: int, batch: Sequence[Utterance], *, again: bool) -> None:
-        with _drawn_by(transcription, number, teacher.tokens.blocked.device):
+        with _seeded(transcription, number, teacher.tokens.blocked.device):
             written = _written(teacher, source, batch, transcription, skip_unusable)
         # A remaining error is in the journal already.
         if kept := [row for row in written if not again or "error" not in row]:
@@ -173,7 +173,7 @@ def _written(
 
 
 @contextmanager
-def _drawn_by(transcription: Transcription, number: int, device: torch.device) -> Iterator[None]:
+def _seeded(transcription: Transcription, number: int, device: torch.device) -> Iterator[None]:
     """Random numbers that depend only on seed and batch number; the caller's random state is restored."""
     if not transcription.sample:
         yield

@@ -24,7 +24,7 @@ UNREAD = "unread"
 """Field of the first line: ids of the utterances that could not be read when the journal was created."""
 
 
-def unread_at_first(path: Path) -> frozenset[str] | None:
+def unreadable_ids(path: Path) -> frozenset[str] | None:
     """Ids of the utterances that could not be read when a journal was created; None without a journal.
 
     Raises:
@@ -71,7 +71,7 @@ def open_journal(
         [row.model_dump() for row in _parsed(path, number, line, _BATCH)]
         for number, line in enumerate(lines[1:], start=2)
     ]
-    again = set(unread_at_first(path) or ())
+    again = set(unreadable_ids(path) or ())
     for number, rows in enumerate(done, start=2):
         ids = [row["id"] for row in rows]
         if number - 2 < len(batches):

@@ -18,7 +18,7 @@ from overlap.arguments import checked_arguments
 
 from ..data.batch import length, length_unit
 from ..data.manifest import Utterance
-from ..process_rank import one_voice
+from ..process_rank import warn_in_first_process_only
 from ..progress.observer import Observer
 from ..recipe import Decoding, Filters, Recipe, StageConfig
 from ..run.checkpoint import TrainingState
@@ -206,9 +206,9 @@ def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
     Raises:
         RecipeError, ManifestError, AudioError, ModelError, PairError, TrainingError: As `train`.
     """
-    stages = tuple(_rehearsed(stage) for stage in recipe.stages)
+    stages = tuple(_shortened(stage) for stage in recipe.stages)
     short = recipe.model_copy(update={"stages": stages, "total_steps": None})
-    with one_voice():
+    with warn_in_first_process_only():
         accelerator = accelerator_for(short)
         full = prepare_run(short, device=accelerator.device)
         setup = _longest_first(full)
@@ -241,7 +241,7 @@ def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
     return DryRun(tuple(costs), str(accelerator.device), full.seen_in_training)
 
 
-def _rehearsed(stage: StageConfig) -> StageConfig:
+def _shortened(stage: StageConfig) -> StageConfig:
     update: dict[str, Any] = {"steps": STEPS, "gate": None}
     if stage.type == "td":
         update["filters"] = EVERYTHING

@@ -93,7 +93,7 @@ def _tokens(scores: Scores, objective: Objective) -> Support:
         chosen = {"union": scores.union, "student": scores.sets[0], "teacher": scores.sets[1]}[objective.support]
         return Support(chosen.ids[rows], chosen.valid[rows])
     drawn = scores.transcripts.ids[rows][:, None]
-    return Support(drawn, scores.pair.of_both[drawn])
+    return Support(drawn, scores.pair.shared_tokens[drawn])
 
 
 def _full_vocabulary(scores: Scores, objective: DivergenceObjective) -> ObjectiveValue:

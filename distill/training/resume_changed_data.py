@@ -19,8 +19,8 @@ from ..run.provenance import dropped_lines, list_findings, read_findings, resolv
 from ..run.run_directory import RunDirectory, write_atomically
 from .errors import TrainingError
 from .probes_and_evaluations import FIXED
-from .reset_measurements import set_aside
-from .resume_moved_data import Request, data_places
+from .reset_measurements import reset_checkpoints
+from .resume_moved_data import Request, data_paths
 
 LINES = "data_lines"
 """Folder of a run directory with a digest of each manifest line, in files named after the manifest's own digest."""
@@ -63,15 +63,15 @@ def changes(run: RunDirectory, began: Recipe, recipe: Recipe) -> list[Change]:
     """
     then, now = run.resolved, resolved_configuration(recipe)
     digests = [{**tree["manifest_sha256"], **tree.get("background_sha256", {})} for tree in (then, now)]
-    old_places, found = data_places(began), []
-    for key, place in data_places(recipe).items():
+    old_places, found = data_paths(began), []
+    for key, place in data_paths(recipe).items():
         was = digests[0].get(old_places[key])
         if was is not None and was != digests[1][place]:
             found.append(Change(key, place, was, digests[1][place], _compared(run.path, was, place)))
     return found
 
 
-def dropped_otherwise(
+def changed_dropped_lines(
     run: RunDirectory, began: Recipe, recipe: Recipe, findings: Sequence[Finding], known: Sequence[Change]
 ) -> list[Change]:
     """Unchanged manifests of which other lines are dropped than before, for instance because audio was added or lost.
@@ -83,10 +83,10 @@ def dropped_otherwise(
         findings: What is wrong with the data now.
         known: Manifests that changed themselves, which are not reported again.
     """
-    then, now = _left_out(read_findings(run.path)), _left_out(findings)
-    digests, old_places = resolved_configuration(recipe)["manifest_sha256"], data_places(began)
+    then, now = _dropped_lines(read_findings(run.path)), _dropped_lines(findings)
+    digests, old_places = resolved_configuration(recipe)["manifest_sha256"], data_paths(began)
     changed, found = {one.source for one in known}, []
-    for key, place in data_places(recipe).items():
+    for key, place in data_paths(recipe).items():
         before, after = then.get(old_places[key], {}), now.get(place, {})
         said = [
             f"{_of_all(lines)} {what}"
@@ -102,7 +102,7 @@ def dropped_otherwise(
     return found
 
 
-def _left_out(findings: Iterable[Finding]) -> dict[str, dict[int | None, str]]:
+def _dropped_lines(findings: Iterable[Finding]) -> dict[str, dict[int | None, str]]:
     """The first reason for each dropped line, by file."""
     found: dict[str, dict[int | None, str]] = {}
     for one in errors(findings):
@@ -174,7 +174,7 @@ def record(
     stale += [run.path / FIXED] if "probe.manifest" in keys and (run.path / FIXED).exists() else []
     for path in stale:
         path.rename(path.with_name(f"{path.name}.before-step-{step}"))
-    set_aside(run.path, recipe, keys, step=step)
+    reset_checkpoints(run.path, recipe, keys, step=step)
     rows = [dumps({"step": step, **asdict(one)}) + "\n" for one in found]
     if rows:
         with (run.path / CHANGES).open("a", encoding="utf-8") as file:

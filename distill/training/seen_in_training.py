@@ -163,7 +163,7 @@ def _short(manifest: str) -> str:
     return manifest if is_dataset(manifest) else Path(manifest).name
 
 
-def warn_of(found: Iterable[SeenInTraining]) -> None:
+def warn_if_seen(found: Iterable[SeenInTraining]) -> None:
     """Warn of each model that was trained on some of a manifest, once."""
     for one in found:
         if one.seen:

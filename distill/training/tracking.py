@@ -158,20 +158,20 @@ class _Copy(Observer):
         self._held = {log: max(0, n - run.rows[log]) for log, n in held.items()}
         self._start = start
         self._thread.start()
-        for log, rows in _lacking(run, held):
+        for log, rows in _missing_rows(run, held):
             self._put(log, rows)
 
     def step(self, row: Mapping[str, Any]) -> None:
-        self._hear("metrics", [row])
+        self._receive("metrics", [row])
 
     def probe(self, rows: list[dict[str, Any]]) -> None:
-        self._hear(PROBES, rows)
+        self._receive(PROBES, rows)
 
     def decision(self, row: Mapping[str, Any]) -> None:
-        self._hear("decisions", [row])
+        self._receive("decisions", [row])
 
     def evaluation(self, row: Mapping[str, Any]) -> None:
-        self._hear("evaluations", [row])
+        self._receive("evaluations", [row])
 
     def close(self) -> None:
         """Wait until everything is copied, up to a time limit."""
@@ -181,7 +181,7 @@ class _Copy(Observer):
             if self._thread.is_alive():
                 self._fail(TimeoutError(f"still behind after {PATIENCE_SECONDS:g} s"))
 
-    def _hear(self, log: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    def _receive(self, log: str, rows: Sequence[Mapping[str, Any]]) -> None:
         if self._held[log] > 0:
             self._held[log] -= len(rows)
         else:
@@ -241,7 +241,7 @@ def _numbers(name: str, value: Any) -> dict[str, float]:
     return {name: value} if is_number and math.isfinite(value) else {}
 
 
-def _lacking(run: RunDirectory, held: Rows) -> list[tuple[str, list[dict[str, Any]]]]:
+def _missing_rows(run: RunDirectory, held: Rows) -> list[tuple[str, list[dict[str, Any]]]]:
     """Rows that a tracker lacks, grouped by log, step and stage, in the order of their steps."""
     groups: list[tuple[str, list[dict[str, Any]]]] = []
     for log in COPIED:

@@ -120,12 +120,12 @@ def _layout(source: Path | StoredAudio, size: int, changed: int, about: tuple[st
             with content_of(source) as content:
                 by_header = riff.samples(content)
                 if by_header is not None and by_header[1] <= size:
-                    return Layout(frames, doubt=_doubt_of(riff.unexplained(content, by_header[1])))
+                    return Layout(frames, doubt=_describe_tail(riff.unexplained_bytes(content, by_header[1])))
         promised = _promised(kind, start, stream, size, frames)
     return Layout(frames, promised, None if promised is None else CUT)
 
 
-def _doubt_of(n_bytes: int) -> str | None:
+def _describe_tail(n_bytes: int) -> str | None:
     """A doubt about unexplained bytes after the samples; None if there are none."""
     if n_bytes <= riff.TAIL_BYTES:
         return None
@@ -181,7 +181,7 @@ def _decodable(stream: BinaryIO) -> int:
     """Frames up to the first that cannot be decoded."""
     total = 0
     try:
-        with _Forwards(stream) as file:
+        with _SequentialFile(stream) as file:
             while n := len(file.read(_STEP)):
                 total += n
     except soundfile.SoundFileError:
@@ -203,7 +203,7 @@ def _of_unknown_flac(source: Path | StoredAudio) -> Layout:
 
 def _blocks(stream: io.BytesIO) -> Iterator[np.ndarray]:
     """Decode all samples that are present, whatever the header promises."""
-    with _Forwards(stream) as file:
+    with _SequentialFile(stream) as file:
         while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
             yield block
             if len(block) < _BLOCK:
@@ -232,7 +232,7 @@ def _promised(kind: str, start: bytes, stream: BinaryIO, size: int, frames: int)
         return frames * promised // size if size < promised < 2**62 else None
     if kind not in _SIZED:
         return None
-    longer: Any = _Longer(stream)
+    longer: Any = _OversizedFile(stream)
     with soundfile.SoundFile(longer) as file:
         promised, width = file.frames, file.channels * _BYTES_A_SAMPLE.get(file.subtype, 1)
     # Writers that cannot seek back write the maximum size, minus the bytes before the samples.
@@ -242,14 +242,14 @@ def _promised(kind: str, start: bytes, stream: BinaryIO, size: int, frames: int)
     return None if unknown or promised <= frames else promised
 
 
-class _Forwards(soundfile.SoundFile):
+class _SequentialFile(soundfile.SoundFile):
     """A recording that is read sequentially, without the seek that soundfile makes after each read."""
 
     def seekable(self) -> bool:
         return False
 
 
-class _Longer(io.BufferedIOBase):
+class _OversizedFile(io.BufferedIOBase):
     """A file that reports a larger size than any header promises, without having more bytes."""
 
     def __init__(self, stream: BinaryIO) -> None:

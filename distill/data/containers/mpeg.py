@@ -87,12 +87,12 @@ def stream(content: Content) -> Stream | None:
         Its content; None if frames cannot be followed, as in free format.
     """
     runs: list[_Run] = []
-    size, at, broken, tags = len(content), _after_tags(content, 0), True, True
+    size, at, broken, tags = len(content), _skip_tags(content, 0), True, True
     within_frame = False
     while at < size:
         frame = _frame(content, at)
-        if frame is None or (broken and not _confirmed(content, at, frame)):
-            behind = _after_tags(content, at)
+        if frame is None or (broken and not _is_followed_by_frame(content, at, frame)):
+            behind = _skip_tags(content, at)
             tags = tags or behind > at
             found = behind if behind > at else _next(content, at)
             if found is None:
@@ -172,7 +172,7 @@ def _frame(content: Content, at: int) -> _Frame | None:
     return _Frame(1 if version == 1 else 2, layer, hz, header[3] >> 6 == 3, length, samples, bytes(header))
 
 
-def _confirmed(content: Content, at: int, frame: _Frame) -> bool:
+def _is_followed_by_frame(content: Content, at: int, frame: _Frame) -> bool:
     """Whether a frame of the same kind or the end follows: four bytes may look like a header by chance."""
     after = at + frame.bytes
     following = _frame(content, after)
@@ -184,13 +184,13 @@ def _next(content: Content, at: int) -> int | None:
     found = content.find(b"\xff", at + 1, at + _RESYNC_BYTES)
     while found >= 0:
         frame = _frame(content, found)
-        if frame is not None and found + frame.bytes < len(content) and _confirmed(content, found, frame):
+        if frame is not None and found + frame.bytes < len(content) and _is_followed_by_frame(content, found, frame):
             return found
         found = content.find(b"\xff", found + 1, at + _RESYNC_BYTES)
     return None
 
 
-def _after_tags(content: Content, at: int) -> int:
+def _skip_tags(content: Content, at: int) -> int:
     """The position after tags (ID3, APE)."""
     while True:
         start = content[at : at + 32]

@@ -60,7 +60,7 @@ def samples(content: Content) -> tuple[int, int] | None:
     return None
 
 
-def unexplained(content: Content, stop: int) -> int:
+def unexplained_bytes(content: Content, stop: int) -> int:
     """Number of bytes after the samples that are neither chunks nor padding.
 
     Args:
@@ -69,10 +69,10 @@ def unexplained(content: Content, stop: int) -> int:
     """
     order = _STARTS[content[:4]][0] if content[:4] in _STARTS else None
     starts = [stop + stop % 2, stop] if order else [stop]  # some writers do not pad to even places
-    return min(_behind_chunks(content, start, order) for start in starts)
+    return min(_bytes_after_chunks(content, start, order) for start in starts)
 
 
-def _behind_chunks(content: Content, at: int, order: Literal["little", "big"] | None) -> int:
+def _bytes_after_chunks(content: Content, at: int, order: Literal["little", "big"] | None) -> int:
     size = len(content)
     while order is not None and at + 8 <= size:
         length = int.from_bytes(content[at + 4 : at + 8], order)
