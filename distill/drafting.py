@@ -187,7 +187,7 @@ def _stages(facts: _Facts, train: str) -> list[str]:
         'statistic = "top1_agreement"',
         f"at_least = {AGREEMENT.level}  # {AGREEMENT.name} of overlap.gates.READINESS, as `distill probe` judges it",
         "",
-        "# The teacher scores the student's own transcripts.",
+        "# The teacher scores the student's rollouts.",
         *stage("opd", "on-policy", 4),
         "# Falls back to teacher data if the student begins to loop.",
         "[stages.gate]",

@@ -2,7 +2,7 @@
 
 Use them to compare a run with the output of another trainer. Each preset takes both models' raw logits in one
 vocabulary and returns plain floats; its docstring says how the number differs from `overlap.measure`, which you should
-use for anything else. One thing is not reproduced: equal scores at the boundary of a top-k set go to the lower id here,
+use for anything else. One thing is not reproduced: equal scores at the boundary of a support go to the lower id here,
 while the systems leave them to ``torch.topk``, which guarantees no order.
 
 Nothing of the size ``[positions × V]`` is kept: log-probabilities are gathered chunk by chunk.
@@ -36,7 +36,7 @@ def paper(student_logits: Tensor, teacher_logits: Tensor, *, k: int, mask: Tenso
     Args:
         student_logits: ``[..., V]`` raw scores.
         teacher_logits: ``[..., V]`` raw scores at the same positions.
-        k: size of the top-k sets (16 in the paper).
+        k: size of the supports (16 in the paper).
         mask: ``[...]`` bool, True where a position counts.
 
     Returns:
@@ -214,7 +214,7 @@ def ark(
     * End-of-text ids leave the student's set after its top-k was taken and remain in the teacher's, so the sets differ
       where both models agree to stop. `measure` removes ``blocked`` ids from both before the choice.
     * If the student's set lacks the generated token, it is put first (this restores a stop id); the set is then cut to
-      k. `measure` uses the top-k set.
+      k. `measure` uses the support as it is.
     * A position whose union has fewer than 2 tokens is dropped without a count, so ``opd_valid_topk_mean`` (VUSS) is an
       average over the rest; with none left everything is 0.0. `measure` averages all positions.
     * Student scores and log-probabilities keep the dtype of the logits. `measure` uses float32.
@@ -321,7 +321,7 @@ def _check_any_position(mask: Tensor) -> None:
 
 
 def _sets(logits: Tensor, k: int, mask: Tensor, name: str, blocked: Ids | None = None) -> Support:
-    """Top-k sets of the unmasked positions, ``[N, k]``."""
+    """Supports of the unmasked positions, ``[N, k]``."""
     there = mask.to(logits.device)
     try:
         support = top_k(logits, k, blocked=blocked, mask=there)

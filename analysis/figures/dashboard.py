@@ -33,7 +33,7 @@ SIZE = (8.27, 11.69)
 
 @legible
 def dashboard(run: Run) -> Figure:
-    """Draw the figures of a run on one page, on the student's own transcripts.
+    """Draw the figures of a run on one page, on the student's rollouts.
 
     A panel without data says so. The key at the foot serves all panels but the first three.
 

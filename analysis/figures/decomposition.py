@@ -47,12 +47,12 @@ def vuss_decomposition(
     *,
     width: float = 8.0,
 ) -> NDArray[np.object_]:
-    """Draw the mean union of the two top-k sets, cut into its parts, before and after each stage.
+    """Draw the mean union of the two supports, cut into its parts, before and after each stage.
 
     A bar is as long as |U| = (|S| − |I|) + |I| + (|T| − |I|) = |S| + |T| − |I|, with the 95 % interval of |U| at its
     end; the hatched part after it, 2k − |S| − |T|, is the number of slots in both sets that are empty because of
     invalid tokens. VUSS may fall because |I| grows, which is overlap, or because the hatched part grows, which is not.
-    The student's own transcripts differ between bars, fixed ones do not.
+    The student's rollouts differ between bars, fixed ones do not.
 
     Args:
         run: A run, finished or not.

@@ -60,7 +60,7 @@ def overlap_over_training(
     rate are as `inference.evaluated` has them, over speakers where ten or more are known. The background shows
     the stage; a vertical line is a switch, dashed and red after a fall back. A line is broken where a fall back
     restored earlier weights. If a gate read the statistic, its threshold is a dashed line over the stage, and triangles
-    are the ends of the interval that were compared with it, filled if they satisfy it; a dotted red line is a limit
+    are the bounds of the interval that were compared with it, filled if they satisfy it; a dotted red line is a limit
     beyond which the gate falls back or aborts.
 
     Of several runs each has a color, on one kind of states; ticks of that color on the axis are its switches. Their
@@ -146,7 +146,7 @@ def _widen_flat_axis(panel: Axes, drawn: Sequence[NDArray[np.float64]]) -> None:
 
     Args:
         panel: Of one statistic, drawn already.
-        drawn: Values with their lower and upper ends, [3, probes] each; NaN where there is none.
+        drawn: Values with their lower and upper bounds, [3, probes] each; NaN where there is none.
     """
     value, low, high = np.concatenate([np.empty((3, 0)), *drawn], axis=1)
     if np.isnan(value).all() or np.isnan(low).all() or np.nanmin(value) < np.nanmax(value):

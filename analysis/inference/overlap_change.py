@@ -118,7 +118,7 @@ def stage_changes(
     Args:
         run: A run with traces.
         states: `fixed` (the rollouts recorded when Base ended), `teacher` or `reference` are the same throughout;
-            `student` compares each checkpoint's own rollouts.
+            `student` compares each checkpoint's rollouts.
         statistics: Names.
         correction: Of all p-values of the table.
         level: Coverage.
@@ -167,7 +167,7 @@ def _printed(frame: pd.DataFrame, states: str, correction: Correction, level: fl
         rows.append([*(["", ""] if repeated else place), *_cells(row)])
     sampled = max(frame["n_groups"].tolist())
     probed = max(run.probes.loc[run.probes["states"] == states, "n_groups"].tolist(), default=sampled)
-    whose = "the same recorded rollouts" if states in SAME_ROLLOUTS else "each checkpoint's own rollouts"
+    whose = "the same recorded rollouts" if states in SAME_ROLLOUTS else "each checkpoint's rollouts"
     return PrintedTable(
         frame,
         heading,

@@ -31,13 +31,13 @@ class SwitchChange:
 
     Attributes:
         jump: Value of the later line at the switch minus that of the earlier line.
-        jump_low: Lower end of its interval; NaN with fewer than four points on either side.
-        jump_high: Upper end.
+        jump_low: Lower bound of its interval; NaN with fewer than four points on either side.
+        jump_high: Upper bound.
         slope_before: Change per step of the earlier line.
         slope_after: Of the later.
         slope_change: slope_after − slope_before.
-        slope_low: Lower end of the interval of the change of slope.
-        slope_high: Upper end.
+        slope_low: Lower bound of the interval of the change of slope.
+        slope_high: Upper bound.
         n_before: Points before.
         n_after: Points after.
     """
@@ -125,7 +125,7 @@ def _design(times: np.ndarray) -> np.ndarray:
 
 
 def _ends(t: np.ndarray, y: np.ndarray, fitted: np.ndarray, level: float) -> list[float]:
-    """Both ends of the intervals of the jump and of the change of slope."""
+    """Both bounds of the intervals of the jump and of the change of slope."""
     lines = _design(t)
     design = np.concatenate([lines, lines * (t > 0)[:, None]], 1)
     if np.square(y - design @ fitted).sum() <= 1e-20 * np.square(y).sum():  # the points are exactly on the lines

@@ -118,7 +118,7 @@ def packed(run: Run, group: Group, candidates: int) -> dict[str, Any]:
     Args:
         run: Its run.
         group: One of `groups(run)`.
-        candidates: Number of best tokens of each model's top-k that are kept at a position.
+        candidates: Number of tokens of each model's support that are kept at a position, most probable first.
 
     Returns:
         `strings` (tokens, once each) and `rows`. A row has `id`, `text`, `ref`, `err` ([errors, total] or null), `sec`,
@@ -188,7 +188,7 @@ def _errors(row: dict[Any, Any], rate: str) -> list[int] | None:
 
 @dataclass(frozen=True)
 class _Union:
-    """Both models' scores on the union of their top-k sets at a position."""
+    """Both models' scores on the union of their supports at a position."""
 
     tokens: Sequence[str]
     student: Sequence[float]

@@ -39,7 +39,7 @@ def mass_rows(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
 def compare_with_threshold(
     numbers: Mapping[str, Estimate], name: str, *, at_least: float | None = None, at_most: float | None = None
 ) -> Evidence:
-    """Compare a number with a threshold by the conservative end of its interval; without one, the result is open."""
+    """Compare a number with a threshold by the conservative bound of its interval; without one, the result is open."""
     found = numbers.get(name)
     threshold = f"≥ {at_least:.2f}" if at_least is not None else f"≤ {at_most:.2f}" if at_most is not None else ""
     if found is None or math.isnan(found.value):

@@ -64,7 +64,7 @@ def pictures(run: Run) -> list[Picture]:
         found += [
             _picture(
                 "VUSS and its parts",
-                "The mean union of the two top-k sets before and after each stage: student's only, shared, teacher's "
+                "The mean union of the two supports before and after each stage: student's only, shared, teacher's "
                 "only. VUSS also falls when sets are smaller.",
                 lambda: vuss_decomposition(run, ("student",), width=WIDTH)[0],
             ),

@@ -13,7 +13,7 @@ import pandas as pd
 from ..formatting import count, number, plural, signed
 
 BEGUN = ("gated", "early", "direct")
-"""Arms with on-policy distillation, ordered by decreasing amount of teacher data before it."""
+"""Schedules with on-policy distillation, ordered by decreasing amount of teacher data before it."""
 
 
 def staging() -> pd.DataFrame:
@@ -22,7 +22,7 @@ def staging() -> pd.DataFrame:
     Returns:
         `arm` (`gated`: teacher data until the gate opens, then OPD; `early`: a few steps of it; `direct`: none; `td`:
         teacher data to the end), `seed`, `switch` (step), error rates as shares, `WER Base` and at the end `WER` with
-        its 95 % interval `low` … `high`, `n` utterances, and overlap on the student's own transcripts
+        its 95 % interval `low` … `high`, `n` utterances, and overlap on the student's rollouts
         at the switch and at the end: `VUSS …`, `top-1 …`, `TV …`, `mass …` (the student's on the teacher's set),
         `entropy …`.
     """
@@ -34,10 +34,11 @@ def results_by_start(column: Literal["top-1", "mass"]) -> str:
     """Results of the demo's OPD by the level at which it began, in one line.
 
     Args:
-        column: Of `staging`, whose value at the switch is told.
+        column: Of `staging`, whose value at the switch is shown.
 
     Returns:
-        Of each arm the ends over seeds: `error rate after OPD less Base's, points: −15.0 to −10.0 from 0.90, …`.
+        For each schedule, the smallest and the largest result over seeds: `error rate after OPD less Base's, points:
+        −15.0 to −10.0 from 0.90, …`.
     """
     frame, parts = staging(), []
     for arm in BEGUN:

@@ -2,7 +2,8 @@
 
 After a stage of supervised training or teacher data the question is whether the pair is ready for on-policy
 distillation (OPD). After an on-policy stage it is whether OPD paid, and whether the student collapsed. Numbers are
-judged by the conservative end of their interval, as gates judge them. The thresholds are heuristics, see `Thresholds`.
+judged by the conservative bound of their interval, as gates judge them. The thresholds are heuristics, see
+`Thresholds`.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ NEEDED = ("top1_agreement", "student_mass", "teacher_mass")
 """Overlap that is compared with the least levels of `overlap.gates.READINESS`."""
 
 MOVED = {"top1_agreement": 3, "union_size": 2}
-"""Overlap whose change over a stage is shown, on the student's own transcripts, with its decimals."""
+"""Overlap whose change over a stage is shown, on the student's rollouts, with its decimals."""
 
 GATE_SHUT = "the recipe's gate has not opened"
 ALONE = (
@@ -113,7 +114,7 @@ def _gate(facts: StageFacts) -> str:
 
 
 def _describe_worsened(facts: StageFacts) -> str:
-    """How the stage worsened recorded rollouts; the student's own rollouts hide this if they move to easier
+    """How the stage worsened recorded rollouts; the student's rollouts hide this if they move to easier
     prefixes."""
     over = groups_of(facts.worsened[0].change.n_groups, "utterance")
     return (

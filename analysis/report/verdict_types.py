@@ -164,7 +164,7 @@ class StageFacts:
         decision: What its gate decided: `advance`, `fall_back`, `abort`, `stop`, `end`, or `stay` so far.
         reason: Why, in the gate's words.
         outcome: How the run ended in it: `finished`, `stopped` or `aborted`; None if it did not.
-        before: Statistics at its start on the student's own transcripts.
+        before: Statistics at its start on the student's rollouts.
         after: The same at its end.
         fixed_before: At its start on the student's recorded transcripts.
         fixed_after: At its end.

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 STATES = {
-    "student": "student's own transcripts",
-    "fixed": "student's transcripts, fixed",
+    "student": "student's rollouts",
+    "fixed": "student's rollouts, fixed",
     "teacher": "teacher's transcripts",
     "reference": "references",
 }

@@ -154,7 +154,7 @@ class Run:
     def traces(self) -> pd.DataFrame:
         """One row for each traced utterance and kind of states, with lists of values at its positions.
 
-        Read at first access. Both models' log-probabilities on the union of their top-k sets are in `student_logprobs`
+        Read at first access. Both models' log-probabilities on the union of their supports are in `student_logprobs`
         and `teacher_logprobs`, one list for each position.
 
         Raises:

@@ -39,10 +39,10 @@ class StageTable:
     Attributes:
         frame: A row a visit of a stage, after the teacher's if its error rate is known. Error rates are shares (`wer`
             over `n_words`, or `mer` over `n_tokens`, of the evaluation at step `evaluated`), overlap was taken on the
-            student's own transcripts: both at the end of the visit, or the latest while it is ongoing. Columns
-            ending in `.low` and `.high` are ends of 95 % intervals; those of the error rate are over `n_over` speakers
-            or utterances (`over`), and were stored with the evaluation where no transcripts were kept (`stored`). What
-            was not measured is NaN.
+            student's rollouts: both at the end of the visit, or the latest while it is ongoing. Columns ending in
+            `.low` and `.high` are bounds of 95 % intervals; those of the error rate are over `n_over` speakers or
+            utterances (`over`), and were stored with the evaluation where no transcripts were kept (`stored`). What was
+            not measured is NaN.
         error_rate: `wer` or `mer`.
         notes: Notes on the numbers: sets, counts, k, undefined positions.
     """
@@ -171,7 +171,7 @@ def _notes(run: Run, frame: pd.DataFrame) -> tuple[str, ...]:
     if len(frame.dropna(subset="union_size")):
         support = run.resolved["recipe"]["support"]
         notes.append(
-            "Overlap: on the student's own transcripts of the probe set (n positions, n utterances), k = "
+            "Overlap: on the student's rollouts of the probe set (n positions, n utterances), k = "
             f"{support['k']}, temperature {support['temperature']:g}; sizes in tokens. "
             "VUSS falls with more overlap, but also with smaller |S| or |T|."
         )

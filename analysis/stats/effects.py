@@ -17,8 +17,8 @@ class PairedEffect:
 
     Attributes:
         g: Hedges' g of the differences (mean / standard deviation, corrected for n); NaN where they do not vary.
-        low: Lower end of its interval.
-        high: Upper end.
+        low: Lower bound of its interval.
+        high: Upper bound.
         lower: Pairs whose second value is lower.
         higher: Pairs whose second value is higher.
         same: Pairs without a difference.

@@ -35,7 +35,7 @@ class CompareTable:
     Attributes:
         frame: One row for each run, at its last step: `run`, `outcome` (`finished`, `aborted`, `stopped` or `running`),
             `ending` in words, `step`, `switches` (pairs of a stage that was left and the step), error rate as a share
-            (`wer` or `mer`) and overlap on the student's own transcripts with `.low` and `.high` ends of 95 %
+            (`wer` or `mer`) and overlap on the student's rollouts with `.low` and `.high` bounds of 95 %
             intervals, counts, and `over`, `n_over`, `stored` of the error rate's interval, as in `StageTable`.
         error_rates: Recipes × test sets, see `paper_tables.error_rate_table`.
         vuss: VUSS over on-policy steps, see `paper_tables.vuss_table`.
@@ -87,7 +87,7 @@ class CompareTable:
             parts.append(f"of overlap over {counts(measured)} utterances")
         running = "running" in set(self.frame["outcome"])
         latest = ", or at the latest reading and evaluation of a running one" if running else ""
-        notes = [f"At the last step of each run{latest}; overlap on the student's own transcripts."]
+        notes = [f"At the last step of each run{latest}; overlap on the student's rollouts."]
         if parts:
             notes.append(f"[ ]: 95 % bootstrap intervals, {', '.join(parts)}, without the variation between seeds.")
         if self.unlike:

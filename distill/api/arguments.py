@@ -142,7 +142,7 @@ def resolve_local_pair(pair: Pair | Callable[[], Pair]) -> Pair:
     pair = resolve_pair(pair)
     if pair.server is not None:
         raise UserError(
-            f"the teacher {pair.teacher.name!r} is behind a server, which returns only its best tokens; load its "
-            "weights, or probe the pair"
+            f"the teacher {pair.teacher.name!r} is behind a server, which returns only top-k log-probabilities; load "
+            "its weights, or probe the pair"
         )
     return pair

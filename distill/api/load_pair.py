@@ -31,7 +31,7 @@ def load_pair(
     Args:
         student: The model that writes.
         teacher: The model that scores; with `teacher_url`, where its tokenizer is.
-        k: Size of the top-k sets.
+        k: Size of the supports.
         teacher_url: A server (vLLM, SGLang) that runs the teacher.
         server: Settings of the server's requests.
         trust_remote_code: Run Python code of the checkpoints, as Ark-ASR needs; read it first.

@@ -41,7 +41,7 @@ def preflight(
         manifest: Utterances of the requests.
         teacher_url: The server (vLLM, SGLang).
         server: Settings of the requests.
-        k: Size of the top-k sets.
+        k: Size of the supports.
         max_new_tokens: Longest transcript, in tokens; by default from the longest audio.
         max_utterances: Use only the first ones; the default is 8.
         max_seconds: Longer utterances are refused.

@@ -1,4 +1,4 @@
-"""`distill.probe`: measure support overlap of a pair on the student's own rollouts."""
+"""`distill.probe`: measure support overlap of a pair on the student's rollouts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def probe(
     observer: Observer | None = None,
     quiet: bool = False,
 ) -> ProbeResult:
-    """Measure support overlap on the student's own rollouts.
+    """Measure support overlap on the student's rollouts.
 
     The teacher also transcribes the first 32 utterances, to report how many of its own transcripts its tokenizer
     encodes to other tokens than it wrote.

@@ -46,7 +46,7 @@ def probe(
     loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> int:
-    """Support overlap of two models on a manifest, on the student's own rollouts.
+    """Support overlap of two models on a manifest, on the student's rollouts.
 
     It ends with five numbers to read first and a verdict. The teacher also transcribes up to 32 of the utterances, to
     report how many of its own transcripts its tokenizer encodes to other tokens than it wrote.
@@ -56,7 +56,7 @@ def probe(
         teacher: Directory or Hub name of the model that scores; with --teacher-url, of its tokenizer.
         manifest: JSON lines, or a data set such as hf:NAME:CONFIG:SPLIT; only audio is needed (text models:
             only a prompt).
-        k: Size of the top-k sets.
+        k: Size of the supports.
         temperature: Temperature of the probabilities.
         max_new_tokens: Longest rollout, in tokens; by default from the longest audio.
         batch_size: Utterances in a batch.
@@ -152,7 +152,7 @@ def show(
         manifest: JSON lines, or a data set such as hf:NAME:CONFIG:SPLIT.
         utterance: Id of the utterance; by default the manifest's first.
         states: Whose transcript is scored.
-        k: Size of the top-k sets.
+        k: Size of the supports.
         max_new_tokens: Longest transcript, in tokens; by default from the longest audio.
         max_seconds: Longer utterances are refused.
         loading: How the models are loaded.

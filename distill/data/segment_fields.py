@@ -92,7 +92,7 @@ def replace_offset(record: dict[str, Any]) -> Iterator[Problem]:
     end = begin + numbers["duration"] if "duration" in numbers else -1.0
     if own and "offset" not in numbers:
         lacks = _END if own == [_BEGIN] else _BEGIN
-        message = f'stands beside "{own[0]}" without "{lacks}", and may be that of the stretch or of the file'
+        message = f'stands beside "{own[0]}" without "{lacks}", and may be that of the segment or of the file'
         yield Problem("duration", message, f'write "{lacks}" instead')
         return
     given = {_BEGIN: begin, _END: end}

@@ -337,7 +337,7 @@ def _error_rates(
 
 
 def _error_rate(edits: EditCounts, found: Estimate, level: float) -> ErrorRate:
-    if found.standard_error == 0:  # an error rate has no upper limit, so `estimate` sets both ends to the value
+    if found.standard_error == 0:  # an error rate has no upper limit, so `estimate` sets both bounds to the value
         low, high = unseen_errors(found.value, found.n_groups, found.n_positions, level)
         found = replace(found, low=low, high=high)
     names = ("substitutions", "deletions", "insertions")

@@ -106,7 +106,7 @@ class Transcriber(Protocol):
     `reads` names the field of an utterance that is its input; a text model reads prompts.
 
     `text_prefix` is written before each text and removed by `decode`, such as a space. Blocked tokens are excluded from
-    all top-k sets of both models. Transcribers with the same `prompt_key` prepare the same inputs, on the same device
+    all supports of both models. Transcribers with the same `prompt_key` prepare the same inputs, on the same device
     and of the same type.
     """
 

@@ -53,9 +53,9 @@ class EngineNoise:
     """One model in two engines, on transcripts that the server wrote.
 
     Attributes:
-        overlap_ratio: Share of the k best tokens that both have.
+        overlap_ratio: Share of the support that both have.
         top1_agreement: Share of positions with the same best token.
-        difference: Mean over positions of the largest |Δ log-probability| among the server's best tokens, in nats.
+        difference: Mean over positions of the largest |Δ log-probability| of the server's tokens, in nats.
         largest: The largest of all, in nats.
         n_tokens: Log-probabilities compared.
     """
@@ -79,9 +79,9 @@ class Preflight:
         max_logprobs: Log-probabilities that it returns at each position; a lower bound if `at_least`.
         at_least: Whether the search ended before the limit.
         asked: Log-probabilities that a probe would request at each position.
-        k: Size of the top-k sets.
-        same_prompts: Number of clips whose prompt has exactly the tokens of the local processor's.
-        n_clips: Number of clips.
+        k: Size of the supports.
+        same_prompts: Number of utterances whose prompt has exactly the tokens of the local processor's.
+        n_clips: Number of utterances.
         latency: Of requests.
         noise: Comparison with local weights; None if there are none.
         problems: Problems with their remedies; empty if there are none.
@@ -117,9 +117,9 @@ class Preflight:
             ["server", f"{self.url} ({self.api})", ""],
             ["model", f"{self.served_name!r} is served", ""],
             ["context", length, ""],
-            ["audio", "transcribed", f"{self.n_clips} clips"],
+            ["audio", "transcribed", f"{self.n_clips} utterances"],
             ["log-probabilities", f"{limit}; {self.asked} are asked for, k = {self.k}", ""],
-            ["prompt", f"{self.same_prompts} as the local processor's", f"{self.n_clips} clips"],
+            ["prompt", f"{self.same_prompts} as the local processor's", f"{self.n_clips} utterances"],
             [
                 "latency",
                 f"{latency.median:.3f} s [{latency.low:.3f}, {latency.high:.3f}] quartiles, one request at a time, "
@@ -151,15 +151,15 @@ def preflight(
     max_new_tokens: int = 256,
     progress: Callable[[int, int], None] | None = None,
 ) -> Preflight:
-    """Send the requests of a run to a server, for a few clips.
+    """Send the requests of a run to a server, for a few utterances.
 
     Args:
         teacher: The server, and the local tokenizer.
         source: Reads the audio.
-        utterances: The clips.
-        k: Size of the top-k sets.
+        utterances: The utterances.
+        k: Size of the supports.
         max_new_tokens: Longest transcript.
-        progress: Called after each clip.
+        progress: Called after each utterance.
 
     Raises:
         ServerError: The server does not take audio, or does not answer.
@@ -232,8 +232,8 @@ def engine_noise(
         local: The same model with its weights.
         teacher: The server.
         source: Reads the audio.
-        utterances: The clips.
-        k: Size of the top-k sets.
+        utterances: The utterances.
+        k: Size of the supports.
         max_new_tokens: Longest transcript.
     """
     pair, parts, largest, n_tokens = Pair.from_models(local, teacher, k), [], 0.0, 0

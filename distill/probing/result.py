@@ -20,7 +20,7 @@ from .round_trip import RoundTrip
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Support overlap of a pair at the states of the student's own rollouts.
+    """Support overlap of a pair at the states of the student's rollouts.
 
     Attributes:
         sources: Names of student, teacher and manifest, and the teacher's server, if any.
@@ -98,7 +98,7 @@ class ProbeResult:
     @property
     def _source_line(self) -> str:
         named = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.sources.items())
-        return f"{named}: {len(self.references):,} utterances, on the student's own transcripts"
+        return f"{named}: {len(self.references):,} utterances, on the student's rollouts"
 
     def __str__(self) -> str:
         tables = filter(None, (self.summary, self.bounds, self.funnel, self.coverage))

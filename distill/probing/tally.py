@@ -16,7 +16,7 @@ class Tally:
     """Sums by utterance of every batch so far.
 
     Args:
-        k: Size of the top-k sets.
+        k: Size of the supports.
         states: Whose transcripts are scored.
     """
 

@@ -1,6 +1,6 @@
 """Statistics that gates can read from a probe, by the kind of teacher, and levels of gates that make no sense for them.
 
-A server returns only the teacher's best tokens. Statistics that these do not determine have a lower and an upper bound
+A server returns only top-k log-probabilities. Statistics that these do not determine have a lower and an upper bound
 over all teachers with these top-k log-probabilities. Each bound is a reading of its own: `forward_kl.lower`,
 `forward_kl.upper`. A gate must read the conservative one: the lower for `at_least`, the upper for `at_most`.
 """
@@ -21,7 +21,7 @@ from .gates import leaves
 from .toml import in_toml
 
 UNDECIDED = tuple(name for name in BOUNDED_STATISTICS if name not in DECIDED_BY_TOP_K)
-"""Statistics for which a served teacher's best tokens give only bounds."""
+"""Statistics for which top-k log-probabilities give only bounds."""
 
 OWN_STATISTICS = ("student_size", "teacher_size", "student_entropy", "student_logprob")
 """More statistics that are exact with a served teacher, besides `DECIDED_BY_TOP_K`."""
@@ -31,7 +31,7 @@ _ONE_LIMIT = "give one limit, not two"
 
 ENDS = ("lower", "upper")
 _CONSERVATIVE = {"low": "lower", "high": "upper"}
-"""The bound to read where a gate decides on an end of the interval."""
+"""The bound of a statistic that a gate must read if it decides on this bound of the interval."""
 
 _ERROR_RATES = ("wer", "cer", "error_rate", "word_error_rate", "character_error_rate")
 
@@ -63,7 +63,7 @@ def doubtful_readings(gate: overlap.Gate) -> list[str]:
         if parts[-1] in UNDECIDED and [end] != wanted:
             base = ".".join(parts)
             remedy = f"read the {wanted[0]} bound here: {base}.{wanted[0]}" if len(wanted) == 1 else _ONE_LIMIT
-            found.append(f"a served teacher's best tokens give only bounds of {base}; {remedy}")
+            found.append(f"a served teacher's top-k log-probabilities give only bounds of {base}; {remedy}")
     return found
 
 
@@ -72,7 +72,7 @@ def out_of_reach(gate: overlap.Gate, ranges: Ranges) -> list[str]:
 
     Args:
         gate: Of a stage.
-        ranges: What is known of the pair: the size of the top-k sets at least.
+        ranges: What is known of the pair: the size of the supports at least.
     """
     found = []
     for leaf in leaves(gate):
@@ -102,7 +102,7 @@ def range_of(reading: str, k: int) -> tuple[float, float]:
 
     Args:
         reading: Its name, such as `fixed.union_size`.
-        k: Size of the top-k sets.
+        k: Size of the supports.
     """
     return _limits(reading, Ranges(k))
 

@@ -45,7 +45,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             index, for instance `stages.1.lr=1e-6`.
 
     Raises:
-        RecipeError: Missing file, malformed TOML, unknown key (with the nearest valid one), invalid value, top-k sets
+        RecipeError: Missing file, malformed TOML, unknown key (with the nearest valid one), invalid value, supports
             larger than a vocabulary.
 
     Warns:

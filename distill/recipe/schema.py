@@ -50,7 +50,7 @@ class Audio(Section):
 
 
 class SupportSettings(Section):
-    """The top-k sets that statistics and objective compare."""
+    """The supports that statistics and objective compare."""
 
     k: PositiveInt = 32
     """Tokens in a set."""
@@ -149,7 +149,7 @@ class Recipe(Section):
     audio: Audio = Audio()
     """How audio is read."""
     support: SupportSettings = SupportSettings()
-    """The top-k sets that are compared."""
+    """The supports that are compared."""
     probe: Probe | None = None
     """Overlap during training; None measures it only on training batches, which gates cannot read."""
     evaluation: Evaluation | None = None
@@ -233,8 +233,8 @@ class Recipe(Section):
                 "teacher",
             ):
                 raise UserError(
-                    f"stages.{i}.objective: a server shows the teacher's best tokens, not what it thinks of the "
-                    'student\'s. Set type = "divergence" and support = "teacher" there, or use a local teacher '
+                    f"stages.{i}.objective: a server returns top-k log-probabilities, not those of the student's "
+                    'tokens. Set type = "divergence" and support = "teacher" there, or use a local teacher '
                     "(remove teacher.url)"
                 )
 

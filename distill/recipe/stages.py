@@ -139,7 +139,7 @@ class DivergenceObjective(Section):
 
     type: Literal["divergence"] = "divergence"
     support: Literal["union", "teacher", "student", "vocabulary"] = "union"
-    """The set: the union of both top-k sets, one of them, or all tokens that both models have."""
+    """The set: the union of both supports, one of them, or all tokens that both models have."""
     divergence: Literal["forward_kl", "reverse_kl", "jensen_shannon"] = "forward_kl"
     """KL of the teacher's distribution from the student's, of the student's from the teacher's, or the generalized
     Jensen-Shannon divergence of GKD (arXiv 2306.13649)."""
@@ -217,8 +217,8 @@ class OffPolicy(Section):
 
 
 class OnPolicyStage(StageBase):
-    """The teacher scores the student's own transcripts; the default objective is the forward KL on the union of both
-    top-k sets, with everything outside as one more token."""
+    """The teacher scores the student's rollouts; the default objective is the forward KL on the union of both
+    supports, with everything outside as one more token."""
 
     type: Literal["opd"]
     rollout: Decoding = Decoding()

@@ -1,4 +1,4 @@
-"""Whether the vocabularies are large enough for a recipe's top-k sets, before any model is loaded."""
+"""Whether the vocabularies are large enough for a recipe's supports, before any model is loaded."""
 
 from __future__ import annotations
 

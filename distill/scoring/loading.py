@@ -20,7 +20,7 @@ def load_teacher(section: Teacher, device: torch.device | str, *, k: int, seed: 
     Args:
         section: Of the recipe.
         device: Device of a local teacher, unless its section has one.
-        k: Size of the top-k sets that a server must return.
+        k: Size of the supports that a server must return.
         seed: Of weights drawn at random.
 
     Raises:

@@ -60,7 +60,7 @@ class Pair:
         spelled: Bytes by student id and by teacher id; None if the teacher reads the student's ids.
         same_text: Whether both have the same text tokens, whatever their ids: the tokens of one can then be mapped to
             the other's.
-        k: Size of the top-k sets that it is compared by, unless a recipe says otherwise.
+        k: Size of the supports that it is compared by, unless a recipe says otherwise.
     """
 
     student: Recognizer

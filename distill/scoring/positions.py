@@ -44,7 +44,7 @@ class Positions:
 
     @property
     def eligible(self) -> Tensor:
-        """[batch, length] bool, positions that count unless the union of their top-k sets is too small."""
+        """[batch, length] bool, positions that count unless the union of their supports is too small."""
         kept = self.transcripts.mask
         for reason in self._reasons().values():
             kept = kept & ~reason
@@ -57,7 +57,7 @@ class Positions:
         return overlap.account(self.transcripts.mask, reasons, unfinished=unfinished)
 
     def sets_at_aligned(self, ranked: Support, logits: Tensor, blocked: Tensor) -> Support:
-        """A model's top-k sets at all aligned positions.
+        """A model's supports at all aligned positions.
 
         Args:
             ranked: Those at the eligible positions; those at other positions are computed here for traces.

@@ -1,8 +1,8 @@
 """One interface for a teacher's scores of the student's transcripts, local or behind a server.
 
-A local teacher has all its logits (`distill.scoring.local`), a server only its best tokens (`distill.scoring.served`).
-`distill.scoring.local_or_served` decides which of the two a teacher gets.
-Training, probes and traces use statistics, sums, log-probabilities and loss terms of this interface.
+A local teacher gives all its logits (`distill.scoring.local`), a server only top-k log-probabilities
+(`distill.scoring.served`). `distill.scoring.local_or_served` decides which of the two a teacher gets. Training, probes
+and traces use statistics, sums, log-probabilities and loss terms of this interface.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Scores(ABC):
         student_logits: [batch, length, student's vocabulary], with a graph in training.
         student_log_partition: [batch, length] float64, log Σ exp(z/τ) over the student's tokens that are not blocked,
             at positions that may count.
-        sets: The student's and the teacher's top-k sets in the student's ids, without tokens that the other lacks.
+        sets: The student's and the teacher's supports in the student's ids, without tokens that the other lacks.
         union: Of the two.
         used: [batch, length] bool, positions that count, n of them.
         funnel: Position funnel.
@@ -163,7 +163,7 @@ class Scores(ABC):
         return logprobs_of(self.student_logits, ids, self.pair.blocked, self.support.temperature)
 
     def values(self) -> dict[str, Tensor]:
-        """`statistics`, and both ends of every statistic that has bounds: `forward_kl.lower`, `forward_kl.upper`."""
+        """`statistics`, and both bounds of every statistic that has bounds: `forward_kl.lower`, `forward_kl.upper`."""
         return self.statistics() | self._ends()
 
     def sums(self) -> GroupSums:

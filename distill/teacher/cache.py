@@ -47,7 +47,7 @@ class TopkCache:
         return kept
 
     def save(self, key: str, tokens: TopkLogprobs) -> None:
-        """Keep best tokens under a key."""
+        """Keep top-k log-probabilities under a key."""
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, sync=False) as temporary, temporary.open("wb") as file:

@@ -1,4 +1,4 @@
-"""A teacher behind a server: it transcribes, and returns its best tokens at each position of a transcript."""
+"""A teacher behind a server: it transcribes, and returns top-k log-probabilities at each position of a transcript."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ServedTeacher:
         api: The server's protocol.
         served_name: The server's name of the model.
         root: The model's source as reported by the server; part of the cache's keys.
-        n_topk: Best tokens requested at each position.
+        n_topk: Log-probabilities requested at each position.
         cache: Answers on disk; None keeps none.
         max_length: Maximum tokens of prompt and transcript together; None if the server does not report it.
     """
@@ -192,7 +192,7 @@ class ServedTeacher:
         return replace(packed, is_encoded=any(each.ids is None for each in written))
 
     def topk_logprobs(self, prompt: Prompt, texts: Sequence[str], transcripts: Transcripts) -> tuple[Tensor, Tensor]:
-        """The best tokens at each position of transcripts.
+        """Return top-k log-probabilities at each position of transcripts.
 
         Args:
             prompt: The utterances.
@@ -210,7 +210,7 @@ class ServedTeacher:
         rows = [row[keep].tolist() for row, keep in zip(transcripts.ids, transcripts.mask, strict=True)]
         tokens = [
             row[:-1] if end else row for row, end in zip(rows, transcripts.finished.tolist(), strict=True)
-        ]  # best tokens after the text exist even if the text is truncated
+        ]  # log-probabilities after the text exist even if the text is truncated
         asked = list(zip(questions, texts, tokens, strict=True))
         answers = self.client.many(lambda each: self._topk_logprobs(*each), asked)
         length = transcripts.ids.shape[1]

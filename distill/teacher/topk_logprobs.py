@@ -1,4 +1,4 @@
-"""A server's best tokens at the positions of a transcript, checked, as arrays."""
+"""Top-k log-probabilities of a server at the positions of a transcript, checked, as arrays."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Reply:
 
 @dataclass(frozen=True, eq=False)
 class TopkLogprobs:
-    """Best tokens at each position of a transcript and at the one after it, best first.
+    """Top-k log-probabilities at each position of a transcript and at the one after it, best first.
 
     Attributes:
         ids: [n + 1, m] int64, in the teacher's vocabulary.
@@ -59,7 +59,7 @@ class TopkLogprobs:
 
     @classmethod
     def from_reply(cls, reply: Reply, expected: Sequence[int], m: int, spelled: Sequence[str]) -> TopkLogprobs:
-        """Check a reply and take its best tokens.
+        """Check a reply and take its m most probable tokens.
 
         Args:
             reply: The server's.

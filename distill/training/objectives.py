@@ -50,10 +50,10 @@ def on_policy_objective(scores: Scores, objective: Objective) -> ObjectiveValue:
     =================  ==============================================  =====================================
     objective          tokens                                          probabilities normalized over
     =================  ==============================================  =====================================
-    union (default)    both top-k sets; forward KL without a tail      with `tail` (default) the full
+    union (default)    both supports; forward KL without a tail        with `tail` (default) the full
                        is Eq. 1 of arXiv 2605.28139, "paper"           vocabulary, the rest as one token;
                                                                        without, those tokens
-    teacher, student   one model's top-k set                           as above
+    teacher, student   one model's support                             as above
     vocabulary         every token that both models have               those tokens
     policy_gradient    the sampled token                               the full vocabulary
     =================  ==============================================  =====================================

@@ -99,7 +99,7 @@ class ChunkBounds:
         self.n_foreign = self.own.tail - self.shared.tail
 
     def bounds(self) -> dict[str, Bounds]:
-        """Both ends of every statistic, ``[n]`` each."""
+        """Both bounds of every statistic, ``[n]`` each."""
         student, shared_mass = self._student()
         return (
             self._sizes()
@@ -141,7 +141,7 @@ class ChunkBounds:
         p_i = torch.where(i.valid, self.log_p.gather(-1, i.ids).exp(), 0.0).sum(-1)
         hidden = torch.where(self.hidden_s.valid, self.log_p.gather(-1, self.hidden_s.ids).exp(), torch.nan)
         few, many = self._shared_members()
-        # T's unknown members are the student's least likely tokens for the lower end and its likeliest for the upper
+        # T's unknown members are the student's least likely tokens for the lower bound and its likeliest for the upper
         # one. Those that exceed the number of tokens that the student lacks must be in its vocabulary.
         forced = (self.missing - self.n_foreign).clamp_min(0)
         n_tail, slots = self.shared.tail[:, None], torch.arange(self.k, device=p.device)

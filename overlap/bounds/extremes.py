@@ -74,7 +74,7 @@ class Box:
         most = torch.maximum(1 - lost[0] - tail_lost_low, least)
         empty = (most <= 0) | ((tail == 0) & ~kept.any(-1))
         least, most = (torch.where(scale > 0, scale, torch.finfo(scale.dtype).tiny) for scale in (least, most))
-        # Each end of an interval is scaled by the other end of the kept mass: this gives the widest interval.
+        # Each bound of an interval is scaled by the other bound of the kept mass: this gives the widest interval.
         low, high = low / most[:, None], (high / least[:, None]).clamp_max(1.0)
         cap = (raw.cap / least).clamp_max(1.0)
         room = cap * tail
@@ -93,7 +93,7 @@ class Box:
         return cls(low, high, cap, tail, (rest[0], rest[1]), torch.zeros_like(tail, dtype=torch.bool))
 
     def mass(self, members: Tensor, n_hidden: Tensor) -> Bounds:
-        """Mass of the returned ``members`` ``[n, m]`` and of ``n_hidden`` ``[n]`` others; both ends attained."""
+        """Mass of the returned ``members`` ``[n, m]`` and of ``n_hidden`` ``[n]`` others; both bounds attained."""
         inside, outside = (
             tuple(torch.where(which, side, 0.0).sum(-1) for side in (self.low, self.high))
             for which in (members, ~members)
@@ -159,8 +159,8 @@ _DIVERGENCES: dict[str, tuple[Term, float]] = {
 def divergences(student: Student, box: Box) -> dict[str, Bounds]:
     """Bounds of the four full-vocabulary divergences, ``[n]`` each.
 
-    Lower ends are attained. Upper ends are attained if the box is exact (each returned interval is a point). Otherwise
-    the worst case is taken separately for each returned token and the rest, which is looser.
+    Lower bounds are attained. Upper bounds are attained if the box is exact (each returned interval is a point).
+    Otherwise the worst case is taken separately for each returned token and the rest, which is looser.
     """
     ratio, within = _closest(student, box)
     returned = (ratio[:, None] * positive(student.returned)).clamp(box.low, box.high)
@@ -178,7 +178,7 @@ def divergences(student: Student, box: Box) -> dict[str, Bounds]:
         ends = torch.maximum(term(student.returned, box.low), term(student.returned, box.high)).sum(-1)
         worst = _least_covered(student, box) if term is reverse else _farthest(term, student, box)
         low = low.clamp(0.0, largest)
-        # Rounding may make the lower end larger than the upper one by an ulp.
+        # Rounding may make the lower bound larger than the upper one by an ulp.
         bounds[name] = low, torch.maximum((ends + worst).clamp_max(largest), low)
     return {
         name: (torch.where(box.empty, torch.nan, low), torch.where(box.empty, torch.nan, high))
@@ -239,7 +239,7 @@ def _farthest(term: Term, student: Student, box: Box) -> Tensor:
         return _at(gains, full) + more
 
     ends = torch.maximum(*(filled(mass) for mass in box.rest))
-    # Gains fall with p: the sum rises and then falls, and its maximum may lie between the two ends.
+    # Gains fall with p: the sum rises and then falls, and its maximum may lie between the two bounds.
     top = torch.minimum(torch.maximum((gain > 0).sum(-1), first), last)
     between = torch.where(first <= last, _at(gains, top), -torch.inf)
     base = _at(student.sums, box.tail) * term(torch.zeros_like(box.cap), torch.zeros_like(box.cap))

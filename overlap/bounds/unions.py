@@ -1,4 +1,4 @@
-"""Bounds of the KL on the union of both top-k sets."""
+"""Bounds of the KL on the union of both supports."""
 
 import math
 from collections.abc import Callable
@@ -39,11 +39,11 @@ class Union:
         """Bounds of KL(q̄‖p̄), both renormalized on the union, in nats, ``[n]`` each.
 
         As a function of the hidden probabilities x it is quasi-convex: smallest at x = min(cap, λ·p), and largest at a
-        corner where the student's least likely tokens are at the cap. Both ends are attained when ``tolerance`` is 0
+        corner where the student's least likely tokens are at the cap. Both bounds are attained when ``tolerance`` is 0
         and T is known. Scales cancel; blocked tokens do not loosen these bounds.
 
-        A tolerance widens both ends by the largest change that it can cause. If members of T are unknown, the lower end
-        is the share of the known part times its own bound (chain rule), and the upper end is +inf.
+        A tolerance widens both bounds by the largest change that it can cause. If members of T are unknown, the lower
+        bound is the share of the known part times its own bound (chain rule), and the upper bound is +inf.
         """
         q = self.log_q.exp()
         mass, weighted = q.sum(-1), kl_terms(q, self.log_q, self.log_p).sum(-1)

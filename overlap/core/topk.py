@@ -1,4 +1,4 @@
-"""Top-k supports: the token sets on which teacher and student are compared.
+"""Supports: the sets of tokens on which teacher and student are compared.
 
 Sets are chosen from raw logits in float32, so temperature does not change them. They are deterministic (of equal
 scores, the lower id is chosen) and never contain a blocked token.

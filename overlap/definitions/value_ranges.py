@@ -15,7 +15,7 @@ class Ranges:
     """Settings that determine the limits of every statistic of one measurement.
 
     Attributes:
-        k: size of the top-k sets, None if it is not known.
+        k: size of the supports, None if it is not known.
         vocabulary: V, the number of tokens of the larger distribution; None if it is not known.
         one_vocabulary: whether both models have the same tokens, even with different ids; all mass is then mapped by
             definition.
@@ -29,7 +29,7 @@ class Ranges:
     full_sets: bool = True
 
     def limits(self, name: str) -> tuple[float, float]:
-        """Least and largest value of a statistic, for any states and either end of a bound.
+        """Least and largest value of a statistic, for any states and either bound.
 
         Both are infinite if no limit is known or the name is not defined here.
         """

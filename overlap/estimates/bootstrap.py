@@ -101,7 +101,7 @@ def studentized(
 def unseen_share(n_clusters: int, n_positions: float, level: float) -> float:
     """The largest share of deviating positions that is compatible with observing none: 0.06 for 60 independent ones.
 
-    The upper end of the Clopper–Pearson interval (1934) for no event in the effective number of positions after the
+    The upper bound of the Clopper–Pearson interval (1934) for no event in the effective number of positions after the
     correction of Korn & Graubard (1998) for few clusters, (t_{N−1} / t_{G−1})² N. If no position deviates, the
     clustering of deviations is unknown: if entire utterances fail together, the share may be larger.
 

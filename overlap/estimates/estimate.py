@@ -15,8 +15,8 @@ class Estimate:
     Attributes:
         value: sum over defined positions / their number; NaN where there is none.
         standard_error: from the spread between groups, to first order; NaN with fewer than two, or if it is not known.
-        low: lower end of the interval, see `overlap.estimates.summary.estimate`; NaN where there is none.
-        high: its upper end.
+        low: lower bound of the interval, see `overlap.estimates.summary.estimate`; NaN where there is none.
+        high: its upper bound.
         n_positions: defined positions (of an error rate: tokens of the references); 0 if they are not counted.
         n_groups: groups (utterances, speakers) that the interval is over; 0 if they are not counted.
         n_undefined: positions looked at where the statistic has no value; they are in no average.

@@ -21,7 +21,7 @@ def _fixed(text: str) -> str:
 
 
 def interval(low: float, high: float, digits: int) -> str:
-    """`[low, high]`; a dash where an end is NaN."""
+    """`[low, high]`; a dash where a bound is NaN."""
     ends = number(low, digits), number(high, digits)
     return UNDEFINED if UNDEFINED in ends else f"[{', '.join(ends)}]"
 

@@ -23,7 +23,7 @@ class OverlapSummary(Mapping[str, Estimate]):
 
     Attributes:
         estimates: by name, or by alias, which then becomes the name; no statistic twice.
-        k: size of the top-k sets, None for statistics that have none.
+        k: size of the supports, None for statistics that have none.
         temperature: of the probabilities, None for statistics that have none.
         states: whose states these are (``"student"``, ``"teacher"``, ``"reference"``, ``"fixed"``), None if not stated.
         level: coverage of the intervals.
@@ -166,7 +166,7 @@ def estimate(
     share the resamples. If all groups are equal, resampling gives no width. For a statistic between two finite limits,
     the interval then extends as far as the deviating positions that could have remained unobserved
     (`overlap.estimates.bootstrap.unseen_share`) would move it. For other statistics, and for those that are constant by
-    definition, both ends equal the value. If a group's sum is infinite, there is no interval.
+    definition, both bounds equal the value. If a group's sum is infinite, there is no interval.
 
     Args:
         sums: per-group sufficient statistics.

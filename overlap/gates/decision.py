@@ -33,7 +33,7 @@ class Level:
         side: ``at_least`` or ``at_most`` of a threshold, ``lowest`` or ``highest`` healthy value, or ``best``: the mark
             of a plateau after the reading.
         level: in the statistic's unit.
-        bound: the end of the interval (or the value) that was compared; None where nothing could be judged.
+        bound: the bound of the interval (or the value) that was compared; None where nothing could be judged.
         satisfied: whether it reaches the threshold, keeps within the limit, or improves on the mark before it.
     """
 

@@ -64,7 +64,7 @@ class Reading:
         return cls(statistic, Estimate(value, math.nan, math.nan, math.nan, 0, 0, 0), problem, bare=True)
 
     def bound(self, side: str, on: str) -> float:
-        """The ``"low"`` or ``"high"`` end of the interval, or the value itself where the gate judges on the value."""
+        """The ``"low"`` or ``"high"`` bound of the interval, or the value itself where the gate judges on the value."""
         assert self.estimate is not None
         return self.estimate.value if on == "value" else getattr(self.estimate, side)
 

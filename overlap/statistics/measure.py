@@ -25,8 +25,8 @@ class TokenStatistics:
     Formulas and units are in `overlap.definitions.TOKEN_STATISTICS`, whose names are the fields.
 
     Attributes:
-        k: size of the top-k sets.
-        temperature: at which every probability was taken (the top-k sets do not depend on it).
+        k: size of the supports.
+        temperature: at which every probability was taken (the supports do not depend on it).
         top_p: mass of the sets of ``nucleus_overlap``.
         mask: ``[...]`` bool, True where the position was measured.
         ranges: limits of each statistic.
@@ -167,7 +167,7 @@ def measure(
         tokens: ``[...]`` integers, the generated ids in the student's vocabulary, negative where there is none.
         settings: those of `overlap.vocab.settings.ComparisonSettings`, as keywords:
 
-            * ``k`` (32): size of the top-k sets;
+            * ``k`` (32): size of the supports;
             * ``temperature`` (1.0): divides both sides' logits in every probability;
             * ``vocabulary`` (None): the map between the two vocabularies; None when ids agree;
             * ``blocked`` (None): the student's ids to take out of both distributions and sets (control tokens, padded

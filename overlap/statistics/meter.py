@@ -31,7 +31,7 @@ class OverlapMeter:
         1.0
 
     Args:
-        k: size of the top-k sets of all that is added.
+        k: size of the supports of all that is added.
         temperature: of all that is added.
         states: whose states these are.
         level: coverage of the intervals.

@@ -22,7 +22,7 @@ class MeasuredSets:
 
     Attributes:
         statistics: the result of `overlap.measure`.
-        student: the student's own top-k set, including tokens that the teacher lacks; empty where masked.
+        student: the student's own support, including tokens that the teacher lacks; empty where masked.
         teacher: the teacher's own, in the teacher's ids.
         student_log_partition: ``[...]`` float64, log Σ exp(z/τ) over the student's admissible tokens; NaN where masked.
         teacher_log_partition: likewise of the teacher.

@@ -37,7 +37,7 @@ class ComparisonSettings:
     """Arguments of `overlap.measure` other than the logits of a batch.
 
     Attributes:
-        k: size of the top-k sets.
+        k: size of the supports.
         temperature: divides both sides' logits in every probability; the sets do not depend on it.
         vocabulary: the map between the two vocabularies; None when ids agree.
         blocked: the student's ids to take out of both distributions and sets (control tokens, padded ids), or a ``[V]``

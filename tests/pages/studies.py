@@ -38,7 +38,7 @@ def schedules(staging: Path) -> str:
     first = frame.iloc[0]
     return (
         f"{table}\n\nWER in % [95 % interval over {first['n over']} {first['over']}] on {first['utterances']} "
-        f"utterances; lists are of seeds {', '.join(map(str, seeds))}; overlap on the student's own rollouts."
+        f"utterances; lists are of seeds {', '.join(map(str, seeds))}; overlap on the student's rollouts."
     )
 
 
