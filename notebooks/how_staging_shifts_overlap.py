@@ -76,9 +76,9 @@ plt.show()
 # %% [markdown]
 # *Read:* the background says which stage the run was in; points are probes, shades their 95 % intervals over
 # utterances. Where the gate read a statistic its level is the dashed line, and a filled triangle is the bound of
-# the interval that reached it. Look at the three kinds of states apart: `student` (what it writes now), `fixed` (what Base
-# wrote when it ended), `teacher` (what the teacher writes). *Do not conclude* from the error rate within TD that it did
-# harm for good: the student is learning another written form, and OPD ends below Base.
+# the interval that reached it. Look at the three kinds of states apart: `student` (what it writes now), `fixed` (what
+# Base wrote when it ended), `teacher` (what the teacher writes). *Do not conclude* from the error rate within TD that it
+# did harm for good: the student is learning another written form, and OPD ends below Base.
 #
 # ## The central table
 
@@ -170,10 +170,9 @@ stage_changes(run, "teacher", KEY)
 stage_changes(run, "student", KEY)
 
 # %% [markdown]
-# *Read:* the interval of the change, then its p-value corrected for the whole table. `fixed` and `teacher` show what was
-# learned at the same contexts; `student` shows the positions of each checkpoint's rollouts, which changed together with
-# the student. *Do not conclude* over seeds: one run's intervals are over utterances. `analysis.inference.over_seeds` takes
-# several.
+# *Read:* the interval of the change, then its p-value corrected for the whole table. `fixed` and `teacher` show what
+# was learned at the same contexts; `student` shows each checkpoint's rollouts, which changed together with the student.
+# *Do not conclude* over seeds: one run's intervals are over utterances. `analysis.inference.over_seeds` takes several.
 #
 # ## When and why did the gate switch?
 

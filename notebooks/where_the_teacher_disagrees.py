@@ -169,8 +169,8 @@ print("Fewer than 20 pairs, so that the matched difference says nothing:", ", ".
 
 # %% [markdown]
 # *Read:* ρ first, then whether it persists in the matched difference, which compares positions of one transcript with
-# similar entropy, divergence and place. *Do not conclude* from a large ρ of `forward_kl` or of what is computed from it:
-# a large divergence has more room to fall. And a gain at the teacher's contexts is not a gain in words.
+# similar entropy, divergence and place. *Do not conclude* from a large ρ of `forward_kl` or of what is computed from
+# it: a large divergence has more room to fall. And a gain at the teacher's contexts is not a gain in words.
 #
 # ## 5. Utterance by utterance
 
