@@ -198,12 +198,12 @@ def _stages(facts: _Facts, train: str) -> list[str]:
 
 
 def _rounded(number: float) -> str:
-    """Three digits of a small number, all before the point of a large one; never an exponent."""
+    """Return three digits of a small number, all before the point of a large one; never an exponent."""
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _steps(facts: _Facts, epochs: int) -> int:
-    """Steps of some epochs of the training set, in tens, from 50 to 4,000."""
+    """Return steps of some epochs of the training set, in tens, from 50 to 4,000."""
     return min(4000, max(50, round(epochs * len(facts.train) / BATCH / 10) * 10))
 
 
@@ -218,7 +218,7 @@ def _window(shape: Shape, longest: float) -> list[str]:
 
 
 def _largest_micro_batch(student: Shape, teacher: Shape, longest: float, tokens: int) -> int:
-    """Utterances, at most a batch, whose training probably fits into this machine's memory at once."""
+    """Return utterances, at most a batch, whose training probably fits into this machine's memory at once."""
     fixed = 16 * student.parameters + 4 * teacher.parameters  # weights, gradients, two moments; the teacher's weights
     logits = (
         4 * 6 * tokens * max(student.vocabulary, teacher.vocabulary)
@@ -229,14 +229,14 @@ def _largest_micro_batch(student: Shape, teacher: Shape, longest: float, tokens:
 
 
 def _memory() -> float:
-    """Bytes of the accelerator, or of the machine where there is none."""
+    """Return bytes of the accelerator, or of the machine where there is none."""
     if torch.cuda.is_available():
         return float(torch.cuda.get_device_properties(0).total_memory)
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def _relative(place: str, folder: Path) -> str:
-    """A location as seen from a folder: relative below it, else absolute; Hub names are unchanged."""
+    """Return a location as seen from a folder: relative below it, else absolute; Hub names are unchanged."""
     path = Path(place).expanduser()
     if place.startswith((PACKAGED, DATASET)) or not path.exists():
         return place

@@ -21,12 +21,12 @@ LINKED = "get its content, as with `git annex get`, `dvc pull` or `hf download`,
 
 
 def packaged(path: str) -> Path:
-    """The absolute path of a file of the embedded demo, for instance `packaged("corpus/test.jsonl")`."""
+    """Return the absolute path of a file of the embedded demo, for instance `packaged("corpus/test.jsonl")`."""
     return Path(str(files("distill"))) / "demo" / path
 
 
 def located(location: str | Path) -> str:
-    """A location that libraries can open: `demo:…` and `~` are replaced; others are unchanged.
+    """Return a location that libraries can open: `demo:…` and `~` are replaced; others are unchanged.
 
     Raises:
         FileNotFoundError: The demo has no such file or folder.
@@ -42,7 +42,7 @@ def located(location: str | Path) -> str:
 
 
 def describe_broken_link(path: Path) -> str:
-    """Description of a broken link, to follow its name in a message; empty for anything else."""
+    """Return the description of a broken link, to follow its name in a message; empty for anything else."""
     if path.exists() or not path.is_symlink():
         return ""
     return f"is a link to {path.readlink()}, which does not exist"
@@ -183,7 +183,7 @@ def _path(location: str) -> Path:
 
 
 def _nearest_path(path: Path) -> str:
-    """The path that was probably meant, or the missing folder of a path; empty if neither is found."""
+    """Return the path that was probably meant, or the missing folder of a path; empty if neither is found."""
     folder = path.parent
     if not folder.is_dir():
         return f"there is no folder {folder}"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 def is_first() -> bool:
-    """Whether this is the first process; by the variable that torchrun and `accelerate launch` set."""
+    """Return whether this is the first process; by the variable that torchrun and `accelerate launch` set."""
     return os.environ.get("RANK", "0") == "0"
 
 

@@ -94,7 +94,7 @@ def vuss_decomposition(
 
 
 def _sizes(found: Sequence[Moment]) -> list[tuple[Moment, pd.DataFrame]]:
-    """Estimates by statistic of each moment that has all of them."""
+    """Return estimates by statistic of each moment that has all of them."""
     tables = [(moment, moment.rows.drop_duplicates("statistic").set_index("statistic")) for moment in found]
     return [(moment, table) for moment, table in tables if set(SIZES) <= set(table.index)]
 

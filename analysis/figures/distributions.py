@@ -114,7 +114,7 @@ def entropy_density(
 
 
 def entropy_moments(run: Run, states: str) -> list[Moment]:
-    """The moments at which both models' entropies were traced."""
+    """Return the moments at which both models' entropies were traced."""
     return [
         moment
         for moment in moments(run, run.positions, states)
@@ -177,7 +177,7 @@ def mass_distribution(
 
 
 def distribution(moment: Moment, statistic: str, points: int = 121) -> NDArray[np.float64]:
-    """Masses, the share of positions with at most that, and the bounds of its interval: an array [4, points]."""
+    """Return masses, the share of positions with at most that, and the bounds of its interval: an array [4, points]."""
     rows = moment.rows.dropna(subset=statistic)
     reach = np.log((1 - EDGE) / EDGE)
     grid = 1 / (1 + np.exp(-np.linspace(-reach, reach, points)))

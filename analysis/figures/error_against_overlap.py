@@ -161,7 +161,8 @@ def _label_steps(panel: Axes, points: pd.DataFrame) -> None:
 
 
 def checkpoints(run: Run, statistic: str, states: str) -> pd.DataFrame:
-    """The points of `wer_against_overlap`, error rates in percent: a row an evaluation of the student with a probe.
+    """Return the points of `wer_against_overlap`, error rates in percent: a row an evaluation of the student with a
+    probe.
 
     `part` counts the fall backs before it: weights continue only within a part.
     """

@@ -73,7 +73,7 @@ def funnel(run: Run, states: str = "student", ax: Axes | None = None, *, width: 
 
 
 def funnels(run: Run, states: str) -> list[tuple[Moment, Funnel]]:
-    """The funnel of each moment that has one."""
+    """Return the funnel of each moment that has one."""
     found = []
     for moment in moments(run, run.probes, states):
         if (counted := funnel_of(moment.rows)) is not None:

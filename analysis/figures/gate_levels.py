@@ -48,7 +48,7 @@ def draw_levels(panel: Axes, readings: pd.DataFrame, visits: Sequence[Visit], en
 
 
 def level_entries(panels: Sequence[Axes]) -> list[tuple[Artist, str]]:
-    """Entries of the key for what `draw_levels` drew."""
+    """Return entries of the key for what `draw_levels` drew."""
     drawn = {line.get_gid() for panel in panels for line in panel.lines}
     entries: dict[str, tuple[Artist, str]] = {
         "threshold": (Line2D([], [], **THRESHOLD), "threshold of the gate"),

@@ -178,7 +178,7 @@ def _draw_error_rate(panel: Axes, run: Run) -> None:
 
 
 def _broken(columns: pd.DataFrame, part: pd.Series) -> NDArray[np.float64]:
-    """Columns as rows of an array, with NaN between parts to break lines."""
+    """Return columns as rows of an array, with NaN between parts to break lines."""
     breaks = np.flatnonzero(np.diff(part.to_numpy(dtype=int))) + 1
     return np.insert(columns.to_numpy(dtype=float).T, breaks, np.nan, axis=1)
 

@@ -31,7 +31,7 @@ NARROW = 5.0
 
 
 def new_panels(rows: int, columns: int, size: tuple[float, float], **options: Any) -> NDArray[np.object_]:
-    """Axes of a new figure, of shape [rows · columns], with text legible in a column or on a page.
+    """Return axes of a new figure, of shape [rows · columns], with text legible in a column or on a page.
 
     Args:
         rows: Of panels.
@@ -47,19 +47,19 @@ def new_panels(rows: int, columns: int, size: tuple[float, float], **options: An
 
 
 def text_style(points: float) -> dict[Any, Any]:
-    """Settings for panels with this text size."""
+    """Return settings for panels with this text size."""
     sizes = dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize"), points)
     ticks = dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), LABEL_SIZE * points)
     return {**sizes, **ticks, "axes.linewidth": 0.6}
 
 
 def one_panel(ax: Axes | None, width: float, height: float) -> Axes:
-    """The caller's axes, or those of a new figure of so many inches."""
+    """Return the caller's axes, or those of a new figure of so many inches."""
     return new_panels(1, 1, (width, height))[0] if ax is None else ax
 
 
 def given_panels(axes: Sequence[Axes] | NDArray[np.object_], number: int, what: str) -> NDArray[np.object_]:
-    """The caller's axes.
+    """Return the caller's axes.
 
     Raises:
         UserError: There are too few or too many; the message has the required number.
@@ -71,12 +71,12 @@ def given_panels(axes: Sequence[Axes] | NDArray[np.object_], number: int, what: 
 
 
 def small(panel: Axes) -> float:
-    """Size of keys and labels inside a panel, in points."""
+    """Return the size of keys and labels inside a panel, in points."""
     return LABEL_SIZE * panel.yaxis.label.get_fontproperties().get_size_in_points()
 
 
 def inches(panel: Axes) -> float:
-    """Width of a panel."""
+    """Return the width of a panel."""
     return panel.get_window_extent().width / panel.figure.dpi
 
 
@@ -88,7 +88,8 @@ def text_width(text: str, size: float) -> float:
 
 
 def fitted(text: str, size: float, width: float) -> str:
-    """Text on as few lines as fit a width in points, broken at semicolons, and at spaces where those are not enough.
+    """Return text on as few lines as fit a width in points, broken at semicolons, and at spaces where those are not
+    enough.
 
     A number keeps its sign: there is no break at `95 %`, `k = 8` or `n positions / n utterances`.
     """
@@ -134,7 +135,7 @@ def write_message(panel: Axes, text: str = NOT_MEASURED) -> None:
 def key_below(
     panel: Axes, entries: Iterable[tuple[Artist, str]], title: str, *, lines: float = 3.7, **options: Any
 ) -> Legend | None:
-    """A key below a panel, in as many columns as fit, at most three.
+    """Return a key below a panel, in as many columns as fit, at most three.
 
     Args:
         panel: Below which.
@@ -179,7 +180,7 @@ def check_states(names: Iterable[str]) -> None:
 
 
 def interval_units_text(evaluations: pd.DataFrame, rate: str) -> str:
-    """Bootstrap units of 95 % intervals, in words: of overlap, and of an error rate from rows of
+    """Return bootstrap units of 95 % intervals, in words: of overlap, and of an error rate from rows of
     `inference.evaluated`."""
     if set(evaluations["over"].dropna()) <= {"utterances"}:
         return "95 % intervals over utterances"
@@ -187,10 +188,10 @@ def interval_units_text(evaluations: pd.DataFrame, rate: str) -> str:
 
 
 def finite(ends: pd.DataFrame) -> pd.DataFrame:
-    """Numbers with infinite ones replaced by NaN, which is not drawn."""
+    """Return numbers with infinite ones replaced by NaN, which is not drawn."""
     return ends.replace([np.inf, -np.inf], np.nan)
 
 
 def span(rows: pd.DataFrame, column: str) -> str:
-    """Smallest and largest count in a column, as one number if equal."""
+    """Return the smallest and largest count in a column, as one number if equal."""
     return counts(rows[column].astype(float)) if len(rows) else "0"

@@ -92,7 +92,8 @@ def position_profile(
 
 
 def profiles(run: Run, statistic: str, states: str, *, relative: bool, bins: int) -> list[tuple[Moment, pd.DataFrame]]:
-    """The numbers of `position_profile`: for each moment, one row for each `bin`, with value, interval and counts."""
+    """Return the numbers of `position_profile`: for each moment, one row for each `bin`, with value, interval and
+    counts."""
     found = []
     for moment in moments(run, run.positions, states):
         rows = moment.rows.sort_values(["id", "position"], kind="stable")
@@ -105,7 +106,7 @@ def profiles(run: Run, statistic: str, states: str, *, relative: bool, bins: int
 
 
 def _labels(rows: pd.DataFrame, relative: bool, bins: int) -> Labels:
-    """Bins of positions, whose rows are sorted by utterance and position."""
+    """Return bins of positions, whose rows are sorted by utterance and position."""
     lengths = rows.groupby("id", sort=False).size().to_numpy()
     mask: Any = np.arange(lengths.max(initial=0)) < lengths[:, None]
     labels = relative_position_bins(mask, bins) if relative else position_bins(mask)

@@ -132,7 +132,7 @@ def draw_several_against(panel: Axes, runs: Mapping[str, Run], points: Mapping[s
 
 
 def _measured_at(runs: Mapping[str, Run]) -> tuple[str, dict[str, str]]:
-    """k and temperature of overlap: for the title if all runs share them, else for each run."""
+    """Return k and temperature of overlap: for the title if all runs share them, else for each run."""
     shared, differing = "", dict.fromkeys(runs, "")
     for name, sign in (("k", " = "), ("temperature", " ")):
         values = {label: run.resolved["recipe"]["support"][name] for label, run in runs.items()}
@@ -154,7 +154,7 @@ def check_like(runs: Mapping[str, Run]) -> None:
 
 
 def shared_rate(runs: Mapping[str, Run], states: Sequence[str]) -> str:
-    """The name of the error rate that all runs have.
+    """Return the name of the error rate that all runs have.
 
     Raises:
         UserError: No run, several kinds of states, or runs of other error rates.

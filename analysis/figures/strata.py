@@ -98,8 +98,8 @@ def strata(
 
 
 def strata_frames(run: Run, parted: str, statistic: str, states: str) -> list[tuple[Moment, pd.DataFrame]]:
-    """The numbers of `strata`: for each moment, one row for each stratum with positions, with value, interval and
-    counts."""
+    """Return the numbers of `strata`: for each moment, one row for each stratum with positions, with value, interval
+    and counts."""
     found = []
     for moment in moments(run, run.traces, states):
         if statistic not in moment.rows:
@@ -113,7 +113,7 @@ def strata_frames(run: Run, parted: str, statistic: str, states: str) -> list[tu
 
 
 def _labels(traces: pd.DataFrame, parted: str) -> tuple[Labels, np.ndarray, np.ndarray]:
-    """The label and utterance of every position, and whether it was used."""
+    """Return the label and utterance of every position, and whether it was used."""
     codes: list[np.ndarray] = []
     columns = traces[["token_bytes", "text", "reference", "finished"]]
     for spelled, text, reference, finished in columns.itertuples(index=False):
@@ -125,7 +125,7 @@ def _labels(traces: pd.DataFrame, parted: str) -> tuple[Labels, np.ndarray, np.n
 
 
 def _codes(pieces: Sequence[bytes], text: str, reference: str | None, finished: bool, parted: str) -> np.ndarray:
-    """Labels of the tokens of a transcript; -1 if its text differs from its tokens."""
+    """Return labels of the tokens of a transcript; -1 if its text differs from its tokens."""
     if b"".join(pieces).decode("utf-8", "replace").strip() != text.strip():
         return np.full(len(pieces), -1, dtype=np.int32)
     ids = np.arange(len(pieces))[None]

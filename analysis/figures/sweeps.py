@@ -75,7 +75,8 @@ def temperature_sweep(
 
 
 def sweep_frame(swept: Swept, statistic: str, groups: Groups | None = None) -> pd.DataFrame:
-    """The numbers of the curves: `k`, `temperature`, `value`, `low`, `high` and counts, one row for each setting."""
+    """Return the numbers of the curves: `k`, `temperature`, `value`, `low`, `high` and counts, one row for each
+    setting."""
     axis_label(statistic)
     if not isinstance(swept, Mapping) or not all(isinstance(key, tuple) and len(key) == 2 for key in swept):
         what = f"received a {type(swept).__name__}"

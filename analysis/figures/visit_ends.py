@@ -53,7 +53,7 @@ class Moment:
 
 
 def moments(run: Run, rows: pd.DataFrame, states: str) -> list[Moment]:
-    """Rows of a frame at the start of the run and at the end of every visit of a stage, in order.
+    """Return rows of a frame at the start of the run and at the end of every visit of a stage, in order.
 
     A visit that has not ended counts with its gate's last reading. Moments without rows are left out.
 
@@ -80,22 +80,22 @@ def moments(run: Run, rows: pd.DataFrame, states: str) -> list[Moment]:
 
 
 def repeats(run: Run, visit: int, kind: str) -> int:
-    """How many visits of a kind took steps before a visit."""
+    """Return how many visits of a kind took steps before a visit."""
     return sum(one.kind == kind and one.steps > 0 for one in run.visits if one.number < visit)
 
 
 def is_measured(rows: pd.DataFrame, column: str) -> bool:
-    """Whether a column exists and has a number."""
+    """Return whether a column exists and has a number."""
     return column in rows and not bool(np.isnan(rows[column].to_numpy(dtype=float)).all())
 
 
 def used_levels(frames: Sequence[pd.DataFrame], column: str) -> list[str]:
-    """Levels of a categorical column that any of the frames has, in their order."""
+    """Return levels of a categorical column that any of the frames has, in their order."""
     there = {name for frame in frames for name in frame[column]}
     return [name for name in frames[0][column].cat.categories if name in there] if frames else []
 
 
 def counts_text(rows: pd.DataFrame) -> str:
-    """`n positions / n utterances` of the traces or positions of a moment, of those that were used."""
+    """Return `n positions / n utterances` of the traces or positions of a moment, of those that were used."""
     used = np.array([np.sum(each) for each in rows["used"]])
     return f"{count(float(used.sum()))} / {count(len(set(rows['id'].to_numpy()[used > 0])))}"

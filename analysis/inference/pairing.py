@@ -36,7 +36,7 @@ class Rated:
 
 
 def last_rated(name: str, run: Run, step: int | None = None) -> Rated | None:
-    """The last evaluation of a run's student; None if there is none.
+    """Return the last evaluation of a run's student; None if there is none.
 
     Args:
         name: Of the run.
@@ -52,7 +52,7 @@ def last_rated(name: str, run: Run, step: int | None = None) -> Rated | None:
 
 
 def why_not_comparable(one: Rated, two: Rated) -> str:
-    """Why two error rates are not comparable, in words; empty if they are."""
+    """Return why two error rates are not comparable, in words; empty if they are."""
     return (
         _differ("error rate", one, two, one.rate.upper(), two.rate.upper())
         or _differ("normalizer", one, two, normalizer_of(one.row), normalizer_of(two.row))
@@ -61,13 +61,13 @@ def why_not_comparable(one: Rated, two: Rated) -> str:
 
 
 def why_runs_not_comparable(runs: Mapping[str, Run]) -> str:
-    """Why the last error rates of runs are not comparable, in words; empty if they are."""
+    """Return why the last error rates of runs are not comparable, in words; empty if they are."""
     found = [one for name, run in runs.items() if (one := last_rated(name, run)) is not None]
     return next((reason for other in found[1:] if (reason := why_not_comparable(found[0], other))), "")
 
 
 def paired_with(own: Rated, run: Run, other: str, against: Run, *, control: bool) -> Rated | str:
-    """The evaluation of another run that can be paired with one of this run by utterance.
+    """Return the evaluation of another run that can be paired with one of this run by utterance.
 
     Args:
         own: Of this run.
@@ -96,7 +96,7 @@ def paired_with(own: Rated, run: Run, other: str, against: Run, *, control: bool
 
 
 def on_policy_from(run: Run) -> int | None:
-    """Training steps before the first step of OPD; None if a run took none."""
+    """Return training steps before the first step of OPD; None if a run took none."""
     return next((visit.first_step for visit in run.visits if visit.kind == "opd" and visit.steps), None)
 
 
@@ -105,7 +105,7 @@ def _differ(what: str, one: Rated, two: Rated, first: Any, second: Any) -> str:
 
 
 def _describe_set_difference(one: Rated, two: Rated) -> str:
-    """How the utterances or their references differ, in words; by their counts if transcripts are missing."""
+    """Return how the utterances or their references differ, in words; by their counts if transcripts are missing."""
     columns = ["reference", f"{UNITS[one.rate]}.total"]
     if one.transcripts.empty or two.transcripts.empty:
         sizes = [f"{count(side.row['n_utterances'])} utterances" for side in (one, two)]

@@ -33,7 +33,7 @@ MEASURED = ("normalizer", "wer.before", "wer.after", "wer.teacher", "gain", "rec
 
 
 def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
-    """The gain of every visit of a stage, with the overlap at its start.
+    """Return the gain of every visit of a stage, with the overlap at its start.
 
     Args:
         runs: From `load_many`.
@@ -93,7 +93,7 @@ def gain_correlations(
     draws: int = 9999,
     seed: int = 0,
 ) -> PrintedTable:
-    """Spearman's correlation of each statistic at a stage's start with the stage's gain.
+    """Return Spearman's correlation of each statistic at a stage's start with the stage's gain.
 
     A gain contains the WER before: a stage that begins badly has most to gain, so every sign of a bad start correlates
     with it. Look at `wer.after` as well. Runs of one recipe begin the stage with similar overlap and are not
@@ -178,7 +178,7 @@ def _spearman(x: np.ndarray, y: np.ndarray, draws: int, seed: int) -> tuple[floa
 
 
 def _ends(rho: float, n: int, level: float) -> tuple[float, float]:
-    """Fisher's z with the standard error that Bonett & Wright (Psychometrika 65, 2000) give for ranks."""
+    """Return Fisher's z with the standard error that Bonett & Wright (Psychometrika 65, 2000) give for ranks."""
     if np.isnan(rho) or n < 5 or abs(rho) >= 1:
         return np.nan, np.nan
     reach = stats.norm.ppf((1 + level) / 2) * np.sqrt((1 + rho**2 / 2) / (n - 3))

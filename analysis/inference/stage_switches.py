@@ -114,7 +114,7 @@ def change_at(
 
 
 def _line(times: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Level at time 0 and slope of the least-squares line."""
+    """Return the level at time 0 and slope of the least-squares line."""
     if len(times) < 2:
         return np.full(2, np.nan)
     return np.linalg.lstsq(_design(times), values, rcond=None)[0]
@@ -125,7 +125,7 @@ def _design(times: np.ndarray) -> np.ndarray:
 
 
 def _ends(t: np.ndarray, y: np.ndarray, fitted: np.ndarray, level: float) -> list[float]:
-    """Both bounds of the intervals of the jump and of the change of slope."""
+    """Return both bounds of the intervals of the jump and of the change of slope."""
     lines = _design(t)
     design = np.concatenate([lines, lines * (t > 0)[:, None]], 1)
     if np.square(y - design @ fitted).sum() <= 1e-20 * np.square(y).sum():  # the points are exactly on the lines
@@ -165,7 +165,8 @@ def switch_changes(
     *,
     level: float = 0.95,
 ) -> PrintedTable:
-    """Change of level and slope of probed statistics at every switch of a run, between the visits before and after it.
+    """Return the change of level and slope of probed statistics at every switch of a run, between the visits before and
+    after it.
 
     Args:
         run: A run with probes.

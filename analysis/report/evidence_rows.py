@@ -13,7 +13,7 @@ from .verdict_types import Evidence, StageFacts, Standing, in_words, positions_o
 
 
 def collapse_rows(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
-    """Whether transcripts loop or do not end."""
+    """Return whether transcripts loop or do not end."""
     return [
         compare_with_threshold(facts.after, "repetition", at_most=thresholds.repetition),
         compare_with_threshold(facts.after, "end_of_text", at_least=thresholds.end_of_text),
@@ -21,7 +21,7 @@ def collapse_rows(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
 
 
 def mass_rows(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
-    """The student's mass on the teacher's set, compared with the start of the stage."""
+    """Return the student's mass on the teacher's set, compared with the start of the stage."""
     before, after = facts.before.get("student_mass"), facts.after.get("student_mass")
     loss = thresholds.mass_loss
     if before is None or after is None or math.isnan(before.value) or math.isnan(after.value):
@@ -63,7 +63,7 @@ def _standing_of(met: bool, missed: bool) -> Standing:
 
 
 def context_rows(facts: StageFacts) -> list[Evidence]:
-    """Numbers shown beside the judged ones: before the stage, and on recorded transcripts."""
+    """Return numbers shown beside the judged ones: before the stage, and on recorded transcripts."""
     rows = [compare_with_threshold(facts.after, "overlap_ratio")] if "overlap_ratio" in facts.after else []
     ends = (("student's own, at the start", facts.before), ("fixed, at the start", facts.fixed_before))
     for states, numbers in (*ends, ("fixed, at the end", facts.fixed_after)):
@@ -76,7 +76,7 @@ def context_rows(facts: StageFacts) -> list[Evidence]:
 
 
 def error_rows(facts: StageFacts) -> list[Evidence]:
-    """The change of the error rate; judged only for an on-policy stage."""
+    """Return the change of the error rate; judged only for an on-policy stage."""
     rows = []
     judged = facts.kind == "opd"
     for change in (facts.errors, facts.baseline):
@@ -93,7 +93,7 @@ def error_rows(facts: StageFacts) -> list[Evidence]:
 
 
 def sentence_of(row: Evidence) -> str:
-    """A row as a sentence."""
+    """Return a row as a sentence."""
     if row.standing is Standing.UNMEASURED:
         return f"{row.name[0].upper()}{row.name[1:]}: {row.shown}, needed {row.threshold}."
     words = {

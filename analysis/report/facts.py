@@ -34,7 +34,7 @@ NO_CONTROLS: Mapping[str, Run] = MappingProxyType({})
 def stage_facts(
     run: Run, changes: pd.DataFrame | None = None, controls: Mapping[str, Run] = NO_CONTROLS
 ) -> list[StageFacts]:
-    """Facts of each visit of a stage, in order.
+    """Return facts of each visit of a stage, in order.
 
     Args:
         run: A run, finished or not.
@@ -98,7 +98,8 @@ def _worsened_statistics(changes: pd.DataFrame | None, visit: Visit) -> tuple[Wo
 
 
 def _waiting_reason(run: Run, visit: Visit) -> str:
-    """The last reason of a gate that reads overlap and has not opened; gates that only count steps are ignored."""
+    """Return the last reason of a gate that reads overlap and has not opened; gates that only count steps are
+    ignored."""
     if visit.decision == "advance" and not visit.exhausted:
         return ""
     mine = run.decisions.loc[run.decisions["visit"] == visit.number]
@@ -119,7 +120,8 @@ def _waiting_reason(run: Run, visit: Visit) -> str:
 
 
 def _opens_on_statistics(settings: Mapping[str, Any]) -> bool:
-    """Whether a gate opens on statistics, by its table of the recipe; False for combinations and where that fails."""
+    """Return whether a gate opens on statistics, by its table of the recipe; False for combinations and where that
+    fails."""
     kind = KINDS.get(str(settings.get("type")))
     if kind is None or not dataclasses.is_dataclass(kind):
         return False
@@ -131,7 +133,7 @@ def _opens_on_statistics(settings: Mapping[str, Any]) -> bool:
 
 
 def _controls(run: Run, after: Evaluation | None, others: Mapping[str, Run]) -> list[Control | str]:
-    """This run's error rate against those of runs without OPD, or why one of them is not comparable."""
+    """Return this run's error rate against those of runs without OPD, or why one of them is not comparable."""
     if after is None:
         return []
     own = Rated("this run", run.error_rate, after, transcripts_of(run, after))
@@ -147,7 +149,7 @@ def _controls(run: Run, after: Evaluation | None, others: Mapping[str, Run]) -> 
 
 
 def _numbers(probes: pd.DataFrame, step: int) -> dict[str, Estimate]:
-    """Statistics of a probe, without the bins of the funnel, which are in the same file."""
+    """Return statistics of a probe, without the bins of the funnel, which are in the same file."""
     found = {}
     for row in probes.loc[probes["step"] == step].to_dict("records"):
         name = str(row["statistic"]).split(".")[0]  # `forward_kl.lower` is an end of a statistic

@@ -16,7 +16,7 @@ NO_READINGS = "decisions.jsonl has no gate readings"
 
 
 def _readiness_clause(stage: StageVerdict) -> str:
-    """Whether the pair was ready for OPD after a stage, or is so far if the stage is ongoing."""
+    """Return whether the pair was ready for OPD after a stage, or is so far if the stage is ongoing."""
     was, step = "is" if stage.ongoing else "was", count(stage.last_step)
     where = f"({stage.stage}, step {step} so far)" if stage.ongoing else f"after {stage.stage} (step {step})"
     if stage.recommendation is Recommendation.GO:
@@ -29,14 +29,15 @@ def _readiness_clause(stage: StageVerdict) -> str:
 
 
 def _deciding_stage(warm: Sequence[StageVerdict]) -> StageVerdict:
-    """The stage that decides whether the pair was ready: the last judged one, or the first of its run of "go"."""
+    """Return the stage that decides whether the pair was ready: the last judged one, or the first of its run of
+    "go"."""
     judged = [stage for stage in warm if stage.recommendation is not Recommendation.UNKNOWN]
     ready = list(takewhile(lambda stage: stage.recommendation is Recommendation.GO, reversed(judged)))
     return (ready or judged[-1:] or warm)[-1]
 
 
 def _on_policy_clauses(last: StageVerdict, steps: str) -> list[str]:
-    """The change of the error rate during an on-policy stage, and what its attribution requires."""
+    """Return the change of the error rate during an on-policy stage, and what its attribution requires."""
     assert last.errors is not None
     rates, change = last.errors.rates(), last.errors.change
     verb = "fell" if change.high < 0 else "rose" if change.low > 0 else "did not change significantly:"
@@ -49,7 +50,7 @@ def _on_policy_clauses(last: StageVerdict, steps: str) -> list[str]:
 
 
 def headline(verdicts: Sequence[StageVerdict], unknown: str = NO_READINGS) -> str:
-    """Whether the pair of a run was ready for OPD, after which stage, and how its OPD ended.
+    """Return whether the pair of a run was ready for OPD, after which stage, and how its OPD ended.
 
     Args:
         verdicts: One a visit.

@@ -22,7 +22,7 @@ SHOWN = 12
 
 
 def outside_table(run: Run) -> PrintedTable:
-    """Tokens of the student's rollouts that are not among the teacher's k best, at the end of each stage.
+    """Return tokens of the student's rollouts that are not among the teacher's k best, at the end of each stage.
 
     Returns:
         Its frame has one row for each visit traced at its end: `stage`, `step`, `share` of positions outside with
@@ -73,7 +73,7 @@ def outside_table(run: Run) -> PrintedTable:
 
 
 def _ends(run: Run) -> Iterator[tuple[Visit, pd.DataFrame]]:
-    """Visits, and the traced positions of the student's rollouts at their ends."""
+    """Yield visits, and the traced positions of the student's rollouts at their ends."""
     positions = run.positions
     if positions.empty or "teacher_rank" not in positions:
         return

@@ -56,7 +56,7 @@ class Payload:
 
 
 def payload(run: Run, budget: int) -> Payload:
-    """Traces and transcripts of a run for the browser.
+    """Return traces and transcripts of a run for the browser.
 
     Traces of the student's rollouts come first, the latest before earlier ones, then evaluations, then other states.
     Data that does not fit is left out, with a note.
@@ -91,7 +91,7 @@ def payload(run: Run, budget: int) -> Payload:
 
 
 def _fitted(run: Run, group: Group, candidates: int, room: int, must: bool) -> tuple[PackedGroup | None, int]:
-    """A group packed to fit the room; the first group is shortened until it fits, any other is left out."""
+    """Return a group packed to fit the room; the first group is shortened until it fits, any other is left out."""
     n = len(group.frame)
     while True:
         part = Group(**{**vars(group), "frame": group.frame.iloc[:n]})
@@ -120,6 +120,6 @@ def _truncation(run: Run, candidates: int) -> Sequence[str]:
 
 
 def compressed(tree: Any) -> str:
-    """gzip of JSON in base64, the same bytes for the same content."""
+    """Return gzip of JSON in base64, the same bytes for the same content."""
     text = dumps(tree, separators=(",", ":"))
     return base64.b64encode(gzip.compress(text.encode("utf-8", errors="replace"), 6, mtime=0)).decode("ascii")

@@ -17,7 +17,7 @@ BEGUN = ("gated", "early", "direct")
 
 
 def staging() -> pd.DataFrame:
-    """The four schedules of the demo (README, *What the switch decides*): a row a schedule and seed.
+    """Return the four schedules of the demo (README, *What the switch decides*): a row a schedule and seed.
 
     Returns:
         `arm` (`gated`: teacher data until the gate opens, then OPD; `early`: a few steps of it; `direct`: none; `td`:
@@ -31,7 +31,7 @@ def staging() -> pd.DataFrame:
 
 
 def results_by_start(column: Literal["top-1", "mass"]) -> str:
-    """Results of the demo's OPD by the level at which it began, in one line.
+    """Return results of the demo's OPD by the level at which it began, in one line.
 
     Args:
         column: Of `staging`, whose value at the switch is shown.
@@ -52,13 +52,13 @@ def results_by_start(column: Literal["top-1", "mass"]) -> str:
 
 
 def gated_improvement() -> str:
-    """Distance below Base's error rate at the end of gated OPD, in words."""
+    """Return the distance below Base's error rate at the end of gated OPD, in words."""
     frame = staging()
     rows = frame.loc[frame["arm"] == "gated"]
     return f"{_ends(100 * (rows['WER Base'] - rows['WER']), 1)} points below Base on {count(len(rows))} seeds"
 
 
 def _ends(values: pd.Series, digits: int, *, sign: bool = False) -> str:
-    """Smallest and largest value; one number if they print the same."""
+    """Return the smallest and largest value; one number if they print the same."""
     ends = [signed(value, digits) if sign else number(value, digits) for value in (values.min(), values.max())]
     return " to ".join(dict.fromkeys(ends))

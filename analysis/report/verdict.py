@@ -91,7 +91,7 @@ class Judged(NamedTuple):
 
 
 def _headline(judged: Judged, facts: StageFacts) -> str:
-    """The recommendation and its reason, in a few words."""
+    """Return the recommendation and its reason, in a few words."""
     label = judged.label or judged.recommendation.capitalize()
     words = f"{label}: {judged.answer}" if judged.answer else label
     if judged.soundness:
@@ -102,7 +102,7 @@ def _headline(judged: Judged, facts: StageFacts) -> str:
 
 
 def _gate(facts: StageFacts) -> str:
-    """The decision of the run's own gate, without repeating that the run ended."""
+    """Return the decision of the run's own gate, without repeating that the run ended."""
     if facts.decision == "end" and facts.outcome is not None:
         return f"The run {said(facts.outcome, facts.reason)}"
     if facts.exhausted:
@@ -114,7 +114,7 @@ def _gate(facts: StageFacts) -> str:
 
 
 def _describe_worsened(facts: StageFacts) -> str:
-    """How the stage worsened recorded rollouts; the student's rollouts hide this if they move to easier
+    """Return how the stage worsened recorded rollouts; the student's rollouts hide this if they move to easier
     prefixes."""
     over = groups_of(facts.worsened[0].change.n_groups, "utterance")
     return (
@@ -124,7 +124,7 @@ def _describe_worsened(facts: StageFacts) -> str:
 
 
 def _describe_change(facts: StageFacts) -> str:
-    """Error rate and overlap before and after the stage; their intervals are in the table of stages."""
+    """Return the error rate and overlap before and after the stage; their intervals are in the table of stages."""
     parts = [] if facts.errors is None else [facts.errors.short()]
     for name, digits in MOVED.items():
         before, after = facts.before.get(name), facts.after.get(name)
@@ -176,7 +176,7 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
 
 
 def _cautious_levels(facts: StageFacts) -> list[str]:
-    """Levels that a cautious gate still waits for."""
+    """Return levels that a cautious gate still waits for."""
     levels = [READINESS[f"any/{Question.switch}/{name}"] for name in NEEDED]
     more = [f"{NAMES[row.statistic]} {row.bound}" for row in levels if not facts.after[row.statistic].low >= row.level]
     if not more:
@@ -224,7 +224,7 @@ def _payoff(facts: StageFacts, thresholds: Thresholds) -> Judged:
 
 
 def _compare_with_controls(rate: str, controls: Sequence[Control]) -> tuple[Recommendation, str]:
-    """Recommendation and answer after a fall in the error rate, given the least favorable control."""
+    """Return recommendation and answer after a fall in the error rate, given the least favorable control."""
     changes = [one.change.change for one in controls]
     if not changes:
         return Recommendation.GO, f"{rate} fell during OPD"
@@ -236,7 +236,7 @@ def _compare_with_controls(rate: str, controls: Sequence[Control]) -> tuple[Reco
 
 
 def _not_judged(facts: StageFacts) -> tuple[str, str, str]:
-    """Label, answer and reason of an on-policy stage without an error rate at both ends."""
+    """Return label, answer and reason of an on-policy stage without an error rate at both ends."""
     if facts.decision == "stay" and facts.start_evaluated:
         why = (
             "Error rates are measured when the stage ends. To measure them earlier, set `every` in the recipe's "
@@ -252,7 +252,7 @@ def _not_judged(facts: StageFacts) -> tuple[str, str, str]:
 
 
 def _soundness(signs: Sequence[Evidence], facts: StageFacts) -> tuple[str, list[str]]:
-    """Why a collapse is not ruled out, in a few words (empty where it is), and sentences."""
+    """Return why a collapse is not ruled out, in a few words (empty where it is), and sentences."""
     if all(row.standing is Standing.MET for row in signs):
         *most, last = (row.name for row in signs)
         return "", [f"No sign of collapse: {', '.join(most)} and {last} are within their limits."]

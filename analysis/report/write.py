@@ -108,7 +108,7 @@ def _check(output: Path) -> None:
 
 
 def _ids_by_manifest(recipe: Mapping[str, Any], run: Any) -> dict[str, list[str]]:
-    """Ids by manifest: traced utterances first."""
+    """Return ids by manifest: traced utterances first."""
     found: dict[str, list[str]] = {}
     for part, frame in (("probe", run.traces), ("evaluation", run.transcripts)):
         manifest = (recipe.get(part) or {}).get("manifest")

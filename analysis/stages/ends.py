@@ -18,7 +18,7 @@ SAME_ROLLOUTS = ("fixed", "teacher", "reference")
 
 
 def rows_at_end(run: Run, rows: pd.DataFrame, visit: Visit, *, latest: bool = False) -> pd.DataFrame:
-    """Rows of the weights that a visit left behind.
+    """Return rows of the weights that a visit left behind.
 
     If they were not measured at its end, rows of the next visit's start are used, which has the same weights. After a
     fall back it has not, and there are no rows.
@@ -39,7 +39,7 @@ def rows_at_end(run: Run, rows: pd.DataFrame, visit: Visit, *, latest: bool = Fa
 
 
 def rows_at_start(rows: pd.DataFrame, visit: Visit) -> pd.DataFrame:
-    """Rows of the weights that a visit began with, or of the same weights at the end of the visit before.
+    """Return rows of the weights that a visit began with, or of the same weights at the end of the visit before.
 
     After a fall back, only rows of the visit itself.
 
@@ -54,7 +54,7 @@ def rows_at_start(rows: pd.DataFrame, visit: Visit) -> pd.DataFrame:
 
 
 def fall_backs_before(run: Run, rows: pd.DataFrame) -> pd.Series:
-    """Number of fall backs before each row: weights are continuous only between two of them."""
+    """Return the number of fall backs before each row: weights are continuous only between two of them."""
     falls = dict(zip(run.begun["visit"], run.begun["started_from"].eq("entry").cumsum(), strict=True))
     before = [falls.get(visit, 0) for visit in rows["visit"]]  # without visits.jsonl, fall backs are unknown
     return pd.Series(before, index=rows.index, dtype="int64")
@@ -70,7 +70,7 @@ def traced_visits(run: Run, states: str) -> Iterator[tuple[Visit, pd.DataFrame, 
 
 
 def stage_ends(runs: Runs, stage: str, states: str = "fixed") -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Positions at the start and at the end of a stage, of all runs that have it, for `token_gains`.
+    """Return positions at the start and at the end of a stage, of all runs that have it, for `token_gains`.
 
     Args:
         runs: From `load_many`.
@@ -134,7 +134,7 @@ def check_paired(before: pd.DataFrame, after: pd.DataFrame, same_rollouts: bool)
 
 
 def rollout_keys(positions: pd.DataFrame) -> list[str]:
-    """Columns that identify a rollout: an utterance, or run and utterance if there are several runs."""
+    """Return columns that identify a rollout: an utterance, or run and utterance if there are several runs."""
     return [name for name in ("run", "id") if name in positions]
 
 
@@ -143,7 +143,7 @@ def _rows_at(rows: pd.DataFrame, visit: int | None, step: int | None) -> pd.Data
 
 
 def _tokens(positions: pd.DataFrame, keys: list[str]) -> dict[tuple[str, ...], list[int]]:
-    """The tokens of every rollout, in order."""
+    """Return the tokens of every rollout, in order."""
     found: dict[tuple[str, ...], list[int]] = {}
     ordered = positions.sort_values("position")
     names = ordered[keys].astype(str).itertuples(index=False, name=None)

@@ -11,7 +11,7 @@ COLUMNS = ("visit", "step", "stage", "gate", "statistic", "states", "side", "lev
 
 
 def gate_readings(run: Run) -> pd.DataFrame:
-    """Every level that a statistic was compared with at a gate reading, in the order of the run.
+    """Return every level that a statistic was compared with at a gate reading, in the order of the run.
 
     Returns:
         One row for each reading and level. `visit` is the number of the visit; `statistic` was read on transcripts of

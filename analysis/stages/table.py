@@ -52,7 +52,7 @@ class StageTable:
     notes: tuple[str, ...]
 
     def to_text(self) -> str:
-        """Plain text: intervals below their values, reasons and notes below the table."""
+        """Return plain text: intervals below their values, reasons and notes below the table."""
         lines = [["stage", f"{self.error_rate.upper()} %", *(top for top, *_ in STATISTICS.values()), "n pos."]]
         lines += [["", "[95 %]", *(bottom for _, bottom, *_ in STATISTICS.values()), "n utt."]]
         reasons = []
@@ -70,7 +70,7 @@ class StageTable:
         ).rstrip()
 
     def to_markdown(self) -> str:
-        """A pipe table, intervals beside their values; the notes below it."""
+        """Return a pipe table, intervals beside their values; the notes below it."""
         return f"{markdown(*self._flat())}\n\n{' '.join(self.notes)}".rstrip()
 
     def __str__(self) -> str:
@@ -94,7 +94,7 @@ class StageTable:
         return [*heading, "n positions / utterances", "left because"], rows
 
     def _cells(self, row: dict[str, Any]) -> list[tuple[str, str]]:
-        """Value and interval of each number, then the two counts."""
+        """Return value and interval of each number, then the two counts."""
         value, low, high = (100 * row[f"{self.error_rate}{end}"] for end in ("", ".low", ".high"))
         cells = [(number(value, 1), interval(low, high, 1))]
         for name, (_, _, digits, shown) in STATISTICS.items():
@@ -106,7 +106,8 @@ class StageTable:
 
 
 def stage_table(run: Run) -> StageTable:
-    """Steps, error rate, overlap and the gate's reason of every visit of a stage, and the teacher's error rate."""
+    """Return steps, error rate, overlap and the gate's reason of every visit of a stage, and the teacher's error
+    rate."""
     evaluations = evaluated(run)
     students, teachers = (evaluations.loc[evaluations["model"] == model] for model in ("student", "teacher"))
     probes = run.probes.loc[run.probes["states"] == "student"]

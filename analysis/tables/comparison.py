@@ -50,7 +50,7 @@ class CompareTable:
     unlike: str
 
     def to_text(self) -> str:
-        """Plain text: how each run ended, its stages below, then the other tables."""
+        """Return plain text: how each run ended, its stages below, then the other tables."""
         heading, rows = self._flat()
         keep = [i for i, name in enumerate(heading) if name != "stages left at step"]
         table = aligned([[line[i] for i in keep] for line in (heading, *rows)], heading=1, left=2)
@@ -62,12 +62,12 @@ class CompareTable:
         return "\n".join([table, "", *wrapped, *("\n" + part.to_text() for part in self._parts())])
 
     def to_markdown(self) -> str:
-        """Pipe tables, notes below each."""
+        """Return pipe tables, notes below each."""
         first = f"{markdown(*self._flat(), left=2)}\n\n{self._note()}"
         return "\n\n".join([first, *(part.to_markdown() for part in self._parts())])
 
     def to_latex(self) -> str:
-        """Tables for booktabs (`\\usepackage{booktabs}`), notes below each."""
+        """Return tables for booktabs (`\\usepackage{booktabs}`), notes below each."""
         first = latex(*self._flat(), left=2, notes=[self._note()])
         return "\n\n".join([first, *(part.to_latex() for part in self._parts())])
 
@@ -119,7 +119,8 @@ class CompareTable:
 
 
 def compare(runs: Runs | Mapping[str, Run]) -> CompareTable:
-    """Error rate, overlap and stage switches of several runs, each on its last step, and recipes over their seeds.
+    """Return error rate, overlap and stage switches of several runs, each on its last step, and recipes over their
+    seeds.
 
     Args:
         runs: From `load_many`, or runs by the name they get in the table.
@@ -164,7 +165,7 @@ def _summary(name: str, run: Run) -> dict[str, Any]:
 
 
 def _probe_overlap(run: Run) -> dict[str, Any]:
-    """The overlap of a run with one probe."""
+    """Return the overlap of a run with one probe."""
     own = run.probes.loc[run.probes["states"] == "student"].set_index("statistic")
     found: dict[str, Any] = {}
     for name in OVERLAP:

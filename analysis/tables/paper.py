@@ -26,7 +26,8 @@ SIZES = ("student_size", "teacher_size", "intersection_size")
 
 
 def error_rate_table(runs: Runs) -> PrintedTable:
-    """Error rates of each recipe at the end of its runs, one column for each test set and rate, the teacher's first.
+    """Return error rates of each recipe at the end of its runs, one column for each test set and rate, the teacher's
+    first.
 
     With one run of a recipe the interval is that of `inference.evaluated`. With several seeds the value is their mean,
     and the interval is over both seeds and utterances, or seeds and speakers if there are ten or more
@@ -54,7 +55,7 @@ def error_rate_table(runs: Runs) -> PrintedTable:
 
 
 def vuss_table(runs: Runs) -> PrintedTable:
-    """VUSS over the steps of on-policy training, as mean (min–max) (arXiv 2605.28139), with the set sizes.
+    """Return VUSS over the steps of on-policy training, as mean (min–max) (arXiv 2605.28139), with the set sizes.
 
     Means of a step are over the positions of its batch; the mean over steps gives every step the same weight, those of
     all seeds together. The smallest and largest step depend on the batch size as well.
@@ -121,13 +122,13 @@ def _distinct_sets(evaluations: pd.DataFrame) -> pd.DataFrame:
 
 
 def _size(row: Mapping[Any, Any]) -> str:
-    """Size of a test set, in words, in tokens of the mixed error rate, or in characters."""
+    """Return the size of a test set, in words, in tokens of the mixed error rate, or in characters."""
     totals = {unit: row.get(f"{rate}.total", math.nan) for rate, unit in UNITS.items()}
     return next((f"{count(total)} {unit}" for unit, total in totals.items() if not math.isnan(total)), "not counted")
 
 
 def _teachers(evaluations: pd.DataFrame) -> list[dict[str, Any]]:
-    """One row for each set and rate; also for each recipe if their teachers differ."""
+    """Return one row for each set and rate; also for each recipe if their teachers differ."""
     rows: list[dict[str, Any]] = []
     teachers = evaluations.loc[evaluations["model"] == "teacher"]
     for test_set in dict.fromkeys(teachers["set"]):
@@ -153,7 +154,7 @@ def _measured(row: Mapping[Any, Any], rate: str) -> dict[str, Any]:
 
 
 def _rate(runs: Runs, recipe: str, last: pd.DataFrame, rate: str) -> dict[str, Any]:
-    """The mean over seeds, with an interval if possible, from the last evaluations of the recipe's runs."""
+    """Return the mean over seeds, with an interval if possible, from the last evaluations of the recipe's runs."""
     found = [_measured(row, rate) for row in last.to_dict("records")]
     if len(found) == 1:
         return found[0] | {"n_runs": 1}
@@ -178,7 +179,8 @@ def _rate(runs: Runs, recipe: str, last: pd.DataFrame, rate: str) -> dict[str, A
 
 
 def _notes_on_runs(runs: Runs, names: Sequence[str], where: str) -> list[str]:
-    """Notes on means over these runs: which are still running, which are probes, and which are not independent."""
+    """Return notes on means over these runs: which are still running, which are probes, and which are not
+    independent."""
     running = [name for name in names if name in runs.running]
     notes = [f"Still running, {where} so far: {', '.join(running)}."] if running else []
     probes = [name for name in names if runs[name].probed is not None]
@@ -214,7 +216,7 @@ def _error_rates_printed(frame: pd.DataFrame, evaluations: pd.DataFrame, caution
 
 
 def _bootstrap_units(frame: pd.DataFrame) -> str:
-    """Bootstrap units of the intervals, for each set if they differ."""
+    """Return bootstrap units of the intervals, for each set if they differ."""
     words = {name: bootstrap_unit_text(rows) for name, rows in frame.groupby("set", sort=False)}
     if len(set(words.values())) == 1:
         return next(iter(words.values()))

@@ -30,7 +30,7 @@ Lines = list[Text]
 
 
 def picture(state: RunState, width: int, height: int) -> Group:
-    """The state of a run in at most `height` lines of at most `width` columns.
+    """Return the state of a run in at most `height` lines of at most `width` columns.
 
     If there is too little room, blank lines are left out first, then the lowest lines.
     """
@@ -119,7 +119,7 @@ def _gate(state: RunState, width: int) -> Lines:
 
 
 def _limits(state: RunState, decision: Mapping[str, Any]) -> list[str]:
-    """One line for each statistic with healthy limits; the gate's reason names these only if one is crossed."""
+    """Return one line for each statistic with healthy limits; the gate's reason names these only if one is crossed."""
     limits: dict[tuple[str, str], dict[str, float]] = {}
     for level in decision["levels"]:
         if level["side"] in ("lowest", "highest") and level["states"]:
@@ -136,7 +136,7 @@ def _limits(state: RunState, decision: Mapping[str, Any]) -> list[str]:
 
 
 def _describe_limits(low: float | None, high: float | None) -> str:
-    """Limits in words; None is an open side."""
+    """Return limits in words; None is an open side."""
     if low is None:
         return f"limit at most {high:g}"
     return f"limit at least {low:g}" if high is None else f"limits {low:g} to {high:g}"
@@ -174,7 +174,8 @@ def _plots(state: RunState, width: int) -> Lines:
 
 
 def _statistic(state: RunState, name: str, label: str) -> list[tuple[str, list[float], list[float]]]:
-    """Values from probes on the student's own states (both bounds for a served teacher); without probes, from steps."""
+    """Return values from probes on the student's own states (both bounds for a served teacher); without probes, from
+    steps."""
     probes, metrics = state.run.probes, state.run.metrics
     own = probes[probes["states"] == "student"]
     ends = {name: label, f"{name}.lower": f"{label} ≥", f"{name}.upper": f"{label} ≤"}
@@ -190,7 +191,7 @@ def _statistic(state: RunState, name: str, label: str) -> list[tuple[str, list[f
 
 
 def _stages(state: RunState, width: int) -> list[tuple[str, str]]:
-    """The stages below the plots: their names, cut to their share of the steps."""
+    """Return the stages below the plots: their names, cut to their share of the steps."""
     metrics = state.run.metrics
     if not len(metrics):
         return [(" " * width, "")]

@@ -52,7 +52,7 @@ def require_positive(**given: float | None) -> None:
 
 
 def section(kind: type[Section], **given: Any) -> Section:
-    """A section of a recipe from arguments.
+    """Return a section of a recipe from arguments.
 
     Raises:
         UserError: An invalid value; the message names the argument.
@@ -69,7 +69,7 @@ def loading(
     chat_template_kwargs: Mapping[str, Any] | None,
     timestamps: bool,
 ) -> dict[str, Any]:
-    """Options for `load_recognizer`."""
+    """Return options for `load_recognizer`."""
     options: dict[str, Any] = {"prompt_format": prompt_format, "timestamps": timestamps or None}
     options["chat_template_kwargs"] = None if chat_template_kwargs is None else dict(chat_template_kwargs)
     said = {name: value for name, value in options.items() if value is not None}
@@ -86,7 +86,7 @@ def loaded(model: str | Path | Loaded, how: Mapping[str, Any]) -> Recognizer | L
 
 
 def served_teacher(teacher: object, url: str | None, server: Server | None, k: int) -> ServedTeacher:
-    """The teacher behind a server.
+    """Return the teacher behind a server.
 
     Raises:
         ModelError, ServerError: It cannot be reached.
@@ -98,7 +98,7 @@ def served_teacher(teacher: object, url: str | None, server: Server | None, k: i
 
 
 def name_of(manifest: Manifest) -> str:
-    """Name of a manifest in messages and files: its location, or for a list the origin of its utterances."""
+    """Return the name of a manifest in messages and files: its location, or for a list the origin of its utterances."""
     if isinstance(manifest, str | Path):
         return str(manifest)
     files = dict.fromkeys(utterance.place[0] for utterance in manifest if utterance.place)
@@ -106,7 +106,7 @@ def name_of(manifest: Manifest) -> str:
 
 
 def usable_device(device: torch.device | str | None, key: str = "device") -> torch.device:
-    """A device of this machine.
+    """Return a device of this machine.
 
     Args:
         device: Its name; None takes an accelerator if there is one, else the CPU.
@@ -125,7 +125,7 @@ def usable_device(device: torch.device | str | None, key: str = "device") -> tor
 
 
 def resolve_pair(pair: Pair | Callable[[], Pair]) -> Pair:
-    """The pair, loaded if it is a function."""
+    """Return the pair, loaded if it is a function."""
     if isinstance(pair, Pair):
         return pair
     found = pair()
@@ -134,7 +134,7 @@ def resolve_pair(pair: Pair | Callable[[], Pair]) -> Pair:
 
 
 def resolve_local_pair(pair: Pair | Callable[[], Pair]) -> Pair:
-    """The pair, loaded if it is a function.
+    """Return the pair, loaded if it is a function.
 
     Raises:
         UserError: Its teacher is behind a server.

@@ -29,7 +29,7 @@ def score(
     max_utterances: int | None = None,
     max_seconds: float = 30.0,
 ) -> LogitsScores:
-    """Both models' logits at every position of transcripts, for your own statistics.
+    """Return both models' logits at every position of transcripts, for your own statistics.
 
     All of them are in memory at once, [utterances, positions, vocabulary]: use it for up to some hundred short
     utterances, or for one batch.

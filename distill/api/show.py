@@ -29,7 +29,7 @@ def show(
     max_new_tokens: int | None = None,
     max_seconds: float = 30.0,
 ) -> views.View:
-    """Both models' prompts and tokens of one utterance, position by position.
+    """Return both models' prompts and tokens of one utterance, position by position.
 
     Args:
         pair: The two models, or a function that loads them once the manifest has been read.

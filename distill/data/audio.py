@@ -82,7 +82,7 @@ def load_audio(utterance: Utterance, *, sampling_rate: int = 16000, max_seconds:
 
 
 def _decoded(utterance: Utterance, max_seconds: float) -> tuple[NDArray[np.float32], int]:
-    """Samples of an utterance at its file's rate, channels averaged, and that rate."""
+    """Return samples of an utterance at its file's rate, channels averaged, and that rate."""
     try:
         with recording(utterance) as (file, found):
             begin, frames = segment(utterance, file, found)
@@ -120,7 +120,7 @@ def _decoded(utterance: Utterance, max_seconds: float) -> tuple[NDArray[np.float
 
 
 def duration(utterance: Utterance) -> float:
-    """Length of an utterance in seconds.
+    """Return the length of an utterance in seconds.
 
     If ``end_time`` is −1, the file's headers are read, without decoding; otherwise the manifest's times are used.
 
@@ -229,7 +229,7 @@ class AudioCache:
         return len(self._kept)
 
     def load(self, utterance: Utterance) -> NDArray[np.float32]:
-        """Samples of an utterance, from memory where possible.
+        """Return samples of an utterance, from memory where possible.
 
         Args:
             utterance: What to decode.

@@ -98,7 +98,7 @@ class DataSets:
         return labeled.with_findings([finding for use in uses for finding in check_models(use)])
 
     def checked_one(self, student: Transcriber, teacher: Transcriber | None = None) -> list[Utterance]:
-        """The utterances of the only set, checked against the models; warns once of labels that may be mistakes.
+        """Return the utterances of the only set, checked against the models; warns once of labels that may be mistakes.
 
         Raises:
             ManifestError, ModelError: As `checked`.
@@ -108,7 +108,7 @@ class DataSets:
         return list(found.sets[0])
 
     def with_findings(self, found: Iterable[Finding], remedy: str = "") -> DataSets:
-        """The same with additional findings; refuses unusable lines if strict.
+        """Return the same with additional findings; refuses unusable lines if strict.
 
         Args:
             found: The findings.
@@ -123,7 +123,7 @@ class DataSets:
         return replace(self, findings=(*self.findings, *found))
 
     def usable(self) -> DataSets:
-        """The same without unusable lines.
+        """Return the same without unusable lines.
 
         Raises:
             ManifestError: A set of which nothing is left.

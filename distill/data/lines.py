@@ -112,7 +112,7 @@ def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _prompt_problem(prompt: Any) -> Problem | None:
-    """What is wrong with a prompt; None if nothing is."""
+    """Return what is wrong with a prompt; None if nothing is."""
     if isinstance(prompt, str):
         return None if prompt else Problem("prompt", "is empty", "write what the model is to read")
     if not isinstance(prompt, list):

@@ -169,7 +169,7 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
 
 
 def audio_files(utterances: Iterable[Utterance]) -> Iterator[tuple[str, Path]]:
-    """A description of each audio file, and its path; stored audio is skipped."""
+    """Yield a description of each audio file, and its path; stored audio is skipped."""
     for utterance in utterances:
         if isinstance(utterance.audio, Path):
             yield f"the audio of utterance {utterance.id!r}", utterance.audio
@@ -232,7 +232,7 @@ def _require(utterances: Iterable[Utterance], field: str, headline: str, remedy:
 
 
 def _name_with_place(utterance: Utterance) -> str:
-    """The id of an utterance, after its manifest and line if known."""
+    """Return the id of an utterance, after its manifest and line if known."""
     where = "" if utterance.place is None else f"{utterance.place[0]}:{utterance.place[1]}: "
     return f"{where}utterance {utterance.id!r}"
 

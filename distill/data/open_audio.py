@@ -84,7 +84,7 @@ def check_length(utterance: Utterance, seconds: float, max_seconds: float) -> No
 
 
 def source_of(utterance: Utterance) -> Path | StoredAudio:
-    """The file."""
+    """Return the file."""
     if utterance.audio is None:
         fail(utterance, "has a prompt and no audio", 'add the field "audio" to its manifest line')
     return utterance.audio
@@ -116,7 +116,7 @@ def recording(utterance: Utterance) -> Iterator[tuple[soundfile.SoundFile, Layou
 
 
 def safe_start(begin: int, file: soundfile.SoundFile) -> int:
-    """The frame from which to read to get, from `begin` on, the same samples as decoding the entire file."""
+    """Return the frame from which to read to get, from `begin` on, the same samples as decoding the entire file."""
     if file.subtype == "VORBIS" or not file.seekable():
         return 0  # seeking in Vorbis can be off by a block (libsndfile issue 885)
     if file.subtype.startswith("MPEG_LAYER"):
@@ -127,7 +127,7 @@ def safe_start(begin: int, file: soundfile.SoundFile) -> int:
 
 
 def segment(utterance: Utterance, file: soundfile.SoundFile, found: Layout) -> tuple[int, int]:
-    """First frame and number of frames, in the file's own rate."""
+    """Return the first frame and number of frames, in the file's own rate."""
     seconds = found.frames / file.samplerate
     begins_beyond, ends_beyond = (
         utterance.begin_time >= seconds,

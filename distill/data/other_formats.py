@@ -66,7 +66,7 @@ def translated(record: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
 
 
 def find_misspelled_fields(names: Iterable[str], fields: Iterable[str]) -> dict[str, str]:
-    """Names that look like misspelled fields, each with the likely field.
+    """Return names that look like misspelled fields, each with the likely field.
 
     Args:
         names: Of fields that were not read.

@@ -43,7 +43,7 @@ _MOST_SECONDS = 10**15
 
 
 def check_words(record: dict[str, Any]) -> Iterator[Problem]:
-    """Problems of unsupported fields about time, channel and task.
+    """Yield problems of unsupported fields about time, channel and task.
 
     Args:
         record: The line.
@@ -113,7 +113,7 @@ def replace_offset(record: dict[str, Any]) -> Iterator[Problem]:
 
 @lru_cache(maxsize=2**12)
 def _plain(name: str) -> str:
-    """A name in lower case without separators."""
+    """Return a name in lower case without separators."""
     return re.sub(r"[\W_]", "", name).lower()
 
 
@@ -142,7 +142,8 @@ def _is_pair(value: Any) -> bool:
 
 
 def _select_audio(record: dict[str, Any], value: Any) -> bool:
-    """Whether segments select the audio; next to the text of the entire file, segments with texts are its parts."""
+    """Return whether segments select the audio; next to the text of the entire file, segments with texts are its
+    parts."""
     if not isinstance(value, list) or not value:
         return False
     return record.get("text") is None or not all(isinstance(one, dict) and "text" in one for one in value)

@@ -91,7 +91,7 @@ def draw_voices(split: Split, n: int, seed: int) -> list[Voice]:
 
 
 def _variant(numbers: dict[str, float], formants: Sequence[float], klatt: int | None) -> str:
-    """An eSpeak NG voice variant; formants are scaled in frequency, strength and width, in percent."""
+    """Return an eSpeak NG voice variant; formants are scaled in frequency, strength and width, in percent."""
     low = numbers["pitch_hz"]
     lines = ["language variant", f"pitch {low:.0f} {low * numbers['pitch_range']:.0f}"]
     if klatt is not None:

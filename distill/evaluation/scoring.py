@@ -87,7 +87,7 @@ class ErrorRate(Estimate):
         return self.n_positions
 
     def to_dict(self) -> dict[str, float | int]:
-        """The numbers that `evaluations.jsonl` holds, by name."""
+        """Return the numbers that `evaluations.jsonl` holds, by name."""
         names = ("value", "low", "high", "errors", "total", "substitutions", "deletions", "insertions")
         return {name: getattr(self, name) for name in names}
 
@@ -137,7 +137,8 @@ class TranscriptScore:
         return len(self.ids)
 
     def to_dict(self) -> dict[str, Any]:
-        """Rates and counts of the corpus as JSON can hold them, NaN as ``None``; of `wer` and `mer` only `rate`."""
+        """Return rates and counts of the corpus as JSON can hold them, NaN as ``None``; of `wer` and `mer` only
+        `rate`."""
         return {
             self.rate: plain(getattr(self, self.rate).to_dict()),
             "cer": plain(self.cer.to_dict()),
@@ -182,7 +183,8 @@ def score_transcripts(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> TranscriptScore:
-    """Corpus word, mixed and character error rates, with intervals from a bootstrap over speakers or utterances.
+    """Return the corpus word, mixed and character error rates, with intervals from a bootstrap over speakers or
+    utterances.
 
     Words are what spaces separate. The mixed error rate is for scripts without spaces (Chinese, Japanese) and for
     speech that switches between them and others: it is the measure of Mandarin-English benchmarks (such as that of Shi,
@@ -256,7 +258,7 @@ def score_transcripts(
 
 
 def _named(ids: list[str], speakers: Mapping[str, Any] | Sequence[Any] | None) -> list[Any]:
-    """The speaker of each utterance, None if not known."""
+    """Return the speaker of each utterance, None if not known."""
     if speakers is None:
         return [None] * len(ids)
     if isinstance(speakers, Mapping):

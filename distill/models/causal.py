@@ -24,7 +24,7 @@ def rollout(
     sample: bool,
     temperature: float,
 ) -> Transcripts:
-    """Greedy or sampled transcripts without blocked tokens.
+    """Return greedy or sampled transcripts without blocked tokens.
 
     Args:
         generator: The model, unwrapped.
@@ -52,7 +52,7 @@ def rollout(
 
 
 def accepts_cache(generator: Any) -> bool:
-    """Whether the forward pass accepts the KV cache under the name that this version of transformers uses.
+    """Return whether the forward pass accepts the KV cache under the name that this version of transformers uses.
 
     It was `past_key_values` before 5.24 and is `cache` since. A checkpoint's own code may use the other name; then
     every token is computed from the full prefix, slower, with the same result.
@@ -63,7 +63,7 @@ def accepts_cache(generator: Any) -> bool:
 
 
 def accepted_inputs(generator: Any) -> frozenset[str]:
-    """The optional inputs of scoring that the model's forward pass accepts; remote code often lacks some.
+    """Return the optional inputs of scoring that the model's forward pass accepts; remote code often lacks some.
 
     `position_ids` account for padding on the left, which does not affect rotary positions. Without `logits_to_keep`,
     logits of the prompt are computed too.
@@ -75,7 +75,7 @@ def accepted_inputs(generator: Any) -> frozenset[str]:
 
 
 def score(model: nn.Module, prompt: Prompt, transcripts: Transcripts, tokens: Tokens, asked: frozenset[str]) -> Tensor:
-    """[batch, length, tokens] logits; position t predicts transcript token t.
+    """Return [batch, length, tokens] logits; position t predicts transcript token t.
 
     Args:
         model: The model, perhaps wrapped.

@@ -101,7 +101,8 @@ class EncoderDecoder(ABC):
         self.encodings = EncoderCache(cache_mib)
 
     def _encoder_key(self) -> str | None:
-        """Key of a frozen encoder, because its outputs are inputs; computed once, because its weights do not change."""
+        """Return the key of a frozen encoder, because its outputs are inputs; computed once, because its weights do not
+        change."""
         if not self._encoder_frozen:
             return None
         if not hasattr(self, "_digest"):
@@ -109,7 +110,7 @@ class EncoderDecoder(ABC):
         return self._digest
 
     def _cached_encoder_outputs(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
-        """[frames, hidden] of each waveform by the frozen encoder."""
+        """Return [frames, hidden] of each waveform by the frozen encoder."""
 
         @torch.no_grad()
         def encode(new: Sequence[np.ndarray]) -> Sequence[Tensor] | Tensor:
@@ -124,16 +125,16 @@ class EncoderDecoder(ABC):
 
     @abstractmethod
     def _encode(self, waveforms: Sequence[np.ndarray]) -> Sequence[Tensor] | Tensor:
-        """[frames, hidden] of each waveform, computed now."""
+        """Return [frames, hidden] of each waveform, computed now."""
 
     def prompt_text(self, prompt: Prompt, row: int) -> str:
-        """The decoder's prompt; audio is read by the encoder."""
+        """Return the decoder's prompt; audio is read by the encoder."""
         return self.tokenizer.decode(prompt.inputs[seq2seq.DECODER_PROMPT][row].tolist(), skip_special_tokens=False)
 
     def rollout(
         self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
     ) -> Transcripts:
-        """Greedy or sampled transcripts, limited by the positions of the decoder."""
+        """Return greedy or sampled transcripts, limited by the positions of the decoder."""
         room = self._positions - prompt.inputs[seq2seq.DECODER_PROMPT].shape[1]
         return seq2seq.rollout(
             self.generator,
@@ -146,11 +147,11 @@ class EncoderDecoder(ABC):
         )
 
     def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:
-        """[batch, length, vocabulary] logits; position t predicts transcript token t."""
+        """Return [batch, length, vocabulary] logits; position t predicts transcript token t."""
         return seq2seq.score(self.model, prompt, transcripts, self.tokens)
 
     def decode(self, transcripts: Transcripts) -> list[str]:
-        """Transcripts as text."""
+        """Return transcripts as text."""
         rows = [row[keep].tolist() for row, keep in zip(transcripts.ids, transcripts.mask, strict=True)]
         texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return [text.strip() for text in texts]

@@ -34,7 +34,7 @@ _WEIGHTS = (".safetensors", ".bin", ".pt")
 
 
 def damage(folder: Path, *, weights: bool = True) -> str | None:
-    """What is wrong with a file of a checkpoint, with the remedy; None if all files seem complete.
+    """Return what is wrong with a file of a checkpoint, with the remedy; None if all files seem complete.
 
     Only headers and sizes are checked: weights that were changed in place pass.
 
@@ -53,7 +53,7 @@ def damage(folder: Path, *, weights: bool = True) -> str | None:
 
 
 def missing_files(folder: Path, *, processor: bool) -> str | None:
-    """Files of a tokenizer or processor that a checkpoint lacks, with the remedy; None if it has all.
+    """Return files of a tokenizer or processor that a checkpoint lacks, with the remedy; None if it has all.
 
     Only for checkpoints that could not be read, because some families do not need all of these files.
 
@@ -94,7 +94,7 @@ def _describe_broken_link(link: Path) -> str:
 
 
 def file_damage(path: Path) -> str | None:
-    """What is wrong with a file, with the remedy; None if it seems complete."""
+    """Return what is wrong with a file, with the remedy; None if it seems complete."""
     with path.open("rb") as file:
         start = file.read(64)
     for pointer, what in POINTERS.items():

@@ -38,11 +38,11 @@ class Opening:
     name: str = ".*?"
 
     def may_begin(self, text: str) -> bool:
-        """Whether a text is an opening or could still become one."""
+        """Return whether a text is an opening or could still become one."""
         return self.words.startswith(text) or text.startswith(self.words)
 
     def found_in(self, text: str) -> str:
-        """The opening of a text with its marker; empty if there is none."""
+        """Return the opening of a text with its marker; empty if there is none."""
         found = re.match(f"{re.escape(self.words)}{self.name}{re.escape(self.marker or '')}", text)
         return found[0] if found else ""
 
@@ -64,7 +64,7 @@ class _StopAfterOpening(StoppingCriteria):
 def opened(
     generator: Any, prompt: Prompt, tokens: Tokens, tokenizer: Any, opening: Opening, rows: list[int], width: int
 ) -> Prompt:
-    """The prompt, extended for some utterances by the opening that the model writes by greedy decoding.
+    """Return the prompt, extended for some utterances by the opening that the model writes by greedy decoding.
 
     An utterance whose answer begins otherwise is unchanged: a model that was not trained to name languages writes its
     text at once.
@@ -102,7 +102,7 @@ def opened(
 
 
 def _words(ids: list[int], tokenizer: Any, opening: Opening) -> list[int]:
-    """The tokens that spell exactly the opening; empty if there are none."""
+    """Return the tokens that spell exactly the opening; empty if there are none."""
     for n in range(1, len(ids) + 1):
         text = tokenizer.decode(ids[:n], clean_up_tokenization_spaces=False)
         if text and opening.found_in(text) == text:
@@ -111,7 +111,7 @@ def _words(ids: list[int], tokenizer: Any, opening: Opening) -> list[int]:
 
 
 def _extended(prompt: Prompt, added: dict[int, list[int]], padding: int) -> Prompt:
-    """The prompt with ids at the end of some rows, padded on the left again."""
+    """Return the prompt with ids at the end of some rows, padded on the left again."""
     if not added:
         return prompt
     ids, mask = prompt.inputs["input_ids"], prompt.inputs["attention_mask"]

@@ -32,7 +32,7 @@ class Shape:
 
 
 def shape_of(model: str, *, trust_remote_code: bool = False) -> Shape:
-    """The shape of a checkpoint.
+    """Return the shape of a checkpoint.
 
     Args:
         model: Directory, `demo:teacher` or `demo:student`, or Hub name.

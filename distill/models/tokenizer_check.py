@@ -120,7 +120,7 @@ def check_tokenizer(tokenizer: Any) -> TokenizerCheck:
 
 
 def _text_pieces(tree: Mapping[str, Any]) -> dict[str, int]:
-    """Ids of the model's own tokens of text, by spelling."""
+    """Return ids of the model's own tokens of text, by spelling."""
     model = tree["model"]
     own = (
         {piece: i for i, (piece, _) in enumerate(model["vocab"])}
@@ -139,7 +139,7 @@ def _text_pieces(tree: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _unreachable(backend: Tokenizer, pieces: Mapping[str, int]) -> dict[str, int]:
-    """The tokens that merges, or the pieces' scores, do not make from their own spelling."""
+    """Return the tokens that merges, or the pieces' scores, do not make from their own spelling."""
     model: Any = backend.model
     looked_up = getattr(model, "ignore_merges", False)
     if looked_up:
@@ -158,7 +158,7 @@ def _merges(described: Iterable[Any]) -> list[Merge]:
 
 
 def _certain_merges(vocabulary: Mapping[str, int], merges: Sequence[Merge], unmade: Mapping[str, int]) -> list[Merge]:
-    """The missing merges; empty unless there is exactly one merge for each token and one place for it."""
+    """Return the missing merges; empty unless there is exactly one merge for each token and one place for it."""
     ids = [vocabulary.get(left + right, -1) for left, right in merges]
     # Tokenizers made from tables of tokens list all pairs that make a token, one after the other.
     if not unmade or -1 in ids or any(first > second for first, second in pairwise(ids)):
@@ -174,7 +174,7 @@ def _certain_merges(vocabulary: Mapping[str, int], merges: Sequence[Merge], unma
 
 
 def _with_merges(tree: Mapping[str, Any], merges: Sequence[Merge], missing: Sequence[Merge]) -> Tokenizer:
-    """The tokenizer with additional merges, each in the order of its token's id."""
+    """Return the tokenizer with additional merges, each in the order of its token's id."""
     vocabulary = tree["model"]["vocab"]
     ranked = sorted((*merges, *missing), key=lambda merge: vocabulary[merge[0] + merge[1]])
     model = {**tree["model"], "merges": [list(merge) for merge in ranked]}

@@ -92,7 +92,8 @@ def _load_later(
     make: Callable[[], tuple[Callable[[str], str], str]],
     rate: Literal["wer", "mer"] = "wer",
 ) -> Callable[[], Normalizer]:
-    """A normalizer whose library is loaded at first use, and is part of its version because it affects the result."""
+    """Return a normalizer whose library is loaded at first use, and is part of its version because it affects the
+    result."""
 
     @functools.cache
     def load() -> Normalizer:

@@ -258,13 +258,13 @@ def engine_noise(
 
 
 def has_weights(model: str) -> bool:
-    """Whether a directory has weights, not only a tokenizer."""
+    """Return whether a directory has weights, not only a tokenizer."""
     return any(any(Path(model).glob(f"*.{ending}")) for ending in ("safetensors", "bin"))
 
 
 def _limit(teacher: ServedTeacher, source: AudioSource, utterance: Utterance) -> tuple[int, bool]:
-    """Maximum log-probabilities at a position, and whether there may be more; from the server's message or by
-    bisection."""
+    """Return the maximum log-probabilities at a position, and whether there may be more; from the server's message or
+    by bisection."""
     [question] = teacher.questions(source.batch([utterance]).prompt(teacher))
 
     def refusal(m: int) -> ServerError | None:
@@ -292,7 +292,7 @@ def _limit(teacher: ServedTeacher, source: AudioSource, utterance: Utterance) ->
 
 
 def _difference(received: Sequence[int | None], expected: Sequence[int], spelled: Sequence[str]) -> str:
-    """First difference of two prompts, in words; empty if they are equal."""
+    """Return the first difference of two prompts, in words; empty if they are equal."""
     at = next((i for i, (a, b) in enumerate(zip(received, expected, strict=False)) if a not in (b, None)), None)
     if at is None and len(received) == len(expected):
         return ""

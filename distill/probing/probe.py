@@ -144,7 +144,7 @@ def probe(
 
 
 def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding) -> Transcripts:
-    """The transcripts of a batch that are scored, in the student's tokens.
+    """Return the transcripts of a batch that are scored, in the student's tokens.
 
     Args:
         pair: The two recognizers.
@@ -178,7 +178,7 @@ def _replay(rows: Sequence[tuple[Sequence[int], bool]], student: Recognizer) -> 
 def _sequence_estimates(
     utterances: Sequence[Utterance], texts: Mapping[str, str], rollouts: Rollouts, recut: Sequence[float]
 ) -> dict[str, overlap.Estimate]:
-    """Repetition, length, endings and recut share of the transcripts, over utterances."""
+    """Return repetition, length, endings and recut share of the transcripts, over utterances."""
     written = [texts[u.id] for u in utterances]
     return overlap.sequence_estimates(
         texts=written,

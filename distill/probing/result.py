@@ -106,7 +106,7 @@ class ProbeResult:
         return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:
-        """The five numbers first, with the full table folded."""
+        """Return the five numbers first, with the full table folded."""
         lines = "".join(f"<p>{escape(line)}</p>" for line in (self._source_line, f"teacher: {self.round_trip.line}"))
         tables = (self.summary, self.bounds, self.coverage)
         folded = "".join(table._repr_html_() for table in tables if table is not None)

@@ -111,7 +111,7 @@ def round_trip(
 
 
 def _differing(ids: Sequence[int], encoded: Sequence[int], strings: Sequence[str]) -> tuple[str, str]:
-    """The first tokens that differ; empty where a side has ended."""
+    """Return the first tokens that differ; empty where a side has ended."""
     at = next((i for i, (a, b) in enumerate(zip(ids, encoded, strict=False)) if a != b), min(len(ids), len(encoded)))
     one, other = (strings[side[at]] if at < len(side) else "" for side in (ids, encoded))
     return one, other

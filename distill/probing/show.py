@@ -120,7 +120,7 @@ def show(
 
 
 def _bin(scores: Scores, alignment: Alignment | None, position: int) -> str:
-    """The funnel's bin of a position, in its order."""
+    """Return the funnel's bin of a position, in its order."""
     if scores.used[0, position]:
         return "used"
     if scores.pair.blocked[scores.transcripts.ids[0, position]]:

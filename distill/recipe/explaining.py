@@ -20,7 +20,8 @@ MOST_KEYS = 12
 
 
 def is_of_recipe(error: ValidationError) -> bool:
-    """Whether an error is of a recipe or one of its sections, and so a user's; any other model's is a fault here."""
+    """Return whether an error is of a recipe or one of its sections, and so a user's; any other model's is a fault
+    here."""
     return error.title in set(_names(Section))
 
 
@@ -31,7 +32,7 @@ def _names(section: type[Section]) -> Iterator[str]:
 
 
 def explain(error: ValidationError) -> str:
-    """Every mistake on its own line: its dotted key, what is wrong, and what to write instead."""
+    """Return every mistake on its own line: its dotted key, what is wrong, and what to write instead."""
     lines = (
         _line(tuple(problem["loc"]), problem["type"], problem["input"], problem.get("ctx", {}))
         for problem in _mistakes(error)
@@ -40,7 +41,7 @@ def explain(error: ValidationError) -> str:
 
 
 def wrong_keys(error: ValidationError) -> list[str]:
-    """The dotted key of every mistake; that of the recipe as a whole is empty."""
+    """Return the dotted key of every mistake; that of the recipe as a whole is empty."""
     return [_dotted(tuple(problem["loc"])) for problem in _mistakes(error)]
 
 
@@ -87,7 +88,7 @@ def _accepts_off(place: Location) -> bool:
 
 
 def _expected_value(kind: str, context: Mapping[str, Any]) -> str | None:
-    """What a value must be, by pydantic's kinds of errors; None for a kind that recipes do not raise."""
+    """Return what a value must be, by pydantic's kinds of errors; None for a kind that recipes do not raise."""
     if kind == "literal_error":
         return "one of " + context["expected"].replace("'", '"').replace(" or ", ", ")
     if kind in ("string_too_short", "too_short"):
@@ -119,7 +120,7 @@ def _expected_value(kind: str, context: Mapping[str, Any]) -> str | None:
 
 
 def _remedy_for_near_miss(kind: str, value: Any, context: Mapping[str, Any]) -> str:
-    """The remedy for a value that is nearly right; empty where it is not."""
+    """Return the remedy for a value that is nearly right; empty where it is not."""
     if isinstance(value, str):
         if kind == "literal_error":
             near = difflib.get_close_matches(
@@ -144,7 +145,7 @@ def _dotted(place: Location) -> str:
 
 
 def _suggest_key(place: Location) -> str:
-    """What was probably meant by an unknown key, or which keys there are."""
+    """Return what was probably meant by an unknown key, or which keys there are."""
     *above, unknown = map(str, keys_of(place))
     sections = sections_at(place[:-1])
     if types := _types_with(unknown, place[:-1]):
@@ -160,14 +161,14 @@ def _suggest_key(place: Location) -> str:
 
 
 def _types_with(key: str, table: Location) -> list[str]:
-    """The other types of a table that have a key; none of a table that has no types."""
+    """Return the other types of a table that have a key; none of a table that has no types."""
     if keys_of(table) != keys_of(table[:-1]):
         return []
     return [name for section in sections_at(table[:-1]) if key in section.model_fields for name in types_of(section)]
 
 
 def _describe_type_problem(place: Location, table: Mapping[str, Any]) -> str:
-    """What is wrong with the `type` of a table, and what it may be."""
+    """Return what is wrong with the `type` of a table, and what it may be."""
     types = sorted({name for section in sections_at(place) for name in types_of(section)})
     given = table.get("type")
     choices = "write one of " + ", ".join(f'"{name}"' for name in types)

@@ -26,7 +26,7 @@ def _parse_limit(value: Any) -> Any:
 
 
 def _numeric(text: str) -> bool:
-    """Whether a text is a number, which the command line hands over as one."""
+    """Return whether a text is a number, which the command line hands over as one."""
     try:
         float(text)
     except ValueError:
@@ -40,7 +40,7 @@ Limit = Annotated[Number | None, BeforeValidator(_parse_limit)]
 
 
 def is_limit(metadata: Sequence[Any]) -> bool:
-    """Whether a field is a `Limit`, by what pydantic keeps of its annotation."""
+    """Return whether a field is a `Limit`, by what pydantic keeps of its annotation."""
     return BeforeValidator(_parse_limit) in metadata
 
 

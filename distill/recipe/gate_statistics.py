@@ -37,7 +37,7 @@ _ERROR_RATES = ("wer", "cer", "error_rate", "word_error_rate", "character_error_
 
 
 def statistics_of(*, served: bool) -> tuple[str, ...]:
-    """Names of the statistics of one kind of states."""
+    """Return names of the statistics of one kind of states."""
     if not served:
         return (*TOKEN_STATISTICS, *SEQUENCE_STATISTICS)
     ends = (f"{name}.{end}" for name in UNDECIDED for end in ENDS)
@@ -45,7 +45,7 @@ def statistics_of(*, served: bool) -> tuple[str, ...]:
 
 
 def evaluation_reading(name: str) -> str:
-    """What gates call the error rate of an evaluation set.
+    """Return what gates call the error rate of an evaluation set.
 
     >>> evaluation_reading("dev")
     'own.dev.error_rate'
@@ -54,7 +54,7 @@ def evaluation_reading(name: str) -> str:
 
 
 def doubtful_readings(gate: overlap.Gate) -> list[str]:
-    """What is wrong with each reading of a bounded statistic that is not the conservative bound; in words."""
+    """Return what is wrong with each reading of a bounded statistic that is not the conservative bound; in words."""
     found = []
     for criterion in gate.criteria:
         wanted = [_CONSERVATIVE[end] for end in criterion.ends]
@@ -68,7 +68,7 @@ def doubtful_readings(gate: overlap.Gate) -> list[str]:
 
 
 def out_of_reach(gate: overlap.Gate, ranges: Ranges) -> list[str]:
-    """Levels beyond the range of their statistic, which no reading or every reading passes; in words.
+    """Return levels beyond the range of their statistic, which no reading or every reading passes; in words.
 
     Args:
         gate: Of a stage.
@@ -90,7 +90,7 @@ def out_of_reach(gate: overlap.Gate, ranges: Ranges) -> list[str]:
 
 
 def _written(gate: overlap.Gate, amount: Amount) -> str:
-    """The value of the setting that an amount is in, as the file has it: a number, or both sides of a range."""
+    """Return the value of the setting that an amount is in, as the file has it: a number, or both sides of a range."""
     value: Any = gate.parameters()
     for key in amount.key:
         value = value[key]
@@ -98,7 +98,7 @@ def _written(gate: overlap.Gate, amount: Amount) -> str:
 
 
 def range_of(reading: str, k: int) -> tuple[float, float]:
-    """Least and largest value of what a gate reads, infinite where there is none.
+    """Return the least and largest value of what a gate reads, infinite where there is none.
 
     Args:
         reading: Its name, such as `fixed.union_size`.
@@ -112,7 +112,7 @@ def _limits(reading: str, ranges: Ranges) -> tuple[float, float]:
 
 
 def no_such_statistic(name: str, evaluations: Sequence[str], readings: Sequence[str]) -> str:
-    """What to write instead of a name that gates cannot read.
+    """Return what to write instead of a name that gates cannot read.
 
     Args:
         name: As the recipe has it.
@@ -131,7 +131,7 @@ def no_such_statistic(name: str, evaluations: Sequence[str], readings: Sequence[
 
 
 def percentages(gate: overlap.Gate) -> list[str]:
-    """Levels of error rates that are so high that percent were probably meant; in words.
+    """Return levels of error rates that are so high that percent were probably meant; in words.
 
     Healthy limits are not refused: `without_effect` warns of them.
 

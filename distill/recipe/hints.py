@@ -72,7 +72,8 @@ ASIDE = {
 
 
 def usual_key(unknown: str, above: Sequence[str], sections: Sequence[type[Section]]) -> str:
-    """The key of a setting that another trainer, or another table of the recipe, calls by this name; empty for none.
+    """Return the key of a setting that another trainer, or another table of the recipe, calls by this name; empty for
+    none.
 
     Args:
         unknown: The key.
@@ -101,7 +102,7 @@ def _key(place: str) -> str:
 
 
 def _numbered(place: str, above: Sequence[str]) -> str:
-    """A place with the indices of the tables that the unknown key is in; N where it is in none of them."""
+    """Return a place with the indices of the tables that the unknown key is in; N where it is in none of them."""
     parts = place.split(".")
     for i, part in enumerate(parts):
         if part == "*":

@@ -88,7 +88,7 @@ def _source(path: Path, overrides: Sequence[str], error: ValidationError) -> str
 
 
 def recipe_of(data: dict[str, Any]) -> Recipe:
-    """The recipe that a TOML file's tables stand for, its paths as they are written.
+    """Return the recipe that a TOML file's tables stand for, its paths as they are written.
 
     Raises:
         ValidationError: As pydantic words it; see `distill.recipe.explaining`.
@@ -116,7 +116,7 @@ def _assign(data: dict[str, Any], assignment: str) -> None:
 
 
 def _slot(node: Any, part: str, where: str, key: str) -> str | int:
-    """What a part of a dotted key stands for in the node at `where`: a key of a table, an index of a list."""
+    """Return what a part of a dotted key stands for in the node at `where`: a key of a table, an index of a list."""
     if isinstance(node, dict):
         return part
     if not isinstance(node, list):

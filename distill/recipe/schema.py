@@ -75,7 +75,7 @@ class Probe(Section):
     """Utterances whose positions are written to `traces/` at the end of each stage."""
 
     def readings(self, *, served: bool) -> tuple[str, ...]:
-        """What gates can read: statistics of the student's own states by name, of others as `fixed.union_size`.
+        """Return what gates can read: statistics of the student's own states by name, of others as `fixed.union_size`.
 
         Args:
             served: Whether the teacher is behind a server.
@@ -239,7 +239,7 @@ class Recipe(Section):
                 )
 
     def _checked_gate(self, section: GateConfig, where: str) -> overlap.Gate:
-        """The gate object; refuses gates that would fail, or never open, hours into the run."""
+        """Return the gate object; refuses gates that would fail, or never open, hours into the run."""
         try:
             gate = section.build()
         except UnknownStatisticError as error:

@@ -83,7 +83,7 @@ _ALWAYS = {one.name for one in fields(TrainingState)} - {"best"}
 
 
 def directory(run: Path, step: int) -> Path:
-    """Folder of the checkpoint of a step."""
+    """Return the folder of the checkpoint of a step."""
     return run / "checkpoints" / f"step-{step:06d}"
 
 
@@ -156,12 +156,12 @@ def save_model(folder: Path, recognizer: Any, weights: Mapping | None, training_
 
 
 def latest(run: Path) -> Path | None:
-    """The newest checkpoint."""
+    """Return the newest checkpoint."""
     return next(reversed(checkpoints(run)), None)
 
 
 def load(path: Path, *, stages: int) -> tuple[TrainingState, Mapping | None]:
-    """The state in a checkpoint, after all its files were checked.
+    """Return the state in a checkpoint, after all its files were checked.
 
     Args:
         path: The checkpoint.
@@ -187,7 +187,7 @@ def load(path: Path, *, stages: int) -> tuple[TrainingState, Mapping | None]:
 
 
 def load_state(path: Path) -> TrainingState:
-    """The state of the loop in a checkpoint.
+    """Return the state of the loop in a checkpoint.
 
     Raises:
         CheckpointError: It is missing, damaged, of another schema version, or of another step than the folder's name
@@ -217,7 +217,7 @@ def load_state(path: Path) -> TrainingState:
 
 
 def _resolved(run: Path) -> Mapping[str, Any]:
-    """`resolved.json` of a run; empty if it cannot be read."""
+    """Return `resolved.json` of a run; empty if it cannot be read."""
     try:
         tree = json.loads((run / "resolved.json").read_bytes())
     except (OSError, ValueError):
@@ -226,7 +226,7 @@ def _resolved(run: Path) -> Mapping[str, Any]:
 
 
 def load_optimizer(path: Path) -> Mapping:
-    """The optimizer's state and its schedule's.
+    """Return the optimizer's state and its schedule's.
 
     Raises:
         CheckpointError: It is missing or damaged.
@@ -251,7 +251,7 @@ def prune(run: Path, keep: int, protected: set[int]) -> None:
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """The checkpoints of a run in the order of their steps; folders with other names are ignored."""
+    """Return the checkpoints of a run in the order of their steps; folders with other names are ignored."""
     paths = (run / "checkpoints").glob("step-*")
     return sorted((path for path in paths if _NAME.fullmatch(path.name) and path.is_dir()), key=_step)
 
@@ -265,7 +265,7 @@ def _problems(error: ValidationError) -> str:
 
 
 def checkpoint_error(path: Path, what: str) -> CheckpointError:
-    """The error for a checkpoint from which a run cannot continue, with the remedy.
+    """Return the error for a checkpoint from which a run cannot continue, with the remedy.
 
     Args:
         path: The checkpoint.

@@ -12,7 +12,7 @@ def _required(name: str, type_: str, meaning: str) -> Column:
 
 
 def fields(columns: Iterable[Column]) -> str:
-    """The fields of an object in words, those that may be absent in brackets."""
+    """Return the fields of an object in words, those that may be absent in brackets."""
     shown = (
         (f"`{c.name}` ({c.type})" if c.required else f"[`{c.name}` ({c.type})]") + f" {c.meaning}" for c in columns
     )

@@ -70,7 +70,7 @@ class Process:
 
     @classmethod
     def own(cls) -> Process:
-        """A record of this process, from now on."""
+        """Return a record of this process, from now on."""
         return cls(platform.node(), _machine(), os.getpid(), datetime.now(UTC).isoformat(timespec="seconds"))
 
     @classmethod

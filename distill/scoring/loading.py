@@ -15,7 +15,7 @@ from ..teacher import ServedTeacher, load_served_teacher
 
 
 def load_teacher(section: Teacher, device: torch.device | str, *, k: int, seed: int = 0) -> Recognizer | ServedTeacher:
-    """A teacher, local or behind its server; it is never trained.
+    """Return a teacher, local or behind its server; it is never trained.
 
     Args:
         section: Of the recipe.
@@ -38,7 +38,7 @@ def load_teacher(section: Teacher, device: torch.device | str, *, k: int, seed: 
 def load_student(
     section: Student, seed: int = 0, device: torch.device | str = "cpu", weights: Path | None = None
 ) -> Recognizer:
-    """A student that is ready for training, with frozen parts and adapters.
+    """Return a student that is ready for training, with frozen parts and adapters.
 
     Args:
         section: Of the recipe.
@@ -65,7 +65,7 @@ def load_student(
 
 
 def identity(teacher: Recognizer | ServedTeacher) -> dict[str, Any]:
-    """Identity of a teacher: its name, its revision if it is from the Hub, and a digest of its weights.
+    """Return the identity of a teacher: its name, its revision if it is from the Hub, and a digest of its weights.
 
     Of weights behind a server only the name and source that the server reports are known.
     """
@@ -83,7 +83,7 @@ def load_model(
     weights: Path | None = None,
     quantize: str | None = None,
 ) -> Recognizer:
-    """The model of a recipe's section.
+    """Return the model of a recipe's section.
 
     Args:
         model: The section.
@@ -121,7 +121,7 @@ def load_model(
 
 
 def _check_device(name: str) -> torch.device:
-    """The device of that name.
+    """Return the device of that name.
 
     Raises:
         ModelError: This machine has none.

@@ -51,13 +51,14 @@ class Positions:
         return kept
 
     def account(self, union: Support) -> tuple[overlap.Funnel, Tensor]:
-        """The position funnel, and [batch, length] bool, the used positions: those with two tokens in the union."""
+        """Return the position funnel, and [batch, length] bool, the used positions: those with two tokens in the
+        union."""
         reasons = self._reasons() | {"low_support": union.size < 2}
         unfinished = ~self.transcripts.finished.unsqueeze(-1)
         return overlap.account(self.transcripts.mask, reasons, unfinished=unfinished)
 
     def sets_at_aligned(self, ranked: Support, logits: Tensor, blocked: Tensor) -> Support:
-        """A model's supports at all aligned positions.
+        """Return a model's supports at all aligned positions.
 
         Args:
             ranked: Those at the eligible positions; those at other positions are computed here for traces.

@@ -50,7 +50,7 @@ class TopkScores(Scores):
 
     @classmethod
     def ask(cls, teacher: ServedTeacher, prompt: Prompt, view: TeacherView) -> tuple[Tensor, ...]:
-        """Ids and top-k log-probabilities of the server, [batch, teacher's length, m] each."""
+        """Return ids and top-k log-probabilities of the server, [batch, teacher's length, m] each."""
         return teacher.topk_logprobs(prompt, view.texts, view.transcripts)
 
     @classmethod
@@ -101,7 +101,7 @@ class TopkScores(Scores):
         return self.bounds().ranges
 
     def statistics(self) -> dict[str, Tensor]:
-        """The statistics that top-k log-probabilities or the student determine; see `Scores`."""
+        """Return the statistics that top-k log-probabilities or the student determine; see `Scores`."""
         ids = self.topk_ids
         known = ((ids >= 0) & ~self.pair.teacher_blocked[ids.clamp_min(0)]).sum(-1) >= self.support.k
         sizes = [chosen.size.double() for chosen in self.sets]
@@ -113,7 +113,7 @@ class TopkScores(Scores):
         return {name: value.masked_fill(~self.used, torch.nan) for name, value in values.items()}
 
     def bounds(self) -> overlap.OverlapBounds:
-        """Lower and upper bounds of every statistic that has some, at the used positions."""
+        """Return the lower and upper bounds of every statistic that has some, at the used positions."""
         return self._bounds
 
     @cached_property
@@ -128,7 +128,8 @@ class TopkScores(Scores):
         )
 
     def teacher_logprobs(self, ids: Tensor) -> Tensor:
-        """The teacher's log-probabilities of [batch, length, m] tokens, NaN where the server did not return them."""
+        """Return the teacher's log-probabilities of [batch, length, m] tokens, NaN where the server did not return
+        them."""
         return _looked_up(self.pair.teacher_ids(ids), self.topk_ids, self.topk_logprobs)
 
     def check_objective(self, objective: Objective) -> None:
@@ -142,7 +143,7 @@ class TopkScores(Scores):
             raise UserError(f"objective: a served teacher has no support {looked_at!r}, only its own (teacher)")
 
     def teacher_on_set(self, chosen: Support, *, tail: bool) -> tuple[Tensor, Tensor]:
-        """The teacher's log-probabilities on its support and their mass; see `Scores`.
+        """Return the teacher's log-probabilities on its support and their mass; see `Scores`.
 
         Blocked tokens that the server returned have probability 0; other blocked tokens remain in the tail.
         """
@@ -167,7 +168,7 @@ class TopkScores(Scores):
 
 
 def topk_set(pair: Pair, ids: Tensor, k: int) -> Support:
-    """The k best unblocked tokens of a server, in the teacher's ids.
+    """Return the k best unblocked tokens of a server, in the teacher's ids.
 
     Args:
         pair: The two models.
@@ -180,7 +181,8 @@ def topk_set(pair: Pair, ids: Tensor, k: int) -> Support:
 
 
 def _looked_up(wanted: Tensor, ids: Tensor, logprobs: Tensor) -> Tensor:
-    """Log-probabilities [..., n] of [..., n] tokens, looked up among [..., m] known ones; NaN where not found."""
+    """Return log-probabilities [..., n] of [..., n] tokens, looked up among [..., m] known ones; NaN where not
+    found."""
     found = (ids[..., None, :] == wanted[..., :, None]).double()  # at most one match per token
     return torch.where(found.any(-1), (found * logprobs[..., None, :]).sum(-1), torch.nan)
 
@@ -188,7 +190,7 @@ def _looked_up(wanted: Tensor, ids: Tensor, logprobs: Tensor) -> Tensor:
 def mean_topk_logprobs(
     teacher: ServedTeacher, batch: Batch, texts: Sequence[str], finished: Sequence[bool]
 ) -> list[float | None]:
-    """Mean log-probability, in nats, of the tokens of texts.
+    """Return the mean log-probability, in nats, of the tokens of texts.
 
     Args:
         teacher: Behind its server.

@@ -89,14 +89,14 @@ class Api(Protocol):
 
 
 def wav(waveform: np.ndarray) -> bytes:
-    """A WAV file of float32 samples, the same as for a local model."""
+    """Return a WAV file of float32 samples, the same as for a local model."""
     buffer = BytesIO()
     scipy.io.wavfile.write(buffer, SAMPLING_RATE, waveform.astype(np.float32))
     return buffer.getvalue()
 
 
 def value_at(tree: Mapping[str, Any], *path: str | int) -> Any:
-    """A value deep in a JSON tree; None if its path does not exist."""
+    """Return a value deep in a JSON tree; None if its path does not exist."""
     node: Any = tree
     for key in path:
         try:

@@ -133,7 +133,7 @@ class Exchange:
 
 
 def server_url(given: str) -> httpx2.URL:
-    """The URL of a server, without `/v1` at the end of its path.
+    """Return the URL of a server, without `/v1` at the end of its path.
 
     Raises:
         ServerError: It is not a URL of a server.

@@ -83,7 +83,7 @@ class JsonClient:
         )
 
     def get(self, path: str) -> dict[str, Any]:
-        """The JSON object at a path.
+        """Return the JSON object at a path.
 
         Raises:
             ServerError: None came.
@@ -227,14 +227,14 @@ class JsonClient:
 
 
 def _failure(state: tenacity.RetryCallState) -> _TemporaryFailure:
-    """The reason why an attempt failed."""
+    """Return the reason why an attempt failed."""
     failure = state.outcome.exception() if state.outcome else None
     assert isinstance(failure, _TemporaryFailure)
     return failure
 
 
 def _pause(state: tenacity.RetryCallState) -> float:
-    """Seconds until the next attempt: the server's request or the back-off, up to the longest.
+    """Return seconds until the next attempt: the server's request or the back-off, up to the longest.
 
     Half of the back-off is random, so that clients do not retry simultaneously.
     """

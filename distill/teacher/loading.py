@@ -72,7 +72,7 @@ def load_served_teacher(teacher: Teacher, k: int) -> ServedTeacher:
 
 
 def served_models(client: JsonClient) -> dict[str, dict[str, Any]]:
-    """The server's description of each model that it serves, by name.
+    """Return the server's description of each model that it serves, by name.
 
     Raises:
         ServerError: No list of models.

@@ -33,7 +33,8 @@ class Weightless(nn.Module):
 
 
 def load_reader(model: str, *, revision: str | None = None, family: str | None = None) -> SpeechLM:
-    """The model class of a checkpoint's family with its processor; reads the configuration and the tokenizer's files.
+    """Return the model class of a checkpoint's family with its processor; reads the configuration and the tokenizer's
+    files.
 
     Args:
         model: Directory or Hub name; its weights are not read and need not be there.

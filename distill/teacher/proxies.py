@@ -36,7 +36,7 @@ class EnvironmentProxy:
 
 
 def environment_proxy(server: httpx2.URL) -> EnvironmentProxy | None:
-    """The proxy that the environment names for a server; addresses of this machine need none.
+    """Return the proxy that the environment names for a server; addresses of this machine need none.
 
     Args:
         server: The server's URL.
@@ -73,7 +73,7 @@ def environment_proxy(server: httpx2.URL) -> EnvironmentProxy | None:
 
 
 def is_this_machine(host: str) -> bool:
-    """Whether a host is this machine.
+    """Return whether a host is this machine.
 
     >>> [is_here(host) for host in ("localhost", "127.0.0.2", "::1", "0.0.0.0", "a.localhost")]
     [True, True, True, True, True]
@@ -90,7 +90,7 @@ def is_this_machine(host: str) -> bool:
 
 
 def _is_in_no_proxy(host: str) -> bool:
-    """Whether NO_PROXY names a host: by name, by ending, or by network, as curl and Go read it."""
+    """Return whether NO_PROXY names a host: by name, by ending, or by network, as curl and Go read it."""
     if proxy_bypass(host):
         return True
     address = _address(host)

@@ -113,7 +113,7 @@ class ServedTeacher:
             self.reader.check_languages([language])
 
     def prompt_tokens(self, read: Any, language: str | None, context: str | None) -> int:
-        """Number of tokens of the local processor's request."""
+        """Return the number of tokens of the local processor's request."""
         return self.reader.prompt_tokens(read, language, context)
 
     def prepare(
@@ -122,7 +122,7 @@ class ServedTeacher:
         languages: Sequence[str | None],
         contexts: Sequence[str | None] | None = None,
     ) -> ServedPrompt:
-        """The data to send: waveforms, and a conversation with language and context for each.
+        """Return the data to send: waveforms, and a conversation with language and context for each.
 
         If no language is given and the family names it before the text, the server is first asked for the opening of
         each utterance; it then reads transcripts after its own opening.
@@ -148,7 +148,7 @@ class ServedTeacher:
         return replace(prompt, conversations=tuple(found))
 
     def _opening(self, question: Question) -> str:
-        """The opening with which the server names the language before the text; empty if it does not."""
+        """Return the opening with which the server names the language before the text; empty if it does not."""
         opening = self.reader.kind.opening
         assert opening is not None
         key = key_of({"conversation": asdict(question.conversation)}, question.waveform)
@@ -159,7 +159,7 @@ class ServedTeacher:
         return self._openings[key]
 
     def prompt_text(self, prompt: Prompt, row: int) -> str:
-        """The chat that the server renders, the audio's placeholder not expanded."""
+        """Return the chat that the server renders, the audio's placeholder not expanded."""
         assert isinstance(prompt, ServedPrompt)
         return prompt.conversations[row].rendered(self.reader.processor, "")
 
@@ -170,17 +170,17 @@ class ServedTeacher:
         return [Question(*each) for each in zip(names, prompt.waveforms, prompt.conversations, strict=True)]
 
     def encode(self, texts: Sequence[str]) -> Transcripts:
-        """Token ids of the texts by the local tokenizer, each closed by the end of text."""
+        """Return token ids of the texts by the local tokenizer, each closed by the end of text."""
         return self.reader.encode(texts)
 
     def decode(self, transcripts: Transcripts) -> list[str]:
-        """Texts, without control tokens."""
+        """Return texts, without control tokens."""
         return self.reader.decode(transcripts)
 
     def rollout(
         self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
     ) -> Transcripts:
-        """The server's own transcripts, by ordinary generation, which does not suppress control tokens.
+        """Return the server's own transcripts, by ordinary generation, which does not suppress control tokens.
 
         Raises:
             ServerError: An utterance without a transcript.
@@ -223,7 +223,7 @@ class ServedTeacher:
         return ids, logprobs
 
     def reply(self, question: Question, text: str, n_tokens: int, m: int) -> Reply:
-        """The server's scores of one transcript, not checked and not cached.
+        """Return the server's scores of one transcript, not checked and not cached.
 
         Raises:
             ServerError: No answer in the protocol's form.
@@ -234,7 +234,7 @@ class ServedTeacher:
             raise self._server_error(error, question) from error
 
     def _written(self, question: Question, max_new_tokens: int, heat: float) -> Written:
-        """The server's transcript of one utterance, its tokens checked."""
+        """Return the server's transcript of one utterance, its tokens checked."""
         try:
             written = self.api.write(self.client, self.served_name, question, max_new_tokens, heat)
             if written.ids is not None:
@@ -268,7 +268,7 @@ class ServedTeacher:
         return best
 
     def _ids(self, written: Written) -> list[int]:
-        """The tokens written, up to and including the first end of text."""
+        """Return the tokens written, up to and including the first end of text."""
         end = self.tokens.end_of_text
         ids = written.ids
         if ids is None:

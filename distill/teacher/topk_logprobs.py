@@ -47,7 +47,7 @@ class TopkLogprobs:
     logprobs: NDArray[np.float64]
 
     def fits(self, n_tokens: int, m: int, size: int) -> bool:
-        """Whether it has m tokens of a vocabulary at each of a transcript's tokens and after them.
+        """Return whether it has m tokens of a vocabulary at each of a transcript's tokens and after them.
 
         Args:
             n_tokens: Of the transcript.
@@ -98,7 +98,7 @@ def _check_tokens(received: Sequence[int | None], expected: Sequence[int], spell
 
 
 def _best(row: Mapping[int, float] | None, m: int, own: int | None, where: str, size: int) -> list[tuple[int, float]]:
-    """The m best of a row, best first, equal ones by id, without a less likely token of the prompt."""
+    """Return the m best of a row, best first, equal ones by id, without a less likely token of the prompt."""
     if row is None:
         raise ReplyError(
             f"no log-probabilities at {where}. Some servers have none for cached prefixes: start it without prefix "

@@ -117,7 +117,7 @@ def run_job(
 def _plan(
     utterances: Sequence[Utterance], seconds: Mapping[str, float], transcription: Transcription
 ) -> list[list[Utterance]]:
-    """Utterances by batch."""
+    """Return utterances by batch."""
     has_audio = all(u.audio is not None for u in utterances)
     plan = duration_batches(
         [seconds[u.id] if has_audio else length(u) for u in utterances],
@@ -136,7 +136,7 @@ def _refuse_still_unusable(source: AudioSource, utterance: Utterance) -> None:
 
 
 def _durations(utterances: Sequence[Utterance], skip: bool) -> tuple[dict[str, float], dict[str, Row]]:
-    """Seconds by id, and a row with an error for audio that cannot be opened."""
+    """Return seconds by id, and a row with an error for audio that cannot be opened."""
     seconds: dict[str, float] = {}
     errors: dict[str, Row] = {}
     for utterance in utterances:
@@ -185,7 +185,7 @@ def _seeded(transcription: Transcription, number: int, device: torch.device) -> 
 
 
 def _digest(utterances: Sequence[Utterance]) -> str:
-    """Digest of audio and settings, without folders, so that a corpus may be moved."""
+    """Return the digest of audio and settings, without folders, so that a corpus may be moved."""
     digest = hashlib.blake2b(digest_size=16)
     for u in utterances:
         line = [u.id, u.audio and u.audio.name, u.begin_time, u.end_time, u.language, u.prompt]

@@ -25,7 +25,7 @@ UNREAD = "unread"
 
 
 def unreadable_ids(path: Path) -> frozenset[str] | None:
-    """Ids of the utterances that could not be read when a journal was created; None without a journal.
+    """Return ids of the utterances that could not be read when a journal was created; None without a journal.
 
     Raises:
         UserError: Its first line is damaged.
@@ -45,7 +45,7 @@ def open_journal(
     author: str,
     unread: Collection[str] = (),
 ) -> list[list[Row]]:
-    """The batches in a journal; it is created if there is none, and cut back to complete lines.
+    """Return the batches in a journal; it is created if there is none, and cut back to complete lines.
 
     Args:
         path: The journal.

@@ -246,13 +246,13 @@ def _lock_and_record(output: Path) -> tuple[Path, Path]:
 
 
 def _known_sum(seconds: Iterable[float]) -> float:
-    """Sum of the known durations; NaN if there are none."""
+    """Return the sum of the known durations; NaN if there are none."""
     known = [value for value in seconds if not math.isnan(value)]
     return sum(known) if known else math.nan
 
 
 def journal_of(output: Path) -> Path:
-    """Path of the journal of teacher data."""
+    """Return the path of the journal of teacher data."""
     return _sibling(output, "journal.jsonl")
 
 

@@ -40,7 +40,7 @@ class Augmentation:
 
     @classmethod
     def from_sections(cls, sections: Sequence[AugmentationConfig], where: str = "augment") -> Augmentation | None:
-        """The augmentation of a stage's sections; None if there are none.
+        """Return the augmentation of a stage's sections; None if there are none.
 
         Args:
             sections: Of the recipe.

@@ -92,7 +92,7 @@ class DryRun:
     seen_in_training: tuple[SeenInTraining, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """A tree that JSON can hold."""
+        """Return a tree that JSON can hold."""
         return {
             "device": self.device,
             "stages": [
@@ -253,7 +253,7 @@ def _shortened(stage: StageConfig) -> StageConfig:
 
 
 def _filtered(stage: StageConfig, setup: Setup, index: int, run: RunDirectory) -> TeacherDataSummary | None:
-    """Result of a stage's filters on the transcripts of its dry run."""
+    """Return the result of a stage's filters on the transcripts of its dry run."""
     section = teacher_section(stage)
     if section is None:
         return None
@@ -269,7 +269,8 @@ def _filtered(stage: StageConfig, setup: Setup, index: int, run: RunDirectory) -
 
 
 def _longest_first(setup: Setup) -> Setup:
-    """The setup with one batch of the longest utterances for each purpose, and short transcripts in evaluations."""
+    """Return the setup with one batch of the longest utterances for each purpose, and short transcripts in
+    evaluations."""
 
     def longest(utterances: Sequence[Utterance], batch_size: int) -> tuple[Utterance, ...]:
         return tuple(sorted(utterances, key=length, reverse=True)[:batch_size])

@@ -213,7 +213,8 @@ def _check_gate(newest: Path, state: TrainingState, recipe: Recipe) -> None:
 
 
 def _initial_state(run: RunDirectory) -> TrainingState:
-    """The state of a run that was interrupted before its first checkpoint, when its first visit had at most begun.
+    """Return the state of a run that was interrupted before its first checkpoint, when its first visit had at most
+    begun.
 
     Raises:
         RunDirectoryError: It ran for longer, and its checkpoints are gone.
@@ -228,7 +229,7 @@ def _initial_state(run: RunDirectory) -> TrainingState:
 
 
 def accelerator_for(recipe: Recipe) -> Accelerator:
-    """The accelerator of a run, with its threads and precision set.
+    """Return the accelerator of a run, with its threads and precision set.
 
     Raises:
         TrainingError: More processes than a stage has utterances a step.

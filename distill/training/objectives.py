@@ -16,7 +16,7 @@ from ..scoring.scores import Scores
 
 
 def cross_entropy(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-    """Summed negative log-likelihood of the real tokens, in nats.
+    """Return summed negative log-likelihood of the real tokens, in nats.
 
     Args:
         logits: [batch, length, vocabulary]; position t predicts `ids[:, t]`.
@@ -45,7 +45,7 @@ class ObjectiveValue:
 
 
 def on_policy_objective(scores: Scores, objective: Objective) -> ObjectiveValue:
-    """The objective of an on-policy stage, τ² times the divergence at every used position.
+    """Return the objective of an on-policy stage, τ² times the divergence at every used position.
 
     =================  ==============================================  =====================================
     objective          tokens                                          probabilities normalized over
@@ -86,7 +86,7 @@ def on_policy_objective(scores: Scores, objective: Objective) -> ObjectiveValue:
 
 
 def _tokens(scores: Scores, objective: Objective) -> Support:
-    """[n, m] tokens of the objective, in the student's ids."""
+    """Return [n, m] tokens of the objective, in the student's ids."""
     rows = scores.used
     if isinstance(objective, DivergenceObjective):
         assert objective.support != "vocabulary"
@@ -97,7 +97,7 @@ def _tokens(scores: Scores, objective: Objective) -> Support:
 
 
 def _full_vocabulary(scores: Scores, objective: DivergenceObjective) -> ObjectiveValue:
-    """The divergence on all tokens that both models have; their probability is the mapped mass."""
+    """Return the divergence on all tokens that both models have; their probability is the mapped mass."""
     each, measured = scores.full_vocabulary_divergence(objective), scores.statistics()
     masses = (measured[f"{side}_mapped_mass"][scores.used] for side in ("student", "teacher"))
     return ObjectiveValue(scores.support.temperature**2 * each.sum(), len(each), *masses)

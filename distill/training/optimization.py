@@ -121,7 +121,7 @@ class Optimization:
         return lr
 
     def state_dict(self) -> dict[str, Any]:
-        """State of optimizer and schedule."""
+        """Return the state of optimizer and schedule."""
         tensors = get_optimizer_state_dict(self._model, self._optimizer, options=FULL)
         return {"optimizer": tensors, "scheduler": self._scheduler.state_dict()}
 
@@ -131,5 +131,5 @@ class Optimization:
 
 
 def full_weights(model: nn.Module) -> dict[str, Any]:
-    """All weights on the CPU, by the names that `from_pretrained` knows."""
+    """Return all weights on the CPU, by the names that `from_pretrained` knows."""
     return get_model_state_dict(model, options=FULL)

@@ -127,14 +127,14 @@ class Monitor:
         self.observer.notice(f"teacher {setup.teacher.name!r}: {found.line}")
 
     def _scored(self, traces: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Traces with the errors that an evaluation would count in them; unchanged without an evaluation."""
+        """Return traces with the errors that an evaluation would count in them; unchanged without an evaluation."""
         config = self.setup.recipe.evaluation
         return traces if config is None else counted(traces, config.normalizer)
 
     def evaluate(
         self, place: Place, recognizer: Transcriber, model: str = "student", due: Collection[str] | None = None
     ) -> list[dict[str, Any]]:
-        """Word and character error rates of a model on the evaluation sets, with its transcripts.
+        """Return the word and character error rates of a model on the evaluation sets, with its transcripts.
 
         Args:
             place: Progress of the run.
@@ -179,7 +179,7 @@ class Monitor:
 
 
 def error_rate_read(row: Mapping[str, Any]) -> overlap.Estimate:
-    """The error rate of a row of `evaluations.jsonl`, as gates read it."""
+    """Return the error rate of a row of `evaluations.jsonl`, as gates read it."""
     rate = row["mer" if "mer" in row else "wer"]
     value, low, high = (number(rate[end]) for end in ("value", "low", "high"))
     undefined = int(math.isnan(value))
@@ -187,7 +187,7 @@ def error_rate_read(row: Mapping[str, Any]) -> overlap.Estimate:
 
 
 def fixed_rollouts(run: Path) -> Rollouts | None:
-    """The recorded transcripts of a run; None before there are any.
+    """Return the recorded transcripts of a run; None before there are any.
 
     Raises:
         RunDirectoryError: The file holds something else; names it and where.
@@ -210,8 +210,8 @@ def probe_decoding(recipe: Recipe) -> Decoding:
 
 
 def probe_rows(result: StateProbe, place: Place) -> list[dict[str, Any]]:
-    """Rows of `probes/`: one per statistic, one per bin of the funnel (`funnel.used`, …; value = positions), and the
-    number of used positions in rollouts that did not end (`funnel.used_unfinished`)."""
+    """Return rows of `probes/`: one per statistic, one per bin of the funnel (`funnel.used`, …; value = positions), and
+    the number of used positions in rollouts that did not end (`funnel.used_unfinished`)."""
     common = {**asdict(place), "states": result.states}
     rows = [
         common

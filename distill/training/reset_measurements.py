@@ -15,7 +15,8 @@ from ..run.checkpoint import CheckpointError, TrainingState
 
 
 def reset_state(state: TrainingState, recipe: Recipe, keys: Collection[str]) -> TrainingState:
-    """The state without what was measured on data that changed: the best weights, and what the stage's gate has read.
+    """Return the state without what was measured on data that changed: the best weights, and what the stage's gate has
+    read.
 
     Args:
         state: State of the run.
@@ -36,7 +37,7 @@ def reset_state(state: TrainingState, recipe: Recipe, keys: Collection[str]) -> 
 
 
 def reset_messages(before: TrainingState, after: TrainingState) -> list[str]:
-    """What is reset, a sentence each.
+    """Return what is reset, a sentence each.
 
     Args:
         before: The state before the reset.

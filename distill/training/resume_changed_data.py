@@ -54,7 +54,7 @@ class Change:
 
 
 def changes(run: RunDirectory, began: Recipe, recipe: Recipe) -> list[Change]:
-    """Data that changed.
+    """Return data that changed.
 
     Args:
         run: The run.
@@ -74,7 +74,8 @@ def changes(run: RunDirectory, began: Recipe, recipe: Recipe) -> list[Change]:
 def changed_dropped_lines(
     run: RunDirectory, began: Recipe, recipe: Recipe, findings: Sequence[Finding], known: Sequence[Change]
 ) -> list[Change]:
-    """Unchanged manifests of which other lines are dropped than before, for instance because audio was added or lost.
+    """Return unchanged manifests of which other lines are dropped than before, for instance because audio was added or
+    lost.
 
     Args:
         run: The run, with its list of dropped lines.
@@ -103,7 +104,7 @@ def changed_dropped_lines(
 
 
 def _dropped_lines(findings: Iterable[Finding]) -> dict[str, dict[int | None, str]]:
-    """The first reason for each dropped line, by file."""
+    """Return the first reason for each dropped line, by file."""
     found: dict[str, dict[int | None, str]] = {}
     for one in errors(findings):
         found.setdefault(one.file, {}).setdefault(one.line, str(one.problem))
@@ -116,7 +117,7 @@ def _of_all(lines: Sequence[int | None]) -> str:
 
 
 def refusal(request: Request, found: Sequence[Change]) -> TrainingError:
-    """Why a run is not continued with changed data.
+    """Return why a run is not continued with changed data.
 
     Args:
         request: The call that continues it.
@@ -193,7 +194,7 @@ def _digests(content: bytes) -> list[str]:
 
 
 def _compared(run: Path, was: str, source: str) -> str:
-    """Which lines of a manifest changed, in words."""
+    """Return which lines of a manifest changed, in words."""
     before = run / LINES / f"{was}.txt"
     if is_dataset(source) or not before.is_file() or not Path(source).is_file():
         return "the changed part is not known"
@@ -201,7 +202,7 @@ def _compared(run: Path, was: str, source: str) -> str:
 
 
 def changed_lines(before: Sequence[str], after: Sequence[str]) -> str:
-    """Which lines differ, in words; removed lines have their old numbers.
+    """Return which lines differ, in words; removed lines have their old numbers.
 
     Examples:
         >>> changed_lines(["a", "b", "c"], ["a", "x", "c"]), changed_lines(["a", "b"], ["a", "n", "m", "b"])
@@ -229,7 +230,7 @@ def changed_lines(before: Sequence[str], after: Sequence[str]) -> str:
 
 
 def _numbers(lines: Sequence[int]) -> str:
-    """Line numbers in words, runs as ranges, the first few."""
+    """Return line numbers in words, runs as ranges, the first few."""
     runs = [[number for _, number in run] for _, run in groupby(enumerate(lines), lambda pair: pair[1] - pair[0])]
     shown = [f"{run[0]}" if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs[:_SHOWN]]
     more = f" and {sum(map(len, runs[_SHOWN:]))} more" if len(runs) > _SHOWN else ""

@@ -31,7 +31,7 @@ class Request:
     accept_changed_data: bool = False
 
     def command(self, *, unknown: Collection[str] = (), accept_changed_data: bool = False) -> str:
-        """The corrected command.
+        """Return the corrected command.
 
         Args:
             unknown: Keys of data whose place is to be filled in.
@@ -50,7 +50,7 @@ def _parts(assignment: str) -> tuple[str, str | None]:
 
 
 def data_paths(recipe: Recipe) -> dict[str, str]:
-    """Places of a recipe's data, by dotted key."""
+    """Return places of a recipe's data, by dotted key."""
     places = {f"stages.{i}.manifest": stage.manifest for i, stage in enumerate(recipe.stages)}
     places |= {
         f"{name}.manifest": section.manifest
@@ -67,7 +67,7 @@ def data_paths(recipe: Recipe) -> dict[str, str]:
 
 
 def with_new_paths(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
-    """The recipe with the new places of its data.
+    """Return the recipe with the new places of its data.
 
     Args:
         recipe: The one that the run was started with.

@@ -138,7 +138,7 @@ def _student(recipe: Recipe, device: torch.device | str, weights: Path | None) -
 
 
 def with_evaluations(recipe: Recipe, sections: Sequence[Evaluation]) -> Recipe:
-    """The recipe with new settings of its evaluation sets.
+    """Return the recipe with new settings of its evaluation sets.
 
     Args:
         recipe: Any.
@@ -151,7 +151,7 @@ def with_evaluations(recipe: Recipe, sections: Sequence[Evaluation]) -> Recipe:
 def _with_token_limits(
     recipe: Recipe, stages: Sequence[Sequence[Utterance]], evaluations: Sequence[Sequence[Utterance]]
 ) -> Recipe:
-    """The recipe with every `max_new_tokens` that it leaves to the audio."""
+    """Return the recipe with every `max_new_tokens` that it leaves to the audio."""
 
     def stage(section: StageConfig, utterances: Sequence[Utterance]) -> StageConfig:
         if section.type == "td":
@@ -193,13 +193,13 @@ def _manifest_uses(recipe: Recipe) -> list[tuple[Purpose, str]]:
 def _by_section(
     recipe: Recipe, data: DataSets
 ) -> tuple[tuple[tuple[Utterance, ...], ...], tuple[Utterance, ...], tuple[tuple[Utterance, ...], ...]]:
-    """The utterances of the stages, of the probe (none without one), and of the evaluations."""
+    """Return the utterances of the stages, of the probe (none without one), and of the evaluations."""
     n, probed = len(recipe.stages), int(recipe.probe is not None)
     return data.sets[:n], data.sets[n] if probed else (), data.sets[n + probed :]
 
 
 def _learns_labels(stage: StageConfig) -> bool:
-    """Whether a stage trains on the text of its manifest."""
+    """Return whether a stage trains on the text of its manifest."""
     if stage.type == "opd":
         return stage.off_policy is not None and stage.off_policy.states == "reference"
     return stage.type == "sft"

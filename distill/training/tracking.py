@@ -53,7 +53,7 @@ def check_trackers(names: Iterable[str]) -> None:
 
 
 def trackers_of(run: Path) -> tuple[TrackerName, ...]:
-    """Trackers that have a copy of the run."""
+    """Return trackers that have a copy of the run."""
     path = run / RECORD
     return tuple(read_json(path)["rows"]) if path.exists() else ()
 
@@ -103,7 +103,7 @@ def copied(recipe: Recipe, run: RunDirectory, observer: Observer, *, step: int, 
 
 
 def _tracker(name: str, recipe: Recipe, run: Path, id_: str, step: int, new: bool) -> GeneralTracker:
-    """One of accelerate's trackers, started; the same `id_` continues the same run of it."""
+    """Return one of accelerate's trackers, started; the same `id_` continues the same run of it."""
     section, config = recipe.tracking, recipe.model_dump(mode="json")
     if recipe.teacher is not None and recipe.teacher.url is not None:
         config["teacher"]["url"] = shown(recipe.teacher.url)  # data of trackers may leave the machine
@@ -212,7 +212,7 @@ class _Copy(Observer):
 
 
 def tracked_values(log: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Values of log rows for trackers: finite numbers by name, and decisions as text.
+    """Return values of log rows for trackers: finite numbers by name, and decisions as text.
 
     Names are paths: `train/overlap/union_size`, `probe/student/union_size/low`, `evaluation/test/student/wer/value`,
     `decisions/teacher data/advance`.
@@ -234,7 +234,7 @@ def tracked_values(log: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any
 
 
 def _numbers(name: str, value: Any) -> dict[str, float]:
-    """Leaves that are finite numbers; undefined values are left out, because trackers cannot store gaps."""
+    """Return leaves that are finite numbers; undefined values are left out, because trackers cannot store gaps."""
     if isinstance(value, Mapping):
         return {k: v for key, inner in value.items() for k, v in _numbers(f"{name}/{key}", inner).items()}
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -242,7 +242,7 @@ def _numbers(name: str, value: Any) -> dict[str, float]:
 
 
 def _missing_rows(run: RunDirectory, held: Rows) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Rows that a tracker lacks, grouped by log, step and stage, in the order of their steps."""
+    """Return rows that a tracker lacks, grouped by log, step and stage, in the order of their steps."""
     groups: list[tuple[str, list[dict[str, Any]]]] = []
     for log in COPIED:
         rows = _rows(run, log)[held[log] : run.rows[log]]

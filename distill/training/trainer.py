@@ -138,7 +138,7 @@ class Trainer:
             self._save()
 
     def _visit_row(self) -> dict[str, Any]:
-        """The row of `visits.jsonl` of the current visit."""
+        """Return the row of `visits.jsonl` of the current visit."""
         row = {"visit": self.state.visit, "stage": self.stage.name, "type": self.stage.type}
         return row | {"first_step": self.state.step, **asdict(self._started_from)}
 
@@ -148,7 +148,7 @@ class Trainer:
         return step % every == 0 or step in self.gate.due_steps or self._is_out_of_steps()
 
     def _evaluations_due(self) -> list[str]:
-        """Names of the sets that are due between the ends of stages."""
+        """Return names of the sets that are due between the ends of stages."""
         step = self.state.step if self.state.stage_step else None
         sets = self.recipe.evaluations
         return [one.name for one in sets if step is not None and one.every is not None and step % one.every == 0]
@@ -179,7 +179,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _error_rates(self) -> dict[str, overlap.Estimate]:
-        """Error rates that the stage's gate reads, by their names in the gate."""
+        """Return error rates that the stage's gate reads, by their names in the gate."""
         sets = {evaluation_reading(one.name): one.name for one in self.recipe.evaluations}
         read = {name: sets[name] for name in self.gate.statistics if name in sets}
         self._evaluate(read.values())

@@ -55,7 +55,7 @@ class OverlapBounds:
     ranges: Ranges
 
     def decided(self) -> dict[str, Tensor]:
-        """Values ``[...]`` of the statistics of `DECIDED_BY_TOP_K`, NaN where the server leaves them open."""
+        """Return values ``[...]`` of the statistics of `DECIDED_BY_TOP_K`, NaN where the server leaves them open."""
         return {
             name: torch.where(self.upper[name] - self.lower[name] <= _ROUNDING, self.lower[name], torch.nan)
             for name in DECIDED_BY_TOP_K
@@ -70,7 +70,7 @@ class OverlapBounds:
         draws: int = DRAWS,
         seed: int = 0,
     ) -> BoundsSummary:
-        """Micro-averages of both bounds over positions, each with a cluster bootstrap over utterances.
+        """Return micro-averages of both bounds over positions, each with a cluster bootstrap over utterances.
 
         Args:
             groups: which utterance each position belongs to, as in `TokenStatistics.summary`.
@@ -186,7 +186,7 @@ def bounds_given_set(
     mask: Tensor | None,
     tolerance: float = 1e-5,
 ) -> OverlapBounds:
-    """`measure_bounds` with the student's support, if it is already known.
+    """Return the result of `measure_bounds` with the student's support, if it is already known.
 
     Args:
         student_logits: as for `measure_bounds`, and so is the rest.
@@ -262,7 +262,8 @@ def bounds_given_set(
 def _admissible(
     settings: ComparisonSettings, table: VocabularyMap | None, width: int, n_teacher: int, device: torch.device
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Ids that are not blocked on either side, in the student's and in the teacher's vocabulary; None for all."""
+    """Return ids that are not blocked on either side, in the student's and in the teacher's vocabulary; None for
+    all."""
     admissible = admissible_ids(settings.blocked, width, device)
     other = admissible_ids(settings.teacher_blocked, n_teacher, device, name="teacher_blocked", whose="teacher")
     if other is not None:

@@ -66,14 +66,14 @@ class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
         draws: int = DRAWS,
         seed: int = 0,
     ) -> "BoundsSummary":
-        """The same from the sums of both bounds, which can be added over batches; without ranges, limits follow from k
-        alone."""
+        """Return the same from the sums of both bounds, which can be added over batches; without ranges, limits follow
+        from k alone."""
         ranges = ranges or Ranges(k)
         low, high = (estimate(sums, ranges=ranges, level=level, draws=draws, seed=seed) for sums in (lower, upper))
         return cls({name: (low[name], high[name]) for name in low}, k=k, states=states, level=level)
 
     def ends(self) -> dict[str, Estimate]:
-        """Both bounds as separate estimates, ``name.lower`` and ``name.upper``."""
+        """Return both bounds as separate estimates, ``name.lower`` and ``name.upper``."""
         return {
             f"{name}.{end}": item
             for name, pair in self.estimates.items()
@@ -81,7 +81,7 @@ class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
         }
 
     def to_summary(self) -> OverlapSummary:
-        """`ends` with the settings of the measurement; its `to_dict` can be written as JSON."""
+        """Return `ends` with the settings of the measurement; its `to_dict` can be written as JSON."""
         return OverlapSummary(self.ends(), k=self.k, temperature=1.0, states=self.states, level=self.level)
 
     def __getitem__(self, name: str) -> tuple[Estimate, Estimate]:

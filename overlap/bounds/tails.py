@@ -35,7 +35,7 @@ class UnionAndRest:
     defined: Tensor
 
     def bounds(self) -> Bounds:
-        """Bounds in nats, ``[n]`` each, both attained where each returned probability is a point and T is known.
+        """Return bounds in nats, ``[n]`` each, both attained where each returned probability is a point and T is known.
 
         The divergence is convex: least at q = clip(λ·p, low, high), greatest at a corner, where the tokens that the
         student finds least likely are at the cap. Unknown members of T count as part of the rest at the lower bound,

@@ -36,7 +36,7 @@ class Union:
     growing: Tensor
 
     def bounds(self, tolerance: float) -> Bounds:
-        """Bounds of KL(q̄‖p̄), both renormalized on the union, in nats, ``[n]`` each.
+        """Return bounds of KL(q̄‖p̄), both renormalized on the union, in nats, ``[n]`` each.
 
         As a function of the hidden probabilities x it is quasi-convex: smallest at x = min(cap, λ·p), and largest at a
         corner where the student's least likely tokens are at the cap. Both bounds are attained when ``tolerance`` is 0
@@ -121,7 +121,7 @@ def _reaching(total: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
 
 
 def _shift(divergence: Tensor, tolerance: float) -> Tensor:
-    """How much KL(q̄‖p̄) changes when each log q changes by up to a tolerance.
+    """Return how much KL(q̄‖p̄) changes when each log q changes by up to a tolerance.
 
     Its derivative is the covariance of the change with log(q̄/p̄), at most twice the tolerance times the mean absolute
     value of the latter, which is at most KL + 2/e (the parts below 0 add up to at most 1/e).

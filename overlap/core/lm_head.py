@@ -68,7 +68,7 @@ class Head:
 
     @classmethod
     def from_model(cls, model: Any) -> "Head":
-        """The complete head of a transformers model, including changes to the logits after its output layer.
+        """Return the complete head of a transformers model, including changes to the logits after its output layer.
 
         These changes follow from its class and configuration: a scale (Cohere, Granite, Falcon-H1, MiniCPM3, HyperCLOVA
         X), a soft cap (Gemma 2 to 4, RecurrentGemma, PaliGemma, T5Gemma, xLSTM, nanochat) or a bias kept beside the
@@ -126,7 +126,7 @@ class Head:
             )
 
     def logits(self, hidden: Tensor, scratch: Scratch) -> Tensor:
-        """All logits ``[n, V]`` of hidden states ``[n, H]``, in the dtype of the weight, as the model has them.
+        """Return all logits ``[n, V]`` of hidden states ``[n, H]``, in the dtype of the weight, as the model has them.
 
         They are in the scratch memory, and the next call overwrites them: allocating new pages costs as much as the
         product of a few rows.
@@ -142,13 +142,13 @@ class Head:
         return out if self.softcap is None else out.div_(self.softcap).tanh_().mul_(self.softcap)
 
     def slope(self, logits: Tensor) -> Tensor | float:
-        """The derivative of the logits with respect to the layer's output, at these logits; −inf counts as 0."""
+        """Return the derivative of the logits with respect to the layer's output, at these logits; −inf counts as 0."""
         if self.softcap is None:
             return self.scale
         return (1.0 - (logits / self.softcap).nan_to_num(neginf=1.0).square_()).mul_(self.scale)
 
     def logits_at(self, hidden: Tensor, ids: Tensor) -> Tensor:
-        """The logits of a few tokens at each position only, differentiable.
+        """Return the logits of a few tokens at each position only, differentiable.
 
         Neither forward nor backward holds more than `overlap.core.chunking.CHUNK_ELEMENTS` gathered elements at once.
         Sums over H, and over positions in the gradient of the head, are float32 at least, whatever the inputs are.
@@ -199,7 +199,7 @@ class _LogitsAt(torch.autograd.Function):
 
 
 def _weight_gradient(slope: Tensor, ids: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
-    """Σ slope[i, j] h[i] over all (i, j) with ids[i, j] = v, for every v, ``[V, H]``.
+    """Return Σ slope[i, j] h[i] over all (i, j) with ids[i, j] = v, for every v, ``[V, H]``.
 
     Tokens are processed in ascending order, one tile of the vocabulary at a time. A row of a half-precision head is
     then rounded only once, after its sum is complete.

@@ -24,7 +24,7 @@ _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
 def count(device: torch.device) -> int:
-    """Number of threads that `each` uses for tensors on this device: on a CPU, as many as torch may use.
+    """Return the number of threads that `each` uses for tensors on this device: on a CPU, as many as torch may use.
 
     Never more than the processors available to this process: more threads would only wait for each other.
     """
@@ -84,7 +84,7 @@ def each(work: Callable[[T], None], parts: Sequence[T], device: torch.device) ->
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """The threads of this process, started at their first use; a forked child has none of its parent's."""
+    """Return the threads of this process, started at their first use; a forked child has none of its parent's."""
     key = os.getpid(), threads
     with _lock:
         if key not in _pools:

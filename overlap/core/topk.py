@@ -53,7 +53,7 @@ class Support:
 def top_k(
     logits: Tensor, k: int, *, blocked: Tensor | Sequence[int] | None = None, mask: Tensor | None = None
 ) -> Support:
-    """The k best-scored admissible tokens at every position, best first, equal scores by ascending id.
+    """Return the k best-scored admissible tokens at every position, best first, equal scores by ascending id.
 
     Args:
         logits: ``[..., V]`` raw scores of any floating dtype, compared in float32. A score of −inf means probability
@@ -93,7 +93,7 @@ def top_k(
 
 
 def select(scores: Tensor, k: int, admissible: Tensor | None) -> tuple[Support, Tensor]:
-    """`top_k` of one chunk.
+    """Return the result of `top_k` of one chunk.
 
     Args:
         scores: ``[n, V]`` floating point.
@@ -110,7 +110,7 @@ def select(scores: Tensor, k: int, admissible: Tensor | None) -> tuple[Support, 
 
 
 def prefix(values: Tensor, ids: Tensor, k: int) -> Support:
-    """The first k of ranked tokens.
+    """Return the first k of ranked tokens.
 
     Args:
         values: ``[n, m]`` scores, best first, m > k unless the vocabulary has no more.

@@ -30,7 +30,7 @@ class Definition:
     alias: str | None = None
 
     def limits(self, k: int | None = None, vocabulary: int | None = None) -> tuple[float, float]:
-        """Both bounds of `range` as numbers; infinite also if they depend on an argument that is not given.
+        """Return both bounds of `range` as numbers; infinite also if they depend on an argument that is not given.
 
         Args:
             k: size of the supports.

@@ -149,7 +149,7 @@ def _log_outside(head: Head, hidden: Tensor, chosen: Support, side: Side, temper
 
 
 def _top_k(hidden: Tensor, head: Head, k: int, side: Side, grid: Tensor, name: str) -> Support:
-    """The best tokens of every row of ``[n, H]``, on the grid's device; the grid gives the rows' positions."""
+    """Return the best tokens of every row of ``[n, H]``, on the grid's device; the grid gives the rows' positions."""
     ids = torch.empty(hidden.shape[0], k, dtype=torch.long, device=grid.device)
     valid = torch.empty_like(ids, dtype=torch.bool)
     peaks = torch.empty(hidden.shape[0], device=grid.device)

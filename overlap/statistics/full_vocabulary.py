@@ -55,7 +55,7 @@ class FullVocabulary:
 def measure_full_vocabulary(
     student: Tensor, teacher: Tensor, pair: VocabularyPair, temperatures: Sequence[float], scratch: Scratch
 ) -> FullVocabulary:
-    """Entropies and divergences of ``[n, V]`` raw scores of any floating type, at every temperature."""
+    """Return entropies and divergences of ``[n, V]`` raw scores of any floating type, at every temperature."""
     n, on_cpu = student.shape[0], scratch.device.type == "cpu"
     width = max(pair.student.size, pair.teacher.size)
     # An accelerator processes the rows at once: there is no cache to fit, and `Measurement` has limited their number.
@@ -139,7 +139,7 @@ def _sums(
     temperature: float,
     scratch: Scratch,
 ) -> list[Tensor]:
-    """The ten sums over the vocabulary for `_columns`, ``[n]`` each: those of
+    """Return the ten sums over the vocabulary for `_columns`, ``[n]`` each: those of
     `overlap.statistics.full_vocabulary_gpu.steps`.
 
     With d = log₂ p − log₂ q and m = ½ (p + q), Jensen-Shannon is Σ m log₂(max(p, q) / m) − ½ Σ min(p, q) |d| bits; its
@@ -188,7 +188,8 @@ def _sums(
 
 
 def _imprecise_rows(reverse: Tensor, forward: Tensor, *sums: Tensor) -> list[int]:
-    """The rows for which float32 sums are not enough: the models nearly agree, or one is nearly certain of a token."""
+    """Return the rows for which float32 sums are not enough: the models nearly agree, or one is nearly certain of a
+    token."""
     # In Python: for the few rows of a part, a mask and its `nonzero` would take longer.
     columns = zip(*torch.stack([reverse, forward, *sums]).tolist(), strict=True)
     return [
@@ -206,7 +207,7 @@ def _select_rows(x: Tensor, rows: list[int], scratch: Scratch, name: str) -> Ten
 
 
 def _near_divergences(p: Tensor, q: Tensor, d: Tensor, scratch: Scratch) -> Tensor:
-    """`overlap.core.nearly_equal.near_divergences`, overwriting its arguments.
+    """Return the result of `overlap.core.nearly_equal.near_divergences`, overwriting its arguments.
 
     A separate implementation, because it computes all four divergences in one pass over rows in the cache: functions
     that allocate their results use three times the memory.

@@ -91,11 +91,11 @@ class TokenStatistics:
         }
 
     def values(self) -> dict[str, Tensor]:
-        """Every statistic by name, in the order of `TOKEN_STATISTICS`."""
+        """Return every statistic by name, in the order of `TOKEN_STATISTICS`."""
         return {name: getattr(self, name) for name in TOKEN_STATISTICS}
 
     def default_groups(self) -> Tensor:
-        """One utterance for each row of the first axis; with a single axis, one for each position."""
+        """Return one utterance for each row of the first axis; with a single axis, one for each position."""
         n = self.mask.shape[0] if self.mask.ndim else 1
         return torch.arange(n)
 
@@ -108,7 +108,7 @@ class TokenStatistics:
         draws: int = DRAWS,
         seed: int = 0,
     ) -> OverlapSummary:
-        """Micro-averages over positions, with intervals from a cluster bootstrap over utterances.
+        """Return micro-averages over positions, with intervals from a cluster bootstrap over utterances.
 
         Args:
             groups: which utterance each position belongs to (integers or strings): of the leading shape, or of its
@@ -136,7 +136,7 @@ class TokenStatistics:
 
 
 def _full(columns: dict[str, Tensor], k: int, mask: Tensor) -> bool:
-    """Whether both sets have k tokens wherever they were measured."""
+    """Return whether both sets have k tokens wherever they were measured."""
     return all(bool((columns[name][mask] == k).all()) for name in ("student_size", "teacher_size"))
 
 

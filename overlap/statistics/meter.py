@@ -114,7 +114,7 @@ class OverlapMeter:
             self._widen(other._ranges)
 
     def compute(self) -> OverlapSummary:
-        """Summary of everything added so far."""
+        """Return the summary of everything added so far."""
         return OverlapSummary.from_group_sums(
             self.sums,
             k=self.k,
@@ -127,7 +127,7 @@ class OverlapMeter:
         )
 
     def reduce(self, group: Any = None) -> "OverlapMeter":
-        """A new meter with the positions of all ranks, the same on each; a copy if torch.distributed is not
+        """Return a new meter with the positions of all ranks, the same on each; a copy if torch.distributed is not
         initialized.
 
         This meter does not change, so accumulation can continue without counting positions twice. Counts do not depend

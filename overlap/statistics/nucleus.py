@@ -29,7 +29,7 @@ def nucleus_overlap(
     p: float,
     scratch: Scratch,
 ) -> Tensor:
-    """Jaccard index of both models' top-p sets: the smallest sets of most probable tokens whose mass reaches p.
+    """Return Jaccard index of both models' top-p sets: the smallest sets of most probable tokens whose mass reaches p.
 
     Tokens that the other vocabulary lacks are dropped after a set is chosen, as from the supports.
 
@@ -76,7 +76,7 @@ def nucleus_overlap(
 def _nucleus(
     scores: Tensor, log_z: Tensor, side: Side, temperature: float, p: float, scratch: Scratch, name: str
 ) -> Tensor:
-    """The top-p set of one row of scores: ``[V]`` float32, 1 for its members, else 0."""
+    """Return the top-p set of one row of scores: ``[V]`` float32, 1 for its members, else 0."""
     size, padded = scores.numel(), -(-scores.numel() // BLOCK) * BLOCK
     padded_mass, above = scratch("mass", 1, padded)[0], scratch(name, 1, padded)[0]
     padded_mass[size:] = 0.0
@@ -96,7 +96,8 @@ def _nucleus(
 
 
 def _find_boundary(mass: Tensor, goal: float, total: float, above: Tensor) -> tuple[float, int]:
-    """The least mass of a token in the smallest set that reaches the goal, and the last id with that mass in it."""
+    """Return the least mass of a token in the smallest set that reaches the goal, and the last id with that mass in
+    it."""
     bracket = _Bracket.narrowed(mass, goal, total, above)
     ids = bracket.ids_between()
     ordered, order = mass[ids].sort(descending=True, stable=True)
@@ -164,7 +165,8 @@ class _Bracket:
         return math.log(self.high / max(self.low, 1e-9 * self.high))
 
     def mass_at(self, reached: float | None) -> float:
-        """The mass above which the tokens have that sum, by interpolation in its logarithm; the middle if None."""
+        """Return the mass above which the tokens have that sum, by interpolation in its logarithm; the middle if
+        None."""
         share = 0.5
         if reached is not None:
             share = (reached - self.above_high[1]) / (self.above_low[1] - self.above_high[1])
@@ -186,7 +188,7 @@ class _Bracket:
         self.move_end(float(np.nextafter(np.float32(self.high), np.float32(0.0))))
 
     def ids_between(self) -> Tensor:
-        """Ids of the tokens between, ascending; only blocks with such a token are searched."""
+        """Return ids of the tokens between, ascending; only blocks with such a token are searched."""
         # `nonzero` over the vocabulary takes longer than block maxima followed by `nonzero` over the relevant blocks.
         band = torch.le(self.mass, self.high, out=self.above).mul_(self.mass).view(-1, BLOCK)
         blocks = (band.amax(-1) > self.low).nonzero()[:, 0]

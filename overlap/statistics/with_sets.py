@@ -43,7 +43,7 @@ def measure_with_sets(
     mask: Tensor | None = None,
     tokens: Tensor | None = None,
 ) -> MeasuredSets:
-    """`overlap.measure` with its sets and partition functions; for the arguments see there.
+    """Return the result of `overlap.measure` with its sets and partition functions; for the arguments see there.
 
     >>> student, teacher = torch.tensor([[3.0, 2.0, 1.0, 0.0]]), torch.tensor([[0.0, 3.0, 2.0, 1.0]])
     >>> found = measure_with_sets(student, teacher, ComparisonSettings(k=2))

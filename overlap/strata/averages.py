@@ -156,7 +156,7 @@ class StratumSums:
     def frame(
         self, *, states: str | None = None, level: float = 0.95, draws: int = DRAWS, seed: int = 0
     ) -> "pd.DataFrame":
-        """The frame of `by`.
+        """Return the frame of `by`.
 
         Raises:
             UserError: if level or draws is out of range.

@@ -96,7 +96,7 @@ def correctness(
     *,
     end_of_text: Collection[int] = (),
 ) -> Labels:
-    """Whether the generated token is correct; the first that applies counts:
+    """Return whether the generated token is correct; the first that applies counts:
 
     * ``substituted``, ``inserted``: has bytes of a substituted or inserted word (or character);
     * ``near_deletion``: the last token before, or the first after, a place where words of the reference are missing.
@@ -136,7 +136,7 @@ def correctness(
 
 
 def _labeled(row: list[int], spans: Spans, alignment: EditAlignment, ends: frozenset[int]) -> dict[int, set[str]]:
-    """All labels that apply to each token."""
+    """Return all labels that apply to each token."""
     found: dict[int, set[str]] = {}
     spelled = np.flatnonzero(spans.ends > spans.starts)
     first = spelled[np.searchsorted(spans.ends[spelled], alignment.spans[:, 0], side="right")]

@@ -63,7 +63,7 @@ class ComparisonSettings:
             raise UserError(f"top_p: expected a number between 0 and 1, received {self.top_p!r}")
 
     def pair(self, student_size: int, teacher_size: int, device: torch.device) -> VocabularyPair:
-        """Both vocabularies, of logits of these widths.
+        """Return both vocabularies, of logits of these widths.
 
         Raises:
             UserError: if the widths do not fit the map, blocked ids are outside their vocabulary, or k exceeds the

@@ -56,7 +56,7 @@ class Layout:
 
 
 def layout(source: Path | StoredAudio, file: soundfile.SoundFile) -> Layout:
-    """Content of a file; cached as long as it is unchanged.
+    """Return the content of a file; cached as long as it is unchanged.
 
     Args:
         source: The file.
@@ -87,7 +87,7 @@ def read_parts(source: Path | StoredAudio, parts: tuple[Part, ...]) -> np.ndarra
 
 
 def part_file(source: Path | StoredAudio, found: Layout) -> soundfile.SoundFile | None:
-    """The single part of a file, open and seekable; None if it is the file itself or there are several parts."""
+    """Return the single part of a file, open and seekable; None if it is the file itself or there are several parts."""
     if len(found.parts) != 1:
         return None
     with content_of(source) as content:
@@ -126,7 +126,7 @@ def _layout(source: Path | StoredAudio, size: int, changed: int, about: tuple[st
 
 
 def _describe_tail(n_bytes: int) -> str | None:
-    """A doubt about unexplained bytes after the samples; None if there are none."""
+    """Return a doubt about unexplained bytes after the samples; None if there are none."""
     if n_bytes <= riff.TAIL_BYTES:
         return None
     return (
@@ -178,7 +178,7 @@ def _of_flac(source: Path | StoredAudio, about: tuple[str, int, int, int]) -> La
 
 
 def _decodable(stream: BinaryIO) -> int:
-    """Frames up to the first that cannot be decoded."""
+    """Return frames up to the first that cannot be decoded."""
     total = 0
     try:
         with _SequentialFile(stream) as file:
@@ -190,7 +190,7 @@ def _decodable(stream: BinaryIO) -> int:
 
 
 def _of_unknown_flac(source: Path | StoredAudio) -> Layout:
-    """A FLAC with the maximum length in its header: its frames can only be counted by decoding to the end."""
+    """Return a FLAC with the maximum length in its header: its frames can only be counted by decoding to the end."""
     with content_of(source) as content:
         at = content.find(b"fLaC")
         # 36 bits of the stream's description are its number of frames (RFC 9639, 8.2).
@@ -211,7 +211,7 @@ def _blocks(stream: io.BytesIO) -> Iterator[np.ndarray]:
 
 
 def _frames(content: Content, parts: tuple[Part, ...], about: tuple[str, int, int, int]) -> int:
-    """Frames of all parts together."""
+    """Return frames of all parts together."""
     total = 0
     for part in parts:
         with soundfile.SoundFile(part.within(content)) as file:
@@ -223,7 +223,7 @@ def _frames(content: Content, parts: tuple[Part, ...], about: tuple[str, int, in
 
 
 def _promised(kind: str, start: bytes, stream: BinaryIO, size: int, frames: int) -> int | None:
-    """Frames that a header promises, if it was completed and promises more than the file contains."""
+    """Return frames that a header promises, if it was completed and promises more than the file contains."""
     if start[:7] == b"NIST_1A":  # libsndfile uses the file's size
         count = re.search(rb"sample_count -i (\d+)", start)
         return int(count[1]) if count and int(count[1]) > frames else None

@@ -37,7 +37,7 @@ class Part:
     prefix: bytes = b""
 
     def within(self, content: Content) -> io.BytesIO:
-        """The part as a file."""
+        """Return the part as a file."""
         return io.BytesIO(self.prefix + content[self.start : self.stop])
 
 

@@ -19,7 +19,7 @@ _BLOCK = 2**16
 
 
 def streamed(content: Content) -> Part | None:
-    """The file with corrected sizes in its header if they are 0 although there are samples; None if they are
+    """Return the file with corrected sizes in its header if they are 0 although there are samples; None if they are
     correct."""
     size, at = len(content), 12
     if 8 + int.from_bytes(content[4:8], "little") == size:
@@ -35,7 +35,7 @@ def streamed(content: Content) -> Part | None:
 
 
 def samples(content: Content) -> tuple[int, int] | None:
-    """Start and end of a file's samples according to its header.
+    """Return the start and end of a file's samples according to its header.
 
     Args:
         content: The file, or its beginning.
@@ -61,7 +61,7 @@ def samples(content: Content) -> tuple[int, int] | None:
 
 
 def unexplained_bytes(content: Content, stop: int) -> int:
-    """Number of bytes after the samples that are neither chunks nor padding.
+    """Return the number of bytes after the samples that are neither chunks nor padding.
 
     Args:
         content: The file.
