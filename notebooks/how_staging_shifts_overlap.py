@@ -77,8 +77,8 @@ plt.show()
 # *Read:* the background says which stage the run was in; points are probes, shades their 95 % intervals over
 # utterances. Where the gate read a statistic its level is the dashed line, and a filled triangle is the bound of
 # the interval that reached it. Look at the three kinds of states apart: `student` (what it writes now), `fixed` (what
-# Base wrote when it ended), `teacher` (what the teacher writes). *Do not conclude* from the error rate within TD that it
-# did harm for good: the student is learning another written form, and OPD ends below Base.
+# Base wrote when it ended), `teacher` (what the teacher writes). *Do not conclude* from the error rate within TD that
+# it did harm for good: the student is learning another written form, and OPD ends below Base.
 #
 # ## The central table
 

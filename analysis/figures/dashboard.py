@@ -94,7 +94,7 @@ def dashboard(run: Run) -> Figure:
 
 
 def _head(panel: Axes, title: str) -> None:
-    """A title above existing text."""
+    """Write a title above existing text."""
     below = panel.get_title(loc="left")
     panel.set_title(f"{title}\n{below}".strip(), loc="left", fontsize=small(panel), parse_math=False)
 
@@ -109,7 +109,7 @@ def _title(run: Run) -> str:
 
 
 def _draw_key(figure: Figure, run: Run) -> None:
-    """The moments, with counts for each."""
+    """Draw the key: the moments, with counts for each."""
     traced = {moment.name: counts_text(moment.rows) for moment in moments(run, run.traces, "student")}
     entries: list[tuple[Artist, str]] = []
     for moment in moments(run, run.probes, "student"):

@@ -121,7 +121,7 @@ def _draw(panel: Axes, found: Sequence[tuple[Moment, pd.DataFrame]], k: int) -> 
 
 
 def _describe(panel: Axes, row: int, table: pd.DataFrame, rows: int, k: int) -> None:
-    """The numbers of a bar above it, as detailed as the room allows."""
+    """Write the numbers of a bar above it, as detailed as the room allows."""
     student, teacher, both, union = (float(table.loc[name, "value"]) for name in SIZES)
     low, high, positions, utterances = (
         float(table.loc["union_size", name]) for name in ("low", "high", "n_positions", "n_groups")

@@ -128,7 +128,7 @@ def wer_against_overlap(
 
 
 def _label_steps(panel: Axes, points: pd.DataFrame) -> None:
-    """The step beside each point, where there is room; the first and the last points of a visit choose first."""
+    """Write the step beside each point where there is room, at the first and last points of each visit first."""
     size, scale = 0.9 * small(panel), 72 / panel.figure.dpi
     inside = Bbox(scale * panel.get_window_extent().get_points())
     at, low, high = (

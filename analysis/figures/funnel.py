@@ -82,7 +82,7 @@ def funnels(run: Run, states: str) -> list[tuple[Moment, Funnel]]:
 
 
 def _draw_bars(panel: Axes, name: str, found: Sequence[tuple[Moment, Funnel]], top: float, size: float) -> None:
-    """One bar for each moment, the first at the height `top`."""
+    """Draw one bar for each moment, the first at the height `top`."""
     for row, (moment, counted) in enumerate(found):
         n = counted.total if name == "positions" else counted[name]
         panel.barh(top + row, n, height=0.9, color=moment.color, zorder=2, gid=f"{name}, {moment.name}")

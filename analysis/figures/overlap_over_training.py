@@ -199,7 +199,7 @@ def _draw_stages(panel: Axes, visits: Sequence[Visit], end: int) -> None:
 
 
 def _label_stages(panel: Axes, visits: Sequence[Visit]) -> None:
-    """Names above the stages; if they would touch, each is placed on the lowest free line."""
+    """Write names above the stages; names that would touch are placed on the lowest free line."""
     size = small(panel)
     start, end = panel.get_xlim()
     points = 72 * inches(panel)
@@ -227,7 +227,7 @@ def _label_stages(panel: Axes, visits: Sequence[Visit]) -> None:
 def _draw_legend(
     panels: NDArray[np.object_], run: Run, visits: Sequence[Visit], statistics: Sequence[str], states: Sequence[str]
 ) -> None:
-    """One key for all panels, below the last, with counts for each line."""
+    """Draw one key for all panels, below the last, with counts for each line."""
     last = panels[-1]
     drawn = run.probes["statistic"].isin(statistics) & run.probes["value"].notna()
     entries: list[tuple[Artist, str]] = []

@@ -81,7 +81,7 @@ def inches(panel: Axes) -> float:
 
 
 def text_width(text: str, size: float) -> float:
-    """Of a line of text, in points."""
+    """Return the width of a line of text, in points."""
     shown = drawable(text)
     fonts = FontProperties(family=families(shown))
     return float(TextPath((0, 0), shown.replace("$", r"\$"), size=size, prop=fonts).get_extents().width)
@@ -116,7 +116,7 @@ def name_x(panel: Axes, name: str, rest: str) -> None:
 
 
 def tidy(panel: Axes, grid: str = "y") -> None:
-    """Thin ticks, no box, and rules behind the data along `grid`: `x`, `y`, `both` or none."""
+    """Draw thin ticks, no box, and rules behind the data along `grid`: `x`, `y`, `both` or none."""
     if grid:
         panel.grid(axis=grid, color="#e4e4e4", linewidth=0.6, zorder=0.5)  # pyright: ignore[reportArgumentType]
     panel.set_axisbelow(True)
@@ -135,7 +135,7 @@ def write_message(panel: Axes, text: str = NOT_MEASURED) -> None:
 def key_below(
     panel: Axes, entries: Iterable[tuple[Artist, str]], title: str, *, lines: float = 3.7, **options: Any
 ) -> Legend | None:
-    """Return a key below a panel, in as many columns as fit, at most three.
+    """Draw a key below a panel, in as many columns as fit, at most three.
 
     Args:
         panel: Below which.

@@ -129,7 +129,7 @@ def _equal(one: pd.DataFrame, other: pd.DataFrame, x: str) -> bool:
 
 
 def _ticks(panel: Axes, values: Sequence[float]) -> None:
-    """A tick at every setting."""
+    """Draw a tick at every setting."""
     panel.xaxis.set_major_locator(FixedLocator(values))
     panel.xaxis.set_minor_locator(NullLocator())
     panel.xaxis.set_minor_formatter(NullFormatter())

@@ -13,7 +13,7 @@ from .verdict_types import Evidence, StageFacts, Standing, in_words, positions_o
 
 
 def collapse_rows(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
-    """Return whether transcripts loop or do not end."""
+    """Return the evidence of collapse: whether transcripts loop or do not end."""
     return [
         compare_with_threshold(facts.after, "repetition", at_most=thresholds.repetition),
         compare_with_threshold(facts.after, "end_of_text", at_least=thresholds.end_of_text),

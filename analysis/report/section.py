@@ -123,7 +123,7 @@ def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, 
 
 
 def _changes(run: Run) -> PrintedTable | None:
-    """Over the statistics that are traced; a served teacher leaves some undetermined."""
+    """Return the changes of the traced statistics; with a served teacher some are not traced."""
     known = [name for name in KEY_STATISTICS if name in run.positions]
     if not run.decisions.empty and known and any(True for _ in traced_visits(run, "fixed")):
         return stage_changes(run, statistics=known)

@@ -44,7 +44,7 @@ class Report:
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """For machines: verdicts with their reasons and evidence."""
+        """Return the verdicts with their reasons and evidence, for machines."""
         runs = [
             {"run": s.name, "verdict": s.headline, "stages": [plain(asdict(verdict)) for verdict in s.verdicts]}
             | ({} if s.reading is None else {"first_reading": plain(s.reading.frame.to_dict("records"))})

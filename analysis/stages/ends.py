@@ -61,7 +61,7 @@ def fall_backs_before(run: Run, rows: pd.DataFrame) -> pd.Series:
 
 
 def traced_visits(run: Run, states: str) -> Iterator[tuple[Visit, pd.DataFrame, pd.DataFrame]]:
-    """Each visit that was traced on these states at both ends, with its positions at both."""
+    """Return each visit that was traced on these states at its start and its end, with its positions at both."""
     positions = run.positions.loc[run.positions["states"] == states]
     for visit in run.visits:
         before, after = rows_at_start(positions, visit), rows_at_end(run, positions, visit)

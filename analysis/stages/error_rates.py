@@ -73,7 +73,7 @@ def student_evaluations(run: Run) -> pd.DataFrame:
 
 
 def with_counts(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
-    """Some rows of `Run.evaluations` with the value and counts of their transcripts, where those were kept.
+    """Return some rows of `Run.evaluations` with the value and counts of their transcripts, where those were kept.
 
     As `with_intervals`, without intervals, which take long for many rows.
     """
@@ -82,7 +82,7 @@ def with_counts(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_intervals(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
-    """As `evaluated`, but only for some rows of `Run.evaluations`: for a view that is redrawn often.
+    """Return what `evaluated` returns for some rows of `Run.evaluations`, for a view that is redrawn often.
 
     Args:
         run: The run that they are of.

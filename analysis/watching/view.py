@@ -58,7 +58,7 @@ def picture(state: RunState, width: int, height: int) -> Group:
 
 
 def duration(seconds: float) -> str:
-    """In the two largest units, such as `2 h 5 min`; a dash for NaN."""
+    """Return a duration in its two largest units, such as `2 h 5 min`; a dash for NaN."""
     if math.isnan(seconds):
         return number(seconds, 0)
     rounded = round(seconds)

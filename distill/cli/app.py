@@ -34,7 +34,7 @@ from .exit_codes import EPILOGUE, ExitCode
 
 
 def _format_usage_error(error: CycloptsError) -> Any:
-    """A usage error that names flags; pydantic checks flags that are recipe fields and names the fields instead."""
+    """Return a usage error that names flags; pydantic names recipe fields instead."""
     cause = error.__cause__ or error.__context__
     if isinstance(cause, ValidationError):
         flags = [
@@ -217,7 +217,7 @@ def _print_error(error: BaseException, debug: bool, words: str, *remedy: str) ->
 
 
 def _message_of(error: BaseException) -> str:
-    """An error in one message; those of the operating system begin with the file, like all others."""
+    """Return an error as one message, which begins with the file if the operating system raised it."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return str(error)
@@ -246,7 +246,7 @@ def _print_to_stderr(*lines: str) -> None:
 
 
 def _notes(error: BaseException) -> list[str]:
-    """Notes that were added to an error, such as how to continue."""
+    """Return the notes that were added to an error, such as how to continue."""
     return [escape(note) for note in getattr(error, "__notes__", [])]
 
 

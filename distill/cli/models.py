@@ -46,7 +46,7 @@ def probe(
     loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> int:
-    """Support overlap of two models on a manifest, on the student's rollouts.
+    """Measure support overlap of two models on a manifest, on the student's rollouts.
 
     It ends with five numbers to read first and a verdict. The teacher also transcribes up to 32 of the utterances, to
     report how many of its own transcripts its tokenizer encodes to other tokens than it wrote.
@@ -144,7 +144,7 @@ def show(
     loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> None:
-    """Both models' prompts and tokens of one utterance, position by position, to check that a pair fits.
+    """Show both models' prompts and tokens of one utterance, position by position, to check that a pair fits.
 
     Args:
         student: Directory or Hub name of the model that defines the positions.

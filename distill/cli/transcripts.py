@@ -25,7 +25,7 @@ def evaluate(
     loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> None:
-    """Word and character error rate of a model on a manifest, with intervals.
+    """Measure word and character error rates of a model on a manifest, with intervals.
 
     Args:
         model: Directory or Hub name.
@@ -82,7 +82,7 @@ def transcribe(
     normalizer: str = "basic",
     json_: JsonFlag = False,
 ) -> None:
-    """Teacher data: transcripts of a manifest with their confidence, filtered.
+    """Make teacher data: transcripts of a manifest with their confidence, filtered.
 
     The same command resumes an interrupted job; with other filters, nothing is transcribed again.
 

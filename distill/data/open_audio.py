@@ -92,7 +92,7 @@ def source_of(utterance: Utterance) -> Path | StoredAudio:
 
 @contextmanager
 def recording(utterance: Utterance) -> Iterator[tuple[soundfile.SoundFile, Layout]]:
-    """The open file and its content."""
+    """Yield the open file and its content."""
     source = source_of(utterance)
     if isinstance(source, Path) and (missing := why_missing(source)):
         fail(utterance, *missing)

@@ -228,7 +228,7 @@ class Recognizer(Transcriber, Protocol):
         ...
 
     def save(self, directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
-        """Weights and processor, loadable with `from_pretrained`."""
+        """Save weights and processor, loadable with `from_pretrained`."""
         ...
 
 
@@ -270,7 +270,7 @@ def weights_digest(network: nn.Module) -> str:
 
 @contextmanager
 def without_generation_settings(generator: Any, **kept: Any) -> Iterator[None]:
-    """Evaluation mode without the checkpoint's generation settings, until the end of the block.
+    """Use evaluation mode without the checkpoint's generation settings until the end of the block.
 
     With a repetition penalty, for example, samples would not come from the measured distribution.
 

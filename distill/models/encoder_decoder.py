@@ -83,11 +83,11 @@ class EncoderDecoder(ABC):
         return Limits(label_tokens=self._positions - self._prompt_tokens + 1)
 
     def check_languages(self, languages: Sequence[str | None]) -> None:
-        """No language is refused, because prompts name none."""
+        """Accept every language, because prompts name none."""
         del languages
 
     def prompt_tokens(self, read: Any, language: str | None, context: str | None) -> int:
-        """0: audio is read by the encoder, and `limits` already excludes the decoder's prompt."""
+        """Return 0: the encoder reads the audio, and `limits` already excludes the decoder's prompt."""
         del read, language, context
         return 0
 
@@ -157,7 +157,7 @@ class EncoderDecoder(ABC):
         return [text.strip() for text in texts]
 
     def save(self, directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
-        """`save_pretrained` of model and processor."""
+        """Save model and processor by `save_pretrained`."""
         with without_progress_bars():
             self.generator.save_pretrained(directory, state_dict=state_dict)
             self.processor.save_pretrained(directory)

@@ -243,7 +243,7 @@ class SpeechLM:
         return [text.strip() for text in self.kind.read(self.processor, rows)]
 
     def save(self, directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
-        """`save_pretrained` of model and processor."""
+        """Save model and processor by `save_pretrained`."""
         with without_progress_bars():
             self.generator.save_pretrained(directory, state_dict=state_dict)
             self.processor.save_pretrained(directory)

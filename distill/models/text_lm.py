@@ -133,7 +133,7 @@ class TextLM:
         return Limits(label_tokens=self._context)
 
     def check_languages(self, languages: Sequence[str | None]) -> None:
-        """No language is refused, because prompts name none."""
+        """Accept every language, because prompts name none."""
         del languages
 
     def prompt_tokens(self, read: Any, language: str | None, context: str | None) -> int:
@@ -264,7 +264,7 @@ class TextLM:
         return self.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def save(self, directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
-        """`save_pretrained` of model and tokenizer."""
+        """Save model and tokenizer by `save_pretrained`."""
         with without_progress_bars():
             self.generator.save_pretrained(directory, state_dict=state_dict)
             self.tokenizer.save_pretrained(directory)

@@ -64,7 +64,7 @@ class TokenizerCheck:
         return bool(self.unmade) or (self.kind == "BPE" and len(self.unreachable) > TOLERATED * self.n_tokens)
 
     def to_dict(self) -> dict[str, Any]:
-        """As `resolved.json` holds it."""
+        """Return the result as `resolved.json` holds it."""
         return {
             "text_tokens": self.n_tokens,
             "unreachable": len(self.unreachable),

@@ -102,7 +102,7 @@ class Preflight:
     problems: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """Return the result as a tree that JSON can hold."""
         tree = asdict(self)
         if self.noise is not None:
             names = ("overlap_ratio", "top1_agreement", "difference")

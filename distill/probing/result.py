@@ -76,7 +76,7 @@ class ProbeResult:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """Return the result as a tree that JSON can hold."""
         tree = {**self.sources, "summary": self.summary.to_dict(), "funnel": self.funnel.to_dict()}
         tree["first_reading"] = self.first_reading.to_dict()
         tree["teacher_round_trip"] = self.round_trip.to_dict()

@@ -61,7 +61,7 @@ class RoundTrip:
         return f"{said} ({self.share.value:.0%}{ends}), first of {utterance!r}: {written!r} as {encoded!r}"
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """Return the result as a tree that JSON can hold."""
         ends = {"share": self.share.value, "low": self.share.low, "high": self.share.high}
         counts = {"n": self.n, "n_judged": self.n_judged, "n_recut": self.n_recut}
         return plain(counts | ends | {"example": self.example})

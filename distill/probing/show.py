@@ -51,7 +51,7 @@ class View:
     rows: tuple[dict[str, Any], ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """Return the result as a tree that JSON can hold."""
         prompts = dict(zip(("student_prompt", "teacher_prompt"), self.prompts, strict=True))
         return {"id": self.utterance.id, "reference": self.utterance.text, "text": self.text, **prompts} | {
             "positions": list(self.rows)

@@ -79,7 +79,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def _source(path: Path, overrides: Sequence[str], error: ValidationError) -> str:
-    """Where mistakes are: the file, and the assignments of `overrides` that made them."""
+    """Return where mistakes are: the file, and the assignments of `overrides` that made them."""
     wrong = wrong_keys(error)
     keys = {one: f"{one.partition('=')[0].strip()}." for one in overrides}
     blamed = {one: [key for key in wrong if f"{key}.".startswith(keys[one])] for one in overrides}

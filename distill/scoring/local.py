@@ -102,7 +102,7 @@ class LogitsScores(Scores):
         return {name: value.masked_fill(~self.used, torch.nan) for name, value in self.measured.values().items()}
 
     def bounds(self) -> None:
-        """Every statistic is known."""
+        """Return None: every statistic is exact."""
 
     def teacher_logprobs(self, ids: Tensor) -> Tensor:
         """Return the teacher's log-probabilities of [batch, length, m] tokens in the student's ids."""
@@ -110,7 +110,7 @@ class LogitsScores(Scores):
         return logprobs_of(self.teacher_logits, pair.teacher_ids(ids), pair.teacher_blocked, self.support.temperature)
 
     def check_objective(self, objective: Objective) -> None:
-        """Logits suffice for every objective."""
+        """Accept every objective, because logits suffice for each."""
 
     def teacher_on_set(self, chosen: Support, *, tail: bool) -> tuple[Tensor, Tensor]:
         """Return the teacher's log-probabilities on a set and its mass; see `Scores`."""

@@ -167,7 +167,7 @@ class Scores(ABC):
         return logprobs_of(self.student_logits, ids, self.pair.blocked, self.support.temperature)
 
     def values(self) -> dict[str, Tensor]:
-        """`statistics`, and both bounds of every statistic that has bounds: `forward_kl.lower`, `forward_kl.upper`."""
+        """Return `statistics`, and both bounds of each inexact one: `forward_kl.lower`, `forward_kl.upper`."""
         return self.statistics() | self._ends()
 
     def sums(self) -> GroupSums:

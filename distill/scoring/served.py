@@ -55,7 +55,7 @@ class TopkScores(Scores):
 
     @classmethod
     def check_answer(cls, teacher: ServedTeacher, batch: Batch, view: TeacherView, answer: Sequence[Tensor]) -> None:
-        """Nothing to do: a server's responses are checked on arrival."""
+        """Do nothing, because a server's responses are checked on arrival."""
 
     @classmethod
     def from_answer(cls, positions: Positions, answer: Sequence[Tensor]) -> Self:
@@ -89,7 +89,7 @@ class TopkScores(Scores):
     def own_logprobs(
         cls, teacher: ServedTeacher, batch: Batch, written: Transcripts, texts: Sequence[str]
     ) -> list[float | None]:
-        """Of the tokens of the texts, over the full vocabulary.
+        """Return the mean over the tokens of the texts, over the full vocabulary.
 
         None for a transcript with a token that is not among the server's best, or without any; see `Scores`.
         """
@@ -158,7 +158,7 @@ class TopkScores(Scores):
         return torch.cat([own, (1 - mass).clamp_min(ROUNDING).log()[:, None]], -1), mass
 
     def full_vocabulary_divergence(self, objective: DivergenceObjective) -> Tensor:
-        """Not supported.
+        """Refuse: top-k log-probabilities do not cover the full vocabulary.
 
         Raises:
             UserError: Always.

@@ -164,7 +164,7 @@ class ServedTeacher:
         return prompt.conversations[row].rendered(self.reader.processor, "")
 
     def questions(self, prompt: Prompt) -> list[Question]:
-        """Each utterance of a prompt."""
+        """Return a question for each utterance of a prompt."""
         assert isinstance(prompt, ServedPrompt)
         names = prompt.utterances or [f"number {row} of the batch" for row in range(prompt.batch_size)]
         return [Question(*each) for each in zip(names, prompt.waveforms, prompt.conversations, strict=True)]

@@ -174,7 +174,7 @@ def _written(
 
 @contextmanager
 def _seeded(transcription: Transcription, number: int, device: torch.device) -> Iterator[None]:
-    """Random numbers that depend only on seed and batch number; the caller's random state is restored."""
+    """Draw random numbers from seed and batch number only; the caller's random state is restored."""
     if not transcription.sample:
         yield
         return

@@ -71,8 +71,8 @@ class Optimization:
 
     @contextmanager
     def part(self, *, last: bool) -> Iterator[None]:
-        """Context of forward pass and `backward` of a part of a step; processes exchange gradients only in the last
-        one."""
+        """Run forward pass and `backward` of a part of a step inside; processes exchange gradients only in the last
+        part."""
         with nullcontext() if last else self._accelerator.no_sync(self._model):
             yield
 

@@ -108,7 +108,7 @@ class Monitor:
         return readings
 
     def round_trip(self) -> None:
-        """Whether some of the teacher's own transcripts are encoded to the same tokens again."""
+        """Check whether some of the teacher's transcripts are encoded to the same tokens again."""
         setup = self.setup
         if setup.teacher is None:
             return
@@ -204,7 +204,7 @@ def fixed_rollouts(run: Path) -> Rollouts | None:
 
 
 def probe_decoding(recipe: Recipe) -> Decoding:
-    """Probes write greedily, with the length limit of the on-policy stage so that both visit the same states."""
+    """Return the decoding of probes: greedy, with the length limit of the on-policy stage."""
     limits = [stage.rollout.limit for stage in recipe.stages if stage.type == "opd"]
     return Decoding(max_new_tokens=max(limits)) if limits else Decoding()
 

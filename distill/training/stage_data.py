@@ -74,7 +74,7 @@ def teacher_section(stage: StageConfig) -> TeacherDataStage | OffPolicy | None:
 
 
 def transcripts_of(run: RunDirectory, stage: StageConfig) -> Path:
-    """Where the teacher's transcripts of a stage are kept."""
+    """Return where the teacher's transcripts of a stage are kept."""
     return run.path / f"teacher-transcripts-{stage.name}.jsonl"
 
 

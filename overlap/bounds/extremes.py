@@ -122,7 +122,7 @@ class Student:
 
     @classmethod
     def from_returned(cls, returned: Tensor, tail: Tensor, n_tail: Tensor) -> "Student":
-        """From log-probabilities; those of ``tail`` beyond the first ``n_tail`` of a row are ignored."""
+        """Build it from log-probabilities; those of ``tail`` beyond the first ``n_tail`` of a row are ignored."""
         inside = torch.arange(tail.shape[-1], device=tail.device) < n_tail[:, None]
         p = positive(tail)
         sums = _prefix(torch.where(inside, p, 0.0))

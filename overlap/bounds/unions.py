@@ -52,7 +52,7 @@ class Union:
         )
 
         def divergence(x: Tensor, terms: Tensor) -> Tensor:
-            """From the mass of the hidden tokens and their Σ x log(x/p)."""
+            """Return the divergence, from the mass of the hidden tokens and their Σ x log(x/p)."""
             total = mass.reshape(-1, *(1,) * (x.ndim - 1)) + x
             value = (weighted.reshape(-1, *(1,) * (x.ndim - 1)) + terms) / total - total.log()
             return value + log_total.reshape(-1, *(1,) * (x.ndim - 1))

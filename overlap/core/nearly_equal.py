@@ -85,7 +85,7 @@ def near_divergences(p: Tensor, q: Tensor, d: Tensor) -> Tensor:
 
 
 def _parts(minus: Tensor) -> tuple[Tensor, Tensor]:
-    """From −x: v = exp(−x) − 1, and −x (1 + v)."""
+    """Return v = exp(−x) − 1 and −x (1 + v), from −x."""
     v = torch.expm1(minus)
     return v, torch.addcmul(minus, minus, v)
 

@@ -126,7 +126,7 @@ def prefix(values: Tensor, ids: Tensor, k: int) -> Support:
 
 
 def union(student: Support, teacher: Support) -> Support:
-    """S ∪ T: the student's slots, then the teacher's with those the student already has marked invalid.
+    """Return S ∪ T: the student's slots, then the teacher's, invalid where the student already has the token.
 
     Args:
         student: width k_S.
@@ -143,7 +143,7 @@ def union(student: Support, teacher: Support) -> Support:
 
 
 def intersection(student: Support, teacher: Support) -> Support:
-    """S ∩ T: the student's slots, valid where the teacher has the token too.
+    """Return S ∩ T: the student's slots, valid where the teacher has the token too.
 
     Args:
         student: width k_S.

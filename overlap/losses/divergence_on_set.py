@@ -167,7 +167,7 @@ def support_kl(
     temperature: float = 1.0,
     tails: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """τ² KL(softmax(z_T/τ) ‖ softmax(z_S/τ)) on a set of tokens, Eq. 1 of arXiv 2605.28139.
+    """Return τ² KL(softmax(z_T/τ) ‖ softmax(z_S/τ)) on a set of tokens, Eq. 1 of arXiv 2605.28139.
 
     Args:
         student_scores: ``[..., m]`` raw logits of the set's tokens.

@@ -56,7 +56,7 @@ def union_kl(
     tail: bool = False,
     reduction: Literal["mean", "sum", "none"] = "mean",
 ) -> UnionKL:
-    """τ² KL(teacher ‖ student) on the union of both supports, from hidden states, differentiable.
+    """Return τ² KL(teacher ‖ student) on the union of both supports, from hidden states, differentiable.
 
     Neither forward nor backward holds ``[positions × V]``: forward computes chunks of
     `overlap.core.chunking.SET_ELEMENTS` logits of one model at a time, to choose the sets; backward computes none and

@@ -119,7 +119,7 @@ class _Powers:
 def _powers(
     scores: Tensor, peak: Tensor, side: Side, temperature: float, scratch: Scratch, name: str
 ) -> tuple[_Powers, Tensor]:
-    """And Σ values · bits, ``[n]``."""
+    """Return the powers, and Σ values · bits, ``[n]``."""
     bits = torch.sub(scores, peak, out=scratch(f"{name} bits", *scores.shape)).mul_(1 / (temperature * _LN_2))
     if side.blocked.numel():
         # Not −inf, which times a value of 0 would be NaN in the weighted sum.

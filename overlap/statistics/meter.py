@@ -153,7 +153,7 @@ class OverlapMeter:
         self._rows: list[GroupSums] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything added, as numbers, strings, lists and tensors that `torch.load` reads by default."""
+        """Return everything added, as numbers, strings, lists and tensors that `torch.load` reads by default."""
         named = self._named()
         held = GroupSums.joined([*self._rows, named], named.names)
         return {

@@ -178,7 +178,7 @@ def _align(spans: Spans, reference: str, unit: str, normalize: Callable[[str], s
 
 
 def _words(text: str) -> list[tuple[int, int]]:
-    """Where the words between white space lie."""
+    """Return where the words between white space lie."""
     found, end = [], 0
     for word in text.split():
         start = text.index(word, end)
@@ -188,7 +188,7 @@ def _words(text: str) -> list[tuple[int, int]]:
 
 
 def _sources(raw: str, text: str) -> np.ndarray:
-    """For each character of the normalized text, the character of the raw one that it comes from.
+    """Return, for each character of the normalized text, the character of the raw text that it comes from.
 
     A character that the normalizer added comes from its neighbor on the left, or else from the first character.
     """
