@@ -33,7 +33,7 @@ def mass_rows(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
         standing = _standing_of(after.low >= before.high - loss, after.high < before.low - loss)
         least = f"≥ {before.value - loss:.2f} ({number(before.value, 3)} at the start − {loss:g})"
     name = "mass on the teacher's set kept"
-    return [Evidence(name, "student's own", shown, counted, least, standing, SOURCES["mass_loss"])]
+    return [Evidence(name, "student's rollouts", shown, counted, least, standing, SOURCES["mass_loss"])]
 
 
 def compare_with_threshold(
@@ -55,7 +55,7 @@ def compare_with_threshold(
             standing = Standing.SHOWN
     source = SOURCES.get(name, SOURCES["mapped_mass"] if name.endswith("mapped_mass") else "")
     bounded = found is not None and not math.isnan(found.low) and not math.isnan(found.high)
-    return Evidence(NAMES[name], "student's own", shown, counted, threshold, standing, source, bounded)
+    return Evidence(NAMES[name], "student's rollouts", shown, counted, threshold, standing, source, bounded)
 
 
 def _standing_of(met: bool, missed: bool) -> Standing:
@@ -65,7 +65,7 @@ def _standing_of(met: bool, missed: bool) -> Standing:
 def context_rows(facts: StageFacts) -> list[Evidence]:
     """Return numbers shown beside the judged ones: before the stage, and on recorded transcripts."""
     rows = [compare_with_threshold(facts.after, "overlap_ratio")] if "overlap_ratio" in facts.after else []
-    ends = (("student's own, at the start", facts.before), ("fixed, at the start", facts.fixed_before))
+    ends = (("student's rollouts, at the start", facts.before), ("fixed, at the start", facts.fixed_before))
     for states, numbers in (*ends, ("fixed, at the end", facts.fixed_after)):
         for name in ("top1_agreement", "student_mass"):
             if (found := numbers.get(name)) is not None:

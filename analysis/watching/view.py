@@ -174,7 +174,7 @@ def _plots(state: RunState, width: int) -> Lines:
 
 
 def _statistic(state: RunState, name: str, label: str) -> list[tuple[str, list[float], list[float]]]:
-    """Return values from probes on the student's own states (both bounds for a served teacher); without probes, from
+    """Return values from probes on the states `student` (both bounds for a served teacher); without probes, from
     steps."""
     probes, metrics = state.run.probes, state.run.metrics
     own = probes[probes["states"] == "student"]

@@ -24,8 +24,8 @@ Statistic = Annotated[Text, AfterValidator(canonical)]
 WRITTEN: dict[str, tuple[Any, str]] = {
     "statistic": (
         Statistic,
-        "A name of `overlap/STATISTICS.md`, of the student's own states; with `fixed.` before it of those. The "
-        "error rate on an evaluation set is `own.NAME.error_rate`, with the set's name, as a proportion: 0.2 is 20 %; "
+        "A name of `overlap/STATISTICS.md`, read on the states `student`; with `fixed.` before it, on the states `fixed`. "
+        "The error rate on an evaluation set is `own.NAME.error_rate`, with the set's name, as a proportion: 0.2 is 20 %; "
         "the set is evaluated whenever the gate reads.",
     ),
     "limits": (

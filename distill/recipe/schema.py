@@ -75,7 +75,7 @@ class Probe(Section):
     """Utterances whose positions are written to `traces/` at the end of each stage."""
 
     def readings(self, *, served: bool) -> tuple[str, ...]:
-        """Return what gates can read: statistics of the student's own states by name, of others as `fixed.union_size`.
+        """Return what gates can read: statistics of the states `student` by name, of others as `fixed.union_size`.
 
         Args:
             served: Whether the teacher is behind a server.

@@ -68,7 +68,7 @@ class Monitor:
             trace: Also write the positions of the first utterances to `traces/`.
 
         Returns:
-            Estimates by name for the gates: plain names for the student's own states, `fixed.union_size` for others.
+            Estimates by name for the gates: plain names for the states `student`, `fixed.union_size` for others.
         """
         config, pair = self.setup.recipe.probe, self.setup.pair
         if config is None or pair is None:

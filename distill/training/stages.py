@@ -1,4 +1,4 @@
-"""One training step of each kind of stage: SFT and TD train on given transcripts, OPD on the student's own."""
+"""One training step of each kind of stage: SFT and TD train on given transcripts, OPD on the student's rollouts."""
 
 from __future__ import annotations
 

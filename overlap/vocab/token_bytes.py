@@ -115,7 +115,7 @@ def _read_ranks(ranks: Mapping[bytes, int]) -> _Declared:
     if not all(isinstance(token, bytes) for token in ranks):
         raise UserError(
             "tokenizer: a mapping must go from the bytes of each token to its id; strings do not determine bytes; "
-            "{_REMEDY}"
+            f"{_REMEDY}"
         )
     return _Declared([(i, token) for token, i in ranks.items()])
 
