@@ -85,7 +85,7 @@ def error_rate(
 ) -> Estimate:
     """Error rate of one evaluation, with an interval; over utterances it is the evaluation's own interval.
 
-    If all have the same rate, the ends are bounds for unseen errors (`overlap.estimates.bootstrap.unseen_errors`).
+    If all have the same rate, the bounds are those for unseen errors (`overlap.estimates.bootstrap.unseen_errors`).
 
     Args:
         transcripts: One row for each utterance, from `Run.transcripts` or `distill evaluate --output`.

@@ -36,8 +36,8 @@ def probe(
 ) -> ProbeResult:
     """Measure support overlap on the student's rollouts.
 
-    The teacher also transcribes the first 32 utterances, to report how many of its own transcripts its tokenizer
-    encodes to other tokens than it wrote.
+    The teacher also transcribes the first 32 utterances, to report how many of these transcripts its tokenizer encodes
+    to other tokens than it wrote.
 
     Args:
         pair: The two models, or a function that loads them once the manifest has been read.

@@ -49,7 +49,7 @@ def probe(
     """Measure support overlap of two models on a manifest, on the student's rollouts.
 
     It ends with five numbers to read first and a verdict. The teacher also transcribes up to 32 of the utterances, to
-    report how many of its own transcripts its tokenizer encodes to other tokens than it wrote.
+    report how many of these transcripts its tokenizer encodes to other tokens than it wrote.
 
     Args:
         student: Directory or Hub name of the model that writes; a preflight needs none.

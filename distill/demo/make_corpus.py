@@ -1,8 +1,8 @@
 """Generate the demonstration corpus: `python -m distill.demo.make_corpus --output DIR`.
 
-Needs eSpeak NG; everything that reads the corpus does not. Splits share neither a voice nor a sentence of two or more
-words, whatever their seeds: a corpus of another seed has other voices in every split, and each split takes its
-sentences from a part of all sentences that is its own for good.
+Generating needs eSpeak NG; reading the corpus does not. Splits share neither a voice nor a sentence of two or more
+words, whatever their seeds: a corpus of another seed has other voices in every split, and each split draws from its own
+part of all sentences, which is the same for every seed.
 """
 
 import json

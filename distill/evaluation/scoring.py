@@ -192,12 +192,11 @@ def score_transcripts(
     jiwer and most English and European results. An utterance whose reference is empty adds its insertions to the errors
     and nothing to the total.
 
-    The intervals come from speakers drawn with replacement, with all of their utterances, where every utterance names
-    one and there are enough (:func:`overlap.estimates.clusters.resampled`), and else from utterances (Bisani & Ney,
-    ICASSP 2004), the same ones for every rate, with the studentized ends that every overlap statistic has
-    (:func:`overlap.estimates.summary.estimate`). Where all of them have the same rate, such as none or all of their
-    words, the ends are the rates that could have remained unobserved
-    (:func:`overlap.estimates.bootstrap.unseen_errors`).
+    The bootstrap resamples speakers with all of their utterances if every utterance names its speaker and there are
+    enough of them (:func:`overlap.estimates.clusters.resampled`), otherwise utterances (Bisani & Ney, ICASSP 2004). All
+    rates share the resamples, and the intervals are studentized like those of overlap statistics
+    (:func:`overlap.estimates.summary.estimate`). If all clusters have the same rate, such as 0 or 1, the bounds are the
+    rates that could have remained unobserved (:func:`overlap.estimates.bootstrap.unseen_errors`).
 
     Args:
         references: Reference transcripts by utterance id, or in order.

@@ -76,10 +76,11 @@ class TokenizerCheck:
 def check_tokenizer(tokenizer: Any) -> TokenizerCheck:
     """Check every text token of a tokenizer, and repair it in place if the missing merges are certain.
 
-    Certain means: merges make their tokens in the order of the tokens' ids, for each token that no merge makes there is
-    exactly one pair of existing tokens that spells it, and with these merges, each at the place of its token's id,
-    every text token's own spelling is encoded to it (where whole words are looked up first: by merges alone, but for
-    as many as published vocabularies have).
+    The missing merges are certain if three conditions hold. The existing merges make their tokens in the order of the
+    tokens' ids. For each token that no merge makes, exactly one pair of existing tokens spells it. With these merges,
+    each at the place of its token's id, every text token's own spelling is encoded to that token. (If the tokenizer
+    looks up whole words first, the last condition is tested with merges alone, and allows as many exceptions as
+    published vocabularies have.)
 
     Args:
         tokenizer: Of transformers; files that it saves afterwards are repaired too.

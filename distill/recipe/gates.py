@@ -24,9 +24,9 @@ Statistic = Annotated[Text, AfterValidator(canonical)]
 WRITTEN: dict[str, tuple[Any, str]] = {
     "statistic": (
         Statistic,
-        "A name of `overlap/STATISTICS.md`, read on the states `student`; with `fixed.` before it, on the states `fixed`. "
-        "The error rate on an evaluation set is `own.NAME.error_rate`, with the set's name, as a proportion: 0.2 is 20 %; "
-        "the set is evaluated whenever the gate reads.",
+        "A name of `overlap/STATISTICS.md`, read on the states `student`; with `fixed.` before it, on the states "
+        "`fixed`. The error rate on an evaluation set is `own.NAME.error_rate`, with the set's name, as a proportion: "
+        "0.2 is 20 %; the set is evaluated whenever the gate reads.",
     ),
     "limits": (
         dict[Text, tuple[Limit[float], Limit[float]]],

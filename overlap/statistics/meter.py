@@ -96,8 +96,8 @@ class OverlapMeter:
     def merge(self, other: "OverlapMeter") -> None:
         """Add everything that another meter holds.
 
-        Values and counts do not depend on the order in which meters are merged. Without utterance names, interval ends
-        change with the order, by no more than the bootstrap's random error.
+        Values and counts do not depend on the order in which meters are merged. Without utterance names, bounds of
+        intervals change with the order, by no more than the bootstrap's random error.
 
         Raises:
             UserError: if its k, temperature or states differ.

@@ -31,7 +31,7 @@ def nucleus_overlap(
 ) -> Tensor:
     """Return Jaccard index of both models' top-p sets: the smallest sets of most probable tokens whose mass reaches p.
 
-    Tokens that the other vocabulary lacks are dropped after a set is chosen, as from the supports.
+    Tokens that the other vocabulary lacks are dropped after a set is chosen, as is done for supports.
 
     Args:
         scores: the student's and the teacher's raw scores, ``[n, V]`` of any floating type.
