@@ -33,7 +33,8 @@ class PairedEffect:
 
 
 def paired_effect(differences: np.ndarray, *, level: float = 0.95) -> PairedEffect:
-    """Hedges' g of paired differences, with the large-sample interval of Hedges & Olkin (1985), and counts of signs.
+    """Return Hedges' g of paired differences, with the large-sample interval of Hedges & Olkin (1985), and counts of
+    signs.
 
     Args:
         differences: `[n]` second − first; NaN where undefined, which is left out.

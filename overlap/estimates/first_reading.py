@@ -145,12 +145,12 @@ class FirstReading:
         return {n.standing for n in self.numbers} <= {Standing.IN_ORDER, Standing.TREND}
 
     def to_dict(self) -> dict[str, Any]:
-        """A tree that JSON can hold, see `overlap.plain_json`."""
+        """Return a tree that JSON can hold, see `overlap.plain_json`."""
         rows = [asdict(n) | {"standing": n.standing.value} for n in self.numbers]
         return plain({"ready": self.ready, "verdict": self.verdict, "advice": self.advice, "numbers": rows})
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Heading and rows of cells."""
+        """Return heading and rows of cells."""
         rows = [
             [f"{n.place} {n.name}" if first else "", n.statistic, n.shown, n.wanted, n.standing.value]
             for n, first in zip(self.numbers, _changes(self.numbers), strict=True)
@@ -210,7 +210,7 @@ def _read(
 
 
 def _ends(statistic: str, estimates: Mapping[str, Estimate], funnel: Funnel | None) -> tuple[float, float, float]:
-    """Value and both bounds; the share of positions used is exact."""
+    """Return value and both bounds; the share of positions used is exact."""
     if statistic == "used":
         share = math.nan if funnel is None else funnel.share("used")
         return share, share, share
@@ -248,7 +248,7 @@ def _named(numbers: list[ReadNumber]) -> str:
 
 
 def _changes(numbers: tuple[ReadNumber, ...]) -> Iterator[bool]:
-    """For each number, whether it is the first with its place."""
+    """Return for each number whether it is the first with its place."""
     before = 0
     for n in numbers:
         yield n.place != before

@@ -96,7 +96,8 @@ class Collapse(Gate):
         return Decision(action, reason, self.name, numbers, levels)
 
     def _held_against(self, reading: Reading) -> Iterator[Level]:
-        """The limits of a statistic, each with the far bound of the interval, which alone shows that one is left."""
+        """Yield the limits of a statistic, each with the far bound of the interval, which alone shows that one is
+        left."""
         low, high = self.limits[reading.statistic]
         if low is not None:
             bound = None if reading.problem else reading.bound("high", self.on)
@@ -106,7 +107,7 @@ class Collapse(Gate):
             yield Level.from_reading(reading.statistic, "highest", high, bound, bound is not None and bound <= high)
 
     def _outside(self, reading: Reading) -> str:
-        """How a statistic is out of its limits, empty when it may be within."""
+        """Return how a statistic is out of its limits, empty when it may be within."""
         low, high = self.limits[reading.statistic]
         if low is not None and reading.bound("high", self.on) < low:
             return f"below {low:g}"
