@@ -148,7 +148,7 @@ for states in ("student", "fixed"):
 #
 # ## Is the change more than luck? Paired intervals
 #
-# The same recorded transcripts before and after, each utterance compared with itself; then each checkpoint's
+# The same recorded rollouts before and after, each utterance compared with itself; then each checkpoint's
 # rollouts.
 
 # %%

@@ -63,7 +63,7 @@ def _standing_of(met: bool, missed: bool) -> Standing:
 
 
 def context_rows(facts: StageFacts) -> list[Evidence]:
-    """Return numbers shown beside the judged ones: before the stage, and on recorded transcripts."""
+    """Return numbers shown beside the judged ones: before the stage, and on recorded rollouts."""
     rows = [compare_with_threshold(facts.after, "overlap_ratio")] if "overlap_ratio" in facts.after else []
     ends = (("student's rollouts, at the start", facts.before), ("fixed, at the start", facts.fixed_before))
     for states, numbers in (*ends, ("fixed, at the end", facts.fixed_after)):

@@ -166,7 +166,7 @@ class StageFacts:
         outcome: How the run ended in it: `finished`, `stopped` or `aborted`; None if it did not.
         before: Statistics at its start on the student's rollouts.
         after: The same at its end.
-        fixed_before: At its start on the student's recorded transcripts.
+        fixed_before: At its start on the student's recorded rollouts.
         fixed_after: At its end.
         errors: Change of the error rate since its start; None if that was not evaluated.
         baseline: Change of the error rate since the best end of an earlier stage; None if that is its own start.

@@ -24,7 +24,7 @@ def rollout(
     sample: bool,
     temperature: float,
 ) -> Transcripts:
-    """Return greedy or sampled transcripts without blocked tokens.
+    """Return greedy or sampled rollouts without blocked tokens.
 
     Args:
         generator: The model, unwrapped.

@@ -134,7 +134,7 @@ class EncoderDecoder(ABC):
     def rollout(
         self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
     ) -> Transcripts:
-        """Return greedy or sampled transcripts, limited by the positions of the decoder."""
+        """Return greedy or sampled rollouts, limited by the positions of the decoder."""
         room = self._positions - prompt.inputs[seq2seq.DECODER_PROMPT].shape[1]
         return seq2seq.rollout(
             self.generator,

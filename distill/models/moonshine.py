@@ -93,7 +93,7 @@ class Moonshine(EncoderDecoder):
     def rollout(
         self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
     ) -> Transcripts:
-        """Return greedy or sampled transcripts, limited by the positions of the decoder."""
+        """Return greedy or sampled rollouts, limited by the positions of the decoder."""
         with torch.no_grad():
             encoded = self._encoded(prompt)
         return super().rollout(encoded, max_new_tokens=max_new_tokens, sample=sample, temperature=temperature)

@@ -46,7 +46,7 @@ def rollout(
     sample: bool,
     temperature: float,
 ) -> Transcripts:
-    """Return greedy or sampled transcripts without blocked tokens.
+    """Return greedy or sampled rollouts without blocked tokens.
 
     Uses transformers' generic generation for encoder-decoders: Whisper's own adds rules at the first position, but a
     rollout must come from the distribution that is measured.

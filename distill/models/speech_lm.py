@@ -222,7 +222,7 @@ class SpeechLM:
     def rollout(
         self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
     ) -> Transcripts:
-        """Return greedy or sampled transcripts; blocked tokens and padding ids are suppressed."""
+        """Return greedy or sampled rollouts; blocked tokens and padding ids are suppressed."""
         return causal.rollout(
             self.generator,
             prompt,

@@ -30,7 +30,7 @@ from .tally import Tally
 from .trace import trace_rows
 
 Rollouts = Mapping[str, tuple[Sequence[int], bool]]
-"""Recorded transcripts by utterance id: token ids, and whether they end in end of text."""
+"""Recorded rollouts by utterance id: token ids, and whether they end in end of text."""
 
 
 @dataclass(frozen=True)

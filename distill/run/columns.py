@@ -276,7 +276,7 @@ OTHERS = (
         ),
     ),
     File(".lock", "Lock of the process that works on the run."),
-    File("fixed_rollouts.json*", "Recorded transcripts of the student, by utterance: token ids, and whether they end."),
+    File("fixed_rollouts.json*", "Recorded rollouts of the student, by utterance: token ids, and whether they end."),
     File("round_trip.json*", "How often the teacher's own transcripts are encoded to other tokens than it wrote."),
     File("unusable.jsonl*", "Dropped or doubtful lines of manifests, one finding per line."),
     File("data_lines/*", "A digest of each manifest line, in a file named after the manifest's digest."),

@@ -187,7 +187,7 @@ def error_rate_read(row: Mapping[str, Any]) -> overlap.Estimate:
 
 
 def fixed_rollouts(run: Path) -> Rollouts | None:
-    """Return the recorded transcripts of a run; None before there are any.
+    """Return the recorded rollouts of a run; None before there are any.
 
     Raises:
         RunDirectoryError: The file holds something else; names it and where.

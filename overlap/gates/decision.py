@@ -1,4 +1,4 @@
-"""What a gate answers, and what every gate can do."""
+"""The decision of a gate, and what every gate can do."""
 
 import enum
 import warnings
@@ -53,7 +53,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Decision:
-    """A gate's answer to one reading.
+    """The decision of a gate on one reading.
 
     Attributes:
         action: what to do.
