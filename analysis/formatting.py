@@ -28,7 +28,7 @@ WIDTH = 110
 
 
 def p_text(p: float, sign: str = "") -> str:
-    """A p-value, never as 0; in sentences after a sign such as `=`; a dash for NaN."""
+    """Return a p-value, never as 0; in sentences after a sign such as `=`; a dash for NaN."""
     if p < 0.0001:
         return "< 0.0001"
     digits = 4 if p < 0.01 else 2
@@ -36,7 +36,7 @@ def p_text(p: float, sign: str = "") -> str:
 
 
 def aligned(lines: Sequence[Sequence[str]], heading: int, left: int = 1) -> str:
-    """Lines of cells, padded to columns.
+    """Return lines of cells, padded to columns.
 
     Args:
         lines: Cells of each line, as many in each.
@@ -56,7 +56,7 @@ def aligned(lines: Sequence[Sequence[str]], heading: int, left: int = 1) -> str:
 
 
 def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """A pipe table; pipes inside cells are escaped, line breaks become spaces."""
+    """Return a pipe table; pipes inside cells are escaped, line breaks become spaces."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(" ".join(cell.split()).replace("|", r"\|") for cell in cells) + " |"
@@ -91,12 +91,12 @@ _LATEX = {
 
 
 def latex_escaped(text: str) -> str:
-    """Text escaped for LaTeX in any font encoding: `|`, `<` and `>` are other characters in the default one."""
+    """Return text escaped for LaTeX in any font encoding: `|`, `<` and `>` are other characters in the default one."""
     return "".join(_LATEX.get(character, character) for character in text)
 
 
 def latex(heading: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, notes: Sequence[str] = ()) -> str:
-    """A `tabular` with the rules of the booktabs package, and the notes below it, to be put into a `table`."""
+    """Return a `tabular` with the rules of the booktabs package, and the notes below it, to be put into a `table`."""
 
     def line(cells: Sequence[str]) -> str:
         # After a line break, an opening bracket or a star would be taken for its argument.

@@ -34,17 +34,17 @@ class PrintedTable:
     title: str = ""
 
     def to_text(self) -> str:
-        """Plain text, notes wrapped below the table."""
+        """Return plain text, notes wrapped below the table."""
         notes = [textwrap.fill(note, WIDTH, subsequent_indent="  ") for note in self.notes]
         table = aligned([self.heading, *self.rows], heading=1, left=self.left)
         return "\n".join([*filter(None, [self.title]), table, *([""] if notes else []), *notes])
 
     def to_markdown(self) -> str:
-        """A pipe table, and a paragraph of notes."""
+        """Return a pipe table, and a paragraph of notes."""
         return f"{markdown(self.heading, self.rows, self.left)}\n\n{' '.join(self.notes)}".rstrip()
 
     def to_latex(self) -> str:
-        """A `tabular` for booktabs (`\\usepackage{booktabs}`), the notes below it."""
+        """Return a `tabular` for booktabs (`\\usepackage{booktabs}`), the notes below it."""
         return latex(self.heading, self.rows, self.left, self.notes)
 
     def __str__(self) -> str:

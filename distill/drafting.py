@@ -89,7 +89,7 @@ def draft_recipe(
     shapes = [shape_of(model, trust_remote_code=trust_remote_code) for model in models.values()]
     known = [duration(utterance) for utterance in (*trained, *tested) if utterance.audio is not None]
     longest = max(known, default=0.0)
-    micro_batch = _fitting(shapes[0], shapes[1], longest, token_limit((*trained, *tested)))
+    micro_batch = _largest_micro_batch(shapes[0], shapes[1], longest, token_limit((*trained, *tested)))
     facts = _Facts(shapes[0], shapes[1], trained, tested, longest, micro_batch)
     places = {key: _relative(place, Path(folder)) for key, place in {**models, "train": train, "test": test}.items()}
     text = "\n".join([*_top(facts, places, name, trust_remote_code), *_stages(facts, places["train"])])
@@ -135,12 +135,12 @@ def _top(facts: _Facts, places: dict[str, str], name: str, trusted: bool) -> lis
         f"manifest = {in_toml(places['test'])}",
         f"max_utterances = {probed}",
         f"every = {max(10, _steps(facts, 4) // 10)}",
-        f"batch_size = {_at_once(facts)}",
+        f"batch_size = {_evaluation_batch(facts)}",
         "",
         "[evaluation]",
         f"manifest = {in_toml(places['test'])}",
         'normalizer = "basic"  # others are in the reference; with the extra `text`: whisper_english, mandarin',
-        f"batch_size = {_at_once(facts)}",
+        f"batch_size = {_evaluation_batch(facts)}",
         f"# max_new_tokens = {token_limit(facts.test)}  # computed from the longest audio, here and in the stages",
         "",
         "[checkpoint]",
@@ -187,7 +187,7 @@ def _stages(facts: _Facts, train: str) -> list[str]:
         'statistic = "top1_agreement"',
         f"at_least = {AGREEMENT.level}  # {AGREEMENT.name} of overlap.gates.READINESS, as `distill probe` judges it",
         "",
-        "# The teacher scores the student's own transcripts.",
+        "# The teacher scores the student's rollouts.",
         *stage("opd", "on-policy", 4),
         "# Falls back to teacher data if the student begins to loop.",
         "[stages.gate]",
@@ -198,16 +198,16 @@ def _stages(facts: _Facts, train: str) -> list[str]:
 
 
 def _rounded(number: float) -> str:
-    """Three digits of a small number, all before the point of a large one; never an exponent."""
+    """Return three digits of a small number, all before the point of a large one; never an exponent."""
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _steps(facts: _Facts, epochs: int) -> int:
-    """Steps of some epochs of the training set, in tens, from 50 to 4,000."""
+    """Return steps of some epochs of the training set, in tens, from 50 to 4,000."""
     return min(4000, max(50, round(epochs * len(facts.train) / BATCH / 10) * 10))
 
 
-def _at_once(facts: _Facts) -> int:
+def _evaluation_batch(facts: _Facts) -> int:
     return min(32, 2 * facts.micro_batch)
 
 
@@ -217,8 +217,8 @@ def _window(shape: Shape, longest: float) -> list[str]:
     return [f"window_seconds = {math.ceil(longest)}  # instead of {WINDOW}, to save computation"]
 
 
-def _fitting(student: Shape, teacher: Shape, longest: float, tokens: int) -> int:
-    """Utterances, at most a batch, whose training probably fits into this machine's memory at once."""
+def _largest_micro_batch(student: Shape, teacher: Shape, longest: float, tokens: int) -> int:
+    """Return utterances, at most a batch, whose training probably fits into this machine's memory at once."""
     fixed = 16 * student.parameters + 4 * teacher.parameters  # weights, gradients, two moments; the teacher's weights
     logits = (
         4 * 6 * tokens * max(student.vocabulary, teacher.vocabulary)
@@ -229,14 +229,14 @@ def _fitting(student: Shape, teacher: Shape, longest: float, tokens: int) -> int
 
 
 def _memory() -> float:
-    """Bytes of the accelerator, or of the machine where there is none."""
+    """Return bytes of the accelerator, or of the machine where there is none."""
     if torch.cuda.is_available():
         return float(torch.cuda.get_device_properties(0).total_memory)
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def _relative(place: str, folder: Path) -> str:
-    """A location as seen from a folder: relative below it, else absolute; Hub names are unchanged."""
+    """Return a location as seen from a folder: relative below it, else absolute; Hub names are unchanged."""
     path = Path(place).expanduser()
     if place.startswith((PACKAGED, DATASET)) or not path.exists():
         return place

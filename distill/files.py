@@ -71,7 +71,8 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], about: Mapping[str
 
 
 def _reason(error: OSError | SafetensorError | RuntimeError) -> str | None:
-    """The reason of an operating system error, which libraries wrap in their own kinds; None for other errors."""
+    """Return the reason of an operating system error, which libraries wrap in their own kinds; None for other
+    errors."""
     system = next((e for e in (error, error.__context__) if isinstance(e, OSError)), None)
     if system is None and isinstance(error, RuntimeError):
         return None
@@ -82,5 +83,5 @@ def _reason(error: OSError | SafetensorError | RuntimeError) -> str | None:
 
 
 def first_line(error: Exception) -> str:
-    """First line of an error's message, or its kind if it has none."""
+    """Return the first line of an error's message, or its kind if it has none."""
     return str(error).strip().split("\n")[0] or type(error).__name__

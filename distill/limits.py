@@ -24,7 +24,7 @@ D = TypeVar("D", bound=Decoding)
 
 
 def token_limit(utterances: Iterable[Utterance]) -> int:
-    """Upper bound of the tokens of a transcript, from the longest of some utterances.
+    """Return the upper bound of the tokens of a transcript, from the longest of some utterances.
 
     It is one number for a set, so that a transcript does not depend on the other utterances of its batch.
 
@@ -35,8 +35,8 @@ def token_limit(utterances: Iterable[Utterance]) -> int:
     return SPARE_TOKENS + math.ceil(TOKENS_PER_SECOND * longest) if longest else WITHOUT_AUDIO
 
 
-def settled(decoding: D, utterances: Iterable[Utterance]) -> D:
-    """The same decoding with `max_new_tokens` filled in."""
+def with_token_limit(decoding: D, utterances: Iterable[Utterance]) -> D:
+    """Return the same decoding with `max_new_tokens` filled in."""
     if decoding.max_new_tokens is not None:
         return decoding
     return decoding.model_copy(update={"max_new_tokens": token_limit(utterances)})

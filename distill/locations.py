@@ -21,12 +21,12 @@ LINKED = "get its content, as with `git annex get`, `dvc pull` or `hf download`,
 
 
 def packaged(path: str) -> Path:
-    """The absolute path of a file of the embedded demo, for instance `packaged("corpus/test.jsonl")`."""
+    """Return the absolute path of a file of the embedded demo, for instance `packaged("corpus/test.jsonl")`."""
     return Path(str(files("distill"))) / "demo" / path
 
 
 def located(location: str | Path) -> str:
-    """A location that libraries can open: `demo:…` and `~` are replaced; others are unchanged.
+    """Return a location that libraries can open: `demo:…` and `~` are replaced; others are unchanged.
 
     Raises:
         FileNotFoundError: The demo has no such file or folder.
@@ -36,13 +36,13 @@ def located(location: str | Path) -> str:
         return str(Path(text).expanduser()) if text.startswith("~") else text
     path = packaged(text.removeprefix(PACKAGED))
     if not path.exists():
-        remedy = _beside(path) or "there are demo:teacher, demo:student and the manifests in demo:corpus/"
+        remedy = _nearest_path(path) or "there are demo:teacher, demo:student and the manifests in demo:corpus/"
         raise FileNotFoundError(f"{text} is not in the embedded demo; {remedy}")
     return str(path)
 
 
-def dangling(path: Path) -> str:
-    """Description of a broken link, to follow its name in a message; empty for anything else."""
+def describe_broken_link(path: Path) -> str:
+    """Return the description of a broken link, to follow its name in a message; empty for anything else."""
     if path.exists() or not path.is_symlink():
         return ""
     return f"is a link to {path.readlink()}, which does not exist"
@@ -79,14 +79,16 @@ def require_runs(runs: Iterable[Path]) -> None:
     if missing:
         remedy = "Give the --output of `distill train`, or the file that `distill probe --output` wrote."
         said = [
-            f"{run} holds no run: resolved.json is missing" if run.is_dir() else f"{run} does not exist{_meant(run)}"
+            f"{run} holds no run: resolved.json is missing"
+            if run.is_dir()
+            else f"{run} does not exist{_suggestion(run)}"
             for run in missing
         ]
         raise FileNotFoundError("\n  ".join(said) + f". {remedy}")
 
 
-def _meant(path: Path) -> str:
-    near = _beside(path)
+def _suggestion(path: Path) -> str:
+    near = _nearest_path(path)
     return f" ({near})" if near else ""
 
 
@@ -107,7 +109,7 @@ def require_writable(
         OSError: It is a folder, or nothing can be written beside it; names the key and the remedy.
     """
     path = Path(output).absolute()
-    spare(path, key, (inputs or {}).items())
+    refuse_to_replace(path, key, (inputs or {}).items())
     if path.is_dir():
         raise IsADirectoryError(f"{key}: {output} is a folder; give a file in it")
     folder = path.parent
@@ -124,7 +126,7 @@ def require_writable(
         raise OSError(f"{key}: nothing can be written in {folder} ({error.strerror}); give another place") from error
 
 
-def spare(output: Path, key: str, inputs: Iterable[tuple[str, str | Path | None]]) -> None:
+def refuse_to_replace(output: Path, key: str, inputs: Iterable[tuple[str, str | Path | None]]) -> None:
     """Refuse to replace an input.
 
     Args:
@@ -157,9 +159,9 @@ def _no_manifest(location: str) -> str:
     remedy = "give the path of a JSON Lines file, one utterance a line"
     if path.is_dir():
         return f"the manifest {location} is a folder; {remedy}"
-    if broken := dangling(path):
+    if broken := describe_broken_link(path):
         return f"the manifest {location} {broken}; {LINKED}"
-    return "" if path.exists() else f"the manifest {location} does not exist; {_beside(path) or remedy}"
+    return "" if path.exists() else f"the manifest {location} does not exist; {_nearest_path(path) or remedy}"
 
 
 def _no_model(location: str) -> str:
@@ -167,10 +169,12 @@ def _no_model(location: str) -> str:
     remedy = "give a folder that holds a config.json, or a Hub name"
     if path.is_file():
         return f"the model {location} is a file; {remedy}"
-    if broken := dangling(path):
+    if broken := describe_broken_link(path):
         return f"the model {location} {broken}; {LINKED}"
     of_the_hub = location.count("/") <= 1 and not location.startswith((PACKAGED, ".", "~")) and not path.is_absolute()
-    return "" if path.exists() or of_the_hub else f"the model {location} does not exist; {_beside(path) or remedy}"
+    return (
+        "" if path.exists() or of_the_hub else f"the model {location} does not exist; {_nearest_path(path) or remedy}"
+    )
 
 
 def _path(location: str) -> Path:
@@ -178,8 +182,8 @@ def _path(location: str) -> Path:
     return packaged(location.removeprefix(PACKAGED)) if demo else Path(location).expanduser()
 
 
-def _beside(path: Path) -> str:
-    """The path that was probably meant, or the missing folder of a path; empty if neither is found."""
+def _nearest_path(path: Path) -> str:
+    """Return the path that was probably meant, or the missing folder of a path; empty if neither is found."""
     folder = path.parent
     if not folder.is_dir():
         return f"there is no folder {folder}"

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 
 
 def is_first() -> bool:
-    """Whether this is the first process; by the variable that torchrun and `accelerate launch` set."""
+    """Return whether this is the first process; by the variable that torchrun and `accelerate launch` set."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
-def one_voice() -> Iterator[None]:
+def warn_in_first_process_only() -> Iterator[None]:
     """Suppress warnings in processes after the first until the end of the block: the first gives the same ones."""
     if is_first():
         yield

@@ -106,14 +106,14 @@ def chosen(summary, names=SHOWN):
 chosen(reading())
 
 # %% [markdown]
-# *Read:* `top-1 agreement` and `student mass` (what the student puts on the teacher's eight best tokens) before any
-# training. *Do not conclude* that the student is bad: it writes another form, and overlap sees form before it sees
-# words.
+# *Read:* `top-1 agreement` and `student mass` (the student's probability of the tokens in the teacher's support, k = 8)
+# before any training. *Do not conclude* that the student is bad: it writes another form, and form affects overlap
+# before words do.
 #
 # ### The gates
 #
-# `Threshold` opens when the *worse end* of the 95 % interval reaches its level. `patience=2` asks for two readings in a
-# row. `Collapse` only guards: it never opens a stage, it ends one. `AnyOf` lets each of its members act.
+# `Threshold` opens when the *conservative bound* of the 95 % interval reaches its level. `patience=2` asks for two
+# readings in a row. `Collapse` only guards: it never opens a stage, it ends one. `AnyOf` lets each of its members act.
 
 # %%
 AGREEMENT = READINESS.level("top1_agreement", "least")
@@ -136,8 +136,9 @@ gates()
 # ### The loop
 #
 # The two losses are the ones of the two stages: cross-entropy on the teacher's text, and the forward KL on the union of
-# both top-k sets at the student's own tokens, with the mass outside as one more token. The lines about gates are
-# marked. The gate's state goes into the checkpoint with the weights: a streak of readings must survive an interruption.
+# both supports at the positions of the student's rollouts, with the mass outside as one more token. The
+# lines about gates are marked. The gate's state goes into the checkpoint with the weights: a streak of readings must
+# survive an interruption.
 
 
 # %%
@@ -236,16 +237,16 @@ else:
 chosen(reading())
 
 # %% [markdown]
-# *Read:* in the table, which end of which interval decided, and over how many utterances. In the last table, what moved
-# since the first: $|I|$, the agreement and the mass beside VUSS (`union_size`). *Do not conclude* that this level fits
-# your pair. It is the least in `READINESS`, which keeps the notebook short; the demo waits for
+# *Read:* in the table, which bound of which interval decided, and over how many utterances. In the last table, what
+# moved since the first: $|I|$, the agreement and the mass beside VUSS (`union_size`). *Do not conclude* that this level
+# fits your pair. It is the least in `READINESS`, which keeps the notebook short; the demo waits for
 # `READINESS.level("top1_agreement")`. And do not read success from overlap alone: evaluate the error rate as well.
 #
 # ### A collapse
 #
 # On-policy training feeds on what the student writes, so a bad step makes the next batch worse. Here a learning rate
-# too high by far does the damage, and the guard calls before the budget is spent. What to do then is the loop's
-# business: this one returns to the weights before the damage.
+# that is far too high does the damage, and `Collapse` aborts before the steps are used up. What to do then is for the
+# loop to decide: this one returns to the weights before the damage.
 
 # %%
 before = {name: weight.clone() for name, weight in student.generator.state_dict().items()}

@@ -15,8 +15,8 @@
 # # How staging shifts overlap
 #
 # One run from **Base** (supervised training on labels) through **TD** (training on the teacher's transcripts) to
-# **OPD** (on-policy distillation): what did each stage do to the overlap of student and teacher, on the student's own
-# transcripts and on fixed ones, when and why did the gate switch, and what became of the error rate?
+# **OPD** (on-policy distillation): what did each stage do to the overlap of student and teacher, on the student's
+# rollouts and on fixed ones, when and why did the gate switch, and what became of the error rate?
 #
 # The run is the embedded demo at full length, one seed: 1,200 steps of a student of 0.17 million parameters on
 # synthetic speech. It is kept beside this notebook in `runs/demo`, without checkpoints. To read a run of your own, give
@@ -39,8 +39,8 @@ from analysis.report import stage_facts, staging, verdict
 # ## The run
 #
 # Base learns labels in upper case and numerals (`CALL 351`), the teacher writes `call three five one`: when Base ends,
-# the two have next to nothing in common. The gate of TD opens on-policy training once the lower end of the interval of
-# top-1 agreement reaches its level.
+# the two have next to nothing in common. The gate of TD opens on-policy training once the lower bound of the interval
+# of top-1 agreement reaches its level.
 
 # %%
 TRAIN_MY_OWN = False  # True: trains the demo here, which takes five to seven minutes on one core
@@ -54,10 +54,10 @@ def settings(recipe):
     return {
         "Base, steps": base["steps"],
         "TD, steps at most": td["steps"],
-        "gate: lower end of top-1 agreement at least": td["gate"]["at_least"],
+        "gate: lower bound of top-1 agreement at least": td["gate"]["at_least"],
         "OPD, steps at most": opd["steps"],
         "all steps": recipe["total_steps"],
-        "k of the top-k sets": recipe["support"]["k"],
+        "k of the supports": recipe["support"]["k"],
         "steps between probes": recipe["probe"]["every"],
     }
 
@@ -75,10 +75,10 @@ plt.show()
 
 # %% [markdown]
 # *Read:* the background says which stage the run was in; points are probes, shades their 95 % intervals over
-# utterances. Where the gate read a statistic its level is the dashed line, and a filled triangle is the end of the
-# interval that met it. Look at the three kinds of states apart: `student` (what it writes now), `fixed` (what Base
-# wrote when it ended), `teacher` (what the teacher writes). *Do not conclude* from the error rate within TD that it did
-# harm for good: the student is learning another written form, and OPD ends below Base.
+# utterances. Where the gate read a statistic its level is the dashed line, and a filled triangle is the bound of
+# the interval that reached it. Look at the three kinds of states apart: `student` (what it writes now), `fixed` (what
+# Base wrote when it ended), `teacher` (what the teacher writes). *Do not conclude* from the error rate within TD that
+# it did harm for good: the student is learning another written form, and OPD ends below Base.
 #
 # ## The central table
 
@@ -117,9 +117,9 @@ for before, after in itertools.pairwise(stages):
         print(f"{before} → {after}: {name} {words(pair[0])} → {words(pair[1])}: {moved(*pair)}")
 
 # %% [markdown]
-# *Read:* each stage's last probe on the student's own transcripts. *Do not conclude* from VUSS alone: its parts follow.
+# *Read:* each stage's last probe on the student's rollouts. *Do not conclude* from VUSS alone: its parts follow.
 #
-# ## VUSS and its parts, on own and on fixed transcripts
+# ## VUSS and its parts, on the student's rollouts and on fixed ones
 
 # %%
 vuss_decomposition(run, ("student", "fixed"), width=9.0)
@@ -148,7 +148,8 @@ for states in ("student", "fixed"):
 #
 # ## Is the change more than luck? Paired intervals
 #
-# The same recorded transcripts before and after, each utterance compared with itself; then each checkpoint's own.
+# The same recorded rollouts before and after, each utterance compared with itself; then each checkpoint's
+# rollouts.
 
 # %%
 KEY = (
@@ -169,10 +170,9 @@ stage_changes(run, "teacher", KEY)
 stage_changes(run, "student", KEY)
 
 # %% [markdown]
-# *Read:* the interval of the change, then its p-value corrected for the whole table. `fixed` and `teacher` say what was
-# learned at the same contexts; `student` says what training was fed, and mixes learning with where the student now
-# goes. *Do not conclude* over seeds: one run's intervals are over utterances. `analysis.inference.over_seeds` takes
-# several.
+# *Read:* the interval of the change, then its p-value corrected for the whole table. `fixed` and `teacher` show what
+# was learned at the same contexts; `student` shows each checkpoint's rollouts, which changed together with the student.
+# *Do not conclude* over seeds: one run's intervals are over utterances. `analysis.inference.over_seeds` takes several.
 #
 # ## When and why did the gate switch?
 
@@ -223,7 +223,7 @@ plt.show()
 
 # %% [markdown]
 # *Read:* the differences are paired, because both systems find the same speakers hard, and intervals are over speakers,
-# because utterances of one fail together. The figure asks whether the error rate followed the agreement. *Do not
+# because errors within a speaker are correlated. The figure asks whether the error rate followed the agreement. *Do not
 # conclude* from a handful of points of one run that overlap causes the error rate, or from this run that OPD paid: the
 # same steps of teacher data are the control that it lacks.
 #
@@ -232,7 +232,7 @@ plt.show()
 # The study of the demo compares four schedules of 1,200 steps over three seeds: teacher data until the gate opens and
 # then OPD (`gated`, as above), 25 steps of teacher data and then OPD (`early`), OPD straight from Base (`direct`), and
 # teacher data to the end (`td`). WER in % [95 % over speakers], VUSS (k = 8), top-1 agreement and total variation on
-# the student's own transcripts, at the switch to OPD and at the end.
+# the student's rollouts, at the switch to OPD and at the end.
 
 # %%
 study = staging().sort_values("arm", kind="stable")

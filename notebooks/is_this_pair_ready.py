@@ -14,8 +14,8 @@
 # %% [markdown]
 # # Is this pair ready?
 #
-# On-policy distillation has a student write transcripts and a teacher score them token by token. The teacher's word is
-# worth something where the tokens that it finds likely are ones that the student finds likely too. This study measures
+# On-policy distillation has a student write transcripts and a teacher score them token by token. Its scores help
+# where both models find the same tokens likely. This study measures
 # that for any two models, reads the numbers in a fixed order, and ends in a go or a wait with its reasons.
 #
 # The executed pair is the embedded demo's: a student of 0.17 million parameters that writes `CALL 351` and a teacher of
@@ -75,8 +75,8 @@ transcripts.head(6)
 #
 # ## 1. The position funnel
 #
-# A position counts when both models could be asked at it. The funnel puts every other one into one bin, with its
-# reason.
+# A position counts if both models have a distribution there that can be compared. The funnel counts every other
+# position in one bin, with its reason.
 
 # %%
 funnel
@@ -108,7 +108,7 @@ rows = {
     }
     for name, item in summary.items()
 }
-print(f"On the student's own transcripts; k = {K}, temperature 1; n positions / utterances (of sequences, utterances).")
+print(f"On the student's rollouts; k = {K}, temperature 1; n positions / utterances (of sequences, utterances).")
 numbers = ["value [95 %], unit", "n", "undefined"]
 left = pd.DataFrame(rows).T.style.format(escape="html").set_properties(**{"text-align": "left"})
 left = left.set_properties(subset=numbers, **{"white-space": "nowrap", "vertical-align": "top"})
@@ -117,7 +117,7 @@ left.set_table_styles([{"selector": "th", "props": "text-align: left; vertical-a
 # %% [markdown]
 # *Read:* the interval resamples utterances, because tokens of one utterance are not independent; `undefined` counts
 # positions where a statistic has no value (`overlap advantage` where nothing is shared): those are in no average. *Do
-# not conclude* from a mean whose `undefined` outnumbers its `positions`: it speaks of the easy ones.
+# not conclude* from a mean whose `undefined` outnumbers its `positions`: it describes the easy ones only.
 #
 # ## 3. Five numbers, between chance and ceiling
 #
@@ -240,7 +240,8 @@ print("With k as large as a shared vocabulary it is 1 for any two models.")
 # ## 6. Go or wait
 #
 # The verdict that `distill report` gives after a stage, here of the pair as it is. Each number is compared with a level
-# by the worse end of its interval. The second table has every level of this project, with the little evidence for it.
+# by the conservative bound of its interval. The second table has every level of this project, with the little evidence
+# for it.
 
 # %%
 found = verdict(StageFacts("as it is", "td", first_step=0, last_step=0, after=summary), Thresholds())

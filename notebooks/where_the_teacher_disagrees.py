@@ -55,7 +55,7 @@ traced = by_probe.agg(positions=("used", "sum"), utterances=("id", "nunique"))
 traced
 
 # %% [markdown]
-# *Read:* how many positions and utterances each view below rests on: the student's own transcripts (`student`), those
+# *Read:* how many positions and utterances each view below rests on: the student's rollouts (`student`), those
 # that it wrote when Base ended (`fixed`) and the teacher's (`teacher`), where each stage began and where the run ended.
 #
 # ## 1. Along the utterance
@@ -67,8 +67,8 @@ position_profile(run, "teacher_mass", ax=axes[1], relative=True)
 plt.show()
 
 # %% [markdown]
-# *Read:* flat or rising? Rising disagreement means that early mistakes take the student to places where the teacher
-# would not be. *Do not conclude* across the lines that the same tokens got better: each checkpoint writes its own.
+# *Read:* flat or rising? Rising disagreement means that early mistakes lead the student to prefixes that the teacher
+# would not write. *Do not conclude* across the lines that the same tokens got better: each checkpoint writes its own.
 #
 # ## 2. By class of token, and by whether it is right
 
@@ -82,7 +82,7 @@ plt.show()
 # %%
 moment, by_label = strata_frames(run, "correctness", "total_variation", "student")[-1]
 shown = by_label.query("n_groups > 1").sort_values("value", ascending=False)
-print(f"Total variation (probability) on the student's own transcripts {moment.name}, 95 % intervals over utterances")
+print(f"Total variation (probability) on the student's rollouts {moment.name}, 95 % intervals over utterances")
 shown[["correctness", "value", "low", "high", "n_positions", "n_groups"]].style.hide(axis="index").format(precision=3)
 
 
@@ -123,7 +123,7 @@ for stage in STAGES:
     sums = found.groupby("id")[["incompatible_kl", "forward_kl"]].sum().to_numpy()
     ratio = contrast(sums[:, :1], sums[:, 1:], limits=(0, 1))
     print(
-        f"After {stage}: {ratio.shown(1, 100)} % of the forward KL on its own transcripts is out of the student's "
+        f"After {stage}: {ratio.shown(1, 100)} % of the forward KL on its rollouts is out of the student's "
         f"reach ({len(found):,} positions, {found['id'].nunique()} utterances, 95 % interval over utterances)"
     )
 
@@ -139,7 +139,7 @@ plt.show()
 #
 # ## 4. The gain of on-policy training, and which statistic predicted it
 #
-# At the *same* recorded contexts, the teacher's own transcripts, before and after the on-policy stage: the fall of the
+# At the *same* recorded contexts, the teacher's transcripts, before and after the on-policy stage: the fall of the
 # forward KL is the fixed-context gain.
 
 # %%
@@ -168,9 +168,9 @@ few = frame.loc[frame["n_pairs"] < 20, "statistic"].tolist()
 print("Fewer than 20 pairs, so that the matched difference says nothing:", ", ".join(few) or "none")
 
 # %% [markdown]
-# *Read:* ρ first, then whether it is still there in the matched difference, which compares positions of one transcript
-# that are alike in entropy, divergence and place. *Do not conclude* from a large ρ of `forward_kl` or of what is made
-# of it: where there is much, much can fall. And a gain at the teacher's contexts is not a gain in words.
+# *Read:* ρ first, then whether it persists in the matched difference, which compares positions of one transcript with
+# similar entropy, divergence and place. *Do not conclude* from a large ρ of `forward_kl` or of what is computed from
+# it: a large divergence has more room to fall. And a gain at the teacher's contexts is not a gain in words.
 #
 # ## 5. Utterance by utterance
 
@@ -195,7 +195,7 @@ plt.show()
 # a token is. The first column without a shared token near the top is where the two part. *Do not conclude* from one
 # utterance, least of all from the worst of a list: it is chosen for being extreme. Every traced utterance has a row
 # here, so look at ordinary ones too: `choose_trace(run, ID)`. The report's utterance browser has all of them on one
-# page that opens offline: sort by error rate, overlap or divergence, and see both models' top-k at every token.
+# page that opens offline: sort by error rate, overlap or divergence, and see both models' supports at every token.
 
 # %%
 report = write_report(RUN, Path(tempfile.mkdtemp()) / "report.html")

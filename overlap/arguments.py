@@ -31,7 +31,7 @@ _NUMBERS: dict[object, type] = {int: Integral, float: Real}  # NumPy's numbers a
 
 
 def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
-    """The same function, which refuses arguments that its annotations do not allow before it does anything.
+    """Return the same function, which refuses arguments that its annotations do not allow before it does anything.
 
     Nothing is converted. Annotations may be classes, protocols that can be checked at run time, unions, literals,
     sequences, mappings and functions.
@@ -81,7 +81,7 @@ def require_kind(name: str, value: object, kind: Any) -> None:
 
 
 def _parts(kind: Any) -> tuple[Any, ...]:
-    """Members of a union; the annotation itself if it is none."""
+    """Return the members of a union; the annotation itself if it is no union."""
     return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
@@ -107,7 +107,7 @@ def _all(values: Any, kind: Any) -> bool:
 
 
 def _words(kind: Any) -> str:
-    """An annotation in words."""
+    """Return an annotation in words."""
     *most, last = dict.fromkeys(word for part in _parts(kind) for word in _choices(part))
     return f"{', '.join(most)} or {last}" if most else last
 

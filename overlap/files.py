@@ -9,8 +9,9 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
-    """A temporary path to write to; its file replaces `path` atomically when the block ends. If the block raises, it is
-    removed.
+    """Yield a temporary path to write to; its file replaces `path` atomically when the block ends.
+
+    If the block raises, the file is removed.
 
     The temporary path is unique and in the same folder: several threads and processes may write the same file.
 

@@ -2,7 +2,7 @@
 
 Use them to compare a run with the output of another trainer. Each function takes both models' raw logits in one
 vocabulary and returns plain floats; its docstring says how the number differs from `overlap.measure`, which you should
-use for anything else. One thing is not reproduced: equal scores at the boundary of a top-k set go to the lower id here,
+use for anything else. One thing is not reproduced: equal scores at the boundary of a support go to the lower id here,
 while the systems leave them to ``torch.topk``, which guarantees no order.
 
 Nothing of the size ``[positions × V]`` is kept: log-probabilities are gathered chunk by chunk.
@@ -26,7 +26,7 @@ Ids = Tensor | Sequence[int]
 
 @torch.no_grad()
 def paper(student_logits: Tensor, teacher_logits: Tensor, *, k: int, mask: Tensor | None = None) -> dict[str, float]:
-    """The diagnostics of *Rethinking On-Policy Distillation* (arXiv 2604.13016, Eq. 6 to 10), as printed there.
+    """Return the diagnostics of *Rethinking On-Policy Distillation* (arXiv 2604.13016, Eq. 6 to 10), as printed there.
 
     Means over positions. Difference from `overlap.measure`: the advantage of a position is divided by |I|
     (``overlap_advantage`` is the plain sum, minus a KL divergence, which does not shrink when the intersection grows).
@@ -36,7 +36,7 @@ def paper(student_logits: Tensor, teacher_logits: Tensor, *, k: int, mask: Tenso
     Args:
         student_logits: ``[..., V]`` raw scores.
         teacher_logits: ``[..., V]`` raw scores at the same positions.
-        k: size of the top-k sets (16 in the paper).
+        k: size of the supports (16 in the paper).
         mask: ``[...]`` bool, True where a position counts.
 
     Returns:
@@ -67,7 +67,7 @@ def verl(
     log_prob_min_clamp: float | None = -10.0,
     loss_max_clamp: float | None = 10.0,
 ) -> dict[str, float]:
-    """What verl logs with ``loss_mode=forward_kl_topk`` (``verl/trainer/distillation``), temperature 1.
+    """Return what verl logs with ``loss_mode=forward_kl_topk`` (``verl/trainer/distillation``), temperature 1.
 
     Quirks, and what `overlap.measure` does instead:
 
@@ -99,7 +99,7 @@ def verl(
         UserError: on logits, mask or k that do not fit, or where no position is left (verl has nothing to average).
     """
     chosen = _check(student_logits, teacher_logits, mask)
-    _refuse_nothing(chosen)
+    _check_any_position(chosen)
     s = _sets(student_logits, k, chosen, "student_logits")
     t = _sets(teacher_logits, k, chosen, "teacher_logits")
     shared = intersection(t, s).valid
@@ -133,7 +133,7 @@ def thunlp(
     mask: Tensor | None = None,
     top_k_strategy: Literal["only_stu", "union"] = "only_stu",
 ) -> dict[str, float]:
-    """What thunlp/OPD, the trainer of arXiv 2604.13016, logs with ``reward_weight_mode=student_p``.
+    """Return what thunlp/OPD, the trainer of arXiv 2604.13016, logs with ``reward_weight_mode=student_p``.
 
     Quirks, and what `overlap.measure` does instead:
 
@@ -166,7 +166,7 @@ def thunlp(
     if top_k_strategy not in ("only_stu", "union"):
         raise UserError(f"top_k_strategy: expected 'only_stu' or 'union', received {top_k_strategy!r}")
     chosen = _check(student_logits, teacher_logits, mask)
-    _refuse_nothing(chosen)
+    _check_any_position(chosen)
     s = _sets(student_logits, k, chosen, "student_logits")
     t = _sets(teacher_logits, k, chosen, "teacher_logits")
     support = union(s, t) if top_k_strategy == "union" else s
@@ -204,7 +204,8 @@ def ark(
     stop: Ids | None = None,
     temperature: float = 1.0,
 ) -> dict[str, float]:
-    """What AutoArk/open-audio-opd, the trainer of arXiv 2605.28139, logs, and its Eq. 1 computed as printed beside it.
+    """Return what AutoArk/open-audio-opd, the trainer of arXiv 2605.28139, logs, and its Eq. 1 computed as printed
+    beside it.
 
     Quirks, and what `overlap.measure` does instead:
 
@@ -214,7 +215,7 @@ def ark(
     * End-of-text ids leave the student's set after its top-k was taken and remain in the teacher's, so the sets differ
       where both models agree to stop. `measure` removes ``blocked`` ids from both before the choice.
     * If the student's set lacks the generated token, it is put first (this restores a stop id); the set is then cut to
-      k. `measure` uses the top-k set.
+      k. `measure` uses the support as it is.
     * A position whose union has fewer than 2 tokens is dropped without a count, so ``opd_valid_topk_mean`` (VUSS) is an
       average over the rest; with none left everything is 0.0. `measure` averages all positions.
     * Student scores and log-probabilities keep the dtype of the logits. `measure` uses float32.
@@ -303,7 +304,7 @@ def _check(student_logits: Tensor, teacher_logits: Tensor, mask: Tensor | None) 
 
 
 def _generated(tokens: Tensor, mask: Tensor, vocabulary: int) -> Tensor:
-    """The generated ids ``[N]`` of the unmasked positions."""
+    """Return the generated ids ``[N]`` of the unmasked positions."""
     if not isinstance(tokens, Tensor) or tokens.dtype != torch.long or tokens.shape != mask.shape:
         received = f"{tokens.dtype} {list(tokens.shape)}" if isinstance(tokens, Tensor) else type(tokens).__name__
         raise UserError(f"tokens: expected a torch.int64 tensor of shape {list(mask.shape)}, received {received}")
@@ -313,7 +314,7 @@ def _generated(tokens: Tensor, mask: Tensor, vocabulary: int) -> Tensor:
     return tokens
 
 
-def _refuse_nothing(mask: Tensor) -> None:
+def _check_any_position(mask: Tensor) -> None:
     if not mask.any():
         raise UserError(
             "mask: no position is left, and this system defines no value for this case; leave the batch out"
@@ -321,7 +322,7 @@ def _refuse_nothing(mask: Tensor) -> None:
 
 
 def _sets(logits: Tensor, k: int, mask: Tensor, name: str, blocked: Ids | None = None) -> Support:
-    """Top-k sets of the unmasked positions, ``[N, k]``."""
+    """Return supports of the unmasked positions, ``[N, k]``."""
     there = mask.to(logits.device)
     try:
         support = top_k(logits, k, blocked=blocked, mask=there)
@@ -331,7 +332,7 @@ def _sets(logits: Tensor, k: int, mask: Tensor, name: str, blocked: Ids | None =
 
 
 def _scores(logits: Tensor, mask: Tensor) -> Iterator[Tensor]:
-    """Float32 scores of the unmasked positions, ``[chunk, V]`` at a time."""
+    """Yield Float32 scores of the unmasked positions, ``[chunk, V]`` at a time."""
     grid = mask.reshape(mask.shape or (1,))
     logits = logits.detach().reshape(*grid.shape, logits.shape[-1])
     for index in chunks(grid, logits.shape[-1]):
@@ -339,7 +340,8 @@ def _scores(logits: Tensor, mask: Tensor) -> Iterator[Tensor]:
 
 
 def _gathered(logits: Tensor, ids: Tensor, mask: Tensor, admissible: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Raw scores ``[N, w]`` of ``ids`` ``[N, w]``, and the log-partition function ``[N]`` over the admissible ids."""
+    """Return raw scores ``[N, w]`` of ``ids`` ``[N, w]``, and the log-partition function ``[N]`` over the admissible
+    ids."""
     start = 0
     raw, normalizer = [torch.empty(0, ids.shape[-1], device=mask.device)], [torch.empty(0, device=mask.device)]
     for scores in _scores(logits, mask):

@@ -10,7 +10,7 @@ INFINITE = ("inf", "-inf")
 
 
 def plain(value: Any) -> Any:
-    """A tree that JSON can hold: NaN becomes None, infinities text, tuples lists, members of enumerations text.
+    """Return a tree that JSON can hold: NaN becomes None, infinities text, tuples lists, members of enumerations text.
 
     >>> plain({"loss": math.nan, "ends": (-math.inf, 2.5)})
     {'loss': None, 'ends': ['-inf', 2.5]}
@@ -25,7 +25,7 @@ def plain(value: Any) -> Any:
 
 
 def number(value: float | str | None) -> float:
-    """The inverse of `plain` for a number.
+    """Return the inverse of `plain` for a number.
 
     >>> [number(value) for value in (None, "-inf", 2.5)]
     [nan, -inf, 2.5]
@@ -34,7 +34,7 @@ def number(value: float | str | None) -> float:
 
 
 def dumps(tree: Any, *, ensure_ascii: bool = False, **options: Any) -> str:
-    """JSON of a tree; numbers that JSON lacks are written as `plain` says.
+    """Return JSON of a tree; numbers that JSON lacks are written as `plain` says.
 
     Args:
         tree: mappings, lists, tuples, texts, numbers, truth values, None and members of enumerations.

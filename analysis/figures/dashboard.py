@@ -19,11 +19,11 @@ from .fonts import legible
 from .funnel import funnel
 from .membership import choose_trace, support_membership
 from .overlap_over_training import overlap_over_training
-from .panels import intervals_over, say, small, span, text_style
+from .panels import interval_units_text, small, span, text_style, write_message
 from .profiles import position_profile
 from .strata import strata
 from .style import BOTH, INK, STUDENT_ONLY, TEACHER_ONLY
-from .visit_ends import moments, rests_on
+from .visit_ends import counts_text, moments
 
 POINTS = 7.0
 SETS = {"in both sets": BOTH, "in the student's alone": STUDENT_ONLY, "in the teacher's alone": TEACHER_ONLY}
@@ -33,7 +33,7 @@ SIZE = (8.27, 11.69)
 
 @legible
 def dashboard(run: Run) -> Figure:
-    """Draw the figures of a run on one page, on the student's own transcripts.
+    """Draw the figures of a run on one page, on the student's rollouts.
 
     A panel without data says so. The key at the foot serves all panels but the first three.
 
@@ -78,7 +78,7 @@ def dashboard(run: Run) -> Figure:
     strata(run, ax=classes)
     strata(run, "correctness", ax=right)
     if run.traces.empty:
-        say(one)
+        write_message(one)
     else:
         support_membership(choose_trace(run), one, rows=8, columns=6)
     for title, panel in panels.items():
@@ -94,7 +94,7 @@ def dashboard(run: Run) -> Figure:
 
 
 def _head(panel: Axes, title: str) -> None:
-    """A title above existing text."""
+    """Write a title above existing text."""
     below = panel.get_title(loc="left")
     panel.set_title(f"{title}\n{below}".strip(), loc="left", fontsize=small(panel), parse_math=False)
 
@@ -109,8 +109,8 @@ def _title(run: Run) -> str:
 
 
 def _draw_key(figure: Figure, run: Run) -> None:
-    """The moments, with counts for each."""
-    traced = {moment.name: rests_on(moment.rows) for moment in moments(run, run.traces, "student")}
+    """Draw the key: the moments, with counts for each."""
+    traced = {moment.name: counts_text(moment.rows) for moment in moments(run, run.traces, "student")}
     entries: list[tuple[Artist, str]] = []
     for moment in moments(run, run.probes, "student"):
         rows = moment.rows.loc[moment.rows["statistic"] == "union_size"]
@@ -118,7 +118,7 @@ def _draw_key(figure: Figure, run: Run) -> None:
         label = f"{moment.name}: {probed} ({traced.get(moment.name, 'not traced')})"
         entries.append((Line2D([], [], markersize=4, linewidth=1.3, **moment.line), label))
     if len(run.traces) or entries:
-        over = intervals_over(evaluated(run), run.error_rate)
+        over = interval_units_text(evaluated(run), run.error_rate)
         entries += [(Patch(facecolor=color), name) for name, color in SETS.items()]
         figure.legend(
             [artist for artist, _ in entries],

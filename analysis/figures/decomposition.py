@@ -24,10 +24,10 @@ from .panels import (
     inches,
     key_below,
     new_panels,
-    say,
     small,
     text_width,
     tidy,
+    write_message,
 )
 from .style import BOTH, INK, STATES, STUDENT_ONLY, TEACHER_ONLY
 from .visit_ends import Moment, moments
@@ -47,12 +47,12 @@ def vuss_decomposition(
     *,
     width: float = 8.0,
 ) -> NDArray[np.object_]:
-    """Draw the mean union of the two top-k sets, cut into its parts, before and after each stage.
+    """Draw the mean union of the two supports, cut into its parts, before and after each stage.
 
     A bar is as long as |U| = (|S| − |I|) + |I| + (|T| − |I|) = |S| + |T| − |I|, with the 95 % interval of |U| at its
     end; the hatched part after it, 2k − |S| − |T|, is the number of slots in both sets that are empty because of
     invalid tokens. VUSS may fall because |I| grows, which is overlap, or because the hatched part grows, which is not.
-    The student's own transcripts differ between bars, fixed ones do not.
+    The student's rollouts differ between bars, fixed ones do not.
 
     Args:
         run: A run, finished or not.
@@ -94,14 +94,14 @@ def vuss_decomposition(
 
 
 def _sizes(found: Sequence[Moment]) -> list[tuple[Moment, pd.DataFrame]]:
-    """Estimates by statistic of each moment that has all of them."""
+    """Return estimates by statistic of each moment that has all of them."""
     tables = [(moment, moment.rows.drop_duplicates("statistic").set_index("statistic")) for moment in found]
     return [(moment, table) for moment, table in tables if set(SIZES) <= set(table.index)]
 
 
 def _draw(panel: Axes, found: Sequence[tuple[Moment, pd.DataFrame]], k: int) -> None:
     if not found:
-        say(panel)
+        write_message(panel)
         return
     for row, (_, table) in enumerate(found):
         student, teacher, both, union = (float(table.loc[name, "value"]) for name in SIZES)
@@ -121,7 +121,7 @@ def _draw(panel: Axes, found: Sequence[tuple[Moment, pd.DataFrame]], k: int) -> 
 
 
 def _describe(panel: Axes, row: int, table: pd.DataFrame, rows: int, k: int) -> None:
-    """The numbers of a bar above it, as detailed as the room allows."""
+    """Write the numbers of a bar above it, as detailed as the room allows."""
     student, teacher, both, union = (float(table.loc[name, "value"]) for name in SIZES)
     low, high, positions, utterances = (
         float(table.loc["union_size", name]) for name in ("low", "high", "n_positions", "n_groups")

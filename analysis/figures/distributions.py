@@ -21,9 +21,20 @@ from overlap.estimates.summary import estimate
 from ..formatting import count
 from ..run.load import Run
 from .fonts import legible
-from .panels import NARROW, check_states, given_panels, inches, key_below, new_panels, one_panel, say, small, tidy
+from .panels import (
+    NARROW,
+    check_states,
+    given_panels,
+    inches,
+    key_below,
+    new_panels,
+    one_panel,
+    small,
+    tidy,
+    write_message,
+)
 from .style import INK, axis_label
-from .visit_ends import Moment, measured, moments, rests_on
+from .visit_ends import Moment, counts_text, is_measured, moments
 
 FLOOR = 1e-4
 """Nats: entropies below are drawn here."""
@@ -84,7 +95,7 @@ def entropy_density(
     else:
         panels = given_panels(axes, number, "one for the start of the run and each traced visit of a stage")
     if not found:
-        say(panels[0])
+        write_message(panels[0])
         return panels
     top = max(10.0, *(float(np.nanmax(moment.rows[list(ENTROPIES)].to_numpy(dtype=float))) for moment in found))
     cells = [_draw_density(panel, moment, top) for panel, moment in zip(panels, found, strict=True)]
@@ -103,11 +114,11 @@ def entropy_density(
 
 
 def entropy_moments(run: Run, states: str) -> list[Moment]:
-    """The moments at which both models' entropies were traced."""
+    """Return the moments at which both models' entropies were traced."""
     return [
         moment
         for moment in moments(run, run.positions, states)
-        if all(measured(moment.rows, name) for name in ENTROPIES)
+        if all(is_measured(moment.rows, name) for name in ENTROPIES)
     ]
 
 
@@ -142,10 +153,10 @@ def mass_distribution(
     check_states([states])
     panel = one_panel(ax, width, 3.0 if width > 5 else 3.4)
     panel.set_xlabel(label.replace("\n", " "))
-    found = [moment for moment in moments(run, run.positions, states) if measured(moment.rows, statistic)]
+    found = [moment for moment in moments(run, run.positions, states) if is_measured(moment.rows, statistic)]
     panel.set_ylabel("Positions with at most\nthis mass (share)")
     if not found:
-        say(panel)
+        write_message(panel)
         return panel
     entries: list[tuple[Artist, str]] = []
     for moment in found:
@@ -153,7 +164,7 @@ def mass_distribution(
         panel.fill_between(mass, low, high, step="post", color=moment.color, alpha=0.18, linewidth=0, zorder=2)
         style = {name: moment.line[name] for name in ("color", "linestyle")}
         (line,) = panel.step(mass, share, where="post", linewidth=1.4, zorder=3, gid=moment.name, **style)
-        entries.append((line, f"{moment.name}: {rests_on(moment.rows)}"))
+        entries.append((line, f"{moment.name}: {counts_text(moment.rows)}"))
     panel.set_xscale("logit")
     panel.set_xlim(0.5 * EDGE, 1 - 0.5 * EDGE)
     panel.xaxis.set_minor_locator(NullLocator())
@@ -166,7 +177,7 @@ def mass_distribution(
 
 
 def distribution(moment: Moment, statistic: str, points: int = 121) -> NDArray[np.float64]:
-    """Masses, the share of positions with at most that, and the ends of its interval: an array [4, points]."""
+    """Return masses, the share of positions with at most that, and the bounds of its interval: an array [4, points]."""
     rows = moment.rows.dropna(subset=statistic)
     reach = np.log((1 - EDGE) / EDGE)
     grid = 1 / (1 + np.exp(-np.linspace(-reach, reach, points)))
@@ -211,7 +222,11 @@ def _draw_density(panel: Axes, moment: Moment, top: float) -> PolyCollection:
         panel.set_ylabel("Student entropy (nats)")
     above = 100 * np.mean(student > teacher)
     size = small(panel)
-    lines = (moment.label, f"step {count(moment.step)}, n = {rests_on(moment.rows)}", f"{above:.0f} % above the line")
+    lines = (
+        moment.label,
+        f"step {count(moment.step)}, n = {counts_text(moment.rows)}",
+        f"{above:.0f} % above the line",
+    )
     panel.set_title("\n".join(lines), fontsize=size, loc="left")
     tidy(panel, grid="")
     return cells

@@ -22,15 +22,15 @@ from .fonts import legible
 from .panels import (
     check_states,
     finite,
-    intervals_over,
+    interval_units_text,
     key_below,
     name_x,
     one_panel,
-    say,
     small,
     span,
     text_width,
     tidy,
+    write_message,
 )
 from .several_runs import check_like, draw_several_against, shared_rate
 from .style import INK, STATES, axis_label
@@ -80,13 +80,13 @@ def wer_against_overlap(
         check_like(run)
         every = {name: checkpoints(one, statistic, states) for name, one in run.items()}
         if all(part.empty for part in every.values()):
-            say(panel, "no checkpoint was both probed and evaluated in these runs")
+            write_message(panel, "no checkpoint was both probed and evaluated in these runs")
         else:
             draw_several_against(panel, run, every)
         return panel
     points = checkpoints(run, statistic, states)
     if points.empty:
-        say(panel, "no checkpoint was both probed and evaluated in this run")
+        write_message(panel, "no checkpoint was both probed and evaluated in this run")
         return panel
     for _, part in points.groupby("part"):
         panel.plot(part["value"], part["rate"], color=INK, linewidth=0.8, zorder=2, gid="path")
@@ -118,7 +118,9 @@ def wer_against_overlap(
     _label_steps(panel, points)
     tidy(panel, grid="both")
     words, utterances = span(points, "total"), span(points, "n_utterances")
-    title = f"{intervals_over(points, rate)}; {rate.upper()}: {words} {ERROR_RATES[rate]} / {utterances} utterances"
+    title = (
+        f"{interval_units_text(points, rate)}; {rate.upper()}: {words} {ERROR_RATES[rate]} / {utterances} utterances"
+    )
     left_out = len(evaluations.loc[evaluations["model"] == "student"]) - len(points)
     omitted = f"; {count(left_out)} {plural('evaluation', left_out)} without a probe left out" if left_out else ""
     key_below(panel, entries, f"{title}; overlap: n positions / n utterances{omitted}")
@@ -126,7 +128,7 @@ def wer_against_overlap(
 
 
 def _label_steps(panel: Axes, points: pd.DataFrame) -> None:
-    """The step beside each point, where there is room; the first and the last points of a visit choose first."""
+    """Write the step beside each point where there is room, at the first and last points of each visit first."""
     size, scale = 0.9 * small(panel), 72 / panel.figure.dpi
     inside = Bbox(scale * panel.get_window_extent().get_points())
     at, low, high = (
@@ -159,7 +161,8 @@ def _label_steps(panel: Axes, points: pd.DataFrame) -> None:
 
 
 def checkpoints(run: Run, statistic: str, states: str) -> pd.DataFrame:
-    """The points of `wer_against_overlap`, error rates in percent: a row an evaluation of the student with a probe.
+    """Return the points of `wer_against_overlap`, error rates in percent: a row an evaluation of the student with a
+    probe.
 
     `part` counts the fall backs before it: weights continue only within a part.
     """

@@ -42,7 +42,7 @@ _said: set[str] = set()
 
 
 def families(text: str = "") -> list[str]:
-    """The families in use, followed by installed ones with characters of the text that those lack."""
+    """Return the families in use, followed by installed ones with characters of the text that those lack."""
     found = list(mpl.rcParams["font.family"])
     for letter in dict.fromkeys(text):
         if (family := _family(letter, tuple(mpl.rcParams["font.family"]))) is not None and family not in found:
@@ -51,7 +51,7 @@ def families(text: str = "") -> list[str]:
 
 
 def drawable(text: str) -> str:
-    """The text, with characters that no installed font has replaced by code points, such as `U+56DB`.
+    """Return the text, with characters that no installed font has replaced by code points, such as `U+56DB`.
 
     The package to install is logged, once for each.
     """
@@ -119,8 +119,8 @@ def _choose_fonts(figure: Figure) -> None:
 
 @functools.lru_cache(maxsize=4096)
 def _family(letter: str, base: tuple[str, ...]) -> str | None:
-    """The first family with a character: of those in use, of the preferred ones, or of all installed ones."""
-    if any(ord(letter) in _signs(findfont(FontProperties(family=[name]))) for name in base):
+    """Return the first family with a character: of those in use, of the preferred ones, or of all installed ones."""
+    if any(ord(letter) in _characters(findfont(FontProperties(family=[name]))) for name in base):
         return base[0]
     upright = (
         font for font in fontManager.ttflist if font.style == "normal" and not font.name.startswith("Last Resort")
@@ -130,11 +130,11 @@ def _family(letter: str, base: tuple[str, ...]) -> str | None:
     def rank(name: str) -> tuple[int, str]:
         return next((i for i, start in enumerate(PREFERRED) if name.startswith(start)), len(PREFERRED)), name
 
-    return next((name for name in sorted(fonts, key=rank) if ord(letter) in _signs(fonts[name])), None)
+    return next((name for name in sorted(fonts, key=rank) if ord(letter) in _characters(fonts[name])), None)
 
 
 @functools.lru_cache(maxsize=256)
-def _signs(path: str) -> frozenset[int]:
+def _characters(path: str) -> frozenset[int]:
     try:
         return frozenset(get_font(path).get_charmap())
     except (OSError, RuntimeError):  # a font that FreeType cannot read has none

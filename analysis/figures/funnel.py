@@ -15,7 +15,7 @@ from ..formatting import count, number
 from ..run.load import Run
 from ..stages.probe_reading import funnel_of
 from .fonts import legible
-from .panels import check_states, inches, key_below, name_x, one_panel, say, small, tidy
+from .panels import check_states, inches, key_below, name_x, one_panel, small, tidy, write_message
 from .style import INK, STATES
 from .visit_ends import Moment, moments
 
@@ -49,7 +49,7 @@ def funnel(run: Run, states: str = "student", ax: Axes | None = None, *, width: 
     panel = one_panel(ax, width, PITCH * max(lines, 12) + 0.8 + (0.09 if width > 5 else 0.18) * len(found))
     name_x(panel, "Positions", f"on {STATES[states].label}")
     if not found:
-        say(panel)
+        write_message(panel)
         return panel
     size = min(0.9 * small(panel), 0.85 * 72 * panel.get_window_extent().height / panel.figure.dpi / lines)
     top, middles = 0.0, []
@@ -73,7 +73,7 @@ def funnel(run: Run, states: str = "student", ax: Axes | None = None, *, width: 
 
 
 def funnels(run: Run, states: str) -> list[tuple[Moment, Funnel]]:
-    """The funnel of each moment that has one."""
+    """Return the funnel of each moment that has one."""
     found = []
     for moment in moments(run, run.probes, states):
         if (counted := funnel_of(moment.rows)) is not None:
@@ -82,7 +82,7 @@ def funnels(run: Run, states: str) -> list[tuple[Moment, Funnel]]:
 
 
 def _draw_bars(panel: Axes, name: str, found: Sequence[tuple[Moment, Funnel]], top: float, size: float) -> None:
-    """One bar for each moment, the first at the height `top`."""
+    """Draw one bar for each moment, the first at the height `top`."""
     for row, (moment, counted) in enumerate(found):
         n = counted.total if name == "positions" else counted[name]
         panel.barh(top + row, n, height=0.9, color=moment.color, zorder=2, gid=f"{name}, {moment.name}")

@@ -20,7 +20,7 @@ BOUND: dict[str, Any] = {"color": INK, "linestyle": "", "markersize": 5, "marker
 
 
 def draw_levels(panel: Axes, readings: pd.DataFrame, visits: Sequence[Visit], end: int) -> None:
-    """Lines over the visits in which gates read this statistic, and the bounds that thresholds were compared with.
+    """Draw the levels of gates over the visits in which they read a statistic, and the bounds compared with them.
 
     Args:
         panel: Of one statistic, drawn already: a limit far away does not change its scale.
@@ -48,7 +48,7 @@ def draw_levels(panel: Axes, readings: pd.DataFrame, visits: Sequence[Visit], en
 
 
 def level_entries(panels: Sequence[Axes]) -> list[tuple[Artist, str]]:
-    """Entries of the key for what `draw_levels` drew."""
+    """Return entries of the key for what `draw_levels` drew."""
     drawn = {line.get_gid() for panel in panels for line in panel.lines}
     entries: dict[str, tuple[Artist, str]] = {
         "threshold": (Line2D([], [], **THRESHOLD), "threshold of the gate"),

@@ -21,7 +21,7 @@ from ..run.checks import want_run
 from ..run.display_text import shown_token
 from ..run.load import Run
 from .fonts import drawable, families, legible
-from .panels import check_states, inches, key_below, one_panel, say, small
+from .panels import check_states, inches, key_below, one_panel, small, write_message
 from .style import BOTH, INK, STATES, STUDENT_ONLY, TEACHER_ONLY
 
 COLORS = {"both sets": BOTH, "student's alone": STUDENT_ONLY, "teacher's alone": TEACHER_ONLY}
@@ -41,7 +41,7 @@ def choose_trace(
     step: int | None = None,
     stage: str | None = None,
 ) -> pd.Series:
-    """One row of `run.traces`.
+    """Return one row of `run.traces`.
 
     Args:
         run: A run with traces.
@@ -106,9 +106,9 @@ def support_membership(
     columns = columns or max(1, int(72 * inches(panel) / (CELL * small(panel))))
     shown = range(first, min(first + columns, length))
     if not len(shown):
-        say(panel, "this utterance has no tokens")
+        write_message(panel, "this utterance has no tokens")
         return panel
-    size, most = _fitting(panel, len(shown))
+    size, most = _cell_text_size(panel, len(shown))
     deepest = 0
     for x, position in enumerate(shown):
         cells = _cells(trace, position)
@@ -125,7 +125,7 @@ def support_membership(
                 "parse_math": False,
                 "family": families(token),
             }
-            panel.text(x, y, _cut(drawable(token), most), ha="center", va="center", **style)
+            panel.text(x, y, _shortened(drawable(token), most), ha="center", va="center", **style)
     drawn = min(rows, deepest)
     panel.set_xlim(-0.5, len(shown) - 0.5)
     panel.set_ylim(drawn - 0.5, -0.5)
@@ -141,7 +141,7 @@ def support_membership(
 
 
 def _cells(trace: pd.Series | Mapping[str, Any], position: int) -> list[tuple[str, str, float, bool]]:
-    """Token, owner, larger probability, and whether it is in the transcript: best first."""
+    """Return token, owner, larger probability, and whether it is in the transcript: best first."""
     logs = np.array(
         [np.asarray(trace[name][position], dtype=float) for name in ("student_logprobs", "teacher_logprobs")]
     )
@@ -181,7 +181,7 @@ def _write_titles(panel: Axes, trace: pd.Series | Mapping[str, Any], shown: rang
 
 
 def _mixed(color: str, probability: float) -> tuple[float, float, float]:
-    """A mixture of white and the color, by the probability on the logarithmic scale."""
+    """Return a mixture of white and the color, by the probability on the logarithmic scale."""
     share = 1 - min(1.0, math.log(max(probability, FAINT)) / math.log(FAINT)) if probability > 0 else 0.0
     weight = 0.15 + 0.85 * share
     red, green, blue = (1 - weight * (1 - part) for part in to_rgb(color))
@@ -189,16 +189,16 @@ def _mixed(color: str, probability: float) -> tuple[float, float, float]:
 
 
 def _readable(color: tuple[float, float, float]) -> str:
-    """Black on light, white on dark."""
+    """Return black on light, white on dark."""
     return "white" if np.dot(color, (0.299, 0.587, 0.114)) < 0.5 else "black"
 
 
-def _fitting(panel: Axes, columns: int) -> tuple[float, int]:
-    """Size of text in the cells, in points, and the number of characters that fit."""
+def _cell_text_size(panel: Axes, columns: int) -> tuple[float, int]:
+    """Return the size of text in the cells, in points, and the number of characters that fit."""
     cell = 72 * inches(panel) / columns
     size = min(small(panel), max(5.0, cell / 3))
     return size, max(2, int(cell / (0.62 * size)))
 
 
-def _cut(token: str, most: int) -> str:
+def _shortened(token: str, most: int) -> str:
     return token if len(token) <= most else f"{token[: most - 1]}…"

@@ -29,13 +29,13 @@ from .panels import (
     finite,
     given_panels,
     inches,
-    intervals_over,
+    interval_units_text,
     key_below,
     new_panels,
-    say,
     small,
     span,
     text_width,
+    write_message,
 )
 from .several_runs import NICE, draw_several, shared_rate
 from .style import ALARM, INK, STAGE_TINTS, STATES, axis_label
@@ -60,7 +60,7 @@ def overlap_over_training(
     rate are as `inference.evaluated` has them, over speakers where ten or more are known. The background shows
     the stage; a vertical line is a switch, dashed and red after a fall back. A line is broken where a fall back
     restored earlier weights. If a gate read the statistic, its threshold is a dashed line over the stage, and triangles
-    are the ends of the interval that were compared with it, filled if they satisfy it; a dotted red line is a limit
+    are the bounds of the interval that were compared with it, filled if they satisfy it; a dotted red line is a limit
     beyond which the gate falls back or aborts.
 
     Of several runs each has a color, on one kind of states; ticks of that color on the axis are its switches. Their
@@ -136,17 +136,17 @@ def _draw_statistic(panel: Axes, run: Run, statistic: str, states: Sequence[str]
         panel.plot(step, value, marker=style.marker, markersize=size, markeredgewidth=0, gid=name, **line)
         drawn |= len(rows) > 0
         spans.append(np.stack([value, low, high]))
-    _give_room(panel, spans)
+    _widen_flat_axis(panel, spans)
     if not drawn:
-        say(panel)
+        write_message(panel)
 
 
-def _give_room(panel: Axes, drawn: Sequence[NDArray[np.float64]]) -> None:
+def _widen_flat_axis(panel: Axes, drawn: Sequence[NDArray[np.float64]]) -> None:
     """If a statistic does not change, widen the axis so that its interval takes a fifth of the panel.
 
     Args:
         panel: Of one statistic, drawn already.
-        drawn: Values with their lower and upper ends, [3, probes] each; NaN where there is none.
+        drawn: Values with their lower and upper bounds, [3, probes] each; NaN where there is none.
     """
     value, low, high = np.concatenate([np.empty((3, 0)), *drawn], axis=1)
     if np.isnan(value).all() or np.isnan(low).all() or np.nanmin(value) < np.nanmax(value):
@@ -161,7 +161,7 @@ def _draw_error_rate(panel: Axes, run: Run) -> None:
     evaluations = evaluated(run)
     students, teachers = (evaluations.loc[evaluations["model"] == model] for model in ("student", "teacher"))
     if run.evaluations.empty:
-        say(panel, "not evaluated in this run")
+        write_message(panel, "not evaluated in this run")
         return
     columns = [f"{run.error_rate}.{field}" for field in ("value", "low", "high")]
     step, value, low, high = _broken(finite(students[["step", *columns]]), fall_backs_before(run, students))
@@ -178,7 +178,7 @@ def _draw_error_rate(panel: Axes, run: Run) -> None:
 
 
 def _broken(columns: pd.DataFrame, part: pd.Series) -> NDArray[np.float64]:
-    """Columns as rows of an array, with NaN between parts to break lines."""
+    """Return columns as rows of an array, with NaN between parts to break lines."""
     breaks = np.flatnonzero(np.diff(part.to_numpy(dtype=int))) + 1
     return np.insert(columns.to_numpy(dtype=float).T, breaks, np.nan, axis=1)
 
@@ -199,7 +199,7 @@ def _draw_stages(panel: Axes, visits: Sequence[Visit], end: int) -> None:
 
 
 def _label_stages(panel: Axes, visits: Sequence[Visit]) -> None:
-    """Names above the stages; if they would touch, each is placed on the lowest free line."""
+    """Write names above the stages; names that would touch are placed on the lowest free line."""
     size = small(panel)
     start, end = panel.get_xlim()
     points = 72 * inches(panel)
@@ -227,7 +227,7 @@ def _label_stages(panel: Axes, visits: Sequence[Visit]) -> None:
 def _draw_legend(
     panels: NDArray[np.object_], run: Run, visits: Sequence[Visit], statistics: Sequence[str], states: Sequence[str]
 ) -> None:
-    """One key for all panels, below the last, with counts for each line."""
+    """Draw one key for all panels, below the last, with counts for each line."""
     last = panels[-1]
     drawn = run.probes["statistic"].isin(statistics) & run.probes["value"].notna()
     entries: list[tuple[Artist, str]] = []
@@ -245,6 +245,6 @@ def _draw_legend(
     if any(visit.decision == "fall_back" for visit in visits):
         entries.append((Line2D([], [], **FALL_BACK), "gate fell back to earlier weights"))
     k = run.resolved["recipe"]["support"]["k"]
-    over = intervals_over(evaluated(run), run.error_rate)
+    over = interval_units_text(evaluated(run), run.error_rate)
     title = f"Means with {over}, k = {k}; in the key: n positions / n utterances"
     key_below(last, entries, title)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from overlap.errors import UserError
 
 from ..formatting import counts
-from ..stages.error_rates import over_words
+from ..stages.error_rates import bootstrap_unit_text
 from .fonts import drawable, families
 from .style import INK, LABEL_SIZE, STATES
 
@@ -31,7 +31,7 @@ NARROW = 5.0
 
 
 def new_panels(rows: int, columns: int, size: tuple[float, float], **options: Any) -> NDArray[np.object_]:
-    """Axes of a new figure, of shape [rows · columns], with text legible in a column or on a page.
+    """Return axes of a new figure, of shape [rows · columns], with text legible in a column or on a page.
 
     Args:
         rows: Of panels.
@@ -47,19 +47,19 @@ def new_panels(rows: int, columns: int, size: tuple[float, float], **options: An
 
 
 def text_style(points: float) -> dict[Any, Any]:
-    """Settings for panels with this text size."""
+    """Return settings for panels with this text size."""
     sizes = dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize"), points)
     ticks = dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), LABEL_SIZE * points)
     return {**sizes, **ticks, "axes.linewidth": 0.6}
 
 
 def one_panel(ax: Axes | None, width: float, height: float) -> Axes:
-    """The caller's axes, or those of a new figure of so many inches."""
+    """Return the caller's axes, or those of a new figure of so many inches."""
     return new_panels(1, 1, (width, height))[0] if ax is None else ax
 
 
 def given_panels(axes: Sequence[Axes] | NDArray[np.object_], number: int, what: str) -> NDArray[np.object_]:
-    """The caller's axes.
+    """Return the caller's axes.
 
     Raises:
         UserError: There are too few or too many; the message has the required number.
@@ -71,24 +71,25 @@ def given_panels(axes: Sequence[Axes] | NDArray[np.object_], number: int, what: 
 
 
 def small(panel: Axes) -> float:
-    """Size of keys and labels inside a panel, in points."""
+    """Return the size of keys and labels inside a panel, in points."""
     return LABEL_SIZE * panel.yaxis.label.get_fontproperties().get_size_in_points()
 
 
 def inches(panel: Axes) -> float:
-    """Width of a panel."""
+    """Return the width of a panel."""
     return panel.get_window_extent().width / panel.figure.dpi
 
 
 def text_width(text: str, size: float) -> float:
-    """Of a line of text, in points."""
+    """Return the width of a line of text, in points."""
     shown = drawable(text)
     fonts = FontProperties(family=families(shown))
     return float(TextPath((0, 0), shown.replace("$", r"\$"), size=size, prop=fonts).get_extents().width)
 
 
 def fitted(text: str, size: float, width: float) -> str:
-    """Text on as few lines as fit a width in points, broken at semicolons, and at spaces where those are not enough.
+    """Return text on as few lines as fit a width in points, broken at semicolons, and at spaces where those are not
+    enough.
 
     A number keeps its sign: there is no break at `95 %`, `k = 8` or `n positions / n utterances`.
     """
@@ -115,7 +116,7 @@ def name_x(panel: Axes, name: str, rest: str) -> None:
 
 
 def tidy(panel: Axes, grid: str = "y") -> None:
-    """Thin ticks, no box, and rules behind the data along `grid`: `x`, `y`, `both` or none."""
+    """Draw thin ticks, no box, and rules behind the data along `grid`: `x`, `y`, `both` or none."""
     if grid:
         panel.grid(axis=grid, color="#e4e4e4", linewidth=0.6, zorder=0.5)  # pyright: ignore[reportArgumentType]
     panel.set_axisbelow(True)
@@ -123,7 +124,7 @@ def tidy(panel: Axes, grid: str = "y") -> None:
     sns.despine(ax=panel)
 
 
-def say(panel: Axes, text: str = NOT_MEASURED) -> None:
+def write_message(panel: Axes, text: str = NOT_MEASURED) -> None:
     """Write a message if there is nothing to draw, so missing data does not look like zero."""
     panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color=INK, wrap=True)
     panel.set_yticks([])
@@ -134,7 +135,7 @@ def say(panel: Axes, text: str = NOT_MEASURED) -> None:
 def key_below(
     panel: Axes, entries: Iterable[tuple[Artist, str]], title: str, *, lines: float = 3.7, **options: Any
 ) -> Legend | None:
-    """A key below a panel, in as many columns as fit, at most three.
+    """Draw a key below a panel, in as many columns as fit, at most three.
 
     Args:
         panel: Below which.
@@ -178,19 +179,19 @@ def check_states(names: Iterable[str]) -> None:
         raise UserError(f"no states are called {unknown}; there are {', '.join(STATES)}")
 
 
-def intervals_over(evaluations: pd.DataFrame, rate: str) -> str:
-    """Bootstrap units of 95 % intervals, in words: of overlap, and of an error rate from rows of
+def interval_units_text(evaluations: pd.DataFrame, rate: str) -> str:
+    """Return bootstrap units of 95 % intervals, in words: of overlap, and of an error rate from rows of
     `inference.evaluated`."""
     if set(evaluations["over"].dropna()) <= {"utterances"}:
         return "95 % intervals over utterances"
-    return f"95 % intervals of overlap over utterances, of {rate.upper()} {over_words(evaluations)}"
+    return f"95 % intervals of overlap over utterances, of {rate.upper()} {bootstrap_unit_text(evaluations)}"
 
 
 def finite(ends: pd.DataFrame) -> pd.DataFrame:
-    """Numbers with infinite ones replaced by NaN, which is not drawn."""
+    """Return numbers with infinite ones replaced by NaN, which is not drawn."""
     return ends.replace([np.inf, -np.inf], np.nan)
 
 
 def span(rows: pd.DataFrame, column: str) -> str:
-    """Smallest and largest count in a column, as one number if equal."""
+    """Return the smallest and largest count in a column, as one number if equal."""
     return counts(rows[column].astype(float)) if len(rows) else "0"

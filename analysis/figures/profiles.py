@@ -16,9 +16,9 @@ from overlap.strata import Labels, by, position_bins, relative_position_bins
 from ..formatting import plural
 from ..run.load import Run
 from .fonts import legible
-from .panels import check_states, key_below, one_panel, say, tidy
+from .panels import check_states, key_below, one_panel, tidy, write_message
 from .style import axis_label
-from .visit_ends import Moment, measured, moments, reached, rests_on
+from .visit_ends import Moment, counts_text, is_measured, moments, used_levels
 
 DODGE = 0.05
 """Distance between the lines' marks, in bins."""
@@ -65,11 +65,11 @@ def position_profile(
     panel.set_ylabel(label)
     found = profiles(run, statistic, states, relative=relative, bins=bins)
     if not found:
-        say(panel)
+        write_message(panel)
         return panel
-    levels = reached([frame.loc[frame["n_groups"] >= least] for _, frame in found], "bin")
+    levels = used_levels([frame.loc[frame["n_groups"] >= least] for _, frame in found], "bin")
     if not levels:
-        say(panel, f"no bin has the {least} utterances that an interval takes")
+        write_message(panel, f"no bin has the {least} utterances that an interval takes")
         return panel
     entries: list[tuple[Artist, str]] = []
     left_out = 0
@@ -82,7 +82,7 @@ def position_profile(
         x = np.arange(len(levels)) + DODGE * (number - (len(found) - 1) / 2)
         panel.fill_between(x, low, high, color=moment.color, alpha=0.2, linewidth=0, zorder=2)
         (line,) = panel.plot(x, value, markersize=4, linewidth=1.3, zorder=3, gid=moment.name, **moment.line)
-        entries.append((line, f"{moment.name}: {rests_on(moment.rows)}"))
+        entries.append((line, f"{moment.name}: {counts_text(moment.rows)}"))
     panel.set_xticks(range(len(levels)), [name.removesuffix(" %") for name in levels])
     panel.set_xlabel("Place in the utterance (%)" if relative else "Tokens before this one")
     tidy(panel)
@@ -92,11 +92,12 @@ def position_profile(
 
 
 def profiles(run: Run, statistic: str, states: str, *, relative: bool, bins: int) -> list[tuple[Moment, pd.DataFrame]]:
-    """The numbers of `position_profile`: for each moment, one row for each `bin`, with value, interval and counts."""
+    """Return the numbers of `position_profile`: for each moment, one row for each `bin`, with value, interval and
+    counts."""
     found = []
     for moment in moments(run, run.positions, states):
         rows = moment.rows.sort_values(["id", "position"], kind="stable")
-        if not measured(rows, statistic):
+        if not is_measured(rows, statistic):
             continue
         labels = _labels(rows, relative, bins)
         frame = by({statistic: rows[statistic].to_numpy(dtype=float)}, labels, rows["id"].to_numpy(dtype=str))
@@ -105,7 +106,7 @@ def profiles(run: Run, statistic: str, states: str, *, relative: bool, bins: int
 
 
 def _labels(rows: pd.DataFrame, relative: bool, bins: int) -> Labels:
-    """Bins of positions, whose rows are sorted by utterance and position."""
+    """Return bins of positions, whose rows are sorted by utterance and position."""
     lengths = rows.groupby("id", sort=False).size().to_numpy()
     mask: Any = np.arange(lengths.max(initial=0)) < lengths[:, None]
     labels = relative_position_bins(mask, bins) if relative else position_bins(mask)

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from overlap.errors import UserError
 
-from ..inference.pairing import unlike_runs
+from ..inference.pairing import why_runs_not_comparable
 from ..run.load import Run
 from ..stages.error_rates import evaluated, student_evaluations
-from .panels import finite, key_below, say, span, tidy
+from .panels import finite, key_below, span, tidy, write_message
 from .style import INK
 
 MARKERS = "os^Dv<>P"
@@ -38,7 +38,7 @@ def draw_several(panels: NDArray, runs: Mapping[str, Run], statistics: Sequence[
     """
     palette = sns.color_palette("colorblind", max(len(runs), 1))
     entries: list[tuple[Artist, str]] = []
-    unlike = unlike_runs(runs)
+    unlike = why_runs_not_comparable(runs)
     shared, differing = _measured_at(runs)
     for (name, run), color, marker in zip(runs.items(), palette, cycle(MARKERS), strict=False):
         style = {"color": color, "marker": marker, "markersize": 3.5, "linewidth": 1.2, "gid": name}
@@ -63,7 +63,7 @@ def draw_several(panels: NDArray, runs: Mapping[str, Run], statistics: Sequence[
         label = f"{name}{differing.get(name, '')}: {span(drawn, 'n_positions')} / {span(drawn, 'n_groups')}"
         entries.append((Line2D([], [], color=color, marker=marker, markersize=3.5, linewidth=1.2), label))
     if unlike:
-        say(panels[-1], f"not comparable: {unlike}")
+        write_message(panels[-1], f"not comparable: {unlike}")
     for panel in panels[:-1] if unlike else panels:
         _finish(panel)
     panels[-1].set_ylim(bottom=0)
@@ -132,7 +132,7 @@ def draw_several_against(panel: Axes, runs: Mapping[str, Run], points: Mapping[s
 
 
 def _measured_at(runs: Mapping[str, Run]) -> tuple[str, dict[str, str]]:
-    """k and temperature of overlap: for the title if all runs share them, else for each run."""
+    """Return k and temperature of overlap: for the title if all runs share them, else for each run."""
     shared, differing = "", dict.fromkeys(runs, "")
     for name, sign in (("k", " = "), ("temperature", " ")):
         values = {label: run.resolved["recipe"]["support"][name] for label, run in runs.items()}
@@ -149,12 +149,12 @@ def check_like(runs: Mapping[str, Run]) -> None:
     Raises:
         UserError: Normalizers or evaluation sets differ; says how.
     """
-    if unlike := unlike_runs(runs):
+    if unlike := why_runs_not_comparable(runs):
         raise UserError(f"runs: {unlike}, so their error rates are not comparable; draw them separately")
 
 
 def shared_rate(runs: Mapping[str, Run], states: Sequence[str]) -> str:
-    """The name of the error rate that all runs have.
+    """Return the name of the error rate that all runs have.
 
     Raises:
         UserError: No run, several kinds of states, or runs of other error rates.
@@ -171,7 +171,7 @@ def shared_rate(runs: Mapping[str, Run], states: Sequence[str]) -> str:
 
 def _finish(panel: Axes) -> None:
     if not any(len(line.get_xdata()) for line in panel.lines if line.get_gid() is not None):  # pyright: ignore[reportArgumentType]
-        say(panel, "not measured in these runs")
+        write_message(panel, "not measured in these runs")
     panel.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=NICE))
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     panel.margins(x=0.015)

@@ -18,9 +18,9 @@ from ..formatting import count
 from ..run.display_text import plain
 from ..run.load import Run
 from .fonts import legible
-from .panels import check_states, key_below, one_panel, say, small, tidy
+from .panels import check_states, key_below, one_panel, small, tidy, write_message
 from .style import INK, axis_label
-from .visit_ends import Moment, moments, reached, rests_on
+from .visit_ends import Moment, counts_text, moments, used_levels
 
 STRATA = {"token_class": TOKEN_CLASSES, "correctness": CORRECTNESS}
 
@@ -57,12 +57,12 @@ def strata(
     label = axis_label(statistic)
     check_states([states])
     found = strata_frames(run, labels, statistic, states)
-    levels = reached([frame for _, frame in found], labels)
+    levels = used_levels([frame for _, frame in found], labels)
     height = 0.15 * max(len(levels) * (len(found) + 0.8), 8) + 1.0 + (0.12 if width > 5 else 0.2) * len(found)
     panel = one_panel(ax, width, height)
     panel.set_xlabel(label.replace("\n", " "))
     if not found:
-        say(panel)
+        write_message(panel)
         return panel
     entries: list[tuple[Artist, str]] = []
     step = 0.8 / max(len(found), 1)
@@ -79,7 +79,7 @@ def strata(
         panel.hlines(y, low, high, color=moment.color, linewidth=1.4, zorder=2)
         style: dict[str, Any] = moment.line | {"linestyle": ""}
         (dots,) = panel.plot(value, y, markersize=4.5, zorder=3, gid=moment.name, **style)
-        entries.append((dots, f"{moment.name}: {rests_on(moment.rows)}"))
+        entries.append((dots, f"{moment.name}: {counts_text(moment.rows)}"))
         for place, n in zip(y, rows["n_positions"], strict=True):
             panel.annotate(count(n), (1, place), (3, 0), xycoords=("axes fraction", "data"), va="center", **beside)
     panel.set_yticks(range(len(levels)), [name.replace("_", " ") for name in levels])
@@ -98,8 +98,8 @@ def strata(
 
 
 def strata_frames(run: Run, parted: str, statistic: str, states: str) -> list[tuple[Moment, pd.DataFrame]]:
-    """The numbers of `strata`: for each moment, one row for each stratum with positions, with value, interval and
-    counts."""
+    """Return the numbers of `strata`: for each moment, one row for each stratum with positions, with value, interval
+    and counts."""
     found = []
     for moment in moments(run, run.traces, states):
         if statistic not in moment.rows:
@@ -113,7 +113,7 @@ def strata_frames(run: Run, parted: str, statistic: str, states: str) -> list[tu
 
 
 def _labels(traces: pd.DataFrame, parted: str) -> tuple[Labels, np.ndarray, np.ndarray]:
-    """The label and utterance of every position, and whether it was used."""
+    """Return the label and utterance of every position, and whether it was used."""
     codes: list[np.ndarray] = []
     columns = traces[["token_bytes", "text", "reference", "finished"]]
     for spelled, text, reference, finished in columns.itertuples(index=False):
@@ -125,7 +125,7 @@ def _labels(traces: pd.DataFrame, parted: str) -> tuple[Labels, np.ndarray, np.n
 
 
 def _codes(pieces: Sequence[bytes], text: str, reference: str | None, finished: bool, parted: str) -> np.ndarray:
-    """Labels of the tokens of a transcript; -1 if its text differs from its tokens."""
+    """Return labels of the tokens of a transcript; -1 if its text differs from its tokens."""
     if b"".join(pieces).decode("utf-8", "replace").strip() != text.strip():
         return np.full(len(pieces), -1, dtype=np.int32)
     ids = np.arange(len(pieces))[None]

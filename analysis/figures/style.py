@@ -67,7 +67,7 @@ LABELS = {
 
 
 def axis_label(statistic: str) -> str:
-    """Name and unit of a statistic, on two lines.
+    """Return the name and unit of a statistic, on two lines.
 
     Raises:
         UserError: No such statistic; names those there are.

@@ -18,9 +18,9 @@ from overlap.estimates.summary import OverlapSummary
 from overlap.statistics.measure import TokenStatistics
 
 from .fonts import legible
-from .panels import NARROW, key_below, one_panel, say, span, tidy
+from .panels import NARROW, key_below, one_panel, span, tidy, write_message
 from .style import axis_label
-from .visit_ends import measured
+from .visit_ends import is_measured
 
 Swept = Mapping[tuple[int, float], TokenStatistics | OverlapSummary]
 """By (k, temperature)."""
@@ -75,7 +75,8 @@ def temperature_sweep(
 
 
 def sweep_frame(swept: Swept, statistic: str, groups: Groups | None = None) -> pd.DataFrame:
-    """The numbers of the curves: `k`, `temperature`, `value`, `low`, `high` and counts, one row for each setting."""
+    """Return the numbers of the curves: `k`, `temperature`, `value`, `low`, `high` and counts, one row for each
+    setting."""
     axis_label(statistic)
     if not isinstance(swept, Mapping) or not all(isinstance(key, tuple) and len(key) == 2 for key in swept):
         what = f"received a {type(swept).__name__}"
@@ -102,8 +103,8 @@ def _draw(frame: pd.DataFrame, statistic: str, ax: Axes | None, width: float, *,
     shown = lines[:1] if same else lines
     panel = one_panel(ax, width, 2.7 + (0.09 if width > NARROW else 0.16) * len(shown))
     panel.set_ylabel(axis_label(statistic))
-    if not measured(frame, "value"):
-        say(panel, "not measured in this sweep")
+    if not is_measured(frame, "value"):
+        write_message(panel, "not measured in this sweep")
         return panel
     entries: list[tuple[Artist, str]] = []
     colors = sns.color_palette("viridis", max(len(lines), 2)) if not same else ["#0173b2"]
@@ -128,7 +129,7 @@ def _equal(one: pd.DataFrame, other: pd.DataFrame, x: str) -> bool:
 
 
 def _ticks(panel: Axes, values: Sequence[float]) -> None:
-    """A tick at every setting."""
+    """Draw a tick at every setting."""
     panel.xaxis.set_major_locator(FixedLocator(values))
     panel.xaxis.set_minor_locator(NullLocator())
     panel.xaxis.set_minor_formatter(NullFormatter())

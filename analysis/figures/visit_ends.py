@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..formatting import count
 from ..run.load import Run
-from ..stages.ends import began_with, left_behind
+from ..stages.ends import rows_at_end, rows_at_start
 from .style import STAGE_COLORS, STAGE_MARKERS, START_COLOR
 
 
@@ -53,7 +53,7 @@ class Moment:
 
 
 def moments(run: Run, rows: pd.DataFrame, states: str) -> list[Moment]:
-    """Rows of a frame at the start of the run and at the end of every visit of a stage, in order.
+    """Return rows of a frame at the start of the run and at the end of every visit of a stage, in order.
 
     A visit that has not ended counts with its gate's last reading. Moments without rows are left out.
 
@@ -66,7 +66,7 @@ def moments(run: Run, rows: pd.DataFrame, states: str) -> list[Moment]:
     found: list[Moment] = []
     if run.visits:
         first = run.visits[0]
-        found.append(Moment("start", first.first_step, "start", 0, began_with(rows, first)))
+        found.append(Moment("start", first.first_step, "start", 0, rows_at_start(rows, first)))
     elif len(rows):
         step = int(rows["step"].iloc[0])
         at = rows.loc[(rows["step"] == step) & (rows["visit"] == rows["visit"].iloc[0])]
@@ -74,28 +74,28 @@ def moments(run: Run, rows: pd.DataFrame, states: str) -> list[Moment]:
     for visit in run.visits:
         if visit.steps:
             label, repeat = "{} so far" if visit.ongoing else "after {}", repeats(run, visit.number, visit.kind)
-            rest = visit.last_step, visit.kind, repeat, left_behind(run, rows, visit)
+            rest = visit.last_step, visit.kind, repeat, rows_at_end(run, rows, visit)
             found.append(Moment(label.format(visit.stage), *rest))
     return [moment for moment in found if len(moment.rows)]
 
 
 def repeats(run: Run, visit: int, kind: str) -> int:
-    """How many visits of a kind took steps before a visit."""
+    """Return how many visits of a kind took steps before a visit."""
     return sum(one.kind == kind and one.steps > 0 for one in run.visits if one.number < visit)
 
 
-def measured(rows: pd.DataFrame, column: str) -> bool:
-    """Whether a column exists and has a number."""
+def is_measured(rows: pd.DataFrame, column: str) -> bool:
+    """Return whether a column exists and has a number."""
     return column in rows and not bool(np.isnan(rows[column].to_numpy(dtype=float)).all())
 
 
-def reached(frames: Sequence[pd.DataFrame], column: str) -> list[str]:
-    """Levels of a categorical column that any of the frames has, in their order."""
+def used_levels(frames: Sequence[pd.DataFrame], column: str) -> list[str]:
+    """Return levels of a categorical column that any of the frames has, in their order."""
     there = {name for frame in frames for name in frame[column]}
     return [name for name in frames[0][column].cat.categories if name in there] if frames else []
 
 
-def rests_on(rows: pd.DataFrame) -> str:
-    """`n positions / n utterances` of the traces or positions of a moment, of those that were used."""
+def counts_text(rows: pd.DataFrame) -> str:
+    """Return `n positions / n utterances` of the traces or positions of a moment, of those that were used."""
     used = np.array([np.sum(each) for each in rows["used"]])
     return f"{count(float(used.sum()))} / {count(len(set(rows['id'].to_numpy()[used > 0])))}"

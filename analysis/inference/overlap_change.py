@@ -48,7 +48,7 @@ def overlap_change(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Differences of mean statistics between two checkpoints, paired by utterance.
+    """Return differences of mean statistics between two checkpoints, paired by utterance.
 
     Args:
         before: Positions of the earlier checkpoint (`Run.positions`, chosen by step, stage and states).
@@ -113,12 +113,12 @@ def stage_changes(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> PrintedTable:
-    """Change of overlap over each visit of a stage, on the traced utterances.
+    """Return the change of overlap over each visit of a stage, on the traced utterances.
 
     Args:
         run: A run with traces.
         states: `fixed` (the rollouts recorded when Base ended), `teacher` or `reference` are the same throughout;
-            `student` compares each checkpoint's own rollouts.
+            `student` compares each checkpoint's rollouts.
         statistics: Names.
         correction: Of all p-values of the table.
         level: Coverage.
@@ -147,7 +147,8 @@ def stage_changes(
 
 
 def _sums(positions: pd.DataFrame, statistics: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`[G, S]` sums, numbers of defined and of undefined positions of every utterance, in the order of their ids."""
+    """Return `[G, S]` sums, numbers of defined and of undefined positions of every utterance, in the order of their
+    ids."""
     names, member = np.unique(positions["id"].to_numpy(dtype=str), return_inverse=True)
     values, used = positions[list(statistics)].to_numpy(dtype=np.float64), positions["used"].to_numpy(dtype=bool)
     defined = ~np.isnan(values) & used[:, None]
@@ -167,7 +168,7 @@ def _printed(frame: pd.DataFrame, states: str, correction: Correction, level: fl
         rows.append([*(["", ""] if repeated else place), *_cells(row)])
     sampled = max(frame["n_groups"].tolist())
     probed = max(run.probes.loc[run.probes["states"] == states, "n_groups"].tolist(), default=sampled)
-    whose = "the same recorded rollouts" if states in SAME_ROLLOUTS else "each checkpoint's own rollouts"
+    whose = "the same recorded rollouts" if states in SAME_ROLLOUTS else "each checkpoint's rollouts"
     return PrintedTable(
         frame,
         heading,

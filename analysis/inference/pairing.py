@@ -35,8 +35,8 @@ class Rated:
         return int(self.row["step"])
 
 
-def last_tested(name: str, run: Run, step: int | None = None) -> Rated | None:
-    """The last evaluation of a run's student; None if there is none.
+def last_rated(name: str, run: Run, step: int | None = None) -> Rated | None:
+    """Return the last evaluation of a run's student; None if there is none.
 
     Args:
         name: Of the run.
@@ -51,23 +51,23 @@ def last_tested(name: str, run: Run, step: int | None = None) -> Rated | None:
     return Rated(name, run.error_rate, row, transcripts_of(run, row))
 
 
-def unlike(one: Rated, two: Rated) -> str:
-    """Why two error rates are not comparable, in words; empty if they are."""
+def why_not_comparable(one: Rated, two: Rated) -> str:
+    """Return why two error rates are not comparable, in words; empty if they are."""
     return (
         _differ("error rate", one, two, one.rate.upper(), two.rate.upper())
         or _differ("normalizer", one, two, normalizer_of(one.row), normalizer_of(two.row))
-        or _other_set(one, two)
+        or _describe_set_difference(one, two)
     )
 
 
-def unlike_runs(runs: Mapping[str, Run]) -> str:
-    """Why the last error rates of runs are not comparable, in words; empty if they are."""
-    found = [one for name, run in runs.items() if (one := last_tested(name, run)) is not None]
-    return next((reason for other in found[1:] if (reason := unlike(found[0], other))), "")
+def why_runs_not_comparable(runs: Mapping[str, Run]) -> str:
+    """Return why the last error rates of runs are not comparable, in words; empty if they are."""
+    found = [one for name, run in runs.items() if (one := last_rated(name, run)) is not None]
+    return next((reason for other in found[1:] if (reason := why_not_comparable(found[0], other))), "")
 
 
 def paired_with(own: Rated, run: Run, other: str, against: Run, *, control: bool) -> Rated | str:
-    """The evaluation of another run that can be paired with one of this run by utterance.
+    """Return the evaluation of another run that can be paired with one of this run by utterance.
 
     Args:
         own: Of this run.
@@ -79,7 +79,7 @@ def paired_with(own: Rated, run: Run, other: str, against: Run, *, control: bool
     Returns:
         The evaluation, or why there is none, in words.
     """
-    beside = last_tested(other, against, own.step)
+    beside = last_rated(other, against, own.step)
     if beside is None:
         return f"{other} was not evaluated"
     began = on_policy_from(run)
@@ -88,7 +88,7 @@ def paired_with(own: Rated, run: Run, other: str, against: Run, *, control: bool
             f"{other} was last evaluated at step {count(beside.step)}, and on-policy training of {own.run} began at "
             f"step {count(began)}: it took none of those steps"
         )
-    reason = unlike(own, beside)
+    reason = why_not_comparable(own, beside)
     for one in (own, beside):
         if not reason and one.transcripts.empty:
             reason = f"no transcripts of {one.run} were kept"
@@ -96,7 +96,7 @@ def paired_with(own: Rated, run: Run, other: str, against: Run, *, control: bool
 
 
 def on_policy_from(run: Run) -> int | None:
-    """Training steps before the first step of OPD; None if a run took none."""
+    """Return training steps before the first step of OPD; None if a run took none."""
     return next((visit.first_step for visit in run.visits if visit.kind == "opd" and visit.steps), None)
 
 
@@ -104,8 +104,8 @@ def _differ(what: str, one: Rated, two: Rated, first: Any, second: Any) -> str:
     return "" if first == second else f"{what} {first or 'unknown'} in {one.run}, {second or 'unknown'} in {two.run}"
 
 
-def _other_set(one: Rated, two: Rated) -> str:
-    """How the utterances or their references differ, in words; by their counts if transcripts are missing."""
+def _describe_set_difference(one: Rated, two: Rated) -> str:
+    """Return how the utterances or their references differ, in words; by their counts if transcripts are missing."""
     columns = ["reference", f"{UNITS[one.rate]}.total"]
     if one.transcripts.empty or two.transcripts.empty:
         sizes = [f"{count(side.row['n_utterances'])} utterances" for side in (one, two)]

@@ -46,7 +46,7 @@ class RecipeErrors:
 
 
 def last_transcripts(runs: Runs, name: str, test_set: str | None = None) -> pd.DataFrame:
-    """The student's transcripts at a run's last evaluation.
+    """Return the student's transcripts at a run's last evaluation.
 
     Args:
         runs: Several runs.
@@ -80,7 +80,7 @@ def last_transcripts(runs: Runs, name: str, test_set: str | None = None) -> pd.D
 def recipe_errors(
     runs: Runs, unit: Unit = "words", *, test_set: str | None = None, by: str | None = None
 ) -> dict[str, RecipeErrors]:
-    """Errors of every run by utterance, as matrices.
+    """Return errors of every run by utterance, as matrices.
 
     Args:
         runs: Runs that were evaluated on the same utterances.
@@ -131,7 +131,7 @@ def recipe_differences(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> PrintedTable:
-    """Differences in error rate between recipes at the end of their runs, over seeds and utterances.
+    """Return differences in error rate between recipes at the end of their runs, over seeds and utterances.
 
     Args:
         runs: From `load_many`; of each recipe one run or several seeds.

@@ -17,7 +17,7 @@ from ..printed_table import PrintedTable
 from ..run.checks import want_frame, want_runs
 from ..run.load import normalizer_of
 from ..run.runs import Runs
-from ..stages.ends import began_with
+from ..stages.ends import rows_at_start
 from ..stages.error_rates import student_evaluations
 from ..stages.table import stage_table
 from ..stats.multiple_testing import CORRECTIONS, Correction, correction_note, strongest_first, with_corrected
@@ -33,7 +33,7 @@ MEASURED = ("normalizer", "wer.before", "wer.after", "wer.teacher", "gain", "rec
 
 
 def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
-    """The gain of every visit of a stage, with the overlap at its start.
+    """Return the gain of every visit of a stage, with the overlap at its start.
 
     Args:
         runs: From `load_many`.
@@ -63,9 +63,9 @@ def stage_gains(runs: Runs, states: str = "student") -> pd.DataFrame:
         rules = sorted({str(normalizer_of(row)) for row in run.main_evaluations.to_dict("records")})
         students = table.loc[table["model"] == "student"].to_dict("records")
         for visit, left in zip(run.visits, students, strict=True):
-            evaluations = began_with(tested, visit)
+            evaluations = rows_at_start(tested, visit)
             before = float(evaluations[f"{rate}.value"].iloc[-1]) if len(evaluations) else np.nan
-            at_start = began_with(probes, visit)
+            at_start = rows_at_start(probes, visit)
             measured = at_start.loc[at_start["statistic"].isin(TOKEN_STATISTICS)].set_index("statistic")["value"]
             gain, gap = before - left[rate], before - teacher
             rows.append(
@@ -93,7 +93,7 @@ def gain_correlations(
     draws: int = 9999,
     seed: int = 0,
 ) -> PrintedTable:
-    """Spearman's correlation of each statistic at a stage's start with the stage's gain.
+    """Return Spearman's correlation of each statistic at a stage's start with the stage's gain.
 
     A gain contains the WER before: a stage that begins badly has most to gain, so every sign of a bad start correlates
     with it. Look at `wer.after` as well. Runs of one recipe begin the stage with similar overlap and are not
@@ -178,7 +178,7 @@ def _spearman(x: np.ndarray, y: np.ndarray, draws: int, seed: int) -> tuple[floa
 
 
 def _ends(rho: float, n: int, level: float) -> tuple[float, float]:
-    """Fisher's z with the standard error that Bonett & Wright (Psychometrika 65, 2000) give for ranks."""
+    """Return Fisher's z with the standard error that Bonett & Wright (Psychometrika 65, 2000) give for ranks."""
     if np.isnan(rho) or n < 5 or abs(rho) >= 1:
         return np.nan, np.nan
     reach = stats.norm.ppf((1 + level) / 2) * np.sqrt((1 + rho**2 / 2) / (n - 3))

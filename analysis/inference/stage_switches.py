@@ -31,13 +31,13 @@ class SwitchChange:
 
     Attributes:
         jump: Value of the later line at the switch minus that of the earlier line.
-        jump_low: Lower end of its interval; NaN with fewer than four points on either side.
-        jump_high: Upper end.
+        jump_low: Lower bound of its interval; NaN with fewer than four points on either side.
+        jump_high: Upper bound.
         slope_before: Change per step of the earlier line.
         slope_after: Of the later.
         slope_change: slope_after − slope_before.
-        slope_low: Lower end of the interval of the change of slope.
-        slope_high: Upper end.
+        slope_low: Lower bound of the interval of the change of slope.
+        slope_high: Upper bound.
         n_before: Points before.
         n_after: Points after.
     """
@@ -114,7 +114,7 @@ def change_at(
 
 
 def _line(times: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Level at time 0 and slope of the least-squares line."""
+    """Return the level at time 0 and slope of the least-squares line."""
     if len(times) < 2:
         return np.full(2, np.nan)
     return np.linalg.lstsq(_design(times), values, rcond=None)[0]
@@ -125,7 +125,7 @@ def _design(times: np.ndarray) -> np.ndarray:
 
 
 def _ends(t: np.ndarray, y: np.ndarray, fitted: np.ndarray, level: float) -> list[float]:
-    """Both ends of the intervals of the jump and of the change of slope."""
+    """Return both bounds of the intervals of the jump and of the change of slope."""
     lines = _design(t)
     design = np.concatenate([lines, lines * (t > 0)[:, None]], 1)
     if np.square(y - design @ fitted).sum() <= 1e-20 * np.square(y).sum():  # the points are exactly on the lines
@@ -148,11 +148,11 @@ def _ends(t: np.ndarray, y: np.ndarray, fitted: np.ndarray, level: float) -> lis
     far = stats.t.ppf(1 - (1 - level) / 100, free) * width
     brackets = np.stack([(middle - far).min(0), (middle + far).max(0)], 1)
 
-    def beyond(x: float, of: int, tail: float) -> float:
+    def probability_minus_tail(x: float, of: int, tail: float) -> float:
         return float(weight @ stats.t.cdf((x - middle[:, of]) / width[:, of], free)) - tail
 
     return [
-        float(optimize.root_scalar(beyond, args=(of, tail), bracket=tuple(brackets[of])).root)
+        float(optimize.root_scalar(probability_minus_tail, args=(of, tail), bracket=tuple(brackets[of])).root)
         for of in (0, 1)
         for tail in ((1 - level) / 2, (1 + level) / 2)
     ]
@@ -165,7 +165,8 @@ def switch_changes(
     *,
     level: float = 0.95,
 ) -> PrintedTable:
-    """Change of level and slope of probed statistics at every switch of a run, between the visits before and after it.
+    """Return the change of level and slope of probed statistics at every switch of a run, between the visits before and
+    after it.
 
     Args:
         run: A run with probes.

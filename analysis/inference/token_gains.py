@@ -114,7 +114,7 @@ def token_gains(
 
 
 def _statistics(positions: pd.DataFrame) -> TokenStatistics:
-    """Positions as `measure` would have returned them, `[N]`; statistics that were not traced are undefined."""
+    """Return positions as `measure` would have returned them, `[N]`; statistics that were not traced are undefined."""
     mask = torch.from_numpy(positions["used"].to_numpy(dtype=bool, copy=True))
     traced = positions.reindex(columns=list(TOKEN_STATISTICS)).to_numpy(dtype=np.float32)
     columns = {name: torch.from_numpy(traced[:, i].copy()) for i, name in enumerate(TOKEN_STATISTICS)}
@@ -165,7 +165,7 @@ def _imbalance(ranks: np.ndarray, pairs: np.ndarray) -> float:
 
 
 def _assigned(below: np.ndarray, above: np.ndarray, ranks: np.ndarray, caliper: float) -> np.ndarray:
-    """The closest pairs, as many as fit within the caliper."""
+    """Return the closest pairs, as many as fit within the caliper."""
     apart = np.abs(ranks[below][:, None] - ranks[above][None])
     too_far = np.asarray((apart > caliper).any(-1))
     # One pair beyond the caliper costs more than all others together.

@@ -44,7 +44,7 @@ class Audio:
 
 
 def encoded(samples: np.ndarray) -> bytes:
-    """Mono samples at 16 kHz as Ogg Opus."""
+    """Return mono samples at 16 kHz as Ogg Opus."""
     file = io.BytesIO()
     soundfile.write(file, samples, RATE, format="OGG", subtype="OPUS", compression_level=COMPRESSION)
     return file.getvalue()

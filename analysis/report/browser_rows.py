@@ -59,7 +59,7 @@ class Group:
 
 
 def groups(run: Run) -> list[Group]:
-    """All groups of a run that can be browsed, the most useful first: own traces, evaluations, other traces."""
+    """Return all groups of a run that can be browsed, the most useful first: own traces, evaluations, other traces."""
     found = []
     written = "ignoring case and punctuation, without a normalizer"
     unit = ERROR_RATES[run.error_rate] if run.error_rate == "wer" else "characters"
@@ -88,13 +88,13 @@ def groups(run: Run) -> list[Group]:
 
 
 def _rules(traces: pd.DataFrame) -> str | None:
-    """The normalizer of the error counts of traces; None without counts."""
+    """Return the normalizer of the error counts of traces; None without counts."""
     names = [] if "normalizer" not in traces else traces["normalizer"].dropna().tolist()
     return str(names[0]) if names else None
 
 
 def _counted(traces: pd.DataFrame) -> str | None:
-    """The unit of their errors; None without references."""
+    """Return the unit of their errors; None without references."""
     for unit in ERROR_RATES.values():
         column = f"{unit}.errors"
         if column in traces and not all(map(pd.isna, traces[column].tolist())):
@@ -103,7 +103,7 @@ def _counted(traces: pd.DataFrame) -> str | None:
 
 
 def _unit(run: Run, name: str) -> str:
-    """The unit of an evaluation set's error rate."""
+    """Return the unit of an evaluation set's error rate."""
     return ERROR_RATES[error_rate_of(run.evaluations.loc[run.evaluations["set"] == name])]
 
 
@@ -113,12 +113,12 @@ def _normalizer(run: Run, name: str) -> str:
 
 
 def packed(run: Run, group: Group, candidates: int) -> dict[str, Any]:
-    """A group as compact data for JSON.
+    """Return a group as compact data for JSON.
 
     Args:
         run: Its run.
         group: One of `groups(run)`.
-        candidates: Number of best tokens of each model's top-k that are kept at a position.
+        candidates: Number of tokens of each model's support that are kept at a position, most probable first.
 
     Returns:
         `strings` (tokens, once each) and `rows`. A row has `id`, `text`, `ref`, `err` ([errors, total] or null), `sec`,
@@ -164,7 +164,7 @@ def _transcript(run: Run, row: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _errors(row: dict[Any, Any], rate: str) -> list[int] | None:
-    """Errors of a traced transcript against its reference, as the run counted them under its normalizer.
+    """Return errors of a traced transcript against its reference, as the run counted them under its normalizer.
 
     Traces of `distill probe` and of runs without an evaluation have no normalizer: case and punctuation are ignored.
     """
@@ -188,7 +188,7 @@ def _errors(row: dict[Any, Any], rate: str) -> list[int] | None:
 
 @dataclass(frozen=True)
 class _Union:
-    """Both models' scores on the union of their top-k sets at a position."""
+    """Both models' scores on the union of their supports at a position."""
 
     tokens: Sequence[str]
     student: Sequence[float]
@@ -221,7 +221,7 @@ def _candidates(at: _Union, most: int, strings: dict[str, int]) -> list[int | No
 
 
 def _ten_thousandths(logprob: float) -> int | None:
-    """A probability in 1/10,000; None for a token that a model lacks."""
+    """Return a probability in 1/10,000; None for a token that a model lacks."""
     return round(10_000 * math.exp(logprob)) if math.isfinite(logprob) else None
 
 

@@ -12,16 +12,16 @@ from .thresholds import NAMES, SOURCES, Thresholds
 from .verdict_types import Evidence, StageFacts, Standing, in_words, positions_of
 
 
-def collapse_signs(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
-    """Whether transcripts loop or do not end."""
+def collapse_rows(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
+    """Return the evidence of collapse: whether transcripts loop or do not end."""
     return [
-        bar(facts.after, "repetition", at_most=thresholds.repetition),
-        bar(facts.after, "end_of_text", at_least=thresholds.end_of_text),
+        compare_with_threshold(facts.after, "repetition", at_most=thresholds.repetition),
+        compare_with_threshold(facts.after, "end_of_text", at_least=thresholds.end_of_text),
     ]
 
 
-def mass_kept(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
-    """The student's mass on the teacher's set, compared with the start of the stage."""
+def mass_rows(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
+    """Return the student's mass on the teacher's set, compared with the start of the stage."""
     before, after = facts.before.get("student_mass"), facts.after.get("student_mass")
     loss = thresholds.mass_loss
     if before is None or after is None or math.isnan(before.value) or math.isnan(after.value):
@@ -30,16 +30,16 @@ def mass_kept(facts: StageFacts, thresholds: Thresholds) -> list[Evidence]:
     else:
         shown, counted = in_words(after), positions_of("student_mass", after)
         # Both ends are estimates: a result is certain only if it holds for every start within its interval.
-        standing = _stand(after.low >= before.high - loss, after.high < before.low - loss)
+        standing = _standing_of(after.low >= before.high - loss, after.high < before.low - loss)
         least = f"≥ {before.value - loss:.2f} ({number(before.value, 3)} at the start − {loss:g})"
     name = "mass on the teacher's set kept"
-    return [Evidence(name, "student's own", shown, counted, least, standing, SOURCES["mass_loss"])]
+    return [Evidence(name, "student's rollouts", shown, counted, least, standing, SOURCES["mass_loss"])]
 
 
-def bar(
+def compare_with_threshold(
     numbers: Mapping[str, Estimate], name: str, *, at_least: float | None = None, at_most: float | None = None
 ) -> Evidence:
-    """Compare a number with a threshold by the conservative end of its interval; without one, the result is open."""
+    """Compare a number with a threshold by the conservative bound of its interval; without one, the result is open."""
     found = numbers.get(name)
     threshold = f"≥ {at_least:.2f}" if at_least is not None else f"≤ {at_most:.2f}" if at_most is not None else ""
     if found is None or math.isnan(found.value):
@@ -48,24 +48,24 @@ def bar(
     else:
         shown, counted = in_words(found), positions_of(name, found)
         if at_least is not None:
-            standing = _stand(found.low >= at_least, found.high < at_least)
+            standing = _standing_of(found.low >= at_least, found.high < at_least)
         elif at_most is not None:
-            standing = _stand(found.high <= at_most, found.low > at_most)
+            standing = _standing_of(found.high <= at_most, found.low > at_most)
         else:
             standing = Standing.SHOWN
     source = SOURCES.get(name, SOURCES["mapped_mass"] if name.endswith("mapped_mass") else "")
     bounded = found is not None and not math.isnan(found.low) and not math.isnan(found.high)
-    return Evidence(NAMES[name], "student's own", shown, counted, threshold, standing, source, bounded)
+    return Evidence(NAMES[name], "student's rollouts", shown, counted, threshold, standing, source, bounded)
 
 
-def _stand(met: bool, missed: bool) -> Standing:
+def _standing_of(met: bool, missed: bool) -> Standing:
     return Standing.MET if met else Standing.MISSED if missed else Standing.UNDECIDED
 
 
-def context(facts: StageFacts) -> list[Evidence]:
-    """Numbers shown beside the judged ones: before the stage, and on recorded transcripts."""
-    rows = [bar(facts.after, "overlap_ratio")] if "overlap_ratio" in facts.after else []
-    ends = (("student's own, at the start", facts.before), ("fixed, at the start", facts.fixed_before))
+def context_rows(facts: StageFacts) -> list[Evidence]:
+    """Return numbers shown beside the judged ones: before the stage, and on recorded rollouts."""
+    rows = [compare_with_threshold(facts.after, "overlap_ratio")] if "overlap_ratio" in facts.after else []
+    ends = (("student's rollouts, at the start", facts.before), ("fixed, at the start", facts.fixed_before))
     for states, numbers in (*ends, ("fixed, at the end", facts.fixed_after)):
         for name in ("top1_agreement", "student_mass"):
             if (found := numbers.get(name)) is not None:
@@ -76,7 +76,7 @@ def context(facts: StageFacts) -> list[Evidence]:
 
 
 def error_rows(facts: StageFacts) -> list[Evidence]:
-    """The change of the error rate; judged only for an on-policy stage."""
+    """Return the change of the error rate; judged only for an on-policy stage."""
     rows = []
     judged = facts.kind == "opd"
     for change in (facts.errors, facts.baseline):
@@ -85,7 +85,7 @@ def error_rows(facts: StageFacts) -> list[Evidence]:
         name = f"change in {change.rate} since {change.since}, points"
         standing = Standing.SHOWN
         if judged:
-            standing = _stand(change.change.high < 0, change.change.low > 0)
+            standing = _standing_of(change.change.high < 0, change.change.low > 0)
         states = "paired by utterance" if change.paired else "not paired"
         counted = f"{change.counted}, {count(change.total)} {'words' if change.rate == 'WER' else 'tokens'}"
         rows.append(Evidence(name, states, change.points, counted, "< 0" if judged else "", standing))
@@ -93,7 +93,7 @@ def error_rows(facts: StageFacts) -> list[Evidence]:
 
 
 def sentence_of(row: Evidence) -> str:
-    """A row as a sentence."""
+    """Return a row as a sentence."""
     if row.standing is Standing.UNMEASURED:
         return f"{row.name[0].upper()}{row.name[1:]}: {row.shown}, needed {row.threshold}."
     words = {

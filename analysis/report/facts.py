@@ -19,7 +19,7 @@ from ..formatting import count
 from ..inference.pairing import Rated, paired_with
 from ..run.load import ERROR_RATES, Run, normalizer_of
 from ..run.visits import ENTRY, EXHAUSTED, RUN, Visit
-from ..stages.ends import began_with, left_behind
+from ..stages.ends import rows_at_end, rows_at_start
 from ..stages.error_rates import UNITS, cluster_of, student_evaluations, transcripts_of
 from ..stages.gate_readings import gate_readings
 from ..stats.error_rates import NAMES, error_rate_difference
@@ -34,7 +34,7 @@ NO_CONTROLS: Mapping[str, Run] = MappingProxyType({})
 def stage_facts(
     run: Run, changes: pd.DataFrame | None = None, controls: Mapping[str, Run] = NO_CONTROLS
 ) -> list[StageFacts]:
-    """Facts of each visit of a stage, in order.
+    """Return facts of each visit of a stage, in order.
 
     Args:
         run: A run, finished or not.
@@ -48,10 +48,10 @@ def stage_facts(
     last_opd = max((visit.number for visit in run.visits if visit.kind == "opd"), default=-1)
     facts, ends = [], []
     for visit in run.visits:
-        before = _last(began_with(tested, visit))
+        before = _last(rows_at_start(tested, visit))
         if visit.number == 0 and before is not None:
             ends.append((float(before[f"{run.error_rate}.value"]), before, "the run's start"))
-        after = _last(left_behind(run, tested, visit, latest=True))
+        after = _last(rows_at_end(run, tested, visit, latest=True))
         errors = _change(run, before, after, "its start", visit)
         best = min((end for end in ends if not math.isnan(end[0])), key=lambda end: end[0], default=None)
         baseline = None
@@ -70,8 +70,8 @@ def stage_facts(
                 outcome=visit.outcome,
                 start_evaluated=before is not None,
                 exhausted=visit.exhausted,
-                waiting=_waiting(run, visit),
-                worsened=_worsened(changes, visit),
+                waiting=_waiting_reason(run, visit),
+                worsened=_worsened_statistics(changes, visit),
                 controls=tuple(one for one in beside if not isinstance(one, str)),
                 left_out=tuple(one for one in beside if isinstance(one, str)),
             )
@@ -86,7 +86,7 @@ CERTAIN = 0.05
 """Corrected p below which a stage counts as having worsened a statistic."""
 
 
-def _worsened(changes: pd.DataFrame | None, visit: Visit) -> tuple[Worsened, ...]:
+def _worsened_statistics(changes: pd.DataFrame | None, visit: Visit) -> tuple[Worsened, ...]:
     found = []
     for row in () if changes is None else changes.loc[changes["visit"] == visit.number].to_dict("records"):
         name = str(row["statistic"])
@@ -97,8 +97,9 @@ def _worsened(changes: pd.DataFrame | None, visit: Visit) -> tuple[Worsened, ...
     return tuple(found)
 
 
-def _waiting(run: Run, visit: Visit) -> str:
-    """The last reason of a gate that reads overlap and has not opened; gates that only count steps are ignored."""
+def _waiting_reason(run: Run, visit: Visit) -> str:
+    """Return the last reason of a gate that reads overlap and has not opened; gates that only count steps are
+    ignored."""
     if visit.decision == "advance" and not visit.exhausted:
         return ""
     mine = run.decisions.loc[run.decisions["visit"] == visit.number]
@@ -119,7 +120,8 @@ def _waiting(run: Run, visit: Visit) -> str:
 
 
 def _opens_on_statistics(settings: Mapping[str, Any]) -> bool:
-    """Whether a gate opens on statistics, by its table of the recipe; False for combinations and where that fails."""
+    """Return whether a gate opens on statistics, by its table of the recipe; False for combinations and where that
+    fails."""
     kind = KINDS.get(str(settings.get("type")))
     if kind is None or not dataclasses.is_dataclass(kind):
         return False
@@ -131,7 +133,7 @@ def _opens_on_statistics(settings: Mapping[str, Any]) -> bool:
 
 
 def _controls(run: Run, after: Evaluation | None, others: Mapping[str, Run]) -> list[Control | str]:
-    """This run's error rate against those of runs without OPD, or why one of them is not comparable."""
+    """Return this run's error rate against those of runs without OPD, or why one of them is not comparable."""
     if after is None:
         return []
     own = Rated("this run", run.error_rate, after, transcripts_of(run, after))
@@ -147,7 +149,7 @@ def _controls(run: Run, after: Evaluation | None, others: Mapping[str, Run]) -> 
 
 
 def _numbers(probes: pd.DataFrame, step: int) -> dict[str, Estimate]:
-    """Statistics of a probe, without the bins of the funnel, which are in the same file."""
+    """Return statistics of a probe, without the bins of the funnel, which are in the same file."""
     found = {}
     for row in probes.loc[probes["step"] == step].to_dict("records"):
         name = str(row["statistic"]).split(".")[0]  # `forward_kl.lower` is an end of a statistic

@@ -15,8 +15,8 @@ SHORT = (Standing.MISSED, Standing.UNDECIDED)
 NO_READINGS = "decisions.jsonl has no gate readings"
 
 
-def _ready(stage: StageVerdict) -> str:
-    """Whether the pair was ready for OPD after a stage, or is so far if the stage is ongoing."""
+def _readiness_clause(stage: StageVerdict) -> str:
+    """Return whether the pair was ready for OPD after a stage, or is so far if the stage is ongoing."""
     was, step = "is" if stage.ongoing else "was", count(stage.last_step)
     where = f"({stage.stage}, step {step} so far)" if stage.ongoing else f"after {stage.stage} (step {step})"
     if stage.recommendation is Recommendation.GO:
@@ -28,15 +28,16 @@ def _ready(stage: StageVerdict) -> str:
     return f"{said} for OPD {where}{': ' if why else ''}{why}"
 
 
-def _ruling(warm: Sequence[StageVerdict]) -> StageVerdict:
-    """The stage that decides whether the pair was ready: the last judged one, or the first of its run of "go"."""
+def _deciding_stage(warm: Sequence[StageVerdict]) -> StageVerdict:
+    """Return the stage that decides whether the pair was ready: the last judged one, or the first of its run of
+    "go"."""
     judged = [stage for stage in warm if stage.recommendation is not Recommendation.UNKNOWN]
     ready = list(takewhile(lambda stage: stage.recommendation is Recommendation.GO, reversed(judged)))
     return (ready or judged[-1:] or warm)[-1]
 
 
-def _during(last: StageVerdict, steps: str) -> list[str]:
-    """The change of the error rate during an on-policy stage, and what its attribution requires."""
+def _on_policy_clauses(last: StageVerdict, steps: str) -> list[str]:
+    """Return the change of the error rate during an on-policy stage, and what its attribution requires."""
     assert last.errors is not None
     rates, change = last.errors.rates(), last.errors.change
     verb = "fell" if change.high < 0 else "rose" if change.low > 0 else "did not change significantly:"
@@ -49,7 +50,7 @@ def _during(last: StageVerdict, steps: str) -> list[str]:
 
 
 def headline(verdicts: Sequence[StageVerdict], unknown: str = NO_READINGS) -> str:
-    """Whether the pair of a run was ready for OPD, after which stage, and how its OPD ended.
+    """Return whether the pair of a run was ready for OPD, after which stage, and how its OPD ended.
 
     Args:
         verdicts: One a visit.
@@ -60,7 +61,7 @@ def headline(verdicts: Sequence[StageVerdict], unknown: str = NO_READINGS) -> st
     parts = []
     warm = [v for v in verdicts if v.kind != "opd"]
     if warm:
-        parts.append(_ready(_ruling(warm)))
+        parts.append(_readiness_clause(_deciding_stage(warm)))
     on_policy = [v for v in verdicts if v.kind == "opd"]
     if on_policy:
         last = on_policy[-1]
@@ -76,7 +77,7 @@ def headline(verdicts: Sequence[StageVerdict], unknown: str = NO_READINGS) -> st
             change = "" if last.errors is None else f", {last.errors.short()}"
             parts.append(f"{said} ({steps}{change})")
         else:
-            parts += _during(last, steps)
+            parts += _on_policy_clauses(last, steps)
     elif warm:
         parts.append(f"no on-policy stage has run{' yet' if warm[-1].ongoing else ''}")
     worse = [one for one in verdicts if one.worsened]

@@ -28,7 +28,7 @@ def _environment() -> Environment:
     found = Environment(
         loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    found.filters["together"] = _together
+    found.filters["together"] = _bind_units
     found.filters["prose"] = _prose
     return found
 
@@ -44,7 +44,7 @@ def page(
     audio: Mapping[str, Audio],
     thresholds: Thresholds,
 ) -> str:
-    """The page as text. All content of runs is escaped; styles and scripts are from this package."""
+    """Return the page as text. All content of runs is escaped; styles and scripts are from this package."""
     names = list(runs)
     return (
         _environment()
@@ -69,23 +69,23 @@ def page(
 
 
 def _table(table: Any) -> Markup:
-    """A table as HTML; `html_table` escapes its cells."""
-    return Markup(_together(table._repr_html_()))
+    """Return a table as HTML; `html_table` escapes its cells."""
+    return Markup(_bind_units(table._repr_html_()))
 
 
-def _together(text: str) -> str:
-    """Text with non-breaking spaces between numbers and units."""
+def _bind_units(text: str) -> str:
+    """Return text with non-breaking spaces between numbers and units."""
     return text.replace("[ ]", "[\u00a0]").replace(" %", "\u00a0%")
 
 
 def _prose(text: str) -> Markup:
-    """A sentence, with text in backticks as code."""
-    parts = CODE.split(_together(text))
+    """Return a sentence, with text in backticks as code."""
+    parts = CODE.split(_bind_units(text))
     return Markup("").join(Markup("<code>{}</code>").format(one) if i % 2 else one for i, one in enumerate(parts))
 
 
 def _browser(payloads: Mapping[str, Payload], audio: Mapping[str, Audio]) -> list[dict[str, Any]]:
-    """The browser's index of groups."""
+    """Return the browser's index of groups."""
     return [
         {
             "run": name,

@@ -17,7 +17,7 @@ CODE = re.compile(r"(?<!`)`([^`\s](?:[^`\n]*[^`\s])?)`(?!`)")
 
 
 def document(runs: Runs, sections: Sequence[Section], thresholds: Thresholds) -> str:
-    """Verdicts with their evidence, and the tables; figures and the utterance browser are in the HTML."""
+    """Return verdicts with their evidence, and the tables; figures and the utterance browser are in the HTML."""
     parts = ["# Support overlap"]
     if len(runs) > 1:
         parts += ["## Comparison", _cells(compare(runs).to_markdown())]
@@ -57,12 +57,12 @@ def _verdict(verdict: StageVerdict) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    """Text on one line, escaped for Markdown and the HTML in it."""
+    """Return text on one line, escaped for Markdown and the HTML in it."""
     return _escaped(" ".join(text.split()))
 
 
 def _prose(text: str) -> str:
-    """A sentence, with text in backticks as code."""
+    """Return a sentence, with text in backticks as code."""
     parts = CODE.split(" ".join(text.split()))
     return "".join(f"`{part}`" if i % 2 else _escaped(part) for i, part in enumerate(parts))
 
@@ -72,7 +72,7 @@ def _escaped(text: str) -> str:
 
 
 def _cells(table: str) -> str:
-    """A pipe table whose cells hold no HTML: tokens may look like it."""
+    """Return a pipe table whose cells hold no HTML: tokens may look like it."""
     return table.replace("&", "&amp;").replace("<", "&lt;")
 
 

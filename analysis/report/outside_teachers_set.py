@@ -15,14 +15,14 @@ from ..printed_table import PrintedTable
 from ..run.display_text import shown_token
 from ..run.load import Run
 from ..run.visits import Visit
-from ..stages.ends import left_behind
+from ..stages.ends import rows_at_end
 
 SHOWN = 12
 """Number of tokens named for each stage."""
 
 
 def outside_table(run: Run) -> PrintedTable:
-    """Tokens of the student's own transcripts that are not among the teacher's k best, at the end of each stage.
+    """Return tokens of the student's rollouts that are not among the teacher's k best, at the end of each stage.
 
     Returns:
         Its frame has one row for each visit traced at its end: `stage`, `step`, `share` of positions outside with
@@ -73,11 +73,11 @@ def outside_table(run: Run) -> PrintedTable:
 
 
 def _ends(run: Run) -> Iterator[tuple[Visit, pd.DataFrame]]:
-    """Visits, and the traced positions of the student's own transcripts at their ends."""
+    """Yield visits, and the traced positions of the student's rollouts at their ends."""
     positions = run.positions
     if positions.empty or "teacher_rank" not in positions:
         return
     positions = positions.loc[positions["states"] == "student"]
     for visit in run.visits:
-        if len(found := left_behind(run, positions, visit)):
+        if len(found := rows_at_end(run, positions, visit)):
             yield visit, found

@@ -15,7 +15,7 @@ from ..run.load import Run
 from .browser_rows import Group, groups, packed
 
 CANDIDATES = (8, 5, 3)
-"""Possible numbers of top-k tokens of each model kept at a position, from the best case down."""
+"""Possible numbers of tokens of each model's support kept at a position, from the best case down."""
 BYTES_A_CANDIDATE = 13
 """Approximate bytes of a candidate in the page; each rank has two, one for each model."""
 
@@ -39,7 +39,7 @@ class Payload:
 
     Attributes:
         chunks: In the order of training.
-        candidates: Kept of each model's top-k at a position.
+        candidates: Number of tokens of each model's support that are kept at a position.
         notes: Notes on the candidates.
         left_out: Sentences on data that did not fit.
     """
@@ -56,10 +56,10 @@ class Payload:
 
 
 def payload(run: Run, budget: int) -> Payload:
-    """Traces and transcripts of a run for the browser.
+    """Return traces and transcripts of a run for the browser.
 
-    The student's own traces come first, the latest before earlier ones, then evaluations, then other states. Data that
-    does not fit is left out, with a note.
+    Traces of the student's rollouts come first, the latest before earlier ones, then evaluations, then other states.
+    Data that does not fit is left out, with a note.
 
     Args:
         run: A run, finished or not.
@@ -91,7 +91,7 @@ def payload(run: Run, budget: int) -> Payload:
 
 
 def _fitted(run: Run, group: Group, candidates: int, room: int, must: bool) -> tuple[PackedGroup | None, int]:
-    """A group packed to fit the room; the first group is shortened until it fits, any other is left out."""
+    """Return a group packed to fit the room; the first group is shortened until it fits, any other is left out."""
     n = len(group.frame)
     while True:
         part = Group(**{**vars(group), "frame": group.frame.iloc[:n]})
@@ -114,12 +114,12 @@ def _truncation(run: Run, candidates: int) -> Sequence[str]:
         return ()
     k = " and ".join(str(k) for k in ks)
     return (
-        f"Of each model's top-k sets (k = {k}) the {candidates} most probable tokens are shown at a position; every "
+        f"Of each model's supports (k = {k}) the {candidates} most probable tokens are shown at a position; every "
         "statistic uses the complete sets.",
     )
 
 
 def compressed(tree: Any) -> str:
-    """gzip of JSON in base64, the same bytes for the same content."""
+    """Return gzip of JSON in base64, the same bytes for the same content."""
     text = dumps(tree, separators=(",", ":"))
     return base64.b64encode(gzip.compress(text.encode("utf-8", errors="replace"), 6, mtime=0)).decode("ascii")

@@ -48,7 +48,7 @@ class Picture:
 
 
 def pictures(run: Run) -> list[Picture]:
-    """The figures of a run in reading order; figures without data are left out."""
+    """Return the figures of a run in reading order; figures without data are left out."""
     found = []
     if run.probed is None:
         found.append(
@@ -64,7 +64,7 @@ def pictures(run: Run) -> list[Picture]:
         found += [
             _picture(
                 "VUSS and its parts",
-                "The mean union of the two top-k sets before and after each stage: student's only, shared, teacher's "
+                "The mean union of the two supports before and after each stage: student's only, shared, teacher's "
                 "only. VUSS also falls when sets are smaller.",
                 lambda: vuss_decomposition(run, ("student",), width=WIDTH)[0],
             ),
@@ -120,7 +120,7 @@ def _drawn(draw: Callable[[], Axes]) -> str:
 
 
 def data_uri(figure: Figure) -> str:
-    """A figure as SVG, or as PNG if the SVG would be large."""
+    """Return a figure as SVG, or as PNG if the SVG would be large."""
     vector = io.BytesIO()
     figure.savefig(vector, format="svg", metadata={"Date": None}, bbox_inches="tight")
     kind, drawn = "svg+xml", vector.getvalue()

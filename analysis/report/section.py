@@ -19,7 +19,7 @@ from ..run.display_text import STATES
 from ..run.load import ERROR_RATES, Run, normalizer_of
 from ..run.visits import said
 from ..stages.ends import traced_visits
-from ..stages.error_rates import evaluated, over_words
+from ..stages.error_rates import bootstrap_unit_text, evaluated
 from ..stages.probe_reading import probe_reading
 from ..stages.table import StageTable, stage_table
 from .facts import NO_CONTROLS, stage_facts
@@ -123,7 +123,7 @@ def section(name: str, run: Run, thresholds: Thresholds, controls: Mapping[str, 
 
 
 def _changes(run: Run) -> PrintedTable | None:
-    """Over the statistics that are traced; a served teacher leaves some undetermined."""
+    """Return the changes of the traced statistics; with a served teacher some are not traced."""
     known = [name for name in KEY_STATISTICS if name in run.positions]
     if not run.decisions.empty and known and any(True for _ in traced_visits(run, "fixed")):
         return stage_changes(run, statistics=known)
@@ -131,7 +131,7 @@ def _changes(run: Run) -> PrintedTable | None:
 
 
 def _reading_table(reading: FirstReading) -> PrintedTable:
-    """The five numbers in reading order."""
+    """Return the five numbers in reading order."""
     heading, rows = reading.table()
     frame = pd.DataFrame([asdict(one) | {"standing": one.standing.value} for one in reading.numbers])
     note = "Read in order: read a number only if all numbers before it are in order."
@@ -175,7 +175,7 @@ def _tiles(run: Run, facts: list[StageFacts], outside: PrintedTable) -> list[Til
 
 
 def _outside(table: PrintedTable) -> Tile:
-    """The share of tokens outside the teacher's support at the end of the last stage."""
+    """Return the share of tokens outside the teacher's support at the end of the last stage."""
     last = table.frame.to_dict("records")[-1]
     tokens = [f"“{token}”" for token, *_ in last["tokens"][:OUTSIDE]]
     most = f"; most often {', '.join(tokens)}" if tokens else ""
@@ -188,9 +188,9 @@ def _outside(table: PrintedTable) -> Tile:
 
 
 def _rate(label: str, row: pd.DataFrame, rate: str, more: str = "") -> Tile:
-    """The error rate of one evaluation, a frame of one row."""
+    """Return the error rate of one evaluation, a frame of one row."""
     value, low, high, total = (row[f"{rate}.{name}"].iloc[0] for name in ("value", "low", "high", "total"))
-    ends = f"{interval(100 * low, 100 * high, 1)}, 95 % {over_words(row)}; {count(total)} {ERROR_RATES[rate]}"
+    ends = f"{interval(100 * low, 100 * high, 1)}, 95 % {bootstrap_unit_text(row)}; {count(total)} {ERROR_RATES[rate]}"
     return Tile(label, f"{number(100 * value, 1)} %", f"{ends}{more}")
 
 

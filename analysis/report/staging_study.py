@@ -13,16 +13,16 @@ import pandas as pd
 from ..formatting import count, number, plural, signed
 
 BEGUN = ("gated", "early", "direct")
-"""Arms with on-policy distillation, ordered by decreasing amount of teacher data before it."""
+"""Schedules with on-policy distillation, ordered by decreasing amount of teacher data before it."""
 
 
 def staging() -> pd.DataFrame:
-    """The four schedules of the demo (README, *What the switch decides*): a row a schedule and seed.
+    """Return the four schedules of the demo (README, *What the switch decides*): a row a schedule and seed.
 
     Returns:
         `arm` (`gated`: teacher data until the gate opens, then OPD; `early`: a few steps of it; `direct`: none; `td`:
         teacher data to the end), `seed`, `switch` (step), error rates as shares, `WER Base` and at the end `WER` with
-        its 95 % interval `low` … `high`, `n` utterances, and overlap on the student's own transcripts
+        its 95 % interval `low` … `high`, `n` utterances, and overlap on the student's rollouts
         at the switch and at the end: `VUSS …`, `top-1 …`, `TV …`, `mass …` (the student's on the teacher's set),
         `entropy …`.
     """
@@ -30,14 +30,15 @@ def staging() -> pd.DataFrame:
         return pd.read_csv(file)
 
 
-def began_with(column: Literal["top-1", "mass"]) -> str:
-    """Results of the demo's OPD by the level at which it began, in one line.
+def results_by_start(column: Literal["top-1", "mass"]) -> str:
+    """Return results of the demo's OPD by the level at which it began, in one line.
 
     Args:
-        column: Of `staging`, whose value at the switch is told.
+        column: Of `staging`, whose value at the switch is shown.
 
     Returns:
-        Of each arm the ends over seeds: `error rate after OPD less Base's, points: −15.0 to −10.0 from 0.90, …`.
+        For each schedule, the smallest and the largest result over seeds: `error rate after OPD less Base's, points:
+        −15.0 to −10.0 from 0.90, …`.
     """
     frame, parts = staging(), []
     for arm in BEGUN:
@@ -50,14 +51,14 @@ def began_with(column: Literal["top-1", "mass"]) -> str:
     )
 
 
-def won_back() -> str:
-    """Distance below Base's error rate at the end of gated OPD, in words."""
+def gated_improvement() -> str:
+    """Return the distance below Base's error rate at the end of gated OPD, in words."""
     frame = staging()
     rows = frame.loc[frame["arm"] == "gated"]
     return f"{_ends(100 * (rows['WER Base'] - rows['WER']), 1)} points below Base on {count(len(rows))} seeds"
 
 
 def _ends(values: pd.Series, digits: int, *, sign: bool = False) -> str:
-    """Smallest and largest value; one number if they print the same."""
+    """Return the smallest and largest value; one number if they print the same."""
     ends = [signed(value, digits) if sign else number(value, digits) for value in (values.min(), values.max())]
     return " to ".join(dict.fromkeys(ends))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from overlap.gates import READINESS, Question
 
-from .staging_study import began_with
+from .staging_study import results_by_start
 
 
 def _level(statistic: str, question: Question) -> float:
@@ -43,8 +43,8 @@ def _source(name: str, *more: str) -> str:
 
 
 SOURCES = {
-    "top1_agreement": _source("any/least/top1_agreement", began_with("top-1")),
-    "student_mass": _source("any/least/student_mass", began_with("mass")),
+    "top1_agreement": _source("any/least/top1_agreement", results_by_start("top-1")),
+    "student_mass": _source("any/least/student_mass", results_by_start("mass")),
     "teacher_mass": _source("any/least/teacher_mass"),
     "mapped_mass": _source("any/comparable/student_mapped_mass"),
     "mass_loss": _source("any/collapse/student_mass.fall"),

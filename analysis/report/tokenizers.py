@@ -12,7 +12,7 @@ ROUND_TRIP = "round_trip.json"
 
 
 def tokenizer_rows(run: Run) -> list[tuple[str, str]]:
-    """Names and values for the table of a run's provenance; empty for runs that did not check.
+    """Return names and values for the table of a run's provenance; empty for runs that did not check.
 
     Raises:
         UserError: The file of the round trip is damaged; names it.
@@ -26,7 +26,7 @@ def tokenizer_rows(run: Run) -> list[tuple[str, str]]:
 
 
 def tokenizer_notes(run: Run) -> list[str]:
-    """Sentences on restored merges and on transcripts that are encoded differently; none without such."""
+    """Return sentences on restored merges and on transcripts that are encoded differently; none without such."""
     notes = []
     for role, about in (run.resolved.get("tokenizers") or {}).items():
         if merges := about.get("merges_put_back"):

@@ -2,7 +2,8 @@
 
 After a stage of supervised training or teacher data the question is whether the pair is ready for on-policy
 distillation (OPD). After an on-policy stage it is whether OPD paid, and whether the student collapsed. Numbers are
-judged by the conservative end of their interval, as gates judge them. The thresholds are heuristics, see `Thresholds`.
+judged by the conservative bound of their interval, as gates judge them. The thresholds are heuristics, see
+`Thresholds`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from overlap.gates import READINESS, Question
 
 from ..formatting import count, number
 from ..run.visits import said
-from .evidence_rows import bar, collapse_signs, context, error_rows, mass_kept, sentence_of
-from .staging_study import won_back
+from .evidence_rows import collapse_rows, compare_with_threshold, context_rows, error_rows, mass_rows, sentence_of
+from .staging_study import gated_improvement
 from .thresholds import NAMES, Thresholds
 from .verdict_types import Control, Evidence, Recommendation, StageFacts, StageVerdict, Standing, groups_of
 
@@ -25,7 +26,7 @@ def verdict(facts: StageFacts, thresholds: Thresholds = Thresholds()) -> StageVe
     """Judge whether the pair is ready for OPD after this stage or, for an on-policy stage, whether it paid or
     collapsed."""
     judged = _payoff(facts, thresholds) if facts.kind == "opd" else _readiness(facts, thresholds)
-    reasons = [*judged.reasons, _worse(facts)] if facts.worsened else judged.reasons
+    reasons = [*judged.reasons, _describe_worsened(facts)] if facts.worsened else judged.reasons
     return StageVerdict(
         *(facts.stage, facts.kind, facts.first_step, facts.last_step),
         *(judged.question, judged.recommendation, _headline(judged, facts), tuple(reasons), tuple(judged.evidence)),
@@ -34,7 +35,7 @@ def verdict(facts: StageFacts, thresholds: Thresholds = Thresholds()) -> StageVe
         soundness=judged.soundness,
         gate_shut=judged.gate_shut,
         not_yet=judged.label == NOT_YET,
-        moved=_moved(facts),
+        moved=_describe_change(facts),
         errors=facts.errors,
         worsened=facts.worsened,
         controls=facts.controls,
@@ -54,7 +55,7 @@ NEEDED = ("top1_agreement", "student_mass", "teacher_mass")
 """Overlap that is compared with the least levels of `overlap.gates.READINESS`."""
 
 MOVED = {"top1_agreement": 3, "union_size": 2}
-"""Overlap whose change over a stage is shown, on the student's own transcripts, with its decimals."""
+"""Overlap whose change over a stage is shown, on the student's rollouts, with its decimals."""
 
 GATE_SHUT = "the recipe's gate has not opened"
 ALONE = (
@@ -90,7 +91,7 @@ class Judged(NamedTuple):
 
 
 def _headline(judged: Judged, facts: StageFacts) -> str:
-    """The recommendation and its reason, in a few words."""
+    """Return the recommendation and its reason, in a few words."""
     label = judged.label or judged.recommendation.capitalize()
     words = f"{label}: {judged.answer}" if judged.answer else label
     if judged.soundness:
@@ -101,7 +102,7 @@ def _headline(judged: Judged, facts: StageFacts) -> str:
 
 
 def _gate(facts: StageFacts) -> str:
-    """The decision of the run's own gate, without repeating that the run ended."""
+    """Return the decision of the run's own gate, without repeating that the run ended."""
     if facts.decision == "end" and facts.outcome is not None:
         return f"The run {said(facts.outcome, facts.reason)}"
     if facts.exhausted:
@@ -112,8 +113,8 @@ def _gate(facts: StageFacts) -> str:
     return ": ".join(filter(None, (f"{decided}{at}", facts.reason)))
 
 
-def _worse(facts: StageFacts) -> str:
-    """How the stage worsened recorded rollouts; the student's own rollouts hide this if they move to easier
+def _describe_worsened(facts: StageFacts) -> str:
+    """Return how the stage worsened recorded rollouts; the student's rollouts hide this if they move to easier
     prefixes."""
     over = groups_of(facts.worsened[0].change.n_groups, "utterance")
     return (
@@ -122,8 +123,8 @@ def _worse(facts: StageFacts) -> str:
     )
 
 
-def _moved(facts: StageFacts) -> str:
-    """Error rate and overlap before and after the stage; their intervals are in the table of stages."""
+def _describe_change(facts: StageFacts) -> str:
+    """Return the error rate and overlap before and after the stage; their intervals are in the table of stages."""
     parts = [] if facts.errors is None else [facts.errors.short()]
     for name, digits in MOVED.items():
         before, after = facts.before.get(name), facts.after.get(name)
@@ -134,14 +135,14 @@ def _moved(facts: StageFacts) -> str:
 
 def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
     asked = "Is the pair ready for OPD after this stage?"
-    needed = [bar(facts.after, name, at_least=getattr(thresholds, name)) for name in NEEDED]
-    signs = collapse_signs(facts, thresholds)
+    needed = [compare_with_threshold(facts.after, name, at_least=getattr(thresholds, name)) for name in NEEDED]
+    signs = collapse_rows(facts, thresholds)
     shared = [
-        bar(facts.after, name, at_least=thresholds.mapped_mass)
+        compare_with_threshold(facts.after, name, at_least=thresholds.mapped_mass)
         for name in ("student_mapped_mass", "teacher_mapped_mass")
         if name in facts.after
     ]
-    shown = [*needed, *signs, *shared, *context(facts), *error_rows(facts)]
+    shown = [*needed, *signs, *shared, *context_rows(facts), *error_rows(facts)]
     alarms = [row for row in (*signs, *shared) if row.standing is Standing.MISSED]
     if alarms:
         what = "the student has collapsed" if alarms[0] in signs else "the vocabularies share too little"
@@ -165,17 +166,17 @@ def _readiness(facts: StageFacts, thresholds: Thresholds) -> Judged:
         return Judged(asked, Recommendation.UNKNOWN, "", reasons, shown, label="Not measured")
     sound, sounds = _soundness(signs, facts)
     reasons = [*sounds, *map(sentence_of, needed)] if sound else [*map(sentence_of, needed), *sounds]
-    reasons += _cautious(facts)
+    reasons += _cautious_levels(facts)
     if facts.errors is not None and facts.errors.change.low > 0:
         reasons.append(
             f"{facts.errors.sentence()}. A rise before OPD does not rule it out: in this project's study of the demo, "
-            f"gated OPD ended {won_back()}."
+            f"gated OPD ended {gated_improvement()}."
         )
     return Judged(asked, Recommendation.GO, "ready for OPD", reasons, shown, sound)
 
 
-def _cautious(facts: StageFacts) -> list[str]:
-    """Levels that a cautious gate still waits for."""
+def _cautious_levels(facts: StageFacts) -> list[str]:
+    """Return levels that a cautious gate still waits for."""
     levels = [READINESS[f"any/{Question.switch}/{name}"] for name in NEEDED]
     more = [f"{NAMES[row.statistic]} {row.bound}" for row in levels if not facts.after[row.statistic].low >= row.level]
     if not more:
@@ -186,9 +187,9 @@ def _cautious(facts: StageFacts) -> list[str]:
 
 def _payoff(facts: StageFacts, thresholds: Thresholds) -> Judged:
     asked = "Did the error rate fall during OPD, without a collapse?"
-    signs = [*collapse_signs(facts, thresholds), *mass_kept(facts, thresholds)]
-    overlap = [bar(facts.after, name) for name in NEEDED]
-    shown = [*error_rows(facts), *signs, *overlap, *context(facts)]
+    signs = [*collapse_rows(facts, thresholds), *mass_rows(facts, thresholds)]
+    overlap = [compare_with_threshold(facts.after, name) for name in NEEDED]
+    shown = [*error_rows(facts), *signs, *overlap, *context_rows(facts)]
     alarms = [sentence_of(row) for row in signs if row.standing is Standing.MISSED]
     errors = facts.errors
     said = [f"{change.sentence()}." for change in (errors, facts.baseline) if change is not None]
@@ -218,12 +219,12 @@ def _payoff(facts: StageFacts, thresholds: Thresholds) -> Judged:
     beside = [f"{one.sentence()}." for one in facts.controls] or [ALONE]
     beside += [f"{one[0].upper()}{one[1:]}." for one in facts.left_out]
     reasons = [*sounds, *said, *beside] if sound else [*said, *beside, *sounds]
-    recommendation, against = _against(errors.rate, facts.controls)
+    recommendation, against = _compare_with_controls(errors.rate, facts.controls)
     return Judged(asked, recommendation, against, reasons, shown, sound)
 
 
-def _against(rate: str, controls: Sequence[Control]) -> tuple[Recommendation, str]:
-    """Recommendation and answer after a fall in the error rate, given the least favorable control."""
+def _compare_with_controls(rate: str, controls: Sequence[Control]) -> tuple[Recommendation, str]:
+    """Return recommendation and answer after a fall in the error rate, given the least favorable control."""
     changes = [one.change.change for one in controls]
     if not changes:
         return Recommendation.GO, f"{rate} fell during OPD"
@@ -235,7 +236,7 @@ def _against(rate: str, controls: Sequence[Control]) -> tuple[Recommendation, st
 
 
 def _not_judged(facts: StageFacts) -> tuple[str, str, str]:
-    """Label, answer and reason of an on-policy stage without an error rate at both ends."""
+    """Return label, answer and reason of an on-policy stage without an error rate at both ends."""
     if facts.decision == "stay" and facts.start_evaluated:
         why = (
             "Error rates are measured when the stage ends. To measure them earlier, set `every` in the recipe's "
@@ -251,7 +252,7 @@ def _not_judged(facts: StageFacts) -> tuple[str, str, str]:
 
 
 def _soundness(signs: Sequence[Evidence], facts: StageFacts) -> tuple[str, list[str]]:
-    """Why a collapse is not ruled out, in a few words (empty where it is), and sentences."""
+    """Return why a collapse is not ruled out, in a few words (empty where it is), and sentences."""
     if all(row.standing is Standing.MET for row in signs):
         *most, last = (row.name for row in signs)
         return "", [f"No sign of collapse: {', '.join(most)} and {last} are within their limits."]

@@ -33,7 +33,7 @@ class Standing(StrEnum):
 
 
 def in_words(estimate: Estimate, digits: int = 3, scale: float = 1.0, *, sign: bool = False) -> str:
-    """`value [low, high]`; with a note if it is undefined or has no interval."""
+    """Return `value [low, high]`; with a note if it is undefined or has no interval."""
     if math.isnan(estimate.value):
         return "undefined"
     if math.isnan(estimate.low) or math.isnan(estimate.high):
@@ -42,7 +42,7 @@ def in_words(estimate: Estimate, digits: int = 3, scale: float = 1.0, *, sign: b
 
 
 def positions_of(statistic: str, estimate: Estimate) -> str:
-    """Counts behind a statistic of a probe: `1,164 positions in 80 utterances`, or `80 transcripts`."""
+    """Return counts behind a statistic of a probe: `1,164 positions in 80 utterances`, or `80 transcripts`."""
     if statistic in SEQUENCE_STATISTICS:
         return groups_of(estimate.n_positions, "transcript")
     counted = groups_of(estimate.n_positions, "position")
@@ -50,7 +50,7 @@ def positions_of(statistic: str, estimate: Estimate) -> str:
 
 
 def groups_of(n: int, unit: str) -> str:
-    """`80 utterances`: what an interval is over."""
+    """Return `80 utterances`: what an interval is over."""
     return f"{count(n)} {plural(unit, n)}"
 
 
@@ -81,16 +81,16 @@ class ErrorChange:
     unit: str = "utterance"
 
     def short(self) -> str:
-        """`WER 56.4 → 25.9 %`, followed by ` at step 1,000` if that is not the end of the stage."""
+        """Return `WER 56.4 → 25.9 %`, followed by ` at step 1,000` if that is not the end of the stage."""
         return f"{self.rate} {self.rates()}"
 
     def rates(self) -> str:
-        """`56.4 → 25.9 %`, likewise."""
+        """Return `56.4 → 25.9 %`, likewise."""
         rates = f"{number(100 * self.before.value, 1)} → {number(100 * self.after.value, 1)} %"
         return f"{rates} {self.until}".rstrip()
 
     def sentence(self) -> str:
-        """`WER 56.4 → 25.9 %, −30.5 points [−35.5, −25.5] …`."""
+        """Return `WER 56.4 → 25.9 %, −30.5 points [−35.5, −25.5] …`."""
         how = "paired" if self.paired else "not paired: transcripts are missing"
         return f"{self.short()} since {self.since}: {self.points} points ({how}, {self.counted})"
 
@@ -122,7 +122,7 @@ class Control:
     change: ErrorChange
 
     def sentence(self) -> str:
-        """Both error rates and their paired difference."""
+        """Return both error rates and their paired difference."""
         before, after = (number(100 * n.value, 1) for n in (self.change.before, self.change.after))
         steps = f"step {count(self.step)}"
         if self.step != self.own_step:
@@ -148,7 +148,7 @@ class Worsened:
     p: float
 
     def short(self) -> str:
-        """`total variation +0.195 [0.120, 0.270] (Holm p 0.002)`."""
+        """Return `total variation +0.195 [0.120, 0.270] (Holm p 0.002)`."""
         return f"{self.name} {in_words(self.change, 3, sign=True)} (Holm p {p_text(self.p)})"
 
 
@@ -164,9 +164,9 @@ class StageFacts:
         decision: What its gate decided: `advance`, `fall_back`, `abort`, `stop`, `end`, or `stay` so far.
         reason: Why, in the gate's words.
         outcome: How the run ended in it: `finished`, `stopped` or `aborted`; None if it did not.
-        before: Statistics at its start on the student's own transcripts.
+        before: Statistics at its start on the student's rollouts.
         after: The same at its end.
-        fixed_before: At its start on the student's recorded transcripts.
+        fixed_before: At its start on the student's recorded rollouts.
         fixed_after: At its end.
         errors: Change of the error rate since its start; None if that was not evaluated.
         baseline: Change of the error rate since the best end of an earlier stage; None if that is its own start.

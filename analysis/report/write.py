@@ -44,7 +44,7 @@ class Report:
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """For machines: verdicts with their reasons and evidence."""
+        """Return the verdicts with their reasons and evidence, for machines."""
         runs = [
             {"run": s.name, "verdict": s.headline, "stages": [plain(asdict(verdict)) for verdict in s.verdicts]}
             | ({} if s.reading is None else {"first_reading": plain(s.reading.frame.to_dict("records"))})
@@ -89,7 +89,9 @@ def write_report(
     audio = {name: Audio({}) for name in several}
     if clips is not None:
         budget = (BUDGET - sum(found.size for found in payloads.values())) // len(several)
-        audio = {name: collect(clips, _wanted(run.resolved["recipe"], run), budget) for name, run in several.items()}
+        audio = {
+            name: collect(clips, _ids_by_manifest(run.resolved["recipe"], run), budget) for name, run in several.items()
+        }
     size = _replace(output, page(several, sections, payloads, audio, thresholds))
     return Report(output, size, sections, _notes(payloads, audio))
 
@@ -105,8 +107,8 @@ def _check(output: Path) -> None:
         raise FileNotFoundError(f"{output}: the folder {output.parent} does not exist; create it, or write elsewhere")
 
 
-def _wanted(recipe: Mapping[str, Any], run: Any) -> dict[str, list[str]]:
-    """Ids by manifest: traced utterances first."""
+def _ids_by_manifest(recipe: Mapping[str, Any], run: Any) -> dict[str, list[str]]:
+    """Return ids by manifest: traced utterances first."""
     found: dict[str, list[str]] = {}
     for part, frame in (("probe", run.traces), ("evaluation", run.transcripts)):
         manifest = (recipe.get(part) or {}).get("manifest")

@@ -79,7 +79,7 @@ def want_frame(value: Any, name: str, what: str, example: str, columns: Sequence
 
 
 def numbers(value: Any, name: str, example: str) -> np.ndarray:
-    """An array of double precision.
+    """Return an array of double precision.
 
     Args:
         value: What was given.

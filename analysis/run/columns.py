@@ -221,7 +221,7 @@ def check_column(values: np.ndarray, kind: str, path: str, name: str) -> None:
 
 
 def fits(value: Any, kind: str) -> bool:
-    """Whether a value is of a kind, as columns name them.
+    """Return whether a value is of a kind, as columns name them.
 
     Infinite numbers are the texts of JSON, and NaN is a null as well as a number.
 
@@ -256,7 +256,7 @@ def fits(value: Any, kind: str) -> bool:
 
 
 def optional(kinds: Mapping[str, str]) -> dict[str, str]:
-    """The kinds, each or null."""
+    """Return the kinds, each or null."""
     return {name: kind if kind.endswith(" or null") else f"{kind} or null" for name, kind in kinds.items()}
 
 
@@ -267,7 +267,7 @@ def _wrong(where: str, name: str, kind: str, value: Any) -> UserError:
 
 
 def _misfit(values: Sequence[Any], kind: str) -> str:
-    """A list, and the first of its items that is of another kind."""
+    """Return a list, and the first of its items that is of another kind."""
     number = next(number for number, value in enumerate(values) if not fits([value], kind))
     return f"a list with {_found(values[number])} as item {number}"
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 STATES = {
-    "student": "student's own transcripts",
-    "fixed": "student's transcripts, fixed",
+    "student": "student's rollouts",
+    "fixed": "student's rollouts, fixed",
     "teacher": "teacher's transcripts",
     "reference": "references",
 }
@@ -20,7 +20,7 @@ _EDGES = re.compile(r"^[\W_]+|[\W_]+$")
 
 
 def shown_token(spelled: bytes | None, token: str) -> str:
-    """A token of a trace.
+    """Return a token of a trace.
 
     Args:
         spelled: Its bytes; None for a control token.
@@ -33,7 +33,7 @@ def shown_token(spelled: bytes | None, token: str) -> str:
 
 
 def shown(piece: bytes) -> str:
-    """Bytes of a token as text.
+    """Return bytes of a token as text.
 
     >>> shown(b" the"), shown("é".encode()[:1])
     ('␣the', '⟨C3⟩')
@@ -45,7 +45,7 @@ def shown(piece: bytes) -> str:
 
 
 def plain(text: str) -> str:
-    """Words in lower case without surrounding punctuation, for use without an evaluation's normalizer.
+    """Return words in lower case without surrounding punctuation, for use without an evaluation's normalizer.
 
     >>> plain("I have 35 dollars, don't I?")
     "i have 35 dollars don't i"

@@ -17,7 +17,7 @@ from .records import check_record
 
 
 def read_parquet(path: Path, required: Mapping[str, str], by: str = "distill train") -> pd.DataFrame:
-    """A Parquet file of a run. Trainers write such files atomically, so it is complete.
+    """Return a Parquet file of a run. Trainers write such files atomically, so it is complete.
 
     Args:
         path: The file.
@@ -69,12 +69,13 @@ def read_log(path: Path, required: Mapping[str, str]) -> pd.DataFrame:
 
 
 def _is_number(name: str, required: Mapping[str, str]) -> bool:
-    """Whether a column must be one of numbers, as a nested field is if it has nothing but infinite ones."""
+    """Return whether a column must be one of numbers, as a nested field is if it has nothing but infinite ones."""
     return "." in name or required.get(name, "").startswith("number")
 
 
 def _has_infinite(values: Sequence[Any], *, known: bool) -> bool:
-    """Whether these are numbers, some of them infinite; where all are "inf", it must be known that they are numbers."""
+    """Return whether these are numbers, some of them infinite; where all are "inf", it must be known that they are
+    numbers."""
     texts = {value for value in values if isinstance(value, str)}
     rest = [value for value in values if not isinstance(value, str) and value is not None]
     if not texts or not texts <= set(INFINITE):
@@ -83,7 +84,7 @@ def _has_infinite(values: Sequence[Any], *, known: bool) -> bool:
 
 
 def read_object(text: bytes, where: str, required: Iterable[str]) -> dict[str, Any]:
-    """A JSON object that has certain fields.
+    """Return a JSON object that has certain fields.
 
     Raises:
         UserError: It is not one; names its place.
@@ -98,7 +99,7 @@ def read_object(text: bytes, where: str, required: Iterable[str]) -> dict[str, A
 
 
 def read_json(text: bytes, where: str) -> Any:
-    """The value of a JSON text.
+    """Return the value of a JSON text.
 
     Raises:
         UserError: It is not JSON; names its place.

@@ -154,7 +154,7 @@ class Run:
     def traces(self) -> pd.DataFrame:
         """One row for each traced utterance and kind of states, with lists of values at its positions.
 
-        Read at first access. Both models' log-probabilities on the union of their top-k sets are in `student_logprobs`
+        Read at first access. Both models' log-probabilities on the union of their supports are in `student_logprobs`
         and `teacher_logprobs`, one list for each position.
 
         Raises:
@@ -169,18 +169,18 @@ class Run:
 
 
 def counted_by(unit: str) -> tuple[str, str]:
-    """The columns of transcripts with an error rate's counts."""
+    """Return the columns of transcripts with an error rate's counts."""
     return f"{unit}.errors", f"{unit}.total"
 
 
 def error_rate_of(evaluations: pd.DataFrame) -> str:
-    """Which error rate some evaluations of one set hold: `wer` or `mer`."""
+    """Return which error rate some evaluations of one set hold: `wer` or `mer`."""
     mixed = [column for column in evaluations if str(column).startswith("mer.")]
     return "mer" if bool(evaluations[mixed].notna().to_numpy().any()) else "wer"
 
 
 def normalizer_of(evaluation: Mapping[Any, Any]) -> str | None:
-    """Name and version of an evaluation's normalizer, such as `basic 1`; None if unknown.
+    """Return the name and version of an evaluation's normalizer, such as `basic 1`; None if unknown.
 
     Args:
         evaluation: A row of `Run.evaluations`.
@@ -234,7 +234,7 @@ def _probed(path: Path) -> Run:
 
 
 def _probes(folder: Path) -> pd.DataFrame:
-    """All probes of a run, one file each, in the order of the run."""
+    """Return all probes of a run, one file each, in the order of the run."""
     parts = [read_parquet(path, PROBE_COLUMNS) for path in sorted(folder.glob("*.parquet"))]
     if not parts:
         return pd.DataFrame(columns=list(PROBE_COLUMNS))

@@ -29,7 +29,7 @@ WRITER = "distill probe --output"
 
 
 def read_probe(path: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
-    """The equivalents of `resolved.json`, `Run.probes` and `Run.traces` of a run.
+    """Return the equivalents of `resolved.json`, `Run.probes` and `Run.traces` of a run.
 
     Args:
         path: A Parquet file with one row for each utterance.
@@ -68,14 +68,14 @@ def read_probe(path: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
 
 
 def _full_sets(traces: pd.DataFrame, k: int) -> bool:
-    """Whether both sets have k tokens at every used position, if sizes were traced."""
+    """Return whether both sets have k tokens at every used position, if sizes were traced."""
     used = np.concatenate([np.asarray(row, dtype=bool) for row in traces["used"]])
     sizes = (traces[name] for name in ("student_size", "teacher_size") if name in traces)
     return all(bool((np.concatenate([np.asarray(r, dtype=float) for r in size])[used] == k).all()) for size in sizes)
 
 
 def _rows(traces: pd.DataFrame, states: str, ranges: Ranges) -> Iterator[dict[str, Any]]:
-    """Rows in the format of a run's probes: one for each statistic."""
+    """Yield rows in the format of a run's probes: one for each statistic."""
     lengths = traces["token_ids"].map(len).to_numpy(dtype=np.int64)
     used = np.concatenate([np.asarray(row, dtype=bool) for row in traces["used"]])
     ids = np.repeat(traces["id"].to_numpy(dtype=str), lengths)[used]

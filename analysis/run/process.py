@@ -39,7 +39,7 @@ class Process:
 
 
 def read_process(run: Path, now: float) -> Process | None:
-    """The last process of a run; None without a record.
+    """Return the last process of a run; None without a record.
 
     Args:
         run: The run directory.

@@ -50,7 +50,7 @@ class Runs(Mapping[str, Run]):
         return len(self.runs)
 
     def of_recipe(self, recipe: str) -> dict[str, Run]:
-        """The runs of a recipe, by name.
+        """Return the runs of a recipe, by name.
 
         Raises:
             KeyError: There is none.
@@ -107,7 +107,7 @@ class Runs(Mapping[str, Run]):
         return self.joined(attrgetter("positions"))
 
     def joined(self, frame: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:
-        """The concatenated results of a function for each run, after the columns `run`, `recipe` and `seed`."""
+        """Return the concatenated results of a function for each run, after the columns `run`, `recipe` and `seed`."""
         parts = []
         for name, run in self.runs.items():
             part = frame(run)
@@ -162,7 +162,7 @@ def load_many(paths: str | Path | Sequence[str | Path] | Mapping[str, str | Path
 
 
 def matching(pattern: str) -> list[Path]:
-    """Runs and traces of probes that match a pattern such as `runs/*`, in the order of their names.
+    """Return runs and traces of probes that match a pattern such as `runs/*`, in the order of their names.
 
     Raises:
         UserError: There is no match, or it is not a pattern.
@@ -196,7 +196,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 
 def recipes_of(runs: Mapping[str, Run]) -> dict[str, str]:
-    """The recipe of each run, see `load_many`."""
+    """Return the recipe of each run, see `load_many`."""
     contents = {name: json.dumps(_content(run), sort_keys=True) for name, run in runs.items()}
     first: dict[tuple[str, str], str] = {}
     for name, run in runs.items():
@@ -209,7 +209,7 @@ def recipes_of(runs: Mapping[str, Run]) -> dict[str, str]:
 
 
 def _content(run: Run) -> list[Any]:
-    """The content of a run's recipe, without seed and paths."""
+    """Return the content of a run's recipe, without seed and paths."""
     recipe = {key: value for key, value in run.resolved["recipe"].items() if key not in ("name", "seed", "tracking")}
     digests = [sorted(run.resolved.get(kind, {}).values()) for kind in ("manifest_sha256", "background_sha256")]
     return [_without_places(recipe), *digests]

@@ -26,7 +26,7 @@ SCHEMA = 2
 
 
 def read_resolved(run: Path) -> dict[str, Any]:
-    """The `resolved.json` of a run directory, with its fields checked.
+    """Return the `resolved.json` of a run directory, with its fields checked.
 
     Raises:
         UserError: Of another version, or damaged; names it and the field.

@@ -19,7 +19,7 @@ POSITION_COLUMNS = (*UTTERANCE_COLUMNS, "position", *LIST_COLUMNS.values())
 
 
 def read_traces(folder: Path, probes: pd.DataFrame) -> pd.DataFrame:
-    """All traces of a run, one row for each utterance and kind of states.
+    """Return all traces of a run, one row for each utterance and kind of states.
 
     Args:
         folder: `traces` of a run directory; it may be absent.
@@ -40,7 +40,7 @@ def read_traces(folder: Path, probes: pd.DataFrame) -> pd.DataFrame:
 
 
 def positions(traces: pd.DataFrame) -> pd.DataFrame:
-    """Traces with one row for each position.
+    """Return traces with one row for each position.
 
     Args:
         traces: From `Run.traces`, or from a file that `distill probe --output` wrote.

@@ -68,7 +68,7 @@ class Visit:
 
 
 def said(outcome: str, reason: str) -> str:
-    """How a run ended and why.
+    """Return how a run ended and why.
 
     >>> said("stopped", "its steps are spent"), said("finished", "")
     ('stopped: its steps are spent', 'finished')
@@ -77,7 +77,7 @@ def said(outcome: str, reason: str) -> str:
 
 
 def visits_of(begun: pd.DataFrame, decisions: pd.DataFrame) -> tuple[Visit, ...]:
-    """The visits of a run with gate readings, in order; the last one may be ongoing.
+    """Return the visits of a run with gate readings, in order; the last one may be ongoing.
 
     Args:
         begun: Rows of `visits.jsonl`.
@@ -96,7 +96,7 @@ def visits_of(begun: pd.DataFrame, decisions: pd.DataFrame) -> tuple[Visit, ...]
 
 
 def _end(readings: pd.DataFrame) -> dict[str, Any]:
-    """Time, decision and reason of the end of a visit."""
+    """Return time, decision and reason of the end of a visit."""
     last = readings.iloc[-1]
     decisive = readings[readings["decision"] != "stay"]
     chosen = decisive.iloc[0] if len(decisive) else last

@@ -17,8 +17,8 @@ SAME_ROLLOUTS = ("fixed", "teacher", "reference")
 """States whose transcripts do not change while the student trains."""
 
 
-def left_behind(run: Run, rows: pd.DataFrame, visit: Visit, *, latest: bool = False) -> pd.DataFrame:
-    """Rows of the weights that a visit left behind.
+def rows_at_end(run: Run, rows: pd.DataFrame, visit: Visit, *, latest: bool = False) -> pd.DataFrame:
+    """Return rows of the weights that a visit left behind.
 
     If they were not measured at its end, rows of the next visit's start are used, which has the same weights. After a
     fall back it has not, and there are no rows.
@@ -31,15 +31,15 @@ def left_behind(run: Run, rows: pd.DataFrame, visit: Visit, *, latest: bool = Fa
     """
     if latest and visit.ongoing:
         return rows.loc[(rows["visit"] == visit.number) & (rows["step"] > visit.first_step)].tail(1)
-    found = _at(rows, visit.number, visit.last_step)
+    found = _rows_at(rows, visit.number, visit.last_step)
     following = next((one for one in run.visits if one.source_visit == visit.number), None)
     if found.empty and following is not None and following.started_from == "previous":
-        return _at(rows, following.number, following.first_step)
+        return _rows_at(rows, following.number, following.first_step)
     return found
 
 
-def began_with(rows: pd.DataFrame, visit: Visit) -> pd.DataFrame:
-    """Rows of the weights that a visit began with, or of the same weights at the end of the visit before.
+def rows_at_start(rows: pd.DataFrame, visit: Visit) -> pd.DataFrame:
+    """Return rows of the weights that a visit began with, or of the same weights at the end of the visit before.
 
     After a fall back, only rows of the visit itself.
 
@@ -47,30 +47,30 @@ def began_with(rows: pd.DataFrame, visit: Visit) -> pd.DataFrame:
         rows: Of the run's probes, traces, positions or evaluations.
         visit: The visit.
     """
-    found = _at(rows, visit.number, visit.first_step)
+    found = _rows_at(rows, visit.number, visit.first_step)
     if found.empty and visit.started_from == "previous":
-        return _at(rows, visit.source_visit, visit.source_step)
+        return _rows_at(rows, visit.source_visit, visit.source_step)
     return found
 
 
 def fall_backs_before(run: Run, rows: pd.DataFrame) -> pd.Series:
-    """Number of fall backs before each row: weights are continuous only between two of them."""
+    """Return the number of fall backs before each row: weights are continuous only between two of them."""
     falls = dict(zip(run.begun["visit"], run.begun["started_from"].eq("entry").cumsum(), strict=True))
     before = [falls.get(visit, 0) for visit in rows["visit"]]  # without visits.jsonl, fall backs are unknown
     return pd.Series(before, index=rows.index, dtype="int64")
 
 
 def traced_visits(run: Run, states: str) -> Iterator[tuple[Visit, pd.DataFrame, pd.DataFrame]]:
-    """Each visit that was traced on these states at both ends, with its positions at both."""
+    """Return each visit that was traced on these states at its start and its end, with its positions at both."""
     positions = run.positions.loc[run.positions["states"] == states]
     for visit in run.visits:
-        before, after = began_with(positions, visit), left_behind(run, positions, visit)
+        before, after = rows_at_start(positions, visit), rows_at_end(run, positions, visit)
         if len(before) and len(after) and visit.steps:
             yield visit, before, after
 
 
 def stage_ends(runs: Runs, stage: str, states: str = "fixed") -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Positions at the start and at the end of a stage, of all runs that have it, for `token_gains`.
+    """Return positions at the start and at the end of a stage, of all runs that have it, for `token_gains`.
 
     Args:
         runs: From `load_many`.
@@ -134,16 +134,16 @@ def check_paired(before: pd.DataFrame, after: pd.DataFrame, same_rollouts: bool)
 
 
 def rollout_keys(positions: pd.DataFrame) -> list[str]:
-    """Columns that identify a rollout: an utterance, or run and utterance if there are several runs."""
+    """Return columns that identify a rollout: an utterance, or run and utterance if there are several runs."""
     return [name for name in ("run", "id") if name in positions]
 
 
-def _at(rows: pd.DataFrame, visit: int | None, step: int | None) -> pd.DataFrame:
+def _rows_at(rows: pd.DataFrame, visit: int | None, step: int | None) -> pd.DataFrame:
     return rows.loc[(rows["visit"] == visit) & (rows["step"] == step)]
 
 
 def _tokens(positions: pd.DataFrame, keys: list[str]) -> dict[tuple[str, ...], list[int]]:
-    """The tokens of every rollout, in order."""
+    """Return the tokens of every rollout, in order."""
     found: dict[tuple[str, ...], list[int]] = {}
     ordered = positions.sort_values("position")
     names = ordered[keys].astype(str).itertuples(index=False, name=None)

@@ -25,7 +25,7 @@ _found: WeakKeyDictionary[Run, pd.DataFrame] = WeakKeyDictionary()
 
 
 def cluster_of(*transcripts: pd.DataFrame) -> str | None:
-    """The bootstrap unit of these transcripts: `speaker`, or None for utterances.
+    """Return the bootstrap unit of these transcripts: `speaker`, or None for utterances.
 
     Args:
         transcripts: Rows of `Run.transcripts`, one frame for each evaluation that is shown or compared together.
@@ -34,7 +34,7 @@ def cluster_of(*transcripts: pd.DataFrame) -> str | None:
 
 
 def transcripts_of(run: Run, evaluation: Mapping[Any, Any]) -> pd.DataFrame:
-    """The transcripts of a row of `Run.evaluations`; empty if they were not kept."""
+    """Return the transcripts of a row of `Run.evaluations`; empty if they were not kept."""
     written = run.transcripts
     chosen = pd.Series(True, index=written.index)
     for place in EVALUATED:
@@ -43,7 +43,7 @@ def transcripts_of(run: Run, evaluation: Mapping[Any, Any]) -> pd.DataFrame:
 
 
 def evaluated(run: Run, *, all_sets: bool = False) -> pd.DataFrame:
-    """The evaluations of a run with intervals over speakers, or over utterances if speakers are few or unknown.
+    """Return the evaluations of a run with intervals over speakers, or over utterances if speakers are few or unknown.
 
     Intervals are those of `error_rate` on the transcripts, as in `error_rate_difference`; a rate therefore has the same
     interval everywhere. Without transcripts the interval stored with the evaluation is kept.
@@ -67,13 +67,13 @@ def evaluated(run: Run, *, all_sets: bool = False) -> pd.DataFrame:
 
 
 def student_evaluations(run: Run) -> pd.DataFrame:
-    """The student's evaluations on the run's main set, as `evaluated` returns them."""
+    """Return the student's evaluations on the run's main set, as `evaluated` returns them."""
     rows = evaluated(run)
     return rows.loc[rows["model"] == "student"]
 
 
 def with_counts(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
-    """Some rows of `Run.evaluations` with the value and counts of their transcripts, where those were kept.
+    """Return some rows of `Run.evaluations` with the value and counts of their transcripts, where those were kept.
 
     As `with_intervals`, without intervals, which take long for many rows.
     """
@@ -82,7 +82,7 @@ def with_counts(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_intervals(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
-    """As `evaluated`, but only for some rows of `Run.evaluations`: for a view that is redrawn often.
+    """Return what `evaluated` returns for some rows of `Run.evaluations`, for a view that is redrawn often.
 
     Args:
         run: The run that they are of.
@@ -95,8 +95,8 @@ def with_intervals(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(made, columns=[*rows.columns, *OVER]).set_axis(rows.index)
 
 
-def over_words(rows: pd.DataFrame) -> str:
-    """The bootstrap unit of these rows' intervals, such as `over 25 speakers`; mentions missing transcripts.
+def bootstrap_unit_text(rows: pd.DataFrame) -> str:
+    """Return the bootstrap unit of these rows' intervals, such as `over 25 speakers`; mentions missing transcripts.
 
     Args:
         rows: Of `evaluated`, or of another frame with its columns `over`, `n_over` and `stored`.
@@ -131,7 +131,7 @@ def _intervals(run: Run, row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _counted(written: pd.DataFrame, row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Values and counts of an evaluation's error rates from its transcripts; nothing where there are none."""
+    """Return values and counts of an evaluation's error rates from its transcripts; nothing where there are none."""
     found: dict[str, Any] = {}
     for rate, unit in UNITS.items():
         if len(written) and f"{rate}.value" in row and _counts_all(written, unit):
@@ -142,7 +142,7 @@ def _counted(written: pd.DataFrame, row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _counts_all(transcripts: pd.DataFrame, unit: str) -> bool:
-    """Whether every transcript has this count; transcripts of other sets may have other counts."""
+    """Return whether every transcript has this count; transcripts of other sets may have other counts."""
     column = f"{unit}.errors"
     return column in transcripts and not any(map(pd.isna, transcripts[column].tolist()))
 

@@ -11,15 +11,15 @@ COLUMNS = ("visit", "step", "stage", "gate", "statistic", "states", "side", "lev
 
 
 def gate_readings(run: Run) -> pd.DataFrame:
-    """Every level that a statistic was compared with at a gate reading, in the order of the run.
+    """Return every level that a statistic was compared with at a gate reading, in the order of the run.
 
     Returns:
         One row for each reading and level. `visit` is the number of the visit; `statistic` was read on transcripts of
         `states` (None for a user's own number); `side` is `at_least` or `at_most` (a threshold), `lowest` or `highest`
         (a healthy limit, beyond which the gate falls back or aborts), or `best` (the mark of a plateau after the
-        reading); `bound` is the end of the interval that was compared, NaN where there was none; `satisfied` is whether
-        the bound satisfies the threshold or limit, or improves on the mark before. Gates that only count steps have no
-        rows.
+        reading); `bound` is the bound of the interval that was compared, NaN where there was none; `satisfied` is
+        whether the bound satisfies the threshold or limit, or improves on the mark before. Gates that only count steps
+        have no rows.
 
     Raises:
         UserError: No run.

@@ -14,14 +14,14 @@ FUNNEL = "funnel."
 
 
 def funnel_of(probe: pd.DataFrame) -> Funnel | None:
-    """The funnel among the rows of one probe on one kind of states; None if it has none."""
+    """Return the funnel among the rows of one probe on one kind of states; None if it has none."""
     bins = probe.loc[probe["statistic"].str.startswith(FUNNEL)]
     counts = zip(bins["statistic"].str.removeprefix(FUNNEL), bins["value"].astype(int), strict=True)
     return Funnel.from_dict(dict(counts)) if len(bins) else None
 
 
 def probe_reading(run: Run) -> FirstReading:
-    """The five numbers to read first in a run with one probe, on the first of its states."""
+    """Return the five numbers to read first in a run with one probe, on the first of its states."""
     own = run.probes.loc[run.probes["states"] == run.probes["states"].iloc[0]].set_index("statistic")
     estimates = {str(name): Estimate.from_dict(row.to_dict()) for name, row in own.iterrows()}
     k = int(run.resolved["recipe"]["support"]["k"])

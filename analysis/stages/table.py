@@ -14,8 +14,8 @@ from overlap.estimates.table_formatting import html_table
 from ..formatting import WIDTH, aligned, count, counts, interval, markdown, number
 from ..run.load import ERROR_RATES, Run
 from ..run.visits import EXHAUSTED
-from .ends import left_behind
-from .error_rates import OVER, evaluated, over_words
+from .ends import rows_at_end
+from .error_rates import OVER, bootstrap_unit_text, evaluated
 
 STATISTICS = {
     "union_size": ("VUSS", "= mean |U|", 2, True),
@@ -39,10 +39,10 @@ class StageTable:
     Attributes:
         frame: A row a visit of a stage, after the teacher's if its error rate is known. Error rates are shares (`wer`
             over `n_words`, or `mer` over `n_tokens`, of the evaluation at step `evaluated`), overlap was taken on the
-            student's own transcripts: both at the end of the visit, or the latest while it is ongoing. Columns
-            ending in `.low` and `.high` are ends of 95 % intervals; those of the error rate are over `n_over` speakers
-            or utterances (`over`), and were stored with the evaluation where no transcripts were kept (`stored`). What
-            was not measured is NaN.
+            student's rollouts: both at the end of the visit, or the latest while it is ongoing. Columns ending in
+            `.low` and `.high` are bounds of 95 % intervals; those of the error rate are over `n_over` speakers or
+            utterances (`over`), and were stored with the evaluation where no transcripts were kept (`stored`). What was
+            not measured is NaN.
         error_rate: `wer` or `mer`.
         notes: Notes on the numbers: sets, counts, k, undefined positions.
     """
@@ -52,7 +52,7 @@ class StageTable:
     notes: tuple[str, ...]
 
     def to_text(self) -> str:
-        """Plain text: intervals below their values, reasons and notes below the table."""
+        """Return plain text: intervals below their values, reasons and notes below the table."""
         lines = [["stage", f"{self.error_rate.upper()} %", *(top for top, *_ in STATISTICS.values()), "n pos."]]
         lines += [["", "[95 %]", *(bottom for _, bottom, *_ in STATISTICS.values()), "n utt."]]
         reasons = []
@@ -70,7 +70,7 @@ class StageTable:
         ).rstrip()
 
     def to_markdown(self) -> str:
-        """A pipe table, intervals beside their values; the notes below it."""
+        """Return a pipe table, intervals beside their values; the notes below it."""
         return f"{markdown(*self._flat())}\n\n{' '.join(self.notes)}".rstrip()
 
     def __str__(self) -> str:
@@ -94,7 +94,7 @@ class StageTable:
         return [*heading, "n positions / utterances", "left because"], rows
 
     def _cells(self, row: dict[str, Any]) -> list[tuple[str, str]]:
-        """Value and interval of each number, then the two counts."""
+        """Return value and interval of each number, then the two counts."""
         value, low, high = (100 * row[f"{self.error_rate}{end}"] for end in ("", ".low", ".high"))
         cells = [(number(value, 1), interval(low, high, 1))]
         for name, (_, _, digits, shown) in STATISTICS.items():
@@ -106,7 +106,8 @@ class StageTable:
 
 
 def stage_table(run: Run) -> StageTable:
-    """Steps, error rate, overlap and the gate's reason of every visit of a stage, and the teacher's error rate."""
+    """Return steps, error rate, overlap and the gate's reason of every visit of a stage, and the teacher's error
+    rate."""
     evaluations = evaluated(run)
     students, teachers = (evaluations.loc[evaluations["model"] == model] for model in ("student", "teacher"))
     probes = run.probes.loc[run.probes["states"] == "student"]
@@ -124,8 +125,8 @@ def stage_table(run: Run) -> StageTable:
                 "last_step": visit.last_step,
                 "steps": visit.steps,
             }
-            | _error_rate(left_behind(run, students, visit, latest=True), rate)
-            | _overlap(left_behind(run, probes, visit))
+            | _error_rate(rows_at_end(run, students, visit, latest=True), rate)
+            | _overlap(rows_at_end(run, probes, visit))
             | {"decision": visit.decision, "gate": visit.gate, "reason": visit.why}
         )
     estimates = [f"{name}{end}" for name in (rate, *STATISTICS) for end in ("", ".low", ".high")]
@@ -167,11 +168,11 @@ def _notes(run: Run, frame: pd.DataFrame) -> tuple[str, ...]:
         )
         for row in _rows(frame.loc[(frame["decision"] == "stay") & frame[rate].notna()]):
             notes.append(f"{row['stage']} is ongoing: {rate.upper()} at step {count(row['evaluated'])}.")
-        intervals.append(f"of {rate.upper()} {over_words(frame)}")
+        intervals.append(f"of {rate.upper()} {bootstrap_unit_text(frame)}")
     if len(frame.dropna(subset="union_size")):
         support = run.resolved["recipe"]["support"]
         notes.append(
-            "Overlap: on the student's own transcripts of the probe set (n positions, n utterances), k = "
+            "Overlap: on the student's rollouts of the probe set (n positions, n utterances), k = "
             f"{support['k']}, temperature {support['temperature']:g}; sizes in tokens. "
             "VUSS falls with more overlap, but also with smaller |S| or |T|."
         )

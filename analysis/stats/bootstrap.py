@@ -28,7 +28,7 @@ def contrast(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Estimate:
-    """A weighted sum of ratios, Σ_k c_k Σ_i x_ik / Σ_i n_ik, with the interval of
+    """Return a weighted sum of ratios, Σ_k c_k Σ_i x_ik / Σ_i n_ik, with the interval of
     `overlap.estimates.bootstrap.studentized`.
 
     All ratios share the clusters, so a difference (weights 1 and −1) is paired. If nothing varies, there is no

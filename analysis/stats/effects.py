@@ -17,8 +17,8 @@ class PairedEffect:
 
     Attributes:
         g: Hedges' g of the differences (mean / standard deviation, corrected for n); NaN where they do not vary.
-        low: Lower end of its interval.
-        high: Upper end.
+        low: Lower bound of its interval.
+        high: Upper bound.
         lower: Pairs whose second value is lower.
         higher: Pairs whose second value is higher.
         same: Pairs without a difference.
@@ -33,7 +33,8 @@ class PairedEffect:
 
 
 def paired_effect(differences: np.ndarray, *, level: float = 0.95) -> PairedEffect:
-    """Hedges' g of paired differences, with the large-sample interval of Hedges & Olkin (1985), and counts of signs.
+    """Return Hedges' g of paired differences, with the large-sample interval of Hedges & Olkin (1985), and counts of
+    signs.
 
     Args:
         differences: `[n]` second − first; NaN where undefined, which is left out.

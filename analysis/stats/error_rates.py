@@ -83,9 +83,9 @@ def error_rate(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Estimate:
-    """Error rate of one evaluation, with an interval; over utterances it is the evaluation's own interval.
+    """Return the error rate of one evaluation, with an interval; over utterances it is the evaluation's own interval.
 
-    If all have the same rate, the ends are bounds for unseen errors (`overlap.estimates.bootstrap.unseen_errors`).
+    If all have the same rate, the bounds are those for unseen errors (`overlap.estimates.bootstrap.unseen_errors`).
 
     Args:
         transcripts: One row for each utterance, from `Run.transcripts` or `distill evaluate --output`.
@@ -169,7 +169,8 @@ def gap_recovery(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Estimate:
-    """(rate before − rate after) / (rate before − teacher's): the share of the gap to the teacher that a stage closed.
+    """Return (rate before − rate after) / (rate before − teacher's): the share of the gap to the teacher that a stage
+    closed.
 
     Undefined if the student was no worse than the teacher before. There is no interval if that gap is not significant
     (its own interval includes 0): the quotient is then unbounded (Fieller 1954).
@@ -202,7 +203,7 @@ def gap_recovery(
 
 
 def paired(first: pd.DataFrame, second: pd.DataFrame, by: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of two sets of transcripts in the order of their ids, checked to be of the same utterances.
+    """Return the rows of two sets of transcripts in the order of their ids, checked to be of the same utterances.
 
     Raises:
         UserError: They are not (names the utterances missing on each side), or a reference or a known normalizer
@@ -258,7 +259,7 @@ def _checked(transcripts: pd.DataFrame, name: str, by: str | None) -> pd.DataFra
 
 
 def columns_of(first: pd.DataFrame, second: pd.DataFrame, unit: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Errors of both, and the lengths of the references, which must agree, of paired rows.
+    """Return errors of both, and the lengths of the references, which must agree, of paired rows.
 
     Raises:
         UserError: They do not; names an utterance.
@@ -286,7 +287,7 @@ def _columns(rows: pd.DataFrame, unit: str) -> tuple[np.ndarray, np.ndarray]:
 def clustered(
     sums: list[np.ndarray], counts: list[np.ndarray], rows: pd.DataFrame, by: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`[G, K]` sums and counts of the clusters; without a column, each row is a cluster."""
+    """Return `[G, K]` sums and counts of the clusters; without a column, each row is a cluster."""
     x, n = np.stack(sums, 1), np.stack(counts, 1)
     if by is None:
         return x, n

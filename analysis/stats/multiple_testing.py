@@ -23,7 +23,7 @@ GUARDS = {
 
 
 def corrected(p_values: Sequence[float] | np.ndarray, method: Correction = "holm") -> np.ndarray:
-    """Adjusted p-values: compare each with the level as if it were the only one.
+    """Return adjusted p-values: compare each with the level as if it were the only one.
 
     Args:
         p_values: `[m]`; NaN where there is no test, which does not count as one.
@@ -55,7 +55,7 @@ def corrected(p_values: Sequence[float] | np.ndarray, method: Correction = "holm
 
 
 def with_corrected(frame: pd.DataFrame, column: str, method: Correction) -> pd.DataFrame:
-    """The frame with corrected p-values to the right of a column of p-values, named like it with `.corrected`
+    """Return the frame with corrected p-values to the right of a column of p-values, named like it with `.corrected`
     appended."""
     p_values = frame[column].to_numpy(dtype=np.float64)
     names = list(frame.columns)
@@ -64,13 +64,13 @@ def with_corrected(frame: pd.DataFrame, column: str, method: Correction) -> pd.D
 
 
 def strongest_first(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The rows ordered by absolute value of a column; undefined ones last."""
+    """Return the rows ordered by absolute value of a column; undefined ones last."""
     size = np.abs(frame[column].to_numpy(dtype=np.float64))
     return frame.iloc[np.argsort(-size, kind="stable")].reset_index(drop=True)
 
 
 def correction_note(frame: pd.DataFrame, column: str, method: Correction) -> str:
-    """The note on the corrected p-values of a column."""
+    """Return the note on the corrected p-values of a column."""
     n = int(frame[column].notna().to_numpy().sum())
     if not n:
         return "no p here to correct; intervals are not corrected."

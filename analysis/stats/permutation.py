@@ -13,7 +13,7 @@ _AT_ONCE = 2**21
 
 
 def swap_test(sums: np.ndarray, counts: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> float:
-    """Two-sided p-value of a difference of two ratios of sums, by swapping the two sides of clusters at random.
+    """Return the two-sided p-value of a difference of two ratios of sums, from random swaps of the sides of clusters.
 
     Under the null hypothesis the two sides of a cluster (two systems on an utterance, two checkpoints on a rollout)
     are exchangeable. Also known as approximate randomization or the paired permutation test

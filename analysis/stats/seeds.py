@@ -63,7 +63,7 @@ def over_seeds(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> OverSeeds:
-    """Mean error rate over seeds, or the difference of two, with an interval over both seeds and utterances.
+    """Return the mean error rate over seeds, or the difference of two, with an interval over both seeds and utterances.
 
     All runs transcribe the same utterances. Resampling utterances within each seed, as for nested data, would ignore
     this and make intervals far too short; so would a t-interval over the seeds' rates.
@@ -125,7 +125,7 @@ def _name(value: object) -> str:
 
 
 def _components(runs: Sequence[np.ndarray], signs: Sequence[float], w: np.ndarray) -> tuple[float, float]:
-    """Variance of the estimate, and its degrees of freedom."""
+    """Return the variance of the estimate, and its degrees of freedom."""
     groups, clusters, seeds, rest = len(w), np.zeros(len(w)), [], []
     for errors, sign in zip(runs, signs, strict=True):
         s = len(errors)

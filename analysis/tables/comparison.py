@@ -14,12 +14,12 @@ from overlap.errors import UserError
 from overlap.estimates.table_formatting import html_table
 
 from ..formatting import WIDTH, aligned, count, counts, interval, latex, markdown, number
-from ..inference.pairing import unlike_runs
+from ..inference.pairing import why_runs_not_comparable
 from ..printed_table import PrintedTable
 from ..run.load import ERROR_RATES, Run
 from ..run.runs import Runs, recipes_of
 from ..run.visits import said
-from ..stages.error_rates import OVER, over_words
+from ..stages.error_rates import OVER, bootstrap_unit_text
 from ..stages.table import stage_table
 from .paired import paired_table
 from .paper import error_rate_table, vuss_table
@@ -35,7 +35,7 @@ class CompareTable:
     Attributes:
         frame: One row for each run, at its last step: `run`, `outcome` (`finished`, `aborted`, `stopped` or `running`),
             `ending` in words, `step`, `switches` (pairs of a stage that was left and the step), error rate as a share
-            (`wer` or `mer`) and overlap on the student's own transcripts with `.low` and `.high` ends of 95 %
+            (`wer` or `mer`) and overlap on the student's rollouts with `.low` and `.high` bounds of 95 %
             intervals, counts, and `over`, `n_over`, `stored` of the error rate's interval, as in `StageTable`.
         error_rates: Recipes × test sets, see `paper_tables.error_rate_table`.
         vuss: VUSS over on-policy steps, see `paper_tables.vuss_table`.
@@ -50,7 +50,7 @@ class CompareTable:
     unlike: str
 
     def to_text(self) -> str:
-        """Plain text: how each run ended, its stages below, then the other tables."""
+        """Return plain text: how each run ended, its stages below, then the other tables."""
         heading, rows = self._flat()
         keep = [i for i, name in enumerate(heading) if name != "stages left at step"]
         table = aligned([[line[i] for i in keep] for line in (heading, *rows)], heading=1, left=2)
@@ -62,12 +62,12 @@ class CompareTable:
         return "\n".join([table, "", *wrapped, *("\n" + part.to_text() for part in self._parts())])
 
     def to_markdown(self) -> str:
-        """Pipe tables, notes below each."""
+        """Return pipe tables, notes below each."""
         first = f"{markdown(*self._flat(), left=2)}\n\n{self._note()}"
         return "\n\n".join([first, *(part.to_markdown() for part in self._parts())])
 
     def to_latex(self) -> str:
-        """Tables for booktabs (`\\usepackage{booktabs}`), notes below each."""
+        """Return tables for booktabs (`\\usepackage{booktabs}`), notes below each."""
         first = latex(*self._flat(), left=2, notes=[self._note()])
         return "\n\n".join([first, *(part.to_latex() for part in self._parts())])
 
@@ -82,12 +82,12 @@ class CompareTable:
 
     def _note(self) -> str:
         rates = [rate for rate in ERROR_RATES if rate in self.frame and len(self.frame.dropna(subset=rate))]
-        parts = [f"of {' and '.join(map(str.upper, rates))} {over_words(self.frame)}"] if rates else []
+        parts = [f"of {' and '.join(map(str.upper, rates))} {bootstrap_unit_text(self.frame)}"] if rates else []
         if len(measured := self.frame["n_groups"].dropna()):
             parts.append(f"of overlap over {counts(measured)} utterances")
         running = "running" in set(self.frame["outcome"])
         latest = ", or at the latest reading and evaluation of a running one" if running else ""
-        notes = [f"At the last step of each run{latest}; overlap on the student's own transcripts."]
+        notes = [f"At the last step of each run{latest}; overlap on the student's rollouts."]
         if parts:
             notes.append(f"[ ]: 95 % bootstrap intervals, {', '.join(parts)}, without the variation between seeds.")
         if self.unlike:
@@ -119,7 +119,8 @@ class CompareTable:
 
 
 def compare(runs: Runs | Mapping[str, Run]) -> CompareTable:
-    """Error rate, overlap and stage switches of several runs, each on its last step, and recipes over their seeds.
+    """Return error rate, overlap and stage switches of several runs, each on its last step, and recipes over their
+    seeds.
 
     Args:
         runs: From `load_many`, or runs by the name they get in the table.
@@ -137,7 +138,7 @@ def compare(runs: Runs | Mapping[str, Run]) -> CompareTable:
     several = runs if isinstance(runs, Runs) else Runs(runs, recipes_of(runs))
     frame = pd.DataFrame([_summary(name, run) for name, run in several.items()])
     tables = error_rate_table(several), vuss_table(several), paired_table(several)
-    return CompareTable(frame, *tables, unlike_runs(several))
+    return CompareTable(frame, *tables, why_runs_not_comparable(several))
 
 
 def _summary(name: str, run: Run) -> dict[str, Any]:
@@ -155,7 +156,7 @@ def _summary(name: str, run: Run) -> dict[str, Any]:
             row
             | {"outcome": "probe", "ending": "probed once", "step": 0}
             | dict.fromkeys(numbers, math.nan)
-            | _once(run)
+            | _probe_overlap(run)
         )
     if visits.empty:
         return row | {"step": 0} | dict.fromkeys(numbers, math.nan)
@@ -163,8 +164,8 @@ def _summary(name: str, run: Run) -> dict[str, Any]:
     return row | {"step": int(last["last_step"])} | {n: last[n] for n in numbers}
 
 
-def _once(run: Run) -> dict[str, Any]:
-    """The overlap of a run with one probe."""
+def _probe_overlap(run: Run) -> dict[str, Any]:
+    """Return the overlap of a run with one probe."""
     own = run.probes.loc[run.probes["states"] == "student"].set_index("statistic")
     found: dict[str, Any] = {}
     for name in OVERLAP:

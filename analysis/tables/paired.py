@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..formatting import count, number, p_text, plural, signed
 from ..formatting import interval as ends
-from ..inference.pairing import last_tested, on_policy_from, paired_with
+from ..inference.pairing import last_rated, on_policy_from, paired_with
 from ..printed_table import PrintedTable
 from ..run.load import Run
 from ..run.runs import Runs
@@ -21,7 +21,7 @@ COUNTS = ("p", "n_utterances", "n_over", "over", "error_rate", "control")
 
 
 def controls_of(runs: Runs, name: str) -> dict[str, Run]:
-    """The runs that are controls for a run with OPD: those without OPD, with the same seed if there are any.
+    """Return the runs that are controls for a run with OPD: those without OPD, with the same seed if there are any.
 
     Args:
         runs: Several runs.
@@ -35,8 +35,8 @@ def controls_of(runs: Runs, name: str) -> dict[str, Run]:
 
 
 def paired_table(runs: Runs) -> PrintedTable:
-    """Error rates of runs at their ends, paired by utterance: against controls, or against the first run if there are
-    none.
+    """Return error rates of runs at their ends, paired by utterance: against controls, or against the first run if
+    there are none.
 
     Returns:
         Its frame has one row for each pair that was evaluated on the same utterances under the same normalizer: `run`,
@@ -62,8 +62,8 @@ def paired_table(runs: Runs) -> PrintedTable:
 
 
 def _pair(runs: Runs, name: str, other: str, control: bool) -> Mapping[str, object] | str:
-    """A row, or the reason why there is none."""
-    last = last_tested(name, runs[name])
+    """Return a row, or the reason why there is none."""
+    last = last_rated(name, runs[name])
     if last is None:
         return f"{name} was not evaluated"
     beside = paired_with(last, runs[name], other, runs[other], control=control)

@@ -16,7 +16,7 @@ from ..inference.recipes import last_transcripts, recipe_errors
 from ..printed_table import PrintedTable
 from ..run.load import Run, normalizer_of
 from ..run.runs import Runs
-from ..stages.error_rates import OVER, UNITS, cluster_of, evaluated, over_words
+from ..stages.error_rates import OVER, UNITS, bootstrap_unit_text, cluster_of, evaluated
 from ..stats.error_rates import NAMES, Unit
 from ..stats.seeds import Side, over_seeds
 
@@ -26,7 +26,8 @@ SIZES = ("student_size", "teacher_size", "intersection_size")
 
 
 def error_rate_table(runs: Runs) -> PrintedTable:
-    """Error rates of each recipe at the end of its runs, one column for each test set and rate, the teacher's first.
+    """Return error rates of each recipe at the end of its runs, one column for each test set and rate, the teacher's
+    first.
 
     With one run of a recipe the interval is that of `inference.evaluated`. With several seeds the value is their mean,
     and the interval is over both seeds and utterances, or seeds and speakers if there are ten or more
@@ -49,12 +50,12 @@ def error_rate_table(runs: Runs) -> PrintedTable:
             rows += [place | _rate(Runs(runs.of_recipe(recipe), runs.recipes), recipe, last, rate) for rate in RATES]
     columns = ["recipe", "model", "set", "rate", "value", "low", "high", "min", "max", "n_runs", "n_utterances"]
     frame = pd.DataFrame(rows, columns=[*columns, "total", *OVER])
-    cautions = _cautions(runs, list(runs), "at their last evaluation")
+    cautions = _notes_on_runs(runs, list(runs), "at their last evaluation")
     return _error_rates_printed(frame.loc[frame["total"].notna()], evaluations, cautions)
 
 
 def vuss_table(runs: Runs) -> PrintedTable:
-    """VUSS over the steps of on-policy training, as mean (min–max) (arXiv 2605.28139), with the set sizes.
+    """Return VUSS over the steps of on-policy training, as mean (min–max) (arXiv 2605.28139), with the set sizes.
 
     Means of a step are over the positions of its batch; the mean over steps gives every step the same weight, those of
     all seeds together. The smallest and largest step depend on the batch size as well.
@@ -99,7 +100,7 @@ def vuss_table(runs: Runs) -> PrintedTable:
     notes = [
         "Means over the positions of each on-policy training step, in tokens. VUSS = mean |U| falls with more overlap, "
         "but also with smaller |S| or |T|. used: share of rollout positions in the loss.",
-        *_cautions(runs, counted, "over their steps"),
+        *_notes_on_runs(runs, counted, "over their steps"),
     ]
     return PrintedTable(frame, heading, printed, notes)
 
@@ -121,13 +122,13 @@ def _distinct_sets(evaluations: pd.DataFrame) -> pd.DataFrame:
 
 
 def _size(row: Mapping[Any, Any]) -> str:
-    """Size of a test set, in words, in tokens of the mixed error rate, or in characters."""
+    """Return the size of a test set, in words, in tokens of the mixed error rate, or in characters."""
     totals = {unit: row.get(f"{rate}.total", math.nan) for rate, unit in UNITS.items()}
     return next((f"{count(total)} {unit}" for unit, total in totals.items() if not math.isnan(total)), "not counted")
 
 
 def _teachers(evaluations: pd.DataFrame) -> list[dict[str, Any]]:
-    """One row for each set and rate; also for each recipe if their teachers differ."""
+    """Return one row for each set and rate; also for each recipe if their teachers differ."""
     rows: list[dict[str, Any]] = []
     teachers = evaluations.loc[evaluations["model"] == "teacher"]
     for test_set in dict.fromkeys(teachers["set"]):
@@ -153,7 +154,7 @@ def _measured(row: Mapping[Any, Any], rate: str) -> dict[str, Any]:
 
 
 def _rate(runs: Runs, recipe: str, last: pd.DataFrame, rate: str) -> dict[str, Any]:
-    """The mean over seeds, with an interval if possible, from the last evaluations of the recipe's runs."""
+    """Return the mean over seeds, with an interval if possible, from the last evaluations of the recipe's runs."""
     found = [_measured(row, rate) for row in last.to_dict("records")]
     if len(found) == 1:
         return found[0] | {"n_runs": 1}
@@ -177,8 +178,9 @@ def _rate(runs: Runs, recipe: str, last: pd.DataFrame, rate: str) -> dict[str, A
     )  # a t-interval may extend below 0, but rates do not
 
 
-def _cautions(runs: Runs, names: Sequence[str], where: str) -> list[str]:
-    """Notes on means over these runs: which are still running, which are probes, and which are not independent."""
+def _notes_on_runs(runs: Runs, names: Sequence[str], where: str) -> list[str]:
+    """Return notes on means over these runs: which are still running, which are probes, and which are not
+    independent."""
     running = [name for name in names if name in runs.running]
     notes = [f"Still running, {where} so far: {', '.join(running)}."] if running else []
     probes = [name for name in names if runs[name].probed is not None]
@@ -205,17 +207,17 @@ def _error_rates_printed(frame: pd.DataFrame, evaluations: pd.DataFrame, caution
     notes = [f"{name}: {_about(frame, evaluations, name)}." for name in sets] + cautions
     several = frame["over"].str.startswith("seeds")
     if len(one := frame.loc[~several & (frame["over"] != "")]):
-        notes.append(f"[ ] of one run: 95 % bootstrap interval {_over(one)}, for this seed only.")
+        notes.append(f"[ ] of one run: 95 % bootstrap interval {_bootstrap_units(one)}, for this seed only.")
     if len(many := frame.loc[several]):
-        notes.append(f"[ ] of several runs: their mean, 95 % t-interval {_over(many)} at once.")
+        notes.append(f"[ ] of several runs: their mean, 95 % t-interval {_bootstrap_units(many)} at once.")
     if "" in set(frame["over"]):
         notes.append("( ): smallest and largest of the seeds; without transcripts there is no interval of their mean.")
     return PrintedTable(frame, heading, rows, notes)
 
 
-def _over(frame: pd.DataFrame) -> str:
-    """Bootstrap units of the intervals, for each set if they differ."""
-    words = {name: over_words(rows) for name, rows in frame.groupby("set", sort=False)}
+def _bootstrap_units(frame: pd.DataFrame) -> str:
+    """Return bootstrap units of the intervals, for each set if they differ."""
+    words = {name: bootstrap_unit_text(rows) for name, rows in frame.groupby("set", sort=False)}
     if len(set(words.values())) == 1:
         return next(iter(words.values()))
     return ", ".join(f"{over} on {name}" for name, over in words.items())

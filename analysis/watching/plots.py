@@ -11,7 +11,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def columns(steps: Sequence[float], values: Sequence[float], last_step: int, width: int) -> list[float]:
-    """Means over equal spans of steps from 0 to the last; a span without a value repeats the one before it.
+    """Return means over equal spans of steps from 0 to the last; a span without a value repeats the one before it.
 
     Args:
         steps: Where the values were taken, ascending.
@@ -37,7 +37,7 @@ def columns(steps: Sequence[float], values: Sequence[float], last_step: int, wid
 
 
 def sparkline(values: Sequence[float], least: float = 0.0) -> str:
-    """Blocks from the lowest value to the highest; a space for NaN, a middle line if all are equal.
+    """Return blocks from the lowest value to the highest; a space for NaN, a middle line if all are equal.
 
     An infinite value is the lowest or highest block, above what is finite.
 
@@ -65,6 +65,6 @@ def sparkline(values: Sequence[float], least: float = 0.0) -> str:
 
 
 def bar(share: float, width: int) -> str:
-    """A bar that is filled from the left."""
+    """Return a bar that is filled from the left."""
     filled = round(width * min(1.0, max(0.0, share)))
     return "━" * filled + "─" * (width - filled)

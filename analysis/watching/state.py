@@ -117,7 +117,7 @@ def run_state(path: str | Path, now: float | None = None) -> RunState:
 
 
 def _position(run: Run) -> tuple[int, int, int]:
-    """Index of the stage, steps in it, and steps of the run."""
+    """Return the index of the stage, steps in it, and steps of the run."""
     names = [stage["name"] for stage in run.stages]
     last: dict[str, Any] | None = run.decisions.iloc[-1].to_dict() if len(run.decisions) else None
     trained: dict[str, Any] | None = run.metrics.iloc[-1].to_dict() if len(run.metrics) else None
@@ -155,7 +155,7 @@ def _transcripts(run: Run) -> dict[str, dict[str, Any] | int]:
 
 
 def _transcribed(journal: Path) -> int:
-    """Transcripts in the complete lines of a journal, a batch each; the first line is a header."""
+    """Return transcripts in the complete lines of a journal, a batch each; the first line is a header."""
     lines = journal.read_bytes().splitlines(keepends=True)
     n = 0
     for number, line in enumerate(lines, start=1):

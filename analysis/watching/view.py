@@ -30,7 +30,7 @@ Lines = list[Text]
 
 
 def picture(state: RunState, width: int, height: int) -> Group:
-    """The state of a run in at most `height` lines of at most `width` columns.
+    """Return the state of a run in at most `height` lines of at most `width` columns.
 
     If there is too little room, blank lines are left out first, then the lowest lines.
     """
@@ -58,7 +58,7 @@ def picture(state: RunState, width: int, height: int) -> Group:
 
 
 def duration(seconds: float) -> str:
-    """In the two largest units, such as `2 h 5 min`; a dash for NaN."""
+    """Return a duration in its two largest units, such as `2 h 5 min`; a dash for NaN."""
     if math.isnan(seconds):
         return number(seconds, 0)
     rounded = round(seconds)
@@ -119,7 +119,7 @@ def _gate(state: RunState, width: int) -> Lines:
 
 
 def _limits(state: RunState, decision: Mapping[str, Any]) -> list[str]:
-    """One line for each statistic with healthy limits; the gate's reason names these only if one is crossed."""
+    """Return one line for each statistic with healthy limits; the gate's reason names these only if one is crossed."""
     limits: dict[tuple[str, str], dict[str, float]] = {}
     for level in decision["levels"]:
         if level["side"] in ("lowest", "highest") and level["states"]:
@@ -131,18 +131,18 @@ def _limits(state: RunState, decision: Mapping[str, Any]) -> list[str]:
             estimate = f"{number(row['value'], 3)} {interval(row['low'], row['high'], 3)}"
             n = f"n = {count(row['n_positions'])}/{count(row['n_groups'])}"
             name = statistic if states == "student" else f"{states}.{statistic}"
-            lines.append(f"{name} {estimate}, {_within(sides.get('lowest'), sides.get('highest'))}, {n}")
+            lines.append(f"{name} {estimate}, {_describe_limits(sides.get('lowest'), sides.get('highest'))}, {n}")
     return lines
 
 
-def _within(low: float | None, high: float | None) -> str:
-    """Limits in words; None is an open side."""
+def _describe_limits(low: float | None, high: float | None) -> str:
+    """Return limits in words; None is an open side."""
     if low is None:
         return f"limit at most {high:g}"
     return f"limit at least {low:g}" if high is None else f"limits {low:g} to {high:g}"
 
 
-def _real(row: Mapping[str, Any], column: str) -> float:
+def _number_or_nan(row: Mapping[str, Any], column: str) -> float:
     value = row.get(column)
     return float(value) if isinstance(value, Real) else math.nan
 
@@ -174,7 +174,8 @@ def _plots(state: RunState, width: int) -> Lines:
 
 
 def _statistic(state: RunState, name: str, label: str) -> list[tuple[str, list[float], list[float]]]:
-    """Values from probes on the student's own states (both bounds for a served teacher); without probes, from steps."""
+    """Return values from probes on the states `student` (both bounds for a served teacher); without probes, from
+    steps."""
     probes, metrics = state.run.probes, state.run.metrics
     own = probes[probes["states"] == "student"]
     ends = {name: label, f"{name}.lower": f"{label} ≥", f"{name}.upper": f"{label} ≤"}
@@ -190,7 +191,7 @@ def _statistic(state: RunState, name: str, label: str) -> list[tuple[str, list[f
 
 
 def _stages(state: RunState, width: int) -> list[tuple[str, str]]:
-    """The stages below the plots: their names, cut to their share of the steps."""
+    """Return the stages below the plots: their names, cut to their share of the steps."""
     metrics = state.run.metrics
     if not len(metrics):
         return [(" " * width, "")]
@@ -238,9 +239,9 @@ def _evaluations(state: RunState, most: int) -> Lines:
     rows: list[dict[str, Any]] = with_intervals(state.run, counted).to_dict("records")  # pyright: ignore
     lines = []
     for row in rows:
-        value, low, high = (100 * _real(row, f"{rate}.{end}") for end in ("value", "low", "high"))
-        errors, total = (count(_real(row, f"{rate}.{what}")) for what in ("errors", "total"))
-        n = f"{errors}/{total} {ERROR_RATES[rate]}, {count(_real(row, 'n_over'))} {row['over']}"
+        value, low, high = (100 * _number_or_nan(row, f"{rate}.{end}") for end in ("value", "low", "high"))
+        errors, total = (count(_number_or_nan(row, f"{rate}.{what}")) for what in ("errors", "total"))
+        n = f"{errors}/{total} {ERROR_RATES[rate]}, {count(_number_or_nan(row, 'n_over'))} {row['over']}"
         words = f"{number(value, 1):>5} % {interval(low, high, 1):<12}  step {row['step']:<4} {row['model']}  "
         # The set's name is below that of the rate.
         title = {0: rate.upper(), 1: str(row["set"])[: LABEL - 1]}.get(len(lines), "")
@@ -251,11 +252,11 @@ def _evaluations(state: RunState, most: int) -> Lines:
 def _transcripts(state: RunState) -> Lines:
     lines = []
     for stage, what in state.transcripts.items():
-        lines.append(Text.assemble(("data".ljust(LABEL), "bold"), f"{stage}: {_kept(what)}"))
+        lines.append(Text.assemble(("data".ljust(LABEL), "bold"), f"{stage}: {_describe_transcripts(what)}"))
     return lines
 
 
-def _kept(what: dict[str, Any] | int) -> str:
+def _describe_transcripts(what: dict[str, Any] | int) -> str:
     if isinstance(what, int):
         return f"the teacher is writing, {count(what)} {plural('transcript', what)} so far"
     dropped = {name: about["n_dropped"] for name, about in what["filters"].items() if about["n_dropped"]}

@@ -53,7 +53,7 @@ def require_positive(**given: float | None) -> None:
 
 
 def section(kind: type[Section], **given: Any) -> Section:
-    """A section of a recipe from arguments.
+    """Return a section of a recipe from arguments.
 
     Raises:
         UserError: An invalid value; the message names the argument.
@@ -72,7 +72,7 @@ def loading(
     chat_template_kwargs: Mapping[str, Any] | None,
     timestamps: bool,
 ) -> dict[str, Any]:
-    """Options for `load_recognizer`.
+    """Return options for `load_recognizer`.
 
     Raises:
         UserError: A device that this machine lacks.
@@ -94,7 +94,7 @@ def loaded(model: str | Path | Loaded, how: Mapping[str, Any]) -> Recognizer | L
 
 
 def served_teacher(teacher: object, url: str | None, server: Server | None, k: int) -> ServedTeacher:
-    """The teacher behind a server.
+    """Return the teacher behind a server.
 
     Raises:
         ModelError, ServerError: It cannot be reached.
@@ -106,7 +106,7 @@ def served_teacher(teacher: object, url: str | None, server: Server | None, k: i
 
 
 def name_of(manifest: Manifest) -> str:
-    """Name of a manifest in messages and files: its location, or for a list the origin of its utterances."""
+    """Return the name of a manifest in messages and files: its location, or for a list the origin of its utterances."""
     if isinstance(manifest, str | Path):
         return str(manifest)
     files = dict.fromkeys(utterance.place[0] for utterance in manifest if utterance.place)
@@ -114,7 +114,7 @@ def name_of(manifest: Manifest) -> str:
 
 
 def usable_device(device: torch.device | str | None, key: str = "device") -> torch.device:
-    """A device of this machine.
+    """Return a device of this machine.
 
     Args:
         device: Its name; None takes an accelerator if there is one, else the CPU. Apple's GPUs are passed over: they
@@ -136,8 +136,8 @@ def usable_device(device: torch.device | str | None, key: str = "device") -> tor
         raise UserError(f"{key} {device} cannot be used: {reason}") from error
 
 
-def called(pair: Pair | Callable[[], Pair]) -> Pair:
-    """The pair, loaded if it is a function."""
+def resolve_pair(pair: Pair | Callable[[], Pair]) -> Pair:
+    """Return the pair, loaded if it is a function."""
     if isinstance(pair, Pair):
         return pair
     found = pair()
@@ -145,16 +145,16 @@ def called(pair: Pair | Callable[[], Pair]) -> Pair:
     return found
 
 
-def with_local_teacher(pair: Pair | Callable[[], Pair]) -> Pair:
-    """The pair, loaded if it is a function.
+def resolve_local_pair(pair: Pair | Callable[[], Pair]) -> Pair:
+    """Return the pair, loaded if it is a function.
 
     Raises:
         UserError: Its teacher is behind a server.
     """
-    pair = called(pair)
+    pair = resolve_pair(pair)
     if pair.server is not None:
         raise UserError(
-            f"the teacher {pair.teacher.name!r} is behind a server, which returns only its best tokens; load its "
-            "weights, or probe the pair"
+            f"the teacher {pair.teacher.name!r} is behind a server, which returns only top-k log-probabilities; load "
+            "its weights, or probe the pair"
         )
     return pair

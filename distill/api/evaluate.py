@@ -40,7 +40,7 @@ def evaluate(
     observer: Observer | None = None,
     quiet: bool = False,
 ) -> Evaluation:
-    """Word and character error rate of a model on a manifest, with intervals.
+    """Return the word and character error rate of a model on a manifest, with intervals.
 
     Args:
         model: The model.

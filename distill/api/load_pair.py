@@ -35,7 +35,7 @@ def load_pair(
     Args:
         student: The model that writes.
         teacher: The model that scores; with `teacher_url`, where its tokenizer is.
-        k: Size of the top-k sets.
+        k: Size of the supports.
         dtype: Type of the weights, for models that are given by name, like the next; statistics are in float32.
         device: Device, such as "cuda:1"; None uses an accelerator if there is one, else the CPU.
         teacher_url: A server (vLLM, SGLang) that runs the teacher.

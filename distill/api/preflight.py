@@ -45,7 +45,7 @@ def preflight(
         manifest: Utterances of the requests.
         teacher_url: The server (vLLM, SGLang).
         server: Settings of the requests.
-        k: Size of the top-k sets.
+        k: Size of the supports.
         dtype: Type of the local weights.
         device: Their device, such as "cuda:1"; None uses an accelerator if there is one, else the CPU.
         max_new_tokens: Longest transcript, in tokens; by default from the longest audio.

@@ -1,4 +1,4 @@
-"""`distill.probe`: measure support overlap of a pair on the student's own rollouts."""
+"""`distill.probe`: measure support overlap of a pair on the student's rollouts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..progress.display import observed
 from ..progress.observer import Observer
 from ..recipe import Decoding, SupportSettings
 from ..scoring.pair import Pair
-from .arguments import called, name_of, require_positive, section
+from .arguments import name_of, require_positive, resolve_pair, section
 
 
 @checked_arguments
@@ -34,10 +34,10 @@ def probe(
     observer: Observer | None = None,
     quiet: bool = False,
 ) -> ProbeResult:
-    """Measure support overlap on the student's own rollouts.
+    """Measure support overlap on the student's rollouts.
 
-    The teacher also transcribes the first 32 utterances, to report how many of its own transcripts its tokenizer
-    encodes to other tokens than it wrote.
+    The teacher also transcribes the first 32 utterances, to report how many of these transcripts its tokenizer encodes
+    to other tokens than it wrote.
 
     Args:
         pair: The two models, or a function that loads them once the manifest has been read.
@@ -62,7 +62,7 @@ def probe(
     decoding = section(Decoding, max_new_tokens=max_new_tokens)
     support = section(SupportSettings, temperature=temperature)
     data = read_for(Purpose(first=max_utterances), manifest, max_seconds=max_seconds)
-    pair = called(pair)
+    pair = resolve_pair(pair)
     if pair.server is not None and temperature != 1.0:
         raise UserError("temperature: a server's log-probabilities are at temperature 1; leave it out")
     utterances = data.checked_one(pair.student, pair.teacher)

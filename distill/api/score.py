@@ -9,13 +9,13 @@ from overlap.arguments import checked_arguments
 from ..data.audio import AudioCache
 from ..data.batch import AudioSource
 from ..data.data_sets import Manifest, Purpose, read_for
-from ..limits import settled
+from ..limits import with_token_limit
 from ..probing import probe as probes
 from ..recipe import Decoding, SupportSettings
 from ..scoring.local import LogitsScores
 from ..scoring.pair import Pair
 from ..scoring.scores import score as score_with
-from .arguments import States, require_positive, section, with_local_teacher
+from .arguments import States, require_positive, resolve_local_pair, section
 
 
 @checked_arguments
@@ -29,7 +29,7 @@ def score(
     max_utterances: int | None = None,
     max_seconds: float = 30.0,
 ) -> LogitsScores:
-    """Both models' logits at every position of transcripts, for your own statistics.
+    """Return both models' logits at every position of transcripts, for your own statistics.
 
     All of them are in memory at once, [utterances, positions, vocabulary]: use it for up to some hundred short
     utterances, or for one batch.
@@ -55,8 +55,8 @@ def score(
     support = section(SupportSettings, temperature=temperature)
     needs = "scoring the references" if states == "reference" else ""
     data = read_for(Purpose(needs, first=max_utterances, is_scored=bool(needs)), manifest, max_seconds=max_seconds)
-    pair = with_local_teacher(pair)
+    pair = resolve_local_pair(pair)
     utterances = data.checked_one(pair.student, pair.teacher)
     batch = AudioSource(AudioCache(max_seconds=max_seconds)).batch(utterances)
-    transcripts = probes.write_transcripts(pair, batch, states, settled(decoding, utterances))
+    transcripts = probes.write_transcripts(pair, batch, states, with_token_limit(decoding, utterances))
     return score_with(LogitsScores, pair, batch, transcripts, support.model_copy(update={"k": pair.k}))

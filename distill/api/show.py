@@ -16,7 +16,7 @@ from ..data.sources import read_utterances
 from ..probing import show as views
 from ..recipe import Decoding, SupportSettings
 from ..scoring.pair import Pair
-from .arguments import States, name_of, require_positive, section, with_local_teacher
+from .arguments import States, name_of, require_positive, resolve_local_pair, section
 
 
 @checked_arguments
@@ -29,7 +29,7 @@ def show(
     max_new_tokens: int | None = None,
     max_seconds: float = 30.0,
 ) -> views.View:
-    """Both models' prompts and tokens of one utterance, position by position.
+    """Return both models' prompts and tokens of one utterance, position by position.
 
     Args:
         pair: The two models, or a function that loads them once the manifest has been read.
@@ -45,16 +45,16 @@ def show(
     """
     require_positive(max_seconds=max_seconds)
     decoding = section(Decoding, max_new_tokens=max_new_tokens)
-    chosen = manifest if isinstance(manifest, Utterance) else _chosen(manifest, utterance)
+    chosen = manifest if isinstance(manifest, Utterance) else _find_utterance(manifest, utterance)
     needs = "scoring the reference" if states == "reference" else ""
     data = read_for(Purpose(needs, is_scored=bool(needs)), [chosen], max_seconds=max_seconds)
-    pair = with_local_teacher(pair)
+    pair = resolve_local_pair(pair)
     (chosen,) = data.checked_one(pair.student, pair.teacher)
     source = AudioSource(AudioCache(max_seconds=max_seconds))
     return views.show(pair, source, chosen, SupportSettings(k=pair.k), decoding, states=states)
 
 
-def _chosen(manifest: Manifest, id_: str | None) -> Utterance:
+def _find_utterance(manifest: Manifest, id_: str | None) -> Utterance:
     utterances = read_utterances(manifest, check_audio=False) if isinstance(manifest, str | Path) else manifest
     if not utterances:
         raise UserError(f"{name_of(manifest)} holds no utterance; give at least one")

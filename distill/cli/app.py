@@ -25,7 +25,7 @@ from overlap.errors import UserError
 from overlap.extras import MissingExtraError
 from overlap.plain_json import dumps
 
-from ..locations import spare
+from ..locations import refuse_to_replace
 from ..process_rank import is_first
 from ..recipe import Server
 from ..recipe.explaining import explain, is_of_recipe
@@ -33,8 +33,8 @@ from ..run.process_lock import Terminated
 from .exit_codes import EPILOGUE, ExitCode
 
 
-def _worded(error: CycloptsError) -> Any:
-    """A usage error that names flags; pydantic checks flags that are recipe fields and names the fields instead."""
+def _format_usage_error(error: CycloptsError) -> Any:
+    """Return a usage error that names flags; pydantic names recipe fields instead."""
     cause = error.__cause__ or error.__context__
     if isinstance(cause, ValidationError):
         flags = [
@@ -50,7 +50,7 @@ app = App(
     help="Distill a speech recognizer on-policy, in stages gated on support overlap.",
     help_epilogue=EPILOGUE,
     suppress_keyboard_interrupt=False,  # or Ctrl-C would end a command without saying how to continue
-    error_formatter=_worded,
+    error_formatter=_format_usage_error,
 )
 
 
@@ -76,24 +76,24 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 JsonFlag = Annotated[bool, Parameter(name="--json")]
 
 
-def _at_least_one(_: Any, value: Any) -> None:
+def _check_at_least_one(_: Any, value: Any) -> None:
     if value is not None and value < 1:
         raise UserError("Must be at least 1.")
 
 
-def _positive(_: Any, value: Any) -> None:
+def _check_positive(_: Any, value: Any) -> None:
     if value is not None and not 0 < value < float("inf"):
         raise UserError("Must be a number above 0.")
 
 
-def _not_negative(_: Any, value: Any) -> None:
+def _check_not_negative(_: Any, value: Any) -> None:
     if not 0 <= value < 2**63:
         raise UserError("Must be at least 0.")
 
 
-Count = Annotated[int, Parameter(validator=_at_least_one)]
-Amount = Annotated[float, Parameter(validator=_positive)]
-Seed = Annotated[int, Parameter(validator=_not_negative)]
+Count = Annotated[int, Parameter(validator=_check_at_least_one)]
+Amount = Annotated[float, Parameter(validator=_check_positive)]
+Seed = Annotated[int, Parameter(validator=_check_not_negative)]
 
 
 def require_server(server: Server, url: str | None) -> None:
@@ -112,7 +112,7 @@ def require_server(server: Server, url: str | None) -> None:
         raise UserError(f"{flags}: this needs a server; give its --teacher-url as well, or leave it out")
 
 
-def spare_audio(output: Path, manifest: str) -> None:
+def refuse_to_replace_audio(output: Path, manifest: str) -> None:
     """Refuse to replace audio that a manifest names.
 
     Args:
@@ -126,7 +126,7 @@ def spare_audio(output: Path, manifest: str) -> None:
         from ..data.manifest import audio_files
         from ..data.sources import read_utterances
 
-        spare(output, "--output", audio_files(read_utterances(manifest, check_audio=False)))
+        refuse_to_replace(output, "--output", audio_files(read_utterances(manifest, check_audio=False)))
 
 
 @Parameter(name="*")
@@ -185,8 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    _take_what_the_encoding_lacks()
-    with _ending_softly(), _warning_in_a_line():
+    _replace_unencodable_characters()
+    with _handle_signals(), _short_warnings():
         try:
             code = app(words, console=PipedConsole(), error_console=stderr, result_action="return_value") or 0
             _flush()
@@ -195,45 +195,45 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except ValidationError as error:
             if not is_of_recipe(error):
                 raise
-            _say_error(error, debug, explain(error))
+            _print_error(error, debug, explain(error))
             code = ExitCode.MISTAKE
         except (MissingExtraError, OSError, UserError) as error:
             if not str(error):
                 raise
-            _say_error(error, debug, _words_of(error))
+            _print_error(error, debug, _message_of(error))
             code = ExitCode.MISTAKE
         except (MemoryError, RuntimeError) as error:
             torch = sys.modules.get("torch")  # torch need not be loaded here
             if not isinstance(error, MemoryError if torch is None else (MemoryError, torch.OutOfMemoryError)):
                 raise
             verb = next((word for word in words if not word.startswith("-")), "")
-            _say_error(error, debug, f"out of memory: {error}".removesuffix(": "), *_SMALLER.get(verb, ()))
+            _print_error(error, debug, f"out of memory: {error}".removesuffix(": "), *_SMALLER.get(verb, ()))
             code = ExitCode.MISTAKE
         except Terminated as error:
-            _say(f"interrupted by signal {error.signal}", *_notes(error))
+            _print_to_stderr(f"interrupted by signal {error.signal}", *_notes(error))
             code = 128 + error.signal
         except KeyboardInterrupt as error:
-            _say("interrupted", *_notes(error))
+            _print_to_stderr("interrupted", *_notes(error))
             code = ExitCode.INTERRUPTED
-        _let_go_of_output()
+        _discard_output()
     sys.exit(code)
 
 
-def _say_error(error: BaseException, debug: bool, words: str, *remedy: str) -> None:
+def _print_error(error: BaseException, debug: bool, words: str, *remedy: str) -> None:
     if debug:
         traceback.print_exception(error)
-    _say(f"[bold red]error:[/] {escape(words)}", *remedy, *_notes(error))
+    _print_to_stderr(f"[bold red]error:[/] {escape(words)}", *remedy, *_notes(error))
 
 
-def _words_of(error: BaseException) -> str:
-    """An error in one message; those of the operating system begin with the file, like all others."""
+def _message_of(error: BaseException) -> str:
+    """Return an error as one message, which begins with the file if the operating system raised it."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return str(error)
 
 
 @contextmanager
-def _warning_in_a_line() -> Iterator[None]:
+def _short_warnings() -> Iterator[None]:
     """Print only the message of warnings for users, without the place in the code."""
     usual = warnings.formatwarning
 
@@ -247,7 +247,7 @@ def _warning_in_a_line() -> Iterator[None]:
         warnings.formatwarning = usual
 
 
-def _say(*lines: str) -> None:
+def _print_to_stderr(*lines: str) -> None:
     if not is_first():  # other processes' errors are the same
         return
     with suppress(OSError):  # standard error may be a closed pipe
@@ -255,7 +255,7 @@ def _say(*lines: str) -> None:
 
 
 def _notes(error: BaseException) -> list[str]:
-    """Notes that were added to an error, such as how to continue."""
+    """Return the notes that were added to an error, such as how to continue."""
     return [escape(note) for note in getattr(error, "__notes__", [])]
 
 
@@ -264,7 +264,7 @@ def _flush() -> None:
         sys.stdout.flush()
 
 
-def _let_go_of_output() -> None:
+def _discard_output() -> None:
     """Drop output that cannot be written any more, or Python would print an error at exit."""
     try:
         _flush()
@@ -274,7 +274,7 @@ def _let_go_of_output() -> None:
 
 
 @contextmanager
-def _ending_softly() -> Iterator[None]:
+def _handle_signals() -> Iterator[None]:
     """Handle a scheduler's or a closed terminal's signal like Ctrl-C, and say how the command ended.
 
     Only in the first process of a run: a process that waits in a collective call would not receive it.
@@ -297,7 +297,7 @@ def _terminate(number: int, _: object) -> None:
     raise Terminated(number)
 
 
-def _take_what_the_encoding_lacks() -> None:
+def _replace_unencodable_characters() -> None:
     """Replace characters that the encoding of a console or file cannot represent, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):  # the C locale's

@@ -12,7 +12,18 @@ from overlap.errors import UserError
 
 from ..locations import require_places, require_writable
 from ..recipe import Server
-from .app import AS_THEY_ARE, Amount, Count, JsonFlag, Loading, app, print_json, require_server, spare_audio, stderr
+from .app import (
+    AS_THEY_ARE,
+    Amount,
+    Count,
+    JsonFlag,
+    Loading,
+    app,
+    print_json,
+    refuse_to_replace_audio,
+    require_server,
+    stderr,
+)
 from .exit_codes import ExitCode
 
 
@@ -35,17 +46,17 @@ def probe(
     loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> int:
-    """Support overlap of two models on a manifest, on the student's own rollouts.
+    """Measure support overlap of two models on a manifest, on the student's rollouts.
 
     It ends with five numbers to read first and a verdict. The teacher also transcribes up to 32 of the utterances, to
-    report how many of its own transcripts its tokenizer encodes to other tokens than it wrote.
+    report how many of these transcripts its tokenizer encodes to other tokens than it wrote.
 
     Args:
         student: Directory or Hub name of the model that writes; a preflight needs none.
         teacher: Directory or Hub name of the model that scores; with --teacher-url, of its tokenizer.
         manifest: JSON lines, or a data set such as hf:NAME:CONFIG:SPLIT; only audio is needed (text models:
             only a prompt).
-        k: Size of the top-k sets.
+        k: Size of the supports.
         temperature: Temperature of the probabilities.
         max_new_tokens: Longest rollout, in tokens; by default from the longest audio.
         batch_size: Utterances in a batch.
@@ -71,7 +82,7 @@ def probe(
     if output:
         inputs = {"--manifest": manifest, "--student": student, "--teacher": teacher}
         require_writable(output, "--output", inputs=inputs)
-        spare_audio(output, manifest)
+        refuse_to_replace_audio(output, manifest)
     from .. import api
 
     how = loading.arguments
@@ -136,7 +147,7 @@ def show(
     loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> None:
-    """Both models' prompts and tokens of one utterance, position by position, to check that a pair fits.
+    """Show both models' prompts and tokens of one utterance, position by position, to check that a pair fits.
 
     Args:
         student: Directory or Hub name of the model that defines the positions.
@@ -144,7 +155,7 @@ def show(
         manifest: JSON lines, or a data set such as hf:NAME:CONFIG:SPLIT.
         utterance: Id of the utterance; by default the manifest's first.
         states: Whose transcript is scored.
-        k: Size of the top-k sets.
+        k: Size of the supports.
         max_new_tokens: Longest transcript, in tokens; by default from the longest audio.
         max_seconds: Longer utterances are refused.
         loading: How the models are loaded.

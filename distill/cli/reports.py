@@ -20,7 +20,7 @@ def report(
     audio: bool = False,
     json_: JsonFlag = False,
 ) -> None:
-    """A report of runs in one file: verdicts with their evidence, figures, tables, and a browser of utterances.
+    """Write a report of runs in one file: verdicts with their evidence, figures, tables, and a browser of utterances.
 
     Args:
         runs: Run directories, finished or not, or files that probe wrote with --output. A run with OPD is compared with

@@ -9,7 +9,18 @@ from cyclopts import Parameter
 
 from ..locations import require_places, require_writable
 from ..recipe import Filters, Server, Transcription
-from .app import AS_THEY_ARE, Amount, Count, Dtype, JsonFlag, Loading, app, print_json, require_server, spare_audio
+from .app import (
+    AS_THEY_ARE,
+    Amount,
+    Count,
+    Dtype,
+    JsonFlag,
+    Loading,
+    app,
+    print_json,
+    refuse_to_replace_audio,
+    require_server,
+)
 
 
 @app.command
@@ -25,7 +36,7 @@ def evaluate(
     loading: Loading = AS_THEY_ARE,
     json_: JsonFlag = False,
 ) -> None:
-    """Word and character error rate of a model on a manifest, with intervals.
+    """Measure word and character error rates of a model on a manifest, with intervals.
 
     Args:
         model: Directory or Hub name.
@@ -42,7 +53,7 @@ def evaluate(
     require_places(manifests={"--manifest": manifest}, models={"--model": model})
     if output:
         require_writable(output, "--output", inputs={"--manifest": manifest, "--model": model})
-        spare_audio(output, manifest)
+        refuse_to_replace_audio(output, manifest)
     from ..normalize import normalizer as find_normalizer
 
     find_normalizer(normalizer)
@@ -82,7 +93,7 @@ def transcribe(
     normalizer: str = "basic",
     json_: JsonFlag = False,
 ) -> None:
-    """Teacher data: transcripts of a manifest with their confidence, filtered.
+    """Make teacher data: transcripts of a manifest with their confidence, filtered.
 
     The same command resumes an interrupted job; with other filters, nothing is transcribed again.
 

@@ -22,12 +22,12 @@ from .open_audio import (
     AudioError,
     AudioWarning,
     check_length,
-    doubt,
     fail,
     recording,
     safe_start,
     segment,
     source_of,
+    warn_of_audio,
 )
 from .stored_audio import StoredAudio
 
@@ -82,7 +82,7 @@ def load_audio(utterance: Utterance, *, sampling_rate: int = 16000, max_seconds:
 
 
 def _decoded(utterance: Utterance, max_seconds: float) -> tuple[NDArray[np.float32], int]:
-    """Samples of an utterance at its file's rate, channels averaged, and that rate."""
+    """Return samples of an utterance at its file's rate, channels averaged, and that rate."""
     try:
         with recording(utterance) as (file, found):
             begin, frames = segment(utterance, file, found)
@@ -112,7 +112,7 @@ def _decoded(utterance: Utterance, max_seconds: float) -> tuple[NDArray[np.float
         count = int((~np.isfinite(channels)).sum())
         fail(utterance, f"has {count} samples that are NaN or infinite", "encode the file again or leave it out")
     if len(channels) and (peak := float(np.abs(channels).max())) > FULL_SCALE_EXCESS:
-        doubt(
+        warn_of_audio(
             f"{utterance.audio}: its largest sample is {peak:.4g}, where 1 is full scale; models get these samples "
             "unchanged. Divide the samples by their scale, such as 32768, and write the file again"
         )
@@ -120,7 +120,7 @@ def _decoded(utterance: Utterance, max_seconds: float) -> tuple[NDArray[np.float
 
 
 def duration(utterance: Utterance) -> float:
-    """Length of an utterance in seconds.
+    """Return the length of an utterance in seconds.
 
     If ``end_time`` is −1, the file's headers are read, without decoding; otherwise the manifest's times are used.
 
@@ -229,7 +229,7 @@ class AudioCache:
         return len(self._kept)
 
     def load(self, utterance: Utterance) -> NDArray[np.float32]:
-        """Samples of an utterance, from memory where possible.
+        """Return samples of an utterance, from memory where possible.
 
         Args:
             utterance: What to decode.

@@ -10,7 +10,7 @@ from overlap.extras import require
 
 
 def background_files(place: str) -> list[Path]:
-    """Audio files at a path (a file or a folder, recursively), in the same order on every machine.
+    """Return audio files at a path (a file or a folder, recursively), in the same order on every machine.
 
     Args:
         place: Where they are.
@@ -26,7 +26,7 @@ def background_files(place: str) -> list[Path]:
 
 
 def background_sha256(place: str) -> str:
-    """A digest of the files' names below the path, and of their content.
+    """Return a digest of the files' names below the path, and of their content.
 
     Args:
         place: A file or a folder.

@@ -23,7 +23,7 @@ class Batch:
     _prompts: dict[Hashable, Prompt] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def prompt(self, recognizer: Transcriber) -> Prompt:
-        """The batch as inputs of a recognizer; computed once for all recognizers with the same inputs.
+        """Return the batch as inputs of a recognizer; computed once for all recognizers with the same inputs.
 
         A step needs it for the rollout and for both models' scores, and features cost as much as a small forward pass.
 
@@ -60,7 +60,7 @@ class AudioSource:
         return Batch(tuple(utterances), tuple(waveforms))
 
     def batches(self, utterances: Sequence[Utterance], batch_size: int) -> Iterator[Batch]:
-        """The utterances in order, in batches."""
+        """Yield the utterances in order, in batches."""
         for start in range(0, len(utterances), batch_size):
             yield self.batch(utterances[start : start + batch_size])
 
@@ -79,7 +79,8 @@ def check_inputs(utterances: Sequence[Utterance], *recognizers: Transcriber) -> 
 
 
 def length(utterance: Utterance) -> float:
-    """Length of an utterance relative to others of its manifest: seconds of audio, or characters of prompt and text."""
+    """Return the length of an utterance relative to others of its manifest: seconds of audio, or characters of prompt
+    and text."""
     if utterance.audio is not None:
         return duration(utterance)
     prompt, text = utterance.prompt or "", utterance.text or ""
@@ -87,5 +88,5 @@ def length(utterance: Utterance) -> float:
 
 
 def length_unit(utterance: Utterance) -> str:
-    """The unit of `length`."""
+    """Return the unit of `length`."""
     return "characters" if utterance.audio is None else "s"

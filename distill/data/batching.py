@@ -35,7 +35,7 @@ def duration_batches(durations: Sequence[float], *, size: int, seconds: float | 
 
 
 def padding_share(durations: Mapping[Any, float] | Sequence[float], batches: Sequence[Sequence[Any]]) -> float:
-    """The share of padding in the seconds of batches, from 0 to below 1; NaN without audio.
+    """Return the share of padding in the seconds of batches, from 0 to below 1; NaN without audio.
 
     Args:
         durations: Seconds, by the keys that `batches` uses.

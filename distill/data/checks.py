@@ -38,7 +38,7 @@ class Use:
 def check_source(
     source: str | Path, max_seconds: float, *, first: int | None = None, decode: bool = False
 ) -> tuple[list[Utterance], list[Finding]]:
-    """All problems of a source that can be found without a model: lines or audio that cannot be read.
+    """Return all problems of a source that can be found without a model: lines or audio that cannot be read.
 
     Args:
         source: Path of a manifest, `demo:corpus/…` or `hf:…`.
@@ -58,7 +58,7 @@ def check_source(
 
 
 def check_audio(utterances: Sequence[Utterance], max_seconds: float, *, decode: bool = False) -> list[Finding]:
-    """Problems of audio: times, lengths, files.
+    """Return problems of audio: times, lengths, files.
 
     Args:
         utterances: The data; those without audio are skipped.
@@ -73,8 +73,8 @@ def check_audio(utterances: Sequence[Utterance], max_seconds: float, *, decode: 
     ]
 
 
-def without_text(utterances: Sequence[Utterance], purpose: str) -> list[Finding]:
-    """Utterances that lack a needed text.
+def check_text(utterances: Sequence[Utterance], purpose: str) -> list[Finding]:
+    """Return utterances that lack a needed text.
 
     Args:
         utterances: The data.
@@ -86,7 +86,7 @@ def without_text(utterances: Sequence[Utterance], purpose: str) -> list[Finding]
 
 
 def check_models(use: Use) -> list[Finding]:
-    """Problems for the models of a use: languages, contexts, lengths of audio, prompts and labels.
+    """Return problems for the models of a use: languages, contexts, lengths of audio, prompts and labels.
 
     Args:
         use: Data and models.
@@ -120,13 +120,13 @@ def _languages(use: Use, model: Transcriber) -> Iterator[Finding]:
 
 
 def _refusal(model: Transcriber, languages: list[str | None]) -> str | None:
-    problem = _said_of(model, languages)
-    if problem is not None and languages != [None] and problem == _said_of(model, [None]):
+    problem = _language_problem(model, languages)
+    if problem is not None and languages != [None] and problem == _language_problem(model, [None]):
         raise ModelError(f"{model.name!r}: {problem}")  # with any language
     return problem
 
 
-def _said_of(model: Transcriber, languages: list[str | None]) -> str | None:
+def _language_problem(model: Transcriber, languages: list[str | None]) -> str | None:
     try:
         model.check_languages(languages)
     except ModelError as error:

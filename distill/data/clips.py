@@ -11,7 +11,7 @@ from .sources import read_utterances
 
 
 def manifest_clips(manifest: str, ids: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Ids and mono samples at 16 kHz of utterances, in the order of `ids`; those without audio are left out.
+    """Yield ids and mono samples at 16 kHz of utterances, in the order of `ids`; those without audio are left out.
 
     Args:
         manifest: Path of a manifest, or a data set such as `hf:NAME:CONFIG:SPLIT`.

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ..models import Transcriber
 from .batch import check_inputs
-from .checks import Use, check_audio, check_models, check_source, without_text
+from .checks import Use, check_audio, check_models, check_source, check_text
 from .labels import plain_labels, warn_of_labels
 from .line_findings import Finding, errors, refuse
 from .manifest import ManifestError, Utterance, require_text
@@ -98,7 +98,7 @@ class DataSets:
         return labeled.with_findings([finding for use in uses for finding in check_models(use)])
 
     def checked_one(self, student: Transcriber, teacher: Transcriber | None = None) -> list[Utterance]:
-        """The utterances of the only set, checked against the models; warns once of labels that may be mistakes.
+        """Return the utterances of the only set, checked against the models; warns once of labels that may be mistakes.
 
         Raises:
             ManifestError, ModelError: As `checked`.
@@ -108,7 +108,7 @@ class DataSets:
         return list(found.sets[0])
 
     def with_findings(self, found: Iterable[Finding], remedy: str = "") -> DataSets:
-        """The same with additional findings; refuses unusable lines if strict.
+        """Return the same with additional findings; refuses unusable lines if strict.
 
         Args:
             found: The findings.
@@ -123,7 +123,7 @@ class DataSets:
         return replace(self, findings=(*self.findings, *found))
 
     def usable(self) -> DataSets:
-        """The same without unusable lines.
+        """Return the same without unusable lines.
 
         Raises:
             ManifestError: A set of which nothing is left.
@@ -195,7 +195,7 @@ def read_sets(wanted: Sequence[tuple[Purpose, str]], *, max_seconds: float, deco
     sets, textless = [], []
     for purpose, source in wanted:
         utterances = tuple(read[source, purpose.first][0])
-        missing = without_text(utterances, purpose.needs_text) if purpose.needs_text else []
+        missing = check_text(utterances, purpose.needs_text) if purpose.needs_text else []
         sets.append(tuple(u for u in utterances if u.text is not None) if missing else utterances)
         if not sets[-1]:
             refuse(missing, NOTHING_LEFT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from ..locations import LINKED, dangling
+from ..locations import LINKED, describe_broken_link
 from .stored_audio import StoredAudio
 
 Reason = tuple[str, str]
@@ -19,10 +19,10 @@ _FORMATS = (
 
 
 def why_missing(path: Path) -> Reason | None:
-    """Why there is no file at a path; None if there is one."""
+    """Return why there is no file at a path; None if there is one."""
     if path.is_file():
         return None
-    if broken := dangling(path):
+    if broken := describe_broken_link(path):
         return f"the audio file {broken}", LINKED
     if path.is_dir():
         return "the audio file is a folder", "name a file in it"
@@ -30,7 +30,7 @@ def why_missing(path: Path) -> Reason | None:
 
 
 def missing_words(path: Path) -> Reason:
-    """The message for a manifest's path without a file."""
+    """Return the message for a manifest's path without a file."""
     reason = why_missing(path)
     if reason is not None and path.is_symlink():
         return f"is {path}: {reason[0]}", reason[1]
@@ -39,7 +39,7 @@ def missing_words(path: Path) -> Reason:
 
 
 def why_unreadable(source: Path | StoredAudio, error: str) -> Reason:
-    """Why a file is not audio.
+    """Return why a file is not audio.
 
     Args:
         source: The file.
@@ -59,7 +59,7 @@ def why_unreadable(source: Path | StoredAudio, error: str) -> Reason:
 
 
 def _is_joined(stream: BinaryIO, start: bytes) -> bool:
-    """Whether another WAV or AIFF follows the end of the first one according to its header."""
+    """Return whether another WAV or AIFF follows the end of the first one according to its header."""
     kind = start[:4]
     if kind not in (b"RIFF", b"FORM"):
         return False

@@ -11,7 +11,7 @@ _MOST_LINKS = 40
 
 
 def audio_folders(manifest: Path) -> tuple[Path, ...]:
-    """Folders that a manifest's paths may be relative to; the first that contains a file is used.
+    """Return folders that a manifest's paths may be relative to; the first that contains a file is used.
 
     Snapshots of the Hub's cache, DVC and git-annex are links into a store, in which files are named by hashes, without
     folders.
@@ -25,7 +25,7 @@ def audio_folders(manifest: Path) -> tuple[Path, ...]:
 
 
 def _links(path: Path) -> Iterator[Path]:
-    """A path and, as long as it is a link, its target, and so on."""
+    """Yield a path and, as long as it is a link, its target, and so on."""
     yield path
     for _ in range(_MOST_LINKS):
         if not path.is_symlink():
@@ -35,14 +35,14 @@ def _links(path: Path) -> Iterator[Path]:
 
 
 def found_beside(audio: str, folders: Sequence[Path]) -> Path:
-    """The absolute path of a file in a manifest; if there is no such file, its path beside the manifest."""
+    """Return the absolute path of a file in a manifest; if there is no such file, its path beside the manifest."""
     # Not resolve(): it costs several system calls for each line, and would hide the names in a folder of links.
-    paths = [_without_detours(folder / audio) for folder in folders]
+    paths = [_remove_parent_steps(folder / audio) for folder in folders]
     return next((path for path in paths[1:] if not os.path.lexists(paths[0]) and path.is_file()), paths[0])
 
 
-def _without_detours(path: Path) -> Path:
-    """A path without `name/..`, unless the name is a link: the parent of its target is another folder."""
+def _remove_parent_steps(path: Path) -> Path:
+    """Return a path without `name/..`, unless the name is a link: the parent of its target is another folder."""
     if ".." not in path.parts:
         return path
     kept = Path(path.anchor)

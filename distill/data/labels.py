@@ -22,7 +22,7 @@ class LabelWarning(UserWarning):
 def plain_labels(
     utterances: Sequence[Utterance], recognizer: Transcriber, *, learned: bool = False
 ) -> tuple[list[Utterance], list[Finding]]:
-    """Utterances with plain labels for training or scoring, and findings about the labels.
+    """Return utterances with plain labels for training or scoring, and findings about the labels.
 
     A label in a form that models write (`distill.models.labels`) becomes plain text; the language that it names is used
     if the line has none.
@@ -61,7 +61,7 @@ def plain_labels(
 def checked_labels(
     utterances: Sequence[Utterance], recognizer: Transcriber, *, needed: bool = True, learned: bool = False
 ) -> list[Utterance]:
-    """The same, but raises errors and warns of the rest once, with counts.
+    """Return the same, but raises errors and warns of the rest once, with counts.
 
     Args:
         utterances: Of one manifest.

@@ -40,13 +40,13 @@ class Finding:
     def about(
         cls, utterance: Utterance, field: str | None, message: str, remedy: str, *, warn: bool = False
     ) -> Finding:
-        """A finding about an utterance, at its place."""
+        """Return a finding about an utterance, at its place."""
         file, line = utterance.place or ("", None)
         return cls("warning" if warn else "error", file, line, utterance.id, field, message, remedy)
 
     @classmethod
     def of_line(cls, place: tuple[str, int | None], name: str | None, problem: Problem) -> Finding:
-        """A finding about a line or file that is not an utterance.
+        """Return a finding about a line or file that is not an utterance.
 
         Args:
             place: File and line.
@@ -61,7 +61,7 @@ class Finding:
         return Problem(self.field, self.message, self.remedy)
 
     def to_dict(self) -> dict[str, Any]:
-        """A tree that JSON can hold."""
+        """Return a tree that JSON can hold."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -73,23 +73,23 @@ class Finding:
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:
-    """The findings with severity `error`."""
+    """Return the findings with severity `error`."""
     return [finding for finding in findings if finding.severity == "error"]
 
 
 def first_lines(findings: Sequence[Finding]) -> str:
-    """The first findings, one per line, and the number of others."""
+    """Return the first findings, one per line, and the number of others."""
     more = [f"… and {len(findings) - SHOWN} more"] if len(findings) > SHOWN else []
     return "\n  ".join([*map(str, findings[:SHOWN]), *more])
 
 
 def lines_of(findings: Iterable[Finding]) -> int:
-    """Number of lines with findings."""
+    """Return the number of lines with findings."""
     return len({(finding.file, finding.line, finding.id) for finding in findings})
 
 
 def words(findings: Sequence[Finding]) -> str:
-    """Numbers of lines that are left out and that may be mistakes, with the first of them."""
+    """Return numbers of lines that are left out and that may be mistakes, with the first of them."""
     wrong = errors(findings)
     doubtful = [finding for finding in findings if finding.severity == "warning"]
     parts = [

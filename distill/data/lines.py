@@ -31,7 +31,9 @@ def parse_line(
         The utterance (None if the line cannot be used); its id, if known; and its problems.
     """
     try:
-        record = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_each_once)
+        record = json.loads(
+            raw.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeated_keys
+        )
     except UnicodeDecodeError as error:
         return None, None, [Problem(None, f"byte {error.start + 1} is not UTF-8", "save the manifest as UTF-8")]
     except json.JSONDecodeError as error:
@@ -100,7 +102,7 @@ def _without_input(known: Mapping[str, Any]) -> Iterator[Problem]:
         yield problem
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) < len(pairs):
         names = [name for name, _ in pairs]
@@ -110,7 +112,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _prompt_problem(prompt: Any) -> Problem | None:
-    """What is wrong with a prompt; None if nothing is."""
+    """Return what is wrong with a prompt; None if nothing is."""
     if isinstance(prompt, str):
         return None if prompt else Problem("prompt", "is empty", "write what the model is to read")
     if not isinstance(prompt, list):

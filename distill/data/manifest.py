@@ -17,12 +17,12 @@ from typing import Any, Literal, NoReturn
 
 from overlap.files import replacing
 
-from ..locations import LINKED, dangling, located
+from ..locations import LINKED, describe_broken_link, located
 from .files import missing_words
 from .find_audio import audio_folders
 from .line_findings import Finding
 from .lines import parse_line
-from .other_formats import doubtful
+from .other_formats import find_misspelled_fields
 from .stored_audio import StoredAudio
 from .utterance import FIELDS, ManifestError, Message, Problem, Utterance
 
@@ -126,7 +126,7 @@ def checked_manifest(path: str | Path, *, check_audio: bool = True) -> tuple[lis
 def _no_file(path: Path) -> Problem | None:
     if path.is_file():
         return None
-    if broken := dangling(path):
+    if broken := describe_broken_link(path):
         return Problem(None, f"the manifest {broken}", LINKED)
     what = "is a folder" if path.is_dir() else "does not exist"
     return Problem(None, f"the manifest {what}", "give the path of a JSON Lines file, one utterance a line")
@@ -137,7 +137,7 @@ def _misspelled(utterances: Sequence[Utterance]) -> Iterator[Finding]:
     for utterance in utterances:
         for name in utterance.extra:
             first.setdefault(name, utterance)
-    for name, meant in doubtful(first, FIELDS).items():
+    for name, meant in find_misspelled_fields(first, FIELDS).items():
         yield Finding.about(first[name], name, "is not read", f'is "{meant}" meant?', warn=True)
 
 
@@ -169,7 +169,7 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
 
 
 def audio_files(utterances: Iterable[Utterance]) -> Iterator[tuple[str, Path]]:
-    """A description of each audio file, and its path; stored audio is skipped."""
+    """Yield a description of each audio file, and its path; stored audio is skipped."""
     for utterance in utterances:
         if isinstance(utterance.audio, Path):
             yield f"the audio of utterance {utterance.id!r}", utterance.audio
@@ -215,7 +215,7 @@ def refuse_context(utterances: Iterable[Utterance], model: str) -> None:
     Raises:
         ManifestError: At least one has a context.
     """
-    told = [f"{_placed(item)} ({item.context!r})" for item in utterances if item.context is not None]
+    told = [f"{_name_with_place(item)} ({item.context!r})" for item in utterances if item.context is not None]
     if told:
         remedy = 'remove the field "context" from their manifest lines, or take a model that reads it (Qwen3-ASR)'
         _refuse(f"{model} takes no context and {len(told)} utterances have one; {remedy}", told, head=True)
@@ -223,7 +223,7 @@ def refuse_context(utterances: Iterable[Utterance], model: str) -> None:
 
 def _require(utterances: Iterable[Utterance], field: str, headline: str, remedy: str) -> None:
     missing = [
-        _placed(item) + (f" ({item.audio})" if item.audio else "")
+        _name_with_place(item) + (f" ({item.audio})" if item.audio else "")
         for item in utterances
         if getattr(item, field) is None
     ]
@@ -231,8 +231,8 @@ def _require(utterances: Iterable[Utterance], field: str, headline: str, remedy:
         _refuse(f"{headline} and {len(missing)} utterances have none; {remedy}", missing, head=True)
 
 
-def _placed(utterance: Utterance) -> str:
-    """The id of an utterance, after its manifest and line if known."""
+def _name_with_place(utterance: Utterance) -> str:
+    """Return the id of an utterance, after its manifest and line if known."""
     where = "" if utterance.place is None else f"{utterance.place[0]}:{utterance.place[1]}: "
     return f"{where}utterance {utterance.id!r}"
 

@@ -53,7 +53,7 @@ class AudioWarning(UserWarning):
 _SAID: dict[Any, Any] = {}
 
 
-def doubt(words: str) -> None:
+def warn_of_audio(words: str) -> None:
     """Warn of doubtful audio that is used, once in each process.
 
     Warns:
@@ -84,7 +84,7 @@ def check_length(utterance: Utterance, seconds: float, max_seconds: float) -> No
 
 
 def source_of(utterance: Utterance) -> Path | StoredAudio:
-    """The file."""
+    """Return the file."""
     if utterance.audio is None:
         fail(utterance, "has a prompt and no audio", 'add the field "audio" to its manifest line')
     return utterance.audio
@@ -92,7 +92,7 @@ def source_of(utterance: Utterance) -> Path | StoredAudio:
 
 @contextmanager
 def recording(utterance: Utterance) -> Iterator[tuple[soundfile.SoundFile, Layout]]:
-    """The open file and its content."""
+    """Yield the open file and its content."""
     source = source_of(utterance)
     if isinstance(source, Path) and (missing := why_missing(source)):
         fail(utterance, *missing)
@@ -111,12 +111,12 @@ def recording(utterance: Utterance) -> Iterator[tuple[soundfile.SoundFile, Layou
             fail(utterance, f"cannot be decoded ({error})", AGAIN)
         if found.doubt is not None:
             ends = f"it is decoded to its end at {found.frames / file.samplerate:.3f} s"
-            doubt(f"{source}: {found.doubt}; {ends}")
+            warn_of_audio(f"{source}: {found.doubt}; {ends}")
         yield file, found
 
 
 def safe_start(begin: int, file: soundfile.SoundFile) -> int:
-    """The frame from which to read to get, from `begin` on, the same samples as decoding the entire file."""
+    """Return the frame from which to read to get, from `begin` on, the same samples as decoding the entire file."""
     if file.subtype == "VORBIS" or not file.seekable():
         return 0  # seeking in Vorbis can be off by a block (libsndfile issue 885)
     if file.subtype.startswith("MPEG_LAYER"):
@@ -127,7 +127,7 @@ def safe_start(begin: int, file: soundfile.SoundFile) -> int:
 
 
 def segment(utterance: Utterance, file: soundfile.SoundFile, found: Layout) -> tuple[int, int]:
-    """First frame and number of frames, in the file's own rate."""
+    """Return the first frame and number of frames, in the file's own rate."""
     seconds = found.frames / file.samplerate
     begins_beyond, ends_beyond = (
         utterance.begin_time >= seconds,

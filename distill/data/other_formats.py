@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .segment_fields import TIMES, check_words, take_stretch
+from .segment_fields import TIMES, check_words, replace_offset
 from .utterance import Problem
 
 NAMES = {
@@ -38,7 +38,7 @@ def translated(record: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
     Returns:
         The line, and why it cannot be used, if so.
     """
-    problems = [*_half_characters(record)]
+    problems = [*_find_lone_surrogates(record)]
     if _given(record, "prompt"):
         return record, problems
     if not _given(record, "audio") and (keys := [key for key in _LHOTSE_KEYS if key in record]):
@@ -61,12 +61,12 @@ def translated(record: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
             message = f"is missing, and may be {' or '.join(found)}"
             problems.append(Problem("text", message, "rename the one that is meant"))
         record[name] = record.pop(found[0])
-    problems += [*check_words(record), *take_stretch(record)]
+    problems += [*check_words(record), *replace_offset(record)]
     return record, problems
 
 
-def doubtful(names: Iterable[str], fields: Iterable[str]) -> dict[str, str]:
-    """Names that look like misspelled fields, each with the likely field.
+def find_misspelled_fields(names: Iterable[str], fields: Iterable[str]) -> dict[str, str]:
+    """Return names that look like misspelled fields, each with the likely field.
 
     Args:
         names: Of fields that were not read.
@@ -85,14 +85,14 @@ def _given(record: dict[str, Any], name: str) -> bool:
     return record.get(name) is not None
 
 
-def _half_characters(value: Any, name: str | None = None) -> Iterator[Problem]:
+def _find_lone_surrogates(value: Any, name: str | None = None) -> Iterator[Problem]:
     """Find halves of surrogate pairs, which cannot be encoded as text."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _half_characters(inner, name or key)
+            yield from _find_lone_surrogates(inner, name or key)
     elif isinstance(value, list):
         for inner in value:
-            yield from _half_characters(inner, name)
+            yield from _find_lone_surrogates(inner, name)
     elif isinstance(value, str) and (half := _SURROGATE.search(value)):
         message = f"has half a character (\\u{ord(half[0]):04x}) at position {half.start() + 1}"
         yield Problem(name, message, "write the complete character, or remove it")

@@ -53,12 +53,12 @@ class PromptLengths:
         if asked not in self._bare:
             self._bare[asked] = self._model.prompt_tokens(np.zeros(_SILENCE, np.float32), *asked)
         bare, room, samples = self._bare[asked], self._model.limits.label_tokens, self._samples.get(utterance.id)
-        if room is None or samples is None or bare + self._beyond_silence(self._longest) + text <= room:
+        if room is None or samples is None or bare + self._additional_audio_tokens(self._longest) + text <= room:
             return bare
-        return bare + self._beyond_silence(samples)
+        return bare + self._additional_audio_tokens(samples)
 
-    def _beyond_silence(self, samples: int) -> int:
-        """Tokens of audio beyond those of the silence with which prompts are first counted."""
+    def _additional_audio_tokens(self, samples: int) -> int:
+        """Return tokens of audio beyond those of the silence with which prompts are first counted."""
         if samples not in self._of_audio:
             of_both = [self._model.prompt_tokens(np.zeros(n, np.float32), None, None) for n in (_SILENCE, samples)]
             self._of_audio[samples] = of_both[1] - of_both[0]
@@ -66,7 +66,8 @@ class PromptLengths:
 
 
 def _samples(utterance: Utterance) -> int | None:
-    """Number of samples for a model; None without audio, or if it cannot be read, which is reported separately."""
+    """Return the number of samples for a model; None without audio, or if it cannot be read, which is reported
+    separately."""
     try:
         seconds = duration(utterance)
     except AudioError:

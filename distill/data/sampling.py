@@ -40,7 +40,7 @@ class BatchSampler:
     bucket_batches: int = 0
 
     def batch(self, step: int) -> list[int]:
-        """Indices of step `step` of the stage (0-based)."""
+        """Return indices of step `step` of the stage (0-based)."""
         n = len(self.durations)
         if step < self.curriculum_steps:
             share = self.start_fraction + (1 - self.start_fraction) * step / self.curriculum_steps
@@ -51,7 +51,8 @@ class BatchSampler:
         return (self._bucketed(step) if self.bucket_batches else self._plain(step, step + 1)[0]).tolist()
 
     def _plain(self, start: int, stop: int) -> np.ndarray:
-        """[steps, batch] indices in the order of the permutations; steps are counted from the curriculum's end."""
+        """Return [steps, batch] indices in the order of the permutations; steps are counted from the curriculum's
+        end."""
         n = len(self.durations)
         positions = np.arange(start * self.batch_size, stop * self.batch_size).reshape(-1, self.batch_size)
         return np.array([[_permutation(self.key, int(p // n), n)[p % n] for p in row] for row in positions])
@@ -70,7 +71,7 @@ class BatchSampler:
 
 
 def micro_batches(indices: Sequence[int], size: int | None, rank: int = 0, processes: int = 1) -> list[list[int]]:
-    """A process's share of a batch in parts; every process has the same number, because parts are synchronized.
+    """Return a process's share of a batch in parts; every process has the same number, because parts are synchronized.
 
     Args:
         indices: The batch, at least one for each process.
@@ -97,7 +98,7 @@ def micro_batches(indices: Sequence[int], size: int | None, rank: int = 0, proce
 
 
 def seed_of(*parts: int) -> int:
-    """One 63-bit seed from several integers; each of its bits depends on all of them."""
+    """Return one 63-bit seed from several integers; each of its bits depends on all of them."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 

@@ -43,7 +43,7 @@ _MOST_SECONDS = 10**15
 
 
 def check_words(record: dict[str, Any]) -> Iterator[Problem]:
-    """Problems of unsupported fields about time, channel and task.
+    """Yield problems of unsupported fields about time, channel and task.
 
     Args:
         record: The line.
@@ -59,7 +59,7 @@ def check_words(record: dict[str, Any]) -> Iterator[Problem]:
                 yield _unread_time(name, meant, plain)
         elif plain in _PAIR_WORDS and _is_pair(value) and not said:
             yield Problem(name, "is not read", 'write its numbers as "begin_time" and "end_time", in seconds')
-        elif plain == "segments" and _are_stretches(record, value) and not said:
+        elif plain == "segments" and _select_audio(record, value) and not said:
             remedy = 'write a line with "begin_time", "end_time" and "text" for each of them'
             yield Problem(name, "is not read, so the entire file would be used", remedy)
         elif plain in _CHANNEL_WORDS and _is_channel(value):
@@ -68,7 +68,7 @@ def check_words(record: dict[str, Any]) -> Iterator[Problem]:
             yield Problem(name, f"is {value!r}: a translation", "leave the line out; models learn what is said")
 
 
-def take_stretch(record: dict[str, Any]) -> Iterator[Problem]:
+def replace_offset(record: dict[str, Any]) -> Iterator[Problem]:
     """Replace `offset` and `duration` by times.
 
     Args:
@@ -92,7 +92,7 @@ def take_stretch(record: dict[str, Any]) -> Iterator[Problem]:
     end = begin + numbers["duration"] if "duration" in numbers else -1.0
     if own and "offset" not in numbers:
         lacks = _END if own == [_BEGIN] else _BEGIN
-        message = f'stands beside "{own[0]}" without "{lacks}", and may be that of the stretch or of the file'
+        message = f'stands beside "{own[0]}" without "{lacks}", and may be that of the segment or of the file'
         yield Problem("duration", message, f'write "{lacks}" instead')
         return
     given = {_BEGIN: begin, _END: end}
@@ -113,7 +113,7 @@ def take_stretch(record: dict[str, Any]) -> Iterator[Problem]:
 
 @lru_cache(maxsize=2**12)
 def _plain(name: str) -> str:
-    """A name in lower case without separators."""
+    """Return a name in lower case without separators."""
     return re.sub(r"[\W_]", "", name).lower()
 
 
@@ -141,8 +141,9 @@ def _is_pair(value: Any) -> bool:
     return isinstance(inner, list) and len(inner) == 2 and all(map(_is_number, inner))
 
 
-def _are_stretches(record: dict[str, Any], value: Any) -> bool:
-    """Whether segments select the audio; next to the text of the entire file, segments with texts are its parts."""
+def _select_audio(record: dict[str, Any], value: Any) -> bool:
+    """Return whether segments select the audio; next to the text of the entire file, segments with texts are its
+    parts."""
     if not isinstance(value, list) or not value:
         return False
     return record.get("text") is None or not all(isinstance(one, dict) and "text" in one for one in value)

@@ -44,7 +44,7 @@ def checked_utterances(source: str | Path) -> tuple[list[Utterance], list[Findin
 
 
 def identity(source: str) -> dict[str, Any]:
-    """Values that identify a source: `sha256`, and more for a data set."""
+    """Return values that identify a source: `sha256`, and more for a data set."""
     if is_dataset(source):
         return dataset_identity(source)
     return {"sha256": hashlib.sha256(Path(located(source)).read_bytes()).hexdigest()}

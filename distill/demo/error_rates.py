@@ -122,7 +122,7 @@ def _rate(counts: Counts) -> Estimate:
 
 
 def written() -> Comparison:
-    """The error rates in the shipped file of the shipped teacher."""
+    """Return the error rates in the shipped file of the shipped teacher."""
     read = json.loads((packaged(WRITTEN)).read_text(encoding="utf-8"))
     sizes = [*zip(read["words"], read["speakers"], strict=True)]
     sizes.append((min(read["words"]), sum(read["speakers"])))

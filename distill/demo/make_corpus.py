@@ -1,8 +1,8 @@
 """Generate the demonstration corpus: `python -m distill.demo.make_corpus --output DIR`.
 
-Needs eSpeak NG; everything that reads the corpus does not. Splits share neither a voice nor a sentence of two or more
-words, whatever their seeds: a corpus of another seed has other voices in every split, and each split takes its
-sentences from a part of all sentences that is its own for good.
+Generating needs eSpeak NG; reading the corpus does not. Splits share neither a voice nor a sentence of two or more
+words, whatever their seeds: a corpus of another seed has other voices in every split, and each split draws from its own
+part of all sentences, which is the same for every seed.
 """
 
 import json
@@ -18,7 +18,7 @@ import soundfile as sf
 
 from distill.demo.noise import SNR_DB, add_noise
 from distill.demo.sentences import SPLITS, Split, base_form, draw_sentences
-from distill.demo.synthesis import SAMPLE_RATE, data_with, require_engine, speak
+from distill.demo.synthesis import SAMPLE_RATE, data_with_voices, require_engine, speak
 from distill.demo.voices import Voice, draw_voices
 from overlap.errors import UserError
 
@@ -83,7 +83,7 @@ def render(utterances: Sequence[Utterance], folder: Path, rng: np.random.Generat
     Returns:
         Manifest rows in the order planned, with the text in lower-case words.
     """
-    with data_with({utterance.voice.name: utterance.voice for utterance in utterances}.values()) as data:
+    with data_with_voices({utterance.voice.name: utterance.voice for utterance in utterances}.values()) as data:
         clean = [speak(one.voice, one.text, data, rate=rng.uniform(0.9, 1.1)) for one in utterances]
     talkers = [samples for one, samples in zip(utterances, clean, strict=True) if " " in one.text]
     gap = np.zeros(round(GAP_S * SAMPLE_RATE))

@@ -71,7 +71,8 @@ def base_form(text: str) -> str:
 
 
 def sentences_of(split: Split, pattern: int) -> list[str]:
-    """Every sentence of a pattern that a split may use, the same for all seeds: no other split ever uses one of them.
+    """Return every sentence of a pattern that a split may use, the same for all seeds: no other split ever uses one of
+    them.
 
     Args:
         split: The split.

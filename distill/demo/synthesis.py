@@ -31,7 +31,7 @@ def require_engine() -> None:
 
 
 @contextmanager
-def data_with(voices: Iterable[Voice]) -> Iterator[Path]:
+def data_with_voices(voices: Iterable[Voice]) -> Iterator[Path]:
     """Lay out the synthesizer's data with the voices' variants in it.
 
     Args:
@@ -84,7 +84,7 @@ def speak(voice: Voice, text: str, data: Path, *, rate: float = 1.0) -> np.ndarr
     Args:
         voice: Who speaks.
         text: Words to speak.
-        data: Folder from `data_with` that holds the voice.
+        data: Folder from `data_with_voices` that holds the voice.
         rate: Speaking rate against the voice's own.
 
     Returns:

@@ -67,13 +67,13 @@ def draw_voices(split: Split, n: int, seed: int) -> list[Voice]:
     """
     rng = np.random.default_rng([seed, SPLITS.index(split), 0])
 
-    def evenly() -> np.ndarray:
+    def stratified_draws() -> np.ndarray:
         return (rng.permutation(n) + rng.random(n)) / n
 
-    drawn = {name: low + (high - low) * evenly() for name, (low, high) in _RANGES.items()}
+    drawn = {name: low + (high - low) * stratified_draws() for name, (low, high) in _RANGES.items()}
     accents = rng.permutation(np.arange(n) % len(ACCENTS))
-    klatt = np.floor(evenly() / _KLATT_SHARE * _KLATT_KINDS).astype(int) + 1  # beyond the last kind: none
-    formants = 1 + _FORMANT_SPREAD * (2 * np.stack([evenly() for _ in range(FORMANTS)], axis=1) - 1)
+    klatt = np.floor(stratified_draws() / _KLATT_SHARE * _KLATT_KINDS).astype(int) + 1  # beyond the last kind: none
+    formants = 1 + _FORMANT_SPREAD * (2 * np.stack([stratified_draws() for _ in range(FORMANTS)], axis=1) - 1)
     voices: list[Voice] = []
     for i in range(n):
         numbers = {name: float(values[i]) for name, values in drawn.items()}
@@ -91,7 +91,7 @@ def draw_voices(split: Split, n: int, seed: int) -> list[Voice]:
 
 
 def _variant(numbers: dict[str, float], formants: Sequence[float], klatt: int | None) -> str:
-    """An eSpeak NG voice variant; formants are scaled in frequency, strength and width, in percent."""
+    """Return an eSpeak NG voice variant; formants are scaled in frequency, strength and width, in percent."""
     low = numbers["pitch_hz"]
     lines = ["language variant", f"pitch {low:.0f} {low * numbers['pitch_range']:.0f}"]
     if klatt is not None:

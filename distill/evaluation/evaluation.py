@@ -54,7 +54,7 @@ def evaluate(
     progress: Progress | None = None,
     checked: bool = False,
 ) -> Evaluation:
-    """Corpus word and character error rates of a recognizer, with intervals over speakers or utterances.
+    """Return the corpus word and character error rates of a recognizer, with intervals over speakers or utterances.
 
     Args:
         recognizer: The model.
@@ -125,5 +125,6 @@ def _row(utterance: Utterance, text: str, score: TranscriptScore, i: int) -> dic
 
 
 def _name(value: Any) -> str | None:
-    """A field that is text in some manifests and a number in others, converted to text for a column of a table."""
+    """Return a field that is text in some manifests and a number in others, converted to text for a column of a
+    table."""
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -87,7 +87,7 @@ class ErrorRate(Estimate):
         return self.n_positions
 
     def to_dict(self) -> dict[str, float | int]:
-        """The numbers that `evaluations.jsonl` holds, by name."""
+        """Return the numbers that `evaluations.jsonl` holds, by name."""
         names = ("value", "low", "high", "errors", "total", "substitutions", "deletions", "insertions")
         return {name: getattr(self, name) for name in names}
 
@@ -137,7 +137,8 @@ class TranscriptScore:
         return len(self.ids)
 
     def to_dict(self) -> dict[str, Any]:
-        """Rates and counts of the corpus as JSON can hold them, NaN as ``None``; of `wer` and `mer` only `rate`."""
+        """Return rates and counts of the corpus as JSON can hold them, NaN as ``None``; of `wer` and `mer` only
+        `rate`."""
         return {
             self.rate: plain(getattr(self, self.rate).to_dict()),
             "cer": plain(self.cer.to_dict()),
@@ -182,7 +183,8 @@ def score_transcripts(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> TranscriptScore:
-    """Corpus word, mixed and character error rates, with intervals from a bootstrap over speakers or utterances.
+    """Return the corpus word, mixed and character error rates, with intervals from a bootstrap over speakers or
+    utterances.
 
     Words are what spaces separate. The mixed error rate is for scripts without spaces (Chinese, Japanese) and for
     speech that switches between them and others: it is the measure of Mandarin-English benchmarks (such as that of Shi,
@@ -190,12 +192,11 @@ def score_transcripts(
     jiwer and most English and European results. An utterance whose reference is empty adds its insertions to the errors
     and nothing to the total.
 
-    The intervals come from speakers drawn with replacement, with all of their utterances, where every utterance names
-    one and there are enough (:func:`overlap.estimates.clusters.resampled`), and else from utterances (Bisani & Ney,
-    ICASSP 2004), the same ones for every rate, with the studentized ends that every overlap statistic has
-    (:func:`overlap.estimates.summary.estimate`). Where all of them have the same rate, such as none or all of their
-    words, the ends are the rates that could have remained unobserved
-    (:func:`overlap.estimates.bootstrap.unseen_errors`).
+    The bootstrap resamples speakers with all of their utterances if every utterance names its speaker and there are
+    enough of them (:func:`overlap.estimates.clusters.resampled`), otherwise utterances (Bisani & Ney, ICASSP 2004). All
+    rates share the resamples, and the intervals are studentized like those of overlap statistics
+    (:func:`overlap.estimates.summary.estimate`). If all clusters have the same rate, such as 0 or 1, the bounds are the
+    rates that could have remained unobserved (:func:`overlap.estimates.bootstrap.unseen_errors`).
 
     Args:
         references: Reference transcripts by utterance id, or in order.
@@ -256,7 +257,7 @@ def score_transcripts(
 
 
 def _named(ids: list[str], speakers: Mapping[str, Any] | Sequence[Any] | None) -> list[Any]:
-    """The speaker of each utterance, None if not known."""
+    """Return the speaker of each utterance, None if not known."""
     if speakers is None:
         return [None] * len(ids)
     if isinstance(speakers, Mapping):
@@ -337,7 +338,7 @@ def _error_rates(
 
 
 def _error_rate(edits: EditCounts, found: Estimate, level: float) -> ErrorRate:
-    if found.standard_error == 0:  # an error rate has no upper limit, so `estimate` sets both ends to the value
+    if found.standard_error == 0:  # an error rate has no upper limit, so `estimate` sets both bounds to the value
         low, high = unseen_errors(found.value, found.n_groups, found.n_positions, level)
         found = replace(found, low=low, high=high)
     names = ("substitutions", "deletions", "insertions")

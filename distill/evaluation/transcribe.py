@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ..data.batch import AudioSource, Batch
 from ..data.manifest import Utterance
-from ..limits import settled
+from ..limits import with_token_limit
 from ..models import Transcriber, Transcripts
 from ..recipe import Decoding
 
@@ -23,9 +23,9 @@ def transcribe(
     batch_size: int = 32,
     progress: Progress | None = None,
 ) -> dict[str, str]:
-    """Texts by utterance id, in the order given."""
+    """Return texts by utterance id, in the order given."""
     texts: dict[str, str] = {}
-    decoding = settled(decoding, utterances)
+    decoding = with_token_limit(decoding, utterances)
     for batch in source.batches(utterances, batch_size):
         written = write(recognizer, batch, decoding)
         texts.update(zip((u.id for u in batch.utterances), recognizer.decode(written), strict=True))
@@ -35,7 +35,7 @@ def transcribe(
 
 
 def write(recognizer: Transcriber, batch: Batch, decoding: Decoding) -> Transcripts:
-    """The transcripts of a batch, in the recognizer's tokens; the decoding says how long they may be."""
+    """Return the transcripts of a batch, in the recognizer's tokens; the decoding says how long they may be."""
     return recognizer.rollout(
         batch.prompt(recognizer),
         max_new_tokens=decoding.limit,

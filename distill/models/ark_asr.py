@@ -27,7 +27,7 @@ def request(
     languages: Sequence[str | None],
     contexts: Sequence[str | None],
 ) -> Mapping[str, Any]:
-    """The instruction that it was trained on; one utterance at a time, since the processor returns no mask."""
+    """Return the instruction that it was trained on; one utterance at a time, since the processor returns no mask."""
     del languages, contexts
     window = processor.feature_extractor.n_samples
     for row, waveform in enumerate(waveforms):
@@ -65,17 +65,17 @@ def _left_padded(row: Tensor, width: int, value: int) -> Tensor:
 
 
 def read(processor: Any, rows: list[list[int]]) -> list[str]:
-    """The transcripts without control tokens."""
+    """Return the transcripts without control tokens."""
     return processor.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def encoder(generator: Any) -> nn.Module:
-    """The Whisper-style encoder, without the adapter behind it."""
+    """Return the Whisper-style encoder, without the adapter behind it."""
     return generator.audio_encoder.whisper
 
 
 def window_seconds(processor: Any) -> float:
-    """The longest audio that features span."""
+    """Return the longest audio that features span."""
     return processor.feature_extractor.n_samples / SAMPLING_RATE
 
 

@@ -54,7 +54,7 @@ class Transcripts:
     is_encoded: bool = False
 
     def to(self, device: torch.device) -> Transcripts:
-        """The same transcripts on a device."""
+        """Return the same transcripts on a device."""
         return Transcripts(self.ids.to(device), self.mask.to(device), self.finished.to(device), self.is_encoded)
 
     @property
@@ -106,7 +106,7 @@ class Transcriber(Protocol):
     `reads` names the field of an utterance that is its input; a text model reads prompts.
 
     `text_prefix` is written before each text and removed by `decode`, such as a space. Blocked tokens are excluded from
-    all top-k sets of both models. Transcribers with the same `prompt_key` prepare the same inputs, on the same device
+    all supports of both models. Transcribers with the same `prompt_key` prepare the same inputs, on the same device
     and of the same type.
     """
 
@@ -146,7 +146,8 @@ class Transcriber(Protocol):
         languages: Sequence[str | None],
         contexts: Sequence[str | None] | None = None,
     ) -> Prompt:
-        """Model inputs for what it reads: mono waveforms at 16 kHz, or text prompts (`manifest.Utterance.prompt`).
+        """Return model inputs for what it reads: mono waveforms at 16 kHz, or text prompts
+        (`manifest.Utterance.prompt`).
 
         If the family's prompt names the language and it is not known, the model names it.
 
@@ -175,7 +176,8 @@ class Transcriber(Protocol):
         ...
 
     def prompt_tokens(self, read: Any, language: str | None, context: str | None) -> int:
-        """Number of prompt tokens that share `limits.label_tokens` with the text after them; computed without weights.
+        """Return the number of prompt tokens that share `limits.label_tokens` with the text after them; computed
+        without weights.
 
         Args:
             read: A waveform, or a text prompt.
@@ -188,11 +190,11 @@ class Transcriber(Protocol):
         ...
 
     def prompt_text(self, prompt: Prompt, row: int) -> str:
-        """The prompt as text, with markers spelled out and audio abbreviated."""
+        """Return the prompt as text, with markers spelled out and audio abbreviated."""
         ...
 
     def encode(self, texts: Sequence[str]) -> Transcripts:
-        """Transcripts as tokens, each closed by end of text."""
+        """Return transcripts as tokens, each closed by end of text."""
         ...
 
     def rollout(
@@ -202,7 +204,7 @@ class Transcriber(Protocol):
         ...
 
     def decode(self, transcripts: Transcripts) -> list[str]:
-        """Texts, without control tokens."""
+        """Return texts, without control tokens."""
         ...
 
 
@@ -222,11 +224,11 @@ class Recognizer(Transcriber, Protocol):
         ...
 
     def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:
-        """[batch, length, vocabulary] logits that predict each transcript token, in one forward pass."""
+        """Return [batch, length, vocabulary] logits that predict each transcript token, in one forward pass."""
         ...
 
     def save(self, directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
-        """Weights and processor, loadable with `from_pretrained`."""
+        """Save weights and processor, loadable with `from_pretrained`."""
         ...
 
 
@@ -242,7 +244,7 @@ def refuse_context(name: str, contexts: Sequence[str | None] | None) -> None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def without_progress_bars() -> Iterator[None]:
     """Disable transformers' own progress bars, which disturb other displays."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
@@ -254,7 +256,7 @@ def quiet() -> Iterator[None]:
 
 
 def weights_digest(network: nn.Module) -> str:
-    """Digest of the weights, independent of their name: 32 hexadecimal digits."""
+    """Return the digest of the weights, independent of their name: 32 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=16)
     for name, weight in network.state_dict().items():
         digest.update(name.encode())
@@ -267,8 +269,8 @@ def weights_digest(network: nn.Module) -> str:
 
 
 @contextmanager
-def unsettled(generator: Any, **kept: Any) -> Iterator[None]:
-    """Evaluation mode without the checkpoint's generation settings, until the end of the block.
+def without_generation_settings(generator: Any, **kept: Any) -> Iterator[None]:
+    """Use evaluation mode without the checkpoint's generation settings until the end of the block.
 
     With a repetition penalty, for example, samples would not come from the measured distribution.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers.generation import utils as generation_utils
 
-from .base import Prompt, Transcripts, cut_at_end, unsettled
+from .base import Prompt, Transcripts, cut_at_end, without_generation_settings
 from .vocabulary import Tokens
 
 
@@ -24,7 +24,7 @@ def rollout(
     sample: bool,
     temperature: float,
 ) -> Transcripts:
-    """Greedy or sampled transcripts without blocked tokens.
+    """Return greedy or sampled rollouts without blocked tokens.
 
     Args:
         generator: The model, unwrapped.
@@ -35,11 +35,11 @@ def rollout(
         sample: Sample instead of greedy decoding.
         temperature: Of sampling.
     """
-    with unsettled(generator):
+    with without_generation_settings(generator):
         generated = generator.generate(
             **prompt.inputs,
             max_new_tokens=max_new_tokens,
-            use_cache=remembers(generator),
+            use_cache=accepts_cache(generator),
             do_sample=sample,
             temperature=temperature if sample else None,
             top_k=None,
@@ -51,8 +51,8 @@ def rollout(
     return cut_at_end(generated[:, prompt.inputs["input_ids"].shape[1] :], tokens.end_of_text)
 
 
-def remembers(generator: Any) -> bool:
-    """Whether the forward pass accepts the KV cache under the name that this version of transformers uses.
+def accepts_cache(generator: Any) -> bool:
+    """Return whether the forward pass accepts the KV cache under the name that this version of transformers uses.
 
     It was `past_key_values` before 5.24 and is `cache` since. A checkpoint's own code may use the other name; then
     every token is computed from the full prefix, slower, with the same result.
@@ -62,8 +62,8 @@ def remembers(generator: Any) -> bool:
     return any(parameter.name == name or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
-def askable(generator: Any) -> frozenset[str]:
-    """The optional inputs of scoring that the model's forward pass accepts; remote code often lacks some.
+def accepted_inputs(generator: Any) -> frozenset[str]:
+    """Return the optional inputs of scoring that the model's forward pass accepts; remote code often lacks some.
 
     `position_ids` account for padding on the left, which does not affect rotary positions. Without `logits_to_keep`,
     logits of the prompt are computed too.
@@ -75,14 +75,14 @@ def askable(generator: Any) -> frozenset[str]:
 
 
 def score(model: nn.Module, prompt: Prompt, transcripts: Transcripts, tokens: Tokens, asked: frozenset[str]) -> Tensor:
-    """[batch, length, tokens] logits; position t predicts transcript token t.
+    """Return [batch, length, tokens] logits; position t predicts transcript token t.
 
     Args:
         model: The model, perhaps wrapped.
         prompt: Its inputs, `input_ids` left-padded.
         transcripts: Right-padded.
         tokens: Its tokens.
-        asked: What it takes, by `askable`.
+        asked: What it takes, by `accepted_inputs`.
     """
     transcripts = transcripts.to(tokens.blocked.device)
     length = transcripts.ids.shape[1]

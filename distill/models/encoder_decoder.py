@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from . import seq2seq
-from .base import Limits, Prompt, Transcripts, quiet, weights_digest
+from .base import Limits, Prompt, Transcripts, weights_digest, without_progress_bars
 from .encodings import EncoderCache
 from .vocabulary import Tokens
 
@@ -83,11 +83,11 @@ class EncoderDecoder(ABC):
         return Limits(label_tokens=self._positions - self._prompt_tokens + 1)
 
     def check_languages(self, languages: Sequence[str | None]) -> None:
-        """No language is refused, because prompts name none."""
+        """Accept every language, because prompts name none."""
         del languages
 
     def prompt_tokens(self, read: Any, language: str | None, context: str | None) -> int:
-        """0: audio is read by the encoder, and `limits` already excludes the decoder's prompt."""
+        """Return 0: the encoder reads the audio, and `limits` already excludes the decoder's prompt."""
         del read, language, context
         return 0
 
@@ -101,15 +101,16 @@ class EncoderDecoder(ABC):
         self.encodings = EncoderCache(cache_mib)
 
     def _encoder_key(self) -> str | None:
-        """Key of a frozen encoder, because its outputs are inputs; computed once, because its weights do not change."""
+        """Return the key of a frozen encoder, because its outputs are inputs; computed once, because its weights do not
+        change."""
         if not self._encoder_frozen:
             return None
         if not hasattr(self, "_digest"):
             self._digest = weights_digest(self.generator.get_encoder())
         return self._digest
 
-    def _listened(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
-        """[frames, hidden] of each waveform by the frozen encoder."""
+    def _cached_encoder_outputs(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+        """Return [frames, hidden] of each waveform by the frozen encoder."""
 
         @torch.no_grad()
         def encode(new: Sequence[np.ndarray]) -> Sequence[Tensor] | Tensor:
@@ -124,16 +125,16 @@ class EncoderDecoder(ABC):
 
     @abstractmethod
     def _encode(self, waveforms: Sequence[np.ndarray]) -> Sequence[Tensor] | Tensor:
-        """[frames, hidden] of each waveform, computed now."""
+        """Return [frames, hidden] of each waveform, computed now."""
 
     def prompt_text(self, prompt: Prompt, row: int) -> str:
-        """The decoder's prompt; audio is read by the encoder."""
+        """Return the decoder's prompt; audio is read by the encoder."""
         return self.tokenizer.decode(prompt.inputs[seq2seq.DECODER_PROMPT][row].tolist(), skip_special_tokens=False)
 
     def rollout(
         self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
     ) -> Transcripts:
-        """Greedy or sampled transcripts, limited by the positions of the decoder."""
+        """Return greedy or sampled rollouts, limited by the positions of the decoder."""
         room = self._positions - prompt.inputs[seq2seq.DECODER_PROMPT].shape[1]
         return seq2seq.rollout(
             self.generator,
@@ -146,17 +147,17 @@ class EncoderDecoder(ABC):
         )
 
     def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:
-        """[batch, length, vocabulary] logits; position t predicts transcript token t."""
+        """Return [batch, length, vocabulary] logits; position t predicts transcript token t."""
         return seq2seq.score(self.model, prompt, transcripts, self.tokens)
 
     def decode(self, transcripts: Transcripts) -> list[str]:
-        """Transcripts as text."""
+        """Return transcripts as text."""
         rows = [row[keep].tolist() for row, keep in zip(transcripts.ids, transcripts.mask, strict=True)]
         texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return [text.strip() for text in texts]
 
     def save(self, directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
-        """`save_pretrained` of model and processor."""
-        with quiet():
+        """Save model and processor by `save_pretrained`."""
+        with without_progress_bars():
             self.generator.save_pretrained(directory, state_dict=state_dict)
             self.processor.save_pretrained(directory)

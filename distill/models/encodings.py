@@ -25,7 +25,7 @@ class EncoderCache:
     def encoded(
         self, waveforms: Sequence[np.ndarray], encode: Callable[[Sequence[np.ndarray]], Sequence[Tensor] | Tensor]
     ) -> list[Tensor]:
-        """[frames, hidden] of each waveform, computing only what is not kept."""
+        """Return [frames, hidden] of each waveform, computing only what is not kept."""
         keys = [hashlib.blake2b(waveform.tobytes(), digest_size=16).digest() for waveform in waveforms]
         new = [i for i, key in enumerate(keys) if key not in self._kept]
         fresh = dict(zip(new, encode([waveforms[i] for i in new]), strict=True)) if new else {}

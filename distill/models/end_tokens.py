@@ -11,7 +11,7 @@ from .base import ModelError
 
 
 def end_of_text(name: str, tokenizer: Any, wanted: str | None, *otherwise: int | None) -> int:
-    """The id that closes a text.
+    """Return the id that closes a text.
 
     Args:
         name: Of the checkpoint, for messages.
@@ -38,13 +38,13 @@ def end_of_text(name: str, tokenizer: Any, wanted: str | None, *otherwise: int |
 
 
 def generation_end(generator: Any) -> int | None:
-    """The first id that the checkpoint's generation settings stop at."""
+    """Return the first id that the checkpoint's generation settings stop at."""
     ends = getattr(generator.generation_config, "eos_token_id", None)
     return ends[0] if isinstance(ends, list) else ends
 
 
 def turn_end(tokenizer: Any, arguments: Mapping[str, Any]) -> int | None:
-    """The special token that the chat template writes after the assistant's message; None if it writes none.
+    """Return the special token that the chat template writes after the assistant's message; None if it writes none.
 
     Args:
         tokenizer: With a chat template.

@@ -34,7 +34,7 @@ _WEIGHTS = (".safetensors", ".bin", ".pt")
 
 
 def damage(folder: Path, *, weights: bool = True) -> str | None:
-    """What is wrong with a file of a checkpoint, with the remedy; None if all files seem complete.
+    """Return what is wrong with a file of a checkpoint, with the remedy; None if all files seem complete.
 
     Only headers and sizes are checked: weights that were changed in place pass.
 
@@ -46,14 +46,14 @@ def damage(folder: Path, *, weights: bool = True) -> str | None:
         if not weights and any(suffix in path.suffixes for suffix in _WEIGHTS):
             continue
         if path.is_symlink() and not path.exists():
-            return _nowhere(path)
+            return _describe_broken_link(path)
         if path.is_file() and (found := file_damage(path)):
             return found
     return None
 
 
-def lacking(folder: Path, *, processor: bool) -> str | None:
-    """Files of a tokenizer or processor that a checkpoint lacks, with the remedy; None if it has all.
+def missing_files(folder: Path, *, processor: bool) -> str | None:
+    """Return files of a tokenizer or processor that a checkpoint lacks, with the remedy; None if it has all.
 
     Only for checkpoints that could not be read, because some families do not need all of these files.
 
@@ -73,7 +73,7 @@ def lacking(folder: Path, *, processor: bool) -> str | None:
     return f"{folder} lacks {', '.join(missing)}; copy it there from the model that this one was made from"
 
 
-def check_passed_over(folder: Path) -> None:
+def check_ignored_files(folder: Path) -> None:
     """Refuse damaged files that transformers would ignore.
 
     Args:
@@ -84,17 +84,17 @@ def check_passed_over(folder: Path) -> None:
     """
     for path in (folder / name for name in _PASSED_OVER):
         if path.is_symlink() and not path.exists():
-            raise ModelError(_nowhere(path))
+            raise ModelError(_describe_broken_link(path))
         if path.is_file() and (found := file_damage(path)):
             raise ModelError(found)
 
 
-def _nowhere(link: Path) -> str:
+def _describe_broken_link(link: Path) -> str:
     return f"{link} is a link to {link.readlink()}, where there is nothing; fetch that, or {AGAIN}"
 
 
 def file_damage(path: Path) -> str | None:
-    """What is wrong with a file, with the remedy; None if it seems complete."""
+    """Return what is wrong with a file, with the remedy; None if it seems complete."""
     with path.open("rb") as file:
         start = file.read(64)
     for pointer, what in POINTERS.items():
@@ -138,7 +138,7 @@ def _json(path: Path) -> str | None:
     return f"{path.parent} lacks {', '.join(missing)}, of the {len(shards)} files that {path.name} lists; download them"
 
 
-def _any_text(path: Path) -> None:
+def _accept_text(path: Path) -> None:
     del path  # the content of a template is checked when it is rendered
 
 
@@ -147,5 +147,5 @@ _CHECKS: dict[str, Callable[[Path], str | None]] = {
     ".bin": _pickled,
     ".pt": _pickled,
     ".json": _json,
-    ".jinja": _any_text,
+    ".jinja": _accept_text,
 }

@@ -20,7 +20,7 @@ def request(
     languages: Sequence[str | None],
     contexts: Sequence[str | None],
 ) -> Mapping[str, Any]:
-    """The transcription request; the model detects the language itself."""
+    """Return the transcription request; the model detects the language itself."""
     del languages, contexts
     return processor.apply_transcription_request(
         audio=list(waveforms), processor_kwargs={"audio_kwargs": {"sampling_rate": SAMPLING_RATE}}
@@ -28,7 +28,7 @@ def request(
 
 
 def read(processor: Any, rows: list[list[int]]) -> list[str]:
-    """The transcripts without control tokens."""
+    """Return the transcripts without control tokens."""
     return processor.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 

@@ -49,7 +49,7 @@ class Label:
 
 
 def read_labels(texts: Sequence[str], recognizer: Transcriber, *, timestamps: bool = False) -> list[Label]:
-    """Labels without known markup, and problems of those that have other control tokens.
+    """Return labels without known markup, and problems of those that have other control tokens.
 
     Args:
         texts: Labels as a manifest has them.
@@ -81,7 +81,7 @@ def read_labels(texts: Sequence[str], recognizer: Transcriber, *, timestamps: bo
 
 
 def plain(text: str, *, timestamps: bool = False) -> Label:
-    """A label without the forms of Qwen3-ASR and Whisper.
+    """Return a label without the forms of Qwen3-ASR and Whisper.
 
     Args:
         text: As a manifest has it.
@@ -112,7 +112,7 @@ def plain(text: str, *, timestamps: bool = False) -> Label:
 
 
 def _without_timestamps(text: str) -> str:
-    """The pieces between timestamps, joined with spaces where needed, in scripts that use spaces."""
+    """Return the pieces between timestamps, joined with spaces where needed, in scripts that use spaces."""
     joined = ""
     for piece in TIMESTAMP.split(text)[::2]:
         touching = joined and piece and not joined[-1].isspace() and not piece[0].isspace()

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from . import causal
-from .base import Prompt, unsettled
+from .base import Prompt, without_generation_settings
 from .vocabulary import Tokens
 
 LONGEST = 32
@@ -38,16 +38,16 @@ class Opening:
     name: str = ".*?"
 
     def may_begin(self, text: str) -> bool:
-        """Whether a text is an opening or could still become one."""
+        """Return whether a text is an opening or could still become one."""
         return self.words.startswith(text) or text.startswith(self.words)
 
     def found_in(self, text: str) -> str:
-        """The opening of a text with its marker; empty if there is none."""
+        """Return the opening of a text with its marker; empty if there is none."""
         found = re.match(f"{re.escape(self.words)}{self.name}{re.escape(self.marker or '')}", text)
         return found[0] if found else ""
 
 
-class _SettledOrGivenUp(StoppingCriteria):
+class _StopAfterOpening(StoppingCriteria):
     """Stops rows that have written an opening, and rows that write something else."""
 
     def __init__(self, opening: Opening, tokenizer: Any, start: int) -> None:
@@ -64,7 +64,7 @@ class _SettledOrGivenUp(StoppingCriteria):
 def opened(
     generator: Any, prompt: Prompt, tokens: Tokens, tokenizer: Any, opening: Opening, rows: list[int], width: int
 ) -> Prompt:
-    """The prompt, extended for some utterances by the opening that the model writes by greedy decoding.
+    """Return the prompt, extended for some utterances by the opening that the model writes by greedy decoding.
 
     An utterance whose answer begins otherwise is unchanged: a model that was not trained to name languages writes its
     text at once.
@@ -86,23 +86,23 @@ def opened(
     asked = rows if apart else list(range(prompt.batch_size))
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     barred = special | set(tokenizer.all_special_ids) | set(range(tokens.size, width))
-    with unsettled(generator):
+    with without_generation_settings(generator):
         written = generator.generate(
             **{name: value[asked] if apart else value for name, value in prompt.inputs.items()},
             max_new_tokens=LONGEST,
-            use_cache=causal.remembers(generator),
+            use_cache=causal.accepts_cache(generator),
             do_sample=False,
             suppress_tokens=sorted(barred - ends) or None,
             eos_token_id=sorted(ends),
             pad_token_id=tokens.end_of_text,
-            stopping_criteria=StoppingCriteriaList([_SettledOrGivenUp(opening, tokenizer, length)]),
+            stopping_criteria=StoppingCriteriaList([_StopAfterOpening(opening, tokenizer, length)]),
         )[:, length:].tolist()
     begun = {row: _words(ids, tokenizer, opening) for row, ids in zip(asked, written, strict=True) if row in rows}
     return _extended(prompt, {row: ids for row, ids in begun.items() if ids}, tokens.end_of_text)
 
 
 def _words(ids: list[int], tokenizer: Any, opening: Opening) -> list[int]:
-    """The tokens that spell exactly the opening; empty if there are none."""
+    """Return the tokens that spell exactly the opening; empty if there are none."""
     for n in range(1, len(ids) + 1):
         text = tokenizer.decode(ids[:n], clean_up_tokenization_spaces=False)
         if text and opening.found_in(text) == text:
@@ -111,7 +111,7 @@ def _words(ids: list[int], tokenizer: Any, opening: Opening) -> list[int]:
 
 
 def _extended(prompt: Prompt, added: dict[int, list[int]], padding: int) -> Prompt:
-    """The prompt with ids at the end of some rows, padded on the left again."""
+    """Return the prompt with ids at the end of some rows, padded on the left again."""
     if not added:
         return prompt
     ids, mask = prompt.inputs["input_ids"], prompt.inputs["attention_mask"]

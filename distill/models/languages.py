@@ -14,7 +14,7 @@ _UNKNOWN = ("auto", "und", "unknown", "none", "null", "mul")
 
 
 def spoken(language: str | None) -> str | None:
-    """The language to name in a prompt: the code of a BCP 47 tag; None if the field says that it is unknown.
+    """Return the language to name in a prompt: the code of a BCP 47 tag; None if the field says that it is unknown.
 
     Args:
         language: A name, a code or a tag, as a manifest has it.
@@ -36,7 +36,8 @@ def spoken(language: str | None) -> str | None:
 
 
 def language_code(language: str, family: str) -> str:
-    """The two- or three-letter code of a language given by code or by name, from the table of Whisper's languages.
+    """Return the two- or three-letter code of a language given by code or by name, from the table of Whisper's
+    languages.
 
     Args:
         language: Code or English name.
@@ -54,7 +55,7 @@ def language_code(language: str, family: str) -> str:
 
 
 def same_language(one: str, other: str) -> bool:
-    """Whether two names, codes or tags mean the same language, by the table of Whisper's languages.
+    """Return whether two names, codes or tags mean the same language, by the table of Whisper's languages.
 
     A tag with an extended language (`zh-yue`) means both this language and the one that it extends.
 

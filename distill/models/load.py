@@ -29,7 +29,7 @@ from overlap.extras import MissingExtraError, require
 from ..locations import located
 from . import ark_asr, glm_asr, qwen3_asr, surgery, voxtral
 from .base import ModelError, Recognizer
-from .files import AGAIN, CHAT_TEMPLATE, check_passed_over, damage, lacking
+from .files import AGAIN, CHAT_TEMPLATE, check_ignored_files, damage, missing_files
 from .moonshine import Moonshine
 from .speech_lm import SpeechLM
 from .surplus_weights import check_number_types
@@ -150,7 +150,7 @@ def load_recognizer(
 
 
 def _adapter(model: str, config: Any, family: str | None, options: Mapping[str, Any]) -> Adapter:
-    """The adapter of a checkpoint; refuses options that it does not have."""
+    """Return the adapter of a checkpoint; refuses options that it does not have."""
     kind = adapter_of(model, config, family)
     adapter = FAMILIES[kind]
     for name in options:
@@ -161,7 +161,7 @@ def _adapter(model: str, config: Any, family: str | None, options: Mapping[str, 
 
 
 def adapter_of(model: str, config: Any, family: str | None = None) -> str:
-    """The name of the adapter for a checkpoint's configuration.
+    """Return the name of the adapter for a checkpoint's configuration.
 
     Raises:
         ModelError: There is none.
@@ -185,7 +185,7 @@ def check_settings(model: str, revision: str | None) -> None:
         ModelError: There is one; names it, with the remedy.
     """
     if (folder := _folder(model, revision)) is not None:
-        check_passed_over(folder)
+        check_ignored_files(folder)
 
 
 @contextmanager
@@ -232,7 +232,7 @@ def _reason(
     if folder is not None and (found := damage(folder, weights=weights)):
         return f"{what} {model!r}: {found}"
     processor = "preprocessor_config.json" in str(error)
-    if tokenizer and Path(model).is_dir() and (found := lacking(Path(model), processor=processor)):
+    if tokenizer and Path(model).is_dir() and (found := missing_files(Path(model), processor=processor)):
         return f"{what} {model!r}: {found} ({_first_line(error)})"
     if _is_adapter_on_hub(model, revision):
         return f"{model!r} {IS_ADAPTER}"
@@ -240,7 +240,7 @@ def _reason(
 
 
 def _folder(model: str, revision: str | None) -> Path | None:
-    """The folder of a checkpoint's files on this machine; None if there is none."""
+    """Return the folder of a checkpoint's files on this machine; None if there is none."""
     if Path(model).is_dir():
         return Path(model)
     try:
@@ -251,7 +251,7 @@ def _folder(model: str, revision: str | None) -> Path | None:
 
 
 def _is_adapter_on_hub(model: str, revision: str | None) -> bool:
-    """Whether a Hub name is that of an adapter."""
+    """Return whether a Hub name is that of an adapter."""
     try:
         return find_adapter_config_file(model, revision=revision) is not None
     except OSError:
@@ -266,13 +266,13 @@ def _adapter_words(model: str) -> str:
 
 
 def _eight_bits() -> Any:
-    """Transformers' configuration for 8-bit weights with unquantized activations, on any device."""
+    """Return Transformers' configuration for 8-bit weights with unquantized activations, on any device."""
     torchao: Any = require("torchao.quantization", extra="quantized", purpose='quantize = "int8"')
     return TorchAoConfig(torchao.Int8WeightOnlyConfig(set_inductor_config=False))
 
 
 def _is_text(config: Any) -> bool:
-    """Whether this is a language model without audio; for one with audio, set the family `text` explicitly."""
+    """Return whether this is a language model without audio; for one with audio, set the family `text` explicitly."""
     return config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not hasattr(config, "audio_config")
 
 

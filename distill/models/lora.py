@@ -70,7 +70,7 @@ def add_adapters(
 
 
 def _targets(network: Any, wanted: Sequence[str] | None, name: str) -> list[str]:
-    """Full names of the layers that get adapters."""
+    """Return full names of the layers that get adapters."""
     head = network.get_output_embeddings()
     linear = {
         path: module
@@ -109,12 +109,12 @@ def _ends_in(path: str, target: str) -> bool:
 
 
 def has_adapters(network: nn.Module) -> bool:
-    """Whether the network has adapters."""
+    """Return whether the network has adapters."""
     return hasattr(network, "peft_config")
 
 
 def merged(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All weights under their names without adapters, each adapter added to its layer.
+    """Return all weights under their names without adapters, each adapter added to its layer.
 
     Uses a state dictionary, because the layers' own weights may be sharded; sums are float32, results have the layer's
     dtype.

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoConfig
 
 from ..locations import located
-from .base import ModelError, quiet
+from .base import ModelError, without_progress_bars
 from .load import FAMILIES, adapter_of
 
 
@@ -32,7 +32,7 @@ class Shape:
 
 
 def shape_of(model: str, *, trust_remote_code: bool = False) -> Shape:
-    """The shape of a checkpoint.
+    """Return the shape of a checkpoint.
 
     Args:
         model: Directory, `demo:teacher` or `demo:student`, or Hub name.
@@ -50,7 +50,7 @@ def shape_of(model: str, *, trust_remote_code: bool = False) -> Shape:
             f"cannot read the configuration of {model!r}: {reason} Give a directory or a Hub name"
         ) from error
     family = adapter_of(model, config)
-    with torch.device("meta"), quiet():
+    with torch.device("meta"), without_progress_bars():
         network = FAMILIES[family].architecture.from_config(config, trust_remote_code=trust_remote_code)
     text = config.get_text_config(decoder=True)
     return Shape(family, network.num_parameters(), text.vocab_size, text.hidden_size, text.num_hidden_layers)

@@ -53,13 +53,13 @@ class Moonshine(EncoderDecoder):
         languages: Sequence[str | None],
         contexts: Sequence[str | None] | None = None,
     ) -> Prompt:
-        """Waveforms or the outputs of a frozen encoder, and the decoder's start token."""
+        """Return waveforms or the outputs of a frozen encoder, and the decoder's start token."""
         del languages
         refuse_context(self.name, contexts)
         start = self.generator.config.decoder_start_token_id
         prompt = {seq2seq.DECODER_PROMPT: torch.full((len(inputs), 1), start, device=self._device)}
         if self._encoder_frozen:
-            return Prompt(prompt | seq2seq.encoded(self._listened(inputs)))
+            return Prompt(prompt | seq2seq.encoded(self._cached_encoder_outputs(inputs)))
         values = [self._values(waveform) for waveform in inputs]
         lengths = torch.tensor([len(value) for value in values])
         return Prompt(prompt | {WAVEFORMS: torch.nn.utils.rnn.pad_sequence(values, batch_first=True), LENGTHS: lengths})
@@ -77,7 +77,7 @@ class Moonshine(EncoderDecoder):
         return [encoder(value[None]).last_hidden_state[0] for value in values]
 
     def _encoded(self, prompt: Prompt) -> Prompt:
-        """The prompt with encoder outputs, computed now unless they are already there."""
+        """Return the prompt with encoder outputs, computed now unless they are already there."""
         if seq2seq.ENCODED in prompt.inputs:
             return prompt
         values = [row[:n] for row, n in zip(prompt.inputs[WAVEFORMS], prompt.inputs[LENGTHS].tolist(), strict=True)]
@@ -85,7 +85,7 @@ class Moonshine(EncoderDecoder):
         return Prompt(before | seq2seq.encoded(self._encode_values(values)))
 
     def encode(self, texts: Sequence[str]) -> Transcripts:
-        """Token ids of the texts, each closed by the end of text."""
+        """Return token ids of the texts, each closed by the end of text."""
         end = self.tokens.end_of_text
         encoded = self.tokenizer([text.strip() for text in texts], add_special_tokens=False)["input_ids"]
         return pack([[*ids, end] for ids in encoded], end, self._device)
@@ -93,11 +93,11 @@ class Moonshine(EncoderDecoder):
     def rollout(
         self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
     ) -> Transcripts:
-        """Greedy or sampled transcripts, limited by the positions of the decoder."""
+        """Return greedy or sampled rollouts, limited by the positions of the decoder."""
         with torch.no_grad():
             encoded = self._encoded(prompt)
         return super().rollout(encoded, max_new_tokens=max_new_tokens, sample=sample, temperature=temperature)
 
     def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:
-        """[batch, length, vocabulary] logits; position t predicts transcript token t."""
+        """Return [batch, length, vocabulary] logits; position t predicts transcript token t."""
         return super().score(self._encoded(prompt), transcripts)

@@ -58,7 +58,7 @@ def request(
     languages: Sequence[str | None],
     contexts: Sequence[str | None],
 ) -> Mapping[str, Any]:
-    """The transcription request, with the language named in it where it is known.
+    """Return the transcription request, with the language named in it where it is known.
 
     Raises:
         InputError: A language that the processor does not know, or a context that holds a control token.
@@ -95,7 +95,8 @@ def request(
 
 
 def _named(row: int, language: str) -> str:
-    """A language as the processor accepts it: its name or code, which may differ from the code in Whisper's table."""
+    """Return a language as the processor accepts it: its name or code, which may differ from the code in Whisper's
+    table."""
     names = {name.lower() for name in LANGUAGE_CODE_TO_NAME.values()}
     if language.lower() in names | LANGUAGE_CODE_TO_NAME.keys():
         return language
@@ -134,7 +135,7 @@ def _joined(made: Sequence[tuple[list[int], Mapping[str, torch.Tensor]]], paddin
 
 
 def read(processor: Any, rows: list[list[int]]) -> list[str]:
-    """The transcripts: the text after the marker, if a language was named.
+    """Return the transcripts: the text after the marker, if a language was named.
 
     The processor's `transcription_only` is not used, because it shortens text that repeats more than twenty times;
     measurements, filters and scores must see loops.

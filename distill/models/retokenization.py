@@ -10,7 +10,7 @@ from .base import Transcriber
 def is_recut(
     writer: Transcriber, text: str, written: Sequence[int], encoded: Sequence[int], finished: bool
 ) -> bool | None:
-    """Whether the tokenizer of a model encodes its transcript to other tokens than the model wrote.
+    """Return whether the tokenizer of a model encodes its transcript to other tokens than the model wrote.
 
     Timestamps are ignored, as in decoding. White space at the end of a truncated transcript is ignored too: what would
     have followed is not known, and decoding removes it.

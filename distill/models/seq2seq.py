@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput
 
-from .base import Prompt, Transcripts, cut_at_end, unsettled
+from .base import Prompt, Transcripts, cut_at_end, without_generation_settings
 from .vocabulary import Tokens
 
 DECODER_PROMPT = "decoder_input_ids"
@@ -30,7 +30,7 @@ class EncoderOutput(BaseModelOutput):
 
 
 def encoded(rows: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Inputs from [frames, hidden] states of each utterance, padded on the right."""
+    """Return inputs from [frames, hidden] states of each utterance, padded on the right."""
     mask = pad_sequence([torch.ones(len(row), dtype=torch.int, device=row.device) for row in rows], batch_first=True)
     return {ENCODED: pad_sequence(list(rows), batch_first=True), ENCODED_MASK: mask}
 
@@ -46,7 +46,7 @@ def rollout(
     sample: bool,
     temperature: float,
 ) -> Transcripts:
-    """Greedy or sampled transcripts without blocked tokens.
+    """Return greedy or sampled rollouts without blocked tokens.
 
     Uses transformers' generic generation for encoder-decoders: Whisper's own adds rules at the first position, but a
     rollout must come from the distribution that is measured.
@@ -64,7 +64,7 @@ def rollout(
     inputs = _inputs(prompt)
     # Nothing is padding; without a mask, generation would warn that it cannot determine padding.
     inputs["attention_mask"] = torch.ones_like(before)
-    with unsettled(generator, decoder_start_token_id=int(before[0, 0])):
+    with without_generation_settings(generator, decoder_start_token_id=int(before[0, 0])):
         generated = GenerationMixin.generate(  # pyright: ignore[reportAttributeAccessIssue]: typed for whole models
             generator,
             **inputs,
@@ -81,7 +81,7 @@ def rollout(
 
 
 def score(model: nn.Module, prompt: Prompt, transcripts: Transcripts, tokens: Tokens) -> Tensor:
-    """[batch, length, tokens] logits; position t predicts transcript token t."""
+    """Return [batch, length, tokens] logits; position t predicts transcript token t."""
     before = prompt.inputs[DECODER_PROMPT]
     transcripts = transcripts.to(before.device)
     if transcripts.ids.shape[1] == 0:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from overlap.errors import UserError
 
 from . import causal, end_tokens
-from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack, quiet, refuse_context
+from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack, refuse_context, without_progress_bars
 from .language_prefix import Opening, opened
 from .vocabulary import Tokens
 
@@ -71,7 +71,7 @@ class SpeechLM:
         tokenizer, wanted = self.tokenizer, self.end_of_text or self.kind.end_of_text
         end = end_tokens.end_of_text(self.name, tokenizer, wanted, tokenizer.eos_token_id)
         self.tokens = Tokens.from_tokenizer(tokenizer, self._width, end, self._device)
-        self._asked = causal.askable(self.generator)
+        self._asked = causal.accepted_inputs(self.generator)
         features, template = self.processor.feature_extractor.to_json_string(), self.processor.chat_template
         parameter = next(self.generator.parameters())
         self.prompt_key = hash((features, template, self.tokens.strings, parameter.dtype, str(parameter.device)))
@@ -154,7 +154,7 @@ class SpeechLM:
             raise ModelError(str(error)) from error
 
     def prompt_tokens(self, read: np.ndarray, language: str | None, context: str | None) -> int:
-        """Tokens of the request including audio, without an opening that the model writes.
+        """Return tokens of the request including audio, without an opening that the model writes.
 
         Raises:
             ModelError: A request that cannot be made.
@@ -167,7 +167,7 @@ class SpeechLM:
         languages: Sequence[str | None],
         contexts: Sequence[str | None] | None = None,
     ) -> Prompt:
-        """Audio features and the chat prompt, left-padded; it ends where the text begins.
+        """Return audio features and the chat prompt, left-padded; it ends where the text begins.
 
         Raises:
             InputError: An utterance that it cannot take.
@@ -187,7 +187,7 @@ class SpeechLM:
         languages: Sequence[str | None],
         contexts: Sequence[str | None] | None = None,
     ) -> Prompt:
-        """The request before the model writes anything; needs no weights."""
+        """Return the request before the model writes anything; needs no weights."""
         try:
             made = self.kind.request(self.processor, inputs, languages, contexts or [None] * len(inputs))
         except InputError as error:
@@ -204,7 +204,7 @@ class SpeechLM:
         )
 
     def prompt_text(self, prompt: Prompt, row: int) -> str:
-        """The chat prompt; a run of audio positions is written once, with their number."""
+        """Return the chat prompt; a run of audio positions is written once, with their number."""
         kept = prompt.inputs["attention_mask"][row].bool()
         ids = prompt.inputs["input_ids"][row][kept].tolist()
         parts = []
@@ -214,7 +214,7 @@ class SpeechLM:
         return "".join(parts)
 
     def encode(self, texts: Sequence[str]) -> Transcripts:
-        """Token ids of the texts, each closed by the end of text."""
+        """Return token ids of the texts, each closed by the end of text."""
         end = self.tokens.end_of_text
         encoded = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         return pack([[*ids, end] for ids in encoded], end, self._device)
@@ -222,7 +222,7 @@ class SpeechLM:
     def rollout(
         self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
     ) -> Transcripts:
-        """Greedy or sampled transcripts; blocked tokens and padding ids are suppressed."""
+        """Return greedy or sampled rollouts; blocked tokens and padding ids are suppressed."""
         return causal.rollout(
             self.generator,
             prompt,
@@ -234,16 +234,16 @@ class SpeechLM:
         )
 
     def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:
-        """[batch, length, vocabulary] logits; position t predicts transcript token t."""
+        """Return [batch, length, vocabulary] logits; position t predicts transcript token t."""
         return causal.score(self.model, prompt, transcripts, self.tokens, self._asked)
 
     def decode(self, transcripts: Transcripts) -> list[str]:
-        """Transcripts as text."""
+        """Return transcripts as text."""
         rows = [row[keep].tolist() for row, keep in zip(transcripts.ids, transcripts.mask, strict=True)]
         return [text.strip() for text in self.kind.read(self.processor, rows)]
 
     def save(self, directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
-        """`save_pretrained` of model and processor."""
-        with quiet():
+        """Save model and processor by `save_pretrained`."""
+        with without_progress_bars():
             self.generator.save_pretrained(directory, state_dict=state_dict)
             self.processor.save_pretrained(directory)

@@ -97,10 +97,10 @@ def checkpoint_gradients(network: Any, name: str) -> None:
             " remove it and lower micro_batch_size instead"
         )
     for layer in layers:
-        layer.forward = partial(_computed_again, layer.forward)
+        layer.forward = partial(_recompute_in_backward, layer.forward)
 
 
-def _computed_again(forward: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
+def _recompute_in_backward(forward: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
     if not torch.is_grad_enabled():
         return forward(*inputs, **options)
     # The reentrant variant computes no gradients if its inputs are frozen.

@@ -90,7 +90,7 @@ def _more_layers(config: Any) -> int:
 
 
 def _stored_types(folder: Path) -> Iterator[tuple[str, str]]:
-    """Names and number types of weights, from the headers of the files."""
+    """Yield names and number types of weights, from the headers of the files."""
     first = next((folder / name for name in _FILES if (folder / name).is_file()), None)
     if first is None:
         return

@@ -20,7 +20,7 @@ from jinja2 import TemplateError, TemplateSyntaxError
 from torch import Tensor, nn
 
 from . import causal, end_tokens
-from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack, quiet, refuse_context
+from .base import InputError, Limits, ModelError, Prompt, Transcripts, pack, refuse_context, without_progress_bars
 from .vocabulary import Tokens, added_space
 
 PromptFormat = Literal["auto", "chat", "plain"]
@@ -66,7 +66,7 @@ class TextLM:
         others = (turn, tokenizer.eos_token_id, end_tokens.generation_end(self.generator))
         end = end_tokens.end_of_text(self.name, tokenizer, self.end_of_text, *others)
         self.tokens = Tokens.from_tokenizer(tokenizer, self._width, end, self._device, added=True)
-        self._asked = causal.askable(self.generator)
+        self._asked = causal.accepted_inputs(self.generator)
         self.text_prefix = added_space(tokenizer)
         wrapping = (
             (template, repr(self.chat_template_kwargs)) if self._chat else (tuple(tokenizer("a b")["input_ids"]),)
@@ -133,11 +133,11 @@ class TextLM:
         return Limits(label_tokens=self._context)
 
     def check_languages(self, languages: Sequence[str | None]) -> None:
-        """No language is refused, because prompts name none."""
+        """Accept every language, because prompts name none."""
         del languages
 
     def prompt_tokens(self, read: Any, language: str | None, context: str | None) -> int:
-        """Number of tokens of a prompt in the model's format.
+        """Return the number of tokens of a prompt in the model's format.
 
         Raises:
             ModelError: As :meth:`prepare`.
@@ -152,7 +152,7 @@ class TextLM:
         languages: Sequence[str | None],
         contexts: Sequence[str | None] | None = None,
     ) -> Prompt:
-        """Token ids of the prompts, each wrapped in the model's own format, left-padded; languages are not used.
+        """Return token ids of the prompts, each wrapped in the model's own format, left-padded; languages are not used.
 
         Args:
             inputs: Strings, or the messages of chats.
@@ -190,8 +190,8 @@ class TextLM:
         return ids
 
     def _plain_ids(self, prompt: str) -> list[int]:
-        """A prompt with the tokens that the tokenizer adds before a text, without those it adds after: they would end
-        it."""
+        """Return a prompt with the tokens that the tokenizer adds before a text, without those it adds after: they
+        would end it."""
         own = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         text = own or self.tokenizer("a", add_special_tokens=False)["input_ids"]  # nothing is between the two
         whole = self.tokenizer(prompt if own else "a")["input_ids"]
@@ -214,12 +214,12 @@ class TextLM:
         return encoded["input_ids"]
 
     def prompt_text(self, prompt: Prompt, row: int) -> str:
-        """The prompt as the model reads it, markers written out."""
+        """Return the prompt as the model reads it, markers written out."""
         kept = prompt.inputs["attention_mask"][row].bool()
         return self.tokenizer.decode(prompt.inputs["input_ids"][row][kept].tolist(), skip_special_tokens=False)
 
     def encode(self, texts: Sequence[str]) -> Transcripts:
-        """Token ids of the completions, unchanged, each closed by the end of text."""
+        """Return token ids of the completions, unchanged, each closed by the end of text."""
         end = self.tokens.end_of_text
         encoded = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
         return pack([[*ids, end] for ids in encoded], end, self._device)
@@ -227,7 +227,7 @@ class TextLM:
     def rollout(
         self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
     ) -> Transcripts:
-        """Greedy or sampled completions, limited by the context."""
+        """Return greedy or sampled completions, limited by the context."""
         room = max_new_tokens
         if self._context is not None:
             room = min(room, self._context - prompt.inputs["input_ids"].shape[1])
@@ -242,7 +242,7 @@ class TextLM:
         )
 
     def score(self, prompt: Prompt, transcripts: Transcripts) -> Tensor:
-        """[batch, length, vocabulary] logits; position t predicts completion token t.
+        """Return [batch, length, vocabulary] logits; position t predicts completion token t.
 
         Raises:
             ModelError: Prompt and completion together are longer than the context.
@@ -258,13 +258,13 @@ class TextLM:
         return causal.score(self.model, prompt, transcripts, self.tokens, self._asked)
 
     def decode(self, transcripts: Transcripts) -> list[str]:
-        """Completions as text, white space kept."""
+        """Return completions as text, white space kept."""
         keep = transcripts.mask & (transcripts.ids != self.tokens.end_of_text)
         rows = [row[kept].tolist() for row, kept in zip(transcripts.ids, keep, strict=True)]
         return self.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def save(self, directory: Path, state_dict: dict[str, Tensor] | None = None) -> None:
-        """`save_pretrained` of model and tokenizer."""
-        with quiet():
+        """Save model and tokenizer by `save_pretrained`."""
+        with without_progress_bars():
             self.generator.save_pretrained(directory, state_dict=state_dict)
             self.tokenizer.save_pretrained(directory)

@@ -66,7 +66,7 @@ class TokenizerCheck:
         return bool(self.unmade) or (self.kind == "BPE" and len(self.unreachable) > TOLERATED * self.n_tokens)
 
     def to_dict(self) -> dict[str, Any]:
-        """As `resolved.json` holds it."""
+        """Return the result as `resolved.json` holds it."""
         return {
             "text_tokens": self.n_tokens,
             "unreachable": len(self.unreachable),
@@ -78,10 +78,11 @@ class TokenizerCheck:
 def check_tokenizer(tokenizer: Any) -> TokenizerCheck:
     """Check every text token of a tokenizer, and repair it in place if the missing merges are certain.
 
-    Certain means: merges make their tokens in the order of the tokens' ids, for each token that no merge makes there is
-    exactly one pair of existing tokens that spells it, and with these merges, each at the place of its token's id,
-    every text token's own spelling is encoded to it (where whole words are looked up first: by merges alone, but for
-    as many as published vocabularies have).
+    The missing merges are certain if three conditions hold. The existing merges make their tokens in the order of the
+    tokens' ids. For each token that no merge makes, exactly one pair of existing tokens spells it. With these merges,
+    each at the place of its token's id, every text token's own spelling is encoded to that token. (If the tokenizer
+    looks up whole words first, the last condition is tested with merges alone, and allows as many exceptions as
+    published vocabularies have.)
 
     Args:
         tokenizer: Of transformers; files that it saves afterwards are repaired too.
@@ -108,8 +109,8 @@ def check_tokenizer(tokenizer: Any) -> TokenizerCheck:
         merges = _merges(description["merges"])
         made = {left + right for left, right in merges}
         unmade = {piece: i for piece, i in unreachable.items() if piece not in made and len(piece) > 1}
-        missing = _certain(description["vocab"], merges, unmade)
-        mended = _with(tree, merges, missing) if missing else None
+        missing = _certain_merges(description["vocab"], merges, unmade)
+        mended = _with_merges(tree, merges, missing) if missing else None
         if mended is not None and len(_unreachable(mended, pieces)) <= by_design:
             backend.model = mended.model
             found = TokenizerCheck(len(pieces), merges=tuple(missing), kind=kind)
@@ -117,12 +118,12 @@ def check_tokenizer(tokenizer: Any) -> TokenizerCheck:
             found = TokenizerCheck(len(pieces), tuple(unreachable.values()), tuple(unmade.values()), kind=kind)
         else:
             found = TokenizerCheck(len(pieces), kind=kind)
-    _tell(tokenizer, found, len(unreachable), looked_up)
+    _warn_of_findings(tokenizer, found, len(unreachable), looked_up)
     return found
 
 
 def _text_pieces(tree: Mapping[str, Any]) -> dict[str, int]:
-    """Ids of the model's own tokens of text, by spelling."""
+    """Return ids of the model's own tokens of text, by spelling."""
     model = tree["model"]
     own = (
         {piece: i for i, (piece, _) in enumerate(model["vocab"])}
@@ -141,7 +142,7 @@ def _text_pieces(tree: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _unreachable(backend: Tokenizer, pieces: Mapping[str, int]) -> dict[str, int]:
-    """The tokens that merges, or the pieces' scores, do not make from their own spelling."""
+    """Return the tokens that merges, or the pieces' scores, do not make from their own spelling."""
     model: Any = backend.model
     looked_up = getattr(model, "ignore_merges", False)
     if looked_up:
@@ -159,8 +160,8 @@ def _merges(described: Iterable[Any]) -> list[Merge]:
     return [(left, right) for left, right in pairs]
 
 
-def _certain(vocabulary: Mapping[str, int], merges: Sequence[Merge], unmade: Mapping[str, int]) -> list[Merge]:
-    """The missing merges; empty unless there is exactly one merge for each token and one place for it."""
+def _certain_merges(vocabulary: Mapping[str, int], merges: Sequence[Merge], unmade: Mapping[str, int]) -> list[Merge]:
+    """Return the missing merges; empty unless there is exactly one merge for each token and one place for it."""
     ids = [vocabulary.get(left + right, -1) for left, right in merges]
     # Tokenizers made from tables of tokens list all pairs that make a token, one after the other.
     if not unmade or -1 in ids or any(first > second for first, second in pairwise(ids)):
@@ -175,15 +176,15 @@ def _certain(vocabulary: Mapping[str, int], merges: Sequence[Merge], unmade: Map
     return found
 
 
-def _with(tree: Mapping[str, Any], merges: Sequence[Merge], missing: Sequence[Merge]) -> Tokenizer:
-    """The tokenizer with additional merges, each in the order of its token's id."""
+def _with_merges(tree: Mapping[str, Any], merges: Sequence[Merge], missing: Sequence[Merge]) -> Tokenizer:
+    """Return the tokenizer with additional merges, each in the order of its token's id."""
     vocabulary = tree["model"]["vocab"]
     ranked = sorted((*merges, *missing), key=lambda merge: vocabulary[merge[0] + merge[1]])
     model = {**tree["model"], "merges": [list(merge) for merge in ranked]}
     return Tokenizer.from_str(json.dumps({**tree, "model": model}))
 
 
-def _tell(tokenizer: Any, found: TokenizerCheck, before: int, looked_up: bool) -> None:
+def _warn_of_findings(tokenizer: Any, found: TokenizerCheck, before: int, looked_up: bool) -> None:
     inside = " inside longer words" if looked_up else ""
     name, n = getattr(tokenizer, "name_or_path", "") or "a tokenizer", found.n_tokens
     if found.merges:

@@ -70,7 +70,7 @@ class Tokens:
         return cls(size, end_of_text, blocked, strings, digest, check, times)
 
     def suppressed(self, width: int) -> list[int] | None:
-        """The ids below `width` that generation must not write; None if there are none."""
+        """Return the ids below `width` that generation must not write; None if there are none."""
         return (self.blocked.nonzero().squeeze(-1).tolist() + list(range(self.size, width))) or None
 
 
@@ -81,6 +81,7 @@ def _digest(strings: tuple[str, ...], control: set[int], end_of_text: int) -> st
 
 
 def added_space(tokenizer: Any) -> bytes:
-    """The space that some sentencepiece tokenizers add before every text and remove when decoding; empty for others."""
+    """Return the space that some sentencepiece tokenizers add before every text and remove when decoding; empty for
+    others."""
     ids = tokenizer("a", add_special_tokens=False)["input_ids"]
     return b" " if tokenizer.convert_ids_to_tokens(ids)[0].startswith("▁") and tokenizer.decode(ids) == "a" else b""

@@ -35,7 +35,7 @@ class Processor:
 
     @staticmethod
     def from_pretrained(model: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Any:
-        """Feature extractor and tokenizer of a checkpoint."""
+        """Return feature extractor and tokenizer of a checkpoint."""
         source: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
         extractor = WhisperFeatureExtractor.from_pretrained(model, **source)
         return VoxtralProcessor(extractor, PreTrainedTokenizerFast.from_pretrained(model, **source, **NAMES))
@@ -47,7 +47,7 @@ def request(
     languages: Sequence[str | None],
     contexts: Sequence[str | None],
 ) -> Mapping[str, Any]:
-    """Log-mel features by window, and the transcription request."""
+    """Return log-mel features by window, and the transcription request."""
     del contexts
     tokenizer, features = processor.tokenizer, [_windows(processor.feature_extractor, one) for one in waveforms]
     marks = ["<s>", "[INST]", "[BEGIN_AUDIO]", "[AUDIO]", "[/INST]", "[TRANSCRIBE]"]
@@ -67,7 +67,8 @@ def request(
 
 
 def _windows(extractor: Any, waveform: np.ndarray) -> torch.Tensor:
-    """[windows, mel bins, frames] of a waveform, padded to full windows; normalized over all of them together."""
+    """Return [windows, mel bins, frames] of a waveform, padded to full windows; normalized over all of them
+    together."""
     made = extractor(
         waveform,
         sampling_rate=SAMPLING_RATE,
@@ -87,7 +88,7 @@ def _code(language: str) -> str:
 
 
 def read(processor: Any, rows: list[list[int]]) -> list[str]:
-    """The transcripts, without a language that the model repeated."""
+    """Return the transcripts, without a language that the model repeated."""
     texts = processor.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return [text.removeprefix(OPENING.found_in(text)) for text in texts]
 

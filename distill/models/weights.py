@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import ModelError, quiet
+from .base import ModelError, without_progress_bars
 from .surplus_weights import check_layers
 
 SHOWN = 4
@@ -18,7 +18,7 @@ WRAPPED = "it was saved from inside a wrapper: save the model itself, or take th
 
 
 def load_weights(architecture: Any, model: str, **options: Any) -> Any:
-    """A network of transformers with the weights of a checkpoint.
+    """Return a network of transformers with the weights of a checkpoint.
 
     Args:
         architecture: The class of transformers that loads them.
@@ -28,7 +28,7 @@ def load_weights(architecture: Any, model: str, **options: Any) -> Any:
     Raises:
         ModelError: Weights are missing, of other shapes, of more layers, or not finite; names them and the remedy.
     """
-    with quiet():
+    with without_progress_bars():
         # Mismatched shapes are collected and refused here, because transformers' own error has no names.
         network, found = architecture.from_pretrained(
             model, output_loading_info=True, ignore_mismatched_sizes=True, **options
@@ -104,7 +104,7 @@ def check_finite(model: str, network: nn.Module) -> None:
 
 
 def _parts(weight: Tensor) -> Iterator[Tensor]:
-    """The plain tensors of a weight; quantized weights have several."""
+    """Return the plain tensors of a weight; quantized weights have several."""
     inner = getattr(weight, "__tensor_flatten__", None)
     parts: Iterable[Tensor] = [getattr(weight, part) for part in inner()[0]] if inner else [weight.detach()]
     return (part for part in parts if part.is_floating_point())
@@ -121,7 +121,7 @@ def _has_nan(weight: Tensor) -> bool:
 
 
 def _prefix(missing: list[str], unexpected: Collection[str]) -> str | None:
-    """The prefix of most missing names in the file, such as `module.`; None if a prefix is not the problem."""
+    """Return the prefix of most missing names in the file, such as `module.`; None if a prefix is not the problem."""
     beginnings = Counter(there.removesuffix(name) for there in unexpected for name in missing if there.endswith(name))
     if not beginnings:
         return None

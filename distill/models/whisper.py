@@ -55,7 +55,8 @@ class Whisper(EncoderDecoder):
             self._multilingual = "<|zh|>" in tokenizer.get_vocab() and end != 50256
 
     def _times(self, width: int) -> range:
-        """Ids of timestamps, 20 ms apart: those after ``<|notimestamps|>``. Older tokenizers do not list them."""
+        """Return ids of timestamps, 20 ms apart: those after ``<|notimestamps|>``. Older tokenizers do not list
+        them."""
         first = self.tokenizer.convert_tokens_to_ids("<|notimestamps|>") + 1
         names = [f"<|{i / 50:.2f}|>" for i in range(width - first)]
         if len(self.tokenizer) == first:
@@ -117,7 +118,7 @@ class Whisper(EncoderDecoder):
         languages: Sequence[str | None],
         contexts: Sequence[str | None] | None = None,
     ) -> Prompt:
-        """Log-mel features or the outputs of a frozen encoder, and the decoder's prompt.
+        """Return log-mel features or the outputs of a frozen encoder, and the decoder's prompt.
 
         Raises:
             InputError: A waveform longer than the window, or a context.
@@ -133,7 +134,7 @@ class Whisper(EncoderDecoder):
                     "silently.",
                 )
         if self._encoder_frozen:
-            made = {seq2seq.ENCODED: torch.stack(self._listened(inputs))}
+            made = {seq2seq.ENCODED: torch.stack(self._cached_encoder_outputs(inputs))}
         else:
             made = {"input_features": self._features(inputs)}
         return Prompt(made | {seq2seq.DECODER_PROMPT: self._decoder_prompt(made, languages)})
@@ -172,14 +173,14 @@ class Whisper(EncoderDecoder):
         return rows
 
     def encode(self, texts: Sequence[str]) -> Transcripts:
-        """Token ids of the texts, each piece with a space before it, all closed by ``<|endoftext|>``."""
+        """Return token ids of the texts, each piece with a space before it, all closed by ``<|endoftext|>``."""
         spaced = ["".join(map(_spaced, TIMESTAMP.split(text) if self.timestamps else [text])) for text in texts]
         encoded = self.processor.tokenizer(spaced, add_special_tokens=False)["input_ids"]
         end = self.tokens.end_of_text
         return pack([[*ids, end] for ids in encoded], end, self._device)
 
     def decode(self, transcripts: Transcripts) -> list[str]:
-        """Transcripts as text, without timestamps."""
+        """Return transcripts as text, without timestamps."""
         times = (transcripts.ids >= self.tokens.times.start) & (transcripts.ids < self.tokens.times.stop)
         return super().decode(Transcripts(transcripts.ids, transcripts.mask & ~times, transcripts.finished))
 

@@ -61,7 +61,7 @@ def check_zeros(model: str, network: nn.Module, folder: Path | None) -> None:
 
 
 def zero_end(path: Path) -> tuple[int, int]:
-    """Number of zero bytes at the end of a safetensors file, and of tensors that they cover."""
+    """Return the number of zero bytes at the end of a safetensors file, and of tensors that they cover."""
     with path.open("rb") as file:
         start = 8 + int.from_bytes(file.read(8), "little")
         header: dict[str, Any] = json.loads(file.read(start - 8))
@@ -80,7 +80,7 @@ def zero_end(path: Path) -> tuple[int, int]:
 
 
 def _zero_matrices(network: nn.Module) -> Iterator[str]:
-    """Names of matrices that are zero: entirely, if their initialization is not, or in their second half."""
+    """Yield names of matrices that are zero: entirely, if their initialization is not, or in their second half."""
     seen: set[int] = set()  # tied weights have several names
     for prefix, module in network.named_modules():
         for name, weight in module.named_parameters(recurse=False):
@@ -90,19 +90,19 @@ def _zero_matrices(network: nn.Module) -> Iterator[str]:
             values = _values(weight)
             if values.dim() < 2 or not values.numel() or bool(values[len(values) // 2 :].any()):
                 continue
-            if values.any() or not _begins_at_zero(network, module, name):
+            if values.any() or not _is_initialized_to_zero(network, module, name):
                 yield f"{prefix}.{name}" if prefix else name
 
 
 def _values(weight: Tensor) -> Tensor:
-    """The numbers of a weight; for a quantized one, its integers without scales."""
+    """Return the numbers of a weight; for a quantized one, its integers without scales."""
     inner = getattr(weight, "__tensor_flatten__", None)
     parts = [getattr(weight, part) for part in inner()[0]] if inner else []
     return next((part for part in parts if part.shape == weight.shape), weight).detach()
 
 
-def _begins_at_zero(network: Any, module: nn.Module, name: str) -> bool:
-    """Whether the model's own initialization sets a weight to zero, as for some gates."""
+def _is_initialized_to_zero(network: Any, module: nn.Module, name: str) -> bool:
+    """Return whether the model's own initialization sets a weight to zero, as for some gates."""
     initialize = getattr(network, "_init_weights", None)
     if initialize is None:
         return False

@@ -86,13 +86,14 @@ def _plain(name: str, version: str, apply: Callable[[str], str]) -> Callable[[],
     return lambda: Normalizer(name, version, apply)
 
 
-def _made(
+def _load_later(
     name: str,
     version: str,
     make: Callable[[], tuple[Callable[[str], str], str]],
     rate: Literal["wer", "mer"] = "wer",
 ) -> Callable[[], Normalizer]:
-    """A normalizer whose library is loaded at first use, and is part of its version because it affects the result."""
+    """Return a normalizer whose library is loaded at first use, and is part of its version because it affects the
+    result."""
 
     @functools.cache
     def load() -> Normalizer:
@@ -107,12 +108,12 @@ NORMALIZERS: Mapping[str, Callable[[], Normalizer]] = MappingProxyType(
         "none": _plain("none", "1", plain.unchanged),
         "basic": _plain("basic", "2", plain.basic),
         "spoken_digits": _plain("spoken_digits", "2", plain.spoken_digits),
-        "whisper_english": _made("whisper_english", "1", whisper.english),
-        "whisper_basic": _made("whisper_basic", "1", functools.partial(whisper.basic, split_letters=False)),
-        "whisper_basic_letters": _made(
+        "whisper_english": _load_later("whisper_english", "1", whisper.english),
+        "whisper_basic": _load_later("whisper_basic", "1", functools.partial(whisper.basic, split_letters=False)),
+        "whisper_basic_letters": _load_later(
             "whisper_basic_letters", "1", functools.partial(whisper.basic, split_letters=True)
         ),
-        "mandarin": _made("mandarin", "2", mandarin, "mer"),
+        "mandarin": _load_later("mandarin", "2", mandarin, "mer"),
     }
 )
 """Functions that make the normalizers, by name."""

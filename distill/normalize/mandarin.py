@@ -22,7 +22,8 @@ _APOSTROPHE_BESIDE_UNSPACED = re.compile(f"(?<=[{UNSPACED}])'|'(?=[{UNSPACED}])"
 
 
 def mandarin() -> tuple[Callable[[str], str], str]:
-    """``mandarin``, as :func:`distill.normalize.normalizer` describes it, and the library behind it with its version.
+    """Return ``mandarin``, as :func:`distill.normalize.normalizer` describes it, and the library behind it with its
+    version.
 
     Raises:
         MissingExtraError: wetext is not installed.

@@ -27,12 +27,12 @@ _SPACE_BESIDE_UNSPACED = re.compile(f"(?<=[{UNSPACED}]) | (?=[{UNSPACED}])")
 
 
 def unchanged(text: str) -> str:
-    """The text itself."""
+    """Return the text itself."""
     return text
 
 
 def basic(text: str) -> str:
-    """``basic``, as :func:`distill.normalize.normalizer` describes it."""
+    """Return ``basic``, as :func:`distill.normalize.normalizer` describes it."""
     text = "".join(c for c in _UNSEEN_SPACE.sub(" ", text) if unicodedata.category(c) != "Cf")
     # Before NFKC, which makes a space and a combining accent of ´, and 11⁄2 of 1½. NFC makes neither, and what is
     # written in one character or in two is the same to all that follows.
@@ -50,7 +50,8 @@ def basic(text: str) -> str:
 
 
 def _parted_numbers(text: str) -> str:
-    """The text with a space between two numerals of which one is a fraction, a power or in a circle: 1½ is not 11/2."""
+    """Return the text with a space between two numerals of which one is a fraction, a power or in a circle: 1½ is not
+    11/2."""
     parts: list[str] = []
     for c in text:
         if parts and {"No"} <= {unicodedata.category(c), unicodedata.category(parts[-1][-1])} <= {"No", "Nd"}:
@@ -60,11 +61,11 @@ def _parted_numbers(text: str) -> str:
 
 
 def drop_spaces_beside_unspaced(text: str) -> str:
-    """The text without single spaces that touch a Chinese character or Japanese kana."""
+    """Return the text without single spaces that touch a Chinese character or Japanese kana."""
     return _SPACE_BESIDE_UNSPACED.sub("", text)
 
 
 def spoken_digits(text: str) -> str:
-    """``spoken_digits``, as :func:`distill.normalize.normalizer` describes it."""
+    """Return ``spoken_digits``, as :func:`distill.normalize.normalizer` describes it."""
     digits = ((c, unicodedata.decimal(c, None)) for c in basic(text))
     return basic("".join(c if digit is None else f" {_DIGIT_WORDS[digit]} " for c, digit in digits))

@@ -4,5 +4,5 @@ from importlib import metadata
 
 
 def versions(*distributions: str) -> str:
-    """Names and installed versions, as in ``transformers 5.13.0, whisper-normalizer 0.1.15``."""
+    """Return names and installed versions, as in ``transformers 5.13.0, whisper-normalizer 0.1.15``."""
     return ", ".join(f"{name} {metadata.version(name)}" for name in distributions)

@@ -16,7 +16,7 @@ from .versions import versions
 
 
 def english() -> tuple[Callable[[str], str], str]:
-    """The English normalizer, and the libraries behind it with their versions.
+    """Return the English normalizer, and the libraries behind it with their versions.
 
     White space at either end is stripped, which the original leaves there.
 
@@ -32,7 +32,7 @@ def english() -> tuple[Callable[[str], str], str]:
 
 
 def basic(*, split_letters: bool) -> tuple[Callable[[str], str], str]:
-    """The normalizer for any language, and the library behind it with its version.
+    """Return the normalizer for any language, and the library behind it with its version.
 
     White space at either end is stripped, which the original leaves there.
 

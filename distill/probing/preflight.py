@@ -53,9 +53,9 @@ class EngineNoise:
     """One model in two engines, on transcripts that the server wrote.
 
     Attributes:
-        overlap_ratio: Share of the k best tokens that both have.
+        overlap_ratio: Share of the support that both have.
         top1_agreement: Share of positions with the same best token.
-        difference: Mean over positions of the largest |Δ log-probability| among the server's best tokens, in nats.
+        difference: Mean over positions of the largest |Δ log-probability| of the server's tokens, in nats.
         largest: The largest of all, in nats.
         n_tokens: Log-probabilities compared.
     """
@@ -79,9 +79,9 @@ class Preflight:
         max_logprobs: Log-probabilities that it returns at each position; a lower bound if `at_least`.
         at_least: Whether the search ended before the limit.
         asked: Log-probabilities that a probe would request at each position.
-        k: Size of the top-k sets.
-        same_prompts: Number of clips whose prompt has exactly the tokens of the local processor's.
-        n_clips: Number of clips.
+        k: Size of the supports.
+        same_prompts: Number of utterances whose prompt has exactly the tokens of the local processor's.
+        n_clips: Number of utterances.
         latency: Of requests.
         noise: Comparison with local weights; None if there are none.
         problems: Problems with their remedies; empty if there are none.
@@ -102,7 +102,7 @@ class Preflight:
     problems: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """Return the result as a tree that JSON can hold."""
         tree = asdict(self)
         if self.noise is not None:
             names = ("overlap_ratio", "top1_agreement", "difference")
@@ -117,9 +117,9 @@ class Preflight:
             ["server", f"{self.url} ({self.api})", ""],
             ["model", f"{self.served_name!r} is served", ""],
             ["context", length, ""],
-            ["audio", "transcribed", f"{self.n_clips} clips"],
+            ["audio", "transcribed", f"{self.n_clips} utterances"],
             ["log-probabilities", f"{limit}; {self.asked} are asked for, k = {self.k}", ""],
-            ["prompt", f"{self.same_prompts} as the local processor's", f"{self.n_clips} clips"],
+            ["prompt", f"{self.same_prompts} as the local processor's", f"{self.n_clips} utterances"],
             [
                 "latency",
                 f"{latency.median:.3f} s [{latency.low:.3f}, {latency.high:.3f}] quartiles, one request at a time, "
@@ -153,17 +153,17 @@ def preflight(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> Preflight:
-    """Send the requests of a run to a server, for a few clips.
+    """Send the requests of a run to a server, for a few utterances.
 
     Args:
         teacher: The server, and the local tokenizer.
         source: Reads the audio.
-        utterances: The clips.
-        k: Size of the top-k sets.
+        utterances: The utterances.
+        k: Size of the supports.
         max_new_tokens: Longest transcript.
         dtype: Type of the local weights.
         device: Their device.
-        progress: Called after each clip.
+        progress: Called after each utterance.
 
     Raises:
         ServerError: The server does not take audio, or does not answer.
@@ -236,8 +236,8 @@ def engine_noise(
         local: The same model with its weights.
         teacher: The server.
         source: Reads the audio.
-        utterances: The clips.
-        k: Size of the top-k sets.
+        utterances: The utterances.
+        k: Size of the supports.
         max_new_tokens: Longest transcript.
     """
     pair, parts, largest, n_tokens = Pair.from_models(local, teacher, k), [], 0.0, 0
@@ -262,13 +262,13 @@ def engine_noise(
 
 
 def has_weights(model: str) -> bool:
-    """Whether a directory has weights, not only a tokenizer."""
+    """Return whether a directory has weights, not only a tokenizer."""
     return any(any(Path(model).glob(f"*.{ending}")) for ending in ("safetensors", "bin"))
 
 
 def _limit(teacher: ServedTeacher, source: AudioSource, utterance: Utterance) -> tuple[int, bool]:
-    """Maximum log-probabilities at a position, and whether there may be more; from the server's message or by
-    bisection."""
+    """Return the maximum log-probabilities at a position, and whether there may be more; from the server's message or
+    by bisection."""
     [question] = teacher.questions(source.batch([utterance]).prompt(teacher))
 
     def refusal(m: int) -> ServerError | None:
@@ -296,7 +296,7 @@ def _limit(teacher: ServedTeacher, source: AudioSource, utterance: Utterance) ->
 
 
 def _difference(received: Sequence[int | None], expected: Sequence[int], spelled: Sequence[str]) -> str:
-    """First difference of two prompts, in words; empty if they are equal."""
+    """Return the first difference of two prompts, in words; empty if they are equal."""
     at = next((i for i, (a, b) in enumerate(zip(received, expected, strict=False)) if a not in (b, None)), None)
     if at is None and len(received) == len(expected):
         return ""

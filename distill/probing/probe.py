@@ -18,7 +18,7 @@ from ..data.audio import duration
 from ..data.batch import AudioSource, Batch
 from ..data.manifest import Utterance
 from ..evaluation.transcribe import Progress
-from ..limits import settled
+from ..limits import with_token_limit
 from ..models import Recognizer, Transcripts
 from ..recipe import Decoding, SupportSettings
 from ..recipe.gate_statistics import UNDECIDED
@@ -30,7 +30,7 @@ from .probe_sums import ProbeSums
 from .trace import trace_rows
 
 Rollouts = Mapping[str, tuple[Sequence[int], bool]]
-"""Recorded transcripts by utterance id: token ids, and whether they end in end of text."""
+"""Recorded rollouts by utterance id: token ids, and whether they end in end of text."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def probe(
         traced: How many utterances, from the first, get a trace.
         progress: Called after each batch.
     """
-    student, decoding = pair.student, settled(decoding, utterances)
+    student, decoding = pair.student, with_token_limit(decoding, utterances)
     sums = ProbeSums(support.k, states)
     funnel = overlap.Funnel.empty()
     rollouts: dict[str, tuple[Sequence[int], bool]] = {}
@@ -144,7 +144,7 @@ def probe(
 
 
 def write_transcripts(pair: Pair, batch: Batch, states: str, decoding: Decoding) -> Transcripts:
-    """The transcripts of a batch that are scored, in the student's tokens.
+    """Return the transcripts of a batch that are scored, in the student's tokens.
 
     Args:
         pair: The two recognizers.
@@ -178,7 +178,7 @@ def _replay(rows: Sequence[tuple[Sequence[int], bool]], student: Recognizer) -> 
 def _sequence_estimates(
     utterances: Sequence[Utterance], texts: Mapping[str, str], rollouts: Rollouts, recut: Sequence[float]
 ) -> dict[str, overlap.Estimate]:
-    """Repetition, length, endings and recut share of the transcripts, over utterances."""
+    """Return repetition, length, endings and recut share of the transcripts, over utterances."""
     written = [texts[u.id] for u in utterances]
     return overlap.sequence_estimates(
         texts=written,

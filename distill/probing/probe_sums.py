@@ -16,7 +16,7 @@ class ProbeSums:
     """Sums by utterance of every batch so far.
 
     Args:
-        k: Size of the top-k sets.
+        k: Size of the supports.
         states: Whose transcripts are scored.
     """
 
@@ -41,11 +41,11 @@ class ProbeSums:
         self._ranges = scores.ranges if self._ranges is None else self._ranges.joined(scores.ranges)
 
     def estimates(self) -> overlap.OverlapSummary:
-        """Averages of the exact statistics over all batches."""
+        """Return averages of the exact statistics over all batches."""
         return overlap.OverlapSummary.from_group_sums(GroupSums.merged(self._exact), k=self._k, ranges=self._ranges)
 
     def bounds(self) -> BoundsSummary | None:
-        """Averages of both bounds; None if every statistic is exact."""
+        """Return averages of both bounds; None if every statistic is exact."""
         if not self._ends:
             return None
         lower, upper = (GroupSums.merged(parts) for parts in zip(*self._ends, strict=True))

@@ -20,7 +20,7 @@ from .round_trip import RoundTrip
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Support overlap of a pair at the states of the student's own rollouts.
+    """Support overlap of a pair at the states of the student's rollouts.
 
     Attributes:
         sources: Names of student, teacher and manifest, and the teacher's server, if any.
@@ -76,7 +76,7 @@ class ProbeResult:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """Return the result as a tree that JSON can hold."""
         tree = {**self.sources, "summary": self.summary.to_dict(), "funnel": self.funnel.to_dict()}
         tree["first_reading"] = self.first_reading.to_dict()
         tree["teacher_round_trip"] = self.round_trip.to_dict()
@@ -98,7 +98,7 @@ class ProbeResult:
     @property
     def _source_line(self) -> str:
         named = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.sources.items())
-        return f"{named}: {len(self.references):,} utterances, on the student's own transcripts"
+        return f"{named}: {len(self.references):,} utterances, on the student's rollouts"
 
     def __str__(self) -> str:
         tables = filter(None, (self.summary, self.bounds, self.funnel, self.coverage))
@@ -106,7 +106,7 @@ class ProbeResult:
         return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:
-        """The five numbers first, with the full table folded."""
+        """Return the five numbers first, with the full table folded."""
         lines = "".join(f"<p>{escape(line)}</p>" for line in (self._source_line, f"teacher: {self.round_trip.line}"))
         tables = (self.summary, self.bounds, self.coverage)
         folded = "".join(table._repr_html_() for table in tables if table is not None)

@@ -16,7 +16,7 @@ from overlap.plain_json import plain
 from ..data.batch import AudioSource
 from ..data.manifest import Utterance
 from ..evaluation.transcribe import Progress, write
-from ..limits import settled
+from ..limits import with_token_limit
 from ..models import Transcriber
 from ..models.retokenization import is_recut
 from ..recipe import Decoding
@@ -61,7 +61,7 @@ class RoundTrip:
         return f"{said} ({self.share.value:.0%}{ends}), first of {utterance!r}: {written!r} as {encoded!r}"
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """Return the result as a tree that JSON can hold."""
         ends = {"share": self.share.value, "low": self.share.low, "high": self.share.high}
         counts = {"n": self.n, "n_judged": self.n_judged, "n_recut": self.n_recut}
         return plain(counts | ends | {"example": self.example})
@@ -92,7 +92,7 @@ def round_trip(
     values: list[float] = []
     written_texts: dict[str, str] = {}
     example = None
-    chosen, decoding = utterances[:LIMIT], settled(decoding, utterances)
+    chosen, decoding = utterances[:LIMIT], with_token_limit(decoding, utterances)
     for batch in source.batches(chosen, batch_size):
         written = write(writer, batch, decoding)
         texts = writer.decode(written)
@@ -111,7 +111,7 @@ def round_trip(
 
 
 def _differing(ids: Sequence[int], encoded: Sequence[int], strings: Sequence[str]) -> tuple[str, str]:
-    """The first tokens that differ; empty where a side has ended."""
+    """Return the first tokens that differ; empty where a side has ended."""
     at = next((i for i, (a, b) in enumerate(zip(ids, encoded, strict=False)) if a != b), min(len(ids), len(encoded)))
     one, other = (strings[side[at]] if at < len(side) else "" for side in (ids, encoded))
     return one, other

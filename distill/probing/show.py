@@ -12,7 +12,7 @@ from overlap.vocab.alignment import Alignment
 
 from ..data.batch import AudioSource
 from ..data.manifest import Utterance
-from ..limits import settled
+from ..limits import with_token_limit
 from ..recipe import Decoding, SupportSettings
 from ..scoring.local import LogitsScores
 from ..scoring.pair import Pair
@@ -51,7 +51,7 @@ class View:
     rows: tuple[dict[str, Any], ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """Return the result as a tree that JSON can hold."""
         prompts = dict(zip(("student_prompt", "teacher_prompt"), self.prompts, strict=True))
         return {"id": self.utterance.id, "reference": self.utterance.text, "text": self.text, **prompts} | {
             "positions": list(self.rows)
@@ -92,7 +92,7 @@ def show(
         states: Whose transcript: the student's, the teacher's, or the reference.
     """
     batch = source.batch([utterance])
-    transcripts = write_transcripts(pair, batch, states, settled(decoding, batch.utterances))
+    transcripts = write_transcripts(pair, batch, states, with_token_limit(decoding, batch.utterances))
     scores = score(LogitsScores, pair, batch, transcripts, support)
     view = pair.view(transcripts)
     statistics = scores.statistics()
@@ -120,7 +120,7 @@ def show(
 
 
 def _bin(scores: Scores, alignment: Alignment | None, position: int) -> str:
-    """The funnel's bin of a position, in its order."""
+    """Return the funnel's bin of a position, in its order."""
     if scores.used[0, position]:
         return "used"
     if scores.pair.blocked[scores.transcripts.ids[0, position]]:

@@ -23,7 +23,7 @@ def trace_rows(
     writer: Transcriber,
     states: str,
 ) -> list[dict[str, Any]]:
-    """One row per utterance; per-position columns are lists as long as the transcript.
+    """Return one row per utterance; per-position columns are lists as long as the transcript.
 
     RUN_DIRECTORY.md describes the columns; there is also one per statistic of `Scores.values`, [batch, length] each. A
     served teacher's log-probabilities are over its full vocabulary, blocked tokens included, and NaN where the server
@@ -80,7 +80,7 @@ def trace_rows(
 
 @lru_cache(maxsize=4)
 def _spelling(tokenizer: Any, times: range) -> Callable[[int], bytes | None]:
-    """The bytes of a token id; None for control tokens and timestamps.
+    """Return the bytes of a token id; None for control tokens and timestamps.
 
     If a tokenizer does not give the bytes of its tokens, they are those of the decoded single token.
     """

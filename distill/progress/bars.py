@@ -167,7 +167,7 @@ class NotebookProgress(Observer):
 
 
 def probe_table(rows: list[dict[str, Any]]) -> Table | None:
-    """One row for each kind of states: statistics with intervals and counts; None without rows."""
+    """Return one row for each kind of states: statistics with intervals and counts; None without rows."""
     if not rows:
         return None
     table = Table(
@@ -190,7 +190,7 @@ def probe_table(rows: list[dict[str, Any]]) -> Table | None:
 
 
 def probe_lines(rows: list[dict[str, Any]]) -> list[str]:
-    """The same as lines, one for each kind of states."""
+    """Return the same as lines, one for each kind of states."""
     lines = []
     for states in dict.fromkeys(row["states"] for row in rows):
         mine = {row["statistic"]: row for row in rows if row["states"] == states}
@@ -204,7 +204,7 @@ def probe_lines(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _shown(rows: Mapping[str, Mapping[str, Any]], name: str) -> str:
-    """A statistic with its interval, or both bounds for a served teacher."""
+    """Return a statistic with its interval, or both bounds for a served teacher."""
     if name in rows:
         return _cell(rows[name])
     low, high = (rows[f"{name}.{end}"]["value"] for end in ENDS)
@@ -212,7 +212,7 @@ def _shown(rows: Mapping[str, Mapping[str, Any]], name: str) -> str:
 
 
 def _cell(row: Mapping[str, Any]) -> str:
-    """Value and interval in at most 14 characters: all of these statistics are non-negative, most below 100."""
+    """Return value and interval in at most 14 characters: all of these statistics are non-negative, most below 100."""
     numbers = [row[name] for name in ("value", "low", "high")]
     largest = max((number for number in numbers if not math.isnan(number)), default=0.0)
     digits = 2 if largest < 10 else 1 if largest < 100 else 0
@@ -221,7 +221,7 @@ def _cell(row: Mapping[str, Any]) -> str:
 
 
 def decision_words(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Place and kind of a decision, and its reason."""
+    """Return the place and kind of a decision, and its reason."""
     # A stage may end although its gate did not open; the reason then says so.
     what = (
         "continued without its gate" if (row["decision"], row["gate"]) == ("advance", "exhausted") else row["decision"]
@@ -231,7 +231,7 @@ def decision_words(row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def evaluation_line(row: Mapping[str, Any]) -> str:
-    """Word or mixed error rate with interval and counts; `nan` where it is undefined."""
+    """Return the word or mixed error rate with interval and counts; `nan` where it is undefined."""
     from ..evaluation.scoring import UNITS
 
     name = "mer" if "mer" in row else "wer"

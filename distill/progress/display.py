@@ -40,7 +40,7 @@ def display(*, quiet: bool = False) -> Iterator[Observer]:
 
 
 def observed(observer: Observer | None, *, quiet: bool = False) -> AbstractContextManager[Observer]:
-    """The observer until the end of the block: the given one, or else a display.
+    """Return the observer until the end of the block: the given one, or else a display.
 
     Args:
         observer: The given one.

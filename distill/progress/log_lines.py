@@ -31,47 +31,47 @@ class LogProgress(Observer):
         self._steps, self._last = 0, {"step": -float("inf"), "work": -float("inf")}
 
     def stage(self, name: str, kind: str, step: int, steps: int) -> None:
-        """A stage begins or continues."""
+        """Print that a stage begins or continues."""
         self._steps, self._last["step"] = steps, -float("inf")
         self._line(f"step {step} · {name} ({kind}) · begins, at most {steps:,} steps")
 
     def step(self, row: Mapping[str, Any]) -> None:
-        """Loss, learning rate and seconds."""
+        """Print loss, learning rate and seconds."""
         if self._due("step", last=row["stage_step"] >= self._steps):
             where = f"step {row['step']} · {row['stage']} · {row['stage_step']:,}/{self._steps:,}"
             seconds = sum(row["seconds"].values())
             self._line(f"{where} · loss {row['loss']:.4f} · lr {row['lr']:.3g} · {seconds:.2f} s")
 
     def work(self, what: str, done: int, total: int) -> None:
-        """Progress of other work."""
+        """Print the progress of other work."""
         if done and self._due("work", last=done >= total):
             self._line(f"{what} · {done:,}/{total:,}")
 
     def probe(self, rows: list[dict[str, Any]]) -> None:
-        """The statistics on each kind of states."""
+        """Print the statistics on each kind of states."""
         for line in probe_lines(rows):
             self._line(line)
 
     def decision(self, row: Mapping[str, Any]) -> None:
-        """Every reading of a gate."""
+        """Print every reading of a gate."""
         self._line(": ".join(decision_words(row)))
 
     def evaluation(self, row: Mapping[str, Any]) -> None:
-        """The error rate."""
+        """Print the error rate."""
         self._line(evaluation_line(row))
 
     def notice(self, text: str) -> None:
-        """The text."""
+        """Print the text."""
         self._line(text)
 
     def unusable(self, findings: Sequence[Finding]) -> None:
-        """Numbers of dropped and doubtful lines, with the first of each."""
+        """Print the numbers of dropped and doubtful lines, with the first of each."""
         from ..data.line_findings import words
 
         self._line(words(findings))
 
     def teacher_data(self, stage: str, summary: TeacherDataSummary) -> None:
-        """The kept share, and the reasons of drops."""
+        """Print the kept share, and the reasons of drops."""
         self._line(f"{stage}: {summary.line}")
 
     def _due(self, kind: str, *, last: bool) -> bool:

@@ -14,31 +14,31 @@ class Observer:
     """Receives every event of a run; this base class ignores them."""
 
     def stage(self, name: str, kind: str, step: int, steps: int) -> None:
-        """A stage of at most `steps` steps begins, or continues, at `step`."""
+        """Receive the start or continuation, at `step`, of a stage of at most `steps` steps."""
 
     def step(self, row: Mapping[str, Any]) -> None:
-        """A row of `metrics.jsonl`."""
+        """Receive a row of `metrics.jsonl`."""
 
     def probe(self, rows: list[dict[str, Any]]) -> None:
-        """Rows of `probes/`."""
+        """Receive rows of `probes/`."""
 
     def decision(self, row: Mapping[str, Any]) -> None:
-        """A row of `decisions.jsonl`."""
+        """Receive a row of `decisions.jsonl`."""
 
     def evaluation(self, row: Mapping[str, Any]) -> None:
-        """A row of `evaluations.jsonl`."""
+        """Receive a row of `evaluations.jsonl`."""
 
     def teacher_data(self, stage: str, summary: TeacherDataSummary) -> None:
-        """A stage of teacher data has its transcripts."""
+        """Receive the summary of a stage's teacher data."""
 
     def notice(self, text: str) -> None:
-        """A message for readers of the log, in a sentence."""
+        """Receive a message for readers of the log, in a sentence."""
 
     def unusable(self, findings: Sequence[Finding]) -> None:
-        """Lines that the run drops, and doubtful ones that it uses."""
+        """Receive lines that the run drops, and doubtful ones that it uses."""
 
     def work(self, what: str, done: int, total: int) -> None:
-        """Progress of something other than training steps, such as teacher transcripts."""
+        """Receive the progress of something other than training steps, such as teacher transcripts."""
 
 
 class Observers(Observer):

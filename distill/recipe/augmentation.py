@@ -28,7 +28,7 @@ class Noise(Section):
     """Share of the utterances with noise."""
 
     @model_validator(mode="after")
-    def _a_range(self) -> Noise:
+    def _check_snr_range(self) -> Noise:
         if self.min_snr_db > self.max_snr_db:
             raise UserError(f"min_snr_db = {self.min_snr_db:g} is above max_snr_db = {self.max_snr_db:g}; swap them")
         return self
@@ -53,7 +53,7 @@ class SpecAugment(Section):
     """Share of the utterances that are masked."""
 
     @model_validator(mode="after")
-    def _masks_something(self) -> SpecAugment:
+    def _check_masks(self) -> SpecAugment:
         if not self.time_masks and not self.frequency_masks:
             raise UserError("time_masks = frequency_masks = 0 masks nothing; remove the table, or raise one of them")
         return self

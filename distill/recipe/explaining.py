@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from .filters import takes_off
+from .filters import is_limit
 from .hints import usual_key
 from .schema_walk import Location, keys_of, sections_at, types_of
 from .section import Section
@@ -20,7 +20,8 @@ MOST_KEYS = 12
 
 
 def is_of_recipe(error: ValidationError) -> bool:
-    """Whether an error is of a recipe or one of its sections, and so a user's; any other model's is a fault here."""
+    """Return whether an error is of a recipe or one of its sections, and so a user's; any other model's is a fault
+    here."""
     return error.title in set(_names(Section))
 
 
@@ -31,7 +32,7 @@ def _names(section: type[Section]) -> Iterator[str]:
 
 
 def explain(error: ValidationError) -> str:
-    """Every mistake on its own line: its dotted key, what is wrong, and what to write instead."""
+    """Return every mistake on its own line: its dotted key, what is wrong, and what to write instead."""
     lines = (
         _line(tuple(problem["loc"]), problem["type"], problem["input"], problem.get("ctx", {}))
         for problem in _mistakes(error)
@@ -40,7 +41,7 @@ def explain(error: ValidationError) -> str:
 
 
 def wrong_keys(error: ValidationError) -> list[str]:
-    """The dotted key of every mistake; that of the recipe as a whole is empty."""
+    """Return the dotted key of every mistake; that of the recipe as a whole is empty."""
     return [_dotted(tuple(problem["loc"])) for problem in _mistakes(error)]
 
 
@@ -56,9 +57,9 @@ def _mistakes(error: ValidationError) -> Iterator[ErrorDetails]:
 
 def _line(place: Location, kind: str, value: Any, context: Mapping[str, Any]) -> str:
     if kind == "extra_forbidden":
-        return f"unknown key {_dotted(place)}; {_instead(place)}"
+        return f"unknown key {_dotted(place)}; {_suggest_key(place)}"
     if kind in ("union_tag_not_found", "union_tag_invalid"):
-        return f"{_dotted(place)}.type {_untold(place, value)}"
+        return f"{_dotted(place)}.type {_describe_type_problem(place, value)}"
     if kind == "missing" and place and isinstance(place[-1], int):
         return f"{_dotted(place[:-1])}: must have {place[-1] + 1} items or more, not {in_toml(value)}"
     if kind == "missing":
@@ -74,20 +75,20 @@ def _line(place: Location, kind: str, value: Any, context: Mapping[str, Any]) ->
     if kind == "value_error":
         own = str(context["error"])
         return f"{_dotted(place)}: {own}" if place else own
-    wanted = _wanted(kind, context)
+    wanted = _expected_value(kind, context)
     if wanted is None:
         return f"{_dotted(place)}: {context.get('error', kind)}; it is {in_toml(value)}"
-    off = ' or "off"' if kind != "number_or_off" and _may_be_off(place) else ""
-    return f"{_dotted(place)}: must be {wanted}{off}, not {in_toml(value)}{_slip(kind, value, context)}"
+    off = ' or "off"' if kind != "number_or_off" and _accepts_off(place) else ""
+    return f"{_dotted(place)}: must be {wanted}{off}, not {in_toml(value)}{_remedy_for_near_miss(kind, value, context)}"
 
 
-def _may_be_off(place: Location) -> bool:
+def _accepts_off(place: Location) -> bool:
     fields = (section.model_fields.get(str(place[-1])) for section in sections_at(place[:-1]))
-    return any(takes_off(field.metadata) for field in fields if field is not None)
+    return any(is_limit(field.metadata) for field in fields if field is not None)
 
 
-def _wanted(kind: str, context: Mapping[str, Any]) -> str | None:
-    """What a value must be, by pydantic's kinds of errors; None for a kind that recipes do not raise."""
+def _expected_value(kind: str, context: Mapping[str, Any]) -> str | None:
+    """Return what a value must be, by pydantic's kinds of errors; None for a kind that recipes do not raise."""
     if kind == "literal_error":
         return "one of " + context["expected"].replace("'", '"').replace(" or ", ", ")
     if kind in ("string_too_short", "too_short"):
@@ -118,8 +119,8 @@ def _wanted(kind: str, context: Mapping[str, Any]) -> str | None:
     return next((words for words, kinds in names.items() if kind in kinds), None)
 
 
-def _slip(kind: str, value: Any, context: Mapping[str, Any]) -> str:
-    """The remedy for a value that is nearly right; empty where it is not."""
+def _remedy_for_near_miss(kind: str, value: Any, context: Mapping[str, Any]) -> str:
+    """Return the remedy for a value that is nearly right; empty where it is not."""
     if isinstance(value, str):
         if kind == "literal_error":
             near = difflib.get_close_matches(
@@ -143,8 +144,8 @@ def _dotted(place: Location) -> str:
     return ".".join(map(str, keys_of(place)))
 
 
-def _instead(place: Location) -> str:
-    """What was probably meant by an unknown key, or which keys there are."""
+def _suggest_key(place: Location) -> str:
+    """Return what was probably meant by an unknown key, or which keys there are."""
     *above, unknown = map(str, keys_of(place))
     sections = sections_at(place[:-1])
     if types := _types_with(unknown, place[:-1]):
@@ -160,14 +161,14 @@ def _instead(place: Location) -> str:
 
 
 def _types_with(key: str, table: Location) -> list[str]:
-    """The other types of a table that have a key; none of a table that has no types."""
+    """Return the other types of a table that have a key; none of a table that has no types."""
     if keys_of(table) != keys_of(table[:-1]):
         return []
     return [name for section in sections_at(table[:-1]) if key in section.model_fields for name in types_of(section)]
 
 
-def _untold(place: Location, table: Mapping[str, Any]) -> str:
-    """What is wrong with the `type` of a table, and what it may be."""
+def _describe_type_problem(place: Location, table: Mapping[str, Any]) -> str:
+    """Return what is wrong with the `type` of a table, and what it may be."""
     types = sorted({name for section in sections_at(place) for name in types_of(section)})
     given = table.get("type")
     choices = "write one of " + ", ".join(f'"{name}"' for name in types)

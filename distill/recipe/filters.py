@@ -19,14 +19,14 @@ from overlap.errors import UserError
 from .section import NonNegative, Positive, Probability, Section
 
 
-def _off(value: Any) -> Any:
+def _parse_limit(value: Any) -> Any:
     if isinstance(value, bool) or (isinstance(value, str) and not _numeric(value) and value != "off"):
         raise PydanticCustomError("number_or_off", 'give a number, or "off"')  # true would be read as 1
     return None if value == "off" else value
 
 
 def _numeric(text: str) -> bool:
-    """Whether a text is a number, which the command line hands over as one."""
+    """Return whether a text is a number, which the command line hands over as one."""
     try:
         float(text)
     except ValueError:
@@ -35,13 +35,13 @@ def _numeric(text: str) -> bool:
 
 
 Number = TypeVar("Number")
-Limit = Annotated[Number | None, BeforeValidator(_off)]
+Limit = Annotated[Number | None, BeforeValidator(_parse_limit)]
 """A number, or "off" (None in Python)."""
 
 
-def takes_off(metadata: Sequence[Any]) -> bool:
-    """Whether a field is a `Limit`, by what pydantic keeps of its annotation."""
-    return BeforeValidator(_off) in metadata
+def is_limit(metadata: Sequence[Any]) -> bool:
+    """Return whether a field is a `Limit`, by what pydantic keeps of its annotation."""
+    return BeforeValidator(_parse_limit) in metadata
 
 
 class Filters(Section):
@@ -69,7 +69,7 @@ class Filters(Section):
     audio before they run.)"""
 
     @model_validator(mode="after")
-    def _some_rate_is_kept(self) -> Filters:
+    def _check_rate_range(self) -> Filters:
         low, high = self.min_characters_per_second, self.max_characters_per_second
         if low is not None and high is not None and low > high:
             raise UserError(

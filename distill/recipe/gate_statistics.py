@@ -1,6 +1,6 @@
 """Statistics that gates can read from a probe, by the kind of teacher, and levels of gates that make no sense for them.
 
-A server returns only the teacher's best tokens. Statistics that these do not determine have a lower and an upper bound
+A server returns only top-k log-probabilities. Statistics that these do not determine have a lower and an upper bound
 over all teachers with these top-k log-probabilities. Each bound is a reading of its own: `forward_kl.lower`,
 `forward_kl.upper`. A gate must read the conservative one: the lower for `at_least`, the upper for `at_most`.
 """
@@ -21,7 +21,7 @@ from .gates import leaves
 from .toml import in_toml
 
 UNDECIDED = tuple(name for name in BOUNDED_STATISTICS if name not in DECIDED_BY_TOP_K)
-"""Statistics for which a served teacher's best tokens give only bounds."""
+"""Statistics for which top-k log-probabilities give only bounds."""
 
 OWN_STATISTICS = ("student_size", "teacher_size", "student_entropy", "student_logprob")
 """More statistics that are exact with a served teacher, besides `DECIDED_BY_TOP_K`."""
@@ -31,13 +31,13 @@ _ONE_LIMIT = "give one limit, not two"
 
 ENDS = ("lower", "upper")
 _CONSERVATIVE = {"low": "lower", "high": "upper"}
-"""The bound to read where a gate decides on an end of the interval."""
+"""The bound of a statistic that a gate must read if it decides on this bound of the interval."""
 
 _ERROR_RATES = ("wer", "cer", "error_rate", "word_error_rate", "character_error_rate")
 
 
 def statistics_of(*, served: bool) -> tuple[str, ...]:
-    """Names of the statistics of one kind of states."""
+    """Return names of the statistics of one kind of states."""
     if not served:
         return (*TOKEN_STATISTICS, *SEQUENCE_STATISTICS)
     ends = (f"{name}.{end}" for name in UNDECIDED for end in ENDS)
@@ -45,7 +45,7 @@ def statistics_of(*, served: bool) -> tuple[str, ...]:
 
 
 def evaluation_reading(name: str) -> str:
-    """What gates call the error rate of an evaluation set.
+    """Return what gates call the error rate of an evaluation set.
 
     >>> evaluation_reading("dev")
     'own.dev.error_rate'
@@ -54,7 +54,7 @@ def evaluation_reading(name: str) -> str:
 
 
 def doubtful_readings(gate: overlap.Gate) -> list[str]:
-    """What is wrong with each reading of a bounded statistic that is not the conservative bound; in words."""
+    """Return what is wrong with each reading of a bounded statistic that is not the conservative bound; in words."""
     found = []
     for criterion in gate.criteria:
         wanted = [_CONSERVATIVE[end] for end in criterion.ends]
@@ -63,16 +63,16 @@ def doubtful_readings(gate: overlap.Gate) -> list[str]:
         if parts[-1] in UNDECIDED and [end] != wanted:
             base = ".".join(parts)
             remedy = f"read the {wanted[0]} bound here: {base}.{wanted[0]}" if len(wanted) == 1 else _ONE_LIMIT
-            found.append(f"a served teacher's best tokens give only bounds of {base}; {remedy}")
+            found.append(f"a served teacher's top-k log-probabilities give only bounds of {base}; {remedy}")
     return found
 
 
 def out_of_reach(gate: overlap.Gate, ranges: Ranges) -> list[str]:
-    """Levels beyond the range of their statistic, which no reading or every reading passes; in words.
+    """Return levels beyond the range of their statistic, which no reading or every reading passes; in words.
 
     Args:
         gate: Of a stage.
-        ranges: What is known of the pair: the size of the top-k sets at least.
+        ranges: What is known of the pair: the size of the supports at least.
     """
     found = []
     for leaf in leaves(gate):
@@ -90,7 +90,7 @@ def out_of_reach(gate: overlap.Gate, ranges: Ranges) -> list[str]:
 
 
 def _written(gate: overlap.Gate, amount: Amount) -> str:
-    """The value of the setting that an amount is in, as the file has it: a number, or both sides of a range."""
+    """Return the value of the setting that an amount is in, as the file has it: a number, or both sides of a range."""
     value: Any = gate.parameters()
     for key in amount.key:
         value = value[key]
@@ -98,11 +98,11 @@ def _written(gate: overlap.Gate, amount: Amount) -> str:
 
 
 def range_of(reading: str, k: int) -> tuple[float, float]:
-    """Least and largest value of what a gate reads, infinite where there is none.
+    """Return the least and largest value of what a gate reads, infinite where there is none.
 
     Args:
         reading: Its name, such as `fixed.union_size`.
-        k: Size of the top-k sets.
+        k: Size of the supports.
     """
     return _limits(reading, Ranges(k))
 
@@ -112,7 +112,7 @@ def _limits(reading: str, ranges: Ranges) -> tuple[float, float]:
 
 
 def no_such_statistic(name: str, evaluations: Sequence[str], readings: Sequence[str]) -> str:
-    """What to write instead of a name that gates cannot read.
+    """Return what to write instead of a name that gates cannot read.
 
     Args:
         name: As the recipe has it.
@@ -131,7 +131,7 @@ def no_such_statistic(name: str, evaluations: Sequence[str], readings: Sequence[
 
 
 def percentages(gate: overlap.Gate) -> list[str]:
-    """Levels of error rates that are so high that percent were probably meant; in words.
+    """Return levels of error rates that are so high that percent were probably meant; in words.
 
     Healthy limits are not refused: `without_effect` warns of them.
 

@@ -24,9 +24,9 @@ Statistic = Annotated[Text, AfterValidator(canonical)]
 WRITTEN: dict[str, tuple[Any, str]] = {
     "statistic": (
         Statistic,
-        "A name of `overlap/STATISTICS.md`, of the student's own states; with `fixed.` before it of those. The "
-        "error rate on an evaluation set is `own.NAME.error_rate`, with the set's name, as a proportion: 0.2 is 20 %; "
-        "the set is evaluated whenever the gate reads.",
+        "A name of `overlap/STATISTICS.md`, read on the states `student`; with `fixed.` before it, on the states "
+        "`fixed`. The error rate on an evaluation set is `own.NAME.error_rate`, with the set's name, as a proportion: "
+        "0.2 is 20 %; the set is evaluated whenever the gate reads.",
     ),
     "limits": (
         dict[Text, tuple[Limit[float], Limit[float]]],
@@ -47,7 +47,7 @@ class GateSection(Section):
             """A setting, which type checkers cannot see."""
 
     def build(self) -> overlap.Gate:
-        """The gate object.
+        """Return the gate object.
 
         Raises:
             UserError: A statistic that does not exist (`UnknownStatisticError`), or settings that the gate refuses.
@@ -56,7 +56,7 @@ class GateSection(Section):
 
 
 def section_of(gate: type[overlap.Gate], base: type[GateSection] = GateSection) -> type[GateSection]:
-    """The section of a gate: names, types, defaults, bounds and descriptions of its settings.
+    """Return the section of a gate: names, types, defaults, bounds and descriptions of its settings.
 
     Args:
         gate: A dataclass.
@@ -78,7 +78,7 @@ def section_of(gate: type[overlap.Gate], base: type[GateSection] = GateSection) 
 
 
 def _sentence(text: str) -> str:
-    """A description as Markdown has it, from its first letter on."""
+    """Return a description as Markdown has it, from its first letter on."""
     text = text.replace("``", "`")
     return text[:1].upper() + text[1:]
 
@@ -128,7 +128,7 @@ Members = Annotated[tuple["GateConfig", ...], Field(min_length=1, description="T
 
 class _Combination(GateSection):
     def build(self) -> overlap.Gate:
-        """The gate object."""
+        """Return the gate object."""
         return self.gate(*(gate.build() for gate in self.gates))
 
 
@@ -171,18 +171,18 @@ AnyGate.model_rebuild()
 
 
 def fixed_steps(gate: GateConfig) -> frozenset[int]:
-    """Steps of a stage at which its gate must be read, whenever probes are due."""
+    """Return steps of a stage at which its gate must be read, whenever probes are due."""
     return gate.build().due_steps
 
 
 def leaves(gate: overlap.Gate) -> Iterator[overlap.Gate]:
-    """The gates that a combination is made of; a simple gate alone."""
+    """Yield the gates that a combination is made of; a simple gate alone."""
     for _, leaf in keyed(gate, ""):
         yield leaf
 
 
 def keyed(gate: overlap.Gate, where: str) -> Iterator[tuple[str, overlap.Gate]]:
-    """The simple gates that a gate is made of, by their keys."""
+    """Yield the simple gates that a gate is made of, by their keys."""
     if not gate.members:
         yield where, gate
     for i, member in enumerate(gate.members):
@@ -190,7 +190,7 @@ def keyed(gate: overlap.Gate, where: str) -> Iterator[tuple[str, overlap.Gate]]:
 
 
 def too_late(gate: overlap.Gate, steps: int, where: str) -> list[str]:
-    """Which gates wait for more steps than their stage may take, so that they never open; in words.
+    """Return which gates wait for more steps than their stage may take, so that they never open; in words.
 
     Args:
         gate: Of the stage.

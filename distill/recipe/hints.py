@@ -72,7 +72,8 @@ ASIDE = {
 
 
 def usual_key(unknown: str, above: Sequence[str], sections: Sequence[type[Section]]) -> str:
-    """The key of a setting that another trainer, or another table of the recipe, calls by this name; empty for none.
+    """Return the key of a setting that another trainer, or another table of the recipe, calls by this name; empty for
+    none.
 
     Args:
         unknown: The key.
@@ -86,7 +87,7 @@ def usual_key(unknown: str, above: Sequence[str], sections: Sequence[type[Sectio
     if above and BOUND.isdisjoint(re.split("[-_]", unknown.lower())):
         keys |= {_key(place) for place in renamed}
     found = [place for place in inside if place in renamed or _key(place) in keys]
-    found = found or renamed or [place for place in _all_places() if _key(place) == unknown]
+    found = found or renamed or [place for place in _all_keys() if _key(place) == unknown]
     if not found:
         return ""
     least = min(place.count(".") for place in found)
@@ -101,7 +102,7 @@ def _key(place: str) -> str:
 
 
 def _numbered(place: str, above: Sequence[str]) -> str:
-    """A place with the indices of the tables that the unknown key is in; N where it is in none of them."""
+    """Return a place with the indices of the tables that the unknown key is in; N where it is in none of them."""
     parts = place.split(".")
     for i, part in enumerate(parts):
         if part == "*":
@@ -110,5 +111,5 @@ def _numbered(place: str, above: Sequence[str]) -> str:
 
 
 @cache
-def _all_places() -> tuple[str, ...]:
+def _all_keys() -> tuple[str, ...]:
     return tuple(places())

@@ -45,7 +45,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             index, for instance `stages.1.lr=1e-6`.
 
     Raises:
-        RecipeError: Missing file, malformed TOML, unknown key (with the nearest valid one), invalid value, top-k sets
+        RecipeError: Missing file, malformed TOML, unknown key (with the nearest valid one), invalid value, supports
             larger than a vocabulary.
 
     Warns:
@@ -79,7 +79,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def _source(path: Path, overrides: Sequence[str], error: ValidationError) -> str:
-    """Where mistakes are: the file, and the assignments of `overrides` that made them."""
+    """Return where mistakes are: the file, and the assignments of `overrides` that made them."""
     wrong = wrong_keys(error)
     keys = {one: f"{one.partition('=')[0].strip()}." for one in overrides}
     blamed = {one: [key for key in wrong if f"{key}.".startswith(keys[one])] for one in overrides}
@@ -88,7 +88,7 @@ def _source(path: Path, overrides: Sequence[str], error: ValidationError) -> str
 
 
 def recipe_of(data: dict[str, Any]) -> Recipe:
-    """The recipe that a TOML file's tables stand for, its paths as they are written.
+    """Return the recipe that a TOML file's tables stand for, its paths as they are written.
 
     Raises:
         ValidationError: As pydantic words it; see `distill.recipe.explaining`.
@@ -116,7 +116,7 @@ def _assign(data: dict[str, Any], assignment: str) -> None:
 
 
 def _slot(node: Any, part: str, where: str, key: str) -> str | int:
-    """What a part of a dotted key stands for in the node at `where`: a key of a table, an index of a list."""
+    """Return what a part of a dotted key stands for in the node at `where`: a key of a table, an index of a list."""
     if isinstance(node, dict):
         return part
     if not isinstance(node, list):

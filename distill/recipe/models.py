@@ -64,7 +64,7 @@ class Student(Model):
     """Train only low-rank adapters."""
 
     @model_validator(mode="after")
-    def _updates_do_not_vanish(self) -> Student:
+    def _check_dtype_and_lora(self) -> Student:
         if self.lora is None and self.dtype != "float32":
             raise UserError(
                 f'dtype = "{self.dtype}": its weights are too coarse for updates at common learning rates: these would '
@@ -92,7 +92,7 @@ class Teacher(Model):
     """Settings of the server's requests."""
 
     @model_validator(mode="after")
-    def _either_here_or_there(self) -> Teacher:
+    def _check_local_or_served(self) -> Teacher:
         if self.quantize is not None and self.from_scratch:
             raise UserError("quantize: there are no weights to read with from_scratch = true; remove one of them")
         if self.url is None:

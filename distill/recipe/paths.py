@@ -18,18 +18,18 @@ _PATHS = {"manifest": True, "background": True, "cache": True, "model": False}
 
 
 def shipped_recipe(name: str) -> Path | None:
-    """The shipped recipe of that name, or None when `name` looks like a path or no recipe has it."""
+    """Return the shipped recipe of that name, or None when `name` looks like a path or no recipe has it."""
     candidate = _RECIPES / f"{name}.toml"
     return candidate if "/" not in name and candidate.is_file() else None
 
 
 def shipped_recipes() -> list[str]:
-    """Names of the shipped recipes."""
+    """Return names of the shipped recipes."""
     return sorted(path.stem for path in _RECIPES.glob("*.toml"))
 
 
 def resolve(location: str, base: Path, *, must_exist: bool = True) -> str:
-    """An absolute path for a location written in a recipe.
+    """Return an absolute path for a location written in a recipe.
 
     Args:
         location: An absolute path, a path relative to `base`, `demo:...`, a data set (`hf:...`), or (with
@@ -48,7 +48,7 @@ def resolve(location: str, base: Path, *, must_exist: bool = True) -> str:
 
 
 def absolute(section: S, base: Path) -> S:
-    """The same section with every path in it and below it absolute.
+    """Return the same section with every path in it and below it absolute.
 
     Args:
         section: The recipe, or a part of it.
@@ -73,19 +73,19 @@ def require_files(recipe: Recipe) -> None:
     Raises:
         FileNotFoundError: Names each key with its location and the remedy.
     """
-    require_places(manifests=_named("manifest", recipe), models=_named("model", recipe))
+    require_places(manifests=_values_by_key("manifest", recipe), models=_values_by_key("model", recipe))
 
 
-def _named(field: str, section: Section, prefix: str = "") -> dict[str, str]:
-    """The values of a field in a section and those below it, by their dotted keys."""
+def _values_by_key(field: str, section: Section, prefix: str = "") -> dict[str, str]:
+    """Return the values of a field in a section and those below it, by their dotted keys."""
     found: dict[str, str] = {}
     for name in type(section).model_fields:
         value = getattr(section, name)
         if name == field:
             found[f"{prefix}{name}"] = value
         elif isinstance(value, Section):
-            found |= _named(field, value, f"{prefix}{name}.")
+            found |= _values_by_key(field, value, f"{prefix}{name}.")
         elif isinstance(value, tuple):
             for i, item in enumerate(value):
-                found |= _named(field, item, f"{prefix}{name}.{i}.") if isinstance(item, Section) else {}
+                found |= _values_by_key(field, item, f"{prefix}{name}.{i}.") if isinstance(item, Section) else {}
     return found

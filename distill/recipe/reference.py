@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic.fields import FieldInfo
 
-from .filters import takes_off
+from .filters import is_limit
 from .schema import Recipe
 from .schema_walk import sections_of, types_of
 from .section import Section
@@ -42,7 +42,7 @@ A field is required or has the default shown; "unset" means that the recipe does
 
 
 def page() -> str:
-    """The page: a table for each section, those of the top first."""
+    """Return the page: a table for each section, those of the top first."""
     lines = [INTRODUCTION]
     for section, where in _sections():
         tag = "".join(f', `type = "{name}"`' for name in types_of(section))
@@ -55,7 +55,7 @@ def page() -> str:
 
 
 def _sections() -> Iterator[tuple[type[Section], str]]:
-    """Every section once, with the header of its table, in the order of their fields."""
+    """Yield every section once, with the header of its table, in the order of their fields."""
     found: dict[type[Section], list[str]] = {Recipe: ["the top of the file"]}
     waiting: list[tuple[type[Section], str]] = [(Recipe, "")]
     while waiting:
@@ -84,7 +84,7 @@ def _row(name: str, field: FieldInfo) -> str:
 
 
 def _value(annotation: Any, metadata: typing.Sequence[Any] = ()) -> str:
-    """What a field may hold, in TOML's words."""
+    """Return what a field may hold, in TOML's words."""
     if sections := sections_of(annotation):
         names = [f'"{name}"' for section in sections for name in types_of(section)]
         plural = "tables" if "tuple" in str(annotation) else "table"
@@ -94,7 +94,7 @@ def _value(annotation: Any, metadata: typing.Sequence[Any] = ()) -> str:
         return _value(inside[0], [*inside[1:], *metadata])
     if origin in (types.UnionType, typing.Union):
         bounded = [_value(one, metadata) for one in inside if one is not types.NoneType]
-        return " or ".join(bounded) + (' or `"off"`' if takes_off(metadata) else "")
+        return " or ".join(bounded) + (' or `"off"`' if is_limit(metadata) else "")
     if origin is Literal:
         return ", ".join(f"`{in_toml(one)}`" for one in inside)
     if origin is tuple:

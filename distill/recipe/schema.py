@@ -50,7 +50,7 @@ class Audio(Section):
 
 
 class SupportSettings(Section):
-    """The top-k sets that statistics and objective compare."""
+    """The supports that statistics and objective compare."""
 
     k: PositiveInt = 32
     """Tokens in a set."""
@@ -75,7 +75,7 @@ class Probe(Section):
     """Utterances whose positions are written to `traces/` at the end of each stage."""
 
     def readings(self, *, served: bool) -> tuple[str, ...]:
-        """What gates can read: statistics of the student's own states by name, of others as `fixed.union_size`.
+        """Return what gates can read: statistics of the states `student` by name, of others as `fixed.union_size`.
 
         Args:
             served: Whether the teacher is behind a server.
@@ -85,7 +85,7 @@ class Probe(Section):
         return tuple(f"{prefix}{name}" for prefix in prefixes for name in names)
 
     @model_validator(mode="after")
-    def _fixed_states_are_the_students(self) -> Probe:
+    def _check_states(self) -> Probe:
         if "fixed" in self.states and "student" not in self.states:
             raise UserError('states: "fixed" are recorded when the states "student" are probed; add "student"')
         return self
@@ -149,7 +149,7 @@ class Recipe(Section):
     audio: Audio = Audio()
     """How audio is read."""
     support: SupportSettings = SupportSettings()
-    """The top-k sets that are compared."""
+    """The supports that are compared."""
     probe: Probe | None = None
     """Overlap during training; None measures it only on training batches, which gates cannot read."""
     evaluation: Evaluation | None = None
@@ -172,7 +172,7 @@ class Recipe(Section):
     """CPU threads of torch; None leaves the default. Bit-exact resumption needs the same number."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> Recipe:
+    def _check_sections(self) -> Recipe:
         names = [stage.name for stage in self.stages]
         if len(set(map(same_file, names))) != len(names):
             raise UserError(
@@ -233,13 +233,13 @@ class Recipe(Section):
                 "teacher",
             ):
                 raise UserError(
-                    f"stages.{i}.objective: a server shows the teacher's best tokens, not what it thinks of the "
-                    'student\'s. Set type = "divergence" and support = "teacher" there, or use a local teacher '
+                    f"stages.{i}.objective: a server returns top-k log-probabilities, not those of the student's "
+                    'tokens. Set type = "divergence" and support = "teacher" there, or use a local teacher '
                     "(remove teacher.url)"
                 )
 
     def _checked_gate(self, section: GateConfig, where: str) -> overlap.Gate:
-        """The gate object; refuses gates that would fail, or never open, hours into the run."""
+        """Return the gate object; refuses gates that would fail, or never open, hours into the run."""
         try:
             gate = section.build()
         except UnknownStatisticError as error:

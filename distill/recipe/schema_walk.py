@@ -13,12 +13,12 @@ Location = tuple[int | str, ...]
 
 
 def sections_at(location: Location) -> list[type[Section]]:
-    """The sections that may stand at a place: several if a `type` distinguishes them, none for a value."""
+    """Return the sections that may stand at a place: several if a `type` distinguishes them, none for a value."""
     return _walk(location)[0]
 
 
 def keys_of(location: Location) -> list[str | int]:
-    """A location as the file has it, without the types that pydantic adds."""
+    """Return a location as the file has it, without the types that pydantic adds."""
     return _walk(location)[1]
 
 
@@ -39,20 +39,20 @@ def _walk(location: Location) -> tuple[list[type[Section]], list[str | int]]:
 
 
 def sections_of(annotation: typing.Any) -> list[type[Section]]:
-    """The sections that an annotation is made of."""
+    """Return the sections that an annotation is made of."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
     return [section for inner in typing.get_args(annotation) for section in sections_of(inner)]
 
 
 def types_of(section: type[Section]) -> tuple[str, ...]:
-    """The value of a section's `type`, which distinguishes it from others; empty if it has none."""
+    """Return the value of a section's `type`, which distinguishes it from others; empty if it has none."""
     field = section.model_fields.get("type")
     return typing.get_args(field.annotation) if field is not None else ()
 
 
 def places(section: type[Section] = Recipe, prefix: str = "", above: tuple[type[Section], ...] = ()) -> Iterator[str]:
-    """Every dotted key of a section and those below it, arrays as `stages.*`; gates inside gates are left out.
+    """Yield every dotted key of a section and those below it, arrays as `stages.*`; gates inside gates are left out.
 
     Args:
         section: Where to begin.

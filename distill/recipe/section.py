@@ -23,7 +23,7 @@ _JOINERS = "\u200c\u200d"  # invisible, and letters of some scripts are not the 
 
 
 def _file_name(name: str) -> str:
-    """A name that can stand in the names of files everywhere, and as text on every page."""
+    """Return a name that can stand in the names of files everywhere, and as text on every page."""
     if not name.strip() or name != name.strip() or name.strip(".") != name:
         raise UserError(f"{name!r} is empty, or begins or ends with a blank or a dot; it is part of file names")
     for character in name:
@@ -39,7 +39,7 @@ def _file_name(name: str) -> str:
 
 
 def same_file(name: str) -> str:
-    """Key that is equal for names that some file systems do not distinguish."""
+    """Return the key that is equal for names that some file systems do not distinguish."""
     return unicodedata.normalize("NFC", name).casefold()
 
 

@@ -17,8 +17,8 @@ class Server(Section):
     served_name: str | None = None
     """Name of the model on the server; None uses `model` for both tokenizer and served model."""
     top_logprobs: PositiveInt | None = None
-    """Number of best tokens to request at each position, at least `support.k`; None requests a few more than k. Servers
-    have a limit (vllm serve --max-logprobs)."""
+    """Number of log-probabilities to request at each position, at least `support.k`; None requests a few more than k.
+    Servers have a limit (vllm serve --max-logprobs)."""
     concurrency: Threads = 8
     """Number of concurrent requests."""
     timeout_seconds: Positive = 120.0

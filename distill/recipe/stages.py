@@ -28,7 +28,7 @@ class Decoding(Section):
 
     @property
     def limit(self) -> int:
-        """Longest transcript, once it has been settled what the audio says (`distill.limits.settled`)."""
+        """Longest transcript, once it has been settled what the audio says (`distill.limits.with_token_limit`)."""
         assert self.max_new_tokens is not None
         return self.max_new_tokens
 
@@ -96,7 +96,7 @@ class StageBase(Section):
     """What happens if the gate has not advanced after `steps`: continue with the next stage, or end the run."""
 
     @model_validator(mode="after")
-    def _weights_decay_to_no_less_than_nothing(self) -> Self:
+    def _check_weight_decay(self) -> Self:
         if self.lr * self.weight_decay > 1:
             raise UserError(
                 f"weight_decay = {self.weight_decay:g} with lr = {self.lr:g}: each step subtracts "
@@ -139,7 +139,7 @@ class DivergenceObjective(Section):
 
     type: Literal["divergence"] = "divergence"
     support: Literal["union", "teacher", "student", "vocabulary"] = "union"
-    """The set: the union of both top-k sets, one of them, or all tokens that both models have."""
+    """The set: the union of both supports, one of them, or all tokens that both models have."""
     divergence: Literal["forward_kl", "reverse_kl", "jensen_shannon"] = "forward_kl"
     """KL of the teacher's distribution from the student's, of the student's from the teacher's, or the generalized
     Jensen-Shannon divergence of GKD (arXiv 2306.13649)."""
@@ -158,13 +158,13 @@ class DivergenceObjective(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _nothing_lies_outside_unless_said(cls, data: Any) -> Any:
+    def _default_tail(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("support") == "vocabulary":
             return {"tail": False} | data
         return data
 
     @model_validator(mode="after")
-    def _something_lies_outside(self) -> DivergenceObjective:
+    def _check_tail(self) -> DivergenceObjective:
         if self.tail and self.support == "vocabulary":
             raise UserError('tail: support = "vocabulary" has no tokens outside the set; leave tail out')
         return self
@@ -217,8 +217,8 @@ class OffPolicy(Section):
 
 
 class OnPolicyStage(StageBase):
-    """The teacher scores the student's own transcripts; the default objective is the forward KL on the union of both
-    top-k sets, with everything outside as one more token."""
+    """The teacher scores the student's rollouts; the default objective is the forward KL on the union of both
+    supports, with everything outside as one more token."""
 
     type: Literal["opd"]
     rollout: Decoding = Decoding()
@@ -244,13 +244,13 @@ class OnPolicyStage(StageBase):
         return self.objective.name
 
     @model_validator(mode="after")
-    def _there_is_other_audio_to_hear(self) -> OnPolicyStage:
+    def _check_teacher_audio(self) -> OnPolicyStage:
         if self.teacher_audio == "augmented" and not self.augment:
             raise UserError('teacher_audio = "augmented": the stage augments nothing; add [[stages.augment]]')
         return self
 
     @model_validator(mode="after")
-    def _tokens_are_drawn_where_they_are_estimates(self) -> OnPolicyStage:
+    def _check_policy_gradient(self) -> OnPolicyStage:
         if self.objective.type != "policy_gradient":
             return self
         if not self.rollout.sample:

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def in_toml(value: Any) -> str:
-    """A value as TOML writes it."""
+    """Return a value as TOML writes it."""
     if isinstance(value, Mapping):
         inner = ", ".join(f"{key} = {in_toml(item)}" for key, item in value.items())
         return f"{{ {inner} }}" if inner else "{}"
@@ -21,6 +21,6 @@ def in_toml(value: Any) -> str:
 
 
 def described(text: str | None) -> str:
-    """A description on one line, in TOML's words: what is left out is unset, and not None."""
+    """Return a description on one line, in TOML's words: what is left out is unset, and not None."""
     line = " ".join((text or "").split())
     return re.sub(r"\bNone\b", "unset", re.sub(r"(^|[.] )None\b", r"\1Unset", line))

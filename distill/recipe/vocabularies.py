@@ -1,4 +1,4 @@
-"""Whether the vocabularies are large enough for a recipe's top-k sets, before any model is loaded."""
+"""Whether the vocabularies are large enough for a recipe's supports, before any model is loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .schema import Recipe
 
 
 def larger_than_vocabulary(recipe: Recipe) -> str:
-    """What is wrong with `support.k`, with the remedy; empty where it may be right.
+    """Return what is wrong with `support.k`, with the remedy; empty where it may be right.
 
     Fewer tokens than these can be in a transcript; their number is known once the models are loaded.
 
@@ -27,7 +27,7 @@ def larger_than_vocabulary(recipe: Recipe) -> str:
 
 
 def _tokens(path: Path) -> int:
-    """The largest vocabulary that a configuration names; 0 without one, which is not an error of the recipe."""
+    """Return the largest vocabulary that a configuration names; 0 without one, which is not an error of the recipe."""
     try:
         tree = json.loads(path.read_bytes())
     except (OSError, ValueError):

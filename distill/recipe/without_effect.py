@@ -18,7 +18,7 @@ class RecipeWarning(UserWarning):
 
 
 def settings_without_effect(recipe: Recipe) -> list[str]:
-    """Settings without effect, a sentence each, with key and remedy."""
+    """Return settings without effect, a sentence each, with key and remedy."""
     return [*_of_stages(recipe), *_of_budgets(recipe)]
 
 
@@ -55,7 +55,7 @@ def _of_gate(recipe: Recipe, stage: StageConfig, gate: GateConfig, where: str) -
 
 
 def _never_crossed(key: str, leaf: overlap.Gate, k: int) -> Iterator[str]:
-    """Healthy limits that all values are within."""
+    """Yield healthy limits that all values are within."""
     for criterion in leaf.criteria:
         least, most = range_of(criterion.statistic, k)
         for amount in criterion.amounts:
@@ -72,7 +72,7 @@ _PROBABLY_PERCENT = {"at_most": 1.0, "highest": 2.0}
 
 
 def _of_error_rates(key: str, leaf: overlap.Gate) -> Iterator[str]:
-    """Levels of error rates that are probably percent; even higher ones of thresholds are refused."""
+    """Yield levels of error rates that are probably percent; even higher ones of thresholds are refused."""
     for criterion in leaf.criteria:
         for amount in criterion.amounts if criterion.statistic.startswith(OWN) else ():
             level = amount.value

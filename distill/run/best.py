@@ -45,17 +45,17 @@ class Best:
 
 
 def directory(run: Path, best: Best) -> Path:
-    """Folder of the best weights."""
+    """Return the folder of the best weights."""
     return run / FOLDER / f"step-{best.step:06d}"
 
 
 def best_of(state: TrainingState) -> Best | None:
-    """The best weights so far, as recorded in a checkpoint."""
+    """Return the best weights so far, as recorded in a checkpoint."""
     return None if state.best is None else Best(**state.best)
 
 
-def better(row: Mapping[str, Any], than: Best | None) -> Best | None:
-    """The new best weights after an evaluation, None if they are not better; ties keep the earlier ones.
+def new_best(row: Mapping[str, Any], than: Best | None) -> Best | None:
+    """Return the new best weights after an evaluation, None if they are not better; ties keep the earlier ones.
 
     Args:
         row: Of `evaluations.jsonl`.
@@ -89,7 +89,7 @@ def save(run: Path, best: Best, recognizer: Any, weights: Mapping | None, data: 
     return target
 
 
-def set_aside(run: Path, best: Best, step: int) -> None:
+def rename_best(run: Path, best: Best, step: int) -> None:
     """Keep best weights under another name, because later ones cannot be compared with them.
 
     Args:

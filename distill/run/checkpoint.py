@@ -83,7 +83,7 @@ _ALWAYS = {one.name for one in fields(TrainingState)} - {"best"}
 
 
 def directory(run: Path, step: int) -> Path:
-    """Folder of the checkpoint of a step."""
+    """Return the folder of the checkpoint of a step."""
     return run / "checkpoints" / f"step-{step:06d}"
 
 
@@ -156,12 +156,12 @@ def save_model(folder: Path, recognizer: Any, weights: Mapping | None, training_
 
 
 def latest(run: Path) -> Path | None:
-    """The newest checkpoint."""
+    """Return the newest checkpoint."""
     return next(reversed(checkpoints(run)), None)
 
 
 def load(path: Path, *, stages: int) -> tuple[TrainingState, Mapping | None]:
-    """The state in a checkpoint, after all its files were checked.
+    """Return the state in a checkpoint, after all its files were checked.
 
     Args:
         path: The checkpoint.
@@ -175,17 +175,19 @@ def load(path: Path, *, stages: int) -> tuple[TrainingState, Mapping | None]:
     """
     for folder in (path, path / FOLDER):
         if folder.is_dir() and (found := damage(folder)):
-            raise lost(path, found)
+            raise checkpoint_error(path, found)
     state = load_state(path)
     if state.stage >= stages:
-        raise lost(path, f"{path / STATE}: its stage is {state.stage}, counted from 0, and the run has {stages}")
+        raise checkpoint_error(
+            path, f"{path / STATE}: its stage is {state.stage}, counted from 0, and the run has {stages}"
+        )
     if missing := sorted({*LOGS, PROBES} - state.rows.keys()):
-        raise lost(path, f"{path / STATE}: rows of {', '.join(missing)} are missing")
+        raise checkpoint_error(path, f"{path / STATE}: rows of {', '.join(missing)} are missing")
     return state, load_optimizer(path) if state.stage_step and state.outcome is None else None
 
 
 def load_state(path: Path) -> TrainingState:
-    """The state of the loop in a checkpoint.
+    """Return the state of the loop in a checkpoint.
 
     Raises:
         CheckpointError: It is missing, damaged, of another schema version, or of another step than the folder's name
@@ -195,25 +197,27 @@ def load_state(path: Path) -> TrainingState:
     try:
         tree = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise lost(path, f"{file} is missing") from None
+        raise checkpoint_error(path, f"{file} is missing") from None
     except ValueError as error:
-        raise lost(path, f"{file} is cut short or damaged ({error})") from error
+        raise checkpoint_error(path, f"{file} is cut short or damaged ({error})") from error
     if isinstance(tree, dict) and "step" in tree and (why := foreign_schema(tree, _resolved(path.parent.parent))):
         raise CheckpointError(f"{file}: {why}")
     known = {name: value for name, value in tree.items() if name != "schema"} if isinstance(tree, dict) else tree
     try:
         state = _STATES.validate_json(json.dumps(known))
     except ValidationError as error:
-        raise lost(path, f"{file} is cut short or damaged ({_problems(error)})") from error
+        raise checkpoint_error(path, f"{file} is cut short or damaged ({_problems(error)})") from error
     if missing := sorted(_ALWAYS - tree.keys()):
-        raise lost(path, f"{file} is cut short or damaged ({', '.join(missing)} missing)")
+        raise checkpoint_error(path, f"{file} is cut short or damaged ({', '.join(missing)} missing)")
     if state.step != _step(path):
-        raise lost(path, f"{file} is the state of step {state.step}, so the folder is a copy or was renamed")
+        raise checkpoint_error(
+            path, f"{file} is the state of step {state.step}, so the folder is a copy or was renamed"
+        )
     return state
 
 
 def _resolved(run: Path) -> Mapping[str, Any]:
-    """`resolved.json` of a run; empty if it cannot be read."""
+    """Return `resolved.json` of a run; empty if it cannot be read."""
     try:
         tree = json.loads((run / "resolved.json").read_bytes())
     except (OSError, ValueError):
@@ -222,20 +226,20 @@ def _resolved(run: Path) -> Mapping[str, Any]:
 
 
 def load_optimizer(path: Path) -> Mapping:
-    """The optimizer's state and its schedule's.
+    """Return the optimizer's state and its schedule's.
 
     Raises:
         CheckpointError: It is missing or damaged.
     """
     file = path / OPTIMIZER
     if not file.exists():
-        raise lost(path, f"{file} is missing; without it, learning rate and momentum would be reset")
+        raise checkpoint_error(path, f"{file} is missing; without it, learning rate and momentum would be reset")
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (EOFError, OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        raise lost(path, f"{file} is cut short or damaged ({type(error).__name__})") from error
+        raise checkpoint_error(path, f"{file} is cut short or damaged ({type(error).__name__})") from error
     if not isinstance(state, dict) or not {"optimizer", "scheduler"} <= state.keys():
-        raise lost(path, f"{file} contains no optimizer state")
+        raise checkpoint_error(path, f"{file} contains no optimizer state")
     return state
 
 
@@ -247,7 +251,7 @@ def prune(run: Path, keep: int, protected: set[int]) -> None:
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """The checkpoints of a run in the order of their steps; folders with other names are ignored."""
+    """Return the checkpoints of a run in the order of their steps; folders with other names are ignored."""
     paths = (run / "checkpoints").glob("step-*")
     return sorted((path for path in paths if _NAME.fullmatch(path.name) and path.is_dir()), key=_step)
 
@@ -260,8 +264,8 @@ def _problems(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
 
 
-def lost(path: Path, what: str) -> CheckpointError:
-    """The error for a checkpoint from which a run cannot continue, with the remedy.
+def checkpoint_error(path: Path, what: str) -> CheckpointError:
+    """Return the error for a checkpoint from which a run cannot continue, with the remedy.
 
     Args:
         path: The checkpoint.

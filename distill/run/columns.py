@@ -15,7 +15,7 @@ def _required(name: str, type_: str, meaning: str) -> Column:
 
 
 def fields(columns: Iterable[Column]) -> str:
-    """The fields of an object in words, those that may be absent in brackets."""
+    """Return the fields of an object in words, those that may be absent in brackets."""
     shown = (
         (f"`{c.name}` ({c.type})" if c.required else f"[`{c.name}` ({c.type})]") + f" {c.meaning}" for c in columns
     )
@@ -40,7 +40,7 @@ RESOLVED = File(
         _required("schema", "integer", "version of this schema; files of another version are refused"),
         _required("recipe.name", "text", "runs of one recipe are compared over their seeds"),
         _required("recipe.stages", "list of objects", f"one per stage: {fields(RECIPE_STAGE)}"),
-        _required("recipe.support", "object", f"the top-k sets: {fields(SUPPORT)}"),
+        _required("recipe.support", "object", f"the supports: {fields(SUPPORT)}"),
         Column("recipe.*", "any", "the rest of the recipe, with all its defaults, see RECIPES.md"),
         Column("recipe_sha256", "text", "digest of the recipe"),
         Column("manifest_sha256.*", "text", "digest of each manifest"),
@@ -102,7 +102,7 @@ LEVEL = (
         "`at_least` or `at_most` of a threshold, `lowest` or `highest` healthy value, or `best`, the mark of a plateau",
     ),
     _required("level", "number or null", "that was compared with"),
-    _required("bound", "number or null", "the end of the interval that was compared"),
+    _required("bound", "number or null", "the bound of the interval that was compared"),
     _required(
         "satisfied", "boolean", "whether it reaches the threshold, keeps within the limit or improves on the mark"
     ),
@@ -133,8 +133,8 @@ RATE = (
     _required("value", "number or null", "as a share"),
     _required("errors", "integer", "substitutions, deletions and insertions"),
     _required("total", "integer", "of what is counted, in the references"),
-    Column("low", "number or null", "lower end of the 95 % interval"),
-    Column("high", "number or null", "upper end"),
+    Column("low", "number or null", "lower bound of the 95 % interval"),
+    Column("high", "number or null", "upper bound"),
     *(Column(name, "integer", f"{name} alone") for name in ("substitutions", "deletions", "insertions")),
 )
 """Of an error rate."""
@@ -173,8 +173,8 @@ PROBES = File(
         _required("statistic", "text", "name as in STATISTICS.md, `forward_kl.lower` of a bound, or `funnel.used` …"),
         _required("value", "number", "mean over positions; for a bin of the funnel, the number of positions"),
         _required("standard_error", "number", "of the mean"),
-        _required("low", "number", "lower end of the 95 % interval over utterances"),
-        _required("high", "number", "upper end"),
+        _required("low", "number", "lower bound of the 95 % interval over utterances"),
+        _required("high", "number", "upper bound"),
         _required("n_positions", "integer", "positions in the mean"),
         _required("n_groups", "integer", "utterances"),
         _required("n_undefined", "integer", "positions where the statistic is undefined"),
@@ -190,7 +190,7 @@ TRACES = File(
         *PLACE,
         _required("id", "text", "of the utterance"),
         _required("states", "text", "on whose transcripts"),
-        _required("k", "integer", "size of the top-k sets"),
+        _required("k", "integer", "size of the supports"),
         _required("temperature", "number", "of both models' distributions"),
         _required("text", "text", "the transcript"),
         _required("reference", "text or null", "the manifest's text"),
@@ -199,7 +199,7 @@ TRACES = File(
         _required("token_bytes", "list of bytes or null", "the bytes of each token; null for control tokens"),
         _required("used", "list of booleans", "whether the position is in the means"),
         _required("finished", "boolean", "whether the transcript ends by itself"),
-        Column("union_ids", "list of lists of integers", "tokens of both models' top-k sets at each position"),
+        Column("union_ids", "list of lists of integers", "tokens of both models' supports at each position"),
         Column("union_tokens", "list of lists of texts", "their spelling in the vocabulary"),
         Column("union_bytes", "list of lists of bytes or null", "their bytes"),
         Column("student_logprobs", "list of lists of numbers", "of these tokens, in nats; NaN if not known"),
@@ -279,7 +279,7 @@ OTHERS = (
         ),
     ),
     File(".lock", "Lock of the process that works on the run."),
-    File("fixed_rollouts.json*", "Recorded transcripts of the student, by utterance: token ids, and whether they end."),
+    File("fixed_rollouts.json*", "Recorded rollouts of the student, by utterance: token ids, and whether they end."),
     File("round_trip.json*", "How often the teacher's own transcripts are encoded to other tokens than it wrote."),
     File("unusable.jsonl*", "Dropped or doubtful lines of manifests, one finding per line."),
     File("data_lines/*", "A digest of each manifest line, in a file named after the manifest's digest."),

@@ -28,7 +28,7 @@ schema version, or of another one, are refused.
 
 
 def page() -> str:
-    """The page: a table for each file with columns, then a list of the others."""
+    """Return the page: a table for each file with columns, then a list of the others."""
     parts = [INTRODUCTION, *(_section(file) for file in FILES if file.columns), "## Other files\n"]
     return "\n".join([*parts, *(f"- `{file.path}`: {file.about}" for file in FILES if not file.columns), ""])
 

@@ -70,7 +70,7 @@ class Process:
 
     @classmethod
     def own(cls) -> Process:
-        """A record of this process, from now on."""
+        """Return a record of this process, from now on."""
         return cls(platform.node(), _machine(), os.getpid(), datetime.now(UTC).isoformat(timespec="seconds"))
 
     @classmethod
@@ -116,16 +116,16 @@ def at_work(lock: Path, record: Path, place: str, *, keep: bool = True) -> Itera
             raise
         shared = False  # a file system without locks: only the record decides
     try:
-        _wait_for_the_dead(record, place, locked=shared)
+        _refuse_if_alive_elsewhere(record, place, locked=shared)
         own, gone = Process.own(), Event()
         own.write(record)
-        thread = Thread(target=_beat, args=(own, record, gone), name="sign of life", daemon=True)
+        thread = Thread(target=_update_record, args=(own, record, gone), name="sign of life", daemon=True)
         thread.start()
         left = "done"
         try:
             yield
         except BaseException as error:
-            left = _leaving(error)
+            left = _exit_text(error)
             raise
         finally:
             gone.set()
@@ -140,14 +140,14 @@ def at_work(lock: Path, record: Path, place: str, *, keep: bool = True) -> Itera
             held.release()
 
 
-def _beat(own: Process, record: Path, gone: Event) -> None:
+def _update_record(own: Process, record: Path, gone: Event) -> None:
     number = 0
     while not gone.wait(BEAT_SECONDS):
         number += 1
         replace(own, beat=number).write(record)
 
 
-def _wait_for_the_dead(record: Path, place: str, *, locked: bool) -> None:
+def _refuse_if_alive_elsewhere(record: Path, place: str, *, locked: bool) -> None:
     """Refuse if a process of another machine, which the lock does not cover, is alive."""
     last = Process.read(record)
     if last is None or last.left is not None or (locked and last.machine == _machine()):
@@ -184,7 +184,7 @@ def _refusal(who: Process | None, place: str) -> AtWorkError:
     )
 
 
-def _leaving(error: BaseException) -> str:
+def _exit_text(error: BaseException) -> str:
     if isinstance(error, Terminated):
         return f"interrupted by signal {error.signal}"
     if isinstance(error, KeyboardInterrupt):

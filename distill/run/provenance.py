@@ -25,7 +25,7 @@ LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "scipy", "jiwer", "
 
 
 def resolved_configuration(recipe: Recipe) -> dict[str, Any]:
-    """The contents of `resolved.json`."""
+    """Return the contents of `resolved.json`."""
     dumped = recipe.model_dump(mode="json")
     manifests = {stage.manifest for stage in recipe.stages}
     manifests |= {section.manifest for section in (recipe.probe, *recipe.evaluations) if section}
@@ -58,7 +58,7 @@ def list_findings(run: Path, findings: Iterable[Finding]) -> None:
 
 
 def read_findings(run: Path) -> list[Finding]:
-    """Findings about lines of the data at the start of a run, or when a change was last accepted.
+    """Return findings about lines of the data at the start of a run, or when a change was last accepted.
 
     Raises:
         RunDirectoryError: The file is damaged.
@@ -75,7 +75,7 @@ def read_findings(run: Path) -> list[Finding]:
 
 
 def dropped_lines(findings: Iterable[Finding]) -> dict[str, int]:
-    """The dropped lines for `resolved.json`, if there are any."""
+    """Return the dropped lines for `resolved.json`, if there are any."""
     dropped = lines_of(errors(findings))
     return {"unusable_lines": dropped} if dropped else {}
 

@@ -82,7 +82,7 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: str | Path, *, writer: bool = True) -> RunDirectory:
-        """An existing run.
+        """Return an existing run.
 
         Args:
             path: The run directory.
@@ -137,7 +137,7 @@ class RunDirectory:
             write_parquet(self.path / PROBES / f"{name}.parquet", pd.DataFrame(list(rows)))
 
     def probes(self) -> pd.DataFrame:
-        """All probes so far, one row per kind of states and statistic, in the order of the run."""
+        """Return all probes so far, one row per kind of states and statistic, in the order of the run."""
         parts = [_read_probes(part) for part in _parts(self.path)]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
@@ -221,18 +221,18 @@ def _check_number(path: Path, found: int, recorded: int) -> None:
 
 
 def _parts(path: Path) -> list[Path]:
-    """The files of a run's probes, as they were written."""
+    """Return the files of a run's probes, as they were written."""
     return sorted((path / PROBES).glob("*.parquet"), key=lambda part: (len(part.stem), part.stem))
 
 
 def _read_probes(path: Path) -> pd.DataFrame:
-    with _undamaged(path):
+    with _report_damage(path):
         return pd.read_parquet(path)
 
 
 def _place_of(path: Path) -> tuple[int, int]:
-    """Visit and step of a probe, as its rows have them."""
-    with _undamaged(path):
+    """Return visit and step of a probe, as its rows have them."""
+    with _report_damage(path):
         table = parquet.read_table(path)
     if missing := [name for name in _NEEDED if name not in table.column_names]:
         raise RunDirectoryError(f"{path}: {', '.join(missing)} missing among its columns; {_RESTORE}")
@@ -243,12 +243,12 @@ def _place_of(path: Path) -> tuple[int, int]:
 
 
 def _rows_of(path: Path) -> int:
-    with _undamaged(path):
+    with _report_damage(path):
         return parquet.read_metadata(path).num_rows
 
 
 @contextmanager
-def _undamaged(path: Path) -> Iterator[None]:
+def _report_damage(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
@@ -256,7 +256,7 @@ def _undamaged(path: Path) -> Iterator[None]:
 
 
 def damaged(path: Path, why: str) -> RunDirectoryError:
-    """The error for a file of a run that cannot be used, with the remedy.
+    """Return the error for a file of a run that cannot be used, with the remedy.
 
     Args:
         path: The file.
@@ -266,7 +266,7 @@ def damaged(path: Path, why: str) -> RunDirectoryError:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file of a run.
+    """Return a JSON file of a run.
 
     Raises:
         RunDirectoryError: It is cut short or damaged; names it.

@@ -50,7 +50,7 @@ class File:
 
 
 def foreign_schema(found: Mapping[str, Any], writer: Mapping[str, Any]) -> str | None:
-    """Why files cannot be read, in words; None if they have the current schema.
+    """Return why files cannot be read, in words; None if they have the current schema.
 
     Args:
         found: `resolved.json` of a run or `state.json` of a checkpoint.

@@ -56,7 +56,7 @@ class TrainingData:
     sources: tuple[Mapping[str, Any], ...] = ()
 
     def count_seen(self, utterances: Iterable[Utterance], identities: Identify) -> int:
-        """Number of utterances of which at least a part is in the training audio."""
+        """Return the number of utterances of which at least a part is in the training audio."""
         return sum(self._holds(*_stretch(utterance, identities)) for utterance in utterances if utterance.audio)
 
     def _holds(self, file: str, stretch: Stretch) -> bool:
@@ -70,7 +70,7 @@ class TrainingData:
         return False
 
     def plus(self, utterances: Iterable[Utterance], identities: Identify, source: Mapping[str, Any]) -> TrainingData:
-        """The same with the audio of more utterances."""
+        """Return the same with the audio of more utterances."""
         audio = {file: list(stretches) for file, stretches in self.audio.items()}
         for utterance in utterances:
             if utterance.audio:
@@ -90,7 +90,7 @@ class TrainingData:
 
 
 def read_training_data(model: str | Path) -> TrainingData | None:
-    """The record of training data of the model in a folder; None if there is none.
+    """Return the record of training data of the model in a folder; None if there is none.
 
     Raises:
         UserError: The file is damaged or of a newer version.

@@ -15,12 +15,12 @@ from ..teacher import ServedTeacher, load_served_teacher
 
 
 def load_teacher(section: Teacher, device: torch.device | str, *, k: int, seed: int = 0) -> Recognizer | ServedTeacher:
-    """A teacher, local or behind its server; it is never trained.
+    """Return a teacher, local or behind its server; it is never trained.
 
     Args:
         section: Of the recipe.
         device: Device of a local teacher, unless its section has one.
-        k: Size of the top-k sets that a server must return.
+        k: Size of the supports that a server must return.
         seed: Of weights drawn at random.
 
     Raises:
@@ -28,7 +28,7 @@ def load_teacher(section: Teacher, device: torch.device | str, *, k: int, seed: 
     """
     if section.url is not None:
         return load_served_teacher(section, k)
-    place = device if section.device is None else _present(section.device)
+    place = device if section.device is None else _check_device(section.device)
     teacher = load_model(section, seed, place, quantize=section.quantize)
     teacher.generator.requires_grad_(False)
     teacher.freeze_encoder(section.encoder_cache_mib)
@@ -38,7 +38,7 @@ def load_teacher(section: Teacher, device: torch.device | str, *, k: int, seed: 
 def load_student(
     section: Student, seed: int = 0, device: torch.device | str = "cpu", weights: Path | None = None
 ) -> Recognizer:
-    """A student that is ready for training, with frozen parts and adapters.
+    """Return a student that is ready for training, with frozen parts and adapters.
 
     Args:
         section: Of the recipe.
@@ -65,7 +65,7 @@ def load_student(
 
 
 def identity(teacher: Recognizer | ServedTeacher) -> dict[str, Any]:
-    """Identity of a teacher: its name, its revision if it is from the Hub, and a digest of its weights.
+    """Return the identity of a teacher: its name, its revision if it is from the Hub, and a digest of its weights.
 
     Of weights behind a server only the name and source that the server reports are known.
     """
@@ -83,7 +83,7 @@ def load_model(
     weights: Path | None = None,
     quantize: str | None = None,
 ) -> Recognizer:
-    """The model of a recipe's section.
+    """Return the model of a recipe's section.
 
     Args:
         model: The section.
@@ -120,8 +120,8 @@ def load_model(
     )
 
 
-def _present(name: str) -> torch.device:
-    """The device of that name.
+def _check_device(name: str) -> torch.device:
+    """Return the device of that name.
 
     Raises:
         ModelError: This machine has none.

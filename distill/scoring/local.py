@@ -39,7 +39,7 @@ class LogitsScores(Scores):
 
     @classmethod
     def ask(cls, teacher: Recognizer, prompt: Prompt, view: TeacherView) -> tuple[Tensor, ...]:
-        """Logits [batch, teacher's length, teacher's vocabulary]."""
+        """Return logits [batch, teacher's length, teacher's vocabulary]."""
         return (teacher.score(prompt, view.transcripts),)
 
     @classmethod
@@ -59,8 +59,8 @@ class LogitsScores(Scores):
             mask=positions.eligible,
             tokens=transcripts.ids,
         )
-        student = positions.with_others(found.student, student_logits.detach(), pair.blocked)
-        teacher = positions.with_others(found.teacher, teacher_logits, pair.teacher_blocked)
+        student = positions.sets_at_aligned(found.student, student_logits.detach(), pair.blocked)
+        teacher = positions.sets_at_aligned(found.teacher, teacher_logits, pair.teacher_blocked)
         sets = pair.shared_sets(student, teacher)
         union = overlap.union(*sets)
         funnel, used = positions.account(union)
@@ -98,22 +98,22 @@ class LogitsScores(Scores):
         return self.measured.ranges
 
     def statistics(self) -> dict[str, Tensor]:
-        """Every token statistic; see `Scores`."""
+        """Return every token statistic; see `Scores`."""
         return {name: value.masked_fill(~self.used, torch.nan) for name, value in self.measured.values().items()}
 
     def bounds(self) -> None:
-        """Every statistic is known."""
+        """Return None: every statistic is exact."""
 
     def teacher_logprobs(self, ids: Tensor) -> Tensor:
-        """The teacher's log-probabilities of [batch, length, m] tokens in the student's ids."""
+        """Return the teacher's log-probabilities of [batch, length, m] tokens in the student's ids."""
         pair = self.pair
         return logprobs_of(self.teacher_logits, pair.teacher_ids(ids), pair.teacher_blocked, self.support.temperature)
 
     def check_objective(self, objective: Objective) -> None:
-        """Logits suffice for every objective."""
+        """Accept every objective, because logits suffice for each."""
 
     def teacher_on_set(self, chosen: Support, *, tail: bool) -> tuple[Tensor, Tensor]:
-        """The teacher's log-probabilities on a set and its mass; see `Scores`."""
+        """Return the teacher's log-probabilities on a set and its mass; see `Scores`."""
         return on_set(
             self.teacher_logits[self.used],
             Support(self.pair.teacher_ids(chosen.ids), chosen.valid),
@@ -124,8 +124,8 @@ class LogitsScores(Scores):
         )
 
     def full_vocabulary_divergence(self, objective: DivergenceObjective) -> Tensor:
-        """[n] the divergence on all tokens that both models have, in few passes over the logits."""
-        pair, exists, ids = self.pair, self.pair.of_both, None
+        """Return [n] the divergence on all tokens that both models have, in few passes over the logits."""
+        pair, exists, ids = self.pair, self.pair.shared_tokens, None
         if not bool(exists.all()) or pair.vocabulary is not None:
             chosen = exists.nonzero().squeeze(-1)
             ids = chosen, pair.teacher_ids(chosen)
@@ -141,7 +141,7 @@ class LogitsScores(Scores):
 
 
 def mean_logprobs(logits: Tensor, written: Transcripts, blocked: Tensor) -> list[float]:
-    """Mean log-probability of each transcript's tokens, in nats.
+    """Return the mean log-probability of each transcript's tokens, in nats.
 
     Args:
         logits: [batch, length, vocabulary] of the model that wrote them.

@@ -15,7 +15,7 @@ from .served import TopkScores
 
 
 def kind_of(teacher: Recognizer | ServedTeacher) -> type[Scores]:
-    """The class of scores for a teacher: local or behind a server."""
+    """Return the class of scores for a teacher: local or behind a server."""
     return TopkScores if isinstance(teacher, ServedTeacher) else LogitsScores
 
 

@@ -42,7 +42,8 @@ class TeacherView:
     alignment: Alignment | None
 
     def at_student(self, values: Tensor) -> Tensor:
-        """The teacher's values at its own positions, [batch, M, ...], moved to the student's, [batch, length, ...]."""
+        """Return the teacher's values at its own positions, [batch, M, ...], moved to the student's, [batch, length,
+        ...]."""
         return values if self.alignment is None else self.alignment.gather(values)
 
 
@@ -60,7 +61,7 @@ class Pair:
         spelled: Bytes by student id and by teacher id; None if the teacher reads the student's ids.
         same_text: Whether both have the same text tokens, whatever their ids: the tokens of one can then be mapped to
             the other's.
-        k: Size of the top-k sets that it is compared by, unless a recipe says otherwise.
+        k: Size of the supports that it is compared by, unless a recipe says otherwise.
     """
 
     student: Recognizer
@@ -134,7 +135,7 @@ class Pair:
         return cls(student, teacher, vocabulary, blocked, teacher_blocked, spelled, same_text, k)
 
     def settings(self, support: SupportSettings) -> ComparisonSettings:
-        """What the two are compared by."""
+        """Return what the two are compared by."""
         return ComparisonSettings(
             k=support.k,
             temperature=support.temperature,
@@ -144,7 +145,7 @@ class Pair:
         )
 
     def view(self, transcripts: Transcripts) -> TeacherView:
-        """The student's transcripts in the teacher's tokens; truncated ones have no end on either side.
+        """Return the student's transcripts in the teacher's tokens; truncated ones have no end on either side.
 
         If both have the same text tokens, the teacher reads the student's tokens, also those that its own tokenizer
         would not produce. Otherwise the teacher's tokenizer encodes the text: the student's segmentation would be a
@@ -155,20 +156,20 @@ class Pair:
         texts = self.student.decode(transcripts)
         assert self.vocabulary is not None
         table = None if _reads_text(self.teacher) else self.vocabulary.student_to_teacher
-        read = self._given(texts, transcripts, self.teacher, table).to(transcripts.ids.device)
+        read = self._transcripts_in_tokens_of(texts, transcripts, self.teacher, table).to(transcripts.ids.device)
         return TeacherView(read, tuple(texts), self._aligned(transcripts, read))
 
     def in_students_ids(self, transcripts: Transcripts, writer: Transcriber) -> Transcripts:
-        """Transcripts of either model in the student's tokens."""
+        """Return transcripts of either model in the student's tokens."""
         if writer is self.student:
             return transcripts
         if self.vocabulary is None:
             return transcripts.to(self.blocked.device)
         table = self.vocabulary.teacher_to_student
-        return self._given(writer.decode(transcripts), transcripts, self.student, table)
+        return self._transcripts_in_tokens_of(writer.decode(transcripts), transcripts, self.student, table)
 
     def recut(self, transcripts: Transcripts) -> Tensor:
-        """[batch, length] bool, positions whose prefix the teacher's tokenizer would tokenize differently.
+        """Return [batch, length] bool, positions whose prefix the teacher's tokenizer would tokenize differently.
 
         Args:
             transcripts: In the student's tokens. At these positions, a teacher that reads these tokens has a prefix
@@ -176,7 +177,7 @@ class Pair:
         """
         own = _encoded(self.student.decode(transcripts), transcripts, self.teacher).to(transcripts.ids.device)
         if self.spelled is not None:
-            return _cut_otherwise(self._aligned(transcripts, own), transcripts.mask)
+            return _different_boundaries(self._aligned(transcripts, own), transcripts.mask)
         length = transcripts.ids.shape[1]
         again = torch.nn.functional.pad(own.ids.masked_fill(~own.mask, -1), (0, length), value=-1)[:, :length]
         differs = (again != transcripts.ids).long()
@@ -196,10 +197,11 @@ class Pair:
             teacher_prefix=self.teacher.text_prefix,
         )
 
-    def _given(
+    def _transcripts_in_tokens_of(
         self, texts: Sequence[str], transcripts: Transcripts, reader: Transcriber, table: Tensor | None
     ) -> Transcripts:
-        """Transcripts in a reader's tokens: the writer's own by the table of ids where they stand, else encoded."""
+        """Return transcripts in a reader's tokens: the writer's own by the table of ids where they stand, else
+        encoded."""
         encoded = _encoded(texts, transcripts, reader)
         if table is None:
             return encoded
@@ -217,42 +219,44 @@ class Pair:
         return pack(rows, end, encoded.ids.device)
 
     def coverage(self, masses: Mapping[str, overlap.Estimate] | None) -> Coverage | None:
-        """How much of either vocabulary the map covers, by ids and by the probability in `masses`; None without one."""
+        """Return how much of either vocabulary the map covers, by ids and by the probability in `masses`; None without
+        one."""
         if self.vocabulary is None or self.spelled is None or self.vocabulary.is_identity:
             return None
         return overlap.coverage(self.vocabulary, *self.spelled, masses=masses)
 
     def teacher_ids(self, ids: Tensor) -> Tensor:
-        """Teacher ids of student ids; for tokens without one, any id that is safe to gather."""
+        """Return teacher ids of student ids; for tokens without one, any id that is safe to gather."""
         return ids if self.vocabulary is None else self.vocabulary.to_teacher(ids).clamp_min(0)
 
     def shared_sets(self, student: Support, teacher: Support) -> tuple[Support, Support]:
-        """Sets of either model's own tokens in the student's ids, without the tokens that the other does not have."""
+        """Return sets of either model's own tokens in the student's ids, without the tokens that the other does not
+        have."""
         if self.vocabulary is None:
             return student, teacher
         return self.vocabulary.student_support(student), self.vocabulary.teacher_support(teacher)
 
     @property
-    def of_both(self) -> Tensor:
+    def shared_tokens(self) -> Tensor:
         """[student's vocabulary] bool, tokens that both models may write."""
         return ~self.blocked if self.vocabulary is None else ~self.blocked & (self.vocabulary.student_to_teacher >= 0)
 
 
 def _reads_text(teacher: Recognizer | ServedTeacher) -> bool:
-    """Whether a teacher reads texts and tokenizes them itself."""
+    """Return whether a teacher reads texts and tokenizes them itself."""
     return isinstance(teacher, ServedTeacher)
 
 
 def _encoded(texts: Sequence[str], transcripts: Transcripts, reader: Transcriber) -> Transcripts:
-    """The texts of transcripts in a reader's own tokens, without an end for truncated ones."""
+    """Return the texts of transcripts in a reader's own tokens, without an end for truncated ones."""
     written = reader.encode(texts)
     finished, mask = transcripts.finished.to(written.ids.device), written.mask.clone()
     mask.scatter_(1, mask.sum(-1, keepdim=True) - 1, finished[:, None])
     return Transcripts(written.ids, mask, finished)
 
 
-def _cut_otherwise(alignment: Alignment, mask: Tensor) -> Tensor:
-    """[batch, length] bool, positions whose prefix has different token boundaries on both sides."""
+def _different_boundaries(alignment: Alignment, mask: Tensor) -> Tensor:
+    """Return [batch, length] bool, positions whose prefix has different token boundaries on both sides."""
     found = torch.zeros_like(mask)
     for row, (kept, there, index) in enumerate(
         zip(mask.tolist(), alignment.comparable.tolist(), alignment.teacher_index.tolist(), strict=True)
@@ -273,12 +277,12 @@ def _cut_otherwise(alignment: Alignment, mask: Tensor) -> Tensor:
 
 
 def _text_ids(spelled: TokenBytes, tokens: Tokens) -> list[int]:
-    """Ids of text tokens, without duplicate spellings and tokens that no transcript contains."""
+    """Return ids of text tokens, without duplicate spellings and tokens that no transcript contains."""
     blocked = tokens.blocked.tolist()
     return [i for i, bytes_ in enumerate(spelled) if bytes_ is not None and i not in spelled.spare and not blocked[i]]
 
 
 def _bytes(recognizer: Transcriber) -> TokenBytes:
-    """Bytes of the ids that name tokens."""
+    """Return bytes of the ids that name tokens."""
     table, size = token_bytes(recognizer.tokenizer), recognizer.tokens.size
     return table if len(table) <= size else TokenBytes(table[:size], (i for i in table.spare if i < size))

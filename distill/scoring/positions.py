@@ -44,20 +44,21 @@ class Positions:
 
     @property
     def eligible(self) -> Tensor:
-        """[batch, length] bool, positions that count unless the union of their top-k sets is too small."""
+        """[batch, length] bool, positions that count unless the union of their supports is too small."""
         kept = self.transcripts.mask
         for reason in self._reasons().values():
             kept = kept & ~reason
         return kept
 
     def account(self, union: Support) -> tuple[overlap.Funnel, Tensor]:
-        """The position funnel, and [batch, length] bool, the used positions: those with two tokens in the union."""
+        """Return the position funnel, and [batch, length] bool, the used positions: those with two tokens in the
+        union."""
         reasons = self._reasons() | {"low_support": union.size < 2}
         unfinished = ~self.transcripts.finished.unsqueeze(-1)
         return overlap.account(self.transcripts.mask, reasons, unfinished=unfinished)
 
-    def with_others(self, ranked: Support, logits: Tensor, blocked: Tensor) -> Support:
-        """A model's top-k sets at all aligned positions.
+    def sets_at_aligned(self, ranked: Support, logits: Tensor, blocked: Tensor) -> Support:
+        """Return a model's supports at all aligned positions.
 
         Args:
             ranked: Those at the eligible positions; those at other positions are computed here for traces.

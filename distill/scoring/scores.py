@@ -1,8 +1,8 @@
 """One interface for a teacher's scores of the student's transcripts, local or behind a server.
 
-A local teacher has all its logits (`distill.scoring.local`), a server only its best tokens (`distill.scoring.served`).
-`distill.scoring.local_or_served` decides which of the two a teacher gets.
-Training, probes and traces use statistics, sums, log-probabilities and loss terms of this interface.
+A local teacher gives all its logits (`distill.scoring.local`), a server only top-k log-probabilities
+(`distill.scoring.served`). `distill.scoring.local_or_served` decides which of the two a teacher gets. Training, probes
+and traces use statistics, sums, log-probabilities and loss terms of this interface.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Scores(ABC):
         student_logits: [batch, length, student's vocabulary], with a graph in training.
         student_log_partition: [batch, length] float64, log Σ exp(z/τ) over the student's tokens that are not blocked,
             at positions that may count.
-        sets: The student's and the teacher's top-k sets in the student's ids, without tokens that the other lacks.
+        sets: The student's and the teacher's supports in the student's ids, without tokens that the other lacks.
         union: Of the two.
         used: [batch, length] bool, positions that count, n of them.
         funnel: Position funnel.
@@ -67,7 +67,7 @@ class Scores(ABC):
     @classmethod
     @abstractmethod
     def ask(cls, teacher: Any, prompt: Prompt, view: TeacherView) -> tuple[Tensor, ...]:
-        """A teacher's scores of the transcripts at its own positions: [batch, teacher's length, ...] each.
+        """Return a teacher's scores of the transcripts at its own positions: [batch, teacher's length, ...] each.
 
         Raises:
             ServerError: A server did not answer, or not with what was asked for.
@@ -76,7 +76,7 @@ class Scores(ABC):
     @classmethod
     @abstractmethod
     def from_answer(cls, positions: Positions, answer: Sequence[Tensor]) -> Self:
-        """The comparison, from the teacher's scores at the student's positions, [batch, length, ...]."""
+        """Return the comparison, from the teacher's scores at the student's positions, [batch, length, ...]."""
 
     @classmethod
     @abstractmethod
@@ -90,7 +90,7 @@ class Scores(ABC):
     @classmethod
     @abstractmethod
     def own_logprobs(cls, teacher: Any, batch: Batch, written: Transcripts, texts: Sequence[str]) -> list[float | None]:
-        """Mean log-probability, in nats, of the tokens of transcripts that the teacher wrote itself.
+        """Return the mean log-probability, in nats, of the tokens of transcripts that the teacher wrote itself.
 
         Args:
             teacher: Of this kind.
@@ -113,15 +113,17 @@ class Scores(ABC):
 
     @abstractmethod
     def statistics(self) -> dict[str, Tensor]:
-        """Values [batch, length] of every token statistic that is known exactly, NaN where a position is not used."""
+        """Return values [batch, length] of every token statistic that is known exactly, NaN where a position is not
+        used."""
 
     @abstractmethod
     def bounds(self) -> overlap.OverlapBounds | None:
-        """Lower and upper bounds of the statistics that are not exact; None if all are."""
+        """Return the lower and upper bounds of the statistics that are not exact; None if all are."""
 
     @abstractmethod
     def teacher_logprobs(self, ids: Tensor) -> Tensor:
-        """The teacher's log-probabilities of [batch, length, m] tokens in the student's ids, NaN where not known."""
+        """Return the teacher's log-probabilities of [batch, length, m] tokens in the student's ids, NaN where not
+        known."""
 
     @abstractmethod
     def check_objective(self, objective: Objective) -> None:
@@ -133,7 +135,8 @@ class Scores(ABC):
 
     @abstractmethod
     def teacher_on_set(self, chosen: Support, *, tail: bool) -> tuple[Tensor, Tensor]:
-        """The teacher's log-probabilities on a set at the used positions, as `overlap.set_logprobs`, and its mass.
+        """Return the teacher's log-probabilities on a set at the used positions, as `overlap.set_logprobs`, and its
+        mass.
 
         Args:
             chosen: [n, m] in the student's ids.
@@ -145,10 +148,11 @@ class Scores(ABC):
 
     @abstractmethod
     def full_vocabulary_divergence(self, objective: DivergenceObjective) -> Tensor:
-        """[n] the divergence of an objective on all tokens that both models have, in nats, without the factor τ²."""
+        """Return [n] the divergence of an objective on all tokens that both models have, in nats, without the factor
+        τ²."""
 
     def student_on_set(self, chosen: Support, *, tail: bool) -> tuple[Tensor, Tensor]:
-        """`teacher_on_set` of the student, with its graph."""
+        """Return the result of `teacher_on_set` of the student, with its graph."""
         return on_set(
             self.student_logits[self.used],
             chosen,
@@ -159,15 +163,15 @@ class Scores(ABC):
         )
 
     def student_logprobs(self, ids: Tensor) -> Tensor:
-        """The student's log-probabilities of [batch, length, m] tokens."""
+        """Return the student's log-probabilities of [batch, length, m] tokens."""
         return logprobs_of(self.student_logits, ids, self.pair.blocked, self.support.temperature)
 
     def values(self) -> dict[str, Tensor]:
-        """`statistics`, and both ends of every statistic that has bounds: `forward_kl.lower`, `forward_kl.upper`."""
+        """Return `statistics`, and both bounds of each inexact one: `forward_kl.lower`, `forward_kl.upper`."""
         return self.statistics() | self._ends()
 
     def sums(self) -> GroupSums:
-        """Sums and counts over the used positions, as one group; for inexact statistics, of their bounds."""
+        """Return sums and counts over the used positions, as one group; for inexact statistics, of their bounds."""
         ends = {name: value for name, value in self._ends().items() if name.rsplit(".", 1)[0] in UNDECIDED}
         group = torch.zeros(len(self.used), dtype=torch.long)
         return GroupSums.from_values(self.statistics() | ends, group, mask=self.used)
@@ -231,7 +235,7 @@ def score(
 def on_set(
     logits: Tensor, chosen: Support, *, tail: bool, temperature: float, blocked: Tensor, log_partition: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """A model's log-probabilities on a set, see `overlap.set_logprobs`, and its mass on the set.
+    """Return a model's log-probabilities on a set, see `overlap.set_logprobs`, and its mass on the set.
 
     Args:
         logits: [n, vocabulary].
@@ -249,7 +253,7 @@ def on_set(
 
 
 def logprobs_of(logits: Tensor, ids: Tensor, blocked: Tensor, temperature: float) -> Tensor:
-    """A model's log-probabilities of [batch, length, m] tokens in its own ids, at every position."""
+    """Return a model's log-probabilities of [batch, length, m] tokens in its own ids, at every position."""
     lowest, rows, wanted = torch.finfo(torch.float32).min, logits.detach().flatten(0, 1), ids.flatten(0, 1)
     found = torch.empty(wanted.shape, device=rows.device)
     for part in chunking.parts_of(len(rows), rows.shape[-1], chunking.CHUNK_ELEMENTS):

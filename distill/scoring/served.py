@@ -1,4 +1,4 @@
-"""Scores of a teacher behind a server: log-probabilities of its best tokens, and bounds of inexact statistics."""
+"""Scores of a teacher behind a server: top-k log-probabilities, and bounds of inexact statistics."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ ROUNDING = 1e-7
 
 @dataclass(frozen=True, eq=False)
 class TopkScores(Scores):
-    """The student's logits and the teacher's best tokens at the student's positions, at temperature 1.
+    """The student's logits and the teacher's top-k log-probabilities at the student's positions, at temperature 1.
 
     The teacher's set is smaller than k where blocked tokens leave fewer than k of those that the server returned.
 
     Attributes:
         topk_ids: [batch, length, m] in the teacher's ids, best first, −1 in empty slots.
         topk_logprobs: [batch, length, m] float64, over the teacher's full vocabulary.
-        student_set: The student's top-k set, tokens that the teacher lacks included.
+        student_set: The student's support, tokens that the teacher lacks included.
         student_statistics: The student compared with itself; used for its entropy and log-probabilities.
     """
 
@@ -50,22 +50,22 @@ class TopkScores(Scores):
 
     @classmethod
     def ask(cls, teacher: ServedTeacher, prompt: Prompt, view: TeacherView) -> tuple[Tensor, ...]:
-        """Ids and log-probabilities of the server's best tokens, [batch, teacher's length, m] each."""
+        """Return ids and top-k log-probabilities of the server, [batch, teacher's length, m] each."""
         return teacher.topk_logprobs(prompt, view.texts, view.transcripts)
 
     @classmethod
     def check_answer(cls, teacher: ServedTeacher, batch: Batch, view: TeacherView, answer: Sequence[Tensor]) -> None:
-        """Nothing to do: a server's responses are checked on arrival."""
+        """Do nothing, because a server's responses are checked on arrival."""
 
     @classmethod
     def from_answer(cls, positions: Positions, answer: Sequence[Tensor]) -> Self:
-        """Rank and measure the student's logits, and choose among the server's best tokens."""
+        """Rank and measure the student's logits, and choose the teacher's support among the server's tokens."""
         (ids, logprobs), pair, support = answer, positions.pair, positions.support
         logits, transcripts = positions.student_logits.detach(), positions.transcripts
         ids = ids.masked_fill(~positions.aligned[..., None], -1)
         settings = ComparisonSettings(k=support.k, blocked=pair.blocked)
         alone = measure_with_sets(logits, logits, settings, mask=positions.eligible, tokens=transcripts.ids)
-        student = positions.with_others(alone.student, logits, pair.blocked)
+        student = positions.sets_at_aligned(alone.student, logits, pair.blocked)
         sets = pair.shared_sets(student, topk_set(pair, ids, support.k))
         union = overlap.union(*sets)
         funnel, used = positions.account(union)
@@ -89,7 +89,7 @@ class TopkScores(Scores):
     def own_logprobs(
         cls, teacher: ServedTeacher, batch: Batch, written: Transcripts, texts: Sequence[str]
     ) -> list[float | None]:
-        """Of the tokens of the texts, over the full vocabulary.
+        """Return the mean over the tokens of the texts, over the full vocabulary.
 
         None for a transcript with a token that is not among the server's best, or without any; see `Scores`.
         """
@@ -101,7 +101,7 @@ class TopkScores(Scores):
         return self.bounds().ranges
 
     def statistics(self) -> dict[str, Tensor]:
-        """The statistics that the best tokens or the student determine; see `Scores`."""
+        """Return the statistics that top-k log-probabilities or the student determine; see `Scores`."""
         ids = self.topk_ids
         known = ((ids >= 0) & ~self.pair.teacher_blocked[ids.clamp_min(0)]).sum(-1) >= self.support.k
         sizes = [chosen.size.double() for chosen in self.sets]
@@ -113,7 +113,7 @@ class TopkScores(Scores):
         return {name: value.masked_fill(~self.used, torch.nan) for name, value in values.items()}
 
     def bounds(self) -> overlap.OverlapBounds:
-        """Lower and upper ends of every statistic that has some, at the used positions."""
+        """Return the lower and upper bounds of every statistic that has some, at the used positions."""
         return self._bounds
 
     @cached_property
@@ -128,11 +128,12 @@ class TopkScores(Scores):
         )
 
     def teacher_logprobs(self, ids: Tensor) -> Tensor:
-        """The teacher's log-probabilities of [batch, length, m] tokens, NaN where the server did not return them."""
+        """Return the teacher's log-probabilities of [batch, length, m] tokens, NaN where the server did not return
+        them."""
         return _looked_up(self.pair.teacher_ids(ids), self.topk_ids, self.topk_logprobs)
 
     def check_objective(self, objective: Objective) -> None:
-        """Refuse objectives on tokens other than the teacher's top-k set, which are the only known ones.
+        """Refuse objectives on tokens other than the teacher's support, which are the only known ones.
 
         Raises:
             UserError: Names what the objective looks at.
@@ -142,7 +143,7 @@ class TopkScores(Scores):
             raise UserError(f"objective: a served teacher has no support {looked_at!r}, only its own (teacher)")
 
     def teacher_on_set(self, chosen: Support, *, tail: bool) -> tuple[Tensor, Tensor]:
-        """The teacher's log-probabilities on its top-k set and their mass; see `Scores`.
+        """Return the teacher's log-probabilities on its support and their mass; see `Scores`.
 
         Blocked tokens that the server returned have probability 0; other blocked tokens remain in the tail.
         """
@@ -157,17 +158,17 @@ class TopkScores(Scores):
         return torch.cat([own, (1 - mass).clamp_min(ROUNDING).log()[:, None]], -1), mass
 
     def full_vocabulary_divergence(self, objective: DivergenceObjective) -> Tensor:
-        """Not supported.
+        """Refuse: top-k log-probabilities do not cover the full vocabulary.
 
         Raises:
             UserError: Always.
         """
         self.check_objective(objective)
-        raise UserError("objective: a served teacher has only its best tokens, not the full vocabulary")
+        raise UserError("objective: a served teacher has only top-k log-probabilities, not the full vocabulary")
 
 
 def topk_set(pair: Pair, ids: Tensor, k: int) -> Support:
-    """The k best unblocked tokens of a server, in the teacher's ids.
+    """Return the k best unblocked tokens of a server, in the teacher's ids.
 
     Args:
         pair: The two models.
@@ -180,7 +181,8 @@ def topk_set(pair: Pair, ids: Tensor, k: int) -> Support:
 
 
 def _looked_up(wanted: Tensor, ids: Tensor, logprobs: Tensor) -> Tensor:
-    """Log-probabilities [..., n] of [..., n] tokens, looked up among [..., m] known ones; NaN where not found."""
+    """Return log-probabilities [..., n] of [..., n] tokens, looked up among [..., m] known ones; NaN where not
+    found."""
     found = (ids[..., None, :] == wanted[..., :, None]).double()  # at most one match per token
     return torch.where(found.any(-1), (found * logprobs[..., None, :]).sum(-1), torch.nan)
 
@@ -188,7 +190,7 @@ def _looked_up(wanted: Tensor, ids: Tensor, logprobs: Tensor) -> Tensor:
 def mean_topk_logprobs(
     teacher: ServedTeacher, batch: Batch, texts: Sequence[str], finished: Sequence[bool]
 ) -> list[float | None]:
-    """Mean log-probability, in nats, of the tokens of texts.
+    """Return the mean log-probability, in nats, of the tokens of texts.
 
     Args:
         teacher: Behind its server.

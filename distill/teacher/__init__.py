@@ -1,6 +1,6 @@
 """Teachers behind a server that returns log-probabilities of prompts (vLLM, SGLang).
 
-A server returns its best tokens and no logits: statistics that need more are bounds (`overlap.measure_bounds`).
+A server returns top-k log-probabilities and no logits: statistics that need more are bounds (`overlap.measure_bounds`).
 """
 
 from .errors import ServerError

@@ -55,7 +55,7 @@ class Api(Protocol):
         ...
 
     def score(self, client: JsonClient, model: str, question: Question, text: str, n_tokens: int, m: int) -> Reply:
-        """Its m best tokens at each of the text's tokens, and after them.
+        """Return its top-m log-probabilities at each of the text's tokens, and after them.
 
         Args:
             client: To ask with.
@@ -63,7 +63,7 @@ class Api(Protocol):
             question: The utterance.
             text: The transcript.
             n_tokens: Number of tokens of the transcript.
-            m: Number of best tokens at each position.
+            m: Number of log-probabilities at each position.
 
         Raises:
             ServerError: There was no answer.
@@ -72,7 +72,7 @@ class Api(Protocol):
         ...
 
     def write(self, client: JsonClient, model: str, question: Question, max_new_tokens: int, heat: float) -> Written:
-        """Its own transcript.
+        """Return its own transcript.
 
         Args:
             client: To ask with.
@@ -89,14 +89,14 @@ class Api(Protocol):
 
 
 def wav(waveform: np.ndarray) -> bytes:
-    """A WAV file of float32 samples, the same as for a local model."""
+    """Return a WAV file of float32 samples, the same as for a local model."""
     buffer = BytesIO()
     scipy.io.wavfile.write(buffer, SAMPLING_RATE, waveform.astype(np.float32))
     return buffer.getvalue()
 
 
 def value_at(tree: Mapping[str, Any], *path: str | int) -> Any:
-    """A value deep in a JSON tree; None if its path does not exist."""
+    """Return a value deep in a JSON tree; None if its path does not exist."""
     node: Any = tree
     for key in path:
         try:

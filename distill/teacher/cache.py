@@ -36,7 +36,7 @@ class TopkCache:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def load(self, key: str) -> TopkLogprobs | None:
-        """What is kept under a key."""
+        """Return what is kept under a key."""
         try:
             with self._path(key).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 kept = TopkLogprobs(arrays["ids"], arrays["logprobs"])
@@ -47,7 +47,7 @@ class TopkCache:
         return kept
 
     def save(self, key: str, tokens: TopkLogprobs) -> None:
-        """Keep best tokens under a key."""
+        """Keep top-k log-probabilities under a key."""
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, sync=False) as temporary, temporary.open("wb") as file:
@@ -58,7 +58,7 @@ class TopkCache:
 
 
 def key_of(settings: Mapping[str, Any], waveform: np.ndarray) -> str:
-    """Digest of everything that an answer depends on."""
+    """Return the digest of everything that an answer depends on."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, ensure_ascii=False).encode())
     digest.update(str(waveform.dtype).encode() + waveform.tobytes())
     return digest.hexdigest()

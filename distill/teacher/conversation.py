@@ -41,7 +41,7 @@ class Conversation:
     context: str | None = None
 
     def rendered(self, processor: Any, text: str) -> str:
-        """Prompt and transcript as the chat template writes them, the audio's placeholder not expanded."""
+        """Return prompt and transcript as the chat template writes them, the audio's placeholder not expanded."""
         messages: list[dict[str, Any]] = [{"role": "user", "content": [dict(part) for part in self.parts]}]
         if self.context is not None:
             messages.insert(0, {"role": "system", "content": [{"type": "text", "text": self.context}]})
@@ -52,7 +52,7 @@ class Conversation:
 
 
 def conversation(reader: SpeechLM, language: str | None, context: str | None = None) -> Conversation:
-    """The conversation with the same prompt as the local processor's.
+    """Return the conversation with the same prompt as the local processor's.
 
     Args:
         reader: The family's adapter, which needs no weights for this.

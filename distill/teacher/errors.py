@@ -24,7 +24,7 @@ class ServerError(UserError):
 
 
 def shown(url: object) -> str:
-    """An address as messages may show it: without the password and the query, in which keys are given.
+    """Return an address as messages may show it: without the password and the query, in which keys are given.
 
     >>> shown("http://u:secret@h:8000/v1?token=abc"), shown("http://h/@team"), shown("nowhere")
     ('http://h:8000/v1?…', 'http://h/@team', 'nowhere')
@@ -43,7 +43,7 @@ def shown(url: object) -> str:
 
 
 def quoted(value: object, longest: int = LONGEST_QUOTE) -> str:
-    """What a server sent, on one line, cut to a length, without terminal control characters.
+    """Return what a server sent, on one line, cut to a length, without terminal control characters.
 
     >>> quoted("no  such\\nmodel")
     'no such model'

@@ -122,9 +122,9 @@ class Exchange:
                 "Raise timeout_seconds, or lower concurrency if the server is busy.",
             ) from error
         except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
-            raise self._lost(error) from error
+            raise self._connection_error(error) from error
 
-    def _lost(self, error: Exception) -> NoAnswerError:
+    def _connection_error(self, error: Exception) -> NoAnswerError:
         through = "" if self.proxy is None else f", through {self.proxy}"
         remedy = "Check that the server runs and that this machine reaches it."
         if self.proxy is not None:
@@ -133,7 +133,7 @@ class Exchange:
 
 
 def server_url(given: str) -> httpx2.URL:
-    """The URL of a server, without `/v1` at the end of its path.
+    """Return the URL of a server, without `/v1` at the end of its path.
 
     Raises:
         ServerError: It is not a URL of a server.

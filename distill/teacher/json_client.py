@@ -13,7 +13,7 @@ import tenacity
 
 from .errors import ServerError, quoted, shown
 from .http_request import Answer, Exchange, NoAnswerError, server_url
-from .refusals import PASSING, detail_of, named_status, remedy_of, retry_after, words_of
+from .refusals import PASSING, detail_of, named_status, refusal_message, remedy_of, retry_after
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,7 +28,7 @@ class ServerAsksToWait(UserWarning):
     """A server asks for a longer pause than usual between attempts."""
 
 
-class _Passing(Exception):
+class _TemporaryFailure(Exception):
     """A failure that may not occur in another attempt."""
 
     def __init__(self, problem: str, *, status: int | None = None, wait: float = 0.0, remedy: str = "") -> None:
@@ -83,7 +83,7 @@ class JsonClient:
         )
 
     def get(self, path: str) -> dict[str, Any]:
-        """The JSON object at a path.
+        """Return the JSON object at a path.
 
         Raises:
             ServerError: None came.
@@ -131,7 +131,7 @@ class JsonClient:
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, about: str) -> dict[str, Any]:
         request, about = f"{method} {self.url}{path}", f" for {about}" if about else ""
 
-        def given_up(state: tenacity.RetryCallState) -> NoReturn:
+        def raise_failure(state: tenacity.RetryCallState) -> NoReturn:
             failure = _failure(state)
             if self._abandoned.is_set():
                 raise CancelledError from failure
@@ -141,12 +141,12 @@ class JsonClient:
             ) from failure
 
         attempts = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_Passing),
+            retry=tenacity.retry_if_exception_type(_TemporaryFailure),
             stop=tenacity.stop_after_attempt(self.retries + 1) | tenacity.stop_when_event_set(self._abandoned),
             wait=_pause,
             before_sleep=lambda state: self._count(state, request),
             sleep=tenacity.sleep_using_event(self._abandoned),
-            retry_error_callback=given_up,
+            retry_error_callback=raise_failure,
         )
         return attempts(self._attempt, method, path, body, about)
 
@@ -169,14 +169,14 @@ class JsonClient:
         try:
             answer = self._exchange.ask(method, f"{self._address}{path}{self._query}", sent)
         except NoAnswerError as error:
-            raise _Passing(str(error), remedy=error.remedy) from error
+            raise _TemporaryFailure(str(error), remedy=error.remedy) from error
         status = answer.status
         if status != 200:
-            self._refuse(f"{method} {url}", about, answer, status, f"status {status}", words_of(answer.content))
+            self._refuse(f"{method} {url}", about, answer, status, f"status {status}", refusal_message(answer.content))
         try:
             tree = json.loads(answer.content)
         except (ValueError, RecursionError) as error:
-            raise _Passing(
+            raise _TemporaryFailure(
                 f"status {status}, but {len(answer.content)} bytes that are not JSON ({quoted(error, 100)}), "
                 f"beginning with {quoted(repr(answer.content[:40]))}",
                 status=status,
@@ -213,7 +213,7 @@ class JsonClient:
         """
         if status in PASSING or status >= 500:
             wait = retry_after(answer.headers.get("Retry-After"))
-            raise _Passing(
+            raise _TemporaryFailure(
                 f"{title}: {detail}" + (f" (it asks to wait {wait:g} s)" if wait else ""),
                 status=status,
                 wait=wait,
@@ -226,15 +226,15 @@ class JsonClient:
         raise ServerError(f"{request}: {title}{about}: {detail}. {remedy}", status=status, detail=detail)
 
 
-def _failure(state: tenacity.RetryCallState) -> _Passing:
-    """The reason why an attempt failed."""
+def _failure(state: tenacity.RetryCallState) -> _TemporaryFailure:
+    """Return the reason why an attempt failed."""
     failure = state.outcome.exception() if state.outcome else None
-    assert isinstance(failure, _Passing)
+    assert isinstance(failure, _TemporaryFailure)
     return failure
 
 
 def _pause(state: tenacity.RetryCallState) -> float:
-    """Seconds until the next attempt: the server's request or the back-off, up to the longest.
+    """Return seconds until the next attempt: the server's request or the back-off, up to the longest.
 
     Half of the back-off is random, so that clients do not retry simultaneously.
     """

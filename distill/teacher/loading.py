@@ -27,7 +27,7 @@ def load_served_teacher(teacher: Teacher, k: int) -> ServedTeacher:
     Args:
         teacher: With the server's `url`. Its `model` names the tokenizer, and also the served model unless
             `server.served_name` does.
-        k: Size of the top-k sets; `MORE` tokens beyond it are requested unless the server settings give a number.
+        k: Size of the supports; `MORE` tokens beyond it are requested unless the server settings give a number.
 
     Raises:
         ModelError: No tokenizer there, or a family that servers cannot score.
@@ -72,7 +72,7 @@ def load_served_teacher(teacher: Teacher, k: int) -> ServedTeacher:
 
 
 def served_models(client: JsonClient) -> dict[str, dict[str, Any]]:
-    """The server's description of each model that it serves, by name.
+    """Return the server's description of each model that it serves, by name.
 
     Raises:
         ServerError: No list of models.

@@ -33,7 +33,8 @@ class Weightless(nn.Module):
 
 
 def load_reader(model: str, *, revision: str | None = None, family: str | None = None) -> SpeechLM:
-    """The model class of a checkpoint's family with its processor; reads the configuration and the tokenizer's files.
+    """Return the model class of a checkpoint's family with its processor; reads the configuration and the tokenizer's
+    files.
 
     Args:
         model: Directory or Hub name; its weights are not read and need not be there.
@@ -63,7 +64,7 @@ def load_reader(model: str, *, revision: str | None = None, family: str | None =
 
 
 def served_tokens(reader: SpeechLM) -> Tokens:
-    """Its tokens with the padding ids of its logits, which are blocked: a server's probabilities include them."""
+    """Return its tokens with the padding ids of its logits blocked: a server's probabilities include them."""
     tokens, width = reader.tokens, reader.generator.config.text_config.vocab_size
     padding = width - tokens.size
     blocked = torch.cat([tokens.blocked, torch.ones(padding, dtype=torch.bool)])

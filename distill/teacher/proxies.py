@@ -36,7 +36,7 @@ class EnvironmentProxy:
 
 
 def environment_proxy(server: httpx2.URL) -> EnvironmentProxy | None:
-    """The proxy that the environment names for a server; addresses of this machine need none.
+    """Return the proxy that the environment names for a server; addresses of this machine need none.
 
     Args:
         server: The server's URL.
@@ -44,7 +44,7 @@ def environment_proxy(server: httpx2.URL) -> EnvironmentProxy | None:
     Raises:
         ServerError: One that cannot be used; the message names variable and remedy.
     """
-    if is_here(server.host) or _excepted(server.host):
+    if is_this_machine(server.host) or _is_in_no_proxy(server.host):
         return None
     named = getproxies()
     kind = server.scheme if named.get(server.scheme) else "all"
@@ -72,8 +72,8 @@ def environment_proxy(server: httpx2.URL) -> EnvironmentProxy | None:
     return found
 
 
-def is_here(host: str) -> bool:
-    """Whether a host is this machine.
+def is_this_machine(host: str) -> bool:
+    """Return whether a host is this machine.
 
     >>> [is_here(host) for host in ("localhost", "127.0.0.2", "::1", "0.0.0.0", "a.localhost")]
     [True, True, True, True, True]
@@ -89,16 +89,16 @@ def is_here(host: str) -> bool:
     return address is not None and (address.is_loopback or address.is_unspecified)
 
 
-def _excepted(host: str) -> bool:
-    """Whether NO_PROXY names a host: by name, by ending, or by network, as curl and Go read it."""
+def _is_in_no_proxy(host: str) -> bool:
+    """Return whether NO_PROXY names a host: by name, by ending, or by network, as curl and Go read it."""
     if proxy_bypass(host):
         return True
     address = _address(host)
     entries = (entry.strip() for entry in getproxies().get("no", "").split(",") if "/" in entry)
-    return address is not None and any(_holds(entry, address) for entry in entries)
+    return address is not None and any(_network_contains(entry, address) for entry in entries)
 
 
-def _holds(network: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+def _network_contains(network: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     try:
         return address in ipaddress.ip_network(network, strict=False)
     except ValueError:

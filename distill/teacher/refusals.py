@@ -17,7 +17,8 @@ PASSING = (408, 425, 429)
 
 
 def retry_after(value: str | None) -> float:
-    """Seconds requested by a Retry-After header (RFC 9110, section 10.2.3: seconds or a date); 0 if it is neither.
+    """Return seconds requested by a Retry-After header (RFC 9110, section 10.2.3: seconds or a date); 0 if it is
+    neither.
 
     >>> [retry_after(value) for value in ("2", "0.5", "inf", "nan", "-3", "soon", None)]
     [2.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0]
@@ -34,8 +35,8 @@ def retry_after(value: str | None) -> float:
     return max(0.0, seconds) if math.isfinite(seconds) else 0.0
 
 
-def words_of(content: bytes) -> str:
-    """The message in the body of a refusal."""
+def refusal_message(content: bytes) -> str:
+    """Return the message in the body of a refusal."""
     try:
         return detail_of(json.loads(content))
     except (ValueError, RecursionError):
@@ -43,7 +44,7 @@ def words_of(content: bytes) -> str:
 
 
 def detail_of(tree: Any) -> str:
-    """The server's error message, from the fields that servers use."""
+    """Return the server's error message, from the fields that servers use."""
     for key in ("error", "message", "detail"):
         if isinstance(tree, dict) and tree.get(key):
             tree = tree[key]
@@ -51,7 +52,7 @@ def detail_of(tree: Any) -> str:
 
 
 def named_status(tree: Mapping[str, Any]) -> int | None:
-    """The status in the error of an answer."""
+    """Return the status in the error of an answer."""
     inside = tree.get("error")
     places = [inside, tree] if isinstance(inside, dict) else [tree]
     codes = (_number(place.get(key)) for place in places for key in ("code", "status", "status_code"))
@@ -59,14 +60,14 @@ def named_status(tree: Mapping[str, Any]) -> int | None:
 
 
 def _number(code: Any) -> int | None:
-    """A status that is written as a number, or as a string of three digits."""
+    """Return a status that is written as a number, or as a string of three digits."""
     if isinstance(code, str) and re.fullmatch(r"[0-9]{3}", code.strip()):
         return int(code)
     return code if type(code) is int else None
 
 
 def remedy_of(status: int) -> str:
-    """The remedy for a status that would occur again."""
+    """Return the remedy for a status that would occur again."""
     if status in (401, 403):
         return "Name the environment variable that holds the server's key (key_variable, --key-variable)."
     if status == 404:

@@ -14,7 +14,7 @@ SHORT = 80
 
 
 def token_id(value: Any) -> int:
-    """A token's id: a whole number, or the key of an object that is one.
+    """Return a token's id: a whole number, or the key of an object that is one.
 
     Raises:
         ReplyError: Something else.
@@ -27,7 +27,7 @@ def token_id(value: Any) -> int:
 
 
 def token_ids(value: Any) -> list[int]:
-    """A list of them.
+    """Return a list of them.
 
     Raises:
         ReplyError: Something else.
@@ -36,7 +36,7 @@ def token_ids(value: Any) -> list[int]:
 
 
 def log_probability(value: Any) -> float:
-    """A number; its range is checked later, with all values of a position.
+    """Return a number; its range is checked later, with all values of a position.
 
     Raises:
         ReplyError: Something else.
@@ -47,7 +47,7 @@ def log_probability(value: Any) -> float:
 
 
 def written_text(value: Any) -> str:
-    """Text that can be written; null is empty.
+    """Return text that can be written; null is empty.
 
     Raises:
         ReplyError: Something else, or half a character (a lone surrogate).
@@ -64,7 +64,7 @@ def written_text(value: Any) -> str:
 
 
 def array(value: Any, what: str) -> list[Any]:
-    """A list.
+    """Return a list.
 
     Raises:
         ReplyError: Something else.
@@ -75,7 +75,7 @@ def array(value: Any, what: str) -> list[Any]:
 
 
 def mapping(value: Any, what: str) -> Mapping[Any, Any]:
-    """An object.
+    """Return an object.
 
     Raises:
         ReplyError: Something else.
@@ -86,7 +86,7 @@ def mapping(value: Any, what: str) -> Mapping[Any, Any]:
 
 
 def by_id(pairs: list[tuple[int, float]]) -> dict[int, float]:
-    """Log-probabilities by id.
+    """Return log-probabilities by id.
 
     Raises:
         ReplyError: One id twice.

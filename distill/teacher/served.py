@@ -1,4 +1,4 @@
-"""A teacher behind a server: it transcribes, and returns its best tokens at each position of a transcript."""
+"""A teacher behind a server: it transcribes, and returns top-k log-probabilities at each position of a transcript."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ServedTeacher:
         api: The server's protocol.
         served_name: The server's name of the model.
         root: The model's source as reported by the server; part of the cache's keys.
-        n_topk: Best tokens requested at each position.
+        n_topk: Log-probabilities requested at each position.
         cache: Answers on disk; None keeps none.
         max_length: Maximum tokens of prompt and transcript together; None if the server does not report it.
     """
@@ -113,7 +113,7 @@ class ServedTeacher:
             self.reader.check_languages([language])
 
     def prompt_tokens(self, read: Any, language: str | None, context: str | None) -> int:
-        """Number of tokens of the local processor's request."""
+        """Return the number of tokens of the local processor's request."""
         return self.reader.prompt_tokens(read, language, context)
 
     def prepare(
@@ -122,7 +122,7 @@ class ServedTeacher:
         languages: Sequence[str | None],
         contexts: Sequence[str | None] | None = None,
     ) -> ServedPrompt:
-        """The data to send: waveforms, and a conversation with language and context for each.
+        """Return the data to send: waveforms, and a conversation with language and context for each.
 
         If no language is given and the family names it before the text, the server is first asked for the opening of
         each utterance; it then reads transcripts after its own opening.
@@ -142,13 +142,13 @@ class ServedTeacher:
         unnamed = [row for row, language in enumerate(languages) if language is None]
         if self.names_language and unnamed:
             questions = self.questions(prompt)
-            begun = self.client.many(self._begun, [questions[row] for row in unnamed])
+            begun = self.client.many(self._opening, [questions[row] for row in unnamed])
             for row, words in zip(unnamed, begun, strict=True):
                 found[row] = replace(found[row], prefill=found[row].prefill + words)
         return replace(prompt, conversations=tuple(found))
 
-    def _begun(self, question: Question) -> str:
-        """The opening with which the server names the language before the text; empty if it does not."""
+    def _opening(self, question: Question) -> str:
+        """Return the opening with which the server names the language before the text; empty if it does not."""
         opening = self.reader.kind.opening
         assert opening is not None
         key = key_of({"conversation": asdict(question.conversation)}, question.waveform)
@@ -159,28 +159,28 @@ class ServedTeacher:
         return self._openings[key]
 
     def prompt_text(self, prompt: Prompt, row: int) -> str:
-        """The chat that the server renders, the audio's placeholder not expanded."""
+        """Return the chat that the server renders, the audio's placeholder not expanded."""
         assert isinstance(prompt, ServedPrompt)
         return prompt.conversations[row].rendered(self.reader.processor, "")
 
     def questions(self, prompt: Prompt) -> list[Question]:
-        """Each utterance of a prompt."""
+        """Return a question for each utterance of a prompt."""
         assert isinstance(prompt, ServedPrompt)
         names = prompt.utterances or [f"number {row} of the batch" for row in range(prompt.batch_size)]
         return [Question(*each) for each in zip(names, prompt.waveforms, prompt.conversations, strict=True)]
 
     def encode(self, texts: Sequence[str]) -> Transcripts:
-        """Token ids of the texts by the local tokenizer, each closed by the end of text."""
+        """Return token ids of the texts by the local tokenizer, each closed by the end of text."""
         return self.reader.encode(texts)
 
     def decode(self, transcripts: Transcripts) -> list[str]:
-        """Texts, without control tokens."""
+        """Return texts, without control tokens."""
         return self.reader.decode(transcripts)
 
     def rollout(
         self, prompt: Prompt, *, max_new_tokens: int, sample: bool = False, temperature: float = 1.0
     ) -> Transcripts:
-        """The server's own transcripts, by ordinary generation, which does not suppress control tokens.
+        """Return the server's own transcripts, by ordinary generation, which does not suppress control tokens.
 
         Raises:
             ServerError: An utterance without a transcript.
@@ -192,7 +192,7 @@ class ServedTeacher:
         return replace(packed, is_encoded=any(each.ids is None for each in written))
 
     def topk_logprobs(self, prompt: Prompt, texts: Sequence[str], transcripts: Transcripts) -> tuple[Tensor, Tensor]:
-        """The best tokens at each position of transcripts.
+        """Return top-k log-probabilities at each position of transcripts.
 
         Args:
             prompt: The utterances.
@@ -210,7 +210,7 @@ class ServedTeacher:
         rows = [row[keep].tolist() for row, keep in zip(transcripts.ids, transcripts.mask, strict=True)]
         tokens = [
             row[:-1] if end else row for row, end in zip(rows, transcripts.finished.tolist(), strict=True)
-        ]  # best tokens after the text exist even if the text is truncated
+        ]  # log-probabilities after the text exist even if the text is truncated
         asked = list(zip(questions, texts, tokens, strict=True))
         answers = self.client.many(lambda each: self._topk_logprobs(*each), asked)
         length = transcripts.ids.shape[1]
@@ -223,7 +223,7 @@ class ServedTeacher:
         return ids, logprobs
 
     def reply(self, question: Question, text: str, n_tokens: int, m: int) -> Reply:
-        """The server's scores of one transcript, not checked and not cached.
+        """Return the server's scores of one transcript, not checked and not cached.
 
         Raises:
             ServerError: No answer in the protocol's form.
@@ -231,16 +231,16 @@ class ServedTeacher:
         try:
             return self.api.score(self.client, self.served_name, question, text, n_tokens, m)
         except ReplyError as error:
-            raise self._wrong(error, question) from error
+            raise self._server_error(error, question) from error
 
     def _written(self, question: Question, max_new_tokens: int, heat: float) -> Written:
-        """The server's transcript of one utterance, its tokens checked."""
+        """Return the server's transcript of one utterance, its tokens checked."""
         try:
             written = self.api.write(self.client, self.served_name, question, max_new_tokens, heat)
             if written.ids is not None:
                 _check_written(written.ids, max_new_tokens, self.tokens.size)
         except ReplyError as error:
-            raise self._wrong(error, question) from error
+            raise self._server_error(error, question) from error
         return written
 
     def _topk_logprobs(self, question: Question, text: str, tokens: list[int]) -> TopkLogprobs:
@@ -262,13 +262,13 @@ class ServedTeacher:
         try:
             best = TopkLogprobs.from_reply(reply, tokens, self.n_topk, self.tokens.strings)
         except ReplyError as error:
-            raise self._wrong(error, question) from error
+            raise self._server_error(error, question) from error
         if self.cache is not None:
             self.cache.save(key, best)
         return best
 
     def _ids(self, written: Written) -> list[int]:
-        """The tokens written, up to and including the first end of text."""
+        """Return the tokens written, up to and including the first end of text."""
         end = self.tokens.end_of_text
         ids = written.ids
         if ids is None:
@@ -279,7 +279,7 @@ class ServedTeacher:
             ids.pop()
         return [*ids, end] if written.finished else ids
 
-    def _wrong(self, error: ReplyError, question: Question) -> ServerError:
+    def _server_error(self, error: ReplyError, question: Question) -> ServerError:
         return ServerError(f"{self.client.url} ({self.api.name}), utterance {question.name!r}: {error}.")
 
 

@@ -1,4 +1,4 @@
-"""A server's best tokens at the positions of a transcript, checked, as arrays."""
+"""Top-k log-probabilities of a server at the positions of a transcript, checked, as arrays."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Reply:
 
 @dataclass(frozen=True, eq=False)
 class TopkLogprobs:
-    """Best tokens at each position of a transcript and at the one after it, best first.
+    """Top-k log-probabilities at each position of a transcript and at the one after it, best first.
 
     Attributes:
         ids: [n + 1, m] int64, in the teacher's vocabulary.
@@ -47,7 +47,7 @@ class TopkLogprobs:
     logprobs: NDArray[np.float64]
 
     def fits(self, n_tokens: int, m: int, size: int) -> bool:
-        """Whether it has m tokens of a vocabulary at each of a transcript's tokens and after them.
+        """Return whether it has m tokens of a vocabulary at each of a transcript's tokens and after them.
 
         Args:
             n_tokens: Of the transcript.
@@ -59,7 +59,7 @@ class TopkLogprobs:
 
     @classmethod
     def from_reply(cls, reply: Reply, expected: Sequence[int], m: int, spelled: Sequence[str]) -> TopkLogprobs:
-        """Check a reply and take its best tokens.
+        """Check a reply and take its m most probable tokens.
 
         Args:
             reply: The server's.
@@ -98,7 +98,7 @@ def _check_tokens(received: Sequence[int | None], expected: Sequence[int], spell
 
 
 def _best(row: Mapping[int, float] | None, m: int, own: int | None, where: str, size: int) -> list[tuple[int, float]]:
-    """The m best of a row, best first, equal ones by id, without a less likely token of the prompt."""
+    """Return the m best of a row, best first, equal ones by id, without a less likely token of the prompt."""
     if row is None:
         raise ReplyError(
             f"no log-probabilities at {where}. Some servers have none for cached prefixes: start it without prefix "

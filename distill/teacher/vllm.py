@@ -84,7 +84,7 @@ def _by_id(entry: Any) -> dict[int, float] | None:
 
 
 def _generated(tree: Mapping[str, Any]) -> dict[int, float]:
-    """The distribution after the transcript: that of the generated token."""
+    """Return the distribution after the transcript: that of the generated token."""
     best = value_at(tree, "choices", 0, "logprobs", "content", 0, "top_logprobs")
     named = [(value_at(item, "token"), value_at(item, "logprob")) for item in best] if isinstance(best, list) else []
     if not named or not all(isinstance(name, str) and name.startswith("token_id:") for name, _ in named):

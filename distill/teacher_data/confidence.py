@@ -37,7 +37,8 @@ class Transcript:
 
 @torch.no_grad()
 def transcripts(teacher: Recognizer | ServedTeacher, batch: Batch, decoding: Decoding) -> list[Transcript]:
-    """Transcripts of a batch with their confidence, which takes one forward pass, or one more request to a server.
+    """Return transcripts of a batch with their confidence, which takes one forward pass, or one more request to a
+    server.
 
     Raises:
         LogitsError: The teacher's scores are not numbers.

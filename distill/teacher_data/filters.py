@@ -19,7 +19,7 @@ LONGEST_PHRASE = 50
 
 
 def measures(transcript: Transcript | None, seconds: float, language: str | None) -> dict[str, float]:
-    """Values that the filters check, by the filter's name.
+    """Return values that the filters check, by the filter's name.
 
     Args:
         transcript: The transcript; None for audio that could not be used.
@@ -49,7 +49,7 @@ def measures(transcript: Transcript | None, seconds: float, language: str | None
 
 
 def kept_range(filters: Filters, name: str) -> tuple[float, float] | None:
-    """The lowest and the highest value that a filter keeps; None if it is off."""
+    """Return the lowest and the highest value that a filter keeps; None if it is off."""
     setting = getattr(filters, name)
     if setting is None or setting == "keep":
         return None
@@ -59,7 +59,7 @@ def kept_range(filters: Filters, name: str) -> tuple[float, float] | None:
 
 
 def dropped_by(measured: Mapping[str, float], filters: Filters) -> dict[str, float]:
-    """The filters that drop an utterance, each with the value for which it does; undefined values are kept."""
+    """Return the filters that drop an utterance, each with the value for which it does; undefined values are kept."""
     ranges = {name: kept_range(filters, name) for name in measured}
     return {
         name: value
@@ -69,7 +69,7 @@ def dropped_by(measured: Mapping[str, float], filters: Filters) -> dict[str, flo
 
 
 def repeats(text: str) -> int:
-    """Largest number of consecutive repetitions of a letter, word or phrase, ignoring case and punctuation.
+    """Return the largest number of consecutive repetitions of a letter, word or phrase, ignoring case and punctuation.
 
     Examples:
         >>> repeats("No, no, no!"), repeats("thank you thank you"), repeats("hahaha"), repeats("one two")

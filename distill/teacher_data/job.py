@@ -22,7 +22,7 @@ from ..models import Recognizer
 from ..recipe import Transcription
 from ..teacher import ServedTeacher
 from .confidence import transcripts
-from .journal import Row, append_batch, open_journal, unread_at_first
+from .journal import Row, append_batch, open_journal, unreadable_ids
 
 SKIP = 'or leave such utterances out with the filter unusable_audio = "drop" (--unusable-audio drop)'
 
@@ -71,7 +71,7 @@ def run_job(
     """
     seconds, rows = _durations(utterances, skip_unusable)
     usable = [utterance for utterance in utterances if utterance.id in seconds]
-    unread = unread_at_first(journal)
+    unread = unreadable_ids(journal)
     # Repaired utterances come at the end: the planned batches are unchanged.
     planned = [u for u in usable if unread is None or u.id not in unread]
     if unread is not None and (lost := sorted(rows.keys() - unread)):
@@ -92,7 +92,7 @@ def run_job(
         progress(len(rows), len(utterances))
 
     def write(number: int, batch: Sequence[Utterance], *, again: bool) -> None:
-        with _drawn_by(transcription, number, teacher.tokens.blocked.device):
+        with _seeded(transcription, number, teacher.tokens.blocked.device):
             written = _written(teacher, source, batch, transcription, skip_unusable)
         # A remaining error is in the journal already.
         if kept := [row for row in written if not again or "error" not in row]:
@@ -117,7 +117,7 @@ def run_job(
 def _plan(
     utterances: Sequence[Utterance], seconds: Mapping[str, float], transcription: Transcription
 ) -> list[list[Utterance]]:
-    """Utterances by batch."""
+    """Return utterances by batch."""
     has_audio = all(u.audio is not None for u in utterances)
     plan = duration_batches(
         [seconds[u.id] if has_audio else length(u) for u in utterances],
@@ -136,7 +136,7 @@ def _refuse_still_unusable(source: AudioSource, utterance: Utterance) -> None:
 
 
 def _durations(utterances: Sequence[Utterance], skip: bool) -> tuple[dict[str, float], dict[str, Row]]:
-    """Seconds by id, and a row with an error for audio that cannot be opened."""
+    """Return seconds by id, and a row with an error for audio that cannot be opened."""
     seconds: dict[str, float] = {}
     errors: dict[str, Row] = {}
     for utterance in utterances:
@@ -173,8 +173,8 @@ def _written(
 
 
 @contextmanager
-def _drawn_by(transcription: Transcription, number: int, device: torch.device) -> Iterator[None]:
-    """Random numbers that depend only on seed and batch number; the caller's random state is restored."""
+def _seeded(transcription: Transcription, number: int, device: torch.device) -> Iterator[None]:
+    """Draw random numbers from seed and batch number only; the caller's random state is restored."""
     if not transcription.sample:
         yield
         return
@@ -185,7 +185,7 @@ def _drawn_by(transcription: Transcription, number: int, device: torch.device) -
 
 
 def _digest(utterances: Sequence[Utterance]) -> str:
-    """Digest of audio and settings, without folders, so that a corpus may be moved."""
+    """Return the digest of audio and settings, without folders, so that a corpus may be moved."""
     digest = hashlib.blake2b(digest_size=16)
     for u in utterances:
         line = [u.id, u.audio and u.audio.name, u.begin_time, u.end_time, u.language, u.prompt]

@@ -24,8 +24,8 @@ UNREAD = "unread"
 """Field of the first line: ids of the utterances that could not be read when the journal was created."""
 
 
-def unread_at_first(path: Path) -> frozenset[str] | None:
-    """Ids of the utterances that could not be read when a journal was created; None without a journal.
+def unreadable_ids(path: Path) -> frozenset[str] | None:
+    """Return ids of the utterances that could not be read when a journal was created; None without a journal.
 
     Raises:
         UserError: Its first line is damaged.
@@ -45,7 +45,7 @@ def open_journal(
     author: str,
     unread: Collection[str] = (),
 ) -> list[list[Row]]:
-    """The batches in a journal; it is created if there is none, and cut back to complete lines.
+    """Return the batches in a journal; it is created if there is none, and cut back to complete lines.
 
     Args:
         path: The journal.
@@ -71,7 +71,7 @@ def open_journal(
         [row.model_dump() for row in _parsed(path, number, line, _BATCH)]
         for number, line in enumerate(lines[1:], start=2)
     ]
-    again = set(unread_at_first(path) or ())
+    again = set(unreadable_ids(path) or ())
     for number, rows in enumerate(done, start=2):
         ids = [row["id"] for row in rows]
         if number - 2 < len(batches):

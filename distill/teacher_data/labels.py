@@ -57,7 +57,7 @@ class LabelCounts:
 
 
 def described(text: str, token_ids: Sequence[int] | None, tokens: Tokens) -> dict[str, Any]:
-    """The fields of a line of teacher data by which its tokens can be used later.
+    """Return the fields of a line of teacher data by which its tokens can be used later.
 
     Args:
         text: The teacher's text.
@@ -70,7 +70,7 @@ def described(text: str, token_ids: Sequence[int] | None, tokens: Tokens) -> dic
 
 
 def label(utterance: Utterance, tokens: Tokens) -> tuple[list[int] | None, Source]:
-    """The teacher's own tokens of an utterance, in a student's ids; None if its text must be encoded.
+    """Return the teacher's own tokens of an utterance, in a student's ids; None if its text must be encoded.
 
     Args:
         utterance: A line of a manifest.
@@ -93,8 +93,8 @@ def label(utterance: Utterance, tokens: Tokens) -> tuple[list[int] | None, Sourc
 
 
 def labels(student: Recognizer, utterances: Sequence[Utterance]) -> Transcripts:
-    """The labels of a batch in the student's tokens, each with the end of text unless the teacher's transcript was
-    truncated."""
+    """Return the labels of a batch in the student's tokens, each with the end of text unless the teacher's transcript
+    was truncated."""
     known = [label(utterance, student.tokens) for utterance in utterances]
     encoded = student.encode([utterance.text or "" for utterance in utterances])
     end, rows = student.tokens.end_of_text, []
@@ -112,7 +112,7 @@ def label_counts(utterances: Iterable[Utterance], tokens: Tokens) -> LabelCounts
 
 
 def _writable(ids: Any, tokens: Tokens) -> bool:
-    """Whether a transcript can contain these ids."""
+    """Return whether a transcript can contain these ids."""
     if not isinstance(ids, list) or not all(type(i) is int and 0 <= i < tokens.size for i in ids):
         return False
     return tokens.end_of_text not in ids and not bool(tokens.blocked[ids].any()) if ids else True

@@ -54,7 +54,7 @@ _WORD = regex.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[\p{{L}}\p{{M}}])+")
 
 
 def scripts(language: str | None) -> tuple[str, ...]:
-    """The scripts of a language, given by name, code or tag (`Chinese`, `zh`, `zh-CN`); empty if unknown."""
+    """Return the scripts of a language, given by name, code or tag (`Chinese`, `zh`, `zh-CN`); empty if unknown."""
     if language is None:
         return ()
     name = language.strip().lower()
@@ -64,7 +64,7 @@ def scripts(language: str | None) -> tuple[str, ...]:
 
 
 def script_share(text: str, language: str | None) -> float:
-    r"""The share of words that are in a script of the language.
+    r"""Return the share of words that are in a script of the language.
 
     A letter counts as a word in scripts without spaces between words: one Chinese character counts like one English
     word. A name in Latin letters therefore does not outweigh the sentence around it.

@@ -27,8 +27,8 @@ from ..data.manifest import Utterance, audio_files, write_manifest
 from ..evaluation.scoring import TranscriptScore, score_transcripts
 from ..evaluation.transcribe import Progress
 from ..files import write_atomically, writing
-from ..limits import settled
-from ..locations import spare
+from ..limits import with_token_limit
+from ..locations import refuse_to_replace
 from ..models import Recognizer
 from ..models.retokenization import is_recut
 from ..models.vocabulary import Tokens
@@ -78,13 +78,13 @@ class TeacherData:
         Raises:
             TeacherDataError: Nothing is kept; the other files are written.
         """
-        summarized, dropped = (_beside(output, name) for name in _WRITTEN)
+        summarized, dropped = (_sibling(output, name) for name in _WRITTEN)
         write_atomically(summarized, dumps(self.summary.to_dict(), indent=2) + "\n")
         for path, utterances in ((dropped, self.dropped), (output, self.kept)):
             if utterances:
                 # Audio inside a data set has no path that a manifest could name.
                 with writing(path):
-                    write_manifest(path, extract_audio(utterances, _beside(output, "audio")))
+                    write_manifest(path, extract_audio(utterances, _sibling(output, "audio")))
             else:
                 path.unlink(missing_ok=True)
         if not self.kept:
@@ -122,7 +122,7 @@ def teacher_data(
         UserError: The journal is another job's or damaged; names file, line and field.
         AudioError: Unusable audio, unless the filters drop it.
     """
-    who, transcription = identity(teacher), settled(transcription, utterances)
+    who, transcription = identity(teacher), with_token_limit(transcription, utterances)
     job = run_job(
         journal_of(output),
         teacher,
@@ -204,13 +204,13 @@ def transcribe_manifest(
     output, filters = Path(output), filters or Filters()
     if output.exists() and not journal_of(output).exists():
         raise TeacherDataError(f"{output} exists, and no journal of teacher data beside it; choose another output")
-    refuse_if_at_work(*_marks(output), str(output))
+    refuse_if_at_work(*_lock_and_record(output), str(output))
     find_normalizer(normalizer)
     strict = filters.unusable_audio == "fail"
     data = read_for(Purpose(), manifest, max_seconds=max_seconds, audio="headers" if strict else "unread", remedy=SKIP)
     read = str(manifest) if isinstance(manifest, str | Path) else None
-    for written in (output, *(_beside(output, name) for name in (*_WRITTEN, "journal.jsonl"))):
-        spare(written, str(output), [("the manifest", read), *audio_files(data.sets[0])])
+    for written in (output, *(_sibling(output, name) for name in (*_WRITTEN, "journal.jsonl"))):
+        refuse_to_replace(written, str(output), [("the manifest", read), *audio_files(data.sets[0])])
     if isinstance(teacher, str):
         teacher = Teacher(model=teacher)
     if isinstance(teacher, Teacher):
@@ -218,7 +218,7 @@ def transcribe_manifest(
         teacher = load_teacher(teacher.model_copy(update={"encoder_cache_mib": 0.0}), device, k=1)
     utterances = data.checked_one(teacher)
     output.parent.mkdir(parents=True, exist_ok=True)
-    lock, record = _marks(output)
+    lock, record = _lock_and_record(output)
     with at_work(lock, record, str(output), keep=False):
         try:
             made = teacher_data(
@@ -240,23 +240,23 @@ def transcribe_manifest(
     return made
 
 
-def _marks(output: Path) -> tuple[Path, Path]:
+def _lock_and_record(output: Path) -> tuple[Path, Path]:
     """Lock file and record of the process that writes an output; both are deleted at its end."""
-    return _beside(output, "lock"), _beside(output, "process.json")
+    return _sibling(output, "lock"), _sibling(output, "process.json")
 
 
 def _known_sum(seconds: Iterable[float]) -> float:
-    """Sum of the known durations; NaN if there are none."""
+    """Return the sum of the known durations; NaN if there are none."""
     known = [value for value in seconds if not math.isnan(value)]
     return sum(known) if known else math.nan
 
 
 def journal_of(output: Path) -> Path:
-    """Path of the journal of teacher data."""
-    return _beside(output, "journal.jsonl")
+    """Return the path of the journal of teacher data."""
+    return _sibling(output, "journal.jsonl")
 
 
-def _beside(output: Path, what: str) -> Path:
+def _sibling(output: Path, what: str) -> Path:
     return output.with_name(f"{output.name.removesuffix('.jsonl')}.{what}")
 
 

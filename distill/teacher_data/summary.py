@@ -138,7 +138,7 @@ class TeacherDataSummary:
         return f"{self.n_kept:,} of {self.n:,} transcripts of {self.teacher} kept; dropped: {self.reasons}"
 
     def to_dict(self) -> dict[str, Any]:
-        """A tree that JSON can hold, see `overlap.plain_json`."""
+        """Return a tree that JSON can hold, see `overlap.plain_json`."""
         tree = {
             "teacher": self.teacher,
             "n": self.n,

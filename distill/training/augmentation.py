@@ -40,7 +40,7 @@ class Augmentation:
 
     @classmethod
     def from_sections(cls, sections: Sequence[AugmentationConfig], where: str = "augment") -> Augmentation | None:
-        """The augmentation of a stage's sections; None if there are none.
+        """Return the augmentation of a stage's sections; None if there are none.
 
         Args:
             sections: Of the recipe.
@@ -66,13 +66,13 @@ class Augmentation:
             key: For instance (seed, stage, step).
         """
         waveforms = tuple(
-            None if waveform is None else self._changed(waveform, *key, _number(utterance.id))
+            None if waveform is None else self._augmented(waveform, *key, _number(utterance.id))
             for utterance, waveform in zip(batch.utterances, batch.waveforms, strict=True)
         )
         return Batch(batch.utterances, waveforms)
 
-    def _changed(self, waveform: np.ndarray, *key: int) -> np.ndarray:
-        with _drawing(seed_of(*key)), warnings.catch_warnings():
+    def _augmented(self, waveform: np.ndarray, *key: int) -> np.ndarray:
+        with _seeded_generators(seed_of(*key)), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".* had to be resampled")
             warnings.simplefilter("ignore", DeprecationWarning)  # of librosa's readers, imported at the first file
             for transform in self.transforms:
@@ -132,7 +132,7 @@ def _number(name: str) -> int:
 
 
 @contextmanager
-def _drawing(seed: int) -> Iterator[None]:
+def _seeded_generators(seed: int) -> Iterator[None]:
     """Seed the global generators that audiomentations uses, and restore them afterwards."""
     python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
     random.seed(seed)

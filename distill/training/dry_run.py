@@ -18,7 +18,7 @@ from overlap.arguments import checked_arguments
 
 from ..data.batch import length, length_unit
 from ..data.manifest import Utterance
-from ..process_rank import one_voice
+from ..process_rank import warn_in_first_process_only
 from ..progress.observer import Observer
 from ..recipe import Decoding, Filters, Recipe, StageConfig
 from ..run.checkpoint import TrainingState
@@ -92,7 +92,7 @@ class DryRun:
     seen_in_training: tuple[SeenInTraining, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """A tree that JSON can hold."""
+        """Return a tree that JSON can hold."""
         return {
             "device": self.device,
             "stages": [
@@ -206,9 +206,9 @@ def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
     Raises:
         RecipeError, ManifestError, AudioError, ModelError, PairError, TrainingError: As `train`.
     """
-    stages = tuple(_rehearsed(stage) for stage in recipe.stages)
+    stages = tuple(_shortened(stage) for stage in recipe.stages)
     short = recipe.model_copy(update={"stages": stages, "total_steps": None})
-    with one_voice():
+    with warn_in_first_process_only():
         accelerator = accelerator_for(short)
         full = prepare_run(short, device=accelerator.device)
         setup = _longest_first(full)
@@ -241,7 +241,7 @@ def dry_run(recipe: Recipe, *, observer: Observer | None = None) -> DryRun:
     return DryRun(tuple(costs), str(accelerator.device), full.seen_in_training)
 
 
-def _rehearsed(stage: StageConfig) -> StageConfig:
+def _shortened(stage: StageConfig) -> StageConfig:
     update: dict[str, Any] = {"steps": STEPS, "gate": None}
     if stage.type == "td":
         update["filters"] = EVERYTHING
@@ -253,7 +253,7 @@ def _rehearsed(stage: StageConfig) -> StageConfig:
 
 
 def _filtered(stage: StageConfig, setup: Setup, index: int, run: RunDirectory) -> TeacherDataSummary | None:
-    """Result of a stage's filters on the transcripts of its dry run."""
+    """Return the result of a stage's filters on the transcripts of its dry run."""
     section = teacher_section(stage)
     if section is None:
         return None
@@ -269,7 +269,8 @@ def _filtered(stage: StageConfig, setup: Setup, index: int, run: RunDirectory) -
 
 
 def _longest_first(setup: Setup) -> Setup:
-    """The setup with one batch of the longest utterances for each purpose, and short transcripts in evaluations."""
+    """Return the setup with one batch of the longest utterances for each purpose, and short transcripts in
+    evaluations."""
 
     def longest(utterances: Sequence[Utterance], batch_size: int) -> tuple[Utterance, ...]:
         return tuple(sorted(utterances, key=length, reverse=True)[:batch_size])

@@ -16,7 +16,7 @@ from overlap.arguments import checked_arguments
 from overlap.errors import UserError
 
 from ..data.sampling import micro_batches
-from ..process_rank import one_voice
+from ..process_rank import warn_in_first_process_only
 from ..progress.display import observed
 from ..progress.observer import Observer
 from ..recipe import Recipe, TrackerName, load_recipe
@@ -27,12 +27,11 @@ from ..run.provenance import dropped_lines, list_findings, resolved_configuratio
 from ..run.run_directory import RunDirectory, RunDirectoryError, occupied
 from .errors import TrainingError
 from .probes_and_evaluations import fixed_rollouts
-from .reset_measurements import measured_anew
-from .reset_measurements import words as set_aside_words
+from .reset_measurements import reset_messages, reset_state
 from .result import RunResult
-from .resume_changed_data import changes, dropped_otherwise, keep_lines, record, refusal
-from .resume_moved_data import Request, at_new_places, check_places
-from .seen_in_training import resolved, warn_of
+from .resume_changed_data import changed_dropped_lines, changes, keep_lines, record, refusal
+from .resume_moved_data import Request, check_paths, with_new_paths
+from .seen_in_training import resolved, warn_if_seen
 from .setup import Setup, prepare_run
 from .tracking import check_trackers, copied, trackers_of
 from .trainer import Trainer
@@ -67,12 +66,12 @@ def train(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides)
     check_trackers(recipe.tracking.trackers)
-    with one_voice(), observed(observer, quiet=quiet) as watcher:
+    with warn_in_first_process_only(), observed(observer, quiet=quiet) as watcher:
         accelerator = accelerator_for(recipe)
         if accelerator.is_main_process:
             RunDirectory.check_vacant(output)
         setup = prepare_run(recipe, device=accelerator.device)
-        with _alone(Path(output), accelerator):
+        with _locked(Path(output), accelerator):
             if accelerator.is_main_process:
                 _create(output, recipe, setup)
             accelerator.wait_for_everyone()
@@ -85,7 +84,7 @@ def train(
 
 def _create(output: str | Path, recipe: Recipe, setup: Setup) -> None:
     """Create the run directory with everything known before the first step; warn of audio seen in training."""
-    warn_of(setup.seen_in_training)
+    warn_if_seen(setup.seen_in_training)
     known = resolved(setup.seen_in_training) | {"tokenizers": setup.tokenizers} | dropped_lines(setup.findings)
     configuration = resolved_configuration(recipe)
     path = RunDirectory.create(output, configuration | known).path
@@ -127,9 +126,9 @@ def resume(
     names = dict.fromkeys((*recipe.tracking.trackers, *trackers_of(run.path), *trackers))
     check_trackers(names)
     recipe = recipe.model_copy(update={"tracking": recipe.tracking.model_copy(update={"trackers": tuple(names)})})
-    began, recipe = recipe, at_new_places(recipe, moved)
+    began, recipe = recipe, with_new_paths(recipe, moved)
     request = Request(run.path, moved, trackers, accept_changed_data)
-    check_places(recipe, began, request)
+    check_paths(recipe, began, request)
     changed = changes(run, began, recipe)
     if changed and not accept_changed_data:
         raise refusal(request, changed)
@@ -140,21 +139,21 @@ def resume(
         run.writer = accelerator.is_main_process
         with copied(recipe, run, Observer(), step=state.step + 1, before=run.rows):
             return RunResult.from_state(run.path, newest, state)
-    with one_voice(), observed(observer, quiet=quiet) as watcher, _alone(run.path, accelerator):
+    with warn_in_first_process_only(), observed(observer, quiet=quiet) as watcher, _locked(run.path, accelerator):
         accelerator.wait_for_everyone()  # other users of the directory have left
         run = RunDirectory.open(output, writer=accelerator.is_main_process)
         before, newest = run.rows, checkpoint.latest(run.path)
-        state, optimizer = checkpoint.load(newest, stages=len(recipe.stages)) if newest else (_beginning(run), None)
+        state, optimizer = checkpoint.load(newest, stages=len(recipe.stages)) if newest else (_initial_state(run), None)
         fixed_rollouts(run.path)
         setup = prepare_run(recipe, device=accelerator.device, weights=newest)
-        dropped = dropped_otherwise(run, began, recipe, setup.findings, changed)
+        dropped = changed_dropped_lines(run, began, recipe, setup.findings, changed)
         if dropped and not accept_changed_data:
             raise refusal(request, dropped)
         accelerator.wait_for_everyone()  # all have read what the first process is about to write
         if run.writer and (changed or dropped or began != recipe):
             record(run, recipe, [*changed, *dropped], setup.findings, step=state.step, stage=state.stage)
-        state, earlier = measured_anew(state, recipe, {one.key for one in (*changed, *dropped)}), state
-        for line in set_aside_words(earlier, state):
+        state, earlier = reset_state(state, recipe, {one.key for one in (*changed, *dropped)}), state
+        for line in reset_messages(earlier, state):
             watcher.notice(line)
         if setup.findings:
             watcher.unusable(setup.findings)
@@ -167,7 +166,7 @@ def resume(
 
 
 @contextmanager
-def _alone(path: Path, accelerator: Accelerator) -> Iterator[None]:
+def _locked(path: Path, accelerator: Accelerator) -> Iterator[None]:
     """Lock a run directory, in the first process for all of them; an interruption says how to continue."""
     if not accelerator.is_main_process:
         yield
@@ -210,11 +209,12 @@ def _check_gate(newest: Path, state: TrainingState, recipe: Recipe) -> None:
         recipe.stages[state.stage].effective_gate.build().load_state_dict(state.gate)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         why = str(error) if isinstance(error, UserError) else f"not a state of the stage's gate ({error!r})"
-        raise checkpoint.lost(newest, f"{newest / checkpoint.STATE}: gate: {why}") from error
+        raise checkpoint.checkpoint_error(newest, f"{newest / checkpoint.STATE}: gate: {why}") from error
 
 
-def _beginning(run: RunDirectory) -> TrainingState:
-    """The state of a run that was interrupted before its first checkpoint, when its first visit had at most begun.
+def _initial_state(run: RunDirectory) -> TrainingState:
+    """Return the state of a run that was interrupted before its first checkpoint, when its first visit had at most
+    begun.
 
     Raises:
         RunDirectoryError: It ran for longer, and its checkpoints are gone.
@@ -229,7 +229,7 @@ def _beginning(run: RunDirectory) -> TrainingState:
 
 
 def accelerator_for(recipe: Recipe) -> Accelerator:
-    """The accelerator of a run, with its threads and precision set.
+    """Return the accelerator of a run, with its threads and precision set.
 
     Raises:
         TrainingError: More processes than a stage has utterances a step.

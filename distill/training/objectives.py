@@ -16,7 +16,7 @@ from ..scoring.scores import Scores
 
 
 def cross_entropy(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-    """Summed negative log-likelihood of the real tokens, in nats.
+    """Return summed negative log-likelihood of the real tokens, in nats.
 
     Args:
         logits: [batch, length, vocabulary]; position t predicts `ids[:, t]`.
@@ -45,15 +45,15 @@ class ObjectiveValue:
 
 
 def on_policy_objective(scores: Scores, objective: Objective) -> ObjectiveValue:
-    """The objective of an on-policy stage, τ² times the divergence at every used position.
+    """Return the objective of an on-policy stage, τ² times the divergence at every used position.
 
     =================  ==============================================  =====================================
     objective          tokens                                          probabilities normalized over
     =================  ==============================================  =====================================
-    union (default)    both top-k sets; forward KL without a tail      with `tail` (default) the full
+    union (default)    both supports; forward KL without a tail        with `tail` (default) the full
                        is Eq. 1 of arXiv 2605.28139, "paper"           vocabulary, the rest as one token;
                                                                        without, those tokens
-    teacher, student   one model's top-k set                           as above
+    teacher, student   one model's support                             as above
     vocabulary         every token that both models have               those tokens
     policy_gradient    the sampled token                               the full vocabulary
     =================  ==============================================  =====================================
@@ -86,18 +86,18 @@ def on_policy_objective(scores: Scores, objective: Objective) -> ObjectiveValue:
 
 
 def _tokens(scores: Scores, objective: Objective) -> Support:
-    """[n, m] tokens of the objective, in the student's ids."""
+    """Return [n, m] tokens of the objective, in the student's ids."""
     rows = scores.used
     if isinstance(objective, DivergenceObjective):
         assert objective.support != "vocabulary"
         chosen = {"union": scores.union, "student": scores.sets[0], "teacher": scores.sets[1]}[objective.support]
         return Support(chosen.ids[rows], chosen.valid[rows])
     drawn = scores.transcripts.ids[rows][:, None]
-    return Support(drawn, scores.pair.of_both[drawn])
+    return Support(drawn, scores.pair.shared_tokens[drawn])
 
 
 def _full_vocabulary(scores: Scores, objective: DivergenceObjective) -> ObjectiveValue:
-    """The divergence on all tokens that both models have; their probability is the mapped mass."""
+    """Return the divergence on all tokens that both models have; their probability is the mapped mass."""
     each, measured = scores.full_vocabulary_divergence(objective), scores.statistics()
     masses = (measured[f"{side}_mapped_mass"][scores.used] for side in ("student", "teacher"))
     return ObjectiveValue(scores.support.temperature**2 * each.sum(), len(each), *masses)

@@ -71,8 +71,8 @@ class Optimization:
 
     @contextmanager
     def part(self, *, last: bool) -> Iterator[None]:
-        """Context of forward pass and `backward` of a part of a step; processes exchange gradients only in the last
-        one."""
+        """Run forward pass and `backward` of a part of a step inside; processes exchange gradients only in the last
+        part."""
         with nullcontext() if last else self._accelerator.no_sync(self._model):
             yield
 
@@ -121,7 +121,7 @@ class Optimization:
         return lr
 
     def state_dict(self) -> dict[str, Any]:
-        """State of optimizer and schedule."""
+        """Return the state of optimizer and schedule."""
         tensors = get_optimizer_state_dict(self._model, self._optimizer, options=FULL)
         return {"optimizer": tensors, "scheduler": self._scheduler.state_dict()}
 
@@ -131,5 +131,5 @@ class Optimization:
 
 
 def full_weights(model: nn.Module) -> dict[str, Any]:
-    """All weights on the CPU, by the names that `from_pretrained` knows."""
+    """Return all weights on the CPU, by the names that `from_pretrained` knows."""
     return get_model_state_dict(model, options=FULL)

@@ -13,7 +13,7 @@ _WITHOUT = re.compile(r"bias|embed", re.IGNORECASE)  # matrices by shape: biases
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Groups of a model's trained parameters for an optimizer: with and without weight decay.
+    """Return groups of a model's trained parameters for an optimizer: with and without weight decay.
 
     Decay pulls weights to zero, which is wrong for a norm's scale or a rare token's embedding. There is no decay for
     parameters of fewer than two dimensions, of modules that are norms by their type, and of embeddings; an output layer

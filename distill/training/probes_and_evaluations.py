@@ -68,7 +68,7 @@ class Monitor:
             trace: Also write the positions of the first utterances to `traces/`.
 
         Returns:
-            Estimates by name for the gates: plain names for the student's own states, `fixed.union_size` for others.
+            Estimates by name for the gates: plain names for the states `student`, `fixed.union_size` for others.
         """
         config, pair = self.setup.recipe.probe, self.setup.pair
         if config is None or pair is None:
@@ -108,7 +108,7 @@ class Monitor:
         return readings
 
     def round_trip(self) -> None:
-        """Whether some of the teacher's own transcripts are encoded to the same tokens again."""
+        """Check whether some of the teacher's transcripts are encoded to the same tokens again."""
         setup = self.setup
         if setup.teacher is None:
             return
@@ -127,14 +127,14 @@ class Monitor:
         self.observer.notice(f"teacher {setup.teacher.name!r}: {found.line}")
 
     def _scored(self, traces: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Traces with the errors that an evaluation would count in them; unchanged without an evaluation."""
+        """Return traces with the errors that an evaluation would count in them; unchanged without an evaluation."""
         config = self.setup.recipe.evaluation
         return traces if config is None else counted(traces, config.normalizer)
 
     def evaluate(
         self, place: Place, recognizer: Transcriber, model: str = "student", due: Collection[str] | None = None
     ) -> list[dict[str, Any]]:
-        """Word and character error rates of a model on the evaluation sets, with its transcripts.
+        """Return the word and character error rates of a model on the evaluation sets, with its transcripts.
 
         Args:
             place: Progress of the run.
@@ -179,7 +179,7 @@ class Monitor:
 
 
 def error_rate_read(row: Mapping[str, Any]) -> overlap.Estimate:
-    """The error rate of a row of `evaluations.jsonl`, as gates read it."""
+    """Return the error rate of a row of `evaluations.jsonl`, as gates read it."""
     rate = row["mer" if "mer" in row else "wer"]
     value, low, high = (number(rate[end]) for end in ("value", "low", "high"))
     undefined = int(math.isnan(value))
@@ -187,7 +187,7 @@ def error_rate_read(row: Mapping[str, Any]) -> overlap.Estimate:
 
 
 def fixed_rollouts(run: Path) -> Rollouts | None:
-    """The recorded transcripts of a run; None before there are any.
+    """Return the recorded rollouts of a run; None before there are any.
 
     Raises:
         RunDirectoryError: The file holds something else; names it and where.
@@ -204,14 +204,14 @@ def fixed_rollouts(run: Path) -> Rollouts | None:
 
 
 def probe_decoding(recipe: Recipe) -> Decoding:
-    """Probes write greedily, with the length limit of the on-policy stage so that both visit the same states."""
+    """Return the decoding of probes: greedy, with the length limit of the on-policy stage."""
     limits = [stage.rollout.limit for stage in recipe.stages if stage.type == "opd"]
     return Decoding(max_new_tokens=max(limits)) if limits else Decoding()
 
 
 def probe_rows(result: StateProbe, place: Place) -> list[dict[str, Any]]:
-    """Rows of `probes/`: one per statistic, one per bin of the funnel (`funnel.used`, …; value = positions), and the
-    number of used positions in rollouts that did not end (`funnel.used_unfinished`)."""
+    """Return rows of `probes/`: one per statistic, one per bin of the funnel (`funnel.used`, …; value = positions), and
+    the number of used positions in rollouts that did not end (`funnel.used_unfinished`)."""
     common = {**asdict(place), "states": result.states}
     rows = [
         common

@@ -14,8 +14,9 @@ from ..run import best, checkpoint
 from ..run.checkpoint import CheckpointError, TrainingState
 
 
-def measured_anew(state: TrainingState, recipe: Recipe, keys: Collection[str]) -> TrainingState:
-    """The state without what was measured on data that changed: the best weights, and what the stage's gate has read.
+def reset_state(state: TrainingState, recipe: Recipe, keys: Collection[str]) -> TrainingState:
+    """Return the state without what was measured on data that changed: the best weights, and what the stage's gate has
+    read.
 
     Args:
         state: State of the run.
@@ -35,12 +36,12 @@ def measured_anew(state: TrainingState, recipe: Recipe, keys: Collection[str]) -
     )
 
 
-def words(before: TrainingState, after: TrainingState) -> list[str]:
-    """What is reset, a sentence each.
+def reset_messages(before: TrainingState, after: TrainingState) -> list[str]:
+    """Return what is reset, a sentence each.
 
     Args:
         before: The state before the reset.
-        after: The result of :func:`measured_anew`.
+        after: The result of :func:`reset_state`.
     """
     said = []
     if before.best != after.best:
@@ -50,7 +51,7 @@ def words(before: TrainingState, after: TrainingState) -> list[str]:
     return said
 
 
-def set_aside(run: Path, recipe: Recipe, keys: Collection[str], *, step: int) -> None:
+def reset_checkpoints(run: Path, recipe: Recipe, keys: Collection[str], *, step: int) -> None:
     """Reset every checkpoint of a run, so that no later start uses the old state; best weights are renamed.
 
     Args:
@@ -64,10 +65,10 @@ def set_aside(run: Path, recipe: Recipe, keys: Collection[str], *, step: int) ->
             before = checkpoint.load_state(path)
         except CheckpointError:  # no run continues from there either
             continue
-        after = measured_anew(before, recipe, keys)
+        after = reset_state(before, recipe, keys)
         known = best.best_of(before)
         if known is not None and after.best is None:
-            best.set_aside(run, known, step)
+            best.rename_best(run, known, step)
         if after != before:
             checkpoint.write_state(path, after)
 

@@ -35,7 +35,7 @@ class RunResult:
 
     @classmethod
     def from_state(cls, path: Path, model: Path, state: TrainingState) -> RunResult:
-        """The result from the state of a run that has ended."""
+        """Return the result from the state of a run that has ended."""
         assert state.outcome is not None
         found = best.best_of(state)
         return cls(

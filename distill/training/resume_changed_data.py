@@ -19,8 +19,8 @@ from ..run.provenance import dropped_lines, list_findings, read_findings, resolv
 from ..run.run_directory import RunDirectory, write_atomically
 from .errors import TrainingError
 from .probes_and_evaluations import FIXED
-from .reset_measurements import set_aside
-from .resume_moved_data import Request, data_places
+from .reset_measurements import reset_checkpoints
+from .resume_moved_data import Request, data_paths
 
 LINES = "data_lines"
 """Folder of a run directory with a digest of each manifest line, in files named after the manifest's own digest."""
@@ -54,7 +54,7 @@ class Change:
 
 
 def changes(run: RunDirectory, began: Recipe, recipe: Recipe) -> list[Change]:
-    """Data that changed.
+    """Return data that changed.
 
     Args:
         run: The run.
@@ -63,18 +63,19 @@ def changes(run: RunDirectory, began: Recipe, recipe: Recipe) -> list[Change]:
     """
     then, now = run.resolved, resolved_configuration(recipe)
     digests = [{**tree["manifest_sha256"], **tree.get("background_sha256", {})} for tree in (then, now)]
-    old_places, found = data_places(began), []
-    for key, place in data_places(recipe).items():
+    old_places, found = data_paths(began), []
+    for key, place in data_paths(recipe).items():
         was = digests[0].get(old_places[key])
         if was is not None and was != digests[1][place]:
             found.append(Change(key, place, was, digests[1][place], _compared(run.path, was, place)))
     return found
 
 
-def dropped_otherwise(
+def changed_dropped_lines(
     run: RunDirectory, began: Recipe, recipe: Recipe, findings: Sequence[Finding], known: Sequence[Change]
 ) -> list[Change]:
-    """Unchanged manifests of which other lines are dropped than before, for instance because audio was added or lost.
+    """Return unchanged manifests of which other lines are dropped than before, for instance because audio was added or
+    lost.
 
     Args:
         run: The run, with its list of dropped lines.
@@ -83,10 +84,10 @@ def dropped_otherwise(
         findings: What is wrong with the data now.
         known: Manifests that changed themselves, which are not reported again.
     """
-    then, now = _left_out(read_findings(run.path)), _left_out(findings)
-    digests, old_places = resolved_configuration(recipe)["manifest_sha256"], data_places(began)
+    then, now = _dropped_lines(read_findings(run.path)), _dropped_lines(findings)
+    digests, old_places = resolved_configuration(recipe)["manifest_sha256"], data_paths(began)
     changed, found = {one.source for one in known}, []
-    for key, place in data_places(recipe).items():
+    for key, place in data_paths(recipe).items():
         before, after = then.get(old_places[key], {}), now.get(place, {})
         said = [
             f"{_of_all(lines)} {what}"
@@ -102,8 +103,8 @@ def dropped_otherwise(
     return found
 
 
-def _left_out(findings: Iterable[Finding]) -> dict[str, dict[int | None, str]]:
-    """The first reason for each dropped line, by file."""
+def _dropped_lines(findings: Iterable[Finding]) -> dict[str, dict[int | None, str]]:
+    """Return the first reason for each dropped line, by file."""
     found: dict[str, dict[int | None, str]] = {}
     for one in errors(findings):
         found.setdefault(one.file, {}).setdefault(one.line, str(one.problem))
@@ -116,7 +117,7 @@ def _of_all(lines: Sequence[int | None]) -> str:
 
 
 def refusal(request: Request, found: Sequence[Change]) -> TrainingError:
-    """Why a run is not continued with changed data.
+    """Return why a run is not continued with changed data.
 
     Args:
         request: The call that continues it.
@@ -174,7 +175,7 @@ def record(
     stale += [run.path / FIXED] if "probe.manifest" in keys and (run.path / FIXED).exists() else []
     for path in stale:
         path.rename(path.with_name(f"{path.name}.before-step-{step}"))
-    set_aside(run.path, recipe, keys, step=step)
+    reset_checkpoints(run.path, recipe, keys, step=step)
     rows = [dumps({"step": step, **asdict(one)}) + "\n" for one in found]
     if rows:
         with (run.path / CHANGES).open("a", encoding="utf-8") as file:
@@ -193,7 +194,7 @@ def _digests(content: bytes) -> list[str]:
 
 
 def _compared(run: Path, was: str, source: str) -> str:
-    """Which lines of a manifest changed, in words."""
+    """Return which lines of a manifest changed, in words."""
     before = run / LINES / f"{was}.txt"
     if is_dataset(source) or not before.is_file() or not Path(source).is_file():
         return "the changed part is not known"
@@ -201,7 +202,7 @@ def _compared(run: Path, was: str, source: str) -> str:
 
 
 def changed_lines(before: Sequence[str], after: Sequence[str]) -> str:
-    """Which lines differ, in words; removed lines have their old numbers.
+    """Return which lines differ, in words; removed lines have their old numbers.
 
     Examples:
         >>> changed_lines(["a", "b", "c"], ["a", "x", "c"]), changed_lines(["a", "b"], ["a", "n", "m", "b"])
@@ -229,7 +230,7 @@ def changed_lines(before: Sequence[str], after: Sequence[str]) -> str:
 
 
 def _numbers(lines: Sequence[int]) -> str:
-    """Line numbers in words, runs as ranges, the first few."""
+    """Return line numbers in words, runs as ranges, the first few."""
     runs = [[number for _, number in run] for _, run in groupby(enumerate(lines), lambda pair: pair[1] - pair[0])]
     shown = [f"{run[0]}" if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs[:_SHOWN]]
     more = f" and {sum(map(len, runs[_SHOWN:]))} more" if len(runs) > _SHOWN else ""

@@ -31,7 +31,7 @@ class Request:
     accept_changed_data: bool = False
 
     def command(self, *, unknown: Collection[str] = (), accept_changed_data: bool = False) -> str:
-        """The corrected command.
+        """Return the corrected command.
 
         Args:
             unknown: Keys of data whose place is to be filled in.
@@ -49,8 +49,8 @@ def _parts(assignment: str) -> tuple[str, str | None]:
     return key.strip(), place.strip().strip("\"'") if separator else None
 
 
-def data_places(recipe: Recipe) -> dict[str, str]:
-    """Places of a recipe's data, by dotted key."""
+def data_paths(recipe: Recipe) -> dict[str, str]:
+    """Return places of a recipe's data, by dotted key."""
     places = {f"stages.{i}.manifest": stage.manifest for i, stage in enumerate(recipe.stages)}
     places |= {
         f"{name}.manifest": section.manifest
@@ -66,8 +66,8 @@ def data_places(recipe: Recipe) -> dict[str, str]:
     }
 
 
-def at_new_places(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
-    """The recipe with the new places of its data.
+def with_new_paths(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
+    """Return the recipe with the new places of its data.
 
     Args:
         recipe: The one that the run was started with.
@@ -76,7 +76,7 @@ def at_new_places(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
     Raises:
         TrainingError: A key is not the place of data.
     """
-    tree, places = recipe.model_dump(mode="json"), data_places(recipe)
+    tree, places = recipe.model_dump(mode="json"), data_paths(recipe)
     for assignment in assignments:
         key, place = _parts(assignment)
         if place is None or key not in places:
@@ -92,7 +92,7 @@ def at_new_places(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
     return Recipe.model_validate(tree)
 
 
-def check_places(recipe: Recipe, began: Recipe, request: Request) -> None:
+def check_paths(recipe: Recipe, began: Recipe, request: Request) -> None:
     """Refuse to continue without data.
 
     Args:
@@ -103,8 +103,8 @@ def check_places(recipe: Recipe, began: Recipe, request: Request) -> None:
     Raises:
         TrainingError: Names each key, the place where its data is missing, and the command with new places.
     """
-    old, wrong = data_places(began), {}
-    for key, place in data_places(recipe).items():
+    old, wrong = data_paths(began), {}
+    for key, place in data_paths(recipe).items():
         path = Path(place)
         if is_dataset(place) or path.is_file() or (path.is_dir() and key.endswith(".background")):
             continue

@@ -9,7 +9,7 @@ from typing import Literal
 def share_of_lr(
     step: int, *, schedule: Literal["constant", "cosine", "linear"], warmup_steps: int, horizon: int
 ) -> float:
-    """Factor of the stage's learning rate at a step.
+    """Return the factor of the stage's learning rate at a step.
 
     After the warm-up these are the schedules of the same names in `transformers.get_scheduler`. Its warm-up begins at
     0, which wastes a step (and its `"constant"` has no warm-up); this one is (step + 1) / (warmup_steps + 1), and

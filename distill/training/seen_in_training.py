@@ -129,7 +129,7 @@ class TrainedOn:
         self._after: dict[tuple[int, ...], TrainingData] = {}
 
     def stages(self, entered: Sequence[int]) -> TrainingData:
-        """What it was trained on once some stages have been entered.
+        """Return what it was trained on once some stages have been entered.
 
         Args:
             entered: Indices of the stages, in order.
@@ -159,11 +159,11 @@ class TrainedOn:
 
 
 def _short(manifest: str) -> str:
-    """A manifest's name without its folder, which means nothing to others who get the weights."""
+    """Return a manifest's name without its folder, which means nothing to others who get the weights."""
     return manifest if is_dataset(manifest) else Path(manifest).name
 
 
-def warn_of(found: Iterable[SeenInTraining]) -> None:
+def warn_if_seen(found: Iterable[SeenInTraining]) -> None:
     """Warn of each model that was trained on some of a manifest, once."""
     for one in found:
         if one.seen:
@@ -171,6 +171,6 @@ def warn_of(found: Iterable[SeenInTraining]) -> None:
 
 
 def resolved(found: Iterable[SeenInTraining]) -> dict[str, Any]:
-    """The field of `resolved.json`."""
+    """Return the field of `resolved.json`."""
     rows: list[Mapping[str, Any]] = [asdict(one) for one in found]
     return {"seen_in_training": rows}

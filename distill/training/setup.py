@@ -16,14 +16,14 @@ from ..data.batch import AudioSource
 from ..data.data_sets import DataSets, Purpose, read_sets
 from ..data.line_findings import Finding, errors, lines_of
 from ..data.manifest import ManifestError, Utterance
-from ..limits import settled, token_limit
+from ..limits import token_limit, with_token_limit
 from ..models import ModelError, Recognizer
 from ..normalize import normalizer
 from ..recipe import Evaluation, Recipe, StageConfig
 from ..recipe.gate_statistics import out_of_reach
 from ..recipe.gates import NEEDS_INTERVALS
 from ..recipe.paths import require_files
-from ..run.checkpoint import lost
+from ..run.checkpoint import checkpoint_error
 from ..scoring.loading import load_student, load_teacher
 from ..scoring.pair import Pair, PairError
 from ..teacher import ServedTeacher
@@ -77,7 +77,9 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         UserError: The record of training data beside a model's weights is damaged.
     """
     require_files(recipe)
-    data = read_sets(_wanted(recipe), max_seconds=recipe.audio.max_seconds, decode=recipe.audio.check == "decode")
+    data = read_sets(
+        _manifest_uses(recipe), max_seconds=recipe.audio.max_seconds, decode=recipe.audio.check == "decode"
+    )
     _check_intervals(recipe, data)
     for section in recipe.evaluations:
         normalizer(section.normalizer)
@@ -104,7 +106,7 @@ def prepare_run(recipe: Recipe, *, device: torch.device | str, weights: Path | N
         first = next(i for i, augmentation in enumerate(augmentations) if augmentation)
         raise AugmentationError(f"stages.{first}.augment changes audio, and {student.name!r} reads prompts; remove it")
     cache = AudioCache(max_mib=recipe.audio.cache_mib, max_seconds=recipe.audio.max_seconds)
-    recipe = _settled(recipe, stages, evaluations)
+    recipe = _with_token_limits(recipe, stages, evaluations)
     seen = seen_in_training(recipe, stages, probe_set, evaluations)
     source, findings = AudioSource(cache), data.all_findings
     return Setup(recipe, student, pair, source, stages, augmentations, probe_set, evaluations, seen, findings)
@@ -132,11 +134,11 @@ def _student(recipe: Recipe, device: torch.device | str, weights: Path | None) -
     except (ModelError, OSError) as error:
         if weights is None:
             raise
-        raise lost(weights, str(error).rstrip(".")) from error
+        raise checkpoint_error(weights, str(error).rstrip(".")) from error
 
 
 def with_evaluations(recipe: Recipe, sections: Sequence[Evaluation]) -> Recipe:
-    """The recipe with new settings of its evaluation sets.
+    """Return the recipe with new settings of its evaluation sets.
 
     Args:
         recipe: Any.
@@ -146,20 +148,22 @@ def with_evaluations(recipe: Recipe, sections: Sequence[Evaluation]) -> Recipe:
     return recipe.model_copy(update={"evaluation": main, "further_evaluations": further})
 
 
-def _settled(
+def _with_token_limits(
     recipe: Recipe, stages: Sequence[Sequence[Utterance]], evaluations: Sequence[Sequence[Utterance]]
 ) -> Recipe:
-    """The recipe with every `max_new_tokens` that it leaves to the audio."""
+    """Return the recipe with every `max_new_tokens` that it leaves to the audio."""
 
     def stage(section: StageConfig, utterances: Sequence[Utterance]) -> StageConfig:
         if section.type == "td":
-            return section.model_copy(update={"transcription": settled(section.transcription, utterances)})
+            return section.model_copy(update={"transcription": with_token_limit(section.transcription, utterances)})
         if section.type != "opd":
             return section
         other = section.off_policy
         if other is not None:
-            other = other.model_copy(update={"transcription": settled(other.transcription, utterances)})
-        return section.model_copy(update={"rollout": settled(section.rollout, utterances), "off_policy": other})
+            other = other.model_copy(update={"transcription": with_token_limit(other.transcription, utterances)})
+        return section.model_copy(
+            update={"rollout": with_token_limit(section.rollout, utterances), "off_policy": other}
+        )
 
     def evaluation(section: Evaluation, utterances: Sequence[Utterance]) -> Evaluation:
         limit = section.max_new_tokens
@@ -169,7 +173,7 @@ def _settled(
     return with_evaluations(recipe, list(map(evaluation, recipe.evaluations, evaluations)))
 
 
-def _wanted(recipe: Recipe) -> list[tuple[Purpose, str]]:
+def _manifest_uses(recipe: Recipe) -> list[tuple[Purpose, str]]:
     """Uses of the recipe's manifests: of the stages, of the probe if there is one, of the evaluations."""
     wanted = []
     for stage in recipe.stages:
@@ -189,13 +193,13 @@ def _wanted(recipe: Recipe) -> list[tuple[Purpose, str]]:
 def _by_section(
     recipe: Recipe, data: DataSets
 ) -> tuple[tuple[tuple[Utterance, ...], ...], tuple[Utterance, ...], tuple[tuple[Utterance, ...], ...]]:
-    """The utterances of the stages, of the probe (none without one), and of the evaluations."""
+    """Return the utterances of the stages, of the probe (none without one), and of the evaluations."""
     n, probed = len(recipe.stages), int(recipe.probe is not None)
     return data.sets[:n], data.sets[n] if probed else (), data.sets[n + probed :]
 
 
 def _learns_labels(stage: StageConfig) -> bool:
-    """Whether a stage trains on the text of its manifest."""
+    """Return whether a stage trains on the text of its manifest."""
     if stage.type == "opd":
         return stage.off_policy is not None and stage.off_policy.states == "reference"
     return stage.type == "sft"

@@ -17,7 +17,8 @@ from .setup import Setup
 
 
 def stage_utterances(setup: Setup, index: int, run: RunDirectory, observer: Observer) -> Sequence[Utterance]:
-    """Utterances of a stage, with the teacher's text if it is trained on that, without those that its filters drop.
+    """Return utterances of a stage, with the teacher's text if it is trained on that, without those that its filters
+    drop.
 
     Args:
         setup: Models and data of the run.
@@ -64,7 +65,7 @@ def _with_teacher_text(setup: Setup, index: int, run: RunDirectory, observer: Ob
 
 
 def teacher_section(stage: StageConfig) -> TeacherDataStage | OffPolicy | None:
-    """The part of a stage that says how the teacher transcribes its audio; None where it does not."""
+    """Return the part of a stage that says how the teacher transcribes its audio; None where it does not."""
     if stage.type == "td":
         return stage
     if stage.type == "opd" and stage.off_policy and stage.off_policy.states == "teacher":
@@ -73,12 +74,12 @@ def teacher_section(stage: StageConfig) -> TeacherDataStage | OffPolicy | None:
 
 
 def transcripts_of(run: RunDirectory, stage: StageConfig) -> Path:
-    """Where the teacher's transcripts of a stage are kept."""
+    """Return where the teacher's transcripts of a stage are kept."""
     return run.path / f"teacher-transcripts-{stage.name}.jsonl"
 
 
 def stage_sampler(stage: StageConfig, utterances: Sequence[Utterance], key: tuple[int, ...]) -> BatchSampler:
-    """The order in which a stage visits its utterances, seeded by `key`."""
+    """Return the order in which a stage visits its utterances, seeded by `key`."""
     curriculum = stage.curriculum if stage.type == "sft" else None
     return BatchSampler(
         tuple(length(utterance) for utterance in utterances),

@@ -1,4 +1,4 @@
-"""One training step of each kind of stage: SFT and TD train on given transcripts, OPD on the student's own."""
+"""One training step of each kind of stage: SFT and TD train on given transcripts, OPD on the student's rollouts."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def training_step(
     draw: float = 1.0,
     clean: Batch | None = None,
 ) -> StepOutcome:
-    """The step of a stage of any type.
+    """Return the step of a stage of any type.
 
     Args:
         stage: Its configuration.
@@ -90,7 +90,7 @@ def training_step(
 
 
 def supervised_step(student: Recognizer, batch: Batch, clock: Stopwatch) -> StepOutcome:
-    """Cross-entropy on the labels of a batch: references in SFT, teacher transcripts in TD.
+    """Return cross-entropy on the labels of a batch: references in SFT, teacher transcripts in TD.
 
     The student remains in training mode, which recomputation in the backward pass needs.
     """
@@ -156,7 +156,7 @@ def on_policy_step(
 
 
 def step_metrics(seen: Sequence[Seen]) -> dict[str, Any]:
-    """Measured fields of a step's row in `metrics.jsonl`, over all processes; each process must call it.
+    """Return measured fields of a step's row in `metrics.jsonl`, over all processes; each process must call it.
 
     Args:
         seen: Measurements of this process, one for each part of its share; empty if nothing is measured.
@@ -175,7 +175,7 @@ def step_metrics(seen: Sequence[Seen]) -> dict[str, Any]:
 
 
 def _transcripts(student: Recognizer, batch: Batch, stage: OnPolicyStage, draw: float) -> tuple[str, Transcripts]:
-    """Whose transcripts this step uses, and the transcripts."""
+    """Return whose transcripts this step uses, and the transcripts."""
     other = stage.off_policy
     if other is not None and draw < other.fraction:
         return other.states, labels(student, batch.utterances)
@@ -189,7 +189,7 @@ def _transcripts(student: Recognizer, batch: Batch, stage: OnPolicyStage, draw: 
 
 
 def means(sums: GroupSums) -> dict[str, float]:
-    """Means over all positions; NaN if a statistic is defined at none."""
+    """Return means over all positions; NaN if a statistic is defined at none."""
     totals, counts = sums.sums.sum(0), sums.counts.sum(0)
     return {
         name: float(total / n) if n else math.nan for name, total, n in zip(sums.names, totals, counts, strict=True)
@@ -197,7 +197,7 @@ def means(sums: GroupSums) -> dict[str, float]:
 
 
 def batch_summary(lengths: Tensor, finished: Tensor) -> dict[str, float]:
-    """Counts of a batch of rollouts: all, empty, not ended, and text tokens per rollout."""
+    """Return counts of a batch of rollouts: all, empty, not ended, and text tokens per rollout."""
     return {
         "n": len(lengths),
         "n_empty": int(((lengths == 0) & finished).sum()),

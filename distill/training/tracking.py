@@ -53,7 +53,7 @@ def check_trackers(names: Iterable[str]) -> None:
 
 
 def trackers_of(run: Path) -> tuple[TrackerName, ...]:
-    """Trackers that have a copy of the run."""
+    """Return trackers that have a copy of the run."""
     path = run / RECORD
     return tuple(read_json(path)["rows"]) if path.exists() else ()
 
@@ -103,7 +103,7 @@ def copied(recipe: Recipe, run: RunDirectory, observer: Observer, *, step: int, 
 
 
 def _tracker(name: str, recipe: Recipe, run: Path, id_: str, step: int, new: bool) -> GeneralTracker:
-    """One of accelerate's trackers, started; the same `id_` continues the same run of it."""
+    """Return one of accelerate's trackers, started; the same `id_` continues the same run of it."""
     section, config = recipe.tracking, recipe.model_dump(mode="json")
     if recipe.teacher is not None and recipe.teacher.url is not None:
         config["teacher"]["url"] = shown(recipe.teacher.url)  # data of trackers may leave the machine
@@ -158,20 +158,20 @@ class _Copy(Observer):
         self._held = {log: max(0, n - run.rows[log]) for log, n in held.items()}
         self._start = start
         self._thread.start()
-        for log, rows in _lacking(run, held):
+        for log, rows in _missing_rows(run, held):
             self._put(log, rows)
 
     def step(self, row: Mapping[str, Any]) -> None:
-        self._hear("metrics", [row])
+        self._receive("metrics", [row])
 
     def probe(self, rows: list[dict[str, Any]]) -> None:
-        self._hear(PROBES, rows)
+        self._receive(PROBES, rows)
 
     def decision(self, row: Mapping[str, Any]) -> None:
-        self._hear("decisions", [row])
+        self._receive("decisions", [row])
 
     def evaluation(self, row: Mapping[str, Any]) -> None:
-        self._hear("evaluations", [row])
+        self._receive("evaluations", [row])
 
     def close(self) -> None:
         """Wait until everything is copied, up to a time limit."""
@@ -181,7 +181,7 @@ class _Copy(Observer):
             if self._thread.is_alive():
                 self._fail(TimeoutError(f"still behind after {PATIENCE_SECONDS:g} s"))
 
-    def _hear(self, log: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    def _receive(self, log: str, rows: Sequence[Mapping[str, Any]]) -> None:
         if self._held[log] > 0:
             self._held[log] -= len(rows)
         else:
@@ -212,7 +212,7 @@ class _Copy(Observer):
 
 
 def tracked_values(log: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Values of log rows for trackers: finite numbers by name, and decisions as text.
+    """Return values of log rows for trackers: finite numbers by name, and decisions as text.
 
     Names are paths: `train/overlap/union_size`, `probe/student/union_size/low`, `evaluation/test/student/wer/value`,
     `decisions/teacher data/advance`.
@@ -234,15 +234,15 @@ def tracked_values(log: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any
 
 
 def _numbers(name: str, value: Any) -> dict[str, float]:
-    """Leaves that are finite numbers; undefined values are left out, because trackers cannot store gaps."""
+    """Return leaves that are finite numbers; undefined values are left out, because trackers cannot store gaps."""
     if isinstance(value, Mapping):
         return {k: v for key, inner in value.items() for k, v in _numbers(f"{name}/{key}", inner).items()}
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return {name: value} if is_number and math.isfinite(value) else {}
 
 
-def _lacking(run: RunDirectory, held: Rows) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Rows that a tracker lacks, grouped by log, step and stage, in the order of their steps."""
+def _missing_rows(run: RunDirectory, held: Rows) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Return rows that a tracker lacks, grouped by log, step and stage, in the order of their steps."""
     groups: list[tuple[str, list[dict[str, Any]]]] = []
     for log in COPIED:
         rows = _rows(run, log)[held[log] : run.rows[log]]

@@ -80,10 +80,10 @@ class Trainer:
     def run(self) -> RunResult:
         """Train to the end and say how it ended."""
         if not self._resuming:
-            self._opening()
+            self._evaluate_at_start()
         while self.state.outcome is None:
             self._enter_stage()
-            while not (self._reading_due() and self._moved_on(self._read())):
+            while not (self._reading_due() and self._act_on(self._read())):
                 if due := self._evaluations_due():
                     self._evaluate(due)
                 self._train_step()
@@ -106,7 +106,7 @@ class Trainer:
     def _in_last_stage(self) -> bool:
         return self.state.stage == len(self.recipe.stages) - 1
 
-    def _opening(self) -> None:
+    def _evaluate_at_start(self) -> None:
         """Evaluate once: the teacher, and a student that has been trained before."""
         self.monitor.round_trip()
         if self.setup.teacher is not None:
@@ -122,7 +122,7 @@ class Trainer:
             state.horizon = max(1, min(stage.steps, left))
             state.entries[str(state.stage)] = state.step
             if self.directory.rows["visits"] == state.visit:  # a resumed run may have this row
-                self.directory.append("visits", self._begun())
+                self.directory.append("visits", self._visit_row())
         # One process runs the teacher; the others wait and read its transcripts.
         with self.accelerator.main_process_first():
             self.utterances = stage_utterances(self.setup, state.stage, self.directory, self.observer)
@@ -137,18 +137,18 @@ class Trainer:
         if fresh:
             self._save()
 
-    def _begun(self) -> dict[str, Any]:
-        """The row of `visits.jsonl` of the current visit."""
+    def _visit_row(self) -> dict[str, Any]:
+        """Return the row of `visits.jsonl` of the current visit."""
         row = {"visit": self.state.visit, "stage": self.stage.name, "type": self.stage.type}
         return row | {"first_step": self.state.step, **asdict(self._started_from)}
 
     def _reading_due(self) -> bool:
         every = self.recipe.probe.every if self.recipe.probe else self.stage.steps
         step = self.state.stage_step
-        return step % every == 0 or step in self.gate.due_steps or self._spent()
+        return step % every == 0 or step in self.gate.due_steps or self._is_out_of_steps()
 
     def _evaluations_due(self) -> list[str]:
-        """Names of the sets that are due between the ends of stages."""
+        """Return names of the sets that are due between the ends of stages."""
         step = self.state.step if self.state.stage_step else None
         sets = self.recipe.evaluations
         return [one.name for one in sets if step is not None and one.every is not None and step % one.every == 0]
@@ -169,33 +169,33 @@ class Trainer:
             return
         rows = [row for row in rows if row["set"] == self.recipe.checkpoint.best]
         # Measurements of processes may differ in the last bit; decisions must be the same in all of them.
-        found = gathered(best.better(rows[0], best.best_of(state)) if rows else None)[0]
+        found = gathered(best.new_best(rows[0], best.best_of(state)) if rows else None)[0]
         if found is None:
             return
         weights = full_weights(self.accelerator.unwrap_model(self.student.model))
         if self.accelerator.is_main_process:
-            best.save(self.directory.path, found, self.student, weights, self._learned_from())
+            best.save(self.directory.path, found, self.student, weights, self._student_training_data())
         state.best = asdict(found)
         self.accelerator.wait_for_everyone()
 
     def _error_rates(self) -> dict[str, overlap.Estimate]:
-        """Error rates that the stage's gate reads, by their names in the gate."""
+        """Return error rates that the stage's gate reads, by their names in the gate."""
         sets = {evaluation_reading(one.name): one.name for one in self.recipe.evaluations}
         read = {name: sets[name] for name in self.gate.statistics if name in sets}
         self._evaluate(read.values())
         return {name: error_rate_read(self._evaluated[of]) for name, of in read.items()}
 
-    def _learned_from(self) -> TrainingData | None:
+    def _student_training_data(self) -> TrainingData | None:
         return self._trained_on.stages(sorted(map(int, self.state.entries)))
 
-    def _spent(self) -> bool:
+    def _is_out_of_steps(self) -> bool:
         return self.state.stage_step >= self.stage.steps or self.state.step == self.recipe.total_steps
 
     def _read(self) -> overlap.Decision:
         """Probe, let the gate read, and log its decision."""
         state, stage = self.state, self.stage
         readings = self.monitor.probe(
-            self._place, record_fixed=stage.type != "sft", trace=state.stage_step == 0 or self._spent()
+            self._place, record_fixed=stage.type != "sft", trace=state.stage_step == 0 or self._is_out_of_steps()
         )
         # Measurements of processes may differ in the last bit; decisions must be the same in all of them.
         readings = gathered(readings | self._error_rates())[0]
@@ -206,7 +206,7 @@ class Trainer:
         self._log(decision.action.value, decision.reason, decision.gate, decision.numbers, decision.levels)
         return decision
 
-    def _moved_on(self, decision: overlap.Decision) -> bool:
+    def _act_on(self, decision: overlap.Decision) -> bool:
         """Act on a decision; True when the stage is over."""
         state, action = self.state, decision.action
         if action is overlap.Action.abort:
@@ -218,9 +218,9 @@ class Trainer:
         elif state.step == self.recipe.total_steps:
             outcome = "finished" if self._in_last_stage else "stopped"
             self._finish(outcome, f"the run's {state.step} steps are spent in stage {self.stage.name!r}")
-        elif self._spent() and self._in_last_stage and not self.gate.can_advance:
+        elif self._is_out_of_steps() and self._in_last_stage and not self.gate.can_advance:
             self._finish("finished", f"the {self.stage.steps} steps of stage {self.stage.name!r} are spent")
-        elif self._spent():
+        elif self._is_out_of_steps():
             reason = (
                 f"the {self.stage.steps} steps of stage {self.stage.name!r} are spent and its gate has not advanced"
             )
@@ -332,7 +332,7 @@ class Trainer:
             optimizer = self.optimization.state_dict()
         weights = full_weights(self.accelerator.unwrap_model(self.student.model))
         if self.accelerator.is_main_process:
-            checkpoint.save(self.directory.path, self.student, state, weights, optimizer, self._learned_from())
+            checkpoint.save(self.directory.path, self.student, state, weights, optimizer, self._student_training_data())
             checkpoint.prune(self.directory.path, self.recipe.checkpoint.keep, set(state.entries.values()))
             best.prune(self.directory.path)
         self.accelerator.wait_for_everyone()

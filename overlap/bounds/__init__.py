@@ -1,7 +1,7 @@
-"""Bounds of statistics when only the teacher's best tokens are known.
+"""Bounds of statistics when only top-k log-probabilities of the teacher are known.
 
-A server returns its own top-m log-probabilities and nothing else. Every statistic of `overlap.measure` that needs more
-then has a lower and an upper end; `measure_bounds` computes both. They are equal when the server returns all tokens.
+A server returns nothing else. Every statistic of `overlap.measure` that needs more
+then has a lower and an upper bound; `measure_bounds` computes both. They are equal when the server returns all tokens.
 """
 
 from overlap.bounds.measure import OverlapBounds, measure_bounds

@@ -99,7 +99,7 @@ class ChunkBounds:
         self.n_foreign = self.own.tail - self.shared.tail
 
     def bounds(self) -> dict[str, Bounds]:
-        """Both ends of every statistic, ``[n]`` each."""
+        """Return both bounds of every statistic, ``[n]`` each."""
         student, shared_mass = self._student()
         return (
             self._sizes()
@@ -132,7 +132,7 @@ class ChunkBounds:
         }
 
     def _shared_members(self) -> tuple[Tensor, Tensor]:
-        """Least and greatest number of T's unknown members that are in S."""
+        """Return the least and greatest number of T's unknown members that are in S."""
         return (self.missing - self.n_other - self.n_foreign).clamp_min(0), torch.minimum(self.missing, self.n_s)
 
     def _masses(self, student: Student, shared_mass: Tensor) -> dict[str, Bounds]:
@@ -141,7 +141,7 @@ class ChunkBounds:
         p_i = torch.where(i.valid, self.log_p.gather(-1, i.ids).exp(), 0.0).sum(-1)
         hidden = torch.where(self.hidden_s.valid, self.log_p.gather(-1, self.hidden_s.ids).exp(), torch.nan)
         few, many = self._shared_members()
-        # T's unknown members are the student's least likely tokens for the lower end and its likeliest for the upper
+        # T's unknown members are the student's least likely tokens for the lower bound and its likeliest for the upper
         # one. Those that exceed the number of tokens that the student lacks must be in its vocabulary.
         forced = (self.missing - self.n_foreign).clamp_min(0)
         n_tail, slots = self.shared.tail[:, None], torch.arange(self.k, device=p.device)
@@ -178,7 +178,7 @@ class ChunkBounds:
         }
 
     def _student(self) -> tuple[Student, Tensor]:
-        """The student on the shared ids, renormalized there and sorted, and its mass on them."""
+        """Return the student on the shared ids, renormalized there and sorted, and its mass on them."""
         common = self.log_p if self.space.common is None else self.log_p.masked_fill(~self.space.common, -torch.inf)
         log_mass = common.logsumexp(-1) if self.space.common is not None else torch.zeros_like(self.log_p[:, 0])
         scale = torch.where(log_mass > -torch.inf, log_mass, 0.0)[:, None]
@@ -230,14 +230,14 @@ class ChunkBounds:
 
 
 def _members(ids: Tensor, valid: Tensor, like: Tensor) -> Tensor:
-    """``[n, V]`` bool, the ids in valid slots."""
+    """Return ``[n, V]`` bool, the ids in valid slots."""
     # Added up, not assigned: an invalid slot holds id 0 and would overwrite a valid slot of that id.
     counts = torch.zeros(like.shape, dtype=torch.uint8, device=like.device)
     return counts.scatter_add(-1, ids, valid.to(torch.uint8)) > 0
 
 
 def _least(values: Tensor, valid: Tensor, count: Tensor) -> Tensor:
-    """Sum of the ``count`` ``[n]`` smallest valid values."""
+    """Return the sum of the ``count`` ``[n]`` smallest valid values."""
     return _smallest(torch.where(valid, values, torch.inf), count)
 
 

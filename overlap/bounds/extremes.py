@@ -56,7 +56,7 @@ class Box:
 
     @classmethod
     def from_raw(cls, raw: "Box", kept: Tensor, tail: Tensor) -> "Box":
-        """The box of the distribution renormalized on the kept tokens.
+        """Return the box of the distribution renormalized on the kept tokens.
 
         The mass of the excluded hidden tokens is known only within an interval, and so is the scale of the kept tokens.
         Each probability gets the resulting interval, as if the scales were independent.
@@ -74,7 +74,7 @@ class Box:
         most = torch.maximum(1 - lost[0] - tail_lost_low, least)
         empty = (most <= 0) | ((tail == 0) & ~kept.any(-1))
         least, most = (torch.where(scale > 0, scale, torch.finfo(scale.dtype).tiny) for scale in (least, most))
-        # Each end of an interval is scaled by the other end of the kept mass: this gives the widest interval.
+        # Each bound of an interval is scaled by the other bound of the kept mass: this gives the widest interval.
         low, high = low / most[:, None], (high / least[:, None]).clamp_max(1.0)
         cap = (raw.cap / least).clamp_max(1.0)
         room = cap * tail
@@ -83,7 +83,7 @@ class Box:
 
     @classmethod
     def raw(cls, log_q: Tensor, given: Tensor, tail: Tensor, tolerance: float) -> "Box":
-        """The box over the full vocabulary of top-k log-probabilities that are right within a tolerance."""
+        """Return the box over the full vocabulary of top-k log-probabilities that are right within a tolerance."""
         tolerance = max(tolerance, _ROUNDING)
         low, high = (log_q - tolerance).exp(), (log_q + tolerance).exp().clamp_max(1.0)
         # The largest value of the least likely returned token: by the server's order, no hidden token is above it.
@@ -93,7 +93,8 @@ class Box:
         return cls(low, high, cap, tail, (rest[0], rest[1]), torch.zeros_like(tail, dtype=torch.bool))
 
     def mass(self, members: Tensor, n_hidden: Tensor) -> Bounds:
-        """Mass of the returned ``members`` ``[n, m]`` and of ``n_hidden`` ``[n]`` others; both ends attained."""
+        """Return mass of the returned ``members`` ``[n, m]`` and of ``n_hidden`` ``[n]`` others; both bounds
+        attained."""
         inside, outside = (
             tuple(torch.where(which, side, 0.0).sum(-1) for side in (self.low, self.high))
             for which in (members, ~members)
@@ -121,7 +122,7 @@ class Student:
 
     @classmethod
     def from_returned(cls, returned: Tensor, tail: Tensor, n_tail: Tensor) -> "Student":
-        """From log-probabilities; those of ``tail`` beyond the first ``n_tail`` of a row are ignored."""
+        """Build it from log-probabilities; those of ``tail`` beyond the first ``n_tail`` of a row are ignored."""
         inside = torch.arange(tail.shape[-1], device=tail.device) < n_tail[:, None]
         p = positive(tail)
         sums = _prefix(torch.where(inside, p, 0.0))
@@ -129,22 +130,23 @@ class Student:
 
 
 def forward(log_p: Tensor, q: Tensor) -> Tensor:
-    """Contribution q log(q/p) of a token to KL(q‖p)."""
+    """Return the contribution q log(q/p) of a token to KL(q‖p)."""
     return kl_terms(q, q.log(), log_p)
 
 
 def reverse(log_p: Tensor, q: Tensor) -> Tensor:
-    """Contribution p log(p/q) of a token to KL(p‖q)."""
+    """Return the contribution p log(p/q) of a token to KL(p‖q)."""
     return kl_terms(positive(log_p), log_p, q.log())
 
 
 def shannon(log_p: Tensor, q: Tensor) -> Tensor:
-    """Contribution ½ p log(p/m) + ½ q log(q/m), m = (p + q)/2, of a token to the Jensen-Shannon divergence."""
+    """Return the contribution ½ p log(p/m) + ½ q log(q/m), m = (p + q)/2, of a token to the Jensen-Shannon
+    divergence."""
     return jensen_shannon_terms(log_p.exp(), q)
 
 
 def variation(log_p: Tensor, q: Tensor) -> Tensor:
-    """Contribution ½ |p − q| of a token to the total variation distance."""
+    """Return the contribution ½ |p − q| of a token to the total variation distance."""
     return total_variation_terms(log_p.exp(), q)
 
 
@@ -157,10 +159,10 @@ _DIVERGENCES: dict[str, tuple[Term, float]] = {
 
 
 def divergences(student: Student, box: Box) -> dict[str, Bounds]:
-    """Bounds of the four full-vocabulary divergences, ``[n]`` each.
+    """Return bounds of the four full-vocabulary divergences, ``[n]`` each.
 
-    Lower ends are attained. Upper ends are attained if the box is exact (each returned interval is a point). Otherwise
-    the worst case is taken separately for each returned token and the rest, which is looser.
+    Lower bounds are attained. Upper bounds are attained if the box is exact (each returned interval is a point).
+    Otherwise the worst case is taken separately for each returned token and the rest, which is looser.
     """
     ratio, within = _closest(student, box)
     returned = (ratio[:, None] * positive(student.returned)).clamp(box.low, box.high)
@@ -178,7 +180,7 @@ def divergences(student: Student, box: Box) -> dict[str, Bounds]:
         ends = torch.maximum(term(student.returned, box.low), term(student.returned, box.high)).sum(-1)
         worst = _least_covered(student, box) if term is reverse else _farthest(term, student, box)
         low = low.clamp(0.0, largest)
-        # Rounding may make the lower end larger than the upper one by an ulp.
+        # Rounding may make the lower bound larger than the upper one by an ulp.
         bounds[name] = low, torch.maximum((ends + worst).clamp_max(largest), low)
     return {
         name: (torch.where(box.empty, torch.nan, low), torch.where(box.empty, torch.nan, high))
@@ -187,7 +189,8 @@ def divergences(student: Student, box: Box) -> dict[str, Bounds]:
 
 
 def _closest(student: Student, box: Box) -> Bounds:
-    """λ of q = clip(λ·p, low, high), and the number of hidden tokens below the cap, counted from the least likely."""
+    """Return λ of q = clip(λ·p, low, high), and the number of hidden tokens below the cap, counted from the least
+    likely."""
     p = positive(student.returned)
 
     # Because tokens are sorted, a bisection step takes log V comparisons and one prefix sum for each row, not V
@@ -205,7 +208,8 @@ def _closest(student: Student, box: Box) -> Bounds:
 
 
 def _columns(first: Tensor, last: Tensor, values: Tensor) -> Tensor:
-    """The values from column ``first`` to before column ``last`` of each row, NaN elsewhere in the columns needed."""
+    """Return the values from column ``first`` to before column ``last`` of each row, NaN elsewhere in the columns
+    needed."""
     some = first < last
     if not some.any():
         return values[:, :0]
@@ -222,7 +226,8 @@ def _sum_at_cap(term: Term, log_p: Tensor, box: Box) -> Tensor:
 
 
 def _farthest(term: Term, student: Student, box: Box) -> Tensor:
-    """Largest sum of a convex term over the tail: caps on the least likely tokens, a remainder on the next, else 0."""
+    """Return the largest sum of a convex term over the tail: caps on the least likely tokens, a remainder on the next,
+    else 0."""
     first, last = _n_full(box.rest[0], box) + 1, _n_full(box.rest[1], box)
     # A mass of at most 1 fills 1 / cap tokens; later columns are never reached.
     log_p = student.tail[:, : int(last.max()) + 1]
@@ -239,7 +244,7 @@ def _farthest(term: Term, student: Student, box: Box) -> Tensor:
         return _at(gains, full) + more
 
     ends = torch.maximum(*(filled(mass) for mass in box.rest))
-    # Gains fall with p: the sum rises and then falls, and its maximum may lie between the two ends.
+    # Gains fall with p: the sum rises and then falls, and its maximum may lie between the two bounds.
     top = torch.minimum(torch.maximum((gain > 0).sum(-1), first), last)
     between = torch.where(first <= last, _at(gains, top), -torch.inf)
     base = _at(student.sums, box.tail) * term(torch.zeros_like(box.cap), torch.zeros_like(box.cap))
@@ -247,8 +252,8 @@ def _farthest(term: Term, student: Student, box: Box) -> Tensor:
 
 
 def _least_covered(student: Student, box: Box) -> Tensor:
-    """Largest Σ p log(p/q) over the tail: all at the cap except the student's most likely token, which gets the
-    remainder."""
+    """Return the largest Σ p log(p/q) over the tail: all at the cap except the student's most likely token, which gets
+    the remainder."""
     left = (box.rest[0] - box.cap * (box.tail - 1)).clamp_min(0.0)
     favorite = _at(student.tail, (box.tail - 1).clamp_min(0))
     uncovered = torch.where(favorite > -torch.inf, torch.inf, 0.0)
@@ -259,7 +264,8 @@ def _least_covered(student: Student, box: Box) -> Tensor:
 
 
 def entropy_bounds(box: Box) -> Bounds:
-    """Bounds of the entropy of the box's distribution, in nats, ``[n]`` each; both attained where the box is exact."""
+    """Return bounds of the entropy of the box's distribution, in nats, ``[n]`` each; both attained where the box is
+    exact."""
 
     def total(level: Tensor) -> Tensor:
         return level[:, None].clamp(box.low, box.high).sum(-1) + torch.minimum(level, box.cap) * box.tail
@@ -282,7 +288,7 @@ def entropy_bounds(box: Box) -> Bounds:
 
 
 def solve(total: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
-    """The ratio ``[n]`` at which an increasing function reaches its target; e⁷⁰⁰ where it never does."""
+    """Return the ratio ``[n]`` at which an increasing function reaches its target; e⁷⁰⁰ where it never does."""
     # By bisection of its logarithm, not Newton's method: the functions are flat where all tokens are at an end of their
     # interval, and a ratio may be any float64.
     low, high = torch.full_like(target, _TINIEST), torch.full_like(target, -_TINIEST)
@@ -294,12 +300,12 @@ def solve(total: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
 
 
 def positive(log_p: Tensor) -> Tensor:
-    """Probabilities that are 0 only where the log-probability is −inf."""
+    """Return probabilities that are 0 only where the log-probability is −inf."""
     return log_p.clamp_min(_TINIEST).exp().masked_fill_(log_p == -torch.inf, 0.0)
 
 
 def _prefix(values: Tensor) -> Tensor:
-    """Sums of the first 0, 1, 2, … values."""
+    """Return sums of the first 0, 1, 2, … values."""
     return torch.nn.functional.pad(values.cumsum(-1), (1, 0))
 
 
@@ -308,7 +314,7 @@ def _at(values: Tensor, column: Tensor) -> Tensor:
 
 
 def _n_full(mass: Tensor, box: Box) -> Tensor:
-    """Number of hidden tokens that a mass fills to the cap."""
+    """Return the number of hidden tokens that a mass fills to the cap."""
     # With a cap of 0 nothing is filled, and 0/0 is not an integer.
     full = torch.where(box.cap > 0, mass / torch.where(box.cap > 0, box.cap, 1.0), 0.0).floor().long()
     return torch.minimum(full, box.tail)

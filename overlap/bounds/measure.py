@@ -20,24 +20,24 @@ from overlap.vocab.settings import ComparisonSettings
 from overlap.vocab.vocabulary_map import VocabularyMap, check_sizes
 
 _ROUNDING = 1e-9
-"""Maximum difference of the two ends of one value when they are computed in different ways."""
+"""Maximum difference of the two bounds of one value when they are computed in different ways."""
 
 
 @dataclass(frozen=True, eq=False)
 class OverlapBounds:
-    """Both ends of every statistic of every position: float64 tensors of the leading shape ``[...]``.
+    """Both bounds of every statistic of every position: float64 tensors of the leading shape ``[...]``.
 
     NaN where the position is masked or the statistic undefined; ``+inf`` where there is no upper bound. With fewer than
-    k tokens it may be unknown whether a statistic is defined; the ends then cover the teachers for which it is.
+    k tokens it may be unknown whether a statistic is defined; the bounds then cover the teachers for which it is.
 
     Attributes:
         lower: by statistic, in the order of `BOUNDED_STATISTICS`.
-        upper: by statistic; equal to the lower end where the top-k log-probabilities decide the value.
+        upper: by statistic; equal to the lower bound where the top-k log-probabilities decide the value.
         topk_size: ``[...]`` long, tokens that the server returned at the position.
         unmapped: ``[...]`` long, those that the student's vocabulary lacks; they are in no set.
         blocked: ``[...]`` long, those taken out as blocked.
         topk_mass: ``[...]``, the sum of the returned probabilities.
-        k: size of the top-k sets.
+        k: size of the supports.
         tolerance: assumed maximum error of the log-probabilities, in nats.
         mask: ``[...]`` bool, True where the position was measured.
         ranges: limits of the statistics; it is unknown whether the teacher's own set has k tokens.
@@ -55,7 +55,7 @@ class OverlapBounds:
     ranges: Ranges
 
     def decided(self) -> dict[str, Tensor]:
-        """Values ``[...]`` of the statistics of `DECIDED_BY_TOP_K`, NaN where the server leaves them open."""
+        """Return values ``[...]`` of the statistics of `DECIDED_BY_TOP_K`, NaN where the server leaves them open."""
         return {
             name: torch.where(self.upper[name] - self.lower[name] <= _ROUNDING, self.lower[name], torch.nan)
             for name in DECIDED_BY_TOP_K
@@ -70,14 +70,14 @@ class OverlapBounds:
         draws: int = DRAWS,
         seed: int = 0,
     ) -> BoundsSummary:
-        """Micro-averages of both ends over positions, each with a cluster bootstrap over utterances.
+        """Return micro-averages of both bounds over positions, each with a cluster bootstrap over utterances.
 
         Args:
             groups: which utterance each position belongs to, as in `TokenStatistics.summary`.
             states: whose states these are.
             level: coverage of the bootstrap intervals.
             draws: bootstrap resamples.
-            seed: of the resampling; both ends share the resamples.
+            seed: of the resampling; both bounds share the resamples.
 
         Raises:
             UserError: if groups do not fit the leading shape.
@@ -110,7 +110,7 @@ def measure_bounds(
     teacher_blocked: Tensor | Sequence[int] | None = None,
     tolerance: float = 1e-5,
 ) -> OverlapBounds:
-    """Bound the statistics of `overlap.measure` when only the teacher's best tokens are known.
+    """Bound the statistics of `overlap.measure` when only top-k log-probabilities of the teacher are known.
 
     A teacher server returns its own top-m ids and log-probabilities, at temperature 1 over its full vocabulary. Every
     hidden token is at most as likely as the least likely returned one, and all hidden tokens together have the missing
@@ -118,14 +118,14 @@ def measure_bounds(
 
     * With m >= k, the sets, and so ``union_size``, ``intersection_size``, ``overlap_ratio``, ``jaccard``,
       ``top1_agreement``, ``student_mass``, ``student_intersection_mass`` and (within the tolerance)
-      ``teacher_intersection_mass`` are known: both ends are equal. With m < k the unknown members of T are placed where
-      their effect is largest and smallest.
+      ``teacher_intersection_mass`` are known: both bounds are equal. With m < k the unknown members of T are placed
+      where their effect is largest and smallest.
     * ``teacher_mass``, ``teacher_entropy``, ``entropy_gap``, the four divergences, ``union_kl`` and ``union_kl_tail``
-      have ends that some teacher attains (tight), as long as ``tolerance`` is 0 and no hidden token is excluded
+      have bounds that some teacher attains (tight), as long as ``tolerance`` is 0 and no hidden token is excluded
       (because it is blocked or, for the divergences, because the student lacks it). Otherwise the worst case is taken
       separately for each returned probability and for the missing mass: valid, but looser.
-    * ``reverse_kl`` has the upper end +inf where a hidden token may have probability 0.
-    * With m < k, ``union_kl`` and ``union_kl_tail`` have the upper end +inf, and their lower ends and that of
+    * ``reverse_kl`` has the upper bound +inf where a hidden token may have probability 0.
+    * With m < k, ``union_kl`` and ``union_kl_tail`` have the upper bound +inf, and their lower bounds and that of
       ``teacher_intersection_mass`` are valid but not tight.
 
     T follows the server's numbers: ordered by log-probability, ties by the lower id. If the server's rounding hides the
@@ -146,9 +146,9 @@ def measure_bounds(
     Args:
         student_logits: ``[..., V]`` raw scores.
         teacher_ids: ``[..., m]`` long, in the teacher's vocabulary, in any order; negative where a slot is empty.
-        teacher_logprobs: ``[..., m]`` natural log-probabilities. Pass only the server's best tokens: an additional less
-            likely one (such as the sampled token) would give hidden tokens too low a cap; drop it.
-        k: size of the top-k sets.
+        teacher_logprobs: ``[..., m]`` natural log-probabilities. Pass only the server's m most probable tokens: an
+            additional less likely one (such as the sampled token) would give hidden tokens too low a cap; drop it.
+        k: size of the supports.
         mask: ``[...]`` bool, True where a position counts.
         vocabulary: the map between the two vocabularies; None when ids agree and the teacher has V of them.
         blocked: the student's ids to take out of both distributions and sets, or a ``[V]`` bool mask of them.
@@ -158,7 +158,7 @@ def measure_bounds(
             decimal for rounded text, |log-probability|/256 for bfloat16.
 
     Returns:
-        Both ends on the student's device, without gradient.
+        Both bounds on the student's device, without gradient.
 
     Raises:
         UserError: on shapes, dtypes or sizes that do not fit, an id given twice, NaN or positive log-probabilities, a
@@ -186,13 +186,13 @@ def bounds_given_set(
     mask: Tensor | None,
     tolerance: float = 1e-5,
 ) -> OverlapBounds:
-    """`measure_bounds` with the student's top-k set, if it is already known.
+    """Return the result of `measure_bounds` with the student's support, if it is already known.
 
     Args:
         student_logits: as for `measure_bounds`, and so is the rest.
         teacher_ids: likewise.
         teacher_logprobs: likewise.
-        student_set: ``[..., k]`` the student's top-k set, including tokens that the teacher lacks; None computes it.
+        student_set: ``[..., k]`` the student's support, including tokens that the teacher lacks; None computes it.
         settings: k and the tokens that take part; bounds are at temperature 1.
         mask: positions that count.
         tolerance: of the log-probabilities.
@@ -246,7 +246,7 @@ def bounds_given_set(
     }
     return OverlapBounds(
         lower={name: spread(low, torch.nan) for name, (low, _) in ends.items()},
-        # The two ends of one value are computed in different ways and may cross by an ulp.
+        # The two bounds of one value are computed in different ways and may cross by an ulp.
         upper={name: spread(torch.maximum(low, high), torch.nan) for name, (low, high) in ends.items()},
         topk_size=spread(topk.given.sum(-1), 0),
         unmapped=spread((topk.own & ~topk.shared).sum(-1), 0),
@@ -262,7 +262,8 @@ def bounds_given_set(
 def _admissible(
     settings: ComparisonSettings, table: VocabularyMap | None, width: int, n_teacher: int, device: torch.device
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Ids that are not blocked on either side, in the student's and in the teacher's vocabulary; None for all."""
+    """Return ids that are not blocked on either side, in the student's and in the teacher's vocabulary; None for
+    all."""
     admissible = admissible_ids(settings.blocked, width, device)
     other = admissible_ids(settings.teacher_blocked, n_teacher, device, name="teacher_blocked", whose="teacher")
     if other is not None:

@@ -1,4 +1,4 @@
-"""Averages of both ends."""
+"""Averages of both bounds."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from overlap.estimates.table_formatting import html_table, text_table
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
-    """Averages of the lower and the upper ends by statistic; prints as a table.
+    """Averages of the lower and the upper bounds by statistic; prints as a table.
 
     ``[lower, upper]`` are bounds, not a confidence interval: the average over these positions lies between them
     whatever the teacher's hidden tail is, and more utterances do not narrow them. The bootstrap interval also covers
@@ -23,8 +23,8 @@ class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
     bound.
 
     Attributes:
-        estimates: by statistic, of the lower and of the upper end.
-        k: size of the top-k sets.
+        estimates: by statistic, of the lower and of the upper bound.
+        k: size of the supports.
         states: whose states these are, None if not stated.
         level: coverage of the bootstrap intervals.
     """
@@ -49,7 +49,7 @@ class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
         draws: int,
         seed: int,
     ) -> "BoundsSummary":
-        """Average both ends over positions and bootstrap over groups, see `overlap.estimates.summary.estimate`."""
+        """Average both bounds over positions and bootstrap over groups, see `overlap.estimates.summary.estimate`."""
         low, high = (GroupSums.from_values(ends, groups, mask=mask) for ends in (lower, upper))
         return cls.from_group_sums(low, high, k=k, ranges=ranges, states=states, level=level, draws=draws, seed=seed)
 
@@ -66,14 +66,14 @@ class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
         draws: int = DRAWS,
         seed: int = 0,
     ) -> "BoundsSummary":
-        """The same from the sums of both ends, which can be added over batches; without ranges, limits follow from k
-        alone."""
+        """Return the same from the sums of both bounds, which can be added over batches; without ranges, limits follow
+        from k alone."""
         ranges = ranges or Ranges(k)
         low, high = (estimate(sums, ranges=ranges, level=level, draws=draws, seed=seed) for sums in (lower, upper))
         return cls({name: (low[name], high[name]) for name in low}, k=k, states=states, level=level)
 
     def ends(self) -> dict[str, Estimate]:
-        """Both ends as separate estimates, ``name.lower`` and ``name.upper``."""
+        """Return both bounds as separate estimates, ``name.lower`` and ``name.upper``."""
         return {
             f"{name}.{end}": item
             for name, pair in self.estimates.items()
@@ -81,7 +81,7 @@ class BoundsSummary(Mapping[str, tuple[Estimate, Estimate]]):
         }
 
     def to_summary(self) -> OverlapSummary:
-        """`ends` with the settings of the measurement; its `to_dict` can be written as JSON."""
+        """Return `ends` with the settings of the measurement; its `to_dict` can be written as JSON."""
         return OverlapSummary(self.ends(), k=self.k, temperature=1.0, states=self.states, level=self.level)
 
     def __getitem__(self, name: str) -> tuple[Estimate, Estimate]:

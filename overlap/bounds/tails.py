@@ -1,4 +1,4 @@
-"""Bounds of the KL on the union of both top-k sets, with all tokens outside it as one more token."""
+"""Bounds of the KL on the union of both supports, with all tokens outside it as one more token."""
 
 from dataclasses import dataclass
 
@@ -35,11 +35,11 @@ class UnionAndRest:
     defined: Tensor
 
     def bounds(self) -> Bounds:
-        """Bounds in nats, ``[n]`` each, both attained where each returned probability is a point and T is known.
+        """Return bounds in nats, ``[n]`` each, both attained where each returned probability is a point and T is known.
 
         The divergence is convex: least at q = clip(λ·p, low, high), greatest at a corner, where the tokens that the
-        student finds least likely are at the cap. Unknown members of T count as part of the rest at the lower end,
-        because a coarser partition has a smaller divergence; the upper end is then +inf.
+        student finds least likely are at the cap. Unknown members of T count as part of the rest at the lower bound,
+        because a coarser partition has a smaller divergence; the upper bound is then +inf.
         """
         low = self._least().clamp_min(0.0)
         high = torch.where(self.unknown, torch.inf, torch.maximum(self._most(), low))
@@ -76,9 +76,9 @@ class UnionAndRest:
         least, most = (end[:, None] for end in self.rest)
         log_rest, best = self.log_rest[:, None].expand_as(full), torch.full_like(self.cap, -torch.inf)
         slack = 2e-12  # allows for rounding of the sums, and for intervals that are a point
-        # At a corner all tokens but one are at an end, and that one makes the sum 1: the rest, a hidden token or a
+        # At a corner all tokens but one are at a bound, and that one makes the sum 1: the rest, a hidden token or a
         # returned one (the three loops). The worst case of each returned token is taken separately, so their sum has
-        # two ends.
+        # two bounds.
         for returned in (self.high.sum(-1, keepdim=True), self.low.sum(-1, keepdim=True)):
             left = (1.0 - returned).clamp_min(0.0) - taken
             fits = possible & (left >= least - slack) & (left <= most + slack)

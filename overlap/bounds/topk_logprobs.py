@@ -1,4 +1,4 @@
-"""The best tokens of a teacher server, checked and mapped to the student's ids."""
+"""Top-k log-probabilities of a teacher's server, checked and mapped to the student's ids."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ _SLACK = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class TopkLogprobs:
-    """Best tokens of N positions, best first, equal ones by the teacher's id.
+    """The most probable tokens of N positions, best first, equal ones by the teacher's id.
 
     Attributes:
         ids: ``[N, m]`` long, in the student's ids; 0 where the student does not have the token or the slot is empty.
@@ -71,7 +71,7 @@ class TopkLogprobs:
 def check_topk_logprobs(
     ids: Tensor, log_q: Tensor, shape: torch.Size, n_teacher: int, tolerance: float, mask: Tensor
 ) -> None:
-    """Refuse values that cannot be the best tokens of a distribution.
+    """Refuse values that cannot be top-k log-probabilities of a distribution.
 
     Raises:
         UserError: naming what was received, the first position concerned and the remedy.
@@ -114,7 +114,7 @@ def check_topk_logprobs(
     _refuse(
         (mask & (1 - high > room + _SLACK))[..., None],
         "teacher_logprobs: the hidden tokens cannot have the missing mass if each is at most as likely as the least "
-        "likely given one; pass only the server's own best tokens (no additional sampled token), normalized "
+        "likely given one; pass only the server's top-k log-probabilities (no additional sampled token), normalized "
         "over the full vocabulary",
     )
 

@@ -1,4 +1,4 @@
-"""Bounds of the KL on the union of both top-k sets."""
+"""Bounds of the KL on the union of both supports."""
 
 import math
 from collections.abc import Callable
@@ -36,14 +36,14 @@ class Union:
     growing: Tensor
 
     def bounds(self, tolerance: float) -> Bounds:
-        """Bounds of KL(q̄‖p̄), both renormalized on the union, in nats, ``[n]`` each.
+        """Return bounds of KL(q̄‖p̄), both renormalized on the union, in nats, ``[n]`` each.
 
         As a function of the hidden probabilities x it is quasi-convex: smallest at x = min(cap, λ·p), and largest at a
-        corner where the student's least likely tokens are at the cap. Both ends are attained when ``tolerance`` is 0
+        corner where the student's least likely tokens are at the cap. Both bounds are attained when ``tolerance`` is 0
         and T is known. Scales cancel; blocked tokens do not loosen these bounds.
 
-        A tolerance widens both ends by the largest change that it can cause. If members of T are unknown, the lower end
-        is the share of the known part times its own bound (chain rule), and the upper end is +inf.
+        A tolerance widens both bounds by the largest change that it can cause. If members of T are unknown, the lower
+        bound is the share of the known part times its own bound (chain rule), and the upper bound is +inf.
         """
         q = self.log_q.exp()
         mass, weighted = q.sum(-1), kl_terms(q, self.log_q, self.log_p).sum(-1)
@@ -52,7 +52,7 @@ class Union:
         )
 
         def divergence(x: Tensor, terms: Tensor) -> Tensor:
-            """From the mass of the hidden tokens and their Σ x log(x/p)."""
+            """Return the divergence, from the mass of the hidden tokens and their Σ x log(x/p)."""
             total = mass.reshape(-1, *(1,) * (x.ndim - 1)) + x
             value = (weighted.reshape(-1, *(1,) * (x.ndim - 1)) + terms) / total - total.log()
             return value + log_total.reshape(-1, *(1,) * (x.ndim - 1))
@@ -121,7 +121,7 @@ def _reaching(total: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
 
 
 def _shift(divergence: Tensor, tolerance: float) -> Tensor:
-    """How much KL(q̄‖p̄) changes when each log q changes by up to a tolerance.
+    """Return how much KL(q̄‖p̄) changes when each log q changes by up to a tolerance.
 
     Its derivative is the covariance of the change with log(q̄/p̄), at most twice the tolerance times the mean absolute
     value of the latter, which is at most KL + 2/e (the parts below 0 add up to at most 1/e).

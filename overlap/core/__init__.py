@@ -1,1 +1,1 @@
-"""The basis of all statistics and losses: tensor checks, top-k sets, divergences, output layers."""
+"""The basis of all statistics and losses: tensor checks, supports, divergences, output layers."""

@@ -18,13 +18,13 @@ HEAD_ELEMENTS = 5 * 2**23
 """For logits computed from hidden states to be measured: one wide product is faster than many."""
 
 SET_ELEMENTS = 2**24
-"""For logits computed from hidden states to choose top-k sets: 64 MiB in float32."""
+"""For logits computed from hidden states to choose supports: 64 MiB in float32."""
 
 TAIL_ELEMENTS = 2**22
 """For logits computed from hidden states, forward and backward, for the mass outside a set."""
 
 SLOTS = 2**14
-"""For the top-k sets of positions that are measured together: their unions and ranks take dozens of temporaries."""
+"""For the supports of positions that are measured together: their unions and ranks take dozens of temporaries."""
 
 Index = tuple[Tensor, ...]
 """Indices of positions: one tensor for each axis."""

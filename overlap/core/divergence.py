@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 def log_softmax(logits: Tensor, admissible: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
-    """Log-probabilities of logits, normalized over the admissible tokens.
+    """Return log-probabilities of logits, normalized over the admissible tokens.
 
     On a subset of the vocabulary the partition function cancels, so gathered raw logits give the renormalized
     distribution.
@@ -47,13 +47,13 @@ def _peak(scores: Tensor, admissible: Tensor | None) -> Tensor:
 
 
 def entropy(log_p: Tensor, admissible: Tensor | None = None) -> Tensor:
-    """Shannon entropy H(p) = −Σ p log p, ``[..., n]`` → ``[...]``."""
+    """Return Shannon entropy H(p) = −Σ p log p, ``[..., n]`` → ``[...]``."""
     p = _probabilities(log_p, admissible)
     return (0.0 - (p * torch.where(p > 0, log_p, 0.0)).sum(-1)).clamp_min(0.0)
 
 
 def kl_terms(p: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
-    """What each token adds to KL(p‖q), p (log p − log q): 0 where p is 0, +inf where q is 0 and p is not.
+    """Return what each token adds to KL(p‖q), p (log p − log q): 0 where p is 0, +inf where q is 0 and p is not.
 
     Differentiable in all three, without NaN in the gradient where p is 0.
     """
@@ -62,7 +62,7 @@ def kl_terms(p: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def jensen_shannon_terms(p: Tensor, q: Tensor) -> Tensor:
-    """What each token adds to the Jensen-Shannon divergence, ½ p log(p/m) + ½ q log(q/m), m = (p + q) / 2."""
+    """Return what each token adds to the Jensen-Shannon divergence, ½ p log(p/m) + ½ q log(q/m), m = (p + q) / 2."""
     # The ratio to the mixture is exactly 1 where p = q, which a difference of logarithms would miss. Half of the
     # smallest positive number is 0, so the mixture may vanish where p does not.
     mixture = (p + q) / 2
@@ -71,12 +71,12 @@ def jensen_shannon_terms(p: Tensor, q: Tensor) -> Tensor:
 
 
 def total_variation_terms(p: Tensor, q: Tensor) -> Tensor:
-    """What each token adds to the total variation distance, ½ |p − q|."""
+    """Return what each token adds to the total variation distance, ½ |p − q|."""
     return (p - q).abs() / 2
 
 
 def kl_divergence(log_p: Tensor, log_q: Tensor, admissible: Tensor | None = None) -> Tensor:
-    """Kullback-Leibler divergence KL(p‖q) = Σ p (log p − log q), ``[..., n]`` → ``[...]``.
+    """Return Kullback-Leibler divergence KL(p‖q) = Σ p (log p − log q), ``[..., n]`` → ``[...]``.
 
     With the teacher first this is the forward KL of distillation, with the student first the reverse KL. It is +inf if
     q is 0 for a token for which p is not, however small p is there.
@@ -90,7 +90,7 @@ def kl_divergence(log_p: Tensor, log_q: Tensor, admissible: Tensor | None = None
 
 
 def renormalized_kl(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
-    """KL of the softmaxes of two rows of scores on a set of tokens.
+    """Return KL of the softmaxes of two rows of scores on a set of tokens.
 
     The partition function over all tokens cancels, so gathered raw logits give it.
 
@@ -111,13 +111,14 @@ def renormalized_kl(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
 
 
 def jensen_shannon(log_p: Tensor, log_q: Tensor, admissible: Tensor | None = None) -> Tensor:
-    """Jensen-Shannon divergence ½ KL(p‖m) + ½ KL(q‖m), m = (p + q) / 2, ``[..., n]`` → ``[...]``, from 0 to ln 2."""
+    """Return Jensen-Shannon divergence ½ KL(p‖m) + ½ KL(q‖m), m = (p + q) / 2, ``[..., n]`` → ``[...]``, from 0 to ln
+    2."""
     p, q = _probabilities(log_p, admissible), _probabilities(log_q, admissible)
     return jensen_shannon_terms(p, q).sum(-1).clamp(0.0, math.log(2.0))
 
 
 def total_variation(log_p: Tensor, log_q: Tensor, admissible: Tensor | None = None) -> Tensor:
-    """Total variation distance ½ Σ |p − q|, ``[..., n]`` → ``[...]``, from 0 to 1."""
+    """Return total variation distance ½ Σ |p − q|, ``[..., n]`` → ``[...]``, from 0 to 1."""
     p, q = _probabilities(log_p, admissible), _probabilities(log_q, admissible)
     return total_variation_terms(p, q).sum(-1).clamp_max(1.0)
 

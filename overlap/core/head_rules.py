@@ -51,8 +51,9 @@ _SUSPECT = re.compile(r"(logit|lm_head|output|mup).*(scal|mult|cap|temper|factor
 _ELSEWHERE = re.compile(r"attn|attention|router|gate|expert|init|contrastive|audio|vision|image|mlp|mamba|ssm|rope")
 
 
-def after_the_layer(model: Any) -> tuple[float, float | None]:
-    """The factor by which a model multiplies the output of its layer, and the cap applied afterwards (None: no cap).
+def scale_and_cap(model: Any) -> tuple[float, float | None]:
+    """Return the factor by which a model multiplies the output of its layer, and the cap applied afterwards (None: no
+    cap).
 
     Raises:
         UserError: if a configuration key seems to change the logits and the model's class is not known.
@@ -82,8 +83,8 @@ def after_the_layer(model: Any) -> tuple[float, float | None]:
     return 1.0, None
 
 
-def before_the_layer(model: nn.Module, layer: nn.Module) -> list[str]:
-    """Names of a model's parameters that belong neither to its output layer nor to a complete model inside it.
+def parameters_before_layer(model: nn.Module, layer: nn.Module) -> list[str]:
+    """Return names of a model's parameters that belong neither to its output layer nor to a complete model inside it.
 
     Such parameters transform the last hidden states before the layer, such as the dense layer and the norm of BERT's
     heads. The layer's input is then not ``last_hidden_state``.
@@ -117,7 +118,7 @@ def before_the_layer(model: nn.Module, layer: nn.Module) -> list[str]:
 
 
 def _configs(config: Any) -> Iterator[Any]:
-    """The configuration of the text decoder first, then that of the whole model."""
+    """Yield the configuration of the text decoder first, then that of the whole model."""
     if hasattr(config, "get_text_config"):
         yield config.get_text_config(decoder=True)
     yield config

@@ -15,7 +15,7 @@ _SCALED = tuple(getattr(torch, name) for name in dir(torch) if name.startswith((
 
 
 def plain(tensor: Tensor, name: str) -> Tensor:
-    """A plain local tensor with all values, differentiable if the input is.
+    """Return a plain local tensor with all values, differentiable if the input is.
 
     A replicated DTensor returns the local copy. A DTensor sharded on its last axis (the head under tensor parallelism,
     or its logits) is gathered; all ranks must call. A DTensor sharded over positions is refused, because each rank
@@ -51,7 +51,7 @@ def plain(tensor: Tensor, name: str) -> Tensor:
 
 
 def plain_parameter(tensor: Tensor, name: str) -> Tensor:
-    """The same for a weight, which has no positions: gathered on any axis (FSDP2 shards the first axis)."""
+    """Return the same for a weight, which has no positions: gathered on any axis (FSDP2 shards the first axis)."""
     return plain(tensor.full_tensor() if _is_distributed(tensor) else tensor, name)
 
 

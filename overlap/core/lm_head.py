@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from overlap.core import chunking
 from overlap.core.buffers import Scratch
-from overlap.core.head_rules import after_the_layer, before_the_layer
+from overlap.core.head_rules import parameters_before_layer, scale_and_cap
 from overlap.core.layouts import plain_parameter
 from overlap.errors import UserError
 
@@ -68,7 +68,7 @@ class Head:
 
     @classmethod
     def from_model(cls, model: Any) -> "Head":
-        """The complete head of a transformers model, including changes to the logits after its output layer.
+        """Return the complete head of a transformers model, including changes to the logits after its output layer.
 
         These changes follow from its class and configuration: a scale (Cohere, Granite, Falcon-H1, MiniCPM3, HyperCLOVA
         X), a soft cap (Gemma 2 to 4, RecurrentGemma, PaliGemma, T5Gemma, xLSTM, nanochat) or a bias kept beside the
@@ -86,7 +86,7 @@ class Head:
                 f"head: expected a model whose get_output_embeddings() is torch.nn.Linear, received "
                 f"{type(model).__name__} with {type(layer).__name__}; pass overlap.Head(weight, bias, …)"
             )
-        between = before_the_layer(model, layer)
+        between = parameters_before_layer(model, layer)
         if between:
             raise UserError(
                 f"head: the output layer of {type(model).__name__} does not take its last hidden states: they pass "
@@ -94,7 +94,7 @@ class Head:
                 "overlap.measure, or overlap.Head(weight, bias) and the hidden states that come out of that"
             )
         head = cls.from_layer(layer, "head")
-        scale, softcap = after_the_layer(model)
+        scale, softcap = scale_and_cap(model)
         bias, beside = head.bias, getattr(model, "final_logits_bias", None)
         if isinstance(beside, Tensor) and bool(beside.any()):
             bias = beside.reshape(-1).to(head.weight) if bias is None else bias + beside.reshape(-1).to(bias)
@@ -126,7 +126,7 @@ class Head:
             )
 
     def logits(self, hidden: Tensor, scratch: Scratch) -> Tensor:
-        """All logits ``[n, V]`` of hidden states ``[n, H]``, in the dtype of the weight, as the model has them.
+        """Return all logits ``[n, V]`` of hidden states ``[n, H]``, in the dtype of the weight, as the model has them.
 
         They are in the scratch memory, and the next call overwrites them: allocating new pages costs as much as the
         product of a few rows.
@@ -142,13 +142,13 @@ class Head:
         return out if self.softcap is None else out.div_(self.softcap).tanh_().mul_(self.softcap)
 
     def slope(self, logits: Tensor) -> Tensor | float:
-        """The derivative of the logits with respect to the layer's output, at these logits; −inf counts as 0."""
+        """Return the derivative of the logits with respect to the layer's output, at these logits; −inf counts as 0."""
         if self.softcap is None:
             return self.scale
         return (1.0 - (logits / self.softcap).nan_to_num(neginf=1.0).square_()).mul_(self.scale)
 
     def logits_at(self, hidden: Tensor, ids: Tensor) -> Tensor:
-        """The logits of a few tokens at each position only, differentiable.
+        """Return the logits of a few tokens at each position only, differentiable.
 
         Neither forward nor backward holds more than `overlap.core.chunking.CHUNK_ELEMENTS` gathered elements at once.
         Sums over H, and over positions in the gradient of the head, are float32 at least, whatever the inputs are.
@@ -199,7 +199,7 @@ class _LogitsAt(torch.autograd.Function):
 
 
 def _weight_gradient(slope: Tensor, ids: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
-    """Σ slope[i, j] h[i] over all (i, j) with ids[i, j] = v, for every v, ``[V, H]``.
+    """Return Σ slope[i, j] h[i] over all (i, j) with ids[i, j] = v, for every v, ``[V, H]``.
 
     Tokens are processed in ascending order, one tile of the vocabulary at a time. A row of a half-precision head is
     then rounded only once, after its sum is complete.

@@ -26,12 +26,13 @@ _FARTHEST = 1e37
 
 
 def near_rows(values: Tensor) -> Tensor:
-    """Divergences ``[n]`` that are small enough to be affected by float32 rounding, as bool ``[n]``."""
+    """Return divergences ``[n]`` that are small enough to be affected by float32 rounding, as bool ``[n]``."""
     return values < NEAR if values.dtype == torch.float32 else torch.zeros_like(values, dtype=torch.bool)
 
 
 def near_divergence(log_p: Tensor, log_q: Tensor, kind: str, beta: float) -> Tensor:
-    """A divergence of q, the teacher's, and p; for the kinds see `overlap.losses.divergence_on_set.set_divergence`.
+    """Return a divergence of q, the teacher's, and p; for the kinds see
+    `overlap.losses.divergence_on_set.set_divergence`.
 
     Args:
         log_p: ``[n, m]`` log-probabilities; a token for which both are equal adds nothing.
@@ -58,7 +59,8 @@ def near_divergence(log_p: Tensor, log_q: Tensor, kind: str, beta: float) -> Ten
 
 
 def near_divergences(p: Tensor, q: Tensor, d: Tensor) -> Tensor:
-    """Reverse and forward KL, Jensen-Shannon and total variation, with a few correct digits however close p and q are.
+    """Return reverse and forward KL, Jensen-Shannon and total variation, with a few correct digits however close p and
+    q are.
 
     Args:
         p: ``[n, m]``, with any sum; the results are proportional to it.
@@ -83,7 +85,7 @@ def near_divergences(p: Tensor, q: Tensor, d: Tensor) -> Tensor:
 
 
 def _parts(minus: Tensor) -> tuple[Tensor, Tensor]:
-    """From −x: v = exp(−x) − 1, and −x (1 + v)."""
+    """Return v = exp(−x) − 1 and −x (1 + v), from −x."""
     v = torch.expm1(minus)
     return v, torch.addcmul(minus, minus, v)
 

@@ -24,7 +24,7 @@ _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
 def count(device: torch.device) -> int:
-    """Number of threads that `each` uses for tensors on this device: on a CPU, as many as torch may use.
+    """Return the number of threads that `each` uses for tensors on this device: on a CPU, as many as torch may use.
 
     Never more than the processors available to this process: more threads would only wait for each other.
     """
@@ -84,14 +84,14 @@ def each(work: Callable[[T], None], parts: Sequence[T], device: torch.device) ->
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """The threads of this process, started at their first use; a forked child has none of its parent's."""
+    """Return the threads of this process, started at their first use; a forked child has none of its parent's."""
     key = os.getpid(), threads
     with _lock:
         if key not in _pools:
             ready = threading.Barrier(threads + 1)
             pool = ThreadPoolExecutor(threads, "overlap")
             for _ in range(threads):
-                pool.submit(_alone, ready)
+                pool.submit(_use_one_thread, ready)
             ready.wait()
             # torch keeps its number of threads per thread, but gives each new thread the number that was set last.
             torch.set_num_threads(torch.get_num_threads())
@@ -99,7 +99,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
         return _pools[key]
 
 
-def _alone(ready: threading.Barrier) -> None:
+def _use_one_thread(ready: threading.Barrier) -> None:
     torch.get_num_threads()  # the first query in a thread resets its number to the global one, so query before setting
     torch.set_num_threads(1)
     ready.wait()

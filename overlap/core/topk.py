@@ -1,4 +1,4 @@
-"""Top-k supports: the token sets on which teacher and student are compared.
+"""Supports: the sets of tokens on which teacher and student are compared.
 
 Sets are chosen from raw logits in float32, so temperature does not change them. They are deterministic (of equal
 scores, the lower id is chosen) and never contain a blocked token.
@@ -53,7 +53,7 @@ class Support:
 def top_k(
     logits: Tensor, k: int, *, blocked: Tensor | Sequence[int] | None = None, mask: Tensor | None = None
 ) -> Support:
-    """The k best-scored admissible tokens at every position, best first, equal scores by ascending id.
+    """Return the k best-scored admissible tokens at every position, best first, equal scores by ascending id.
 
     Args:
         logits: ``[..., V]`` raw scores of any floating dtype, compared in float32. A score of −inf means probability
@@ -93,7 +93,7 @@ def top_k(
 
 
 def select(scores: Tensor, k: int, admissible: Tensor | None) -> tuple[Support, Tensor]:
-    """`top_k` of one chunk.
+    """Return the result of `top_k` of one chunk.
 
     Args:
         scores: ``[n, V]`` floating point.
@@ -110,7 +110,7 @@ def select(scores: Tensor, k: int, admissible: Tensor | None) -> tuple[Support, 
 
 
 def prefix(values: Tensor, ids: Tensor, k: int) -> Support:
-    """The first k of ranked tokens.
+    """Return the first k of ranked tokens.
 
     Args:
         values: ``[n, m]`` scores, best first, m > k unless the vocabulary has no more.
@@ -126,7 +126,7 @@ def prefix(values: Tensor, ids: Tensor, k: int) -> Support:
 
 
 def union(student: Support, teacher: Support) -> Support:
-    """S ∪ T: the student's slots, then the teacher's with those the student already has marked invalid.
+    """Return S ∪ T: the student's slots, then the teacher's, invalid where the student already has the token.
 
     Args:
         student: width k_S.
@@ -139,11 +139,11 @@ def union(student: Support, teacher: Support) -> Support:
         UserError: if the leading shapes differ.
     """
     ids, valid = _joined(student, teacher)
-    return Support(ids, valid, _either_tie(student, teacher)).keep(~_repeated(ids, valid))
+    return Support(ids, valid, _combine_boundary_ties(student, teacher)).keep(~_mark_repeated(ids, valid))
 
 
 def intersection(student: Support, teacher: Support) -> Support:
-    """S ∩ T: the student's slots, valid where the teacher has the token too.
+    """Return S ∩ T: the student's slots, valid where the teacher has the token too.
 
     Args:
         student: width k_S.
@@ -155,8 +155,8 @@ def intersection(student: Support, teacher: Support) -> Support:
     Raises:
         UserError: if the leading shapes differ.
     """
-    shared = _repeated(*_joined(teacher, student))[..., teacher.ids.shape[-1] :]
-    return Support(student.ids, student.valid, _either_tie(student, teacher)).keep(shared)
+    shared = _mark_repeated(*_joined(teacher, student))[..., teacher.ids.shape[-1] :]
+    return Support(student.ids, student.valid, _combine_boundary_ties(student, teacher)).keep(shared)
 
 
 def _joined(first: Support, second: Support) -> tuple[Tensor, Tensor]:
@@ -168,7 +168,7 @@ def _joined(first: Support, second: Support) -> tuple[Tensor, Tensor]:
     return torch.cat([first.ids, second.ids], -1), torch.cat([first.valid, second.valid], -1)
 
 
-def _repeated(ids: Tensor, valid: Tensor) -> Tensor:
+def _mark_repeated(ids: Tensor, valid: Tensor) -> Tensor:
     """Mark each valid slot whose id stands in an earlier valid slot; memory is linear in the width."""
     ordered, order = ids.masked_fill(~valid, -1).sort(dim=-1, stable=True)
     same = torch.zeros_like(valid)
@@ -176,7 +176,7 @@ def _repeated(ids: Tensor, valid: Tensor) -> Tensor:
     return torch.zeros_like(valid).scatter(-1, order, same)
 
 
-def _either_tie(student: Support, teacher: Support) -> Tensor | None:
+def _combine_boundary_ties(student: Support, teacher: Support) -> Tensor | None:
     if student.boundary_tie is None or teacher.boundary_tie is None:
         return None
     return student.boundary_tie | teacher.boundary_tie

@@ -19,12 +19,12 @@ BLOCK = 64
 
 
 def touched_blocks(admissible: Tensor | None) -> list[int]:
-    """The blocks that hold a blocked token, for `block_maxima`."""
+    """Return the blocks that hold a blocked token, for `block_maxima`."""
     return [] if admissible is None else ((~admissible).nonzero()[:, 0] // BLOCK).unique().tolist()
 
 
 def block_maxima(scores: Tensor, admissible: Tensor | None, touched: Sequence[int]) -> Tensor:
-    """The largest admissible score of every block of a row, for `ranked`.
+    """Return the largest admissible score of every block of a row, for `ranked`.
 
     Args:
         scores: ``[n, V]`` float32.
@@ -50,7 +50,7 @@ def block_maxima(scores: Tensor, admissible: Tensor | None, touched: Sequence[in
 
 
 def ranked(scores: Tensor, maxima: Tensor, m: int, admissible: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The m best admissible tokens of every row, best first, equal scores by ascending id.
+    """Return the m best admissible tokens of every row, best first, equal scores by ascending id.
 
     Args:
         scores: ``[n, V]``, float32 or half precision (which is ordered as its float32 is).
@@ -81,7 +81,8 @@ def ranked(scores: Tensor, maxima: Tensor, m: int, admissible: Tensor | None) ->
 
 
 def stable_topk(scores: Tensor, m: int) -> Tensor:
-    """Indices ``[n, m]`` of the m largest of ``[n, width]`` float32 scores, in order, the lower first among equals.
+    """Return indices ``[n, m]`` of the m largest of ``[n, width]`` float32 scores, in order, the lower first among
+    equals.
 
     Each score and its index become one integer with the same order, because `torch.topk` leaves the order of equals
     open.

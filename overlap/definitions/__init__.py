@@ -28,11 +28,11 @@ __all__ = [
 
 
 def unit_of(name: str) -> str:
-    """Unit of a statistic, empty for a name that is not defined here."""
+    """Return the unit of a statistic, empty for a name that is not defined here."""
     return ALL[name].unit if name in ALL else ""
 
 
 def label_of(name: str) -> str:
-    """The name as it is printed: with its alias where it has one."""
+    """Return the name as it is printed: with its alias where it has one."""
     alias = ALL[name].alias if name in ALL else None
     return f"{name} ({alias})" if alias else name

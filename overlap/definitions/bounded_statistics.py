@@ -1,4 +1,4 @@
-"""Which statistics have bounds if a server returns only the teacher's best tokens."""
+"""Which statistics have bounds if a server returns only top-k log-probabilities."""
 
 BOUNDED_STATISTICS = (
     "union_size",

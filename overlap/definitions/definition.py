@@ -11,7 +11,7 @@ class Definition:
 
     Attributes:
         unit: of one position's value (or one sequence's).
-        formula: p and S are the student's distribution and top-k set, q and T the teacher's; I = S∩T, U = S∪T, a bar
+        formula: p and S are the student's distribution and support, q and T the teacher's; I = S∩T, U = S∪T, a bar
             renormalizes on that set.
         range: the values it can take, as ``"low … high"`` or ``"a or b"``; k is the set size, V the vocabulary's.
         undefined: where it has no value; it is then NaN and counted.
@@ -30,10 +30,10 @@ class Definition:
     alias: str | None = None
 
     def limits(self, k: int | None = None, vocabulary: int | None = None) -> tuple[float, float]:
-        """Both ends of `range` as numbers; infinite also if they depend on an argument that is not given.
+        """Return both bounds of `range` as numbers; infinite also if they depend on an argument that is not given.
 
         Args:
-            k: size of the top-k sets.
+            k: size of the supports.
             vocabulary: V, tokens that a distribution is over.
         """
         ends = {"ln 2": math.log(2)}

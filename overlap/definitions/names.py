@@ -21,7 +21,7 @@ _BY_ALIAS = {one.alias.lower(): name for name, one in ALL.items() if one.alias}
 
 
 def canonical(name: str) -> str:
-    """The canonical name of a statistic; resolves aliases from the literature, in upper or lower case.
+    """Return the canonical name of a statistic; resolves aliases from the literature, in upper or lower case.
 
     Args:
         name: a statistic, optionally with states before it and the end of a bound after it.
@@ -38,7 +38,7 @@ def canonical(name: str) -> str:
 
 
 def statistic_of(name: str) -> str:
-    """The canonical name of the statistic, without states before it or the end of a bound after it.
+    """Return the canonical name of the statistic, without states before it or the end of a bound after it.
 
     Example:
         >>> statistic_of("fixed.vuss.lower"), statistic_of("own.dev.error_rate")
@@ -48,7 +48,7 @@ def statistic_of(name: str) -> str:
 
 
 def by_canonical_name(values: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """The mapping with canonical names of statistics, in the same order.
+    """Return the mapping with canonical names of statistics, in the same order.
 
     Args:
         values: by name, as in `canonical`.
@@ -75,7 +75,7 @@ class UnknownStatisticError(UserError):
 
 
 def checked(name: str) -> str:
-    """The canonical name of a statistic that exists.
+    """Return the canonical name of a statistic that exists.
 
     Args:
         name: as in `canonical`, or ``own.`` and any name for a user's own number.
@@ -101,7 +101,7 @@ def checked(name: str) -> str:
 
 
 def states_of(name: str) -> tuple[str | None, str]:
-    """The states of a reading, and the name of the statistic without them.
+    """Return the states of a reading, and the name of the statistic without them.
 
     Args:
         name: as gates read it; without states before it, they are the student's. A user's own number has no states.
@@ -117,7 +117,7 @@ def states_of(name: str) -> tuple[str | None, str]:
 
 
 def _parts(name: str) -> tuple[str, str, str]:
-    """States with their dot, statistic, and end with its dot; the first and the last may be empty."""
+    """Return states with their dot, statistic, and end with its dot; the first and the last may be empty."""
     before, _, rest = name.partition(".")
     if before not in STATES or not rest:
         before, rest = "", name

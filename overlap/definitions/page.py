@@ -12,7 +12,7 @@ _QUOTED = re.compile(r"\{\{(.+?)\}\}")
 
 
 def page() -> str:
-    """The page: how to read the statistics, then each definition."""
+    """Return the page: how to read the statistics, then each definition."""
     introduction = quoted(Path(__file__).with_name("introduction.md").read_text("utf-8"))
     sections = (
         ("Statistics of one position", "`overlap.measure`", TOKEN_STATISTICS),
@@ -23,7 +23,7 @@ def page() -> str:
 
 
 def quoted(text: str) -> str:
-    """A text with the level of a row for `{{any/switch/top1_agreement}}`, and for `{{table}}` all rows."""
+    """Return a text with the level of a row for `{{any/switch/top1_agreement}}`, and for `{{table}}` all rows."""
     return _QUOTED.sub(lambda found: _quoted(found[1]), text)
 
 

@@ -120,11 +120,11 @@ class Readiness:
         return self._rows[name]
 
     def level(self, statistic: str, question: Question | str = Question.switch, setting: str = ANY) -> float:
-        """The level of a statistic; by default the one at which a gate of any pair opens on-policy training."""
+        """Return the level of a statistic; by default the one at which a gate of any pair opens on-policy training."""
         return self[f"{setting}/{question}/{statistic}"].level
 
     def to_markdown(self) -> str:
-        """The table of each question, under the question."""
+        """Return the table of each question, under the question."""
         return "\n\n".join(
             f"**{question}**: {question.asked}\n\n{self._table(question)}"
             for question in Question

@@ -20,7 +20,7 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         undefined=_NEVER,
         source="this library",
         reading="The normal value is k. Below k, the vocabulary map has no teacher token for some of the student's "
-        "best tokens; every count based on S shrinks as well.",
+        "k most probable tokens; every count based on S shrinks as well.",
     ),
     "teacher_size": Definition(
         unit="tokens",
@@ -89,7 +89,7 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         undefined="where neither set has a token of both vocabularies",
         source="nucleus of Holtzman et al. 2020 (arXiv 1904.09751), compared by Jaccard's index",
         reading="Overlap at the set size that each model needs. Where both are confident of one token, the value is 1 "
-        "(same token) or 0; the tail tokens that fill the top-k sets do not count. Below `top1_agreement`, the models "
+        "(same token) or 0; the tail tokens that fill the supports do not count. Below `top1_agreement`, the models "
         "agree on the best token but not on its alternatives.",
     ),
     "top1_agreement": Definition(
@@ -109,7 +109,7 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … 1",
         undefined=_NEVER,
         source="logged by verl as the student's mass on the teacher's top-k",
-        reading="The student's probability on the teacher's best tokens. If it falls while a truncated reverse KL "
+        reading="The student's probability of the teacher's support. If it falls while a truncated reverse KL "
         "improves, mass leaves the support that the loss covers.",
     ),
     "teacher_mass": Definition(
@@ -218,7 +218,7 @@ TOKEN_STATISTICS: dict[str, Definition] = {
         range="0 … ∞",
         undefined=f"{_NOT_SHARED}; +∞ where p excludes what q allows",
         source=f"token teachability, {_TEACHABILITY}",
-        reading="Disagreement about tokens beyond the student's top-k. The student hardly learns them from feedback "
+        reading="Disagreement about tokens outside the student's support. The student hardly learns them from feedback "
         "on its own states. Rule of thumb: above `learnable_kl` the pair is not ready for on-policy distillation; "
         "warm up.",
     ),

@@ -15,7 +15,7 @@ class Ranges:
     """Settings that determine the limits of every statistic of one measurement.
 
     Attributes:
-        k: size of the top-k sets, None if it is not known.
+        k: size of the supports, None if it is not known.
         vocabulary: V, the number of tokens of the larger distribution; None if it is not known.
         one_vocabulary: whether both models have the same tokens, even with different ids; all mass is then mapped by
             definition.
@@ -29,7 +29,7 @@ class Ranges:
     full_sets: bool = True
 
     def limits(self, name: str) -> tuple[float, float]:
-        """Least and largest value of a statistic, for any states and either end of a bound.
+        """Return the least and largest value of a statistic, for any states and either bound.
 
         Both are infinite if no limit is known or the name is not defined here.
         """
@@ -40,7 +40,8 @@ class Ranges:
         return ALL[name].limits(self.k, self.vocabulary) if name in ALL else (-math.inf, math.inf)
 
     def certain(self, name: str) -> bool:
-        """Whether a statistic is the same at every position by definition, so that its mean needs no interval."""
+        """Return whether a statistic is the same at every position by definition, so that its mean needs no
+        interval."""
         name = statistic_of(name)
         return (self.one_vocabulary and name in _MAPPED) or (self._sets_of_k and name in _SIZES)
 
@@ -49,7 +50,7 @@ class Ranges:
         return self.one_vocabulary and self.full_sets
 
     def joined(self, other: "Ranges") -> "Ranges":
-        """Ranges of both measurements together."""
+        """Return ranges of both measurements together."""
         known = [one.vocabulary for one in (self, other) if one.vocabulary is not None]
         return Ranges(
             self.k if self.k == other.k else None,

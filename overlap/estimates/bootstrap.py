@@ -34,7 +34,7 @@ def studentized(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> list[Estimate]:
-    """Weighted sums of ratios, Σ_k c_k Σ_i x_ik / Σ_i n_ik, with intervals from clusters drawn with replacement.
+    """Return weighted sums of ratios, Σ_k c_k Σ_i x_ik / Σ_i n_ik, with intervals from clusters drawn with replacement.
 
     The bootstrap-t (Efron & Tibshirani 1993, chapter 12): every resample's distance from the estimate is divided by
     that resample's own standard error, and the quantiles of these distances take the place of Student's. It keeps its
@@ -99,9 +99,10 @@ def studentized(
 
 
 def unseen_share(n_clusters: int, n_positions: float, level: float) -> float:
-    """The largest share of deviating positions that is compatible with observing none: 0.06 for 60 independent ones.
+    """Return the largest share of deviating positions that is compatible with observing none: 0.06 for 60 independent
+    ones.
 
-    The upper end of the Clopper–Pearson interval (1934) for no event in the effective number of positions after the
+    The upper bound of the Clopper–Pearson interval (1934) for no event in the effective number of positions after the
     correction of Korn & Graubard (1998) for few clusters, (t_{N−1} / t_{G−1})² N. If no position deviates, the
     clustering of deviations is unknown: if entire utterances fail together, the share may be larger.
 
@@ -134,21 +135,21 @@ def _ratios(x: np.ndarray, n: np.ndarray) -> np.ndarray:
 
 
 def _slope(totals: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ratios ``[…, K]``, and the derivative of their weighted sum with respect to each total ``[…, 2K]``."""
+    """Return ratios ``[…, K]``, and the derivative of their weighted sum with respect to each total ``[…, 2K]``."""
     x, counts = np.split(totals, 2, axis=-1)
     ratios, one = _ratios(x, counts), _ratios(np.ones_like(counts), counts)
     return ratios, np.concatenate([c * one, -c * ratios * one], axis=-1)
 
 
 def _deviating(table: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """Effective number of deviating clusters, ``[S]``: (Σ z²)² / Σ z⁴ of their contributions z; m if m of many
-    deviate."""
+    """Return the effective number of deviating clusters, ``[S]``: (Σ z²)² / Σ z⁴ of their contributions z; m if m of
+    many deviate."""
     squares = np.square((table * _slope(table.sum(0), c)[1]).sum(2))
     return np.square(squares.sum(0)) / np.square(squares).sum(0)
 
 
 def _least_share(deviating: np.ndarray, n_clusters: np.ndarray, level: float) -> np.ndarray:
-    """Least standard error of a resample, as a share of the estimate's standard error.
+    """Return the least standard error of a resample, as a share of the estimate's standard error.
 
     With m events, a resample without any lies m / (m^½ f) away in units of the least share f, so the end m / f beyond
     m; the Poisson variable's end is half a quantile of χ² with 2m + 2 degrees of freedom. With few
@@ -161,7 +162,8 @@ def _least_share(deviating: np.ndarray, n_clusters: np.ndarray, level: float) ->
 def _linearized(
     totals: np.ndarray, moments: np.ndarray, c: np.ndarray, n_clusters: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values and standard errors ``[…]``, from totals ``[…, 2K]`` and second moments ``[…, 2K, 2K]`` of the clusters.
+    """Return values and standard errors ``[…]``, from totals ``[…, 2K]`` and second moments ``[…, 2K, 2K]`` of the
+    clusters.
 
     A cluster moves the value by z_i = Σ_k c_k (x_ik − R_k n_ik) / N_k to first order; z sums to zero.
     """
@@ -184,7 +186,7 @@ def _distances(
     draws: int,
     seed: int,
 ) -> np.ndarray:
-    """``[draws, S]`` distances of resamples from the values in standard errors, NaN where one is undefined."""
+    """Return ``[draws, S]`` distances of resamples from the values in standard errors, NaN where one is undefined."""
     n, generator = len(table), np.random.default_rng(seed)
     width = table.shape[2]
     both = np.concatenate([table, moments.reshape(*table.shape[:2], width**2)], axis=2).reshape(n, -1)

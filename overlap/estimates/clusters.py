@@ -11,7 +11,7 @@ ENOUGH_SPEAKERS = 10
 
 
 def resampled(speakers: Sequence[Any]) -> Over:
-    """The bootstrap unit: speakers if every utterance names one and there are enough, else utterances.
+    """Return the bootstrap unit: speakers if every utterance names one and there are enough, else utterances.
 
     Args:
         speakers: Of each utterance; None or NaN where it names none.

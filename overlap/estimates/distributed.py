@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def gathered(value: T, group: Any = None) -> list[T]:
-    """The values of all processes, by rank; `[value]` if torch.distributed is not initialized.
+    """Return the values of all processes, by rank; `[value]` if torch.distributed is not initialized.
 
     Every rank of the group must call it, also ranks without data: no call returns before all ranks have called.
 
@@ -33,5 +33,5 @@ def gathered(value: T, group: Any = None) -> list[T]:
 
 
 def reduce_funnel(funnel: Funnel, group: Any = None) -> Funnel:
-    """The positions of all ranks, the same on each; every rank of the group must call it (see `gathered`)."""
+    """Return the positions of all ranks, the same on each; every rank of the group must call it (see `gathered`)."""
     return sum(gathered(funnel, group), Funnel.empty())

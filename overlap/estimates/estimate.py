@@ -15,8 +15,8 @@ class Estimate:
     Attributes:
         value: sum over defined positions / their number; NaN where there is none.
         standard_error: from the spread between groups, to first order; NaN with fewer than two, or if it is not known.
-        low: lower end of the interval, see `overlap.estimates.summary.estimate`; NaN where there is none.
-        high: its upper end.
+        low: lower bound of the interval, see `overlap.estimates.summary.estimate`; NaN where there is none.
+        high: its upper bound.
         n_positions: defined positions (of an error rate: tokens of the references); 0 if they are not counted.
         n_groups: groups (utterances, speakers) that the interval is over; 0 if they are not counted.
         n_undefined: positions looked at where the statistic has no value; they are in no average.
@@ -33,18 +33,18 @@ class Estimate:
     level: float = 0.95
 
     def to_dict(self) -> dict[str, float | int]:
-        """The numbers that records hold, by name: `RECORDED`. A record states the level once for all of them."""
+        """Return the numbers that records hold, by name: `RECORDED`. A record states the level once for all of them."""
         return {name: getattr(self, name) for name in RECORDED}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], level: float = 0.95) -> "Estimate":
-        """From a record with the numbers of `to_dict`, whatever else it holds."""
+        """Build it from a record with the numbers of `to_dict`, whatever else it holds."""
         numbers: dict[str, Any] = {name: float(record[name]) for name in RECORDED[:4]}
         numbers |= {name: int(record[name]) for name in RECORDED[4:]}
         return cls(**numbers, level=level)
 
     def shown(self, digits: int = 2, scale: float = 1.0, *, sign: bool = False) -> str:
-        """`value [low, high]`, with a dash for what is undefined.
+        """Return `value [low, high]`, with a dash for what is undefined.
 
         >>> Estimate(0.1234, 0.01, 0.1, 0.15, 700, 40).shown(1, scale=100)
         '12.3 [10.0, 15.0]'

@@ -101,8 +101,8 @@ class ReadNumber:
         name: What the number is about.
         statistic: Name of the statistic; `used` is the funnel's share.
         value: Its value; NaN if a served teacher gives only bounds or it was not measured.
-        low: Lower end of its 95 % interval, NaN without one; for a served teacher's bounds, the lowest possible value.
-        high: Upper end.
+        low: Lower bound of its 95 % interval, NaN without one; with a served teacher, the statistic's lower bound.
+        high: Upper bound, likewise.
         wanted: The level, in words.
         standing: How the number compares with it.
     """
@@ -118,7 +118,7 @@ class ReadNumber:
 
     @property
     def shown(self) -> str:
-        """`0.912 [0.893, 0.929]`; both ends if only bounds are known."""
+        """`0.912 [0.893, 0.929]`; both bounds if only bounds are known."""
         if math.isnan(self.value) and math.isnan(self.low):
             return "–"
         ends = "" if math.isnan(self.low) else f"[{self.low:.3f}, {self.high:.3f}]"
@@ -145,12 +145,12 @@ class FirstReading:
         return {n.standing for n in self.numbers} <= {Standing.IN_ORDER, Standing.TREND}
 
     def to_dict(self) -> dict[str, Any]:
-        """A tree that JSON can hold, see `overlap.plain_json`."""
+        """Return a tree that JSON can hold, see `overlap.plain_json`."""
         rows = [asdict(n) | {"standing": n.standing.value} for n in self.numbers]
         return plain({"ready": self.ready, "verdict": self.verdict, "advice": self.advice, "numbers": rows})
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Heading and rows of cells."""
+        """Return heading and rows of cells."""
         rows = [
             [f"{n.place} {n.name}" if first else "", n.statistic, n.shown, n.wanted, n.standing.value]
             for n, first in zip(self.numbers, _changes(self.numbers), strict=True)
@@ -175,7 +175,7 @@ def first_reading(estimates: Mapping[str, Estimate], funnel: Funnel | None, k: i
         estimates: By statistic, of positions and of entire sequences; for a served teacher, both bounds,
             `total_variation.lower` and `total_variation.upper`.
         funnel: Position funnel; None if it is not known.
-        k: Size of the top-k sets.
+        k: Size of the supports.
     """
     numbers = tuple(
         _read(place, number.name, wanted, estimates, funnel, k)
@@ -210,7 +210,7 @@ def _read(
 
 
 def _ends(statistic: str, estimates: Mapping[str, Estimate], funnel: Funnel | None) -> tuple[float, float, float]:
-    """Value and both ends; the share of positions used is exact."""
+    """Return value and both bounds; the share of positions used is exact."""
     if statistic == "used":
         share = math.nan if funnel is None else funnel.share("used")
         return share, share, share
@@ -248,7 +248,7 @@ def _named(numbers: list[ReadNumber]) -> str:
 
 
 def _changes(numbers: tuple[ReadNumber, ...]) -> Iterator[bool]:
-    """For each number, whether it is the first with its place."""
+    """Return for each number whether it is the first with its place."""
     before = 0
     for n in numbers:
         yield n.place != before

@@ -49,7 +49,7 @@ class Funnel:
 
     @classmethod
     def empty(cls) -> "Funnel":
-        """No positions yet."""
+        """Return a funnel without positions."""
         return cls({})
 
     @property
@@ -58,7 +58,7 @@ class Funnel:
         return sum(self.counts.values())
 
     def share(self, name: str) -> float:
-        """Share of the positions in a bin; NaN when there are none at all."""
+        """Return the share of the positions in a bin; NaN when there are none at all."""
         return self.counts[name] / self.total if self.total else math.nan
 
     @property
@@ -74,12 +74,12 @@ class Funnel:
         return Funnel(counts, self.used_unfinished + other.used_unfinished)
 
     def to_dict(self) -> dict[str, int]:
-        """Counts by bin, in order, and `used_unfinished`."""
+        """Return counts by bin, in order, and `used_unfinished`."""
         return {**self.counts, "used_unfinished": self.used_unfinished}
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, int]) -> "Funnel":
-        """The inverse of `to_dict`.
+        """Return the inverse of `to_dict`.
 
         Raises:
             UserError: on an unknown bin or a number that is no count.

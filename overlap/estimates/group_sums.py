@@ -77,14 +77,14 @@ class GroupSums:
 
     @classmethod
     def empty(cls, names: Sequence[str]) -> "GroupSums":
-        """No groups yet."""
+        """Return sums without groups."""
         none = np.zeros((0, len(names)))
         return cls(tuple(names), (), none, none.astype(np.int64), none.astype(np.int64))
 
     @classmethod
     def joined(cls, parts: Sequence["GroupSums"], names: Sequence[str]) -> "GroupSums":
-        """All groups of all parts, kept apart by numbering them; with the statistics `names`, also if there are no
-        parts."""
+        """Return all groups of all parts, kept apart by numbering them; with the statistics `names`, also if there are
+        no parts."""
         if not parts:
             return cls.empty(names)
         sums, counts, undefined = (
@@ -120,7 +120,7 @@ class GroupSums:
 
 
 def packed_groups(*, position_ids: Tensor | None = None, cu_seqlens: Tensor | None = None) -> Tensor:
-    """The utterance of each position, for rows that contain several packed utterances.
+    """Return the utterance of each position, for rows that contain several packed utterances.
 
     Example:
         >>> import torch
@@ -164,17 +164,18 @@ def _described(tensor: Tensor) -> str:
 
 
 def sort_key(key: Key) -> tuple[bool, Key]:
-    """Order of groups: integers before strings, so that results do not depend on the order of arrival."""
+    """Return the order of groups: integers before strings, so that results do not depend on the order of arrival."""
     return isinstance(key, str), key
 
 
 def array_of(value: Groups) -> np.ndarray:
-    """A tensor, array or sequence as an array on the CPU, without gradient."""
+    """Return a tensor, array or sequence as an array on the CPU, without gradient."""
     return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
 
 
 def members_of(groups: Groups, shape: tuple[int, ...], keep: np.ndarray) -> tuple[tuple[Key, ...], np.ndarray]:
-    """Keys of the groups that have a kept position, in order, and the number of the group of every kept position."""
+    """Return keys of the groups that have a kept position, in order, and the number of the group of every kept
+    position."""
     named = array_of(groups)
     if named.dtype.kind not in "iuU":
         raise UserError(

@@ -7,12 +7,12 @@ UNDEFINED = "–"
 
 
 def number(value: float, digits: int) -> str:
-    """Fixed decimals; a dash for NaN."""
+    """Return fixed decimals; a dash for NaN."""
     return UNDEFINED if math.isnan(value) else _fixed(f"{value:z.{digits}f}")
 
 
 def signed(value: float, digits: int) -> str:
-    """Fixed decimals with the sign in front; a dash for NaN."""
+    """Return fixed decimals with the sign in front; a dash for NaN."""
     return UNDEFINED if math.isnan(value) else _fixed(f"{value:+z.{digits}f}")
 
 
@@ -21,30 +21,30 @@ def _fixed(text: str) -> str:
 
 
 def interval(low: float, high: float, digits: int) -> str:
-    """`[low, high]`; a dash where an end is NaN."""
+    """Return `[low, high]`; a dash where a bound is NaN."""
     ends = number(low, digits), number(high, digits)
     return UNDEFINED if UNDEFINED in ends else f"[{', '.join(ends)}]"
 
 
 def count(value: float) -> str:
-    """Whole number with thousands separated; a dash for NaN."""
+    """Return a whole number with thousands separated; a dash for NaN."""
     return UNDEFINED if math.isnan(value) else f"{int(value):,}"
 
 
 def counts(values: Iterable[float]) -> str:
-    """Smallest and largest count, as one number where they are the same; a dash where all are NaN."""
+    """Return the smallest and largest count, as one number where they are the same; a dash where all are NaN."""
     known = [value for value in values if not math.isnan(value)]
     return "–".join(dict.fromkeys([count(min(known)), count(max(known))])) if known else UNDEFINED
 
 
 def decimals(error: float, otherwise: int = 3) -> int:
-    """Number of decimals that shows two significant digits of a standard error, at most four; `otherwise` without
-    one."""
+    """Return the number of decimals that shows two significant digits of a standard error, at most four; `otherwise`
+    without one."""
     if not math.isfinite(error) or error <= 0:
         return otherwise
     return min(4, max(0, 1 - math.floor(math.log10(error))))
 
 
 def plural(noun: str, n: int) -> str:
-    """The noun in singular or plural, as the number requires."""
+    """Return the noun in singular or plural, as the number requires."""
     return noun if n == 1 else f"{noun}s"

@@ -13,7 +13,7 @@ from overlap.estimates.summary import Estimate, estimate
 
 
 def repetition(text: str) -> float:
-    """How often a transcript repeats itself: bytes of its UTF-8 over bytes after zlib.
+    """Return how often a transcript repeats itself: bytes of its UTF-8 over bytes after zlib.
 
     Ordinary text of a sentence or two gives about 1 (below 1 when very short, for zlib's own header); a loop gives far
     more. Source: arXiv 2604.08527.
@@ -26,12 +26,13 @@ def repetition(text: str) -> float:
 
 
 def length_ratio(hypothesis: str, reference: str | None) -> float:
-    """Characters of the hypothesis over characters of the reference; NaN without a reference or with an empty one."""
+    """Return characters of the hypothesis over characters of the reference; NaN without a reference or with an empty
+    one."""
     return len(hypothesis) / len(reference) if reference else math.nan
 
 
 def token_rate(n_tokens: int, seconds: float) -> float:
-    """Generated tokens per second of audio; NaN for audio without duration."""
+    """Return generated tokens per second of audio; NaN for audio without duration."""
     return n_tokens / seconds if seconds > 0 else math.nan
 
 
@@ -44,7 +45,7 @@ def sequence_values(
     seconds: Sequence[float] | None = None,
     recut: Sequence[float] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Sequence statistics of each utterance, ``[utterances]`` float64 by name, NaN where undefined.
+    """Return sequence statistics of each utterance, ``[utterances]`` float64 by name, NaN where undefined.
 
     With `overlap.estimates.group_sums.GroupSums.from_values` and `GroupSums.merged` they add up over batches and ranks,
     with `overlap.strata.by` they break down by language or length.
@@ -96,7 +97,7 @@ def sequence_estimates(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Means of `sequence_values` over utterances, ready for a gate.
+    """Return means of `sequence_values` over utterances, ready for a gate.
 
     Args:
         texts: as in `sequence_values`, like the next five.
@@ -126,7 +127,7 @@ def utterance_estimates(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Means over utterances of any per-utterance values, with a bootstrap over utterances.
+    """Return means over utterances of any per-utterance values, with a bootstrap over utterances.
 
     Args:
         values: by statistic, one number for each utterance, NaN where undefined.

@@ -23,7 +23,7 @@ class OverlapSummary(Mapping[str, Estimate]):
 
     Attributes:
         estimates: by name, or by alias, which then becomes the name; no statistic twice.
-        k: size of the top-k sets, None for statistics that have none.
+        k: size of the supports, None for statistics that have none.
         temperature: of the probabilities, None for statistics that have none.
         states: whose states these are (``"student"``, ``"teacher"``, ``"reference"``, ``"fixed"``), None if not stated.
         level: coverage of the intervals.
@@ -85,7 +85,7 @@ class OverlapSummary(Mapping[str, Estimate]):
     __hash__ = None  # type: ignore[assignment]
 
     def extended(self, more: Mapping[str, Estimate]) -> "OverlapSummary":
-        """The same summary with further estimates at its end, such as those of `overlap.estimates.sequences`.
+        """Return the same summary with further estimates at its end, such as those of `overlap.estimates.sequences`.
 
         Raises:
             UserError: if a name is there already.
@@ -96,13 +96,13 @@ class OverlapSummary(Mapping[str, Estimate]):
         return replace(self, estimates={**self.estimates, **more})
 
     def to_dict(self) -> dict[str, Any]:
-        """A tree that JSON can hold: NaN becomes None, infinities the strings "inf" and "-inf"."""
+        """Return a tree that JSON can hold: NaN becomes None, infinities the strings "inf" and "-inf"."""
         tree = {"states": self.states, "k": self.k, "temperature": self.temperature, "level": self.level}
         return plain(tree | {"estimates": {name: item.to_dict() for name, item in self.estimates.items()}})
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> "OverlapSummary":
-        """The inverse of `to_dict`.
+        """Return the inverse of `to_dict`.
 
         Raises:
             UserError: naming the field that is missing or unknown.
@@ -160,13 +160,13 @@ def estimate(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Ratio of sums over all positions, with an interval from a bootstrap of the groups.
+    """Return the ratio of sums over all positions, with an interval from a bootstrap of the groups.
 
     The interval is that of `overlap.estimates.bootstrap.studentized`, cut off at the statistic's limits; all statistics
     share the resamples. If all groups are equal, resampling gives no width. For a statistic between two finite limits,
     the interval then extends as far as the deviating positions that could have remained unobserved
     (`overlap.estimates.bootstrap.unseen_share`) would move it. For other statistics, and for those that are constant by
-    definition, both ends equal the value. If a group's sum is infinite, there is no interval.
+    definition, both bounds equal the value. If a group's sum is infinite, there is no interval.
 
     Args:
         sums: per-group sufficient statistics.
@@ -205,7 +205,7 @@ def estimate(
 
 
 def _number(value: float) -> str:
-    """Five significant digits, without an exponent if possible."""
+    """Return five significant digits, without an exponent if possible."""
     if math.isnan(value):
         return "–"
     return f"{value:.5g}"

@@ -19,7 +19,7 @@ def text_table(header: list[str], rows: list[list[str]], *, left: tuple[int, ...
 
 
 def html_table(header: list[str], rows: list[list[str]], *, left: tuple[int, ...] = (0,), caption: str = "") -> str:
-    """The same table in HTML."""
+    """Return the same table in HTML."""
 
     def cells(tag: str, row: list[str]) -> str:
         sides = ("left" if i in left else "right" for i in range(len(row)))

@@ -18,7 +18,7 @@ Limits = tuple[float | None, float | None]
 class Collapse(Gate):
     """Fall back or abort when any statistic has certainly left its healthy range for some readings; never advances.
 
-    A statistic is outside if its entire interval is: the upper end below the lower limit or the lower end above the
+    A statistic is outside if its entire interval is: the upper bound below the lower limit or the lower bound above the
     upper limit. A reading with any statistic outside adds to the streak. A reading with no statistic outside resets
     the streak. A reading in which nothing can be judged leaves the streak as it is. The reason names statistics that
     could not be judged.
@@ -29,7 +29,7 @@ class Collapse(Gate):
         patience: readings in a row before the gate acts.
         action: ``"fall_back"`` to the teacher data before this stage (a recipe's ``max_fallbacks`` limits how often),
             or ``"abort"`` the run.
-        on: judge on the ``"bound"`` (the interval's end) or on the ``"value"`` itself.
+        on: judge on the ``"bound"`` (the interval's bound) or on the ``"value"`` itself.
     """
 
     kind: ClassVar[str] = "collapse"
@@ -55,7 +55,7 @@ class Collapse(Gate):
 
     @property
     def criteria(self) -> tuple[Criterion, ...]:
-        """The statistics with limits: the far end of the interval shows that a limit is left."""
+        """The statistics with limits: the far bound of the interval shows that a limit is left."""
         return tuple(_criterion(statistic, low, high) for statistic, (low, high) in self.limits.items())
 
     @property
@@ -96,7 +96,8 @@ class Collapse(Gate):
         return Decision(action, reason, self.name, numbers, levels)
 
     def _held_against(self, reading: Reading) -> Iterator[Level]:
-        """The limits of a statistic, each with the far end of the interval, which alone shows that one is left."""
+        """Yield the limits of a statistic, each with the far bound of the interval, which alone shows that one is
+        left."""
         low, high = self.limits[reading.statistic]
         if low is not None:
             bound = None if reading.problem else reading.bound("high", self.on)
@@ -106,7 +107,7 @@ class Collapse(Gate):
             yield Level.from_reading(reading.statistic, "highest", high, bound, bound is not None and bound <= high)
 
     def _outside(self, reading: Reading) -> str:
-        """How a statistic is out of its limits, empty when it may be within."""
+        """Return how a statistic is out of its limits, empty when it may be within."""
         low, high = self.limits[reading.statistic]
         if low is not None and reading.bound("high", self.on) < low:
             return f"below {low:g}"

@@ -78,11 +78,11 @@ class _Combination(Gate):
     def _advances(self, votes: list[bool]) -> bool: ...
 
     def parameters(self) -> dict[str, object]:
-        """Kind and parameters of every member."""
+        """Return kind and parameters of every member."""
         return {"gates": [{"gate": gate.kind, "parameters": gate.parameters()} for gate in self.gates]}
 
     def state_dict(self) -> dict[str, object]:
-        """Kind, parameters and the members' states."""
+        """Return kind, parameters and the members' states."""
         return {
             "gate": self.kind,
             "parameters": self.parameters(),

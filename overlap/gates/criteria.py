@@ -6,7 +6,7 @@ from typing import Literal
 Side = Literal["at_least", "at_most", "lowest", "highest", "best"]
 """What a level is: a threshold to reach, a healthy limit, or the mark that is to be improved on."""
 End = Literal["low", "high"]
-"""An end of an interval."""
+"""A bound of an interval."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Criterion:
 
     Attributes:
         statistic: its canonical name, with its states.
-        ends: ends of the interval that decide, at least one: the lower one for a level to reach.
+        ends: bounds of the interval that decide, at least one: the lower one for a level to reach.
         amounts: the settings in the statistic's unit.
     """
 

@@ -1,4 +1,4 @@
-"""What a gate answers, and what every gate can do."""
+"""The decision of a gate, and what every gate can do."""
 
 import enum
 import warnings
@@ -33,7 +33,7 @@ class Level:
         side: ``at_least`` or ``at_most`` of a threshold, ``lowest`` or ``highest`` healthy value, or ``best``: the mark
             of a plateau after the reading.
         level: in the statistic's unit.
-        bound: the end of the interval (or the value) that was compared; None where nothing could be judged.
+        bound: the bound of the interval (or the value) that was compared; None where nothing could be judged.
         satisfied: whether it reaches the threshold, keeps within the limit, or improves on the mark before it.
     """
 
@@ -46,14 +46,14 @@ class Level:
 
     @classmethod
     def from_reading(cls, name: str, side: Side, level: float, bound: float | None, satisfied: bool) -> "Level":
-        """A level for a reading by the name that the gate has for it, such as ``fixed.union_size``."""
+        """Return a level for a reading by the name that the gate has for it, such as ``fixed.union_size``."""
         states, statistic = states_of(name)
         return cls(statistic, states, side, level, bound, satisfied)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A gate's answer to one reading.
+    """The decision of a gate on one reading.
 
     Attributes:
         action: what to do.
@@ -145,7 +145,7 @@ class Gate(ABC):
         """
 
     def _look_up(self, summary: Readings, statistic: str, on: str) -> "Reading":
-        """The reading of a statistic; warns the first time that it is missing."""
+        """Return the reading of a statistic; warns the first time that it is missing."""
         assert statistic in self.statistics, f"{type(self).__name__}.criteria lacks {statistic}, which the gate reads"
         reading = Reading.from_summary(summary, statistic, on)
         missed: set[str] = vars(cast(Any, self)).setdefault("_missed", set())
@@ -159,11 +159,11 @@ class Gate(ABC):
         return reading
 
     def parameters(self) -> dict[str, Any]:
-        """The constructor's arguments, as JSON can hold them."""
+        """Return the constructor's arguments, as JSON can hold them."""
         return {item.name: plain(getattr(self, item.name)) for item in self._fields(init=True)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Kind, parameters and state, as JSON can hold them."""
+        """Return kind, parameters and state, as JSON can hold them."""
         state = {item.name: getattr(self, item.name) for item in self._fields(init=False)}
         return {"gate": self.kind, "parameters": self.parameters(), "state": state}
 
@@ -195,7 +195,7 @@ class Gate(ABC):
 
 
 def count(streak: int, patience: int) -> str:
-    """A streak in words."""
+    """Return a streak in words."""
     return f"{streak} reading{'s' if streak != 1 else ''} of {patience} needed"
 
 
@@ -206,5 +206,5 @@ def check_step(step: int) -> None:
 
 
 def too_early(step: int, min_steps: int) -> str:
-    """What to add to a reason while the stage is too young to advance, empty afterwards."""
+    """Return what to add to a reason while the stage is too young to advance, empty afterwards."""
     return f", but step {step} is before the {min_steps} steps the stage must have" if step < min_steps else ""

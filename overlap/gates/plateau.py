@@ -14,10 +14,10 @@ from overlap.gates.settings import check_settings, minimum
 class Plateau(Gate):
     """Advance when a statistic has shown no certain improvement for some readings.
 
-    The first reading's value is the mark. A reading improves on it when the near end of its interval (the lower end in
-    mode ``"max"``, the upper in ``"min"``) lies beyond the mark by more than ``min_delta``; then its value becomes the
-    mark and the count starts again. Because a mark moves only on certain improvement, slow progress adds up until it is
-    certain, and a lucky reading does not raise the bar. A later reading that is worse than the mark counts as no
+    The first reading's value is the mark. A reading improves on it when the near bound of its interval (the lower bound
+    in mode ``"max"``, the upper in ``"min"``) lies beyond the mark by more than ``min_delta``; then its value becomes
+    the mark and the count starts again. Because a mark moves only on certain improvement, slow progress adds up until
+    it is certain, and a lucky reading does not raise the bar. A later reading that is worse than the mark counts as no
     improvement.
 
     Attributes:
@@ -25,7 +25,7 @@ class Plateau(Gate):
         min_delta: improvement too small to wait for, in the statistic's unit, at least 0.
         patience: readings without improvement before the gate advances.
         mode: ``"max"`` when larger is better, ``"min"`` when smaller is.
-        on: judge on the ``"bound"`` (the interval's end) or on the ``"value"`` itself.
+        on: judge on the ``"bound"`` (the interval's bound) or on the ``"value"`` itself.
         min_steps: steps that the stage must have before it may advance.
     """
 
@@ -50,7 +50,7 @@ class Plateau(Gate):
 
     @property
     def criteria(self) -> tuple[Criterion, ...]:
-        """The statistic, by its near end."""
+        """The statistic, by its near bound."""
         return (Criterion(self.statistic, (self._end,), (Amount(("min_delta",), self.min_delta, None),)),)
 
     @property

@@ -50,7 +50,7 @@ class Reading:
 
     @classmethod
     def _of_number(cls, statistic: str, number: Any, on: str) -> "Reading":
-        """A number that comes without interval and counts."""
+        """Return a number that comes without interval and counts."""
         found = as_number(number)
         if found is None:
             raise UserError(f"{statistic}: expected an Estimate or a number, received {type(number).__name__}")
@@ -64,12 +64,13 @@ class Reading:
         return cls(statistic, Estimate(value, math.nan, math.nan, math.nan, 0, 0, 0), problem, bare=True)
 
     def bound(self, side: str, on: str) -> float:
-        """The ``"low"`` or ``"high"`` end of the interval, or the value itself where the gate judges on the value."""
+        """Return the ``"low"`` or ``"high"`` bound of the interval, or the value itself where the gate judges on the
+        value."""
         assert self.estimate is not None
         return self.estimate.value if on == "value" else getattr(self.estimate, side)
 
     def words(self) -> str:
-        """The estimate with its interval and what it rests on."""
+        """Return the estimate with its interval and what it rests on."""
         item = self.estimate
         if item is None or self.problem:
             return self.problem
@@ -79,7 +80,7 @@ class Reading:
         return f"{self.statistic} {item.value:.5g}{interval} over {utterances(item)}"
 
     def numbers(self) -> dict[str, float | int | None]:
-        """The estimate's numbers, None where they are not known."""
+        """Return the estimate's numbers, None where they are not known."""
         if self.estimate is None:
             return dict.fromkeys(RECORDED)
         known = plain(self.estimate.to_dict())
@@ -87,12 +88,12 @@ class Reading:
 
 
 def utterances(estimate: Estimate) -> str:
-    """How much an estimate rests on, in words."""
+    """Return how much an estimate rests on, in words."""
     return f"{estimate.n_groups} utterance{'s' if estimate.n_groups != 1 else ''}, {estimate.n_positions} positions"
 
 
 def _in_python_numbers(estimate: Estimate, statistic: str) -> Estimate:
-    """The same estimate as JSON can hold it, whatever numbers a user made it of."""
+    """Return the same estimate as JSON can hold it, whatever numbers a user made it of."""
     found = {item.name: as_number(getattr(estimate, item.name)) for item in fields(Estimate)}
     for name, number in found.items():
         if number is None:

@@ -11,7 +11,7 @@ _MEANINGS = {"bound": " (of the interval)"}
 
 
 def minimum(least: float, unit: str = "") -> dict[str, Any]:
-    """Metadata of a field that holds a number.
+    """Return metadata of a field that holds a number.
 
     Args:
         least: The lowest value allowed.
@@ -44,7 +44,8 @@ def check_settings(gate: Any) -> None:
 
 
 def level(value: Any, what: str, least: float = -math.inf) -> float:
-    """A level that a gate compares with, as a Python number: JSON holds it, and every reading is above or below it.
+    """Return a level that a gate compares with, as a Python number: JSON holds it, and every reading is above or below
+    it.
 
     Args:
         value: a number, or one element of an array or tensor.
@@ -62,7 +63,8 @@ def level(value: Any, what: str, least: float = -math.inf) -> float:
 
 
 def as_number(value: Any) -> int | float | None:
-    """A real number as Python's own; one element of an array or tensor is one as well. None for anything else."""
+    """Return a real number as Python's own; one element of an array or tensor is one as well. None for anything
+    else."""
     if not isinstance(value, int | float | str | bytes) and getattr(value, "ndim", None) == 0:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, numbers.Real):

@@ -15,16 +15,16 @@ from overlap.gates.settings import check_settings, level, minimum
 class Threshold(Gate):
     """Advance when a statistic has certainly passed a level for some readings.
 
-    ``at_least`` is judged on the interval's lower end and ``at_most`` on its upper end, so that chance alone does not
-    end a stage. A reading that reaches the level adds to the streak and one that does not resets it. With ``release`` a
-    streak that has begun survives readings between the level and ``release``: these neither add nor reset. After the
-    streak is complete the gate says advance at every reading until a reset.
+    ``at_least`` is judged on the interval's lower bound and ``at_most`` on its upper bound, so that chance alone does
+    not end a stage. A reading that reaches the level adds to the streak and one that does not resets it. With
+    ``release`` a streak that has begun survives readings between the level and ``release``: these neither add nor
+    reset. After the streak is complete the gate says advance at every reading until a reset.
 
     Attributes:
         statistic: name in the summary, its alias, or ``own.`` and a name for a number of your own.
-        at_least: the level that the interval's lower end must reach; give this or at_most.
-        at_most: the level that the interval's upper end must not exceed.
-        on: judge on the ``"bound"`` (the interval's end) or on the ``"value"`` itself.
+        at_least: the level that the interval's lower bound must reach; give this or at_most.
+        at_most: the level that the interval's upper bound must not exceed.
+        on: judge on the ``"bound"`` (the interval's bound) or on the ``"value"`` itself.
         patience: consecutive readings that must reach the level.
         release: the looser level, past which a streak is reset; by default the level itself.
         min_steps: steps that the stage must have before it may advance.
@@ -93,7 +93,7 @@ class Threshold(Gate):
         return found
 
     def read(self, summary: Readings, step: int) -> Decision:
-        """Compare the interval's end with the level; see the class."""
+        """Compare the interval's bound with the level; see the class."""
         check_step(step)
         reading = self._look_up(summary, self.statistic, self.on)
         numbers = {"step": step, "at_least": self.at_least, "at_most": self.at_most, **reading.numbers()}

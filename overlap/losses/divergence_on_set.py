@@ -30,7 +30,7 @@ def set_logprobs(
     temperature: float = 1.0,
     admissible: Tensor | None = None,
 ) -> Tensor:
-    """Log-probabilities of a model on a set of tokens at every position, differentiable.
+    """Return log-probabilities of a model on a set of tokens at every position, differentiable.
 
     >>> logits = torch.tensor([[2.0, 1.0, 0.0, 0.0]])
     >>> ids, valid = torch.tensor([[0, 1]]), torch.ones(1, 2, dtype=torch.bool)
@@ -68,7 +68,7 @@ def set_mass(
     admissible: Tensor | None = None,
     log_partition: Tensor | None = None,
 ) -> Tensor:
-    """Probability of a set of tokens under a model: the share that an objective on that set covers.
+    """Return the probability of a set of tokens under a model: the share that an objective on that set covers.
 
     Args:
         logits: ``[n, V]`` raw scores.
@@ -91,7 +91,7 @@ def set_mass(
 def set_divergence(
     student: Tensor, teacher: Tensor, valid: Tensor, *, kind: Divergence = "forward_kl", beta: float = 0.5
 ) -> Tensor:
-    """Divergence of two models on a set, from log-probabilities that are normalized there (`set_logprobs`).
+    """Return the divergence of two models on a set, from log-probabilities that are normalized there (`set_logprobs`).
 
     ``forward_kl`` is KL(q‖p), teacher against student; ``reverse_kl`` KL(p‖q). ``jensen_shannon`` is the generalized
     one of Agarwal et al. (GKD, arXiv 2306.13649), β KL(q‖m) + (1 − β) KL(p‖m) with m = β q + (1 − β) p: near β = 0 it
@@ -132,7 +132,7 @@ def check_divergence(kind: str, beta: float) -> None:
 
 
 def sampled_reverse_kl(student: Tensor, teacher: Tensor, *, estimator: Estimator = "k1") -> Tensor:
-    """Reverse KL of the next token, estimated at the token that the student sampled, with its policy gradient.
+    """Return reverse KL of the next token, estimated at the token that the student sampled, with its policy gradient.
 
     With r = q/p at that token, ``k1`` = −log r and ``k3`` = r − 1 − log r (Schulman 2020, "Approximating KL
     divergence"); both have the expectation KL(p‖q). The gradient is that of the expectation under p, estimated at the
@@ -167,7 +167,7 @@ def support_kl(
     temperature: float = 1.0,
     tails: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """τ² KL(softmax(z_T/τ) ‖ softmax(z_S/τ)) on a set of tokens, Eq. 1 of arXiv 2605.28139.
+    """Return τ² KL(softmax(z_T/τ) ‖ softmax(z_S/τ)) on a set of tokens, Eq. 1 of arXiv 2605.28139.
 
     Args:
         student_scores: ``[..., m]`` raw logits of the set's tokens.
@@ -247,7 +247,7 @@ def _scores(logits: Tensor, temperature: float, admissible: Tensor | None) -> Te
 
 
 def _slots(ids: Tensor, valid: Tensor, vocabulary: int) -> Tensor:
-    """Ids to write to; slots that are not valid go to a column past the vocabulary."""
+    """Return ids to write to; slots that are not valid go to a column past the vocabulary."""
     return ids.masked_fill(~valid, vocabulary)
 
 
@@ -286,6 +286,6 @@ def _log_softmax(scores: Tensor, valid: Tensor, temperature: float) -> Tensor:
 
 
 def _masked(scores: Tensor, valid: Tensor, temperature: float) -> Tensor:
-    """Scores over τ; slots that are not valid get a very large negative but finite number."""
+    """Return scores over τ; slots that are not valid get a very large negative but finite number."""
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) / temperature
     return scores.masked_fill(~valid, torch.finfo(scores.dtype).min)

@@ -29,7 +29,7 @@ def full_vocabulary_divergence(
     temperature: float = 1.0,
     ids: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """`set_divergence` on every token, or on all that both models have, from logits.
+    """Return the result of `set_divergence` on every token, or on all that both models have, from logits.
 
     >>> student, teacher = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[2.0, 0.0, 1.0]])
     >>> full_vocabulary_divergence(student, teacher, torch.ones(1, dtype=torch.bool))

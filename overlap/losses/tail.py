@@ -13,7 +13,8 @@ from overlap.core.lm_head import Head
 def log_outside(
     head: Head, hidden: Tensor, ids: Tensor, valid: Tensor, *, temperature: float, admissible: Tensor | None
 ) -> Tensor:
-    """log Σ exp(z_v / τ) over the admissible tokens v outside a set, differentiable, a chunk of logits at a time.
+    """Return log Σ exp(z_v / τ) over the admissible tokens v outside a set, differentiable, a chunk of logits at a
+    time.
 
     Backward recomputes the logits instead of keeping them. They have the dtype of the weight, like the model's own;
     sums over the vocabulary are at least float32.
@@ -83,7 +84,7 @@ class _LogOutside(torch.autograd.Function):
 
 
 def _outside(ctx: Any, head: Head, hidden: Tensor, ids: Tensor, valid: Tensor, scratch: Scratch) -> Tensor:
-    """[n, V] scores over τ, −inf at tokens of the set and at blocked ones; a scratch buffer."""
+    """Return [n, V] scores over τ, −inf at tokens of the set and at blocked ones; a scratch buffer."""
     dtype = torch.promote_types(head.weight.dtype, torch.float32)
     scores = scratch("scores", len(hidden), head.vocabulary, dtype=dtype)
     torch.div(head.logits(hidden, scratch), ctx.temperature, out=scores)

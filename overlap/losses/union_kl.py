@@ -1,4 +1,4 @@
-"""The training objective from hidden states: KL between teacher and student on the union of their top-k sets.
+"""The training objective from hidden states: KL between teacher and student on the union of their supports.
 
 On a subset of the vocabulary the partition function cancels: the raw logits of both models at the tokens of the union
 determine the loss exactly. All logits are therefore needed only to choose the sets, without gradients and in chunks;
@@ -58,7 +58,7 @@ def union_kl(
     tail: bool = False,
     reduction: Literal["mean", "sum", "none"] = "mean",
 ) -> UnionKL:
-    """τ² KL(teacher ‖ student) on the union of both top-k sets, from hidden states, differentiable.
+    """Return τ² KL(teacher ‖ student) on the union of both supports, from hidden states, differentiable.
 
     Neither forward nor backward holds ``[positions × V]``: forward computes chunks of
     `overlap.core.chunking.SET_ELEMENTS` logits of one model at a time, to choose the sets; backward computes none and
@@ -82,7 +82,7 @@ def union_kl(
             or weight ``[V, H]``, if the model does not change the logits afterwards; or an `overlap.Head`.
         teacher_hidden: ``[..., H_teacher]`` at the same positions.
         teacher_head: the teacher's.
-        k: size of the top-k sets.
+        k: size of the supports.
         mask: ``[...]`` bool, True where a position counts; other positions are not read.
         vocabulary: the map between the two vocabularies; None when ids agree.
         temperature: τ; the sets do not depend on it.
@@ -151,7 +151,7 @@ def _log_outside(head: Head, hidden: Tensor, chosen: Support, side: Side, temper
 
 
 def _top_k(hidden: Tensor, head: Head, k: int, side: Side, grid: Tensor, name: str) -> Support:
-    """The best tokens of every row of ``[n, H]``, on the grid's device; the grid gives the rows' positions."""
+    """Return the best tokens of every row of ``[n, H]``, on the grid's device; the grid gives the rows' positions."""
     ids = torch.empty(hidden.shape[0], k, dtype=torch.long, device=grid.device)
     valid = torch.empty_like(ids, dtype=torch.bool)
     peaks = torch.empty(hidden.shape[0], device=grid.device)

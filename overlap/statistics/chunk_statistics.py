@@ -119,8 +119,8 @@ def measure_chunk(
 
 
 def _best(scores: Tensor, maxima: Tensor, k: int, side: Side) -> tuple[Tensor, Tensor]:
-    """Scores and ids of the best tokens in order: the set, one more to detect a tie at its boundary, and possibly
-    further ones.
+    """Return scores and ids of the best tokens in order: the set, one more to detect a tie at its boundary, and
+    possibly further ones.
 
     Ranks and nuclei within this ranking cost nothing, beyond it a pass each; in a small vocabulary a long ranking is
     cheap.
@@ -137,7 +137,7 @@ def _supports(
     temperature: float,
     pair: VocabularyPair,
 ) -> Columns:
-    """All statistics of the two sets."""
+    """Return all statistics of the two sets."""
     (student, teacher), (s, t), log_z = scores, supports, basis.log_z[temperature]
     u, i = union(s, t), intersection(s, t)
     assert u.boundary_tie is not None  # both rankings contain one token more than the set
@@ -190,7 +190,7 @@ def _log_probability(scores: Tensor, tokens: Tensor, side: Side, log_z: Tensor, 
 
 
 def _generated(log_p: Tensor, log_q: Tensor) -> Columns:
-    """Statistics of the generated token: log-probabilities and the sampled estimates of reverse KL."""
+    """Return statistics of the generated token: log-probabilities and the sampled estimates of reverse KL."""
     log_ratio = log_q - log_p
     return {
         "student_logprob": log_p,

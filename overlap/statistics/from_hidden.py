@@ -26,7 +26,7 @@ def measure_hidden(
     tokens: TensorLike | None = None,
     **settings: Unpack[ComparisonKeywords],
 ) -> TokenStatistics:
-    """The result of `overlap.measure` on both models' logits, without keeping more than a chunk of them.
+    """Return the result of `overlap.measure` on both models' logits, without keeping more than a chunk of them.
 
     A chunk is `overlap.core.chunking.HEAD_ELEMENTS` logits of each model.
 
@@ -84,6 +84,6 @@ def measure_hidden(
 
 
 def _rows(logits: tuple[Tensor, Tensor], here: Tensor, chunk: Tensor, _: Scratch) -> tuple[Tensor, Tensor]:
-    """Rows of some of the positions of these logits; the requested positions are consecutive."""
+    """Return rows of some of the positions of these logits; the requested positions are consecutive."""
     first = int(torch.searchsorted(here, chunk[0]))
     return logits[0][first : first + chunk.numel()], logits[1][first : first + chunk.numel()]

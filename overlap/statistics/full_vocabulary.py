@@ -55,7 +55,7 @@ class FullVocabulary:
 def measure_full_vocabulary(
     student: Tensor, teacher: Tensor, pair: VocabularyPair, temperatures: Sequence[float], scratch: Scratch
 ) -> FullVocabulary:
-    """Entropies and divergences of ``[n, V]`` raw scores of any floating type, at every temperature."""
+    """Return entropies and divergences of ``[n, V]`` raw scores of any floating type, at every temperature."""
     n, on_cpu = student.shape[0], scratch.device.type == "cpu"
     width = max(pair.student.size, pair.teacher.size)
     # An accelerator processes the rows at once: there is no cache to fit, and `Measurement` has limited their number.
@@ -80,7 +80,7 @@ def measure_full_vocabulary(
     student_maxima, teacher_maxima = torch.cat(maxima[0]), torch.cat(maxima[1])
     peaks = student_maxima.amax(-1), teacher_maxima.amax(-1)
     at = {
-        temperature: _exact_where_needed(
+        temperature: _replace_imprecise_rows(
             _columns([torch.cat(part).double() for part in zip(*found, strict=True)], peaks, temperature),
             student,
             teacher,
@@ -119,7 +119,7 @@ class _Powers:
 def _powers(
     scores: Tensor, peak: Tensor, side: Side, temperature: float, scratch: Scratch, name: str
 ) -> tuple[_Powers, Tensor]:
-    """And Σ values · bits, ``[n]``."""
+    """Return the powers, and Σ values · bits, ``[n]``."""
     bits = torch.sub(scores, peak, out=scratch(f"{name} bits", *scores.shape)).mul_(1 / (temperature * _LN_2))
     if side.blocked.numel():
         # Not −inf, which times a value of 0 would be NaN in the weighted sum.
@@ -139,7 +139,7 @@ def _sums(
     temperature: float,
     scratch: Scratch,
 ) -> list[Tensor]:
-    """The ten sums over the vocabulary for `_columns`, ``[n]`` each: those of
+    """Return the ten sums over the vocabulary for `_columns`, ``[n]`` each: those of
     `overlap.statistics.full_vocabulary_gpu.steps`.
 
     With d = log₂ p − log₂ q and m = ½ (p + q), Jensen-Shannon is Σ m log₂(max(p, q) / m) − ½ Σ min(p, q) |d| bits; its
@@ -157,9 +157,9 @@ def _sums(
     d = student.bits.sub_(teacher.bits).sub_(ratio.log2()[:, None])
     reverse, forward = torch.mul(p, d, out=product).sum(-1), torch.mul(q, d, out=product).sum(-1).neg_()
     sums, close = [own.z.double(), other.z.double()], None
-    rows = _careful(reverse, forward, z, own.z, other.z)
+    rows = _imprecise_rows(reverse, forward, z, own.z, other.z)
     if rows:  # only these: the result of a row must not depend on other rows
-        p_rows, q_rows, d_rows = (_some(x, rows, scratch, name) for x, name in ((p, "p"), (q, "q"), (d, "d")))
+        p_rows, q_rows, d_rows = (_select_rows(x, rows, scratch, name) for x, name in ((p, "p"), (q, "q"), (d, "d")))
         by = ratio[rows]
         # The float32 ratio makes the sums of p and q differ by rounding; exact sums give the difference, and d is
         # corrected by it.
@@ -168,9 +168,9 @@ def _sums(
             sums[0][rows], sums[1][rows] = exact
         else:
             for total, powers, name in zip(sums, (own, other), ("own", "other"), strict=True):
-                total[rows] = _some(powers.values, rows, scratch, name).sum(-1, dtype=torch.float64)
+                total[rows] = _select_rows(powers.values, rows, scratch, name).sum(-1, dtype=torch.float64)
         d_rows.add_((by.double().log2() - (exact[0] / exact[1]).log2()).float()[:, None])
-        close = _close(p_rows, q_rows, d_rows, scratch)
+        close = _near_divergences(p_rows, q_rows, d_rows, scratch)
     if len(rows) == len(z) and close is not None:
         found = close
     else:
@@ -187,8 +187,9 @@ def _sums(
     return [sums[0], own_bits, sums[1], other_bits, *(sums if pair.shared is None else (z, teacher.z)), *found]
 
 
-def _careful(reverse: Tensor, forward: Tensor, *sums: Tensor) -> list[int]:
-    """The rows for which float32 sums are not enough: the models nearly agree, or one is nearly certain of a token."""
+def _imprecise_rows(reverse: Tensor, forward: Tensor, *sums: Tensor) -> list[int]:
+    """Return the rows for which float32 sums are not enough: the models nearly agree, or one is nearly certain of a
+    token."""
     # In Python: for the few rows of a part, a mask and its `nonzero` would take longer.
     columns = zip(*torch.stack([reverse, forward, *sums]).tolist(), strict=True)
     return [
@@ -198,15 +199,15 @@ def _careful(reverse: Tensor, forward: Tensor, *sums: Tensor) -> list[int]:
     ]
 
 
-def _some(x: Tensor, rows: list[int], scratch: Scratch, name: str) -> Tensor:
+def _select_rows(x: Tensor, rows: list[int], scratch: Scratch, name: str) -> Tensor:
     if len(rows) == len(x):
         return x
     out = scratch(f"some {name}", len(rows), x.shape[1])
     return torch.index_select(x, 0, torch.tensor(rows, device=x.device), out=out)
 
 
-def _close(p: Tensor, q: Tensor, d: Tensor, scratch: Scratch) -> Tensor:
-    """`overlap.core.nearly_equal.near_divergences`, overwriting its arguments.
+def _near_divergences(p: Tensor, q: Tensor, d: Tensor, scratch: Scratch) -> Tensor:
+    """Return the result of `overlap.core.nearly_equal.near_divergences`, overwriting its arguments.
 
     A separate implementation, because it computes all four divergences in one pass over rows in the cache: functions
     that allocate their results use three times the memory.
@@ -247,7 +248,7 @@ def _columns(sums: Sequence[Tensor], peaks: tuple[Tensor, Tensor], temperature: 
     }
 
 
-def _exact_where_needed(
+def _replace_imprecise_rows(
     columns: Columns, student: Tensor, teacher: Tensor, pair: VocabularyPair, temperature: float
 ) -> Columns:
     # Scores of −inf and NaN show in the sums; searching the logits for them would take another pass.

@@ -8,7 +8,7 @@ from overlap.vocab.vocab_pair import Side, VocabularyPair
 
 
 def exact_columns(student: Tensor, teacher: Tensor, pair: VocabularyPair, temperature: float) -> dict[str, Tensor]:
-    """The columns of `full_vocabulary.measure_full_vocabulary`, by the definitions of `overlap.core.divergence`.
+    """Return the columns of `full_vocabulary.measure_full_vocabulary`, by the definitions of `overlap.core.divergence`.
 
     On the shared ids both sides are renormalized from their scores, even if they have little probability there.
 
@@ -50,6 +50,7 @@ def exact_columns(student: Tensor, teacher: Tensor, pair: VocabularyPair, temper
 
 
 def _scores(scores: Tensor, side: Side, temperature: float) -> Tensor:
-    """Scores over the temperature in float64, as far as float32 tells them apart; −inf where a token is blocked."""
+    """Return scores over the temperature in float64, as far as float32 tells them apart; −inf where a token is
+    blocked."""
     scores = scores.float().double() / temperature
     return scores if side.admissible is None else scores.masked_fill(~side.admissible, -torch.inf)

@@ -28,7 +28,7 @@ def sums(
     *,
     kernel: Callable[..., Tensor] | None = None,
 ) -> Tensor:
-    """The sums of `overlap.statistics.full_vocabulary` over the vocabulary, ``[10, n]``; see `steps`.
+    """Return the sums of `overlap.statistics.full_vocabulary` over the vocabulary, ``[10, n]``; see `steps`.
 
     Args:
         p_scores: ``[n, V]`` the student's scores, of any floating type.
@@ -62,11 +62,11 @@ def steps(
     p_shared: Tensor | None,
     q_shared: Tensor | None,
 ) -> Tensor:
-    """The sums, written out on full tensors, ``[10, n]``.
+    """Return the sums, written out on full tensors, ``[10, n]``.
 
-    Of the student's 2^bits, ``bits`` being the scores' distance from the best one over ln 2 (0 at `FLOOR` and below),
-    the sum, and that of 2^bits · bits; of the teacher's the same; of the student's and of the teacher's, the sum over
-    the shared ids; then what `overlap.core.nearly_equal.near_divergences` gives.
+    ``bits`` is a score's distance from the best one over ln 2; 2^bits is 0 at `FLOOR` and below. The rows are Σ 2^bits
+    and Σ 2^bits · bits of the student, the same two of the teacher, Σ 2^bits over the shared ids of the student and of
+    the teacher, and the four divergences of `overlap.core.nearly_equal.near_divergences`.
     """
     p_bits, p = _powers(p_scores, p_peak, scale, p_admissible)
     q_bits, q = _powers(q_scores, q_peak, scale, q_admissible)
@@ -85,8 +85,8 @@ def steps(
 
 
 def _sum(bits: Tensor, values: Tensor) -> Tensor:
-    """The sum of the values in float64, with the best tokens (1) added separately, because beside them the others lose
-    digits."""
+    """Return the sum of the values in float64, with the best tokens (1) added separately, because beside them the
+    others lose digits."""
     best = bits == 0
     return torch.where(best, 0.0, values).sum(-1).double() + best.sum(-1)
 

@@ -95,7 +95,7 @@ def position_gain_correlations(
     draws: int = 1000,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """How well each statistic before a stage predicts the gain of the stage, position by position.
+    """Return how well each statistic before a stage predicts the gain of the stage, position by position.
 
     Spearman's rank correlation (Pearson's of quantile-normalized scores), with a cluster bootstrap over utterances;
     every resample is ranked anew. After the analysis of token teachability, arXiv 2605.26844.
@@ -139,7 +139,8 @@ def position_gain_correlations(
 def rank_correlation(
     x: np.ndarray, y: np.ndarray, member: np.ndarray, n_groups: int, *, level: float, draws: int, seed: int
 ) -> Estimate:
-    """Spearman's ρ of values ``[N]`` with a percentile bootstrap over groups; undefined where either value is NaN.
+    """Return Spearman's ρ of values ``[N]`` with a percentile bootstrap over groups; undefined where either value is
+    NaN.
 
     Ranks are bounded, so percentile intervals keep their coverage here (`tests/studies/test_coverage.py`).
 
@@ -179,14 +180,14 @@ class _Ranked:
         return cls(dense, len(distinct))
 
     def ranks(self, weights: np.ndarray) -> tuple[np.ndarray, bool]:
-        """Mean rank of each value, with `weights` as numbers of occurrences, and whether there are at least two
-        values."""
+        """Return the mean rank of each value, with `weights` as numbers of occurrences, and whether there are at least
+        two values."""
         occurring = np.bincount(self.dense, weights, minlength=self.n)
         return (occurring.cumsum() - occurring / 2)[self.dense], bool(np.count_nonzero(occurring) > 1)
 
 
 def _spearman(x: _Ranked, y: _Ranked, weights: np.ndarray) -> float:
-    """Spearman's ρ with weights as numbers of occurrences; NaN if either is constant."""
+    """Return Spearman's ρ with weights as numbers of occurrences; NaN if either is constant."""
     (a, a_varies), (b, b_varies) = x.ranks(weights), y.ranks(weights)
     if not (a_varies and b_varies):
         return np.nan
@@ -196,7 +197,7 @@ def _spearman(x: _Ranked, y: _Ranked, weights: np.ndarray) -> float:
 
 
 def _resampled(pair: tuple[_Ranked, _Ranked], member: np.ndarray, n: int, draws: int, seed: int) -> np.ndarray:
-    """ρ of every resample of the n groups; undefined resamples are left out."""
+    """Return ρ of every resample of the n groups; undefined resamples are left out."""
     generator = np.random.default_rng(seed)
     times = (np.bincount(generator.integers(n, size=n), minlength=n).astype(np.float64) for _ in range(draws))
     found = np.array([_spearman(*pair, drawn[member]) for drawn in times]) if n > 1 else np.zeros(0)

@@ -25,8 +25,8 @@ class TokenStatistics:
     Formulas and units are in `overlap.definitions.TOKEN_STATISTICS`, whose names are the fields.
 
     Attributes:
-        k: size of the top-k sets.
-        temperature: at which every probability was taken (the top-k sets do not depend on it).
+        k: size of the supports.
+        temperature: at which every probability was taken (the supports do not depend on it).
         top_p: mass of the sets of ``nucleus_overlap``.
         mask: ``[...]`` bool, True where the position was measured.
         ranges: limits of each statistic.
@@ -91,11 +91,11 @@ class TokenStatistics:
         }
 
     def values(self) -> dict[str, Tensor]:
-        """Every statistic by name, in the order of `TOKEN_STATISTICS`."""
+        """Return every statistic by name, in the order of `TOKEN_STATISTICS`."""
         return {name: getattr(self, name) for name in TOKEN_STATISTICS}
 
     def default_groups(self) -> Tensor:
-        """One utterance for each row of the first axis; with a single axis, one for each position."""
+        """Return one utterance for each row of the first axis; with a single axis, one for each position."""
         n = self.mask.shape[0] if self.mask.ndim else 1
         return torch.arange(n)
 
@@ -108,7 +108,7 @@ class TokenStatistics:
         draws: int = DRAWS,
         seed: int = 0,
     ) -> OverlapSummary:
-        """Micro-averages over positions, with intervals from a cluster bootstrap over utterances.
+        """Return micro-averages over positions, with intervals from a cluster bootstrap over utterances.
 
         Args:
             groups: which utterance each position belongs to (integers or strings): of the leading shape, or of its
@@ -136,7 +136,7 @@ class TokenStatistics:
 
 
 def _full(columns: dict[str, Tensor], k: int, mask: Tensor) -> bool:
-    """Whether both sets have k tokens wherever they were measured."""
+    """Return whether both sets have k tokens wherever they were measured."""
     return all(bool((columns[name][mask] == k).all()) for name in ("student_size", "teacher_size"))
 
 
@@ -167,7 +167,7 @@ def measure(
         tokens: ``[...]`` integers, the generated ids in the student's vocabulary, negative where there is none.
         settings: those of `overlap.vocab.settings.ComparisonSettings`, as keywords:
 
-            * ``k`` (32): size of the top-k sets;
+            * ``k`` (32): size of the supports;
             * ``temperature`` (1.0): divides both sides' logits in every probability;
             * ``vocabulary`` (None): the map between the two vocabularies; None when ids agree;
             * ``blocked`` (None): the student's ids to take out of both distributions and sets (control tokens, padded

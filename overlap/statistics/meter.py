@@ -31,7 +31,7 @@ class OverlapMeter:
         1.0
 
     Args:
-        k: size of the top-k sets of all that is added.
+        k: size of the supports of all that is added.
         temperature: of all that is added.
         states: whose states these are.
         level: coverage of the intervals.
@@ -96,8 +96,8 @@ class OverlapMeter:
     def merge(self, other: "OverlapMeter") -> None:
         """Add everything that another meter holds.
 
-        Values and counts do not depend on the order in which meters are merged. Without utterance names, interval ends
-        change with the order, by no more than the bootstrap's random error.
+        Values and counts do not depend on the order in which meters are merged. Without utterance names, bounds of
+        intervals change with the order, by no more than the bootstrap's random error.
 
         Raises:
             UserError: if its k, temperature or states differ.
@@ -114,7 +114,7 @@ class OverlapMeter:
             self._widen(other._ranges)
 
     def compute(self) -> OverlapSummary:
-        """Summary of everything added so far."""
+        """Return the summary of everything added so far."""
         return OverlapSummary.from_group_sums(
             self.sums,
             k=self.k,
@@ -127,7 +127,7 @@ class OverlapMeter:
         )
 
     def reduce(self, group: Any = None) -> "OverlapMeter":
-        """A new meter with the positions of all ranks, the same on each; a copy if torch.distributed is not
+        """Return a new meter with the positions of all ranks, the same on each; a copy if torch.distributed is not
         initialized.
 
         This meter does not change, so accumulation can continue without counting positions twice. Counts do not depend
@@ -153,7 +153,7 @@ class OverlapMeter:
         self._rows: list[GroupSums] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything added, as numbers, strings, lists and tensors that `torch.load` reads by default."""
+        """Return everything added, as numbers, strings, lists and tensors that `torch.load` reads by default."""
         named = self._named()
         held = GroupSums.joined([*self._rows, named], named.names)
         return {

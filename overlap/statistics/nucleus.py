@@ -29,9 +29,9 @@ def nucleus_overlap(
     p: float,
     scratch: Scratch,
 ) -> Tensor:
-    """Jaccard index of both models' top-p sets: the smallest sets of most probable tokens whose mass reaches p.
+    """Return Jaccard index of both models' top-p sets: the smallest sets of most probable tokens whose mass reaches p.
 
-    Tokens that the other vocabulary lacks are dropped after a set is chosen, as from the supports.
+    Tokens that the other vocabulary lacks are dropped after a set is chosen, as is done for supports.
 
     Args:
         scores: the student's and the teacher's raw scores, ``[n, V]`` of any floating type.
@@ -76,7 +76,7 @@ def nucleus_overlap(
 def _nucleus(
     scores: Tensor, log_z: Tensor, side: Side, temperature: float, p: float, scratch: Scratch, name: str
 ) -> Tensor:
-    """The top-p set of one row of scores: ``[V]`` float32, 1 for its members, else 0."""
+    """Return the top-p set of one row of scores: ``[V]`` float32, 1 for its members, else 0."""
     size, padded = scores.numel(), -(-scores.numel() // BLOCK) * BLOCK
     padded_mass, above = scratch("mass", 1, padded)[0], scratch(name, 1, padded)[0]
     padded_mass[size:] = 0.0
@@ -88,17 +88,18 @@ def _nucleus(
     mass.sub_(peak).mul_(1 / (temperature * _LN_2)).exp2_()
     # From log z, which is accurate even if one token has nearly all of the mass.
     total = float((log_z - peak.double() / temperature).exp())
-    least, last = _cut(padded_mass, p * total, total, above)
+    least, last = _find_boundary(padded_mass, p * total, total, above)
     # Of tokens with equal mass, the lower ids are members, up to the last one needed for the goal, as in a stable sort.
     torch.ge(mass[: last + 1], least, out=above[: last + 1])
     torch.gt(mass[last + 1 :], least, out=above[last + 1 : size])
     return above[:size]
 
 
-def _cut(mass: Tensor, goal: float, total: float, above: Tensor) -> tuple[float, int]:
-    """The least mass of a token in the smallest set that reaches the goal, and the last id with that mass in it."""
-    bracket = _Bracket.around(mass, goal, total, above)
-    ids = bracket.doubtful()
+def _find_boundary(mass: Tensor, goal: float, total: float, above: Tensor) -> tuple[float, int]:
+    """Return the least mass of a token in the smallest set that reaches the goal, and the last id with that mass in
+    it."""
+    bracket = _Bracket.narrowed(mass, goal, total, above)
+    ids = bracket.ids_between()
     ordered, order = mass[ids].sort(descending=True, stable=True)
     # In float64: the goal is compared with sums of thousands of small masses.
     before = ordered.double().cumsum(0) - ordered.double() + bracket.above_high[1]
@@ -129,7 +130,7 @@ class _Bracket:
     above_high: tuple[int, float] = (0, 0.0)
 
     @classmethod
-    def around(cls, mass: Tensor, goal: float, total: float, above: Tensor) -> "_Bracket":
+    def narrowed(cls, mass: Tensor, goal: float, total: float, above: Tensor) -> "_Bracket":
         """Narrow the bracket until few tokens lie between, first by a sample of the tokens, then by interpolation."""
         bracket = cls(mass, goal, above, 0.0, float(mass.max()), (mass.numel(), total))
         # The tokens outside have little mass and are many: a sample is more informative about them than about those
@@ -138,22 +139,22 @@ class _Bracket:
         sample = mass[::step].sort().values
         at, margin = int(torch.searchsorted(step * sample.cumsum(0), total - goal)), sample.numel() // 32
         for place in (at - margin, at + margin):
-            if bracket.open:
-                bracket.look(float(sample[min(max(place, 0), sample.numel() - 1)]))
+            if bracket.is_wide:
+                bracket.move_end(float(sample[min(max(place, 0), sample.numel() - 1)]))
         # Interpolation may get stuck at one end if the masses have gaps: unless the width has halved, the middle is
         # tried as well. This guarantees that the loop ends.
-        while bracket.open:
+        while bracket.is_wide:
             width = bracket.width
             margin = (bracket.above_low[1] - bracket.above_high[1]) / 32
             for reached in (goal + margin, goal - margin):
-                bracket.look(bracket.where(reached))
+                bracket.move_end(bracket.mass_at(reached))
             if bracket.width > width / 2:
-                bracket.look(bracket.where(None))
-                bracket.step()
+                bracket.move_end(bracket.mass_at(None))
+                bracket.try_largest()
         return bracket
 
     @property
-    def open(self) -> bool:
+    def is_wide(self) -> bool:
         """Whether many tokens with different masses lie between."""
         # Masses within 1e-6 of each other differ by a few float32 steps: such tokens are equal or will be sorted.
         return self.above_low[0] - self.above_high[0] > _SORTED and self.width > 1e-6
@@ -163,14 +164,15 @@ class _Bracket:
         """Logarithm of the ratio of the two masses; a lower mass of 0 counts as 1e-9 of the upper one."""
         return math.log(self.high / max(self.low, 1e-9 * self.high))
 
-    def where(self, reached: float | None) -> float:
-        """The mass above which the tokens have that sum, by interpolation in its logarithm; the middle if None."""
+    def mass_at(self, reached: float | None) -> float:
+        """Return the mass above which the tokens have that sum, by interpolation in its logarithm; the middle if
+        None."""
         share = 0.5
         if reached is not None:
             share = (reached - self.above_high[1]) / (self.above_low[1] - self.above_high[1])
         return self.high * math.exp(-self.width * min(max(share, 0.0), 1.0))
 
-    def look(self, mass: float) -> None:
+    def move_end(self, mass: float) -> None:
         """Move one end to a mass between them."""
         # Comparisons go to the float buffer, not to a mask: it is multiplied with the masses next.
         torch.gt(self.mass, mass, out=self.above)
@@ -180,13 +182,13 @@ class _Bracket:
         elif found[1] < self.goal and mass < self.high:
             self.high, self.above_high = mass, found
 
-    def step(self) -> None:
+    def try_largest(self) -> None:
         """Try the largest mass between: many tokens may have exactly this mass."""
         self.high = float(torch.le(self.mass, self.high, out=self.above).mul_(self.mass).max())
-        self.look(float(np.nextafter(np.float32(self.high), np.float32(0.0))))
+        self.move_end(float(np.nextafter(np.float32(self.high), np.float32(0.0))))
 
-    def doubtful(self) -> Tensor:
-        """Ids of the tokens between, ascending; only blocks with such a token are searched."""
+    def ids_between(self) -> Tensor:
+        """Return ids of the tokens between, ascending; only blocks with such a token are searched."""
         # `nonzero` over the vocabulary takes longer than block maxima followed by `nonzero` over the relevant blocks.
         band = torch.le(self.mass, self.high, out=self.above).mul_(self.mass).view(-1, BLOCK)
         blocks = (band.amax(-1) > self.low).nonzero()[:, 0]

@@ -163,8 +163,8 @@ class Measurement:
         return basis
 
     def _parts(self, n: int, n_threads: int) -> list[slice]:
-        """Slices of n positions for `_measure`; all threads together keep no more scores than a single thread would.
-        Few rows get only one thread.
+        """Return slices of n positions for `_measure`; all threads together keep no more scores than a single thread
+        would. Few rows get only one thread.
 
 
         """
@@ -181,7 +181,7 @@ def of_logits(
     mask: TensorLike | None,
     tokens: TensorLike | None,
 ) -> tuple[Measurement, Rows]:
-    """The measurement on ``[..., V]`` logits of both models, and the function for its rows; see `Measurement`.
+    """Return the measurement on ``[..., V]`` logits of both models, and the function for its rows; see `Measurement`.
 
     Raises:
         UserError: on what does not fit; says what was received, what is expected and what to do.
@@ -196,7 +196,7 @@ def of_logits(
 
 
 def _rows_of_logits(student: Tensor, teacher: Tensor) -> Rows:
-    """Rows of ``[..., V]`` logits, without a copy if they are contiguous."""
+    """Return rows of ``[..., V]`` logits, without a copy if they are contiguous."""
     student_rows, teacher_rows = _flat(student.detach(), "student rows"), _flat(teacher.detach(), "teacher rows")
     return lambda chunk, scratch: (student_rows(chunk, scratch), teacher_rows(chunk, scratch))
 

@@ -11,7 +11,7 @@ PERSISTENCE = 0.9
 
 
 def rank_of(tokens: Tensor, scores: Tensor, ranked: tuple[Tensor, Tensor], side: Side) -> Tensor:
-    """Rank of a token among all admissible tokens of a model, 1 for the best, equal scores by ascending id.
+    """Return the rank of a token among all admissible tokens of a model, 1 for the best, equal scores by ascending id.
 
     Args:
         tokens: ``[n]`` ids, negative where there is none.
@@ -38,7 +38,7 @@ def rank_of(tokens: Tensor, scores: Tensor, ranked: tuple[Tensor, Tensor], side:
 
 
 def rank_biased_overlap(student: Support, teacher: Support, persistence: float = PERSISTENCE) -> Tensor:
-    """Extrapolated rank-biased overlap of two ranked lists (Webber, Moffat and Zobel 2010, equation 32).
+    """Return extrapolated rank-biased overlap of two ranked lists (Webber, Moffat and Zobel 2010, equation 32).
 
     Args:
         student: ``[n, k]``, best first; invalid slots are dropped and the rest move up.

@@ -22,7 +22,7 @@ class MeasuredSets:
 
     Attributes:
         statistics: the result of `overlap.measure`.
-        student: the student's own top-k set, including tokens that the teacher lacks; empty where masked.
+        student: the student's own support, including tokens that the teacher lacks; empty where masked.
         teacher: the teacher's own, in the teacher's ids.
         student_log_partition: ``[...]`` float64, log Σ exp(z/τ) over the student's admissible tokens; NaN where masked.
         teacher_log_partition: likewise of the teacher.
@@ -43,7 +43,7 @@ def measure_with_sets(
     mask: Tensor | None = None,
     tokens: Tensor | None = None,
 ) -> MeasuredSets:
-    """`overlap.measure` with its sets and partition functions; for the arguments see there.
+    """Return the result of `overlap.measure` with its sets and partition functions; for the arguments see there.
 
     >>> student, teacher = torch.tensor([[3.0, 2.0, 1.0, 0.0]]), torch.tensor([[0.0, 3.0, 2.0, 1.0]])
     >>> found = measure_with_sets(student, teacher, ComparisonSettings(k=2))

@@ -31,7 +31,7 @@ def kl_with_tail(
     sides: tuple[Side, Side],
     temperature: float,
 ) -> Tensor:
-    """KL(q‖p) over the members of a set and over the rest as one token, from both models' own probabilities.
+    """Return KL(q‖p) over the members of a set and over the rest as one token, from both models' own probabilities.
 
     The rest is 1 minus the set's probability. If this leaves too few digits, it is summed over the tokens outside.
 
@@ -86,7 +86,7 @@ def _kl(log_p: Sequence[Tensor], tails: Sequence[Tensor], valid: Tensor) -> Tens
 
 
 def _outside(scores: Tensor, ids: Tensor, valid: Tensor, side: Side, temperature: float) -> Tensor:
-    """log Σ exp(z / τ) over the admissible tokens that are not in a set, ``[n]`` float64."""
+    """Return log Σ exp(z / τ) over the admissible tokens that are not in a set, ``[n]`` float64."""
     n, spare = len(scores), side.size  # a column for slots that hold no member
     left = torch.nn.functional.pad(scores.float(), (0, 1))
     left[:, side.blocked] = -torch.inf

@@ -106,7 +106,7 @@ class StratumSums:
         for name, array in arrays.items():
             if array.shape != shape:
                 raise UserError(f"{name}: expected shape {list(shape)} like the rest, received {list(array.shape)}")
-        keep = _kept(statistics, mask, shape)
+        keep = _combined_mask(statistics, mask, shape)
         if groups is None:
             groups = np.arange(shape[0] if shape else 1)
         keys, member = members_of(groups, shape, keep)
@@ -156,7 +156,7 @@ class StratumSums:
     def frame(
         self, *, states: str | None = None, level: float = 0.95, draws: int = DRAWS, seed: int = 0
     ) -> "pd.DataFrame":
-        """The frame of `by`.
+        """Return the frame of `by`.
 
         Raises:
             UserError: if level or draws is out of range.
@@ -186,7 +186,9 @@ def _check_names(names: tuple[str, ...]) -> None:
         )
 
 
-def _kept(statistics: TokenStatistics | Values, mask: Tensor | np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
+def _combined_mask(
+    statistics: TokenStatistics | Values, mask: Tensor | np.ndarray | None, shape: tuple[int, ...]
+) -> np.ndarray:
     keep = array_of(statistics.mask) if isinstance(statistics, TokenStatistics) else np.ones(shape, dtype=bool)
     if mask is None:
         return keep

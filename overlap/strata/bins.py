@@ -15,7 +15,7 @@ POSITION_EDGES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 def position_bins(rollout: Tensor | np.ndarray, edges: Sequence[int] = POSITION_EDGES) -> Labels:
-    """Absolute position: number of tokens before it in the utterance.
+    """Return absolute position: number of tokens before it in the utterance.
 
     Args:
         rollout: ``[..., L]`` bool, one utterance a row, True where it has a token. Pass the mask of the *rollout*:
@@ -29,12 +29,12 @@ def position_bins(rollout: Tensor | np.ndarray, edges: Sequence[int] = POSITION_
     Raises:
         UserError: if the mask is not boolean, or the edges do not ascend.
     """
-    present = _present(rollout)
+    present = _check_rollout(rollout)
     return _binned("position", np.where(present, present.cumsum(-1) - 1, np.nan), edges, whole=True)
 
 
 def relative_position_bins(rollout: Tensor | np.ndarray, n: int = 10) -> Labels:
-    """Relative position: the n-th part of the utterance that contains a token (deciles by default).
+    """Return relative position: the n-th part of the utterance that contains a token (deciles by default).
 
     A token is placed by its middle, (i + ½) / L, so that the bins of long utterances are symmetric and the only token
     of an utterance is in the middle.
@@ -49,7 +49,7 @@ def relative_position_bins(rollout: Tensor | np.ndarray, n: int = 10) -> Labels:
     Raises:
         UserError: if the mask is not boolean, or n is not a whole number from 1 to 100.
     """
-    present = _present(rollout)
+    present = _check_rollout(rollout)
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 100:
         raise UserError(f"n: expected a whole number of bins from 1 to 100, received {n!r}")
     index, length = present.cumsum(-1) - 1, present.sum(-1, keepdims=True)
@@ -66,7 +66,7 @@ def length_bins(
     edges: Sequence[float] | None = None,
     name: str = "length",
 ) -> Labels:
-    """Length of the utterance, in tokens or in seconds, by quantiles or by given edges.
+    """Return the length of the utterance, in tokens or in seconds, by quantiles or by given edges.
 
     Args:
         lengths: ``[B]`` (or of any first axes) one number an utterance; NaN means no label.
@@ -98,7 +98,7 @@ def length_bins(
     return _binned(name, values, edges, whole=whole)
 
 
-def _present(rollout: Tensor | np.ndarray) -> np.ndarray:
+def _check_rollout(rollout: Tensor | np.ndarray) -> np.ndarray:
     present = array_of(rollout)
     if present.dtype != np.bool_ or present.ndim == 0:
         raise UserError(
@@ -109,7 +109,7 @@ def _present(rollout: Tensor | np.ndarray) -> np.ndarray:
 
 
 def _binned(name: str, values: np.ndarray, edges: Sequence[float], *, whole: bool) -> Labels:
-    """Bins from each edge to the next; values are NaN where there is none."""
+    """Return bins from each edge to the next; values are NaN where there is none."""
     bounds = np.asarray(edges, dtype=np.float64)
     if bounds.ndim != 1 or not bounds.size or not (np.isfinite(bounds).all() and (np.diff(bounds) > 0).all()):
         raise UserError(f"edges: expected finite numbers in ascending order, at least one, received {edges!r}")

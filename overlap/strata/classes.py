@@ -28,7 +28,8 @@ _CJK = (
 
 
 def token_classes(tokens: Tensor | np.ndarray, pieces: Pieces, *, end_of_text: Collection[int] = ()) -> Labels:
-    """Class of the generated token, from the characters of which it has bytes. The first that applies counts:
+    """Return the class of the generated token, from the characters of which it has bytes. The first that applies
+    counts:
 
     * ``end_of_text``: one of those ids;
     * ``cjk``: holds any byte of a Chinese, Japanese or Korean letter (Han, kana, Bopomofo, Hangul). If several tokens
@@ -88,7 +89,7 @@ def _class(spans: Spans, position: int, kinds: list[str], initial: set[int]) -> 
 
 
 def _initial(kinds: Iterable[str]) -> set[int]:
-    """Letters that begin a word."""
+    """Return letters that begin a word."""
     found, fresh = set(), True
     for character, kind in enumerate(kinds):
         if kind == "letter" and fresh:

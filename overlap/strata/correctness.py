@@ -96,7 +96,7 @@ def correctness(
     *,
     end_of_text: Collection[int] = (),
 ) -> Labels:
-    """Whether the generated token is correct; the first that applies counts:
+    """Return whether the generated token is correct; the first that applies counts:
 
     * ``substituted``, ``inserted``: has bytes of a substituted or inserted word (or character);
     * ``near_deletion``: the last token before, or the first after, a place where words of the reference are missing.
@@ -136,7 +136,7 @@ def correctness(
 
 
 def _labeled(row: list[int], spans: Spans, alignment: EditAlignment, ends: frozenset[int]) -> dict[int, set[str]]:
-    """All labels that apply to each token."""
+    """Return all labels that apply to each token."""
     found: dict[int, set[str]] = {}
     spelled = np.flatnonzero(spans.ends > spans.starts)
     first = spelled[np.searchsorted(spans.ends[spelled], alignment.spans[:, 0], side="right")]
@@ -178,7 +178,7 @@ def _align(spans: Spans, reference: str, unit: str, normalize: Callable[[str], s
 
 
 def _words(text: str) -> list[tuple[int, int]]:
-    """Where the words between white space lie."""
+    """Return where the words between white space lie."""
     found, end = [], 0
     for word in text.split():
         start = text.index(word, end)
@@ -188,7 +188,7 @@ def _words(text: str) -> list[tuple[int, int]]:
 
 
 def _sources(raw: str, text: str) -> np.ndarray:
-    """For each character of the normalized text, the character of the raw one that it comes from.
+    """Return, for each character of the normalized text, the character of the raw text that it comes from.
 
     A character that the normalizer added comes from its neighbor on the left, or else from the first character.
     """

@@ -44,7 +44,7 @@ class Labels:
 
     @classmethod
     def from_values(cls, name: str, values: Any, levels: Sequence[str] | None = None) -> "Labels":
-        """Labels from names, such as the language of each utterance.
+        """Return labels from names, such as the language of each utterance.
 
         Args:
             name: of the column.
@@ -67,7 +67,7 @@ class Labels:
         return cls(name, tuple(levels), codes.reshape(table.shape))
 
     def spread(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Codes of every position of a leading shape, as a read-only view.
+        """Return codes of every position of a leading shape, as a read-only view.
 
         Raises:
             UserError: if the labels do not fit the shape.

@@ -59,7 +59,8 @@ class Alignment:
     same_token: Tensor
 
     def gather(self, teacher: Tensor) -> Tensor:
-        """Teacher values ``[B, M, ...]`` at the student's positions ``[B, L, ...]``; arbitrary where not comparable."""
+        """Return teacher values ``[B, M, ...]`` at the student's positions ``[B, L, ...]``; arbitrary where not
+        comparable."""
         if teacher.shape[0] != self.teacher_index.shape[0]:
             raise UserError(
                 f"teacher: expected {self.teacher_index.shape[0]} utterances on the first axis, received shape "
@@ -184,7 +185,8 @@ def align(
 
 
 def _prefix_lengths(tokens: Sequence[bytes | None]) -> tuple[bytes, list[tuple[int, int]]]:
-    """The text of the tokens, and (position, bytes before it) of every position where text or its end is predicted."""
+    """Return the text of the tokens, and (position, bytes before it) of every position where text or its end is
+    predicted."""
     at, text, places = 0, [], []
     for position, token in enumerate(tokens):
         if token is None:
@@ -198,7 +200,7 @@ def _prefix_lengths(tokens: Sequence[bytes | None]) -> tuple[bytes, list[tuple[i
 
 
 def _common(a: bytes, b: bytes) -> int:
-    """Length of the longest common prefix."""
+    """Return the length of the longest common prefix."""
     n = min(len(a), len(b))
     same = np.frombuffer(a, np.uint8)[:n] == np.frombuffer(b, np.uint8)[:n]
     return n if same.all() else int(same.argmin())
@@ -207,7 +209,7 @@ def _common(a: bytes, b: bytes) -> int:
 def _spelled(
     name: str, ids: Tensor, mask: Tensor | None, table: Sequence[bytes | None], end: int | None
 ) -> list[tuple[list[int], list[bytes | None]]]:
-    """Columns and token bytes of each row's transcript."""
+    """Return columns and token bytes of each row's transcript."""
     if not isinstance(ids, Tensor) or ids.dtype != torch.long or ids.ndim != 2:
         received = f"{ids.dtype} of shape {list(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
         raise UserError(f"{name}_ids: expected a torch.int64 tensor [utterances, tokens], received {received}")

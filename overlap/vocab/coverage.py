@@ -126,5 +126,5 @@ def _side(
 
 
 def _readable(spelled: bytes) -> str:
-    """Text where the bytes are text, escaped bytes where they are not."""
+    """Return text where the bytes are text, escaped bytes where they are not."""
     return repr(spelled.decode(errors="backslashreplace"))

@@ -37,7 +37,7 @@ class ComparisonSettings:
     """Arguments of `overlap.measure` other than the logits of a batch.
 
     Attributes:
-        k: size of the top-k sets.
+        k: size of the supports.
         temperature: divides both sides' logits in every probability; the sets do not depend on it.
         vocabulary: the map between the two vocabularies; None when ids agree.
         blocked: the student's ids to take out of both distributions and sets (control tokens, padded ids), or a ``[V]``
@@ -63,7 +63,7 @@ class ComparisonSettings:
             raise UserError(f"top_p: expected a number between 0 and 1, received {self.top_p!r}")
 
     def pair(self, student_size: int, teacher_size: int, device: torch.device) -> VocabularyPair:
-        """Both vocabularies, of logits of these widths.
+        """Return both vocabularies, of logits of these widths.
 
         Raises:
             UserError: if the widths do not fit the map, blocked ids are outside their vocabulary, or k exceeds the

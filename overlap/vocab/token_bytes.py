@@ -45,7 +45,7 @@ class _Declared:
 
 
 def token_bytes(tokenizer: Any, *, control: Iterable[int] = ()) -> TokenBytes:
-    """The bytes of every token id.
+    """Return the bytes of every token id.
 
     Known kinds are byte-level BPE, sentencepiece-style pieces (``▁`` for the space, ``<0xNN>`` for single bytes; BPE
     and Unigram) and tables of bytes, in any of these forms:
@@ -115,7 +115,7 @@ def _read_ranks(ranks: Mapping[bytes, int]) -> _Declared:
     if not all(isinstance(token, bytes) for token in ranks):
         raise UserError(
             "tokenizer: a mapping must go from the bytes of each token to its id; strings do not determine bytes; "
-            "{_REMEDY}"
+            f"{_REMEDY}"
         )
     return _Declared([(i, token) for token, i in ranks.items()])
 
@@ -131,7 +131,7 @@ def _read_tiktoken(encoding: Any) -> _Declared:
 
 
 def _read_slow(tokenizer: Any) -> _Declared:
-    """A tokenizer of transformers in plain Python."""
+    """Return a tokenizer of transformers in plain Python."""
     added = tokenizer.added_tokens_decoder
     own = list(tokenizer.get_vocab().items())
     byte_pieces = set()
@@ -156,7 +156,7 @@ def _sentencepiece(model: Any, i: int) -> bytes | None:
 
 
 def _read_description(tree: Mapping[str, Any], special: Iterable[int]) -> _Declared:
-    """The JSON by which ``tokenizers`` describes a tokenizer."""
+    """Return the JSON by which ``tokenizers`` describes a tokenizer."""
     model = tree["model"]
     if model["type"] not in ("BPE", "Unigram"):
         raise UserError(f"tokenizer: {model['type']} models do not say which bytes their tokens hold; {_REMEDY}")
@@ -190,7 +190,8 @@ def _read_description(tree: Mapping[str, Any], special: Iterable[int]) -> _Decla
 
 
 def _decoder(tree: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The steps of the declared decoder; without a decoder, the steps of the pre-tokenizer that it would undo."""
+    """Return the steps of the declared decoder; without a decoder, the steps of the pre-tokenizer that it would
+    undo."""
 
     def steps(part: Mapping[str, Any] | None, inner: str) -> list[Mapping[str, Any]]:
         if part is None:
@@ -202,7 +203,7 @@ def _decoder(tree: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _space(steps: list[Mapping[str, Any]]) -> str:
-    """The character that a sentencepiece-style decoder turns into a space."""
+    """Return the character that a sentencepiece-style decoder turns into a space."""
     kinds = [step["type"] for step in steps]
     replaced = [(s["pattern"].get("String"), s["content"]) for s in steps if s["type"] == "Replace"]
     spaces = {s["replacement"] for s in steps if s["type"] == "Metaspace"} | {
@@ -228,7 +229,7 @@ def _byte_level(alphabet: Mapping[str, int]) -> Callable[[str], bytes]:
 
 
 def _alphabet() -> dict[str, int]:
-    """The characters that byte-level BPE writes for the 256 bytes (GPT-2, Radford et al. 2019).
+    """Return the characters that byte-level BPE writes for the 256 bytes (GPT-2, Radford et al. 2019).
 
     Printable Latin-1 characters represent themselves; the other bytes get the characters from U+0100 on, in order.
     """

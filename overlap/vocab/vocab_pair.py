@@ -30,7 +30,7 @@ class Side:
 
     @classmethod
     def from_admissible(cls, size: int, admissible: Tensor | None) -> "Side":
-        """A vocabulary less the ids that are not admissible."""
+        """Return a vocabulary less the ids that are not admissible."""
         blocked = torch.empty(0, dtype=torch.long) if admissible is None else (~admissible).nonzero()[:, 0]
         return cls(size, admissible, blocked, tuple(touched_blocks(admissible)))
 
@@ -102,13 +102,13 @@ class VocabularyPair:
         return self.shared[0].numel() == self.student.n_admissible == self.teacher.n_admissible
 
     def to_teacher(self, ids: Tensor) -> Tensor:
-        """Teacher ids of mapped student ids; an invalid slot may get any id that is safe to gather."""
+        """Return teacher ids of mapped student ids; an invalid slot may get any id that is safe to gather."""
         return ids if self.map is None else self.map.to_teacher(ids).clamp_min(0)
 
     def student_support(self, support: Support) -> Support:
-        """The student's own support less the tokens that the teacher does not have."""
+        """Return the student's own support less the tokens that the teacher does not have."""
         return support if self.map is None else self.map.student_support(support)
 
     def teacher_support(self, support: Support) -> Support:
-        """The teacher's own support in the student's ids, less the tokens that the student does not have."""
+        """Return the teacher's own support in the student's ids, less the tokens that the student does not have."""
         return support if self.map is None else self.map.teacher_support(support)

@@ -63,7 +63,7 @@ class VocabularyMap:
 
     @classmethod
     def identity(cls, size: int) -> "VocabularyMap":
-        """The map of two models that share one table of ``size`` ids."""
+        """Return the map of two models that share one table of ``size`` ids."""
         if size < 1:
             raise UserError(f"size: expected at least 1, received {size}")
         return cls(torch.arange(size), torch.arange(size))
@@ -171,7 +171,7 @@ class VocabularyMap:
         student_size: int | None = None,
         teacher_size: int | None = None,
     ) -> "VocabularyMap":
-        """`from_bytes` of the two tokenizers' token bytes.
+        """Return the result of `from_bytes` of the two tokenizers' token bytes.
 
         Raises:
             UserError: as `from_bytes` and `overlap.vocab.token_bytes.token_bytes`.
@@ -217,31 +217,34 @@ class VocabularyMap:
         )
 
     def shared(self) -> tuple[Tensor, Tensor]:
-        """The pairs as (student ids, teacher ids), two ``[n_shared]`` tensors by ascending student id."""
+        """Return the pairs as (student ids, teacher ids), two ``[n_shared]`` tensors by ascending student id."""
         student = (self.student_to_teacher >= 0).nonzero().flatten()
         return student, self.student_to_teacher[student]
 
     def to_teacher(self, ids: Tensor) -> Tensor:
-        """Teacher ids ``[...]`` of student ids ``[...]``; −1 where unmapped or where the id given is negative."""
+        """Return teacher ids ``[...]`` of student ids ``[...]``; −1 where unmapped or where the id given is
+        negative."""
         return _look_up(self.student_to_teacher, ids)
 
     def to_student(self, ids: Tensor) -> Tensor:
-        """Student ids ``[...]`` of teacher ids ``[...]``; −1 where unmapped or where the id given is negative."""
+        """Return student ids ``[...]`` of teacher ids ``[...]``; −1 where unmapped or where the id given is
+        negative."""
         return _look_up(self.teacher_to_student, ids)
 
     def student_support(self, support: Support) -> Support:
-        """The student's own support less the tokens that the teacher does not have."""
+        """Return the student's own support less the tokens that the teacher does not have."""
         return support if self.is_identity else support.keep(self.to_teacher(support.ids) >= 0)
 
     def teacher_support(self, support: Support) -> Support:
-        """The teacher's own support written in the student's ids, less the tokens that the student does not have."""
+        """Return the teacher's own support written in the student's ids, less the tokens that the student does not
+        have."""
         if self.is_identity:
             return support
         ids = self.to_student(support.ids)
         return Support(ids, support.valid, support.boundary_tie).keep(ids >= 0)
 
     def to(self, device: torch.device | str) -> "VocabularyMap":
-        """The same map on another device; itself when it is there already."""
+        """Return the same map on another device; itself when it is there already."""
         if self.student_to_teacher.device == torch.device(device):
             return self
         return VocabularyMap(self.student_to_teacher.to(device), self.teacher_to_student.to(device))
@@ -252,7 +255,7 @@ def _look_up(table: Tensor, ids: Tensor) -> Tensor:
 
 
 def _check_table(table: Sequence[bytes | None], size: int | None, side: str) -> int:
-    """The width of a side's logits."""
+    """Return the width of a side's logits."""
     wrong = next((i for i, spelled in enumerate(table) if spelled is not None and not isinstance(spelled, bytes)), None)
     if wrong is not None:
         raise UserError(
@@ -272,7 +275,7 @@ def _check_table(table: Sequence[bytes | None], size: int | None, side: str) -> 
 
 
 def _first_ids(table: Sequence[bytes | None], taken: set[int]) -> dict[bytes, int]:
-    """The id that represents each byte string: the lowest one, spare ids last."""
+    """Return the id that represents each byte string: the lowest one, spare ids last."""
     spare = table.spare if isinstance(table, TokenBytes) else frozenset()
     first: dict[bytes, int] = {}
     for wanted in (False, True) if spare else (False,):

@@ -4,7 +4,7 @@
 
 Each row computes at least what it says; `measure` computes everything it always does:
 
-* plain: both log-softmaxes, both top-k sets, every product written out: entropies, KL both ways, Jensen-Shannon, total
+* plain: both log-softmaxes, both supports, every product written out: entropies, KL both ways, Jensen-Shannon, total
   variation, sets and masses. All positions at once, as most trainers have it;
 * plain + nuclei: the same and the top-p sets, by sorting, which `measure` has too;
 * verl: overlap, masses and top-k forward KL, from all positions at once;

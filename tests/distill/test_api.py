@@ -117,7 +117,7 @@ class TestProbe:
         with pytest.raises(UserError, match="temperature: a server's log-probabilities are at temperature 1"):
             distill.probe(pair, manifests["probe"], temperature=2.0, quiet=True)
         for function in (distill.show, distill.score):
-            with pytest.raises(UserError, match="is behind a server, which returns only its best tokens"):
+            with pytest.raises(UserError, match="is behind a server, which returns only top-k log-probabilities"):
                 function(pair, manifests["probe"])
 
     def test_mistakes_are_found_before_anything_is_written(self, nothing_is_written, pair, manifests):

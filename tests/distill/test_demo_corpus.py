@@ -235,7 +235,7 @@ def test_small_splits_are_generated_again_as_they_were(tmp_path):
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="speaks with eSpeak NG")
 def test_every_voice_sounds_different():
     cast = voices.draw_voices("test", 12, 4)
-    with synthesis.data_with(cast) as data:
+    with synthesis.data_with_voices(cast) as data:
         heard = {synthesis.speak(voice, "seven", data).tobytes() for voice in cast}
         plain = dataclasses.replace(cast[0], tract=1.0, rate=1.0, accent="en-us")
         same = dataclasses.replace(plain, name=cast[1].name)

@@ -12,8 +12,8 @@ import soundfile
 import distill
 from distill.cli import main
 from distill.data.manifest import Utterance
-from distill.drafting import _fitting
-from distill.limits import SPARE_TOKENS, WITHOUT_AUDIO, settled, token_limit
+from distill.drafting import _largest_micro_batch
+from distill.limits import SPARE_TOKENS, WITHOUT_AUDIO, token_limit, with_token_limit
 from distill.models.model_size import Shape, shape_of
 from distill.recipe import Decoding, load_recipe
 from tests.distill.test_cli import run
@@ -134,9 +134,9 @@ def test_large_models_get_smaller_parts(monkeypatch):
     small = Shape("qwen3_asr", 200_000, 76, 64, 2)
     large = Shape("qwen3_asr", 600_000_000, 151_936, 1024, 28)
     huge = Shape("qwen3_asr", 8_000_000_000, 151_936, 4096, 36)
-    assert _fitting(small, small, 5.0, 100) == 16
-    assert 1 <= _fitting(large, large, 30.0, 600) < 16
-    assert _fitting(huge, huge, 30.0, 600) == 1
+    assert _largest_micro_batch(small, small, 5.0, 100) == 16
+    assert 1 <= _largest_micro_batch(large, large, 30.0, 600) < 16
+    assert _largest_micro_batch(huge, huge, 30.0, 600) == 1
 
 
 def test_the_longest_transcript_follows_from_the_longest_audio(tmp_path):
@@ -147,8 +147,8 @@ def test_the_longest_transcript_follows_from_the_longest_audio(tmp_path):
     assert token_limit([of(0.01)]) == SPARE_TOKENS + 1
     assert token_limit([Utterance("x", prompt="say it")]) == WITHOUT_AUDIO
     assert token_limit([Utterance("gone", tmp_path / "gone.wav"), of(1.0)]) == SPARE_TOKENS + 20
-    assert settled(Decoding(max_new_tokens=7), [of(30.0)]).limit == 7
-    assert settled(Decoding(sample=True), [of(1.0)]) == Decoding(sample=True, max_new_tokens=SPARE_TOKENS + 20)
+    assert with_token_limit(Decoding(max_new_tokens=7), [of(30.0)]).limit == 7
+    assert with_token_limit(Decoding(sample=True), [of(1.0)]) == Decoding(sample=True, max_new_tokens=SPARE_TOKENS + 20)
 
 
 def test_english_speech_of_the_demo_is_well_below_the_limit():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from distill.locations import packaged, spare
+from distill.locations import packaged, refuse_to_replace
 from distill.teacher_data.making import transcribe_manifest
 from tests.distill.test_checked_first import nothing_loads
 from tests.distill.test_cli import run
@@ -98,4 +98,4 @@ def test_other_files_may_be_replaced(data):
     inputs = [("--model", str(data / "model")), ("--manifest", str(data / "t.jsonl")), ("--teacher", "Qwen/Qwen3")]
     (data / "model/earlier.parquet").touch()
     for output in (data / "new.parquet", data / "model/earlier.parquet", data / "model/new.json"):
-        spare(output, "--output", inputs)
+        refuse_to_replace(output, "--output", inputs)

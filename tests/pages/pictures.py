@@ -22,7 +22,7 @@ LARGEST = 60_000
 
 
 def swept():
-    """The demo's student before training, on its own rollouts of the first probe utterances."""
+    """The demo's student before training, on its rollouts of the first probe utterances."""
     pair = distill.load_pair("demo:student", "demo:teacher", k=8)
     scored = distill.score(pair, "demo:corpus/probe.jsonl", max_utterances=16)
     return sweep(

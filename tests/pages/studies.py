@@ -38,7 +38,7 @@ def schedules(staging: Path) -> str:
     first = frame.iloc[0]
     return (
         f"{table}\n\nWER in % [95 % interval over {first['n over']} {first['over']}] on {first['utterances']} "
-        f"utterances; lists are of seeds {', '.join(map(str, seeds))}; overlap on the student's own rollouts."
+        f"utterances; lists are of seeds {', '.join(map(str, seeds))}; overlap on the student's rollouts."
     )
 
 
@@ -128,7 +128,7 @@ def saturation(path: Path) -> str:
 
     first = run.iloc[0]
     return (
-        f"It also saturates. On this project's demo pair (k = {first['student_size']:.0f}, one seed, the student's own "
+        f"It also saturates. On this project's demo pair (k = {first['student_size']:.0f}, one seed, the student's "
         f"rollouts), VUSS was {along('union_size', 1)} after Base, at the switch and at the end, of at most "
         f"{2 * first['student_size']:.0f}. Top-1 agreement was {along('top1_agreement', 2)}, total variation "
         f"{along('total_variation', 3)}, and the word error rate {along('wer', 0, 100)} %. After the switch, VUSS "

@@ -1,4 +1,4 @@
-// One utterance: its tokens, and both models' candidates at the token under the pointer or the focus.
+// One utterance: its tokens, and both models' supports at the token under the pointer or the focus.
 const detail = document.getElementById("detail");
 
 function drawDetail(state) {
@@ -88,7 +88,7 @@ function drawCandidates(row, position) {
       ),
     );
   }
-  const heads = ["token", "student", "teacher", "in the top-k set of"].map((text) => make("th", { textContent: text, scope: "col" }));
+  const heads = ["token", "student", "teacher", "in the support of"].map((text) => make("th", { textContent: text, scope: "col" }));
   return make("table", { className: "candidates" }, make("thead", {}, make("tr", {}, ...heads)), body);
 }
 

@@ -56,7 +56,7 @@ class Layout:
 
 
 def layout(source: Path | StoredAudio, file: soundfile.SoundFile) -> Layout:
-    """Content of a file; cached as long as it is unchanged.
+    """Return the content of a file; cached as long as it is unchanged.
 
     Args:
         source: The file.
@@ -87,7 +87,7 @@ def read_parts(source: Path | StoredAudio, parts: tuple[Part, ...]) -> np.ndarra
 
 
 def part_file(source: Path | StoredAudio, found: Layout) -> soundfile.SoundFile | None:
-    """The single part of a file, open and seekable; None if it is the file itself or there are several parts."""
+    """Return the single part of a file, open and seekable; None if it is the file itself or there are several parts."""
     if len(found.parts) != 1:
         return None
     with content_of(source) as content:
@@ -120,13 +120,13 @@ def _layout(source: Path | StoredAudio, size: int, changed: int, about: tuple[st
             with content_of(source) as content:
                 by_header = riff.samples(content)
                 if by_header is not None and by_header[1] <= size:
-                    return Layout(frames, doubt=_doubt_of(riff.unexplained(content, by_header[1])))
+                    return Layout(frames, doubt=_describe_tail(riff.unexplained_bytes(content, by_header[1])))
         promised = _promised(kind, start, stream, size, frames)
     return Layout(frames, promised, None if promised is None else CUT)
 
 
-def _doubt_of(n_bytes: int) -> str | None:
-    """A doubt about unexplained bytes after the samples; None if there are none."""
+def _describe_tail(n_bytes: int) -> str | None:
+    """Return a doubt about unexplained bytes after the samples; None if there are none."""
     if n_bytes <= riff.TAIL_BYTES:
         return None
     return (
@@ -178,10 +178,10 @@ def _of_flac(source: Path | StoredAudio, about: tuple[str, int, int, int]) -> La
 
 
 def _decodable(stream: BinaryIO) -> int:
-    """Frames up to the first that cannot be decoded."""
+    """Return frames up to the first that cannot be decoded."""
     total = 0
     try:
-        with _Forwards(stream) as file:
+        with _SequentialFile(stream) as file:
             while n := len(file.read(_STEP)):
                 total += n
     except soundfile.SoundFileError:
@@ -190,7 +190,7 @@ def _decodable(stream: BinaryIO) -> int:
 
 
 def _of_unknown_flac(source: Path | StoredAudio) -> Layout:
-    """A FLAC with the maximum length in its header: its frames can only be counted by decoding to the end."""
+    """Return a FLAC with the maximum length in its header: its frames can only be counted by decoding to the end."""
     with content_of(source) as content:
         at = content.find(b"fLaC")
         # 36 bits of the stream's description are its number of frames (RFC 9639, 8.2).
@@ -203,7 +203,7 @@ def _of_unknown_flac(source: Path | StoredAudio) -> Layout:
 
 def _blocks(stream: io.BytesIO) -> Iterator[np.ndarray]:
     """Decode all samples that are present, whatever the header promises."""
-    with _Forwards(stream) as file:
+    with _SequentialFile(stream) as file:
         while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
             yield block
             if len(block) < _BLOCK:
@@ -211,7 +211,7 @@ def _blocks(stream: io.BytesIO) -> Iterator[np.ndarray]:
 
 
 def _frames(content: Content, parts: tuple[Part, ...], about: tuple[str, int, int, int]) -> int:
-    """Frames of all parts together."""
+    """Return frames of all parts together."""
     total = 0
     for part in parts:
         with soundfile.SoundFile(part.within(content)) as file:
@@ -223,7 +223,7 @@ def _frames(content: Content, parts: tuple[Part, ...], about: tuple[str, int, in
 
 
 def _promised(kind: str, start: bytes, stream: BinaryIO, size: int, frames: int) -> int | None:
-    """Frames that a header promises, if it was completed and promises more than the file contains."""
+    """Return frames that a header promises, if it was completed and promises more than the file contains."""
     if start[:7] == b"NIST_1A":  # libsndfile uses the file's size
         count = re.search(rb"sample_count -i (\d+)", start)
         return int(count[1]) if count and int(count[1]) > frames else None
@@ -232,7 +232,7 @@ def _promised(kind: str, start: bytes, stream: BinaryIO, size: int, frames: int)
         return frames * promised // size if size < promised < 2**62 else None
     if kind not in _SIZED:
         return None
-    longer: Any = _Longer(stream)
+    longer: Any = _OversizedFile(stream)
     with soundfile.SoundFile(longer) as file:
         promised, width = file.frames, file.channels * _BYTES_A_SAMPLE.get(file.subtype, 1)
     # Writers that cannot seek back write the maximum size, minus the bytes before the samples.
@@ -242,14 +242,14 @@ def _promised(kind: str, start: bytes, stream: BinaryIO, size: int, frames: int)
     return None if unknown or promised <= frames else promised
 
 
-class _Forwards(soundfile.SoundFile):
+class _SequentialFile(soundfile.SoundFile):
     """A recording that is read sequentially, without the seek that soundfile makes after each read."""
 
     def seekable(self) -> bool:
         return False
 
 
-class _Longer(io.BufferedIOBase):
+class _OversizedFile(io.BufferedIOBase):
     """A file that reports a larger size than any header promises, without having more bytes."""
 
     def __init__(self, stream: BinaryIO) -> None:

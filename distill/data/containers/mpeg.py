@@ -87,12 +87,12 @@ def stream(content: Content) -> Stream | None:
         Its content; None if frames cannot be followed, as in free format.
     """
     runs: list[_Run] = []
-    size, at, broken, tags = len(content), _after_tags(content, 0), True, True
+    size, at, broken, tags = len(content), _skip_tags(content, 0), True, True
     within_frame = False
     while at < size:
         frame = _frame(content, at)
-        if frame is None or (broken and not _confirmed(content, at, frame)):
-            behind = _after_tags(content, at)
+        if frame is None or (broken and not _is_followed_by_frame(content, at, frame)):
+            behind = _skip_tags(content, at)
             tags = tags or behind > at
             found = behind if behind > at else _next(content, at)
             if found is None:
@@ -117,7 +117,7 @@ def stream(content: Content) -> Stream | None:
 
 
 def _files(runs: list[_Run]) -> list[list[_Run]]:
-    """The runs of each of the joined files."""
+    """Return the runs of each of the joined files."""
     files: list[list[_Run]] = []
     for run in runs:
         if run.continues:
@@ -172,26 +172,26 @@ def _frame(content: Content, at: int) -> _Frame | None:
     return _Frame(1 if version == 1 else 2, layer, hz, header[3] >> 6 == 3, length, samples, bytes(header))
 
 
-def _confirmed(content: Content, at: int, frame: _Frame) -> bool:
-    """Whether a frame of the same kind or the end follows: four bytes may look like a header by chance."""
+def _is_followed_by_frame(content: Content, at: int, frame: _Frame) -> bool:
+    """Return whether a frame of the same kind or the end follows: four bytes may look like a header by chance."""
     after = at + frame.bytes
     following = _frame(content, after)
     return after >= len(content) or (following is not None and following.kind == frame.kind)
 
 
 def _next(content: Content, at: int) -> int | None:
-    """Start of the next possible frame nearby; None if the following bytes are not sound."""
+    """Return the start of the next possible frame nearby; None if the following bytes are not sound."""
     found = content.find(b"\xff", at + 1, at + _RESYNC_BYTES)
     while found >= 0:
         frame = _frame(content, found)
-        if frame is not None and found + frame.bytes < len(content) and _confirmed(content, found, frame):
+        if frame is not None and found + frame.bytes < len(content) and _is_followed_by_frame(content, found, frame):
             return found
         found = content.find(b"\xff", found + 1, at + _RESYNC_BYTES)
     return None
 
 
-def _after_tags(content: Content, at: int) -> int:
-    """The position after tags (ID3, APE)."""
+def _skip_tags(content: Content, at: int) -> int:
+    """Return the position after tags (ID3, APE)."""
     while True:
         start = content[at : at + 32]
         if start[:3] == b"ID3" and len(start) > 10:
@@ -207,7 +207,7 @@ def _after_tags(content: Content, at: int) -> int:
 
 
 def _promise(content: Content, at: int, frame: _Frame) -> tuple[bool, int | None]:
-    """Whether a frame is a header of Xing, LAME or Fraunhofer, and how many frames it promises."""
+    """Return whether a frame is a header of Xing, LAME or Fraunhofer, and how many frames it promises."""
     tag = at + frame.side_bytes
     if frame.layer == 3 and content[tag : tag + 4] in (b"Xing", b"Info"):
         counted = content[tag + 7] & 1
@@ -218,7 +218,8 @@ def _promise(content: Content, at: int, frame: _Frame) -> tuple[bool, int | None
 
 
 def _header(run: _Run) -> bytes:
-    """A frame without sound that contains the number of frames, for decoders that would otherwise estimate it."""
+    """Return a frame without sound that contains the number of frames, for decoders that would otherwise estimate
+    it."""
     frame, count = run.first, run.n.to_bytes(4, "big")
     if frame.layer != 3:
         return b""

@@ -37,20 +37,20 @@ class Part:
     prefix: bytes = b""
 
     def within(self, content: Content) -> io.BytesIO:
-        """The part as a file."""
+        """Return the part as a file."""
         return io.BytesIO(self.prefix + content[self.start : self.stop])
 
 
 @contextmanager
 def opened(source: Path | StoredAudio) -> Iterator[BinaryIO]:
-    """A file, open for reading."""
+    """Open a file for reading."""
     with source.open("rb") if isinstance(source, Path) else source.open() as stream:
         yield stream
 
 
 @contextmanager
 def content_of(source: Path | StoredAudio) -> Iterator[Content]:
-    """The bytes of a file that is not empty."""
+    """Yield the bytes of a file that is not empty."""
     with opened(source) as stream:
         if not isinstance(source, Path):
             yield stream.read()

@@ -19,7 +19,7 @@ _BLOCK = 2**16
 
 
 def streamed(content: Content) -> Part | None:
-    """The file with corrected sizes in its header if they are 0 although there are samples; None if they are
+    """Return the file with corrected sizes in its header if they are 0 although there are samples; None if they are
     correct."""
     size, at = len(content), 12
     if 8 + int.from_bytes(content[4:8], "little") == size:
@@ -35,7 +35,7 @@ def streamed(content: Content) -> Part | None:
 
 
 def samples(content: Content) -> tuple[int, int] | None:
-    """Start and end of a file's samples according to its header.
+    """Return the start and end of a file's samples according to its header.
 
     Args:
         content: The file, or its beginning.
@@ -60,8 +60,8 @@ def samples(content: Content) -> tuple[int, int] | None:
     return None
 
 
-def unexplained(content: Content, stop: int) -> int:
-    """Number of bytes after the samples that are neither chunks nor padding.
+def unexplained_bytes(content: Content, stop: int) -> int:
+    """Return the number of bytes after the samples that are neither chunks nor padding.
 
     Args:
         content: The file.
@@ -69,10 +69,10 @@ def unexplained(content: Content, stop: int) -> int:
     """
     order = _STARTS[content[:4]][0] if content[:4] in _STARTS else None
     starts = [stop + stop % 2, stop] if order else [stop]  # some writers do not pad to even places
-    return min(_behind_chunks(content, start, order) for start in starts)
+    return min(_bytes_after_chunks(content, start, order) for start in starts)
 
 
-def _behind_chunks(content: Content, at: int, order: Literal["little", "big"] | None) -> int:
+def _bytes_after_chunks(content: Content, at: int, order: Literal["little", "big"] | None) -> int:
     size = len(content)
     while order is not None and at + 8 <= size:
         length = int.from_bytes(content[at + 4 : at + 8], order)

@@ -24,7 +24,7 @@ class Columns:
         self.dataset = dataset
 
     def audio(self, given: str | None) -> str:
-        """The column with audio."""
+        """Return the column with audio."""
         if given is None:
             features = self.dataset.features.items()
             marked = [column for column, feature in features if type(feature).__name__ == "Audio"]
@@ -35,7 +35,7 @@ class Columns:
         return given
 
     def one_of(self, what: str, candidates: Sequence[str]) -> str | None:
-        """The only existing column among candidates."""
+        """Return the only existing column among candidates."""
         found = [column for column in candidates if column in self.dataset.column_names]
         if len(found) > 1:
             names = ", ".join(found)
@@ -43,7 +43,7 @@ class Columns:
         return found[0] if found else None
 
     def strings(self, what: str, column: str | None) -> list[str | None]:
-        """Values of a column of strings or class labels; None for each row without a column."""
+        """Return values of a column of strings or class labels; None for each row without a column."""
         if column is None:
             return [None] * self.dataset.num_rows
         self._check(column, what)
@@ -58,7 +58,7 @@ class Columns:
         return values
 
     def ids(self, given: str | None) -> list[str]:
-        """Unique names of the rows."""
+        """Return unique names of the rows."""
         numbers = [f"row-{row:06d}" for row in range(self.dataset.num_rows)]
         column = given or "id"
         if given is None and column not in self.dataset.column_names:
@@ -81,7 +81,7 @@ class Columns:
         )
 
     def extras(self, used: set[str | None]) -> dict[str, list[Any]]:
-        """Further columns of strings, numbers and booleans, by name."""
+        """Return further columns of strings, numbers and booleans, by name."""
         extras = {}
         for column in self.dataset.column_names:
             if column not in used and column not in FIELDS:

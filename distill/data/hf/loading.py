@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def read_dataset(reference: str) -> list[Utterance]:
-    """The utterances of a data set named as :mod:`distill.data.hf.reference` describes.
+    """Return the utterances of a data set named as :mod:`distill.data.hf.reference` describes.
 
     Raises:
         ManifestError: It cannot be found or loaded, or as :func:`distill.utterances_from`.
@@ -32,7 +32,7 @@ def read_dataset(reference: str) -> list[Utterance]:
 
 
 def checked_dataset(reference: str) -> tuple[list[Utterance], list[Finding]]:
-    """The usable rows of a data set, and problems of the others or of the entire data set.
+    """Return the usable rows of a data set, and problems of the others or of the entire data set.
 
     Raises:
         MissingExtraError: `datasets` is not installed.
@@ -47,7 +47,7 @@ def checked_dataset(reference: str) -> tuple[list[Utterance], list[Finding]]:
 
 
 def dataset_identity(reference: str) -> dict[str, Any]:
-    """Values that identify a data set: a hash of its rows, their number, the library's fingerprint.
+    """Return values that identify a data set: a hash of its rows, their number, the library's fingerprint.
 
     The hash is over ids, texts, languages, and sizes or paths of audio files, so it is the same after copying the data
     to another machine. The fingerprint is not, because it includes file times.

@@ -71,7 +71,8 @@ class DatasetReference:
         return cls(match["name"], match["config"], match["split"], options)
 
     def relative_to(self, folder: Path) -> DatasetReference:
-        """The same data set with the absolute path of its folder, if its name is a folder relative to `folder`."""
+        """Return the same data set with the absolute path of its folder, if its name is a folder relative to
+        `folder`."""
         path = (folder / Path(self.name).expanduser()).resolve()
         return replace(self, name=str(path)) if path.is_dir() else self
 
@@ -82,5 +83,5 @@ class DatasetReference:
 
 
 def is_dataset(source: str | Path) -> bool:
-    """Whether the source names a data set instead of a manifest."""
+    """Return whether the source names a data set instead of a manifest."""
     return str(source).startswith(PREFIX)

@@ -40,7 +40,7 @@ def utterances_from(
     folder: Path | None = None,
     findings: list[Finding] | None = None,
 ) -> list[Utterance]:
-    """The rows of a Hugging Face `datasets.Dataset` as utterances, in their order.
+    """Return the rows of a Hugging Face `datasets.Dataset` as utterances, in their order.
 
     Columns of strings, numbers and booleans that are not used otherwise become :attr:`Utterance.extra`. A row's audio
     is the whole utterance: columns of times are not read.
@@ -114,7 +114,7 @@ def utterances_from(
 
 
 def _audio_of(dataset: Dataset, column: str, name: str, folder: Path) -> Iterator[StoredAudio | Path | None]:
-    """The audio of each row, without reading it: sizes and paths alone."""
+    """Yield the audio of each row, without reading it: sizes and paths alone."""
     rows: Any = dataset.select_columns([column]).with_format("arrow")
     row = 0
     for batch in rows.iter(batch_size=1000):
@@ -130,7 +130,7 @@ def _audio_of(dataset: Dataset, column: str, name: str, folder: Path) -> Iterato
 
 
 def _parts(chunk: Any, where: str) -> tuple[Sequence[int | None], Sequence[str | None]]:
-    """Sizes and paths of some rows of audio; None where missing."""
+    """Return sizes and paths of some rows of audio; None where missing."""
     kind, nothing = chunk.type, [None] * len(chunk)
     if pa.types.is_struct(kind) and {"bytes", "path"} <= {field.name for field in kind}:
         sizes, _ = _parts(pc.struct_field(chunk, "bytes"), where)

@@ -91,7 +91,7 @@ def test_error_rates_with_intervals(straight):
 def test_the_key_says_how_much_each_line_rests_on(straight):
     legend = overlap_over_training(load(straight))[-1].get_legend()
     assert [text.get_text() for text in legend.get_texts()] == [
-        "student's own transcripts: 1,200–1,208 / 40",
+        "student's rollouts: 1,200–1,208 / 40",
         "student's transcripts, fixed: 1,203–1,208 / 40",
         "teacher's transcripts: 1,200–1,208 / 40",
         "WER of the student: 1,000 words / 120",
@@ -213,7 +213,7 @@ def test_svg_keeps_its_text(straight):
     with mpl.rc_context({"svg.fonttype": "none"}):
         panels[0].figure.savefig(file, format="svg")
     written = "".join(ElementTree.fromstring(file.getvalue()).itertext())
-    for text in ("Training step", "VUSS = mean |U|", "teacher data", "student's own transcripts: 1,200–1,208 / 40"):
+    for text in ("Training step", "VUSS = mean |U|", "teacher data", "student's rollouts: 1,200–1,208 / 40"):
         assert text in written
 
 

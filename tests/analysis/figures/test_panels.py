@@ -14,7 +14,7 @@ import torch
 
 from analysis import figures, load
 from analysis.figures import fonts
-from analysis.figures.panels import fitted, intervals_over, key_below, one_panel, text_width
+from analysis.figures.panels import fitted, interval_units_text, key_below, one_panel, text_width
 from analysis.figures.style import STAGE_COLORS, STAGE_MARKERS, STAGE_TINTS
 from analysis.run.load import EVALUATED
 from overlap.statistics.sweep import sweep
@@ -350,9 +350,9 @@ def test_a_long_utterance_is_cut_to_what_is_legible(full):
 
 def test_a_key_says_what_intervals_are_over():
     rows = pd.DataFrame({"over": ["utterances"], "n_over": [200], "stored": [True]})
-    assert intervals_over(rows, "wer") == "95 % intervals over utterances"
+    assert interval_units_text(rows, "wer") == "95 % intervals over utterances"
     rows = rows.assign(over="speakers", n_over=25, stored=False)
-    assert intervals_over(rows, "wer") == "95 % intervals of overlap over utterances, of WER over 25 speakers"
+    assert interval_units_text(rows, "wer") == "95 % intervals of overlap over utterances, of WER over 25 speakers"
 
 
 def test_a_long_heading_of_a_key_is_broken_to_fit_a_column():

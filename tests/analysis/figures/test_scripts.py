@@ -25,7 +25,7 @@ def forget():
 
     def clear():
         fonts._family.cache_clear()
-        fonts._signs.cache_clear()
+        fonts._characters.cache_clear()
         fonts._said.clear()
 
     clear()

@@ -67,7 +67,7 @@ def write_traced(path: Path, n: int = 12, length: int = 6, k: int = 4, states: S
 
 
 def set_probe(path: Path, statistic: str, value: float, *, step: int | None = None, half: float = 0.01) -> None:
-    """Add a statistic on the student's own transcripts to every probe of a run, or to those of one step."""
+    """Add a statistic on the student's rollouts to every probe of a run, or to those of one step."""
     probes = pd.read_parquet(path / "probes/all.parquet")
     here = (probes["states"] == "student") & ((probes["step"] == step) | (step is None))
     made = probes.loc[here & (probes["statistic"] == "union_size")]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from analysis.report import Recommendation, verdict
-from analysis.report.staging_study import began_with, staging, won_back
+from analysis.report.staging_study import gated_improvement, results_by_start, staging
 from analysis.report.thresholds import SOURCES
 from tests.analysis.report.test_verdict import change, warm
 from tests.studies.shipped import RESULTS, SHIPPED
@@ -35,7 +35,7 @@ def test_the_package_holds_the_study():
 
 @pytest.mark.parametrize("column", ["top-1", "mass"])
 def test_levels_and_what_came_of_them(rows, column):
-    said = began_with(column)
+    said = results_by_start(column)
     for arm in ("gated", "early", "direct"):
         ends, level = points(rows, arm), sorted(float(row[f"{column} at switch"]) for row in rows if row["arm"] == arm)
         levels = list(dict.fromkeys((f"{level[0]:.2f}", f"{level[-1]:.2f}")))
@@ -48,8 +48,8 @@ def test_a_warm_stage_that_raised_the_error_rate_is_held_against_the_study(rows)
     found = verdict(replace(warm(), errors=change(0.05, 0.09)))
     assert found.recommendation is Recommendation.GO
     high, _, low = (-end for end in points(rows, "gated"))
-    assert won_back() == f"{low:.1f} to {high:.1f} points below Base on 3 seeds"
-    assert won_back() in found.reasons[-1]
+    assert gated_improvement() == f"{low:.1f} to {high:.1f} points below Base on 3 seeds"
+    assert gated_improvement() in found.reasons[-1]
 
 
 def test_no_result_of_an_earlier_corpus_is_left():

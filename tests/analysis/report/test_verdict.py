@@ -96,7 +96,7 @@ def test_a_go_says_what_a_cautious_gate_would_still_wait_for():
 
 def test_evidence_shows_value_interval_count_and_threshold():
     rows = {(row.name, row.states): row for row in verdict(warm(top1_agreement=0.46)).evidence}
-    row = rows["top-1 agreement", "student's own"]
+    row = rows["top-1 agreement", "student's rollouts"]
     assert (row.shown, row.counted, row.threshold) == ("0.460 [0.440, 0.480]", "1,000 positions", "≥ 0.45")
     assert row.standing is Standing.UNDECIDED
     assert row.source.startswith("error rate after OPD less Base's, points: ")
@@ -239,7 +239,11 @@ def test_unpaired_differences_say_so():
 def test_fixed_states_and_the_start_are_context():
     facts = replace(warm(), before=numbers(top1_agreement=0.1), fixed_after=numbers(top1_agreement=0.3))
     rows = [row for row in verdict(facts).evidence if row.name == "top-1 agreement"]
-    assert [row.states for row in rows] == ["student's own", "student's own, at the start", "fixed, at the end"]
+    assert [row.states for row in rows] == [
+        "student's rollouts",
+        "student's rollouts, at the start",
+        "fixed, at the end",
+    ]
     assert {row.standing for row in rows[1:]} == {Standing.SHOWN}
 
 

@@ -15,7 +15,7 @@ from analysis import load, load_many
 from analysis.report import Thresholds, write_report
 from analysis.report.pictures import data_uri
 from analysis.report.section import section
-from analysis.report.staging_study import began_with
+from analysis.report.staging_study import results_by_start
 from tests.analysis.conftest import resolve, write_traces
 from tests.analysis.report.conftest import IMAGE, SCRIPT, set_probe, trace_frame, write_traced
 
@@ -76,7 +76,7 @@ def test_the_page_holds_verdicts_evidence_figures_tables_recipe_and_browser(trac
     assert "0.900 [0.890, 0.910]" in found.words
     assert "≥ 0.75" in found.words
     assert "paired, 12 utterances" in found.words
-    assert began_with("top-1") in found.words
+    assert results_by_start("top-1") in found.words
     assert "Tokens outside the teacher's set" in found.words
     assert "reading 8" in found.words
     assert '"name": "made up"' in found.words

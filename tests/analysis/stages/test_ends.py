@@ -6,7 +6,7 @@ import math
 import pytest
 
 from analysis import load, stage_table
-from analysis.stages.ends import began_with, left_behind
+from analysis.stages.ends import rows_at_end, rows_at_start
 from tests.analysis.conftest import read_lines, write_traces
 
 
@@ -16,7 +16,7 @@ def found(rows):
 
 def ends(run):
     positions = run.positions
-    return [(found(began_with(positions, v)), found(left_behind(run, positions, v))) for v in run.visits]
+    return [(found(rows_at_start(positions, v)), found(rows_at_end(run, positions, v))) for v in run.visits]
 
 
 def test_what_was_not_traced_at_an_end_is_taken_from_the_next_beginning_with_the_same_weights(fell_back):
@@ -34,9 +34,9 @@ def test_what_was_not_traced_at_an_end_is_taken_from_the_next_beginning_with_the
 def test_a_stage_that_is_not_left_ends_at_its_last_reading_or_with_the_latest_row(make_run):
     run = load(make_run([("base", (0, 50)), ("teacher data", (0, 20, 40), "stay")]))
     going = run.visits[-1]
-    assert found(left_behind(run, run.probes, going)) == [(1, 90)]
+    assert found(rows_at_end(run, run.probes, going)) == [(1, 90)]
     rows = run.metrics.loc[run.metrics["step"] <= 75]
-    assert found(left_behind(run, rows, going, latest=True)) == [(1, 75)]
+    assert found(rows_at_end(run, rows, going, latest=True)) == [(1, 75)]
 
 
 def test_rows_belong_to_the_visit_that_they_say_whatever_else_is_missing(straight):

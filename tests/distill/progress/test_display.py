@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from distill import resume, train
-from distill.process_rank import one_voice
+from distill.process_rank import warn_in_first_process_only
 from distill.progress.bars import NotebookProgress, TerminalProgress
 from distill.progress.display import display
 from distill.progress.log_lines import PAUSE_SECONDS, LogProgress
@@ -137,12 +137,12 @@ def test_warnings_come_from_the_first_process_alone(monkeypatch, recwarn):
 
     before = logging.get_verbosity()
     monkeypatch.setenv("RANK", "0")
-    with one_voice(), warnings.catch_warnings(record=True) as caught:
+    with warn_in_first_process_only(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warnings.warn("said", UserWarning, stacklevel=1)
     assert len(caught) == 1
     monkeypatch.setenv("RANK", "1")
-    with one_voice():
+    with warn_in_first_process_only():
         assert logging.get_verbosity() == logging.ERROR
         warnings.warn("not said again", UserWarning, stacklevel=1)
     assert logging.get_verbosity() == before

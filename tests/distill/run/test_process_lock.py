@@ -121,7 +121,7 @@ class TestAnotherMachine:
 
     def test_one_that_lives_is_named(self, marks, elsewhere):
         gone = threading.Event()
-        thread = threading.Thread(target=module._beat, args=(elsewhere, marks[1], gone))
+        thread = threading.Thread(target=module._update_record, args=(elsewhere, marks[1], gone))
         thread.start()
         try:
             with (

@@ -14,7 +14,7 @@ from distill.files import WriteError
 from distill.models import load_recognizer
 from distill.recipe import Transcription
 from distill.run.process_lock import AtWorkError, at_work
-from distill.teacher_data.making import _marks, journal_of, transcribe_manifest
+from distill.teacher_data.making import _lock_and_record, journal_of, transcribe_manifest
 from tests.distill.conftest import ONLY_EMPTY
 
 TRANSCRIPTION = Transcription(max_new_tokens=4, batch_size=2)
@@ -107,7 +107,7 @@ def test_one_that_was_whole_when_the_job_began_is_named(audio, teacher):
 
 
 def test_two_jobs_for_one_output(audio, teacher):
-    lock, record = _marks(audio / "out.jsonl")
+    lock, record = _lock_and_record(audio / "out.jsonl")
     with at_work(lock, record, "the first"):
         with pytest.raises(AtWorkError, match=r"is working on .*out\.jsonl; nothing was changed"):
             write(audio, teacher)

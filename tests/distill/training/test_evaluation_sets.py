@@ -255,7 +255,7 @@ class TestPruning:
 def test_which_is_better(value, than, taken):
     row = {"step": 5, "stage": "s", "set": "dev", "mer": {"value": value}}
     earlier = None if than is None else Best(2, "s", "dev", "mer", than)
-    assert (best.better(row, earlier) is not None) == taken
+    assert (best.new_best(row, earlier) is not None) == taken
 
 
 def test_a_gate_opens_on_the_error_rate_of_a_set(several, manifests, tmp_path):

@@ -8,7 +8,7 @@ from distill import Observer, TrainingError, read_manifest, resume, train, write
 from distill.recipe import Recipe
 from distill.run import checkpoint
 from distill.run.checkpoint import TrainingState
-from distill.training.reset_measurements import measured_anew
+from distill.training.reset_measurements import reset_state
 from distill.training.trainer import Trainer
 
 BEST = {"step": 0, "stage": "base", "set": "dev", "rate": "wer", "value": 0.4}
@@ -120,7 +120,7 @@ def test_gates_forget_what_they_read_on_it_and_nothing_else(name, key, mini):
     sets = {"further_evaluations": [mini["evaluation"] | {"name": "dev"}]}
     recipe = Recipe.model_validate(mini | sets | {"stages": [mini["stages"][0] | {"gate": READS[name]}]})
     before = TrainingState(step=3, gate={"streak": 2}, best=BEST)
-    after = measured_anew(before, recipe, {key, "stages.0.manifest"})
+    after = reset_state(before, recipe, {key, "stages.0.manifest"})
     forgets = {"probe.manifest": {"probe", "fixed", "any"}, "evaluation.manifest": {"test"}}.get(key, {"dev"})
     assert (after.gate is None) == (name in forgets)
     assert (after.best is None) == (key == "further_evaluations.0.manifest")

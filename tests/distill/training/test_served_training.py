@@ -123,7 +123,7 @@ def test_a_run_ends_with_the_servers_error_and_what_it_wrote_stays(served, serve
         ),
         (
             lambda r: r["stages"][2].update(rollout={"sample": True}, objective={"type": "policy_gradient"}),
-            r"stages\.2\.objective: a server shows the teacher's best tokens",
+            r"stages\.2\.objective: a server returns top-k log-probabilities",
         ),
         (lambda r: r["support"].update(temperature=2.0), r"support\.temperature = 2: a server's .* temperature 1"),
         (lambda r: r["teacher"]["server"].update(top_logprobs=3), r"top_logprobs = 3 is fewer than support\.k = 4"),

@@ -539,7 +539,7 @@ LOGS = torch.full((2, 3, 3), -math.log(8.0))
         (
             (ZEROS, IDS, LOGS - torch.tensor([0.0, 0.0, 5.0])),
             {},
-            "cannot have the missing mass .* pass only the server's own best tokens",
+            "cannot have the missing mass .* pass only the server's top-k log-probabilities",
         ),
         ((ZEROS, IDS, LOGS), {"tolerance": -1.0}, "tolerance: expected nats from 0 to below 1, received -1.0"),
         ((ZEROS, IDS, LOGS), {"k": 9}, "k: received 9, but the student's logits have only 8 admissible"),

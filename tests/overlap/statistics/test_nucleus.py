@@ -62,8 +62,8 @@ def test_it_is_the_smallest_set_that_reaches_p(kind, dtype, p, size, blocked):
 def test_few_looks_at_the_vocabulary(monkeypatch, kind):
     """Each look is a pass; bisection alone would take some 30 for the last digit."""
     looks = []
-    look = nucleus._Bracket.look
-    monkeypatch.setattr(nucleus._Bracket, "look", lambda self, mass: looks.append(mass) or look(self, mass))
+    look = nucleus._Bracket.move_end
+    monkeypatch.setattr(nucleus._Bracket, "move_end", lambda self, mass: looks.append(mass) or look(self, mass))
     scores = scores_of(kind, 100_000)
     side = Side.from_admissible(scores.numel(), None)
     nucleus._nucleus(scores, scores.double().logsumexp(0), side, 1.0, 0.95, Scratch(torch.device("cpu")), "nucleus")
