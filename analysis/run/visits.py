@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from overlap.errors import UserError
+
+from .kinds import REMEDY
 
 EXHAUSTED, ENTRY, RUN = "exhausted", "entry", "run"
 """Values instead of a gate in `decisions.jsonl` if no gate was read: the steps are spent, the stage has begun, the run
@@ -116,3 +122,44 @@ def _end(readings: pd.DataFrame) -> dict[str, Any]:
         "reason": str(reason),
         "outcome": outcome,
     }
+
+
+def check_places(path: Path, stages: Sequence[Mapping[str, Any]], begun: pd.DataFrame) -> None:
+    """Refuse visits that contradict the recipe or each other.
+
+    Args:
+        path: The run directory.
+        stages: Of its recipe.
+        begun: Rows of `visits.jsonl`.
+
+    Raises:
+        UserError: Names the file, its line, the field, and what to do.
+    """
+    kinds = {stage["name"]: stage["type"] for stage in stages}
+    _check_stages(path / "visits.jsonl", begun, kinds)
+    seen: set[int] = set()
+    sources = begun["source_visit"].astype(object).where(begun["source_visit"].notna(), None).tolist()
+    for line, (row, source) in enumerate(zip(begun.to_dict("records"), sources, strict=True), start=1):
+        where, number = f"{path / 'visits.jsonl'}, line {line}", int(row["visit"])
+        if row["type"] != kinds[row["stage"]]:
+            raise UserError(
+                f"{where}: field `type` is `{row['type']}`, but stage {row['stage']!r} of the recipe is "
+                f"`{kinds[row['stage']]}`; {REMEDY}"
+            )
+        if number in seen:
+            raise UserError(f"{where}: field `visit` is {number}, as of an earlier line; each visit has one; {REMEDY}")
+        if source is not None and int(source) not in seen:
+            raise UserError(f"{where}: field `source_visit` is {int(source)}, which is no earlier visit; {REMEDY}")
+        seen.add(number)
+
+
+def _check_stages(path: Path, rows: pd.DataFrame, stages: Mapping[str, Any]) -> None:
+    """Refuse rows of a stage that the recipe does not have; see `check_places`."""
+    unknown = ~rows["stage"].isin(list(stages)).to_numpy(dtype=bool)
+    if unknown.any():
+        number = int(unknown.argmax())
+        names = ", ".join(repr(name) for name in stages) or "none"
+        raise UserError(
+            f"{path}, line {number + 1}: field `stage` is {rows['stage'].iloc[number]!r}; the recipe's stages are "
+            f"{names}; {REMEDY}"
+        )
