@@ -149,15 +149,23 @@ def check_column(values: np.ndarray, kind: Any, path: str, name: str) -> None:
     Raises:
         UserError: Names file, row from 1, column, and what is expected.
     """
-    if values.dtype.kind in {int: "iu", float: "iuf"}.get(plain(kind), ""):
+    if _sure(values, kind):
         return
+    (item, *_) = get_args(plain(kind)) or [None]
     cells: list[Any] = [None if null else value for value, null in zip(values, pd.isna(values), strict=True)]
+    cells = [[] if _sure(cell, item) else cell.tolist() if hasattr(cell, "tolist") else cell for cell in cells]
     try:
-        _column(kind).validate_python([cell.tolist() if hasattr(cell, "tolist") else cell for cell in cells])
+        _column(kind).validate_python(cells)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = f"{path}, row {int(first['loc'][0]) + 1}"
         raise UserError(f"{where}: {_problem(first, first['loc'][1:], kind, name)}; {REMEDY}") from None
+
+
+def _sure(values: Any, kind: Any) -> bool:
+    """Whether the type of an array says that all are of a kind, which is quicker than to look at each."""
+    types_ = {int: "iu", float: "iuf", bool: "b"}.get(plain(kind), "")
+    return isinstance(values, np.ndarray) and values.dtype.kind in types_
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -20,7 +20,7 @@ from .probe_output import read_probe
 from .records import BegunVisit, Decision, Evaluation, Metric, Probe, Rate, Transcript
 from .schema import read_resolved
 from .traces import positions, read_traces
-from .visits import Visit, check_places, visits_of
+from .visits import Visit, check_known, check_places, visits_of
 
 ERROR_RATES = {"wer": "words", "mer": "tokens"}
 """An evaluation has one of these, depending on its normalizer: word or mixed error rate, with the unit that it
@@ -204,17 +204,17 @@ def load(path: str | Path) -> Run:
             "or the file that `distill probe --output` wrote."
         )
     resolved = read_resolved(path)
-    run = Run(
-        path,
-        resolved,
-        read_log(path / "visits.jsonl", BegunVisit),
-        read_log(path / "metrics.jsonl", Metric),
-        _probes(path / "probes"),
-        read_log(path / "decisions.jsonl", Decision),
-        _evaluations(path / "evaluations.jsonl"),
-    )
-    check_places(path, run.stages, run.begun)
-    return run
+    logs = [path / f"{name}.jsonl" for name in ("metrics", "decisions", "evaluations")]
+    metrics, decisions, evaluations = read_log(logs[0], Metric), read_log(logs[1], Decision), _evaluations(logs[2])
+    probes = {file: read_parquet(file, required(Probe)) for file in sorted((path / "probes").glob("*.parquet"))}
+    # After the others: a trainer at work writes the row of a visit before those that belong to it.
+    begun = read_log(path / "visits.jsonl", BegunVisit)
+    check_places(path / "visits.jsonl", resolved["recipe"]["stages"], begun)
+    if len(begun):
+        files = dict(zip(logs, (metrics, decisions, evaluations), strict=True)) | probes
+        for file, rows in files.items():
+            check_known(file, rows, "visit", begun["visit"].tolist(), "the visits in visits.jsonl")
+    return Run(path, resolved, begun, metrics, _in_order(probes.values()), decisions, evaluations)
 
 
 def _probed(path: Path) -> Run:
@@ -225,9 +225,8 @@ def _probed(path: Path) -> Run:
     return Run(path, resolved, begun, metrics, probes, decisions, evaluations, traces)
 
 
-def _probes(folder: Path) -> pd.DataFrame:
-    """All probes of a run, one file each, in the order of the run."""
-    parts = [read_parquet(path, required(Probe)) for path in sorted(folder.glob("*.parquet"))]
+def _in_order(parts: Collection[pd.DataFrame]) -> pd.DataFrame:
+    """All probes of a run in the order of the run, from one frame each."""
     if not parts:
         return pd.DataFrame(columns=list(required(Probe)))
     return pd.concat(parts, ignore_index=True).sort_values(["visit", "step"], kind="stable", ignore_index=True)

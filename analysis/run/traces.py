@@ -11,7 +11,7 @@ from overlap.definitions import TOKEN_STATISTICS
 from overlap.errors import UserError
 
 from .files import read_parquet
-from .kinds import required
+from .kinds import Number, check_column, required
 from .records import Trace, Utterance
 
 LIST_COLUMNS = {"token_ids": "token_id", "tokens": "token", "token_bytes": "bytes", "used": "used"}
@@ -67,12 +67,15 @@ def _joined(traces: pd.DataFrame, column: str) -> np.ndarray:
 
 
 def check_lengths(frame: pd.DataFrame, path: Path) -> None:
-    """Refuse traces whose lists are not as long as their transcripts.
+    """Refuse traces whose lists are not as long as their transcripts, or whose statistics are no lists of numbers.
 
     Raises:
         UserError: Names the file, the utterance and the column.
     """
-    for column in (*LIST_COLUMNS, *(name for name in TOKEN_STATISTICS if name in frame)):
+    statistics = [name for name in TOKEN_STATISTICS if name in frame]
+    for name in statistics:
+        check_column(frame[name].to_numpy(), list[Number], str(path), name)
+    for column in (*LIST_COLUMNS, *statistics):
         for utterance, tokens, values in zip(frame["id"], frame["token_ids"], frame[column], strict=True):
             if len(values) != len(tokens):
                 raise UserError(

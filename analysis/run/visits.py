@@ -128,19 +128,19 @@ def check_places(path: Path, stages: Sequence[Mapping[str, Any]], begun: pd.Data
     """Refuse visits that contradict the recipe or each other.
 
     Args:
-        path: The run directory.
-        stages: Of its recipe.
-        begun: Rows of `visits.jsonl`.
+        path: `visits.jsonl`.
+        stages: Of the run's recipe.
+        begun: Its rows.
 
     Raises:
         UserError: Names the file, its line, the field, and what to do.
     """
     kinds = {stage["name"]: stage["type"] for stage in stages}
-    _check_stages(path / "visits.jsonl", begun, kinds)
+    check_known(path, begun, "stage", list(kinds), "the recipe's stages")
     seen: set[int] = set()
     sources = begun["source_visit"].astype(object).where(begun["source_visit"].notna(), None).tolist()
     for line, (row, source) in enumerate(zip(begun.to_dict("records"), sources, strict=True), start=1):
-        where, number = f"{path / 'visits.jsonl'}, line {line}", int(row["visit"])
+        where, number = f"{path}, line {line}", int(row["visit"])
         if row["type"] != kinds[row["stage"]]:
             raise UserError(
                 f"{where}: field `type` is `{row['type']}`, but stage {row['stage']!r} of the recipe is "
@@ -153,13 +153,22 @@ def check_places(path: Path, stages: Sequence[Mapping[str, Any]], begun: pd.Data
         seen.add(number)
 
 
-def _check_stages(path: Path, rows: pd.DataFrame, stages: Mapping[str, Any]) -> None:
-    """Refuse rows of a stage that the recipe does not have; see `check_places`."""
-    unknown = ~rows["stage"].isin(list(stages)).to_numpy(dtype=bool)
-    if unknown.any():
-        number = int(unknown.argmax())
-        names = ", ".join(repr(name) for name in stages) or "none"
-        raise UserError(
-            f"{path}, line {number + 1}: field `stage` is {rows['stage'].iloc[number]!r}; the recipe's stages are "
-            f"{names}; {REMEDY}"
-        )
+def check_known(path: Path, rows: pd.DataFrame, field: str, known: Sequence[Any], what: str) -> None:
+    """Refuse rows of a stage or visit that the run does not have.
+
+    Args:
+        path: Their file.
+        rows: All rows of the file.
+        field: That names the stage or visit.
+        known: What it may hold.
+        what: These in words.
+
+    Raises:
+        UserError: Names the file, its line, the field, and what to do.
+    """
+    values = rows[field].tolist()
+    number = next((number for number, value in enumerate(values) if value not in known), None)
+    if number is not None:
+        line = f"{'row' if path.suffix == '.parquet' else 'line'} {number + 1}"
+        names = ", ".join(map(repr, known)) or "none"
+        raise UserError(f"{path}, {line}: field `{field}` is {values[number]!r}; {what} are {names}; {REMEDY}")

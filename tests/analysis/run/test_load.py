@@ -1,5 +1,6 @@
 import json
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -182,6 +183,22 @@ def test_a_trace_left_over_from_before_a_resumption_is_not_shown(straight):
     write_traces(straight, 300, "on-policy", {"a": 2})
     write_traces(straight, 400, "on-policy", {"a": 2})
     assert set(load(straight).traces["step"]) == {300}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("union_size", "x", "field `union_size` is the text 'x'; expected a list of numbers"),
+        ("union_size", [["x", "y"]], "field `union_size` is a list with the text 'x' as item 0"),
+        ("k", "x", "field `k` is the text 'x'; expected an integer"),
+        ("used", [[1, 2]], "field `used` is a list with 1 as item 0; expected a list of booleans"),
+    ],
+)
+def test_a_trace_of_another_kind_is_named(straight, column, value, said):
+    path = write_traces(straight, 100, "base", {"a": 2}, ["student"])
+    pd.read_parquet(path).assign(**{column: value}).to_parquet(path)
+    with pytest.raises(ValueError, match=r"000100-base\.parquet, row 1: " + re.escape(said)):
+        _ = load(straight).traces
 
 
 def test_damaged_traces_are_named(straight):
