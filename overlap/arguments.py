@@ -1,4 +1,8 @@
-"""Checks what a function is given against its own annotations, so that a slip is one message and no traceback."""
+"""Checks what a function is given against its own annotations, so that a slip is one message and no traceback.
+
+beartype looks at one item of a list only, typeguard takes True for a whole number and refuses NumPy's, pydantic refuses
+NumPy's whole numbers as well, and none says in a line of words what is expected: most of this module would stay.
+"""
 
 from __future__ import annotations
 

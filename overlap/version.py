@@ -1,10 +1,14 @@
-"""The version of this distribution, which holds `overlap`, `distill` and `analysis`."""
+"""The versions of this distribution, which holds `overlap`, `distill` and `analysis`, and of the files of its runs."""
 
 import tomllib
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 DISTRIBUTION = "support-overlap"
+SCHEMA = 2
+"""Version of the files of a run; every change that affects readers increases it."""
 
 
 def _version() -> str:
@@ -18,3 +22,22 @@ def _version() -> str:
 
 
 __version__ = _version()
+
+
+def foreign_schema(found: Mapping[str, Any], writer: Mapping[str, Any]) -> str | None:
+    """Why files cannot be read, in words; None if they have the current schema.
+
+    Args:
+        found: `resolved.json` of a run or `state.json` of a checkpoint.
+        writer: `resolved.json` of the run, which names the version that wrote it.
+    """
+    if found.get("schema") == SCHEMA:
+        return None
+    schema = f"in schema {found['schema']}" if "schema" in found else "before files had a schema version"
+    versions = writer.get("versions")
+    version = versions.get(DISTRIBUTION) if isinstance(versions, Mapping) else None
+    by = f"{DISTRIBUTION} {version or 'of an unknown version'}"
+    return (
+        f"written by {by} {schema}; this version reads schema {SCHEMA}. Use the version that wrote it, or make the run "
+        "again"
+    )

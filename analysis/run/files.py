@@ -12,16 +12,15 @@ import pandas as pd
 from overlap.errors import UserError
 from overlap.plain_json import INFINITE
 
-from .columns import check_column
-from .records import check_record
+from .kinds import Record, check_column, check_record, fields, plain, required
 
 
-def read_parquet(path: Path, required: Mapping[str, str], by: str = "distill train") -> pd.DataFrame:
-    """Return a Parquet file of a run. Trainers write such files atomically, so it is complete.
+def read_parquet(path: Path, kinds: Mapping[str, Any], by: str = "distill train") -> pd.DataFrame:
+    """A Parquet file of a run. Trainers write such files atomically, so it is complete.
 
     Args:
         path: The file.
-        required: Columns that it must have, with their kinds.
+        kinds: Of the columns that it must have.
         by: The command that writes such files.
 
     Raises:
@@ -32,20 +31,20 @@ def read_parquet(path: Path, required: Mapping[str, str], by: str = "distill tra
     except (OSError, ValueError) as error:
         remedy = "restore it, or resume the run" if by == "distill train" else f"give a file that `{by}` wrote"
         raise UserError(f"{path}: not a readable Parquet file ({error}); {remedy}") from error
-    require_columns(frame, path, required, by)
+    require_columns(frame, path, kinds, by)
     return frame
 
 
-def require_columns(frame: pd.DataFrame, path: Path, required: Mapping[str, str], by: str) -> None:
+def require_columns(frame: pd.DataFrame, path: Path, kinds: Mapping[str, Any], by: str) -> None:
     """Refuse a file that lacks columns, or where they hold something else, see `read_parquet`."""
-    missing = [column for column in required if column not in frame]
+    missing = [column for column in kinds if column not in frame]
     if missing:
         raise UserError(f"{path}: columns {missing} are missing; write them as `{by}` does, see RUN_DIRECTORY.md")
-    for name, kind in required.items():
+    for name, kind in kinds.items():
         check_column(frame[name].to_numpy(), kind, str(path), name)
 
 
-def read_log(path: Path, required: Mapping[str, str]) -> pd.DataFrame:
+def read_log(path: Path, record: type[Record]) -> pd.DataFrame:
     """Read JSON lines; nested fields become columns with dots. A missing file gives a frame without rows.
 
     Raises:
@@ -53,29 +52,27 @@ def read_log(path: Path, required: Mapping[str, str]) -> pd.DataFrame:
             is ignored.
     """
     if not path.exists():
-        return pd.DataFrame(columns=list(required))
+        return pd.DataFrame(columns=list(required(record)))
     rows = []
     for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
         if line.endswith(b"\n"):
-            rows.append(row := read_object(line, where := f"{path}, line {number}", required))
-            check_record(row, path.name, required, where)
+            rows.append(read_record(line, f"{path}, line {number}", record))
     if not rows:
-        return pd.DataFrame(columns=list(required))
+        return pd.DataFrame(columns=list(required(record)))
     frame = pd.json_normalize(rows)
     # JSON has no NaN: a column of only nulls contains undefined numbers. Infinite ones are written as text.
     undefined = frame.columns[frame.isna().all()]
-    infinite = [name for name in frame if _has_infinite(frame[name].tolist(), known=_is_number(str(name), required))]
+    infinite = [name for name in frame if _has_infinite(frame[name].tolist(), known=_is_number(str(name), record))]
     return frame.astype(dict.fromkeys([*undefined, *infinite], "float64"))
 
 
-def _is_number(name: str, required: Mapping[str, str]) -> bool:
-    """Return whether a column must be one of numbers, as a nested field is if it has nothing but infinite ones."""
-    return "." in name or required.get(name, "").startswith("number")
+def _is_number(name: str, record: type[Record]) -> bool:
+    """Whether a column must be one of numbers, as a nested field is if it has nothing but infinite ones."""
+    return "." in name or plain(fields(record).get(name)) is float
 
 
 def _has_infinite(values: Sequence[Any], *, known: bool) -> bool:
-    """Return whether these are numbers, some of them infinite; where all are "inf", it must be known that they are
-    numbers."""
+    """Whether these are numbers, some of them infinite; where all are "inf", it must be known that they are numbers."""
     texts = {value for value in values if isinstance(value, str)}
     rest = [value for value in values if not isinstance(value, str) and value is not None]
     if not texts or not texts <= set(INFINITE):
@@ -83,8 +80,19 @@ def _has_infinite(values: Sequence[Any], *, known: bool) -> bool:
     return all(isinstance(value, float) or type(value) is int for value in rest) and (bool(rest) or known)
 
 
+def read_record(text: bytes, where: str, record: type[Record]) -> dict[str, Any]:
+    """A JSON object, checked to be such a record.
+
+    Raises:
+        UserError: It is not one; names its place and the field.
+    """
+    row = read_object(text, where, required(record))
+    check_record(row, record, where)
+    return row
+
+
 def read_object(text: bytes, where: str, required: Iterable[str]) -> dict[str, Any]:
-    """Return a JSON object that has certain fields.
+    """A JSON object that has certain fields.
 
     Raises:
         UserError: It is not one; names its place.
@@ -99,7 +107,7 @@ def read_object(text: bytes, where: str, required: Iterable[str]) -> dict[str, A
 
 
 def read_json(text: bytes, where: str) -> Any:
-    """Return the value of a JSON text.
+    """The value of a JSON text.
 
     Raises:
         UserError: It is not JSON; names its place.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -14,27 +14,20 @@ import pandas as pd
 
 from overlap.errors import UserError
 
-from .columns import (
-    DECISION_COLUMNS,
-    ENDS,
-    EVALUATED,
-    EVALUATION_COLUMNS,
-    METRIC_COLUMNS,
-    PROBE_COLUMNS,
-    RATE_FIELDS,
-    TRANSCRIPT_COLUMNS,
-    VISIT_COLUMNS,
-)
 from .files import read_log, read_parquet
+from .kinds import Integer, required
 from .probe_output import read_probe
-from .records import RATES, check_places
+from .records import BegunVisit, Decision, Evaluation, Metric, Probe, Rate, Transcript
 from .schema import read_resolved
 from .traces import positions, read_traces
-from .visits import Visit, visits_of
+from .visits import Visit, check_known, check_places, visits_of
 
 ERROR_RATES = {"wer": "words", "mer": "tokens"}
 """An evaluation has one of these, depending on its normalizer: word or mixed error rate, with the unit that it
 counts."""
+RATES = (*ERROR_RATES, "cer")
+EVALUATED = ("step", "visit", "stage", "set", "model")
+"""What names an evaluation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,14 +133,14 @@ class Run:
         for row in evaluations.to_dict("records"):
             unit, path = units[row["set"]], self.path / str(row["transcripts"])
             if path.exists():
-                frame = read_parquet(path, TRANSCRIPT_COLUMNS | dict.fromkeys(counted_by(unit), "integer"))
+                frame = read_parquet(path, required(Transcript) | dict.fromkeys(counted_by(unit), Integer))
                 for place, name in enumerate(EVALUATED):
                     frame.insert(place, name, row[name])
                 frame["normalizer"] = normalizer_of(row)
                 frames.append(frame)
         if not frames:
             counted = counted_by(ERROR_RATES[self.error_rate])
-            return pd.DataFrame(columns=[*EVALUATED, *TRANSCRIPT_COLUMNS, *counted, "normalizer"])
+            return pd.DataFrame(columns=[*EVALUATED, *required(Transcript), *counted, "normalizer"])
         return pd.concat(frames, ignore_index=True)
 
     @cached_property
@@ -169,18 +162,18 @@ class Run:
 
 
 def counted_by(unit: str) -> tuple[str, str]:
-    """Return the columns of transcripts with an error rate's counts."""
+    """The columns of transcripts with an error rate's counts."""
     return f"{unit}.errors", f"{unit}.total"
 
 
 def error_rate_of(evaluations: pd.DataFrame) -> str:
-    """Return which error rate some evaluations of one set hold: `wer` or `mer`."""
+    """Which error rate some evaluations of one set hold: `wer` or `mer`."""
     mixed = [column for column in evaluations if str(column).startswith("mer.")]
     return "mer" if bool(evaluations[mixed].notna().to_numpy().any()) else "wer"
 
 
 def normalizer_of(evaluation: Mapping[Any, Any]) -> str | None:
-    """Return the name and version of an evaluation's normalizer, such as `basic 1`; None if unknown.
+    """Name and version of an evaluation's normalizer, such as `basic 1`; None if unknown.
 
     Args:
         evaluation: A row of `Run.evaluations`.
@@ -211,38 +204,36 @@ def load(path: str | Path) -> Run:
             "or the file that `distill probe --output` wrote."
         )
     resolved = read_resolved(path)
-    run = Run(
-        path,
-        resolved,
-        read_log(path / "visits.jsonl", VISIT_COLUMNS),
-        read_log(path / "metrics.jsonl", METRIC_COLUMNS),
-        _probes(path / "probes"),
-        read_log(path / "decisions.jsonl", DECISION_COLUMNS),
-        _evaluations(path / "evaluations.jsonl"),
-    )
-    check_places(path, run.stages, run.begun)
-    return run
+    logs = [path / f"{name}.jsonl" for name in ("metrics", "decisions", "evaluations")]
+    metrics, decisions, evaluations = read_log(logs[0], Metric), read_log(logs[1], Decision), _evaluations(logs[2])
+    probes = {file: read_parquet(file, required(Probe)) for file in sorted((path / "probes").glob("*.parquet"))}
+    # After the others: a trainer at work writes the row of a visit before those that belong to it.
+    begun = read_log(path / "visits.jsonl", BegunVisit)
+    check_places(path / "visits.jsonl", resolved["recipe"]["stages"], begun)
+    if len(begun):
+        files = dict(zip(logs, (metrics, decisions, evaluations), strict=True)) | probes
+        for file, rows in files.items():
+            check_known(file, rows, "visit", begun["visit"].tolist(), "the visits in visits.jsonl")
+    return Run(path, resolved, begun, metrics, _in_order(probes.values()), decisions, evaluations)
 
 
 def _probed(path: Path) -> Run:
     resolved, probes, traces = read_probe(path)
     begun, metrics, decisions, evaluations = (
-        pd.DataFrame(columns=list(names))
-        for names in (VISIT_COLUMNS, METRIC_COLUMNS, DECISION_COLUMNS, EVALUATION_COLUMNS)
+        pd.DataFrame(columns=list(required(record))) for record in (BegunVisit, Metric, Decision, Evaluation)
     )
     return Run(path, resolved, begun, metrics, probes, decisions, evaluations, traces)
 
 
-def _probes(folder: Path) -> pd.DataFrame:
-    """Return all probes of a run, one file each, in the order of the run."""
-    parts = [read_parquet(path, PROBE_COLUMNS) for path in sorted(folder.glob("*.parquet"))]
+def _in_order(parts: Collection[pd.DataFrame]) -> pd.DataFrame:
+    """All probes of a run in the order of the run, from one frame each."""
     if not parts:
-        return pd.DataFrame(columns=list(PROBE_COLUMNS))
+        return pd.DataFrame(columns=list(required(Probe)))
     return pd.concat(parts, ignore_index=True).sort_values(["visit", "step"], kind="stable", ignore_index=True)
 
 
 def _evaluations(path: Path) -> pd.DataFrame:
-    frame = read_log(path, EVALUATION_COLUMNS)
+    frame = read_log(path, Evaluation)
     if frame.empty:
         return frame
     if not {*ERROR_RATES} & {str(name).split(".")[0] for name in frame}:
@@ -253,6 +244,6 @@ def _evaluations(path: Path) -> pd.DataFrame:
     measured = [rate for rate in RATES if f"{rate}.value" in frame]
     if not {*measured} & {*ERROR_RATES}:
         measured.append("wer")  # which nothing measured: a column of undefined numbers
-    fields = [f"{rate}.{field}" for rate in measured for field in (*RATE_FIELDS, *ENDS)]
+    fields = [f"{rate}.{field}" for rate in measured for field in (*required(Rate), "low", "high")]
     frame = frame.drop(columns=[rate for rate in RATES if rate in frame])  # those that are null
     return frame.assign(**{name: math.nan for name in fields if name not in frame})

@@ -15,15 +15,15 @@ from overlap.errors import UserError
 from overlap.estimates.group_sums import GroupSums
 from overlap.estimates.summary import estimate
 
-from .columns import TRACE_COLUMNS
 from .files import read_parquet, require_columns
+from .kinds import required
+from .records import Place, Trace
 from .schema import check_schema
 from .traces import check_lengths
 
 STAGE = "probe"
 """Name of the stage in the frames of a run with only one probe, at step 0."""
-PLACE = ("step", "visit", "stage")
-COLUMNS = {name: kind for name, kind in TRACE_COLUMNS.items() if name not in PLACE}
+COLUMNS = {name: kind for name, kind in required(Trace).items() if name not in required(Place)}
 CONSTANT = ("k", "temperature")
 WRITER = "distill probe --output"
 
@@ -38,7 +38,7 @@ def read_probe(path: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
         UserError: Not such a file, or damaged; names it and the columns.
     """
     frame = read_parquet(path, {}, WRITER)
-    if {*PLACE} <= {*frame}:
+    if {*required(Place)} <= {*frame}:
         folder = path.absolute().parent.parent
         known = f", {folder}" if (folder / "resolved.json").is_file() else ""
         raise UserError(f"{path}: a trace of a run; give the run{known}")

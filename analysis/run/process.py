@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from .files import read_object
+from .files import read_record
+from .records import ProcessRecord
 
 FILE = "process.json"
 SILENT_SECONDS = 60.0
@@ -53,5 +54,5 @@ def read_process(run: Path, now: float) -> Process | None:
         content, written = path.read_bytes(), path.stat().st_mtime
     except FileNotFoundError:
         return None
-    row = read_object(content, str(path), ("host", "pid", "left"))
-    return Process(str(row["host"]), int(row["pid"]), row["left"], max(0.0, now - written))
+    row = read_record(content, str(path), ProcessRecord)
+    return Process(row["host"], int(row["pid"]), row["left"], max(0.0, now - written))

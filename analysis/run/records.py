@@ -1,94 +1,256 @@
-"""Records of a run that say what RUN_DIRECTORY.md does not allow: refused where they are read, in one line."""
+"""Every record of a run's files: its fields, with their kinds and meanings.
+
+What is read is checked against these; the trainer's page RUN_DIRECTORY.md, with the docstrings of rows and files, is
+generated from them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal, TypeVar
 
-import pandas as pd
+from pydantic import model_validator
 
-from overlap.errors import UserError
+from .kinds import Boolean, Bytes, Integer, Number, Record, Text, needed, optional
 
-from .columns import ENDS, LEVEL_FIELDS, OPTIONAL, RATE_FIELDS, REMEDY, check_fields, check_objects, check_words
-from .columns import optional as or_null
-
-RATES = ("wer", "mer", "cer")
+T = TypeVar("T")
+By = dict[str, T | None] | None
+"""Values by name."""
+StageType = Literal["sft", "td", "opd"]
 
 
-def check_record(row: Mapping[str, Any], file: str, required: Mapping[str, str], where: str) -> None:
-    """Refuse a row of a log with a field of another kind, or with a word that it cannot hold.
+class Stage(Record):
+    """A stage of a recipe."""
 
-    Args:
-        row: Which has the required fields.
-        file: Name of the log.
-        required: Its fields with their kinds.
-        where: File and line, for the message.
+    name: Text = needed("of the stage")
+    type: StageType = needed("of its training")
 
-    Raises:
-        UserError: Names where it stands, the field, what is expected, and what to do.
+
+class Support(Record):
+    """The supports."""
+
+    k: Integer = needed("size of the sets")
+    temperature: Number = needed("of both models")
+
+
+class Recipe(Record):
+    """What is read of a recipe."""
+
+    name: Text = needed("runs of one recipe are compared over their seeds")
+    stages: list[Stage] = needed("one per stage")
+    support: Support = needed("the supports")
+
+
+class Resolved(Record):
+    """The configuration of the run. Written once; resuming with changed data replaces the data's digests."""
+
+    schema_version: Integer = needed("version of this schema; files of another version are refused", alias="schema")
+    recipe: Recipe = needed("the whole recipe with all its defaults, see RECIPES.md")
+    recipe_sha256: Text | None = optional("digest of the recipe")
+    manifest_sha256: By[Text] = optional("digest of each manifest")
+    background_sha256: By[Text] = optional("digest of each folder of noise")
+    datasets: By[dict[str, Any]] = optional("revision and digest of each data set of the Hub")
+    seed: Integer | None = optional("seed of weights, data order and intervals")
+    python: Text | None = optional("version of Python")
+    versions: By[Text] = optional("version of each library, this one first")
+    seen_in_training: list[dict[str, Any]] | None = optional(
+        "how many utterances of each set a model was trained on before"
+    )
+    tokenizers: dict[str, Any] | None = optional("findings about each model's tokenizer")
+    unusable_lines: By[list[Integer]] = optional("dropped lines, by manifest")
+
+
+class BegunVisit(Record):
+    """One row when a visit to a stage begins. A stage that a gate falls back to is visited again."""
+
+    visit: Integer = needed("number of the visit, from 0, in the order of the run")
+    stage: Text = needed("name of the stage")
+    type: StageType = needed("of the stage")
+    first_step: Integer = needed("training steps taken before it")
+    started_from: Literal["model", "previous", "entry"] = needed(
+        "the weights at its start: `model` of the recipe; `previous` for the end of the visit before; `entry` after a "
+        "fall back: the weights at the start of the visit that was left"
+    )
+    source_visit: Integer | None = needed("the visit that these weights are from; null for `model`")
+    source_step: Integer | None = needed("their training step; null for `model`")
+
+
+class Place(Record):
+    """Where a row belongs."""
+
+    step: Integer = needed("training steps taken in the run")
+    visit: Integer = needed("number of the visit to a stage, as in `visits.jsonl`")
+    stage: Text = needed("name of the stage")
+
+
+class Metric(Place):
+    """One row per training step."""
+
+    stage_step: Integer = needed("training steps of this visit")
+    loss: Number | None = needed("in nats per position")
+    n_positions: Integer | None = optional("positions of the loss")
+    gradient_norm: Number | None = optional("before clipping")
+    lr: Number | None = optional("learning rate of the step")
+    objective: By[Text | Number] = optional("name of the objective, and both models' probability mass on its set")
+    overlap: By[Number] = optional("mean of a statistic over the step's positions, by name")
+    funnel: By[Integer] = optional("positions in each bin of the funnel")
+    rollouts: By[Text | Number] = optional("whose transcripts the step uses, their number and length in tokens")
+    seconds: By[Number] = optional("seconds of each phase")
+
+
+class Level(Record):
+    """What a reading was compared with."""
+
+    statistic: Text = needed("name as in STATISTICS.md, or of a number of the user's own")
+    states: Text | None = needed("on whose transcripts; null for a number of the user's own")
+    side: Literal["at_least", "at_most", "lowest", "highest", "best"] = needed(
+        "the first two are of a threshold, then the lowest or highest healthy value, and the mark of a plateau"
+    )
+    level: Number | None = needed("that was compared with")
+    bound: Number | None = needed("the bound of the interval that was compared")
+    satisfied: Boolean = needed("whether it reaches the threshold, keeps within the limit or improves on the mark")
+
+
+class Decision(Place):
+    """One row per gate reading, and one (`decision` is `end`) at the end of the run.
+
+    Visits without a row are hidden.
     """
-    check_fields(row, required, where)
-    check_fields(row, or_null(OPTIONAL.get(file, {})), where)
-    check_words(row, file, where)
-    if file == "decisions.jsonl":
-        check_objects(row["levels"], LEVEL_FIELDS, where, "levels")
-        for number, level in enumerate(row["levels"]):
-            check_words(level, file, where, f"levels[{number}].")
-        if row["decision"] == "end" and row["outcome"] is None:
-            raise UserError(f"{where}: field `outcome` is null; an `end` says how the run ended; {REMEDY}")
-    if file == "evaluations.jsonl":
-        for rate in RATES:
-            if (measured := row.get(rate)) is not None:
-                _check_rate(measured, where, rate)
+
+    stage_step: Integer = needed("training steps of this visit")
+    gate: Text = needed("the gate; `entry`, `exhausted` and `run` if no gate was read")
+    decision: Literal["stay", "advance", "fall_back", "abort", "stop", "end"] = needed(
+        "what follows; `end` is the end of the run"
+    )
+    outcome: Literal["finished", "stopped", "aborted"] | None = needed("of an `end`; null otherwise")
+    reason: Text = needed("why, in words")
+    levels: list[Level] = needed("every level that the reading was compared with")
+    numbers: By[Any] = optional("numbers that the gate read and compared, in its own format")
+
+    @model_validator(mode="after")
+    def _has_an_outcome(self) -> Decision:
+        if self.decision == "end" and self.outcome is None:
+            raise ValueError("field `outcome` is null; an `end` says how the run ended")
+        return self
 
 
-def _check_rate(measured: Mapping[str, Any], where: str, rate: str) -> None:
-    missing = [field for field in RATE_FIELDS if field not in measured]
-    if missing:
-        raise UserError(
-            f"{where}: field `{rate}.{missing[0]}` is missing; a rate has {', '.join(f'`{n}`' for n in RATE_FIELDS)}, "
-            f"and is null where it was not measured; {REMEDY}"
-        )
-    check_fields(measured, RATE_FIELDS | ENDS, where, f"{rate}.")
+class Rate(Record):
+    """An error rate that was measured."""
+
+    hint: ClassVar[str] = "; a rate has `value`, `errors`, `total`, and is null where it was not measured"
+
+    value: Number | None = needed("as a share")
+    errors: Integer = needed("substitutions, deletions and insertions")
+    total: Integer = needed("of what is counted, in the references")
+    low: Number | None = optional("lower bound of the 95 % interval")
+    high: Number | None = optional("upper bound")
+    substitutions: Integer | None = optional("substitutions alone")
+    deletions: Integer | None = optional("deletions alone")
+    insertions: Integer | None = optional("insertions alone")
 
 
-def check_places(path: Path, stages: Sequence[Mapping[str, Any]], begun: pd.DataFrame) -> None:
-    """Refuse visits that contradict the recipe or each other.
+class IntervalUnit(Record):
+    """What was drawn for intervals."""
 
-    Args:
-        path: The run directory.
-        stages: Of its recipe.
-        begun: Rows of `visits.jsonl`.
+    over: Text | None = optional("`speakers` or `utterances`")
+    n: Integer | None = optional("number of these units")
 
-    Raises:
-        UserError: Names the file, its line, the field, and what to do.
+
+class Evaluation(Place):
+    """One row per evaluation of a model on a set: the teacher once, the student during and at the end of a visit."""
+
+    set: Text = needed("name of the evaluation set")
+    model: Literal["student", "teacher"] = needed("that was evaluated")
+    wer: Rate | None = optional("word error rate; null if it was not measured, but `wer` or `mer` is there")
+    mer: Rate | None = optional("mixed error rate instead, with the same fields, if the normalizer counts mixed tokens")
+    cer: Rate | None = optional("character error rate, likewise")
+    normalizer: Text = needed("of both reference and transcript")
+    normalizer_version: Text = needed("of the normalizer")
+    interval: IntervalUnit | None = optional("unit of the bootstrap")
+    n_utterances: Integer = needed("in the set")
+    n_empty_references: Integer | None = optional("references without a word after normalization")
+    n_empty_hypotheses: Integer | None = optional("transcripts without a word after normalization")
+    transcripts: Text | None = needed("path of the evaluation's transcripts in this directory, or null")
+
+
+class Probe(Place):
+    """One file per probe, written once: one row per kind of states and statistic.
+
+    File names are free; this trainer's have step and visit.
     """
-    kinds = {stage["name"]: stage["type"] for stage in stages}
-    _check_stages(path / "visits.jsonl", begun, kinds)
-    seen: set[int] = set()
-    sources = begun["source_visit"].astype(object).where(begun["source_visit"].notna(), None).tolist()
-    for line, (row, source) in enumerate(zip(begun.to_dict("records"), sources, strict=True), start=1):
-        where, number = f"{path / 'visits.jsonl'}, line {line}", int(row["visit"])
-        if row["type"] != kinds[row["stage"]]:
-            raise UserError(
-                f"{where}: field `type` is `{row['type']}`, but stage {row['stage']!r} of the recipe is "
-                f"`{kinds[row['stage']]}`; {REMEDY}"
-            )
-        if number in seen:
-            raise UserError(f"{where}: field `visit` is {number}, as of an earlier line; each visit has one; {REMEDY}")
-        if source is not None and int(source) not in seen:
-            raise UserError(f"{where}: field `source_visit` is {int(source)}, which is no earlier visit; {REMEDY}")
-        seen.add(number)
+
+    states: Text = needed("on whose transcripts: `student`, `fixed`, `teacher` or `reference`")
+    statistic: Text = needed("name as in STATISTICS.md, `forward_kl.lower` of a bound, or `funnel.used` …")
+    value: Number = needed("mean over positions; for a bin of the funnel, the number of positions")
+    standard_error: Number = needed("of the mean")
+    low: Number = needed("lower bound of the 95 % interval over utterances")
+    high: Number = needed("upper bound")
+    n_positions: Integer = needed("positions in the mean")
+    n_groups: Integer = needed("utterances")
+    n_undefined: Integer = needed("positions where the statistic is undefined")
 
 
-def _check_stages(path: Path, rows: pd.DataFrame, stages: Mapping[str, Any]) -> None:
-    """Refuse rows of a stage that the recipe does not have; see `check_places`."""
-    unknown = ~rows["stage"].isin(list(stages)).to_numpy(dtype=bool)
-    if unknown.any():
-        number = int(unknown.argmax())
-        names = ", ".join(repr(name) for name in stages) or "none"
-        raise UserError(
-            f"{path}, line {number + 1}: field `stage` is {rows['stage'].iloc[number]!r}; the recipe's stages are "
-            f"{names}; {REMEDY}"
-        )
+class Utterance(Place):
+    """What a trace says of an utterance as a whole."""
+
+    id: Text = needed("of the utterance")
+    states: Text = needed("on whose transcripts")
+    k: Integer = needed("size of the supports")
+    temperature: Number = needed("of both models' distributions")
+    finished: Boolean = needed("whether the transcript ends by itself")
+
+
+class Trace(Utterance):
+    """One file per traced probe, with its name: one row per utterance and kind of states.
+
+    Probes are traced at the start and end of a visit. Lists are as long as the transcript. `distill probe --output`
+    writes such a file without the first three columns.
+    """
+
+    text: Text = needed("the transcript")
+    reference: Text | None = needed("the manifest's text")
+    token_ids: list[Integer] = needed("the transcript's tokens in the student's ids")
+    tokens: list[Text] = needed("their spelling in the vocabulary, such as `Ġtwo`")
+    token_bytes: list[Bytes | None] = needed("the bytes of each token; null for control tokens")
+    used: list[Boolean] = needed("whether the position is in the means")
+    union_ids: list[list[Integer]] | None = optional("tokens of both models' supports at each position")
+    union_tokens: list[list[Text]] | None = optional("their spelling in the vocabulary")
+    union_bytes: list[list[Bytes | None]] | None = optional("their bytes")
+    student_logprobs: list[list[Number]] | None = optional("of these tokens, in nats; NaN if not known")
+    teacher_logprobs: list[list[Number]] | None = optional("likewise")
+    in_student: list[list[Boolean]] | None = optional("whether a token is in the student's set")
+    in_teacher: list[list[Boolean]] | None = optional("whether it is in the teacher's")
+    statistics: list[Number] | None = optional("each statistic of a position, NaN where undefined", alias="<statistic>")
+    words: By[Integer] = optional("`errors` and `total` of words after normalization")
+    mixed: Integer | None = optional("of mixed tokens instead", alias="tokens.*")
+    normalizer: Text | None = optional("its name and version")
+
+
+class Transcript(Record):
+    """One file per evaluation, at the path in its row: one row per utterance."""
+
+    id: Text = needed("of the utterance")
+    reference: Text = needed("from the manifest")
+    text: Text = needed("the model's transcript")
+    seconds: Number | None = needed("of audio")
+    language: Text | None = needed("from the manifest")
+    speaker: Text | None = needed("from the manifest; intervals are over speakers if there are ten or more")
+    character_errors: Integer = needed("of characters", alias="characters.errors")
+    character_total: Integer = needed("likewise", alias="characters.total")
+    words: By[Integer] = optional(
+        "`errors`, `total`, `substitutions`, `deletions`, `insertions` of words after normalization; the first two are "
+        "required"
+    )
+    tokens: By[Integer] = optional("of mixed tokens instead")
+    characters: By[Integer] = optional("likewise")
+    normalizer: Text | None = optional("normalizer of the error counts, with its version")
+
+
+class ProcessRecord(Record):
+    """The process that works on the run, or did last; updated every few seconds."""
+
+    host: Text = needed("name of the machine")
+    pid: Integer = needed("the process there")
+    left: Text | None = needed("how it ended; null while it runs, or if it was killed")
+    machine: Text | None = optional("distinguishes machines with the same name")
+    since: Text | None = optional("its start, in UTC")
+    beat: Integer | None = optional("number of updates so far")

@@ -1,4 +1,4 @@
-"""The version of run directories that is read here; RUN_DIRECTORY.md of the trainer describes it."""
+"""The configuration of a run, in the version of run directories that is read here."""
 
 from __future__ import annotations
 
@@ -7,22 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from overlap.errors import UserError
-from overlap.version import DISTRIBUTION
+from overlap.version import SCHEMA, foreign_schema
 
-from .columns import (
-    OPTIONAL,
-    REMEDY,
-    RESOLVED_FIELDS,
-    STAGE_FIELDS,
-    SUPPORT_FIELDS,
-    check_fields,
-    check_objects,
-    check_words,
-    optional,
-)
 from .files import read_object
-
-SCHEMA = 2
+from .kinds import REMEDY, check_record
+from .records import Resolved
 
 
 def read_resolved(run: Path) -> dict[str, Any]:
@@ -32,24 +21,9 @@ def read_resolved(run: Path) -> dict[str, Any]:
         UserError: Of another version, or damaged; names it and the field.
     """
     path = run / "resolved.json"
-    where = str(path)
-    tree = read_object(path.read_bytes(), where, ("recipe",))
+    tree = read_object(path.read_bytes(), str(path), ("recipe",))
     check_schema(run, tree)
-    for name in RESOLVED_FIELDS:
-        parent, _, field = name.partition(".")
-        inside = tree.get(parent)
-        if field and isinstance(inside, dict) and field not in inside:
-            raise UserError(f"{where}: field `{name}` is missing; {REMEDY}")
-    check_fields(tree, {"recipe": "object"} | RESOLVED_FIELDS, where)
-    check_fields(tree, optional(OPTIONAL[path.name]), where)
-    recipe = tree["recipe"]
-    check_objects(recipe["stages"], STAGE_FIELDS, where, "recipe.stages")
-    for number, stage in enumerate(recipe["stages"]):
-        check_words(stage, path.name, where, f"recipe.stages[{number}].")
-    for field in SUPPORT_FIELDS:
-        if field not in recipe["support"]:
-            raise UserError(f"{where}: field `recipe.support.{field}` is missing; {REMEDY}")
-    check_fields(recipe["support"], SUPPORT_FIELDS, where, "recipe.support.")
+    check_record(tree, Resolved, str(path))
     return tree
 
 
@@ -63,15 +37,7 @@ def check_schema(path: Path, resolved: Mapping[str, Any]) -> None:
     Raises:
         UserError: Names the run, the version that wrote it, and what to do.
     """
-    found = resolved.get("schema")
-    if found == SCHEMA and not isinstance(found, bool):
-        return
-    if isinstance(found, str):
+    if isinstance(found := resolved.get("schema"), str):
         raise UserError(f"{path}: its schema is the text {found!r}; expected the number {SCHEMA}; {REMEDY}")
-    schema = f"in schema {resolved['schema']}" if "schema" in resolved else "before files had a schema version"
-    versions = resolved.get("versions")
-    version = versions.get(DISTRIBUTION) if isinstance(versions, dict) else None
-    raise UserError(
-        f"{path}: written by {DISTRIBUTION} {version or 'of an unknown version'} {schema}; this version reads schema "
-        f"{SCHEMA}. Use the version that wrote it, or make the run again"
-    )
+    if why := foreign_schema(resolved, resolved):
+        raise UserError(f"{path}: {why}")

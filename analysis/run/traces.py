@@ -10,12 +10,13 @@ import pandas as pd
 from overlap.definitions import TOKEN_STATISTICS
 from overlap.errors import UserError
 
-from .columns import TRACE_COLUMNS, UTTERANCE_COLUMNS
 from .files import read_parquet
+from .kinds import Number, check_column, required
+from .records import Trace, Utterance
 
 LIST_COLUMNS = {"token_ids": "token_id", "tokens": "token", "token_bytes": "bytes", "used": "used"}
 """Columns with lists as long as the transcript, and their names in frames with one row for each position."""
-POSITION_COLUMNS = (*UTTERANCE_COLUMNS, "position", *LIST_COLUMNS.values())
+POSITION_COLUMNS = (*required(Utterance), "position", *LIST_COLUMNS.values())
 
 
 def read_traces(folder: Path, probes: pd.DataFrame) -> pd.DataFrame:
@@ -31,11 +32,11 @@ def read_traces(folder: Path, probes: pd.DataFrame) -> pd.DataFrame:
     known = set(zip(probes["step"], probes["visit"], strict=True))
     frames = []
     for path in sorted(folder.glob("*.parquet")):
-        frame = read_parquet(path, TRACE_COLUMNS)
+        frame = read_parquet(path, required(Trace))
         check_lengths(frame, path)
         frames.append(frame[[place in known for place in zip(frame["step"], frame["visit"], strict=True)]])
     if not frames:
-        return pd.DataFrame(columns=list(TRACE_COLUMNS))
+        return pd.DataFrame(columns=list(required(Trace)))
     return pd.concat(frames, ignore_index=True).sort_values(["visit", "step"], kind="stable", ignore_index=True)
 
 
@@ -53,7 +54,7 @@ def positions(traces: pd.DataFrame) -> pd.DataFrame:
     """
     lengths = traces["token_ids"].map(len).to_numpy(dtype=np.int64)
     rows = np.repeat(np.arange(len(traces)), lengths)
-    columns = {name: traces[name].to_numpy()[rows] for name in UTTERANCE_COLUMNS if name in traces}
+    columns = {name: traces[name].to_numpy()[rows] for name in required(Utterance) if name in traces}
     columns["position"] = np.arange(len(rows)) - np.repeat(lengths.cumsum() - lengths, lengths)
     columns |= {new: _joined(traces, old) for old, new in LIST_COLUMNS.items()}
     columns |= {name: _joined(traces, name).astype(np.float64) for name in TOKEN_STATISTICS if name in traces}
@@ -66,12 +67,15 @@ def _joined(traces: pd.DataFrame, column: str) -> np.ndarray:
 
 
 def check_lengths(frame: pd.DataFrame, path: Path) -> None:
-    """Refuse traces whose lists are not as long as their transcripts.
+    """Refuse traces whose lists are not as long as their transcripts, or whose statistics are no lists of numbers.
 
     Raises:
         UserError: Names the file, the utterance and the column.
     """
-    for column in (*LIST_COLUMNS, *(name for name in TOKEN_STATISTICS if name in frame)):
+    statistics = [name for name in TOKEN_STATISTICS if name in frame]
+    for name in statistics:
+        check_column(frame[name].to_numpy(), list[Number], str(path), name)
+    for column in (*LIST_COLUMNS, *statistics):
         for utterance, tokens, values in zip(frame["id"], frame["token_ids"], frame[column], strict=True):
             if len(values) != len(tokens):
                 raise UserError(

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from overlap.errors import UserError
+
+from .kinds import REMEDY
 
 EXHAUSTED, ENTRY, RUN = "exhausted", "entry", "run"
 """Values instead of a gate in `decisions.jsonl` if no gate was read: the steps are spent, the stage has begun, the run
@@ -116,3 +122,53 @@ def _end(readings: pd.DataFrame) -> dict[str, Any]:
         "reason": str(reason),
         "outcome": outcome,
     }
+
+
+def check_places(path: Path, stages: Sequence[Mapping[str, Any]], begun: pd.DataFrame) -> None:
+    """Refuse visits that contradict the recipe or each other.
+
+    Args:
+        path: `visits.jsonl`.
+        stages: Of the run's recipe.
+        begun: Its rows.
+
+    Raises:
+        UserError: Names the file, its line, the field, and what to do.
+    """
+    kinds = {stage["name"]: stage["type"] for stage in stages}
+    check_known(path, begun, "stage", list(kinds), "the recipe's stages")
+    seen: set[int] = set()
+    sources = begun["source_visit"].astype(object).where(begun["source_visit"].notna(), None).tolist()
+    for line, (row, source) in enumerate(zip(begun.to_dict("records"), sources, strict=True), start=1):
+        where, number = f"{path}, line {line}", int(row["visit"])
+        if row["type"] != kinds[row["stage"]]:
+            raise UserError(
+                f"{where}: field `type` is `{row['type']}`, but stage {row['stage']!r} of the recipe is "
+                f"`{kinds[row['stage']]}`; {REMEDY}"
+            )
+        if number in seen:
+            raise UserError(f"{where}: field `visit` is {number}, as of an earlier line; each visit has one; {REMEDY}")
+        if source is not None and int(source) not in seen:
+            raise UserError(f"{where}: field `source_visit` is {int(source)}, which is no earlier visit; {REMEDY}")
+        seen.add(number)
+
+
+def check_known(path: Path, rows: pd.DataFrame, field: str, known: Sequence[Any], what: str) -> None:
+    """Refuse rows of a stage or visit that the run does not have.
+
+    Args:
+        path: Their file.
+        rows: All rows of the file.
+        field: That names the stage or visit.
+        known: What it may hold.
+        what: These in words.
+
+    Raises:
+        UserError: Names the file, its line, the field, and what to do.
+    """
+    values = rows[field].tolist()
+    number = next((number for number, value in enumerate(values) if value not in known), None)
+    if number is not None:
+        line = f"{'row' if path.suffix == '.parquet' else 'line'} {number + 1}"
+        names = ", ".join(map(repr, known)) or "none"
+        raise UserError(f"{path}, {line}: field `{field}` is {values[number]!r}; {what} are {names}; {REMEDY}")

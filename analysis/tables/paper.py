@@ -106,8 +106,8 @@ def vuss_table(runs: Runs) -> PrintedTable:
 
 
 def _on_policy_steps(run: Run) -> pd.DataFrame:
-    visits = run.begun.loc[run.begun["type"] == "opd", "visit"]
-    return run.metrics.loc[run.metrics["visit"].isin(visits)]
+    stages = [stage["name"] for stage in run.stages if stage["type"] == "opd"]  # also known without visits.jsonl
+    return run.metrics.loc[run.metrics["stage"].isin(stages)]
 
 
 def _distinct_sets(evaluations: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import torch
 import overlap
 from overlap.bounds import BoundsSummary
 from overlap.estimates.first_reading import FirstReading
-from overlap.version import DISTRIBUTION, __version__
+from overlap.version import DISTRIBUTION, SCHEMA, __version__
 from overlap.vocab.coverage import Coverage
 
 from ..data.audio import duration
@@ -22,7 +22,6 @@ from ..limits import with_token_limit
 from ..models import Recognizer, Transcripts
 from ..recipe import Decoding, SupportSettings
 from ..recipe.gate_statistics import UNDECIDED
-from ..run.schema import SCHEMA
 from ..scoring.local_or_served import compare
 from ..scoring.pair import Pair
 from ..teacher_data.labels import labels

@@ -20,12 +20,12 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from overlap.errors import UserError
 from overlap.plain_json import dumps
+from overlap.version import SCHEMA, foreign_schema
 
 from ..files import writing
 from ..models.files import damage
 from ..models.lora import FOLDER, has_adapters, merged, save_adapters
 from .run_directory import LOGS, PROBES, write_atomically
-from .schema import SCHEMA, foreign_schema
 from .training_data import TrainingData
 
 Outcome = Literal["finished", "stopped", "aborted"]

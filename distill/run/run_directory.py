@@ -18,11 +18,11 @@ from pyarrow import parquet
 
 from overlap.errors import UserError
 from overlap.plain_json import dumps
+from overlap.version import SCHEMA, foreign_schema
 
 from ..files import first_line, write_atomically, write_parquet, writing
 from ..locations import require_writable
 from .process_lock import at_work, refuse_if_at_work
-from .schema import SCHEMA, foreign_schema
 
 LOGS = ("visits", "metrics", "decisions", "evaluations")
 PROBES = "probes"

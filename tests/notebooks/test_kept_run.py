@@ -6,8 +6,8 @@ import pytest
 
 from analysis import load, stage_table
 from analysis.report import write_report
-from analysis.run.schema import SCHEMA
 from overlap.gates import READINESS
+from overlap.version import SCHEMA
 from tests.notebooks.make import KEPT, LARGEST, ROOT, expected, size
 
 AGAIN = "run `python -m tests.notebooks.make`"

@@ -1,20 +1,15 @@
 import json
 import math
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from analysis import load
-from analysis.run.columns import (
-    DECISION_COLUMNS,
-    EVALUATION_COLUMNS,
-    METRIC_COLUMNS,
-    PROBE_COLUMNS,
-    TRACE_COLUMNS,
-    TRANSCRIPT_COLUMNS,
-)
 from analysis.run.files import read_log
+from analysis.run.kinds import Record, required
+from analysis.run.records import Decision, Evaluation, Metric, Probe, Trace, Transcript
 from analysis.run.traces import POSITION_COLUMNS, positions
 from overlap.plain_json import dumps
 from tests.analysis.conftest import write_traces, write_transcripts
@@ -30,10 +25,14 @@ def test_frames_hold_what_was_written(straight):
     pd.testing.assert_frame_equal(run.probes, pd.read_parquet(straight / "probes/all.parquet"))
 
 
+class Named(Record):
+    stage: str
+
+
 def test_infinite_numbers_of_a_log_are_numbers(tmp_path):
     rows = [{"stage": "inf", "wer": {"high": "inf", "low": "-inf"}}, {"stage": "inf", "wer": {"high": 2, "low": None}}]
     (tmp_path / "x.jsonl").write_text("".join(dumps(row) + "\n" for row in rows))
-    frame = read_log(tmp_path / "x.jsonl", {"stage": "text"})
+    frame = read_log(tmp_path / "x.jsonl", Named)
     assert frame["wer.high"].tolist() == [math.inf, 2.0]
     assert frame["wer.low"].dtype == "float64"
     assert frame["stage"].tolist() == ["inf", "inf"]  # a text stays one
@@ -118,14 +117,14 @@ def test_a_run_that_has_only_begun(tmp_path, straight):
         (straight / name).unlink()
     (straight / "evaluations.jsonl").write_text("")
     run = load(straight)
-    assert tuple(run.metrics.columns) == tuple(METRIC_COLUMNS)
-    assert tuple(run.decisions.columns) == tuple(DECISION_COLUMNS)
-    assert tuple(run.evaluations.columns) == tuple(EVALUATION_COLUMNS)
-    assert tuple(run.probes.columns) == tuple(PROBE_COLUMNS)
+    assert tuple(run.metrics.columns) == tuple(required(Metric))
+    assert tuple(run.decisions.columns) == tuple(required(Decision))
+    assert tuple(run.evaluations.columns) == tuple(required(Evaluation))
+    assert tuple(run.probes.columns) == tuple(required(Probe))
     assert not sum(map(len, (run.metrics, run.decisions, run.evaluations, run.probes)))
     counted = {"words.errors", "words.total", "normalizer"}
-    assert set(run.transcripts.columns) == {"step", "visit", "stage", "set", "model", *TRANSCRIPT_COLUMNS, *counted}
-    assert tuple(run.traces.columns) == tuple(TRACE_COLUMNS)
+    assert set(run.transcripts.columns) == {"step", "visit", "stage", "set", "model", *required(Transcript), *counted}
+    assert tuple(run.traces.columns) == tuple(required(Trace))
     assert run.positions.empty
     assert tuple(run.positions.columns) == POSITION_COLUMNS
 
@@ -184,6 +183,22 @@ def test_a_trace_left_over_from_before_a_resumption_is_not_shown(straight):
     write_traces(straight, 300, "on-policy", {"a": 2})
     write_traces(straight, 400, "on-policy", {"a": 2})
     assert set(load(straight).traces["step"]) == {300}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("union_size", "x", "field `union_size` is the text 'x'; expected a list of numbers"),
+        ("union_size", [["x", "y"]], "field `union_size` is a list with the text 'x' as item 0"),
+        ("k", "x", "field `k` is the text 'x'; expected an integer"),
+        ("used", [[1, 2]], "field `used` is a list with 1 as item 0; expected a list of booleans"),
+    ],
+)
+def test_a_trace_of_another_kind_is_named(straight, column, value, said):
+    path = write_traces(straight, 100, "base", {"a": 2}, ["student"])
+    pd.read_parquet(path).assign(**{column: value}).to_parquet(path)
+    with pytest.raises(ValueError, match=r"000100-base\.parquet, row 1: " + re.escape(said)):
+        _ = load(straight).traces
 
 
 def test_damaged_traces_are_named(straight):

@@ -199,6 +199,10 @@ WRONG = [
     (table("probes/*", value="x"), "probes/0.parquet, row 1: field `value` is the text 'x'; expected a number"),
     (table("probes/*", step="x"), "probes/0.parquet, row 1: field `step` is the text 'x'; expected an integer"),
     (table("probes/*", n_groups=None), "probes/0.parquet, row 1: field `n_groups` is null; expected an integer"),
+    (log("metrics", 3, visit=7), "metrics.jsonl, line 4: field `visit` is 7; the visits in visits.jsonl are 0, 1"),
+    (log("decisions", 1, visit=2), "decisions.jsonl, line 2: field `visit` is 2; the visits in visits.jsonl are 0, 1"),
+    (log("evaluations", 3, visit=2), "evaluations.jsonl, line 4: field `visit` is 2; the visits in visits.jsonl are"),
+    (table("probes/*", visit=5), "probes/0.parquet, row 1: field `visit` is 5; the visits in visits.jsonl are 0, 1"),
 ]
 
 
@@ -226,6 +230,27 @@ def test_missing_visits_are_said_to_be_missing(small, tmp_path):
     report = write_report(small, tmp_path / "report.md")
     assert "visits.jsonl is missing" in report.sections[0].headline
     assert "no gate readings" not in (tmp_path / "report.md").read_text("utf-8")
+
+
+def test_an_open_visit_may_have_no_rows_yet_and_an_opening_evaluation_no_visit(small):
+    lines(small / "visits.jsonl", rows_of(small / "visits.jsonl")[:1])
+    for name in ("metrics", "decisions", "evaluations"):
+        lines(small / f"{name}.jsonl", [row for row in rows_of(small / f"{name}.jsonl") if row["visit"] == 0])
+    (small / "probes/2.parquet").unlink()
+    load(small)
+    with (small / "visits.jsonl").open("w") as file:
+        file.write('{"visit": 0, "sta')  # being written
+    load(small)
+
+
+def test_the_steps_of_on_policy_stages_are_known_without_visits(small):
+    for step in range(4):
+        sizes = {"union_size": 5.0 + step, "student_size": 4.0, "teacher_size": 4.0, "intersection_size": 2.0}
+        change(small / "metrics.jsonl", step, overlap=sizes)
+    before = compare(load_many([small])).vuss.frame
+    assert before["vuss"].tolist() == [7.5]
+    (small / "visits.jsonl").unlink()
+    pd.testing.assert_frame_equal(compare(load_many([small])).vuss.frame, before)
 
 
 @pytest.mark.parametrize("steps", [[0], [0, 1, 2, 3]], ids=["first", "all"])

@@ -23,7 +23,7 @@ from distill.data.sources import identity
 from distill.data.stored_audio import StoredAudio
 from distill.recipe import Recipe, load_recipe
 from distill.run.provenance import resolved_configuration
-from distill.run.schema import SCHEMA
+from overlap.version import SCHEMA
 
 datasets = pytest.importorskip("datasets")
 

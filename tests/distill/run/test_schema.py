@@ -5,16 +5,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
 import distill.run
-from analysis.run import columns as reading
-from analysis.run import schema
+from analysis.run.kinds import check_record
 from distill import train
 from distill.recipe import Recipe
 from distill.run import columns
-from distill.run.page import page
-from distill.run.schema import SCHEMA, File
+from distill.run.page import columns_of, page
 from overlap.definitions import TOKEN_STATISTICS
 
 
@@ -23,97 +20,59 @@ def test_the_page_is_up_to_date():
     assert kept == page(), "run `python -m distill.run > distill/run/RUN_DIRECTORY.md`"
 
 
-@pytest.mark.parametrize(
-    ("described_columns", "columns"),
-    [
-        (columns.RESOLVED.columns, reading.RESOLVED_FIELDS),
-        (columns.RECIPE_STAGE, reading.STAGE_FIELDS),
-        (columns.SUPPORT, reading.SUPPORT_FIELDS),
-        (columns.VISITS.columns, reading.VISIT_COLUMNS),
-        (columns.METRICS.columns, reading.METRIC_COLUMNS),
-        (columns.DECISIONS.columns, reading.DECISION_COLUMNS),
-        (columns.LEVEL, reading.LEVEL_FIELDS),
-        (columns.EVALUATIONS.columns, reading.EVALUATION_COLUMNS),
-        (columns.RATE, reading.RATE_FIELDS),
-        (columns.PROBES.columns, reading.PROBE_COLUMNS),
-        (columns.TRACES.columns, reading.TRACE_COLUMNS),
-        (columns.TRANSCRIPTS.columns, reading.TRANSCRIPT_COLUMNS),
-    ],
-)
-def test_analysis_needs_what_the_page_says(described_columns, columns):
-    assert {column.name: column.type for column in described_columns if column.required} == columns
-
-
-@pytest.mark.parametrize(
-    ("described_columns", "columns"),
-    [
-        (columns.RESOLVED.columns, reading.OPTIONAL["resolved.json"]),
-        (columns.METRICS.columns, reading.OPTIONAL["metrics.jsonl"]),
-        (columns.EVALUATIONS.columns, reading.OPTIONAL["evaluations.jsonl"]),
-        (columns.RATE, reading.ENDS),
-    ],
-)
-def test_what_may_be_absent_has_the_kinds_of_the_page(described_columns, columns):
-    described_kinds = {column.name: column.type for column in described_columns if not column.required}
-    assert columns.items() <= described_kinds.items()
-
-
-def test_the_page_names_every_word():
-    text = page()
-    for file, fields in reading.WORDS.items():
-        assert f"## `{file}`" in text
-        for words in fields.values():
-            assert all(f"`{word}`" in text for word in words)
-
-
-def test_both_sides_are_of_one_version():
-    assert schema.SCHEMA == SCHEMA
-
-
 def undescribed(run: Path) -> list[str]:
     """What a run directory holds that the page does not describe, and what the page describes that is not there."""
     problems, seen = [], set()
     for path in sorted(path for path in run.rglob("*") if path.is_file()):
         name = path.relative_to(run).as_posix()
-        file = next((file for file in columns.FILES if fnmatchcase(name, file.path)), None)
+        file = next((file for file in (*columns.RECORDS, *columns.OTHERS) if fnmatchcase(name, file)), None)
         if file is None:
             problems.append(f"{name} is no file of a run directory")
-        elif file.columns:
-            problems += [f"{name}: {problem}" for problem in wrong(file, found(path, file))]
-            seen.add(file.path)
-    always = {file.path for file in columns.FILES if file.columns} - {"best/step-*/best.json"}
+        elif file in columns.RECORDS:
+            described = [column.name for column in columns_of(columns.RECORDS[file])]
+            problems += [f"{name}: {problem}" for problem in wrong(described, found(path, described))]
+            for row in objects(path):
+                check_record(row, columns.RECORDS[file], name)
+            seen.add(file)
+    always = {*columns.RECORDS} - {"best/step-*/best.json"}
     return problems + [f"there is no {path}" for path in sorted(always - seen)]
 
 
-def found(path: Path, file: File) -> set[str]:
+def objects(path: Path) -> list[dict]:
+    if path.suffix == ".parquet":
+        return []
+    rows = path.read_text("utf-8").splitlines() if path.suffix == ".jsonl" else [path.read_text("utf-8")]
+    return [json.loads(row) for row in rows]
+
+
+def found(path: Path, described: list[str]) -> set[str]:
     if path.suffix == ".parquet":
         return set(map(str, pd.read_parquet(path).columns))
-    rows = path.read_text("utf-8").splitlines() if path.suffix == ".jsonl" else [path.read_text("utf-8")]
-    whole = {column.name for column in file.columns}
-    return {name for row in rows for name in flat(json.loads(row), whole)}
+    stars = {name.removesuffix(".*") for name in described if name.endswith(".*")}
+    whole = {name for name in described if not any(other.startswith(f"{name}.") for other in described)}
+    return {name for row in objects(path) for name in flat(row, whole | stars, described)}
 
 
-def flat(tree: dict, whole: set[str], before: str = ""):
+def flat(tree: dict, whole: set[str], described: list[str], before: str = ""):
     for key, value in tree.items():
-        if isinstance(value, dict) and before + key not in whole:
-            yield from flat(value, whole, f"{before}{key}.")
-        else:
-            yield before + key
+        name = before + key
+        yield f"{name}.*" if f"{name}.*" in described else name
+        if isinstance(value, dict) and name not in whole:
+            yield from flat(value, whole, described, f"{name}.")
 
 
-def wrong(file: File, names: set[str]):
-    patterns = [column.name for column in file.columns]
-    if "<statistic>" in patterns:
+def wrong(described: list[str], names: set[str]):
+    if "<statistic>" in described:
         names = {"<statistic>" if name in TOKEN_STATISTICS else name for name in names}
     for name in sorted(names):
-        if not any(fnmatchcase(name, pattern) for pattern in patterns):
+        if not any(fnmatchcase(name, pattern) for pattern in (*described, "recipe.*")):
             yield f"{name} is not described"
-    for column in file.columns:
-        if "*" not in column.name and column.name not in names and column.name not in OPTIONAL:
-            yield f"{column.name} is missing"
+    for name in described:
+        if "*" not in name and name not in names and name not in OPTIONAL:
+            yield f"{name} is missing"
 
 
-OPTIONAL = {"seen_in_training", "normalizer"}
+OPTIONAL = {"seen_in_training", "normalizer", "mer"}
 
 
 def test_every_file_of_a_run_holds_the_columns_of_the_page_and_nothing_else(mini, tmp_path):

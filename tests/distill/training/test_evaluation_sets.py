@@ -19,8 +19,8 @@ from distill.progress.observer import Observer
 from distill.recipe import Decoding, Recipe
 from distill.run import best, checkpoint
 from distill.run.best import Best
-from distill.run.schema import SCHEMA
 from distill.training.setup import prepare_run
+from overlap.version import SCHEMA
 
 
 def rows_of(run, log="evaluations"):

@@ -17,8 +17,7 @@ from distill.run import checkpoint
 from distill.run.checkpoint import CheckpointError
 from distill.run.process_lock import AtWorkError
 from distill.run.run_directory import LOGS, RunDirectoryError, occupied
-from distill.run.schema import SCHEMA
-from overlap.version import __version__
+from overlap.version import SCHEMA, __version__
 from tests.distill.small_models import save_qwen3
 from tests.distill.training.test_trainer import _Interrupt, rows
 
