@@ -95,7 +95,7 @@ def overlap_change(
             | {"change.low": over.low, "change.high": over.high, "change.standard_error": over.standard_error}
             # A constant statistic is not tested: a size that is k everywhere does not count among the tests.
             | {"p": swap_test(sums, counts, seed=seed) if over.standard_error > 0 else np.nan}
-            | {"g": effect.g, "g.low": effect.low, "g.high": effect.high}
+            | {"g": effect.value, "g.low": effect.low, "g.high": effect.high}
             | {"n_groups": int((counts.sum(1) > 0).sum())}
             | {f"n_positions.{side}": int(counts[:, i].sum()) for i, side in enumerate(("before", "after"))}
             | {f"n_undefined.{side}": int(undefined[:, column, i].sum()) for i, side in enumerate(("before", "after"))}
