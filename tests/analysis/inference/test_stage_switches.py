@@ -54,7 +54,8 @@ def test_the_interval_of_independent_noise_is_near_that_of_ordinary_least_square
     ordinary = sm.OLS(values, np.stack([np.ones(600), time, after, after * time], 1)).fit().conf_int(0.1)
     found = change_at(steps, values, 100, level=0.9)
     assert (found.jump.low, found.jump.high) == pytest.approx(ordinary[2], abs=0.1 * np.ptp(ordinary[2]))
-    assert (found.slope_change.low, found.slope_change.high) == pytest.approx(ordinary[3], abs=0.1 * np.ptp(ordinary[3]))
+    bend = found.slope_change
+    assert (bend.low, bend.high) == pytest.approx(ordinary[3], abs=0.1 * np.ptp(ordinary[3]))
 
 
 def test_the_interval_of_a_known_autocorrelation_is_that_of_generalized_least_squares(monkeypatch):
