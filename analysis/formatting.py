@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from overlap.estimates.number_formatting import UNDEFINED, count, counts, decimals, interval, number, plural, signed
+from overlap.estimates.number_formatting import (
+    UNDEFINED,
+    count,
+    counts,
+    decimals,
+    interval,
+    number,
+    plural,
+    signed,
+    with_interval,
+)
 
 __all__ = [
     "UNDEFINED",
     "WIDTH",
     "aligned",
+    "cell",
     "count",
     "counts",
     "decimals",
@@ -21,6 +33,7 @@ __all__ = [
     "p_text",
     "plural",
     "signed",
+    "with_interval",
 ]
 
 WIDTH = 110
@@ -33,6 +46,11 @@ def p_text(p: float, sign: str = "") -> str:
         return "< 0.0001"
     digits = 4 if p < 0.01 else 2
     return f"{sign} {number(p, digits)}".strip()
+
+
+def cell(row: Mapping[Any, Any], name: str, digits: int, scale: float = 1.0, *, sign: bool = False) -> str:
+    """`value [low, high]` of a row with the columns `name`, `name.low` and `name.high`; see `with_interval`."""
+    return with_interval(row[name], row[f"{name}.low"], row[f"{name}.high"], digits, scale, sign=sign)
 
 
 def aligned(lines: Sequence[Sequence[str]], heading: int, left: int = 1) -> str:

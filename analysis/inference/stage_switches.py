@@ -15,7 +15,7 @@ from overlap.definitions import canonical
 from overlap.errors import UserError
 from overlap.estimates.estimate import Estimate
 
-from ..formatting import count, decimals, interval, number, signed
+from ..formatting import count, decimals, number, with_interval
 from ..printed_table import PrintedTable
 from ..run.checks import numbers, want_run
 from ..run.load import Run
@@ -212,10 +212,9 @@ def _printed(frame: pd.DataFrame, states: str, level: float) -> PrintedTable:
         rows.append(
             [
                 *(f"{row['from']} → {row['to']}", count(row["step"]), str(row["statistic"])),
-                f"{signed(row['jump'], digits)} {interval(row['jump_low'], row['jump_high'], digits)}",
+                with_interval(row["jump"], row["jump_low"], row["jump_high"], digits, sign=True),
                 " → ".join(number(100 * row[f"slope_{side}"], slope) for side in ("before", "after")),
-                f"{signed(100 * row['slope_change'], slope)} "
-                f"{interval(100 * row['slope_low'], 100 * row['slope_high'], slope)}",
+                with_interval(row["slope_change"], row["slope_low"], row["slope_high"], slope, 100, sign=True),
                 ", ".join(count(row[f"n_{side}"]) for side in ("before", "after")),
             ]
         )

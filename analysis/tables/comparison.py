@@ -13,7 +13,7 @@ import pandas as pd
 from overlap.errors import UserError
 from overlap.estimates.table_formatting import html_table
 
-from ..formatting import WIDTH, aligned, count, counts, interval, latex, markdown, number
+from ..formatting import UNDEFINED, WIDTH, aligned, cell, count, counts, latex, markdown
 from ..inference.pairing import unlike_runs
 from ..printed_table import PrintedTable
 from ..run.load import ERROR_RATES, Run
@@ -110,9 +110,7 @@ class CompareTable:
             cells.append(", ".join(f"{stage} {count(step)}" for stage, step in row["switches"]))
             for name in (*rates, *OVERLAP):
                 scale, digits = (100, 1) if name in rates else (1, 3)
-                ends = interval(scale * row[f"{name}.low"], scale * row[f"{name}.high"], digits)
-                value = number(scale * row[name], digits)
-                cells.append(value if value == ends else f"{value} {ends}")
+                cells.append(UNDEFINED if pd.isna(row[name]) else cell(row, name, digits, scale))
             totals = [count(row[f"n_{ERROR_RATES[rate]}"]) for rate in rates]
             rows.append([*cells, *totals, count(row["n_positions"])])
         return heading, rows
