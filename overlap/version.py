@@ -1,8 +1,10 @@
 """The version of this distribution, which holds `overlap`, `distill` and `analysis`."""
 
 import tomllib
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 DISTRIBUTION = "support-overlap"
 
@@ -18,3 +20,22 @@ def _version() -> str:
 
 
 __version__ = _version()
+
+
+def another_schema(found: Mapping[str, Any], writer: Mapping[str, Any], schema: int) -> str | None:
+    """Why files cannot be read, in words; None if they have this schema.
+
+    Args:
+        found: Their `schema`, none in files older than it.
+        writer: Has the version that wrote them among its `versions`.
+        schema: The one that is read.
+    """
+    if found.get("schema") == schema:
+        return None
+    other = f"in schema {found['schema']}" if "schema" in found else "before files had a schema version"
+    versions = writer.get("versions")
+    version = versions.get(DISTRIBUTION) if isinstance(versions, Mapping) else None
+    return (
+        f"written by {DISTRIBUTION} {version or 'of an unknown version'} {other}; this version reads schema {schema}. "
+        "Use the version that wrote it, or make the run again"
+    )

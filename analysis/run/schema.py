@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from overlap.errors import UserError
-from overlap.version import DISTRIBUTION
+from overlap.version import another_schema
 
 from .columns import (
     OPTIONAL,
@@ -64,14 +64,7 @@ def check_schema(path: Path, resolved: Mapping[str, Any]) -> None:
         UserError: Names the run, the version that wrote it, and what to do.
     """
     found = resolved.get("schema")
-    if found == SCHEMA and not isinstance(found, bool):
-        return
     if isinstance(found, str):
         raise UserError(f"{path}: its schema is the text {found!r}; expected the number {SCHEMA}; {REMEDY}")
-    schema = f"in schema {resolved['schema']}" if "schema" in resolved else "before files had a schema version"
-    versions = resolved.get("versions")
-    version = versions.get(DISTRIBUTION) if isinstance(versions, dict) else None
-    raise UserError(
-        f"{path}: written by {DISTRIBUTION} {version or 'of an unknown version'} {schema}; this version reads schema "
-        f"{SCHEMA}. Use the version that wrote it, or make the run again"
-    )
+    if why := another_schema(resolved, resolved, SCHEMA):
+        raise UserError(f"{path}: {why}")

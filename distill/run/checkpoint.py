@@ -20,12 +20,13 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from overlap.errors import UserError
 from overlap.plain_json import dumps
+from overlap.version import another_schema
 
 from ..files import writing
 from ..models.files import damage
 from ..models.lora import FOLDER, has_adapters, merged, save_adapters
 from .run_directory import LOGS, PROBES, write_atomically
-from .schema import SCHEMA, foreign_schema
+from .schema import SCHEMA
 from .training_data import TrainingData
 
 Outcome = Literal["finished", "stopped", "aborted"]
@@ -198,7 +199,8 @@ def load_state(path: Path) -> TrainingState:
         raise lost(path, f"{file} is missing") from None
     except ValueError as error:
         raise lost(path, f"{file} is cut short or damaged ({error})") from error
-    if isinstance(tree, dict) and "step" in tree and (why := foreign_schema(tree, _resolved(path.parent.parent))):
+    run = path.parent.parent
+    if isinstance(tree, dict) and "step" in tree and (why := another_schema(tree, _resolved(run), SCHEMA)):
         raise CheckpointError(f"{file}: {why}")
     known = {name: value for name, value in tree.items() if name != "schema"} if isinstance(tree, dict) else tree
     try:

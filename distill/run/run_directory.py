@@ -18,11 +18,12 @@ from pyarrow import parquet
 
 from overlap.errors import UserError
 from overlap.plain_json import dumps
+from overlap.version import another_schema
 
 from ..files import first_line, write_atomically, write_parquet, writing
 from ..locations import require_writable
 from .process_lock import at_work, refuse_if_at_work
-from .schema import SCHEMA, foreign_schema
+from .schema import SCHEMA
 
 LOGS = ("visits", "metrics", "decisions", "evaluations")
 PROBES = "probes"
@@ -95,7 +96,7 @@ class RunDirectory:
         if not (path / "resolved.json").is_file():
             raise RunDirectoryError(f"{path} holds no run (resolved.json is missing)")
         tree = read_json(path / "resolved.json")
-        if isinstance(tree, dict) and (why := foreign_schema(tree, tree)):
+        if isinstance(tree, dict) and (why := another_schema(tree, tree, SCHEMA)):
             raise RunDirectoryError(f"{path}: {why}")
         logs = {name: path / f"{name}.jsonl" for name in LOGS}
         if missing := [str(log) for log in logs.values() if not log.is_file()]:

@@ -5,11 +5,7 @@ The files are described in `columns`; `python -m distill.run` generates RUN_DIRE
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from overlap.version import DISTRIBUTION
 
 SCHEMA = 2
 """Version of the files of a run; every change that affects readers increases it."""
@@ -47,22 +43,3 @@ class File:
     about: str
     columns: tuple[Column, ...] = ()
     required: bool = False
-
-
-def foreign_schema(found: Mapping[str, Any], writer: Mapping[str, Any]) -> str | None:
-    """Why files cannot be read, in words; None if they have the current schema.
-
-    Args:
-        found: `resolved.json` of a run or `state.json` of a checkpoint.
-        writer: `resolved.json` of the run, which names the version that wrote it.
-    """
-    if found.get("schema") == SCHEMA:
-        return None
-    schema = f"in schema {found['schema']}" if "schema" in found else "before files had a schema version"
-    versions = writer.get("versions")
-    version = versions.get(DISTRIBUTION) if isinstance(versions, Mapping) else None
-    by = f"{DISTRIBUTION} {version or 'of an unknown version'}"
-    return (
-        f"written by {by} {schema}; this version reads schema {SCHEMA}. Use the version that wrote it, or make the run "
-        "again"
-    )
