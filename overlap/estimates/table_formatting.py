@@ -2,6 +2,26 @@
 
 import html
 import unicodedata
+from abc import ABC, abstractmethod
+
+
+class TitledTable(ABC):
+    """Prints as a table with a title; names and units are flush left."""
+
+    @abstractmethod
+    def _title(self) -> str: ...
+
+    @abstractmethod
+    def _rows(self) -> tuple[list[str], list[list[str]]]:
+        """Heading and rows of cells: the name first, the unit third."""
+
+    def __str__(self) -> str:
+        return f"{self._title()}\n{text_table(*self._rows(), left=(0, 2))}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._rows(), left=(0, 2), caption=self._title())
 
 
 def text_table(header: list[str], rows: list[list[str]], *, left: tuple[int, ...] = (0,)) -> str:
